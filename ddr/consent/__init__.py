@@ -1,0 +1,1 @@
+"""What patients see: login, consent and their own pages."""

@@ -1,0 +1,1 @@
+"""The FHIR resource server that DiGA backends talk to: one file per interaction."""

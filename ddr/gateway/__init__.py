@@ -1,0 +1,1 @@
+"""The ingestion API of personal health gateways."""

@@ -1,0 +1,1 @@
+"""Mandatory Interoperable Values as data: packages and their loader."""

@@ -1,0 +1,1 @@
+"""The authorization server: one file per endpoint, each an ordered list of named checks."""

@@ -1,0 +1,1 @@
+"""What operators need to prove and to steer: audit trail, request log, admission, status."""

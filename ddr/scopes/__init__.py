@@ -1,0 +1,1 @@
+"""SMART scopes and the access decision, pure. No I/O."""

@@ -1,0 +1,1 @@
+"""Continuous series as pure arithmetic: chunks, slots, status rules, packing. No I/O."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: migrations, one repository per aggregate, the embedded server."""

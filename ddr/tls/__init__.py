@@ -1,0 +1,1 @@
+"""TLS contexts, the allow list, and the client certificate of a connection."""
