@@ -1,0 +1,108 @@
+"""What a MIV is: code list, units, profiles and limits (HDDT mivs.md), as read from a package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOINC = "http://loinc.org"
+UCUM = "http://unitsofmeasure.org"
+
+
+class MivError(Exception):
+    """A package contradicts itself or the settings leave its limits; the text is one line for the operator."""
+
+
+@dataclass(frozen=True)
+class MivCode:
+    """One code of a MIV ValueSet and how a value under it looks."""
+
+    system: str
+    code: str
+    display: str
+    kind: str  # reading | reference | relative | panel
+    profile: str  # canonical of the HDDT Observation profile
+    unit: str | None  # UCUM code; None for a panel
+    unit_text: str | None  # Quantity.unit
+    quantity: str | None = None  # codes with the same word measure the same thing (LF-026), e.g. "PEF"
+    components: tuple[MivComponent, ...] = ()
+
+
+@dataclass(frozen=True)
+class MivComponent:
+    """One component of a panel code."""
+
+    system: str
+    code: str
+    display: str
+    unit: str
+    unit_text: str
+    required: bool
+
+
+@dataclass(frozen=True)
+class Miv:
+    """One Mandatory Interoperable Value. Times in the units of the field names."""
+
+    name: str  # folder name of the package, e.g. "continuous-glucose-measurement"
+    valueset: str  # canonical URL, exactly as in the DiGA-VZ
+    version: str
+    title: str
+    title_de: str
+    description: str
+    description_de: str
+    continuous: bool
+    codes: tuple[MivCode, ...]
+    min_historic_days: int
+    max_grace_seconds: int
+    vendor_holdup_seconds: int
+    search_parameters: tuple[str, ...]  # beyond the generic ones
+    operations: tuple[str, ...]
+    category: str | None  # observation-category that the profile forces, or None
+    subject_required: bool
+
+    @property
+    def scope(self) -> str:
+        """The SMART scope of this MIV (HDDT smart-scopes.md)."""
+        return f"patient/Observation.rs?code:in={self.valueset}"
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """Canonicals of the Observation profiles of this MIV, each once, in order of the codes."""
+        return tuple(dict.fromkeys(code.profile for code in self.codes))
+
+
+@dataclass(frozen=True)
+class MivTerms:
+    """What this recorder registers for one MIV: the operator's settings after the check against the package."""
+
+    grace_seconds: int
+    historic_days: int
+    delay_seconds: int
+
+
+@dataclass(frozen=True)
+class MivCatalog:
+    """All MIVs that this recorder serves, with the terms it registers for each."""
+
+    mivs: tuple[Miv, ...]
+    terms: dict[str, MivTerms]  # by valueset canonical
+
+    def by_valueset(self, canonical: str) -> Miv | None:
+        """The MIV with exactly this ValueSet canonical, or None."""
+        return next((miv for miv in self.mivs if miv.valueset == canonical), None)
+
+    def by_name(self, name: str) -> Miv | None:
+        """The MIV of this package name, or None."""
+        return next((miv for miv in self.mivs if miv.name == name), None)
+
+    def code(self, system: str, code: str) -> tuple[Miv, MivCode] | None:
+        """The MIV and its code entry for a system|code, or None."""
+        for miv in self.mivs:
+            for entry in miv.codes:
+                if entry.system == system and entry.code == code:
+                    return miv, entry
+        return None
+
+    def scopes(self) -> tuple[str, ...]:
+        """Every scope this recorder supports, for the OAuth metadata."""
+        return (*(miv.scope for miv in self.mivs), "patient/Device.rs", "patient/DeviceMetric.rs")

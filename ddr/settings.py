@@ -1,0 +1,158 @@
+"""All settings of the recorder: one frozen dataclass, every field described, read from DDR_* variables and a TOML file.
+
+`docs/settings.md` is generated from the field metadata (`ddr settings --markdown`), a test compares the two.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+DAY = 86_400
+
+
+class SettingsError(Exception):
+    """A setting is missing, malformed or outside its limits; the text is one clear line for the operator."""
+
+
+def described(text: str, default: Any) -> Any:
+    """A dataclass field with its documentation."""
+    return field(default=default, metadata={"doc": text})
+
+
+@dataclass(frozen=True)
+class MivSettings:
+    """The operator's own values for one MIV, as registered with BfArM (HDDT information-model.md, MIV-specific properties)."""
+
+    grace_seconds: int
+    historic_days: int
+    delay_seconds: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The whole configuration. Times in seconds unless the name says otherwise."""
+
+    # where things are
+    state_dir: Path = described("Directory for the embedded database and generated development files.", Path(".ddr"))
+    database_url: str = described("PostgreSQL to use instead of the embedded one (postgresql://…).", "")
+    database_pool_size: int = described("Connections per worker process.", 8)
+    miv_packages: Path = described("Directory of the MIV packages.", Path(__file__).parent.parent / "miv_packages")
+    # listeners
+    host: str = described("Address that the three outside listeners bind to.", "127.0.0.1")
+    diga_port: int = described("Port of the DiGA listener (mTLS).", 8443)
+    public_port: int = described("Port of the public listener (TLS).", 8444)
+    gateway_port: int = described("Port of the gateway listener (TLS).", 8445)
+    admin_port: int = described("Port of the admin listener (plain HTTP, loopback only).", 8446)
+    workers: int = described("Worker processes.", 1)
+    diga_base_url: str = described("Outside base URL of the DiGA listener.", "https://localhost:8443")
+    public_base_url: str = described("Outside base URL of the public listener; the OAuth issuer.", "https://localhost:8444")
+    gateway_base_url: str = described("Outside base URL of the gateway listener.", "https://localhost:8445")
+    server_cert: Path = described("PEM chain of the server certificate.", Path(".ddr/certs/server.pem"))
+    server_key: Path = described("PEM key of the server certificate.", Path(".ddr/certs/server.key"))
+    client_cert_header: str = described(
+        "Header with the client certificate (RFC 9440 Client-Cert) set by a TLS-terminating proxy; empty: TLS ends here.", ""
+    )
+    # registries
+    diga_vz_base: str = described("Base URL of the DiGA-VZ.", "https://diga.bfarm.de/api/fhir/v3.0")
+    hiis_vz_base: str = described("Base URL of the HIIS-VZ.", "https://hiis.bfarm.de/api/fhir/v3.0")
+    zts_base: str = described("Base URL of the ZTS.", "https://terminologien.bfarm.de")
+    registry_token: str = described("Bearer token for BfArM's FHIR interfaces.", "")
+    registry_ca: str = described("PEM file of an extra CA for the registries (development).", "")
+    registry_refresh_seconds: int = described("How often the DiGA-VZ is read.", 900)
+    registry_max_age_seconds: int = described("Age past which DiGA-VZ data is no longer trusted (4 hours at most).", 14_400)
+    # authorization server
+    access_token_seconds: int = described("Lifetime of an access token.", 600)
+    refresh_token_seconds: int = described("Lifetime of a refresh token (HDDT: 30 days).", 30 * DAY)
+    refresh_repeat_seconds: int = described("A repeated refresh within this time gets the same successor.", 10)
+    par_seconds: int = described("Lifetime of a pushed authorization request; must cover login and consent.", 600)
+    code_seconds: int = described("Lifetime of an authorization code.", 60)
+    consent_days: int = described("Longest consent (one year at most).", 365)
+    patient_login: str = described("How patients log in: builtin (demonstration and tests only).", "builtin")
+    allow_builtin_accounts: bool = described("The built-in accounts may be used; never in production.", False)
+    session_seconds: int = described("Lifetime of a patient's browser session without activity.", 1800)
+    # series
+    chunk_span_seconds: int = described("Chunk time span of newly registered continuous sensors.", DAY)
+    buffering_seconds: int = described("How long a device keeps unsent readings, if it does not say so itself.", DAY)
+    # gateway
+    gateway_max_body_bytes: int = described("Largest request body of the gateway API, after decompression.", 16 * 1024 * 1024)
+    gateway_max_items: int = described("Most items in one upload.", 50_000)
+    gateway_future_seconds: int = described("How far in the future a reading may lie (clock skew).", 120)
+    # FHIR
+    search_default_count: int = described("Page size of a search without _count.", 200)
+    search_max_count: int = described("Largest page size of a search.", 1000)
+    page_link_seconds: int = described("Lifetime of a paging link.", 3600)
+    fhir_max_body_bytes: int = described("Largest request body of the FHIR and OAuth endpoints.", 65_536)
+    # registration with BfArM, per MIV name
+    miv: Mapping[str, MivSettings] = field(
+        default_factory=dict,
+        metadata={"doc": "Per MIV package name: grace_seconds, historic_days, delay_seconds; unset ones take the package's limits."},
+    )
+
+    @property
+    def fhir_base(self) -> str:
+        """Base URL of the FHIR interface, without trailing slash."""
+        return self.diga_base_url + "/fhir"
+
+
+def _convert(name: str, wanted: Any, raw: Any) -> Any:
+    try:
+        if wanted is bool:
+            text = str(raw).lower()
+            if text not in {"true", "false", "1", "0", "yes", "no"}:
+                raise ValueError
+            return text in {"true", "1", "yes"}
+        return wanted(raw)
+    except (TypeError, ValueError):
+        raise SettingsError(f"setting {name}: {raw!r} is not a valid {wanted.__name__}") from None
+
+
+def _miv_settings(name: str, raw: Mapping[str, Any]) -> MivSettings:
+    try:
+        return MivSettings(**{key: int(raw[key]) for key in ("grace_seconds", "historic_days", "delay_seconds")})
+    except (KeyError, TypeError, ValueError) as error:
+        raise SettingsError(
+            f"setting miv.{name}: needs whole numbers grace_seconds, historic_days and delay_seconds ({error})"
+        ) from None
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Settings from the TOML file named by DDR_SETTINGS, then DDR_* variables, then `overrides`; later ones win.
+
+    Raises SettingsError for unknown names and malformed values.
+    """
+    environ = os.environ if environ is None else environ
+    raw: dict[str, Any] = {}
+    if path := environ.get("DDR_SETTINGS"):
+        try:
+            raw.update(tomllib.loads(Path(path).read_text()))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise SettingsError(f"settings file {path}: {error}") from None
+    known = {f.name for f in fields(Settings)}
+    raw.update({key[4:].lower(): value for key, value in environ.items() if key.startswith("DDR_") and key[4:].lower() in known - {"miv"}})
+    raw.update(overrides)
+    if unknown := sorted(set(raw) - known):
+        raise SettingsError(f"unknown setting {', '.join(unknown)}")
+    miv = {name: value if isinstance(value, MivSettings) else _miv_settings(name, value) for name, value in raw.pop("miv", {}).items()}
+    hints = get_type_hints(Settings)
+    values = {name: value if isinstance(value, hints[name]) else _convert(name, hints[name], value) for name, value in raw.items()}
+    return check(replace(Settings(), miv=miv, **values))
+
+
+def check(settings: Settings) -> Settings:
+    """`settings` unchanged, or SettingsError when a value breaks a limit of the specification."""
+    if settings.registry_max_age_seconds > 4 * 3600:
+        raise SettingsError("setting registry_max_age_seconds: DiGA-VZ data must not be trusted longer than 14400 s (HDDT caching)")
+    if settings.consent_days > 365:
+        raise SettingsError("setting consent_days: consent must not exceed one year")
+    if settings.patient_login == "builtin" and not settings.allow_builtin_accounts:
+        raise SettingsError(
+            "setting patient_login: built-in accounts are for demonstration only; set allow_builtin_accounts or use another login"
+        )
+    if settings.chunk_span_seconds < 3600:
+        raise SettingsError("setting chunk_span_seconds: must be at least 3600")
+    return settings
