@@ -1,0 +1,83 @@
+"""The ASGI shape in a few helpers: read headers and query, send one reply."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One whole HTTP response. Header names are lowercase; content-type and content-length are added when sent."""
+
+    status: int
+    body: bytes = b""
+    content_type: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def header(scope: Scope, name: str) -> str | None:
+    """The first header called `name` (lowercase), or None."""
+    wanted = name.encode("latin-1")
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == wanted), None)
+
+
+def header_values(scope: Scope, name: str) -> list[str]:
+    """Every header called `name` (lowercase), in order of arrival; to refuse or join repeated ones."""
+    wanted = name.encode("latin-1")
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == wanted]
+
+
+def headers(scope: Scope) -> dict[str, str]:
+    """All headers by lowercase name; repeated ones joined with a comma (RFC 9110 section 5.3)."""
+    joined: dict[str, str] = {}
+    for raw_key, raw_value in scope["headers"]:
+        key, value = raw_key.decode("latin-1"), raw_value.decode("latin-1")
+        joined[key] = f"{joined[key]}, {value}" if key in joined else value
+    return joined
+
+
+def query_pairs(scope: Scope) -> list[tuple[str, str]]:
+    """The query's parameters in order, repeated and empty ones included. Malformed UTF-8 becomes U+FFFD."""
+    return parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+
+
+def json_reply(
+    data: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = (), content_type: str = JSON
+) -> Reply:
+    """A reply with `data` as JSON."""
+    return Reply(status, orjson.dumps(data), content_type, headers)
+
+
+def problem(status: int, title: str, detail: str | None = None, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+    """A problem document (RFC 9457) of type about:blank."""
+    content = {"type": "about:blank", "title": title, "status": status, **({"detail": detail} if detail else {})}
+    return json_reply(content, status, headers, PROBLEM)
+
+
+def redirect(location: str, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+    """303 See Other: the browser continues with GET at `location`."""
+    return Reply(303, headers=(("location", location), ("cache-control", "no-store"), *headers))
+
+
+async def send_reply(scope: Scope, send: Send, reply: Reply) -> None:
+    """Send `reply`; the body is left out for HEAD, its length is not (RFC 9110 section 9.3.2)."""
+    lines = [(key.encode("latin-1"), value.encode("latin-1")) for key, value in reply.headers]
+    if reply.content_type is not None:
+        lines.append((b"content-type", reply.content_type.encode("latin-1")))
+    if reply.status not in (204, 304):
+        lines.append((b"content-length", b"%d" % len(reply.body)))
+    await send({"type": "http.response.start", "status": reply.status, "headers": lines})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})

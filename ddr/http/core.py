@@ -1,0 +1,45 @@
+"""What one worker process shares between its rooms: settings, pool, keys, catalogue, registry, clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import asyncpg
+
+from ddr.http.clock import now_ms
+from ddr.miv.model import MivCatalog
+from ddr.scopes.diga import Diga
+from ddr.settings import Settings
+from ddr.store.ids import IdCipher
+
+
+class TrustSource(Protocol):
+    """The allow list of DiGA, as last read from the DiGA-VZ (ddr.registries.diga_vz). Every look-up is local."""
+
+    def by_certificate(self, der: bytes) -> Diga | None:
+        """The entry that holds exactly this certificate (DER), inactive ones included."""
+
+    def by_client_id(self, client_id: str) -> Diga | None:
+        """The entry with this client_id, inactive ones included."""
+
+    def stale(self, now_ms: int) -> bool:
+        """True when the data is older than `registry_max_age_seconds`: callers answer 503 with Retry-After."""
+
+    def certificates(self) -> list[bytes]:
+        """DER of every known certificate, for the TLS trust store (TLS-011)."""
+
+
+@dataclass
+class Core:
+    """The dependencies of the HTTP rooms; built once per worker by `ddr.app.build_core`."""
+
+    settings: Settings
+    pool: asyncpg.Pool
+    catalog: MivCatalog
+    ids: IdCipher
+    secrets: Mapping[str, bytes]
+    registry: TrustSource
+    signer: Any  # ddr.oauth.keys.Keys, which this room may not import
+    clock: Callable[[], int] = now_ms

@@ -1,0 +1,52 @@
+"""Logical ids shown outside: internal numbers enciphered with AES, so that they are short, stable and unguessable."""
+
+from __future__ import annotations
+
+import re
+import struct
+from enum import IntEnum
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+_BLOCK = struct.Struct(">BHIIIB")  # kind, no (high 16 and low 32 bits), k, check, check
+_HEX = re.compile("[0-9a-f]{32}")
+
+
+class Kind(IntEnum):
+    """What an id names. The numbers are part of published ids: never reuse or change one."""
+
+    DEVICE = 1
+    METRIC = 2  # no = epoch_no
+    CHUNK = 3  # no = epoch_no, k = number of the chunk
+    MEASUREMENT = 4
+    GRANT = 5
+    SESSION = 6
+
+
+class IdCipher:
+    """Turns (kind, no, k) into 32 hex characters and back with one AES block.
+
+    A block holds 40 zero bits, so that a guessed id deciphers to nothing but with a chance of 1 : 2^40; a hit would still
+    have to belong to the caller's patient, which every query checks. 32 hex characters fit the FHIR type `id`.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305 - single blocks, each different
+        self._encrypt = cipher.encryptor().update
+        self._decrypt = cipher.decryptor().update
+
+    def encode(self, kind: Kind, no: int, k: int = 0) -> str:
+        """The id of number `no` (0 ≤ no < 2^48) and part `k` (0 ≤ k < 2^32)."""
+        return self._encrypt(_BLOCK.pack(kind, no >> 32, no & 0xFFFF_FFFF, k, 0, 0)).hex()
+
+    def decode(self, text: str) -> tuple[Kind, int, int] | None:
+        """(kind, no, k) of an id of ours, or None for any other text."""
+        if not _HEX.fullmatch(text):
+            return None
+        kind, high, low, k, check, rest = _BLOCK.unpack(self._decrypt(bytes.fromhex(text)))
+        if check or rest or kind not in _KINDS:
+            return None
+        return _KINDS[kind], high << 32 | low, k
+
+
+_KINDS = {int(kind): kind for kind in Kind}

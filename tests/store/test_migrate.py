@@ -1,0 +1,79 @@
+"""Migrations: in order, once, also when many start at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from ddr.store.errors import StoreError
+from ddr.store.migrate import migrate, migrations
+from ddr.store.pool import connect
+from tests.support.database import fresh_database
+
+
+@pytest.fixture
+async def empty(database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    async with fresh_database(database_url) as url:
+        pool = await connect(url, 4)
+        yield pool
+        await pool.close()
+
+
+def write(folder: Path, name: str, sql: str) -> None:
+    (folder / name).write_text(sql)
+
+
+async def test_the_real_schema_is_applied_once(empty: asyncpg.Pool) -> None:
+    assert await migrate(empty) == [migration.name for migration in migrations()]
+    assert await migrate(empty) == []
+    assert await empty.fetchval("SELECT count(*) FROM patient") == 0
+
+
+async def test_concurrent_starts_apply_each_file_once(empty: asyncpg.Pool, tmp_path: Path) -> None:
+    write(tmp_path, "0001_a.sql", "CREATE TABLE a (x int); SELECT pg_sleep(0.1)")
+    write(tmp_path, "0002_b.sql", "CREATE TABLE b (x int)")
+    applied = await asyncio.gather(*(migrate(empty, tmp_path) for _ in range(3)))
+    assert sorted(applied) == [[], [], ["0001_a", "0002_b"]]
+
+
+async def test_a_failing_file_leaves_no_trace_and_keeps_the_earlier_ones(empty: asyncpg.Pool, tmp_path: Path) -> None:
+    write(tmp_path, "0001_a.sql", "CREATE TABLE a (x int)")
+    write(tmp_path, "0002_b.sql", "CREATE TABLE b (x int); SELECT nonsense")
+    with pytest.raises(StoreError, match="migration 0002_b failed"):
+        await migrate(empty, tmp_path)
+    assert await empty.fetchval("SELECT to_regclass('a') IS NOT NULL AND to_regclass('b') IS NULL")
+    write(tmp_path, "0002_b.sql", "CREATE TABLE b (x int)")
+    assert await migrate(empty, tmp_path) == ["0002_b"]
+
+
+async def test_a_changed_file_is_refused(empty: asyncpg.Pool, tmp_path: Path) -> None:
+    write(tmp_path, "0001_a.sql", "CREATE TABLE a (x int)")
+    await migrate(empty, tmp_path)
+    write(tmp_path, "0001_a.sql", "CREATE TABLE a (y int)")
+    with pytest.raises(StoreError, match="0001_a was changed"):
+        await migrate(empty, tmp_path)
+
+
+async def test_an_older_recorder_refuses_a_newer_schema(empty: asyncpg.Pool, tmp_path: Path) -> None:
+    write(tmp_path, "0001_a.sql", "CREATE TABLE a (x int)")
+    await migrate(empty, tmp_path)
+    (tmp_path / "0001_a.sql").rename(tmp_path / "0001_b.sql")
+    with pytest.raises(StoreError, match="newer than this version"):
+        await migrate(empty, tmp_path)
+
+
+@pytest.mark.parametrize("names", [("1_a.sql",), ("0001_a.sql", "0001_b.sql")])
+def test_bad_names_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        write(tmp_path, name, "")
+    with pytest.raises(StoreError):
+        migrations(tmp_path)
+
+
+async def test_migrating_leaves_the_limits_of_the_session_in_place(empty: asyncpg.Pool) -> None:
+    await migrate(empty)
+    assert await empty.fetchval("SHOW statement_timeout") == "30s"
