@@ -1,0 +1,147 @@
+"""What every page for patients shares: security headers, the choice of language, and a page that explains an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+STYLESHEET = "/static/style.css"
+
+BASE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Vary": "Accept-Language",
+}
+
+
+class Words(NamedTuple):
+    """One text in both languages."""
+
+    de: str
+    en: str
+
+
+class Problem(NamedTuple):
+    """What went wrong, and what the patient can do about it."""
+
+    title: Words
+    advice: Words
+
+
+PROBLEMS = {
+    "unknown_client": Problem(
+        Words("Diese App ist hier nicht bekannt", "This app is not known here"),
+        Words(
+            "Die App, von der Sie kommen, steht nicht im Verzeichnis der zugelassenen digitalen Gesundheitsanwendungen. "
+            "Es wurden keine Daten weitergegeben.",
+            "The app you came from is not in the register of approved digital health applications. No data was passed on.",
+        ),
+    ),
+    "unknown_request": Problem(
+        Words("Diese Anfrage gilt nicht mehr", "This request is no longer valid"),
+        Words(
+            "Sie ist abgelaufen oder schon beantwortet. Es wurden keine Daten weitergegeben. "
+            "Bitte gehen Sie zurück in Ihre App und starten Sie die Verbindung dort noch einmal.",
+            "It has expired or has already been answered. No data was passed on. "
+            "Please go back to your app and start the connection there again.",
+        ),
+    ),
+    "bad_request": Problem(
+        Words("Diese Anfrage ist unvollständig", "This request is incomplete"),
+        Words(
+            "Bitte gehen Sie zurück in Ihre App und starten Sie die Verbindung dort noch einmal.",
+            "Please go back to your app and start the connection there again.",
+        ),
+    ),
+    "form_expired": Problem(
+        Words("Bitte noch einmal", "Please try again"),
+        Words(
+            "Diese Seite war zu lange offen oder wurde nicht von hier abgeschickt. Es wurde nichts geändert. "
+            "Bitte gehen Sie zurück, laden Sie die Seite neu und versuchen Sie es noch einmal.",
+            "This page was open for too long or was not sent from here. Nothing was changed. "
+            "Please go back, reload the page and try again.",
+        ),
+    ),
+    "not_found": Problem(
+        Words("Diese Seite gibt es nicht", "This page does not exist"),
+        Words("Bitte prüfen Sie die Adresse.", "Please check the address."),
+    ),
+    "unavailable": Problem(
+        Words("Gerade nicht möglich", "Not possible right now"),
+        Words(
+            "Das Verzeichnis der zugelassenen Apps ist zurzeit nicht erreichbar. Bitte versuchen Sie es später noch einmal.",
+            "The register of approved apps cannot be reached at the moment. Please try again later.",
+        ),
+    ),
+}
+
+_PAGE = """<!doctype html>
+<html lang="{lang}">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="stylesheet" href="{stylesheet}">
+</head>
+<body><main class="problem"><h1>{title}</h1><p>{advice}</p></main></body>
+</html>
+"""
+
+
+def language(request: Request) -> str:
+    """'en' when the browser prefers English to German (RFC 9110 section 12.5.4), else 'de'."""
+    weights = {"de": 0.0, "en": 0.0}
+    for part in request.headers.get("accept-language", "").lower().split(","):
+        tag, _, parameter = part.strip().partition(";")
+        primary = tag.partition("-")[0].strip()
+        if primary in weights:
+            weights[primary] = max(weights[primary], _quality(parameter))
+    return "en" if weights["en"] > weights["de"] else "de"
+
+
+def _quality(parameter: str) -> float:
+    name, _, value = parameter.strip().partition("=")
+    try:
+        return float(value) if name.strip() == "q" else 1.0
+    except ValueError:
+        return 0.0
+
+
+def page_headers(form_targets: Iterable[str] = ()) -> dict[str, str]:
+    """Headers of a page without script and without third parties.
+
+    `form_targets` are further CSP sources that a form of the page may lead to: browsers apply form-action to the redirect
+    that answers a form, too.
+    """
+    csp = (
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
+        f"form-action {' '.join(["'self'", *form_targets])}"
+    )
+    return BASE_HEADERS | {"Content-Security-Policy": csp}
+
+
+def csp_source(uri: str) -> str:
+    """The CSP source expression that a redirect to `uri` needs: its origin, or its scheme for an app's own scheme."""
+    parts = urlsplit(uri)
+    if parts.scheme not in {"https", "http"}:
+        return f"{parts.scheme}:"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+
+
+def error_page(request: Request, status: int, problem: str, headers: dict[str, str] | None = None) -> HTMLResponse:
+    """A page in the patient's language about `problem`, a key of PROBLEMS; it names no input, and never redirects."""
+    lang = language(request)
+    title, advice = (escape(words.en if lang == "en" else words.de) for words in PROBLEMS[problem])
+    body = _PAGE.format(lang=lang, title=title, advice=advice, stylesheet=STYLESHEET)
+    return HTMLResponse(body, status, headers=page_headers() | (headers or {}))
