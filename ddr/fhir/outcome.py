@@ -1,0 +1,232 @@
+"""OperationOutcome and the errors of the FHIR interface, with the texts that HDDT error-codes.md prescribes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+OUTCOME_CODES = "http://terminology.hl7.org/CodeSystem/operation-outcome"
+FORMATS = "Supported formats: application/fhir+json, application/fhir+xml"
+ECHO_LIMIT = 200
+
+# What XML 1.0 cannot carry, FHIR strings neither: callers' texts are echoed in diagnostics, so they are cleaned here.
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(eq=False)
+class FhirError(Exception):
+    """A request that is answered with an OperationOutcome; raised anywhere below the FHIR interface.
+
+    `code` is a FHIR IssueType, `details_code` a code of the HL7 operation-outcome system, `headers` go into the answer.
+    """
+
+    status: int
+    code: str
+    diagnostics: str | None = None
+    details_code: str | None = None
+    text: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def resource(self) -> dict[str, Any]:
+        """The OperationOutcome of this error."""
+        return outcome("error", self.code, self.diagnostics, self.details_code, self.text)
+
+
+def outcome(
+    severity: str, code: str, diagnostics: str | None = None, details_code: str | None = None, text: str | None = None
+) -> dict[str, Any]:
+    """An OperationOutcome with one issue (FHIR R4 operationoutcome.html)."""
+    issue: dict[str, Any] = {"severity": severity, "code": code}
+    details: dict[str, Any] = {}
+    if details_code:
+        details["coding"] = [{"system": OUTCOME_CODES, "code": details_code}]
+    if text:
+        details["text"] = printable(text)
+    if details:
+        issue["details"] = details
+    if diagnostics:
+        issue["diagnostics"] = printable(diagnostics)
+    return {"resourceType": "OperationOutcome", "issue": [issue]}
+
+
+def printable(text: str) -> str:
+    """`text` with every character that FHIR strings may not hold replaced by U+FFFD."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def echo(text: str) -> str:
+    """A caller's text, shortened for use inside an error message."""
+    return text if len(text) <= ECHO_LIMIT else text[:ECHO_LIMIT] + "…"
+
+
+# --- 400 -------------------------------------------------------------------------------------------------------------
+
+
+def unknown_parameter(name: str, supported: Iterable[str] = ()) -> FhirError:
+    """400: a search parameter that the resource type does not have; `supported` is listed when given."""
+    names = ", ".join(supported)
+    hint = f". Supported search parameters: {names}" if names else ""
+    return FhirError(400, "processing", f"Unknown search parameter {echo(name)}{hint}")
+
+
+def invalid_date(text: str) -> FhirError:
+    """400: malformed date, unknown prefix, or an end before the start."""
+    return FhirError(400, "processing", f"Invalid date/time format or date range: {echo(text)}")
+
+
+def invalid_include(parameter: str, value: str) -> FhirError:
+    """400: `parameter` (_include, _include:iterate, _revinclude …) names a reference that does not exist here."""
+    return FhirError(400, "processing", f"Invalid {parameter} parameter value: {echo(value)}")
+
+
+def invalid_value(parameter: str, value: str) -> FhirError:
+    """400: any other search parameter with a value that cannot be understood."""
+    return FhirError(400, "processing", f"Invalid value of search parameter {parameter}: {echo(value)}")
+
+
+def implicit_patient(parameter: str) -> FhirError:
+    """400: `subject` or `patient`, which only the access token decides (HDDT fhir-api-observation.md)."""
+    text = f"Search parameter {parameter} must not be given: the patient follows from the access token"
+    return FhirError(400, "processing", text)
+
+
+def malformed(diagnostics: str | None = None) -> FhirError:
+    """400: a body or query that cannot be read at all."""
+    return FhirError(400, "invalid", diagnostics, "MSG_BAD_SYNTAX", "The request is malformed.")
+
+
+# --- 401 -------------------------------------------------------------------------------------------------------------
+
+
+def unauthorized(description: str | None = None) -> FhirError:
+    """401 with the challenge of RFC 6750 section 3; no `description` when no credentials were sent."""
+    if description is None:
+        return FhirError(401, "login", "An access token is required", headers={"WWW-Authenticate": "Bearer"})
+    challenge = f'Bearer error="invalid_token", error_description="{description}"'
+    return FhirError(401, "login", description, headers={"WWW-Authenticate": challenge})
+
+
+# --- 404, 405, 410, 413 ----------------------------------------------------------------------------------------------
+
+
+def not_known(reference: str) -> FhirError:
+    """404: unknown, foreign or out of scope, which look the same; `reference` is "<Type>/<id>" as it was asked for."""
+    return FhirError(404, "processing", f"Resource {echo(reference)} is not known")
+
+
+def version_not_valid(version: str, reference: str) -> FhirError:
+    """404: vread of a version that the resource never had."""
+    return FhirError(404, "processing", f"Version {echo(version)} is not valid for resource {echo(reference)}.")
+
+
+def outside_history(reference: str, days: int) -> FhirError:
+    """404: the resource is older than the Historic-Data-Period of its MIV."""
+    text = f"Resource {echo(reference)} is outside the historic period of this service, which is {days} days"
+    return FhirError(404, "processing", text)
+
+
+def unknown_route(path: str) -> FhirError:
+    """404: nothing is served at this path."""
+    return FhirError(404, "not-supported", f"Unknown path {echo(path)}")
+
+
+def method_not_allowed(allowed: Iterable[str]) -> FhirError:
+    """405 with the Allow header."""
+    methods = ", ".join(allowed)
+    return FhirError(
+        405, "not-supported", f"Method not allowed. Allowed methods: {methods}", headers={"Allow": methods}
+    )
+
+
+def deleted() -> FhirError:
+    """410: the resource was deleted within its historic period."""
+    return FhirError(410, "processing", "Resource was deleted")
+
+
+def body_too_large(limit: int) -> FhirError:
+    """413: the request body is longer than `limit` bytes."""
+    return FhirError(413, "too-long", f"The request body is larger than {limit} bytes")
+
+
+# --- 406, 415 --------------------------------------------------------------------------------------------------------
+
+
+def not_acceptable() -> FhirError:
+    """406: Accept or _format asks for a representation other than FHIR JSON or XML."""
+    return FhirError(406, "not-supported", f"Requested format not supported. {FORMATS}")
+
+
+def version_not_supported() -> FhirError:
+    """406: the MIME parameter fhirVersion is not 4.0."""
+    return FhirError(406, "not-supported", "FHIR version not supported. This server supports FHIR R4 (version 4.0.1)")
+
+
+def unsupported_media_type() -> FhirError:
+    """415: Content-Type is something else than FHIR JSON or XML."""
+    return FhirError(415, "not-supported", f"Content-Type not supported. {FORMATS}")
+
+
+# --- 429, 500, 503 ---------------------------------------------------------------------------------------------------
+
+
+def _retry(seconds: int) -> dict[str, str]:
+    return {"Retry-After": str(max(1, seconds))}
+
+
+def throttled(retry_seconds: int) -> FhirError:
+    """429: asked again within the Grace-Period."""
+    text = "Rate limit exceeded. Please retry after the specified time."
+    return FhirError(429, "throttled", text, headers=_retry(retry_seconds))
+
+
+def internal_error(reason: str = "Internal error of the Device Data Recorder") -> FhirError:
+    """500: a failure on our side; `reason` must not hold anything of the patient or of the program."""
+    return FhirError(500, "exception", reason)
+
+
+def overloaded(retry_seconds: int) -> FhirError:
+    """503: admission control turned the request away."""
+    text = "Service temporarily unavailable due to rate limiting"
+    return FhirError(503, "throttled", text, headers=_retry(retry_seconds))
+
+
+def unavailable(diagnostics: str, retry_seconds: int) -> FhirError:
+    """503 transient: planned maintenance, or registry data too old to be trusted; `diagnostics` says which."""
+    return FhirError(503, "transient", diagnostics, headers=_retry(retry_seconds))
+
+
+# --- errors of operations (HDDT measurement-cgm.md, OperationOutcome examples of $hddt-cgm-summary) ------------------
+
+
+def operation_parameter_unknown(name: str) -> FhirError:
+    """400: an input parameter that the operation does not have."""
+    return FhirError(400, "invalid", None, "MSG_PARAM_UNKNOWN", f"Unknown input parameter '{echo(name)}'.")
+
+
+def operation_parameter_invalid(text: str) -> FhirError:
+    """400: an input parameter with a bad value; `text` says which ("Invalid date format in effectivePeriodStart.")."""
+    return FhirError(400, "invalid", None, "MSG_PARAM_INVALID", text)
+
+
+def operation_no_match(text: str) -> FhirError:
+    """404: the operation has nothing to report."""
+    return FhirError(404, "not-found", None, "MSG_NO_MATCH", text)
+
+
+# --- warnings inside a searchset -------------------------------------------------------------------------------------
+
+
+def code_not_in_valueset(code: str, valueset: str) -> dict[str, Any]:
+    """A requested code that the granted scopes do not cover."""
+    return outcome("warning", "processing", f"Code {echo(code)} not in ValueSet {valueset}")
+
+
+def outside_historic_range() -> dict[str, Any]:
+    """A search that reaches only into expired history."""
+    text = (
+        "Search includes a time range which is outside the historical time range of this service. "
+        "Potentially no matches found."
+    )
+    return outcome("warning", "processing", text)
