@@ -7,11 +7,15 @@ from html import escape
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from starlette.requests import Request
 from starlette.responses import HTMLResponse
+
+from ddr.http.asgi import Scope, header
 
 STYLESHEET = "/static/style.css"
 
+CSP = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+)
 BASE_HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
@@ -42,9 +46,9 @@ PROBLEMS = {
     "unknown_client": Problem(
         Words("Diese App ist hier nicht bekannt", "This app is not known here"),
         Words(
-            "Die App, von der Sie kommen, steht nicht im Verzeichnis der zugelassenen digitalen Gesundheitsanwendungen. "
+            "Die App, von der Sie kommen, steht nicht im Verzeichnis der zugelassenen Gesundheitsanwendungen. "
             "Es wurden keine Daten weitergegeben.",
-            "The app you came from is not in the register of approved digital health applications. No data was passed on.",
+            "The app you came from is not in the register of approved health applications. No data was passed on.",
         ),
     ),
     "unknown_request": Problem(
@@ -79,7 +83,8 @@ PROBLEMS = {
     "unavailable": Problem(
         Words("Gerade nicht möglich", "Not possible right now"),
         Words(
-            "Das Verzeichnis der zugelassenen Apps ist zurzeit nicht erreichbar. Bitte versuchen Sie es später noch einmal.",
+            "Das Verzeichnis der zugelassenen Apps ist zurzeit nicht erreichbar. "
+            "Bitte versuchen Sie es später noch einmal.",
             "The register of approved apps cannot be reached at the moment. Please try again later.",
         ),
     ),
@@ -98,10 +103,10 @@ _PAGE = """<!doctype html>
 """
 
 
-def language(request: Request) -> str:
+def language(scope: Scope) -> str:
     """'en' when the browser prefers English to German (RFC 9110 section 12.5.4), else 'de'."""
     weights = {"de": 0.0, "en": 0.0}
-    for part in request.headers.get("accept-language", "").lower().split(","):
+    for part in (header(scope, "accept-language") or "").lower().split(","):
         tag, _, parameter = part.strip().partition(";")
         primary = tag.partition("-")[0].strip()
         if primary in weights:
@@ -120,14 +125,10 @@ def _quality(parameter: str) -> float:
 def page_headers(form_targets: Iterable[str] = ()) -> dict[str, str]:
     """Headers of a page without script and without third parties.
 
-    `form_targets` are further CSP sources that a form of the page may lead to: browsers apply form-action to the redirect
-    that answers a form, too.
+    `form_targets` are further CSP sources that a form of the page may lead to: browsers apply form-action also to the
+    redirect that answers a form.
     """
-    csp = (
-        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
-        f"form-action {' '.join(["'self'", *form_targets])}"
-    )
-    return BASE_HEADERS | {"Content-Security-Policy": csp}
+    return BASE_HEADERS | {"Content-Security-Policy": " ".join([CSP, *form_targets])}
 
 
 def csp_source(uri: str) -> str:
@@ -139,9 +140,12 @@ def csp_source(uri: str) -> str:
     return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
 
 
-def error_page(request: Request, status: int, problem: str, headers: dict[str, str] | None = None) -> HTMLResponse:
-    """A page in the patient's language about `problem`, a key of PROBLEMS; it names no input, and never redirects."""
-    lang = language(request)
+def error_page(scope: Scope, status: int, problem: str, headers: dict[str, str] | None = None) -> HTMLResponse:
+    """A page in the patient's language about `problem`, a key of PROBLEMS; it repeats no input and never redirects.
+
+    The response is itself an ASGI application: `await error_page(scope, 400, "bad_request")(scope, receive, send)`.
+    """
+    lang = language(scope)
     title, advice = (escape(words.en if lang == "en" else words.de) for words in PROBLEMS[problem])
     body = _PAGE.format(lang=lang, title=title, advice=advice, stylesheet=STYLESHEET)
     return HTMLResponse(body, status, headers=page_headers() | (headers or {}))
