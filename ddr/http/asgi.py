@@ -12,6 +12,7 @@ import orjson
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = tuple[tuple[str, str], ...]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 JSON = "application/json"
@@ -25,7 +26,7 @@ class Reply:
     status: int
     body: bytes = b""
     content_type: str | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Headers = ()
 
 
 def header(scope: Scope, name: str) -> str | None:
@@ -54,20 +55,18 @@ def query_pairs(scope: Scope) -> list[tuple[str, str]]:
     return parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
 
-def json_reply(
-    data: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = (), content_type: str = JSON
-) -> Reply:
+def json_reply(data: Any, status: int = 200, headers: Headers = (), content_type: str = JSON) -> Reply:
     """A reply with `data` as JSON."""
     return Reply(status, orjson.dumps(data), content_type, headers)
 
 
-def problem(status: int, title: str, detail: str | None = None, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+def problem(status: int, title: str, detail: str | None = None, headers: Headers = ()) -> Reply:
     """A problem document (RFC 9457) of type about:blank."""
     content = {"type": "about:blank", "title": title, "status": status, **({"detail": detail} if detail else {})}
     return json_reply(content, status, headers, PROBLEM)
 
 
-def redirect(location: str, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+def redirect(location: str, headers: Headers = ()) -> Reply:
     """303 See Other: the browser continues with GET at `location`."""
     return Reply(303, headers=(("location", location), ("cache-control", "no-store"), *headers))
 

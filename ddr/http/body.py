@@ -25,8 +25,8 @@ class ClientGone(Exception):
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The whole body, decompressed when `Content-Encoding: gzip`; never more than `limit` bytes are held of it.
 
-    Raises BodyError 413 (longer than `limit`, also after decompression), 415 (other encoding), 400 (broken length or gzip),
-    and ClientGone.
+    Raises BodyError 413 (longer than `limit`, also after decompression), 415 (other encoding),
+    400 (broken length or gzip), and ClientGone.
     """
     encoding = (header(scope, "content-encoding") or "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip"):

@@ -26,8 +26,8 @@ class Kind(IntEnum):
 class IdCipher:
     """Turns (kind, no, k) into 32 hex characters and back with one AES block.
 
-    A block holds 40 zero bits, so that a guessed id deciphers to nothing but with a chance of 1 : 2^40; a hit would still
-    have to belong to the caller's patient, which every query checks. 32 hex characters fit the FHIR type `id`.
+    A block holds 40 zero bits, so that a guessed id deciphers to nothing but with a chance of 1 : 2^40; a hit would
+    still have to belong to the caller's patient, which every query checks. 32 hex characters fit the FHIR type `id`.
     """
 
     def __init__(self, key: bytes) -> None:

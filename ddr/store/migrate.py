@@ -59,7 +59,8 @@ async def migrate(pool: asyncpg.Pool, folder: Path = FOLDER) -> list[str]:
 
 async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> list[str]:
     await connection.execute(
-        "CREATE TABLE IF NOT EXISTS schema_migration (name text PRIMARY KEY, checksum text NOT NULL, applied_ms bigint NOT NULL)"
+        "CREATE TABLE IF NOT EXISTS schema_migration"
+        " (name text PRIMARY KEY, checksum text NOT NULL, applied_ms bigint NOT NULL)"
     )
     rows = await connection.fetch("SELECT name, checksum FROM schema_migration")
     done = {row["name"]: row["checksum"] for row in rows}

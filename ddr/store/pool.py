@@ -28,7 +28,7 @@ async def open_pool(settings: Settings) -> asyncpg.Pool:
 
 
 async def connect(url: str, size: int) -> asyncpg.Pool:
-    """A pool of at most `size` connections to `url`. Raises StoreError with one line that names the server and the reason."""
+    """A pool of at most `size` connections to `url`. Raises StoreError: one line, server and reason."""
     try:
         return await asyncpg.create_pool(
             url,
@@ -74,7 +74,7 @@ async def _init(connection: asyncpg.Connection) -> None:
 
 
 async def _keep(connection: asyncpg.Connection) -> None:
-    """Nothing to undo when a connection goes back: no caller changes session state, and a reset would cost a round trip.
+    """Nothing to undo when a connection goes back: no caller changes session state; a reset costs a round trip.
 
     asyncpg itself rolls an open transaction back before this is called.
     """
