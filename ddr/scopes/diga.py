@@ -1,4 +1,4 @@
-"""A DiGA as the registry knows it: what the access decision and the HTTP rooms need of a DiGA-VZ entry."""
+"""A DiGA as the recorder knows it: the trust attributes of its DiGA-VZ entry (HDDT pairing.md, Client Registration)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Diga:
-    """One DiGA-VZ entry (HDDT registries; REG-006)."""
+    """One entry of the DiGA-VZ. Texts are compared exactly, never normalised."""
 
-    client_id: str  # urn:diga:bfarm:{5-digit DiGA-ID}
+    client_id: str  # urn:diga:bfarm:{five digits}
     name: str
     manufacturer: str
     active: bool
     redirect_uri: str
     certificates: frozenset[str]  # sha256 of the DER, lowercase hex
-    valuesets: frozenset[str]  # canonicals of the MIVs that the DiGA may ask for
+    valuesets: frozenset[str]  # canonicals of the MIVs that the DiGA may read
