@@ -1,0 +1,94 @@
+// HAPI's validator as a line server: one resource (JSON, on one line) in, one line with its findings out.
+// Arguments: folders with the profiles, value sets and code systems to validate against.
+
+import ca.uhn.fhir.context.FhirContext;
+import ca.uhn.fhir.context.support.DefaultProfileValidationSupport;
+import ca.uhn.fhir.validation.FhirValidator;
+import ca.uhn.fhir.validation.ResultSeverityEnum;
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Set;
+import java.util.stream.Collectors;
+import org.hl7.fhir.common.hapi.validation.support.CommonCodeSystemsTerminologyService;
+import org.hl7.fhir.common.hapi.validation.support.InMemoryTerminologyServerValidationSupport;
+import org.hl7.fhir.common.hapi.validation.support.PrePopulatedValidationSupport;
+import org.hl7.fhir.common.hapi.validation.support.SnapshotGeneratingValidationSupport;
+import org.hl7.fhir.common.hapi.validation.support.UnknownCodeSystemWarningValidationSupport;
+import org.hl7.fhir.common.hapi.validation.support.ValidationSupportChain;
+import org.hl7.fhir.common.hapi.validation.validator.FhirInstanceValidator;
+import org.hl7.fhir.instance.model.api.IBaseResource;
+import org.hl7.fhir.r4.model.MetadataResource;
+import org.hl7.fhir.r5.utils.validation.constants.BestPracticeWarningLevel;
+
+public final class Validator {
+
+  /** Kinds of artifacts that a profile needs; examples are not loaded. */
+  private static final Set<String> KINDS =
+      Set.of("StructureDefinition", "ValueSet", "CodeSystem", "OperationDefinition", "ConceptMap");
+
+  public static void main(String[] folders) throws IOException {
+    FhirContext context = FhirContext.forR4();
+    FhirValidator validator = validator(context, artifacts(context, folders));
+    System.out.println("ready");
+    BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+    for (String line = in.readLine(); line != null; line = in.readLine()) {
+      System.out.println(findings(validator, line));
+      System.out.flush();
+    }
+  }
+
+  private static FhirValidator validator(FhirContext context, PrePopulatedValidationSupport artifacts) {
+    UnknownCodeSystemWarningValidationSupport unknown = new UnknownCodeSystemWarningValidationSupport(context);
+    // SNOMED CT and LOINC are not on this machine; a code is then checked by its ValueSet only.
+    unknown.setNonExistentCodeSystemSeverity(
+        ca.uhn.fhir.context.support.IValidationSupport.IssueSeverity.WARNING);
+    FhirInstanceValidator instance =
+        new FhirInstanceValidator(
+            new ValidationSupportChain(
+                new DefaultProfileValidationSupport(context),
+                artifacts,
+                new CommonCodeSystemsTerminologyService(context),
+                new InMemoryTerminologyServerValidationSupport(context),
+                new SnapshotGeneratingValidationSupport(context),
+                unknown));
+    instance.setBestPracticeWarningLevel(BestPracticeWarningLevel.Ignore);
+    instance.setErrorForUnknownProfiles(true);
+    return context.newValidator().registerValidatorModule(instance);
+  }
+
+  private static PrePopulatedValidationSupport artifacts(FhirContext context, String[] folders) throws IOException {
+    PrePopulatedValidationSupport support = new PrePopulatedValidationSupport(context);
+    for (String folder : folders) {
+      try (var files = Files.list(Path.of(folder))) {
+        for (Path file : files.sorted().toList()) {
+          String name = file.getFileName().toString();
+          if (name.endsWith(".json") && KINDS.contains(name.split("-")[0])) {
+            IBaseResource resource = context.newJsonParser().parseResource(Files.readString(file));
+            if (resource instanceof MetadataResource) {
+              support.addResource(resource);
+            }
+          }
+        }
+      }
+    }
+    return support;
+  }
+
+  private static String findings(FhirValidator validator, String line) {
+    try {
+      List<String> errors =
+          validator.validateWithResult(line).getMessages().stream()
+              .filter(message -> message.getSeverity().ordinal() >= ResultSeverityEnum.ERROR.ordinal())
+              .map(message -> message.getLocationString() + ": " + message.getMessage().replace('\n', ' '))
+              .collect(Collectors.toList());
+      return errors.isEmpty() ? "valid" : String.join(" | ", errors);
+    } catch (RuntimeException error) {
+      return "cannot be read: " + String.valueOf(error.getMessage()).replace('\n', ' ');
+    }
+  }
+}
