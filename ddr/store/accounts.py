@@ -1,0 +1,80 @@
+"""Built-in accounts of patients, for demonstration and tests: argon2id, with the same effort for unknown names."""
+
+from __future__ import annotations
+
+import asyncio
+import unicodedata
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+import asyncpg
+from argon2 import PasswordHasher, Type
+from argon2.exceptions import InvalidHashError, VerificationError
+
+# The parameters that OWASP names for argon2id. 19 MiB each: two threads bound the memory that attempts at once take.
+_HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=Type.ID)
+_THREADS = ThreadPoolExecutor(2, "argon2")
+# Of a random password that was thrown away: what a password given for an unknown name is compared with.
+NOBODYS_HASH = "$argon2id$v=19$m=19456,t=2,p=1$Dso2zQ/OOluvKbXzqTJitQ$uMRGk8KkCkv4+dTg7dRY1RKpcCE3z+V7A4WJgHCd2QE"
+T = TypeVar("T")
+LONGEST = 256  # characters of a name or password
+
+
+class AccountError(Exception):
+    """The account cannot be created; the text is one line for the operator."""
+
+
+def normal(text: str) -> str:
+    """`text` in Unicode's composed form: the same name or password however a keyboard encodes it (RFC 8265)."""
+    return unicodedata.normalize("NFC", text)
+
+
+async def create_patient(pool: asyncpg.Pool, username: str, password: str, now_ms: int) -> UUID:
+    """A new patient with an account. Raises AccountError for a name that is taken and for unusable input."""
+    username = normal(username).strip()
+    if not 1 <= len(username) <= LONGEST or not username.isprintable():
+        raise AccountError(f"username must have 1 to {LONGEST} printable characters")
+    if not 8 <= len(password) <= LONGEST:
+        raise AccountError(f"password must have 8 to {LONGEST} characters")
+    password_hash = await _in_thread(_HASHER.hash, normal(password))
+    try:
+        return await _insert(pool, username, password_hash, now_ms)
+    except asyncpg.UniqueViolationError:
+        raise AccountError("username is taken") from None
+
+
+async def _insert(pool: asyncpg.Pool, username: str, password_hash: str, now_ms: int) -> UUID:
+    patient_id = uuid4()
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, $2)", patient_id, now_ms)
+        await connection.execute(
+            "INSERT INTO account (username, patient_id, password_hash, created_ms) VALUES ($1, $2, $3, $4)",
+            username,
+            patient_id,
+            password_hash,
+            now_ms,
+        )
+    return patient_id
+
+
+async def verify(pool: asyncpg.Pool, username: str, password: str) -> UUID | None:
+    """The patient of this account, or None. An unknown name costs as much time as a wrong password."""
+    username = normal(username).strip()
+    row = await pool.fetchrow(
+        "SELECT patient_id, password_hash FROM account WHERE username = $1", username if username.isprintable() else ""
+    )
+    right = await _in_thread(_matches, row["password_hash"] if row else NOBODYS_HASH, normal(password))
+    return row["patient_id"] if row and right else None
+
+
+async def _in_thread(function: Callable[..., T], *arguments: str) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, function, *arguments)
+
+
+def _matches(password_hash: str, password: str) -> bool:
+    try:
+        return _HASHER.verify(password_hash, password)
+    except (VerificationError, InvalidHashError):
+        return False
