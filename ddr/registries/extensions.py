@@ -1,0 +1,34 @@
+"""FHIR extensions read by URL, never by position; whatever is unknown is passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def extensions(element: Mapping[str, Any], url: str) -> list[Mapping[str, Any]]:
+    """The extensions of `element` with this URL, in order."""
+    found = element.get("extension")
+    return (
+        [item for item in found if isinstance(item, dict) and item.get("url") == url] if isinstance(found, list) else []
+    )
+
+
+def values(element: Mapping[str, Any], url: str) -> list[str]:
+    """The texts of the extensions with this URL.
+
+    The data type is not fixed by what BfArM publishes, so any `value[x]` counts; of a Reference it is the `reference`.
+    """
+    return [text for extension in extensions(element, url) if (text := _text(extension))]
+
+
+def value(element: Mapping[str, Any], url: str) -> str | None:
+    """The first of `values`, or None."""
+    return next(iter(values(element, url)), None)
+
+
+def _text(extension: Mapping[str, Any]) -> str | None:
+    found = next((item for key, item in extension.items() if key.startswith("value")), None)
+    if isinstance(found, dict):
+        found = found.get("reference")
+    return found if isinstance(found, str) else None

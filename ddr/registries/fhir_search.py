@@ -1,0 +1,106 @@
+"""Reading a whole searchset from one of BfArM's FHIR interfaces: opaque paging links, limits, and clear faults."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+import orjson
+
+from ddr import __version__
+from ddr.registries.errors import RegistryFault
+from ddr.settings import Settings
+
+PAGE_SIZE = 200
+MAX_PAGE_BYTES = 16 * 1024 * 1024
+MAX_PAGES = 500
+TIMEOUT = httpx.Timeout(20, connect=10)
+
+
+def http_client(settings: Settings) -> httpx.AsyncClient:
+    """A client for BfArM's registries: bearer token, FHIR JSON, and the development CA if one is set.
+
+    Redirects are not followed, so that the token never leaves the configured host.
+    """
+    context = ssl.create_default_context()
+    if settings.registry_ca:
+        context.load_verify_locations(settings.registry_ca)
+    headers = {"accept": "application/fhir+json", "cache-control": "no-cache", "user-agent": f"ddr/{__version__}"}
+    if settings.registry_token:
+        headers["authorization"] = f"Bearer {settings.registry_token}"
+    return httpx.AsyncClient(headers=headers, verify=context, timeout=TIMEOUT)
+
+
+async def search_all(http: httpx.AsyncClient, url: str, parameters: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Every resource that the search at `url` finds, over all pages. Raises RegistryFault, never returns a part."""
+    page = str(httpx.URL(url, params={**parameters, "_count": str(PAGE_SIZE)}))
+    origin, seen, total = _origin(page), set[str](), None
+    resources: list[dict[str, Any]] = []
+    while page:
+        if page in seen or len(seen) == MAX_PAGES:
+            raise RegistryFault("the pages of the answer never end")
+        seen.add(page)
+        bundle = await _fetch_bundle(http, page)
+        total = bundle.get("total", total)
+        resources += _matches(bundle)
+        link = _next_link(bundle)
+        page = urljoin(page, link) if link else ""
+        if page and _origin(page) != origin:
+            raise RegistryFault("a paging link leads to another host")
+    if isinstance(total, int) and total != len(resources):
+        raise RegistryFault(f"the answer announces {total} entries and holds {len(resources)}")
+    return resources
+
+
+async def _fetch_bundle(http: httpx.AsyncClient, url: str) -> dict[str, Any]:
+    try:
+        async with http.stream("GET", url) as response:
+            if response.status_code != 200:
+                raise RegistryFault(f"answered HTTP {response.status_code}")
+            body = await _limited_body(response)
+    except httpx.HTTPError as error:
+        raise RegistryFault(f"cannot be reached: {error or type(error).__name__}") from None
+    try:
+        bundle = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise RegistryFault("the answer is not JSON") from None
+    if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle" or bundle.get("type") != "searchset":
+        raise RegistryFault("the answer is not a searchset Bundle")
+    return bundle
+
+
+async def _limited_body(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > MAX_PAGE_BYTES:
+            raise RegistryFault(f"a page is larger than {MAX_PAGE_BYTES} bytes")
+    return bytes(body)
+
+
+def _matches(bundle: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The resources found; an entry without a usable resource stays as an empty one: the total still adds up."""
+    found = [entry for entry in _objects(bundle.get("entry")) if _search_mode(entry) == "match"]
+    return [entry["resource"] if isinstance(entry.get("resource"), dict) else {} for entry in found]
+
+
+def _search_mode(entry: Mapping[str, Any]) -> Any:
+    search = entry.get("search")
+    return search.get("mode", "match") if isinstance(search, dict) else "match"
+
+
+def _next_link(bundle: Mapping[str, Any]) -> str:
+    links = _objects(bundle.get("link"))
+    return next((str(link.get("url") or "") for link in links if link.get("relation") == "next"), "")
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [item if isinstance(item, dict) else {} for item in value] if isinstance(value, list) else []
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)

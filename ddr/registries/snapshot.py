@@ -1,0 +1,119 @@
+"""The state of the DiGA-VZ at one instant, immutable, with the two look-ups that the listeners need. Pure."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ddr.registries.certificates import expires_ms, fingerprint
+from ddr.registries.health_app import Entry
+from ddr.scopes.diga import Diga
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All known DiGA, as the registry showed them at `seen_ms` (0: never)."""
+
+    seen_ms: int = 0
+    entries: tuple[Entry, ...] = ()
+    by_client_id: Mapping[str, Diga] = field(default_factory=dict)
+    by_certificate: Mapping[str, Diga] = field(default_factory=dict)  # key: sha256 of the DER, hex
+    certificates: tuple[bytes, ...] = ()  # DER, those of retired and disabled DiGA included
+
+
+def snapshot(entries: Iterable[Entry], seen_ms: int) -> Snapshot:
+    """The snapshot of reconciled `entries` (see `reconcile`)."""
+    entries = tuple(sorted(entries, key=lambda entry: entry.client_id))
+    digas = [_diga(entry) for entry in entries]
+    return Snapshot(
+        seen_ms=seen_ms,
+        entries=entries,
+        by_client_id={diga.client_id: diga for diga in digas},
+        by_certificate={digest: diga for diga in digas for digest in diga.certificates},
+        certificates=tuple(der for entry in entries for der in entry.certificates),
+    )
+
+
+def reconcile(read: Iterable[Entry], known: Iterable[Entry], now_ms: int) -> list[Entry]:
+    """What the registry says now, made unambiguous and completed by what it no longer mentions.
+
+    - A client id in two entries names no DiGA any more: both are disabled.
+    - A certificate in two entries identifies the DiGA that had it before, else none of them.
+    - A DiGA that vanished stays known, as not listed, until its last certificate has expired: its requests get
+      the error of an inactive client instead of a failed handshake.
+    """
+    entries = _disable_doubles(list(read))
+    mentioned = {entry.client_id for entry in entries}
+    gone = [replace(entry, listed=False) for entry in known if entry.client_id not in mentioned]
+    alive = [entry for entry in gone if any(expires_ms(der) > now_ms for der in entry.certificates)]
+    return _separate_certificates([*entries, *alive], known)
+
+
+def newly_unlisted(before: Iterable[Entry], after: Iterable[Entry]) -> list[str]:
+    """Client ids of DiGA that were listed before and no longer are; a broken entry does not count."""
+    listed = {entry.client_id for entry in after if entry.listed}
+    return sorted(entry.client_id for entry in before if entry.listed and entry.client_id not in listed)
+
+
+def _diga(entry: Entry) -> Diga:
+    return Diga(
+        client_id=entry.client_id,
+        name=entry.name,
+        manufacturer=entry.manufacturer,
+        active=entry.listed and entry.usable,
+        redirect_uri=entry.redirect_uri,
+        certificates=frozenset(fingerprint(der) for der in entry.certificates),
+        valuesets=entry.valuesets,
+    )
+
+
+def _disable_doubles(entries: list[Entry]) -> list[Entry]:
+    """`entries` with each client id once."""
+    counts = Counter(entry.client_id for entry in entries)
+    return [
+        entry
+        if counts[entry.client_id] == 1
+        else replace(entry, usable=False, problems=(*entry.problems, "the client id stands in several entries"))
+        for entry in {entry.client_id: entry for entry in entries}.values()
+    ]
+
+
+def _separate_certificates(entries: list[Entry], known: Iterable[Entry]) -> list[Entry]:
+    holders = Counter(der for entry in entries for der in entry.certificates)
+    shared = {der for der, count in holders.items() if count > 1}
+    owners = {der: entry.client_id for entry in known for der in entry.certificates if der in shared}
+    return [_without(entry, {der for der in shared if owners.get(der) != entry.client_id}) for entry in entries]
+
+
+def _without(entry: Entry, foreign: set[bytes]) -> Entry:
+    """`entry` without the certificates in `foreign`."""
+    own = tuple(der for der in entry.certificates if der not in foreign)
+    if len(own) == len(entry.certificates):
+        return entry
+    problems = (*entry.problems, "a certificate is registered for another DiGA too")
+    return replace(entry, certificates=own, problems=problems, usable=entry.usable and bool(own))
+
+
+def to_json(entry: Entry) -> dict[str, Any]:
+    """`entry` as it is stored."""
+    return {
+        **vars(entry),
+        "valuesets": sorted(entry.valuesets),
+        "certificates": [base64.b64encode(der).decode() for der in entry.certificates],
+        "problems": list(entry.problems),
+    }
+
+
+def from_json(stored: Mapping[str, Any]) -> Entry:
+    """The inverse of `to_json`."""
+    return Entry(
+        **{
+            **stored,
+            "valuesets": frozenset(stored["valuesets"]),
+            "certificates": tuple(base64.b64decode(text) for text in stored["certificates"]),
+            "problems": tuple(stored["problems"]),
+        }
+    )

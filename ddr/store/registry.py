@@ -1,0 +1,104 @@
+"""What the registries said: the present entries of a source, their history, and whose turn it is to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+
+@dataclass(frozen=True)
+class Source:
+    """The state of one registry. Instants in milliseconds; `seen_ms` 0: never read."""
+
+    generation: int = 0
+    seen_ms: int = 0
+    next_ms: int = 0
+    fault: str | None = None
+    fault_ms: int | None = None
+
+
+async def read_source(connection: asyncpg.Pool | asyncpg.Connection, source: str) -> Source:
+    """The state of `source`; the default one before its first claim."""
+    row = await connection.fetchrow(
+        "SELECT generation, seen_ms, next_ms, fault, fault_ms FROM registry_source WHERE source = $1", source
+    )
+    return Source(**row) if row else Source()
+
+
+async def read_entries(connection: asyncpg.Pool | asyncpg.Connection, source: str) -> dict[str, dict[str, Any]]:
+    """The present entries of `source` by their names."""
+    rows = await connection.fetch(
+        "SELECT entry, content FROM registry_entry WHERE source = $1 AND until_ms IS NULL", source
+    )
+    return {row["entry"]: row["content"] for row in rows}
+
+
+async def claim(connection: asyncpg.Pool | asyncpg.Connection, source: str, now_ms: int, lease_ms: int) -> bool:
+    """True for exactly one caller when a reading is due; nobody else gets it for `lease_ms`.
+
+    A lease instead of a lock: no connection is held while the registry answers, and a worker that dies loses its turn.
+    """
+    claimed = await connection.fetchval(
+        "INSERT INTO registry_source AS s (source, next_ms) VALUES ($1, $2)"
+        " ON CONFLICT (source) DO UPDATE SET next_ms = excluded.next_ms WHERE s.next_ms <= $3 RETURNING true",
+        source,
+        now_ms + lease_ms,
+        now_ms,
+    )
+    return bool(claimed)
+
+
+async def request_reading(connection: asyncpg.Pool | asyncpg.Connection, source: str) -> None:
+    """Make a reading of `source` due at once, whichever worker does it."""
+    await connection.execute("UPDATE registry_source SET next_ms = 0 WHERE source = $1", source)
+
+
+async def save_reading(
+    connection: asyncpg.Connection, source: str, entries: Mapping[str, Mapping[str, Any]], seen_ms: int, next_ms: int
+) -> bool:
+    """Make `entries` the present state, closing the former state of each that changed. True when anything changed.
+
+    Call inside a transaction. A reading that began before the stored one is ignored.
+    """
+    last_ms = await connection.fetchval("SELECT seen_ms FROM registry_source WHERE source = $1 FOR UPDATE", source)
+    if last_ms is None or last_ms >= seen_ms:
+        return False
+    present = await read_entries(connection, source)
+    over = [name for name, content in present.items() if entries.get(name) != content]
+    new = {name: content for name, content in entries.items() if present.get(name) != content}
+    await connection.execute(
+        "UPDATE registry_entry SET until_ms = $3 WHERE source = $1 AND entry = ANY($2) AND until_ms IS NULL",
+        source,
+        over,
+        seen_ms,
+    )
+    await connection.executemany(
+        "INSERT INTO registry_entry (source, entry, from_ms, content) VALUES ($1, $2, $3, $4)",
+        [(source, name, seen_ms, content) for name, content in new.items()],
+    )
+    changed = bool(over or new)
+    await connection.execute(
+        "UPDATE registry_source SET generation = generation + $2, seen_ms = $3, next_ms = $4,"
+        " fault = NULL, fault_ms = NULL WHERE source = $1",
+        source,
+        int(changed),
+        seen_ms,
+        next_ms,
+    )
+    return changed
+
+
+async def save_fault(
+    connection: asyncpg.Pool | asyncpg.Connection, source: str, fault: str, now_ms: int, next_ms: int
+) -> None:
+    """Note that a reading failed; what was read before stays."""
+    await connection.execute(
+        "UPDATE registry_source SET fault = $2, fault_ms = coalesce(fault_ms, $3), next_ms = $4 WHERE source = $1",
+        source,
+        fault,
+        now_ms,
+        next_ms,
+    )
