@@ -1,0 +1,155 @@
+"""FHIR XML into the JSON shape of a resource, by the same table that the writer uses (FHIR R4 xml.html).
+
+Documents with a DTD or entities are refused (defusedxml). Comments are dropped; order of elements is not checked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+from xml.etree.ElementTree import Element as Node
+from xml.etree.ElementTree import canonicalize, tostring
+
+from defusedxml.ElementTree import fromstring
+
+from ddr.fhir.elements import RESOURCES, SHAPES, Element, Shape
+from ddr.fhir.xml_writer import FHIR_NAMESPACE, XHTML_NAMESPACE, XmlError
+
+_PREFIX = f"{{{FHIR_NAMESPACE}}}"
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,99})(\.[0-9]{1,99})?([eE][+-]?[0-9]{1,3})?")
+_BOOLEANS = {"true": True, "false": False}
+_SCHEMA_LOCATION = "{http://www.w3.org/2001/XMLSchema-instance}schemaLocation"
+
+
+def read_xml(body: bytes) -> dict[str, Any]:
+    """The resource in a FHIR XML document, decimals exact (Decimal). Raises XmlError."""
+    try:
+        return _resource(fromstring(body, forbid_dtd=True))
+    except XmlError:
+        raise
+    except (
+        SyntaxError,
+        ValueError,
+        LookupError,
+        RecursionError,
+    ):  # the parser's own errors; their texts are not for clients
+        raise XmlError("not a well-formed XML document") from None
+
+
+def _resource(node: Node) -> dict[str, Any]:
+    name = _local(node)
+    if name not in RESOURCES:
+        raise XmlError(f"unknown resource type {name}")
+    _no_text(node, {_SCHEMA_LOCATION})
+    return {"resourceType": name, **_children(node, SHAPES[name])}
+
+
+def _local(node: Node) -> str:
+    if not node.tag.startswith(_PREFIX):
+        raise XmlError("an element is not in the FHIR namespace")
+    return node.tag[len(_PREFIX) :]
+
+
+def _no_text(node: Node, attributes: set[str]) -> None:
+    """FHIR has no text between elements and few attributes; anything else is not to be dropped silently."""
+    if (node.text or "").strip() or any((child.tail or "").strip() for child in node):
+        raise XmlError(f"text inside {node.tag.rpartition('}')[2]}")
+    if unknown := set(node.attrib) - attributes:
+        raise XmlError(f"unknown attribute {min(unknown)}")
+
+
+def _children(node: Node, shape: Shape) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    grouped: dict[str, list[Node]] = {}
+    for child in node:
+        name = "div" if child.tag == f"{{{XHTML_NAMESPACE}}}div" else _local(child)
+        grouped.setdefault(name, []).append(child)
+    for name, nodes in grouped.items():
+        element = shape.elements.get(name)
+        if element is None or element.attribute or name[0] == "_":
+            raise XmlError(f"unknown element {name}")
+        if len(nodes) > 1 and not element.many:
+            raise XmlError(f"element {name} is given twice")
+        found.update(_primitives(element, nodes) if element.primitive else _complex(element, nodes))
+    return found
+
+
+def _complex(element: Element, nodes: list[Node]) -> dict[str, Any]:
+    values = [_value(element, node) for node in nodes]
+    return {element.name: values if element.many else values[0]}
+
+
+def _value(element: Element, node: Node) -> Any:
+    if element.type == "xhtml":
+        return canonicalize(tostring(_without_tail(node), encoding="unicode"))
+    if element.type == "Resource":
+        if len(node) != 1:
+            raise XmlError(f"element {element.name} must hold one resource")
+        _no_text(node, set())
+        return _resource(node[0])
+    shape = SHAPES[element.type]
+    return _typed(node, shape, shape.attributes)
+
+
+def _typed(node: Node, shape: Shape, attributes: tuple[str, ...]) -> dict[str, Any]:
+    """A complex value, or the twin of a primitive one: attributes first, then children."""
+    _no_text(node, {*attributes, "value"} if shape is _TWIN else set(attributes))
+    return {name: node.attrib[name] for name in attributes if name in node.attrib} | _children(node, shape)
+
+
+def _without_tail(node: Node) -> Node:
+    node.tail = None
+    return node
+
+
+def _primitives(element: Element, nodes: list[Node]) -> dict[str, Any]:
+    """A primitive under its name and, where ids or extensions are given, its twin under "_name"."""
+    convert = _CONVERTERS.get(element.type, _string)
+    values = [convert(node.attrib["value"]) if "value" in node.attrib else None for node in nodes]
+    twins = [_typed(node, _TWIN, ("id",)) or None for node in nodes]
+    if any(value is None and twin is None for value, twin in zip(values, twins, strict=True)):
+        raise XmlError(f"element {element.name} is empty")
+    found: dict[str, Any] = {}
+    for key, items in ((element.name, values), ("_" + element.name, twins)):
+        if any(item is not None for item in items):
+            found[key] = items if element.many else items[0]
+    return found
+
+
+_TWIN = Shape({"extension": SHAPES["Observation"].elements["extension"]}, {"extension": 0}, ("id",))
+
+
+def _string(text: str) -> str:
+    if not text:
+        raise XmlError("an empty value")
+    return text
+
+
+def _boolean(text: str) -> bool:
+    if text not in _BOOLEANS:
+        raise XmlError("not a boolean")
+    return _BOOLEANS[text]
+
+
+def _integer(text: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        raise XmlError("not an integer")
+    return int(text)
+
+
+def _decimal(text: str) -> Decimal:
+    if not _DECIMAL.fullmatch(text):
+        raise XmlError("not a decimal")
+    return Decimal(text)
+
+
+_CONVERTERS: dict[str, Callable[[str], Any]] = {
+    "boolean": _boolean,
+    "integer": _integer,
+    "positiveInt": _integer,
+    "unsignedInt": _integer,
+    "decimal": _decimal,
+}

@@ -1,0 +1,137 @@
+"""FHIR resources as XML, written straight from their JSON shape (FHIR R4 xml.html).
+
+The caller hands in a resource as a dict in FHIR JSON form; element order and kinds come from `ddr.fhir.elements`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any
+from xml.sax.saxutils import escape
+
+from defusedxml.ElementTree import fromstring
+
+from ddr.fhir.elements import RESOURCES, SHAPES, Element, Shape
+
+FHIR_NAMESPACE = "http://hl7.org/fhir"
+XHTML_NAMESPACE = "http://www.w3.org/1999/xhtml"
+_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>'
+_PLAIN = re.compile('[^&<>"\x00-\x1f\x7f-\U0010ffff]*')
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ENTITIES = {'"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}  # a reader would turn bare ones into blanks
+
+Put = Callable[[str], None]
+
+
+class XmlError(ValueError):
+    """No XML form: an unknown element or type, a forbidden character, or a narrative that is not XHTML."""
+
+
+def write_xml(resource: Mapping[str, Any], pretty: bool = False) -> bytes:
+    """The XML document of a resource. Raises XmlError."""
+    tags = [_DECLARATION]
+    try:
+        _resource(tags.append, resource, f' xmlns="{FHIR_NAMESPACE}"')
+    except KeyError as error:
+        raise XmlError(f"unknown element or type {error}") from None
+    return ("\n".join(_indented(tags)) if pretty else "".join(tags)).encode()
+
+
+def _indented(tags: Iterable[str]) -> Iterator[str]:
+    """Every tag on its own line; nothing is added inside narratives, which are one tag here."""
+    depth = 0
+    for tag in tags:
+        closes = tag.startswith("</")
+        depth -= closes
+        yield "  " * depth + tag
+        depth += not (closes or tag.endswith("/>") or tag is _DECLARATION or "</" in tag)
+
+
+def _resource(put: Put, resource: Mapping[str, Any], attributes: str = "") -> None:
+    name = resource["resourceType"]
+    if name not in RESOURCES:
+        raise KeyError(name)
+    put(f"<{name}{attributes}>")
+    _children(put, resource, SHAPES[name])
+    put(f"</{name}>")
+
+
+def _children(put: Put, node: Mapping[str, Any], shape: Shape) -> None:
+    for key in sorted(node, key=shape.order.__getitem__):
+        element = shape.elements.get(key)
+        if element is None or element.attribute:
+            continue  # resourceType is the name of the tag, attributes are in it
+        if element.primitive:
+            if key[0] != "_" or element.name not in node:
+                _primitives(put, element, node.get(element.name), node.get("_" + element.name))
+        else:
+            value = node[key]
+            for item in value if element.many else (value,):
+                _complex(put, element, item)
+
+
+def _complex(put: Put, element: Element, value: Any) -> None:
+    name = element.name
+    if element.type == "xhtml":
+        put(_xhtml(value))
+    elif element.type == "Resource":
+        put(f"<{name}>")
+        _resource(put, value)
+        put(f"</{name}>")
+    else:
+        shape = SHAPES[element.type]
+        put(f"<{name}{_attributes(value, shape.attributes)}>")
+        _children(put, value, shape)
+        put(f"</{name}>")
+
+
+def _attributes(value: Mapping[str, Any], names: Sequence[str]) -> str:
+    return "".join(f' {name}="{_text(value[name])}"' for name in names if name in value)
+
+
+def _primitives(put: Put, element: Element, value: Any, twin: Any) -> None:
+    if not element.many:
+        _primitive(put, element.name, value, twin)
+        return
+    values: Sequence[Any] = value or ()
+    twins: Sequence[Any] = twin or ()
+    for one, other in zip_longest(values, twins):
+        _primitive(put, element.name, one, other)
+
+
+def _primitive(put: Put, name: str, value: Any, twin: Mapping[str, Any] | None) -> None:
+    text = "" if value is None else f' value="{_text(value)}"'
+    if not twin:
+        put(f"<{name}{text}/>")
+        return
+    put(f"<{name}{_attributes(twin, ('id',))}{text}>")
+    for extension in twin.get("extension", ()):
+        _complex(put, _EXTENSION, extension)
+    put(f"</{name}>")
+
+
+_EXTENSION = SHAPES["Observation"].elements["extension"]
+
+
+def _text(value: Any) -> str:
+    """A primitive value as the content of an attribute."""
+    if not isinstance(value, str):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    if _PLAIN.fullmatch(value):
+        return value
+    if _FORBIDDEN.search(value):
+        raise XmlError("a string holds a character that XML cannot carry")
+    return escape(value, _ENTITIES)
+
+
+def _xhtml(text: Any) -> str:
+    """A narrative as it is, after proof that it is one well-formed XHTML div."""
+    try:
+        root = fromstring(text, forbid_dtd=True)
+    except (SyntaxError, ValueError, TypeError):
+        raise XmlError("the narrative is not well-formed XHTML") from None
+    if root.tag != f"{{{XHTML_NAMESPACE}}}div":
+        raise XmlError("the narrative is not an XHTML div")
+    return str(text)
