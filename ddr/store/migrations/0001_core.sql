@@ -66,6 +66,7 @@ CREATE TABLE sensor (
     unit               text NOT NULL,        -- UCUM code of stored values
     continuous         boolean NOT NULL,
     calibrated_device  boolean NOT NULL,     -- true: Observation.device refers to the DeviceMetric; false: to the Device
+    registration       jsonb NOT NULL DEFAULT '{}',  -- what the gateway registered; tells a repetition from a conflict
     metric             jsonb NOT NULL,       -- DeviceMetric parts that do not change: type, category, operationalStatus, measurementPeriod
     method             jsonb,                -- Observation.method of its chunks
     note               text,                 -- Observation.note of its chunks
@@ -164,6 +165,8 @@ CREATE TABLE measurement_version (
     patient_id      uuid NOT NULL,
     measurement_no  bigint NOT NULL,
     version         integer NOT NULL,
+    epoch_no        bigint,
+    derived_from    bigint[] NOT NULL DEFAULT '{}',
     content         bytea NOT NULL,
     status          text NOT NULL,
     updated_ms      bigint NOT NULL,

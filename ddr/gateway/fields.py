@@ -1,0 +1,180 @@
+"""Reads the members of a JSON object one by one; every complaint is a Problem 422 that names the member."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from ddr.fhir.instants import parse_date_time, parse_instant
+from ddr.gateway.problem import invalid
+
+T = TypeVar("T")
+
+KEY = re.compile(r"[A-Za-z0-9._~-]{1,64}")
+MAX_TEXT = 250
+MAX_NOTE = 4000
+
+# Values of devices, not of physics: enough for every unit in use, and no number that grows when it is written out.
+MAX_NUMBER = 1_000_000_000
+MAX_DECIMALS = 6
+
+# What FHIR strings and XML 1.0 cannot carry; PostgreSQL texts hold no U+0000 either.
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+Number = int | float
+
+
+class Fields:
+    """One JSON object under the path `where`. Absent members and nulls read as None; `done()` refuses unread ones."""
+
+    def __init__(self, data: Any, where: str = "") -> None:
+        if not isinstance(data, Mapping):
+            raise invalid(where or "body", "must be a JSON object")
+        self.data: Mapping[str, Any] = data
+        self.where = where
+        self.seen: set[str] = set()
+
+    def at(self, name: str) -> str:
+        """The path of a member, for messages."""
+        return f"{self.where}.{name}" if self.where else name
+
+    def raw(self, name: str) -> Any:
+        """The member as it is, or None."""
+        self.seen.add(name)
+        return self.data.get(name)
+
+    def need(self, name: str, read: Callable[[str], T | None]) -> T:
+        """The member read by `read`, a method of this object; 422 when it is absent."""
+        value = read(name)
+        if value is None:
+            raise invalid(self.at(name), "is required")
+        return value
+
+    def done(self) -> None:
+        """Every member has been read; 422 for one that has not, because a misspelt member must not be lost silently."""
+        if unknown := sorted(set(self.data) - self.seen):
+            raise invalid(
+                self.at(_FORBIDDEN.sub("\ufffd", unknown[0][:MAX_TEXT])), "is not a member here", "unknown_member"
+            )
+
+    def text(self, name: str, longest: int = MAX_TEXT) -> str | None:
+        """A text of 1 to `longest` characters without control characters and without blanks around it."""
+        value = self.raw(name)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise invalid(self.at(name), "must be a text")
+        if not value or value != value.strip() or len(value) > longest or _FORBIDDEN.search(value):
+            raise invalid(
+                self.at(name), f"must have 1 to {longest} printable characters and no blanks at its start or end"
+            )
+        return value
+
+    def note(self, name: str) -> str | None:
+        """A longer text."""
+        return self.text(name, MAX_NOTE)
+
+    def uri(self, name: str) -> str | None:
+        """A URI, in so far as it has no blanks."""
+        value = self.text(name)
+        if value is not None and (":" not in value or any(char.isspace() for char in value)):
+            raise invalid(self.at(name), "must be an absolute URI")
+        return value
+
+    def key(self, name: str) -> str | None:
+        """A gateway's own name for something."""
+        value = self.text(name)
+        return None if value is None else check_key(value, self.at(name))
+
+    def choice(self, name: str, allowed: Collection[str]) -> str | None:
+        """One of the `allowed` texts."""
+        value = self.text(name)
+        if value is not None and value not in allowed:
+            raise invalid(self.at(name), f"must be one of {', '.join(sorted(allowed))}")
+        return value
+
+    def integer(self, name: str, least: int, most: int) -> int | None:
+        """A whole number within both limits."""
+        value = self.raw(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise invalid(self.at(name), f"must be a whole number from {least} to {most}")
+        return value
+
+    def number(self, name: str) -> Number | None:
+        """A number as it was sent: an integer stays one, and a decimal prints as the digits of the request."""
+        value = self.raw(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise invalid(self.at(name), "must be a number")
+        if abs(value) > MAX_NUMBER or decimals_of(value) > MAX_DECIMALS:
+            raise invalid(self.at(name), f"must be at most {MAX_NUMBER} with at most {MAX_DECIMALS} decimals")
+        return value
+
+    def instant(self, name: str, latest_ms: int | None = None) -> int | None:
+        """A date-time with seconds and zone since 1970, in milliseconds, not after `latest_ms`."""
+        value = self.text(name)
+        if value is None:
+            return None
+        try:
+            ms = parse_instant(value)
+        except ValueError:
+            raise invalid(
+                self.at(name), "must be a date-time with seconds and time zone, as in 2026-11-22T10:00:00+01:00"
+            ) from None
+        if ms < 0:
+            raise invalid(self.at(name), "must not be before 1970")
+        if latest_ms is not None and ms > latest_ms:
+            raise invalid(self.at(name), "must not be in the future", "future")
+        return ms
+
+    def date_time(self, name: str) -> tuple[str, int, int] | None:
+        """A FHIR dateTime, possibly only a date: its text, its first and its last millisecond."""
+        value = self.text(name)
+        if value is None:
+            return None
+        try:
+            return (value, *parse_date_time(value))
+        except ValueError:
+            raise invalid(self.at(name), "must be a date, or a date-time with seconds and time zone") from None
+
+    def object(self, name: str) -> Fields | None:
+        """A nested object, to be read and finished on its own."""
+        value = self.raw(name)
+        return None if value is None else Fields(value, self.at(name))
+
+    def array(self, name: str, most: int) -> list[Any] | None:
+        """An array of 1 to `most` entries."""
+        value = self.raw(name)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not 1 <= len(value) <= most:
+            raise invalid(self.at(name), f"must be an array of 1 to {most} entries")
+        return value
+
+    def objects(self, name: str, most: int) -> list[Fields] | None:
+        """An array of objects."""
+        entries = self.array(name, most)
+        return entries and [Fields(entry, f"{self.at(name)}[{i}]") for i, entry in enumerate(entries)]
+
+
+def decimal(value: Number) -> Decimal:
+    """`value` as the decimal that was sent: a float prints as the shortest digits that mean it, as the request had them."""
+    return Decimal(repr(value))
+
+
+def decimals_of(value: Number) -> int:
+    """Decimal places of `value` as sent."""
+    exponent = decimal(value).normalize().as_tuple().exponent
+    return max(0, -int(exponent))
+
+
+def check_key(value: str, field: str) -> str:
+    """`value` if it can be a key in a path, else 422."""
+    if not KEY.fullmatch(value) or value in {".", ".."}:
+        raise invalid(field, "must have 1 to 64 characters of A-Z a-z 0-9 . _ ~ -", "invalid_key")
+    return value

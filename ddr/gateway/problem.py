@@ -1,0 +1,55 @@
+"""The one error of the gateway API: a problem document (RFC 9457) with a code for machines, a sentence for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from ddr.http.asgi import PROBLEM, Reply, json_reply
+
+
+@dataclass
+class Problem(Exception):
+    """A request, or one item of a batch, that cannot be taken. `detail` is shown to the gateway and names no person.
+
+    `code` is stable and listed in openapi.json; `field` is the path of the offending member, e.g. "components[1].unit".
+    """
+
+    status: int
+    code: str
+    detail: str
+    field: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def reply(self) -> Reply:
+        """The whole answer, for a request that failed as one."""
+        content = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        return json_reply(content | self._place(), self.status, self.headers, PROBLEM)
+
+    def item(self) -> dict[str, str]:
+        """The same as the answer to one item of a batch."""
+        return {"reason": self.code, "detail": self.detail} | self._place()
+
+    def _place(self) -> dict[str, str]:
+        return {"field": self.field} if self.field else {}
+
+
+def invalid(field: str, detail: str, code: str = "invalid") -> Problem:
+    """422: the member at `field` breaks a rule; `detail` completes the sentence that begins with its name."""
+    return Problem(422, code, f"{field} {detail}", field)
+
+
+def conflict(detail: str, code: str = "conflict") -> Problem:
+    """409: the request contradicts what is already stored."""
+    return Problem(409, code, detail)
+
+
+def not_found(what: str) -> Problem:
+    """404: the patient of this token has no such thing."""
+    return Problem(404, "not_found", f"No such {what}")
