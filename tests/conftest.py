@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import asyncpg
@@ -18,15 +19,17 @@ from ddr.store.migrate import migrate
 from ddr.store.pool import open_pool
 from ddr.store.secrets import load_secrets
 from tests.support.clock import Clock
-from tests.support.database import fresh_database
+from tests.support.database import embedded_server, fresh_database
 from tests.support.trust import FakeTrust
 
 
 @pytest.fixture(scope="session")
 async def database_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """An empty database, used by this run only."""
-    async with fresh_database(os.environ["DDR_TEST_DATABASE_URL"]) as url:
-        yield url
+    server = os.environ.get("DDR_TEST_DATABASE_URL")
+    with nullcontext(server) if server else embedded_server(tmp_path_factory.mktemp("database")) as server_url:
+        async with fresh_database(server_url) as url:
+            yield url
 
 
 @pytest.fixture(scope="session")

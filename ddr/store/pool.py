@@ -11,6 +11,8 @@ import orjson
 from ddr.settings import Settings
 from ddr.store.errors import StoreError
 
+Connection = asyncpg.Connection | asyncpg.Pool  # what a repository function takes: its statement runs on either
+
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 30
 SERVER_SETTINGS = {

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+
+from ddr.store.embedded import embedded
 
 
 @asynccontextmanager
@@ -20,6 +24,16 @@ async def fresh_database(server_url: str) -> AsyncIterator[str]:
         yield urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
     finally:
         await _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def embedded_server(state_dir: Path) -> Iterator[str]:
+    """The URL of an embedded server below `state_dir`; its data is removed afterwards, wherever it had to live."""
+    try:
+        with embedded(state_dir) as url:
+            yield url
+    finally:
+        shutil.rmtree((state_dir / "postgres").resolve(), ignore_errors=True)
 
 
 async def _execute(url: str, statement: str) -> None:

@@ -1,0 +1,126 @@
+"""The embedded server: starts anywhere, keeps its data, is shared, and says clearly what is wrong."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from ddr.store import binaries
+from ddr.store.account import Account
+from ddr.store.embedded import embedded
+from ddr.store.errors import StoreError
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Path]:
+    """A state directory; for root below a 0700 directory of pytest, so that the server's account cannot reach it."""
+    yield tmp_path
+    shutil.rmtree((tmp_path / "postgres").resolve(), ignore_errors=True)
+
+
+async def query(url: str, statement: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+async def test_data_survives_a_restart(state: Path) -> None:
+    with embedded(state) as url:
+        await query(url, "CREATE TABLE kept AS SELECT 42 AS x")
+    with embedded(state) as url:
+        assert await query(url, "SELECT x FROM kept") == 42
+    with pytest.raises(OSError):
+        await query(url, "SELECT 1")
+
+
+def mode(directory: object) -> int:
+    return Path(str(directory)).stat().st_mode & 0o777
+
+
+async def test_it_is_reachable_by_a_private_socket_only(state: Path) -> None:
+    with embedded(state) as url:
+        assert await query(url, "SHOW listen_addresses") == ""
+        assert mode(await query(url, "SHOW unix_socket_directories")) == 0o700
+    assert mode(state / "postgres") == 0o700
+
+
+async def test_a_second_command_shares_it_and_a_second_recorder_is_refused(state: Path) -> None:
+    with embedded(state) as url:
+        with embedded(state) as other:
+            assert other == url
+        assert await query(url, "SELECT 1") == 1
+        with pytest.raises(StoreError, match="in use by another recorder"), embedded(state, share=False):
+            pass
+
+
+def start_and_kill_a_recorder(state: Path) -> None:
+    program = (
+        "import sys, time, pathlib\nfrom ddr.store.embedded import embedded\n"
+        "with embedded(pathlib.Path(sys.argv[1])): print('ready', flush=True); time.sleep(60)"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", program, str(state)], stdout=subprocess.PIPE)
+    assert killed.stdout is not None
+    assert killed.stdout.readline() == b"ready\n"
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+
+
+async def test_a_killed_recorder_leaves_nothing_in_the_way(state: Path) -> None:
+    start_and_kill_a_recorder(state)
+    with embedded(state, share=False) as url:
+        assert await query(url, "SELECT 1") == 1
+
+
+async def test_a_long_path_gets_a_short_socket(state: Path) -> None:
+    deep = state / ("d" * 110)
+    with embedded(deep) as url:
+        assert await query(url, "SELECT 1") == 1
+    shutil.rmtree((deep / "postgres").resolve())
+
+
+async def test_programs_that_the_account_cannot_reach_are_copied(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel = [folder for folder in binaries._candidates() if binaries.WHEEL in str(folder)]
+    monkeypatch.setattr(binaries, "_candidates", lambda: iter(wheel))
+    monkeypatch.setattr(Account, "may_run", lambda self, program: False)
+    with embedded(state) as url:
+        assert await query(url, "SELECT 1") == 1
+    assert (state / "postgres" / "pgsql").is_dir()
+
+
+def test_data_of_another_major_version_is_named(state: Path) -> None:
+    with embedded(state):
+        pass
+    (state / "postgres" / "data" / "PG_VERSION").write_text("9\n")
+    with pytest.raises(StoreError, match=r"belongs to PostgreSQL 9, but only .* install PostgreSQL 9"), embedded(state):
+        pass
+
+
+def test_no_postgresql_at_all_says_what_to_do(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binaries, "_candidates", lambda: iter(()))
+    with pytest.raises(StoreError, match=r"no PostgreSQL found .* DDR_DATABASE_URL"), embedded(state):
+        pass
+
+
+def test_a_broken_data_directory_is_reported_in_one_line(state: Path) -> None:
+    with embedded(state):
+        pass
+    (state / "postgres" / "data" / "global" / "pg_control").unlink()
+    with pytest.raises(StoreError) as caught, embedded(state):
+        pass
+    assert "could not find the database system" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_state_directory_that_is_a_file_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="state directory"), embedded(tmp_path / "file"):
+        pass
