@@ -1,0 +1,37 @@
+"""A small HTTPS server inside the running event loop, for stand-ins."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import uvicorn
+
+from ddr.demo.certs import Pair
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the process belongs to somebody else."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serving(app: Any, pair: Pair, port: int = 0, host: str = "127.0.0.1") -> AsyncIterator[int]:
+    """Serve the ASGI `app` over TLS while the context lasts; yields the port. Raises OSError when that is taken."""
+    listener = socket.create_server((host, port))
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", ssl_certfile=str(pair.cert), ssl_keyfile=str(pair.key)
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task

@@ -1,0 +1,176 @@
+"""The allow list against a registry over HTTPS: refresh, faults, age, several workers, restart, consequences."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from ddr.demo.registry_state import ListedDiga, RegistryState
+from ddr.registries.diga_vz import DigaVz
+from ddr.registries.refresh import SOURCE
+from ddr.settings import Settings
+from ddr.store import registry as store
+from tests.support.clock import Clock
+
+CLIENT = "urn:diga:bfarm:00001"
+NO_REGISTRY = "https://127.0.0.1:9/fhir"
+
+
+async def refresh(vz: DigaVz, clock: Clock) -> None:
+    """One refresh interval later."""
+    clock.advance(900)
+    await vz.step()
+
+
+async def test_first_start_reads_the_registry(vz: DigaVz, clock: Clock, der: dict[str, bytes]) -> None:
+    assert vz.stale(clock())
+    await vz.start()
+    assert not vz.stale(clock())
+    diga = vz.by_client_id(CLIENT)
+    assert diga is not None and diga.active and diga.manufacturer == "Eins GmbH"
+    assert vz.by_certificate(der["a"]) is diga
+    assert vz.by_certificate(der["c"]) is None
+    assert sorted(vz.certificates()) == sorted([der["a"], der["b"]])
+
+
+async def test_all_pages_are_read(vz: DigaVz, state: RegistryState, diga: ListedDiga) -> None:
+    state.page_size = 3
+    state.digas = [replace(diga, number=f"{n:05}", client_id="", certificates=[]) for n in range(10)]
+    await vz.start()
+    assert len(vz.entries()) == 10
+
+
+async def test_a_second_worker_takes_the_reading_over(
+    vz: DigaVz, state: RegistryState, registry_settings: Settings, pool: asyncpg.Pool, clock: Clock
+) -> None:
+    follower = DigaVz(registry_settings, pool, clock)
+    await asyncio.gather(vz.start(), follower.start())
+    assert state.requests == 3
+    assert follower.by_client_id(CLIENT) == vz.by_client_id(CLIENT)
+
+
+async def test_changes_reach_every_worker_within_one_refresh(
+    vz: DigaVz,
+    state: RegistryState,
+    registry_settings: Settings,
+    pool: asyncpg.Pool,
+    clock: Clock,
+    der: dict[str, bytes],
+) -> None:
+    follower = DigaVz(registry_settings, pool, clock)
+    calls: list[int] = []
+    follower.on_certificates(lambda: calls.append(len(follower.certificates())))
+    await vz.start()
+    await follower.start()
+    state.digas[0].certificates = [der["c"]]
+    state.digas[0].mivs = []
+    await refresh(vz, clock)
+    await follower.step()
+    assert follower.by_certificate(der["a"]) is None
+    rolled_over = follower.by_certificate(der["c"])
+    assert rolled_over is not None and rolled_over.valuesets == frozenset()
+    assert calls == [2, 2]
+
+
+async def test_restart_has_the_last_good_state(
+    vz: DigaVz, registry_settings: Settings, pool: asyncpg.Pool, clock: Clock
+) -> None:
+    await vz.start()
+    restarted = DigaVz(replace(registry_settings, diga_vz_base=NO_REGISTRY), pool, clock)
+    await restarted.start()
+    assert restarted.by_client_id(CLIENT) == vz.by_client_id(CLIENT)
+    assert not restarted.stale(clock())
+
+
+@pytest.mark.parametrize("fault", ["error", "html", "truncated", "loop", "huge", "empty", "foreign-link"])
+async def test_a_fault_leaves_the_last_good_state_until_its_age_ends(
+    vz: DigaVz, state: RegistryState, pool: asyncpg.Pool, clock: Clock, fault: str
+) -> None:
+    await vz.start()
+    state.fault = fault  # type: ignore[assignment]
+    await refresh(vz, clock)
+    diga = vz.by_client_id(CLIENT)
+    assert diga is not None and diga.active
+    assert (await store.read_source(pool, SOURCE)).fault
+    clock.advance(4 * 3600 - 900)
+    assert not vz.stale(clock())
+    clock.advance(1)
+    assert vz.stale(clock())
+
+
+async def test_recovery_ends_the_fault(vz: DigaVz, state: RegistryState, pool: asyncpg.Pool, clock: Clock) -> None:
+    state.fault = "html"
+    await vz.start()
+    assert vz.stale(clock())
+    state.fault = ""
+    await refresh(vz, clock)
+    assert not vz.stale(clock())
+    assert (await store.read_source(pool, SOURCE)).fault is None
+
+
+async def test_an_unreachable_registry_fails_closed(
+    registry_settings: Settings, pool: asyncpg.Pool, clock: Clock
+) -> None:
+    await pool.execute("TRUNCATE registry_source, registry_entry")
+    for broken in (
+        replace(registry_settings, diga_vz_base=NO_REGISTRY),
+        replace(registry_settings, registry_token="wrong"),
+        replace(registry_settings, registry_ca="/nonexistent.pem"),
+    ):
+        vz = DigaVz(broken, empty_store, clock)
+        await vz.start()
+        assert vz.stale(clock()) and vz.certificates() == []
+        clock.advance(60)
+
+
+async def test_the_end_of_a_listing_has_consequences_once(
+    state: RegistryState, registry_settings: Settings, empty_store: asyncpg.Pool, clock: Clock
+) -> None:
+    ended: list[str] = []
+
+    async def unlisted(connection: asyncpg.Connection, client_ids: list[str], now_ms: int) -> None:
+        assert connection.is_in_transaction() and now_ms == clock()
+        ended.extend(client_ids)
+
+    vz = DigaVz(registry_settings, empty_store, clock, unlisted)
+    await vz.start()
+    state.digas[0].status = "retired"
+    state.digas.pop()
+    await refresh(vz, clock)
+    await refresh(vz, clock)
+    assert ended == [CLIENT, "urn:diga:bfarm:00002"]
+
+
+async def test_history_tells_what_was_believed_when(
+    vz: DigaVz, state: RegistryState, pool: asyncpg.Pool, clock: Clock
+) -> None:
+    await vz.start()
+    first_ms = clock()
+    state.digas[0].name = "Eins neu"
+    await refresh(vz, clock)
+    rows = await pool.fetch("SELECT * FROM registry_entry WHERE entry = $1 ORDER BY from_ms", CLIENT)
+    assert [(row["from_ms"], row["until_ms"]) for row in rows] == [(first_ms, clock()), (clock(), None)]
+    assert [row["content"]["name"] for row in rows] == ["Eins", "Eins neu"]
+
+
+async def test_an_unchanged_registry_writes_no_new_state(vz: DigaVz, pool: asyncpg.Pool, clock: Clock) -> None:
+    await vz.start()
+    before = await store.read_source(pool, SOURCE)
+    await refresh(vz, clock)
+    after = await store.read_source(pool, SOURCE)
+    assert (after.generation, after.seen_ms) == (before.generation, clock())
+
+
+async def test_a_requested_reading_is_due_at_once(
+    vz: DigaVz, state: RegistryState, pool: asyncpg.Pool, clock: Clock
+) -> None:
+    await vz.start()
+    state.digas[0].status = "retired"
+    clock.advance(1)
+    await store.request_reading(pool, SOURCE)
+    await vz.step()
+    diga = vz.by_client_id(CLIENT)
+    assert diga is not None and not diga.active
