@@ -112,9 +112,8 @@ async def test_recovery_ends_the_fault(vz: DigaVz, state: RegistryState, pool: a
 
 
 async def test_an_unreachable_registry_fails_closed(
-    registry_settings: Settings, pool: asyncpg.Pool, clock: Clock
+    registry_settings: Settings, empty_store: asyncpg.Pool, clock: Clock
 ) -> None:
-    await pool.execute("TRUNCATE registry_source, registry_entry")
     for broken in (
         replace(registry_settings, diga_vz_base=NO_REGISTRY),
         replace(registry_settings, registry_token="wrong"),
