@@ -128,7 +128,7 @@ CREATE TABLE chunk (
     updated_ms  bigint NOT NULL,
     version     integer NOT NULL,
     filled      integer NOT NULL,            -- slots that hold a reading
-    status      "char" NOT NULL,             -- p preliminary, f final, a amended
+    status      text NOT NULL,               -- p preliminary, f final, a amended
     times       bytea NOT NULL,
     vals        bytea NOT NULL,
     PRIMARY KEY (patient_id, epoch_no, k)

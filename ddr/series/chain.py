@@ -1,0 +1,65 @@
+"""Cutting a series into chunks whose starts follow the sensor's clock ("chaining", docs/time-in-series.md).
+
+The result depends on the *set* of readings only, never on the order or the batches in which they came.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ddr.series.grid import Grid, slot_of, whole_second
+from ddr.series.packing import Reading
+
+
+class Cut(NamedTuple):
+    """One chunk: its number in the series, the time of its slot 0, and its readings in ascending order."""
+
+    k: int
+    start_ms: int
+    readings: Sequence[Reading]
+
+
+def cut(
+    readings: Sequence[Reading],
+    grid: Grid,
+    k: int = 0,
+    expected_ms: int | None = None,
+    last_k: int = -1,
+    cover_ms: int = 0,
+) -> Iterator[Cut]:
+    """The chunks of ascending `readings`, from number `k` on, which is expected to start at `expected_ms`.
+
+    Ends with the chunk of the last reading; empty chunks follow up to number `last_k` and while they start before `cover_ms`.
+    Without k and expected_ms this is the full cut; with those of a later chunk, and the readings from there on, its tail.
+    """
+    expected = grid.first_start if expected_ms is None else expected_ms
+    at = 0
+    while at < len(readings) or k <= last_k or expected < cover_ms:
+        slot = _first_slot(readings[at][0] - expected, k, grid.period_ms) if at < len(readings) else grid.slots
+        if slot < grid.slots:
+            start = whole_second(readings[at][0] - slot * grid.period_ms)
+            after = bisect_left(readings, (grid.bound(start),), at)
+        else:
+            start, after = expected, at
+        yield Cut(k, start, readings[at:after])
+        k, expected, at = k + 1, start + grid.span_ms, after
+
+
+def _first_slot(offset_ms: int, k: int, period_ms: int) -> int:
+    """The slot of a chunk's first reading, `offset_ms` after the chunk's expected start.
+
+    The nearest one; but the first chunk never starts before its series, or it would overlap the series before.
+    """
+    return slot_of(offset_ms, period_ms) if k else offset_ms // period_ms
+
+
+def split(readings: Sequence[Reading], grid: Grid, at_ms: int) -> tuple[list[Cut], list[Cut]]:
+    """Both sides of a series cut at `at_ms` (a change of calibration state or device), each chained anew.
+
+    The first side covers everything up to `at_ms`; the second one is a series of its own from there on.
+    """
+    middle = bisect_left(readings, (at_ms,))
+    after = Grid(at_ms, grid.period_ms, grid.span_ms, grid.until_ms)
+    return list(cut(readings[:middle], grid, cover_ms=at_ms)), list(cut(readings[middle:], after))

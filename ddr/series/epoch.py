@@ -1,0 +1,95 @@
+"""One series with all that decides how its chunks are stored and shown, and a stored chunk; both map to database rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ddr.series.grid import Grid, last_second
+from ddr.series.status import PRELIMINARY, State, settled
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stored chunk: the columns of table chunk below its key (patient_id, epoch_no)."""
+
+    k: int
+    start_ms: int
+    last_ms: int
+    updated_ms: int
+    version: int
+    filled: int
+    status: str
+    times: bytes
+    vals: bytes
+
+    @property
+    def state(self) -> State:
+        """The state as stored."""
+        return State(self.status, self.version, self.updated_ms)
+
+
+def empty_chunk(k: int, start_ms: int, state: State) -> Chunk:
+    """A chunk without readings."""
+    return Chunk(k, start_ms, start_ms - 1, state.updated_ms, state.version, 0, state.status, b"", b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A sensor in one calibration state. Durations and instants in milliseconds."""
+
+    grid: Grid
+    buffering_ms: int
+    delay_ms: int  # Delay-From-Real-Time of the MIV
+    complete_until_ms: int | None  # the gateway has sent everything up to then
+    expected_until_ms: int | None  # no reading can come from later than that
+    tail_k: int | None  # the last stored chunk
+    tail_start_ms: int | None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], delay_ms: int) -> Epoch:
+        """From the columns of an epoch and its sensor; device columns may be joined (`device_ended_ms`, `expiration_ms`)."""
+        ends = (row.get(name) for name in ("until_ms", "sensor_ended_ms", "device_ended_ms", "expiration_ms"))
+        return cls(
+            Grid(row["from_ms"], row["period_ms"], row["span_ms"], row["until_ms"]),
+            row["buffering_ms"],
+            delay_ms,
+            row.get("complete_until_ms"),
+            min((end for end in ends if end is not None), default=None),
+            row["tail_k"],
+            row["tail_start_ms"],
+        )
+
+    def end(self, start_ms: int) -> int:
+        """The last second of the chunk that starts at `start_ms`."""
+        return last_second(start_ms, self.grid.span_ms, self.grid.until_ms)
+
+    def shown(self, chunk: Chunk, now_ms: int) -> State:
+        """The state of a stored chunk as shown at `now_ms`."""
+        return settled(chunk.state, self.end(chunk.start_ms), self.buffering_ms, now_ms)
+
+    def complete(self, start_ms: int, filled: int) -> bool:
+        """True when nothing more can come into the chunk that starts at `start_ms` and has this many slots filled."""
+        cut = self.grid.until_ms is not None and self.grid.until_ms < start_ms + self.grid.span_ms
+        sent = self.complete_until_ms is not None and self.end(start_ms) <= self.complete_until_ms
+        return cut or sent or filled == self.grid.slots
+
+    def next_start(self) -> tuple[int, int]:
+        """Number and expected start of the chunk after the last stored one."""
+        if self.tail_k is None or self.tail_start_ms is None:
+            return 0, self.grid.first_start
+        return self.tail_k + 1, self.tail_start_ms + self.grid.span_ms
+
+    def placeholder(self, k: int, now_ms: int) -> Chunk | None:
+        """The chunk `k`, not stored yet, as a DiGA sees it at `now_ms`: empty, or None while or where nothing is expected.
+
+        It appears when its second reading is overdue by more than the delay from real time (SER-014, SER-024).
+        """
+        next_k, next_start = self.next_start()
+        start = next_start + (k - next_k) * self.grid.span_ms
+        appears = start + self.grid.period_ms + self.delay_ms
+        ended = self.expected_until_ms is not None and self.expected_until_ms <= start
+        if k < next_k or ended or now_ms < appears:
+            return None
+        return empty_chunk(k, start, State(PRELIMINARY, 1, appears))

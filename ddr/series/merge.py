@@ -1,0 +1,75 @@
+"""What an upload does to the stored chunks of one series: the rows to write, and what became of each reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ddr.series.chain import Cut, cut
+from ddr.series.epoch import Chunk, Epoch
+from ddr.series.packing import Reading, decode, encode
+from ddr.series.slots import place, winners
+from ddr.series.status import advanced
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """`changed`: chunks to write; `tail`: the last chunk of the series; new readings not in `accepted` were known before."""
+
+    changed: list[Chunk]
+    tail: Chunk | None
+    accepted: set[Reading]
+    hidden: set[Reading]  # accepted, but another reading of the same slot is shown
+
+
+def merge(epoch: Epoch, stored: Sequence[Chunk], new: Iterable[Reading], now_ms: int, cover_ms: int = 0) -> Merge:
+    """Put `new` readings, all within the epoch, into its chunks; versions and states move as a DiGA would expect it.
+
+    `stored` are the consecutive last chunks, beginning with number 0 or with one that ends before every new reading.
+    Empty chunks are made while they start before `cover_ms`. A stored chunk never vanishes: at worst it gets empty.
+    """
+    k, expected, open_chunks = _opened(epoch, stored)
+    known = {reading for chunk in open_chunks for reading in _readings(chunk, epoch)}
+    accepted = set(new) - known
+    merged = Merge([], stored[-1] if stored else None, accepted, set())
+    if not accepted and not cover_ms:
+        return merged
+    before = {chunk.k: chunk for chunk in open_chunks}
+    tail, last_k = merged.tail, max(before, default=-1)
+    for part in cut(sorted(known | accepted), epoch.grid, k, expected, last_k, cover_ms):
+        tail = _revised(epoch, before.get(part.k), part, now_ms)
+        if tail is not before.get(part.k):
+            merged.changed.append(tail)
+        if tail.filled < len(part.readings):
+            shown = winners(part.readings, part.start_ms, epoch.grid.period_ms).values()
+            merged.hidden.update(accepted.intersection(part.readings).difference(shown))
+    return Merge(merged.changed, tail, accepted, merged.hidden)
+
+
+def _opened(epoch: Epoch, stored: Sequence[Chunk]) -> tuple[int, int, Sequence[Chunk]]:
+    """Number and expected start of the first chunk to cut again, and the stored ones from there on."""
+    if stored and stored[0].k > 0:
+        return stored[0].k + 1, stored[0].start_ms + epoch.grid.span_ms, stored[1:]
+    return 0, epoch.grid.first_start, stored
+
+
+def _readings(chunk: Chunk, epoch: Epoch) -> list[Reading]:
+    return decode(chunk.times, chunk.vals, chunk.start_ms, epoch.grid.period_ms)
+
+
+def _revised(epoch: Epoch, before: Chunk | None, part: Cut, now_ms: int) -> Chunk:
+    """The chunk of `part`; the very object `before` when nothing is to be written."""
+    period = epoch.grid.period_ms
+    times, vals = encode(part.readings, part.start_ms, period)
+    slots, filled = place(times, vals, period)
+    visible = before or epoch.placeholder(part.k, now_ms)
+    changed = (
+        visible is None or visible.start_ms != part.start_ms or place(visible.times, visible.vals, period)[0] != slots
+    )
+    shown = None if visible is None else epoch.shown(visible, now_ms)
+    state = advanced(shown, changed, epoch.complete(part.start_ms, filled), now_ms)
+    if state is None and visible is not None:
+        state = visible.state
+    last_ms = part.readings[-1][0] if part.readings else part.start_ms - 1
+    chunk = Chunk(part.k, part.start_ms, last_ms, state.updated_ms, state.version, filled, state.status, times, vals)
+    return before if before == chunk else chunk

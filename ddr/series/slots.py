@@ -1,0 +1,73 @@
+"""From readings to what a chunk shows: the slot of each reading, the winner of a slot, and SampledData.data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ddr.series.grid import slot_of
+from ddr.series.packing import ERROR, HIGH, LOW, Reading, decode, decode_values, runs
+
+
+def winners(readings: Iterable[Reading], start_ms: int, period_ms: int) -> dict[int, Reading]:
+    """The reading that each slot shows: the nearest to the slot's time, of equally near ones the earlier, then the smaller.
+
+    `readings` are in ascending order, so an equally near one that comes later never wins.
+    """
+    shown: dict[int, Reading] = {}
+    nearest = 0
+    for reading in readings:
+        offset = reading[0] - start_ms
+        slot = slot_of(offset, period_ms)
+        distance = abs(offset - slot * period_ms)
+        if slot not in shown or distance < nearest:
+            shown[slot], nearest = reading, distance
+    return shown
+
+
+def place(times: bytes, vals: bytes, period_ms: int) -> tuple[list[int], int]:
+    """Raw value per slot up to the last slot with a reading (ERROR where there is none), and how many slots have one."""
+    raws = decode_values(vals)
+    shown: list[int] = []
+    at = 0
+    for offset, count in runs(times, period_ms):
+        slot = slot_of(offset, period_ms)
+        if slot < len(shown):  # two readings in one slot
+            return _place_winners(winners(decode(times, vals, 0, period_ms), 0, period_ms))
+        shown.extend([ERROR] * (slot - len(shown)))
+        shown.extend(raws[at : at + count])
+        at += count
+    return shown, at
+
+
+def _place_winners(shown: dict[int, Reading]) -> tuple[list[int], int]:
+    slots = [ERROR] * (max(shown) + 1)
+    for slot, (_, raw) in shown.items():
+        slots[slot] = raw
+    return slots, len(shown)
+
+
+class _Texts(dict[int, str]):
+    """Text of each raw value at one number of decimals; remembers what it was asked (65,536 values at most)."""
+
+    def __init__(self, decimals: int) -> None:
+        super().__init__({LOW: "L", ERROR: "E", HIGH: "U"})
+        self.decimals = decimals
+
+    def __missing__(self, raw: int) -> str:
+        whole, part = divmod(abs(raw), 10**self.decimals)
+        digits = f"{whole}.{part:0{self.decimals}d}" if self.decimals else str(whole)
+        text = self[raw] = f"-{digits}" if raw < 0 else digits
+        return text
+
+
+_TEXTS = tuple(_Texts(decimals) for decimals in range(5))
+
+
+def text(raw: int, decimals: int) -> str:
+    """A raw value as SampledData writes it: exact, with all its decimals (0 to 4), or `L`, `U`, `E`."""
+    return _TEXTS[decimals][raw]
+
+
+def data(slots: Sequence[int], decimals: int) -> str:
+    """SampledData.data of raw values, one blank between two of them (FHIR R4 datatypes.html#SampledData)."""
+    return " ".join(map(_TEXTS[decimals].__getitem__, slots))

@@ -1,0 +1,45 @@
+"""When a chunk is preliminary, final or amended, and how its version moves (HDDT retrieving-data.md; SER-003 to SER-022).
+
+A version changes with what a DiGA can see, and only then; time alone makes a chunk final without any write ("settled").
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+PRELIMINARY, FINAL, AMENDED = "p", "f", "a"
+NAMES = {PRELIMINARY: "preliminary", FINAL: "final", AMENDED: "amended"}
+
+
+class State(NamedTuple):
+    """What a DiGA knows a chunk's content by."""
+
+    status: str
+    version: int
+    updated_ms: int
+
+
+def settled(state: State, end_ms: int, buffering_ms: int, now_ms: int) -> State:
+    """`state` as shown at `now_ms`: a preliminary chunk is final once its device cannot have unsent readings any more.
+
+    `end_ms` is the chunk's end, `buffering_ms` how long the device keeps what it could not send.
+    """
+    settles = end_ms + buffering_ms
+    if state.status == PRELIMINARY and settles < now_ms:
+        return State(FINAL, state.version + 1, max(state.updated_ms, settles))
+    return state
+
+
+def advanced(shown: State | None, changed: bool, complete: bool, now_ms: int) -> State | None:
+    """The state after a write, or None when the chunk stays as it is.
+
+    `shown` is the settled state before, None for a chunk that nobody could see. `changed`: its content differs.
+    `complete`: nothing more can come, because all slots are filled, the gateway said so, or the series was cut.
+    """
+    if shown is None:
+        return State(FINAL if complete else PRELIMINARY, 1, now_ms)
+    finishes = complete and shown.status == PRELIMINARY
+    if not changed and not finishes:
+        return None
+    status = FINAL if finishes else PRELIMINARY if shown.status == PRELIMINARY else AMENDED
+    return State(status, shown.version + 1, max(shown.updated_ms, now_ms))

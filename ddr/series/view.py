@@ -1,0 +1,76 @@
+"""What a DiGA sees of a chunk: its period, state and SampledData.data; stored chunks and placeholders alike.
+
+Rows are mappings with the columns of table chunk, those of its sensor, and of its epoch (ddr/store/migrations/0001_core.sql).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ddr.series.epoch import Epoch
+from ddr.series.grid import last_second
+from ddr.series.packing import ERROR, Reading, decode
+from ddr.series.slots import data, place
+from ddr.series.status import NAMES, PRELIMINARY, State, settled
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkView:
+    """One Observation of a series at one instant. `data` is None for a span of which nothing has arrived yet."""
+
+    start_ms: int
+    end_ms: int  # the last second of the period, inclusive as FHIR period ends are
+    status: str  # preliminary | final | amended
+    version: int
+    updated_ms: int
+    data: str | None
+
+
+def view(row: Mapping[str, Any], now_ms: int) -> ChunkView:
+    """`row` as shown at `now_ms`.
+
+    A preliminary chunk ends with its last reading, a final or amended one has a value or `E` for every slot (SER-004,
+    SER-022, SER-023). A preliminary one without readings has no data (SER-014).
+    """
+    start, end = row["start_ms"], last_second(row["start_ms"], row["span_ms"], row["until_ms"])
+    state = settled(State(row["status"], row["version"], row["updated_ms"]), end, row["buffering_ms"], now_ms)
+    slots = place(row["times"], row["vals"], row["period_ms"])[0]
+    if state.status != PRELIMINARY:
+        slots += [ERROR] * (_slots_before(row) - len(slots))
+    shown = data(slots, row["decimals"]) if slots else None
+    return ChunkView(start, end, NAMES[state.status], state.version, state.updated_ms, shown)
+
+
+def _slots_before(row: Mapping[str, Any]) -> int:
+    """How many slots lie before the end of the chunk, one at least."""
+    until = row["until_ms"]
+    length = row["span_ms"] if until is None else min(row["span_ms"], until - row["start_ms"])
+    return max(1, -(-length // row["period_ms"]))
+
+
+def readings(row: Mapping[str, Any]) -> list[Reading]:
+    """Exact time and raw value of every stored reading of a chunk, hidden ones included (`slots.text` writes a raw value)."""
+    return decode(row["times"], row["vals"], row["start_ms"], row["period_ms"])
+
+
+def placeholder(row: Mapping[str, Any], k: int, now_ms: int, delay_ms: int) -> dict[str, Any] | None:
+    """Chunk number `k` of the epoch `row`, which is not stored, as a row for `view`; None while or where there is none.
+
+    `delay_ms` is the Delay-From-Real-Time of the MIV.
+    """
+    chunk = Epoch.of(row, delay_ms).placeholder(k, now_ms)
+    return None if chunk is None else {**row, **asdict(chunk)}
+
+
+def placeholders(
+    row: Mapping[str, Any], now_ms: int, delay_ms: int, from_ms: int, until_ms: int
+) -> Iterator[dict[str, Any]]:
+    """The placeholders of the epoch `row` whose spans meet [from_ms, until_ms), in ascending order."""
+    epoch = Epoch.of(row, delay_ms)
+    k, start = epoch.next_start()
+    k += max(0, (from_ms - start) // epoch.grid.span_ms)
+    while (chunk := epoch.placeholder(k, now_ms)) is not None and chunk.start_ms < until_ms:
+        yield {**row, **asdict(chunk)}
+        k += 1
