@@ -13,7 +13,7 @@ import asyncpg
 
 from ddr.registries.certificates import fingerprint
 from ddr.registries.health_app import Entry
-from ddr.registries.refresh import SOURCE, Unlisted, take_turn
+from ddr.registries.refresh import SOURCE, take_turn
 from ddr.registries.snapshot import Snapshot, from_json, snapshot
 from ddr.scopes.diga import Diga
 from ddr.settings import Settings
@@ -25,21 +25,11 @@ START_SECONDS = 20  # how long a starting worker waits for the first reading
 log = logging.getLogger(__name__)
 
 
-async def no_consequence(connection: asyncpg.Connection, client_ids: list[str], now_ms: int) -> None:
-    """For readers that only look: nothing follows from the end of a listing."""
-
-
 class DigaVz:
-    """A TrustSource (ddr.http.core). `on_unlisted`: see `ddr.registries.refresh.refresh`."""
+    """A TrustSource (ddr.http.core): `start` it, then keep `run` going beside the listeners."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        pool: asyncpg.Pool,
-        clock: Callable[[], int],
-        on_unlisted: Unlisted = no_consequence,
-    ) -> None:
-        self._settings, self._pool, self._clock, self._on_unlisted = settings, pool, clock, on_unlisted
+    def __init__(self, settings: Settings, pool: asyncpg.Pool, clock: Callable[[], int]) -> None:
+        self._settings, self._pool, self._clock = settings, pool, clock
         self._snapshot = Snapshot()
         self._generation = -1
         self._watchers: list[Callable[[], None]] = []
@@ -87,7 +77,7 @@ class DigaVz:
     async def step(self) -> store.Source:
         """Catch up with the stored state, and read the registry when that is due. Returns the state now in force."""
         state = await self._follow()
-        if await take_turn(self._settings, self._pool, self._clock, self._on_unlisted, state.next_ms):
+        if await take_turn(self._settings, self._pool, self._clock, state.next_ms):
             state = await self._follow()
         return state
 

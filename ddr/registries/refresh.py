@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterable
 
 import asyncpg
 import httpx
@@ -14,9 +14,10 @@ from ddr.registries.diga_reading import read_diga_vz
 from ddr.registries.errors import RegistryFault
 from ddr.registries.fhir_search import http_client
 from ddr.registries.health_app import Entry
-from ddr.registries.snapshot import from_json, newly_unlisted, reconcile, to_json
+from ddr.registries.snapshot import from_json, reconcile, to_json
 from ddr.settings import Settings
 from ddr.store import registry as store
+from ddr.store.unpairing import unpair_client
 
 SOURCE = "diga-vz"
 READING_SECONDS = 120  # longest time for one reading; the lease lasts longer, so that two never overlap
@@ -25,25 +26,18 @@ RETRY_SECONDS = 60  # after a failed reading
 
 log = logging.getLogger(__name__)
 
-Unlisted = Callable[[asyncpg.Connection, list[str], int], Awaitable[None]]
 
-
-async def take_turn(
-    settings: Settings, pool: asyncpg.Pool, clock: Callable[[], int], on_unlisted: Unlisted, due_ms: int = 0
-) -> bool:
+async def take_turn(settings: Settings, pool: asyncpg.Pool, clock: Callable[[], int], due_ms: int = 0) -> bool:
     """Read the registry if it is due (`due_ms`, as last seen) and no other worker does. True when this one did."""
     now_ms = clock()
     if due_ms > now_ms or not await store.claim(pool, SOURCE, now_ms, LEASE_SECONDS * 1000):
         return False
-    await refresh(settings, pool, clock, on_unlisted)
+    await refresh(settings, pool, clock)
     return True
 
 
-async def refresh(settings: Settings, pool: asyncpg.Pool, clock: Callable[[], int], on_unlisted: Unlisted) -> None:
-    """Read the registry now and store the outcome. A fault is noted and leaves the last good state in force.
-
-    `on_unlisted(connection, client_ids, now_ms)` runs in the transaction that stores the end of a listing.
-    """
+async def refresh(settings: Settings, pool: asyncpg.Pool, clock: Callable[[], int]) -> None:
+    """Read the registry now and store the outcome. A fault is noted and leaves the last good state in force."""
     began_ms = clock()
     try:
         read, unreadable = await _read(settings)
@@ -56,7 +50,8 @@ async def refresh(settings: Settings, pool: asyncpg.Pool, clock: Callable[[], in
     # Jitter, so that recorders do not ask in step.
     next_ms = clock() + int(settings.registry_refresh_seconds * 1000 * random.uniform(0.8, 1))  # noqa: S311
     async with pool.acquire() as connection, connection.transaction():
-        await _save(connection, read, began_ms, next_ms, on_unlisted)
+        entries = await _save(connection, read, began_ms, next_ms)
+    await _unpair_unlisted(pool, entries, clock())
 
 
 async def _read(settings: Settings) -> tuple[list[Entry], list[str]]:
@@ -69,16 +64,22 @@ async def _read(settings: Settings) -> tuple[list[Entry], list[str]]:
         raise RegistryFault(f"cannot be asked with these settings: {error}") from None
 
 
-async def _save(
-    connection: asyncpg.Connection, read: list[Entry], began_ms: int, next_ms: int, on_unlisted: Unlisted
-) -> None:
+async def _save(connection: asyncpg.Connection, read: list[Entry], began_ms: int, next_ms: int) -> list[Entry]:
     known = [from_json(content) for content in (await store.read_entries(connection, SOURCE)).values()]
     entries = reconcile(read, known, began_ms)
     stored = {entry.client_id: to_json(entry) for entry in entries}
-    if not await store.save_reading(connection, SOURCE, stored, began_ms, next_ms):
-        return
+    if await store.save_reading(connection, SOURCE, stored, began_ms, next_ms):
+        for entry in entries:
+            if entry.problems:
+                log.warning("registry.problem client_id=%s problem=%s", entry.client_id, "; ".join(entry.problems))
+    return entries
+
+
+async def _unpair_unlisted(pool: asyncpg.Pool, entries: Iterable[Entry], now_ms: int) -> None:
+    """End the pairings of every DiGA that is retired or gone (CON-014); after each reading, so that none is missed.
+
+    A DiGA that only a broken entry disables keeps its pairings: it is refused until the entry is repaired.
+    """
     for entry in entries:
-        if entry.problems:
-            log.warning("registry.problem client_id=%s problem=%s", entry.client_id, "; ".join(entry.problems))
-    if unlisted := newly_unlisted(known, entries):
-        await on_unlisted(connection, unlisted, began_ms)
+        if not entry.listed and (ended := await unpair_client(pool, entry.client_id, "diga-unlisted", now_ms)):
+            log.warning("registry.unpaired client_id=%s pairings=%d", entry.client_id, ended)

@@ -47,15 +47,9 @@ def reconcile(read: Iterable[Entry], known: Iterable[Entry], now_ms: int) -> lis
     """
     entries = _disable_doubles(list(read))
     mentioned = {entry.client_id for entry in entries}
-    gone = [replace(entry, listed=False) for entry in known if entry.client_id not in mentioned]
-    alive = [entry for entry in gone if any(expires_ms(der) > now_ms for der in entry.certificates)]
-    return _separate_certificates([*entries, *alive], known)
-
-
-def newly_unlisted(before: Iterable[Entry], after: Iterable[Entry]) -> list[str]:
-    """Client ids of DiGA that were listed before and no longer are; a broken entry does not count."""
-    listed = {entry.client_id for entry in after if entry.listed}
-    return sorted(entry.client_id for entry in before if entry.listed and entry.client_id not in listed)
+    gone = [entry for entry in known if entry.client_id not in mentioned]
+    kept = [entry for entry in gone if entry.listed or any(expires_ms(der) > now_ms for der in entry.certificates)]
+    return _separate_certificates([*entries, *(replace(entry, listed=False) for entry in kept)], known)
 
 
 def _diga(entry: Entry) -> Diga:

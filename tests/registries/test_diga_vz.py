@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -16,6 +17,7 @@ from ddr.store import registry as store
 from tests.support.clock import Clock
 
 CLIENT = "urn:diga:bfarm:00001"
+OTHER = "urn:diga:bfarm:00002"
 NO_REGISTRY = "https://127.0.0.1:9/fhir"
 
 
@@ -125,22 +127,35 @@ async def test_an_unreachable_registry_fails_closed(
         clock.advance(60)
 
 
-async def test_the_end_of_a_listing_has_consequences_once(
-    state: RegistryState, registry_settings: Settings, empty_store: asyncpg.Pool, clock: Clock
+async def pair(pool: asyncpg.Pool, patient_id: UUID, client_id: str) -> None:
+    await pool.execute(
+        "INSERT INTO pairing (patient_id, pairing_id, client_id, salt, created_ms) VALUES ($1, $2, $3, '', 0)",
+        patient_id,
+        client_id,
+        client_id,
+    )
+
+
+async def paired(pool: asyncpg.Pool, patient_id: UUID) -> list[str]:
+    rows = await pool.fetch("SELECT client_id FROM pairing WHERE patient_id = $1 AND ended_ms IS NULL", patient_id)
+    return [row["client_id"] for row in rows]
+
+
+async def test_the_end_of_a_listing_ends_all_pairings_of_the_diga(
+    vz: DigaVz, state: RegistryState, pool: asyncpg.Pool, clock: Clock, patient_id: UUID
 ) -> None:
-    ended: list[str] = []
-
-    async def unlisted(connection: asyncpg.Connection, client_ids: list[str], now_ms: int) -> None:
-        assert connection.is_in_transaction() and now_ms == clock()
-        ended.extend(client_ids)
-
-    vz = DigaVz(registry_settings, empty_store, clock, unlisted)
+    await pair(pool, patient_id, CLIENT)
+    await pair(pool, patient_id, OTHER)
     await vz.start()
-    state.digas[0].status = "retired"
-    state.digas.pop()
+    state.digas[0].certificates = []
+    state.digas[1].status = "retired"
     await refresh(vz, clock)
+    diga = vz.by_client_id(CLIENT)
+    assert diga is not None and not diga.active
+    assert await paired(pool, patient_id) == [CLIENT], "a broken entry alone ends no pairing"
+    state.digas.pop(0)
     await refresh(vz, clock)
-    assert ended == [CLIENT, "urn:diga:bfarm:00002"]
+    assert await paired(pool, patient_id) == []
 
 
 async def test_history_tells_what_was_believed_when(

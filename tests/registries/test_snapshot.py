@@ -8,7 +8,7 @@ import pytest
 
 from ddr.registries.certificates import expires_ms, fingerprint
 from ddr.registries.health_app import Entry
-from ddr.registries.snapshot import from_json, newly_unlisted, reconcile, snapshot, to_json
+from ddr.registries.snapshot import from_json, reconcile, snapshot, to_json
 from tests.support.clock import Clock
 
 NOW = Clock().ms
@@ -39,9 +39,12 @@ def test_a_retired_diga_stays_known_as_inactive(first: Entry, der: dict[str, byt
 
 
 def test_a_vanished_diga_stays_known_until_its_certificate_expires(first: Entry, second: Entry) -> None:
-    (kept, gone) = sorted(reconcile([second], [first, second], NOW), key=lambda entry: entry.listed, reverse=True)
-    assert kept == second and gone == replace(first, listed=False)
-    assert reconcile([second], [first, second], expires_ms(first.certificates[0])) == [second]
+    gone = replace(first, listed=False)
+    assert reconcile([second], [first, second], NOW) == [second, gone]
+    assert reconcile([second], [gone, second], NOW) == [second, gone]
+    expired_ms = expires_ms(first.certificates[0])
+    assert reconcile([second], [gone, second], expired_ms) == [second]
+    assert reconcile([second], [first, second], expired_ms) == [second, gone], "the end of its listing is always told"
 
 
 def test_a_doubled_client_id_disables_only_that_diga(first: Entry, second: Entry, der: dict[str, bytes]) -> None:
@@ -61,14 +64,6 @@ def test_a_certificate_in_two_new_digas_identifies_none(first: Entry, second: En
     shot = snapshot(reconcile([first, replace(second, certificates=first.certificates)], [], NOW), NOW)
     assert shot.by_certificate == {}
     assert not any(diga.active for diga in shot.by_client_id.values())
-
-
-def test_only_the_registry_ends_a_listing(first: Entry, second: Entry) -> None:
-    before = [first, second]
-    assert newly_unlisted(before, [replace(first, usable=False), second]) == []
-    assert newly_unlisted(before, [replace(first, listed=False), second]) == [first.client_id]
-    assert newly_unlisted(before, [second]) == [first.client_id]
-    assert newly_unlisted([replace(first, listed=False)], []) == []
 
 
 def test_entries_survive_storage(first: Entry) -> None:
