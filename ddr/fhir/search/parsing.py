@@ -1,0 +1,158 @@
+"""From the parameters of a request to a Search; what is not understood is refused (RS-024 to RS-026, RS-048)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ddr.fhir.outcome import (
+    implicit_patient,
+    invalid_date,
+    invalid_include,
+    invalid_value,
+    malformed,
+    unknown_parameter,
+)
+from ddr.fhir.search.grammar import CONTROLS, IMPLICIT, PARAMETERS, REPRESENTATION, Parameter, references
+from ddr.fhir.search.query import DateValue, Filter, Has, Include, Search, Sort
+from ddr.fhir.search.values import parse_value, split
+
+LOWER, UPPER = frozenset({"gt", "ge", "sa"}), frozenset({"lt", "le", "eb"})
+
+Pairs = Iterable[tuple[str, str]]
+
+
+def parse_search(resource_type: str, pairs: Pairs, now_ms: int) -> Search:
+    """The search that `pairs` (names and values, decoded, in order, repeated ones kept) ask for.
+
+    Raises FhirError 400 with the texts of HDDT error-codes.md.
+    """
+    pairs = [(name, value) for name, value in pairs if name not in REPRESENTATION]
+    filters = tuple(_filter(resource_type, name, value, now_ms) for name, value in pairs if _is_filter(name))
+    _check_ranges(filters)
+    controls = [(name, value) for name, value in pairs if not _is_filter(name)]
+    return Search(
+        resource_type,
+        filters,
+        tuple(_has(resource_type, name, value, now_ms) for name, value in controls if name.startswith("_has:")),
+        _sort(resource_type, _once(controls, "_sort")),
+        _count(_once(controls, "_count")),
+        frozenset(include for name, value in controls for include in _includes(resource_type, name, value)),
+        frozenset(include for name, value in controls for include in _revincludes(resource_type, name, value)),
+    )
+
+
+def flat_json(body: Any) -> list[tuple[str, str]]:
+    """Pairs of a search sent as a flat JSON object, as HDDT's examples show POST _search (RS-046). Raises FhirError."""
+    if not isinstance(body, Mapping):
+        raise malformed("A search is a flat JSON object of parameters")
+    pairs: list[tuple[str, str]] = []
+    for name, value in body.items():
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, bool) or not isinstance(item, str | int | float):
+                raise malformed(f"Parameter {name} must be a text, a number, or a list of them")
+            pairs.append((name, str(item)))
+    return pairs
+
+
+def _is_filter(name: str) -> bool:
+    return name.partition(":")[0] not in CONTROLS
+
+
+def _once(controls: Pairs, name: str) -> str | None:
+    values = [value for key, value in controls if key == name]
+    if len(values) > 1:
+        raise malformed(f"Parameter {name} must not be repeated")
+    return values[0] if values else None
+
+
+def _filter(resource_type: str, name: str, text: str, now_ms: int) -> Filter:
+    base, _, modifier = name.partition(":")
+    if re.split(r"[:.]", name)[0] in IMPLICIT:
+        raise implicit_patient(base)
+    parameter = PARAMETERS[resource_type].get(base)
+    if parameter is None or ((modifier or name.endswith(":")) and modifier not in parameter.modifiers):
+        raise unknown_parameter(name, [*sorted(PARAMETERS[resource_type]), *sorted(CONTROLS)])
+    return Filter(base, tuple(parse_value(parameter, modifier or None, part, now_ms) for part in split(text, ",")))
+
+
+def _check_ranges(filters: Iterable[Filter]) -> None:
+    """Refuse an end before the start: the latest lower bound of a date parameter after its earliest upper bound."""
+    bounds: dict[str, list[DateValue]] = {}
+    for item in filters:
+        if len(item.values) == 1 and isinstance(value := item.values[0], DateValue):
+            bounds.setdefault(item.name, []).append(value)
+    for name, values in bounds.items():
+        starts = [value.low_ms for value in values if value.prefix in LOWER]
+        ends = [value.high_ms for value in values if value.prefix in UPPER]
+        if starts and ends and max(starts) > min(ends):
+            raise invalid_date(f"{name}: the end is before the start")
+
+
+def _has(resource_type: str, name: str, text: str, now_ms: int) -> Has:
+    parts = name.split(":", 3)
+    if len(parts) != 4 or parts[1] not in PARAMETERS or parts[3].startswith("_has"):
+        raise unknown_parameter(name)
+    _, source, reference, target = parts
+    if not any(p.name == reference and resource_type in p.targets for p in references(source)):
+        raise unknown_parameter(name)
+    return Has(source, reference, _filter(source, target, text, now_ms))
+
+
+def _sort(resource_type: str, text: str | None) -> tuple[Sort, ...]:
+    keys = [Sort(key.removeprefix("-"), key.startswith("-")) for key in (text.split(",") if text is not None else ())]
+    for key in keys:
+        parameter = PARAMETERS[resource_type].get(key.name)
+        if parameter is None or not parameter.sortable:
+            raise invalid_value("_sort", key.name)
+    return tuple(keys)
+
+
+def _count(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise invalid_value("_count", text)
+    return int(text)
+
+
+def _includes(resource_type: str, name: str, text: str) -> list[Include]:
+    base, _, modifier = name.partition(":")
+    if base != "_include":
+        return _known_control(name)
+    if modifier not in ("", "iterate") or name.endswith(":"):
+        raise invalid_include(name, text)
+    return _paths(resource_type, name, text, iterate=modifier == "iterate")
+
+
+def _revincludes(resource_type: str, name: str, text: str) -> list[Include]:
+    if not name.startswith("_revinclude"):
+        return []
+    if name != "_revinclude":
+        raise invalid_include(name, text)
+    return _paths(None, name, text, iterate=False)
+
+
+def _known_control(name: str) -> list[Include]:
+    """Nothing, for a control parameter that is no _include; refuse modifiers that do not exist."""
+    base, _, rest = name.partition(":")
+    if (rest and base in ("_sort", "_count")) or name == "_has":
+        raise unknown_parameter(name)
+    return []
+
+
+def _paths(resource_type: str | None, name: str, text: str, *, iterate: bool) -> list[Include]:
+    """The includes that `source:parameter[:target]` names; `*` is every reference of the searched type."""
+    if text == "*" and resource_type is not None:
+        return [Include(resource_type, p.name, None, iterate) for p in references(resource_type)]
+    source, _, rest = text.partition(":")
+    path, _, target = rest.partition(":")
+    parameter = _reference(source, path)
+    if parameter is None or (target and target not in parameter.targets) or text.endswith(":"):
+        raise invalid_include(name, text)
+    return [Include(source, path, target or None, iterate)]
+
+
+def _reference(source: str, name: str) -> Parameter | None:
+    return next((p for p in references(source) if p.name == name), None) if source in PARAMETERS else None

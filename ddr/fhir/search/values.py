@@ -1,0 +1,145 @@
+"""Texts of single search values to value objects, by type of parameter (FHIR R4 search.html, section 3.1.1.4)."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from decimal import Decimal
+
+from ddr.fhir.instants import parse_search_date
+from ddr.fhir.outcome import FhirError, invalid_date, invalid_value
+from ddr.fhir.search.grammar import Parameter
+from ddr.fhir.search.query import (
+    CompositeValue,
+    DateValue,
+    QuantityValue,
+    ReferenceValue,
+    StringValue,
+    TokenValue,
+    Value,
+)
+from ddr.fhir.search.units import to_stored
+from ddr.miv.model import UCUM
+
+PREFIXES = ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
+
+_PREFIX = re.compile(f"({'|'.join(PREFIXES)})?(.*)", re.DOTALL)
+_NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?")
+_REFERENCE = re.compile(r"(?:([A-Z][A-Za-z]*)/)?([A-Za-z0-9.-]{1,64})")
+_ESCAPED = re.compile(r"\\([\\,$|])")
+_MARKS = re.compile("[\u0300-\u036f]")
+
+
+def fold(text: str) -> str:
+    """`text` without case and accents, as string searches compare it; the store folds its columns the same way."""
+    return _MARKS.sub("", unicodedata.normalize("NFKD", text)).lower()
+
+
+def split(text: str, separator: str) -> list[str]:
+    """`text` at every `separator` that no backslash escapes; the parts keep their escapes (search.html#escaping)."""
+    parts, start, position = [], 0, 0
+    while position < len(text):
+        if text[position] == "\\":
+            position += 1
+        elif text[position] == separator:
+            parts.append(text[start:position])
+            start = position + 1
+        position += 1
+    return [*parts, text[start:]]
+
+
+def unescape(text: str) -> str:
+    r"""`text` with \, \$ \| and \\ as the characters they stand for."""
+    return _ESCAPED.sub(r"\1", text)
+
+
+def parse_value(parameter: Parameter, modifier: str | None, text: str, now_ms: int) -> Value:
+    """One value, still escaped, of `parameter`; raises FhirError 400. `now_ms` is what ap on dates measures from."""
+    if not text:
+        raise _invalid(parameter, text)
+    match parameter.type:
+        case "date":
+            return date_value(text, now_ms)
+        case "quantity":
+            return quantity_value(parameter, text)
+        case "string":
+            return string_value(modifier, text)
+        case "reference":
+            return reference_value(parameter, text)
+        case "composite":
+            return composite_value(parameter, text)
+        case _:
+            return token_value(parameter, text)
+
+
+def _invalid(parameter: Parameter, text: str) -> FhirError:
+    return invalid_date(text) if parameter.type == "date" else invalid_value(parameter.name, text)
+
+
+def _prefixed(text: str) -> tuple[str, str]:
+    prefix, rest = _PREFIX.fullmatch(text).groups()  # type: ignore[union-attr]  # matches every text
+    return prefix or "eq", rest
+
+
+def date_value(text: str, now_ms: int) -> DateValue:
+    """[prefix]date, dateTime or instant of any precision; without a zone it is UTC."""
+    prefix, rest = _prefixed(text)
+    try:
+        # an unescaped + in a query arrives as a blank
+        low, high = parse_search_date(rest.replace(" ", "+"))
+    except ValueError:
+        raise invalid_date(text) from None
+    if prefix == "ap":  # 10 % of the gap between now and the date
+        gap = abs(now_ms - low) // 10
+        low, high = low - gap, high + gap
+    return DateValue(prefix, low, high)
+
+
+def quantity_value(parameter: Parameter, text: str) -> QuantityValue:
+    """[prefix][number] or [prefix][number]|[system]|[code], with the implicit precision of the number."""
+    number, *unit = split(text, "|")
+    prefix, digits = _prefixed(number)
+    if len(unit) not in (0, 2) or not _NUMBER.fullmatch(digits):
+        raise invalid_value(parameter.name, text)
+    value = Decimal(digits)
+    half = abs(value) / 10 if prefix == "ap" else Decimal(5).scaleb(int(value.as_tuple().exponent) - 1)
+    stored, factor = _unit(*map(unescape, unit)) if unit else (None, Decimal(1))
+    return QuantityValue(prefix, value * factor, (value - half) * factor, (value + half) * factor, stored)
+
+
+def _unit(system: str, code: str) -> tuple[str | None, Decimal]:
+    if system not in ("", UCUM):
+        return "", Decimal(1)
+    return (to_stored(code) or ("", Decimal(1))) if code else (None, Decimal(1))
+
+
+def token_value(parameter: Parameter, text: str) -> TokenValue:
+    """code, system|code, |code or system|."""
+    parts = [unescape(part) for part in split(text, "|")]
+    if len(parts) > 2 or parts == ["", ""]:
+        raise invalid_value(parameter.name, text)
+    if len(parts) == 1:
+        return TokenValue(None, parts[0])
+    return TokenValue(parts[0], parts[1] or None)
+
+
+def string_value(modifier: str | None, text: str) -> StringValue:
+    """A text that the value must start with; :contains anywhere in it; :exact the whole value, case and accents too."""
+    plain = unescape(text)
+    return StringValue("exact", plain) if modifier == "exact" else StringValue(modifier or "starts", fold(plain))
+
+
+def reference_value(parameter: Parameter, text: str) -> ReferenceValue:
+    """[type]/[id] or [id]."""
+    match = _REFERENCE.fullmatch(unescape(text))
+    if match is None or (match[1] and match[1] not in parameter.targets):
+        raise invalid_value(parameter.name, text)
+    return ReferenceValue(match[1], match[2])
+
+
+def composite_value(parameter: Parameter, text: str) -> CompositeValue:
+    """[token]$[quantity]."""
+    parts = split(text, "$")
+    if len(parts) != 2 or not all(parts):
+        raise invalid_value(parameter.name, text)
+    return CompositeValue(token_value(parameter, parts[0]), quantity_value(parameter, parts[1]))
