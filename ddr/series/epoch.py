@@ -1,4 +1,4 @@
-"""One series with all that decides how its chunks are stored and shown, and a stored chunk; both map to database rows."""
+"""One series with all that decides how its chunks are stored and shown, and a stored chunk; both map to rows."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Epoch:
 
     @classmethod
     def of(cls, row: Mapping[str, Any], delay_ms: int) -> Epoch:
-        """From the columns of an epoch and its sensor; device columns may be joined (`device_ended_ms`, `expiration_ms`)."""
+        """From the columns of an epoch and its sensor; `device_ended_ms` and `expiration_ms` may be joined."""
         ends = (row.get(name) for name in ("until_ms", "sensor_ended_ms", "device_ended_ms", "expiration_ms"))
         return cls(
             Grid(row["from_ms"], row["period_ms"], row["span_ms"], row["until_ms"]),
@@ -82,7 +82,7 @@ class Epoch:
         return self.tail_k + 1, self.tail_start_ms + self.grid.span_ms
 
     def placeholder(self, k: int, now_ms: int) -> Chunk | None:
-        """The chunk `k`, not stored yet, as a DiGA sees it at `now_ms`: empty, or None while or where nothing is expected.
+        """The chunk `k`, not stored yet, as a DiGA sees it: empty, or None while or where nothing is expected.
 
         It appears when its second reading is overdue by more than the delay from real time (SER-014, SER-024).
         """

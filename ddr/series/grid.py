@@ -22,7 +22,7 @@ def slot_of(offset_ms: int, period_ms: int) -> int:
 
 
 def last_second(start_ms: int, span_ms: int, until_ms: int | None) -> int:
-    """effectivePeriod.end of a chunk: its last second, or the one before its series was cut at `until_ms` (exclusive)."""
+    """effectivePeriod.end of a chunk: its last second, or the one before its series was cut at `until_ms`."""
     end = start_ms + span_ms
     if until_ms is not None and until_ms < end:
         end = whole_second(until_ms)

@@ -9,12 +9,12 @@ from ddr.series.chain import Cut, cut
 from ddr.series.epoch import Chunk, Epoch
 from ddr.series.packing import Reading, decode, encode
 from ddr.series.slots import place, winners
-from ddr.series.status import advanced
+from ddr.series.status import advanced, created
 
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """`changed`: chunks to write; `tail`: the last chunk of the series; new readings not in `accepted` were known before."""
+    """`changed`: chunks to write; `tail`: the last chunk; new readings that are not in `accepted` were known before."""
 
     changed: list[Chunk]
     tail: Chunk | None
@@ -59,17 +59,19 @@ def _readings(chunk: Chunk, epoch: Epoch) -> list[Reading]:
 
 def _revised(epoch: Epoch, before: Chunk | None, part: Cut, now_ms: int) -> Chunk:
     """The chunk of `part`; the very object `before` when nothing is to be written."""
-    period = epoch.grid.period_ms
-    times, vals = encode(part.readings, part.start_ms, period)
-    slots, filled = place(times, vals, period)
+    times, vals = encode(part.readings, part.start_ms, epoch.grid.period_ms)
+    slots, filled = place(times, vals, epoch.grid.period_ms)
+    complete = epoch.complete(part.start_ms, filled)
     visible = before or epoch.placeholder(part.k, now_ms)
-    changed = (
-        visible is None or visible.start_ms != part.start_ms or place(visible.times, visible.vals, period)[0] != slots
-    )
-    shown = None if visible is None else epoch.shown(visible, now_ms)
-    state = advanced(shown, changed, epoch.complete(part.start_ms, filled), now_ms)
-    if state is None and visible is not None:
-        state = visible.state
+    if visible is None:
+        state = created(complete, now_ms)
+    else:
+        changed = (visible.start_ms, _slots(visible, epoch)) != (part.start_ms, slots)
+        state = advanced(epoch.shown(visible, now_ms), changed, complete, now_ms) or visible.state
     last_ms = part.readings[-1][0] if part.readings else part.start_ms - 1
     chunk = Chunk(part.k, part.start_ms, last_ms, state.updated_ms, state.version, filled, state.status, times, vals)
     return before if before == chunk else chunk
+
+
+def _slots(chunk: Chunk, epoch: Epoch) -> list[int]:
+    return place(chunk.times, chunk.vals, epoch.grid.period_ms)[0]

@@ -1,4 +1,4 @@
-"""The packed form of a chunk's readings: `times` as deltas, `vals` as 16-bit integers; canonical, so equal sets give equal bytes.
+"""The packed form of a chunk's readings; canonical, so that equal sets of readings give equal bytes.
 
 `vals` holds value · 10^decimals as little-endian int16, with LOW, HIGH and ERROR for `L`, `U` and `E`.
 `times` holds one step per reading, each from the reading before it (the first one from the chunk's start):
@@ -40,7 +40,7 @@ def decode_values(vals: bytes) -> tuple[int, ...]:
 def encode_times(times: Sequence[int], period_ms: int, previous_ms: int, run: int = 0) -> bytes:
     """The steps to ascending `times` from `previous_ms`: the chunk's start, or the last reading when appending.
 
-    When appending, `run` is the `open_run` of the bytes so far: it is counted on, so the answer replaces that last byte.
+    When appending, `run` is the `open_run` of the bytes so far: it is counted on, the answer replaces that last byte.
     """
     steps = bytearray()
     for time in times:
@@ -67,7 +67,7 @@ def _single(step: int, period_ms: int) -> bytes:
 
 
 def runs(times: bytes, period_ms: int) -> Iterator[tuple[int, int]]:
-    """Each stretch of readings exactly one period apart: milliseconds from the chunk's start to its first, and their number."""
+    """Each stretch of readings exactly one period apart: time of its first from the chunk's start in ms, and length."""
     offset, at = 0, 0
     while at < len(times):
         code = times[at]

@@ -1,4 +1,4 @@
-"""Reading the items of an upload: validated readings, or the reason why an item is refused. One bad item never blocks others."""
+"""Reading the items of an upload: validated readings, or the reason why an item is refused."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from ddr.series.packing import ERROR, HIGH, LARGEST, LOW, Reading
 _WORDS = {"L": LOW, "U": HIGH, "E": ERROR}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_ROUNDING = (
-    1e-6  # how far value · 10^decimals may be from a whole number: far more than a float's error, far less than a digit
-)
+# value · 10^decimals may be this far from a whole number: far more than a float's error, far less than a digit
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,10 @@ class Rules:
 
 
 def read_items(items: Iterable[Any], unit: Any, rules: Rules, latest_ms: int) -> list[Reading | Rejection]:
-    """Each item as a reading or a rejection. `unit` is the upload's, an item's own comes first; `latest_ms` the last time allowed."""
+    """Each item as a reading or a rejection; one bad item never blocks the others.
+
+    `unit` is that of the upload, an item's own comes first; a reading after `latest_ms` is in the future.
+    """
     return [_read(item, unit, rules, latest_ms) for item in items]
 
 
@@ -89,12 +91,12 @@ def instant_ms(text: Any) -> int | None:
 
 
 def raw_value(value: Any, rules: Rules) -> int | Rejection:
-    """The raw value of a JSON number or of `L`, `U`, `E`. A number beyond the sensor's limits is `L` or `U` (CGM-008)."""
+    """The raw value of a JSON number or of `L`, `U`, `E`; a number beyond the limits is `L` or `U` (CGM-008)."""
     if isinstance(value, str):
         return _WORDS.get(value, VALUE)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return VALUE
-    scaled = value * 10**rules.decimals
+    scaled: float = value * 10**rules.decimals
     if rules.lowest is not None and scaled < rules.lowest - _ROUNDING:
         return LOW
     if rules.highest is not None and scaled > rules.highest + _ROUNDING:

@@ -9,7 +9,7 @@ from ddr.series.packing import ERROR, HIGH, LOW, Reading, decode, decode_values,
 
 
 def winners(readings: Iterable[Reading], start_ms: int, period_ms: int) -> dict[int, Reading]:
-    """The reading that each slot shows: the nearest to the slot's time, of equally near ones the earlier, then the smaller.
+    """The reading that each slot shows: the nearest to its time, of equally near ones the earlier, then the smaller.
 
     `readings` are in ascending order, so an equally near one that comes later never wins.
     """
@@ -25,7 +25,7 @@ def winners(readings: Iterable[Reading], start_ms: int, period_ms: int) -> dict[
 
 
 def place(times: bytes, vals: bytes, period_ms: int) -> tuple[list[int], int]:
-    """Raw value per slot up to the last slot with a reading (ERROR where there is none), and how many slots have one."""
+    """Raw value per slot up to the last one with a reading (ERROR where there is none), and how many slots have one."""
     raws = decode_values(vals)
     shown: list[int] = []
     at = 0

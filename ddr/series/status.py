@@ -1,6 +1,6 @@
-"""When a chunk is preliminary, final or amended, and how its version moves (HDDT retrieving-data.md; SER-003 to SER-022).
+"""When a chunk is preliminary, final or amended, and how its version moves (HDDT retrieving-data.md, SER-003 ff.).
 
-A version changes with what a DiGA can see, and only then; time alone makes a chunk final without any write ("settled").
+A version changes with what a DiGA can see, and only then. Time alone makes a chunk final, without a write (`settled`).
 """
 
 from __future__ import annotations
@@ -30,14 +30,17 @@ def settled(state: State, end_ms: int, buffering_ms: int, now_ms: int) -> State:
     return state
 
 
-def advanced(shown: State | None, changed: bool, complete: bool, now_ms: int) -> State | None:
-    """The state after a write, or None when the chunk stays as it is.
+def created(complete: bool, now_ms: int) -> State:
+    """The first state of a chunk that nobody could see before; `complete` as for `advanced`."""
+    return State(FINAL if complete else PRELIMINARY, 1, now_ms)
 
-    `shown` is the settled state before, None for a chunk that nobody could see. `changed`: its content differs.
-    `complete`: nothing more can come, because all slots are filled, the gateway said so, or the series was cut.
+
+def advanced(shown: State, changed: bool, complete: bool, now_ms: int) -> State | None:
+    """The state after a write, or None when it stays as it is; `shown` is the settled state before.
+
+    `changed`: the content differs. `complete`: nothing more can come, as all slots are filled, the gateway said so,
+    or the series was cut.
     """
-    if shown is None:
-        return State(FINAL if complete else PRELIMINARY, 1, now_ms)
     finishes = complete and shown.status == PRELIMINARY
     if not changed and not finishes:
         return None

@@ -37,7 +37,7 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """The change of a tail: keep `keep` bytes of times, add `times` and `vals`; `after` is the new tail, with its status."""
+    """The change of a tail: keep `keep` bytes of times, add `times` and `vals`; then it is `after`, with `status`."""
 
     keep: int
     times: bytes
@@ -47,7 +47,7 @@ class Extension:
 
 
 def extended(tail: Tail, readings: Sequence[Reading], now_ms: int) -> Extension | None:
-    """The same change as `merge` would make, for one or more ascending readings that all come after the tail's last slot.
+    """The same change as `merge` would make, for ascending readings that all come after the tail's last slot.
 
     None when that is not so, when they reach past the chunk, or when the chunk is final by time.
     """

@@ -1,6 +1,6 @@
 """What a DiGA sees of a chunk: its period, state and SampledData.data; stored chunks and placeholders alike.
 
-Rows are mappings with the columns of table chunk, those of its sensor, and of its epoch (ddr/store/migrations/0001_core.sql).
+Rows are mappings with the columns of a chunk, its sensor and its epoch (ddr/store/migrations/0001_core.sql).
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ def view(row: Mapping[str, Any], now_ms: int) -> ChunkView:
 def _slots_before(row: Mapping[str, Any]) -> int:
     """How many slots lie before the end of the chunk, one at least."""
     until = row["until_ms"]
-    length = row["span_ms"] if until is None else min(row["span_ms"], until - row["start_ms"])
-    return max(1, -(-length // row["period_ms"]))
+    length: int = row["span_ms"] if until is None else min(row["span_ms"], until - row["start_ms"])
+    return max(1, -(-length // int(row["period_ms"])))
 
 
 def readings(row: Mapping[str, Any]) -> list[Reading]:
-    """Exact time and raw value of every stored reading of a chunk, hidden ones included (`slots.text` writes a raw value)."""
+    """Exact time and raw value of every stored reading of a chunk, hidden ones included; `slots.text` writes values."""
     return decode(row["times"], row["vals"], row["start_ms"], row["period_ms"])
 
 
