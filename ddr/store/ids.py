@@ -21,6 +21,7 @@ class Kind(IntEnum):
     MEASUREMENT = 4
     GRANT = 5
     SESSION = 6
+    AUDIT = 7
 
 
 class IdCipher:

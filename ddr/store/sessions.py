@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
+
+from ddr.store.digest import sha256
 
 LONGEST_MS = 12 * 3600 * 1000  # a session ends after this time even when it is used all the while
 
@@ -31,7 +32,7 @@ async def open_session(pool: asyncpg.Pool, session: Session, now_ms: int, idle_m
     await pool.execute(
         "INSERT INTO browser_session (cookie_sha256, patient_id, username, created_ms, seen_ms) "
         "VALUES ($1, $2, $3, $4, $4)",
-        _digest(cookie),
+        sha256(cookie),
         session.patient_id,
         session.username,
         now_ms,
@@ -47,7 +48,7 @@ async def load_session(pool: asyncpg.Pool, cookie: str, now_ms: int, idle_ms: in
     row = await pool.fetchrow(
         "UPDATE browser_session SET seen_ms = $2 WHERE cookie_sha256 = $1 AND seen_ms > $3 AND created_ms > $4 "
         "RETURNING patient_id, username",
-        _digest(cookie),
+        sha256(cookie),
         now_ms,
         now_ms - idle_ms,
         now_ms - LONGEST_MS,
@@ -57,8 +58,4 @@ async def load_session(pool: asyncpg.Pool, cookie: str, now_ms: int, idle_ms: in
 
 async def close_session(pool: asyncpg.Pool, cookie: str) -> None:
     """Log out: the cookie is worth nothing from now on."""
-    await pool.execute("DELETE FROM browser_session WHERE cookie_sha256 = $1", _digest(cookie))
-
-
-def _digest(cookie: str) -> bytes:
-    return hashlib.sha256(cookie.encode()).digest()
+    await pool.execute("DELETE FROM browser_session WHERE cookie_sha256 = $1", sha256(cookie))

@@ -1,0 +1,50 @@
+"""The patient's pages as one ASGI application."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ddr.consent import access, connections, consent, devices, login, logout, static
+from ddr.consent.visitor import FormRefused, for_patients, form_refused
+from ddr.http.asgi import ASGIApp
+from ddr.http.core import Core
+from ddr.http.pages import error_page
+
+LOGIN = [
+    Route("/login", login.show, methods=["GET"]),
+    Route("/login", login.submit, methods=["POST"]),
+]
+PAGES = [
+    Route("/logout", logout.submit, methods=["POST"]),
+    Route("/consent", consent.show, methods=["GET"]),
+    Route("/consent", consent.submit, methods=["POST"]),
+    Route("/me", for_patients(connections.show), methods=["GET"]),
+    Route("/me/withdraw", for_patients(connections.submit), methods=["POST"]),
+    Route("/me/access", for_patients(access.show), methods=["GET"]),
+    Route("/me/devices", for_patients(devices.show), methods=["GET"]),
+    Route("/static/{name}", static.show, methods=["GET"]),
+]
+
+
+def create_consent(core: Core) -> ASGIApp:
+    """/login, /logout, /consent, /me… and /static/…; the login only when the built-in accounts are allowed."""
+    app = Starlette(
+        routes=[*(LOGIN if core.settings.allow_builtin_accounts else []), *PAGES],
+        exception_handlers={
+            FormRefused: form_refused,
+            consent.Refused: consent.refused,
+            HTTPException: _no_such_page,
+        },
+    )
+    app.state.core = core
+    return app
+
+
+async def _no_such_page(request: Request, error: Exception) -> Response:
+    """No such path, or a method that it does not have."""
+    assert isinstance(error, HTTPException)
+    return error_page(request.scope, error.status_code, "not_found", dict(error.headers or {}))

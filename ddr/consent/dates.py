@@ -1,0 +1,31 @@
+"""Dates as patients in Germany read them, in German and English."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+ZONE = ZoneInfo("Europe/Berlin")
+GERMAN = "Januar Februar März April Mai Juni Juli August September Oktober November Dezember"
+ENGLISH = "January February March April May June July August September October November December"
+MONTHS = {lang: tuple(names.split()) for lang, names in (("de", GERMAN), ("en", ENGLISH))}
+
+
+def _local(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, ZONE)
+
+
+def day(lang: str, ms: int) -> str:
+    """The local day of the instant `ms`: `22. November 2026` or `22 November 2026`."""
+    local = _local(ms)
+    return f"{local.day}{'.' if lang == 'de' else ''} {MONTHS[lang][local.month - 1]} {local.year}"
+
+
+def time_of_day(ms: int) -> str:
+    """The local time of the instant `ms`: `09:05`."""
+    return f"{_local(ms):%H:%M}"
+
+
+def moment(lang: str, ms: int) -> str:
+    """Day and time: `22. November 2026, 11:00 Uhr` or `22 November 2026, 11:00`."""
+    return f"{day(lang, ms)}, {time_of_day(ms)}{' Uhr' if lang == 'de' else ''}"

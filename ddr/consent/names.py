@@ -1,0 +1,28 @@
+"""Names that patients understand for what the system knows by address: apps and kinds of data."""
+
+from __future__ import annotations
+
+from ddr.http.core import Core
+from ddr.miv.model import Miv
+
+
+def app_name(core: Core, client_id: str | None) -> str:
+    """The DiGA's name in the registry; its client_id when it is no longer listed."""
+    diga = core.registry.by_client_id(client_id) if client_id else None
+    return diga.name if diga else client_id or ""
+
+
+def title(miv: Miv, lang: str) -> str:
+    """What the kind of data is called."""
+    return miv.title_de if lang == "de" else miv.title
+
+
+def title_of(core: Core, valueset: str, lang: str) -> str:
+    """What the kind of data with this ValueSet is called; the canonical itself when it is no longer served."""
+    miv = core.catalog.by_valueset(valueset)
+    return title(miv, lang) if miv else valueset
+
+
+def titles_in(core: Core, scope: str, lang: str) -> list[str]:
+    """What the kinds of data that a scope string opens are called, in the order of the catalogue."""
+    return [title(miv, lang) for miv in core.catalog.mivs if miv.scope in scope.split(" ")]

@@ -1,0 +1,65 @@
+"""The consent page."""
+
+from ddr.http.pages import Words
+
+TEXTS = {
+    "title": Words("Darf {diga} Ihre Daten lesen?", "May {diga} read your data?"),
+    "who": Words(
+        "Die App {diga} von {manufacturer} bittet um Ihre Zustimmung. "
+        "Sie steht im Verzeichnis der digitalen Gesundheitsanwendungen (DiGA) des Bundesinstituts für Arzneimittel "
+        "und Medizinprodukte.",
+        "The app {diga} by {manufacturer} asks for your consent. It is listed in the register of digital health "
+        "applications (DiGA) of the German Federal Institute for Drugs and Medical Devices.",
+    ),
+    "nothing_chosen_error": Words(
+        "Sie haben nichts ausgewählt. Wählen Sie mindestens eine Art von Daten aus, oder lehnen Sie ab.",
+        "You have not selected anything. Select at least one kind of data, or refuse.",
+    ),
+    "choose": Words("Welche Daten darf {diga} lesen?", "Which data may {diga} read?"),
+    "choose_hint": Words(
+        "Sie können jede Art einzeln auswählen. Was Sie nicht auswählen, wird nicht weitergegeben.",
+        "You can select each kind on its own. What you do not select is not passed on.",
+    ),
+    "choose_hint_again": Words(
+        "{diga} ist schon mit Ihren Daten verbunden. Wählen Sie aus, was Sie neu erlauben oder verlängern möchten. "
+        "Was schon erlaubt ist, bleibt erlaubt, bis Sie es widerrufen.",
+        "{diga} is already connected to your data. Select what you want to allow anew or to extend. "
+        "What is already allowed stays allowed until you withdraw it.",
+    ),
+    "granted_until": Words("Schon erlaubt bis {day}", "Already allowed until {day}"),
+    "devices": Words("Von", "From"),
+    "no_device": Words("noch keinem Gerät", "no device yet"),
+    "period": Words("Zeitraum", "Period"),
+    "period_text": Words(
+        "Messwerte seit dem {since} und alle neuen bis {until}",
+        "Readings since {since} and all new ones until {until}",
+    ),
+    "also": Words("Dazu gehören immer", "Always included"),
+    "also_text": Words(
+        "Name, Hersteller, Seriennummer und Ablaufdatum der Geräte",
+        "Name, manufacturer, serial number and expiry date of the devices",
+    ),
+    "know": Words("Gut zu wissen", "Good to know"),
+    "know_who": Words(
+        "Lesen können die Daten nur {diga} und der Hersteller {manufacturer}, soweit die App sie braucht. "
+        "Ihr Name und Ihre Kontodaten werden nicht weitergegeben; {diga} erhält nur ein Pseudonym.",
+        "Only {diga} and its manufacturer {manufacturer} can read the data, as far as the app needs it. "
+        "Your name and account details are not passed on; {diga} only receives a pseudonym.",
+    ),
+    "know_until": Words(
+        "Ihre Zustimmung gilt höchstens bis {until}. Endet die Verordnung der App vorher, endet auch die Verbindung.",
+        "Your consent is valid until {until} at the latest. "
+        "If the prescription of the app ends earlier, the connection ends too.",
+    ),
+    "know_withdraw": Words(
+        "Sie können sie jederzeit hier unter „Verbindungen“ oder in {diga} widerrufen. Das wirkt sofort.",
+        "You can withdraw it at any time, here under “Connections” or in {diga}. This takes effect at once.",
+    ),
+    "know_audit": Words(
+        "Unter „Zugriffe“ sehen Sie, wer wann was gelesen hat.",
+        "Under “Accesses” you can see who read what and when.",
+    ),
+    "approve": Words("Auswahl erlauben", "Allow selection"),
+    "deny": Words("Ablehnen", "Refuse"),
+    "other_account": Words("Nicht Ihr Konto? Abmelden", "Not your account? Sign out"),
+}

@@ -1,0 +1,16 @@
+"""What every page says around its content."""
+
+from ddr.http.pages import Words
+
+TEXTS = {
+    "site": Words("Meine Gerätedaten", "My device data"),
+    "skip": Words("Zum Inhalt springen", "Skip to content"),
+    "navigation": Words("Hauptmenü", "Main menu"),
+    "connections": Words("Verbindungen", "Connections"),
+    "access": Words("Zugriffe", "Accesses"),
+    "devices": Words("Geräte", "Devices"),
+    "logged_in": Words("Angemeldet als {username}", "Signed in as {username}"),
+    "logout": Words("Abmelden", "Sign out"),
+    "error": Words("Fehler", "Error"),
+    "zone": Words("Alle Zeiten in deutscher Zeit.", "All times are German time."),
+}

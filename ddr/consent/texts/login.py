@@ -1,0 +1,27 @@
+"""The login page."""
+
+from ddr.http.pages import Words
+
+TEXTS = {
+    "title": Words("Anmelden", "Sign in"),
+    "intro": Words(
+        "Melden Sie sich mit dem Konto an, das Sie für Ihr Messgerät benutzen.",
+        "Sign in with the account that you use for your measuring device.",
+    ),
+    "intro_pairing": Words(
+        "{diga} möchte Daten Ihrer Messgeräte lesen. Melden Sie sich an, um das zu erlauben oder abzulehnen.",
+        "{diga} would like to read data of your measuring devices. Sign in to allow or refuse this.",
+    ),
+    "username": Words("Benutzername", "User name"),
+    "password": Words("Passwort", "Password"),
+    "submit": Words("Anmelden", "Sign in"),
+    "wrong": Words(
+        "Benutzername oder Passwort stimmt nicht. Bitte prüfen Sie beides.",
+        "The user name or the password is not right. Please check both.",
+    ),
+    "wait": Words(
+        "Zu viele Versuche. Bitte warten Sie {minutes} Minuten und versuchen Sie es dann noch einmal.",
+        "Too many attempts. Please wait {minutes} minutes and then try again.",
+    ),
+    "logged_out": Words("Sie sind abgemeldet.", "You are signed out."),
+}

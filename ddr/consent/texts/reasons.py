@@ -1,0 +1,24 @@
+"""Why a connection ended."""
+
+from ddr.http.pages import Words
+
+REASONS = {
+    "consent-withdrawn": Words("Sie haben Ihre Zustimmung widerrufen.", "You withdrew your consent."),
+    "consent-ended": Words("Ihre Zustimmung ist abgelaufen.", "Your consent has run out."),
+    "diga-revoked": Words("Die App hat die Verbindung beendet.", "The app ended the connection."),
+    "diga-retired": Words(
+        "Die App ist nicht mehr im Verzeichnis der zugelassenen Gesundheitsanwendungen.",
+        "The app is no longer in the register of approved health applications.",
+    ),
+    "code-replayed": Words(
+        "Ein Zugangsschlüssel wurde zweimal benutzt. Zur Sicherheit wurde die Verbindung beendet.",
+        "An access key was used twice. For safety the connection was ended.",
+    ),
+}
+UNKNOWN = Words("Die Verbindung wurde beendet.", "The connection was ended.")
+
+
+def reason(lang: str, tag: str | None) -> str:
+    """Why a pairing ended (`pairing.end_reason`), in words."""
+    words = REASONS.get(tag or "", UNKNOWN)
+    return words.en if lang == "en" else words.de
