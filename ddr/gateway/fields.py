@@ -56,7 +56,7 @@ class Fields:
         """Every member has been read; 422 for one that has not, because a misspelt member must not be lost silently."""
         if unknown := sorted(set(self.data) - self.seen):
             raise invalid(
-                self.at(_FORBIDDEN.sub("\ufffd", unknown[0][:MAX_TEXT])), "is not a member here", "unknown_member"
+                self.at(_FORBIDDEN.sub("\ufffd", unknown[0][:MAX_TEXT])), "is not a member here", "unknown-member"
             )
 
     def text(self, name: str, longest: int = MAX_TEXT) -> str | None:
@@ -163,7 +163,7 @@ class Fields:
 
 
 def decimal(value: Number) -> Decimal:
-    """`value` as the decimal that was sent: a float prints as the shortest digits that mean it, as the request had them."""
+    """`value` as the decimal that was sent: a float prints as the shortest digits that mean it, as sent."""
     return Decimal(repr(value))
 
 
@@ -176,5 +176,5 @@ def decimals_of(value: Number) -> int:
 def check_key(value: str, field: str) -> str:
     """`value` if it can be a key in a path, else 422."""
     if not KEY.fullmatch(value) or value in {".", ".."}:
-        raise invalid(field, "must have 1 to 64 characters of A-Z a-z 0-9 . _ ~ -", "invalid_key")
+        raise invalid(field, "must have 1 to 64 characters of A-Z a-z 0-9 . _ ~ -", "invalid-key")
     return value

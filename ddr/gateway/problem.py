@@ -52,4 +52,4 @@ def conflict(detail: str, code: str = "conflict") -> Problem:
 
 def not_found(what: str) -> Problem:
     """404: the patient of this token has no such thing."""
-    return Problem(404, "not_found", f"No such {what}")
+    return Problem(404, "not-found", f"No such {what}")

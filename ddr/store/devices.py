@@ -106,7 +106,7 @@ _SENSOR_STATE = """
 
 
 async def sensor_states(conn: asyncpg.Connection, patient_id: UUID, device_key: str) -> list[Row]:
-    """The sensors of a device in order of registration, with newest epoch and `stored_ms`, the time of the last reading."""
+    """The sensors of a device as registered, with newest epoch and `stored_ms`, the time of the last reading."""
     rows: list[Row] = await conn.fetch(_SENSOR_STATE + " ORDER BY s.sensor_no", patient_id, device_key)
     return rows
 

@@ -1,0 +1,130 @@
+"""Registers a patient's devices: PUT and GET below /gateway/v1/devices (HDDT fhir-api-device.md)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from ddr.fhir.device_types import DEVICE_TYPES
+from ddr.gateway.fields import Fields, check_key
+from ddr.gateway.problem import conflict, invalid, not_found
+from ddr.gateway.writing import at, check_end, end_sensors, writing
+from ddr.http.core import Core
+from ddr.store import devices as store
+from ddr.store.devices import Row
+from ddr.store.ids import IdCipher, Kind
+
+# Device.definition must lead to the HIIS-VZ by an absolute URL (DEV-023, DEV-039).
+_DEFINITION = re.compile(r"https://hiis\.bfarm\.de/(?:[A-Za-z0-9._~-]+/)*DeviceDefinition/[A-Za-z0-9.-]{1,64}")
+
+# What makes another device out of one: these may not change under a key (DEV-011).
+_IDENTITY = {"serial_number": "serialNumber", "manufacturer": "manufacturer", "started_ms": "startedAt"}
+
+
+async def put_device(core: Core, patient_id: UUID, device_key: str, body: Any) -> tuple[int, dict[str, Any]]:
+    """Register a device, or change or end it: 201 when it is new, else 200, with the device as stored.
+
+    The same request again changes nothing. Raises Problem 409 when the key already names another device.
+    """
+    check_key(device_key, "device key")
+    now = core.clock()
+    wanted = parse_device(body, now + core.settings.gateway_future_seconds * 1000)
+    async with writing(core, patient_id) as conn:
+        stored = await store.find_device(conn, patient_id, device_key)
+        row = await _write(conn, patient_id, device_key, stored, wanted, now)
+        if check_end(row, wanted["ended_ms"]):
+            row = await _end(conn, row, wanted["ended_ms"], now)
+    return 200 if stored else 201, describe(row, core.ids)
+
+
+async def get_devices(core: Core, patient_id: UUID) -> tuple[int, dict[str, Any]]:
+    """All devices of the patient, oldest registration first."""
+    rows = await store.devices_of(core.pool, patient_id)
+    return 200, {"devices": [describe(row, core.ids) for row in rows]}
+
+
+async def get_device(core: Core, patient_id: UUID, device_key: str) -> tuple[int, dict[str, Any]]:
+    """One device."""
+    row = await store.find_device(core.pool, patient_id, device_key)
+    if row is None:
+        raise not_found("device")
+    return 200, describe(row, core.ids)
+
+
+def parse_device(body: Any, latest_ms: int) -> dict[str, Any]:
+    """The columns of table device that the request asks for; `started_ms` and `ended_ms` are None when not given."""
+    fields = Fields(body)
+    if "serialNumber" not in fields.data:
+        # DEV-020: a number may only be missing when there is none, so that leaving it out must be a decision.
+        raise invalid("serialNumber", "is required; null only when device, manual and packaging show none")
+    expiration = fields.date_time("expirationDate")
+    found = {
+        "serial_number": fields.text("serialNumber"),
+        "device_name": fields.need("name", fields.text),
+        "manufacturer": fields.need("manufacturer", fields.text),
+        "model_number": fields.text("modelNumber"),
+        "type_code": fields.choice("type", DEVICE_TYPES),
+        "expiration_date": expiration and expiration[0],
+        "expiration_ms": expiration and expiration[2],
+        "definition_url": _definition(fields),
+        "started_ms": fields.instant("startedAt", latest_ms),
+        "ended_ms": fields.instant("endedAt", latest_ms),
+    }
+    fields.done()
+    return found
+
+
+def _definition(fields: Fields) -> str | None:
+    url = fields.text("definition")
+    if url is not None and not _DEFINITION.fullmatch(url):
+        raise invalid("definition", "must be the absolute URL of a DeviceDefinition at https://hiis.bfarm.de/")
+    return url
+
+
+async def _write(
+    conn: asyncpg.Connection, patient_id: UUID, device_key: str, stored: Row | None, wanted: dict[str, Any], now_ms: int
+) -> Row:
+    if stored is None:
+        facts = wanted | {"started_ms": now_ms if wanted["started_ms"] is None else wanted["started_ms"]}
+        return await store.insert_device(conn, patient_id, device_key, facts, now_ms)
+    _check_same(stored, wanted)
+    if any(stored[name] != wanted[name] for name in wanted if name not in {"started_ms", "ended_ms"}):
+        return await store.update_device(conn, patient_id, stored["device_no"], wanted, now_ms)
+    await store.heard(conn, patient_id, [stored["device_no"]], now_ms)
+    return {**stored, "heard_ms": max(now_ms, stored["heard_ms"])}
+
+
+def _check_same(stored: Row, wanted: Row) -> None:
+    """409 when `wanted` describes another device than the stored one. A serial number may be added later."""
+    for column, member in _IDENTITY.items():
+        may_be_unset = wanted[column] is None if column == "started_ms" else stored[column] is None
+        if stored[column] != wanted[column] and not may_be_unset:
+            raise conflict(f"This key names a device with another {member}; register a new device under a new key")
+
+
+async def _end(conn: asyncpg.Connection, row: Row, ended_ms: int, now_ms: int) -> Row:
+    patient_id, device_no = row["patient_id"], row["device_no"]
+    sensors = await store.sensor_states(conn, patient_id, row["device_key"])
+    await end_sensors(conn, patient_id, [sensor["sensor_no"] for sensor in sensors], ended_ms)
+    return await store.end_device(conn, patient_id, device_no, ended_ms, now_ms)
+
+
+def describe(row: Row, ids: IdCipher) -> dict[str, Any]:
+    """The device as gateways see it; `id` is the logical id of the FHIR resource."""
+    return {
+        "key": row["device_key"],
+        "id": ids.encode(Kind.DEVICE, row["device_no"]),
+        "serialNumber": row["serial_number"],
+        "name": row["device_name"],
+        "manufacturer": row["manufacturer"],
+        "modelNumber": row["model_number"],
+        "type": row["type_code"],
+        "expirationDate": row["expiration_date"],
+        "definition": row["definition_url"],
+        "startedAt": at(row["started_ms"]),
+        "endedAt": at(row["ended_ms"]),
+        "heardAt": at(row["heard_ms"]),
+    }

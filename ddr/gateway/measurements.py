@@ -1,0 +1,82 @@
+"""Takes dedicated measurements: PUT and DELETE of one, POST of many (HDDT retrieving-data.md)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+from uuid import UUID
+
+from ddr.gateway.fields import Fields
+from ddr.gateway.measurement_rules import Upload, parse_measurement
+from ddr.gateway.problem import Problem, conflict, invalid, not_found
+from ddr.gateway.storing import Answer, store_uploads
+from ddr.gateway.writing import writing
+from ddr.http.core import Core
+from ddr.store import measurements as store
+
+
+async def put_measurement(core: Core, patient_id: UUID, measurement_key: str, body: Any) -> tuple[int, Answer]:
+    """Store or correct one measurement: 201 when it is new, else 200. Raises Problem 409 or 422."""
+    upload = _parse(core, measurement_key, Fields(body))
+    answer = (await store_uploads(core, patient_id, [upload]))[upload.key]
+    if isinstance(answer, Problem):
+        raise answer
+    return 201 if answer["result"] == "created" else 200, answer
+
+
+async def post_measurements(core: Core, patient_id: UUID, body: Any) -> tuple[int, dict[str, Any]]:
+    """Store or correct many measurements; each is answered on its own, in order, and a bad one blocks no other."""
+    fields = Fields(body)
+    items = fields.need("measurements", lambda name: fields.array(name, core.settings.gateway_max_items))
+    fields.done()
+    parsed = [_read_item(core, item) for item in items]
+    _refuse_repeated_keys(parsed)
+    uploads = [upload for upload in parsed if isinstance(upload, Upload)]
+    stored = await store_uploads(core, patient_id, uploads) if uploads else {}
+    answers = [
+        _answer_item(item, stored[found.key] if isinstance(found, Upload) else found)
+        for item, found in zip(items, parsed, strict=True)
+    ]
+    counts = Counter(answer["result"] for answer in answers)
+    return 200, {name: counts[name] for name in ("created", "updated", "unchanged", "rejected")} | {"items": answers}
+
+
+async def delete_measurement(core: Core, patient_id: UUID, measurement_key: str) -> tuple[int, None]:
+    """Delete a measurement that was sent by mistake, with its history; again changes nothing."""
+    async with writing(core, patient_id) as conn:
+        row = (await store.by_keys(conn, patient_id, [measurement_key])).get(measurement_key)
+        if row is None:
+            raise not_found("measurement")
+        if row["deleted_ms"] is None:
+            if await store.is_source(conn, patient_id, row["measurement_no"]):
+                raise conflict("Another measurement is derived from this one; delete that first", "in-use")
+            await store.erase(conn, patient_id, row["measurement_no"], core.clock())
+    return 204, None
+
+
+def _parse(core: Core, key: str, fields: Fields) -> Upload:
+    return parse_measurement(key, fields, core.catalog, core.clock() + core.settings.gateway_future_seconds * 1000)
+
+
+def _read_item(core: Core, item: Any) -> Upload | Problem:
+    try:
+        fields = Fields(item)
+        return _parse(core, fields.need("key", fields.text), fields)
+    except Problem as problem:
+        return problem
+
+
+def _refuse_repeated_keys(parsed: list[Upload | Problem]) -> None:
+    seen: set[str] = set()
+    for i, upload in enumerate(parsed):
+        if isinstance(upload, Upload):
+            if upload.key in seen:
+                parsed[i] = invalid("key", "occurs earlier in this request", "repeated-key")
+            seen.add(upload.key)
+
+
+def _answer_item(item: Any, answer: Answer | Problem) -> Answer:
+    if isinstance(answer, Problem):
+        key = item.get("key") if isinstance(item, dict) else None
+        return {"key": key if isinstance(key, str) else None, "result": "rejected", **answer.item()}
+    return answer

@@ -1,0 +1,191 @@
+"""What a gateway says about a sensor, checked against the MIV of its code. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ddr.gateway.concepts import concept, measurement_period
+from ddr.gateway.fields import Fields, Number, decimal, decimals_of
+from ddr.gateway.problem import invalid
+from ddr.miv.model import LOINC, Miv, MivCatalog, MivCode
+from ddr.series.grid import grid_problem
+from ddr.series.packing import LARGEST
+from ddr.settings import DAY, Settings
+from ddr.store.devices import Row
+
+# FHIR R4 metric-category, metric-operational-status, metric-calibration-state and metric-calibration-type.
+CATEGORIES = ("measurement", "setting", "calculation", "unspecified")
+OPERATIONAL = ("on", "off", "standby", "entered-in-error")
+STATES = ("not-calibrated", "calibration-required", "calibrated", "unspecified")
+TYPES = ("unspecified", "offset", "gain", "two-point")
+
+MAX_DECIMALS = 2
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A sensor as the gateway described it.
+
+    `facts` are the members that may not change, by their JSON names, None where the gateway said nothing.
+    """
+
+    miv: Miv
+    facts: dict[str, Any]
+    span_ms: int
+    default_buffering_ms: int
+    display_unit: str | None
+    ended_ms: int | None
+
+    def columns(self, device: Row) -> dict[str, Any]:
+        """The columns of table sensor; what was not said comes from its device or the settings."""
+        facts, limits = self.facts, self.facts["limits"] or {}
+        buffering = facts["bufferingSeconds"]
+        return {
+            "miv_url": self.miv.valueset,
+            "code_system": facts["codeSystem"],
+            "code": facts["code"],
+            "unit": facts["unit"],
+            "continuous": self.miv.continuous,
+            "calibrated_device": facts["calibration"] is not None,
+            "registration": facts,
+            "metric": facts["metric"],
+            "method": facts["method"],
+            "note": facts["note"],
+            "period_ms": facts["samplingPeriodMs"],
+            "decimals": facts["decimals"] or 0,
+            "lower_limit": decimal(limits["lower"]) if "lower" in limits else None,
+            "upper_limit": decimal(limits["upper"]) if "upper" in limits else None,
+            "span_ms": self.span_ms if self.miv.continuous else None,
+            "buffering_ms": self.default_buffering_ms if buffering is None else buffering * 1000,
+            "started_ms": device["started_ms"] if facts["startedAt"] is None else facts["startedAt"],
+        }
+
+    def first_epoch(self, from_ms: int) -> dict[str, Any]:
+        """The columns of the first epoch."""
+        calibration = self.facts["calibration"] or {}
+        return {
+            "from_ms": from_ms,
+            "calibration_state": calibration.get("state"),
+            "calibration_type": calibration.get("type"),
+            "calibration_time": calibration.get("time"),
+            "display_unit": self.display_unit,
+        }
+
+
+def parse_sensor(body: Any, catalog: MivCatalog, settings: Settings, now_ms: int) -> Registration:
+    """The registration in `body`. Raises Problem 422.
+
+    The code decides the MIV, and with it the unit and whether the sensor is continuous.
+    """
+    fields, latest_ms = Fields(body), now_ms + settings.gateway_future_seconds * 1000
+    miv, code = parse_code(fields, catalog)
+    span_ms = settings.chunk_span_seconds * 1000
+    facts = {
+        "codeSystem": code.system,
+        "code": code.code,
+        "unit": _unit(fields, code),
+        **_sampling(fields, miv, span_ms),
+        "metric": _metric(fields.object("metric")),
+        "calibration": _calibration(fields.object("calibration"), latest_ms),
+        "startedAt": fields.instant("startedAt", latest_ms),
+    }
+    display_unit = fields.choice("displayUnit", _units(miv))
+    ended_ms = fields.instant("endedAt", latest_ms)
+    fields.done()
+    return Registration(miv, facts, span_ms, settings.buffering_seconds * 1000, display_unit, ended_ms)
+
+
+def parse_code(fields: Fields, catalog: MivCatalog) -> tuple[Miv, MivCode]:
+    """The MIV and the code of a request: `code`, `codeSystem` (LOINC if absent), and `miv` as a check (OBS-020)."""
+    system = fields.uri("codeSystem") or LOINC
+    code = fields.need("code", fields.text)
+    found = catalog.code(system, code)
+    if found is None:
+        raise invalid(fields.at("code"), "is in no ValueSet of the supported MIVs", "unknown-code")
+    name = fields.text("miv")
+    if name not in {None, found[0].name}:
+        raise invalid(fields.at("miv"), f"does not fit: this code belongs to {found[0].name}", "unknown-code")
+    return found
+
+
+def _unit(fields: Fields, code: MivCode) -> str:
+    """The unit, which the code prescribes (BG-005, CGM-005, LF-006, BP-006)."""
+    unit = fields.need("unit", fields.text)
+    expected = {code.unit} if code.unit else {part.unit for part in code.components}
+    if unit not in expected:
+        raise invalid(fields.at("unit"), f"must be {' or '.join(sorted(expected))} for this code", "unit")
+    return unit
+
+
+def _units(miv: Miv) -> set[str]:
+    return {code.unit for code in miv.codes if code.unit} | {p.unit for code in miv.codes for p in code.components}
+
+
+def _sampling(fields: Fields, miv: Miv, span_ms: int) -> dict[str, Any]:
+    """What only a continuous sensor has; for others these members are refused."""
+    names = ("samplingPeriodMs", "decimals", "limits", "bufferingSeconds", "method", "note")
+    if not miv.continuous:
+        for name in names:
+            if fields.raw(name) is not None:
+                raise invalid(fields.at(name), "is only for continuous measurements")
+        return dict.fromkeys(names)
+    decimals = fields.integer("decimals", 0, MAX_DECIMALS)
+    return {
+        "samplingPeriodMs": _period(fields, span_ms),
+        "decimals": decimals,
+        "limits": _limits(fields.object("limits"), decimals or 0),
+        "bufferingSeconds": fields.integer("bufferingSeconds", 0, 366 * DAY),
+        "method": concept(fields.object("method")),
+        "note": fields.note("note"),
+    }
+
+
+def _period(fields: Fields, span_ms: int) -> int:
+    period = fields.need("samplingPeriodMs", lambda name: fields.integer(name, 1, span_ms))
+    if problem := grid_problem(period, span_ms):
+        raise invalid(fields.at("samplingPeriodMs"), f"does not fit: {problem} ({span_ms} ms)")
+    return period
+
+
+def _limits(fields: Fields | None, decimals: int) -> dict[str, Number] | None:
+    """The sensor's range: values outside are sent as "L" and "U" (CGM-008, CGM-009)."""
+    if fields is None:
+        return None
+    limits = {name: value for name in ("lower", "upper") if (value := fields.number(name)) is not None}
+    fields.done()
+    for name, value in limits.items():
+        if decimals_of(value) > decimals or abs(value) * 10**decimals > LARGEST:
+            most = decimal(LARGEST).scaleb(-decimals)
+            raise invalid(fields.at(name), f"must be at most {most} with at most {decimals} decimals, like the values")
+    if not limits or ("lower" in limits and "upper" in limits and limits["lower"] >= limits["upper"]):
+        raise invalid(fields.where, "needs a lower limit below the upper one, or one of them")
+    return limits
+
+
+def _metric(fields: Fields | None) -> dict[str, Any]:
+    """The parts of a DeviceMetric that stay, in FHIR's form; ddr/fhir/device_metric.py completes them."""
+    if fields is None:
+        return {}
+    found = {
+        "type": concept(fields.object("type")),
+        "operationalStatus": fields.choice("operationalStatus", OPERATIONAL),
+        "category": fields.choice("category", CATEGORIES),
+        "measurementPeriod": measurement_period(fields.object("measurementPeriod")),
+    }
+    fields.done()
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _calibration(fields: Fields | None, latest_ms: int) -> dict[str, str] | None:
+    """The calibration at the start; its presence makes observations refer to the DeviceMetric (OBS-023, DEV-031)."""
+    if fields is None:
+        return None
+    fields.instant("time", latest_ms)
+    found = {
+        "state": fields.need("state", lambda name: fields.choice(name, STATES)),
+        "type": fields.choice("type", TYPES),
+        "time": fields.text("time"),
+    }
+    fields.done()
+    return {name: value for name, value in found.items() if value is not None}

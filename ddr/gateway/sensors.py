@@ -1,0 +1,134 @@
+"""Registers the sensors of a device: PUT and GET below /gateway/v1/devices/{device_key}/sensors."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from ddr.gateway.fields import check_key
+from ddr.gateway.problem import conflict, invalid, not_found
+from ddr.gateway.registration import Registration, parse_sensor
+from ddr.gateway.writing import at, check_end, end_sensors, writing
+from ddr.http.core import Core
+from ddr.store import devices as store
+from ddr.store.devices import Row
+from ddr.store.ids import Kind
+
+
+async def put_sensor(
+    core: Core, patient_id: UUID, device_key: str, sensor_key: str, body: Any
+) -> tuple[int, dict[str, Any]]:
+    """Register a sensor with its first calibration epoch: 201 when it is new, else 200, with the sensor as stored.
+
+    Of a registered sensor only the displayed unit may change, and its end may be noted; a registration that differs
+    elsewhere raises Problem 409, so that no series ever mixes two sensors.
+    """
+    check_key(sensor_key, "sensor key")
+    now = core.clock()
+    wanted = parse_sensor(body, core.catalog, core.settings, now)
+    async with writing(core, patient_id) as conn:
+        device = await store.find_device(conn, patient_id, device_key)
+        if device is None:
+            raise not_found("device")
+        stored = await store.sensor_state(conn, patient_id, device_key, sensor_key)
+        if stored is None:
+            await _register(conn, device, sensor_key, wanted, now)
+        else:
+            _check_same(stored, wanted)
+            await _show_unit(conn, stored, wanted.display_unit, now)
+        await store.heard(conn, patient_id, [device["device_no"]], now)
+        row = await _ended(conn, patient_id, device_key, sensor_key, wanted.ended_ms)
+    return 200 if stored else 201, describe(core, row)
+
+
+async def get_sensors(core: Core, patient_id: UUID, device_key: str) -> tuple[int, dict[str, Any]]:
+    """The sensors of a device and how far each is stored."""
+    if await store.find_device(core.pool, patient_id, device_key) is None:
+        raise not_found("device")
+    rows = await store.sensor_states(core.pool, patient_id, device_key)
+    return 200, {"sensors": [describe(core, row) for row in rows]}
+
+
+async def get_sensor(core: Core, patient_id: UUID, device_key: str, sensor_key: str) -> tuple[int, dict[str, Any]]:
+    """One sensor and how far it is stored."""
+    row = await store.sensor_state(core.pool, patient_id, device_key, sensor_key)
+    if row is None:
+        raise not_found("sensor")
+    return 200, describe(core, row)
+
+
+async def _register(conn: asyncpg.Connection, device: Row, sensor_key: str, wanted: Registration, now_ms: int) -> None:
+    if device["ended_ms"] is not None:
+        raise conflict("The device has ended; register the new one under a new key", "ended")
+    facts = wanted.columns(device)
+    if facts["started_ms"] < device["started_ms"]:
+        raise invalid("startedAt", "must not be before the start of the device", "before-start")
+    patient_id, device_no = device["patient_id"], device["device_no"]
+    sensor_no = await store.insert_sensor(conn, patient_id, device_no, sensor_key, facts, now_ms)
+    await store.insert_epoch(conn, patient_id, device_no, sensor_no, wanted.first_epoch(facts["started_ms"]), now_ms)
+
+
+def _check_same(stored: Row, wanted: Registration) -> None:
+    before, now = stored["registration"], wanted.facts
+    if changed := sorted(name for name in now if before.get(name) != now[name]):
+        raise conflict(f"This key names a sensor with another {', '.join(changed)}; use a new key for a new sensor")
+
+
+async def _show_unit(conn: asyncpg.Connection, stored: Row, unit: str | None, now_ms: int) -> None:
+    if unit is not None and unit != stored["display_unit"]:
+        await store.set_display_unit(conn, stored["patient_id"], stored["epoch_no"], unit, now_ms)
+
+
+async def _ended(
+    conn: asyncpg.Connection, patient_id: UUID, device_key: str, sensor_key: str, ended_ms: int | None
+) -> Row:
+    """The sensor after this request, ended when the request says so."""
+    row = await store.sensor_state(conn, patient_id, device_key, sensor_key)
+    assert row is not None
+    if ended_ms is None or not check_end(row, ended_ms):
+        return row
+    await end_sensors(conn, patient_id, [row["sensor_no"]], ended_ms)
+    return {**row, "ended_ms": ended_ms}
+
+
+def describe(core: Core, row: Row) -> dict[str, Any]:
+    """The sensor as gateways see it, with its newest calibration and the cursor `storedUntil`."""
+    miv = core.catalog.by_valueset(row["miv_url"])
+    return {
+        "key": row["sensor_key"],
+        "device": row["device_key"],
+        "metricId": core.ids.encode(Kind.METRIC, row["epoch_no"]),
+        "miv": miv.name if miv else None,
+        "codeSystem": row["code_system"],
+        "code": row["code"],
+        "unit": row["unit"],
+        "samplingPeriodMs": row["period_ms"],
+        "decimals": row["decimals"] if row["continuous"] else None,
+        "limits": _limits(row),
+        "bufferingSeconds": row["buffering_ms"] // 1000,
+        "metric": row["metric"],
+        "method": row["method"],
+        "note": row["note"],
+        "calibration": _calibration(row),
+        "displayUnit": row["display_unit"],
+        "startedAt": at(row["started_ms"]),
+        "endedAt": at(row["ended_ms"]),
+        "storedUntil": at(row["stored_ms"]),
+        "completeUntil": at(row["complete_until_ms"]),
+    }
+
+
+def _limits(row: Row) -> dict[str, float] | None:
+    bounds = {"lower": row["lower_limit"], "upper": row["upper_limit"]}
+    return {name: float(value) for name, value in bounds.items() if value is not None} or None
+
+
+def _calibration(row: Row) -> dict[str, str] | None:
+    parts = {
+        "state": row["calibration_state"],
+        "type": row["calibration_type"],
+        "time": row["calibration_time"],
+    }
+    return {name: value for name, value in parts.items() if value is not None} or None

@@ -1,0 +1,119 @@
+"""Stores checked measurements: one transaction and a handful of statements, however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from ddr.gateway.corrections import next_status
+from ddr.gateway.measurement_rules import Upload
+from ddr.gateway.problem import Problem, conflict
+from ddr.gateway.sources import Sources, derivation
+from ddr.gateway.writing import writing
+from ddr.http.core import Core
+from ddr.store import devices as device_store
+from ddr.store import measurements as store
+from ddr.store.ids import Kind
+
+Row = Mapping[str, Any]
+Answer = dict[str, Any]
+
+
+async def store_uploads(core: Core, patient_id: UUID, uploads: Sequence[Upload]) -> dict[str, Answer | Problem]:
+    """Store measurements with distinct keys; the answer to each, by key.
+
+    Relative values come last, because what they are derived from may be in the same request.
+    """
+    answers: dict[str, Answer | Problem] = {}
+    async with writing(core, patient_id) as conn:
+        device_keys = list({upload.device_key for upload in uploads if upload.device_key})
+        sources = Sources(await device_store.sources(conn, patient_id, device_keys))
+        for derived in (False, True):
+            wave = [upload for upload in uploads if bool(upload.derived_from) == derived]
+            if wave:
+                answers |= await _store_wave(core, conn, patient_id, wave, sources)
+        await device_store.heard(conn, patient_id, sources.device_nos(), core.clock())
+    return answers
+
+
+async def _store_wave(
+    core: Core, conn: asyncpg.Connection, patient_id: UUID, uploads: Sequence[Upload], sources: Sources
+) -> dict[str, Answer | Problem]:
+    stored = await store.by_keys(conn, patient_id, [key for up in uploads for key in (up.key, *up.derived_from)])
+    answers: dict[str, Answer | Problem] = {}
+    new: list[Row] = []
+    revised: list[Row] = []
+    for upload in uploads:
+        before = stored.get(upload.key)
+        try:
+            row = plan(upload, before, *sources.of(upload), derivation(upload, stored))
+        except Problem as problem:
+            answers[upload.key] = problem
+            continue
+        if row is not None:
+            (new if before is None else revised).append(row)
+        elif before is not None:
+            answers[upload.key] = _answer(core, before, "unchanged")
+    numbers = await store.insert(conn, patient_id, new, core.clock())
+    await store.revise(conn, patient_id, revised, core.clock())
+    for row, number in zip(new, numbers, strict=True):
+        answers[row["measurement_key"]] = _answer(core, {**row, "measurement_no": number}, "created")
+    for row in revised:
+        answers[row["measurement_key"]] = _answer(core, row, "updated")
+    return answers
+
+
+def plan(
+    upload: Upload, before: Row | None, device_no: int | None, epoch_no: int | None, derived_from: list[int]
+) -> Row | None:
+    """The row to store for `upload`, or None when it repeats the stored row `before`. Raises Problem 409."""
+    row = {
+        "measurement_key": upload.key,
+        "miv_url": upload.miv.valueset,
+        "code_system": upload.code.system,
+        "code": upload.code.code,
+        "device_no": device_no,
+        "epoch_no": epoch_no,
+        "effective_ms": upload.effective_ms,
+        "effective_end_ms": upload.effective_end_ms,
+        "value": upload.value,
+        "unit": upload.code.unit,
+        "comparator": upload.comparator,
+        "derived_from": derived_from,
+        "version": 1,
+    }
+    status: str | None = upload.status
+    if before is not None:
+        _check_same_measurement(before, row)
+        content = orjson.loads(before["content"])
+        status = next_status(
+            before["status"],
+            upload.status,
+            content | {"status": None, "derivedFrom": list(before["derived_from"])},
+            upload.content | {"status": None, "derivedFrom": derived_from},
+        )
+        row |= {"measurement_no": before["measurement_no"], "version": before["version"] + 1}
+    if status is None:
+        return None
+    return row | {"status": status, "content": orjson.dumps(upload.content | {"status": status})}
+
+
+def _check_same_measurement(before: Row, row: Row) -> None:
+    if before["deleted_ms"] is not None:
+        raise conflict("This measurement was deleted; send another one under a new key", "deleted")
+    if any(before[name] != row[name] for name in ("code_system", "code", "device_no")):
+        raise conflict("This key names a measurement of another code or device; send another one under a new key")
+
+
+def _answer(core: Core, row: Row, result: str) -> Answer:
+    return {
+        "key": row["measurement_key"],
+        "result": result,
+        "id": core.ids.encode(Kind.MEASUREMENT, row["measurement_no"]),
+        "version": row["version"],
+        "status": row["status"],
+    }

@@ -1,0 +1,51 @@
+"""What changes of devices, sensors and measurements share: one writer at a time per patient, and how things end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import asyncpg
+
+from ddr.fhir.instants import date_time
+from ddr.gateway.problem import Problem, conflict, invalid
+from ddr.http.core import Core
+from ddr.store import devices as store
+from ddr.store.devices import Row
+
+
+@asynccontextmanager
+async def writing(core: Core, patient_id: UUID) -> AsyncIterator[asyncpg.Connection]:
+    """A transaction in which nobody else registers or measures for this patient.
+
+    Raises Problem 401 when the account was deleted while its token was still remembered.
+    """
+    async with core.pool.acquire() as conn, conn.transaction():
+        if not await store.lock_patient(conn, patient_id):
+            raise Problem(401, "unauthorized", "The account of this token no longer exists")
+        yield conn
+
+
+def check_end(stored: Row, ended_ms: int | None) -> bool:
+    """True when `ended_ms` ends a device or sensor that has not ended yet; False when there is nothing to do.
+
+    Raises Problem 409 for an end that differs from the stored one, 422 for one before the start.
+    """
+    if ended_ms is None or ended_ms == stored["ended_ms"]:
+        return False
+    if stored["ended_ms"] is not None:
+        raise conflict(f"It has already ended at {date_time(stored['ended_ms'])}", "ended")
+    if ended_ms < stored["started_ms"]:
+        raise invalid("endedAt", "must not be before startedAt")
+    return True
+
+
+async def end_sensors(conn: asyncpg.Connection, patient_id: UUID, sensor_nos: Sequence[int], ended_ms: int) -> None:
+    """End sensors: their epochs close at that instant, and with them the running chunks (SER-003, SER-017)."""
+    await store.end_sensors(conn, patient_id, sensor_nos, ended_ms)
+
+
+def at(ms: int | None) -> str | None:
+    """The date-time of an instant, for answers."""
+    return None if ms is None else date_time(ms)

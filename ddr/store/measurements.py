@@ -1,0 +1,96 @@
+"""Dedicated measurements and their former versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+Row = Mapping[str, Any]
+
+
+async def by_keys(conn: asyncpg.Connection, patient_id: UUID, keys: Sequence[str]) -> dict[str, Row]:
+    """The measurements with these keys, deleted ones included, by key."""
+    rows: list[Row] = await conn.fetch(
+        "SELECT * FROM measurement WHERE patient_id = $1 AND measurement_key = ANY($2::text[])", patient_id, keys
+    )
+    return {row["measurement_key"]: row for row in rows}
+
+
+async def insert(conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row], now_ms: int) -> list[int]:
+    """Store new measurements, each a row with the columns of the table but the generated ones. Returns their numbers."""
+    if not rows:
+        return []
+    records = await conn.fetchmany(
+        """INSERT INTO measurement (patient_id, updated_ms, effective_ms, effective_end_ms, epoch_no, derived_from,
+               value, unit, comparator, content, status, measurement_key, miv_url, code_system, code, device_no)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+           RETURNING measurement_no""",
+        [
+            (
+                patient_id, now_ms, *_content(row), row["measurement_key"], row["miv_url"], row["code_system"],
+                row["code"], row["device_no"],
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+    return [record["measurement_no"] for record in records]
+
+
+async def revise(conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row], now_ms: int) -> None:
+    """Store new versions of measurements and keep the former ones. Each row has measurement_no beside what changes."""
+    if not rows:
+        return
+    await conn.execute(
+        """INSERT INTO measurement_version (patient_id, measurement_no, version, epoch_no, derived_from, content,
+               status, updated_ms)
+           SELECT patient_id, measurement_no, version, epoch_no, derived_from, content, status, updated_ms
+             FROM measurement WHERE patient_id = $1 AND measurement_no = ANY($2::bigint[])""",
+        patient_id, [row["measurement_no"] for row in rows],
+    )  # fmt: skip
+    await conn.executemany(
+        """UPDATE measurement
+              SET updated_ms = $3, effective_ms = $4, effective_end_ms = $5, epoch_no = $6, derived_from = $7,
+                  value = $8, unit = $9, comparator = $10, content = $11, status = $12, version = version + 1
+            WHERE patient_id = $1 AND measurement_no = $2""",
+        [(patient_id, row["measurement_no"], now_ms, *_content(row)) for row in rows],
+    )
+
+
+def _content(row: Row) -> tuple[Any, ...]:
+    return (
+        row["effective_ms"],
+        row["effective_end_ms"],
+        row["epoch_no"],
+        row["derived_from"],
+        row["value"],
+        row["unit"],
+        row["comparator"],
+        row["content"],
+        row["status"],
+    )
+
+
+async def is_source(conn: asyncpg.Connection, patient_id: UUID, measurement_no: int) -> bool:
+    """True when another measurement is derived from this one."""
+    found: bool = await conn.fetchval(
+        """SELECT EXISTS (SELECT FROM measurement
+            WHERE patient_id = $1 AND derived_from @> ARRAY[$2::bigint] AND deleted_ms IS NULL)""",
+        patient_id, measurement_no,
+    )  # fmt: skip
+    return found
+
+
+async def erase(conn: asyncpg.Connection, patient_id: UUID, measurement_no: int, now_ms: int) -> None:
+    """Delete a measurement: its content and its history are gone, the row stays to tell deleted from never stored."""
+    await conn.execute(
+        "DELETE FROM measurement_version WHERE patient_id = $1 AND measurement_no = $2", patient_id, measurement_no
+    )
+    await conn.execute(
+        """UPDATE measurement
+              SET deleted_ms = $3, updated_ms = $3, content = '', value = NULL, comparator = NULL, derived_from = '{}'
+            WHERE patient_id = $1 AND measurement_no = $2""",
+        patient_id, measurement_no, now_ms,
+    )  # fmt: skip
