@@ -18,6 +18,7 @@ from ddr.fhir.elements import RESOURCES, SHAPES, Element, Shape
 from ddr.fhir.xml_writer import FHIR_NAMESPACE, XHTML_NAMESPACE, XmlError
 
 _PREFIX = f"{{{FHIR_NAMESPACE}}}"
+_XHTML_PREFIX = f"{{{XHTML_NAMESPACE}}}"
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,99})(\.[0-9]{1,99})?([eE][+-]?[0-9]{1,3})?")
 _BOOLEANS = {"true": True, "false": False}
@@ -65,7 +66,7 @@ def _children(node: Node, shape: Shape) -> dict[str, Any]:
     found: dict[str, Any] = {}
     grouped: dict[str, list[Node]] = {}
     for child in node:
-        name = "div" if child.tag == f"{{{XHTML_NAMESPACE}}}div" else _local(child)
+        name = "div" if child.tag == _XHTML_PREFIX + "div" else _local(child)
         grouped.setdefault(name, []).append(child)
     for name, nodes in grouped.items():
         element = shape.elements.get(name)
@@ -84,7 +85,7 @@ def _complex(element: Element, nodes: list[Node]) -> dict[str, Any]:
 
 def _value(element: Element, node: Node) -> Any:
     if element.type == "xhtml":
-        return canonicalize(tostring(_without_tail(node), encoding="unicode"))
+        return _narrative(node)
     if element.type == "Resource":
         if len(node) != 1:
             raise XmlError(f"element {element.name} must hold one resource")
@@ -100,9 +101,15 @@ def _typed(node: Node, shape: Shape, attributes: tuple[str, ...]) -> dict[str, A
     return {name: node.attrib[name] for name in attributes if name in node.attrib} | _children(node, shape)
 
 
-def _without_tail(node: Node) -> Node:
+def _narrative(node: Node) -> str:
+    """The canonical text of an XHTML div, its namespace declared once and without a prefix."""
+    for part in node.iter():
+        if not part.tag.startswith(_XHTML_PREFIX):
+            raise XmlError("the narrative holds something that is not XHTML")
+        part.tag = part.tag.removeprefix(_XHTML_PREFIX)
     node.tail = None
-    return node
+    node.set("xmlns", XHTML_NAMESPACE)
+    return canonicalize(tostring(node, encoding="unicode"))
 
 
 def _primitives(element: Element, nodes: list[Node]) -> dict[str, Any]:

@@ -1,0 +1,38 @@
+"""The committed element table is what its generator makes, and has the places where R4 differs from R4B."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from ddr.fhir.elements import RESOURCES, SHAPES, TABLE
+
+GENERATOR = Path(__file__).parent.parent.parent / "tools" / "make_element_order.py"
+
+
+def test_table_is_current() -> None:
+    spec = importlib.util.spec_from_file_location("make_element_order", GENERATOR)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert TABLE.read_text() == module.text()
+
+
+def test_types_new_in_r4b_are_left_out() -> None:
+    assert not {"CodeableReference", "RatioRange"} & set(SHAPES)
+    assert "valueRatioRange" not in SHAPES["Extension"].elements
+
+
+def test_resources() -> None:
+    assert {"Bundle", "CapabilityStatement", "Device", "DeviceMetric", "Observation", "OperationOutcome"} < RESOURCES
+    assert "Extension" not in RESOURCES
+
+
+def test_kinds() -> None:
+    extension = SHAPES["Extension"]
+    assert extension.attributes == ("id", "url")
+    assert SHAPES["Attachment"].attributes == ("id",)
+    assert not extension.elements["extension"].primitive
+    assert extension.elements["_valueCode"] is extension.elements["valueCode"]
+    assert not SHAPES["Observation"].elements["id"].attribute
+    assert SHAPES["Narrative"].elements["div"].type == "xhtml"
