@@ -1,0 +1,79 @@
+"""SMART scopes as HDDT uses them (HDDT smart-scopes.md): one per MIV, and one each for Device and DeviceMetric.
+
+Every comparison is an exact string comparison. A scope that is not one of these three forms is refused when a DiGA
+asks for it and grants nothing when a token carries it; there is no third way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+DEVICE = "patient/Device.rs"
+DEVICE_METRIC = "patient/DeviceMetric.rs"
+OBSERVATION = "patient/Observation.rs?code:in="
+
+# One ValueSet without version, query or fragment: `|`, `?`, `&`, `,` or `#` would open a second reading of the scope.
+_CANONICAL = re.compile(r"https?://[A-Za-z0-9._~:/-]{1,500}")
+
+
+class ScopeError(ValueError):
+    """A scope string holds something that is not an HDDT scope."""
+
+
+@dataclass(frozen=True)
+class Scopes:
+    """What a scope string grants. `valuesets` are MIV canonicals in the order given, each once."""
+
+    valuesets: tuple[str, ...] = ()
+    device: bool = False
+    device_metric: bool = False
+
+    @property
+    def text(self) -> str:
+        """The scope string in its normal order: Observation scopes, Device, DeviceMetric."""
+        resources = [DEVICE] * self.device + [DEVICE_METRIC] * self.device_metric
+        return " ".join([*map(scope_of, self.valuesets), *resources])
+
+    def within(self, valuesets: Collection[str]) -> Scopes:
+        """These scopes without the MIVs that are not in `valuesets`."""
+        return Scopes(tuple(url for url in self.valuesets if url in valuesets), self.device, self.device_metric)
+
+    def covers(self, other: Scopes) -> bool:
+        """True when `other` asks for nothing that is not granted here."""
+        return (
+            set(other.valuesets) <= set(self.valuesets)
+            and self.device >= other.device
+            and self.device_metric >= other.device_metric
+        )
+
+
+def scope_of(valueset: str) -> str:
+    """The scope string of one MIV."""
+    return OBSERVATION + valueset
+
+
+def parse(text: str) -> Scopes:
+    """The scopes of a request. Raises ScopeError if any part is malformed or unknown (AS-014, SCO-004)."""
+    tokens = text.split(" ")
+    if unknown := [token for token in tokens if not _known(token)]:
+        raise ScopeError(f"{len(unknown)} of {len(tokens)} scopes are malformed or unknown")
+    return _collect(tokens)
+
+
+def granted(text: str) -> Scopes:
+    """What the scope string of a token grants at the resource server; unknown and malformed parts grant nothing."""
+    return _collect(token for token in text.split(" ") if _known(token))
+
+
+def _known(token: str) -> bool:
+    return token in (DEVICE, DEVICE_METRIC) or (
+        token.startswith(OBSERVATION) and _CANONICAL.fullmatch(token, len(OBSERVATION)) is not None
+    )
+
+
+def _collect(tokens: Iterable[str]) -> Scopes:
+    unique = dict.fromkeys(tokens)
+    valuesets = tuple(token.removeprefix(OBSERVATION) for token in unique if token.startswith(OBSERVATION))
+    return Scopes(valuesets, DEVICE in unique, DEVICE_METRIC in unique)
