@@ -1,0 +1,158 @@
+"""Verification of access tokens at the resource server (RFC 9068; HDDT error-codes.md, Resource Server Errors).
+
+A token is verified once and then remembered until it expires. Whether its pairing is alive is not asked here: that is
+read from the database on each request.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
+
+TYPE = "at+jwt"
+ALGORITHM = "ES256"
+MAX_LENGTH = 4096
+
+NOT_SIGNED = "Token is not a signed JWT"
+FOREIGN_ISSUER = "Invalid token issuer"
+EXPIRED = "The access token expired"
+NOT_YET = "Token cannot be used yet"
+
+
+class InvalidToken(Exception):
+    """The token cannot be used: 401 with error="invalid_token" and this text, one of the four of RS-022."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(description)
+        self.description = description
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a valid access token says. Instants in milliseconds."""
+
+    pairing_id: str
+    client_id: str
+    scope: str
+    grant_id: str
+    jti: str
+    kid: str
+    not_before_ms: int
+    expires_ms: int
+
+
+class TokenVerifier:
+    """Verifies access tokens of one issuer for one resource server; remembers the last `capacity` good ones."""
+
+    def __init__(
+        self, issuer: str, audience: str, public_key: Callable[[str], ECKey | None], capacity: int = 10_000
+    ) -> None:
+        self._issuer = issuer
+        self._audience = audience
+        self._public_key = public_key
+        self._capacity = capacity
+        self._seen: OrderedDict[bytes, Claims] = OrderedDict()
+
+    def verify(self, token: str, now_ms: int) -> Claims:
+        """The claims of a token that is good now. Raises InvalidToken."""
+        digest = hashlib.sha256(token.encode()).digest()
+        claims = self._remembered(digest)
+        if claims is None:
+            claims = self._read(token)
+            self._remember(digest, claims)
+        if now_ms >= claims.expires_ms:
+            self._seen.pop(digest, None)
+            raise InvalidToken(EXPIRED)
+        if now_ms < claims.not_before_ms:
+            raise InvalidToken(NOT_YET)
+        return claims
+
+    def _remembered(self, digest: bytes) -> Claims | None:
+        """A key that was taken back takes back what it signed, remembered or not."""
+        claims = self._seen.get(digest)
+        if claims is None or self._public_key(claims.kid) is None:
+            return None
+        self._seen.move_to_end(digest)
+        return claims
+
+    def _remember(self, digest: bytes, claims: Claims) -> None:
+        self._seen[digest] = claims
+        if len(self._seen) > self._capacity:
+            self._seen.popitem(last=False)
+
+    def _read(self, token: str) -> Claims:
+        """Form, issuer, signature, then the rest: a foreign issuer is told apart although its key is unknown here."""
+        header, claims = _parts(token)
+        if claims.get("iss") != self._issuer:
+            raise InvalidToken(FOREIGN_ISSUER)
+        kid = header.get("kid")
+        key = self._public_key(kid) if isinstance(kid, str) else None
+        if key is None or not _signed_by(token, key):
+            raise InvalidToken(NOT_SIGNED)
+        if header.get("typ") != TYPE or claims.get("aud") != self._audience:
+            raise InvalidToken(NOT_SIGNED)  # signed by us, but no access token for this resource server
+        return _claims(kid, claims)
+
+
+def _parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and claims of anything that has the form of a signed JWT; the signature is not yet checked."""
+    segments = token.split(".")
+    if len(segments) != 3 or len(token) > MAX_LENGTH:
+        raise InvalidToken(NOT_SIGNED)
+    header, claims = _json_object(segments[0]), _json_object(segments[1])
+    if not _decode(segments[2]) or str(header.get("alg")).lower() == "none":
+        raise InvalidToken(NOT_SIGNED)
+    return header, claims
+
+
+def _json_object(segment: str) -> dict[str, Any]:
+    try:
+        value = orjson.loads(_decode(segment))
+    except orjson.JSONDecodeError:
+        raise InvalidToken(NOT_SIGNED) from None
+    if not isinstance(value, dict):
+        raise InvalidToken(NOT_SIGNED)
+    return value
+
+
+def _decode(segment: str) -> bytes:
+    """Base64url in its one spelling: spare bits in the last character must not make a second valid token."""
+    try:
+        data = base64.b64decode(segment + "=" * (-len(segment) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidToken(NOT_SIGNED) from None
+    if base64.urlsafe_b64encode(data).rstrip(b"=").decode() != segment:
+        raise InvalidToken(NOT_SIGNED)
+    return data
+
+
+def _signed_by(token: str, key: ECKey) -> bool:
+    try:
+        jwt.decode(token, key, algorithms=[ALGORITHM])
+    except (JoseError, ValueError):
+        return False
+    return True
+
+
+def _claims(kid: Any, claims: dict[str, Any]) -> Claims:
+    """The claims of a token whose signature is ours, so that their form is ours too."""
+    return Claims(
+        pairing_id=claims["sub"],
+        client_id=claims["client_id"],
+        scope=claims["scope"],
+        grant_id=claims["gid"],
+        jti=claims["jti"],
+        kid=kid,
+        not_before_ms=claims["nbf"] * 1000,
+        expires_ms=claims["exp"] * 1000,
+    )
