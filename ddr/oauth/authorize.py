@@ -1,0 +1,83 @@
+"""GET /oauth/authorize: the browser brings a pushed request (RFC 9126 section 4; HDDT
+authorization-server-authorization-endpoint.md).
+
+Only client_id and request_uri count; every other parameter was pushed and cannot be changed from here. The request
+stays open until the patient decides, so that a reload does no harm.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from ddr.http.asgi import Scope, header
+from ddr.http.core import Core
+from ddr.http.pages import error_page
+from ddr.oauth.errors import NO_STORE, OAuthError
+from ddr.oauth.parameters import query
+from ddr.scopes.diga import Diga
+from ddr.store import par
+from ddr.store.audit import Event, record
+
+CONSENT_PAGE = "/consent"
+DETAIL = {"endpoint": "/oauth/authorize", "error": "invalid_request_uri"}
+
+
+class PageError(Exception):
+    """The request cannot be trusted, so nobody is redirected (RFC 6749 section 4.1.2.1); `problem` names the page."""
+
+    def __init__(self, problem: str, error: str, status: int = 400) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.error = error
+        self.status = status
+
+
+async def endpoint(request: Request) -> Response:
+    """303 to the consent page, or an error page."""
+    core: Core = request.app.state.core
+    try:
+        client_id, request_uri = _parameters(request.scope)
+        diga = _active_client(core, client_id)
+        await _pushed_by_client(core, request_uri, diga)
+    except PageError as error:
+        return _error_response(request.scope, error)
+    return RedirectResponse(f"{CONSENT_PAGE}?{urlencode({'request_uri': request_uri})}", 303, NO_STORE)
+
+
+def _parameters(scope: Scope) -> tuple[str, str]:
+    """Plain parameters without a pushed request are refused (AS-013)."""
+    try:
+        parameters = query(scope)
+        return parameters["client_id"], parameters["request_uri"]
+    except (OAuthError, KeyError):
+        raise PageError("bad_request", "invalid_request") from None
+
+
+def _active_client(core: Core, client_id: str) -> Diga:
+    if core.registry.stale(core.clock()):
+        raise PageError("unavailable", "temporarily_unavailable", 503)
+    diga = core.registry.by_client_id(client_id)
+    if diga is None or not diga.active:
+        raise PageError("unknown_client", "invalid_client")
+    return diga
+
+
+async def _pushed_by_client(core: Core, request_uri: str, diga: Diga) -> None:
+    """Pushed by this very client, still open, and with the redirect_uri that is registered now (AS-018).
+
+    This refusal is recorded; the others name no DiGA, and anyone could fill the trail with them.
+    """
+    pushed = await par.load(core.pool, request_uri, core.clock())
+    if pushed is None or (pushed.client_id, pushed.redirect_uri) != (diga.client_id, diga.redirect_uri):
+        await record(core.pool, Event.PAIRING_REFUSED, core.clock(), client_id=diga.client_id, detail=DETAIL)
+        raise PageError("unknown_request", "invalid_request_uri")
+
+
+def _error_response(scope: Scope, error: PageError) -> Response:
+    """A page for a browser, JSON for everyone else (AS-032)."""
+    if "text/html" in (header(scope, "accept") or ""):
+        return error_page(scope, error.status, error.problem)
+    return JSONResponse({"error": error.error, "error_description": error.problem}, error.status, NO_STORE)

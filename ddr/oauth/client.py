@@ -1,0 +1,36 @@
+"""Authentication of a DiGA: its client certificate and its client_id stand in one active DiGA-VZ entry (RFC 8705
+section 2, method tls_client_auth; HDDT security-and-privacy.md).
+
+The exact certificate is compared, not its subject: a name can be had by anyone (TLS-005, TLS-012).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from ddr.http.asgi import Scope
+from ddr.http.core import Core
+from ddr.oauth.errors import invalid_client, temporarily_unavailable
+from ddr.oauth.parameters import required
+from ddr.scopes.diga import Diga
+from ddr.tls.peer import client_certificate
+
+
+def authenticate(core: Core, scope: Scope, parameters: Mapping[str, str]) -> Diga:
+    """The DiGA that sends this request.
+
+    Raises OAuthError: 400 without client_id, 401 invalid_client, 503 while the DiGA-VZ data is too old.
+    """
+    client_id = required(parameters, "client_id")
+    if core.registry.stale(core.clock()):
+        raise temporarily_unavailable()
+    diga = core.registry.by_client_id(client_id)
+    if diga is None or not diga.active or not _presents(scope, diga):
+        raise invalid_client()
+    return diga
+
+
+def _presents(scope: Scope, diga: Diga) -> bool:
+    certificate = client_certificate(scope)
+    return certificate is not None and hashlib.sha256(certificate).hexdigest() in diga.certificates

@@ -1,0 +1,71 @@
+"""GET /docs/client-registration: how a DiGA becomes a client (service_documentation of RFC 8414; HDDT pairing.md)."""
+
+from __future__ import annotations
+
+from html import escape
+from string import Template
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from ddr.http.core import Core
+from ddr.http.pages import STYLESHEET, page_headers
+from ddr.oauth.metadata import metadata
+
+_PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Client registration</title>
+<link rel="stylesheet" href="$stylesheet">
+</head>
+<body><main>
+<h1>Client registration</h1>
+<p>This Device Data Recorder has no registration form. A DiGA is a client when, and for as long as, BfArM lists it as
+active in the DiGA-VZ. Changes there arrive here within $refresh minutes.</p>
+<h2>What is taken from the DiGA-VZ</h2>
+<ul>
+<li><code>client_id</code>: <code>urn:diga:bfarm:</code> and the five digits of the DiGA.</li>
+<li><code>redirect_uri</code>: compared character by character.</li>
+<li>The TLS client certificate, self-signed or not: the exact certificate is compared. Register the next one before the
+present one expires; both work meanwhile.</li>
+<li>The MIVs that the DiGA may read; they are the scopes that it may ask for.</li>
+</ul>
+<h2>How to connect</h2>
+<ol>
+<li>Push the request with mutual TLS to <code>$pushed_authorization_request_endpoint</code>: <code>client_id</code>,
+<code>response_type=code</code>, <code>redirect_uri</code>, <code>scope</code>, <code>state</code>,
+<code>code_challenge</code>, <code>code_challenge_method=S256</code>.</li>
+<li>Send the patient's browser to <code>$authorization_endpoint</code> with <code>client_id</code> and
+<code>request_uri</code>. The patient may grant less than you ask for.</li>
+<li>Check <code>state</code> and <code>iss</code> (<code>$issuer</code>) in the answer, then exchange the code with
+mutual TLS at <code>$token_endpoint</code>.</li>
+<li>Refresh there too. Each refresh retires the token used; keep the new one. A lost answer may be asked for again
+within $repeat seconds, a later second use ends the grant.</li>
+<li>When the patient's consent or prescription has ended, revoke the refresh token at
+<code>$revocation_endpoint</code>: that ends the pairing.</li>
+</ol>
+<h2>Scopes</h2>
+<ul>
+$scopes
+</ul>
+<p>All of this is in machine-readable form in the
+<a href="/.well-known/oauth-authorization-server">server metadata</a>.</p>
+</main></body>
+</html>
+""")
+
+
+async def endpoint(request: Request) -> Response:
+    """200 with the page, from the same values as the metadata."""
+    core: Core = request.app.state.core
+    document = metadata(core)
+    page = _PAGE.substitute(
+        {name: escape(value) for name, value in document.items() if isinstance(value, str)},
+        stylesheet=STYLESHEET,
+        refresh=-(-core.settings.registry_refresh_seconds // 60),
+        repeat=core.settings.refresh_repeat_seconds,
+        scopes="\n".join(f"<li><code>{escape(scope)}</code></li>" for scope in document["scopes_supported"]),
+    )
+    return HTMLResponse(page, headers=page_headers())

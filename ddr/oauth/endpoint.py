@@ -1,0 +1,59 @@
+"""The frame of the backend endpoints: form in, DiGA authenticated, JSON out, every refusal recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ddr.http.core import Core
+from ddr.oauth.client import authenticate
+from ddr.oauth.errors import OAuthError, error_response
+from ddr.oauth.parameters import form
+from ddr.scopes.diga import Diga
+from ddr.store.audit import Event, record
+from ddr.tls.peer import client_certificate
+
+
+@dataclass(frozen=True)
+class Call:
+    """One authenticated request to a backend endpoint."""
+
+    core: Core
+    diga: Diga
+    parameters: Mapping[str, str]
+    arrived_ms: int
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+def backend_endpoint(core: Core, handle: Handler, refused: Event) -> Callable[[Request], Awaitable[Response]]:
+    """A Starlette endpoint that calls `handle`; each OAuthError is answered as JSON and recorded as `refused`."""
+
+    async def endpoint(request: Request) -> Response:
+        arrived_ms = core.clock()
+        try:
+            parameters = await form(request.scope, request.receive, core.settings.fhir_max_body_bytes)
+            diga = authenticate(core, request.scope, parameters)
+            return await handle(Call(core, diga, parameters, arrived_ms))
+        except OAuthError as error:
+            await _record(core, request, refused, error)
+            return error_response(error)
+
+    return endpoint
+
+
+async def _record(core: Core, request: Request, refused: Event, error: OAuthError) -> None:
+    """The DiGA is named by its certificate: the client_id of a refused request is only a claim."""
+    certificate = client_certificate(request.scope)
+    diga = core.registry.by_certificate(certificate) if certificate else None
+    await record(
+        core.pool,
+        refused,
+        core.clock(),
+        client_id=diga.client_id if diga else None,
+        detail={"endpoint": request.url.path, "error": error.error, "description": error.description},
+    )

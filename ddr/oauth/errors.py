@@ -1,0 +1,72 @@
+"""OAuth errors: one exception, its JSON form (RFC 6749 section 5.2), the texts that HDDT error-codes.md recommends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.responses import JSONResponse
+
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+RETRY_SECONDS = 60
+
+
+class OAuthError(Exception):
+    """A refusal on the wire. `description` is public: it names the rule, never the value that broke it."""
+
+    def __init__(
+        self, error: str, description: str, status: int = 400, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(description)
+        self.error = error
+        self.description = description
+        self.status = status
+        self.headers = dict(headers or {})
+
+
+def invalid_request(description: str, status: int = 400) -> OAuthError:
+    """A parameter is missing, repeated, oversized or malformed."""
+    return OAuthError("invalid_request", description, status)
+
+
+def invalid_client() -> OAuthError:
+    """The same answer for an unknown, an inactive and a mismatching client, so that clients cannot be enumerated."""
+    return OAuthError(
+        "invalid_client", "The authenticated client is not registered or not active in the DiGA directory", 401
+    )
+
+
+def invalid_grant(description: str) -> OAuthError:
+    """The code or refresh token cannot be used (any more)."""
+    return OAuthError("invalid_grant", description)
+
+
+def malformed_scope() -> OAuthError:
+    """A scope that is not in the HDDT SMART format."""
+    return OAuthError("invalid_scope", "The requested scope is malformed or unknown")
+
+
+def excessive_scope() -> OAuthError:
+    """A scope beyond the DiGA-VZ entry, or beyond what the patient granted."""
+    return OAuthError("invalid_scope", "The requested scope exceeds the scope granted to the client")
+
+
+def unauthorized_client() -> OAuthError:
+    """A grant type that no DiGA may use."""
+    return OAuthError("unauthorized_client", "The client is not authorized to use this authorization grant type")
+
+
+def temporarily_unavailable() -> OAuthError:
+    """The DiGA-VZ data is too old to decide on (HDDT security-and-privacy.md, Caching)."""
+    return OAuthError(
+        "temporarily_unavailable",
+        "The DiGA directory cannot be reached at the moment",
+        503,
+        {"Retry-After": str(RETRY_SECONDS)},
+    )
+
+
+def error_response(error: OAuthError) -> JSONResponse:
+    """`error` as application/json, never cached."""
+    return JSONResponse(
+        {"error": error.error, "error_description": error.description}, error.status, NO_STORE | error.headers
+    )

@@ -1,0 +1,85 @@
+"""grant_type=authorization_code (RFC 6749 section 4.1.3, RFC 7636 section 4.5): a code is redeemed once."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from ddr.oauth import pkce, refresh_tokens
+from ddr.oauth.endpoint import Call
+from ddr.oauth.errors import OAuthError, invalid_grant
+from ddr.oauth.issue import refresh_until_ms, standing_scopes, token_response
+from ddr.oauth.parameters import required
+from ddr.store import tokens
+from ddr.store.audit import Event
+from ddr.store.digest import sha256
+from ddr.store.ids import Kind
+from ddr.store.tokens import Code, Family
+
+
+async def exchange(call: Call) -> Response:
+    """Tokens for a code that was issued to this client, for this redirect_uri and this code_challenge."""
+    presented = required(call.parameters, "code")
+    redirect_uri = required(call.parameters, "redirect_uri")
+    verifier = required(call.parameters, "code_verifier")
+    code = await _issued_to_client(call, presented)
+    family = await _family(call, code)
+    await _not_replayed(call, code, family)
+    _not_expired(call, code)
+    _same_redirect_uri(code, redirect_uri)
+    _proven(code, verifier)
+    scopes = standing_scopes(family, call.diga)
+    refresh_token = await _redeem(call, presented, family)
+    return token_response(call.core, family, scopes, refresh_token, call.core.clock())
+
+
+async def _issued_to_client(call: Call, presented: str) -> Code:
+    """The same answer for an unknown code and for one of another client; that one stays good for its owner."""
+    code = await tokens.load_code(call.core.pool, sha256(presented))
+    if code is None or code.client_id != call.diga.client_id:
+        raise _unusable()
+    return code
+
+
+async def _family(call: Call, code: Code) -> Family:
+    family = await tokens.load_family(call.core.pool, code.patient_id, code.grant_no, call.arrived_ms)
+    if family is None:
+        raise _unusable()
+    return family
+
+
+async def _not_replayed(call: Call, code: Code, family: Family) -> None:
+    """A second use revokes what the first one got (RFC 6749 section 4.1.2), unless both were on their way at once."""
+    if code.redeemed_ms is None:
+        return
+    if call.arrived_ms > code.redeemed_ms:
+        await tokens.revoke_family(call.core.pool, family, Event.CODE_REPLAYED, call.arrived_ms)
+    raise _unusable()
+
+
+def _not_expired(call: Call, code: Code) -> None:
+    if code.expires_ms <= call.arrived_ms:
+        raise _unusable()
+
+
+def _same_redirect_uri(code: Code, redirect_uri: str) -> None:
+    if code.redirect_uri != redirect_uri:
+        raise invalid_grant("The redirect_uri is not that of the authorization request")
+
+
+def _proven(code: Code, verifier: str) -> None:
+    if not pkce.proves(verifier, code.code_challenge):
+        raise invalid_grant("The code_verifier does not fit the code_challenge")
+
+
+async def _redeem(call: Call, presented: str, family: Family) -> str:
+    core, now_ms = call.core, call.core.clock()
+    contents = refresh_tokens.Contents(family.pairing_id, core.ids.encode(Kind.GRANT, family.grant_no))
+    refresh_token = refresh_tokens.mint(core.secrets["refresh-tokens"], contents)
+    until_ms = refresh_until_ms(core, family, now_ms)
+    if not await tokens.redeem(core.pool, sha256(presented), sha256(refresh_token), until_ms, now_ms):
+        raise _unusable()
+    return refresh_token
+
+
+def _unusable() -> OAuthError:
+    return invalid_grant("The authorization code is invalid, expired or already used")

@@ -1,0 +1,80 @@
+"""grant_type=refresh_token (RFC 6749 section 6, RFC 9700 section 4.14): rotation, and the end of a stolen family."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from ddr.oauth import refresh_tokens, rotation
+from ddr.oauth.endpoint import Call
+from ddr.oauth.errors import OAuthError, excessive_scope, invalid_grant, malformed_scope
+from ddr.oauth.issue import refresh_until_ms, standing_scopes, token_response
+from ddr.oauth.parameters import required
+from ddr.oauth.rotation import Rotation
+from ddr.scopes.parse import ScopeError, Scopes, parse
+from ddr.store import tokens
+from ddr.store.audit import Event
+from ddr.store.digest import sha256
+from ddr.store.ids import Kind
+from ddr.store.tokens import Family
+
+
+async def refresh(call: Call) -> Response:
+    """New tokens for the current refresh token; the same ones again for a repetition within seconds."""
+    presented = required(call.parameters, "refresh_token")
+    family = await _issued_to_client(call, presented)
+    outcome = await _usable(call, family, presented)
+    scopes = _not_widened(call, standing_scopes(family, call.diga))
+    successor = refresh_tokens.successor(call.core.secrets["refresh-tokens"], presented)
+    if outcome is Rotation.ROTATE and not await _rotate(call, family, presented, successor):
+        return await refresh(call)  # another request was faster; what it left behind is judged anew
+    return token_response(call.core, family, scopes, successor, call.core.clock())
+
+
+async def _issued_to_client(call: Call, presented: str) -> Family:
+    """The family of an authentic token of this client; another client's token is refused and left as it is."""
+    core = call.core
+    contents = refresh_tokens.read(core.secrets["refresh-tokens"], presented)
+    if contents is None:
+        raise _unusable()
+    pairing = await tokens.find_pairing(core.pool, contents.pairing_id)
+    name = core.ids.decode(contents.grant_id)
+    if pairing is None or name is None or name[0] is not Kind.GRANT or pairing.client_id != call.diga.client_id:
+        raise _unusable()
+    family = await tokens.load_family(core.pool, pairing.patient_id, name[1], call.arrived_ms)
+    if family is None:
+        raise _unusable()
+    return family
+
+
+async def _usable(call: Call, family: Family, presented: str) -> Rotation:
+    """ROTATE or REPEAT; a reused token ends its family, and only that (AS-027)."""
+    repeat_ms = call.core.settings.refresh_repeat_seconds * 1000
+    outcome = rotation.decide(family, sha256(presented), call.arrived_ms, repeat_ms)
+    if outcome is Rotation.REUSE:
+        await tokens.revoke_family(call.core.pool, family, Event.REFRESH_REUSED, call.arrived_ms)
+    if outcome in (Rotation.REUSE, Rotation.EXPIRED):
+        raise _unusable()
+    return outcome
+
+
+def _not_widened(call: Call, scopes: Scopes) -> Scopes:
+    """The scopes asked for, which may be fewer than those granted but never more (CON-004)."""
+    if "scope" not in call.parameters:
+        return scopes
+    try:
+        asked = parse(call.parameters["scope"])
+    except ScopeError:
+        raise malformed_scope() from None
+    if not asked.valuesets or not scopes.covers(asked):
+        raise excessive_scope()
+    return asked
+
+
+async def _rotate(call: Call, family: Family, presented: str, successor: str) -> bool:
+    now_ms = call.core.clock()
+    until_ms = refresh_until_ms(call.core, family, now_ms)
+    return await tokens.rotate(call.core.pool, family, sha256(presented), sha256(successor), until_ms, now_ms)
+
+
+def _unusable() -> OAuthError:
+    return invalid_grant("The refresh token is invalid, expired or revoked")

@@ -1,0 +1,105 @@
+"""Keys that sign access tokens: ES256 (RFC 7518), published as JWKS, rotated with overlap, shared by all workers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from ddr.oauth.sealing import seal, unseal
+from ddr.store import keys as store
+from ddr.store.audit import Event, record
+
+ALGORITHM = "ES256"
+FOLLOW_SECONDS = 60
+LEAD_MS = 5 * FOLLOW_SECONDS * 1000  # a new key is published this long before it signs: every worker has it by then
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """One key pair, and from when on it signs."""
+
+    private: ECKey
+    public: ECKey
+    signs_from_ms: int
+
+
+class Keys:
+    """The signing keys as this worker last read them."""
+
+    def __init__(self, key_encryption_key: bytes, keys: Mapping[str, SigningKey]) -> None:
+        self._key_encryption_key = key_encryption_key
+        self._keys = keys
+
+    @classmethod
+    async def load(cls, pool: asyncpg.Pool, key_encryption_key: bytes, now_ms: int) -> Keys:
+        """The keys of the database; the first one is made when there is none. Raises SettingsError for a wrong key."""
+        await store.add_first(pool, new_key(key_encryption_key, now_ms))
+        keys = cls(key_encryption_key, {})
+        await keys.read(pool, now_ms)
+        return keys
+
+    async def read(self, pool: asyncpg.Pool, now_ms: int) -> None:
+        """Read the keys again, to learn of new ones and forget retired ones."""
+        rows = await store.load(pool, now_ms)
+        self._keys = {row.kid: self._keys.get(row.kid) or _open(self._key_encryption_key, row) for row in rows}
+
+    async def follow(self, pool: asyncpg.Pool, clock: Callable[[], int]) -> None:
+        """Keep reading until cancelled. A database that is away for a moment does not end it."""
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            try:
+                await self.read(pool, clock())
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("signing keys not read", extra={"error": type(error).__name__})
+
+    def sign(self, claims: Mapping[str, Any], typ: str, now_ms: int) -> str:
+        """A JWT of `claims` by the newest key that signs by now."""
+        kid, key = max(
+            ((kid, key) for kid, key in self._keys.items() if key.signs_from_ms <= now_ms),
+            key=lambda item: item[1].signs_from_ms,
+        )
+        return jwt.encode({"alg": ALGORITHM, "typ": typ, "kid": kid}, dict(claims), key.private)
+
+    def public_key(self, kid: str) -> ECKey | None:
+        """The public key of that name, or None when no valid token can bear it."""
+        key = self._keys.get(kid)
+        return key.public if key else None
+
+    def jwks(self) -> dict[str, Any]:
+        """The JWK Set document (RFC 7517) of all public keys."""
+        return {"keys": [key.public.as_dict(private=False) for key in self._keys.values()]}
+
+
+def new_key(key_encryption_key: bytes, signs_from_ms: int) -> store.StoredKey:
+    """A fresh P-256 key pair named by its thumbprint (RFC 7638), the private part sealed."""
+    key = ECKey.generate_key("P-256")
+    kid = key.thumbprint()
+    public = {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": ALGORITHM}
+    return store.StoredKey(kid, public, seal(key_encryption_key, key.as_pem(private=True), kid), signs_from_ms)
+
+
+async def rotate(pool: asyncpg.Pool, key_encryption_key: bytes, access_token_seconds: int, now_ms: int) -> str:
+    """Put a new key in place of all others and return its name.
+
+    It signs when every worker knows it; the others stay published until the last token that they signed has expired.
+    """
+    key = new_key(key_encryption_key, now_ms + LEAD_MS)
+    others_retire_ms = key.signs_from_ms + FOLLOW_SECONDS * 1000 + access_token_seconds * 1000
+    async with pool.acquire() as conn, conn.transaction():
+        await store.replace(conn, key, others_retire_ms, now_ms)
+        await record(conn, Event.SIGNING_KEY_ROTATED, now_ms, detail={"kid": key.kid})
+    return key.kid
+
+
+def _open(key_encryption_key: bytes, row: store.StoredKey) -> SigningKey:
+    private = ECKey.import_key(unseal(key_encryption_key, row.sealed_private, row.kid).decode())
+    return SigningKey(private, ECKey.import_key(row.public_jwk), row.signs_from_ms)

@@ -1,0 +1,79 @@
+"""POST /oauth/par: a DiGA pushes its authorization request (RFC 9126; HDDT authorization-server-par-endpoint.md)."""
+
+from __future__ import annotations
+
+from starlette.responses import JSONResponse, Response
+
+from ddr.oauth import pkce
+from ddr.oauth.endpoint import Call
+from ddr.oauth.errors import NO_STORE, OAuthError, excessive_scope, invalid_request, malformed_scope
+from ddr.oauth.parameters import required
+from ddr.scopes.parse import ScopeError, Scopes, parse
+from ddr.store import par
+
+
+async def push(call: Call) -> Response:
+    """201 with request_uri and expires_in. The patient is not involved yet."""
+    _no_request_object(call)
+    _response_type_code(call)
+    _registered_redirect_uri(call)
+    _state_present(call)
+    _pkce_s256(call)
+    scopes = _permitted_scopes(call)
+    lifetime = call.core.settings.par_seconds
+    request = par.PushedRequest(
+        request_uri=par.new_request_uri(),
+        client_id=call.diga.client_id,
+        redirect_uri=call.parameters["redirect_uri"],
+        state=call.parameters["state"],
+        scope=scopes.text,
+        code_challenge=call.parameters["code_challenge"],
+        expires_ms=call.arrived_ms + lifetime * 1000,
+    )
+    await par.push(call.core.pool, request, call.arrived_ms)
+    return JSONResponse({"request_uri": request.request_uri, "expires_in": lifetime}, 201, NO_STORE)
+
+
+def _no_request_object(call: Call) -> None:
+    """JWT-secured requests are not supported (AS-012), and a request_uri must not be pushed (RFC 9126 section 2.1)."""
+    if "request" in call.parameters:
+        raise OAuthError("request_not_supported", "The request parameter is not supported")
+    if "request_uri" in call.parameters:
+        raise invalid_request("The request_uri parameter cannot be pushed")
+
+
+def _response_type_code(call: Call) -> None:
+    if required(call.parameters, "response_type") != "code":
+        raise OAuthError("unsupported_response_type", "Only response_type code is supported")
+    if call.parameters.get("response_mode", "query") != "query":
+        raise invalid_request("Only response_mode query is supported")
+
+
+def _registered_redirect_uri(call: Call) -> None:
+    if required(call.parameters, "redirect_uri") != call.diga.redirect_uri:
+        raise invalid_request("The redirect_uri is not the one registered for the client")
+
+
+def _state_present(call: Call) -> None:
+    required(call.parameters, "state")
+
+
+def _pkce_s256(call: Call) -> None:
+    challenge = required(call.parameters, "code_challenge")
+    if required(call.parameters, "code_challenge_method") != pkce.METHOD:
+        raise invalid_request("Only code_challenge_method S256 is supported")
+    if not pkce.well_formed(challenge):
+        raise invalid_request("The code_challenge is not a base64url SHA-256")
+
+
+def _permitted_scopes(call: Call) -> Scopes:
+    """Known to the recorder, permitted to the DiGA, one kind of data at least: the others lead nowhere alone."""
+    try:
+        scopes = parse(required(call.parameters, "scope"))
+    except ScopeError:
+        raise malformed_scope() from None
+    if any(call.core.catalog.by_valueset(url) is None for url in scopes.valuesets) or not scopes.valuesets:
+        raise malformed_scope()
+    if not call.diga.valuesets.issuperset(scopes.valuesets):
+        raise excessive_scope()
+    return scopes

@@ -1,0 +1,58 @@
+"""Parameters of OAuth requests: each at most once, printable, bounded (RFC 6749 sections 3.1, 3.2 and appendix A)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from urllib.parse import parse_qsl
+
+from ddr.http.asgi import Receive, Scope, header
+from ddr.http.body import BodyError, read_body
+from ddr.oauth.errors import invalid_request
+
+FORM = "application/x-www-form-urlencoded"
+MAX_FIELDS = 50
+MAX_LENGTH = 4096
+
+
+async def form(scope: Scope, receive: Receive, limit: int) -> dict[str, str]:
+    """The parameters of a form body of at most `limit` bytes. Raises OAuthError invalid_request, 413 when too large."""
+    media_type = (header(scope, "content-type") or "").partition(";")[0].strip().lower()
+    if media_type != FORM:
+        raise invalid_request(f"Content-Type must be {FORM}")
+    try:
+        body = await read_body(scope, receive, limit)
+    except BodyError as error:
+        raise invalid_request(str(error), error.status) from None
+    return _parse(body)
+
+
+def query(scope: Scope) -> dict[str, str]:
+    """The parameters of the query. Raises OAuthError invalid_request."""
+    return _parse(scope["query_string"])
+
+
+def required(parameters: Mapping[str, str], name: str) -> str:
+    """The value of `name`. Raises OAuthError invalid_request when it is missing."""
+    if name not in parameters:
+        raise invalid_request(f"Parameter {name} is missing")
+    return parameters[name]
+
+
+def _parse(raw: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise invalid_request("Parameters are malformed or too many") from None
+    return _unique(pairs)
+
+
+def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """A repeated parameter is refused, not resolved: two readers could pick different ones. An empty one is absent."""
+    parameters: dict[str, str] = {}
+    for name, value in pairs:
+        if name in parameters:
+            raise invalid_request("A parameter is repeated")
+        if len(value) > MAX_LENGTH or not (value.isascii() and value.isprintable()):
+            raise invalid_request("A parameter is too long or has characters that are not allowed")
+        parameters[name] = value
+    return {name: value for name, value in parameters.items() if value}

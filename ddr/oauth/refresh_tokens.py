@@ -1,0 +1,69 @@
+"""Refresh tokens: they name their pairing and grant and carry a MAC of the server (AS-021, AS-045).
+
+A successor is computed from its predecessor, so that a repeated refresh can be given the same successor again although
+only hashes are stored. Form: base64url(pairing id | grant id | nonce) "." base64url(HMAC-SHA256).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+
+NONCE = 16
+BODY = 32 + 16 + NONCE  # bytes: pairing id, grant id, nonce
+LENGTH = 86 + 1 + 43  # characters
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an authentic refresh token says: hex ids as they are shown outside."""
+
+    pairing_id: str
+    grant_id: str
+
+
+def mint(secret: bytes, contents: Contents) -> str:
+    """A new refresh token with 128 random bits."""
+    return _signed(secret, _ids(contents) + secrets.token_bytes(NONCE))
+
+
+def successor(secret: bytes, token: str) -> str:
+    """The one token that follows the authentic `token`; who has not the secret cannot tell it beforehand."""
+    nonce = _mac(secret, b"successor", token.encode())[:NONCE]
+    return _signed(secret, _body(token)[:-NONCE] + nonce)
+
+
+def read(secret: bytes, token: str) -> Contents | None:
+    """The contents of a token of ours, or None. Compares the whole text, so that no other spelling passes."""
+    if len(token) != LENGTH or not token.isascii():
+        return None
+    try:
+        body = _body(token)
+    except ValueError:
+        return None
+    if len(body) != BODY or not hmac.compare_digest(_signed(secret, body), token):
+        return None
+    return Contents(body[:32].hex(), body[32:48].hex())
+
+
+def _ids(contents: Contents) -> bytes:
+    return bytes.fromhex(contents.pairing_id) + bytes.fromhex(contents.grant_id)
+
+
+def _signed(secret: bytes, body: bytes) -> str:
+    return f"{_text(body)}.{_text(_mac(secret, b'token', body))}"
+
+
+def _mac(secret: bytes, purpose: bytes, data: bytes) -> bytes:
+    return hmac.new(secret, purpose + b"\x00" + data, hashlib.sha256).digest()
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _body(token: str) -> bytes:
+    return base64.urlsafe_b64decode(token.partition(".")[0] + "==")

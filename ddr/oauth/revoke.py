@@ -1,0 +1,43 @@
+"""POST /oauth/revoke: the DiGA tells that consent has ended on its side (RFC 7009; HDDT
+authorization-server-revocation-endpoint.md).
+
+That is the patient's withdrawal, so all tokens of the Pairing ID end with the stored consent, not one family only
+(HDDT pairing.md, Refresh Tokens). The answer is always 200: a token that names nothing of this client has no effect.
+"""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from ddr.http.tokens import InvalidToken, TokenVerifier
+from ddr.oauth import refresh_tokens
+from ddr.oauth.endpoint import Call, Handler
+from ddr.oauth.errors import NO_STORE
+from ddr.oauth.parameters import required
+from ddr.store.tokens import find_pairing
+from ddr.store.unpairing import Party, unpair
+
+
+def revocation(verifier: TokenVerifier) -> Handler:
+    """The handler; `verifier` reads access tokens, which end the same pairing (RFC 7009 section 2.1)."""
+
+    async def revoke(call: Call) -> Response:
+        pairing_id = _named_pairing(call, verifier, required(call.parameters, "token"))
+        pairing = pairing_id and await find_pairing(call.core.pool, pairing_id)
+        if pairing and pairing.client_id == call.diga.client_id:
+            await unpair(
+                call.core.pool, pairing.patient_id, pairing.pairing_no, Party.DIGA, "revoked", call.core.clock()
+            )
+        return Response(headers=NO_STORE)
+
+    return revoke
+
+
+def _named_pairing(call: Call, verifier: TokenVerifier, token: str) -> str | None:
+    """The Pairing ID in an authentic token. Retired and expired refresh tokens count: the patient's wish does too."""
+    if contents := refresh_tokens.read(call.core.secrets["refresh-tokens"], token):
+        return contents.pairing_id
+    try:
+        return verifier.verify(token, call.core.clock()).pairing_id
+    except InvalidToken:
+        return None

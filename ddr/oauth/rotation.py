@@ -1,0 +1,31 @@
+"""What to do with an authentic refresh token: the rotation decision, pure (RFC 9700 section 4.14.2).
+
+A client that lost the answer, or two of its workers at once, repeat a refresh within seconds: they get the same
+successor. Any later use of a retired token means that two parties hold it: its family ends.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from ddr.store.tokens import Family
+
+
+class Rotation(StrEnum):
+    """The four outcomes."""
+
+    ROTATE = "rotate"
+    REPEAT = "repeat"
+    REUSE = "reuse"
+    EXPIRED = "expired"
+
+
+def decide(family: Family, presented_sha256: bytes, now_ms: int, repeat_ms: int) -> Rotation:
+    """The outcome for a token with the server's MAC that names `family`."""
+    if family.ended or family.refresh_expires_ms is None or family.refresh_expires_ms <= now_ms:
+        return Rotation.EXPIRED
+    if presented_sha256 == family.refresh_sha256:
+        return Rotation.ROTATE
+    if presented_sha256 == family.previous_sha256 and family.rotated_ms is not None:
+        return Rotation.REPEAT if now_ms - family.rotated_ms <= repeat_ms else Rotation.REUSE
+    return Rotation.REUSE

@@ -1,0 +1,85 @@
+"""The patient's decision, as the consent page hands it over: carried out, and turned into the redirect to the DiGA.
+
+The answer goes to the redirect_uri of the pushed request with state and iss (RFC 6749 section 4.1.2, RFC 9207).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from urllib.parse import urlencode, urlsplit
+from uuid import UUID
+
+import asyncpg
+
+from ddr.http.core import Core
+from ddr.scopes.parse import parse
+from ddr.store import par
+from ddr.store.audit import Event, record
+from ddr.store.pairings import Terms, decide, deny
+from ddr.store.par import PushedRequest
+
+DAY_MS = 86_400_000
+
+log = logging.getLogger(__name__)
+
+
+async def approve(
+    core: Core, request_uri: str, patient_id: UUID, valuesets: Collection[str], until_ms: int | None = None
+) -> str | None:
+    """The Location after the patient agreed to the MIVs `valuesets`, until `until_ms` or for as long as possible.
+
+    None when the request is unknown, expired or already decided. Agreeing to nothing is a refusal; so is a DiGA that
+    lost its permission meanwhile.
+    """
+    now_ms = core.clock()
+    request = await par.load(core.pool, request_uri, now_ms)
+    if request is None:
+        return None
+    permitted = _permitted(core, request.client_id, valuesets)
+    if not parse(request.scope).within(permitted).valuesets:
+        return await refuse(core, request_uri, patient_id)
+    secret = core.secrets["pairing-ids"]
+    try:
+        approval = await decide(
+            core.pool, secret, request_uri, patient_id, permitted, _terms(core, now_ms, until_ms), now_ms
+        )
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        return await _failed(core, request, patient_id, error)
+    return None if approval is None else _location(core, request, code=approval.code)
+
+
+async def refuse(core: Core, request_uri: str, patient_id: UUID) -> str | None:
+    """The Location after the patient refused: error=access_denied (AS-040). None as for `approve`."""
+    request = await deny(core.pool, request_uri, patient_id, core.clock())
+    if request is None:
+        return None
+    return _location(core, request, error="access_denied", error_description="The patient did not consent")
+
+
+async def _failed(core: Core, request: PushedRequest, patient_id: UUID, error: Exception) -> str:
+    """Nothing was issued; the DiGA is told so in the words of AS-036. The log names the kind of error only."""
+    log.error("pairing failed", extra={"error": type(error).__name__})
+    await record(core.pool, Event.PAIRING_FAILED, core.clock(), patient_id=patient_id, client_id=request.client_id)
+    return _location(core, request, error="server_error", error_description="Failed to generate pairing identifier")
+
+
+def _permitted(core: Core, client_id: str, valuesets: Collection[str]) -> frozenset[str]:
+    diga = core.registry.by_client_id(client_id)
+    return diga.valuesets.intersection(valuesets) if diga is not None and diga.active else frozenset()
+
+
+def _terms(core: Core, now_ms: int, until_ms: int | None) -> Terms:
+    """A shorter consent is the patient's choice, a longer one is not (CON-007, CON-017)."""
+    longest_ms = now_ms + core.settings.consent_days * DAY_MS
+    return Terms(
+        code_until_ms=now_ms + core.settings.code_seconds * 1000,
+        consent_until_ms=longest_ms if until_ms is None else min(until_ms, longest_ms),
+    )
+
+
+def _location(core: Core, request: PushedRequest, **answer: str) -> str:
+    """The redirect_uri exactly as registered, with the answer appended to its query."""
+    joint = "&" if urlsplit(request.redirect_uri).query else "?"
+    parameters = urlencode({**answer, "state": request.state, "iss": core.settings.public_base_url})
+    return f"{request.redirect_uri}{joint}{parameters}"
