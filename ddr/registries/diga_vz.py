@@ -32,7 +32,6 @@ class DigaVz:
         self._settings, self._pool, self._clock = settings, pool, clock
         self._snapshot = Snapshot()
         self._generation = -1
-        self._watchers: list[Callable[[], None]] = []
 
     def by_certificate(self, der: bytes) -> Diga | None:
         """The DiGA that holds exactly this certificate (DER), inactive ones included."""
@@ -53,10 +52,6 @@ class DigaVz:
     def entries(self) -> tuple[Entry, ...]:
         """All known entries with their problems, for operators."""
         return self._snapshot.entries
-
-    def on_certificates(self, watcher: Callable[[], None]) -> None:
-        """Call `watcher` whenever `certificates()` has changed."""
-        self._watchers.append(watcher)
 
     async def start(self) -> None:
         """Take over the stored state; when it is stale, wait a while for a reading by this worker or another."""
@@ -87,12 +82,6 @@ class DigaVz:
             self._snapshot = replace(self._snapshot, seen_ms=state.seen_ms)
         else:
             stored = await store.read_entries(self._pool, SOURCE)
-            self._swap(snapshot(map(from_json, stored.values()), state.seen_ms), state.generation)
+            self._snapshot = snapshot(map(from_json, stored.values()), state.seen_ms)
+            self._generation = state.generation
         return state
-
-    def _swap(self, new: Snapshot, generation: int) -> None:
-        changed = new.certificates != self._snapshot.certificates
-        self._snapshot, self._generation = new, generation
-        if changed:
-            for watcher in self._watchers:
-                watcher()

@@ -1,0 +1,81 @@
+"""A gateway app: registers devices and sensors, pushes readings and measurements in batches (gateway API v1)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import httpx
+import orjson
+
+from ddr.demo.sensor import Sample
+
+BATCH = 10_000
+
+Json = Mapping[str, Any]
+
+
+class GatewayRefused(Exception):
+    """The recorder did not take a request; the text has its status and reason."""
+
+
+class GatewayClient:
+    """The gateway of one patient's account."""
+
+    def __init__(self, http: httpx.AsyncClient, base: str, token: str) -> None:
+        self._http, self._base = http, base
+        self._headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+
+    async def register(self, device_key: str, device: Json, sensors: Mapping[str, Json]) -> None:
+        """Register a device with its sensors; again changes nothing."""
+        await self._send("PUT", f"/devices/{device_key}", device)
+        for sensor_key, sensor in sensors.items():
+            await self._send("PUT", f"/devices/{device_key}/sensors/{sensor_key}", sensor)
+
+    async def push_readings(
+        self, device_key: str, sensor_key: str, unit: str, samples: Iterable[Sample]
+    ) -> Counter[str]:
+        """Upload readings in batches; returns how many were accepted, duplicate, rejected."""
+        totals: Counter[str] = Counter()
+        for batch in _batches(samples):
+            readings = [{"time": instant(at_ms), "value": value} for at_ms, value in batch]
+            path = f"/devices/{device_key}/sensors/{sensor_key}/readings"
+            answer = await self._send("POST", path, {"unit": unit, "readings": readings})
+            totals.update({name: answer[name] for name in ("accepted", "duplicate", "rejected")})
+        return totals
+
+    async def push_measurements(self, measurements: Sequence[Json]) -> Counter[str]:
+        """Upload single measurements; returns how many were created, updated, unchanged, rejected."""
+        totals: Counter[str] = Counter()
+        for batch in _batches(measurements):
+            answer = await self._send("POST", "/measurements", {"measurements": batch})
+            totals.update({name: answer[name] for name in ("created", "updated", "unchanged", "rejected")})
+        return totals
+
+    async def complete(self, device_key: str, sensor_key: str, until_ms: int) -> None:
+        """Tell that everything up to an instant was sent."""
+        await self._send("POST", f"/devices/{device_key}/sensors/{sensor_key}/complete", {"until": instant(until_ms)})
+
+    async def _send(self, method: str, path: str, body: Json) -> dict[str, Any]:
+        response = await self._http.request(
+            method, self._base + path, content=orjson.dumps(body), headers=self._headers
+        )
+        if response.is_error:
+            raise GatewayRefused(f"{method} {path}: {response.status_code} {response.text}")
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+def instant(ms: int) -> str:
+    """FHIR instant in UTC."""
+    text = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds" if ms % 1000 else "seconds")
+    return text.replace("+00:00", "Z")
+
+
+def _batches(items: Iterable[Any]) -> Iterable[list[Any]]:
+    rest = iter(items)
+    while batch := list(islice(rest, BATCH)):
+        yield batch

@@ -1,0 +1,66 @@
+"""A simulated glucose sensor: sampling with a clock that drifts, values at its limits, short gaps."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ddr.demo.curves import glucose_at
+
+MMOL = 18.0182  # mg/dL per mmol/L of glucose
+GAP_EVERY, GAP_LENGTH = 864, 6  # readings: once in three days, half an hour
+
+Value = float | str  # "L" and "U": outside the sensor's limits
+Sample = tuple[int, Value]  # instant in milliseconds, value
+
+
+@dataclass(frozen=True)
+class GlucoseSensor:
+    """One sensor from its start on. `drift_ppm`: how much its clock is slow."""
+
+    seed: int
+    start_ms: int
+    unit: str  # mg/dL or mmol/L
+    period_ms: int = 300_000
+    drift_ppm: int = 90
+    lower: int = 40  # mg/dL
+    upper: int = 400
+
+    @property
+    def decimals(self) -> int:
+        """Decimal places of its values."""
+        return 0 if self.unit == "mg/dL" else 1
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Its measuring range in its own unit."""
+        return {"lower": self.shown(self.lower), "upper": self.shown(self.upper)}
+
+    def shown(self, mg_dl: float) -> float:
+        """A value in the sensor's unit and precision."""
+        return round(mg_dl) if self.unit == "mg/dL" else round(mg_dl / MMOL, 1)
+
+    def samples(self, until_ms: int) -> Iterator[Sample]:
+        """What it measured from its start to `until_ms`, each at its own second. Repeatable."""
+        period = self.period_ms * (1 + self.drift_ppm / 1e6)
+        for n in range(int((until_ms - self.start_ms) / period) + 1):
+            at_ms = int(self.start_ms + n * period) // 1000 * 1000
+            if not self._interrupted(n):
+                yield at_ms, self._value(glucose_at(self.seed, at_ms))
+
+    def _value(self, mg_dl: float) -> Value:
+        if mg_dl < self.lower:
+            return "L"
+        return "U" if mg_dl > self.upper else self.shown(mg_dl)
+
+    def _interrupted(self, n: int) -> bool:
+        """Now and then the phone was out of reach for so long that readings were lost."""
+        block, rest = divmod(n, GAP_EVERY)
+        return 0 <= rest - _gap(self.seed, block) < GAP_LENGTH
+
+
+@lru_cache(maxsize=4096)
+def _gap(seed: int, block: int) -> int:
+    return random.Random(f"gap {seed} {block}").randrange(GAP_EVERY - GAP_LENGTH)
