@@ -10,7 +10,6 @@ TEXTS = {
     ),
     "none": Words("Bisher hat niemand auf Ihre Daten zugegriffen.", "Nobody has accessed your data so far."),
     "times": Words("{count}-mal, zuletzt um {last}", "{count} times, last at {last}"),
-    "show_times": Words("Alle Zeiten", "All times"),
     "older": Words("Ältere Einträge", "Older entries"),
     "newest": Words("Zu den neuesten Einträgen", "To the newest entries"),
     "app": Words("Eine App", "An app"),

@@ -1,0 +1,58 @@
+"""Both languages say the same things, and templates name only texts that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+import ddr.consent
+from ddr.consent.dates import day, moment
+from ddr.consent.texts import TEXTS
+from ddr.consent.texts.reasons import reason
+from ddr.http.pages import PROBLEMS, Words
+
+SOURCES = [path for path in Path(ddr.consent.__file__).parent.rglob("*") if path.suffix in {".html", ".py"}]
+
+
+def placeholders(text: str) -> set[str]:
+    """Names of the {placeholders} of `text`."""
+    return {field for _, field, _, _ in Formatter().parse(text) if field}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_both_languages_have_the_same_placeholders(name: str) -> None:
+    assert placeholders(TEXTS[name].de) == placeholders(TEXTS[name].en)
+    assert TEXTS[name].de.strip()
+    assert TEXTS[name].en.strip()
+
+
+def test_every_name_exists_and_every_text_is_used() -> None:
+    source = "\n".join(path.read_text("utf-8") for path in SOURCES)
+    named = set(
+        re.findall(r"""["']((?:frame|login|consent|connections|access|devices)\.(?!html)[a-z_]+)["']""", source)
+    )
+    built = {name for name in TEXTS if ":" in name or name in {"frame.connections", "frame.access", "frame.devices"}}
+    assert named <= set(TEXTS)
+    assert set(TEXTS) - named - built == set()
+
+
+def test_an_unknown_reason_has_words() -> None:
+    assert reason("de", None) == "Die Verbindung wurde beendet."
+    assert reason("en", "something new") == "The connection was ended."
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_problems_are_explained_in_both_languages(problem: str) -> None:
+    for words in PROBLEMS[problem]:
+        assert isinstance(words, Words)
+        assert words.de != words.en
+
+
+def test_days_are_german_days() -> None:
+    just_after_midnight = 1_795_390_200_000  # 2026-11-22T23:30:00Z
+    assert moment("de", just_after_midnight) == "23. November 2026, 00:30 Uhr"
+    assert moment("en", just_after_midnight) == "23 November 2026, 00:30"
+    assert day("de", 1_772_492_400_000) == "3. März 2026"

@@ -1,0 +1,51 @@
+"""Language, headers and error pages for patients."""
+
+from __future__ import annotations
+
+import pytest
+
+from ddr.http.pages import PROBLEMS, csp_source, error_page, language
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        (None, "de"),
+        ("", "de"),
+        ("fr", "de"),
+        ("en", "en"),
+        ("en-US,en;q=0.5", "en"),
+        ("de,en;q=0.9", "de"),
+        ("en;q=0.4,de;q=0.6", "de"),
+        ("en;q=x", "de"),
+        ("*", "de"),
+        ("DE-AT;q=0.1, EN ; q=0.8", "en"),
+        ("en,de", "de"),
+    ],
+)
+def test_german_unless_english_is_preferred(accept: str | None, expected: str) -> None:
+    headers = [] if accept is None else [(b"accept-language", accept.encode())]
+    assert language({"headers": headers}) == expected
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_error_pages(problem: str) -> None:
+    response = error_page({"headers": [(b"accept-language", b"en")]}, 400, problem, {"Retry-After": "5"})
+    body = bytes(response.body).decode()
+    assert response.status_code == 400
+    assert '<html lang="en">' in body
+    assert PROBLEMS[problem].title.en in body
+    assert response.headers["retry-after"] == "5"
+    assert response.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+@pytest.mark.parametrize(
+    ("uri", "source"),
+    [
+        ("https://diga.example/a?b=c", "https://diga.example"),
+        ("http://localhost:9000/cb", "http://localhost:9000"),
+        ("org.example.app:/cb", "org.example.app:"),
+    ],
+)
+def test_sources_of_the_policy(uri: str, source: str) -> None:
+    assert csp_source(uri) == source

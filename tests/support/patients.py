@@ -1,0 +1,94 @@
+"""Patients, DiGA and pushed requests for tests of the patient's pages."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from uuid import UUID
+
+from ddr.http.core import Core
+from ddr.scopes.diga import Diga
+from ddr.store.accounts import create_patient
+from ddr.store.par import PushedRequest, new_request_uri, push
+from tests.support.trust import FakeTrust
+
+PASSWORD = "correct horse battery"
+CALLBACK = "https://diga.example/callback"
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A patient with an account; the password is PASSWORD."""
+
+    patient_id: UUID
+    username: str
+
+
+async def new_patient(core: Core, prefix: str = "anna") -> Patient:
+    """A new patient whose user name begins with `prefix`."""
+    username = f"{prefix}-{secrets.token_hex(4)}"
+    return Patient(await create_patient(core.pool, username, PASSWORD, core.clock()), username)
+
+
+def list_diga(core: Core, number: str = "00001", **changes: object) -> Diga:
+    """A DiGA in the allow list of `core`, approved for every MIV unless `changes` say otherwise."""
+    diga = {
+        "client_id": f"urn:diga:bfarm:{number}",
+        "name": "GlucoPilot",
+        "manufacturer": "Beispiel Health GmbH",
+        "active": True,
+        "redirect_uri": CALLBACK,
+        "certificates": frozenset(),
+        "valuesets": frozenset(miv.valueset for miv in core.catalog.mivs),
+    }
+    assert isinstance(core.registry, FakeTrust)
+    return core.registry.add(Diga(**{**diga, **changes}))  # type: ignore[arg-type]
+
+
+async def push_request(core: Core, diga: Diga, *names: str, state: str = "st-1") -> str:
+    """A pushed request of `diga` for the MIVs with these package names (all when none is given): its request_uri."""
+    scopes = [miv.scope for miv in core.catalog.mivs if not names or miv.name in names]
+    request = PushedRequest(
+        request_uri=new_request_uri(),
+        client_id=diga.client_id,
+        redirect_uri=diga.redirect_uri,
+        state=state,
+        scope=" ".join([*scopes, "patient/Device.rs", "patient/DeviceMetric.rs"]),
+        code_challenge="E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+        expires_ms=core.clock() + 600_000,
+    )
+    await push(core.pool, request, core.clock())
+    return request.request_uri
+
+
+async def add_device(core: Core, patient: Patient, name: str, miv_name: str, serial: str) -> None:
+    """A device of `patient` with one sensor for this MIV."""
+    miv = core.catalog.by_name(miv_name)
+    assert miv is not None
+    started_ms = core.clock() - 5 * 86_400_000
+    device_no = await core.pool.fetchval(
+        """
+        INSERT INTO device (patient_id, device_key, serial_number, device_name, manufacturer, model_number,
+            expiration_ms, started_ms, heard_ms, created_ms, updated_ms)
+        VALUES ($1, $2, $2, $3, 'Muster Medizintechnik AG', 'M-7', $5, $4, $6, $4, $4) RETURNING device_no
+        """,
+        patient.patient_id,
+        serial,
+        name,
+        started_ms,
+        core.clock() + 9 * 86_400_000,
+        core.clock() - 240_000,
+    )
+    await core.pool.execute(
+        """
+        INSERT INTO sensor (patient_id, device_no, sensor_key, miv_url, code_system, code, unit, continuous,
+            calibrated_device, metric, buffering_ms, started_ms, created_ms)
+        VALUES ($1, $2, 's', $3, $4, $5, 'mg/dL', false, false, '{}', 0, $6, $6)
+        """,
+        patient.patient_id,
+        device_no,
+        miv.valueset,
+        miv.codes[0].system,
+        miv.codes[0].code,
+        started_ms,
+    )
