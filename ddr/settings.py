@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 DAY = 86_400
+_LEAST = {"workers": 1, "database_pool_size": 1, "chunk_span_seconds": 3600, "search_max_count": 1}
 
 
 class SettingsError(Exception):
@@ -26,7 +27,7 @@ def described(text: str, default: Any) -> Any:
 
 @dataclass(frozen=True)
 class MivSettings:
-    """The operator's own values for one MIV, as registered with BfArM (HDDT information-model.md, MIV-specific properties)."""
+    """The operator's own values for one MIV, as registered with BfArM (HDDT information-model.md)."""
 
     grace_seconds: int
     historic_days: int
@@ -50,12 +51,15 @@ class Settings:
     admin_port: int = described("Port of the admin listener (plain HTTP, loopback only).", 8446)
     workers: int = described("Worker processes.", 1)
     diga_base_url: str = described("Outside base URL of the DiGA listener.", "https://localhost:8443")
-    public_base_url: str = described("Outside base URL of the public listener; the OAuth issuer.", "https://localhost:8444")
+    public_base_url: str = described(
+        "Outside base URL of the public listener; the OAuth issuer.", "https://localhost:8444"
+    )
     gateway_base_url: str = described("Outside base URL of the gateway listener.", "https://localhost:8445")
     server_cert: Path = described("PEM chain of the server certificate.", Path(".ddr/certs/server.pem"))
     server_key: Path = described("PEM key of the server certificate.", Path(".ddr/certs/server.key"))
     client_cert_header: str = described(
-        "Header with the client certificate (RFC 9440 Client-Cert) set by a TLS-terminating proxy; empty: TLS ends here.", ""
+        "Header in which a TLS-terminating proxy sends the client certificate (RFC 9440); empty: TLS ends here.",
+        "",
     )
     # registries
     diga_vz_base: str = described("Base URL of the DiGA-VZ.", "https://diga.bfarm.de/api/fhir/v3.0")
@@ -64,11 +68,16 @@ class Settings:
     registry_token: str = described("Bearer token for BfArM's FHIR interfaces.", "")
     registry_ca: str = described("PEM file of an extra CA for the registries (development).", "")
     registry_refresh_seconds: int = described("How often the DiGA-VZ is read.", 900)
-    registry_max_age_seconds: int = described("Age past which DiGA-VZ data is no longer trusted (4 hours at most).", 14_400)
+    registry_max_age_seconds: int = described(
+        "Age past which DiGA-VZ data is no longer trusted (4 hours at most).", 14_400
+    )
     # authorization server
     access_token_seconds: int = described("Lifetime of an access token.", 600)
     refresh_token_seconds: int = described("Lifetime of a refresh token (HDDT: 30 days).", 30 * DAY)
     refresh_repeat_seconds: int = described("A repeated refresh within this time gets the same successor.", 10)
+    key_encryption_key: str = described(
+        "Key that encrypts the signing keys at rest: 32 bytes in base64; empty: a file in state_dir (development).", ""
+    )
     par_seconds: int = described("Lifetime of a pushed authorization request; must cover login and consent.", 600)
     code_seconds: int = described("Lifetime of an authorization code.", 60)
     consent_days: int = described("Longest consent (one year at most).", 365)
@@ -79,7 +88,9 @@ class Settings:
     chunk_span_seconds: int = described("Chunk time span of newly registered continuous sensors.", DAY)
     buffering_seconds: int = described("How long a device keeps unsent readings, if it does not say so itself.", DAY)
     # gateway
-    gateway_max_body_bytes: int = described("Largest request body of the gateway API, after decompression.", 16 * 1024 * 1024)
+    gateway_max_body_bytes: int = described(
+        "Largest request body of the gateway API, after decompression.", 16 * 1024 * 1024
+    )
     gateway_max_items: int = described("Most items in one upload.", 50_000)
     gateway_future_seconds: int = described("How far in the future a reading may lie (clock skew).", 120)
     # FHIR
@@ -90,7 +101,9 @@ class Settings:
     # registration with BfArM, per MIV name
     miv: Mapping[str, MivSettings] = field(
         default_factory=dict,
-        metadata={"doc": "Per MIV package name: grace_seconds, historic_days, delay_seconds; unset ones take the package's limits."},
+        metadata={
+            "doc": "Per MIV package name: grace_seconds, historic_days, delay_seconds; unset: the package's limits."
+        },
     )
 
     @property
@@ -133,26 +146,40 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise SettingsError(f"settings file {path}: {error}") from None
     known = {f.name for f in fields(Settings)}
-    raw.update({key[4:].lower(): value for key, value in environ.items() if key.startswith("DDR_") and key[4:].lower() in known - {"miv"}})
-    raw.update(overrides)
+    from_environment = {
+        name: environ[f"DDR_{name.upper()}"] for name in known - {"miv"} if f"DDR_{name.upper()}" in environ
+    }
+    raw = {**raw, **from_environment, **overrides}
     if unknown := sorted(set(raw) - known):
         raise SettingsError(f"unknown setting {', '.join(unknown)}")
-    miv = {name: value if isinstance(value, MivSettings) else _miv_settings(name, value) for name, value in raw.pop("miv", {}).items()}
+    miv = {
+        name: value if isinstance(value, MivSettings) else _miv_settings(name, value)
+        for name, value in raw.pop("miv", {}).items()
+    }
     hints = get_type_hints(Settings)
-    values = {name: value if isinstance(value, hints[name]) else _convert(name, hints[name], value) for name, value in raw.items()}
+    values = {
+        name: value if isinstance(value, hints[name]) else _convert(name, hints[name], value)
+        for name, value in raw.items()
+    }
     return check(replace(Settings(), miv=miv, **values))
 
 
 def check(settings: Settings) -> Settings:
-    """`settings` unchanged, or SettingsError when a value breaks a limit of the specification."""
+    """`settings` unchanged, or SettingsError when a value makes no sense or breaks a limit of the specification."""
+    for name, value in vars(settings).items():
+        if isinstance(value, int) and value < _LEAST.get(name, 0):
+            raise SettingsError(f"setting {name}: must be at least {_LEAST.get(name, 0)}")
+        if name.endswith("_port") and value > 65_535:
+            raise SettingsError(f"setting {name}: is no port number")
     if settings.registry_max_age_seconds > 4 * 3600:
-        raise SettingsError("setting registry_max_age_seconds: DiGA-VZ data must not be trusted longer than 14400 s (HDDT caching)")
+        raise SettingsError(
+            "setting registry_max_age_seconds: DiGA-VZ data must not be trusted longer than 14400 s (HDDT caching)"
+        )
     if settings.consent_days > 365:
         raise SettingsError("setting consent_days: consent must not exceed one year")
     if settings.patient_login == "builtin" and not settings.allow_builtin_accounts:
         raise SettingsError(
-            "setting patient_login: built-in accounts are for demonstration only; set allow_builtin_accounts or use another login"
+            "setting patient_login: built-in accounts are for demonstration only;"
+            " set allow_builtin_accounts or use another login"
         )
-    if settings.chunk_span_seconds < 3600:
-        raise SettingsError("setting chunk_span_seconds: must be at least 3600")
     return settings

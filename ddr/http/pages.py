@@ -80,6 +80,13 @@ PROBLEMS = {
         Words("Diese Seite gibt es nicht", "This page does not exist"),
         Words("Bitte prüfen Sie die Adresse.", "Please check the address."),
     ),
+    "failed": Problem(
+        Words("Das hat nicht geklappt", "That did not work"),
+        Words(
+            "Der Fehler liegt bei uns. Bitte versuchen Sie es später noch einmal.",
+            "The fault is on our side. Please try again later.",
+        ),
+    ),
     "unavailable": Problem(
         Words("Gerade nicht möglich", "Not possible right now"),
         Words(

@@ -14,9 +14,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
+from ddr.settings import Settings
 from ddr.store.account import server_account
 from ddr.store.binaries import Installation, copied, find_installation
 from ddr.store.errors import StoreError
@@ -60,6 +62,16 @@ def embedded(state_dir: Path, share: bool = True) -> Iterator[str]:
         finally:
             published.unlink(missing_ok=True)
             server.stop()
+
+
+@contextmanager
+def database(settings: Settings, share: bool = True) -> Iterator[Settings]:
+    """`settings` with a database that is there during the block: the configured one, else the embedded one."""
+    if settings.database_url:
+        yield settings
+        return
+    with embedded(settings.state_dir, share) as url:
+        yield replace(settings, database_url=url)
 
 
 def _locked(descriptor: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import time
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import asyncpg
 
+from ddr.settings import Settings
 from ddr.store.errors import StoreError
+from ddr.store.pool import connect
 
 FOLDER = Path(__file__).parent / "migrations"
 LOCK = 0x4444_5201  # any number that no other advisory lock of ours has
@@ -55,6 +58,16 @@ async def migrate(pool: asyncpg.Pool, folder: Path = FOLDER) -> list[str]:
             return await _apply(connection, wanted)
         finally:
             await connection.execute("SELECT pg_advisory_unlock_all(); RESET ALL")
+
+
+def migrate_database(settings: Settings) -> list[str]:
+    """`migrate` for a command without an event loop. Raises StoreError, also when there is no connection."""
+
+    async def connected() -> list[str]:
+        async with await connect(settings.database_url, 1) as pool:
+            return await migrate(pool)
+
+    return asyncio.run(connected())
 
 
 async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> list[str]:

@@ -1,0 +1,47 @@
+"""The technical log: one JSON object a line on stderr, events with constant names, nothing about patients."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import traceback
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+import orjson
+
+_USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_FIELDS = re.compile(r"(\s+\w+=)?%\S+")  # ` name=%s` in a message's template
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as JSON. Of an exception only type and places are written: its text may quote data."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        line: dict[str, Any] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": _FIELDS.sub("", str(record.msg)).strip(),
+        }
+        if record.args:
+            line["message"] = record.getMessage()
+        line.update((key, value) for key, value in vars(record).items() if key not in _USUAL)
+        if record.exc_info and record.exc_info[0]:
+            line["exception"] = record.exc_info[0].__name__
+            line["places"] = _places(record.exc_info[2])
+        return orjson.dumps(line, default=str).decode()
+
+
+def _places(trace: TracebackType | None) -> list[str]:
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
+
+
+def configure() -> None:
+    """Send the log of this process to stderr. Libraries are heard from warnings on; there is no access log."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("ddr").setLevel(logging.INFO)

@@ -1,0 +1,83 @@
+"""What goes around every room: the answer of last resort, and headers that no answer may lack."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
+from ddr.http.body import ClientGone
+
+log = logging.getLogger(__name__)
+
+
+def guarded(app: ASGIApp, last_resort: ASGIApp) -> ASGIApp:
+    """`app`, but an exception that it lets through is answered by `last_resort`, which tells nothing about it.
+
+    A response that has begun but not ended is cut off. The log gets the exception's type and places.
+    """
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        begun = ended = False
+
+        async def watching(message: MutableMapping[str, Any]) -> None:
+            nonlocal begun, ended
+            begun = True
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+
+        try:
+            await app(scope, receive, watching)
+        except ClientGone:
+            return
+        except Exception as error:
+            log.error("http.unhandled", exc_info=error)
+            if begun and not ended:
+                raise
+            if not begun:
+                await last_resort(scope, receive, send)
+
+    return call
+
+
+def constant(reply: Reply) -> ASGIApp:
+    """An application that always gives this reply."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        await send_reply(scope, send, reply)
+
+    return call
+
+
+def with_headers(app: ASGIApp, headers: Mapping[str, str]) -> ASGIApp:
+    """`app` with `headers` (lowercase names) on each answer that does not set them itself."""
+    lines = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        async def adding(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                present = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(line for line in lines if line[0] not in present)]
+            await send(message)
+
+        await app(scope, receive, adding)
+
+    return call
+
+
+def by_path(rooms: Mapping[str, ASGIApp], otherwise: ASGIApp) -> ASGIApp:
+    """Leads each request to the room with the longest path that is the request's path or a parent of it."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        await _room(rooms, otherwise, scope["path"])(scope, receive, send)
+
+    return call
+
+
+def _room(rooms: Mapping[str, ASGIApp], otherwise: ASGIApp, path: str) -> ASGIApp:
+    while path:
+        if path in rooms:
+            return rooms[path]
+        path = path.rpartition("/")[0]
+    return otherwise

@@ -1,0 +1,152 @@
+"""Who gets through the handshake of the DiGA listener, on real connections."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from pathlib import Path
+
+import pytest
+
+from ddr.demo.certs import Pair, authority, client_certificate, server_certificate
+from ddr.tls.context import TlsError, diga_context, public_context
+from ddr.tls.follow import files_mark, follow
+from tests.tls.support import Connection, ask, client_context, listening, live_context
+
+REFUSED = (ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+
+
+class World:
+    """A CA, a server, and client certificates on demand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ca = authority(folder)
+        self.server = server_certificate(folder, self.ca)
+
+    def client(self, name: str, issuer: Pair | None = None) -> Pair:
+        return client_certificate(self.folder, name, issuer)
+
+    def context(self, pair: Pair | None = None) -> ssl.SSLContext:
+        return client_context(self.ca.cert, pair)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_registered_certificates_pass_and_reach_the_application(world: World, version: ssl.TLSVersion) -> None:
+    self_signed, issued = world.client("self-signed"), world.client("issued", world.ca)
+    async with listening(live_context(world.server, self_signed, issued)) as port:
+        for pair in (self_signed, issued):
+            context = world.context(pair)
+            context.minimum_version = context.maximum_version = version
+            assert await ask(port, context) == hashlib.sha256(pair.der).hexdigest()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_others_are_refused(world: World, version: ssl.TLSVersion) -> None:
+    registered = world.client("registered", world.ca)
+    sibling = world.client("sibling", world.ca)
+    same_name = client_certificate(world.folder / "elsewhere", "registered", world.ca)
+    async with listening(live_context(world.server, registered)) as port:
+        for pair in (None, sibling, same_name, world.client("unknown"), world.server):
+            context = world.context(pair)
+            context.minimum_version = context.maximum_version = version
+            with pytest.raises(REFUSED):
+                await ask(port, context)
+        assert await ask(port, world.context(registered))
+
+
+async def test_nobody_passes_an_empty_allow_list(world: World) -> None:
+    async with listening(live_context(world.server)) as port:
+        with pytest.raises(REFUSED):
+            await ask(port, world.context(world.client("any")))
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1:DeprecationWarning")
+async def test_tls_1_1_is_refused(world: World) -> None:
+    async with listening(live_context(world.server, world.client("old"))) as port:
+        context = world.context(world.client("old"))
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        with pytest.raises(REFUSED):
+            await ask(port, context)
+
+
+async def test_the_allow_list_changes_without_dropping_connections(world: World) -> None:
+    stays, leaves, comes = world.client("stays"), world.client("leaves"), world.client("comes")
+    live = live_context(world.server, stays, leaves)
+    async with listening(live) as port:
+        old = await Connection.open(port, world.context(stays))
+        assert await old.ask()
+        live.exchange(diga_context(world.server.cert, world.server.key, [stays.der, comes.der]))
+        assert await old.ask()
+        assert await ask(port, world.context(comes))
+        with pytest.raises(REFUSED):
+            await ask(port, world.context(leaves))
+        old.close()
+
+
+async def test_a_removed_certificate_still_names_itself_on_an_old_connection(world: World) -> None:
+    """The handshake is only a filter: the application sees the certificate on every request and must look it up."""
+    leaves = world.client("leaves")
+    live = live_context(world.server, leaves)
+    async with listening(live) as port:
+        old = await Connection.open(port, world.context(leaves))
+        await old.ask()
+        live.exchange(diga_context(world.server.cert, world.server.key, []))
+        assert await old.ask() == hashlib.sha256(leaves.der).hexdigest()
+        old.close()
+
+
+async def test_a_new_server_certificate_is_taken_up_while_serving(world: World, tmp_path: Path) -> None:
+    client, paths = world.client("renewal"), Pair(tmp_path / "server.pem", tmp_path / "server.key")
+
+    def install(source: Pair) -> None:
+        paths.key.write_bytes(source.key.read_bytes())
+        paths.cert.write_bytes(source.cert.read_bytes())
+
+    def presented(connection: Connection) -> object:
+        return connection.writer.get_extra_info("ssl_object").getpeercert(True)
+
+    install(world.server)
+    live = live_context(paths, client)
+
+    def build() -> ssl.SSLContext:
+        return diga_context(paths.cert, paths.key, [client.der])
+
+    def mark() -> object:
+        return files_mark(paths.cert, paths.key)
+
+    following = asyncio.create_task(follow(live, build, mark, mark(), look_seconds=0.02))
+    async with listening(live) as port:
+        old = await Connection.open(port, world.context(client))
+        first, current = presented(old), live.current
+        paths.cert.write_text("not yet complete")
+        await asyncio.sleep(0.1)
+        assert live.current is current
+        install(server_certificate(tmp_path / "renewed", world.ca))
+        while live.current is current:  # noqa: ASYNC110 - what ends it is under test
+            await asyncio.sleep(0.02)
+        assert await old.ask()
+        new = await Connection.open(port, world.context(client))
+        assert presented(new) != first
+        assert await new.ask()
+        old.close()
+        new.close()
+    following.cancel()
+
+
+def test_unusable_server_certificates_are_one_clear_line(world: World, tmp_path: Path) -> None:
+    with pytest.raises(TlsError, match=r"missing\.pem .*No such file"):
+        public_context(tmp_path / "missing.pem", world.server.key)
+    with pytest.raises(TlsError, match="do not match"):
+        public_context(world.server.cert, world.client("other").key)
+    with pytest.raises(TlsError, match="not valid PEM"):
+        public_context(Path(__file__), world.server.key)
