@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import asyncpg
@@ -13,6 +13,7 @@ from ddr.miv.model import MivCatalog
 from ddr.scopes.diga import Diga
 from ddr.settings import Settings
 from ddr.store.ids import IdCipher
+from ddr.store.series_sensors import Remembered
 
 
 class TrustSource(Protocol):
@@ -43,3 +44,4 @@ class Core:
     registry: TrustSource
     signer: Any  # ddr.oauth.keys.Keys, which this room may not import
     clock: Callable[[], int] = now_ms
+    sensors: Remembered = field(default_factory=Remembered)  # tails of continuous series, for the gateway's uploads

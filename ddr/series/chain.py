@@ -31,7 +31,7 @@ def cut(
 ) -> Iterator[Cut]:
     """The chunks of ascending `readings`, from number `k` on, which is expected to start at `expected_ms`.
 
-    Ends with the chunk of the last reading; then empty ones up to number `last_k` and while they start before `cover_ms`.
+    Ends with the chunk of the last reading, but not before number `last_k` and the last one to start before `cover_ms`.
     Without k and expected_ms this is the full cut; with those of a later chunk and its later readings, the rest of it.
     """
     expected = grid.first_start if expected_ms is None else expected_ms

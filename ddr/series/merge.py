@@ -22,11 +22,19 @@ class Merge:
     hidden: set[Reading]  # accepted, but another reading of the same slot is shown
 
 
-def merge(epoch: Epoch, stored: Sequence[Chunk], new: Iterable[Reading], now_ms: int, cover_ms: int = 0) -> Merge:
+def merge(
+    epoch: Epoch,
+    stored: Sequence[Chunk],
+    new: Iterable[Reading],
+    now_ms: int,
+    cover_ms: int = 0,
+    former: Epoch | None = None,
+) -> Merge:
     """Put `new` readings, all within the epoch, into its chunks; versions and states move as a DiGA would expect it.
 
     `stored` are the consecutive last chunks, beginning with number 0 or with one that ends before every new reading.
     Empty chunks are made while they start before `cover_ms`. A stored chunk never vanishes: at worst it gets empty.
+    `former` is the epoch as it was shown until now, when its end moves.
     """
     k, expected, open_chunks = _opened(epoch, stored)
     known = {reading for chunk in open_chunks for reading in _readings(chunk, epoch)}
@@ -37,7 +45,7 @@ def merge(epoch: Epoch, stored: Sequence[Chunk], new: Iterable[Reading], now_ms:
     before = {chunk.k: chunk for chunk in open_chunks}
     tail, last_k = merged.tail, max(before, default=-1)
     for part in cut(sorted(known | accepted), epoch.grid, k, expected, last_k, cover_ms):
-        tail = _revised(epoch, before.get(part.k), part, now_ms)
+        tail = _revised(epoch, former or epoch, before.get(part.k), part, now_ms)
         if tail is not before.get(part.k):
             merged.changed.append(tail)
         if tail.filled < len(part.readings):
@@ -57,17 +65,18 @@ def _readings(chunk: Chunk, epoch: Epoch) -> list[Reading]:
     return decode(chunk.times, chunk.vals, chunk.start_ms, epoch.grid.period_ms)
 
 
-def _revised(epoch: Epoch, before: Chunk | None, part: Cut, now_ms: int) -> Chunk:
+def _revised(epoch: Epoch, former: Epoch, before: Chunk | None, part: Cut, now_ms: int) -> Chunk:
     """The chunk of `part`; the very object `before` when nothing is to be written."""
     times, vals = encode(part.readings, part.start_ms, epoch.grid.period_ms)
     slots, filled = place(times, vals, epoch.grid.period_ms)
     complete = epoch.complete(part.start_ms, filled)
-    visible = before or epoch.placeholder(part.k, now_ms)
+    visible = before or former.placeholder(part.k, now_ms)
     if visible is None:
         state = created(complete, now_ms)
     else:
-        changed = (visible.start_ms, _slots(visible, epoch)) != (part.start_ms, slots)
-        state = advanced(epoch.shown(visible, now_ms), changed, complete, now_ms) or visible.state
+        seen = visible.start_ms, former.end(visible.start_ms), _slots(visible, epoch)
+        changed = seen != (part.start_ms, epoch.end(part.start_ms), slots)
+        state = advanced(former.shown(visible, now_ms), changed, complete, now_ms) or visible.state
     last_ms = part.readings[-1][0] if part.readings else part.start_ms - 1
     chunk = Chunk(part.k, part.start_ms, last_ms, state.updated_ms, state.version, filled, state.status, times, vals)
     return before if before == chunk else chunk

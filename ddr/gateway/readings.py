@@ -1,0 +1,137 @@
+"""Takes readings of continuous sensors: POST …/readings and POST …/complete (HDDT retrieving-data.md, SER-001 ff.)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from ddr.fhir.instants import date_time
+from ddr.gateway.fields import Fields
+from ddr.gateway.problem import Problem, conflict, invalid, not_found
+from ddr.http.core import Core
+from ddr.series.packing import HIGH, LOW, Reading
+from ddr.series.reading import AFTER_END, BEFORE_START, Rejection, read_items
+from ddr.store import series_sensors
+from ddr.store.chunks import Outcome, append, merge_readings
+from ddr.store.series_end import complete_until
+from ddr.store.series_sensors import Sensor, SensorKey
+
+Item = dict[str, Any]
+
+SHOWN: Item = {"status": "accepted", "shown": True}
+HIDDEN: Item = {"status": "accepted", "shown": False}
+DUPLICATE: Item = {"status": "duplicate"}
+
+
+async def post_readings(
+    core: Core, patient_id: UUID, device_key: str, sensor_key: str, body: Any
+) -> tuple[int, dict[str, Any]]:
+    """Store the readings in `body` and answer each of them: accepted, duplicate, or rejected with a reason.
+
+    What is answered accepted is committed. Raises Problem 404, 409, 413, 422.
+    """
+    items, unit = _parse(body, core.settings.gateway_max_items)
+    key, now = (patient_id, device_key, sensor_key), core.clock()
+    remembered = core.sensors.get(key)
+    sensor = remembered or await _load(core, key)
+    latest_ms = now + core.settings.gateway_future_seconds * 1000
+    found = read_items(items, unit, sensor.rules, latest_ms)
+    readings = sorted({reading for reading in found if not isinstance(reading, Rejection)})
+    outcome = await _store(core, key, sensor, readings, now, fresh=remembered is None)
+    return 200, _answer(items, found, outcome)
+
+
+def _parse(body: Any, most: int) -> tuple[list[Any], Any]:
+    """The items and the unit of an upload."""
+    fields = Fields(body)
+    items, unit = fields.raw("readings"), fields.raw("unit")
+    fields.done()
+    if not isinstance(items, list):
+        raise invalid("readings", "must be an array")
+    if len(items) > most:
+        raise Problem(413, "too-many-items", f"readings has more than {most} items; send them in several uploads")
+    return items, unit
+
+
+async def _load(core: Core, key: SensorKey) -> Sensor:
+    """The sensor as it is now. Raises Problem 404, or 409 when it has no series."""
+    sensor = await series_sensors.load(core.pool, *key)
+    if sensor is None:
+        raise not_found("sensor")
+    if not sensor.continuous:
+        raise conflict("This sensor does not measure continuously; send its values as measurements", "not-continuous")
+    return sensor
+
+
+async def _store(
+    core: Core, key: SensorKey, sensor: Sensor, readings: Sequence[Reading], now_ms: int, fresh: bool
+) -> Outcome:
+    """Append when all readings are new and at the end of the series, which is what gateways send nearly always."""
+    if not readings:
+        return Outcome()
+    after = await append(core.pool, sensor, readings, now_ms)
+    if after is None and not fresh:  # another worker wrote to this sensor since, or the readings are older ones
+        sensor = await _load(core, key)
+        after = await append(core.pool, sensor, readings, now_ms)
+    if after is not None:
+        core.sensors.put(key, after)
+        return Outcome(accepted=set(readings))
+    core.sensors.forget(key)
+    outcome = await merge_readings(core.pool, sensor, readings, now_ms, _delay_ms(core, sensor))
+    if outcome is None:
+        raise not_found("sensor")
+    return outcome
+
+
+def _delay_ms(core: Core, sensor: Sensor) -> int:
+    return core.catalog.terms[sensor.miv_url].delay_seconds * 1000
+
+
+def _answer(items: Sequence[Any], found: Iterable[Reading | Rejection], outcome: Outcome) -> dict[str, Any]:
+    """What became of each item; of equal readings in one upload the first counts, the others are duplicates."""
+    left = set(outcome.accepted)
+    answers = [_item(item, reading, left, outcome) for item, reading in zip(items, found, strict=True)]
+    counts = {"accepted": 0, "duplicate": 0, "rejected": 0}
+    for answer in answers:
+        counts[answer["status"]] += 1
+    return {**counts, "items": answers}
+
+
+def _item(item: Any, reading: Reading | Rejection, left: set[Reading], outcome: Outcome) -> Item:
+    if isinstance(reading, Rejection):
+        return _rejected(reading)
+    if reading in left:
+        left.remove(reading)
+        answer = HIDDEN if reading in outcome.hidden else SHOWN
+        if reading[1] in _BEYOND and not isinstance(item["value"], str):  # a number outside the sensor's limits
+            return {**answer, "stored": _BEYOND[reading[1]]}
+        return answer
+    if reading in outcome.early:
+        return _rejected(BEFORE_START)
+    return _rejected(AFTER_END) if reading in outcome.late else DUPLICATE
+
+
+_BEYOND = {LOW: "L", HIGH: "U"}
+
+
+def _rejected(rejection: Rejection) -> Item:
+    return {"status": "rejected", "reason": rejection.reason, "detail": rejection.detail}
+
+
+async def post_complete(
+    core: Core, patient_id: UUID, device_key: str, sensor_key: str, body: Any
+) -> tuple[int, dict[str, Any]]:
+    """Note that everything measured up to `until` has been sent, so that chunks up to then are final (SER-007).
+
+    Answers with the latest instant noted so far. Raises Problem 404, 409, 422.
+    """
+    fields, now = Fields(body), core.clock()
+    latest_ms = now + core.settings.gateway_future_seconds * 1000
+    until_ms = fields.need("until", lambda name: fields.instant(name, latest_ms))
+    fields.done()
+    sensor = await _load(core, (patient_id, device_key, sensor_key))
+    noted = await complete_until(core.pool, sensor, until_ms, now, _delay_ms(core, sensor))
+    if noted is None:
+        raise not_found("sensor")
+    return 200, {"until": date_time(noted)}

@@ -1,0 +1,97 @@
+"""What ends the wait for readings: the gateway's "everything sent up to T", and the end of a sensor."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+import asyncpg
+
+from ddr.series.grid import SECOND
+from ddr.series.merge import merge
+from ddr.store.chunks import NumberedEpoch, last_chunks, lock_epochs, write
+from ddr.store.devices import heard
+from ddr.store.series_sensors import Sensor
+
+_SENT = """
+    UPDATE sensor SET complete_until_ms = greatest(complete_until_ms, $3)
+     WHERE patient_id = $1 AND sensor_no = $2 RETURNING complete_until_ms"""
+
+# Chunks that are final by time already stay as they are.
+_FINISH = """
+    UPDATE chunk SET status = 'f', version = version + 1, updated_ms = greatest(updated_ms, $5)
+     WHERE patient_id = $1 AND epoch_no = $2 AND status = 'p' AND start_ms <= $3 AND start_ms >= $4"""
+
+
+_UNTIL = "UPDATE epoch SET until_ms = $3 WHERE patient_id = $1 AND epoch_no = $2"
+
+# Empty chunks of a time in which, as it turns out, the sensor was not worn.
+_DROP = "DELETE FROM chunk WHERE patient_id = $1 AND epoch_no = $2 AND start_ms >= $3"
+
+
+class ReadingsAfterEnd(Exception):
+    """A sensor cannot have ended before its last stored reading."""
+
+
+async def complete_until(pool: asyncpg.Pool, sensor: Sensor, until_ms: int, now_ms: int, delay_ms: int) -> int | None:
+    """Note that everything up to `until_ms` has been sent: chunks that end by then are final.
+
+    Returns the latest instant ever noted, or None when the sensor is gone. `delay_ms` as for `merge_readings`.
+    """
+    async with pool.acquire() as conn, conn.transaction():
+        await heard(conn, sensor.patient_id, [sensor.device_no], now_ms)
+        sent: int | None = await conn.fetchval(_SENT, sensor.patient_id, sensor.sensor_no, until_ms)
+        for numbered in await lock_epochs(conn, sensor.patient_id, sensor.sensor_no, delay_ms):
+            await _finish(conn, sensor.patient_id, numbered, now_ms)
+    return sent
+
+
+async def _finish(conn: asyncpg.Connection, patient_id: UUID, numbered: NumberedEpoch, now_ms: int) -> None:
+    epoch_no, epoch = numbered
+    length = epoch.grid.span_ms - SECOND
+    sent = (epoch.complete_until_ms or 0) - length  # chunks that start by then
+    settled = now_ms - epoch.buffering_ms - length  # chunks that start before are final by time
+    await conn.execute(_FINISH, patient_id, epoch_no, sent, settled, now_ms)
+    await _cover(conn, patient_id, numbered, now_ms, sent + 1)
+
+
+async def _cover(
+    conn: asyncpg.Connection, patient_id: UUID, numbered: NumberedEpoch, now_ms: int, cover_ms: int
+) -> None:
+    """Store the empty chunks that start before `cover_ms`, as far as readings were expected."""
+    epoch_no, epoch = numbered
+    cover_ms = cover_ms if epoch.expected_until_ms is None else min(cover_ms, epoch.expected_until_ms)
+    next_start = epoch.next_start()[1]
+    if next_start < cover_ms:
+        stored = await last_chunks(conn, patient_id, epoch_no, epoch, next_start)
+        await write(conn, patient_id, epoch_no, epoch, merge(epoch, stored, (), now_ms, cover_ms))
+
+
+async def close_epochs(
+    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, ended_ms: int, now_ms: int, delay_ms: int
+) -> None:
+    """End the series of a sensor at `ended_ms` (exclusive), within the caller's transaction. An earlier end stays.
+
+    The chunk at the end is cut there and final, and so is what is missing before it (SER-003, SER-008, SER-017).
+    Raises ReadingsAfterEnd.
+    """
+    for epoch_no, epoch in await lock_epochs(conn, patient_id, sensor_no, delay_ms):
+        until_ms = max(ended_ms, epoch.grid.from_ms)
+        if epoch.grid.until_ms is None or epoch.grid.until_ms > until_ms:
+            await _close(conn, patient_id, (epoch_no, epoch), until_ms, now_ms)
+
+
+async def _close(
+    conn: asyncpg.Connection, patient_id: UUID, numbered: NumberedEpoch, until_ms: int, now_ms: int
+) -> None:
+    epoch_no, former = numbered
+    # half a period earlier, so that a chunk which the end shortens is never the one before
+    stored = await last_chunks(conn, patient_id, epoch_no, former, until_ms - former.grid.period_ms // 2)
+    if any(chunk.last_ms >= until_ms and chunk.filled for chunk in stored):
+        raise ReadingsAfterEnd
+    kept = [chunk for chunk in stored if chunk.start_ms < until_ms]
+    epoch = replace(former, grid=replace(former.grid, until_ms=until_ms), expected_until_ms=until_ms)
+    cover_ms = min(until_ms, former.expected_until_ms or until_ms)
+    await conn.execute(_UNTIL, patient_id, epoch_no, until_ms)
+    await conn.execute(_DROP, patient_id, epoch_no, until_ms)
+    await write(conn, patient_id, epoch_no, epoch, merge(epoch, kept, (), now_ms, cover_ms, former))
