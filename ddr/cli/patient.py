@@ -1,0 +1,56 @@
+"""`ddr patient add`: a patient with a built-in account, for demonstration and tests."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from uuid import UUID
+
+from ddr.cli.errors import CommandError
+from ddr.http.clock import now_ms
+from ddr.settings import Settings, load_settings
+from ddr.store import gateway_tokens
+from ddr.store.accounts import AccountError, create_patient
+from ddr.store.embedded import database
+from ddr.store.migrate import migrate_database
+from ddr.store.pool import open_pool
+
+HELP = "look after the built-in accounts"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`patient` with its own subcommands."""
+    actions = subparsers.add_parser("patient", help=HELP, description=__doc__).add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    add = actions.add_parser("add", help="create a patient and print the bearer token for the patient's gateway")
+    add.add_argument("--username", required=True)
+    add.add_argument(
+        "--password-stdin",
+        action="store_true",
+        required=True,
+        help="read the password from standard input, so that it shows in no list of processes",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Create the account; the token is printed once and cannot be shown again."""
+    settings = load_settings()
+    if not settings.allow_builtin_accounts:
+        raise CommandError("built-in accounts are for demonstration only; set allow_builtin_accounts")
+    password = sys.stdin.readline().rstrip("\r\n")
+    with database(settings) as settings:
+        migrate_database(settings)
+        print(asyncio.run(_add(settings, args.username, password)))
+    return 0
+
+
+async def _add(settings: Settings, username: str, password: str) -> str:
+    async with await open_pool(settings) as pool:
+        try:
+            patient_id: UUID = await create_patient(pool, username, password, now_ms())
+        except AccountError as error:
+            raise CommandError(f"patient {username!r}: {error}") from None
+        async with pool.acquire() as connection:
+            return await gateway_tokens.create(connection, patient_id, now_ms())

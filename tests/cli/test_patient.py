@@ -1,0 +1,74 @@
+"""`ddr patient add`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+from collections.abc import Callable
+
+import asyncpg
+import pytest
+
+from ddr.cli.main import main
+from ddr.store.accounts import verify
+
+Run = Callable[[str, str], "asyncio.Future[int]"]
+
+
+@pytest.fixture
+def add(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `ddr patient add` for a name with a password on its standard input; gives the exit status."""
+    monkeypatch.setenv("DDR_DATABASE_URL", database_url)
+    monkeypatch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "true")
+
+    def run(username: str, password: str) -> asyncio.Future[int]:
+        monkeypatch.setattr("sys.stdin", io.StringIO(password + "\n"))
+        arguments = ["patient", "add", "--username", username, "--password-stdin"]
+        return asyncio.get_running_loop().run_in_executor(None, main, arguments)
+
+    return run
+
+
+async def test_creates_a_patient_and_prints_the_gateway_token(
+    add: Run, pool: asyncpg.Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await add("berta", "correct horse battery") == 0
+    patient_id = await verify(pool, "berta", "correct horse battery")
+    digest = hashlib.sha256(capsys.readouterr().out.strip().encode()).digest()
+    assert patient_id is not None
+    found = "SELECT patient_id FROM gateway_token WHERE token_sha256 = $1"
+    assert await pool.fetchval(found, digest) == patient_id
+
+
+@pytest.mark.parametrize(
+    ("username", "password", "complaint"),
+    [
+        ("carla", "short", "password must have 8 to 256 characters"),
+        (" ", "correct horse battery", "username must have 1 to 256 printable characters"),
+        ("a\x00b", "correct horse battery", "username must have 1 to 256 printable characters"),
+    ],
+)
+async def test_unusable_input_is_one_line(
+    add: Run, capsys: pytest.CaptureFixture[str], username: str, password: str, complaint: str
+) -> None:
+    assert await add(username, password) == 1
+    error = capsys.readouterr().err
+    assert error.endswith(f"{complaint}\n")
+    assert error.count("\n") == 1
+    assert password not in error
+
+
+async def test_a_name_is_taken_once(add: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await add("dora", "correct horse battery") == 0
+    assert await add("dora ", "another password") == 1
+    assert "username is taken" in capsys.readouterr().err
+
+
+async def test_refused_without_builtin_accounts(
+    add: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DDR_PATIENT_LOGIN", "other")
+    monkeypatch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "false")
+    assert await add("emma", "correct horse battery") == 1
+    assert "demonstration only" in capsys.readouterr().err
