@@ -38,6 +38,7 @@ def create_consent(core: Core) -> ASGIApp:
             FormRefused: form_refused,
             consent.Refused: consent.refused,
             HTTPException: _no_such_page,
+            Exception: _failed,
         },
     )
     app.state.core = core
@@ -48,3 +49,8 @@ async def _no_such_page(request: Request, error: Exception) -> Response:
     """No such path, or a method that it does not have."""
     assert isinstance(error, HTTPException)
     return error_page(request.scope, error.status_code, "not_found", dict(error.headers or {}))
+
+
+async def _failed(request: Request, _: Exception) -> Response:
+    """A fault of ours; Starlette raises it again, for the log."""
+    return error_page(request.scope, 500, "failed")
