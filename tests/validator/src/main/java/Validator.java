@@ -50,7 +50,7 @@ public final class Validator {
     FhirInstanceValidator instance =
         new FhirInstanceValidator(
             new ValidationSupportChain(
-                new DefaultProfileValidationSupport(context),
+                new BaseDefinitions(context),
                 artifacts,
                 new CommonCodeSystemsTerminologyService(context),
                 new InMemoryTerminologyServerValidationSupport(context),
@@ -89,6 +89,19 @@ public final class Validator {
       return errors.isEmpty() ? "valid" : String.join(" | ", errors);
     } catch (RuntimeException error) {
       return "cannot be read: " + String.valueOf(error.getMessage()).replace('\n', ' ');
+    }
+  }
+
+  /** R4's own definitions; HAPI asks for them with the version that its other half does not know ("…|4.0.1"). */
+  private static final class BaseDefinitions extends DefaultProfileValidationSupport {
+
+    private BaseDefinitions(FhirContext context) {
+      super(context);
+    }
+
+    @Override
+    public IBaseResource fetchStructureDefinition(String url) {
+      return super.fetchStructureDefinition(url.split("\\|")[0]);
     }
   }
 }
