@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from uuid import uuid4
 
 MATCH = "match"
 INCLUDE = "include"
@@ -11,14 +12,9 @@ OUTCOME = "outcome"
 
 
 def entry(base: str, mode: str, resource: Mapping[str, Any]) -> dict[str, Any]:
-    """One entry; `base` is the FHIR base URL without slash at its end. An OperationOutcome has no id, so no fullUrl."""
-    if mode == OUTCOME:
-        return {"resource": resource, "search": {"mode": mode}}
-    return {
-        "fullUrl": f"{base}/{resource['resourceType']}/{resource['id']}",
-        "resource": resource,
-        "search": {"mode": mode},
-    }
+    """One entry; `base` is the FHIR base URL without slash at its end. An OperationOutcome gets a passing identity."""
+    full_url = uuid4().urn if mode == OUTCOME else f"{base}/{resource['resourceType']}/{resource['id']}"
+    return {"fullUrl": full_url, "resource": resource, "search": {"mode": mode}}
 
 
 def search_bundle(

@@ -21,11 +21,9 @@ def test_searchset() -> None:
     assert (bundle["type"], bundle["total"]) == ("searchset", 1)
     assert [link["relation"] for link in bundle["link"]] == ["self", "next"]
     assert [entry["search"]["mode"] for entry in bundle["entry"]] == ["match", "include", "outcome"]
-    assert [entry.get("fullUrl") for entry in bundle["entry"]] == [
-        f"{BASE}/Observation/chunk-11-2",
-        f"{BASE}/Device/device-7",
-        None,
-    ]
+    *urls, outcome_url = [entry["fullUrl"] for entry in bundle["entry"]]
+    assert urls == [f"{BASE}/Observation/chunk-11-2", f"{BASE}/Device/device-7"]
+    assert outcome_url.startswith("urn:uuid:")
 
 
 def test_empty_searchset_has_no_entry_and_no_total_unless_known() -> None:
