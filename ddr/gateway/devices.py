@@ -36,7 +36,7 @@ async def put_device(core: Core, patient_id: UUID, device_key: str, body: Any) -
         stored = await store.find_device(conn, patient_id, device_key)
         row = await _write(conn, patient_id, device_key, stored, wanted, now)
         if check_end(row, wanted["ended_ms"]):
-            row = await _end(conn, row, wanted["ended_ms"], now)
+            row = await _end(core, conn, row, wanted["ended_ms"], now)
     return 200 if stored else 201, describe(row, core.ids)
 
 
@@ -105,11 +105,12 @@ def _check_same(stored: Row, wanted: Row) -> None:
             raise conflict(f"This key names a device with another {member}; register a new device under a new key")
 
 
-async def _end(conn: asyncpg.Connection, row: Row, ended_ms: int, now_ms: int) -> Row:
+async def _end(core: Core, conn: asyncpg.Connection, row: Row, ended_ms: int, now_ms: int) -> Row:
     patient_id, device_no = row["patient_id"], row["device_no"]
+    ended = await store.end_device(conn, patient_id, device_no, ended_ms, now_ms)
     sensors = await store.sensor_states(conn, patient_id, row["device_key"])
-    await end_sensors(conn, patient_id, [sensor["sensor_no"] for sensor in sensors], ended_ms)
-    return await store.end_device(conn, patient_id, device_no, ended_ms, now_ms)
+    await end_sensors(core, conn, sensors, ended_ms, now_ms)
+    return ended
 
 
 def describe(row: Row, ids: IdCipher) -> dict[str, Any]:

@@ -147,13 +147,13 @@ class Fields:
         value = self.raw(name)
         return None if value is None else Fields(value, self.at(name))
 
-    def array(self, name: str, most: int) -> list[Any] | None:
-        """An array of 1 to `most` entries."""
+    def array(self, name: str, most: int | None) -> list[Any] | None:
+        """An array of 1 to `most` entries; without limit if that is None."""
         value = self.raw(name)
         if value is None:
             return None
-        if not isinstance(value, list) or not 1 <= len(value) <= most:
-            raise invalid(self.at(name), f"must be an array of 1 to {most} entries")
+        if not isinstance(value, list) or not 1 <= len(value) <= (most or len(value)):
+            raise invalid(self.at(name), f"must be an array of 1 to {most or 'any number of'} entries")
         return value
 
     def objects(self, name: str, most: int) -> list[Fields] | None:

@@ -27,8 +27,10 @@ async def put_measurement(core: Core, patient_id: UUID, measurement_key: str, bo
 async def post_measurements(core: Core, patient_id: UUID, body: Any) -> tuple[int, dict[str, Any]]:
     """Store or correct many measurements; each is answered on its own, in order, and a bad one blocks no other."""
     fields = Fields(body)
-    items = fields.need("measurements", lambda name: fields.array(name, core.settings.gateway_max_items))
+    items = fields.need("measurements", lambda name: fields.array(name, None))
     fields.done()
+    if len(items) > core.settings.gateway_max_items:
+        raise Problem(413, "too-many-items", f"measurements has more than {core.settings.gateway_max_items} items")
     parsed = [_read_item(core, item) for item in items]
     _refuse_repeated_keys(parsed)
     uploads = [upload for upload in parsed if isinstance(upload, Upload)]

@@ -32,14 +32,14 @@ async def put_sensor(
         device = await store.find_device(conn, patient_id, device_key)
         if device is None:
             raise not_found("device")
+        await store.heard(conn, patient_id, [device["device_no"]], now)
         stored = await store.sensor_state(conn, patient_id, device_key, sensor_key)
         if stored is None:
             await _register(conn, device, sensor_key, wanted, now)
         else:
             _check_same(stored, wanted)
-            await _show_unit(conn, stored, wanted.display_unit, now)
-        await store.heard(conn, patient_id, [device["device_no"]], now)
-        row = await _ended(conn, patient_id, device_key, sensor_key, wanted.ended_ms)
+        row = await _state(conn, patient_id, device_key, sensor_key)
+        row = await _changed(core, conn, row, wanted, now)
     return 200 if stored else 201, describe(core, row)
 
 
@@ -53,10 +53,7 @@ async def get_sensors(core: Core, patient_id: UUID, device_key: str) -> tuple[in
 
 async def get_sensor(core: Core, patient_id: UUID, device_key: str, sensor_key: str) -> tuple[int, dict[str, Any]]:
     """One sensor and how far it is stored."""
-    row = await store.sensor_state(core.pool, patient_id, device_key, sensor_key)
-    if row is None:
-        raise not_found("sensor")
-    return 200, describe(core, row)
+    return 200, describe(core, await _state(core.pool, patient_id, device_key, sensor_key))
 
 
 async def _register(conn: asyncpg.Connection, device: Row, sensor_key: str, wanted: Registration, now_ms: int) -> None:
@@ -76,21 +73,21 @@ def _check_same(stored: Row, wanted: Registration) -> None:
         raise conflict(f"This key names a sensor with another {', '.join(changed)}; use a new key for a new sensor")
 
 
-async def _show_unit(conn: asyncpg.Connection, stored: Row, unit: str | None, now_ms: int) -> None:
-    if unit is not None and unit != stored["display_unit"]:
-        await store.set_display_unit(conn, stored["patient_id"], stored["epoch_no"], unit, now_ms)
+async def _changed(core: Core, conn: asyncpg.Connection, row: Row, wanted: Registration, now_ms: int) -> Row:
+    """The sensor after its end and its displayed unit are those of the request, where it says something about them."""
+    patient_id = row["patient_id"]
+    if wanted.ended_ms is not None and check_end(row, wanted.ended_ms):
+        await end_sensors(core, conn, [row], wanted.ended_ms, now_ms)
+    if wanted.display_unit is not None and wanted.display_unit != row["display_unit"]:
+        await store.set_display_unit(conn, patient_id, row["epoch_no"], wanted.display_unit, now_ms)
+    return await _state(conn, patient_id, row["device_key"], row["sensor_key"])
 
 
-async def _ended(
-    conn: asyncpg.Connection, patient_id: UUID, device_key: str, sensor_key: str, ended_ms: int | None
-) -> Row:
-    """The sensor after this request, ended when the request says so."""
+async def _state(conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, device_key: str, sensor_key: str) -> Row:
     row = await store.sensor_state(conn, patient_id, device_key, sensor_key)
-    assert row is not None
-    if ended_ms is None or not check_end(row, ended_ms):
-        return row
-    await end_sensors(conn, patient_id, [row["sensor_no"]], ended_ms)
-    return {**row, "ended_ms": ended_ms}
+    if row is None:
+        raise not_found("sensor")
+    return row
 
 
 def describe(core: Core, row: Row) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from ddr.fhir.instants import date_time
 from ddr.gateway.problem import Problem, conflict, invalid
 from ddr.http.core import Core
 from ddr.store import devices as store
+from ddr.store import series_end
 from ddr.store.devices import Row
 
 
@@ -41,9 +42,27 @@ def check_end(stored: Row, ended_ms: int | None) -> bool:
     return True
 
 
-async def end_sensors(conn: asyncpg.Connection, patient_id: UUID, sensor_nos: Sequence[int], ended_ms: int) -> None:
-    """End sensors: their epochs close at that instant, and with them the running chunks (SER-003, SER-017)."""
-    await store.end_sensors(conn, patient_id, sensor_nos, ended_ms)
+async def end_sensors(core: Core, conn: asyncpg.Connection, sensors: Iterable[Row], ended_ms: int, now_ms: int) -> None:
+    """End sensors that have not ended earlier: their epochs close, and the running chunks with them (SER-003, SER-017).
+
+    Raises Problem 409 when one has readings after that instant.
+    """
+    for sensor in sensors:
+        if sensor["ended_ms"] is None or sensor["ended_ms"] > ended_ms:
+            await _close(core, conn, sensor, ended_ms, now_ms)
+            await store.end_sensor(conn, sensor["patient_id"], sensor["sensor_no"], ended_ms)
+
+
+async def _close(core: Core, conn: asyncpg.Connection, sensor: Row, ended_ms: int, now_ms: int) -> None:
+    patient_id, sensor_no = sensor["patient_id"], sensor["sensor_no"]
+    if not sensor["continuous"]:
+        await store.close_epochs(conn, patient_id, sensor_no, ended_ms)
+        return
+    delay_ms = core.catalog.terms[sensor["miv_url"]].delay_seconds * 1000
+    try:
+        await series_end.close_epochs(conn, patient_id, sensor_no, ended_ms, now_ms, delay_ms)
+    except series_end.ReadingsAfterEnd:
+        raise conflict("Readings after this instant are stored", "readings-after-end") from None
 
 
 def at(ms: int | None) -> str | None:

@@ -81,7 +81,10 @@ async def heard(conn: asyncpg.Connection, patient_id: UUID, device_nos: Sequence
 
 
 async def end_device(conn: asyncpg.Connection, patient_id: UUID, device_no: int, ended_ms: int, now_ms: int) -> Row:
-    """Note the end of a device. Returns the row; the caller ends its sensors."""
+    """Note the end of a device. Returns the row; the caller ends its sensors.
+
+    The device comes first, because uploads of readings lock a device before its sensors, too.
+    """
     row: Row = await conn.fetchrow(
         """UPDATE device SET ended_ms = $3, updated_ms = $4, heard_ms = $4
            WHERE patient_id = $1 AND device_no = $2 RETURNING *""",
@@ -117,18 +120,6 @@ async def sensor_state(conn: asyncpg.Connection, patient_id: UUID, device_key: s
     return row
 
 
-async def find_sensor(conn: asyncpg.Connection, patient_id: UUID, device_key: str, sensor_key: str) -> Row | None:
-    """All columns of a sensor, and its device's key, start, end and expiration as `device_…`; or None."""
-    row: Row | None = await conn.fetchrow(
-        """SELECT s.*, d.device_key, d.started_ms AS device_started_ms, d.ended_ms AS device_ended_ms,
-                  d.expiration_ms AS device_expiration_ms
-             FROM device d JOIN sensor s ON s.patient_id = d.patient_id AND s.device_no = d.device_no
-            WHERE d.patient_id = $1 AND d.device_key = $2 AND s.sensor_key = $3""",
-        patient_id, device_key, sensor_key,
-    )  # fmt: skip
-    return row
-
-
 async def insert_sensor(
     conn: asyncpg.Connection, patient_id: UUID, device_no: int, sensor_key: str, facts: Row, now_ms: int
 ) -> int:
@@ -147,18 +138,11 @@ async def insert_sensor(
     return number
 
 
-async def end_sensors(conn: asyncpg.Connection, patient_id: UUID, sensor_nos: Sequence[int], ended_ms: int) -> None:
-    """Note the end of sensors, and close their epochs at that instant. An earlier end stays."""
+async def end_sensor(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, ended_ms: int) -> None:
+    """Note the end of a sensor; the caller closes its epochs."""
     await conn.execute(
-        """UPDATE sensor SET ended_ms = $3
-            WHERE patient_id = $1 AND sensor_no = ANY($2::bigint[]) AND (ended_ms IS NULL OR ended_ms > $3)""",
-        patient_id, sensor_nos, ended_ms,
-    )  # fmt: skip
-    await conn.execute(
-        """UPDATE epoch SET until_ms = $3
-            WHERE patient_id = $1 AND sensor_no = ANY($2::bigint[]) AND (until_ms IS NULL OR until_ms > $3)""",
-        patient_id, sensor_nos, ended_ms,
-    )  # fmt: skip
+        "UPDATE sensor SET ended_ms = $3 WHERE patient_id = $1 AND sensor_no = $2", patient_id, sensor_no, ended_ms
+    )
 
 
 # --- epochs ----------------------------------------------------------------------------------------------------------
@@ -174,6 +158,15 @@ async def insert_epoch(
            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)""",
         patient_id, device_no, sensor_no, facts["from_ms"], facts["calibration_state"], facts["calibration_type"],
         facts["calibration_time"], facts["display_unit"], now_ms,
+    )  # fmt: skip
+
+
+async def close_epochs(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, until_ms: int) -> None:
+    """Close the epochs of a sensor without series at `until_ms`, exclusive. For series: ddr.store.series_end."""
+    await conn.execute(
+        """UPDATE epoch SET until_ms = $3
+            WHERE patient_id = $1 AND sensor_no = $2 AND (until_ms IS NULL OR until_ms > $3)""",
+        patient_id, sensor_no, until_ms,
     )  # fmt: skip
 
 

@@ -1,0 +1,138 @@
+"""The ASGI application of the gateway listener: routes, authentication, bodies in, JSON out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from functools import cache
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncpg
+import orjson
+
+from ddr.gateway import devices, measurements, readings, sensors
+from ddr.gateway.auth import Gatekeeper
+from ddr.gateway.problem import Problem
+from ddr.http.asgi import JSON, ASGIApp, Receive, Reply, Scope, Send, header, json_reply, send_reply
+from ddr.http.body import BodyError, ClientGone, read_body
+from ddr.http.core import Core
+
+BASE = "/gateway/v1"
+OPENAPI = f"{BASE}/openapi.json"
+NO_STORE = (("cache-control", "no-store"),)
+RETRY_AFTER = (("retry-after", "5"),)
+
+# The database is there but cannot take this request now; the gateway keeps its data and sends it again.
+OVERLOADED = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+    OSError,
+    TimeoutError,
+)
+
+Handler = Callable[..., Awaitable[tuple[int, Any]]]
+
+
+class Route(NamedTuple):
+    """One operation. The handler gets core, patient, the path's parameters in order, and the body if there is one."""
+
+    method: str
+    path: str
+    handler: Handler
+
+    @property
+    def has_body(self) -> bool:
+        return self.method in {"PUT", "POST"}
+
+
+_DEVICE = f"{BASE}/devices/{{device_key}}"
+_SENSOR = f"{_DEVICE}/sensors/{{sensor_key}}"
+
+ROUTES = (
+    Route("GET", f"{BASE}/devices", devices.get_devices),
+    Route("GET", _DEVICE, devices.get_device),
+    Route("PUT", _DEVICE, devices.put_device),
+    Route("GET", f"{_DEVICE}/sensors", sensors.get_sensors),
+    Route("GET", _SENSOR, sensors.get_sensor),
+    Route("PUT", _SENSOR, sensors.put_sensor),
+    Route("POST", f"{_SENSOR}/readings", readings.post_readings),
+    Route("POST", f"{_SENSOR}/complete", readings.post_complete),
+    Route("POST", f"{BASE}/measurements", measurements.post_measurements),
+    Route("PUT", f"{BASE}/measurements/{{measurement_key}}", measurements.put_measurement),
+    Route("DELETE", f"{BASE}/measurements/{{measurement_key}}", measurements.delete_measurement),
+)
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\{[a-z_]+\}", "([^/]+)", re.escape(path).replace(r"\{", "{").replace(r"\}", "}")))
+
+
+_TABLE = {path: (_pattern(path), {r.method: r for r in ROUTES if r.path == path}) for path in {r.path for r in ROUTES}}
+
+
+def create_gateway(core: Core) -> ASGIApp:
+    """The gateway API below /gateway/v1. Every error is a problem document; nothing a client sends makes a 500."""
+    gatekeeper = Gatekeeper(core)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            reply = await _answer(core, gatekeeper, scope, receive)
+        except ClientGone:
+            return
+        except Problem as problem:
+            reply = problem.reply()
+        except OVERLOADED:
+            reply = Problem(503, "overloaded", "Try again later", headers=RETRY_AFTER).reply()
+        await send_reply(scope, send, reply)
+
+    return app
+
+
+async def _answer(core: Core, gatekeeper: Gatekeeper, scope: Scope, receive: Receive) -> Reply:
+    method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    if scope["path"] == OPENAPI and method == "GET":
+        return Reply(200, openapi_document(), JSON)
+    route, parameters = find_route(method, scope["path"])
+    patient_id = await gatekeeper.patient(scope)
+    body = [await _body(core, scope, receive)] if route.has_body else []
+    status, content = await route.handler(core, patient_id, *parameters, *body)
+    return Reply(status, headers=NO_STORE) if status == HTTPStatus.NO_CONTENT else json_reply(content, status, NO_STORE)
+
+
+def find_route(method: str, path: str) -> tuple[Route, tuple[str, ...]]:
+    """The operation and the path's parameters. Raises Problem 404 or 405."""
+    for pattern, by_method in _TABLE.values():
+        if match := pattern.fullmatch(path):
+            if method not in by_method:
+                allow = ", ".join(sorted(by_method))
+                raise Problem(405, "method-not-allowed", f"Allowed here: {allow}", headers=(("allow", allow),))
+            return by_method[method], match.groups()
+    raise Problem(404, "not-found", f"No such path; {OPENAPI} describes the API")
+
+
+async def _body(core: Core, scope: Scope, receive: Receive) -> Any:
+    """The JSON body. Raises Problem 400, 413 or 415."""
+    media_type = (header(scope, "content-type") or "").partition(";")[0].strip().lower()
+    if media_type != JSON:
+        raise Problem(415, "unsupported-media-type", f"Content-Type must be {JSON}")
+    try:
+        return orjson.loads(await read_body(scope, receive, core.settings.gateway_max_body_bytes))
+    except BodyError as error:
+        raise Problem(error.status, _BODY_CODES[error.status], str(error)) from None
+    except orjson.JSONDecodeError as error:
+        raise Problem(400, "malformed", f"The body is not valid JSON: {error}") from None
+
+
+_BODY_CODES = {400: "malformed", 413: "too-large", 415: "unsupported-media-type"}
+
+
+@cache
+def openapi_document() -> bytes:
+    """The OpenAPI 3.1 document of this API."""
+    return Path(__file__).with_name("openapi.json").read_bytes()
