@@ -40,6 +40,22 @@ class IdCipher:
         """The id of number `no` (0 ≤ no < 2^48) and part `k` (0 ≤ k < 2^32)."""
         return self._encrypt(_BLOCK.pack(kind, no >> 32, no & 0xFFFF_FFFF, k, 0, 0)).hex()
 
+    def device(self, device_no: int) -> str:
+        """The id of a Device."""
+        return self.encode(Kind.DEVICE, device_no)
+
+    def metric(self, epoch_no: int) -> str:
+        """The id of a DeviceMetric."""
+        return self.encode(Kind.METRIC, epoch_no)
+
+    def chunk(self, epoch_no: int, k: int) -> str:
+        """The id of the Observation that is chunk `k` of an epoch."""
+        return self.encode(Kind.CHUNK, epoch_no, k)
+
+    def measurement(self, measurement_no: int) -> str:
+        """The id of the Observation of a dedicated measurement."""
+        return self.encode(Kind.MEASUREMENT, measurement_no)
+
     def decode(self, text: str) -> tuple[Kind, int, int] | None:
         """(kind, no, k) of an id of ours, or None for any other text."""
         if not _HEX.fullmatch(text):
