@@ -23,10 +23,10 @@ class GatewayRefused(Exception):
 
 
 class GatewayClient:
-    """The gateway of one patient's account."""
+    """The gateway of one patient's account; `base` is the address of the gateway listener."""
 
     def __init__(self, http: httpx.AsyncClient, base: str, token: str) -> None:
-        self._http, self._base = http, base
+        self._http, self._base = http, f"{base}/gateway/v1"
         self._headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
 
     async def register(self, device_key: str, device: Json, sensors: Mapping[str, Json]) -> None:

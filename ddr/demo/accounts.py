@@ -1,0 +1,60 @@
+"""Built-in accounts of the demonstration's patients, the same on every run with the same state directory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import asyncpg
+
+from ddr.demo.cast import username
+from ddr.http.clock import now_ms
+from ddr.store import gateway_tokens
+from ddr.store.accounts import create_patient
+
+AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a patient and the patient's gateway app log in with."""
+
+    username: str
+    password: str
+    gateway_token: str
+
+
+async def accounts(pool: asyncpg.Pool, state_dir: Path, count: int) -> list[Account]:
+    """The first `count` patients; missing ones are created. Raises AccountError when a name is taken."""
+    file = state_dir / "accounts.json"
+    kept = {item["username"]: Account(**item) for item in json.loads(file.read_text())} if file.exists() else {}
+    stored = {row["username"] for row in await pool.fetch("SELECT username FROM account")}
+    known = {name: account for name, account in kept.items() if name in stored}
+    limit = asyncio.Semaphore(AT_ONCE)
+
+    async def account(name: str) -> Account:
+        async with limit:
+            return known.get(name) or await _create(pool, name)
+
+    wanted = await asyncio.gather(*(account(username(index)) for index in range(count)))
+    everybody = {**known, **{one.username: one for one in wanted}}
+    write_private(file, json.dumps([asdict(one) for one in everybody.values()], indent=1))
+    return list(wanted)
+
+
+async def _create(pool: asyncpg.Pool, name: str) -> Account:
+    password = secrets.token_urlsafe(9)
+    patient_id = await create_patient(pool, name, password, now_ms())
+    return Account(name, password, await gateway_tokens.create(pool, patient_id, now_ms()))
+
+
+def write_private(file: Path, text: str) -> None:
+    """Replace `file` by one that only its owner may read."""
+    fresh = file.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    fresh.touch(mode=0o600)
+    fresh.write_text(text)
+    fresh.replace(file)

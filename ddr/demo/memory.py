@@ -1,0 +1,43 @@
+"""What an earlier run on the same state directory pulled, to see that replaying a trace changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+FILE = "trace-chunks.json"
+
+
+def recall(state_dir: Path, digest: str) -> dict[str, list[str]]:
+    """Chunk id to [status, hash of the resource] at the last run with this trace; empty at the first."""
+    return _all(state_dir).get(digest, {})
+
+
+def remember(state_dir: Path, digest: str, chunks: Iterable[Mapping[str, Any]]) -> None:
+    """Note the chunks of this run."""
+    everything = {**_all(state_dir), digest: {chunk["id"]: _mark(chunk) for chunk in chunks}}
+    (state_dir / FILE).write_text(json.dumps(everything, indent=1))
+
+
+def changed(before: Mapping[str, list[str]], chunks: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Ids of former chunks that differ now or are gone. That time made a preliminary chunk final is no change of ours."""
+    now = {chunk["id"]: _mark(chunk) for chunk in chunks}
+    return [
+        name
+        for name, (status, mark) in before.items()
+        if name not in now or (now[name][0] == status and now[name][1] != mark)
+    ]
+
+
+def _mark(chunk: Mapping[str, Any]) -> list[str]:
+    whole = json.dumps(chunk, sort_keys=True).encode()
+    return [chunk["status"], hashlib.sha256(whole).hexdigest()]
+
+
+def _all(state_dir: Path) -> dict[str, dict[str, list[str]]]:
+    file = state_dir / FILE
+    found: dict[str, dict[str, list[str]]] = json.loads(file.read_text()) if file.exists() else {}
+    return found

@@ -1,0 +1,105 @@
+"""`ddr serve` as a child process: its settings file, its start, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ddr.settings import Settings
+
+START_SECONDS = 60
+STOP_SECONDS = 40
+LISTENERS = ("diga_port", "public_port", "gateway_port", "admin_port")
+
+
+class RecorderError(Exception):
+    """The recorder does not start; the text is its own complaint."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on at the moment."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def write_settings(file: Path, settings: Settings) -> None:
+    """`settings` as a TOML file for DDR_SETTINGS; only what differs from the defaults."""
+    plain = [field.name for field in fields(Settings) if field.name != "miv"]
+    changed = {name: getattr(settings, name) for name in plain if getattr(settings, name) != getattr(Settings(), name)}
+    lines = [f"{name} = {_toml(value)}" for name, value in changed.items()]
+    for name, terms in settings.miv.items():
+        lines += [f'[miv."{name}"]', *(f"{key} = {value}" for key, value in vars(terms).items())]
+    file.write_text("\n".join(lines) + "\n")
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(str(value) if isinstance(value, Path) else value)
+
+
+@asynccontextmanager
+async def serving(settings: Settings, file: Path, log: Path) -> AsyncIterator[None]:
+    """Run the recorder with `settings`, kept in `file`, while the context lasts. Raises RecorderError."""
+    write_settings(file, settings)
+    environment = {**_inherited(os.environ), "DDR_SETTINGS": str(file)}
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "ddr.cli.main", "serve"),
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C is for the demonstration, which then ends the recorder in order
+        )
+    try:
+        await _ready(process, f"http://127.0.0.1:{settings.admin_port}/readyz", log)
+        yield
+    finally:
+        await _stop(process)
+
+
+def _inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without settings: those of the demonstration come from its file alone."""
+    return {name: value for name, value in environ.items() if not name.startswith("DDR_")}
+
+
+async def _ready(process: asyncio.subprocess.Process, url: str, log: Path) -> None:
+    async with httpx.AsyncClient(timeout=2) as http:
+        for _ in range(START_SECONDS * 20):
+            if process.returncode is not None:
+                raise RecorderError(_last_line(log) or f"ended with status {process.returncode}")
+            try:
+                if (await http.get(url)).status_code == httpx.codes.OK:
+                    return
+            except httpx.HTTPError:
+                pass
+            await asyncio.sleep(0.05)
+    raise RecorderError(f"not ready after {START_SECONDS} s; see {log}")
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1].removeprefix("ddr: ") if lines else ""
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()

@@ -1,0 +1,91 @@
+"""How the demonstration looks: headings, tables, courses of a day as coloured bars, ticks and crosses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from ddr.demo.sensor import Sample
+
+BARS = "▁▂▃▄▅▆▇█"
+DAY_MS = 86_400_000
+COLUMNS = 48  # half an hour each
+RANGES = {"mg/dL": (70.0, 180.0), "mmol/L": (3.9, 10.0)}  # target range of glucose (international consensus on CGM)
+
+
+class Show:
+    """Prints the story and remembers whether everything was as it should be."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._chapter = 0
+        self.failures: list[str] = []
+
+    def title(self, text: str, subtitle: str) -> None:
+        """The opening."""
+        self._console.print(Panel(Text(subtitle), title=f"[bold]{text}[/bold]", border_style="cyan", expand=False))
+
+    def chapter(self, text: str) -> None:
+        """A numbered heading."""
+        self._chapter += 1
+        self._console.print(f"\n[bold cyan]{self._chapter}[/bold cyan]  [bold]{text}[/bold]")
+
+    def say(self, text: str) -> None:
+        """A line of narration; rich markup allowed."""
+        self._console.print(f"   {text}")
+
+    def check(self, ok: bool, text: str) -> None:
+        """A fact that must hold: a tick, or a cross that makes the demonstration fail."""
+        mark = "[green]✓[/green]" if ok else "[bold red]✗[/bold red]"
+        self._console.print(f"   {mark} {text}")
+        if not ok:
+            self.failures.append(text)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """A table; columns whose name begins with # are aligned to the right."""
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+        for name in columns:
+            table.add_column(name.removeprefix("#"), justify="right" if name.startswith("#") else "left")
+        for row in rows:
+            table.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
+        indented = Table.grid(padding=0)
+        indented.add_row("   ", table)
+        self._console.print(indented)
+
+
+def day_and_hour(ms: int) -> str:
+    """An instant for people, UTC."""
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%a %d %b %H:%M}"
+
+
+def sparkline(samples: Sequence[Sample], start_ms: int, unit: str, span_ms: int = DAY_MS) -> Text:
+    """Half-hourly means from `start_ms` on: red below, green within, yellow above the target range."""
+    low, high = RANGES[unit]
+    cells: list[list[float]] = [[] for _ in range(COLUMNS)]
+    for at_ms, value in samples:
+        column = (at_ms - start_ms) * COLUMNS // span_ms
+        if 0 <= column < COLUMNS:
+            cells[column].append(_number(value, low, high))
+    line = Text()
+    for cell in cells:
+        mean = sum(cell) / len(cell) if cell else None
+        line.append(*_bar(mean, low, high))
+    return line
+
+
+def _number(value: float | str, low: float, high: float) -> float:
+    return value if isinstance(value, int | float) else {"L": low / 2, "U": high * 2}[value]
+
+
+def _bar(mean: float | None, low: float, high: float) -> tuple[str, str]:
+    if mean is None:
+        return "·", "dim"
+    height = (mean - low * 0.6) / (high * 1.6 - low * 0.6)
+    style = "red" if mean < low else "yellow" if mean > high else "green"
+    return BARS[max(0, min(len(BARS) - 1, int(height * len(BARS))))], style

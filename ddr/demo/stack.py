@@ -1,0 +1,204 @@
+"""The whole scene: certificates, registry stand-in, recorder, accounts, and clients for every part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import asyncpg
+import httpx
+
+from ddr.demo import certs, recorder
+from ddr.demo.accounts import Account, accounts, write_private
+from ddr.demo.browser_user import BrowserUser
+from ddr.demo.cast import DIGAS, CastDiga
+from ddr.demo.diga_client import DigaClient, Tokens
+from ddr.demo.gateway_client import GatewayClient
+from ddr.demo.registry import create_registry
+from ddr.demo.registry_state import ListedDiga, RegistryState
+from ddr.demo.server import serving
+from ddr.demo.tls import client_context
+from ddr.miv.loader import load_catalog
+from ddr.miv.model import MivCatalog
+from ddr.registries.refresh import SOURCE
+from ddr.settings import MivSettings, Settings, check
+from ddr.store.embedded import database
+from ddr.store.pool import open_pool
+from ddr.store.registry import request_reading
+
+REGISTRY_PORT = 8447
+REGISTRY_TOKEN = "b7a3c0de-0000-4000-8000-00000000d19a"  # noqa: S105 - the stand-in's only, in BfArM's form
+TIMEOUT = httpx.Timeout(60)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the scene is set up. Times in seconds."""
+
+    state_dir: Path = Path(".ddr")
+    ports: Literal["default", "auto"] = "default"
+    patients: int = 3
+    workers: int = 1
+    grace_seconds: int | None = None  # None: the registered grace periods
+    database_url: str = ""  # empty: embedded
+
+
+class DemoStack:
+    """The running scene, as an asynchronous context manager. What it offers is valid inside only."""
+
+    registry: RegistryState
+    settings: Settings
+    pool: asyncpg.Pool
+    patients: Sequence[Account]
+
+    def __init__(self, options: Options) -> None:
+        self.options = replace(options, state_dir=options.state_dir.absolute())
+        self.digas = DIGAS
+        self._resources = AsyncExitStack()
+        self._diga_clients: dict[str, DigaClient] = {}
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._set_up()
+        except BaseException:
+            await self._resources.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._resources.aclose()
+
+    async def _set_up(self) -> None:
+        state = self.options.state_dir
+        state.mkdir(parents=True, exist_ok=True)
+        self._authority = certs.authority(state / "certs")
+        server = certs.server_certificate(state / "certs", self._authority)
+        *ports, registry_port = self._ports()
+        self.settings = _settings(self.options, ports, registry_port, server, self._authority)
+        self.catalog: MivCatalog = load_catalog(self.settings.miv_packages, self.settings.miv)
+        self.registry = RegistryState([self._listed(diga) for diga in DIGAS])
+        app = create_registry(self.registry, REGISTRY_TOKEN)
+        await self._resources.enter_async_context(serving(app, server, registry_port))
+        files = state / "serve.toml", state / "serve.log"
+        await self._resources.enter_async_context(recorder.serving(self.settings, *files))
+        stored = self._resources.enter_context(database(self.settings))
+        self.pool = await self._resources.enter_async_context(await open_pool(stored))
+        self._http = await self._resources.enter_async_context(self._client())
+        self.patients = await accounts(self.pool, state, self.options.patients)
+        await self.refresh_registry()
+        write_private(state / "demo.json", json.dumps(self.description(), indent=2))
+
+    def _ports(self) -> Sequence[int]:
+        if self.options.ports == "auto":
+            return recorder.free_ports(len(recorder.LISTENERS) + 1)
+        return [*(getattr(Settings(), name) for name in recorder.LISTENERS), REGISTRY_PORT]
+
+    def certificate(self, diga: CastDiga) -> certs.Pair:
+        """The client certificate of a DiGA: self-signed, or from an authority of its manufacturer."""
+        folder = self.options.state_dir / "certs" / diga.name.lower()
+        return certs.client_certificate(folder, "client", certs.authority(folder, diga.name) if diga.issued else None)
+
+    def scopes(self, *mivs: str) -> tuple[str, ...]:
+        """The scopes of MIVs by their package names, with those of devices."""
+        found = [miv.scope for name in mivs if (miv := self.catalog.by_name(name))]
+        return (*found, "patient/Device.rs", "patient/DeviceMetric.rs")
+
+    def gateway(self, patient: Account) -> GatewayClient:
+        """The gateway app of a patient."""
+        return GatewayClient(self._http, self.settings.gateway_base_url, patient.gateway_token)
+
+    async def diga(self, diga: CastDiga) -> DigaClient:
+        """The backend of a DiGA, with its certificate."""
+        if diga.client_id not in self._diga_clients:
+            http = await self._resources.enter_async_context(self._client(self.certificate(diga)))
+            self._diga_clients[diga.client_id] = DigaClient(
+                http, diga.client_id, diga.redirect_uri, self.settings.public_base_url, self.settings.fhir_base
+            )
+        return self._diga_clients[diga.client_id]
+
+    async def pair(
+        self, diga: CastDiga, patient: Account, mivs: Sequence[str], approve: Sequence[str] | None = None
+    ) -> Tokens:
+        """Pair for `mivs` (package names); the patient approves all of them, or only `approve`."""
+        client = await self.diga(diga)
+        request = await client.push_request(self.scopes(*mivs))
+        async with self._client() as browser:
+            user = BrowserUser(browser, patient.username, patient.password)
+            ticked = self.scopes(*(mivs if approve is None else approve))
+            landed = await user.decide(request.url, diga.redirect_uri, ticked)
+        return await client.redeem(request, landed)
+
+    async def refresh_registry(self) -> None:
+        """Let the recorder read the registry at once; its workers follow within some seconds."""
+        await request_reading(self.pool, SOURCE)
+
+    def description(self) -> dict[str, Any]:
+        """What `demo.json` says: absolute addresses and paths, accounts."""
+        return {
+            "fhir_base": self.settings.fhir_base,
+            "oauth_issuer": self.settings.public_base_url,
+            "gateway_base": self.settings.gateway_base_url,
+            "admin_base": f"http://127.0.0.1:{self.settings.admin_port}",
+            "ca": str(self._authority.cert),
+            "digas": [self._described(diga) for diga in self.digas],
+            "patients": [vars(patient) for patient in self.patients],
+        }
+
+    def _described(self, diga: CastDiga) -> dict[str, Any]:
+        pair = self.certificate(diga)
+        return {
+            "client_id": diga.client_id,
+            "cert": str(pair.cert),
+            "key": str(pair.key),
+            "redirect_uri": diga.redirect_uri,
+            "mivs": self._valuesets(diga),
+        }
+
+    def _valuesets(self, diga: CastDiga) -> list[str]:
+        return [miv.valueset for name in diga.mivs if (miv := self.catalog.by_name(name))]
+
+    def _listed(self, diga: CastDiga) -> ListedDiga:
+        der = self.certificate(diga).der
+        return ListedDiga(diga.number, diga.name, diga.manufacturer, diga.redirect_uri, self._valuesets(diga), [der])
+
+    def _client(self, own: certs.Pair | None = None) -> httpx.AsyncClient:
+        return httpx.AsyncClient(verify=client_context(self._authority.cert, own), timeout=TIMEOUT)
+
+
+def _settings(
+    options: Options, ports: Sequence[int], registry_port: int, server: certs.Pair, authority: certs.Pair
+) -> Settings:
+    """The recorder's settings for this scene. Raises SettingsError, MivError."""
+    diga_port, public_port, gateway_port, admin_port = ports
+    settings = Settings(
+        state_dir=options.state_dir,
+        database_url=options.database_url,
+        diga_port=diga_port,
+        public_port=public_port,
+        gateway_port=gateway_port,
+        admin_port=admin_port,
+        workers=options.workers,
+        diga_base_url=f"https://localhost:{diga_port}",
+        public_base_url=f"https://localhost:{public_port}",
+        gateway_base_url=f"https://localhost:{gateway_port}",
+        server_cert=server.cert,
+        server_key=server.key,
+        diga_vz_base=f"https://localhost:{registry_port}/api/fhir/v3.0",
+        registry_token=REGISTRY_TOKEN,
+        registry_ca=str(authority.cert),
+        allow_builtin_accounts=True,
+    )
+    return check(replace(settings, miv=_terms(settings, options.grace_seconds)))
+
+
+def _terms(settings: Settings, grace_seconds: int | None) -> dict[str, MivSettings]:
+    """The packages' own limits, with another grace period if one is given."""
+    if grace_seconds is None:
+        return {}
+    catalog = load_catalog(settings.miv_packages, {})
+    terms = {miv.name: MivSettings(**vars(catalog.terms[miv.valueset])) for miv in catalog.mivs}
+    return {name: replace(own, grace_seconds=grace_seconds) for name, own in terms.items()}

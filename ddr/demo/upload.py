@@ -1,0 +1,86 @@
+"""What the patients' gateway apps send: simulated sensors or a trace, and single measurements."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddr.demo import trace as traces
+from ddr.demo.accounts import Account
+from ddr.demo.cast import Device, glucose_device, second_device, trace_device
+from ddr.demo.curves import DAY_MS
+from ddr.demo.sensor import GlucoseSensor, Sample
+from ddr.demo.stack import DemoStack
+from ddr.demo.trace import Trace
+
+AT_ONCE = 4
+UNITS = ("mg/dL", "mmol/L")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What one device has sent, and how the recorder answered."""
+
+    patient: str
+    device: Device
+    kind: str
+    answer: Counter[str]
+    samples: tuple[Sample, ...] = ()  # kept for the first patient's glucose sensor only
+
+    @property
+    def stored(self) -> int:
+        """Items that the recorder holds now."""
+        return self.answer.total() - self.answer["rejected"]
+
+
+async def send_everything(stack: DemoStack, start_ms: int, now_ms: int, trace: Trace | None) -> list[Sent]:
+    """Let all gateways upload, a few at once; the first patient wears the sensor of `trace` if there is one."""
+    limit = asyncio.Semaphore(AT_ONCE)
+
+    async def send(index: int, patient: Account) -> list[Sent]:
+        async with limit:
+            first = trace if index == 0 else None
+            glucose = await _send_glucose(stack, index, patient, start_ms, now_ms, first)
+            return [glucose, await _send_measurements(stack, index, patient, start_ms, now_ms)]
+
+    sent = await asyncio.gather(*(send(index, patient) for index, patient in enumerate(stack.patients)))
+    return [one for pair in sent for one in pair]
+
+
+async def _send_glucose(
+    stack: DemoStack, index: int, patient: Account, start_ms: int, now_ms: int, trace: Trace | None
+) -> Sent:
+    if trace:
+        device, samples = trace_device(trace), trace.samples
+    else:
+        sensor = GlucoseSensor(index, start_ms, UNITS[index % 2])
+        device, samples = glucose_device(index, sensor), tuple(sensor.samples(now_ms))
+    gateway = stack.gateway(patient)
+    await gateway.register(device.key, device.body, device.sensors)
+    ((sensor_key, metric),) = device.sensors.items()
+    answer = await gateway.push_readings(device.key, sensor_key, metric["unit"], samples)
+    return Sent(patient.username, device, "readings", answer, samples if index == 0 else ())
+
+
+async def _send_measurements(stack: DemoStack, index: int, patient: Account, start_ms: int, now_ms: int) -> Sent:
+    device, gateway = second_device(index, start_ms, now_ms), stack.gateway(patient)
+    await gateway.register(device.key, device.body, device.sensors)
+    answer = await gateway.push_measurements(device.measurements)
+    return Sent(patient.username, device, "measurements", answer)
+
+
+def kept_start(state_dir: Path, days: int, now_ms: int) -> int:
+    """When the simulated devices began, in milliseconds: `days` before the first run on this state directory."""
+    file = state_dir / "demo-start.json"
+    if not file.exists():
+        file.write_text(json.dumps(now_ms // 60_000 * 60_000 - days * DAY_MS))
+    start_ms: int = json.loads(file.read_text())
+    return start_ms
+
+
+def placed(trace: Trace, state_dir: Path, now_ms: int, *, shift: bool) -> Trace:
+    """`trace` at the times at which it is replayed."""
+    return trace.moved(traces.kept_shift(state_dir, trace, now_ms)) if shift else trace
