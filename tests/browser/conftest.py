@@ -1,0 +1,99 @@
+"""A real Chromium in front of the public listener's pages, and a DiGA for it to return to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+from starlette.responses import PlainTextResponse
+
+from ddr.consent.app import create_consent
+from ddr.demo.certs import authority, server_certificate
+from ddr.demo.server import serving
+from ddr.http.core import Core
+from ddr.http.guard import by_path
+from ddr.oauth.app import create_oauth_public
+from ddr.scopes.diga import Diga
+from tests.support.patients import Patient, list_diga, new_patient, push_request
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass(frozen=True)
+class Site:
+    """The recorder as a patient reaches it, and a DiGA that asks for data."""
+
+    core: Core
+    base: str
+    diga: Diga
+    patient: Patient
+
+    async def authorize_url(self, *names: str) -> str:
+        """Where the DiGA sends the browser after pushing a request for the MIVs with these package names."""
+        request_uri = await push_request(self.core, self.diga, *names)
+        return f"{self.base}/oauth/authorize?client_id={quote(self.diga.client_id)}&request_uri={quote(request_uri)}"
+
+
+@pytest.fixture(scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """One browser process for all tests."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def site(core: Core, tmp_path: Path) -> AsyncIterator[Site]:
+    """Both servers on free ports, over TLS; the DiGA is another origin."""
+    pair = server_certificate(tmp_path, authority(tmp_path))
+    async with serving(PlainTextResponse("Zurück in der App"), pair) as diga_port:
+        redirect_uri = f"https://localhost:{diga_port}/callback"
+        diga = list_diga(core, redirect_uri=redirect_uri)
+        public = by_path({"/oauth": create_oauth_public(core)}, create_consent(core))
+        async with serving(public, pair) as port:
+            base = f"https://localhost:{port}"
+            core.settings = replace(core.settings, public_base_url=base)
+            yield Site(core, base, diga, await new_patient(core))
+
+
+@dataclass(frozen=True)
+class Window:
+    """A page and what the browser complained about while it was open."""
+
+    page: Page
+    complaints: list[str]
+    hosts: set[str]
+
+
+@pytest.fixture
+async def window(chromium: Browser, request: pytest.FixtureRequest) -> AsyncIterator[Window]:
+    """A private window; an indirect parameter holds options of the browser context."""
+    options = {"locale": "de-DE", "ignore_https_errors": True} | getattr(request, "param", {})
+    context = await chromium.new_context(**options)
+    page = await context.new_page()
+    opened = Window(page, [], set())
+    page.on("console", lambda message: opened.complaints.append(message.text))
+    page.on("request", lambda sent: opened.hosts.add(sent.url.partition("://")[2].partition("/")[0]))
+    yield opened
+    await context.close()
+
+
+async def shoot(page: Page, name: str) -> None:
+    """A picture of the whole page below $DDR_SCREENSHOTS, for people to look at; without it nothing."""
+    if folder := os.environ.get("DDR_SCREENSHOTS"):
+        await page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)

@@ -1,0 +1,154 @@
+"""A patient pairs in a real browser: by phone and desktop, in German and English, without JavaScript."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.async_api import Page
+
+from tests.browser.conftest import Site, Window, shoot
+from tests.support.patients import PASSWORD, add_device
+
+pytestmark = pytest.mark.browser
+
+CGM, PRESSURE = "continuous-glucose-measurement", "blood-pressure-value"
+PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}}
+VISITS = {
+    "phone-de": PHONE | {"locale": "de-DE"},
+    "phone-en": PHONE | {"locale": "en-GB", "color_scheme": "dark"},
+    "desktop-de": DESKTOP | {"locale": "de-DE", "color_scheme": "dark"},
+    "desktop-en": DESKTOP | {"locale": "en-GB"},
+}
+WORDS = {
+    "de": {"login": "Anmelden", "cgm": "Gewebezucker-Verlauf", "approve": "Auswahl erlauben", "deny": "Ablehnen"},
+    "en": {"login": "Sign in", "cgm": "Continuous glucose values", "approve": "Allow selection", "deny": "Refuse"},
+}
+
+
+async def log_in(page: Page, site: Site) -> None:
+    """Fill in the login form by its labels' fields."""
+    await page.fill("input[name=username]", site.patient.username)
+    await page.fill("input[name=password]", PASSWORD)
+    await page.press("input[name=password]", "Enter")
+
+
+def landed(page: Page) -> dict[str, str]:
+    """The parameters that reached the DiGA."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+async def overflow(page: Page) -> Any:
+    """How many pixels the page is wider than the window."""
+    size = await page.locator("body").bounding_box()
+    assert size is not None
+    assert page.viewport_size is not None
+    return max(0, size["width"] - page.viewport_size["width"])
+
+
+@pytest.mark.parametrize(
+    "window, visit",
+    [pytest.param(options | {"java_script_enabled": False}, name, id=name) for name, options in VISITS.items()],
+    indirect=["window"],
+)
+async def test_partial_consent_without_javascript(site: Site, window: Window, visit: str) -> None:
+    page, words = window.page, WORDS[visit[-2:]]
+    await add_device(site.core, site.patient, "GlukoSense 7", CGM, "GS7-2206-0184")
+    await page.goto(await site.authorize_url(CGM, PRESSURE))
+    await shoot(page, f"login-{visit}")
+    await log_in(page, site)
+    await shoot(page, f"consent-{visit}")
+    assert await overflow(page) == 0
+    assert await page.locator("input[name=scope]:checked").count() == 0
+    await page.reload()
+    await page.get_by_label(words["cgm"], exact=True).check()
+    await page.get_by_role("button", name=words["approve"]).click()
+    await page.wait_for_url(f"{site.diga.redirect_uri}*")
+    assert set(landed(page)) == {"code", "state", "iss"}
+    miv = site.core.catalog.by_name(CGM)
+    assert miv is not None
+    stored = "SELECT miv_url FROM consent WHERE patient_id = $1"
+    assert [row["miv_url"] for row in await site.core.pool.fetch(stored, site.patient.patient_id)] == [miv.valueset]
+    assert window.complaints == []
+    assert window.hosts == {urlsplit(site.base).netloc, urlsplit(site.diga.redirect_uri).netloc}
+
+
+async def test_refusal(site: Site, window: Window) -> None:
+    await window.page.goto(await site.authorize_url(CGM))
+    await log_in(window.page, site)
+    await window.page.get_by_role("button", name="Ablehnen").click()
+    await window.page.wait_for_url(f"{site.diga.redirect_uri}*")
+    assert landed(window.page) == {"error": "access_denied", "state": "st-1", "iss": site.base}
+    assert window.complaints == []
+
+
+async def test_allowing_nothing_leads_to_the_message(site: Site, window: Window) -> None:
+    page = window.page
+    await page.goto(await site.authorize_url(CGM, PRESSURE))
+    await log_in(page, site)
+    await page.get_by_role("button", name="Auswahl erlauben").click()
+    assert "Sie haben nichts ausgewählt" in await page.get_by_role("alert").inner_text()
+    assert await page.evaluate("document.activeElement.id") == "error"
+    await shoot(page, "consent-nothing-chosen")
+    await page.get_by_role("alert").get_by_role("link").click()
+    assert await page.evaluate("document.activeElement.id") == "kind-1"
+
+
+async def test_by_keyboard_alone(site: Site, window: Window) -> None:
+    page = window.page
+    await page.goto(await site.authorize_url(CGM))
+    await page.keyboard.press("Tab")
+    assert await page.evaluate("document.activeElement.className") == "skip"
+    await page.keyboard.press("Tab")
+    await page.keyboard.type(site.patient.username)
+    await page.keyboard.press("Tab")
+    await page.keyboard.type(PASSWORD)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/consent?*")
+    for key in ("Tab", "Tab", "Space", "Tab", "Enter"):
+        await page.keyboard.press(key)
+    await page.wait_for_url(f"{site.diga.redirect_uri}*")
+    assert "code" in landed(page)
+
+
+@pytest.mark.parametrize("window", VISITS.values(), ids=VISITS, indirect=True)
+async def test_the_patients_pages(site: Site, window: Window, request: pytest.FixtureRequest) -> None:
+    page, visit = window.page, request.node.callspec.id
+    await add_device(site.core, site.patient, "GlukoSense 7", CGM, "GS7-2206-0184")
+    await page.goto(await site.authorize_url(CGM, PRESSURE))
+    await log_in(page, site)
+    for box in await page.locator("input[name=scope]").all():
+        await box.check()
+    await page.locator("button[value=approve]").click()
+    await page.wait_for_url(f"{site.diga.redirect_uri}*")
+    for path, name in (("/me", "connections"), ("/me/access", "access"), ("/me/devices", "devices")):
+        await page.goto(site.base + path)
+        await shoot(page, f"{name}-{visit}")
+        assert await overflow(page) == 0
+    await page.goto(f"{site.base}/me")
+    await page.locator("summary").click()
+    await shoot(page, f"withdraw-{visit}")
+    await page.locator("button[value=all]").click()
+    await page.wait_for_url("**/me?withdrawn")
+    await shoot(page, f"withdrawn-{visit}")
+    alive = "SELECT count(*) FROM pairing WHERE patient_id = $1 AND ended_ms IS NULL"
+    assert await site.core.pool.fetchval(alive, site.patient.patient_id) == 0
+    assert window.complaints == []
+
+
+async def test_an_invalid_request_is_explained(site: Site, window: Window) -> None:
+    response = await window.page.goto(f"{site.base}/oauth/authorize?client_id=x&request_uri=y")
+    assert response is not None
+    assert response.status == 400
+    assert await window.page.get_by_role("heading").inner_text() == "Diese App ist hier nicht bekannt"
+    await shoot(window.page, "error")
+
+
+async def test_the_pages_cannot_be_framed(site: Site, window: Window) -> None:
+    await window.page.goto(site.diga.redirect_uri)
+    await window.page.set_content(f'<iframe src="{site.base}/login"></iframe>')
+    frame = window.page.frames[-1]
+    await frame.wait_for_load_state()
+    assert await frame.locator("input").count() == 0
