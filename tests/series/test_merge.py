@@ -1,0 +1,130 @@
+"""Merging moves versions exactly with what is seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+
+from ddr.series.chain import cut
+from ddr.series.merge import merge
+from ddr.series.packing import Reading
+from tests.series.model import GRID, HOUR, MINUTE, START, Recorder, epoch_of, reading_lists
+
+PERIOD = 5 * MINUTE
+NOW = START + HOUR
+
+
+@given(reading_lists)
+def test_a_repeated_upload_writes_nothing(readings: list[Reading]) -> None:
+    recorder = Recorder()
+    recorder.upload(readings)
+    again = recorder.upload(readings)
+    assert again.changed == []
+    assert again.accepted == set()
+
+
+def test_a_late_reading_writes_only_its_chunk() -> None:
+    recorder = Recorder()
+    recorder.upload([(START + hour * HOUR, hour) for hour in range(5)])
+    merged = recorder.upload([(START + HOUR + PERIOD, 7)], NOW)
+    assert [(chunk.k, chunk.version) for chunk in merged.changed] == [(1, 2)]
+
+
+def test_an_earlier_first_reading_moves_the_chunks_after_it() -> None:
+    readings = [(START + hour * HOUR + 20_000, hour) for hour in range(1, 4)]
+    recorder, whole = Recorder(), Recorder()
+    recorder.upload(readings)
+    starts = [chunk.start_ms - START for chunk in recorder.chunks.values()]
+    recorder.upload([(START + 3000, 9)], NOW)
+    whole.upload([*readings, (START + 3000, 9)])
+    assert recorder.content() == whole.content()
+    assert starts[0] == 0
+    assert recorder.chunks[0].start_ms == START + 3000
+
+
+def test_a_hidden_reading_is_stored_and_leaves_the_version() -> None:
+    recorder = Recorder()
+    recorder.upload([(START, 1), (START + PERIOD, 2)])
+    merged = recorder.upload([(START + 1000, 3)], NOW)
+    assert merged.hidden == {(START + 1000, 3)}
+    [chunk] = merged.changed
+    assert (chunk.version, chunk.filled, len(chunk.vals)) == (1, 2, 6)
+
+
+def test_a_winner_that_comes_later_changes_the_version() -> None:
+    recorder = Recorder()
+    recorder.upload([(START, 1), (START + PERIOD + 2000, 2)])
+    merged = recorder.upload([(START + PERIOD, 3)], NOW)
+    assert merged.hidden == set()
+    assert merged.changed[0].version == 2
+
+
+def test_content_after_final_by_time_is_amended() -> None:
+    recorder = Recorder()
+    recorder.upload([(START, 1)])
+    late = START + 26 * HOUR
+    [chunk] = recorder.upload([(START + PERIOD, 2)], late).changed
+    assert (chunk.status, chunk.version, chunk.updated_ms) == ("a", 3, late)
+
+
+def test_data_for_a_placeholder_that_was_seen_continues_its_version() -> None:
+    seen = merge(epoch_of(), (), [(START + 30 * MINUTE, 1)], START + 31 * MINUTE).changed[0]
+    unseen = merge(epoch_of(), (), [(START + 10 * MINUTE, 1)], START + 11 * MINUTE).changed[0]
+    assert (seen.version, unseen.version) == (2, 1)
+
+
+def test_a_gap_keeps_the_state_its_placeholder_had() -> None:
+    merged = merge(epoch_of(), (), [(START, 1), (START + 3 * HOUR, 2)], START + 3 * HOUR)
+    gaps = merged.changed[1:3]
+    appears = 5 * MINUTE + 15 * MINUTE
+    # nothing of the series was stored, so the placeholders of all three hours had been visible
+    assert [(gap.k, gap.status, gap.filled) for gap in gaps] == [(1, "p", 0), (2, "p", 0)]
+    assert [gap.updated_ms - gap.start_ms for gap in gaps] == [appears, appears]
+    assert merged.changed[0].version == 2
+
+
+def test_a_chunk_left_without_readings_stays_as_an_empty_one() -> None:
+    recorder = Recorder()
+    recorder.upload([(START + 20 * MINUTE, 1), (START + 58 * MINUTE, 2)], START)
+    assert [len(chunk.vals) for chunk in recorder.chunks.values()] == [2, 2]
+    # moves the start of chunk 0, which then reaches far enough for both readings
+    recorder.upload([(START + 4 * MINUTE, 3)], NOW)
+    assert [(chunk.filled, chunk.version) for chunk in recorder.chunks.values()] == [(3, 2), (0, 2)]
+    assert recorder.chunks[1].start_ms == START + 64 * MINUTE
+
+
+def test_covering_makes_empty_chunks_and_final_ones_when_all_was_sent() -> None:
+    sent = START + 3 * HOUR
+    stored = merge(epoch_of(), (), [(START, 1)], NOW).changed
+    epoch = epoch_of(GRID, stored[-1], complete_until_ms=sent)
+    merged = merge(epoch, stored, (), sent, cover_ms=sent)
+    assert [(chunk.k, chunk.status, chunk.version) for chunk in merged.changed] == [
+        (0, "f", 3),
+        (1, "f", 2),
+        (2, "f", 2),
+    ]
+
+
+def test_a_cut_ends_the_chunk_with_a_new_version() -> None:
+    stored = merge(epoch_of(), (), [(START, 1)], START).changed
+    former = epoch_of(GRID, stored[-1])
+    epoch = replace(former, grid=replace(GRID, until_ms=START + 20 * MINUTE))
+    merged = merge(epoch, stored, (), NOW, START + 20 * MINUTE, former)
+    assert [(chunk.status, chunk.version) for chunk in merged.changed] == [("f", 2)]
+    again = merge(epoch, merged.changed, (), NOW, START + 20 * MINUTE)
+    assert again.changed == []
+
+
+def test_a_cut_of_a_chunk_that_was_final_by_time_amends_it() -> None:
+    stored = merge(epoch_of(), (), [(START, 1)], START).changed
+    former = epoch_of(GRID, stored[-1])
+    epoch = replace(former, grid=replace(GRID, until_ms=START + 20 * MINUTE))
+    merged = merge(epoch, stored, (), START + 30 * HOUR, START + 20 * MINUTE, former)
+    assert [(chunk.status, chunk.version) for chunk in merged.changed] == [("a", 3)]
+
+
+def test_the_cut_of_the_merge_is_the_cut_of_the_chain() -> None:
+    readings = [(START + minute * MINUTE, minute) for minute in range(0, 400, 7)]
+    merged = merge(epoch_of(), (), readings, NOW)
+    assert [(chunk.k, chunk.start_ms) for chunk in merged.changed] == [(c.k, c.start_ms) for c in cut(readings, GRID)]

@@ -1,0 +1,48 @@
+"""How a chunk's status and version move."""
+
+from __future__ import annotations
+
+import pytest
+
+from ddr.series.status import State, advanced, created, settled
+
+NOW = 1_000_000
+
+
+def test_a_chunk_is_final_by_time_without_a_write() -> None:
+    state = State("p", 4, 500)
+    assert settled(state, 1000, 200, 1200) == state
+    assert settled(state, 1000, 200, 1201) == State("f", 5, 1200)
+
+
+def test_time_does_not_move_what_is_final_and_never_turns_back_an_update() -> None:
+    assert settled(State("a", 4, 500), 1000, 200, NOW) == State("a", 4, 500)
+    assert settled(State("p", 4, 5000), 1000, 200, NOW) == State("f", 5, 5000)
+
+
+@pytest.mark.parametrize(("complete", "status"), [(False, "p"), (True, "f")])
+def test_a_new_chunk_has_version_one(complete: bool, status: str) -> None:
+    assert created(complete, NOW) == State(status, 1, NOW)
+
+
+@pytest.mark.parametrize(
+    ("before", "changed", "complete", "after"),
+    [
+        ("p", True, False, "p"),
+        ("p", True, True, "f"),
+        ("p", False, True, "f"),
+        ("p", False, False, None),
+        ("f", True, False, "a"),
+        ("f", True, True, "a"),
+        ("f", False, True, None),
+        ("a", True, True, "a"),
+        ("a", False, False, None),
+    ],
+)
+def test_the_version_follows_what_is_seen(before: str, changed: bool, complete: bool, after: str | None) -> None:
+    found = advanced(State(before, 7, 10), changed, complete, NOW)
+    assert found == (None if after is None else State(after, 8, NOW))
+
+
+def test_a_clock_behind_never_moves_an_update_back() -> None:
+    assert advanced(State("p", 1, NOW + 5), True, False, NOW) == State("p", 2, NOW + 5)

@@ -1,0 +1,98 @@
+"""Appending to a remembered tail leaves the same bytes and state as merging."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddr.series.epoch import Chunk
+from ddr.series.grid import Grid
+from ddr.series.merge import merge
+from ddr.series.packing import Reading
+from ddr.series.tail import Tail, extended
+from tests.series.model import GRID, HOUR, MINUTE, START, Recorder, drifting, epoch_of, reading_lists
+
+
+def tail_of(recorder: Recorder) -> tuple[Tail | None, Chunk]:
+    chunk = recorder.chunks[max(recorder.chunks)]
+    return Tail.of(epoch_of(recorder.grid, chunk), chunk), chunk
+
+
+def applied(chunk: Chunk, tail: Tail, readings: list[Reading], now_ms: int) -> Chunk | None:
+    """What the statement of ddr.store.chunks.append does to the row."""
+    extension = extended(tail, readings, now_ms)
+    if extension is None:
+        return None
+    return replace(
+        chunk,
+        last_ms=extension.after.last_ms,
+        updated_ms=max(chunk.updated_ms, now_ms),
+        version=chunk.version + 1,
+        filled=extension.after.filled,
+        status=extension.status,
+        times=chunk.times[: extension.keep] + extension.times,
+        vals=chunk.vals + extension.vals,
+    )
+
+
+@given(st.data(), reading_lists)
+def test_an_append_equals_a_merge(data: st.DataObject, readings: list[Reading]) -> None:
+    ordered = sorted(set(readings))
+    at = data.draw(st.integers(1, len(ordered)))
+    recorder = Recorder()
+    recorder.upload(ordered[:at])
+    tail, chunk = tail_of(recorder)
+    if at == len(ordered) or tail is None:
+        return
+    now_ms = START + HOUR
+    rest = ordered[at : data.draw(st.integers(at + 1, len(ordered)))]
+    appended = applied(chunk, tail, rest, now_ms)
+    if appended is not None:
+        merged = merge(tail.epoch, [chunk], rest, now_ms) if chunk.k == 0 else recorder.upload(rest, now_ms)
+        assert merged.changed == [appended]
+        assert not merged.hidden
+        remembered = extended(tail, rest, now_ms)
+        fresh = Tail.of(tail.epoch, appended)
+        assert remembered is not None
+        assert fresh is None or remembered.after == fresh
+
+
+def test_usual_uploads_append() -> None:
+    readings = drifting(12)
+    recorder = Recorder(Grid(START, 5 * MINUTE, 24 * HOUR))
+    recorder.upload(readings[:4])
+    tail, chunk = tail_of(recorder)
+    assert tail is not None
+    assert applied(chunk, tail, readings[4:], START + HOUR) is not None
+
+
+def test_a_full_chunk_is_final_and_no_tail_any_more() -> None:
+    recorder = Recorder()
+    recorder.upload([(START + slot * 5 * MINUTE, slot) for slot in range(11)])
+    tail, chunk = tail_of(recorder)
+    assert tail is not None
+    appended = applied(chunk, tail, [(START + 55 * MINUTE, 11)], START + HOUR)
+    assert appended is not None
+    assert (appended.status, appended.filled) == ("f", 12)
+    assert Tail.of(tail.epoch, appended) is None
+
+
+def test_what_cannot_be_appended() -> None:
+    recorder = Recorder()
+    recorder.upload([(START, 1), (START + 10 * MINUTE, 2)])
+    tail, _ = tail_of(recorder)
+    assert tail is not None
+    for time in (START + 5 * MINUTE, START + 10 * MINUTE, START + 11 * MINUTE, START + HOUR):
+        assert extended(tail, [(time, 3)], START + HOUR) is None
+    assert extended(tail, [(START + 20 * MINUTE, 3), (START + 21 * MINUTE, 4)], START + HOUR) is None
+    assert extended(tail, [(START + 20 * MINUTE, 3)], START + 26 * HOUR) is None  # final by time
+
+
+def test_closed_and_empty_chunks_are_no_tails() -> None:
+    recorder = Recorder()
+    recorder.upload([(START, 1)])
+    _, chunk = tail_of(recorder)
+    assert Tail.of(epoch_of(Grid(START, GRID.period_ms, GRID.span_ms, START + HOUR), chunk), chunk) is None
+    assert Tail.of(epoch_of(GRID, chunk), replace(chunk, times=b"", vals=b"", filled=0)) is None

@@ -1,0 +1,121 @@
+"""What a DiGA sees of chunks and of placeholders."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddr.series.grid import Grid, slot_of
+from ddr.series.merge import merge
+from ddr.series.packing import ERROR, HIGH, LOW, Reading
+from ddr.series.slots import text, winners
+from ddr.series.view import ChunkView, placeholder, placeholders, readings, view
+from tests.series.model import GRID, HOUR, MINUTE, START, epoch_of, reading_lists
+
+PERIOD, DELAY = 5 * MINUTE, 15 * MINUTE
+UPLOAD = START + 15 * MINUTE  # before any placeholder
+SENSOR = {"period_ms": PERIOD, "span_ms": HOUR, "decimals": 0, "buffering_ms": 24 * HOUR, "until_ms": None}
+EPOCH: dict[str, Any] = SENSOR | {"from_ms": START, "tail_k": None, "tail_start_ms": None}
+
+
+def row_of(found: list[Reading], until_ms: int | None = None) -> dict[str, Any]:
+    """The first chunk of these readings as a row, written at UPLOAD."""
+    grid = Grid(START, PERIOD, HOUR, until_ms)
+    chunk = merge(epoch_of(grid), (), found, UPLOAD).changed[0]
+    return SENSOR | {"until_ms": until_ms, "patient_id": "x"} | asdict(chunk)
+
+
+def test_a_running_chunk_shows_its_whole_span_and_what_it_has() -> None:
+    row = row_of([(START, 100), (START + 10 * MINUTE, LOW)])
+    end = START + HOUR - 1000
+    assert view(row, START + HOUR) == ChunkView(START, end, "preliminary", 1, UPLOAD, "100 E L")
+
+
+def test_a_chunk_final_by_time_has_every_slot() -> None:
+    row = row_of([(START, 100), (START + 10 * MINUTE, HIGH)])
+    seen = view(row, START + 26 * HOUR)
+    settles = START + HOUR - 1000 + 24 * HOUR
+    assert (seen.status, seen.version, seen.updated_ms) == ("final", 2, settles)
+    assert seen.data == "100 E U" + " E" * 9
+
+
+def test_a_full_chunk_is_final_at_once() -> None:
+    seen = view(row_of([(START + slot * PERIOD, slot) for slot in range(12)]), START + HOUR)
+    assert seen.status == "final"
+    assert seen.data == "0 1 2 3 4 5 6 7 8 9 10 11"
+
+
+def test_a_chunk_that_was_cut_is_short_and_final() -> None:
+    until = START + 17 * MINUTE + 300
+    seen = view(row_of([(START, 1), (START + PERIOD, 2)], until), START + HOUR)
+    assert seen == ChunkView(START, START + 17 * MINUTE - 1000, "final", 1, UPLOAD, "1 2 E E")
+
+
+def test_a_chunk_cut_at_once_still_has_one_slot_and_an_end_not_before_its_start() -> None:
+    seen = view(row_of([(START, 1)], START + 500), START + HOUR)
+    assert (seen.start_ms, seen.end_ms, seen.data) == (START, START, "1")
+
+
+def test_exact_times_are_kept_for_the_export() -> None:
+    found = [(START + 123, 1), (START + 456, 2), (START + PERIOD - 789, 3)]
+    assert readings(row_of(found)) == found
+
+
+@given(reading_lists, st.integers(0, 60) | st.none())
+def test_every_sample_stands_where_its_time_says(found: list[Reading], minutes: int | None) -> None:
+    until = None if minutes is None else START + (minutes + 1) * MINUTE
+    inside = [(time, raw) for time, raw in found if time >= START and (until is None or time < until)]
+    if not inside:
+        return
+    row = row_of(inside, until)
+    for now in (START + HOUR, START + 26 * HOUR):
+        seen = view(row, now)
+        if seen.data is None:
+            assert not row["times"]
+            continue
+        samples = seen.data.split(" ")
+        shown = winners(readings(row), seen.start_ms, PERIOD)
+        assert all(samples[slot] == text(raw, 0) for slot, (_, raw) in shown.items())
+        assert all(sample == "E" for slot, sample in enumerate(samples) if slot not in shown)
+        assert all(abs(time - seen.start_ms - slot * PERIOD) <= PERIOD // 2 for slot, (time, _) in shown.items())
+        slots_before_end = -(-((until or START + 2 * HOUR) - seen.start_ms) // PERIOD)
+        most = max(1, min(12, slots_before_end))
+        last = max(shown, default=-1) + 1
+        assert len(samples) == (last if seen.status == "preliminary" else max(most, last))
+
+
+def test_placeholders_come_one_by_one_and_settle() -> None:
+    appears = START + PERIOD + DELAY
+    assert list(placeholders(EPOCH, appears - 1, DELAY, 0, START + 100 * HOUR)) == []
+    [row] = placeholders(EPOCH, appears, DELAY, 0, START + 100 * HOUR)
+    end = START + HOUR - 1000
+    assert view(row, appears) == ChunkView(START, end, "preliminary", 1, appears, None)
+    settled = view(row, START + 26 * HOUR)
+    assert settled == ChunkView(START, end, "final", 2, end + 24 * HOUR, " ".join("E" * 12))
+
+
+def test_placeholders_follow_the_tail_within_the_window() -> None:
+    epoch = EPOCH | {"tail_k": 3, "tail_start_ms": START + 7000}
+    found = list(placeholders(epoch, START + 50 * HOUR, DELAY, START + 2 * HOUR + 7000, START + 4 * HOUR + 7000))
+    assert [(row["k"], row["start_ms"] - START - 7000) for row in found] == [(5, 2 * HOUR), (6, 3 * HOUR)]
+    assert found[0] == placeholder(epoch, 5, START + 50 * HOUR, DELAY)
+    assert placeholder(epoch, 3, START + 50 * HOUR, DELAY) is None
+
+
+@pytest.mark.parametrize("name", ["until_ms", "sensor_ended_ms", "device_ended_ms", "expiration_ms"])
+def test_no_placeholder_starts_after_the_end(name: str) -> None:
+    found = placeholders(EPOCH | {name: START + 2 * HOUR}, START + 50 * HOUR, DELAY, 0, START + 100 * HOUR)
+    assert [row["start_ms"] - START for row in found] == [0, HOUR]
+
+
+def test_explicit_errors_at_the_end_are_shown_while_preliminary() -> None:
+    assert view(row_of([(START, 1), (START + PERIOD, ERROR)]), START + HOUR).data == "1 E"
+
+
+def test_slots_of_the_model_are_those_of_the_grid() -> None:
+    assert GRID.slots == 12
+    assert slot_of(GRID.span_ms - PERIOD, PERIOD) == 11
