@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 from ddr.fhir.instants import date_time
 from ddr.fhir.references import UCUM, ResourceIds, device_reference, meta
 from ddr.miv.model import MivCode
+from ddr.series.view import ChunkView
 
 # For a span of which nothing has arrived yet; never together with a value (FHIR obs-6).
 TEMP_UNKNOWN = {
@@ -22,35 +23,7 @@ TEMP_UNKNOWN = {
 }
 
 
-class Chunk(Protocol):
-    """What is shown of a chunk at one moment (ddr.series.view.ChunkView)."""
-
-    @property
-    def start_ms(self) -> int:
-        """Time of the first slot."""
-
-    @property
-    def end_ms(self) -> int:
-        """The last second inside."""
-
-    @property
-    def status(self) -> str:
-        """preliminary, final or amended."""
-
-    @property
-    def version(self) -> int:
-        """Version of the content."""
-
-    @property
-    def updated_ms(self) -> int:
-        """When the content last changed."""
-
-    @property
-    def data(self) -> str | None:
-        """SampledData.data, or None when there is nothing yet."""
-
-
-def chunk_resource(row: Mapping[str, Any], view: Chunk, ids: ResourceIds, code: MivCode) -> dict[str, Any]:
+def chunk_resource(row: Mapping[str, Any], view: ChunkView, ids: ResourceIds, code: MivCode) -> dict[str, Any]:
     """The Observation of a chunk row joined with its epoch and sensor; it shares constants, so never change it."""
     epoch_no = row["epoch_no"]
     resource: dict[str, Any] = {

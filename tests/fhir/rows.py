@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import orjson
 
 from ddr.miv.loader import load_catalog
 from ddr.miv.model import LOINC, MivCode
+from ddr.series.view import ChunkView
 
 NOW = 1_795_348_800_000  # 2026-11-22T12:00:00Z
 DAY = 86_400_000
@@ -36,16 +36,7 @@ class Ids:
 IDS = Ids()
 
 
-@dataclass(frozen=True)
-class View:
-    """A chunk as the series room shows it."""
-
-    start_ms: int = NOW - DAY
-    end_ms: int = NOW - 1000
-    status: str = "final"
-    version: int = 3
-    updated_ms: int = NOW + 5
-    data: str | None = "123 L U E 126"
+SHOWN = ChunkView(NOW - DAY, NOW - 1000, "final", 3, NOW + 5, "123 L U E 126")
 
 
 def code(text: str) -> MivCode:

@@ -6,14 +6,14 @@ from ddr.fhir.bundle import INCLUDE, MATCH, OUTCOME, collection, search_bundle
 from ddr.fhir.device import device_resource
 from ddr.fhir.observation_chunk import chunk_resource
 from ddr.fhir.outcome import outside_historic_range
-from tests.fhir.rows import IDS, View, code, device_row, sensor_row
+from tests.fhir.rows import IDS, SHOWN, code, device_row, sensor_row
 from tests.fhir.validity import assert_valid
 
 BASE = "https://localhost/fhir"
 
 
 def test_searchset() -> None:
-    chunk = chunk_resource(sensor_row(), View(), IDS, code("99504-3"))
+    chunk = chunk_resource(sensor_row(), SHOWN, IDS, code("99504-3"))
     device = device_resource(device_row(), IDS, "active")
     entries = [(MATCH, chunk), (INCLUDE, device), (OUTCOME, outside_historic_range())]
     bundle = search_bundle(BASE, entries, {"self": "https://localhost/a", "next": "https://localhost/b"}, total=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
@@ -9,7 +11,7 @@ from ddr.fhir.negotiation import Format
 from ddr.fhir.observation_chunk import chunk_resource
 from ddr.fhir.observation_measurement import measurement_resource
 from ddr.fhir.representation import render
-from tests.fhir.rows import IDS, View, code, measurement_row, sensor_row
+from tests.fhir.rows import IDS, SHOWN, code, measurement_row, sensor_row
 from tests.fhir.validity import assert_valid
 
 PROFILES = "https://gematik.de/fhir/hddt/StructureDefinition/"
@@ -17,7 +19,7 @@ UCUM = "http://unitsofmeasure.org"
 
 
 def test_chunk() -> None:
-    resource = chunk_resource(sensor_row(), View(), IDS, code("99504-3"))
+    resource = chunk_resource(sensor_row(), SHOWN, IDS, code("99504-3"))
     assert_valid(resource)
     assert orjson.loads(render(resource, Format.JSON)) == {
         "resourceType": "Observation",
@@ -51,12 +53,12 @@ def test_chunk() -> None:
 
 
 def test_chunk_of_a_device_without_calibration_refers_to_the_device() -> None:
-    resource = chunk_resource(sensor_row(calibrated_device=False), View(), IDS, code("99504-3"))
+    resource = chunk_resource(sensor_row(calibrated_device=False), SHOWN, IDS, code("99504-3"))
     assert resource["device"] == {"reference": "Device/device-7"}
 
 
 def test_chunk_without_data() -> None:
-    resource = chunk_resource(sensor_row(), View(status="preliminary", data=None), IDS, code("105272-9"))
+    resource = chunk_resource(sensor_row(), replace(SHOWN, status="preliminary", data=None), IDS, code("105272-9"))
     assert_valid(resource)
     assert "valueSampledData" not in resource
     assert resource["dataAbsentReason"]["coding"][0]["code"] == "temp-unknown"
@@ -65,7 +67,7 @@ def test_chunk_without_data() -> None:
 def test_chunk_with_method_and_note_and_without_limits() -> None:
     method = {"coding": [{"system": "http://snomed.info/sct", "code": "463729000"}]}
     row = sensor_row(method=method, note="Warm-up", lower_limit=None, upper_limit=None)
-    resource = chunk_resource(row, View(), IDS, code("99504-3"))
+    resource = chunk_resource(row, SHOWN, IDS, code("99504-3"))
     assert_valid(resource)
     assert resource["method"] == method and resource["note"] == [{"text": "Warm-up"}]
     assert not {"lowerLimit", "upperLimit"} & set(resource["valueSampledData"])
