@@ -1,0 +1,35 @@
+"""Fixtures of the black-box tests: a running recorder, its patients, DiGA and pairings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from ddr.miv.loader import load_catalog
+from ddr.settings import MivSettings, Settings
+from tests.support.received import Received
+from tests.support.recorder import Recorder, recorder
+
+received = Received()
+
+
+@pytest.fixture(scope="session")
+async def ddr(
+    pool: asyncpg.Pool, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Recorder]:
+    """A recorder without grace period; tests of the grace period use `strict_ddr`."""
+    catalog = load_catalog(settings.miv_packages, {})
+    terms = {miv.name: MivSettings(0, miv.min_historic_days, miv.vendor_holdup_seconds) for miv in catalog.mivs}
+    async with recorder(pool, settings, tmp_path_factory.mktemp("recorder"), received, terms) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def strict_ddr(
+    pool: asyncpg.Pool, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Recorder]:
+    """A recorder with the specification's grace periods."""
+    async with recorder(pool, settings, tmp_path_factory.mktemp("strict"), received, {}) as running:
+        yield running

@@ -1,0 +1,28 @@
+"""Every FHIR resource that a test received, once each, for the independent validator at the end of the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import orjson
+
+FHIR_JSON = "application/fhir+json"
+
+
+class Received:
+    """Collects the JSON bodies of FHIR answers."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[bytes, str] = {}  # canonical body → the request that brought it
+
+    async def keep(self, response: httpx.Response) -> None:
+        """An httpx response hook."""
+        if response.headers.get("content-type", "").startswith(FHIR_JSON):
+            body = await response.aread()
+            request = response.request
+            self.bodies.setdefault(body, f"{request.method} {request.url.path} {response.status_code}")
+
+    def resources(self) -> list[tuple[str, dict[str, Any]]]:
+        """Where each came from, and the resource."""
+        return [(origin, orjson.loads(body)) for body, origin in self.bodies.items()]

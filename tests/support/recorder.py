@@ -1,0 +1,198 @@
+"""A whole recorder in the test's own event loop: real TLS listeners, real PostgreSQL, a clock that tests set.
+
+What differs from `ddr serve` is only what a test has to steer: the clock, and an allow list filled by hand.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+
+from ddr.app import create_apps
+from ddr.cli.serving.listeners import Listeners
+from ddr.demo import certs
+from ddr.demo.browser_user import BrowserUser
+from ddr.demo.diga_client import DigaClient, Tokens
+from ddr.demo.tls import client_context
+from ddr.http.core import Core
+from ddr.miv.loader import load_catalog
+from ddr.oauth.keys import Keys
+from ddr.oauth.sealing import key_encryption_key
+from ddr.scopes.diga import Diga
+from ddr.settings import MivSettings, Settings
+from ddr.store import gateway_tokens
+from ddr.store.accounts import create_patient
+from ddr.store.ids import IdCipher
+from ddr.store.secrets import load_secrets
+from tests.support.clock import Clock
+from tests.support.received import Received
+from tests.support.trust import FakeTrust
+
+LISTENERS = ("diga", "public", "gateway", "admin")
+SPARE = 150  # certificates for the DiGA of one test run
+PASSWORD = "correct horse battery"
+ALL_MIVS = (
+    "blood-glucose-measurement",
+    "blood-pressure-value",
+    "continuous-glucose-measurement",
+    "lung-function-testing",
+)
+
+
+@dataclass
+class Patient:
+    """An account of a patient with the token of its gateway app."""
+
+    patient_id: UUID
+    username: str
+    gateway: httpx.AsyncClient
+
+
+@dataclass
+class TestDiga:
+    """A DiGA of the allow list with a client that presents its certificate."""
+
+    __test__ = False
+
+    entry: Diga
+    certificate: certs.Pair
+    http: httpx.AsyncClient
+    client: DigaClient
+
+
+@dataclass
+class Recorder:
+    """The running recorder and everybody who talks to it."""
+
+    core: Core
+    clock: Clock
+    trust: FakeTrust
+    authority: certs.Pair
+    folder: Path
+    received: Received
+    public: httpx.AsyncClient
+    admin: httpx.AsyncClient
+    _stack: AsyncExitStack
+    _spare: list[certs.Pair]
+    _count: int = field(default=0)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings it runs with."""
+        return self.core.settings
+
+    def number(self) -> int:
+        """A number not given out before, for names that must differ."""
+        self._count += 1
+        return self._count
+
+    def scopes(self, *mivs: str) -> tuple[str, ...]:
+        """The scopes of these MIV packages, with those of devices."""
+        found = [miv.scope for name in mivs if (miv := self.core.catalog.by_name(name))]
+        return (*found, "patient/Device.rs", "patient/DeviceMetric.rs")
+
+    async def patient(self) -> Patient:
+        """A new patient."""
+        name = f"patient-{self.number()}-{id(self)}"
+        patient_id = await create_patient(self.core.pool, name, PASSWORD, self.clock())
+        token = await gateway_tokens.create(self.core.pool, patient_id, self.clock())
+        base = f"{self.settings.gateway_base_url}/gateway/v1"
+        gateway = await self.client(base_url=base, headers={"authorization": f"Bearer {token}"})
+        return Patient(patient_id, name, gateway)
+
+    async def diga(self, *mivs: str, active: bool = True) -> TestDiga:
+        """A new DiGA in the allow list that may read these MIVs (default: all)."""
+        number = 10_000 + self.number()
+        pair = self._spare.pop()
+        valuesets = frozenset(miv.valueset for name in mivs or ALL_MIVS if (miv := self.core.catalog.by_name(name)))
+        entry = Diga(
+            client_id=f"urn:diga:bfarm:{number}",
+            name=f"DiGA {number}",
+            manufacturer="Test GmbH",
+            active=active,
+            redirect_uri=f"https://diga-{number}.example/callback",
+            certificates=frozenset(),
+            valuesets=valuesets,
+        )
+        entry = self.trust.add(entry, pair.der)
+        http = await self.client(pair, base_url=self.settings.fhir_base)
+        settings = self.settings
+        client = DigaClient(http, entry.client_id, entry.redirect_uri, settings.public_base_url, settings.fhir_base)
+        return TestDiga(entry, pair, http, client)
+
+    async def pair(
+        self, diga: TestDiga, patient: Patient, *mivs: str, approve: Collection[str] | None = None
+    ) -> Tokens:
+        """Pair for these MIVs (default: all that the DiGA may read); the patient approves all, or only `approve`."""
+        names = mivs or [
+            name
+            for name in ALL_MIVS
+            if (miv := self.core.catalog.by_name(name)) and miv.valueset in diga.entry.valuesets
+        ]
+        request = await diga.client.push_request(self.scopes(*names))
+        browser = await self.client()
+        user = BrowserUser(browser, patient.username, PASSWORD)
+        landed = await user.decide(request.url, diga.entry.redirect_uri, self.scopes(*(approve or names)))
+        return await diga.client.redeem(request, landed)
+
+    async def client(self, own: certs.Pair | None = None, **options: Any) -> httpx.AsyncClient:
+        """An HTTP client that trusts the development CA; what it receives is kept for the validator."""
+        context = client_context(self.authority.cert, own)
+        client = httpx.AsyncClient(
+            verify=context, timeout=30, event_hooks={"response": [self.received.keep]}, **options
+        )
+        return await self._stack.enter_async_context(client)
+
+
+@asynccontextmanager
+async def recorder(
+    pool: asyncpg.Pool, settings: Settings, folder: Path, received: Received, miv: Mapping[str, MivSettings]
+) -> AsyncIterator[Recorder]:
+    """Run a recorder on `pool` with listeners on free ports; `miv` replaces the registered terms."""
+    sockets = {name: socket.create_server(("127.0.0.1", 0)) for name in LISTENERS}
+    url = {name: f"https://localhost:{one.getsockname()[1]}" for name, one in sockets.items()}
+    authority = certs.authority(folder)
+    server = certs.server_certificate(folder, authority)
+    settings = replace(
+        settings,
+        diga_base_url=url["diga"],
+        public_base_url=url["public"],
+        gateway_base_url=url["gateway"],
+        server_cert=server.cert,
+        server_key=server.key,
+        miv=miv,
+    )
+    clock, trust = Clock(), FakeTrust()
+    # In the trust store from the start, so that a test need not wait until it follows a new entry.
+    spare = [certs.client_certificate(folder / f"spare-{number}", "client") for number in range(SPARE)]
+    trust.ders.extend(pair.der for pair in spare)
+    secrets = await load_secrets(pool)
+    core = Core(
+        settings=settings,
+        pool=pool,
+        catalog=load_catalog(settings.miv_packages, settings.miv),
+        ids=IdCipher(secrets["resource-ids"]),
+        secrets=secrets,
+        registry=trust,
+        signer=await Keys.load(pool, key_encryption_key(settings), clock()),
+        clock=clock,
+    )
+    listeners = Listeners(core, create_apps(core))
+    await listeners.start(sockets)
+    async with AsyncExitStack() as stack:
+        context = client_context(authority.cert)
+        public = httpx.AsyncClient(verify=context, base_url=url["public"], timeout=30)
+        admin = httpx.AsyncClient(base_url=url["admin"].replace("https", "http"), timeout=30)
+        running = Recorder(core, clock, trust, authority, folder, received, public, admin, stack, spare)
+        await stack.enter_async_context(public)
+        await stack.enter_async_context(admin)
+        yield running
+    await listeners.stop()
