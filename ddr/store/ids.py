@@ -65,21 +65,5 @@ class IdCipher:
             return None
         return _KINDS[kind], high << 32 | low, k
 
-    def device(self, device_no: int) -> str:
-        """The id of a Device."""
-        return self.encode(Kind.DEVICE, device_no)
-
-    def metric(self, epoch_no: int) -> str:
-        """The id of a DeviceMetric."""
-        return self.encode(Kind.METRIC, epoch_no)
-
-    def chunk(self, epoch_no: int, k: int) -> str:
-        """The id of the Observation that is chunk `k` of an epoch."""
-        return self.encode(Kind.CHUNK, epoch_no, k)
-
-    def measurement(self, measurement_no: int) -> str:
-        """The id of the Observation of a dedicated measurement."""
-        return self.encode(Kind.MEASUREMENT, measurement_no)
-
 
 _KINDS = {int(kind): kind for kind in Kind}

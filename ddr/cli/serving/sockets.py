@@ -38,7 +38,8 @@ def bind(settings: Settings) -> list[Sockets]:
             for sockets in workers:
                 sockets[name] = socket.create_server(address, backlog=BACKLOG, reuse_port=settings.workers > 1)
         except OSError as error:
-            raise CommandError(f"{name} listener: cannot bind {address[0]}:{address[1]}: {error.strerror}") from None
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise CommandError(f"{name} listener: cannot bind {address[0]}:{address[1]}: {reason}") from None
     return workers
 
 

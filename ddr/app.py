@@ -1,0 +1,101 @@
+"""The composition root: what a worker process is made of, and which room answers on which listener."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from ddr.consent.app import create_consent
+from ddr.diga_api.app import create_fhir
+from ddr.fhir.negotiation import Format
+from ddr.fhir.outcome import outcome
+from ddr.gateway.app import create_gateway
+from ddr.http.asgi import ASGIApp, Receive, Scope, Send, json_reply, problem
+from ddr.http.clock import now_ms
+from ddr.http.core import Core, TrustSource
+from ddr.http.guard import by_path, constant, guarded, with_headers
+from ddr.http.pages import error_page
+from ddr.miv.loader import load_catalog
+from ddr.oauth.app import create_oauth_backend, create_oauth_public
+from ddr.oauth.keys import Keys
+from ddr.oauth.sealing import key_encryption_key
+from ddr.operations.admin import create_admin
+from ddr.registries.diga_vz import DigaVz
+from ddr.settings import Settings
+from ddr.store.ids import IdCipher
+from ddr.store.pool import open_pool
+from ddr.store.secrets import load_secrets
+from ddr.tls.peer import from_proxy
+
+TRANSPORT_HEADERS = {
+    "strict-transport-security": "max-age=31536000",
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+}
+
+
+FAILED = "The request could not be processed"
+FHIR_FAILED = constant(json_reply(outcome("fatal", "exception", FAILED), 500, content_type=Format.JSON.content_type))
+OAUTH_FAILED = constant(json_reply({"error": "server_error", "error_description": FAILED}, 500))
+PROBLEM_FAILED = constant(problem(500, FAILED))
+NOT_FOUND = constant(problem(404, "Not found"))
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Core]:
+    """A Core whose background work goes on during the block: following the registry and the signing keys."""
+    async with await open_pool(settings) as pool:
+        registry = DigaVz(settings, pool, now_ms)
+        core = await build_core(settings, pool, registry)
+        await registry.start()
+        background = [asyncio.create_task(registry.run()), asyncio.create_task(core.signer.follow(pool, core.clock))]
+        try:
+            yield core
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+
+
+async def build_core(settings: Settings, pool: asyncpg.Pool, registry: TrustSource) -> Core:
+    """What the rooms share, read from a migrated database. Raises MivError, SettingsError."""
+    secrets = await load_secrets(pool)
+    return Core(
+        settings=settings,
+        pool=pool,
+        catalog=load_catalog(settings.miv_packages, settings.miv),
+        ids=IdCipher(secrets["resource-ids"]),
+        secrets=secrets,
+        registry=registry,
+        signer=await Keys.load(pool, key_encryption_key(settings), now_ms()),
+    )
+
+
+def create_apps(core: Core) -> dict[str, ASGIApp]:
+    """The application of each listener: who may talk to it decides what it offers."""
+    fhir = guarded(create_fhir(core), FHIR_FAILED)
+    documents = guarded(create_oauth_public(core), OAUTH_FAILED)
+    for_everybody = {
+        "/.well-known/oauth-authorization-server": documents,
+        "/oauth/jwks": documents,
+        "/docs/client-registration": documents,
+        "/fhir/metadata": fhir,
+    }
+    backend = guarded(create_oauth_backend(core), OAUTH_FAILED)
+    diga = by_path({**for_everybody, "/fhir": fhir, "/oauth": backend}, NOT_FOUND)
+    if core.settings.client_cert_header:
+        diga = from_proxy(diga, core.settings.client_cert_header)
+    browsers = by_path({**for_everybody, "/oauth": documents}, guarded(create_consent(core), _page_failed))
+    return {
+        "diga": with_headers(diga, TRANSPORT_HEADERS),
+        "public": with_headers(browsers, TRANSPORT_HEADERS),
+        "gateway": with_headers(guarded(create_gateway(core), PROBLEM_FAILED), TRANSPORT_HEADERS),
+        "admin": guarded(create_admin(core), PROBLEM_FAILED),
+    }
+
+
+async def _page_failed(scope: Scope, receive: Receive, send: Send) -> None:
+    await error_page(scope, 500, "failed")(scope, receive, send)

@@ -1,0 +1,94 @@
+"""A recorder as its own process group: `ddr serve` on free ports, with a state directory of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ddr.demo.certs import authority, server_certificate
+
+LISTENERS = ("diga", "public", "gateway", "admin")
+START_SECONDS = 60
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def ddr(*arguments: str, settings: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(command(*arguments), env=environment(settings), capture_output=True, text=True, timeout=60)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "ddr.cli.main", *arguments]
+
+
+def environment(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Ours without DDR_* variables, and these settings."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("DDR_")}
+    return inherited | {f"DDR_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def settings_for(folder: Path, **more: Any) -> dict[str, Any]:
+    """Settings of a recorder whose files are all in `folder`; its registry does not answer."""
+    identity = server_certificate(folder, authority(folder))
+    ports = {f"{name}_port": port for name, port in zip(LISTENERS, free_ports(4), strict=True)}
+    return {
+        "state_dir": folder,
+        "server_cert": identity.cert,
+        "server_key": identity.key,
+        "allow_builtin_accounts": True,
+        "diga_vz_base": "http://127.0.0.1:9/",
+        **ports,
+        **more,
+    }
+
+
+class Recorder:
+    """A running `ddr serve`."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = settings
+        self.process = subprocess.Popen(
+            command("serve"), env=environment(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self._wait()
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                self.admin("/healthz")
+                return
+            except httpx.TransportError:
+                time.sleep(0.1)
+        raise AssertionError(self.stop()[1])
+
+    def admin(self, path: str) -> httpx.Response:
+        """GET on the admin listener, on a connection of its own."""
+        return httpx.get(f"http://127.0.0.1:{self.settings['admin_port']}{path}", timeout=5)
+
+    def workers(self) -> list[int]:
+        """Process ids of the workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(child) for child in children.read_text().split()]
+
+    def stop(self) -> tuple[int, str]:
+        """SIGTERM; returns exit status and log."""
+        self.process.terminate()
+        _, log = self.process.communicate(timeout=60)
+        return self.process.returncode, log

@@ -1,0 +1,90 @@
+"""The listeners of one worker: requests in hand are finished, TLS can end at a proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ddr.cli.serving.listeners import Listeners
+from ddr.demo.certs import authority, client_certificate, server_certificate
+from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
+from ddr.http.core import Core
+from ddr.tls.peer import from_proxy
+from tests.support.trust import FakeTrust
+from tests.tls.support import Connection, ask, client_context, echo_certificate
+
+
+@pytest.fixture
+def secured(core: Core, tmp_path: Path) -> Core:
+    """A Core with a server certificate in `tmp_path`."""
+    identity = server_certificate(tmp_path, authority(tmp_path))
+    return replace(core, settings=replace(core.settings, server_cert=identity.cert, server_key=identity.key))
+
+
+async def started(core: Core, apps: Mapping[str, ASGIApp]) -> tuple[Listeners, dict[str, int]]:
+    sockets = {name: socket.create_server(("127.0.0.1", 0)) for name in apps}
+    listeners = Listeners(core, apps)
+    await listeners.start(sockets)
+    return listeners, {name: one.getsockname()[1] for name, one in sockets.items()}
+
+
+async def test_a_request_in_hand_is_finished_before_the_end(secured: Core, tmp_path: Path) -> None:
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        arrived.set()
+        await go_on.wait()
+        await send_reply(scope, send, Reply(200, b"finished"))
+
+    listeners, ports = await started(secured, {"public": slow})
+    asking = asyncio.create_task(ask(ports["public"], client_context(tmp_path / "authority.pem")))
+    await arrived.wait()
+    stopping = asyncio.create_task(listeners.stop())
+    await asyncio.sleep(0.3)
+    with pytest.raises(OSError):
+        await ask(ports["public"], client_context(tmp_path / "authority.pem"))
+    go_on.set()
+    assert await asking == "finished"
+    await stopping
+
+
+async def test_an_idle_connection_does_not_delay_the_end(secured: Core, tmp_path: Path) -> None:
+    listeners, ports = await started(secured, {"gateway": echo_certificate})
+    idle = await Connection.open(ports["gateway"], client_context(tmp_path / "authority.pem"))
+    assert await idle.ask() == "none"
+    async with asyncio.timeout(5):
+        await listeners.stop()
+    idle.close()
+
+
+async def test_a_newly_listed_certificate_gets_in(secured: Core, trust: FakeTrust, tmp_path: Path) -> None:
+    pair = client_certificate(tmp_path, "new")
+    listeners, ports = await started(secured, {"diga": echo_certificate})
+    context = client_context(tmp_path / "authority.pem", pair)
+    with pytest.raises((OSError, EOFError)):
+        await ask(ports["diga"], context)
+    trust.ders.append(pair.der)
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                assert await ask(ports["diga"], context)
+                break
+            except (OSError, EOFError):
+                await asyncio.sleep(0.1)
+    await listeners.stop()
+
+
+async def test_behind_a_proxy_no_certificate_is_asked_for(secured: Core, tmp_path: Path) -> None:
+    core = replace(secured, settings=replace(secured.settings, client_cert_header="client-cert"))
+    listeners, ports = await started(core, {"diga": from_proxy(echo_certificate, "client-cert")})
+    connection = await Connection.open(ports["diga"], client_context(tmp_path / "authority.pem"))
+    assert await connection.ask() == "none"
+    assert len(await connection.ask([f"client-cert: :{base64.b64encode(b'der').decode()}:"])) == 64
+    connection.close()
+    await listeners.stop()

@@ -1,0 +1,76 @@
+"""Commands: what they say and how they end when something is wrong."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.cli.recorder import ddr, free_ports, settings_for
+from tests.support.database import fresh_database
+
+
+def complaint(*arguments: str, **settings: object) -> str:
+    """The one line on stderr of a command that must fail."""
+    done = ddr(*arguments, settings=settings)
+    assert done.returncode == 1, done.stderr
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("ddr: ")
+    return lines[0]
+
+
+def test_wrong_settings() -> None:
+    assert "setting workers" in complaint("serve", workers="none")
+    assert "demonstration only" in complaint("serve")
+
+
+@pytest.mark.parametrize("command", [("serve",), ("db", "migrate")])
+def test_an_unreachable_database(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (port,) = free_ports(1)
+    url = f"postgresql://user:secret@127.0.0.1:{port}/ddr"
+    line = complaint(*command, **settings_for(tmp_path, database_url=url))
+    assert f"database 127.0.0.1:{port}/ddr: cannot connect" in line
+    assert "secret" not in line
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://127.0.0.1/ddr", "postgresql://127.0.0.1:port/ddr"])
+def test_a_malformed_database_url(url: str) -> None:
+    assert "database" in complaint("db", "migrate", database_url=url, allow_builtin_accounts=True)
+
+
+def test_a_database_that_does_not_exist(database_url: str) -> None:
+    url = database_url.replace("/ddr_test_", "/absent_")
+    assert "does not exist" in complaint("db", "migrate", database_url=url, allow_builtin_accounts=True)
+
+
+def test_a_missing_server_certificate(tmp_path: Path) -> None:
+    line = complaint("serve", **settings_for(tmp_path, server_cert=tmp_path / "absent.pem"))
+    assert "server certificate" in line
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = complaint("serve", **settings_for(tmp_path, gateway_port=port))
+    assert f"gateway listener: cannot bind 127.0.0.1:{port}: Address already in use" in line
+
+
+async def test_migrating_twice(database_url: str) -> None:
+    async with fresh_database(database_url) as url:
+        for expected in ("applied 0001_core", "up to date"):
+            done = ddr("db", "migrate", settings={"database_url": url, "allow_builtin_accounts": True})
+            assert done.returncode == 0
+            assert expected in done.stdout
+
+
+def test_settings_are_listed() -> None:
+    done = ddr("settings", settings={})
+    assert "state_dir (default `.ddr`)" in done.stdout
+
+
+def test_misuse_shows_the_usage() -> None:
+    done = ddr("nonsense", settings={})
+    assert done.returncode == 2
+    assert "usage: ddr" in done.stderr

@@ -1,0 +1,94 @@
+"""`ddr serve` as a process: starts, answers, survives a worker's crash, stops in order."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+
+from tests.cli.recorder import Recorder, ddr, settings_for
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("recorder")
+    yield folder
+    shutil.rmtree((folder / "postgres").resolve(), ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def recorder(folder: Path) -> Iterator[Recorder]:
+    """Two workers on an embedded database."""
+    recorder = Recorder(settings_for(folder, workers=2))
+    yield recorder
+    if recorder.process.poll() is None:
+        recorder.stop()
+
+
+def test_it_says_what_it_lacks(recorder: Recorder) -> None:
+    answer = recorder.admin("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["checks"] == {"database": True, "diga-vz": False}
+
+
+def test_a_worker_stays_small(recorder: Recorder) -> None:
+    metrics = dict(line.split() for line in recorder.admin("/metrics").text.splitlines() if not line.startswith("#"))
+    assert 0 < int(metrics["ddr_worker_peak_memory_bytes"]) < 200_000_000
+
+
+def test_every_listener_answers(recorder: Recorder) -> None:
+    context = ssl.create_default_context(cafile=recorder.settings["state_dir"] / "authority.pem")
+    with httpx.Client(verify=context) as client:
+        for listener, path in (
+            ("public", "/.well-known/oauth-authorization-server"),
+            ("gateway", "/gateway/v1/openapi.json"),
+        ):
+            answer = client.get(f"https://localhost:{recorder.settings[f'{listener}_port']}{path}")
+            assert answer.status_code == 200
+            assert answer.headers["strict-transport-security"]
+            assert "server" not in answer.headers
+        with pytest.raises(httpx.TransportError):
+            client.get(f"https://localhost:{recorder.settings['diga_port']}/fhir/metadata")
+
+
+def test_a_second_recorder_on_the_same_state_is_refused(recorder: Recorder, tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, state_dir=recorder.settings["state_dir"])
+    done = ddr("serve", settings=settings)
+    assert done.returncode == 1
+    assert "in use by another recorder" in done.stderr
+
+
+def test_other_commands_share_the_database(recorder: Recorder) -> None:
+    done = ddr("db", "migrate", settings=recorder.settings)
+    assert done.stdout == "the schema is up to date\n"
+
+
+def test_a_crashed_worker_is_replaced(recorder: Recorder) -> None:
+    before = set(recorder.workers())
+    assert len(before) == 2
+    os.kill(min(before), signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while len(after := set(recorder.workers())) < 2 or after == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert max(before) in after
+    assert [recorder.admin("/healthz").status_code for _ in range(8)] == [200] * 8
+
+
+def test_sigterm_ends_everything_in_order(recorder: Recorder) -> None:
+    workers = recorder.workers()
+    status, log = recorder.stop()
+    assert status == 0
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert not (recorder.settings["state_dir"] / "postgres.url").exists()
+    events = [orjson.loads(line)["event"] for line in log.splitlines()]
+    assert "serve.ready" in events
+    assert set(events) <= {"serve.ready", "serve.worker_ended", "registry.fault"}

@@ -1,0 +1,61 @@
+"""Settings: where they come from, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ddr.cli.settings import markdown
+from ddr.settings import MivSettings, SettingsError, load_settings
+
+BUILTIN = {"DDR_ALLOW_BUILTIN_ACCOUNTS": "true"}
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "ddr.toml"
+    path.write_text('workers = 3\nhost = "::1"\nallow_builtin_accounts = true\n')
+    settings = load_settings({"DDR_SETTINGS": str(path), "DDR_WORKERS": "2", "UNRELATED": "x"})
+    assert (settings.workers, settings.host, settings.allow_builtin_accounts) == (2, "::1", True)
+
+
+def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "ddr.toml"
+    path.write_text("[miv.lung-function-testing]\ngrace_seconds = 60\nhistoric_days = 400\ndelay_seconds = 30\n")
+    settings = load_settings({"DDR_SETTINGS": str(path), **BUILTIN})
+    assert settings.miv == {"lung-function-testing": MivSettings(60, 400, 30)}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("WORKERS", "many", "workers: 'many' is not a valid int"),
+        ("WORKERS", "0", "workers: must be at least 1"),
+        ("DIGA_PORT", "70000", "diga_port: is no port number"),
+        ("ACCESS_TOKEN_SECONDS", "-1", "access_token_seconds: must be at least 0"),
+        ("ALLOW_BUILTIN_ACCOUNTS", "perhaps", "allow_builtin_accounts: 'perhaps' is not a valid bool"),
+        ("ALLOW_BUILTIN_ACCOUNTS", "no", "built-in accounts are for demonstration only"),
+        ("CONSENT_DAYS", "366", "consent must not exceed one year"),
+        ("REGISTRY_MAX_AGE_SECONDS", "14401", "must not be trusted longer"),
+        ("CHUNK_SPAN_SECONDS", "60", "chunk_span_seconds: must be at least 3600"),
+        ("SETTINGS", "/nowhere.toml", "settings file /nowhere.toml"),
+    ],
+)
+def test_wrong_values_are_one_clear_line(name: str, value: str, text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({**BUILTIN, f"DDR_{name}": value})
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["worker = 3", "workers = ", "[miv.x]\ngrace_seconds = 1"])
+def test_wrong_files_are_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "ddr.toml"
+    path.write_text(content)
+    with pytest.raises(SettingsError):
+        load_settings({"DDR_SETTINGS": str(path), **BUILTIN})
+
+
+def test_the_documentation_page_is_up_to_date() -> None:
+    page = Path(__file__).parents[1] / "docs" / "settings.md"
+    assert page.read_text() == markdown(), "run `ddr settings --markdown > docs/settings.md`"
