@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from ddr.gateway.problem import Problem
+from ddr.gateway.problem import Problem, unauthorized
 from ddr.http.asgi import Scope, header
 from ddr.http.core import Core
 from ddr.store import gateway_tokens
@@ -16,9 +16,6 @@ REMEMBER_MS = 5_000  # a revoked token is refused after this time at the latest
 REMEMBERED = 10_000
 WINDOW_MS = 60_000
 FAILURES = 30  # look-ups of unknown tokens that one address may cause per window
-
-REFUSAL = "A valid gateway token is required"
-CHALLENGE = 'Bearer realm="gateway"'
 
 V = TypeVar("V")
 
@@ -60,12 +57,12 @@ class Gatekeeper:
         """The patient of the request's token. Raises Problem 401 or 429."""
         token = _token(scope)
         if token is None:
-            raise _refusal(CHALLENGE)
+            raise unauthorized(token_given=False)
         digest = gateway_tokens.digest(token)
         known = self.patients.get(digest)
         patient_id = known[1] if known else await self._look_up(digest, scope)
         if patient_id is None:
-            raise _refusal(f'{CHALLENGE}, error="invalid_token"')
+            raise unauthorized(token_given=True)
         return patient_id
 
     async def _look_up(self, digest: bytes, scope: Scope) -> UUID | None:
@@ -86,7 +83,3 @@ class Gatekeeper:
 def _token(scope: Scope) -> str | None:
     scheme, _, token = (header(scope, "authorization") or "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
-
-
-def _refusal(challenge: str) -> Problem:
-    return Problem(401, "unauthorized", REFUSAL, headers=(("www-authenticate", challenge),))

@@ -7,6 +7,8 @@ from http import HTTPStatus
 
 from ddr.http.asgi import PROBLEM, Reply, json_reply
 
+REFUSAL = "A valid gateway token is required"
+
 
 @dataclass
 class Problem(Exception):
@@ -38,6 +40,12 @@ class Problem(Exception):
 
     def _place(self) -> dict[str, str]:
         return {"field": self.field} if self.field else {}
+
+
+def unauthorized(token_given: bool) -> Problem:
+    """401: no token, or none that works; why it does not is never said (RFC 6750 section 3)."""
+    challenge = 'Bearer realm="gateway"' + (', error="invalid_token"' if token_given else "")
+    return Problem(401, "unauthorized", REFUSAL, headers=(("www-authenticate", challenge),))
 
 
 def invalid(field: str, detail: str, code: str = "invalid") -> Problem:

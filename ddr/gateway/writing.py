@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.fhir.instants import date_time
-from ddr.gateway.problem import Problem, conflict, invalid
+from ddr.gateway.problem import conflict, invalid, unauthorized
 from ddr.http.core import Core
 from ddr.store import devices as store
 from ddr.store import series_end
@@ -24,7 +24,7 @@ async def writing(core: Core, patient_id: UUID) -> AsyncIterator[asyncpg.Connect
     """
     async with core.pool.acquire() as conn, conn.transaction():
         if not await store.lock_patient(conn, patient_id):
-            raise Problem(401, "unauthorized", "The account of this token no longer exists")
+            raise unauthorized(token_given=True)
         yield conn
 
 

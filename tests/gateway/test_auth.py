@@ -1,0 +1,91 @@
+"""Who a gateway writes for, and what an unknown one gets."""
+
+from __future__ import annotations
+
+import uuid
+
+import httpx
+import pytest
+
+from ddr.gateway import auth
+from ddr.gateway.problem import REFUSAL
+from ddr.http.core import Core
+from ddr.store import gateway_tokens
+from tests.gateway.conftest import Client, make_client, put_device
+from tests.support.clock import Clock
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer ", "Basic abc", "bearer\ttoken", "Bearer wrong", "wrong"]
+)
+async def test_no_valid_token_is_refused_in_one_way(core: Core, header: str | None) -> None:
+    async with make_client(core, None) as client:
+        answer = await client.get("/devices", headers={"authorization": header} if header is not None else {})
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith('Bearer realm="gateway"')
+    assert answer.json()["detail"] == REFUSAL
+
+
+async def test_scheme_is_case_insensitive(core: Core, token: str) -> None:
+    async with make_client(core, None) as client:
+        answer = await client.get("/devices", headers={"authorization": f"bearer {token}"})
+    assert answer.status_code == 200
+
+
+async def test_revoked_token_ends_when_the_cache_does(core: Core, clock: Clock, client: Client, token: str) -> None:
+    assert (await client.get("/devices")).status_code == 200
+    assert await gateway_tokens.revoke(core.pool, token, clock())
+    assert not await gateway_tokens.revoke(core.pool, token, clock())
+    clock.advance(5)
+    assert (await client.get("/devices")).status_code == 401
+
+
+async def test_only_the_digest_is_stored(core: Core, token: str, patient_id: uuid.UUID) -> None:
+    stored = await core.pool.fetchval("SELECT token_sha256 FROM gateway_token WHERE patient_id = $1", patient_id)
+    assert stored == gateway_tokens.digest(token)
+    assert len(token) >= 43
+
+
+async def test_many_unknown_tokens_are_throttled_while_known_ones_work(core: Core, clock: Clock, token: str) -> None:
+    async with make_client(core, None) as client:
+
+        async def status(value: str) -> httpx.Response:
+            return await client.get("/devices", headers={"authorization": f"Bearer {value}"})
+
+        assert (await status(token)).status_code == 200
+        tried = [(await status(f"guess-{i}")).status_code for i in range(auth.FAILURES)]
+        refused = await status("one-more")
+        assert (set(tried), refused.status_code) == ({401}, 429)
+        assert 0 < int(refused.headers["retry-after"]) <= 60
+        assert (await status(token)).status_code == 200
+        clock.advance(int(refused.headers["retry-after"]))
+        assert (await status("one-more")).status_code == 401
+
+
+async def test_a_repeated_unknown_token_asks_the_database_once(core: Core) -> None:
+    async with make_client(core, "unknown") as client:
+        answers = [(await client.get("/devices")).status_code for _ in range(auth.FAILURES + 5)]
+    assert set(answers) == {401}
+
+
+def test_memory_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "REMEMBERED", 3)
+    recent = auth.Recent[int](1000, clock)
+    for i in range(5):
+        recent.put(i, i)
+    assert [recent.get(i) is not None for i in range(5)] == [False, False, True, True, True]
+
+
+async def test_token_of_a_deleted_account(core: Core, client: Client, patient_id: uuid.UUID) -> None:
+    assert (await client.get("/devices")).status_code == 200
+    await core.pool.execute("DELETE FROM patient WHERE patient_id = $1", patient_id)
+    assert (await put_device(client, "meter")).status_code == 401
+
+
+async def test_patients_do_not_see_each_other(client: Client, stranger: Client) -> None:
+    await put_device(client, "meter")
+    assert (await stranger.get("/devices")).json() == {"devices": []}
+    assert (await stranger.get("/devices/meter")).status_code == 404
+    assert (await stranger.get("/devices/meter/sensors")).status_code == 404
+    assert (await stranger.delete("/measurements/m1")).status_code == 404
+    assert (await put_device(stranger, "meter")).status_code == 201

@@ -1,0 +1,145 @@
+"""The HTTP side of the gateway API: routes, methods, bodies, and the OpenAPI document."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from dataclasses import replace
+
+import asyncpg
+import httpx
+import orjson
+import pytest
+from openapi_spec_validator import validate
+
+from ddr.gateway import app
+from ddr.gateway.app import ROUTES, create_gateway
+from ddr.http.core import Core
+from tests.gateway.conftest import METER, Client, make_client
+from tests.gateway.contract import document
+
+JSON = {"content-type": "application/json"}
+
+
+def test_openapi_is_valid() -> None:
+    validate(document())
+
+
+def test_openapi_describes_exactly_the_routes() -> None:
+    described = {
+        (method.upper(), path)
+        for path, item in document()["paths"].items()
+        for method in item
+        if method != "parameters"
+    }
+    assert described == {(route.method, route.path) for route in ROUTES} | {("GET", app.OPENAPI)}
+
+
+async def test_openapi_is_served_without_token(core: Core) -> None:
+    async with make_client(core, None) as client:
+        answer = await client.get("/openapi.json")
+    assert answer.json() == document()
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "/nothing", "/devices/", "/devices/a/b", "/devices//sensors", "/openapi.json/x"]
+)
+async def test_unknown_paths(client: Client, path: str) -> None:
+    assert (await client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("DELETE", "/devices", "GET"),
+        ("POST", "/devices/a", "GET, PUT"),
+        ("GET", "/measurements", "POST"),
+        ("PATCH", "/measurements/a", "DELETE, PUT"),
+        ("GET", "/devices/a/sensors/b/readings", "POST"),
+    ],
+)
+async def test_wrong_methods(client: Client, method: str, path: str, allow: str) -> None:
+    answer = await client.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allow)
+
+
+async def test_head_is_get_without_body(core: Core, token: str) -> None:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_gateway(core)), base_url="https://g") as client:
+        answer = await client.head("/gateway/v1/devices", headers={"authorization": f"Bearer {token}"})
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert int(answer.headers["content-length"]) > 0
+
+
+@pytest.mark.parametrize(
+    "media_type", [None, "text/plain", "application/fhir+json", "application/x-www-form-urlencoded"]
+)
+async def test_other_media_types(client: Client, media_type: str | None) -> None:
+    headers = {"content-type": media_type} if media_type else {}
+    assert (await client.put("/devices/a", content=b"{}", headers=headers)).status_code == 415
+
+
+async def test_other_content_codings(client: Client) -> None:
+    answer = await client.put("/devices/a", content=b"{}", headers={**JSON, "content-encoding": "br"})
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-media-type")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a": NaN}', b'{"a": "\\ud800"}', b"[" * 2000, b"{} {}"])
+async def test_malformed_bodies(client: Client, body: bytes) -> None:
+    answer = await client.put("/devices/a", content=body, headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"text"'])
+async def test_bodies_that_are_no_objects(client: Client, body: bytes) -> None:
+    answer = await client.put("/devices/a", content=body, headers=JSON)
+    assert (answer.status_code, answer.json()["field"]) == (422, "body")
+
+
+async def test_gzip(client: Client) -> None:
+    headers = {**JSON, "content-encoding": "gzip"}
+    body = orjson.dumps(METER)
+    assert (await client.put("/devices/a", content=gzip.compress(body), headers=headers)).status_code == 201
+    assert (await client.put("/devices/a", content=gzip.compress(body)[:-3], headers=headers)).status_code == 400
+
+
+async def test_large_bodies_also_when_packed(core: Core, token: str) -> None:
+    core.settings = replace(core.settings, gateway_max_body_bytes=1000)
+    body = orjson.dumps({**METER, "name": "x" * 5000})
+    async with make_client(core, token) as client:
+        plain = await client.put("/devices/a", content=body, headers=JSON)
+        packed = await client.put(
+            "/devices/a", content=gzip.compress(body), headers={**JSON, "content-encoding": "gzip"}
+        )
+    assert [plain.status_code, packed.status_code] == [413, 413]
+    assert plain.json()["code"] == "too-large"
+
+
+async def test_answers_are_not_cached(client: Client) -> None:
+    assert (await client.get("/devices")).headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("error", [asyncpg.LockNotAvailableError(), TimeoutError(), OSError()])
+async def test_a_database_in_trouble_means_later(
+    core: Core, client: Client, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("ddr.store.devices.devices_of", fail)
+    answer = await client.get("/devices")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+async def test_nobody_is_answered_who_left(core: Core, token: str) -> None:
+    sent: list[object] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    headers = [(b"authorization", f"Bearer {token}".encode()), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "PUT", "path": "/gateway/v1/devices/a", "headers": headers, "client": ("::1", 1)}
+    await asyncio.wait_for(create_gateway(core)(scope, receive, send), 5)
+    assert sent == []
