@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import orjson
 
 from ddr.fhir.negotiation import Format
-from ddr.fhir.outcome import malformed
+from ddr.fhir.outcome import echo, malformed
 from ddr.fhir.xml_reader import read_xml
 from ddr.fhir.xml_writer import XmlError, write_xml
 
@@ -30,7 +30,7 @@ def parse(body: bytes, fmt: Format) -> dict[str, Any]:
     try:
         return read_xml(body) if fmt is Format.XML else read_json(body)
     except XmlError as error:
-        raise malformed(str(error)) from None
+        raise malformed(echo(str(error))) from None
     except (ValueError, RecursionError):
         raise malformed("The body is not a FHIR resource in JSON") from None
 

@@ -23,6 +23,7 @@ _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,99})(\.[0-9]{1,99})?([eE][+-]?[0-9]{1,3})?")
 _BOOLEANS = {"true": True, "false": False}
 _SCHEMA_LOCATION = "{http://www.w3.org/2001/XMLSchema-instance}schemaLocation"
+_PARSER_ERRORS = (SyntaxError, ValueError, LookupError, RecursionError)  # expat, defusedxml, unknown encodings, depth
 
 
 def read_xml(body: bytes) -> dict[str, Any]:
@@ -31,12 +32,7 @@ def read_xml(body: bytes) -> dict[str, Any]:
         return _resource(fromstring(body, forbid_dtd=True))
     except XmlError:
         raise
-    except (
-        SyntaxError,
-        ValueError,
-        LookupError,
-        RecursionError,
-    ):  # the parser's own errors; their texts are not for clients
+    except _PARSER_ERRORS:  # their texts are not for clients
         raise XmlError("not a well-formed XML document") from None
 
 
@@ -44,7 +40,7 @@ def _resource(node: Node) -> dict[str, Any]:
     name = _local(node)
     if name not in RESOURCES:
         raise XmlError(f"unknown resource type {name}")
-    _no_text(node, {_SCHEMA_LOCATION})
+    _check(node, _SCHEMA_LOCATION)
     return {"resourceType": name, **_children(node, SHAPES[name])}
 
 
@@ -54,11 +50,11 @@ def _local(node: Node) -> str:
     return node.tag[len(_PREFIX) :]
 
 
-def _no_text(node: Node, attributes: set[str]) -> None:
+def _check(node: Node, *attributes: str) -> None:
     """FHIR has no text between elements and few attributes; anything else is not to be dropped silently."""
     if (node.text or "").strip() or any((child.tail or "").strip() for child in node):
         raise XmlError(f"text inside {node.tag.rpartition('}')[2]}")
-    if unknown := set(node.attrib) - attributes:
+    if unknown := set(node.attrib) - set(attributes):
         raise XmlError(f"unknown attribute {min(unknown)}")
 
 
@@ -89,16 +85,19 @@ def _value(element: Element, node: Node) -> Any:
     if element.type == "Resource":
         if len(node) != 1:
             raise XmlError(f"element {element.name} must hold one resource")
-        _no_text(node, set())
+        _check(node)
         return _resource(node[0])
-    shape = SHAPES[element.type]
-    return _typed(node, shape, shape.attributes)
+    found = _typed(node, SHAPES[element.type])
+    if not found:
+        raise XmlError(f"element {element.name} is empty")
+    return found
 
 
-def _typed(node: Node, shape: Shape, attributes: tuple[str, ...]) -> dict[str, Any]:
-    """A complex value, or the twin of a primitive one: attributes first, then children."""
-    _no_text(node, {*attributes, "value"} if shape is _TWIN else set(attributes))
-    return {name: node.attrib[name] for name in attributes if name in node.attrib} | _children(node, shape)
+def _typed(node: Node, shape: Shape, *more: str) -> dict[str, Any]:
+    """A complex value, or the twin of a primitive one; only the attributes of `shape` and `more` are allowed."""
+    _check(node, *shape.attributes, *more)
+    attributes = {name: _string(node.attrib[name]) for name in shape.attributes if name in node.attrib}
+    return attributes | _children(node, shape)
 
 
 def _narrative(node: Node) -> str:
@@ -116,7 +115,7 @@ def _primitives(element: Element, nodes: list[Node]) -> dict[str, Any]:
     """A primitive under its name and, where ids or extensions are given, its twin under "_name"."""
     convert = _CONVERTERS.get(element.type, _string)
     values = [convert(node.attrib["value"]) if "value" in node.attrib else None for node in nodes]
-    twins = [_typed(node, _TWIN, ("id",)) or None for node in nodes]
+    twins = [_typed(node, _TWIN, "value") or None for node in nodes]
     if any(value is None and twin is None for value, twin in zip(values, twins, strict=True)):
         raise XmlError(f"element {element.name} is empty")
     found: dict[str, Any] = {}

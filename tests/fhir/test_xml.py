@@ -161,6 +161,9 @@ def parameters(content: str) -> str:
         parameters("<parameter><name value='n'/><valueInteger value='1.5'/></parameter>"),
         parameters("<parameter><name value='n'/><valueDecimal value='NaN'/></parameter>"),
         parameters("<parameter><resource/></parameter>"),
+        parameters("<parameter/>"),
+        parameters("<parameter id=''><name value='n'/></parameter>"),
+        parameters("<" + "x" * 5000 + "/>"),
         parameters("<id xmlns='http://other' value='x'/>"),
         parameters("<div xmlns='http://www.w3.org/1999/xhtml'/>"),
         parameters("<parameter>" + "<part>" * 5000 + "</part>" * 5000 + "</parameter>"),
@@ -171,6 +174,7 @@ def test_malformed_xml(document: str) -> None:
     with pytest.raises(FhirError) as caught:
         parse(document.encode(), Format.XML)
     assert (caught.value.status, caught.value.details_code) == (400, "MSG_BAD_SYNTAX")
+    assert len(caught.value.diagnostics or "") < 300
 
 
 @pytest.mark.parametrize(
