@@ -1,0 +1,39 @@
+"""The technical log: constant events, no text of exceptions."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import orjson
+
+from ddr.cli.serving.log import JsonLines
+
+
+def line(message: str, *arguments: object, **more: Any) -> dict[str, Any]:
+    record = logging.getLogger("ddr.test").makeRecord("ddr", logging.ERROR, "x.py", 1, message, arguments, **more)
+    found: dict[str, Any] = orjson.loads(JsonLines().format(record))
+    return found
+
+
+def test_a_line_has_time_level_event_and_fields() -> None:
+    found = line("serve.ready", exc_info=None, extra={"workers": 2})
+    assert found.pop("at").endswith("+00:00")
+    assert found == {"level": "error", "event": "serve.ready", "workers": 2}
+
+
+def test_the_event_is_the_constant_part_of_a_message() -> None:
+    found = line("registry.fault source=%s fault=%s", "diga-vz", "no answer", exc_info=None)
+    assert found["event"] == "registry.fault"
+    assert found["message"] == "registry.fault source=diga-vz fault=no answer"
+
+
+def test_of_an_exception_only_type_and_places_are_written() -> None:
+    try:
+        raise ValueError("Key (patient_id)=(0815) already exists")
+    except ValueError:
+        found = line("http.unhandled", exc_info=sys.exc_info())
+    assert found["exception"] == "ValueError"
+    assert found["places"][0].endswith("test_of_an_exception_only_type_and_places_are_written")
+    assert "0815" not in str(found)
