@@ -20,31 +20,29 @@ from ddr.store.audit import Event
 
 
 def create_oauth_backend(core: Core) -> Starlette:
-    """Endpoints for DiGA backends, with the public documents beside them."""
+    """Endpoints for DiGA backends."""
     verifier = TokenVerifier(core.settings.public_base_url, core.settings.fhir_base, core.signer.public_key)
     endpoints = {
         "/oauth/par": backend_endpoint(core, push, Event.PAIRING_REFUSED),
         "/oauth/token": backend_endpoint(core, token, Event.TOKEN_REFUSED),
         "/oauth/revoke": backend_endpoint(core, revocation(verifier), Event.UNPAIRING_REFUSED),
     }
-    return _app(core, [Route(path, handle, methods=["POST"]) for path, handle in endpoints.items()] + _documents())
+    return _app(core, [Route(path, handle, methods=["POST"]) for path, handle in endpoints.items()])
 
 
 def create_oauth_public(core: Core) -> Starlette:
     """What browsers and anyone may call without a certificate."""
-    return _app(core, [Route("/oauth/authorize", authorize.endpoint), *_documents()])
-
-
-def _documents() -> list[Route]:
-    return [
-        Route("/.well-known/oauth-authorization-server", metadata.endpoint),
-        Route("/oauth/jwks", jwks.endpoint),
-        Route("/docs/client-registration", client_registration.endpoint),
-    ]
+    endpoints = {
+        "/oauth/authorize": authorize.endpoint,
+        "/oauth/jwks": jwks.endpoint,
+        "/.well-known/oauth-authorization-server": metadata.endpoint,
+        "/docs/client-registration": client_registration.endpoint,
+    }
+    return _app(core, [Route(path, handle) for path, handle in endpoints.items()])
 
 
 def _app(core: Core, routes: list[Route]) -> Starlette:
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _wrong_route, Exception: _broken})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _wrong_route})
     app.state.core = core
     return app
 
@@ -53,7 +51,3 @@ async def _wrong_route(request: Request, error: Exception) -> Response:
     """404 and 405 in the form of all other errors (AS-032)."""
     assert isinstance(error, HTTPException)  # it is the key of this handler
     return error_response(OAuthError("invalid_request", error.detail, error.status_code, error.headers))
-
-
-async def _broken(request: Request, error: Exception) -> Response:
-    return error_response(OAuthError("server_error", "The request could not be processed", 500))

@@ -100,8 +100,9 @@ def decide(facts: Facts) -> Allowed | Refused:
     if reason := _connection(facts) or _pairing(facts):
         return Refused(reason)
     assert facts.diga is not None and facts.standing is not None  # the two checks have shown it
-    scopes = granted(facts.token_scope).within(_consented(facts.standing, facts.now_ms))
-    if not scopes.valuesets:
+    asked = granted(facts.token_scope)
+    scopes = asked.within(_consented(facts.standing, facts.now_ms))
+    if asked.valuesets and not scopes.valuesets:
         return Refused(Reason.CONSENT_ENDED)
     if not _type_granted(scopes, facts.resource_type, facts.interaction):
         return Refused(Reason.SCOPE_MISSING)
@@ -134,8 +135,8 @@ def _consented(standing: Standing, now_ms: int) -> frozenset[str]:
 
 def _type_granted(scopes: Scopes, resource_type: str, interaction: Interaction) -> bool:
     """`.rs` grants every interaction of the enumeration; operations exist on Observation only."""
-    if resource_type == "Observation":
-        return True  # the caller has seen that at least one Observation scope is there
+    if resource_type == "Observation" or not scopes.valuesets:
+        return bool(scopes.valuesets)  # the anchor of everything else
     types = {"Device": scopes.device, "DeviceMetric": scopes.device_metric}
     return types.get(resource_type, False) and interaction is not Interaction.OPERATION
 

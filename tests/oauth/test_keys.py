@@ -1,0 +1,125 @@
+"""Signing keys: sealed at rest, shared by workers, rotated without a token becoming invalid."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import stat
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import asyncpg
+import pytest
+from joserfc import jws, jwt
+from joserfc.jwk import KeySet, KeySetSerialization
+
+from ddr.oauth import keys as keys_module
+from ddr.oauth.keys import LEAD_MS, Keys, rotate
+from ddr.oauth.sealing import key_encryption_key, seal, unseal
+from ddr.settings import Settings, SettingsError
+from tests.oauth.conftest import KEY
+from tests.support.clock import Clock
+
+
+@pytest.fixture
+async def empty(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Pool]:
+    """The pool without any signing key."""
+    await pool.execute("TRUNCATE signing_key")
+    yield pool
+    await pool.execute("TRUNCATE signing_key")
+
+
+def kid_of(token: str) -> Any:
+    return jws.extract_compact(token.encode()).headers()["kid"]
+
+
+async def test_workers_that_start_together_have_one_key(empty: asyncpg.Pool, clock: Clock) -> None:
+    workers = await asyncio.gather(*(Keys.load(empty, KEY, clock()) for _ in range(5)))
+    assert len({repr(worker.jwks()) for worker in workers}) == 1
+    assert len(workers[0].jwks()["keys"]) == 1
+
+
+async def test_the_private_part_is_not_readable_in_the_database(empty: asyncpg.Pool, clock: Clock) -> None:
+    await Keys.load(empty, KEY, clock())
+    row = await empty.fetchrow("SELECT * FROM signing_key")
+    assert b"PRIVATE" not in row["sealed_private"]
+    assert b"PRIVATE" in unseal(KEY, row["sealed_private"], row["kid"])
+    assert "d" not in row["public_jwk"]
+
+
+async def test_another_key_encryption_key_is_told_apart(empty: asyncpg.Pool, clock: Clock) -> None:
+    await Keys.load(empty, KEY, clock())
+    with pytest.raises(SettingsError, match="key_encryption_key"):
+        await Keys.load(empty, b"x" * 32, clock())
+
+
+async def test_rotation_publishes_first_signs_later_and_then_forgets(empty: asyncpg.Pool, clock: Clock) -> None:
+    keys = await Keys.load(empty, KEY, clock())
+    old = keys.sign({"a": 1}, "at+jwt", clock())
+    new_kid = await rotate(empty, KEY, 600, clock())
+    await keys.read(empty, clock())
+    assert keys.public_key(new_kid) is not None
+    assert kid_of(keys.sign({}, "at+jwt", clock())) == kid_of(old)
+
+    clock.advance(LEAD_MS / 1000)
+    assert kid_of(keys.sign({}, "at+jwt", clock())) == new_kid
+    await keys.read(empty, clock())
+    assert jwt.decode(
+        old, KeySet.import_key_set(cast(KeySetSerialization, keys.jwks())), algorithms=["ES256"]
+    ).claims == {"a": 1}
+
+    clock.advance(60 + 600)
+    await keys.read(empty, clock())
+    assert [key["kid"] for key in keys.jwks()["keys"]] == [new_kid]
+    await rotate(empty, KEY, 600, clock())
+    assert kid_of(old) not in {row["kid"] for row in await empty.fetch("SELECT kid FROM signing_key")}
+
+
+async def test_a_worker_follows_and_survives_a_database_that_is_away(
+    empty: asyncpg.Pool, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = await Keys.load(empty, KEY, clock())
+    new_kid = await rotate(empty, KEY, 600, clock())
+    monkeypatch.setattr(keys_module, "FOLLOW_SECONDS", 0)
+    read, failures, read_again = keys.read, iter([OSError()]), asyncio.Event()
+
+    async def sometimes(pool: asyncpg.Pool, now_ms: int) -> None:
+        for failure in failures:
+            raise failure
+        await read(pool, now_ms)
+        read_again.set()
+
+    monkeypatch.setattr(keys, "read", sometimes)
+    task = asyncio.create_task(keys.follow(empty, clock))
+    async with asyncio.timeout(10):
+        await read_again.wait()
+    task.cancel()
+    assert keys.public_key(new_kid) is not None
+
+
+def test_what_is_sealed_opens_under_its_name_only() -> None:
+    sealed = seal(KEY, b"plain", "a")
+    assert unseal(KEY, sealed, "a") == b"plain"
+    assert seal(KEY, b"plain", "a") != sealed
+    with pytest.raises(SettingsError):
+        unseal(KEY, sealed, "b")
+
+
+def test_the_key_comes_from_the_setting(settings: Settings) -> None:
+    assert key_encryption_key(replace(settings, key_encryption_key=base64.b64encode(KEY).decode())) == KEY
+
+
+@pytest.mark.parametrize("text", ["short", base64.b64encode(b"x" * 31).decode(), "=" * 44])
+def test_a_malformed_key_is_refused(settings: Settings, text: str) -> None:
+    with pytest.raises(SettingsError, match="32 bytes"):
+        key_encryption_key(replace(settings, key_encryption_key=text))
+
+
+def test_in_development_it_is_kept_in_a_private_file(settings: Settings, tmp_path: Path) -> None:
+    development = replace(settings, state_dir=tmp_path / "state")
+    key = key_encryption_key(development)
+    assert key_encryption_key(development) == key and len(key) == 32
+    (file,) = development.state_dir.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600

@@ -1,0 +1,121 @@
+"""Pushed authorization requests: who may push what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from ddr.http.core import Core
+from ddr.scopes.parse import DEVICE, scope_of
+from ddr.store import par
+from tests.oauth.backend import STATE, DigaBackend, events
+from tests.support.clock import Clock
+from tests.support.trust import FakeTrust
+
+REQUIRED = [
+    "client_id",
+    "scope",
+    "code_challenge",
+    "code_challenge_method",
+    "redirect_uri",
+    "state",
+    "response_type",
+]
+
+
+async def test_a_good_request_gets_a_handle(core: Core, diga: DigaBackend) -> None:
+    response = await diga.push()
+    assert response.status_code == 201
+    assert response.headers["cache-control"] == "no-store"
+    content = response.json()
+    assert content.keys() == {"request_uri", "expires_in"}
+    assert content["expires_in"] == core.settings.par_seconds
+    request = await par.load(core.pool, content["request_uri"], core.clock())
+    assert request is not None
+    assert (request.client_id, request.state, request.scope) == (diga.diga.client_id, STATE, diga.scopes.text)
+
+
+async def test_handles_differ_and_are_long(diga: DigaBackend) -> None:
+    one, two = await diga.request_uri(), await diga.request_uri()
+    assert one != two
+    assert one.startswith("urn:ietf:params:oauth:request_uri:") and len(one) >= 34 + 43
+
+
+async def test_a_handle_expires(core: Core, diga: DigaBackend, clock: Clock) -> None:
+    handle = await diga.request_uri()
+    clock.advance(core.settings.par_seconds)
+    assert await par.load(core.pool, handle, core.clock()) is None
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("value", [None, ""])
+async def test_each_parameter_is_required(diga: DigaBackend, name: str, value: str | None) -> None:
+    response = await diga.push(**{name: value})
+    assert (response.status_code, response.json()["error"]) == (400, "invalid_request")
+    assert response.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"response_type": "token"}, "unsupported_response_type"),
+        ({"response_type": "code id_token"}, "unsupported_response_type"),
+        ({"response_mode": "fragment"}, "invalid_request"),
+        ({"code_challenge_method": "plain"}, "invalid_request"),
+        ({"code_challenge": "too-short"}, "invalid_request"),
+        ({"code_challenge": "+" * 43}, "invalid_request"),
+        ({"request": "eyJhbGciOiJub25lIn0.e30."}, "request_not_supported"),
+        ({"request_uri": "urn:ietf:params:oauth:request_uri:x"}, "invalid_request"),
+        ({"state": "line\nbreak"}, "invalid_request"),
+        ({"state": "nul\x00"}, "invalid_request"),
+        ({"state": "ä"}, "invalid_request"),
+        ({"state": "x" * 4097}, "invalid_request"),
+    ],
+)
+async def test_what_is_not_supported(diga: DigaBackend, change: dict[str, str], error: str) -> None:
+    response = await diga.push(**change)
+    assert (response.status_code, response.json()["error"]) == (400, error)
+
+
+@pytest.mark.parametrize("change", ["{}/", "{}?x=1", "{}#x", "{}/../evil", "https://evil.example/cb", " {}"])
+async def test_the_redirect_uri_is_compared_exactly(diga: DigaBackend, change: str) -> None:
+    response = await diga.push(redirect_uri=change.format(diga.diga.redirect_uri))
+    assert (response.status_code, response.json()["error"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("change", [str.upper, str.title, "{}/".format, "{}|1.0.1".format, " {}".format])
+async def test_the_valueset_is_compared_exactly(diga: DigaBackend, change: Callable[[str], str]) -> None:
+    response = await diga.push(scope=scope_of(change(diga.scopes.valuesets[0])))
+    assert (response.status_code, response.json()["error"]) == (400, "invalid_scope")
+
+
+@pytest.mark.parametrize("scope", ["patient/device.rs", "patient/Observation.cruds", "openid", DEVICE])
+async def test_malformed_and_useless_scopes_are_refused(diga: DigaBackend, scope: str) -> None:
+    assert (await diga.push(scope=scope)).json()["error"] == "invalid_scope"
+
+
+async def test_a_scope_beyond_the_registry_entry_is_refused(
+    register: Callable[..., DigaBackend], diga: DigaBackend
+) -> None:
+    foreign = register("lung-function-testing")
+    response = await diga.push(scope=f"{diga.scopes.text} {foreign.scopes.text}")
+    assert response.status_code == 400
+    assert response.json() == {
+        "error": "invalid_scope",
+        "error_description": "The requested scope exceeds the scope granted to the client",
+    }
+
+
+async def test_a_valueset_that_the_recorder_does_not_serve_is_refused(diga: DigaBackend, trust: FakeTrust) -> None:
+    elsewhere = "https://gematik.de/fhir/hddt/ValueSet/heart-rate"
+    trust.add(replace(diga.diga, valuesets=diga.diga.valuesets | {elsewhere}))
+    assert (await diga.push(scope=scope_of(elsewhere))).json()["error"] == "invalid_scope"
+
+
+async def test_a_refusal_is_recorded_without_what_was_sent(core: Core, diga: DigaBackend) -> None:
+    await diga.push(scope="secret-word")
+    assert await events(core, diga.diga) == ["diga:pairing:refused"]
+    detail = await core.pool.fetchval("SELECT detail FROM audit WHERE client_id = $1", diga.diga.client_id)
+    assert detail["error"] == "invalid_scope" and "secret-word" not in repr(detail)

@@ -1,0 +1,169 @@
+"""The refresh token grant: rotation, repetition, reuse, and the limits of consent."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from ddr.http.core import Core
+from ddr.scopes.parse import DEVICE, scope_of
+from ddr.store.unpairing import withdraw
+from tests.oauth.backend import DigaBackend, events, stands
+from tests.support.clock import Clock
+from tests.support.trust import FakeTrust
+
+DAY = 86_400
+
+
+async def test_a_refresh_gives_new_tokens_for_the_same_patient(diga: DigaBackend, patient_id: UUID) -> None:
+    first = await diga.pair(patient_id)
+    response = await diga.refresh(first["refresh_token"])
+    assert response.status_code == 200
+    second = response.json()
+    assert {second["sub"], second["scope"]} == {first["sub"], first["scope"]}
+    assert second["refresh_token"] != first["refresh_token"]
+    assert second["access_token"] != first["access_token"]
+
+
+async def test_the_old_access_token_lives_on_until_it_expires(core: Core, diga: DigaBackend, patient_id: UUID) -> None:
+    first = await diga.pair(patient_id)
+    await diga.refresh(first["refresh_token"])
+    assert await stands(core, first["access_token"])
+
+
+async def test_a_repetition_within_seconds_gets_the_same_successor(
+    diga: DigaBackend, patient_id: UUID, clock: Clock
+) -> None:
+    first = await diga.pair(patient_id)
+    one = (await diga.refresh(first["refresh_token"])).json()
+    clock.advance(diga.core.settings.refresh_repeat_seconds)
+    two = (await diga.refresh(first["refresh_token"])).json()
+    assert one["refresh_token"] == two["refresh_token"]
+    assert (await diga.refresh(two["refresh_token"])).status_code == 200
+
+
+async def test_concurrent_refreshes_all_get_the_same_successor(diga: DigaBackend, patient_id: UUID) -> None:
+    first = await diga.pair(patient_id)
+    answers = await asyncio.gather(*(diga.refresh(first["refresh_token"]) for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["refresh_token"] for answer in answers}) == 1
+    assert (await diga.refresh(answers[0].json()["refresh_token"])).status_code == 200
+
+
+async def test_later_reuse_ends_the_family_and_only_that(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock
+) -> None:
+    stolen, untouched = await diga.pair(patient_id), await diga.pair(patient_id)
+    successor = (await diga.refresh(stolen["refresh_token"])).json()
+    clock.advance(core.settings.refresh_repeat_seconds + 1)
+    assert (await diga.refresh(stolen["refresh_token"])).json()["error"] == "invalid_grant"
+    assert (await diga.refresh(successor["refresh_token"])).json()["error"] == "invalid_grant"
+    assert not await stands(core, successor["access_token"])
+    assert (await diga.refresh(untouched["refresh_token"])).status_code == 200
+    assert "diga:refresh:reused" in await events(core, diga.diga)
+
+
+async def test_a_token_two_generations_old_is_reuse_at_once(diga: DigaBackend, patient_id: UUID) -> None:
+    first = await diga.pair(patient_id)
+    second = (await diga.refresh(first["refresh_token"])).json()
+    third = (await diga.refresh(second["refresh_token"])).json()
+    assert (await diga.refresh(first["refresh_token"])).json()["error"] == "invalid_grant"
+    assert (await diga.refresh(third["refresh_token"])).json()["error"] == "invalid_grant"
+
+
+async def test_another_client_cannot_use_it_and_does_not_end_it(
+    diga: DigaBackend, other: DigaBackend, patient_id: UUID
+) -> None:
+    first = await diga.pair(patient_id)
+    assert (await other.refresh(first["refresh_token"])).json()["error"] == "invalid_grant"
+    assert (await diga.refresh(first["refresh_token"])).status_code == 200
+
+
+@pytest.mark.parametrize("at", [0, 40, 85, 86, 87, -1])
+async def test_one_changed_character_makes_it_invalid(diga: DigaBackend, patient_id: UUID, at: int) -> None:
+    token = (await diga.pair(patient_id))["refresh_token"]
+    for letter in "AB":
+        changed = list(token)
+        changed[at] = letter if token[at] != letter else "C"
+        assert (await diga.refresh("".join(changed))).json()["error"] == "invalid_grant"
+    assert (await diga.refresh(token)).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["x", "." * 130, "A" * 130, "ä", "A" * 86 + "." + "A" * 43])
+async def test_anything_else_is_invalid(diga: DigaBackend, token: str) -> None:
+    assert (await diga.refresh(token)).status_code == 400
+
+
+async def test_it_lives_thirty_days_from_each_rotation(diga: DigaBackend, patient_id: UUID, clock: Clock) -> None:
+    first = await diga.pair(patient_id)
+    clock.advance(29 * DAY)
+    second = (await diga.refresh(first["refresh_token"])).json()
+    clock.advance(30 * DAY)
+    assert (await diga.refresh(second["refresh_token"])).json()["error"] == "invalid_grant"
+
+
+async def test_consent_ends_it_at_last(diga: DigaBackend, patient_id: UUID, clock: Clock) -> None:
+    token = (await diga.pair(patient_id))["refresh_token"]
+    for _ in range(12):  # 348 days
+        clock.advance(29 * DAY)
+        token = (await diga.refresh(token)).json()["refresh_token"]
+    clock.advance(17 * DAY)
+    assert (await diga.refresh(token)).json()["error"] == "invalid_grant"
+
+
+async def test_an_access_token_does_not_outlive_consent(diga: DigaBackend, patient_id: UUID, clock: Clock) -> None:
+    token = (await diga.pair(patient_id))["refresh_token"]
+    for _ in range(12):
+        clock.advance(29 * DAY)
+        token = (await diga.refresh(token)).json()["refresh_token"]
+    clock.advance(17 * DAY - 60)
+    assert (await diga.refresh(token)).json()["expires_in"] == 60
+
+
+async def test_scopes_may_be_narrowed_and_come_back(diga: DigaBackend, patient_id: UUID) -> None:
+    first = await diga.pair(patient_id)
+    narrow = scope_of(diga.scopes.valuesets[0])
+    second = (await diga.refresh(first["refresh_token"], scope=narrow)).json()
+    assert second["scope"] == narrow
+    assert (await diga.refresh(second["refresh_token"])).json()["scope"] == first["scope"]
+
+
+async def test_scopes_cannot_be_widened(diga: DigaBackend, patient_id: UUID) -> None:
+    chosen, declined = diga.scopes.valuesets
+    first = await diga.pair(patient_id, {chosen})
+    for scope in (diga.scopes.text, scope_of(declined), DEVICE):
+        response = await diga.refresh(first["refresh_token"], scope=scope)
+        assert (response.status_code, response.json()["error"]) == (400, "invalid_scope")
+    assert (await diga.refresh(first["refresh_token"], scope="patient/*.cruds")).json()["error"] == "invalid_scope"
+    assert (await diga.refresh(first["refresh_token"])).status_code == 200
+
+
+async def test_a_withdrawn_kind_of_data_leaves_the_scope(core: Core, diga: DigaBackend, patient_id: UUID) -> None:
+    kept, withdrawn = diga.scopes.valuesets
+    first = await diga.pair(patient_id)
+    no = await core.pool.fetchval("SELECT pairing_no FROM pairing WHERE patient_id = $1", patient_id)
+    assert await withdraw(core.pool, patient_id, no, withdrawn, core.clock())
+    assert (await diga.refresh(first["refresh_token"])).json()["scope"] == diga.scopes.within({kept}).text
+
+
+async def test_a_kind_of_data_that_the_registry_took_back_leaves_the_scope(
+    diga: DigaBackend, patient_id: UUID, trust: FakeTrust
+) -> None:
+    kept, _ = diga.scopes.valuesets
+    first = await diga.pair(patient_id)
+    trust.add(replace(diga.diga, valuesets=frozenset({kept})))
+    assert (await diga.refresh(first["refresh_token"])).json()["scope"] == diga.scopes.within({kept}).text
+    trust.add(replace(diga.diga, valuesets=frozenset()))
+    assert (await diga.refresh(first["refresh_token"])).json()["error"] == "invalid_grant"
+
+
+async def test_only_hashes_are_stored(core: Core, diga: DigaBackend, patient_id: UUID) -> None:
+    first = await diga.pair(patient_id)
+    second = (await diga.refresh(first["refresh_token"])).json()
+    rows: list[Any] = await core.pool.fetch("SELECT * FROM token_grant WHERE patient_id = $1", patient_id)
+    text = repr([dict(row) for row in rows])
+    assert first["refresh_token"] not in text and second["refresh_token"] not in text
