@@ -18,10 +18,14 @@ def _chunk_samples(observation: Mapping[str, Any]) -> list[Sample]:
     data = observation.get("valueSampledData")
     if data is None:
         return []
-    start = datetime.fromisoformat(observation["effectivePeriod"]["start"])
-    start_ms, period = round(start.timestamp() * 1000), float(data["period"])
+    begin_ms, period = start_ms(observation), float(data["period"])
     words = enumerate(data.get("data", "").split(" "))
-    return [(round(start_ms + slot * period), _value(word)) for slot, word in words if word not in ("", "E")]
+    return [(round(begin_ms + slot * period), _value(word)) for slot, word in words if word not in ("", "E")]
+
+
+def start_ms(observation: Mapping[str, Any]) -> int:
+    """The begin of a chunk in milliseconds since 1970."""
+    return round(datetime.fromisoformat(observation["effectivePeriod"]["start"]).timestamp() * 1000)
 
 
 def _value(word: str) -> Value:

@@ -23,7 +23,7 @@ def remember(state_dir: Path, digest: str, chunks: Iterable[Mapping[str, Any]]) 
 
 
 def changed(before: Mapping[str, list[str]], chunks: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Ids of former chunks that differ now or are gone. That time made a preliminary chunk final is no change of ours."""
+    """Ids of former chunks that differ now or are gone; becoming final with time does not count."""
     now = {chunk["id"]: _mark(chunk) for chunk in chunks}
     return [
         name

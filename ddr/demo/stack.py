@@ -87,7 +87,7 @@ class DemoStack:
         await self._resources.enter_async_context(recorder.serving(self.settings, *files))
         stored = self._resources.enter_context(database(self.settings))
         self.pool = await self._resources.enter_async_context(await open_pool(stored))
-        self._http = await self._resources.enter_async_context(self._client())
+        self._http = await self._resources.enter_async_context(self.client())
         self.patients = await accounts(self.pool, state, self.options.patients)
         await self.refresh_registry()
         write_private(state / "demo.json", json.dumps(self.description(), indent=2))
@@ -114,7 +114,7 @@ class DemoStack:
     async def diga(self, diga: CastDiga) -> DigaClient:
         """The backend of a DiGA, with its certificate."""
         if diga.client_id not in self._diga_clients:
-            http = await self._resources.enter_async_context(self._client(self.certificate(diga)))
+            http = await self._resources.enter_async_context(self.client(self.certificate(diga)))
             self._diga_clients[diga.client_id] = DigaClient(
                 http, diga.client_id, diga.redirect_uri, self.settings.public_base_url, self.settings.fhir_base
             )
@@ -126,7 +126,7 @@ class DemoStack:
         """Pair for `mivs` (package names); the patient approves all of them, or only `approve`."""
         client = await self.diga(diga)
         request = await client.push_request(self.scopes(*mivs))
-        async with self._client() as browser:
+        async with self.client() as browser:
             user = BrowserUser(browser, patient.username, patient.password)
             ticked = self.scopes(*(mivs if approve is None else approve))
             landed = await user.decide(request.url, diga.redirect_uri, ticked)
@@ -165,7 +165,8 @@ class DemoStack:
         der = self.certificate(diga).der
         return ListedDiga(diga.number, diga.name, diga.manufacturer, diga.redirect_uri, self._valuesets(diga), [der])
 
-    def _client(self, own: certs.Pair | None = None) -> httpx.AsyncClient:
+    def client(self, own: certs.Pair | None = None) -> httpx.AsyncClient:
+        """A plain HTTP client that trusts the development CA and presents `own`, if given."""
         return httpx.AsyncClient(verify=client_context(self._authority.cert, own), timeout=TIMEOUT)
 
 

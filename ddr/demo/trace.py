@@ -73,14 +73,14 @@ def _sample(path: Path, line: int, row: dict[str, str]) -> tuple[int, float]:
     return int(at.timestamp()) * 1000, int(value) if value.is_integer() else value
 
 
-def kept_shift(state_dir: Path, trace: Trace, now_ms: int) -> int:
-    """By how many milliseconds to move `trace` so that it ends now; on the same state directory always the same."""
+def placed(trace: Trace, state_dir: Path, now_ms: int) -> Trace:
+    """`trace` moved so that it ends now; on the same state directory always to the same place."""
     file = state_dir / "trace-shifts.json"
     shifts: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
     if trace.digest not in shifts:
         shifts[trace.digest] = now_ms // 1000 * 1000 - trace.last_ms
         file.write_text(json.dumps(shifts, indent=1))
-    return shifts[trace.digest]
+    return trace.moved(shifts[trace.digest])
 
 
 def decimals(samples: Sequence[Sample]) -> int:

@@ -8,7 +8,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddr.demo import trace as traces
 from ddr.demo.accounts import Account
 from ddr.demo.cast import Device, glucose_device, second_device, trace_device
 from ddr.demo.curves import DAY_MS
@@ -79,8 +78,3 @@ def kept_start(state_dir: Path, days: int, now_ms: int) -> int:
         file.write_text(json.dumps(now_ms // 60_000 * 60_000 - days * DAY_MS))
     start_ms: int = json.loads(file.read_text())
     return start_ms
-
-
-def placed(trace: Trace, state_dir: Path, now_ms: int, *, shift: bool) -> Trace:
-    """`trace` at the times at which it is replayed."""
-    return trace.moved(traces.kept_shift(state_dir, trace, now_ms)) if shift else trace

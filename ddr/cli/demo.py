@@ -1,0 +1,116 @@
+"""`ddr demo`: the whole recorder with stand-ins for the outside, told as a story; then it serves on until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from ddr.cli.errors import CommandError
+from ddr.demo.browser_user import BrowserError
+from ddr.demo.diga_client import DigaRefused
+from ddr.demo.gateway_client import GatewayRefused
+from ddr.demo.recorder import RecorderError
+from ddr.demo.show import Show
+from ddr.demo.stack import DemoStack, Options
+from ddr.demo.story import Plot, tell
+from ddr.demo.trace import Trace, TraceError, placed, read_trace
+from ddr.demo.upload import kept_start
+from ddr.http.clock import now_ms
+from ddr.store.accounts import AccountError
+
+HELP = "show the whole recorder with stand-ins for the outside"
+FAULTS = (AccountError, BrowserError, DigaRefused, GatewayRefused, OSError, RecorderError, TraceError)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command's arguments."""
+    parser = subparsers.add_parser("demo", help=HELP, description=__doc__)
+    parser.add_argument("--once", action="store_true", help="end after the story instead of serving on")
+    parser.add_argument("--readings", type=Path, metavar="FILE.csv", help="replay a trace id,time,gl (UTC, mg/dL)")
+    parser.add_argument("--no-shift", action="store_true", help="keep the trace's own times instead of ending it now")
+    parser.add_argument("--patients", type=_number(2), default=3, metavar="N", help="simulated patients, 2 or more")
+    parser.add_argument(
+        "--days", type=_number(1), default=7, metavar="D", help="days of history, on a new state directory"
+    )
+    parser.add_argument(
+        "--grace-seconds", type=_number(0), metavar="N", help="grace period instead of the registered ones"
+    )
+    parser.add_argument("--workers", type=_number(1), default=1, metavar="N", help="worker processes")
+    parser.add_argument("--ports", choices=("default", "auto"), default="default", help="auto picks free ones")
+    parser.add_argument("--state-dir", type=Path, default=Path(".ddr"), metavar="DIR", help="where everything is kept")
+
+
+def _number(least: int) -> Callable[[str], int]:
+    """A type for whole numbers of `least` or more."""
+
+    def parse(text: str) -> int:
+        number = int(text)
+        if number < least:
+            raise argparse.ArgumentTypeError(f"must be {least} or more")
+        return number
+
+    parse.__name__ = "number"
+    return parse
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when everything worked, else 1."""
+    show = Show(Console(highlight=False))
+    try:
+        asyncio.run(_perform(args, show))
+    except FAULTS as error:
+        raise CommandError(str(error) or type(error).__name__) from error
+    return 1 if show.failures else 0
+
+
+async def _perform(args: argparse.Namespace, show: Show) -> None:
+    trace = read_trace(args.readings) if args.readings else None
+    options = Options(
+        state_dir=args.state_dir,
+        ports=args.ports,
+        patients=args.patients,
+        workers=args.workers,
+        grace_seconds=args.grace_seconds,
+        database_url=os.environ.get("DDR_DATABASE_URL", ""),
+    )
+    show.title(
+        "HDDT Device Data Recorder",
+        "A demonstration with stand-ins for the outside: registry, sensors, gateways, DiGA.",
+    )
+    async with DemoStack(options) as stack:
+        await tell(stack, show, _plot(args, trace))
+        _epilogue(stack, show, args)
+        if not args.once:
+            await _until_stopped()
+
+
+def _plot(args: argparse.Namespace, trace: Trace | None) -> Plot:
+    now = now_ms()
+    start_ms = kept_start(args.state_dir, args.days, now)
+    if trace and not args.no_shift:
+        trace = placed(trace, args.state_dir, now)
+    return Plot(start_ms, now, trace)
+
+
+def _epilogue(stack: DemoStack, show: Show, args: argparse.Namespace) -> None:
+    show.chapter("Everything worked" if not show.failures else f"{len(show.failures)} things did not work")
+    if args.once:
+        return
+    patient = stack.patients[0]
+    show.say(f"Log in as [bold]{patient.username}[/bold], password [bold]{patient.password}[/bold]:")
+    show.say(f"[link]{stack.settings.public_base_url}/login[/link]")
+    show.say(f"Addresses, certificates, accounts: {stack.options.state_dir / 'demo.json'}")
+    show.say("[dim]The recorder goes on serving; Ctrl-C ends it.[/dim]")
+
+
+async def _until_stopped() -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    await stopped.wait()

@@ -1,0 +1,69 @@
+"""The chapters in which DiGA and patients come together and part again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
+
+from ddr.demo.accounts import Account
+from ddr.demo.cast import CastDiga
+from ddr.demo.diga_client import DigaRefused, Tokens
+from ddr.demo.show import Show
+from ddr.demo.stack import DemoStack
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """A DiGA with a patient's consent to the data of some MIVs (package names)."""
+
+    diga: CastDiga
+    patient: Account
+    asked: tuple[str, ...]
+    mivs: tuple[str, ...]
+    tokens: Tokens
+
+
+async def pair(stack: DemoStack, show: Show, diga: CastDiga, patient: Account, approve: Sequence[str]) -> Pairing:
+    """The DiGA asks for all its MIVs, the patient ticks those in `approve`."""
+    show.chapter(f"{diga.name} pairs with {patient.username}")
+    tokens = await stack.pair(diga, patient, diga.mivs, approve)
+    show.say("pushed request (PAR, PKCE, mTLS) → login → consent → code → tokens")
+    for name in diga.mivs:
+        granted = set(stack.scopes(name)) <= set(tokens.scopes)
+        show.check(granted == (name in approve), f"{_title(stack, name)}: {'granted' if granted else 'not granted'}")
+    show.say(f"Pairing ID [magenta]{tokens.pairing_id[:16]}…[/magenta], the only name {diga.name} knows the patient by")
+    return Pairing(diga, patient, diga.mivs, tuple(approve), tokens)
+
+
+async def paired_again(stack: DemoStack, pairing: Pairing) -> Pairing:
+    """A fresh pairing in place of this one: a former run was interrupted, and its grace period still goes on."""
+    await (await stack.diga(pairing.diga)).revoke(pairing.tokens)
+    tokens = await stack.pair(pairing.diga, pairing.patient, pairing.asked, pairing.mivs)
+    return replace(pairing, tokens=tokens)
+
+
+async def unpair(stack: DemoStack, show: Show, pairings: Sequence[Pairing]) -> None:
+    """Each DiGA refreshes its tokens once, then ends the pairing: from then on nothing works."""
+    show.chapter("Tokens are refreshed, and the pairings end")
+    for pairing in pairings:
+        client = await stack.diga(pairing.diga)
+        tokens = await client.refresh(pairing.tokens)
+        new = tokens.refresh_token != pairing.tokens.refresh_token
+        await client.revoke(tokens)
+        status = await refusal(client.get(tokens, "Device"))
+        names = f"{pairing.diga.name} and {pairing.patient.username}"
+        show.check(new and status == 401, f"{names}: refresh token rotated; after revocation the answer is {status}")
+
+
+async def refusal(request: Awaitable[object]) -> int:
+    """The status with which an awaited request of a DiGA is refused; 200 when it is not."""
+    try:
+        await request
+    except DigaRefused as error:
+        return error.status
+    return 200
+
+
+def _title(stack: DemoStack, name: str) -> str:
+    miv = stack.catalog.by_name(name)
+    return miv.title if miv else name

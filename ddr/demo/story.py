@@ -1,0 +1,90 @@
+"""The demonstration as a story: who is there, what devices send, how a DiGA pairs and pulls, what others do not see."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+from rich.markup import escape
+
+from ddr.demo.cast import ATEMDRUCK, GLUKOBUCH
+from ddr.demo.pairing_story import pair, unpair
+from ddr.demo.pull_story import pull_all, pull_glucose, pull_too_early
+from ddr.demo.refusal_story import refuse_everything
+from ddr.demo.show import Show
+from ddr.demo.stack import DemoStack
+from ddr.demo.trace import Trace
+from ddr.demo.upload import Sent, send_everything
+
+SHOWN_DEVICES = 8
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What is to be told: simulated history from `start_ms` to `now_ms`; `trace` replaces patient 1's sensor."""
+
+    start_ms: int
+    now_ms: int
+    trace: Trace | None = None
+
+
+async def tell(stack: DemoStack, show: Show, plot: Plot) -> None:
+    """Run through everything once; what is not as it should be ends up in `show.failures`."""
+    _introduce(stack, show)
+    sent = await _upload(stack, show, plot)
+    first, second = stack.patients[:2]
+    glucose = await pair(stack, show, GLUKOBUCH, first, approve=GLUKOBUCH.mivs)
+    glucose = await pull_glucose(stack, show, glucose, sent[0], plot.trace)
+    await pull_too_early(stack, show, glucose)
+    pressure = await pair(stack, show, ATEMDRUCK, first, approve=("blood-pressure-value",))
+    others = [pressure, await pair(stack, show, GLUKOBUCH, second, approve=GLUKOBUCH.mivs)]
+    others += [await pair(stack, show, ATEMDRUCK, patient, ATEMDRUCK.mivs) for patient in stack.patients[2:3]]
+    others = await pull_all(stack, show, others)
+    await refuse_everything(stack, show, glucose, others)
+    await unpair(stack, show, [glucose, *others])
+
+
+def _introduce(stack: DemoStack, show: Show) -> None:
+    show.chapter("The recorder is up")
+    settings = stack.settings
+    rows = [
+        ("DiGA backends", settings.diga_base_url, "mTLS: /fhir, /oauth/par, /oauth/token, /oauth/revoke"),
+        ("patients' browsers", settings.public_base_url, "TLS: authorization, login, consent, own pages"),
+        ("gateway apps", settings.gateway_base_url, "TLS and bearer token: /gateway/v1"),
+        ("operators", f"http://127.0.0.1:{settings.admin_port}", "loopback: /healthz, /readyz, /metrics"),
+        ("stand-in for BfArM", settings.diga_vz_base, f"DiGA-VZ with {len(stack.digas)} DiGA"),
+    ]
+    show.table(("who", "where", "what"), rows)
+
+
+async def _upload(stack: DemoStack, show: Show, plot: Plot) -> list[Sent]:
+    show.chapter("Devices send their data")
+    began = time.monotonic()
+    sent = await send_everything(stack, plot.start_ms, plot.now_ms, plot.trace)
+    seconds = time.monotonic() - began
+    show.table(("patient", "device", "serial number", "#sent", "what"), [_row(one) for one in sent[:SHOWN_DEVICES]])
+    if len(sent) > SHOWN_DEVICES:
+        show.say(f"[dim]… and {len(sent) - SHOWN_DEVICES} more devices[/dim]")
+    for kind, new, same in (("readings", "accepted", "duplicate"), ("measurements", "created", "unchanged")):
+        total: Counter[str] = sum((one.answer for one in sent if one.kind == kind), Counter())
+        text = f"{total[new]:,} {kind} {new}, {total[same]:,} {same}, {total['rejected']:,} rejected"
+        show.check(total["rejected"] == 0 and total.total() > 0, text)
+    if plot.trace:
+        _report_trace(show, sent[0], plot.trace)
+    show.say(f"[dim]in {seconds:.1f} s[/dim]")
+    return sent
+
+
+def _row(sent: Sent) -> tuple[str, str, str, str, str]:
+    body = sent.device.body
+    return sent.patient, body["name"], body["serialNumber"], f"{sent.answer.total():,}", sent.kind
+
+
+def _report_trace(show: Show, sent: Sent, trace: Trace) -> None:
+    answer = sent.answer
+    text = (
+        f"{answer['accepted']:,} readings accepted, {answer['duplicate']:,} duplicates, {answer['rejected']:,} rejected"
+    )
+    complete = answer["accepted"] + answer["duplicate"] == len(trace.samples)
+    show.check(complete, f"trace of {escape(trace.person)}: [bold]{text}[/bold]")

@@ -1,0 +1,50 @@
+"""Reading pulled chunks back, and seeing whether they are what was sent and what they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ddr.demo import memory
+from ddr.demo.chunks import difference, samples_of
+
+BEGIN = 1_795_341_600_000
+
+
+def chunk(data: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": "a",
+        "meta": {"versionId": "1"},
+        "status": "preliminary",
+        "effectivePeriod": {"start": "2026-11-22T11:00:00+01:00"},
+        "valueSampledData": {"period": 300000, "data": data},
+        **changes,
+    }
+
+
+def test_values_come_back_at_the_times_of_their_slots() -> None:
+    assert samples_of([chunk("100 E L 5.5 U")]) == [
+        (BEGIN, 100),
+        (BEGIN + 600_000, "L"),
+        (BEGIN + 900_000, 5.5),
+        (BEGIN + 1_200_000, "U"),
+    ]
+    assert samples_of([{**chunk(""), "valueSampledData": None}]) == []
+
+
+def test_differences_are_told() -> None:
+    sent = [(BEGIN, 100), (BEGIN + 450_000, 101)]
+    assert difference([(BEGIN, 100), (BEGIN + 300_000, 101)], sent, 300_000) is None
+    assert difference([(BEGIN, 100)], sent, 300_000) == "1 values came back for 2 readings"
+    assert "came back as 99" in str(difference([(BEGIN, 99), (BEGIN + 300_000, 101)], sent, 300_000))
+    assert "151 s" in str(difference([(BEGIN, 100), (BEGIN + 601_000, 101)], sent, 300_000))
+
+
+def test_memory_of_the_last_run(tmp_path: Path) -> None:
+    before = [chunk("1"), chunk("2", id="b")]
+    assert memory.recall(tmp_path, "t") == {}
+    memory.remember(tmp_path, "t", before)
+    recalled = memory.recall(tmp_path, "t")
+    assert memory.changed(recalled, before) == []
+    assert memory.changed(recalled, [chunk("1", meta={"versionId": "2"}), chunk("2", id="b")]) == ["a"]
+    assert memory.changed(recalled, [chunk("1", status="final", meta={"versionId": "2"})]) == ["b"]
