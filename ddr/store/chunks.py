@@ -9,13 +9,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, field, replace
+from itertools import chain
 from uuid import UUID
 
 import asyncpg
 
 from ddr.series.epoch import Chunk, Epoch
 from ddr.series.merge import Merge, merge
-from ddr.series.packing import Reading
+from ddr.series.packing import Reading, decode
 from ddr.series.tail import extended
 from ddr.store.devices import heard
 from ddr.store.series_sensors import CHUNK_COLUMNS, Sensor, chunk_of
@@ -48,6 +49,15 @@ _EPOCHS = """
       JOIN epoch e ON e.patient_id = s.patient_id AND e.sensor_no = s.sensor_no
      WHERE s.patient_id = $1 AND s.sensor_no = $2
      ORDER BY e.from_ms FOR NO KEY UPDATE OF e"""
+
+# A reading lies at most half a period before its chunk's start.
+_BETWEEN = """
+    SELECT c.start_ms, c.times, c.vals, s.period_ms
+      FROM sensor s
+      JOIN epoch e ON e.patient_id = s.patient_id AND e.sensor_no = s.sensor_no
+      JOIN chunk c ON c.patient_id = e.patient_id AND c.epoch_no = e.epoch_no
+     WHERE s.patient_id = $1 AND s.sensor_no = $2 AND c.filled > 0
+       AND c.last_ms >= $3 AND c.start_ms <= $4::bigint + s.period_ms"""
 
 _LAST_CHUNKS = f"""
     SELECT {CHUNK_COLUMNS} FROM chunk
@@ -97,16 +107,18 @@ class Outcome:
 
 
 async def merge_readings(
-    pool: asyncpg.Pool, sensor: Sensor, readings: Iterable[Reading], now_ms: int, delay_ms: int
+    pool: asyncpg.Pool, sensor: Sensor, readings: Sequence[Reading], now_ms: int, delay_ms: int
 ) -> Outcome | None:
-    """Put any `readings` where they belong, in one transaction; None when the sensor is gone.
+    """Put any ascending `readings` where they belong, in one transaction; None when the sensor is gone.
 
     `delay_ms` is the Delay-From-Real-Time of the sensor's MIV.
     """
     outcome = Outcome()
+    if now_ms - sensor.heard_ms >= HEARD_STEP_MS:
+        await heard(pool, sensor.patient_id, [sensor.device_no], now_ms)
+    if await _all_stored(pool, sensor, readings):
+        return outcome
     async with pool.acquire() as conn, conn.transaction():
-        if now_ms - sensor.heard_ms >= HEARD_STEP_MS:
-            await heard(conn, sensor.patient_id, [sensor.device_no], now_ms)
         epochs = await lock_epochs(conn, sensor.patient_id, sensor.sensor_no, delay_ms)
         if not epochs:
             return None
@@ -117,6 +129,13 @@ async def merge_readings(
             outcome.accepted.update(merged.accepted)
             outcome.hidden.update(merged.hidden)
     return outcome
+
+
+async def _all_stored(pool: asyncpg.Pool, sensor: Sensor, readings: Sequence[Reading]) -> bool:
+    """True for a repeated upload, which then takes no locks and writes nothing. What is stored is never taken back."""
+    rows = await pool.fetch(_BETWEEN, sensor.patient_id, sensor.sensor_no, readings[0][0], readings[-1][0])
+    known = (decode(row["times"], row["vals"], row["start_ms"], row["period_ms"]) for row in rows)
+    return set(readings).issubset(chain.from_iterable(known))
 
 
 NumberedEpoch = tuple[int, Epoch]
