@@ -15,7 +15,7 @@ from ddr.gateway.writing import at, check_end, end_sensors, writing
 from ddr.http.core import Core
 from ddr.store import devices as store
 from ddr.store.devices import Row
-from ddr.store.ids import IdCipher, Kind
+from ddr.store.ids import IdCipher
 
 # Device.definition must lead to the HIIS-VZ by an absolute URL (DEV-023, DEV-039).
 _DEFINITION = re.compile(r"https://hiis\.bfarm\.de/(?:[A-Za-z0-9._~-]+/)*DeviceDefinition/[A-Za-z0-9.-]{1,64}")
@@ -117,7 +117,7 @@ def describe(row: Row, ids: IdCipher) -> dict[str, Any]:
     """The device as gateways see it; `id` is the logical id of the FHIR resource."""
     return {
         "key": row["device_key"],
-        "id": ids.encode(Kind.DEVICE, row["device_no"]),
+        "id": ids.device(row["device_no"]),
         "serialNumber": row["serial_number"],
         "name": row["device_name"],
         "manufacturer": row["manufacturer"],

@@ -35,6 +35,7 @@ class Registration:
     span_ms: int
     default_buffering_ms: int
     display_unit: str | None
+    started_ms: int | None
     ended_ms: int | None
 
     def columns(self, device: Row) -> dict[str, Any]:
@@ -58,7 +59,7 @@ class Registration:
             "upper_limit": decimal(limits["upper"]) if "upper" in limits else None,
             "span_ms": self.span_ms if self.miv.continuous else None,
             "buffering_ms": self.default_buffering_ms if buffering is None else buffering * 1000,
-            "started_ms": device["started_ms"] if facts["startedAt"] is None else facts["startedAt"],
+            "started_ms": device["started_ms"] if self.started_ms is None else self.started_ms,
         }
 
     def first_epoch(self, from_ms: int) -> dict[str, Any]:
@@ -88,12 +89,18 @@ def parse_sensor(body: Any, catalog: MivCatalog, settings: Settings, now_ms: int
         **_sampling(fields, miv, span_ms),
         "metric": _metric(fields.object("metric")),
         "calibration": _calibration(fields.object("calibration"), latest_ms),
-        "startedAt": fields.instant("startedAt", latest_ms),
     }
-    display_unit = fields.choice("displayUnit", _units(miv))
-    ended_ms = fields.instant("endedAt", latest_ms)
+    registration = Registration(
+        miv=miv,
+        facts=facts,
+        span_ms=span_ms,
+        default_buffering_ms=settings.buffering_seconds * 1000,
+        display_unit=fields.choice("displayUnit", _units(miv)),
+        started_ms=fields.instant("startedAt", latest_ms),
+        ended_ms=fields.instant("endedAt", latest_ms),
+    )
     fields.done()
-    return Registration(miv, facts, span_ms, settings.buffering_seconds * 1000, display_unit, ended_ms)
+    return registration
 
 
 def parse_code(fields: Fields, catalog: MivCatalog) -> tuple[Miv, MivCode]:

@@ -14,7 +14,6 @@ from ddr.gateway.writing import at, check_end, end_sensors, writing
 from ddr.http.core import Core
 from ddr.store import devices as store
 from ddr.store.devices import Row
-from ddr.store.ids import Kind
 
 
 async def put_sensor(
@@ -69,7 +68,10 @@ async def _register(conn: asyncpg.Connection, device: Row, sensor_key: str, want
 
 def _check_same(stored: Row, wanted: Registration) -> None:
     before, now = stored["registration"], wanted.facts
-    if changed := sorted(name for name in now if before.get(name) != now[name]):
+    changed = sorted(name for name in now if before.get(name) != now[name])
+    if wanted.started_ms is not None and wanted.started_ms != stored["started_ms"]:
+        changed.append("startedAt")
+    if changed:
         raise conflict(f"This key names a sensor with another {', '.join(changed)}; use a new key for a new sensor")
 
 
@@ -96,7 +98,7 @@ def describe(core: Core, row: Row) -> dict[str, Any]:
     return {
         "key": row["sensor_key"],
         "device": row["device_key"],
-        "metricId": core.ids.encode(Kind.METRIC, row["epoch_no"]),
+        "metricId": core.ids.metric(row["epoch_no"]),
         "miv": miv.name if miv else None,
         "codeSystem": row["code_system"],
         "code": row["code"],

@@ -17,7 +17,6 @@ from ddr.gateway.writing import writing
 from ddr.http.core import Core
 from ddr.store import devices as device_store
 from ddr.store import measurements as store
-from ddr.store.ids import Kind
 
 Row = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -113,7 +112,7 @@ def _answer(core: Core, row: Row, result: str) -> Answer:
     return {
         "key": row["measurement_key"],
         "result": result,
-        "id": core.ids.encode(Kind.MEASUREMENT, row["measurement_no"]),
+        "id": core.ids.measurement(row["measurement_no"]),
         "version": row["version"],
         "status": row["status"],
     }
