@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import uvicorn
 
 from ddr.http.asgi import ASGIApp
 from ddr.http.core import Core
 from ddr.tls.context import LiveContext, diga_context, public_context
-from ddr.tls.follow import files_mark, follow
+from ddr.tls.follow import Build, Mark, files_mark, follow
 from ddr.tls.protocol import TlsHttpProtocol
 
 KEEP_ALIVE_SECONDS = 75  # a new mTLS connection costs fifteen times a request
@@ -89,11 +88,9 @@ class Listeners:
         diga = await self._live(for_diga, lambda: (files_mark(*files), frozenset(self._core.registry.certificates())))
         return {"diga": diga, "public": everybody, "gateway": everybody}
 
-    async def _live(self, build: Any, mark: Any) -> ssl.SSLContext:
+    async def _live(self, build: Build, mark: Mark) -> ssl.SSLContext:
+        """The outer context of what `build` makes, made again whenever `mark` changes."""
         seen = mark()
         live = LiveContext(await asyncio.to_thread(build))
-        self._follow(follow(live, build, mark, seen))
+        self._following.append(asyncio.create_task(follow(live, build, mark, seen)))
         return live.outer
-
-    def _follow(self, following: Coroutine[Any, Any, None]) -> None:
-        self._following.append(asyncio.create_task(following))

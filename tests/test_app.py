@@ -1,0 +1,111 @@
+"""The composition: what each listener offers, and what every answer has in common."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import httpx
+import pytest
+
+import ddr.app
+from ddr.app import create_apps
+from ddr.http.asgi import ASGIApp, Receive, Scope, Send
+from ddr.http.core import Core
+from ddr.oauth.keys import Keys
+from ddr.tls.peer import client_certificate, with_certificate
+
+
+@pytest.fixture
+async def composed(core: Core) -> Core:
+    return replace(core, signer=await Keys.load(core.pool, bytes(32), core.clock()))
+
+
+async def get(app: ASGIApp, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> httpx.Response:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="https://recorder") as client:
+        return await client.request(method, path, headers=headers)
+
+
+@pytest.mark.parametrize("listener", ["diga", "public"])
+@pytest.mark.parametrize(
+    "path", ["/fhir/metadata", "/.well-known/oauth-authorization-server", "/oauth/jwks", "/docs/client-registration"]
+)
+async def test_public_documents_are_on_both_listeners_without_a_certificate(
+    composed: Core, listener: str, path: str
+) -> None:
+    assert (await get(create_apps(composed)[listener], path)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("listener", "method", "path", "status"),
+    [
+        ("diga", "POST", "/oauth/token", 400),
+        ("diga", "POST", "/oauth/par", 400),
+        ("diga", "GET", "/fhir/Observation", 401),
+        ("diga", "GET", "/login", 404),
+        ("diga", "GET", "/gateway/v1/devices", 404),
+        ("diga", "GET", "/healthz", 404),
+        ("public", "POST", "/oauth/token", 404),
+        ("public", "POST", "/oauth/par", 404),
+        ("public", "GET", "/fhir/Observation", 404),
+        ("public", "GET", "/login", 200),
+        ("public", "GET", "/metrics", 404),
+        ("gateway", "GET", "/gateway/v1/devices", 401),
+        ("gateway", "GET", "/fhir/metadata", 404),
+        ("gateway", "GET", "/login", 404),
+        ("admin", "GET", "/healthz", 200),
+        ("admin", "GET", "/fhir/metadata", 404),
+    ],
+)
+async def test_each_listener_offers_its_own_rooms_only(
+    composed: Core, listener: str, method: str, path: str, status: int
+) -> None:
+    answer = await get(create_apps(composed)[listener], path, method)
+    assert answer.status_code == status
+    if listener != "admin":
+        assert answer.headers["strict-transport-security"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"]
+
+
+@pytest.mark.parametrize(
+    ("room", "listener", "path", "content_type", "text"),
+    [
+        ("create_fhir", "diga", "/fhir/Device/1", "application/fhir+json", '"code":"exception"'),
+        ("create_oauth_backend", "diga", "/oauth/token", "application/json", '"error":"server_error"'),
+        ("create_consent", "public", "/me", "text/html", "<h1>"),
+        ("create_gateway", "gateway", "/gateway/v1/devices", "application/problem+json", '"status":500'),
+    ],
+)
+async def test_a_fault_is_answered_in_the_form_of_its_room(
+    composed: Core, monkeypatch: pytest.MonkeyPatch, room: str, listener: str, path: str, content_type: str, text: str
+) -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("patient 0815")
+
+    monkeypatch.setattr(ddr.app, room, lambda core: broken)
+    answer = await get(create_apps(composed)[listener], path)
+    assert answer.status_code == 500
+    assert answer.headers["content-type"].startswith(content_type)
+    assert text in answer.text
+    assert "0815" not in answer.text
+
+
+@pytest.mark.parametrize("header", ["", "client-cert"])
+async def test_a_certificate_header_counts_only_behind_a_proxy(
+    composed: Core, monkeypatch: pytest.MonkeyPatch, header: str
+) -> None:
+    seen = []
+
+    async def watching(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(client_certificate(scope))
+        await ddr.app.NOT_FOUND(scope, receive, send)
+
+    async def connected(scope: Scope, receive: Receive, send: Send) -> None:
+        with_certificate(scope, b"of the handshake")
+        await app(scope, receive, send)
+
+    monkeypatch.setattr(ddr.app, "create_fhir", lambda core: watching)
+    app = create_apps(replace(composed, settings=replace(composed.settings, client_cert_header=header)))["diga"]
+    await get(connected, "/fhir/Device", headers={"Client-Cert": ":cHJveHk=:"})
+    assert seen == [b"proxy" if header else b"of the handshake"]
