@@ -17,7 +17,7 @@ from ddr.consent.render import page
 from ddr.consent.texts import text
 from ddr.consent.visitor import Visitor, core_of, identify, read_form, see_other
 from ddr.http.core import Core
-from ddr.http.pages import csp_source, error_page, language
+from ddr.http.pages import error_page, language, redirect_targets
 from ddr.miv.model import Miv
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import granted
@@ -119,7 +119,7 @@ async def _page(request: Request, visitor: Visitor, session: Session, asked: Ask
         visitor,
         "consent.html",
         status=422 if error else 200,
-        form_targets=[csp_source(asked.request.redirect_uri)],
+        form_targets=redirect_targets(asked.request.redirect_uri),
         diga=asked.diga,
         request_uri=asked.request.request_uri,
         choices=choices,

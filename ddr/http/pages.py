@@ -130,21 +130,25 @@ def _quality(parameter: str) -> float:
 
 
 def page_headers(form_targets: Iterable[str] = ()) -> dict[str, str]:
-    """Headers of a page without script and without third parties.
-
-    `form_targets` are further CSP sources that a form of the page may lead to: browsers apply form-action also to the
-    redirect that answers a form.
-    """
+    """Headers of a page without script and without third parties; `form_targets` are CSP sources beside our own."""
     return BASE_HEADERS | {"Content-Security-Policy": " ".join([CSP, *form_targets])}
 
 
-def csp_source(uri: str) -> str:
-    """The CSP source expression that a redirect to `uri` needs: its origin, or its scheme for an app's own scheme."""
-    parts = urlsplit(uri)
-    if parts.scheme not in {"https", "http"}:
-        return f"{parts.scheme}:"
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+def redirect_targets(redirect_uri: str) -> tuple[str, ...]:
+    """CSP sources for a form that is answered by a redirect to `redirect_uri`.
+
+    Chromium applies form-action to every redirect that follows a form, also to those that the DiGA adds on the way to
+    its app; a refused one leaves the patient on our page although the code was issued. So any https address is
+    allowed, and what `redirect_uri` itself needs beyond that.
+    """
+    parts = urlsplit(redirect_uri)
+    match parts.scheme:
+        case "https":
+            return ("https:",)
+        case "http":
+            return ("https:", f"http://{parts.netloc}")
+        case scheme:
+            return ("https:", f"{scheme}:")
 
 
 def error_page(scope: Scope, status: int, problem: str, headers: dict[str, str] | None = None) -> HTMLResponse:

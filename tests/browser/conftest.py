@@ -10,7 +10,10 @@ from urllib.parse import quote
 
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
-from starlette.responses import PlainTextResponse
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
 
 from ddr.consent.app import create_consent
 from ddr.demo.certs import authority, server_certificate
@@ -40,6 +43,7 @@ class Site:
     core: Core
     base: str
     diga: Diga
+    app: str  # where a patient ends up after the decision
     patient: Patient
 
     async def authorize_url(self, *names: str) -> str:
@@ -57,18 +61,28 @@ async def chromium() -> AsyncIterator[Browser]:
         await browser.close()
 
 
+def diga_backend() -> Starlette:
+    """The DiGA's redirect_uri, which sends the browser on to another origin: the app."""
+
+    async def callback(request: Request) -> Response:
+        return RedirectResponse(f"https://127.0.0.1:{request.url.port}/app?{request.url.query}", 302)
+
+    async def app(request: Request) -> Response:
+        return PlainTextResponse("Zurück in der App")
+
+    return Starlette(routes=[Route("/callback", callback), Route("/{path:path}", app)])
+
+
 @pytest.fixture
 async def site(core: Core, tmp_path: Path) -> AsyncIterator[Site]:
-    """Both servers on free ports, over TLS; the DiGA is another origin."""
+    """Both servers on free ports, over TLS."""
     pair = server_certificate(tmp_path, authority(tmp_path))
-    async with serving(PlainTextResponse("Zurück in der App"), pair) as diga_port:
-        redirect_uri = f"https://localhost:{diga_port}/callback"
-        diga = list_diga(core, redirect_uri=redirect_uri)
-        public = by_path({"/oauth": create_oauth_public(core)}, create_consent(core))
-        async with serving(public, pair) as port:
-            base = f"https://localhost:{port}"
-            core.settings = replace(core.settings, public_base_url=base)
-            yield Site(core, base, diga, await new_patient(core))
+    public = by_path({"/oauth": create_oauth_public(core)}, create_consent(core))
+    async with serving(diga_backend(), pair) as diga_port, serving(public, pair) as port:
+        diga = list_diga(core, redirect_uri=f"https://localhost:{diga_port}/callback")
+        core.settings = replace(core.settings, public_base_url=f"https://localhost:{port}")
+        app = f"https://127.0.0.1:{diga_port}/app"
+        yield Site(core, core.settings.public_base_url, diga, app, await new_patient(core))
 
 
 @dataclass(frozen=True)

@@ -65,21 +65,21 @@ async def test_partial_consent_without_javascript(site: Site, window: Window, vi
     await page.reload()
     await page.get_by_label(words["cgm"], exact=True).check()
     await page.get_by_role("button", name=words["approve"]).click()
-    await page.wait_for_url(f"{site.diga.redirect_uri}*")
+    await page.wait_for_url(f"{site.app}?*")
     assert set(landed(page)) == {"code", "state", "iss"}
     miv = site.core.catalog.by_name(CGM)
     assert miv is not None
     stored = "SELECT miv_url FROM consent WHERE patient_id = $1"
     assert [row["miv_url"] for row in await site.core.pool.fetch(stored, site.patient.patient_id)] == [miv.valueset]
     assert window.complaints == []
-    assert window.hosts == {urlsplit(site.base).netloc, urlsplit(site.diga.redirect_uri).netloc}
+    assert window.hosts == {urlsplit(url).netloc for url in (site.base, site.diga.redirect_uri, site.app)}
 
 
 async def test_refusal(site: Site, window: Window) -> None:
     await window.page.goto(await site.authorize_url(CGM))
     await log_in(window.page, site)
     await window.page.get_by_role("button", name="Ablehnen").click()
-    await window.page.wait_for_url(f"{site.diga.redirect_uri}*")
+    await window.page.wait_for_url(f"{site.app}?*")
     assert landed(window.page) == {"error": "access_denied", "state": "st-1", "iss": site.base}
     assert window.complaints == []
 
@@ -109,7 +109,7 @@ async def test_by_keyboard_alone(site: Site, window: Window) -> None:
     await page.wait_for_url("**/consent?*")
     for key in ("Tab", "Tab", "Space", "Tab", "Enter"):
         await page.keyboard.press(key)
-    await page.wait_for_url(f"{site.diga.redirect_uri}*")
+    await page.wait_for_url(f"{site.app}?*")
     assert "code" in landed(page)
 
 
@@ -122,7 +122,7 @@ async def test_the_patients_pages(site: Site, window: Window, request: pytest.Fi
     for box in await page.locator("input[name=scope]").all():
         await box.check()
     await page.locator("button[value=approve]").click()
-    await page.wait_for_url(f"{site.diga.redirect_uri}*")
+    await page.wait_for_url(f"{site.app}?*")
     for path, name in (("/me", "connections"), ("/me/access", "access"), ("/me/devices", "devices")):
         await page.goto(site.base + path)
         await shoot(page, f"{name}-{visit}")

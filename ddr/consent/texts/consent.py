@@ -27,17 +27,19 @@ TEXTS = {
         "What is already allowed stays allowed until you withdraw it.",
     ),
     "granted_until": Words("Schon erlaubt bis {day}", "Already allowed until {day}"),
-    "devices": Words("Von", "From"),
-    "no_device": Words("noch keinem Gerät", "no device yet"),
+    "device": Words("Gerät", "Device"),
+    "device_text": Words(
+        "{devices}, samt Name, Hersteller, Seriennummer und Ablaufdatum",
+        "{devices}, with name, manufacturer, serial number and expiry date",
+    ),
+    "no_device": Words(
+        "Noch keines verbunden. Später verbundene samt Name, Hersteller, Seriennummer und Ablaufdatum",
+        "None connected yet. Those connected later with name, manufacturer, serial number and expiry date",
+    ),
     "period": Words("Zeitraum", "Period"),
     "period_text": Words(
-        "Messwerte seit dem {since} und alle neuen bis {until}",
+        "Messwerte seit dem {since} und alle neuen bis zum {until}",
         "Readings since {since} and all new ones until {until}",
-    ),
-    "also": Words("Dazu gehören immer", "Always included"),
-    "also_text": Words(
-        "Name, Hersteller, Seriennummer und Ablaufdatum der Geräte",
-        "Name, manufacturer, serial number and expiry date of the devices",
     ),
     "know": Words("Gut zu wissen", "Good to know"),
     "know_who": Words(

@@ -1,0 +1,56 @@
+"""No page breaks a rule of WCAG 2.1 AA that axe-core can see, in light and dark."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+
+from tests.browser.conftest import Site, Window, shoot
+from tests.browser.test_pairing import CGM, PHONE, PRESSURE, log_in
+from tests.support.patients import add_device
+
+pytestmark = pytest.mark.browser
+
+RULES: dict[str, Any] = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
+LIGHT, DARK = PHONE | {"color_scheme": "light"}, PHONE | {"color_scheme": "dark"}
+
+
+async def check(window: Window, name: str) -> None:
+    """The page as it stands has no violation."""
+    await shoot(window.page, name)
+    results = await Axe().run(window.page, options=RULES)
+    assert results.response["violations"] == [], results.generate_report()
+
+
+@pytest.mark.parametrize("window", [LIGHT, DARK], ids=["light", "dark"], indirect=True)
+async def test_every_page_follows_the_rules(site: Site, window: Window) -> None:
+    page = window.page
+    await add_device(site.core, site.patient, "GlukoSense 7", CGM, "GS7-2206-0184")
+    await page.goto(await site.authorize_url(CGM, PRESSURE))
+    await page.fill("input[name=username]", "nobody")
+    await page.fill("input[name=password]", "nothing")
+    await page.keyboard.press("Enter")
+    await check(window, "axe-login-wrong")
+    await log_in(page, site)
+    await page.wait_for_url("**/consent?*")
+    await check(window, "axe-consent")
+    await page.locator("button[value=approve]").click()
+    await check(window, "axe-consent-error")
+    await page.locator("input[name=scope]").first.check()
+    await page.locator("button[value=approve]").click()
+    await page.wait_for_url(f"{site.app}?*")
+    await page.goto(await site.authorize_url(CGM, PRESSURE))
+    await check(window, "axe-consent-again")
+    await page.locator("input[name=scope]").last.check()
+    await page.locator("button[value=approve]").click()
+    await page.wait_for_url(f"{site.app}?*")
+    for path in ("/me/access", "/me/devices", "/nowhere", "/me"):
+        await page.goto(site.base + path)
+        await check(window, f"axe{path.replace('/', '-')}")
+    await page.locator("summary").click()
+    await check(window, "axe-withdraw")
+    await page.locator("button[value=all]").click()
+    await page.wait_for_url("**/me?withdrawn")
+    await check(window, "axe-withdrawn")
