@@ -12,12 +12,13 @@ from ddr.app import create_apps
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
 from ddr.oauth.keys import Keys
+from ddr.oauth.sealing import key_encryption_key
 from ddr.tls.peer import client_certificate, with_certificate
 
 
 @pytest.fixture
 async def composed(core: Core) -> Core:
-    return replace(core, signer=await Keys.load(core.pool, bytes(32), core.clock()))
+    return replace(core, signer=await Keys.load(core.pool, key_encryption_key(core.settings), core.clock()))
 
 
 async def get(app: ASGIApp, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> httpx.Response:

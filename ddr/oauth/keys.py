@@ -91,7 +91,9 @@ async def rotate(pool: asyncpg.Pool, key_encryption_key: bytes, access_token_sec
     """Put a new key in place of all others and return its name.
 
     It signs when every worker knows it; the others stay published until the last token that they signed has expired.
+    Raises SettingsError when `key_encryption_key` does not open the present keys: no worker could open the new one.
     """
+    await Keys.load(pool, key_encryption_key, now_ms)
     key = new_key(key_encryption_key, now_ms + LEAD_MS)
     others_retire_ms = key.signs_from_ms + FOLLOW_SECONDS * 1000 + access_token_seconds * 1000
     async with pool.acquire() as conn, conn.transaction():

@@ -9,16 +9,15 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.oauth.keys import Keys
+from ddr.oauth.sealing import key_encryption_key
 from tests.oauth.backend import DigaBackend, new_diga
 from tests.support.trust import FakeTrust
-
-KEY = b"k" * 32
 
 
 @pytest.fixture
 async def core(core: Core) -> Core:
     """The Core of this test, with a signer."""
-    return replace(core, signer=await Keys.load(core.pool, KEY, core.clock()))
+    return replace(core, signer=await Keys.load(core.pool, key_encryption_key(core.settings), core.clock()))
 
 
 @pytest.fixture

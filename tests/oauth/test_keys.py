@@ -19,8 +19,9 @@ from ddr.oauth import keys as keys_module
 from ddr.oauth.keys import LEAD_MS, Keys, rotate
 from ddr.oauth.sealing import key_encryption_key, seal, unseal
 from ddr.settings import Settings, SettingsError
-from tests.oauth.conftest import KEY
 from tests.support.clock import Clock
+
+KEY = b"k" * 32
 
 
 @pytest.fixture
@@ -51,8 +52,10 @@ async def test_the_private_part_is_not_readable_in_the_database(empty: asyncpg.P
 
 async def test_another_key_encryption_key_is_told_apart(empty: asyncpg.Pool, clock: Clock) -> None:
     await Keys.load(empty, KEY, clock())
-    with pytest.raises(SettingsError, match="key_encryption_key"):
-        await Keys.load(empty, b"x" * 32, clock())
+    for refused in (Keys.load(empty, b"x" * 32, clock()), rotate(empty, b"x" * 32, 600, clock())):
+        with pytest.raises(SettingsError, match="key_encryption_key"):
+            await refused
+    assert await empty.fetchval("SELECT count(*) FROM signing_key") == 1
 
 
 async def test_rotation_publishes_first_signs_later_and_then_forgets(empty: asyncpg.Pool, clock: Clock) -> None:
