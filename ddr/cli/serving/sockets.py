@@ -34,13 +34,18 @@ def bind(settings: Settings) -> list[Sockets]:
     workers: list[Sockets] = [{} for _ in range(settings.workers)]
     for name, address in addresses(settings).items():
         try:
-            socket.create_server(address).close()  # without SO_REUSEPORT: fails if another recorder has it
+            _listen(address, shared=False).close()  # fails if another recorder has it
             for sockets in workers:
-                sockets[name] = socket.create_server(address, backlog=BACKLOG, reuse_port=settings.workers > 1)
+                sockets[name] = _listen(address, shared=settings.workers > 1)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise CommandError(f"{name} listener: cannot bind {address[0]}:{address[1]}: {reason}") from None
     return workers
+
+
+def _listen(address: tuple[str, int], shared: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    return socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=shared)
 
 
 def to_environment(sockets: Sockets) -> dict[str, str]:
