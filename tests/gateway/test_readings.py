@@ -1,0 +1,195 @@
+"""POST …/readings and POST …/complete through the gateway API."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import httpx
+import orjson
+import pytest
+
+from ddr.fhir.instants import date_time
+from ddr.http.core import Core
+from ddr.store.series_sensors import Remembered
+from tests.gateway.conftest import CGM, START, Client, make_client, put_device, put_sensor
+from tests.support.clock import Clock
+
+READINGS = "/devices/cgm/sensors/glucose/readings"
+COMPLETE = "/devices/cgm/sensors/glucose/complete"
+PERIOD = 300_000
+LIMITS = {"lower": 40, "upper": 400}
+
+
+def items(clock: Clock, *values: Any) -> list[dict[str, Any]]:
+    """One reading per period, the last one now."""
+    first = clock() - (len(values) - 1) * PERIOD
+    return [{"time": date_time(first + at * PERIOD), "value": value} for at, value in enumerate(values)]
+
+
+async def send(client: Client, readings: list[Any], unit: str | None = "mg/dL") -> dict[str, Any]:
+    """The answer to an upload that is well-formed as a whole."""
+    answer = await client.post(READINGS, json={"readings": readings} | ({"unit": unit} if unit else {}))
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+@pytest.fixture
+async def cgm(client: Client) -> Client:
+    """The gateway, with a continuous sensor registered."""
+    assert (await put_device(client, "cgm", **CGM)).status_code == 201
+    assert (await put_sensor(client, "cgm", "glucose", limits=LIMITS)).status_code == 201
+    return client
+
+
+async def test_readings_are_accepted_once(cgm: Client, clock: Clock) -> None:
+    readings = items(clock, 100, 101, 102)
+    first, again = await send(cgm, readings), await send(cgm, readings)
+    assert first == {"accepted": 3, "duplicate": 0, "rejected": 0, "items": [{"status": "accepted", "shown": True}] * 3}
+    assert again == {"accepted": 0, "duplicate": 3, "rejected": 0, "items": [{"status": "duplicate"}] * 3}
+
+
+async def test_uploads_that_go_on_are_appended_and_old_ones_merged(
+    cgm: Client, clock: Clock, core: Core, patient_id: UUID
+) -> None:
+    key = (patient_id, "cgm", "glucose")
+    for upload in range(4):
+        clock.advance(600)
+        assert (await send(cgm, items(clock, 7, 8)))["accepted"] == 2
+        assert (core.sensors.get(key) is not None) == (upload > 0)  # the first one makes the chunk
+    old = {"time": date_time(clock() - 86_400_000), "value": 9}
+    assert (await send(cgm, [old]))["accepted"] == 1
+    assert core.sensors.get(key) is None
+
+
+async def test_one_bad_item_blocks_no_other(cgm: Client, clock: Clock) -> None:
+    good = items(clock, 100)[0]
+    bad = [
+        ({"time": "2026-09-30T23:59:59Z", "value": 1}, "before-start"),
+        ({"time": date_time(clock() + 3_600_000), "value": 1}, "future"),
+        ({**good, "unit": "mmol/L"}, "unit"),
+        ({**good, "value": 99.5}, "precision"),
+        ({**good, "value": "LO"}, "value"),
+        ("x", "malformed"),
+        ({"value": 5}, "time"),
+    ]
+    answer = await send(cgm, [*(item for item, _ in bad), good])
+    assert (answer["accepted"], answer["rejected"]) == (1, len(bad))
+    assert [item["reason"] for item in answer["items"][:-1]] == [reason for _, reason in bad]
+    assert answer["items"][-1]["status"] == "accepted"
+
+
+async def test_an_upload_without_unit_is_refused_item_by_item(cgm: Client, clock: Clock) -> None:
+    good, own = items(clock, 100, 100)
+    answer = await send(cgm, [good, own | {"unit": "mg/dL"}], unit=None)
+    assert [item["status"] for item in answer["items"]] == ["rejected", "accepted"]
+    assert answer["items"][0]["reason"] == "unit"
+
+
+async def test_numbers_beyond_the_limits_are_told(cgm: Client, clock: Clock) -> None:
+    answer = await send(cgm, items(clock, 39, "L", 401, "U", "E", 40))
+    assert [item.get("stored") for item in answer["items"]] == ["L", None, "U", None, None, None]
+
+
+async def test_the_loser_of_a_slot_is_told(cgm: Client, clock: Clock) -> None:
+    now = clock()
+    await send(cgm, items(clock, 100, 101))
+    answer = await send(cgm, [{"time": date_time(now - 1000), "value": 50}])
+    assert answer["items"] == [{"status": "accepted", "shown": False}]
+
+
+async def test_a_reading_twice_in_one_upload(cgm: Client, clock: Clock) -> None:
+    [reading] = items(clock, 100)
+    answer = await send(cgm, [reading, reading])
+    assert [item["status"] for item in answer["items"]] == ["accepted", "duplicate"]
+
+
+async def test_an_upload_without_readings(cgm: Client) -> None:
+    assert await send(cgm, []) == {"accepted": 0, "duplicate": 0, "rejected": 0, "items": []}
+
+
+async def test_readings_after_the_end_are_rejected(cgm: Client, clock: Clock) -> None:
+    await send(cgm, items(clock, 100, 101))
+    ended = date_time(clock() + 60_000)
+    assert (await put_device(cgm, "cgm", **CGM, endedAt=ended)).status_code == 200
+    clock.advance(300)
+    answer = await send(cgm, items(clock, 102))
+    assert answer["items"][0]["reason"] == "after-end"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [([], 422), ({}, 422), ({"readings": 5}, 422), ({"readings": [], "units": "mg/dL"}, 422)],
+)
+async def test_a_malformed_upload_is_refused_as_a_whole(cgm: Client, body: Any, status: int) -> None:
+    assert (await cgm.post(READINGS, json=body)).status_code == status
+
+
+async def test_too_many_items_are_refused(cgm: Client, core: Core) -> None:
+    most = core.settings.gateway_max_items
+    answer = await cgm.post(READINGS, content=b'{"readings":[' + b",".join([b"1"] * (most + 1)) + b"]}", headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too-many-items")
+
+
+JSON = {"content-type": "application/json"}
+
+
+async def test_a_week_offline_in_one_compressed_upload(cgm: Client, clock: Clock) -> None:
+    body = gzip.compress(orjson.dumps({"unit": "mg/dL", "readings": items(clock, *range(100, 399))}))
+    answer = await cgm.post(READINGS, content=body, headers=JSON | {"content-encoding": "gzip"})
+    assert answer.json()["accepted"] == 299
+
+
+async def test_unknown_sensors_and_those_of_other_patients_are_not_found(
+    cgm: Client, stranger: Client, clock: Clock
+) -> None:
+    body = {"unit": "mg/dL", "readings": items(clock, 100)}
+    for client, path in ((cgm, "/devices/cgm/sensors/other/readings"), (stranger, READINGS)):
+        assert (await client.post(path, json=body)).status_code == 404
+    assert (await stranger.post(COMPLETE, json={"until": START})).status_code == 404
+
+
+async def test_dedicated_sensors_have_no_series(client: Client, clock: Clock) -> None:
+    await put_device(client, "meter")
+    await put_sensor(client, "meter", "glucose", code="2339-0", samplingPeriodMs=None)
+    answer = await client.post("/devices/meter/sensors/glucose/readings", json={"readings": items(clock, 1)})
+    assert (answer.status_code, answer.json()["code"]) == (409, "not-continuous")
+
+
+async def test_completeness_is_noted_and_never_goes_back(cgm: Client, clock: Clock) -> None:
+    until = date_time(clock())
+    assert (await cgm.post(COMPLETE, json={"until": until})).json() == {"until": until}
+    assert (await cgm.post(COMPLETE, json={"until": START})).json() == {"until": until}
+
+
+@pytest.mark.parametrize("body", [{}, {"until": "today"}, {"until": "2099-01-01T00:00:00Z"}, {"until": None}])
+async def test_a_malformed_completeness_is_refused(cgm: Client, body: dict[str, Any]) -> None:
+    assert (await cgm.post(COMPLETE, json=body)).status_code == 422
+
+
+async def test_two_workers_and_two_clients_lose_nothing(
+    cgm: Client, core: Core, clock: Clock, token: str, patient_id: UUID
+) -> None:
+    other = make_client(replace(core, sensors=Remembered()), token)
+    readings = items(clock, *range(100, 340))
+
+    async def upload(client: httpx.AsyncClient, step: int) -> int:
+        return sum([(await send(client, readings[at : at + 9]))["accepted"] for at in range(0, len(readings), step)])
+
+    async with other:
+        accepted = await asyncio.gather(upload(cgm, 6), upload(other, 4), upload(cgm, 9))
+    assert sum(accepted) == len(readings)
+    stored = "SELECT sum(octet_length(vals)) / 2 FROM chunk WHERE patient_id = $1"
+    assert await core.pool.fetchval(stored, patient_id) == len(readings)
+
+
+async def test_a_sensor_that_vanishes_is_not_found(cgm: Client, core: Core, clock: Clock, patient_id: UUID) -> None:
+    await send(cgm, items(clock, 100, 101))
+    await send(cgm, [{"time": date_time(clock() + 60_000), "value": 1}])
+    for table in ("chunk", "epoch", "sensor"):
+        await core.pool.execute(f"DELETE FROM {table} WHERE patient_id = $1", patient_id)
+    assert (await cgm.post(READINGS, json={"unit": "mg/dL", "readings": items(clock, 1)})).status_code == 404
