@@ -14,6 +14,7 @@ import orjson
 
 from ddr.gateway import devices, measurements, readings, sensors
 from ddr.gateway.auth import Gatekeeper
+from ddr.gateway.fields import check_key
 from ddr.gateway.problem import Problem
 from ddr.http.asgi import JSON, ASGIApp, Receive, Reply, Scope, Send, header, json_reply, send_reply
 from ddr.http.body import BodyError, ClientGone, read_body
@@ -69,11 +70,16 @@ ROUTES = (
 )
 
 
-def _pattern(path: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\{[a-z_]+\}", "([^/]+)", re.escape(path).replace(r"\{", "{").replace(r"\}", "}")))
+def _table() -> dict[str, tuple[re.Pattern[str], dict[str, Route]]]:
+    """Per path its pattern, and its operations by method."""
+    table: dict[str, tuple[re.Pattern[str], dict[str, Route]]] = {}
+    for route in ROUTES:
+        pattern = re.compile(route.path.replace("{", "(?P<").replace("}", ">[^/]+)"))
+        table.setdefault(route.path, (pattern, {}))[1][route.method] = route
+    return table
 
 
-_TABLE = {path: (_pattern(path), {r.method: r for r in ROUTES if r.path == path}) for path in {r.path for r in ROUTES}}
+_TABLE = _table()
 
 
 def create_gateway(core: Core) -> ASGIApp:
@@ -105,14 +111,14 @@ async def _answer(core: Core, gatekeeper: Gatekeeper, scope: Scope, receive: Rec
     return Reply(status, headers=NO_STORE) if status == HTTPStatus.NO_CONTENT else json_reply(content, status, NO_STORE)
 
 
-def find_route(method: str, path: str) -> tuple[Route, tuple[str, ...]]:
-    """The operation and the path's parameters. Raises Problem 404 or 405."""
+def find_route(method: str, path: str) -> tuple[Route, list[str]]:
+    """The operation and the path's parameters. Raises Problem 404, 405, or 422 for a malformed key."""
     for pattern, by_method in _TABLE.values():
         if match := pattern.fullmatch(path):
             if method not in by_method:
                 allow = ", ".join(sorted(by_method))
                 raise Problem(405, "method-not-allowed", f"Allowed here: {allow}", headers=(("allow", allow),))
-            return by_method[method], match.groups()
+            return by_method[method], [check_key(value, name) for name, value in match.groupdict().items()]
     raise Problem(404, "not-found", f"No such path; {OPENAPI} describes the API")
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.fhir.device_types import DEVICE_TYPES
-from ddr.gateway.fields import Fields, check_key
+from ddr.gateway.fields import Fields
 from ddr.gateway.problem import conflict, invalid, not_found
 from ddr.gateway.writing import at, check_end, end_sensors, writing
 from ddr.http.core import Core
@@ -29,7 +29,6 @@ async def put_device(core: Core, patient_id: UUID, device_key: str, body: Any) -
 
     The same request again changes nothing. Raises Problem 409 when the key already names another device.
     """
-    check_key(device_key, "device key")
     now = core.clock()
     wanted = parse_device(body, now + core.settings.gateway_future_seconds * 1000)
     async with writing(core, patient_id) as conn:

@@ -16,9 +16,9 @@ KEY = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 MAX_TEXT = 250
 MAX_NOTE = 4000
 
-# Values of devices, not of physics: enough for every unit in use, and no number that grows when it is written out.
+# Values of devices, not of physics: enough for every unit in use, and never written with an exponent.
 MAX_NUMBER = 1_000_000_000
-MAX_DECIMALS = 6
+MAX_DECIMALS = 4
 
 # What FHIR strings and XML 1.0 cannot carry; PostgreSQL texts hold no U+0000 either.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -59,7 +59,6 @@ class Upload:
 
 def parse_measurement(key: str, fields: Fields, catalog: MivCatalog, latest_ms: int) -> Upload:
     """The measurement `key` from its JSON members. Raises Problem 422."""
-    check_key(key, fields.at("key"))
     miv, code = parse_code(fields, catalog)
     if miv.continuous:
         raise invalid(fields.at("code"), "is for continuous measurements, which are sent as readings of a sensor")
@@ -78,7 +77,7 @@ def parse_measurement(key: str, fields: Fields, catalog: MivCatalog, latest_ms: 
         miv=miv,
         code=code,
         device_key=_device(fields, code),
-        sensor_key=fields.key("sensor"),
+        sensor_key=None if code.kind == "reference" else fields.key("sensor"),
         effective_ms=start_ms,
         effective_end_ms=end_ms,
         value=decimal(value["valueQuantity"]["value"]) if "valueQuantity" in value else None,

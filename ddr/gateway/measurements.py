@@ -63,7 +63,7 @@ def _parse(core: Core, key: str, fields: Fields) -> Upload:
 def _read_item(core: Core, item: Any) -> Upload | Problem:
     try:
         fields = Fields(item)
-        return _parse(core, fields.need("key", fields.text), fields)
+        return _parse(core, fields.need("key", fields.key), fields)
     except Problem as problem:
         return problem
 

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.gateway.fields import check_key
 from ddr.gateway.problem import conflict, invalid, not_found
 from ddr.gateway.registration import Registration, parse_sensor
 from ddr.gateway.writing import at, check_end, end_sensors, writing
@@ -24,7 +23,6 @@ async def put_sensor(
     Of a registered sensor only the displayed unit may change, and its end may be noted; a registration that differs
     elsewhere raises Problem 409, so that no series ever mixes two sensors.
     """
-    check_key(sensor_key, "sensor key")
     now = core.clock()
     wanted = parse_sensor(body, core.catalog, core.settings, now)
     async with writing(core, patient_id) as conn:

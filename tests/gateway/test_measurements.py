@@ -1,0 +1,268 @@
+"""Storing, correcting and deleting measurements, one and many."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import httpx
+import orjson
+import pytest
+
+from ddr.http.core import Core
+from ddr.store.measurements import by_keys
+from tests.gateway.conftest import Client, make_client, put_device, put_sensor
+from tests.gateway.samples import Json, fev1, glucose, peak_flow, pressure, reference, relative
+from tests.support.clock import Clock
+
+
+@pytest.fixture(autouse=True)
+async def meter(client: Client) -> None:
+    """A device that measures everything."""
+    await put_device(client, "meter")
+
+
+async def put(client: Client, key: str, body: Json) -> httpx.Response:
+    """Send one measurement."""
+    return await client.put(f"/measurements/{key}", json=body)
+
+
+async def post(client: Client, **items: Json) -> Any:
+    """Send measurements by key; the answer's items by key, and its counts."""
+    body = {"measurements": [{"key": key, **item} for key, item in items.items()]}
+    answer = (await client.post("/measurements", json=body)).json()
+    return {item["key"]: item for item in answer["items"]}, {n: answer[n] for n in answer if n != "items"}
+
+
+async def stored(core: Core, patient_id: UUID, key: str) -> dict[str, Any]:
+    """The row of a measurement, its content parsed."""
+    row = (await by_keys(core.pool, patient_id, [key]))[key]
+    return {**row, "content": orjson.loads(row["content"] or b"null")}
+
+
+async def versions(core: Core, patient_id: UUID) -> list[tuple[int, str, Any]]:
+    """The former versions: version, status, value."""
+    rows = await core.pool.fetch("SELECT * FROM measurement_version WHERE patient_id = $1 ORDER BY version", patient_id)
+    return [(row["version"], row["status"], orjson.loads(row["content"])["valueQuantity"]["value"]) for row in rows]
+
+
+async def test_a_repetition_changes_nothing(client: Client, core: Core, patient_id: UUID, clock: Clock) -> None:
+    first = await put(client, "m1", glucose())
+    row = await stored(core, patient_id, "m1")
+    clock.advance(60)
+    again = await put(client, "m1", glucose())
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json() == {**first.json(), "result": "unchanged"}
+    assert await stored(core, patient_id, "m1") == row
+    assert (row["version"], row["status"], row["updated_ms"]) == (1, "final", clock() - 60_000)
+
+
+async def test_a_correction_makes_a_version(client: Client, core: Core, patient_id: UUID, clock: Clock) -> None:
+    first = (await put(client, "m1", glucose())).json()
+    clock.advance(60)
+    corrected = await put(client, "m1", glucose(value=129))
+    assert corrected.status_code == 200
+    assert corrected.json() == {**first, "result": "updated", "version": 2, "status": "corrected"}
+    row = await stored(core, patient_id, "m1")
+    assert (row["value"], row["updated_ms"], row["content"]["status"]) == (Decimal(129), clock(), "corrected")
+    assert await versions(core, patient_id) == [(1, "final", 120)]
+    amended = await put(client, "m1", glucose(value=129, note="before a meal"))
+    assert (amended.json()["version"], amended.json()["status"]) == (3, "amended")
+    assert (await put(client, "m1", glucose(value=129, note="before a meal"))).json()["result"] == "unchanged"
+
+
+async def test_entered_in_error_stays_so(client: Client, core: Core, patient_id: UUID) -> None:
+    await put(client, "m1", glucose())
+    wrong = await put(client, "m1", glucose(status="entered-in-error"))
+    assert (wrong.json()["status"], wrong.json()["version"]) == ("entered-in-error", 2)
+    assert (await put(client, "m1", glucose(status="entered-in-error"))).json()["result"] == "unchanged"
+    again = await put(client, "m1", glucose())
+    assert (again.status_code, again.json()["code"]) == (409, "entered-in-error")
+    assert (await stored(core, patient_id, "m1"))["status"] == "entered-in-error"
+
+
+async def test_a_key_names_one_measurement(client: Client) -> None:
+    await put_device(client, "other")
+    await put(client, "m1", glucose())
+    for body in (glucose(code="2345-7"), glucose(device="other"), pressure()):
+        answer = await put(client, "m1", body)
+        assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+
+
+async def test_deletion_erases(client: Client, core: Core, patient_id: UUID, clock: Clock) -> None:
+    await put(client, "m1", glucose())
+    await put(client, "m1", glucose(value=130))
+    assert [(await client.delete("/measurements/m1")).status_code for _ in range(2)] == [204, 204]
+    row = await stored(core, patient_id, "m1")
+    assert (row["deleted_ms"], row["value"], row["content"]) == (clock(), None, None)
+    assert await versions(core, patient_id) == []
+    again = await put(client, "m1", glucose())
+    assert (again.status_code, again.json()["code"]) == (409, "deleted")
+    assert (await client.delete("/measurements/none")).status_code == 404
+
+
+async def test_sources_of_relative_values_stay(client: Client) -> None:
+    await post(client, reading=fev1(), reference=reference(), r=relative())
+    answer = await client.delete("/measurements/reference")
+    assert (answer.status_code, answer.json()["code"]) == (409, "in-use")
+    for key in ("r", "reference", "reading"):
+        assert (await client.delete(f"/measurements/{key}")).status_code == 204
+
+
+async def test_a_batch_in_any_order(client: Client, core: Core, patient_id: UUID) -> None:
+    items, counts = await post(client, r=relative(), reference=reference(), reading=fev1(), bp=pressure())
+    assert counts == {"created": 4, "updated": 0, "unchanged": 0, "rejected": 0}
+    assert list(items) == ["r", "reference", "reading", "bp"]
+    numbers = [(await stored(core, patient_id, key))["measurement_no"] for key in ("reading", "reference")]
+    assert (await stored(core, patient_id, "r"))["derived_from"] == numbers
+    swapped = relative(derivedFrom=["reference", "reading"])
+    items, counts = await post(client, reading=fev1(value=3.5), r=swapped, bp=pressure())
+    assert counts == {"created": 0, "updated": 1, "unchanged": 2, "rejected": 0}
+    assert items["reading"]["status"] == "corrected"
+
+
+async def test_a_bad_item_blocks_no_other(client: Client) -> None:
+    items = [
+        {"key": "a", **glucose()},
+        {"key": "b", **glucose(unit="mmol/L")},
+        5,
+        {"key": "a", **glucose(value=121)},
+        glucose(),
+        {"key": "c", **glucose(device="unknown")},
+        {"key": ["d"], **glucose()},
+        {"key": "e", **relative()},
+        {"key": "a/b", **glucose()},
+        {"key": "f", **glucose()},
+    ]
+    answer = (await client.post("/measurements", json={"measurements": items})).json()
+    assert [item.get("reason", item["result"]) for item in answer["items"]] == [
+        "created", "unit", "invalid", "repeated-key", "invalid", "unknown-device", "invalid", "derivation",
+        "invalid-key", "created",
+    ]  # fmt: skip
+    assert (answer["created"], answer["rejected"]) == (2, 8)
+    assert answer["items"][1] == {
+        "key": "b", "result": "rejected", "reason": "unit", "field": "unit", "detail": "unit must be mg/dL for this code",
+    }  # fmt: skip
+
+
+async def test_a_batch_of_bad_items_only(client: Client) -> None:
+    assert (await post(client, a=glucose(value="high")))[1]["rejected"] == 1
+
+
+@pytest.mark.parametrize("body", [{}, {"measurements": []}, {"measurements": {}}, {"measurements": [1], "more": 1}])
+async def test_a_batch_that_is_none(client: Client, body: Json) -> None:
+    assert (await client.post("/measurements", json=body)).status_code == 422
+
+
+async def test_too_many_items(core: Core, token: str) -> None:
+    core.settings = replace(core.settings, gateway_max_items=2)
+    async with make_client(core, token) as client:
+        answer = await client.post("/measurements", json={"measurements": [1, 2, 3]})
+    assert (answer.status_code, answer.json()["code"]) == (413, "too-many-items")
+
+
+async def test_concurrent_repetitions_store_once(client: Client) -> None:
+    answers = await asyncio.gather(*(put(client, "m1", glucose()) for _ in range(8)))
+    assert sorted(answer.json()["result"] for answer in answers) == ["created"] + ["unchanged"] * 7
+    assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+async def test_measuring_is_a_sign_of_life(client: Client, clock: Clock) -> None:
+    clock.advance(3600)
+    await put(client, "m1", glucose())
+    assert (await client.get("/devices/meter")).json()["heardAt"] == "2026-11-22T11:00:00Z"
+
+
+# --- where a measurement comes from ----------------------------------------------------------------------------------
+
+
+async def test_an_uncalibrated_sensor_means_the_device(client: Client, core: Core, patient_id: UUID) -> None:
+    await put_sensor(client, "meter", "plain", code="2339-0", samplingPeriodMs=None)
+    await put(client, "m1", glucose())
+    await put(client, "m2", glucose(sensor="plain"))
+    rows = [await stored(core, patient_id, key) for key in ("m1", "m2")]
+    assert [(row["epoch_no"], row["device_no"] is not None) for row in rows] == [(None, True)] * 2
+
+
+async def test_a_calibrated_sensor_means_its_epoch(client: Client, core: Core, patient_id: UUID) -> None:
+    calibration = {"state": "calibrated"}
+    await put_sensor(client, "meter", "strip", code="2339-0", samplingPeriodMs=None, calibration=calibration)
+    epoch_no = await core.pool.fetchval("SELECT epoch_no FROM epoch WHERE patient_id = $1", patient_id)
+    await put(client, "m1", glucose(sensor="strip"))
+    assert (await stored(core, patient_id, "m1"))["epoch_no"] == epoch_no
+    assert (await put(client, "m2", pressure())).status_code == 201
+    unnamed = await put(client, "m3", glucose())
+    assert (unnamed.status_code, unnamed.json()["field"]) == (422, "sensor")
+    other_kind = await put(client, "m4", pressure(sensor="strip"))
+    assert (other_kind.status_code, other_kind.json()["code"]) == (422, "unknown-sensor")
+
+
+async def test_the_life_of_device_and_sensor_bounds_measurements(client: Client) -> None:
+    members: Json = {"code": "2339-0", "samplingPeriodMs": None, "calibration": {"state": "calibrated"}}
+    await put_sensor(client, "meter", "strip", startedAt="2026-11-01T00:00:00Z", **members)
+    await put_sensor(client, "meter", "strip", endedAt="2026-11-10T00:00:00Z", **members)
+    times = {
+        "2026-09-30T23:59:59Z": "before-start",
+        "2026-10-31T23:59:59Z": "before-start",
+        "2026-11-01T00:00:00Z": "created",
+        "2026-11-09T23:59:59.999Z": "created",
+        "2026-11-10T00:00:00Z": "after-end",
+        "2026-11-22T10:02:01Z": "future",
+    }
+    items, _ = await post(client, **{f"m{i}": glucose(sensor="strip", effective=t) for i, t in enumerate(times)})
+    assert [item.get("reason", item["result"]) for item in items.values()] == list(times.values())
+    await put_device(client, "meter", endedAt="2026-11-20T00:00:00Z")
+    assert (await put(client, "late", pressure())).json()["code"] == "after-end"
+
+
+async def test_reference_values_need_no_device_and_outlive_it(client: Client, core: Core, patient_id: UUID) -> None:
+    items, counts = await post(client, a=reference(), b=reference(device="meter"), c=reference(device="unknown"))
+    assert (counts["created"], items["c"]["reason"]) == (2, "unknown-device")
+    assert (await stored(core, patient_id, "a"))["device_no"] is None
+    assert (await stored(core, patient_id, "b"))["device_no"] is not None
+
+
+@pytest.mark.parametrize(
+    ("sources", "reason"),
+    [
+        (["reading", "none"], "derivation"),
+        (["reading", "reading2"], "derivation"),
+        (["reference", "reference2"], "derivation"),
+        (["peak", "reference"], "derivation"),
+        (["glucose", "reference"], "derivation"),
+        (["deleted", "reference"], "derivation"),
+        (["wrong", "reference"], "derivation"),
+        (["reading", "reading"], "invalid"),
+        (["reading"], "invalid"),
+        (["reading", 5], "invalid"),
+        ("reading", "invalid"),
+        (["reading", "a b"], "invalid-key"),
+        (None, "invalid"),
+    ],
+)
+async def test_relative_values_come_from_one_reading_and_its_reference(
+    client: Client, sources: Any, reason: str
+) -> None:
+    await post(
+        client, reading=fev1(), reading2=fev1(), reference=reference(), reference2=reference(), peak=peak_flow(),
+        glucose=glucose(), deleted=fev1(), wrong=fev1(status="entered-in-error"),
+    )  # fmt: skip
+    await client.delete("/measurements/deleted")
+    answer = await put(client, "r", relative(derivedFrom=sources))
+    assert (answer.status_code, answer.json()["code"]) == (422, reason)
+
+
+async def test_a_relative_value_can_be_withdrawn_after_its_reading(client: Client) -> None:
+    await post(client, reading=fev1(), reference=reference(), r=relative())
+    await put(client, "reading", fev1(status="entered-in-error"))
+    assert (await put(client, "r", relative())).json()["result"] == "unchanged"
+    assert (await put(client, "r", relative(status="entered-in-error"))).json()["result"] == "updated"
+
+
+async def test_other_patients_measurements_are_no_source(client: Client, stranger: Client) -> None:
+    await post(client, reading=fev1(), reference=reference())
+    await put_device(stranger, "meter")
+    assert (await put(stranger, "r", relative())).json()["code"] == "derivation"
