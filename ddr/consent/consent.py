@@ -19,6 +19,7 @@ from ddr.consent.visitor import Visitor, core_of, identify, read_form, see_other
 from ddr.http.core import Core
 from ddr.http.pages import error_page, language, redirect_targets
 from ddr.miv.model import Miv
+from ddr.operations.pairing import approve, refuse
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import granted
 from ddr.store import pairings, par
@@ -157,30 +158,19 @@ def _consent_until(core: Core) -> int:
 
 
 async def _approve(core: Core, session: Session, asked: Asked, scopes: set[str]) -> Response:
-    approval = await pairings.decide(
-        core.pool,
-        core.secrets["pairing-ids"],
-        asked.request.request_uri,
-        session.patient_id,
-        [miv.valueset for miv in asked.mivs if miv.scope in scopes],
-        pairings.Terms(core.clock() + core.settings.code_seconds * 1000, _consent_until(core)),
-        core.clock(),
-    )
-    if approval is None:
-        raise Refused(400, "unknown_request")
-    return _back(core, asked.request, code=approval.code)
+    chosen = [miv.valueset for miv in asked.mivs if miv.scope in scopes]
+    return _back(await approve(core, asked.request.request_uri, session.patient_id, chosen))
 
 
 async def _deny(core: Core, session: Session, asked: Asked) -> Response:
-    if await pairings.deny(core.pool, asked.request.request_uri, session.patient_id, core.clock()) is None:
+    return _back(await refuse(core, asked.request.request_uri, session.patient_id))
+
+
+def _back(location: str | None) -> Response:
+    """To the DiGA; there is no way back for a request that was decided meanwhile."""
+    if location is None:
         raise Refused(400, "unknown_request")
-    return _back(core, asked.request, error="access_denied")
-
-
-def _back(core: Core, request: PushedRequest, **answer: str) -> Response:
-    """To the DiGA with the answer, its state, and our name against mix-up (RFC 6749 section 4.1.2, RFC 9207)."""
-    query = urlencode(answer | {"state": request.state, "iss": core.settings.public_base_url})
-    return see_other(f"{request.redirect_uri}{'&' if '?' in request.redirect_uri else '?'}{query}")
+    return see_other(location)
 
 
 def _login(request_uri: str) -> Response:

@@ -52,9 +52,7 @@ async def approve(
 async def refuse(core: Core, request_uri: str, patient_id: UUID) -> str | None:
     """The Location after the patient refused: error=access_denied (AS-040). None as for `approve`."""
     request = await deny(core.pool, request_uri, patient_id, core.clock())
-    if request is None:
-        return None
-    return _location(core, request, error="access_denied", error_description="The patient did not consent")
+    return None if request is None else _location(core, request, error="access_denied")
 
 
 async def _failed(core: Core, request: PushedRequest, patient_id: UUID, error: Exception) -> str:
