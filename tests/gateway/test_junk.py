@@ -13,7 +13,7 @@ from tests.gateway.conftest import CGM, METER, Client, put_device, put_sensor
 from tests.gateway.samples import Json, fev1, glucose, pressure, reference, relative
 
 JUNK_SETTINGS = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=75, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 SCALARS = st.one_of(

@@ -144,7 +144,8 @@ async def test_a_bad_item_blocks_no_other(client: Client) -> None:
     ]  # fmt: skip
     assert (answer["created"], answer["rejected"]) == (2, 8)
     assert answer["items"][1] == {
-        "key": "b", "result": "rejected", "reason": "unit", "field": "unit", "detail": "unit must be mg/dL for this code",
+        "key": "b", "result": "rejected", "reason": "unit", "field": "unit",
+        "detail": "unit must be mg/dL for this code",
     }  # fmt: skip
 
 
