@@ -1,0 +1,184 @@
+"""The one place where a DiGA's request is allowed or refused: every interaction passes it, and nothing else decides.
+
+HDDT security-and-privacy.md, smart-scopes.md. First what needs no database (certificate, registry, token, scopes), then
+one statement that asks the database, claims the Grace-Period and writes the audit trail. Whatever fails is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from ddr.fhir.outcome import FhirError, not_known, throttled, unauthorized, unavailable
+from ddr.http.asgi import Scope, header_values
+from ddr.http.core import Core
+from ddr.http.tokens import Claims, InvalidToken, TokenVerifier
+from ddr.miv.model import Miv
+from ddr.scopes.decision import Allowed, Facts, Interaction, Reason, Refused, Standing, decide
+from ddr.scopes.diga import Diga
+from ddr.scopes.parse import Scopes, granted
+from ddr.store.access import Admission, Permit, admit, restore_grace
+from ddr.store.access import Request as AdmissionRequest
+from ddr.store.audit import NOBODY, Event, record
+from ddr.store.ids import Kind
+from ddr.store.search_sources import Term, View
+from ddr.tls.peer import client_certificate
+
+DAY_MS = 86_400_000
+REGISTRY_RETRY_SECONDS = 300
+
+# Texts for a token that is good in itself; RS-022 has those for tokens that are not.
+_TEXTS = {
+    Reason.DIGA_UNKNOWN: "The client certificate belongs to no DiGA of the DiGA directory",
+    Reason.DIGA_INACTIVE: "The DiGA is not active in the DiGA directory",
+    Reason.TOKEN_FOREIGN: "The access token was issued to another client",
+    Reason.PAIRING_ENDED: "The access token was revoked",
+    Reason.CONSENT_ENDED: "The access token was revoked",
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A request that nothing but the database can still refuse."""
+
+    facts: Facts
+    claims: Claims
+    mivs: tuple[Miv, ...]  # permitted by token and registry
+    path: str
+
+
+@dataclass(frozen=True)
+class Access:
+    """An allowed request: what it sees, and in whose name."""
+
+    view: View
+    scopes: Scopes  # those of the token that are still consented and permitted
+    pairing_id: str
+    client_id: str
+    admission: Admission
+
+
+class Gate:
+    """Decides about the requests of one worker."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        settings = core.settings
+        self._verifier = TokenVerifier(settings.public_base_url, settings.fhir_base, core.signer.public_key)
+
+    async def identify(self, scope: Scope, path: str, resource_type: str, interaction: Interaction) -> Candidate:
+        """Everything that needs no database. Raises FhirError 401, 404 or 503, after recording it."""
+        now_ms = self._core.clock()
+        der = client_certificate(scope)
+        diga = None if der is None else self._core.registry.by_certificate(der)
+        try:
+            claims = self._verified(scope, now_ms)
+        except InvalidToken as error:
+            await self._record_refusal(diga, None, "token-invalid", now_ms)
+            raise unauthorized(error.description or None) from None
+        facts = Facts(
+            diga=diga,
+            registry_stale=self._core.registry.stale(now_ms),
+            token_client_id=claims.client_id,
+            token_scope=claims.scope,
+            standing=_best_case(claims),
+            resource_type=resource_type,
+            interaction=interaction,
+            now_ms=now_ms,
+        )
+        decision = decide(facts)
+        if isinstance(decision, Refused):
+            await self._record_refusal(diga, claims.pairing_id, decision.reason, now_ms)
+            raise _refusal(decision, path)
+        return Candidate(facts, claims, self._mivs(decision.valuesets), path)
+
+    async def admit(self, candidate: Candidate, counted: Collection[str] = ()) -> Access:
+        """Ask the database; `counted` are the MIVs towards whose Grace-Period the request counts.
+
+        Raises FhirError 401, 404, or 429 when one of these periods still runs.
+        """
+        facts, claims = candidate.facts, candidate.claims
+        admission = await admit(self._core.pool, self._admission_request(candidate, counted))
+        decision = decide(replace(facts, standing=admission.standing))
+        if isinstance(decision, Refused):
+            raise _refusal(decision, candidate.path)
+        due = set(counted) & set(decision.valuesets)
+        if due and not admission.claimed:
+            raise throttled(self._wait_seconds(admission, due, facts.now_ms))
+        scopes = granted(claims.scope).within(decision.valuesets)
+        return Access(self._view(decision, facts.now_ms), scopes, claims.pairing_id, claims.client_id, admission)
+
+    async def forgive(self, access: Access) -> None:
+        """The request failed after it was admitted: it does not count towards the Grace-Period."""
+        if access.admission.claimed:
+            await restore_grace(self._core.pool, access.view.patient_id, access.admission, access.view.now_ms)
+
+    def _verified(self, scope: Scope, now_ms: int) -> Claims:
+        credentials = header_values(scope, "authorization")
+        scheme, _, token = credentials[0].partition(" ") if len(credentials) == 1 else ("", "", "")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise InvalidToken("")
+        return self._verifier.verify(token.strip(), now_ms)
+
+    def _mivs(self, valuesets: Collection[str]) -> tuple[Miv, ...]:
+        return tuple(miv for miv in self._core.catalog.mivs if miv.valueset in valuesets)
+
+    def _admission_request(self, candidate: Candidate, counted: Collection[str]) -> AdmissionRequest:
+        facts, claims = candidate.facts, candidate.claims
+        decoded = self._core.ids.decode(claims.grant_id)
+        terms = self._core.catalog.terms
+        permits = [
+            Permit(miv.valueset, terms[miv.valueset].grace_seconds * 1000 if miv.valueset in counted else None)
+            for miv in candidate.mivs
+        ]
+        detail = {"interaction": facts.interaction, "type": facts.resource_type}
+        grant_no = decoded[1] if decoded is not None and decoded[0] is Kind.GRANT else 0
+        return AdmissionRequest(claims.pairing_id, grant_no, claims.client_id, permits, detail, facts.now_ms)
+
+    def _view(self, decision: Allowed, now_ms: int) -> View:
+        terms = self._core.catalog.terms
+        visible = [
+            Term(
+                miv.valueset,
+                miv.continuous,
+                now_ms - terms[miv.valueset].historic_days * DAY_MS,
+                terms[miv.valueset].delay_seconds * 1000,
+            )
+            for miv in self._mivs(decision.valuesets)
+        ]
+        return View(decision.patient_id, visible, now_ms)
+
+    def _wait_seconds(self, admission: Admission, valuesets: Collection[str], now_ms: int) -> int:
+        """Until the last of the periods ends; the whole period for one that began while we asked."""
+        ends = [
+            admission.answered.get(url, now_ms) + self._core.catalog.terms[url].grace_seconds * 1000
+            for url in valuesets
+        ]
+        running = [end for end in ends if end > now_ms] or ends
+        return -(-(max(running) - now_ms) // 1000)
+
+    async def _record_refusal(self, diga: Diga | None, pairing_id: str | None, reason: str, now_ms: int) -> None:
+        await record(
+            self._core.pool,
+            Event.DATA_REFUSED,
+            now_ms,
+            client_id=diga.client_id if diga else None,
+            pairing_id=pairing_id,
+            detail={"reason": str(reason)},
+        )
+
+
+def _best_case(claims: Claims) -> Standing:
+    """The best that the database could say; what is refused even so needs no look at it."""
+    consents = dict.fromkeys(granted(claims.scope).valuesets, 2**63)
+    return Standing(NOBODY, claims.client_id, False, consents)
+
+
+def _refusal(decision: Refused, path: str) -> FhirError:
+    match decision.reason.status:
+        case 401:
+            return unauthorized(_TEXTS[decision.reason])
+        case 503:
+            return unavailable("The DiGA directory cannot be reached at the moment", REGISTRY_RETRY_SECONDS)
+        case _:
+            return not_known(path)

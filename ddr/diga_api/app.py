@@ -1,0 +1,87 @@
+"""The FHIR resource server below /fhir: leads each request to its interaction, turns every failure into an answer."""
+
+from __future__ import annotations
+
+import logging
+
+from ddr.diga_api.access import Gate
+from ddr.diga_api.metadata import Metadata
+from ddr.diga_api.read import answer_read, answer_vread
+from ddr.diga_api.request import Request, head_of, with_form
+from ddr.diga_api.search import Searcher
+from ddr.fhir.outcome import FhirError, internal_error, method_not_allowed, unknown_route
+from ddr.fhir.search.grammar import PARAMETERS
+from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
+from ddr.http.body import ClientGone
+from ddr.http.core import Core
+from ddr.scopes.decision import Interaction
+
+log = logging.getLogger(__name__)
+
+
+def create_fhir(core: Core) -> ASGIApp:
+    """The ASGI application for paths below /fhir. It only gives: whatever would write is refused."""
+    server = _FhirServer(core)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send_reply(scope, send, await server.reply(scope, receive))
+
+    return app
+
+
+class _FhirServer:
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._gate = Gate(core)
+        self._metadata = Metadata(core)
+        self._searcher = Searcher(core, self._gate)
+
+    async def reply(self, scope: Scope, receive: Receive) -> Reply:
+        """The reply to any request; ClientGone when nobody waits for it any more."""
+        request = head_of(scope)
+        try:
+            return await self._answer(scope, receive, request)
+        except FhirError as error:
+            return request.refusal(error)
+        except ClientGone:
+            raise
+        except Exception as error:
+            log.error("fhir.failed", exc_info=error)
+            return request.refusal(internal_error())
+
+    async def _answer(self, scope: Scope, receive: Receive, request: Request) -> Reply:
+        match request.method, request.segments:
+            case _, ("metadata",):
+                return self._metadata.answer(_only(request, "GET"))
+            case "GET", (resource_type,) if resource_type in PARAMETERS:
+                return await self._search(scope, receive, request, resource_type)
+            case "POST", (resource_type, "_search") if resource_type in PARAMETERS:
+                return await self._search(scope, receive, request, resource_type)
+            case "GET", (resource_type, _) if resource_type in PARAMETERS:
+                return await answer_read(self._core, self._gate, scope, request)
+            case "GET", (resource_type, _, "_history", _) if resource_type in PARAMETERS:
+                return await answer_vread(self._core, self._gate, scope, request)
+            case _:
+                return await self._nothing(scope, request)
+
+    async def _search(self, scope: Scope, receive: Receive, request: Request, resource_type: str) -> Reply:
+        candidate = await self._gate.identify(scope, resource_type, resource_type, Interaction.SEARCH)
+        if request.method == "POST":
+            request = await with_form(request, scope, receive, self._core.settings.fhir_max_body_bytes)
+        request.check_representation()
+        return await self._searcher.answer(candidate, request)
+
+    async def _nothing(self, scope: Scope, request: Request) -> Reply:
+        """Only to those who could use the server do we say what it does not have."""
+        await self._gate.identify(scope, request.path, "Observation", Interaction.READ)
+        match request.segments:
+            case (resource_type, *rest) if resource_type in PARAMETERS and len(rest) < 4:
+                raise method_not_allowed(["POST"] if rest == ["_search"] else ["GET", "HEAD"])
+            case _:
+                raise unknown_route(request.path)
+
+
+def _only(request: Request, method: str) -> Request:
+    if request.method != method:
+        raise method_not_allowed([method, "HEAD"])
+    return request

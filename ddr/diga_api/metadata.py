@@ -1,0 +1,34 @@
+"""capabilities: the CapabilityStatement, for anybody (HDDT fhir-api-metadata.md; RS-004)."""
+
+from __future__ import annotations
+
+from ddr import __version__
+from ddr.diga_api.request import Request
+from ddr.fhir.capability import Server, capability_statement
+from ddr.fhir.search.grammar import PARAMETERS
+from ddr.http.asgi import Reply
+from ddr.http.core import Core
+
+INTERACTIONS = ("read", "vread", "search-type")
+IN_FORCE = "2026-11-22"  # of the interface that this version of the program offers
+
+
+class Metadata:
+    """Answers GET /metadata; the statement of a worker does not change while it runs."""
+
+    def __init__(self, core: Core) -> None:
+        settings = core.settings
+        self._statement = capability_statement(
+            core.catalog,
+            Server(
+                base=settings.fhir_base,
+                issuer=settings.public_base_url,
+                software_version=__version__,
+                date=IN_FORCE,
+                interactions=dict.fromkeys(PARAMETERS, INTERACTIONS),
+            ),
+        )
+
+    def answer(self, request: Request) -> Reply:
+        """The CapabilityStatement in the representation asked for. Raises FhirError 406."""
+        return request.reply(self._statement)

@@ -1,0 +1,83 @@
+"""Links to further pages: opaque, authenticated, expiring, of use to nobody but the pairing that got them (RS-038).
+
+A link names the list that the first page fixed (ddr/store/search.py), so it survives new data.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from ddr.fhir.outcome import FhirError
+from ddr.fhir.search.query import Include, Search
+from ddr.store.search import RestPage
+
+PARAMETER = "_page"
+_NONCE = 12
+
+
+@dataclass(frozen=True)
+class Page:
+    """A later page: `count` items from `offset` of a rest of `length` items; `total` matches in all."""
+
+    resource_type: str
+    rest_no: int
+    offset: int
+    count: int
+    length: int
+    total: int
+    includes: tuple[Include, ...]
+    revincludes: tuple[Include, ...]
+    expires_ms: int
+
+    @property
+    def rest(self) -> RestPage:
+        """The part of the rest that this page shows."""
+        return RestPage(self.rest_no, self.offset, self.count)
+
+    @property
+    def search(self) -> Search:
+        """As much of the search as a later page needs."""
+        return Search(self.resource_type, includes=frozenset(self.includes), revincludes=frozenset(self.revincludes))
+
+    def next(self) -> Page | None:
+        """The page after this one, or None."""
+        offset = self.offset + self.count
+        return replace(self, offset=offset) if offset < self.length else None
+
+
+class PageLinks:
+    """Seals pages into links and opens them again."""
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    def seal(self, page: Page, holder: str) -> str:
+        """The text of a link for `holder` (pairing and client)."""
+        nonce = secrets.token_bytes(_NONCE)
+        sealed = self._cipher.encrypt(nonce, orjson.dumps(asdict(page)), holder.encode())
+        return base64.urlsafe_b64encode(nonce + sealed).rstrip(b"=").decode()
+
+    def open(self, text: str, holder: str, now_ms: int) -> Page:
+        """The page of a link. Raises FhirError 400 for any other text, another holder's link too; 410 for an old one."""
+        try:
+            sealed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+            page = _page(orjson.loads(self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], holder.encode())))
+        except (binascii.Error, InvalidTag, ValueError):
+            raise FhirError(400, "processing", "The link to a further page is not valid") from None
+        if page.expires_ms <= now_ms:
+            raise FhirError(410, "processing", "The link to a further page has expired; repeat the search")
+        return page
+
+
+def _page(content: dict[str, Any]) -> Page:
+    for name in ("includes", "revincludes"):
+        content[name] = tuple(Include(**include) for include in content[name])
+    return Page(**content)

@@ -1,0 +1,76 @@
+"""read and vread: one resource by id (FHIR R4 http.html#read, #vread; HDDT error-codes.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.utils import formatdate
+from typing import Any
+
+from ddr.diga_api.access import Access, Gate
+from ddr.diga_api.request import Request
+from ddr.diga_api.resources import KINDS, Builder
+from ddr.fhir.instants import parse_instant
+from ddr.fhir.outcome import deleted, not_known, outside_history, version_not_valid
+from ddr.http.asgi import Reply, Scope
+from ddr.http.core import Core
+from ddr.scopes.decision import Interaction
+from ddr.store.ids import Kind
+from ddr.store.reads import Row, former_version, read
+
+Resource = dict[str, Any]
+
+
+async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) -> Reply:
+    """GET [type]/[id]: the current version."""
+    resource_type, logical_id = request.segments
+    candidate = await gate.identify(scope, request.path, resource_type, Interaction.READ)
+    request.check_representation()
+    access = await gate.admit(candidate)
+    kind, row = await _found(core, access, resource_type, logical_id)
+    return _reply(request, Builder(core, access).resource(row, kind))
+
+
+async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -> Reply:
+    """GET [type]/[id]/_history/[version]: the current version or, where versions are kept, a former one."""
+    resource_type, logical_id, _, version = request.segments
+    reference = f"{resource_type}/{logical_id}"
+    candidate = await gate.identify(scope, reference, resource_type, Interaction.VREAD)
+    request.check_representation()
+    access = await gate.admit(candidate)
+    kind, row = await _found(core, access, resource_type, logical_id)
+    builder = Builder(core, access)
+    current = builder.resource(row, kind)
+    if current["meta"]["versionId"] == version:
+        return _reply(request, current)
+    former = await former_version(core.pool, access.view, kind, row["no"], _number(version))
+    if former is None:
+        raise version_not_valid(version, reference)
+    return _reply(request, builder.resource({**row, **former}, kind))
+
+
+async def _found(core: Core, access: Access, resource_type: str, logical_id: str) -> tuple[Kind, Row]:
+    """The row behind an id. Unknown, foreign and out of scope look the same (RS-027)."""
+    reference = f"{resource_type}/{logical_id}"
+    decoded = core.ids.decode(logical_id)
+    if decoded is None or decoded[0] not in KINDS[resource_type]:
+        raise not_known(reference)
+    row = await read(core.pool, access.view, *decoded)
+    if row is None:
+        raise not_known(reference)
+    if not row["within"]:
+        raise outside_history(reference, core.catalog.terms[row["observed_miv"]].historic_days)
+    if row["deleted"]:
+        raise deleted()
+    return decoded[0], row
+
+
+def _number(version: str) -> int:
+    """The number in a versionId; 0, which no version has, for any other text."""
+    return int(version) if version.isascii() and version.isdigit() and len(version) < 10 else 0
+
+
+def _reply(request: Request, resource: Resource) -> Reply:
+    """With the headers of FHIR R4 http.html#versioning."""
+    meta: Mapping[str, str] = resource["meta"]
+    changed = formatdate(parse_instant(meta["lastUpdated"]) // 1000, usegmt=True)
+    return request.reply(resource, 200, {"ETag": f'W/"{meta["versionId"]}"', "Last-Modified": changed})

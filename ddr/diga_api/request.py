@@ -1,0 +1,104 @@
+"""One FHIR request as the interactions see it, and the replies that they give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from ddr.fhir.negotiation import check_content_type, error_format, negotiate, wants_pretty
+from ddr.fhir.outcome import FhirError, body_too_large, malformed, unsupported_media_type
+from ddr.fhir.representation import render
+from ddr.fhir.search.grammar import REPRESENTATION
+from ddr.fhir.search.parsing import flat_json
+from ddr.http.asgi import Receive, Reply, Scope, headers, query_pairs
+from ddr.http.body import BodyError, read_body
+
+Pairs = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Method, path segments below /fhir, header fields by lowercase name, and the parameters of query and form."""
+
+    method: str
+    segments: tuple[str, ...]
+    headers: Mapping[str, str]
+    parameters: Pairs
+
+    @property
+    def path(self) -> str:
+        """The path below /fhir, as a reference to a resource is written."""
+        return "/".join(self.segments)
+
+    def search_parameters(self) -> Pairs:
+        """The parameters that belong to a search."""
+        return [(name, value) for name, value in self.parameters if name not in REPRESENTATION]
+
+    def representation(self) -> Pairs:
+        """The parameters that choose the representation; links to further pages repeat them."""
+        return [(name, value) for name, value in self.parameters if name in REPRESENTATION]
+
+    def check_representation(self) -> None:
+        """Raise FhirError 406 or 400 now, before anything is done for an answer that nobody could read."""
+        chosen = dict(self.representation())
+        negotiate(self.headers, chosen)
+        wants_pretty(chosen)
+
+    def reply(self, resource: Mapping[str, Any], status: int = 200, extra: Mapping[str, str] | None = None) -> Reply:
+        """`resource` in the representation asked for. Raises FhirError 406 and 400."""
+        chosen = dict(self.representation())
+        fmt = negotiate(self.headers, chosen)
+        return _reply(render(resource, fmt, wants_pretty(chosen)), fmt.content_type, status, extra or {})
+
+    def refusal(self, error: FhirError) -> Reply:
+        """The OperationOutcome of `error`; in JSON when the representation asked for is itself the fault."""
+        fmt = error_format(self.headers, dict(self.representation()))
+        return _reply(render(error.resource(), fmt), fmt.content_type, error.status, error.headers)
+
+
+def _reply(body: bytes, content_type: str, status: int, extra: Mapping[str, str]) -> Reply:
+    return Reply(status, body, content_type, tuple((name.lower(), value) for name, value in extra.items()))
+
+
+def head_of(scope: Scope) -> Request:
+    """The request without its body; HEAD counts as GET (the body is dropped when the reply is sent)."""
+    method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    segments = tuple(scope["path"].removeprefix("/fhir").strip("/").split("/"))
+    return Request(method, segments, headers(scope), query_pairs(scope))
+
+
+async def with_form(request: Request, scope: Scope, receive: Receive, limit: int) -> Request:
+    """`request` with the parameters of its body added: a form as FHIR wants it, or flat JSON (RS-046).
+
+    Raises FhirError 400, 413, 415.
+    """
+    fmt = check_content_type(request.headers, form=True)
+    try:
+        body = await read_body(scope, receive, limit)
+    except BodyError as error:
+        raise _refused(error, limit) from None
+    parameters = _form(body) if fmt is None else _json(body)
+    return Request(request.method, request.segments, request.headers, [*request.parameters, *parameters])
+
+
+def _refused(error: BodyError, limit: int) -> FhirError:
+    by_status = {413: body_too_large(limit), 415: unsupported_media_type()}
+    return by_status.get(error.status) or malformed(str(error))
+
+
+def _form(body: bytes) -> Pairs:
+    try:
+        return parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body))
+    except ValueError:
+        raise malformed("The body is not a form of parameters") from None
+
+
+def _json(body: bytes) -> Pairs:
+    try:
+        return flat_json(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        raise malformed("The body is not JSON") from None

@@ -1,0 +1,122 @@
+"""search: first pages and further ones (HDDT fhir-api-observation.md, fhir-api-device.md, fhir-api-devicemetric.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from ddr.diga_api.access import Access, Candidate, Gate
+from ddr.diga_api.paging import PARAMETER, Page, PageLinks
+from ddr.diga_api.request import Pairs, Request
+from ddr.diga_api.resources import Builder
+from ddr.diga_api.warnings import codes, covers, warnings
+from ddr.fhir.bundle import OUTCOME, search_bundle
+from ddr.fhir.device_types import metric_type
+from ddr.fhir.outcome import malformed
+from ddr.fhir.search.parsing import parse_search
+from ddr.fhir.search.query import Search
+from ddr.http.asgi import Reply
+from ddr.http.core import Core
+from ddr.miv.model import MivCatalog
+from ddr.store.search import Found, first_page, later_page
+from ddr.store.search_conditions import Names
+
+
+class Searcher:
+    """Answers the searches of one worker."""
+
+    def __init__(self, core: Core, gate: Gate) -> None:
+        self._core = core
+        self._gate = gate
+        self._links = PageLinks(core.secrets["page-links"])
+        self._names = Names(core.ids, _metric_types(core.catalog))
+
+    async def answer(self, candidate: Candidate, request: Request) -> Reply:
+        """The searchset; `request` has the parameters of its body already. Raises FhirError."""
+        pairs = request.search_parameters()
+        if any(name == PARAMETER for name, _ in pairs):
+            return await self._later(candidate, request, pairs)
+        search = parse_search(candidate.facts.resource_type, pairs, candidate.facts.now_ms)
+        access = await self._gate.admit(candidate, _counted(candidate, search))
+        try:
+            return await self._first(access, request, search)
+        except BaseException:  # also when the client goes away: what was not answered does not count
+            await self._gate.forgive(access)
+            raise
+
+    async def _first(self, access: Access, request: Request, search: Search) -> Reply:
+        settings, now_ms = self._core.settings, access.view.now_ms
+        wanted = settings.search_default_count if search.count is None else search.count
+        count = min(wanted, settings.search_max_count)
+        expires_ms = now_ms + settings.page_link_seconds * 1000
+        found = await first_page(self._core.pool, access.view, self._names, search, count, expires_ms)
+        following = _second(search, found, count, expires_ms)
+        return self._reply(access, request, search, found, found.total, following)
+
+    async def _later(self, candidate: Candidate, request: Request, pairs: Pairs) -> Reply:
+        if len(pairs) != 1:
+            raise malformed("The link to a further page must be used as it is")
+        page = self._links.open(pairs[0][1], _holder(candidate), candidate.facts.now_ms)
+        if page.resource_type != candidate.facts.resource_type:
+            raise malformed("The link to a further page must be used as it is")
+        access = await self._gate.admit(candidate)
+        found = await later_page(self._core.pool, access.view, page.search, page.rest)
+        return self._reply(access, request, page.search, found, page.total, page.next())
+
+    def _reply(
+        self, access: Access, request: Request, search: Search, found: Found, total: int, following: Page | None
+    ) -> Reply:
+        entries = list(Builder(self._core, access).entries(found, search))
+        mivs = [miv for miv in self._core.catalog.mivs if miv.valueset in access.scopes.valuesets]
+        if (notice := warnings(search, mivs, access.view.terms)) is not None:
+            entries.append((OUTCOME, notice))
+        base = self._core.settings.fhir_base
+        links = {"self": _url(base, search, [*request.search_parameters(), *request.representation()])}
+        if following is not None:
+            token = self._links.seal(following, access.pairing_id + access.client_id)
+            links["next"] = _url(base, search, [(PARAMETER, token), *request.representation()])
+        return request.reply(search_bundle(base, entries, links, total))
+
+
+def _metric_types(catalog: MivCatalog) -> dict[str, dict[str, Any]]:
+    """DeviceMetric.type by system and code of the values."""
+    found: dict[str, dict[str, Any]] = {}
+    for miv in catalog.mivs:
+        for code in miv.codes:
+            found.setdefault(code.system, {})[code.code] = metric_type(code.system, code.code)
+    return found
+
+
+def _counted(candidate: Candidate, search: Search) -> list[str]:
+    """The MIVs whose measurements the search asks for: each counts towards its Grace-Period (OPS-028)."""
+    brings = search.resource_type == "Observation" or any(i.source == "Observation" for i in search.revincludes)
+    return [
+        miv.valueset
+        for miv in candidate.mivs
+        if brings and all(any(covers(miv, token) for token in tokens) for tokens in codes(search))
+    ]
+
+
+def _second(search: Search, found: Found, count: int, expires_ms: int) -> Page | None:
+    if found.rest_no is None:
+        return None
+    return Page(
+        resource_type=search.resource_type,
+        rest_no=found.rest_no,
+        offset=0,
+        count=count,
+        length=found.total - count,
+        total=found.total,
+        includes=tuple(search.includes),
+        revincludes=tuple(search.revincludes),
+        expires_ms=expires_ms,
+    )
+
+
+def _holder(candidate: Candidate) -> str:
+    return candidate.claims.pairing_id + candidate.claims.client_id
+
+
+def _url(base: str, search: Search, pairs: Pairs) -> str:
+    query = urlencode(pairs, safe="|:/,$")
+    return f"{base}/{search.resource_type}{'?' if query else ''}{query}"

@@ -1,0 +1,52 @@
+"""What a searchset says about a search that asked for more than the DiGA may see (HDDT error-codes.md, rows of 200)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ddr.fhir.outcome import code_not_in_valueset, outside_historic_range
+from ddr.fhir.search.query import DateValue, Search, TokenValue
+from ddr.miv.model import Miv
+from ddr.store.search_sources import Term
+
+# Prefixes whose matches may reach beyond the searched date.
+_OPEN = {"gt", "ge", "sa", "ne"}
+
+
+def covers(miv: Miv, token: TokenValue) -> bool:
+    """True when some code of the MIV matches the token."""
+    return any(token.code in (None, code.code) and token.system in (None, code.system) for code in miv.codes)
+
+
+def codes(search: Search) -> list[list[TokenValue]]:
+    """The tokens of each code parameter."""
+    return [[value for value in values if isinstance(value, TokenValue)] for values in search.values("code")]
+
+
+def warnings(search: Search, mivs: Sequence[Miv], terms: Sequence[Term]) -> dict[str, Any] | None:
+    """One OperationOutcome with all that is to be said, or None. Only Observation searches have something."""
+    if search.resource_type != "Observation":
+        return None
+    outcomes = [*_foreign_codes(search, mivs)]
+    if _only_expired(search, min(term.floor_ms for term in terms)):
+        outcomes.append(outside_historic_range())
+    if not outcomes:
+        return None
+    return {**outcomes[0], "issue": [issue for outcome in outcomes for issue in outcome["issue"]]}
+
+
+def _foreign_codes(search: Search, mivs: Sequence[Miv]) -> Iterator[dict[str, Any]]:
+    valuesets = ", ".join(miv.valueset for miv in mivs)
+    for tokens in codes(search):
+        for token in tokens:
+            if not any(covers(miv, token) for miv in mivs):
+                yield code_not_in_valueset(token.code or f"{token.system}|", valuesets)
+
+
+def _only_expired(search: Search, floor_ms: int) -> bool:
+    """True when some date parameter ends before the historic period begins."""
+    return any(
+        all(isinstance(value, DateValue) and value.prefix not in _OPEN and value.high_ms < floor_ms for value in values)
+        for values in search.values("date")
+    )
