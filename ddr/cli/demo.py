@@ -9,14 +9,12 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
-
 from ddr.cli.errors import CommandError
 from ddr.demo.browser_user import BrowserError
 from ddr.demo.diga_client import DigaRefused
 from ddr.demo.gateway_client import GatewayRefused
 from ddr.demo.recorder import RecorderError
-from ddr.demo.show import Show
+from ddr.demo.show import Show, console
 from ddr.demo.stack import DemoStack, Options
 from ddr.demo.story import Plot, tell
 from ddr.demo.trace import Trace, TraceError, placed, read_trace
@@ -61,7 +59,7 @@ def _number(least: int) -> Callable[[str], int]:
 
 def run(args: argparse.Namespace) -> int:
     """0 when everything worked, else 1."""
-    show = Show(Console(highlight=False))
+    show = Show(console())
     try:
         asyncio.run(_perform(args, show))
     except FAULTS as error:
@@ -80,8 +78,7 @@ async def _perform(args: argparse.Namespace, show: Show) -> None:
         database_url=os.environ.get("DDR_DATABASE_URL", ""),
     )
     show.title(
-        "HDDT Device Data Recorder",
-        "A demonstration with stand-ins for the outside: registry, sensors, gateways, DiGA.",
+        "HDDT Device Data Recorder", "The real recorder, with stand-ins for registry, sensors, gateways and DiGA"
     )
     async with DemoStack(options) as stack:
         await tell(stack, show, _plot(args, trace))
@@ -99,7 +96,7 @@ def _plot(args: argparse.Namespace, trace: Trace | None) -> Plot:
 
 
 def _epilogue(stack: DemoStack, show: Show, args: argparse.Namespace) -> None:
-    show.chapter("Everything worked" if not show.failures else f"{len(show.failures)} things did not work")
+    show.verdict()
     if args.once:
         return
     patient = stack.patients[0]

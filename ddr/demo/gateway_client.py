@@ -65,7 +65,7 @@ class GatewayClient:
         )
         if response.is_error:
             raise GatewayRefused(f"{method} {path}: {response.status_code} {response.text}")
-        answer: dict[str, Any] = response.json()
+        answer: dict[str, Any] = orjson.loads(response.content)
         return answer
 
 

@@ -25,13 +25,10 @@ class Pairing:
 
 async def pair(stack: DemoStack, show: Show, diga: CastDiga, patient: Account, approve: Sequence[str]) -> Pairing:
     """The DiGA asks for all its MIVs, the patient ticks those in `approve`."""
-    show.chapter(f"{diga.name} pairs with {patient.username}")
     tokens = await stack.pair(diga, patient, diga.mivs, approve)
-    show.say("pushed request (PAR, PKCE, mTLS) → login → consent → code → tokens")
-    for name in diga.mivs:
-        granted = set(stack.scopes(name)) <= set(tokens.scopes)
-        show.check(granted == (name in approve), f"{_title(stack, name)}: {'granted' if granted else 'not granted'}")
-    show.say(f"Pairing ID [magenta]{tokens.pairing_id[:16]}…[/magenta], the only name {diga.name} knows the patient by")
+    granted = [name for name in diga.mivs if set(stack.scopes(name)) <= set(tokens.scopes)]
+    choices = ", ".join(f"{'☑' if name in granted else '☐'} {_title(stack, name)}" for name in diga.mivs)
+    show.check(granted == list(approve), f"{diga.name} and {patient.username}: {choices}")
     return Pairing(diga, patient, diga.mivs, tuple(approve), tokens)
 
 
@@ -44,7 +41,7 @@ async def paired_again(stack: DemoStack, pairing: Pairing) -> Pairing:
 
 async def unpair(stack: DemoStack, show: Show, pairings: Sequence[Pairing]) -> None:
     """Each DiGA refreshes its tokens once, then ends the pairing: from then on nothing works."""
-    show.chapter("Tokens are refreshed, and the pairings end")
+    show.chapter("Tokens are refreshed, then the pairings end")
     for pairing in pairings:
         client = await stack.diga(pairing.diga)
         tokens = await client.refresh(pairing.tokens)
@@ -52,7 +49,7 @@ async def unpair(stack: DemoStack, show: Show, pairings: Sequence[Pairing]) -> N
         await client.revoke(tokens)
         status = await refusal(client.get(tokens, "Device"))
         names = f"{pairing.diga.name} and {pairing.patient.username}"
-        show.check(new and status == 401, f"{names}: refresh token rotated; after revocation the answer is {status}")
+        show.check(new and status == 401, f"{names}: refresh token rotated; revoked; then the answer is {status}")
 
 
 async def refusal(request: Awaitable[object]) -> int:

@@ -20,6 +20,7 @@ from ddr.http.clock import now_ms
 Json = dict[str, Any]
 CGM = "continuous-glucose-measurement"
 CGM_CODES = "99504-3,105272-9"
+SHOWN_CHUNKS = 14
 INCLUDES = {"_include": "Observation:device", "_include:iterate": "DeviceMetric:source"}
 
 
@@ -59,20 +60,19 @@ async def pull_too_early(stack: DemoStack, show: Show, pairing: Pairing) -> None
 
 
 async def pull_all(stack: DemoStack, show: Show, pairings: Sequence[Pairing]) -> list[Pairing]:
-    """Pull what the other pairings allow, one search per kind of data."""
-    show.chapter("The other DiGA and patients")
+    """Pull what other pairings allow, one search per kind of data."""
     done, rows = [], []
     for pairing in pairings:
         current = pairing
         for name in pairing.mivs:
             current, found = await search_patiently(stack, current, name, {"code": codes(stack, name), **INCLUDES})
             observations = [one for one in found if one["resourceType"] == "Observation"]
-            rows.append(
-                (pairing.diga.name, pairing.patient.username, name, f"{len(observations):,}", example(observations))
-            )
+            count = f"{len(observations):,}"
+            rows.append((pairing.diga.name, pairing.patient.username, name, count, example(observations)))
         done.append(current)
     show.table(("DiGA", "patient", "kind of data", "#observations", "newest"), rows)
-    show.check(all(row[3] != "0" for row in rows), "every kind of data that was consented to has come")
+    missing = [f"{patient}'s {name}" for _, patient, name, count, _ in rows if count == "0"]
+    show.check(not missing, f"missing: {', '.join(missing)}" if missing else "all that was consented to has come")
     return done
 
 
@@ -125,9 +125,11 @@ def _served(stack: DemoStack, samples: Sequence[Sample], chunks: Sequence[Json],
 
 def _show_chunks(show: Show, chunks: Sequence[Json], unit: str) -> None:
     rows = []
-    for chunk in chunks:
+    if len(chunks) > SHOWN_CHUNKS:
+        show.say(f"[dim]the last {SHOWN_CHUNKS} of {len(chunks)} chunks:[/dim]")
+    for chunk in chunks[-SHOWN_CHUNKS:]:
         samples = samples_of([chunk])
-        line = sparkline(samples, start_ms(chunk), unit)
+        line = sparkline(samples, start_ms(chunk), unit, show.columns)
         version = chunk["meta"]["versionId"]
         rows.append((day_and_hour(start_ms(chunk)), line, f"{len(samples)}", chunk["status"], version))
     show.table(("chunk from (UTC)", f"24 hours of glucose in {unit}", "#values", "status", "#version"), rows)

@@ -21,7 +21,7 @@ async def refuse_everything(stack: DemoStack, show: Show, owner: Pairing, others
     status = await refusal(rival.get(owner.tokens, "Observation", {"code": "99504-3"}))
     show.check(status == 401, f"{ATEMDRUCK.name} with {GLUKOBUCH.name}'s token: {status}")
     status = await refusal(rival.push_request(stack.scopes(*GLUKOBUCH.mivs)))
-    show.check(status == 400, f"{ATEMDRUCK.name} asks for a kind of data that the registry does not allow it: {status}")
+    show.check(status == 400, f"{ATEMDRUCK.name} asks for glucose, which the registry does not list for it: {status}")
     await _without_consent(stack, show, others[0])
     await _other_patient(stack, show, owner, others[1])
 
@@ -44,7 +44,7 @@ async def _without_consent(stack: DemoStack, show: Show, pairing: Pairing) -> No
         answer = f"200 with {seen} observations"
     except DigaRefused as error:
         seen, answer = 0, str(error.status)
-    show.check(seen == 0, f"{pairing.diga.name} searches glucose with consent to blood pressure only: {answer}")
+    show.check(seen == 0, f"{pairing.diga.name} searches glucose with consent to other data only: {answer}")
 
 
 async def _other_patient(stack: DemoStack, show: Show, owner: Pairing, other: Pairing) -> None:

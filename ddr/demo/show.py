@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from ddr.demo.sensor import Sample
 
 BARS = "▁▂▃▄▅▆▇█"
 DAY_MS = 86_400_000
-COLUMNS = 48  # half an hour each
+PLAIN_WIDTH = 110  # of what is written to a file or a pipe
 RANGES = {"mg/dL": (70.0, 180.0), "mmol/L": (3.9, 10.0)}  # target range of glucose (international consensus on CGM)
 
 
@@ -31,10 +32,29 @@ class Show:
         """The opening."""
         self._console.print(Panel(Text(subtitle), title=f"[bold]{text}[/bold]", border_style="cyan", expand=False))
 
+    def verdict(self) -> None:
+        """The end: whether everything was as it should be."""
+        count = len(self.failures)
+        text = (
+            f"[bold red]{count} of the facts above did not hold[/bold red]"
+            if count
+            else "[bold green]Everything worked[/bold green]"
+        )
+        self._console.print(f"\n{text}")
+
+    @property
+    def columns(self) -> int:
+        """Columns of a sparkline: half an hour each where there is room, else a whole one."""
+        return 48 if self._console.width >= 100 else 24
+
     def chapter(self, text: str) -> None:
         """A numbered heading."""
         self._chapter += 1
         self._console.print(f"\n[bold cyan]{self._chapter}[/bold cyan]  [bold]{text}[/bold]")
+
+    def waiting(self, text: str) -> AbstractContextManager[object]:
+        """A sign of life on terminals while something takes its time."""
+        return self._console.status(text)
 
     def say(self, text: str) -> None:
         """A line of narration; rich markup allowed."""
@@ -42,8 +62,9 @@ class Show:
 
     def check(self, ok: bool, text: str) -> None:
         """A fact that must hold: a tick, or a cross that makes the demonstration fail."""
-        mark = "[green]✓[/green]" if ok else "[bold red]✗[/bold red]"
-        self._console.print(f"   {mark} {text}")
+        line = Table.grid(padding=(0, 1, 0, 0))
+        line.add_row("  ", "[green]✓[/green]" if ok else "[bold red]✗[/bold red]", text)
+        self._console.print(line)
         if not ok:
             self.failures.append(text)
 
@@ -64,13 +85,19 @@ def day_and_hour(ms: int) -> str:
     return f"{datetime.fromtimestamp(ms / 1000, UTC):%a %d %b %H:%M}"
 
 
-def sparkline(samples: Sequence[Sample], start_ms: int, unit: str, span_ms: int = DAY_MS) -> Text:
-    """Half-hourly means from `start_ms` on: red below, green within, yellow above the target range."""
+def console() -> Console:
+    """The console of the story; wide enough for a day's curve where there is no terminal."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def sparkline(samples: Sequence[Sample], start_ms: int, unit: str, columns: int) -> Text:
+    """Means over a day from `start_ms` on: red below, green within, yellow above the target range."""
     low, high = RANGES[unit]
-    cells: list[list[float]] = [[] for _ in range(COLUMNS)]
+    cells: list[list[float]] = [[] for _ in range(columns)]
     for at_ms, value in samples:
-        column = (at_ms - start_ms) * COLUMNS // span_ms
-        if 0 <= column < COLUMNS:
+        column = (at_ms - start_ms) * columns // DAY_MS
+        if 0 <= column < columns:
             cells[column].append(_number(value, low, high))
     line = Text()
     for cell in cells:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.markup import escape
 
 from ddr.demo.cast import ATEMDRUCK, GLUKOBUCH
-from ddr.demo.pairing_story import pair, unpair
+from ddr.demo.pairing_story import Pairing, pair, unpair
 from ddr.demo.pull_story import pull_all, pull_glucose, pull_too_early
 from ddr.demo.refusal_story import refuse_everything
 from ddr.demo.show import Show
@@ -33,35 +33,50 @@ async def tell(stack: DemoStack, show: Show, plot: Plot) -> None:
     """Run through everything once; what is not as it should be ends up in `show.failures`."""
     _introduce(stack, show)
     sent = await _upload(stack, show, plot)
-    first, second = stack.patients[:2]
-    glucose = await pair(stack, show, GLUKOBUCH, first, approve=GLUKOBUCH.mivs)
+    first = stack.patients[0]
+    show.chapter("A DiGA pairs with a patient")
+    show.say("pushed request (PAR, PKCE, mTLS) → login → consent → code → tokens")
+    glucose = await pair(stack, show, GLUKOBUCH, first, GLUKOBUCH.mivs)
+    show.say(
+        f"Pairing ID [magenta]{glucose.tokens.pairing_id[:16]}…[/magenta]: the only name the DiGA has for the patient"
+    )
     glucose = await pull_glucose(stack, show, glucose, sent[0], plot.trace)
     await pull_too_early(stack, show, glucose)
-    pressure = await pair(stack, show, ATEMDRUCK, first, approve=("blood-pressure-value",))
-    others = [pressure, await pair(stack, show, GLUKOBUCH, second, approve=GLUKOBUCH.mivs)]
-    others += [await pair(stack, show, ATEMDRUCK, patient, ATEMDRUCK.mivs) for patient in stack.patients[2:3]]
-    others = await pull_all(stack, show, others)
+    others = await _others(stack, show)
     await refuse_everything(stack, show, glucose, others)
     await unpair(stack, show, [glucose, *others])
+
+
+async def _others(stack: DemoStack, show: Show) -> list[Pairing]:
+    """The other devices' data, so that every MIV is seen."""
+    show.chapter("Other patients and another DiGA")
+    couples = [
+        (ATEMDRUCK, stack.patients[0], ("blood-pressure-value",)),
+        (GLUKOBUCH, stack.patients[1], GLUKOBUCH.mivs),
+        *((ATEMDRUCK, patient, ("lung-function-testing",)) for patient in stack.patients[2:3]),
+    ]
+    pairings = [await pair(stack, show, diga, patient, mivs) for diga, patient, mivs in couples]
+    return await pull_all(stack, show, pairings)
 
 
 def _introduce(stack: DemoStack, show: Show) -> None:
     show.chapter("The recorder is up")
     settings = stack.settings
     rows = [
-        ("DiGA backends", settings.diga_base_url, "mTLS: /fhir, /oauth/par, /oauth/token, /oauth/revoke"),
-        ("patients' browsers", settings.public_base_url, "TLS: authorization, login, consent, own pages"),
-        ("gateway apps", settings.gateway_base_url, "TLS and bearer token: /gateway/v1"),
-        ("operators", f"http://127.0.0.1:{settings.admin_port}", "loopback: /healthz, /readyz, /metrics"),
-        ("stand-in for BfArM", settings.diga_vz_base, f"DiGA-VZ with {len(stack.digas)} DiGA"),
+        ("DiGA backends", settings.diga_base_url, "mTLS", "FHIR, PAR, token, revoke"),
+        ("patients' browsers", settings.public_base_url, "TLS", "authorization, login, consent"),
+        ("gateway apps", settings.gateway_base_url, "TLS, bearer token", "ingestion"),
+        ("operators", f"http://127.0.0.1:{settings.admin_port}", "loopback", "health, metrics"),
+        ("(stand-in for BfArM)", settings.diga_vz_base.removesuffix("/api/fhir/v3.0"), "TLS, bearer token", "DiGA-VZ"),
     ]
-    show.table(("who", "where", "what"), rows)
+    show.table(("who", "where", "how", "what"), rows)
 
 
 async def _upload(stack: DemoStack, show: Show, plot: Plot) -> list[Sent]:
     show.chapter("Devices send their data")
     began = time.monotonic()
-    sent = await send_everything(stack, plot.start_ms, plot.now_ms, plot.trace)
+    with show.waiting(f"gateways of {len(stack.patients)} patients upload …"):
+        sent = await send_everything(stack, plot.start_ms, plot.now_ms, plot.trace)
     seconds = time.monotonic() - began
     show.table(("patient", "device", "serial number", "#sent", "what"), [_row(one) for one in sent[:SHOWN_DEVICES]])
     if len(sent) > SHOWN_DEVICES:
