@@ -5,7 +5,7 @@ Rows are mappings with the columns of a chunk, its sensor and its epoch (ddr/sto
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -62,15 +62,3 @@ def placeholder(row: Mapping[str, Any], k: int, now_ms: int, delay_ms: int) -> d
     """
     chunk = Epoch.of(row, delay_ms).placeholder(k, now_ms)
     return None if chunk is None else {**row, **asdict(chunk)}
-
-
-def placeholders(
-    row: Mapping[str, Any], now_ms: int, delay_ms: int, from_ms: int, until_ms: int
-) -> Iterator[dict[str, Any]]:
-    """The placeholders of the epoch `row` whose spans meet [from_ms, until_ms), in ascending order."""
-    epoch = Epoch.of(row, delay_ms)
-    k, start = epoch.next_start()
-    k += max(0, (from_ms - start) // epoch.grid.span_ms)
-    while (chunk := epoch.placeholder(k, now_ms)) is not None and chunk.start_ms < until_ms:
-        yield {**row, **asdict(chunk)}
-        k += 1

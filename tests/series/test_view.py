@@ -13,7 +13,7 @@ from ddr.series.grid import Grid, slot_of
 from ddr.series.merge import merge
 from ddr.series.packing import ERROR, HIGH, LOW, Reading
 from ddr.series.slots import text, winners
-from ddr.series.view import ChunkView, placeholder, placeholders, readings, view
+from ddr.series.view import ChunkView, placeholder, readings, view
 from tests.series.model import GRID, HOUR, MINUTE, START, epoch_of, reading_lists
 
 PERIOD, DELAY = 5 * MINUTE, 15 * MINUTE
@@ -88,28 +88,28 @@ def test_every_sample_stands_where_its_time_says(found: list[Reading], minutes: 
         assert len(samples) == (last if seen.status == "preliminary" else max(most, last))
 
 
-def test_placeholders_come_one_by_one_and_settle() -> None:
+def test_a_placeholder_appears_when_a_reading_is_overdue_and_settles() -> None:
     appears = START + PERIOD + DELAY
-    assert list(placeholders(EPOCH, appears - 1, DELAY, 0, START + 100 * HOUR)) == []
-    [row] = placeholders(EPOCH, appears, DELAY, 0, START + 100 * HOUR)
+    assert placeholder(EPOCH, 0, appears - 1, DELAY) is None
+    row = placeholder(EPOCH, 0, appears, DELAY)
+    assert row is not None
     end = START + HOUR - 1000
     assert view(row, appears) == ChunkView(START, end, "preliminary", 1, appears, None)
     settled = view(row, START + 26 * HOUR)
     assert settled == ChunkView(START, end, "final", 2, end + 24 * HOUR, " ".join("E" * 12))
 
 
-def test_placeholders_follow_the_tail_within_the_window() -> None:
+def test_placeholders_follow_the_tail() -> None:
     epoch = EPOCH | {"tail_k": 3, "tail_start_ms": START + 7000}
-    found = list(placeholders(epoch, START + 50 * HOUR, DELAY, START + 2 * HOUR + 7000, START + 4 * HOUR + 7000))
-    assert [(row["k"], row["start_ms"] - START - 7000) for row in found] == [(5, 2 * HOUR), (6, 3 * HOUR)]
-    assert found[0] == placeholder(epoch, 5, START + 50 * HOUR, DELAY)
-    assert placeholder(epoch, 3, START + 50 * HOUR, DELAY) is None
+    starts = {k: row["start_ms"] - START for k in range(8) if (row := placeholder(epoch, k, START + 4 * HOUR, DELAY))}
+    assert starts == {4: HOUR + 7000, 5: 2 * HOUR + 7000, 6: 3 * HOUR + 7000}
 
 
 @pytest.mark.parametrize("name", ["until_ms", "sensor_ended_ms", "device_ended_ms", "expiration_ms"])
 def test_no_placeholder_starts_after_the_end(name: str) -> None:
-    found = placeholders(EPOCH | {name: START + 2 * HOUR}, START + 50 * HOUR, DELAY, 0, START + 100 * HOUR)
-    assert [row["start_ms"] - START for row in found] == [0, HOUR]
+    ended = EPOCH | {name: START + 2 * HOUR}
+    found = [k for k in range(5) if placeholder(ended, k, START + 50 * HOUR, DELAY)]
+    assert found == [0, 1]
 
 
 def test_explicit_errors_at_the_end_are_shown_while_preliminary() -> None:
