@@ -20,7 +20,7 @@ async def by_keys(conn: asyncpg.Connection, patient_id: UUID, keys: Sequence[str
 
 
 async def insert(conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row], now_ms: int) -> list[int]:
-    """Store new measurements, each a row with the columns of the table but the generated ones. Returns their numbers."""
+    """Store new measurements, each a row with the columns that the database does not make. Returns their numbers."""
     if not rows:
         return []
     records = await conn.fetchmany(
@@ -52,8 +52,9 @@ async def revise(conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row]
     )  # fmt: skip
     await conn.executemany(
         """UPDATE measurement
-              SET updated_ms = $3, effective_ms = $4, effective_end_ms = $5, epoch_no = $6, derived_from = $7,
-                  value = $8, unit = $9, comparator = $10, content = $11, status = $12, version = version + 1
+              SET updated_ms = greatest(updated_ms, $3), effective_ms = $4, effective_end_ms = $5, epoch_no = $6,
+                  derived_from = $7, value = $8, unit = $9, comparator = $10, content = $11, status = $12,
+                  version = version + 1
             WHERE patient_id = $1 AND measurement_no = $2""",
         [(patient_id, row["measurement_no"], now_ms, *_content(row)) for row in rows],
     )
@@ -90,7 +91,8 @@ async def erase(conn: asyncpg.Connection, patient_id: UUID, measurement_no: int,
     )
     await conn.execute(
         """UPDATE measurement
-              SET deleted_ms = $3, updated_ms = $3, content = '', value = NULL, comparator = NULL, derived_from = '{}'
+              SET deleted_ms = $3, updated_ms = greatest(updated_ms, $3), content = '', value = NULL,
+                  comparator = NULL, derived_from = '{}'
             WHERE patient_id = $1 AND measurement_no = $2""",
         patient_id, measurement_no, now_ms,
     )  # fmt: skip
