@@ -7,13 +7,17 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+import httpx
 
 from ddr.cli.errors import CommandError
 from ddr.demo.browser_user import BrowserError
 from ddr.demo.diga_client import DigaRefused
 from ddr.demo.gateway_client import GatewayRefused
 from ddr.demo.recorder import RecorderError
+from ddr.demo.server import PortTaken
 from ddr.demo.show import Show, console
 from ddr.demo.stack import DemoStack, Options
 from ddr.demo.story import Plot, tell
@@ -23,7 +27,17 @@ from ddr.http.clock import now_ms
 from ddr.store.accounts import AccountError
 
 HELP = "show the whole recorder with stand-ins for the outside"
-FAULTS = (AccountError, BrowserError, DigaRefused, GatewayRefused, OSError, RecorderError, TraceError)
+FAULTS = (
+    AccountError,
+    BrowserError,
+    DigaRefused,
+    GatewayRefused,
+    OSError,
+    PortTaken,
+    RecorderError,
+    TraceError,
+    httpx.HTTPError,
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -58,16 +72,19 @@ def _number(least: int) -> Callable[[str], int]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when everything worked, else 1."""
+    """0 when everything worked, 130 when interrupted before the end of the story, else 1."""
     show = Show(console())
     try:
         asyncio.run(_perform(args, show))
     except FAULTS as error:
         raise CommandError(str(error) or type(error).__name__) from error
+    except asyncio.CancelledError:
+        return 130
     return 1 if show.failures else 0
 
 
 async def _perform(args: argparse.Namespace, show: Show) -> None:
+    _end_on_signals()
     trace = read_trace(args.readings) if args.readings else None
     options = Options(
         state_dir=args.state_dir,
@@ -84,7 +101,8 @@ async def _perform(args: argparse.Namespace, show: Show) -> None:
         await tell(stack, show, _plot(args, trace))
         _epilogue(stack, show, args)
         if not args.once:
-            await _until_stopped()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
 
 
 def _plot(args: argparse.Namespace, trace: Trace | None) -> Plot:
@@ -106,8 +124,14 @@ def _epilogue(stack: DemoStack, show: Show, args: argparse.Namespace) -> None:
     show.say("[dim]The recorder goes on serving; Ctrl-C ends it.[/dim]")
 
 
-async def _until_stopped() -> None:
-    stopped = asyncio.Event()
+def _end_on_signals() -> None:
+    """The first Ctrl-C or SIGTERM cancels this task, which then takes everything down; further ones change nothing."""
+    task = asyncio.current_task()
+    assert task
+
+    def end() -> None:
+        if not task.cancelling():
+            task.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    await stopped.wait()
+        asyncio.get_running_loop().add_signal_handler(number, end)

@@ -61,7 +61,6 @@ async def serving(settings: Settings, file: Path, log: Path) -> AsyncIterator[No
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # Ctrl-C is for the demonstration, which then ends the recorder in order
         )
     try:
         await _ready(process, f"http://127.0.0.1:{settings.admin_port}/readyz", log)

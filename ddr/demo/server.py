@@ -13,6 +13,10 @@ import uvicorn
 from ddr.demo.certs import Pair
 
 
+class PortTaken(Exception):
+    """A stand-in cannot listen; the text says where and why."""
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers: the process belongs to somebody else."""
 
@@ -23,8 +27,11 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(app: Any, pair: Pair, port: int = 0, host: str = "127.0.0.1") -> AsyncIterator[int]:
-    """Serve the ASGI `app` over TLS while the context lasts; yields the port. Raises OSError when that is taken."""
-    listener = socket.create_server((host, port))
+    """Serve the ASGI `app` over TLS while the context lasts; yields the port. Raises PortTaken."""
+    try:
+        listener = socket.create_server((host, port))
+    except OSError as error:
+        raise PortTaken(f"stand-in: cannot bind {host}:{port}: {error.strerror}") from None
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", ssl_certfile=str(pair.cert), ssl_keyfile=str(pair.key)
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -75,6 +76,7 @@ class DemoStack:
     async def _set_up(self) -> None:
         state = self.options.state_dir
         state.mkdir(parents=True, exist_ok=True)
+        self._resources.enter_context(_alone(state))
         self._authority = certs.authority(state / "certs")
         server = certs.server_certificate(state / "certs", self._authority)
         *ports, registry_port = self._ports()
@@ -168,6 +170,17 @@ class DemoStack:
     def client(self, own: certs.Pair | None = None) -> httpx.AsyncClient:
         """A plain HTTP client that trusts the development CA and presents `own`, if given."""
         return httpx.AsyncClient(verify=client_context(self._authority.cert, own), timeout=TIMEOUT)
+
+
+@contextmanager
+def _alone(state_dir: Path) -> Iterator[None]:
+    """Keep other demonstrations off the state directory. Raises RecorderError when one is there."""
+    with (state_dir / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise recorder.RecorderError(f"state directory {state_dir} is in use by another demonstration") from None
+        yield
 
 
 def _settings(
