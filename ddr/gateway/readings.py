@@ -22,6 +22,7 @@ Item = dict[str, Any]
 SHOWN: Item = {"status": "accepted", "shown": True}
 HIDDEN: Item = {"status": "accepted", "shown": False}
 DUPLICATE: Item = {"status": "duplicate"}
+BEYOND = {LOW: "L", HIGH: "U"}
 
 
 async def post_readings(
@@ -104,15 +105,12 @@ def _item(item: Any, reading: Reading | Rejection, left: set[Reading], outcome: 
     if reading in left:
         left.remove(reading)
         answer = HIDDEN if reading in outcome.hidden else SHOWN
-        if reading[1] in _BEYOND and not isinstance(item["value"], str):  # a number outside the sensor's limits
-            return {**answer, "stored": _BEYOND[reading[1]]}
+        if reading[1] in BEYOND and not isinstance(item["value"], str):  # a number outside the sensor's limits
+            return {**answer, "stored": BEYOND[reading[1]]}
         return answer
     if reading in outcome.early:
         return _rejected(BEFORE_START)
     return _rejected(AFTER_END) if reading in outcome.late else DUPLICATE
-
-
-_BEYOND = {LOW: "L", HIGH: "U"}
 
 
 def _rejected(rejection: Rejection) -> Item:

@@ -36,22 +36,22 @@ def merge(
     Empty chunks are made while they start before `cover_ms`. A stored chunk never vanishes: at worst it gets empty.
     `former` is the epoch as it was shown until now, when its end moves.
     """
-    k, expected, open_chunks = _opened(epoch, stored)
-    known = {reading for chunk in open_chunks for reading in _readings(chunk, epoch)}
-    accepted = set(new) - known
-    merged = Merge([], stored[-1] if stored else None, accepted, set())
+    k, expected_ms, opened = _opened(epoch, stored)
+    before = {chunk.k: chunk for chunk in opened}
+    known = {reading for chunk in opened for reading in _readings(chunk, epoch)}
+    accepted, hidden = set(new) - known, set[Reading]()
+    changed: list[Chunk] = []
+    tail = stored[-1] if stored else None
     if not accepted and not cover_ms:
-        return merged
-    before = {chunk.k: chunk for chunk in open_chunks}
-    tail, last_k = merged.tail, max(before, default=-1)
-    for part in cut(sorted(known | accepted), epoch.grid, k, expected, last_k, cover_ms):
+        return Merge(changed, tail, accepted, hidden)
+    for part in cut(sorted(known | accepted), epoch.grid, k, expected_ms, max(before, default=-1), cover_ms):
         tail = _revised(epoch, former or epoch, before.get(part.k), part, now_ms)
         if tail is not before.get(part.k):
-            merged.changed.append(tail)
+            changed.append(tail)
         if tail.filled < len(part.readings):
             shown = winners(part.readings, part.start_ms, epoch.grid.period_ms).values()
-            merged.hidden.update(accepted.intersection(part.readings).difference(shown))
-    return Merge(merged.changed, tail, accepted, merged.hidden)
+            hidden.update(accepted.intersection(part.readings).difference(shown))
+    return Merge(changed, tail, accepted, hidden)
 
 
 def _opened(epoch: Epoch, stored: Sequence[Chunk]) -> tuple[int, int, Sequence[Chunk]]:

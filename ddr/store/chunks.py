@@ -123,7 +123,7 @@ async def merge_readings(
         if not epochs:
             return None
         for (epoch_no, epoch), part in _routed(epochs, readings, outcome):
-            stored = await last_chunks(conn, sensor.patient_id, epoch_no, epoch, min(part)[0])
+            stored = await last_chunks(conn, sensor.patient_id, epoch_no, epoch, part[0][0])
             merged = merge(epoch, stored, part, now_ms)
             await write(conn, sensor.patient_id, epoch_no, epoch, merged)
             outcome.accepted.update(merged.accepted)
@@ -169,8 +169,8 @@ async def last_chunks(
     conn: asyncpg.Connection, patient_id: UUID, epoch_no: int, epoch: Epoch, first_ms: int
 ) -> list[Chunk]:
     """The stored chunks that a reading at `first_ms` or later can change, and the one before them; locked."""
-    reach = epoch.grid.bound(0)
-    rows = await conn.fetch(_LAST_CHUNKS, patient_id, epoch_no, first_ms - reach)
+    before_ms = first_ms - epoch.grid.bound(0)  # a chunk that starts by then ends before the reading
+    rows = await conn.fetch(_LAST_CHUNKS, patient_id, epoch_no, before_ms)
     return [chunk_of(row) for row in rows]
 
 

@@ -15,7 +15,6 @@ from ddr.series.packing import Reading
 MINUTE, HOUR = 60_000, 3_600_000
 START = 1_700_000_000_000
 GRID = Grid(START, 5 * MINUTE, HOUR)
-LONG_AGO = 0
 
 
 def epoch_of(
