@@ -9,6 +9,7 @@ import pytest
 
 from ddr.miv.loader import load_catalog
 from ddr.settings import MivSettings, Settings
+from tests.spec.world import Scene, furnished
 from tests.support.received import Received
 from tests.support.recorder import Recorder, recorder
 
@@ -33,3 +34,9 @@ async def strict_ddr(
     """A recorder with the specification's grace periods."""
     async with recorder(pool, settings, tmp_path_factory.mktemp("strict"), received, {}) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+async def scene(ddr: Recorder) -> Scene:
+    """A patient with data of every MIV and a DiGA that reads it, for the tests of one file; leave the data as it is."""
+    return await furnished(ddr)
