@@ -10,13 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ddr.consent.dates import day
-from ddr.consent.names import app_name, title_of, titles_in
+from ddr.consent.names import app_name, title_of
 from ddr.consent.render import page
 from ddr.consent.texts import TEXTS, text
 from ddr.consent.texts.reasons import reason
 from ddr.consent.visitor import Visitor, core_of
 from ddr.http.core import Core
 from ddr.http.pages import error_page, language
+from ddr.scopes.parse import granted
 from ddr.store.ids import Kind
 from ddr.store.patient_view import Row, audit_before
 from ddr.store.sessions import Session
@@ -90,7 +91,14 @@ def _words(core: Core, row: Row, lang: str) -> str:
 
 
 def _kinds(core: Core, detail: Row, lang: str) -> str:
-    if valueset := detail.get("valueset"):
-        return title_of(core, valueset, lang)
-    titles = titles_in(core, f"{detail.get('scope', '')} {detail.get('rule', '')}", lang)
-    return text(lang, "access.and").join(titles) or text(lang, "access.no_kinds")
+    """What the entry is about, in words."""
+    if detail.get("type") in ("Device", "DeviceMetric"):
+        return text(lang, "access.device_details")
+    return text(lang, "access.and").join(title_of(core, valueset, lang) for valueset in _valuesets(detail))
+
+
+def _valuesets(detail: Row) -> Iterable[str]:
+    """The MIVs that an entry names: those of a scope, the one withdrawn, or those read."""
+    if "scope" in detail:
+        return granted(detail["scope"]).valuesets
+    return [detail["valueset"]] if "valueset" in detail else detail.get("valuesets", ())

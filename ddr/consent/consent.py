@@ -19,15 +19,13 @@ from ddr.consent.visitor import Visitor, core_of, identify, read_form, see_other
 from ddr.http.core import Core
 from ddr.http.pages import error_page, language, redirect_targets
 from ddr.miv.model import Miv
-from ddr.operations.pairing import approve, refuse
+from ddr.operations.pairing import DAY_MS, approve, refuse
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import granted
 from ddr.store import pairings, par
 from ddr.store.par import PushedRequest
 from ddr.store.patient_view import devices
 from ddr.store.sessions import Session
-
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
@@ -77,13 +75,23 @@ async def submit(request: Request) -> Response:
     if visitor.session is None:
         return _login(asked.request.request_uri)
     decision, scopes = form.one("decision"), set(form.all("scope"))
-    if decision == "deny":
-        return await _deny(core_of(request), visitor.session, asked)
-    if decision != "approve" or not scopes <= {miv.scope for miv in asked.mivs}:
-        raise Refused(400, "bad_request")
-    if not scopes:
+    if decision == "approve" and not scopes:
         return await _page(request, visitor, visitor.session, asked, error="consent.nothing_chosen_error")
-    return await _approve(core_of(request), visitor.session, asked, scopes)
+    return await _carry_out(core_of(request), visitor.session, asked, decision, scopes)
+
+
+async def _carry_out(core: Core, session: Session, asked: Asked, decision: str, scopes: set[str]) -> Response:
+    request_uri, patient_id = asked.request.request_uri, session.patient_id
+    chosen = [miv.valueset for miv in asked.mivs if miv.scope in scopes]
+    if decision == "deny":
+        location = await refuse(core, request_uri, patient_id)
+    elif decision == "approve" and len(chosen) == len(scopes):
+        location = await approve(core, request_uri, patient_id, chosen)
+    else:
+        raise Refused(400, "bad_request")
+    if location is None:
+        raise Refused(400, "unknown_request")
+    return see_other(location)
 
 
 async def refused(request: Request, error: Exception) -> Response:
@@ -155,22 +163,6 @@ async def _choices(core: Core, session: Session, asked: Asked, lang: str) -> lis
 def _consent_until(core: Core) -> int:
     """The end of a consent given now (CON-006, CON-007)."""
     return core.clock() + core.settings.consent_days * DAY_MS
-
-
-async def _approve(core: Core, session: Session, asked: Asked, scopes: set[str]) -> Response:
-    chosen = [miv.valueset for miv in asked.mivs if miv.scope in scopes]
-    return _back(await approve(core, asked.request.request_uri, session.patient_id, chosen))
-
-
-async def _deny(core: Core, session: Session, asked: Asked) -> Response:
-    return _back(await refuse(core, asked.request.request_uri, session.patient_id))
-
-
-def _back(location: str | None) -> Response:
-    """To the DiGA; there is no way back for a request that was decided meanwhile."""
-    if location is None:
-        raise Refused(400, "unknown_request")
-    return see_other(location)
 
 
 def _login(request_uri: str) -> Response:

@@ -21,8 +21,3 @@ def title_of(core: Core, valueset: str, lang: str) -> str:
     """What the kind of data with this ValueSet is called; the canonical itself when it is no longer served."""
     miv = core.catalog.by_valueset(valueset)
     return title(miv, lang) if miv else valueset
-
-
-def titles_in(core: Core, scope: str, lang: str) -> list[str]:
-    """What the kinds of data that a scope string opens are called, in the order of the catalogue."""
-    return [title(miv, lang) for miv in core.catalog.mivs if miv.scope in scope.split(" ")]

@@ -29,10 +29,11 @@ WORDS = {
 
 
 async def log_in(page: Page, site: Site) -> None:
-    """Fill in the login form by its labels' fields."""
+    """Fill in the login form; the consent page follows."""
     await page.fill("input[name=username]", site.patient.username)
     await page.fill("input[name=password]", PASSWORD)
     await page.press("input[name=password]", "Enter")
+    await page.wait_for_url("**/consent?*")
 
 
 def landed(page: Page) -> dict[str, str]:

@@ -36,7 +36,7 @@ async def read_data(core: Core, patient: Patient, diga: Diga, pairing_id: str) -
         patient_id=patient.patient_id,
         client_id=diga.client_id,
         pairing_id=pairing_id,
-        detail={"rule": scope(core, CGM)},
+        detail={"type": "Observation", "valuesets": [scope(core, CGM).partition("=")[2]]},
     )
 
 
@@ -111,7 +111,7 @@ async def test_one_patient_cannot_withdraw_for_another(core: Core) -> None:
 async def test_patients_learn_that_a_diga_was_deregistered(core: Core) -> None:
     diga = list_diga(core, "00013", name="AltApp")
     _, browser = await paired(core, diga)
-    await unpair_client(core.pool, diga.client_id, "diga-retired", core.clock())
+    await unpair_client(core.pool, diga.client_id, "diga-unlisted", core.clock())
     page = (await browser.get("/me")).text
     assert "AltApp" in page
     assert "nicht mehr im Verzeichnis" in page

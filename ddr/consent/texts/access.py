@@ -55,5 +55,5 @@ TEXTS = {
         "{app} wollte Daten lesen; das wurde abgewiesen.", "{app} wanted to read data; this was turned away."
     ),
     "other": Words("Ereignis zu {app}.", "Event about {app}."),
-    "no_kinds": Words("Angaben zu Geräten", "Details of devices"),
+    "device_details": Words("Angaben zu Geräten", "details of devices"),
 }

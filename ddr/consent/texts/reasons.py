@@ -5,14 +5,10 @@ from ddr.http.pages import Words
 REASONS = {
     "consent-withdrawn": Words("Sie haben Ihre Zustimmung widerrufen.", "You withdrew your consent."),
     "consent-ended": Words("Ihre Zustimmung ist abgelaufen.", "Your consent has run out."),
-    "diga-revoked": Words("Die App hat die Verbindung beendet.", "The app ended the connection."),
-    "diga-retired": Words(
+    "revoked": Words("Die App hat die Verbindung beendet.", "The app ended the connection."),
+    "diga-unlisted": Words(
         "Die App ist nicht mehr im Verzeichnis der zugelassenen Gesundheitsanwendungen.",
         "The app is no longer in the register of approved health applications.",
-    ),
-    "code-replayed": Words(
-        "Ein Zugangsschlüssel wurde zweimal benutzt. Zur Sicherheit wurde die Verbindung beendet.",
-        "An access key was used twice. For safety the connection was ended.",
     ),
 }
 UNKNOWN = Words("Die Verbindung wurde beendet.", "The connection was ended.")
