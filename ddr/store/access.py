@@ -72,12 +72,16 @@ WITH pair AS (
 ), verdict AS (
   SELECT CASE WHEN NOT EXISTS (SELECT FROM permitted) THEN 'not-permitted'
               WHEN EXISTS (SELECT FROM touched) AND NOT EXISTS (SELECT FROM claimed) THEN 'grace-period' END AS refusal
+), read AS (
+  SELECT array_agg(miv_url) AS valuesets FROM permitted
+   WHERE grace_ms IS NOT NULL OR NOT EXISTS (SELECT FROM touched)
 ), audited AS (
   INSERT INTO audit (patient_id, at_ms, event, client_id, pairing_id, detail)
   SELECT coalesce((SELECT patient_id FROM pair), '{NOBODY}'), $4,
          CASE WHEN refusal IS NULL THEN '{Event.DATA_READ}' ELSE '{Event.DATA_REFUSED}' END, $3, $1,
-         $7::jsonb || CASE WHEN refusal IS NULL THEN '{{}}' ELSE jsonb_build_object('reason', refusal) END
-    FROM verdict
+         $7::jsonb || CASE WHEN refusal IS NULL THEN jsonb_build_object('valuesets', read.valuesets)
+                           ELSE jsonb_build_object('reason', refusal) END
+    FROM verdict, read
 )
 SELECT pair.*, coalesce((SELECT jsonb_object_agg(miv_url, until_ms) FROM consented), '{{}}') AS consents,
        coalesce((SELECT array_agg(miv_url) FROM touched WHERE EXISTS (SELECT FROM claimed)), '{{}}') AS claimed,
