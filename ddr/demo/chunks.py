@@ -32,11 +32,22 @@ def _value(word: str) -> Value:
     return word if word in ("L", "U") else float(word)
 
 
-def difference(pulled: Sequence[Sample], sent: Sequence[Sample], period_ms: int) -> str | None:
-    """None when `pulled` holds exactly the values of `sent`, each within half a period of its time; else a fault."""
-    if len(pulled) != len(sent):
-        return f"{len(pulled)} values came back for {len(sent)} readings"
-    for (slot_ms, shown), (at_ms, value) in zip(pulled, sent, strict=True):
-        if shown != value or abs(slot_ms - at_ms) > period_ms / 2:
-            return f"reading {value} came back as {shown}, {(slot_ms - at_ms) / 1000:.0f} s from its time"
-    return None
+def compare(pulled: Sequence[Sample], sent: Sequence[Sample], period_ms: int) -> tuple[int, str | None]:
+    """How many readings of `sent` are not among the `pulled` values, and what is wrong, None when nothing is.
+
+    Each value must be as sent and within half a period of its time. A reading may only be missing when another one lies
+    less than a period from it: a slot shows one value, the nearer one.
+    """
+    rest, hidden = list(reversed(pulled)), 0
+    for number, (at_ms, value) in enumerate(sent):
+        if rest and rest[-1][1] == value and abs(rest[-1][0] - at_ms) <= period_ms / 2:
+            rest.pop()
+        elif any(abs(other_ms - at_ms) < period_ms for other_ms, _ in _beside(sent, number)):
+            hidden += 1
+        else:
+            return hidden, f"reading {number + 1} of {len(sent)} did not come back"
+    return hidden, f"{len(rest)} values came back that were never sent" if rest else None
+
+
+def _beside(samples: Sequence[Sample], number: int) -> Sequence[Sample]:
+    return [*samples[max(0, number - 1) : number], *samples[number + 1 : number + 2]]

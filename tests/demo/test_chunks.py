@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ddr.demo import memory
-from ddr.demo.chunks import difference, samples_of
+from ddr.demo.chunks import compare, samples_of
 
 BEGIN = 1_795_341_600_000
 
@@ -34,10 +34,16 @@ def test_values_come_back_at_the_times_of_their_slots() -> None:
 
 def test_differences_are_told() -> None:
     sent = [(BEGIN, 100), (BEGIN + 450_000, 101)]
-    assert difference([(BEGIN, 100), (BEGIN + 300_000, 101)], sent, 300_000) is None
-    assert difference([(BEGIN, 100)], sent, 300_000) == "1 values came back for 2 readings"
-    assert "came back as 99" in str(difference([(BEGIN, 99), (BEGIN + 300_000, 101)], sent, 300_000))
-    assert "151 s" in str(difference([(BEGIN, 100), (BEGIN + 601_000, 101)], sent, 300_000))
+    assert compare([(BEGIN, 100), (BEGIN + 300_000, 101)], sent, 300_000) == (0, None)
+    assert compare([(BEGIN, 100)], sent, 300_000) == (0, "reading 2 of 2 did not come back")
+    assert compare([(BEGIN, 99), (BEGIN + 300_000, 101)], sent, 300_000)[1] == "reading 1 of 2 did not come back"
+    assert compare([(BEGIN, 100), (BEGIN + 601_000, 101)], sent, 300_000)[1] == "reading 2 of 2 did not come back"
+    assert compare([*sent, (BEGIN + 900_000, 7)], sent, 300_000)[1] == "1 values came back that were never sent"
+
+
+def test_a_slot_shows_the_nearer_of_two_readings() -> None:
+    sent = [(BEGIN, 100), (BEGIN + 60_000, 101), (BEGIN + 300_000, 102)]
+    assert compare([(BEGIN, 100), (BEGIN + 300_000, 102)], sent, 300_000) == (1, None)
 
 
 def test_memory_of_the_last_run(tmp_path: Path) -> None:
