@@ -25,43 +25,65 @@ class Parameters:
         return f"${len(self.values)}::{sql_type}"
 
 
+class _Operands(dict[str, str]):
+    """What the templates below name: columns, and searched values, which become parameters when first named.
+
+    PostgreSQL refuses a statement with a parameter that nothing in it uses.
+    """
+
+    def __init__(self, parameters: Parameters, sql_type: str, values: dict[str, Any], **columns: str) -> None:
+        super().__init__(columns)
+        self._parameters, self._type, self._values = parameters, sql_type, values
+
+    def __missing__(self, name: str) -> str:
+        self[name] = self._parameters.bind(self._values[name], self._type)
+        return self[name]
+
+
+_DATE = {
+    "eq": "{low} >= {start} AND {high} <= {end}",
+    "ne": "NOT ({low} >= {start} AND {high} <= {end})",
+    "gt": "{high} > {end}",
+    "ge": "{high} > {end} OR ({low} >= {start} AND {high} <= {end})",
+    "lt": "{low} < {start}",
+    "le": "{low} < {start} OR ({low} >= {start} AND {high} <= {end})",
+    "sa": "{low} > {end}",
+    "eb": "{high} < {start}",
+    "ap": "{low} <= {end} AND {high} >= {start}",
+}
+
+
 def date(parameters: Parameters, low: str, high: str, value: DateValue) -> str:
     """The range from column `low` to column `high`, both inclusive, compared with a date."""
-    start, end = parameters.bind(value.low_ms, "bigint"), parameters.bind(value.high_ms, "bigint")
-    inside = f"{low} >= {start} AND {high} <= {end}"
-    return {
-        "eq": inside,
-        "ne": f"NOT ({inside})",
-        "gt": f"{high} > {end}",
-        "ge": f"{high} > {end} OR ({inside})",
-        "lt": f"{low} < {start}",
-        "le": f"{low} < {start} OR ({inside})",
-        "sa": f"{low} > {end}",
-        "eb": f"{high} < {start}",
-        "ap": f"{low} <= {end} AND {high} >= {start}",
-    }[value.prefix]
+    bounds = {"start": value.low_ms, "end": value.high_ms}
+    return _DATE[value.prefix].format_map(_Operands(parameters, "bigint", bounds, low=low, high=high))
+
+
+_QUANTITY = {
+    "eq": "{low} >= {lower} AND {high} < {upper}",
+    "ne": "NOT ({low} >= {lower} AND {high} < {upper})",
+    "gt": "{high} > {exact}",
+    "ge": "{high} > {exact} OR ({comparator} IS NULL AND {number} = {exact})",
+    "lt": "{low} < {exact}",
+    "le": "{low} < {exact} OR ({comparator} IS NULL AND {number} = {exact})",
+    "sa": "{low} > {exact}",
+    "eb": "{high} < {exact}",
+    "ap": "{low} <= {upper} AND {high} >= {lower}",
+}
 
 
 def quantity(parameters: Parameters, number: str, unit: str, comparator: str, value: QuantityValue) -> str:
     """The quantity in `number` (null matches nothing), `unit` and `comparator` compared with a searched one."""
     if value.unit == "":
         return NEVER
-    low = f"CASE WHEN {comparator} = '<' THEN '-Infinity' ELSE {number} END"
-    high = f"CASE WHEN {comparator} = '>' THEN 'Infinity' ELSE {number} END"
-    n, lower, upper = (parameters.bind(part, "numeric") for part in (value.number, value.low, value.high))
-    inside = f"{low} >= {lower} AND {high} < {upper}"
-    exactly = f"{comparator} IS NULL AND {number} = {n}"
-    compared = {
-        "eq": inside,
-        "ne": f"NOT ({inside})",
-        "gt": f"{high} > {n}",
-        "ge": f"{high} > {n} OR ({exactly})",
-        "lt": f"{low} < {n}",
-        "le": f"{low} < {n} OR ({exactly})",
-        "sa": f"{low} > {n}",
-        "eb": f"{high} < {n}",
-        "ap": f"{low} <= {upper} AND {high} >= {lower}",
-    }[value.prefix]
+    columns = {
+        "number": number,
+        "comparator": comparator,
+        "low": f"CASE WHEN {comparator} = '<' THEN '-Infinity' ELSE {number} END",
+        "high": f"CASE WHEN {comparator} = '>' THEN 'Infinity' ELSE {number} END",
+    }
+    bounds = {"exact": value.number, "lower": value.low, "upper": value.high}
+    compared = _QUANTITY[value.prefix].format_map(_Operands(parameters, "numeric", bounds, **columns))
     same_unit = f" AND {unit} = {parameters.bind(value.unit, 'text')}" if value.unit else ""
     return f"{number} IS NOT NULL AND ({compared}){same_unit}"
 
