@@ -1,0 +1,108 @@
+"""Which readings of a patient count in a summary: calibrated ones, those a DiGA sees, and nothing twice.
+
+Rows are mappings with the columns of a chunk, its sensor and its epoch (ddr/store/summary.py). Instants are
+milliseconds since 1970. docs/cgm-summary.md gives the reason for each rule.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+from ddr.series.packing import ERROR, decode_values, runs
+from ddr.series.slots import winners
+from ddr.series.view import readings
+
+Row = Mapping[str, Any]
+Span = tuple[int, int]
+
+UNCALIBRATED = frozenset({"not-calibrated", "calibration-required"})  # DeviceMetric.calibration.state
+
+
+@dataclass(frozen=True)
+class Part:
+    """The counting readings of one chunk, at least one; `raws` in ascending order of time, without ERROR."""
+
+    row: Row
+    raws: Sequence[int]
+    first_ms: int
+    last_ms: int
+    picked: Sequence[int] | None = None  # times of the readings; None when all of the chunk count
+
+    @cached_property
+    def times(self) -> Sequence[int]:
+        """When the readings were measured."""
+        return [time for time, _ in readings(self.row)] if self.picked is None else self.picked
+
+
+def counting(rows: Iterable[Row], from_ms: int, until_ms: int, uncalibrated: bool = False) -> list[Part]:
+    """What counts of the chunks `rows` within [from_ms, until_ms), in any order of the rows.
+
+    Readings of a sensor without calibration count with `uncalibrated` only. Where sensors overlap, the newest counts.
+    """
+    usable = [row for row in rows if uncalibrated or row["calibration_state"] not in UNCALIBRATED]
+    usable.sort(key=_age, reverse=True)
+    parts: list[Part] = []
+    for _, group in groupby(usable, key=_age):
+        own = list(group)
+        first, last = min(row["start_ms"] - row["period_ms"] for row in own), max(row["last_ms"] for row in own)
+        taken = Taken(
+            part for part in parts if part.first_ms - _reach(part) <= last and first <= part.last_ms + _reach(part)
+        )
+        parts += [part for row in own if (part := _part(row, from_ms, until_ms, taken))]
+    return parts
+
+
+def _age(row: Row) -> tuple[int, int]:
+    return row["sensor_started_ms"], row["sensor_no"]
+
+
+def _part(row: Row, from_ms: int, until_ms: int, taken: Taken) -> Part | None:
+    """What counts of one chunk. A chunk that counts as a whole, as most do, is not taken apart."""
+    raws = decode_values(row["vals"])
+    if not raws:
+        return None
+    first, last = row["start_ms"] + next(runs(row["times"], row["period_ms"]))[0], row["last_ms"]
+    within = from_ms <= first and last < until_ms
+    if within and len(raws) == row["filled"] and ERROR not in raws and not taken.meets(first, last):
+        return Part(row, raws, first, last)
+    shown = winners(readings(row), row["start_ms"], row["period_ms"]).values()
+    picked = [
+        (time, raw)
+        for time, raw in shown
+        if raw != ERROR and from_ms <= time < until_ms and not taken.meets(time, time)
+    ]
+    if not picked:
+        return None
+    times, kept = zip(*picked, strict=True)
+    return Part(row, kept, times[0], times[-1], times)
+
+
+class Taken:
+    """The time for which the readings of newer sensors speak."""
+
+    def __init__(self, parts: Iterable[Part]) -> None:
+        spans = sorted((time - _reach(part), time + _reach(part)) for part in parts for time in part.times)
+        joined: list[Span] = []
+        for start, end in spans:
+            if joined and start <= joined[-1][1]:
+                joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+            else:
+                joined.append((start, end))
+        self._spans = joined
+
+    def meets(self, first_ms: int, last_ms: int) -> bool:
+        """True when some instant from `first_ms` to `last_ms` is taken."""
+        at = bisect_right(self._spans, last_ms, key=lambda span: span[0])
+        return at > 0 and self._spans[at - 1][1] >= first_ms
+
+
+def _reach(part: Part) -> int:
+    """How far around it a reading speaks, in ms: more than half a sampling period, so that a clock that runs unevenly
+    opens no gap between two readings, and less than a whole one, so that a missing reading does."""
+    period: int = part.row["period_ms"]
+    return period * 3 // 4
