@@ -46,10 +46,11 @@ class Epoch:
     expected_until_ms: int | None  # no reading can come from later than that
     tail_k: int | None  # the last stored chunk
     tail_start_ms: int | None
+    registered_ms: int = 0  # when the recorder learnt of the sensor: nobody was shown anything before
 
     @classmethod
     def of(cls, row: Mapping[str, Any], delay_ms: int) -> Epoch:
-        """From the columns of an epoch and its sensor; `device_ended_ms` and `expiration_ms` may be joined."""
+        """From the columns of an epoch and its sensor; `sensor_created_ms` and the ends may be joined."""
         ends = (row.get(name) for name in ("until_ms", "sensor_ended_ms", "device_ended_ms", "expiration_ms"))
         return cls(
             Grid(row["from_ms"], row["period_ms"], row["span_ms"], row["until_ms"]),
@@ -59,6 +60,7 @@ class Epoch:
             min((end for end in ends if end is not None), default=None),
             row["tail_k"],
             row["tail_start_ms"],
+            row.get("sensor_created_ms", 0),
         )
 
     def end(self, start_ms: int) -> int:
@@ -68,6 +70,10 @@ class Epoch:
     def shown(self, chunk: Chunk, now_ms: int) -> State:
         """The state of a stored chunk as shown at `now_ms`."""
         return settled(chunk.state, self.end(chunk.start_ms), self.buffering_ms, now_ms)
+
+    def overdue(self, start_ms: int, now_ms: int) -> bool:
+        """True when the device has no unsent readings any more for the chunk that starts at `start_ms`."""
+        return self.end(start_ms) + self.buffering_ms < now_ms
 
     def complete(self, start_ms: int, filled: int) -> bool:
         """True when nothing more can come into the chunk that starts at `start_ms` and has this many slots filled."""
@@ -84,11 +90,12 @@ class Epoch:
     def placeholder(self, k: int, now_ms: int) -> Chunk | None:
         """The chunk `k`, not stored yet, as a DiGA sees it: empty, or None while or where nothing is expected.
 
-        It appears when its second reading is overdue by more than the delay from real time (SER-014, SER-024).
+        It appears when its second reading is overdue by more than the delay from real time (SER-014, SER-024), and
+        not before a new sensor had that time to send what it has.
         """
         next_k, next_start = self.next_start()
         start = next_start + (k - next_k) * self.grid.span_ms
-        appears = start + self.grid.period_ms + self.delay_ms
+        appears = max(start + self.grid.period_ms, self.registered_ms) + self.delay_ms
         ended = self.expected_until_ms is not None and self.expected_until_ms <= start
         if k < next_k or ended or now_ms < appears:
             return None

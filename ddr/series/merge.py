@@ -72,7 +72,7 @@ def _revised(epoch: Epoch, former: Epoch, before: Chunk | None, part: Cut, now_m
     complete = epoch.complete(part.start_ms, filled)
     visible = before or former.placeholder(part.k, now_ms)
     if visible is None:
-        state = created(complete, now_ms)
+        state = created(complete or epoch.overdue(part.start_ms, now_ms), now_ms)
     else:
         seen = visible.start_ms, former.end(visible.start_ms), _slots(visible, epoch)
         changed = seen != (part.start_ms, epoch.end(part.start_ms), slots)

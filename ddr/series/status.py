@@ -31,7 +31,7 @@ def settled(state: State, end_ms: int, buffering_ms: int, now_ms: int) -> State:
 
 
 def created(complete: bool, now_ms: int) -> State:
-    """The first state of a chunk that nobody could see before; `complete` as for `advanced`."""
+    """The first state of a chunk that nobody could see before; `complete`: as for `advanced`, or by time."""
     return State(FINAL if complete else PRELIMINARY, 1, now_ms)
 
 

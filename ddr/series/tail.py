@@ -52,7 +52,7 @@ def extended(tail: Tail, readings: Sequence[Reading], now_ms: int) -> Extension 
     None when that is not so, when they reach past the chunk, or when the chunk is final by time.
     """
     grid, period = tail.epoch.grid, tail.epoch.grid.period_ms
-    if readings[-1][0] >= grid.bound(tail.start_ms) or tail.epoch.end(tail.start_ms) + tail.epoch.buffering_ms < now_ms:
+    if readings[-1][0] >= grid.bound(tail.start_ms) or tail.epoch.overdue(tail.start_ms, now_ms):
         return None
     times = [time for time, _ in readings]
     slot = slot_of(tail.last_ms - tail.start_ms, period)

@@ -43,7 +43,8 @@ _LOCK = "SELECT FROM sensor WHERE patient_id = $1 AND sensor_no = $2 FOR NO KEY 
 
 _EPOCHS = """
     SELECT e.epoch_no, e.from_ms, e.until_ms, e.tail_k, e.tail_start_ms, s.period_ms, s.span_ms, s.buffering_ms,
-           s.complete_until_ms, s.ended_ms AS sensor_ended_ms, d.ended_ms AS device_ended_ms, d.expiration_ms
+           s.complete_until_ms, s.created_ms AS sensor_created_ms, s.ended_ms AS sensor_ended_ms,
+           d.ended_ms AS device_ended_ms, d.expiration_ms
       FROM sensor s
       JOIN device d ON d.patient_id = s.patient_id AND d.device_no = s.device_no
       JOIN epoch e ON e.patient_id = s.patient_id AND e.sensor_no = s.sensor_no

@@ -57,16 +57,17 @@ TERM = """
 term AS (SELECT * FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS t(miv_url, floor_ms, delay_ms))"""
 
 # One row per chunk: the stored ones, and after them the expected ones of which nothing has arrived (SER-014, SER-024),
-# from number `next_k` at `next_ms` on, the last not starting after `newest_ms`. `within`: some of it lies in the historic
-# period.
+# from number `next_k` at `next_ms` on, none starting after `newest_ms`. `within`: it ends within the historic period.
 _CHUNKS = f"""
 series AS NOT MATERIALIZED (
-  SELECT s.miv_url, s.code_system, s.code, s.period_ms, s.span_ms, s.buffering_ms, e.epoch_no, e.device_no,
+  SELECT s.miv_url, s.code_system, s.code, s.period_ms, s.span_ms, s.buffering_ms, s.created_ms,
+         e.epoch_no, e.device_no,
          CASE WHEN s.calibrated_device THEN e.epoch_no END AS metric_no, term.floor_ms, term.delay_ms,
          e.until_ms / 1000 * 1000 AS cut_ms,
          coalesce(e.tail_k + 1, 0) AS next_k, coalesce(e.tail_start_ms + s.span_ms, e.from_ms / 1000 * 1000) AS next_ms,
-         least($5::bigint - s.period_ms - term.delay_ms, e.until_ms - 1, s.ended_ms - 1, d.ended_ms - 1, d.expiration_ms - 1)
-           AS newest_ms
+         least($5::bigint - s.period_ms - term.delay_ms,
+               CASE WHEN s.created_ms + term.delay_ms > $5::bigint THEN -1 END,
+               e.until_ms - 1, s.ended_ms - 1, d.ended_ms - 1, d.expiration_ms - 1) AS newest_ms
     FROM term
     JOIN sensor s ON s.patient_id = $1 AND s.miv_url = term.miv_url AND s.continuous
     JOIN epoch e ON e.patient_id = $1 AND e.sensor_no = s.sensor_no
@@ -86,7 +87,8 @@ series AS NOT MATERIALIZED (
           SELECT c.k, c.start_ms, c.updated_ms, c.status FROM chunk c
            WHERE c.patient_id = $1 AND c.epoch_no = s.epoch_no
           UNION ALL
-          SELECT s.next_k + n, s.next_ms + n * s.span_ms, s.next_ms + n * s.span_ms + s.period_ms + s.delay_ms, 'p'
+          SELECT s.next_k + n, s.next_ms + n * s.span_ms,
+                 greatest(s.next_ms + n * s.span_ms + s.period_ms, s.created_ms) + s.delay_ms, 'p'
             FROM generate_series(
               greatest(0, (s.floor_ms - s.next_ms) / s.span_ms),
               floor((s.newest_ms - s.next_ms) / s.span_ms::float8)::bigint

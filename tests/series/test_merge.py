@@ -128,3 +128,10 @@ def test_the_cut_of_the_merge_is_the_cut_of_the_chain() -> None:
     readings = [(START + minute * MINUTE, minute) for minute in range(0, 400, 7)]
     merged = merge(epoch_of(), (), readings, NOW)
     assert [(chunk.k, chunk.start_ms) for chunk in merged.changed] == [(c.k, c.start_ms) for c in cut(readings, GRID)]
+
+
+def test_the_history_of_a_new_sensor_is_final_not_amended() -> None:
+    now = START + 50 * HOUR
+    epoch = replace(epoch_of(), registered_ms=now)
+    merged = merge(epoch, [], [(START + 5 * MINUTE, 100), (START + 2 * HOUR, 110)], now)
+    assert [(chunk.status, chunk.version) for chunk in merged.changed] == [("f", 1)] * 3

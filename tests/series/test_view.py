@@ -119,3 +119,12 @@ def test_explicit_errors_at_the_end_are_shown_while_preliminary() -> None:
 def test_slots_of_the_model_are_those_of_the_grid() -> None:
     assert GRID.slots == 12
     assert slot_of(GRID.span_ms - PERIOD, PERIOD) == 11
+
+
+def test_nothing_is_expected_from_a_sensor_before_it_could_send_after_registration() -> None:
+    registered = START + 30 * HOUR
+    epoch = EPOCH | {"sensor_created_ms": registered}
+    assert placeholder(epoch, 0, registered + DELAY - 1, DELAY) is None
+    row = placeholder(epoch, 0, registered + DELAY, DELAY)
+    assert row is not None
+    assert row["updated_ms"] == registered + DELAY
