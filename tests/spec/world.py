@@ -75,6 +75,13 @@ class Home:
         self.ids[key] = (await self._send("PUT", f"measurements/{key}", members))["id"]
         return self.ids[key]
 
+    async def unfit(self, **members: Any) -> str:
+        """The member for which the gateway API refuses a measurement."""
+        response = await self.patient.gateway.put("measurements/unfit", json=members)
+        assert response.status_code == 422, response.text
+        found: str = response.json()["field"]
+        return found
+
     async def glucose(self, key: str, at_ms: int, value: float = 120, device: str = "meter", **members: Any) -> str:
         """Blood glucose in mg/dL; its logical id."""
         fixed = {"code": "2339-0", "unit": "mg/dL", "value": value, "device": device, "effective": date_time(at_ms)}
