@@ -13,7 +13,7 @@ import orjson
 
 from ddr.demo.sensor import Sample
 
-BATCH = 10_000
+BATCH = 20_000
 
 Json = Mapping[str, Any]
 

@@ -32,10 +32,14 @@ async def pull_glucose(stack: DemoStack, show: Show, pairing: Pairing, sent: Sen
     chunks = chunks_of(found, sent.device.body["serialNumber"])
     pulled, period_ms = samples_of(chunks), metric["samplingPeriodMs"]
     _show_chunks(show, chunks, metric["unit"])
-    hidden, fault = compare(pulled, _served(stack, sent.samples, chunks, period_ms), period_ms)
+    served = _served(stack, sent.samples, chunks, period_ms)
+    hidden, fault = compare(pulled, served, period_ms)
     good = "every value as sent, each within half a sampling period of its time"
     good += f"; {hidden:,} readings share a slot with a nearer one" if hidden else ""
     show.check(fault is None, f"{len(chunks)} chunks hold {len(pulled):,} values: {fault or good}")
+    if not served:
+        show.say("all readings are older than the historic period, so that nothing is served")
+        return pairing
     metrics, devices = (sum(one["resourceType"] == kind for one in found) for kind in ("DeviceMetric", "Device"))
     show.check(metrics > 0 and devices > 0, f"included: {devices} Device, {metrics} DeviceMetric")
     if trace:
@@ -120,8 +124,10 @@ def _served(stack: DemoStack, samples: Sequence[Sample], chunks: Sequence[Json],
     """Those samples that must have come: the first chunks may lie beyond the historic period, which is no loss."""
     miv = stack.catalog.by_name(CGM)
     days = stack.catalog.terms[miv.valueset].historic_days if miv else 0
-    begin_ms = start_ms(chunks[0]) - period_ms // 2 if chunks else 0
-    return [sample for sample in samples if sample[0] >= min(begin_ms, now_ms() - (days - 1) * DAY_MS)]
+    begin_ms = now_ms() - (days - 1) * DAY_MS
+    if chunks:
+        begin_ms = min(begin_ms, start_ms(chunks[0]) - period_ms // 2)
+    return [sample for sample in samples if sample[0] >= begin_ms]
 
 
 def _show_chunks(show: Show, chunks: Sequence[Json], unit: str) -> None:

@@ -50,7 +50,9 @@ async def _without_consent(stack: DemoStack, show: Show, pairing: Pairing) -> No
 async def _other_patient(stack: DemoStack, show: Show, owner: Pairing, other: Pairing) -> None:
     """The same DiGA with another patient's token and ids of this one."""
     client = await stack.diga(owner.diga)
-    device = (await client.search(owner.tokens, "Device", {}))[0]
-    status = await refusal(client.get(other.tokens, f"Device/{device['id']}"))
+    devices = await client.search(owner.tokens, "Device", {})
+    if not devices:
+        return
+    status = await refusal(client.get(other.tokens, f"Device/{devices[0]['id']}"))
     text = f"{owner.diga.name} reads {owner.patient.username}'s device with {other.patient.username}'s token: {status}"
     show.check(status == 404, text)
