@@ -83,7 +83,7 @@ async def _withdraw(core: Core, session: Session, pairing: Pairing, kind: str) -
         await unpair(
             core.pool, session.patient_id, pairing.pairing_no, Party.PATIENT, "consent-withdrawn", core.clock()
         )
-    else:
+    elif kind in (consent.valueset for consent in pairing.consents):
         await withdraw(core.pool, session.patient_id, pairing.pairing_no, kind, core.clock())
 
 

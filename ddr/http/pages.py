@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse
 from ddr.http.asgi import Scope, header
 
 STYLESHEET = "/static/style.css"
+RETRY_SECONDS = "300"  # when to come back after 503
 
 CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
@@ -158,5 +159,6 @@ def error_page(scope: Scope, status: int, problem: str, headers: dict[str, str] 
     """
     lang = language(scope)
     title, advice = (escape(words.en if lang == "en" else words.de) for words in PROBLEMS[problem])
+    later = {"Retry-After": RETRY_SECONDS} if status == 503 else {}
     body = _PAGE.format(lang=lang, title=title, advice=advice, stylesheet=STYLESHEET)
-    return HTMLResponse(body, status, headers=page_headers() | (headers or {}))
+    return HTMLResponse(body, status, headers=page_headers() | later | (headers or {}))

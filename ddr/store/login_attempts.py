@@ -1,6 +1,6 @@
 """Counts attempts to log in, per account and per address, without keeping either.
 
-Counts live in windows of 15 minutes. Each window has its own random key; a counter is found by the HMAC of the account
+Counts live in windows of 5 minutes. Each window has its own random key; a counter is found by the HMAC of the account
 name or address under that key. Soon after the window the key is deleted, and with it every way to tell whom it counted.
 """
 
@@ -13,7 +13,7 @@ from ipaddress import IPv6Address, ip_address
 
 import asyncpg
 
-WINDOW_MS = 15 * 60 * 1000
+WINDOW_MS = 5 * 60 * 1000  # short: the throttle must not become a way to lock a patient out
 ACCOUNT_LIMIT = 10
 ADDRESS_LIMIT = 100  # a clinic or a mobile network shares one address
 

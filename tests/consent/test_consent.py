@@ -204,6 +204,28 @@ async def test_a_second_pairing_shows_what_is_granted_and_keeps_it(core: Core, c
     assert all(both[url] == row for url, row in first.items())
 
 
+async def test_agreeing_again_extends(core: Core, clock: Clock) -> None:
+    patient, browser = await logged_in(core)
+    diga = list_diga(core)
+    ends = []
+    for _ in range(2):
+        await browser.login(patient)
+        await browser.decide(await push_request(core, diga, CGM), "approve", scope(core, CGM))
+        ends.append(next(iter((await consents(core, patient)).values()))["until_ms"])
+        clock.advance(30 * 86_400)
+    assert ends[1] - ends[0] == 30 * 86_400_000
+
+
+async def test_a_consent_that_ran_out_is_not_shown_as_granted(core: Core, clock: Clock) -> None:
+    patient, browser = await logged_in(core)
+    diga = list_diga(core)
+    await browser.decide(await push_request(core, diga, CGM), "approve", scope(core, CGM))
+    clock.advance(365 * 86_400)
+    await browser.login(patient)
+    assert "Schon erlaubt" not in (await browser.consent_page(await push_request(core, diga, CGM))).text
+    assert "Zurzeit darf keine App" in (await browser.get("/me")).text
+
+
 async def test_another_patients_consent_is_not_shown(core: Core) -> None:
     _, first = await logged_in(core)
     diga = list_diga(core)
@@ -267,7 +289,8 @@ async def test_a_stale_registry_is_no_ground_for_consent(core: Core, trust: Fake
     _, browser = await logged_in(core)
     request_uri = await push_request(core, list_diga(core))
     trust.is_stale = True
-    assert (await browser.consent_page(request_uri)).status_code == 503
+    response = await browser.consent_page(request_uri)
+    assert (response.status_code, response.headers["retry-after"]) == (503, "300")
 
 
 async def test_the_form_may_lead_to_the_diga(core: Core) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from ddr.consent.app import PAGES, create_consent
 from ddr.http.core import Core
+from ddr.http.pages import PROBLEMS
 from ddr.scopes.diga import Diga
 from ddr.store import patient_view
 from ddr.store.audit import Event, record
@@ -90,6 +92,15 @@ async def test_withdraw_all(core: Core) -> None:
 async def test_withdrawal_must_say_what(core: Core, fields: dict[str, str]) -> None:
     patient, browser = await paired(core, list_diga(core))
     assert (await browser.post("/me/withdraw", await browser.get("/me"), **fields)).status_code == 403
+    assert len(await consents(core, patient)) == 2
+
+
+@pytest.mark.parametrize("kind", ["https://example.org/x", "\x00", "everything"])
+async def test_what_was_not_granted_cannot_be_withdrawn(core: Core, kind: str) -> None:
+    diga = list_diga(core)
+    patient, browser = await paired(core, diga)
+    response = await browser.post("/me/withdraw", await browser.get("/me"), client_id=diga.client_id, kind=kind)
+    assert response.status_code == 303
     assert len(await consents(core, patient)) == 2
 
 
@@ -235,6 +246,15 @@ async def test_static_files(core: Core) -> None:
 async def test_wrong_methods(core: Core) -> None:
     response = await Browser(core).http.delete("/login")
     assert response.status_code == 405
+
+
+async def test_a_fault_of_ours_has_a_page_without_details(core: Core) -> None:
+    transport = httpx.ASGITransport(create_consent(replace(core, pool=None)), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="https://recorder.example") as http:
+        response = await http.get("/consent?request_uri=x")
+    assert response.status_code == 500
+    assert PROBLEMS["failed"].title.de in response.text
+    assert response.headers["content-security-policy"]
 
 
 async def test_without_builtin_accounts_there_is_no_login_form(core: Core) -> None:
