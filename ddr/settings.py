@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
+from zoneinfo import ZoneInfo
 
 DAY = 86_400
 _LEAST = {"workers": 1, "database_pool_size": 1, "chunk_span_seconds": 3600, "search_max_count": 1}
@@ -87,6 +88,9 @@ class Settings:
     # series
     chunk_span_seconds: int = described("Chunk time span of newly registered continuous sensors.", DAY)
     buffering_seconds: int = described("How long a device keeps unsent readings, if it does not say so itself.", DAY)
+    # summaries of glucose values (docs/cgm-summary.md)
+    time_zone: str = described("Time zone whose calendar days and times of day summaries use.", "Europe/Berlin")
+    summary_uncalibrated: bool = described("Readings of a sensor without calibration count in summaries, too.", False)
     # gateway
     gateway_max_body_bytes: int = described(
         "Largest request body of the gateway API, after decompression.", 16 * 1024 * 1024
@@ -175,6 +179,8 @@ def check(settings: Settings) -> Settings:
         raise SettingsError(
             "setting registry_max_age_seconds: DiGA-VZ data must not be trusted longer than 14400 s (HDDT caching)"
         )
+    if not _is_time_zone(settings.time_zone):
+        raise SettingsError(f"setting time_zone: {settings.time_zone!r} is not in the IANA time zone database")
     if settings.consent_days > 365:
         raise SettingsError("setting consent_days: consent must not exceed one year")
     if settings.patient_login == "builtin" and not settings.allow_builtin_accounts:
@@ -183,3 +189,11 @@ def check(settings: Settings) -> Settings:
             " set allow_builtin_accounts or use another login"
         )
     return settings
+
+
+def _is_time_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (LookupError, ValueError, OSError):  # unknown; not a name but a path; the name of a folder
+        return False
+    return True

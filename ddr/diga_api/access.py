@@ -66,8 +66,13 @@ class Gate:
         settings = core.settings
         self._verifier = TokenVerifier(settings.public_base_url, settings.fhir_base, core.signer.public_key)
 
-    async def identify(self, scope: Scope, path: str, resource_type: str, interaction: Interaction) -> Candidate:
-        """Everything that needs no database. Raises FhirError 401, 404 or 503, after recording it."""
+    async def identify(
+        self, scope: Scope, path: str, resource_type: str, interaction: Interaction, only: str | None = None
+    ) -> Candidate:
+        """Everything that needs no database. `only` is the MIV without which the request is refused, its only one.
+
+        Raises FhirError 401, 404 or 503, after recording it.
+        """
         now_ms = self._core.clock()
         der = client_certificate(scope)
         diga = None if der is None else self._core.registry.by_certificate(der)
@@ -86,7 +91,7 @@ class Gate:
             interaction=interaction,
             now_ms=now_ms,
         )
-        decision = decide(facts)
+        decision = _narrowed(decide(facts), None if only is None else (only,))
         if isinstance(decision, Refused):
             await self._record_refusal(diga, claims.pairing_id, decision.reason, now_ms)
             raise _refusal(decision, path)
@@ -100,6 +105,7 @@ class Gate:
         facts, claims = candidate.facts, candidate.claims
         admission = await admit(self._core.pool, self._admission_request(candidate, counted))
         decision = decide(replace(facts, standing=admission.standing))
+        decision = _narrowed(decision, [miv.valueset for miv in candidate.mivs])
         if isinstance(decision, Refused):
             raise _refusal(decision, candidate.path)
         due = set(counted) & set(decision.valuesets)
@@ -172,6 +178,14 @@ def _best_case(claims: Claims) -> Standing:
     """The best that the database could say; what is refused even so needs no look at it."""
     consents = dict.fromkeys(granted(claims.scope).valuesets, 2**63)
     return Standing(NOBODY, claims.client_id, False, consents)
+
+
+def _narrowed(decision: Allowed | Refused, valuesets: Collection[str] | None) -> Allowed | Refused:
+    """`decision` as far as it allows one of these MIVs; None: any."""
+    if isinstance(decision, Refused) or valuesets is None:
+        return decision
+    allowed = tuple(url for url in decision.valuesets if url in valuesets)
+    return replace(decision, valuesets=allowed) if allowed else Refused(Reason.SCOPE_MISSING)
 
 
 def _refusal(decision: Refused, path: str) -> FhirError:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from ddr.diga_api.access import Gate
 from ddr.diga_api.metadata import Metadata
+from ddr.diga_api.operation import PATH as SUMMARY
+from ddr.diga_api.operation import Summarizer
 from ddr.diga_api.read import answer_read, answer_vread
 from ddr.diga_api.request import Request, head_of, with_form
 from ddr.diga_api.search import Searcher
@@ -35,6 +38,7 @@ class _FhirServer:
         self._gate = Gate(core)
         self._metadata = Metadata(core)
         self._searcher = Searcher(core, self._gate)
+        self._summarizer = Summarizer(core, self._gate)
 
     async def reply(self, scope: Scope, receive: Receive) -> Reply:
         """The reply to any request; ClientGone when nobody waits for it any more."""
@@ -57,6 +61,8 @@ class _FhirServer:
                 return await self._search(scope, receive, request, resource_type)
             case "POST", (resource_type, "_search") if resource_type in PARAMETERS:
                 return await self._search(scope, receive, request, resource_type)
+            case "GET" | "POST", ("Observation", path) if path == SUMMARY:
+                return await self._summarizer.answer(scope, receive, request)
             case "GET", (resource_type, _) if resource_type in PARAMETERS:
                 return await answer_read(self._core, self._gate, scope, request)
             case "GET", (resource_type, _, "_history", _) if resource_type in PARAMETERS:
@@ -75,10 +81,23 @@ class _FhirServer:
         """Only to those who could use the server do we say what it does not have."""
         await self._gate.identify(scope, request.path, "Observation", Interaction.READ)
         match request.segments:
-            case (resource_type, *rest) if resource_type in PARAMETERS and len(rest) < 4:
-                raise method_not_allowed(["POST"] if rest == ["_search"] else ["GET", "HEAD"])
+            case (resource_type, *rest) if resource_type in PARAMETERS and (methods := _methods(resource_type, rest)):
+                raise method_not_allowed(methods)
             case _:
                 raise unknown_route(request.path)
+
+
+def _methods(resource_type: str, rest: Sequence[str]) -> list[str]:
+    """What can be done at a path below a resource type; nothing at one that does not exist."""
+    match rest:
+        case ["_search"]:
+            return ["POST"]
+        case [operation] if operation.startswith("$"):
+            return ["GET", "HEAD", "POST"] if (resource_type, operation) == ("Observation", SUMMARY) else []
+        case [] | [_] | [_, "_history", _]:
+            return ["GET", "HEAD"]
+        case _:
+            return []
 
 
 def _only(request: Request, method: str) -> Request:

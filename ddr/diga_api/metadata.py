@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from ddr import __version__
+from ddr.diga_api.operation import summarized
 from ddr.diga_api.request import Request
-from ddr.fhir.capability import Server, capability_statement
+from ddr.fhir.capability import Operation, Server, capability_statement
+from ddr.fhir.cgm_summary import DEFINITION, OPERATION, PROFILE
 from ddr.fhir.search.grammar import PARAMETERS
 from ddr.http.asgi import Reply
 from ddr.http.core import Core
 
 INTERACTIONS = ("read", "vread", "search-type")
 IN_FORCE = "2026-11-22"  # of the interface that this version of the program offers
+
+SUMMARY = Operation(
+    OPERATION,
+    DEFINITION,
+    "POST or GET [base]/Observation/$hddt-cgm-summary: the clinical metrics of continuous glucose measurement over"
+    f" effectivePeriodStart to effectivePeriodEnd, as a Bundle with profile {PROFILE}; related=true adds the Devices.",
+)
 
 
 class Metadata:
@@ -26,6 +35,7 @@ class Metadata:
                 software_version=__version__,
                 date=IN_FORCE,
                 interactions=dict.fromkeys(PARAMETERS, INTERACTIONS),
+                operations={"Observation": [SUMMARY]} if summarized(core.catalog) else {},
             ),
         )
 

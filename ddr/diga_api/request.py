@@ -11,7 +11,7 @@ import orjson
 
 from ddr.fhir.negotiation import check_content_type, error_format, negotiate, wants_pretty
 from ddr.fhir.outcome import FhirError, body_too_large, malformed, unsupported_media_type
-from ddr.fhir.representation import render
+from ddr.fhir.representation import parse, render
 from ddr.fhir.search.grammar import REPRESENTATION
 from ddr.fhir.search.parsing import flat_json
 from ddr.http.asgi import Receive, Reply, Scope, headers, query_pairs
@@ -35,7 +35,7 @@ class Request:
         return "/".join(self.segments)
 
     def search_parameters(self) -> Pairs:
-        """The parameters that belong to a search."""
+        """The parameters that belong to a search or an operation."""
         return [(name, value) for name, value in self.parameters if name not in REPRESENTATION]
 
     def representation(self) -> Pairs:
@@ -77,12 +77,26 @@ async def with_form(request: Request, scope: Scope, receive: Receive, limit: int
     Raises FhirError 400, 413, 415.
     """
     fmt = check_content_type(request.headers, form=True)
-    try:
-        body = await read_body(scope, receive, limit)
-    except BodyError as error:
-        raise _refused(error, limit) from None
+    body = await _body(scope, receive, limit)
     parameters = _form(body) if fmt is None else _json(body)
     return Request(request.method, request.segments, request.headers, [*request.parameters, *parameters])
+
+
+async def resource_of(request: Request, scope: Scope, receive: Receive, limit: int) -> dict[str, Any] | None:
+    """The resource in the body, None without a body. Raises FhirError 400, 413, 415."""
+    body = await _body(scope, receive, limit)
+    if not body:
+        return None
+    fmt = check_content_type(request.headers)
+    assert fmt is not None  # forms are not among what it allows
+    return parse(body, fmt)
+
+
+async def _body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    try:
+        return await read_body(scope, receive, limit)
+    except BodyError as error:
+        raise _refused(error, limit) from None
 
 
 def _refused(error: BodyError, limit: int) -> FhirError:

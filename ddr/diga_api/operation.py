@@ -1,0 +1,90 @@
+"""$hddt-cgm-summary: the clinical metrics of a period, calculated for the request (HDDT measurement-cgm.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from ddr.diga_api.access import DAY_MS, Access, Candidate, Gate
+from ddr.diga_api.request import Request, resource_of
+from ddr.fhir.cgm_summary import OPERATION, Entry, summary_bundle
+from ddr.fhir.device import device_resource, device_status
+from ddr.fhir.instants import instant
+from ddr.fhir.outcome import operation_no_match, unknown_route
+from ddr.fhir.parameters import Inputs, query_inputs, resource_inputs
+from ddr.fhir.reporting_period import DECLARED, RELATED, Period, reporting_period
+from ddr.http.asgi import Receive, Reply, Scope
+from ddr.http.core import Core
+from ddr.miv.model import Miv, MivCatalog
+from ddr.scopes.decision import Interaction
+from ddr.series.metrics import metrics
+from ddr.series.selection import Part, counting
+from ddr.store.search_sources import Term
+from ddr.store.summary import continuous_chunks
+
+PATH = "$" + OPERATION
+NO_MATCH = "No CGM summary observations found for the given effective period."
+
+
+def summarized(catalog: MivCatalog) -> Miv | None:
+    """The MIV that has the operation, if this recorder serves it."""
+    return next((miv for miv in catalog.mivs if OPERATION in miv.operations), None)
+
+
+class Summarizer:
+    """Answers the operations of one worker."""
+
+    def __init__(self, core: Core, gate: Gate) -> None:
+        self._core = core
+        self._gate = gate
+        self._miv = summarized(core.catalog)
+        self._zone = ZoneInfo(core.settings.time_zone)
+
+    async def answer(self, scope: Scope, receive: Receive, request: Request) -> Reply:
+        """The report. Access, audit and Grace-Period are those of a search for the MIV. Raises FhirError."""
+        if self._miv is None:
+            raise unknown_route(request.path)
+        valueset = self._miv.valueset
+        candidate = await self._gate.identify(scope, request.path, "Observation", Interaction.OPERATION, valueset)
+        inputs = await self._inputs(scope, receive, request)
+        request.check_representation()
+        period = self._period(inputs, candidate, valueset)
+        access = await self._gate.admit(candidate, [valueset])
+        try:
+            return request.reply(await self._report(access, period, related=inputs.get(RELATED, False)))
+        except BaseException:  # also when the client goes away: what was not answered does not count
+            await self._gate.forgive(access)
+            raise
+
+    async def _inputs(self, scope: Scope, receive: Receive, request: Request) -> Inputs:
+        """The parameters in the query, and in the body of a POST."""
+        inputs = query_inputs(request.search_parameters(), DECLARED)
+        if request.method == "POST":
+            resource = await resource_of(request, scope, receive, self._core.settings.fhir_max_body_bytes)
+            if resource is not None:
+                inputs |= resource_inputs(resource, DECLARED)
+        return inputs
+
+    def _period(self, inputs: Inputs, candidate: Candidate, valueset: str) -> Period:
+        now_ms = candidate.facts.now_ms
+        floor_ms = now_ms - self._core.catalog.terms[valueset].historic_days * DAY_MS
+        return reporting_period(inputs, self._zone, now_ms, floor_ms)
+
+    async def _report(self, access: Access, period: Period, *, related: bool) -> dict[str, Any]:
+        (term,) = access.view.terms
+        from_ms, until_ms = period.from_ms, period.until_ms
+        rows = await continuous_chunks(self._core.pool, access.view.patient_id, term.valueset, from_ms, until_ms)
+        parts = counting(rows, from_ms, until_ms, self._core.settings.summary_uncalibrated)
+        found = metrics(parts, until_ms - from_ms, self._zone)
+        if found is None:
+            raise operation_no_match(NO_MATCH)
+        devices = self._devices(access, term, parts) if related and access.scopes.device else ()
+        return summary_bundle(found, period, access.pairing_id, devices, instant(access.view.now_ms))
+
+    def _devices(self, access: Access, term: Term, parts: Iterable[Part]) -> Iterator[Entry]:
+        """Every device that contributed a reading, once, by number."""
+        rows = {part.row["device_no"]: part.row for part in parts}
+        for _, row in sorted(rows.items()):
+            resource = device_resource(row, self._core.ids, device_status(row, access.view.now_ms, term.delay_ms))
+            yield f"{self._core.settings.fhir_base}/Device/{resource['id']}", resource

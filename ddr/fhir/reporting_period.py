@@ -1,0 +1,47 @@
+"""The reporting period of $hddt-cgm-summary from its parameters (HDDT measurement-cgm.md, Request Parameters)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta, tzinfo
+from typing import Any
+
+from ddr.fhir.instants import parse_date_time
+from ddr.fhir.outcome import operation_parameter_invalid
+from ddr.series.days import as_local, local_day, midnight
+
+START, END, RELATED = "effectivePeriodStart", "effectivePeriodEnd", "related"
+DECLARED = {START: "dateTime", END: "dateTime", RELATED: "boolean"}
+
+DEFAULT_DAYS = 14  # as the international consensus recommends; HDDT demands 7 at least
+
+
+@dataclass(frozen=True)
+class Period:
+    """[from_ms, until_ms), and the calendar days of its first and its last instant. It may be empty."""
+
+    from_ms: int
+    until_ms: int
+    first: date
+    last: date
+
+
+def reporting_period(inputs: Mapping[str, Any], zone: tzinfo, now_ms: int, floor_ms: int) -> Period:
+    """The period that `inputs` (ddr.fhir.parameters) ask for, as far as there can be data: from `floor_ms` until now.
+
+    Without an end it ends now, without a start it has 14 calendar days. Days are those of `zone`. Raises FhirError 400.
+    """
+    start, end = (_covered(inputs[name], zone) if name in inputs else None for name in (START, END))
+    if start and end and end[1] < start[0]:
+        raise operation_parameter_invalid(f"{END} is before {START}.")
+    until_ms = min(end[1] if end else now_ms, now_ms) + 1
+    last = local_day(until_ms - 1, zone)
+    from_ms = max(start[0] if start else midnight(last - timedelta(DEFAULT_DAYS - 1), zone), floor_ms)
+    return Period(from_ms, until_ms, local_day(from_ms, zone), last)
+
+
+def _covered(text: str, zone: tzinfo) -> tuple[int, int]:
+    """First and last millisecond of a dateTime; years, months and days are those of `zone`."""
+    first, last = parse_date_time(text)
+    return (first, last) if "T" in text else (as_local(first, zone), as_local(last, zone))
