@@ -9,7 +9,8 @@ import pytest
 from playwright.async_api import Page
 
 from tests.browser.conftest import Site, Window, shoot
-from tests.support.patients import PASSWORD, add_device
+from tests.support.clock import Clock
+from tests.support.patients import PASSWORD, add_device, record_read
 
 pytestmark = pytest.mark.browser
 
@@ -115,7 +116,7 @@ async def test_by_keyboard_alone(site: Site, window: Window) -> None:
 
 
 @pytest.mark.parametrize("window", VISITS.values(), ids=VISITS, indirect=True)
-async def test_the_patients_pages(site: Site, window: Window, request: pytest.FixtureRequest) -> None:
+async def test_the_patients_pages(site: Site, window: Window, clock: Clock, request: pytest.FixtureRequest) -> None:
     page, visit = window.page, request.node.callspec.id
     await add_device(site.core, site.patient, "GlukoSense 7", CGM, "GS7-2206-0184")
     await page.goto(await site.authorize_url(CGM, PRESSURE))
@@ -124,6 +125,11 @@ async def test_the_patients_pages(site: Site, window: Window, request: pytest.Fi
         await box.check()
     await page.locator("button[value=approve]").click()
     await page.wait_for_url(f"{site.app}?*")
+    pairing_id = "SELECT pairing_id FROM pairing WHERE patient_id = $1"
+    pseudonym = await site.core.pool.fetchval(pairing_id, site.patient.patient_id)
+    for _ in range(12):
+        clock.advance(60)
+        await record_read(site.core, site.patient, site.diga, CGM, pseudonym)
     for path, name in (("/me", "connections"), ("/me/access", "access"), ("/me/devices", "devices")):
         await page.goto(site.base + path)
         await shoot(page, f"{name}-{visit}")

@@ -17,7 +17,7 @@ from ddr.store.unpairing import unpair_client
 from tests.consent.browser import Browser
 from tests.consent.test_consent import CGM, PRESSURE, consents, logged_in, scope
 from tests.support.clock import Clock
-from tests.support.patients import Patient, add_device, list_diga, new_patient, push_request
+from tests.support.patients import Patient, add_device, list_diga, new_patient, push_request, record_read
 
 
 async def paired(core: Core, *digas: Diga, lang: str = "de") -> tuple[Patient, Browser]:
@@ -29,19 +29,6 @@ async def paired(core: Core, *digas: Diga, lang: str = "de") -> tuple[Patient, B
     return patient, browser
 
 
-async def read_data(core: Core, patient: Patient, diga: Diga, pairing_id: str) -> None:
-    """What the trail keeps when `diga` reads continuous glucose."""
-    await record(
-        core.pool,
-        Event.DATA_READ,
-        core.clock(),
-        patient_id=patient.patient_id,
-        client_id=diga.client_id,
-        pairing_id=pairing_id,
-        detail={"type": "Observation", "valuesets": [scope(core, CGM).partition("=")[2]]},
-    )
-
-
 async def test_connections_show_who_reads_what(core: Core, clock: Clock) -> None:
     diga = list_diga(core)
     patient, browser = await paired(core, diga)
@@ -50,7 +37,7 @@ async def test_connections_show_who_reads_what(core: Core, clock: Clock) -> None
         assert fact in page
     pairing_id = next(iter((await consents(core, patient)).values()))["pairing_id"]
     clock.advance(60)
-    await read_data(core, patient, diga, pairing_id)
+    await record_read(core, patient, diga, CGM, pairing_id)
     assert "22. November 2026, 11:01 Uhr" in (await browser.get("/me")).text
 
 
@@ -133,7 +120,7 @@ async def test_the_trail_in_plain_words(core: Core, clock: Clock) -> None:
     patient, browser = await paired(core, diga)
     for _ in range(3):
         clock.advance(300)
-        await read_data(core, patient, diga, "0" * 64)
+        await record_read(core, patient, diga, CGM, "0" * 64)
     page = (await browser.get("/me/access")).text
     for fact in (
         "22. November 2026",

@@ -9,6 +9,7 @@ from uuid import UUID
 from ddr.http.core import Core
 from ddr.scopes.diga import Diga
 from ddr.store.accounts import create_patient
+from ddr.store.audit import Event, record
 from ddr.store.par import PushedRequest, new_request_uri, push
 from tests.support.trust import FakeTrust
 
@@ -91,4 +92,19 @@ async def add_device(core: Core, patient: Patient, name: str, miv_name: str, ser
         miv.codes[0].system,
         miv.codes[0].code,
         started_ms,
+    )
+
+
+async def record_read(core: Core, patient: Patient, diga: Diga, miv_name: str, pairing_id: str) -> None:
+    """What the audit trail keeps when `diga` reads the MIV with this package name."""
+    miv = core.catalog.by_name(miv_name)
+    assert miv is not None
+    await record(
+        core.pool,
+        Event.DATA_READ,
+        core.clock(),
+        patient_id=patient.patient_id,
+        client_id=diga.client_id,
+        pairing_id=pairing_id,
+        detail={"type": "Observation", "interaction": "search", "valuesets": [miv.valueset]},
     )

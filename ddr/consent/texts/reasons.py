@@ -10,6 +10,10 @@ REASONS = {
         "Die App ist nicht mehr im Verzeichnis der zugelassenen Gesundheitsanwendungen.",
         "The app is no longer in the register of approved health applications.",
     ),
+    "recorder-retired": Words(
+        "Dieser Dienst gibt keine Daten mehr an Gesundheits-Apps weiter.",
+        "This service no longer passes data on to health apps.",
+    ),
 }
 UNKNOWN = Words("Die Verbindung wurde beendet.", "The connection was ended.")
 
