@@ -22,6 +22,7 @@ from ddr.miv.loader import load_catalog
 from ddr.oauth.app import create_oauth_backend, create_oauth_public
 from ddr.oauth.keys import Keys
 from ddr.oauth.sealing import key_encryption_key
+from ddr.operations import housekeeping
 from ddr.operations.admin import create_admin
 from ddr.registries.diga_vz import DigaVz
 from ddr.settings import Settings
@@ -40,18 +41,27 @@ TRANSPORT_HEADERS = {
 FAILED = "The request could not be processed"
 FHIR_FAILED = constant(json_reply(outcome("fatal", "exception", FAILED), 500, content_type=Format.JSON.content_type))
 OAUTH_FAILED = constant(json_reply({"error": "server_error", "error_description": FAILED}, 500))
+RETIRED = "This Device Data Recorder no longer supports the HDDT API"  # CON-016
+FHIR_RETIRED = constant(
+    json_reply(outcome("fatal", "not-supported", RETIRED), 410, content_type=Format.JSON.content_type)
+)
+OAUTH_RETIRED = constant(json_reply({"error": "invalid_request", "error_description": RETIRED}, 410))
 PROBLEM_FAILED = constant(problem(500, FAILED))
 NOT_FOUND = constant(problem(404, "Not found"))
 
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Core]:
-    """A Core whose background work goes on during the block: following the registry and the signing keys."""
+    """A Core whose background work goes on during the block: following registry and signing keys, housekeeping."""
     async with await open_pool(settings) as pool:
         registry = DigaVz(settings, pool, now_ms)
         core = await build_core(settings, pool, registry)
         await registry.start()
-        background = [asyncio.create_task(registry.run()), asyncio.create_task(core.signer.follow(pool, core.clock))]
+        background = [
+            asyncio.create_task(registry.run()),
+            asyncio.create_task(core.signer.follow(pool, core.clock)),
+            asyncio.create_task(housekeeping.run(core)),
+        ]
         try:
             yield core
         finally:
@@ -76,15 +86,16 @@ async def build_core(settings: Settings, pool: asyncpg.Pool, registry: TrustSour
 
 def create_apps(core: Core) -> dict[str, ASGIApp]:
     """The application of each listener: who may talk to it decides what it offers."""
-    fhir = guarded(create_fhir(core), FHIR_FAILED)
-    documents = guarded(create_oauth_public(core), OAUTH_FAILED)
+    retired = core.settings.retired
+    fhir = FHIR_RETIRED if retired else guarded(create_fhir(core), FHIR_FAILED)
+    documents = OAUTH_RETIRED if retired else guarded(create_oauth_public(core), OAUTH_FAILED)
     for_everybody = {
         "/.well-known/oauth-authorization-server": documents,
         "/oauth/jwks": documents,
         "/docs/client-registration": documents,
         "/fhir/metadata": fhir,
     }
-    backend = guarded(create_oauth_backend(core), OAUTH_FAILED)
+    backend = OAUTH_RETIRED if retired else guarded(create_oauth_backend(core), OAUTH_FAILED)
     diga = by_path({**for_everybody, "/fhir": fhir, "/oauth": backend}, NOT_FOUND)
     if core.settings.client_cert_header:
         diga = from_proxy(diga, core.settings.client_cert_header)

@@ -85,6 +85,12 @@ class Settings:
     patient_login: str = described("How patients log in: builtin (demonstration and tests only).", "builtin")
     allow_builtin_accounts: bool = described("The built-in accounts may be used; never in production.", False)
     session_seconds: int = described("Lifetime of a patient's browser session without activity.", 1800)
+    # audit trail
+    audit_days: int = described("How long the audit trail is kept (30 days at least).", 730)
+    retired: bool = described(
+        "The recorder has left the HIIS-VZ: all pairings end, and every DiGA is told that HDDT is no longer supported.",
+        False,
+    )
     # series
     chunk_span_seconds: int = described("Chunk time span of newly registered continuous sensors.", DAY)
     buffering_seconds: int = described("How long a device keeps unsent readings, if it does not say so itself.", DAY)
@@ -183,6 +189,8 @@ def check(settings: Settings) -> Settings:
         raise SettingsError(f"setting time_zone: {settings.time_zone!r} is not in the IANA time zone database")
     if settings.consent_days > 365:
         raise SettingsError("setting consent_days: consent must not exceed one year")
+    if settings.audit_days < 30:
+        raise SettingsError("setting audit_days: the audit trail must be kept 30 days at least (HDDT transparency)")
     if settings.patient_login == "builtin" and not settings.allow_builtin_accounts:
         raise SettingsError(
             "setting patient_login: built-in accounts are for demonstration only;"

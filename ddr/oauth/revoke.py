@@ -2,7 +2,8 @@
 authorization-server-revocation-endpoint.md).
 
 That is the patient's withdrawal, so all tokens of the Pairing ID end with the stored consent, not one family only
-(HDDT pairing.md, Refresh Tokens). The answer is always 200: a token that names nothing of this client has no effect.
+(HDDT pairing.md, Refresh Tokens). The answer is always 200: a token that names nothing of this client has no effect,
+but the attempt is recorded.
 """
 
 from __future__ import annotations
@@ -14,19 +15,25 @@ from ddr.oauth import refresh_tokens
 from ddr.oauth.endpoint import Call, Handler
 from ddr.oauth.errors import NO_STORE
 from ddr.oauth.parameters import required
+from ddr.store.audit import Event, record
 from ddr.store.tokens import find_pairing
 from ddr.store.unpairing import Party, unpair
+
+WITHOUT_EFFECT = {"endpoint": "/oauth/revoke", "reason": "token-not-of-this-client"}
 
 
 def revocation(verifier: TokenVerifier) -> Handler:
     """The handler; `verifier` reads access tokens, which end the same pairing (RFC 7009 section 2.1)."""
 
     async def revoke(call: Call) -> Response:
+        core, now_ms = call.core, call.core.clock()
         pairing_id = _named_pairing(call, verifier, required(call.parameters, "token"))
-        pairing = pairing_id and await find_pairing(call.core.pool, pairing_id)
+        pairing = pairing_id and await find_pairing(core.pool, pairing_id)
         if pairing and pairing.client_id == call.diga.client_id:
-            await unpair(
-                call.core.pool, pairing.patient_id, pairing.pairing_no, Party.DIGA, "revoked", call.core.clock()
+            await unpair(core.pool, pairing.patient_id, pairing.pairing_no, Party.DIGA, "revoked", now_ms)
+        else:
+            await record(
+                core.pool, Event.UNPAIRING_REFUSED, now_ms, client_id=call.diga.client_id, detail=WITHOUT_EFFECT
             )
         return Response(headers=NO_STORE)
 

@@ -76,6 +76,12 @@ async def unpair_expired(pool: asyncpg.Pool, now_ms: int) -> int:
     return await _unpair_all(pool, pairings, "consent-ended", now_ms)
 
 
+async def unpair_everyone(pool: asyncpg.Pool, reason: str, now_ms: int) -> int:
+    """End every pairing of this recorder, because it no longer offers HDDT (CON-015); returns how many."""
+    pairings = await pool.fetch("SELECT patient_id, pairing_no FROM pairing WHERE ended_ms IS NULL")
+    return await _unpair_all(pool, pairings, reason, now_ms)
+
+
 async def end_if_over(conn: asyncpg.Connection, patient_id: UUID, client_id: str, now_ms: int) -> None:
     """Within a transaction: end the pairing with this DiGA if none of its consents is in force any more."""
     pairing_no = await conn.fetchval(

@@ -1,0 +1,63 @@
+"""What has to happen from time to time without a request: seal and purge the audit trail, end what has run out.
+
+Every worker tries; an advisory lock lets one of them do it. What two would do twice does no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from ddr.http.core import Core
+from ddr.operations import audit_trail
+from ddr.store.unpairing import unpair_everyone, unpair_expired
+
+ROUND_SECONDS = 60.0
+LOCK = 0x4444_5202  # any number that no other advisory lock of ours has
+
+log = logging.getLogger(__name__)
+
+
+async def run(core: Core) -> None:
+    """A round every minute, until cancelled. A database that is away for a moment does not end it."""
+    while True:
+        try:
+            await one_round(core)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("housekeeping.failed", extra={"error": type(error).__name__})
+        await asyncio.sleep(ROUND_SECONDS * random.uniform(0.8, 1))  # noqa: S311 - jitter
+
+
+async def one_round(core: Core) -> None:
+    """Everything that is due now, unless another worker is at it."""
+    async with _alone(core.pool) as alone:
+        if not alone:
+            return
+        now_ms = core.clock()
+        if core.settings.retired:
+            _report("housekeeping.unpaired", await unpair_everyone(core.pool, "recorder-retired", now_ms))
+        _report("housekeeping.consents_ended", await unpair_expired(core.pool, now_ms))
+        await audit_trail.seal(core.pool, now_ms)
+        _report("audit.purged", await audit_trail.purge(core.pool, core.settings.audit_days, now_ms))
+
+
+def _report(what: str, count: int) -> None:
+    if count:
+        log.info(what, extra={"count": count})
+
+
+@asynccontextmanager
+async def _alone(pool: asyncpg.Pool) -> AsyncIterator[bool]:
+    """True when no other process is between its own begin and end of this block."""
+    async with pool.acquire() as conn:
+        alone: bool = await conn.fetchval("SELECT pg_try_advisory_lock($1)", LOCK)
+        try:
+            yield alone
+        finally:
+            if alone:
+                await conn.execute("SELECT pg_advisory_unlock($1)", LOCK)

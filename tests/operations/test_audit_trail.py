@@ -1,0 +1,158 @@
+"""The audit trail cannot be changed, and if it is, its chain shows it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from ddr.operations.audit_trail import SLICE, purge, seal, verify
+from ddr.settings import Settings
+from ddr.store.audit import Event, record
+from ddr.store.migrate import migrate
+from ddr.store.pool import open_pool
+from tests.support.database import fresh_database
+
+DAY_MS = 86_400_000
+NOW = 1_795_341_600_000
+
+
+@pytest.fixture
+async def trail(settings: Settings, database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    """A database of its own: a chain covers the whole trail, those of other tests included."""
+    async with fresh_database(database_url) as url, await open_pool(replace(settings, database_url=url)) as pool:
+        await migrate(pool)
+        yield pool
+
+
+async def write(pool: asyncpg.Pool, count: int, at_ms: int = NOW) -> None:
+    for number in range(count):
+        await record(pool, Event.DATA_READ, at_ms, client_id="urn:diga:bfarm:00001", detail={"b": number, "a": "ä"})
+
+
+async def tamper(pool: asyncpg.Pool, statement: str) -> None:
+    """What an administrator of the database could do."""
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("SET LOCAL session_replication_role = replica")
+        await conn.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit SET detail = '{}'",
+        "DELETE FROM audit",
+        "TRUNCATE audit",
+        "INSERT INTO audit (patient_id, audit_no, at_ms, event) VALUES (gen_random_uuid(), 1, 0, 'x')",
+        "DELETE FROM audit_seal",
+        "TRUNCATE audit_seal",
+        "UPDATE audit_seal SET entries = 7",
+        "UPDATE audit_seal SET purged_ms = last_ms + 86400000",
+    ],
+)
+async def test_the_database_refuses_changes(trail: asyncpg.Pool, statement: str) -> None:
+    await write(trail, 2)
+    await seal(trail, NOW)
+    with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.GeneratedAlwaysError)):
+        await trail.execute(statement)
+
+
+async def test_what_was_not_touched_is_verified(trail: asyncpg.Pool) -> None:
+    assert (await verify(trail)).faults == ()
+    await write(trail, 3)
+    assert await seal(trail, NOW) == 1
+    await write(trail, 2)
+    assert await seal(trail, NOW) == 1
+    assert await seal(trail, NOW) == 0
+    await write(trail, 1)
+    findings = await verify(trail)
+    assert (findings.faults, findings.seals, findings.entries, findings.unsealed) == ((), 2, 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("statement", "fault"),
+    [
+        ("UPDATE audit SET client_id = 'urn:diga:bfarm:00002' WHERE audit_no = 2", "between 1 and 3 was changed"),
+        ("DELETE FROM audit WHERE audit_no = 2", "covers 3 entries, there are 2"),
+        ("UPDATE audit_seal SET digest = '\\x00' WHERE seal_no = 1", "seal 1 does not follow seal 0"),
+        ("DELETE FROM audit_seal WHERE seal_no = 1", "seal 2 does not follow seal 0"),
+        ("UPDATE audit_seal SET purged_ms = 1 WHERE seal_no = 2", "were purged before older ones"),
+    ],
+)
+async def test_what_was_touched_is_found(trail: asyncpg.Pool, statement: str, fault: str) -> None:
+    for _ in range(2):
+        await write(trail, 3)
+        await seal(trail, NOW)
+    await tamper(trail, statement)
+    assert any(fault in found for found in (await verify(trail)).faults)
+
+
+async def test_a_chain_that_was_made_anew_lacks_the_head_that_was_noted(trail: asyncpg.Pool) -> None:
+    await write(trail, 2)
+    await seal(trail, NOW)
+    noted = (await verify(trail)).head
+    await write(trail, 1)
+    await seal(trail, NOW)
+    assert (await verify(trail, noted)).faults == ()
+    await tamper(trail, "TRUNCATE audit_seal")
+    await tamper(trail, "UPDATE audit SET detail = '{}'")
+    await seal(trail, NOW)
+    assert (await verify(trail)).faults == ()
+    assert (await verify(trail, noted)).faults == (f"the chain has no seal {noted}",)
+
+
+async def test_a_seal_waits_for_entries_under_way_but_holds_nobody_up(trail: asyncpg.Pool) -> None:
+    async with trail.acquire() as slow:
+        transaction = slow.transaction()
+        await transaction.start()
+        await record(slow, Event.DATA_READ, NOW)  # has number 1
+        await write(trail, 1)  # number 2, committed first
+        sealing = asyncio.create_task(seal(trail, NOW))
+        await asyncio.sleep(0.2)
+        await write(trail, 1)  # is not held up
+        assert not sealing.done()
+        await transaction.commit()
+        assert await sealing == 1
+    findings = await verify(trail)
+    assert (findings.faults, findings.entries, findings.unsealed) == ((), 2, 1)
+
+
+async def test_many_writers_and_several_sealers_at_once(trail: asyncpg.Pool) -> None:
+    async def keep_sealing() -> None:
+        for _ in range(5):
+            await seal(trail, NOW)
+
+    await asyncio.gather(*(write(trail, 20) for _ in range(5)), keep_sealing(), keep_sealing())
+    await seal(trail, NOW)
+    findings = await verify(trail)
+    assert (findings.faults, findings.entries, findings.unsealed) == ((), 100, 0)
+
+
+async def test_long_trails_are_sealed_in_slices(trail: asyncpg.Pool) -> None:
+    await trail.execute(
+        "INSERT INTO audit (patient_id, at_ms, event) SELECT gen_random_uuid(), 0, 'x' FROM generate_series(1, $1)",
+        SLICE + 1,
+    )
+    assert await seal(trail, NOW) == 2
+    assert (await verify(trail)).entries == SLICE + 1
+
+
+async def test_old_entries_go_and_the_chain_stays(trail: asyncpg.Pool) -> None:
+    for age in (800, 31, 1):
+        await write(trail, 2, NOW - age * DAY_MS)
+        await seal(trail, NOW)
+    assert await purge(trail, 730, NOW) == 2
+    assert await purge(trail, 30, NOW) == 2
+    assert await purge(trail, 30, NOW) == 0
+    findings = await verify(trail)
+    assert (findings.faults, findings.seals, findings.entries, findings.purged_seals) == ((), 3, 2, 2)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await trail.execute("DELETE FROM audit")
+
+
+async def test_no_entry_is_purged_before_it_is_sealed(trail: asyncpg.Pool) -> None:
+    await write(trail, 1, NOW - 800 * DAY_MS)
+    assert await purge(trail, 730, NOW) == 0
