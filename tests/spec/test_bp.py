@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ddr.demo.diga_client import DigaRefused
-from tests.spec.world import BP, DAY, HOUR, Home, Reader, paired
+from tests.spec.world import BP, HOUR, Home, Reader, paired
 from tests.support.recorder import Recorder
 
 LOINC, UCUM, MMHG = "http://loinc.org", "http://unitsofmeasure.org", "mm[Hg]"
@@ -93,7 +93,7 @@ async def test_the_components(home: Home, reader: Reader) -> None:
 @pytest.mark.requirement("BP-004", "BP-005", "BP-006", "BP-007", "BP-022")
 async def test_other_components_are_refused(home: Home) -> None:
     systolic, diastolic = value(SYSTOLIC, 120), value(DIASTOLIC, 80)
-    wrong = {
+    wrong: dict[str, list[tuple[Json, ...]]] = {
         "components": [(), (systolic,), (diastolic, value(MEAN, 93))],
         "components[2].code": [(systolic, diastolic, systolic), (systolic, diastolic, value("8867-4", 60))],
         "components[0].unit": [(value(SYSTOLIC, 12, "kPa"), diastolic), ({"code": SYSTOLIC, "value": 120}, diastolic)],

@@ -125,7 +125,7 @@ async def test_a_calibrated_spirometer_is_a_metric(home: Home, reader: Reader) -
 @pytest.mark.requirement("LF-007")
 async def test_a_failed_test_has_a_reason_and_no_value(home: Home, reader: Reader) -> None:
     measured = {"device": "spirometer", "effective": home.ago(2 * HOUR)}
-    failed = {
+    failed: dict[str, dict[str, Any]] = {
         "reading": {"code": "19935-6", **measured},
         "reference": {"code": "83368-1", "effective": {"start": home.ago(DAY)}, "method": PERSONAL_BEST},
         "relative": {"code": "20152-5", "derivedFrom": ["fev1", "reference"], **measured},
