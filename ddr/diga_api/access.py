@@ -103,6 +103,7 @@ class Gate:
         Raises FhirError 401, 404, or 429 when one of these periods still runs.
         """
         facts, claims = candidate.facts, candidate.claims
+        counted = [url for url in counted if self._core.catalog.terms[url].grace_seconds]  # 0 switches it off
         admission = await admit(self._core.pool, self._admission_request(candidate, counted))
         decision = decide(replace(facts, standing=admission.standing))
         decision = _narrowed(decision, [miv.valueset for miv in candidate.mivs])
