@@ -66,7 +66,7 @@ class PageLinks:
         return base64.urlsafe_b64encode(nonce + sealed).rstrip(b"=").decode()
 
     def open(self, text: str, holder: str, now_ms: int) -> Page:
-        """The page of a link. Raises FhirError 400 for any other text, another holder's link too; 410 for an old one."""
+        """The page of a link. Raises FhirError 400 for any other text, a link of others too; 410 for an old one."""
         try:
             sealed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
             page = _page(orjson.loads(self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], holder.encode())))

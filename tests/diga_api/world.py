@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import httpx
 
 from ddr.diga_api.app import create_fhir
+from ddr.fhir.instants import date_time
 from ddr.http.asgi import Receive, Scope, Send
 from ddr.http.core import Core
 from ddr.miv.model import Miv
@@ -22,6 +23,7 @@ from ddr.store.ids import Kind
 from ddr.tls.peer import with_certificate
 
 MINUTE = 60_000
+HOUR = 60 * MINUTE
 DAY = 86_400_000
 GLUCOSE = "blood-glucose-measurement"
 CGM = "continuous-glucose-measurement"
@@ -124,7 +126,7 @@ class Body:
         entry = next(item for item in found.codes if item.code == code)
         content = columns.pop("content", None) or {
             "resourceType": "Observation",
-            "effectiveDateTime": "2026-11-22T10:00:00Z",
+            "effectiveDateTime": date_time(at_ms),
             "code": {"coding": [{"system": entry.system, "code": entry.code}]},
         }
         row = {
@@ -152,7 +154,12 @@ class Body:
             }
             for code, value in (("8480-6", systolic), ("8462-4", diastolic))
         ]
-        content = {"resourceType": "Observation", "component": components}
+        content = {
+            "resourceType": "Observation",
+            "effectiveDateTime": date_time(at_ms),
+            "code": {"coding": [{"system": LOINC, "code": "85354-9"}]},
+            "component": components,
+        }
         return await self.measurement(PRESSURE, "85354-9", at_ms, None, content=content, **columns)
 
     async def glucose_meter(self, **columns: Any) -> int:
@@ -165,7 +172,7 @@ class Body:
         """A worn CGM sensor with full days up to the running one: device, epoch and the ids of its chunks."""
         device_no = await self.device()
         sensor_no = await self.sensor(device_no, CGM, "99504-3", lower_limit=40, upper_limit=400)
-        from_ms = self.core.clock() - days * DAY + 6 * 3_600_000 if started_ms is None else started_ms
+        from_ms = self.core.clock() - days * DAY + 6 * HOUR if started_ms is None else started_ms
         epoch_no = await self.epoch(device_no, sensor_no, from_ms)
         ids = []
         for k in range(days):

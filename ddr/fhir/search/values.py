@@ -55,7 +55,7 @@ def unescape(text: str) -> str:
 
 def parse_value(parameter: Parameter, modifier: str | None, text: str, now_ms: int) -> Value:
     """One value, still escaped, of `parameter`; raises FhirError 400. `now_ms` is what ap on dates measures from."""
-    if not text:
+    if not text or "\0" in text:  # no text of ours holds NUL, and PostgreSQL takes none
         raise _invalid(parameter, text)
     match parameter.type:
         case "date":

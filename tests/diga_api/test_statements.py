@@ -1,0 +1,57 @@
+"""How often a request asks the database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from ddr.http.core import Core
+from tests.diga_api.conftest import Pair
+from tests.diga_api.world import CGM, GLUCOSE, LUNG, Body
+
+INCLUDES = "_include=Observation:device&_include:iterate=DeviceMetric:source&_include=Observation:derived-from"
+
+
+@asynccontextmanager
+async def counted(core: Core) -> AsyncIterator[list[str]]:
+    """The statements that connections of the pool execute meanwhile."""
+    statements: list[str] = []
+    connections = [await core.pool.acquire() for _ in range(core.pool.get_size())]
+
+    def note(record: Any) -> None:
+        statements.append(record.query)
+
+    for connection in connections:
+        connection.add_query_logger(note)
+        await core.pool.release(connection)
+    yield statements
+    connections = [await core.pool.acquire() for _ in range(core.pool.get_size())]
+    for connection in connections:
+        connection.remove_query_logger(note)
+        await core.pool.release(connection)
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        (f"Observation?{INCLUDES}", 2),
+        (f"Observation?_sort=-date&_count=2&date=ge2026-11-01&{INCLUDES}", 2),
+        ("Device?_revinclude=DeviceMetric:source&_has:Observation:device:code=2339-0", 2),
+        ("DeviceMetric?_include=DeviceMetric:source", 2),
+        ("Observation/{chunk}", 2),
+        ("Observation/{chunk}/_history/1", 2),
+        ("Observation?foo=1", 0),
+    ],
+)
+async def test_statements_per_request(body: Body, pair: Pair, path: str, most: int) -> None:
+    _, _, chunks = await body.cgm()
+    await body.measurement(GLUCOSE, "2339-0", body.core.clock(), device_no=await body.glucose_meter())
+    diga = await pair(CGM, GLUCOSE, LUNG)
+    async with counted(body.core) as statements:
+        response = await diga.get(path.format(chunk=chunks[0]))
+    assert response.status_code in (200, 400)
+    assert len(statements) == most
+    assert all("patient_id" in statement for statement in statements)

@@ -1,0 +1,181 @@
+"""Whole searches: which parameters are taken, combined and refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddr.fhir.outcome import FhirError
+from ddr.fhir.search.grammar import PARAMETERS, includes, revincludes
+from ddr.fhir.search.parsing import flat_json, parse_search
+from ddr.fhir.search.query import Filter, Has, Include, Search, Sort, TokenValue
+
+NOW = 1_795_341_600_000
+Pairs = list[tuple[str, str]]
+
+
+def search(*pairs: tuple[str, str], resource_type: str = "Observation") -> Search:
+    return parse_search(resource_type, pairs, NOW)
+
+
+def refusal(*pairs: tuple[str, str], resource_type: str = "Observation") -> str:
+    with pytest.raises(FhirError) as caught:
+        search(*pairs, resource_type=resource_type)
+    assert caught.value.status == 400
+    return caught.value.diagnostics or ""
+
+
+def test_nothing_asked_is_everything() -> None:
+    assert search() == Search("Observation")
+
+
+def test_commas_are_or_and_repetition_is_and() -> None:
+    found = search(("code", "a,b"), ("code", "c"))
+    a, b, c = (TokenValue(None, code) for code in "abc")
+    assert found.filters == (Filter("code", (a, b)), Filter("code", (c,)))
+    assert found.values("code") == ((a, b), (c,))
+
+
+def test_representation_is_not_part_of_a_search() -> None:
+    assert search(("_format", "xml"), ("_pretty", "true")) == Search("Observation")
+
+
+@pytest.mark.parametrize(
+    "name", ["foo", "code:not", "code:", "date:exact", "_id:exact", "_summary", "_elements", "_total", "valueQuantity",
+             "device.type", "_sort:x", "_count:x", "_has", "_has:Observation", "_has:Observation:device:_has:x"],
+)  # fmt: skip
+def test_what_is_not_known_is_refused_by_name(name: str) -> None:
+    assert refusal((name, "1")).startswith(f"Unknown search parameter {name}")
+
+
+@pytest.mark.parametrize("name", ["subject", "patient", "subject:Patient", "patient.identifier"])
+@pytest.mark.parametrize("resource_type", list(PARAMETERS))
+def test_the_patient_is_never_a_parameter(name: str, resource_type: str) -> None:
+    assert "must not be given" in refusal((name, "Patient/1"), resource_type=resource_type)
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [("date", "ge2026-02-01"), ("date", "le2026-01-31")],
+        [("date", "gt2026-02"), ("date", "lt2026-01")],
+        [("date", "sa2026-02-01T10:00:00Z"), ("date", "eb2026-02-01T09:59:00Z")],
+        [("_lastUpdated", "ge2027"), ("_lastUpdated", "le2026")],
+    ],
+)
+def test_an_end_before_the_start_is_refused(pairs: Pairs) -> None:
+    assert refusal(*pairs).startswith("Invalid date/time format or date range:")
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [("date", "ge2026-01-01"), ("date", "le2026-01-01")],
+        [("date", "ge2026-02"), ("date", "le2026-02-01")],
+        [("date", "ge2026-02"), ("_lastUpdated", "le2026-01")],
+        [("date", "ge2026-02,ge2026-03"), ("date", "le2026-01")],
+    ],
+)
+def test_other_ranges_are_taken(pairs: Pairs) -> None:
+    assert len(search(*pairs).filters) == 2
+
+
+def test_sort_keys_keep_their_order() -> None:
+    assert search(("_sort", "-date,code")).sort == (Sort("date", True), Sort("code", False))
+
+
+@pytest.mark.parametrize("text", ["", "foo", "date,", "--date", "component-code"])
+def test_sort_keys_that_do_not_exist_are_refused(text: str) -> None:
+    assert "_sort" in refusal(("_sort", text))
+
+
+def test_count_may_be_zero() -> None:
+    assert search(("_count", "0")).count == 0
+    assert search(("_count", "50")).count == 50
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "many", "1e3", "٣", "9999999999"])
+def test_counts_that_are_no_number_are_refused(text: str) -> None:
+    assert "_count" in refusal(("_count", text))
+
+
+@pytest.mark.parametrize("name", ["_count", "_sort"])
+def test_controls_are_given_once(name: str) -> None:
+    assert name in refusal((name, "1"), (name, "1"))
+
+
+def test_includes_of_both_kinds() -> None:
+    found = search(("_include", "Observation:device"), ("_include:iterate", "DeviceMetric:source:Device"))
+    assert found.includes == {
+        Include("Observation", "device", None),
+        Include("DeviceMetric", "source", "Device", iterate=True),
+    }
+
+
+def test_a_star_includes_every_reference_of_the_type() -> None:
+    found = search(("_include", "*"))
+    assert {include.name for include in found.includes} == {"device", "derived-from"}
+
+
+@pytest.mark.parametrize(
+    "value", ["", "Observation", "Observation:", "Observation:foo", "Observation:device:", "Observation:device:Patient",
+              "Patient:link", "Observation:code", "foo:bar"],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["_include", "_include:iterate", "_revinclude"])
+def test_includes_that_do_not_exist_are_refused(name: str, value: str) -> None:
+    assert refusal((name, value)) == f"Invalid {name} parameter value: {value}"
+
+
+@pytest.mark.parametrize("name", ["_include:recurse", "_include:", "_revinclude:iterate"])
+def test_modifiers_of_includes_that_do_not_exist_are_refused(name: str) -> None:
+    assert refusal((name, "Observation:device")) == f"Invalid {name} parameter value: Observation:device"
+
+
+def test_revinclude_and_has_follow_references_backwards() -> None:
+    found = search(("_revinclude", "Observation:device"), ("_has:Observation:device:code", "x"), resource_type="Device")
+    assert found.revincludes == {Include("Observation", "device", None)}
+    assert found.has == (Has("Observation", "device", Filter("code", (TokenValue(None, "x"),))),)
+
+
+@pytest.mark.parametrize(
+    "name", ["_has:Observation:derived-from:code", "_has:Patient:x:y", "_has:Observation:device:foo"]
+)
+def test_has_along_references_that_do_not_lead_here_is_refused(name: str) -> None:
+    assert "Unknown search parameter" in refusal((name, "x"), resource_type="Device")
+
+
+def test_the_grammar_knows_its_own_paths() -> None:
+    assert includes("Observation") == ("Observation:device", "Observation:derived-from", "DeviceMetric:source")
+    assert includes("Device") == ()
+    assert revincludes("Device") == ("Observation:device", "DeviceMetric:source")
+    for resource_type in PARAMETERS:
+        for path in includes(resource_type):
+            assert search(("_include", path), resource_type=resource_type).includes
+
+
+def test_flat_json_repeats_lists() -> None:
+    assert flat_json({"code": "a", "date": ["ge2026", "lt2027"], "_count": 5}) == [
+        ("code", "a"), ("date", "ge2026"), ("date", "lt2027"), ("_count", "5"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", [None, [], "x", {"code": {}}, {"code": [["x"]]}, {"code": True}, {"code": None}])
+def test_json_that_is_not_flat_is_refused(body: object) -> None:
+    with pytest.raises(FhirError) as caught:
+        flat_json(body)
+    assert caught.value.status == 400
+
+
+NAMES = st.one_of(
+    st.sampled_from([*PARAMETERS["Observation"], "_sort", "_count", "_include", "_has:Observation:device:code"]),
+    st.text(max_size=12),
+)
+
+
+@given(st.sampled_from(list(PARAMETERS)), st.lists(st.tuples(NAMES, st.text(max_size=20)), max_size=4))
+def test_any_text_is_parsed_or_refused(resource_type: str, pairs: Pairs) -> None:
+    try:
+        parse_search(resource_type, pairs, NOW)
+    except FhirError as error:
+        assert error.status == 400

@@ -1,0 +1,161 @@
+"""Single search values: dates, quantities, tokens, strings, references and composites."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddr.fhir.instants import parse_instant
+from ddr.fhir.outcome import FhirError
+from ddr.fhir.search.grammar import PARAMETERS
+from ddr.fhir.search.query import (
+    CompositeValue,
+    DateValue,
+    QuantityValue,
+    ReferenceValue,
+    StringValue,
+    TokenValue,
+    Value,
+)
+from ddr.fhir.search.values import PREFIXES, fold, parse_value, split, unescape
+
+NOW = parse_instant("2026-11-22T10:00:00Z")
+
+
+def value(name: str, text: str, modifier: str | None = None, resource_type: str = "Observation") -> Value:
+    return parse_value(PARAMETERS[resource_type][name], modifier, text, NOW)
+
+
+def refusal(name: str, text: str) -> str:
+    with pytest.raises(FhirError) as caught:
+        value(name, text)
+    assert (caught.value.status, caught.value.code) == (400, "processing")
+    return caught.value.diagnostics or ""
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("2026", "2026-01-01T00:00:00Z", "2026-12-31T23:59:59.999Z"),
+        ("2026-02", "2026-02-01T00:00:00Z", "2026-02-28T23:59:59.999Z"),
+        ("2026-11-22", "2026-11-22T00:00:00Z", "2026-11-22T23:59:59.999Z"),
+        ("2026-11-22T10:30", "2026-11-22T10:30:00Z", "2026-11-22T10:30:59.999Z"),
+        ("2026-11-22T10:30:15Z", "2026-11-22T10:30:15Z", "2026-11-22T10:30:15.999Z"),
+        ("2026-11-22T10:30:15.25Z", "2026-11-22T10:30:15.250Z", "2026-11-22T10:30:15.259Z"),
+        ("2026-11-22T10:30:15+01:00", "2026-11-22T09:30:15Z", "2026-11-22T09:30:15.999Z"),
+        ("2026-11-22T10:30:15 01:00", "2026-11-22T09:30:15Z", "2026-11-22T09:30:15.999Z"),  # an unescaped +
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", *(prefix for prefix in PREFIXES if prefix != "ap")])
+def test_a_date_covers_what_its_precision_says(prefix: str, text: str, first: str, last: str) -> None:
+    assert value("date", prefix + text) == DateValue(prefix or "eq", parse_instant(first), parse_instant(last))
+
+
+def test_ap_reaches_a_tenth_of_the_gap_to_now() -> None:
+    ten_days = 864_000_000
+    found = value("date", "ap2026-11-12T10:00:00Z")
+    assert found == DateValue("ap", NOW - ten_days - ten_days // 10, NOW - ten_days + 999 + ten_days // 10)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "xx2025", "2025-13-01", "2025-02-30", "ge", "2025-1-1", "gt 2025", "2025-01-01T25:00"]
+)
+def test_malformed_dates_are_named(text: str) -> None:
+    assert refusal("date", text) == f"Invalid date/time format or date range: {text}"
+
+
+def test_a_number_stands_for_the_range_of_its_precision() -> None:
+    assert value("value-quantity", "100") == QuantityValue("eq", Decimal(100), Decimal("99.5"), Decimal("100.5"), None)
+    assert value("value-quantity", "ne5.40") == QuantityValue(
+        "ne", Decimal("5.40"), Decimal("5.395"), Decimal("5.405"), None
+    )
+    assert value("value-quantity", "ap200") == QuantityValue("ap", Decimal(200), Decimal(180), Decimal(220), None)
+
+
+@pytest.mark.parametrize(
+    ("unit", "stored", "factor"),
+    [
+        ("|http://unitsofmeasure.org|mg/dL", "mg/dL", 1),
+        ("||mg/dl", "mg/dL", 1),
+        ("||g/L", "mg/dL", 100),
+        ("||mmol/L", "mmol/L", 1),
+        ("||mmol/l", "mmol/L", 1),
+        ("||umol/l", "mmol/L", 0.001),
+        ("||L/s", "L/min", 60),
+        ("||ml", "L", 0.001),
+        ("||mm[Hg]", "mm[Hg]", 1),
+        ("||%", "%", 1),
+        ("|http://unitsofmeasure.org|", None, 1),
+        ("||furlong", "", 1),
+        ("|http://example.org/units|mg/dL", "", 1),
+    ],
+)
+def test_units_of_one_kind_are_converted_and_others_match_nothing(unit: str, stored: str | None, factor: float) -> None:
+    found = value("value-quantity", "gt8" + unit)
+    assert isinstance(found, QuantityValue)
+    assert found.unit == stored
+    assert found.number == 8 * Decimal(str(factor))
+
+
+@pytest.mark.parametrize("text", ["", "high", "gt", "100|mg/dL", "1|2|3|4", "1,5|", "NaN", "1e999"])
+def test_malformed_quantities_are_refused(text: str) -> None:
+    assert refusal("value-quantity", text) == f"Invalid value of search parameter value-quantity: {text}"
+
+
+@pytest.mark.parametrize(
+    ("text", "system", "code"),
+    [
+        ("2339-0", None, "2339-0"),
+        ("http://loinc.org|2339-0", "http://loinc.org", "2339-0"),
+        ("|2339-0", "", "2339-0"),
+        ("http://loinc.org|", "http://loinc.org", None),
+        ("PEF-measured/predicted", None, "PEF-measured/predicted"),
+        (r"a\|b|c\$d\,e\\", "a|b", r"c$d,e" + "\\"),
+    ],
+)
+def test_tokens(text: str, system: str | None, code: str | None) -> None:
+    assert value("code", text) == TokenValue(system, code)
+
+
+@pytest.mark.parametrize("text", ["", "|", "a|b|c"])
+def test_malformed_tokens_are_refused(text: str) -> None:
+    assert "code" in refusal("code", text)
+
+
+def test_strings_are_folded_unless_exact() -> None:
+    assert value("device-name", "Glükko CHECK", None, "Device") == StringValue("starts", "glukko check")
+    assert value("device-name", "É", "contains", "Device") == StringValue("contains", "e")
+    assert value("device-name", "Glükko", "exact", "Device") == StringValue("exact", "Glükko")
+
+
+def test_references() -> None:
+    assert value("source", "Device/ab-1", None, "DeviceMetric") == ReferenceValue("Device", "ab-1")
+    assert value("source", "ab-1", None, "DeviceMetric") == ReferenceValue(None, "ab-1")
+    assert "device" in refusal("device", "Patient/1")
+    assert "device" in refusal("device", "Device/a b")
+
+
+def test_composites_join_code_and_value() -> None:
+    found = value("component-code-value-quantity", "http://loinc.org|8480-6$gt130")
+    assert isinstance(found, CompositeValue)
+    assert found.token == TokenValue("http://loinc.org", "8480-6")
+    assert (found.quantity.prefix, found.quantity.number) == ("gt", Decimal(130))
+    for text in ("8480-6", "8480-6$", "$gt130", "8480-6$1$2"):
+        refusal("component-code-value-quantity", text)
+
+
+@given(st.lists(st.text(max_size=8), min_size=1, max_size=4), st.sampled_from([",", "$", "|"]))
+def test_escaped_parts_survive_splitting(parts: list[str], separator: str) -> None:
+    def escaped(part: str) -> str:
+        return part.replace("\\", "\\\\").replace(",", "\\,").replace("$", "\\$").replace("|", "\\|")
+
+    joined = separator.join(map(escaped, parts))
+    assert [unescape(part) for part in split(joined, separator)] == parts
+
+
+@given(st.text(max_size=12))
+def test_folding_is_stable(text: str) -> None:
+    assert fold(fold(text)) == fold(text)
