@@ -16,6 +16,7 @@ KINDS = {"Observation": (Kind.CHUNK, Kind.MEASUREMENT), "DeviceMetric": (Kind.ME
 OBSERVATION_STATUS = "'http://hl7.org/fhir/observation-status'"
 DEVICE_STATUS = "'http://hl7.org/fhir/device-status'"
 SNOMED = "'http://snomed.info/sct'"
+_NUMBER = ("o.kind", "o.no", "o.k")
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,13 @@ class Conditions:
         return " AND ".join(parts) or "true"
 
     def order(self, resource_type: str, sort: Sequence[Sort]) -> str:
-        """The ORDER BY list; the row's number settles ties, so that the order is total."""
-        keys = [f"{self._key(resource_type, key.name)}{' DESC' if key.descending else ''}" for key in sort]
-        return ", ".join([*keys, "o.kind", "o.no", "o.k"])
+        """The ORDER BY list: what has no value comes last, and the row's number settles ties."""
+        keys = [
+            f"{column}{' DESC' if key.descending else ''} NULLS LAST"
+            for key in sort
+            for column in self._columns(resource_type, key.name)
+        ]
+        return ", ".join([*keys, *_NUMBER])
 
     def metric_coding(self) -> str:
         """The coding of DeviceMetric.type as jsonb."""
@@ -57,10 +62,17 @@ class Conditions:
         inner = self.all_of(item.source, [item.filter])
         return f"(o.kind, o.no) IN (SELECT {pointer} FROM {TABLES[item.source]} o WHERE {inner})"
 
-    def _key(self, resource_type: str, name: str) -> str:
-        if (resource_type, name) == ("DeviceMetric", "type"):
-            return f"{self.metric_coding()} ->> 'code'"
-        return {"_id": "o.no", "_lastUpdated": "o.updated_ms"}.get(name) or _SORT_KEYS[resource_type, name]
+    def _columns(self, resource_type: str, name: str) -> Sequence[str]:
+        """What a sort key stands for."""
+        match resource_type, name:
+            case _, "_id":
+                return _NUMBER
+            case _, "_lastUpdated":
+                return ("o.updated_ms",)
+            case "DeviceMetric", "type":
+                return (f"{self.metric_coding()} ->> 'code'",)
+            case _:
+                return (_SORT_KEYS[resource_type, name],)
 
 
 # --- references ------------------------------------------------------------------------------------------------------

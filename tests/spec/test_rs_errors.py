@@ -1,0 +1,276 @@
+"""FHIR resource server, black box: the table of resource server errors, row by row (area RS)."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import quote
+
+import pytest
+
+from tests.spec.world import BG, DAY, MINUTE, Home, Reader, Scene, entries, later, paired, refused, searchset, warnings
+from tests.support.recorder import Recorder
+
+TYPES = ("Observation", "Device", "DeviceMetric")
+PATHS = [*TYPES, "Observation/x", "Device/x/_history/1", "Observation/_search", "Patient", ""]
+JWT = "eyJhbGciOiJub25lIn0"  # the head of an unsigned one
+
+
+def claims(token: str) -> dict[str, Any]:
+    """The claims of a JWT."""
+    payload = token.split(".")[1]
+    found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return found
+
+
+def resigned(reader: Reader, **changes: Any) -> str:
+    """The reader's access token with other claims, signed by the recorder's key."""
+    ddr = reader.ddr
+    token: str = ddr.core.signer.sign({**claims(reader.tokens.access_token), **changes}, "at+jwt", ddr.clock())
+    return token
+
+
+def unsigned(reader: Reader, **changes: Any) -> str:
+    """The reader's access token with other claims and no signature."""
+    body = json.dumps({**claims(reader.tokens.access_token), **changes}).encode()
+    return f"{JWT}.{base64.urlsafe_b64encode(body).rstrip(b'=').decode()}."
+
+
+@pytest.mark.requirement("RS-021", "RS-023", "RS-019")
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_request_but_metadata_needs_a_token(scene: Scene, path: str) -> None:
+    http = scene.reader.diga.http
+    token = scene.reader.tokens.access_token
+    for credentials in (None, "Bearer", "Bearer a b", f"Basic {token}", token, "Bearer random", f"Bearer {token}x"):
+        headers = {"authorization": credentials} if credentials else {}
+        response = await http.get(path, headers=headers)
+        refused(response, 401, "login")
+        assert response.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.requirement("RS-022", "RS-045", "RS-020", "RS-050")
+async def test_a_bad_token_is_told_why(scene: Scene) -> None:
+    reader = scene.reader
+    now = reader.ddr.clock() // 1000
+    head, body, signature = reader.tokens.access_token.split(".")
+    causes = {
+        "random": "Token is not a signed JWT",
+        unsigned(reader): "Token is not a signed JWT",
+        f"{head}.{body}.{signature[::-1]}": "Token is not a signed JWT",
+        resigned(reader, iss="https://else.example"): "Invalid token issuer",
+        unsigned(reader, iss="https://else.example")[:-1] + ".c2ln": "Token is not a signed JWT",
+        resigned(reader, exp=now): "The access token expired",
+        resigned(reader, nbf=now + 60): "Token cannot be used yet",
+    }
+    for token, text in causes.items():
+        response = await reader.diga.http.get("Observation", headers={"authorization": f"Bearer {token}"})
+        assert response.status_code == 401
+        expected = f'Bearer error="invalid_token", error_description="{text}"'
+        assert response.headers["www-authenticate"] == expected
+
+
+@pytest.mark.requirement("RS-022")
+async def test_a_token_expires(ddr: Recorder, scene: Scene) -> None:
+    token = {"authorization": f"Bearer {scene.reader.tokens.access_token}"}
+    with later(ddr, 11 * MINUTE):
+        response = await scene.reader.diga.http.get("Device", headers=token)
+    assert "The access token expired" in response.headers["www-authenticate"]
+
+
+@pytest.mark.requirement("RS-045")
+async def test_access_tokens_are_signed_jwt(scene: Scene) -> None:
+    token = scene.reader.tokens.access_token
+    head = json.loads(base64.urlsafe_b64decode(token.split(".")[0] + "=="))
+    assert head["alg"] == "ES256"
+    assert claims(token)["iss"] == scene.home.ddr.settings.public_base_url
+
+
+@pytest.mark.requirement("RS-024", "RS-019", "RS-020", "RS-050")
+@pytest.mark.parametrize("kind", TYPES)
+async def test_unknown_parameters(scene: Scene, kind: str) -> None:
+    issue = refused(await scene.reader.get(f"{kind}?foo=1"), 400)
+    assert issue["diagnostics"].startswith("Unknown search parameter foo")
+    refused(await scene.reader.post(f"{kind}/_search", data={"foo": "1"}), 400)
+
+
+@pytest.mark.requirement("RS-048")
+@pytest.mark.parametrize("handling", ["lenient", "strict"])
+async def test_unknown_parameters_are_refused_whatever_is_preferred(scene: Scene, handling: str) -> None:
+    refused(await scene.reader.get("Observation?foo=1", prefer=f"handling={handling}"), 400)
+
+
+@pytest.mark.requirement("RS-025", "RS-020", "RS-050")
+@pytest.mark.parametrize(
+    "query",
+    ["date=xx2025", "date=2025-13-01", "date=2025-02-30", "date=", "date=20251122", "_lastUpdated=gt", "date=gtlt2026"],
+)
+async def test_malformed_dates(scene: Scene, query: str) -> None:
+    issue = refused(await scene.reader.get(f"Observation?{query}"), 400)
+    assert issue["diagnostics"] == f"Invalid date/time format or date range: {query.partition('=')[2]}"
+
+
+@pytest.mark.requirement("RS-025", "RS-020", "RS-050")
+async def test_an_end_before_the_start(scene: Scene) -> None:
+    issue = refused(await scene.reader.get("Observation?date=ge2026-02-01&date=le2026-01-01"), 400)
+    assert issue["diagnostics"].startswith("Invalid date/time format or date range: ")
+
+
+@pytest.mark.requirement("RS-026", "RS-020", "RS-050")
+@pytest.mark.parametrize("name", ["_include", "_include:iterate", "_revinclude"])
+@pytest.mark.parametrize("value", ["Observation:foo", "Patient:link", "Observation", "Observation:device:Patient", ""])
+async def test_invalid_includes(scene: Scene, name: str, value: str) -> None:
+    response = await scene.reader.get(f"Observation?{name}={value}")
+    refused(response, 400, diagnostics=f"Invalid {name} parameter value: {value}")
+
+
+@pytest.mark.requirement("RS-027", "RS-023", "RS-020", "RS-050")
+async def test_unknown_foreign_and_ungranted_resources_look_the_same(ddr: Recorder, scene: Scene) -> None:
+    other = await Home(ddr, await ddr.patient()).furnish()
+    narrow = await paired(ddr, scene.home.patient, BG)
+    own, foreign = scene.home.ids, other.ids
+    for kind, ids in (
+        ("Observation", ("0" * 32, "unknown", own["bp"], foreign["bg-new"])),
+        ("Device", ("0" * 32, own["cuff"], foreign["meter"])),
+        ("DeviceMetric", ("0" * 32, own["metric"], foreign["metric"])),
+    ):
+        for logical_id in ids:
+            issue = refused(await narrow.get(f"{kind}/{logical_id}"), 404)
+            assert issue == {
+                "severity": "error",
+                "code": "processing",
+                "diagnostics": f"Resource {kind}/{logical_id} is not known",
+            }
+            refused(await narrow.get(f"{kind}/{logical_id}/_history/1"), 404, diagnostics=issue["diagnostics"])
+
+
+@pytest.mark.requirement("RS-028", "RS-020", "RS-050")
+async def test_versions_that_never_were(scene: Scene) -> None:
+    for kind, key in (("DeviceMetric", "metric"), ("Device", "meter"), ("Observation", "bg-new")):
+        path = f"{kind}/{scene.home.ids[key]}"
+        for version in ("999", "0", "x", "01", "-1", "9" * 40):
+            response = await scene.reader.get(f"{path}/_history/{version}")
+            refused(response, 404, diagnostics=f"Version {version} is not valid for resource {path}.")
+
+
+@pytest.mark.requirement("RS-029", "RS-020", "RS-050", "OBS-034")
+async def test_deleted_resources_are_gone(ddr: Recorder) -> None:
+    home = await Home(ddr, await ddr.patient()).furnish()
+    reader = await paired(ddr, home.patient)
+    await home.erase("bg-new")
+    path = f"Observation/{home.ids['bg-new']}"
+    refused(await reader.get(path), 410, diagnostics="Resource was deleted")
+    refused(await reader.get(f"{path}/_history/1"), 410, diagnostics="Resource was deleted")
+    assert home.ids["bg-new"] not in await reader.ids("Observation")
+
+
+@pytest.mark.requirement("RS-030", "RS-019", "RS-020", "RS-050")
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [("Observation", "search.first_page"), ("Device/{id}", "read.read"), ("Device?_count=1", "access.admit")],
+)
+async def test_a_failure_of_the_server(scene: Scene, path: str, place: str) -> None:
+    logical_id = scene.home.ids["meter"]
+    with patch(f"ddr.diga_api.{place}", side_effect=OSError("the disk with SN-meter is full")):
+        response = await scene.reader.get(path.format(id=logical_id))
+    issue = refused(response, 500, "exception")
+    assert issue["diagnostics"]
+    assert "SN-meter" not in response.text
+    assert (await scene.reader.get(path.format(id=logical_id))).status_code == 200
+
+
+@pytest.mark.requirement("RS-031", "RS-019")
+@pytest.mark.parametrize(
+    ("content", "content_type"),
+    [
+        (b"{", "application/json"),
+        (b"[]", "application/json"),
+        (b'{"code": {"a": 1}}', "application/fhir+json"),
+        (b"\xff=\xff", "application/x-www-form-urlencoded"),
+        (b"&&", "application/x-www-form-urlencoded"),
+    ],
+)
+async def test_malformed_bodies(scene: Scene, content: bytes, content_type: str) -> None:
+    headers = {"content-type": content_type}
+    response = await scene.reader.post("Observation/_search", content=content, headers=headers)
+    issue = refused(response, 400, "invalid")
+    assert issue["details"]["coding"][0]["code"] == "MSG_BAD_SYNTAX"
+    assert issue["details"]["text"] == "The request is malformed."
+
+
+@pytest.mark.requirement("RS-031", "RS-019")
+@pytest.mark.parametrize("query", ["_sort=date&_sort=code", "_count=1&_count=2", "_page=x&code=y"])
+async def test_malformed_queries(scene: Scene, query: str) -> None:
+    refused(await scene.reader.get(f"Observation?{query}"), 400, "invalid")
+
+
+@pytest.mark.requirement("RS-019")
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("_count=-1", "_count=x", "_sort=foo", "_sort=", "code=", "code=a|b|c", "value-quantity=x", "_page=x"),
+        *("value-quantity=5|x", "component-code-value-quantity=8480-6", "device=Patient/1", "code:in=x", "status=|"),
+    ],
+)
+async def test_other_bad_values_are_explained(scene: Scene, query: str) -> None:
+    assert refused(await scene.reader.get(f"Observation?{quote(query, safe='=|:')}"), 400)["diagnostics"]
+
+
+@pytest.mark.requirement("RS-020", "RS-050")
+async def test_a_code_outside_the_valuesets_gives_an_empty_bundle(scene: Scene) -> None:
+    bundle = await scene.reader.search("Observation?code=8867-4")
+    assert entries(bundle) == []
+    assert warnings(bundle)
+
+
+@pytest.mark.requirement("RS-020", "RS-050")
+async def test_expired_history_gives_an_empty_bundle(scene: Scene) -> None:
+    bundle = await scene.reader.search("Observation?date=lt2020")
+    assert entries(bundle) == []
+    assert warnings(bundle)
+
+
+@pytest.mark.requirement("RS-020", "RS-050")
+async def test_too_many_requests(strict_ddr: Recorder) -> None:
+    reader = await paired(strict_ddr, await strict_ddr.patient(), BG)
+    searchset(await reader.get("Observation"))
+    response = await reader.get("Observation")
+    text = "Rate limit exceeded. Please retry after the specified time."
+    refused(response, 429, "throttled", text)
+    assert 0 < int(response.headers["retry-after"]) <= 900
+
+
+@pytest.mark.requirement("RS-020", "RS-050")
+async def test_a_directory_that_is_out_of_date(ddr: Recorder, scene: Scene) -> None:
+    with patch.object(ddr.trust, "is_stale", True):
+        response = await scene.reader.get("Observation")
+    refused(response, 503, "transient")
+    assert int(response.headers["retry-after"]) > 0
+
+
+@pytest.mark.requirement("RS-023")
+async def test_nothing_is_ever_forbidden(ddr: Recorder, scene: Scene) -> None:
+    """Every way of not being allowed: 401 or 404, never 403."""
+    narrow = await paired(ddr, scene.home.patient, BG)
+    statuses = [
+        (await narrow.get(f"Observation/{scene.home.ids['bp']}")).status_code,
+        (await narrow.get(f"Device/{scene.home.ids['cgm']}")).status_code,
+        (await narrow.get("Patient/1")).status_code,
+        (await narrow.send("DELETE", f"Observation/{scene.home.ids['bg-new']}")).status_code,
+    ]
+    assert statuses == [404, 404, 404, 405]
+    await narrow.diga.client.revoke(narrow.tokens)
+    assert (await narrow.get("Observation")).status_code == 401
+
+
+@pytest.mark.requirement("RS-041")
+async def test_resources_stay_readable_through_the_historic_period(ddr: Recorder) -> None:
+    home = await Home(ddr, await ddr.patient()).furnish()
+    reader = await paired(ddr, home.patient)
+    paths = [f"{kind}/{logical_id}" for kind in TYPES for logical_id in await reader.ids(kind)]
+    with later(ddr, 13 * DAY):  # lung function has 14 days, everything else 30
+        assert {(await reader.get(path)).status_code for path in paths} == {200}
+    with later(ddr, 29 * DAY):
+        for key in ("bg-new", "bg-mmol", "bp", "reference"):
+            assert (await reader.get(f"Observation/{home.ids[key]}")).status_code == 200

@@ -1,0 +1,260 @@
+"""FHIR resource server, black box: CapabilityStatement, formats and what the resources hold (area RS)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fhir.resources.R4B import get_fhir_model_class
+from lxml import etree
+
+from ddr.demo.tls import client_context
+from tests.spec.world import Json, Reader, Scene, entries, refused, searchset
+from tests.support.recorder import Recorder
+
+TYPES = ("Observation", "Device", "DeviceMetric")
+PROFILE = "https://gematik.de/fhir/hddt/StructureDefinition/hddt-"
+FHIR = "{http://hl7.org/fhir}"
+NOT_ACCEPTABLE = "Requested format not supported. Supported formats: application/fhir+json, application/fhir+xml"
+WRONG_VERSION = "FHIR version not supported. This server supports FHIR R4 (version 4.0.1)"
+UNSUPPORTED = "Content-Type not supported. Supported formats: application/fhir+json, application/fhir+xml"
+
+# Elements beyond those that the profiles demand, as docs/conformance/decisions.toml lists them (RS-016).
+SENT = {
+    "Observation": {
+        *("id", "meta", "status", "category", "code", "subject", "effectiveDateTime", "effectivePeriod", "note"),
+        *("valueQuantity", "valueSampledData", "dataAbsentReason", "interpretation", "method", "device"),
+        *("derivedFrom", "component"),
+    },
+    "Device": {
+        *("id", "meta", "definition", "status", "manufacturer", "expirationDate", "serialNumber", "deviceName"),
+        *("modelNumber", "type"),
+    },
+    "DeviceMetric": {
+        *("id", "meta", "type", "unit", "source", "operationalStatus", "category", "measurementPeriod", "calibration"),
+    },
+}
+
+
+async def everything(reader: Reader) -> list[Json]:
+    """Every resource that the DiGA may see."""
+    return [resource for kind in TYPES for resource in entries(await reader.search(kind))]
+
+
+def walk(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every member of a JSON value, with its name."""
+    yield name, value
+    for key, item in value.items() if isinstance(value, dict) else ():
+        yield from walk(item, key)
+    for item in value if isinstance(value, list) else ():
+        yield from walk(item, name)
+
+
+async def statement(reader: Reader) -> Json:
+    """The CapabilityStatement."""
+    return await reader.read("metadata")
+
+
+@pytest.mark.requirement("RS-002")
+async def test_every_type_can_be_searched_read_and_vread(scene: Scene) -> None:
+    for kind in TYPES:
+        for resource in entries(await scene.reader.search(kind)):
+            path = f"{kind}/{resource['id']}"
+            assert await scene.reader.read(path) == resource
+            assert await scene.reader.read(f"{path}/_history/{resource['meta']['versionId']}") == resource
+
+
+@pytest.mark.requirement("RS-003")
+async def test_device_data_has_one_way_out(ddr: Recorder, scene: Scene) -> None:
+    token = {"authorization": f"Bearer {scene.reader.tokens.access_token}"}
+    for path in ("fhir/Observation", "Observation", "gateway/v1/Observation", "fhir/metadata"):
+        response = await scene.home.patient.gateway.get(f"{ddr.settings.gateway_base_url}/{path}", headers=token)
+        assert response.status_code in (401, 404)
+        public = await ddr.public.get(f"/{path}", headers=token)
+        assert public.status_code == (200 if path == "fhir/metadata" else 404)
+    own = await scene.reader.diga.http.get(f"{ddr.settings.diga_base_url}/gateway/v1/devices", headers=token)
+    assert own.status_code == 404
+
+
+@pytest.mark.requirement("RS-004")
+async def test_metadata_needs_neither_certificate_nor_token(ddr: Recorder) -> None:
+    response = await ddr.public.get("/fhir/metadata")
+    assert response.status_code == 200
+    assert response.json()["resourceType"] == "CapabilityStatement"
+
+
+@pytest.mark.requirement("RS-004")
+async def test_metadata_needs_no_token_on_the_diga_listener(ddr: Recorder, scene: Scene) -> None:
+    response = await scene.reader.diga.http.get("metadata")
+    assert response.status_code == 200
+    assert response.json() == (await ddr.public.get("/fhir/metadata")).json()
+
+
+@pytest.mark.requirement("RS-005", "RS-044")
+async def test_metadata_is_a_valid_r4_capability_statement(scene: Scene) -> None:
+    found = await statement(scene.reader)
+    get_fhir_model_class("CapabilityStatement").model_validate(found)
+    assert (found["fhirVersion"], found["kind"], found["rest"][0]["mode"]) == ("4.0.1", "instance", "server")
+    assert found["date"]
+    assert [resource["type"] for resource in found["rest"][0]["resource"]] == list(TYPES)
+
+
+@pytest.mark.requirement("RS-006", "RS-012", "RS-037", "OBS-019", "DEV-007", "DEV-040")
+async def test_metadata_declares_what_the_server_does(scene: Scene) -> None:
+    """Whatever is declared works, and whatever FHIR R4 has beyond it is refused."""
+    rest = (await statement(scene.reader))["rest"][0]
+    general = {parameter["name"] for parameter in rest["searchParam"]}
+    assert general == {"_count", "_sort", "_include", "_revinclude", "_has", "_format", "_pretty"}
+    for resource in rest["resource"]:
+        kind = resource["type"]
+        for parameter in resource["searchParam"]:
+            value = {"date": "2026", "quantity": "5", "composite": "8480-6$gt1"}.get(parameter["type"], "x")
+            await scene.reader.search(f"{kind}?{parameter['name']}={value}")
+        for name in ("Include", "RevInclude"):
+            for value in resource.get(f"search{name}", ()):
+                await scene.reader.search(f"{kind}?_{name.lower()}={value}")
+        for name in ("_summary", "_elements", "_text", "_content", "_total", "_security", "identifier", "encounter"):
+            refused(await scene.reader.get(f"{kind}?{name}=true"), 400)
+    refused(await scene.reader.get("Device?_include=Device:definition"), 400)
+
+
+@pytest.mark.requirement("RS-006")
+async def test_metadata_declares_profiles_and_operations_of_the_mivs(ddr: Recorder, scene: Scene) -> None:
+    observation = (await statement(scene.reader))["rest"][0]["resource"][0]
+    seen = {profile for resource in entries(await scene.reader.search("Observation")) for profile in meta(resource)}
+    assert seen <= set(observation["supportedProfile"])
+    declared = {operation["name"] for operation in observation.get("operation", ())}
+    for name in {name for miv in ddr.core.catalog.mivs for name in miv.operations}:
+        answer = await scene.reader.get(f"Observation/${name}")
+        assert (name in declared) == (answer.status_code not in (404, 405))
+
+
+def meta(resource: Json) -> list[str]:
+    """The profiles that a resource claims."""
+    profiles: list[str] = resource["meta"]["profile"]
+    return profiles
+
+
+@pytest.mark.requirement("RS-007")
+@pytest.mark.parametrize("path", ["metadata", *TYPES, "read", "vread", "missing"])
+async def test_json_and_xml_say_the_same(scene: Scene, path: str) -> None:
+    device = scene.home.ids["meter"]
+    known = {"read": f"Device/{device}", "vread": f"Device/{device}/_history/1", "missing": "Device/x"}
+    json = await scene.reader.get(known.get(path, path))
+    xml = await scene.reader.get(known.get(path, path), accept="application/fhir+xml")
+    assert json.headers["content-type"].startswith("application/fhir+json")
+    assert xml.headers["content-type"].startswith("application/fhir+xml")
+    assert xml.status_code == json.status_code
+    root = etree.fromstring(xml.content)
+    assert root.tag == FHIR + json.json()["resourceType"]
+    leaves = [item for name, item in walk(json.json()) if name != "resourceType" and not isinstance(item, dict | list)]
+    texts = [str(item).lower() if isinstance(item, bool) else str(item) for item in leaves]
+    assert sorted(element.get("value") for element in root.iter() if element.get("value") is not None) == sorted(texts)
+
+
+@pytest.mark.requirement("RS-007")
+async def test_post_search_answers_in_xml(scene: Scene) -> None:
+    response = await scene.reader.post("Device/_search", data={}, headers={"accept": "application/fhir+xml"})
+    assert etree.fromstring(response.content).tag == FHIR + "Bundle"
+
+
+@pytest.mark.requirement("RS-008", "RS-020", "RS-050")
+@pytest.mark.parametrize("path", [*TYPES, "metadata", "Device/x"])
+async def test_other_formats_are_not_acceptable(scene: Scene, path: str) -> None:
+    refused(await scene.reader.get(path, accept="text/turtle"), 406, "not-supported", NOT_ACCEPTABLE)
+
+
+@pytest.mark.requirement("RS-009", "RS-020", "RS-050")
+@pytest.mark.parametrize("kind", TYPES)
+async def test_other_content_types_are_not_supported(scene: Scene, kind: str) -> None:
+    response = await scene.reader.post(f"{kind}/_search", content=b"x", headers={"content-type": "text/turtle"})
+    refused(response, 415, "not-supported", UNSUPPORTED)
+
+
+@pytest.mark.requirement("RS-010", "RS-020", "RS-050")
+async def test_fhir_version_is_4_0(scene: Scene) -> None:
+    for kind in TYPES:
+        searchset(await scene.reader.get(kind, accept="application/fhir+json; fhirVersion=4.0"))
+        response = await scene.reader.get(kind, accept="application/fhir+json; fhirVersion=5.0")
+        refused(response, 406, "not-supported", WRONG_VERSION)
+
+
+@pytest.mark.requirement("RS-011", "RS-012")
+async def test_format_and_pretty(scene: Scene) -> None:
+    xml = await scene.reader.get("Device?_format=xml")
+    assert xml.headers["content-type"].startswith("application/fhir+xml")
+    json = await scene.reader.get("Device?_format=application/fhir%2Bjson", accept="application/fhir+xml")
+    assert json.json()["resourceType"] == "Bundle"
+    pretty = await scene.reader.get("Device?_pretty=true")
+    assert pretty.text.count("\n") > json.text.count("\n")
+    assert entries(pretty.json()) == entries(json.json())
+
+
+@pytest.mark.requirement("RS-047")
+@pytest.mark.parametrize("mime", ["application/json", "text/json", "*/*", "application/xml", "text/xml"])
+async def test_plain_formats_are_accepted_and_answered_as_fhir(scene: Scene, mime: str) -> None:
+    response = await scene.reader.get("Device", accept=mime)
+    assert response.status_code == 200
+    expected = "application/fhir+xml" if "xml" in mime else "application/fhir+json"
+    assert response.headers["content-type"].startswith(expected)
+
+
+@pytest.mark.requirement("RS-001", "RS-013", "RS-017")
+async def test_resources_are_r4_under_hddt_profiles(scene: Scene) -> None:
+    """An independent model of FHIR R4 reads them; the profiles are HDDT's own, none is derived from them."""
+    for resource in await everything(scene.reader):
+        get_fhir_model_class(resource["resourceType"]).model_validate(resource)
+        assert all(profile.startswith(PROFILE) for profile in meta(resource))
+
+
+@pytest.mark.requirement("RS-014", "RS-015")
+async def test_must_support_elements_are_filled(scene: Scene) -> None:
+    device = await scene.reader.read(f"Device/{scene.home.ids['cgm']}")
+    assert {"status", "expirationDate", "serialNumber", "deviceName"} <= device.keys()
+    metric = await scene.reader.read(f"DeviceMetric/{scene.home.ids['metric']}")
+    assert metric["calibration"][0]["time"]
+    for observation in entries(await scene.reader.search("Observation")):
+        parts = observation.get("component", [observation])
+        assert all({"valueQuantity", "valueSampledData"} & part.keys() for part in parts)
+        assert "device" in observation or meta(observation) == [PROFILE + "lung-reference-value"]
+    reference = await scene.reader.read(f"Observation/{scene.home.ids['reference']}")
+    assert reference["method"]["coding"]
+
+
+@pytest.mark.requirement("RS-016", "RS-018")
+async def test_nothing_undocumented_is_sent(scene: Scene) -> None:
+    for resource in await everything(scene.reader):
+        assert resource.keys() - {"resourceType"} <= SENT[resource["resourceType"]]
+        assert not {name for name, _ in walk(resource)} & {"modifierExtension", "extension", "contained"}
+
+
+@pytest.mark.requirement("RS-042")
+async def test_units_are_ucum_and_codes_loinc(scene: Scene) -> None:
+    for observation in entries(await scene.reader.search("Observation")):
+        for name, value in walk(observation):
+            if name in ("valueQuantity", "origin"):
+                assert value["system"] == "http://unitsofmeasure.org"
+                assert value["code"]
+        for part in [observation, *observation.get("component", ())]:
+            assert {coding["system"] for coding in part["code"]["coding"]} == {"http://loinc.org"}
+
+
+@pytest.mark.requirement("RS-043")
+async def test_sensors_are_coded_with_11073(scene: Scene) -> None:
+    for metric in entries(await scene.reader.search("DeviceMetric")):
+        systems = {coding["system"] for coding in metric["type"]["coding"]}
+        assert "urn:iso:std:iso:11073:10101" in systems
+
+
+@pytest.mark.requirement("RS-049")
+async def test_only_https_and_an_issuer_without_path(ddr: Recorder) -> None:
+    assert re.fullmatch(r"https://[^/]+", ddr.settings.public_base_url)
+    answer = await ddr.public.get("/.well-known/oauth-authorization-server")
+    assert answer.json()["issuer"] == ddr.settings.public_base_url
+    async with httpx.AsyncClient(verify=client_context(ddr.authority.cert)) as client:
+        for base in (ddr.settings.fhir_base, ddr.settings.public_base_url):
+            with pytest.raises(httpx.TransportError):
+                await client.get(base.replace("https://", "http://"))

@@ -1,0 +1,246 @@
+"""FHIR resource server, black box: rules that hold for every search and read (area RS)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from urllib.parse import parse_qsl, urlencode
+
+import pytest
+
+from tests.spec.world import (
+    BG,
+    CGM,
+    HOUR,
+    MINUTE,
+    Home,
+    Scene,
+    entries,
+    furnished,
+    later,
+    link,
+    paired,
+    refused,
+    searchset,
+    warnings,
+)
+from tests.support.recorder import Recorder
+
+TYPES = ("Observation", "Device", "DeviceMetric")
+NOTHING = {"Observation": "code=2339-0&date=2026-01-01", "Device": "device-name=none", "DeviceMetric": "type=none"}
+QUERIES = {
+    "Observation": {"code": "2339-0,85354-9", "date": "gt2025", "_include": "Observation:device", "_sort": "-date"},
+    "Device": {"manufacturer": "muster", "_sort": "-device-name"},
+    "DeviceMetric": {"_include": "DeviceMetric:source", "_count": "5"},
+}
+
+
+@pytest.mark.requirement("RS-032", "RS-033")
+@pytest.mark.parametrize("kind", TYPES)
+async def test_searches_are_answered_with_a_searchset(scene: Scene, kind: str) -> None:
+    assert entries(await scene.reader.search(kind))
+    empty = await scene.reader.search(f"{kind}?{NOTHING[kind]}")
+    assert entries(empty) == []
+    assert empty["total"] == 0
+
+
+@pytest.mark.requirement("RS-034", "RS-046", "OBS-001", "DEV-001", "DEV-024")
+@pytest.mark.parametrize(("kind", "query"), QUERIES.items())
+async def test_get_and_post_find_the_same(scene: Scene, kind: str, query: Mapping[str, str]) -> None:
+    by_get = await scene.reader.search(f"{kind}?{urlencode(query)}")
+    by_form = searchset(await scene.reader.post(f"{kind}/_search", data=query))
+    by_both = searchset(await scene.reader.post(f"{kind}/_search?{urlencode(query)}", data={}))
+    assert by_get["entry"] == by_form["entry"] == by_both["entry"]
+    assert by_get["entry"]
+
+
+@pytest.mark.requirement("RS-046")
+async def test_flat_json_is_tolerated_but_not_announced(scene: Scene) -> None:
+    query = QUERIES["Observation"]
+    by_json = searchset(await scene.reader.post("Observation/_search", json=query))
+    assert by_json["entry"] == (await scene.reader.search(f"Observation?{urlencode(query)}"))["entry"]
+    assert "application/json" not in (await scene.reader.get("metadata")).json()["format"]
+
+
+@pytest.mark.requirement("RS-035", "DEV-036")
+@pytest.mark.parametrize("kind", TYPES)
+async def test_id_include_sort_and_count_on_every_type(scene: Scene, kind: str) -> None:
+    found = await scene.reader.ids(kind)
+    assert await scene.reader.ids(f"{kind}?_id={found[-1]}") == [found[-1]]
+    assert set(await scene.reader.ids(f"{kind}?_id={found[0]},{found[-1]},unknown")) == {found[0], found[-1]}
+    ascending = await scene.reader.ids(f"{kind}?_sort=_id")
+    assert await scene.reader.ids(f"{kind}?_sort=-_id") == ascending[::-1]
+    assert await scene.reader.ids(f"{kind}?_sort=_id&_count=1") == ascending[:1]
+    included = entries(await scene.reader.search(f"{kind}?_include=DeviceMetric:source"), "include")
+    assert {resource["resourceType"] for resource in included} == ({"Device"} if kind == "DeviceMetric" else set())
+
+
+@pytest.mark.requirement("RS-035")
+async def test_sort_keys_of_observations(scene: Scene) -> None:
+    found = entries(await scene.reader.search("Observation?code=2339-0&_sort=-date"))
+    times = [observation["effectiveDateTime"] for observation in found]
+    assert times == sorted(times, reverse=True)
+    by_two = entries(await scene.reader.search("Observation?_sort=code,-date&code=2339-0,15074-8"))
+    assert [observation["effectiveDateTime"] for observation in by_two[1:]] == times
+    highest = await scene.reader.search("Observation?_sort=-value-quantity&_count=1")
+    assert entries(highest)[0]["id"] == scene.home.ids["pef"]
+
+
+@pytest.mark.requirement("RS-035")
+async def test_count_zero_counts_only(scene: Scene) -> None:
+    bundle = await scene.reader.search("Observation?_count=0")
+    assert "entry" not in bundle
+    assert bundle["total"] == len(await scene.reader.ids("Observation"))
+
+
+@pytest.mark.requirement("RS-036")
+@pytest.mark.parametrize("kind", TYPES)
+async def test_last_updated(ddr: Recorder, kind: str) -> None:
+    scene = await furnished(ddr)
+    before = await scene.reader.ids(kind)
+    last = max(resource["meta"]["lastUpdated"] for resource in entries(await scene.reader.search(kind)))
+    assert await scene.reader.ids(f"{kind}?_lastUpdated=gt{last}") == []
+    assert set(await scene.reader.ids(f"{kind}?_lastUpdated=le{last}")) == set(before)
+    with later(ddr, 2 * MINUTE):
+        await scene.home.device("new", type="337414009")
+        metric = await scene.home.sensor("new", "2339-0", "mg/dL", calibration={"state": "calibrated"})
+        glucose = await scene.home.glucose("bg-newest", ddr.clock() - MINUTE, device="new", sensor="s")
+        new = {"Observation": [glucose], "Device": [scene.home.ids["new"]], "DeviceMetric": [metric]}
+        assert await scene.reader.ids(f"{kind}?_lastUpdated=gt{last}") == new[kind]
+        assert await scene.reader.ids(f"{kind}?_sort=-_lastUpdated&_count=1") == new[kind]
+
+
+@pytest.mark.requirement("RS-037")
+async def test_has_and_revinclude(scene: Scene) -> None:
+    ids = scene.home.ids
+    assert await scene.reader.ids("Device?_has:Observation:device:code=85354-9") == [ids["cuff"]]
+    assert await scene.reader.ids("Device?_has:DeviceMetric:source:_id=" + ids["metric"]) == [ids["cgm"]]
+    assert await scene.reader.ids("DeviceMetric?_has:Observation:device:code=99504-3") == [ids["metric"]]
+    assert await scene.reader.ids("DeviceMetric?_has:Observation:device:code=2339-0") == []
+    bundle = await scene.reader.search(f"Device?_id={ids['cuff']}&_revinclude=Observation:device")
+    assert [observation["id"] for observation in entries(bundle, "include")] == [ids["bp"]]
+    refused(await scene.reader.get("Device?_has:Patient:link:name=x"), 400)
+
+
+@pytest.fixture
+async def many(ddr: Recorder) -> Scene:
+    """A patient with 25 blood glucose values, one per hour."""
+    home = Home(ddr, await ddr.patient())
+    await home.device("meter")
+    common = {"code": "2339-0", "unit": "mg/dL", "device": "meter"}
+    values = [
+        {"key": f"bg-{number}", "value": 80 + number, "effective": home.ago(number * HOUR), **common}
+        for number in range(25)
+    ]
+    response = await home.patient.gateway.post("measurements", json={"measurements": values})
+    assert response.json()["created"] == 25
+    return Scene(home, await paired(ddr, home.patient, BG))
+
+
+@pytest.mark.requirement("RS-038")
+@pytest.mark.parametrize("query", ["_count=4", "_count=4&_sort=-date", "_count=5&_sort=value-quantity", "_count=25"])
+async def test_paging_loses_and_repeats_nothing(many: Scene, query: str) -> None:
+    whole = await many.reader.ids("Observation?" + query.replace("_count=", "_count=10"))
+    bundles = await many.reader.pages("Observation?" + query)
+    assert [resource["id"] for bundle in bundles for resource in entries(bundle)] == whole
+    assert len(whole) == 25
+    assert {bundle["total"] for bundle in bundles} == {25}
+    assert all(link(bundle, "self") for bundle in bundles)
+
+
+@pytest.mark.requirement("RS-038")
+async def test_pages_survive_new_and_changed_data(ddr: Recorder, many: Scene) -> None:
+    """What the first page found is what all pages show, once each, whatever arrives meanwhile."""
+    expected = await many.reader.ids("Observation?_sort=-date")
+    bundle = await many.reader.search("Observation?_sort=-date&_count=4")
+    found = [resource["id"] for resource in entries(bundle)]
+    round_ = 0
+    while url := link(bundle, "next"):
+        await many.home.glucose(f"bg-new-{round_}", ddr.clock(), 150)
+        await many.home.glucose(f"bg-{20 - round_}", ddr.clock() - (20 - round_) * HOUR, 200 + round_)
+        bundle = await many.reader.search(url)
+        found += [resource["id"] for resource in entries(bundle)]
+        round_ += 1
+    assert found == expected
+
+
+@pytest.mark.requirement("RS-038")
+async def test_pages_by_post_in_xml_with_includes(many: Scene) -> None:
+    query = {"_count": "10", "_include": "Observation:device", "_format": "xml"}
+    first = await many.reader.post("Observation/_search", data=query)
+    assert first.headers["content-type"].startswith("application/fhir+xml")
+    bundles = await many.reader.pages("Observation?_count=10&_include=Observation:device")
+    assert [len(entries(bundle, "include")) for bundle in bundles] == [1, 1, 1]
+    assert [len(entries(bundle)) for bundle in bundles] == [10, 10, 5]
+
+
+@pytest.mark.requirement("RS-038", "RS-019")
+async def test_links_expire_and_cannot_be_altered(ddr: Recorder, many: Scene) -> None:
+    url = link(await many.reader.search("Observation?_count=4"), "next")
+    assert url is not None
+    refused(await many.reader.get(url[:-2]), 400)
+    refused(await many.reader.get(url + "&code=2339-0"), 400, "invalid")
+    refused(await many.reader.get(url.replace("/Observation?", "/Device?")), 400, "invalid")
+    with later(ddr, 2 * HOUR):
+        refused(await many.reader.get(url), 410)
+
+
+@pytest.mark.requirement("RS-039")
+@pytest.mark.parametrize("kind", TYPES)
+async def test_searchsets_follow_fhir(ddr: Recorder, scene: Scene, kind: str) -> None:
+    """FHIR R4 http.html#search, bundle.html: full URLs, modes, and a self link with the parameters that were used."""
+    query = QUERIES[kind]
+    bundle = await scene.reader.search(f"{kind}?{urlencode(query)}")
+    base = ddr.settings.fhir_base
+    for entry in bundle["entry"]:
+        resource = entry["resource"]
+        assert entry["fullUrl"] == f"{base}/{resource['resourceType']}/{resource['id']}"
+        assert entry["search"]["mode"] in ("match", "include", "outcome")
+    path, _, used = (link(bundle, "self") or "").partition("?")
+    assert path == f"{base}/{kind}"
+    assert dict(parse_qsl(used)) == query
+    assert bundle["total"] == len(entries(bundle))
+    full_urls = [entry["fullUrl"] for entry in bundle["entry"]]
+    assert len(set(full_urls)) == len(full_urls)
+
+
+@pytest.mark.requirement("RS-039")
+@pytest.mark.parametrize("kind", TYPES)
+async def test_reads_follow_fhir(scene: Scene, kind: str) -> None:
+    """FHIR R4 http.html#read: ETag and Last-Modified, and HEAD like GET without a body."""
+    for resource in entries(await scene.reader.search(kind)):
+        path = f"{kind}/{resource['id']}"
+        for target in (path, f"{path}/_history/{resource['meta']['versionId']}"):
+            response = await scene.reader.get(target)
+            assert response.headers["etag"] == f'W/"{resource["meta"]["versionId"]}"'
+            changed = parsedate_to_datetime(response.headers["last-modified"])
+            assert changed.strftime("%Y-%m-%dT%H:%M:%S") == resource["meta"]["lastUpdated"][:19]
+            head = await scene.reader.send("HEAD", target)
+            assert (head.status_code, head.content) == (200, b"")
+            assert head.headers["content-length"] == str(len(response.content))
+
+
+@pytest.mark.requirement("RS-039")
+async def test_repeated_parameters_are_joined_by_and(scene: Scene) -> None:
+    assert await scene.reader.ids("Observation?code=2339-0&code=15074-8") == []
+    assert len(await scene.reader.ids("Observation?code=2339-0&code=2339-0,15074-8")) == 2
+
+
+@pytest.mark.requirement("RS-040")
+async def test_every_resource_of_a_search_can_be_read(scene: Scene) -> None:
+    query = "_include=Observation:device&_include:iterate=DeviceMetric:source&_include=Observation:derived-from"
+    bundle = await scene.reader.search(f"Observation?{query}")
+    for resource in entries(bundle) + entries(bundle, "include"):
+        assert await scene.reader.read(f"{resource['resourceType']}/{resource['id']}") == resource
+
+
+@pytest.mark.requirement("RS-033", "OBS-009", "OBS-014")
+async def test_an_empty_bundle_is_explained(ddr: Recorder, scene: Scene) -> None:
+    reader = await paired(ddr, scene.home.patient, CGM)
+    bundle = await reader.search("Observation?code=2339-0&date=lt2020-01-01")
+    (valueset,) = [miv.valueset for miv in ddr.core.catalog.mivs if miv.name == CGM]
+    assert warnings(bundle) == [
+        f"Code 2339-0 not in ValueSet {valueset}",
+        "Search includes a time range which is outside the historical time range of this service. "
+        "Potentially no matches found.",
+    ]
