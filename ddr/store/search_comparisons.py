@@ -90,9 +90,9 @@ def quantity(parameters: Parameters, number: str, unit: str, comparator: str, va
 
 def token(parameters: Parameters, system: str, code: str, value: TokenValue) -> str:
     """The coding in `system` and `code`; a system searched as "" means none, and all of ours have one."""
-    parts = [f"{system} = {parameters.bind(value.system, 'text')}"] if value.system is not None else []
-    if value.code is not None:
-        parts.append(f"{code} = {parameters.bind(value.code, 'text')}")
+    parts = [f"{code} IS NOT NULL" if value.code is None else f"{code} = {parameters.bind(value.code, 'text')}"]
+    if value.system is not None:
+        parts.append(f"{system} = {parameters.bind(value.system, 'text')}")
     return " AND ".join(parts)
 
 

@@ -228,6 +228,14 @@ async def test_a_changed_chunk_is_found_by_its_time_of_change(body: Body, pair: 
     assert await diga.matches("Observation?_lastUpdated=gt2026-11-22T10:00:00Z") == []
 
 
+async def test_a_device_without_type_has_no_code_of_any_system(body: Body, pair: Pair) -> None:
+    typed, untyped = await body.glucose_meter(type_code="337414009"), await body.glucose_meter()
+    for meter in (typed, untyped):
+        await body.measurement(GLUCOSE, "2339-0", body.core.clock(), device_no=meter)
+    diga = await pair(GLUCOSE)
+    assert await diga.matches("Device?type=http://snomed.info/sct|") == [body.core.ids.device(typed)]
+
+
 async def sorted_by(diga: Backend, path: str, *steps: str) -> list[Any]:
     found = []
     for entry in (await diga.bundle(path))["entry"]:
