@@ -37,7 +37,7 @@ from tests.support.received import Received
 from tests.support.trust import FakeTrust
 
 LISTENERS = ("diga", "public", "gateway", "admin")
-SPARE = 150  # certificates for the DiGA of one test run
+SPARE = 300  # certificates for the DiGA of one test run
 PASSWORD = "correct horse battery"
 ALL_MIVS = (
     "blood-glucose-measurement",
@@ -99,6 +99,10 @@ class Recorder:
         found = [miv.scope for name in mivs if (miv := self.core.catalog.by_name(name))]
         return (*found, "patient/Device.rs", "patient/DeviceMetric.rs")
 
+    def spare(self) -> certs.Pair:
+        """A certificate that passes the handshake and belongs to no DiGA yet."""
+        return self._spare.pop()
+
     async def patient(self) -> Patient:
         """A new patient."""
         name = f"patient-{self.number()}-{id(self)}"
@@ -111,7 +115,7 @@ class Recorder:
     async def diga(self, *mivs: str, active: bool = True) -> TestDiga:
         """A new DiGA in the allow list that may read these MIVs (default: all)."""
         number = 10_000 + self.number()
-        pair = self._spare.pop()
+        pair = self.spare()
         valuesets = frozenset(miv.valueset for name in mivs or ALL_MIVS if (miv := self.core.catalog.by_name(name)))
         entry = Diga(
             client_id=f"urn:diga:bfarm:{number}",

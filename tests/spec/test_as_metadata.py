@@ -1,0 +1,112 @@
+"""Authorization server, black box: what it says about itself (area AS)."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from ddr.settings import MivSettings, Settings
+from tests.spec.backend import Backend, refused
+from tests.spec.conftest import received
+from tests.support.recorder import ALL_MIVS, Recorder, recorder
+
+METADATA = "/.well-known/oauth-authorization-server"
+Json = dict[str, Any]
+
+
+@pytest.fixture
+async def metadata(ddr: Recorder) -> Json:
+    """The metadata, fetched by somebody without a certificate."""
+    response = await ddr.public.get(METADATA)
+    assert response.status_code == 200
+    assert response.headers["content-type"].partition(";")[0] == "application/json"
+    found: Json = response.json()
+    return found
+
+
+@pytest.mark.requirement("AS-001", "AS-002")
+async def test_every_endpoint_is_where_the_metadata_says(ddr: Recorder, metadata: Json) -> None:
+    http = (await ddr.diga()).http
+    for name in ("pushed_authorization_request_endpoint", "token_endpoint", "revocation_endpoint"):
+        refused(await http.post(metadata[name], data={}), 400, "invalid_request")
+        assert (await http.get(metadata[name])).status_code == 405
+    authorize = await ddr.public.get(metadata["authorization_endpoint"])
+    assert authorize.status_code == 400
+    keys = (await ddr.public.get(metadata["jwks_uri"])).json()["keys"]
+    assert all((key["kty"], key["crv"], key["alg"]) == ("EC", "P-256", "ES256") and "d" not in key for key in keys)
+    assert metadata["issuer"] + METADATA == str(ddr.public.base_url).rstrip("/") + METADATA
+
+
+@pytest.mark.requirement("AS-003", "AS-004", "AS-041", "AS-042")
+async def test_required_metadata(ddr: Recorder, metadata: Json) -> None:
+    assert "code" in metadata["response_types_supported"]
+    assert set(metadata["grant_types_supported"]) == {"authorization_code", "refresh_token"}
+    backend, public = ddr.settings.diga_base_url, ddr.settings.public_base_url
+    assert metadata["pushed_authorization_request_endpoint"].startswith(f"{backend}/")
+    assert metadata["token_endpoint"].startswith(f"{backend}/")
+    assert metadata["revocation_endpoint"].startswith(f"{backend}/")
+    assert metadata["authorization_endpoint"].startswith(f"{public}/")
+    documentation = await ddr.public.get(metadata["service_documentation"])
+    assert documentation.status_code == 200
+    assert "DiGA-VZ" in documentation.text
+
+
+@pytest.mark.requirement("AS-005", "TLS-012")
+async def test_fixed_metadata(metadata: Json) -> None:
+    assert metadata["require_pushed_authorization_requests"] is True
+    assert metadata["token_endpoint_auth_methods_supported"] == ["tls_client_auth"]
+    assert metadata["revocation_endpoint_auth_methods_supported"] == ["tls_client_auth"]
+    assert metadata["code_challenge_methods_supported"] == ["S256"]
+    assert metadata["tls_client_certificate_bound_access_tokens"] is False
+
+
+@pytest.mark.requirement("AS-006")
+async def test_scopes_are_those_of_the_mivs(ddr: Recorder, metadata: Json) -> None:
+    assert sorted(metadata["scopes_supported"]) == sorted(ddr.scopes(*ALL_MIVS))
+
+
+@pytest.mark.requirement("AS-006", "AS-007")
+async def test_other_settings_give_other_metadata(settings: Settings, pool: asyncpg.Pool, tmp_path: Path) -> None:
+    """The document is computed for each request and may be cached for a minute."""
+    chosen = "blood-pressure-value"
+    shutil.copytree(settings.miv_packages / chosen, tmp_path / "mivs" / chosen)
+    terms: dict[str, MivSettings] = {}
+    changed = replace(settings, miv_packages=tmp_path / "mivs")
+    async with recorder(pool, changed, tmp_path, received, terms) as ddr:
+        response = await ddr.public.get(METADATA)
+        assert sorted(response.json()["scopes_supported"]) == sorted(ddr.scopes(chosen))
+        assert response.json()["issuer"] == ddr.settings.public_base_url
+        assert response.headers["cache-control"] == "public, max-age=60"
+
+
+@pytest.mark.requirement("AS-047")
+async def test_no_openid_metadata(ddr: Recorder, metadata: Json) -> None:
+    """What is registered is the base URL, below which RFC 8414 places the document."""
+    assert metadata["issuer"] == ddr.settings.public_base_url
+    assert (await ddr.public.get("/.well-known/openid-configuration")).status_code == 404
+
+
+@pytest.mark.requirement("AS-008", "AS-035")
+async def test_no_other_grant(ddr: Recorder, metadata: Json) -> None:
+    backend = Backend(ddr, await ddr.diga())
+    forms: dict[str, dict[str, str]] = {
+        "client_credentials": {"scope": metadata["scopes_supported"][0]},
+        "password": {"username": "a", "password": "b"},
+        "implicit": {},
+        "urn:ietf:params:oauth:grant-type:device_code": {"device_code": "a"},
+    }
+    for grant_type, form in forms.items():
+        refused(await backend.post("token", grant_type=grant_type, **form), 400, "unsupported_grant_type")
+        assert grant_type not in metadata["grant_types_supported"]
+    refused(
+        await backend.post("token", grant_type="urn:ietf:params:oauth:grant-type:jwt-bearer", assertion="a"),
+        400,
+        "unauthorized_client",
+        "The client is not authorized to use this authorization grant type",
+    )
+    refused(await backend.push(*ALL_MIVS, response_type="token"), 400, "unsupported_response_type")
