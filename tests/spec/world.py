@@ -53,14 +53,16 @@ class Home:
         return found
 
     async def cgm(self, device: str, started_ms: int, state: str | None = "calibrated", **members: Any) -> str:
-        """A CGM sensor in mg/dL of a device, with a reading every five minutes; the logical id of its DeviceMetric."""
+        """A CGM sensor of a device, in mg/dL and with a reading every five minutes; the logical id of its DeviceMetric."""
         calibration = {} if state is None else {"calibration": {"state": state, "time": date_time(started_ms)}}
         fixed = {
+            "code": "99504-3",
+            "unit": "mg/dL",
             "samplingPeriodMs": 5 * MINUTE,
             "limits": {"lower": 40, "upper": 400},
             "startedAt": date_time(started_ms),
         }
-        return await self.sensor(device, "99504-3", "mg/dL", **{**fixed, **calibration, **members})
+        return await self.sensor(device, **{**fixed, **calibration, **members})
 
     async def readings(self, device: str, from_ms: int, values: Sequence[float | str], key: str = "s") -> Json:
         """Readings in mg/dL, one every five minutes from `from_ms` on; the gateway API's answer."""
