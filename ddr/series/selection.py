@@ -1,4 +1,4 @@
-"""Which readings of a patient count in a summary: calibrated ones, those a DiGA sees, and nothing twice.
+"""Which readings of a patient count in a summary: valid and calibrated ones, and nothing twice.
 
 Rows are mappings with the columns of a chunk, its sensor and its epoch (ddr/store/summary.py). Instants are
 milliseconds since 1970. docs/cgm-summary.md gives the reason for each rule.
@@ -13,8 +13,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-from ddr.series.packing import ERROR, decode_values, runs
-from ddr.series.slots import winners
+from ddr.series.packing import ERROR, Reading, decode_values, runs, shortest_step
 from ddr.series.view import readings
 
 Row = Mapping[str, Any]
@@ -45,15 +44,11 @@ def counting(rows: Iterable[Row], from_ms: int, until_ms: int, uncalibrated: boo
     Readings of a sensor without calibration count with `uncalibrated` only. Where sensors overlap, the newest counts.
     """
     usable = [row for row in rows if uncalibrated or row["calibration_state"] not in UNCALIBRATED]
+    usable.sort(key=lambda row: row["start_ms"])
     usable.sort(key=_age, reverse=True)
     parts: list[Part] = []
     for _, group in groupby(usable, key=_age):
-        own = list(group)
-        first, last = min(row["start_ms"] - row["period_ms"] for row in own), max(row["last_ms"] for row in own)
-        taken = Taken(
-            part for part in parts if part.first_ms - _reach(part) <= last and first <= part.last_ms + _reach(part)
-        )
-        parts += [part for row in own if (part := _part(row, from_ms, until_ms, taken))]
+        parts += _of_sensor(list(group), from_ms, until_ms, parts)
     return parts
 
 
@@ -61,25 +56,45 @@ def _age(row: Row) -> tuple[int, int]:
     return row["sensor_started_ms"], row["sensor_no"]
 
 
+def _of_sensor(rows: Sequence[Row], from_ms: int, until_ms: int, newer: Iterable[Part]) -> list[Part]:
+    """What counts of one sensor, `rows` in order of time, beside the parts of newer sensors."""
+    first, last = rows[0]["start_ms"] - rows[0]["period_ms"], max(row["last_ms"] for row in rows)
+    taken = Taken(
+        part for part in newer if part.first_ms - _reach(part) <= last and first <= part.last_ms + _reach(part)
+    )
+    parts: list[Part] = []
+    for row in rows:
+        if part := _part(row, from_ms, until_ms, taken):
+            parts.append(part)
+            from_ms = max(from_ms, part.last_ms + _apart(row))
+    return parts
+
+
 def _part(row: Row, from_ms: int, until_ms: int, taken: Taken) -> Part | None:
     """What counts of one chunk. A chunk that counts as a whole, as most do, is not taken apart."""
     raws = decode_values(row["vals"])
     if not raws:
         return None
-    first, last = row["start_ms"] + next(runs(row["times"], row["period_ms"]))[0], row["last_ms"]
-    within = from_ms <= first and last < until_ms
-    if within and len(raws) == row["filled"] and ERROR not in raws and not taken.meets(first, last):
+    period_ms, apart = row["period_ms"], _apart(row)
+    first, last = row["start_ms"] + next(runs(row["times"], period_ms))[0], row["last_ms"]
+    usual = ERROR not in raws and shortest_step(row["times"], period_ms) >= apart
+    if usual and from_ms <= first and last < until_ms and not taken.meets(first, last):
         return Part(row, raws, first, last)
-    shown = winners(readings(row), row["start_ms"], row["period_ms"]).values()
-    picked = [
-        (time, raw)
-        for time, raw in shown
-        if raw != ERROR and from_ms <= time < until_ms and not taken.meets(time, time)
-    ]
+    picked: list[Reading] = []
+    for time, raw in readings(row):
+        if raw != ERROR and from_ms <= time < until_ms and not taken.meets(time, time):
+            picked.append((time, raw))
+            from_ms = time + apart
     if not picked:
         return None
     times, kept = zip(*picked, strict=True)
     return Part(row, kept, times[0], times[-1], times)
+
+
+def _apart(row: Row) -> int:
+    """How far apart two readings of a sensor are at least; what is closer to the one before was sent twice."""
+    period: int = row["period_ms"]
+    return (period + 1) // 2
 
 
 class Taken:
