@@ -28,7 +28,7 @@ class Backend:
     ddr: Recorder
     diga: TestDiga
 
-    async def post(self, endpoint: str, /, http: httpx.AsyncClient | None = None, **form: str | None) -> httpx.Response:
+    async def post(self, endpoint: str, /, http: httpx.AsyncClient | None = None, **form: Any) -> httpx.Response:
         """POST a form with client_id to /oauth/`endpoint` of the DiGA listener."""
         given = {"client_id": self.diga.entry.client_id, **form}
         url = f"{self.ddr.settings.diga_base_url}/oauth/{endpoint}"
