@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args
+
+Resource = dict[str, Any]
 
 
 @dataclass
@@ -24,7 +26,22 @@ class ListedDiga:
         self.client_id = self.client_id or f"urn:diga:bfarm:{self.number}"
 
 
-Fault = Literal["", "error", "html", "truncated", "loop", "huge", "empty", "foreign-link"]
+@dataclass
+class Package:
+    """One version of a terminology package of the ZTS."""
+
+    name: str
+    version: str
+    resources: list[Resource]
+    unlisted: str = ""  # why the version is deprecated; empty: it is not
+
+
+Fault = Literal[
+    "", "slow", "error", "stale", "html", "truncated", "malformed", "loop", "foreign-link", "empty", "huge", "checksum"
+]
+Part = Literal["all", "diga", "hiis", "zts"]
+FAULTS: tuple[str, ...] = get_args(Fault)
+PARTS: tuple[str, ...] = get_args(Part)
 
 
 @dataclass
@@ -32,6 +49,15 @@ class RegistryState:
     """Everything the stand-in serves; change it while it runs."""
 
     digas: list[ListedDiga] = field(default_factory=list)
+    hiis: list[Resource] = field(default_factory=list)  # DeviceDefinition and Endpoint resources
+    packages: list[Package] = field(default_factory=list)
     fault: Fault = ""
+    fault_on: Part = "all"
+    slow_seconds: float = 30
     page_size: int = 20  # BfArM's default; also the largest, so that paging is exercised
     requests: int = 0
+    unchanged: int = 0  # requests that were answered with 304
+
+    def fault_of(self, part: Part) -> Fault:
+        """The fault that this registry shows now."""
+        return self.fault if self.fault_on in ("all", part) else ""
