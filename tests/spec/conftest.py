@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 
 import asyncpg
 import pytest
 
 from ddr.miv.loader import load_catalog
 from ddr.settings import MivSettings, Settings
+from ddr.store.migrate import migrate
+from ddr.store.pool import open_pool
 from tests.spec.world import Scene, furnished
+from tests.support.database import fresh_database
 from tests.support.received import Received
 from tests.support.recorder import Recorder, recorder
 
@@ -40,3 +45,12 @@ async def strict_ddr(
 async def scene(ddr: Recorder) -> Scene:
     """A patient with data of every MIV and a DiGA that reads it, for the tests of one file; leave the data as it is."""
     return await furnished(ddr)
+
+
+@pytest.fixture
+async def alone(settings: Settings, database_url: str, tmp_path: Path) -> AsyncIterator[Recorder]:
+    """A recorder with a database of its own, for what concerns all patients."""
+    async with fresh_database(database_url) as url, await open_pool(replace(settings, database_url=url)) as pool:
+        await migrate(pool)
+        async with recorder(pool, settings, tmp_path / "alone", received, {}) as running:
+            yield running

@@ -1,0 +1,206 @@
+"""Consent and pairing, black box (area CON)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ddr.operations import housekeeping
+from tests.spec.backend import Backend, claims, granted, refused, unauthorized
+from tests.spec.conftest import received
+from tests.spec.patient_pages import pages_of
+from tests.spec.world import BG, BP, CGM, DAY, later
+from tests.support.recorder import Patient, Recorder, recorder
+
+
+@pytest.fixture(scope="module")
+async def backend(ddr: Recorder) -> Backend:
+    """A DiGA for three MIVs."""
+    return Backend(ddr, await ddr.diga(CGM, BP, BG))
+
+
+@pytest.fixture
+async def patient(ddr: Recorder) -> Patient:
+    """A new patient."""
+    return await ddr.patient()
+
+
+async def consents(ddr: Recorder, patient: Patient) -> dict[str, int]:
+    """The consents in force: name of the MIV and when it ends."""
+    rows = await ddr.core.pool.fetch(
+        "SELECT miv_url, until_ms FROM consent WHERE patient_id = $1 AND withdrawn_ms IS NULL AND until_ms > $2",
+        patient.patient_id,
+        ddr.clock(),
+    )
+    found = {row["miv_url"]: row["until_ms"] for row in rows}
+    return {miv.name: found[miv.valueset] for miv in ddr.core.catalog.mivs if miv.valueset in found}
+
+
+@pytest.mark.requirement("CON-001", "CON-002", "CON-004")
+async def test_each_kind_of_data_is_decided_alone(backend: Backend, patient: Patient) -> None:
+    tokens = await backend.pair(patient, CGM, BP, BG, approve=[BP])
+    assert tokens["scope"] == " ".join(backend.ddr.scopes(BP))
+    assert (await consents(backend.ddr, patient)).keys() == {BP}
+    assert (await backend.fhir(tokens, "Observation?code=http://loinc.org|99504-3")).json().get("entry", [])[0][
+        "search"
+    ]["mode"] == "outcome"
+
+
+@pytest.mark.requirement("CON-003")
+async def test_consent_is_recorded_before_anybody_hears_of_it(backend: Backend, patient: Patient) -> None:
+    ddr = backend.ddr
+    code = await backend.code(patient, CGM)  # the browser was sent back, nothing was redeemed yet
+    assert (await consents(ddr, patient)).keys() == {CGM}
+    rows = await ddr.core.pool.fetch(
+        "SELECT event, pairing_id FROM audit WHERE patient_id = $1 ORDER BY audit_no", patient.patient_id
+    )
+    assert [row["event"] for row in rows] == ["patient:pairing:granted"]
+    tokens = granted(await backend.exchange(code))
+    assert rows[0]["pairing_id"] == tokens["sub"]
+
+
+@pytest.mark.requirement("CON-005")
+async def test_the_patient_withdraws_on_the_web(backend: Backend, patient: Patient) -> None:
+    tokens = await backend.pair(patient, CGM, BP)
+    assert (await backend.fhir(tokens)).status_code == 200
+    pages = await pages_of(backend.ddr, patient)
+    await pages.withdraw(backend.diga.entry.client_id)
+    unauthorized(await backend.fhir(tokens))
+    refused(await backend.refresh(tokens), 400, "invalid_grant")
+    assert await consents(backend.ddr, patient) == {}
+
+
+@pytest.mark.requirement("CON-005", "CON-004")
+async def test_one_kind_of_data_is_withdrawn_alone(backend: Backend, patient: Patient) -> None:
+    ddr, tokens = backend.ddr, await backend.pair(patient, CGM, BP)
+    miv = ddr.core.catalog.by_name(CGM)
+    assert miv is not None
+    await (await pages_of(ddr, patient)).withdraw(backend.diga.entry.client_id, miv.valueset)
+    assert (await consents(ddr, patient)).keys() == {BP}
+    renewed = granted(await backend.refresh(tokens))
+    assert renewed["scope"] == " ".join(ddr.scopes(BP))
+    only = {"http://loinc.org|85354-9": 0, "http://loinc.org|99504-3": 1}
+    for code, notices in only.items():
+        response = await backend.fhir(tokens, f"Observation?code={code}")
+        assert len(response.json().get("entry", ())) == notices
+
+
+@pytest.mark.requirement("CON-005", "CON-017")
+async def test_the_diga_ends_consent_when_the_prescription_ends(backend: Backend, patient: Patient) -> None:
+    tokens = await backend.pair(patient, CGM)
+    assert (await backend.revoke(tokens["refresh_token"])).status_code == 200
+    assert await consents(backend.ddr, patient) == {}
+    unauthorized(await backend.fhir(tokens))
+
+
+@pytest.mark.requirement("CON-007", "CON-017")
+async def test_consent_ends_after_a_year_at_most(backend: Backend, patient: Patient) -> None:
+    await backend.pair(patient, CGM)
+    assert await consents(backend.ddr, patient) == {CGM: backend.ddr.clock() + 365 * DAY}
+
+
+@pytest.mark.requirement("CON-008")
+async def test_consent_runs_out_and_is_renewed(alone: Recorder) -> None:
+    backend, patient = Backend(alone, await alone.diga(CGM)), await alone.patient()
+    tokens = await backend.pair(patient, CGM)
+    with later(alone, 300 * DAY):
+        assert (await backend.pair(patient, CGM))["sub"] == tokens["sub"]
+        assert await consents(alone, patient) == {CGM: alone.clock() + 365 * DAY}
+    with later(alone, 666 * DAY):
+        await housekeeping.one_round(alone.core)
+        assert await alone.core.pool.fetchval("SELECT end_reason FROM pairing") == "consent-ended"
+        again = await backend.pair(patient, CGM)
+        assert again["sub"] != tokens["sub"]
+
+
+@pytest.mark.requirement("CON-009")
+async def test_the_pairing_id_is_the_servers_alone(backend: Backend, patient: Patient) -> None:
+    """Whatever a DiGA sends along has no part in it, and there is none before the patient has agreed."""
+    wanted, pool = "ab" * 32, backend.ddr.core.pool
+    extra = {"sub": wanted, "pairing_id": wanted, "login_hint": wanted}
+    request_uri = await backend.request_uri(CGM, **extra)
+    known = "SELECT count(*) FROM pairing WHERE patient_id = $1"
+    assert await pool.fetchval(known, patient.patient_id) == 0
+    code = (await backend.decide(patient, request_uri, [CGM]))["code"]
+    tokens = granted(await backend.exchange(code, **extra))
+    assert tokens["sub"] != wanted
+    assert await pool.fetchval(known, patient.patient_id) == 1
+
+
+@pytest.mark.requirement("CON-010", "PRIV-006")
+async def test_pairing_ids_differ_by_patient_and_by_diga(ddr: Recorder, backend: Backend) -> None:
+    second = Backend(ddr, await ddr.diga(CGM))
+    anna, bernd = await ddr.patient(), await ddr.patient()
+    found = {(await each.pair(person, CGM))["sub"] for each in (backend, second) for person in (anna, bernd)}
+    assert len(found) == 4
+
+
+@pytest.mark.requirement("CON-011", "CON-013")
+async def test_pairing_ids_tell_nothing(ddr: Recorder, backend: Backend) -> None:
+    """256 bits of a keyed hash: each has 64 hex digits, and samples differ in about half of their bits."""
+    samples = []
+    for _ in range(6):
+        patient = await ddr.patient()
+        tokens = await backend.pair(patient, CGM)
+        samples.append(int(tokens["sub"], 16))
+        assert len(tokens["sub"]) == 64
+        assert patient.patient_id.hex not in tokens["sub"]
+    distances = [(a ^ b).bit_count() for number, a in enumerate(samples) for b in samples[:number]]
+    assert all(80 < distance < 176 for distance in distances)
+    salts = await ddr.core.pool.fetch("SELECT salt FROM pairing WHERE client_id = $1", backend.diga.entry.client_id)
+    assert len({row["salt"] for row in salts}) == len(salts) and all(len(row["salt"]) >= 16 for row in salts)
+    assert len(ddr.core.secrets["pairing-ids"]) >= 32
+
+
+@pytest.mark.requirement("CON-012", "CON-019")
+async def test_a_further_kind_of_data_joins_the_pairing(backend: Backend, patient: Patient) -> None:
+    """Same Pairing ID; the first tokens stay good and stay limited to their scopes."""
+    ddr, first = backend.ddr, await backend.pair(patient, CGM)
+    second = await backend.pair(patient, BP)
+    assert first["sub"] == second["sub"] == claims(second["access_token"])["sub"]
+    assert (await consents(ddr, patient)).keys() == {CGM, BP}
+    assert granted(await backend.refresh(first))["scope"] == " ".join(ddr.scopes(CGM))
+    with later(ddr, 20 * DAY):
+        renewed = granted(await backend.refresh(second))
+        assert (renewed["sub"], renewed["scope"]) == (first["sub"], " ".join(ddr.scopes(BP)))
+
+
+@pytest.mark.requirement("CON-018")
+async def test_a_new_pairing_has_a_new_id(backend: Backend, patient: Patient) -> None:
+    first = await backend.pair(patient, CGM)
+    await backend.revoke(first["refresh_token"])
+    second = await backend.pair(patient, CGM)
+    assert second["sub"] != first["sub"]
+    unauthorized(await backend.fhir(first))
+    assert (await backend.fhir(second)).status_code == 200
+
+
+@pytest.mark.requirement("CON-015", "CON-016", "CON-020")
+async def test_a_recorder_that_left_the_registry(alone: Recorder, tmp_path: Path) -> None:
+    """All pairings end, and every endpoint says that HDDT is no longer supported; patients still see why."""
+    backend, patient = Backend(alone, await alone.diga(CGM)), await alone.patient()
+    tokens = await backend.pair(patient, CGM)
+    retired = replace(alone.settings, retired=True)
+    async with recorder(alone.core.pool, retired, tmp_path, received, {}) as gone:
+        diga = await gone.diga(CGM)
+        await housekeeping.one_round(gone.core)
+        for response in await _every_endpoint(gone, diga.http):
+            assert response.status_code == 410, response.request.url.path
+            assert "no longer supports the HDDT API" in response.text
+        outcome = (await diga.http.get("Observation")).json()
+        assert outcome["resourceType"] == "OperationOutcome"
+        page = await (await pages_of(gone, patient)).get("/me")
+        assert "no longer passes data on" in page.text
+    unauthorized(await backend.fhir(tokens))
+    refused(await backend.refresh(tokens), 400, "invalid_grant")
+
+
+async def _every_endpoint(ddr: Recorder, http: httpx.AsyncClient) -> list[httpx.Response]:
+    base, public = ddr.settings.diga_base_url, ddr.settings.public_base_url
+    gets = [f"{base}/fhir/{path}" for path in ("metadata", "Observation", "Device/a", "DeviceMetric/a/_history/1")]
+    gets += [f"{public}/{path}" for path in (".well-known/oauth-authorization-server", "oauth/authorize", "oauth/jwks")]
+    posts = [f"{base}/oauth/{path}" for path in ("par", "token", "revoke")] + [f"{base}/fhir/Observation/_search"]
+    return [*[await http.get(url) for url in gets], *[await http.post(url, data={"client_id": "a"}) for url in posts]]
