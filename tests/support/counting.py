@@ -1,0 +1,30 @@
+"""Counts the SQL statements that a piece of work takes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+
+@asynccontextmanager
+async def counted(pool: asyncpg.Pool) -> AsyncIterator[list[str]]:
+    """The statements that connections of `pool` execute meanwhile."""
+    statements: list[str] = []
+
+    def note(record: Any) -> None:
+        statements.append(record.query)
+
+    for connection in await _idle(pool):
+        connection.add_query_logger(note)
+        await pool.release(connection)
+    yield statements
+    for connection in await _idle(pool):
+        connection.remove_query_logger(note)
+        await pool.release(connection)
+
+
+async def _idle(pool: asyncpg.Pool) -> list[Any]:
+    return [await pool.acquire() for _ in range(pool.get_size())]
