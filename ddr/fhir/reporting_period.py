@@ -35,9 +35,10 @@ def reporting_period(inputs: Mapping[str, Any], zone: tzinfo, now_ms: int, floor
     start, end = (_covered(inputs[name], zone) if name in inputs else None for name in (START, END))
     if start and end and end[1] < start[0]:
         raise operation_parameter_invalid(f"{END} is before {START}.")
-    until_ms = min(end[1] if end else now_ms, now_ms) + 1
+    until_ms = max(floor_ms, min(end[1] if end else now_ms, now_ms) + 1)
     last = local_day(until_ms - 1, zone)
-    from_ms = max(start[0] if start else midnight(last - timedelta(DEFAULT_DAYS - 1), zone), floor_ms)
+    begin_ms = start[0] if start else midnight(last - timedelta(DEFAULT_DAYS - 1), zone)
+    from_ms = min(max(floor_ms, begin_ms), until_ms)
     return Period(from_ms, until_ms, local_day(from_ms, zone), last)
 
 
