@@ -25,7 +25,7 @@ from ddr.demo.server import serving
 from ddr.demo.tls import client_context
 from ddr.miv.loader import load_catalog
 from ddr.miv.model import MivCatalog
-from ddr.registries.refresh import SOURCE
+from ddr.registries.diga_vz import SOURCE
 from ddr.settings import MivSettings, Settings, check
 from ddr.store.embedded import database
 from ddr.store.pool import open_pool

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 
 import asyncpg
+import httpx
 
 from ddr.registries.certificates import fingerprint
+from ddr.registries.diga_reading import read_diga_vz
+from ddr.registries.fhir_search import Known
+from ddr.registries.follower import Follower
 from ddr.registries.health_app import Entry
-from ddr.registries.refresh import SOURCE, take_turn
-from ddr.registries.snapshot import Snapshot, from_json, snapshot
+from ddr.registries.snapshot import Snapshot, from_json, reconcile, snapshot, to_json
 from ddr.scopes.diga import Diga
 from ddr.settings import Settings
 from ddr.store import registry as store
+from ddr.store.unpairing import unpair_client
 
-FOLLOW_SECONDS = 2.0  # how often a worker looks whether another one has read something new
-START_SECONDS = 20  # how long a starting worker waits for the first reading
+SOURCE = "diga-vz"
 
 log = logging.getLogger(__name__)
 
 
-class DigaVz:
-    """A TrustSource (ddr.http.core): `start` it, then keep `run` going beside the listeners."""
+class DigaVz(Follower[tuple[list[Entry], list[str]]]):
+    """The DiGA-VZ; what it offers are the look-ups of a TrustSource (ddr.http.core)."""
+
+    source = SOURCE
 
     def __init__(self, settings: Settings, pool: asyncpg.Pool, clock: Callable[[], int]) -> None:
-        self._settings, self._pool, self._clock = settings, pool, clock
+        super().__init__(settings, pool, clock)
         self._snapshot = Snapshot()
-        self._generation = -1
+        self._known: Known = {}
 
     def by_certificate(self, der: bytes) -> Diga | None:
         """The DiGA that holds exactly this certificate (DER), inactive ones included."""
@@ -41,10 +42,6 @@ class DigaVz:
         """The DiGA with this client id, inactive ones included."""
         return self._snapshot.by_client_id.get(client_id)
 
-    def stale(self, now_ms: int) -> bool:
-        """True when nothing was read within `registry_max_age_seconds` (HDDT caching of trust-related information)."""
-        return now_ms - self._snapshot.seen_ms > self._settings.registry_max_age_seconds * 1000
-
     def certificates(self) -> list[bytes]:
         """DER of every known certificate, those of inactive DiGA included (TLS-011)."""
         return list(self._snapshot.certificates)
@@ -53,35 +50,44 @@ class DigaVz:
         """All known entries with their problems, for operators."""
         return self._snapshot.entries
 
-    async def start(self) -> None:
-        """Take over the stored state; when it is stale, wait a while for a reading by this worker or another."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(START_SECONDS):
-                while (await self.step()).fault is None and self.stale(self._clock()):  # noqa: ASYNC110
-                    await asyncio.sleep(0.2)  # another process may be reading
+    @property
+    def _every_seconds(self) -> int:
+        return self._settings.registry_refresh_seconds
 
-    async def run(self) -> None:
-        """Follow the stored state and take turns in reading the registry, until cancelled."""
-        while True:
-            await asyncio.sleep(FOLLOW_SECONDS * random.uniform(0.5, 1))  # noqa: S311 - jitter
-            try:
-                await self.step()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                log.warning("registry.store_unavailable source=%s error=%s", SOURCE, type(error).__name__)
+    @property
+    def _max_age_seconds(self) -> int:
+        return self._settings.registry_max_age_seconds
 
-    async def step(self) -> store.Source:
-        """Catch up with the stored state, and read the registry when that is due. Returns the state now in force."""
-        state = await self._follow()
-        if await take_turn(self._settings, self._pool, self._clock, state.next_ms):
-            state = await self._follow()
-        return state
+    async def _read(self, http: httpx.AsyncClient) -> tuple[list[Entry], list[str]]:
+        return await read_diga_vz(http, self._settings.diga_vz_base.rstrip("/"), self._known)
 
-    async def _follow(self) -> store.Source:
-        state = await store.read_source(self._pool, SOURCE)
-        if state.generation == self._generation:
-            self._snapshot = replace(self._snapshot, seen_ms=state.seen_ms)
-        else:
-            stored = await store.read_entries(self._pool, SOURCE)
-            self._snapshot = snapshot(map(from_json, stored.values()), state.seen_ms)
-            self._generation = state.generation
-        return state
+    async def _save(self, read: tuple[list[Entry], list[str]], began_ms: int, next_ms: int) -> None:
+        found, unreadable = read
+        async with self._pool.acquire() as connection, connection.transaction():
+            known = [from_json(content) for content in (await store.read_entries(connection, SOURCE)).values()]
+            entries = reconcile(found, known, began_ms)
+            stored = {entry.client_id: to_json(entry) for entry in entries}
+            notes = [
+                *unreadable,
+                *(f"{entry.client_id}: {'; '.join(entry.problems)}" for entry in entries if entry.problems),
+            ]
+            if await store.save_reading(connection, SOURCE, stored, began_ms, next_ms, notes):
+                for note in notes:
+                    log.warning("registry.note", extra={"source": SOURCE, "note": note})
+        await _unpair_unlisted(self._pool, entries, self._clock())
+
+    async def _changed(self) -> None:
+        stored = await store.read_entries(self._pool, SOURCE)
+        self._snapshot = snapshot(map(from_json, stored.values()))
+
+
+async def _unpair_unlisted(pool: asyncpg.Pool, entries: Iterable[Entry], now_ms: int) -> None:
+    """End the pairings of every DiGA that is retired or gone (CON-014); after each reading, so that none is missed.
+
+    A DiGA that only a broken entry disables keeps its pairings: it is refused until the entry is repaired.
+    """
+    for entry in entries:
+        if not entry.listed and (ended := await unpair_client(pool, entry.client_id, "diga-unlisted", now_ms)):
+            detail = {"client_id": entry.client_id, "pairings": ended}
+            await store.record_event(pool, SOURCE, now_ms, "unpaired", detail)
+            log.warning("registry.unpaired", extra=detail)

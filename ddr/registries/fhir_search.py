@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -14,9 +14,12 @@ from ddr import __version__
 from ddr.registries.errors import RegistryFault
 from ddr.settings import Settings
 
+Known = MutableMapping[str, tuple[str, dict[str, Any]]]  # address of an answer of one page → its ETag, the answer
+
 PAGE_SIZE = 200
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 MAX_PAGES = 500
+MAX_AGE_SECONDS = 60
 TIMEOUT = httpx.Timeout(20, connect=10)
 
 
@@ -34,8 +37,15 @@ def http_client(settings: Settings) -> httpx.AsyncClient:
     return httpx.AsyncClient(headers=headers, verify=context, timeout=TIMEOUT)
 
 
-async def search_all(http: httpx.AsyncClient, url: str, parameters: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Every resource that the search at `url` finds, over all pages. Raises RegistryFault, never returns a part."""
+async def search_all(
+    http: httpx.AsyncClient, url: str, parameters: Mapping[str, str], known: Known | None = None
+) -> list[dict[str, Any]]:
+    """Every resource that the search at `url` finds, over all pages. Raises RegistryFault, never returns a part.
+
+    With `known` an answer of one page is asked for again only if it changed (RFC 9110 section 13.1.2). Of longer
+    answers each page is fetched: the links of an earlier paging may have run out.
+    """
+    known = {} if known is None else known
     page = str(httpx.URL(url, params={**parameters, "_count": str(PAGE_SIZE)}))
     origin, seen, total = _origin(page), set[str](), None
     resources: list[dict[str, Any]] = []
@@ -43,7 +53,7 @@ async def search_all(http: httpx.AsyncClient, url: str, parameters: Mapping[str,
         if page in seen or len(seen) == MAX_PAGES:
             raise RegistryFault("the pages of the answer never end")
         seen.add(page)
-        bundle = await _fetch_bundle(http, page)
+        bundle = await _fetch_bundle(http, page, known)
         total = bundle.get("total", total)
         resources += _matches(bundle)
         link = _next_link(bundle)
@@ -55,14 +65,40 @@ async def search_all(http: httpx.AsyncClient, url: str, parameters: Mapping[str,
     return resources
 
 
-async def _fetch_bundle(http: httpx.AsyncClient, url: str) -> dict[str, Any]:
+async def fetch(
+    http: httpx.AsyncClient, url: str, tag: str = "", limit: int = MAX_PAGE_BYTES
+) -> tuple[str, bytes | None]:
+    """ETag and body of the answer; no body when it still has the ETag `tag`. Raises RegistryFault."""
     try:
-        async with http.stream("GET", url) as response:
-            if response.status_code != 200:
+        async with http.stream("GET", url, headers={"if-none-match": tag} if tag else {}) as response:
+            if response.status_code != 200 and not (tag and response.status_code == 304):
                 raise RegistryFault(f"answered HTTP {response.status_code}")
-            body = await _limited_body(response)
+            _not_from_a_cache(response)
+            body = None if response.status_code == 304 else await _limited_body(response, limit)
+            return response.headers.get("etag", ""), body
     except httpx.HTTPError as error:
         raise RegistryFault(f"cannot be reached: {error or type(error).__name__}") from None
+
+
+def _not_from_a_cache(response: httpx.Response) -> None:
+    """What is kept on the way counts towards the time for which it may be trusted (HDDT caching)."""
+    age = response.headers.get("age", "0")
+    if age.isascii() and age.isdigit() and int(age) > MAX_AGE_SECONDS:
+        raise RegistryFault(f"the answer is {age} s old and comes from a cache on the way")
+
+
+async def _fetch_bundle(http: httpx.AsyncClient, url: str, known: Known) -> dict[str, Any]:
+    tag, body = await fetch(http, url, known[url][0] if url in known else "")
+    if body is None:
+        return known[url][1]
+    bundle = _bundle(body)
+    known.pop(url, None)
+    if tag and not _next_link(bundle):
+        known[url] = tag, bundle
+    return bundle
+
+
+def _bundle(body: bytes) -> dict[str, Any]:
     try:
         bundle = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -72,12 +108,12 @@ async def _fetch_bundle(http: httpx.AsyncClient, url: str) -> dict[str, Any]:
     return bundle
 
 
-async def _limited_body(response: httpx.Response) -> bytes:
+async def _limited_body(response: httpx.Response, limit: int) -> bytes:
     body = bytearray()
     async for piece in response.aiter_bytes():
         body += piece
-        if len(body) > MAX_PAGE_BYTES:
-            raise RegistryFault(f"a page is larger than {MAX_PAGE_BYTES} bytes")
+        if len(body) > limit:
+            raise RegistryFault(f"an answer is larger than {limit} bytes")
     return bytes(body)
 
 

@@ -15,21 +15,19 @@ from ddr.scopes.diga import Diga
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All known DiGA, as the registry showed them at `seen_ms` (0: never)."""
+    """All known DiGA, as the registry showed them."""
 
-    seen_ms: int = 0
     entries: tuple[Entry, ...] = ()
     by_client_id: Mapping[str, Diga] = field(default_factory=dict)
     by_certificate: Mapping[str, Diga] = field(default_factory=dict)  # key: sha256 of the DER, hex
     certificates: tuple[bytes, ...] = ()  # DER, those of retired and disabled DiGA included
 
 
-def snapshot(entries: Iterable[Entry], seen_ms: int) -> Snapshot:
+def snapshot(entries: Iterable[Entry]) -> Snapshot:
     """The snapshot of reconciled `entries` (see `reconcile`)."""
     entries = tuple(sorted(entries, key=lambda entry: entry.client_id))
     digas = [_diga(entry) for entry in entries]
     return Snapshot(
-        seen_ms=seen_ms,
         entries=entries,
         by_client_id={diga.client_id: diga for diga in digas},
         by_certificate={digest: diga for diga in digas for digest in diga.certificates},

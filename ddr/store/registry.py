@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +18,23 @@ class Source:
     next_ms: int = 0
     fault: str | None = None
     fault_ms: int | None = None
+    notes: Sequence[str] = ()  # what the last reading found to complain about
 
 
 async def read_source(connection: asyncpg.Pool | asyncpg.Connection, source: str) -> Source:
     """The state of `source`; the default one before its first claim."""
     row = await connection.fetchrow(
-        "SELECT generation, seen_ms, next_ms, fault, fault_ms FROM registry_source WHERE source = $1", source
+        "SELECT generation, seen_ms, next_ms, fault, fault_ms, notes FROM registry_source WHERE source = $1", source
     )
     return Source(**row) if row else Source()
+
+
+async def read_sources(connection: asyncpg.Pool | asyncpg.Connection) -> dict[str, Source]:
+    """The state of every registry that was asked at least once, by name."""
+    rows = await connection.fetch(
+        "SELECT source, generation, seen_ms, next_ms, fault, fault_ms, notes FROM registry_source ORDER BY source"
+    )
+    return {row["source"]: Source(**dict(list(row.items())[1:])) for row in rows}
 
 
 async def read_entries(connection: asyncpg.Pool | asyncpg.Connection, source: str) -> dict[str, dict[str, Any]]:
@@ -57,15 +66,26 @@ async def request_reading(connection: asyncpg.Pool | asyncpg.Connection, source:
 
 
 async def save_reading(
-    connection: asyncpg.Connection, source: str, entries: Mapping[str, Mapping[str, Any]], seen_ms: int, next_ms: int
+    connection: asyncpg.Connection,
+    source: str,
+    entries: Mapping[str, Mapping[str, Any]],
+    seen_ms: int,
+    next_ms: int,
+    notes: Sequence[str] = (),
 ) -> bool:
     """Make `entries` the present state, closing the former state of each that changed. True when anything changed.
 
     Call inside a transaction. A reading that began before the stored one is ignored.
     """
-    last_ms = await connection.fetchval("SELECT seen_ms FROM registry_source WHERE source = $1 FOR UPDATE", source)
-    if last_ms is None or last_ms >= seen_ms:
+    last = await connection.fetchrow(
+        "SELECT seen_ms, fault, notes FROM registry_source WHERE source = $1 FOR UPDATE", source
+    )
+    if last is None or last["seen_ms"] >= seen_ms:
         return False
+    if last["fault"]:
+        await record_event(connection, source, seen_ms, "recovered", {"fault": last["fault"]})
+    for note in [note for note in notes if note not in last["notes"]]:
+        await record_event(connection, source, seen_ms, "note", {"note": note})
     present = await read_entries(connection, source)
     over = [name for name, content in present.items() if entries.get(name) != content]
     new = {name: content for name, content in entries.items() if present.get(name) != content}
@@ -81,12 +101,13 @@ async def save_reading(
     )
     changed = bool(over or new)
     await connection.execute(
-        "UPDATE registry_source SET generation = generation + $2, seen_ms = $3, next_ms = $4,"
+        "UPDATE registry_source SET generation = generation + $2, seen_ms = $3, next_ms = $4, notes = $5,"
         " fault = NULL, fault_ms = NULL WHERE source = $1",
         source,
         int(changed),
         seen_ms,
         next_ms,
+        list(notes),
     )
     return changed
 
@@ -94,11 +115,25 @@ async def save_reading(
 async def save_fault(
     connection: asyncpg.Pool | asyncpg.Connection, source: str, fault: str, now_ms: int, next_ms: int
 ) -> None:
-    """Note that a reading failed; what was read before stays."""
+    """Note that a reading failed; what was read before stays. The first of a row of equal faults is an event."""
     await connection.execute(
-        "UPDATE registry_source SET fault = $2, fault_ms = coalesce(fault_ms, $3), next_ms = $4 WHERE source = $1",
+        """
+        WITH before AS (SELECT fault FROM registry_source WHERE source = $1), noted AS (
+          INSERT INTO registry_event (source, at_ms, kind, detail)
+          SELECT $1, $3, 'fault', jsonb_build_object('fault', $2::text) FROM before WHERE fault IS DISTINCT FROM $2)
+        UPDATE registry_source SET fault = $2, fault_ms = coalesce(fault_ms, $3), next_ms = $4 WHERE source = $1
+        """,
         source,
         fault,
         now_ms,
         next_ms,
+    )
+
+
+async def record_event(
+    connection: asyncpg.Pool | asyncpg.Connection, source: str, at_ms: int, kind: str, detail: Mapping[str, Any]
+) -> None:
+    """Keep what happened, for the report of `ddr registry report`."""
+    await connection.execute(
+        "INSERT INTO registry_event (source, at_ms, kind, detail) VALUES ($1, $2, $3, $4)", source, at_ms, kind, detail
     )

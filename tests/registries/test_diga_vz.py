@@ -10,8 +10,7 @@ import asyncpg
 import pytest
 
 from ddr.demo.registry_state import ListedDiga, RegistryState
-from ddr.registries.diga_vz import DigaVz
-from ddr.registries.refresh import SOURCE
+from ddr.registries.diga_vz import SOURCE, DigaVz
 from ddr.settings import Settings
 from ddr.store import registry as store
 from tests.support.clock import Clock
@@ -85,7 +84,7 @@ async def test_restart_has_the_last_good_state(
     assert not restarted.stale(clock())
 
 
-@pytest.mark.parametrize("fault", ["error", "html", "truncated", "loop", "huge", "empty", "foreign-link"])
+@pytest.mark.parametrize("fault", ["error", "html", "truncated", "loop", "huge", "empty", "foreign-link", "stale"])
 async def test_a_fault_leaves_the_last_good_state_until_its_age_ends(
     vz: DigaVz, state: RegistryState, pool: asyncpg.Pool, clock: Clock, fault: str
 ) -> None:
@@ -186,3 +185,23 @@ async def test_a_requested_reading_is_due_at_once(
     await vz.step()
     diga = vz.by_client_id(CLIENT)
     assert diga is not None and not diga.active
+
+
+async def test_an_unchanged_answer_is_not_fetched_again(vz: DigaVz, state: RegistryState, clock: Clock) -> None:
+    await vz.start()
+    await refresh(vz, clock)
+    assert (state.requests, state.unchanged) == (6, 3)
+    assert not vz.stale(clock())
+    state.digas[0].redirect_uri = "https://eins.example/new"
+    await refresh(vz, clock)
+    diga = vz.by_client_id(CLIENT)
+    assert diga is not None and diga.redirect_uri == "https://eins.example/new"
+    assert state.unchanged == 5
+
+
+async def test_a_malformed_entry_disables_only_that_diga(vz: DigaVz, state: RegistryState, clock: Clock) -> None:
+    await vz.start()
+    state.fault = "malformed"
+    await refresh(vz, clock)
+    found = {client_id: vz.by_client_id(client_id) for client_id in (CLIENT, OTHER)}
+    assert [diga is not None and diga.active for diga in found.values()] == [False, True]

@@ -25,7 +25,7 @@ def second(der: dict[str, bytes]) -> Entry:
 
 
 def test_look_up_by_certificate_and_client_id(first: Entry, second: Entry, der: dict[str, bytes]) -> None:
-    shot = snapshot([second, first], NOW)
+    shot = snapshot([second, first])
     diga = shot.by_client_id[first.client_id]
     assert shot.by_certificate[fingerprint(der["a"])] is diga
     assert diga.active and diga.valuesets == {"x"} and diga.certificates == {fingerprint(der["a"])}
@@ -33,7 +33,7 @@ def test_look_up_by_certificate_and_client_id(first: Entry, second: Entry, der: 
 
 
 def test_a_retired_diga_stays_known_as_inactive(first: Entry, der: dict[str, bytes]) -> None:
-    shot = snapshot(reconcile([replace(first, listed=False)], [first], NOW), NOW)
+    shot = snapshot(reconcile([replace(first, listed=False)], [first], NOW))
     assert not shot.by_client_id[first.client_id].active
     assert shot.certificates == (der["a"],)
 
@@ -48,20 +48,20 @@ def test_a_vanished_diga_stays_known_until_its_certificate_expires(first: Entry,
 
 
 def test_a_doubled_client_id_disables_only_that_diga(first: Entry, second: Entry, der: dict[str, bytes]) -> None:
-    shot = snapshot(reconcile([first, replace(first, certificates=(der["c"],)), second], [], NOW), NOW)
+    shot = snapshot(reconcile([first, replace(first, certificates=(der["c"],)), second], [], NOW))
     assert [diga.active for diga in shot.by_client_id.values()] == [False, True]
 
 
 def test_a_certificate_in_two_digas_stays_with_its_former_holder(first: Entry, second: Entry) -> None:
     greedy = replace(second, certificates=(*first.certificates, *second.certificates))
-    shot = snapshot(reconcile([first, greedy], [first], NOW), NOW)
+    shot = snapshot(reconcile([first, greedy], [first], NOW))
     assert shot.by_certificate[fingerprint(first.certificates[0])].client_id == first.client_id
     assert shot.by_client_id[second.client_id].certificates == {fingerprint(second.certificates[0])}
     assert all(diga.active for diga in shot.by_client_id.values())
 
 
 def test_a_certificate_in_two_new_digas_identifies_none(first: Entry, second: Entry) -> None:
-    shot = snapshot(reconcile([first, replace(second, certificates=first.certificates)], [], NOW), NOW)
+    shot = snapshot(reconcile([first, replace(second, certificates=first.certificates)], [], NOW))
     assert shot.by_certificate == {}
     assert not any(diga.active for diga in shot.by_client_id.values())
 

@@ -1,0 +1,118 @@
+"""How every worker follows a registry while one of them reads it for all: turns, faults, and the stored state."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+import asyncpg
+import httpx
+
+from ddr.registries.errors import RegistryFault
+from ddr.registries.fhir_search import http_client
+from ddr.settings import Settings
+from ddr.store import registry as store
+
+FOLLOW_SECONDS = 2.0  # how often a worker looks whether another one has read something new
+START_SECONDS = 20  # how long a starting worker waits for the first reading
+READING_SECONDS = 120  # longest time for one reading; the lease lasts longer, so that two never overlap
+LEASE_SECONDS = 150
+RETRY_SECONDS = 60  # after a failed reading
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class Follower(ABC, Generic[T]):
+    """One registry as a worker sees it: `start` it, then keep `run` going beside the listeners. T: what is read."""
+
+    source: str
+
+    def __init__(self, settings: Settings, pool: asyncpg.Pool, clock: Callable[[], int]) -> None:
+        self._settings, self._pool, self._clock = settings, pool, clock
+        self._state = store.Source()
+
+    @abstractmethod
+    async def _read(self, http: httpx.AsyncClient) -> T:
+        """Ask the registry. Raises RegistryFault."""
+
+    @abstractmethod
+    async def _save(self, read: T, began_ms: int, next_ms: int) -> None:
+        """Store what was read, and carry out what follows from it."""
+
+    async def _changed(self) -> None:
+        """Take over entries that a reading, by whichever worker, has changed."""
+
+    @property
+    @abstractmethod
+    def _every_seconds(self) -> int:
+        """The time from one reading to the next."""
+
+    @property
+    @abstractmethod
+    def _max_age_seconds(self) -> int:
+        """The age past which what was read may no longer be relied on."""
+
+    def stale(self, now_ms: int) -> bool:
+        """True when nothing was read within the maximum age (HDDT caching of trust-related information)."""
+        return now_ms - self._state.seen_ms > self._max_age_seconds * 1000
+
+    async def start(self) -> None:
+        """Take over the stored state; when it is stale, wait a while for a reading by this worker or another."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(START_SECONDS):
+                while (await self.step()).fault is None and self.stale(self._clock()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)  # another process may be reading
+
+    async def run(self) -> None:
+        """Follow the stored state and take turns in reading the registry, until cancelled."""
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS * random.uniform(0.5, 1))  # noqa: S311 - jitter
+            try:
+                await self.step()
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                log.warning("registry.store_unavailable", extra={"source": self.source, "error": type(error).__name__})
+
+    async def step(self) -> store.Source:
+        """Catch up with the stored state, and read the registry when that is due. Returns the state now in force."""
+        await self._follow()
+        now_ms = self._clock()
+        due = self._state.next_ms <= now_ms
+        if due and await store.claim(self._pool, self.source, now_ms, LEASE_SECONDS * 1000):
+            await self.read_now()
+            await self._follow()
+        return self._state
+
+    async def read_now(self) -> None:
+        """Read and store the outcome. A fault is noted and leaves the last good state in force."""
+        began_ms = self._clock()
+        try:
+            read = await self._asked()
+        except RegistryFault as error:
+            log.warning("registry.fault", extra={"source": self.source, "fault": str(error)})
+            await store.save_fault(self._pool, self.source, str(error), began_ms, self._clock() + RETRY_SECONDS * 1000)
+            return
+        # Jitter, so that recorders do not ask in step.
+        next_ms = self._clock() + int(self._every_seconds * 1000 * random.uniform(0.8, 1))  # noqa: S311
+        await self._save(read, began_ms, next_ms)
+
+    async def _asked(self) -> T:
+        try:
+            async with asyncio.timeout(READING_SECONDS), http_client(self._settings) as http:
+                return await self._read(http)
+        except TimeoutError:
+            raise RegistryFault(f"no complete answer within {READING_SECONDS} s") from None
+        except (OSError, httpx.InvalidURL) as error:
+            raise RegistryFault(f"cannot be asked with these settings: {error}") from None
+
+    async def _follow(self) -> None:
+        state = await store.read_source(self._pool, self.source)
+        if state.generation != self._state.generation or self._state.generation == 0:
+            await self._changed()
+        self._state = state
