@@ -9,18 +9,19 @@ from typing import Any
 from ddr.fhir.instants import date_time
 from ddr.fhir.references import UCUM, ResourceIds, device_reference, meta
 from ddr.miv.model import MivCode
+from ddr.series.status import NAMES, WITHDRAWN
 from ddr.series.view import ChunkView
 
+
+def _absent(code: str, display: str) -> dict[str, Any]:
+    system = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+    return {"coding": [{"system": system, "code": code, "display": display}]}
+
+
 # For a span of which nothing has arrived yet; never together with a value (FHIR obs-6).
-TEMP_UNKNOWN = {
-    "coding": [
-        {
-            "system": "http://terminology.hl7.org/CodeSystem/data-absent-reason",
-            "code": "temp-unknown",
-            "display": "Temporarily Unknown",
-        }
-    ]
-}
+TEMP_UNKNOWN = _absent("temp-unknown", "Temporarily Unknown")
+# For a chunk whose readings a change of calibration that became known late moved to another series.
+MOVED = _absent("error", "Error")
 
 
 def chunk_resource(row: Mapping[str, Any], view: ChunkView, ids: ResourceIds, code: MivCode) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def chunk_resource(row: Mapping[str, Any], view: ChunkView, ids: ResourceIds, co
     if view.data:
         resource["valueSampledData"] = _sampled_data(row, view.data, code)
     else:
-        resource["dataAbsentReason"] = TEMP_UNKNOWN
+        resource["dataAbsentReason"] = MOVED if view.status == NAMES[WITHDRAWN] else TEMP_UNKNOWN
     if row["note"]:
         resource["note"] = [{"text": row["note"]}]
     if row["method"]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import orjson
 
-from ddr.gateway import devices, measurements, readings, sensors
+from ddr.gateway import calibrations, devices, measurements, readings, sensors
 from ddr.gateway.auth import Gatekeeper
 from ddr.gateway.fields import check_key
 from ddr.gateway.problem import Problem
@@ -64,6 +64,8 @@ ROUTES = (
     Route("PUT", _SENSOR, sensors.put_sensor),
     Route("POST", f"{_SENSOR}/readings", readings.post_readings),
     Route("POST", f"{_SENSOR}/complete", readings.post_complete),
+    Route("POST", f"{_SENSOR}/calibrations", calibrations.post_calibrations),
+    Route("GET", f"{_SENSOR}/calibrations", calibrations.get_calibrations),
     Route("POST", f"{BASE}/measurements", measurements.post_measurements),
     Route("PUT", f"{BASE}/measurements/{{measurement_key}}", measurements.put_measurement),
     Route("DELETE", f"{BASE}/measurements/{{measurement_key}}", measurements.delete_measurement),

@@ -67,6 +67,7 @@ class Registration:
         calibration = self.facts["calibration"] or {}
         return {
             "from_ms": from_ms,
+            "until_ms": None,
             "calibration_state": calibration.get("state"),
             "calibration_type": calibration.get("type"),
             "calibration_time": calibration.get("time"),

@@ -46,11 +46,11 @@ class Epoch:
     expected_until_ms: int | None  # no reading can come from later than that
     tail_k: int | None  # the last stored chunk
     tail_start_ms: int | None
-    registered_ms: int = 0  # when the recorder learnt of the sensor: nobody was shown anything before
+    registered_ms: int = 0  # when the recorder learnt of the epoch: nobody was shown anything before
 
     @classmethod
     def of(cls, row: Mapping[str, Any], delay_ms: int) -> Epoch:
-        """From the columns of an epoch and its sensor; `sensor_created_ms` and the ends may be joined."""
+        """From the columns of an epoch and its sensor; `registered_ms` and the ends may be joined."""
         ends = (row.get(name) for name in ("until_ms", "sensor_ended_ms", "device_ended_ms", "expiration_ms"))
         return cls(
             Grid(row["from_ms"], row["period_ms"], row["span_ms"], row["until_ms"]),
@@ -60,7 +60,7 @@ class Epoch:
             min((end for end in ends if end is not None), default=None),
             row["tail_k"],
             row["tail_start_ms"],
-            row.get("sensor_created_ms", 0),
+            row.get("registered_ms", 0),
         )
 
     def end(self, start_ms: int) -> int:

@@ -9,7 +9,7 @@ from ddr.series.chain import Cut, cut
 from ddr.series.epoch import Chunk, Epoch
 from ddr.series.packing import Reading, decode, encode
 from ddr.series.slots import place, winners
-from ddr.series.status import advanced, created
+from ddr.series.status import WITHDRAWN, advanced, created
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,15 @@ def merge(
     """
     k, expected_ms, opened = _opened(epoch, stored)
     before = {chunk.k: chunk for chunk in opened}
+    live = [chunk for chunk in stored if chunk.status != WITHDRAWN]
     known = {reading for chunk in opened for reading in _readings(chunk, epoch)}
     accepted, hidden = set(new) - known, set[Reading]()
     changed: list[Chunk] = []
-    tail = stored[-1] if stored else None
+    tail = live[-1] if live else None
     if not accepted and not cover_ms:
         return Merge(changed, tail, accepted, hidden)
-    for part in cut(sorted(known | accepted), epoch.grid, k, expected_ms, max(before, default=-1), cover_ms):
-        tail = _revised(epoch, former or epoch, before.get(part.k), part, now_ms)
+    for part in cut(sorted(known | accepted), epoch.grid, k, expected_ms, tail.k if tail else -1, cover_ms):
+        tail = revised(epoch, former or epoch, before.get(part.k), part, now_ms)
         if tail is not before.get(part.k):
             changed.append(tail)
         if tail.filled < len(part.readings):
@@ -65,8 +66,8 @@ def _readings(chunk: Chunk, epoch: Epoch) -> list[Reading]:
     return decode(chunk.times, chunk.vals, chunk.start_ms, epoch.grid.period_ms)
 
 
-def _revised(epoch: Epoch, former: Epoch, before: Chunk | None, part: Cut, now_ms: int) -> Chunk:
-    """The chunk of `part`; the very object `before` when nothing is to be written."""
+def revised(epoch: Epoch, former: Epoch, before: Chunk | None, part: Cut, now_ms: int) -> Chunk:
+    """The chunk of `part`; the very object `before` when nothing is to be written. `former` as for `merge`."""
     times, vals = encode(part.readings, part.start_ms, epoch.grid.period_ms)
     slots, filled = place(times, vals, epoch.grid.period_ms)
     complete = epoch.complete(part.start_ms, filled)
@@ -75,7 +76,7 @@ def _revised(epoch: Epoch, former: Epoch, before: Chunk | None, part: Cut, now_m
         state = created(complete or epoch.overdue(part.start_ms, now_ms), now_ms)
     else:
         seen = visible.start_ms, former.end(visible.start_ms), _slots(visible, epoch)
-        changed = seen != (part.start_ms, epoch.end(part.start_ms), slots)
+        changed = visible.status == WITHDRAWN or seen != (part.start_ms, epoch.end(part.start_ms), slots)
         state = advanced(former.shown(visible, now_ms), changed, complete, now_ms) or visible.state
     last_ms = part.readings[-1][0] if part.readings else part.start_ms - 1
     chunk = Chunk(part.k, part.start_ms, last_ms, state.updated_ms, state.version, filled, state.status, times, vals)

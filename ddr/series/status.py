@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 PRELIMINARY, FINAL, AMENDED = "p", "f", "a"
-NAMES = {PRELIMINARY: "preliminary", FINAL: "final", AMENDED: "amended"}
+WITHDRAWN = "e"  # no longer part of the series: a late event moved its readings to another one
+NAMES = {PRELIMINARY: "preliminary", FINAL: "final", AMENDED: "amended", WITHDRAWN: "entered-in-error"}
 
 
 class State(NamedTuple):
@@ -46,3 +47,8 @@ def advanced(shown: State, changed: bool, complete: bool, now_ms: int) -> State 
         return None
     status = FINAL if finishes else PRELIMINARY if shown.status == PRELIMINARY else AMENDED
     return State(status, shown.version + 1, max(shown.updated_ms, now_ms))
+
+
+def withdrawn(shown: State, now_ms: int) -> State:
+    """The state of a chunk that is no longer part of its series; `shown` as for `advanced`."""
+    return State(WITHDRAWN, shown.version + 1, max(shown.updated_ms, now_ms))

@@ -13,7 +13,7 @@ from ddr.series.epoch import Epoch
 from ddr.series.grid import last_second
 from ddr.series.packing import ERROR, Reading, decode
 from ddr.series.slots import data, place
-from ddr.series.status import NAMES, PRELIMINARY, State, settled
+from ddr.series.status import NAMES, PRELIMINARY, WITHDRAWN, State, settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class ChunkView:
 
     start_ms: int
     end_ms: int  # the last second of the period, inclusive as FHIR period ends are
-    status: str  # preliminary | final | amended
+    status: str  # preliminary | final | amended | entered-in-error
     version: int
     updated_ms: int
     data: str | None
@@ -32,12 +32,12 @@ def view(row: Mapping[str, Any], now_ms: int) -> ChunkView:
     """`row` as shown at `now_ms`.
 
     A preliminary chunk ends with its last reading, a final or amended one has a value or `E` for every slot (SER-004,
-    SER-022, SER-023). A preliminary one without readings has no data (SER-014).
+    SER-022, SER-023). A preliminary one without readings has no data (SER-014), nor has a withdrawn one.
     """
     start, end = row["start_ms"], last_second(row["start_ms"], row["span_ms"], row["until_ms"])
     state = settled(State(row["status"], row["version"], row["updated_ms"]), end, row["buffering_ms"], now_ms)
     slots = place(row["times"], row["vals"], row["period_ms"])[0]
-    if state.status != PRELIMINARY:
+    if state.status not in (PRELIMINARY, WITHDRAWN):
         slots += [ERROR] * (_slots_before(row) - len(slots))
     shown = data(slots, row["decimals"]) if slots else None
     return ChunkView(start, end, NAMES[state.status], state.version, state.updated_ms, shown)

@@ -18,7 +18,7 @@ from ddr.series.epoch import Chunk, Epoch
 from ddr.series.merge import Merge, merge
 from ddr.series.packing import Reading, decode
 from ddr.series.tail import extended
-from ddr.store.devices import heard
+from ddr.store.devices import Row, heard
 from ddr.store.series_sensors import CHUNK_COLUMNS, Sensor, chunk_of
 
 HEARD_STEP_MS = 60_000  # Device.heard_ms is exact to this; its users think in the minutes of Delay-From-Real-Time
@@ -42,8 +42,8 @@ _APPEND_AND_HEAR = f"""
 _LOCK = "SELECT FROM sensor WHERE patient_id = $1 AND sensor_no = $2 FOR NO KEY UPDATE"
 
 _EPOCHS = """
-    SELECT e.epoch_no, e.from_ms, e.until_ms, e.tail_k, e.tail_start_ms, s.period_ms, s.span_ms, s.buffering_ms,
-           s.complete_until_ms, s.created_ms AS sensor_created_ms, s.ended_ms AS sensor_ended_ms,
+    SELECT e.*, s.continuous, s.registration, s.started_ms, s.period_ms, s.span_ms, s.buffering_ms,
+           s.complete_until_ms, greatest(s.created_ms, e.created_ms) AS registered_ms, s.ended_ms AS sensor_ended_ms,
            d.ended_ms AS device_ended_ms, d.expiration_ms
       FROM sensor s
       JOIN device d ON d.patient_id = s.patient_id AND d.device_no = s.device_no
@@ -144,9 +144,15 @@ NumberedEpoch = tuple[int, Epoch]
 
 async def lock_epochs(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, delay_ms: int) -> list[NumberedEpoch]:
     """The epochs of a sensor by number, in order of time, which nobody else merges into until the transaction ends."""
-    await conn.execute(_LOCK, patient_id, sensor_no)
-    rows = await conn.fetch(_EPOCHS, patient_id, sensor_no)
+    rows = await lock_epoch_rows(conn, patient_id, sensor_no)
     return [(row["epoch_no"], Epoch.of(row, delay_ms)) for row in rows]
+
+
+async def lock_epoch_rows(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int) -> list[Row]:
+    """The same as rows: the columns of the epochs, and those of sensor and device that a series depends on."""
+    await conn.execute(_LOCK, patient_id, sensor_no)
+    rows: list[Row] = await conn.fetch(_EPOCHS, patient_id, sensor_no)
+    return rows
 
 
 def _routed(

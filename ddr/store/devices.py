@@ -150,15 +150,46 @@ async def end_sensor(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int,
 
 async def insert_epoch(
     conn: asyncpg.Connection, patient_id: UUID, device_no: int, sensor_no: int, facts: Row, now_ms: int
-) -> None:
-    """Begin an epoch at `facts["from_ms"]` with the calibration and display unit of `facts`."""
-    await conn.execute(
-        """INSERT INTO epoch (patient_id, device_no, sensor_no, from_ms, calibration_state, calibration_type,
-               calibration_time, display_unit, updated_ms)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)""",
-        patient_id, device_no, sensor_no, facts["from_ms"], facts["calibration_state"], facts["calibration_type"],
-        facts["calibration_time"], facts["display_unit"], now_ms,
+) -> int:
+    """Begin an epoch at `facts["from_ms"]` with end, calibration and display unit of `facts`. Returns its number."""
+    number: int = await conn.fetchval(
+        """INSERT INTO epoch (patient_id, device_no, sensor_no, from_ms, until_ms, calibration_state, calibration_type,
+               calibration_time, display_unit, updated_ms, created_ms)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10) RETURNING epoch_no""",
+        patient_id, device_no, sensor_no, facts["from_ms"], facts["until_ms"], *_calibration(facts),
+        facts["display_unit"], now_ms,
     )  # fmt: skip
+    return number
+
+
+async def epochs_of(conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, sensor_no: int) -> list[Row]:
+    """The epochs of a sensor in order of time."""
+    rows: list[Row] = await conn.fetch(
+        "SELECT * FROM epoch WHERE patient_id = $1 AND sensor_no = $2 ORDER BY from_ms, epoch_no", patient_id, sensor_no
+    )
+    return rows
+
+
+async def change_epoch(conn: asyncpg.Connection, before: Row, after: Row, now_ms: int) -> None:
+    """Move the bounds of an epoch; another calibration makes a new version of its DeviceMetric, too (DEV-029)."""
+    patient_id, epoch_no = before["patient_id"], before["epoch_no"]
+    if (before["from_ms"], before["until_ms"]) != (after["from_ms"], after["until_ms"]):
+        await conn.execute(
+            "UPDATE epoch SET from_ms = $3, until_ms = $4 WHERE patient_id = $1 AND epoch_no = $2",
+            patient_id, epoch_no, after["from_ms"], after["until_ms"],
+        )  # fmt: skip
+    if _calibration(before) != _calibration(after):
+        await _keep_version(conn, patient_id, epoch_no)
+        await conn.execute(
+            """UPDATE epoch SET calibration_state = $3, calibration_type = $4, calibration_time = $5,
+                      version = version + 1, updated_ms = greatest(updated_ms, $6)
+                WHERE patient_id = $1 AND epoch_no = $2""",
+            patient_id, epoch_no, *_calibration(after), now_ms,
+        )  # fmt: skip
+
+
+def _calibration(row: Row) -> tuple[Any, ...]:
+    return row["calibration_state"], row["calibration_type"], row["calibration_time"]
 
 
 async def close_epochs(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, until_ms: int) -> None:
@@ -172,6 +203,16 @@ async def close_epochs(conn: asyncpg.Connection, patient_id: UUID, sensor_no: in
 
 async def set_display_unit(conn: asyncpg.Connection, patient_id: UUID, epoch_no: int, unit: str, now_ms: int) -> None:
     """A new version of a DeviceMetric with another unit shown to the patient (DEV-029); the former one is kept."""
+    await _keep_version(conn, patient_id, epoch_no)
+    await conn.execute(
+        """UPDATE epoch SET display_unit = $3, version = version + 1, updated_ms = $4
+            WHERE patient_id = $1 AND epoch_no = $2""",
+        patient_id, epoch_no, unit, now_ms,
+    )  # fmt: skip
+
+
+async def _keep_version(conn: asyncpg.Connection, patient_id: UUID, epoch_no: int) -> None:
+    """Keep the present DeviceMetric for vread."""
     await conn.execute(
         """INSERT INTO epoch_version (patient_id, epoch_no, version, calibration_state, calibration_type,
                calibration_time, display_unit, updated_ms)
@@ -179,11 +220,6 @@ async def set_display_unit(conn: asyncpg.Connection, patient_id: UUID, epoch_no:
                   updated_ms
              FROM epoch WHERE patient_id = $1 AND epoch_no = $2""",
         patient_id, epoch_no,
-    )  # fmt: skip
-    await conn.execute(
-        """UPDATE epoch SET display_unit = $3, version = version + 1, updated_ms = $4
-            WHERE patient_id = $1 AND epoch_no = $2""",
-        patient_id, epoch_no, unit, now_ms,
     )  # fmt: skip
 
 

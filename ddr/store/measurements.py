@@ -74,6 +74,15 @@ def _content(row: Row) -> tuple[Any, ...]:
     )
 
 
+async def of_epochs(conn: asyncpg.Connection, patient_id: UUID, epoch_nos: Sequence[int]) -> list[Row]:
+    """The measurements that refer to the DeviceMetric of one of these epochs."""
+    rows: list[Row] = await conn.fetch(
+        "SELECT * FROM measurement WHERE patient_id = $1 AND epoch_no = ANY($2::bigint[]) AND deleted_ms IS NULL",
+        patient_id, epoch_nos,
+    )  # fmt: skip
+    return rows
+
+
 async def is_source(conn: asyncpg.Connection, patient_id: UUID, measurement_no: int) -> bool:
     """True when another measurement is derived from this one."""
     found: bool = await conn.fetchval(

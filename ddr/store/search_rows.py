@@ -21,7 +21,7 @@ COLUMNS = """
        e.tail_k, e.tail_start_ms, e.version AS epoch_version, e.updated_ms AS epoch_updated_ms,
        s.code_system, s.code, s.unit, s.calibrated_device, s.metric, s.method, s.note, s.period_ms, s.decimals,
        s.lower_limit, s.upper_limit, s.span_ms, s.buffering_ms, s.complete_until_ms, s.ended_ms AS sensor_ended_ms,
-       s.created_ms AS sensor_created_ms,
+       greatest(s.created_ms, e.created_ms) AS registered_ms,
        d.device_no, d.serial_number, d.device_name, d.manufacturer, d.model_number, d.type_code, d.expiration_date,
        d.expiration_ms, d.definition_url, d.heard_ms, d.ended_ms AS device_ended_ms, d.updated_ms AS device_updated_ms,
        coalesce(delays.delay_ms, (SELECT min(delay_ms) FROM term)) AS device_delay_ms"""

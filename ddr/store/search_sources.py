@@ -60,13 +60,14 @@ term AS (SELECT * FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS t(miv_u
 # from number `next_k` at `next_ms` on, none starting after `newest_ms`. `within`: it ends within the historic period.
 _CHUNKS = f"""
 series AS NOT MATERIALIZED (
-  SELECT s.miv_url, s.code_system, s.code, s.period_ms, s.span_ms, s.buffering_ms, s.created_ms,
+  SELECT s.miv_url, s.code_system, s.code, s.period_ms, s.span_ms, s.buffering_ms,
+         greatest(s.created_ms, e.created_ms) AS registered_ms,
          e.epoch_no, e.device_no,
          CASE WHEN s.calibrated_device THEN e.epoch_no END AS metric_no, term.floor_ms, term.delay_ms,
          e.until_ms / 1000 * 1000 AS cut_ms,
          coalesce(e.tail_k + 1, 0) AS next_k, coalesce(e.tail_start_ms + s.span_ms, e.from_ms / 1000 * 1000) AS next_ms,
          least($5::bigint - s.period_ms - term.delay_ms,
-               CASE WHEN s.created_ms + term.delay_ms > $5::bigint THEN -1 END,
+               CASE WHEN greatest(s.created_ms, e.created_ms) + term.delay_ms > $5::bigint THEN -1 END,
                e.until_ms - 1, s.ended_ms - 1, d.ended_ms - 1, d.expiration_ms - 1) AS newest_ms
     FROM term
     JOIN sensor s ON s.patient_id = $1 AND s.miv_url = term.miv_url AND s.continuous
@@ -75,8 +76,8 @@ series AS NOT MATERIALIZED (
 ), chunks AS NOT MATERIALIZED (
   SELECT {Kind.CHUNK:d} AS kind, s.epoch_no AS no, c.k, s.miv_url, s.code_system, s.code, c.start_ms,
          c.end_ms + 999 AS end_ms, s.device_no, s.metric_no,
-         CASE WHEN c.settled OR c.status = 'f' THEN 'final' WHEN c.status = 'p' THEN 'preliminary' ELSE 'amended'
-           END AS status,
+         CASE WHEN c.settled OR c.status = 'f' THEN 'final' WHEN c.status = 'p' THEN 'preliminary'
+              WHEN c.status = 'e' THEN 'entered-in-error' ELSE 'amended' END AS status,
          CASE WHEN c.settled THEN greatest(c.updated_ms, c.end_ms + s.buffering_ms) ELSE c.updated_ms END AS updated_ms,
          NULL::numeric AS value, NULL AS unit, NULL AS comparator, NULL::bytea AS content,
          '{{}}'::bigint[] AS derived_from, c.end_ms + 999 >= s.floor_ms AS within, false AS deleted
@@ -88,7 +89,7 @@ series AS NOT MATERIALIZED (
            WHERE c.patient_id = $1 AND c.epoch_no = s.epoch_no
           UNION ALL
           SELECT s.next_k + n, s.next_ms + n * s.span_ms,
-                 greatest(s.next_ms + n * s.span_ms + s.period_ms, s.created_ms) + s.delay_ms, 'p'
+                 greatest(s.next_ms + n * s.span_ms + s.period_ms, s.registered_ms) + s.delay_ms, 'p'
             FROM generate_series(
               greatest(0, (s.floor_ms - s.next_ms) / s.span_ms),
               floor((s.newest_ms - s.next_ms) / s.span_ms::float8)::bigint

@@ -123,7 +123,7 @@ def test_slots_of_the_model_are_those_of_the_grid() -> None:
 
 def test_nothing_is_expected_from_a_sensor_before_it_could_send_after_registration() -> None:
     registered = START + 30 * HOUR
-    epoch = EPOCH | {"sensor_created_ms": registered}
+    epoch = EPOCH | {"registered_ms": registered}
     assert placeholder(epoch, 0, registered + DELAY - 1, DELAY) is None
     row = placeholder(epoch, 0, registered + DELAY, DELAY)
     assert row is not None

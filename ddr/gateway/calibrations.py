@@ -1,0 +1,133 @@
+"""Takes calibration events: POST and GET …/calibrations (HDDT retrieving-data.md, Change of calibrationStatus)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+from uuid import UUID
+
+from ddr.gateway.fields import Fields
+from ddr.gateway.problem import Problem, conflict, invalid, not_found
+from ddr.gateway.registration import STATES, TYPES
+from ddr.gateway.writing import at, writing
+from ddr.http.core import Core
+from ddr.series.calibration import Event
+from ddr.store import calibrations
+from ddr.store import devices as store
+from ddr.store.devices import Row
+
+Item = dict[str, Any]
+
+ACCEPTED: Item = {"status": "accepted"}
+DUPLICATE: Item = {"status": "duplicate"}
+CONTRADICTION = Problem(409, "conflict", "Another calibration is known for this instant")
+
+
+async def post_calibrations(
+    core: Core, patient_id: UUID, device_key: str, sensor_key: str, body: Any
+) -> tuple[int, dict[str, Any]]:
+    """Store calibration events, in any order, and answer each: accepted, duplicate, or rejected with a reason.
+
+    A change of state ends the running chunk and begins a new DeviceMetric with a series of its own (SER-008, SER-009);
+    a calibration that leaves the state as it is gives the DeviceMetric a new version.
+    Raises Problem 404, 409, 413, 422.
+    """
+    now = core.clock()
+    parsed = _parse(body, core.settings.gateway_max_items, now + core.settings.gateway_future_seconds * 1000)
+    async with writing(core, patient_id) as conn:
+        sensor = await store.sensor_state(conn, patient_id, device_key, sensor_key)
+        _check_calibrated(sensor)
+        assert sensor is not None
+        await store.heard(conn, patient_id, [sensor["device_no"]], now)
+        stored = await calibrations.events_of(conn, patient_id, sensor["sensor_no"])
+        answers, new = decide(parsed, sensor, [calibrations.registered(sensor), *stored])
+        if new:
+            await calibrations.insert_events(conn, patient_id, sensor["sensor_no"], new, now)
+            await calibrations.apply_events(conn, patient_id, sensor["sensor_no"], now, _delay_ms(core, sensor))
+    counts = Counter(answer["status"] for answer in answers)
+    return 200, {name: counts[name] for name in ("accepted", "duplicate", "rejected")} | {"items": answers}
+
+
+async def get_calibrations(core: Core, patient_id: UUID, device_key: str, sensor_key: str) -> tuple[int, Item]:
+    """The calibration history of a sensor, oldest first, beginning with its registration."""
+    sensor = await store.sensor_state(core.pool, patient_id, device_key, sensor_key)
+    _check_calibrated(sensor)
+    assert sensor is not None
+    events = await calibrations.events_of(core.pool, patient_id, sensor["sensor_no"])
+    epochs = await store.epochs_of(core.pool, patient_id, sensor["sensor_no"])
+    return 200, {
+        "calibrations": [_describe(core, event, epochs) for event in (calibrations.registered(sensor), *events)]
+    }
+
+
+def _check_calibrated(sensor: Row | None) -> None:
+    """Raises Problem 404, or 409 for a sensor without calibration: its Observations refer to the Device (OBS-023)."""
+    if sensor is None:
+        raise not_found("sensor")
+    if not sensor["calibrated_device"]:
+        raise conflict("This sensor was registered without calibration", "not-calibrated")
+
+
+def _parse(body: Any, most: int, latest_ms: int) -> list[Event | Problem]:
+    fields = Fields(body)
+    items = fields.need("calibrations", lambda name: fields.array(name, None))
+    fields.done()
+    if len(items) > most:
+        raise Problem(413, "too-many-items", f"calibrations has more than {most} items")
+    return [_read(item, latest_ms) for item in items]
+
+
+def _read(item: Any, latest_ms: int) -> Event | Problem:
+    try:
+        fields = Fields(item)
+        event = Event(
+            fields.need("time", lambda name: fields.instant(name, latest_ms)),
+            fields.need("state", lambda name: fields.choice(name, STATES)),
+            fields.choice("type", TYPES),
+            fields.text("time"),
+        )
+        fields.done()
+    except Problem as problem:
+        return problem
+    return event
+
+
+def decide(parsed: list[Event | Problem], sensor: Row, known: list[Event]) -> tuple[list[Item], list[Event]]:
+    """The answer to each event, and those to store; two that contradict each other at one instant are never stored."""
+    at_time = {event.time_ms: event for event in known}
+    answers: list[Item] = []
+    new: list[Event] = []
+    for event in parsed:
+        problem = event if isinstance(event, Problem) else _refusal(event, sensor, at_time.get(event.time_ms))
+        if isinstance(event, Problem) or problem is not None:
+            assert problem is not None
+            answers.append({"status": "rejected", **problem.item()})
+        elif event.time_ms in at_time:
+            answers.append(DUPLICATE)
+        else:
+            at_time[event.time_ms] = event
+            new.append(event)
+            answers.append(ACCEPTED)
+    return answers, new
+
+
+def _refusal(event: Event, sensor: Row, same_time: Event | None) -> Problem | None:
+    """Why an event cannot be stored, or None; `same_time` is the one known for its instant."""
+    if event.time_ms < sensor["started_ms"]:
+        return invalid("time", "is before the start of the sensor", "before-start")
+    if sensor["ended_ms"] is not None and event.time_ms >= sensor["ended_ms"]:
+        return invalid("time", "is after the end of the sensor", "after-end")
+    if same_time is not None and (same_time.state, same_time.type) != (event.state, event.type):
+        return CONTRADICTION
+    return None
+
+
+def _delay_ms(core: Core, sensor: Row) -> int:
+    return core.catalog.terms[sensor["miv_url"]].delay_seconds * 1000
+
+
+def _describe(core: Core, event: Event, epochs: list[Row]) -> Item:
+    """An event with the DeviceMetric that it belongs to."""
+    number = next(epoch["epoch_no"] for epoch in reversed(epochs) if epoch["from_ms"] <= event.time_ms)
+    found = {"time": event.text or at(event.time_ms), "state": event.state, "type": event.type}
+    return {name: value for name, value in found.items() if value} | {"metricId": core.ids.metric(number)}
