@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from urllib.parse import urlencode
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,17 +16,22 @@ from starlette.responses import Response
 from ddr.consent.names import title
 from ddr.consent.render import page
 from ddr.consent.texts import text
-from ddr.consent.visitor import Visitor, core_of, identify, read_form, see_other
+from ddr.consent.visitor import Form, Visitor, core_of, identify, read_form, see_other
 from ddr.http.core import Core
 from ddr.http.pages import error_page, language, redirect_targets
 from ddr.miv.model import Miv
-from ddr.operations.pairing import DAY_MS, approve, refuse
+from ddr.operations.pairing import DAY_MS, answered, approve, refuse
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import granted
 from ddr.store import pairings, par
 from ddr.store.par import PushedRequest
 from ddr.store.patient_view import devices
 from ddr.store.sessions import Session
+
+# A DiGA is prescribed for 90 days at a time: longer is not needed, shorter would end in the middle of a therapy.
+PRESET_DAYS = 90
+SHORTER_DAYS = (PRESET_DAYS, 30)
+NOTHING_CHOSEN = "consent.nothing_chosen_error"
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,15 @@ class Choice:
     granted_until_ms: int | None
 
 
+@dataclass(frozen=True)
+class Period:
+    """How long the consent may last."""
+
+    days: int
+    until_ms: int
+    marked: bool
+
+
 class Refused(Exception):
     """The request cannot be decided: HTTP status and key of ddr.http.pages.PROBLEMS."""
 
@@ -69,29 +84,34 @@ async def show(request: Request) -> Response:
 
 async def submit(request: Request) -> Response:
     """Carry out the decision and send the browser back to the DiGA."""
-    visitor = await identify(request)
+    visitor, core = await identify(request), core_of(request)
     form = await read_form(request, visitor)
-    asked = await _asked(core_of(request), form.one("request_uri"))
+    request_uri = form.one("request_uri")
+    if visitor.session and (location := await answered(core, request_uri, visitor.session.patient_id)):
+        return see_other(location)
+    asked = await _asked(core, request_uri)
     if visitor.session is None:
-        return _login(asked.request.request_uri)
-    decision, scopes = form.one("decision"), set(form.all("scope"))
-    if decision == "approve" and not scopes:
-        return await _page(request, visitor, visitor.session, asked, error="consent.nothing_chosen_error")
-    return await _carry_out(core_of(request), visitor.session, asked, decision, scopes)
+        return _login(request_uri)
+    if form.one("decision") == "approve" and not form.all("scope"):
+        return await _page(request, visitor, visitor.session, asked, NOTHING_CHOSEN, form.one("days"))
+    return see_other(await _carry_out(core, visitor.session.patient_id, asked, form))
 
 
-async def _carry_out(core: Core, session: Session, asked: Asked, decision: str, scopes: set[str]) -> Response:
-    request_uri, patient_id = asked.request.request_uri, session.patient_id
+async def _carry_out(core: Core, patient_id: UUID, asked: Asked, form: Form) -> str:
+    """Where the decision leads. Of two clicks at once the second finds the request decided, and what was answered."""
+    request_uri, scopes = asked.request.request_uri, set(form.all("scope"))
     chosen = [miv.valueset for miv in asked.mivs if miv.scope in scopes]
-    if decision == "deny":
-        location = await refuse(core, request_uri, patient_id)
-    elif decision == "approve" and len(chosen) == len(scopes):
-        location = await approve(core, request_uri, patient_id, chosen)
-    else:
-        raise Refused(400, "bad_request")
+    match form.one("decision"):
+        case "deny":
+            location = await refuse(core, request_uri, patient_id)
+        case "approve" if len(chosen) == len(scopes):
+            location = await approve(core, request_uri, patient_id, chosen, _until(core, form))
+        case _:
+            raise Refused(400, "bad_request")
+    location = location or await answered(core, request_uri, patient_id)
     if location is None:
         raise Refused(400, "unknown_request")
-    return see_other(location)
+    return location
 
 
 async def refused(request: Request, error: Exception) -> Response:
@@ -120,7 +140,9 @@ def _mivs(core: Core, pushed: PushedRequest, diga: Diga) -> tuple[Miv, ...]:
     return tuple(miv for url in wanted.valuesets if (miv := core.catalog.by_valueset(url)))
 
 
-async def _page(request: Request, visitor: Visitor, session: Session, asked: Asked, error: str = "") -> Response:
+async def _page(
+    request: Request, visitor: Visitor, session: Session, asked: Asked, error: str = "", chosen_days: str = ""
+) -> Response:
     core, lang = core_of(request), language(request.scope)
     choices = await _choices(core, session, asked, lang)
     return page(
@@ -133,7 +155,7 @@ async def _page(request: Request, visitor: Visitor, session: Session, asked: Ask
         request_uri=asked.request.request_uri,
         choices=choices,
         again=any(choice.granted_until_ms for choice in choices),
-        until_ms=_consent_until(core),
+        periods=_periods(core, chosen_days),
         error=error and text(lang, error),
     )
 
@@ -160,9 +182,21 @@ async def _choices(core: Core, session: Session, asked: Asked, lang: str) -> lis
     ]
 
 
-def _consent_until(core: Core) -> int:
-    """The end of a consent given now (CON-006, CON-007)."""
-    return core.clock() + core.settings.consent_days * DAY_MS
+def _periods(core: Core, chosen: str) -> list[Period]:
+    """How long a consent given now may last, the longest first (CON-006, CON-007); `chosen` or the preset is marked."""
+    longest = core.settings.consent_days
+    offered = [longest, *(days for days in SHORTER_DAYS if days < longest)]
+    marked = int(chosen) if chosen in map(str, offered) else PRESET_DAYS if PRESET_DAYS in offered else longest
+    return [Period(days, core.clock() + days * DAY_MS, marked=days == marked) for days in offered]
+
+
+def _until(core: Core, form: Form) -> int:
+    """The end that the patient chose. Raises Refused for a period that is not offered."""
+    chosen = form.one("days") or str(core.settings.consent_days)
+    found = next((period for period in _periods(core, chosen) if str(period.days) == chosen), None)
+    if found is None:
+        raise Refused(400, "bad_request")
+    return found.until_ms
 
 
 def _login(request_uri: str) -> Response:

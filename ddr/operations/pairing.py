@@ -16,10 +16,11 @@ from ddr.http.core import Core
 from ddr.scopes.parse import parse
 from ddr.store import par
 from ddr.store.audit import Event, record
-from ddr.store.pairings import Terms, decide, deny
+from ddr.store.pairings import Terms, code_of, decide, deny, redeemable
 from ddr.store.par import PushedRequest
 
 DAY_MS = 86_400_000
+REPEAT_MS = 10_000  # a second click comes within this time
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,25 @@ async def refuse(core: Core, request_uri: str, patient_id: UUID) -> str | None:
     """The Location after the patient refused: error=access_denied (AS-040). None as for `approve`."""
     request = await deny(core.pool, request_uri, patient_id, core.clock())
     return None if request is None else _location(core, request, error="access_denied")
+
+
+async def answered(core: Core, request_uri: str, patient_id: UUID) -> str | None:
+    """The Location once more when this patient decided the request just now: a form that was sent twice.
+
+    None when that is not so, or when the DiGA has already redeemed the code: presenting it again would end the grant.
+    """
+    now_ms = core.clock()
+    request = await par.decided(core.pool, request_uri, patient_id, now_ms - REPEAT_MS)
+    if request is None:
+        return None
+    code = code_of(core.secrets["pairing-ids"], request_uri, patient_id)
+    match await redeemable(core.pool, code, now_ms):
+        case None:
+            return _location(core, request, error="access_denied")
+        case True:
+            return _location(core, request, code=code)
+        case _:
+            return None
 
 
 async def _failed(core: Core, request: PushedRequest, patient_id: UUID, error: Exception) -> str:

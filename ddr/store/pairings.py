@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from base64 import urlsafe_b64encode
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import groupby
@@ -63,7 +64,7 @@ async def decide(
     before the browser is sent back (CON-003). None when the request is unknown, expired or already decided.
     """
     async with pool.acquire() as conn, conn.transaction():
-        request = await par.consume(conn, request_uri, now_ms)
+        request = await par.consume(conn, request_uri, patient_id, now_ms)
         if request is None:
             return None
         scopes = parse(request.scope).within(valuesets)
@@ -71,7 +72,8 @@ async def decide(
         pairing = await _join(conn, secret, patient_id, request.client_id, now_ms)
         await _consent(conn, patient_id, pairing["pairing_no"], scopes, terms, now_ms)
         grant_no = await _grant(conn, patient_id, pairing["pairing_no"], scopes, now_ms)
-        code = await _code(conn, patient_id, grant_no, request, terms, now_ms)
+        code = code_of(secret, request_uri, patient_id)
+        await _keep_code(conn, code, patient_id, grant_no, request, terms, now_ms)
         await record(
             conn,
             Event.PAIRING_GRANTED,
@@ -87,7 +89,7 @@ async def decide(
 async def deny(pool: asyncpg.Pool, request_uri: str, patient_id: UUID, now_ms: int) -> PushedRequest | None:
     """Carry out the patient's refusal: the request is consumed, nothing is issued. None as for `decide`."""
     async with pool.acquire() as conn, conn.transaction():
-        request = await par.consume(conn, request_uri, now_ms)
+        request = await par.consume(conn, request_uri, patient_id, now_ms)
         if request is not None:
             await record(conn, Event.PAIRING_DENIED, now_ms, patient_id=patient_id, client_id=request.client_id)
         return request
@@ -154,10 +156,34 @@ async def _grant(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, sc
     return grant_no
 
 
-async def _code(
-    conn: asyncpg.Connection, patient_id: UUID, grant_no: int, request: PushedRequest, terms: Terms, now_ms: int
-) -> str:
-    code = secrets.token_urlsafe(32)
+def code_of(secret: bytes, request_uri: str, patient_id: UUID) -> str:
+    """The code for a patient's consent to a pushed request: 256 bits that nobody can guess without the secret.
+
+    It can be computed again, so that a form sent twice gets the same answer twice though only its hash is kept.
+    """
+    code = hmac.digest(secret, b"\x00".join((b"code", request_uri.encode(), patient_id.bytes)), "sha256")
+    return urlsafe_b64encode(code).rstrip(b"=").decode()
+
+
+async def redeemable(pool: asyncpg.Pool, code: str, now_ms: int) -> bool | None:
+    """True for a code that is still to be redeemed, False for one that was or is too old, None for an unknown one."""
+    found: bool | None = await pool.fetchval(
+        "SELECT redeemed_ms IS NULL AND expires_ms > $2 FROM authorization_code WHERE code_sha256 = $1",
+        sha256(code),
+        now_ms,
+    )
+    return found
+
+
+async def _keep_code(
+    conn: asyncpg.Connection,
+    code: str,
+    patient_id: UUID,
+    grant_no: int,
+    request: PushedRequest,
+    terms: Terms,
+    now_ms: int,
+) -> None:
     await conn.execute("DELETE FROM authorization_code WHERE expires_ms < $1", now_ms - CODE_MEMORY_MS)
     await conn.execute(
         """
@@ -173,7 +199,6 @@ async def _code(
         request.code_challenge,
         terms.code_until_ms,
     )
-    return code
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from uuid import UUID
 
 import asyncpg
 
@@ -62,15 +63,34 @@ async def load(conn: asyncpg.Connection | asyncpg.Pool, request_uri: str, now_ms
     return row and PushedRequest(request_uri, **row)
 
 
-async def consume(conn: asyncpg.Connection | asyncpg.Pool, request_uri: str, now_ms: int) -> PushedRequest | None:
-    """Like `load`, and the request is decided from now on: of several callers one gets it."""
+async def consume(
+    conn: asyncpg.Connection | asyncpg.Pool, request_uri: str, patient_id: UUID, now_ms: int
+) -> PushedRequest | None:
+    """Like `load`, and the request is decided by this patient from now on: of several callers one gets it."""
     row = await conn.fetchrow(
         """
-        UPDATE pushed_request SET decided_ms = $2
+        UPDATE pushed_request SET decided_ms = $2, patient_id = $3
         WHERE request_sha256 = $1 AND decided_ms IS NULL AND expires_ms > $2
         RETURNING client_id, redirect_uri, state, scope, code_challenge, expires_ms
         """,
         sha256(request_uri),
         now_ms,
+        patient_id,
+    )
+    return row and PushedRequest(request_uri, **row)
+
+
+async def decided(
+    conn: asyncpg.Connection | asyncpg.Pool, request_uri: str, patient_id: UUID, since_ms: int
+) -> PushedRequest | None:
+    """The request of that name if this patient decided it after `since_ms`, else None."""
+    row = await conn.fetchrow(
+        """
+        SELECT client_id, redirect_uri, state, scope, code_challenge, expires_ms FROM pushed_request
+        WHERE request_sha256 = $1 AND patient_id = $2 AND decided_ms > $3
+        """,
+        sha256(request_uri),
+        patient_id,
+        since_ms,
     )
     return row and PushedRequest(request_uri, **row)

@@ -38,9 +38,17 @@ TEXTS = {
     ),
     "period": Words("Zeitraum", "Period"),
     "period_text": Words(
-        "Messwerte seit dem {since} und alle neuen bis zum {until}",
-        "Readings since {since} and all new ones until {until}",
+        "Messwerte seit dem {since} und alle neuen, solange Ihre Zustimmung gilt",
+        "Readings since {since} and all new ones as long as your consent is valid",
     ),
+    "periods": Words("Wie lange darf {diga} lesen?", "How long may {diga} read?"),
+    "periods_hint": Words(
+        "Eine App wird meist für 90 Tage verordnet. Danach fragt {diga} Sie noch einmal.",
+        "An app is usually prescribed for 90 days. After that, {diga} asks you again.",
+    ),
+    "period_longest": Words("So lange wie möglich", "As long as possible"),
+    "period_days": Words("{days} Tage", "{days} days"),
+    "period_until": Words("bis {until}", "until {until}"),
     "know": Words("Gut zu wissen", "Good to know"),
     "know_who": Words(
         "Lesen können die Daten nur {diga} und der Hersteller {manufacturer}, soweit die App sie braucht. "
@@ -49,9 +57,8 @@ TEXTS = {
         "Your name and account details are not passed on; {diga} only receives a pseudonym.",
     ),
     "know_until": Words(
-        "Ihre Zustimmung gilt höchstens bis {until}. Endet die Verordnung der App vorher, endet auch die Verbindung.",
-        "Your consent is valid until {until} at the latest. "
-        "If the prescription of the app ends earlier, the connection ends too.",
+        "Endet die Verordnung der App früher als gewählt, endet auch die Verbindung.",
+        "If the prescription of the app ends earlier than selected, the connection ends too.",
     ),
     "know_withdraw": Words(
         "Sie können sie jederzeit hier unter „Verbindungen“ oder in {diga} widerrufen. Das wirkt sofort.",
