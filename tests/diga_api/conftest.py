@@ -10,6 +10,7 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.oauth.keys import Keys
+from ddr.oauth.sealing import key_encryption_key
 from ddr.scopes.diga import Diga
 from tests.diga_api.world import Backend, Body
 from tests.support.trust import FakeTrust
@@ -20,7 +21,7 @@ Pair = Callable[..., Awaitable[Backend]]
 @pytest.fixture
 async def core(core: Core) -> Core:
     """The Core of this test, with a signer."""
-    return replace(core, signer=await Keys.load(core.pool, b"k" * 32, core.clock()))
+    return replace(core, signer=await Keys.load(core.pool, key_encryption_key(core.settings), core.clock()))
 
 
 @pytest.fixture
