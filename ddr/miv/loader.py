@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ddr.miv.model import LOINC, Miv, MivCatalog, MivCode, MivComponent, MivError, MivTerms
+from ddr.miv.ucum import is_unit
 from ddr.miv.valuesets import Concept, expand
 
 KINDS = {"reading", "reference", "relative", "panel"}
-UNITS = {"mg/dL", "mmol/L", "mm[Hg]", "L/min", "L", "%"}
 OPTIONAL = {"category", "subject_required"}
 REQUIRED = {
     "valueset", "continuous", "title", "title_de", "description", "description_de",
@@ -138,11 +138,8 @@ def _component(name: str, raw: Mapping[str, Any]) -> MivComponent:
 
 
 def _unit(name: str, code: str, unit: str) -> str:
-    # A short list on purpose: a unit that nobody here has seen is more likely a typing error than a new MIV.
-    if unit not in UNITS:
-        raise MivError(
-            f"MIV package {name}: code {code} has unit {unit!r}, known UCUM units: {', '.join(sorted(UNITS))}"
-        )
+    if not is_unit(unit):
+        raise MivError(f"MIV package {name}: code {code} has unit {unit!r}, which is no UCUM code")
     return unit
 
 

@@ -24,6 +24,9 @@ _FACTORS = {
 _LITRE = re.compile(r"(?<!mo)l\b")  # UCUM writes litre as l or L
 
 
-def to_stored(unit: str) -> tuple[str, Decimal] | None:
-    """The unit in which the recorder keeps values of this kind, and the factor to it; None for a foreign unit."""
-    return _FACTORS.get(_LITRE.sub("L", unit))
+def to_stored(unit: str) -> tuple[str, Decimal]:
+    """The unit in which the recorder keeps values of this kind, and the factor to it.
+
+    Another unit stands for itself: a MIV package may bring it.
+    """
+    return _FACTORS.get(_LITRE.sub("L", unit), (unit, Decimal(1)))

@@ -110,7 +110,7 @@ def quantity_value(parameter: Parameter, text: str) -> QuantityValue:
 def _unit(system: str, code: str) -> tuple[str | None, Decimal]:
     if system not in ("", UCUM):
         return "", Decimal(1)
-    return (to_stored(code) or ("", Decimal(1))) if code else (None, Decimal(1))
+    return to_stored(code) if code else (None, Decimal(1))
 
 
 def token_value(parameter: Parameter, text: str) -> TokenValue:
