@@ -29,8 +29,7 @@ from ddr.store.patient_view import devices
 from ddr.store.sessions import Session
 
 # A DiGA is prescribed for 90 days at a time: longer is not needed, shorter would end in the middle of a therapy.
-PRESET_DAYS = 90
-SHORTER_DAYS = (PRESET_DAYS, 30)
+SHORTER_DAYS = (90, 30)
 NOTHING_CHOSEN = "consent.nothing_chosen_error"
 
 
@@ -61,7 +60,8 @@ class Period:
 
     days: int
     until_ms: int
-    marked: bool
+    chosen: bool
+    longest: bool
 
 
 class Refused(Exception):
@@ -182,18 +182,20 @@ async def _choices(core: Core, session: Session, asked: Asked, lang: str) -> lis
     ]
 
 
-def _periods(core: Core, chosen: str) -> list[Period]:
-    """How long a consent given now may last, the longest first (CON-006, CON-007); `chosen` or the preset is marked."""
+def _periods(core: Core, chosen: str = "") -> list[Period]:
+    """How long a consent given now may last, the preset one first (CON-006, CON-007)."""
     longest = core.settings.consent_days
-    offered = [longest, *(days for days in SHORTER_DAYS if days < longest)]
-    marked = int(chosen) if chosen in map(str, offered) else PRESET_DAYS if PRESET_DAYS in offered else longest
-    return [Period(days, core.clock() + days * DAY_MS, marked=days == marked) for days in offered]
+    offered = [*(days for days in SHORTER_DAYS if days < longest), longest]
+    return [
+        Period(days, core.clock() + days * DAY_MS, chosen=str(days) == chosen, longest=days == longest)
+        for days in offered
+    ]
 
 
 def _until(core: Core, form: Form) -> int:
-    """The end that the patient chose. Raises Refused for a period that is not offered."""
+    """The end that the patient chose; without a choice the consent lasts as long as it may. Raises Refused for a period that is not offered."""
     chosen = form.one("days") or str(core.settings.consent_days)
-    found = next((period for period in _periods(core, chosen) if str(period.days) == chosen), None)
+    found = next((period for period in _periods(core, chosen) if period.chosen), None)
     if found is None:
         raise Refused(400, "bad_request")
     return found.until_ms

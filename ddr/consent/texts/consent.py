@@ -46,9 +46,8 @@ TEXTS = {
         "Eine App wird meist für 90 Tage verordnet. Danach fragt {diga} Sie noch einmal.",
         "An app is usually prescribed for 90 days. After that, {diga} asks you again.",
     ),
-    "period_longest": Words("So lange wie möglich", "As long as possible"),
-    "period_days": Words("{days} Tage", "{days} days"),
-    "period_until": Words("bis {until}", "until {until}"),
+    "period_longest": Words("so lange wie möglich (bis {until})", "as long as possible (until {until})"),
+    "period_days": Words("{days} Tage (bis {until})", "{days} days (until {until})"),
     "know": Words("Gut zu wissen", "Good to know"),
     "know_who": Words(
         "Lesen können die Daten nur {diga} und der Hersteller {manufacturer}, soweit die App sie braucht. "
