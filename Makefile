@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-browser lint format conformance ci validator bench clean
+.PHONY: help demo serve test test-browser lint format conformance ci validator tls-scanner bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -28,7 +28,7 @@ serve: $(VENV)/.run ## the recorder alone, configured by DDR_* variables
 	@$(BIN)/ddr serve $(ARGS)
 
 test: $(VENV)/.dev ## all tests but those that need a browser
-	@$(BIN)/python -m pytest -m "not browser and not validator" $(ARGS)
+	@$(BIN)/python -m pytest -m "not browser and not validator and not scanner" $(ARGS)
 
 test-browser: $(VENV)/.dev ## the tests in a real Chromium (needs /usr/bin/chromium)
 	@$(BIN)/python -m pytest -m browser $(ARGS)
@@ -54,6 +54,12 @@ tests/validator/target/.built: tests/validator/pom.xml tests/validator/src/main/
 	@cd tests/validator && mvn -q -B -ntp compile dependency:copy-dependencies -DincludeScope=runtime && touch target/.built
 
 validator: tests/validator/target/.built ## HAPI's FHIR validator for the tests (needs Maven and Java 17)
+
+tests/tls/.sslyze/bin/sslyze:
+	@$(PYTHON) -m venv tests/tls/.sslyze
+	@tests/tls/.sslyze/bin/pip install --quiet --disable-pip-version-check sslyze==6.3.1
+
+tls-scanner: tests/tls/.sslyze/bin/sslyze ## sslyze for the tests, in an environment of its own (it needs an older cryptography)
 
 bench: $(VENV)/.dev ## measured ratios: storage, statements, memory, speed against the server's own floor
 	@$(BIN)/python -m tests.bench $(ARGS)

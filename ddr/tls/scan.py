@@ -1,0 +1,140 @@
+"""What a TLS scanner finds out about a listener: offer everything, strike out what is chosen, offer the rest."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ddr.tls import bsi, codepoints
+from ddr.tls.hello import TLS12, TLS13, Choice, Offer, client_hello, read_choice
+
+TIMEOUT_SECONDS = 10
+
+
+class ScanError(Exception):
+    """The listener cannot be reached or does not speak TLS; the text is one clear line for the operator."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a listener accepts, by names; `certificate` is the DER of its leaf."""
+
+    versions: tuple[str, ...]
+    suites: tuple[str, ...]
+    groups: tuple[str, ...]
+    signatures: tuple[str, ...]
+    certificate: bytes
+
+
+def scan(host: str, port: int) -> Findings:
+    """Probe the listener with one connection per thing that it accepts, and a few more. Raises ScanError."""
+    try:
+        return _scan(_Target(host, port))
+    except OSError as error:
+        raise ScanError(f"{host}:{port}: {error.strerror or error}") from None
+
+
+def problems(findings: Findings) -> list[str]:
+    """What a listener accepts beyond the profile of BSI TR-02102-2 (ddr.tls.bsi)."""
+    allowed = {
+        "protocol version": (findings.versions, ("TLS 1.2", "TLS 1.3")),
+        "cipher suite": (findings.suites, (*bsi.TLS12_SUITES, *bsi.TLS13_SUITES)),
+        "group": (findings.groups, bsi.GROUPS),
+        "signature algorithm": (findings.signatures, bsi.SIGNATURES),
+    }
+    return [f"{kind} {name}" for kind, (found, good) in allowed.items() for name in found if name not in good]
+
+
+@dataclass(frozen=True)
+class _Target:
+    host: str
+    port: int
+
+    def choice(
+        self,
+        version: int,
+        suites: Sequence[int],
+        groups: Sequence[int] = tuple(codepoints.GROUPS),
+        signatures: Sequence[int] = tuple(codepoints.SIGNATURES),
+    ) -> Choice | None:
+        """What the server takes of an offer; None when it refuses."""
+        with socket.create_connection((self.host, self.port), TIMEOUT_SECONDS) as connection:
+            connection.sendall(client_hello(Offer(version, suites, groups, signatures), self.host))
+            try:
+                chosen = read_choice(lambda count: _exactly(connection, count))
+            except (EOFError, ConnectionResetError):
+                return None
+        return chosen if chosen and chosen.version == version else None
+
+    def certificate(self) -> bytes:
+        """The server's certificate; a client certificate is not needed to see it."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with (
+            socket.create_connection((self.host, self.port), TIMEOUT_SECONDS) as connection,
+            context.wrap_socket(connection, server_hostname=self.host) as secured,
+        ):
+            return secured.getpeercert(binary_form=True) or b""
+
+
+def _scan(target: _Target) -> Findings:
+    suites = {version: _suites(version) for version in codepoints.VERSIONS}
+    accepted = {version: _accepted_suites(target, version, names) for version, names in suites.items()}
+    groups = [_accepted_groups(target, version, list(suites[version])) for version in (TLS12, TLS13)]
+    return Findings(
+        versions=tuple(name for version, name in codepoints.VERSIONS.items() if accepted[version]),
+        suites=tuple(dict.fromkeys(name for names in accepted.values() for name in names)),
+        groups=tuple(dict.fromkeys(name for names in groups for name in names)),
+        signatures=tuple(_accepted_signatures(target, list(suites[TLS12]))),
+        certificate=target.certificate(),
+    )
+
+
+def _suites(version: int) -> Mapping[int, str]:
+    return codepoints.TLS13_SUITES if version == TLS13 else codepoints.older_suites()
+
+
+def _accepted_suites(target: _Target, version: int, names: Mapping[int, str]) -> list[str]:
+    def ask(left: Sequence[int]) -> int | None:
+        choice = target.choice(version, left)
+        return choice.suite if choice else None
+
+    return _walk(names, ask)
+
+
+def _accepted_groups(target: _Target, version: int, suites: Sequence[int]) -> list[str]:
+    def ask(left: Sequence[int]) -> int | None:
+        choice = target.choice(version, suites, groups=left)
+        return choice.group if choice else None
+
+    return _walk(codepoints.GROUPS, ask)
+
+
+def _accepted_signatures(target: _Target, suites: Sequence[int]) -> list[str]:
+    """Seen in TLS 1.2 only, where the server signs in the clear; OpenSSL has one list for both versions."""
+
+    def ask(left: Sequence[int]) -> int | None:
+        choice = target.choice(TLS12, suites, signatures=left)
+        return choice.signature if choice else None
+
+    return _walk(codepoints.SIGNATURES, ask)
+
+
+def _walk(names: Mapping[int, str], ask: Callable[[Sequence[int]], int | None]) -> list[str]:
+    """The names that the server chooses, one after the other, until it refuses the rest."""
+    left, found = list(names), []
+    while left and (chosen := ask(left)) in left:
+        left.remove(chosen)
+        found.append(names[chosen])
+    return found
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        if not (more := connection.recv(count - len(data))):
+            raise EOFError
+        data += more
+    return data

@@ -1,0 +1,92 @@
+"""Properties of the server certificate that HDDT security-and-privacy.md asks for (TLS-003, TLS-004)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtensionOID, NameOID
+
+RENEW_BEFORE = timedelta(days=30)
+CURVES = {"secp256r1", "secp384r1", "secp521r1", "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1"}
+RSA_BITS = 3000
+TIMESTAMPS = 2
+
+
+@dataclass(frozen=True)
+class Properties:
+    """What can be read from a certificate."""
+
+    names: tuple[str, ...]
+    key: str
+    key_is_good: bool
+    signature_hash: str
+    self_signed: bool
+    not_after: datetime
+    timestamps: int
+
+    def problems(self, host: str, now: datetime) -> list[str]:
+        """What is wrong with it for a server that is called `host`."""
+        found = {
+            f"does not name {host}": not any(_covers(name, host) for name in self.names),
+            f"key {self.key}": not self.key_is_good,
+            f"signature with {self.signature_hash}": self.signature_hash not in {"sha256", "sha384", "sha512"},
+            "self-signed": self.self_signed,
+            "expired": self.not_after <= now,
+            "expires within 30 days": now < self.not_after <= now + RENEW_BEFORE,
+            f"{self.timestamps} signed certificate timestamps, 2 are needed": self.timestamps < TIMESTAMPS,
+        }
+        return [f"certificate: {text}" for text, wrong in found.items() if wrong]
+
+
+def properties(der: bytes) -> Properties:
+    """Read a certificate."""
+    certificate = x509.load_der_x509_certificate(der)
+    key, good = _key(certificate)
+    algorithm = certificate.signature_hash_algorithm
+    return Properties(
+        names=_names(certificate),
+        key=key,
+        key_is_good=good,
+        signature_hash=algorithm.name if algorithm else "none",
+        self_signed=certificate.issuer == certificate.subject,
+        not_after=certificate.not_valid_after_utc,
+        timestamps=_timestamps(certificate),
+    )
+
+
+def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The DNS names and addresses, else the common name."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+        return (*names.get_values_for_type(x509.DNSName), *addresses)
+    except x509.ExtensionNotFound:
+        return tuple(str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME))
+
+
+def _key(certificate: x509.Certificate) -> tuple[str, bool]:
+    match certificate.public_key():
+        case ec.EllipticCurvePublicKey(curve=curve):
+            return f"EC {curve.name}", curve.name in CURVES
+        case rsa.RSAPublicKey(key_size=bits):
+            return f"RSA {bits}", bits >= RSA_BITS
+        case other:
+            return type(other).__name__, False
+
+
+def _timestamps(certificate: x509.Certificate) -> int:
+    try:
+        found = certificate.extensions.get_extension_for_oid(ExtensionOID.PRECERT_SIGNED_CERTIFICATE_TIMESTAMPS).value
+    except x509.ExtensionNotFound:
+        return 0
+    assert isinstance(found, x509.PrecertificateSignedCertificateTimestamps)
+    return len(found)
+
+
+def _covers(name: str, host: str) -> bool:
+    """RFC 6125: equal, or a wildcard in place of the first label."""
+    name, host = name.lower(), host.lower()
+    return name == host or (name.startswith("*.") and host.partition(".")[2] == name[2:])
