@@ -9,7 +9,27 @@ from ddr.miv.ucum import is_unit
 
 @pytest.mark.parametrize(
     "unit",
-    "mg/dL mmol/L mm[Hg] L/min L % kg kg/m2 {beats}/min /min 10*3/uL Cel U/h mU/L [IU]/L mL/min/{1.73_m2} s-1 1 kPa".split(),
+    [
+        "mg/dL",
+        "mmol/L",
+        "mm[Hg]",
+        "L/min",
+        "L",
+        "%",
+        "kg",
+        "kg/m2",
+        "{beats}/min",
+        "/min",
+        "10*3/uL",
+        "Cel",
+        "U/h",
+        "mU/L",
+        "[IU]/L",
+        "mL/min/{1.73_m2}",
+        "s-1",
+        "1",
+        "kPa",
+    ],
 )
 def test_units(unit: str) -> None:
     assert is_unit(unit)
