@@ -25,6 +25,7 @@ from tests.spec.world import (
     code_of,
     entries,
     later,
+    link,
     paired,
     refused,
 )
