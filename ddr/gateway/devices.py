@@ -21,7 +21,13 @@ from ddr.store.ids import IdCipher
 _DEFINITION = re.compile(r"https://hiis\.bfarm\.de/(?:[A-Za-z0-9._~-]+/)*DeviceDefinition/[A-Za-z0-9.-]{1,64}")
 
 # What makes another device out of one: these may not change under a key (DEV-011).
-_IDENTITY = {"serial_number": "serialNumber", "manufacturer": "manufacturer", "started_ms": "startedAt"}
+_FIXED = {"started_ms", "ended_ms", "replaces_key"}
+_IDENTITY = {
+    "serial_number": "serialNumber",
+    "manufacturer": "manufacturer",
+    "started_ms": "startedAt",
+    "replaces_key": "replaces",
+}
 
 
 async def put_device(core: Core, patient_id: UUID, device_key: str, body: Any) -> tuple[int, dict[str, Any]]:
@@ -34,6 +40,8 @@ async def put_device(core: Core, patient_id: UUID, device_key: str, body: Any) -
     async with writing(core, patient_id) as conn:
         stored = await store.find_device(conn, patient_id, device_key)
         row = await _write(conn, patient_id, device_key, stored, wanted, now)
+        if stored is None and row["replaces_key"] is not None:
+            await _take_over(core, conn, row, now)
         if check_end(row, wanted["ended_ms"]):
             row = await _end(core, conn, row, wanted["ended_ms"], now)
     return 200 if stored else 201, describe(row, core.ids)
@@ -71,6 +79,7 @@ def parse_device(body: Any, latest_ms: int) -> dict[str, Any]:
         "definition_url": _definition(fields),
         "started_ms": fields.instant("startedAt", latest_ms),
         "ended_ms": fields.instant("endedAt", latest_ms),
+        "replaces_key": fields.key("replaces"),
     }
     fields.done()
     return found
@@ -90,7 +99,7 @@ async def _write(
         facts = wanted | {"started_ms": now_ms if wanted["started_ms"] is None else wanted["started_ms"]}
         return await store.insert_device(conn, patient_id, device_key, facts, now_ms)
     _check_same(stored, wanted)
-    if any(stored[name] != wanted[name] for name in wanted if name not in {"started_ms", "ended_ms"}):
+    if any(stored[name] != wanted[name] for name in wanted if name not in _FIXED):
         return await store.update_device(conn, patient_id, stored["device_no"], wanted, now_ms)
     await store.heard(conn, patient_id, [stored["device_no"]], now_ms)
     return {**stored, "heard_ms": max(now_ms, stored["heard_ms"])}
@@ -99,9 +108,25 @@ async def _write(
 def _check_same(stored: Row, wanted: Row) -> None:
     """409 when `wanted` describes another device than the stored one. A serial number may be added later."""
     for column, member in _IDENTITY.items():
-        may_be_unset = wanted[column] is None if column == "started_ms" else stored[column] is None
+        may_be_unset = wanted[column] is None if column in _FIXED else stored[column] is None
         if stored[column] != wanted[column] and not may_be_unset:
             raise conflict(f"This key names a device with another {member}; register a new device under a new key")
+
+
+async def _take_over(core: Core, conn: asyncpg.Connection, new: Row, now_ms: int) -> None:
+    """Settle what becomes of the device that the newly registered one replaces (SER-018). Raises Problem 422.
+
+    With `device_overlap` "end" it ends as its successor starts, but not before its last stored reading, because no
+    reading is ever lost; with "keep" both stay active until the gateway ends the old one.
+    """
+    key = new["replaces_key"]
+    old = None if key == new["device_key"] else await store.find_device(conn, new["patient_id"], key)
+    if old is None:
+        raise invalid("replaces", "is no other registered device", "unknown-device")
+    if core.settings.device_overlap == "end" and old["ended_ms"] is None:
+        sensors = await store.sensor_states(conn, old["patient_id"], key)
+        last_ms = max((sensor["stored_ms"] for sensor in sensors if sensor["stored_ms"] is not None), default=0)
+        await _end(core, conn, old, max(new["started_ms"], last_ms + 1, old["started_ms"]), now_ms)
 
 
 async def _end(core: Core, conn: asyncpg.Connection, row: Row, ended_ms: int, now_ms: int) -> Row:
@@ -126,5 +151,6 @@ def describe(row: Row, ids: IdCipher) -> dict[str, Any]:
         "definition": row["definition_url"],
         "startedAt": at(row["started_ms"]),
         "endedAt": at(row["ended_ms"]),
+        "replaces": row["replaces_key"],
         "heardAt": at(row["heard_ms"]),
     }

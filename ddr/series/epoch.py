@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddr.series.grid import Grid, last_second
-from ddr.series.status import PRELIMINARY, State, settled
+from ddr.series.status import PRELIMINARY, State, settled, settles
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class Epoch:
     expected_until_ms: int | None  # no reading can come from later than that
     tail_k: int | None  # the last stored chunk
     tail_start_ms: int | None
+    expires_ms: int | None = None  # the device's expiration
     registered_ms: int = 0  # when the recorder learnt of the epoch: nobody was shown anything before
 
     @classmethod
@@ -60,6 +61,7 @@ class Epoch:
             min((end for end in ends if end is not None), default=None),
             row["tail_k"],
             row["tail_start_ms"],
+            row.get("expiration_ms"),
             row.get("registered_ms", 0),
         )
 
@@ -69,11 +71,15 @@ class Epoch:
 
     def shown(self, chunk: Chunk, now_ms: int) -> State:
         """The state of a stored chunk as shown at `now_ms`."""
-        return settled(chunk.state, self.end(chunk.start_ms), self.buffering_ms, now_ms)
+        return settled(chunk.state, self.settles(chunk.start_ms), now_ms)
+
+    def settles(self, start_ms: int) -> int:
+        """When the chunk that starts at `start_ms` becomes final by time."""
+        return settles(start_ms, self.end(start_ms), self.buffering_ms, self.expires_ms)
 
     def overdue(self, start_ms: int, now_ms: int) -> bool:
         """True when the device has no unsent readings any more for the chunk that starts at `start_ms`."""
-        return self.end(start_ms) + self.buffering_ms < now_ms
+        return self.settles(start_ms) < now_ms
 
     def complete(self, start_ms: int, filled: int) -> bool:
         """True when nothing more can come into the chunk that starts at `start_ms` and has this many slots filled."""

@@ -20,14 +20,21 @@ class State(NamedTuple):
     updated_ms: int
 
 
-def settled(state: State, end_ms: int, buffering_ms: int, now_ms: int) -> State:
-    """`state` as shown at `now_ms`: a preliminary chunk is final once its device cannot have unsent readings any more.
+def settles(start_ms: int, end_ms: int, buffering_ms: int, expires_ms: int | None) -> int:
+    """When a preliminary chunk becomes final by time: when its device cannot have unsent readings any more.
 
-    `end_ms` is the chunk's end, `buffering_ms` how long the device keeps what it could not send.
+    `buffering_ms` is how long the device keeps what it could not send. The chunk in which the device expires is final
+    with it, because it is inactive then (SER-017).
     """
-    settles = end_ms + buffering_ms
-    if state.status == PRELIMINARY and settles < now_ms:
-        return State(FINAL, state.version + 1, max(state.updated_ms, settles))
+    if expires_ms is not None and start_ms < expires_ms <= end_ms:
+        return min(end_ms + buffering_ms, expires_ms)
+    return end_ms + buffering_ms
+
+
+def settled(state: State, settles_ms: int, now_ms: int) -> State:
+    """`state` as shown at `now_ms`: a preliminary chunk is final after `settles_ms`."""
+    if state.status == PRELIMINARY and settles_ms < now_ms:
+        return State(FINAL, state.version + 1, max(state.updated_ms, settles_ms))
     return state
 
 

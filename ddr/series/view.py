@@ -13,7 +13,7 @@ from ddr.series.epoch import Epoch
 from ddr.series.grid import last_second
 from ddr.series.packing import ERROR, Reading, decode
 from ddr.series.slots import data, place
-from ddr.series.status import NAMES, PRELIMINARY, WITHDRAWN, State, settled
+from ddr.series.status import NAMES, PRELIMINARY, WITHDRAWN, State, settled, settles
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,8 @@ def view(row: Mapping[str, Any], now_ms: int) -> ChunkView:
     SER-022, SER-023). A preliminary one without readings has no data (SER-014), nor has a withdrawn one.
     """
     start, end = row["start_ms"], last_second(row["start_ms"], row["span_ms"], row["until_ms"])
-    state = settled(State(row["status"], row["version"], row["updated_ms"]), end, row["buffering_ms"], now_ms)
+    settles_ms = settles(start, end, row["buffering_ms"], row.get("expiration_ms"))
+    state = settled(State(row["status"], row["version"], row["updated_ms"]), settles_ms, now_ms)
     slots = place(row["times"], row["vals"], row["period_ms"])[0]
     if state.status not in (PRELIMINARY, WITHDRAWN):
         slots += [ERROR] * (_slots_before(row) - len(slots))

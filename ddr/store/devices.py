@@ -38,12 +38,13 @@ async def find_device(conn: asyncpg.Connection, patient_id: UUID, device_key: st
 
 
 async def insert_device(conn: asyncpg.Connection, patient_id: UUID, device_key: str, facts: Row, now_ms: int) -> Row:
-    """Register a device. `facts` are its columns from serial_number to started_ms. Returns the row."""
+    """Register a device. `facts` are its columns from serial_number to replaces_key. Returns the row."""
     row: Row = await conn.fetchrow(
         """INSERT INTO device (patient_id, device_key, serial_number, device_name, manufacturer, model_number,
-               type_code, expiration_date, expiration_ms, definition_url, started_ms, heard_ms, created_ms, updated_ms)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $12) RETURNING *""",
-        patient_id, device_key, *_device_facts(facts), facts["started_ms"], now_ms,
+               type_code, expiration_date, expiration_ms, definition_url, started_ms, replaces_key, heard_ms,
+               created_ms, updated_ms)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $13) RETURNING *""",
+        patient_id, device_key, *_device_facts(facts), facts["started_ms"], facts["replaces_key"], now_ms,
     )  # fmt: skip
     return row
 

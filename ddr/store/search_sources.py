@@ -60,7 +60,7 @@ term AS (SELECT * FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS t(miv_u
 # from number `next_k` at `next_ms` on, none starting after `newest_ms`. `within`: it ends within the historic period.
 _CHUNKS = f"""
 series AS NOT MATERIALIZED (
-  SELECT s.miv_url, s.code_system, s.code, s.period_ms, s.span_ms, s.buffering_ms,
+  SELECT s.miv_url, s.code_system, s.code, s.period_ms, s.span_ms, s.buffering_ms, d.expiration_ms,
          greatest(s.created_ms, e.created_ms) AS registered_ms,
          e.epoch_no, e.device_no,
          CASE WHEN s.calibrated_device THEN e.epoch_no END AS metric_no, term.floor_ms, term.delay_ms,
@@ -78,12 +78,12 @@ series AS NOT MATERIALIZED (
          c.end_ms + 999 AS end_ms, s.device_no, s.metric_no,
          CASE WHEN c.settled OR c.status = 'f' THEN 'final' WHEN c.status = 'p' THEN 'preliminary'
               WHEN c.status = 'e' THEN 'entered-in-error' ELSE 'amended' END AS status,
-         CASE WHEN c.settled THEN greatest(c.updated_ms, c.end_ms + s.buffering_ms) ELSE c.updated_ms END AS updated_ms,
+         CASE WHEN c.settled THEN greatest(c.updated_ms, c.settles_ms) ELSE c.updated_ms END AS updated_ms,
          NULL::numeric AS value, NULL AS unit, NULL AS comparator, NULL::bytea AS content,
          '{{}}'::bigint[] AS derived_from, c.end_ms + 999 >= s.floor_ms AS within, false AS deleted
     FROM series s
     CROSS JOIN LATERAL (
-      SELECT x.*, end_ms, x.status = 'p' AND end_ms + s.buffering_ms < $5::bigint AS settled
+      SELECT x.*, end_ms, settles_ms, x.status = 'p' AND settles_ms < $5::bigint AS settled
         FROM (
           SELECT c.k, c.start_ms, c.updated_ms, c.status FROM chunk c
            WHERE c.patient_id = $1 AND c.epoch_no = s.epoch_no
@@ -98,6 +98,11 @@ series AS NOT MATERIALIZED (
         CROSS JOIN LATERAL (
           SELECT greatest(x.start_ms, least(x.start_ms + s.span_ms, s.cut_ms) - 1000) AS end_ms
         ) y
+        CROSS JOIN LATERAL (
+          SELECT least(end_ms + s.buffering_ms,
+                       CASE WHEN s.expiration_ms > x.start_ms AND s.expiration_ms <= end_ms THEN s.expiration_ms END
+                 ) AS settles_ms
+        ) z
     ) c
 )"""
 

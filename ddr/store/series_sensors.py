@@ -20,7 +20,7 @@ CHUNK_COLUMNS = "k, start_ms, last_ms, updated_ms, version, filled, status, time
 _LOAD = """
     SELECT s.device_no, s.sensor_no, s.miv_url, s.continuous, s.unit, s.decimals, s.lower_limit, s.upper_limit,
            s.period_ms, s.span_ms, s.buffering_ms, s.complete_until_ms,
-           greatest(s.created_ms, e.created_ms) AS registered_ms, d.heard_ms,
+           greatest(s.created_ms, e.created_ms) AS registered_ms, d.heard_ms, d.expiration_ms,
            e.epoch_no, e.from_ms, e.until_ms, e.tail_k, e.tail_start_ms,
            c.k, c.start_ms, c.last_ms, c.updated_ms, c.version, c.filled, c.status, c.times, c.vals
       FROM device d

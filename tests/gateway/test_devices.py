@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from ddr.fhir.instants import date_time
 from ddr.http.core import Core
 from ddr.store.ids import Kind
-from tests.gateway.conftest import METER, START, Client, put_device
+from tests.gateway.conftest import METER, START, Client, make_client, put_device, put_sensor
 from tests.support.clock import Clock
 
 FULL = {
@@ -27,7 +29,7 @@ async def test_registration_and_repetition(client: Client, core: Core) -> None:
     assert device == again.json() == (await client.get("/devices/meter")).json()
     assert device == {
         **METER, **FULL, "key": "meter", "id": device["id"], "startedAt": START, "endedAt": None,
-        "heardAt": "2026-11-22T10:00:00Z",
+        "replaces": None, "heardAt": "2026-11-22T10:00:00Z",
     }  # fmt: skip
     decoded = core.ids.decode(device["id"])
     assert decoded is not None and decoded[0] is Kind.DEVICE
@@ -133,3 +135,32 @@ async def test_concurrent_registrations_make_one_device(client: Client) -> None:
     answers = await asyncio.gather(*(put_device(client, "meter") for _ in range(8)))
     assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
     assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+async def test_a_replaced_device_stays_active_until_the_gateway_ends_it(client: Client) -> None:
+    await put_device(client, "old")
+    new = await put_device(client, "new", replaces="old")
+    assert (new.status_code, new.json()["replaces"]) == (201, "old")
+    assert (await client.get("/devices/old")).json()["endedAt"] is None
+
+
+async def test_a_replaced_device_can_end_at_once(core: Core, token: str, clock: Clock) -> None:
+    settings = replace(core.settings, device_overlap="end")
+    async with make_client(replace(core, settings=settings), token) as client:
+        await put_device(client, "first")
+        await put_device(client, "second", startedAt="2026-11-01T00:00:00Z", replaces="first")
+        assert (await client.get("/devices/first")).json()["endedAt"] == "2026-11-01T00:00:00Z"
+        await put_sensor(client, "second", "glucose")
+        reading = {"time": date_time(clock()), "value": 100}
+        body = {"unit": "mg/dL", "readings": [reading]}
+        assert (await client.post("/devices/second/sensors/glucose/readings", json=body)).json()["accepted"] == 1
+        # readings that overlap with the new device are kept: the old one ends right after its last
+        await put_device(client, "third", startedAt="2026-11-20T00:00:00Z", replaces="second")
+        assert (await client.get("/devices/second")).json()["endedAt"] == "2026-11-22T10:00:00.001Z"
+
+
+@pytest.mark.parametrize("key", ["new", "unknown"])
+async def test_only_another_device_can_be_replaced(client: Client, key: str) -> None:
+    answer = await put_device(client, "new", replaces=key)
+    assert (answer.status_code, answer.json()["code"]) == (422, "unknown-device")
+    assert (await client.get("/devices/new")).status_code == 404

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,7 +36,7 @@ def test_segments_cover_the_time_and_differ_from_their_neighbours(found: list[Ev
     parts = segments(found, None)
     assert parts[0].from_ms == found[0].time_ms
     assert parts[-1].until_ms is None
-    for part, after in zip(parts, parts[1:], strict=False):
+    for part, after in pairwise(parts):
         assert part.until_ms == after.from_ms
         assert part.last.state != after.last.state
 

@@ -11,13 +11,13 @@ NOW = 1_000_000
 
 def test_a_chunk_is_final_by_time_without_a_write() -> None:
     state = State("p", 4, 500)
-    assert settled(state, 1000, 200, 1200) == state
-    assert settled(state, 1000, 200, 1201) == State("f", 5, 1200)
+    assert settled(state, 1200, 1200) == state
+    assert settled(state, 1200, 1201) == State("f", 5, 1200)
 
 
 def test_time_does_not_move_what_is_final_and_never_turns_back_an_update() -> None:
-    assert settled(State("a", 4, 500), 1000, 200, NOW) == State("a", 4, 500)
-    assert settled(State("p", 4, 5000), 1000, 200, NOW) == State("f", 5, 5000)
+    assert settled(State("a", 4, 500), 1200, NOW) == State("a", 4, 500)
+    assert settled(State("p", 4, 5000), 1200, NOW) == State("f", 5, 5000)
 
 
 @pytest.mark.parametrize(("complete", "status"), [(False, "p"), (True, "f")])

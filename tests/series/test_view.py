@@ -128,3 +128,18 @@ def test_nothing_is_expected_from_a_sensor_before_it_could_send_after_registrati
     row = placeholder(epoch, 0, registered + DELAY, DELAY)
     assert row is not None
     assert row["updated_ms"] == registered + DELAY
+
+
+def test_the_chunk_in_which_the_device_expires_is_final_with_it() -> None:
+    expires = START + 20 * MINUTE
+    row = row_of([(START, 1)]) | {"expiration_ms": expires}
+    before, after = view(row, expires), view(row, expires + 1)
+    assert (before.status, before.version) == ("preliminary", 1)
+    assert (after.status, after.version, after.updated_ms, after.end_ms) == ("final", 2, expires, before.end_ms)
+    assert view(row | {"expiration_ms": START}, expires + 1).status == "preliminary"  # it had expired before
+
+
+def test_a_withdrawn_chunk_has_no_data() -> None:
+    row = row_of([(START, 1)]) | {"status": "e", "times": b"", "vals": b"", "until_ms": START - 5}
+    found = view(row, START + 50 * HOUR)
+    assert (found.status, found.data, found.start_ms, found.end_ms) == ("entered-in-error", None, START, START)
