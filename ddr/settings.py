@@ -97,6 +97,11 @@ class Settings:
     # summaries of glucose values (docs/cgm-summary.md)
     time_zone: str = described("Time zone whose calendar days and times of day summaries use.", "Europe/Berlin")
     summary_uncalibrated: bool = described("Readings of a sensor without calibration count in summaries, too.", False)
+    device_overlap: str = described(
+        "When a device is registered that replaces another one: keep both active until the gateway ends the old one"
+        " (keep), or end the old one when the new one starts (end).",
+        "keep",
+    )
     # gateway
     gateway_max_body_bytes: int = described(
         "Largest request body of the gateway API, after decompression.", 16 * 1024 * 1024
@@ -181,6 +186,8 @@ def check(settings: Settings) -> Settings:
             raise SettingsError(f"setting {name}: must be at least {_LEAST.get(name, 0)}")
         if name.endswith("_port") and value > 65_535:
             raise SettingsError(f"setting {name}: is no port number")
+    if settings.device_overlap not in ("keep", "end"):
+        raise SettingsError("setting device_overlap: must be keep or end")
     if settings.registry_max_age_seconds > 4 * 3600:
         raise SettingsError(
             "setting registry_max_age_seconds: DiGA-VZ data must not be trusted longer than 14400 s (HDDT caching)"
