@@ -32,11 +32,11 @@ class Worn:
         return await chunks(self.reader, query)
 
 
-async def worn(ddr: Recorder, **members: Any) -> Worn:
+async def worn(ddr: Recorder, state: str = "calibrated", **members: Any) -> Worn:
     """A new patient with the device "cgm", put on now; `members` are those of the registration of its sensor."""
     home, start_ms = Home(ddr, await ddr.patient()), ddr.clock()
     await home.device("cgm", startedAt=home.ago(0))
-    await home.cgm("cgm", start_ms, **members)
+    await home.cgm("cgm", start_ms, state, **members)
     return Worn(home, await paired(ddr, home.patient, CGM), start_ms)
 
 

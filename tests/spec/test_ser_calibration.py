@@ -1,0 +1,110 @@
+"""Continuous series over HTTP: what a change of the calibration state does to chunks (HDDT retrieving-data.md)."""
+
+from __future__ import annotations
+
+import pytest
+
+from ddr.fhir.instants import date_time
+from tests.spec.series import PERIOD, SLOTS, Worn, empty, length, period, ramp, values, worn
+from tests.spec.world import DAY, HOUR, MINUTE, Json, later
+from tests.support.recorder import Recorder
+
+CHANGE = 10 * HOUR + 17 * MINUTE + 30_000  # after the start; not on the grid
+BEFORE = CHANGE // PERIOD + 1  # readings up to then
+
+
+async def report(sensor: Worn, after_ms: int, state: str) -> None:
+    """The gateway reports the calibration state from an instant after the start on."""
+    body = {"calibrations": [{"time": date_time(sensor.start_ms + after_ms), "state": state}]}
+    response = await sensor.home.patient.gateway.post("devices/cgm/sensors/s/calibrations", json=body)
+    assert response.json()["accepted"] == 1, response.text
+
+
+async def metric_of(sensor: Worn, chunk: Json) -> Json:
+    """The DeviceMetric that a chunk refers to."""
+    return await sensor.reader.read(chunk["device"]["reference"])
+
+
+@pytest.mark.requirement("SER-003", "SER-007", "SER-008", "SER-009")
+@pytest.mark.parametrize("state", ["not-calibrated", "calibration-required", "unspecified"])
+async def test_a_change_of_state_ends_the_chunk_and_begins_another(ddr: Recorder, state: str) -> None:
+    sensor = await worn(ddr)
+    with later(ddr, CHANGE):
+        await sensor.send(0, ramp(BEFORE))
+        (running,) = await sensor.chunks()
+        assert (running["status"], length(running)) == ("preliminary", DAY)
+        await report(sensor, CHANGE, state)
+    with later(ddr, CHANGE + HOUR):
+        await sensor.send(BEFORE, ramp(12, 50))
+        before, after = await sensor.chunks()
+        assert (before["id"], before["status"], values(before)) == (running["id"], "final", values(running))
+        assert period(before) == (sensor.start_ms, sensor.start_ms + CHANGE - 1)
+        assert (after["status"], length(after)) == ("preliminary", DAY)
+        assert period(before)[1] < period(after)[0]
+        assert values(after) == [str(value) for value in ramp(12, 50)]
+        metrics = [await metric_of(sensor, chunk) for chunk in (before, after)]
+        assert metrics[0]["id"] != metrics[1]["id"]
+        assert [metric["calibration"][0]["state"] for metric in metrics] == ["calibrated", state]
+        assert metrics[0]["source"] == metrics[1]["source"]
+
+
+@pytest.mark.requirement("SER-008", "SER-009")
+async def test_a_calibration_and_its_expiry(ddr: Recorder) -> None:
+    sensor = await worn(ddr, "calibration-required")
+    changes = [(2 * HOUR, "calibrated"), (14 * HOUR, "calibration-required"), (15 * HOUR, "calibrated")]
+    with later(ddr, 20 * HOUR):
+        await sensor.send(0, ramp(20 * 12))
+        for after_ms, state in changes:
+            await report(sensor, after_ms, state)
+        found = await sensor.chunks()
+        states = [(await metric_of(sensor, chunk))["calibration"][0]["state"] for chunk in found]
+        assert states == ["calibration-required", "calibrated", "calibration-required", "calibrated"]
+        assert [chunk["status"] for chunk in found] == ["final"] * 3 + ["preliminary"]
+        assert [length(chunk) for chunk in found] == [2 * HOUR, 12 * HOUR, HOUR, DAY]
+        assert [value for chunk in found for value in values(chunk)] == [str(value) for value in ramp(20 * 12)]
+
+
+@pytest.mark.requirement("SER-008")
+async def test_a_change_that_is_reported_late_cuts_what_was_stored(ddr: Recorder) -> None:
+    sensor = await worn(ddr)
+    with later(ddr, DAY + HOUR):
+        await sensor.send(0, ramp(SLOTS + 12))
+        assert [chunk["status"] for chunk in await sensor.chunks()] == ["final", "preliminary"]
+        await report(sensor, CHANGE, "calibration-required")
+        found = await sensor.chunks()
+        before, after = [chunk for chunk in found if chunk["status"] != "entered-in-error"]
+        assert (before["status"], after["status"]) == ("amended", "preliminary")
+        assert period(before)[1] == sensor.start_ms + CHANGE - 1 < period(after)[0]
+        assert length(after) == DAY
+        assert values(before) + values(after) == [str(value) for value in ramp(SLOTS + 12)]
+        # A DiGA may know the chunk whose readings are now in another one, so it is told that it does not count any more.
+        (moved,) = [chunk for chunk in found if chunk["status"] == "entered-in-error"]
+        assert not [name for name in moved if name.startswith("value")]
+
+
+@pytest.mark.requirement("SER-003", "SER-008", "SER-014")
+async def test_the_new_chunk_is_announced_when_nothing_comes(ddr: Recorder) -> None:
+    sensor = await worn(ddr)
+    with later(ddr, CHANGE):
+        await sensor.send(0, ramp(BEFORE))
+        await report(sensor, CHANGE, "not-calibrated")
+    with later(ddr, CHANGE + HOUR):
+        before, after = await sensor.chunks()
+        assert (before["status"], empty(before)) == ("final", False)
+        assert (empty(after), length(after)) == (True, DAY)
+
+
+@pytest.mark.requirement("SER-009")
+async def test_a_calibration_without_change_of_state_ends_nothing(ddr: Recorder) -> None:
+    sensor = await worn(ddr)
+    with later(ddr, CHANGE):
+        await sensor.send(0, ramp(BEFORE))
+        (running,) = await sensor.chunks()
+        first = await metric_of(sensor, running)
+        await report(sensor, CHANGE, "calibrated")
+        assert await sensor.chunks() == [running]
+        second = await metric_of(sensor, running)
+        assert int(second["meta"]["versionId"]) > int(first["meta"]["versionId"])
+        assert second["calibration"][0]["time"] == date_time(sensor.start_ms + CHANGE)
+        old = await sensor.reader.read(f"DeviceMetric/{first['id']}/_history/{first['meta']['versionId']}")
+        assert old["calibration"] == first["calibration"]
