@@ -1,0 +1,89 @@
+"""Privacy, black box: what reaches a DiGA about the patient (area PRIV)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.spec.backend import Backend, claims
+from tests.spec.world import BP, CGM, Home, Reader, Scene, entries, paired
+from tests.support.recorder import ALL_MIVS, PASSWORD, Recorder
+
+SEARCHES = ("Observation", "Device", "DeviceMetric", "Observation?_include=Observation:device")
+SUMMARY = "Observation/$hddt-cgm-summary?related=true"
+
+
+async def everything(reader: Reader) -> list[httpx.Response]:
+    """All that a DiGA can fetch."""
+    responses = [await reader.get(path) for path in (*SEARCHES, SUMMARY)]
+    found = [resource for response in responses[:3] for resource in entries(response.json())]
+    return [*responses, *[await reader.get(f"{each['resourceType']}/{each['id']}") for each in found]]
+
+
+def subjects(value: Any) -> list[Any]:
+    """Every member called subject or patient, at any depth."""
+    if isinstance(value, dict):
+        own = [member for name, member in value.items() if name in {"subject", "patient"}]
+        return own + [each for member in value.values() for each in subjects(member)]
+    return [each for member in value for each in subjects(member)] if isinstance(value, list) else []
+
+
+@pytest.mark.requirement("PRIV-001", "PRIV-004")
+async def test_nothing_identifies_the_patient(scene: Scene) -> None:
+    patient, backend = scene.home.patient, Backend(scene.reader.ddr, scene.reader.diga)
+    request_uri = await backend.request_uri(*ALL_MIVS)
+    landed = await backend.decide(patient, request_uri, ALL_MIVS)
+    tokens = (await backend.exchange(landed["code"])).json()
+    texts = [str(landed), str(tokens), str(claims(tokens["access_token"]))]
+    for response in await everything(scene.reader):
+        texts += [response.text, str(response.headers)]
+    for text in texts:
+        for secret in (str(patient.patient_id), patient.patient_id.hex, patient.username, PASSWORD):
+            assert secret not in text
+
+
+@pytest.mark.requirement("PRIV-002")
+@pytest.mark.parametrize("path", ["Patient", "patient", "Patient/1", "Patient/$everything", "Person", "RelatedPerson"])
+async def test_no_patient_endpoint(scene: Scene, path: str) -> None:
+    assert (await scene.reader.get(path)).status_code == 404
+
+
+@pytest.mark.requirement("PRIV-003", "PRIV-004", "PRIV-005")
+async def test_a_subject_is_the_pairing_id_where_a_profile_wants_one(scene: Scene) -> None:
+    pairing_id, seen = scene.reader.tokens.pairing_id, 0
+    for response in await everything(scene.reader):
+        body = response.json()
+        resources = [entry["resource"] for entry in body.get("entry", ())] or [body]
+        for resource in resources:
+            for subject in subjects(resource):
+                assert _forced(resource), resource
+                assert subject == {"type": "Patient", "identifier": {"value": pairing_id}}
+                seen += 1
+    assert seen
+
+
+def _forced(resource: dict[str, Any]) -> bool:
+    """Blood pressure, and the summary of glucose values."""
+    codings = [coding["code"] for coding in resource.get("code", {}).get("coding", ())]
+    return "85354-9" in codings or "cgm-summary" in str(resource.get("meta", {}).get("profile"))
+
+
+@pytest.mark.requirement("PRIV-006")
+async def test_two_diga_know_a_patient_by_different_names(ddr: Recorder) -> None:
+    home = Home(ddr, await ddr.patient())
+    await home.device("cuff", name="Tonometer", type="70665002")
+    await home.pressure("bp", ddr.clock() - 60_000)
+    readers = [await paired(ddr, home.patient, BP) for _ in range(2)]
+    assert readers[0].tokens.pairing_id != readers[1].tokens.pairing_id
+    texts = [(await reader.get("Observation")).text for reader in readers]
+    assert readers[0].tokens.pairing_id not in texts[1]
+    assert readers[1].tokens.pairing_id not in texts[0]
+
+
+@pytest.mark.requirement("PRIV-001")
+async def test_a_refusal_does_not_say_who_refused(ddr: Recorder) -> None:
+    backend, patient = Backend(ddr, await ddr.diga(CGM)), await ddr.patient()
+    landed = await backend.decide(patient, await backend.request_uri(CGM, state="s"), None)
+    assert landed.keys() == {"error", "state", "iss"}
