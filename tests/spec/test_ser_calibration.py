@@ -77,7 +77,7 @@ async def test_a_change_that_is_reported_late_cuts_what_was_stored(ddr: Recorder
         assert period(before)[1] == sensor.start_ms + CHANGE - 1 < period(after)[0]
         assert length(after) == DAY
         assert values(before) + values(after) == [str(value) for value in ramp(SLOTS + 12)]
-        # A DiGA may know the chunk whose readings are now in another one, so it is told that it does not count any more.
+        # A DiGA may know the chunk whose readings are now in another one, so it is told that it no longer counts.
         (moved,) = [chunk for chunk in found if chunk["status"] == "entered-in-error"]
         assert not [name for name in moved if name.startswith("value")]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ddr.fhir.instants import date_time
-from tests.spec.series import PERIOD, SLOTS, Worn, length, period, ramp, values, worn
-from tests.spec.world import DAY, HOUR, Json, Reader, later
+from tests.spec.series import PERIOD, SLOTS, Worn, chunks, empty, length, period, ramp, values, worn
+from tests.spec.world import CGM, DAY, HOUR, Home, Json, Reader, later, paired
 from tests.support.recorder import Recorder
 
 CHANGE = 10 * HOUR + 17 * 60_000 + 30_000  # after the start; not on the grid
@@ -97,3 +97,19 @@ async def test_overlapping_devices_are_active_side_by_side(ddr: Recorder) -> Non
         assert values(new) == [str(value) for value in ramp(11, 50)]
         assert [chunk["status"] for chunk in (old, new)] == ["preliminary"] * 2
         assert [(await device_of(reader, chunk))["status"] for chunk in (old, new)] == ["active"] * 2
+
+
+@pytest.mark.requirement("SER-007", "SER-017")
+async def test_the_expiry_of_the_device_makes_the_running_chunk_final(ddr: Recorder) -> None:
+    home, start_ms = Home(ddr, await ddr.patient()), ddr.clock()
+    reader = await paired(ddr, home.patient, CGM)
+    await home.device("cgm", startedAt=home.ago(0), expirationDate=date_time(start_ms + CHANGE))
+    await home.cgm("cgm", start_ms)
+    with later(ddr, CHANGE - 1000):
+        await home.readings("cgm", start_ms, ramp(SLOTS_BEFORE))
+        (running,) = await chunks(reader)
+        assert (running["status"], (await device_of(reader, running))["status"]) == ("preliminary", "active")
+    with later(ddr, CHANGE + 2000):
+        (chunk,) = await chunks(reader)
+        assert ((await device_of(reader, chunk))["status"], chunk["status"]) == ("inactive", "final")
+        assert not empty(chunk)
