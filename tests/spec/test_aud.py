@@ -1,0 +1,217 @@
+"""The audit trail, black box (area AUD)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import orjson
+import pytest
+
+from ddr.cli.main import main
+from ddr.operations import housekeeping
+from ddr.operations.audit_trail import verify
+from tests.spec.backend import Backend
+from tests.spec.patient_pages import pages_of
+from tests.spec.world import BP, CGM, DAY, Home, Scene, later
+from tests.support.recorder import PASSWORD, Patient, Recorder
+
+Json = dict[str, Any]
+FIELDS = {"no", "at", "event", "client_id", "pairing_id", "detail"}
+DETAILS = {
+    *{"scope", "valueset", "valuesets", "interaction", "type"},
+    *{"reason", "endpoint", "error", "description", "kid"},
+}
+
+
+async def trail(ddr: Recorder, capsys: pytest.CaptureFixture[str], *options: str) -> list[Json]:
+    """What `ddr audit export` writes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DDR_DATABASE_URL", ddr.settings.database_url)
+        patch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "true")
+        assert await asyncio.to_thread(main, ["audit", "export", *options]) == 0
+    return [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def events(entries: list[Json]) -> list[str]:
+    """The tags of entries, in order."""
+    return [entry["event"] for entry in entries]
+
+
+@pytest.fixture
+async def backend(ddr: Recorder) -> Backend:
+    """A new DiGA, whose entries are easily told from others."""
+    return Backend(ddr, await ddr.diga(CGM, BP))
+
+
+@pytest.fixture
+async def patient(ddr: Recorder) -> Patient:
+    """A new patient."""
+    return await ddr.patient()
+
+
+def of(backend: Backend) -> tuple[str, str]:
+    """Options for the entries of this DiGA."""
+    return "--client-id", backend.diga.entry.client_id
+
+
+@pytest.mark.requirement("AUD-001", "CON-008")
+async def test_pairing_and_unpairing(backend: Backend, patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the DiGA, by the patient in parts and as a whole, and a refusal."""
+    first = await backend.pair(patient, CGM)
+    await backend.revoke(first["refresh_token"])
+    await backend.decide(patient, await backend.request_uri(CGM), None)
+    await backend.pair(patient, CGM, BP)
+    pages, miv = await pages_of(backend.ddr, patient), backend.ddr.core.catalog.by_name(CGM)
+    assert miv is not None
+    await pages.withdraw(backend.diga.entry.client_id, miv.valueset)
+    await pages.withdraw(backend.diga.entry.client_id)
+    assert events(await trail(backend.ddr, capsys, *of(backend))) == [
+        "patient:pairing:granted",
+        "diga:pairing:ended",
+        "patient:pairing:denied",
+        "patient:pairing:granted",
+        "patient:consent:withdrawn",
+        "patient:pairing:ended",
+    ]
+
+
+@pytest.mark.requirement("AUD-001")
+async def test_failed_attempts(backend: Backend, patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
+    ddr, tokens = backend.ddr, await backend.pair(patient, CGM)
+    other = Backend(ddr, await ddr.diga(CGM))
+    foreign = await other.pair(patient, CGM)
+    code = await backend.code(patient, CGM)
+    attempts = [
+        backend.push(CGM, redirect_uri="https://evil.example/"),
+        backend.push("blood-glucose-measurement"),
+        ddr.public.get(backend.authorize_url("urn:ietf:params:oauth:request_uri:x")),
+        backend.exchange("random"),
+        backend.exchange(code, code_verifier="a" * 43),
+        backend.refresh({"refresh_token": "random"}),
+        backend.revoke("random"),
+        backend.revoke(foreign["refresh_token"]),
+        backend.revoke(tokens["refresh_token"], http=other.diga.http),
+    ]
+    for attempt in attempts:
+        await attempt
+    own = [entry for entry in await trail(ddr, capsys, *of(backend)) if entry["event"].endswith("refused")]
+    assert events(own) == [
+        *["diga:pairing:refused"] * 3,
+        *["diga:token:refused"] * 3,
+        *["diga:unpairing:refused"] * 2,
+    ]
+    (last,) = await trail(ddr, capsys, *of(other), "--event", "diga:unpairing:")
+    assert last["detail"]["error"] == "invalid_client"  # by the certificate, whatever the client_id claims
+
+
+@pytest.mark.requirement("AUD-001")
+async def test_unauthorised_access(backend: Backend, patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
+    ddr, tokens = backend.ddr, await backend.pair(patient, CGM)
+    other = await ddr.diga(CGM)
+    await backend.fhir({"access_token": "random"})
+    await backend.fhir(tokens, http=other.http)
+    await backend.revoke(tokens["refresh_token"])
+    await backend.fhir(tokens)
+    refusals = [
+        *await trail(ddr, capsys, *of(backend), "--event", "diga:data:refused"),
+        *await trail(ddr, capsys, "--client-id", other.entry.client_id, "--event", "diga:data:refused"),
+    ]
+    assert {entry["detail"]["reason"] for entry in refusals} == {"token-invalid", "token-foreign", "not-permitted"}
+
+
+@pytest.mark.requirement("AUD-007")
+async def test_one_call_one_entry(backend: Backend, patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the Pairing ID, what was asked, and the kinds of data whose scopes opened it."""
+    await Home(backend.ddr, patient).furnish()
+    tokens = await backend.pair(patient, CGM, BP)
+    (first, *_) = (await backend.fhir(tokens, "DeviceMetric")).json()["entry"]
+    paths = ["Observation", "Device", f"DeviceMetric/{first['resource']['id']}", "Observation/$hddt-cgm-summary"]
+    for path in paths:
+        assert (await backend.fhir(tokens, path)).status_code == 200, path
+    entries = await trail(backend.ddr, capsys, "--pairing-id", tokens["sub"], "--event", "diga:data:read")
+    read = [(entry["detail"]["interaction"], entry["detail"]["type"]) for entry in entries]
+    assert read == [
+        ("search", "DeviceMetric"),
+        ("search", "Observation"),
+        ("search", "Device"),
+        ("read", "DeviceMetric"),
+        ("operation", "Observation"),
+    ]
+    cgm, bp = (backend.ddr.core.catalog.by_name(name) for name in (CGM, BP))
+    assert cgm is not None and bp is not None
+    assert sorted(entries[1]["detail"]["valuesets"]) == sorted([cgm.valueset, bp.valueset])
+    assert entries[4]["detail"]["valuesets"] == [cgm.valueset]
+
+
+@pytest.mark.requirement("AUD-003", "AUD-004", "PRIV-001")
+async def test_no_entry_identifies_a_patient(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor holds a token, a value, a serial number, or anything else than our own words."""
+    await scene.reader.get("Observation")
+    entries = await trail(scene.reader.ddr, capsys)
+    text = orjson.dumps(entries).decode()
+    patient, tokens = scene.home.patient, scene.reader.tokens
+    secrets = (str(patient.patient_id), patient.username, PASSWORD, tokens.access_token, tokens.refresh_token)
+    for secret in (*secrets, "SN-", "GlucoSense", "127.0.0.1", scene.home.ids["bp"]):
+        assert secret not in text
+    assert all(entry.keys() == FIELDS and entry["detail"].keys() <= DETAILS for entry in entries)
+
+
+@pytest.mark.requirement("AUD-002")
+async def test_entries_are_kept_and_go_in_the_end(alone: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+    """After 31 days all is there; after two years (the default) it goes, and the chain stays whole."""
+    backend, patient = Backend(alone, await alone.diga(CGM)), await alone.patient()
+    await backend.pair(patient, CGM)
+    kept = events(await _trail_of(alone))
+    for days, expected in ((31, kept), (729, [*kept, "system:pairing:ended"]), (731, ["system:pairing:ended"])):
+        with later(alone, days * DAY):
+            await housekeeping.one_round(alone.core)
+            assert events(await _trail_of(alone)) == expected
+            assert (await verify(alone.core.pool)).faults == ()
+
+
+async def _trail_of(ddr: Recorder) -> list[Json]:
+    return [dict(row) for row in await ddr.core.pool.fetch("SELECT event FROM audit ORDER BY audit_no")]
+
+
+@pytest.mark.requirement("AUD-002")
+@pytest.mark.parametrize("statement", ["UPDATE audit SET event = 'x'", "DELETE FROM audit", "TRUNCATE audit"])
+async def test_nobody_changes_entries(alone: Recorder, statement: str) -> None:
+    backend = Backend(alone, await alone.diga(CGM))
+    await backend.pair(await alone.patient(), CGM)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await alone.core.pool.execute(statement)
+
+
+@pytest.mark.requirement("AUD-005", "CON-005")
+async def test_the_patient_reads_the_trail(backend: Backend, patient: Patient) -> None:
+    """In plain words, and only the own one."""
+    tokens, stranger = await backend.pair(patient, CGM), await backend.ddr.patient()
+    await backend.fhir(tokens)
+    await backend.revoke(tokens["refresh_token"])
+    await backend.fhir(tokens)
+    page = (await (await pages_of(backend.ddr, patient)).get("/me/access")).text
+    name = backend.diga.entry.name
+    for words in (f"You allowed {name}", f"{name} read", f"{name} ended", f"{name} wanted to read data"):
+        assert words in page
+    other = (await (await pages_of(backend.ddr, stranger)).get("/me/access")).text
+    assert name not in other
+
+
+@pytest.mark.requirement("AUD-006")
+async def test_a_data_protection_officer_gets_what_was_asked_for(
+    backend: Backend, patient: Patient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Filtered by time, DiGA, pairing and event, as JSON lines."""
+    ddr, tokens = backend.ddr, await backend.pair(patient, CGM)
+    with later(ddr, 1000 * DAY):  # nothing else happens then
+        again = await backend.pair(patient, CGM)
+        await backend.fhir(again)
+        day = "2029-08-18"
+        entries = await trail(ddr, capsys, "--from", day, "--until", "2029-08-20", *of(backend))
+        assert events(entries) == ["system:pairing:ended", "patient:pairing:granted", "diga:data:read"]
+        only = await trail(ddr, capsys, "--from", day, "--pairing-id", again["sub"], "--event", "diga:")
+        assert events(only) == ["diga:data:read"]
+    assert tokens["sub"] != again["sub"]
+    assert await trail(ddr, capsys, "--until", "2020", *of(backend)) == []
