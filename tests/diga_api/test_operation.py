@@ -11,8 +11,8 @@ import pytest
 from ddr.fhir.instants import date_time, parse_instant
 from ddr.store.audit import Event
 from tests.diga_api.conftest import Pair
-from tests.diga_api.test_statements import counted
 from tests.diga_api.world import CGM, DAY, GLUCOSE, MINUTE, Backend, Body, fhir_client
+from tests.support.counting import counted
 
 PATH = "Observation/$hddt-cgm-summary"
 CODES = {
@@ -56,7 +56,7 @@ async def test_statements(body: Body, pair: Pair, path: str, most: int) -> None:
     diga = await pair(CGM)
     await diga.get(PATH)  # the driver asks for types once per connection
     await diga.rest()
-    async with counted(body.core) as statements:
+    async with counted(body.core.pool) as statements:
         response = await diga.get(PATH + path)
     assert response.status_code in (200, 400)
     assert len(statements) == most

@@ -23,6 +23,10 @@ class Received:
             request = response.request
             self.bodies.setdefault(body, f"{request.method} {request.url.path} {response.status_code}")
 
+    def forget(self, response: httpx.Response) -> None:
+        """Leave out an answer that cannot be valid, because the specifications contradict each other."""
+        self.bodies.pop(response.content)
+
     def resources(self) -> list[tuple[str, dict[str, Any]]]:
         """Where each came from, and the resource."""
         return [(origin, orjson.loads(body)) for body, origin in self.bodies.items()]

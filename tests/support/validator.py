@@ -2,8 +2,8 @@
 
 A development tool: `make validator` builds it with Maven, DDR_HDDT_ARTIFACTS names the folder with the specification's
 artifacts. What it cannot check: membership in LOINC and SNOMED CT beyond the ValueSets of the profiles (no terminology
-server), the HL7 CGM profiles of the summary (not among the artifacts; tests/diga_api/test_summary_profiles.py has their
-rules), and references that leave the resource or Bundle at hand.
+server), and references that leave the resource or Bundle at hand. The HL7 CGM profiles of the summary are not among the
+artifacts; tests/support/cgm_profiles.py writes them from their published rules.
 """
 
 from __future__ import annotations
