@@ -1,0 +1,146 @@
+"""Several worker processes and the real registry client, black box: what one worker is told holds on all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ddr.cli.main import main
+from ddr.demo.browser_user import Page
+from ddr.demo.cast import ATEMDRUCK, GLUKOBUCH, CastDiga
+from ddr.demo.diga_client import Tokens
+from ddr.demo.stack import DemoStack, Options
+from ddr.tls.scan import problems, scan
+from tests.spec.world import BG, CGM
+
+pytestmark = pytest.mark.slow
+
+CONNECTIONS = 12  # with two workers the chance that all end at one of them is 1 in 2,048
+REGISTRY_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+async def stack(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DemoStack]:
+    """`ddr serve` with two workers, the registry's stand-in, accounts."""
+    state = tmp_path_factory.mktemp("stack")
+    options = Options(state, ports="auto", patients=2, workers=2, grace_seconds=0, database_url=database_url)
+    async with DemoStack(options) as running:
+        yield running
+
+
+async def statuses(stack: DemoStack, diga: CastDiga, tokens: Tokens) -> set[int]:
+    """The answers to one search on many new connections, which the kernel spreads over the workers."""
+
+    async def ask() -> int:
+        async with stack.client(stack.certificate(diga)) as http:
+            headers = {"authorization": f"Bearer {tokens.access_token}"}
+            return (await http.get(f"{stack.settings.fhir_base}/Observation", headers=headers)).status_code
+
+    return set(await asyncio.gather(*(ask() for _ in range(CONNECTIONS))))
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for something that the registry's refresh brings about."""
+    async with asyncio.timeout(REGISTRY_SECONDS):
+        while not await holds():  # noqa: ASYNC110 - another process ends it
+            await asyncio.sleep(0.3)
+
+
+async def test_connections_reach_both_workers(stack: DemoStack) -> None:
+    """Else the tests below would prove nothing. The peak memory of one process never falls."""
+    peaks = []
+    for _ in range(4 * CONNECTIONS):
+        async with httpx.AsyncClient() as http:
+            metrics = (await http.get(f"http://127.0.0.1:{stack.settings.admin_port}/metrics")).text
+        peaks += re.findall(r"^ddr_worker_peak_memory_bytes (\d+)", metrics, re.MULTILINE)
+    assert peaks != sorted(peaks, key=int)
+
+
+@pytest.mark.requirement("CON-005", "AS-030")
+async def test_a_withdrawal_holds_with_the_next_request_on_every_worker(stack: DemoStack) -> None:
+    """Tokens that every worker has verified and remembered before; not a moment is waited after the withdrawal."""
+    patient = stack.patients[0]
+    tokens = await stack.pair(GLUKOBUCH, patient, [CGM, BG])
+    assert await statuses(stack, GLUKOBUCH, tokens) == {200}
+    async with stack.client() as browser:
+        base = stack.settings.public_base_url
+        login = await browser.get(f"{base}/login")
+        form = Page(str(login.url), login.text).form("username")
+        assert form is not None
+        fields = dict(form.hidden) | {"username": patient.username, "password": patient.password}
+        await browser.post(f"{base}/login", data=fields)
+        page = await browser.get(f"{base}/me")
+        withdrawal = Page(str(page.url), page.text).form("kind")
+        assert withdrawal is not None
+        hidden = dict(withdrawal.hidden) | {"kind": "all"}
+        assert (await browser.post(f"{base}/me/withdraw", data=hidden)).status_code == 303
+    assert await statuses(stack, GLUKOBUCH, tokens) == {401}
+
+
+@pytest.mark.requirement("AS-030", "AS-037")
+async def test_a_revocation_holds_with_the_next_request_on_every_worker(stack: DemoStack) -> None:
+    client = await stack.diga(GLUKOBUCH)
+    tokens = await stack.pair(GLUKOBUCH, stack.patients[0], [CGM])
+    assert await statuses(stack, GLUKOBUCH, tokens) == {200}
+    await client.revoke(tokens)
+    assert await statuses(stack, GLUKOBUCH, tokens) == {401}
+
+
+@pytest.mark.requirement("CON-014", "AS-028")
+async def test_a_retired_diga_is_unpaired(stack: DemoStack) -> None:
+    """Its pairings end, and its patients read why; the other DiGA is untouched."""
+    patient = stack.patients[1]
+    tokens = await stack.pair(ATEMDRUCK, patient, ATEMDRUCK.mivs)
+    others = await stack.pair(GLUKOBUCH, patient, [CGM])
+    (listed,) = (diga for diga in stack.registry.digas if diga.number == ATEMDRUCK.number)
+    listed.status = "retired"
+    await stack.refresh_registry()
+
+    async def ended() -> bool:
+        reason = await stack.pool.fetchval("SELECT end_reason FROM pairing WHERE pairing_id = $1", tokens.pairing_id)
+        return reason == "diga-unlisted" and await statuses(stack, ATEMDRUCK, tokens) == {401}
+
+    await until(ended)
+    assert await statuses(stack, GLUKOBUCH, others) == {200}
+    open_consents = "SELECT count(*) FROM consent JOIN pairing USING (patient_id, pairing_no)"
+    assert (
+        await stack.pool.fetchval(f"{open_consents} WHERE pairing_id = $1 AND withdrawn_ms IS NULL", tokens.pairing_id)
+        == 0
+    )
+    listed.status = "active"
+    await stack.refresh_registry()
+
+    async def back() -> bool:
+        async with stack.client(stack.certificate(ATEMDRUCK)) as http:
+            form = {"client_id": ATEMDRUCK.client_id, "grant_type": "refresh_token", "refresh_token": "x"}
+            answer = await http.post(f"{stack.settings.diga_base_url}/oauth/token", data=form)
+        return bool(answer.json()["error"] == "invalid_grant")
+
+    await until(back)
+    assert await statuses(stack, ATEMDRUCK, tokens) == {401}  # listed again is not paired again
+
+
+@pytest.mark.requirement("TLS-002")
+async def test_the_listeners_keep_to_the_profile(stack: DemoStack) -> None:
+    """By the scanner that `ddr check tls` is; tests/tls compares it with openssl and sslyze."""
+    ports = (stack.settings.diga_port, stack.settings.public_port, stack.settings.gateway_port)
+    for port in ports:
+        findings = await asyncio.to_thread(scan, "localhost", port)
+        assert findings.versions == ("TLS 1.2", "TLS 1.3")
+        assert problems(findings) == []
+
+
+async def test_the_tls_report(stack: DemoStack, capsys: pytest.CaptureFixture[str]) -> None:
+    """A development certificate has no timestamps; nothing else is found."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DDR_SETTINGS", str(Path(stack.options.state_dir) / "serve.toml"))
+        assert await asyncio.to_thread(main, ["check", "tls"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.count("PROBLEM") == 3
+    assert printed.out.count("PROBLEM certificate: 0 signed certificate timestamps") == 3
+    assert "3 problems found" in printed.err
