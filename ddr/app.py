@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 import asyncpg
 
@@ -18,13 +20,18 @@ from ddr.http.clock import now_ms
 from ddr.http.core import Core, TrustSource
 from ddr.http.guard import by_path, constant, guarded, with_headers
 from ddr.http.pages import error_page
-from ddr.miv.loader import load_catalog
+from ddr.miv.model import MivCatalog
 from ddr.oauth.app import create_oauth_backend, create_oauth_public
 from ddr.oauth.keys import Keys
 from ddr.oauth.sealing import key_encryption_key
 from ddr.operations import housekeeping
 from ddr.operations.admin import create_admin
+from ddr.operations.status import create_status
 from ddr.registries.diga_vz import DigaVz
+from ddr.registries.follower import Follower
+from ddr.registries.hiis_vz import HiisVz
+from ddr.registries.terminology import Zts, current_catalog
+from ddr.registries.trust import Trust
 from ddr.settings import Settings
 from ddr.store.ids import IdCipher
 from ddr.store.pool import open_pool
@@ -50,33 +57,64 @@ PROBLEM_FAILED = constant(problem(500, FAILED))
 NOT_FOUND = constant(problem(404, "Not found"))
 
 
+class Rooms:
+    """The applications of all listeners, made anew when the MIV catalogue is exchanged.
+
+    A request in hand ends with the rooms in which it began.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self._apps = create_apps(core)
+
+    def exchange(self, catalog: MivCatalog) -> None:
+        """From the next request on, serve with this catalogue."""
+        self.core = replace(self.core, catalog=catalog)
+        self._apps = create_apps(self.core)
+
+    def listeners(self) -> dict[str, ASGIApp]:
+        """The application of each listener."""
+        return {name: self._leading_to(name) for name in self._apps}
+
+    def _leading_to(self, name: str) -> ASGIApp:
+        async def lead(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._apps[name](scope, receive, send)
+
+        return lead
+
+
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Core]:
-    """A Core whose background work goes on during the block: following registry and signing keys, housekeeping."""
+async def running(settings: Settings) -> AsyncIterator[Rooms]:
+    """Rooms whose background work goes on during the block: following registries and signing keys, housekeeping."""
     async with await open_pool(settings) as pool:
-        registry = DigaVz(settings, pool, now_ms)
-        core = await build_core(settings, pool, registry)
-        await registry.start()
+        catalog = await current_catalog(settings, pool)
+        diga_vz, zts = DigaVz(settings, pool, now_ms), Zts(settings, pool, now_ms, catalog)
+        rooms = Rooms(await build_core(settings, pool, Trust(diga_vz, zts), catalog))
+        zts.exchanged = rooms.exchange
+        sources: list[Follower[Any]] = [diga_vz, zts]
+        if settings.hiis_id:
+            sources.append(HiisVz(settings, pool, now_ms, lambda: rooms.core.catalog))
+        await asyncio.gather(*(source.start() for source in sources))
         background = [
-            asyncio.create_task(registry.run()),
-            asyncio.create_task(core.signer.follow(pool, core.clock)),
-            asyncio.create_task(housekeeping.run(core)),
+            *(asyncio.create_task(source.run()) for source in sources),
+            asyncio.create_task(rooms.core.signer.follow(pool, rooms.core.clock)),
+            asyncio.create_task(housekeeping.run(rooms.core)),
         ]
         try:
-            yield core
+            yield rooms
         finally:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
 
 
-async def build_core(settings: Settings, pool: asyncpg.Pool, registry: TrustSource) -> Core:
-    """What the rooms share, read from a migrated database. Raises MivError, SettingsError."""
+async def build_core(settings: Settings, pool: asyncpg.Pool, registry: TrustSource, catalog: MivCatalog) -> Core:
+    """What the rooms share, read from a migrated database. Raises SettingsError."""
     secrets = await load_secrets(pool)
     return Core(
         settings=settings,
         pool=pool,
-        catalog=load_catalog(settings.miv_packages, settings.miv),
+        catalog=catalog,
         ids=IdCipher(secrets["resource-ids"]),
         secrets=secrets,
         registry=registry,
@@ -94,6 +132,7 @@ def create_apps(core: Core) -> dict[str, ASGIApp]:
         "/oauth/jwks": documents,
         "/docs/client-registration": documents,
         "/fhir/metadata": fhir,
+        "/status": guarded(create_status(core), PROBLEM_FAILED),
     }
     backend = OAUTH_RETIRED if retired else guarded(create_oauth_backend(core), OAUTH_FAILED)
     diga = by_path({**for_everybody, "/fhir": fhir, "/oauth": backend}, NOT_FOUND)

@@ -72,6 +72,15 @@ class Settings:
     registry_max_age_seconds: int = described(
         "Age past which DiGA-VZ data is no longer trusted (4 hours at most).", 14_400
     )
+    zts_refresh_seconds: int = described("How often the ZTS is asked for new versions of MIV ValueSets.", 3600)
+    zts_max_age_seconds: int = described(
+        "Age past which MIV ValueSets that the ZTS did not confirm are no longer relied on (24 hours at most).", DAY
+    )
+    # what is registered in the HIIS-VZ
+    hiis_id: str = described("This recorder's number in the HIIS-VZ; empty: not registered yet.", "")
+    product_name: str = described("Name of the recorder in the HIIS-VZ.", "Device Data Recorder")
+    product_version: str = described("Version of the product in the HIIS-VZ.", "1.0")
+    manufacturer: str = described("Name of the manufacturer in the HIIS-VZ.", "")
     # authorization server
     access_token_seconds: int = described("Lifetime of an access token.", 600)
     refresh_token_seconds: int = described("Lifetime of a refresh token (HDDT: 30 days).", 30 * DAY)
@@ -191,6 +200,10 @@ def check(settings: Settings) -> Settings:
     if settings.registry_max_age_seconds > 4 * 3600:
         raise SettingsError(
             "setting registry_max_age_seconds: DiGA-VZ data must not be trusted longer than 14400 s (HDDT caching)"
+        )
+    if settings.zts_max_age_seconds > DAY:
+        raise SettingsError(
+            "setting zts_max_age_seconds: MIV ValueSets must not be relied on longer than 86400 s (HDDT caching)"
         )
     if not _is_time_zone(settings.time_zone):
         raise SettingsError(f"setting time_zone: {settings.time_zone!r} is not in the IANA time zone database")

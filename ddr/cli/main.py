@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {}
     for module in _modules():
         module.add_parser(subparsers)
-        commands[module.__name__.rpartition(".")[2]] = module
+        commands[module.__name__.rpartition(".")[2].replace("_", "-")] = module
     parsed = parser.parse_args(arguments)
     return reported(lambda: commands[parsed.command].run(parsed))
 

@@ -7,6 +7,7 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from xml.sax.saxutils import escape
 
 import orjson
@@ -15,9 +16,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ddr.demo.registry_faults import aged, faulty
-from ddr.demo.registry_state import Package, RegistryState
+from ddr.demo.registry_state import Package, RegistryState, Resource
 
 FHIR_VERSION = "4.0.1"
+PACKAGE = "bfarm.terminologien.hddt"  # the name in drafts of HDDT; the ZTS has not published it yet
 Answer = Callable[[RegistryState, Request], Response]
 
 
@@ -40,6 +42,11 @@ def zts_routes(path: str, state: RegistryState, look: Callable[[], None]) -> lis
         Route(f"{path}/packages/{{name}}/{{version}}", serving(_download)),
         Route(f"{path}/feeds/", serving(_feed)),
     ]
+
+
+def valuesets(folder: Path) -> list[Resource]:
+    """All ValueSets of the MIV packages in `folder`."""
+    return [orjson.loads(path.read_bytes()) for path in sorted(folder.glob("*/package/ValueSet-*.json"))]
 
 
 def archive(package: Package) -> bytes:

@@ -19,13 +19,16 @@ from ddr.demo.browser_user import BrowserUser
 from ddr.demo.cast import DIGAS, CastDiga
 from ddr.demo.diga_client import DigaClient, Tokens
 from ddr.demo.gateway_client import GatewayClient
-from ddr.demo.registry import create_registry
-from ddr.demo.registry_state import ListedDiga, RegistryState
+from ddr.demo.registry import DIGA_PATH, HIIS_PATH, ZTS_PATH, create_registry
+from ddr.demo.registry_file import following, save
+from ddr.demo.registry_state import ListedDiga, Package, RegistryState
+from ddr.demo.registry_zts import PACKAGE, valuesets
 from ddr.demo.server import serving
 from ddr.demo.tls import client_context
 from ddr.miv.loader import load_catalog
 from ddr.miv.model import MivCatalog
-from ddr.registries.diga_vz import SOURCE
+from ddr.registries import diga_vz, hiis_vz, terminology
+from ddr.registries.hiis import resources
 from ddr.settings import MivSettings, Settings, check
 from ddr.store.embedded import database
 from ddr.store.pool import open_pool
@@ -82,8 +85,14 @@ class DemoStack:
         *ports, registry_port = self._ports()
         self.settings = _settings(self.options, ports, registry_port, server, self._authority)
         self.catalog: MivCatalog = load_catalog(self.settings.miv_packages, self.settings.miv)
-        self.registry = RegistryState([self._listed(diga) for diga in DIGAS])
-        app = create_registry(self.registry, REGISTRY_TOKEN)
+        self.registry = RegistryState(
+            digas=[self._listed(diga) for diga in DIGAS],
+            hiis=resources(self.settings, self.catalog),
+            packages=[Package(PACKAGE, "1.0.1", valuesets(self.settings.miv_packages))],
+        )
+        data = state / "registry.json"
+        save(self.registry, data)
+        app = create_registry(self.registry, REGISTRY_TOKEN, following(self.registry, data))
         await self._resources.enter_async_context(serving(app, server, registry_port))
         files = state / "serve.toml", state / "serve.log"
         await self._resources.enter_async_context(recorder.serving(self.settings, *files))
@@ -135,8 +144,9 @@ class DemoStack:
         return await client.redeem(request, landed)
 
     async def refresh_registry(self) -> None:
-        """Let the recorder read the registry at once; its workers follow within some seconds."""
-        await request_reading(self.pool, SOURCE)
+        """Let the recorder read the registries at once; its workers follow within some seconds."""
+        for source in (diga_vz.SOURCE, hiis_vz.SOURCE, terminology.SOURCE):
+            await request_reading(self.pool, source)
 
     def description(self) -> dict[str, Any]:
         """What `demo.json` says: absolute addresses and paths, accounts."""
@@ -201,8 +211,16 @@ def _settings(
         gateway_base_url=f"https://localhost:{gateway_port}",
         server_cert=server.cert,
         server_key=server.key,
-        diga_vz_base=f"https://localhost:{registry_port}/api/fhir/v3.0",
+        diga_vz_base=f"https://localhost:{registry_port}{DIGA_PATH}",
+        hiis_vz_base=f"https://localhost:{registry_port}{HIIS_PATH}",
+        zts_base=f"https://localhost:{registry_port}{ZTS_PATH}",
         registry_token=REGISTRY_TOKEN,
+        registry_max_age_seconds=3600,  # HDDT: shorter in test environments (REG-009)
+        zts_max_age_seconds=3600,
+        zts_refresh_seconds=900,
+        hiis_id="00374",
+        product_name="HDDT demonstration",
+        manufacturer="Beispiel Medizintechnik GmbH",
         registry_ca=str(authority.cert),
         allow_builtin_accounts=True,
     )

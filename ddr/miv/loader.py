@@ -11,6 +11,7 @@ from typing import Any
 from ddr.miv.model import LOINC, Miv, MivCatalog, MivCode, MivComponent, MivError, MivTerms
 from ddr.miv.ucum import is_unit
 from ddr.miv.valuesets import Concept, expand
+from ddr.miv.versions import LOST, MivVersion
 
 KINDS = {"reading", "reference", "relative", "panel"}
 OPTIONAL = {"category", "subject_required"}
@@ -20,9 +21,13 @@ REQUIRED = {
 }  # fmt: skip
 
 
-def load_catalog(packages: Path, settings: Mapping[str, Any]) -> MivCatalog:
+def load_catalog(
+    packages: Path, settings: Mapping[str, Any], versions: Mapping[str, MivVersion] | None = None
+) -> MivCatalog:
     """The catalog of all packages below `packages`, with the terms of `settings` (package name → object with
     grace_seconds, historic_days and delay_seconds); a MIV without settings gets the limits of its package.
+
+    `versions` (by package name) take the place of the ValueSets in the folders.
 
     Raises MivError when a package contradicts itself or another one, or a setting leaves the package's limits
     (HDDT mivs.md and information-model.md: Grace-Period at most, Historic-Data-Period at least; REG-003).
@@ -30,23 +35,38 @@ def load_catalog(packages: Path, settings: Mapping[str, Any]) -> MivCatalog:
     folders = sorted(path.parent for path in packages.glob("*/miv.toml"))
     if not folders:
         raise MivError(f"no MIV package in {packages}")
-    mivs = tuple(load_package(folder) for folder in folders)
+    versions = versions or {}
+    mivs = tuple(load_package(folder, versions.get(folder.name)) for folder in folders)
     if unknown := sorted(set(settings) - {miv.name for miv in mivs}):
         raise MivError(f"settings for unknown MIV: {', '.join(unknown)}")
     _check_distinct(mivs)
-    return MivCatalog(mivs, {miv.valueset: terms_of(miv, settings.get(miv.name)) for miv in mivs})
+    terms = {miv.valueset: terms_of(miv, settings.get(miv.name)) for miv in mivs}
+    return MivCatalog(mivs, terms | {url + LOST: own for url, own in terms.items()})
 
 
-def load_package(folder: Path) -> Miv:
-    """One MIV from its folder: `miv.toml` and the FHIR package in `package/`. Raises MivError."""
+def load_package(folder: Path, version: MivVersion | None = None) -> Miv:
+    """One MIV from its folder: `miv.toml` and the FHIR package in `package/`, or `version` of it. Raises MivError."""
     name = folder.name
     try:
         meta = tomllib.loads((folder / "miv.toml").read_text())
-        version = json.loads((folder / "package" / "package.json").read_text())["version"]
+        if version is not None:
+            return _with_version(name, meta, version)
+        number = json.loads((folder / "package" / "package.json").read_text())["version"]
         valuesets = [json.loads(path.read_text()) for path in sorted((folder / "package").glob("ValueSet-*.json"))]
+        by_url = {valueset["url"]: valueset for valueset in valuesets}
     except (OSError, ValueError, KeyError) as error:
         raise MivError(f"MIV package {name}: cannot be read: {error}") from None
-    return build(name, version, meta, {valueset["url"]: valueset for valueset in valuesets})
+    return build(name, number, meta, by_url)
+
+
+def _with_version(name: str, meta: dict[str, Any], version: MivVersion) -> Miv:
+    """A MIV with other ValueSets. What `meta` says about codes that are no longer in them is left aside."""
+    if version.meta is not None:
+        meta = {**tomllib.loads(version.meta), "valueset": meta["valueset"]}  # a version never changes the canonical
+    valuesets = version.by_url()
+    left = expand(meta["valueset"], valuesets)
+    codes = [raw for raw in meta["codes"] if (raw.get("system", LOINC), raw.get("code")) in left]
+    return build(name, version.version, {**meta, "codes": codes}, valuesets)
 
 
 def build(name: str, version: str, meta: dict[str, Any], valuesets: dict[str, Any]) -> Miv:
@@ -96,7 +116,8 @@ def terms_of(miv: Miv, chosen: Any | None) -> MivTerms:
         )
     if chosen.historic_days < miv.min_historic_days:
         raise MivError(
-            f"MIV {miv.name}: historic data period {chosen.historic_days} d is below the minimum of {miv.min_historic_days} d"
+            f"MIV {miv.name}: historic data period {chosen.historic_days} d is below"
+            f" the minimum of {miv.min_historic_days} d"
         )
     if chosen.delay_seconds <= 0:
         raise MivError(f"MIV {miv.name}: delay from real time must be positive")

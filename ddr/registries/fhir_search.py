@@ -23,7 +23,7 @@ MAX_AGE_SECONDS = 60
 TIMEOUT = httpx.Timeout(20, connect=10)
 
 
-def http_client(settings: Settings) -> httpx.AsyncClient:
+def http_client(settings: Settings, *, token: bool = True) -> httpx.AsyncClient:
     """A client for BfArM's registries: bearer token, FHIR JSON, and the development CA if one is set.
 
     Redirects are not followed, so that the token never leaves the configured host.
@@ -31,8 +31,12 @@ def http_client(settings: Settings) -> httpx.AsyncClient:
     context = ssl.create_default_context()
     if settings.registry_ca:
         context.load_verify_locations(settings.registry_ca)
-    headers = {"accept": "application/fhir+json", "cache-control": "no-cache", "user-agent": f"ddr/{__version__}"}
-    if settings.registry_token:
+    headers = {
+        "accept": "application/fhir+json, */*;q=0.5",
+        "cache-control": "no-cache",
+        "user-agent": f"ddr/{__version__}",
+    }
+    if token and settings.registry_token:
         headers["authorization"] = f"Bearer {settings.registry_token}"
     return httpx.AsyncClient(headers=headers, verify=context, timeout=TIMEOUT)
 

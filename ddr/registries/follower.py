@@ -33,6 +33,7 @@ class Follower(ABC, Generic[T]):
     """One registry as a worker sees it: `start` it, then keep `run` going beside the listeners. T: what is read."""
 
     source: str
+    sends_token = True  # whether the registry gets BfArM's bearer token
 
     def __init__(self, settings: Settings, pool: asyncpg.Pool, clock: Callable[[], int]) -> None:
         self._settings, self._pool, self._clock = settings, pool, clock
@@ -104,7 +105,7 @@ class Follower(ABC, Generic[T]):
 
     async def _asked(self) -> T:
         try:
-            async with asyncio.timeout(READING_SECONDS), http_client(self._settings) as http:
+            async with asyncio.timeout(READING_SECONDS), http_client(self._settings, token=self.sends_token) as http:
                 return await self._read(http)
         except TimeoutError:
             raise RegistryFault(f"no complete answer within {READING_SECONDS} s") from None

@@ -44,7 +44,7 @@ def environment(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def settings_for(folder: Path, **more: Any) -> dict[str, Any]:
-    """Settings of a recorder whose files are all in `folder`; its registry does not answer."""
+    """Settings of a recorder whose files are all in `folder`; its registries do not answer."""
     identity = server_certificate(folder, authority(folder))
     ports = {f"{name}_port": port for name, port in zip(LISTENERS, free_ports(4), strict=True)}
     return {
@@ -53,6 +53,7 @@ def settings_for(folder: Path, **more: Any) -> dict[str, Any]:
         "server_key": identity.key,
         "allow_builtin_accounts": True,
         "diga_vz_base": "http://127.0.0.1:9/",
+        "zts_base": "http://127.0.0.1:9/",
         **ports,
         **more,
     }

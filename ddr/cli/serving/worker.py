@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import uvloop
 
-from ddr.app import create_apps, running
+from ddr.app import running
 from ddr.cli.main import reported
 from ddr.cli.serving import log, sockets
 from ddr.cli.serving.listeners import Listeners
@@ -26,8 +26,8 @@ async def work() -> None:
     """Serve until the lifeline closes or SIGTERM comes, then finish the requests in hand."""
     _end_on_request(asyncio.current_task())
     with suppress(asyncio.CancelledError):
-        async with running(load_settings()) as core:
-            listeners = Listeners(core, create_apps(core))
+        async with running(load_settings()) as rooms:
+            listeners = Listeners(rooms.core, rooms.listeners())
             try:
                 await listeners.start(sockets.from_environment())
                 os.write(sys.stdout.fileno(), READY)

@@ -1,0 +1,196 @@
+"""`ddr registry-sandbox`: a stand-in for BfArM's registries to try a recorder with; its data is a JSON file.
+
+`serve` runs it; the other actions edit the file, which a running stand-in (also that of `ddr demo`) takes over at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ddr.cli.errors import CommandError
+from ddr.demo import certs
+from ddr.demo.registry import DIGA_PATH, HIIS_PATH, ZTS_PATH, create_registry
+from ddr.demo.registry_file import DataError, certificate, following, load, save
+from ddr.demo.registry_state import FAULTS, PARTS, ListedDiga, Package, RegistryState
+from ddr.demo.server import PortTaken, serving
+from ddr.demo.stack import REGISTRY_PORT, REGISTRY_TOKEN
+from ddr.registries.archive import BadArchive, read_archive
+
+HELP = "a stand-in for BfArM's registries"
+FILE = Path(".ddr/registry.json")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`registry-sandbox` with its own subcommands."""
+    parser = subparsers.add_parser("registry-sandbox", help=HELP, description=__doc__)
+    parser.add_argument("--data", type=Path, default=FILE, metavar="FILE", help=f"the data (default {FILE})")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    serve = actions.add_parser("serve", help="run until Ctrl-C")
+    serve.add_argument("--port", type=int, default=REGISTRY_PORT)
+    serve.add_argument("--token", default=REGISTRY_TOKEN, help="the bearer token that requests need")
+    serve.add_argument("--certs", type=Path, default=Path(".ddr/certs"), metavar="DIR", help="made there on first use")
+    actions.add_parser("show", help="list what it holds")
+    fault = actions.add_parser("fault", help="show a fault, or none any more")
+    fault.add_argument("name", choices=["none", *FAULTS[1:]])
+    fault.add_argument("--on", choices=PARTS, default="all", help="which registry")
+    for name, text in (("retire", "end the listing of a DiGA"), ("relist", "list it again"), ("remove", "forget it")):
+        actions.add_parser(name, help=text).add_argument("number", metavar="DIGA-ID")
+    add = actions.add_parser("add", help="list a new DiGA")
+    _arguments(add, "number", "name", "redirect", "cert", "mivs")
+    rollover = actions.add_parser("rollover", help="replace the certificates of a DiGA")
+    rollover.add_argument("--keep", action="store_true", help="the present ones stay beside it")
+    _arguments(rollover, "number", "cert")
+    _arguments(actions.add_parser("mivs", help="replace the MIVs of a DiGA"), "number", "mivs")
+    _arguments(actions.add_parser("redirect", help="replace the redirect URI of a DiGA"), "number", "redirect")
+    publish = actions.add_parser("publish", help="publish a package in the ZTS")
+    publish.add_argument("archive", type=Path, metavar="FILE.tgz")
+    deprecate = actions.add_parser("deprecate", help="mark a version of a package as deprecated")
+    for argument in ("package", "version", "reason"):
+        deprecate.add_argument(argument)
+    register = actions.add_parser("register", help="enter a recorder in the HIIS-VZ, as BfArM would")
+    register.add_argument("bundle", type=Path, metavar="FILE.json", help="from ddr hiis register")
+    register.add_argument("--hiis-id", help="the number that BfArM assigns")
+
+
+def _arguments(parser: argparse.ArgumentParser, *names: str) -> None:
+    for name in names:
+        match name:
+            case "number":
+                parser.add_argument("number", metavar="DIGA-ID")
+            case "cert":
+                parser.add_argument("cert", type=Path, metavar="CERT.pem")
+            case "mivs":
+                parser.add_argument("mivs", nargs="*", metavar="VALUESET", help="canonical URLs")
+            case _:
+                parser.add_argument(name)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve, show, or edit the file."""
+    try:
+        state = load(args.data) if args.data.exists() else RegistryState()
+        if args.action == "serve":
+            args.data.parent.mkdir(parents=True, exist_ok=True)
+            save(state, args.data)
+            asyncio.run(_serve(args, state))
+        elif args.action == "show":
+            print(_shown(state))
+        else:
+            _EDITS[args.action](state, args)
+            args.data.parent.mkdir(parents=True, exist_ok=True)
+            save(state, args.data)
+    except (DataError, PortTaken, BadArchive, OSError, ValueError) as error:
+        raise CommandError(str(error)) from None
+    return 0
+
+
+async def _serve(args: argparse.Namespace, state: RegistryState) -> None:
+    authority = certs.authority(args.certs)
+    app = create_registry(state, args.token, following(state, args.data))
+    async with serving(app, certs.server_certificate(args.certs, authority), args.port) as port:
+        base = f"https://localhost:{port}"
+        print(f'diga_vz_base = "{base}{DIGA_PATH}"\nhiis_vz_base = "{base}{HIIS_PATH}"\nzts_base = "{base}{ZTS_PATH}"')
+        print(f'registry_token = "{args.token}"\nregistry_ca = "{authority.cert}"', flush=True)
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+
+def _shown(state: RegistryState) -> str:
+    lines = [f"fault  {state.fault or 'none'} on {state.fault_on}"]
+    lines += [
+        f"DiGA   {one.number} {one.name}: {one.status}, {len(one.certificates)} certificates, {len(one.mivs)} MIVs"
+        for one in state.digas
+    ]
+    lines += [f"HIIS   {one['resourceType']} {one.get('id', '')}" for one in state.hiis]
+    lines += [
+        f"ZTS    {one.name} {one.version} {one.unlisted and 'deprecated: ' + one.unlisted}" for one in state.packages
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _one(state: RegistryState, number: str) -> ListedDiga:
+    found = next((diga for diga in state.digas if diga.number == number), None)
+    if found is None:
+        raise CommandError(f"the stand-in holds no DiGA {number}")
+    return found
+
+
+def _fault(state: RegistryState, args: argparse.Namespace) -> None:
+    state.fault, state.fault_on = ("" if args.name == "none" else args.name), args.on
+
+
+def _retire(state: RegistryState, args: argparse.Namespace) -> None:
+    _one(state, args.number).status = "retired"
+
+
+def _relist(state: RegistryState, args: argparse.Namespace) -> None:
+    _one(state, args.number).status = "active"
+
+
+def _remove(state: RegistryState, args: argparse.Namespace) -> None:
+    state.digas.remove(_one(state, args.number))
+
+
+def _add(state: RegistryState, args: argparse.Namespace) -> None:
+    der = certificate(args.cert.read_text(), Path())
+    state.digas.append(ListedDiga(args.number, args.name, f"{args.name} GmbH", args.redirect, args.mivs, [der]))
+
+
+def _rollover(state: RegistryState, args: argparse.Namespace) -> None:
+    diga = _one(state, args.number)
+    kept = diga.certificates if args.keep else []
+    diga.certificates = [*kept, certificate(args.cert.read_text(), Path())]
+
+
+def _mivs(state: RegistryState, args: argparse.Namespace) -> None:
+    _one(state, args.number).mivs = args.mivs
+
+
+def _redirect(state: RegistryState, args: argparse.Namespace) -> None:
+    if not urlsplit(args.redirect).scheme:
+        raise CommandError("the redirect URI must be absolute")
+    _one(state, args.number).redirect_uri = args.redirect
+
+
+def _publish(state: RegistryState, args: argparse.Namespace) -> None:
+    found = read_archive(args.archive.read_bytes())
+    others = [one for one in state.packages if (one.name, one.version) != (found.name, found.version)]
+    state.packages = [*others, Package(found.name, found.version, list(found.resources))]
+
+
+def _deprecate(state: RegistryState, args: argparse.Namespace) -> None:
+    wanted = (args.package, args.version)
+    found = next((one for one in state.packages if (one.name, one.version) == wanted), None)
+    if found is None:
+        raise CommandError(f"the stand-in holds no package {args.package} {args.version}")
+    found.unlisted = args.reason
+
+
+def _register(state: RegistryState, args: argparse.Namespace) -> None:
+    resources = [entry["resource"] for entry in json.loads(args.bundle.read_text())["entry"]]
+    if args.hiis_id:
+        for one in resources:
+            if one["resourceType"] == "DeviceDefinition":
+                one["identifier"] = [{"system": "https://fhir.bfarm.de/Identifier/HiisId", "value": args.hiis_id}]
+    state.hiis = resources
+
+
+_EDITS: dict[str, Callable[[RegistryState, argparse.Namespace], None]] = {
+    "fault": _fault,
+    "retire": _retire,
+    "relist": _relist,
+    "remove": _remove,
+    "add": _add,
+    "rollover": _rollover,
+    "mivs": _mivs,
+    "redirect": _redirect,
+    "publish": _publish,
+    "deprecate": _deprecate,
+    "register": _register,
+}

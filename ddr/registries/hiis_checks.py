@@ -1,0 +1,126 @@
+"""What must be true before a recorder is registered: its certificate, its two base URLs, its live documents.
+
+HDDT security-and-privacy.md (identification and authentication of the Device Data Recorder).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from cryptography import x509
+from cryptography.x509.oid import ExtensionOID, NameOID
+
+from ddr.miv.model import MivCatalog
+from ddr.settings import Settings
+
+LEFT = timedelta(days=30)  # a certificate that ends sooner is renewed first
+CONNECT_SECONDS = 10
+
+
+def certificate_problems(chain: Path, hosts: set[str], now_ms: int) -> list[str]:
+    """What is wrong with the server certificate in the PEM file `chain` for a recorder at `hosts`."""
+    try:
+        leaf = x509.load_pem_x509_certificates(chain.read_bytes())[0]
+    except (OSError, ValueError, IndexError) as error:
+        return [f"certificate {chain}: cannot be read: {error}"]
+    now, names = datetime.fromtimestamp(now_ms / 1000, UTC), _names(leaf)
+    found = [f"certificate: {host} is not among its names" for host in sorted(hosts) if not _covers(names, host)]
+    if leaf.issuer == leaf.subject:
+        found.append("certificate: it is self-signed")
+    if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
+        found.append(f"certificate: it is valid from {leaf.not_valid_before_utc} to {leaf.not_valid_after_utc} only")
+    elif leaf.not_valid_after_utc - now < LEFT:
+        found.append(f"certificate: it ends at {leaf.not_valid_after_utc}, in less than {LEFT.days} days")
+    return found
+
+
+async def live_problems(settings: Settings, catalog: MivCatalog, ca: str = "") -> list[str]:
+    """What is wrong with the running recorder, asked from outside; `ca` is an extra CA (development)."""
+    context = ssl.create_default_context()
+    if ca:
+        context.load_verify_locations(ca)
+    found = await _unreachable(settings.diga_base_url, context)
+    public = settings.public_base_url
+    async with httpx.AsyncClient(verify=context, timeout=CONNECT_SECONDS) as http:
+        statement = await _document(http, f"{public}/fhir/metadata", found)
+        if statement is not None:
+            found += _statement_problems(statement, settings, catalog)
+        metadata = await _document(http, f"{public}/.well-known/oauth-authorization-server", found)
+        if metadata is not None:
+            found += _metadata_problems(metadata, settings, catalog)
+    return found
+
+
+def _names(leaf: x509.Certificate) -> list[str]:
+    """The DNS names and addresses of the SAN; the common name when there is no SAN."""
+    try:
+        san = leaf.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value
+    except x509.ExtensionNotFound:
+        return [str(name.value) for name in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    assert isinstance(san, x509.SubjectAlternativeName)
+    return [*san.get_values_for_type(x509.DNSName), *map(str, san.get_values_for_type(x509.IPAddress))]
+
+
+def _covers(names: list[str], host: str) -> bool:
+    """RFC 6125: a wildcard stands for the first label only."""
+    wildcard = "*." + host.partition(".")[2]
+    return any(name.lower() in (host.lower(), wildcard.lower()) for name in names)
+
+
+async def _unreachable(url: str, context: ssl.SSLContext) -> list[str]:
+    """Problems of a TLS connection to `url`; that it asks for a client certificate is none."""
+    parts = urlsplit(url)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port or 443, ssl=context)
+        writer.close()
+    except ssl.SSLCertVerificationError as error:
+        return [f"{url}: certificate: {error.verify_message}"]
+    except ssl.SSLError as error:
+        return [] if "CERTIFICATE_REQUIRED" in str(error) or "HANDSHAKE_FAILURE" in str(error) else [f"{url}: {error}"]
+    except (OSError, TimeoutError) as error:
+        return [f"{url}: cannot be reached: {error or type(error).__name__}"]
+    return []
+
+
+async def _document(http: httpx.AsyncClient, url: str, found: list[str]) -> Mapping[str, Any] | None:
+    try:
+        response = await http.get(url, headers={"accept": "application/json, application/fhir+json"})
+        content = response.json() if response.status_code == httpx.codes.OK else None
+    except (httpx.HTTPError, ValueError) as error:
+        found.append(f"{url}: cannot be read: {error or type(error).__name__}")
+        return None
+    if not isinstance(content, Mapping):
+        found.append(f"{url}: answered HTTP {response.status_code}, no JSON object")
+        return None
+    return content
+
+
+def _statement_problems(statement: Mapping[str, Any], settings: Settings, catalog: MivCatalog) -> list[str]:
+    found = []
+    if statement.get("fhirVersion") != "4.0.1":
+        found.append(f"CapabilityStatement: FHIR version {statement.get('fhirVersion')} instead of 4.0.1")
+    if (url := statement.get("implementation", {}).get("url")) != settings.fhir_base:
+        found.append(f"CapabilityStatement: base URL {url} instead of {settings.fhir_base}")
+    resources = [one for rest in statement.get("rest", []) for one in rest.get("resource", [])]
+    profiles = {profile for one in resources for profile in one.get("supportedProfile", [])}
+    missing = [miv.name for miv in catalog.mivs if not profiles.issuperset(miv.profiles)]
+    return [*found, *(f"CapabilityStatement: the profiles of MIV {name} are missing" for name in missing)]
+
+
+def _metadata_problems(metadata: Mapping[str, Any], settings: Settings, catalog: MivCatalog) -> list[str]:
+    found = []
+    if metadata.get("issuer") != settings.public_base_url:
+        found.append(f"OAuth metadata: issuer {metadata.get('issuer')} instead of {settings.public_base_url}")
+    scopes = set(metadata.get("scopes_supported", []))
+    return [
+        *found,
+        *(f"OAuth metadata: scope of MIV {miv.name} is missing" for miv in catalog.mivs if miv.scope not in scopes),
+    ]

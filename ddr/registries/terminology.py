@@ -1,0 +1,173 @@
+"""Following the ZTS: new versions of MIV ValueSets are fetched and kept, and wait for the operator to activate them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import asyncpg
+import httpx
+
+from ddr.miv.loader import load_catalog
+from ddr.miv.model import Miv, MivCatalog, MivError
+from ddr.miv.valuesets import expand
+from ddr.miv.versions import Difference, MivVersion, concepts, contained, difference, unknown_mivs
+from ddr.registries.archive import Archive, BadArchive
+from ddr.registries.errors import RegistryFault
+from ddr.registries.follower import Follower
+from ddr.registries.zts import Published, deprecations, download, newest, packages
+from ddr.settings import Settings
+from ddr.store import registry as store
+from ddr.store import terminology
+
+SOURCE = terminology.SOURCE
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A kept version that is newer than what is in force; `problem`: why it cannot be activated as it is."""
+
+    miv: Miv  # in force
+    version: MivVersion
+    origin: str
+    difference: Difference
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Read:
+    """One reading of the ZTS."""
+
+    published: Sequence[Published]
+    fetched: Sequence[tuple[Published, Archive, str]]  # with the SHA-256 of the archive
+    deprecated: Sequence[str]
+    notes: Sequence[str]
+
+
+async def current_catalog(settings: Settings, pool: asyncpg.Pool) -> MivCatalog:
+    """The catalogue with the versions that are in force. Raises MivError."""
+    return load_catalog(settings.miv_packages, settings.miv, await terminology.in_force(pool))
+
+
+class Zts(Follower[Read]):
+    """The ZTS as a worker sees it; `catalog` is what is in force, `exchanged` is called when that changes."""
+
+    source = SOURCE
+    sends_token = False
+
+    def __init__(
+        self,
+        settings: Settings,
+        pool: asyncpg.Pool,
+        clock: Callable[[], int],
+        catalog: MivCatalog,
+    ) -> None:
+        super().__init__(settings, pool, clock)
+        self.catalog = catalog
+        self.exchanged: Callable[[MivCatalog], None] = lambda _: None
+        self._mark = -1
+
+    @property
+    def _every_seconds(self) -> int:
+        return self._settings.zts_refresh_seconds
+
+    @property
+    def _max_age_seconds(self) -> int:
+        return self._settings.zts_max_age_seconds
+
+    async def _follow(self) -> None:
+        await super()._follow()
+        mark = await terminology.mark(self._pool)
+        if mark == self._mark:
+            return
+        if self._mark >= 0:
+            try:
+                self.catalog = await current_catalog(self._settings, self._pool)
+            except MivError as error:
+                log.error("miv.not_exchanged", extra={"fault": str(error)})
+            else:
+                log.info("miv.exchanged", extra={one.name: one.version for one in self.catalog.mivs})
+                self.exchanged(self.catalog)
+        self._mark = mark
+
+    async def _read(self, http: httpx.AsyncClient) -> Read:
+        base = self._settings.zts_base.rstrip("/")
+        published = await packages(http, base, [miv.valueset for miv in self.catalog.mivs])
+        seen = await terminology.looked_into(self._pool)
+        fetched, notes = [], list[str]()
+        for package in newest(published):
+            if package.label not in seen:
+                try:
+                    fetched.append((package, *await download(http, base, package)))
+                except (BadArchive, RegistryFault) as error:
+                    notes.append(f"package {package.label}: {error}")
+        names = sorted({package.name for package in published})
+        titles = [title for name in names for title in await deprecations(http, base, name)]
+        return Read(published, fetched, titles, notes)
+
+    async def _save(self, read: Read, began_ms: int, next_ms: int) -> None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            notes = list(read.notes)
+            for package, archive, sha256 in read.fetched:
+                detail = {"package": package.label, "sha256": sha256}
+                await store.record_event(connection, SOURCE, began_ms, "downloaded", detail)
+                notes += await keep_all(connection, self.catalog, archive, package.label, sha256, began_ms)
+            notes += [described(one) for one in await waiting(connection, self.catalog)]
+            entries = _entries(read)
+            await store.save_reading(connection, SOURCE, entries, began_ms, next_ms, notes)
+
+
+async def keep_all(
+    connection: asyncpg.Connection, catalog: MivCatalog, archive: Archive, origin: str, sha256: str, now_ms: int
+) -> list[str]:
+    """Keep every version in `archive` that differs from what is in force; returns what the operator should know."""
+    notes = [
+        f"package {origin} defines the MIV {url}, for which this recorder has no package"
+        for url in unknown_mivs(archive.resources, (miv.valueset for miv in catalog.mivs))
+    ]
+    for miv in catalog.mivs:
+        version = contained(archive.resources, miv.valueset)
+        if version is None:
+            continue
+        version = MivVersion(version.version, version.valuesets, archive.meta)
+        changed, problem = _compared(miv, version)
+        if version.version != miv.version:
+            await terminology.keep(connection, miv.name, version, origin, sha256, now_ms)
+        elif changed or problem:
+            notes.append(f"package {origin}: MIV {miv.name} {miv.version} has other codes than the one in force")
+    return notes
+
+
+async def waiting(connection: asyncpg.Connection | asyncpg.Pool, catalog: MivCatalog) -> list[Waiting]:
+    """The last version of each MIV that came after the one in force, and was never activated."""
+    last = {one.name: one for one in await terminology.kept(connection)}
+    found = []
+    for one in last.values():
+        miv = catalog.by_name(one.name)
+        if miv is not None and one.activated_ms is None:
+            changed, problem = _compared(miv, one.content)
+            found.append(Waiting(miv, one.content, one.origin, changed, problem))
+    return found
+
+
+def described(one: Waiting) -> str:
+    """One line about a version that waits."""
+    counts = f"{len(one.difference.added)} codes added, {len(one.difference.removed)} removed"
+    return f"MIV {one.miv.name}: version {one.version.version} waits for activation ({counts})"
+
+
+def _compared(miv: Miv, version: MivVersion) -> tuple[Difference, str]:
+    try:
+        return difference(concepts(miv), expand(miv.valueset, version.by_url())), ""
+    except (MivError, KeyError, TypeError, AttributeError) as error:
+        return Difference({}, {}, {}), str(error) or type(error).__name__
+
+
+def _entries(read: Read) -> dict[str, dict[str, Any]]:
+    entries: dict[str, dict[str, Any]] = {one.label: asdict(one) for one in read.published}
+    entries.update({title: {"deprecated": title} for title in read.deprecated})
+    return entries

@@ -1,0 +1,123 @@
+"""The ZTS (terminologien.bfarm.de): which packages hold our MIV ValueSets, in which versions, and their download.
+
+Interface: BfArM's packages and feeds API (`/api-docs/packages.json`, `/api-docs/feeds.json`); HDDT
+registries-and-zts.md. No token is sent: the MIV packages are not protected ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+from xml.etree.ElementTree import Element, ParseError
+
+import httpx
+import orjson
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from ddr.registries.archive import MAX_ARCHIVE_BYTES, Archive, BadArchive, read_archive
+from ddr.registries.errors import RegistryFault
+from ddr.registries.fhir_search import fetch
+
+NAME = re.compile(r"[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+")
+STABLE = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
+DEPRECATED = "Veraltet:"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A version of a package: the digest of its archive, and why it is deprecated (empty: it is not)."""
+
+    name: str
+    version: str
+    shasum: str
+    deprecated: str = ""
+
+    @property
+    def label(self) -> str:
+        """name#version, as the feed writes it."""
+        return f"{self.name}#{self.version}"
+
+
+async def packages(http: httpx.AsyncClient, base: str, valuesets: Iterable[str]) -> list[Published]:
+    """Every version of every package that holds one of `valuesets`. Raises RegistryFault.
+
+    Empty when the ZTS does not publish them (yet): then the ValueSets of gematik's package stay in force.
+    """
+    names: set[str] = set()
+    for url in valuesets:
+        found = await _json(http, f"{base}/packages/catalog?canonical={quote(url, safe=':/')}")
+        if not isinstance(found, list):
+            raise RegistryFault("the package catalogue is not a list")
+        names |= {str(one.get("name")) for one in found if isinstance(one, dict)}
+    published: list[Published] = []
+    for name in sorted(names):
+        if NAME.fullmatch(name):
+            published += _versions(name, await _json(http, f"{base}/packages/{name}"))
+    return published
+
+
+async def deprecations(http: httpx.AsyncClient, base: str, name: str) -> list[str]:
+    """Titles in the feed that announce a deprecated version of the package `name`. Raises RegistryFault."""
+    _, body = await fetch(http, f"{base}/feeds/?packageName={name}&type=publication")
+    try:
+        root: Element = fromstring(body or b"", forbid_dtd=True)
+    except (ParseError, DefusedXmlException, ValueError):
+        raise RegistryFault("the feed is not XML") from None
+    titles = [str(item.findtext("title") or "").strip() for item in root.iter("item")]
+    return [title for title in titles if title.startswith(DEPRECATED)]
+
+
+async def download(http: httpx.AsyncClient, base: str, package: Published) -> tuple[Archive, str]:
+    """The package and the SHA-256 of its archive. Raises RegistryFault, or BadArchive when the content is no good.
+
+    The SHA-1 that the ZTS publishes guards against damage on the way; against forgery it is TLS that guards.
+    """
+    _, body = await fetch(http, f"{base}/packages/{package.name}/{package.version}", limit=MAX_ARCHIVE_BYTES)
+    packed = body or b""
+    if hashlib.sha1(packed).hexdigest() != package.shasum.lower():  # noqa: S324
+        raise BadArchive("the checksum of the archive is not the one that the ZTS publishes")
+    archive = read_archive(packed)
+    if (archive.name, archive.version) != (package.name, package.version):
+        raise BadArchive(f"the archive calls itself {archive.name}#{archive.version}")
+    return archive, hashlib.sha256(packed).hexdigest()
+
+
+def newest(published: Iterable[Published]) -> list[Published]:
+    """Of each package its highest stable version that is not deprecated (the ZTS's `latest` may be a prerelease)."""
+    best: dict[str, Published] = {}
+    for one in published:
+        if STABLE.fullmatch(one.version) and not one.deprecated:
+            known = best.get(one.name)
+            best[one.name] = one if known is None or _order(one) > _order(known) else known
+    return list(best.values())
+
+
+def _order(package: Published) -> tuple[int, ...]:
+    return tuple(map(int, package.version.split(".")))
+
+
+def _versions(name: str, info: Any) -> list[Published]:
+    versions = info.get("versions") if isinstance(info, dict) else None
+    if not isinstance(versions, dict):
+        raise RegistryFault(f"the information on package {name} has no versions")
+    return [_published(name, str(version), content) for version, content in versions.items()]
+
+
+def _published(name: str, version: str, content: Any) -> Published:
+    content = content if isinstance(content, Mapping) else {}
+    dist = content.get("dist")
+    shasum = str(dist.get("shasum") or "") if isinstance(dist, Mapping) else ""
+    return Published(name, version, shasum, str(content.get("unlisted") or ""))
+
+
+async def _json(http: httpx.AsyncClient, url: str) -> Any:
+    _, body = await fetch(http, url)
+    try:
+        return orjson.loads(body or b"")
+    except orjson.JSONDecodeError:
+        raise RegistryFault(f"the answer of {urlsplit(url).path} is not JSON") from None
