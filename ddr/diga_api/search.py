@@ -118,5 +118,5 @@ def _holder(candidate: Candidate) -> str:
 
 
 def _url(base: str, search: Search, pairs: Pairs) -> str:
-    query = urlencode(pairs, safe="|:/,$")
+    query = urlencode(pairs, safe=":/,$")
     return f"{base}/{search.resource_type}{'?' if query else ''}{query}"
