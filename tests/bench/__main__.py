@@ -16,7 +16,7 @@ from ddr.settings import Settings, load_settings
 from ddr.store.embedded import database
 from ddr.store.migrate import migrate
 from ddr.store.pool import open_pool
-from tests.bench import serving, statements, storage
+from tests.bench import serving, statements, storage, summary
 from tests.bench.table import Row
 from tests.support.received import Received
 from tests.support.recorder import recorder
@@ -40,6 +40,7 @@ async def measure(folder: Path) -> list[Row]:
     return [
         *await with_database(folder / "storage", storage.run),
         *await with_database(folder / "statements", lambda pool: _statements(pool, folder)),
+        *summary.run(),
         *await serving.run(folder),
     ]
 
