@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from ddr.http.core import Core
-from ddr.operations import audit_trail
+from ddr.operations import audit_trail, inspection
 from ddr.store.unpairing import unpair_everyone, unpair_expired
 
 ROUND_SECONDS = 60.0
@@ -43,6 +43,7 @@ async def one_round(core: Core) -> None:
             _report("housekeeping.unpaired", await unpair_everyone(core.pool, "recorder-retired", now_ms))
         _report("housekeeping.consents_ended", await unpair_expired(core.pool, now_ms))
         await audit_trail.seal(core.pool, now_ms)
+        await inspection.daily(core.pool, now_ms)
         _report("audit.purged", await audit_trail.purge(core.pool, core.settings.audit_days, now_ms))
 
 

@@ -148,7 +148,7 @@ async def waiting(connection: asyncpg.Connection | asyncpg.Pool, catalog: MivCat
     found = []
     for one in last.values():
         miv = catalog.by_name(one.name)
-        if miv is not None and one.activated_ms is None:
+        if miv is not None and one.activated_ms is None and one.content.version != miv.version:
             changed, problem = _compared(miv, one.content)
             found.append(Waiting(miv, one.content, one.origin, changed, problem))
     return found

@@ -137,3 +137,49 @@ async def record_event(
     await connection.execute(
         "INSERT INTO registry_event (source, at_ms, kind, detail) VALUES ($1, $2, $3, $4)", source, at_ms, kind, detail
     )
+
+
+async def entries_at(connection: asyncpg.Pool | asyncpg.Connection, source: str, at_ms: int) -> dict[str, Any]:
+    """The entries of `source` as they were believed at `at_ms`, by their names."""
+    rows = await connection.fetch(
+        "SELECT entry, content FROM registry_entry"
+        " WHERE source = $1 AND from_ms <= $2 AND coalesce(until_ms > $2, true) ORDER BY entry",
+        source,
+        at_ms,
+    )
+    return {row["entry"]: row["content"] for row in rows}
+
+
+async def history(
+    connection: asyncpg.Pool | asyncpg.Connection, from_ms: int, until_ms: int, entry: str | None = None
+) -> list[asyncpg.Record]:
+    """The states of entries that began or ended between two instants, each with the state before it, oldest first."""
+    found: list[asyncpg.Record] = await connection.fetch(
+        """
+        WITH state AS (
+          SELECT *, lag(content) OVER own AS before, lag(until_ms) OVER own AS before_until_ms FROM registry_entry
+          WINDOW own AS (PARTITION BY source, entry ORDER BY from_ms))
+        SELECT * FROM state
+         WHERE ($3::text IS NULL OR entry = $3)
+           AND (from_ms >= $1 AND from_ms < $2 OR until_ms >= $1 AND until_ms < $2)
+         ORDER BY from_ms, source, entry
+        """,
+        from_ms,
+        until_ms,
+        entry,
+    )
+    return found
+
+
+async def events(
+    connection: asyncpg.Pool | asyncpg.Connection, from_ms: int, until_ms: int, kind: str | None = None
+) -> list[asyncpg.Record]:
+    """What happened between two instants, oldest first."""
+    found: list[asyncpg.Record] = await connection.fetch(
+        "SELECT source, at_ms, kind, detail FROM registry_event"
+        " WHERE at_ms >= $1 AND at_ms < $2 AND ($3::text IS NULL OR kind = $3) ORDER BY event_no",
+        from_ms,
+        until_ms,
+        kind,
+    )
+    return found

@@ -1,0 +1,118 @@
+"""`ddr hiis`: the registration in BfArM's HIIS-VZ: prepared, checked, and compared with what is registered."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import orjson
+
+from ddr.cli.errors import CommandError
+from ddr.cli.operator import with_database
+from ddr.fhir.instants import date_time
+from ddr.http.clock import now_ms
+from ddr.miv.model import MivCatalog
+from ddr.registries.errors import RegistryFault
+from ddr.registries.fhir_search import http_client
+from ddr.registries.hiis import bundle, registration, resources
+from ddr.registries.hiis_checks import certificate_problems, live_problems
+from ddr.registries.hiis_vz import complaints, registered
+from ddr.registries.terminology import current_catalog
+from ddr.settings import Settings
+
+HELP = "register this recorder with BfArM, and compare"
+NAMES = {"hl7-fhir-rest": "FHIR Resource Server", "oauth-authz-server": "OAuth2 Authorization Server"}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`hiis` with its own subcommands."""
+    parser = subparsers.add_parser("hiis", help=HELP, description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    register = actions.add_parser("register", help="check, and write the Bundle and a sheet for BfArM's portal")
+    register.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the two files go")
+    register.add_argument("--offline", action="store_true", help="do not ask the running recorder")
+    register.add_argument("--ca", default="", metavar="FILE", help="an extra CA (development)")
+    actions.add_parser("diff", help="compare with what is registered; status 1 when they differ")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Status 1 when something is wrong; the files of `register` are written only when nothing is."""
+    settings, catalog = with_database(_current)
+    if args.action == "diff":
+        return asyncio.run(_diff(settings, catalog))
+    problems = asyncio.run(_problems(settings, catalog, args))
+    if problems:
+        raise CommandError("not fit to be registered:\n" + "\n".join(f"  {one}" for one in problems))
+    args.out.mkdir(parents=True, exist_ok=True)
+    written = {
+        "hiis-registration.json": orjson.dumps(bundle(resources(settings, catalog)), option=orjson.OPT_INDENT_2),
+        "hiis-registration.md": sheet(settings, catalog, now_ms()).encode(),
+    }
+    for name, content in written.items():
+        (args.out / name).write_bytes(content)
+        print(args.out / name)
+    return 0
+
+
+async def _current(settings: Settings, pool: object) -> tuple[Settings, MivCatalog]:
+    return settings, await current_catalog(settings, pool)
+
+
+async def _problems(settings: Settings, catalog: MivCatalog, args: argparse.Namespace) -> list[str]:
+    hosts = {urlsplit(url).hostname or "" for url in (settings.diga_base_url, settings.public_base_url)}
+    found = [f"setting {name}: is empty" for name in ("manufacturer", "product_name") if not getattr(settings, name)]
+    found += certificate_problems(settings.server_cert, hosts, now_ms())
+    return found if args.offline else [*found, *await live_problems(settings, catalog, args.ca)]
+
+
+async def _diff(settings: Settings, catalog: MivCatalog) -> int:
+    if not settings.hiis_id:
+        raise CommandError("setting hiis_id: is empty; BfArM assigns the number when the recorder is registered")
+    try:
+        async with http_client(settings) as http:
+            theirs = await registered(http, settings)
+    except (RegistryFault, OSError, httpx.InvalidURL) as error:
+        raise CommandError(f"HIIS-VZ: {error}") from None
+    lines = complaints(registration(settings, catalog), theirs, settings.hiis_id)
+    print("\n".join(lines) or "the HIIS-VZ says what this recorder does")
+    return int(bool(lines))
+
+
+def sheet(settings: Settings, catalog: MivCatalog, at_ms: int) -> str:
+    """The registration as a page to fill in BfArM's portal from, in Markdown."""
+    servers = registration(settings, catalog).endpoints.items()
+    endpoints = [(NAMES[kind], kind, address.fqdn, address.url) for kind, address in servers]
+    mivs = [
+        (miv.title, miv.valueset, f"{t.grace_seconds} s", f"{t.historic_days} d", f"{t.delay_seconds} s")
+        for miv in catalog.mivs
+        for t in (catalog.terms[miv.valueset],)
+    ]
+    return "\n".join(
+        [
+            f"# HIIS-VZ registration of {settings.product_name} {settings.product_version}",
+            "",
+            f"Manufacturer: {settings.manufacturer}. HIIS-ID: {settings.hiis_id or 'not assigned yet'}."
+            f" Written {date_time(at_ms)}.",
+            "",
+            "## Endpoints",
+            "",
+            *_table(("server", "connection type", "FQDN", "base URL"), endpoints),
+            "",
+            "## Mandatory Interoperable Values",
+            "",
+            *_table(("MIV", "ValueSet", "Grace-Period", "Historic-Data-Period", "Delay-From-Real-Time"), mivs),
+            "",
+        ]
+    )
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    return [_row(head), _row(tuple("---" for _ in head)), *map(_row, rows)]
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,211 @@
+"""`ddr miv`: which versions of the MIV ValueSets are in force, which wait, and putting one in force.
+
+New versions come from the ZTS by themselves (a running recorder asks it every hour), or from an archive. None of them
+is in force before `ddr miv activate`; running workers follow within seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import tomllib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+
+from ddr.cli.errors import CommandError
+from ddr.cli.operator import shown_instant, with_database
+from ddr.http.clock import now_ms
+from ddr.miv.loader import load_catalog
+from ddr.miv.model import Miv, MivCatalog, MivError
+from ddr.miv.versions import Difference, MivVersion, concepts, difference
+from ddr.registries.archive import MAX_ARCHIVE_BYTES, BadArchive, read_archive
+from ddr.registries.terminology import SOURCE, Waiting, Zts, current_catalog, keep_all, waiting
+from ddr.settings import Settings
+from ddr.store import terminology
+from ddr.store.registry import claim, read_source, request_reading
+
+HELP = "look after the MIV ValueSets"
+FOLDER = "folder"  # the origin of the versions that come with the program
+
+Action = Callable[[Settings, asyncpg.Pool], Awaitable[int]]
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`miv` with its own subcommands."""
+    parser = subparsers.add_parser("miv", help=HELP, description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", help="the MIVs, the versions in force, and the others at hand")
+    actions.add_parser("check", help="tell what the versions that wait would change; status 1 when one does")
+    actions.add_parser("update", help="ask the ZTS now, fetch what is new, then check")
+    archive = actions.add_parser("import", help="take versions from a FHIR package archive, then check")
+    archive.add_argument("file", type=Path, metavar="FILE.tgz")
+    activate = actions.add_parser("activate", help="put a version in force; an earlier one, too")
+    activate.add_argument("name", help="of the MIV package")
+    activate.add_argument("version")
+    activate.add_argument("--meta", type=Path, metavar="miv.toml", help="units and profiles for new codes")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it and print what is then true."""
+    return with_database(_ACTIONS[args.action](args))
+
+
+def _list(args: argparse.Namespace) -> Action:
+    async def show(settings: Settings, pool: asyncpg.Pool) -> int:
+        state = await read_source(pool, SOURCE)
+        print(f"ZTS read {shown_instant(state.seen_ms)}{f'; fault: {state.fault}' if state.fault else ''}")
+        others = await terminology.kept(pool)
+        for miv in (await current_catalog(settings, pool)).mivs:
+            print(f"{miv.name} {miv.version} in force, {len(miv.codes)} codes, {miv.valueset}")
+            for one in others:
+                if one.name == miv.name and one.content.version != miv.version:
+                    print(f"  {one.content.version} from {one.origin}, imported {shown_instant(one.imported_ms)}")
+        return 0
+
+    return show
+
+
+def _check(args: argparse.Namespace) -> Action:
+    async def check(settings: Settings, pool: asyncpg.Pool) -> int:
+        return await _told(pool, await current_catalog(settings, pool))
+
+    return check
+
+
+def _update(args: argparse.Namespace) -> Action:
+    async def update(settings: Settings, pool: asyncpg.Pool) -> int:
+        catalog = await current_catalog(settings, pool)
+        await claim(pool, SOURCE, now_ms(), 0)  # the row must exist; reading out of turn does no harm
+        await Zts(settings, pool, now_ms, catalog).read_now()
+        state = await read_source(pool, SOURCE)
+        await request_reading(pool, SOURCE)
+        if state.fault:
+            raise CommandError(f"ZTS: {state.fault}")
+        print("\n".join(f"note: {note}" for note in state.notes) or "the ZTS has nothing new")
+        await _told(pool, catalog)
+        return 0
+
+    return update
+
+
+def _import(args: argparse.Namespace) -> Action:
+    async def take(settings: Settings, pool: asyncpg.Pool) -> int:
+        if args.file.stat().st_size > MAX_ARCHIVE_BYTES:
+            raise CommandError(f"{args.file}: larger than {MAX_ARCHIVE_BYTES} bytes")
+        packed = args.file.read_bytes()
+        try:
+            archive = read_archive(packed)
+        except BadArchive as error:
+            raise CommandError(f"{args.file}: {error}") from None
+        catalog = await current_catalog(settings, pool)
+        origin = f"{archive.name}#{archive.version} ({args.file.name})"
+        async with pool.acquire() as connection, connection.transaction():
+            notes = await keep_all(connection, catalog, archive, origin, hashlib.sha256(packed).hexdigest(), now_ms())
+        print("\n".join(notes) or f"{origin} taken in")
+        await _told(pool, catalog)
+        return 0
+
+    return take
+
+
+def _activate(args: argparse.Namespace) -> Action:
+    async def activate(settings: Settings, pool: asyncpg.Pool) -> int:
+        catalog = await current_catalog(settings, pool)
+        miv = catalog.by_name(args.name)
+        if miv is None:
+            raise CommandError(f"no MIV package {args.name}")
+        await _remember_folder(settings, pool, miv.name)
+        found = {one.content.version: one.content for one in await terminology.kept(pool) if one.name == miv.name}
+        if args.version not in found:
+            raise CommandError(f"MIV {miv.name}: version {args.version} is not at hand; see ddr miv list")
+        version = found[args.version]
+        if args.meta:
+            version = MivVersion(version.version, version.valuesets, _meta(args.meta))
+        new = _built(settings, await terminology.in_force(pool), miv.name, version)
+        if args.meta and version.meta:
+            await terminology.complete(pool, miv.name, version.version, version.meta)
+        changed = difference(concepts(miv), concepts(new))
+        moved = await terminology.activate(
+            pool, miv.name, new.version, miv.valueset, list(changed.removed), list(concepts(new)), now_ms()
+        )
+        await request_reading(pool, SOURCE)
+        print(f"MIV {miv.name} {new.version} is in force; {moved} series and measurements changed their MIV")
+        return 0
+
+    return activate
+
+
+def _built(settings: Settings, others: dict[str, MivVersion], name: str, version: MivVersion) -> Miv:
+    """The MIV with this version, checked with all others. Raises CommandError with the way out."""
+    try:
+        miv = load_catalog(settings.miv_packages, settings.miv, {**others, name: version}).by_name(name)
+    except MivError as error:
+        raise CommandError(
+            f"{error}; a new code needs its unit and profile: copy {settings.miv_packages / name / 'miv.toml'},"
+            " add it, and give the file with --meta"
+        ) from None
+    assert miv is not None
+    return miv
+
+
+async def _remember_folder(settings: Settings, pool: asyncpg.Pool, name: str) -> None:
+    """Keep the version of the folder, too, so that there is a way back to it."""
+    folder = settings.miv_packages / name / "package"
+    valuesets = tuple(json.loads(path.read_text()) for path in sorted(folder.glob("ValueSet-*.json")))
+    own = load_catalog(settings.miv_packages, settings.miv).by_name(name)
+    assert own is not None
+    digest = hashlib.sha256(json.dumps(valuesets, sort_keys=True).encode()).hexdigest()
+    await terminology.keep(pool, name, MivVersion(own.version, valuesets), FOLDER, digest, 0)
+
+
+def _meta(file: Path) -> str:
+    try:
+        text = file.read_text()
+        tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{file}: {error}") from None
+    return text
+
+
+async def _told(pool: asyncpg.Pool, catalog: MivCatalog) -> int:
+    """Print what each waiting version means; 1 when there is one."""
+    found = await waiting(pool, catalog)
+    for one in found:
+        print("\n".join(_meaning(one, await terminology.consents(pool, one.miv.valueset, now_ms()))))
+    if not found:
+        print("no version waits for activation")
+    return int(bool(found))
+
+
+def _meaning(one: Waiting, consents: int) -> list[str]:
+    lines = [f"MIV {one.miv.name}: {one.miv.version} in force, {one.version.version} from {one.origin} waits"]
+    if one.problem:
+        return [*lines, f"  it cannot be used: {one.problem}"]
+    lines += _codes(one.difference)
+    if one.difference.added:
+        lines.append(
+            f"  {consents} consents in force were given to the present codes and will cover the new ones, too:"
+            " tell the patients, or let them consent anew"
+        )
+    if one.difference.removed:
+        lines.append(f"  values under removed codes are no longer given to any DiGA; {consents} consents narrow")
+    if not one.difference:
+        lines.append("  the codes are the same: nothing changes for patients and DiGA")
+    return [*lines, f"  ddr miv activate {one.miv.name} {one.version.version}"]
+
+
+def _codes(changed: Difference) -> list[str]:
+    parts = (("added", changed.added), ("removed", changed.removed), ("renamed", changed.renamed))
+    return [f"  {word:8}{system}|{code} {text}" for word, codes in parts for (system, code), text in codes.items()]
+
+
+_ACTIONS: dict[str, Callable[[argparse.Namespace], Action]] = {
+    "list": _list,
+    "check": _check,
+    "update": _update,
+    "import": _import,
+    "activate": _activate,
+}

@@ -1,0 +1,151 @@
+"""`ddr registry`: what the three registries say, what they said, and what the recorder did about it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import asyncpg
+import orjson
+
+from ddr.cli.errors import CommandError
+from ddr.cli.operator import instant_argument, shown_instant, with_database
+from ddr.fhir.instants import instant
+from ddr.http.clock import now_ms
+from ddr.operations.inspection import DAY_MS, Inspection, inspect
+from ddr.settings import Settings
+from ddr.store import registry as store
+
+HELP = "show what the registries say and said"
+SOURCES = ("diga-vz", "hiis-vz", "zts")
+FOREVER_MS = 2**62
+
+Action = Callable[[Settings, asyncpg.Pool], Awaitable[int]]
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`registry` with its own subcommands."""
+    parser = subparsers.add_parser("registry", help=HELP, description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("show", help="the present state and its faults; status 1 when something is wrong")
+    past = actions.add_parser("history", help="every change, of all entries or of one")
+    past.add_argument("entry", nargs="?", help="for a DiGA its client id")
+    at = actions.add_parser("at", help="what was believed at an instant")
+    at.add_argument("time", type=instant_argument, metavar="TIME", help="FHIR dateTime")
+    at.add_argument("--source", choices=SOURCES, default="diga-vz")
+    actions.add_parser("refresh", help="let the running recorder read all registries at once")
+    report = actions.add_parser("report", help="what changed in the three sources, and what the recorder did")
+    report.add_argument("--since", type=instant_argument, metavar="TIME", help="FHIR dateTime; default: a week ago")
+    report.add_argument("--json", action="store_true", help="as one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what was asked for."""
+    return with_database(_ACTIONS[args.action](args))
+
+
+def _show(args: argparse.Namespace) -> Action:
+    async def show(settings: Settings, pool: asyncpg.Pool) -> int:
+        sources = await store.read_sources(pool)
+        for name in SOURCES:
+            print("\n".join(_state(name, sources.get(name, store.Source()))))
+        for entry, content in (await store.read_entries(pool, "diga-vz")).items():
+            print(_diga(entry, content))
+        return int(any(one.fault or one.notes for one in sources.values()))
+
+    return show
+
+
+def _history(args: argparse.Namespace) -> Action:
+    async def history(settings: Settings, pool: asyncpg.Pool) -> int:
+        rows = await store.history(pool, 0, FOREVER_MS, args.entry)
+        if not rows and args.entry:
+            raise CommandError(f"no registry ever held {args.entry}")
+        for row in rows:
+            until = shown_instant(row["until_ms"]) if row["until_ms"] else "now"
+            print(f"{shown_instant(row['from_ms'])} to {until}  {row['source']}  {row['entry']}")
+            print(f"    {orjson.dumps(_short(row['content'])).decode()}")
+        return 0
+
+    return history
+
+
+def _at(args: argparse.Namespace) -> Action:
+    async def at(settings: Settings, pool: asyncpg.Pool) -> int:
+        entries = await store.entries_at(pool, args.source, args.time)
+        for entry, content in entries.items():
+            print(_diga(entry, content) if args.source == "diga-vz" else f"{entry}  {orjson.dumps(content).decode()}")
+        if not entries:
+            print(f"nothing was known of the {args.source}")
+        return 0
+
+    return at
+
+
+def _refresh(args: argparse.Namespace) -> Action:
+    async def refresh(settings: Settings, pool: asyncpg.Pool) -> int:
+        for name in SOURCES:
+            await store.request_reading(pool, name)
+        return 0
+
+    return refresh
+
+
+def _report(args: argparse.Namespace) -> Action:
+    async def report(settings: Settings, pool: asyncpg.Pool) -> int:
+        now = now_ms()
+        found = await inspect(pool, args.since if args.since is not None else now - 7 * DAY_MS, now)
+        print(orjson.dumps(asdict(found)).decode() if args.json else "\n".join(_told(found)))
+        return 0
+
+    return report
+
+
+def _state(name: str, source: store.Source) -> list[str]:
+    lines = [f"{name}: read {shown_instant(source.seen_ms)}, next {shown_instant(source.next_ms)}"]
+    if source.fault:
+        lines.append(f"  fault since {shown_instant(source.fault_ms)}: {source.fault}")
+    return lines + [f"  note: {note}" for note in source.notes]
+
+
+def _diga(entry: str, content: Mapping[str, Any]) -> str:
+    state = (
+        "active" if content["listed"] and content["usable"] else "not listed" if not content["listed"] else "disabled"
+    )
+    problems = f" ({'; '.join(content['problems'])})" if content["problems"] else ""
+    return (
+        f"{entry}  {content['name']}: {state}{problems}, {len(content['certificates'])} certificates,"
+        f" redirect {content['redirect_uri']}, MIVs {' '.join(content['valuesets']) or 'none'}"
+    )
+
+
+def _short(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what fills pages: certificates are counted."""
+    return {key: len(value) if key == "certificates" else value for key, value in content.items()}
+
+
+def _told(found: Inspection) -> list[str]:
+    lines = [f"From {instant(found.from_ms)} until {instant(found.until_ms)}", "", "State"]
+    lines += [f"  {line}" for name, source in found.sources.items() for line in _state(name, source)]
+    lines += ["", "What changed"]
+    lines += [
+        f"  {shown_instant(one.at_ms)}  {one.source}  {one.entry} {one.what} {', '.join(one.fields)}".rstrip()
+        for one in found.changes
+    ] or ["  nothing"]
+    lines += ["", "What the recorder did and noted"]
+    lines += [
+        f"  {shown_instant(one['at_ms'])}  {one['source']}  {one['kind']} {orjson.dumps(one['detail']).decode()}"
+        for one in found.events
+    ] or ["  nothing"]
+    return lines
+
+
+_ACTIONS: dict[str, Callable[[argparse.Namespace], Action]] = {
+    "show": _show,
+    "history": _history,
+    "at": _at,
+    "refresh": _refresh,
+    "report": _report,
+}
