@@ -7,7 +7,7 @@ milliseconds since 1970. docs/cgm-summary.md gives the reason for each rule.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -60,7 +60,7 @@ def _of_sensor(rows: Sequence[Row], from_ms: int, until_ms: int, newer: Iterable
     """What counts of one sensor, `rows` in order of time, beside the parts of newer sensors."""
     first, last = rows[0]["start_ms"] - rows[0]["period_ms"], max(row["last_ms"] for row in rows)
     taken = Taken(
-        part for part in newer if part.first_ms - _reach(part) <= last and first <= part.last_ms + _reach(part)
+        part for part in newer if first - _reach(part) <= part.last_ms and part.first_ms <= last + _reach(part)
     )
     parts: list[Part] = []
     for row in rows:
@@ -75,20 +75,23 @@ def _part(row: Row, from_ms: int, until_ms: int, taken: Taken) -> Part | None:
     raws = decode_values(row["vals"])
     if not raws:
         return None
-    period_ms, apart = row["period_ms"], _apart(row)
+    period_ms = row["period_ms"]
     first, last = row["start_ms"] + next(runs(row["times"], period_ms))[0], row["last_ms"]
-    usual = ERROR not in raws and shortest_step(row["times"], period_ms) >= apart
+    usual = ERROR not in raws and shortest_step(row["times"], period_ms) >= _apart(row)
     if usual and from_ms <= first and last < until_ms and not taken.meets(first, last):
         return Part(row, raws, first, last)
-    picked: list[Reading] = []
-    for time, raw in readings(row):
-        if raw != ERROR and from_ms <= time < until_ms and not taken.meets(time, time):
-            picked.append((time, raw))
-            from_ms = time + apart
+    picked = list(_picked(row, from_ms, until_ms, taken))
     if not picked:
         return None
     times, kept = zip(*picked, strict=True)
     return Part(row, kept, times[0], times[-1], times)
+
+
+def _picked(row: Row, from_ms: int, until_ms: int, taken: Taken) -> Iterator[Reading]:
+    for time, raw in readings(row):
+        if raw != ERROR and from_ms <= time < until_ms and not taken.meets(time, time):
+            yield time, raw
+            from_ms = time + _apart(row)
 
 
 def _apart(row: Row) -> int:

@@ -12,7 +12,7 @@ Row = Mapping[str, Any]
 
 # A reading lies at most half a sampling period before the start of its chunk.
 _CHUNKS = """
-SELECT c.start_ms, c.last_ms, c.filled, c.times, c.vals, e.calibration_state,
+SELECT c.start_ms, c.last_ms, c.times, c.vals, e.calibration_state,
        s.sensor_no, s.started_ms AS sensor_started_ms, s.unit, s.decimals, s.period_ms, s.lower_limit, s.upper_limit,
        d.device_no, d.serial_number, d.device_name, d.manufacturer, d.model_number, d.type_code, d.expiration_date,
        d.expiration_ms, d.definition_url, d.heard_ms, d.ended_ms AS device_ended_ms, d.updated_ms AS device_updated_ms

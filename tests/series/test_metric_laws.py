@@ -83,7 +83,7 @@ def test_the_order_of_uploads_does_not_matter(readings: list[Reading], random: R
             memory.upload(batch)
     sensor = rows_of(readings)[0]
     rows = [
-        {**sensor, "start_ms": c.start_ms, "last_ms": c.last_ms, "filled": c.filled, "times": c.times, "vals": c.vals}
+        {**sensor, "start_ms": c.start_ms, "last_ms": c.last_ms, "times": c.times, "vals": c.vals}
         for c in memory.chunks.values()
     ]
     assert calculated(rows, 5) == calculated(rows_of(readings), 5)

@@ -15,7 +15,6 @@ from ddr.series.grid import Grid
 from ddr.series.metrics import Metrics, metrics
 from ddr.series.packing import Reading, encode
 from ddr.series.selection import counting
-from ddr.series.slots import place
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 PERIOD = 5 * MINUTE
@@ -44,8 +43,7 @@ def rows_of(
     for part in cut(ordered, grid):
         times, vals = encode(part.readings, part.start_ms, period_ms)
         last_ms = part.readings[-1][0] if part.readings else part.start_ms - 1
-        filled = place(times, vals, period_ms)[1]
-        chunk = {"start_ms": part.start_ms, "last_ms": last_ms, "filled": filled, "times": times, "vals": vals}
+        chunk = {"start_ms": part.start_ms, "last_ms": last_ms, "times": times, "vals": vals}
         rows.append({**SENSOR, "period_ms": period_ms, **chunk, **sensor})
     return rows
 
