@@ -20,6 +20,7 @@ from ddr.http.clock import now_ms
 from ddr.http.core import Core, TrustSource
 from ddr.http.guard import by_path, constant, guarded, with_headers
 from ddr.http.pages import error_page
+from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
 from ddr.oauth.app import create_oauth_backend, create_oauth_public
 from ddr.oauth.keys import Keys
@@ -119,6 +120,7 @@ async def build_core(settings: Settings, pool: asyncpg.Pool, registry: TrustSour
         secrets=secrets,
         registry=registry,
         signer=await Keys.load(pool, key_encryption_key(settings), now_ms()),
+        identity=Provider(settings, now_ms) if settings.patient_login == "oidc" else None,
     )
 
 

@@ -91,8 +91,20 @@ class Settings:
     par_seconds: int = described("Lifetime of a pushed authorization request; must cover login and consent.", 600)
     code_seconds: int = described("Lifetime of an authorization code.", 60)
     consent_days: int = described("Longest consent (one year at most).", 365)
-    patient_login: str = described("How patients log in: builtin (demonstration and tests only).", "builtin")
+    patient_login: str = described(
+        "How patients log in: builtin (demonstration and tests only), or oidc (at the manufacturer's OpenID provider).",
+        "builtin",
+    )
     allow_builtin_accounts: bool = described("The built-in accounts may be used; never in production.", False)
+    oidc_issuer: str = described("Issuer of the OpenID provider; it must publish its configuration.", "")
+    oidc_client_id: str = described("This recorder's client id at the provider.", "")
+    oidc_client_secret: str = described(
+        "Secret of this client, or file: and the path of a file that holds it; empty: a public client.", ""
+    )
+    oidc_audience: str = described(
+        "Audience of the provider's access tokens that gateways may present; empty: only the recorder's own tokens.", ""
+    )
+    oidc_ca: str = described("PEM file of an extra CA for the provider (development).", "")
     session_seconds: int = described("Lifetime of a patient's browser session without activity.", 1800)
     # audit trail
     audit_days: int = described("How long the audit trail is kept (30 days at least).", 730)
@@ -211,12 +223,27 @@ def check(settings: Settings) -> Settings:
         raise SettingsError("setting consent_days: consent must not exceed one year")
     if settings.audit_days < 30:
         raise SettingsError("setting audit_days: the audit trail must be kept 30 days at least (HDDT transparency)")
-    if settings.patient_login == "builtin" and not settings.allow_builtin_accounts:
-        raise SettingsError(
-            "setting patient_login: built-in accounts are for demonstration only;"
-            " set allow_builtin_accounts or use another login"
-        )
+    _check_login(settings)
     return settings
+
+
+def _check_login(settings: Settings) -> None:
+    match settings.patient_login:
+        case "builtin" if not settings.allow_builtin_accounts:
+            raise SettingsError(
+                "setting patient_login: built-in accounts are for demonstration only;"
+                " set allow_builtin_accounts or use oidc"
+            )
+        case "builtin":
+            return
+        case "oidc" if not (settings.oidc_issuer.startswith("https://") and settings.oidc_client_id):
+            raise SettingsError("setting patient_login: oidc needs oidc_issuer (https://…) and oidc_client_id")
+        case "oidc" if settings.oidc_audience == settings.oidc_client_id:
+            raise SettingsError("setting oidc_audience: must differ from oidc_client_id, which is that of ID tokens")
+        case "oidc":
+            return
+        case other:
+            raise SettingsError(f"setting patient_login: {other!r} is neither builtin nor oidc")
 
 
 def _is_time_zone(name: str) -> bool:

@@ -20,6 +20,7 @@ from ddr.store.pool import open_pool
 from ddr.store.secrets import load_secrets
 from tests.support.clock import Clock
 from tests.support.database import embedded_server, fresh_database
+from tests.support.openid_fixtures import oidc_core, oidc_settings, openid, provider, provider_key  # noqa: F401
 from tests.support.trust import FakeTrust
 
 

@@ -41,6 +41,8 @@ def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
         ("TIME_ZONE", "../etc/passwd", "time_zone: '../etc/passwd' is not"),
         ("TIME_ZONE", "Europe", "time_zone: 'Europe' is not"),
         ("CHUNK_SPAN_SECONDS", "60", "chunk_span_seconds: must be at least 3600"),
+        ("PATIENT_LOGIN", "saml", "patient_login: 'saml' is neither builtin nor oidc"),
+        ("PATIENT_LOGIN", "oidc", "oidc needs oidc_issuer (https://…) and oidc_client_id"),
         ("SETTINGS", "/nowhere.toml", "settings file /nowhere.toml"),
     ],
 )
@@ -62,3 +64,16 @@ def test_wrong_files_are_refused(tmp_path: Path, content: str) -> None:
 def test_the_documentation_page_is_up_to_date() -> None:
     page = Path(__file__).parents[1] / "docs" / "settings.md"
     assert page.read_text() == markdown(), "run `ddr settings --markdown > docs/settings.md`"
+
+
+OIDC = {"DDR_PATIENT_LOGIN": "oidc", "DDR_OIDC_ISSUER": "https://konto.example", "DDR_OIDC_CLIENT_ID": "ddr"}
+
+
+def test_a_login_at_a_provider_needs_no_builtin_accounts() -> None:
+    assert load_settings({**OIDC, "DDR_OIDC_AUDIENCE": "gateway"}).patient_login == "oidc"
+
+
+@pytest.mark.parametrize(("name", "value"), [("OIDC_ISSUER", "http://konto.example"), ("OIDC_AUDIENCE", "ddr")])
+def test_a_login_that_would_not_be_safe_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name.lower()):
+        load_settings({**OIDC, f"DDR_{name}": value})

@@ -8,15 +8,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ddr.consent import access, connections, consent, devices, login, logout, static
+from ddr.consent import access, connections, consent, devices, login, logout, provider_login, static
 from ddr.consent.visitor import FormRefused, for_patients, form_refused
 from ddr.http.asgi import ASGIApp
 from ddr.http.core import Core
 from ddr.http.pages import error_page
+from ddr.identity.errors import ProviderUnavailable
 
-LOGIN = [
+BUILTIN_LOGIN = [
     Route("/login", login.show, methods=["GET"]),
     Route("/login", login.submit, methods=["POST"]),
+]
+PROVIDER_LOGIN = [
+    Route("/login", provider_login.show, methods=["GET"]),
+    Route("/login/confirm", for_patients(provider_login.confirm), methods=["GET"]),
+    Route("/login/callback", provider_login.callback, methods=["GET"]),
 ]
 PAGES = [
     Route("/logout", logout.submit, methods=["POST"]),
@@ -31,12 +37,14 @@ PAGES = [
 
 
 def create_consent(core: Core) -> ASGIApp:
-    """/login, /logout, /consent, /me… and /static/…; the login only when the built-in accounts are allowed."""
+    """/login…, /logout, /consent, /me… and /static/…; the login is at the provider, or the built-in one if allowed."""
+    builtin = BUILTIN_LOGIN if core.settings.allow_builtin_accounts else []
     app = Starlette(
-        routes=[*(LOGIN if core.settings.allow_builtin_accounts else []), *PAGES],
+        routes=[*(PROVIDER_LOGIN if core.identity else builtin), *PAGES],
         exception_handlers={
             FormRefused: form_refused,
             consent.Refused: consent.refused,
+            ProviderUnavailable: provider_login.unavailable,
             HTTPException: _no_such_page,
             Exception: _failed,
         },

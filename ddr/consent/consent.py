@@ -193,7 +193,7 @@ def _periods(core: Core, chosen: str = "") -> list[Period]:
 
 
 def _until(core: Core, form: Form) -> int:
-    """The end that the patient chose; without a choice the consent lasts as long as it may. Raises Refused for a period that is not offered."""
+    """The end that the patient chose; without a choice the consent lasts as long as it may. Raises Refused."""
     chosen = form.one("days") or str(core.settings.consent_days)
     found = next((period for period in _periods(core, chosen) if period.chosen), None)
     if found is None:

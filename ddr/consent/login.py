@@ -12,13 +12,13 @@ from starlette.responses import Response
 
 from ddr.consent.render import page
 from ddr.consent.texts import text
-from ddr.consent.visitor import Form, Visitor, core_of, identify, read_form, see_other, set_cookie
+from ddr.consent.visitor import Form, Visitor, core_of, enter, identify, read_form
 from ddr.http.pages import language
 from ddr.scopes.diga import Diga
 from ddr.store import par
 from ddr.store.accounts import LONGEST, verify
 from ddr.store.login_attempts import count_attempt, forgive
-from ddr.store.sessions import Session, close_session, open_session
+from ddr.store.sessions import Session
 
 
 async def show(request: Request) -> Response:
@@ -42,21 +42,12 @@ async def submit(request: Request) -> Response:
     if patient_id is None:
         return await _form(request, visitor, request_uri, 422, error="login.wrong")
     await forgive(core.pool, attempt)
-    return await _enter(request, visitor, Session(patient_id, username), request_uri)
+    goal = f"/consent?{urlencode({'request_uri': request_uri})}" if request_uri else "/me"
+    return await enter(request, visitor, Session(patient_id, username), goal)
 
 
 def _plausible(form: Form) -> bool:
     return len(form.one("username")) <= LONGEST and len(form.one("password")) <= LONGEST
-
-
-async def _enter(request: Request, visitor: Visitor, session: Session, request_uri: str) -> Response:
-    core = core_of(request)
-    if visitor.session:
-        await close_session(core.pool, visitor.cookie)
-    cookie = await open_session(core.pool, session, core.clock(), core.settings.session_seconds * 1000)
-    response = see_other(f"/consent?{urlencode({'request_uri': request_uri})}" if request_uri else "/me")
-    set_cookie(response, cookie)
-    return response
 
 
 async def _too_many(request: Request, visitor: Visitor, request_uri: str, wait_seconds: int) -> Response:

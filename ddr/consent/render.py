@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse
 
 from ddr.consent.dates import day, moment, time_of_day
 from ddr.consent.texts import text
-from ddr.consent.visitor import Visitor, set_cookie
+from ddr.consent.visitor import Visitor, core_of, set_cookie
 from ddr.http.pages import STYLESHEET, language, page_headers
 
 _HERE = Path(__file__).parent
@@ -41,7 +41,7 @@ def page(
     **content: Any,
 ) -> HTMLResponse:
     """The page `template` with `content`; `form_targets` are CSP sources that its form may lead to."""
-    lang = language(request.scope)
+    lang, identity = language(request.scope), core_of(request).identity
     body = _ENVIRONMENT.get_template(template).render(
         lang=lang,
         t=partial(text, lang),
@@ -54,7 +54,8 @@ def page(
         form_token=visitor.form_token,
         **content,
     )
-    response = HTMLResponse(body, status, headers=page_headers(form_targets) | (headers or {}))
+    targets = (*form_targets, *([identity.origin] if identity else []))  # logging out leads to the provider
+    response = HTMLResponse(body, status, headers=page_headers(targets) | (headers or {}))
     if visitor.is_new:
         set_cookie(response, visitor.cookie)
     return response

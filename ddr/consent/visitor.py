@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from ddr.http.body import BodyError, read_body
 from ddr.http.core import Core
 from ddr.http.pages import error_page, page_headers
-from ddr.store.sessions import Session, load_session, new_cookie
+from ddr.store.sessions import Session, close_session, load_session, new_cookie, open_session
 
 COOKIE = "__Host-ddr"  # the prefix makes browsers insist on Secure, Path=/ and no Domain
 FORM_BYTES = 16_384
@@ -112,6 +112,17 @@ def drop_cookie(response: Response) -> None:
 def see_other(location: str) -> Response:
     """303: the browser goes on with GET, so that a reload does not send a form again."""
     return RedirectResponse(location, 303, headers=page_headers())
+
+
+async def enter(request: Request, visitor: Visitor, session: Session, goal: str) -> Response:
+    """Log `session` in and lead on to `goal`. A new session has a new cookie, and ends the one before."""
+    core = core_of(request)
+    if visitor.session:
+        await close_session(core.pool, visitor.cookie)
+    cookie = await open_session(core.pool, session, core.clock(), core.settings.session_seconds * 1000)
+    response = see_other(goal)
+    set_cookie(response, cookie)
+    return response
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]

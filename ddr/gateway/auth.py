@@ -1,4 +1,4 @@
-"""Who a gateway writes for: the patient of its bearer token (RFC 6750)."""
+"""Who a gateway writes for: the patient of its bearer token (RFC 6750), one of ours or one of the OpenID provider's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from uuid import UUID
 from ddr.gateway.problem import Problem, unauthorized
 from ddr.http.asgi import Scope, header
 from ddr.http.core import Core
-from ddr.store import gateway_tokens
+from ddr.identity.errors import LoginRefused, ProviderUnavailable
+from ddr.identity.tokens import read_access_token
+from ddr.store import gateway_tokens, identities
 
 REMEMBER_MS = 5_000  # a revoked token is refused after this time at the latest
 REMEMBERED = 10_000
@@ -58,14 +60,13 @@ class Gatekeeper:
         token = _token(scope)
         if token is None:
             raise unauthorized(token_given=False)
-        digest = gateway_tokens.digest(token)
-        known = self.patients.get(digest)
-        patient_id = known[1] if known else await self._look_up(digest, scope)
+        known = self.patients.get(gateway_tokens.digest(token))
+        patient_id = known[1] if known else await self._look_up(token, scope)
         if patient_id is None:
             raise unauthorized(token_given=True)
         return patient_id
 
-    async def _look_up(self, digest: bytes, scope: Scope) -> UUID | None:
+    async def _look_up(self, token: str, scope: Scope) -> UUID | None:
         address = (scope.get("client") or ("",))[0]
         until_ms, count = self.failures.get(address) or (None, 0)
         if until_ms is not None and count >= FAILURES:
@@ -73,11 +74,25 @@ class Gatekeeper:
             raise Problem(
                 429, "throttled", "Too many requests with unknown tokens", headers=(("retry-after", str(wait)),)
             )
-        patient_id = await gateway_tokens.find(self.core.pool, digest)
-        self.patients.put(digest, patient_id)
+        patient_id = await self._owner(token)
+        self.patients.put(gateway_tokens.digest(token), patient_id)
         if patient_id is None:
             self.failures.put(address, count + 1, until_ms)
         return patient_id
+
+    async def _owner(self, token: str) -> UUID | None:
+        """The patient of a token that is asked about for the first time, or again after a while."""
+        core = self.core
+        if token.count(".") != 2 or core.identity is None or not core.identity.audience:
+            return await gateway_tokens.find(core.pool, gateway_tokens.digest(token))
+        now_ms = core.clock()
+        try:
+            subject = await read_access_token(core.identity, token, now_ms)
+        except LoginRefused:
+            return None
+        except ProviderUnavailable:
+            raise Problem(503, "overloaded", "Try again later", headers=(("retry-after", "30"),)) from None
+        return await identities.patient_of(core.pool, core.identity.issuer, subject, now_ms)
 
 
 def _token(scope: Scope) -> str | None:

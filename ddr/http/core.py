@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import asyncpg
 
 from ddr.http.clock import now_ms
+from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
 from ddr.scopes.diga import Diga
 from ddr.settings import Settings
@@ -43,5 +44,6 @@ class Core:
     secrets: Mapping[str, bytes]
     registry: TrustSource
     signer: Any  # ddr.oauth.keys.Keys, which this room may not import
+    identity: Provider | None = None  # None: patients log in with the built-in accounts
     clock: Callable[[], int] = now_ms
     sensors: Remembered = field(default_factory=Remembered)  # tails of continuous series, for the gateway's uploads

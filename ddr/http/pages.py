@@ -88,6 +88,10 @@ PROBLEMS = {
             "The fault is on our side. Please try again later.",
         ),
     ),
+    "login_unavailable": Problem(
+        Words("Die Anmeldung ist gerade nicht möglich", "Signing in is not possible right now"),
+        Words("Bitte versuchen Sie es in einigen Minuten noch einmal.", "Please try again in a few minutes."),
+    ),
     "unavailable": Problem(
         Words("Gerade nicht möglich", "Not possible right now"),
         Words(

@@ -15,10 +15,11 @@ LONGEST_MS = 12 * 3600 * 1000  # a session ends after this time even when it is 
 
 @dataclass(frozen=True)
 class Session:
-    """Who is logged in."""
+    """Who is logged in; `confirmed_ms` is when the patient last proved it again, within this session."""
 
     patient_id: UUID
     username: str
+    confirmed_ms: int | None = None
 
 
 def new_cookie() -> str:
@@ -30,12 +31,13 @@ async def open_session(pool: asyncpg.Pool, session: Session, now_ms: int, idle_m
     """Log `session` in and return its new cookie. Removes sessions that ended."""
     cookie = new_cookie()
     await pool.execute(
-        "INSERT INTO browser_session (cookie_sha256, patient_id, username, created_ms, seen_ms) "
-        "VALUES ($1, $2, $3, $4, $4)",
+        "INSERT INTO browser_session (cookie_sha256, patient_id, username, created_ms, seen_ms, confirmed_ms) "
+        "VALUES ($1, $2, $3, $4, $4, $5)",
         sha256(cookie),
         session.patient_id,
         session.username,
         now_ms,
+        session.confirmed_ms,
     )
     await pool.execute(
         "DELETE FROM browser_session WHERE seen_ms <= $1 OR created_ms <= $2", now_ms - idle_ms, now_ms - LONGEST_MS
@@ -47,13 +49,13 @@ async def load_session(pool: asyncpg.Pool, cookie: str, now_ms: int, idle_ms: in
     """The session of this cookie, or None when it is unknown, idle for `idle_ms`, or too old. Counts as activity."""
     row = await pool.fetchrow(
         "UPDATE browser_session SET seen_ms = $2 WHERE cookie_sha256 = $1 AND seen_ms > $3 AND created_ms > $4 "
-        "RETURNING patient_id, username",
+        "RETURNING patient_id, username, confirmed_ms",
         sha256(cookie),
         now_ms,
         now_ms - idle_ms,
         now_ms - LONGEST_MS,
     )
-    return Session(row["patient_id"], row["username"]) if row else None
+    return row and Session(**row)
 
 
 async def close_session(pool: asyncpg.Pool, cookie: str) -> None:

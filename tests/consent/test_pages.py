@@ -245,7 +245,7 @@ async def test_a_fault_of_ours_has_a_page_without_details(core: Core) -> None:
 
 
 async def test_without_builtin_accounts_there_is_no_login_form(core: Core) -> None:
-    settings = replace(core.settings, allow_builtin_accounts=False, patient_login="other")
+    settings = replace(core.settings, allow_builtin_accounts=False)
     browser = Browser(replace(core, settings=settings))
     assert (await browser.get("/login")).status_code == 404
     assert callable(create_consent(core))

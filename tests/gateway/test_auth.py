@@ -10,9 +10,10 @@ import pytest
 from ddr.gateway import auth
 from ddr.gateway.problem import REFUSAL
 from ddr.http.core import Core
-from ddr.store import gateway_tokens
+from ddr.store import gateway_tokens, identities
 from tests.gateway.conftest import Client, make_client, put_device
 from tests.support.clock import Clock
+from tests.support.openid import OpenIdProvider
 
 
 @pytest.mark.parametrize(
@@ -89,3 +90,39 @@ async def test_patients_do_not_see_each_other(client: Client, stranger: Client) 
     assert (await stranger.get("/devices/meter/sensors")).status_code == 404
     assert (await stranger.delete("/measurements/m1")).status_code == 404
     assert (await put_device(stranger, "meter")).status_code == 201
+
+
+async def test_tokens_of_the_provider_write_for_its_user(oidc_core: Core, openid: OpenIdProvider) -> None:
+    """Both kinds of tokens work beside each other, and what they write is the patient's that logs in."""
+    token = openid.access_token("gateway-user")
+    async with make_client(oidc_core, token) as client:
+        assert (await put_device(client, "meter")).status_code == 201
+    patient = await identities.find(oidc_core.pool, openid.issuer, openid.claims("gateway-user")["sub"])
+    assert patient is not None
+    found = "SELECT device_key FROM device WHERE patient_id = $1"
+    assert await oidc_core.pool.fetchval(found, patient) == "meter"
+    stored = await gateway_tokens.create(oidc_core.pool, patient, oidc_core.clock())
+    async with make_client(oidc_core, stored) as client:
+        assert [device["key"] for device in (await client.get("/devices")).json()["devices"]] == ["meter"]
+
+
+@pytest.mark.parametrize("claims", [{"aud": "other"}, {"iss": "https://other.example"}, {"exp": 1}])
+async def test_other_tokens_of_the_provider_are_refused(
+    oidc_core: Core, openid: OpenIdProvider, claims: dict[str, object]
+) -> None:
+    async with make_client(oidc_core, openid.access_token("anna", **claims)) as client:
+        assert (await client.get("/devices")).status_code == 401
+
+
+async def test_without_an_audience_no_token_of_the_provider_works(oidc_core: Core, openid: OpenIdProvider) -> None:
+    assert oidc_core.identity is not None
+    oidc_core.identity.audience = ""
+    async with make_client(oidc_core, openid.access_token("anna")) as client:
+        assert (await client.get("/devices")).status_code == 401
+
+
+async def test_while_the_provider_is_down_gateways_try_again(oidc_core: Core, openid: OpenIdProvider) -> None:
+    openid.down = True
+    async with make_client(oidc_core, openid.access_token("anna")) as client:
+        answer = await client.get("/devices")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")

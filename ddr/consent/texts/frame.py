@@ -10,6 +10,7 @@ TEXTS = {
     "access": Words("Zugriffe", "Accesses"),
     "devices": Words("Geräte", "Devices"),
     "logged_in": Words("Angemeldet als {username}", "Signed in as {username}"),
+    "logged_in_unnamed": Words("Sie sind angemeldet", "You are signed in"),
     "logout": Words("Abmelden", "Sign out"),
     "error": Words("Fehler", "Error"),
     "zone": Words("Alle Zeiten in deutscher Zeit.", "All times are German time."),

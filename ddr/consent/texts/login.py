@@ -23,5 +23,13 @@ TEXTS = {
         "Zu viele Versuche. Bitte warten Sie {minutes} Minuten und versuchen Sie es dann noch einmal.",
         "Too many attempts. Please wait {minutes} minutes and then try again.",
     ),
+    "lost": Words(
+        "Diese Anmeldung gilt nicht mehr. Bitte melden Sie sich noch einmal an.",
+        "This sign-in is no longer valid. Please sign in again.",
+    ),
+    "refused": Words(
+        "Die Anmeldung hat nicht geklappt. Bitte versuchen Sie es noch einmal.",
+        "Signing in did not work. Please try again.",
+    ),
     "logged_out": Words("Sie sind abgemeldet.", "You are signed out."),
 }

@@ -1,0 +1,1 @@
+"""Who a patient is, as the manufacturer's OpenID provider says."""

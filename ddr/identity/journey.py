@@ -1,0 +1,109 @@
+"""The way of a browser to the provider and back: authorization code flow with PKCE, nonce and state.
+
+OpenID Connect Core 1.0 section 3.1, RP-Initiated Logout 1.0, RFC 7636, RFC 9207.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from urllib.parse import quote, urlencode
+
+import httpx
+
+from ddr.identity.errors import LoginRefused, ProviderUnavailable
+from ddr.identity.provider import Provider
+from ddr.identity.tokens import Identity, read_id_token
+from ddr.store.journeys import Journey
+
+CALLBACK = "/login/callback"
+SCOPE = "openid profile"  # of the profile only preferred_username is read, and kept in the session only
+CLOCKS_MS = 10_000  # how far the clocks of provider and recorder may differ when a login must be new
+
+
+def set_out(request_uri: str, confirms: bool, now_ms: int) -> Journey:
+    """A new journey; `request_uri` is of the DiGA that waits behind the login, or empty."""
+    state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+    return Journey(state, nonce, verifier, request_uri, confirms, now_ms)
+
+
+async def way_out(provider: Provider, journey: Journey, base_url: str, language: str) -> str:
+    """The address at the provider where the patient logs in. Raises ProviderUnavailable."""
+    challenge = urlsafe_b64encode(hashlib.sha256(journey.verifier.encode()).digest()).rstrip(b"=").decode()
+    parameters = {
+        "response_type": "code",
+        "client_id": provider.client_id,
+        "redirect_uri": base_url + CALLBACK,
+        "scope": SCOPE,
+        "state": journey.state,
+        "nonce": journey.nonce,
+        "code_challenge": challenge,
+        "code_challenge_method": "S256",
+        "ui_locales": language,
+        **({"prompt": "login", "max_age": "0"} if journey.confirms else {}),
+    }
+    return _with_query((await provider.description()).authorization_endpoint, parameters)
+
+
+async def way_back(
+    provider: Provider, journey: Journey, answer: Mapping[str, str], base_url: str, now_ms: int
+) -> Identity:
+    """Who came back, from the parameters of the callback. Raises LoginRefused, ProviderUnavailable."""
+    described = await provider.description()
+    if answer.get("iss", provider.issuer) != provider.issuer or (described.names_itself and "iss" not in answer):
+        raise LoginRefused("iss of the answer")
+    if "code" not in answer:
+        raise LoginRefused("no code")
+    token = await _redeem(provider, described.token_endpoint, answer["code"], journey.verifier, base_url)
+    identity = await read_id_token(provider, token, journey.nonce, now_ms)
+    if journey.confirms and not _since(identity, journey.started_ms):
+        raise LoginRefused("auth_time")
+    return identity
+
+
+def _since(identity: Identity, started_ms: int) -> bool:
+    """True when the user was asked on this journey; the provider counts in whole seconds."""
+    return identity.authenticated_ms is not None and identity.authenticated_ms + CLOCKS_MS >= started_ms
+
+
+async def _redeem(provider: Provider, endpoint: str, code: str, verifier: str, base_url: str) -> str:
+    """The ID token for a code (RFC 6749 section 4.1.3)."""
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": base_url + CALLBACK,
+        "code_verifier": verifier,
+        **({} if provider.client_secret else {"client_id": provider.client_id}),
+    }
+    request = provider.http.build_request("POST", endpoint, data=form, headers={"accept": "application/json"})
+    if provider.client_secret:
+        account = httpx.BasicAuth(quote(provider.client_id, safe=""), quote(provider.client_secret, safe=""))
+        request = next(account.auth_flow(request))
+    content = await provider.json_of(request, 400)
+    token = content.get("id_token")
+    if not isinstance(token, str):
+        raise LoginRefused("no ID token")
+    return token
+
+
+async def way_to_logout(provider: Provider, base_url: str) -> str | None:
+    """Where the patient's session at the provider ends, or None when it offers that at no address of its own.
+
+    No id_token_hint goes along: it would carry the patient's name through addresses and logs, and the recorder would
+    have to keep it. The provider may ask the patient to confirm instead.
+    """
+    try:
+        endpoint = (await provider.description()).end_session_endpoint
+    except ProviderUnavailable:
+        return None
+    if endpoint is None or not endpoint.startswith(provider.origin + "/"):
+        return None  # the pages' forms may lead to the issuer's origin only
+    return _with_query(
+        endpoint, {"client_id": provider.client_id, "post_logout_redirect_uri": f"{base_url}/login?bye=1"}
+    )
+
+
+def _with_query(endpoint: str, parameters: Mapping[str, str]) -> str:
+    return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(parameters)}"

@@ -1,0 +1,156 @@
+"""The OpenID provider as it describes itself: its endpoints and its keys (OpenID Connect Discovery 1.0, RFC 7517).
+
+One per worker; nothing of it is stored. Documents are read when they are needed and kept for an hour. While the
+provider cannot be reached, what was read before stays good for a day, so that gateways go on writing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from joserfc.errors import JoseError
+from joserfc.jwk import Key, KeySet, import_key
+
+from ddr.identity.errors import ProviderUnavailable
+from ddr.settings import Settings, SettingsError
+
+TIMEOUT = httpx.Timeout(10)
+FRESH_MS = 3600 * 1000
+GOOD_MS = 24 * FRESH_MS
+AGAIN_MS = 60 * 1000  # a token with an unknown key makes the keys be read again, but not more often than this
+FILE = "file:"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the provider published, read at `read_ms`."""
+
+    authorization_endpoint: str
+    token_endpoint: str
+    end_session_endpoint: str | None
+    names_itself: bool  # in the answer to the browser (RFC 9207)
+    keys: KeySet
+    read_ms: int
+
+
+class Provider:
+    """The provider of `settings.oidc_issuer` and this recorder's account there."""
+
+    def __init__(
+        self, settings: Settings, clock: Callable[[], int], transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self.issuer = settings.oidc_issuer
+        self.client_id = settings.oidc_client_id
+        self.client_secret = _secret(settings.oidc_client_secret)
+        self.audience = settings.oidc_audience
+        self.http = httpx.AsyncClient(verify=_trust(settings.oidc_ca), timeout=TIMEOUT, transport=transport)
+        self._clock = clock
+        self._known: Description | None = None
+        self._tried_ms = -AGAIN_MS
+        self._reading = asyncio.Lock()
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of the issuer."""
+        parts = urlsplit(self.issuer)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    async def description(self, kid: str | None = None) -> Description:
+        """What the provider publishes, read again when it is old or does not know the key `kid`.
+
+        Raises ProviderUnavailable when there is nothing good enough.
+        """
+        if not self._suffices(kid):
+            async with self._reading:
+                if not self._suffices(kid) and self._clock() >= self._tried_ms + AGAIN_MS:
+                    await self._read_again()
+        if self._known is None or self._clock() >= self._known.read_ms + GOOD_MS:
+            raise ProviderUnavailable
+        return self._known
+
+    def _suffices(self, kid: str | None) -> bool:
+        known = self._known
+        if known is None or self._clock() >= known.read_ms + FRESH_MS:
+            return False
+        return kid is None or any(key.kid == kid for key in known.keys.keys)
+
+    async def _read_again(self) -> None:
+        self._tried_ms = self._clock()
+        try:
+            self._known = await self._read()
+        except ProviderUnavailable:
+            if self._known is None:
+                self._tried_ms -= AGAIN_MS  # nobody can log in at all: the next one may try at once
+                raise
+
+    async def _read(self) -> Description:
+        found = await self.get_json(self.issuer.rstrip("/") + "/.well-known/openid-configuration")
+        if found.get("issuer") != self.issuer:
+            raise ProviderUnavailable("issuer")
+        keys = (await self.get_json(_address(found, "jwks_uri"))).get("keys")
+        return Description(
+            authorization_endpoint=_address(found, "authorization_endpoint"),
+            token_endpoint=_address(found, "token_endpoint"),
+            end_session_endpoint=_address(found, "end_session_endpoint") if "end_session_endpoint" in found else None,
+            names_itself=found.get("authorization_response_iss_parameter_supported") is True,
+            keys=KeySet([key for jwk in keys if (key := _signing_key(jwk))] if isinstance(keys, list) else []),
+            read_ms=self._clock(),
+        )
+
+    async def close(self) -> None:
+        """Close the connections to the provider."""
+        await self.http.aclose()
+
+    async def get_json(self, url: str) -> Mapping[str, Any]:
+        """The JSON object at `url`. Raises ProviderUnavailable."""
+        return await self.json_of(self.http.build_request("GET", url, headers={"accept": "application/json"}))
+
+    async def json_of(self, request: httpx.Request, *statuses: int) -> Mapping[str, Any]:
+        """The JSON object that answers `request` with 200 or one of `statuses`. Raises ProviderUnavailable."""
+        try:
+            response = await self.http.send(request)
+            content = response.json()
+        except (httpx.HTTPError, ValueError):
+            raise ProviderUnavailable("no answer") from None
+        if response.status_code not in (200, *statuses) or not isinstance(content, dict):
+            raise ProviderUnavailable(f"status {response.status_code}")
+        return content
+
+
+def _address(found: Mapping[str, Any], name: str) -> str:
+    """An endpoint; only https is asked."""
+    address = found.get(name)
+    if not isinstance(address, str) or not address.startswith("https://"):
+        raise ProviderUnavailable(name)
+    return address
+
+
+def _signing_key(jwk: Any) -> Key | None:
+    """A key for signatures; one for another use or of a kind unknown here is passed over (RFC 7517 section 5)."""
+    try:
+        return None if jwk.get("use", "sig") != "sig" else import_key(jwk)
+    except (JoseError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _trust(ca: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca:
+        context.load_verify_locations(ca)
+    return context
+
+
+def _secret(setting: str) -> str:
+    if not setting.startswith(FILE):
+        return setting
+    try:
+        return Path(setting.removeprefix(FILE)).read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"setting oidc_client_secret: {error.filename}: {error.strerror}") from None

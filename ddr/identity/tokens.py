@@ -1,0 +1,105 @@
+"""Checks what the provider signed: ID tokens of patients who log in, access tokens that gateways present.
+
+OpenID Connect Core 1.0 section 3.1.3.7, RFC 9068 section 4, RFC 8725.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jws import JWSRegistry
+from joserfc.jws import extract_compact as parts_of
+
+from ddr.identity.errors import LoginRefused
+from ddr.identity.provider import Provider
+
+ALGORITHMS = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512", "Ed25519"]
+LEEWAY_MS = 60_000  # how far the provider's clock may be from ours
+LONGEST = 16_384  # characters
+LONGEST_SUBJECT = 255  # OpenID Connect Core 1.0 section 2
+_REGISTRY = JWSRegistry(algorithms=ALGORITHMS, strict_check_header=False)  # unknown header members are no fault
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A user of the provider: `subject` is the provider's name for it, `username` what to call the user on the page."""
+
+    subject: str
+    username: str
+    authenticated_ms: int | None
+
+
+async def read_id_token(provider: Provider, token: str, nonce: str, now_ms: int) -> Identity:
+    """Who logged in. Raises LoginRefused unless the token is signed, for us, in time, and the answer to our `nonce`."""
+    claims = await _verified(provider, token, provider.client_id, now_ms)
+    if claims.get("nonce") != nonce:
+        raise LoginRefused("nonce")
+    if claims.get("azp", provider.client_id) != provider.client_id or ("azp" not in claims and _many(claims["aud"])):
+        raise LoginRefused("azp")
+    username, auth_time = claims.get("preferred_username"), claims.get("auth_time")
+    return Identity(
+        subject=claims["sub"],
+        username=username if isinstance(username, str) else "",
+        authenticated_ms=int(auth_time * 1000) if isinstance(auth_time, int | float) else None,
+    )
+
+
+async def read_access_token(provider: Provider, token: str, now_ms: int) -> str:
+    """The subject of an access token for `oidc_audience`. Raises LoginRefused."""
+    return str((await _verified(provider, token, provider.audience, now_ms))["sub"])
+
+
+async def _verified(provider: Provider, token: str, audience: str, now_ms: int) -> Mapping[str, Any]:
+    """The claims of a token that the provider signed for `audience` and that is good now."""
+    kid = _kid(token)
+    keys = (await provider.description(kid)).keys
+    try:
+        claims = jwt.decode(token, keys, registry=_REGISTRY).claims
+    except (JoseError, ValueError, TypeError):
+        raise LoginRefused("signature") from None
+    _check(claims, provider.issuer, audience, now_ms)
+    return claims
+
+
+def _kid(token: str) -> str | None:
+    """The key that the token names; without a name the provider must have one key only (joserfc sees to that)."""
+    if len(token) > LONGEST:
+        raise LoginRefused("length")
+    try:
+        kid = parts_of(token.encode()).headers().get("kid")
+    except (JoseError, ValueError, TypeError, AttributeError):
+        raise LoginRefused("form") from None
+    return kid if isinstance(kid, str) else None
+
+
+def _check(claims: Mapping[str, Any], issuer: str, audience: str, now_ms: int) -> None:
+    if claims.get("iss") != issuer:
+        raise LoginRefused("iss")
+    if audience not in _audiences(claims.get("aud")):
+        raise LoginRefused("aud")
+    if _instant(claims, "exp") + LEEWAY_MS <= now_ms:
+        raise LoginRefused("exp")
+    if any(name in claims and _instant(claims, name) - LEEWAY_MS > now_ms for name in ("iat", "nbf")):
+        raise LoginRefused("not yet")
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_SUBJECT or "\x00" in subject:
+        raise LoginRefused("sub")
+
+
+def _audiences(claim: Any) -> list[Any]:
+    return claim if isinstance(claim, list) else [claim]
+
+
+def _many(claim: Any) -> bool:
+    return len(_audiences(claim)) > 1
+
+
+def _instant(claims: Mapping[str, Any], name: str) -> int:
+    seconds = claims.get(name)
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < 1e11:
+        raise LoginRefused(name)
+    return int(seconds * 1000)

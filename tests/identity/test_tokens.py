@@ -1,0 +1,179 @@
+"""Only what the provider signed for this recorder, in time, counts as proof (OpenID Connect Core 1.0, RFC 8725)."""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+from joserfc import jwt
+
+from ddr.identity.errors import LoginRefused, ProviderUnavailable
+from ddr.identity.provider import AGAIN_MS, FRESH_MS, GOOD_MS, Provider
+from ddr.identity.tokens import LEEWAY_MS, read_access_token, read_id_token
+from ddr.settings import Settings, SettingsError
+from tests.support.clock import Clock
+from tests.support.openid import CLIENT_ID, OpenIdProvider, new_key
+
+MINUTE = 60
+
+
+def id_token(openid: OpenIdProvider, **changes: Any) -> str:
+    """An ID token for us with these claims; None leaves one out."""
+    claims = {**openid.claims("anna"), "aud": CLIENT_ID, "nonce": "n", "preferred_username": "anna", **changes}
+    return openid.sign({name: value for name, value in claims.items() if value is not None})
+
+
+def by_hand(header: dict[str, Any], claims: dict[str, Any], sign: Callable[[bytes], bytes]) -> str:
+    """A token that a library would not make."""
+    parts = [urlsafe_b64encode(orjson.dumps(part)).rstrip(b"=") for part in (header, claims)]
+    return b".".join([*parts, urlsafe_b64encode(sign(b".".join(parts))).rstrip(b"=")]).decode()
+
+
+async def test_a_good_token_tells_who_logged_in(provider: Provider, openid: OpenIdProvider, clock: Clock) -> None:
+    identity = await read_id_token(provider, id_token(openid, auth_time=clock() // 1000), "n", clock())
+    assert (identity.subject, identity.username) == (openid.claims("anna")["sub"], "anna")
+    assert identity.authenticated_ms == clock()
+
+
+async def test_several_audiences_need_the_authorized_party(
+    provider: Provider, openid: OpenIdProvider, clock: Clock
+) -> None:
+    token = id_token(openid, aud=[CLIENT_ID, "other"], azp=CLIENT_ID)
+    assert (await read_id_token(provider, token, "n", clock())).username == "anna"
+
+
+@pytest.mark.parametrize(
+    ("check", "changes"),
+    [
+        ("iss", {"iss": "https://other.example"}),
+        ("iss", {"iss": None}),
+        ("aud", {"aud": "other"}),
+        ("aud", {"aud": None}),
+        ("aud", {"aud": []}),
+        ("azp", {"aud": [CLIENT_ID, "other"]}),
+        ("azp", {"azp": "other"}),
+        ("nonce", {"nonce": "other"}),
+        ("nonce", {"nonce": None}),
+        ("exp", {"exp": None}),
+        ("exp", {"exp": True}),
+        ("exp", {"exp": "never"}),
+        ("exp", {"exp": 1_000_000_000}),
+        ("not yet", {"iat": 4_000_000_000, "exp": 4_000_000_300}),
+        ("not yet", {"nbf": 4_000_000_000}),
+        ("sub", {"sub": None}),
+        ("sub", {"sub": ""}),
+        ("sub", {"sub": "x" * 256}),
+        ("sub", {"sub": "a\x00b"}),
+        ("sub", {"sub": 7}),
+    ],
+)
+async def test_any_flaw_refuses(
+    provider: Provider, openid: OpenIdProvider, clock: Clock, check: str, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(LoginRefused, match=f"^{check}$"):
+        await read_id_token(provider, id_token(openid, **changes), "n", clock())
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b", "a.b.c", "a.b.c.d", ".." + "x" * 20_000])
+async def test_what_is_no_token_refuses(provider: Provider, clock: Clock, token: str) -> None:
+    with pytest.raises(LoginRefused):
+        await read_id_token(provider, token, "n", clock())
+
+
+async def test_signatures_of_others_refuse(provider: Provider, openid: OpenIdProvider, clock: Clock) -> None:
+    """A key of one's own under the provider's name, its public key as an HMAC secret, and no signature at all."""
+    claims = {**openid.claims("anna"), "aud": CLIENT_ID, "nonce": "n"}
+    public = openid.key.as_pem(private=False)
+
+    def rs256(text: bytes) -> bytes:
+        assert openid.key.private_key
+        return openid.key.private_key.sign(text, PKCS1v15(), SHA256())
+
+    forged = [
+        jwt.encode({"alg": "RS256", "kid": "op-1"}, claims, new_key("op-1")),
+        by_hand({"alg": "HS256", "kid": "op-1"}, claims, lambda text: hmac.digest(public, text, "sha256")),
+        by_hand({"alg": "none", "kid": "op-1"}, claims, lambda text: b""),
+        jwt.encode({"alg": "RS256", "kid": "enc"}, claims, openid.key),
+        by_hand({"alg": "RS256", "kid": "op-1", "crit": ["new"], "new": 1}, claims, rs256),
+    ]
+    unknown_member = by_hand({"alg": "RS256", "kid": "op-1", "new": 1}, claims, rs256)
+    assert await read_id_token(provider, unknown_member, "n", clock())
+    for token in forged:
+        with pytest.raises(LoginRefused):
+            await read_id_token(provider, token, "n", clock())
+
+
+async def test_tokens_end_soon_after_they_say(provider: Provider, openid: OpenIdProvider, clock: Clock) -> None:
+    token = id_token(openid)
+    assert await read_id_token(provider, token, "n", clock() + 300_000 + LEEWAY_MS - 1)
+    with pytest.raises(LoginRefused, match="exp"):
+        await read_id_token(provider, token, "n", clock() + 300_000 + LEEWAY_MS)
+
+
+async def test_an_id_token_is_no_access_token(provider: Provider, openid: OpenIdProvider, clock: Clock) -> None:
+    assert await read_access_token(provider, openid.access_token("anna"), clock()) == openid.claims("anna")["sub"]
+    with pytest.raises(LoginRefused, match="aud"):
+        await read_access_token(provider, id_token(openid), clock())
+    with pytest.raises(LoginRefused, match="aud"):
+        await read_id_token(provider, openid.access_token("anna", nonce="n"), "n", clock())
+
+
+async def test_a_new_key_is_learned_at_once_but_not_asked_for_again_and_again(
+    provider: Provider, openid: OpenIdProvider, clock: Clock
+) -> None:
+    await provider.description()
+    clock.advance(AGAIN_MS / 1000)
+    openid.key = new_key("op-2")
+    assert await read_id_token(provider, id_token(openid), "n", clock())
+    asked = len(openid.requests)
+    openid.key = new_key("op-3")
+    for _ in range(5):
+        with pytest.raises(LoginRefused):
+            await read_id_token(provider, id_token(openid), "n", clock())
+    assert len(openid.requests) == asked
+    clock.advance(AGAIN_MS / 1000)
+    assert await read_id_token(provider, id_token(openid), "n", clock())
+
+
+async def test_keys_stay_good_for_a_day_while_the_provider_is_down(
+    provider: Provider, openid: OpenIdProvider, clock: Clock
+) -> None:
+    await provider.description()
+    openid.down = True
+    clock.advance(FRESH_MS / 1000)
+    assert await read_id_token(provider, id_token(openid), "n", clock())
+    clock.advance((GOOD_MS - FRESH_MS) / 1000)
+    with pytest.raises(ProviderUnavailable):
+        await read_id_token(provider, id_token(openid), "n", clock())
+
+
+async def test_a_provider_that_was_never_reached_may_be_asked_at_once(
+    provider: Provider, openid: OpenIdProvider
+) -> None:
+    openid.down = True
+    with pytest.raises(ProviderUnavailable):
+        await provider.description()
+    openid.down = False
+    assert (await provider.description()).token_endpoint == "https://konto.example/token"
+
+
+async def test_a_provider_must_be_the_one_it_says(provider: Provider, openid: OpenIdProvider) -> None:
+    openid.issuer = "https://other.example"
+    with pytest.raises(ProviderUnavailable):
+        await provider.description()
+
+
+def test_the_clients_secret_may_lie_in_a_file(oidc_settings: Settings, clock: Clock, tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("from a file\n")
+    assert Provider(replace(oidc_settings, oidc_client_secret=f"file:{path}"), clock).client_secret == "from a file"
+    with pytest.raises(SettingsError, match="oidc_client_secret"):
+        Provider(replace(oidc_settings, oidc_client_secret="file:/nowhere"), clock)

@@ -1,0 +1,168 @@
+"""An OpenID provider as patients know one: a login form, a remembered session, codes, tokens; for tests only.
+
+Written from OpenID Connect Core 1.0 and RFC 7636 and sharing no code with ddr/identity, so that both have to agree.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlencode
+
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from ddr.http.clock import now_ms
+
+CLIENT_ID, CLIENT_SECRET = "ddr", "s3cret/with:signs"
+AUDIENCE = "urn:ddr:gateway"
+PASSWORD = "at the provider"
+COOKIE = "op"
+LOGIN_FORM = """<!doctype html><html lang="de"><title>Konto</title><h1>Hersteller-Konto</h1>
+<form method="post"><label>Name <input name="user"></label><label>Passwort <input name="secret" type="password"></label>
+<button>Weiter</button></form>"""
+
+Claims = dict[str, Any]
+
+
+@dataclass
+class Issued:
+    """What a code stands for."""
+
+    parameters: Mapping[str, str]
+    user: str
+    auth_time: int
+
+
+@dataclass
+class OpenIdProvider:
+    """The provider at `issuer`; every user name has the one PASSWORD. `change` may spoil ID tokens."""
+
+    issuer: str
+    clock: Callable[[], int] = now_ms
+    change: Callable[[Claims], None] = lambda claims: None
+    key: RSAKey = field(default_factory=lambda: new_key("op-1"))
+    codes: dict[str, Issued] = field(default_factory=dict)
+    sessions: dict[str, tuple[str, int]] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+    down: bool = False
+
+    def app(self) -> Starlette:
+        """The provider as an ASGI application."""
+        return Starlette(
+            routes=[
+                Route("/.well-known/openid-configuration", self.configuration),
+                Route("/keys", self.keys),
+                Route("/auth", self.authorize, methods=["GET", "POST"]),
+                Route("/token", self.token, methods=["POST"]),
+                Route("/logout", self.logout),
+            ]
+        )
+
+    async def configuration(self, request: Request) -> Response:
+        """OpenID Connect Discovery 1.0."""
+        self.requests.append(request.url.path)
+        if self.down:
+            return Response(status_code=503)
+        endpoints = {"authorization": "auth", "token": "token", "end_session": "logout"}
+        return JSONResponse(
+            {
+                "issuer": self.issuer,
+                "jwks_uri": f"{self.issuer}/keys",
+                "authorization_response_iss_parameter_supported": True,
+                **{f"{name}_endpoint": f"{self.issuer}/{path}" for name, path in endpoints.items()},
+            }
+        )
+
+    async def keys(self, request: Request) -> Response:
+        """The key set, with a key of a kind that nobody knows yet."""
+        self.requests.append(request.url.path)
+        public = {**self.key.as_dict(private=False), "use": "sig"}
+        return JSONResponse({"keys": [{"kty": "NEW", "kid": "future"}, {**public, "kid": "enc", "use": "enc"}, public]})
+
+    async def authorize(self, request: Request) -> Response:
+        """The login form, unless this browser is remembered; then back with a code."""
+        asked = dict(request.query_params)
+        if (asked["client_id"], asked["response_type"], asked["scope"]) != (CLIENT_ID, "code", "openid profile"):
+            return Response(status_code=400)
+        remembered = None if asked.get("prompt") == "login" else self.sessions.get(request.cookies.get(COOKIE, ""))
+        if request.method == "POST":
+            form = await request.form()
+            if form["secret"] != PASSWORD:
+                return HTMLResponse(LOGIN_FORM, 401)
+            remembered = str(form["user"]), self.clock() // 1000
+        if remembered is None:
+            return HTMLResponse(LOGIN_FORM)
+        return self._back(asked, *remembered)
+
+    def _back(self, asked: Mapping[str, str], user: str, auth_time: int) -> Response:
+        code, cookie = secrets.token_urlsafe(16), secrets.token_urlsafe(16)
+        self.codes[code] = Issued(asked, user, auth_time)
+        self.sessions[cookie] = user, auth_time
+        answer = {"code": code, "state": asked["state"], "iss": self.issuer}
+        response = RedirectResponse(f"{asked['redirect_uri']}?{urlencode(answer)}", 303)
+        response.set_cookie(COOKIE, cookie, secure=True, httponly=True, samesite="lax")
+        return response
+
+    async def token(self, request: Request) -> Response:
+        """Codes for tokens: client, redirect_uri and PKCE must fit, and a code is good once."""
+        form = await request.form()
+        given = base64.b64decode(request.headers.get("authorization", "").removeprefix("Basic ")).decode()
+        client, _, secret = (unquote(part) for part in given.partition(":"))
+        issued = self.codes.pop(str(form["code"]), None)
+        if (client, secret) != (CLIENT_ID, CLIENT_SECRET):
+            return JSONResponse({"error": "invalid_client"}, 401)
+        if issued is None or not _fits(issued.parameters, form):
+            return JSONResponse({"error": "invalid_grant"}, 400)
+        claims = {"aud": CLIENT_ID, "nonce": issued.parameters["nonce"], "auth_time": issued.auth_time}
+        return JSONResponse(
+            {
+                "token_type": "Bearer",
+                "access_token": self.access_token(issued.user),
+                "id_token": self.sign({**self.claims(issued.user), **claims, "preferred_username": issued.user}),
+            }
+        )
+
+    async def logout(self, request: Request) -> Response:
+        """RP-Initiated Logout 1.0."""
+        self.sessions.pop(request.cookies.get(COOKIE, ""), None)
+        return RedirectResponse(request.query_params["post_logout_redirect_uri"], 303)
+
+    def claims(self, user: str) -> Claims:
+        """What both kinds of tokens say; the subject is not the name."""
+        now = self.clock() // 1000
+        subject = hashlib.sha256(user.encode()).hexdigest()
+        return {"iss": self.issuer, "sub": subject, "iat": now, "exp": now + 300}
+
+    def access_token(self, user: str, **claims: Any) -> str:
+        """What a gateway app of this user presents (RFC 9068)."""
+        return self.sign({**self.claims(user), "aud": [AUDIENCE, "other"], **claims}, typ="at+jwt")
+
+    def sign(self, claims: Claims, **header: Any) -> str:
+        """A token as this provider signs it."""
+        self.change(claims)
+        return jwt.encode({"alg": "RS256", "kid": self.key.kid, **header}, claims, self.key)
+
+
+def new_key(kid: str) -> RSAKey:
+    """A signing key."""
+    return RSAKey.generate_key(2048, {"kid": kid, "alg": "RS256"})
+
+
+def _fits(asked: Mapping[str, str], form: Any) -> bool:
+    digest = hashlib.sha256(str(form["code_verifier"]).encode()).digest()
+    challenge = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    return (
+        asked["code_challenge_method"] == "S256"
+        and challenge == asked["code_challenge"]
+        and form["redirect_uri"] == asked["redirect_uri"]
+        and form["grant_type"] == "authorization_code"
+    )
