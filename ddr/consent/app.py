@@ -49,6 +49,7 @@ def create_consent(core: Core) -> ASGIApp:
             Exception: _failed,
         },
     )
+    app.router.redirect_slashes = False  # its redirects repeat the Host header
     app.state.core = core
     return app
 

@@ -43,6 +43,7 @@ def create_oauth_public(core: Core) -> Starlette:
 
 def _app(core: Core, routes: list[Route]) -> Starlette:
     app = Starlette(routes=routes, exception_handlers={HTTPException: _wrong_route})
+    app.router.redirect_slashes = False  # its redirects repeat the Host header
     app.state.core = core
     return app
 

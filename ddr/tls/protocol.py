@@ -8,11 +8,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ddr.tls.peer import with_certificate
 
+HEAD_BYTES = 65_536  # longest request line with all header fields; uvicorn itself would take any length
+
+
+class HeadTooLong(Exception):
+    """Raised into the parser, which turns it into 400 and the end of the connection."""
+
 
 class TlsHttpProtocol(HttpToolsProtocol):
-    """Reads the certificate once per connection and puts it into the scope of each request."""
+    """Reads the certificate once per connection and puts it into the scope of each request; bounds its head."""
 
     _client_certificate: bytes | None = None
+    _head_bytes = 0  # of the fields that are complete
+    _unfinished_bytes: int | None = None  # received since the head began; None outside of a head
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Remember the certificate that the handshake has verified."""
@@ -23,4 +31,33 @@ class TlsHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Add the certificate to the new scope."""
         super().on_message_begin()
+        self._head_bytes = self._unfinished_bytes = 0
         with_certificate(self.scope, self._client_certificate)  # type: ignore[arg-type]
+
+    def data_received(self, data: bytes) -> None:
+        """A single field that never ends is not seen by the parser's callbacks."""
+        super().data_received(data)
+        if self._unfinished_bytes is not None and not self.transport.is_closing():
+            self._unfinished_bytes += len(data)
+            if self._unfinished_bytes > HEAD_BYTES:
+                self.send_400_response("Request head too long")
+
+    def on_url(self, url: bytes) -> None:
+        """Count a part of the target."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a field."""
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """What follows is the body, which the rooms bound."""
+        self._unfinished_bytes = None
+        super().on_headers_complete()
+
+    def _count(self, length: int) -> None:
+        self._head_bytes += length
+        if self._head_bytes > HEAD_BYTES:
+            raise HeadTooLong

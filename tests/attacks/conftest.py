@@ -1,0 +1,30 @@
+"""Who takes part in the attacks: a running recorder, an honest DiGA, a hostile one, and a patient."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.spec.backend import Backend
+from tests.spec.conftest import ddr
+from tests.spec.world import BG, BP, CGM
+from tests.support.recorder import Patient, Recorder
+
+__all__ = ["ddr"]
+
+
+@pytest.fixture(scope="module")
+async def honest(ddr: Recorder) -> Backend:
+    """A DiGA that is attacked."""
+    return Backend(ddr, await ddr.diga(CGM, BP))
+
+
+@pytest.fixture(scope="module")
+async def hostile(ddr: Recorder) -> Backend:
+    """A listed DiGA that attacks, with more rights than the honest one."""
+    return Backend(ddr, await ddr.diga(CGM, BP, BG))
+
+
+@pytest.fixture
+async def patient(ddr: Recorder) -> Patient:
+    """A new patient."""
+    return await ddr.patient()
