@@ -216,7 +216,7 @@ async def test_links_tell_what_was_understood(body: Body, pair: Pair) -> None:
     diga = await pair(CGM)
     bundle = await diga.bundle(f"Observation?code={LOINC}|99504-3&date=ge2026-11-01&_format=json")
     base = diga.core.settings.fhir_base
-    expected = f"{base}/Observation?code=http://loinc.org|99504-3&date=ge2026-11-01&_format=json"
+    expected = f"{base}/Observation?code=http://loinc.org%7C99504-3&date=ge2026-11-01&_format=json"
     assert bundle["link"] == [{"relation": "self", "url": expected}]
 
 
