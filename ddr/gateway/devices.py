@@ -116,8 +116,8 @@ def _check_same(stored: Row, wanted: Row) -> None:
 async def _take_over(core: Core, conn: asyncpg.Connection, new: Row, now_ms: int) -> None:
     """Settle what becomes of the device that the newly registered one replaces (SER-018). Raises Problem 422.
 
-    With `device_overlap` "end" it ends as its successor starts, but not before its last stored reading, because no
-    reading is ever lost; with "keep" both stay active until the gateway ends the old one.
+    With `device_overlap` "end" it ends as its successor starts, but not before its last stored reading or calibration,
+    because nothing is ever lost; with "keep" both stay active until the gateway ends the old one.
     """
     key = new["replaces_key"]
     old = None if key == new["device_key"] else await store.find_device(conn, new["patient_id"], key)
@@ -125,7 +125,7 @@ async def _take_over(core: Core, conn: asyncpg.Connection, new: Row, now_ms: int
         raise invalid("replaces", "is no other registered device", "unknown-device")
     if core.settings.device_overlap == "end" and old["ended_ms"] is None:
         sensors = await store.sensor_states(conn, old["patient_id"], key)
-        last_ms = max((sensor["stored_ms"] for sensor in sensors if sensor["stored_ms"] is not None), default=0)
+        last_ms = max((sensor[name] or 0 for sensor in sensors for name in ("stored_ms", "calibrated_ms")), default=0)
         await _end(core, conn, old, max(new["started_ms"], last_ms + 1, old["started_ms"]), now_ms)
 
 

@@ -62,7 +62,7 @@ async def _close(core: Core, conn: asyncpg.Connection, sensor: Row, ended_ms: in
     try:
         await series_end.close_epochs(conn, patient_id, sensor_no, ended_ms, now_ms, delay_ms)
     except series_end.ReadingsAfterEnd:
-        raise conflict("Readings after this instant are stored", "readings-after-end") from None
+        raise conflict("Readings or calibrations after this instant are stored", "readings-after-end") from None
 
 
 def at(ms: int | None) -> str | None:

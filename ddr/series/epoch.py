@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,3 +106,10 @@ class Epoch:
         if k < next_k or ended or now_ms < appears:
             return None
         return empty_chunk(k, start, State(PRELIMINARY, 1, appears))
+
+    def placeholders(self, now_ms: int) -> Iterator[Chunk]:
+        """All chunks after the stored ones that a DiGA sees."""
+        k = self.next_start()[0]
+        while chunk := self.placeholder(k, now_ms):
+            yield chunk
+            k += 1

@@ -28,31 +28,36 @@ def merge(
     new: Iterable[Reading],
     now_ms: int,
     cover_ms: int = 0,
-    former: Epoch | None = None,
 ) -> Merge:
     """Put `new` readings, all within the epoch, into its chunks; versions and states move as a DiGA would expect it.
 
     `stored` are the consecutive last chunks, beginning with number 0 or with one that ends before every new reading.
     Empty chunks are made while they start before `cover_ms`. A stored chunk never vanishes: at worst it gets empty.
-    `former` is the epoch as it was shown until now, when its end moves.
     """
     k, expected_ms, opened = _opened(epoch, stored)
     before = {chunk.k: chunk for chunk in opened}
     live = [chunk for chunk in stored if chunk.status != WITHDRAWN]
     known = {reading for chunk in opened for reading in _readings(chunk, epoch)}
     accepted, hidden = set(new) - known, set[Reading]()
-    changed: list[Chunk] = []
-    tail = live[-1] if live else None
     if not accepted and not cover_ms:
-        return Merge(changed, tail, accepted, hidden)
-    for part in cut(sorted(known | accepted), epoch.grid, k, expected_ms, tail.k if tail else -1, cover_ms):
-        tail = revised(epoch, former or epoch, before.get(part.k), part, now_ms)
-        if tail is not before.get(part.k):
-            changed.append(tail)
-        if tail.filled < len(part.readings):
+        return Merge([], live[-1] if live else None, accepted, hidden)
+    last_k = max((chunk.k for chunk in [*live, *epoch.placeholders(now_ms)]), default=-1)
+    after: list[Chunk] = []
+    for part in cut(sorted(known | accepted), epoch.grid, k, expected_ms, last_k, cover_ms):
+        after.append(revised(epoch, epoch, before.get(part.k), part, now_ms))
+        if after[-1].filled < len(part.readings):
             shown = winners(part.readings, part.start_ms, epoch.grid.period_ms).values()
             hidden.update(accepted.intersection(part.readings).difference(shown))
-    return Merge(changed, tail, accepted, hidden)
+    after = trimmed(after, epoch, now_ms)
+    changed = [chunk for chunk in after if chunk is not before.get(chunk.k)]
+    return Merge(changed, after[-1] if after else live[-1] if live else None, accepted, hidden)
+
+
+def trimmed(chunks: list[Chunk], former: Epoch, now_ms: int) -> list[Chunk]:
+    """`chunks` without those at the end that are placeholders as they were: they need not be stored."""
+    while chunks and chunks[-1] == former.placeholder(chunks[-1].k, now_ms):
+        chunks.pop()
+    return chunks
 
 
 def _opened(epoch: Epoch, stored: Sequence[Chunk]) -> tuple[int, int, Sequence[Chunk]]:
@@ -67,7 +72,7 @@ def _readings(chunk: Chunk, epoch: Epoch) -> list[Reading]:
 
 
 def revised(epoch: Epoch, former: Epoch, before: Chunk | None, part: Cut, now_ms: int) -> Chunk:
-    """The chunk of `part`; the very object `before` when nothing is to be written. `former` as for `merge`."""
+    """The chunk of `part`; the very object `before` when nothing is to be written. `former` is what was shown."""
     times, vals = encode(part.readings, part.start_ms, epoch.grid.period_ms)
     slots, filled = place(times, vals, epoch.grid.period_ms)
     complete = epoch.complete(part.start_ms, filled)

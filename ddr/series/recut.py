@@ -6,12 +6,12 @@ withdrawn: it keeps its id and gets empty, because a DiGA may know it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ddr.series.chain import cut
 from ddr.series.epoch import Chunk, Epoch, empty_chunk
-from ddr.series.merge import Merge, revised
+from ddr.series.merge import Merge, revised, trimmed
 from ddr.series.packing import Reading
 from ddr.series.status import WITHDRAWN, withdrawn
 
@@ -26,25 +26,17 @@ def recut(
     if former is None:
         epoch = former = replace(epoch, registered_ms=now_ms)
     known = {chunk.k: chunk for chunk in stored}
-    last_k = max((chunk.k for chunk in stored if chunk.status != WITHDRAWN), default=-1)
+    shown = [*stored, *former.placeholders(now_ms)]
+    last_k = max((chunk.k for chunk in shown if chunk.status != WITHDRAWN), default=-1)
     parts = [
         part
         for part in cut(readings, epoch.grid, last_k=last_k, cover_ms=_cover(epoch))
         if epoch.grid.until_ms is None or part.start_ms < epoch.grid.until_ms
     ]
-    live = [revised(epoch, former, known.get(part.k), part, now_ms) for part in parts]
-    shown = [*stored, *_placeholders(former, now_ms)]
+    live = trimmed([revised(epoch, former, known.get(part.k), part, now_ms) for part in parts], former, now_ms)
     gone = [_withdrawn(chunk, former, now_ms) for chunk in shown if chunk.k >= len(parts)]
     changed = [chunk for chunk in live + gone if chunk != known.get(chunk.k)]
     return Merge(changed, live[-1] if live else None, set(), set())
-
-
-def _placeholders(former: Epoch, now_ms: int) -> Iterator[Chunk]:
-    """The chunks after the stored ones that were visible until now."""
-    k = former.next_start()[0]
-    while chunk := former.placeholder(k, now_ms):
-        yield chunk
-        k += 1
 
 
 def _cover(epoch: Epoch) -> int:

@@ -101,7 +101,9 @@ _SENSOR_STATE = """
     SELECT s.*, d.device_key, e.epoch_no, e.calibration_state, e.calibration_type, e.calibration_time, e.display_unit,
            e.version AS epoch_version,
            (SELECT max(c.last_ms) FROM epoch x JOIN chunk c ON c.patient_id = x.patient_id AND c.epoch_no = x.epoch_no
-             WHERE x.patient_id = s.patient_id AND x.sensor_no = s.sensor_no AND c.filled > 0) AS stored_ms
+             WHERE x.patient_id = s.patient_id AND x.sensor_no = s.sensor_no AND c.filled > 0) AS stored_ms,
+           (SELECT max(time_ms) FROM calibration x
+             WHERE x.patient_id = s.patient_id AND x.sensor_no = s.sensor_no) AS calibrated_ms
       FROM device d
       JOIN sensor s ON s.patient_id = d.patient_id AND s.device_no = d.device_no
       JOIN LATERAL (SELECT * FROM epoch WHERE patient_id = s.patient_id AND sensor_no = s.sensor_no
@@ -110,7 +112,7 @@ _SENSOR_STATE = """
 
 
 async def sensor_states(conn: asyncpg.Connection, patient_id: UUID, device_key: str) -> list[Row]:
-    """The sensors of a device as registered, with newest epoch and `stored_ms`, the time of the last reading."""
+    """The sensors of a device as registered, with newest epoch and the times of last reading and last calibration."""
     rows: list[Row] = await conn.fetch(_SENSOR_STATE + " ORDER BY s.sensor_no", patient_id, device_key)
     return rows
 

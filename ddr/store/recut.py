@@ -28,6 +28,10 @@ class Piece:
     former: Row | None
 
 
+class UnplacedReadings(Exception):
+    """A stored reading belongs to none of the epochs: it would be lost."""
+
+
 async def recut_series(
     conn: asyncpg.Connection,
     pieces: Sequence[Piece],
@@ -38,6 +42,7 @@ async def recut_series(
     """Give each reading of these epochs, but those in `removed`, to the epoch of its time, and store the chunks.
 
     The epochs are those of one locked sensor, and all that share readings. `delay_ms` as for merge_readings.
+    Raises UnplacedReadings.
     """
     if not pieces:
         return
@@ -45,14 +50,14 @@ async def recut_series(
     stored = await _chunks(conn, patient_id, [piece.row["epoch_no"] for piece in pieces])
     known = {reading for chunks in stored.values() for chunk in chunks for reading in _readings(chunk, period_ms)}
     readings = sorted(known.difference(removed))
-    left = set(readings)
+    grids = [Epoch.of(piece.row, delay_ms).grid for piece in pieces]
+    if not all(any(grid.holds(time) for grid in grids) for time, _ in readings):
+        raise UnplacedReadings
     for piece in pieces:
         number, epoch = piece.row["epoch_no"], Epoch.of(piece.row, delay_ms)
         former = None if piece.former is None else Epoch.of(piece.former, delay_ms)
         own = [reading for reading in readings if epoch.grid.holds(reading[0])]
-        left.difference_update(own)
         await write(conn, patient_id, number, epoch, recut(epoch, former, stored.get(number, ()), own, now_ms))
-    assert not left, "a reading belongs to none of the epochs"
 
 
 async def _chunks(conn: asyncpg.Connection, patient_id: UUID, numbers: Sequence[int]) -> dict[int, list[Chunk]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
 
 from ddr.series.grid import SECOND
 from ddr.series.merge import merge
-from ddr.store.chunks import NumberedEpoch, last_chunks, lock_epochs, write
+from ddr.store.chunks import NumberedEpoch, last_chunks, lock_epoch_rows, lock_epochs, write
 from ddr.store.devices import heard
+from ddr.store.recut import Piece, UnplacedReadings, recut_series
 from ddr.store.series_sensors import Sensor
 
 _SENT = """
@@ -25,12 +25,12 @@ _FINISH = """
 
 _UNTIL = "UPDATE epoch SET until_ms = $3 WHERE patient_id = $1 AND epoch_no = $2"
 
-# Empty chunks of a time in which, as it turns out, the sensor was not worn.
-_DROP = "DELETE FROM chunk WHERE patient_id = $1 AND epoch_no = $2 AND start_ms >= $3"
+
+_EVENT_AFTER = "SELECT EXISTS (SELECT FROM calibration WHERE patient_id = $1 AND sensor_no = $2 AND time_ms >= $3)"
 
 
 class ReadingsAfterEnd(Exception):
-    """A sensor cannot have ended before its last stored reading."""
+    """A sensor cannot have ended before its last stored reading or calibration."""
 
 
 async def complete_until(pool: asyncpg.Pool, sensor: Sensor, until_ms: int, now_ms: int, delay_ms: int) -> int | None:
@@ -75,23 +75,15 @@ async def close_epochs(
     The chunk at the end is cut there and final, and so is what is missing before it (SER-003, SER-008, SER-017).
     Raises ReadingsAfterEnd.
     """
-    for epoch_no, epoch in await lock_epochs(conn, patient_id, sensor_no, delay_ms):
-        until_ms = max(ended_ms, epoch.grid.from_ms)
-        if epoch.grid.until_ms is None or epoch.grid.until_ms > until_ms:
-            await _close(conn, patient_id, (epoch_no, epoch), until_ms, now_ms)
-
-
-async def _close(
-    conn: asyncpg.Connection, patient_id: UUID, numbered: NumberedEpoch, until_ms: int, now_ms: int
-) -> None:
-    epoch_no, former = numbered
-    # half a period earlier, so that a chunk which the end shortens is never the one before
-    stored = await last_chunks(conn, patient_id, epoch_no, former, until_ms - former.grid.period_ms // 2)
-    if any(chunk.last_ms >= until_ms and chunk.filled for chunk in stored):
+    pieces = []
+    if await conn.fetchval(_EVENT_AFTER, patient_id, sensor_no, ended_ms):
         raise ReadingsAfterEnd
-    kept = [chunk for chunk in stored if chunk.start_ms < until_ms]
-    epoch = replace(former, grid=replace(former.grid, until_ms=until_ms), expected_until_ms=until_ms)
-    cover_ms = min(until_ms, former.expected_until_ms or until_ms)
-    await conn.execute(_UNTIL, patient_id, epoch_no, until_ms)
-    await conn.execute(_DROP, patient_id, epoch_no, until_ms)
-    await write(conn, patient_id, epoch_no, epoch, merge(epoch, kept, (), now_ms, cover_ms, former))
+    for row in await lock_epoch_rows(conn, patient_id, sensor_no):
+        until_ms = max(ended_ms, row["from_ms"])
+        if row["until_ms"] is None or row["until_ms"] > until_ms:
+            await conn.execute(_UNTIL, patient_id, row["epoch_no"], until_ms)
+            pieces.append(Piece({**row, "until_ms": until_ms}, {**row, "device_ended_ms": None}))
+    try:
+        await recut_series(conn, pieces, now_ms, delay_ms)
+    except UnplacedReadings:
+        raise ReadingsAfterEnd from None

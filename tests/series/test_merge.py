@@ -9,6 +9,7 @@ from hypothesis import given
 from ddr.series.chain import cut
 from ddr.series.merge import merge
 from ddr.series.packing import Reading
+from ddr.series.recut import recut
 from tests.series.model import GRID, HOUR, MINUTE, START, Recorder, epoch_of, reading_lists
 
 PERIOD = 5 * MINUTE
@@ -110,9 +111,9 @@ def test_a_cut_ends_the_chunk_with_a_new_version() -> None:
     stored = merge(epoch_of(), (), [(START, 1)], START).changed
     former = epoch_of(GRID, stored[-1])
     epoch = replace(former, grid=replace(GRID, until_ms=START + 20 * MINUTE))
-    merged = merge(epoch, stored, (), NOW, START + 20 * MINUTE, former)
+    merged = recut(epoch, former, stored, [(START, 1)], NOW)
     assert [(chunk.status, chunk.version) for chunk in merged.changed] == [("f", 2)]
-    again = merge(epoch, merged.changed, (), NOW, START + 20 * MINUTE)
+    again = recut(epoch, epoch, merged.changed, [(START, 1)], NOW)
     assert again.changed == []
 
 
@@ -120,8 +121,8 @@ def test_a_cut_of_a_chunk_that_was_final_by_time_amends_it() -> None:
     stored = merge(epoch_of(), (), [(START, 1)], START).changed
     former = epoch_of(GRID, stored[-1])
     epoch = replace(former, grid=replace(GRID, until_ms=START + 20 * MINUTE))
-    merged = merge(epoch, stored, (), START + 30 * HOUR, START + 20 * MINUTE, former)
-    assert [(chunk.status, chunk.version) for chunk in merged.changed] == [("a", 3)]
+    merged = recut(epoch, former, stored, [(START, 1)], START + 30 * HOUR)
+    assert [(chunk.status, chunk.version) for chunk in merged.changed[:2]] == [("a", 3), ("e", 3)]
 
 
 def test_the_cut_of_the_merge_is_the_cut_of_the_chain() -> None:

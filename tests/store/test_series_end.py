@@ -83,19 +83,19 @@ async def test_an_end_in_the_last_half_period_still_cuts_the_chunk(pool: asyncpg
     assert await states(stored) == [("p", 1), ("f", 2)]
 
 
-async def test_empty_chunks_after_the_end_vanish(pool: asyncpg.Pool) -> None:
+async def test_empty_chunks_after_the_end_are_withdrawn(pool: asyncpg.Pool) -> None:
     stored = await sensor_with(pool, (START, 1), now_ms=START)
     await sent(stored, START + 3 * HOUR, START + 3 * HOUR)
     await close(stored, START + 50 * MINUTE, START + 3 * HOUR)
-    assert await states(stored) == [("a", 3)]
+    assert await states(stored) == [("a", 3), ("e", 3), ("e", 3)]
     epoch = await pool.fetchrow("SELECT tail_k, until_ms FROM epoch WHERE epoch_no = $1", stored.epoch_no)
     assert (epoch["tail_k"], epoch["until_ms"]) == (0, START + 50 * MINUTE)
 
 
-async def test_a_sensor_that_never_sent_ends_without_chunks_before_its_start(pool: asyncpg.Pool) -> None:
+async def test_a_sensor_that_was_never_in_use_leaves_only_what_was_shown(pool: asyncpg.Pool) -> None:
     stored = await register(pool, span_ms=HOUR)
-    await close(stored, START, START + 3 * HOUR)
-    assert await states(stored) == []
+    await close(stored, START, START + 2 * HOUR)
+    assert await states(stored) == [("e", 2), ("e", 2)]
 
 
 async def test_an_end_before_the_last_reading_is_refused(pool: asyncpg.Pool) -> None:

@@ -1,0 +1,78 @@
+"""A naive recorder of one sensor: keeps every reading and every event, and tells what the record must be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import asyncpg
+
+from ddr.series.calibration import Event, Segment, segments
+from ddr.series.chain import cut
+from ddr.series.grid import Grid
+from ddr.series.packing import Reading, encode
+
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+PERIOD = 5 * MINUTE
+
+Series = tuple[int, int | None, str, str | None, list[tuple[int, bytes, bytes]]]
+"""From, until, calibration state and type, and the chunks up to the last one with a reading."""
+
+
+@dataclass
+class Model:
+    """What a sensor in use since `start_ms` has sent."""
+
+    start_ms: int
+    readings: set[Reading] = field(default_factory=set)
+    events: dict[int, tuple[str, str | None]] = field(default_factory=dict)
+    ended_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        self.events[self.start_ms] = ("not-calibrated", None)
+
+    def takes(self, time_ms: int) -> bool:
+        """True for an instant at which the sensor was in use."""
+        return self.start_ms <= time_ms and (self.ended_ms is None or time_ms < self.ended_ms)
+
+    def segments(self) -> list[Segment]:
+        """The times of one calibration state."""
+        events = [Event(time, *self.events[time], None) for time in sorted(self.events)]
+        return segments(events, self.ended_ms)
+
+    def record(self) -> list[Series]:
+        """Every series with its chunks, each cut from nothing but the readings of its time."""
+        found: list[Series] = []
+        for part in self.segments():
+            own = sorted(
+                reading
+                for reading in self.readings
+                if part.from_ms <= reading[0] and (part.until_ms is None or reading[0] < part.until_ms)
+            )
+            chunks = [
+                (chunk.start_ms, *encode(chunk.readings, chunk.start_ms, PERIOD))
+                for chunk in cut(own, Grid(part.from_ms, PERIOD, HOUR, part.until_ms))
+            ]
+            found.append((part.from_ms, part.until_ms, part.last.state, part.last.type, chunks))
+        return found
+
+
+async def stored_record(pool: asyncpg.Pool, patient_id: UUID) -> list[Series]:
+    """The same from the database. Empty chunks after the last reading only tell until when nothing has come."""
+    epochs = await pool.fetch(
+        """SELECT epoch_no, from_ms, until_ms, calibration_state, calibration_type
+             FROM epoch WHERE patient_id = $1 AND until_ms IS DISTINCT FROM from_ms ORDER BY from_ms""",
+        patient_id,
+    )
+    found: list[Series] = []
+    for number, *facts in epochs:
+        rows = await pool.fetch(
+            "SELECT start_ms, times, vals FROM chunk WHERE patient_id = $1 AND epoch_no = $2 ORDER BY k",
+            patient_id,
+            number,
+        )
+        chunks = [tuple(row) for row in rows]
+        while chunks and not chunks[-1][1]:
+            chunks.pop()
+        found.append((*facts, chunks))
+    return found

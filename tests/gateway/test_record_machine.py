@@ -1,0 +1,304 @@
+"""Any uploads, events, repeats, crashes and concurrent clients leave the record of a naive model (rule 3).
+
+The budget is small in CI, and as large as DDR_MACHINE_EXAMPLES says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+from unittest.mock import patch
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from ddr.fhir.instants import date_time
+from ddr.gateway import calibrations, devices, readings, sensors
+from ddr.http.core import Core
+from ddr.series.epoch import Epoch
+from ddr.series.view import ChunkView, view
+from ddr.store.chunks import write
+from ddr.store.series_sensors import Remembered
+from tests.gateway.conftest import CGM
+from tests.gateway.record_model import DAY, HOUR, MINUTE, PERIOD, Model, stored_record
+from tests.support.clock import Clock
+
+T = TypeVar("T")
+Run = Callable[[Coroutine[Any, Any, T]], T]
+Batch = list[tuple[int, int]]
+
+# An example takes a tenth of a second. DDR_MACHINE_EXAMPLES=2000 looks longer than CI does.
+BUDGET = settings(
+    max_examples=int(os.environ.get("DDR_MACHINE_EXAMPLES", "60")),
+    stateful_step_count=15,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+START = 1_795_000_000_000
+STATES = ("not-calibrated", "calibrated", "calibration-required", "unspecified")
+DELAY = 15 * MINUTE
+
+
+class Crash(Exception):
+    """The process dies in the middle of a transaction."""
+
+
+@contextmanager
+def crashing(writes: int) -> Iterator[None]:
+    """Let the transaction fail after this many series were written."""
+    left = writes
+
+    async def failing(*arguments: Any) -> None:
+        nonlocal left
+        await write(*arguments)
+        left -= 1
+        if left < 0:
+            raise Crash
+
+    with patch("ddr.store.chunks.write", failing), patch("ddr.store.recut.write", failing):
+        yield
+
+
+# minutes from the start: on the grid, beside it, before the start, and runs as gateways send them
+minutes = st.integers(-10, 12 * 60)
+times = st.one_of(
+    minutes.map(lambda minute: START + minute * MINUTE),
+    st.integers(0, 140).map(lambda slot: START + slot * (PERIOD - 2000)),
+    st.integers(0, 12 * HOUR).map(lambda offset: START + offset),
+)
+runs = st.tuples(st.integers(0, 140), st.integers(1, 40)).map(
+    lambda run: [(START + (run[0] + at) * PERIOD, at) for at in range(run[1])]
+)
+batches = st.one_of(runs, st.lists(st.tuples(times, st.integers(-3, 3)), min_size=1, max_size=12))
+events = st.lists(st.tuples(times, st.sampled_from(STATES), st.sampled_from((None, "offset"))), min_size=1, max_size=3)
+
+
+class RecordMachine(RuleBasedStateMachine):
+    """Two workers, A and B, of one recorder, and one sensor of a new patient."""
+
+    core: Core
+    run: Run[Any]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock(START + HOUR)
+        self.patient_id = uuid4()
+        self.workers = [replace(self.core, clock=self.clock, sensors=Remembered()) for _ in range(2)]
+        self.model = Model(START)
+        self.sent: Batch = []
+        self.seen: dict[tuple[int, int], ChunkView] = {}
+
+    @initialize()
+    def register(self) -> None:
+        self.run(register(self.workers[0], self.patient_id))
+
+    def send(self, worker: int, batch: Batch) -> Any:
+        """The answer to an upload."""
+        return self.run(upload(self.workers[worker], self.patient_id, batch))
+
+    @rule(worker=st.integers(0, 1), batch=batches)
+    def upload(self, worker: int, batch: Batch) -> None:
+        answer = self.send(worker, batch)
+        self.check_answer(batch, answer)
+        self.take(batch)
+
+    @precondition(lambda self: self.sent)
+    @rule(worker=st.integers(0, 1), data=st.data())
+    def upload_again(self, worker: int, data: st.DataObject) -> None:
+        before = self.run(stored_record(self.core.pool, self.patient_id))
+        batch = data.draw(st.lists(st.sampled_from(self.sent), min_size=1, max_size=30))
+        assert self.send(worker, batch)["accepted"] == 0
+        assert self.run(stored_record(self.core.pool, self.patient_id)) == before
+
+    @rule(first=batches, second=batches, event=events)
+    def two_clients_at_once(self, first: Batch, second: Batch, event: list[Any]) -> None:
+        a, b = self.workers
+
+        async def both() -> Any:
+            return await asyncio.gather(
+                upload(a, self.patient_id, first),
+                upload(b, self.patient_id, second),
+                report(b, self.patient_id, event),
+                upload(b, self.patient_id, first),
+            )
+
+        *answers, again = [answer for answer in self.run(both()) if "early" not in answer]
+        new = {reading for reading in [*first, *second] if self.model.takes(reading[0])} - self.model.readings
+        answers = [answers[0], answers[1], again]
+        assert sum(answer["accepted"] for answer in answers) == len(new)
+        self.take(first + second)
+        self.take_events(event)
+
+    @rule(worker=st.integers(0, 1), event=events)
+    def calibrate(self, worker: int, event: list[Any]) -> None:
+        answer = self.run(report(self.workers[worker], self.patient_id, event))
+        assert [item["status"] for item in answer["items"]] == self.take_events(event)
+
+    @rule(worker=st.integers(0, 1), batch=batches, event=events, writes=st.integers(0, 2), calibration=st.booleans())
+    def crash(self, worker: int, batch: Batch, event: list[Any], writes: int, calibration: bool) -> None:
+        """Nothing of a transaction that fails is there; what was answered before stays."""
+        self.workers[worker] = replace(self.workers[worker], sensors=Remembered())
+        with crashing(writes):
+            try:
+                if calibration:
+                    self.run(report(self.workers[worker], self.patient_id, event))
+                    self.take_events(event)
+                else:
+                    self.send(worker, batch)
+                    self.take(batch)
+            except Crash:
+                return
+
+    @rule(worker=st.integers(0, 1), at=times)
+    def complete(self, worker: int, at: int) -> None:
+        at = min(at, self.clock())
+        self.run(post(readings.post_complete, self.workers[worker], self.patient_id, {"until": date_time(max(0, at))}))
+
+    @rule(minutes=st.sampled_from((1, 5, 30, 60, 60 * 30)))
+    def wait(self, minutes: int) -> None:
+        self.clock.advance(60 * minutes)
+
+    @precondition(lambda self: self.model.ended_ms is None and len(self.sent) > 40)
+    @rule(after=st.integers(0, 2 * HOUR))
+    def end(self, after: int) -> None:
+        last = max([time for time, _ in self.model.readings] + [*self.model.events])
+        ended = min(self.clock(), last + 1 + after)
+        if ended <= last:
+            return
+        self.run(put_device(self.workers[0], self.patient_id, endedAt=date_time(ended)))
+        self.model.ended_ms = ended
+
+    def take(self, batch: Batch) -> None:
+        taken = [reading for reading in batch if self.model.takes(reading[0])]
+        self.sent += taken
+        self.model.readings.update(taken)
+
+    def take_events(self, batch: list[Any]) -> list[str]:
+        """Take the events into the model; how each should be answered."""
+        answers = []
+        for time, state, kind in batch:
+            known = self.model.events.get(time)
+            if not self.model.takes(time) or known not in (None, (state, kind)):
+                answers.append("rejected")
+                continue
+            self.model.events[time] = (state, kind)
+            answers.append("accepted" if known is None else "duplicate")
+        return answers
+
+    def check_answer(self, batch: Batch, answer: dict[str, Any]) -> None:
+        left = set(batch) - self.model.readings
+        for reading, item in zip(batch, answer["items"], strict=True):
+            if not self.model.takes(reading[0]):
+                assert item["status"] == "rejected"
+            else:
+                assert item["status"] == ("accepted" if reading in left else "duplicate")
+                left.discard(reading)
+
+    @invariant()
+    def the_record_is_that_of_the_model(self) -> None:
+        stored = self.run(stored_record(self.core.pool, self.patient_id))
+        if stored:
+            assert stored == self.model.record()
+
+    @invariant()
+    def versions_follow_what_is_shown(self) -> None:
+        shown = self.run(shown_chunks(self.core, self.patient_id, self.clock()))
+        for key, before in self.seen.items():
+            assert key in shown, "an id that was shown is gone"
+            after = shown[key]
+            same = replace(before, version=after.version, updated_ms=after.updated_ms) == after
+            assert (after.version == before.version) == same
+            assert after.version >= before.version
+            assert after.updated_ms >= before.updated_ms
+            assert not (before.status in ("final", "amended") and after.status == "preliminary")
+        self.seen = shown
+
+
+async def register(core: Core, patient_id: UUID) -> None:
+    """A patient with a sensor in warm-up since START, in chunks of an hour."""
+    await core.pool.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, 0)", patient_id)
+    await put_device(core, patient_id)
+    body = {
+        "code": "99504-3",
+        "unit": "mg/dL",
+        "samplingPeriodMs": PERIOD,
+        "bufferingSeconds": DAY // 1000,
+        "calibration": {"state": "not-calibrated"},
+    }
+    await sensors.put_sensor(core, patient_id, "cgm", "s", body)
+
+
+async def put_device(core: Core, patient_id: UUID, **members: Any) -> None:
+    """Register or change the device."""
+    await devices.put_device(core, patient_id, "cgm", {**CGM, "startedAt": date_time(START), **members})
+
+
+async def post(handler: Callable[..., Awaitable[Any]], core: Core, patient_id: UUID, body: Any) -> Any:
+    """The content of the answer."""
+    return (await handler(core, patient_id, "cgm", "s", body))[1]
+
+
+async def upload(core: Core, patient_id: UUID, batch: Batch) -> Any:
+    """Send readings."""
+    items = [{"time": date_time(time), "value": value} for time, value in batch]
+    return await post(readings.post_readings, core, patient_id, {"unit": "mg/dL", "readings": items})
+
+
+async def report(core: Core, patient_id: UUID, batch: list[Any]) -> Any:
+    """Send calibration events."""
+    items = [{"time": date_time(time), "state": state, "type": kind} for time, state, kind in batch]
+    return await post(calibrations.post_calibrations, core, patient_id, {"calibrations": items})
+
+
+async def shown_chunks(core: Core, patient_id: UUID, now_ms: int) -> dict[tuple[int, int], ChunkView]:
+    """Every chunk that a DiGA can read at `now_ms`, by epoch and number."""
+    rows = await core.pool.fetch(
+        """SELECT s.*, e.*, c.k, c.start_ms, c.last_ms, c.updated_ms, c.version, c.filled, c.status, c.times, c.vals,
+                  s.ended_ms AS sensor_ended_ms, greatest(s.created_ms, e.created_ms) AS registered_ms
+             FROM epoch e JOIN sensor s USING (patient_id, sensor_no)
+             LEFT JOIN chunk c ON c.patient_id = e.patient_id AND c.epoch_no = e.epoch_no
+            WHERE e.patient_id = $1 ORDER BY e.epoch_no, c.k""",
+        patient_id,
+    )
+    shown = {(row["epoch_no"], row["k"]): view(row, now_ms) for row in rows if row["k"] is not None}
+    for row in {row["epoch_no"]: row for row in rows}.values():
+        epoch = Epoch.of(row, DELAY)
+        k = epoch.next_start()[0]
+        while chunk := epoch.placeholder(k, now_ms):
+            facts = {name: getattr(chunk, name) for name in chunk.__slots__}
+            shown.setdefault((row["epoch_no"], k), view({**row, **facts}, now_ms))
+            k += 1
+    return shown
+
+
+@dataclass
+class Loop:
+    """The event loop of the session's fixtures, for a test that is not a coroutine."""
+
+    run: Run[Any]
+
+
+@pytest.fixture
+async def loop() -> Loop:
+    """The running loop."""
+    return Loop(asyncio.get_running_loop().run_until_complete)
+
+
+def test_the_record_is_that_of_the_model(core: Core, loop: Loop) -> None:
+    terms = replace(core.settings, chunk_span_seconds=3600, gateway_future_seconds=10 * DAY)
+    members = {"core": replace(core, settings=terms), "run": staticmethod(loop.run)}
+    run_state_machine_as_test(type("Machine", (RecordMachine,), members), settings=BUDGET)
