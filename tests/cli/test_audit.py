@@ -1,0 +1,84 @@
+"""`ddr audit verify` and `ddr audit export`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from ddr.cli.main import main
+from ddr.operations.audit_trail import seal
+from ddr.settings import load_settings
+from ddr.store.audit import Event, record
+from ddr.store.migrate import migrate
+from ddr.store.pool import open_pool
+from tests.support.database import fresh_database
+
+NOW = 1_795_341_600_000
+
+
+async def run(*arguments: str) -> int:
+    return await asyncio.to_thread(main, arguments)
+
+
+@pytest.fixture
+async def trail(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncpg.Pool]:
+    """A database of its own that the command works on."""
+    async with fresh_database(database_url) as url:
+        monkeypatch.setenv("DDR_DATABASE_URL", url)
+        monkeypatch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "true")
+        async with await open_pool(load_settings()) as pool:
+            await migrate(pool)
+            yield pool
+
+
+async def test_verify(trail: asyncpg.Pool, capsys: pytest.CaptureFixture[str]) -> None:
+    await record(trail, Event.DATA_READ, NOW, client_id="urn:diga:bfarm:00001")
+    await seal(trail, NOW)
+    await record(trail, Event.DATA_READ, NOW)
+    assert await run("audit", "verify") == 0
+    first, second, head = capsys.readouterr().out.splitlines()
+    assert first == "1 entries under 1 seals (0 of them purged)"
+    assert second == "1 entries not yet sealed"
+    assert await run("audit", "verify", "--head", head.removeprefix("head ")) == 0
+    assert await run("audit", "verify", "--head", "1:00") == 1
+    assert capsys.readouterr().err == "ddr: audit trail: the chain has no seal 1:00\n"
+
+
+async def test_verify_of_a_changed_trail(trail: asyncpg.Pool, capsys: pytest.CaptureFixture[str]) -> None:
+    await record(trail, Event.DATA_READ, NOW)
+    await seal(trail, NOW)
+    await trail.execute("ALTER TABLE audit DISABLE TRIGGER ALL")
+    await trail.execute("UPDATE audit SET event = 'diga:data:refused'")
+    assert await run("audit", "verify") == 1
+    assert "an entry between 1 and 1 was changed" in capsys.readouterr().err
+
+
+async def test_export(trail: asyncpg.Pool, capsys: pytest.CaptureFixture[str]) -> None:
+    await record(trail, Event.DATA_READ, NOW, client_id="a", pairing_id="p", detail={"type": "Device"})
+    await record(trail, Event.DATA_REFUSED, NOW + 1000, client_id="b", pairing_id="q")
+    assert await run("audit", "export", "--event", "diga:data:") == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first == {
+        "no": 1,
+        "at": "2026-11-22T10:00:00.000Z",
+        "event": "diga:data:read",
+        "client_id": "a",
+        "pairing_id": "p",
+        "detail": {"type": "Device"},
+    }
+    for options in (
+        ("--client-id", "b"),
+        ("--pairing-id", "q"),
+        ("--event", "diga:data:refused"),
+        ("--from", "2026-11-22T10:00:01Z"),
+    ):
+        assert await run("audit", "export", *options) == 0
+        assert json.loads(capsys.readouterr().out) == second
+    assert await run("audit", "export", "--until", "2026-11-22T10:00:01Z") == 0
+    assert json.loads(capsys.readouterr().out) == first
+    with pytest.raises(SystemExit):
+        main(["audit", "export", "--from", "yesterday"])

@@ -1,0 +1,99 @@
+"""What happens without a request, and that one worker at a time does it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from ddr.http.core import Core
+from ddr.operations import housekeeping
+from ddr.operations.audit_trail import verify
+from ddr.store.audit import Event, record
+from ddr.store.migrate import migrate
+from ddr.store.pool import open_pool
+from tests.support.clock import Clock
+from tests.support.database import fresh_database
+
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+async def own(core: Core, database_url: str) -> AsyncIterator[Core]:
+    """A Core with a database of its own: housekeeping concerns all patients."""
+    async with fresh_database(database_url) as url:
+        settings = replace(core.settings, database_url=url)
+        async with await open_pool(settings) as pool:
+            await migrate(pool)
+            yield replace(core, settings=settings, pool=pool)
+
+
+async def pairing(core: Core, until_ms: int) -> str:
+    """A pairing with one consent; its Pairing ID."""
+    patient_id, name = uuid.uuid4(), uuid.uuid4().hex * 2
+    number = await core.pool.fetchval(
+        "INSERT INTO pairing (patient_id, pairing_id, client_id, salt, created_ms)"
+        " VALUES ($1, $2, 'urn:diga:bfarm:00001', '', 0) RETURNING pairing_no",
+        patient_id,
+        name,
+    )
+    await core.pool.execute("INSERT INTO consent VALUES ($1, $2, 'https://x', 0, $3)", patient_id, number, until_ms)
+    return name
+
+
+async def reasons(core: Core) -> dict[str, str | None]:
+    """Why pairings ended, None for those that live."""
+    return dict(await core.pool.fetch("SELECT pairing_id, end_reason FROM pairing"))
+
+
+async def test_what_has_run_out_ends_and_is_sealed(own: Core) -> None:
+    ended, lives = await pairing(own, own.clock()), await pairing(own, own.clock() + 1)
+    await housekeeping.one_round(own)
+    assert await reasons(own) == {ended: "consent-ended", lives: None}
+    findings = await verify(own.pool)
+    assert (findings.faults, findings.entries, findings.unsealed) == ((), 1, 0)
+
+
+async def test_the_trail_is_kept_as_long_as_set(own: Core, clock: Clock) -> None:
+    own = replace(own, settings=replace(own.settings, audit_days=30))
+    await record(own.pool, Event.DATA_READ, clock())
+    await housekeeping.one_round(own)
+    for days, left in ((30, 1), (1, 0)):
+        clock.advance(days * 86_400)
+        await housekeeping.one_round(own)
+        assert await own.pool.fetchval("SELECT count(*) FROM audit") == left
+
+
+async def test_a_retired_recorder_unpairs_everybody(own: Core) -> None:
+    name = await pairing(own, own.clock() + DAY_MS)
+    await housekeeping.one_round(replace(own, settings=replace(own.settings, retired=True)))
+    assert await reasons(own) == {name: "recorder-retired"}
+
+
+async def test_one_worker_at_a_time(own: Core) -> None:
+    await pairing(own, 0)
+    async with own.pool.acquire() as other:
+        await other.execute("SELECT pg_advisory_lock($1)", housekeeping.LOCK)
+        await housekeeping.one_round(own)
+        assert set((await reasons(own)).values()) == {None}
+        await other.execute("SELECT pg_advisory_unlock($1)", housekeeping.LOCK)
+    await housekeeping.one_round(own)
+    assert set((await reasons(own)).values()) == {"consent-ended"}
+
+
+async def test_a_lost_database_does_not_end_it(own: Core, caplog: pytest.LogCaptureFixture) -> None:
+    pool = await open_pool(own.settings)
+    await pool.close()
+    running = asyncio.create_task(housekeeping.run(replace(own, pool=pool)))
+    with caplog.at_level(logging.WARNING):
+        await asyncio.sleep(0.1)
+    assert not running.done()
+    assert "housekeeping.failed" in caplog.text
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
