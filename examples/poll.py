@@ -1,0 +1,136 @@
+"""A DiGA's polling loop with nothing but Python's standard library: docs/diga-guide.md explains it.
+
+    python3 examples/poll.py STATE.json [--interval SECONDS] [--rounds N]
+
+The environment says whom to ask and as whom: FHIR, ISSUER, CA, CERT, KEY, CLIENT_ID, and REFRESH_TOKEN for the first
+run. STATE.json keeps the refresh token and how far the DiGA has read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import ssl
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+# What was being stored while the last answer was made may carry an instant shortly before that answer.
+OVERLAP = timedelta(minutes=1)
+
+
+class Recorder:
+    """The recorder as one paired DiGA sees it."""
+
+    def __init__(self, environ: Mapping[str, str], state_file: Path) -> None:
+        self.environ = environ
+        self.state_file = state_file
+        self.state: dict[str, str] = {"refresh_token": environ.get("REFRESH_TOKEN", "")}
+        if state_file.exists():
+            self.state = json.loads(state_file.read_text())
+        self.access_token = ""
+        self.tls = ssl.create_default_context(cafile=environ["CA"])
+        self.tls.load_cert_chain(environ["CERT"], environ["KEY"])
+
+    def save(self) -> None:
+        """Keep the state: a refresh token that is lost cannot be asked for again."""
+        draft = self.state_file.with_suffix(".new")
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(self.state))
+        draft.replace(self.state_file)
+
+    def send(self, url: str, form: Mapping[str, str] | None = None) -> tuple[int, Any, Any]:
+        """One request; status, headers and JSON of the answer."""
+        headers = {"Accept": "application/json" if form else "application/fhir+json"}
+        if not form:
+            headers["Authorization"] = f"Bearer {self.access_token}"
+        request = Request(url, urlencode(form).encode() if form else None, headers)  # noqa: S310
+        try:
+            with urlopen(request, context=self.tls, timeout=30) as response:  # noqa: S310
+                return response.status, response.headers, json.load(response)
+        except HTTPError as error:
+            text = error.read()
+            return error.code, error.headers, json.loads(text) if text else None
+
+    def refresh(self) -> None:
+        """A new access token; the refresh token is used up and replaced, too."""
+        form = {"grant_type": "refresh_token", "client_id": self.environ["CLIENT_ID"]}
+        form["refresh_token"] = self.state["refresh_token"]
+        status, _, answer = self.send(self.metadata()["token_endpoint"], form)
+        if status != 200:
+            sys.exit(f"no new token ({answer}): the patient has to pair again")
+        self.access_token = answer["access_token"]
+        self.state["refresh_token"] = answer["refresh_token"]
+        self.save()
+
+    def metadata(self) -> dict[str, str]:
+        """The authorization server's metadata."""
+        found: dict[str, str] = self.send(self.environ["ISSUER"] + "/.well-known/oauth-authorization-server")[2]
+        return found
+
+    def get(self, url: str) -> dict[str, Any]:
+        """One FHIR request that waits when it has to, and renews the access token when it has expired."""
+        renewed = False
+        while True:
+            status, headers, answer = self.send(url)
+            if status == 200:
+                found: dict[str, Any] = answer
+                return found
+            if status in (429, 503):
+                time.sleep(int(headers.get("Retry-After", "60")))
+            elif status == 401 and not renewed:
+                self.refresh()
+                renewed = True
+            else:
+                sys.exit(f"{status}: {answer}")
+
+    def changes(self) -> Iterator[dict[str, Any]]:
+        """Everything that changed since the last time, over all pages, with the devices."""
+        query = {"_include": "Observation:device", "_include:iterate": "DeviceMetric:source"}
+        if "since" in self.state:
+            query["_lastUpdated"] = f"ge{self.state['since']}"
+        url: str | None = f"{self.environ['FHIR']}/Observation?{urlencode(query)}"
+        newest = ""
+        while url:
+            bundle = self.get(url)
+            for entry in bundle.get("entry", ()):
+                if entry["search"]["mode"] == "match":
+                    newest = max(newest, entry["resource"]["meta"]["lastUpdated"])
+                yield entry["resource"]
+            url = next((link["url"] for link in bundle["link"] if link["relation"] == "next"), None)
+        if newest:
+            since = datetime.fromisoformat(newest.replace("Z", "+00:00")) - OVERLAP
+            self.state["since"] = since.strftime("%Y-%m-%dT%H:%M:%SZ")
+            self.save()
+
+
+def main() -> None:
+    """Ask again and again; what is repeated because of the overlap is recognised by id and version."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("state", type=Path)
+    parser.add_argument("--interval", type=float, default=900, help="seconds; the registered grace period or longer")
+    parser.add_argument("--rounds", type=int, default=0, help="end after so many rounds; 0: never")
+    arguments = parser.parse_args()
+    recorder, done = Recorder(os.environ, arguments.state), 0
+    known: dict[tuple[str, str], str] = {}
+    while True:
+        received = list(recorder.changes())
+        new = {(each["resourceType"], each["id"]): each["meta"]["versionId"] for each in received}
+        changed = {key for key, version in new.items() if known.get(key) != version}
+        known |= new
+        print(f"{len(received)} resources received, {len(changed)} of them new or changed", flush=True)
+        done += 1
+        if done == arguments.rounds:
+            return
+        time.sleep(arguments.interval)
+
+
+if __name__ == "__main__":
+    main()
