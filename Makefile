@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-browser lint format conformance ci validator tls-scanner bench clean
+.PHONY: help demo serve test test-browser lint format conformance ci validator tls-scanner keycloak-test bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,15 @@ tests/tls/.sslyze/bin/sslyze:
 	@tests/tls/.sslyze/bin/pip install --quiet --disable-pip-version-check sslyze==6.3.1
 
 tls-scanner: tests/tls/.sslyze/bin/sslyze ## sslyze for the tests, in an environment of its own (it needs an older cryptography)
+
+KEYCLOAK := 26.5.6
+tests/keycloak/target/keycloak-$(KEYCLOAK):
+	@mvn -q -B -ntp org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
+		-Dartifact=org.keycloak:keycloak-quarkus-dist:$(KEYCLOAK):zip -DoutputDirectory=tests/keycloak/target
+	@cd tests/keycloak/target && unzip -q -o keycloak-quarkus-dist-$(KEYCLOAK).zip
+
+keycloak-test: $(VENV)/.dev tests/keycloak/target/keycloak-$(KEYCLOAK) ## log in at a real Keycloak (needs Maven and Java 17)
+	@$(BIN)/python -m pytest tests/keycloak/check_keycloak.py $(ARGS)
 
 bench: $(VENV)/.dev ## measured ratios: storage, statements, memory, speed against the server's own floor
 	@$(BIN)/python -m tests.bench $(ARGS)
