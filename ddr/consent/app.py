@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ddr.consent import access, connections, consent, devices, login, logout, provider_login, static
+from ddr.consent import access, connections, consent, deletion, devices, login, logout, provider_login, static
 from ddr.consent.visitor import FormRefused, for_patients, form_refused
 from ddr.http.asgi import ASGIApp
 from ddr.http.core import Core
@@ -32,6 +32,9 @@ PAGES = [
     Route("/me/withdraw", for_patients(connections.submit), methods=["POST"]),
     Route("/me/access", for_patients(access.show), methods=["GET"]),
     Route("/me/devices", for_patients(devices.show), methods=["GET"]),
+    Route("/me/delete", for_patients(deletion.show), methods=["GET"]),
+    Route("/me/delete", for_patients(deletion.submit), methods=["POST"]),
+    Route("/deleted", deletion.done, methods=["GET"]),
     Route("/static/{name}", static.show, methods=["GET"]),
 ]
 

@@ -61,9 +61,12 @@ async def decide(
     """Carry out the patient's consent to the MIVs `valuesets` of a pushed request.
 
     Consumes the request, finds or founds the pairing, records the consents, creates grant and code: all or nothing,
-    before the browser is sent back (CON-003). None when the request is unknown, expired or already decided.
+    before the browser is sent back (CON-003). None when the request is unknown, expired or already decided, or when
+    the patient has just deleted everything.
     """
     async with pool.acquire() as conn, conn.transaction():
+        if await conn.fetchrow("SELECT FROM patient WHERE patient_id = $1 FOR KEY SHARE", patient_id) is None:
+            return None
         request = await par.consume(conn, request_uri, patient_id, now_ms)
         if request is None:
             return None

@@ -31,7 +31,7 @@ _ENDED = {
 async def unpair(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, by: Party, reason: str, now_ms: int) -> bool:
     """End one pairing with all its consents, grants and tokens. False when it had already ended."""
     async with pool.acquire() as conn, conn.transaction():
-        return await _end(conn, patient_id, pairing_no, by, reason, now_ms)
+        return await end(conn, patient_id, pairing_no, by, reason, now_ms)
 
 
 async def withdraw(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, valueset: str, now_ms: int) -> bool:
@@ -49,7 +49,7 @@ async def withdraw(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, values
             conn, Event.CONSENT_WITHDRAWN, now_ms, patient_id=patient_id, **pairing, detail={"valueset": valueset}
         )
         if not await _any_consent(conn, patient_id, pairing_no, now_ms):
-            await _end(conn, patient_id, pairing_no, Party.PATIENT, "consent-withdrawn", now_ms)
+            await end(conn, patient_id, pairing_no, Party.PATIENT, "consent-withdrawn", now_ms)
         return True
 
 
@@ -90,7 +90,7 @@ async def end_if_over(conn: asyncpg.Connection, patient_id: UUID, client_id: str
         client_id,
     )
     if pairing_no is not None and not await _any_consent(conn, patient_id, pairing_no, now_ms):
-        await _end(conn, patient_id, pairing_no, Party.SYSTEM, "consent-ended", now_ms)
+        await end(conn, patient_id, pairing_no, Party.SYSTEM, "consent-ended", now_ms)
 
 
 async def _unpair_all(pool: asyncpg.Pool, pairings: list[asyncpg.Record], reason: str, now_ms: int) -> int:
@@ -99,9 +99,10 @@ async def _unpair_all(pool: asyncpg.Pool, pairings: list[asyncpg.Record], reason
     return sum(ended)
 
 
-async def _end(
+async def end(
     conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, by: Party, reason: str, now_ms: int
 ) -> bool:
+    """Within a transaction: end one pairing with all its consents, grants and tokens. False when it had ended."""
     pairing = await conn.fetchrow(
         "UPDATE pairing SET ended_ms = $3, end_reason = $4"
         " WHERE patient_id = $1 AND pairing_no = $2 AND ended_ms IS NULL RETURNING client_id, pairing_id",

@@ -31,9 +31,8 @@ def test_both_languages_have_the_same_placeholders(name: str) -> None:
 
 def test_every_name_exists_and_every_text_is_used() -> None:
     source = "\n".join(path.read_text("utf-8") for path in SOURCES)
-    named = set(
-        re.findall(r"""["']((?:frame|login|consent|connections|access|devices)\.(?!html)[a-z_]+)["']""", source)
-    )
+    pages = "|".join(sorted({name.partition(".")[0] for name in TEXTS}))
+    named = set(re.findall(rf"""["']((?:{pages})\.(?!html)[a-z_]+)["']""", source))
     built = {name for name in TEXTS if ":" in name or name in {"frame.connections", "frame.access", "frame.devices"}}
     assert named <= set(TEXTS)
     assert set(TEXTS) - named - built == set()

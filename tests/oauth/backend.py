@@ -132,7 +132,9 @@ async def stands(core: Core, access_token: str) -> bool:
     claims = verifier.verify(access_token, core.clock())
     pairing = await tokens.find_pairing(core.pool, claims.pairing_id)
     name = core.ids.decode(claims.grant_id)
-    assert pairing is not None and name is not None
+    assert name is not None
+    if pairing is None:
+        return False
     family = await tokens.load_family(core.pool, pairing.patient_id, name[1], core.clock())
     return family is not None and not family.ended and bool(family.consents)
 

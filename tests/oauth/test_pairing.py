@@ -132,6 +132,7 @@ async def test_the_pairing_id_is_a_pseudonym_of_patient_and_diga(
     core: Core, diga: DigaBackend, other: DigaBackend, patient_id: UUID
 ) -> None:
     someone = uuid4()
+    await core.pool.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, 0)", someone)
     ids = [
         (await diga.pair(patient_id))["sub"],
         (await other.pair(patient_id))["sub"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID, uuid4
 
 from ddr.http.core import Core
+from ddr.store.deletion import delete_patient
 from ddr.store.pairings import alive
 from ddr.store.unpairing import Party, unpair, unpair_client, unpair_expired, withdraw
 from tests.oauth.backend import DigaBackend, events, stands
@@ -55,6 +56,7 @@ async def test_a_diga_that_is_gone_loses_all_its_pairings(
     core: Core, diga: DigaBackend, other: DigaBackend, patient_id: UUID
 ) -> None:
     someone = uuid4()
+    await core.pool.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, 0)", someone)
     ended = [await diga.pair(patient_id), await diga.pair(someone)]
     stays = await other.pair(patient_id)
     assert await unpair_client(core.pool, diga.diga.client_id, "diga-retired", core.clock()) == 2
@@ -72,3 +74,15 @@ async def test_the_system_ends_what_has_run_out(core: Core, diga: DigaBackend, p
     clock.advance(365 * 86_400)
     assert await unpair_expired(core.pool, core.clock()) >= 1
     assert "system:pairing:ended" in await events(core, diga.diga)
+
+
+async def test_a_patient_who_deletes_everything_leaves_nothing_to_a_diga(
+    core: Core, diga: DigaBackend, patient_id: UUID
+) -> None:
+    content, code = await diga.pair(patient_id), await diga.code(patient_id)
+    assert await delete_patient(core.pool, patient_id, core.clock())
+    assert not await stands(core, content["access_token"])
+    for response in (await diga.refresh(content["refresh_token"]), await diga.exchange(code)):
+        assert (response.status_code, response.json()["error"]) == (400, "invalid_grant")
+    assert (await diga.revoke(content["refresh_token"])).status_code == 200
+    assert "patient:pairing:ended" in await events(core, diga.diga)

@@ -4,6 +4,7 @@ from ddr.http.pages import Words
 
 REASONS = {
     "consent-withdrawn": Words("Sie haben Ihre Zustimmung widerrufen.", "You withdrew your consent."),
+    "data-deleted": Words("Sie haben Ihre Daten gelöscht.", "You deleted your data."),
     "consent-ended": Words("Ihre Zustimmung ist abgelaufen.", "Your consent has run out."),
     "revoked": Words("Die App hat die Verbindung beendet.", "The app ended the connection."),
     "diga-unlisted": Words(

@@ -1,0 +1,50 @@
+"""The page on which patients delete their data."""
+
+from ddr.http.pages import Words
+
+TEXTS = {
+    "title": Words("Meine Daten löschen", "Delete my data"),
+    "what": Words("Das wird gelöscht", "This will be deleted"),
+    "values": Words("alle Messwerte und Angaben zu Ihren Geräten", "all readings and details of your devices"),
+    "connections": Words(
+        "alle Verbindungen: keine App kann dann noch etwas lesen", "all connections: no app can read anything then"
+    ),
+    "account": Words("Ihr Konto hier, auf allen Geräten", "your account here, on all devices"),
+    "stays": Words("Das bleibt", "This stays"),
+    "stays_apps": Words(
+        "Was Apps schon gelesen haben, wird dort nicht gelöscht. Dafür wenden Sie sich bitte an deren Hersteller.",
+        "What apps have already read is not deleted there. Please contact their manufacturers for that.",
+    ),
+    "stays_audit": Words(
+        "Das Protokoll der Zugriffe muss aufbewahrt werden, ist aber niemandem mehr zuzuordnen.",
+        "The record of accesses has to be kept, but can no longer be traced to anybody.",
+    ),
+    "stays_gateway": Words(
+        "Sendet die App Ihres Messgeräts weiter Daten, werden diese neu gespeichert. "
+        "Möchten Sie das nicht, trennen Sie dort die Verbindung.",
+        "If the app of your measuring device goes on sending data, this is stored anew. "
+        "If you do not want that, disconnect it there.",
+    ),
+    "download": Words("Zuerst meine Daten herunterladen", "Download my data first"),
+    "final": Words("Das kann nicht rückgängig gemacht werden.", "This cannot be undone."),
+    "password": Words("Zur Bestätigung: Ihr Passwort", "To confirm: your password"),
+    "confirm": Words("Bitte melden Sie sich zur Sicherheit noch einmal an.", "To be safe, please sign in once more."),
+    "confirm_link": Words("Weiter zur Anmeldung", "Continue to sign-in"),
+    "confirm_first": Words(
+        "Ihre Anmeldung liegt zu lange zurück. Bitte melden Sie sich noch einmal an.",
+        "You signed in too long ago. Please sign in again.",
+    ),
+    "submit": Words("Endgültig löschen", "Delete for good"),
+    "wrong": Words(
+        "Das Passwort stimmt nicht. Es wurde nichts gelöscht.", "The password is wrong. Nothing was deleted."
+    ),
+    "wait": Words(
+        "Zu viele Versuche. Bitte warten Sie einige Minuten. Es wurde nichts gelöscht.",
+        "Too many attempts. Please wait a few minutes. Nothing was deleted.",
+    ),
+    "done_title": Words("Ihre Daten sind gelöscht", "Your data is deleted"),
+    "done": Words(
+        "Alle Verbindungen sind beendet, und Sie sind abgemeldet. Sie können dieses Fenster schließen.",
+        "All connections are ended, and you are signed out. You can close this window.",
+    ),
+}
