@@ -1,0 +1,79 @@
+"""Continuous series over HTTP: changes that become known late, out of order, or together with another device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from ddr.fhir.instants import date_time
+from tests.spec.series import PERIOD, SLOTS, Worn, chunks, period, ramp, values, worn
+from tests.spec.world import DAY, HOUR, Json, later
+from tests.support.recorder import Recorder
+
+EVENTS = ((5 * HOUR, "calibration-required"), (9 * HOUR, "calibrated"), (20 * HOUR, "unspecified"))
+
+
+async def report(sensor: Worn, *events: tuple[int, str]) -> None:
+    """The gateway reports calibration states in one request."""
+    items = [{"time": date_time(sensor.start_ms + after_ms), "state": state} for after_ms, state in events]
+    path = "devices/cgm/sensors/s/calibrations"
+    response = await sensor.home.patient.gateway.post(path, json={"calibrations": items})
+    assert response.json()["rejected"] == 0, response.text
+
+
+async def counting(sensor: Worn) -> list[tuple[int, str]]:
+    """Start, from that of the sensor, and data of each chunk that counts."""
+    found = [chunk for chunk in await sensor.chunks() if chunk["status"] != "entered-in-error"]
+    return [(period(chunk)[0] - sensor.start_ms, " ".join(values(chunk))) for chunk in found]
+
+
+@pytest.mark.requirement("SER-008", "SER-009")
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+async def test_the_order_in_which_changes_become_known_does_not_matter(ddr: Recorder, order: tuple[int, ...]) -> None:
+    sensor = await worn(ddr)
+    readings = ramp(SLOTS + 50)
+    with later(ddr, DAY + 5 * HOUR):
+        for at in order:
+            await sensor.send(at * 100, readings[at * 100 : (at + 1) * 100])
+            await report(sensor, EVENTS[at])
+        await sensor.send(0, readings)
+        found = await counting(sensor)
+    bounds = [0, *(after_ms // PERIOD for after_ms, _ in EVENTS), len(readings)]
+    wanted = [readings[first:last] for first, last in pairwise(bounds)]
+    assert [start for start, _ in found] == [0, *(after_ms for after_ms, _ in EVENTS)]
+    assert [data.split() for _, data in found] == [[str(value) for value in part] for part in wanted]
+
+
+@pytest.mark.requirement("SER-006")
+async def test_every_chunk_that_was_shown_can_still_be_read(ddr: Recorder) -> None:
+    sensor = await worn(ddr)
+    with later(ddr, 3 * DAY):
+        await sensor.send(0, ramp(2 * SLOTS + 20))
+        before = await sensor.chunks()
+    with later(ddr, 3 * DAY + HOUR):
+        await report(sensor, *EVENTS)
+        for chunk in before:
+            after = await sensor.reader.read(f"Observation/{chunk['id']}")
+            assert int(after["meta"]["versionId"]) > int(chunk["meta"]["versionId"])
+            assert after["meta"]["lastUpdated"] > chunk["meta"]["lastUpdated"]
+            assert after["status"] in ("amended", "entered-in-error")
+
+
+@pytest.mark.requirement("SER-018")
+@pytest.mark.parametrize(("option", "status"), [("keep", "active"), ("end", "inactive")])
+async def test_the_operator_decides_about_a_replaced_device(ddr: Recorder, option: str, status: str) -> None:
+    sensor = await worn(ddr)
+    settings = ddr.core.settings
+    ddr.core.settings = replace(settings, device_overlap=option)
+    try:
+        with later(ddr, HOUR):
+            await sensor.send(0, ramp(12))
+            await sensor.home.device("second", startedAt=sensor.home.ago(0), replaces="cgm")
+            (chunk,) = await chunks(sensor.reader)
+            metric: Json = await sensor.reader.read(chunk["device"]["reference"])
+            assert (await sensor.reader.read(metric["source"]["reference"]))["status"] == status
+            assert chunk["status"] == {"active": "preliminary", "inactive": "final"}[status]
+    finally:
+        ddr.core.settings = settings
