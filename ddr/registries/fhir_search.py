@@ -81,7 +81,7 @@ async def fetch(
             body = None if response.status_code == 304 else await _limited_body(response, limit)
             return response.headers.get("etag", ""), body
     except httpx.HTTPError as error:
-        raise RegistryFault(f"cannot be reached: {error or type(error).__name__}") from None
+        raise RegistryFault(f"cannot be reached: {str(error) or type(error).__name__}") from None
 
 
 def _not_from_a_cache(response: httpx.Response) -> None:

@@ -86,7 +86,7 @@ async def _unreachable(url: str, context: ssl.SSLContext) -> list[str]:
     except ssl.SSLError as error:
         return [] if "CERTIFICATE_REQUIRED" in str(error) or "HANDSHAKE_FAILURE" in str(error) else [f"{url}: {error}"]
     except (OSError, TimeoutError) as error:
-        return [f"{url}: cannot be reached: {error or type(error).__name__}"]
+        return [f"{url}: cannot be reached: {str(error) or type(error).__name__}"]
     return []
 
 
@@ -95,7 +95,7 @@ async def _document(http: httpx.AsyncClient, url: str, found: list[str]) -> Mapp
         response = await http.get(url, headers={"accept": "application/json, application/fhir+json"})
         content = response.json() if response.status_code == httpx.codes.OK else None
     except (httpx.HTTPError, ValueError) as error:
-        found.append(f"{url}: cannot be read: {error or type(error).__name__}")
+        found.append(f"{url}: cannot be read: {str(error) or type(error).__name__}")
         return None
     if not isinstance(content, Mapping):
         found.append(f"{url}: answered HTTP {response.status_code}, no JSON object")

@@ -39,11 +39,12 @@ def reconcile(read: Iterable[Entry], known: Iterable[Entry], now_ms: int) -> lis
     """What the registry says now, made unambiguous and completed by what it no longer mentions.
 
     - A client id in two entries names no DiGA any more: both are disabled.
+    - An expired certificate authenticates nobody; a DiGA without another one is disabled.
     - A certificate in two entries identifies the DiGA that had it before, else none of them.
     - A DiGA that vanished stays known, as not listed, until its last certificate has expired: its requests get
       the error of an inactive client instead of a failed handshake.
     """
-    entries = _disable_doubles(list(read))
+    entries = _disable_doubles([_without_expired(entry, now_ms) for entry in read])
     mentioned = {entry.client_id for entry in entries}
     gone = [entry for entry in known if entry.client_id not in mentioned]
     kept = [entry for entry in gone if entry.listed or any(expires_ms(der) > now_ms for der in entry.certificates)]
@@ -77,15 +78,23 @@ def _separate_certificates(entries: list[Entry], known: Iterable[Entry]) -> list
     holders = Counter(der for entry in entries for der in entry.certificates)
     shared = {der for der, count in holders.items() if count > 1}
     owners = {der: entry.client_id for entry in known for der in entry.certificates if der in shared}
-    return [_without(entry, {der for der in shared if owners.get(der) != entry.client_id}) for entry in entries]
+    foreign = "a certificate is registered for another DiGA too"
+    return [
+        _without(entry, {der for der in shared if owners.get(der) != entry.client_id}, foreign) for entry in entries
+    ]
 
 
-def _without(entry: Entry, foreign: set[bytes]) -> Entry:
-    """`entry` without the certificates in `foreign`."""
-    own = tuple(der for der in entry.certificates if der not in foreign)
+def _without_expired(entry: Entry, now_ms: int) -> Entry:
+    expired = {der for der in entry.certificates if expires_ms(der) <= now_ms}
+    return _without(entry, expired, "a certificate has expired")
+
+
+def _without(entry: Entry, unfit: set[bytes], problem: str) -> Entry:
+    """`entry` without the certificates in `unfit`."""
+    own = tuple(der for der in entry.certificates if der not in unfit)
     if len(own) == len(entry.certificates):
         return entry
-    problems = (*entry.problems, "a certificate is registered for another DiGA too")
+    problems = (*entry.problems, problem)
     return replace(entry, certificates=own, problems=problems, usable=entry.usable and bool(own))
 
 

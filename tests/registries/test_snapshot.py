@@ -69,3 +69,11 @@ def test_a_certificate_in_two_new_digas_identifies_none(first: Entry, second: En
 def test_entries_survive_storage(first: Entry) -> None:
     entry = replace(first, problems=("one",), usable=False)
     assert from_json(to_json(entry)) == entry
+
+
+def test_an_expired_certificate_authenticates_nobody(first: Entry, der: dict[str, bytes]) -> None:
+    expired_ms = expires_ms(der["a"])
+    shot = snapshot(reconcile([first], [], expired_ms))
+    assert shot.by_certificate == {}
+    assert not shot.by_client_id[first.client_id].active
+    assert shot.entries[0].problems == ("a certificate has expired",)
