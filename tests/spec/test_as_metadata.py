@@ -94,7 +94,7 @@ async def test_no_openid_metadata(ddr: Recorder, metadata: Json) -> None:
 @pytest.mark.requirement("AS-008", "AS-035")
 async def test_no_other_grant(ddr: Recorder, metadata: Json) -> None:
     backend = Backend(ddr, await ddr.diga())
-    forms: dict[str, dict[str, str]] = {
+    forms: dict[str, Json] = {
         "client_credentials": {"scope": metadata["scopes_supported"][0]},
         "password": {"username": "a", "password": "b"},
         "implicit": {},
