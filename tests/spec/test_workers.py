@@ -17,6 +17,7 @@ from ddr.demo.diga_client import Tokens
 from ddr.demo.stack import DemoStack, Options
 from ddr.tls.scan import problems, scan
 from tests.spec.world import BG, CGM
+from tests.support.database import fresh_database
 
 pytestmark = pytest.mark.slow
 
@@ -26,11 +27,12 @@ REGISTRY_SECONDS = 30
 
 @pytest.fixture(scope="module")
 async def stack(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DemoStack]:
-    """`ddr serve` with two workers, the registry's stand-in, accounts."""
+    """`ddr serve` with two workers, the registry's stand-in, accounts, and a database of their own."""
     state = tmp_path_factory.mktemp("stack")
-    options = Options(state, ports="auto", patients=2, workers=2, grace_seconds=0, database_url=database_url)
-    async with DemoStack(options) as running:
-        yield running
+    async with fresh_database(database_url) as url:
+        options = Options(state, ports="auto", patients=2, workers=2, grace_seconds=0, database_url=url)
+        async with DemoStack(options) as running:
+            yield running
 
 
 async def statuses(stack: DemoStack, diga: CastDiga, tokens: Tokens) -> set[int]:
