@@ -63,6 +63,7 @@ ROUTES = (
     Route("GET", _SENSOR, sensors.get_sensor),
     Route("PUT", _SENSOR, sensors.put_sensor),
     Route("POST", f"{_SENSOR}/readings", readings.post_readings),
+    Route("DELETE", f"{_SENSOR}/uploads/{{upload_key}}", readings.delete_upload),
     Route("POST", f"{_SENSOR}/complete", readings.post_complete),
     Route("POST", f"{_SENSOR}/calibrations", calibrations.post_calibrations),
     Route("GET", f"{_SENSOR}/calibrations", calibrations.get_calibrations),

@@ -11,11 +11,13 @@ from ddr.gateway.fields import Fields
 from ddr.gateway.problem import Problem, conflict, invalid, not_found
 from ddr.http.core import Core
 from ddr.series.packing import HIGH, LOW, Reading
-from ddr.series.reading import AFTER_END, BEFORE_START, Rejection, read_items
+from ddr.series.reading import AFTER_END, BEFORE_START, DELETED, Rejection, read_items
 from ddr.store import series_sensors
 from ddr.store.chunks import Outcome, append, merge_readings
+from ddr.store.deletion import delete_upload as take_back
 from ddr.store.series_end import complete_until
 from ddr.store.series_sensors import Sensor, SensorKey
+from ddr.store.uploads import UploadDeleted
 
 Item = dict[str, Any]
 
@@ -32,27 +34,30 @@ async def post_readings(
 
     What is answered accepted is committed. Raises Problem 404, 409, 413, 422.
     """
-    items, unit = _parse(body, core.settings.gateway_max_items)
+    items, unit, upload_key = _parse(body, core.settings.gateway_max_items)
     key, now = (patient_id, device_key, sensor_key), core.clock()
     remembered = core.sensors.get(key)
     sensor = remembered or await _load(core, key)
     latest_ms = now + core.settings.gateway_future_seconds * 1000
     found = read_items(items, unit, sensor.rules, latest_ms)
     readings = sorted({reading for reading in found if not isinstance(reading, Rejection)})
-    outcome = await _store(core, key, sensor, readings, now, fresh=remembered is None)
+    if upload_key is None:
+        outcome = await _store(core, key, sensor, readings, now, fresh=remembered is None)
+    else:
+        outcome = await _merge(core, key, sensor, readings, now, upload_key)
     return 200, _answer(items, found, outcome)
 
 
-def _parse(body: Any, most: int) -> tuple[list[Any], Any]:
-    """The items and the unit of an upload."""
+def _parse(body: Any, most: int) -> tuple[list[Any], Any, str | None]:
+    """The items, the unit, and the key of an upload."""
     fields = Fields(body)
-    items, unit = fields.raw("readings"), fields.raw("unit")
+    items, unit, upload_key = fields.raw("readings"), fields.raw("unit"), fields.key("upload")
     fields.done()
     if not isinstance(items, list):
         raise invalid("readings", "must be an array")
     if len(items) > most:
         raise Problem(413, "too-many-items", f"readings has more than {most} items; send them in several uploads")
-    return items, unit
+    return items, unit, upload_key
 
 
 async def _load(core: Core, key: SensorKey) -> Sensor:
@@ -78,8 +83,17 @@ async def _store(
     if after is not None:
         core.sensors.put(key, after)
         return Outcome(accepted=set(readings))
+    return await _merge(core, key, sensor, readings, now_ms, None)
+
+
+async def _merge(
+    core: Core, key: SensorKey, sensor: Sensor, readings: Sequence[Reading], now_ms: int, upload_key: str | None
+) -> Outcome:
     core.sensors.forget(key)
-    outcome = await merge_readings(core.pool, sensor, readings, now_ms, _delay_ms(core, sensor))
+    try:
+        outcome = await merge_readings(core.pool, sensor, readings, now_ms, _delay_ms(core, sensor), upload_key)
+    except UploadDeleted:
+        raise conflict("This upload was deleted; use a new key", "deleted") from None
     if outcome is None:
         raise not_found("sensor")
     return outcome
@@ -108,6 +122,8 @@ def _item(item: Any, reading: Reading | Rejection, left: set[Reading], outcome: 
         if reading[1] in BEYOND and not isinstance(item["value"], str):  # a number outside the sensor's limits
             return {**answer, "stored": BEYOND[reading[1]]}
         return answer
+    if reading in outcome.deleted:
+        return _rejected(DELETED)
     if reading in outcome.early:
         return _rejected(BEFORE_START)
     return _rejected(AFTER_END) if reading in outcome.late else DUPLICATE
@@ -133,3 +149,15 @@ async def post_complete(
     if noted is None:
         raise not_found("sensor")
     return 200, {"until": date_time(noted)}
+
+
+async def delete_upload(
+    core: Core, patient_id: UUID, device_key: str, sensor_key: str, upload_key: str
+) -> tuple[int, None]:
+    """Take back the readings of an upload that was made in error; again changes nothing. Raises Problem 404 or 409."""
+    sensor = await _load(core, (patient_id, device_key, sensor_key))
+    async with core.pool.acquire() as conn, conn.transaction():
+        found = await take_back(conn, patient_id, sensor.sensor_no, upload_key, core.clock(), _delay_ms(core, sensor))
+    if not found:
+        raise not_found("upload")
+    return 204, None

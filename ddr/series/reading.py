@@ -32,6 +32,9 @@ FUTURE = Rejection("future", "time lies in the future")
 VALUE = Rejection("value", 'value must be a number or "L" (below the limit), "U" (above it), "E" (sensor error)')
 RANGE = Rejection("range", "value is too large for this sensor's number of decimals")
 BEFORE_START = Rejection("before-start", "the sensor was not in use yet at this time")
+DELETED = Rejection(
+    "deleted", "an upload with this reading was deleted; send it with another upload key if it is right"
+)
 AFTER_END = Rejection("after-end", "the sensor was not in use any more at this time")
 
 

@@ -20,6 +20,7 @@ from ddr.series.packing import Reading, decode
 from ddr.series.tail import extended
 from ddr.store.devices import Row, heard
 from ddr.store.series_sensors import CHUNK_COLUMNS, Sensor, chunk_of
+from ddr.store.uploads import note_upload, taken_back
 
 HEARD_STEP_MS = 60_000  # Device.heard_ms is exact to this; its users think in the minutes of Delay-From-Real-Time
 
@@ -105,25 +106,36 @@ class Outcome:
     hidden: set[Reading] = field(default_factory=set)  # accepted, but another reading of the same slot is shown
     early: set[Reading] = field(default_factory=set)  # before the sensor was in use
     late: set[Reading] = field(default_factory=set)  # after it was
+    deleted: set[Reading] = field(default_factory=set)  # the gateway took them back
 
 
 async def merge_readings(
-    pool: asyncpg.Pool, sensor: Sensor, readings: Sequence[Reading], now_ms: int, delay_ms: int
+    pool: asyncpg.Pool,
+    sensor: Sensor,
+    readings: Sequence[Reading],
+    now_ms: int,
+    delay_ms: int,
+    upload_key: str | None = None,
 ) -> Outcome | None:
     """Put any ascending `readings` where they belong, in one transaction; None when the sensor is gone.
 
-    `delay_ms` is the Delay-From-Real-Time of the sensor's MIV.
+    `delay_ms` is the Delay-From-Real-Time of the sensor's MIV. Raises UploadDeleted.
     """
     outcome = Outcome()
     if now_ms - sensor.heard_ms >= HEARD_STEP_MS:
         await heard(pool, sensor.patient_id, [sensor.device_no], now_ms)
-    if await _all_stored(pool, sensor, readings):
+    if upload_key is None and await _all_stored(pool, sensor, readings):
         return outcome
     async with pool.acquire() as conn, conn.transaction():
         epochs = await lock_epochs(conn, sensor.patient_id, sensor.sensor_no, delay_ms)
         if not epochs:
             return None
-        for (epoch_no, epoch), part in _routed(epochs, readings, outcome):
+        if upload_key is not None:
+            await note_upload(conn, sensor.patient_id, sensor.sensor_no, upload_key, readings, now_ms)
+        gone = await taken_back(conn, sensor.patient_id, sensor.sensor_no)
+        outcome.deleted.update(gone.intersection(readings))
+        counting = [reading for reading in readings if reading not in gone] if outcome.deleted else readings
+        for (epoch_no, epoch), part in _routed(epochs, counting, outcome):
             stored = await last_chunks(conn, sensor.patient_id, epoch_no, epoch, part[0][0])
             merged = merge(epoch, stored, part, now_ms)
             await write(conn, sensor.patient_id, epoch_no, epoch, merged)

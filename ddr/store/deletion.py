@@ -1,8 +1,4 @@
-"""The deletion of a patient: every row that is the patient's, in one transaction (GDPR Article 17).
-
-Of the audit trail nothing is deleted: it says that somebody's data were read and then deleted, and as no row links its
-patient_id to an account any more, nobody can tell whose.
-"""
+"""Taking back an upload that was made in error."""
 
 from __future__ import annotations
 
@@ -10,29 +6,25 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.store.audit import Event, record
-from ddr.store.unpairing import Party, end
-
-REASON = "data-deleted"
-
-# Epochs come first: an upload that is under way holds a lock on one, and what it wrote is seen by the statements after.
-TABLES = (
-    "epoch", "epoch_version", "chunk", "calibration", "sensor", "device", "measurement", "measurement_version",
-    "search_rest", "grace", "authorization_code", "token_grant", "consent", "pairing_directory", "pairing",
-    "pushed_request", "gateway_token", "browser_session", "login_identity", "account", "patient",
-)  # fmt: skip
+from ddr.series.epoch import Epoch
+from ddr.store.chunks import lock_epoch_rows
+from ddr.store.recut import Piece, recut_series
+from ddr.store.uploads import taken_back
 
 
-async def delete_patient(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> bool:
-    """End the patient's pairings and delete all of the patient's rows. False when there is no such patient."""
-    async with pool.acquire() as conn, conn.transaction():
-        if await conn.fetchrow("SELECT FROM patient WHERE patient_id = $1 FOR UPDATE", patient_id) is None:
-            return False
-        for row in await conn.fetch(
-            "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND ended_ms IS NULL", patient_id
-        ):
-            await end(conn, patient_id, row["pairing_no"], Party.PATIENT, REASON, now_ms)
-        for table in TABLES:
-            await conn.execute(f"DELETE FROM {table} WHERE patient_id = $1", patient_id)  # noqa: S608 - names are ours
-        await record(conn, Event.DATA_DELETED, now_ms, patient_id=patient_id)
-        return True
+async def delete_upload(
+    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, key: str, now_ms: int, delay_ms: int
+) -> bool:
+    """Take back the upload `key`; False when there is none. Again changes nothing. `delay_ms` as for merge_readings."""
+    rows = await lock_epoch_rows(conn, patient_id, sensor_no)
+    found = await conn.fetchval(
+        """UPDATE upload SET deleted_ms = coalesce(deleted_ms, $4)
+            WHERE patient_id = $1 AND sensor_no = $2 AND upload_key = $3 RETURNING true""",
+        patient_id, sensor_no, key, now_ms,
+    )  # fmt: skip
+    if found:
+        gone = await taken_back(conn, patient_id, sensor_no)
+        grids = [Epoch.of(row, delay_ms).grid for row in rows]
+        touched = [row for row, grid in zip(rows, grids, strict=True) if any(grid.holds(time) for time, _ in gone)]
+        await recut_series(conn, [Piece(row, row) for row in touched], now_ms, delay_ms, gone)
+    return bool(found)

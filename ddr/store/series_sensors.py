@@ -20,6 +20,8 @@ CHUNK_COLUMNS = "k, start_ms, last_ms, updated_ms, version, filled, status, time
 _LOAD = """
     SELECT s.device_no, s.sensor_no, s.miv_url, s.continuous, s.unit, s.decimals, s.lower_limit, s.upper_limit,
            s.period_ms, s.span_ms, s.buffering_ms, s.complete_until_ms,
+           EXISTS (SELECT FROM upload WHERE patient_id = $1 AND sensor_no = s.sensor_no AND deleted_ms IS NOT NULL)
+             AS deletions,
            greatest(s.created_ms, e.created_ms) AS registered_ms, d.heard_ms, d.expiration_ms,
            e.epoch_no, e.from_ms, e.until_ms, e.tail_k, e.tail_start_ms,
            c.k, c.start_ms, c.last_ms, c.updated_ms, c.version, c.filled, c.status, c.times, c.vals
@@ -51,7 +53,8 @@ async def load(pool: asyncpg.Pool, patient_id: UUID, device_key: str, sensor_key
     row = await pool.fetchrow(_LOAD, patient_id, device_key, sensor_key)
     if row is None:
         return None
-    tail = None if row["k"] is None else Tail.of(Epoch.of(row, 0), chunk_of(row))
+    # what was taken back must not come again, and only a merge looks at that
+    tail = None if row["k"] is None or row["deletions"] else Tail.of(Epoch.of(row, 0), chunk_of(row))
     rules = Rules.of(row["unit"], row["decimals"], row["lower_limit"], row["upper_limit"])
     return Sensor(
         patient_id,

@@ -27,6 +27,8 @@ class Model:
     readings: set[Reading] = field(default_factory=set)
     events: dict[int, tuple[str, str | None]] = field(default_factory=dict)
     ended_ms: int | None = None
+    uploads: dict[str, set[Reading]] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.events[self.start_ms] = ("not-calibrated", None)
@@ -34,6 +36,15 @@ class Model:
     def takes(self, time_ms: int) -> bool:
         """True for an instant at which the sensor was in use."""
         return self.start_ms <= time_ms and (self.ended_ms is None or time_ms < self.ended_ms)
+
+    def gone(self) -> set[Reading]:
+        """The readings that were taken back."""
+        kept = set[Reading]().union(*(own for key, own in self.uploads.items() if key not in self.deleted))
+        return set[Reading]().union(*(self.uploads[key] for key in self.deleted)) - kept
+
+    def counting(self) -> set[Reading]:
+        """The readings that count."""
+        return self.readings - self.gone()
 
     def segments(self) -> list[Segment]:
         """The times of one calibration state."""
@@ -46,7 +57,7 @@ class Model:
         for part in self.segments():
             own = sorted(
                 reading
-                for reading in self.readings
+                for reading in self.counting()
                 if part.from_ms <= reading[0] and (part.until_ms is None or reading[0] < part.until_ms)
             )
             chunks = [

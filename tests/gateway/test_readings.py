@@ -193,3 +193,36 @@ async def test_a_sensor_that_vanishes_is_not_found(cgm: Client, core: Core, cloc
     for table in ("chunk", "epoch", "sensor"):
         await core.pool.execute(f"DELETE FROM {table} WHERE patient_id = $1", patient_id)
     assert (await cgm.post(READINGS, json={"unit": "mg/dL", "readings": items(clock, 1)})).status_code == 404
+
+
+UPLOADS = "/devices/cgm/sensors/glucose/uploads"
+
+
+async def test_an_upload_made_in_error_is_taken_back(cgm: Client, clock: Clock, core: Core, patient_id: UUID) -> None:
+    readings = items(clock, *range(100, 112))
+    await send(cgm, readings[:6])
+    body = {"unit": "mg/dL", "readings": readings[5:], "upload": "wrong"}
+    assert (await cgm.post(READINGS, json=body)).json()["accepted"] == 6
+    for _ in range(2):
+        assert (await cgm.delete(f"{UPLOADS}/wrong")).status_code == 204
+    state = (await cgm.get("/devices/cgm/sensors/glucose")).json()
+    assert state["storedUntil"] == readings[4]["time"]
+    again = await send(cgm, readings)
+    assert (again["duplicate"], again["rejected"]) == (5, 7)
+    assert {item["reason"] for item in again["items"][5:]} == {"deleted"}
+    assert (await cgm.post(READINGS, json=body)).json()["code"] == "deleted"
+    assert (await cgm.post(READINGS, json=body | {"upload": "right"})).json()["accepted"] == 7
+
+
+async def test_the_order_of_uploads_and_deletion_does_not_matter(cgm: Client, clock: Clock) -> None:
+    both, wrong = items(clock, 100, 101, 102)[:2], items(clock, 100, 101, 102)[1:]
+    for key, readings in (("right", both), ("wrong", wrong)):
+        await cgm.post(READINGS, json={"unit": "mg/dL", "readings": readings, "upload": key})
+    await cgm.delete(f"{UPLOADS}/wrong")
+    assert (await cgm.get("/devices/cgm/sensors/glucose")).json()["storedUntil"] == both[1]["time"]
+
+
+async def test_an_unknown_upload_is_not_found(cgm: Client, stranger: Client, clock: Clock) -> None:
+    await cgm.post(READINGS, json={"unit": "mg/dL", "readings": items(clock, 1), "upload": "mine"})
+    for client, key in ((cgm, "other"), (stranger, "mine")):
+        assert (await client.delete(f"{UPLOADS}/{key}")).status_code == 404

@@ -1,0 +1,51 @@
+"""Uploads with a key, and which readings were taken back; in a transaction that holds the lock of the sensor.
+
+A reading is taken back when an upload that holds it was deleted and no other upload with a key holds it. So what counts
+depends on the set of uploads and deletions only, never on their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from uuid import UUID
+
+import asyncpg
+
+from ddr.series.packing import Reading
+
+
+class UploadDeleted(Exception):
+    """The upload with this key was deleted."""
+
+
+async def note_upload(
+    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, key: str, readings: Collection[Reading], now_ms: int
+) -> None:
+    """Add `readings` to the upload `key`. Raises UploadDeleted."""
+    row = await conn.fetchrow(
+        "SELECT times, vals, deleted_ms FROM upload WHERE patient_id = $1 AND sensor_no = $2 AND upload_key = $3",
+        patient_id, sensor_no, key,
+    )  # fmt: skip
+    if row is not None and row["deleted_ms"] is not None:
+        raise UploadDeleted
+    known = set(zip(row["times"], row["vals"], strict=True)) if row else set()
+    if row is None or not known.issuperset(readings):
+        together = sorted(known.union(readings))
+        await conn.execute(
+            """INSERT INTO upload (patient_id, sensor_no, upload_key, times, vals, created_ms)
+               VALUES ($1, $2, $3, $4, $5, $6)
+               ON CONFLICT (patient_id, sensor_no, upload_key) DO UPDATE
+              SET times = excluded.times, vals = excluded.vals""",
+            patient_id, sensor_no, key, [time for time, _ in together], [raw for _, raw in together], now_ms,
+        )  # fmt: skip
+
+
+async def taken_back(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int) -> set[Reading]:
+    """The readings that no longer count, and would not if they came again."""
+    rows = await conn.fetch(
+        """SELECT time, raw FROM upload, unnest(times, vals) AS reading (time, raw)
+            WHERE patient_id = $1 AND sensor_no = $2
+            GROUP BY time, raw HAVING bool_and(deleted_ms IS NOT NULL)""",
+        patient_id, sensor_no,
+    )  # fmt: skip
+    return {(row["time"], row["raw"]) for row in rows}
