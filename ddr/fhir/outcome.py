@@ -86,6 +86,11 @@ def invalid_value(parameter: str, value: str) -> FhirError:
     return FhirError(400, "processing", f"Invalid value of search parameter {parameter}: {echo(value)}")
 
 
+def too_costly(limit: int) -> FhirError:
+    """400: a search with more than `limit` values."""
+    return FhirError(400, "too-costly", f"The search has more than {limit} values; ask in several searches")
+
+
 def implicit_patient(parameter: str) -> FhirError:
     """400: `subject` or `patient`, which only the access token decides (HDDT fhir-api-observation.md)."""
     text = f"Search parameter {parameter} must not be given: the patient follows from the access token"

@@ -12,11 +12,16 @@ from ddr.fhir.outcome import (
     invalid_include,
     invalid_value,
     malformed,
+    too_costly,
     unknown_parameter,
 )
 from ddr.fhir.search.grammar import CONTROLS, IMPLICIT, PARAMETERS, REPRESENTATION, Parameter, references
 from ddr.fhir.search.query import DateValue, Filter, Has, Include, Search, Sort
 from ddr.fhir.search.values import parse_value, split
+
+# One value or condition is some work for the database; beyond this nobody asks in earnest.
+MOST_VALUES = 1000
+HAS_VALUES = 50  # what _has counts as: it looks at all resources of the other type
 
 LOWER, UPPER = frozenset({"gt", "ge", "sa"}), frozenset({"lt", "le", "eb"})
 
@@ -32,10 +37,12 @@ def parse_search(resource_type: str, pairs: Pairs, now_ms: int) -> Search:
     filters = tuple(_filter(resource_type, name, value, now_ms) for name, value in pairs if _is_filter(name))
     _check_ranges(filters)
     controls = [(name, value) for name, value in pairs if not _is_filter(name)]
+    has = tuple(_has(resource_type, name, value, now_ms) for name, value in controls if name.startswith("_has:"))
+    _check_cost(filters, has)
     return Search(
         resource_type,
         filters,
-        tuple(_has(resource_type, name, value, now_ms) for name, value in controls if name.startswith("_has:")),
+        has,
         _sort(resource_type, _once(controls, "_sort")),
         _count(_once(controls, "_count")),
         frozenset(include for name, value in controls for include in _includes(resource_type, name, value)),
@@ -90,6 +97,13 @@ def _check_ranges(filters: Iterable[Filter]) -> None:
             raise invalid_date(f"{name}: the end is before the start")
 
 
+def _check_cost(filters: Iterable[Filter], has: Iterable[Has]) -> None:
+    """Refuse a search that would keep the database busy, or that no statement could hold."""
+    values = [len(item.values) for item in filters] + [HAS_VALUES + len(item.filter.values) for item in has]
+    if sum(values) > MOST_VALUES:
+        raise too_costly(MOST_VALUES)
+
+
 def _has(resource_type: str, name: str, text: str, now_ms: int) -> Has:
     parts = name.split(":", 3)
     if len(parts) != 4 or parts[1] not in PARAMETERS or parts[3].startswith("_has"):
@@ -101,7 +115,8 @@ def _has(resource_type: str, name: str, text: str, now_ms: int) -> Has:
 
 
 def _sort(resource_type: str, text: str | None) -> tuple[Sort, ...]:
-    keys = [Sort(key.removeprefix("-"), key.startswith("-")) for key in (text.split(",") if text is not None else ())]
+    texts = dict.fromkeys(text.split(",") if text is not None else ())  # a key given twice decides nothing more
+    keys = [Sort(key.removeprefix("-"), key.startswith("-")) for key in texts]
     for key in keys:
         parameter = PARAMETERS[resource_type].get(key.name)
         if parameter is None or not parameter.sortable:

@@ -90,6 +90,27 @@ def test_sort_keys_that_do_not_exist_are_refused(text: str) -> None:
     assert "_sort" in refusal(("_sort", text))
 
 
+def test_a_sort_key_counts_once() -> None:
+    assert search(("_sort", ",".join(["-date"] * 3000))).sort == (Sort("date", True),)
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [("code", ",".join(["a"] * 1001))],
+        [("code", "a")] * 1001,
+        [("_has:Observation:derived-from:code", "a")] * 20,
+        [("_has:Observation:derived-from:code", ",".join(["a"] * 500))] * 2,
+    ],
+)
+def test_a_search_with_too_many_values_is_refused(pairs: Pairs) -> None:
+    assert "more than 1000 values" in refusal(*pairs)
+
+
+def test_a_search_with_many_values_is_taken() -> None:
+    assert len(search(("code", ",".join(["a"] * 1000))).values("code")[0]) == 1000
+
+
 def test_count_may_be_zero() -> None:
     assert search(("_count", "0")).count == 0
     assert search(("_count", "50")).count == 50
