@@ -15,10 +15,10 @@ import asyncpg
 
 from ddr.http.core import Core
 from ddr.operations import audit_trail, inspection
+from ddr.store.locks import Lock
 from ddr.store.unpairing import unpair_everyone, unpair_expired
 
 ROUND_SECONDS = 60.0
-LOCK = 0x4444_5202  # any number that no other advisory lock of ours has
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +56,9 @@ def _report(what: str, count: int) -> None:
 async def _alone(pool: asyncpg.Pool) -> AsyncIterator[bool]:
     """True when no other process is between its own begin and end of this block."""
     async with pool.acquire() as conn:
-        alone: bool = await conn.fetchval("SELECT pg_try_advisory_lock($1)", LOCK)
+        alone: bool = await conn.fetchval("SELECT pg_try_advisory_lock($1)", Lock.HOUSEKEEPING)
         try:
             yield alone
         finally:
             if alone:
-                await conn.execute("SELECT pg_advisory_unlock($1)", LOCK)
+                await conn.execute("SELECT pg_advisory_unlock($1)", Lock.HOUSEKEEPING)

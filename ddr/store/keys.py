@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-LOCK = 0x4444_5202  # advisory lock: one process at a time makes keys
+from ddr.store.locks import Lock
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ async def load(conn: asyncpg.Connection | asyncpg.Pool, now_ms: int) -> list[Sto
 async def add_first(pool: asyncpg.Pool, key: StoredKey) -> None:
     """Store `key` unless there is one already; of several workers that start together one succeeds."""
     async with pool.acquire() as conn, conn.transaction():
-        await conn.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+        await conn.execute("SELECT pg_advisory_xact_lock($1)", Lock.SIGNING_KEYS)
         if not await conn.fetchval("SELECT EXISTS (SELECT FROM signing_key WHERE retires_ms IS NULL)"):
             await _insert(conn, key)
 
 
 async def replace(conn: asyncpg.Connection, key: StoredKey, others_retire_ms: int, now_ms: int) -> None:
     """Within a transaction: add `key`, let the others retire, and destroy those that have retired."""
-    await conn.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+    await conn.execute("SELECT pg_advisory_xact_lock($1)", Lock.SIGNING_KEYS)
     await conn.execute("DELETE FROM signing_key WHERE retires_ms <= $1", now_ms)
     await conn.execute("UPDATE signing_key SET retires_ms = $1 WHERE retires_ms IS NULL", others_retire_ms)
     await _insert(conn, key)

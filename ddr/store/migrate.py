@@ -13,10 +13,10 @@ import asyncpg
 
 from ddr.settings import Settings
 from ddr.store.errors import StoreError
+from ddr.store.locks import Lock
 from ddr.store.pool import connect
 
 FOLDER = Path(__file__).parent / "migrations"
-LOCK = 0x4444_5201  # any number that no other advisory lock of ours has
 PATIENCE_SECONDS = 3600  # for the lock, and for one migration of a large database
 _NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
 
@@ -53,7 +53,7 @@ async def migrate(pool: asyncpg.Pool, folder: Path = FOLDER) -> list[str]:
     wanted = migrations(folder)
     async with pool.acquire() as connection:
         await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
-        await connection.execute("SELECT pg_advisory_lock($1)", LOCK, timeout=PATIENCE_SECONDS)
+        await connection.execute("SELECT pg_advisory_lock($1)", Lock.MIGRATION, timeout=PATIENCE_SECONDS)
         try:
             return await _apply(connection, wanted)
         finally:

@@ -19,6 +19,7 @@ from ddr.oauth import keys as keys_module
 from ddr.oauth.keys import LEAD_MS, Keys, rotate
 from ddr.oauth.sealing import key_encryption_key, seal, unseal
 from ddr.settings import Settings, SettingsError
+from ddr.store.locks import Lock
 from tests.support.clock import Clock
 
 KEY = b"k" * 32
@@ -126,3 +127,10 @@ def test_in_development_it_is_kept_in_a_private_file(settings: Settings, tmp_pat
     assert key_encryption_key(development) == key and len(key) == 32
     (file,) = development.state_dir.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_housekeeping_keeps_no_worker_from_starting(empty: asyncpg.Pool, clock: Clock) -> None:
+    async with empty.acquire() as housekeeping, asyncio.timeout(5):
+        await housekeeping.execute("SELECT pg_advisory_lock($1)", Lock.HOUSEKEEPING)
+        await Keys.load(empty, KEY, clock())
+        await housekeeping.execute("SELECT pg_advisory_unlock($1)", Lock.HOUSEKEEPING)

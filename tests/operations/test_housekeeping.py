@@ -15,6 +15,7 @@ from ddr.http.core import Core
 from ddr.operations import housekeeping
 from ddr.operations.audit_trail import verify
 from ddr.store.audit import Event, record
+from ddr.store.locks import Lock
 from ddr.store.migrate import migrate
 from ddr.store.pool import open_pool
 from tests.support.clock import Clock
@@ -78,10 +79,10 @@ async def test_a_retired_recorder_unpairs_everybody(own: Core) -> None:
 async def test_one_worker_at_a_time(own: Core) -> None:
     await pairing(own, 0)
     async with own.pool.acquire() as other:
-        await other.execute("SELECT pg_advisory_lock($1)", housekeeping.LOCK)
+        await other.execute("SELECT pg_advisory_lock($1)", Lock.HOUSEKEEPING)
         await housekeeping.one_round(own)
         assert set((await reasons(own)).values()) == {None}
-        await other.execute("SELECT pg_advisory_unlock($1)", housekeeping.LOCK)
+        await other.execute("SELECT pg_advisory_unlock($1)", Lock.HOUSEKEEPING)
     await housekeeping.one_round(own)
     assert set((await reasons(own)).values()) == {"consent-ended"}
 
