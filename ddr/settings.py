@@ -14,7 +14,8 @@ from typing import Any, get_type_hints
 from zoneinfo import ZoneInfo
 
 DAY = 86_400
-_LEAST = {"workers": 1, "database_pool_size": 1, "chunk_span_seconds": 3600, "search_max_count": 1}
+# Housekeeping holds one connection while it works with another.
+_LEAST = {"workers": 1, "database_pool_size": 2, "chunk_span_seconds": 3600, "search_max_count": 1}
 
 
 class SettingsError(Exception):

@@ -31,6 +31,7 @@ def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
     [
         ("WORKERS", "many", "workers: 'many' is not a valid int"),
         ("WORKERS", "0", "workers: must be at least 1"),
+        ("DATABASE_POOL_SIZE", "1", "database_pool_size: must be at least 2"),
         ("DIGA_PORT", "70000", "diga_port: is no port number"),
         ("ACCESS_TOKEN_SECONDS", "-1", "access_token_seconds: must be at least 0"),
         ("ALLOW_BUILTIN_ACCOUNTS", "perhaps", "allow_builtin_accounts: 'perhaps' is not a valid bool"),
