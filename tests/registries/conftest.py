@@ -1,4 +1,4 @@
-"""A DiGA-VZ stand-in over real HTTPS, certificates for its DiGA, and a reader on a table of its own state."""
+"""A registry stand-in over real HTTPS, certificates for its DiGA, and a reader on a table of its own state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from ddr.demo import certs
-from ddr.demo.registry import create_registry
+from ddr.demo.registry import DIGA_PATH, HIIS_PATH, ZTS_PATH, create_registry
 from ddr.demo.registry_state import ListedDiga, RegistryState
 from ddr.demo.server import serving
 from ddr.registries.diga_vz import DigaVz
@@ -62,14 +62,21 @@ async def registry_settings(
     """Settings that lead to a running stand-in."""
     server = certs.server_certificate(folder, authority)
     async with serving(create_registry(state, TOKEN), server) as port:
-        base = f"https://127.0.0.1:{port}/api/fhir/v3.0"
-        yield replace(settings, diga_vz_base=base, registry_token=TOKEN, registry_ca=str(authority.cert))
+        base = f"https://127.0.0.1:{port}"
+        yield replace(
+            settings,
+            diga_vz_base=base + DIGA_PATH,
+            hiis_vz_base=base + HIIS_PATH,
+            zts_base=base + ZTS_PATH,
+            registry_token=TOKEN,
+            registry_ca=str(authority.cert),
+        )
 
 
 @pytest.fixture
 async def empty_store(pool: asyncpg.Pool) -> asyncpg.Pool:
     """The pool, with nothing known of any registry."""
-    await pool.execute("TRUNCATE registry_source, registry_entry")
+    await pool.execute("TRUNCATE registry_source, registry_entry, registry_event, miv_version")
     return pool
 
 

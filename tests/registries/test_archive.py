@@ -1,0 +1,81 @@
+"""Package archives that are good, broken, or hostile."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+
+import pytest
+
+from ddr.demo.registry_state import Package
+from ddr.demo.registry_zts import archive
+from ddr.registries import archive as reading
+from ddr.registries.archive import BadArchive, read_archive
+
+VALUESET = {"resourceType": "ValueSet", "id": "a", "url": "https://x.example/a", "version": "1"}
+MANIFEST = json.dumps({"name": "a.b", "version": "1.0.0"}).encode()
+
+
+def packed(files: Mapping[str, bytes], kind: bytes = tarfile.REGTYPE) -> bytes:
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as tar:
+        for name, body in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.type, member.linkname = len(body), kind, "/etc/passwd"
+            tar.addfile(member, io.BytesIO(body))
+    return gzip.compress(plain.getvalue())
+
+
+def test_valuesets_are_read() -> None:
+    found = read_archive(archive(Package("a.b", "1.0.0", [VALUESET])))
+    assert (found.name, found.version, found.resources, found.meta) == ("a.b", "1.0.0", (VALUESET,), None)
+
+
+def test_what_lies_elsewhere_is_passed_over() -> None:
+    valueset = json.dumps(VALUESET).encode()
+    files = {"package/package.json": MANIFEST, "package/miv.toml": b"a = 1"}
+    stray = dict.fromkeys(("../package/ValueSet-x.json", "/ValueSet-x.json", "package/a/ValueSet-x.json"), valueset)
+    found = read_archive(packed({**files, **stray}))
+    assert (found.resources, found.meta) == ((), "a = 1")
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_are_not_followed(kind: bytes) -> None:
+    with pytest.raises(BadArchive, match="lacks"):
+        read_archive(packed({"package/package.json": b""}, kind))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"",
+        b"<html>",
+        gzip.compress(b"no tar at all" * 100),
+        archive(Package("a.b", "1.0.0", [VALUESET]))[:-20],
+        packed({"package/package.json": b"[]"}),
+        packed({"package/package.json": b"{"}),
+        packed({"package/package.json": MANIFEST, "package/ValueSet-x.json": b"\xff"}),
+        packed({"package/package.json": MANIFEST, "package/miv.toml": b"\xff"}),
+    ],
+)
+def test_what_is_no_package_is_refused(broken: bytes) -> None:
+    with pytest.raises(BadArchive):
+        read_archive(broken)
+
+
+def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_CONTENT_BYTES", 1024 * 1024)
+    with pytest.raises(BadArchive, match="unpacks to more"):
+        read_archive(gzip.compress(bytes(2 * 1024 * 1024)))
+    monkeypatch.setattr(reading, "MAX_ARCHIVE_BYTES", 10)
+    with pytest.raises(BadArchive, match="larger"):
+        read_archive(bytes(11))
+
+
+def test_too_many_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_MEMBERS", 3)
+    with pytest.raises(BadArchive, match="more than 3 files"):
+        read_archive(packed({f"package/{n}": b"" for n in range(4)}))

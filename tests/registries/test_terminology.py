@@ -1,0 +1,159 @@
+"""Following the ZTS: what is published, fetched, kept, refused; and putting a version in force."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+import pytest
+
+from ddr.demo.registry_state import Package, RegistryState
+from ddr.demo.registry_zts import PACKAGE, valuesets
+from ddr.miv.loader import load_catalog
+from ddr.miv.model import MivCatalog, MivError
+from ddr.miv.versions import MivVersion
+from ddr.registries.terminology import SOURCE, Zts, current_catalog, waiting
+from ddr.registries.zts import Published, newest
+from ddr.settings import Settings
+from ddr.store import registry as store
+from ddr.store import terminology
+from tests.support.clock import Clock
+
+BG = "blood-glucose-measurement"
+DAY = 86_400
+LOINC = "http://loinc.org"
+
+
+@pytest.fixture
+def catalog(settings: Settings) -> MivCatalog:
+    return load_catalog(settings.miv_packages, {})
+
+
+@pytest.fixture
+async def zts(registry_settings: Settings, empty_store: asyncpg.Pool, clock: Clock, catalog: MivCatalog) -> Zts:
+    return Zts(registry_settings, empty_store, clock, catalog)
+
+
+def resources(settings: Settings, version: str, *without: str) -> list[dict[str, Any]]:
+    """The ValueSets of the folder as another version, blood glucose without some codes."""
+    found = [{**one, "version": version} for one in valuesets(settings.miv_packages)]
+    for one in found:
+        if one["id"] == f"hddt-miv-{BG}":
+            include = one["compose"]["include"][0]
+            kept = [concept for concept in include["concept"] if concept["code"] not in without]
+            one["compose"] = {"include": [{**include, "concept": kept}]}
+    return found
+
+
+async def read(zts: Zts, clock: Clock) -> list[str]:
+    """The notes after the next reading."""
+    clock.advance(3600)
+    return list((await zts.step()).notes)
+
+
+async def test_nothing_published_is_no_fault(zts: Zts, clock: Clock) -> None:
+    assert await read(zts, clock) == []
+    assert not zts.stale(clock())
+
+
+async def test_the_same_version_changes_nothing(
+    zts: Zts, state: RegistryState, settings: Settings, pool: asyncpg.Pool, clock: Clock
+) -> None:
+    state.packages = [Package(PACKAGE, "1.0.1", resources(settings, "1.0.1"))]
+    assert await read(zts, clock) == []
+    assert await terminology.kept(pool) == []
+
+
+async def test_a_new_version_waits(
+    zts: Zts, state: RegistryState, settings: Settings, pool: asyncpg.Pool, catalog: MivCatalog, clock: Clock
+) -> None:
+    state.packages = [Package(PACKAGE, "1.1.0", resources(settings, "1.1.0", "2339-0"))]
+    notes = await read(zts, clock)
+    assert f"MIV {BG}: version 1.1.0 waits for activation (0 codes added, 1 removed)" in notes
+    found = {one.miv.name: one.difference for one in await waiting(pool, catalog)}
+    assert list(found[BG].removed) == [(LOINC, "2339-0")]
+    assert len(found) == 4 and not found["lung-function-testing"]
+    assert (await current_catalog(settings, pool)) == catalog
+    asked = state.requests
+    await read(zts, clock)
+    assert state.requests - asked == 6, "four searches, one package, one feed: no second download"
+
+
+@pytest.mark.parametrize("words", ["checksum", "other codes"])
+async def test_a_broken_package_is_noted_and_spoils_nothing(
+    zts: Zts, state: RegistryState, settings: Settings, pool: asyncpg.Pool, clock: Clock, words: str
+) -> None:
+    state.packages = [Package(PACKAGE, "1.0.1", resources(settings, "1.0.1", "2339-0"))]
+    state.fault = "checksum" if words == "checksum" else ""
+    notes = await read(zts, clock)
+    assert any(words in note for note in notes)
+    assert not zts.stale(clock())
+    assert await terminology.kept(pool) == []
+
+
+@pytest.mark.parametrize("fault", ["error", "html", "truncated", "huge", "stale"])
+async def test_a_fault_leaves_what_is_in_force_for_a_day(
+    zts: Zts, state: RegistryState, clock: Clock, pool: asyncpg.Pool, fault: Any
+) -> None:
+    await read(zts, clock)
+    state.fault = fault
+    await read(zts, clock)
+    assert (await store.read_source(pool, SOURCE)).fault
+    clock.advance(DAY - 3600)
+    assert not zts.stale(clock())
+    clock.advance(1)
+    assert zts.stale(clock())
+
+
+async def test_deprecated_versions_are_told_and_not_fetched(
+    zts: Zts, state: RegistryState, settings: Settings, pool: asyncpg.Pool, clock: Clock
+) -> None:
+    state.packages = [Package(PACKAGE, "1.1.0", resources(settings, "1.1.0"), unlisted="wrong code")]
+    assert await read(zts, clock) == []
+    entries = await store.read_entries(pool, SOURCE)
+    assert entries[f"{PACKAGE}#1.1.0"]["deprecated"] == "wrong code"
+    assert any(name.startswith("Veraltet:") for name in entries)
+
+
+def test_the_newest_is_the_highest_stable_version() -> None:
+    versions = [("1.9.0", ""), ("1.10.0", ""), ("2.0.0-rc.1", ""), ("3.0.0", "withdrawn"), ("x", "")]
+    assert [one.version for one in newest(Published("a.b", *one[:1], "", one[1]) for one in versions)] == ["1.10.0"]
+
+
+async def test_every_worker_follows_an_activation(
+    zts: Zts, registry_settings: Settings, settings: Settings, pool: asyncpg.Pool, catalog: MivCatalog, clock: Clock
+) -> None:
+    exchanged: list[MivCatalog] = []
+    follower = Zts(registry_settings, pool, clock, catalog)
+    follower.exchanged = exchanged.append
+    await zts.start()
+    await follower.start()
+    await put_in_force(pool, settings, catalog, clock, "2339-0")
+    await zts.step()
+    await follower.step()
+    for one in (zts.catalog, *exchanged):
+        miv = one.by_name(BG)
+        assert miv is not None and miv.version == "1.1.0"
+        assert one.code(LOINC, "2339-0") is None
+    assert len(exchanged) == 1
+
+
+async def put_in_force(
+    pool: asyncpg.Pool, settings: Settings, catalog: MivCatalog, clock: Clock, *without: str
+) -> None:
+    """Keep and activate a version of blood glucose without these codes."""
+    miv = catalog.by_name(BG)
+    assert miv is not None
+    content = [one for one in resources(settings, "1.1.0", *without) if one["id"] == f"hddt-miv-{BG}"]
+    await terminology.keep(pool, BG, MivVersion("1.1.0", tuple(content)), "test", "", clock())
+    lost = [(LOINC, code) for code in without]
+    left = [(code.system, code.code) for code in miv.codes if code.code not in without]
+    await terminology.activate(pool, BG, "1.1.0", miv.valueset, lost, left, clock())
+
+
+async def test_a_version_that_contradicts_its_package_does_not_come_into_force(settings: Settings) -> None:
+    version = MivVersion(
+        "1.1.0", ({"url": "https://gematik.de/fhir/hddt/ValueSet/hddt-miv-" + BG, "version": "1.1.0"},)
+    )
+    with pytest.raises(MivError, match="has no codes"):
+        load_catalog(settings.miv_packages, {}, {BG: version})
