@@ -49,9 +49,14 @@ class Cast:
     homes: list[Home]
     players: list[Player]
     loop: asyncio.AbstractEventLoop
-    owner: dict[str, tuple[int, str, str]] = field(default_factory=dict)  # id → patient, MIV, resource type
+    owner: dict[str, tuple[int, str, str]]  # id → patient, MIV, resource type
     withdrawn: set[tuple[int, str]] = field(default_factory=set)  # player and MIV
     sent: int = 0
+
+    def __post_init__(self) -> None:
+        self.ids = sorted(
+            self.owner
+        )  # what walks ask for; what they add is not among them, so that they can be repeated
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, done in the recorder's event loop while this thread waits."""
@@ -229,8 +234,7 @@ class Isolation(RuleBasedStateMachine):
             player.reader.ddr.trust.digas[entry.client_id] = entry
 
     def _id(self, pick: int) -> str:
-        ids = sorted(self.cast.owner)
-        return ids[pick % len(ids)]
+        return self.cast.ids[pick % len(self.cast.ids)]
 
 
 WALKS = settings(
