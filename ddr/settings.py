@@ -15,7 +15,13 @@ from zoneinfo import ZoneInfo
 
 DAY = 86_400
 # Housekeeping holds one connection while it works with another.
-_LEAST = {"workers": 1, "database_pool_size": 2, "chunk_span_seconds": 3600, "search_max_count": 1}
+_LEAST = {
+    "workers": 1,
+    "database_pool_size": 2,
+    "chunk_span_seconds": 3600,
+    "search_max_count": 1,
+    "gateway_max_concurrent": 1,
+}
 
 
 class SettingsError(Exception):
@@ -129,6 +135,7 @@ class Settings:
         "Largest request body of the gateway API, after decompression.", 16 * 1024 * 1024
     )
     gateway_max_items: int = described("Most items in one upload.", 50_000)
+    gateway_max_concurrent: int = described("Most requests that a worker takes from gateways at once.", 64)
     gateway_future_seconds: int = described("How far in the future a reading may lie (clock skew).", 120)
     # FHIR
     search_default_count: int = described("Page size of a search without _count.", 200)
