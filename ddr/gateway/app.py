@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any, NamedTuple
 import asyncpg
 import orjson
 
-from ddr.gateway import calibrations, devices, measurements, readings, sensors
+from ddr.gateway import calibrations, devices, gaps, measurements, readings, sensors
+from ddr.gateway.admission import Admission, clock_skew
 from ddr.gateway.auth import Gatekeeper
 from ddr.gateway.fields import check_key
+from ddr.gateway.idempotency import once
 from ddr.gateway.problem import Problem
 from ddr.http.asgi import JSON, ASGIApp, Receive, Reply, Scope, Send, header, json_reply, send_reply
 from ddr.http.body import BodyError, ClientGone, read_body
@@ -62,6 +65,7 @@ ROUTES = (
     Route("GET", f"{_DEVICE}/sensors", sensors.get_sensors),
     Route("GET", _SENSOR, sensors.get_sensor),
     Route("PUT", _SENSOR, sensors.put_sensor),
+    Route("GET", f"{_SENSOR}/gaps", gaps.get_gaps),
     Route("POST", f"{_SENSOR}/readings", readings.post_readings),
     Route("DELETE", f"{_SENSOR}/uploads/{{upload_key}}", readings.delete_upload),
     Route("POST", f"{_SENSOR}/complete", readings.post_complete),
@@ -87,18 +91,21 @@ _TABLE = _table()
 
 def create_gateway(core: Core) -> ASGIApp:
     """The gateway API below /gateway/v1. Every error is a problem document; nothing a client sends makes a 500."""
-    gatekeeper = Gatekeeper(core)
+    gatekeeper, admission = Gatekeeper(core), Admission(core.settings.gateway_max_concurrent)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        arrived_ms = core.clock()
         try:
-            reply = await _answer(core, gatekeeper, scope, receive)
+            with admission.admitted():
+                reply = await _answer(core, gatekeeper, scope, receive)
         except ClientGone:
             return
         except Problem as problem:
             reply = problem.reply()
         except OVERLOADED:
             reply = Problem(503, "overloaded", "Try again later", headers=RETRY_AFTER).reply()
-        await send_reply(scope, send, reply)
+        skew = clock_skew(scope, arrived_ms)
+        await send_reply(scope, send, replace(reply, headers=(*reply.headers, *skew)) if skew else reply)
 
     return app
 
@@ -109,9 +116,20 @@ async def _answer(core: Core, gatekeeper: Gatekeeper, scope: Scope, receive: Rec
         return Reply(200, openapi_document(), JSON)
     route, parameters = find_route(method, scope["path"])
     patient_id = await gatekeeper.patient(scope)
-    body = [await _body(core, scope, receive)] if route.has_body else []
-    status, content = await route.handler(core, patient_id, *parameters, *body)
-    return Reply(status, headers=NO_STORE) if status == HTTPStatus.NO_CONTENT else json_reply(content, status, NO_STORE)
+    raw = await _body(core, scope, receive) if route.has_body else b""
+    body = [_parsed(raw)] if route.has_body else []
+
+    async def work() -> Reply:
+        status, content = await route.handler(core, patient_id, *parameters, *body)
+        if status == HTTPStatus.NO_CONTENT:
+            return Reply(status, headers=NO_STORE)
+        return json_reply(content, status, NO_STORE)
+
+    key = header(scope, "idempotency-key")
+    if key is None or method == "GET":
+        return await work()
+    what = b"\n".join((method.encode(), scope["path"].encode(), raw))
+    return await once(core.pool, patient_id, key, what, core.clock(), work)
 
 
 def find_route(method: str, path: str) -> tuple[Route, list[str]]:
@@ -125,15 +143,20 @@ def find_route(method: str, path: str) -> tuple[Route, list[str]]:
     raise Problem(404, "not-found", f"No such path; {OPENAPI} describes the API")
 
 
-async def _body(core: Core, scope: Scope, receive: Receive) -> Any:
-    """The JSON body. Raises Problem 400, 413 or 415."""
+async def _body(core: Core, scope: Scope, receive: Receive) -> bytes:
+    """The body, decompressed. Raises Problem 400, 413 or 415."""
     media_type = (header(scope, "content-type") or "").partition(";")[0].strip().lower()
     if media_type != JSON:
         raise Problem(415, "unsupported-media-type", f"Content-Type must be {JSON}")
     try:
-        return orjson.loads(await read_body(scope, receive, core.settings.gateway_max_body_bytes))
+        return await read_body(scope, receive, core.settings.gateway_max_body_bytes)
     except BodyError as error:
         raise Problem(error.status, _BODY_CODES[error.status], str(error)) from None
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Problem(400, "malformed", f"The body is not valid JSON: {error}") from None
 

@@ -37,7 +37,7 @@ async def post_readings(
     items, unit, upload_key = _parse(body, core.settings.gateway_max_items)
     key, now = (patient_id, device_key, sensor_key), core.clock()
     remembered = core.sensors.get(key)
-    sensor = remembered or await _load(core, key)
+    sensor = remembered or await load_series(core, key)
     latest_ms = now + core.settings.gateway_future_seconds * 1000
     found = read_items(items, unit, sensor.rules, latest_ms)
     readings = sorted({reading for reading in found if not isinstance(reading, Rejection)})
@@ -60,7 +60,7 @@ def _parse(body: Any, most: int) -> tuple[list[Any], Any, str | None]:
     return items, unit, upload_key
 
 
-async def _load(core: Core, key: SensorKey) -> Sensor:
+async def load_series(core: Core, key: SensorKey) -> Sensor:
     """The sensor as it is now. Raises Problem 404, or 409 when it has no series."""
     sensor = await series_sensors.load(core.pool, *key)
     if sensor is None:
@@ -78,7 +78,7 @@ async def _store(
         return Outcome()
     after = await append(core.pool, sensor, readings, now_ms)
     if after is None and not fresh:  # another worker wrote to this sensor since, or the readings are older ones
-        sensor = await _load(core, key)
+        sensor = await load_series(core, key)
         after = await append(core.pool, sensor, readings, now_ms)
     if after is not None:
         core.sensors.put(key, after)
@@ -144,7 +144,7 @@ async def post_complete(
     latest_ms = now + core.settings.gateway_future_seconds * 1000
     until_ms = fields.need("until", lambda name: fields.instant(name, latest_ms))
     fields.done()
-    sensor = await _load(core, (patient_id, device_key, sensor_key))
+    sensor = await load_series(core, (patient_id, device_key, sensor_key))
     noted = await complete_until(core.pool, sensor, until_ms, now, _delay_ms(core, sensor))
     if noted is None:
         raise not_found("sensor")
@@ -155,7 +155,7 @@ async def delete_upload(
     core: Core, patient_id: UUID, device_key: str, sensor_key: str, upload_key: str
 ) -> tuple[int, None]:
     """Take back the readings of an upload that was made in error; again changes nothing. Raises Problem 404 or 409."""
-    sensor = await _load(core, (patient_id, device_key, sensor_key))
+    sensor = await load_series(core, (patient_id, device_key, sensor_key))
     async with core.pool.acquire() as conn, conn.transaction():
         found = await take_back(conn, patient_id, sensor.sensor_no, upload_key, core.clock(), _delay_ms(core, sensor))
     if not found:

@@ -146,9 +146,14 @@ async def merge_readings(
 
 async def _all_stored(pool: asyncpg.Pool, sensor: Sensor, readings: Sequence[Reading]) -> bool:
     """True for a repeated upload, which then takes no locks and writes nothing. What is stored is never taken back."""
-    rows = await pool.fetch(_BETWEEN, sensor.patient_id, sensor.sensor_no, readings[0][0], readings[-1][0])
+    return (await readings_between(pool, sensor, readings[0][0], readings[-1][0])).issuperset(readings)
+
+
+async def readings_between(pool: asyncpg.Pool, sensor: Sensor, from_ms: int, until_ms: int) -> set[Reading]:
+    """All readings of the chunks of this time, so some around it, too."""
+    rows = await pool.fetch(_BETWEEN, sensor.patient_id, sensor.sensor_no, from_ms, until_ms)
     known = (decode(row["times"], row["vals"], row["start_ms"], row["period_ms"]) for row in rows)
-    return set(readings).issubset(chain.from_iterable(known))
+    return set(chain.from_iterable(known))
 
 
 NumberedEpoch = tuple[int, Epoch]

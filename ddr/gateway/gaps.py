@@ -1,0 +1,38 @@
+"""Tells a gateway what the recorder still lacks of a sensor: GET …/gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+from ddr.gateway.readings import load_series
+from ddr.gateway.writing import at
+from ddr.http.core import Core
+from ddr.store.chunks import readings_between
+from ddr.store.devices import sensor_state
+
+DAY_MS = 86_400_000
+
+
+async def get_gaps(core: Core, patient_id: UUID, device_key: str, sensor_key: str) -> tuple[int, dict[str, Any]]:
+    """The times without readings within the historic period, oldest first, each from one reading to the next.
+
+    The last one is the time since the last reading. Raises Problem 404 or 409.
+    """
+    sensor = await load_series(core, (patient_id, device_key, sensor_key))
+    row = await sensor_state(core.pool, patient_id, device_key, sensor_key)
+    assert row is not None
+    now = core.clock()
+    from_ms = max(row["started_ms"], now - core.catalog.terms[sensor.miv_url].historic_days * DAY_MS)
+    until_ms = min(now, row["ended_ms"] or now)
+    times = {time for time, _ in await readings_between(core.pool, sensor, from_ms, until_ms)}
+    found = gaps([time for time in times if from_ms <= time < until_ms], from_ms, until_ms, row["period_ms"])
+    return 200, {"from": at(from_ms), "gaps": [{"from": at(first), "until": at(last)} for first, last in found]}
+
+
+def gaps(times: Iterable[int], from_ms: int, until_ms: int, period_ms: int) -> list[tuple[int, int]]:
+    """The stretches of [from_ms, until_ms] in which a reading is missing: longer than one and a half periods."""
+    known = [from_ms - period_ms, *sorted(times), until_ms]
+    return [(max(before, from_ms), after) for before, after in pairwise(known) if 2 * (after - before) > 3 * period_ms]
