@@ -87,9 +87,12 @@ async def submit(request: Request) -> Response:
     visitor, core = await identify(request), core_of(request)
     form = await read_form(request, visitor)
     request_uri = form.one("request_uri")
-    if visitor.session and (location := await answered(core, request_uri, visitor.session.patient_id)):
-        return see_other(location)
-    asked = await _asked(core, request_uri)
+    try:
+        asked = await _asked(core, request_uri)
+    except Refused:
+        if visitor.session and (location := await answered(core, request_uri, visitor.session.patient_id)):
+            return see_other(location)
+        raise
     if visitor.session is None:
         return _login(request_uri)
     if form.one("decision") == "approve" and not form.all("scope"):

@@ -11,7 +11,7 @@ from ddr.consent.visitor import Form, Visitor, core_of, drop_cookie, identify, r
 from ddr.http.core import Core
 from ddr.http.pages import language
 from ddr.store.accounts import LONGEST, verify
-from ddr.store.deletion import delete_patient
+from ddr.store.erasure import delete_patient
 from ddr.store.login_attempts import count_attempt, forgive
 from ddr.store.sessions import Session
 

@@ -99,9 +99,7 @@ async def _unpair_all(pool: asyncpg.Pool, pairings: list[asyncpg.Record], reason
     return sum(ended)
 
 
-async def end(
-    conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, by: Party, reason: str, now_ms: int
-) -> bool:
+async def end(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, by: Party, reason: str, now_ms: int) -> bool:
     """Within a transaction: end one pairing with all its consents, grants and tokens. False when it had ended."""
     pairing = await conn.fetchrow(
         "UPDATE pairing SET ended_ms = $3, end_reason = $4"

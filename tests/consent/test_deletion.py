@@ -12,7 +12,7 @@ from ddr.http.core import Core
 from ddr.store import gateway_tokens
 from ddr.store.accounts import create_patient
 from ddr.store.audit import Event
-from ddr.store.deletion import TABLES, delete_patient
+from ddr.store.erasure import TABLES, delete_patient
 from ddr.store.login_attempts import ACCOUNT_LIMIT
 from tests.consent.browser import Browser
 from tests.consent.test_consent import CGM, logged_in, scope

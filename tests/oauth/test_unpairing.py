@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID, uuid4
 
 from ddr.http.core import Core
-from ddr.store.deletion import delete_patient
+from ddr.store.erasure import delete_patient
 from ddr.store.pairings import alive
 from ddr.store.unpairing import Party, unpair, unpair_client, unpair_expired, withdraw
 from tests.oauth.backend import DigaBackend, events, stands
