@@ -57,6 +57,8 @@ class _FhirServer:
         match request.method, request.segments:
             case _, ("metadata",):
                 return self._metadata.answer(_only(request, "GET"))
+            case _, ("metadata", *_):  # open to everybody, so nobody is asked who he is, nor is it recorded
+                raise unknown_route(request.path)
             case "GET", (resource_type,) if resource_type in PARAMETERS:
                 return await self._search(scope, receive, request, resource_type)
             case "POST", (resource_type, "_search") if resource_type in PARAMETERS:

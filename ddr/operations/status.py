@@ -16,6 +16,7 @@ from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, json_reply, prob
 from ddr.http.core import Core
 from ddr.store.registry import Source, read_sources
 
+PATH = "/status"
 OPERATIONAL, DEMOTED, UNAVAILABLE = "operational", "demoted", "unavailable"  # the specification's words (OPS-029)
 NEEDED = ("diga-vz", "zts")  # without them requests are refused
 FUNCTIONS = ["pairing", "data-retrieval"]
@@ -31,6 +32,8 @@ def create_status(core: Core) -> ASGIApp:
 
 
 async def _answer(core: Core, scope: Scope) -> Reply:
+    if scope["path"].rstrip("/") != PATH:
+        return problem(404, "Not found")
     if scope["method"] not in ("GET", "HEAD"):
         return problem(405, "Method not allowed", headers=(("allow", "GET, HEAD"),))
     return json_reply(await feed(core))
