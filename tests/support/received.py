@@ -18,9 +18,9 @@ class Received:
 
     async def keep(self, response: httpx.Response) -> None:
         """An httpx response hook."""
-        if response.headers.get("content-type", "").startswith(FHIR_JSON):
+        request = response.request
+        if response.headers.get("content-type", "").startswith(FHIR_JSON) and request.method != "HEAD":
             body = await response.aread()
-            request = response.request
             self.bodies.setdefault(body, f"{request.method} {request.url.path} {response.status_code}")
 
     def forget(self, response: httpx.Response) -> None:
