@@ -1,0 +1,108 @@
+"""A complete gateway for one glucose sensor: keeps what it measured until the recorder has said that it has it.
+
+    python examples/gateway_client.py --base https://localhost:8445/gateway/v1 --token TOKEN --ca ca.pem --csv FILE
+
+FILE has the columns time (RFC 3339) and value. Stop the server, the network or this program whenever you like and start
+it again: readings stay in the outbox (a SQLite file) until they were answered, and sending one twice does no harm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+BATCH = 2000
+DEVICE = {"serialNumber": "CGM1234567890", "name": "GlukkoCGM 18", "manufacturer": "Glukko Inc.", "type": "700585005"}
+SENSOR = {
+    "code": "99504-3",
+    "unit": "mg/dL",
+    "samplingPeriodMs": 300_000,
+    "limits": {"lower": 40, "upper": 400},
+    "calibration": {"state": "calibrated"},
+}
+
+
+class Outbox:
+    """Readings that the recorder has not answered yet, on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.db = sqlite3.connect(path, isolation_level=None)
+        self.db.execute("CREATE TABLE IF NOT EXISTS outbox (time TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        self.db.execute("CREATE TABLE IF NOT EXISTS refused (time TEXT PRIMARY KEY, value TEXT, reason TEXT)")
+
+    def add(self, measured_at: str, value: str) -> None:
+        """Keep a reading; it is on disk when this returns."""
+        self.db.execute("INSERT OR IGNORE INTO outbox VALUES (?, ?)", (measured_at, value))
+
+    def next(self) -> list[tuple[str, str]]:
+        """The oldest readings."""
+        return self.db.execute("SELECT time, value FROM outbox ORDER BY time LIMIT ?", (BATCH,)).fetchall()
+
+    def settle(self, readings: list[tuple[str, str]], answers: list[dict[str, Any]]) -> None:
+        """Accepted and duplicate ones are done; rejected ones are kept apart, because sending again changes nothing."""
+        self.db.execute("BEGIN")
+        for (measured_at, value), answer in zip(readings, answers, strict=True):
+            self.db.execute("DELETE FROM outbox WHERE time = ?", (measured_at,))
+            if answer["status"] == "rejected":
+                self.db.execute(
+                    "INSERT OR REPLACE INTO refused VALUES (?, ?, ?)", (measured_at, value, answer["reason"])
+                )
+        self.db.execute("COMMIT")
+
+
+def send(client: httpx.Client, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The answer, however often the recorder has to be asked for it. Raises for requests that can never succeed."""
+    pause = 0.5
+    while True:
+        try:
+            answer = client.request(method, path, json=body)
+        except httpx.TransportError as error:
+            print(f"no answer ({type(error).__name__}), again in {pause:.1f} s")
+        else:
+            if answer.status_code not in (429, 502, 503, 504):
+                answer.raise_for_status()
+                found: dict[str, Any] = answer.json()
+                return found
+            pause = float(answer.headers.get("retry-after", pause))
+        time.sleep(pause)
+        pause = min(60.0, pause * 2)
+
+
+def sync(client: httpx.Client, outbox: Outbox, started_at: str) -> int:
+    """Register device and sensor (again does no harm) and empty the outbox. Returns how many readings were stored."""
+    send(client, "PUT", "devices/cgm", DEVICE | {"startedAt": started_at})
+    send(client, "PUT", "devices/cgm/sensors/glucose", SENSOR)
+    stored = 0
+    while readings := outbox.next():
+        items = [{"time": at, "value": value if value in ("L", "U", "E") else float(value)} for at, value in readings]
+        answer = send(client, "POST", "devices/cgm/sensors/glucose/readings", {"unit": "mg/dL", "readings": items})
+        outbox.settle(readings, answer["items"])
+        stored += int(answer["accepted"])
+    return stored
+
+
+def main() -> None:
+    """Put the CSV file into the outbox and send what is there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("--base", "--token", "--ca", "--csv"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--outbox", default="outbox.sqlite", type=Path)
+    options = parser.parse_args()
+    outbox = Outbox(options.outbox)
+    with open(options.csv, newline="") as file:
+        rows = [(row["time"], row["value"]) for row in csv.DictReader(file)]
+    for measured_at, value in rows:
+        outbox.add(measured_at, value)
+    headers = {"authorization": f"Bearer {options.token}"}
+    with httpx.Client(base_url=options.base, headers=headers, verify=options.ca, timeout=30) as client:
+        print(f"{sync(client, outbox, min(at for at, _ in rows))} readings stored")
+
+
+if __name__ == "__main__":
+    main()
