@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg
 
 from ddr.settings import Settings
+from ddr.store.binaries import OLDEST
 from ddr.store.errors import StoreError
 from ddr.store.locks import Lock
 from ddr.store.pool import connect
@@ -48,16 +49,38 @@ def migrations(folder: Path = FOLDER) -> list[Migration]:
 async def migrate(pool: asyncpg.Pool, folder: Path = FOLDER) -> list[str]:
     """Apply what is missing and return the names applied. Safe to run from several processes at once.
 
-    Raises StoreError when an applied file was changed, is unknown to this version, or fails.
+    Raises StoreError when an applied file was changed, is unknown to this version, or fails, and for a database that
+    cannot be used: too old, not in UTF-8, read-only, or without the right to make tables.
     """
     wanted = migrations(folder)
-    async with pool.acquire() as connection:
-        await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
-        await connection.execute("SELECT pg_advisory_lock($1)", Lock.MIGRATION, timeout=PATIENCE_SECONDS)
-        try:
-            return await _apply(connection, wanted)
-        finally:
-            await connection.execute("SELECT pg_advisory_unlock_all(); RESET ALL")
+    try:
+        async with pool.acquire() as connection:
+            await _check_server(connection)
+            return await _alone(connection, wanted)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise StoreError(
+            f"the schema of the database cannot be brought up to date: {error or type(error).__name__}"
+        ) from None
+
+
+async def _check_server(connection: asyncpg.Connection) -> None:
+    version, encoding = await connection.fetchrow(
+        "SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding')"
+    )
+    if version < OLDEST:
+        raise StoreError(f"the database server is PostgreSQL {version}; {OLDEST} is the oldest that will do")
+    if encoding != "UTF8":
+        raise StoreError(f"the database has the encoding {encoding}; it must be made with ENCODING 'UTF8'")
+
+
+async def _alone(connection: asyncpg.Connection, wanted: list[Migration]) -> list[str]:
+    """Apply what is missing while nobody else does."""
+    await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+    await connection.execute("SELECT pg_advisory_lock($1)", Lock.MIGRATION, timeout=PATIENCE_SECONDS)
+    try:
+        return await _apply(connection, wanted)
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock_all(); RESET ALL")
 
 
 def migrate_database(settings: Settings) -> list[str]:
@@ -71,10 +94,12 @@ def migrate_database(settings: Settings) -> list[str]:
 
 
 async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> list[str]:
-    await connection.execute(
-        "CREATE TABLE IF NOT EXISTS schema_migration"
-        " (name text PRIMARY KEY, checksum text NOT NULL, applied_ms bigint NOT NULL)"
-    )
+    if await connection.fetchval(
+        "SELECT to_regclass('schema_migration') IS NULL"
+    ):  # else no right to make it is needed
+        await connection.execute(
+            "CREATE TABLE schema_migration (name text PRIMARY KEY, checksum text NOT NULL, applied_ms bigint NOT NULL)"
+        )
     rows = await connection.fetch("SELECT name, checksum FROM schema_migration")
     done = {row["name"]: row["checksum"] for row in rows}
     _check(done, wanted)

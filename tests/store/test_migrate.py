@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
+from ddr.store import migrate as migrate_module
 from ddr.store.errors import StoreError
 from ddr.store.migrate import migrate, migrations
 from ddr.store.pool import connect
@@ -77,3 +80,38 @@ def test_bad_names_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
 async def test_migrating_leaves_the_limits_of_the_session_in_place(empty: asyncpg.Pool) -> None:
     await migrate(empty)
     assert await empty.fetchval("SHOW statement_timeout") == "30s"
+
+
+async def test_a_read_only_database_is_one_clear_line(empty: asyncpg.Pool) -> None:
+    name = await empty.fetchval("SELECT current_database()")
+    await empty.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    await empty.expire_connections()
+    with pytest.raises(StoreError, match=r"cannot be brought up to date: .*read-only"):
+        await migrate(empty)
+
+
+async def test_who_may_not_make_tables_may_use_them(empty: asyncpg.Pool) -> None:
+    async with empty.acquire() as connection, connection.transaction():
+        role = f"ddr_test_{secrets.token_hex(4)}"
+        await connection.execute(f"CREATE ROLE {role}; REVOKE CREATE ON SCHEMA public FROM PUBLIC; SET ROLE {role}")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with connection.transaction():
+                await migrate_module._apply(connection, [])
+        await connection.execute("RESET ROLE")
+        await migrate_module._apply(connection, [])
+        await connection.execute(f"GRANT SELECT ON schema_migration TO {role}; SET ROLE {role}")
+        assert await migrate_module._apply(connection, []) == []
+        await connection.execute(f"RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+async def test_a_database_in_another_encoding_is_refused(database_url: str) -> None:
+    name = f"ddr_test_{secrets.token_hex(4)}"
+    server = await asyncpg.connect(database_url)
+    try:
+        await server.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+        async with await connect(urlsplit(database_url)._replace(path=f"/{name}").geturl(), 1) as pool:
+            with pytest.raises(StoreError, match="encoding LATIN1"):
+                await migrate(pool)
+    finally:
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await server.close()
