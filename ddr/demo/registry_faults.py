@@ -14,7 +14,6 @@ from ddr.demo.registry_state import Part, RegistryState
 
 FHIR_JSON = "application/fhir+json"
 HUGE_MEGABYTES = 50
-STALE_SECONDS = 6 * 3600
 
 
 async def faulty(state: RegistryState, part: Part, request: Request) -> Response | None:
@@ -28,7 +27,7 @@ async def faulty(state: RegistryState, part: Part, request: Request) -> Response
 
 def aged(state: RegistryState, part: Part) -> dict[str, str]:
     """Headers of a proper answer: a stale one comes out of a cache and says so (RFC 9111 section 5.1)."""
-    return {"age": str(STALE_SECONDS)} if state.fault_of(part) == "stale" else {}
+    return {"age": str(state.stale_seconds)} if state.fault_of(part) == "stale" else {}
 
 
 def malformed(resource: dict[str, Any]) -> dict[str, Any]:

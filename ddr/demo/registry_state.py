@@ -54,6 +54,7 @@ class RegistryState:
     fault: Fault = ""
     fault_on: Part = "all"
     slow_seconds: float = 30
+    stale_seconds: int = 6 * 3600
     page_size: int = 20  # BfArM's default; also the largest, so that paging is exercised
     requests: int = 0
     unchanged: int = 0  # requests that were answered with 304

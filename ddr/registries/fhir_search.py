@@ -19,7 +19,7 @@ Known = MutableMapping[str, tuple[str, dict[str, Any]]]  # address of an answer 
 PAGE_SIZE = 200
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 MAX_PAGES = 500
-MAX_AGE_SECONDS = 60
+MAX_AGE_SECONDS = 3600  # of an answer from a cache on the way
 TIMEOUT = httpx.Timeout(20, connect=10)
 
 
@@ -86,9 +86,14 @@ async def fetch(
 
 def _not_from_a_cache(response: httpx.Response) -> None:
     """What is kept on the way counts towards the time for which it may be trusted (HDDT caching)."""
-    age = response.headers.get("age", "0")
-    if age.isascii() and age.isdigit() and int(age) > MAX_AGE_SECONDS:
+    if (age := age_seconds(response)) > MAX_AGE_SECONDS:
         raise RegistryFault(f"the answer is {age} s old and comes from a cache on the way")
+
+
+def age_seconds(response: httpx.Response) -> int:
+    """How long the answer was kept by caches on the way (RFC 9111 section 5.1)."""
+    text = response.headers.get("age", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 async def _fetch_bundle(http: httpx.AsyncClient, url: str, known: Known) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import asyncpg
 import httpx
 
 from ddr.registries.errors import RegistryFault
-from ddr.registries.fhir_search import http_client
+from ddr.registries.fhir_search import age_seconds, http_client
 from ddr.settings import Settings
 from ddr.store import registry as store
 
@@ -93,19 +93,26 @@ class Follower(ABC, Generic[T]):
     async def read_now(self) -> None:
         """Read and store the outcome. A fault is noted and leaves the last good state in force."""
         began_ms = self._clock()
+        ages = [0]
         try:
-            read = await self._asked()
+            read = await self._asked(ages)
         except RegistryFault as error:
             log.warning("registry.fault", extra={"source": self.source, "fault": str(error)})
             await store.save_fault(self._pool, self.source, str(error), began_ms, self._clock() + RETRY_SECONDS * 1000)
             return
         # Jitter, so that recorders do not ask in step.
         next_ms = self._clock() + int(self._every_seconds * 1000 * random.uniform(0.8, 1))  # noqa: S311
-        await self._save(read, began_ms, next_ms)
+        await self._save(read, began_ms - max(ages) * 1000, next_ms)
 
-    async def _asked(self) -> T:
+    async def _asked(self, ages: list[int]) -> T:
+        """What was read; `ages` gets the seconds for which the answers had been kept on the way."""
+
+        async def note(response: httpx.Response) -> None:
+            ages.append(age_seconds(response))
+
         try:
             async with asyncio.timeout(READING_SECONDS), http_client(self._settings, token=self.sends_token) as http:
+                http.event_hooks = {"response": [note]}
                 return await self._read(http)
         except TimeoutError:
             raise RegistryFault(f"no complete answer within {READING_SECONDS} s") from None

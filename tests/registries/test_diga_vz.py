@@ -205,3 +205,21 @@ async def test_a_malformed_entry_disables_only_that_diga(vz: DigaVz, state: Regi
     await refresh(vz, clock)
     found = {client_id: vz.by_client_id(client_id) for client_id in (CLIENT, OTHER)}
     assert [diga is not None and diga.active for diga in found.values()] == [False, True]
+
+
+async def test_time_in_a_cache_on_the_way_counts(vz: DigaVz, state: RegistryState, clock: Clock) -> None:
+    state.fault, state.stale_seconds = "stale", 1800
+    await vz.start()
+    clock.advance(4 * 3600 - 1800)
+    assert not vz.stale(clock())
+    clock.advance(1)
+    assert vz.stale(clock())
+
+
+async def test_a_slow_registry_does_not_hold_up_the_start(
+    vz: DigaVz, state: RegistryState, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddr.registries.follower.START_SECONDS", 0.2)
+    state.fault, state.slow_seconds = "slow", 1
+    await vz.start()
+    assert vz.stale(clock())

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from ddr.demo.diga_client import DigaRefused, Tokens
-from ddr.demo.registry_state import Package
+from ddr.demo.registry_state import ListedDiga, Package
 from ddr.demo.registry_zts import PACKAGE, valuesets
 from ddr.miv.loader import load_catalog
 from ddr.registries.hiis import AUTHORIZATION, FHIR, bundle, read_registration, registration, resources
@@ -264,3 +264,52 @@ async def test_valuesets_of_the_package_hold_until_the_zts_publishes_others(
 
 def _newer(valueset: dict[str, Any]) -> dict[str, Any]:
     return {**valueset, "version": "1.1.0"}
+
+
+@requirement("REG-002", "REG-004", "REG-007")
+async def test_the_own_entry_is_compared_at_each_reading(world: Registered) -> None:
+    core = world.ddr.core
+    world.state.hiis = resources(core.settings, core.catalog)
+    await world.pass_time(HOUR)
+    feed = (await world.ddr.public.get("/status")).json()
+    assert (feed["status"], feed["registries"]["hiis-vz"]["notes"]) == ("operational", 0)
+    world.state.hiis[1]["address"] = "https://old.example/fhir"
+    await world.pass_time(HOUR)
+    feed = (await world.ddr.public.get("/status")).json()
+    assert (feed["status"], feed["registries"]["hiis-vz"]["notes"]) == ("demoted", 1)
+    assert "HIIS-VZ" in feed["events"][0]["cause"] and feed["events"][0]["functions"] == []
+
+
+@requirement("REG-008")
+@pytest.mark.parametrize("fault", ["error", "html", "truncated", "loop", "foreign-link", "empty", "huge", "stale"])
+async def test_bad_answers_leave_the_last_good_state(world: Registered, diga: Listed, home: Home, fault: Any) -> None:
+    tokens = await diga.pair(home.patient, BG)
+    world.state.fault, world.state.fault_on = fault, "diga"
+    await world.read_again()
+    assert await status(diga, tokens) == 200
+    feed = (await world.ddr.public.get("/status")).json()
+    assert feed["registries"]["diga-vz"]["reachable"] is False
+
+
+@requirement("REG-011")
+async def test_a_broken_entry_disables_only_its_diga(world: Registered, diga: Listed, home: Home) -> None:
+    other = await world.listed(BG)
+    tokens, others = await diga.pair(home.patient, BG), await other.pair(home.patient, BG)
+    diga.entry.certificates.append(b"no certificate")
+    await world.read_again()
+    assert [await status(diga, tokens), await status(other, others)] == [200, 200]
+    diga.entry.redirect_uri = "/relative"
+    await world.read_again()
+    assert [await status(diga, tokens), await status(other, others)] == [401, 200]
+    world.state.digas.append(replace_entry(other))
+    await world.read_again()
+    assert await status(other, others) == 401, "a client id in two entries names nobody"
+    world.state.digas.pop()
+    diga.entry.redirect_uri = diga.client.redirect_uri
+    await world.read_again()
+    assert [await status(diga, tokens), await status(other, others)] == [200, 200], "no pairing was lost"
+
+
+def replace_entry(listed: Listed) -> ListedDiga:
+    """Another entry with the same client id."""
+    return replace(listed.entry, certificates=[])

@@ -1,0 +1,106 @@
+"""The status feed and the daily inspection."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from ddr.http.core import Core
+from ddr.operations.inspection import daily, inspect
+from ddr.operations.status import create_status
+from ddr.store import registry as store
+from ddr.store.pool import open_pool
+from tests.support.clock import Clock
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+async def sources(pool: asyncpg.Pool, clock: Clock) -> asyncpg.Pool:
+    """All three registries were read just now."""
+    await pool.execute("TRUNCATE registry_source, registry_entry, registry_event")
+    for name in ("diga-vz", "hiis-vz", "zts"):
+        await seen(pool, name, clock())
+    return pool
+
+
+async def seen(pool: asyncpg.Pool, name: str, at_ms: int, *notes: str, **content: Any) -> None:
+    await store.claim(pool, name, at_ms, 0)
+    async with pool.acquire() as connection, connection.transaction():
+        await store.save_reading(connection, name, {"entry": content}, at_ms, at_ms, notes)
+
+
+async def get(core: Core, method: str = "GET") -> httpx.Response:
+    transport = httpx.ASGITransport(create_status(core))
+    async with httpx.AsyncClient(transport=transport, base_url="http://public") as client:
+        return await client.request(method, "/status")
+
+
+async def test_all_is_well(core: Core, sources: asyncpg.Pool) -> None:
+    answer = await get(core)
+    feed = answer.json()
+    assert (answer.status_code, feed["status"], feed["events"]) == (200, "operational", [])
+    assert feed["registries"]["zts"] == {"seen": "2026-11-22T10:00:00.000Z", "reachable": True, "notes": 0}
+    assert set(feed["mivs"].values()) == {"1.0.1"}
+    assert (await get(core, "POST")).status_code == 405
+
+
+@pytest.mark.parametrize(("name", "hours"), [("diga-vz", 4), ("zts", 24)])
+async def test_old_data_is_an_outage_from_its_limit_on(
+    core: Core, sources: asyncpg.Pool, clock: Clock, name: str, hours: int
+) -> None:
+    began_ms = clock()
+    clock.advance(hours * 3600 + 1)
+    for other in {"diga-vz", "zts"} - {name}:
+        await seen(sources, other, clock())
+    feed = (await get(core)).json()
+    assert feed["status"] == "unavailable"
+    (event,) = feed["events"]
+    assert name in event["cause"] and event["functions"] == ["pairing", "data-retrieval"]
+    assert event["start"] == f"2026-11-2{2 + (10 + hours) // 24}T{(10 + hours) % 24:02}:00:00.000Z"
+    assert began_ms < clock()
+
+
+async def test_a_fault_and_a_difference_are_announced(core: Core, sources: asyncpg.Pool, clock: Clock) -> None:
+    clock.advance(60)
+    await store.save_fault(sources, "diga-vz", "answered HTTP 500", clock(), clock())
+    await seen(sources, "hiis-vz", clock(), "endpoint differs")
+    feed = (await get(core)).json()
+    assert feed["status"] == "demoted"
+    assert [event["functions"] for event in feed["events"]] == [[], []]
+    assert "endpoint differs" not in str(feed), "details are for the operator"
+    assert feed["registries"]["hiis-vz"]["notes"] == 1
+
+
+async def test_a_lost_database_is_told(core: Core) -> None:
+    pool = await open_pool(core.settings)
+    await pool.close()
+    assert (await get(replace(core, pool=pool))).json()["status"] == "unavailable"
+
+
+async def test_an_inspection_tells_appearance_change_and_end(sources: asyncpg.Pool, clock: Clock) -> None:
+    begin_ms = clock() + 1
+    clock.advance(60)
+    await seen(sources, "diga-vz", clock(), title="a")
+    clock.advance(60)
+    await store.claim(sources, "diga-vz", clock(), 0)
+    async with sources.acquire() as connection, connection.transaction():
+        await store.save_reading(connection, "diga-vz", {"new": {}}, clock(), clock())
+    found = await inspect(sources, begin_ms, clock() + 1)
+    told = [(one.entry, one.what, one.fields) for one in found.changes]
+    assert ("entry", "changed", ("title",)) in told
+    assert ("entry", "vanished", ()) in told and ("new", "appeared", ()) in told
+    assert len(told) == 3
+
+
+async def test_the_report_is_written_once_a_day(sources: asyncpg.Pool, clock: Clock) -> None:
+    for _ in range(3):
+        await daily(sources, clock())
+    assert len(await store.events(sources, 0, clock() + 1, "report")) == 1
+    clock.advance(24 * 3600)
+    await daily(sources, clock())
+    assert len(await store.events(sources, 0, clock() + 1, "report")) == 2
