@@ -11,8 +11,13 @@ ENGLISH = "January February March April May June July August September October N
 MONTHS = {lang: tuple(names.split()) for lang, names in (("de", GERMAN), ("en", ENGLISH))}
 
 
+# A device without end may be registered with the last day there is; beyond these nothing can be shown.
+EARLIEST_MS = -62_135_510_400_000  # 2 January of year 1
+LATEST_MS = 253_402_290_000_000  # 31 December 9999
+
+
 def _local(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, ZONE)
+    return datetime.fromtimestamp(min(max(ms, EARLIEST_MS), LATEST_MS) / 1000, ZONE)
 
 
 def day(lang: str, ms: int) -> str:

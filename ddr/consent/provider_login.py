@@ -35,7 +35,13 @@ async def show(request: Request) -> Response:
     visitor = await identify(request)
     if "bye" in request.query_params:
         return _page(request, visitor, "", notice="login.logged_out")
-    return await _depart(request, visitor, request.query_params.get("request_uri", "")[:LONGEST_REQUEST_URI])
+    return await _depart(request, visitor, _request_uri(request))
+
+
+def _request_uri(request: Request) -> str:
+    """What the DiGA's request is called, as far as it can be kept; whether it exists is asked after the login."""
+    text = request.query_params.get("request_uri", "")
+    return text if len(text) <= LONGEST_REQUEST_URI and text.isprintable() else ""
 
 
 async def confirm(request: Request, visitor: Visitor, _: Session) -> Response:

@@ -43,7 +43,7 @@ async def read_id_token(provider: Provider, token: str, nonce: str, now_ms: int)
     username, auth_time = claims.get("preferred_username"), claims.get("auth_time")
     return Identity(
         subject=claims["sub"],
-        username=username if isinstance(username, str) else "",
+        username=username if isinstance(username, str) and username.isprintable() else "",
         authenticated_ms=int(auth_time * 1000) if isinstance(auth_time, int | float) else None,
     )
 

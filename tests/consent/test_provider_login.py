@@ -106,6 +106,11 @@ async def test_leads_on_to_the_consent_page(oidc_core: Core, traveller: Travelle
     assert "GlucoPilot" in (await traveller.here.get(response.headers["location"])).text
 
 
+@pytest.mark.parametrize("text", ["%00", "%0a", "%ff%00", "a" * 5000])
+async def test_a_request_that_cannot_be_one_is_not_kept(traveller: Traveller, text: str) -> None:
+    assert (await traveller.login(f"/login?request_uri={text}")).headers["location"] == "/me"
+
+
 async def test_the_built_in_form_is_not_served(oidc_core: Core) -> None:
     browser = Browser(replace(oidc_core, settings=replace(oidc_core.settings, allow_builtin_accounts=True)))
     assert (await browser.get("/login")).status_code == 303

@@ -43,6 +43,14 @@ async def test_a_good_token_tells_who_logged_in(provider: Provider, openid: Open
     assert identity.authenticated_ms == clock()
 
 
+@pytest.mark.parametrize("name", ["an\0na", "an\nna", 7, None])
+async def test_a_name_that_cannot_be_shown_is_left_out(
+    provider: Provider, openid: OpenIdProvider, clock: Clock, name: object
+) -> None:
+    token = id_token(openid, preferred_username=name)
+    assert (await read_id_token(provider, token, "n", clock())).username == ""
+
+
 async def test_several_audiences_need_the_authorized_party(
     provider: Provider, openid: OpenIdProvider, clock: Clock
 ) -> None:
