@@ -121,7 +121,7 @@ class Stage:
 
 
 async def replayed(recorders: dict[int, Recorder], name: str) -> tuple[Stage, list[Json]]:
-    """Send an Observation example at its time; what a search of a DiGA then finds and includes."""
+    """Send an Observation example at its time; what a DiGA then finds, and includes after it."""
     moved = Examples.moved(f"Observation/{name}", TODAY)
     example = moved.load(f"Observation/{name}")
     start_ms, span = at(example)
@@ -135,9 +135,11 @@ async def replayed(recorders: dict[int, Recorder], name: str) -> tuple[Stage, li
     else:
         await stage.measured(name)
     reader = await paired(ddr, stage.home.patient, OBSERVATIONS[name])
-    includes = "_include=Observation:device&_include:iterate=DeviceMetric:source"
-    bundle = await reader.search(f"Observation?code={example['code']['coding'][0]['code']}&{includes}")
-    return stage, [*entries(bundle), *entries(bundle, "include")]
+    code = example["code"]["coding"][0]["code"]
+    includes = "_include=Observation:device&_include=Observation:derived-from&_include:iterate=DeviceMetric:source"
+    bundle = await reader.search(f"Observation?code={code}&{includes}")
+    (match,) = entries(bundle)
+    return stage, [match, *entries(bundle, "include")]
 
 
 def at(example: Json) -> tuple[int, int]:
@@ -188,9 +190,7 @@ def test_no_example_is_forgotten() -> None:
 @pytest.mark.parametrize("name", OBSERVATIONS)
 async def test_observation(recorders: dict[int, Recorder], name: str) -> None:
     stage, resources = await replayed(recorders, name)
-    served = [resource for resource in resources if resource["resourceType"] == "Observation"]
-    assert len(served) == 1
-    same(served[0], stage.examples.load(f"Observation/{name}"), stage.ids)
+    same(resources[0], stage.examples.load(f"Observation/{name}"), stage.ids)
 
 
 @pytest.mark.parametrize("reference", DEVICES)
