@@ -8,7 +8,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ddr.consent import access, connections, consent, deletion, devices, login, logout, provider_login, static
+from ddr.consent import (
+    access,
+    connections,
+    consent,
+    data,
+    deletion,
+    devices,
+    download,
+    login,
+    logout,
+    provider_login,
+    static,
+)
 from ddr.consent.visitor import FormRefused, for_patients, form_refused
 from ddr.http.asgi import ASGIApp
 from ddr.http.core import Core
@@ -32,6 +44,11 @@ PAGES = [
     Route("/me/withdraw", for_patients(connections.submit), methods=["POST"]),
     Route("/me/access", for_patients(access.show), methods=["GET"]),
     Route("/me/devices", for_patients(devices.show), methods=["GET"]),
+    Route("/me/data", for_patients(data.show), methods=["GET"]),
+    Route("/me/data", for_patients(data.choose), methods=["POST"]),
+    Route("/me/data/{place}", for_patients(data.show), methods=["GET"]),
+    Route("/me/data.csv", for_patients(download.as_csv), methods=["GET"]),
+    Route("/me/data.json", for_patients(download.as_fhir), methods=["GET"]),
     Route("/me/delete", for_patients(deletion.show), methods=["GET"]),
     Route("/me/delete", for_patients(deletion.submit), methods=["POST"]),
     Route("/deleted", deletion.done, methods=["GET"]),

@@ -27,6 +27,7 @@ class Event(StrEnum):
     PAIRING_ENDED_BY_PATIENT = "patient:pairing:ended"
     PAIRING_ENDED_BY_SYSTEM = "system:pairing:ended"
     CONSENT_WITHDRAWN = "patient:consent:withdrawn"
+    DATA_DOWNLOADED = "patient:data:downloaded"
     DATA_DELETED = "patient:data:deleted"
     UNPAIRING_REFUSED = "diga:unpairing:refused"
     TOKEN_REFUSED = "diga:token:refused"  # noqa: S105 - a tag, not a secret

@@ -17,9 +17,9 @@ REASON = "data-deleted"
 
 # Epochs come first: an upload that is under way holds a lock on one, and what it wrote is seen by the statements after.
 TABLES = (
-    "epoch", "epoch_version", "chunk", "upload", "gateway_request", "calibration", "sensor", "device", "measurement", "measurement_version",
-    "search_rest", "grace", "authorization_code", "token_grant", "consent", "pairing_directory", "pairing",
-    "pushed_request", "gateway_token", "browser_session", "login_identity", "account", "patient",
+    "epoch", "epoch_version", "chunk", "upload", "gateway_request", "calibration", "sensor", "device", "measurement",
+    "measurement_version", "search_rest", "grace", "authorization_code", "token_grant", "consent", "pairing_directory",
+    "pairing", "pushed_request", "gateway_token", "browser_session", "login_identity", "account", "patient",
 )  # fmt: skip
 
 

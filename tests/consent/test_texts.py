@@ -17,6 +17,13 @@ from ddr.http.pages import PROBLEMS, Words
 SOURCES = [path for path in Path(ddr.consent.__file__).parent.rglob("*") if path.suffix in {".html", ".py"}]
 
 
+BUILT = (
+    {f"frame.{name}" for name in ("connections", "access", "data", "devices")}
+    | {f"data.{name}" for name in ("hour", "lowest", "middle", "highest", "count", "when", "what", "value")}
+    | {f"data.range_{n}" for n in range(5)}
+)  # put together in a template
+
+
 def placeholders(text: str) -> set[str]:
     """Names of the {placeholders} of `text`."""
     return {field for _, field, _, _ in Formatter().parse(text) if field}
@@ -33,7 +40,7 @@ def test_every_name_exists_and_every_text_is_used() -> None:
     source = "\n".join(path.read_text("utf-8") for path in SOURCES)
     pages = "|".join(sorted({name.partition(".")[0] for name in TEXTS}))
     named = set(re.findall(rf"""["']((?:{pages})\.(?!html)[a-z_]+)["']""", source))
-    built = {name for name in TEXTS if ":" in name or name in {"frame.connections", "frame.access", "frame.devices"}}
+    built = {name for name in TEXTS if ":" in name or name in BUILT}
     assert named <= set(TEXTS)
     assert set(TEXTS) - named - built == set()
 

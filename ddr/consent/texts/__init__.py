@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ddr.consent.texts import access, connections, consent, deletion, devices, frame, login
+from ddr.consent.texts import access, connections, consent, data, deletion, devices, frame, login
 from ddr.http.pages import Words
 
 TEXTS: dict[str, Words] = {
     f"{module.__name__.rpartition('.')[2]}.{name}": words
-    for module in (frame, login, consent, connections, access, devices, deletion)
+    for module in (frame, login, consent, connections, access, devices, data, deletion)
     for name, words in module.TEXTS.items()
 }
 

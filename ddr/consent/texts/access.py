@@ -35,6 +35,7 @@ TEXTS = {
         "Sie haben Ihre Zustimmung für {app} teilweise widerrufen: {kinds}.",
         "You withdrew part of your consent for {app}: {kinds}.",
     ),
+    "patient:data:downloaded": Words("Sie haben Ihre Daten heruntergeladen.", "You downloaded your data."),
     "patient:data:deleted": Words("Sie haben Ihre Daten gelöscht.", "You deleted your data."),
     "diga:unpairing:refused": Words(
         "{app} wollte eine Verbindung beenden; das wurde abgewiesen.",

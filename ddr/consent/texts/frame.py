@@ -9,6 +9,7 @@ TEXTS = {
     "connections": Words("Verbindungen", "Connections"),
     "access": Words("Zugriffe", "Accesses"),
     "devices": Words("Geräte", "Devices"),
+    "data": Words("Messwerte", "Readings"),
     "logged_in": Words("Angemeldet als {username}", "Signed in as {username}"),
     "logged_in_unnamed": Words("Sie sind angemeldet", "You are signed in"),
     "logout": Words("Abmelden", "Sign out"),

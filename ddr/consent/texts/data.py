@@ -1,0 +1,69 @@
+"""The page with the patient's values."""
+
+from ddr.http.pages import Words
+
+TEXTS = {
+    "title": Words("Meine Messwerte", "My readings"),
+    "none": Words("Es sind noch keine Messwerte gespeichert.", "No readings are stored yet."),
+    "profile": Words("Glukoseprofil", "Glucose profile"),
+    "profile_days": Words(
+        "{first} bis {last}, Tage mit Messwerten: {days}", "{first} to {last}, days with readings: {days}"
+    ),
+    "profile_how": Words(
+        "So verläuft Ihr Gewebezucker über den Tag. Die Linie ist der mittlere Wert; im dunklen Band liegt die Hälfte "
+        "aller Werte, im hellen liegen neun von zehn. Der Zielbereich ist hinterlegt.",
+        "This is how your glucose runs over the day. The line is the middle value; half of all values lie in the dark "
+        "band, nine out of ten in the light one. The target range is shaded.",
+    ),
+    "profile_words": Words(
+        "Mittlerer Wert über den Tag {overall} {unit}, am niedrigsten um {lowest_at} Uhr ({lowest}), am höchsten um "
+        "{highest_at} Uhr ({highest}).",
+        "Middle value over the day {overall} {unit}, lowest at {lowest_at} ({lowest}), highest at {highest_at} "
+        "({highest}).",
+    ),
+    "profile_table": Words("Profil als Tabelle", "Profile as a table"),
+    "from_hour": Words("Ab", "From"),
+    "of_values": Words("{percent} % der Werte bis", "{percent} % of values up to"),
+    "mean": Words("Durchschnitt", "Average"),
+    "gmi": Words("Glukose-Management-Indikator", "Glucose management indicator"),
+    "cv": Words("Schwankung (Variationskoeffizient)", "Variation (coefficient of variation)"),
+    "active": Words("Zeit mit Messwerten", "Time with readings"),
+    "ranges": Words("Zeit in den Bereichen", "Time in ranges"),
+    "range": Words("Bereich", "Range"),
+    "share": Words("Anteil", "Share"),
+    "range_4": Words("sehr hoch, über {limit}", "very high, above {limit}"),
+    "range_3": Words("hoch, über {limit}", "high, above {limit}"),
+    "range_2": Words("im Zielbereich, {limit}", "in the target range, {limit}"),
+    "range_1": Words("niedrig, unter {limit}", "low, below {limit}"),
+    "range_0": Words("sehr niedrig, unter {limit}", "very low, below {limit}"),
+    "advice": Words("Diese Seite ersetzt keine ärztliche Beratung.", "This page is no substitute for medical advice."),
+    "curve": Words("Tageskurve", "Curve of the day"),
+    "curve_words": Words(
+        "{count} Werte in {unit}, niedrigster {lowest} um {lowest_at} Uhr, höchster {highest} um {highest_at} Uhr.",
+        "{count} readings in {unit}, lowest {lowest} at {lowest_at}, highest {highest} at {highest_at}.",
+    ),
+    "curve_none": Words("An diesem Tag wurde nichts gemessen.", "Nothing was measured on this day."),
+    "curve_table": Words("Tag als Tabelle", "Day as a table"),
+    "hour": Words("Stunde ab", "Hour from"),
+    "count": Words("Werte", "Readings"),
+    "lowest": Words("niedrigster", "lowest"),
+    "middle": Words("mittlerer", "middle"),
+    "highest": Words("höchster", "highest"),
+    "before": Words("Tag davor", "Day before"),
+    "after": Words("Tag danach", "Day after"),
+    "days": Words("Andere Tage", "Other days"),
+    "choose": Words("Anderer Tag", "Another day"),
+    "go": Words("Anzeigen", "Show"),
+    "singles": Words("Letzte Einzelmessungen", "Latest single measurements"),
+    "when": Words("Zeit", "Time"),
+    "what": Words("Messung", "Measurement"),
+    "value": Words("Wert", "Value"),
+    "no_value": Words("kein Wert", "no value"),
+    "download": Words("Herunterladen", "Download"),
+    "download_text": Words(
+        "Alle gespeicherten Messwerte, zum Aufheben oder Weitergeben.", "All stored readings, to keep or pass on."
+    ),
+    "download_csv": Words("Als Tabelle (CSV), mit der genauen Zeit", "As a table (CSV), with the exact time"),
+    "download_fhir": Words("Für medizinische Programme (FHIR)", "For medical software (FHIR)"),
+    "delete": Words("Alle meine Daten löschen", "Delete all my data"),
+}

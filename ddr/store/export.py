@@ -1,0 +1,100 @@
+"""Everything measured of one patient, page by page, for the patient's own view and download. Read only.
+
+Pages are read on their own, so that a slow download holds no connection to the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+Row = Mapping[str, Any]
+
+CHUNKS_PER_PAGE = 30
+MEASUREMENTS_PER_PAGE = 500
+
+_DEVICE = """d.device_no, d.serial_number, d.device_name, d.manufacturer, d.model_number, d.type_code,
+       d.expiration_date, d.expiration_ms, d.definition_url, d.heard_ms, d.ended_ms AS device_ended_ms,
+       d.updated_ms AS device_updated_ms"""
+_SENSOR = """e.epoch_no, e.until_ms, e.calibration_state, e.calibration_type, e.calibration_time, e.display_unit,
+       e.version AS epoch_version, e.updated_ms AS epoch_updated_ms, e.device_no,
+       s.miv_url, s.code_system, s.code, s.unit, s.calibrated_device, s.metric, s.method, s.note, s.period_ms,
+       s.decimals, s.lower_limit, s.upper_limit, s.span_ms, s.buffering_ms"""
+
+_DEVICES = f"""
+SELECT {_DEVICE}, ARRAY(SELECT DISTINCT miv_url FROM sensor s
+                        WHERE s.patient_id = $1 AND s.device_no = d.device_no) AS measures
+  FROM device d WHERE patient_id = $1 ORDER BY device_no"""
+_METRICS = f"""
+SELECT {_SENSOR} FROM epoch e JOIN sensor s ON s.patient_id = $1 AND s.sensor_no = e.sensor_no
+ WHERE e.patient_id = $1 ORDER BY e.epoch_no"""
+_CHUNKS = f"""
+SELECT c.k, c.start_ms, c.last_ms, c.filled, c.times, c.vals, c.status, c.version, c.updated_ms, {_SENSOR},
+       d.device_name, d.serial_number
+  FROM chunk c
+  JOIN epoch e ON e.patient_id = $1 AND e.epoch_no = c.epoch_no
+  JOIN sensor s ON s.patient_id = $1 AND s.sensor_no = e.sensor_no
+  JOIN device d ON d.patient_id = $1 AND d.device_no = e.device_no
+ WHERE c.patient_id = $1 AND (c.epoch_no, c.k) > ($2, $3) ORDER BY c.epoch_no, c.k LIMIT $4"""
+_MEASUREMENTS = """
+SELECT m.measurement_no, m.miv_url, m.code_system, m.code, m.device_no, m.epoch_no, m.effective_ms, m.content,
+       m.derived_from, m.status, m.version, m.updated_ms, d.device_name, d.serial_number
+  FROM measurement m LEFT JOIN device d ON d.patient_id = $1 AND d.device_no = m.device_no
+ WHERE m.patient_id = $1 AND m.deleted_ms IS NULL"""
+
+
+async def devices(pool: asyncpg.Pool, patient_id: UUID) -> list[Row]:
+    """Rows for ddr.fhir.device, each with `measures`: the ValueSet canonicals of what it measures."""
+    rows: list[Row] = await pool.fetch(_DEVICES, patient_id)
+    return rows
+
+
+async def metrics(pool: asyncpg.Pool, patient_id: UUID) -> list[Row]:
+    """Rows for ddr.fhir.device_metric."""
+    rows: list[Row] = await pool.fetch(_METRICS, patient_id)
+    return rows
+
+
+async def chunks(pool: asyncpg.Pool, patient_id: UUID) -> AsyncIterator[Row]:
+    """Rows for ddr.series.view and ddr.fhir.observation_chunk, by sensor and time, with the name of the device."""
+    place = (0, -1)
+    while rows := await pool.fetch(_CHUNKS, patient_id, *place, CHUNKS_PER_PAGE):
+        for row in rows:
+            yield row
+        place = (rows[-1]["epoch_no"], rows[-1]["k"])
+
+
+async def measurements(pool: asyncpg.Pool, patient_id: UUID) -> AsyncIterator[Row]:
+    """Rows for ddr.fhir.observation_measurement in order of arrival, with the name of the device."""
+    after = 0
+    query = f"{_MEASUREMENTS} AND m.measurement_no > $2 ORDER BY m.measurement_no LIMIT $3"
+    while rows := await pool.fetch(query, patient_id, after, MEASUREMENTS_PER_PAGE):
+        for row in rows:
+            yield row
+        after = rows[-1]["measurement_no"]
+
+
+async def latest_measurements(pool: asyncpg.Pool, patient_id: UUID, count: int) -> list[Row]:
+    """The newest `count` measurements, newest first, without those entered in error."""
+    query = (
+        f"{_MEASUREMENTS} AND m.status <> 'entered-in-error' ORDER BY m.effective_ms DESC, m.measurement_no LIMIT $2"
+    )
+    rows: list[Row] = await pool.fetch(query, patient_id, count)
+    return rows
+
+
+async def measured_between(pool: asyncpg.Pool, patient_id: UUID, valueset: str) -> tuple[int, int] | None:
+    """First and last instant of this patient's continuous readings of a MIV, or None."""
+    row = await pool.fetchrow(
+        """
+        SELECT min(c.start_ms) AS first_ms, max(c.last_ms) AS last_ms
+          FROM sensor s JOIN epoch e USING (patient_id, sensor_no) JOIN chunk c USING (patient_id, epoch_no)
+         WHERE s.patient_id = $1 AND s.miv_url = $2 AND s.continuous AND c.filled > 0
+        """,
+        patient_id,
+        valueset,
+    )
+    return None if row["first_ms"] is None else (row["first_ms"], row["last_ms"])
