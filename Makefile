@@ -12,7 +12,7 @@ endif
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-browser lint format conformance ci validator tls-scanner keycloak-test bench clean
+.PHONY: help demo serve test test-browser lint format conformance ci validator tls-scanner keycloak-test bench soak clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -78,6 +78,9 @@ keycloak-test: $(VENV)/.dev tests/keycloak/target/keycloak-$(KEYCLOAK) ## log in
 
 bench: $(VENV)/.dev ## measured ratios: storage, statements, memory, speed against the server's own floor
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+soak: $(VENV)/.dev ## kill workers and PostgreSQL while gateways send; ARGS=3600 for an hour
+	@$(BIN)/python -m tests.gateway.durability $(ARGS)
 
 clean: ## remove what make created (keeps .ddr)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

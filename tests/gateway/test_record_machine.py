@@ -320,6 +320,7 @@ async def loop() -> Loop:
     return Loop(asyncio.get_running_loop().run_until_complete)
 
 
+@pytest.mark.timeout(0 if "DDR_MACHINE_EXAMPLES" in os.environ else 300)
 def test_the_record_is_that_of_the_model(core: Core, loop: Loop) -> None:
     terms = replace(core.settings, chunk_span_seconds=3600, gateway_future_seconds=10 * DAY)
     members = {"core": replace(core, settings=terms), "run": staticmethod(loop.run)}

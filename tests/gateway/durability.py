@@ -1,0 +1,184 @@
+"""Kills workers and PostgreSQL while gateways send, and compares what is stored with what the gateways were told.
+
+python -m tests.gateway.durability [SECONDS]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import ssl
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+import httpx
+
+from ddr.fhir.instants import date_time
+from ddr.store import gateway_tokens
+from ddr.store.chunks import readings_between
+from ddr.store.embedded import embedded
+from ddr.store.errors import StoreError
+from ddr.store.series_sensors import load
+from tests.cli.recorder import Recorder, settings_for
+from tests.gateway.conftest import CGM
+
+PERIOD = 300_000
+START = 1_790_000_000_000
+CLIENTS = 4
+
+
+class Database:
+    """An embedded server that can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stack = ExitStack()
+        self.url = self.stack.enter_context(embedded(folder))
+
+    def kill(self) -> None:
+        """kill -9 the server, and start it again: it recovers from its log."""
+        pid_file = (self.folder / "postgres").resolve() / "data" / "postmaster.pid"
+        os.kill(int(pid_file.read_text().split()[0]), signal.SIGKILL)
+        for _ in range(60):
+            try:
+                self.stack.close()
+                self.stack = ExitStack()
+                self.url = self.stack.enter_context(embedded(self.folder))
+                return
+            except StoreError:  # the processes of the killed server are still there
+                time.sleep(0.5)
+        raise AssertionError("the database does not start again")
+
+
+@dataclass
+class Gateway:
+    """One patient's gateway: sends one reading after the other until it is told to stop."""
+
+    patient_id: UUID
+    client: httpx.Client
+    sent: dict[int, int] = field(default_factory=dict)
+    answered: dict[int, int] = field(default_factory=dict)
+    failures: int = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Every batch goes out until it is answered, as docs/gateway-guide.md says."""
+        at = 0
+        while not stop.is_set():
+            batch = {START + (at + step) * PERIOD: (at + step) % 300 for step in range(3)}
+            self.sent.update(batch)
+            items = [{"time": date_time(moment), "value": value} for moment, value in batch.items()]
+            body = {"unit": "mg/dL", "readings": items}
+            if self.post("POST", "devices/cgm/sensors/s/readings", body):
+                self.answered.update(batch)
+                at += 3
+            else:
+                self.failures += 1
+                time.sleep(0.05)
+
+    def post(self, method: str, path: str, body: object) -> bool:
+        """True when the recorder has said that it has everything."""
+        try:
+            answer = self.client.request(method, path, json=body)
+        except httpx.TransportError:
+            return False
+        return answer.status_code in (200, 201) and not answer.json().get("rejected")
+
+    def register(self) -> None:
+        """Device and sensor."""
+        sensor = {"code": "99504-3", "unit": "mg/dL", "samplingPeriodMs": PERIOD}
+        assert self.post("PUT", "devices/cgm", {**CGM, "startedAt": date_time(START)})
+        assert self.post("PUT", "devices/cgm/sensors/s", sensor)
+
+
+@contextmanager
+def recorder(folder: Path, database: Database) -> Iterator[Recorder]:
+    """Two workers on `database`."""
+    running = Recorder(settings_for(folder, workers=2, database_url=database.url))
+    try:
+        yield running
+    finally:
+        running.process.terminate()
+        running.process.wait(60)
+
+
+async def gateways(database: Database, running: Recorder) -> list[Gateway]:
+    """New patients with their gateways."""
+    context = ssl.create_default_context(cafile=running.settings["state_dir"] / "authority.pem")
+    base = f"https://localhost:{running.settings['gateway_port']}/gateway/v1/"
+    connection = await asyncpg.connect(database.url)
+    found = []
+    for number in range(CLIENTS):
+        patient = UUID(int=number + 1)
+        await connection.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, 0)", patient)
+        headers = {"authorization": f"Bearer {await gateway_tokens.create(connection, patient, 0)}"}
+        found.append(Gateway(patient, httpx.Client(base_url=base, headers=headers, verify=context, timeout=10)))
+    await connection.close()
+    return found
+
+
+async def stored(database: Database, gateway: Gateway) -> dict[int, int]:
+    """What the recorder has of a gateway's readings."""
+    async with asyncpg.create_pool(database.url, min_size=1, max_size=1) as pool:
+        sensor = await load(pool, gateway.patient_id, "cgm", "s")
+        assert sensor is not None
+        return dict(await readings_between(pool, sensor, 0, 2**53))
+
+
+def endure(folder: Path, seconds: float, seed: int = 1) -> list[str]:
+    """Kill something every half second or so; a line of the report per gateway. Raises AssertionError for a loss."""
+    chance, stop, report, kills = random.Random(seed), threading.Event(), [], [0, 0]
+    database = Database(folder)
+    with database.stack, recorder(folder, database) as running:
+        clients = asyncio.run(gateways(database, running))
+        for client in clients:
+            client.register()
+        threads = [threading.Thread(target=client.run, args=(stop,)) for client in clients]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            time.sleep(chance.uniform(0.2, 0.8))
+            if chance.random() < 0.25:
+                database.kill()
+                kills[1] += 1
+            elif workers := running.workers():
+                os.kill(chance.choice(workers), signal.SIGKILL)
+                kills[0] += 1
+        time.sleep(3)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        for client in clients:
+            found = asyncio.run(stored(database, client))
+            lost = client.answered.items() - found.items()
+            assert not lost, f"{len(lost)} readings were answered and are gone"
+            assert found.items() <= client.sent.items(), "something is stored that nobody sent"
+            report.append(f"{len(client.answered)} answered, {len(found)} stored, {client.failures} requests failed")
+        database.stack.close()
+    return [f"killed {kills[0]} workers, PostgreSQL {kills[1]} times", *report]
+
+
+def main() -> None:
+    """Endure for as many seconds as the command line says."""
+    folder = Path(tempfile.mkdtemp(prefix="ddr-soak-"))
+    try:
+        for line in endure(folder, float(sys.argv[1]) if len(sys.argv) > 1 else 60, seed=int(time.time())):
+            print(line, flush=True)
+    finally:
+        shutil.rmtree((folder / "postgres").resolve(), ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
