@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 DAY = 86_400
@@ -163,15 +164,22 @@ def _convert(name: str, wanted: Any, raw: Any) -> Any:
             if text not in {"true", "false", "1", "0", "yes", "no"}:
                 raise ValueError
             return text in {"true", "1", "yes"}
-        return wanted(raw)
+        return _whole(raw) if wanted is int else wanted(raw)
     except (TypeError, ValueError):
         raise SettingsError(f"setting {name}: {raw!r} is not a valid {wanted.__name__}") from None
 
 
-def _miv_settings(name: str, raw: Mapping[str, Any]) -> MivSettings:
+def _whole(raw: Any) -> int:
+    """A whole number from a text or a number; a part of one is never dropped silently. Raises TypeError, ValueError."""
+    if isinstance(raw, (bool, float)):
+        raise ValueError("is no whole number")
+    return int(raw)
+
+
+def _miv_settings(name: str, raw: Any) -> MivSettings:
     try:
-        return MivSettings(**{key: int(raw[key]) for key in ("grace_seconds", "historic_days", "delay_seconds")})
-    except (KeyError, TypeError, ValueError) as error:
+        return MivSettings(**{key: _whole(value) for key, value in dict(raw).items()})
+    except (TypeError, ValueError) as error:
         raise SettingsError(
             f"setting miv.{name}: needs whole numbers grace_seconds, historic_days and delay_seconds ({error})"
         ) from None
@@ -186,9 +194,11 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     raw: dict[str, Any] = {}
     if path := environ.get("DDR_SETTINGS"):
         try:
-            raw.update(tomllib.loads(Path(path).read_text()))
-        except (OSError, tomllib.TOMLDecodeError) as error:
+            raw.update(tomllib.loads(Path(path).read_text("utf-8")))
+        except (OSError, ValueError) as error:
             raise SettingsError(f"settings file {path}: {error}") from None
+    if not isinstance(raw.get("miv", {}), Mapping):
+        raise SettingsError("setting miv: must be a table of MIV packages")
     known = {f.name for f in fields(Settings)}
     from_environment = {
         name: environ[f"DDR_{name.upper()}"] for name in known - {"miv"} if f"DDR_{name.upper()}" in environ
@@ -202,8 +212,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     }
     hints = get_type_hints(Settings)
     values = {
-        name: value if isinstance(value, hints[name]) else _convert(name, hints[name], value)
-        for name, value in raw.items()
+        name: value if type(value) is hints[name] else _convert(name, hints[name], value) for name, value in raw.items()
     }
     return check(replace(Settings(), miv=miv, **values))
 
@@ -215,6 +224,14 @@ def check(settings: Settings) -> Settings:
             raise SettingsError(f"setting {name}: must be at least {_LEAST.get(name, 0)}")
         if name.endswith("_port") and value > 65_535:
             raise SettingsError(f"setting {name}: is no port number")
+    for name in ("diga_base_url", "public_base_url", "gateway_base_url"):
+        if not _is_origin(getattr(settings, name)):
+            raise SettingsError(
+                f"setting {name}: must be https://host or https://host:port, without a slash at its end"
+            )
+    for registry in ("registry", "zts"):
+        if getattr(settings, f"{registry}_refresh_seconds") >= getattr(settings, f"{registry}_max_age_seconds"):
+            raise SettingsError(f"setting {registry}_refresh_seconds: must be below {registry}_max_age_seconds")
     if settings.device_overlap not in ("keep", "end"):
         raise SettingsError("setting device_overlap: must be keep or end")
     if settings.registry_max_age_seconds > 4 * 3600:
@@ -252,6 +269,15 @@ def _check_login(settings: Settings) -> None:
             return
         case other:
             raise SettingsError(f"setting patient_login: {other!r} is neither builtin nor oidc")
+
+
+def _is_origin(url: str) -> bool:
+    """True when paths of ours can simply be appended: they are compared and published as they are written."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and url == f"https://{parts.netloc}" and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _is_time_zone(name: str) -> bool:

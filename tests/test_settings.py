@@ -32,6 +32,13 @@ def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
         ("WORKERS", "many", "workers: 'many' is not a valid int"),
         ("WORKERS", "0", "workers: must be at least 1"),
         ("DATABASE_POOL_SIZE", "1", "database_pool_size: must be at least 2"),
+        ("DIGA_BASE_URL", "https://ddr.example/", "diga_base_url: must be https://host"),
+        ("DIGA_BASE_URL", "http://ddr.example", "diga_base_url: must be https://host"),
+        ("PUBLIC_BASE_URL", "https://ddr.example/path", "public_base_url: must be https://host"),
+        ("GATEWAY_BASE_URL", "https://ddr.example:x", "gateway_base_url: must be https://host"),
+        ("GATEWAY_BASE_URL", "https://", "gateway_base_url: must be https://host"),
+        ("REGISTRY_REFRESH_SECONDS", "14400", "registry_refresh_seconds: must be below registry_max_age_seconds"),
+        ("ZTS_REFRESH_SECONDS", "86400", "zts_refresh_seconds: must be below zts_max_age_seconds"),
         ("DIGA_PORT", "70000", "diga_port: is no port number"),
         ("ACCESS_TOKEN_SECONDS", "-1", "access_token_seconds: must be at least 0"),
         ("ALLOW_BUILTIN_ACCOUNTS", "perhaps", "allow_builtin_accounts: 'perhaps' is not a valid bool"),
@@ -54,7 +61,20 @@ def test_wrong_values_are_one_clear_line(name: str, value: str, text: str) -> No
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["worker = 3", "workers = ", "[miv.x]\ngrace_seconds = 1"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "worker = 3",
+        "workers = ",
+        "workers = 1.5",
+        "workers = true",
+        "miv = 5",
+        "[miv]\nx = 5",
+        "[miv.x]\ngrace_seconds = 1",
+        "[miv.x]\ngrace_seconds = 1.5\nhistoric_days = 30\ndelay_seconds = 1",
+        "[miv.x]\ngrace_seconds = 1\nhistoric_days = 30\ndelay_seconds = 1\nhistory = 3",
+    ],
+)
 def test_wrong_files_are_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "ddr.toml"
     path.write_text(content)
