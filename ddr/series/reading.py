@@ -88,7 +88,7 @@ def instant_ms(text: Any) -> int | None:
     except (TypeError, ValueError):
         return None
     # fromisoformat knows more of ISO 8601 than RFC 3339 does: week dates, dates without dashes, times without seconds
-    if moment.tzinfo is None or len(text) < 20 or text[7:11:3] != "-T":
+    if moment.tzinfo is None or len(text) < 20 or text[7:17:3] != "-T::":
         return None
     return (moment - _EPOCH) // _MILLISECOND
 

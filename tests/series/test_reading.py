@@ -33,6 +33,8 @@ def test_items_keep_their_order_and_bad_ones_do_not_block_others() -> None:
         (GOOD | {"time": 5}, "time"),
         (GOOD | {"time": "2026-11-22T11:00:00"}, "time"),
         (GOOD | {"time": "2026-11-22T11Z"}, "time"),
+        (GOOD | {"time": "2026-11-22T12:00+01:00"}, "time"),
+        (GOOD | {"time": "2026-11-22T120000+01:00"}, "time"),
         (GOOD | {"time": "20261122T110000.000Z"}, "time"),
         (GOOD | {"time": "2026-W47-7T11:00:00Z"}, "time"),
         (GOOD | {"time": "2026-02-30T11:00:00Z"}, "time"),
