@@ -91,4 +91,4 @@ def test_sigterm_ends_everything_in_order(recorder: Recorder) -> None:
     assert not (recorder.settings["state_dir"] / "postgres.url").exists()
     events = [orjson.loads(line)["event"] for line in log.splitlines()]
     assert "serve.ready" in events
-    assert set(events) <= {"serve.ready", "serve.worker_ended", "registry.fault"}
+    assert set(events) <= {"serve.ready", "serve.worker_ended", "registry.fault", "registry.report"}
