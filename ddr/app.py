@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -45,6 +46,10 @@ TRANSPORT_HEADERS = {
     "cache-control": "no-store",
 }
 
+Work = Callable[[], Awaitable[None]]
+AGAIN_SECONDS = 10.0  # before background work that failed begins anew
+
+log = logging.getLogger(__name__)
 
 FAILED = "The request could not be processed"
 FHIR_FAILED = constant(json_reply(outcome("fatal", "exception", FAILED), 500, content_type=Format.JSON.content_type))
@@ -96,17 +101,28 @@ async def running(settings: Settings) -> AsyncIterator[Rooms]:
         if settings.hiis_id:
             sources.append(HiisVz(settings, pool, now_ms, lambda: rooms.core.catalog))
         await asyncio.gather(*(source.start() for source in sources))
-        background = [
-            *(asyncio.create_task(source.run()) for source in sources),
-            asyncio.create_task(rooms.core.signer.follow(pool, rooms.core.clock)),
-            asyncio.create_task(housekeeping.run(rooms.core)),
+        works: list[Work] = [
+            *(source.run for source in sources),
+            lambda: rooms.core.signer.follow(pool, rooms.core.clock),
+            lambda: housekeeping.run(rooms.core),
         ]
+        background = [asyncio.create_task(enduring(work)) for work in works]
         try:
             yield rooms
         finally:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+
+
+async def enduring(work: Work) -> None:
+    """Background work that goes on after a fault that nobody foresaw: nobody would notice its end before it matters."""
+    while True:
+        try:
+            await work()
+        except Exception as error:
+            log.error("background.failed", exc_info=error)
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 async def build_core(settings: Settings, pool: asyncpg.Pool, registry: TrustSource, catalog: MivCatalog) -> Core:

@@ -6,11 +6,15 @@ is the look-up of the exact certificate on every request (`ddr.tls.peer`, TrustS
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
 from ddr.tls.bsi import TLS12_SUITES
+
+log = logging.getLogger(__name__)
 
 
 class TlsError(Exception):
@@ -40,8 +44,11 @@ def diga_context(cert: Path, key: Path, registered: Sequence[bytes]) -> ssl.SSLC
     context = public_context(cert, key)
     context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    if registered:
-        context.load_verify_locations(cadata=b"".join(registered))
+    for der in registered:
+        try:
+            context.load_verify_locations(cadata=der)
+        except ssl.SSLError:  # one that OpenSSL does not take shuts out its own DiGA, not all of them
+            log.error("tls.certificate_refused sha256=%s", hashlib.sha256(der).hexdigest())
     return context
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ddr.demo.certs import Pair, authority, client_certificate, server_certificate
-from ddr.tls.context import TlsError, diga_context, public_context
+from ddr.tls.context import LiveContext, TlsError, diga_context, public_context
 from ddr.tls.follow import files_mark, follow
 from tests.tls.support import Connection, ask, client_context, listening, live_context
 
@@ -60,6 +60,16 @@ async def test_others_are_refused(world: World, version: ssl.TLSVersion) -> None
             with pytest.raises(REFUSED):
                 await ask(port, context)
         assert await ask(port, world.context(registered))
+
+
+async def test_a_broken_registered_certificate_shuts_out_nobody_else(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = world.client("beside-a-broken-one")
+    live = LiveContext(diga_context(world.server.cert, world.server.key, [good.der[:-40], good.der, good.der]))
+    async with listening(live) as port:
+        assert await ask(port, world.context(good))
+    assert caplog.text.count("tls.certificate_refused") == 1
 
 
 async def test_nobody_passes_an_empty_allow_list(world: World) -> None:
