@@ -97,11 +97,15 @@ def token(parameters: Parameters, system: str, code: str, value: TokenValue) -> 
 
 
 def string(parameters: Parameters, column: str, value: StringValue) -> str:
-    """The text in `column`, folded as ddr.fhir.search.values.fold does unless the match is exact."""
+    """The text in `column`, compared without case and accents unless the match is exact."""
     text = parameters.bind(value.text, "text")
-    folded = f"lower(regexp_replace(normalize({column}, NFKD), '[\u0300-\u036f]', '', 'g'))"
     return {
         "exact": f"{column} = {text}",
-        "starts": f"starts_with({folded}, {text})",
-        "contains": f"strpos({folded}, {text}) > 0",
+        "starts": f"starts_with({_folded(column)}, {_folded(text)})",
+        "contains": f"strpos({_folded(column)}, {_folded(text)}) > 0",
     }[value.match]
+
+
+def _folded(text: str) -> str:
+    """Both sides are folded here, because what `lower` knows of letters depends on the locale of the database."""
+    return f"lower(regexp_replace(normalize({text}, NFKD), '[\u0300-\u036f]', '', 'g'))"

@@ -42,7 +42,7 @@ class TokenValue:
 
 @dataclass(frozen=True)
 class StringValue:
-    """A text and how it must match: starts | contains (folded text, see values.fold) | exact (text as given)."""
+    """A text and how it must match: starts | contains (case and accents do not count) | exact."""
 
     match: str
     text: str

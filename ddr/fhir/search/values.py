@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from decimal import Decimal
 
 from ddr.fhir.instants import parse_search_date
@@ -27,12 +26,6 @@ _PREFIX = re.compile(f"({'|'.join(PREFIXES)})?(.*)", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?")
 _REFERENCE = re.compile(r"(?:([A-Z][A-Za-z]*)/)?([A-Za-z0-9.-]{1,64})")
 _ESCAPED = re.compile(r"\\([\\,$|])")
-_MARKS = re.compile("[\u0300-\u036f]")
-
-
-def fold(text: str) -> str:
-    """`text` without case and accents, as string searches compare it; the store folds its columns the same way."""
-    return _MARKS.sub("", unicodedata.normalize("NFKD", text)).lower()
 
 
 def split(text: str, separator: str) -> list[str]:
@@ -125,8 +118,7 @@ def token_value(parameter: Parameter, text: str) -> TokenValue:
 
 def string_value(modifier: str | None, text: str) -> StringValue:
     """A text that the value must start with; :contains anywhere in it; :exact the whole value, case and accents too."""
-    plain = unescape(text)
-    return StringValue("exact", plain) if modifier == "exact" else StringValue(modifier or "starts", fold(plain))
+    return StringValue(modifier or "starts", unescape(text))
 
 
 def reference_value(parameter: Parameter, text: str) -> ReferenceValue:
