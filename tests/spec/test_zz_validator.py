@@ -36,7 +36,7 @@ def _observations(resources: Iterable[Json]) -> Iterator[tuple[str, Json]]:
     """Every Observation with its reference."""
     for resource in resources:
         yield from _observations(entry["resource"] for entry in resource.get("entry", ()))
-        if resource["resourceType"] == "Observation":
+        if resource["resourceType"] == "Observation" and "id" in resource:  # those of the summary have none
             yield f"Observation/{resource['id']}", resource
 
 
@@ -54,7 +54,7 @@ def _with_sources(resource: Json, sources: dict[str, Json]) -> Json:
     if resource["resourceType"] == "Observation":
         bundle = {"resourceType": "Bundle", "type": "collection", "entry": [_entry(BASE, resource)]}
     first = bundle["entry"][0]
-    base = first["fullUrl"].rpartition("/Observation/")[0]
+    base = first["fullUrl"].rsplit("/", 2)[0]
     mode = {"search": {"mode": "include"}} if "search" in first else {}
     return {**bundle, "entry": [*bundle["entry"], *(_entry(base, sources[reference]) | mode for reference in missing)]}
 
