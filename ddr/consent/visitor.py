@@ -119,7 +119,7 @@ async def enter(request: Request, visitor: Visitor, session: Session, goal: str)
     core = core_of(request)
     if visitor.session:
         await close_session(core.pool, visitor.cookie)
-    cookie = await open_session(core.pool, session, core.clock(), core.settings.session_seconds * 1000)
+    cookie = await open_session(core.pool, session, core.clock())
     response = see_other(goal)
     set_cookie(response, cookie)
     return response

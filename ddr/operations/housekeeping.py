@@ -1,4 +1,5 @@
-"""What has to happen from time to time without a request: seal and purge the audit trail, end what has run out.
+"""What has to happen from time to time without a request: seal and purge the audit trail, end and delete what has run
+out.
 
 Every worker tries; an advisory lock lets one of them do it. What two would do twice does no harm.
 """
@@ -15,6 +16,7 @@ import asyncpg
 
 from ddr.http.core import Core
 from ddr.operations import audit_trail, inspection
+from ddr.store import journeys, login_attempts, search, sessions
 from ddr.store.locks import Lock
 from ddr.store.unpairing import unpair_everyone, unpair_expired
 
@@ -42,9 +44,18 @@ async def one_round(core: Core) -> None:
         if core.settings.retired:
             _report("housekeeping.unpaired", await unpair_everyone(core.pool, "recorder-retired", now_ms))
         _report("housekeeping.consents_ended", await unpair_expired(core.pool, now_ms))
+        await _sweep(core, now_ms)
         await audit_trail.seal(core.pool, now_ms)
         await inspection.daily(core.pool, now_ms)
         _report("audit.purged", await audit_trail.purge(core.pool, core.settings.audit_days, now_ms))
+
+
+async def _sweep(core: Core, now_ms: int) -> None:
+    """Delete what was kept for minutes or hours only, also when nobody comes by any more."""
+    await search.sweep(core.pool, now_ms)
+    await login_attempts.sweep(core.pool, now_ms)
+    await journeys.sweep(core.pool, now_ms)
+    await sessions.sweep(core.pool, now_ms, core.settings.session_seconds * 1000)
 
 
 def _report(what: str, count: int) -> None:

@@ -24,8 +24,7 @@ class Journey:
 
 
 async def begin(pool: asyncpg.Pool, cookie: str, journey: Journey) -> None:
-    """Expect this browser back. Forgets those who did not return."""
-    await pool.execute("DELETE FROM login_journey WHERE started_ms <= $1", journey.started_ms - LONGEST_MS)
+    """Expect this browser back."""
     await pool.execute(
         """
         INSERT INTO login_journey
@@ -54,3 +53,8 @@ async def end(pool: asyncpg.Pool, cookie: str, state: str, now_ms: int) -> Journ
         now_ms - LONGEST_MS,
     )
     return row and Journey(state, **row)
+
+
+async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
+    """Forget the browsers that did not return."""
+    await pool.execute("DELETE FROM login_journey WHERE started_ms <= $1", now_ms - LONGEST_MS)

@@ -62,11 +62,14 @@ async def forgive(pool: asyncpg.Pool, attempt: Attempt) -> None:
     )
 
 
+async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
+    """Delete the windows that are over, but the last one: another worker may be about to count in it."""
+    await pool.execute("DELETE FROM login_window WHERE window_no < $1", now_ms // WINDOW_MS - 1)
+
+
 async def _key(pool: asyncpg.Pool, window_no: int) -> bytes:
     key: bytes | None = await pool.fetchval("SELECT key FROM login_window WHERE window_no = $1", window_no)
     if key is None:
-        # the window just over stays: another worker may be about to count in it
-        await pool.execute("DELETE FROM login_window WHERE window_no < $1", window_no - 1)
         await pool.execute(
             "INSERT INTO login_window VALUES ($1, $2) ON CONFLICT DO NOTHING", window_no, secrets.token_bytes(32)
         )

@@ -70,6 +70,11 @@ page AS (
     return await _run(pool, [view.sources(), page], head, search, parameters)
 
 
+async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
+    """Delete the rests whose links have expired."""
+    await pool.execute("DELETE FROM search_rest WHERE expires_ms <= $1", now_ms)
+
+
 def _match(search: Search, conditions: Conditions) -> str:
     resource_type = search.resource_type
     where = conditions.all_of(resource_type, search.filters, search.has)
@@ -87,8 +92,6 @@ rest AS (
   SELECT $1, {expires}, array_agg(kind ORDER BY ord), array_agg(no ORDER BY ord), array_agg(k ORDER BY ord)
     FROM match WHERE ord > {limit} HAVING count(*) > 0
   RETURNING rest_no
-), swept AS (
-  DELETE FROM search_rest WHERE patient_id = $1 AND expires_ms <= $5::bigint
 )"""
 
 

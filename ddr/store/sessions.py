@@ -27,8 +27,8 @@ def new_cookie() -> str:
     return secrets.token_urlsafe(32)
 
 
-async def open_session(pool: asyncpg.Pool, session: Session, now_ms: int, idle_ms: int) -> str:
-    """Log `session` in and return its new cookie. Removes sessions that ended."""
+async def open_session(pool: asyncpg.Pool, session: Session, now_ms: int) -> str:
+    """Log `session` in and return its new cookie."""
     cookie = new_cookie()
     await pool.execute(
         "INSERT INTO browser_session (cookie_sha256, patient_id, username, created_ms, seen_ms, confirmed_ms) "
@@ -38,9 +38,6 @@ async def open_session(pool: asyncpg.Pool, session: Session, now_ms: int, idle_m
         session.username,
         now_ms,
         session.confirmed_ms,
-    )
-    await pool.execute(
-        "DELETE FROM browser_session WHERE seen_ms <= $1 OR created_ms <= $2", now_ms - idle_ms, now_ms - LONGEST_MS
     )
     return cookie
 
@@ -61,3 +58,10 @@ async def load_session(pool: asyncpg.Pool, cookie: str, now_ms: int, idle_ms: in
 async def close_session(pool: asyncpg.Pool, cookie: str) -> None:
     """Log out: the cookie is worth nothing from now on."""
     await pool.execute("DELETE FROM browser_session WHERE cookie_sha256 = $1", sha256(cookie))
+
+
+async def sweep(pool: asyncpg.Pool, now_ms: int, idle_ms: int) -> None:
+    """Delete the sessions that ended by themselves."""
+    await pool.execute(
+        "DELETE FROM browser_session WHERE seen_ms <= $1 OR created_ms <= $2", now_ms - idle_ms, now_ms - LONGEST_MS
+    )

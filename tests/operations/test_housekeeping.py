@@ -14,10 +14,13 @@ import pytest
 from ddr.http.core import Core
 from ddr.operations import housekeeping
 from ddr.operations.audit_trail import verify
+from ddr.store import journeys, login_attempts, sessions
 from ddr.store.audit import Event, record
+from ddr.store.journeys import Journey
 from ddr.store.locks import Lock
 from ddr.store.migrate import migrate
 from ddr.store.pool import open_pool
+from ddr.store.sessions import Session
 from tests.support.clock import Clock
 from tests.support.database import fresh_database
 
@@ -68,6 +71,24 @@ async def test_the_trail_is_kept_as_long_as_set(own: Core, clock: Clock) -> None
         clock.advance(days * 86_400)
         await housekeeping.one_round(own)
         assert await own.pool.fetchval("SELECT count(*) FROM audit") == left
+
+
+async def test_what_was_kept_for_minutes_goes_although_nobody_comes_by(own: Core, clock: Clock) -> None:
+    patient_id, pool = uuid.uuid4(), own.pool
+    await sessions.open_session(pool, Session(patient_id, "anna"), clock())
+    await journeys.begin(pool, "cookie", Journey("state", "nonce", "verifier", "", False, clock()))
+    await login_attempts.count_attempt(pool, "anna", "192.0.2.1", clock())
+    await pool.execute(
+        "INSERT INTO search_rest (patient_id, expires_ms, kinds, nos, ks) VALUES ($1, $2, '{}', '{}', '{}')",
+        patient_id,
+        clock() + own.settings.page_link_seconds * 1000,
+    )
+    tables = ("browser_session", "login_journey", "login_window", "login_attempt", "search_rest")
+    for minutes, left in ((0, 1), (60, 0)):
+        clock.advance(minutes * 60)
+        await housekeeping.one_round(own)
+        rows = {table: len(await pool.fetch(f"SELECT FROM {table} LIMIT 1")) for table in tables}
+        assert rows == dict.fromkeys(tables, left)
 
 
 async def test_a_retired_recorder_unpairs_everybody(own: Core) -> None:
