@@ -34,7 +34,9 @@ def view(row: Mapping[str, Any], now_ms: int) -> ChunkView:
     A preliminary chunk ends with its last reading, a final or amended one has a value or `E` for every slot (SER-004,
     SER-022, SER-023). A preliminary one without readings has no data (SER-014), nor has a withdrawn one.
     """
-    start, end = row["start_ms"], last_second(row["start_ms"], row["span_ms"], row["until_ms"])
+    start = end = row["start_ms"]
+    if row["status"] != WITHDRAWN:
+        end = last_second(start, row["span_ms"], row["until_ms"])
     settles_ms = settles(start, end, row["buffering_ms"], row.get("expiration_ms"))
     state = settled(State(row["status"], row["version"], row["updated_ms"]), settles_ms, now_ms)
     slots = place(row["times"], row["vals"], row["period_ms"])[0]

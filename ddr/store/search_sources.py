@@ -96,7 +96,8 @@ series AS NOT MATERIALIZED (
             ) AS n
         ) x
         CROSS JOIN LATERAL (
-          SELECT greatest(x.start_ms, least(x.start_ms + s.span_ms, s.cut_ms) - 1000) AS end_ms
+          SELECT CASE WHEN x.status = 'e' THEN x.start_ms
+                      ELSE greatest(x.start_ms, least(x.start_ms + s.span_ms, s.cut_ms) - 1000) END AS end_ms
         ) y
         CROSS JOIN LATERAL (
           SELECT least(end_ms + s.buffering_ms,

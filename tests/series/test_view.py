@@ -140,6 +140,6 @@ def test_the_chunk_in_which_the_device_expires_is_final_with_it() -> None:
 
 
 def test_a_withdrawn_chunk_has_no_data() -> None:
-    row = row_of([(START, 1)]) | {"status": "e", "times": b"", "vals": b"", "until_ms": START - 5}
+    row = row_of([(START, 1)]) | {"status": "e", "times": b"", "vals": b"", "until_ms": START + HOUR}
     found = view(row, START + 50 * HOUR)
     assert (found.status, found.data, found.start_ms, found.end_ms) == ("entered-in-error", None, START, START)
