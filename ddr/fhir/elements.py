@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -18,11 +18,10 @@ class Element:
     type: str  # FHIR type: primitive (lower case), complex, backbone (ObservationComponent), "Resource" or "xhtml"
     many: bool
     attribute: bool  # XML writes it as an attribute of its parent
+    primitive: bool = field(init=False)  # holds a value rather than children
 
-    @property
-    def primitive(self) -> bool:
-        """Whether it holds a value rather than children."""
-        return self.type[0].islower() and self.type != "xhtml"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "primitive", self.type[0].islower() and self.type != "xhtml")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 from defusedxml.ElementTree import fromstring
 
-from ddr.fhir.elements import RESOURCES, SHAPES, Element, Shape
+from ddr.fhir.elements import RESOURCES, SHAPES, Element
 
 FHIR_NAMESPACE = "http://hl7.org/fhir"
 XHTML_NAMESPACE = "http://www.w3.org/1999/xhtml"
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>'
-_PLAIN = re.compile('[^&<>"\x00-\x1f\x7f-\U0010ffff]*')
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ENTITIES = {'"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}  # a reader would turn bare ones into blanks
 
@@ -54,22 +54,39 @@ def _resource(put: Put, resource: Mapping[str, Any], attributes: str = "") -> No
     if name not in RESOURCES:
         raise KeyError(name)
     put(f"<{name}{attributes}>")
-    _children(put, resource, SHAPES[name])
+    _children(put, resource, _layout(name, tuple(resource)))
     put(f"</{name}>")
 
 
-def _children(put: Put, node: Mapping[str, Any], shape: Shape) -> None:
-    for key in sorted(node, key=shape.order.__getitem__):
-        element = shape.elements.get(key)
-        if element is None or element.attribute:
-            continue  # resourceType is the name of the tag, attributes are in it
-        if element.primitive:
-            if key[0] != "_" or element.name not in node:
-                _primitives(put, element, node.get(element.name), node.get("_" + element.name))
-        else:
-            value = node[key]
-            for item in value if element.many else (value,):
+class _Layout(NamedTuple):
+    """How nodes of one type that have the same keys are written."""
+
+    attributes: tuple[str, ...]
+    children: tuple[Element, ...]  # in order
+    twins: frozenset[str]  # names of those children that have a "_name" beside or instead of their value
+
+
+@lru_cache(maxsize=4096)
+def _layout(type_name: str, keys: tuple[str, ...]) -> _Layout:
+    """The layout of `keys`. Raises KeyError for one that the type does not have."""
+    shape = SHAPES[type_name]
+    ordered = (shape.elements.get(key) for key in sorted(keys, key=shape.order.__getitem__))
+    # resourceType is no element but the name of the tag, attributes are in the tag
+    children = tuple(dict.fromkeys(element for element in ordered if element and not element.attribute))
+    attributes = tuple(name for name in shape.attributes if name in keys)
+    return _Layout(attributes, children, frozenset(key[1:] for key in keys if key[0] == "_"))
+
+
+def _children(put: Put, node: Mapping[str, Any], layout: _Layout) -> None:
+    for element in layout.children:
+        name = element.name
+        if not element.primitive:
+            for item in node[name] if element.many else (node[name],):
                 _complex(put, element, item)
+        elif element.many or name in layout.twins:
+            _primitives(put, element, node.get(name), node.get("_" + name))
+        else:
+            put(f'<{name} value="{_text(node[name])}"/>')
 
 
 def _complex(put: Put, element: Element, value: Any) -> None:
@@ -81,9 +98,9 @@ def _complex(put: Put, element: Element, value: Any) -> None:
         _resource(put, value)
         put(f"</{name}>")
     else:
-        shape = SHAPES[element.type]
-        put(f"<{name}{_attributes(value, shape.attributes)}>")
-        _children(put, value, shape)
+        layout = _layout(element.type, tuple(value))
+        put(f"<{name}{_attributes(value, layout.attributes)}>" if layout.attributes else f"<{name}>")
+        _children(put, value, layout)
         put(f"</{name}>")
 
 
@@ -119,7 +136,7 @@ def _text(value: Any) -> str:
     """A primitive value as the content of an attribute."""
     if not isinstance(value, str):
         return str(value).lower() if isinstance(value, bool) else str(value)
-    if _PLAIN.fullmatch(value):
+    if value.isascii() and value.isprintable() and not ("&" in value or "<" in value or ">" in value or '"' in value):
         return value
     if _FORBIDDEN.search(value):
         raise XmlError("a string holds a character that XML cannot carry")
