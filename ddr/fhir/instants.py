@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from calendar import isleap, monthrange
 from datetime import UTC, date, datetime
+from functools import lru_cache
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAY_MS = 86_400_000
@@ -19,16 +20,17 @@ _DATE_TIME = re.compile(
 
 def instant(ms: int) -> str:
     """A FHIR instant with milliseconds, as used in meta.lastUpdated: "2026-11-22T10:00:00.000Z"."""
-    return f"{_seconds(ms)}.{ms % 1000:03d}Z"
+    return f"{_seconds(ms // 1000)}.{ms % 1000:03d}Z"
 
 
 def date_time(ms: int) -> str:
     """A FHIR dateTime in UTC, with a fraction only where there is one: "2026-11-22T10:00:00Z"."""
-    return instant(ms) if ms % 1000 else _seconds(ms) + "Z"
+    return instant(ms) if ms % 1000 else _seconds(ms // 1000) + "Z"
 
 
-def _seconds(ms: int) -> str:
-    return datetime.fromtimestamp(ms // 1000, UTC).isoformat()[:19]
+@lru_cache(maxsize=8192)
+def _seconds(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def parse_instant(text: str) -> int:

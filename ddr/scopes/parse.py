@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 DEVICE = "patient/Device.rs"
 DEVICE_METRIC = "patient/DeviceMetric.rs"
@@ -62,6 +63,7 @@ def parse(text: str) -> Scopes:
     return _collect(tokens)
 
 
+@lru_cache(maxsize=1024)
 def granted(text: str) -> Scopes:
     """What the scope string of a token grants at the resource server; unknown and malformed parts grant nothing."""
     return _collect(token for token in text.split(" ") if _known(token))
