@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -62,7 +62,7 @@ class PageLinks:
     def seal(self, page: Page, holder: str) -> str:
         """The text of a link for `holder` (pairing and client)."""
         nonce = secrets.token_bytes(_NONCE)
-        sealed = self._cipher.encrypt(nonce, orjson.dumps(asdict(page)), holder.encode())
+        sealed = self._cipher.encrypt(nonce, orjson.dumps(page), holder.encode())
         return base64.urlsafe_b64encode(nonce + sealed).rstrip(b"=").decode()
 
     def open(self, text: str, holder: str, now_ms: int) -> Page:
