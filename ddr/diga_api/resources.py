@@ -87,8 +87,12 @@ class Builder:
                 yield INCLUDE, self.resource(row, key[0])
 
     def _included(self, found: Found, search: Search) -> Iterator[tuple[Row, Key]]:
+        walked = set()  # many matches point to one and the same
         for row in found.matches:
-            yield from self._followed(row, _key(row), search, matched=True)
+            way = row["kind"], row["epoch_no"], row["device_no"]
+            if way not in walked:
+                walked.add(way)
+                yield from self._followed(row, _key(row), search, matched=True)
         for row in found.related:
             if self._granted(_key(row)[0]):
                 yield row, _key(row)
