@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 
 from ddr.store.ids import Kind
-from ddr.store.search_rows import COLUMNS, ROWS
+from ddr.store.search_rows import COLUMNS, rows
 from ddr.store.search_sources import View
 
 Row = Mapping[str, Any]
@@ -36,7 +36,7 @@ hit AS (
   SELECT 1 AS ord, true AS matched, o.kind, o.no, o.k, {_STATE.get(table, "true AS within, false AS deleted")}
     FROM {table} o WHERE o.kind = {kind:d} AND o.no = $6 AND o.k = $7
 )
-SELECT hit.within, hit.deleted, {COLUMNS} FROM hit{ROWS}"""
+SELECT hit.within, hit.deleted, {COLUMNS} FROM hit{rows(view.observed)}"""
     row: Row | None = await pool.fetchrow(query, *view.parameters(), no, k)
     return row
 

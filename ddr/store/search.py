@@ -9,9 +9,10 @@ from typing import Any
 import asyncpg
 
 from ddr.fhir.search.query import Include, Search
+from ddr.store.ids import Kind
 from ddr.store.search_comparisons import Parameters
 from ddr.store.search_conditions import POINTERS, TABLES, Conditions, Names
-from ddr.store.search_rows import COLUMNS, ROWS
+from ddr.store.search_rows import COLUMNS, rows
 from ddr.store.search_sources import View
 
 Row = Mapping[str, Any]
@@ -49,7 +50,7 @@ async def first_page(
     if count:
         parts.append(_rest(limit, conditions.parameters.bind(expires_ms, "bigint")))
     head = f"(SELECT count(*) FROM match) AS total, {'(SELECT rest_no FROM rest)' if count else 'NULL'} AS rest_no"
-    return await _run(pool, parts, head, search, conditions.parameters)
+    return await _run(pool, view.observed, parts, head, search, conditions.parameters)
 
 
 async def later_page(pool: asyncpg.Pool, view: View, search: Search, rest: RestPage) -> Found:
@@ -67,7 +68,7 @@ page AS (
      AND r.ord > {offset} AND r.ord <= {offset} + {count}
 )"""
     head = "(SELECT count(*) FROM page) AS total, NULL AS rest_no"
-    return await _run(pool, [view.sources(), page], head, search, parameters)
+    return await _run(pool, view.observed, [view.sources(), page], head, search, parameters)
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
@@ -115,7 +116,9 @@ def _reverse(include: Include, resource_type: str) -> str:
     return f"SELECT o.kind, o.no, o.k FROM {TABLES[include.source]} o WHERE {pointing}"
 
 
-async def _run(pool: asyncpg.Pool, parts: list[str], head: str, search: Search, parameters: Parameters) -> Found:
+async def _run(
+    pool: asyncpg.Pool, observed: frozenset[Kind], parts: list[str], head: str, search: Search, parameters: Parameters
+) -> Found:
     query = f"""WITH {",".join(parts)},
 related AS ({_related(search)}),
 hit AS (
@@ -124,9 +127,9 @@ hit AS (
   SELECT NULL, false, kind, no, k FROM related
 )
 SELECT head.*, {COLUMNS}
-  FROM (SELECT {head}) head LEFT JOIN hit ON true{ROWS}
+  FROM (SELECT {head}) head LEFT JOIN hit ON true{rows(observed)}
  ORDER BY hit.ord"""
-    rows = await pool.fetch(query, *parameters.values)
-    matches = [row for row in rows if row["matched"]]
-    related = [row for row in rows if row["matched"] is False]
-    return Found(rows[0]["total"], rows[0]["rest_no"], matches, related)
+    found = await pool.fetch(query, *parameters.values)
+    matches = [row for row in found if row["matched"]]
+    related = [row for row in found if row["matched"] is False]
+    return Found(found[0]["total"], found[0]["rest_no"], matches, related)

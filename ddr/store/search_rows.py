@@ -1,11 +1,13 @@
 """From keys to rows: the columns that the builders of resources read, for every kind of resource alike.
 
-A statement names its keys in the common table expression `hit` (ord, matched, kind, no, k) and appends `ROWS`. Columns
+A statement names its keys in the common table expression `hit` (ord, matched, kind, no, k) and appends `rows`. Columns
 of sensor, epoch and device have their table's names, colliding ones a prefix; `version`, `updated_ms` and `status` are
 those of the Observation.
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 from ddr.store.ids import Kind
 
@@ -26,12 +28,23 @@ COLUMNS = """
        d.expiration_ms, d.definition_url, d.heard_ms, d.ended_ms AS device_ended_ms, d.updated_ms AS device_updated_ms,
        coalesce(delays.delay_ms, (SELECT min(delay_ms) FROM term)) AS device_delay_ms"""
 
-ROWS = f"""
-  LEFT JOIN chunk c ON hit.kind = {Kind.CHUNK:d} AND c.patient_id = $1 AND c.epoch_no = hit.no AND c.k = hit.k
-  LEFT JOIN measurement m ON hit.kind = {Kind.MEASUREMENT:d} AND m.patient_id = $1 AND m.measurement_no = hit.no
+_OBSERVATIONS = {
+    Kind.CHUNK: f"hit.kind = {Kind.CHUNK:d} AND c.patient_id = $1 AND c.epoch_no = hit.no AND c.k = hit.k",
+    Kind.MEASUREMENT: f"hit.kind = {Kind.MEASUREMENT:d} AND m.patient_id = $1 AND m.measurement_no = hit.no",
+}
+_DEVICES = f"""
   LEFT JOIN epoch e ON e.patient_id = $1
         AND e.epoch_no = CASE WHEN hit.kind IN ({Kind.CHUNK:d}, {Kind.METRIC:d}) THEN hit.no ELSE m.epoch_no END
   LEFT JOIN sensor s ON s.patient_id = $1 AND s.sensor_no = e.sensor_no
   LEFT JOIN device d ON d.patient_id = $1
         AND d.device_no = coalesce(e.device_no, m.device_no, CASE WHEN hit.kind = {Kind.DEVICE:d} THEN hit.no END)
   LEFT JOIN delays ON delays.device_no = d.device_no"""
+
+
+@cache
+def rows(observed: frozenset[Kind]) -> str:
+    """The joins that bring the columns; of Observations only those of the `observed` kinds."""
+    on = {kind: condition if kind in observed else "false" for kind, condition in _OBSERVATIONS.items()}
+    return f"""
+  LEFT JOIN chunk c ON {on[Kind.CHUNK]}
+  LEFT JOIN measurement m ON {on[Kind.MEASUREMENT]}{_DEVICES}"""
