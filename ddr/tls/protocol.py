@@ -8,7 +8,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ddr.tls.peer import with_certificate
 
-HEAD_BYTES = 65_536  # longest request line with all header fields; uvicorn itself would take any length
+# uvicorn itself would take a head of any length, and wait for one as long as the client likes.
+HEAD_BYTES = 65_536  # longest request line with all header fields
+HEAD_SECONDS = 30.0  # from its first byte, or from the handshake on
 
 
 class HeadTooLong(Exception):
@@ -16,22 +18,31 @@ class HeadTooLong(Exception):
 
 
 class TlsHttpProtocol(HttpToolsProtocol):
-    """Reads the certificate once per connection and puts it into the scope of each request; bounds its head."""
+    """Reads the certificate once per connection and puts it into the scope of each request; bounds its head in size and
+    time."""
 
     _client_certificate: bytes | None = None
     _head_bytes = 0  # of the fields that are complete
     _unfinished_bytes: int | None = None  # received since the head began; None outside of a head
+    _deadline: asyncio.TimerHandle | None = None  # for a head to be complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Remember the certificate that the handshake has verified."""
         super().connection_made(transport)
         connection = transport.get_extra_info("ssl_object")
         self._client_certificate = connection.getpeercert(binary_form=True) if connection else None
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is awaited any more."""
+        self._head_is_over()
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         """Add the certificate to the new scope."""
         super().on_message_begin()
         self._head_bytes = self._unfinished_bytes = 0
+        self._await_head()
         with_certificate(self.scope, self._client_certificate)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
@@ -55,7 +66,22 @@ class TlsHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """What follows is the body, which the rooms bound."""
         self._unfinished_bytes = None
+        self._head_is_over()
         super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        self._head_is_over()
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def _head_is_over(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        """Idle connections must not use up the descriptors; an answer to an earlier request may still be under way."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
 
     def _count(self, length: int) -> None:
         self._head_bytes += length

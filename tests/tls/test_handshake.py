@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ddr.demo.certs import Pair, authority, client_certificate, server_certificate
+from ddr.tls import protocol
 from ddr.tls.context import LiveContext, TlsError, diga_context, public_context
 from ddr.tls.follow import files_mark, follow
 from tests.tls.support import Connection, ask, client_context, listening, live_context
@@ -70,6 +71,20 @@ async def test_a_broken_registered_certificate_shuts_out_nobody_else(
     async with listening(live) as port:
         assert await ask(port, world.context(good))
     assert caplog.text.count("tls.certificate_refused") == 1
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+async def test_who_sends_no_request_is_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    client = world.client("slow")
+    async with listening(live_context(world.server, client)) as port:
+        reader, writer = await asyncio.open_connection("localhost", port, ssl=world.context(client))
+        writer.write(begun)
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
 
 
 async def test_nobody_passes_an_empty_allow_list(world: World) -> None:
