@@ -31,6 +31,13 @@ def time_of_day(ms: int) -> str:
     return f"{_local(ms):%H:%M}"
 
 
+def short_moment(lang: str, ms: int) -> str:
+    """Day and time for tables: `22.11.2026, 11:00` or `22 Nov 2026, 11:00`."""
+    local = _local(ms)
+    name = f"{local:%d.%m.%Y}" if lang == "de" else f"{local.day} {MONTHS['en'][local.month - 1][:3]} {local.year}"
+    return f"{name}, {time_of_day(ms)}"
+
+
 def moment(lang: str, ms: int) -> str:
     """Day and time: `22. November 2026, 11:00 Uhr` or `22 November 2026, 11:00`."""
     return f"{day(lang, ms)}, {time_of_day(ms)}{' Uhr' if lang == 'de' else ''}"

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from ddr.consent.dates import day, moment, time_of_day
+from ddr.consent.dates import day, moment, short_moment, time_of_day
 from ddr.consent.texts import text
 from ddr.consent.visitor import Visitor, core_of, set_cookie
 from ddr.http.pages import STYLESHEET, language, page_headers
@@ -47,6 +47,7 @@ def page(
         t=partial(text, lang),
         day=partial(day, lang),
         moment=partial(moment, lang),
+        short_moment=partial(short_moment, lang),
         time_of_day=time_of_day,
         stylesheet=_STYLE,
         path=request.url.path,

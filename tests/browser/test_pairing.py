@@ -109,7 +109,7 @@ async def test_by_keyboard_alone(site: Site, window: Window) -> None:
     await page.keyboard.type(PASSWORD)
     await page.keyboard.press("Enter")
     await page.wait_for_url("**/consent?*")
-    for key in ("Tab", "Tab", "Space", "Tab", "Enter"):
+    for key in ("Tab", "Tab", "Space", "Tab", "Tab", "Enter"):
         await page.keyboard.press(key)
     await page.wait_for_url(f"{site.app}?*")
     assert "code" in landed(page)

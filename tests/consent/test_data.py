@@ -85,7 +85,7 @@ async def test_days_are_reached_by_addresses_that_tell_nothing(core: Core) -> No
     _, browser = await worn(core)
     page = await browser.get("/me/data")
     assert "Tag danach" not in page.text
-    address = re.search(r'href="(/me/data/[0-9a-f]{32})">Tag davor', page.text)
+    address = re.search(r'href="(/me/data/[0-9a-f]{32})">← Tag davor', page.text)
     assert address
     before = await browser.get(address[1])
     assert "Tageskurve: 21. November 2026" in before.text
@@ -156,7 +156,7 @@ async def test_single_measurements(core: Core) -> None:
     await body.pressure(MIDNIGHT + 2 * HOUR, 128, 82)
     page = (await browser.get("/me/data")).text
     assert page.index("Blutdruck</th>") < page.index("Blutzucker</th>")
-    assert "22. November 2026, 02:00 Uhr" in page
+    assert "22.11.2026, 02:00" in page
     assert re.search(r"Systolisch</span> 128 mmHg", page)
     assert "103 mg/dL" in page
 

@@ -9,7 +9,7 @@ from string import Formatter
 import pytest
 
 import ddr.consent
-from ddr.consent.dates import day, moment
+from ddr.consent.dates import day, moment, short_moment
 from ddr.consent.texts import TEXTS
 from ddr.consent.texts.reasons import reason
 from ddr.http.pages import PROBLEMS, Words
@@ -61,4 +61,6 @@ def test_days_are_german_days() -> None:
     just_after_midnight = 1_795_390_200_000  # 2026-11-22T23:30:00Z
     assert moment("de", just_after_midnight) == "23. November 2026, 00:30 Uhr"
     assert moment("en", just_after_midnight) == "23 November 2026, 00:30"
+    assert short_moment("de", just_after_midnight) == "23.11.2026, 00:30"
+    assert short_moment("en", just_after_midnight) == "23 Nov 2026, 00:30"
     assert day("de", 1_772_492_400_000) == "3. März 2026"

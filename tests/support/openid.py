@@ -26,8 +26,11 @@ CLIENT_ID, CLIENT_SECRET = "ddr", "s3cret/with:signs"
 AUDIENCE = "urn:ddr:gateway"
 PASSWORD = "at the provider"
 COOKIE = "op"
-LOGIN_FORM = """<!doctype html><html lang="de"><title>Konto</title><h1>Hersteller-Konto</h1>
-<form method="post"><label>Name <input name="user"></label><label>Passwort <input name="secret" type="password"></label>
+LOGIN_FORM = """<!doctype html><html lang="de"><title>Konto</title><link rel="icon" href="data:,">
+<h1>Hersteller-Konto</h1>
+<form method="post">
+<label>Name <input name="user" autocomplete="username"></label>
+<label>Passwort <input name="secret" type="password" autocomplete="current-password"></label>
 <button>Weiter</button></form>"""
 
 Claims = dict[str, Any]

@@ -43,8 +43,8 @@ TEXTS = {
     ),
     "periods": Words("Wie lange darf {diga} lesen?", "How long may {diga} read?"),
     "periods_hint": Words(
-        "Eine App wird meist für 90 Tage verordnet. Danach fragt {diga} Sie noch einmal.",
-        "An app is usually prescribed for 90 days. After that, {diga} asks you again.",
+        "Eine App wird meist für 90 Tage verordnet. Danach kann {diga} Sie noch einmal fragen.",
+        "An app is usually prescribed for 90 days. After that, {diga} can ask you again.",
     ),
     "period_longest": Words("so lange wie möglich (bis {until})", "as long as possible (until {until})"),
     "period_days": Words("{days} Tage (bis {until})", "{days} days (until {until})"),
@@ -60,8 +60,8 @@ TEXTS = {
         "If the prescription of the app ends earlier than selected, the connection ends too.",
     ),
     "know_withdraw": Words(
-        "Sie können sie jederzeit hier unter „Verbindungen“ oder in {diga} widerrufen. Das wirkt sofort.",
-        "You can withdraw it at any time, here under “Connections” or in {diga}. This takes effect at once.",
+        "Sie können Ihre Zustimmung jederzeit hier unter „Verbindungen“ oder in {diga} widerrufen. Das wirkt sofort.",
+        "You can withdraw your consent at any time, here under “Connections” or in {diga}. This takes effect at once.",
     ),
     "know_audit": Words(
         "Unter „Zugriffe“ sehen Sie, wer wann was gelesen hat.",

@@ -15,6 +15,10 @@ TEXTS = {
         "Was Apps schon gelesen haben, wird dort nicht gelöscht. Dafür wenden Sie sich bitte an deren Hersteller.",
         "What apps have already read is not deleted there. Please contact their manufacturers for that.",
     ),
+    "stays_provider": Words(
+        "Ihr Konto beim Hersteller, mit dem Sie sich hier anmelden.",
+        "Your account with the manufacturer, with which you sign in here.",
+    ),
     "stays_audit": Words(
         "Das Protokoll der Zugriffe muss aufbewahrt werden, ist aber niemandem mehr zuzuordnen.",
         "The record of accesses has to be kept, but can no longer be traced to anybody.",

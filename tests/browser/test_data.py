@@ -1,0 +1,173 @@
+"""The patient's values, the way out, and a login at the provider, in a real browser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page
+
+from ddr.consent.app import create_consent
+from ddr.demo.certs import authority, server_certificate
+from ddr.demo.server import serving
+from ddr.http.core import Core
+from ddr.identity.provider import Provider
+from tests.browser.conftest import Site, Window, shoot
+from tests.browser.test_accessibility import DARK, LIGHT, check
+from tests.browser.test_pairing import VISITS, overflow
+from tests.consent.test_data import MIDNIGHT, meter, sensor
+from tests.consent.test_deletion import rows
+from tests.diga_api.world import DAY, HOUR, Body
+from tests.support.clock import Clock
+from tests.support.openid import PASSWORD as AT_THE_PROVIDER
+from tests.support.openid import OpenIdProvider
+from tests.support.patients import PASSWORD
+
+pytestmark = pytest.mark.browser
+
+
+def glucose(day: int, slot: int) -> int:
+    """Something like a day: three meals, a calmer night, no two days alike."""
+    hour = slot / 12
+    meals = sum(70 * math.exp(-(((hour - at) / 1.4) ** 2)) for at in (8 + day % 3 / 2, 13, 19.5 - day % 2))
+    return round(105 + meals * (0.7 + day % 4 / 5) + 14 * math.sin(slot / 9 + day) - 25 * math.exp(-((hour - 4) ** 2)))
+
+
+async def fill(site: Site) -> None:
+    """Two weeks of glucose with a gap, and some single values."""
+    body, epoch_no = await sensor(site.core, site.patient)
+    for k in range(15):
+        slots = range(288 if k < 14 else 130)
+        await body.chunk(epoch_no, k, MIDNIGHT - (14 - k) * DAY, [glucose(k, slot) for slot in slots])
+    other = Body(site.core, site.patient.patient_id)
+    device_no = await other.device("Pulsar")
+    await meter(other, MIDNIGHT + 7 * HOUR, 112, device_no=device_no)
+    for hour in (8, 20):
+        await other.pressure(MIDNIGHT - DAY + hour * HOUR, 120 + hour, 70 + hour, device_no=device_no)
+
+
+async def log_in(page: Page, site: Site) -> None:
+    """To the patient's pages."""
+    await page.goto(f"{site.base}/login")
+    await page.fill("input[name=username]", site.patient.username)
+    await page.fill("input[name=password]", PASSWORD)
+    await page.press("input[name=password]", "Enter")
+    await page.wait_for_url("**/me")
+
+
+@pytest.mark.parametrize(
+    "window", [options | {"java_script_enabled": False} for options in VISITS.values()], ids=VISITS, indirect=True
+)
+async def test_values_without_javascript(site: Site, window: Window, request: pytest.FixtureRequest) -> None:
+    page, visit = window.page, request.node.callspec.id
+    await fill(site)
+    await log_in(page, site)
+    await page.goto(f"{site.base}/me/data")
+    assert await overflow(page) == 0
+    await shoot(page, f"data-{visit}")
+    for summary in await page.locator("summary").all():
+        await summary.click()
+    assert await overflow(page) == 0
+    await shoot(page, f"data-tables-{visit}")
+    await page.locator("nav.pages a").first.click()
+    assert "21" in await page.locator("#day").inner_text()
+    await page.fill("input[name=day]", "2026-11-20")
+    await page.locator("form.choose button").click()
+    assert "20" in await page.locator("#day").inner_text()
+    assert "2026" not in page.url
+    for name in ("messwerte.csv", "messwerte.json"):
+        async with page.expect_download() as download:
+            await page.locator(f"a[href='/me/data.{name.rpartition('.')[2]}']").click()
+        assert (await download.value).suggested_filename == name
+    assert window.complaints == []
+
+
+@pytest.mark.parametrize("window", [LIGHT, DARK], ids=["light", "dark"], indirect=True)
+async def test_the_pages_follow_the_rules(site: Site, window: Window) -> None:
+    page = window.page
+    await fill(site)
+    await log_in(page, site)
+    await page.goto(f"{site.base}/me/data")
+    for summary in await page.locator("summary").all():
+        await summary.click()
+    await check(window, "axe-data")
+    await page.goto(f"{site.base}/me/delete")
+    await page.fill("input[name=password]", "not the password")
+    await page.locator("button.danger").click()
+    await page.get_by_role("alert").wait_for()
+    await check(window, "axe-delete-wrong")
+
+
+@pytest.mark.parametrize("window", VISITS.values(), ids=VISITS, indirect=True)
+async def test_deleting_everything(site: Site, window: Window, request: pytest.FixtureRequest) -> None:
+    page, visit = window.page, request.node.callspec.id
+    await fill(site)
+    await log_in(page, site)
+    await page.goto(f"{site.base}/me/data")
+    await page.locator("a[href='/me/delete']").click()
+    await shoot(page, f"delete-{visit}")
+    assert await overflow(page) == 0
+    await page.fill("input[name=password]", PASSWORD)
+    await page.locator("button.danger").click()
+    await page.wait_for_url("**/deleted")
+    await shoot(page, f"deleted-{visit}")
+    assert (await rows(site.core.pool, site.patient.patient_id)).keys() == {"audit"}
+    assert window.complaints == []
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """A recorder whose patients log in at a provider on another origin."""
+
+    core: Core
+    base: str
+
+
+@pytest.fixture
+async def accounts(oidc_core: Core, openid: OpenIdProvider, clock: Clock, tmp_path: Path) -> AsyncIterator[Accounts]:
+    """Both on free ports, over TLS."""
+    ca = authority(tmp_path)
+    pair = server_certificate(tmp_path, ca)
+    async with serving(openid.app(), pair) as provider_port, serving(create_consent(oidc_core), pair) as port:
+        openid.issuer = f"https://127.0.0.1:{provider_port}"
+        oidc_core.settings = replace(
+            oidc_core.settings,
+            public_base_url=f"https://localhost:{port}",
+            oidc_issuer=openid.issuer,
+            oidc_ca=str(ca.cert),
+        )
+        oidc_core.identity = Provider(oidc_core.settings, clock)
+        # the application reads the core with each request
+        yield Accounts(oidc_core, oidc_core.settings.public_base_url)
+
+
+async def prove(page: Page) -> None:
+    """Fill in the provider's form."""
+    await page.fill("input[name=user]", "anna")
+    await page.fill("input[name=secret]", AT_THE_PROVIDER)
+    await page.get_by_role("button").click()
+
+
+async def test_login_deletion_and_logout_at_the_provider(accounts: Accounts, window: Window) -> None:
+    page = window.page
+    for last in (False, True):
+        await page.goto(f"{accounts.base}/login")
+        await prove(page)
+        await page.wait_for_url("**/me")
+        assert "Angemeldet als anna" in await page.locator("footer").inner_text()
+        if not last:
+            await page.get_by_role("button", name="Abmelden").click()
+            await page.wait_for_url("**/login?bye=1")
+            await check(window, "axe-signed-out")
+    await page.goto(f"{accounts.base}/me/delete")
+    await shoot(page, "delete-confirm")
+    await page.get_by_role("link", name="Weiter zur Anmeldung").click()
+    await prove(page)
+    await page.wait_for_url("**/me/delete")
+    await check(window, "axe-delete-confirmed")
+    await page.get_by_role("button", name="Endgültig löschen").click()
+    await page.wait_for_url("**/deleted")
+    assert window.complaints == []
