@@ -30,11 +30,12 @@ def place(times: bytes, vals: bytes, period_ms: int) -> tuple[list[int], int]:
     shown: list[int] = []
     at = 0
     for offset, count in runs(times, period_ms):
-        slot = slot_of(offset, period_ms)
-        if slot < len(shown):  # two readings in one slot
+        missing = slot_of(offset, period_ms) - len(shown)
+        if missing < 0:  # two readings in one slot
             return _place_winners(winners(decode(times, vals, 0, period_ms), 0, period_ms))
-        shown.extend([ERROR] * (slot - len(shown)))
-        shown.extend(raws[at : at + count])
+        if missing:
+            shown += [ERROR] * missing
+        shown += raws[at : at + count]
         at += count
     return shown, at
 

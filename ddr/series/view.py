@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from ddr.series.epoch import Epoch
@@ -14,6 +15,8 @@ from ddr.series.grid import last_second
 from ddr.series.packing import ERROR, Reading, decode
 from ddr.series.slots import data, place
 from ddr.series.status import NAMES, PRELIMINARY, WITHDRAWN, State, settled, settles
+
+REMEMBERED_BYTES = 4096  # of values: a chunk of a day at one a minute; bounds what a worker remembers to 30 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,22 @@ def view(row: Mapping[str, Any], now_ms: int) -> ChunkView:
         end = last_second(start, row["span_ms"], row["until_ms"])
     settles_ms = settles(start, end, row["buffering_ms"], row.get("expiration_ms"))
     state = settled(State(row["status"], row["version"], row["updated_ms"]), settles_ms, now_ms)
-    slots = place(row["times"], row["vals"], row["period_ms"])[0]
-    if state.status not in (PRELIMINARY, WITHDRAWN):
-        slots += [ERROR] * (_slots_before(row) - len(slots))
-    shown = data(slots, row["decimals"]) if slots else None
+    least = 0 if state.status in (PRELIMINARY, WITHDRAWN) else _slots_before(row)
+    write = _remembered if len(row["vals"]) <= REMEMBERED_BYTES else _data
+    shown = write(row["times"], row["vals"], row["period_ms"], row["decimals"], least)
     return ChunkView(start, end, NAMES[state.status], state.version, state.updated_ms, shown)
+
+
+def _data(times: bytes, vals: bytes, period_ms: int, decimals: int, least: int) -> str | None:
+    """SampledData.data of at least `least` slots, None without any."""
+    slots = place(times, vals, period_ms)[0]
+    slots += [ERROR] * (least - len(slots))
+    return data(slots, decimals) if slots else None
+
+
+# Most chunks of a search are those of the search before. Nothing remembered can be outdated, as all that counts is in
+# the arguments, and nothing of it tells whose values these are.
+_remembered = lru_cache(maxsize=2048)(_data)
 
 
 def _slots_before(row: Mapping[str, Any]) -> int:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from ddr.series.grid import Grid, slot_of
 from ddr.series.merge import merge
-from ddr.series.packing import ERROR, HIGH, LOW, Reading
+from ddr.series.packing import ERROR, HIGH, LOW, Reading, encode
 from ddr.series.slots import text, winners
-from ddr.series.view import ChunkView, placeholder, readings, view
+from ddr.series.view import REMEMBERED_BYTES, ChunkView, placeholder, readings, view
 from tests.series.model import GRID, HOUR, MINUTE, START, epoch_of, reading_lists
 
 PERIOD, DELAY = 5 * MINUTE, 15 * MINUTE
@@ -58,6 +58,22 @@ def test_a_chunk_that_was_cut_is_short_and_final() -> None:
 def test_a_chunk_cut_at_once_still_has_one_slot_and_an_end_not_before_its_start() -> None:
     seen = view(row_of([(START, 1)], START + 500), START + HOUR)
     assert (seen.start_ms, seen.end_ms, seen.data) == (START, START, "1")
+
+
+def test_equal_bytes_of_other_sensors_and_states_are_other_texts() -> None:
+    row = row_of([(START, 100), (START + PERIOD, 101)])
+    assert view(row, START + HOUR).data == "100 101"
+    assert view(row | {"decimals": 1}, START + HOUR).data == "10.0 10.1"
+    assert view(row | {"status": "f"}, START + HOUR).data == "100 101" + " E" * 10
+    assert view(row | {"status": "f", "span_ms": 2 * HOUR}, START + HOUR).data == "100 101" + " E" * 22
+    assert view(row | {"status": "f", "period_ms": 10 * MINUTE}, START + HOUR).data == "100 101" + " E" * 4
+
+
+def test_chunks_too_long_to_be_remembered_are_shown_too() -> None:
+    found = [(START + slot * 5000, slot % 400) for slot in range(REMEMBERED_BYTES // 2 + 1)]
+    times, vals = encode(found, START, 5000)
+    row = row_of([(START, 1)]) | {"times": times, "vals": vals, "period_ms": 5000, "span_ms": 3 * HOUR}
+    assert view(row, START + HOUR).data == " ".join(str(raw) for _, raw in found)
 
 
 def test_exact_times_are_kept_for_the_export() -> None:
