@@ -52,5 +52,6 @@ async def alone(settings: Settings, database_url: str, tmp_path: Path) -> AsyncI
     """A recorder with a database of its own, for what concerns all patients."""
     async with fresh_database(database_url) as url, await open_pool(replace(settings, database_url=url)) as pool:
         await migrate(pool)
-        async with recorder(pool, settings, tmp_path / "alone", received, {}) as running:
+        own = replace(settings, database_url=url)
+        async with recorder(pool, own, tmp_path / "alone", received, {}) as running:
             yield running
