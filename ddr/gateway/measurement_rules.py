@@ -191,11 +191,13 @@ def _remarks(fields: Fields, code: MivCode) -> Json:
 
 
 def _derivation(fields: Fields) -> Json:
-    """The method of a reference value: at most one code, and only of the HDDT ValueSet; or a text (LF-012 to 015)."""
+    """The method of a reference value: at most one code, and only of the HDDT ValueSet, or a text (LF-012 to 015)."""
     method = fields.need("method", lambda name: concept(fields.object(name)))
     codings = method.get("coding", [])
     if len(codings) > 1 or any(c["system"] != METHOD_SYSTEM or c["code"] not in METHODS for c in codings):
         raise invalid(fields.at("method.coding"), f"must be one code of {METHOD_SYSTEM}: {', '.join(sorted(METHODS))}")
+    if any(c["code"] == "other" for c in codings) and "text" not in method:
+        raise invalid(fields.at("method.text"), "is required with the code other")
     return method
 
 

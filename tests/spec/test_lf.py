@@ -163,7 +163,7 @@ async def test_the_method_of_a_reference_value(home: Home, reader: Reader) -> No
     assert (await reader.read(f"Observation/{found}"))["method"] == {"text": "As told by the physician"}
 
 
-@pytest.mark.requirement("LF-012", "LF-014")
+@pytest.mark.requirement("LF-012", "LF-014", "LF-015")
 async def test_other_methods_are_refused(home: Home) -> None:
     value = {"code": "83368-1", "value": 640, "unit": "L/min", "effective": {"start": home.ago(DAY)}}
     known = {"system": METHODS, "code": "GLI-2022"}
@@ -174,6 +174,8 @@ async def test_other_methods_are_refused(home: Home) -> None:
         [{"system": METHODS, "code": "ECSC-1993"}],
     ):
         assert await home.unfit(**value, method={"coding": codings}) == "method.coding"
+    other = {"coding": [{"system": METHODS, "code": "other"}]}
+    assert await home.unfit(**value, method=other) == "method.text"
 
 
 @pytest.mark.requirement("LF-017", "LF-018", "LF-019")
