@@ -110,7 +110,7 @@ def outcome(answer: Answer) -> tuple[str, Any]:
     return resource["resourceType"], resource["issue"]
 
 
-@pytest.mark.requirement("RS-031", "RS-019", "RS-020")
+@pytest.mark.requirement("RS-031", "RS-019")
 @pytest.mark.parametrize("kind", TYPES)
 @BOUNDED
 @given(query=QUERIES)
@@ -118,14 +118,14 @@ async def test_any_query(wire: Wire, kind: str, query: str) -> None:
     described(await wire.send("GET", f"/fhir/{kind}?{query}", []), "GET")
 
 
-@pytest.mark.requirement("RS-031", "RS-019", "RS-020")
+@pytest.mark.requirement("RS-031", "RS-019")
 @BOUNDED
 @given(kind=st.sampled_from(TYPES), headers=HEADERS, body=BODIES, query=QUERIES)
 async def test_any_body(wire: Wire, kind: str, headers: list[tuple[str, str]], body: bytes, query: str) -> None:
     described(await wire.send("POST", f"/fhir/{kind}/_search?{query}", headers, body), "POST")
 
 
-@pytest.mark.requirement("RS-031", "RS-019", "RS-020")
+@pytest.mark.requirement("RS-031", "RS-019")
 @BOUNDED
 @given(method=METHODS, path=PATHS, query=QUERIES, headers=HEADERS, body=BODIES | st.just(b""))
 async def test_any_request(
@@ -135,7 +135,7 @@ async def test_any_request(
     described(await wire.send(method, target, headers, body), method)
 
 
-@pytest.mark.requirement("RS-031", "RS-019", "RS-020")
+@pytest.mark.requirement("RS-031", "RS-019")
 @BOUNDED
 @given(data=st.data())
 async def test_any_id_and_version(wire: Wire, scene: Scene, data: st.DataObject) -> None:
