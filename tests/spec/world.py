@@ -53,7 +53,7 @@ class Home:
         return found
 
     async def cgm(self, device: str, started_ms: int, state: str | None = "calibrated", **members: Any) -> str:
-        """A CGM sensor of a device, in mg/dL and with a reading every five minutes; the logical id of its DeviceMetric."""
+        """A CGM sensor of a device, in mg/dL, one reading every five minutes; the logical id of its DeviceMetric."""
         calibration = {} if state is None else {"calibration": {"state": state, "time": date_time(started_ms)}}
         fixed = {
             "code": "99504-3",
