@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 
+import asyncpg
+
+from ddr.cli.operator import with_database
 from ddr.http.clock import now_ms
 from ddr.oauth.keys import LEAD_MS, rotate
 from ddr.oauth.sealing import key_encryption_key
-from ddr.settings import Settings, load_settings
-from ddr.store.embedded import database
-from ddr.store.migrate import migrate_database
-from ddr.store.pool import open_pool
+from ddr.settings import Settings
 
 HELP = "look after the keys that sign access tokens"
 
@@ -26,13 +25,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Rotate and print the new key's name. Tokens that are out stay valid."""
-    with database(load_settings()) as settings:
-        migrate_database(settings)
-        kid = asyncio.run(_rotate(settings))
+    kid = with_database(_rotate)
     print(f"{kid} signs in {LEAD_MS // 60_000} minutes")
     return 0
 
 
-async def _rotate(settings: Settings) -> str:
-    async with await open_pool(settings) as pool:
-        return await rotate(pool, key_encryption_key(settings), settings.access_token_seconds, now_ms())
+async def _rotate(settings: Settings, pool: asyncpg.Pool) -> str:
+    return await rotate(pool, key_encryption_key(settings), settings.access_token_seconds, now_ms())

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
-from uuid import UUID
+
+import asyncpg
 
 from ddr.cli.errors import CommandError
+from ddr.cli.operator import with_database
 from ddr.http.clock import now_ms
-from ddr.settings import Settings, load_settings
+from ddr.settings import load_settings
 from ddr.store import gateway_tokens
 from ddr.store.accounts import AccountError, create_patient
-from ddr.store.embedded import database
-from ddr.store.migrate import migrate_database
-from ddr.store.pool import open_pool
 
 HELP = "look after the built-in accounts"
 
@@ -36,21 +34,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Create the account; the token is printed once and cannot be shown again."""
-    settings = load_settings()
-    if not settings.allow_builtin_accounts:
+    if not load_settings().allow_builtin_accounts:
         raise CommandError("built-in accounts are for demonstration only; set allow_builtin_accounts")
     password = sys.stdin.readline().rstrip("\r\n")
-    with database(settings) as settings:
-        migrate_database(settings)
-        print(asyncio.run(_add(settings, args.username, password)))
+    print(with_database(lambda _, pool: _add(pool, args.username, password)))
     return 0
 
 
-async def _add(settings: Settings, username: str, password: str) -> str:
-    async with await open_pool(settings) as pool:
-        try:
-            patient_id: UUID = await create_patient(pool, username, password, now_ms())
-        except AccountError as error:
-            raise CommandError(f"patient {username!r}: {error}") from None
-        async with pool.acquire() as connection:
-            return await gateway_tokens.create(connection, patient_id, now_ms())
+async def _add(pool: asyncpg.Pool, username: str, password: str) -> str:
+    try:
+        patient_id = await create_patient(pool, username, password, now_ms())
+    except AccountError as error:
+        raise CommandError(f"patient {username!r}: {error}") from None
+    return await gateway_tokens.create(pool, patient_id, now_ms())

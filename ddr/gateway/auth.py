@@ -13,6 +13,7 @@ from ddr.http.core import Core
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
 from ddr.identity.tokens import read_access_token
 from ddr.store import gateway_tokens, identities
+from ddr.store.digest import sha256
 
 REMEMBER_MS = 5_000  # a revoked token is refused after this time at the latest
 REMEMBERED = 10_000
@@ -60,7 +61,7 @@ class Gatekeeper:
         token = _token(scope)
         if token is None:
             raise unauthorized(token_given=False)
-        known = self.patients.get(gateway_tokens.digest(token))
+        known = self.patients.get(sha256(token))
         patient_id = known[1] if known else await self._look_up(token, scope)
         if patient_id is None:
             raise unauthorized(token_given=True)
@@ -75,7 +76,7 @@ class Gatekeeper:
                 429, "throttled", "Too many requests with unknown tokens", headers=(("retry-after", str(wait)),)
             )
         patient_id = await self._owner(token)
-        self.patients.put(gateway_tokens.digest(token), patient_id)
+        self.patients.put(sha256(token), patient_id)
         if patient_id is None:
             self.failures.put(address, count + 1, until_ms)
         return patient_id
@@ -84,7 +85,7 @@ class Gatekeeper:
         """The patient of a token that is asked about for the first time, or again after a while."""
         core = self.core
         if token.count(".") != 2 or core.identity is None or not core.identity.audience:
-            return await gateway_tokens.find(core.pool, gateway_tokens.digest(token))
+            return await gateway_tokens.find(core.pool, sha256(token))
         now_ms = core.clock()
         try:
             subject = await read_access_token(core.identity, token, now_ms)

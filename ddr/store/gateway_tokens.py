@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from uuid import UUID
 
-import asyncpg
+from ddr.store.digest import sha256
+from ddr.store.pool import Connection
 
 
-def digest(token: str) -> bytes:
-    """What is stored of a token."""
-    return hashlib.sha256(token.encode()).digest()
-
-
-async def create(conn: asyncpg.Connection, patient_id: UUID, now_ms: int) -> str:
+async def create(conn: Connection, patient_id: UUID, now_ms: int) -> str:
     """A new token (256 random bits) that lets a gateway write for this patient."""
     token = secrets.token_urlsafe(32)
     await conn.execute(
         "INSERT INTO gateway_token (token_sha256, patient_id, created_ms) VALUES ($1, $2, $3)",
-        digest(token), patient_id, now_ms,
+        sha256(token), patient_id, now_ms,
     )  # fmt: skip
     return token
 
 
-async def find(conn: asyncpg.Connection, token_sha256: bytes) -> UUID | None:
+async def find(conn: Connection, token_sha256: bytes) -> UUID | None:
     """The patient of a live token, or None."""
     found: UUID | None = await conn.fetchval(
         "SELECT patient_id FROM gateway_token WHERE token_sha256 = $1 AND revoked_ms IS NULL", token_sha256
@@ -32,9 +27,9 @@ async def find(conn: asyncpg.Connection, token_sha256: bytes) -> UUID | None:
     return found
 
 
-async def revoke(conn: asyncpg.Connection, token: str, now_ms: int) -> bool:
+async def revoke(conn: Connection, token: str, now_ms: int) -> bool:
     """End a token; workers follow within the time of their caches. False when it was not alive."""
     status: str = await conn.execute(
-        "UPDATE gateway_token SET revoked_ms = $2 WHERE token_sha256 = $1 AND revoked_ms IS NULL", digest(token), now_ms
+        "UPDATE gateway_token SET revoked_ms = $2 WHERE token_sha256 = $1 AND revoked_ms IS NULL", sha256(token), now_ms
     )
     return status == "UPDATE 1"

@@ -68,7 +68,9 @@ async def test_a_name_is_taken_once(add: Run, capsys: pytest.CaptureFixture[str]
 async def test_refused_without_builtin_accounts(
     add: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DDR_PATIENT_LOGIN", "other")
+    monkeypatch.setenv("DDR_PATIENT_LOGIN", "oidc")
+    monkeypatch.setenv("DDR_OIDC_ISSUER", "https://konto.example")
+    monkeypatch.setenv("DDR_OIDC_CLIENT_ID", "ddr")
     monkeypatch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "false")
     assert await add("emma", "correct horse battery") == 1
-    assert "demonstration only" in capsys.readouterr().err
+    assert "demonstration only; set allow_builtin_accounts\n" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import pytest
 from ddr.fhir.instants import date_time
 from ddr.http.core import Core
 from ddr.store import gateway_tokens
+from ddr.store.digest import sha256
 from tests.gateway.conftest import CGM, START, Client, put_device, put_sensor
 from tests.gateway.samples import glucose
 from tests.support.clock import Clock
@@ -154,7 +155,7 @@ async def record(core: Core, client: Client) -> list[tuple[Any, ...]]:
         """SELECT from_ms, until_ms, calibration_state, k, start_ms, times, vals
              FROM epoch e LEFT JOIN chunk c ON c.epoch_no = e.epoch_no AND filled > 0
             WHERE e.patient_id = $1 ORDER BY from_ms, k""",
-        await gateway_tokens.find(core.pool, gateway_tokens.digest(token)),
+        await gateway_tokens.find(core.pool, sha256(token)),
     )
     return [tuple(row) for row in rows]
 

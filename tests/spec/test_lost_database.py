@@ -32,5 +32,5 @@ async def test_every_connection_may_break_at_any_time(alone: Recorder) -> None:
     await database.close()
     async with asyncio.timeout(10):
         while not (await ask()).is_success:
-            await asyncio.sleep(0.05)
+            pass  # what a lost connection leaves behind shows at the next request
     assert [(await ask()).status_code for _ in range(10)] == [200] * 10
