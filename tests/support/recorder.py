@@ -8,7 +8,8 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -39,6 +40,7 @@ from tests.support.trust import FakeTrust
 LISTENERS = ("diga", "public", "gateway", "admin")
 SPARE = 300  # certificates for the DiGA of one test run
 PASSWORD = "correct horse battery"
+_NUMBERS = count(1)
 ALL_MIVS = (
     "blood-glucose-measurement",
     "blood-pressure-value",
@@ -82,7 +84,6 @@ class Recorder:
     admin: httpx.AsyncClient
     _stack: AsyncExitStack
     _spare: list[certs.Pair]
-    _count: int = field(default=0)
 
     @property
     def settings(self) -> Settings:
@@ -90,9 +91,8 @@ class Recorder:
         return self.core.settings
 
     def number(self) -> int:
-        """A number not given out before, for names that must differ."""
-        self._count += 1
-        return self._count
+        """A number not given out before, for names that must differ; recorders may share a database."""
+        return next(_NUMBERS)
 
     def scopes(self, *mivs: str) -> tuple[str, ...]:
         """The scopes of these MIV packages, with those of devices."""
