@@ -37,3 +37,11 @@ def test_of_an_exception_only_type_and_places_are_written() -> None:
     assert found["exception"] == "ValueError"
     assert found["places"][0].endswith("test_of_an_exception_only_type_and_places_are_written")
     assert "0815" not in str(found)
+
+
+def test_what_asyncio_shows_of_a_failed_task_is_left_out() -> None:
+    found = line(
+        "Task exception was never retrieved\nfuture: <Task exception=ValueError('patient 0815')>", exc_info=None
+    )
+    assert found["event"] == "Task exception was never retrieved"
+    assert "0815" not in str(found)

@@ -17,14 +17,17 @@ _FIELDS = re.compile(r"(\s+\w+=)?%\S+")  # ` name=%s` in a message's template
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as JSON. Of an exception only type and places are written: its text may quote data."""
+    """Formats a record as JSON. Of an exception only type and places are written: its text may quote data.
+
+    For the same reason the first line of a message must do: asyncio shows the failed task in the next ones.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         line: dict[str, Any] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "event": _FIELDS.sub("", str(record.msg)).strip(),
+            "event": _FIELDS.sub("", str(record.msg).strip().partition("\n")[0]).strip(),
         }
         if record.args:
             line["message"] = record.getMessage()

@@ -45,7 +45,13 @@ def _table(*parameters: Parameter) -> dict[str, Parameter]:
 PARAMETERS: dict[str, dict[str, Parameter]] = {
     "Observation": _table(
         Parameter("code", "token", REGISTRY + "clinical-code", "Code of the measured value", True),
-        Parameter("date", "date", REGISTRY + "clinical-date", "Time or period of measurement", True),
+        Parameter(
+            "date",
+            "date",
+            REGISTRY + "clinical-date",
+            "Time of measurement, or its period; without time zone in UTC",
+            True,
+        ),
         Parameter(
             "value-quantity",
             "quantity",
