@@ -1,7 +1,8 @@
 """Pytest plugin: which requirement of the catalogue is proven by which test, and the report docs/conformance.md.
 
-A requirement counts as passed when at least one test carries its id and all tests that do have passed; everything else
-is failed or not covered. `--conformance FILE` writes the report, `--conformance-check FILE` fails when it is out of date.
+A requirement counts as passed when at least one test carries its id and all tests that do have passed; everything
+else is failed or not covered. `--conformance FILE` writes the report, `--conformance-check FILE` fails when it is out
+of date.
 """
 
 from __future__ import annotations

@@ -218,7 +218,7 @@ async def test_a_request_survives_a_reload_and_is_decided_once(backend: Backend)
 
 @pytest.mark.requirement("AS-009", "AS-017")
 async def test_two_windows_decide_one_request(backend: Backend) -> None:
-    """Two submissions of one form at once: one code, which both are answered with, so that a double-click does no harm."""
+    """Two submissions of one form at once are answered with one code: a double-click does no harm."""
     ddr, patient = backend.ddr, await backend.ddr.patient()
     request_uri = await backend.request_uri(CGM)
     browser = BrowserUser(await ddr.client(), patient.username, PASSWORD)
