@@ -5,11 +5,28 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 CONNECTIONS = 16
 SECONDS = 4.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a connection asks for over and over."""
+
+    url: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def request(self) -> bytes:
+        """The request as sent."""
+        target = urlsplit(self.url)
+        path = target.path + (f"?{target.query}" if target.query else "")
+        fields = (f"{name}: {value}" for name, value in self.headers.items())
+        return "\r\n".join([f"GET {path} HTTP/1.1", f"host: {target.netloc}", *fields, "", ""]).encode()
 
 
 @dataclass(frozen=True)
@@ -27,19 +44,16 @@ class Rate:
 
 
 async def load(
-    url: str, tls: ssl.SSLContext, headers: dict[str, str], seconds: float = SECONDS, connections: int = CONNECTIONS
+    targets: Sequence[Target], tls: ssl.SSLContext | None, seconds: float = SECONDS, connections: int = CONNECTIONS
 ) -> Rate:
-    """GET `url` over and over; every answer must be 200."""
-    target = urlsplit(url)
-    path = target.path + (f"?{target.query}" if target.query else "")
-    lines = [f"GET {path} HTTP/1.1", f"host: {target.netloc}", *(f"{name}: {value}" for name, value in headers.items())]
-    request = ("\r\n".join(lines) + "\r\n\r\n").encode()
+    """GET over and over; the connections take turns in choosing one of `targets`. Every answer must be 200."""
     times: list[float] = []
     size = 0
 
-    async def connection() -> None:
+    async def connection(target: Target) -> None:
         nonlocal size
-        reader, writer = await asyncio.open_connection(target.hostname, target.port, ssl=tls)
+        place, request = urlsplit(target.url), target.request
+        reader, writer = await asyncio.open_connection(place.hostname, place.port, ssl=tls)
         while time.perf_counter() < end:
             begun = time.perf_counter()
             writer.write(request)
@@ -49,7 +63,7 @@ async def load(
 
     begin = time.perf_counter()
     end = begin + seconds
-    await asyncio.gather(*(connection() for _ in range(connections)))
+    await asyncio.gather(*(connection(targets[at % len(targets)]) for at in range(connections)))
     elapsed = time.perf_counter() - begin
     times.sort()
     at = len(times) - 1
