@@ -14,7 +14,10 @@ from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from ddr.fhir.device_types import DEVICE_TYPES
+
 DAY = 86_400
+OVERLAPS = ("keep", "end", "end-when-calibrated")
 # Housekeeping holds one connection while it works with another.
 _LEAST = {
     "workers": 1,
@@ -128,8 +131,14 @@ class Settings:
     summary_uncalibrated: bool = described("Readings of a sensor without calibration count in summaries, too.", False)
     device_overlap: str = described(
         "When a device is registered that replaces another one: keep both active until the gateway ends the old one"
-        " (keep), or end the old one when the new one starts (end).",
+        " (keep), end the old one when the new one starts (end), or when the new one's sensor is calibrated, and show"
+        " nothing of that sensor before (end-when-calibrated).",
         "keep",
+    )
+    device_overlap_types: str = described(
+        "Other choices than device_overlap for some device types, by SNOMED CT code:"
+        " 700585005=end-when-calibrated 337414009=end.",
+        "",
     )
     # gateway
     gateway_max_body_bytes: int = described(
@@ -155,6 +164,10 @@ class Settings:
     def fhir_base(self) -> str:
         """Base URL of the FHIR interface, without trailing slash."""
         return self.diga_base_url + "/fhir"
+
+    def overlap_of(self, device_type: str | None) -> str:
+        """What happens to a device that one of this type (a code of SNOMED CT) replaces: one of OVERLAPS."""
+        return _overlaps(self.device_overlap_types).get(device_type or "", self.device_overlap)
 
 
 def _convert(name: str, wanted: Any, raw: Any) -> Any:
@@ -232,8 +245,7 @@ def check(settings: Settings) -> Settings:
     for registry in ("registry", "zts"):
         if getattr(settings, f"{registry}_refresh_seconds") >= getattr(settings, f"{registry}_max_age_seconds"):
             raise SettingsError(f"setting {registry}_refresh_seconds: must be below {registry}_max_age_seconds")
-    if settings.device_overlap not in ("keep", "end"):
-        raise SettingsError("setting device_overlap: must be keep or end")
+    _check_overlap(settings)
     if settings.registry_max_age_seconds > 4 * 3600:
         raise SettingsError(
             "setting registry_max_age_seconds: DiGA-VZ data must not be trusted longer than 14400 s (HDDT caching)"
@@ -250,6 +262,22 @@ def check(settings: Settings) -> Settings:
         raise SettingsError("setting audit_days: the audit trail must be kept 30 days at least (HDDT transparency)")
     _check_login(settings)
     return settings
+
+
+def _overlaps(text: str) -> dict[str, str]:
+    """The choice per device type. Raises ValueError."""
+    return dict(part.split("=") for part in text.split())
+
+
+def _check_overlap(settings: Settings) -> None:
+    if settings.device_overlap not in OVERLAPS:
+        raise SettingsError(f"setting device_overlap: must be one of {', '.join(OVERLAPS)}")
+    try:
+        by_type = _overlaps(settings.device_overlap_types)
+    except ValueError:
+        by_type = {"": ""}
+    if not (by_type.keys() <= DEVICE_TYPES.keys() and set(by_type.values()) <= set(OVERLAPS)):
+        raise SettingsError("setting device_overlap_types: must be pairs like 700585005=end, of known device types")
 
 
 def _check_login(settings: Settings) -> None:

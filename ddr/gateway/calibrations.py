@@ -9,6 +9,7 @@ from uuid import UUID
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import Problem, conflict, invalid, not_found
 from ddr.gateway.registration import STATES, TYPES
+from ddr.gateway.replacement import show
 from ddr.gateway.writing import at, writing
 from ddr.http.core import Core
 from ddr.series.calibration import Event
@@ -38,12 +39,15 @@ async def post_calibrations(
         sensor = await store.sensor_state(conn, patient_id, device_key, sensor_key)
         _check_calibrated(sensor)
         assert sensor is not None
+        device = await store.find_device(conn, patient_id, device_key)
+        assert device is not None
         await store.heard(conn, patient_id, [sensor["device_no"]], now)
         stored = await calibrations.events_of(conn, patient_id, sensor["sensor_no"])
         answers, new = decide(parsed, sensor, [calibrations.registered(sensor), *stored])
         if new:
             await calibrations.insert_events(conn, patient_id, sensor["sensor_no"], new, now)
             await calibrations.apply_events(conn, patient_id, sensor["sensor_no"], now, _delay_ms(core, sensor))
+            await show(core, conn, device, sensor, now)
     counts = Counter(answer["status"] for answer in answers)
     return 200, {name: counts[name] for name in ("accepted", "duplicate", "rejected")} | {"items": answers}
 

@@ -11,7 +11,8 @@ import asyncpg
 from ddr.fhir.device_types import DEVICE_TYPES
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import conflict, invalid, not_found
-from ddr.gateway.writing import at, check_end, end_sensors, writing
+from ddr.gateway.replacement import take_over
+from ddr.gateway.writing import at, check_end, end_device, writing
 from ddr.http.core import Core
 from ddr.store import devices as store
 from ddr.store.devices import Row
@@ -41,9 +42,9 @@ async def put_device(core: Core, patient_id: UUID, device_key: str, body: Any) -
         stored = await store.find_device(conn, patient_id, device_key)
         row = await _write(conn, patient_id, device_key, stored, wanted, now)
         if stored is None and row["replaces_key"] is not None:
-            await _take_over(core, conn, row, now)
+            await take_over(core, conn, row, now)
         if check_end(row, wanted["ended_ms"]):
-            row = await _end(core, conn, row, wanted["ended_ms"], now)
+            row = await end_device(core, conn, row, wanted["ended_ms"], now)
     return 200 if stored else 201, describe(row, core.ids)
 
 
@@ -111,30 +112,6 @@ def _check_same(stored: Row, wanted: Row) -> None:
         may_be_unset = wanted[column] is None if column in _FIXED else stored[column] is None
         if stored[column] != wanted[column] and not may_be_unset:
             raise conflict(f"This key names a device with another {member}; register a new device under a new key")
-
-
-async def _take_over(core: Core, conn: asyncpg.Connection, new: Row, now_ms: int) -> None:
-    """Settle what becomes of the device that the newly registered one replaces (SER-018). Raises Problem 422.
-
-    With `device_overlap` "end" it ends as its successor starts, but not before its last stored reading or calibration,
-    because nothing is ever lost; with "keep" both stay active until the gateway ends the old one.
-    """
-    key = new["replaces_key"]
-    old = None if key == new["device_key"] else await store.find_device(conn, new["patient_id"], key)
-    if old is None:
-        raise invalid("replaces", "is no other registered device", "unknown-device")
-    if core.settings.device_overlap == "end" and old["ended_ms"] is None:
-        sensors = await store.sensor_states(conn, old["patient_id"], key)
-        last_ms = max((sensor[name] or 0 for sensor in sensors for name in ("stored_ms", "calibrated_ms")), default=0)
-        await _end(core, conn, old, max(new["started_ms"], last_ms + 1, old["started_ms"]), now_ms)
-
-
-async def _end(core: Core, conn: asyncpg.Connection, row: Row, ended_ms: int, now_ms: int) -> Row:
-    patient_id, device_no = row["patient_id"], row["device_no"]
-    ended = await store.end_device(conn, patient_id, device_no, ended_ms, now_ms)
-    sensors = await store.sensor_states(conn, patient_id, row["device_key"])
-    await end_sensors(core, conn, sensors, ended_ms, now_ms)
-    return ended
 
 
 def describe(row: Row, ids: IdCipher) -> dict[str, Any]:

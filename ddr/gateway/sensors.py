@@ -9,6 +9,7 @@ import asyncpg
 
 from ddr.gateway.problem import conflict, invalid, not_found
 from ddr.gateway.registration import Registration, parse_sensor
+from ddr.gateway.replacement import withhold
 from ddr.gateway.writing import at, check_end, end_sensors, writing
 from ddr.http.core import Core
 from ddr.store import devices as store
@@ -32,7 +33,7 @@ async def put_sensor(
         await store.heard(conn, patient_id, [device["device_no"]], now)
         stored = await store.sensor_state(conn, patient_id, device_key, sensor_key)
         if stored is None:
-            await _register(conn, device, sensor_key, wanted, now)
+            await _register(core, conn, device, sensor_key, wanted, now)
         else:
             _check_same(stored, wanted)
         row = await _state(conn, patient_id, device_key, sensor_key)
@@ -53,7 +54,9 @@ async def get_sensor(core: Core, patient_id: UUID, device_key: str, sensor_key: 
     return 200, describe(core, await _state(core.pool, patient_id, device_key, sensor_key))
 
 
-async def _register(conn: asyncpg.Connection, device: Row, sensor_key: str, wanted: Registration, now_ms: int) -> None:
+async def _register(
+    core: Core, conn: asyncpg.Connection, device: Row, sensor_key: str, wanted: Registration, now_ms: int
+) -> None:
     if device["ended_ms"] is not None:
         raise conflict("The device has ended; register the new one under a new key", "ended")
     facts = wanted.columns(device)
@@ -62,6 +65,7 @@ async def _register(conn: asyncpg.Connection, device: Row, sensor_key: str, want
     patient_id, device_no = device["patient_id"], device["device_no"]
     sensor_no = await store.insert_sensor(conn, patient_id, device_no, sensor_key, facts, now_ms)
     await store.insert_epoch(conn, patient_id, device_no, sensor_no, wanted.first_epoch(facts["started_ms"]), now_ms)
+    await withhold(core, conn, device, await _state(conn, patient_id, device["device_key"], sensor_key), now_ms)
 
 
 def _check_same(stored: Row, wanted: Registration) -> None:

@@ -42,6 +42,15 @@ def check_end(stored: Row, ended_ms: int | None) -> bool:
     return True
 
 
+async def end_device(core: Core, conn: asyncpg.Connection, row: Row, ended_ms: int, now_ms: int) -> Row:
+    """End a device and its sensors; the device as it is then. Raises Problem 409 as `end_sensors`."""
+    patient_id, device_no = row["patient_id"], row["device_no"]
+    ended = await store.end_device(conn, patient_id, device_no, ended_ms, now_ms)
+    sensors = await store.sensor_states(conn, patient_id, row["device_key"])
+    await end_sensors(core, conn, sensors, ended_ms, now_ms)
+    return ended
+
+
 async def end_sensors(core: Core, conn: asyncpg.Connection, sensors: Iterable[Row], ended_ms: int, now_ms: int) -> None:
     """End sensors that have not ended earlier: their epochs close, and the running chunks with them (SER-003, SER-017).
 

@@ -45,3 +45,11 @@ def segments(events: Sequence[Event], ended_ms: int | None) -> list[Segment]:
         found.append(Segment(event.time_ms, None, event))
     found[-1] = replace(found[-1], until_ms=ended_ms)
     return found
+
+
+def first_calibrated(events: Sequence[Event]) -> int | None:
+    """The instant of the first event that leaves the sensor calibrated, or None.
+
+    Later knowledge can only make it an earlier one: an event is never taken back.
+    """
+    return min((event.time_ms for event in events if event.state == "calibrated"), default=None)

@@ -19,6 +19,15 @@ from ddr.store.chunks import lock_epoch_rows
 from ddr.store.devices import Row
 from ddr.store.recut import Piece, recut_series
 
+NOT_YET = 2**63 - 1  # sensor.shown_from_ms of a sensor that is not calibrated yet
+
+_SHOWN_FROM = "UPDATE sensor SET shown_from_ms = $3 WHERE patient_id = $1 AND sensor_no = $2"
+_APPEARED = """
+    UPDATE epoch SET updated_ms = greatest(updated_ms, $5)
+     WHERE patient_id = $1 AND sensor_no = $2 AND from_ms >= $3 AND from_ms < $4 RETURNING epoch_no"""
+_CHUNKS_APPEARED = """
+    UPDATE chunk SET updated_ms = greatest(updated_ms, $3) WHERE patient_id = $1 AND epoch_no = ANY($2::bigint[])"""
+
 
 async def events_of(conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, sensor_no: int) -> list[Event]:
     """The stored events of a sensor in order of time, without the registration."""
@@ -45,6 +54,22 @@ def registered(sensor: Row) -> Event:
     """The calibration that a sensor was registered with, as an event at its start."""
     first = sensor["registration"]["calibration"]
     return Event(sensor["started_ms"], first["state"], first.get("type"), first.get("time"))
+
+
+async def withhold(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int) -> None:
+    """Show nothing of a sensor until `show_from` says from when on."""
+    await conn.execute(_SHOWN_FROM, patient_id, sensor_no, NOT_YET)
+
+
+async def show_from(conn: asyncpg.Connection, sensor: Row, from_ms: int, now_ms: int) -> None:
+    """Show the epochs of a withheld sensor that begin at `from_ms` or later.
+
+    To a DiGA those are new that were stored before: searches by lastUpdated find them.
+    """
+    patient_id, sensor_no = sensor["patient_id"], sensor["sensor_no"]
+    await conn.execute(_SHOWN_FROM, patient_id, sensor_no, from_ms)
+    shown = await conn.fetch(_APPEARED, patient_id, sensor_no, from_ms, sensor["shown_from_ms"], now_ms)
+    await conn.execute(_CHUNKS_APPEARED, patient_id, [row["epoch_no"] for row in shown], now_ms)
 
 
 async def apply_events(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, now_ms: int, delay_ms: int) -> None:

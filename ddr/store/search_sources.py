@@ -61,6 +61,7 @@ term AS (SELECT * FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS t(miv_u
 
 # One row per chunk: the stored ones, and after them the expected ones of which nothing has arrived (SER-014, SER-024),
 # from number `next_k` at `next_ms` on, none starting after `newest_ms`. `within`: it ends within the historic period.
+# What a sensor measured before it was calibrated may be withheld (SER-018, ddr.gateway.replacement).
 _CHUNKS = f"""
 series AS NOT MATERIALIZED (
   SELECT s.miv_url, s.code_system, s.code, s.period_ms, s.span_ms, s.buffering_ms, d.expiration_ms,
@@ -75,6 +76,7 @@ series AS NOT MATERIALIZED (
     FROM term
     JOIN sensor s ON s.patient_id = $1 AND s.miv_url = term.miv_url AND s.continuous
     JOIN epoch e ON e.patient_id = $1 AND e.sensor_no = s.sensor_no
+      AND (s.shown_from_ms IS NULL OR e.from_ms >= s.shown_from_ms)
     JOIN device d ON d.patient_id = $1 AND d.device_no = e.device_no
 ), chunks AS NOT MATERIALIZED (
   SELECT {Kind.CHUNK:d} AS kind, s.epoch_no AS no, c.k, s.miv_url, s.code_system, s.code, c.start_ms,

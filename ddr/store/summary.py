@@ -18,6 +18,7 @@ SELECT c.start_ms, c.last_ms, c.times, c.vals, e.calibration_state,
        d.expiration_ms, d.definition_url, d.heard_ms, d.ended_ms AS device_ended_ms, d.updated_ms AS device_updated_ms
   FROM sensor s
   JOIN epoch e ON e.patient_id = $1 AND e.sensor_no = s.sensor_no
+                 AND (s.shown_from_ms IS NULL OR e.from_ms >= s.shown_from_ms)
   JOIN chunk c ON c.patient_id = $1 AND c.epoch_no = e.epoch_no
   JOIN device d ON d.patient_id = $1 AND d.device_no = e.device_no
  WHERE s.patient_id = $1 AND s.miv_url = $2 AND s.continuous

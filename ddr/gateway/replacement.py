@@ -1,0 +1,72 @@
+"""What becomes of a device that another one replaces (HDDT retrieving-data.md, Overlapping Device Resources; SER-018).
+
+`keep`: both are active until the gateway ends the old one. `end`: the old one ends as the new one starts.
+`end-when-calibrated`: it ends as the first continuous sensor of the new one is calibrated, and what a sensor measured
+before it was calibrated is never shown to DiGA. No end comes before the last stored reading or calibration, because
+nothing is ever lost.
+"""
+
+from __future__ import annotations
+
+import asyncpg
+
+from ddr.gateway.problem import invalid
+from ddr.gateway.writing import end_device
+from ddr.http.core import Core
+from ddr.series.calibration import first_calibrated
+from ddr.store import calibrations
+from ddr.store import devices as store
+from ddr.store.devices import Row
+
+
+async def take_over(core: Core, conn: asyncpg.Connection, new: Row, now_ms: int) -> None:
+    """Check what a newly registered device replaces, and end it with `end`. Raises Problem 422."""
+    old = None if new["replaces_key"] == new["device_key"] else await _replaced(conn, new)
+    if old is None:
+        raise invalid("replaces", "is no other registered device", "unknown-device")
+    if core.settings.overlap_of(new["type_code"]) == "end":
+        await _end(core, conn, old, new["started_ms"], now_ms)
+
+
+async def withhold(core: Core, conn: asyncpg.Connection, device: Row, sensor: Row, now_ms: int) -> None:
+    """With `end-when-calibrated`, show a newly registered sensor of `device` only once it is calibrated.
+
+    Without an overlap, and without a continuous sensor, there is nothing to withhold.
+    """
+    if not sensor["continuous"] or core.settings.overlap_of(device["type_code"]) != "end-when-calibrated":
+        return
+    old = await _replaced(conn, device)
+    if old is not None and (old["ended_ms"] is None or old["ended_ms"] > sensor["started_ms"]):
+        await calibrations.withhold(conn, sensor["patient_id"], sensor["sensor_no"])
+        await show(core, conn, device, {**sensor, "shown_from_ms": calibrations.NOT_YET}, now_ms)
+
+
+async def show(core: Core, conn: asyncpg.Connection, device: Row, sensor: Row, now_ms: int) -> None:
+    """Show a withheld sensor of `device` from its first calibrated instant on, and end the replaced device then.
+
+    An event that becomes known late can make that instant an earlier one, never a later one; the end given first stays.
+    A sensor that was registered without calibration needs none.
+    """
+    first_ms: int | None = sensor["started_ms"]
+    if sensor["calibrated_device"]:
+        events = await calibrations.events_of(conn, sensor["patient_id"], sensor["sensor_no"])
+        first_ms = first_calibrated([calibrations.registered(sensor), *events])
+    if sensor["shown_from_ms"] is None or first_ms is None or first_ms >= sensor["shown_from_ms"]:
+        return
+    await calibrations.show_from(conn, sensor, first_ms, now_ms)
+    old = await _replaced(conn, device)
+    if old is not None:
+        await _end(core, conn, old, first_ms, now_ms)
+
+
+async def _replaced(conn: asyncpg.Connection, new: Row) -> Row | None:
+    key = new["replaces_key"]
+    return None if key is None else await store.find_device(conn, new["patient_id"], key)
+
+
+async def _end(core: Core, conn: asyncpg.Connection, old: Row, ended_ms: int, now_ms: int) -> None:
+    if old["ended_ms"] is not None:
+        return
+    sensors = await store.sensor_states(conn, old["patient_id"], old["device_key"])
+    last_ms = max((sensor[name] or 0 for sensor in sensors for name in ("stored_ms", "calibrated_ms")), default=0)
+    await end_device(core, conn, old, max(ended_ms, last_ms + 1, old["started_ms"]), now_ms)

@@ -1,0 +1,111 @@
+"""Overlapping devices over HTTP: the old one ends once the new one is calibrated (HDDT retrieving-data.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from ddr.fhir.instants import date_time, parse_instant
+from tests.spec.series import PERIOD, Worn, period, ramp, values, worn
+from tests.spec.world import HOUR, Json, later
+from tests.support.recorder import Recorder
+
+SENSOR_TYPE = "700585005"
+NEW, CALIBRATED = HOUR, 3 * HOUR  # after the start of the old sensor
+
+
+@pytest.fixture(autouse=True)
+def end_when_calibrated(ddr: Recorder) -> Iterator[None]:
+    """The operator chose the third option, for this type of device."""
+    settings = ddr.core.settings
+    ddr.core.settings = replace(settings, device_overlap_types=f"{SENSOR_TYPE}=end-when-calibrated")
+    yield
+    ddr.core.settings = settings
+
+
+async def put_on_another(sensor: Worn, state: str | None = "not-calibrated") -> None:
+    """The patient wears a second sensor, too, an hour after the first one."""
+    home, new_ms = sensor.home, sensor.start_ms + NEW
+    await home.device("new", startedAt=date_time(new_ms), replaces="cgm", type=SENSOR_TYPE)
+    await home.cgm("new", new_ms, state)
+
+
+async def calibrate(sensor: Worn, *events: tuple[int, str]) -> None:
+    """Calibrations of the new sensor, at times after the start of the old one."""
+    items = [{"time": date_time(sensor.start_ms + after_ms), "state": state} for after_ms, state in events]
+    path = "devices/new/sensors/s/calibrations"
+    answer = await sensor.home.patient.gateway.post(path, json={"calibrations": items})
+    assert answer.json()["accepted"] == len(items), answer.text
+
+
+async def old_status(sensor: Worn) -> str:
+    """Device.status of the replaced device."""
+    device: Json = await sensor.reader.read(f"Device/{sensor.home.ids['cgm']}")
+    return str(device["status"])
+
+
+@pytest.mark.requirement("SER-018")
+async def test_until_the_new_device_is_calibrated_only_the_old_one_is_shown(ddr: Recorder) -> None:
+    sensor = await worn(ddr)
+    home, reader = sensor.home, sensor.reader
+    with later(ddr, CALIBRATED + HOUR):
+        await sensor.send(0, ramp(24))
+        await put_on_another(sensor)
+        await home.readings("new", sensor.start_ms + NEW, ramp(36, 50))
+        (old,) = await sensor.chunks()
+        assert (len(values(old)), old["status"], await old_status(sensor)) == (24, "preliminary", "active")
+        assert await reader.ids("Device?") == [home.ids["cgm"]]
+        assert (await reader.get(f"Device/{home.ids['new']}")).status_code == 404
+        # calibrated at an instant between two readings
+        await calibrate(sensor, (CALIBRATED, "calibrated"))
+        old, new = await sensor.chunks()
+        assert (old["status"], await old_status(sensor)) == ("final", "inactive")
+        assert period(old)[1] == sensor.start_ms + CALIBRATED - 1
+        assert period(new)[0] == sensor.start_ms + CALIBRATED
+        assert values(new) == [str(value) for value in ramp(36, 50)[24:]]
+        assert (await reader.read(new["device"]["reference"]))["calibration"][0]["state"] == "calibrated"
+
+
+@pytest.mark.requirement("SER-018")
+async def test_a_calibration_that_becomes_known_late_shows_what_it_covers_as_new(ddr: Recorder) -> None:
+    sensor, events = await worn(ddr), [(3 * HOUR, "calibration-required"), (4 * HOUR, "calibrated")]
+    with later(ddr, 6 * HOUR):
+        await put_on_another(sensor)
+        await sensor.home.readings("new", sensor.start_ms + NEW, ramp(48, 50))
+        await calibrate(sensor, *events)
+        assert period((await sensor.chunks())[-1])[0] == sensor.start_ms + 4 * HOUR
+    with later(ddr, 7 * HOUR):
+        await calibrate(sensor, (2 * HOUR, "calibrated"))
+        found = await sensor.chunks(f"_lastUpdated=ge{date_time(ddr.clock())}")
+        assert [period(chunk)[0] - sensor.start_ms for chunk in found] == [2 * HOUR, 3 * HOUR]
+        for chunk in found:
+            metric = await sensor.reader.read(chunk["device"]["reference"])
+            assert parse_instant(metric["meta"]["lastUpdated"]) >= ddr.clock()
+
+
+@pytest.mark.requirement("SER-018")
+@pytest.mark.parametrize("state", ["calibrated", None])
+async def test_a_device_that_needs_no_calibration_takes_over_at_once(ddr: Recorder, state: str | None) -> None:
+    sensor = await worn(ddr)
+    with later(ddr, 2 * HOUR):
+        await sensor.send(0, ramp(18))
+        await put_on_another(sensor, state)
+        await sensor.home.readings("new", sensor.start_ms + NEW, ramp(6))
+        assert await old_status(sensor) == "inactive"
+        old, new = await sensor.chunks()
+        assert len(values(old)) == 18  # not before its last stored reading: nothing is lost
+        assert period(old)[1] < sensor.start_ms + 18 * PERIOD
+        assert values(new) == [str(value) for value in ramp(6)]
+
+
+@pytest.mark.requirement("SER-018")
+async def test_without_an_overlap_nothing_is_withheld(ddr: Recorder) -> None:
+    sensor = await worn(ddr)
+    with later(ddr, 2 * HOUR):
+        start, end = date_time(sensor.start_ms), date_time(sensor.start_ms + NEW)
+        await sensor.home.device("cgm", startedAt=start, endedAt=end)
+        await put_on_another(sensor)
+        await sensor.home.readings("new", sensor.start_ms + NEW, ramp(6))
+        assert values((await sensor.chunks())[-1]) == [str(value) for value in ramp(6)]
