@@ -53,13 +53,3 @@ def _first_slot(offset_ms: int, k: int, period_ms: int) -> int:
     The nearest one; but the first chunk never starts before its series, or it would overlap the series before.
     """
     return slot_of(offset_ms, period_ms) if k else offset_ms // period_ms
-
-
-def split(readings: Sequence[Reading], grid: Grid, at_ms: int) -> tuple[list[Cut], list[Cut]]:
-    """Both sides of a series cut at `at_ms` (a change of calibration state or device), each chained anew.
-
-    The first side covers everything up to `at_ms`; the second one is a series of its own from there on.
-    """
-    middle = bisect_left(readings, (at_ms,))
-    after = Grid(at_ms, grid.period_ms, grid.span_ms, grid.until_ms)
-    return list(cut(readings[:middle], grid, cover_ms=at_ms)), list(cut(readings[middle:], after))

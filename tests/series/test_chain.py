@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddr.series.chain import cut, split
+from ddr.series.chain import cut
 from ddr.series.grid import Grid, grid_problem, slot_of
 from ddr.series.packing import Reading
-from tests.series.model import GRID, HOUR, MINUTE, START, Recorder, drifting, reading_lists, times
+from tests.series.model import GRID, HOUR, MINUTE, START, Recorder, drifting, reading_lists
 
 DAY_GRID = Grid(START, 5 * MINUTE, 24 * HOUR)
 
@@ -76,18 +76,6 @@ def test_any_order_and_batches_give_the_same_chunks(data: st.DataObject, reading
         left = left[size:]
     assert parts.content() == whole.content()
     assert [(k, start) for k, start, _, _ in whole.content()] == [(k, start) for k, start, _ in full(readings)]
-
-
-@given(reading_lists, times)
-def test_split_chains_both_sides_anew(readings: list[Reading], at_ms: int) -> None:
-    ordered = sorted(set(readings))
-    before, after = split(ordered, GRID, at_ms)
-    assert [reading for part in before for reading in part.readings] == [r for r in ordered if r[0] < at_ms]
-    assert [reading for part in after for reading in part.readings] == [r for r in ordered if r[0] >= at_ms]
-    assert all(part.start_ms < at_ms for part in before)
-    assert all(part.start_ms >= at_ms // 1000 * 1000 for part in after[:1])
-    if at_ms > START:
-        assert before[-1].start_ms + GRID.span_ms >= at_ms
 
 
 @pytest.mark.parametrize(
