@@ -91,7 +91,7 @@ class Recorder:
         return self.core.settings
 
     def number(self) -> int:
-        """A number not given out before, for names that must differ; recorders may share a database."""
+        """A number not given out before, for names that must differ: recorders share the run's database."""
         return next(_NUMBERS)
 
     def scopes(self, *mivs: str) -> tuple[str, ...]:
@@ -105,7 +105,7 @@ class Recorder:
 
     async def patient(self) -> Patient:
         """A new patient."""
-        name = f"patient-{self.number()}-{id(self)}"
+        name = f"patient-{self.number()}"
         patient_id = await create_patient(self.core.pool, name, PASSWORD, self.clock())
         token = await gateway_tokens.create(self.core.pool, patient_id, self.clock())
         base = f"{self.settings.gateway_base_url}/gateway/v1"
