@@ -12,9 +12,12 @@ import pytest
 
 from ddr.series.packing import Reading
 from ddr.store.chunks import HEARD_STEP_MS, append, merge_readings
+from ddr.store.migrate import migrate
+from ddr.store.pool import connect
 from ddr.store.series_sensors import Remembered, Sensor, load
 from tests.series.model import drifting
 from tests.store.continuous import DELAY, HOUR, MINUTE, START, Stored, register
+from tests.support.database import fresh_database
 
 NOW = START + 15 * 24 * HOUR
 TRACE = drifting(3 * 288, start_ms=START)
@@ -160,15 +163,14 @@ async def test_a_sensor_that_is_gone_takes_nothing(pool: asyncpg.Pool) -> None:
     assert await merge_readings(pool, sensor, TRACE[:1], NOW, DELAY) is None
 
 
-async def test_a_month_takes_at_most_four_bytes_per_reading(pool: asyncpg.Pool) -> None:
-    size = "SELECT pg_total_relation_size('chunk')"
-    await pool.execute("VACUUM FULL chunk")
-    before: int = await pool.fetchval(size)
-    sensors = [await register(pool) for _ in range(20)]
+async def test_a_month_takes_at_most_four_bytes_per_reading(database_url: str) -> None:
     month = drifting(30 * 288, start_ms=START)
-    for stored in sensors:
-        await stored.merge(month, START + 31 * 24 * HOUR)
-    used: int = await pool.fetchval(size) - before
+    async with fresh_database(database_url) as url, await connect(url, 2) as pool:
+        await migrate(pool)
+        sensors = [await register(pool) for _ in range(20)]
+        for stored in sensors:
+            await stored.merge(month, START + 31 * 24 * HOUR)
+        used: int = await pool.fetchval("SELECT pg_total_relation_size('chunk')")
     assert used / (len(sensors) * len(month)) <= 4
 
 
