@@ -9,13 +9,15 @@ from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import asyncpg
 import orjson
 
-from ddr.gateway import calibrations, devices, gaps, measurements, readings, sensors
+from ddr.gateway import bridge_readings, bridges, calibrations, devices, gaps, measurements, readings, sensors
 from ddr.gateway.admission import Admission, clock_skew
 from ddr.gateway.auth import Gatekeeper
+from ddr.gateway.door.http import post_bundle
 from ddr.gateway.fields import check_key
 from ddr.gateway.idempotency import once
 from ddr.gateway.problem import Problem
@@ -40,7 +42,7 @@ OVERLOADED = (
     TimeoutError,
 )
 
-Handler = Callable[..., Awaitable[tuple[int, Any]]]
+Handler = Callable[..., Awaitable[Any]]
 
 
 class Route(NamedTuple):
@@ -49,6 +51,8 @@ class Route(NamedTuple):
     method: str
     path: str
     handler: Handler
+    for_many: bool = False  # of a bridge only; its handler gets no patient
+    whole: bool = False  # its handler reads the request and makes the whole reply: the FHIR door
 
     @property
     def has_body(self) -> bool:
@@ -74,6 +78,8 @@ ROUTES = (
     Route("POST", f"{BASE}/measurements", measurements.post_measurements),
     Route("PUT", f"{BASE}/measurements/{{measurement_key}}", measurements.put_measurement),
     Route("DELETE", f"{BASE}/measurements/{{measurement_key}}", measurements.delete_measurement),
+    Route("POST", f"{BASE}/bridge/readings", bridge_readings.post_bridge_readings, for_many=True),
+    Route("POST", f"{BASE}/fhir", post_bundle, whole=True),
 )
 
 
@@ -115,21 +121,36 @@ async def _answer(core: Core, gatekeeper: Gatekeeper, scope: Scope, receive: Rec
     if scope["path"] == OPENAPI and method == "GET":
         return Reply(200, openapi_document(), JSON)
     route, parameters = find_route(method, scope["path"])
-    patient_id = await gatekeeper.patient(scope)
+    patient_id = await _patient(core, gatekeeper, route, scope)
+    if route.whole:
+        reply: Reply = await route.handler(core, patient_id, scope, receive)
+        return reply
     raw = await _body(core, scope, receive) if route.has_body else b""
     body = [_parsed(raw)] if route.has_body else []
 
     async def work() -> Reply:
-        status, content = await route.handler(core, patient_id, *parameters, *body)
+        whose = [] if patient_id is None else [patient_id]
+        status, content = await route.handler(core, *whose, *parameters, *body)
         if status == HTTPStatus.NO_CONTENT:
             return Reply(status, headers=NO_STORE)
         return json_reply(content, status, NO_STORE)
 
     key = header(scope, "idempotency-key")
-    if key is None or method == "GET":
+    if key is None or method == "GET" or patient_id is None:
         return await work()
     what = b"\n".join((method.encode(), scope["path"].encode(), raw))
     return await once(core.pool, patient_id, key, what, core.clock(), work)
+
+
+async def _patient(core: Core, gatekeeper: Gatekeeper, route: Route, scope: Scope) -> UUID | None:
+    """Whose data the request is about; None for a bridge's request about many. Raises Problem 401, 403 or 429."""
+    if route.for_many:
+        await bridges.check_bridge(core, scope)
+        return None
+    account = header(scope, bridges.ACCOUNT_HEADER)
+    if account is not None:
+        return await bridges.patient_of_account(core, scope, account)
+    return await gatekeeper.patient(scope)
 
 
 def find_route(method: str, path: str) -> tuple[Route, list[str]]:

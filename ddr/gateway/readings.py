@@ -42,10 +42,10 @@ async def post_readings(
     found = read_items(items, unit, sensor.rules, latest_ms)
     readings = sorted({reading for reading in found if not isinstance(reading, Rejection)})
     if upload_key is None:
-        outcome = await _store(core, key, sensor, readings, now, fresh=remembered is None)
+        outcome = await store_readings(core, key, sensor, readings, now, fresh=remembered is None)
     else:
         outcome = await _merge(core, key, sensor, readings, now, upload_key)
-    return 200, _answer(items, found, outcome)
+    return 200, answer_items(items, found, outcome)
 
 
 def _parse(body: Any, most: int) -> tuple[list[Any], Any, str | None]:
@@ -62,7 +62,11 @@ def _parse(body: Any, most: int) -> tuple[list[Any], Any, str | None]:
 
 async def load_series(core: Core, key: SensorKey) -> Sensor:
     """The sensor as it is now. Raises Problem 404, or 409 when it has no series."""
-    sensor = await series_sensors.load(core.pool, *key)
+    return continuous(await series_sensors.load(core.pool, *key))
+
+
+def continuous(sensor: Sensor | None) -> Sensor:
+    """The sensor if it has a series. Raises Problem 404 or 409."""
     if sensor is None:
         raise not_found("sensor")
     if not sensor.continuous:
@@ -70,10 +74,13 @@ async def load_series(core: Core, key: SensorKey) -> Sensor:
     return sensor
 
 
-async def _store(
+async def store_readings(
     core: Core, key: SensorKey, sensor: Sensor, readings: Sequence[Reading], now_ms: int, fresh: bool
 ) -> Outcome:
-    """Append when all readings are new and at the end of the series, which is what gateways send nearly always."""
+    """Append when all readings are new and at the end of the series, which is what gateways send nearly always.
+
+    `readings` ascend; `fresh` says that `sensor` was loaded just now. Raises Problem 404 or 409.
+    """
     if not readings:
         return Outcome()
     after = await append(core.pool, sensor, readings, now_ms)
@@ -103,7 +110,7 @@ def _delay_ms(core: Core, sensor: Sensor) -> int:
     return core.catalog.terms[sensor.miv_url].delay_seconds * 1000
 
 
-def _answer(items: Sequence[Any], found: Iterable[Reading | Rejection], outcome: Outcome) -> dict[str, Any]:
+def answer_items(items: Sequence[Any], found: Iterable[Reading | Rejection], outcome: Outcome) -> dict[str, Any]:
     """What became of each item; of equal readings in one upload the first counts, the others are duplicates."""
     left = set(outcome.accepted)
     answers = [_item(item, reading, left, outcome) for item, reading in zip(items, found, strict=True)]

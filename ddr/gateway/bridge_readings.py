@@ -1,0 +1,140 @@
+"""Takes readings of many patients in one request: POST …/bridge/readings, for cloud bridges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from ddr.gateway.bridges import LONGEST_ACCOUNT, patients_of, unknown_account
+from ddr.gateway.fields import Fields
+from ddr.gateway.problem import Problem, invalid
+from ddr.gateway.readings import answer_items, continuous, store_readings
+from ddr.http.core import Core
+from ddr.series.packing import Reading
+from ddr.series.reading import Rejection, read_items
+from ddr.store import series_sensors
+from ddr.store.bulk import append_all
+from ddr.store.chunks import Outcome
+from ddr.store.series_sensors import Sensor, SensorKey
+
+MOST_PARTS = 5_000
+COUNTS = ("accepted", "duplicate", "rejected")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a request says about one sensor of one patient."""
+
+    account: str
+    device: str
+    sensor: str
+    unit: Any
+    items: list[Any]
+
+    def key(self, patients: Mapping[str, UUID]) -> SensorKey:
+        """Names the sensor among those of all patients."""
+        return patients[self.account], self.device, self.sensor
+
+
+@dataclass(slots=True)
+class Upload:
+    """A part whose patient and sensor are known. `found` answers its items one by one."""
+
+    key: SensorKey
+    sensor: Sensor
+    items: list[Any]
+    found: list[Reading | Rejection]
+    readings: list[Reading]  # ascending, each once
+    outcome: Outcome | None = None  # None: not stored yet
+
+
+async def post_bridge_readings(core: Core, body: Any) -> tuple[int, dict[str, Any]]:
+    """Store the readings of every part and answer it as POST …/readings would; a part that cannot be taken is refused.
+
+    What is answered accepted is committed. Raises Problem 413 or 422 for the request as a whole.
+    """
+    now = core.clock()
+    uploads = await _prepared(core, _parse(body, core.settings.gateway_max_items), now)
+    await _append(core, [upload for upload in uploads if isinstance(upload, Upload)], now)
+    answers = [await _answer(core, upload, now) for upload in uploads]
+    counts = {name: sum(answer.get(name, 0) for answer in answers) for name in COUNTS}
+    return 200, {**counts, "refused": sum("reason" in answer for answer in answers), "patients": answers}
+
+
+def _parse(body: Any, most: int) -> list[Part | Problem]:
+    fields = Fields(body)
+    entries = fields.raw("patients")
+    fields.done()
+    if not isinstance(entries, list):
+        raise invalid("patients", "must be an array")
+    if len(entries) > MOST_PARTS:
+        raise Problem(413, "too-many-items", f"patients has more than {MOST_PARTS} entries; send several requests")
+    parts = [_part(entry, f"patients[{at}]") for at, entry in enumerate(entries)]
+    if sum(len(part.items) for part in parts if isinstance(part, Part)) > most:
+        raise Problem(413, "too-many-items", f"There are more than {most} readings; send several requests")
+    return parts
+
+
+def _part(entry: Any, where: str) -> Part | Problem:
+    try:
+        fields = Fields(entry, where)
+        account = fields.need("account", lambda name: fields.text(name, LONGEST_ACCOUNT))
+        device, sensor = fields.need("device", fields.key), fields.need("sensor", fields.key)
+        unit, items = fields.raw("unit"), fields.raw("readings")
+        fields.done()
+        if not isinstance(items, list):
+            raise invalid(fields.at("readings"), "must be an array")
+        return Part(account, device, sensor, unit, items)
+    except Problem as problem:
+        return problem
+
+
+async def _prepared(core: Core, parts: Sequence[Part | Problem], now_ms: int) -> list[Upload | Problem]:
+    """The parts with their sensors, found in one statement each for patients and sensors, and with their items read."""
+    well_formed = [part for part in parts if isinstance(part, Part)]
+    patients = await patients_of(core, {part.account for part in well_formed})
+    keys = {part.key(patients) for part in well_formed if part.account in patients}
+    sensors = await series_sensors.load_all(core.pool, keys)
+    latest_ms = now_ms + core.settings.gateway_future_seconds * 1000
+    return [_upload(part, patients, sensors, latest_ms) if isinstance(part, Part) else part for part in parts]
+
+
+def _upload(
+    part: Part, patients: Mapping[str, UUID], sensors: Mapping[SensorKey, Sensor], latest_ms: int
+) -> Upload | Problem:
+    if part.account not in patients:
+        return unknown_account()
+    key = part.key(patients)
+    try:
+        sensor = continuous(sensors.get(key))
+    except Problem as problem:
+        return problem
+    found = read_items(part.items, part.unit, sensor.rules, latest_ms)
+    readings = sorted({reading for reading in found if not isinstance(reading, Rejection)})
+    return Upload(key, sensor, part.items, found, readings)
+
+
+async def _append(core: Core, uploads: Iterable[Upload], now_ms: int) -> None:
+    """Append at once what can be appended: of each sensor the first part, which is the only one nearly always."""
+    first: dict[SensorKey, Upload] = {}
+    for upload in uploads:
+        first.setdefault(upload.key, upload)
+    pairs = [(upload.sensor, upload.readings) for upload in first.values()]
+    for upload, done in zip(first.values(), await append_all(core.pool, pairs, now_ms), strict=True):
+        if done:
+            upload.outcome = Outcome(accepted=set(upload.readings))
+
+
+async def _answer(core: Core, upload: Upload | Problem, now_ms: int) -> dict[str, Any]:
+    """The answer to a part, which is stored on its own if it could not be appended with the others."""
+    if isinstance(upload, Problem):
+        return upload.item()
+    try:
+        outcome = upload.outcome or await store_readings(
+            core, upload.key, upload.sensor, upload.readings, now_ms, fresh=True
+        )
+    except Problem as problem:  # the sensor is gone
+        return problem.item()
+    return answer_items(upload.items, upload.found, outcome)

@@ -1,0 +1,63 @@
+"""Who a cloud bridge is, and for whom it sends: the certificate of its connection, the accounts that it names.
+
+A bridge is a backend of the manufacturer that sends for many patients. It proves itself by a registered certificate and
+names a patient by the account under which the patient logs in: the subject at the OpenID provider, or, in a
+demonstration, the name of the built-in account. Accounts stand in headers and bodies, never in a URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from uuid import UUID
+
+from ddr.gateway.problem import Problem, unauthorized
+from ddr.http.asgi import Scope
+from ddr.http.core import Core
+from ddr.store import bridge_accounts, gateway_certificates, identities
+from ddr.tls.peer import client_certificate
+
+ACCOUNT_HEADER = "patient-account"
+LONGEST_ACCOUNT = 256
+
+
+async def check_bridge(core: Core, scope: Scope) -> None:
+    """Raises Problem 403 unless a bridge asks."""
+    if not await _is_bridge(core, scope):
+        raise Problem(403, "not-a-bridge", "This needs the registered certificate of a bridge")
+
+
+async def patient_of_account(core: Core, scope: Scope, account: str) -> UUID:
+    """The patient for whom a bridge makes a request that is not about many. Raises Problem 401 or 404.
+
+    A PUT, which registers things, makes a patient of a user of the provider who was never here, as a token does.
+    """
+    if not await _is_bridge(core, scope):
+        raise unauthorized(token_given=False)
+    found = (await patients_of(core, [account])).get(account)
+    if found is not None:
+        return found
+    if scope["method"] != "PUT" or core.identity is None or not _is_account(account):
+        raise unknown_account()
+    return await identities.patient_of(core.pool, core.identity.issuer, account, core.clock())
+
+
+def unknown_account() -> Problem:
+    """404: nobody logs in under this name."""
+    return Problem(404, "unknown-account", "No such account")
+
+
+async def _is_bridge(core: Core, scope: Scope) -> bool:
+    """True when the connection has the certificate of a bridge; looked up on every request, so revocation is prompt."""
+    der = client_certificate(scope)
+    return der is not None and await gateway_certificates.is_alive(core.pool, der)
+
+
+async def patients_of(core: Core, accounts: Collection[str]) -> dict[str, UUID]:
+    """The patients of those accounts that are known."""
+    issuer = core.identity.issuer if core.identity else None
+    return await bridge_accounts.patients(core.pool, issuer, [one for one in accounts if _is_account(one)])
+
+
+def _is_account(text: str) -> bool:
+    """True for what may be the name of an account at all."""
+    return 1 <= len(text) <= LONGEST_ACCOUNT and text.isprintable()

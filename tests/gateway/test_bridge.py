@@ -1,0 +1,294 @@
+"""Cloud bridges: many patients in one request, and one patient by its account."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from ddr.fhir.instants import date_time
+from ddr.gateway import bridge_readings
+from ddr.gateway.app import create_gateway
+from ddr.http.asgi import ASGIApp, Receive, Scope, Send
+from ddr.http.core import Core
+from ddr.store import gateway_certificates, gateway_tokens, identities
+from ddr.store.series_sensors import Remembered
+from ddr.tls.peer import with_certificate
+from tests.gateway.conftest import CGM, Client, make_client, put_device, put_sensor
+from tests.gateway.contract import check_answer
+from tests.support.clock import Clock
+
+PATH = "/bridge/readings"
+PERIOD = 300_000
+STORED = "SELECT k, start_ms, last_ms, version, filled, status, times, vals FROM chunk WHERE patient_id = $1 ORDER BY k"
+
+
+def connected(app: ASGIApp, der: bytes | None) -> ASGIApp:
+    """`app` as it sees requests of a connection with this certificate."""
+
+    async def seen(scope: Scope, receive: Receive, send: Send) -> None:
+        with_certificate(scope, der)
+        await app(scope, receive, send)
+
+    return seen
+
+
+def bridge_client(core: Core, der: bytes | None, **headers: str) -> Client:
+    """A client with this certificate; every answer must be one that the API's description knows."""
+    return Client(
+        transport=httpx.ASGITransport(connected(create_gateway(core), der)),
+        base_url="https://gateway/gateway/v1",
+        headers=headers,
+        event_hooks={"response": [check_answer]},
+    )
+
+
+@pytest.fixture
+async def der(core: Core) -> bytes:
+    """A registered certificate; the application never looks into it."""
+    der = secrets.token_bytes(32)
+    await gateway_certificates.add(core.pool, der, der.hex(), core.clock())
+    return der
+
+
+@pytest.fixture
+async def bridge(core: Core, der: bytes) -> AsyncIterator[Client]:
+    """The bridge."""
+    async with bridge_client(core, der) as client:
+        yield client
+
+
+class Patient:
+    """A patient with a built-in account and a continuous sensor."""
+
+    def __init__(self, core: Core) -> None:
+        self.core, self.patient_id, self.account = core, uuid.uuid4(), f"patient-{secrets.token_hex(6)}"
+
+    async def register(self) -> Patient:
+        """Make account, device and sensor."""
+        pool, now = self.core.pool, self.core.clock()
+        await pool.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, 0)", self.patient_id)
+        await pool.execute("INSERT INTO account VALUES ($1, $2, '', 0)", self.account, self.patient_id)
+        self.token = await gateway_tokens.create(pool, self.patient_id, now)
+        async with self.phone() as phone:
+            assert (await put_device(phone, "cgm", **CGM)).status_code == 201
+            assert (await put_sensor(phone, "cgm", "glucose")).status_code == 201
+        return self
+
+    def phone(self) -> Client:
+        """The patient's own gateway, at a worker of its own."""
+        return make_client(replace(self.core, sensors=Remembered()), self.token)
+
+    async def send(self, items: list[Any]) -> dict[str, Any]:
+        """Readings by the phone."""
+        async with self.phone() as phone:
+            answer = await phone.post(
+                "/devices/cgm/sensors/glucose/readings", json={"unit": "mg/dL", "readings": items}
+            )
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def part(self, items: list[Any], **members: Any) -> dict[str, Any]:
+        """Readings by the bridge."""
+        named = {"account": self.account, "device": "cgm", "sensor": "glucose", "unit": "mg/dL"}
+        return named | {"readings": items} | members
+
+    async def stored(self) -> list[tuple[Any, ...]]:
+        """The chunks."""
+        return [tuple(row) for row in await self.core.pool.fetch(STORED, self.patient_id)]
+
+
+async def patients(core: Core, count: int) -> list[Patient]:
+    return [await Patient(core).register() for _ in range(count)]
+
+
+def items(until_ms: int, *values: Any) -> list[dict[str, Any]]:
+    """One reading per period, the last one at `until_ms`."""
+    first = until_ms - (len(values) - 1) * PERIOD
+    return [{"time": date_time(first + at * PERIOD), "value": value} for at, value in enumerate(values)]
+
+
+async def push(bridge: Client, *parts: Any) -> dict[str, Any]:
+    """The answer to a request that is taken."""
+    answer = await bridge.post(PATH, json={"patients": parts})
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_the_record_is_that_of_single_uploads(bridge: Client, core: Core, clock: Clock) -> None:
+    """Appends, late readings, repetitions, two readings for a slot, a full chunk, and values that are refused."""
+    pushed, single = await Patient(core).register(), await Patient(core).register()
+    now = clock()
+    uploads = [
+        items(now, *range(100, 103)),
+        items(now + 3 * PERIOD, 1, "L", 3),
+        items(now + 3 * PERIOD, 1, "L", 3),
+        items(now + 3 * PERIOD - 1000, 9),
+        items(now - 80 * PERIOD, *range(50, 60)),
+        [*items(now + 6 * PERIOD, 5, "x", 7), {"time": "?"}, *items(now + 6 * PERIOD, 7)],
+        items(now + 400 * PERIOD, *range(60, 400)),
+        items(now + 412 * PERIOD, *range(12)),
+        [],
+    ]
+    for upload in uploads:
+        clock.advance(max(0, 40 * PERIOD) / 1000)
+        answer = await push(bridge, pushed.part(upload))
+        assert answer["patients"] == [await single.send(upload)]
+        assert await pushed.stored() == await single.stored()
+
+
+async def test_a_part_that_cannot_be_taken_is_refused_alone(
+    bridge: Client, core: Core, clock: Clock, stranger: Client
+) -> None:
+    one, other = await patients(core, 2)
+    async with other.phone() as phone:
+        await put_device(phone, "meter")
+        await put_sensor(phone, "meter", "glucose", code="2339-0", samplingPeriodMs=None)
+    good = items(clock(), 100, 101)
+    bad = [
+        (one.part(good, account="nobody"), "unknown-account"),
+        (one.part(good, sensor="other"), "not-found"),
+        (one.part(good, device="meter"), "not-found"),
+        (other.part(good, device="meter"), "not-continuous"),
+        (one.part(good, account=5), "invalid"),
+        (one.part(good, account="a\u0000b"), "invalid"),
+        (one.part(good, device="a/b"), "invalid-key"),
+        (one.part(good, upload="key"), "unknown-member"),
+        (one.part(5), "invalid"),  # type: ignore[arg-type]
+        ("x", "invalid"),
+    ]
+    answer = await push(bridge, *(part for part, _ in bad), one.part(good), other.part([*good, "x"]))
+    assert [part.get("reason") for part in answer["patients"]] == [reason for _, reason in bad] + [None, None]
+    assert (answer["accepted"], answer["rejected"], answer["refused"]) == (4, 1, len(bad))
+
+
+async def test_many_patients_are_appended_by_one_statement(bridge: Client, core: Core, clock: Clock) -> None:
+    everybody = await patients(core, 6)
+    first = await push(bridge, *(one.part(items(clock(), 100)) for one in everybody))
+    clock.advance(900)
+    again = await push(bridge, *(one.part(items(clock(), 1, 2, 3)) for one in everybody))
+    assert (first["accepted"], again["accepted"]) == (6, 18)
+    written = await core.pool.fetch(
+        "SELECT DISTINCT xmin::text FROM chunk WHERE filled > 0 AND patient_id = ANY($1::uuid[])",
+        [one.patient_id for one in everybody],
+    )
+    assert len(written) == 1
+    heard = "SELECT min(heard_ms) FROM device WHERE patient_id = ANY($1::uuid[])"
+    assert await core.pool.fetchval(heard, [one.patient_id for one in everybody]) == clock()
+
+
+async def test_a_sensor_twice_in_one_request(bridge: Client, core: Core, clock: Clock) -> None:
+    one = await Patient(core).register()
+    await push(bridge, one.part(items(clock(), 100)))
+    clock.advance(3000)
+    early, late = items(clock() - 5 * PERIOD, 1, 2), items(clock(), 3, 4)
+    answer = await push(bridge, one.part(early), one.part(late), one.part(early))
+    assert [(part["accepted"], part["duplicate"]) for part in answer["patients"]] == [(2, 0), (2, 0), (0, 2)]
+
+
+async def test_bridges_and_phones_at_once_lose_nothing(core: Core, der: bytes, clock: Clock) -> None:
+    """Two bridges with the patients in different orders and the phones of all of them send the same readings."""
+    everybody = await patients(core, 8)
+    readings = items(clock(), *range(100, 220))
+    shuffled = random.Random(1)
+
+    async def by_bridge(step: int) -> int:
+        accepted = 0
+        async with bridge_client(replace(core, sensors=Remembered()), der) as client:
+            for at in range(0, len(readings), step):
+                order = shuffled.sample(everybody, len(everybody))
+                accepted += (await push(client, *(one.part(readings[at : at + step]) for one in order)))["accepted"]
+        return accepted
+
+    async def by_phone(one: Patient) -> int:
+        return sum([(await one.send(readings[at : at + 7]))["accepted"] for at in range(0, len(readings), 7)])
+
+    accepted = await asyncio.gather(by_bridge(5), by_bridge(4), *(by_phone(one) for one in everybody))
+    assert sum(accepted) == len(readings) * len(everybody)
+    alone = await Patient(core).register()
+    await alone.send(readings)
+    assert {chunk[6:] for one in everybody for chunk in await one.stored()} == {
+        chunk[6:] for chunk in await alone.stored()
+    }
+
+
+async def test_a_chunk_that_is_being_written_is_waited_for_in_the_end(bridge: Client, core: Core, clock: Clock) -> None:
+    one, other = await patients(core, 2)
+    await push(bridge, one.part(items(clock(), 100)), other.part(items(clock(), 100)))
+    clock.advance(300)
+    async with core.pool.acquire() as conn, conn.transaction():
+        await conn.execute("SELECT FROM chunk WHERE patient_id = $1 FOR UPDATE", one.patient_id)
+        pushing = asyncio.create_task(push(bridge, *(who.part(items(clock(), 101)) for who in (one, other))))
+        while len((await other.stored())[-1][7]) < 4:  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.01)
+        assert not pushing.done()
+    assert (await pushing)["accepted"] == 2
+
+
+@pytest.mark.parametrize("body", [[], {}, {"patients": 5}, {"patients": [], "unit": "mg/dL"}])
+async def test_a_malformed_request_is_refused_as_a_whole(bridge: Client, body: Any) -> None:
+    assert (await bridge.post(PATH, json=body)).status_code == 422
+
+
+async def test_nothing_is_nothing(bridge: Client) -> None:
+    assert await push(bridge) == {"accepted": 0, "duplicate": 0, "rejected": 0, "refused": 0, "patients": []}
+
+
+async def test_a_request_has_limits(bridge: Client, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = {"account": "a", "device": "d", "sensor": "s", "readings": [1] * (core.settings.gateway_max_items // 2 + 1)}
+    assert (await bridge.post(PATH, json={"patients": [part, part]})).status_code == 413
+    monkeypatch.setattr(bridge_readings, "MOST_PARTS", 2)
+    assert (await bridge.post(PATH, json={"patients": [{}] * 3})).status_code == 413
+
+
+async def test_only_a_registered_certificate_will_do(core: Core, token: str) -> None:
+    bearer = {"authorization": f"Bearer {token}"}
+    for der in (None, b"unknown"):
+        async with bridge_client(core, der, **bearer) as client:
+            answer = await client.post(PATH, json={"patients": []})
+            assert (answer.status_code, answer.json()["code"]) == (403, "not-a-bridge")
+            assert (await client.get("/devices")).status_code == 200
+            assert (await client.get("/devices", headers={"patient-account": "a"})).status_code == 401
+
+
+async def test_a_revoked_certificate_is_refused_at_once_and_for_ever(core: Core, bridge: Client, der: bytes) -> None:
+    await push(bridge)
+    assert await gateway_certificates.revoke(core.pool, der.hex(), core.clock())
+    assert (await bridge.post(PATH, json={"patients": []})).status_code == 403
+    assert not await gateway_certificates.revoke(core.pool, der.hex(), core.clock())
+    with pytest.raises(gateway_certificates.AlreadyKnown):
+        await gateway_certificates.add(core.pool, der, "another name", core.clock())
+
+
+async def test_a_bridge_uses_every_operation_for_one_patient(core: Core, der: bytes, clock: Clock) -> None:
+    one = await Patient(core).register()
+    async with bridge_client(core, der, **{"patient-account": one.account}) as client:
+        assert [device["key"] for device in (await client.get("/devices")).json()["devices"]] == ["cgm"]
+        assert (await put_sensor(client, "cgm", "second")).status_code == 201
+    async with bridge_client(core, der, **{"patient-account": "nobody"}) as client:
+        for answer in (await client.get("/devices"), await put_device(client, "cgm", **CGM)):
+            assert (answer.status_code, answer.json()["code"]) == (404, "unknown-account")
+
+
+async def test_users_of_the_provider_are_named_by_their_subject(oidc_core: Core, clock: Clock) -> None:
+    core, subject = oidc_core, f"subject-{secrets.token_hex(6)}"
+    der = secrets.token_bytes(32)
+    await gateway_certificates.add(core.pool, der, der.hex(), 0)
+    part = {"account": subject, "device": "cgm", "sensor": "glucose", "unit": "mg/dL"}
+    async with bridge_client(core, der, **{"patient-account": subject}) as client:
+        assert (await client.get("/devices")).status_code == 404
+        assert (await push(client, part | {"readings": []}))["refused"] == 1
+        assert (await put_device(client, "cgm", **CGM)).status_code == 201
+        assert (await put_sensor(client, "cgm", "glucose")).status_code == 201
+        assert (await push(client, part | {"readings": items(core.clock(), 100)}))["accepted"] == 1
+    assert core.identity is not None
+    patient_id = await identities.find(core.pool, core.identity.issuer, subject)
+    assert await core.pool.fetchval("SELECT count(*) FROM chunk WHERE patient_id = $1 AND filled > 0", patient_id) == 1
