@@ -23,6 +23,8 @@ SENSORS, UPLOADS, SIZE = 48, 20, 12
 AT_ONCE = 8
 PERIOD = 300_000
 BACKLOG, MOST_SECONDS = 40_000, 2.0
+REPEATS = 5
+_LSN = "SELECT pg_current_wal_insert_lsn() - '0/0'"
 SENSOR = {"code": "99504-3", "unit": "mg/dL"}
 
 Items = list[dict[str, Any]]
@@ -61,7 +63,7 @@ READINGS = "devices/cgm/sensors/s/readings"
 
 
 async def run(core: Core) -> list[Row]:
-    """Four figures; the clock of `core` is moved."""
+    """All figures, of new patients."""
     return [*await _uploads(core), *await _backlog(core)]
 
 
@@ -121,20 +123,27 @@ async def _backlog(core: Core) -> list[Row]:
     began = time.perf_counter()
     assert await patient.upload(items) == BACKLOG
     seconds = time.perf_counter() - began
-    before = await _written(core.pool, patient)
-    assert await patient.upload(items) == 0
-    same = await _written(core.pool, patient) == before
+    wal = {size: await _wal(core.pool, patient, items[-size:]) for size in (SIZE, BACKLOG)}
     return [
         Row(f"gateway: {BACKLOG:,} readings in one upload", f"{seconds:.2f} s", "at most 2 s", seconds <= MOST_SECONDS),
-        Row("gateway: the same upload again", "writes no row" if same else "writes rows", "no row", same),
+        *(
+            Row(f"gateway: WAL of {size:,} readings again", f"{least} bytes", "0", not least)
+            for size, least in wal.items()
+        ),
     ]
 
 
-async def _written(pool: asyncpg.Pool, patient: Patient) -> list[asyncpg.Record]:
-    """Where each chunk lies and who wrote it: this differs after any write, which is what makes WAL."""
-    query = "SELECT k, ctid, xmin, xmax FROM chunk WHERE patient_id = $1 ORDER BY epoch_no, k"
-    rows: list[asyncpg.Record] = await pool.fetch(query, patient.patient_id)
-    return rows
+async def _wal(pool: asyncpg.Pool, patient: Patient, items: Items) -> int:
+    """Bytes of write-ahead log that an upload adds which was stored before.
+
+    The server's own processes write now and then, too; so this is the least of several uploads.
+    """
+    least = []
+    for _ in range(REPEATS):
+        before = await pool.fetchval(_LSN)
+        assert await patient.upload(items) == 0
+        least.append(int(await pool.fetchval(_LSN)) - int(before))
+    return min(least)
 
 
 async def _patient(core: Core, start_ms: int, period_ms: int) -> Patient:
