@@ -16,7 +16,7 @@ from ddr.settings import Settings, load_settings
 from ddr.store.embedded import database
 from ddr.store.migrate import migrate
 from ddr.store.pool import open_pool
-from tests.bench import serving, statements, storage, summary
+from tests.bench import gateway, serving, statements, storage, summary
 from tests.bench.table import Row
 from tests.support.received import Received
 from tests.support.recorder import recorder
@@ -39,7 +39,7 @@ async def measure(folder: Path) -> list[Row]:
     """All figures; one bench at a time, so that they do not disturb each other."""
     return [
         *await with_database(folder / "storage", storage.run),
-        *await with_database(folder / "statements", lambda pool: _statements(pool, folder)),
+        *await with_database(folder / "recorder", lambda pool: _recorder(pool, folder)),
         *summary.run(),
         *await serving.run(folder),
     ]
@@ -57,9 +57,9 @@ def _settings(folder: Path) -> Settings:
     return load_settings({}, state_dir=folder, allow_builtin_accounts=True)
 
 
-async def _statements(pool: asyncpg.Pool, folder: Path) -> list[Row]:
-    async with recorder(pool, _settings(folder), folder / "recorder", Received(), {}) as running:
-        return await statements.run(running)
+async def _recorder(pool: asyncpg.Pool, folder: Path) -> list[Row]:
+    async with recorder(pool, _settings(folder), folder / "listeners", Received(), {}) as running:
+        return [*await statements.run(running), *await gateway.run(running.core)]
 
 
 if __name__ == "__main__":
