@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import os
 import random
+import shutil
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +18,8 @@ import orjson
 import pytest
 
 from ddr.fhir.instants import date_time
+from tests.cli.recorder import Recorder
+from tests.gateway.durability import Database, gateways, recorder, stored
 
 spec = importlib.util.spec_from_file_location("gateway_client", Path("examples/gateway_client.py"))
 assert spec is not None and spec.loader is not None
@@ -70,3 +78,46 @@ def test_what_the_recorder_refuses_is_kept_apart(tmp_path: Path) -> None:
     outbox.settle(outbox.next(), [{"status": "rejected", "reason": "future"}])
     assert outbox.next() == []
     assert outbox.db.execute("SELECT reason FROM refused").fetchall() == [("future",)]
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_when_a_real_recorder_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(example, "BATCH", 3)
+    first_ms = time.time_ns() // 1_000_000 // 1000 * 1000 - 2000 * 300_000
+    readings = {first_ms + at * 300_000: 100 + at % 50 for at in range(1500)}
+    outbox = example.Outbox(tmp_path / "outbox.sqlite")
+    for measured_ms, value in readings.items():
+        outbox.add(date_time(measured_ms), str(value))
+    database = Database(tmp_path)
+    try:
+        with database.stack, recorder(tmp_path, database) as running:
+            gateway = asyncio.run(gateways(database, running))[0]
+            gateway.client.event_hooks = {"request": [lambda request: time.sleep(0.01)]}  # so that it is still at it
+            work = threading.Thread(
+                target=lambda: example.sync(
+                    gateway.client, example.Outbox(tmp_path / "outbox.sqlite"), date_time(first_ms)
+                )
+            )
+            work.start()
+            kill_under(work, running, database)
+            work.join(60)
+            assert not work.is_alive()
+            assert asyncio.run(stored(database, gateway, "glucose")) == readings
+            database.stack.close()
+    finally:
+        shutil.rmtree((tmp_path / "postgres").resolve(), ignore_errors=True)
+    assert outbox.next() == []
+    assert outbox.db.execute("SELECT * FROM refused").fetchall() == []
+
+
+def kill_under(work: threading.Thread, running: Recorder, database: Database) -> None:
+    """kill -9 workers, PostgreSQL, and all of `ddr serve`, while the gateway is sending."""
+    for victim in ("worker", "serve", "worker", "database", "serve"):
+        time.sleep(0.7)
+        assert work.is_alive(), "the gateway was done before everything was killed"
+        if victim == "worker":
+            os.kill(running.workers()[0], signal.SIGKILL)
+        elif victim == "serve":
+            running.kill()
+        else:
+            database.kill()

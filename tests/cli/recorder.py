@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -64,10 +65,20 @@ class Recorder:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.settings = settings
+        self._start()
+
+    def _start(self) -> None:
         self.process = subprocess.Popen(
-            command("serve"), env=environment(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command("serve"), env=environment(self.settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self._wait()
+
+    def kill(self) -> None:
+        """kill -9 all of its processes, and start it again."""
+        for process in (self.process.pid, *self.workers()):
+            os.kill(process, signal.SIGKILL)
+        self.process.communicate()
+        self._start()
 
     def _wait(self) -> None:
         deadline = time.monotonic() + START_SECONDS

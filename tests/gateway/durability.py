@@ -127,10 +127,10 @@ async def gateways(database: Database, running: Recorder) -> list[Gateway]:
     return found
 
 
-async def stored(database: Database, gateway: Gateway) -> dict[int, int]:
+async def stored(database: Database, gateway: Gateway, sensor_key: str = "s") -> dict[int, int]:
     """What the recorder has of a gateway's readings."""
     async with asyncpg.create_pool(database.url, min_size=1, max_size=1) as pool:
-        sensor = await load(pool, gateway.patient_id, "cgm", "s")
+        sensor = await load(pool, gateway.patient_id, "cgm", sensor_key)
         assert sensor is not None
         return dict(await readings_between(pool, sensor, 0, 2**53))
 
