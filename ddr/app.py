@@ -100,10 +100,11 @@ async def running(settings: Settings) -> AsyncIterator[Rooms]:
         sources: list[Follower[Any]] = [diga_vz, zts]
         if settings.hiis_id:
             sources.append(HiisVz(settings, pool, now_ms, lambda: rooms.core.catalog))
-        await asyncio.gather(*(source.start() for source in sources))
+        await asyncio.gather(rooms.core.bridges.refresh(pool), *(source.start() for source in sources))
         works: list[Work] = [
             *(source.run for source in sources),
             lambda: rooms.core.signer.follow(pool, rooms.core.clock),
+            lambda: rooms.core.bridges.follow(pool),
             lambda: housekeeping.run(rooms.core),
         ]
         background = [asyncio.create_task(enduring(work)) for work in works]
@@ -154,13 +155,14 @@ def create_apps(core: Core) -> dict[str, ASGIApp]:
     }
     backend = OAUTH_RETIRED if retired else guarded(create_oauth_backend(core), OAUTH_FAILED)
     diga = by_path({**for_everybody, "/fhir": fhir, "/oauth": backend}, NOT_FOUND)
+    gateway = guarded(create_gateway(core), PROBLEM_FAILED)
     if core.settings.client_cert_header:
-        diga = from_proxy(diga, core.settings.client_cert_header)
+        diga, gateway = (from_proxy(app, core.settings.client_cert_header) for app in (diga, gateway))
     browsers = by_path({**for_everybody, "/oauth": documents}, guarded(create_consent(core), _page_failed))
     return {
         "diga": with_headers(diga, TRANSPORT_HEADERS),
         "public": with_headers(browsers, TRANSPORT_HEADERS),
-        "gateway": with_headers(guarded(create_gateway(core), PROBLEM_FAILED), TRANSPORT_HEADERS),
+        "gateway": with_headers(gateway, TRANSPORT_HEADERS),
         "admin": guarded(create_admin(core), PROBLEM_FAILED),
     }
 

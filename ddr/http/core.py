@@ -13,6 +13,7 @@ from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
 from ddr.scopes.diga import Diga
 from ddr.settings import Settings
+from ddr.store.gateway_certificates import Anchors
 from ddr.store.ids import IdCipher
 from ddr.store.series_sensors import Remembered
 
@@ -47,3 +48,4 @@ class Core:
     identity: Provider | None = None  # None: patients log in with the built-in accounts
     clock: Callable[[], int] = now_ms
     sensors: Remembered = field(default_factory=Remembered)  # tails of continuous series, for the gateway's uploads
+    bridges: Anchors = field(default_factory=Anchors)  # certificates that the gateway listener lets pass

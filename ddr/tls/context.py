@@ -1,4 +1,4 @@
-"""Server contexts: for everybody, or for registered DiGA certificates only; and their exchange while running.
+"""Server contexts: for everybody, or for registered client certificates; and their exchange while running.
 
 The handshake is a filter (TLS-009): a resumed session or a child of a registered CA certificate passes it. The decision
 is the look-up of the exact certificate on every request (`ddr.tls.peer`, TrustSource).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from ddr.tls.bsi import TLS12_SUITES
@@ -35,19 +35,27 @@ def public_context(cert: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-def diga_context(cert: Path, key: Path, registered: Sequence[bytes]) -> ssl.SSLContext:
+def diga_context(cert: Path, key: Path, registered: Iterable[bytes]) -> ssl.SSLContext:
     """A context that completes handshakes with the `registered` certificates (DER) only. Raises TlsError.
 
     Each is a trust anchor of its own, so that self-signed certificates and leaves of an unknown CA pass (TLS-006).
     Building takes about 0.35 ms per certificate: call it off the event loop.
     """
-    context = public_context(cert, key)
-    context.verify_mode = ssl.CERT_REQUIRED
+    return _with_clients(public_context(cert, key), ssl.CERT_REQUIRED, registered)
+
+
+def gateway_context(cert: Path, key: Path, registered: Iterable[bytes]) -> ssl.SSLContext:
+    """The same for clients that may have no certificate: gateways with a token. Another certificate is refused."""
+    return _with_clients(public_context(cert, key), ssl.CERT_OPTIONAL, registered)
+
+
+def _with_clients(context: ssl.SSLContext, mode: ssl.VerifyMode, registered: Iterable[bytes]) -> ssl.SSLContext:
+    context.verify_mode = mode
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     for der in registered:
         try:
             context.load_verify_locations(cadata=der)
-        except ssl.SSLError:  # one that OpenSSL does not take shuts out its own DiGA, not all of them
+        except ssl.SSLError:  # one that OpenSSL does not take shuts out its own holder, not all of them
             log.error("tls.certificate_refused sha256=%s", hashlib.sha256(der).hexdigest())
     return context
 

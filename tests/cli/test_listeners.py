@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +16,8 @@ from ddr.cli.serving.listeners import Listeners
 from ddr.demo.certs import authority, client_certificate, server_certificate
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
 from ddr.http.core import Core
+from ddr.store import gateway_certificates
+from ddr.store.gateway_certificates import Anchors
 from ddr.tls.peer import from_proxy
 from tests.support.trust import FakeTrust
 from tests.tls.support import Connection, ask, client_context, echo_certificate
@@ -77,6 +80,26 @@ async def test_a_newly_listed_certificate_gets_in(secured: Core, trust: FakeTrus
                 break
             except (OSError, EOFError):
                 await asyncio.sleep(0.1)
+    await listeners.stop()
+
+
+async def test_a_newly_registered_bridge_gets_in(secured: Core, tmp_path: Path) -> None:
+    core, pair = replace(secured, bridges=Anchors()), client_certificate(tmp_path, "bridge")
+    listeners, ports = await started(core, {"gateway": echo_certificate})
+    context = client_context(tmp_path / "authority.pem", pair)
+    with pytest.raises((OSError, EOFError)):
+        await ask(ports["gateway"], context)
+    await gateway_certificates.add(core.pool, pair.der, "bridge of the listeners", core.clock())
+    await core.bridges.refresh(core.pool)
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                assert await ask(ports["gateway"], context) == hashlib.sha256(pair.der).hexdigest()
+                break
+            except (OSError, EOFError):
+                await asyncio.sleep(0.1)
+    assert await ask(ports["gateway"], client_context(tmp_path / "authority.pem")) == "none"
+    await gateway_certificates.revoke(core.pool, "bridge of the listeners", core.clock())
     await listeners.stop()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from ddr.demo.certs import Pair, authority, client_certificate, server_certificate
 from ddr.tls import protocol
-from ddr.tls.context import LiveContext, TlsError, diga_context, public_context
+from ddr.tls.context import LiveContext, TlsError, diga_context, gateway_context, public_context
 from ddr.tls.follow import files_mark, follow
 from tests.tls.support import Connection, ask, client_context, listening, live_context
 
@@ -61,6 +61,27 @@ async def test_others_are_refused(world: World, version: ssl.TLSVersion) -> None
             with pytest.raises(REFUSED):
                 await ask(port, context)
         assert await ask(port, world.context(registered))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_gateways_may_have_no_certificate_but_not_an_unknown_one(world: World, version: ssl.TLSVersion) -> None:
+    bridge, unknown = world.client("bridge"), world.client("no-bridge")
+    live = LiveContext(gateway_context(world.server.cert, world.server.key, []))
+
+    async def ask_as(pair: Pair | None) -> str:
+        context = world.context(pair)
+        context.minimum_version = context.maximum_version = version
+        return await ask(port, context)
+
+    async with listening(live) as port:
+        assert await ask_as(None) == "none"
+        with pytest.raises(REFUSED):
+            await ask_as(bridge)
+        live.exchange(gateway_context(world.server.cert, world.server.key, [bridge.der]))
+        assert await ask_as(None) == "none"
+        assert await ask_as(bridge) == hashlib.sha256(bridge.der).hexdigest()
+        with pytest.raises(REFUSED):
+            await ask_as(unknown)
 
 
 async def test_a_broken_registered_certificate_shuts_out_nobody_else(

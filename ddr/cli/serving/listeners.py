@@ -12,7 +12,7 @@ import uvicorn
 
 from ddr.http.asgi import ASGIApp
 from ddr.http.core import Core
-from ddr.tls.context import LiveContext, diga_context, public_context
+from ddr.tls.context import LiveContext, diga_context, gateway_context, public_context
 from ddr.tls.follow import Build, Mark, files_mark, follow
 from ddr.tls.protocol import TlsHttpProtocol
 
@@ -72,12 +72,15 @@ class Listeners:
             task.cancel()
 
     async def _contexts(self) -> dict[str, ssl.SSLContext]:
-        """The outer context of each TLS listener. Behind a proxy the DiGA listener asks for no client certificate."""
+        """The outer context of each TLS listener. Behind a proxy none asks for a client certificate."""
         settings = self._core.settings
         files = (settings.server_cert, settings.server_key)
 
         def for_diga() -> ssl.SSLContext:
             return diga_context(*files, self._core.registry.certificates())
+
+        def for_gateways() -> ssl.SSLContext:
+            return gateway_context(*files, self._core.bridges.certificates)
 
         def for_all() -> ssl.SSLContext:
             return public_context(*files)
@@ -86,7 +89,8 @@ class Listeners:
         if settings.client_cert_header:
             return {"diga": everybody, "public": everybody, "gateway": everybody}
         diga = await self._live(for_diga, lambda: (files_mark(*files), frozenset(self._core.registry.certificates())))
-        return {"diga": diga, "public": everybody, "gateway": everybody}
+        gateway = await self._live(for_gateways, lambda: (files_mark(*files), self._core.bridges.certificates))
+        return {"diga": diga, "public": everybody, "gateway": gateway}
 
     async def _live(self, build: Build, mark: Mark) -> ssl.SSLContext:
         """The outer context of what `build` makes, made again whenever `mark` changes."""

@@ -1,0 +1,90 @@
+"""`ddr gateway`: the certificates with which cloud bridges send for many patients."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+
+from ddr.cli.errors import CommandError
+from ddr.cli.operator import shown_instant, with_database
+from ddr.http.clock import now_ms
+from ddr.registries.certificates import BadCertificate, decode, expires_ms, fingerprint
+from ddr.settings import Settings
+from ddr.store import gateway_certificates as store
+
+HELP = "register and revoke the certificates of cloud bridges"
+
+Action = Callable[[Settings, asyncpg.Pool], Awaitable[int]]
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`gateway` with its own subcommands."""
+    parser = subparsers.add_parser("gateway", help=HELP, description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add = actions.add_parser("add-certificate", help="let the holder of a certificate send for all patients")
+    add.add_argument("file", type=Path, metavar="FILE", help="PEM; of a chain the first certificate")
+    add.add_argument("--name", required=True, help="for the list, and to revoke it")
+    actions.add_parser("list-certificates", help="all that were ever registered")
+    revoke = actions.add_parser("revoke-certificate", help="refuse a certificate from now on; it cannot come back")
+    revoke.add_argument("name", metavar="NAME")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked for; status 1 when it could not be done."""
+    return with_database(_ACTIONS[args.action](args))
+
+
+def _add(args: argparse.Namespace) -> Action:
+    if not 1 <= len(args.name) <= 250 or not args.name.isprintable():
+        raise CommandError("the name must have 1 to 250 printable characters")
+    der = _certificate(args.file)
+
+    async def add(_settings: Settings, pool: asyncpg.Pool) -> int:
+        try:
+            await store.add(pool, der, args.name, now_ms())
+        except store.AlreadyKnown:
+            raise CommandError("this name is in use, or this certificate was registered before") from None
+        print(f"{args.name}: sha256 {fingerprint(der)}, expires {shown_instant(expires_ms(der))}")
+        return 0
+
+    return add
+
+
+def _certificate(file: Path) -> bytes:
+    """The DER of a client certificate that is good now."""
+    try:
+        der = decode(file.read_text("ascii"))
+    except (OSError, UnicodeDecodeError, BadCertificate) as error:
+        raise CommandError(f"certificate {file}: {error}") from None
+    if expires_ms(der) <= now_ms():
+        raise CommandError(f"certificate {file}: has expired")
+    return der
+
+
+def _list(_args: argparse.Namespace) -> Action:
+    async def show(_settings: Settings, pool: asyncpg.Pool) -> int:
+        for row in await store.known(pool):
+            revoked = f", revoked {shown_instant(row['revoked_ms'])}" if row["revoked_ms"] else ""
+            expires = shown_instant(expires_ms(row["certificate"]))
+            print(
+                f"{row['name']}: sha256 {row['certificate_sha256'].hex()},"
+                f" registered {shown_instant(row['created_ms'])}, expires {expires}{revoked}"
+            )
+        return 0
+
+    return show
+
+
+def _revoke(args: argparse.Namespace) -> Action:
+    async def revoke(_settings: Settings, pool: asyncpg.Pool) -> int:
+        if not await store.revoke(pool, args.name, now_ms()):
+            raise CommandError(f"no certificate in force is called {args.name!r}")
+        return 0
+
+    return revoke
+
+
+_ACTIONS = {"add-certificate": _add, "list-certificates": _list, "revoke-certificate": _revoke}
