@@ -15,7 +15,16 @@ from typing import Any
 from fhir.resources.R4B import get_fhir_model_class
 
 TARGET = Path(__file__).parent.parent / "ddr" / "fhir" / "element_order.json"
-ROOTS = ("Bundle", "CapabilityStatement", "Device", "DeviceMetric", "Observation", "OperationOutcome", "Parameters")
+ROOTS = (
+    "Bundle",
+    "CapabilityStatement",
+    "Device",
+    "DeviceMetric",
+    "Observation",
+    "OperationOutcome",
+    "Parameters",
+    "Patient",
+)
 ONLY_R4B = {"CodeableReference", "RatioRange"}
 
 

@@ -61,3 +61,8 @@ def metric_type(system: str, code: str) -> dict[str, Any]:
     if found is None:
         return {"coding": [{"system": system, "code": code}]}
     return {"coding": [{"system": NOMENCLATURE, "code": found[0], "display": found[1]}]}
+
+
+def loinc_codes(metric: str) -> list[str]:
+    """The LOINC codes of the values that a metric of this ISO/IEEE 11073 type gives."""
+    return [code for code, (number, _) in _METRIC_TYPES.items() if number == metric]

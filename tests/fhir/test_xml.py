@@ -112,7 +112,7 @@ def test_narratives_of_other_namespaces_are_refused() -> None:
     "part",
     [
         {"nonsense": 1},
-        {"resourceType": "Patient"},
+        {"resourceType": "Practitioner"},
         {"status": "a\x00b"},
         {"status": "a\x1bb"},
         {"status": "\ud800"},
@@ -145,7 +145,7 @@ def parameters(content: str) -> str:
         "<",
         "<Parameters/>",
         '<Parameters xmlns="http://hl7.org/fhir">',
-        '<Patient xmlns="http://hl7.org/fhir"/>',
+        '<Practitioner xmlns="http://hl7.org/fhir"/>',
         BOMB,
         EXTERNAL,
         '<!DOCTYPE p SYSTEM "http://127.0.0.1/x.dtd"><Parameters xmlns="http://hl7.org/fhir"/>',
