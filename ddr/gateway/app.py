@@ -17,6 +17,7 @@ import orjson
 from ddr.gateway import bridge_readings, bridges, calibrations, devices, gaps, measurements, readings, sensors
 from ddr.gateway.admission import Admission, clock_skew
 from ddr.gateway.auth import Gatekeeper
+from ddr.gateway.door.http import post_bundle
 from ddr.gateway.fields import check_key
 from ddr.gateway.idempotency import once
 from ddr.gateway.problem import Problem
@@ -41,7 +42,7 @@ OVERLOADED = (
     TimeoutError,
 )
 
-Handler = Callable[..., Awaitable[tuple[int, Any]]]
+Handler = Callable[..., Awaitable[Any]]
 
 
 class Route(NamedTuple):
@@ -51,6 +52,7 @@ class Route(NamedTuple):
     path: str
     handler: Handler
     for_many: bool = False  # of a bridge only; its handler gets no patient
+    whole: bool = False  # its handler reads the request and makes the whole reply: the FHIR door
 
     @property
     def has_body(self) -> bool:
@@ -77,6 +79,7 @@ ROUTES = (
     Route("PUT", f"{BASE}/measurements/{{measurement_key}}", measurements.put_measurement),
     Route("DELETE", f"{BASE}/measurements/{{measurement_key}}", measurements.delete_measurement),
     Route("POST", f"{BASE}/bridge/readings", bridge_readings.post_bridge_readings, for_many=True),
+    Route("POST", f"{BASE}/fhir", post_bundle, whole=True),
 )
 
 
@@ -119,6 +122,9 @@ async def _answer(core: Core, gatekeeper: Gatekeeper, scope: Scope, receive: Rec
         return Reply(200, openapi_document(), JSON)
     route, parameters = find_route(method, scope["path"])
     patient_id = await _patient(core, gatekeeper, route, scope)
+    if route.whole:
+        reply: Reply = await route.handler(core, patient_id, scope, receive)
+        return reply
     raw = await _body(core, scope, receive) if route.has_body else b""
     body = [_parsed(raw)] if route.has_body else []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -31,16 +32,19 @@ async def post_measurements(core: Core, patient_id: UUID, body: Any) -> tuple[in
     fields.done()
     if len(items) > core.settings.gateway_max_items:
         raise Problem(413, "too-many-items", f"measurements has more than {core.settings.gateway_max_items} items")
+    taken = await take_measurements(core, patient_id, items)
+    answers = [_answer_item(item, answer) for item, answer in zip(items, taken, strict=True)]
+    counts = Counter(answer["result"] for answer in answers)
+    return 200, {name: counts[name] for name in ("created", "updated", "unchanged", "rejected")} | {"items": answers}
+
+
+async def take_measurements(core: Core, patient_id: UUID, items: Sequence[Any]) -> list[Answer | Problem]:
+    """Store or correct measurements; what became of each, in order."""
     parsed = [_read_item(core, item) for item in items]
     _refuse_repeated_keys(parsed)
     uploads = [upload for upload in parsed if isinstance(upload, Upload)]
     stored = await store_uploads(core, patient_id, uploads) if uploads else {}
-    answers = [
-        _answer_item(item, stored[found.key] if isinstance(found, Upload) else found)
-        for item, found in zip(items, parsed, strict=True)
-    ]
-    counts = Counter(answer["result"] for answer in answers)
-    return 200, {name: counts[name] for name in ("created", "updated", "unchanged", "rejected")} | {"items": answers}
+    return [stored[found.key] if isinstance(found, Upload) else found for found in parsed]
 
 
 async def delete_measurement(core: Core, patient_id: UUID, measurement_key: str) -> tuple[int, None]:

@@ -63,8 +63,9 @@ async def check_answer(response: httpx.Response) -> None:
     if "content" not in described:
         assert response.content == b""
         return
-    ((media_type, media),) = described["content"].items()
-    assert response.headers["content-type"] == media_type
-    validate(media["schema"], response.json())
+    media_type, _, parameters = response.headers["content-type"].partition(";")
+    media = described["content"][media_type]
+    assert parameters.strip() == ("fhirVersion=4.0; charset=utf-8" if "fhir" in media_type else "")
+    validate(media["schema"], response.text if media_type.endswith("xml") else response.json())
     for name in described.get("headers", {}):
         assert name in response.headers

@@ -1,0 +1,100 @@
+"""Codes, concepts and numbers of uploaded resources: LOINC or ISO/IEEE 11073 as the PHD guide has them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from ddr.fhir.device_types import NOMENCLATURE, SNOMED, loinc_codes
+from ddr.gateway.fields import Fields
+from ddr.gateway.problem import invalid
+from ddr.miv.model import LOINC, UCUM, Miv, MivCatalog, MivCode
+
+Json = dict[str, Any]
+Coding = tuple[str | None, str | None]
+
+MAX_CODINGS = 20
+
+GATEWAY_DEVICE = (NOMENCLATURE, "531981")  # MDC_MOC_VMS_MDS_AHD: the phone or hub itself
+TIME_STAMPS = {(NOMENCLATURE, code) for code in ("67975", "67983", "67984", "68226")}  # the PHD's clock, not a value
+
+# ISO/IEEE 11073-10101 specialisations of personal health devices, as SNOMED CT types of HDDT.
+_SPECIALIZATIONS = {
+    "528401": "337414009",  # MDC_DEV_SPEC_PROFILE_GLUCOSE
+    "528409": "700585005",  # MDC_DEV_SPEC_PROFILE_CGM
+    "528391": "70665002",  # MDC_DEV_SPEC_PROFILE_BP
+    "528405": "334990001",  # MDC_DEV_SPEC_PROFILE_PEFM
+}
+_COMPONENTS = {"150021": "8480-6", "150022": "8462-4", "150023": "8478-0"}  # MDC_PRESS_BLD_NONINV_SYS, _DIA, _MEAN
+
+
+def codings(concept: Fields | None) -> list[Coding]:
+    """(system, code) of each coding of a CodeableConcept."""
+    if concept is None:
+        return []
+    return [(entry.text("system"), entry.text("code")) for entry in concept.objects("coding", MAX_CODINGS) or ()]
+
+
+def measured(catalog: MivCatalog, found: Iterable[Coding], unit: str | None) -> tuple[Miv, MivCode] | None:
+    """What a concept says was measured, or None. The nomenclature has one code for both units of glucose."""
+    for system, code in found:
+        for loinc in loinc_codes(code) if system == NOMENCLATURE and code else (code,):
+            entry = catalog.code(LOINC if system == NOMENCLATURE else system or "", loinc or "")
+            if entry is not None and (system != NOMENCLATURE or entry[1].unit in {None, unit}):
+                return entry
+    return None
+
+
+def component_code(fields: Fields) -> str | None:
+    """The LOINC code of a component."""
+    for system, code in codings(fields.object("code")):
+        if system == LOINC:
+            return code
+        if system == NOMENCLATURE and code in _COMPONENTS:
+            return _COMPONENTS[code]
+    return None
+
+
+def device_code(concepts: Iterable[Fields | None]) -> str | None:
+    """The SNOMED CT type of a device, from its type or its specialisations; None when none of them says it."""
+    for system, code in (coding for concept in concepts for coding in codings(concept)):
+        if system == SNOMED:
+            return code
+        if system == NOMENCLATURE and code in _SPECIALIZATIONS:
+            return _SPECIALIZATIONS[code]
+    return None
+
+
+def unit_of(quantity: Fields | None) -> str | None:
+    """The UCUM code of a Quantity, or its unit as written where it has no code."""
+    if quantity is None:
+        return None
+    if quantity.text("system") not in {None, UCUM}:
+        raise invalid(quantity.at("system"), f"must be {UCUM}", "unit")
+    return quantity.text("code") or quantity.text("unit")
+
+
+def concept(found: Fields | None) -> Json | None:
+    """A CodeableConcept with the members that the JSON API takes."""
+    if found is None:
+        return None
+    members = ("system", "version", "code", "display")
+    entries = [_given(entry, members) for entry in found.objects("coding", MAX_CODINGS) or ()]
+    return ({"coding": entries} if entries else {}) | _given(found, ("text",))
+
+
+def _given(fields: Fields, members: Iterable[str]) -> Json:
+    return {name: value for name in members if (value := fields.raw(name)) is not None}
+
+
+def plain(value: Any) -> Any:
+    """A decimal as the number that a JSON body would hold; anything else as it is."""
+    if not isinstance(value, Decimal):
+        return value
+    return int(value) if value.as_tuple().exponent == 0 else float(value)
+
+
+def given(members: Json) -> Json:
+    """`members` without those that are None."""
+    return {name: value for name, value in members.items() if value is not None}

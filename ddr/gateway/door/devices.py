@@ -1,0 +1,71 @@
+"""Device of the PHD guide as the body of PUT …/devices/{key}. Pure."""
+
+from __future__ import annotations
+
+from ddr.fhir.instants import date_time
+from ddr.gateway.door.codes import GATEWAY_DEVICE, Json, codings, device_code, given
+from ddr.gateway.door.entries import identifier_key, make_key, reference
+from ddr.gateway.fields import Fields
+from ddr.gateway.problem import invalid
+
+PHG_PROFILE = "http://hl7.org/fhir/uv/phd/StructureDefinition/PhgDevice"
+SYSTEM_ID = "SYSID"  # the IEEE 11073 system identifier, which stays when the transport address changes
+NAME_TYPES = ("user-friendly-name", "model-name", "manufacturer-name")
+
+
+def is_gateway(fields: Fields) -> bool:
+    """Whether this is the gateway (PHG), which measures nothing and is not kept."""
+    meta = fields.object("meta")
+    profiles = (meta and meta.array("profile", 50)) or []
+    return PHG_PROFILE in profiles or GATEWAY_DEVICE in codings(fields.object("type"))
+
+
+def device_key(fields: Fields) -> str:
+    """The key after the system identifier, else another identifier, else manufacturer and serial number."""
+    found = identifier_key("Device", fields, SYSTEM_ID)
+    if found is not None:
+        return found
+    manufacturer = fields.need("manufacturer", fields.text)
+    return make_key("Device", "serial", manufacturer, fields.need("serialNumber", fields.text))
+
+
+def conditional_key(url: str) -> str | None:
+    """The key of "Device?identifier=system|value", or None for another reference."""
+    query = url.removeprefix("Device?identifier=")
+    system, bar, value = query.partition("|")
+    return None if query == url or not bar else make_key("Device", system, value)
+
+
+def device_body(fields: Fields, earliest_ms: int | None) -> Json:
+    """The registration. The PHD guide lets a device say nothing of a serial number, which counts as having none.
+
+    `earliest_ms` is the time of its first value, given for a device that is not registered yet. Raises Problem 422.
+    """
+    if fields.text("status") == "entered-in-error":
+        raise invalid("status", "must not be entered-in-error")
+    special = [entry.object("systemType") for entry in fields.objects("specialization", 50) or ()]
+    definition = reference(fields, "definition")
+    found = {
+        "name": _name(fields),
+        "manufacturer": fields.raw("manufacturer"),
+        "modelNumber": fields.raw("modelNumber"),
+        "type": device_code([fields.object("type"), *special]),
+        "expirationDate": fields.raw("expirationDate"),
+        "definition": definition if definition and definition.startswith("https:") else None,
+        "startedAt": _start(fields, earliest_ms),
+    }
+    return {"serialNumber": fields.raw("serialNumber"), **given(found)}
+
+
+def _name(fields: Fields) -> str | None:
+    names = {entry.text("type"): entry.text("name") for entry in fields.objects("deviceName", 50) or ()}
+    chosen = next((names[kind] for kind in NAME_TYPES if kind in names), None)
+    return chosen or next(iter(names.values()), None) or fields.text("modelNumber")
+
+
+def _start(fields: Fields, earliest_ms: int | None) -> str | None:
+    """A device begins when it was made, so that values which come later than newer ones are not before it."""
+    if earliest_ms is None:
+        return None
+    made = fields.date_time("manufactureDate")
+    return date_time(min(earliest_ms, made[1]) if made and made[1] >= 0 else earliest_ms)

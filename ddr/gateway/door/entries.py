@@ -1,0 +1,111 @@
+"""The entries of an uploaded Bundle, and the names by which they refer to each other. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ddr.gateway.fields import Fields
+from ddr.gateway.problem import Problem, invalid
+
+BUNDLE_TYPES = ("batch", "transaction")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry: its place in the Bundle, the type of its resource, the resource, and what others may call it."""
+
+    index: int
+    type: str
+    fields: Fields
+    names: tuple[str, ...]
+
+
+def read_bundle(bundle: dict[str, Any], most: int) -> tuple[str, list[Entry | Problem]]:
+    """The type of the Bundle and its entries, those that cannot be read as Problem. Raises Problem 413 or 422."""
+    fields = Fields(bundle)
+    if fields.raw("resourceType") != "Bundle":
+        raise invalid("resourceType", "must be Bundle")
+    kind = fields.need("type", lambda name: fields.choice(name, BUNDLE_TYPES))
+    entries = fields.array("entry", None) or []
+    if len(entries) > most:
+        raise Problem(413, "too-many-items", f"The Bundle has more than {most} entries")
+    return kind, [_read(index, entry) for index, entry in enumerate(entries)]
+
+
+def _read(index: int, entry: Any) -> Entry | Problem:
+    try:
+        fields = Fields(entry)
+        resource = fields.need("resource", fields.object)
+        found = resource.need("resourceType", resource.text)
+        url = _url(fields.need("request", fields.object), found)
+        if resource.raw("modifierExtension") is not None:
+            # FHIR R4 extensibility.html: who does not know a modifier must not process what it modifies
+            raise invalid("modifierExtension", "is not known here", "unknown-member")
+        return Entry(index, found, resource, tuple(_names(fields.text("fullUrl"), found, resource.text("id"), url)))
+    except Problem as problem:
+        return problem
+
+
+def _url(request: Fields, resource_type: str) -> str:
+    """The URL of a POST or PUT; `ifNoneExist` is not needed, because a repeated entry changes nothing."""
+    method = request.need("method", request.text)
+    if method not in {"POST", "PUT"}:
+        raise Problem(405, "method-not-allowed", "Entries are POST or PUT", "request.method")
+    url = request.need("url", request.text)
+    if url.partition("?")[0].partition("/")[0] != resource_type:
+        raise invalid("request.url", f"must begin with {resource_type}")
+    return url
+
+
+def _names(full_url: str | None, resource_type: str, logical_id: str | None, url: str) -> Iterable[str]:
+    """The fullUrl, and "<Type>/<id>" where fullUrl, resource or request say so (FHIR R4 bundle.html#references)."""
+    if full_url:
+        yield full_url
+        yield "/".join(full_url.rsplit("/", 2)[-2:])
+    if logical_id:
+        yield f"{resource_type}/{logical_id}"
+    if "/" in url:
+        yield url
+
+
+def by_name(entries: Iterable[Entry | Problem]) -> dict[str, Entry]:
+    """The entries by all their names; the first one counts."""
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        if isinstance(entry, Entry):
+            for name in entry.names:
+                found.setdefault(name, entry)
+    return found
+
+
+def reference(fields: Fields, name: str) -> str | None:
+    """The text of a Reference; a logical one (Reference.identifier) as a conditional one."""
+    target = fields.object(name)
+    if target is None:
+        return None
+    found = target.text("reference")
+    if found is None and (identifier := target.object("identifier")) is not None:
+        found = f"Device?identifier={identifier.text('system') or ''}|{identifier.text('value') or ''}"
+    return found
+
+
+def make_key(*parts: str) -> str:
+    """The gateway's key of something that FHIR names by `parts`; equal parts give the same key for ever."""
+    return "fhir-" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
+
+
+def identifier_key(kind: str, fields: Fields, preferred: str | None = None) -> str | None:
+    """The key after the first identifier with a value, one of the type `preferred` first; None without any."""
+    found: list[str] = []
+    for entry in fields.objects("identifier", 50) or ():
+        value = entry.text("value")
+        if value is None:
+            continue
+        concept = entry.object("type")
+        codes = [coding.text("code") for coding in (concept.objects("coding", 20) or ())] if concept else []
+        place = 0 if preferred in codes and preferred is not None else len(found)
+        found.insert(place, make_key(kind, entry.text("system") or "", value))
+    return found[0] if found else None

@@ -1,0 +1,91 @@
+"""POST /gateway/v1/fhir: a Bundle in, its response Bundle out, in FHIR JSON or XML (FHIR R4 http.html#transaction)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from ddr.fhir.negotiation import Format, check_content_type, error_format, negotiate
+from ddr.fhir.outcome import FhirError, body_too_large, malformed
+from ddr.fhir.representation import parse, render
+from ddr.gateway.door.answers import Answer, Json, issue, outcome, refused, response_bundle
+from ddr.gateway.door.entries import Entry, read_bundle
+from ddr.gateway.door.intake import Intake
+from ddr.gateway.door.transaction import transaction
+from ddr.gateway.problem import Problem
+from ddr.http.asgi import Receive, Reply, Scope, headers, query_pairs
+from ddr.http.body import BodyError, read_body
+from ddr.http.core import Core
+
+MAX_ISSUES = 100
+TOO_LARGE, UNSUPPORTED = 413, 415
+
+
+class Refused(Exception):
+    """A transaction with an entry that cannot be taken, so that nothing of it is."""
+
+    def __init__(self, answers: Sequence[Answer | Problem]) -> None:
+        super().__init__("transaction refused")
+        self.answers = answers
+
+
+async def post_bundle(core: Core, patient_id: UUID, scope: Scope, receive: Receive) -> Reply:
+    """Take a batch or transaction Bundle; every error is an OperationOutcome."""
+    sent, wanted = headers(scope), dict(query_pairs(scope))
+    fmt = error_format(sent, wanted)
+    try:
+        fmt = negotiate(sent, wanted)
+        return _reply(200, await _take(core, patient_id, await _bundle(core, scope, receive)), fmt)
+    except FhirError as error:
+        return _reply(error.status, error.resource(), fmt)
+    except Problem as problem:
+        return _reply(problem.status, outcome([issue(problem, reasons(core))]), fmt)
+    except Refused as refusal:
+        status, content = _refusal(refusal.answers, reasons(core))
+        return _reply(status, content, fmt)
+
+
+def reasons(core: Core) -> str:
+    """The system of the reason codes: where the API's description lists them."""
+    return f"{core.settings.gateway_base_url}/gateway/v1/openapi.json#/components/schemas/Reason"
+
+
+async def _bundle(core: Core, scope: Scope, receive: Receive) -> Json:
+    """The resource in the body. Raises FhirError 400, 413 or 415."""
+    sent, limit = headers(scope), core.settings.gateway_max_body_bytes
+    fmt = check_content_type({"content-type": sent.get("content-type", "")}) or Format.JSON
+    try:
+        body = await read_body(scope, receive, limit)
+    except BodyError as error:
+        if error.status == UNSUPPORTED:
+            raise FhirError(error.status, "not-supported", str(error)) from None
+        raise (body_too_large(limit) if error.status == TOO_LARGE else malformed(str(error))) from None
+    return parse(body, fmt)
+
+
+async def _take(core: Core, patient_id: UUID, bundle: Json) -> Json:
+    kind, entries = read_bundle(bundle, core.settings.gateway_max_items)
+    if kind == "batch":
+        answers = await Intake(core, patient_id, entries).run()
+    else:
+        answers = await _all_or_nothing(core, patient_id, entries)
+    return response_bundle(kind, answers, reasons(core))
+
+
+async def _all_or_nothing(core: Core, patient_id: UUID, entries: Sequence[Entry | Problem]) -> list[Answer | Problem]:
+    async with transaction(core, patient_id) as one:
+        answers = await Intake(one, patient_id, entries).run()
+        if any(refused(answer) for answer in answers):
+            raise Refused(answers)
+    return answers
+
+
+def _refusal(answers: Sequence[Answer | Problem], system: str) -> tuple[int, Json]:
+    """The status and the issues of a refused transaction; each issue names its entry."""
+    problems = [(i, problem) for i, answer in enumerate(answers) for problem in refused(answer)]
+    issues = [issue(problem, system, f"Bundle.entry[{i}]") for i, problem in problems[:MAX_ISSUES]]
+    return problems[0][1].status, outcome(issues)
+
+
+def _reply(status: int, content: Json, fmt: Format) -> Reply:
+    return Reply(status, render(content, fmt), fmt.content_type, (("cache-control", "no-store"),))

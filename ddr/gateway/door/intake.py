@@ -1,0 +1,239 @@
+"""Takes the entries of a Bundle, devices first, through the functions behind the JSON API."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from ddr.gateway.calibrations import post_calibrations
+from ddr.gateway.devices import put_device
+from ddr.gateway.door import metrics
+from ddr.gateway.door.answers import Answer
+from ddr.gateway.door.devices import device_body, device_key, is_gateway
+from ddr.gateway.door.directory import Directory, Target
+from ddr.gateway.door.entries import Entry, reference
+from ddr.gateway.door.observations import Observed, is_time_stamp, read_observation
+from ddr.gateway.fields import Fields
+from ddr.gateway.measurements import take_measurements
+from ddr.gateway.problem import Problem, invalid
+from ddr.gateway.readings import post_readings
+from ddr.gateway.sensors import put_sensor
+from ddr.http.core import Core
+from ddr.miv.model import Miv, MivCode
+from ddr.store import devices as store
+from ddr.store.devices import Row
+
+NOT_KEPT = "Not kept: the recorder needs it for nothing"
+
+
+class Intake:
+    """One Bundle of one patient on its way into the record; `answers` has what became of each entry, by its place."""
+
+    def __init__(self, core: Core, patient_id: UUID, entries: Sequence[Entry | Problem]) -> None:
+        self.core = core
+        self.patient_id = patient_id
+        self.directory = Directory(core, patient_id, entries)
+        self.answers: dict[int, Answer | Problem] = {}
+        self.made: defaultdict[int, list[Observed]] = defaultdict(list)  # Observations by the entry of their device
+        self.metrics: defaultdict[int, list[Fields]] = defaultdict(list)  # DeviceMetrics likewise
+        self.entries = [entry for entry in entries if isinstance(entry, Entry)]
+        self.answers |= {i: entry for i, entry in enumerate(entries) if isinstance(entry, Problem)}
+
+    async def run(self) -> list[Answer | Problem]:
+        """Take all entries, whatever their order. One that is refused blocks only those that refer to it."""
+        observed = await self._observations()
+        await self._each("DeviceMetric", self._note_metric)
+        await self._each("Device", self._device)
+        await self._each("DeviceMetric", self._metric)
+        for item in sorted((item for item in observed if item.samples), key=lambda item: item.earliest_ms):
+            await self._attempt(item.entry, self._readings(item, observed))
+        await self._measurements([item for item in observed if not item.samples])
+        return [self.answers[i] for i in sorted(self.answers)]
+
+    async def _each(self, resource_type: str, work: Callable[[Entry], Awaitable[Answer | None]]) -> None:
+        for entry in self.entries:
+            if entry.type == resource_type and not isinstance(self.answers.get(entry.index), Problem):
+                await self._attempt(entry, work(entry))
+
+    async def _attempt(self, entry: Entry, work: Awaitable[Answer | None]) -> None:
+        try:
+            answer = await work
+        except Problem as problem:
+            self.answers[entry.index] = problem
+        else:
+            if answer is not None:
+                self.answers[entry.index] = answer
+
+    # --- what is there ---------------------------------------------------------------------------------------------
+
+    async def _observations(self) -> list[Observed]:
+        """The Observations that can be read; answers the entries of other types that are not kept."""
+        found: list[Observed] = []
+        for entry in self.entries:
+            if entry.type not in {"Device", "DeviceMetric"}:
+                await self._attempt(entry, self._read(entry, found))
+        for item in found:
+            device = self.directory.names.get(item.device or "")
+            while device is not None and item not in self.made[device.index]:
+                self.made[device.index].append(item)
+                device = self._source(device)
+        return found
+
+    async def _read(self, entry: Entry, found: list[Observed]) -> Answer | None:
+        if entry.type == "Patient" or (entry.type == "Observation" and is_time_stamp(entry.fields)):
+            return Answer(200, remark=NOT_KEPT)
+        if entry.type != "Observation":
+            raise invalid("resourceType", "must be Device, DeviceMetric or Observation")
+        latest_ms = self.core.clock() + self.core.settings.gateway_future_seconds * 1000
+        found.append(read_observation(entry, self.core.catalog, latest_ms))
+        return None
+
+    def _source(self, entry: Entry) -> Entry | None:
+        """The Device entry of a DeviceMetric entry."""
+        if entry.type != "DeviceMetric":
+            return None
+        try:
+            return self.directory.names.get(reference(entry.fields, "source") or "")
+        except Problem:
+            return None  # the DeviceMetric is refused in its turn
+
+    async def _note_metric(self, entry: Entry) -> None:
+        metrics.calibrations(entry.fields)
+        if (source := self._source(entry)) is not None:
+            self.metrics[source.index].append(entry.fields)
+
+    # --- devices and sensors -----------------------------------------------------------------------------------------
+
+    async def _device(self, entry: Entry) -> Answer:
+        if is_gateway(entry.fields):
+            return Answer(200, remark=NOT_KEPT)
+        key = device_key(entry.fields)
+        earliest_ms = None
+        if await store.find_device(self.core.pool, self.patient_id, key) is None:
+            made, measuring = self.made[entry.index], self.metrics[entry.index]
+            earliest_ms = metrics.first_value_ms(made, measuring, self.core.clock())
+        body = device_body(entry.fields, earliest_ms)
+        status, found = await put_device(self.core, self.patient_id, key, body)
+        self.directory.targets[entry.index] = Target(key)
+        return Answer(status, f"Device/{found['id']}")
+
+    async def _metric(self, entry: Entry) -> Answer:
+        source = reference(entry.fields, "source")
+        if source is None:
+            raise invalid("source", "is required")
+        key = (await self.directory.target(source)).device_key
+        observed = self.made[entry.index]
+        kind = metrics.metric_code(entry.fields, self.core.catalog, observed)
+        stored = await self._stored_sensor(key, kind[1], entry.fields)
+        status, found = await self._put_sensor(key, kind, observed, entry.fields, stored)
+        self.directory.targets[entry.index] = Target(key, found["key"])
+        return Answer(status, f"DeviceMetric/{await self._calibrated(key, found, entry.fields)}")
+
+    async def _stored_sensor(self, device: str, code: MivCode, metric: Fields | None) -> Row | None:
+        """The sensor with the key that this metric has, else, if it has no identifier, the only one of its kind."""
+        key = metrics.sensor_key(code, metric)
+        rows = await store.sensor_states(self.core.pool, self.patient_id, device)
+        alike = [row for row in rows if (row["code_system"], row["code"]) == (code.system, code.code)]
+        found = next((row for row in rows if row["sensor_key"] == key), None)
+        if found is None and key == metrics.sensor_key(code) and len(alike) == 1:
+            return alike[0]
+        return found
+
+    async def _put_sensor(
+        self,
+        device: str,
+        kind: tuple[Miv, MivCode],
+        observed: Sequence[Observed],
+        metric: Fields | None,
+        stored: Row | None,
+    ) -> tuple[int, dict[str, Any]]:
+        if stored is not None:
+            body = metrics.known_sensor(stored, kind[1], metric)
+            return await put_sensor(self.core, self.patient_id, device, stored["sensor_key"], body)
+        row = await store.find_device(self.core.pool, self.patient_id, device)
+        if row is None:
+            raise invalid("device", "is not registered", "unknown-device")
+        body = metrics.new_sensor(*kind, observed, metric, row["started_ms"], self.core.clock())
+        return await put_sensor(self.core, self.patient_id, device, metrics.sensor_key(kind[1], metric), body)
+
+    async def _calibrated(self, device: str, sensor: dict[str, Any], metric: Fields) -> str:
+        """Store the calibrations of a metric that its registration does not have. Returns the id of the newest."""
+        row = await store.sensor_state(self.core.pool, self.patient_id, device, sensor["key"])
+        events = metrics.later_events(metric, row) if row is not None else []
+        if events:
+            body = {"calibrations": events}
+            _, answer = await post_calibrations(self.core, self.patient_id, device, sensor["key"], body)
+            for item in answer["items"]:
+                if item["status"] == "rejected":
+                    raise Problem(422, item["reason"], item["detail"])
+            row = await store.sensor_state(self.core.pool, self.patient_id, device, sensor["key"])
+        return sensor["metricId"] if row is None else self.core.ids.metric(row["epoch_no"])
+
+    # --- values ------------------------------------------------------------------------------------------------------
+
+    async def _readings(self, item: Observed, observed: Sequence[Observed]) -> Answer:
+        assert item.samples is not None
+        if item.device is None:
+            raise invalid("device", "is required")
+        target = await self.directory.target(item.device)
+        key = target.sensor_key
+        if key is None:
+            stored = await self._stored_sensor(target.device_key, item.code, None)
+            alike = [other for other in observed if (other.device, other.code) == (item.device, item.code)]
+            key = stored["sensor_key"] if stored else None
+            if key is None:
+                _, found = await self._put_sensor(target.device_key, (item.miv, item.code), alike, None, None)
+                key = found["key"]
+        body = item.samples.body()
+        _, answer = await post_readings(self.core, self.patient_id, target.device_key, key, body)
+        return _readings_answer(answer)
+
+    async def _measurements(self, observed: Sequence[Observed]) -> None:
+        """Store all dedicated measurements at once, because some are derived from others."""
+        targets: dict[int, Target | None] = {}
+        for item in observed:
+            await self._attempt(item.entry, self._name(item, targets))
+        items: list[tuple[Observed, dict[str, Any]]] = []
+        for item in observed:
+            if item.entry.index in targets:
+                await self._attempt(item.entry, self._complete(item, targets[item.entry.index], items))
+        taken = await take_measurements(self.core, self.patient_id, [body for _, body in items]) if items else []
+        for (item, _), answer in zip(items, taken, strict=True):
+            self.answers[item.entry.index] = answer if isinstance(answer, Problem) else _measurement_answer(answer)
+
+    async def _name(self, item: Observed, targets: dict[int, Target | None]) -> None:
+        target = await self.directory.target(item.device) if item.device else None
+        targets[item.entry.index] = target
+        self.directory.measurement_keys[item.entry.index] = item.key(target and target.device_key)
+
+    async def _complete(
+        self, item: Observed, target: Target | None, items: list[tuple[Observed, dict[str, Any]]]
+    ) -> None:
+        body = {"key": self.directory.measurement_keys[item.entry.index], **item.body}
+        if target is not None:
+            body["device"] = target.device_key
+            if target.sensor_key is not None and item.code.kind != "reference":
+                body["sensor"] = target.sensor_key
+        if item.derived_from:
+            body["derivedFrom"] = [await self.directory.measurement(text) for text in item.derived_from]
+        items.append((item, body))
+
+
+def _readings_answer(answer: dict[str, Any]) -> Answer:
+    """201 when something is new. Raises Problem 422 when nothing was taken."""
+    rejected = [
+        Problem(422, item["reason"], f"Value {place}: {item['detail']}")
+        for place, item in enumerate(answer["items"], 1)
+        if item["status"] == "rejected"
+    ]
+    if rejected and not answer["accepted"] and not answer["duplicate"]:
+        raise rejected[0]
+    counts = ", ".join(f"{answer[name]} {name}" for name in ("accepted", "duplicate", "rejected"))
+    return Answer(201 if answer["accepted"] else 200, remark=counts, rejected=rejected)
+
+
+def _measurement_answer(answer: dict[str, Any]) -> Answer:
+    status = 201 if answer["result"] == "created" else 200
+    return Answer(status, f"Observation/{answer['id']}", answer["version"])

@@ -1,0 +1,146 @@
+"""DeviceMetric of the PHD guide as the bodies of PUT …/sensors/{key} and POST …/calibrations. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from ddr.fhir.instants import date_time, parse_instant
+from ddr.gateway.door.codes import Json, codings, concept, given, measured, plain
+from ddr.gateway.door.entries import identifier_key, make_key
+from ddr.gateway.door.observations import Observed
+from ddr.gateway.fields import Fields
+from ddr.gateway.problem import invalid
+from ddr.miv.model import UCUM, Miv, MivCatalog, MivCode
+from ddr.store.devices import Row
+
+MAX_CALIBRATIONS = 1000
+_UNIT_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def sensor_key(code: MivCode, metric: Fields | None = None) -> str:
+    """The key of a sensor: after the identifier of its DeviceMetric, else what it measures, once per device."""
+    found = None if metric is None else identifier_key("DeviceMetric", metric)
+    return found or make_key("sensor", code.system, code.code)
+
+
+def metric_code(metric: Fields, catalog: MivCatalog, observed: Sequence[Observed]) -> tuple[Miv, MivCode]:
+    """What the metric measures: by its type and unit, else by the Observations made with it. Raises Problem 422."""
+    units = [code for system, code in codings(metric.object("unit")) if system == UCUM]
+    units += [item.unit for item in observed if item.unit]
+    found = codings(metric.object("type"))
+    known = next((entry for unit in units or [None] if (entry := measured(catalog, found, unit))), None)
+    if known is None and observed:
+        known = observed[0].miv, observed[0].code
+    if known is None:
+        raise invalid("type", "and unit say nothing that the supported MIVs measure", "unknown-code")
+    return known
+
+
+def first_value_ms(observed: Sequence[Observed], metrics: Sequence[Fields], now_ms: int) -> int:
+    """When something that is not known yet began: at its first value, else at its first calibration, else now.
+
+    A reference value holds since long before it was entered, so it says nothing about the device.
+    """
+    times = [item.earliest_ms for item in observed if item.code.kind != "reference"]
+    for event in (event for metric in metrics for event in calibrations(metric) if "time" in event):
+        times = times or [parse_instant(event["time"])]
+    return min([*times, now_ms])
+
+
+def new_sensor(
+    miv: Miv, code: MivCode, observed: Sequence[Observed], metric: Fields | None, from_ms: int, now_ms: int
+) -> Json:
+    """The registration of a sensor that is not known yet, of a device that began at `from_ms`.
+
+    A series begins with its first value, so that no chunk is begun before there is something to show.
+    """
+    metrics = [] if metric is None else [metric]
+    first_ms = max(from_ms, first_value_ms(observed, metrics, now_ms)) if miv.continuous else from_ms
+    unit = code.unit or code.components[0].unit
+    found = {
+        "codeSystem": code.system,
+        "code": code.code,
+        "unit": unit,
+        "startedAt": date_time(first_ms),
+        **(_series(observed, metric, unit) if miv.continuous else {}),
+        "calibration": None if metric is None else _at_start(calibrations(metric), first_ms),
+        "metric": None if metric is None else _metric(metric),
+    }
+    return given(found)
+
+
+def known_sensor(stored: Row, code: MivCode, metric: Fields | None) -> Json:
+    """The registration of a sensor that is known: as stored, but for what the DeviceMetric says itself."""
+    period = None if metric is None else _period_ms(metric)
+    said: Json = {"codeSystem": code.system, "code": code.code, "unit": code.unit or code.components[0].unit}
+    if stored["continuous"] and period is not None:
+        said["samplingPeriodMs"] = period
+    return given(stored["registration"]) | said
+
+
+def calibrations(metric: Fields) -> list[Json]:
+    """The calibration events, oldest first, those without a time before all others. Raises Problem 422."""
+    found = []
+    for entry in metric.objects("calibration", MAX_CALIBRATIONS) or ():
+        entry.instant("time")
+        found.append(given({name: entry.text(name) for name in ("time", "state", "type")}))
+    return sorted(found, key=lambda event: parse_instant(event["time"]) if "time" in event else -1)
+
+
+def later_events(metric: Fields, stored: Row) -> list[Json]:
+    """The events after the start of a sensor, where its registration says how it was. Raises Problem 422."""
+    events = calibrations(metric)
+    for event in events:
+        if "time" not in event and len(events) == 1 and event.get("state") != stored["calibration_state"]:
+            raise invalid("calibration[0].time", "is required where the state changes")
+    return [e for e in events if "time" in e and parse_instant(e["time"]) > stored["started_ms"]]
+
+
+def _at_start(events: Sequence[Json], first_ms: int) -> Json | None:
+    """The calibration at the start: the last one known then; unspecified when all are later."""
+    before = [event for event in events if "time" not in event or parse_instant(event["time"]) <= first_ms]
+    if before:
+        return before[-1]
+    return {"state": "unspecified"} if events else None
+
+
+def _series(observed: Sequence[Observed], metric: Fields | None, unit: str) -> Json:
+    """What only a continuous sensor has, as far as DeviceMetric and values say it."""
+    samples = [item.samples for item in observed if item.samples is not None]
+    period = None if metric is None else _period_ms(metric)
+    least = 1 if unit == "mmol/L" else 0
+    return {
+        "samplingPeriodMs": period or next((found.period_ms for found in samples if found.period_ms), None),
+        "decimals": max((found.decimals() for found in samples), default=least),
+        "limits": next((found.limits for found in samples if found.limits), None),
+    }
+
+
+def _metric(metric: Fields) -> Json:
+    timing = metric.object("measurementPeriod")
+    repeat = timing and timing.object("repeat")
+    names = ("frequency", "period", "periodUnit")
+    found = {
+        "type": concept(metric.object("type")),
+        "operationalStatus": metric.raw("operationalStatus"),
+        "category": metric.raw("category"),
+        "measurementPeriod": {"repeat": given({n: plain(repeat.raw(n)) for n in names})} if repeat else None,
+    }
+    return given(found)
+
+
+def _period_ms(metric: Fields) -> int | None:
+    """The sampling period that DeviceMetric.measurementPeriod says, or None."""
+    timing = metric.object("measurementPeriod")
+    repeat = timing and timing.object("repeat")
+    if repeat is None:
+        return None
+    frequency, period = repeat.integer("frequency", 1, 1_000_000) or 1, plain(repeat.raw("period"))
+    unit_ms = _UNIT_MS.get(repeat.text("periodUnit") or "")
+    if unit_ms is None or isinstance(period, bool) or not isinstance(period, int | float) or not 0 < period <= 1e6:
+        raise invalid("measurementPeriod.repeat", "must have frequency, period and a periodUnit of s, min, h or d")
+    found = Decimal(repr(period)) * unit_ms / frequency
+    if found != found.to_integral_value():
+        raise invalid("measurementPeriod.repeat", "must be a whole number of milliseconds")
+    return int(found)

@@ -1,0 +1,146 @@
+"""Observation of the PHD guide as a measurement or as readings of a series. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ddr.fhir.instants import date_time
+from ddr.gateway.door.codes import (
+    TIME_STAMPS,
+    Json,
+    codings,
+    component_code,
+    concept,
+    given,
+    measured,
+    plain,
+    unit_of,
+)
+from ddr.gateway.door.entries import Entry, identifier_key, make_key, reference
+from ddr.gateway.door.sampled import Samples, failed, sampled, single
+from ddr.gateway.fields import Fields
+from ddr.gateway.measurement_rules import ABSENT_SYSTEM
+from ddr.gateway.problem import invalid
+from ddr.miv.model import Miv, MivCatalog, MivCode
+
+MAX_PARTS = 50
+
+
+@dataclass(frozen=True)
+class Observed:
+    """An Observation. `samples` for a series, `body` of a dedicated measurement without the names of other things."""
+
+    entry: Entry
+    miv: Miv
+    code: MivCode
+    device: str | None
+    earliest_ms: int
+    period: str
+    unit: str | None
+    samples: Samples | None
+    body: Json
+    derived_from: Sequence[str]
+
+    def key(self, device_key: str | None) -> str:
+        """The measurement's key: after its identifier, else after code, device and time."""
+        parts = (self.code.system, self.code.code, device_key or "", self.period)
+        return identifier_key("Observation", self.entry.fields) or make_key("Observation", *parts)
+
+
+def is_time_stamp(fields: Fields) -> bool:
+    """Whether this is a coincident time stamp, by which the PHD guide documents clocks."""
+    return not TIME_STAMPS.isdisjoint(codings(fields.object("code")))
+
+
+def read_observation(entry: Entry, catalog: MivCatalog, latest_ms: int) -> Observed:
+    """The Observation. Raises Problem 422."""
+    fields = entry.fields
+    quantity, components = fields.object("valueQuantity"), fields.objects("component", MAX_PARTS) or []
+    data = fields.object("valueSampledData")
+    unit = unit_of(quantity or (data and data.object("origin")))
+    found = measured(catalog, codings(fields.need("code", fields.object)), unit)
+    if found is None:
+        raise invalid("code", "is in no ValueSet of the supported MIVs", "unknown-code")
+    miv, code = found
+    effective, start_ms, end_ms = _effective(fields, validity=code.kind == "reference")
+    derived = [
+        text for i in range(len(fields.array("derivedFrom", MAX_PARTS) or ())) if (text := _item(fields, i)) is not None
+    ]
+    if miv.continuous:
+        samples = _samples(fields, data, quantity, unit or code.unit, latest_ms)
+        body: Json = {}
+    else:
+        samples, body = None, _measurement(fields, code, quantity, components, effective)
+    component_unit = next((unit_of(part.object("valueQuantity")) for part in components), None)
+    device, period = reference(fields, "device"), f"{start_ms}/{end_ms}"
+    return Observed(entry, miv, code, device, start_ms, period, unit or component_unit, samples, body, derived)
+
+
+def _item(fields: Fields, index: int) -> str | None:
+    return reference(Fields({"x": fields.raw("derivedFrom")[index]}, f"derivedFrom[{index}]"), "x")
+
+
+def _effective(fields: Fields, validity: bool) -> tuple[Any, int, int | None]:
+    """What the JSON API calls `effective`, and its bounds. Only a reference value holds for a period (LF-011)."""
+    moment = fields.date_time("effectiveDateTime") or _instant(fields)
+    if moment is not None:
+        return ({"start": moment[0]} if validity else moment[0]), moment[1], moment[2]
+    period = fields.need("effectivePeriod", fields.object)
+    start, end = period.need("start", period.date_time), period.date_time("end")
+    text = given({"start": start[0], "end": end and end[0]}) if validity else start[0]
+    return text, start[1], end and end[2]
+
+
+def _instant(fields: Fields) -> tuple[str, int, int] | None:
+    return fields.date_time("effectiveInstant")
+
+
+def _samples(fields: Fields, data: Fields | None, quantity: Fields | None, unit: str | None, latest_ms: int) -> Samples:
+    """The readings of an Observation with a continuous code: a sequence, or a single one."""
+    status = fields.choice("status", ("preliminary", "final", "amended", "corrected"))
+    name = next((n for n in ("effectiveDateTime", "effectiveInstant") if fields.raw(n) is not None), None)
+    period = None if name else fields.need("effectivePeriod", fields.object)
+    start_ms = period.need("start", lambda n: period.instant(n, latest_ms)) if period else None
+    if name:
+        start_ms = fields.need(name, lambda n: fields.instant(n, latest_ms))
+    if status is None or start_ms is None:
+        raise invalid("status", "is required")
+    if data is not None:
+        return sampled(data, unit, start_ms)
+    if quantity is not None:
+        return single(plain(quantity.raw("value")), quantity.text("comparator"), unit, date_time(start_ms))
+    if fields.object("dataAbsentReason") is not None:
+        return failed(unit, date_time(start_ms))
+    raise invalid("valueSampledData", "is required")
+
+
+def _measurement(
+    fields: Fields, code: MivCode, quantity: Fields | None, components: Sequence[Fields], effective: Any
+) -> Json:
+    notes = [note.note("text") or "" for note in fields.objects("note", MAX_PARTS) or ()]
+    found = {
+        "codeSystem": code.system,
+        "code": code.code,
+        "effective": effective,
+        **_value(fields, quantity),
+        "components": [_component(part) for part in components] or None,
+        "interpretation": [concept(part) for part in fields.objects("interpretation", MAX_PARTS) or ()] or None,
+        "note": "\n".join(notes) or None,
+        "method": concept(fields.object("method")),
+        "status": fields.need("status", fields.text),
+    }
+    return given(found)
+
+
+def _value(fields: Fields, quantity: Fields | None) -> Json:
+    if quantity is not None:
+        number, comparator = plain(quantity.raw("value")), quantity.text("comparator")
+        return given({"value": number, "unit": unit_of(quantity), "comparator": comparator})
+    reasons = codings(fields.object("dataAbsentReason"))
+    return given({"dataAbsentReason": next((code for system, code in reasons if system == ABSENT_SYSTEM), None)})
+
+
+def _component(part: Fields) -> Json:
+    return given({"code": component_code(part), **_value(part, part.object("valueQuantity"))})

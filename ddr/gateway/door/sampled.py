@@ -1,0 +1,115 @@
+"""SampledData as readings: each token at its own instant, origin and factor applied exactly (FHIR R4 datatypes.html).
+
+Limits are in the unit of `origin`, like the values that come out, as the PHD guide has them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from typing import Any
+
+from ddr.fhir.instants import date_time
+from ddr.gateway.door.codes import Json
+from ddr.gateway.fields import MAX_NUMBER, Fields, decimals_of
+from ddr.gateway.problem import Problem, invalid
+from ddr.gateway.registration import MAX_DECIMALS
+from ddr.settings import DAY
+
+MAX_TOKENS = 100_000
+DIGITS = 100  # more than any product of numbers of these sizes needs, so that nothing is rounded
+_TOKEN = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?([eE][+-]?[0-9]{1,2})?")
+_WORDS = ("E", "L", "U")
+BOUNDS = ("lower", "upper")
+# Values in mmol/L have a decimal, even when the first ones that come have none.
+_LEAST_DECIMALS = {"mmol/L": 1}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Readings as the JSON API takes them. `period_ms` is None for a single value."""
+
+    unit: str | None
+    readings: Sequence[Json]
+    period_ms: int | None = None
+    limits: Json | None = None
+
+    def body(self) -> Json:
+        """The body of POST …/readings."""
+        return {"unit": self.unit, "readings": list(self.readings)}
+
+    def decimals(self) -> int:
+        """The decimal places that these values need, within what a sensor can have."""
+        numbers = [reading["value"] for reading in self.readings] + list((self.limits or {}).values())
+        needed = max((decimals_of(n) for n in numbers if isinstance(n, int | float)), default=0)
+        return min(MAX_DECIMALS, max(needed, _LEAST_DECIMALS.get(self.unit or "", 0)))
+
+
+def single(value: Any, comparator: str | None, unit: str | None, time: str) -> Samples:
+    """One reading; a comparator says that the value is beyond what the sensor can measure."""
+    words = {"<": "L", ">": "U", None: value}
+    if comparator not in words:
+        raise invalid("valueQuantity.comparator", "must be < or >")
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > MAX_NUMBER:
+        raise invalid("valueQuantity.value", f"must be a number of at most {MAX_NUMBER}")
+    return Samples(unit, [{"time": time, "value": words[comparator]}])
+
+
+def failed(unit: str | None, time: str) -> Samples:
+    """One reading that failed."""
+    return Samples(unit, [{"time": time, "value": "E"}])
+
+
+def sampled(data: Fields, unit: str | None, start_ms: int) -> Samples:
+    """The readings of SampledData that begins at `start_ms`. Raises Problem 413 or 422."""
+    if data.need("dimensions", data.raw) != 1:
+        raise invalid(data.at("dimensions"), "must be 1")
+    period_ms = _period(data)
+    origin = _exact(data.need("origin", data.object), "value")
+    factor = _exact(data, "factor") if data.raw("factor") is not None else Decimal(1)
+    limits = {name: _number(_exact(data, f"{name}Limit")) for name in BOUNDS if data.raw(f"{name}Limit") is not None}
+    tokens = _tokens(data)
+    with localcontext(prec=DIGITS):
+        values = [_value(token, origin, factor) for token in tokens]
+    readings = [{"time": date_time(start_ms + i * period_ms), "value": value} for i, value in enumerate(values)]
+    return Samples(unit, readings, period_ms, limits or None)
+
+
+def _tokens(data: Fields) -> list[str]:
+    text = data.raw("data")
+    if not isinstance(text, str) or not text.split():
+        raise invalid(data.at("data"), "must be values, E, L or U with blanks between them")
+    tokens = text.split()
+    if len(tokens) > MAX_TOKENS:
+        raise Problem(413, "too-many-items", f"{data.at('data')} has more than {MAX_TOKENS} values")
+    return tokens
+
+
+def _value(token: str, origin: Decimal, factor: Decimal) -> Any:
+    """A number or E, L, U; what is neither stays as it is and is rejected as a reading of its own."""
+    if token in _WORDS or not _TOKEN.fullmatch(token):
+        return token
+    return _number(origin + factor * Decimal(token))
+
+
+def _number(value: Decimal) -> int | float:
+    """The decimal as a number of a JSON body."""
+    return int(value) if value == value.to_integral_value() and value.adjusted() < 15 else float(value)
+
+
+def _exact(fields: Fields, name: str) -> Decimal:
+    value = fields.raw(name)
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise invalid(fields.at(name), "must be a number")
+    if not -12 <= (found := Decimal(value)).adjusted() <= 12 or len(found.as_tuple().digits) > 24:
+        raise invalid(fields.at(name), "has too many digits")
+    return found
+
+
+def _period(data: Fields) -> int:
+    period = _exact(data, "period")
+    if period != period.to_integral_value() or not 1 <= period <= DAY * 1000:
+        raise invalid(data.at("period"), "must be a whole number of milliseconds, at most a day")
+    return int(period)

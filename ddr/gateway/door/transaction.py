@@ -1,0 +1,40 @@
+"""All or nothing: runs the functions of the API on one connection, within one transaction of the database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from ddr.gateway.writing import writing
+from ddr.http.core import Core
+from ddr.store.series_sensors import Remembered
+
+
+class OneConnection:
+    """A pool of one connection, so that every transaction opened in it is a savepoint of the outer one."""
+
+    def __init__(self, conn: asyncpg.Connection) -> None:
+        self._conn = conn
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[asyncpg.Connection]:
+        """The connection."""
+        yield self._conn
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._conn, name)
+
+
+@asynccontextmanager
+async def transaction(core: Core, patient_id: UUID) -> AsyncIterator[Core]:
+    """A Core whose changes of this patient take effect together, or not at all when an exception leaves the block.
+
+    It remembers tails of series for itself only: what is rolled back must not be known afterwards.
+    """
+    async with writing(core, patient_id) as conn:
+        yield replace(core, pool=OneConnection(conn), sensors=Remembered())

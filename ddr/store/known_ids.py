@@ -1,0 +1,36 @@
+"""What a logical id names in the words of the gateway: keys of devices, sensors and measurements."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import asyncpg
+
+
+async def device_key(conn: asyncpg.Connection, patient_id: UUID, device_no: int) -> str | None:
+    """The key of a device of this patient, or None."""
+    found: str | None = await conn.fetchval(
+        "SELECT device_key FROM device WHERE patient_id = $1 AND device_no = $2", patient_id, device_no
+    )
+    return found
+
+
+async def sensor_keys(conn: asyncpg.Connection, patient_id: UUID, epoch_no: int) -> tuple[str, str] | None:
+    """The keys of the device and the sensor that a DeviceMetric of this patient belongs to, or None."""
+    row = await conn.fetchrow(
+        """SELECT d.device_key, s.sensor_key FROM epoch e
+             JOIN sensor s ON s.patient_id = e.patient_id AND s.sensor_no = e.sensor_no
+             JOIN device d ON d.patient_id = e.patient_id AND d.device_no = e.device_no
+            WHERE e.patient_id = $1 AND e.epoch_no = $2""",
+        patient_id, epoch_no,
+    )  # fmt: skip
+    return None if row is None else (row["device_key"], row["sensor_key"])
+
+
+async def measurement_key(conn: asyncpg.Connection, patient_id: UUID, measurement_no: int) -> str | None:
+    """The key of a measurement of this patient, or None."""
+    found: str | None = await conn.fetchval(
+        "SELECT measurement_key FROM measurement WHERE patient_id = $1 AND measurement_no = $2",
+        patient_id, measurement_no,
+    )  # fmt: skip
+    return found

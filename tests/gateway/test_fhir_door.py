@@ -1,0 +1,250 @@
+"""The FHIR door: Bundles of the PHD guide store what the JSON API stores, and every entry has its answer."""
+
+from __future__ import annotations
+
+import uuid
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ddr.fhir.negotiation import Format
+from ddr.fhir.representation import render
+from ddr.gateway.measurement_rules import ABSENT_SYSTEM
+from ddr.http.core import Core
+from ddr.store import gateway_tokens
+from ddr.store.digest import sha256
+from tests.gateway import samples
+from tests.gateway.conftest import Client
+from tests.gateway.phd import (
+    CGM,
+    MDC,
+    METER,
+    METRIC,
+    SERIES_START,
+    SYSTEM_IDS,
+    Json,
+    bundle,
+    cgm,
+    coded,
+    device,
+    fev1,
+    glucose,
+    metric,
+    observation,
+    phg,
+    pressure,
+    quantity,
+    reference_value,
+    relative_value,
+    series,
+    statuses,
+    taken,
+)
+
+MEASUREMENTS = """SELECT code, effective_ms, value, unit, status, content FROM measurement
+    WHERE patient_id = $1 ORDER BY code"""
+CHUNKS = """SELECT k, start_ms, last_ms, filled, status, times, vals FROM chunk
+    WHERE patient_id = $1 ORDER BY epoch_no, k"""
+SERIES = ((CGM, cgm()), (METRIC, metric()))
+
+
+async def rows(core: Core, statement: str, patient: uuid.UUID) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in await core.pool.fetch(statement, patient)]
+
+
+@pytest.fixture
+async def theirs(core: Core, stranger: Client) -> uuid.UUID:
+    """The patient of `stranger`."""
+    token = stranger.headers["authorization"].removeprefix("Bearer ")
+    found = await gateway_tokens.find(core.pool, sha256(token))
+    assert found is not None
+    return found
+
+
+# --- every kind, in both formats, as through the JSON API -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fmt", Format)
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+async def test_measurements_are_those_of_the_json_api(
+    core: Core, client: Client, patient_id: uuid.UUID, stranger: Client, theirs: uuid.UUID, fmt: Format, kind: str
+) -> None:
+    sent = bundle((METER, device()), glucose(), pressure(), ("urn:x:1", fev1()), ("urn:x:2", reference_value()),
+                  relative_value("urn:x:1", "urn:x:2"), kind=kind)  # fmt: skip
+    responses = await taken(client, sent, fmt)
+    assert statuses(responses) == ["201"] * 6
+    assert [response["location"].partition("/")[0] for response in responses] == ["Device", *["Observation"] * 5]
+    (registered,) = (await client.get("/devices")).json()["devices"]
+    assert responses[0]["location"] == f"Device/{registered['id']}"
+    assert {name: registered[name] for name in ("serialNumber", "name", "manufacturer", "type", "startedAt")} == {
+        "serialNumber": "SN123456",
+        "name": "GlukkoCheck plus mg/dL",
+        "manufacturer": "Glukko Inc.",
+        "type": "337414009",
+        "startedAt": "2026-11-20T10:00:00Z",
+    }
+    await stranger.put("/devices/meter", json={**without_answers(registered)})
+    items = [samples.glucose(), samples.pressure(), samples.fev1(), samples.reference(), samples.relative()]
+    keys = ["glucose", "pressure", "reading", "reference", "relative"]
+    body = {"measurements": [{"key": key, **item} for key, item in zip(keys, items, strict=True)]}
+    answer = await stranger.post("/measurements", json=body)
+    assert answer.json()["created"] == 5
+    assert await rows(core, MEASUREMENTS, patient_id) == await rows(core, MEASUREMENTS, theirs)
+
+
+def without_answers(registered: Json) -> Json:
+    """The registration of a device out of the API's answer."""
+    return {name: value for name, value in registered.items() if name not in {"key", "id", "heardAt"}}
+
+
+@pytest.mark.parametrize("fmt", Format)
+async def test_series_are_those_of_the_json_api(
+    core: Core, client: Client, patient_id: uuid.UUID, stranger: Client, theirs: uuid.UUID, fmt: Format
+) -> None:
+    values = series("100 101 E L U 40.0 1.2e2", lowerLimit=40, upperLimit=400)
+    assert statuses(await taken(client, bundle(*SERIES, values), fmt)) == ["201"] * 3
+    (registered,) = (await client.get("/devices")).json()["devices"]
+    (sensor,) = (await client.get(f"/devices/{registered['key']}/sensors")).json()["sensors"]
+    assert sensor["calibration"] == {"state": "calibrated", "type": "offset", "time": SERIES_START}
+    assert (sensor["code"], sensor["unit"], sensor["samplingPeriodMs"]) == ("99504-3", "mg/dL", 300_000)
+    assert sensor["limits"] == {"lower": 40.0, "upper": 400.0}
+    assert sensor["startedAt"] == SERIES_START
+    await stranger.put("/devices/cgm", json=without_answers(registered))
+    facts = ("code", "unit", "samplingPeriodMs", "decimals", "limits", "metric", "calibration", "startedAt")
+    body = {name: sensor[name] for name in facts}
+    made = await stranger.put("/devices/cgm/sensors/glucose", json=body)
+    assert made.status_code == 201
+    readings = [{"time": f"2026-11-22T08:{5 * i:02}:00Z", "value": value}
+                for i, value in enumerate([100, 101, "E", "L", "U", 40, 120])]  # fmt: skip
+    await stranger.post("/devices/cgm/sensors/glucose/readings", json={"unit": "mg/dL", "readings": readings})
+    stored = await rows(core, CHUNKS, patient_id)
+    assert stored != []
+    assert stored == await rows(core, CHUNKS, theirs)
+
+
+# --- repeats, corrections, references ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+async def test_a_repeated_bundle_changes_nothing(core: Core, client: Client, patient_id: uuid.UUID, kind: str) -> None:
+    sent = bundle((METER, device()), glucose(), *SERIES, series(), kind=kind)
+    await taken(client, sent)
+    before = [await rows(core, statement, patient_id) for statement in (MEASUREMENTS, CHUNKS)]
+    again = await taken(client, sent)
+    assert statuses(again) == ["200"] * 5
+    assert again[4]["outcome"]["issue"][0]["diagnostics"] == "0 accepted, 4 duplicate, 0 rejected"
+    assert [await rows(core, statement, patient_id) for statement in (MEASUREMENTS, CHUNKS)] == before
+
+
+async def test_the_same_measurement_with_another_value_is_a_correction(client: Client) -> None:
+    first = await taken(client, bundle((METER, device()), glucose(120)))
+    second = await taken(client, bundle((METER, device()), glucose(121)))
+    assert statuses(second) == ["200", "200"]
+    assert second[1]["location"] == first[1]["location"].replace("_history/1", "_history/2")
+    assert second[1]["etag"] == 'W/"2"'
+
+
+async def test_an_identifier_names_a_measurement(client: Client) -> None:
+    named = {"identifier": [{"system": "urn:meter", "value": "17"}]}
+    first = await taken(client, bundle((METER, device()), glucose(**named)))
+    later = await taken(client, bundle((METER, device()), glucose(effectiveDateTime="2026-11-20T13:00:00Z", **named)))
+    assert later[1]["location"].split("/")[1] == first[1]["location"].split("/")[1]
+
+
+@pytest.mark.parametrize("form", ["answer", "absolute", "conditional", "logical", "relative"])
+async def test_references(client: Client, form: str) -> None:
+    (answer,) = await taken(client, bundle(device()))
+    named = f"{SYSTEM_IDS}|00-1C-05-04-00-00-78-25"
+    text = {
+        "answer": answer["location"],
+        "absolute": f"https://recorder/fhir/{answer['location']}",
+        "conditional": f"Device?identifier={named}",
+        "relative": "Device/mine",
+    }.get(form)
+    value = glucose(effectiveDateTime="2026-11-22T10:00:00Z")
+    value["device"] = {"reference": text} if text else {"identifier": {"system": SYSTEM_IDS, "value": named[-23:]}}
+    entries = [device(id="mine"), value] if form == "relative" else [value]
+    assert statuses(await taken(client, bundle(*entries)))[-1] == "201"
+
+
+async def test_what_the_json_api_registered_can_be_referred_to(client: Client) -> None:
+    registered = await client.put("/devices/cgm", json={**samples_cgm(), "startedAt": SERIES_START})
+    sensor = {"code": "99504-3", "unit": "mg/dL", "samplingPeriodMs": 300_000}
+    made = (await client.put("/devices/cgm/sensors/glucose", json=sensor)).json()
+    by_metric = series(made_with=f"DeviceMetric/{made['metricId']}")
+    by_device = series("90", made_with=f"Device/{registered.json()['id']}")
+    by_device["effectivePeriod"] = {"start": "2026-11-22T09:00:00Z"}
+    responses = await taken(
+        client, bundle(by_metric, {**by_device, "effectivePeriod": {"start": "2026-11-22T09:00:00Z"}})
+    )
+    assert statuses(responses) == ["201", "201"]
+    (only,) = (await client.get("/devices/cgm/sensors")).json()["sensors"]
+    assert only["storedUntil"] == "2026-11-22T09:00:00Z"
+
+
+def samples_cgm() -> Json:
+    return {"serialNumber": "1", "name": "c", "manufacturer": "m", "type": "700585005"}
+
+
+# --- devices and sensors ----------------------------------------------------------------------------------------------
+
+
+async def test_the_gateway_the_patient_and_time_stamps_are_not_kept(client: Client) -> None:
+    stamp = {**observation("x"), "code": coded("67975", MDC), "valueDateTime": "2026-11-22T10:00:00Z"}
+    responses = await taken(client, bundle(phg(), {"resourceType": "Patient", "name": [{"family": "N"}]}, stamp))
+    assert statuses(responses) == ["200"] * 3
+    assert [response["outcome"]["issue"][0]["severity"] for response in responses] == ["information"] * 3
+    assert (await client.get("/devices")).json() == {"devices": []}
+
+
+async def test_a_series_needs_no_device_metric(client: Client) -> None:
+    sent = bundle((CGM, cgm()), series("5.5 5.6", CGM, origin=quantity(0, "mmol/L")))
+    sent["entry"][1]["resource"]["code"] = coded("160212", MDC)
+    assert statuses(await taken(client, sent)) == ["201", "201"]
+    (found,) = (await client.get("/devices")).json()["devices"]
+    (sensor,) = (await client.get(f"/devices/{found['key']}/sensors")).json()["sensors"]
+    assert (sensor["code"], sensor["unit"], sensor["decimals"]) == ("105272-9", "mmol/L", 1)
+
+
+async def test_single_values_of_a_series(client: Client) -> None:
+    times = [f"2026-11-22T08:{minute:02}:00Z" for minute in (0, 5, 10)]
+    values = [observation("99504-3", METRIC, effectiveDateTime=time, valueQuantity=quantity(100 + i, "mg/dL"))
+              for i, time in enumerate(times[:2])]  # fmt: skip
+    failed = observation("99504-3", METRIC, effectiveDateTime=times[2], dataAbsentReason=coded("error", ABSENT_SYSTEM))
+    responses = await taken(client, bundle(*SERIES, *values, failed))
+    assert statuses(responses) == ["201"] * 5
+
+
+async def test_origin_and_factor_are_exact(core: Core, client: Client, patient_id: uuid.UUID) -> None:
+    scaled = series("1 2 3", CGM, origin=quantity(Decimal("0.1"), "mmol/L"), factor=Decimal("1.1"))
+    scaled["code"] = coded("105272-9")
+    body = bundle((CGM, cgm()), scaled)
+    raw = render(body, Format.JSON)
+    answer = await client.post("/fhir", content=raw, headers={"content-type": "application/fhir+json"})
+    assert statuses([entry["response"] for entry in answer.json()["entry"]]) == ["201", "201"]
+    (chunk,) = await rows(core, CHUNKS, patient_id)
+    assert chunk[-1] == b"".join(n.to_bytes(2, "little") for n in (12, 23, 34))
+
+
+async def test_calibrations_follow_the_device_metric(client: Client) -> None:
+    await taken(client, bundle(*SERIES, series()))
+    later = [
+        {"type": "offset", "state": "calibrated", "time": SERIES_START},
+        {"type": "offset", "state": "calibration-required", "time": "2026-11-22T09:00:00Z"},
+    ]
+    for expected in ("accepted", "again"):
+        responses = await taken(client, bundle((CGM, cgm()), metric(calibration=later)))
+        assert statuses(responses) == ["200", "200"], expected
+    (found,) = (await client.get("/devices")).json()["devices"]
+    (sensor,) = (await client.get(f"/devices/{found['key']}/sensors")).json()["sensors"]
+    assert sensor["calibration"]["state"] == "calibration-required"
+    history = (await client.get(f"/devices/{found['key']}/sensors/{sensor['key']}/calibrations")).json()["calibrations"]
+    assert [event["state"] for event in history] == ["calibrated", "calibration-required"]
+    assert responses[1]["location"] == f"DeviceMetric/{history[1]['metricId']}"
+
+
+async def test_a_change_of_state_needs_its_time(client: Client) -> None:
+    await taken(client, bundle(*SERIES, series()))
+    (_, response) = await taken(client, bundle((CGM, cgm()), metric(calibration=[{"state": "not-calibrated"}])))
+    assert response["status"] == "422"

@@ -1,0 +1,155 @@
+"""What the FHIR door refuses: one entry of a batch, a whole transaction, and whatever else is sent."""
+
+from __future__ import annotations
+
+import uuid
+from decimal import Decimal
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddr.fhir.negotiation import Format
+from ddr.fhir.representation import render
+from ddr.http.core import Core
+from tests.gateway.conftest import Client
+from tests.gateway.phd import (
+    CGM,
+    METER,
+    METRIC,
+    Json,
+    bundle,
+    cgm,
+    coded,
+    device,
+    fev1,
+    glucose,
+    metric,
+    phg,
+    pressure,
+    quantity,
+    reason,
+    reference_value,
+    relative_value,
+    send,
+    series,
+    statuses,
+    taken,
+)
+from tests.gateway.test_junk import JUNK_SETTINGS, damaged
+
+SERIES = ((CGM, cgm()), (METRIC, metric()))
+
+BAD: list[tuple[Json, str, str]] = [
+    (glucose(None), "422", "invalid"),
+    (glucose(12345678901), "422", "invalid"),
+    (glucose() | {"valueQuantity": quantity(5, "mmol/L")}, "422", "unit"),
+    (glucose() | {"code": coded("8867-4")}, "422", "unknown-code"),
+    (glucose(effectiveDateTime="2026-11-20"), "422", "invalid"),
+    (glucose(effectiveDateTime="2027-11-20T10:00:00Z"), "422", "future"),
+    (glucose() | {"status": "registered"}, "422", "invalid"),
+    (glucose(modifierExtension=[{"url": "urn:x", "valueBoolean": True}]), "422", "unknown-member"),
+    (glucose() | {"device": {"reference": "Device/unknown"}}, "422", "unknown-device"),
+    (pressure(component=[]), "422", "invalid"),
+    (series("100 101", dimensions=2), "422", "invalid"),
+    (series("100 101", period=Decimal("0.5")), "422", "invalid"),
+    (series("x y"), "422", "value"),
+    (series("100", origin=quantity(0, "mmol/L")), "422", "unit"),
+    (metric(type=coded("1")), "422", "unknown-code"),
+    (metric(source="urn:nothing"), "422", "unknown-device"),
+    (device("x", manufacturer=None), "422", "invalid"),
+    ({"resourceType": "Procedure"}, "422", "invalid"),
+]
+
+
+@pytest.mark.parametrize(("bad", "status", "code"), BAD)
+async def test_a_bad_entry_blocks_no_other_of_a_batch(client: Client, bad: Json, status: str, code: str) -> None:
+    sent = bundle((METER, device()), *SERIES, orjson.loads(render(bad, Format.JSON)), glucose(), series("100"))
+    responses = await taken(client, sent)
+    assert [*statuses(responses)[:3], *statuses(responses)[4:]] == ["201"] * 5
+    assert (responses[3]["status"], reason(responses[3])) == (status, code)
+    assert responses[3]["outcome"]["issue"][0]["expression"] == ["Bundle.entry[3]"]
+
+
+@pytest.mark.parametrize(("bad", "status", "code"), BAD)
+async def test_a_bad_entry_refuses_a_transaction(
+    core: Core, client: Client, patient_id: uuid.UUID, bad: Json, status: str, code: str
+) -> None:
+    good = ((METER, device()), *SERIES, glucose(), series("100"))
+    answer = await send(client, bundle(*good, orjson.loads(render(bad, Format.JSON)), kind="transaction"))
+    assert (answer.status_code, reason(answer.json())) == (int(status), code)
+    assert answer.json()["issue"][0]["expression"] == ["Bundle.entry[5]"]
+    for table in ("device", "sensor", "epoch", "chunk", "measurement"):
+        assert await core.pool.fetchval(f"SELECT count(*) FROM {table} WHERE patient_id = $1", patient_id) == 0
+    assert await taken(client, bundle(*good, kind="transaction")) != []
+    assert statuses(await taken(client, bundle(series("100 101"), *SERIES))) == ["201", "200", "200"]
+
+
+async def test_values_that_are_rejected_are_told_one_by_one(client: Client) -> None:
+    *_, response = await taken(client, bundle(*SERIES, series("100 x 102")))
+    assert response["status"] == "201"
+    told, warning = response["outcome"]["issue"]
+    assert told["diagnostics"] == "2 accepted, 0 duplicate, 1 rejected"
+    assert (warning["severity"], warning["diagnostics"].partition(":")[0]) == ("warning", "Value 2")
+
+
+async def test_entries_that_depend_on_a_refused_one(client: Client) -> None:
+    responses = await taken(client, bundle((METER, device(manufacturer=None)), glucose()))
+    assert [reason(response) for response in responses] == ["invalid", "unknown-device"]
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "status"),
+    [
+        (b"{", "application/fhir+json", 400),
+        (b"<Bundle/>", "application/fhir+xml", 400),
+        (b"{}", "text/plain", 415),
+        (b'{"resourceType": "Patient"}', "application/fhir+json", 422),
+        (b'{"resourceType": "Bundle", "type": "collection"}', "application/fhir+json", 422),
+    ],
+)
+async def test_what_is_no_upload_at_all(client: Client, content: bytes, content_type: str, status: int) -> None:
+    answer = await client.post("/fhir", content=content, headers={"content-type": content_type})
+    assert answer.status_code == status
+    assert answer.json()["resourceType"] == "OperationOutcome"
+
+
+async def test_other_methods_in_a_bundle(client: Client) -> None:
+    sent = bundle((METER, device()))
+    sent["entry"][0]["request"] = {"method": "DELETE", "url": "Device/1"}
+    (response,) = await taken(client, sent)
+    assert (response["status"], reason(response)) == ("405", "method-not-allowed")
+
+
+async def test_another_patient_sees_nothing(client: Client, stranger: Client) -> None:
+    (_, response) = await taken(client, bundle((METER, device()), glucose()))
+    (mine,) = (await client.get("/devices")).json()["devices"]
+    (theirs,) = await taken(stranger, bundle(glucose() | {"device": {"reference": f"Device/{mine['id']}"}}))
+    assert reason(theirs) == "unknown-device"
+    assert response["status"] == "201"
+
+
+# --- junk -------------------------------------------------------------------------------------------------------------
+
+WHOLE = bundle((METER, device()), *SERIES, phg(), glucose(), pressure(), series(lowerLimit=40), reference_value(),
+               ("urn:x:1", fev1()), relative_value("urn:x:1", "urn:x:2"))  # fmt: skip
+
+
+@JUNK_SETTINGS
+@given(data=st.data(), kind=st.sampled_from(["batch", "transaction"]))
+async def test_damaged_bundles(client: Client, data: st.DataObject, kind: str) -> None:
+    body = data.draw(damaged({**WHOLE, "type": kind}))
+    answer = await client.post("/fhir", content=orjson.dumps(body), headers={"content-type": "application/fhir+json"})
+    assert answer.status_code < 500
+
+
+@JUNK_SETTINGS
+@given(data=st.data())
+async def test_damaged_entries(client: Client, data: st.DataObject) -> None:
+    resources = data.draw(st.lists(st.sampled_from([entry["resource"] for entry in WHOLE["entry"]]), min_size=1))
+    body = bundle(*SERIES, (METER, device()))
+    body["entry"] += [{"resource": data.draw(damaged(resource)), "request": {"method": "POST",
+                       "url": resource["resourceType"]}} for resource in resources]  # fmt: skip
+    answer = await client.post("/fhir", content=orjson.dumps(body), headers={"content-type": "application/fhir+json"})
+    assert answer.status_code < 500
