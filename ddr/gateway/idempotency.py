@@ -17,7 +17,6 @@ from ddr.gateway.problem import Problem, conflict
 from ddr.http.asgi import JSON, Reply
 from ddr.store import gateway_requests as store
 
-KEEP_MS = 86_400_000
 PATIENCE_MS = 60_000  # the first request is given up after this
 
 
@@ -32,7 +31,7 @@ async def once(
     if not KEY.fullmatch(key):
         raise Problem(422, "invalid-key", "Idempotency-Key must have 1 to 64 characters of A-Z a-z 0-9 . _ ~ -")
     digest = hashlib.sha256(what).digest()
-    known = await store.claim(pool, patient_id, key, digest, now_ms, now_ms - KEEP_MS, now_ms - PATIENCE_MS)
+    known = await store.claim(pool, patient_id, key, digest, now_ms, now_ms - PATIENCE_MS)
     if known is not None:
         return _repeated(known, digest)
     try:

@@ -30,7 +30,7 @@ async def push(call: Call) -> Response:
         code_challenge=call.parameters["code_challenge"],
         expires_ms=call.arrived_ms + lifetime * 1000,
     )
-    await par.push(call.core.pool, request, call.arrived_ms)
+    await par.push(call.core.pool, request)
     return JSONResponse({"request_uri": request.request_uri, "expires_in": lifetime}, 201, NO_STORE)
 
 

@@ -16,11 +16,12 @@ import asyncpg
 
 from ddr.http.core import Core
 from ddr.operations import audit_trail, inspection
-from ddr.store import journeys, login_attempts, search, sessions
+from ddr.store import gateway_requests, journeys, login_attempts, par, registry, search, sessions, tokens
 from ddr.store.locks import Lock
 from ddr.store.unpairing import unpair_everyone, unpair_expired
 
 ROUND_SECONDS = 60.0
+DAY_MS = 86_400_000
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +52,15 @@ async def one_round(core: Core) -> None:
 
 
 async def _sweep(core: Core, now_ms: int) -> None:
-    """Delete what was kept for minutes or hours only, also when nobody comes by any more."""
+    """Delete what was kept for a time only."""
     await search.sweep(core.pool, now_ms)
     await login_attempts.sweep(core.pool, now_ms)
     await journeys.sweep(core.pool, now_ms)
     await sessions.sweep(core.pool, now_ms, core.settings.session_seconds * 1000)
+    await par.sweep(core.pool, now_ms)
+    await tokens.sweep(core.pool, now_ms)
+    await gateway_requests.sweep(core.pool, now_ms)
+    await registry.purge_events(core.pool, now_ms - core.settings.audit_days * DAY_MS)
 
 
 def _report(what: str, count: int) -> None:

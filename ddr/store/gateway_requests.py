@@ -10,13 +10,15 @@ import asyncpg
 
 Row = Mapping[str, Any]
 
+KEEP_MS = 86_400_000  # how long an answer is kept
+
 
 async def claim(
-    pool: asyncpg.Pool, patient_id: UUID, key: str, digest: bytes, now_ms: int, oldest_ms: int, patience_ms: int
+    pool: asyncpg.Pool, patient_id: UUID, key: str, digest: bytes, now_ms: int, patience_ms: int
 ) -> Row | None:
     """Note that the request `key` is worked on from now; the earlier one (request_sha256, status, answer) if there is.
 
-    Answers from before `oldest_ms` are forgotten, and work that began before `patience_ms` is taken for lost.
+    Answers older than KEEP_MS count no more, and work that began before `patience_ms` is taken for lost.
     """
     claimed = await pool.fetchval(
         """INSERT INTO gateway_request AS r (patient_id, request_key, request_sha256, created_ms)
@@ -25,12 +27,9 @@ async def claim(
                   created_ms = excluded.created_ms
             WHERE r.created_ms < $5 OR r.status IS NULL AND r.created_ms < $6
            RETURNING true""",
-        patient_id, key, digest, now_ms, oldest_ms, patience_ms,
+        patient_id, key, digest, now_ms, now_ms - KEEP_MS, patience_ms,
     )  # fmt: skip
     if claimed:
-        await pool.execute(
-            "DELETE FROM gateway_request WHERE patient_id = $1 AND created_ms < $2", patient_id, oldest_ms
-        )
         return None
     row: Row | None = await pool.fetchrow(
         "SELECT request_sha256, status, answer FROM gateway_request WHERE patient_id = $1 AND request_key = $2",
@@ -52,3 +51,8 @@ async def release(pool: asyncpg.Pool, patient_id: UUID, key: str) -> None:
     await pool.execute(
         "DELETE FROM gateway_request WHERE patient_id = $1 AND request_key = $2 AND status IS NULL", patient_id, key
     )
+
+
+async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
+    """Forget the answers that are too old to be given again."""
+    await pool.execute("DELETE FROM gateway_request WHERE created_ms < $1", now_ms - KEEP_MS)

@@ -24,8 +24,6 @@ from ddr.store.digest import sha256
 from ddr.store.par import PushedRequest
 from ddr.store.unpairing import end_if_over
 
-CODE_MEMORY_MS = 86_400_000  # how long a redeemed code is remembered, to recognise a replay
-
 
 @dataclass(frozen=True)
 class Terms:
@@ -76,7 +74,7 @@ async def decide(
         await _consent(conn, patient_id, pairing["pairing_no"], scopes, terms, now_ms)
         grant_no = await _grant(conn, patient_id, pairing["pairing_no"], scopes, now_ms)
         code = code_of(secret, request_uri, patient_id)
-        await _keep_code(conn, code, patient_id, grant_no, request, terms, now_ms)
+        await _keep_code(conn, code, patient_id, grant_no, request, terms)
         await record(
             conn,
             Event.PAIRING_GRANTED,
@@ -185,9 +183,7 @@ async def _keep_code(
     grant_no: int,
     request: PushedRequest,
     terms: Terms,
-    now_ms: int,
 ) -> None:
-    await conn.execute("DELETE FROM authorization_code WHERE expires_ms < $1", now_ms - CODE_MEMORY_MS)
     await conn.execute(
         """
         INSERT INTO authorization_code

@@ -31,9 +31,8 @@ def new_request_uri() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
 
-async def push(conn: asyncpg.Connection | asyncpg.Pool, request: PushedRequest, now_ms: int) -> None:
-    """Keep `request`, and forget those that are long past."""
-    await conn.execute("DELETE FROM pushed_request WHERE expires_ms < $1", now_ms - 3_600_000)
+async def push(conn: asyncpg.Connection | asyncpg.Pool, request: PushedRequest) -> None:
+    """Keep `request`."""
     await conn.execute(
         """
         INSERT INTO pushed_request
@@ -94,3 +93,8 @@ async def decided(
         since_ms,
     )
     return row and PushedRequest(request_uri, **row)
+
+
+async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
+    """Forget the requests that are long past; a form that is sent twice is answered twice for a while."""
+    await pool.execute("DELETE FROM pushed_request WHERE expires_ms < $1", now_ms - 3_600_000)

@@ -183,3 +183,8 @@ async def events(
         kind,
     )
     return found
+
+
+async def purge_events(pool: asyncpg.Pool, before_ms: int) -> None:
+    """Delete events from before `before_ms`, but not those that say which packages need not be downloaded again."""
+    await pool.execute("DELETE FROM registry_event WHERE at_ms < $1 AND kind <> 'downloaded'", before_ms)

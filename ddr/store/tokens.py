@@ -10,6 +10,8 @@ import asyncpg
 
 from ddr.store.audit import Event, record
 
+MEMORY_MS = 86_400_000
+
 
 @dataclass(frozen=True)
 class Code:
@@ -167,3 +169,10 @@ async def revoke_family(pool: asyncpg.Pool, family: Family, why: Event, now_ms: 
             pairing_id=family.pairing_id,
         )
         return True
+
+
+async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
+    """Delete codes and refresh token families a day after they expired: until then a replay is recognised (AS-027)."""
+    before_ms = now_ms - MEMORY_MS
+    await pool.execute("DELETE FROM authorization_code WHERE expires_ms < $1", before_ms)
+    await pool.execute("DELETE FROM token_grant WHERE coalesce(refresh_expires_ms, created_ms) < $1", before_ms)

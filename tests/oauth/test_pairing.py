@@ -180,11 +180,3 @@ async def test_the_trail_holds_nothing_that_identifies(core: Core, diga: DigaBac
     text = repr([dict(row) for row in rows])
     assert str(patient_id) not in text
     assert content["refresh_token"] not in text and content["access_token"] not in text
-
-
-async def test_long_past_requests_are_forgotten(core: Core, diga: DigaBackend, clock: Clock) -> None:
-    handle = await diga.request_uri()
-    clock.advance(core.settings.par_seconds + 3601)
-    await diga.request_uri()
-    clock.advance(-core.settings.par_seconds - 3601)
-    assert await par.load(core.pool, handle, core.clock()) is None

@@ -14,11 +14,12 @@ import pytest
 from ddr.http.core import Core
 from ddr.operations import housekeeping
 from ddr.operations.audit_trail import verify
-from ddr.store import journeys, login_attempts, sessions
+from ddr.store import gateway_requests, journeys, login_attempts, par, registry, sessions
 from ddr.store.audit import Event, record
 from ddr.store.journeys import Journey
 from ddr.store.locks import Lock
 from ddr.store.migrate import migrate
+from ddr.store.par import PushedRequest
 from ddr.store.pool import open_pool
 from ddr.store.sessions import Session
 from tests.support.clock import Clock
@@ -89,6 +90,28 @@ async def test_what_was_kept_for_minutes_goes_although_nobody_comes_by(own: Core
         await housekeeping.one_round(own)
         rows = {table: len(await pool.fetch(f"SELECT FROM {table} LIMIT 1")) for table in tables}
         assert rows == dict.fromkeys(tables, left)
+
+
+async def test_what_was_kept_for_days_goes_and_what_is_in_force_stays(own: Core, clock: Clock) -> None:
+    patient_id, now_ms, pool = uuid.uuid4(), clock(), own.pool
+    request = PushedRequest("urn:x", "c", "https://d", "state", "scope", "challenge", now_ms)
+    await par.push(pool, request)
+    await gateway_requests.claim(pool, patient_id, "key", b"", now_ms, now_ms)
+    await registry.record_event(pool, "zts", now_ms, "fault", {})
+    await registry.record_event(pool, "zts", now_ms, "downloaded", {"package": "p"})
+    code = "INSERT INTO authorization_code VALUES ($1, $2, 1, 'c', '', '', $3)"
+    await pool.execute(code, b"code", patient_id, now_ms)
+    await pool.executemany(
+        "INSERT INTO token_grant (patient_id, pairing_no, scope, created_ms, refresh_expires_ms)"
+        " VALUES ($1, 1, '', 0, $2)",
+        [(patient_id, now_ms), (patient_id, now_ms + 800 * DAY_MS)],
+    )
+    tables = ("pushed_request", "gateway_request", "authorization_code", "token_grant", "registry_event")
+    for days, left in ((0, (1, 1, 1, 2, 2)), (1, (0, 1, 1, 2, 2)), (1, (0, 0, 0, 1, 2)), (729, (0, 0, 0, 1, 1))):
+        clock.advance(days * 86_400)
+        await housekeeping.one_round(own)
+        await pool.execute("DELETE FROM registry_event WHERE kind = 'report'")  # the daily one
+        assert tuple([await pool.fetchval(f"SELECT count(*) FROM {table}") for table in tables]) == left
 
 
 async def test_a_retired_recorder_unpairs_everybody(own: Core) -> None:
