@@ -13,7 +13,6 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.operations.pairing import approve, refuse
-from ddr.store import par
 from ddr.store.pairings import alive
 from ddr.store.unpairing import Party, unpair
 from tests.oauth.backend import STATE, DigaBackend, answer, events
