@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +22,7 @@ from ddr.store.chunks import Outcome
 from ddr.store.series_sensors import Sensor, SensorKey
 
 MOST_PARTS = 5_000
+SLICE = 500  # parts that are stored together: this process reads one slice while the database writes another
 COUNTS = ("accepted", "duplicate", "rejected")
 
 
@@ -56,9 +59,11 @@ async def post_bridge_readings(core: Core, body: Any) -> tuple[int, dict[str, An
     What is answered accepted is committed. Raises Problem 413 or 422 for the request as a whole.
     """
     now = core.clock()
-    uploads = await _prepared(core, _parse(body, core.settings.gateway_max_items), now)
-    await _append(core, [upload for upload in uploads if isinstance(upload, Upload)], now)
-    answers = [await _answer(core, upload, now) for upload in uploads]
+    parts = _parse(body, core.settings.gateway_max_items)
+    patients = await patients_of(core, {part.account for part in parts if isinstance(part, Part)})
+    slices = [parts[at : at + SLICE] for at in range(0, len(parts), SLICE)]
+    uploads = await asyncio.gather(*(_appended(core, part, patients, now) for part in slices))
+    answers = [await _answer(core, upload, now) for upload in chain.from_iterable(uploads)]
     counts = {name: sum(answer.get(name, 0) for answer in answers) for name in COUNTS}
     return 200, {**counts, "refused": sum("reason" in answer for answer in answers), "patients": answers}
 
@@ -91,14 +96,16 @@ def _part(entry: Any, where: str) -> Part | Problem:
         return problem
 
 
-async def _prepared(core: Core, parts: Sequence[Part | Problem], now_ms: int) -> list[Upload | Problem]:
-    """The parts with their sensors, found in one statement each for patients and sensors, and with their items read."""
-    well_formed = [part for part in parts if isinstance(part, Part)]
-    patients = await patients_of(core, {part.account for part in well_formed})
-    keys = {part.key(patients) for part in well_formed if part.account in patients}
+async def _appended(
+    core: Core, parts: Sequence[Part | Problem], patients: Mapping[str, UUID], now_ms: int
+) -> list[Upload | Problem]:
+    """The parts with their sensors, found in one statement; what can be appended is, in another one."""
+    keys = {part.key(patients) for part in parts if isinstance(part, Part) and part.account in patients}
     sensors = await series_sensors.load_all(core.pool, keys)
     latest_ms = now_ms + core.settings.gateway_future_seconds * 1000
-    return [_upload(part, patients, sensors, latest_ms) if isinstance(part, Part) else part for part in parts]
+    uploads = [_upload(part, patients, sensors, latest_ms) if isinstance(part, Part) else part for part in parts]
+    await _append(core, (upload for upload in uploads if isinstance(upload, Upload)), now_ms)
+    return uploads
 
 
 def _upload(

@@ -16,7 +16,7 @@ from ddr.settings import Settings, load_settings
 from ddr.store.embedded import database
 from ddr.store.migrate import migrate
 from ddr.store.pool import open_pool
-from tests.bench import gateway, serving, statements, storage, summary
+from tests.bench import bridge, gateway, serving, statements, storage, summary
 from tests.bench.table import Row
 from tests.support.received import Received
 from tests.support.recorder import recorder
@@ -59,7 +59,11 @@ def _settings(folder: Path) -> Settings:
 
 async def _recorder(pool: asyncpg.Pool, folder: Path) -> list[Row]:
     async with recorder(pool, _settings(folder), folder / "listeners", Received(), {}) as running:
-        return [*await statements.run(running), *await gateway.run(running.core)]
+        return [
+            *await statements.run(running),
+            *await gateway.run(running.core),
+            *await bridge.run(running.core),
+        ]
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from ddr.gateway import bridge_readings
 from ddr.gateway.app import create_gateway
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
+from ddr.series.packing import encode_values
 from ddr.store import gateway_certificates, gateway_tokens, identities
 from ddr.store.series_sensors import Remembered
 from ddr.tls.peer import with_certificate
@@ -194,8 +195,24 @@ async def test_a_sensor_twice_in_one_request(bridge: Client, core: Core, clock: 
     assert [(part["accepted"], part["duplicate"]) for part in answer["patients"]] == [(2, 0), (2, 0), (0, 2)]
 
 
-async def test_bridges_and_phones_at_once_lose_nothing(core: Core, der: bytes, clock: Clock) -> None:
+async def test_a_sensor_in_several_slices_of_a_request(
+    bridge: Client, core: Core, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge_readings, "SLICE", 1)
+    one = await Patient(core).register()
+    await push(bridge, one.part(items(clock(), 100)))
+    clock.advance(3000)
+    uploads = [items(clock() - at * PERIOD, 4 - at, 5 - at) for at in (0, 1, 2, 3, 0)]
+    answer = await push(bridge, *(one.part(upload) for upload in uploads))
+    assert (answer["accepted"], answer["duplicate"]) == (5, 5)
+    assert (await one.stored())[-1][7] == encode_values([100, 1, 2, 3, 4, 5])
+
+
+async def test_bridges_and_phones_at_once_lose_nothing(
+    core: Core, der: bytes, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two bridges with the patients in different orders and the phones of all of them send the same readings."""
+    monkeypatch.setattr(bridge_readings, "SLICE", 3)
     everybody = await patients(core, 8)
     readings = items(clock(), *range(100, 220))
     shuffled = random.Random(1)
