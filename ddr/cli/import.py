@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -20,6 +21,7 @@ from ddr.settings import load_settings
 
 HELP = "import glucose values that a person has exported"
 BATCH = 2000
+VARIABLE = "DDR_GATEWAY_TOKEN"
 SOURCES = {"clarity": (clarity, "Dexcom", "Dexcom, Inc."), "libreview": (libreview, "FreeStyle Libre", "Abbott")}
 CODES = {"mg/dL": "99504-3", "mmol/L": "105272-9"}
 
@@ -29,7 +31,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("import", help=HELP, description=__doc__)
     parser.add_argument("source", choices=sorted(SOURCES))
     parser.add_argument("file", type=Path)
-    parser.add_argument("--token", required=True, help="bearer token of the patient's gateway")
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument(
+        "--token", help=f"bearer token of the patient's gateway; others see it, so rather set {VARIABLE}"
+    )
+    given.add_argument("--token-file", type=Path, help=f"file that holds the token (default: the variable {VARIABLE})")
     parser.add_argument("--zone", default="Europe/Berlin", help="time zone of the export (default: Europe/Berlin)")
     parser.add_argument("--ca", help="PEM file of the CA of the gateway listener (development)")
 
@@ -37,11 +43,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Send everything and print what was taken; again does no harm."""
     export = _read(args)
-    headers = {"authorization": f"Bearer {args.token}"}
+    headers = {"authorization": f"Bearer {_token(args)}"}
     base = f"{load_settings().gateway_base_url}/gateway/v1/"
     with httpx.Client(base_url=base, headers=headers, verify=args.ca or True, timeout=60) as client:
         report(export, send(client, export, *SOURCES[args.source][1:]))
     return 0
+
+
+def _token(args: argparse.Namespace) -> str:
+    """The token from the command line, else from the file, else from the environment. Raises CommandError."""
+    try:
+        found: str = args.token or (args.token_file.read_text() if args.token_file else os.environ.get(VARIABLE, ""))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"import: {error}") from None
+    if not re.fullmatch(r"[!-~]+", found.strip()):
+        raise CommandError(f"import: needs the gateway's token in {VARIABLE} or --token-file")
+    return found.strip()
 
 
 def _read(args: argparse.Namespace) -> Export:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -54,8 +56,44 @@ def test_a_refusal_is_one_line() -> None:
         importer.send(refused, EXPORT, "Dexcom", "Dexcom, Inc.")
 
 
-def test_another_file_is_refused(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "other.csv"
     file.write_text("a,b\n")
     assert main(["import", "libreview", str(file), "--token", "t"]) == 1
     assert "LibreView" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "token"),
+    [([], "from-environment"), (["--token-file", "token"], "from-file"), (["--token", "given"], "given")],
+)
+def test_the_token_may_come_from_a_file_or_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], token: str
+) -> None:
+    sent: list[str] = []
+
+    def send(client: httpx.Client, *export: Any) -> Counter[str]:
+        sent.append(client.headers["authorization"])
+        return Counter()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(importer, "send", send)
+    monkeypatch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "true")
+    monkeypatch.setenv("DDR_GATEWAY_TOKEN", "from-environment")
+    Path("token").write_text("from-file\n")
+    Path("export.csv").write_text(CLARITY)
+    assert main(["import", "clarity", "export.csv", *more]) == 0
+    assert sent == [f"Bearer {token}"]
+
+
+@pytest.mark.parametrize("more", [[], ["--token-file", "nowhere"], ["--token", "two words"]])
+def test_without_a_token_nothing_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "true")
+    monkeypatch.delenv("DDR_GATEWAY_TOKEN", raising=False)
+    Path("export.csv").write_text(CLARITY)
+    assert main(["import", "clarity", "export.csv", *more]) == 1
+    error = capsys.readouterr().err
+    assert "import: " in error and "two words" not in error
