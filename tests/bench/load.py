@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 load generator: keep-alive mTLS connections, bounded in number and time, to this machine only."""
+"""A small HTTP/1.1 load generator: keep-alive connections, bounded in number and time, to this machine only."""
 
 from __future__ import annotations
 
@@ -74,6 +74,18 @@ async def _answer(reader: asyncio.StreamReader) -> int:
     head = await reader.readuntil(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200"):
         raise RuntimeError(head.split(b"\r\n", 1)[0].decode())
-    length = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
+    if b"\r\ntransfer-encoding: chunked" in (fields := head.lower()):
+        return await _chunked(reader)
+    length = int(fields.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
     await reader.readexactly(length)
     return length
+
+
+async def _chunked(reader: asyncio.StreamReader) -> int:
+    """The length of a body in chunks (RFC 9112 section 7.1)."""
+    total = 0
+    while length := int(await reader.readuntil(b"\r\n"), 16):
+        await reader.readexactly(length + 2)
+        total += length
+    await reader.readexactly(2)
+    return total

@@ -83,13 +83,13 @@ async def _measured(
     worker: psutil.Process, postgres: psutil.Process, targets: Sequence[Target], tls: ssl.SSLContext
 ) -> Load:
     await load(targets, tls, WARM_SECONDS)
-    before, database_before = _seconds(worker), sum(map(_seconds, postgres.children()))
+    before, database_before = seconds(worker), sum(map(seconds, postgres.children()))
     rate = await load(targets, tls)
-    cpu, database = _seconds(worker) - before, sum(map(_seconds, postgres.children())) - database_before
+    cpu, database = seconds(worker) - before, sum(map(seconds, postgres.children())) - database_before
     return Load(rate, cpu / rate.requests * 1e6, database / rate.requests * 1e6)
 
 
-def _seconds(process: psutil.Process) -> float:
+def seconds(process: psutil.Process) -> float:
     """Processor time that a process has used; 0 for one that has just ended."""
     try:
         return float(sum(process.cpu_times()[:2]))
