@@ -216,6 +216,39 @@ async def test_single_values_of_a_series(client: Client) -> None:
     assert statuses(responses) == ["201"] * 5
 
 
+async def test_many_observations_of_a_sensor_are_one_upload(client: Client) -> None:
+    parts = [f"2026-11-22T08:{minute:02}:00Z" for minute in (30, 0, 15)]
+    values = [series(data) | {"effectivePeriod": {"start": start}}
+              for data, start in zip(("130 x", "100 101 102", "x"), parts, strict=True)]  # fmt: skip
+    responses = await taken(client, bundle(*SERIES, *values))
+    assert statuses(responses)[2:] == ["201", "201", "422"]
+    told = [response["outcome"]["issue"][0]["diagnostics"] for response in responses[2:4]]
+    assert told == ["1 accepted, 0 duplicate, 1 rejected", "3 accepted, 0 duplicate, 0 rejected"]
+
+
+async def test_codes_of_the_nomenclature_alone(core: Core, client: Client, patient_id: uuid.UUID) -> None:
+    coding = [(glucose(), "160184"), (pressure(), "150020"), (observation("x"), "152584")]
+    values = [{**value, "code": coded(code, MDC)} for value, code in coding]
+    values[2]["valueQuantity"] = quantity(612, "L/min")
+    assert statuses(await taken(client, bundle((METER, device()), *values))) == ["201"] * 4
+    assert [row[0] for row in await rows(core, MEASUREMENTS, patient_id)] == ["19935-6", "41653-7", "85354-9"]
+
+
+async def test_older_values_may_come_later_when_the_device_says_when_it_was_made(client: Client) -> None:
+    made = device(manufactureDate="2025-01")
+    await taken(client, bundle((METER, made), glucose()))
+    older = glucose() | {"effectiveDateTime": "2026-11-01T10:00:00Z"}
+    assert statuses(await taken(client, bundle((METER, made), older))) == ["200", "201"]
+
+
+async def test_conditional_creates_and_updates_are_what_repeats_are(client: Client) -> None:
+    sent = bundle((METER, device(id="mine")), glucose())
+    sent["entry"][0]["request"]["ifNoneExist"] = f"identifier={SYSTEM_IDS}|00-1C-05-04-00-00-78-25"
+    assert statuses(await taken(client, sent)) == ["201", "201"]
+    sent["entry"][0]["request"] = {"method": "PUT", "url": "Device/mine"}
+    assert statuses(await taken(client, sent)) == ["200", "200"]
+
+
 async def test_origin_and_factor_are_exact(core: Core, client: Client, patient_id: uuid.UUID) -> None:
     scaled = series("1 2 3", CGM, origin=quantity(Decimal("0.1"), "mmol/L"), factor=Decimal("1.1"))
     scaled["code"] = coded("105272-9")

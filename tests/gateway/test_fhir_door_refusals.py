@@ -153,3 +153,10 @@ async def test_damaged_entries(client: Client, data: st.DataObject) -> None:
                        "url": resource["resourceType"]}} for resource in resources]  # fmt: skip
     answer = await client.post("/fhir", content=orjson.dumps(body), headers={"content-type": "application/fhir+json"})
     assert answer.status_code < 500
+
+
+@JUNK_SETTINGS
+@given(body=st.binary(max_size=200) | st.text(max_size=50).map(str.encode), fmt=st.sampled_from(list(Format)))
+async def test_bodies_of_any_bytes(client: Client, body: bytes, fmt: Format) -> None:
+    answer = await client.post("/fhir?_format=xml", content=body, headers={"content-type": fmt.value})
+    assert answer.status_code in {400, 422}

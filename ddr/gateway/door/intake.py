@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -38,6 +39,7 @@ class Intake:
         self.answers: dict[int, Answer | Problem] = {}
         self.made: defaultdict[int, list[Observed]] = defaultdict(list)  # Observations by the entry of their device
         self.metrics: defaultdict[int, list[Fields]] = defaultdict(list)  # DeviceMetrics likewise
+        self.sensors: dict[tuple[str, MivCode], str] = {}  # of devices that are referred to without a DeviceMetric
         self.entries = [entry for entry in entries if isinstance(entry, Entry)]
         self.answers |= {i: entry for i, entry in enumerate(entries) if isinstance(entry, Problem)}
 
@@ -47,8 +49,7 @@ class Intake:
         await self._each("DeviceMetric", self._note_metric)
         await self._each("Device", self._device)
         await self._each("DeviceMetric", self._metric)
-        for item in sorted((item for item in observed if item.samples), key=lambda item: item.earliest_ms):
-            await self._attempt(item.entry, self._readings(item, observed))
+        await self._series([item for item in observed if item.samples])
         await self._measurements([item for item in observed if not item.samples])
         return [self.answers[i] for i in sorted(self.answers)]
 
@@ -76,9 +77,9 @@ class Intake:
                 await self._attempt(entry, self._read(entry, found))
         for item in found:
             device = self.directory.names.get(item.device or "")
-            while device is not None and item not in self.made[device.index]:
-                self.made[device.index].append(item)
-                device = self._source(device)
+            for maker in (device, device and self._source(device)):
+                if maker is not None:
+                    self.made[maker.index].append(item)
         return found
 
     async def _read(self, entry: Entry, found: list[Observed]) -> Answer | None:
@@ -173,22 +174,47 @@ class Intake:
 
     # --- values ------------------------------------------------------------------------------------------------------
 
-    async def _readings(self, item: Observed, observed: Sequence[Observed]) -> Answer:
+    async def _series(self, observed: Sequence[Observed]) -> None:
+        """Store the readings of all Observations of a sensor at once, the oldest first, as uploads to it."""
+        uploads: dict[tuple[str, str, str | None], list[Observed]] = {}
+        for item in sorted(observed, key=lambda item: item.earliest_ms):
+            await self._attempt(item.entry, self._assign(item, observed, uploads))
+        for (device, sensor, _), items in uploads.items():
+            for part in split(items, self.core.settings.gateway_max_items):
+                await self._upload(device, sensor, part)
+
+    async def _assign(
+        self, item: Observed, observed: Sequence[Observed], uploads: dict[tuple[str, str, str | None], list[Observed]]
+    ) -> None:
+        """Put an Observation to the others of its sensor, which is registered where nothing but its device is named."""
         assert item.samples is not None
         if item.device is None:
             raise invalid("device", "is required")
-        target = await self.directory.target(item.device)
-        key = target.sensor_key
-        if key is None:
-            stored = await self._stored_sensor(target.device_key, item.code, None)
-            alike = [other for other in observed if (other.device, other.code) == (item.device, item.code)]
-            key = stored["sensor_key"] if stored else None
-            if key is None:
-                _, found = await self._put_sensor(target.device_key, (item.miv, item.code), alike, None, None)
-                key = found["key"]
-        body = item.samples.body()
-        _, answer = await post_readings(self.core, self.patient_id, target.device_key, key, body)
-        return _readings_answer(answer)
+        device, sensor = await self.directory.target(item.device)
+        if sensor is None:
+            sensor = self.sensors.get((device, item.code)) or await self._sensor(device, item, observed)
+            self.sensors[device, item.code] = sensor
+        uploads.setdefault((device, sensor, item.samples.unit), []).append(item)
+
+    async def _sensor(self, device: str, item: Observed, observed: Sequence[Observed]) -> str:
+        stored = await self._stored_sensor(device, item.code, None)
+        if stored is not None:
+            return str(stored["sensor_key"])
+        alike = [other for other in observed if (other.device, other.code) == (item.device, item.code)]
+        _, found = await self._put_sensor(device, (item.miv, item.code), alike, None, None)
+        return str(found["key"])
+
+    async def _upload(self, device: str, sensor: str, items: Sequence[Observed]) -> None:
+        samples = [item.samples for item in items if item.samples is not None]
+        body = {"unit": samples[0].unit, "readings": [reading for part in samples for reading in part.readings]}
+        try:
+            _, answer = await post_readings(self.core, self.patient_id, device, sensor, body)
+        except Problem as problem:
+            self.answers |= {item.entry.index: problem for item in items}
+            return
+        left = iter(answer["items"])
+        for item, part in zip(items, samples, strict=True):
+            self.answers[item.entry.index] = readings_answer(list(islice(left, len(part.readings))))
 
     async def _measurements(self, observed: Sequence[Observed]) -> None:
         """Store all dedicated measurements at once, because some are derived from others."""
@@ -221,17 +247,34 @@ class Intake:
         items.append((item, body))
 
 
-def _readings_answer(answer: dict[str, Any]) -> Answer:
-    """201 when something is new. Raises Problem 422 when nothing was taken."""
+def split(items: Sequence[Observed], most: int) -> Iterator[list[Observed]]:
+    """`items` in their order, in parts of at most `most` readings; one that has more is a part of its own."""
+    part: list[Observed] = []
+    count = 0
+    for item in items:
+        size = len(item.samples.readings) if item.samples else 0
+        if part and count + size > most:
+            yield part
+            part, count = [], 0
+        part.append(item)
+        count += size
+    if part:
+        yield part
+
+
+def readings_answer(items: Sequence[dict[str, Any]]) -> Answer | Problem:
+    """What became of an Observation with these answers to its readings: 201 when something is new, 422 when nothing
+    was taken."""
     rejected = [
         Problem(422, item["reason"], f"Value {place}: {item['detail']}")
-        for place, item in enumerate(answer["items"], 1)
+        for place, item in enumerate(items, 1)
         if item["status"] == "rejected"
     ]
-    if rejected and not answer["accepted"] and not answer["duplicate"]:
-        raise rejected[0]
-    counts = ", ".join(f"{answer[name]} {name}" for name in ("accepted", "duplicate", "rejected"))
-    return Answer(201 if answer["accepted"] else 200, remark=counts, rejected=rejected)
+    if len(rejected) == len(items):
+        return rejected[0]
+    counts = Counter(item["status"] for item in items)
+    told = ", ".join(f"{counts[name]} {name}" for name in ("accepted", "duplicate", "rejected"))
+    return Answer(201 if counts["accepted"] else 200, remark=told, rejected=rejected)
 
 
 def _measurement_answer(answer: dict[str, Any]) -> Answer:

@@ -26,6 +26,7 @@ from ddr.gateway.problem import invalid
 from ddr.miv.model import Miv, MivCatalog, MivCode
 
 MAX_PARTS = 50
+SERIES_STATUSES = ("preliminary", "final", "amended", "corrected")  # readings are taken back by DELETE …/uploads/{key}
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,7 @@ def read_observation(entry: Entry, catalog: MivCatalog, latest_ms: int) -> Obser
         raise invalid("code", "is in no ValueSet of the supported MIVs", "unknown-code")
     miv, code = found
     effective, start_ms, end_ms = _effective(fields, validity=code.kind == "reference")
-    derived = [
-        text for i in range(len(fields.array("derivedFrom", MAX_PARTS) or ())) if (text := _item(fields, i)) is not None
-    ]
+    derived = [text for entry in fields.objects("derivedFrom", MAX_PARTS) or () if (text := entry.text("reference"))]
     if miv.continuous:
         samples = _samples(fields, data, quantity, unit or code.unit, latest_ms)
         body: Json = {}
@@ -78,13 +77,9 @@ def read_observation(entry: Entry, catalog: MivCatalog, latest_ms: int) -> Obser
     return Observed(entry, miv, code, device, start_ms, period, unit or component_unit, samples, body, derived)
 
 
-def _item(fields: Fields, index: int) -> str | None:
-    return reference(Fields({"x": fields.raw("derivedFrom")[index]}, f"derivedFrom[{index}]"), "x")
-
-
 def _effective(fields: Fields, validity: bool) -> tuple[Any, int, int | None]:
     """What the JSON API calls `effective`, and its bounds. Only a reference value holds for a period (LF-011)."""
-    moment = fields.date_time("effectiveDateTime") or _instant(fields)
+    moment = fields.date_time("effectiveDateTime") or fields.date_time("effectiveInstant")
     if moment is not None:
         return ({"start": moment[0]} if validity else moment[0]), moment[1], moment[2]
     period = fields.need("effectivePeriod", fields.object)
@@ -93,20 +88,10 @@ def _effective(fields: Fields, validity: bool) -> tuple[Any, int, int | None]:
     return text, start[1], end and end[2]
 
 
-def _instant(fields: Fields) -> tuple[str, int, int] | None:
-    return fields.date_time("effectiveInstant")
-
-
 def _samples(fields: Fields, data: Fields | None, quantity: Fields | None, unit: str | None, latest_ms: int) -> Samples:
     """The readings of an Observation with a continuous code: a sequence, or a single one."""
-    status = fields.choice("status", ("preliminary", "final", "amended", "corrected"))
-    name = next((n for n in ("effectiveDateTime", "effectiveInstant") if fields.raw(n) is not None), None)
-    period = None if name else fields.need("effectivePeriod", fields.object)
-    start_ms = period.need("start", lambda n: period.instant(n, latest_ms)) if period else None
-    if name:
-        start_ms = fields.need(name, lambda n: fields.instant(n, latest_ms))
-    if status is None or start_ms is None:
-        raise invalid("status", "is required")
+    fields.need("status", lambda name: fields.choice(name, SERIES_STATUSES))
+    start_ms = _start(fields, latest_ms)
     if data is not None:
         return sampled(data, unit, start_ms)
     if quantity is not None:
@@ -114,6 +99,15 @@ def _samples(fields: Fields, data: Fields | None, quantity: Fields | None, unit:
     if fields.object("dataAbsentReason") is not None:
         return failed(unit, date_time(start_ms))
     raise invalid("valueSampledData", "is required")
+
+
+def _start(fields: Fields, latest_ms: int) -> int:
+    """The instant of the first reading."""
+    for name in ("effectiveDateTime", "effectiveInstant"):
+        if (found := fields.instant(name, latest_ms)) is not None:
+            return found
+    period = fields.need("effectivePeriod", fields.object)
+    return period.need("start", lambda name: period.instant(name, latest_ms))
 
 
 def _measurement(

@@ -36,10 +36,6 @@ class Samples:
     period_ms: int | None = None
     limits: Json | None = None
 
-    def body(self) -> Json:
-        """The body of POST …/readings."""
-        return {"unit": self.unit, "readings": list(self.readings)}
-
     def decimals(self) -> int:
         """The decimal places that these values need, within what a sensor can have."""
         numbers = [reading["value"] for reading in self.readings] + list((self.limits or {}).values())
