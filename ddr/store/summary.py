@@ -30,6 +30,8 @@ async def continuous_chunks(
 ) -> list[Row]:
     """The chunks of this MIV with readings near [from_ms, until_ms), each with its sensor and device, in any order.
 
+    As for DiGA: without what a sensor measured before it was calibrated, where that is withheld (SER-018).
+
     Rows for ddr.series.selection, which decides what of them counts, and for ddr.fhir.device.
     """
     rows: list[Row] = await pool.fetch(_CHUNKS, patient_id, valueset, from_ms, until_ms)

@@ -9,6 +9,7 @@ import pytest
 
 from ddr.fhir.instants import date_time, parse_instant
 from tests.spec.series import PERIOD, Worn, period, ramp, values, worn
+from tests.spec.summary import report, value
 from tests.spec.world import HOUR, Json, later
 from tests.support.recorder import Recorder
 
@@ -66,6 +67,20 @@ async def test_until_the_new_device_is_calibrated_only_the_old_one_is_shown(ddr:
         assert period(new)[0] == sensor.start_ms + CALIBRATED
         assert values(new) == [str(value) for value in ramp(36, 50)[24:]]
         assert (await reader.read(new["device"]["reference"]))["calibration"][0]["state"] == "calibrated"
+
+
+@pytest.mark.requirement("SER-018")
+async def test_what_is_withheld_does_not_count_in_a_summary(ddr: Recorder) -> None:
+    sensor = await worn(ddr)
+    ddr.core.settings = replace(ddr.core.settings, summary_uncalibrated=True)
+    with later(ddr, 4 * HOUR):
+        await sensor.send(0, [100] * 24)
+        await put_on_another(sensor)
+        await sensor.home.readings("new", sensor.start_ms + NEW, [400] * 36)
+        day = {"effectivePeriodStart": date_time(sensor.start_ms), "effectivePeriodEnd": date_time(ddr.clock())}
+        assert value(await report(sensor.reader, **day), "97507-8") == 100
+        await calibrate(sensor, (CALIBRATED, "calibrated"))
+        assert value(await report(sensor.reader, **day), "97507-8") == (24 * 100 + 12 * 400) / 36
 
 
 @pytest.mark.requirement("SER-018")
