@@ -8,16 +8,19 @@ import secrets
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from ddr.demo.certs import client_certificate
 from ddr.fhir.instants import date_time
 from ddr.gateway import bridge_readings
 from ddr.gateway.app import create_gateway
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
+from ddr.registries.certificates import fingerprint
 from ddr.series.packing import encode_values
 from ddr.store import gateway_certificates, gateway_tokens, identities
 from ddr.store.series_sensors import Remembered
@@ -52,10 +55,10 @@ def bridge_client(core: Core, der: bytes | None, **headers: str) -> Client:
 
 
 @pytest.fixture
-async def der(core: Core) -> bytes:
-    """A registered certificate; the application never looks into it."""
-    der = secrets.token_bytes(32)
-    await gateway_certificates.add(core.pool, der, der.hex(), core.clock())
+async def der(core: Core, tmp_path: Path) -> bytes:
+    """A registered certificate."""
+    der = client_certificate(tmp_path, "bridge").der
+    await gateway_certificates.add(core.pool, der, fingerprint(der), core.clock())
     return der
 
 
@@ -278,9 +281,9 @@ async def test_only_a_registered_certificate_will_do(core: Core, token: str) -> 
 
 async def test_a_revoked_certificate_is_refused_at_once_and_for_ever(core: Core, bridge: Client, der: bytes) -> None:
     await push(bridge)
-    assert await gateway_certificates.revoke(core.pool, der.hex(), core.clock())
+    assert await gateway_certificates.revoke(core.pool, fingerprint(der), core.clock())
     assert (await bridge.post(PATH, json={"patients": []})).status_code == 403
-    assert not await gateway_certificates.revoke(core.pool, der.hex(), core.clock())
+    assert not await gateway_certificates.revoke(core.pool, fingerprint(der), core.clock())
     with pytest.raises(gateway_certificates.AlreadyKnown):
         await gateway_certificates.add(core.pool, der, "another name", core.clock())
 
@@ -295,10 +298,8 @@ async def test_a_bridge_uses_every_operation_for_one_patient(core: Core, der: by
             assert (answer.status_code, answer.json()["code"]) == (404, "unknown-account")
 
 
-async def test_users_of_the_provider_are_named_by_their_subject(oidc_core: Core, clock: Clock) -> None:
+async def test_users_of_the_provider_are_named_by_their_subject(oidc_core: Core, der: bytes) -> None:
     core, subject = oidc_core, f"subject-{secrets.token_hex(6)}"
-    der = secrets.token_bytes(32)
-    await gateway_certificates.add(core.pool, der, der.hex(), 0)
     part = {"account": subject, "device": "cgm", "sensor": "glucose", "unit": "mg/dL"}
     async with bridge_client(core, der, **{"patient-account": subject}) as client:
         assert (await client.get("/devices")).status_code == 404
