@@ -94,6 +94,21 @@ async def test_values_that_are_rejected_are_told_one_by_one(client: Client) -> N
     assert (warning["severity"], warning["diagnostics"].partition(":")[0]) == ("warning", "Value 2")
 
 
+@pytest.mark.parametrize("time", ["1900-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "2999-01-01T00:00:00Z"])
+async def test_a_wrong_clock_spoils_no_device(client: Client, time: str) -> None:
+    values = [glucose() | {"effectiveDateTime": time}, series("1") | {"effectivePeriod": {"start": time}}]
+    responses = await taken(client, bundle((METER, device()), *SERIES, *values, glucose(), series("100")))
+    assert [*statuses(responses)[:3], *statuses(responses)[5:]] == ["201"] * 5
+    assert responses[4]["status"] == "422"
+
+
+async def test_an_account_that_is_gone(core: Core, client: Client, patient_id: uuid.UUID) -> None:
+    await taken(client, bundle(phg()))
+    await core.pool.execute("DELETE FROM patient WHERE patient_id = $1", patient_id)
+    for kind in ("batch", "transaction"):
+        assert (await send(client, bundle((METER, device()), kind=kind))).status_code == 401
+
+
 async def test_entries_that_depend_on_a_refused_one(client: Client) -> None:
     responses = await taken(client, bundle((METER, device(manufacturer=None)), glucose()))
     assert [reason(response) for response in responses] == ["invalid", "unknown-device"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from uuid import UUID
 
 from ddr.fhir.negotiation import Format, check_content_type, error_format, negotiate
@@ -18,7 +19,6 @@ from ddr.http.body import BodyError, read_body
 from ddr.http.core import Core
 
 MAX_ISSUES = 100
-TOO_LARGE, UNSUPPORTED = 413, 415
 
 
 class Refused(Exception):
@@ -30,7 +30,7 @@ class Refused(Exception):
 
 
 async def post_bundle(core: Core, patient_id: UUID, scope: Scope, receive: Receive) -> Reply:
-    """Take a batch or transaction Bundle; every error is an OperationOutcome."""
+    """Take a batch or transaction Bundle; every error is an OperationOutcome, but for Problem 401, which is raised."""
     sent, wanted = headers(scope), dict(query_pairs(scope))
     fmt = error_format(sent, wanted)
     try:
@@ -39,6 +39,8 @@ async def post_bundle(core: Core, patient_id: UUID, scope: Scope, receive: Recei
     except FhirError as error:
         return _reply(error.status, error.resource(), fmt)
     except Problem as problem:
+        if problem.status == HTTPStatus.UNAUTHORIZED:
+            raise
         return _reply(problem.status, outcome([issue(problem, reasons(core))]), fmt)
     except Refused as refusal:
         status, content = _refusal(refusal.answers, reasons(core))
@@ -57,9 +59,11 @@ async def _bundle(core: Core, scope: Scope, receive: Receive) -> Json:
     try:
         body = await read_body(scope, receive, limit)
     except BodyError as error:
-        if error.status == UNSUPPORTED:
+        if error.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
             raise FhirError(error.status, "not-supported", str(error)) from None
-        raise (body_too_large(limit) if error.status == TOO_LARGE else malformed(str(error))) from None
+        raise (
+            body_too_large(limit) if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else malformed(str(error))
+        ) from None
     return parse(body, fmt)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from http import HTTPStatus
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,7 @@ from ddr.gateway.readings import post_readings
 from ddr.gateway.sensors import put_sensor
 from ddr.http.core import Core
 from ddr.miv.model import Miv, MivCode
+from ddr.settings import DAY
 from ddr.store import devices as store
 from ddr.store.devices import Row
 
@@ -62,6 +64,8 @@ class Intake:
         try:
             answer = await work
         except Problem as problem:
+            if problem.status == HTTPStatus.UNAUTHORIZED:  # the account is gone: nothing else can be taken
+                raise
             self.answers[entry.index] = problem
         else:
             if answer is not None:
@@ -156,7 +160,11 @@ class Intake:
         row = await store.find_device(self.core.pool, self.patient_id, device)
         if row is None:
             raise invalid("device", "is not registered", "unknown-device")
-        body = metrics.new_sensor(*kind, observed, metric, row["started_ms"], self.core.clock())
+        # a device whose clock was reset would begin a series long before anything that is kept
+        historic_ms = self.core.catalog.terms[kind[0].valueset].historic_days * DAY * 1000
+        now = self.core.clock()
+        from_ms = max(row["started_ms"], now - historic_ms) if kind[0].continuous else row["started_ms"]
+        body = metrics.new_sensor(*kind, observed, metric, from_ms, now)
         return await put_sensor(self.core, self.patient_id, device, metrics.sensor_key(kind[1], metric), body)
 
     async def _calibrated(self, device: str, sensor: dict[str, Any], metric: Fields) -> str:

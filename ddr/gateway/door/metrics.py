@@ -42,7 +42,7 @@ def first_value_ms(observed: Sequence[Observed], metrics: Sequence[Fields], now_
 
     A reference value holds since long before it was entered, so it says nothing about the device.
     """
-    times = [item.earliest_ms for item in observed if item.code.kind != "reference"]
+    times = [item.earliest_ms for item in observed if item.code.kind != "reference" and item.earliest_ms >= 0]
     for event in (event for metric in metrics for event in calibrations(metric) if "time" in event):
         times = times or [parse_instant(event["time"])]
     return min([*times, now_ms])
@@ -51,7 +51,7 @@ def first_value_ms(observed: Sequence[Observed], metrics: Sequence[Fields], now_
 def new_sensor(
     miv: Miv, code: MivCode, observed: Sequence[Observed], metric: Fields | None, from_ms: int, now_ms: int
 ) -> Json:
-    """The registration of a sensor that is not known yet, of a device that began at `from_ms`.
+    """The registration of a sensor that is not known yet and cannot have begun before `from_ms`.
 
     A series begins with its first value, so that no chunk is begun before there is something to show.
     """
