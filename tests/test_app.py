@@ -111,9 +111,13 @@ async def test_background_work_survives_a_fault(
     assert caplog.records[0].message == "background.failed"
 
 
+@pytest.mark.parametrize(
+    ("listener", "room", "path"),
+    [("diga", "create_fhir", "/fhir/Device"), ("gateway", "create_gateway", "/gateway/v1/devices")],
+)
 @pytest.mark.parametrize("header", ["", "client-cert"])
 async def test_a_certificate_header_counts_only_behind_a_proxy(
-    composed: Core, monkeypatch: pytest.MonkeyPatch, header: str
+    composed: Core, monkeypatch: pytest.MonkeyPatch, header: str, listener: str, room: str, path: str
 ) -> None:
     seen = []
 
@@ -125,7 +129,7 @@ async def test_a_certificate_header_counts_only_behind_a_proxy(
         with_certificate(scope, b"of the handshake")
         await app(scope, receive, send)
 
-    monkeypatch.setattr(ddr.app, "create_fhir", lambda core: watching)
-    app = create_apps(replace(composed, settings=replace(composed.settings, client_cert_header=header)))["diga"]
-    await get(connected, "/fhir/Device", headers={"Client-Cert": ":cHJveHk=:"})
+    monkeypatch.setattr(ddr.app, room, lambda core: watching)
+    app = create_apps(replace(composed, settings=replace(composed.settings, client_cert_header=header)))[listener]
+    await get(connected, path, headers={"Client-Cert": ":cHJveHk=:"})
     assert seen == [b"proxy" if header else b"of the handshake"]

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ddr.cli.serving.listeners import Listeners
 from ddr.demo.certs import authority, client_certificate, server_certificate
+from ddr.gateway.app import create_gateway
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
 from ddr.http.core import Core
 from ddr.store import gateway_certificates
@@ -100,6 +102,24 @@ async def test_a_newly_registered_bridge_gets_in(secured: Core, tmp_path: Path) 
                 await asyncio.sleep(0.1)
     assert await ask(ports["gateway"], client_context(tmp_path / "authority.pem")) == "none"
     await gateway_certificates.revoke(core.pool, "bridge of the listeners", core.clock())
+    await listeners.stop()
+
+
+async def test_a_bridge_is_known_by_the_certificate_of_its_connection(secured: Core, tmp_path: Path) -> None:
+    core, pair = replace(secured, bridges=Anchors()), client_certificate(tmp_path, "bridge")
+    await gateway_certificates.add(core.pool, pair.der, "bridge of a connection", core.clock())
+    await core.bridges.refresh(core.pool)
+    listeners, ports = await started(core, {"gateway": create_gateway(core)})
+    statuses = []
+    for own in (None, pair):
+        context = client_context(tmp_path / "authority.pem", own)
+        async with httpx.AsyncClient(verify=context, base_url=f"https://localhost:{ports['gateway']}") as client:
+            answer = await client.post("/gateway/v1/bridge/readings", json={"patients": []})
+            statuses.append(answer.status_code)
+            if own:  # on the connection that is still open
+                await gateway_certificates.revoke(core.pool, "bridge of a connection", core.clock())
+                statuses.append((await client.post("/gateway/v1/bridge/readings", json={"patients": []})).status_code)
+    assert statuses == [403, 200, 403]
     await listeners.stop()
 
 
