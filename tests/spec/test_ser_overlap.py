@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 
@@ -98,6 +99,26 @@ async def test_a_calibration_that_becomes_known_late_shows_what_it_covers_as_new
         for chunk in found:
             metric = await sensor.reader.read(chunk["device"]["reference"])
             assert parse_instant(metric["meta"]["lastUpdated"]) >= ddr.clock()
+
+
+@pytest.mark.requirement("SER-018")
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+async def test_what_is_shown_depends_on_no_order(ddr: Recorder, order: tuple[int, ...]) -> None:
+    sensor = await worn(ddr)
+    events = [(2 * HOUR, "calibrated"), (3 * HOUR, "calibration-required"), (4 * HOUR, "calibrated")]
+    readings = ramp(48, 50)
+    with later(ddr, 6 * HOUR):
+        await put_on_another(sensor)
+        for at in order:
+            await sensor.home.readings(
+                "new", sensor.start_ms + NEW + at * 16 * PERIOD, readings[at * 16 : at * 16 + 16]
+            )
+            await calibrate(sensor, events[at])
+        found = [chunk for chunk in await sensor.chunks() if chunk["status"] != "entered-in-error"][1:]
+        assert [period(chunk)[0] - sensor.start_ms for chunk in found] == [after_ms for after_ms, _ in events]
+        assert [values(chunk)[:12] for chunk in found] == [
+            [str(value) for value in readings[first : first + 12]] for first in (12, 24, 36)
+        ]
 
 
 @pytest.mark.requirement("SER-018")
