@@ -61,7 +61,7 @@ async def claim(connection: asyncpg.Pool | asyncpg.Connection, source: str, now_
 
 
 async def request_reading(connection: asyncpg.Pool | asyncpg.Connection, source: str) -> None:
-    """Make a reading of `source` due at once, whichever worker does it."""
+    """Make a reading of `source` due at once, whichever worker does it; one under way now does not count."""
     await connection.execute("UPDATE registry_source SET next_ms = 0 WHERE source = $1", source)
 
 
@@ -101,8 +101,8 @@ async def save_reading(
     )
     changed = bool(over or new)
     await connection.execute(
-        "UPDATE registry_source SET generation = generation + $2, seen_ms = $3, next_ms = $4, notes = $5,"
-        " fault = NULL, fault_ms = NULL WHERE source = $1",
+        "UPDATE registry_source SET generation = generation + $2, seen_ms = $3, notes = $5,"
+        " next_ms = CASE next_ms WHEN 0 THEN 0 ELSE $4::bigint END, fault = NULL, fault_ms = NULL WHERE source = $1",
         source,
         int(changed),
         seen_ms,
@@ -121,7 +121,8 @@ async def save_fault(
         WITH before AS (SELECT fault FROM registry_source WHERE source = $1), noted AS (
           INSERT INTO registry_event (source, at_ms, kind, detail)
           SELECT $1, $3, 'fault', jsonb_build_object('fault', $2::text) FROM before WHERE fault IS DISTINCT FROM $2)
-        UPDATE registry_source SET fault = $2, fault_ms = coalesce(fault_ms, $3), next_ms = $4 WHERE source = $1
+        UPDATE registry_source SET fault = $2, fault_ms = coalesce(fault_ms, $3),
+               next_ms = CASE next_ms WHEN 0 THEN 0 ELSE $4::bigint END WHERE source = $1
         """,
         source,
         fault,

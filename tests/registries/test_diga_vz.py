@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -182,6 +183,26 @@ async def test_a_requested_reading_is_due_at_once(
     state.digas[0].status = "retired"
     clock.advance(1)
     await store.request_reading(pool, SOURCE)
+    await vz.step()
+    diga = vz.by_client_id(CLIENT)
+    assert diga is not None and not diga.active
+
+
+async def test_a_reading_requested_during_another_is_not_forgotten(
+    vz: DigaVz, state: RegistryState, pool: asyncpg.Pool, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await vz.start()
+    save = store.save_reading
+
+    async def requested_meanwhile(*arguments: Any, **named: Any) -> bool:
+        await store.request_reading(pool, SOURCE)
+        return await save(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "save_reading", requested_meanwhile)
+        await refresh(vz, clock)
+    state.digas[0].status = "retired"
+    clock.advance(1)
     await vz.step()
     diga = vz.by_client_id(CLIENT)
     assert diga is not None and not diga.active
