@@ -22,7 +22,7 @@ from ddr.store.chunks import Outcome
 from ddr.store.series_sensors import Sensor, SensorKey
 
 MOST_PARTS = 5_000
-SLICE = 500  # parts that are stored together: this process reads one slice while the database writes another
+SLICE = 500  # parts that are stored together: this process reads one slice while the database works at another
 COUNTS = ("accepted", "duplicate", "rejected")
 
 
@@ -62,8 +62,8 @@ async def post_bridge_readings(core: Core, body: Any) -> tuple[int, dict[str, An
     parts = _parse(body, core.settings.gateway_max_items)
     patients = await patients_of(core, {part.account for part in parts if isinstance(part, Part)})
     slices = [parts[at : at + SLICE] for at in range(0, len(parts), SLICE)]
-    uploads = await asyncio.gather(*(_appended(core, part, patients, now) for part in slices))
-    answers = [await _answer(core, upload, now) for upload in chain.from_iterable(uploads)]
+    stored = await asyncio.gather(*(_stored(core, one, patients, now) for one in slices))
+    answers = list(chain.from_iterable(stored))
     counts = {name: sum(answer.get(name, 0) for answer in answers) for name in COUNTS}
     return 200, {**counts, "refused": sum("reason" in answer for answer in answers), "patients": answers}
 
@@ -96,16 +96,16 @@ def _part(entry: Any, where: str) -> Part | Problem:
         return problem
 
 
-async def _appended(
+async def _stored(
     core: Core, parts: Sequence[Part | Problem], patients: Mapping[str, UUID], now_ms: int
-) -> list[Upload | Problem]:
-    """The parts with their sensors, found in one statement; what can be appended is, in another one."""
+) -> list[dict[str, Any]]:
+    """The answers to parts: one statement finds their sensors, one appends what can be, the rest is merged alone."""
     keys = {part.key(patients) for part in parts if isinstance(part, Part) and part.account in patients}
     sensors = await series_sensors.load_all(core.pool, keys)
     latest_ms = now_ms + core.settings.gateway_future_seconds * 1000
     uploads = [_upload(part, patients, sensors, latest_ms) if isinstance(part, Part) else part for part in parts]
     await _append(core, (upload for upload in uploads if isinstance(upload, Upload)), now_ms)
-    return uploads
+    return [await _answer(core, upload, now_ms) for upload in uploads]
 
 
 def _upload(
