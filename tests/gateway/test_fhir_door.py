@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -135,6 +136,15 @@ async def test_a_repeated_bundle_changes_nothing(core: Core, client: Client, pat
     assert statuses(again) == ["200"] * 5
     assert again[4]["outcome"]["issue"][0]["diagnostics"] == "0 accepted, 4 duplicate, 0 rejected"
     assert [await rows(core, statement, patient_id) for statement in (MEASUREMENTS, CHUNKS)] == before
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+async def test_the_same_bundle_at_once(core: Core, client: Client, patient_id: uuid.UUID, kind: str) -> None:
+    sent = bundle((METER, device()), glucose(), *SERIES, series(), kind=kind)
+    answers = await asyncio.gather(*(taken(client, sent) for _ in range(4)))
+    for column in zip(*answers, strict=True):
+        assert sorted(statuses(list(column))) == ["200", "200", "200", "201"]
+    assert len(await rows(core, MEASUREMENTS, patient_id)) == len(await rows(core, CHUNKS, patient_id)) == 1
 
 
 async def test_the_same_measurement_with_another_value_is_a_correction(client: Client) -> None:
