@@ -58,7 +58,7 @@ async def push_request(core: Core, diga: Diga, *names: str, state: str = "st-1")
         code_challenge="E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
         expires_ms=core.clock() + 600_000,
     )
-    await push(core.pool, request, core.clock())
+    await push(core.pool, request)
     return request.request_uri
 
 
