@@ -154,6 +154,8 @@ def create_apps(core: Core) -> dict[str, ASGIApp]:
         "/status": guarded(create_status(core), PROBLEM_FAILED),
     }
     backend = OAUTH_RETIRED if retired else guarded(create_oauth_backend(core), OAUTH_FAILED)
+    if core.settings.maintenance:
+        backend = _in_maintenance(core.settings)
     diga = by_path({**for_everybody, "/fhir": fhir, "/oauth": backend}, NOT_FOUND)
     gateway = guarded(create_gateway(core), PROBLEM_FAILED)
     if core.settings.client_cert_header:
@@ -165,6 +167,13 @@ def create_apps(core: Core) -> dict[str, ASGIApp]:
         "gateway": with_headers(gateway, TRANSPORT_HEADERS),
         "admin": guarded(create_admin(core), PROBLEM_FAILED),
     }
+
+
+def _in_maintenance(settings: Settings) -> ASGIApp:
+    """What the authorization server tells DiGA backends during planned maintenance (RFC 6749 section 4.1.2.1)."""
+    error = {"error": "temporarily_unavailable", "error_description": settings.maintenance}
+    again = ("retry-after", str(settings.maintenance_retry_seconds))
+    return constant(json_reply(error, 503, (again, ("planned-maintenance", "true"))))
 
 
 async def _page_failed(scope: Scope, receive: Receive, send: Send) -> None:

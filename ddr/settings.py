@@ -25,6 +25,8 @@ _LEAST = {
     "chunk_span_seconds": 3600,
     "search_max_count": 1,
     "gateway_max_concurrent": 1,
+    "fhir_max_concurrent": 1,
+    "maintenance_retry_seconds": 1,
 }
 
 
@@ -123,6 +125,10 @@ class Settings:
         "The recorder has left the HIIS-VZ: all pairings end, and every DiGA is told that HDDT is no longer supported.",
         False,
     )
+    maintenance: str = described(
+        "Planned maintenance is under way: what DiGA and the status feed are told, with its end; empty: none.", ""
+    )
+    maintenance_retry_seconds: int = described("When DiGA may ask again during planned maintenance.", 600)
     # series
     chunk_span_seconds: int = described("Chunk time span of newly registered continuous sensors.", DAY)
     buffering_seconds: int = described("How long a device keeps unsent readings, if it does not say so itself.", DAY)
@@ -152,6 +158,7 @@ class Settings:
     search_max_count: int = described("Largest page size of a search.", 1000)
     page_link_seconds: int = described("Lifetime of a paging link.", 3600)
     fhir_max_body_bytes: int = described("Largest request body of the FHIR and OAuth endpoints.", 65_536)
+    fhir_max_concurrent: int = described("Most FHIR requests that a worker takes at once.", 128)
     # registration with BfArM, per MIV name
     miv: Mapping[str, MivSettings] = field(
         default_factory=dict,

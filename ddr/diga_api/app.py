@@ -12,14 +12,17 @@ from ddr.diga_api.operation import Summarizer
 from ddr.diga_api.read import answer_read, answer_vread
 from ddr.diga_api.request import Request, head_of, with_form
 from ddr.diga_api.search import Searcher
-from ddr.fhir.outcome import FhirError, internal_error, method_not_allowed, unknown_route
+from ddr.fhir.outcome import FhirError, internal_error, maintenance, method_not_allowed, overloaded, unknown_route
 from ddr.fhir.search.grammar import PARAMETERS
+from ddr.http.admission import Admission
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
 from ddr.http.body import ClientGone
 from ddr.http.core import Core
 from ddr.scopes.decision import Interaction
 
 log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 2
 
 
 def create_fhir(core: Core) -> ASGIApp:
@@ -39,12 +42,16 @@ class _FhirServer:
         self._metadata = Metadata(core)
         self._searcher = Searcher(core, self._gate)
         self._summarizer = Summarizer(core, self._gate)
+        self._admission = Admission(core.settings.fhir_max_concurrent, lambda: overloaded(RETRY_SECONDS))
 
     async def reply(self, scope: Scope, receive: Receive) -> Reply:
         """The reply to any request; ClientGone when nobody waits for it any more."""
         request = head_of(scope)
         try:
-            return await self._answer(scope, receive, request)
+            if request.segments != ("metadata",) and (told := self._core.settings.maintenance):
+                raise maintenance(told, self._core.settings.maintenance_retry_seconds)
+            with self._admission.admitted():
+                return await self._answer(scope, receive, request)
         except FhirError as error:
             return request.refusal(error)
         except ClientGone:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 OUTCOME_CODES = "http://terminology.hl7.org/CodeSystem/operation-outcome"
+OUTAGE_CODES = "urn:hddt:device-data-recorder:outage"  # our own: why there is no service
 FORMATS = "Supported formats: application/fhir+json, application/fhir+xml"
 ECHO_LIMIT = 200
 
@@ -19,7 +20,7 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 class FhirError(Exception):
     """A request that is answered with an OperationOutcome; raised anywhere below the FHIR interface.
 
-    `code` is a FHIR IssueType, `details_code` a code of the HL7 operation-outcome system, `headers` go into the answer.
+    `code` is a FHIR IssueType, `details_code` a code of `details_system`, `headers` go into the answer.
     """
 
     status: int
@@ -28,20 +29,26 @@ class FhirError(Exception):
     details_code: str | None = None
     text: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    details_system: str = OUTCOME_CODES
 
     def resource(self) -> dict[str, Any]:
         """The OperationOutcome of this error."""
-        return outcome("error", self.code, self.diagnostics, self.details_code, self.text)
+        return outcome("error", self.code, self.diagnostics, self.details_code, self.text, self.details_system)
 
 
 def outcome(
-    severity: str, code: str, diagnostics: str | None = None, details_code: str | None = None, text: str | None = None
+    severity: str,
+    code: str,
+    diagnostics: str | None = None,
+    details_code: str | None = None,
+    text: str | None = None,
+    details_system: str = OUTCOME_CODES,
 ) -> dict[str, Any]:
     """An OperationOutcome with one issue (FHIR R4 operationoutcome.html)."""
     issue: dict[str, Any] = {"severity": severity, "code": code}
     details: dict[str, Any] = {}
     if details_code:
-        details["coding"] = [{"system": OUTCOME_CODES, "code": details_code}]
+        details["coding"] = [{"system": details_system, "code": details_code}]
     if text:
         details["text"] = printable(text)
     if details:
@@ -198,8 +205,14 @@ def overloaded(retry_seconds: int) -> FhirError:
 
 
 def unavailable(diagnostics: str, retry_seconds: int) -> FhirError:
-    """503 transient: planned maintenance, or registry data too old to be trusted; `diagnostics` says which."""
+    """503 transient: something that the recorder depends on fails; `diagnostics` says what."""
     return FhirError(503, "transient", diagnostics, headers=_retry(retry_seconds))
+
+
+def maintenance(diagnostics: str, retry_seconds: int) -> FhirError:
+    """503 transient with a code and a header of its own, so that nobody takes it for a failure (OPS-006, OPS-027)."""
+    headers = {**_retry(retry_seconds), "Planned-Maintenance": "true"}
+    return FhirError(503, "transient", diagnostics, "planned-maintenance", headers=headers, details_system=OUTAGE_CODES)
 
 
 # --- errors of operations (HDDT measurement-cgm.md, OperationOutcome examples of $hddt-cgm-summary) ------------------

@@ -15,12 +15,13 @@ import asyncpg
 import orjson
 
 from ddr.gateway import bridge_readings, bridges, calibrations, devices, gaps, measurements, readings, sensors
-from ddr.gateway.admission import Admission, clock_skew
 from ddr.gateway.auth import Gatekeeper
 from ddr.gateway.door.http import post_bundle
 from ddr.gateway.fields import check_key
 from ddr.gateway.idempotency import once
 from ddr.gateway.problem import Problem
+from ddr.gateway.skew import clock_skew
+from ddr.http.admission import Admission
 from ddr.http.asgi import JSON, ASGIApp, Receive, Reply, Scope, Send, header, json_reply, send_reply
 from ddr.http.body import BodyError, ClientGone, read_body
 from ddr.http.core import Core
@@ -95,9 +96,13 @@ def _table() -> dict[str, tuple[re.Pattern[str], dict[str, Route]]]:
 _TABLE = _table()
 
 
+def _crowded() -> Problem:
+    return Problem(503, "overloaded", "Too many requests at once", headers=RETRY_AFTER)
+
+
 def create_gateway(core: Core) -> ASGIApp:
     """The gateway API below /gateway/v1. Every error is a problem document; nothing a client sends makes a 500."""
-    gatekeeper, admission = Gatekeeper(core), Admission(core.settings.gateway_max_concurrent)
+    gatekeeper, admission = Gatekeeper(core), Admission(core.settings.gateway_max_concurrent, _crowded)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         arrived_ms = core.clock()

@@ -48,6 +48,8 @@ async def feed(core: Core) -> dict[str, Any]:
         lost = _event(core, UNAVAILABLE, None, "The database does not answer")
         return _document(core, now_ms, [lost], {})
     events = [event for name, source in sources.items() if (event := _registry_event(core, name, source, now_ms))]
+    if core.settings.maintenance:
+        events.insert(0, _event(core, UNAVAILABLE, None, core.settings.maintenance))
     return _document(core, now_ms, events, sources)
 
 

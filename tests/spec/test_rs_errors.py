@@ -50,7 +50,7 @@ async def test_every_request_but_metadata_needs_a_token(scene: Scene, path: str)
         assert response.headers["www-authenticate"].startswith("Bearer")
 
 
-@pytest.mark.requirement("RS-022", "RS-045")
+@pytest.mark.requirement("RS-022", "RS-045", "RS-020", "RS-050")
 async def test_a_bad_token_is_told_why(scene: Scene) -> None:
     reader = scene.reader
     now = reader.ddr.clock() // 1000
@@ -87,7 +87,7 @@ async def test_access_tokens_are_signed_jwt(scene: Scene) -> None:
     assert claims(token)["iss"] == scene.home.ddr.settings.public_base_url
 
 
-@pytest.mark.requirement("RS-024", "RS-019")
+@pytest.mark.requirement("RS-024", "RS-019", "RS-020", "RS-050")
 @pytest.mark.parametrize("kind", TYPES)
 async def test_unknown_parameters(scene: Scene, kind: str) -> None:
     issue = refused(await scene.reader.get(f"{kind}?foo=1"), 400)
@@ -101,7 +101,7 @@ async def test_unknown_parameters_are_refused_whatever_is_preferred(scene: Scene
     refused(await scene.reader.get("Observation?foo=1", prefer=f"handling={handling}"), 400)
 
 
-@pytest.mark.requirement("RS-025")
+@pytest.mark.requirement("RS-025", "RS-020", "RS-050")
 @pytest.mark.parametrize(
     "query",
     ["date=xx2025", "date=2025-13-01", "date=2025-02-30", "date=", "date=20251122", "_lastUpdated=gt", "date=gtlt2026"],
@@ -111,13 +111,13 @@ async def test_malformed_dates(scene: Scene, query: str) -> None:
     assert issue["diagnostics"] == f"Invalid date/time format or date range: {query.partition('=')[2]}"
 
 
-@pytest.mark.requirement("RS-025")
+@pytest.mark.requirement("RS-025", "RS-020", "RS-050")
 async def test_an_end_before_the_start(scene: Scene) -> None:
     issue = refused(await scene.reader.get("Observation?date=ge2026-02-01&date=le2026-01-01"), 400)
     assert issue["diagnostics"].startswith("Invalid date/time format or date range: ")
 
 
-@pytest.mark.requirement("RS-026")
+@pytest.mark.requirement("RS-026", "RS-020", "RS-050")
 @pytest.mark.parametrize("name", ["_include", "_include:iterate", "_revinclude"])
 @pytest.mark.parametrize("value", ["Observation:foo", "Patient:link", "Observation", "Observation:device:Patient", ""])
 async def test_invalid_includes(scene: Scene, name: str, value: str) -> None:
@@ -125,7 +125,7 @@ async def test_invalid_includes(scene: Scene, name: str, value: str) -> None:
     refused(response, 400, diagnostics=f"Invalid {name} parameter value: {value}")
 
 
-@pytest.mark.requirement("RS-027", "RS-023")
+@pytest.mark.requirement("RS-027", "RS-023", "RS-020", "RS-050")
 async def test_unknown_foreign_and_ungranted_resources_look_the_same(ddr: Recorder, scene: Scene) -> None:
     other = await Home(ddr, await ddr.patient()).furnish()
     narrow = await paired(ddr, scene.home.patient, BG)
@@ -145,7 +145,7 @@ async def test_unknown_foreign_and_ungranted_resources_look_the_same(ddr: Record
             refused(await narrow.get(f"{kind}/{logical_id}/_history/1"), 404, diagnostics=issue["diagnostics"])
 
 
-@pytest.mark.requirement("RS-028")
+@pytest.mark.requirement("RS-028", "RS-020", "RS-050")
 async def test_versions_that_never_were(scene: Scene) -> None:
     for kind, key in (("DeviceMetric", "metric"), ("Device", "meter"), ("Observation", "bg-new")):
         path = f"{kind}/{scene.home.ids[key]}"
@@ -154,7 +154,7 @@ async def test_versions_that_never_were(scene: Scene) -> None:
             refused(response, 404, diagnostics=f"Version {version} is not valid for resource {path}.")
 
 
-@pytest.mark.requirement("RS-029", "OBS-034")
+@pytest.mark.requirement("RS-029", "OBS-034", "RS-020", "RS-050")
 async def test_deleted_resources_are_gone(ddr: Recorder) -> None:
     home = await Home(ddr, await ddr.patient()).furnish()
     reader = await paired(ddr, home.patient)
@@ -165,7 +165,7 @@ async def test_deleted_resources_are_gone(ddr: Recorder) -> None:
     assert home.ids["bg-new"] not in await reader.ids("Observation")
 
 
-@pytest.mark.requirement("RS-030", "RS-019")
+@pytest.mark.requirement("RS-030", "RS-019", "RS-020", "RS-050")
 @pytest.mark.parametrize(
     ("path", "place"),
     [("Observation", "search.first_page"), ("Device/{id}", "read.read"), ("Device?_count=1", "access.admit")],
@@ -217,21 +217,21 @@ async def test_other_bad_values_are_explained(scene: Scene, query: str) -> None:
     assert refused(await scene.reader.get(f"Observation?{quote(query, safe='=|:')}"), 400)["diagnostics"]
 
 
-@pytest.mark.requirement("RS-032", "OBS-008")
+@pytest.mark.requirement("RS-032", "OBS-008", "RS-020", "RS-050")
 async def test_a_code_outside_the_valuesets_gives_an_empty_bundle(scene: Scene) -> None:
     bundle = await scene.reader.search("Observation?code=8867-4")
     assert entries(bundle) == []
     assert warnings(bundle)
 
 
-@pytest.mark.requirement("RS-032", "OBS-013")
+@pytest.mark.requirement("RS-032", "OBS-013", "RS-020", "RS-050")
 async def test_expired_history_gives_an_empty_bundle(scene: Scene) -> None:
     bundle = await scene.reader.search("Observation?date=lt2020")
     assert entries(bundle) == []
     assert warnings(bundle)
 
 
-@pytest.mark.requirement("OPS-014")
+@pytest.mark.requirement("OPS-014", "RS-020", "RS-050")
 async def test_too_many_requests(strict_ddr: Recorder) -> None:
     reader = await paired(strict_ddr, await strict_ddr.patient(), BG)
     searchset(await reader.get("Observation"))

@@ -160,20 +160,20 @@ async def test_post_search_answers_in_xml(scene: Scene) -> None:
     assert etree.fromstring(response.content).tag == FHIR + "Bundle"
 
 
-@pytest.mark.requirement("RS-008")
+@pytest.mark.requirement("RS-008", "RS-020", "RS-050")
 @pytest.mark.parametrize("path", [*TYPES, "metadata", "Device/x"])
 async def test_other_formats_are_not_acceptable(scene: Scene, path: str) -> None:
     refused(await scene.reader.get(path, accept="text/turtle"), 406, "not-supported", NOT_ACCEPTABLE)
 
 
-@pytest.mark.requirement("RS-009")
+@pytest.mark.requirement("RS-009", "RS-020", "RS-050")
 @pytest.mark.parametrize("kind", TYPES)
 async def test_other_content_types_are_not_supported(scene: Scene, kind: str) -> None:
     response = await scene.reader.post(f"{kind}/_search", content=b"x", headers={"content-type": "text/turtle"})
     refused(response, 415, "not-supported", UNSUPPORTED)
 
 
-@pytest.mark.requirement("RS-010")
+@pytest.mark.requirement("RS-010", "RS-020", "RS-050")
 async def test_fhir_version_is_4_0(scene: Scene) -> None:
     for kind in TYPES:
         searchset(await scene.reader.get(kind, accept="application/fhir+json; fhirVersion=4.0"))
