@@ -56,7 +56,7 @@ class Patient:
 
     async def upload(self, items: Items) -> int:
         """Send readings."""
-        return await self.request("POST", READINGS, orjson.dumps({"unit": "mg/dL", "readings": items}))
+        return await self.request("POST", READINGS, _body(items))
 
 
 READINGS = "devices/cgm/sensors/s/readings"
@@ -68,19 +68,29 @@ async def run(core: Core) -> list[Row]:
 
 
 async def _uploads(core: Core) -> list[Row]:
-    start = core.clock() // 1000 * 1000 - 20 * 3_600_000
-    patients = [await _patient(core, start, PERIOD) for _ in range(SENSORS)]
-    for patient in patients:
-        await patient.upload(_items(start, 0, 1, PERIOD))
-    rounds = [_items(start, 1 + at * SIZE, SIZE, PERIOD) for at in range(UPLOADS - 1)]
-    seconds = await _timed(lambda patient, at: patient.upload(rounds[at]), patients, len(rounds))
-    rate = SENSORS * len(rounds) / seconds
+    await _pushed(core)  # a first time, so that connections, plans and caches are as in a running worker
+    rate, patients = await _pushed(core)
     floor = await _floor(core.pool, patients)
     share = rate / floor
     return [
         Row(f"gateway: uploads of {SIZE} readings", f"{rate:,.0f}/s", f"bare statement {floor:,.0f}/s"),
         Row("gateway: share of the bare statement's rate", f"{share:.0%}", "at least 50%", share >= 0.5),
     ]
+
+
+async def _pushed(core: Core) -> tuple[float, list[Patient]]:
+    """Uploads per second of new patients, all by appending; the requests are written beforehand."""
+    start = core.clock() // 1000 * 1000 - 20 * 3_600_000
+    patients = [await _patient(core, start, PERIOD) for _ in range(SENSORS)]
+    for patient in patients:
+        await patient.upload(_items(start, 0, 1, PERIOD))
+    rounds = [_body(_items(start, 1 + at * SIZE, SIZE, PERIOD)) for at in range(UPLOADS - 1)]
+    seconds = await _timed(lambda patient, at: patient.request("POST", READINGS, rounds[at]), patients, len(rounds))
+    return SENSORS * len(rounds) / seconds, patients
+
+
+def _body(items: Items) -> bytes:
+    return orjson.dumps({"unit": "mg/dL", "readings": items})
 
 
 async def _floor(pool: asyncpg.Pool, patients: list[Patient]) -> float:
