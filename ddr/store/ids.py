@@ -20,7 +20,6 @@ class Kind(IntEnum):
     CHUNK = 3  # no = epoch_no, k = number of the chunk
     MEASUREMENT = 4
     GRANT = 5
-    SESSION = 6
     AUDIT = 7
     DAY = 8  # no = ordinal of the calendar day
 
