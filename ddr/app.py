@@ -11,7 +11,6 @@ from typing import Any
 
 import asyncpg
 
-from ddr.consent.app import create_consent
 from ddr.diga_api.app import create_fhir
 from ddr.fhir.negotiation import Format
 from ddr.fhir.outcome import outcome
@@ -29,15 +28,16 @@ from ddr.oauth.sealing import key_encryption_key
 from ddr.operations import housekeeping
 from ddr.operations.admin import create_admin
 from ddr.operations.status import create_status
+from ddr.patient_pages.app import create_consent
 from ddr.registries.diga_vz import DigaVz
 from ddr.registries.follower import Follower
 from ddr.registries.hiis_vz import HiisVz
 from ddr.registries.terminology import Zts, current_catalog
 from ddr.registries.trust import Trust
 from ddr.settings import Settings
-from ddr.store.ids import IdCipher
-from ddr.store.pool import open_pool
-from ddr.store.secrets import load_secrets
+from ddr.store.database.ids import IdCipher
+from ddr.store.database.pool import open_pool
+from ddr.store.database.secrets import load_secrets
 from ddr.tls.peer import from_proxy
 
 TRANSPORT_HEADERS = {

@@ -14,10 +14,10 @@ import pytest
 from ddr.http.core import Core
 from ddr.miv.loader import load_catalog
 from ddr.settings import Settings, load_settings
-from ddr.store.ids import IdCipher
-from ddr.store.migrate import migrate
-from ddr.store.pool import open_pool
-from ddr.store.secrets import load_secrets
+from ddr.store.database.ids import IdCipher
+from ddr.store.database.migrate import migrate
+from ddr.store.database.pool import open_pool
+from ddr.store.database.secrets import load_secrets
 from tests.support.clock import Clock
 from tests.support.database import embedded_server, fresh_database
 from tests.support.openid_fixtures import oidc_core, oidc_settings, openid, provider, provider_key  # noqa: F401

@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 from ddr.app import create_apps
-from ddr.consent import app as consent
 from ddr.diga_api.operation import PATH
 from ddr.fhir.search.grammar import PARAMETERS
 from ddr.gateway.app import OPENAPI
@@ -23,7 +22,8 @@ from ddr.http.core import Core
 from ddr.oauth.app import create_oauth_backend, create_oauth_public
 from ddr.oauth.keys import Keys
 from ddr.oauth.sealing import key_encryption_key
-from ddr.store.sessions import new_cookie
+from ddr.patient_pages import app as consent
+from ddr.store.patients.sessions import new_cookie
 
 METHODS = ("HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 SPELLINGS = ("{}", "{}/", "/{}", "{}/x", "{}%00", "{}%2e%2e", "{}/../../fhir/Observation", "{}?x=1", "{};x=1")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from ddr.settings import load_settings
-from ddr.store.embedded import database
-from ddr.store.migrate import migrate_database
+from ddr.store.database.embedded import database
+from ddr.store.database.migrate import migrate_database
 
 HELP = "look after the database"
 

@@ -24,7 +24,7 @@ from ddr.demo.story import Plot, tell
 from ddr.demo.trace import Trace, TraceError, placed, read_trace
 from ddr.demo.upload import kept_start
 from ddr.http.clock import now_ms
-from ddr.store.accounts import AccountError
+from ddr.store.patients.accounts import AccountError
 
 HELP = "show the whole recorder with stand-ins for the outside"
 FAULTS = (

@@ -13,7 +13,7 @@ from ddr.cli.operator import shown_instant, with_database
 from ddr.http.clock import now_ms
 from ddr.registries.certificates import BadCertificate, decode, expires_ms, fingerprint
 from ddr.settings import Settings
-from ddr.store import gateway_certificates as store
+from ddr.store.gateways import certificates as store
 
 HELP = "register and revoke the certificates of cloud bridges"
 

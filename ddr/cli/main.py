@@ -14,7 +14,7 @@ import ddr.cli
 from ddr.cli.errors import CommandError
 from ddr.miv.model import MivError
 from ddr.settings import SettingsError
-from ddr.store.errors import StoreError
+from ddr.store.database.errors import StoreError
 from ddr.tls.context import TlsError
 
 OPERATOR_ERRORS = (CommandError, MivError, SettingsError, StoreError, TlsError)

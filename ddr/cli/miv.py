@@ -24,8 +24,8 @@ from ddr.miv.versions import Difference, MivVersion, concepts, difference
 from ddr.registries.archive import MAX_ARCHIVE_BYTES, BadArchive, read_archive
 from ddr.registries.terminology import SOURCE, Waiting, Zts, current_catalog, keep_all, waiting
 from ddr.settings import Settings
-from ddr.store import terminology
-from ddr.store.registry import claim, read_source, request_reading
+from ddr.store.registries import terminology
+from ddr.store.registries.sources import claim, read_source, request_reading
 
 HELP = "look after the MIV ValueSets"
 FOLDER = "folder"  # the origin of the versions that come with the program

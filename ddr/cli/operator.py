@@ -11,9 +11,9 @@ import asyncpg
 
 from ddr.fhir.instants import date_time, parse_date_time
 from ddr.settings import Settings, load_settings
-from ddr.store.embedded import database
-from ddr.store.migrate import migrate_database
-from ddr.store.pool import open_pool
+from ddr.store.database.embedded import database
+from ddr.store.database.migrate import migrate_database
+from ddr.store.database.pool import open_pool
 
 T = TypeVar("T")
 

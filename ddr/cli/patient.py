@@ -11,8 +11,8 @@ from ddr.cli.errors import CommandError
 from ddr.cli.operator import with_database
 from ddr.http.clock import now_ms
 from ddr.settings import load_settings
-from ddr.store import gateway_tokens
-from ddr.store.accounts import AccountError, create_patient
+from ddr.store.gateways import tokens as gateway_tokens
+from ddr.store.patients.accounts import AccountError, create_patient
 
 HELP = "look after the built-in accounts"
 

@@ -16,7 +16,7 @@ from ddr.fhir.instants import instant
 from ddr.http.clock import now_ms
 from ddr.operations.inspection import DAY_MS, Inspection, inspect
 from ddr.settings import Settings
-from ddr.store import registry as store
+from ddr.store.registries import sources as store
 
 HELP = "show what the registries say and said"
 SOURCES = ("diga-vz", "hiis-vz", "zts")

@@ -13,8 +13,8 @@ from ddr.cli.serving.sockets import Sockets, bind
 from ddr.cli.serving.supervisor import Supervisor
 from ddr.miv.loader import load_catalog
 from ddr.settings import Settings, load_settings
-from ddr.store.embedded import database
-from ddr.store.migrate import migrate_database
+from ddr.store.database.embedded import database
+from ddr.store.database.migrate import migrate_database
 from ddr.tls import bsi
 from ddr.tls.context import public_context
 

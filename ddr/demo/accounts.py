@@ -12,8 +12,8 @@ import asyncpg
 
 from ddr.demo.cast import username
 from ddr.http.clock import now_ms
-from ddr.store import gateway_tokens
-from ddr.store.accounts import create_patient
+from ddr.store.gateways import tokens as gateway_tokens
+from ddr.store.patients.accounts import create_patient
 
 AT_ONCE = 4
 

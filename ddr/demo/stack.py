@@ -30,9 +30,9 @@ from ddr.miv.model import MivCatalog
 from ddr.registries import diga_vz, hiis_vz, terminology
 from ddr.registries.hiis import resources
 from ddr.settings import MivSettings, Settings, check
-from ddr.store.embedded import database
-from ddr.store.pool import open_pool
-from ddr.store.registry import request_reading
+from ddr.store.database.embedded import database
+from ddr.store.database.pool import open_pool
+from ddr.store.registries.sources import request_reading
 
 REGISTRY_PORT = 8447
 REGISTRY_TOKEN = "b7a3c0de-0000-4000-8000-00000000d19a"  # noqa: S105 - the stand-in's only, in BfArM's form

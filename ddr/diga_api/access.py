@@ -17,11 +17,11 @@ from ddr.miv.model import Miv
 from ddr.scopes.decision import Allowed, Facts, Interaction, Reason, Refused, Standing, decide
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import Scopes, granted
-from ddr.store.access import Admission, Permit, admit, restore_grace
-from ddr.store.access import Request as AdmissionRequest
-from ddr.store.audit import NOBODY, Event, record
-from ddr.store.ids import Kind
-from ddr.store.search_sources import Term, View
+from ddr.store.audit.trail import NOBODY, Event, record
+from ddr.store.authorization.access import Admission, Permit, admit, restore_grace
+from ddr.store.authorization.access import Request as AdmissionRequest
+from ddr.store.database.ids import Kind
+from ddr.store.search.sources import Term, View
 from ddr.tls.peer import client_certificate
 
 DAY_MS = 86_400_000

@@ -20,8 +20,8 @@ from ddr.miv.model import Miv, MivCatalog
 from ddr.scopes.decision import Interaction
 from ddr.series.metrics import metrics
 from ddr.series.selection import Part, counting
-from ddr.store.search_sources import Term
-from ddr.store.summary import continuous_chunks
+from ddr.store.search.sources import Term
+from ddr.store.search.summary import continuous_chunks
 
 PATH = "$" + OPERATION
 NO_MATCH = "No CGM summary observations found for the given effective period."

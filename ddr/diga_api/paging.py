@@ -1,6 +1,6 @@
 """Links to further pages: opaque, authenticated, expiring, of use to nobody but the pairing that got them (RS-038).
 
-A link names the list that the first page fixed (ddr/store/search.py), so it survives new data.
+A link names the list that the first page fixed (ddr/store/search/pages.py), so it survives new data.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ddr.fhir.outcome import FhirError
 from ddr.fhir.search.query import Include, Search
-from ddr.store.search import RestPage
+from ddr.store.search.pages import RestPage
 
 PARAMETER = "_page"
 _NONCE = 12

@@ -14,8 +14,8 @@ from ddr.fhir.outcome import deleted, not_known, outside_history, version_not_va
 from ddr.http.asgi import Reply, Scope
 from ddr.http.core import Core
 from ddr.scopes.decision import Interaction
-from ddr.store.ids import Kind
-from ddr.store.reads import Row, former_version, read
+from ddr.store.database.ids import Kind
+from ddr.store.search.reads import Row, former_version, read
 
 Resource = dict[str, Any]
 

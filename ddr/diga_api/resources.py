@@ -16,8 +16,8 @@ from ddr.fhir.search.query import Include, Search
 from ddr.http.core import Core
 from ddr.miv.model import Miv, MivCode
 from ddr.series.view import placeholder, view
-from ddr.store.ids import Kind
-from ddr.store.search import Found
+from ddr.store.database.ids import Kind
+from ddr.store.search.pages import Found
 
 Row = Mapping[str, Any]
 Resource = dict[str, Any]

@@ -18,8 +18,8 @@ from ddr.fhir.search.query import Search
 from ddr.http.asgi import Reply
 from ddr.http.core import Core
 from ddr.miv.model import MivCatalog
-from ddr.store.search import Found, first_page, later_page
-from ddr.store.search_conditions import Names
+from ddr.store.search.conditions import Names
+from ddr.store.search.pages import Found, first_page, later_page
 
 
 class Searcher:

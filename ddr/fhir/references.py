@@ -11,7 +11,7 @@ UCUM = "http://unitsofmeasure.org"
 
 
 class ResourceIds(Protocol):
-    """Turns numbers of rows into logical ids (ddr.store.ids.IdCipher)."""
+    """Turns numbers of rows into logical ids (ddr.store.database.ids.IdCipher)."""
 
     def device(self, device_no: int) -> str:
         """Id of a Device."""

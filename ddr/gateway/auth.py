@@ -12,8 +12,9 @@ from ddr.http.asgi import Scope, header
 from ddr.http.core import Core
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
 from ddr.identity.tokens import read_access_token
-from ddr.store import gateway_tokens, identities
-from ddr.store.digest import sha256
+from ddr.store.database.digest import sha256
+from ddr.store.gateways import tokens as gateway_tokens
+from ddr.store.patients import identities
 
 REMEMBER_MS = 5_000  # a revoked token is refused after this time at the latest
 REMEMBERED = 10_000

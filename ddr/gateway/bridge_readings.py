@@ -16,10 +16,10 @@ from ddr.gateway.readings import answer_items, continuous, store_readings
 from ddr.http.core import Core
 from ddr.series.packing import Reading
 from ddr.series.reading import Rejection, read_items
-from ddr.store import series_sensors
-from ddr.store.bulk import append_all
-from ddr.store.chunks import Outcome
-from ddr.store.series_sensors import Sensor, SensorKey
+from ddr.store.series import sensors as series_sensors
+from ddr.store.series.bulk import append_all
+from ddr.store.series.chunks import Outcome
+from ddr.store.series.sensors import Sensor, SensorKey
 
 MOST_PARTS = 5_000
 SLICE = 500  # parts that are stored together: this process reads one slice while the database works at another

@@ -13,7 +13,9 @@ from uuid import UUID
 from ddr.gateway.problem import Problem, unauthorized
 from ddr.http.asgi import Scope
 from ddr.http.core import Core
-from ddr.store import bridge_accounts, gateway_certificates, identities
+from ddr.store.gateways import bridges as bridge_accounts
+from ddr.store.gateways import certificates as gateway_certificates
+from ddr.store.patients import identities
 from ddr.tls.peer import client_certificate
 
 ACCOUNT_HEADER = "patient-account"

@@ -13,9 +13,9 @@ from ddr.gateway.replacement import show
 from ddr.gateway.writing import at, writing
 from ddr.http.core import Core
 from ddr.series.calibration import Event
-from ddr.store import calibrations
-from ddr.store import devices as store
-from ddr.store.devices import Row
+from ddr.store.devices import devices as store
+from ddr.store.devices.devices import Row
+from ddr.store.series import calibrations
 
 Item = dict[str, Any]
 

@@ -14,9 +14,9 @@ from ddr.gateway.problem import conflict, invalid, not_found
 from ddr.gateway.replacement import take_over
 from ddr.gateway.writing import at, check_end, end_device, writing
 from ddr.http.core import Core
-from ddr.store import devices as store
-from ddr.store.devices import Row
-from ddr.store.ids import IdCipher
+from ddr.store.database.ids import IdCipher
+from ddr.store.devices import devices as store
+from ddr.store.devices.devices import Row
 
 # Device.definition must lead to the HIIS-VZ by an absolute URL (DEV-023, DEV-039).
 _DEFINITION = re.compile(r"https://hiis\.bfarm\.de/(?:[A-Za-z0-9._~-]+/)*DeviceDefinition/[A-Za-z0-9.-]{1,64}")

@@ -10,8 +10,8 @@ from uuid import UUID
 from ddr.gateway.readings import load_series
 from ddr.gateway.writing import at
 from ddr.http.core import Core
-from ddr.store.chunks import readings_between
-from ddr.store.devices import sensor_state
+from ddr.store.devices.devices import sensor_state
+from ddr.store.series.chunks import readings_between
 
 DAY_MS = 86_400_000
 

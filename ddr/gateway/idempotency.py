@@ -15,7 +15,7 @@ import asyncpg
 from ddr.gateway.fields import KEY
 from ddr.gateway.problem import Problem, conflict
 from ddr.http.asgi import JSON, Reply
-from ddr.store import gateway_requests as store
+from ddr.store.gateways import requests as store
 
 PATIENCE_MS = 60_000  # the first request is given up after this
 

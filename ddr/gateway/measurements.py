@@ -13,7 +13,7 @@ from ddr.gateway.problem import Problem, conflict, invalid, not_found
 from ddr.gateway.storing import Answer, store_uploads
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
-from ddr.store import measurements as store
+from ddr.store.measurements import measurements as store
 
 
 async def put_measurement(core: Core, patient_id: UUID, measurement_key: str, body: Any) -> tuple[int, Answer]:

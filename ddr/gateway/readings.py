@@ -12,12 +12,12 @@ from ddr.gateway.problem import Problem, conflict, invalid, not_found
 from ddr.http.core import Core
 from ddr.series.packing import HIGH, LOW, Reading
 from ddr.series.reading import AFTER_END, BEFORE_START, DELETED, Rejection, read_items
-from ddr.store import series_sensors
-from ddr.store.chunks import Outcome, append, merge_readings
-from ddr.store.deletion import delete_upload as take_back
-from ddr.store.series_end import complete_until
-from ddr.store.series_sensors import Sensor, SensorKey
-from ddr.store.uploads import UploadDeleted
+from ddr.store.gateways.uploads import UploadDeleted
+from ddr.store.series import sensors as series_sensors
+from ddr.store.series.chunks import Outcome, append, merge_readings
+from ddr.store.series.deletion import delete_upload as take_back
+from ddr.store.series.end import complete_until
+from ddr.store.series.sensors import Sensor, SensorKey
 
 Item = dict[str, Any]
 

@@ -14,9 +14,9 @@ from ddr.gateway.problem import invalid
 from ddr.gateway.writing import end_device
 from ddr.http.core import Core
 from ddr.series.calibration import first_calibrated
-from ddr.store import calibrations
-from ddr.store import devices as store
-from ddr.store.devices import Row
+from ddr.store.devices import devices as store
+from ddr.store.devices.devices import Row
+from ddr.store.series import calibrations
 
 
 async def take_over(core: Core, conn: asyncpg.Connection, new: Row, now_ms: int) -> None:

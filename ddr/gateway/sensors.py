@@ -12,8 +12,8 @@ from ddr.gateway.registration import Registration, parse_sensor
 from ddr.gateway.replacement import withhold
 from ddr.gateway.writing import at, check_end, end_sensors, writing
 from ddr.http.core import Core
-from ddr.store import devices as store
-from ddr.store.devices import Row
+from ddr.store.devices import devices as store
+from ddr.store.devices.devices import Row
 
 
 async def put_sensor(

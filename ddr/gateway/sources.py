@@ -13,7 +13,7 @@ Row = Mapping[str, Any]
 
 
 class Sources:
-    """The devices, sensors and epochs that uploads name; `rows` come from `ddr.store.devices.sources`."""
+    """The devices, sensors and epochs that uploads name; `rows` come from `ddr.store.devices.devices.sources`."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self.devices: dict[str, list[Row]] = defaultdict(list)

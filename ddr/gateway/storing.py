@@ -15,8 +15,8 @@ from ddr.gateway.problem import Problem, conflict
 from ddr.gateway.sources import Sources, derivation
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
-from ddr.store import devices as device_store
-from ddr.store import measurements as store
+from ddr.store.devices import devices as device_store
+from ddr.store.measurements import measurements as store
 
 Row = Mapping[str, Any]
 Answer = dict[str, Any]

@@ -11,9 +11,9 @@ import asyncpg
 from ddr.fhir.instants import date_time
 from ddr.gateway.problem import conflict, invalid, unauthorized
 from ddr.http.core import Core
-from ddr.store import devices as store
-from ddr.store import series_end
-from ddr.store.devices import Row
+from ddr.store.devices import devices as store
+from ddr.store.devices.devices import Row
+from ddr.store.series import end as series_end
 
 
 @asynccontextmanager

@@ -13,9 +13,9 @@ from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
 from ddr.scopes.diga import Diga
 from ddr.settings import Settings
-from ddr.store.gateway_certificates import Anchors
-from ddr.store.ids import IdCipher
-from ddr.store.series_sensors import Remembered
+from ddr.store.database.ids import IdCipher
+from ddr.store.gateways.certificates import Anchors
+from ddr.store.series.sensors import Remembered
 
 
 class TrustSource(Protocol):

@@ -16,7 +16,7 @@ import httpx
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
 from ddr.identity.provider import Provider
 from ddr.identity.tokens import Identity, read_id_token
-from ddr.store.journeys import Journey
+from ddr.store.patients.journeys import Journey
 
 CALLBACK = "/login/callback"
 SCOPE = "openid profile"  # of the profile only preferred_username is read, and kept in the session only

@@ -16,7 +16,7 @@ from ddr.oauth.errors import OAuthError, error_response
 from ddr.oauth.par import push
 from ddr.oauth.revoke import revocation
 from ddr.oauth.token import token
-from ddr.store.audit import Event
+from ddr.store.audit.trail import Event
 
 
 def create_oauth_backend(core: Core) -> Starlette:

@@ -18,8 +18,8 @@ from ddr.http.pages import error_page
 from ddr.oauth.errors import NO_STORE, OAuthError
 from ddr.oauth.parameters import query
 from ddr.scopes.diga import Diga
-from ddr.store import par
-from ddr.store.audit import Event, record
+from ddr.store.audit.trail import Event, record
+from ddr.store.authorization import par
 
 CONSENT_PAGE = "/consent"
 DETAIL = {"endpoint": "/oauth/authorize", "error": "invalid_request_uri"}

@@ -13,7 +13,7 @@ from ddr.oauth.client import authenticate
 from ddr.oauth.errors import OAuthError, error_response
 from ddr.oauth.parameters import form
 from ddr.scopes.diga import Diga
-from ddr.store.audit import Event, record
+from ddr.store.audit.trail import Event, record
 from ddr.tls.peer import client_certificate
 
 

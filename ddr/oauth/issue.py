@@ -11,8 +11,8 @@ from ddr.http.tokens import TYPE
 from ddr.oauth.errors import NO_STORE, invalid_grant
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import Scopes, granted
-from ddr.store.ids import Kind
-from ddr.store.tokens import Family
+from ddr.store.authorization.tokens import Family
+from ddr.store.database.ids import Kind
 
 
 def standing_scopes(family: Family, diga: Diga) -> Scopes:

@@ -13,8 +13,8 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from ddr.oauth.sealing import seal, unseal
-from ddr.store import keys as store
-from ddr.store.audit import Event, record
+from ddr.store.audit.trail import Event, record
+from ddr.store.authorization import keys as store
 
 ALGORITHM = "ES256"
 FOLLOW_SECONDS = 60

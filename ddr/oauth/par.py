@@ -9,7 +9,7 @@ from ddr.oauth.endpoint import Call
 from ddr.oauth.errors import NO_STORE, OAuthError, excessive_scope, invalid_request, malformed_scope
 from ddr.oauth.parameters import required
 from ddr.scopes.parse import ScopeError, Scopes, parse
-from ddr.store import par
+from ddr.store.authorization import par
 
 
 async def push(call: Call) -> Response:

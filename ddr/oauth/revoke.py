@@ -15,9 +15,9 @@ from ddr.oauth import refresh_tokens
 from ddr.oauth.endpoint import Call, Handler
 from ddr.oauth.errors import NO_STORE
 from ddr.oauth.parameters import required
-from ddr.store.audit import Event, record
-from ddr.store.tokens import find_pairing
-from ddr.store.unpairing import Party, unpair
+from ddr.store.audit.trail import Event, record
+from ddr.store.authorization.tokens import find_pairing
+from ddr.store.authorization.unpairing import Party, unpair
 
 WITHOUT_EFFECT = {"endpoint": "/oauth/revoke", "reason": "token-not-of-this-client"}
 

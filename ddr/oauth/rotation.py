@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from ddr.store.tokens import Family
+from ddr.store.authorization.tokens import Family
 
 
 class Rotation(StrEnum):

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from ddr.operations.audit_chain import GENESIS, Seal, faults, seal_after
-from ddr.store import audit_seals as store
+from ddr.store.audit import seals as store
 
 DAY_MS = 86_400_000
 SLICE = 10_000  # most entries under one seal, and read at once
@@ -87,7 +87,7 @@ async def _seals(conn: asyncpg.Connection) -> AsyncIterator[Seal]:
 
 
 async def entries(pool: asyncpg.Pool, wanted: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
-    """All entries that fit `wanted` (ddr.store.audit_seals.entries_matching), oldest first, however many."""
+    """All entries that fit `wanted` (ddr.store.audit.seals.entries_matching), oldest first, however many."""
     after_no = 0
     while rows := await store.entries_matching(pool, wanted, after_no, SLICE):
         for row in rows:

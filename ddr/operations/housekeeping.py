@@ -16,9 +16,13 @@ import asyncpg
 
 from ddr.http.core import Core
 from ddr.operations import audit_trail, inspection
-from ddr.store import gateway_requests, journeys, login_attempts, par, registry, search, sessions, tokens
-from ddr.store.locks import Lock
-from ddr.store.unpairing import unpair_everyone, unpair_expired
+from ddr.store.authorization import par, tokens
+from ddr.store.authorization.unpairing import unpair_everyone, unpair_expired
+from ddr.store.database.locks import Lock
+from ddr.store.gateways import requests as gateway_requests
+from ddr.store.patients import journeys, login_attempts, sessions
+from ddr.store.registries import sources as registry
+from ddr.store.search import pages as search
 
 ROUND_SECONDS = 60.0
 DAY_MS = 86_400_000

@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from ddr.store import registry as store
+from ddr.store.registries import sources as store
 
 DAY_MS = 86_400_000
 REPORT = "report"

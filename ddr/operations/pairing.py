@@ -14,10 +14,10 @@ import asyncpg
 
 from ddr.http.core import Core
 from ddr.scopes.parse import parse
-from ddr.store import par
-from ddr.store.audit import Event, record
-from ddr.store.pairings import Terms, code_of, decide, deny, redeemable
-from ddr.store.par import PushedRequest
+from ddr.store.audit.trail import Event, record
+from ddr.store.authorization import par
+from ddr.store.authorization.pairings import Terms, code_of, decide, deny, redeemable
+from ddr.store.authorization.par import PushedRequest
 
 DAY_MS = 86_400_000
 REPEAT_MS = 10_000  # a second click comes within this time

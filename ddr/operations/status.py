@@ -14,7 +14,7 @@ import asyncpg
 from ddr.fhir.instants import instant
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, json_reply, problem, send_reply
 from ddr.http.core import Core
-from ddr.store.registry import Source, read_sources
+from ddr.store.registries.sources import Source, read_sources
 
 PATH = "/status"
 OPERATIONAL, DEMOTED, UNAVAILABLE = "operational", "demoted", "unavailable"  # the specification's words (OPS-029)

@@ -16,8 +16,8 @@ from ddr.registries.health_app import Entry
 from ddr.registries.snapshot import Snapshot, from_json, reconcile, snapshot, to_json
 from ddr.scopes.diga import Diga
 from ddr.settings import Settings
-from ddr.store import registry as store
-from ddr.store.unpairing import unpair_client
+from ddr.store.authorization.unpairing import unpair_client
+from ddr.store.registries import sources as store
 
 SOURCE = "diga-vz"
 

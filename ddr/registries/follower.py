@@ -16,7 +16,7 @@ import httpx
 from ddr.registries.errors import RegistryFault
 from ddr.registries.fhir_search import age_seconds, http_client
 from ddr.settings import Settings
-from ddr.store import registry as store
+from ddr.store.registries import sources as store
 
 FOLLOW_SECONDS = 2.0  # how often a worker looks whether another one has read something new
 START_SECONDS = 20  # how long a starting worker waits for the first reading

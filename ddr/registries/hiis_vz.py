@@ -27,7 +27,7 @@ from ddr.registries.hiis import (
     registration,
 )
 from ddr.settings import Settings
-from ddr.store import registry as store
+from ddr.store.registries import sources as store
 
 SOURCE = "hiis-vz"
 

@@ -19,8 +19,8 @@ from ddr.registries.errors import RegistryFault
 from ddr.registries.follower import Follower
 from ddr.registries.zts import Published, deprecations, download, newest, packages
 from ddr.settings import Settings
-from ddr.store import registry as store
-from ddr.store import terminology
+from ddr.store.registries import sources as store
+from ddr.store.registries import terminology
 
 SOURCE = terminology.SOURCE
 

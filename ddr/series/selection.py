@@ -1,6 +1,6 @@
 """Which readings of a patient count in a summary: valid and calibrated ones, and nothing twice.
 
-Rows are mappings with the columns of a chunk, its sensor and its epoch (ddr/store/summary.py). Instants are
+Rows are mappings with the columns of a chunk, its sensor and its epoch (ddr/store/search/summary.py). Instants are
 milliseconds since 1970. docs/cgm-summary.md gives the reason for each rule.
 """
 

@@ -1,6 +1,6 @@
 """What a DiGA sees of a chunk: its period, state and SampledData.data; stored chunks and placeholders alike.
 
-Rows are mappings with the columns of a chunk, its sensor and its epoch (ddr/store/migrations/0001_core.sql).
+Rows are mappings with the columns of a chunk, its sensor and its epoch (ddr/store/database/migrations/0001_core.sql).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from time import perf_counter
 import httpx
 import pytest
 
-from ddr.consent.visitor import COOKIE
+from ddr.patient_pages.visitor import COOKIE
 from tests.spec.backend import Backend
 from tests.spec.patient_pages import ENGLISH, PatientPages, form_of, pages_of
 from tests.spec.world import CGM

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ddr.settings import Settings, load_settings
-from ddr.store.embedded import database
-from ddr.store.migrate import migrate
-from ddr.store.pool import open_pool
+from ddr.store.database.embedded import database
+from ddr.store.database.migrate import migrate
+from ddr.store.database.pool import open_pool
 from tests.bench import bridge, gateway, serving, statements, storage, summary
 from tests.bench.table import Row
 from tests.support.received import Received

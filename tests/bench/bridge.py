@@ -14,7 +14,7 @@ import orjson
 from ddr.fhir.instants import date_time
 from ddr.gateway.app import create_gateway
 from ddr.http.core import Core
-from ddr.store import gateway_certificates
+from ddr.store.gateways import certificates as gateway_certificates
 from tests.bench.table import Row
 from tests.gateway.conftest import CGM
 from tests.support.clock import Clock

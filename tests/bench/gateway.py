@@ -14,8 +14,8 @@ import orjson
 from ddr.fhir.instants import date_time
 from ddr.gateway.app import create_gateway
 from ddr.http.core import Core
-from ddr.store import gateway_tokens
-from ddr.store.chunks import _APPEND as APPEND
+from ddr.store.gateways import tokens as gateway_tokens
+from ddr.store.series.chunks import _APPEND as APPEND
 from tests.bench.table import Row
 from tests.gateway.conftest import CGM
 

@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from ddr.consent.app import create_consent
 from ddr.demo.certs import authority, server_certificate
 from ddr.demo.server import serving
 from ddr.http.core import Core
 from ddr.http.guard import by_path
 from ddr.oauth.app import create_oauth_public
+from ddr.patient_pages.app import create_consent
 from ddr.scopes.diga import Diga
 from tests.support.patients import Patient, list_diga, new_patient, push_request
 

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page
 
-from ddr.consent.app import create_consent
 from ddr.demo.certs import authority, server_certificate
 from ddr.demo.server import serving
 from ddr.http.core import Core
 from ddr.identity.provider import Provider
+from ddr.patient_pages.app import create_consent
 from tests.browser.conftest import Site, Window, shoot
 from tests.browser.test_accessibility import DARK, LIGHT, check
 from tests.browser.test_pairing import VISITS, overflow
-from tests.consent.test_data import MIDNIGHT, meter, sensor
-from tests.consent.test_deletion import rows
 from tests.diga_api.world import DAY, HOUR, Body
+from tests.patient_pages.test_data import MIDNIGHT, meter, sensor
+from tests.patient_pages.test_deletion import rows
 from tests.support.clock import Clock
 from tests.support.openid import PASSWORD as AT_THE_PROVIDER
 from tests.support.openid import OpenIdProvider

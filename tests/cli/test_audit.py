@@ -12,9 +12,9 @@ import pytest
 from ddr.cli.main import main
 from ddr.operations.audit_trail import seal
 from ddr.settings import load_settings
-from ddr.store.audit import Event, record
-from ddr.store.migrate import migrate
-from ddr.store.pool import open_pool
+from ddr.store.audit.trail import Event, record
+from ddr.store.database.migrate import migrate
+from ddr.store.database.pool import open_pool
 from tests.support.database import fresh_database
 
 NOW = 1_795_341_600_000

@@ -12,7 +12,7 @@ import pytest
 from ddr.cli.main import main
 from ddr.demo.certs import authority, client_certificate, server_certificate
 from ddr.registries.certificates import fingerprint
-from ddr.store.gateway_certificates import is_alive
+from ddr.store.gateways.certificates import is_alive
 
 Run = Callable[..., "asyncio.Future[int]"]
 

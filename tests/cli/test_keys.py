@@ -10,7 +10,7 @@ import pytest
 
 from ddr.cli.main import main
 from ddr.http.clock import now_ms
-from ddr.store.keys import load
+from ddr.store.authorization.keys import load
 
 KEY, OTHER_KEY = (base64.b64encode(letter * 32).decode() for letter in (b"k", b"x"))
 

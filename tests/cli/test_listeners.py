@@ -18,8 +18,8 @@ from ddr.demo.certs import authority, client_certificate, server_certificate
 from ddr.gateway.app import create_gateway
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
 from ddr.http.core import Core
-from ddr.store import gateway_certificates
-from ddr.store.gateway_certificates import Anchors
+from ddr.store.gateways import certificates as gateway_certificates
+from ddr.store.gateways.certificates import Anchors
 from ddr.tls.peer import from_proxy
 from tests.support.trust import FakeTrust
 from tests.tls.support import Connection, ask, client_context, echo_certificate

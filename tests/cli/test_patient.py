@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from ddr.cli.main import main
-from ddr.store.accounts import verify
+from ddr.store.patients.accounts import verify
 
 Run = Callable[[str, str], "asyncio.Future[int]"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ddr.fhir.instants import date_time, parse_instant
-from ddr.store.audit import Event
+from ddr.store.audit.trail import Event
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, DAY, GLUCOSE, MINUTE, Backend, Body, fhir_client
 from tests.support.counting import counted

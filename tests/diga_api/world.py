@@ -19,7 +19,7 @@ from ddr.miv.model import Miv
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import Scopes
 from ddr.series.packing import encode
-from ddr.store.ids import Kind
+from ddr.store.database.ids import Kind
 from ddr.tls.peer import with_certificate
 
 MINUTE = 60_000

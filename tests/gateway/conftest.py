@@ -11,7 +11,7 @@ import pytest
 
 from ddr.gateway.app import create_gateway
 from ddr.http.core import Core
-from ddr.store import gateway_tokens
+from ddr.store.gateways import tokens as gateway_tokens
 from tests.gateway.contract import check_answer
 
 Client = httpx.AsyncClient

@@ -25,11 +25,11 @@ import asyncpg
 import httpx
 
 from ddr.fhir.instants import date_time
-from ddr.store import gateway_tokens
-from ddr.store.chunks import readings_between
-from ddr.store.embedded import embedded
-from ddr.store.errors import StoreError
-from ddr.store.series_sensors import load
+from ddr.store.database.embedded import embedded
+from ddr.store.database.errors import StoreError
+from ddr.store.gateways import tokens as gateway_tokens
+from ddr.store.series.chunks import readings_between
+from ddr.store.series.sensors import load
 from tests.cli.recorder import Recorder, settings_for
 from tests.gateway.conftest import CGM
 

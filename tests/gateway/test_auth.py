@@ -10,8 +10,9 @@ import pytest
 from ddr.gateway import auth
 from ddr.gateway.problem import REFUSAL
 from ddr.http.core import Core
-from ddr.store import gateway_tokens, identities
-from ddr.store.digest import sha256
+from ddr.store.database.digest import sha256
+from ddr.store.gateways import tokens as gateway_tokens
+from ddr.store.patients import identities
 from tests.gateway.conftest import Client, make_client, put_device
 from tests.support.clock import Clock
 from tests.support.openid import OpenIdProvider

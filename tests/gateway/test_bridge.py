@@ -22,8 +22,10 @@ from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
 from ddr.registries.certificates import fingerprint
 from ddr.series.packing import encode_values
-from ddr.store import gateway_certificates, gateway_tokens, identities
-from ddr.store.series_sensors import Remembered
+from ddr.store.gateways import certificates as gateway_certificates
+from ddr.store.gateways import tokens as gateway_tokens
+from ddr.store.patients import identities
+from ddr.store.series.sensors import Remembered
 from ddr.tls.peer import with_certificate
 from tests.gateway.conftest import CGM, Client, make_client, put_device, put_sensor
 from tests.gateway.contract import check_answer

@@ -9,8 +9,8 @@ import pytest
 
 from ddr.fhir.instants import date_time
 from ddr.http.core import Core
-from ddr.store import gateway_tokens
-from ddr.store.digest import sha256
+from ddr.store.database.digest import sha256
+from ddr.store.gateways import tokens as gateway_tokens
 from tests.gateway.conftest import CGM, START, Client, put_device, put_sensor
 from tests.gateway.samples import glucose
 from tests.support.clock import Clock

@@ -10,7 +10,7 @@ import pytest
 
 from ddr.fhir.instants import date_time
 from ddr.http.core import Core
-from ddr.store.ids import Kind
+from ddr.store.database.ids import Kind
 from tests.gateway.conftest import METER, START, Client, make_client, put_device, put_sensor
 from tests.support.clock import Clock
 

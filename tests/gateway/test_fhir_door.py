@@ -13,8 +13,8 @@ from ddr.fhir.negotiation import Format
 from ddr.fhir.representation import render
 from ddr.gateway.measurement_rules import ABSENT_SYSTEM
 from ddr.http.core import Core
-from ddr.store import gateway_tokens
-from ddr.store.digest import sha256
+from ddr.store.database.digest import sha256
+from ddr.store.gateways import tokens as gateway_tokens
 from tests.gateway import samples
 from tests.gateway.conftest import Client
 from tests.gateway.phd import (

@@ -125,7 +125,7 @@ async def test_a_database_in_trouble_means_later(
     async def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("ddr.store.devices.devices_of", fail)
+    monkeypatch.setattr("ddr.store.devices.devices.devices_of", fail)
     answer = await client.get("/devices")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from ddr.http.core import Core
-from ddr.store.measurements import by_keys
+from ddr.store.measurements.measurements import by_keys
 from tests.gateway.conftest import Client, make_client, put_device, put_sensor
 from tests.gateway.samples import Json, fev1, glucose, peak_flow, pressure, reference, relative
 from tests.support.clock import Clock

@@ -14,7 +14,7 @@ import pytest
 
 from ddr.fhir.instants import date_time
 from ddr.http.core import Core
-from ddr.store.series_sensors import Remembered
+from ddr.store.series.sensors import Remembered
 from tests.gateway.conftest import CGM, START, Client, make_client, put_device, put_sensor
 from tests.support.clock import Clock
 

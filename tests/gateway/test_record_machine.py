@@ -32,8 +32,8 @@ from ddr.gateway.problem import Problem
 from ddr.http.core import Core
 from ddr.series.epoch import Epoch
 from ddr.series.view import ChunkView, view
-from ddr.store.chunks import write
-from ddr.store.series_sensors import Remembered
+from ddr.store.series.chunks import write
+from ddr.store.series.sensors import Remembered
 from tests.gateway.conftest import CGM
 from tests.gateway.record_model import DAY, HOUR, MINUTE, PERIOD, Model, stored_record
 from tests.support.clock import Clock
@@ -70,7 +70,7 @@ def crashing(writes: int) -> Iterator[None]:
         if left < 0:
             raise Crash
 
-    with patch("ddr.store.chunks.write", failing), patch("ddr.store.recut.write", failing):
+    with patch("ddr.store.series.chunks.write", failing), patch("ddr.store.series.recut.write", failing):
         yield
 
 

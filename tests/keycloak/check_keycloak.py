@@ -25,9 +25,9 @@ from ddr.demo.certs import Pair, authority, server_certificate
 from ddr.http.clock import now_ms
 from ddr.http.core import Core
 from ddr.identity.provider import Provider
-from ddr.store import identities
-from tests.consent.browser import Browser
+from ddr.store.patients import identities
 from tests.gateway.conftest import make_client, put_device
+from tests.patient_pages.browser import Browser
 from tests.support.openid import AUDIENCE, CLIENT_ID, CLIENT_SECRET, PASSWORD
 
 HERE = Path(__file__).parent

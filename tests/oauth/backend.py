@@ -19,7 +19,7 @@ from ddr.oauth.pkce import challenge_of
 from ddr.operations.pairing import approve
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import Scopes
-from ddr.store import tokens
+from ddr.store.authorization import tokens
 from ddr.tls.peer import with_certificate
 
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from ddr.http.core import Core
-from ddr.store.unpairing import Party, unpair
+from ddr.store.authorization.unpairing import Party, unpair
 from tests.oauth.backend import DigaBackend, events, stands
 from tests.support.clock import Clock
 

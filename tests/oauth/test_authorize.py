@@ -11,7 +11,7 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.operations.pairing import refuse
-from ddr.store import par
+from ddr.store.authorization import par
 from tests.oauth.backend import DigaBackend, events, public
 from tests.support.clock import Clock
 from tests.support.trust import FakeTrust

@@ -19,7 +19,7 @@ from ddr.oauth import keys as keys_module
 from ddr.oauth.keys import LEAD_MS, Keys, rotate
 from ddr.oauth.sealing import key_encryption_key, seal, unseal
 from ddr.settings import Settings, SettingsError
-from ddr.store.locks import Lock
+from ddr.store.database.locks import Lock
 from tests.support.clock import Clock
 
 KEY = b"k" * 32

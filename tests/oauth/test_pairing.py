@@ -13,8 +13,8 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.operations.pairing import approve, refuse
-from ddr.store.pairings import alive
-from ddr.store.unpairing import Party, unpair
+from ddr.store.authorization.pairings import alive
+from ddr.store.authorization.unpairing import Party, unpair
 from tests.oauth.backend import STATE, DigaBackend, answer, events
 from tests.support.clock import Clock
 from tests.support.trust import FakeTrust

@@ -9,7 +9,7 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.scopes.parse import DEVICE, scope_of
-from ddr.store import par
+from ddr.store.authorization import par
 from tests.oauth.backend import STATE, DigaBackend, events
 from tests.support.clock import Clock
 from tests.support.trust import FakeTrust

@@ -11,7 +11,7 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.scopes.parse import DEVICE, scope_of
-from ddr.store.unpairing import withdraw
+from ddr.store.authorization.unpairing import withdraw
 from tests.oauth.backend import DigaBackend, events, stands
 from tests.support.clock import Clock
 from tests.support.trust import FakeTrust

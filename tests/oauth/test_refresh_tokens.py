@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ddr.oauth.pkce import challenge_of, proves, well_formed
 from ddr.oauth.refresh_tokens import LENGTH, Contents, mint, read, successor
 from ddr.oauth.rotation import Rotation, decide
-from ddr.store.tokens import Family
+from ddr.store.authorization.tokens import Family
 
 SECRET = b"s" * 32
 CONTENTS = Contents("ab" * 32, "cd" * 16)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from uuid import UUID, uuid4
 
 from ddr.http.core import Core
-from ddr.store.erasure import delete_patient
-from ddr.store.pairings import alive
-from ddr.store.unpairing import Party, unpair, unpair_client, unpair_expired, withdraw
+from ddr.store.authorization.pairings import alive
+from ddr.store.authorization.unpairing import Party, unpair, unpair_client, unpair_expired, withdraw
+from ddr.store.patients.erasure import delete_patient
 from tests.oauth.backend import DigaBackend, events, stands
 from tests.support.clock import Clock
 

@@ -8,7 +8,7 @@ import httpx
 
 from ddr.http.core import Core
 from ddr.operations.admin import create_admin
-from ddr.store.pool import open_pool
+from ddr.store.database.pool import open_pool
 from tests.support.trust import FakeTrust
 
 

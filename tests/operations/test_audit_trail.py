@@ -11,9 +11,9 @@ import pytest
 
 from ddr.operations.audit_trail import SLICE, purge, seal, verify
 from ddr.settings import Settings
-from ddr.store.audit import Event, record
-from ddr.store.migrate import migrate
-from ddr.store.pool import open_pool
+from ddr.store.audit.trail import Event, record
+from ddr.store.database.migrate import migrate
+from ddr.store.database.pool import open_pool
 from tests.support.database import fresh_database
 
 DAY_MS = 86_400_000

@@ -14,14 +14,17 @@ import pytest
 from ddr.http.core import Core
 from ddr.operations import housekeeping
 from ddr.operations.audit_trail import verify
-from ddr.store import gateway_requests, journeys, login_attempts, par, registry, sessions
-from ddr.store.audit import Event, record
-from ddr.store.journeys import Journey
-from ddr.store.locks import Lock
-from ddr.store.migrate import migrate
-from ddr.store.par import PushedRequest
-from ddr.store.pool import open_pool
-from ddr.store.sessions import Session
+from ddr.store.audit.trail import Event, record
+from ddr.store.authorization import par
+from ddr.store.authorization.par import PushedRequest
+from ddr.store.database.locks import Lock
+from ddr.store.database.migrate import migrate
+from ddr.store.database.pool import open_pool
+from ddr.store.gateways import requests as gateway_requests
+from ddr.store.patients import journeys, login_attempts, sessions
+from ddr.store.patients.journeys import Journey
+from ddr.store.patients.sessions import Session
+from ddr.store.registries import sources as registry
 from tests.support.clock import Clock
 from tests.support.database import fresh_database
 

@@ -12,8 +12,8 @@ import pytest
 from ddr.http.core import Core
 from ddr.operations.inspection import daily, inspect
 from ddr.operations.status import create_status
-from ddr.store import registry as store
-from ddr.store.pool import open_pool
+from ddr.store.database.pool import open_pool
+from ddr.store.registries import sources as store
 from tests.support.clock import Clock
 
 HOUR_MS = 3_600_000

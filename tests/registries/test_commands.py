@@ -23,7 +23,7 @@ from ddr.miv.loader import load_catalog
 from ddr.registries.diga_vz import SOURCE, DigaVz
 from ddr.registries.hiis import resources
 from ddr.settings import Settings
-from ddr.store import registry as store
+from ddr.store.registries import sources as store
 from tests.registries.test_terminology import BG
 from tests.registries.test_terminology import resources as valuesets
 

@@ -13,7 +13,7 @@ import pytest
 from ddr.demo.registry_state import ListedDiga, RegistryState
 from ddr.registries.diga_vz import SOURCE, DigaVz
 from ddr.settings import Settings
-from ddr.store import registry as store
+from ddr.store.registries import sources as store
 from tests.support.clock import Clock
 
 CLIENT = "urn:diga:bfarm:00001"

@@ -20,7 +20,7 @@ from ddr.registries.hiis import differences, read_registration, registration, re
 from ddr.registries.hiis_checks import certificate_problems
 from ddr.registries.hiis_vz import SOURCE, HiisVz
 from ddr.settings import Settings
-from ddr.store import registry as store
+from ddr.store.registries import sources as store
 from tests.support.clock import Clock
 
 Resources = list[dict[str, Any]]

@@ -15,8 +15,8 @@ from ddr.miv.versions import MivVersion
 from ddr.registries.terminology import SOURCE, Zts, current_catalog, waiting
 from ddr.registries.zts import Published, newest
 from ddr.settings import Settings
-from ddr.store import registry as store
-from ddr.store import terminology
+from ddr.store.registries import sources as store
+from ddr.store.registries import terminology
 from tests.support.clock import Clock
 
 BG = "blood-glucose-measurement"

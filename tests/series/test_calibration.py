@@ -43,7 +43,7 @@ def test_segments_cover_the_time_and_differ_from_their_neighbours(found: list[Ev
 
 @given(events, events)
 def test_a_further_event_never_takes_the_beginning_of_a_segment_away(found: list[Event], more: list[Event]) -> None:
-    """So every epoch goes on as exactly one segment (ddr.store.calibrations)."""
+    """So every epoch goes on as exactly one segment (ddr.store.series.calibrations)."""
     known = {each.time_ms: each for each in more} | {each.time_ms: each for each in found}
     later = segments([known[time] for time in sorted(known) if time >= found[0].time_ms], None)
     goes_on = [

@@ -11,8 +11,8 @@ import pytest
 
 from ddr.miv.loader import load_catalog
 from ddr.settings import MivSettings, Settings
-from ddr.store.migrate import migrate
-from ddr.store.pool import open_pool
+from ddr.store.database.migrate import migrate
+from ddr.store.database.pool import open_pool
 from tests.spec.world import Scene, furnished
 from tests.support.database import fresh_database
 from tests.support.received import Received

@@ -9,9 +9,9 @@ import asyncpg
 
 from ddr.series.epoch import Chunk
 from ddr.series.packing import Reading
-from ddr.store import series_sensors
-from ddr.store.chunks import Outcome, append, merge_readings
-from ddr.store.series_sensors import CHUNK_COLUMNS, Sensor, chunk_of
+from ddr.store.series import sensors as series_sensors
+from ddr.store.series.chunks import Outcome, append, merge_readings
+from ddr.store.series.sensors import CHUNK_COLUMNS, Sensor, chunk_of
 
 MINUTE, HOUR = 60_000, 3_600_000
 DAY = 24 * HOUR

@@ -11,10 +11,10 @@ import asyncpg
 import pytest
 
 from ddr.series.packing import Reading
-from ddr.store.chunks import HEARD_STEP_MS, append, merge_readings
-from ddr.store.migrate import migrate
-from ddr.store.pool import connect
-from ddr.store.series_sensors import Remembered, Sensor, load
+from ddr.store.database.migrate import migrate
+from ddr.store.database.pool import connect
+from ddr.store.series.chunks import HEARD_STEP_MS, append, merge_readings
+from ddr.store.series.sensors import Remembered, Sensor, load
 from tests.series.model import drifting
 from tests.store.continuous import DELAY, HOUR, MINUTE, START, Stored, register
 from tests.support.database import fresh_database

@@ -12,10 +12,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from ddr.store import binaries
-from ddr.store.account import Account
-from ddr.store.embedded import embedded
-from ddr.store.errors import StoreError
+from ddr.store.database import binaries
+from ddr.store.database.account import Account
+from ddr.store.database.embedded import embedded
+from ddr.store.database.errors import StoreError
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ async def test_a_second_command_shares_it_and_a_second_recorder_is_refused(state
 
 def start_and_kill_a_recorder(state: Path) -> None:
     program = (
-        "import sys, time, pathlib\nfrom ddr.store.embedded import embedded\n"
+        "import sys, time, pathlib\nfrom ddr.store.database.embedded import embedded\n"
         "with embedded(pathlib.Path(sys.argv[1])): print('ready', flush=True); time.sleep(60)"
     )
     killed = subprocess.Popen([sys.executable, "-c", program, str(state)], stdout=subprocess.PIPE)

@@ -7,7 +7,7 @@ import secrets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddr.store.ids import IdCipher, Kind
+from ddr.store.database.ids import IdCipher, Kind
 
 CIPHER = IdCipher(bytes(range(32)))
 

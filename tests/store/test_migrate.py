@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from ddr.store import migrate as migrate_module
-from ddr.store.errors import StoreError
-from ddr.store.migrate import migrate, migrations
-from ddr.store.pool import connect
+from ddr.store.database import migrate as migrate_module
+from ddr.store.database.errors import StoreError
+from ddr.store.database.migrate import migrate, migrations
+from ddr.store.database.pool import connect
 from tests.support.database import fresh_database
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import asyncpg
 
-from ddr.store.secrets import NAMES, load_secrets
+from ddr.store.database.secrets import NAMES, load_secrets
 
 
 async def test_all_workers_get_the_same_secrets(pool: asyncpg.Pool) -> None:

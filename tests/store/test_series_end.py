@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from ddr.series.packing import Reading
-from ddr.store.series_end import ReadingsAfterEnd, close_epochs, complete_until
+from ddr.store.series.end import ReadingsAfterEnd, close_epochs, complete_until
 from tests.store.continuous import DELAY, HOUR, MINUTE, START, Stored, register
 
 SECOND = 1000

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from ddr.store.embedded import embedded
+from ddr.store.database.embedded import embedded
 
 
 @asynccontextmanager

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from ddr.http.core import Core
 from ddr.scopes.diga import Diga
-from ddr.store.accounts import create_patient
-from ddr.store.audit import Event, record
-from ddr.store.par import PushedRequest, new_request_uri, push
+from ddr.store.audit.trail import Event, record
+from ddr.store.authorization.par import PushedRequest, new_request_uri, push
+from ddr.store.patients.accounts import create_patient
 from tests.support.trust import FakeTrust
 
 PASSWORD = "correct horse battery"

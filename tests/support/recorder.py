@@ -29,10 +29,10 @@ from ddr.oauth.keys import Keys
 from ddr.oauth.sealing import key_encryption_key
 from ddr.scopes.diga import Diga
 from ddr.settings import MivSettings, Settings
-from ddr.store import gateway_tokens
-from ddr.store.accounts import create_patient
-from ddr.store.ids import IdCipher
-from ddr.store.secrets import load_secrets
+from ddr.store.database.ids import IdCipher
+from ddr.store.database.secrets import load_secrets
+from ddr.store.gateways import tokens as gateway_tokens
+from ddr.store.patients.accounts import create_patient
 from tests.support.clock import Clock
 from tests.support.received import Received
 from tests.support.trust import FakeTrust

@@ -11,8 +11,8 @@ from ddr.gateway.door.devices import conditional_key
 from ddr.gateway.door.entries import Entry, by_name
 from ddr.gateway.problem import Problem, invalid
 from ddr.http.core import Core
-from ddr.store import known_ids
-from ddr.store.ids import Kind
+from ddr.store.database.ids import Kind
+from ddr.store.gateways import known_ids
 
 _OWN = re.compile(r"(?:.*/)?(?:Device|DeviceMetric|Observation)/([0-9a-f]{32})(?:/_history/[0-9]+)?")
 

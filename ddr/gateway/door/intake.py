@@ -25,8 +25,8 @@ from ddr.gateway.sensors import put_sensor
 from ddr.http.core import Core
 from ddr.miv.model import Miv, MivCode
 from ddr.settings import DAY
-from ddr.store import devices as store
-from ddr.store.devices import Row
+from ddr.store.devices import devices as store
+from ddr.store.devices.devices import Row
 
 NOT_KEPT = "Not kept: the recorder needs it for nothing"
 

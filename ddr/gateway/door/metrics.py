@@ -12,7 +12,7 @@ from ddr.gateway.door.observations import Observed
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import invalid
 from ddr.miv.model import UCUM, Miv, MivCatalog, MivCode
-from ddr.store.devices import Row
+from ddr.store.devices.devices import Row
 
 MAX_CALIBRATIONS = 1000
 _UNIT_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}

@@ -12,7 +12,7 @@ import asyncpg
 
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
-from ddr.store.series_sensors import Remembered
+from ddr.store.series.sensors import Remembered
 
 
 class OneConnection:

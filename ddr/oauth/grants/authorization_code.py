@@ -9,11 +9,11 @@ from ddr.oauth.endpoint import Call
 from ddr.oauth.errors import OAuthError, invalid_grant
 from ddr.oauth.issue import refresh_until_ms, standing_scopes, token_response
 from ddr.oauth.parameters import required
-from ddr.store import tokens
-from ddr.store.audit import Event
-from ddr.store.digest import sha256
-from ddr.store.ids import Kind
-from ddr.store.tokens import Code, Family
+from ddr.store.audit.trail import Event
+from ddr.store.authorization import tokens
+from ddr.store.authorization.tokens import Code, Family
+from ddr.store.database.digest import sha256
+from ddr.store.database.ids import Kind
 
 
 async def exchange(call: Call) -> Response:

@@ -11,11 +11,11 @@ from ddr.oauth.issue import refresh_until_ms, standing_scopes, token_response
 from ddr.oauth.parameters import required
 from ddr.oauth.rotation import Rotation
 from ddr.scopes.parse import ScopeError, Scopes, parse
-from ddr.store import tokens
-from ddr.store.audit import Event
-from ddr.store.digest import sha256
-from ddr.store.ids import Kind
-from ddr.store.tokens import Family
+from ddr.store.audit.trail import Event
+from ddr.store.authorization import tokens
+from ddr.store.authorization.tokens import Family
+from ddr.store.database.digest import sha256
+from ddr.store.database.ids import Kind
 
 
 async def refresh(call: Call) -> Response:

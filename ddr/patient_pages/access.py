@@ -1,0 +1,104 @@
+"""GET /me/access: the patient's audit trail in plain words (AUD-005)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ddr.http.core import Core
+from ddr.http.pages import error_page, language
+from ddr.patient_pages.dates import day
+from ddr.patient_pages.names import app_name, title_of
+from ddr.patient_pages.render import page
+from ddr.patient_pages.texts import TEXTS, text
+from ddr.patient_pages.texts.reasons import reason
+from ddr.patient_pages.visitor import Visitor, core_of
+from ddr.scopes.parse import granted
+from ddr.store.database.ids import Kind
+from ddr.store.patients.sessions import Session
+from ddr.store.patients.views import Row, audit_before
+
+PAGE = 500  # entries read at once; a DiGA that reads every quarter of an hour makes about a hundred a day
+NEWEST = 1 << 48
+
+
+@dataclass(frozen=True)
+class Happening:
+    """What happened once or several times on one day; `times` newest first."""
+
+    words: str
+    times: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day of the trail."""
+
+    name: str
+    happenings: tuple[Happening, ...]
+
+
+async def show(request: Request, visitor: Visitor, session: Session) -> Response:
+    """One page of the trail, newest first; `before` is the opaque place where the last one ended."""
+    core, lang = core_of(request), language(request.scope)
+    before = _place(core, request.query_params.get("before"))
+    if before is None:
+        return error_page(request.scope, 404, "not_found")
+    rows = await audit_before(core.pool, session.patient_id, before, PAGE + 1)
+    shown = rows[:PAGE]
+    return page(
+        request,
+        visitor,
+        "access.html",
+        days=_days(core, shown, lang),
+        newest=before == NEWEST,
+        older=core.ids.encode(Kind.AUDIT, shown[-1]["audit_no"]) if len(rows) > PAGE else "",
+    )
+
+
+def _place(core: Core, before: str | None) -> int | None:
+    if before is None:
+        return NEWEST
+    decoded = core.ids.decode(before)
+    return decoded[1] if decoded and decoded[0] is Kind.AUDIT else None
+
+
+def _days(core: Core, rows: Iterable[Row], lang: str) -> list[Day]:
+    by_day = groupby(rows, key=lambda row: day(lang, row["at_ms"]))
+    return [Day(name, _happenings(core, entries, lang)) for name, entries in by_day]
+
+
+def _happenings(core: Core, rows: Iterable[Row], lang: str) -> tuple[Happening, ...]:
+    times: dict[str, list[int]] = {}
+    for row in rows:
+        times.setdefault(_words(core, row, lang), []).append(row["at_ms"])
+    return tuple(Happening(words, tuple(instants)) for words, instants in times.items())
+
+
+def _words(core: Core, row: Row, lang: str) -> str:
+    name, detail = f"access.{row['event']}", row["detail"]
+    return text(
+        lang,
+        name if name in TEXTS else "access.other",
+        app=app_name(core, row["client_id"]) or text(lang, "access.app"),
+        kinds=_kinds(core, detail, lang),
+        reason=reason(lang, detail.get("reason")),
+    )
+
+
+def _kinds(core: Core, detail: Row, lang: str) -> str:
+    """What the entry is about, in words."""
+    if detail.get("type") in ("Device", "DeviceMetric"):
+        return text(lang, "access.device_details")
+    return text(lang, "access.and").join(title_of(core, valueset, lang) for valueset in _valuesets(detail))
+
+
+def _valuesets(detail: Row) -> Iterable[str]:
+    """The MIVs that an entry names: those of a scope, the one withdrawn, or those read."""
+    if "scope" in detail:
+        return granted(detail["scope"]).valuesets
+    return [detail["valueset"]] if "valueset" in detail else detail.get("valuesets", ())

@@ -1,0 +1,85 @@
+"""The patient's pages as one ASGI application."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ddr.http.asgi import ASGIApp
+from ddr.http.core import Core
+from ddr.http.pages import error_page
+from ddr.identity.errors import ProviderUnavailable
+from ddr.patient_pages import (
+    access,
+    connections,
+    consent,
+    data,
+    deletion,
+    devices,
+    download,
+    login,
+    logout,
+    provider_login,
+    static,
+)
+from ddr.patient_pages.visitor import FormRefused, for_patients, form_refused
+
+BUILTIN_LOGIN = [
+    Route("/login", login.show, methods=["GET"]),
+    Route("/login", login.submit, methods=["POST"]),
+]
+PROVIDER_LOGIN = [
+    Route("/login", provider_login.show, methods=["GET"]),
+    Route("/login/confirm", for_patients(provider_login.confirm), methods=["GET"]),
+    Route("/login/callback", provider_login.callback, methods=["GET"]),
+]
+PAGES = [
+    Route("/logout", logout.submit, methods=["POST"]),
+    Route("/consent", consent.show, methods=["GET"]),
+    Route("/consent", consent.submit, methods=["POST"]),
+    Route("/me", for_patients(connections.show), methods=["GET"]),
+    Route("/me/withdraw", for_patients(connections.submit), methods=["POST"]),
+    Route("/me/access", for_patients(access.show), methods=["GET"]),
+    Route("/me/devices", for_patients(devices.show), methods=["GET"]),
+    Route("/me/data", for_patients(data.show), methods=["GET"]),
+    Route("/me/data", for_patients(data.choose), methods=["POST"]),
+    Route("/me/data/{place}", for_patients(data.show), methods=["GET"]),
+    Route("/me/data.csv", for_patients(download.as_csv), methods=["GET"]),
+    Route("/me/data.json", for_patients(download.as_fhir), methods=["GET"]),
+    Route("/me/delete", for_patients(deletion.show), methods=["GET"]),
+    Route("/me/delete", for_patients(deletion.submit), methods=["POST"]),
+    Route("/deleted", deletion.done, methods=["GET"]),
+    Route("/static/{name}", static.show, methods=["GET"]),
+]
+
+
+def create_consent(core: Core) -> ASGIApp:
+    """/login…, /logout, /consent, /me… and /static/…; the login is at the provider, or the built-in one if allowed."""
+    builtin = BUILTIN_LOGIN if core.settings.allow_builtin_accounts else []
+    app = Starlette(
+        routes=[*(PROVIDER_LOGIN if core.identity else builtin), *PAGES],
+        exception_handlers={
+            FormRefused: form_refused,
+            consent.Refused: consent.refused,
+            ProviderUnavailable: provider_login.unavailable,
+            HTTPException: _no_such_page,
+            Exception: _failed,
+        },
+    )
+    app.router.redirect_slashes = False  # its redirects repeat the Host header
+    app.state.core = core
+    return app
+
+
+async def _no_such_page(request: Request, error: Exception) -> Response:
+    """No such path, or a method that it does not have."""
+    assert isinstance(error, HTTPException)
+    return error_page(request.scope, error.status_code, "not_found", dict(error.headers or {}))
+
+
+async def _failed(request: Request, _: Exception) -> Response:
+    """A fault of ours; Starlette raises it again, for the log."""
+    return error_page(request.scope, 500, "failed")

@@ -1,0 +1,133 @@
+"""Glucose as pictures: the ambulatory glucose profile and one day's curve, as SVG without styles of its own (CSP).
+
+Colours and sizes are those of the stylesheet. What a picture shows is told in words and numbers beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from markupsafe import Markup
+
+from ddr.patient_pages.numbers import local
+from ddr.series.glucose import MG_PER_MMOL
+from ddr.series.profile import MINUTES, TimeOfDay
+
+WIDTH, HEIGHT = 640, 400
+LEFT, RIGHT, TOP, BOTTOM = 56, 12, 14, 44
+LOWEST, HIGHEST = 40.0, 400.0  # mg/dL; what lies beyond is drawn at the edge
+USUAL_TOP = 300.0
+LINES = (70.0, 180.0, 250.0, 300.0, 400.0)  # mg/dL; the first two are the ends of the target range
+MMOL = dict(zip(LINES, ("3.9", "10.0", "13.9", "16.7", "22.2"), strict=True))
+HOURS = (0, 6, 12, 18, 24)
+
+Point = tuple[float, float]
+"""Part of the day from 0 to 1, and mg/dL."""
+
+
+def profile_chart(steps: Sequence[TimeOfDay], step: int, unit: str, lang: str, title: str, text: str) -> Markup:
+    """The profile: the median, and the bands that hold half and nine tenths of the values."""
+    top = _top(place for one in steps for place in one.percentiles)
+    runs = _runs(steps, step)
+    bands = "".join(_band(run, low, high, name, step, top) for run in runs for low, high, name in BANDS)
+    medians = "".join(_line(_points(run, 2, step), "median", top) for run in runs)
+    return _picture(_frame(unit, lang, top) + bands + medians + _ends(top), title, text)
+
+
+BANDS = ((0, 4, "wide"), (1, 3, "narrow"))  # places in ddr.series.profile.PERCENTILES
+
+
+def day_chart(curve: Iterable[Sequence[Point]], unit: str, lang: str, title: str, text: str) -> Markup:
+    """The curve of one day, in pieces without a gap."""
+    pieces = list(curve)
+    top = _top(value for piece in pieces for _, value in piece)
+    lines = "".join(_line(piece, "curve", top) if len(piece) > 1 else _dot(piece[0], top) for piece in pieces)
+    return _picture(_frame(unit, lang, top) + lines + _ends(top), title, text)
+
+
+def shown(mg_dl: float, unit: str) -> str:
+    """A value in the patient's unit with the usual decimals, and a decimal point."""
+    return f"{mg_dl / float(MG_PER_MMOL):.1f}" if unit == "mmol/L" else f"{mg_dl:.0f}"
+
+
+def _picture(content: str, title: str, text: str) -> Markup:
+    opening = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
+        WIDTH, HEIGHT, f"{title}. {text}"
+    )
+    return opening + Markup(content + "</svg>")  # noqa: S704 - numbers and words of ours
+
+
+def _top(values: Iterable[float]) -> float:
+    return USUAL_TOP if max(values, default=0) <= USUAL_TOP else HIGHEST
+
+
+def _x(part: float) -> float:
+    return LEFT + part * (WIDTH - LEFT - RIGHT)
+
+
+def _y(mg_dl: float, top: float) -> float:
+    part = (min(max(mg_dl, LOWEST), top) - LOWEST) / (top - LOWEST)
+    return HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM)
+
+
+def _frame(unit: str, lang: str, top: float) -> str:
+    """Target range, lines with their values, hours."""
+    low, high = _y(LINES[0], top), _y(LINES[1], top)
+    target = (
+        f'<rect class="target" x="{LEFT}" y="{high:.1f}" width="{WIDTH - LEFT - RIGHT}" height="{low - high:.1f}"/>'
+    )
+    lines = "".join(
+        f'<path class="grid" d="M{LEFT} {_y(line, top):.1f}H{WIDTH - RIGHT}"/>'
+        f'<text class="value" x="{LEFT - 8}" y="{_y(line, top):.1f}">{local(lang, axis_value(line, unit))}</text>'
+        for line in LINES
+        if line == top or line < USUAL_TOP
+    )
+    hours = "".join(
+        f'<path class="grid" d="M{_x(hour / 24):.1f} {TOP}V{HEIGHT - BOTTOM}"/>'
+        f'<text class="hour h{hour}" x="{_x(hour / 24):.1f}" y="{HEIGHT - 14}">{hour:02}:00</text>'
+        for hour in HOURS
+    )
+    return target + lines + hours
+
+
+def axis_value(mg_dl: float, unit: str) -> str:
+    """The value at one of LINES; those of the target range are round in both units (Battelino 2019)."""
+    return MMOL[mg_dl] if unit == "mmol/L" else f"{mg_dl:.0f}"
+
+
+def _ends(top: float) -> str:
+    """The ends of the target range, over everything else."""
+    return "".join(f'<path class="limit" d="M{LEFT} {_y(line, top):.1f}H{WIDTH - RIGHT}"/>' for line in LINES[:2])
+
+
+def _runs(steps: Sequence[TimeOfDay], step: int) -> list[list[TimeOfDay]]:
+    """Steps of the day that follow each other without a gap."""
+    runs: list[list[TimeOfDay]] = [[*steps[:1]]] if steps else []
+    for before, after in pairwise(steps):
+        if after.minute - before.minute > step:
+            runs.append([])
+        runs[-1].append(after)
+    return runs
+
+
+def _points(run: Iterable[TimeOfDay], place: int, step: int) -> list[Point]:
+    """A percentile over the day, each value in the middle of its step."""
+    return [((one.minute + step / 2) / MINUTES, one.percentiles[place]) for one in run]
+
+
+def _band(run: Sequence[TimeOfDay], low: int, high: int, name: str, step: int, top: float) -> str:
+    edge = [*_points(run, high, step), *reversed(_points(run, low, step))]
+    return f'<path class="{name}" d="M{_path(edge, top)}Z"/>'
+
+
+def _line(points: Sequence[Point], name: str, top: float) -> str:
+    return f'<path class="{name}" d="M{_path(points, top)}"/>'
+
+
+def _path(points: Iterable[Point], top: float) -> str:
+    return "L".join(f"{_x(part):.1f} {_y(value, top):.1f}" for part, value in points)
+
+
+def _dot(point: Point, top: float) -> str:
+    return f'<circle class="dot" cx="{_x(point[0]):.1f}" cy="{_y(point[1], top):.1f}" r="3"/>'

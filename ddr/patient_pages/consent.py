@@ -1,0 +1,208 @@
+"""GET and POST /consent: the patient decides, per kind of data (HDDT pairing.md, Consent for Fine-Grained Access).
+
+The pushed request stays open while pages load and reload; the decision consumes it, records the consent and only then
+sends the browser back to the DiGA (CON-003).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlencode
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ddr.http.core import Core
+from ddr.http.pages import error_page, language, redirect_targets
+from ddr.miv.model import Miv
+from ddr.operations.pairing import DAY_MS, answered, approve, refuse
+from ddr.patient_pages.names import title
+from ddr.patient_pages.render import page
+from ddr.patient_pages.texts import text
+from ddr.patient_pages.visitor import Form, Visitor, core_of, identify, read_form, see_other
+from ddr.scopes.diga import Diga
+from ddr.scopes.parse import granted
+from ddr.store.authorization import pairings, par
+from ddr.store.authorization.par import PushedRequest
+from ddr.store.patients.sessions import Session
+from ddr.store.patients.views import devices
+
+# A DiGA is prescribed for 90 days at a time: longer is not needed, shorter would end in the middle of a therapy.
+SHORTER_DAYS = (90, 30)
+NOTHING_CHOSEN = "consent.nothing_chosen_error"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An open request of a DiGA that may be shown to a patient."""
+
+    request: PushedRequest
+    diga: Diga
+    mivs: tuple[Miv, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One kind of data to agree to."""
+
+    scope: str
+    title: str
+    description: str
+    devices: tuple[str, ...]
+    since_ms: int
+    granted_until_ms: int | None
+
+
+@dataclass(frozen=True)
+class Period:
+    """How long the consent may last."""
+
+    days: int
+    until_ms: int
+    chosen: bool
+    longest: bool
+
+
+class Refused(Exception):
+    """The request cannot be decided: HTTP status and key of ddr.http.pages.PROBLEMS."""
+
+    def __init__(self, status: int, problem: str) -> None:
+        super().__init__(problem)
+        self.status, self.problem = status, problem
+
+
+async def show(request: Request) -> Response:
+    """The consent page; the login first when nobody is logged in."""
+    visitor = await identify(request)
+    request_uri = request.query_params.get("request_uri", "")
+    asked = await _asked(core_of(request), request_uri)
+    if visitor.session is None:
+        return _login(request_uri)
+    return await _page(request, visitor, visitor.session, asked)
+
+
+async def submit(request: Request) -> Response:
+    """Carry out the decision and send the browser back to the DiGA."""
+    visitor, core = await identify(request), core_of(request)
+    form = await read_form(request, visitor)
+    request_uri = form.one("request_uri")
+    try:
+        asked = await _asked(core, request_uri)
+    except Refused:
+        if visitor.session and (location := await answered(core, request_uri, visitor.session.patient_id)):
+            return see_other(location)
+        raise
+    if visitor.session is None:
+        return _login(request_uri)
+    if form.one("decision") == "approve" and not form.all("scope"):
+        return await _page(request, visitor, visitor.session, asked, NOTHING_CHOSEN, form.one("days"))
+    return see_other(await _carry_out(core, visitor.session.patient_id, asked, form))
+
+
+async def _carry_out(core: Core, patient_id: UUID, asked: Asked, form: Form) -> str:
+    """Where the decision leads. Of two clicks at once the second finds the request decided, and what was answered."""
+    request_uri, scopes = asked.request.request_uri, set(form.all("scope"))
+    chosen = [miv.valueset for miv in asked.mivs if miv.scope in scopes]
+    match form.one("decision"):
+        case "deny":
+            location = await refuse(core, request_uri, patient_id)
+        case "approve" if len(chosen) == len(scopes):
+            location = await approve(core, request_uri, patient_id, chosen, _until(core, form))
+        case _:
+            raise Refused(400, "bad_request")
+    location = location or await answered(core, request_uri, patient_id)
+    if location is None:
+        raise Refused(400, "unknown_request")
+    return location
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """The answer to Refused. It never redirects: whoever is behind the redirect_uri may not be trusted now."""
+    assert isinstance(error, Refused)
+    return error_page(request.scope, error.status, error.problem)
+
+
+async def _asked(core: Core, request_uri: str) -> Asked:
+    """The open request of this name, checked again against what the registry says now."""
+    if not request_uri:
+        raise Refused(400, "bad_request")
+    pushed = await par.load(core.pool, request_uri, core.clock())
+    if pushed is None:
+        raise Refused(400, "unknown_request")
+    if core.registry.stale(core.clock()):
+        raise Refused(503, "unavailable")
+    diga = core.registry.by_client_id(pushed.client_id)
+    if diga is None or not diga.active or diga.redirect_uri != pushed.redirect_uri:
+        raise Refused(400, "unknown_client")
+    return Asked(pushed, diga, _mivs(core, pushed, diga))
+
+
+def _mivs(core: Core, pushed: PushedRequest, diga: Diga) -> tuple[Miv, ...]:
+    wanted = granted(pushed.scope).within(diga.valuesets)
+    return tuple(miv for url in wanted.valuesets if (miv := core.catalog.by_valueset(url)))
+
+
+async def _page(
+    request: Request, visitor: Visitor, session: Session, asked: Asked, error: str = "", chosen_days: str = ""
+) -> Response:
+    core, lang = core_of(request), language(request.scope)
+    choices = await _choices(core, session, asked, lang)
+    return page(
+        request,
+        visitor,
+        "consent.html",
+        status=422 if error else 200,
+        form_targets=redirect_targets(asked.request.redirect_uri),
+        diga=asked.diga,
+        request_uri=asked.request.request_uri,
+        choices=choices,
+        again=any(choice.granted_until_ms for choice in choices),
+        periods=_periods(core, chosen_days),
+        error=error and text(lang, error),
+    )
+
+
+async def _choices(core: Core, session: Session, asked: Asked, lang: str) -> list[Choice]:
+    now_ms = core.clock()
+    own = await devices(core.pool, session.patient_id)
+    until = {
+        consent.valueset: consent.until_ms
+        for pairing in await pairings.alive(core.pool, session.patient_id, now_ms)
+        if pairing.client_id == asked.diga.client_id
+        for consent in pairing.consents
+    }
+    return [
+        Choice(
+            scope=miv.scope,
+            title=title(miv, lang),
+            description=miv.description_de if lang == "de" else miv.description,
+            devices=tuple(dict.fromkeys(row["device_name"] for row in own if miv.valueset in row["measures"])),
+            since_ms=now_ms - core.catalog.terms[miv.valueset].historic_days * DAY_MS,
+            granted_until_ms=until.get(miv.valueset),
+        )
+        for miv in asked.mivs
+    ]
+
+
+def _periods(core: Core, chosen: str = "") -> list[Period]:
+    """How long a consent given now may last, the preset one first (CON-006, CON-007)."""
+    longest = core.settings.consent_days
+    offered = [*(days for days in SHORTER_DAYS if days < longest), longest]
+    return [
+        Period(days, core.clock() + days * DAY_MS, chosen=str(days) == chosen, longest=days == longest)
+        for days in offered
+    ]
+
+
+def _until(core: Core, form: Form) -> int:
+    """The end that the patient chose; without a choice the consent lasts as long as it may. Raises Refused."""
+    chosen = form.one("days") or str(core.settings.consent_days)
+    found = next((period for period in _periods(core, chosen) if period.chosen), None)
+    if found is None:
+        raise Refused(400, "bad_request")
+    return found.until_ms
+
+
+def _login(request_uri: str) -> Response:
+    return see_other(f"/login?{urlencode({'request_uri': request_uri})}")

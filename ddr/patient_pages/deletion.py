@@ -1,0 +1,72 @@
+"""GET and POST /me/delete: patients delete everything that is stored about them, after proving again who they are."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ddr.http.core import Core
+from ddr.http.pages import language
+from ddr.patient_pages.render import page
+from ddr.patient_pages.texts import text
+from ddr.patient_pages.visitor import Form, Visitor, core_of, drop_cookie, identify, read_form, see_other
+from ddr.store.patients.accounts import LONGEST, verify
+from ddr.store.patients.erasure import delete_patient
+from ddr.store.patients.login_attempts import count_attempt, forgive
+from ddr.store.patients.sessions import Session
+
+CONFIRMED_MS = 5 * 60 * 1000  # how long a new login at the provider counts
+
+
+async def show(request: Request, visitor: Visitor, session: Session) -> Response:
+    """What will be deleted, and the form to do it."""
+    return _page(request, visitor, session)
+
+
+async def submit(request: Request, visitor: Visitor, session: Session) -> Response:
+    """Delete, and log out everywhere."""
+    form, core = await read_form(request, visitor), core_of(request)
+    if core.identity:
+        if not _confirmed(core, session):
+            return _page(request, visitor, session, 422, error="deletion.confirm_first")
+    elif error := await _wrong_password(request, core, session, form):
+        return _page(request, visitor, session, 422, error=error)
+    await delete_patient(core.pool, session.patient_id, core.clock())
+    response = see_other("/deleted")
+    drop_cookie(response)
+    return response
+
+
+async def done(request: Request) -> Response:
+    """GET /deleted: nobody is logged in any more."""
+    return page(request, await identify(request), "deleted.html")
+
+
+def _confirmed(core: Core, session: Session) -> bool:
+    return session.confirmed_ms is not None and core.clock() < session.confirmed_ms + CONFIRMED_MS
+
+
+async def _wrong_password(request: Request, core: Core, session: Session, form: Form) -> str:
+    """The error to show, or "" for the right password. Attempts count like those to log in."""
+    address = request.client.host if request.client else ""
+    attempt = await count_attempt(core.pool, session.username, address, core.clock())
+    if attempt.wait_seconds:
+        return "deletion.wait"
+    password = form.one("password")[: LONGEST + 1]
+    if await verify(core.pool, session.username, password) != session.patient_id:
+        return "deletion.wrong"
+    await forgive(core.pool, attempt)
+    return ""
+
+
+def _page(request: Request, visitor: Visitor, session: Session, status: int = 200, error: str = "") -> Response:
+    core = core_of(request)
+    return page(
+        request,
+        visitor,
+        "deletion.html",
+        status=status,
+        at_provider=core.identity is not None,
+        confirmed=_confirmed(core, session),
+        error=error and text(language(request.scope), error),
+    )

@@ -1,0 +1,53 @@
+"""GET /me/devices: the patient's devices with the details that a DiGA sees along with readings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ddr.http.core import Core
+from ddr.http.pages import language
+from ddr.patient_pages.names import title_of
+from ddr.patient_pages.render import page
+from ddr.patient_pages.visitor import Visitor, core_of
+from ddr.store.patients import views as patient_view
+from ddr.store.patients.sessions import Session
+from ddr.store.patients.views import Row
+
+
+@dataclass(frozen=True)
+class OwnDevice:
+    """One device in the patient's words."""
+
+    name: str
+    manufacturer: str
+    model: str | None
+    serial: str | None
+    measures: tuple[str, ...]
+    started_ms: int
+    ended_ms: int | None
+    expires_ms: int | None
+    heard_ms: int
+
+
+async def show(request: Request, visitor: Visitor, session: Session) -> Response:
+    """The patient's devices, those in use first."""
+    core, lang = core_of(request), language(request.scope)
+    rows = await patient_view.devices(core.pool, session.patient_id)
+    return page(request, visitor, "devices.html", devices=[_device(core, row, lang) for row in rows])
+
+
+def _device(core: Core, row: Row, lang: str) -> OwnDevice:
+    return OwnDevice(
+        name=row["device_name"],
+        manufacturer=row["manufacturer"],
+        model=row["model_number"],
+        serial=row["serial_number"],
+        measures=tuple(title_of(core, valueset, lang) for valueset in row["measures"]),
+        started_ms=row["started_ms"],
+        ended_ms=row["ended_ms"],
+        expires_ms=row["expiration_ms"],
+        heard_ms=row["heard_ms"],
+    )

@@ -1,0 +1,140 @@
+"""GET /me/data.csv and /me/data.json: everything measured, for the patient to keep (GDPR Article 20), streamed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from ddr.fhir.device import device_resource, device_status
+from ddr.fhir.device_metric import device_metric_resource
+from ddr.fhir.instants import instant
+from ddr.fhir.negotiation import Format
+from ddr.fhir.observation_chunk import chunk_resource
+from ddr.fhir.observation_measurement import measurement_resource
+from ddr.fhir.representation import render
+from ddr.http.core import Core
+from ddr.http.pages import language, page_headers
+from ddr.patient_pages.names import title_of
+from ddr.patient_pages.single_values import values
+from ddr.patient_pages.visitor import Visitor, core_of
+from ddr.series.slots import text, winners
+from ddr.series.status import WITHDRAWN
+from ddr.series.view import readings, view
+from ddr.store.audit.trail import Event, record
+from ddr.store.patients import export
+from ddr.store.patients.sessions import Session
+
+Row = Mapping[str, Any]
+Resource = Mapping[str, Any]
+
+HEADING = ("time", "kind", "code", "name", "value", "unit", "shown", "device", "serial_number")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with a text that begins so
+
+
+async def as_csv(request: Request, _: Visitor, session: Session) -> Response:
+    """One line per value with its exact time, also of readings that share a slot with a shown one (RFC 4180)."""
+    lines = _lines(core_of(request), session.patient_id, language(request.scope))
+    return await _answer(request, session, lines, "text/csv; charset=utf-8; header=present", "messwerte.csv")
+
+
+async def as_fhir(request: Request, _: Visitor, session: Session) -> Response:
+    """A Bundle of type collection: Devices, DeviceMetrics and Observations as a DiGA gets them."""
+    bundle = _bundle(core_of(request), session.patient_id)
+    return await _answer(request, session, bundle, Format.JSON.content_type, "messwerte.json")
+
+
+async def _answer(
+    request: Request, session: Session, content: AsyncIterator[bytes], media_type: str, name: str
+) -> Response:
+    core = core_of(request)
+    await record(core.pool, Event.DATA_DOWNLOADED, core.clock(), patient_id=session.patient_id)
+    headers = page_headers() | {"Content-Disposition": f'attachment; filename="{name}"', "Content-Type": media_type}
+    return StreamingResponse(content, headers=headers)
+
+
+# --- CSV -------------------------------------------------------------------------------------------------------------
+
+
+async def _lines(core: Core, patient_id: UUID, lang: str) -> AsyncIterator[bytes]:
+    yield _written([HEADING])
+    async for row in export.chunks(core.pool, patient_id):
+        if row["status"] != WITHDRAWN:
+            yield _written(_of_chunk(core, row, lang))
+    async for row in export.measurements(core.pool, patient_id):
+        yield _written(_of_measurement(core, row, lang))
+
+
+def _of_chunk(core: Core, row: Row, lang: str) -> Iterator[Iterable[Any]]:
+    kind, stored = title_of(core, row["miv_url"], lang), readings(row)
+    shown = set(winners(stored, row["start_ms"], row["period_ms"]).values())
+    for reading in stored:
+        time, raw = reading
+        value = text(raw, row["decimals"])
+        yield (instant(time), kind, row["code"], "", value, row["unit"], _yes(reading in shown), *_device(row))
+
+
+def _of_measurement(core: Core, row: Row, lang: str) -> Iterator[Iterable[Any]]:
+    kind, at = title_of(core, row["miv_url"], lang), instant(row["effective_ms"])
+    shown = _yes(row["status"] != "entered-in-error")
+    for value in values(row, lang):
+        yield (at, kind, value.code, value.name, value.text, value.unit, shown, *_device(row))
+
+
+def _device(row: Row) -> tuple[str, str]:
+    name, serial = (row[column] or "" for column in ("device_name", "serial_number"))
+    return _harmless(name), _harmless(serial)
+
+
+def _harmless(given: str) -> str:
+    return "'" + given if given.startswith(FORMULA) else given
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _written(lines: Iterable[Iterable[Any]]) -> bytes:
+    written = io.StringIO()
+    csv.writer(written).writerows(lines)
+    return written.getvalue().encode()
+
+
+# --- FHIR ------------------------------------------------------------------------------------------------------------
+
+
+async def _bundle(core: Core, patient_id: UUID) -> AsyncIterator[bytes]:
+    """The Bundle, entry by entry; without entries there is no `entry`, as FHIR forbids empty arrays."""
+    yield f'{{"resourceType":"Bundle","type":"collection","timestamp":"{instant(core.clock())}"'.encode()
+    opening = b',"entry":['
+    async for resource in _resources(core, patient_id):
+        full_url = f"{core.settings.fhir_base}/{resource['resourceType']}/{resource['id']}"
+        yield opening + render({"fullUrl": full_url, "resource": resource}, Format.JSON)
+        opening = b","
+    yield b"]}" if opening == b"," else b"}"
+
+
+async def _resources(core: Core, patient_id: UUID) -> AsyncIterator[Resource]:
+    now_ms, subject = core.clock(), uuid4().urn
+    for row in await export.devices(core.pool, patient_id):
+        yield device_resource(row, core.ids, device_status(row, now_ms, _delay_ms(core, row["measures"])))
+    for row in await export.metrics(core.pool, patient_id):
+        yield device_metric_resource(row, core.ids)
+    async for row in export.chunks(core.pool, patient_id):
+        if found := core.catalog.code(row["code_system"], row["code"]):
+            yield chunk_resource(row, view(row, now_ms), core.ids, found[1])
+    async for row in export.measurements(core.pool, patient_id):
+        if found := core.catalog.code(row["code_system"], row["code"]):
+            miv, code = found
+            yield measurement_resource(row, core.ids, code, subject if miv.subject_required else None)
+
+
+def _delay_ms(core: Core, measures: Iterable[str]) -> int:
+    """The shortest delay from real time of what a device measures."""
+    terms = (core.catalog.terms[url] for url in measures if url in core.catalog.terms)
+    return min((term.delay_seconds for term in terms), default=0) * 1000

@@ -1,0 +1,189 @@
+"""What the patient's page says about glucose: the last two weeks, and one day; prepared from counting readings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from statistics import median
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from markupsafe import Markup
+
+from ddr.fhir.cgm_summary import OPERATION
+from ddr.http.core import Core
+from ddr.miv.model import Miv
+from ddr.patient_pages.charts import Point, day_chart, profile_chart, shown
+from ddr.patient_pages.dates import ZONE, time_of_day
+from ddr.patient_pages.numbers import local
+from ddr.patient_pages.texts import text
+from ddr.series.days import local_day, midnight
+from ddr.series.glucose import Scale
+from ddr.series.metrics import Metrics, metrics
+from ddr.series.profile import TimeOfDay, glucose_profile
+from ddr.series.selection import Part, counting
+from ddr.store.search.summary import continuous_chunks
+
+DAYS = 14  # of a profile (Battelino 2019)
+STEP, HOUR = 15, 60  # minutes
+GAP = 1.5  # sampling periods without a reading part the curve
+
+# Very high to very low, as people say them (Battelino 2019).
+LIMITS = {
+    "mg/dL": ("250", "180", "70–180", "70", "54"),
+    "mmol/L": ("13.9", "10.0", "3.9–10.0", "3.9", "3.0"),
+}
+
+Reading = tuple[int, float, str]
+"""Instant in ms, mg/dL, and the value as the patient reads it."""
+
+
+@dataclass(frozen=True)
+class Hour:
+    """One hour of a day: how many readings, lowest, middle, highest."""
+
+    begins: str
+    count: int
+    lowest: str
+    middle: str
+    highest: str
+
+
+@dataclass(frozen=True)
+class DayView:
+    """One day's readings."""
+
+    unit: str
+    count: int
+    chart: Markup
+    hours: tuple[Hour, ...]
+
+
+@dataclass(frozen=True)
+class Weeks:
+    """The last two weeks with readings."""
+
+    first: date
+    last: date
+    unit: str
+    mean: str
+    metrics: Metrics
+    chart: Markup
+    hours: tuple[tuple[str, tuple[str, ...]], ...]  # beginning, percentiles
+    limits: tuple[tuple[int, str], ...]  # place in metrics.ranges, and what tells the range from others
+
+
+def glucose(core: Core) -> Miv | None:
+    """The MIV whose readings are glucose, if this recorder serves it: the one that can be summarised."""
+    return next((miv for miv in core.catalog.mivs if OPERATION in miv.operations), None)
+
+
+async def weeks_until(core: Core, patient_id: UUID, miv: Miv, last: date, lang: str) -> Weeks | None:
+    """The profile of the fourteen days up to `last`, calculated as for a DiGA; None without readings that count."""
+    first = last - timedelta(days=DAYS - 1)
+    zone = ZoneInfo(core.settings.time_zone)
+    from_ms, until_ms = midnight(first, zone), midnight(last + timedelta(days=1), zone)
+    rows = await continuous_chunks(core.pool, patient_id, miv.valueset, from_ms, until_ms)
+    parts = counting(rows, from_ms, until_ms, core.settings.summary_uncalibrated)
+    found = metrics(parts, until_ms - from_ms, zone)
+    if found is None:
+        return None
+    unit, steps = _unit(parts), glucose_profile(parts, zone, STEP)
+    hours = glucose_profile(parts, zone, HOUR)
+    chart = profile_chart(steps, STEP, unit, lang, text(lang, "data.profile"), _profile_words(hours, unit, lang))
+    table = tuple((_clock(one.minute), tuple(local(lang, shown(p, unit)) for p in one.percentiles)) for one in hours)
+    limits = tuple((4 - n, local(lang, f"{limit} {unit}")) for n, limit in enumerate(LIMITS[unit]))
+    return Weeks(first, last, unit, local(lang, shown(float(found.mean), unit)), found, chart, table, limits)
+
+
+async def one_day(core: Core, patient_id: UUID, miv: Miv, day: date, lang: str) -> DayView | None:
+    """The curve of a German day with every reading that a DiGA can see, calibrated or not; None without readings."""
+    from_ms, until_ms = midnight(day, ZONE), midnight(day + timedelta(days=1), ZONE)
+    rows = await continuous_chunks(core.pool, patient_id, miv.valueset, from_ms, until_ms)
+    parts = sorted(counting(rows, from_ms, until_ms, uncalibrated=True), key=lambda part: part.first_ms)
+    if not parts:
+        return None
+    unit = _unit(parts)
+    readings = sorted(reading for part in parts for reading in _readings(part, unit, lang))
+    curve = _pieces(readings, max(part.row["period_ms"] for part in parts) * GAP, from_ms, until_ms)
+    chart = day_chart(curve, unit, lang, text(lang, "data.curve"), _day_words(readings, unit, lang))
+    return DayView(unit, len(readings), chart, tuple(_hours(readings)))
+
+
+def _unit(parts: Sequence[Part]) -> str:
+    """The unit of the newest sensor: what the patient is used to."""
+    unit: str = max(parts, key=lambda part: part.last_ms).row["unit"]
+    return unit
+
+
+def _readings(part: Part, unit: str, lang: str) -> Iterator[Reading]:
+    scale = Scale.of_row(part.row)
+    values: dict[int, tuple[float, str]] = {}
+    for raw in set(part.raws):
+        number = scale.number(raw)
+        mg_dl = float(number * scale.step)
+        sign = "<" if number == scale.low else ">" if number == scale.high else ""
+        limit = number + 1 if sign == "<" else number - 1 if sign == ">" else number
+        values[raw] = mg_dl, sign + local(lang, shown(float(limit * scale.step), unit))
+    for time, raw in zip(part.times, part.raws, strict=True):
+        yield time, *values[raw]
+
+
+def _pieces(readings: Sequence[Reading], gap_ms: float, from_ms: int, until_ms: int) -> list[list[Point]]:
+    pieces: list[list[Point]] = []
+    before = -gap_ms
+    for time, mg_dl, _ in readings:
+        if time - before > gap_ms:
+            pieces.append([])
+        pieces[-1].append(((time - from_ms) / (until_ms - from_ms), mg_dl))
+        before = time
+    return pieces
+
+
+def _hours(readings: Sequence[Reading]) -> Iterator[Hour]:
+    by_hour: Mapping[str, list[Reading]] = defaultdict(list)
+    for reading in readings:
+        by_hour[f"{time_of_day(reading[0])[:2]}:00"].append(reading)
+    for begins, own in by_hour.items():
+        ordered = sorted(own, key=lambda reading: reading[1])
+        middle = ordered[(len(ordered) - 1) // 2]
+        yield Hour(begins, len(own), ordered[0][2], middle[2], ordered[-1][2])
+
+
+def _day_words(readings: Sequence[Reading], unit: str, lang: str) -> str:
+    lowest, highest = (pick(readings, key=lambda reading: reading[1]) for pick in (min, max))
+    return text(
+        lang,
+        "data.curve_words",
+        count=len(readings),
+        unit=unit,
+        lowest=lowest[2],
+        lowest_at=time_of_day(lowest[0]),
+        highest=highest[2],
+        highest_at=time_of_day(highest[0]),
+    )
+
+
+def _profile_words(hours: Sequence[TimeOfDay], unit: str, lang: str) -> str:
+    lowest, highest = (pick(hours, key=lambda one: one.percentiles[2]) for pick in (min, max))
+    return text(
+        lang,
+        "data.profile_words",
+        unit=unit,
+        lowest=local(lang, shown(lowest.percentiles[2], unit)),
+        lowest_at=_clock(lowest.minute),
+        highest=local(lang, shown(highest.percentiles[2], unit)),
+        highest_at=_clock(highest.minute),
+        overall=local(lang, shown(median(one.percentiles[2] for one in hours), unit)),
+    )
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02}:{minute % 60:02}"
+
+
+def day_of(ms: int) -> date:
+    """The German day of an instant."""
+    return local_day(ms, ZONE)

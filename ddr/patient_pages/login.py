@@ -1,0 +1,94 @@
+"""GET and POST /login: the built-in accounts, for demonstration and tests (AS-016).
+
+An unknown name, a wrong password and an attempt too many are answered alike for every account, known or not.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ddr.http.pages import language
+from ddr.patient_pages.render import page
+from ddr.patient_pages.texts import text
+from ddr.patient_pages.visitor import Form, Visitor, core_of, enter, identify, read_form
+from ddr.scopes.diga import Diga
+from ddr.store.authorization import par
+from ddr.store.patients.accounts import LONGEST, verify
+from ddr.store.patients.login_attempts import count_attempt, forgive
+from ddr.store.patients.sessions import Session
+
+
+async def show(request: Request) -> Response:
+    """The login form; with `request_uri` it leads on to the consent page."""
+    visitor = await identify(request)
+    notice = "login.logged_out" if "bye" in request.query_params else ""
+    return await _form(request, visitor, request.query_params.get("request_uri", ""), notice=notice)
+
+
+async def submit(request: Request) -> Response:
+    """Check name and password; a new session gets a new cookie."""
+    visitor = await identify(request)
+    form = await read_form(request, visitor)
+    request_uri = form.one("request_uri")
+    username = form.one("username").strip()
+    core = core_of(request)
+    attempt = await count_attempt(core.pool, username, request.client.host if request.client else "", core.clock())
+    if attempt.wait_seconds:
+        return await _too_many(request, visitor, request_uri, attempt.wait_seconds)
+    patient_id = await verify(core.pool, username, form.one("password")) if _plausible(form) else None
+    if patient_id is None:
+        return await _form(request, visitor, request_uri, 422, error="login.wrong")
+    await forgive(core.pool, attempt)
+    goal = f"/consent?{urlencode({'request_uri': request_uri})}" if request_uri else "/me"
+    return await enter(request, visitor, Session(patient_id, username), goal)
+
+
+def _plausible(form: Form) -> bool:
+    return len(form.one("username")) <= LONGEST and len(form.one("password")) <= LONGEST
+
+
+async def _too_many(request: Request, visitor: Visitor, request_uri: str, wait_seconds: int) -> Response:
+    return await _form(
+        request,
+        visitor,
+        request_uri,
+        429,
+        error="login.wait",
+        headers={"Retry-After": str(wait_seconds)},
+        minutes=-(-wait_seconds // 60),
+    )
+
+
+async def _form(
+    request: Request,
+    visitor: Visitor,
+    request_uri: str,
+    status: int = 200,
+    *,
+    error: str = "",
+    notice: str = "",
+    headers: dict[str, str] | None = None,
+    **values: object,
+) -> Response:
+    lang = language(request.scope)
+    return page(
+        request,
+        visitor,
+        "login.html",
+        status=status,
+        headers=headers,
+        diga=await _asking(request, request_uri),
+        request_uri=request_uri,
+        error=error and text(lang, error, **values),
+        notice=notice and text(lang, notice),
+    )
+
+
+async def _asking(request: Request, request_uri: str) -> Diga | None:
+    """The DiGA that waits behind the login."""
+    core = core_of(request)
+    pushed = await par.load(core.pool, request_uri, core.clock()) if request_uri else None
+    return core.registry.by_client_id(pushed.client_id) if pushed else None

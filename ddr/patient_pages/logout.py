@@ -1,0 +1,30 @@
+"""POST /logout: ends the session on the server and in the browser."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ddr.http.core import Core
+from ddr.identity.journey import way_to_logout
+from ddr.patient_pages.visitor import core_of, drop_cookie, identify, read_form, see_other
+from ddr.store.patients.sessions import close_session
+
+
+async def submit(request: Request) -> Response:
+    """Log out, at the provider too; with `request_uri` (from the consent page) the login leads on to consent."""
+    visitor = await identify(request)
+    form = await read_form(request, visitor)
+    await close_session(core_of(request).pool, visitor.cookie)
+    request_uri = form.one("request_uri")
+    response = see_other(await _farewell(core_of(request), request_uri))
+    drop_cookie(response)
+    return response
+
+
+async def _farewell(core: Core, request_uri: str) -> str:
+    if core.identity and (location := await way_to_logout(core.identity, core.settings.public_base_url)):
+        return location
+    return f"/login?{urlencode({'request_uri': request_uri} if request_uri else {'bye': 1})}"

@@ -1,0 +1,121 @@
+"""GET /login, /login/confirm and /login/callback: patients log in at the manufacturer's OpenID provider (AS-016).
+
+The provider brings second factors and the recovery of accounts; the recorder sees no password.
+"""
+
+from __future__ import annotations
+
+import logging
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ddr.http.core import Core
+from ddr.http.pages import error_page, language
+from ddr.identity.errors import LoginRefused
+from ddr.identity.journey import set_out, way_back, way_out
+from ddr.identity.provider import Provider
+from ddr.identity.tokens import Identity
+from ddr.patient_pages.render import page
+from ddr.patient_pages.texts import text
+from ddr.patient_pages.visitor import Visitor, core_of, enter, identify, see_other, set_cookie
+from ddr.store.patients import identities, journeys
+from ddr.store.patients.journeys import Journey
+from ddr.store.patients.sessions import Session
+
+LONGEST_REQUEST_URI = 512
+CONFIRMED = "/me/delete"  # the one page that asks for a new login
+
+log = logging.getLogger(__name__)
+
+
+async def show(request: Request) -> Response:
+    """On to the provider at once; after logging out a page that says so."""
+    visitor = await identify(request)
+    if "bye" in request.query_params:
+        return _page(request, visitor, "", notice="login.logged_out")
+    return await _depart(request, visitor, _request_uri(request))
+
+
+def _request_uri(request: Request) -> str:
+    """What the DiGA's request is called, as far as it can be kept; whether it exists is asked after the login."""
+    text = request.query_params.get("request_uri", "")
+    return text if len(text) <= LONGEST_REQUEST_URI and text.isprintable() else ""
+
+
+async def confirm(request: Request, visitor: Visitor, _: Session) -> Response:
+    """On to the provider, which has to ask the patient again."""
+    return await _depart(request, visitor, "", confirms=True)
+
+
+async def callback(request: Request) -> Response:
+    """The browser is back: a new session with a new cookie, if the provider proves who it is."""
+    visitor, core = await identify(request), core_of(request)
+    answer = dict(request.query_params)
+    journey = await journeys.end(core.pool, visitor.cookie, answer.get("state", ""), core.clock())
+    if journey is None:
+        return _page(request, visitor, "", 400, error="login.lost")
+    provider = _provider(core)
+    try:
+        identity = await way_back(provider, journey, answer, core.settings.public_base_url, core.clock())
+        session = await _session(core, provider, visitor, identity, journey)
+    except LoginRefused as refusal:
+        log.warning("login.refused", extra={"check": str(refusal)})
+        return _page(request, visitor, journey.request_uri, 400, error="login.refused")
+    return await enter(request, visitor, session, _goal(journey))
+
+
+async def unavailable(request: Request, _: Exception) -> Response:
+    """The answer to ProviderUnavailable."""
+    return error_page(request.scope, 503, "login_unavailable")
+
+
+def _provider(core: Core) -> Provider:
+    assert core.identity is not None
+    return core.identity
+
+
+async def _depart(request: Request, visitor: Visitor, request_uri: str, *, confirms: bool = False) -> Response:
+    core = core_of(request)
+    journey = set_out(request_uri, confirms, core.clock())
+    base_url, lang = core.settings.public_base_url, language(request.scope)
+    location = await way_out(_provider(core), journey, base_url, lang)
+    await journeys.begin(core.pool, visitor.cookie, journey)
+    response = see_other(location)
+    if visitor.is_new:
+        set_cookie(response, visitor.cookie)
+    return response
+
+
+async def _session(core: Core, provider: Provider, visitor: Visitor, identity: Identity, journey: Journey) -> Session:
+    """Whose session begins. Who confirms must be the one who is logged in."""
+    now_ms = core.clock()
+    if not journey.confirms:
+        patient_id = await identities.patient_of(core.pool, provider.issuer, identity.subject, now_ms)
+        return Session(patient_id, identity.username)
+    known = await identities.find(core.pool, provider.issuer, identity.subject)
+    if visitor.session is None or visitor.session.patient_id != known:
+        raise LoginRefused("another user")
+    return Session(known, identity.username, confirmed_ms=now_ms)
+
+
+def _goal(journey: Journey) -> str:
+    if journey.request_uri:
+        return f"/consent?{urlencode({'request_uri': journey.request_uri})}"
+    return CONFIRMED if journey.confirms else "/me"
+
+
+def _page(
+    request: Request, visitor: Visitor, request_uri: str, status: int = 200, *, error: str = "", notice: str = ""
+) -> Response:
+    lang = language(request.scope)
+    return page(
+        request,
+        visitor,
+        "provider_login.html",
+        status=status,
+        target=f"/login?{urlencode({'request_uri': request_uri})}" if request_uri else "/login",
+        error=error and text(lang, error),
+        notice=notice and text(lang, notice),
+    )

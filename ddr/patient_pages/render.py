@@ -1,0 +1,62 @@
+"""Pages from templates: escaped, in the patient's language, with the security headers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from ddr.http.pages import STYLESHEET, language, page_headers
+from ddr.patient_pages.dates import day, moment, short_moment, time_of_day
+from ddr.patient_pages.texts import text
+from ddr.patient_pages.visitor import Visitor, core_of, set_cookie
+
+_HERE = Path(__file__).parent
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(_HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+# The hash makes browsers fetch a new stylesheet at once although they keep the old one.
+_STYLE = f"{STYLESHEET}?v={hashlib.sha256((_HERE / 'static' / 'style.css').read_bytes()).hexdigest()[:12]}"
+
+
+def page(
+    request: Request,
+    visitor: Visitor,
+    template: str,
+    *,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    form_targets: Iterable[str] = (),
+    **content: Any,
+) -> HTMLResponse:
+    """The page `template` with `content`; `form_targets` are CSP sources that its form may lead to."""
+    lang, identity = language(request.scope), core_of(request).identity
+    body = _ENVIRONMENT.get_template(template).render(
+        lang=lang,
+        t=partial(text, lang),
+        day=partial(day, lang),
+        moment=partial(moment, lang),
+        short_moment=partial(short_moment, lang),
+        time_of_day=time_of_day,
+        stylesheet=_STYLE,
+        path=request.url.path,
+        session=visitor.session,
+        form_token=visitor.form_token,
+        **content,
+    )
+    targets = (*form_targets, *([identity.origin] if identity else []))  # logging out leads to the provider
+    response = HTMLResponse(body, status, headers=page_headers(targets) | (headers or {}))
+    if visitor.is_new:
+        set_cookie(response, visitor.cookie)
+    return response

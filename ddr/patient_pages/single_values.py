@@ -1,0 +1,63 @@
+"""Single measurements in the patient's words: what, how much, when."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from ddr.http.core import Core
+from ddr.patient_pages.names import title_of
+from ddr.patient_pages.numbers import local
+from ddr.patient_pages.texts import text
+from ddr.patient_pages.texts.codes import name_of
+
+Row = Mapping[str, Any]
+UNITS = {"mm[Hg]": "mmHg"}  # UCUM as people write it
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number of a measurement. `text` is "" when there is none, `note` says why."""
+
+    code: str
+    name: str
+    text: str
+    unit: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Single:
+    """One measurement."""
+
+    at_ms: int
+    title: str
+    values: tuple[Value, ...]
+    device: str
+
+
+def single(core: Core, row: Row, lang: str) -> Single:
+    """From a row of ddr.store.patients.export."""
+    return Single(
+        at_ms=row["effective_ms"],
+        title=title_of(core, row["miv_url"], lang),
+        values=tuple(replace(value, text=local(lang, value.text)) for value in values(row, lang)),
+        device=row["device_name"] or "",
+    )
+
+
+def values(row: Row, lang: str) -> Iterator[Value]:
+    """The numbers of a measurement: its own, or those of its components."""
+    content = json.loads(row["content"], parse_float=Decimal)
+    for part in content.get("component") or [content]:
+        code = part["code"]["coding"][0]["code"]
+        quantity = part.get("valueQuantity")
+        name = name_of(lang, code)
+        if quantity is None:
+            yield Value(code, name, "", "", text(lang, "data.no_value"))
+        else:
+            number = f"{quantity.get('comparator', '')}{quantity['value']}"
+            yield Value(code, name, number, UNITS.get(quantity["code"], quantity["code"]), "")

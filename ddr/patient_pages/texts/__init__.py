@@ -1,0 +1,18 @@
+"""Every text of the patient's pages in German and English, one file per page."""
+
+from __future__ import annotations
+
+from ddr.http.pages import Words
+from ddr.patient_pages.texts import access, connections, consent, data, deletion, devices, frame, login
+
+TEXTS: dict[str, Words] = {
+    f"{module.__name__.rpartition('.')[2]}.{name}": words
+    for module in (frame, login, consent, connections, access, devices, data, deletion)
+    for name, words in module.TEXTS.items()
+}
+
+
+def text(lang: str, name: str, **values: object) -> str:
+    """The text `name` ("page.key") in `lang` ("de" or "en") with its {placeholders} filled."""
+    words = TEXTS[name]
+    return (words.en if lang == "en" else words.de).format(**values)

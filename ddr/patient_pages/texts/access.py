@@ -1,0 +1,61 @@
+"""The page with the audit trail; the keys of the events are their tags (ddr/store/audit/trail.py)."""
+
+from ddr.http.pages import Words
+
+TEXTS = {
+    "title": Words("Zugriffe auf meine Daten", "Accesses to my data"),
+    "intro": Words(
+        "Hier steht, welche App wann was gelesen hat, und was an Ihren Verbindungen geändert wurde.",
+        "This shows which app read what and when, and what was changed about your connections.",
+    ),
+    "none": Words("Bisher hat niemand auf Ihre Daten zugegriffen.", "Nobody has accessed your data so far."),
+    "times": Words("{count}-mal, zuletzt um {last}", "{count} times, last at {last}"),
+    "older": Words("Ältere Einträge", "Older entries"),
+    "newest": Words("Zu den neuesten Einträgen", "To the newest entries"),
+    "app": Words("Eine App", "An app"),
+    "and": Words(" und ", " and "),
+    "patient:pairing:granted": Words(
+        "Sie haben {app} erlaubt, Daten zu lesen: {kinds}.", "You allowed {app} to read data: {kinds}."
+    ),
+    "patient:pairing:denied": Words("Sie haben eine Anfrage von {app} abgelehnt.", "You refused a request of {app}."),
+    "diga:pairing:refused": Words(
+        "Eine Anfrage von {app}, sich zu verbinden, wurde abgewiesen.", "A request of {app} to connect was turned away."
+    ),
+    "system:pairing:failed": Words(
+        "Eine Verbindung mit {app} kam nicht zustande.", "A connection with {app} could not be made."
+    ),
+    "diga:pairing:ended": Words("{app} hat die Verbindung beendet.", "{app} ended the connection."),
+    "patient:pairing:ended": Words(
+        "Sie haben Ihre Zustimmung für {app} widerrufen.", "You withdrew your consent for {app}."
+    ),
+    "system:pairing:ended": Words(
+        "Die Verbindung mit {app} wurde beendet. {reason}", "The connection with {app} was ended. {reason}"
+    ),
+    "patient:consent:withdrawn": Words(
+        "Sie haben Ihre Zustimmung für {app} teilweise widerrufen: {kinds}.",
+        "You withdrew part of your consent for {app}: {kinds}.",
+    ),
+    "patient:data:downloaded": Words("Sie haben Ihre Daten heruntergeladen.", "You downloaded your data."),
+    "patient:data:deleted": Words("Sie haben Ihre Daten gelöscht.", "You deleted your data."),
+    "diga:unpairing:refused": Words(
+        "{app} wollte eine Verbindung beenden; das wurde abgewiesen.",
+        "{app} wanted to end a connection; this was turned away.",
+    ),
+    "diga:token:refused": Words(
+        "{app} wurde kein neuer Zugangsschlüssel gegeben.", "{app} was not given a new access key."
+    ),
+    "diga:code:replayed": Words(
+        "Ein Zugangsschlüssel von {app} wurde zweimal vorgelegt und gesperrt.",
+        "An access key of {app} was presented twice and was blocked.",
+    ),
+    "diga:refresh:reused": Words(
+        "Ein alter Zugangsschlüssel von {app} wurde noch einmal vorgelegt. Er und seine Nachfolger wurden gesperrt.",
+        "An old access key of {app} was presented again. It and its successors were blocked.",
+    ),
+    "diga:data:read": Words("{app} hat gelesen: {kinds}.", "{app} read: {kinds}."),
+    "diga:data:refused": Words(
+        "{app} wollte Daten lesen; das wurde abgewiesen.", "{app} wanted to read data; this was turned away."
+    ),
+    "other": Words("Ereignis zu {app}.", "Event about {app}."),
+    "device_details": Words("Angaben zu Geräten", "details of devices"),
+}

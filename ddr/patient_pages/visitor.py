@@ -1,0 +1,146 @@
+"""Who is at the browser: the session cookie, and forms that only our own pages can have sent."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from ddr.http.body import BodyError, read_body
+from ddr.http.core import Core
+from ddr.http.pages import error_page, page_headers
+from ddr.store.patients.sessions import Session, close_session, load_session, new_cookie, open_session
+
+COOKIE = "__Host-ddr"  # the prefix makes browsers insist on Secure, Path=/ and no Domain
+FORM_BYTES = 16_384
+
+
+class FormRefused(Exception):
+    """The form is malformed, stale, or was sent by another site."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """The fields of a form, in order."""
+
+    fields: tuple[tuple[str, str], ...]
+
+    def all(self, name: str) -> list[str]:
+        """Every value of `name`."""
+        return [value for key, value in self.fields if key == name]
+
+    def one(self, name: str) -> str:
+        """The only value of `name`, or "" when it is absent. Raises FormRefused when it is repeated."""
+        values = self.all(name)
+        if len(values) > 1:
+            raise FormRefused
+        return values[0] if values else ""
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """One browser. `cookie` also exists before login, so that the login form is protected as well."""
+
+    cookie: str
+    is_new: bool
+    session: Session | None
+
+    @property
+    def form_token(self) -> str:
+        """What every form carries: a hash of the cookie, which no other site can read (CSRF)."""
+        return hmac.digest(self.cookie.encode(), b"form", "sha256").hex()
+
+
+def core_of(request: Request) -> Core:
+    """The worker's core."""
+    core: Core = request.app.state.core
+    return core
+
+
+async def identify(request: Request) -> Visitor:
+    """The visitor of this request; without a cookie a new one that nobody knows yet."""
+    cookie = request.cookies.get(COOKIE)
+    if not cookie:
+        return Visitor(new_cookie(), True, None)
+    core = core_of(request)
+    idle_ms = core.settings.session_seconds * 1000
+    return Visitor(cookie, False, await load_session(core.pool, cookie, core.clock(), idle_ms))
+
+
+async def read_form(request: Request, visitor: Visitor) -> Form:
+    """The posted form. Raises FormRefused unless it is ours: right type, right token, and not sent by another site."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/x-www-form-urlencoded":
+        raise FormRefused
+    # With Referrer-Policy no-referrer browsers send "Origin: null", so their own verdict is asked instead.
+    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        raise FormRefused
+    form = Form(_fields(await _body(request)))
+    if not hmac.compare_digest(form.one("form_token").encode(), visitor.form_token.encode()):
+        raise FormRefused
+    return form
+
+
+async def _body(request: Request) -> bytes:
+    try:
+        return await read_body(request.scope, request.receive, FORM_BYTES)
+    except BodyError:
+        raise FormRefused from None
+
+
+def _fields(body: bytes) -> tuple[tuple[str, str], ...]:
+    try:
+        return tuple(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=100))
+    except ValueError:
+        raise FormRefused from None
+
+
+def set_cookie(response: Response, cookie: str) -> None:
+    """Give the browser its cookie; it ends with the browser, and on the server after idle time."""
+    response.set_cookie(COOKIE, cookie, path="/", secure=True, httponly=True, samesite="lax")
+
+
+def drop_cookie(response: Response) -> None:
+    """Make the browser forget its cookie."""
+    response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="lax")
+
+
+def see_other(location: str) -> Response:
+    """303: the browser goes on with GET, so that a reload does not send a form again."""
+    return RedirectResponse(location, 303, headers=page_headers())
+
+
+async def enter(request: Request, visitor: Visitor, session: Session, goal: str) -> Response:
+    """Log `session` in and lead on to `goal`. A new session has a new cookie, and ends the one before."""
+    core = core_of(request)
+    if visitor.session:
+        await close_session(core.pool, visitor.cookie)
+    cookie = await open_session(core.pool, session, core.clock())
+    response = see_other(goal)
+    set_cookie(response, cookie)
+    return response
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+PatientEndpoint = Callable[[Request, Visitor, Session], Awaitable[Response]]
+
+
+def for_patients(endpoint: PatientEndpoint) -> Endpoint:
+    """Wrap a page that needs a patient: everyone else is sent to the login."""
+
+    async def guarded(request: Request) -> Response:
+        visitor = await identify(request)
+        if visitor.session is None:
+            return see_other("/login")
+        return await endpoint(request, visitor, visitor.session)
+
+    return guarded
+
+
+async def form_refused(request: Request, _: Exception) -> Response:
+    """The answer to FormRefused."""
+    return error_page(request.scope, 403, "form_expired")

@@ -1,0 +1,1 @@
+"""Pushed requests, pairings, grants, the access decision's statement, signing keys."""

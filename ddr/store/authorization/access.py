@@ -1,0 +1,122 @@
+"""The database's part in the access decision: one statement that looks, claims the Grace-Period and records it all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from ddr.scopes.decision import Standing
+from ddr.store.audit.trail import NOBODY, Event
+
+
+@dataclass(frozen=True)
+class Permit:
+    """A MIV that token and registry permit; `grace_ms` is set when the request counts towards its Grace-Period."""
+
+    valueset: str
+    grace_ms: int | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """Who asks, for what; `detail` goes into the audit trail."""
+
+    pairing_id: str
+    grant_no: int
+    client_id: str
+    permits: Sequence[Permit]
+    detail: Mapping[str, Any]
+    now_ms: int
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What the database says: `standing` is None when no pairing fits; `answered` are the times of the last answers
+    before this request, `claimed` those MIVs whose Grace-Period began anew with it."""
+
+    standing: Standing | None
+    pairing_no: int
+    answered: Mapping[str, int]
+    claimed: tuple[str, ...]
+
+
+# A claim is all or nothing: the row of the pairing is locked, and its condition is judged on its newest version, so of
+# several concurrent requests exactly one is answered.
+_ADMIT = f"""
+WITH pair AS (
+  SELECT p.patient_id, p.pairing_no, p.client_id, p.ended_ms IS NOT NULL OR g.revoked_ms IS NOT NULL AS ended
+    FROM pairing_directory d
+    JOIN pairing p ON p.patient_id = d.patient_id AND p.pairing_no = d.pairing_no
+    JOIN token_grant g ON g.patient_id = p.patient_id AND g.pairing_no = p.pairing_no AND g.grant_no = $2
+   WHERE d.pairing_id = $1
+), consented AS (
+  SELECT c.miv_url, c.until_ms
+    FROM pair p JOIN consent c ON c.patient_id = p.patient_id AND c.pairing_no = p.pairing_no
+   WHERE NOT p.ended AND p.client_id = $3 AND c.withdrawn_ms IS NULL AND c.until_ms > $4
+), permitted AS (
+  SELECT t.miv_url, t.grace_ms
+    FROM unnest($5::text[], $6::bigint[]) AS t(miv_url, grace_ms) JOIN consented USING (miv_url)
+), touched AS (
+  SELECT miv_url, grace_ms FROM permitted WHERE grace_ms IS NOT NULL
+), claimed AS (
+  INSERT INTO grace AS g (patient_id, pairing_no, answered)
+  SELECT patient_id, pairing_no, (SELECT jsonb_object_agg(miv_url, $4::bigint) FROM touched) FROM pair
+   WHERE EXISTS (SELECT FROM touched)
+  ON CONFLICT (patient_id, pairing_no) DO UPDATE SET answered = g.answered || excluded.answered
+   WHERE NOT EXISTS (SELECT FROM touched t WHERE (g.answered ->> t.miv_url)::bigint > $4 - t.grace_ms)
+  RETURNING true
+), verdict AS (
+  SELECT CASE WHEN NOT EXISTS (SELECT FROM permitted) THEN 'not-permitted'
+              WHEN EXISTS (SELECT FROM touched) AND NOT EXISTS (SELECT FROM claimed) THEN 'grace-period' END AS refusal
+), read AS (
+  SELECT array_agg(miv_url) AS valuesets FROM permitted
+   WHERE grace_ms IS NOT NULL OR NOT EXISTS (SELECT FROM touched)
+), audited AS (
+  INSERT INTO audit (patient_id, at_ms, event, client_id, pairing_id, detail)
+  SELECT coalesce((SELECT patient_id FROM pair), '{NOBODY}'), $4,
+         CASE WHEN refusal IS NULL THEN '{Event.DATA_READ}' ELSE '{Event.DATA_REFUSED}' END, $3, $1,
+         $7::jsonb || CASE WHEN refusal IS NULL THEN jsonb_build_object('valuesets', read.valuesets)
+                           ELSE jsonb_build_object('reason', refusal) END
+    FROM verdict, read
+)
+SELECT pair.*, coalesce((SELECT jsonb_object_agg(miv_url, until_ms) FROM consented), '{{}}') AS consents,
+       coalesce((SELECT array_agg(miv_url) FROM touched WHERE EXISTS (SELECT FROM claimed)), '{{}}') AS claimed,
+       coalesce(g.answered, '{{}}') AS answered
+  FROM pair LEFT JOIN grace g ON g.patient_id = pair.patient_id AND g.pairing_no = pair.pairing_no"""
+
+# Only what still is as the claim left it goes back.
+_RESTORE = """
+UPDATE grace SET answered = (answered - $3::text[]) || $4::jsonb
+ WHERE patient_id = $1 AND pairing_no = $2
+   AND NOT EXISTS (SELECT FROM unnest($3::text[]) AS url WHERE (answered ->> url)::bigint IS DISTINCT FROM $5)"""
+
+
+async def admit(pool: asyncpg.Pool, request: Request) -> Admission:
+    """Look up the pairing that the token names, claim the Grace-Period where it is due, and record the request.
+
+    The event is DATA_READ when some permitted MIV is consented and no Grace-Period runs, else DATA_REFUSED.
+    """
+    row = await pool.fetchrow(
+        _ADMIT,
+        request.pairing_id,
+        request.grant_no,
+        request.client_id,
+        request.now_ms,
+        [permit.valueset for permit in request.permits],
+        [permit.grace_ms for permit in request.permits],
+        request.detail,
+    )
+    if row is None:
+        return Admission(None, 0, {}, ())
+    standing = Standing(row["patient_id"], row["client_id"], row["ended"], row["consents"])
+    return Admission(standing, row["pairing_no"], row["answered"], tuple(row["claimed"]))
+
+
+async def restore_grace(pool: asyncpg.Pool, patient_id: UUID, admission: Admission, now_ms: int) -> None:
+    """Take back the claim of a request that failed after it: only answered requests count (OPS-028)."""
+    before = {url: admission.answered[url] for url in admission.claimed if url in admission.answered}
+    await pool.execute(_RESTORE, patient_id, admission.pairing_no, list(admission.claimed), before, now_ms)

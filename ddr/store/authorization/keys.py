@@ -1,0 +1,58 @@
+"""Signing keys at rest: public part as JWK, private part sealed by a key that is not in the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from ddr.store.database.locks import Lock
+
+
+@dataclass(frozen=True)
+class StoredKey:
+    """One row of signing_key."""
+
+    kid: str
+    public_jwk: dict[str, Any]
+    sealed_private: bytes
+    signs_from_ms: int
+
+
+async def load(conn: asyncpg.Connection | asyncpg.Pool, now_ms: int) -> list[StoredKey]:
+    """Every key that signs, will sign, or has signed tokens that may still be valid; oldest first."""
+    rows = await conn.fetch(
+        """
+        SELECT kid, public_jwk, sealed_private, signs_from_ms FROM signing_key
+        WHERE retires_ms IS NULL OR retires_ms > $1 ORDER BY signs_from_ms, kid
+        """,
+        now_ms,
+    )
+    return [StoredKey(**row) for row in rows]
+
+
+async def add_first(pool: asyncpg.Pool, key: StoredKey) -> None:
+    """Store `key` unless there is one already; of several workers that start together one succeeds."""
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("SELECT pg_advisory_xact_lock($1)", Lock.SIGNING_KEYS)
+        if not await conn.fetchval("SELECT EXISTS (SELECT FROM signing_key WHERE retires_ms IS NULL)"):
+            await _insert(conn, key)
+
+
+async def replace(conn: asyncpg.Connection, key: StoredKey, others_retire_ms: int, now_ms: int) -> None:
+    """Within a transaction: add `key`, let the others retire, and destroy those that have retired."""
+    await conn.execute("SELECT pg_advisory_xact_lock($1)", Lock.SIGNING_KEYS)
+    await conn.execute("DELETE FROM signing_key WHERE retires_ms <= $1", now_ms)
+    await conn.execute("UPDATE signing_key SET retires_ms = $1 WHERE retires_ms IS NULL", others_retire_ms)
+    await _insert(conn, key)
+
+
+async def _insert(conn: asyncpg.Connection, key: StoredKey) -> None:
+    await conn.execute(
+        "INSERT INTO signing_key (kid, public_jwk, sealed_private, signs_from_ms) VALUES ($1, $2, $3, $4)",
+        key.kid,
+        key.public_jwk,
+        key.sealed_private,
+        key.signs_from_ms,
+    )

@@ -1,0 +1,242 @@
+"""Pairings of patients with DiGA: the patient's decision, consents, and the end of a pairing (HDDT pairing.md).
+
+Each change is one transaction together with its audit event.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from uuid import UUID
+
+import asyncpg
+
+from ddr.scopes.parse import Scopes, parse
+from ddr.store.audit.trail import Event, record
+from ddr.store.authorization import par
+from ddr.store.authorization.par import PushedRequest
+from ddr.store.authorization.unpairing import end_if_over
+from ddr.store.database.digest import sha256
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Until when a decision holds: the code for seconds, the consent for a year at most."""
+
+    code_until_ms: int
+    consent_until_ms: int
+
+
+@dataclass(frozen=True)
+class Approval:
+    """What a decision made: the code for the DiGA's redirect."""
+
+    request: PushedRequest
+    pairing_id: str
+    code: str
+
+
+def pairing_id(secret: bytes, patient_id: UUID, client_id: str, salt: bytes) -> str:
+    """The pseudonym of a patient towards a DiGA, 64 hex characters; the salt makes it new after unpairing (CON-018)."""
+    return hmac.new(secret, b"\x00".join((client_id.encode(), patient_id.bytes, salt)), hashlib.sha256).hexdigest()
+
+
+async def decide(
+    pool: asyncpg.Pool,
+    secret: bytes,
+    request_uri: str,
+    patient_id: UUID,
+    valuesets: Collection[str],
+    terms: Terms,
+    now_ms: int,
+) -> Approval | None:
+    """Carry out the patient's consent to the MIVs `valuesets` of a pushed request.
+
+    Consumes the request, finds or founds the pairing, records the consents, creates grant and code: all or nothing,
+    before the browser is sent back (CON-003). None when the request is unknown, expired or already decided, or when
+    the patient has just deleted everything.
+    """
+    async with pool.acquire() as conn, conn.transaction():
+        if await conn.fetchrow("SELECT FROM patient WHERE patient_id = $1 FOR KEY SHARE", patient_id) is None:
+            return None
+        request = await par.consume(conn, request_uri, patient_id, now_ms)
+        if request is None:
+            return None
+        scopes = parse(request.scope).within(valuesets)
+        await end_if_over(conn, patient_id, request.client_id, now_ms)
+        pairing = await _join(conn, secret, patient_id, request.client_id, now_ms)
+        await _consent(conn, patient_id, pairing["pairing_no"], scopes, terms, now_ms)
+        grant_no = await _grant(conn, patient_id, pairing["pairing_no"], scopes, now_ms)
+        code = code_of(secret, request_uri, patient_id)
+        await _keep_code(conn, code, patient_id, grant_no, request, terms)
+        await record(
+            conn,
+            Event.PAIRING_GRANTED,
+            now_ms,
+            patient_id=patient_id,
+            client_id=request.client_id,
+            pairing_id=pairing["pairing_id"],
+            detail={"scope": scopes.text},
+        )
+        return Approval(request, pairing["pairing_id"], code)
+
+
+async def deny(pool: asyncpg.Pool, request_uri: str, patient_id: UUID, now_ms: int) -> PushedRequest | None:
+    """Carry out the patient's refusal: the request is consumed, nothing is issued. None as for `decide`."""
+    async with pool.acquire() as conn, conn.transaction():
+        request = await par.consume(conn, request_uri, patient_id, now_ms)
+        if request is not None:
+            await record(conn, Event.PAIRING_DENIED, now_ms, patient_id=patient_id, client_id=request.client_id)
+        return request
+
+
+async def _join(
+    conn: asyncpg.Connection, secret: bytes, patient_id: UUID, client_id: str, now_ms: int
+) -> asyncpg.Record:
+    """The living pairing with this DiGA, locked until the end of the transaction; a new one when there is none."""
+    salt = secrets.token_bytes(16)
+    pseudonym = pairing_id(secret, patient_id, client_id, salt)
+    pairing = await conn.fetchrow(
+        """
+        INSERT INTO pairing (patient_id, pairing_id, client_id, salt, created_ms) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (patient_id, client_id) WHERE ended_ms IS NULL DO UPDATE SET client_id = EXCLUDED.client_id
+        RETURNING pairing_no, pairing_id
+        """,
+        patient_id,
+        pseudonym,
+        client_id,
+        salt,
+        now_ms,
+    )
+    if pairing["pairing_id"] == pseudonym:
+        await conn.execute(
+            "INSERT INTO pairing_directory (pairing_id, patient_id, pairing_no) VALUES ($1, $2, $3)",
+            pseudonym,
+            patient_id,
+            pairing["pairing_no"],
+        )
+    return pairing
+
+
+async def _consent(
+    conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, scopes: Scopes, terms: Terms, now_ms: int
+) -> None:
+    """Consents given now; those given before and not asked about stay as they are (CON-019)."""
+    await conn.execute(
+        """
+        INSERT INTO consent (patient_id, pairing_no, miv_url, granted_ms, until_ms)
+        SELECT $1, $2, miv_url, $4, $5 FROM unnest($3::text[]) AS miv_url
+        ON CONFLICT (patient_id, pairing_no, miv_url)
+        DO UPDATE SET granted_ms = EXCLUDED.granted_ms, until_ms = EXCLUDED.until_ms, withdrawn_ms = NULL
+        """,
+        patient_id,
+        pairing_no,
+        list(scopes.valuesets),
+        now_ms,
+        terms.consent_until_ms,
+    )
+
+
+async def _grant(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, scopes: Scopes, now_ms: int) -> int:
+    grant_no: int = await conn.fetchval(
+        """
+        INSERT INTO token_grant (patient_id, pairing_no, scope, created_ms) VALUES ($1, $2, $3, $4)
+        RETURNING grant_no
+        """,
+        patient_id,
+        pairing_no,
+        scopes.text,
+        now_ms,
+    )
+    return grant_no
+
+
+def code_of(secret: bytes, request_uri: str, patient_id: UUID) -> str:
+    """The code for a patient's consent to a pushed request: 256 bits that nobody can guess without the secret.
+
+    It can be computed again, so that a form sent twice gets the same answer twice though only its hash is kept.
+    """
+    code = hmac.digest(secret, b"\x00".join((b"code", request_uri.encode(), patient_id.bytes)), "sha256")
+    return urlsafe_b64encode(code).rstrip(b"=").decode()
+
+
+async def redeemable(pool: asyncpg.Pool, code: str, now_ms: int) -> bool | None:
+    """True for a code that is still to be redeemed, False for one that was or is too old, None for an unknown one."""
+    found: bool | None = await pool.fetchval(
+        "SELECT redeemed_ms IS NULL AND expires_ms > $2 FROM authorization_code WHERE code_sha256 = $1",
+        sha256(code),
+        now_ms,
+    )
+    return found
+
+
+async def _keep_code(
+    conn: asyncpg.Connection,
+    code: str,
+    patient_id: UUID,
+    grant_no: int,
+    request: PushedRequest,
+    terms: Terms,
+) -> None:
+    await conn.execute(
+        """
+        INSERT INTO authorization_code
+            (code_sha256, patient_id, grant_no, client_id, redirect_uri, code_challenge, expires_ms)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        """,
+        sha256(code),
+        patient_id,
+        grant_no,
+        request.client_id,
+        request.redirect_uri,
+        request.code_challenge,
+        terms.code_until_ms,
+    )
+
+
+@dataclass(frozen=True)
+class Consent:
+    """A consent in force: one kind of data, from when, until when."""
+
+    valueset: str
+    granted_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """A living pairing as the patient sees it."""
+
+    pairing_no: int
+    pairing_id: str
+    client_id: str
+    created_ms: int
+    consents: tuple[Consent, ...]
+
+
+async def alive(conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, now_ms: int) -> list[Pairing]:
+    """The patient's pairings that have a consent in force, oldest first."""
+    rows = await conn.fetch(
+        """
+        SELECT pairing_no, pairing_id, client_id, created_ms, miv_url, granted_ms, until_ms
+        FROM pairing JOIN consent USING (patient_id, pairing_no)
+        WHERE patient_id = $1 AND ended_ms IS NULL AND withdrawn_ms IS NULL AND until_ms > $2
+        ORDER BY pairing_no, miv_url
+        """,
+        patient_id,
+        now_ms,
+    )
+    return [_pairing(list(group)) for _, group in groupby(rows, itemgetter("pairing_no"))]
+
+
+def _pairing(rows: list[asyncpg.Record]) -> Pairing:
+    consents = tuple(Consent(row["miv_url"], row["granted_ms"], row["until_ms"]) for row in rows)
+    return Pairing(
+        **{name: rows[0][name] for name in ("pairing_no", "pairing_id", "client_id", "created_ms")}, consents=consents
+    )

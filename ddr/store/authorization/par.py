@@ -1,0 +1,100 @@
+"""Pushed authorization requests (RFC 9126): kept until the patient decides, consumed by the decision."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+
+from ddr.store.database.digest import sha256
+
+PREFIX = "urn:ietf:params:oauth:request_uri:"
+
+
+@dataclass(frozen=True)
+class PushedRequest:
+    """What a DiGA asked for. Everything was checked when it was pushed."""
+
+    request_uri: str
+    client_id: str
+    redirect_uri: str
+    state: str
+    scope: str
+    code_challenge: str
+    expires_ms: int
+
+
+def new_request_uri() -> str:
+    """An unguessable request_uri (256 random bits)."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+async def push(conn: asyncpg.Connection | asyncpg.Pool, request: PushedRequest) -> None:
+    """Keep `request`."""
+    await conn.execute(
+        """
+        INSERT INTO pushed_request
+            (request_sha256, client_id, redirect_uri, state, scope, code_challenge, expires_ms)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        """,
+        sha256(request.request_uri),
+        request.client_id,
+        request.redirect_uri,
+        request.state,
+        request.scope,
+        request.code_challenge,
+        request.expires_ms,
+    )
+
+
+async def load(conn: asyncpg.Connection | asyncpg.Pool, request_uri: str, now_ms: int) -> PushedRequest | None:
+    """The open request of that name, or None: unknown, expired or already decided. Loading consumes nothing."""
+    row = await conn.fetchrow(
+        """
+        SELECT client_id, redirect_uri, state, scope, code_challenge, expires_ms FROM pushed_request
+        WHERE request_sha256 = $1 AND decided_ms IS NULL AND expires_ms > $2
+        """,
+        sha256(request_uri),
+        now_ms,
+    )
+    return row and PushedRequest(request_uri, **row)
+
+
+async def consume(
+    conn: asyncpg.Connection | asyncpg.Pool, request_uri: str, patient_id: UUID, now_ms: int
+) -> PushedRequest | None:
+    """Like `load`, and the request is decided by this patient from now on: of several callers one gets it."""
+    row = await conn.fetchrow(
+        """
+        UPDATE pushed_request SET decided_ms = $2, patient_id = $3
+        WHERE request_sha256 = $1 AND decided_ms IS NULL AND expires_ms > $2
+        RETURNING client_id, redirect_uri, state, scope, code_challenge, expires_ms
+        """,
+        sha256(request_uri),
+        now_ms,
+        patient_id,
+    )
+    return row and PushedRequest(request_uri, **row)
+
+
+async def decided(
+    conn: asyncpg.Connection | asyncpg.Pool, request_uri: str, patient_id: UUID, since_ms: int
+) -> PushedRequest | None:
+    """The request of that name if this patient decided it after `since_ms`, else None."""
+    row = await conn.fetchrow(
+        """
+        SELECT client_id, redirect_uri, state, scope, code_challenge, expires_ms FROM pushed_request
+        WHERE request_sha256 = $1 AND patient_id = $2 AND decided_ms > $3
+        """,
+        sha256(request_uri),
+        patient_id,
+        since_ms,
+    )
+    return row and PushedRequest(request_uri, **row)
+
+
+async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
+    """Forget the requests that are long past; a form that is sent twice is answered twice for a while."""
+    await pool.execute("DELETE FROM pushed_request WHERE expires_ms < $1", now_ms - 3_600_000)

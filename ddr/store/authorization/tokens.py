@@ -1,0 +1,178 @@
+"""Authorization codes and refresh token families: redeemed, rotated and revoked, each change in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+
+from ddr.store.audit.trail import Event, record
+
+MEMORY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Code:
+    """An authorization code as it was issued; `redeemed_ms` is None while it is good."""
+
+    patient_id: UUID
+    grant_no: int
+    client_id: str
+    redirect_uri: str
+    code_challenge: str
+    expires_ms: int
+    redeemed_ms: int | None
+
+
+@dataclass(frozen=True)
+class Family:
+    """A grant with its refresh tokens and what still stands behind it."""
+
+    patient_id: UUID
+    grant_no: int
+    pairing_id: str
+    client_id: str
+    scope: str
+    ended: bool  # the grant was revoked, or its pairing has ended
+    refresh_sha256: bytes | None
+    previous_sha256: bytes | None
+    rotated_ms: int | None
+    refresh_expires_ms: int | None
+    consents: Mapping[str, int]  # ValueSet canonical → end of the consent in ms; only those in force
+
+
+@dataclass(frozen=True)
+class PairingRef:
+    """Which pairing a token names."""
+
+    patient_id: UUID
+    pairing_no: int
+    client_id: str
+
+
+async def load_code(conn: asyncpg.Connection | asyncpg.Pool, code_sha256: bytes) -> Code | None:
+    """The code with this hash, redeemed and expired ones included, or None."""
+    row = await conn.fetchrow(
+        """
+        SELECT patient_id, grant_no, client_id, redirect_uri, code_challenge, expires_ms, redeemed_ms
+        FROM authorization_code WHERE code_sha256 = $1
+        """,
+        code_sha256,
+    )
+    return row and Code(**row)
+
+
+async def load_family(
+    conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, grant_no: int, now_ms: int
+) -> Family | None:
+    """The grant of this number, ended ones included, or None."""
+    row = await conn.fetchrow(
+        """
+        SELECT g.patient_id, g.grant_no, p.pairing_id, p.client_id, g.scope,
+               (g.revoked_ms IS NOT NULL OR p.ended_ms IS NOT NULL) AS ended,
+               g.refresh_sha256, g.previous_sha256, g.rotated_ms, g.refresh_expires_ms,
+               (SELECT coalesce(jsonb_object_agg(c.miv_url, c.until_ms), '{}') FROM consent c
+                WHERE c.patient_id = g.patient_id AND c.pairing_no = g.pairing_no
+                  AND c.withdrawn_ms IS NULL AND c.until_ms > $3) AS consents
+        FROM token_grant g JOIN pairing p ON p.patient_id = g.patient_id AND p.pairing_no = g.pairing_no
+        WHERE g.patient_id = $1 AND g.grant_no = $2
+        """,
+        patient_id,
+        grant_no,
+        now_ms,
+    )
+    return row and Family(**row)
+
+
+async def find_pairing(conn: asyncpg.Connection | asyncpg.Pool, pairing_id: str) -> PairingRef | None:
+    """The pairing with this pseudonym, ended ones included, or None."""
+    row = await conn.fetchrow(
+        """
+        SELECT p.patient_id, p.pairing_no, p.client_id
+        FROM pairing_directory d JOIN pairing p ON p.patient_id = d.patient_id AND p.pairing_no = d.pairing_no
+        WHERE d.pairing_id = $1
+        """,
+        pairing_id,
+    )
+    return row and PairingRef(**row)
+
+
+async def redeem(
+    conn: asyncpg.Connection | asyncpg.Pool,
+    code_sha256: bytes,
+    refresh_sha256: bytes,
+    refresh_until_ms: int,
+    now_ms: int,
+) -> bool:
+    """Use up the code and give its grant the first refresh token; of several callers one gets True (AS-009)."""
+    status: str = await conn.execute(
+        """
+        WITH won AS (
+            UPDATE authorization_code SET redeemed_ms = $4
+            WHERE code_sha256 = $1 AND redeemed_ms IS NULL AND expires_ms > $4
+            RETURNING patient_id, grant_no)
+        UPDATE token_grant g SET refresh_sha256 = $2, refresh_expires_ms = $3
+        FROM won WHERE g.patient_id = won.patient_id AND g.grant_no = won.grant_no AND g.revoked_ms IS NULL
+        """,
+        code_sha256,
+        refresh_sha256,
+        refresh_until_ms,
+        now_ms,
+    )
+    return status == "UPDATE 1"
+
+
+async def rotate(
+    conn: asyncpg.Connection | asyncpg.Pool,
+    family: Family,
+    presented_sha256: bytes,
+    successor_sha256: bytes,
+    refresh_until_ms: int,
+    now_ms: int,
+) -> bool:
+    """Retire the presented refresh token and make its successor current; False when it is not current any more."""
+    status: str = await conn.execute(
+        """
+        UPDATE token_grant
+        SET refresh_sha256 = $4, previous_sha256 = $3, rotated_ms = $6, refresh_expires_ms = $5
+        WHERE patient_id = $1 AND grant_no = $2 AND refresh_sha256 = $3 AND revoked_ms IS NULL
+        """,
+        family.patient_id,
+        family.grant_no,
+        presented_sha256,
+        successor_sha256,
+        refresh_until_ms,
+        now_ms,
+    )
+    return status == "UPDATE 1"
+
+
+async def revoke_family(pool: asyncpg.Pool, family: Family, why: Event, now_ms: int) -> bool:
+    """End this grant only, its access tokens included; consent and other grants stay. Recorded once."""
+    async with pool.acquire() as conn, conn.transaction():
+        status: str = await conn.execute(
+            "UPDATE token_grant SET revoked_ms = $3 WHERE patient_id = $1 AND grant_no = $2 AND revoked_ms IS NULL",
+            family.patient_id,
+            family.grant_no,
+            now_ms,
+        )
+        if status != "UPDATE 1":
+            return False
+        await record(
+            conn,
+            why,
+            now_ms,
+            patient_id=family.patient_id,
+            client_id=family.client_id,
+            pairing_id=family.pairing_id,
+        )
+        return True
+
+
+async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
+    """Delete codes and refresh token families a day after they expired: until then a replay is recognised (AS-027)."""
+    before_ms = now_ms - MEMORY_MS
+    await pool.execute("DELETE FROM authorization_code WHERE expires_ms < $1", before_ms)
+    await pool.execute("DELETE FROM token_grant WHERE coalesce(refresh_expires_ms, created_ms) < $1", before_ms)

@@ -1,0 +1,1 @@
+"""What every wing stands on: pool, embedded server, migrations, locks, ids and digests."""

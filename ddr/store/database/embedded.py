@@ -1,0 +1,191 @@
+"""The embedded PostgreSQL: a private server in the state directory, for demonstrations, tests and small installations.
+
+It listens on a unix socket in a directory of mode 0700 only. The process that starts it holds a lock on the state
+directory and stops it at its end; other commands on the same state directory use the running one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+from ddr.settings import Settings
+from ddr.store.database.account import server_account
+from ddr.store.database.binaries import Installation, copied, find_installation
+from ddr.store.database.errors import StoreError
+
+SOCKET = ".s.PGSQL.5432"
+LONGEST_SOCKET_PATH = 107  # bytes; sun_path of the kernel
+WAIT_SECONDS = 60
+SERVER_OPTIONS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "200",
+    "max_parallel_workers_per_gather": "0",  # short statements; and /dev/shm is small in containers
+    "log_statement": "none",
+    "log_min_error_statement": "panic",  # statements may hold patient data
+    "log_parameter_max_length_on_error": "0",
+}
+
+
+@contextmanager
+def embedded(state_dir: Path, share: bool = True) -> Iterator[str]:
+    """Run the server of `state_dir` during the block and yield its URL; create it on first use (about 1 s).
+
+    If another process runs it already: yields the URL of that one when `share`, else raises StoreError.
+    Raises StoreError with one line for everything that goes wrong.
+    """
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        lock = (state_dir / "postgres.lock").open("a+")
+    except OSError as error:
+        raise StoreError(f"state directory {state_dir}: {error.strerror}") from None
+    with lock:
+        if not _locked(lock.fileno()):
+            yield _shared_url(state_dir, share)
+            return
+        server = _Server(state_dir)
+        url = server.start()
+        published = state_dir / "postgres.url"
+        published.write_text(url)
+        try:
+            yield url
+        finally:
+            published.unlink(missing_ok=True)
+            server.stop()
+
+
+@contextmanager
+def database(settings: Settings, share: bool = True) -> Iterator[Settings]:
+    """`settings` with a database that is there during the block: the configured one, else the embedded one."""
+    if settings.database_url:
+        yield settings
+        return
+    with embedded(settings.state_dir, share) as url:
+        yield replace(settings, database_url=url)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _shared_url(state_dir: Path, share: bool) -> str:
+    if not share:
+        raise StoreError(f"state directory {state_dir} is in use by another recorder")
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            return (state_dir / "postgres.url").read_text()
+        except FileNotFoundError:
+            time.sleep(0.1)
+    raise StoreError(f"state directory {state_dir}: another recorder holds it but its database does not start")
+
+
+class _Server:
+    """One data directory and the programs to run it, as the account that may."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.account = server_account()
+        self.home = self.account.home(state_dir / "postgres")
+        self.data = self.home / "data"
+        self.installation = self._reachable(find_installation(self.data))
+        self.run_dir = self._run_dir()
+
+    def start(self) -> str:
+        """Start the server, creating the data directory first if needed, and return its URL."""
+        if not self.data.exists():
+            self._initialise()
+        self._stop_leftover()
+        options = {**SERVER_OPTIONS, "unix_socket_directories": str(self.run_dir)}
+        arguments = " ".join(f"-c {name}='{value}'" for name, value in options.items())
+        log = self.home / "log"
+        log.unlink(missing_ok=True)
+        self._run("pg_ctl", "start", "-D", self.data, "-l", log, "-w", "-t", WAIT_SECONDS, "-s", "-o", arguments)
+        return f"postgresql://ddr@/postgres?host={quote(str(self.run_dir))}"
+
+    def stop(self) -> None:
+        """Stop the server; sessions that are still open are cut."""
+        self._run("pg_ctl", "stop", "-D", self.data, "-m", "fast", "-w", "-t", WAIT_SECONDS, "-s")
+        if self.run_dir.parent != self.home:
+            shutil.rmtree(self.run_dir, ignore_errors=True)
+
+    def _initialise(self) -> None:
+        """Create the data directory, first under another name: an interrupted initdb leaves nothing usable."""
+        fresh = self.home / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        options = (
+            "-U",
+            "ddr",
+            "-E",
+            "UTF8",
+            "--no-locale",
+            "--auth-local=trust",
+            "--auth-host=reject",
+            "--data-checksums",
+        )
+        self._run("initdb", "-D", fresh, *options)
+        fresh.rename(self.data)
+
+    def _stop_leftover(self) -> None:
+        """Stop the server of a recorder that was killed: the lock is ours, so nobody else needs it."""
+        pid_file = self.data / "postmaster.pid"
+        if not pid_file.exists():
+            return
+        lines = pid_file.read_text().splitlines()
+        if len(lines) > 4 and _answers(Path(lines[4]) / SOCKET):
+            self._run("pg_ctl", "stop", "-D", self.data, "-m", "fast", "-w", "-t", WAIT_SECONDS, "-s")
+
+    def _reachable(self, installation: Installation) -> Installation:
+        """`installation`, or a copy of it when the account cannot reach it (a virtual environment below /root)."""
+        if self.account.may_run(installation.bin / "postgres"):
+            return installation
+        copies = self.home / "pgsql"
+        shutil.rmtree(copies, ignore_errors=True)
+        copy = copied(installation, copies)
+        self.account.own_all(copies)
+        return copy
+
+    def _run_dir(self) -> Path:
+        """The directory of the socket: in the home, or a short temporary one when the path would be too long."""
+        run_dir = self.home / "run"
+        if len(os.fsencode(run_dir / SOCKET)) > LONGEST_SOCKET_PATH:
+            run_dir = Path(tempfile.mkdtemp(prefix="ddr-", dir="/tmp"))
+        run_dir.mkdir(mode=0o700, exist_ok=True)
+        self.account.own(run_dir)
+        return run_dir
+
+    def _run(self, program: str, *arguments: str | Path | int) -> None:
+        """Run one of the programs to its end; its first line of complaint becomes the StoreError."""
+        command = [str(self.installation.bin / program), *(str(argument) for argument in arguments)]
+        done = self.account.run(command, cwd=self.home)
+        if done.returncode != 0:
+            raise StoreError(f"embedded PostgreSQL in {self.home}: {self._complaint(program, done.stdout)}")
+
+    def _complaint(self, program: str, output: str) -> str:
+        log = self.home / "log"
+        text = (log.read_text(errors="replace") if log.exists() else "") + output
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        telling = [line for line in lines if "FATAL" in line or "PANIC" in line or "error:" in line]
+        return (telling or lines or [f"{program} failed"])[0]
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,132 @@
+"""Schema migrations: numbered SQL files, applied in order, each once and in its own transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from ddr.settings import Settings
+from ddr.store.database.binaries import OLDEST
+from ddr.store.database.errors import StoreError
+from ddr.store.database.locks import Lock
+from ddr.store.database.pool import connect
+
+FOLDER = Path(__file__).parent / "migrations"
+PATIENCE_SECONDS = 3600  # for the lock, and for one migration of a large database
+_NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One SQL file."""
+
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the text, hex: an applied migration must not change."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def migrations(folder: Path = FOLDER) -> list[Migration]:
+    """All migrations in order of their numbers. Raises StoreError for a misnamed file or a number used twice."""
+    files = sorted(folder.glob("*.sql"))
+    for path in files:
+        if not _NAME.fullmatch(path.name):
+            raise StoreError(f"migration {path.name}: name must look like 0001_core.sql")
+    if len({path.name[:4] for path in files}) < len(files):
+        raise StoreError(f"migrations in {folder}: a number is used twice")
+    return [Migration(path.stem, path.read_text("utf-8")) for path in files]
+
+
+async def migrate(pool: asyncpg.Pool, folder: Path = FOLDER) -> list[str]:
+    """Apply what is missing and return the names applied. Safe to run from several processes at once.
+
+    Raises StoreError when an applied file was changed, is unknown to this version, or fails, and for a database that
+    cannot be used: too old, not in UTF-8, read-only, or without the right to make tables.
+    """
+    wanted = migrations(folder)
+    try:
+        async with pool.acquire() as connection:
+            await _check_server(connection)
+            return await _alone(connection, wanted)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise StoreError(
+            f"the schema of the database cannot be brought up to date: {error or type(error).__name__}"
+        ) from None
+
+
+async def _check_server(connection: asyncpg.Connection) -> None:
+    version, encoding = await connection.fetchrow(
+        "SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding')"
+    )
+    if version < OLDEST:
+        raise StoreError(f"the database server is PostgreSQL {version}; {OLDEST} is the oldest that will do")
+    if encoding != "UTF8":
+        raise StoreError(f"the database has the encoding {encoding}; it must be made with ENCODING 'UTF8'")
+
+
+async def _alone(connection: asyncpg.Connection, wanted: list[Migration]) -> list[str]:
+    """Apply what is missing while nobody else does."""
+    await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+    await connection.execute("SELECT pg_advisory_lock($1)", Lock.MIGRATION, timeout=PATIENCE_SECONDS)
+    try:
+        return await _apply(connection, wanted)
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock_all(); RESET ALL")
+
+
+def migrate_database(settings: Settings) -> list[str]:
+    """`migrate` for a command without an event loop. Raises StoreError, also when there is no connection."""
+
+    async def connected() -> list[str]:
+        async with await connect(settings.database_url, 1) as pool:
+            return await migrate(pool)
+
+    return asyncio.run(connected())
+
+
+async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> list[str]:
+    if await connection.fetchval(
+        "SELECT to_regclass('schema_migration') IS NULL"
+    ):  # else no right to make it is needed
+        await connection.execute(
+            "CREATE TABLE schema_migration (name text PRIMARY KEY, checksum text NOT NULL, applied_ms bigint NOT NULL)"
+        )
+    rows = await connection.fetch("SELECT name, checksum FROM schema_migration")
+    done = {row["name"]: row["checksum"] for row in rows}
+    _check(done, wanted)
+    missing = [migration for migration in wanted if migration.name not in done]
+    for migration in missing:
+        await _run(connection, migration)
+    return [migration.name for migration in missing]
+
+
+def _check(done: dict[str, str], wanted: list[Migration]) -> None:
+    checksums = {migration.name: migration.checksum for migration in wanted}
+    for name, checksum in sorted(done.items()):
+        if name not in checksums:
+            raise StoreError(f"database schema is newer than this version: it has migration {name}")
+        if checksums[name] != checksum:
+            raise StoreError(f"migration {name} was changed after it had been applied to this database")
+
+
+async def _run(connection: asyncpg.Connection, migration: Migration) -> None:
+    try:
+        async with connection.transaction():
+            await connection.execute(migration.sql, timeout=PATIENCE_SECONDS)
+            await connection.execute(
+                "INSERT INTO schema_migration VALUES ($1, $2, $3)",
+                migration.name,
+                migration.checksum,
+                time.time_ns() // 1_000_000,
+            )
+    except asyncpg.PostgresError as error:
+        raise StoreError(f"migration {migration.name} failed: {error}") from error

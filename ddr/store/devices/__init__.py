@@ -1,0 +1,1 @@
+"""Devices, sensors and calibration epochs as a gateway registers them."""

@@ -1,0 +1,73 @@
+"""Certificates of cloud bridges: who may send for many patients, and what a worker's listener knows of them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import asyncpg
+
+from ddr.store.database.pool import Connection
+
+LOOK_SECONDS = 5.0  # after this time at the latest a new certificate passes the handshake
+
+Row = Mapping[str, Any]
+
+
+class AlreadyKnown(Exception):
+    """The name is in use, or the certificate was registered before; a revoked one never comes back."""
+
+
+async def add(conn: Connection, der: bytes, name: str, now_ms: int) -> None:
+    """Register a certificate. Raises AlreadyKnown."""
+    try:
+        await conn.execute(
+            "INSERT INTO gateway_certificate (certificate_sha256, certificate, name, created_ms)"
+            " VALUES ($1, $2, $3, $4)",
+            hashlib.sha256(der).digest(), der, name, now_ms,
+        )  # fmt: skip
+    except asyncpg.UniqueViolationError:
+        raise AlreadyKnown from None
+
+
+async def known(conn: Connection) -> Sequence[Row]:
+    """All certificates ever registered, the oldest first."""
+    rows: Sequence[Row] = await conn.fetch("SELECT * FROM gateway_certificate ORDER BY created_ms, name")
+    return rows
+
+
+async def is_alive(conn: Connection, der: bytes) -> bool:
+    """True while exactly this certificate is registered and not revoked."""
+    found: bool = await conn.fetchval(
+        "SELECT EXISTS (SELECT FROM gateway_certificate WHERE certificate_sha256 = $1 AND revoked_ms IS NULL)",
+        hashlib.sha256(der).digest(),
+    )
+    return found
+
+
+async def revoke(conn: Connection, name: str, now_ms: int) -> bool:
+    """End the certificate of this name, from the next request on. False when none is alive."""
+    status: str = await conn.execute(
+        "UPDATE gateway_certificate SET revoked_ms = $2 WHERE name = $1 AND revoked_ms IS NULL", name, now_ms
+    )
+    return status == "UPDATE 1"
+
+
+class Anchors:
+    """The certificates that pass the handshake of a worker's gateway listener; the decision is `is_alive`."""
+
+    def __init__(self) -> None:
+        self.certificates: frozenset[bytes] = frozenset()
+
+    async def refresh(self, pool: asyncpg.Pool) -> None:
+        """Read them."""
+        rows = await pool.fetch("SELECT certificate FROM gateway_certificate WHERE revoked_ms IS NULL")
+        self.certificates = frozenset(row["certificate"] for row in rows)
+
+    async def follow(self, pool: asyncpg.Pool) -> None:
+        """Read them again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.refresh(pool)

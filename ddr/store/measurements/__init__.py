@@ -1,0 +1,1 @@
+"""Dedicated measurements and their former versions."""

@@ -1,0 +1,38 @@
+"""The deletion of a patient: every row that is the patient's, in one transaction (GDPR Article 17).
+
+Of the audit trail nothing is deleted: it says that somebody's data were read and then deleted, and as no row links its
+patient_id to an account any more, nobody can tell whose.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import asyncpg
+
+from ddr.store.audit.trail import Event, record
+from ddr.store.authorization.unpairing import Party, end
+
+REASON = "data-deleted"
+
+# Epochs come first: an upload that is under way holds a lock on one, and what it wrote is seen by the statements after.
+TABLES = (
+    "epoch", "epoch_version", "chunk", "upload", "gateway_request", "calibration", "sensor", "device", "measurement",
+    "measurement_version", "search_rest", "grace", "authorization_code", "token_grant", "consent", "pairing_directory",
+    "pairing", "pushed_request", "gateway_token", "browser_session", "login_identity", "account", "patient",
+)  # fmt: skip
+
+
+async def delete_patient(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> bool:
+    """End the patient's pairings and delete all of the patient's rows. False when there is no such patient."""
+    async with pool.acquire() as conn, conn.transaction():
+        if await conn.fetchrow("SELECT FROM patient WHERE patient_id = $1 FOR UPDATE", patient_id) is None:
+            return False
+        for row in await conn.fetch(
+            "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND ended_ms IS NULL", patient_id
+        ):
+            await end(conn, patient_id, row["pairing_no"], Party.PATIENT, REASON, now_ms)
+        for table in TABLES:
+            await conn.execute(f"DELETE FROM {table} WHERE patient_id = $1", patient_id)
+        await record(conn, Event.DATA_DELETED, now_ms, patient_id=patient_id)
+        return True

@@ -1,0 +1,60 @@
+"""Browsers that were sent to the OpenID provider and are expected back: each may return once, within minutes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import asyncpg
+
+from ddr.store.database.digest import sha256
+
+LONGEST_MS = 15 * 60 * 1000  # long enough to recover an account at the provider
+
+
+@dataclass(frozen=True)
+class Journey:
+    """What a browser that sets out takes along. `confirms`: the patient has to log in again, whoever is remembered."""
+
+    state: str
+    nonce: str
+    verifier: str
+    request_uri: str
+    confirms: bool
+    started_ms: int
+
+
+async def begin(pool: asyncpg.Pool, cookie: str, journey: Journey) -> None:
+    """Expect this browser back."""
+    await pool.execute(
+        """
+        INSERT INTO login_journey
+            (state_sha256, cookie_sha256, nonce, verifier, request_uri, confirms, started_ms)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        """,
+        sha256(journey.state),
+        sha256(cookie),
+        journey.nonce,
+        journey.verifier,
+        journey.request_uri,
+        journey.confirms,
+        journey.started_ms,
+    )
+
+
+async def end(pool: asyncpg.Pool, cookie: str, state: str, now_ms: int) -> Journey | None:
+    """The journey with this state, used up; None when it is unknown, too old, or of another browser."""
+    row = await pool.fetchrow(
+        """
+        DELETE FROM login_journey WHERE state_sha256 = $1 AND cookie_sha256 = $2 AND started_ms > $3
+        RETURNING nonce, verifier, request_uri, confirms, started_ms
+        """,
+        sha256(state),
+        sha256(cookie),
+        now_ms - LONGEST_MS,
+    )
+    return row and Journey(state, **row)
+
+
+async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
+    """Forget the browsers that did not return."""
+    await pool.execute("DELETE FROM login_journey WHERE started_ms <= $1", now_ms - LONGEST_MS)

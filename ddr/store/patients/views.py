@@ -1,0 +1,62 @@
+"""What the patient's pages show: what ended, who read what, and the devices of one patient. Read only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from ddr.store.audit.trail import Event
+
+Row = Mapping[str, Any]
+
+
+async def ended_pairings(pool: asyncpg.Pool, patient_id: UUID, after_ms: int) -> list[Row]:
+    """The patient's pairings that ended after `after_ms`, latest first: client_id, ended_ms, end_reason."""
+    rows: list[Row] = await pool.fetch(
+        "SELECT client_id, ended_ms, end_reason FROM pairing WHERE patient_id = $1 AND ended_ms > $2 "
+        "ORDER BY ended_ms DESC, pairing_no DESC",
+        patient_id,
+        after_ms,
+    )
+    return rows
+
+
+async def last_read(pool: asyncpg.Pool, patient_id: UUID, pairing_id: str) -> int | None:
+    """When data was last read under this pairing, or None."""
+    at_ms: int | None = await pool.fetchval(
+        "SELECT at_ms FROM audit WHERE patient_id = $1 AND pairing_id = $2 AND event = $3 "
+        "ORDER BY audit_no DESC LIMIT 1",
+        patient_id,
+        pairing_id,
+        str(Event.DATA_READ),
+    )
+    return at_ms
+
+
+async def audit_before(pool: asyncpg.Pool, patient_id: UUID, before_no: int, count: int) -> list[Row]:
+    """Up to `count` entries of the patient's audit trail with numbers below `before_no`, newest first."""
+    rows: list[Row] = await pool.fetch(
+        "SELECT audit_no, at_ms, event, client_id, detail FROM audit WHERE patient_id = $1 AND audit_no < $2 "
+        "ORDER BY audit_no DESC LIMIT $3",
+        patient_id,
+        before_no,
+        count,
+    )
+    return rows
+
+
+async def devices(pool: asyncpg.Pool, patient_id: UUID) -> list[Row]:
+    """The patient's devices, newest first, each with `measures`: the ValueSet canonicals of what it measures."""
+    rows: list[Row] = await pool.fetch(
+        """
+        SELECT device_name, manufacturer, model_number, serial_number, expiration_ms, started_ms, ended_ms, heard_ms,
+            ARRAY(SELECT DISTINCT miv_url FROM sensor s
+                  WHERE s.patient_id = d.patient_id AND s.device_no = d.device_no ORDER BY miv_url) AS measures
+        FROM device d WHERE patient_id = $1 ORDER BY ended_ms IS NOT NULL, started_ms DESC, device_no DESC
+        """,
+        patient_id,
+    )
+    return rows

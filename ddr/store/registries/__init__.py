@@ -1,0 +1,1 @@
+"""What DiGA-VZ, HIIS-VZ and ZTS said, and the versions of ValueSets."""

@@ -1,0 +1,1 @@
+"""What a DiGA may see, searched and read."""

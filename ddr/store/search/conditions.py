@@ -1,0 +1,172 @@
+"""Which columns each search parameter reads: filters, _has and _sort as SQL over a row `o` of search_sources.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ddr.fhir.search.query import Filter, Has, QuantityValue, ReferenceValue, Sort, TokenValue
+from ddr.store.database.ids import IdCipher, Kind
+from ddr.store.search.comparisons import NEVER, Parameters, date, quantity, string, token
+
+TABLES = {"Observation": "seen", "DeviceMetric": "metrics", "Device": "devices"}
+KINDS = {"Observation": (Kind.CHUNK, Kind.MEASUREMENT), "DeviceMetric": (Kind.METRIC,), "Device": (Kind.DEVICE,)}
+
+OBSERVATION_STATUS = "'http://hl7.org/fhir/observation-status'"
+DEVICE_STATUS = "'http://hl7.org/fhir/device-status'"
+SNOMED = "'http://snomed.info/sct'"
+_NUMBER = ("o.kind", "o.no", "o.k")
+
+
+@dataclass(frozen=True)
+class Names:
+    """How outside names relate to rows: ids, and the DeviceMetric.type of sensors that have none of their own."""
+
+    ids: IdCipher
+    metric_types: Mapping[str, Mapping[str, Any]]  # code system → code of the values → CodeableConcept
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Writes conditions and sort keys into one statement, collecting its parameters."""
+
+    names: Names
+    parameters: Parameters
+
+    def all_of(self, resource_type: str, filters: Sequence[Filter], has: Sequence[Has] = ()) -> str:
+        """The condition that every filter holds."""
+        parts = [self._any(resource_type, item) for item in filters] + [self._has(resource_type, item) for item in has]
+        return " AND ".join(parts) or "true"
+
+    def order(self, resource_type: str, sort: Sequence[Sort]) -> str:
+        """The ORDER BY list: what has no value comes last, and the row's number settles ties."""
+        keys = [
+            f"{column}{' DESC' if key.descending else ''} NULLS LAST"
+            for key in sort
+            for column in self._columns(resource_type, key.name)
+        ]
+        return ", ".join([*keys, *_NUMBER])
+
+    def metric_coding(self) -> str:
+        """The coding of DeviceMetric.type as jsonb."""
+        types = self.parameters.bind(self.names.metric_types, "jsonb")
+        return f"(coalesce(o.type, {types} -> o.code_system -> o.code) #> '{{coding,0}}')"
+
+    def _any(self, resource_type: str, item: Filter) -> str:
+        write = _WRITERS[resource_type, item.name]
+        return "(" + " OR ".join(f"({write(self, value)})" for value in item.values) + ")"
+
+    def _has(self, resource_type: str, item: Has) -> str:
+        pointer = POINTERS[item.source, item.reference, resource_type]
+        inner = self.all_of(item.source, [item.filter])
+        return f"(o.kind, o.no) IN (SELECT {pointer} FROM {TABLES[item.source]} o WHERE {inner})"
+
+    def _columns(self, resource_type: str, name: str) -> Sequence[str]:
+        """What a sort key stands for."""
+        match resource_type, name:
+            case _, "_id":
+                return _NUMBER
+            case _, "_lastUpdated":
+                return ("o.updated_ms",)
+            case "DeviceMetric", "type":
+                return (f"{self.metric_coding()} ->> 'code'",)
+            case _:
+                return (_SORT_KEYS[resource_type, name],)
+
+
+# --- references ------------------------------------------------------------------------------------------------------
+
+_DIRECT_DEVICE = "CASE WHEN o.metric_no IS NULL THEN o.device_no END"
+
+# What a row of the first type points to by a reference, as kind and number of the third type.
+POINTERS = {
+    ("Observation", "device", "Device"): f"{Kind.DEVICE:d}, {_DIRECT_DEVICE}",
+    ("Observation", "device", "DeviceMetric"): f"{Kind.METRIC:d}, o.metric_no",
+    ("Observation", "derived-from", "Observation"): f"{Kind.MEASUREMENT:d}, unnest(o.derived_from)",
+    ("DeviceMetric", "source", "Device"): f"{Kind.DEVICE:d}, o.device_no",
+}
+
+
+def _identity(conditions: Conditions, value: TokenValue) -> str:
+    decoded = conditions.names.ids.decode(value.code or "")
+    if decoded is None or value.system:
+        return NEVER
+    kind, no, k = decoded
+    bind = conditions.parameters.bind
+    return f"o.kind = {kind:d} AND o.no = {bind(no, 'bigint')} AND o.k = {bind(k, 'bigint')}"
+
+
+def _reference(conditions: Conditions, value: ReferenceValue, columns: Mapping[Kind, tuple[str, str]]) -> str:
+    """The reference in the column that holds numbers of the kind that the id names."""
+    decoded = conditions.names.ids.decode(value.id)
+    if decoded is None or decoded[0] not in columns:
+        return NEVER
+    resource_type, column = columns[decoded[0]]
+    if value.type not in (None, resource_type):
+        return NEVER
+    return f"{conditions.parameters.bind(decoded[1], 'bigint')} = {column}"
+
+
+_DEVICE = {Kind.METRIC: ("DeviceMetric", "o.metric_no"), Kind.DEVICE: ("Device", _DIRECT_DEVICE)}
+_SOURCE = {Kind.DEVICE: ("Device", "o.device_no")}
+_DERIVED = {Kind.MEASUREMENT: ("Observation", "ANY(o.derived_from)")}
+
+# --- components of a measurement, which only its document knows ------------------------------------------------------
+
+
+def _component(conditions: Conditions, code: TokenValue | None, value: QuantityValue | None) -> str:
+    """Some component that has the code and the value, where given (BP-017)."""
+    parts = []
+    if code is not None:
+        coding = token(conditions.parameters, "coding ->> 'system'", "coding ->> 'code'", code)
+        parts.append(f"EXISTS (SELECT FROM jsonb_array_elements(c #> '{{code,coding}}') AS coding WHERE {coding})")
+    if value is not None:
+        parts.append(quantity(conditions.parameters, "q.number", "q.unit", "q.comparator", value))
+    return f"""EXISTS (
+        SELECT FROM jsonb_array_elements(convert_from(o.content, 'UTF8')::jsonb -> 'component') AS c,
+             LATERAL (SELECT (c #>> '{{valueQuantity,value}}')::numeric AS number,
+                             c #>> '{{valueQuantity,code}}' AS unit,
+                             c #>> '{{valueQuantity,comparator}}' AS comparator) AS q
+         WHERE {" AND ".join(parts)})"""
+
+
+def _metric_type(conditions: Conditions, value: TokenValue) -> str:
+    coding = conditions.metric_coding()
+    return token(conditions.parameters, f"{coding} ->> 'system'", f"{coding} ->> 'code'", value)
+
+
+_Writer = Callable[[Conditions, Any], str]
+
+_WRITERS: dict[tuple[str, str], _Writer] = {
+    **{
+        (resource_type, "_lastUpdated"): lambda c, v: date(c.parameters, "o.updated_ms", "o.updated_ms", v)
+        for resource_type in TABLES
+    },
+    **{(resource_type, "_id"): _identity for resource_type in TABLES},
+    ("Observation", "code"): lambda c, v: token(c.parameters, "o.code_system", "o.code", v),
+    ("Observation", "date"): lambda c, v: date(c.parameters, "o.start_ms", "o.end_ms", v),
+    ("Observation", "status"): lambda c, v: token(c.parameters, OBSERVATION_STATUS, "o.status", v),
+    ("Observation", "value-quantity"): lambda c, v: quantity(c.parameters, "o.value", "o.unit", "o.comparator", v),
+    ("Observation", "component-code"): lambda c, v: _component(c, v, None),
+    ("Observation", "component-value-quantity"): lambda c, v: _component(c, None, v),
+    ("Observation", "component-code-value-quantity"): lambda c, v: _component(c, v.token, v.quantity),
+    ("Observation", "device"): lambda c, v: _reference(c, v, _DEVICE),
+    ("Observation", "derived-from"): lambda c, v: _reference(c, v, _DERIVED),
+    ("Device", "device-name"): lambda c, v: string(c.parameters, "o.device_name", v),
+    ("Device", "manufacturer"): lambda c, v: string(c.parameters, "o.manufacturer", v),
+    ("Device", "type"): lambda c, v: token(c.parameters, SNOMED, "o.type_code", v),
+    ("Device", "status"): lambda c, v: token(c.parameters, DEVICE_STATUS, "o.status", v),
+    ("DeviceMetric", "source"): lambda c, v: _reference(c, v, _SOURCE),
+    ("DeviceMetric", "type"): _metric_type,
+}
+
+_SORT_KEYS = {
+    ("Observation", "date"): "o.start_ms",
+    ("Observation", "code"): "o.code",
+    ("Observation", "status"): "o.status",
+    ("Observation", "value-quantity"): "o.value",
+    ("Device", "device-name"): "lower(o.device_name)",
+    ("Device", "manufacturer"): "lower(o.manufacturer)",
+    ("Device", "type"): "o.type_code",
+}

@@ -1,0 +1,160 @@
+"""What a DiGA may see, as SQL: the Observations of one patient under the authorised MIVs, and what they anchor.
+
+Every text here is a list of common table expressions over the parameters $1 to $5 of `View`. Instants are milliseconds
+UTC, both ends of a range inclusive. The rules of chunks repeat ddr.series (epoch, grid, status); tests hold them equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from ddr.store.database.ids import Kind
+
+FOREVER = 2**63 - 1  # end of an open period
+
+
+@dataclass(frozen=True)
+class Term:
+    """One MIV that a request may see, from `floor_ms` on (now minus its Historic-Data-Period)."""
+
+    valueset: str
+    continuous: bool
+    floor_ms: int
+    delay_ms: int  # Delay-From-Real-Time
+
+
+@dataclass(frozen=True)
+class View:
+    """Whose data a request sees, and which of it; becomes the parameters $1 to $5 of every statement."""
+
+    patient_id: UUID
+    terms: Sequence[Term]
+    now_ms: int
+
+    def parameters(self) -> list[Any]:
+        """The values of $1 to $5."""
+        return [
+            self.patient_id,
+            [term.valueset for term in self.terms],
+            [term.floor_ms for term in self.terms],
+            [term.delay_ms for term in self.terms],
+            self.now_ms,
+        ]
+
+    @property
+    def observed(self) -> frozenset[Kind]:
+        """The kinds of Observations that its MIVs have. Statements leave the other one out: half of the work."""
+        kinds = frozenset(Kind.CHUNK if term.continuous else Kind.MEASUREMENT for term in self.terms)
+        return kinds or frozenset({Kind.MEASUREMENT})
+
+    def sources(self) -> str:
+        """The common table expressions term, observations, seen, delays, metrics and devices of what is seen."""
+        return _sources(self.observed)
+
+
+TERM = """
+term AS (SELECT * FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS t(miv_url, floor_ms, delay_ms))"""
+
+# One row per chunk: the stored ones, and after them the expected ones of which nothing has arrived (SER-014, SER-024),
+# from number `next_k` at `next_ms` on, none starting after `newest_ms`. `within`: it ends within the historic period.
+# What a sensor measured before it was calibrated may be withheld (SER-018, ddr.gateway.replacement).
+_CHUNKS = f"""
+series AS NOT MATERIALIZED (
+  SELECT s.miv_url, s.code_system, s.code, s.period_ms, s.span_ms, s.buffering_ms, d.expiration_ms,
+         greatest(s.created_ms, e.created_ms) AS registered_ms,
+         e.epoch_no, e.device_no,
+         CASE WHEN s.calibrated_device THEN e.epoch_no END AS metric_no, term.floor_ms, term.delay_ms,
+         e.until_ms / 1000 * 1000 AS cut_ms,
+         coalesce(e.tail_k + 1, 0) AS next_k, coalesce(e.tail_start_ms + s.span_ms, e.from_ms / 1000 * 1000) AS next_ms,
+         least($5::bigint - s.period_ms - term.delay_ms,
+               CASE WHEN greatest(s.created_ms, e.created_ms) + term.delay_ms > $5::bigint THEN -1 END,
+               e.until_ms - 1, s.ended_ms - 1, d.ended_ms - 1, d.expiration_ms - 1) AS newest_ms
+    FROM term
+    JOIN sensor s ON s.patient_id = $1 AND s.miv_url = term.miv_url AND s.continuous
+    JOIN epoch e ON e.patient_id = $1 AND e.sensor_no = s.sensor_no
+      AND (s.shown_from_ms IS NULL OR e.from_ms >= s.shown_from_ms)
+    JOIN device d ON d.patient_id = $1 AND d.device_no = e.device_no
+), chunks AS NOT MATERIALIZED (
+  SELECT {Kind.CHUNK:d} AS kind, s.epoch_no AS no, c.k, s.miv_url, s.code_system, s.code, c.start_ms,
+         c.end_ms + 999 AS end_ms, s.device_no, s.metric_no,
+         CASE WHEN c.settled OR c.status = 'f' THEN 'final' WHEN c.status = 'p' THEN 'preliminary'
+              WHEN c.status = 'e' THEN 'entered-in-error' ELSE 'amended' END AS status,
+         CASE WHEN c.settled THEN greatest(c.updated_ms, c.settles_ms) ELSE c.updated_ms END AS updated_ms,
+         NULL::numeric AS value, NULL AS unit, NULL AS comparator, NULL::bytea AS content,
+         '{{}}'::bigint[] AS derived_from, c.end_ms + 999 >= s.floor_ms AS within, false AS deleted
+    FROM series s
+    CROSS JOIN LATERAL (
+      SELECT x.*, end_ms, settles_ms, x.status = 'p' AND settles_ms < $5::bigint AS settled
+        FROM (
+          SELECT c.k, c.start_ms, c.updated_ms, c.status FROM chunk c
+           WHERE c.patient_id = $1 AND c.epoch_no = s.epoch_no
+          UNION ALL
+          SELECT s.next_k + n, s.next_ms + n * s.span_ms,
+                 greatest(s.next_ms + n * s.span_ms + s.period_ms, s.registered_ms) + s.delay_ms, 'p'
+            FROM generate_series(
+              greatest(0, (s.floor_ms - s.next_ms) / s.span_ms),
+              floor((s.newest_ms - s.next_ms) / s.span_ms::float8)::bigint
+            ) AS n
+        ) x
+        CROSS JOIN LATERAL (
+          SELECT CASE WHEN x.status = 'e' THEN x.start_ms
+                      ELSE greatest(x.start_ms, least(x.start_ms + s.span_ms, s.cut_ms) - 1000) END AS end_ms
+        ) y
+        CROSS JOIN LATERAL (
+          SELECT least(end_ms + s.buffering_ms,
+                       CASE WHEN s.expiration_ms > x.start_ms AND s.expiration_ms <= end_ms THEN s.expiration_ms END
+                 ) AS settles_ms
+        ) z
+    ) c
+)"""
+
+# A measurement that one within the period is derived from stays visible at any age, as does a period that is not over
+# (LF-028).
+_MEASUREMENTS = f"""
+sources AS (
+  SELECT unnest(m.derived_from) AS no FROM term
+    JOIN measurement m ON m.patient_id = $1 AND m.miv_url = term.miv_url AND m.effective_ms >= term.floor_ms
+   WHERE m.deleted_ms IS NULL
+), measurements AS NOT MATERIALIZED (
+  SELECT {Kind.MEASUREMENT:d} AS kind, m.measurement_no AS no, 0::bigint AS k, m.miv_url, m.code_system, m.code,
+         m.effective_ms AS start_ms, coalesce(m.effective_end_ms, {FOREVER}) AS end_ms, m.device_no,
+         m.epoch_no AS metric_no, m.status, m.updated_ms, m.value, m.unit, m.comparator, m.content, m.derived_from,
+         coalesce(m.effective_end_ms, {FOREVER}) >= term.floor_ms OR m.measurement_no IN (SELECT no FROM sources)
+           AS within,
+         m.deleted_ms IS NOT NULL AS deleted
+    FROM term JOIN measurement m ON m.patient_id = $1 AND m.miv_url = term.miv_url
+)"""
+
+# `seen`: the Observations that a search may return, and that make their Device and DeviceMetric visible (SCO-006).
+_ANCHORED = f"""
+seen AS NOT MATERIALIZED (SELECT * FROM observations WHERE within AND NOT deleted),
+delays AS (
+  SELECT s.device_no, min(term.delay_ms) AS delay_ms FROM sensor s JOIN term USING (miv_url)
+   WHERE s.patient_id = $1 GROUP BY s.device_no
+), metrics AS NOT MATERIALIZED (
+  SELECT {Kind.METRIC:d} AS kind, e.epoch_no AS no, 0::bigint AS k, e.device_no, e.updated_ms,
+         s.metric -> 'type' AS type, s.code_system, s.code
+    FROM epoch e JOIN sensor s ON s.patient_id = $1 AND s.sensor_no = e.sensor_no
+   WHERE e.patient_id = $1 AND e.epoch_no IN (SELECT metric_no FROM seen)
+), devices AS NOT MATERIALIZED (
+  SELECT {Kind.DEVICE:d} AS kind, d.device_no AS no, 0::bigint AS k, d.updated_ms, d.device_name, d.manufacturer,
+         d.type_code,
+         CASE WHEN least(d.ended_ms, d.expiration_ms) <= $5::bigint THEN 'inactive'
+              WHEN $5::bigint - d.heard_ms > coalesce(delays.delay_ms, (SELECT min(delay_ms) FROM term)) THEN 'unknown'
+              ELSE 'active' END AS status
+    FROM device d LEFT JOIN delays USING (device_no)
+   WHERE d.patient_id = $1 AND d.device_no IN (SELECT device_no FROM seen)
+)"""
+
+
+@cache
+def _sources(observed: frozenset[Kind]) -> str:
+    kinds = {"chunks": _CHUNKS} if Kind.CHUNK in observed else {}
+    if Kind.MEASUREMENT in observed:
+        kinds["measurements"] = _MEASUREMENTS
+    union = " UNION ALL ".join(f"SELECT * FROM {name}" for name in kinds)
+    return ",".join([TERM, *kinds.values(), f"\nobservations AS NOT MATERIALIZED ({union})", _ANCHORED])

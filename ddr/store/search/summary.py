@@ -1,0 +1,38 @@
+"""The chunks of a patient that a summary of continuous values is calculated from, in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from ddr.store.database.pool import Connection
+
+Row = Mapping[str, Any]
+
+# A reading lies at most half a sampling period before the start of its chunk.
+_CHUNKS = """
+SELECT c.start_ms, c.last_ms, c.times, c.vals, e.calibration_state,
+       s.sensor_no, s.started_ms AS sensor_started_ms, s.unit, s.decimals, s.period_ms, s.lower_limit, s.upper_limit,
+       d.device_no, d.serial_number, d.device_name, d.manufacturer, d.model_number, d.type_code, d.expiration_date,
+       d.expiration_ms, d.definition_url, d.heard_ms, d.ended_ms AS device_ended_ms, d.updated_ms AS device_updated_ms
+  FROM sensor s
+  JOIN epoch e ON e.patient_id = $1 AND e.sensor_no = s.sensor_no
+                 AND (s.shown_from_ms IS NULL OR e.from_ms >= s.shown_from_ms)
+  JOIN chunk c ON c.patient_id = $1 AND c.epoch_no = e.epoch_no
+  JOIN device d ON d.patient_id = $1 AND d.device_no = e.device_no
+ WHERE s.patient_id = $1 AND s.miv_url = $2 AND s.continuous
+   AND c.last_ms >= $3 AND c.start_ms < $4::bigint + s.period_ms AND c.filled > 0"""
+
+
+async def continuous_chunks(
+    pool: Connection, patient_id: UUID, valueset: str, from_ms: int, until_ms: int
+) -> list[Row]:
+    """The chunks of this MIV with readings near [from_ms, until_ms), each with its sensor and device, in any order.
+
+    As for DiGA: without what a sensor measured before it was calibrated, where that is withheld (SER-018).
+
+    Rows for ddr.series.selection, which decides what of them counts, and for ddr.fhir.device.
+    """
+    rows: list[Row] = await pool.fetch(_CHUNKS, patient_id, valueset, from_ms, until_ms)
+    return rows

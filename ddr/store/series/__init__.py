@@ -1,0 +1,1 @@
+"""Continuous series: appending, merging, cutting anew, ending, taking back."""

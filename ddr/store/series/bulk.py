@@ -1,0 +1,77 @@
+"""Appending to the series of many sensors at once: the uploads of a cloud bridge.
+
+The same change as `ddr.store.series.chunks.append` makes for each sensor, under the same conditions, but one statement
+and one commit for all. It waits for no lock: a chunk that somebody else is writing to is left out, so that two such
+statements cannot block each other, in whatever order they come by their rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import asyncpg
+
+from ddr.series.packing import Reading
+from ddr.series.tail import extended
+from ddr.store.series.chunks import HEARD_STEP_MS
+from ddr.store.series.sensors import Sensor
+
+_APPEND = """
+    WITH held AS (
+        SELECT w.* FROM unnest($1::uuid[], $2::bigint[], $3::integer[], $4::integer[], $5::integer[], $6::integer[],
+                               $7::bytea[], $8::bytea[], $9::bigint[], $10::integer[], $11::text[])
+               AS w (patient_id, epoch_no, k, version, length, keep, times, vals, last_ms, filled, status)
+          JOIN chunk c USING (patient_id, epoch_no, k)
+         WHERE c.version = w.version AND octet_length(c.vals) = w.length
+           FOR NO KEY UPDATE OF c SKIP LOCKED)
+    UPDATE chunk c SET times = substring(c.times FROM 1 FOR h.keep) || h.times, vals = c.vals || h.vals,
+                       last_ms = h.last_ms, filled = h.filled, status = h.status, version = c.version + 1,
+                       updated_ms = greatest(c.updated_ms, $12)
+      FROM held h
+     WHERE c.patient_id = h.patient_id AND c.epoch_no = h.epoch_no AND c.k = h.k
+    RETURNING c.patient_id, c.epoch_no"""
+
+_HEAR = """
+    WITH held AS (
+        SELECT patient_id, device_no FROM unnest($1::uuid[], $2::bigint[]) AS w (patient_id, device_no)
+          JOIN device d USING (patient_id, device_no)
+         WHERE d.heard_ms < $3
+           FOR NO KEY UPDATE OF d SKIP LOCKED)
+    UPDATE device d SET heard_ms = $3 FROM held h WHERE d.patient_id = h.patient_id AND d.device_no = h.device_no"""
+
+Upload = tuple[Sensor, list[Reading]]
+
+
+async def append_all(pool: asyncpg.Pool, uploads: Iterable[Upload], now_ms: int) -> list[bool]:
+    """For each upload whether its ascending readings were appended to the tail of its sensor; else nothing was written.
+
+    The sensors must differ.
+    """
+    uploads = list(uploads)
+    rows = [row for sensor, readings in uploads if readings and (row := _row(sensor, readings, now_ms))]
+    if not rows:
+        return [False] * len(uploads)
+    written = {tuple(row) for row in await pool.fetch(_APPEND, *map(list, zip(*rows, strict=True)), now_ms)}
+    appended = [(sensor.patient_id, sensor.epoch_no) in written for sensor, _ in uploads]
+    await _hear((sensor for (sensor, _), done in zip(uploads, appended, strict=True) if done), pool, now_ms)
+    return appended
+
+
+def _row(sensor: Sensor, readings: list[Reading], now_ms: int) -> tuple[object, ...] | None:
+    """The arguments of one append, or None when the readings cannot simply be appended."""
+    tail = sensor.tail
+    extension = extended(tail, readings, now_ms) if tail else None
+    if tail is None or extension is None:
+        return None
+    after = extension.after
+    return (
+        sensor.patient_id, sensor.epoch_no, tail.k, tail.version, 2 * tail.count, extension.keep, extension.times,
+        extension.vals, after.last_ms, after.filled, extension.status,
+    )  # fmt: skip
+
+
+async def _hear(sensors: Iterable[Sensor], pool: asyncpg.Pool, now_ms: int) -> None:
+    """Note signs of life of the devices (Device.status, DEV-014), as exactly as `ddr.store.series.chunks` does."""
+    devices = {(one.patient_id, one.device_no) for one in sensors if now_ms - one.heard_ms >= HEARD_STEP_MS}
+    if devices:
+        await pool.execute(_HEAR, *map(list, zip(*devices, strict=True)), now_ms)

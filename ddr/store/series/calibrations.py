@@ -1,0 +1,133 @@
+"""Calibration events of a sensor, and the epochs that follow from them: DeviceMetrics, series, measurements.
+
+Everything happens in the caller's transaction, which holds the lock of the patient
+(ddr.store.devices.devices.lock_patient).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from ddr.series.calibration import Event, Segment, segments
+from ddr.store.devices import devices as store
+from ddr.store.devices.devices import Row
+from ddr.store.measurements import measurements
+from ddr.store.series.chunks import lock_epoch_rows
+from ddr.store.series.recut import Piece, recut_series
+
+NOT_YET = 2**63 - 1  # sensor.shown_from_ms of a sensor that is not calibrated yet
+
+_SHOWN_FROM = "UPDATE sensor SET shown_from_ms = $3 WHERE patient_id = $1 AND sensor_no = $2"
+_APPEARED = """
+    UPDATE epoch SET updated_ms = greatest(updated_ms, $5)
+     WHERE patient_id = $1 AND sensor_no = $2 AND from_ms >= $3 AND from_ms < $4 RETURNING epoch_no"""
+_CHUNKS_APPEARED = """
+    UPDATE chunk SET updated_ms = greatest(updated_ms, $3) WHERE patient_id = $1 AND epoch_no = ANY($2::bigint[])"""
+
+
+async def events_of(conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, sensor_no: int) -> list[Event]:
+    """The stored events of a sensor in order of time, without the registration."""
+    rows = await conn.fetch(
+        """SELECT time_ms, state, type, time AS text FROM calibration
+            WHERE patient_id = $1 AND sensor_no = $2 ORDER BY time_ms""",
+        patient_id, sensor_no,
+    )  # fmt: skip
+    return [Event(*row) for row in rows]
+
+
+async def insert_events(
+    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, events: Sequence[Event], now_ms: int
+) -> None:
+    """Store new events."""
+    await conn.executemany(
+        """INSERT INTO calibration (patient_id, sensor_no, time_ms, state, type, time, created_ms)
+           VALUES ($1, $2, $3, $4, $5, $6, $7)""",
+        [(patient_id, sensor_no, event.time_ms, event.state, event.type, event.text, now_ms) for event in events],
+    )
+
+
+def registered(sensor: Row) -> Event:
+    """The calibration that a sensor was registered with, as an event at its start."""
+    first = sensor["registration"]["calibration"]
+    return Event(sensor["started_ms"], first["state"], first.get("type"), first.get("time"))
+
+
+async def withhold(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int) -> None:
+    """Show nothing of a sensor until `show_from` says from when on."""
+    await conn.execute(_SHOWN_FROM, patient_id, sensor_no, NOT_YET)
+
+
+async def show_from(conn: asyncpg.Connection, sensor: Row, from_ms: int, now_ms: int) -> None:
+    """Show the epochs of a withheld sensor that begin at `from_ms` or later.
+
+    To a DiGA those are new that were stored before: searches by lastUpdated find them.
+    """
+    patient_id, sensor_no = sensor["patient_id"], sensor["sensor_no"]
+    await conn.execute(_SHOWN_FROM, patient_id, sensor_no, from_ms)
+    shown = await conn.fetch(_APPEARED, patient_id, sensor_no, from_ms, sensor["shown_from_ms"], now_ms)
+    await conn.execute(_CHUNKS_APPEARED, patient_id, [row["epoch_no"] for row in shown], now_ms)
+
+
+async def apply_events(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, now_ms: int, delay_ms: int) -> None:
+    """Make the epochs of a calibrated sensor those of its stored events, and cut again what was stored.
+
+    `delay_ms` as for ddr.store.series.chunks.merge_readings.
+    """
+    rows = await lock_epoch_rows(conn, patient_id, sensor_no)
+    events = await events_of(conn, patient_id, sensor_no)
+    parts = segments([registered(rows[0]), *events], rows[0]["sensor_ended_ms"])
+    pieces = [await _piece(conn, rows, part, now_ms) for part in parts]
+    if rows[0]["continuous"]:
+        moved = [piece for piece in pieces if piece.former is None or _bounds(piece.former) != _bounds(piece.row)]
+        await recut_series(conn, moved, now_ms, delay_ms)
+    else:
+        await _repoint(conn, patient_id, pieces, now_ms)
+
+
+def _bounds(row: Row) -> tuple[int, int | None]:
+    return row["from_ms"], row["until_ms"]
+
+
+async def _piece(conn: asyncpg.Connection, rows: Sequence[Row], part: Segment, now_ms: int) -> Piece:
+    """The epoch of a segment, stored. It is the one that began within the segment, else a new one.
+
+    There is one at most, because no later event takes the beginning of a segment away.
+    """
+    starts = [row["from_ms"] for row in rows]
+    end = len(rows) if part.until_ms is None else bisect_left(starts, part.until_ms)
+    row = rows[max(end - 1, 0)]
+    found = {
+        **row,
+        "from_ms": part.from_ms,
+        "until_ms": part.until_ms,
+        "calibration_state": part.last.state,
+        "calibration_type": part.last.type,
+        "calibration_time": part.last.text,
+    }
+    if row["from_ms"] >= part.from_ms:
+        await store.change_epoch(conn, row, found, now_ms)
+        return Piece(found, row)
+    number = await store.insert_epoch(conn, row["patient_id"], row["device_no"], row["sensor_no"], found, now_ms)
+    return Piece({**found, "epoch_no": number, "tail_k": None, "tail_start_ms": None}, None)
+
+
+async def _repoint(conn: asyncpg.Connection, patient_id: UUID, pieces: Sequence[Piece], now_ms: int) -> None:
+    """Let dedicated measurements refer to the epoch of their time; those that referred to another get a new version."""
+    starts = [piece.row["from_ms"] for piece in pieces]
+    numbers = [piece.row["epoch_no"] for piece in pieces]
+    found = await measurements.of_epochs(conn, patient_id, numbers)
+    right = [(row, numbers[bisect_right(starts, row["effective_ms"]) - 1]) for row in found]
+    moved = [_moved(row, number) for row, number in right if row["epoch_no"] != number]
+    await measurements.revise(conn, patient_id, moved, now_ms)
+
+
+def _moved(row: Row, epoch_no: int) -> Row:
+    """The measurement with another DeviceMetric: what was final is amended now."""
+    status = "amended" if row["status"] == "final" else row["status"]
+    content = orjson.dumps(orjson.loads(row["content"]) | {"status": status})
+    return {**row, "epoch_no": epoch_no, "status": status, "content": content}

@@ -1,0 +1,207 @@
+"""Writing readings of continuous sensors: one optimistic statement for the usual upload, a locked merge for all others.
+
+Both answer only after the commit. Any number of workers may write to one sensor: an append takes effect only on the
+very chunk it was made for, and a merge locks the sensor, so that the result is as if one writer had done it all.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, field, replace
+from itertools import chain
+from uuid import UUID
+
+import asyncpg
+
+from ddr.series.epoch import Chunk, Epoch
+from ddr.series.merge import Merge, merge
+from ddr.series.packing import Reading, decode
+from ddr.series.tail import extended
+from ddr.store.devices.devices import Row, heard
+from ddr.store.gateways.uploads import note_upload, taken_back
+from ddr.store.series.sensors import CHUNK_COLUMNS, Sensor, chunk_of
+
+HEARD_STEP_MS = 60_000  # Device.heard_ms is exact to this; its users think in the minutes of Delay-From-Real-Time
+
+# The length of vals tells apart what a version cannot: a reading that is stored but not shown leaves the version alone.
+_APPEND = """
+    UPDATE chunk SET times = substring(times FROM 1 FOR $6) || $7, vals = vals || $8, last_ms = $9, filled = $10,
+                     status = $11, version = version + 1, updated_ms = greatest(updated_ms, $12)
+     WHERE patient_id = $1 AND epoch_no = $2 AND k = $3 AND version = $4 AND octet_length(vals) = $5
+    RETURNING true"""
+
+# A sign of life is not worth waiting for: another upload may hold the row of the device.
+_APPEND_AND_HEAR = f"""
+    WITH appended AS ({_APPEND}),
+         heard AS (UPDATE device SET heard_ms = $12 WHERE patient_id = $1 AND device_no IN (
+                       SELECT device_no FROM device WHERE patient_id = $1 AND device_no = $13 AND heard_ms < $12
+                          AND EXISTS (SELECT FROM appended) FOR NO KEY UPDATE SKIP LOCKED))
+    SELECT true FROM appended"""  # noqa: S608
+
+# Not the epochs: an epoch made while this waits would not be among those that a single statement saw when it began.
+_LOCK = "SELECT FROM sensor WHERE patient_id = $1 AND sensor_no = $2 FOR NO KEY UPDATE"
+
+_EPOCHS = """
+    SELECT e.*, s.continuous, s.registration, s.started_ms, s.period_ms, s.span_ms, s.buffering_ms,
+           s.complete_until_ms, greatest(s.created_ms, e.created_ms) AS registered_ms, s.ended_ms AS sensor_ended_ms,
+           d.ended_ms AS device_ended_ms, d.expiration_ms
+      FROM sensor s
+      JOIN device d ON d.patient_id = s.patient_id AND d.device_no = s.device_no
+      JOIN epoch e ON e.patient_id = s.patient_id AND e.sensor_no = s.sensor_no
+     WHERE s.patient_id = $1 AND s.sensor_no = $2
+     ORDER BY e.from_ms FOR NO KEY UPDATE OF e"""
+
+# A reading lies at most half a period before its chunk's start.
+_BETWEEN = """
+    SELECT c.start_ms, c.times, c.vals, s.period_ms
+      FROM sensor s
+      JOIN epoch e ON e.patient_id = s.patient_id AND e.sensor_no = s.sensor_no
+      JOIN chunk c ON c.patient_id = e.patient_id AND c.epoch_no = e.epoch_no
+     WHERE s.patient_id = $1 AND s.sensor_no = $2 AND c.filled > 0
+       AND c.last_ms >= $3 AND c.start_ms <= $4::bigint + s.period_ms"""
+
+_LAST_CHUNKS = f"""
+    SELECT {CHUNK_COLUMNS} FROM chunk
+     WHERE patient_id = $1 AND epoch_no = $2 AND k >= coalesce(
+           (SELECT max(k) FROM chunk WHERE patient_id = $1 AND epoch_no = $2 AND start_ms <= $3), 0)
+     ORDER BY k FOR NO KEY UPDATE"""  # noqa: S608
+
+_WRITE = f"""
+    INSERT INTO chunk (patient_id, epoch_no, {CHUNK_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        ON CONFLICT (patient_id, epoch_no, k) DO UPDATE
+       SET start_ms = excluded.start_ms, last_ms = excluded.last_ms, updated_ms = excluded.updated_ms,
+           version = excluded.version, filled = excluded.filled, status = excluded.status, times = excluded.times,
+           vals = excluded.vals"""  # noqa: S608
+
+_TAIL = "UPDATE epoch SET tail_k = $3, tail_start_ms = $4 WHERE patient_id = $1 AND epoch_no = $2"
+
+
+async def append(pool: asyncpg.Pool, sensor: Sensor, readings: Sequence[Reading], now_ms: int) -> Sensor | None:
+    """Append ascending `readings` to the tail of `sensor` in one statement. Returns the sensor as it is then.
+
+    None when they do not all come after what is stored, or when the tail is not what it was: nothing was written then.
+    """
+    tail = sensor.tail
+    extension = extended(tail, readings, now_ms) if tail else None
+    if tail is None or extension is None:
+        return None
+    after, heard_ms = extension.after, sensor.heard_ms
+    arguments = (
+        sensor.patient_id, sensor.epoch_no, tail.k, tail.version, 2 * tail.count, extension.keep, extension.times,
+        extension.vals, after.last_ms, after.filled, extension.status, now_ms,
+    )  # fmt: skip
+    if now_ms - heard_ms < HEARD_STEP_MS:
+        written = await pool.fetchval(_APPEND, *arguments)
+    else:
+        written, heard_ms = await pool.fetchval(_APPEND_AND_HEAR, *arguments, sensor.device_no), now_ms
+    return replace(sensor, tail=after, heard_ms=heard_ms) if written else None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the readings of an upload; those in none of the sets were stored before."""
+
+    accepted: set[Reading] = field(default_factory=set)
+    hidden: set[Reading] = field(default_factory=set)  # accepted, but another reading of the same slot is shown
+    early: set[Reading] = field(default_factory=set)  # before the sensor was in use
+    late: set[Reading] = field(default_factory=set)  # after it was
+    deleted: set[Reading] = field(default_factory=set)  # the gateway took them back
+
+
+async def merge_readings(
+    pool: asyncpg.Pool,
+    sensor: Sensor,
+    readings: Sequence[Reading],
+    now_ms: int,
+    delay_ms: int,
+    upload_key: str | None = None,
+) -> Outcome | None:
+    """Put any ascending `readings` where they belong, in one transaction; None when the sensor is gone.
+
+    `delay_ms` is the Delay-From-Real-Time of the sensor's MIV. Raises UploadDeleted.
+    """
+    outcome = Outcome()
+    if now_ms - sensor.heard_ms >= HEARD_STEP_MS:
+        await heard(pool, sensor.patient_id, [sensor.device_no], now_ms)
+    if upload_key is None and await _all_stored(pool, sensor, readings):
+        return outcome
+    async with pool.acquire() as conn, conn.transaction():
+        epochs = await lock_epochs(conn, sensor.patient_id, sensor.sensor_no, delay_ms)
+        if not epochs:
+            return None
+        if upload_key is not None:
+            await note_upload(conn, sensor.patient_id, sensor.sensor_no, upload_key, readings, now_ms)
+        gone = await taken_back(conn, sensor.patient_id, sensor.sensor_no)
+        outcome.deleted.update(gone.intersection(readings))
+        counting = [reading for reading in readings if reading not in gone] if outcome.deleted else readings
+        for (epoch_no, epoch), part in _routed(epochs, counting, outcome):
+            stored = await last_chunks(conn, sensor.patient_id, epoch_no, epoch, part[0][0])
+            merged = merge(epoch, stored, part, now_ms)
+            await write(conn, sensor.patient_id, epoch_no, epoch, merged)
+            outcome.accepted.update(merged.accepted)
+            outcome.hidden.update(merged.hidden)
+    return outcome
+
+
+async def _all_stored(pool: asyncpg.Pool, sensor: Sensor, readings: Sequence[Reading]) -> bool:
+    """True for a repeated upload, which then takes no locks and writes nothing. What is stored is never taken back."""
+    return (await readings_between(pool, sensor, readings[0][0], readings[-1][0])).issuperset(readings)
+
+
+async def readings_between(pool: asyncpg.Pool, sensor: Sensor, from_ms: int, until_ms: int) -> set[Reading]:
+    """All readings of the chunks of this time, so some around it, too."""
+    rows = await pool.fetch(_BETWEEN, sensor.patient_id, sensor.sensor_no, from_ms, until_ms)
+    known = (decode(row["times"], row["vals"], row["start_ms"], row["period_ms"]) for row in rows)
+    return set(chain.from_iterable(known))
+
+
+NumberedEpoch = tuple[int, Epoch]
+
+
+async def lock_epochs(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, delay_ms: int) -> list[NumberedEpoch]:
+    """The epochs of a sensor by number, in order of time, which nobody else merges into until the transaction ends."""
+    rows = await lock_epoch_rows(conn, patient_id, sensor_no)
+    return [(row["epoch_no"], Epoch.of(row, delay_ms)) for row in rows]
+
+
+async def lock_epoch_rows(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int) -> list[Row]:
+    """The same as rows: the columns of the epochs, and those of sensor and device that a series depends on."""
+    await conn.execute(_LOCK, patient_id, sensor_no)
+    rows: list[Row] = await conn.fetch(_EPOCHS, patient_id, sensor_no)
+    return rows
+
+
+def _routed(
+    epochs: Sequence[NumberedEpoch], readings: Iterable[Reading], outcome: Outcome
+) -> Iterable[tuple[NumberedEpoch, list[Reading]]]:
+    """Each epoch with its readings, and into `outcome` those that belong to none."""
+    starts = [epoch.grid.from_ms for _, epoch in epochs]
+    parts: list[list[Reading]] = [[] for _ in epochs]
+    for reading in readings:
+        at = bisect_right(starts, reading[0]) - 1
+        if at < 0:
+            outcome.early.add(reading)
+        elif epochs[at][1].grid.holds(reading[0]):
+            parts[at].append(reading)
+        else:
+            outcome.late.add(reading)
+    return [(epoch, part) for epoch, part in zip(epochs, parts, strict=True) if part]
+
+
+async def last_chunks(
+    conn: asyncpg.Connection, patient_id: UUID, epoch_no: int, epoch: Epoch, first_ms: int
+) -> list[Chunk]:
+    """The stored chunks that a reading at `first_ms` or later can change, and the one before them; locked."""
+    before_ms = first_ms - epoch.grid.bound(0)  # a chunk that starts by then ends before the reading
+    rows = await conn.fetch(_LAST_CHUNKS, patient_id, epoch_no, before_ms)
+    return [chunk_of(row) for row in rows]
+
+
+async def write(conn: asyncpg.Connection, patient_id: UUID, epoch_no: int, epoch: Epoch, merged: Merge) -> None:
+    """Store the changed chunks, and where the series ends now."""
+    if merged.changed:
+        await conn.executemany(_WRITE, [(patient_id, epoch_no, *astuple(chunk)) for chunk in merged.changed])
+    tail = (merged.tail.k, merged.tail.start_ms) if merged.tail else (None, None)
+    if tail != (epoch.tail_k, epoch.tail_start_ms):
+        await conn.execute(_TAIL, patient_id, epoch_no, *tail)

@@ -1,0 +1,30 @@
+"""Taking back an upload that was made in error."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import asyncpg
+
+from ddr.series.epoch import Epoch
+from ddr.store.gateways.uploads import taken_back
+from ddr.store.series.chunks import lock_epoch_rows
+from ddr.store.series.recut import Piece, recut_series
+
+
+async def delete_upload(
+    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, key: str, now_ms: int, delay_ms: int
+) -> bool:
+    """Take back the upload `key`; False when there is none. Again changes nothing. `delay_ms` as for merge_readings."""
+    rows = await lock_epoch_rows(conn, patient_id, sensor_no)
+    found = await conn.fetchval(
+        """UPDATE upload SET deleted_ms = coalesce(deleted_ms, $4)
+            WHERE patient_id = $1 AND sensor_no = $2 AND upload_key = $3 RETURNING true""",
+        patient_id, sensor_no, key, now_ms,
+    )  # fmt: skip
+    if found:
+        gone = await taken_back(conn, patient_id, sensor_no)
+        grids = [Epoch.of(row, delay_ms).grid for row in rows]
+        touched = [row for row, grid in zip(rows, grids, strict=True) if any(grid.holds(time) for time, _ in gone)]
+        await recut_series(conn, [Piece(row, row) for row in touched], now_ms, delay_ms, gone)
+    return bool(found)

@@ -1,0 +1,89 @@
+"""What ends the wait for readings: the gateway's "everything sent up to T", and the end of a sensor."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import asyncpg
+
+from ddr.series.grid import SECOND
+from ddr.series.merge import merge
+from ddr.store.devices.devices import heard
+from ddr.store.series.chunks import NumberedEpoch, last_chunks, lock_epoch_rows, lock_epochs, write
+from ddr.store.series.recut import Piece, UnplacedReadings, recut_series
+from ddr.store.series.sensors import Sensor
+
+_SENT = """
+    UPDATE sensor SET complete_until_ms = greatest(complete_until_ms, $3)
+     WHERE patient_id = $1 AND sensor_no = $2 RETURNING complete_until_ms"""
+
+# Chunks that are final by time already stay as they are.
+_FINISH = """
+    UPDATE chunk SET status = 'f', version = version + 1, updated_ms = greatest(updated_ms, $5)
+     WHERE patient_id = $1 AND epoch_no = $2 AND status = 'p' AND start_ms <= $3 AND start_ms >= $4"""
+
+
+_UNTIL = "UPDATE epoch SET until_ms = $3 WHERE patient_id = $1 AND epoch_no = $2"
+
+
+_EVENT_AFTER = "SELECT EXISTS (SELECT FROM calibration WHERE patient_id = $1 AND sensor_no = $2 AND time_ms >= $3)"
+
+
+class ReadingsAfterEnd(Exception):
+    """A sensor cannot have ended before its last stored reading or calibration."""
+
+
+async def complete_until(pool: asyncpg.Pool, sensor: Sensor, until_ms: int, now_ms: int, delay_ms: int) -> int | None:
+    """Note that everything up to `until_ms` has been sent: chunks that end by then are final.
+
+    Returns the latest instant ever noted, or None when the sensor is gone. `delay_ms` as for `merge_readings`.
+    """
+    async with pool.acquire() as conn, conn.transaction():
+        await heard(conn, sensor.patient_id, [sensor.device_no], now_ms)
+        sent: int | None = await conn.fetchval(_SENT, sensor.patient_id, sensor.sensor_no, until_ms)
+        for numbered in await lock_epochs(conn, sensor.patient_id, sensor.sensor_no, delay_ms):
+            await _finish(conn, sensor.patient_id, numbered, now_ms)
+    return sent
+
+
+async def _finish(conn: asyncpg.Connection, patient_id: UUID, numbered: NumberedEpoch, now_ms: int) -> None:
+    epoch_no, epoch = numbered
+    length = epoch.grid.span_ms - SECOND
+    sent = (epoch.complete_until_ms or 0) - length  # chunks that start by then
+    settled = now_ms - epoch.buffering_ms - length  # chunks that start before are final by time
+    await conn.execute(_FINISH, patient_id, epoch_no, sent, settled, now_ms)
+    await _cover(conn, patient_id, numbered, now_ms, sent + 1)
+
+
+async def _cover(
+    conn: asyncpg.Connection, patient_id: UUID, numbered: NumberedEpoch, now_ms: int, cover_ms: int
+) -> None:
+    """Store the empty chunks that start before `cover_ms`, as far as readings were expected."""
+    epoch_no, epoch = numbered
+    cover_ms = cover_ms if epoch.expected_until_ms is None else min(cover_ms, epoch.expected_until_ms)
+    next_start = epoch.next_start()[1]
+    if next_start < cover_ms:
+        stored = await last_chunks(conn, patient_id, epoch_no, epoch, next_start)
+        await write(conn, patient_id, epoch_no, epoch, merge(epoch, stored, (), now_ms, cover_ms))
+
+
+async def close_epochs(
+    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, ended_ms: int, now_ms: int, delay_ms: int
+) -> None:
+    """End the series of a sensor at `ended_ms` (exclusive), within the caller's transaction. An earlier end stays.
+
+    The chunk at the end is cut there and final, and so is what is missing before it (SER-003, SER-008, SER-017).
+    Raises ReadingsAfterEnd.
+    """
+    pieces = []
+    if await conn.fetchval(_EVENT_AFTER, patient_id, sensor_no, ended_ms):
+        raise ReadingsAfterEnd
+    for row in await lock_epoch_rows(conn, patient_id, sensor_no):
+        until_ms = max(ended_ms, row["from_ms"])
+        if row["until_ms"] is None or row["until_ms"] > until_ms:
+            await conn.execute(_UNTIL, patient_id, row["epoch_no"], until_ms)
+            pieces.append(Piece({**row, "until_ms": until_ms}, {**row, "device_ended_ms": None}))
+    try:
+        await recut_series(conn, pieces, now_ms, delay_ms)
+    except UnplacedReadings:
+        raise ReadingsAfterEnd from None

@@ -1,0 +1,129 @@
+"""A continuous sensor as an upload needs it, with the tail of its running series; and the tails a worker remembers.
+
+What is remembered may be outdated at any time: another worker may have written. Facts of a sensor never change once it
+is registered, and a tail is only ever used by a statement that checks it (ddr.store.series.chunks.append).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+
+from ddr.series.epoch import Chunk, Epoch
+from ddr.series.reading import Rules
+from ddr.series.tail import Tail
+
+SensorKey = tuple[UUID, str, str]
+"""Patient, device key, sensor key."""
+
+CHUNK_COLUMNS = "k, start_ms, last_ms, updated_ms, version, filled, status, times, vals"
+
+_COLUMNS = """
+    SELECT d.patient_id, d.device_key, s.sensor_key, s.device_no, s.sensor_no, s.miv_url, s.continuous, s.unit,
+           s.decimals, s.lower_limit, s.upper_limit, s.period_ms, s.span_ms, s.buffering_ms, s.complete_until_ms,
+           EXISTS (SELECT FROM upload WHERE patient_id = s.patient_id AND sensor_no = s.sensor_no
+                      AND deleted_ms IS NOT NULL) AS deletions,
+           greatest(s.created_ms, e.created_ms) AS registered_ms, d.heard_ms, d.expiration_ms,
+           e.epoch_no, e.from_ms, e.until_ms, e.tail_k, e.tail_start_ms,
+           c.k, c.start_ms, c.last_ms, c.updated_ms, c.version, c.filled, c.status, c.times, c.vals"""
+
+_SENSOR_WITH_TAIL = """
+      JOIN sensor s ON s.patient_id = d.patient_id AND s.device_no = d.device_no
+      LEFT JOIN LATERAL (SELECT * FROM epoch WHERE patient_id = s.patient_id AND sensor_no = s.sensor_no
+                          ORDER BY from_ms DESC LIMIT 1) e ON true
+      LEFT JOIN chunk c ON c.patient_id = e.patient_id AND c.epoch_no = e.epoch_no AND c.k = e.tail_k"""
+
+_LOAD = f"""{_COLUMNS} FROM device d {_SENSOR_WITH_TAIL}
+     WHERE d.patient_id = $1 AND d.device_key = $2 AND s.sensor_key = $3"""
+
+_LOAD_ALL = f"""{_COLUMNS}
+      FROM unnest($1::uuid[], $2::text[], $3::text[]) AS w (patient_id, device_key, sensor_key)
+      JOIN device d ON d.patient_id = w.patient_id AND d.device_key = w.device_key {_SENSOR_WITH_TAIL}
+     WHERE s.sensor_key = w.sensor_key"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sensor:
+    """A sensor as last seen. `tail` is None when readings cannot simply be appended to its newest epoch."""
+
+    patient_id: UUID
+    device_no: int
+    sensor_no: int
+    miv_url: str
+    continuous: bool
+    rules: Rules
+    epoch_no: int
+    heard_ms: int
+    tail: Tail | None
+
+
+async def load(pool: asyncpg.Pool, patient_id: UUID, device_key: str, sensor_key: str) -> Sensor | None:
+    """The sensor as it is now, or None when the patient has none of these keys. One statement."""
+    row = await pool.fetchrow(_LOAD, patient_id, device_key, sensor_key)
+    return row and _sensor(row)
+
+
+async def load_all(pool: asyncpg.Pool, keys: Collection[SensorKey]) -> dict[SensorKey, Sensor]:
+    """Those of these sensors that exist, as they are now. One statement."""
+    if not keys:
+        return {}
+    rows = await pool.fetch(_LOAD_ALL, *map(list, zip(*set(keys), strict=True)))
+    return {(row["patient_id"], row["device_key"], row["sensor_key"]): _sensor(row) for row in rows}
+
+
+def _sensor(row: asyncpg.Record) -> Sensor:
+    # what was taken back must not come again, and only a merge looks at that
+    tail = None if row["k"] is None or row["deletions"] else Tail.of(Epoch.of(row, 0), chunk_of(row))
+    rules = Rules.of(row["unit"], row["decimals"], row["lower_limit"], row["upper_limit"])
+    return Sensor(
+        row["patient_id"],
+        row["device_no"],
+        row["sensor_no"],
+        row["miv_url"],
+        row["continuous"],
+        rules,
+        row["epoch_no"],
+        row["heard_ms"],
+        tail,
+    )
+
+
+def chunk_of(row: asyncpg.Record) -> Chunk:
+    """The chunk in a row that has CHUNK_COLUMNS."""
+    return Chunk(
+        row["k"],
+        row["start_ms"],
+        row["last_ms"],
+        row["updated_ms"],
+        row["version"],
+        row["filled"],
+        row["status"],
+        row["times"],
+        row["vals"],
+    )
+
+
+class Remembered:
+    """The sensors that this worker wrote to last, `size` at most."""
+
+    def __init__(self, size: int = 20_000) -> None:
+        self._sensors: dict[SensorKey, Sensor] = {}
+        self._size = size
+
+    def get(self, key: SensorKey) -> Sensor | None:
+        """The sensor as last seen, or None."""
+        return self._sensors.get(key)
+
+    def put(self, key: SensorKey, sensor: Sensor) -> None:
+        """Remember `sensor`; the one that was not written to for longest is forgotten when there are too many."""
+        self._sensors.pop(key, None)
+        self._sensors[key] = sensor
+        if len(self._sensors) > self._size:
+            del self._sensors[next(iter(self._sensors))]
+
+    def forget(self, key: SensorKey) -> None:
+        """Forget what was remembered of this sensor."""
+        self._sensors.pop(key, None)

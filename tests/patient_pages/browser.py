@@ -1,0 +1,80 @@
+"""A browser without a screen: keeps cookies, reads forms, follows no redirect by itself."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httpx
+
+from ddr.http.core import Core
+from ddr.patient_pages.app import create_consent
+from tests.support.patients import PASSWORD, Patient
+
+FORM = "application/x-www-form-urlencoded"
+
+
+class _Inputs(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.all: list[dict[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("input", "button"):
+            self.all.append({"tag": tag, **dict(attrs)})
+
+
+def inputs(html: str) -> list[dict[str, str | None]]:
+    """Attributes of every input and button, in order."""
+    parser = _Inputs()
+    parser.feed(html)
+    return parser.all
+
+
+def form_token(html: str) -> str:
+    """The token of the page's forms."""
+    return next(str(field["value"]) for field in inputs(html) if field.get("name") == "form_token")
+
+
+def choices(html: str) -> list[dict[str, str | None]]:
+    """The checkboxes of the consent page."""
+    return [field for field in inputs(html) if field.get("type") == "checkbox"]
+
+
+def answer(response: httpx.Response) -> dict[str, str]:
+    """The parameters that a redirect hands to the DiGA."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(response.headers["location"]).query).items()}
+
+
+class Browser:
+    """One patient's browser at the public listener."""
+
+    def __init__(self, core: Core, lang: str = "de", address: str = "203.0.113.7") -> None:
+        transport = httpx.ASGITransport(create_consent(core), client=(address, 40_000))
+        self.http = httpx.AsyncClient(
+            transport=transport, base_url="https://recorder.example", headers={"accept-language": lang}
+        )
+
+    async def get(self, path: str) -> httpx.Response:
+        """GET without following redirects."""
+        return await self.http.get(path)
+
+    async def post(self, path: str, page: httpx.Response, *fields: tuple[str, str], **named: str) -> httpx.Response:
+        """Send the form of `page` with these fields added."""
+        body = urlencode([("form_token", form_token(page.text)), *fields, *named.items()])
+        return await self.http.post(path, content=body, headers={"content-type": FORM})
+
+    async def login(self, patient: Patient, password: str = PASSWORD, request_uri: str = "") -> httpx.Response:
+        """Open and send the login form."""
+        page = await self.get(f"/login?{urlencode({'request_uri': request_uri})}")
+        return await self.post("/login", page, username=patient.username, password=password, request_uri=request_uri)
+
+    async def consent_page(self, request_uri: str) -> httpx.Response:
+        """Open the consent page."""
+        return await self.get(f"/consent?{urlencode({'request_uri': request_uri})}")
+
+    async def decide(self, request_uri: str, decision: str, *scopes: str) -> httpx.Response:
+        """Open the consent page, tick `scopes`, press the button."""
+        page = await self.consent_page(request_uri)
+        ticked = [("scope", scope) for scope in scopes]
+        return await self.post("/consent", page, *ticked, request_uri=request_uri, decision=decision)

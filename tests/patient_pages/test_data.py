@@ -1,0 +1,243 @@
+"""The patient's values: curves with words and tables beside them, days under addresses that tell nothing, downloads."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from decimal import Decimal
+from typing import Any
+
+import orjson
+import pytest
+
+from ddr.fhir.instants import date_time
+from ddr.http.core import Core
+from ddr.patient_pages.charts import LINES, axis_value
+from ddr.series.packing import ERROR, HIGH, LOW, encode
+from ddr.store.patients import export
+from tests.diga_api.world import CGM, DAY, GLUCOSE, HOUR, LOINC, MINUTE, Body
+from tests.fhir.validity import assert_valid
+from tests.patient_pages.browser import Browser
+from tests.patient_pages.test_consent import logged_in
+from tests.support.patients import Patient
+
+PERIOD = 5 * MINUTE
+MIDNIGHT = 1_795_302_000_000  # 2026-11-22T00:00+01:00; the clock of the tests shows 11:00
+
+
+async def sensor(core: Core, patient: Patient, **columns: Any) -> tuple[Body, int]:
+    """A glucose sensor worn for weeks, and its epoch."""
+    body = Body(core, patient.patient_id)
+    device_no = await body.device("GlukoSense 7")
+    sensor_no = await body.sensor(device_no, CGM, **{"code": "99504-3", **columns})
+    return body, await body.epoch(device_no, sensor_no, MIDNIGHT - 20 * DAY)
+
+
+async def meter(body: Body, at_ms: int, value: int, **columns: Any) -> None:
+    """A value of blood glucose."""
+    content = {
+        "resourceType": "Observation",
+        "effectiveDateTime": date_time(at_ms),
+        "code": {"coding": [{"system": LOINC, "code": "2339-0"}]},
+        "valueQuantity": {"value": value, "unit": "mg/dl", "code": "mg/dL"},
+    }
+    await body.measurement(GLUCOSE, "2339-0", at_ms, content=content, **columns)
+
+
+async def worn(core: Core, days: int = 3) -> tuple[Patient, Browser]:
+    """A patient with glucose values of these days, the last one the first three hours of 22 November."""
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient)
+    for k in range(days - 1):
+        await body.chunk(epoch_no, k, MIDNIGHT - (days - 1 - k) * DAY, [100 + slot % 97 for slot in range(288)])
+    await body.chunk(epoch_no, days - 1, MIDNIGHT, [60, 64, *[120] * 33, 201])
+    return patient, browser
+
+
+def words(html: str, kind: str) -> str:
+    """What the picture `kind` says to those who cannot see it."""
+    found = re.search(rf'aria-label="({kind}\. [^"]+)"', html)
+    assert found
+    return found[1]
+
+
+async def test_the_latest_day_is_told_in_words_and_numbers(core: Core) -> None:
+    _, browser = await worn(core)
+    page = (await browser.get("/me/data")).text
+    assert "Tageskurve: 22. November 2026" in page
+    assert words(page, "Tageskurve") == (
+        "Tageskurve. 36 Werte in mg/dL, niedrigster 60 um 00:00 Uhr, höchster 201 um 02:55 Uhr."
+    )
+    assert '<th scope="row">00:00</th><td>60</td><td>120</td><td>120</td><td>12</td>' in page
+
+
+async def test_the_profile_is_that_of_the_summary(core: Core) -> None:
+    _, browser = await worn(core, days=15)
+    page = (await browser.get("/me/data")).text
+    assert "9. November 2026 bis 22. November 2026, Tage mit Messwerten: 14" in page
+    assert "Mittlerer Wert über den Tag" in words(page, "Glukoseprofil")
+    assert page.count('class="median"') == 1
+    assert '<th scope="row">im Zielbereich, 70–180 mg/dL</th>' in page
+
+
+async def test_days_are_reached_by_addresses_that_tell_nothing(core: Core) -> None:
+    _, browser = await worn(core)
+    page = await browser.get("/me/data")
+    assert "Tag danach" not in page.text
+    address = re.search(r'href="(/me/data/[0-9a-f]{32})">← Tag davor', page.text)
+    assert address
+    before = await browser.get(address[1])
+    assert "Tageskurve: 21. November 2026" in before.text
+    assert "Tag danach" in before.text
+    chosen = await browser.post("/me/data", page, day="2026-11-20")
+    assert chosen.status_code == 303
+    assert "2026" not in chosen.headers["location"]
+    first = await browser.get(chosen.headers["location"])
+    assert "Tageskurve: 20. November 2026" in first.text
+    assert "Tag davor" not in first.text
+
+
+@pytest.mark.parametrize(("day", "shown"), [("1066-10-14", "1. Januar 2000"), ("9999-12-31", "31. Dezember 2099")])
+async def test_days_without_values_are_told(core: Core, day: str, shown: str) -> None:
+    _, browser = await worn(core)
+    chosen = await browser.post("/me/data", await browser.get("/me/data"), day=day)
+    page = (await browser.get(chosen.headers["location"])).text
+    assert f"Tageskurve: {shown}" in page
+    assert "An diesem Tag wurde nichts gemessen" in page
+
+
+@pytest.mark.parametrize("place", ["x", "0" * 32, "device"])
+async def test_other_addresses_are_none(core: Core, place: str) -> None:
+    _, browser = await worn(core)
+    place = core.ids.device(1) if place == "device" else place
+    assert (await browser.get(f"/me/data/{place}")).status_code == 404
+
+
+@pytest.mark.parametrize("day", ["", "yesterday", "2026-02-30"])
+async def test_what_is_no_day_is_refused(core: Core, day: str) -> None:
+    _, browser = await worn(core)
+    assert (await browser.post("/me/data", await browser.get("/me/data"), day=day)).status_code == 403
+
+
+async def test_limits_gaps_and_errors(core: Core) -> None:
+    """`L` and `U` are drawn at the edge and told as below and above; an error is a gap."""
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient, lower_limit=Decimal(40), upper_limit=Decimal(400))
+    await body.chunk(epoch_no, 0, MIDNIGHT, [LOW, 100, ERROR, 110, HIGH, 120])
+    page = (await browser.get("/me/data")).text
+    assert "niedrigster &lt;40 um" in words(page, "Tageskurve")
+    assert "höchster &gt;400 um" in words(page, "Tageskurve")
+    assert page.count('class="curve"') == 2
+
+
+async def test_values_in_mmol(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient, unit="mmol/L", decimals=1, code="105272-9")
+    await body.chunk(epoch_no, 0, MIDNIGHT, [56, 78, 112])
+    page = (await browser.get("/me/data")).text
+    assert "niedrigster 5,6 um 00:00 Uhr, höchster 11,2 um 00:10 Uhr" in page
+    assert all(f">{line}</text>" in page for line in ("3,9", "10,0"))
+    assert "im Zielbereich, 3,9–10,0 mmol/L" in page
+
+
+async def test_nothing_is_measured_yet(core: Core) -> None:
+    _, browser = await logged_in(core)
+    page = (await browser.get("/me/data")).text
+    assert "Es sind noch keine Messwerte gespeichert" in page
+    assert "<svg" not in page
+
+
+async def test_single_measurements(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    body = Body(core, patient.patient_id)
+    device_no = await body.device("Pulsar")
+    await meter(body, MIDNIGHT + HOUR, 103, device_no=device_no)
+    await body.pressure(MIDNIGHT + 2 * HOUR, 128, 82)
+    page = (await browser.get("/me/data")).text
+    assert page.index("Blutdruck</th>") < page.index("Blutzucker</th>")
+    assert "22.11.2026, 02:00" in page
+    assert re.search(r"Systolisch</span> 128 mmHg", page)
+    assert "103 mg/dL" in page
+
+
+async def test_english(core: Core) -> None:
+    patient, browser = await logged_in(core, "en")
+    body, epoch_no = await sensor(core, patient)
+    await body.chunk(epoch_no, 0, MIDNIGHT, [100, 120])
+    page = (await browser.get("/me/data")).text
+    assert "Curve of the day: 22 November 2026" in page
+    assert "lowest 100 at 00:00" in page
+
+
+async def test_the_table_has_every_reading_with_its_exact_time(core: Core) -> None:
+    """Also the one that is hidden because another one is nearer to the slot's time."""
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient)
+    stored = [(MIDNIGHT, 100), (MIDNIGHT + 60_123, 101), (MIDNIGHT + PERIOD, LOW), (MIDNIGHT + 2 * PERIOD, ERROR)]
+    times, vals = encode(stored, MIDNIGHT, PERIOD)
+    await body.chunk(epoch_no, 0, MIDNIGHT, [100], times=times, vals=vals, last_ms=stored[-1][0], filled=3)
+    device_no = await body.device("=HYPERLINK(1)", serial_number="@SN")
+    await meter(body, MIDNIGHT + HOUR, 103, device_no=device_no)
+    answer = await browser.get("/me/data.csv")
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert answer.headers["content-disposition"] == 'attachment; filename="messwerte.csv"'
+    assert answer.headers["cache-control"] == "no-store"
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [(row["time"], row["value"], row["shown"]) for row in rows] == [
+        ("2026-11-21T23:00:00.000Z", "100", "yes"),
+        ("2026-11-21T23:01:00.123Z", "101", "no"),
+        ("2026-11-21T23:05:00.000Z", "L", "yes"),
+        ("2026-11-21T23:10:00.000Z", "E", "yes"),
+        ("2026-11-22T00:00:00.000Z", "103", "yes"),
+    ]
+    assert {(row["kind"], row["unit"]) for row in rows} == {("Gewebezucker-Verlauf", "mg/dL"), ("Blutzucker", "mg/dL")}
+    assert (rows[-1]["device"], rows[-1]["serial_number"]) == ("'=HYPERLINK(1)", "'@SN")
+
+
+async def test_the_bundle_has_what_a_diga_gets(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "CHUNKS_PER_PAGE", 1)
+    monkeypatch.setattr(export, "MEASUREMENTS_PER_PAGE", 1)
+    patient, browser = await worn(core)
+    body = Body(core, patient.patient_id)
+    device_no = await body.device("Pulsar")
+    for hour in range(3):
+        await body.pressure(MIDNIGHT + hour * HOUR, 128, 82, device_no=device_no)
+    answer = await browser.get("/me/data.json")
+    assert answer.headers["content-type"].startswith("application/fhir+json")
+    bundle = orjson.loads(answer.content)
+    types = [entry["resource"]["resourceType"] for entry in bundle["entry"]]
+    assert types == ["Device"] * 2 + ["DeviceMetric"] + ["Observation"] * 6
+    assert len({entry["fullUrl"] for entry in bundle["entry"]}) == 9
+    assert "patient" not in {key.lower() for entry in bundle["entry"] for key in entry["resource"]}
+    assert_valid(bundle)
+
+
+async def test_an_empty_bundle_has_no_entry(core: Core) -> None:
+    _, browser = await logged_in(core)
+    bundle = orjson.loads((await browser.get("/me/data.json")).content)
+    assert bundle.keys() == {"resourceType", "type", "timestamp"}
+    assert (await browser.get("/me/data.csv")).text.count("\n") == 1
+
+
+@pytest.mark.parametrize("path", ["/me/data", "/me/data.csv", "/me/data.json"])
+async def test_others_see_nothing_of_it(core: Core, path: str) -> None:
+    await worn(core)
+    _, other = await logged_in(core)
+    answer = await other.get(path)
+    assert answer.status_code == 200
+    assert "GlukoSense" not in answer.text
+    assert "<svg" not in answer.text
+    assert (await Browser(core).get(path)).headers["location"] == "/login"
+
+
+async def test_downloads_are_in_the_trail(core: Core) -> None:
+    _, browser = await worn(core)
+    await browser.get("/me/data.csv")
+    assert "Sie haben Ihre Daten heruntergeladen" in (await browser.get("/me/access")).text
+
+
+def test_every_line_of_the_charts_has_its_value_in_both_units() -> None:
+    assert [axis_value(line, unit) for line in LINES for unit in ("mg/dL", "mmol/L")] == [
+        "70", "3.9", "180", "10.0", "250", "13.9", "300", "16.7", "400", "22.2",
+    ]  # fmt: skip

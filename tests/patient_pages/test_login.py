@@ -1,0 +1,212 @@
+"""The login form: sessions, protection of forms, throttle, nothing to learn about accounts."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import asyncpg
+import pytest
+
+from ddr.http.core import Core
+from ddr.store.patients import login_attempts
+from ddr.store.patients.accounts import _HASHER, NOBODYS_HASH
+from ddr.store.patients.login_attempts import ACCOUNT_LIMIT, WINDOW_MS
+from ddr.store.patients.sessions import LONGEST_MS
+from tests.patient_pages.browser import FORM, Browser, form_token, inputs
+from tests.support.clock import Clock
+from tests.support.patients import PASSWORD, Patient, list_diga, new_patient, push_request
+
+
+async def test_logs_in_and_out(core: Core) -> None:
+    patient, browser = await new_patient(core), Browser(core)
+    response = await browser.login(patient)
+    assert (response.status_code, response.headers["location"]) == (303, "/me")
+    page = await browser.get("/me")
+    assert page.status_code == 200
+    assert patient.username in page.text
+    bye = await browser.post("/logout", page)
+    assert (bye.status_code, bye.headers["location"]) == (303, "/login?bye=1")
+    assert "Sie sind abgemeldet" in (await browser.get("/login?bye=1")).text
+    assert (await browser.get("/me")).headers["location"] == "/login"
+
+
+async def test_form_fields(core: Core) -> None:
+    fields = {field.get("name"): field for field in inputs((await Browser(core).get("/login")).text)}
+    assert fields["username"]["autocomplete"] == "username"
+    assert fields["password"]["type"] == "password"
+
+
+async def test_cookie_is_strict_and_new_at_login(core: Core) -> None:
+    patient, browser = await new_patient(core), Browser(core)
+    before = await browser.get("/login")
+    planted = browser.http.cookies["__Host-ddr"]
+    response = await browser.post("/login", before, username=patient.username, password=PASSWORD)
+    cookie = response.headers["set-cookie"]
+    assert cookie.startswith("__Host-ddr=")
+    assert {"Secure", "HttpOnly", "SameSite=lax", "Path=/"} <= set(cookie.split("; "))
+    assert "domain" not in cookie.lower()
+    assert browser.http.cookies["__Host-ddr"] != planted
+
+
+async def test_logging_in_again_ends_the_former_session(core: Core) -> None:
+    patient, browser = await new_patient(core), Browser(core)
+    await browser.login(patient)
+    former = browser.http.cookies["__Host-ddr"]
+    await browser.login(patient)
+    browser.http.cookies.clear()
+    browser.http.cookies.set("__Host-ddr", former, domain="recorder.example")
+    assert (await browser.get("/me")).status_code == 303
+
+
+async def test_only_the_hash_of_a_cookie_is_stored(core: Core) -> None:
+    patient, browser = await new_patient(core), Browser(core)
+    await browser.login(patient)
+    rows = await core.pool.fetch("SELECT * FROM browser_session WHERE patient_id = $1", patient.patient_id)
+    assert len(rows) == 1
+    assert browser.http.cookies["__Host-ddr"].encode() not in bytes(rows[0]["cookie_sha256"])
+
+
+async def test_unknown_name_and_wrong_password_look_the_same(core: Core) -> None:
+    patient, browser = await new_patient(core), Browser(core)
+    wrong = await browser.login(patient, "not the password")
+    unknown = await browser.login(Patient(patient.patient_id, patient.username + "x"), "not the password")
+    assert wrong.status_code == unknown.status_code == 422
+    assert wrong.text == unknown.text
+    assert "Benutzername oder Passwort stimmt nicht" in wrong.text
+    assert patient.username not in wrong.text
+
+
+async def test_unknown_name_takes_as_long(core: Core) -> None:
+    patient = await new_patient(core)
+    durations: dict[str, list[float]] = {patient.username: [], "nobody-at-all": []}
+    for turn in range(8):
+        for username, seconds in durations.items():
+            browser = Browser(core, address=f"198.51.100.{turn}")
+            start = time.perf_counter()
+            await browser.login(Patient(patient.patient_id, username), "not the password")
+            seconds.append(time.perf_counter() - start)
+    known, unknown = (statistics.median(seconds) for seconds in durations.values())
+    assert 0.5 < known / unknown < 2
+
+
+def test_the_hash_for_unknown_names_costs_the_same() -> None:
+    assert not _HASHER.check_needs_rehash(NOBODYS_HASH)
+
+
+@pytest.mark.parametrize("username", ["", "\x00", "a" * 1000, "' OR 1=1 --", "<script>", "ä\u0308\u202e"])
+async def test_strange_names_are_just_wrong(core: Core, username: str) -> None:
+    browser = Browser(core)
+    response = await browser.login(Patient((await new_patient(core)).patient_id, username))
+    assert response.status_code == 422
+    assert "<script>" not in response.text
+
+
+async def test_too_many_attempts_wait_for_known_and_unknown_alike(core: Core, clock: Clock) -> None:
+    patient = await new_patient(core)
+    for who in (patient, Patient(patient.patient_id, patient.username + "x")):
+        browser = Browser(core)
+        for _ in range(ACCOUNT_LIMIT):
+            assert (await browser.login(who, "not the password")).status_code == 422
+        refused = await browser.login(who)
+        assert refused.status_code == 429
+        assert 0 < int(refused.headers["retry-after"]) <= WINDOW_MS // 1000
+        assert "Zu viele Versuche" in refused.text
+    clock.advance(WINDOW_MS / 1000)
+    assert (await Browser(core).login(patient)).status_code == 303
+
+
+async def test_success_starts_the_count_anew(core: Core) -> None:
+    patient, browser = await new_patient(core), Browser(core)
+    for _ in range(3):
+        for _ in range(ACCOUNT_LIMIT - 1):
+            await browser.login(patient, "not the password")
+        assert (await browser.login(patient)).status_code == 303
+
+
+async def test_one_address_is_throttled_over_all_names(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ddr.store.patients.login_attempts.ADDRESS_LIMIT", 3)
+    statuses = [
+        (await Browser(core, address=f"2001:db8:7:7::{n}").login(await new_patient(core), "wrong")).status_code
+        for n in range(4)
+    ]
+    assert statuses == [422, 422, 422, 429]
+    assert (await Browser(core, address="2001:db8:7:8::1").login(await new_patient(core))).status_code == 303
+
+
+async def test_addresses_and_names_are_not_kept(core: Core, clock: Clock, pool: asyncpg.Pool) -> None:
+    patient = await new_patient(core)
+    await Browser(core, address="192.0.2.77").login(patient, "wrong")
+    clock.advance(2 * WINDOW_MS / 1000)
+    await login_attempts.sweep(pool, clock())
+    window = clock() // WINDOW_MS
+    assert await pool.fetchval("SELECT count(*) FROM login_window WHERE window_no < $1", window - 1) == 0
+    assert await pool.fetchval("SELECT count(*) FROM login_attempt WHERE window_no < $1", window - 1) == 0
+
+
+async def test_idle_sessions_end(core: Core, clock: Clock) -> None:
+    patient, browser = await new_patient(core), Browser(core)
+    await browser.login(patient)
+    clock.advance(core.settings.session_seconds - 1)
+    assert (await browser.get("/me")).status_code == 200
+    clock.advance(core.settings.session_seconds)
+    assert (await browser.get("/me")).status_code == 303
+
+
+async def test_busy_sessions_end_too(core: Core, clock: Clock, pool: asyncpg.Pool) -> None:
+    patient, browser = await new_patient(core), Browser(core)
+    await browser.login(patient)
+    await pool.execute(
+        "UPDATE browser_session SET created_ms = $2 WHERE patient_id = $1", patient.patient_id, clock() - LONGEST_MS
+    )
+    assert (await browser.get("/me")).status_code == 303
+
+
+async def test_login_leads_on_to_the_consent_page(core: Core) -> None:
+    patient, browser = await new_patient(core), Browser(core)
+    request_uri = await push_request(core, list_diga(core))
+    to_login = await browser.consent_page(request_uri)
+    assert to_login.headers["location"].startswith("/login?request_uri=urn%3Aietf")
+    assert "GlucoPilot möchte Daten" in (await browser.get(to_login.headers["location"])).text
+    response = await browser.login(patient, request_uri=request_uri)
+    assert response.headers["location"].startswith("/consent?request_uri=urn%3Aietf")
+
+
+async def test_changing_the_account_keeps_the_request(core: Core) -> None:
+    patient, browser = await new_patient(core), Browser(core)
+    request_uri = await push_request(core, list_diga(core))
+    await browser.login(patient)
+    page = await browser.consent_page(request_uri)
+    response = await browser.post("/logout", page, request_uri=request_uri)
+    assert response.headers["location"].startswith("/login?request_uri=urn%3Aietf")
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        ("username=a&password=b", {}),
+        ("username=a&password=b&form_token=0", {}),
+        ("username=a&password=b&form_token={token}", {"sec-fetch-site": "cross-site"}),
+        ("username=a&password=b&form_token={token}", {"sec-fetch-site": "same-site"}),
+        ("username=a&password=b&form_token={token}", {"content-type": "text/plain"}),
+        ("username=a&password=b&form_token={token}&form_token={token}", {}),
+        ("username=a&username=b&password=b&form_token={token}", {}),
+        ("username=a&password=b&form_token={token}" + "&x=y" * 100, {}),
+        ("username=a&password=b&form_token={token}&x=" + "y" * 20_000, {}),
+        ("username=ä&password=b&form_token={token}", {}),
+    ],
+)
+async def test_forms_of_others_and_broken_ones_are_refused(core: Core, body: str, headers: dict[str, str]) -> None:
+    browser = Browser(core)
+    token = form_token((await browser.get("/login")).text)
+    content = body.replace("{token}", token).encode()
+    response = await browser.http.post("/login", content=content, headers={"content-type": FORM} | headers)
+    assert response.status_code == 403
+    assert "Bitte noch einmal" in response.text
+
+
+async def test_the_token_of_another_browser_does_not_fit(core: Core) -> None:
+    patient, mine, other = await new_patient(core), Browser(core), Browser(core)
+    await mine.get("/login")
+    page = await other.get("/login")
+    assert (await mine.post("/login", page, username=patient.username, password=PASSWORD)).status_code == 403

@@ -1,0 +1,222 @@
+"""Login at the manufacturer's OpenID provider, there and back, and what an attacker might try on the way (AS-016)."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from ddr.http.core import Core
+from ddr.store.patients import identities
+from ddr.store.patients.journeys import LONGEST_MS
+from tests.patient_pages.browser import Browser
+from tests.support.clock import Clock
+from tests.support.openid import PASSWORD, OpenIdProvider
+from tests.support.patients import list_diga, push_request
+
+
+class Traveller:
+    """A browser that visits the recorder and the provider."""
+
+    def __init__(self, core: Core, openid: OpenIdProvider) -> None:
+        self.here = Browser(core)
+        self.there = httpx.AsyncClient(transport=httpx.ASGITransport(openid.app()), base_url=openid.issuer)
+
+    async def ask(self, path: str = "/login") -> str:
+        """The address at the provider that `path` leads to."""
+        response = await self.here.get(path)
+        assert response.status_code == 303
+        return str(response.headers["location"])
+
+    async def prove(self, address: str, user: str = "anna") -> str:
+        """Log in at the provider if it asks; the address of the callback."""
+        response = await self.there.get(address)
+        if response.status_code == 200:
+            response = await self.there.post(address, data={"user": user, "secret": PASSWORD})
+        return str(response.headers["location"])
+
+    async def login(self, path: str = "/login", user: str = "anna") -> httpx.Response:
+        """The whole way; the answer to the callback."""
+        return await self.here.get(await self.prove(await self.ask(path), user))
+
+
+@pytest.fixture
+def traveller(oidc_core: Core, openid: OpenIdProvider) -> Traveller:
+    """A patient's browser."""
+    return Traveller(oidc_core, openid)
+
+
+def parameters(address: str) -> dict[str, str]:
+    """The query of an address."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
+
+
+async def test_the_way_out(traveller: Traveller) -> None:
+    asked = parameters(await traveller.ask())
+    assert asked.keys() == {
+        "response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge",
+        "code_challenge_method", "ui_locales",
+    }  # fmt: skip
+    assert asked["code_challenge_method"] == "S256"
+    assert asked["redirect_uri"] == "https://recorder.example/login/callback"
+    assert all(len(asked[name]) >= 43 for name in ("state", "nonce", "code_challenge"))
+
+
+async def test_logs_in_and_out(traveller: Traveller) -> None:
+    response = await traveller.login()
+    assert (response.status_code, response.headers["location"]) == (303, "/me")
+    page = await traveller.here.get("/me")
+    assert "Angemeldet als anna" in page.text
+    assert page.headers["content-security-policy"].endswith("form-action 'self' https://konto.example")
+    bye = await traveller.here.post("/logout", page)
+    assert parameters(bye.headers["location"]) == {
+        "client_id": "ddr",
+        "post_logout_redirect_uri": "https://recorder.example/login?bye=1",
+    }
+    back = (await traveller.there.get(bye.headers["location"])).headers["location"]
+    assert "Sie sind abgemeldet" in (await traveller.here.get(back)).text
+    assert (await traveller.here.get("/me")).status_code == 303
+    assert (await traveller.there.get(await traveller.ask())).status_code == 200  # the provider asks again
+
+
+async def test_a_patient_who_comes_again_is_the_same(oidc_core: Core, openid: OpenIdProvider) -> None:
+    for user in ("berta", "berta", "carla"):
+        await Traveller(oidc_core, openid).login(user=user)
+    berta, carla = [
+        await identities.find(oidc_core.pool, openid.issuer, openid.claims(user)["sub"]) for user in ("berta", "carla")
+    ]
+    assert None not in (berta, carla)
+    assert berta != carla
+
+
+async def test_no_name_is_linked(oidc_core: Core, traveller: Traveller) -> None:
+    await traveller.login(user="dora-with-a-name")
+    rows = await oidc_core.pool.fetch("SELECT * FROM login_identity")
+    assert "dora" not in str([dict(row) for row in rows])
+
+
+async def test_leads_on_to_the_consent_page(oidc_core: Core, traveller: Traveller) -> None:
+    request_uri = await push_request(oidc_core, list_diga(oidc_core))
+    to_login = (await traveller.here.consent_page(request_uri)).headers["location"]
+    response = await traveller.login(to_login)
+    assert response.headers["location"].startswith("/consent?request_uri=urn%3A")
+    assert "GlucoPilot" in (await traveller.here.get(response.headers["location"])).text
+
+
+@pytest.mark.parametrize("text", ["%00", "%0a", "%ff%00", "a" * 5000])
+async def test_a_request_that_cannot_be_one_is_not_kept(traveller: Traveller, text: str) -> None:
+    assert (await traveller.login(f"/login?request_uri={text}")).headers["location"] == "/me"
+
+
+async def test_the_built_in_form_is_not_served(oidc_core: Core) -> None:
+    browser = Browser(replace(oidc_core, settings=replace(oidc_core.settings, allow_builtin_accounts=True)))
+    assert (await browser.get("/login")).status_code == 303
+    assert (await browser.http.post("/login")).status_code == 405
+
+
+async def test_a_new_cookie_at_login(traveller: Traveller) -> None:
+    callback = await traveller.prove(await traveller.ask())
+    before = traveller.here.http.cookies["__Host-ddr"]
+    await traveller.here.get(callback)
+    assert traveller.here.http.cookies["__Host-ddr"] != before
+
+
+async def test_a_callback_counts_once(traveller: Traveller) -> None:
+    callback = await traveller.prove(await traveller.ask())
+    assert (await traveller.here.get(callback)).status_code == 303
+    assert (await traveller.here.get(callback)).status_code == 400
+
+
+async def test_the_callback_of_another_browser_leads_nowhere(oidc_core: Core, openid: OpenIdProvider) -> None:
+    """Login CSRF: an attacker's callback in the victim's browser."""
+    attacker, victim = Traveller(oidc_core, openid), Traveller(oidc_core, openid)
+    callback = await attacker.prove(await attacker.ask(), "mallory")
+    await victim.ask()
+    response = await victim.here.get(callback)
+    assert response.status_code == 400
+    assert "gilt nicht mehr" in response.text
+    assert (await victim.here.get("/me")).status_code == 303
+
+
+async def test_a_code_of_another_journey_is_refused(traveller: Traveller, caplog: pytest.LogCaptureFixture) -> None:
+    """Code injection: PKCE binds the code to the journey."""
+    stolen = parameters(await traveller.prove(await traveller.ask(), "victim"))
+    fresh = parameters(await traveller.ask())
+    with caplog.at_level(logging.WARNING):
+        answer = f"code={stolen['code']}&state={fresh['state']}&iss={stolen['iss']}"
+        response = await traveller.here.get(f"/login/callback?{answer}")
+    assert response.status_code == 400
+    assert "hat nicht geklappt" in response.text
+    assert stolen["code"] not in caplog.text
+
+
+@pytest.mark.parametrize("iss", ["", "&iss=https://other.example"])
+async def test_mix_up_is_noticed(traveller: Traveller, iss: str) -> None:
+    answer = parameters(await traveller.prove(await traveller.ask()))
+    response = await traveller.here.get(f"/login/callback?code={answer['code']}&state={answer['state']}{iss}")
+    assert response.status_code == 400
+
+
+@pytest.mark.parametrize("query", ["", "?state=x&code=y", "?error=access_denied", "?state=%00"])
+async def test_a_callback_without_journey_is_explained(traveller: Traveller, query: str) -> None:
+    response = await traveller.here.get(f"/login/callback{query}")
+    assert response.status_code == 400
+    assert 'href="/login"' in response.text
+
+
+async def test_giving_up_at_the_provider_is_explained(oidc_core: Core, traveller: Traveller) -> None:
+    request_uri = await push_request(oidc_core, list_diga(oidc_core))
+    asked = parameters(await traveller.ask((await traveller.here.consent_page(request_uri)).headers["location"]))
+    answer = f"error=access_denied&state={asked['state']}&iss=https://konto.example"
+    response = await traveller.here.get(f"/login/callback?{answer}")
+    assert response.status_code == 400
+    assert 'href="/login?request_uri=urn%3A' in response.text
+
+
+async def test_a_journey_ends_after_a_while(traveller: Traveller, clock: Clock) -> None:
+    address = await traveller.ask()
+    clock.advance(LONGEST_MS / 1000)
+    assert (await traveller.here.get(await traveller.prove(address))).status_code == 400
+
+
+async def test_a_replayed_id_token_is_refused(traveller: Traveller, openid: OpenIdProvider) -> None:
+    openid.change = lambda claims: claims.update(nonce="of another login")
+    assert (await traveller.login()).status_code == 400
+
+
+async def test_while_the_provider_is_down_patients_are_told(traveller: Traveller, openid: OpenIdProvider) -> None:
+    openid.down = True
+    response = await traveller.here.get("/login")
+    assert response.status_code == 503
+    assert "gerade nicht möglich" in response.text
+
+
+async def test_confirming_asks_again_although_the_provider_remembers(traveller: Traveller, clock: Clock) -> None:
+    await traveller.login()
+    address = await traveller.ask("/login/confirm")
+    assert (parameters(address)["prompt"], parameters(address)["max_age"]) == ("login", "0")
+    clock.advance(5)
+    response = await traveller.here.get(await traveller.prove(address))
+    assert (response.status_code, response.headers["location"]) == (303, "/me/delete")
+
+
+async def test_a_remembered_login_does_not_confirm(traveller: Traveller, openid: OpenIdProvider, clock: Clock) -> None:
+    """A provider, or somebody at the browser, that leaves out the question is found out by auth_time."""
+    await traveller.login()
+    clock.advance(60)
+    address = (await traveller.ask("/login/confirm")).replace("prompt=login", "prompt=")
+    assert (await traveller.here.get(await traveller.prove(address))).status_code == 400
+
+
+async def test_another_user_does_not_confirm(traveller: Traveller) -> None:
+    await traveller.login(user="anna")
+    response = await traveller.login("/login/confirm", user="mallory")
+    assert response.status_code == 400
+    assert "Angemeldet als anna" in (await traveller.here.get("/me")).text
+
+
+async def test_only_who_is_logged_in_confirms(traveller: Traveller) -> None:
+    assert (await traveller.here.get("/login/confirm")).headers["location"] == "/login"
