@@ -16,20 +16,20 @@ from rich.progress import Progress
 from rich.table import Table
 
 from ddr.cli.errors import CommandError
-from ddr.gateway.exports import Export, ExportError, clarity, libreview
+from ddr.imports.export import Export, ExportError
+from ddr.imports.formats import FORMATS, Format
 from ddr.settings import load_settings
 
 HELP = "import glucose values that a person has exported"
 BATCH = 2000
 VARIABLE = "DDR_GATEWAY_TOKEN"
-SOURCES = {"clarity": (clarity, "Dexcom", "Dexcom, Inc."), "libreview": (libreview, "FreeStyle Libre", "Abbott")}
 CODES = {"mg/dL": "99504-3", "mmol/L": "105272-9"}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`import`, with the patient's gateway token."""
     parser = subparsers.add_parser("import", help=HELP, description=__doc__)
-    parser.add_argument("source", choices=sorted(SOURCES))
+    parser.add_argument("source", choices=sorted(FORMATS))
     parser.add_argument("file", type=Path)
     given = parser.add_mutually_exclusive_group()
     given.add_argument(
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     headers = {"authorization": f"Bearer {_token(args)}"}
     base = f"{load_settings().gateway_base_url}/gateway/v1/"
     with httpx.Client(base_url=base, headers=headers, verify=args.ca or True, timeout=60) as client:
-        report(export, send(client, export, *SOURCES[args.source][1:]))
+        report(export, send(client, export, FORMATS[args.source]))
     return 0
 
 
@@ -64,19 +64,24 @@ def _token(args: argparse.Namespace) -> str:
 def _read(args: argparse.Namespace) -> Export:
     try:
         with args.file.open(encoding="utf-8-sig", newline="") as lines:
-            return SOURCES[args.source][0](lines, ZoneInfo(args.zone))
+            return FORMATS[args.source].read(lines, ZoneInfo(args.zone))
     except (OSError, UnicodeDecodeError, ValueError, ZoneInfoNotFoundError, ExportError) as error:
         raise CommandError(f"import: {error}") from None
 
 
-def send(client: httpx.Client, export: Export, name: str, manufacturer: str) -> Counter[str]:
+def send(client: httpx.Client, export: Export, made_by: Format) -> Counter[str]:
     """How many readings were accepted, duplicate, or rejected by reason. Raises CommandError."""
     counts: Counter[str] = Counter()
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("Sending", total=sum(map(len, export.readings.values())))
         for serial, readings in export.readings.items():
             path = f"devices/{re.sub('[^A-Za-z0-9._~-]', '-', serial)[:64]}"
-            device = {"serialNumber": serial, "name": name, "manufacturer": manufacturer, "type": "700585005"}
+            device = {
+                "serialNumber": serial,
+                "name": made_by.device,
+                "manufacturer": made_by.manufacturer,
+                "type": "700585005",
+            }
             _put(client, path, {**device, "startedAt": readings[0]["time"]})
             sensor = {"code": CODES[export.unit], "unit": export.unit, "samplingPeriodMs": export.period_ms}
             _put(client, f"{path}/sensors/glucose", {**sensor, "decimals": 1 if export.unit == "mmol/L" else 0})

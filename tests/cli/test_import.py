@@ -15,8 +15,9 @@ import pytest
 
 from ddr.cli.errors import CommandError
 from ddr.cli.main import main
-from ddr.gateway.exports import clarity
-from tests.gateway.test_exports import CLARITY
+from ddr.imports.clarity import clarity
+from ddr.imports.formats import FORMATS
+from tests.imports.test_exports import CLARITY
 
 importer = import_module("ddr.cli.import")
 EXPORT = clarity(CLARITY.splitlines(), ZoneInfo("Europe/Berlin"))
@@ -37,7 +38,7 @@ def test_devices_are_registered_and_readings_sent(capsys: pytest.CaptureFixture[
         items = [{"status": "accepted"}, {"status": "duplicate"}, {"status": "rejected", "reason": "before-start"}]
         return httpx.Response(200, json={"items": items})
 
-    counts = importer.send(client(answer), EXPORT, "Dexcom", "Dexcom, Inc.")
+    counts = importer.send(client(answer), EXPORT, FORMATS["clarity"])
     importer.report(EXPORT, counts)
     assert [(method, path) for method, path, _ in seen] == [
         ("PUT", ""),
@@ -53,7 +54,7 @@ def test_devices_are_registered_and_readings_sent(capsys: pytest.CaptureFixture[
 def test_a_refusal_is_one_line() -> None:
     refused = client(lambda request: httpx.Response(401, json={"detail": "A valid gateway token is required"}))
     with pytest.raises(CommandError, match="401"):
-        importer.send(refused, EXPORT, "Dexcom", "Dexcom, Inc.")
+        importer.send(refused, EXPORT, FORMATS["clarity"])
 
 
 def test_another_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

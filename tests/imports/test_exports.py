@@ -6,7 +6,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ddr.gateway.exports import ExportError, clarity, libreview
+from ddr.imports.clarity import clarity
+from ddr.imports.export import ExportError
+from ddr.imports.libreview import libreview
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -1,15 +1,13 @@
-"""Reads the CSV exports that people have of their glucose values: Dexcom Clarity and LibreView. Pure."""
+"""What the readers of exports share: columns by name, local times, readings by device. Pure."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 _LIMITS = {"low": "L", "lo": "L", "high": "U", "hi": "U"}
-_LIBRE_TIMES = ("%d-%m-%Y %H:%M", "%m-%d-%Y %I:%M %p", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M")
 
 
 class ExportError(Exception):
@@ -26,41 +24,7 @@ class Export:
     skipped: int  # rows that are no glucose readings: meals, insulin, alerts, settings
 
 
-def clarity(lines: Iterable[str], zone: tzinfo) -> Export:
-    """A Dexcom Clarity export: a reading every five minutes, in local time of `zone`. Raises ExportError."""
-    rows = csv.DictReader(lines)
-    names = rows.fieldnames or ()
-    time = _column(names, "Timestamp")
-    value = _column(names, "Glucose Value")
-    device = _column(names, "Transmitter ID", "Source Device ID")
-    return _export(
-        value,
-        5,
-        ((row[device], row[time], row[value], (row.get("Event Type") or "").upper() == "EGV") for row in rows),
-        zone,
-        ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"),
-    )
-
-
-def libreview(lines: Iterable[str], zone: tzinfo) -> Export:
-    """A LibreView export: the stored values, one every fifteen minutes, in local time of `zone`. Raises ExportError."""
-    remaining = iter(lines)
-    for line in remaining:  # the first line names the report
-        if "Device Timestamp" in line:
-            break
-    else:
-        raise ExportError("no column Device Timestamp: not a LibreView export")
-    names = next(csv.reader([line]))
-    rows = csv.DictReader(remaining, fieldnames=names)
-    value = _column(names, "Historic Glucose")
-    found = (
-        (row["Serial Number"], row["Device Timestamp"], row[value], row["Record Type"] == "0" and bool(row[value]))
-        for row in rows
-    )
-    return _export(value, 15, found, zone, _LIBRE_TIMES)
-
-
-def _column(names: Iterable[str], *wanted: str) -> str:
+def column(names: Iterable[str], *wanted: str) -> str:
     """The first column whose name begins like one of `wanted`."""
     for start in wanted:
         for name in names:
@@ -69,9 +33,10 @@ def _column(names: Iterable[str], *wanted: str) -> str:
     raise ExportError(f"no column {wanted[0]}: another kind of file")
 
 
-def _export(
+def export(
     value_column: str, minutes: int, rows: Iterator[tuple[str, str, str, bool]], zone: tzinfo, forms: tuple[str, ...]
 ) -> Export:
+    """The export of `rows` (serial number, local time, value, is it a reading). Raises ExportError."""
     readings: dict[str, list[dict[str, Any]]] = {}
     skipped = 0
     for serial, moment, value, is_reading in rows:

@@ -1,0 +1,1 @@
+"""Readers of the files that people export elsewhere: one module a format, FORMATS is their table."""
