@@ -15,6 +15,7 @@ from ddr.diga_api.app import create_fhir
 from ddr.fhir.negotiation import Format
 from ddr.fhir.outcome import outcome
 from ddr.gateway.app import create_gateway
+from ddr.http.address import behind_proxies, networks
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send, json_reply, problem
 from ddr.http.clock import now_ms
 from ddr.http.core import Core, TrustSource
@@ -161,12 +162,19 @@ def create_apps(core: Core) -> dict[str, ASGIApp]:
     if core.settings.client_cert_header:
         diga, gateway = (from_proxy(app, core.settings.client_cert_header) for app in (diga, gateway))
     browsers = by_path({**for_everybody, "/oauth": documents}, guarded(create_consent(core), _page_failed))
+    outside = {"diga": diga, "public": browsers, "gateway": gateway}
     return {
-        "diga": with_headers(diga, TRANSPORT_HEADERS),
-        "public": with_headers(browsers, TRANSPORT_HEADERS),
-        "gateway": with_headers(gateway, TRANSPORT_HEADERS),
+        **{name: _outside(with_headers(app, TRANSPORT_HEADERS), core.settings) for name, app in outside.items()},
         "admin": guarded(create_admin(core), PROBLEM_FAILED),
     }
+
+
+def _outside(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """What every listener to the outside has around it: where a request comes from, and whose headers are believed."""
+    if not settings.trusted_proxies:
+        return app
+    proxies = networks(settings.trusted_proxies)
+    return behind_proxies(app, proxies, settings.client_address_header, (settings.client_cert_header,))
 
 
 def _in_maintenance(settings: Settings) -> ASGIApp:

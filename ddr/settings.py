@@ -9,6 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import urlsplit
@@ -73,6 +74,16 @@ class Settings:
     server_key: Path = described("PEM key of the server certificate.", Path(".ddr/certs/server.key"))
     client_cert_header: str = described(
         "Header in which a TLS-terminating proxy sends the client certificate (RFC 9440); empty: TLS ends here.",
+        "",
+    )
+    trusted_proxies: str = described(
+        "Addresses and networks of the proxies in front (10.0.0.7 fd00::/64): their headers are believed, those of"
+        " everybody else are not.",
+        "",
+    )
+    client_address_header: str = described(
+        "Header in which the trusted proxies name the client's address: X-Forwarded-For, or Forwarded (RFC 7239);"
+        " empty: the peer of the connection is the client.",
         "",
     )
     # registries
@@ -253,6 +264,7 @@ def check(settings: Settings) -> Settings:
         if getattr(settings, f"{registry}_refresh_seconds") >= getattr(settings, f"{registry}_max_age_seconds"):
             raise SettingsError(f"setting {registry}_refresh_seconds: must be below {registry}_max_age_seconds")
     _check_overlap(settings)
+    _check_proxies(settings)
     if settings.registry_max_age_seconds > 4 * 3600:
         raise SettingsError(
             "setting registry_max_age_seconds: DiGA-VZ data must not be trusted longer than 14400 s (HDDT caching)"
@@ -285,6 +297,15 @@ def _check_overlap(settings: Settings) -> None:
         by_type = {"": ""}
     if not (by_type.keys() <= DEVICE_TYPES.keys() and set(by_type.values()) <= set(OVERLAPS)):
         raise SettingsError("setting device_overlap_types: must be pairs like 700585005=end, of known device types")
+
+
+def _check_proxies(settings: Settings) -> None:
+    try:
+        proxies = [ip_network(part) for part in settings.trusted_proxies.split()]
+    except ValueError as error:
+        raise SettingsError(f"setting trusted_proxies: {error}") from None
+    if settings.client_address_header and not proxies:
+        raise SettingsError("setting client_address_header: needs trusted_proxies, else anybody could name any address")
 
 
 def _check_login(settings: Settings) -> None:

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 from ddr.gateway.problem import Problem, unauthorized
+from ddr.http.address import client_network
 from ddr.http.asgi import Scope, header
 from ddr.http.core import Core
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
@@ -69,7 +70,7 @@ class Gatekeeper:
         return patient_id
 
     async def _look_up(self, token: str, scope: Scope) -> UUID | None:
-        address = (scope.get("client") or ("",))[0]
+        address = client_network(scope)
         until_ms, count = self.failures.get(address) or (None, 0)
         if until_ms is not None and count >= FAILURES:
             wait = -((self.core.clock() - until_ms) // 1000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ddr.http.address import client_network
 from ddr.http.core import Core
 from ddr.http.pages import language
 from ddr.patient_pages.render import page
@@ -48,7 +49,7 @@ def _confirmed(core: Core, session: Session) -> bool:
 
 async def _wrong_password(request: Request, core: Core, session: Session, form: Form) -> str:
     """The error to show, or "" for the right password. Attempts count like those to log in."""
-    address = request.client.host if request.client else ""
+    address = client_network(request.scope)
     attempt = await count_attempt(core.pool, session.username, address, core.clock())
     if attempt.wait_seconds:
         return "deletion.wait"

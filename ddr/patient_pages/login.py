@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ddr.http.address import client_network
 from ddr.http.pages import language
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
@@ -35,7 +36,7 @@ async def submit(request: Request) -> Response:
     request_uri = form.one("request_uri")
     username = form.one("username").strip()
     core = core_of(request)
-    attempt = await count_attempt(core.pool, username, request.client.host if request.client else "", core.clock())
+    attempt = await count_attempt(core.pool, username, client_network(request.scope), core.clock())
     if attempt.wait_seconds:
         return await _too_many(request, visitor, request_uri, attempt.wait_seconds)
     patient_id = await verify(core.pool, username, form.one("password")) if _plausible(form) else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 import secrets
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 
 import asyncpg
 
@@ -36,11 +35,11 @@ class Attempt:
     wait_seconds: int
 
 
-async def count_attempt(pool: asyncpg.Pool, username: str, address: str, now_ms: int) -> Attempt:
+async def count_attempt(pool: asyncpg.Pool, username: str, network: str, now_ms: int) -> Attempt:
     """Count an attempt before the password is looked at, so that many at once cannot pass the limit."""
     window_no = now_ms // WINDOW_MS
     key = await _key(pool, window_no)
-    account, place = _subject(key, "account", username), _subject(key, "address", _network(address))
+    account, place = _subject(key, "account", username), _subject(key, "address", network)
     rows = await pool.fetch(_COUNT, window_no, [account, place])
     attempts = {row["subject"]: row["attempts"] for row in rows}
     refused = attempts[account] > ACCOUNT_LIMIT or attempts[place] > ADDRESS_LIMIT
@@ -79,14 +78,3 @@ async def _key(pool: asyncpg.Pool, window_no: int) -> bytes:
 
 def _subject(key: bytes, kind: str, text: str) -> bytes:
     return hmac.digest(key, f"{kind}:{text}".encode(), "sha256")
-
-
-def _network(address: str) -> str:
-    """The address that one subscriber has: an IPv4 address, or the /64 of an IPv6 one."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, IPv6Address):
-        return str(parsed.ipv4_mapped or IPv6Address(int(parsed) >> 64 << 64))
-    return str(parsed)
