@@ -36,7 +36,9 @@ class Searcher:
         pairs = request.search_parameters()
         if any(name == PARAMETER for name, _ in pairs):
             return await self._later(candidate, request, pairs)
-        search = parse_search(candidate.facts.resource_type, pairs, candidate.facts.now_ms)
+        search = parse_search(
+            candidate.facts.resource_type, pairs, candidate.facts.now_ms, self._core.settings.fhir_base
+        )
         access = await self._gate.admit(candidate, _counted(candidate, search))
         try:
             return await self._first(access, request, search)

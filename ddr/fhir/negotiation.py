@@ -39,8 +39,13 @@ _WILDCARDS = {"*/*": 0, "application/*": 1}  # with their specificity; an exact 
 def negotiate(headers: Mapping[str, str], query: Mapping[str, str]) -> Format:
     """The representation of the answer: `_format` wins over `accept` (lower-case header names); default JSON.
 
-    Raises 406 when nothing that the client takes can be sent.
+    Raises 406 when nothing that the client takes can be sent, and for a Content-Type of another FHIR version (RS-052).
     """
+    _check_version(headers)
+    return _chosen(headers, query)
+
+
+def _chosen(headers: Mapping[str, str], query: Mapping[str, str]) -> Format:
     wanted = query.get("_format")
     return _by_accept(headers.get("accept", "")) if wanted is None else _by_parameter(wanted)
 
@@ -48,7 +53,7 @@ def negotiate(headers: Mapping[str, str], query: Mapping[str, str]) -> Format:
 def error_format(headers: Mapping[str, str], query: Mapping[str, str]) -> Format:
     """The representation of an error answer: as negotiated, or JSON where negotiation fails."""
     try:
-        return negotiate(headers, query)
+        return _chosen(headers, query)
     except FhirError:
         return Format.JSON
 
@@ -64,16 +69,22 @@ def wants_pretty(query: Mapping[str, str]) -> bool:
 def check_content_type(headers: Mapping[str, str], *, form: bool = False) -> Format | None:
     """The representation of a request body, or None for an HTML form where `form` allows one.
 
-    A body without `content-type` counts as a form where one is allowed. Raises 415.
+    A body without `content-type` counts as a form where one is allowed. Raises 415, and 406 for another FHIR version.
     """
+    _check_version(headers)
     value = headers.get("content-type", FORM)
     mime, parameters = _media_type(value)
     if form and mime == FORM:
         return None
     found = _MIME_TYPES.get(mime)
-    if found is None or not _is_utf8(parameters) or not _is_r4(parameters):
+    if found is None or not _is_utf8(parameters):
         raise unsupported_media_type()
     return found
+
+
+def _check_version(headers: Mapping[str, str]) -> None:
+    if (value := headers.get("content-type")) is not None and not _is_r4(_media_type(value)[1]):
+        raise version_not_supported()
 
 
 def _media_type(text: str) -> tuple[str, dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -11,10 +12,15 @@ from ddr.tls.peer import with_certificate
 # uvicorn itself would take a head of any length, and wait for one as long as the client likes.
 HEAD_BYTES = 65_536  # longest request line with all header fields
 HEAD_SECONDS = 30.0  # from its first byte, or from the handshake on
+_HOST = re.compile(rb"[0-9A-Za-z._~%!$&'()*+;=:\[\]-]*")  # uri-host [":" port] of RFC 9110, but for the comma
 
 
 class HeadTooLong(Exception):
     """Raised into the parser, which turns it into 400 and the end of the connection."""
+
+
+class HostUnclear(Exception):
+    """Raised into the parser as HeadTooLong."""
 
 
 class TlsHttpProtocol(HttpToolsProtocol):
@@ -64,7 +70,15 @@ class TlsHttpProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """What follows is the body, which the rooms bound."""
+        """What follows is the body, which the rooms bound. Without exactly one Host a proxy before us may see another
+        request than we do (RFC 9112 section 3.2)."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if (
+            len(hosts) > 1
+            or (self.parser.get_http_version() == "1.1" and not hosts)
+            or not all(map(_HOST.fullmatch, hosts))
+        ):
+            raise HostUnclear
         self._unfinished_bytes = None
         self._head_is_over()
         super().on_headers_complete()

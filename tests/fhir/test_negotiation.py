@@ -113,7 +113,6 @@ def test_content_type(content_type: str | None, form: bool, expected: Format | N
         ("text/plain", False),
         ("application/x-www-form-urlencoded", False),
         (None, False),
-        ("application/fhir+json; fhirVersion=5.0", False),
         ("application/fhir+json; charset=utf-16", False),
     ],
 )
@@ -132,3 +131,17 @@ def test_pretty() -> None:
 
 def test_answers_name_charset_and_version() -> None:
     assert JSON.content_type == "application/fhir+json; fhirVersion=4.0; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/fhir+json; fhirVersion=5.0", 'application/xml;FHIRVersion="4.3"']
+)
+def test_another_version_in_the_content_type(content_type: str) -> None:
+    headers = {"content-type": content_type, "accept": "application/fhir+xml"}
+    with pytest.raises(FhirError) as of_body:
+        check_content_type(headers, form=True)
+    with pytest.raises(FhirError) as of_request:
+        negotiate(headers, {})
+    for caught in (of_body, of_request):
+        assert (caught.value.status, caught.value.diagnostics) == (406, VERSION_TEXT)
+    assert error_format(headers, {}) is XML

@@ -181,6 +181,17 @@ async def test_fhir_version_is_4_0(scene: Scene) -> None:
         refused(response, 406, "not-supported", WRONG_VERSION)
 
 
+@pytest.mark.requirement("RS-052")
+async def test_fhir_version_in_the_content_type(scene: Scene) -> None:
+    wrong = {"content-type": "application/fhir+json; fhirVersion=5.0"}
+    for path in (*TYPES, "metadata", f"Device/{scene.home.ids['meter']}"):
+        refused(await scene.reader.get(path, **wrong), 406, "not-supported", WRONG_VERSION)
+    for path in ("Observation/_search", "Observation/$hddt-cgm-summary"):
+        response = await scene.reader.post(path, content=b"{}", headers=wrong)
+        refused(response, 406, "not-supported", WRONG_VERSION)
+    searchset(await scene.reader.get("Device", **{"content-type": "application/fhir+json; fhirVersion=4.0"}))
+
+
 @pytest.mark.requirement("RS-011", "RS-012")
 async def test_format_and_pretty(scene: Scene) -> None:
     xml = await scene.reader.get("Device?_format=xml")

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import pytest
 
+from ddr.fhir.instants import date_time
 from tests.spec.world import (
     BG,
     CGM,
@@ -244,3 +245,62 @@ async def test_an_empty_bundle_is_explained(ddr: Recorder, scene: Scene) -> None
         "Search includes a time range which is outside the historical time range of this service. "
         "Potentially no matches found.",
     ]
+
+
+NAMES = (
+    ("Ørsted Medical", "ørsted MEDICAL"),
+    ("ŁÓDŹ Med", "łódź"),
+    ("ЖИВА Сенсор", "жива сЕНС"),
+    ("Ελλάς", "ελλασ"),
+    ("Straße 1", "STRASSE"),
+    ("Ärzte", "arzte"),
+    ("ŠKODA", "škoda"),
+)
+
+
+@pytest.mark.requirement("RS-050", "DEV-006")
+async def test_strings_ignore_case_and_accents_in_every_script(ddr: Recorder) -> None:
+    home = Home(ddr, await ddr.patient())
+    for key, (name, _) in enumerate(NAMES):
+        await home.device(f"d{key}", manufacturer=name, name=f"{name} {key}")
+        await home.glucose(f"g{key}", ddr.clock() - key * MINUTE, device=f"d{key}")
+    reader = await paired(ddr, home.patient, BG)
+    for key, (name, searched) in enumerate(NAMES):
+        for query in ({"manufacturer": searched}, {"device-name:contains": searched[1:]}, {"manufacturer:exact": name}):
+            assert await reader.ids(f"Device?{urlencode(query)}") == [home.ids[f"d{key}"]], query
+    names = [device["manufacturer"] for device in entries(await reader.search("Device?_sort=manufacturer"))]
+    latin = ["Ärzte", "ŁÓDŹ Med", "Ørsted Medical", "ŠKODA", "Straße 1"]
+    assert names == [*latin, "Ελλάς", "ЖИВА Сенсор"]
+
+
+@pytest.mark.requirement("RS-050")
+async def test_numbers_and_references_follow_their_data_types(ddr: Recorder, scene: Scene) -> None:
+    home = Home(ddr, await ddr.patient())
+    await home.device("meter")
+    for number, value in enumerate((94, 95, 104, 105, 140)):
+        await home.glucose(f"g{number}", ddr.clock() - number * MINUTE, value)
+    reader = await paired(ddr, home.patient, BG)
+    assert await reader.ids("Observation?value-quantity=1e2||mg/dL&_sort=date") == [home.ids["g2"], home.ids["g1"]]
+    for form in ("140", "140.0", "1.40e2"):
+        assert await reader.ids(f"Observation?value-quantity={form}") == [home.ids["g4"]]
+    whole, base = scene.reader, ddr.settings.fhir_base
+    for query in ("Observation?device={}Device/" + scene.home.ids["cuff"],
+                  "Observation?device={}DeviceMetric/" + scene.home.ids["metric"],
+                  "DeviceMetric?source={}Device/" + scene.home.ids["cgm"],
+                  "Observation?derived-from={}Observation/" + scene.home.ids["fev1"],
+                  "Device?_has:Observation:device:derived-from={}Observation/" + scene.home.ids["fev1"]):  # fmt: skip
+        found = await whole.ids(query.format(""))
+        assert found
+        assert await whole.ids(query.format(f"{base}/")) == found
+        assert await whole.ids(query.format("https://elsewhere.example/fhir/")) == []
+
+
+@pytest.mark.requirement("RS-051")
+async def test_what_finds_the_running_chunk(ddr: Recorder, scene: Scene) -> None:
+    now = date_time(ddr.clock()).replace("+", "%2B")
+    running = "code=99504-3"
+    assert await scene.reader.ids(f"Observation?{running}&date={now}") == []
+    latest = await scene.reader.ids(f"Observation?{running}&_sort=-date&_count=1")
+    assert len(latest) == 1
+    assert await scene.reader.ids(f"Observation?{running}&date=ap{now}") == latest
+    assert await scene.reader.ids(f"Observation?{running}&date=ge{now}") == latest

@@ -204,7 +204,7 @@ async def test_what_the_patient_grants_is_told_and_holds(ddr: Recorder, scene: S
     assert await seen(widened) == (CODES[BP], {scene.home.ids["cuff"]})
 
 
-@pytest.mark.requirement("SCO-008")
+@pytest.mark.requirement("SCO-008", "SCO-015")
 async def test_devices_have_scopes_of_their_own(scene: Scene) -> None:
     ids = scene.home.ids
     every = " ".join(SCOPE + miv for miv in ALL_MIVS)
@@ -218,7 +218,11 @@ async def test_devices_have_scopes_of_their_own(scene: Scene) -> None:
         reader = with_scope(scene.reader, scope)
         for kind, key in (("Device", "meter"), ("DeviceMetric", "metric")):
             for path in (kind, f"{kind}/{ids[key]}", f"{kind}/{ids[key]}/_history/1"):
-                assert (await reader.get(path)).status_code == (200 if kind in kinds else 404)
+                response = await reader.get(path)
+                if kind in kinds:
+                    assert response.status_code == 200
+                else:
+                    refused(response, 404)
         bundle = await reader.search(query)
         assert len(entries(bundle)) == 10
         assert {resource["resourceType"] for resource in entries(bundle, "include")} == kinds

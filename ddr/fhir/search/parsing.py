@@ -28,16 +28,18 @@ LOWER, UPPER = frozenset({"gt", "ge", "sa"}), frozenset({"lt", "le", "eb"})
 Pairs = Iterable[tuple[str, str]]
 
 
-def parse_search(resource_type: str, pairs: Pairs, now_ms: int) -> Search:
+def parse_search(resource_type: str, pairs: Pairs, now_ms: int, base: str = "") -> Search:
     """The search that `pairs` (names and values, decoded, in order, repeated ones kept) ask for.
+
+    `base` is our FHIR base URL: absolute references below it are understood.
 
     Raises FhirError 400 with the texts of HDDT error-codes.md.
     """
     pairs = [(name, value) for name, value in pairs if name not in REPRESENTATION]
-    filters = tuple(_filter(resource_type, name, value, now_ms) for name, value in pairs if _is_filter(name))
+    filters = tuple(_filter(resource_type, name, value, now_ms, base) for name, value in pairs if _is_filter(name))
     _check_ranges(filters)
     controls = [(name, value) for name, value in pairs if not _is_filter(name)]
-    has = tuple(_has(resource_type, name, value, now_ms) for name, value in controls if name.startswith("_has:"))
+    has = tuple(_has(resource_type, name, value, now_ms, base) for name, value in controls if name.startswith("_has:"))
     _check_cost(filters, has)
     return Search(
         resource_type,
@@ -74,14 +76,15 @@ def _once(controls: Pairs, name: str) -> str | None:
     return values[0] if values else None
 
 
-def _filter(resource_type: str, name: str, text: str, now_ms: int) -> Filter:
-    base, _, modifier = name.partition(":")
+def _filter(resource_type: str, name: str, text: str, now_ms: int, base: str) -> Filter:
+    plain, _, modifier = name.partition(":")
     if re.split(r"[:.]", name)[0] in IMPLICIT:
-        raise implicit_patient(base)
-    parameter = PARAMETERS[resource_type].get(base)
+        raise implicit_patient(plain)
+    parameter = PARAMETERS[resource_type].get(plain)
     if parameter is None or ((modifier or name.endswith(":")) and modifier not in parameter.modifiers):
         raise unknown_parameter(name, [*sorted(PARAMETERS[resource_type]), *sorted(CONTROLS)])
-    return Filter(base, tuple(parse_value(parameter, modifier or None, part, now_ms) for part in split(text, ",")))
+    values = (parse_value(parameter, modifier or None, part, now_ms, base) for part in split(text, ","))
+    return Filter(plain, tuple(values))
 
 
 def _check_ranges(filters: Iterable[Filter]) -> None:
@@ -104,14 +107,14 @@ def _check_cost(filters: Iterable[Filter], has: Iterable[Has]) -> None:
         raise too_costly(MOST_VALUES)
 
 
-def _has(resource_type: str, name: str, text: str, now_ms: int) -> Has:
+def _has(resource_type: str, name: str, text: str, now_ms: int, base: str) -> Has:
     parts = name.split(":", 3)
     if len(parts) != 4 or parts[1] not in PARAMETERS or parts[3].startswith("_has"):
         raise unknown_parameter(name)
     _, source, reference, target = parts
     if not any(p.name == reference and resource_type in p.targets for p in references(source)):
         raise unknown_parameter(name)
-    return Has(source, reference, _filter(source, target, text, now_ms))
+    return Has(source, reference, _filter(source, target, text, now_ms, base))
 
 
 def _sort(resource_type: str, text: str | None) -> tuple[Sort, ...]:

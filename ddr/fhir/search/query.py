@@ -50,7 +50,7 @@ class StringValue:
 
 @dataclass(frozen=True)
 class ReferenceValue:
-    """A relative reference; `type` None when only the id was given."""
+    """A relative reference; `type` None when only the id was given, `id` "" for one that leads elsewhere."""
 
     type: str | None
     id: str

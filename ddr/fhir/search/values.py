@@ -24,6 +24,8 @@ PREFIXES = ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
 
 _PREFIX = re.compile(f"({'|'.join(PREFIXES)})?(.*)", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?")
+_SINGLE_DIGIT = re.compile(r"[+-]?0*[0-9][eE].*")
+_ABSOLUTE = re.compile(r"(?:https?|urn):[^\s]+", re.IGNORECASE)
 _REFERENCE = re.compile(r"(?:([A-Z][A-Za-z]*)/)?([A-Za-z0-9.-]{1,64})")
 _ESCAPED = re.compile(r"\\([\\,$|])")
 
@@ -46,8 +48,11 @@ def unescape(text: str) -> str:
     return _ESCAPED.sub(r"\1", text)
 
 
-def parse_value(parameter: Parameter, modifier: str | None, text: str, now_ms: int) -> Value:
-    """One value, still escaped, of `parameter`; raises FhirError 400. `now_ms` is what ap on dates measures from."""
+def parse_value(parameter: Parameter, modifier: str | None, text: str, now_ms: int, base: str = "") -> Value:
+    """One value, still escaped, of `parameter`; raises FhirError 400.
+
+    `now_ms` is what ap on dates measures from, `base` our FHIR base URL, below which absolute references are ours.
+    """
     if not text or "\0" in text:  # no text of ours holds NUL, and PostgreSQL takes none
         raise _invalid(parameter, text)
     match parameter.type:
@@ -58,7 +63,7 @@ def parse_value(parameter: Parameter, modifier: str | None, text: str, now_ms: i
         case "string":
             return string_value(modifier, text)
         case "reference":
-            return reference_value(parameter, text)
+            return reference_value(parameter, text, base)
         case "composite":
             return composite_value(parameter, text)
         case _:
@@ -95,9 +100,18 @@ def quantity_value(parameter: Parameter, text: str) -> QuantityValue:
     if len(unit) not in (0, 2) or not _NUMBER.fullmatch(digits):
         raise invalid_value(parameter.name, text)
     value = Decimal(digits)
-    half = abs(value) / 10 if prefix == "ap" else Decimal(5).scaleb(int(value.as_tuple().exponent) - 1)
+    half = abs(value) / 10 if prefix == "ap" else Decimal(5).scaleb(_precision(value, digits) - 1)
     stored, factor = _unit(*map(unescape, unit)) if unit else (None, Decimal(1))
     return QuantityValue(prefix, value * factor, (value - half) * factor, (value + half) * factor, stored)
+
+
+def _precision(value: Decimal, digits: str) -> int:
+    """The power of ten of the last significant digit.
+
+    A single digit with an exponent counts as two: by the table of search.html#number 1e2 is [95, 105), like 1.0e2.
+    """
+    exponent = int(value.as_tuple().exponent)
+    return exponent - 1 if _SINGLE_DIGIT.fullmatch(digits) else exponent
 
 
 def _unit(system: str, code: str) -> tuple[str | None, Decimal]:
@@ -121,9 +135,14 @@ def string_value(modifier: str | None, text: str) -> StringValue:
     return StringValue(modifier or "starts", unescape(text))
 
 
-def reference_value(parameter: Parameter, text: str) -> ReferenceValue:
-    """[type]/[id] or [id]."""
-    match = _REFERENCE.fullmatch(unescape(text))
+def reference_value(parameter: Parameter, text: str, base: str = "") -> ReferenceValue:
+    """[id], [type]/[id], or [url]: one below `base` is the same as the relative reference, others match nothing."""
+    reference = unescape(text)
+    if base:
+        reference = reference.removeprefix(f"{base}/")
+    if _ABSOLUTE.fullmatch(reference):
+        return ReferenceValue(None, "")
+    match = _REFERENCE.fullmatch(reference)
     if match is None or (match[1] and match[1] not in parameter.targets):
         raise invalid_value(parameter.name, text)
     return ReferenceValue(match[1], match[2])

@@ -97,15 +97,10 @@ def token(parameters: Parameters, system: str, code: str, value: TokenValue) -> 
 
 
 def string(parameters: Parameters, column: str, value: StringValue) -> str:
-    """The text in `column`, compared without case and accents unless the match is exact."""
+    """The text in `column`, compared without case and accents unless the match is exact (search.html#string)."""
     text = parameters.bind(value.text, "text")
     return {
         "exact": f"{column} = {text}",
-        "starts": f"starts_with({_folded(column)}, {_folded(text)})",
-        "contains": f"strpos({_folded(column)}, {_folded(text)}) > 0",
+        "starts": f"starts_with(folded({column}), folded({text}))",
+        "contains": f"strpos(folded({column}), folded({text})) > 0",
     }[value.match]
-
-
-def _folded(text: str) -> str:
-    """Both sides are folded here, because what `lower` knows of letters depends on the locale of the database."""
-    return f"lower(regexp_replace(normalize({text}, NFKD), '[\u0300-\u036f]', '', 'g'))"

@@ -40,7 +40,10 @@ class Conditions:
         return " AND ".join(parts) or "true"
 
     def order(self, resource_type: str, sort: Sequence[Sort]) -> str:
-        """The ORDER BY list: what has no value comes last, and the row's number settles ties."""
+        """The ORDER BY list: what has no value comes last, and the row's number settles ties.
+
+        Texts are in the order of their code points, because that of a database's locale differs between installations.
+        """
         keys = [
             f"{column}{' DESC' if key.descending else ''} NULLS LAST"
             for key in sort
@@ -70,7 +73,7 @@ class Conditions:
             case _, "_lastUpdated":
                 return ("o.updated_ms",)
             case "DeviceMetric", "type":
-                return (f"{self.metric_coding()} ->> 'code'",)
+                return (f"({self.metric_coding()} ->> 'code'){_BYTEWISE}",)
             case _:
                 return (_SORT_KEYS[resource_type, name],)
 
@@ -161,12 +164,13 @@ _WRITERS: dict[tuple[str, str], _Writer] = {
     ("DeviceMetric", "type"): _metric_type,
 }
 
+_BYTEWISE = ' COLLATE "C"'
 _SORT_KEYS = {
     ("Observation", "date"): "o.start_ms",
-    ("Observation", "code"): "o.code",
-    ("Observation", "status"): "o.status",
+    ("Observation", "code"): "o.code" + _BYTEWISE,
+    ("Observation", "status"): "o.status" + _BYTEWISE,
     ("Observation", "value-quantity"): "o.value",
-    ("Device", "device-name"): "lower(o.device_name)",
-    ("Device", "manufacturer"): "lower(o.manufacturer)",
-    ("Device", "type"): "o.type_code",
+    ("Device", "device-name"): "folded(o.device_name)" + _BYTEWISE,
+    ("Device", "manufacturer"): "folded(o.manufacturer)" + _BYTEWISE,
+    ("Device", "type"): "o.type_code" + _BYTEWISE,
 }

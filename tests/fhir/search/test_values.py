@@ -76,6 +76,26 @@ def test_a_number_stands_for_the_range_of_its_precision() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ("1e2", 95, 105),  # the example of search.html#number
+        ("1.0e2", 95, 105),
+        ("1.00E+2", "99.5", "100.5"),
+        ("1.40e2", "139.5", "140.5"),
+        ("12e1", 115, 125),
+        ("-1e2", -105, -95),
+        ("5e-1", "0.495", "0.505"),
+        ("140.0", "139.95", "140.05"),
+        ("7", "6.5", "7.5"),
+    ],
+)
+def test_exponents_follow_the_table_of_the_standard(text: str, low: float | str, high: float | str) -> None:
+    found = value("value-quantity", text)
+    assert isinstance(found, QuantityValue)
+    assert (found.low, found.high) == (Decimal(low), Decimal(high))
+
+
+@pytest.mark.parametrize(
     ("unit", "stored", "factor"),
     [
         ("|http://unitsofmeasure.org|mg/dL", "mg/dL", 1),
@@ -136,6 +156,17 @@ def test_references() -> None:
     assert value("source", "ab-1", None, "DeviceMetric") == ReferenceValue(None, "ab-1")
     assert "device" in refusal("device", "Patient/1")
     assert "device" in refusal("device", "Device/a b")
+
+
+def test_absolute_references_below_our_base_are_ours() -> None:
+    base = "https://ddr.example:8443/fhir"
+    source = PARAMETERS["DeviceMetric"]["source"]
+    assert parse_value(source, None, f"{base}/Device/ab-1", NOW, base) == ReferenceValue("Device", "ab-1")
+    for elsewhere in ("https://other.example/fhir/Device/ab-1", "urn:uuid:5f8b4bd4-0bb2-4e4e-8b5c-7e6b5f7a0001"):
+        assert parse_value(source, None, elsewhere, NOW, base) == ReferenceValue(None, "")
+    for malformed in (f"{base}/Observation/ab-1", f"{base}/Device/a b", f"{base}/"):
+        with pytest.raises(FhirError):
+            parse_value(source, None, malformed, NOW, base)
 
 
 def test_composites_join_code_and_value() -> None:

@@ -1,0 +1,46 @@
+"""Text comparison in the database: the same on every locale, letter by letter as Unicode has it."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+
+import asyncpg
+import pytest
+
+STROKES = str.maketrans("øłđħŧı", "oldhti")
+CHARACTERS = [
+    chr(point)
+    for point in range(1, sys.maxunicode + 1)
+    if unicodedata.category(chr(point)) not in ("Cn", "Cs")  # not assigned, surrogates
+]
+
+
+def folded(text: str) -> str:
+    """NFKD without combining marks, case folded (FHIR R4 search.html#string), letters with a stroke without it."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter)).casefold().translate(STROKES)
+
+
+@pytest.mark.requirement("RS-050")
+async def test_every_letter_is_folded_as_unicode_says(pool: asyncpg.Pool) -> None:
+    query = "SELECT array_agg(folded(c) ORDER BY n) FROM unnest($1::text[]) WITH ORDINALITY AS t(c, n)"
+    found = await pool.fetchval(query, CHARACTERS)
+    wrong = {hex(ord(c)): (got, folded(c)) for c, got in zip(CHARACTERS, found, strict=True) if got != folded(c)}
+    assert not wrong
+    assert await pool.fetchval("SELECT bool_and(folded(c) = c) FROM unnest($1::text[]) t(c)", found)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("STRASSE", "strasse"),
+        ("Straße", "strasse"),
+        ("Ελλάς", "ελλασ"),
+        ("ǅ ﬃ ½", "dz ffi 1⁄2"),
+        ("İı", "ii"),
+        ("", ""),
+    ],
+)
+async def test_whole_texts(pool: asyncpg.Pool, text: str, expected: str) -> None:
+    assert await pool.fetchval("SELECT folded($1)", text) == expected == folded(text)
