@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 # The specification's artifacts (profiles, examples) are not part of this repository; the validator's tests need them.
 export DDR_HDDT_ARTIFACTS ?= $(abspath $(wildcard ../shared/hddt/artifacts))
 export DDR_CGM_TRACE ?= $(abspath $(wildcard ../shared/cgm/dexcom-g4-subject-1.csv))
-ifeq ($(DDR_HDDT_ARTIFACTS),)
-JUDGED := and not validator
-endif
+# One process, after the others: it judges what they received.
+VALIDATE := $(if $(DDR_HDDT_ARTIFACTS),$(BIN)/python -m pytest,true)
+PARALLEL := -n logical --dist loadfile
+EVIDENCE := .evidence
+MINUTES := 10
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -33,11 +35,12 @@ demo: $(VENV)/.run ## the whole recorder with stand-ins for the outside; ARGS="-
 serve: $(VENV)/.run ## the recorder alone, configured by DDR_* variables
 	@$(BIN)/ddr serve $(ARGS)
 
-test: $(VENV)/.dev ## all tests but those that need a browser
-	@$(BIN)/python -m pytest -m "not browser and not validator and not scanner" $(ARGS)
+test: $(VENV)/.dev ## all tests but those that need a browser, a validator or a scanner
+	@echo "About $(MINUTES) minutes on two cores; a file of tests runs on one core, several files at once."
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not browser and not validator and not scanner" $(ARGS)
 
 test-browser: $(VENV)/.dev ## the tests in a real Chromium (needs /usr/bin/chromium)
-	@$(BIN)/python -m pytest -m browser $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m browser $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, order of the rooms
 	@$(BIN)/ruff format --check .
@@ -50,11 +53,17 @@ format: $(VENV)/.dev ## format the code
 	@$(BIN)/ruff check --fix .
 
 conformance: $(VENV)/.dev ## black-box tests by requirement; writes docs/conformance.md
-	@$(BIN)/python -m pytest tests/spec -m "requirement $(JUDGED)" --conformance docs/conformance.md $(ARGS)
+	@rm -rf $(EVIDENCE)
+	@$(BIN)/python -m pytest tests/spec $(PARALLEL) -m "requirement and not validator" --evidence $(EVIDENCE) $(ARGS)
+	@$(VALIDATE) -m "requirement and validator" --evidence $(EVIDENCE) $(ARGS)
+	@$(BIN)/python -m tests.conformance $(EVIDENCE) --write docs/conformance.md
 
-ci: $(VENV)/.dev ## everything: lint, all tests, and the conformance report is up to date
-	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest $(if $(JUDGED),-m "not validator") --conformance-check docs/conformance.md $(ARGS)
+ci: lint ## everything: lint, `make test`, what is beyond it, and whether the conformance report is up to date
+	@rm -rf $(EVIDENCE)
+	@$(MAKE) --no-print-directory test ARGS="--evidence $(EVIDENCE) $(ARGS)"
+	@$(BIN)/python -m pytest $(PARALLEL) -m "browser or scanner" --evidence $(EVIDENCE) $(ARGS)
+	@$(VALIDATE) -m validator --evidence $(EVIDENCE) $(ARGS)
+	@$(BIN)/python -m tests.conformance $(EVIDENCE) --check docs/conformance.md
 
 tests/validator/target/.built: tests/validator/pom.xml tests/validator/src/main/java/Validator.java
 	@cd tests/validator && mvn -q -B -ntp compile dependency:copy-dependencies -DincludeScope=runtime && touch target/.built

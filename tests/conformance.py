@@ -1,20 +1,24 @@
 """Pytest plugin: which requirement of the catalogue is proven by which test, and the report docs/conformance.md.
 
 A requirement counts as passed when at least one test carries its id and all tests that do have passed; everything
-else is failed or not covered. `--conformance FILE` writes the report, `--conformance-check FILE` fails when it is out
-of date.
+else is failed or not covered. `--evidence FOLDER` keeps what a run proved; `python -m tests.conformance FOLDER` counts
+all runs with that folder, `--write FILE` writes their report, `--check FILE` fails when FILE is not that report.
+Reports carry the ids as user properties: they arrive here from the workers of a parallel run, too.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
+import json
 import os
+import sys
 import tomllib
 from collections import defaultdict
-from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -36,33 +40,38 @@ class Evidence:
 
 
 class Conformance:
-    """Collects the outcome of every test that carries a requirement marker."""
+    """Collects the outcome of every test that carries a requirement marker, and counts all."""
 
     def __init__(self) -> None:
         self.evidence: dict[str, Evidence] = defaultdict(Evidence)
-        self.ids_by_test: dict[str, set[str]] = {}
-        self.skipped = 0
-
-    def collect(self, items: Iterable[pytest.Item]) -> None:
-        """Remember the requirement ids of `items`; an id that the catalogue does not know is an error."""
-        known = {row["id"] for row in catalogue()}
-        for item in items:
-            ids = {name for mark in item.iter_markers("requirement") for name in mark.args}
-            if unknown := ids - known:
-                raise pytest.UsageError(f"{item.nodeid}: no such requirement: {', '.join(sorted(unknown))}")
-            if ids:
-                self.ids_by_test[item.nodeid] = ids
+        self.counts = {"passed": 0, "failed": 0, "skipped": 0}
 
     def add(self, report: pytest.TestReport) -> None:
         """Count one phase of one test."""
-        self.skipped += report.skipped
         if report.when != "call" and report.passed:
             return
-        for name in self.ids_by_test.get(report.nodeid, ()):
-            evidence = self.evidence[name]
+        self.counts[report.outcome] += 1
+        for name in (value for key, value in report.user_properties if key == PROPERTY):
+            evidence = self.evidence[str(name)]
             evidence.tests.add(report.nodeid.split("[")[0])
             if not report.passed:
                 evidence.failed.add(report.nodeid)
+
+    def keep(self, folder: Path) -> None:
+        """Write what this run proved into `folder`."""
+        proven = {name: [sorted(each.tests), sorted(each.failed)] for name, each in self.evidence.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{uuid4().hex}.json").write_text(json.dumps({"counts": self.counts, "evidence": proven}))
+
+    def recall(self, folder: Path) -> None:
+        """Add what earlier runs wrote into `folder`."""
+        for file in sorted(folder.glob("*.json")):
+            run = json.loads(file.read_text())
+            for name, count in run["counts"].items():
+                self.counts[name] += count
+            for name, (tests, failed) in run["evidence"].items():
+                self.evidence[name].tests.update(tests)
+                self.evidence[name].failed.update(failed)
 
 
 def catalogue() -> list[dict[str, str]]:
@@ -107,51 +116,79 @@ def _row(row: dict[str, str], evidence: Evidence, decision: str) -> str:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The two options of this plugin."""
+    """The option of this plugin."""
     group = parser.getgroup("conformance")
-    group.addoption("--conformance", metavar="FILE", help="write the conformance report to FILE")
-    group.addoption("--conformance-check", metavar="FILE", help="fail when FILE is not the current report")
+    group.addoption("--evidence", metavar="FOLDER", type=Path, help="keep what this run proves in FOLDER")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start with nothing proven."""
     config.stash[KEY] = Conformance()
+    config.pluginmanager.register(_Reports(config.stash[KEY]))
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Runs after deselection, so only tests that will run count."""
-    config.stash[KEY].collect(items)
+class _Reports:
+    """Sees each report: of this process, or of the workers of a parallel run."""
+
+    def __init__(self, conformance: Conformance) -> None:
+        self.conformance = conformance
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count each report."""
+        self.conformance.add(report)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Count each report."""
-    report = yield
-    item.config.stash[KEY].add(report)
-    return report
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Write the requirement ids into what is reported of a test; one that the catalogue does not know is an error."""
+    known = {row["id"] for row in catalogue()}
+    for item in items:
+        ids = {name for mark in item.iter_markers("requirement") for name in mark.args}
+        if unknown := ids - known:
+            raise pytest.UsageError(f"{item.nodeid}: no such requirement: {', '.join(sorted(unknown))}")
+        item.user_properties += [(PROPERTY, name) for name in sorted(ids)]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write or check the report; in CI a skip is a failure."""
+    """Keep the evidence; in CI a skip is a failure."""
     config = session.config
+    if hasattr(config, "workerinput"):
+        return
     conformance = config.stash[KEY]
-    if conformance.skipped and os.environ.get("CI"):
+    if conformance.counts["skipped"] and os.environ.get("CI"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    if path := config.getoption("--conformance"):
-        Path(path).write_text(render(conformance.evidence))
-    if (path := config.getoption("--conformance-check")) and Path(path).read_text() != render(conformance.evidence):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        config.stash[STALE] = path
+    if folder := config.getoption("--evidence"):
+        conformance.keep(folder)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Say what made the run fail besides failed tests."""
-    if config.stash.get(STALE, ""):
-        terminalreporter.write_line(f"{config.stash[STALE]} is out of date: run make conformance", red=True)
-    if config.stash[KEY].skipped and os.environ.get("CI"):
+    if config.stash[KEY].counts["skipped"] and os.environ.get("CI"):
         terminalreporter.write_line("a skip in CI is a failure", red=True)
 
 
 KEY = pytest.StashKey[Conformance]()
-STALE = pytest.StashKey[str]()
+PROPERTY = "requirement"
+
+
+def main() -> None:
+    """The command line of this module; see above."""
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--write", type=Path, metavar="FILE")
+    parser.add_argument("--check", type=Path, metavar="FILE")
+    args = parser.parse_args()
+    conformance = Conformance()
+    conformance.recall(args.folder)
+    report = render(conformance.evidence)
+    if args.write:
+        args.write.write_text(report)
+    stale = args.check and args.check.read_text() != report
+    if stale:
+        print(f"{args.check} is out of date: run make conformance")
+    counts = conformance.counts
+    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+    sys.exit(bool(stale or counts["failed"] or not counts["passed"]))
+
+
+if __name__ == "__main__":
+    main()

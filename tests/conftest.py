@@ -1,12 +1,17 @@
-"""Fixtures for every room: a migrated database, a Core with settable clock and allow list, a new patient."""
+"""Fixtures for every room: a migrated database, a Core with settable clock and allow list, a new patient.
+
+Tests run in parallel (pytest-xdist): the process that hands them out starts one embedded PostgreSQL for all, and each
+worker copies a database of its own from one template.
+"""
 
 from __future__ import annotations
 
 import os
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import asyncpg
 import pytest
@@ -15,21 +20,41 @@ from ddr.http.core import Core
 from ddr.miv.loader import load_catalog
 from ddr.settings import Settings, load_settings
 from ddr.store.database.ids import IdCipher
-from ddr.store.database.migrate import migrate
 from ddr.store.database.pool import open_pool
 from ddr.store.database.secrets import load_secrets
 from tests.support.clock import Clock
-from tests.support.database import embedded_server, fresh_database
+from tests.support.database import embedded_server, migrated_database
 from tests.support.openid_fixtures import oidc_core, oidc_settings, openid, provider, provider_key  # noqa: F401
+from tests.support.received import received
 from tests.support.trust import FakeTrust
+
+SERVER = "DDR_TEST_DATABASE_URL"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the PostgreSQL of a parallel run; its workers inherit the environment."""
+    hands_out = not hasattr(config, "workerinput") and config.getoption("dist", "no") != "no"
+    if hands_out and not config.option.collectonly and SERVER not in os.environ:
+        stack = ExitStack()
+        folder = stack.enter_context(TemporaryDirectory(prefix="ddr-tests-"))
+        Path(folder).chmod(0o755)  # the server may run under another account
+        os.environ[SERVER] = stack.enter_context(embedded_server(Path(folder)))
+        stack.callback(os.environ.pop, SERVER)
+        config.add_cleanup(stack.close)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What this process received is kept for the validator, which runs apart."""
+    if (folder := session.config.getoption("--evidence")) and received.bodies:
+        received.write(folder)
 
 
 @pytest.fixture(scope="session")
 async def database_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """An empty database, used by this run only."""
-    server = os.environ.get("DDR_TEST_DATABASE_URL")
+    """A database with the schema and nothing else, used by this process only."""
+    server = os.environ.get(SERVER)
     with nullcontext(server) if server else embedded_server(tmp_path_factory.mktemp("database")) as server_url:
-        async with fresh_database(server_url) as url:
+        async with migrated_database(server_url) as url:
             yield url
 
 
@@ -44,7 +69,6 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
 async def pool(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
     """A pool on the migrated database; tests share it and keep apart by patient."""
     pool = await open_pool(settings)
-    await migrate(pool)
     yield pool
     await pool.close()
 

@@ -11,14 +11,13 @@ import pytest
 
 from ddr.miv.loader import load_catalog
 from ddr.settings import MivSettings, Settings
-from ddr.store.database.migrate import migrate
 from ddr.store.database.pool import open_pool
 from tests.spec.world import Scene, furnished
-from tests.support.database import fresh_database
-from tests.support.received import Received
+from tests.support.database import migrated_database
+from tests.support.received import received
 from tests.support.recorder import Recorder, recorder
 
-received = Received()
+__all__ = ["received"]
 
 
 @pytest.fixture(scope="session")
@@ -50,8 +49,7 @@ async def scene(ddr: Recorder) -> Scene:
 @pytest.fixture
 async def alone(settings: Settings, database_url: str, tmp_path: Path) -> AsyncIterator[Recorder]:
     """A recorder with a database of its own, for what concerns all patients."""
-    async with fresh_database(database_url) as url, await open_pool(replace(settings, database_url=url)) as pool:
-        await migrate(pool)
+    async with migrated_database(database_url) as url, await open_pool(replace(settings, database_url=url)) as pool:
         own = replace(settings, database_url=url)
         async with recorder(pool, own, tmp_path / "alone", received, {}) as running:
             yield running

@@ -19,9 +19,11 @@ BASE = "https://localhost/fhir"
 
 @pytest.mark.validator
 @pytest.mark.requirement("RS-001", "RS-013", "OBS-002")
-def test_every_resource_received_is_valid(tmp_path: Path) -> None:
+def test_every_resource_received_is_valid(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    if folder := pytestconfig.getoption("--evidence"):
+        received.read(folder)
     resources = received.resources()
-    assert resources, "run together with the tests that receive something"
+    assert resources, "run together with the tests that receive something, or after them with the same --evidence"
     sources = dict(_observations(resource for _, resource in resources))
     with Validator(Path(os.environ["DDR_HDDT_ARTIFACTS"]), write_cgm_profiles(tmp_path)) as validator:
         found = {

@@ -1,7 +1,8 @@
-"""A fresh database per test run: on the server of DDR_TEST_DATABASE_URL, else on an embedded one."""
+"""Databases for tests: on the server of DDR_TEST_DATABASE_URL, else on an embedded one; empty, or with the schema."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -13,17 +14,45 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from ddr.store.database.embedded import embedded
+from ddr.store.database.migrate import migrate, migrations
+from ddr.store.database.pool import connect
 
 
 @asynccontextmanager
-async def fresh_database(server_url: str) -> AsyncIterator[str]:
-    """The URL of a new, empty database on `server_url`; dropped afterwards."""
+async def fresh_database(server_url: str, template: str = "template1") -> AsyncIterator[str]:
+    """The URL of a new database on `server_url`, empty unless it copies `template`; dropped afterwards."""
     name = f"ddr_test_{os.getpid()}_{secrets.token_hex(4)}"
-    await _execute(server_url, f"CREATE DATABASE {name}")
+    await _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
-        yield urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
+        yield _on(server_url, name)
     finally:
         await _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def migrated_database(server_url: str) -> AsyncIterator[str]:
+    """The URL of a new database with the schema and nothing else; dropped afterwards."""
+    async with fresh_database(server_url, await _template(server_url)) as url:
+        yield url
+
+
+async def _template(server_url: str) -> str:
+    """A database with the schema of the present migrations, made by whoever needs it first; it stays on the server."""
+    schema = hashlib.sha256("".join(each.sql for each in migrations()).encode()).hexdigest()[:16]
+    name = f"ddr_template_{schema}"
+    connection = await asyncpg.connect(server_url)
+    try:
+        await connection.execute("SELECT pg_advisory_lock(hashtext($1))", name)
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
+            await connection.execute(f"DROP DATABASE IF EXISTS {name}_new WITH (FORCE)")
+            await connection.execute(f"CREATE DATABASE {name}_new TEMPLATE template1")
+            pool = await connect(_on(server_url, f"{name}_new"), 1)
+            await migrate(pool)
+            await pool.close()
+            await connection.execute(f"ALTER DATABASE {name}_new RENAME TO {name}")
+    finally:
+        await connection.close()
+    return name
 
 
 @contextmanager
@@ -34,6 +63,10 @@ def embedded_server(state_dir: Path) -> Iterator[str]:
             yield url
     finally:
         shutil.rmtree((state_dir / "postgres").resolve(), ignore_errors=True)
+
+
+def _on(server_url: str, name: str) -> str:
+    return urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
 
 
 async def _execute(url: str, statement: str) -> None:

@@ -1,8 +1,13 @@
-"""Every FHIR resource that a test received, once each, for the independent validator at the end of the run."""
+"""Every FHIR resource that a test received, once each, for the independent validator at the end of the run.
+
+The validator's test may run in a later process than those that received: --evidence FOLDER keeps the resources.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import orjson
@@ -27,6 +32,22 @@ class Received:
         """Leave out an answer that cannot be valid, because the specifications contradict each other."""
         self.bodies.pop(response.content)
 
+    def write(self, folder: Path) -> None:
+        """Keep everything for a later run."""
+        folder.mkdir(parents=True, exist_ok=True)
+        bodies = ({"origin": origin, "body": orjson.Fragment(body)} for body, origin in self.bodies.items())
+        (folder / f"received-{uuid4().hex}.ndjson").write_bytes(b"\n".join(map(orjson.dumps, bodies)))
+
+    def read(self, folder: Path) -> None:
+        """Add what earlier runs kept in `folder`."""
+        for file in sorted(folder.glob("received-*.ndjson")):
+            for line in file.read_bytes().splitlines():
+                kept = orjson.loads(line)
+                self.bodies.setdefault(orjson.dumps(kept["body"]), kept["origin"])
+
     def resources(self) -> list[tuple[str, dict[str, Any]]]:
         """Where each came from, and the resource."""
         return [(origin, orjson.loads(body)) for body, origin in self.bodies.items()]
+
+
+received = Received()
