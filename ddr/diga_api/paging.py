@@ -17,25 +17,29 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ddr.fhir.outcome import FhirError
 from ddr.fhir.search.query import Include, Search
+from ddr.fhir.subset import WHOLE, Subset
 from ddr.store.search.pages import RestPage
 
 PARAMETER = "_page"
+# What clients add to a link although it has been settled with the first page (Medplum sends _count); without effect.
+SETTLED = frozenset({"_count", "_total", "_summary", "_elements"})
 _NONCE = 12
 
 
 @dataclass(frozen=True)
 class Page:
-    """A later page: `count` items from `offset` of a rest of `length` items; `total` matches in all."""
+    """A later page: `count` items from `offset` of a rest of `length` items; `total` matches in all, None untold."""
 
     resource_type: str
     rest_no: int
     offset: int
     count: int
     length: int
-    total: int
+    total: int | None
     includes: tuple[Include, ...]
     revincludes: tuple[Include, ...]
     expires_ms: int
+    subset: Subset = WHOLE
 
     @property
     def rest(self) -> RestPage:
@@ -45,7 +49,8 @@ class Page:
     @property
     def search(self) -> Search:
         """As much of the search as a later page needs."""
-        return Search(self.resource_type, includes=frozenset(self.includes), revincludes=frozenset(self.revincludes))
+        includes, revincludes = frozenset(self.includes), frozenset(self.revincludes)
+        return Search(self.resource_type, includes=includes, revincludes=revincludes, subset=self.subset)
 
     def next(self) -> Page | None:
         """The page after this one, or None."""
@@ -80,4 +85,5 @@ class PageLinks:
 def _page(content: dict[str, Any]) -> Page:
     for name in ("includes", "revincludes"):
         content[name] = tuple(Include(**include) for include in content[name])
-    return Page(**content)
+    summary, elements = content["subset"].values()
+    return Page(**{**content, "subset": Subset(summary, tuple(elements))})

@@ -10,7 +10,8 @@ from ddr.diga_api.access import Access, Gate
 from ddr.diga_api.request import Request
 from ddr.diga_api.resources import KINDS, Builder
 from ddr.fhir.instants import parse_instant
-from ddr.fhir.outcome import deleted, not_known, outside_history, version_not_valid
+from ddr.fhir.outcome import deleted, invalid_value, not_known, outside_history, version_not_valid
+from ddr.fhir.subset import Subset, read_subset
 from ddr.http.asgi import Reply, Scope
 from ddr.http.core import Core
 from ddr.scopes.decision import Interaction
@@ -25,9 +26,10 @@ async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) ->
     resource_type, logical_id = request.segments
     candidate = await gate.identify(scope, request.path, resource_type, Interaction.READ)
     request.check_representation()
+    subset = _subset(resource_type, request)
     access = await gate.admit(candidate)
     kind, row = await _found(core, access, resource_type, logical_id)
-    return _reply(request, Builder(core, access).resource(row, kind))
+    return _reply(request, Builder(core, access).resource(row, kind), subset)
 
 
 async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -> Reply:
@@ -36,16 +38,17 @@ async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -
     reference = f"{resource_type}/{logical_id}"
     candidate = await gate.identify(scope, reference, resource_type, Interaction.VREAD)
     request.check_representation()
+    subset = _subset(resource_type, request)
     access = await gate.admit(candidate)
     kind, row = await _found(core, access, resource_type, logical_id)
     builder = Builder(core, access)
     current = builder.resource(row, kind)
     if current["meta"]["versionId"] == version:
-        return _reply(request, current)
+        return _reply(request, current, subset)
     former = await former_version(core.pool, access.view, kind, row["no"], _number(version))
     if former is None:
         raise version_not_valid(version, reference)
-    return _reply(request, builder.resource({**row, **former}, kind))
+    return _reply(request, builder.resource({**row, **former}, kind), subset)
 
 
 async def _found(core: Core, access: Access, resource_type: str, logical_id: str) -> tuple[Kind, Row]:
@@ -69,8 +72,16 @@ def _number(version: str) -> int:
     return int(version) if version.isascii() and version.isdigit() and len(version) < 10 else 0
 
 
-def _reply(request: Request, resource: Resource) -> Reply:
+def _subset(resource_type: str, request: Request) -> Subset:
+    """The part of the resource that is asked for. Raises FhirError 400."""
+    subset = read_subset(resource_type, request.parameters)
+    if subset.counts_only:
+        raise invalid_value("_summary", subset.summary)
+    return subset
+
+
+def _reply(request: Request, resource: Resource, subset: Subset) -> Reply:
     """With the headers of FHIR R4 http.html#versioning."""
     meta: Mapping[str, str] = resource["meta"]
     changed = formatdate(parse_instant(meta["lastUpdated"]) // 1000, usegmt=True)
-    return request.reply(resource, 200, {"ETag": f'W/"{meta["versionId"]}"', "Last-Modified": changed})
+    return request.reply(subset.of(resource), 200, {"ETag": f'W/"{meta["versionId"]}"', "Last-Modified": changed})

@@ -6,11 +6,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ddr.diga_api.access import Access, Candidate, Gate
-from ddr.diga_api.paging import PARAMETER, Page, PageLinks
+from ddr.diga_api.paging import PARAMETER, SETTLED, Page, PageLinks
 from ddr.diga_api.request import Pairs, Request
 from ddr.diga_api.resources import Builder
 from ddr.diga_api.warnings import codes, covers, warnings
-from ddr.fhir.bundle import OUTCOME, search_bundle
+from ddr.fhir.bundle import INCLUDE, OUTCOME, search_bundle
 from ddr.fhir.device_types import metric_type
 from ddr.fhir.outcome import malformed
 from ddr.fhir.search.parsing import parse_search
@@ -53,12 +53,14 @@ class Searcher:
         expires_ms = now_ms + settings.page_link_seconds * 1000
         found = await first_page(self._core.pool, access.view, self._names, search, count, expires_ms)
         following = _second(search, found, count, expires_ms)
-        return self._reply(access, request, search, found, found.total, following)
+        total = found.total if search.total else None
+        return self._reply(access, request, search, found, total, following)
 
     async def _later(self, candidate: Candidate, request: Request, pairs: Pairs) -> Reply:
-        if len(pairs) != 1:
+        links = [(name, value) for name, value in pairs if name not in SETTLED]
+        if len(links) != 1:
             raise malformed("The link to a further page must be used as it is")
-        page = self._links.open(pairs[0][1], _holder(candidate), candidate.facts.now_ms)
+        page = self._links.open(links[0][1], _holder(candidate), candidate.facts.now_ms)
         if page.resource_type != candidate.facts.resource_type:
             raise malformed("The link to a further page must be used as it is")
         access = await self._gate.admit(candidate)
@@ -66,9 +68,10 @@ class Searcher:
         return self._reply(access, request, page.search, found, page.total, page.next())
 
     def _reply(
-        self, access: Access, request: Request, search: Search, found: Found, total: int, following: Page | None
+        self, access: Access, request: Request, search: Search, found: Found, total: int | None, following: Page | None
     ) -> Reply:
-        entries = list(Builder(self._core, access).entries(found, search))
+        whole = Builder(self._core, access).entries(found, search)
+        entries = [(mode, search.subset.of(resource, included=mode == INCLUDE)) for mode, resource in whole]
         mivs = [miv for miv in self._core.catalog.mivs if miv.valueset in access.scopes.valuesets]
         if (notice := warnings(search, mivs, access.view.terms)) is not None:
             entries.append((OUTCOME, notice))
@@ -108,10 +111,11 @@ def _second(search: Search, found: Found, count: int, expires_ms: int) -> Page |
         offset=0,
         count=count,
         length=found.total - count,
-        total=found.total,
+        total=found.total if search.total else None,
         includes=tuple(search.includes),
         revincludes=tuple(search.revincludes),
         expires_ms=expires_ms,
+        subset=search.subset,
     )
 
 

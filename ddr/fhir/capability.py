@@ -23,6 +23,9 @@ GENERAL_PARAMETERS = {
     "_include": ("string", "Adds the resources that matches refer to; with :iterate also those behind them"),
     "_revinclude": ("string", "Adds the resources that refer to matches"),
     "_has": ("string", "Selects resources by the properties of those that refer to them"),
+    "_summary": ("token", "true: the elements of the summary; text, data, false; count: only the total"),
+    "_elements": ("string", "Names of root elements; mandatory ones are sent besides, included resources whole"),
+    "_total": ("token", "none, or estimate and accurate, which are the same here: always exact, and the default"),
     "_format": ("token", "Representation of the answer: json, xml or a MIME type; wins over Accept"),
     "_pretty": ("token", "true: indented output"),
 }

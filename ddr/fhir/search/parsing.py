@@ -18,11 +18,14 @@ from ddr.fhir.outcome import (
 from ddr.fhir.search.grammar import CONTROLS, IMPLICIT, PARAMETERS, REPRESENTATION, Parameter, references
 from ddr.fhir.search.query import DateValue, Filter, Has, Include, Search, Sort
 from ddr.fhir.search.values import parse_value, split
+from ddr.fhir.subset import read_subset
 
 # One value or condition is some work for the database; beyond this nobody asks in earnest.
 MOST_VALUES = 1000
+TOTALS = ("none", "estimate", "accurate")
 HAS_VALUES = 50  # what _has counts as: it looks at all resources of the other type
 
+PLAIN = CONTROLS - {"_include", "_revinclude", "_has"}  # that take no modifier
 LOWER, UPPER = frozenset({"gt", "ge", "sa"}), frozenset({"lt", "le", "eb"})
 
 Pairs = Iterable[tuple[str, str]]
@@ -41,15 +44,21 @@ def parse_search(resource_type: str, pairs: Pairs, now_ms: int, base: str = "") 
     controls = [(name, value) for name, value in pairs if not _is_filter(name)]
     has = tuple(_has(resource_type, name, value, now_ms, base) for name, value in controls if name.startswith("_has:"))
     _check_cost(filters, has)
-    return Search(
+    subset = read_subset(resource_type, controls)
+    found = Search(
         resource_type,
         filters,
         has,
         _sort(resource_type, _once(controls, "_sort")),
-        _count(_once(controls, "_count")),
+        0 if subset.counts_only else _count(_once(controls, "_count")),
         frozenset(include for name, value in controls for include in _includes(resource_type, name, value)),
         frozenset(include for name, value in controls for include in _revincludes(resource_type, name, value)),
+        subset,
+        _total(_once(controls, "_total")) or subset.counts_only,
     )
+    if subset.summary == "text" and (found.includes or found.revincludes):  # search.html#summary forbids it
+        raise invalid_value("_summary", "text, together with _include or _revinclude")
+    return found
 
 
 def flat_json(body: Any) -> list[tuple[str, str]]:
@@ -135,6 +144,13 @@ def _count(text: str | None) -> int | None:
     return int(text)
 
 
+def _total(text: str | None) -> bool:
+    """Whether the total is wanted; it is always counted, and so is accurate where an estimate would do."""
+    if text not in (None, *TOTALS):
+        raise invalid_value("_total", text)
+    return text != "none"
+
+
 def _includes(resource_type: str, name: str, text: str) -> list[Include]:
     base, _, modifier = name.partition(":")
     if base != "_include":
@@ -155,7 +171,7 @@ def _revincludes(resource_type: str, name: str, text: str) -> list[Include]:
 def _known_control(name: str) -> list[Include]:
     """Nothing, for a control parameter that is no _include; refuse modifiers that do not exist."""
     base, _, rest = name.partition(":")
-    if (rest and base in ("_sort", "_count")) or name == "_has":
+    if (rest and base in PLAIN) or name == "_has":
         raise unknown_parameter(name)
     return []
 

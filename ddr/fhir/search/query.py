@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from ddr.fhir.subset import WHOLE, Subset
+
 
 @dataclass(frozen=True)
 class DateValue:
@@ -113,6 +115,8 @@ class Search:
     count: int | None = None
     includes: frozenset[Include] = frozenset()
     revincludes: frozenset[Include] = frozenset()
+    subset: Subset = WHOLE
+    total: bool = True  # whether the Bundle says how many there are
 
     def values(self, name: str) -> tuple[tuple[Value, ...], ...]:
         """The values of every filter on parameter `name`."""

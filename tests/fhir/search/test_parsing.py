@@ -42,7 +42,8 @@ def test_representation_is_not_part_of_a_search() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["foo", "code:not", "code:", "date:exact", "_id:exact", "_summary", "_elements", "_total", "valueQuantity",
+    "name", ["foo", "code:not", "code:", "date:exact", "_id:exact", "_summary:x", "_text", "_totalMethod",
+             "valueQuantity",
              "device.type", "_sort:x", "_count:x", "_has", "_has:Observation", "_has:Observation:device:_has:x"],
 )  # fmt: skip
 def test_what_is_not_known_is_refused_by_name(name: str) -> None:
