@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncpg
 
+from ddr import failures
 from ddr.diga_api.app import create_fhir
 from ddr.fhir.negotiation import Format
 from ddr.fhir.outcome import outcome
@@ -20,7 +21,6 @@ from ddr.http.asgi import ASGIApp, Receive, Scope, Send, json_reply, problem
 from ddr.http.clock import now_ms
 from ddr.http.core import Core, TrustSource
 from ddr.http.guard import by_path, constant, guarded, with_headers
-from ddr.http.pages import error_page
 from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
 from ddr.oauth.app import create_oauth_backend, create_oauth_public
@@ -52,15 +52,11 @@ AGAIN_SECONDS = 10.0  # before background work that failed begins anew
 
 log = logging.getLogger(__name__)
 
-FAILED = "The request could not be processed"
-FHIR_FAILED = constant(json_reply(outcome("fatal", "exception", FAILED), 500, content_type=Format.JSON.content_type))
-OAUTH_FAILED = constant(json_reply({"error": "server_error", "error_description": FAILED}, 500))
 RETIRED = "This Device Data Recorder no longer supports the HDDT API"  # CON-016
 FHIR_RETIRED = constant(
     json_reply(outcome("fatal", "not-supported", RETIRED), 410, content_type=Format.JSON.content_type)
 )
 OAUTH_RETIRED = constant(json_reply({"error": "invalid_request", "error_description": RETIRED}, 410))
-PROBLEM_FAILED = constant(problem(500, FAILED))
 NOT_FOUND = constant(problem(404, "Not found"))
 
 
@@ -145,27 +141,27 @@ async def build_core(settings: Settings, pool: asyncpg.Pool, registry: TrustSour
 def create_apps(core: Core) -> dict[str, ASGIApp]:
     """The application of each listener: who may talk to it decides what it offers."""
     retired = core.settings.retired
-    fhir = FHIR_RETIRED if retired else guarded(create_fhir(core), FHIR_FAILED)
-    documents = OAUTH_RETIRED if retired else guarded(create_oauth_public(core), OAUTH_FAILED)
+    fhir = FHIR_RETIRED if retired else guarded(create_fhir(core), *failures.FHIR)
+    documents = OAUTH_RETIRED if retired else guarded(create_oauth_public(core), *failures.OAUTH)
     for_everybody = {
         "/.well-known/oauth-authorization-server": documents,
         "/oauth/jwks": documents,
         "/docs/client-registration": documents,
         "/fhir/metadata": fhir,
-        "/status": guarded(create_status(core), PROBLEM_FAILED),
+        "/status": guarded(create_status(core), *failures.PROBLEM),
     }
-    backend = OAUTH_RETIRED if retired else guarded(create_oauth_backend(core), OAUTH_FAILED)
+    backend = OAUTH_RETIRED if retired else guarded(create_oauth_backend(core), *failures.OAUTH)
     if core.settings.maintenance:
         backend = _in_maintenance(core.settings)
     diga = by_path({**for_everybody, "/fhir": fhir, "/oauth": backend}, NOT_FOUND)
-    gateway = guarded(create_gateway(core), PROBLEM_FAILED)
+    gateway = guarded(create_gateway(core), *failures.PROBLEM)
     if core.settings.client_cert_header:
         diga, gateway = (from_proxy(app, core.settings.client_cert_header) for app in (diga, gateway))
-    browsers = by_path({**for_everybody, "/oauth": documents}, guarded(create_consent(core), _page_failed))
+    browsers = by_path({**for_everybody, "/oauth": documents}, guarded(create_consent(core), *failures.PAGE))
     outside = {"diga": diga, "public": browsers, "gateway": gateway}
     return {
         **{name: _outside(with_headers(app, TRANSPORT_HEADERS), core.settings) for name, app in outside.items()},
-        "admin": guarded(create_admin(core), PROBLEM_FAILED),
+        "admin": guarded(create_admin(core), *failures.PROBLEM),
     }
 
 
@@ -182,7 +178,3 @@ def _in_maintenance(settings: Settings) -> ASGIApp:
     error = {"error": "temporarily_unavailable", "error_description": settings.maintenance}
     again = ("retry-after", str(settings.maintenance_retry_seconds))
     return constant(json_reply(error, 503, (again, ("planned-maintenance", "true"))))
-
-
-async def _page_failed(scope: Scope, receive: Receive, send: Send) -> None:
-    await error_page(scope, 500, "failed")(scope, receive, send)

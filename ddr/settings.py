@@ -57,6 +57,12 @@ class Settings:
     state_dir: Path = described("Directory for the embedded database and generated development files.", Path(".ddr"))
     database_url: str = described("PostgreSQL to use instead of the embedded one (postgresql://…).", "")
     database_pool_size: int = described("Connections per worker process.", 8)
+    database_statement_cache: int = described(
+        "Prepared statements that a connection keeps; 0 behind a pooler in transaction mode (PgBouncer).", 100
+    )
+    database_migration_url: str = described(
+        "Another way to the same database for migrations, around a pooler; empty: database_url.", ""
+    )
     miv_packages: Path = described("Directory of the MIV packages.", Path(__file__).parent.parent / "miv_packages")
     # listeners
     host: str = described("Address that the three outside listeners bind to.", "127.0.0.1")

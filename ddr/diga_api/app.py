@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from ddr.diga_api.access import Gate
@@ -12,15 +11,23 @@ from ddr.diga_api.operation import Summarizer
 from ddr.diga_api.read import answer_read, answer_vread
 from ddr.diga_api.request import Request, head_of, with_form
 from ddr.diga_api.search import Searcher
-from ddr.fhir.outcome import FhirError, internal_error, maintenance, method_not_allowed, overloaded, unknown_route
+from ddr.fhir.outcome import (
+    FhirError,
+    internal_error,
+    maintenance,
+    method_not_allowed,
+    overloaded,
+    unavailable,
+    unknown_route,
+)
 from ddr.fhir.search.grammar import PARAMETERS
 from ddr.http.admission import Admission
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
 from ddr.http.body import ClientGone
 from ddr.http.core import Core
+from ddr.http.guard import noted
 from ddr.scopes.decision import Interaction
-
-log = logging.getLogger(__name__)
+from ddr.store.database.faults import OVERLOADED, Fault
 
 RETRY_SECONDS = 2
 
@@ -57,8 +64,7 @@ class _FhirServer:
         except ClientGone:
             raise
         except Exception as error:
-            log.error("fhir.failed", exc_info=error)
-            return request.refusal(internal_error())
+            return request.refusal(_failure(noted(error)))
 
     async def _answer(self, scope: Scope, receive: Receive, request: Request) -> Reply:
         match request.method, request.segments:
@@ -94,6 +100,14 @@ class _FhirServer:
                 raise method_not_allowed(methods)
             case _:
                 raise unknown_route(request.path)
+
+
+def _failure(fault: Fault | None) -> FhirError:
+    if fault is None:
+        return internal_error()
+    if fault == OVERLOADED:
+        return overloaded(fault.retry_seconds)
+    return unavailable(fault.detail, fault.retry_seconds)
 
 
 def _methods(resource_type: str, rest: Sequence[str]) -> list[str]:

@@ -11,37 +11,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import asyncpg
 import orjson
 
 from ddr.gateway import bridge_readings, bridges, calibrations, devices, gaps, measurements, readings, sensors
 from ddr.gateway.auth import Gatekeeper
-from ddr.gateway.door.http import post_bundle
+from ddr.gateway.door.http import post_bundle, unavailable_reply
 from ddr.gateway.fields import check_key
 from ddr.gateway.idempotency import once
-from ddr.gateway.problem import Problem
+from ddr.gateway.problem import Problem, unavailable
 from ddr.gateway.skew import clock_skew
 from ddr.http.admission import Admission
 from ddr.http.asgi import JSON, ASGIApp, Receive, Reply, Scope, Send, header, json_reply, send_reply
 from ddr.http.body import BodyError, ClientGone, read_body
 from ddr.http.core import Core
+from ddr.http.guard import noted
+from ddr.store.database.faults import OVERLOADED
 
 BASE = "/gateway/v1"
 OPENAPI = f"{BASE}/openapi.json"
 NO_STORE = (("cache-control", "no-store"),)
-RETRY_AFTER = (("retry-after", "5"),)
-
-# The database is there but cannot take this request now; the gateway keeps its data and sends it again.
-OVERLOADED = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.LockNotAvailableError,
-    OSError,
-    TimeoutError,
-)
+FHIR_DOOR = f"{BASE}/fhir"
 
 Handler = Callable[..., Awaitable[Any]]
 
@@ -80,7 +69,7 @@ ROUTES = (
     Route("PUT", f"{BASE}/measurements/{{measurement_key}}", measurements.put_measurement),
     Route("DELETE", f"{BASE}/measurements/{{measurement_key}}", measurements.delete_measurement),
     Route("POST", f"{BASE}/bridge/readings", bridge_readings.post_bridge_readings, for_many=True),
-    Route("POST", f"{BASE}/fhir", post_bundle, whole=True),
+    Route("POST", FHIR_DOOR, post_bundle, whole=True),
 )
 
 
@@ -97,7 +86,7 @@ _TABLE = _table()
 
 
 def _crowded() -> Problem:
-    return Problem(503, "overloaded", "Too many requests at once", headers=RETRY_AFTER)
+    return unavailable(OVERLOADED)
 
 
 def create_gateway(core: Core) -> ASGIApp:
@@ -113,8 +102,12 @@ def create_gateway(core: Core) -> ASGIApp:
             return
         except Problem as problem:
             reply = problem.reply()
-        except OVERLOADED:
-            reply = Problem(503, "overloaded", "Try again later", headers=RETRY_AFTER).reply()
+        except Exception as error:  # the gateway keeps its data and sends it again
+            fault = noted(error)
+            if fault is None:
+                raise
+            at_door = scope["path"] == FHIR_DOOR
+            reply = unavailable_reply(scope, fault) if at_door else unavailable(fault).reply()
         skew = clock_skew(scope, arrived_ms)
         await send_reply(scope, send, replace(reply, headers=(*reply.headers, *skew)) if skew else reply)
 

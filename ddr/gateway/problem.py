@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from ddr.http.asgi import PROBLEM, Reply, json_reply
+from ddr.store.database.faults import Fault
 
 REFUSAL = "A valid gateway token is required"
 
@@ -46,6 +47,11 @@ def unauthorized(token_given: bool) -> Problem:
     """401: no token, or none that works; why it does not is never said (RFC 6750 section 3)."""
     challenge = 'Bearer realm="gateway"' + (', error="invalid_token"' if token_given else "")
     return Problem(401, "unauthorized", REFUSAL, headers=(("www-authenticate", challenge),))
+
+
+def unavailable(fault: Fault) -> Problem:
+    """503: not now, through no fault of the request; nothing is lost when it is sent again after Retry-After."""
+    return Problem(503, fault.code, fault.detail, headers=(("retry-after", str(fault.retry_seconds)),))
 
 
 def invalid(field: str, detail: str, code: str = "invalid") -> Problem:

@@ -1,19 +1,36 @@
-"""What goes around every room: the answer of last resort, and headers that no answer may lack."""
+"""What goes around every room: the answers of last resort, and headers that no answer may lack."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
 from ddr.http.body import ClientGone
+from ddr.store.database.faults import Fault, fault_of
 
 log = logging.getLogger(__name__)
 
 
-def guarded(app: ASGIApp, last_resort: ASGIApp) -> ASGIApp:
-    """`app`, but an exception that it lets through is answered by `last_resort`, which tells nothing about it.
+def noted(error: Exception) -> Fault | None:
+    """The fault of the world around us that `error` means (answer: 503), None for a fault of ours (500); logged.
+
+    Every room asks this, so that all of them draw the line at the same place.
+    """
+    fault = fault_of(error)
+    if fault is None:
+        log.error("http.unhandled", exc_info=error)
+    else:
+        log.warning("http.unavailable", extra={"code": fault.code, "error": type(error).__name__})
+    return fault
+
+
+def guarded(app: ASGIApp, last_resort: ASGIApp, unavailable: Callable[[Fault], ASGIApp]) -> ASGIApp:
+    """`app`, but an exception that it lets through is answered by `unavailable` or `last_resort`, without details.
 
     A response that has begun but not ended is cut off. The log gets the exception's type and places.
     """
@@ -32,13 +49,29 @@ def guarded(app: ASGIApp, last_resort: ASGIApp) -> ASGIApp:
         except ClientGone:
             return
         except Exception as error:
-            log.error("http.unhandled", exc_info=error)
-            if begun and not ended:
+            if ended:
+                return
+            fault = noted(error)
+            if begun:
                 raise
-            if not begun:
-                await last_resort(scope, receive, send)
+            await (last_resort if fault is None else unavailable(fault))(scope, receive, send)
 
     return call
+
+
+class _Nothing(Response):
+    """The response that is none."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send nothing."""
+
+
+async def left_to_guard(request: Request, error: Exception) -> Response:
+    """For Starlette's `exception_handlers[Exception]`: it answers nothing and raises `error` again, for `guarded`.
+
+    Without it Starlette sends a page of plain text before anybody else sees the exception.
+    """
+    return _Nothing()
 
 
 def constant(reply: Reply) -> ASGIApp:

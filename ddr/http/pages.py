@@ -88,6 +88,13 @@ PROBLEMS = {
             "The fault is on our side. Please try again later.",
         ),
     ),
+    "store_unavailable": Problem(
+        Words("Gerade nicht möglich", "Not possible right now"),
+        Words(
+            "Ihre Daten sind zurzeit nicht erreichbar. Bitte versuchen Sie es in einigen Minuten noch einmal.",
+            "Your data cannot be reached at the moment. Please try again in a few minutes.",
+        ),
+    ),
     "login_unavailable": Problem(
         Words("Die Anmeldung ist gerade nicht möglich", "Signing in is not possible right now"),
         Words("Bitte versuchen Sie es in einigen Minuten noch einmal.", "Please try again in a few minutes."),

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ddr.http.core import Core
+from ddr.http.guard import left_to_guard
 from ddr.http.tokens import TokenVerifier
 from ddr.oauth import authorize, client_registration, jwks, metadata
 from ddr.oauth.endpoint import backend_endpoint
@@ -42,7 +43,7 @@ def create_oauth_public(core: Core) -> Starlette:
 
 
 def _app(core: Core, routes: list[Route]) -> Starlette:
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _wrong_route})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _wrong_route, Exception: left_to_guard})
     app.router.redirect_slashes = False  # its redirects repeat the Host header
     app.state.core = core
     return app

@@ -15,6 +15,7 @@ from joserfc.jwk import ECKey
 from ddr.oauth.sealing import seal, unseal
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import keys as store
+from ddr.store.database.faults import FAULTS
 
 ALGORITHM = "ES256"
 FOLLOW_SECONDS = 60
@@ -58,7 +59,7 @@ class Keys:
             await asyncio.sleep(FOLLOW_SECONDS)
             try:
                 await self.read(pool, clock())
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except FAULTS as error:
                 log.warning("signing keys not read", extra={"error": type(error).__name__})
 
     def sign(self, claims: Mapping[str, Any], typ: str, now_ms: int) -> str:

@@ -18,6 +18,7 @@ from ddr.http.core import Core
 from ddr.operations import audit_trail, inspection
 from ddr.store.authorization import par, tokens
 from ddr.store.authorization.unpairing import unpair_everyone, unpair_expired
+from ddr.store.database.faults import FAULTS
 from ddr.store.database.locks import Lock
 from ddr.store.gateways import requests as gateway_requests
 from ddr.store.patients import journeys, login_attempts, sessions
@@ -35,7 +36,7 @@ async def run(core: Core) -> None:
     while True:
         try:
             await one_round(core)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except FAULTS as error:
             log.warning("housekeeping.failed", extra={"error": type(error).__name__})
         await asyncio.sleep(ROUND_SECONDS * random.uniform(0.8, 1))  # noqa: S311 - jitter
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import asyncpg
-
 from ddr.fhir.instants import instant
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, json_reply, problem, send_reply
 from ddr.http.core import Core
+from ddr.store.database.faults import FAULTS
 from ddr.store.registries.sources import Source, read_sources
 
 PATH = "/status"
@@ -44,7 +43,7 @@ async def feed(core: Core) -> dict[str, Any]:
     now_ms = core.clock()
     try:
         sources = await read_sources(core.pool)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except FAULTS:
         lost = _event(core, UNAVAILABLE, None, "The database does not answer")
         return _document(core, now_ms, [lost], {})
     events = [event for name, source in sources.items() if (event := _registry_event(core, name, source, now_ms))]

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from ddr.http.asgi import ASGIApp
 from ddr.http.core import Core
+from ddr.http.guard import left_to_guard
 from ddr.http.pages import error_page
 from ddr.identity.errors import ProviderUnavailable
 from ddr.patient_pages import (
@@ -66,7 +67,7 @@ def create_consent(core: Core) -> ASGIApp:
             consent.Refused: consent.refused,
             ProviderUnavailable: provider_login.unavailable,
             HTTPException: _no_such_page,
-            Exception: _failed,
+            Exception: left_to_guard,
         },
     )
     app.router.redirect_slashes = False  # its redirects repeat the Host header
@@ -78,8 +79,3 @@ async def _no_such_page(request: Request, error: Exception) -> Response:
     """No such path, or a method that it does not have."""
     assert isinstance(error, HTTPException)
     return error_page(request.scope, error.status_code, "not_found", dict(error.headers or {}))
-
-
-async def _failed(request: Request, _: Exception) -> Response:
-    """A fault of ours; Starlette raises it again, for the log."""
-    return error_page(request.scope, 500, "failed")

@@ -16,6 +16,7 @@ import httpx
 from ddr.registries.errors import RegistryFault
 from ddr.registries.fhir_search import age_seconds, http_client
 from ddr.settings import Settings
+from ddr.store.database.faults import FAULTS
 from ddr.store.registries import sources as store
 
 FOLLOW_SECONDS = 2.0  # how often a worker looks whether another one has read something new
@@ -77,7 +78,7 @@ class Follower(ABC, Generic[T]):
             await asyncio.sleep(FOLLOW_SECONDS * random.uniform(0.5, 1))  # noqa: S311 - jitter
             try:
                 await self.step()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except FAULTS as error:
                 log.warning("registry.store_unavailable", extra={"source": self.source, "error": type(error).__name__})
 
     async def step(self) -> store.Source:

@@ -79,7 +79,7 @@ def test_bad_names_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
 
 async def test_migrating_leaves_the_limits_of_the_session_in_place(empty: asyncpg.Pool) -> None:
     await migrate(empty)
-    assert await empty.fetchval("SHOW statement_timeout") == "30s"
+    assert await empty.fetchval("SHOW statement_timeout") == "75s"
 
 
 async def test_a_read_only_database_is_one_clear_line(empty: asyncpg.Pool) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from uuid import UUID
 
 from ddr.fhir.negotiation import Format, check_content_type, error_format, negotiate
-from ddr.fhir.outcome import FhirError, body_too_large, malformed
+from ddr.fhir.outcome import FhirError, body_too_large, malformed, unavailable
 from ddr.fhir.representation import parse, render
 from ddr.gateway.door.answers import Answer, Json, issue, outcome, refused, response_bundle
 from ddr.gateway.door.entries import Entry, read_bundle
@@ -17,6 +18,7 @@ from ddr.gateway.problem import Problem
 from ddr.http.asgi import Receive, Reply, Scope, headers, query_pairs
 from ddr.http.body import BodyError, read_body
 from ddr.http.core import Core
+from ddr.store.database.faults import Fault
 
 MAX_ISSUES = 100
 
@@ -45,6 +47,14 @@ async def post_bundle(core: Core, patient_id: UUID, scope: Scope, receive: Recei
     except Refused as refusal:
         status, content = _refusal(refusal.answers, reasons(core))
         return _reply(status, content, fmt)
+
+
+def unavailable_reply(scope: Scope, fault: Fault) -> Reply:
+    """503 as an OperationOutcome in the representation asked for."""
+    error = unavailable(fault.detail, fault.retry_seconds)
+    fmt = error_format(headers(scope), dict(query_pairs(scope)))
+    reply = _reply(error.status, error.resource(), fmt)
+    return replace(reply, headers=(*reply.headers, ("retry-after", str(fault.retry_seconds))))
 
 
 def reasons(core: Core) -> str:

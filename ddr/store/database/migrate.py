@@ -14,6 +14,7 @@ import asyncpg
 from ddr.settings import Settings
 from ddr.store.database.binaries import OLDEST
 from ddr.store.database.errors import StoreError
+from ddr.store.database.faults import FAULTS
 from ddr.store.database.locks import Lock
 from ddr.store.database.pool import connect
 
@@ -57,7 +58,7 @@ async def migrate(pool: asyncpg.Pool, folder: Path = FOLDER) -> list[str]:
         async with pool.acquire() as connection:
             await _check_server(connection)
             return await _alone(connection, wanted)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (asyncpg.PostgresError, *FAULTS) as error:
         raise StoreError(
             f"the schema of the database cannot be brought up to date: {error or type(error).__name__}"
         ) from None
@@ -87,7 +88,7 @@ def migrate_database(settings: Settings) -> list[str]:
     """`migrate` for a command without an event loop. Raises StoreError, also when there is no connection."""
 
     async def connected() -> list[str]:
-        async with await connect(settings.database_url, 1) as pool:
+        async with await connect(settings.database_migration_url or settings.database_url, 1) as pool:
             return await migrate(pool)
 
     return asyncio.run(connected())

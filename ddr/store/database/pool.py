@@ -1,65 +1,119 @@
-"""The asyncpg pool: JSON codec, limits on statements, and clear errors."""
+"""The asyncpg pool: JSON codec, limits on every wait, servers tried one by one, and clear errors."""
 
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import asyncpg
 import orjson
 
 from ddr.settings import Settings
+from ddr.store.database.dsn import check_url, shown, told
 from ddr.store.database.errors import StoreError
+from ddr.store.database.faults import FAULTS, PoolBusy, StaleServer
+from ddr.store.database.limits import BACKGROUND, REQUESTS, Limits, PooledBackgroundConnection, PooledConnection
+from ddr.store.database.lineage import FILE, Lineage
+from ddr.store.database.servers import HOST_SECONDS, ServerConnection, Servers
 
 Connection = asyncpg.Connection | asyncpg.Pool  # what a repository function takes: its statement runs on either
 
-CONNECT_SECONDS = 10
-STATEMENT_SECONDS = 30
-SERVER_SETTINGS = {
-    "application_name": "ddr",
-    "statement_timeout": f"{STATEMENT_SECONDS}s",
-    "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "60s",
-    "jit": "off",  # short statements only: compiling costs more than it saves
-}
+CACHED_STATEMENTS = 100
+INACTIVE_SECONDS = 300.0
+POOLER = "set database_statement_cache to 0 behind a pooler in transaction mode, or connect directly"
 
 
-async def open_pool(settings: Settings) -> asyncpg.Pool:
-    """A pool on `settings.database_url` with at most `database_pool_size` connections. Raises StoreError."""
-    return await connect(settings.database_url, settings.database_pool_size)
+class Pool(asyncpg.Pool):  # type: ignore[misc]
+    """A pool that nobody waits for without end: each `acquire` raises PoolBusy or the error of the database."""
 
-
-async def connect(url: str, size: int) -> asyncpg.Pool:
-    """A pool of at most `size` connections to `url`. Raises StoreError: one line, server and reason."""
-    try:
-        return await asyncpg.create_pool(
-            url,
+    def __init__(self, servers: Servers, size: int, limits: Limits, cache: int) -> None:
+        self.servers = servers
+        self.limits = limits
+        self._renewed = 0
+        super().__init__(
+            servers.url,
             min_size=1,
             max_size=size,
-            timeout=CONNECT_SECONDS,
-            command_timeout=STATEMENT_SECONDS,
-            server_settings=SERVER_SETTINGS,
+            max_queries=50_000,
+            max_inactive_connection_lifetime=INACTIVE_SECONDS,
+            loop=None,
+            record_class=asyncpg.Record,
+            connect=self._connect_somewhere,
             init=_init,
             reset=_keep,
+            **session_options(limits, cache),
         )
-    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise StoreError(f"database {shown(url)}: cannot connect: {_reason(error)}") from None
+
+    async def _connect_somewhere(self, _: str, loop: Any, **options: Any) -> asyncpg.Connection:
+        connection = await self.servers.connect(**options)
+        if self.servers.renewed != self._renewed:  # all others may lead to the primary of yesterday
+            self._renewed = self.servers.renewed
+            await self.expire_connections()
+        return connection
+
+    async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109
+        try:
+            return await super()._acquire(self.limits.acquire if timeout is None else timeout)
+        except TimeoutError:
+            if self.servers.away:
+                raise ConnectionError("no server answers") from None
+            raise PoolBusy("no connection became free in time") from None
 
 
-def shown(url: str) -> str:
-    """`url` without user and password, fit for a message."""
+def session_options(limits: Limits, cache: int) -> dict[str, Any]:
+    """What asyncpg is told for each connection. A pooler (`cache` 0) takes no settings of a session."""
+    settings = {"application_name": "ddr"}
+    kind: type[asyncpg.Connection] = ServerConnection
+    if cache:
+        settings |= {**limits.server_settings(), "jit": "off"}  # short statements: compiling costs more than it saves
+    else:
+        kind = PooledConnection if limits == REQUESTS else PooledBackgroundConnection
+    return {
+        "command_timeout": limits.statement,
+        "statement_cache_size": cache,
+        "server_settings": settings,
+        "connection_class": kind,
+    }
+
+
+async def open_pool(settings: Settings, limits: Limits = REQUESTS, size: int = 0) -> Pool:
+    """A pool on `settings.database_url` of at most `size` connections, 0: `database_pool_size`. Raises StoreError."""
+    lineage = Lineage(settings.state_dir / FILE)
+    size = size or settings.database_pool_size
+    return await connect(settings.database_url, size, limits, settings.database_statement_cache, lineage)
+
+
+async def connect(
+    url: str,
+    size: int,
+    limits: Limits = BACKGROUND,
+    cache: int = CACHED_STATEMENTS,
+    lineage: Lineage | None = None,
+) -> Pool:
+    """A pool of at most `size` connections to `url`. Raises StoreError: one line, server and reason."""
+    check_url(url)
     try:
-        parts = urlsplit(url)
-        place = parts.hostname or "local socket"
-        return f"{place}{f':{parts.port}' if parts.port else ''}{parts.path}"
-    except ValueError:
-        return "(malformed URL)"
+        pool = Pool(Servers(url, lineage), size, limits, cache)
+        await pool
+    except (*FAULTS, asyncpg.PostgresError, ValueError) as error:
+        raise StoreError(f"database {shown(url)}: cannot connect: {_reason(url, error)}") from None
+    return pool
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {CONNECT_SECONDS} s"
-    return " ".join(str(error).split()) or type(error).__name__
+def _reason(url: str, error: BaseException) -> str:
+    """One line without user, password and parameters of `url`."""
+    match error:
+        case StaleServer():
+            return str(error)
+        case TimeoutError():
+            return f"no answer within {HOST_SECONDS:.0f} s"
+        case asyncpg.InvalidAuthorizationSpecificationError():
+            return "the server refuses the user or the password"
+        case asyncpg.ProtocolViolationError() if "startup parameter" in str(error):
+            return f"a pooler refuses settings of a session: {POOLER}"
+        case asyncpg.DuplicatePreparedStatementError() | asyncpg.InvalidSQLStatementNameError():
+            return f"a pooler mixes prepared statements: {POOLER}"
+    text = " ".join(str(error).split())
+    return type(error).__name__ if not text or told(url, text) else text
 
 
 def _encode(value: Any) -> bytes:

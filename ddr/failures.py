@@ -1,0 +1,66 @@
+"""How each room says that a request failed: through a fault of ours (500), or of what the recorder depends on (503).
+
+Each pair is for `ddr.http.guard.guarded`. Nothing tells what happened inside.
+"""
+
+from __future__ import annotations
+
+from ddr.fhir.negotiation import Format
+from ddr.fhir.outcome import outcome
+from ddr.http.asgi import ASGIApp, Headers, Receive, Scope, Send, header, json_reply, problem
+from ddr.http.guard import constant
+from ddr.http.pages import error_page
+from ddr.store.database.faults import Fault
+
+FAILED = "The request could not be processed"
+NO_STORE = (("cache-control", "no-store"), ("pragma", "no-cache"))
+AUTHORIZE = "/oauth/authorize"
+
+
+def _later(fault: Fault) -> Headers:
+    return (("retry-after", str(fault.retry_seconds)),)
+
+
+def _fhir_unavailable(fault: Fault) -> ASGIApp:
+    content = outcome("error", "transient", fault.detail)
+    return constant(json_reply(content, 503, _later(fault), Format.JSON.content_type))
+
+
+def _oauth_unavailable(fault: Fault) -> ASGIApp:
+    """The JSON of RFC 6749 section 5.2; a page for a browser on its way to the consent."""
+    content = {"error": "temporarily_unavailable", "error_description": fault.detail}
+    told, page = constant(json_reply(content, 503, (*_later(fault), *NO_STORE))), _page_unavailable(fault)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        browser = scope["path"] == AUTHORIZE and "text/html" in (header(scope, "accept") or "")
+        await (page if browser else told)(scope, receive, send)
+
+    return answer
+
+
+def _problem_unavailable(fault: Fault) -> ASGIApp:
+    return constant(problem(503, "Service unavailable", fault.detail, _later(fault)))
+
+
+def _page_unavailable(fault: Fault) -> ASGIApp:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        later = {"Retry-After": str(fault.retry_seconds)}
+        await error_page(scope, 503, "store_unavailable", later)(scope, receive, send)
+
+    return answer
+
+
+async def _page_failed(scope: Scope, receive: Receive, send: Send) -> None:
+    await error_page(scope, 500, "failed")(scope, receive, send)
+
+
+FHIR = (
+    constant(json_reply(outcome("fatal", "exception", FAILED), 500, content_type=Format.JSON.content_type)),
+    _fhir_unavailable,
+)
+OAUTH = (
+    constant(json_reply({"error": "server_error", "error_description": FAILED}, 500, NO_STORE)),
+    _oauth_unavailable,
+)
+PROBLEM = (constant(problem(500, FAILED)), _problem_unavailable)
+PAGE = (_page_failed, _page_unavailable)

@@ -1,0 +1,70 @@
+"""The URL of the database: its form, its hosts, and what of it may be shown. No message holds a user or password."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from ddr.store.database.errors import StoreError
+
+Host = tuple[str, int | None]
+
+_ONE = r"(?:\[[0-9A-Fa-f:.%a-z]+\]|[A-Za-z0-9._~%-]+)?(?::\d{1,5})?"
+_FORM = re.compile(
+    rf"postgres(?:ql)?://(?:(?P<user>[^@/?#\s]*)@)?(?P<hosts>{_ONE}(?:,{_ONE})*)(?P<path>/[^@?#\s]*)?(?:\?[^@#\s]*)?"
+)
+_PARTS = "a URL like postgresql://user:password@host/database"
+
+
+def check_url(url: str) -> None:
+    """Raises StoreError with one line that repeats nothing of `url`."""
+    if re.match(r"\s*\w+\s*=", url):
+        raise StoreError(f"database_url: must be {_PARTS}, not a list like host=… user=…")
+    if not re.match(r"postgres(ql)?://", url):
+        raise StoreError(f"database_url: must be {_PARTS}")
+    if not _FORM.fullmatch(url):
+        raise StoreError(
+            f"database_url: must be {_PARTS}; characters like @ / ? # % in user and password are written as %40 %2F …"
+        )
+
+
+def hosts(url: str) -> list[Host]:
+    """The servers that `url` names, in order; empty when it names none (then the environment or a socket decides)."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if named := query.get("host"):
+        ports = query.get("port", "").split(",")
+        names = named.split(",")
+        every = ports * len(names) if len(ports) == 1 else ports
+        return [(name, int(port) if port else None) for name, port in zip(names, every, strict=True)]
+    found = [_host(one) for one in parts.netloc.rpartition("@")[2].split(",") if one]
+    return found if all(name for name, _ in found) else []
+
+
+def _host(text: str) -> Host:
+    name, port = text, ""
+    if match := re.fullmatch(r"(.*?)(?::(\d+))?", text):
+        name, port = match[1], match[2] or ""
+    return unquote(name.removeprefix("[").removesuffix("]")), int(port) if port else None
+
+
+def names_parameter(url: str, name: str) -> bool:
+    """True when the query of `url` sets `name`."""
+    return any(key == name for key, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True))
+
+
+def shown(url: str) -> str:
+    """Hosts and database of `url`, fit for a message; nothing of one that is malformed."""
+    match = _FORM.fullmatch(url)
+    if match is None:
+        return "(malformed URL)"
+    return (match["hosts"] or "local socket") + (match["path"] or "")
+
+
+def told(url: str, text: str) -> bool:
+    """True when `text` repeats the user, the password or a parameter of `url`."""
+    parts = urlsplit(url)
+    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+    values = [value for name, value in parse_qsl(parts.query) if name not in ("host", "port")]
+    secret = {user, password, unquote(user), unquote(password), *values}
+    return any(part and part in text for part in secret)

@@ -1,0 +1,75 @@
+"""Which exceptions mean that the database cannot serve now, in contrast to a fault of ours or of the request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import asyncpg
+from asyncpg import exceptions
+
+
+class PoolBusy(TimeoutError):
+    """No connection of the pool became free in time: more is asked than can be done."""
+
+
+class Crowded(TimeoutError):
+    """Too many changes of one patient wait for their turn in this worker."""
+
+
+class StaleServer(ConnectionError):
+    """A server that must not be used: of another cluster, or a former primary that was replaced."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What a client is told: a stable code, a sentence without internals, and seconds until it may try again."""
+
+    code: str
+    detail: str
+    retry_seconds: int
+
+
+OVERLOADED = Fault("overloaded", "Too many requests at once", 2)
+BUSY = Fault("busy", "The same data is being changed by another request", 2)
+CHANGED = Fault("unavailable", "The database has just been changed", 1)
+UNAVAILABLE = Fault("unavailable", "The database cannot be used at the moment", 5)
+READ_ONLY = Fault("unavailable", "The database cannot store anything at the moment", 15)
+
+_BY_TYPE: tuple[tuple[type[BaseException], Fault], ...] = (
+    (PoolBusy, OVERLOADED),
+    (Crowded, BUSY),
+    (asyncpg.LockNotAvailableError, BUSY),
+    (asyncpg.TransactionRollbackError, BUSY),  # serialization, deadlock
+    (exceptions.InvalidCachedStatementError, CHANGED),
+    (exceptions.OutdatedSchemaCacheError, CHANGED),
+    (asyncpg.ReadOnlySQLTransactionError, READ_ONLY),
+    (asyncpg.DiskFullError, READ_ONLY),
+    (asyncpg.PostgresConnectionError, UNAVAILABLE),
+    (asyncpg.InsufficientResourcesError, UNAVAILABLE),
+    (asyncpg.OperatorInterventionError, UNAVAILABLE),  # shut down, starting, statement_timeout
+    (asyncpg.InvalidTransactionStateError, UNAVAILABLE),  # ended while idle in a transaction
+    (asyncpg.ObjectNotInPrerequisiteStateError, UNAVAILABLE),
+    (exceptions.PostgresSystemError, UNAVAILABLE),  # errors of input and output
+    (exceptions.InternalServerError, UNAVAILABLE),  # damaged pages, a pooler without a server
+    (asyncpg.InvalidAuthorizationSpecificationError, UNAVAILABLE),  # a password that was changed
+    (asyncpg.InvalidCatalogNameError, UNAVAILABLE),  # a database that is being replaced
+    (asyncpg.InsufficientPrivilegeError, UNAVAILABLE),
+    (asyncpg.DuplicatePreparedStatementError, UNAVAILABLE),  # a pooler, see the setting database_statement_cache
+    (asyncpg.InvalidSQLStatementNameError, UNAVAILABLE),
+    (exceptions.InternalClientError, UNAVAILABLE),  # a connection that was cut at the wrong moment
+    (asyncpg.InterfaceError, UNAVAILABLE),
+    (TimeoutError, UNAVAILABLE),
+    (OSError, UNAVAILABLE),
+)
+
+FAULTS: tuple[type[BaseException], ...] = tuple(kind for kind, _ in _BY_TYPE)
+"""For `except`, where work without a request is tried again later."""
+
+
+def fault_of(error: BaseException) -> Fault | None:
+    """What is wrong around us when `error` says so, else None: then the fault is in this program or in the request."""
+    if isinstance(error, ValueError) and isinstance(error, asyncpg.InterfaceError):
+        return None  # arguments that do not fit their statement
+    if isinstance(error, RuntimeError) and "the handler is closed" in str(error):
+        return UNAVAILABLE  # uvloop: a connection that was cut while something was written to it
+    return next((fault for kind, fault in _BY_TYPE if isinstance(error, kind)), None)

@@ -1,0 +1,62 @@
+"""How long statements, locks and connections are waited for: seconds in requests, more in other work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from asyncpg.transaction import Transaction
+
+from ddr.store.database.servers import ServerConnection
+
+
+@dataclass(frozen=True)
+class Limits:
+    """All in seconds. The server's limit for statements is above ours, so that ours speaks first."""
+
+    acquire: float
+    statement: float
+    lock: float
+
+    def server_settings(self) -> dict[str, str]:
+        """The same for the server, which also ends what a lost client has left behind."""
+        return {
+            "statement_timeout": f"{int(self.statement * 1250)}ms",
+            "lock_timeout": f"{int(self.lock * 1000)}ms",
+            "idle_in_transaction_session_timeout": f"{int(self.statement * 2500)}ms",
+        }
+
+
+REQUESTS = Limits(acquire=3, statement=8, lock=1.5)
+BACKGROUND = Limits(acquire=30, statement=60, lock=10)
+
+
+class _Limited(Transaction):  # type: ignore[misc]
+    """A transaction that sets its limits itself: a pooler gives each one another session of the server."""
+
+    __slots__ = ()
+
+    async def start(self) -> None:
+        await super().start()
+        limits = self._connection.limits.server_settings()
+        await self._connection.execute(";".join(f"SET LOCAL {name} = '{value}'" for name, value in limits.items()))
+
+
+class PooledConnection(ServerConnection):
+    """A connection through a pooler in transaction mode."""
+
+    __slots__ = ()
+    limits = REQUESTS
+
+    def transaction(self, **options: Any) -> Transaction:
+        """As asyncpg's, with the limits that a direct connection has from its start."""
+        return _Limited(
+            self, options.get("isolation"), options.get("readonly", False), options.get("deferrable", False)
+        )
+
+
+class PooledBackgroundConnection(PooledConnection):
+    """The same for work without a request."""
+
+    __slots__ = ()
+    limits = BACKGROUND

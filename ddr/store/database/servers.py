@@ -1,0 +1,92 @@
+"""Connects to one of the servers that the database's URL names: a short time for each, the last good one first."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import asyncpg
+
+from ddr.store.database.dsn import Host, hosts, names_parameter
+from ddr.store.database.faults import FAULTS
+from ddr.store.database.lineage import Lineage
+
+HOST_SECONDS = 2.0  # for one server to accept a connection, as libpq's connect_timeout counts per host
+CANCEL_SECONDS = 1.0  # for a server to stop a statement that took too long
+USER_TIMEOUT_MS = 5_000  # sent bytes that nobody acknowledges
+
+
+class ServerConnection(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that is given up when its server does not even stop a statement that took too long."""
+
+    __slots__ = ()
+
+    async def _cancel(self, waiter: Any, cancel_waiter: Any = None) -> None:
+        async with asyncio.timeout(CANCEL_SECONDS) as limit:
+            await super()._cancel(waiter, cancel_waiter)
+        if limit.expired():
+            self.terminate()
+
+
+class Servers:
+    """The servers of one URL in the order in which they are tried; `away` while none of them can be used."""
+
+    def __init__(self, url: str, lineage: Lineage | None = None) -> None:
+        self.url = url
+        self.lineage = lineage or Lineage()
+        self.away = False
+        self.renewed = 0  # how often a newer primary was found
+        found = hosts(url)
+        self.order: list[Host | None] = list(found) if len(found) > 1 else [None]
+        # a recorder has no use for a standby when there is a primary to look for
+        primary = len(found) > 1 and not names_parameter(url, "target_session_attrs")
+        self._wanted = {"target_session_attrs": "primary"} if primary else {}
+
+    async def connect(self, **options: Any) -> asyncpg.Connection:
+        """A connection to the first server that can be used. Raises the error of the last one tried."""
+        error: BaseException = ConnectionError("no server")
+        for host in list(self.order):
+            try:
+                connection = await self._connect(host, options)
+            except asyncio.CancelledError:  # its caller's patience is at an end: the next one begins with another
+                self._put(host, at_front=False)
+                self.away = True
+                raise
+            except FAULTS as failed:
+                self._put(host, at_front=False)
+                error = failed
+            else:
+                self._put(host, at_front=True)
+                self.away = False
+                return connection
+        self.away = True
+        raise error
+
+    async def _connect(self, host: Host | None, options: dict[str, Any]) -> asyncpg.Connection:
+        where = {} if host is None else {"host": host[0], "port": host[1]}
+        connection = await asyncpg.connect(self.url, timeout=HOST_SECONDS, **where, **self._wanted, **options)
+        try:
+            _watch(connection)
+            async with asyncio.timeout(HOST_SECONDS):
+                self.renewed += await self.lineage.check(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    def _put(self, host: Host | None, at_front: bool) -> None:
+        self.order.remove(host)
+        self.order.insert(0 if at_front else len(self.order), host)
+
+
+def _watch(connection: asyncpg.Connection) -> None:
+    """Let the kernel notice within seconds that the machine at the other end is gone."""
+    wire = connection._transport.get_extra_info("socket")
+    if wire is None or wire.family == socket.AF_UNIX:
+        return
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    options = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": USER_TIMEOUT_MS}
+    for name, value in options.items():
+        if hasattr(socket, name):  # they differ between systems
+            wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
