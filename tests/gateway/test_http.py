@@ -15,6 +15,7 @@ from openapi_spec_validator import validate
 from ddr.gateway import app
 from ddr.gateway.app import ROUTES, create_gateway
 from ddr.http.core import Core
+from ddr.store.database.faults import PoolBusy
 from tests.gateway.conftest import METER, Client, make_client
 from tests.gateway.contract import document
 
@@ -118,16 +119,42 @@ async def test_answers_are_not_cached(client: Client) -> None:
     assert (await client.get("/devices")).headers["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize("error", [asyncpg.LockNotAvailableError(), TimeoutError(), OSError()])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (asyncpg.LockNotAvailableError(), "busy"),
+        (TimeoutError(), "unavailable"),
+        (OSError(), "unavailable"),
+        (asyncpg.InternalClientError(), "unavailable"),
+        (PoolBusy(), "overloaded"),
+    ],
+)
 async def test_a_database_in_trouble_means_later(
-    core: Core, client: Client, monkeypatch: pytest.MonkeyPatch, error: Exception
+    client: Client, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
 ) -> None:
     async def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr("ddr.store.devices.devices.devices_of", fail)
     answer = await client.get("/devices")
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert (answer.status_code, answer.json()["code"]) == (503, code)
+    assert int(answer.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize("form", ["json", "xml"])
+async def test_the_fhir_door_says_later_in_its_own_form(
+    client: Client, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    async def fail(*_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("ddr.gateway.door.http._take", fail)
+    bundle = {"resourceType": "Bundle", "type": "batch", "entry": []}
+    answer = await client.post("/fhir", json=bundle, headers={"accept": f"application/fhir+{form}"})
+    assert answer.status_code == 503
+    assert answer.headers["content-type"].startswith(f"application/fhir+{form}")
+    assert "transient" in answer.text
+    assert int(answer.headers["retry-after"]) > 0
 
 
 async def test_nobody_is_answered_who_left(core: Core, token: str) -> None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from ddr import failures
 from ddr.http.core import Core
+from ddr.http.guard import guarded
 from ddr.http.pages import PROBLEMS
 from ddr.patient_pages.app import PAGES, create_consent
 from ddr.scopes.diga import Diga
@@ -236,7 +238,8 @@ async def test_wrong_methods(core: Core) -> None:
 
 
 async def test_a_fault_of_ours_has_a_page_without_details(core: Core) -> None:
-    transport = httpx.ASGITransport(create_consent(replace(core, pool=None)), raise_app_exceptions=False)
+    pages = guarded(create_consent(replace(core, pool=None)), *failures.PAGE)
+    transport = httpx.ASGITransport(pages, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="https://recorder.example") as http:
         response = await http.get("/consent?request_uri=x")
     assert response.status_code == 500
