@@ -16,6 +16,7 @@ from ddr.http.core import Core
 from ddr.scopes.parse import parse
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import par
+from ddr.store.authorization.consents import Shown
 from ddr.store.authorization.pairings import Terms, code_of, decide, deny, redeemable
 from ddr.store.authorization.par import PushedRequest
 
@@ -26,9 +27,16 @@ log = logging.getLogger(__name__)
 
 
 async def approve(
-    core: Core, request_uri: str, patient_id: UUID, valuesets: Collection[str], until_ms: int | None = None
+    core: Core,
+    request_uri: str,
+    patient_id: UUID,
+    valuesets: Collection[str],
+    until_ms: int | None = None,
+    shown: Shown | None = None,
 ) -> str | None:
     """The Location after the patient agreed to the MIVs `valuesets`, until `until_ms` or for as long as possible.
+
+    `shown` is the text that was agreed to, for the proof.
 
     None when the request is unknown, expired or already decided. Agreeing to nothing is a refusal; so is a DiGA that
     lost its permission meanwhile.
@@ -43,7 +51,7 @@ async def approve(
     secret = core.secrets["pairing-ids"]
     try:
         approval = await decide(
-            core.pool, secret, request_uri, patient_id, permitted, _terms(core, now_ms, until_ms), now_ms
+            core.pool, secret, request_uri, patient_id, permitted, _terms(core, now_ms, until_ms), now_ms, shown
         )
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         return await _failed(core, request, patient_id, error)

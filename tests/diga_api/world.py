@@ -228,8 +228,8 @@ class Backend:
             [(self.patient_id, self.pairing_no, url, now_ms, now_ms + DAY) for url in valuesets],
         )
         self.grant_no = await pool.fetchval(
-            "INSERT INTO token_grant (patient_id, pairing_no, scope, created_ms) VALUES ($1, $2, $3, $4)"
-            " RETURNING grant_no",
+            "INSERT INTO token_grant (patient_id, pairing_no, scope, created_ms, consent_nos) VALUES ($1, $2, $3, $4,"
+            " ARRAY(SELECT consent_no FROM consent WHERE patient_id = $1 AND pairing_no = $2)) RETURNING grant_no",
             self.patient_id, self.pairing_no, self.scope, now_ms,
         )  # fmt: skip
         self.token = self.signed()

@@ -20,7 +20,7 @@ from tests.support.recorder import PASSWORD, Patient, Recorder
 Json = dict[str, Any]
 FIELDS = {"no", "at", "event", "client_id", "pairing_id", "detail"}
 DETAILS = {
-    *{"scope", "valueset", "valuesets", "interaction", "type"},
+    *{"scope", "valueset", "valuesets", "interaction", "type", "until_ms", "language", "version", "text"},
     *{"reason", "endpoint", "error", "description", "kid"},
 }
 

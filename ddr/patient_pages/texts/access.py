@@ -35,6 +35,9 @@ TEXTS = {
         "Sie haben Ihre Zustimmung für {app} teilweise widerrufen: {kinds}.",
         "You withdrew part of your consent for {app}: {kinds}.",
     ),
+    "system:consent:ended": Words(
+        "{app} darf nicht mehr lesen: {kinds}. {reason}", "{app} may no longer read: {kinds}. {reason}"
+    ),
     "patient:data:downloaded": Words("Sie haben Ihre Daten heruntergeladen.", "You downloaded your data."),
     "patient:data:deleted": Words("Sie haben Ihre Daten gelöscht.", "You deleted your data."),
     "diga:unpairing:refused": Words(

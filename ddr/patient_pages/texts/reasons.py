@@ -11,6 +11,10 @@ REASONS = {
         "Die App ist nicht mehr im Verzeichnis der zugelassenen Gesundheitsanwendungen.",
         "The app is no longer in the register of approved health applications.",
     ),
+    "permission-lost": Words(
+        "Die App ist für diese Art von Daten nicht mehr zugelassen. Ist sie es wieder, fragt sie Sie neu.",
+        "The app is no longer approved for this kind of data. If it is again, it will ask you anew.",
+    ),
     "recorder-retired": Words(
         "Dieser Dienst gibt keine Daten mehr an Gesundheits-Apps weiter.",
         "This service no longer passes data on to health apps.",

@@ -27,6 +27,7 @@ class Event(StrEnum):
     PAIRING_ENDED_BY_PATIENT = "patient:pairing:ended"
     PAIRING_ENDED_BY_SYSTEM = "system:pairing:ended"
     CONSENT_WITHDRAWN = "patient:consent:withdrawn"
+    CONSENT_ENDED_BY_SYSTEM = "system:consent:ended"
     DATA_DOWNLOADED = "patient:data:downloaded"
     DATA_DELETED = "patient:data:deleted"
     UNPAIRING_REFUSED = "diga:unpairing:refused"

@@ -44,18 +44,20 @@ class Admission:
     claimed: tuple[str, ...]
 
 
+# A grant has the consents that it was issued under and no others: what ended stays ended whatever was given since.
 # A claim is all or nothing: the row of the pairing is locked, and its condition is judged on its newest version, so of
 # several concurrent requests exactly one is answered.
 _ADMIT = f"""
 WITH pair AS (
-  SELECT p.patient_id, p.pairing_no, p.client_id, p.ended_ms IS NOT NULL OR g.revoked_ms IS NOT NULL AS ended
+  SELECT p.patient_id, p.pairing_no, p.client_id, p.ended_ms IS NOT NULL OR g.revoked_ms IS NOT NULL AS ended,
+         g.consent_nos
     FROM pairing_directory d
     JOIN pairing p ON p.patient_id = d.patient_id AND p.pairing_no = d.pairing_no
     JOIN token_grant g ON g.patient_id = p.patient_id AND g.pairing_no = p.pairing_no AND g.grant_no = $2
    WHERE d.pairing_id = $1
 ), consented AS (
   SELECT c.miv_url, c.until_ms
-    FROM pair p JOIN consent c ON c.patient_id = p.patient_id AND c.pairing_no = p.pairing_no
+    FROM pair p JOIN consent c ON c.patient_id = p.patient_id AND c.consent_no = ANY (p.consent_nos)
    WHERE NOT p.ended AND p.client_id = $3 AND c.withdrawn_ms IS NULL AND c.until_ms > $4
 ), permitted AS (
   SELECT t.miv_url, t.grace_ms
@@ -83,7 +85,8 @@ WITH pair AS (
                            ELSE jsonb_build_object('reason', refusal) END
     FROM verdict, read
 )
-SELECT pair.*, coalesce((SELECT jsonb_object_agg(miv_url, until_ms) FROM consented), '{{}}') AS consents,
+SELECT pair.patient_id, pair.pairing_no, pair.client_id, pair.ended,
+       coalesce((SELECT jsonb_object_agg(miv_url, until_ms) FROM consented), '{{}}') AS consents,
        coalesce((SELECT array_agg(miv_url) FROM touched WHERE EXISTS (SELECT FROM claimed)), '{{}}') AS claimed,
        coalesce(g.answered, '{{}}') AS answered
   FROM pair LEFT JOIN grace g ON g.patient_id = pair.patient_id AND g.pairing_no = pair.pairing_no"""

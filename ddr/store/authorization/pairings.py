@@ -13,6 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -20,6 +21,7 @@ import asyncpg
 from ddr.scopes.parse import Scopes, parse
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import par
+from ddr.store.authorization.consents import Shown, give
 from ddr.store.authorization.par import PushedRequest
 from ddr.store.authorization.unpairing import end_if_over
 from ddr.store.database.digest import sha256
@@ -55,6 +57,7 @@ async def decide(
     valuesets: Collection[str],
     terms: Terms,
     now_ms: int,
+    shown: Shown | None = None,
 ) -> Approval | None:
     """Carry out the patient's consent to the MIVs `valuesets` of a pushed request.
 
@@ -71,8 +74,9 @@ async def decide(
         scopes = parse(request.scope).within(valuesets)
         await end_if_over(conn, patient_id, request.client_id, now_ms)
         pairing = await _join(conn, secret, patient_id, request.client_id, now_ms)
-        await _consent(conn, patient_id, pairing["pairing_no"], scopes, terms, now_ms)
-        grant_no = await _grant(conn, patient_id, pairing["pairing_no"], scopes, now_ms)
+        pairing_no = pairing["pairing_no"]
+        given = await give(conn, patient_id, pairing_no, scopes.valuesets, terms.consent_until_ms, shown, now_ms)
+        grant_no = await _grant(conn, patient_id, pairing_no, scopes, given, now_ms)
         code = code_of(secret, request_uri, patient_id)
         await _keep_code(conn, code, patient_id, grant_no, request, terms)
         await record(
@@ -82,7 +86,7 @@ async def decide(
             patient_id=patient_id,
             client_id=request.client_id,
             pairing_id=pairing["pairing_id"],
-            detail={"scope": scopes.text},
+            detail=_proof(scopes, terms, shown),
         )
         return Approval(request, pairing["pairing_id"], code)
 
@@ -124,35 +128,26 @@ async def _join(
     return pairing
 
 
-async def _consent(
-    conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, scopes: Scopes, terms: Terms, now_ms: int
-) -> None:
-    """Consents given now; those given before and not asked about stay as they are (CON-019)."""
-    await conn.execute(
-        """
-        INSERT INTO consent (patient_id, pairing_no, miv_url, granted_ms, until_ms)
-        SELECT $1, $2, miv_url, $4, $5 FROM unnest($3::text[]) AS miv_url
-        ON CONFLICT (patient_id, pairing_no, miv_url)
-        DO UPDATE SET granted_ms = EXCLUDED.granted_ms, until_ms = EXCLUDED.until_ms, withdrawn_ms = NULL
-        """,
-        patient_id,
-        pairing_no,
-        list(scopes.valuesets),
-        now_ms,
-        terms.consent_until_ms,
-    )
+def _proof(scopes: Scopes, terms: Terms, shown: Shown | None) -> dict[str, Any]:
+    """What the trail keeps of a consent: to what, until when, having read which text."""
+    text = {"language": shown.language, "version": shown.version, "text": shown.digest.hex()} if shown else {}
+    return {"scope": scopes.text, "until_ms": terms.consent_until_ms, **text}
 
 
-async def _grant(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, scopes: Scopes, now_ms: int) -> int:
+async def _grant(
+    conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, scopes: Scopes, given: list[int], now_ms: int
+) -> int:
+    """A grant under these consents and no others."""
     grant_no: int = await conn.fetchval(
         """
-        INSERT INTO token_grant (patient_id, pairing_no, scope, created_ms) VALUES ($1, $2, $3, $4)
+        INSERT INTO token_grant (patient_id, pairing_no, scope, created_ms, consent_nos) VALUES ($1, $2, $3, $4, $5)
         RETURNING grant_no
         """,
         patient_id,
         pairing_no,
         scopes.text,
         now_ms,
+        given,
     )
     return grant_no
 
@@ -221,13 +216,14 @@ class Pairing:
 
 
 async def alive(conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, now_ms: int) -> list[Pairing]:
-    """The patient's pairings that have a consent in force, oldest first."""
+    """The patient's pairings that have a consent in force, oldest first; per kind of data the last consent."""
     rows = await conn.fetch(
         """
-        SELECT pairing_no, pairing_id, client_id, created_ms, miv_url, granted_ms, until_ms
+        SELECT DISTINCT ON (pairing_no, miv_url)
+               pairing_no, pairing_id, client_id, created_ms, miv_url, granted_ms, until_ms
         FROM pairing JOIN consent USING (patient_id, pairing_no)
         WHERE patient_id = $1 AND ended_ms IS NULL AND withdrawn_ms IS NULL AND until_ms > $2
-        ORDER BY pairing_no, miv_url
+        ORDER BY pairing_no, miv_url, consent_no DESC
         """,
         patient_id,
         now_ms,

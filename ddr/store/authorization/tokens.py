@@ -40,7 +40,7 @@ class Family:
     previous_sha256: bytes | None
     rotated_ms: int | None
     refresh_expires_ms: int | None
-    consents: Mapping[str, int]  # ValueSet canonical → end of the consent in ms; only those in force
+    consents: Mapping[str, int]  # ValueSet canonical → end of the consent in ms; those it was issued under, in force
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ async def load_family(
                (g.revoked_ms IS NOT NULL OR p.ended_ms IS NOT NULL) AS ended,
                g.refresh_sha256, g.previous_sha256, g.rotated_ms, g.refresh_expires_ms,
                (SELECT coalesce(jsonb_object_agg(c.miv_url, c.until_ms), '{}') FROM consent c
-                WHERE c.patient_id = g.patient_id AND c.pairing_no = g.pairing_no
+                WHERE c.patient_id = g.patient_id AND c.consent_no = ANY (g.consent_nos)
                   AND c.withdrawn_ms IS NULL AND c.until_ms > $3) AS consents
         FROM token_grant g JOIN pairing p ON p.patient_id = g.patient_id AND p.pairing_no = g.pairing_no
         WHERE g.patient_id = $1 AND g.grant_no = $2

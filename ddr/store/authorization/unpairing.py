@@ -11,6 +11,9 @@ from uuid import UUID
 import asyncpg
 
 from ddr.store.audit.trail import Event, record
+from ddr.store.authorization import consents
+
+EXPIRED = "consent-ended"  # by the end that the patient chose
 
 
 class Party(StrEnum):
@@ -36,21 +39,26 @@ async def unpair(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, by: Part
 
 async def withdraw(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, valueset: str, now_ms: int) -> bool:
     """The patient takes back one kind of data; with the last one the pairing ends. False when it was not granted."""
-    async with pool.acquire() as conn, conn.transaction():
-        pairing = await conn.fetchrow(
-            "SELECT client_id, pairing_id FROM pairing"
-            " WHERE patient_id = $1 AND pairing_no = $2 AND ended_ms IS NULL FOR UPDATE",
-            patient_id,
-            pairing_no,
-        )
-        if pairing is None or not await _withdraw(conn, patient_id, pairing_no, valueset, now_ms):
-            return False
-        await record(
-            conn, Event.CONSENT_WITHDRAWN, now_ms, patient_id=patient_id, **pairing, detail={"valueset": valueset}
-        )
-        if not await _any_consent(conn, patient_id, pairing_no, now_ms):
-            await end(conn, patient_id, pairing_no, Party.PATIENT, "consent-withdrawn", now_ms)
-        return True
+    return await _end_kind(pool, patient_id, pairing_no, valueset, Party.PATIENT, "consent-withdrawn", now_ms)
+
+
+async def lose(pool: asyncpg.Pool, client_id: str, valueset: str, now_ms: int) -> int:
+    """A DiGA may no longer read a kind of data: end the consents to it (REG-011); returns how many pairings had one.
+
+    When the DiGA-VZ permits it again the patients are asked again.
+    """
+    pairings = await pool.fetch(
+        """
+        SELECT DISTINCT patient_id, pairing_no FROM pairing JOIN consent USING (patient_id, pairing_no)
+         WHERE client_id = $1 AND ended_ms IS NULL AND miv_url = $2 AND withdrawn_ms IS NULL
+        """,
+        client_id,
+        valueset,
+    )
+    ended = 0
+    for patient_id, pairing_no in pairings:
+        ended += await _end_kind(pool, patient_id, pairing_no, valueset, Party.SYSTEM, "permission-lost", now_ms)
+    return ended
 
 
 async def unpair_client(pool: asyncpg.Pool, client_id: str, reason: str, now_ms: int) -> int:
@@ -62,18 +70,16 @@ async def unpair_client(pool: asyncpg.Pool, client_id: str, reason: str, now_ms:
 
 
 async def unpair_expired(pool: asyncpg.Pool, now_ms: int) -> int:
-    """End every pairing whose consents have all run out; returns how many."""
+    """End every consent that has run out, and every pairing that has no other; returns how many pairings."""
     pairings = await pool.fetch(
-        """
-        SELECT patient_id, pairing_no FROM pairing
-        WHERE ended_ms IS NULL AND NOT EXISTS (
-            SELECT FROM consent
-            WHERE consent.patient_id = pairing.patient_id AND consent.pairing_no = pairing.pairing_no
-              AND withdrawn_ms IS NULL AND until_ms > $1)
-        """,
-        now_ms,
+        "SELECT DISTINCT patient_id, pairing_no FROM consent WHERE withdrawn_ms IS NULL AND until_ms <= $1", now_ms
     )
-    return await _unpair_all(pool, pairings, "consent-ended", now_ms)
+    ended = 0
+    for patient_id, pairing_no in pairings:
+        async with pool.acquire() as conn, conn.transaction():
+            await _lock(conn, patient_id, pairing_no)
+            ended += await _expire(conn, patient_id, pairing_no, now_ms)
+    return ended
 
 
 async def unpair_everyone(pool: asyncpg.Pool, reason: str, now_ms: int) -> int:
@@ -83,14 +89,14 @@ async def unpair_everyone(pool: asyncpg.Pool, reason: str, now_ms: int) -> int:
 
 
 async def end_if_over(conn: asyncpg.Connection, patient_id: UUID, client_id: str, now_ms: int) -> None:
-    """Within a transaction: end the pairing with this DiGA if none of its consents is in force any more."""
+    """Within a transaction: end what has run out of the pairing with this DiGA, and the pairing if that was all."""
     pairing_no = await conn.fetchval(
         "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND client_id = $2 AND ended_ms IS NULL FOR UPDATE",
         patient_id,
         client_id,
     )
-    if pairing_no is not None and not await _any_consent(conn, patient_id, pairing_no, now_ms):
-        await end(conn, patient_id, pairing_no, Party.SYSTEM, "consent-ended", now_ms)
+    if pairing_no is not None:
+        await _expire(conn, patient_id, pairing_no, now_ms)
 
 
 async def _unpair_all(pool: asyncpg.Pool, pairings: list[asyncpg.Record], reason: str, now_ms: int) -> int:
@@ -111,33 +117,55 @@ async def end(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, by: P
     )
     if pairing is None:
         return False
-    for statement in (
-        "UPDATE consent SET withdrawn_ms = $3 WHERE patient_id = $1 AND pairing_no = $2 AND withdrawn_ms IS NULL",
+    await consents.close(conn, patient_id, pairing_no, by, reason, now_ms)
+    await conn.execute(
         "UPDATE token_grant SET revoked_ms = $3 WHERE patient_id = $1 AND pairing_no = $2 AND revoked_ms IS NULL",
-    ):
-        await conn.execute(statement, patient_id, pairing_no, now_ms)
+        patient_id,
+        pairing_no,
+        now_ms,
+    )
     await record(conn, _ENDED[by], now_ms, patient_id=patient_id, **pairing, detail={"reason": reason})
     return True
 
 
-async def _withdraw(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, valueset: str, now_ms: int) -> bool:
-    status: str = await conn.execute(
-        "UPDATE consent SET withdrawn_ms = $4"
-        " WHERE patient_id = $1 AND pairing_no = $2 AND miv_url = $3 AND withdrawn_ms IS NULL",
-        patient_id,
-        pairing_no,
-        valueset,
-        now_ms,
-    )
-    return status == "UPDATE 1"
+async def _end_kind(
+    pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, valueset: str, by: Party, reason: str, now_ms: int
+) -> bool:
+    """End the consents to one kind of data, and the pairing with the last. False when there was nothing to end."""
+    async with pool.acquire() as conn, conn.transaction():
+        pairing = await _lock(conn, patient_id, pairing_no)
+        if pairing is None or not await consents.close(conn, patient_id, pairing_no, by, reason, now_ms, valueset):
+            return False
+        event = Event.CONSENT_WITHDRAWN if by is Party.PATIENT else Event.CONSENT_ENDED_BY_SYSTEM
+        detail = {"valueset": valueset} if by is Party.PATIENT else {"valueset": valueset, "reason": reason}
+        await record(conn, event, now_ms, patient_id=patient_id, **pairing, detail=detail)
+        if not await consents.any_in_force(conn, patient_id, pairing_no, now_ms):
+            await end(conn, patient_id, pairing_no, by, reason, now_ms)
+        return True
 
 
-async def _any_consent(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, now_ms: int) -> bool:
-    found: bool = await conn.fetchval(
-        "SELECT EXISTS (SELECT FROM consent WHERE patient_id = $1 AND pairing_no = $2"
-        " AND withdrawn_ms IS NULL AND until_ms > $3)",
+async def _expire(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, now_ms: int) -> bool:
+    """End what has run out of a locked pairing. True when that was all, and the pairing has ended with it."""
+    if not await consents.any_in_force(conn, patient_id, pairing_no, now_ms) and await end(
+        conn, patient_id, pairing_no, Party.SYSTEM, EXPIRED, now_ms
+    ):
+        return True
+    kinds = await consents.close_expired(conn, patient_id, pairing_no, Party.SYSTEM, EXPIRED, now_ms)
+    pairing = await _lock(conn, patient_id, pairing_no)
+    if pairing is None:
+        return False
+    for valueset in kinds:
+        detail = {"valueset": valueset, "reason": EXPIRED}
+        await record(conn, Event.CONSENT_ENDED_BY_SYSTEM, now_ms, patient_id=patient_id, **pairing, detail=detail)
+    return False
+
+
+async def _lock(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int) -> asyncpg.Record | None:
+    """client_id and pairing_id of a living pairing, which nobody else changes until the end of the transaction."""
+    found: asyncpg.Record | None = await conn.fetchrow(
+        "SELECT client_id, pairing_id FROM pairing"
+        " WHERE patient_id = $1 AND pairing_no = $2 AND ended_ms IS NULL FOR UPDATE",
         patient_id,
         pairing_no,
-        now_ms,
     )
     return found

@@ -15,11 +15,13 @@ from ddr.store.authorization.unpairing import Party, end
 
 REASON = "data-deleted"
 
+# The proof of consents may only go when the patient has gone.
 # Epochs come first: an upload that is under way holds a lock on one, and what it wrote is seen by the statements after.
 TABLES = (
     "epoch", "epoch_version", "chunk", "upload", "gateway_request", "calibration", "sensor", "device", "measurement",
     "measurement_version", "search_rest", "grace", "authorization_code", "token_grant", "consent", "pairing_directory",
     "pairing", "pushed_request", "gateway_token", "browser_session", "login_identity", "account", "patient",
+    "consent_record",
 )  # fmt: skip
 
 

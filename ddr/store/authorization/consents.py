@@ -1,0 +1,153 @@
+"""Consents as rows that begin once and end once, and the proof of them (GDPR Article 7(1); HDDT pairing.md, Consent).
+
+Agreeing again to what is already agreed to begins another row: tokens stay with the rows under which they were issued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+
+from ddr.store.database.digest import sha256
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The text to which a patient agreed, word by word, without anything of the patient. `version`: of the wording."""
+
+    language: str  # de or en
+    version: str
+    content: str
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the text; by this name the proof refers to it."""
+        return sha256(self.content)
+
+
+async def give(
+    conn: asyncpg.Connection,
+    patient_id: UUID,
+    pairing_no: int,
+    valuesets: Collection[str],
+    until_ms: int,
+    shown: Shown | None,
+    now_ms: int,
+) -> list[int]:
+    """Within a transaction that holds the pairing's row: consents given now; their numbers.
+
+    Those given before stay (CON-019), but none outlasts what the patient chooses now.
+    """
+    if shown is not None:
+        await _keep(conn, shown, now_ms)
+    await conn.execute(
+        "UPDATE consent SET until_ms = $4, shortened_ms = $5"
+        " WHERE patient_id = $1 AND pairing_no = $2 AND miv_url = ANY ($3) AND withdrawn_ms IS NULL AND until_ms > $4",
+        patient_id,
+        pairing_no,
+        list(valuesets),
+        until_ms,
+        now_ms,
+    )
+    rows = await conn.fetch(
+        """
+        INSERT INTO consent (patient_id, pairing_no, miv_url, granted_ms, until_ms, language, text_sha256)
+        SELECT $1, $2, miv_url, $4, $5, $6, $7 FROM unnest($3::text[]) AS miv_url RETURNING consent_no
+        """,
+        patient_id,
+        pairing_no,
+        list(valuesets),
+        now_ms,
+        until_ms,
+        shown and shown.language,
+        shown and shown.digest,
+    )
+    return [row["consent_no"] for row in rows]
+
+
+async def close(
+    conn: asyncpg.Connection,
+    patient_id: UUID,
+    pairing_no: int,
+    by: str,
+    reason: str,
+    now_ms: int,
+    valueset: str | None = None,
+) -> bool:
+    """Within a transaction: end the consents of a pairing, or those to one kind of data. False when there was none."""
+    status: str = await conn.execute(
+        """
+        UPDATE consent SET withdrawn_ms = $3, ended_by = $4, end_reason = $5
+         WHERE patient_id = $1 AND pairing_no = $2 AND withdrawn_ms IS NULL AND ($6::text IS NULL OR miv_url = $6)
+        """,
+        patient_id,
+        pairing_no,
+        now_ms,
+        by,
+        reason,
+        valueset,
+    )
+    return status != "UPDATE 0"
+
+
+async def close_expired(
+    conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, by: str, reason: str, now_ms: int
+) -> list[str]:
+    """Within a transaction: end what has run out; the kinds of data that no consent covers any more."""
+    rows = await conn.fetch(
+        """
+        WITH over AS (
+          UPDATE consent SET withdrawn_ms = $3, ended_by = $4, end_reason = $5
+           WHERE patient_id = $1 AND pairing_no = $2 AND withdrawn_ms IS NULL AND until_ms <= $3 RETURNING miv_url)
+        SELECT DISTINCT miv_url FROM over EXCEPT
+        SELECT miv_url FROM consent
+         WHERE patient_id = $1 AND pairing_no = $2 AND withdrawn_ms IS NULL AND until_ms > $3
+        """,
+        patient_id,
+        pairing_no,
+        now_ms,
+        by,
+        reason,
+    )
+    return [row["miv_url"] for row in rows]
+
+
+async def any_in_force(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, now_ms: int) -> bool:
+    """Whether anything is still agreed to."""
+    found: bool = await conn.fetchval(
+        "SELECT EXISTS (SELECT FROM consent WHERE patient_id = $1 AND pairing_no = $2"
+        " AND withdrawn_ms IS NULL AND until_ms > $3)",
+        patient_id,
+        pairing_no,
+        now_ms,
+    )
+    return found
+
+
+async def records(pool: asyncpg.Pool, patient_id: UUID) -> list[asyncpg.Record]:
+    """The proof, oldest first, each with the text that was shown (null before texts were kept)."""
+    rows: list[asyncpg.Record] = await pool.fetch(
+        """
+        SELECT r.record_no, r.at_ms, r.act, r.consent_no, r.pairing_id, r.client_id, r.miv_url, r.until_ms, r.language,
+               r.ended_by, r.reason, r.text_sha256, t.version, t.content
+          FROM consent_record r LEFT JOIN consent_text t USING (text_sha256)
+         WHERE r.patient_id = $1 ORDER BY r.record_no
+        """,
+        patient_id,
+    )
+    return rows
+
+
+async def _keep(conn: asyncpg.Connection, shown: Shown, now_ms: int) -> None:
+    await conn.execute(
+        "INSERT INTO consent_text (text_sha256, language, version, content, created_ms) VALUES ($1, $2, $3, $4, $5)"
+        " ON CONFLICT DO NOTHING",
+        shown.digest,
+        shown.language,
+        shown.version,
+        shown.content,
+        now_ms,
+    )

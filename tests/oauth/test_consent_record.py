@@ -1,0 +1,100 @@
+"""The proof of consent: written by the database with every change, append-only, gone only with the patient."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from ddr.http.core import Core
+from ddr.operations.pairing import approve
+from ddr.store.authorization.consents import Shown, records
+from ddr.store.authorization.pairings import alive
+from ddr.store.authorization.unpairing import Party, unpair, unpair_expired, withdraw
+from ddr.store.patients.erasure import delete_patient
+from tests.oauth.backend import DigaBackend
+from tests.support.clock import Clock
+
+DAY_MS = 86_400_000
+SHOWN = Shown("de", "1a2b3c", "Welche Daten darf Eins lesen?")
+
+
+async def number(core: Core, patient_id: UUID) -> int:
+    return (await alive(core.pool, patient_id, core.clock()))[0].pairing_no
+
+
+async def acts(core: Core, patient_id: UUID) -> list[tuple[Any, ...]]:
+    rows = await records(core.pool, patient_id)
+    return [(row["act"], row["miv_url"], row["at_ms"], row["until_ms"], row["ended_by"], row["reason"]) for row in rows]
+
+
+@pytest.mark.requirement("PRIV-008", "CON-003", "CON-008")
+async def test_it_tells_who_agreed_to_what_until_when_and_how_it_ended(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock
+) -> None:
+    one, two = diga.scopes.valuesets
+    given_ms, until_ms = clock(), clock() + 90 * DAY_MS
+    await approve(core, await diga.request_uri(), patient_id, {one, two}, until_ms, SHOWN)
+    clock.advance(60)
+    shorter_ms = clock() + DAY_MS
+    await approve(core, await diga.request_uri(), patient_id, {one}, shorter_ms, SHOWN)
+    again_ms = clock()
+    clock.advance(60)
+    await withdraw(core.pool, patient_id, await number(core, patient_id), two, clock())
+    withdrawn_ms = clock()
+    clock.advance(86_400)
+    await unpair_expired(core.pool, clock())
+    assert await acts(core, patient_id) == [
+        ("given", one, given_ms, until_ms, None, None),
+        ("given", two, given_ms, until_ms, None, None),
+        ("shortened", one, again_ms, shorter_ms, None, None),
+        ("given", one, again_ms, shorter_ms, None, None),
+        ("ended", two, withdrawn_ms, until_ms, "patient", "consent-withdrawn"),
+        ("ended", one, clock(), shorter_ms, "system", "consent-ended"),
+        ("ended", one, clock(), shorter_ms, "system", "consent-ended"),
+    ]
+    for row in await records(core.pool, patient_id):
+        assert (row["client_id"], row["language"], row["version"]) == (diga.diga.client_id, "de", SHOWN.version)
+        assert row["content"] == SHOWN.content and len(row["pairing_id"]) == 64
+    trail = await core.pool.fetchrow("SELECT * FROM audit WHERE patient_id = $1 ORDER BY audit_no", patient_id)
+    assert trail["detail"] == {
+        "scope": diga.scopes.text,
+        "until_ms": until_ms,
+        "language": "de",
+        "version": SHOWN.version,
+        "text": SHOWN.digest.hex(),
+    }
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE consent_record SET until_ms = 0",
+        "DELETE FROM consent_record WHERE patient_id = $1",
+        "TRUNCATE consent_record",
+        "UPDATE consent_text SET content = ''",
+        "DELETE FROM consent_text",
+        "UPDATE consent SET withdrawn_ms = NULL WHERE patient_id = $1",
+        "UPDATE consent SET until_ms = until_ms + 1 WHERE patient_id = $1",
+        "UPDATE consent SET miv_url = 'https://other' WHERE patient_id = $1",
+        "UPDATE token_grant SET revoked_ms = NULL WHERE patient_id = $1",
+        "UPDATE token_grant SET consent_nos = consent_nos || 1::bigint WHERE patient_id = $1",
+        "UPDATE pairing SET ended_ms = NULL WHERE patient_id = $1",
+    ],
+)
+async def test_the_database_takes_nothing_back(core: Core, diga: DigaBackend, patient_id: UUID, statement: str) -> None:
+    await approve(core, await diga.request_uri(), patient_id, diga.diga.valuesets, None, SHOWN)
+    await unpair(core.pool, patient_id, await number(core, patient_id), Party.DIGA, "revoked", core.clock())
+    before = await records(core.pool, patient_id)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await core.pool.execute(statement, *([patient_id] if "$1" in statement else []))
+    assert await records(core.pool, patient_id) == before
+
+
+async def test_it_goes_with_the_patient(core: Core, diga: DigaBackend, patient_id: UUID) -> None:
+    await approve(core, await diga.request_uri(), patient_id, diga.diga.valuesets)
+    assert len(await records(core.pool, patient_id)) == 2
+    assert await delete_patient(core.pool, patient_id, core.clock())
+    assert await records(core.pool, patient_id) == []
