@@ -59,7 +59,7 @@ class Builder:
         now_ms = self.access.view.now_ms
         miv, code = self._code(row)
         if row["start_ms"] is None:  # nothing is stored yet
-            delay_ms = self.core.catalog.terms[miv.valueset].delay_seconds * 1000
+            delay_ms = self.core.catalog.delay_ms(miv.valueset)
             expected = placeholder(row, row["k"], now_ms, delay_ms)
             assert expected is not None
             row = expected

@@ -127,7 +127,7 @@ def _refusal(event: Event, sensor: Row, same_time: Event | None) -> Problem | No
 
 
 def _delay_ms(core: Core, sensor: Row) -> int:
-    return core.catalog.terms[sensor["miv_url"]].delay_seconds * 1000
+    return core.catalog.delay_ms(sensor["miv_url"])
 
 
 def _describe(core: Core, event: Event, epochs: list[Row]) -> Item:

@@ -17,6 +17,7 @@ from ddr.http.core import Core
 from ddr.store.database.ids import IdCipher
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
+from ddr.store.series.expiry import change_expiration
 
 # Device.definition must lead to the HIIS-VZ by an absolute URL (DEV-023, DEV-039).
 _DEFINITION = re.compile(r"https://hiis\.bfarm\.de/(?:[A-Za-z0-9._~-]+/)*DeviceDefinition/[A-Za-z0-9.-]{1,64}")
@@ -40,7 +41,7 @@ async def put_device(core: Core, patient_id: UUID, device_key: str, body: Any) -
     wanted = parse_device(body, now + core.settings.gateway_future_seconds * 1000)
     async with writing(core, patient_id) as conn:
         stored = await store.find_device(conn, patient_id, device_key)
-        row = await _write(conn, patient_id, device_key, stored, wanted, now)
+        row = await _write(core, conn, patient_id, device_key, stored, wanted, now)
         if stored is None and row["replaces_key"] is not None:
             await take_over(core, conn, row, now)
         if check_end(row, wanted["ended_ms"]):
@@ -94,13 +95,21 @@ def _definition(fields: Fields) -> str | None:
 
 
 async def _write(
-    conn: asyncpg.Connection, patient_id: UUID, device_key: str, stored: Row | None, wanted: dict[str, Any], now_ms: int
+    core: Core,
+    conn: asyncpg.Connection,
+    patient_id: UUID,
+    device_key: str,
+    stored: Row | None,
+    wanted: dict[str, Any],
+    now_ms: int,
 ) -> Row:
     if stored is None:
         facts = wanted | {"started_ms": now_ms if wanted["started_ms"] is None else wanted["started_ms"]}
         return await store.insert_device(conn, patient_id, device_key, facts, now_ms)
     _check_same(stored, wanted)
     if any(stored[name] != wanted[name] for name in wanted if name not in _FIXED):
+        if stored["expiration_ms"] != wanted["expiration_ms"]:
+            await change_expiration(conn, stored, wanted["expiration_ms"], now_ms, core.catalog.delay_ms)
         return await store.update_device(conn, patient_id, stored["device_no"], wanted, now_ms)
     await store.heard(conn, patient_id, [stored["device_no"]], now_ms)
     return {**stored, "heard_ms": max(now_ms, stored["heard_ms"])}

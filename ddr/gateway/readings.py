@@ -107,7 +107,7 @@ async def _merge(
 
 
 def _delay_ms(core: Core, sensor: Sensor) -> int:
-    return core.catalog.terms[sensor.miv_url].delay_seconds * 1000
+    return core.catalog.delay_ms(sensor.miv_url)
 
 
 def answer_items(items: Sequence[Any], found: Iterable[Reading | Rejection], outcome: Outcome) -> dict[str, Any]:

@@ -67,7 +67,7 @@ async def _close(core: Core, conn: asyncpg.Connection, sensor: Row, ended_ms: in
     if not sensor["continuous"]:
         await store.close_epochs(conn, patient_id, sensor_no, ended_ms)
         return
-    delay_ms = core.catalog.terms[sensor["miv_url"]].delay_seconds * 1000
+    delay_ms = core.catalog.delay_ms(sensor["miv_url"])
     try:
         await series_end.close_epochs(conn, patient_id, sensor_no, ended_ms, now_ms, delay_ms)
     except series_end.ReadingsAfterEnd:

@@ -103,6 +103,10 @@ class MivCatalog:
                     return miv, entry
         return None
 
+    def delay_ms(self, canonical: str) -> int:
+        """The Delay-From-Real-Time registered for the MIV with this ValueSet canonical, in milliseconds."""
+        return self.terms[canonical].delay_seconds * 1000
+
     def scopes(self) -> tuple[str, ...]:
         """Every scope this recorder supports, for the OAuth metadata."""
         return (*(miv.scope for miv in self.mivs), "patient/Device.rs", "patient/DeviceMetric.rs")

@@ -81,6 +81,10 @@ class Epoch:
         """True when the device has no unsent readings any more for the chunk that starts at `start_ms`."""
         return self.settles(start_ms) < now_ms
 
+    def over(self, start_ms: int) -> bool:
+        """True when no reading is expected in a chunk that starts at `start_ms`."""
+        return self.expected_until_ms is not None and self.expected_until_ms <= start_ms
+
     def complete(self, start_ms: int, filled: int) -> bool:
         """True when nothing more can come into the chunk that starts at `start_ms` and has this many slots filled."""
         cut = self.grid.until_ms is not None and self.grid.until_ms < start_ms + self.grid.span_ms
@@ -102,8 +106,7 @@ class Epoch:
         next_k, next_start = self.next_start()
         start = next_start + (k - next_k) * self.grid.span_ms
         appears = max(start + self.grid.period_ms, self.registered_ms) + self.delay_ms
-        ended = self.expected_until_ms is not None and self.expected_until_ms <= start
-        if k < next_k or ended or now_ms < appears:
+        if k < next_k or self.over(start) or now_ms < appears:
             return None
         return empty_chunk(k, start, State(PRELIMINARY, 1, appears))
 

@@ -24,15 +24,18 @@ class Tail:
     count: int
     times_length: int
     run: int  # ddr.series.packing.open_run of its times
+    terms: int = 0  # how often the terms of its series had changed: `epoch` holds those of that time
 
     @classmethod
-    def of(cls, epoch: Epoch, chunk: Chunk) -> Tail | None:
+    def of(cls, epoch: Epoch, chunk: Chunk, terms: int = 0) -> Tail | None:
         """The tail of `epoch`, or None when readings cannot simply be appended to `chunk`."""
         if chunk.status != PRELIMINARY or not chunk.times or epoch.grid.until_ms is not None:
             return None
         count, length = len(chunk.vals) // 2, len(chunk.times)
         run = open_run(chunk.times)
-        return cls(epoch, chunk.k, chunk.start_ms, chunk.last_ms, chunk.version, chunk.filled, count, length, run)
+        return cls(
+            epoch, chunk.k, chunk.start_ms, chunk.last_ms, chunk.version, chunk.filled, count, length, run, terms
+        )
 
 
 @dataclass(frozen=True, slots=True)

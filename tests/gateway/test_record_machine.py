@@ -203,6 +203,14 @@ class RecordMachine(RuleBasedStateMachine):
         self.run(put_device(self.workers[0], self.patient_id, endedAt=date_time(ended)))
         self.model.ended_ms = ended
 
+    @rule(
+        worker=st.integers(0, 1), at=st.one_of(st.none(), times, st.integers(0, 5).map(lambda day: START + day * DAY))
+    )
+    def expire(self, worker: int, at: int | None) -> None:
+        """The gateway corrects when the device expires: whatever was shown keeps its version and its content."""
+        members = {} if at is None else {"expirationDate": date_time(at)}
+        self.run(put_device(self.workers[worker], self.patient_id, **members))
+
     def take(self, batch: Batch) -> None:
         taken = [reading for reading in batch if self.model.takes(reading[0])]
         self.sent += taken
@@ -290,8 +298,10 @@ async def shown_chunks(core: Core, patient_id: UUID, now_ms: int) -> dict[tuple[
     """Every chunk that a DiGA can read at `now_ms`, by epoch and number."""
     rows = await core.pool.fetch(
         """SELECT s.*, e.*, c.k, c.start_ms, c.last_ms, c.updated_ms, c.version, c.filled, c.status, c.times, c.vals,
-                  s.ended_ms AS sensor_ended_ms, greatest(s.created_ms, e.created_ms) AS registered_ms
+                  s.ended_ms AS sensor_ended_ms, greatest(s.created_ms, e.created_ms) AS registered_ms,
+                  d.ended_ms AS device_ended_ms, d.expiration_ms
              FROM epoch e JOIN sensor s USING (patient_id, sensor_no)
+             JOIN device d ON d.patient_id = s.patient_id AND d.device_no = s.device_no
              LEFT JOIN chunk c ON c.patient_id = e.patient_id AND c.epoch_no = e.epoch_no
             WHERE e.patient_id = $1 ORDER BY e.epoch_no, c.k""",
         patient_id,
@@ -302,7 +312,8 @@ async def shown_chunks(core: Core, patient_id: UUID, now_ms: int) -> dict[tuple[
         k = epoch.next_start()[0]
         while chunk := epoch.placeholder(k, now_ms):
             facts = {name: getattr(chunk, name) for name in chunk.__slots__}
-            shown.setdefault((row["epoch_no"], k), view({**row, **facts}, now_ms))
+            assert (row["epoch_no"], k) not in shown, "an id names two chunks"
+            shown[row["epoch_no"], k] = view({**row, **facts}, now_ms)
             k += 1
     return shown
 

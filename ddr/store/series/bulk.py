@@ -19,14 +19,14 @@ from ddr.store.series.sensors import Sensor
 _APPEND = """
     WITH held AS (
         SELECT w.* FROM unnest($1::uuid[], $2::bigint[], $3::integer[], $4::integer[], $5::integer[], $6::integer[],
-                               $7::bytea[], $8::bytea[], $9::bigint[], $10::integer[], $11::text[])
-               AS w (patient_id, epoch_no, k, version, length, keep, times, vals, last_ms, filled, status)
+                               $7::bytea[], $8::bytea[], $9::bigint[], $10::integer[], $11::text[], $12::integer[])
+               AS w (patient_id, epoch_no, k, version, length, keep, times, vals, last_ms, filled, status, terms)
           JOIN chunk c USING (patient_id, epoch_no, k)
-         WHERE c.version = w.version AND octet_length(c.vals) = w.length
+         WHERE c.version = w.version AND octet_length(c.vals) = w.length AND c.terms = w.terms
            FOR NO KEY UPDATE OF c SKIP LOCKED)
     UPDATE chunk c SET times = substring(c.times FROM 1 FOR h.keep) || h.times, vals = c.vals || h.vals,
                        last_ms = h.last_ms, filled = h.filled, status = h.status, version = c.version + 1,
-                       updated_ms = greatest(c.updated_ms, $12)
+                       updated_ms = greatest(c.updated_ms, $13)
       FROM held h
      WHERE c.patient_id = h.patient_id AND c.epoch_no = h.epoch_no AND c.k = h.k
     RETURNING c.patient_id, c.epoch_no"""
@@ -66,7 +66,7 @@ def _row(sensor: Sensor, readings: list[Reading], now_ms: int) -> tuple[object, 
     after = extension.after
     return (
         sensor.patient_id, sensor.epoch_no, tail.k, tail.version, 2 * tail.count, extension.keep, extension.times,
-        extension.vals, after.last_ms, after.filled, extension.status,
+        extension.vals, after.last_ms, after.filled, extension.status, tail.terms,
     )  # fmt: skip
 
 

@@ -29,13 +29,14 @@ _APPEND = """
     UPDATE chunk SET times = substring(times FROM 1 FOR $6) || $7, vals = vals || $8, last_ms = $9, filled = $10,
                      status = $11, version = version + 1, updated_ms = greatest(updated_ms, $12)
      WHERE patient_id = $1 AND epoch_no = $2 AND k = $3 AND version = $4 AND octet_length(vals) = $5
+       AND terms = $13
     RETURNING true"""
 
 # A sign of life is not worth waiting for: another upload may hold the row of the device.
 _APPEND_AND_HEAR = f"""
     WITH appended AS ({_APPEND}),
          heard AS (UPDATE device SET heard_ms = $12 WHERE patient_id = $1 AND device_no IN (
-                       SELECT device_no FROM device WHERE patient_id = $1 AND device_no = $13 AND heard_ms < $12
+                       SELECT device_no FROM device WHERE patient_id = $1 AND device_no = $14 AND heard_ms < $12
                           AND EXISTS (SELECT FROM appended) FOR NO KEY UPDATE SKIP LOCKED))
     SELECT true FROM appended"""  # noqa: S608
 
@@ -89,7 +90,7 @@ async def append(pool: asyncpg.Pool, sensor: Sensor, readings: Sequence[Reading]
     after, heard_ms = extension.after, sensor.heard_ms
     arguments = (
         sensor.patient_id, sensor.epoch_no, tail.k, tail.version, 2 * tail.count, extension.keep, extension.times,
-        extension.vals, after.last_ms, after.filled, extension.status, now_ms,
+        extension.vals, after.last_ms, after.filled, extension.status, now_ms, tail.terms,
     )  # fmt: skip
     if now_ms - heard_ms < HEARD_STEP_MS:
         written = await pool.fetchval(_APPEND, *arguments)

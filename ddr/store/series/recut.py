@@ -47,7 +47,7 @@ async def recut_series(
     if not pieces:
         return
     patient_id, period_ms = pieces[0].row["patient_id"], pieces[0].row["period_ms"]
-    stored = await _chunks(conn, patient_id, [piece.row["epoch_no"] for piece in pieces])
+    stored = await chunks_of(conn, patient_id, [piece.row["epoch_no"] for piece in pieces])
     known = {reading for chunks in stored.values() for chunk in chunks for reading in _readings(chunk, period_ms)}
     readings = sorted(known.difference(removed))
     grids = [Epoch.of(piece.row, delay_ms).grid for piece in pieces]
@@ -60,7 +60,7 @@ async def recut_series(
         await write(conn, patient_id, number, epoch, recut(epoch, former, stored.get(number, ()), own, now_ms))
 
 
-async def _chunks(conn: asyncpg.Connection, patient_id: UUID, numbers: Sequence[int]) -> dict[int, list[Chunk]]:
+async def chunks_of(conn: asyncpg.Connection, patient_id: UUID, numbers: Sequence[int]) -> dict[int, list[Chunk]]:
     """All chunks of these epochs, locked, so that nothing is appended to them."""
     found: dict[int, list[Chunk]] = {}
     for row in await conn.fetch(_ALL_CHUNKS, patient_id, numbers):

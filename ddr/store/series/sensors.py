@@ -28,7 +28,7 @@ _COLUMNS = """
                       AND deleted_ms IS NOT NULL) AS deletions,
            greatest(s.created_ms, e.created_ms) AS registered_ms, d.heard_ms, d.expiration_ms,
            e.epoch_no, e.from_ms, e.until_ms, e.tail_k, e.tail_start_ms,
-           c.k, c.start_ms, c.last_ms, c.updated_ms, c.version, c.filled, c.status, c.times, c.vals"""
+           c.k, c.start_ms, c.last_ms, c.updated_ms, c.version, c.filled, c.status, c.times, c.vals, c.terms"""
 
 _SENSOR_WITH_TAIL = """
       JOIN sensor s ON s.patient_id = d.patient_id AND s.device_no = d.device_no
@@ -76,7 +76,7 @@ async def load_all(pool: asyncpg.Pool, keys: Collection[SensorKey]) -> dict[Sens
 
 def _sensor(row: asyncpg.Record) -> Sensor:
     # what was taken back must not come again, and only a merge looks at that
-    tail = None if row["k"] is None or row["deletions"] else Tail.of(Epoch.of(row, 0), chunk_of(row))
+    tail = None if row["k"] is None or row["deletions"] else Tail.of(Epoch.of(row, 0), chunk_of(row), row["terms"])
     rules = Rules.of(row["unit"], row["decimals"], row["lower_limit"], row["upper_limit"])
     return Sensor(
         row["patient_id"],

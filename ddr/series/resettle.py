@@ -1,0 +1,60 @@
+"""What a change of the terms of a series (its device's expiration) does to chunks that DiGA may have seen.
+
+State and version of an unfinished chunk are shown by time, under the terms of its series. So before terms change, what
+was shown under the former ones becomes stored fact, and what is shown otherwise from now on is a new version, made now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ddr.series.epoch import Chunk, Epoch, empty_chunk
+from ddr.series.merge import Merge
+from ddr.series.status import AMENDED, FINAL, PRELIMINARY, WITHDRAWN, State, created, withdrawn
+
+
+def resettled(epoch: Epoch, former: Epoch, stored: Sequence[Chunk], now_ms: int) -> Merge:
+    """The chunks to write when `former` becomes `epoch`, which differs in its terms only; `stored` are all its chunks.
+
+    What was final stays final. An empty chunk of a time from which nothing is expected any more is withdrawn under its
+    id, and one that is expected now and was not is stored, because to a DiGA it is new.
+    """
+    known = {chunk.k: chunk for chunk in stored}
+    shown = {chunk.k: chunk for chunk in [*stored, *former.placeholders(now_ms)] if chunk.status != WITHDRAWN}
+    last_k = max((chunk.k for chunk in shown.values() if chunk.filled), default=-1)
+    kept: list[Chunk] = []
+    gone: list[Chunk] = []
+    for chunk in shown.values():
+        state = former.shown(chunk, now_ms)
+        if chunk.k > last_k and epoch.over(chunk.start_ms):
+            gone.append(empty_chunk(chunk.k, chunk.start_ms, withdrawn(state, now_ms)))
+        else:
+            kept.append(_with(chunk, _state(epoch, chunk, state, now_ms)))
+    kept += [
+        _appeared(epoch, known.get(new.k), new, now_ms) for new in epoch.placeholders(now_ms) if new.k not in shown
+    ]
+    while (
+        kept and kept[-1].k not in known and kept[-1] == epoch.placeholder(kept[-1].k, now_ms) == shown.get(kept[-1].k)
+    ):
+        kept.pop()  # it is shown as before without being stored
+    changed = [chunk for chunk in [*kept, *gone] if chunk != known.get(chunk.k)]
+    return Merge(changed, kept[-1] if kept else None, set(), set())
+
+
+def _state(epoch: Epoch, chunk: Chunk, shown: State, now_ms: int) -> State:
+    """A chunk that was preliminary is final from now on when the new terms say so."""
+    if shown.status == PRELIMINARY and epoch.overdue(chunk.start_ms, now_ms):
+        return State(FINAL, shown.version + 1, max(shown.updated_ms, now_ms))
+    return shown
+
+
+def _appeared(epoch: Epoch, before: Chunk | None, chunk: Chunk, now_ms: int) -> Chunk:
+    """An empty chunk that nobody could see before; `before` when it was withdrawn earlier."""
+    if before is None:
+        return _with(chunk, created(epoch.overdue(chunk.start_ms, now_ms), now_ms))
+    return _with(chunk, State(AMENDED, before.version + 1, max(before.updated_ms, now_ms)))
+
+
+def _with(chunk: Chunk, state: State) -> Chunk:
+    return replace(chunk, status=state.status, version=state.version, updated_ms=state.updated_ms)
