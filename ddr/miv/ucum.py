@@ -24,6 +24,14 @@ _PART = rf"(?:{_ATOM}|10\*[+-]?[1-9][0-9]?|[1-9][0-9]*|{_ANNOTATION})"
 _UNIT = re.compile(rf"/?{_PART}(?:[./]{_PART})*")
 
 
+_LITRE = re.compile(r"(?<!mo)l\b")
+
+
+def with_litre(text: str) -> str:
+    """The same unit with the litre written as L, as all units of the MIVs have it; UCUM allows l and L."""
+    return _LITRE.sub("L", text)
+
+
 def is_unit(text: str) -> bool:
     """True for a case-sensitive UCUM code such as mg/dL, mm[Hg], kg/m2, {beats}/min or 10*3/uL."""
     return _UNIT.fullmatch(text) is not None

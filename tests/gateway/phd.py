@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
-import orjson
 
 from ddr.fhir.negotiation import Format
 from ddr.fhir.representation import parse, render
@@ -159,7 +158,9 @@ def bundle(*resources: Json | tuple[str, Json], kind: str = "batch") -> Json:
 async def send(client: Client, content: Json, fmt: Format = Format.JSON) -> httpx.Response:
     """Send a resource in a representation and ask for the answer in the same."""
     headers = {"content-type": fmt.value, "accept": fmt.value}
-    return await client.post("/fhir", content=render(parse(orjson.dumps(content), Format.JSON), fmt), headers=headers)
+    return await client.post(
+        "/fhir", content=render(parse(render(content, Format.JSON), Format.JSON), fmt), headers=headers
+    )
 
 
 async def taken(client: Client, content: Json, fmt: Format = Format.JSON) -> list[Json]:

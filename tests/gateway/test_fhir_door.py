@@ -24,6 +24,7 @@ from tests.gateway.phd import (
     METRIC,
     SERIES_START,
     SYSTEM_IDS,
+    UCUM,
     Json,
     bundle,
     cgm,
@@ -42,6 +43,7 @@ from tests.gateway.phd import (
     statuses,
     taken,
 )
+from tests.gateway.samples import TIME
 
 MEASUREMENTS = """SELECT code, effective_ms, value, unit, status, content FROM measurement
     WHERE patient_id = $1 ORDER BY code"""
@@ -147,12 +149,79 @@ async def test_the_same_bundle_at_once(core: Core, client: Client, patient_id: u
     assert len(await rows(core, MEASUREMENTS, patient_id)) == len(await rows(core, CHUNKS, patient_id)) == 1
 
 
-async def test_the_same_measurement_with_another_value_is_a_correction(client: Client) -> None:
-    first = await taken(client, bundle((METER, device()), glucose(120)))
-    second = await taken(client, bundle((METER, device()), glucose(121)))
+@pytest.mark.parametrize("changes", [{"identifier": [{"system": "urn:x", "value": "7"}]}, {"status": "corrected"}])
+async def test_a_measurement_is_corrected_by_identifier_or_status(client: Client, changes: Json) -> None:
+    named = {name: value for name, value in changes.items() if name == "identifier"}
+    first = await taken(client, bundle((METER, device()), glucose(120, **named)))
+    second = await taken(client, bundle((METER, device()), glucose(121, **changes)))
     assert statuses(second) == ["200", "200"]
     assert second[1]["location"] == first[1]["location"].replace("_history/1", "_history/2")
     assert second[1]["etag"] == 'W/"2"'
+
+
+async def test_measurements_of_one_time_do_not_replace_each_other(
+    core: Core, client: Client, patient_id: uuid.UUID
+) -> None:
+    """A meter's clock may know minutes only."""
+    cuff = [pressure(), pressure(component=[*pressure()["component"][:1], diastolic(81)])]
+    sent = bundle((METER, device()), glucose(120), glucose(Decimal("121.0")), *cuff)
+    assert statuses(await taken(client, sent)) == ["201"] * 5
+    assert statuses(await taken(client, bundle((METER, device()), glucose(121), *cuff))) == ["200"] * 4
+    assert len(await rows(core, MEASUREMENTS, patient_id)) == 4
+    unclear = glucose(122, status="corrected")  # which of the two?
+    assert statuses(await taken(client, bundle((METER, device()), unclear))) == ["200", "201"]
+    withdrawn = glucose(120, status="entered-in-error")
+    assert statuses(await taken(client, bundle((METER, device()), withdrawn))) == ["200", "200"]
+    states = [status for *_, value, _, status, _ in await rows(core, MEASUREMENTS, patient_id) if value == 120]
+    assert states == ["entered-in-error"]
+
+
+def diastolic(value: int) -> Json:
+    """A component of blood pressure."""
+    return {"code": coded("8462-4"), "valueQuantity": quantity(value, "mm[Hg]")}
+
+
+PULSE = observation("8867-4", valueQuantity=quantity(71, "/min"))
+BATTERY = {"resourceType": "Observation", "status": "final", "code": coded("67996", MDC), "effectiveDateTime": TIME,
+           "device": {"reference": METER}, "valueQuantity": quantity(80, "%")}  # fmt: skip
+THERMOMETER = metric(METER, type=coded("150364", MDC), unit=coded("Cel", UCUM), calibration=None)
+
+
+@pytest.mark.parametrize("fmt", Format)
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+async def test_what_has_no_miv_is_not_kept_and_refuses_nothing(
+    core: Core, client: Client, patient_id: uuid.UUID, fmt: Format, kind: str
+) -> None:
+    others = [
+        PULSE,
+        BATTERY,
+        {name: part for name, part in THERMOMETER.items() if part},
+        {"resourceType": "Procedure"} if fmt is Format.JSON else PULSE,
+    ]
+    more = pressure(
+        component=[*pressure()["component"], {"code": coded("8867-4"), "valueQuantity": quantity(71, "/min")}]
+    )
+    fever = {**glucose(), "component": [{"code": coded("8310-5"), "valueQuantity": quantity(37, "Cel")}]}
+    responses = await taken(client, bundle((METER, device()), more, fever, *others, kind=kind), fmt)
+    assert statuses(responses) == ["201"] * 3 + ["200"] * 4
+    for response in responses[1:]:
+        (issue,) = response["outcome"]["issue"]
+        assert (issue["severity"], issue["details"]["coding"][0]["code"]) == ("warning", "unknown-code")
+        assert issue["diagnostics"].startswith("Not kept: ")
+    assert "component[2], 8867-4" in responses[1]["outcome"]["issue"][0]["diagnostics"]
+    assert [row[0] for row in await rows(core, MEASUREMENTS, patient_id)] == ["2339-0", "85354-9"]
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+async def test_litres_are_written_large_or_small(core: Core, client: Client, patient_id: uuid.UUID, kind: str) -> None:
+    small = observation("15074-8", valueQuantity=quantity(Decimal("5.5"), "mmol/l"))
+    nomenclature = glucose(130) | {"code": coded("160184", MDC), "valueQuantity": quantity(130, "mg/dl")}
+    flow = observation("19935-6", valueQuantity=quantity(500, "l/min"))
+    sent = bundle((METER, device()), glucose() | {"valueQuantity": quantity(120, "mg/dl")}, small, nomenclature, flow,
+                  *SERIES, series("100", origin=quantity(0, "mg/dl")), kind=kind)  # fmt: skip
+    assert set(statuses(await taken(client, sent))) == {"201"}
+    units = {unit for _, _, _, unit, _, _ in await rows(core, MEASUREMENTS, patient_id)}
+    assert units == {"mg/dL", "mmol/L", "L/min"}
 
 
 async def test_an_identifier_names_a_measurement(client: Client) -> None:

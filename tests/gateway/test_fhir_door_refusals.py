@@ -16,8 +16,10 @@ from ddr.http.core import Core
 from tests.gateway.conftest import Client
 from tests.gateway.phd import (
     CGM,
+    MDC,
     METER,
     METRIC,
+    UCUM,
     Json,
     bundle,
     cgm,
@@ -45,7 +47,11 @@ BAD: list[tuple[Json, str, str]] = [
     (glucose(None), "422", "invalid"),
     (glucose(12345678901), "422", "invalid"),
     (glucose() | {"valueQuantity": quantity(5, "mmol/L")}, "422", "unit"),
-    (glucose() | {"code": coded("8867-4")}, "422", "unknown-code"),
+    (glucose() | {"code": {"coding": [{"code": "2339-0"}]}}, "422", "unknown-code"),
+    (glucose() | {"code": coded("160184", MDC), "valueQuantity": quantity(5, "MGDL")}, "422", "unknown-code"),
+    (glucose() | {"valueQuantity": quantity(5, "MGDL")}, "422", "unit"),
+    (pressure(component=pressure()["component"][:1]), "422", "invalid"),
+    (metric(unit=coded("MGDL", UCUM)), "422", "unknown-code"),
     (glucose(effectiveDateTime="2026-11-20"), "422", "invalid"),
     (glucose(effectiveDateTime="2027-11-20T10:00:00Z"), "422", "future"),
     (glucose() | {"status": "registered"}, "422", "invalid"),
@@ -56,10 +62,8 @@ BAD: list[tuple[Json, str, str]] = [
     (series("100 101", period=Decimal("0.5")), "422", "invalid"),
     (series("x y"), "422", "value"),
     (series("100", origin=quantity(0, "mmol/L")), "422", "unit"),
-    (metric(type=coded("1")), "422", "unknown-code"),
     (metric(source="urn:nothing"), "422", "unknown-device"),
     (device("x", manufacturer=None), "422", "invalid"),
-    ({"resourceType": "Procedure"}, "422", "invalid"),
 ]
 
 

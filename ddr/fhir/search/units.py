@@ -5,8 +5,9 @@ Mass and substance concentration (mg/dL, mmol/L) are different kinds of quantity
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
+
+from ddr.miv.ucum import with_litre
 
 _MASS = {"mg/dL": "1", "g/L": "100", "mg/L": "0.1", "ug/mL": "0.1", "mg/mL": "100", "g/dL": "1000", "mg/100.mL": "1"}
 _SUBSTANCE = {"mmol/L": "1", "umol/L": "0.001", "mol/L": "1000", "umol/mL": "1", "mol/m3": "1"}
@@ -21,12 +22,10 @@ _FACTORS = {
     for unit, factor in kind.items()
 }
 
-_LITRE = re.compile(r"(?<!mo)l\b")  # UCUM writes litre as l or L
-
 
 def to_stored(unit: str) -> tuple[str, Decimal]:
     """The unit in which the recorder keeps values of this kind, and the factor to it.
 
     Another unit stands for itself: a MIV package may bring it.
     """
-    return _FACTORS.get(_LITRE.sub("L", unit), (unit, Decimal(1)))
+    return _FACTORS.get(with_litre(unit), (unit, Decimal(1)))

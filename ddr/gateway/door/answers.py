@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from ddr.fhir.outcome import echo, printable
@@ -25,11 +26,17 @@ class Answer:
     version: int | None = None
     remark: str | None = None
     rejected: Sequence[Problem] = ()  # readings that were not taken, each with its place
+    passed_over: Sequence[Problem] = ()  # what the recorder has no place for; it refuses nothing
 
 
 def refused(answer: Answer | Problem) -> list[Problem]:
-    """The reasons why an entry, or a reading of it, was not taken."""
+    """The reasons why an entry, or a reading of it, was refused."""
     return [answer] if isinstance(answer, Problem) else list(answer.rejected)
+
+
+def not_kept(what: str) -> Problem:
+    """The warning that something is of no supported MIV, which is no mistake of the gateway: its status is 200."""
+    return Problem(HTTPStatus.OK, "unknown-code", f"Not kept: {what} is in no ValueSet of the supported MIVs")
 
 
 def response_bundle(kind: str, answers: Iterable[Answer | Problem], reasons: str) -> Json:
@@ -48,7 +55,8 @@ def _response(answer: Answer | Problem, place: str, reasons: str) -> Json:
         response["location"] = answer.location + history
     if answer.version is not None:
         response["etag"] = f'W/"{answer.version}"'
-    issues = [issue(problem, reasons, place, "warning") for problem in answer.rejected[:MAX_ISSUES]]
+    told = [*answer.passed_over, *answer.rejected]
+    issues = [issue(problem, reasons, place, "warning") for problem in told[:MAX_ISSUES]]
     if answer.remark:
         issues.insert(0, {"severity": "information", "code": "informational", "diagnostics": answer.remark})
     return response | ({"outcome": outcome(issues)} if issues else {})

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
 from ddr.fhir.device_types import NOMENCLATURE, SNOMED, loinc_codes
+from ddr.gateway.door.answers import not_kept
 from ddr.gateway.fields import Fields
-from ddr.gateway.problem import invalid
+from ddr.gateway.problem import Problem, invalid
 from ddr.miv.model import LOINC, UCUM, Miv, MivCatalog, MivCode
+from ddr.miv.ucum import with_litre
 
 Json = dict[str, Any]
 Coding = tuple[str | None, str | None]
@@ -46,6 +48,17 @@ def measured(catalog: MivCatalog, found: Iterable[Coding], unit: str | None) -> 
     return None
 
 
+def unknown(catalog: MivCatalog, found: Sequence[Coding], units: str | None, where: str = "code") -> Problem:
+    """Why `measured` finds nothing: 200 for what is of no MIV (a pulse, a battery), which is not kept.
+
+    A value that was meant for a MIV, but for its unit or for a system that is missing, must not be passed over: 422.
+    """
+    codes = [code or "" for system, code in found if not system or system == NOMENCLATURE]
+    if any(catalog.code(LOINC, loinc) for code in codes for loinc in (code, *loinc_codes(code))):
+        return invalid(where, f"is of no supported MIV with this system and the unit {units}", "unknown-code")
+    return not_kept(f"code {', '.join(code or '?' for _, code in found) or '?'}")
+
+
 def component_code(fields: Fields) -> str | None:
     """The LOINC code of a component."""
     for system, code in codings(fields.object("code")):
@@ -67,12 +80,13 @@ def device_code(concepts: Iterable[Fields | None]) -> str | None:
 
 
 def unit_of(quantity: Fields | None) -> str | None:
-    """The UCUM code of a Quantity, or its unit as written where it has no code."""
+    """The UCUM code of a Quantity, litres as L, or its unit as written where it has no code."""
     if quantity is None:
         return None
     if quantity.text("system") not in {None, UCUM}:
         raise invalid(quantity.at("system"), f"must be {UCUM}", "unit")
-    return quantity.text("code") or quantity.text("unit")
+    found = quantity.text("code") or quantity.text("unit")
+    return found and with_litre(found)
 
 
 def concept(found: Fields | None) -> Json | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from itertools import islice
 from typing import Any
@@ -12,7 +13,7 @@ from uuid import UUID
 from ddr.gateway.calibrations import post_calibrations
 from ddr.gateway.devices import put_device
 from ddr.gateway.door import metrics
-from ddr.gateway.door.answers import Answer
+from ddr.gateway.door.answers import Answer, not_kept
 from ddr.gateway.door.devices import device_body, device_key, is_gateway
 from ddr.gateway.door.directory import Directory, Target
 from ddr.gateway.door.entries import Entry, reference
@@ -27,6 +28,7 @@ from ddr.miv.model import Miv, MivCode
 from ddr.settings import DAY
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
+from ddr.store.gateways import known_ids
 
 NOT_KEPT = "Not kept: the recorder needs it for nothing"
 
@@ -66,7 +68,9 @@ class Intake:
         except Problem as problem:
             if problem.status == HTTPStatus.UNAUTHORIZED:  # the account is gone: nothing else can be taken
                 raise
-            self.answers[entry.index] = problem
+            self.answers[entry.index] = (
+                problem if problem.status != HTTPStatus.OK else Answer(200, passed_over=[problem])
+            )
         else:
             if answer is not None:
                 self.answers[entry.index] = answer
@@ -90,7 +94,7 @@ class Intake:
         if entry.type == "Patient" or (entry.type == "Observation" and is_time_stamp(entry.fields)):
             return Answer(200, remark=NOT_KEPT)
         if entry.type != "Observation":
-            raise invalid("resourceType", "must be Device, DeviceMetric or Observation")
+            raise not_kept(f"a resource of type {entry.type}")
         latest_ms = self.core.clock() + self.core.settings.gateway_future_seconds * 1000
         found.append(read_observation(entry, self.core.catalog, latest_ms))
         return None
@@ -216,13 +220,14 @@ class Intake:
         samples = [item.samples for item in items if item.samples is not None]
         body = {"unit": samples[0].unit, "readings": [reading for part in samples for reading in part.readings]}
         try:
-            _, answer = await post_readings(self.core, self.patient_id, device, sensor, body)
+            _, sent = await post_readings(self.core, self.patient_id, device, sensor, body)
         except Problem as problem:
             self.answers |= {item.entry.index: problem for item in items}
             return
-        left = iter(answer["items"])
+        left = iter(sent["items"])
         for item, part in zip(items, samples, strict=True):
-            self.answers[item.entry.index] = readings_answer(list(islice(left, len(part.readings))))
+            answer = readings_answer(list(islice(left, len(part.readings))))
+            self.answers[item.entry.index] = with_warnings(answer, item)
 
     async def _measurements(self, observed: Sequence[Observed]) -> None:
         """Store all dedicated measurements at once, because some are derived from others."""
@@ -235,12 +240,21 @@ class Intake:
                 await self._attempt(item.entry, self._complete(item, targets[item.entry.index], items))
         taken = await take_measurements(self.core, self.patient_id, [body for _, body in items]) if items else []
         for (item, _), answer in zip(items, taken, strict=True):
-            self.answers[item.entry.index] = answer if isinstance(answer, Problem) else _measurement_answer(answer)
+            done = answer if isinstance(answer, Problem) else _measurement_answer(answer)
+            self.answers[item.entry.index] = with_warnings(done, item)
 
     async def _name(self, item: Observed, targets: dict[int, Target | None]) -> None:
         target = await self.directory.target(item.device) if item.device else None
         targets[item.entry.index] = target
-        self.directory.measurement_keys[item.entry.index] = item.key(target and target.device_key)
+        device = target and target.device_key
+        key = await self._corrected(item, device) if item.corrects else None
+        self.directory.measurement_keys[item.entry.index] = key or item.key(device)
+
+    async def _corrected(self, item: Observed, device: str | None) -> str | None:
+        """The key of the only measurement that a correction without identifier can mean, by code, device and time."""
+        code = item.code.system, item.code.code
+        found = await known_ids.measurement_keys_at(self.core.pool, self.patient_id, code, device, item.earliest_ms)
+        return found[0] if len(found) == 1 else None
 
     async def _complete(
         self, item: Observed, target: Target | None, items: list[tuple[Observed, dict[str, Any]]]
@@ -268,6 +282,11 @@ def split(items: Sequence[Observed], most: int) -> Iterator[list[Observed]]:
         count += size
     if part:
         yield part
+
+
+def with_warnings(answer: Answer | Problem, item: Observed) -> Answer | Problem:
+    """The answer, with what of the Observation is not kept although it is."""
+    return replace(answer, passed_over=item.passed_over) if isinstance(answer, Answer) else answer
 
 
 def readings_answer(items: Sequence[dict[str, Any]]) -> Answer | Problem:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from ddr.fhir.instants import date_time, parse_instant
-from ddr.gateway.door.codes import Json, codings, concept, given, measured, plain
+from ddr.gateway.door.codes import Json, codings, concept, given, measured, plain, unknown
 from ddr.gateway.door.entries import identifier_key, make_key
 from ddr.gateway.door.observations import Observed
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import invalid
 from ddr.miv.model import UCUM, Miv, MivCatalog, MivCode
+from ddr.miv.ucum import with_litre
 from ddr.store.devices.devices import Row
 
 MAX_CALIBRATIONS = 1000
@@ -25,15 +26,19 @@ def sensor_key(code: MivCode, metric: Fields | None = None) -> str:
 
 
 def metric_code(metric: Fields, catalog: MivCatalog, observed: Sequence[Observed]) -> tuple[Miv, MivCode]:
-    """What the metric measures: by its type and unit, else by the Observations made with it. Raises Problem 422."""
-    units = [code for system, code in codings(metric.object("unit")) if system == UCUM]
+    """What the metric measures: by its type and unit, else by the Observations made with it.
+
+    Raises Problem: 422, and 200 for what no supported MIV has.
+    """
+    units = [with_litre(code) for system, code in codings(metric.object("unit")) if system == UCUM and code]
     units += [item.unit for item in observed if item.unit]
     found = codings(metric.object("type"))
-    known = next((entry for unit in units or [None] if (entry := measured(catalog, found, unit))), None)
+    wanted: list[str | None] = [*units] or [None]
+    known = next((entry for unit in wanted if (entry := measured(catalog, found, unit))), None)
     if known is None and observed:
         known = observed[0].miv, observed[0].code
     if known is None:
-        raise invalid("type", "and unit say nothing that the supported MIVs measure", "unknown-code")
+        raise unknown(catalog, found, ", ".join(units) or None, "type")
     return known
 
 

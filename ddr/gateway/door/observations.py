@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from ddr.fhir.instants import date_time
+from ddr.gateway.door.answers import not_kept
 from ddr.gateway.door.codes import (
     TIME_STAMPS,
     Json,
@@ -17,12 +19,13 @@ from ddr.gateway.door.codes import (
     measured,
     plain,
     unit_of,
+    unknown,
 )
 from ddr.gateway.door.entries import Entry, identifier_key, make_key, reference
 from ddr.gateway.door.sampled import Samples, failed, sampled, single
 from ddr.gateway.fields import Fields
 from ddr.gateway.measurement_rules import ABSENT_SYSTEM
-from ddr.gateway.problem import invalid
+from ddr.gateway.problem import Problem, invalid
 from ddr.miv.model import Miv, MivCatalog, MivCode
 
 MAX_PARTS = 50
@@ -43,11 +46,33 @@ class Observed:
     samples: Samples | None
     body: Json
     derived_from: Sequence[str]
+    passed_over: Sequence[Problem]  # the components that are not kept
+
+    @property
+    def corrects(self) -> bool:
+        """Whether it is another value of something sent before, and does not say of what."""
+        named = identifier_key("Observation", self.entry.fields)
+        return named is None and self.body.get("status") in {"corrected", "amended"}
 
     def key(self, device_key: str | None) -> str:
-        """The measurement's key: after its identifier, else after code, device and time."""
-        parts = (self.code.system, self.code.code, device_key or "", self.period)
+        """The measurement's key: after its identifier, else after code, device, time and value.
+
+        A meter's clock may know minutes only, so that two measurements of one time are not one corrected.
+        """
+        parts = (self.code.system, self.code.code, device_key or "", self.period, *_values(self.body))
         return identifier_key("Observation", self.entry.fields) or make_key("Observation", *parts)
+
+
+def _values(body: Json) -> list[str]:
+    """The values of a measurement and its components as texts; numbers without trailing zeros."""
+    found = []
+    for part in (body, *sorted(body.get("components", ()), key=lambda part: str(part.get("code")))):
+        value = part.get("value")
+        number = Decimal(str(value)).normalize() if isinstance(value, int | float | Decimal) else value
+        found.append(
+            "\t".join([str(number), *(str(part.get(name)) for name in ("code", "comparator", "dataAbsentReason"))])
+        )
+    return [*found, str(body.get("method"))]
 
 
 def is_time_stamp(fields: Fields) -> bool:
@@ -56,15 +81,17 @@ def is_time_stamp(fields: Fields) -> bool:
 
 
 def read_observation(entry: Entry, catalog: MivCatalog, latest_ms: int) -> Observed:
-    """The Observation. Raises Problem 422."""
+    """The Observation. Raises Problem: 422, and 200 for one of no supported MIV."""
     fields = entry.fields
     quantity, components = fields.object("valueQuantity"), fields.objects("component", MAX_PARTS) or []
     data = fields.object("valueSampledData")
     unit = unit_of(quantity or (data and data.object("origin")))
-    found = measured(catalog, codings(fields.need("code", fields.object)), unit)
+    found_codings = codings(fields.need("code", fields.object))
+    found = measured(catalog, found_codings, unit)
     if found is None:
-        raise invalid("code", "is in no ValueSet of the supported MIVs", "unknown-code")
+        raise unknown(catalog, found_codings, unit)
     miv, code = found
+    components, passed_over = _of_panel(components, code)
     effective, start_ms, end_ms = _effective(fields, validity=code.kind == "reference")
     derived = [text for entry in fields.objects("derivedFrom", MAX_PARTS) or () if (text := entry.text("reference"))]
     if miv.continuous:
@@ -74,7 +101,16 @@ def read_observation(entry: Entry, catalog: MivCatalog, latest_ms: int) -> Obser
         samples, body = None, _measurement(fields, code, quantity, components, effective)
     component_unit = next((unit_of(part.object("valueQuantity")) for part in components), None)
     device, period = reference(fields, "device"), f"{start_ms}/{end_ms}"
-    return Observed(entry, miv, code, device, start_ms, period, unit or component_unit, samples, body, derived)
+    unit = unit or component_unit
+    return Observed(entry, miv, code, device, start_ms, period, unit, samples, body, derived, passed_over)
+
+
+def _of_panel(components: Sequence[Fields], code: MivCode) -> tuple[list[Fields], list[Problem]]:
+    """The components that the code has, and a warning for each other one (pulse, body position)."""
+    known = {part.code for part in code.components}
+    kept = [part for part in components if component_code(part) in known]
+    others = [part for part in components if component_code(part) not in known]
+    return kept, [not_kept(f"{part.where}, {component_code(part) or 'without LOINC code'},") for part in others]
 
 
 def _effective(fields: Fields, validity: bool) -> tuple[Any, int, int | None]:

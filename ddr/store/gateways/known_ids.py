@@ -34,3 +34,18 @@ async def measurement_key(conn: asyncpg.Connection, patient_id: UUID, measuremen
         patient_id, measurement_no,
     )  # fmt: skip
     return found
+
+
+async def measurement_keys_at(
+    conn: asyncpg.Connection, patient_id: UUID, code: tuple[str, str], device_key: str | None, effective_ms: int
+) -> list[str]:
+    """The keys of what this device measured under `code` (system and code) at this time; more than two are not told."""
+    rows = await conn.fetch(
+        """SELECT m.measurement_key FROM measurement m
+             LEFT JOIN device d ON d.patient_id = $1 AND d.device_no = m.device_no
+            WHERE m.patient_id = $1 AND (m.code_system, m.code, m.effective_ms) = ($2, $3, $4)
+              AND d.device_key IS NOT DISTINCT FROM $5 AND m.deleted_ms IS NULL AND m.status <> 'entered-in-error'
+            LIMIT 2""",
+        patient_id, *code, effective_ms, device_key,
+    )  # fmt: skip
+    return [row["measurement_key"] for row in rows]
