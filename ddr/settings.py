@@ -25,6 +25,8 @@ _LEAST = {
     "database_pool_size": 2,
     "chunk_span_seconds": 3600,
     "search_max_count": 1,
+    "par_max_open": 1,
+    "gateway_token_days": 1,
     "gateway_max_concurrent": 1,
     "fhir_max_concurrent": 1,
     "maintenance_retry_seconds": 1,
@@ -119,6 +121,7 @@ class Settings:
         "Key that encrypts the signing keys at rest: 32 bytes in base64; empty: a file in state_dir (development).", ""
     )
     par_seconds: int = described("Lifetime of a pushed authorization request; must cover login and consent.", 600)
+    par_max_open: int = described("Most pushed requests of one DiGA that wait for a patient at once.", 1000)
     code_seconds: int = described("Lifetime of an authorization code.", 60)
     consent_days: int = described("Longest consent (one year at most).", 365)
     patient_login: str = described(
@@ -133,6 +136,11 @@ class Settings:
     )
     oidc_audience: str = described(
         "Audience of the provider's access tokens that gateways may present; empty: only the recorder's own tokens.", ""
+    )
+    oidc_access_token_type: str = described(
+        "Header typ of the provider's access tokens (RFC 9068). With another one than at+jwt, for instance JWT, what"
+        " looks like an ID token is still refused.",
+        "at+jwt",
     )
     oidc_ca: str = described("PEM file of an extra CA for the provider (development).", "")
     session_seconds: int = described("Lifetime of a patient's browser session without activity.", 1800)
@@ -170,6 +178,10 @@ class Settings:
     gateway_max_items: int = described("Most items in one upload.", 50_000)
     gateway_max_concurrent: int = described("Most requests that a worker takes from gateways at once.", 64)
     gateway_future_seconds: int = described("How far in the future a reading may lie (clock skew).", 120)
+    gateway_token_days: int = described("How long a gateway's token lasts; its app renews it before.", 365)
+    gateway_token_overlap_seconds: int = described(
+        "How long the former token is good beside its successor (also while an answer was lost).", DAY
+    )
     # FHIR
     search_default_count: int = described("Page size of a search without _count.", 200)
     search_max_count: int = described("Largest page size of a search.", 1000)

@@ -165,11 +165,14 @@ class Gate:
         return -(-(max(running) - now_ms) // 1000)
 
     async def _record_refusal(self, diga: Diga | None, pairing_id: str | None, reason: str, now_ms: int) -> None:
+        if diga is None:  # anybody whom the handshake let pass, or everybody behind a proxy
+            self._core.strangers.count(str(Event.DATA_REFUSED), None, now_ms)
+            return
         await record(
             self._core.pool,
             Event.DATA_REFUSED,
             now_ms,
-            client_id=diga.client_id if diga else None,
+            client_id=diga.client_id,
             pairing_id=pairing_id,
             detail={"reason": str(reason)},
         )

@@ -1,4 +1,8 @@
-"""Who a gateway writes for: the patient of its bearer token (RFC 6750), one of ours or one of the OpenID provider's."""
+"""Who a gateway writes for: the patient of its bearer token (RFC 6750), one of ours or one of the OpenID provider's.
+
+The token is asked first, on every request and in the database: what ended, ended everywhere. Only what fails is
+limited: an address that tries many unknown tokens is told to wait, and nobody else there notices.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +21,10 @@ from ddr.store.database.digest import sha256
 from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.patients import identities
 
-REMEMBER_MS = 5_000  # a revoked token is refused after this time at the latest
+REMEMBER_MS = 5_000  # for a token that nobody ever had, and for what a provider's signature was worth
 REMEMBERED = 10_000
 WINDOW_MS = 60_000
-FAILURES = 30  # look-ups of unknown tokens that one address may cause per window
+FAILURES = 30  # unknown tokens of one address in a window that are told so; further ones are told to wait
 
 V = TypeVar("V")
 
@@ -47,57 +51,67 @@ class Recent(Generic[V]):
 
 
 class Gatekeeper:
-    """Maps tokens to patients with few look-ups; one per worker.
-
-    Unknown, revoked and malformed tokens get the same answer. An address that tries many unknown ones is told to wait
-    before the database is asked again, while tokens that work go on working.
-    """
+    """Maps tokens to patients; one per worker. Unknown, ended and malformed tokens get the same answer."""
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self.patients: Recent[UUID | None] = Recent(REMEMBER_MS, core.clock)
+        self.unknown: Recent[None] = Recent(REMEMBER_MS, core.clock)  # random texts that no token can become later
+        self.subjects: Recent[str] = Recent(REMEMBER_MS, core.clock)  # of provider's tokens whose signature was good
         self.failures: Recent[int] = Recent(WINDOW_MS, core.clock)
 
     async def patient(self, scope: Scope) -> UUID:
-        """The patient of the request's token. Raises Problem 401 or 429."""
-        token = _token(scope)
+        """The patient of the request's token. Raises Problem 401, 429 or 503."""
+        token = bearer_token(scope)
         if token is None:
             raise unauthorized(token_given=False)
-        known = self.patients.get(sha256(token))
-        patient_id = known[1] if known else await self._look_up(token, scope)
+        patient_id = await self._owner(token)
         if patient_id is None:
+            self.failed(scope)
             raise unauthorized(token_given=True)
         return patient_id
 
-    async def _look_up(self, token: str, scope: Scope) -> UUID | None:
-        address = client_network(scope)
-        until_ms, count = self.failures.get(address) or (None, 0)
+    def failed(self, scope: Scope) -> None:
+        """Count a token or code that was none. Raises Problem 429 when its address had too many of them."""
+        network = client_network(scope)
+        until_ms, count = self.failures.get(network) or (None, 0)
+        self.failures.put(network, count + 1, until_ms)
         if until_ms is not None and count >= FAILURES:
             wait = -((self.core.clock() - until_ms) // 1000)
             raise Problem(
                 429, "throttled", "Too many requests with unknown tokens", headers=(("retry-after", str(wait)),)
             )
-        patient_id = await self._owner(token)
-        self.patients.put(sha256(token), patient_id)
-        if patient_id is None:
-            self.failures.put(address, count + 1, until_ms)
-        return patient_id
 
     async def _owner(self, token: str) -> UUID | None:
-        """The patient of a token that is asked about for the first time, or again after a while."""
-        core = self.core
-        if token.count(".") != 2 or core.identity is None or not core.identity.audience:
-            return await gateway_tokens.find(core.pool, sha256(token))
-        now_ms = core.clock()
+        core, digest, now_ms = self.core, sha256(token), self.core.clock()
+        if token.count(".") == 2 and core.identity is not None and core.identity.audience:
+            return await self._user(token, digest, now_ms)
+        if self.unknown.get(digest):
+            return None
+        holder = await gateway_tokens.find(core.pool, digest, now_ms)
+        if holder is None:
+            self.unknown.put(digest, None)
+            return None
+        if not holder.good:
+            return None
+        await gateway_tokens.note_use(core.pool, digest, holder, now_ms)
+        return holder.patient_id
+
+    async def _user(self, token: str, digest: bytes, now_ms: int) -> UUID | None:
+        """The patient of the user for whom the OpenID provider signed this access token."""
+        assert self.core.identity is not None
+        known = self.subjects.get(digest)
         try:
-            subject = await read_access_token(core.identity, token, now_ms)
+            subject = known[1] if known else await read_access_token(self.core.identity, token, now_ms)
         except LoginRefused:
             return None
         except ProviderUnavailable:
             raise Problem(503, "overloaded", "Try again later", headers=(("retry-after", "30"),)) from None
-        return await identities.patient_of(core.pool, core.identity.issuer, subject, now_ms)
+        if not known:
+            self.subjects.put(digest, subject)
+        return await identities.patient_of(self.core.pool, self.core.identity.issuer, subject, now_ms)
 
 
-def _token(scope: Scope) -> str | None:
+def bearer_token(scope: Scope) -> str | None:
+    """The token of the Authorization header, or None."""
     scheme, _, token = (header(scope, "authorization") or "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None

@@ -40,7 +40,10 @@ async def patient_of_account(core: Core, scope: Scope, account: str) -> UUID:
         return found
     if scope["method"] != "PUT" or core.identity is None or not _is_account(account):
         raise unknown_account()
-    return await identities.patient_of(core.pool, core.identity.issuer, account, core.clock())
+    patient_id = await identities.patient_of(core.pool, core.identity.issuer, account, core.clock())
+    if patient_id is None:
+        raise unknown_account()
+    return patient_id
 
 
 def unknown_account() -> Problem:

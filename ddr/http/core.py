@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import asyncpg
 
 from ddr.http.clock import now_ms
+from ddr.http.strangers import Strangers
 from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
 from ddr.scopes.diga import Diga
@@ -48,4 +49,5 @@ class Core:
     identity: Provider | None = None  # None: patients log in with the built-in accounts
     clock: Callable[[], int] = now_ms
     sensors: Remembered = field(default_factory=Remembered)  # tails of continuous series, for the gateway's uploads
+    strangers: Strangers = field(default_factory=Strangers)  # what is counted and not recorded
     bridges: Anchors = field(default_factory=Anchors)  # certificates that the gateway listener lets pass

@@ -50,6 +50,7 @@ class Provider:
         self.client_id = settings.oidc_client_id
         self.client_secret = _secret(settings.oidc_client_secret)
         self.audience = settings.oidc_audience
+        self.access_token_type = settings.oidc_access_token_type
         self.http = httpx.AsyncClient(verify=_trust(settings.oidc_ca), timeout=TIMEOUT, transport=transport)
         self._clock = clock
         self._known: Description | None = None

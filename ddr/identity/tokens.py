@@ -21,6 +21,8 @@ ALGORITHMS = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS
 LEEWAY_MS = 60_000  # how far the provider's clock may be from ours
 LONGEST = 16_384  # characters
 LONGEST_SUBJECT = 255  # OpenID Connect Core 1.0 section 2
+ACCESS_TOKEN = "at+jwt"  # noqa: S105 - a type; RFC 9068 section 2.1
+ID_TOKEN_MARKS = {"nonce", "at_hash", "c_hash", "s_hash"}  # OpenID Connect Core 1.0 sections 2 and 3.3.2.11
 _REGISTRY = JWSRegistry(algorithms=ALGORITHMS, strict_check_header=False)  # unknown header members are no fault
 
 
@@ -49,8 +51,36 @@ async def read_id_token(provider: Provider, token: str, nonce: str, now_ms: int)
 
 
 async def read_access_token(provider: Provider, token: str, now_ms: int) -> str:
-    """The subject of an access token for `oidc_audience`. Raises LoginRefused."""
-    return str((await _verified(provider, token, provider.audience, now_ms))["sub"])
+    """The subject of an access token for `oidc_audience`. Raises LoginRefused.
+
+    An ID token is none, whatever its audience: the header says `at+jwt` (RFC 9068 section 4), or what the operator set
+    for a provider that does not follow it; then nothing in the token may be a mark of ID tokens.
+    """
+    if _type_of(token) != _plain_type(provider.access_token_type):
+        raise LoginRefused("typ")
+    claims = await _verified(provider, token, provider.audience, now_ms)
+    if _plain_type(provider.access_token_type) != ACCESS_TOKEN and _may_be_id_token(claims, provider):
+        raise LoginRefused("id token")
+    return str(claims["sub"])
+
+
+def _may_be_id_token(claims: Mapping[str, Any], provider: Provider) -> bool:
+    """For us, or with a claim that only ID tokens have; Keycloak says it in a claim `typ`."""
+    return (
+        provider.client_id in _audiences(claims["aud"])
+        or not ID_TOKEN_MARKS.isdisjoint(claims)
+        or str(claims.get("typ")).upper() == "ID"
+    )
+
+
+def _type_of(token: str) -> str:
+    """The media type that the header names, without `application/`, which may be left out (RFC 7515 section 4.1.9)."""
+    typ = _header(token).get("typ")
+    return _plain_type(typ) if isinstance(typ, str) else ""
+
+
+def _plain_type(typ: str) -> str:
+    return typ.lower().removeprefix("application/")
 
 
 async def _verified(provider: Provider, token: str, audience: str, now_ms: int) -> Mapping[str, Any]:
@@ -67,13 +97,20 @@ async def _verified(provider: Provider, token: str, audience: str, now_ms: int) 
 
 def _kid(token: str) -> str | None:
     """The key that the token names; without a name the provider must have one key only (joserfc sees to that)."""
+    kid = _header(token).get("kid")
+    return kid if isinstance(kid, str) else None
+
+
+def _header(token: str) -> Mapping[str, Any]:
     if len(token) > LONGEST:
         raise LoginRefused("length")
     try:
-        kid = parts_of(token.encode()).headers().get("kid")
+        header = parts_of(token.encode()).headers()
     except (JoseError, ValueError, TypeError, AttributeError):
         raise LoginRefused("form") from None
-    return kid if isinstance(kid, str) else None
+    if not isinstance(header, Mapping):
+        raise LoginRefused("form")
+    return header
 
 
 def _check(claims: Mapping[str, Any], issuer: str, audience: str, now_ms: int) -> None:

@@ -68,12 +68,22 @@ def _active_client(core: Core, client_id: str) -> Diga:
 async def _pushed_by_client(core: Core, request_uri: str, diga: Diga) -> None:
     """Pushed by this very client, still open, and with the redirect_uri that is registered now (AS-018).
 
-    This refusal is recorded; the others name no DiGA, and anyone could fill the trail with them.
+    A refusal is recorded once per request that was really pushed. Anybody can invent other ones, in the name of any
+    DiGA: these are counted for the log.
     """
     pushed = await par.load(core.pool, request_uri, core.clock())
     if pushed is None or (pushed.client_id, pushed.redirect_uri) != (diga.client_id, diga.redirect_uri):
-        await record(core.pool, Event.PAIRING_REFUSED, core.clock(), client_id=diga.client_id, detail=DETAIL)
+        await _note_refusal(core, request_uri, diga)
         raise PageError("unknown_request", "invalid_request_uri")
+
+
+async def _note_refusal(core: Core, request_uri: str, diga: Diga) -> None:
+    now_ms = core.clock()
+    async with core.pool.acquire() as conn, conn.transaction():
+        if await par.refuse_once(conn, request_uri, now_ms):
+            await record(conn, Event.PAIRING_REFUSED, now_ms, client_id=diga.client_id, detail=DETAIL)
+            return
+    core.strangers.count("authorize.unknown_request", diga.client_id, now_ms)
 
 
 def _error_response(scope: Scope, error: PageError) -> Response:

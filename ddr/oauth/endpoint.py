@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,7 +32,10 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 
 def backend_endpoint(core: Core, handle: Handler, refused: Event) -> Callable[[Request], Awaitable[Response]]:
-    """A Starlette endpoint that calls `handle`; each OAuthError is answered as JSON and recorded as `refused`."""
+    """A Starlette endpoint that calls `handle`; each OAuthError is answered as JSON and recorded as `refused`.
+
+    What cannot be laid at a listed DiGA's door, and what is only asked too often, is counted and not recorded.
+    """
 
     async def endpoint(request: Request) -> Response:
         arrived_ms = core.clock()
@@ -50,10 +54,13 @@ async def _record(core: Core, request: Request, refused: Event, error: OAuthErro
     """The DiGA is named by its certificate: the client_id of a refused request is only a claim."""
     certificate = client_certificate(request.scope)
     diga = core.registry.by_certificate(certificate) if certificate else None
+    if diga is None or error.status == HTTPStatus.TOO_MANY_REQUESTS:
+        core.strangers.count(f"{refused}", diga.client_id if diga else None, core.clock())
+        return
     await record(
         core.pool,
         refused,
         core.clock(),
-        client_id=diga.client_id if diga else None,
+        client_id=diga.client_id,
         detail={"endpoint": request.url.path, "error": error.error, "description": error.description},
     )

@@ -65,6 +65,16 @@ def temporarily_unavailable() -> OAuthError:
     )
 
 
+def too_many_requests(retry_seconds: int) -> OAuthError:
+    """The client has too many pushed requests open (RFC 9126 section 2.3)."""
+    return OAuthError(
+        "temporarily_unavailable",
+        "Too many pushed authorization requests are open",
+        429,
+        {"Retry-After": str(max(1, retry_seconds))},
+    )
+
+
 def error_response(error: OAuthError) -> JSONResponse:
     """`error` as application/json, never cached."""
     return JSONResponse(

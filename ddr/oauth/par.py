@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse, Response
 
 from ddr.oauth import pkce
 from ddr.oauth.endpoint import Call
-from ddr.oauth.errors import NO_STORE, OAuthError, excessive_scope, invalid_request, malformed_scope
+from ddr.oauth.errors import NO_STORE, OAuthError, excessive_scope, invalid_request, malformed_scope, too_many_requests
 from ddr.oauth.parameters import required
 from ddr.scopes.parse import ScopeError, Scopes, parse
 from ddr.store.authorization import par
@@ -20,6 +20,7 @@ async def push(call: Call) -> Response:
     _state_present(call)
     _pkce_s256(call)
     scopes = _permitted_scopes(call)
+    await _room_for_one(call)
     lifetime = call.core.settings.par_seconds
     request = par.PushedRequest(
         request_uri=par.new_request_uri(),
@@ -32,6 +33,14 @@ async def push(call: Call) -> Response:
     )
     await par.push(call.core.pool, request)
     return JSONResponse({"request_uri": request.request_uri, "expires_in": lifetime}, 201, NO_STORE)
+
+
+async def _room_for_one(call: Call) -> None:
+    """A DiGA has only so many patients on their way at once."""
+    now_ms, settings = call.core.clock(), call.core.settings
+    count, first_ms = await par.open_requests(call.core.pool, call.diga.client_id, now_ms)
+    if count >= settings.par_max_open:
+        raise too_many_requests(-(-(first_ms - now_ms) // 1000))
 
 
 def _no_request_object(call: Call) -> None:

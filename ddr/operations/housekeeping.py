@@ -21,6 +21,7 @@ from ddr.store.authorization.unpairing import unpair_everyone, unpair_expired
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.locks import Lock
 from ddr.store.gateways import requests as gateway_requests
+from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.patients import journeys, login_attempts, sessions
 from ddr.store.registries import sources as registry
 from ddr.store.search import pages as search
@@ -43,6 +44,7 @@ async def run(core: Core) -> None:
 
 async def one_round(core: Core) -> None:
     """Everything that is due now, unless another worker is at it."""
+    core.strangers.flush()
     async with _alone(core.pool) as alone:
         if not alone:
             return
@@ -65,6 +67,7 @@ async def _sweep(core: Core, now_ms: int) -> None:
     await par.sweep(core.pool, now_ms)
     await tokens.sweep(core.pool, now_ms)
     await gateway_requests.sweep(core.pool, now_ms)
+    await gateway_tokens.sweep(core.pool, now_ms - core.settings.audit_days * DAY_MS)
     await registry.purge_events(core.pool, now_ms - core.settings.audit_days * DAY_MS)
 
 

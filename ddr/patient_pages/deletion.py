@@ -8,6 +8,7 @@ from starlette.responses import Response
 from ddr.http.address import client_network
 from ddr.http.core import Core
 from ddr.http.pages import language
+from ddr.patient_pages import known_browser
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.visitor import Form, Visitor, core_of, drop_cookie, identify, read_form, see_other
@@ -49,13 +50,11 @@ def _confirmed(core: Core, session: Session) -> bool:
 
 async def _wrong_password(request: Request, core: Core, session: Session, form: Form) -> str:
     """The error to show, or "" for the right password. Attempts count like those to log in."""
-    address = client_network(request.scope)
-    attempt = await count_attempt(core.pool, session.username, address, core.clock())
-    if attempt.wait_seconds:
-        return "deletion.wait"
+    device = known_browser.device_of(request, core.secrets[known_browser.SECRET], session.username)
+    attempt = await count_attempt(core.pool, session.username, device, client_network(request.scope), core.clock())
     password = form.one("password")[: LONGEST + 1]
-    if await verify(core.pool, session.username, password) != session.patient_id:
-        return "deletion.wrong"
+    if not attempt.asked or await verify(core.pool, session.username, password) != session.patient_id:
+        return "deletion.wait" if attempt.wait_seconds else "deletion.wrong"
     await forgive(core.pool, attempt)
     return ""
 

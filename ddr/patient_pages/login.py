@@ -1,6 +1,6 @@
 """GET and POST /login: the built-in accounts, for demonstration and tests (AS-016).
 
-An unknown name, a wrong password and an attempt too many are answered alike for every account, known or not.
+An unknown name, a wrong password and a wrong one too many are answered alike for every account, known or not.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from starlette.responses import Response
 
 from ddr.http.address import client_network
 from ddr.http.pages import language
+from ddr.patient_pages import known_browser
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.visitor import Form, Visitor, core_of, enter, identify, read_form
 from ddr.scopes.diga import Diga
 from ddr.store.authorization import par
+from ddr.store.database.names import account_name
 from ddr.store.patients.accounts import LONGEST, verify
 from ddr.store.patients.login_attempts import count_attempt, forgive
 from ddr.store.patients.sessions import Session
@@ -34,17 +36,22 @@ async def submit(request: Request) -> Response:
     visitor = await identify(request)
     form = await read_form(request, visitor)
     request_uri = form.one("request_uri")
-    username = form.one("username").strip()
+    username = account_name(form.one("username"))
     core = core_of(request)
-    attempt = await count_attempt(core.pool, username, client_network(request.scope), core.clock())
-    if attempt.wait_seconds:
-        return await _too_many(request, visitor, request_uri, attempt.wait_seconds)
-    patient_id = await verify(core.pool, username, form.one("password")) if _plausible(form) else None
+    secret, network = core.secrets[known_browser.SECRET], client_network(request.scope)
+    device = known_browser.device_of(request, secret, username)
+    attempt = await count_attempt(core.pool, username, device, network, core.clock())
+    looked_at = attempt.asked and _plausible(form)
+    patient_id = await verify(core.pool, username, form.one("password")) if looked_at else None
     if patient_id is None:
+        if attempt.wait_seconds:
+            return await _too_many(request, visitor, request_uri, attempt.wait_seconds)
         return await _form(request, visitor, request_uri, 422, error="login.wrong")
     await forgive(core.pool, attempt)
     goal = f"/consent?{urlencode({'request_uri': request_uri})}" if request_uri else "/me"
-    return await enter(request, visitor, Session(patient_id, username), goal)
+    response = await enter(request, visitor, Session(patient_id, username), goal)
+    known_browser.remember(request, response, secret, username)
+    return response
 
 
 def _plausible(form: Form) -> bool:

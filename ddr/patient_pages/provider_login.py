@@ -93,6 +93,8 @@ async def _session(core: Core, provider: Provider, visitor: Visitor, identity: I
     now_ms = core.clock()
     if not journey.confirms:
         patient_id = await identities.patient_of(core.pool, provider.issuer, identity.subject, now_ms)
+        if patient_id is None:
+            raise LoginRefused("account disabled")
         return Session(patient_id, identity.username)
     known = await identities.find(core.pool, provider.issuer, identity.subject)
     if visitor.session is None or visitor.session.patient_id != known:

@@ -159,7 +159,7 @@ async def _wal(pool: asyncpg.Pool, patient: Patient, items: Items) -> int:
 async def _patient(core: Core, start_ms: int, period_ms: int) -> Patient:
     patient_id = uuid4()
     await core.pool.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, 0)", patient_id)
-    patient = Patient(core, patient_id, await gateway_tokens.create(core.pool, patient_id, 0))
+    patient = Patient(core, patient_id, await gateway_tokens.create(core.pool, patient_id, core.clock()))
     device = {**CGM, "startedAt": date_time(start_ms)}
     await patient.request("PUT", "devices/cgm", orjson.dumps(device))
     await patient.request("PUT", "devices/cgm/sensors/s", orjson.dumps(SENSOR | {"samplingPeriodMs": period_ms}))

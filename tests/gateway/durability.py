@@ -25,6 +25,7 @@ import asyncpg
 import httpx
 
 from ddr.fhir.instants import date_time
+from ddr.http.clock import now_ms
 from ddr.store.database.embedded import embedded
 from ddr.store.database.errors import StoreError
 from ddr.store.gateways import tokens as gateway_tokens
@@ -121,7 +122,7 @@ async def gateways(database: Database, running: Recorder) -> list[Gateway]:
     for number in range(CLIENTS):
         patient = UUID(int=number + 1)
         await connection.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, 0)", patient)
-        headers = {"authorization": f"Bearer {await gateway_tokens.create(connection, patient, 0)}"}
+        headers = {"authorization": f"Bearer {await gateway_tokens.create(connection, patient, now_ms())}"}
         found.append(Gateway(patient, httpx.Client(base_url=base, headers=headers, verify=context, timeout=10)))
     await connection.close()
     return found

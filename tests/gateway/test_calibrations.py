@@ -10,7 +10,6 @@ import pytest
 from ddr.fhir.instants import date_time
 from ddr.http.core import Core
 from ddr.store.database.digest import sha256
-from ddr.store.gateways import tokens as gateway_tokens
 from tests.gateway.conftest import CGM, START, Client, put_device, put_sensor
 from tests.gateway.samples import glucose
 from tests.support.clock import Clock
@@ -155,7 +154,7 @@ async def record(core: Core, client: Client) -> list[tuple[Any, ...]]:
         """SELECT from_ms, until_ms, calibration_state, k, start_ms, times, vals
              FROM epoch e LEFT JOIN chunk c ON c.epoch_no = e.epoch_no AND filled > 0
             WHERE e.patient_id = $1 ORDER BY from_ms, k""",
-        await gateway_tokens.find(core.pool, sha256(token)),
+        await core.pool.fetchval("SELECT patient_id FROM gateway_token WHERE token_sha256 = $1", sha256(token)),
     )
     return [tuple(row) for row in rows]
 

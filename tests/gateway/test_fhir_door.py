@@ -60,9 +60,9 @@ async def rows(core: Core, statement: str, patient: uuid.UUID) -> list[tuple[Any
 async def theirs(core: Core, stranger: Client) -> uuid.UUID:
     """The patient of `stranger`."""
     token = stranger.headers["authorization"].removeprefix("Bearer ")
-    found = await gateway_tokens.find(core.pool, sha256(token))
+    found = await gateway_tokens.find(core.pool, sha256(token), core.clock())
     assert found is not None
-    return found
+    return found.patient_id
 
 
 # --- every kind, in both formats, as through the JSON API -------------------------------------------------------------

@@ -20,7 +20,7 @@ from ddr.identity.provider import AGAIN_MS, FRESH_MS, GOOD_MS, Provider
 from ddr.identity.tokens import LEEWAY_MS, read_access_token, read_id_token
 from ddr.settings import Settings, SettingsError
 from tests.support.clock import Clock
-from tests.support.openid import CLIENT_ID, OpenIdProvider, new_key
+from tests.support.openid import AUDIENCE, CLIENT_ID, OpenIdProvider, new_key
 
 MINUTE = 60
 
@@ -128,7 +128,7 @@ async def test_tokens_end_soon_after_they_say(provider: Provider, openid: OpenId
 
 async def test_an_id_token_is_no_access_token(provider: Provider, openid: OpenIdProvider, clock: Clock) -> None:
     assert await read_access_token(provider, openid.access_token("anna"), clock()) == openid.claims("anna")["sub"]
-    with pytest.raises(LoginRefused, match="aud"):
+    with pytest.raises(LoginRefused, match="typ"):
         await read_access_token(provider, id_token(openid), clock())
     with pytest.raises(LoginRefused, match="aud"):
         await read_id_token(provider, openid.access_token("anna", nonce="n"), "n", clock())
@@ -185,3 +185,36 @@ def test_the_clients_secret_may_lie_in_a_file(oidc_settings: Settings, clock: Cl
     assert Provider(replace(oidc_settings, oidc_client_secret=f"file:{path}"), clock).client_secret == "from a file"
     with pytest.raises(SettingsError, match="oidc_client_secret"):
         Provider(replace(oidc_settings, oidc_client_secret="file:/nowhere"), clock)
+
+
+@pytest.mark.parametrize("typ", ["at+jwt", "application/at+jwt", "AT+JWT"])
+async def test_an_access_token_says_that_it_is_one(
+    provider: Provider, openid: OpenIdProvider, clock: Clock, typ: str
+) -> None:
+    claims = {**openid.claims("anna"), "aud": AUDIENCE}
+    assert await read_access_token(provider, openid.sign(claims, typ=typ), clock()) == claims["sub"]
+
+
+@pytest.mark.parametrize("header", [{}, {"typ": "JWT"}, {"typ": ""}, {"typ": "dpop+jwt"}])
+@pytest.mark.parametrize("marks", [{}, {"nonce": "n"}])
+async def test_an_id_token_opens_no_gateway(
+    provider: Provider, openid: OpenIdProvider, clock: Clock, header: dict[str, Any], marks: dict[str, Any]
+) -> None:
+    """Whatever its audience: providers let a client add to it."""
+    token = openid.sign({**openid.claims("anna"), "aud": [CLIENT_ID, AUDIENCE], "azp": CLIENT_ID, **marks}, **header)
+    with pytest.raises(LoginRefused, match="typ"):
+        await read_access_token(provider, token, clock())
+
+
+@pytest.mark.parametrize(
+    "mark", [{"aud": [CLIENT_ID, AUDIENCE]}, {"nonce": "n"}, {"at_hash": "x"}, {"c_hash": "x"}, {"typ": "ID"}]
+)
+async def test_where_access_tokens_have_no_type_of_their_own(
+    provider: Provider, openid: OpenIdProvider, clock: Clock, mark: dict[str, Any]
+) -> None:
+    """`oidc_access_token_type`: then a token must not have any mark of ID tokens."""
+    provider.access_token_type = "JWT"
+    claims = {**openid.claims("anna"), "aud": AUDIENCE}
+    assert await read_access_token(provider, openid.sign(claims, typ="JWT"), clock()) == claims["sub"]
+    with pytest.raises(LoginRefused, match="id token"):
+        await read_access_token(provider, openid.sign({**claims, **mark}, typ="JWT"), clock())

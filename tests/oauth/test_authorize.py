@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -63,7 +63,35 @@ async def test_the_pair_must_fit(core: Core, diga: DigaBackend, other: DigaBacke
     response = await ask(core, client_id=other.diga.client_id, request_uri=handle)
     assert (response.status_code, response.json()["error"]) == (400, "invalid_request_uri")
     assert response.json() == (await ask(core, client_id=other.diga.client_id, request_uri="urn:x")).json()
-    assert await events(core, other.diga) == ["diga:pairing:refused"] * 2
+    assert await events(core, other.diga) == ["diga:pairing:refused"]
+    assert core.strangers.counts == {("authorize.unknown_request", other.diga.client_id): 1}
+
+
+async def test_strangers_write_nothing(core: Core, diga: DigaBackend, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever they make up, in whoever's name: a line of the log a minute says how often."""
+    handle = await diga.request_uri()
+    assert await refuse(core, handle, uuid4())
+    before = await _rows(core)
+    for number in range(20):
+        answer = await ask(core, client_id=diga.diga.client_id, request_uri=f"urn:junk{number}")
+        assert answer.status_code == 400
+    assert await _rows(core) == before
+    for _ in range(20):  # a request that was pushed is recorded, once
+        await ask(core, client_id=diga.diga.client_id, request_uri=handle)
+    assert await _rows(core) == before + 1
+    assert len(core.strangers.counts) == 1
+    with caplog.at_level("WARNING", logger="ddr"):
+        core.strangers.flush()
+    (line,) = [line for line in caplog.records if line.msg == "refused.counted"]
+    assert (vars(line)["client_id"], vars(line)["count"]) == (diga.diga.client_id, 39)
+
+
+async def _rows(core: Core) -> int:
+    """Of every table, but what one statement on a page view cannot do without."""
+    tables = await core.pool.fetch(
+        "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    )
+    return sum([await core.pool.fetchval(f'SELECT count(*) FROM "{row["relname"]}"') for row in tables])
 
 
 async def test_an_expired_or_decided_request_is_refused(

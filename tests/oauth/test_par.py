@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 
@@ -119,3 +120,28 @@ async def test_a_refusal_is_recorded_without_what_was_sent(core: Core, diga: Dig
     assert await events(core, diga.diga) == ["diga:pairing:refused"]
     detail = await core.pool.fetchval("SELECT detail FROM audit WHERE client_id = $1", diga.diga.client_id)
     assert detail["error"] == "invalid_scope" and "secret-word" not in repr(detail)
+
+
+async def test_only_so_many_requests_are_open_at_once(core: Core, diga: DigaBackend, other: DigaBackend) -> None:
+    """Of one DiGA; the refusal says when there is room again, and is counted, not recorded."""
+    core.settings = replace(core.settings, par_max_open=3)
+    handles = [await diga.request_uri() for _ in range(3)]
+    recorded = await events(core, diga.diga)
+    for _ in range(3):
+        refused = await diga.push()
+        assert (refused.status_code, refused.json()["error"]) == (429, "temporarily_unavailable")
+        assert 0 < int(refused.headers["retry-after"]) <= core.settings.par_seconds
+    assert await events(core, diga.diga) == recorded
+    assert (await other.push()).status_code == 201
+    assert await par.consume(core.pool, handles[0], uuid4(), core.clock())
+    assert (await diga.push()).status_code == 201
+
+
+async def test_room_comes_back_with_time(core: Core, diga: DigaBackend, clock: Clock) -> None:
+    core.settings = replace(core.settings, par_max_open=1)
+    await diga.request_uri()
+    clock.advance(60)
+    wait = int((await diga.push()).headers["retry-after"])
+    assert wait == core.settings.par_seconds - 60
+    clock.advance(wait)
+    assert (await diga.push()).status_code == 201

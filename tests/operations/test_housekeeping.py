@@ -81,7 +81,7 @@ async def test_what_was_kept_for_minutes_goes_although_nobody_comes_by(own: Core
     patient_id, pool = uuid.uuid4(), own.pool
     await sessions.open_session(pool, Session(patient_id, "anna"), clock())
     await journeys.begin(pool, "cookie", Journey("state", "nonce", "verifier", "", False, clock()))
-    await login_attempts.count_attempt(pool, "anna", "192.0.2.1", clock())
+    await login_attempts.count_attempt(pool, "anna", "", "192.0.2.1", clock())
     await pool.execute(
         "INSERT INTO search_rest (patient_id, expires_ms, kinds, nos, ks) VALUES ($1, $2, '{}', '{}', '{}')",
         patient_id,

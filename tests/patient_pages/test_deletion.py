@@ -13,7 +13,7 @@ from ddr.store.audit.trail import Event
 from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.patients.accounts import create_patient
 from ddr.store.patients.erasure import TABLES, delete_patient
-from ddr.store.patients.login_attempts import ACCOUNT_LIMIT
+from ddr.store.patients.login_attempts import ACCOUNT_LIMIT, ASKED_LIMIT
 from tests.patient_pages.browser import Browser
 from tests.patient_pages.test_consent import CGM, logged_in, scope
 from tests.patient_pages.test_pages import paired
@@ -98,8 +98,9 @@ async def test_the_password_of_another_account_does_not_help(core: Core) -> None
 async def test_guessing_the_password_is_throttled(core: Core) -> None:
     _, browser = await logged_in(core)
     page = await browser.get("/me/delete")
-    for _ in range(ACCOUNT_LIMIT):
-        await browser.post("/me/delete", page, password="wrong")
+    for attempt in range(ASKED_LIMIT):
+        response = await browser.post("/me/delete", page, password="wrong")
+        assert ("Zu viele Versuche" in response.text) == (attempt >= ACCOUNT_LIMIT)
     response = await browser.post("/me/delete", page, password=PASSWORD)
     assert response.status_code == 422
     assert "Zu viele Versuche" in response.text

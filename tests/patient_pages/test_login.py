@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import statistics
 import time
+import unicodedata
+import uuid
+from urllib.parse import urlencode
 
 import asyncpg
 import pytest
@@ -11,7 +15,7 @@ import pytest
 from ddr.http.core import Core
 from ddr.store.patients import login_attempts
 from ddr.store.patients.accounts import _HASHER, NOBODYS_HASH
-from ddr.store.patients.login_attempts import ACCOUNT_LIMIT, WINDOW_MS
+from ddr.store.patients.login_attempts import ACCOUNT_LIMIT, ASKED_LIMIT, WINDOW_MS
 from ddr.store.patients.sessions import LONGEST_MS
 from tests.patient_pages.browser import FORM, Browser, form_token, inputs
 from tests.support.clock import Clock
@@ -102,18 +106,93 @@ async def test_strange_names_are_just_wrong(core: Core, username: str) -> None:
     assert "<script>" not in response.text
 
 
+def elsewhere(core: Core) -> Browser:
+    """A new browser at an address of its own."""
+    return Browser(core, address=f"2001:db8:{secrets.token_hex(2)}:{secrets.token_hex(2)}::1")
+
+
 async def test_too_many_attempts_wait_for_known_and_unknown_alike(core: Core, clock: Clock) -> None:
     patient = await new_patient(core)
     for who in (patient, Patient(patient.patient_id, patient.username + "x")):
-        browser = Browser(core)
+        browser = elsewhere(core)
         for _ in range(ACCOUNT_LIMIT):
             assert (await browser.login(who, "not the password")).status_code == 422
-        refused = await browser.login(who)
+        refused = await browser.login(who, "not the password")
         assert refused.status_code == 429
         assert 0 < int(refused.headers["retry-after"]) <= WINDOW_MS // 1000
         assert "Zu viele Versuche" in refused.text
     clock.advance(WINDOW_MS / 1000)
-    assert (await Browser(core).login(patient)).status_code == 303
+    assert (await elsewhere(core).login(patient, "not the password")).status_code == 422
+
+
+async def test_the_owner_gets_in_however_often_a_stranger_was_wrong(core: Core) -> None:
+    """A browser that was never here, up to the limit of guessing; one that logged in before, always."""
+    patient, known, stranger = await new_patient(core), elsewhere(core), elsewhere(core)
+    assert (await known.login(patient)).status_code == 303
+    wrong = [(await stranger.login(patient, "not the password")).status_code for _ in range(ASKED_LIMIT - 1)]
+    assert wrong == [422] * ACCOUNT_LIMIT + [429] * (ASKED_LIMIT - 1 - ACCOUNT_LIMIT)
+    assert (await elsewhere(core).login(patient)).status_code == 303
+    for _ in range(ASKED_LIMIT):
+        await stranger.login(patient, "not the password")
+    assert (await elsewhere(core).login(patient)).status_code == 429  # guessing has an end
+    assert (await known.login(patient)).status_code == 303
+
+
+async def test_a_known_browser_is_limited_too(core: Core) -> None:
+    patient, browser = await new_patient(core), elsewhere(core)
+    await browser.login(patient)
+    tried = [(await browser.login(patient, "not the password")).status_code for _ in range(ACCOUNT_LIMIT + 1)]
+    assert tried == [422] * ACCOUNT_LIMIT + [429]
+    assert (await elsewhere(core).login(patient, "not the password")).status_code == 422  # strangers count apart
+
+
+async def test_what_a_browser_keeps_names_nobody_and_serves_one_account(core: Core) -> None:
+    patient, other, browser = await new_patient(core), await new_patient(core), elsewhere(core)
+    await browser.login(patient)
+    cookie = browser.http.cookies["__Host-ddr-known"]
+    assert patient.username not in cookie and str(patient.patient_id) not in cookie
+    stranger = elsewhere(core)
+    for _ in range(ASKED_LIMIT):
+        await stranger.login(other, "not the password")
+    assert (await browser.login(other)).status_code == 429
+    assert (await browser.login(patient)).status_code == 303
+
+
+async def test_a_browser_of_a_family_knows_several_accounts(core: Core) -> None:
+    family, browser = [await new_patient(core) for _ in range(3)], elsewhere(core)
+    for patient in family:
+        await browser.login(patient)
+    stranger = elsewhere(core)
+    for _ in range(ASKED_LIMIT):
+        await stranger.login(family[0], "not the password")
+    assert (await browser.login(family[0])).status_code == 303
+
+
+@pytest.mark.parametrize("cookie", ["x", "A" * 65, "A" * 10_000, "ä" * 65])
+async def test_a_made_up_cookie_knows_nothing(core: Core, cookie: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ddr.store.patients.login_attempts.ASKED_LIMIT", 1)
+    patient, browser = await new_patient(core), elsewhere(core)
+    await browser.login(patient, "not the password")
+    page = await browser.get("/login")
+    body = urlencode({"form_token": form_token(page.text), "username": patient.username, "password": PASSWORD})
+    own = browser.http.cookies["__Host-ddr"]
+    headers = [
+        (b"content-type", FORM.encode()),
+        (b"cookie", f"__Host-ddr={own}; __Host-ddr-known={cookie}".encode("latin-1")),
+    ]
+    browser.http.cookies.clear()
+    assert (await browser.http.post("/login", content=body, headers=headers)).status_code == 422
+
+
+async def test_spellings_of_one_name_are_one_counter(core: Core) -> None:
+    """As an account is found by them all: composed, decomposed, mixed, with blanks around."""
+    name = f"jörg-müller-{secrets.token_hex(4)}"
+    spellings = (name, unicodedata.normalize("NFD", name), name.replace("ö", "o\u0308"), f"  {name} ")
+    statuses = [
+        (await elsewhere(core).login(Patient(uuid.uuid4(), spelling), "wrong")).status_code
+        for spelling in spellings * (ACCOUNT_LIMIT // len(spellings) + 1)
+    ]
+    assert statuses == [422] * ACCOUNT_LIMIT + [429] * (len(statuses) - ACCOUNT_LIMIT)
 
 
 async def test_success_starts_the_count_anew(core: Core) -> None:
@@ -131,6 +210,8 @@ async def test_one_address_is_throttled_over_all_names(core: Core, monkeypatch: 
         for n in range(4)
     ]
     assert statuses == [422, 422, 422, 429]
+    # who knows the password is not hit by what others at the address do
+    assert (await Browser(core, address="2001:db8:7:7::9").login(await new_patient(core))).status_code == 303
     assert (await Browser(core, address="2001:db8:7:8::1").login(await new_patient(core))).status_code == 303
 
 

@@ -83,10 +83,14 @@ async def test_failed_attempts(backend: Backend, patient: Patient, capsys: pytes
     other = Backend(ddr, await ddr.diga(CGM))
     foreign = await other.pair(patient, CGM)
     code = await backend.code(patient, CGM)
+    refused = await backend.request_uri(CGM)
+    await backend.decide(patient, refused, None)
     attempts = [
         backend.push(CGM, redirect_uri="https://evil.example/"),
         backend.push("blood-glucose-measurement"),
-        ddr.public.get(backend.authorize_url("urn:ietf:params:oauth:request_uri:x")),
+        ddr.public.get(backend.authorize_url(refused)),
+        ddr.public.get(backend.authorize_url(refused)),  # again: recorded once
+        ddr.public.get(backend.authorize_url("urn:ietf:params:oauth:request_uri:x")),  # anybody can make this up
         backend.exchange("random"),
         backend.exchange(code, code_verifier="a" * 43),
         backend.refresh({"refresh_token": "random"}),

@@ -26,6 +26,8 @@ from ddr.store.authorization.par import PushedRequest
 from ddr.store.authorization.unpairing import end_if_over
 from ddr.store.database.digest import sha256
 
+_ABLE = "SELECT FROM patient WHERE patient_id = $1 AND disabled_ms IS NULL FOR KEY SHARE"  # not while it is disabled
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -63,10 +65,10 @@ async def decide(
 
     Consumes the request, finds or founds the pairing, records the consents, creates grant and code: all or nothing,
     before the browser is sent back (CON-003). None when the request is unknown, expired or already decided, or when
-    the patient has just deleted everything.
+    the patient has just deleted everything or the account was disabled.
     """
     async with pool.acquire() as conn, conn.transaction():
-        if await conn.fetchrow("SELECT FROM patient WHERE patient_id = $1 FOR KEY SHARE", patient_id) is None:
+        if await conn.fetchrow(_ABLE, patient_id) is None:
             return None
         request = await par.consume(conn, request_uri, patient_id, now_ms)
         if request is None:

@@ -31,6 +31,17 @@ def new_request_uri() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
 
+async def open_requests(conn: asyncpg.Connection | asyncpg.Pool, client_id: str, now_ms: int) -> tuple[int, int]:
+    """How many requests of this client are open, and when the first of them ends (now when there is none)."""
+    row = await conn.fetchrow(
+        "SELECT count(*) AS open, coalesce(min(expires_ms), $2) AS first_ms FROM pushed_request"
+        " WHERE client_id = $1 AND decided_ms IS NULL AND expires_ms > $2",
+        client_id,
+        now_ms,
+    )
+    return row["open"], row["first_ms"]
+
+
 async def push(conn: asyncpg.Connection | asyncpg.Pool, request: PushedRequest) -> None:
     """Keep `request`."""
     await conn.execute(
@@ -93,6 +104,16 @@ async def decided(
         since_ms,
     )
     return row and PushedRequest(request_uri, **row)
+
+
+async def refuse_once(conn: asyncpg.Connection | asyncpg.Pool, request_uri: str, now_ms: int) -> bool:
+    """Note that a browser was turned away with this request; True for a request that exists, and for the first time."""
+    status: str = await conn.execute(
+        "UPDATE pushed_request SET refused_ms = $2 WHERE request_sha256 = $1 AND refused_ms IS NULL",
+        sha256(request_uri),
+        now_ms,
+    )
+    return status == "UPDATE 1"
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:

@@ -7,7 +7,7 @@ import time
 
 import asyncpg
 
-NAMES = ("resource-ids", "page-links", "pairing-ids", "refresh-tokens")
+NAMES = ("resource-ids", "page-links", "pairing-ids", "refresh-tokens", "known-browsers")
 LENGTH = 32
 
 

@@ -1,35 +1,176 @@
-"""Bearer tokens of gateway apps: only their SHA-256 is kept, a token itself is shown once."""
+"""Bearer tokens of gateway apps: only their SHA-256 is kept, a token itself is shown once.
+
+A token has an end. It is looked up on each request, so that whatever ends it holds with the next one on every worker.
+An *app* is the line of tokens that began with one of them and goes on by renewal; people see apps.
+"""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
 from uuid import UUID
+
+import asyncpg
 
 from ddr.store.database.digest import sha256
 from ddr.store.database.pool import Connection
 
+DAY_MS = 86_400_000
+DAYS = 365  # how long a token lasts when nobody says otherwise
+NOTED_MS = 3_600_000  # a use is noted once an hour
+MOST = 20  # tokens of one patient that are good at once
+SHOWN = 16  # hex characters of the hash that name an app towards people
 
-async def create(conn: Connection, patient_id: UUID, now_ms: int) -> str:
-    """A new token (256 random bits) that lets a gateway write for this patient."""
+Row = Mapping[str, Any]
+
+
+class TooManyTokens(Exception):
+    """The patient has MOST good tokens already."""
+
+
+class Holder(NamedTuple):
+    """Whose token it is; `good` is False when it was revoked, has run out, or the account is disabled."""
+
+    patient_id: UUID
+    good: bool
+    used_ms: int | None
+
+
+class Renewed(NamedTuple):
+    """A new token; the former one of the same app ends at `former_ms`."""
+
+    token: str
+    patient_id: UUID
+    expires_ms: int
+    former_ms: int
+
+
+_APP = f"left(encode(app, 'hex'), {SHOWN})"
+
+
+async def create(conn: Connection, patient_id: UUID, now_ms: int, *, name: str = "", days: int = DAYS) -> str:
+    """A new token (256 random bits) of a new app that writes for this patient for `days`. Raises TooManyTokens."""
     token = secrets.token_urlsafe(32)
-    await conn.execute(
-        "INSERT INTO gateway_token (token_sha256, patient_id, created_ms) VALUES ($1, $2, $3)",
-        sha256(token), patient_id, now_ms,
-    )  # fmt: skip
+    await _insert(conn, token, sha256(token), patient_id, name, now_ms, now_ms + days * DAY_MS)
     return token
 
 
-async def find(conn: Connection, token_sha256: bytes) -> UUID | None:
-    """The patient of a live token, or None."""
-    found: UUID | None = await conn.fetchval(
-        "SELECT patient_id FROM gateway_token WHERE token_sha256 = $1 AND revoked_ms IS NULL", token_sha256
+async def find(conn: Connection, token_sha256: bytes, now_ms: int) -> Holder | None:
+    """Who holds this token; None when there never was such a token."""
+    row = await conn.fetchrow(
+        "SELECT t.patient_id, t.revoked_ms IS NULL AND t.expires_ms > $2 AND p.disabled_ms IS NULL AS good, t.used_ms"
+        " FROM gateway_token t JOIN patient p USING (patient_id) WHERE t.token_sha256 = $1",
+        token_sha256,
+        now_ms,
+    )
+    return row and Holder(**row)
+
+
+async def note_use(conn: Connection, token_sha256: bytes, holder: Holder, now_ms: int) -> None:
+    """Keep the hour of the last use. A database that takes no writes is no reason to refuse the request."""
+    if holder.used_ms is not None and now_ms - holder.used_ms < NOTED_MS:
+        return
+    with suppress(asyncpg.PostgresError):
+        await conn.execute(
+            "UPDATE gateway_token SET used_ms = $2 WHERE token_sha256 = $1 AND coalesce(used_ms, 0) <= $3",
+            token_sha256, now_ms // NOTED_MS * NOTED_MS, now_ms - NOTED_MS,
+        )  # fmt: skip
+
+
+async def apps(conn: Connection, patient_id: UUID, now_ms: int) -> Sequence[Row]:
+    """The patient's apps that have a good token, the oldest first: app, name, since_ms, used_ms, until_ms."""
+    rows: Sequence[Row] = await conn.fetch(
+        f"""
+        SELECT {_APP} AS app, min(name) AS name, min(created_ms) AS since_ms, max(used_ms) AS used_ms,
+               max(expires_ms) AS until_ms
+          FROM gateway_token
+         WHERE patient_id = $1 AND revoked_ms IS NULL
+         GROUP BY app HAVING max(expires_ms) > $2 ORDER BY since_ms, app
+        """,
+        patient_id,
+        now_ms,
+    )
+    return rows
+
+
+async def renew(
+    conn: asyncpg.Connection, token_sha256: bytes, days: int, overlap_ms: int, now_ms: int
+) -> Renewed | None:
+    """Within a transaction: another token of the same app; the former one ends after `overlap_ms` at the latest.
+
+    None when the former one is not good any more. Renewing again gives another token: an answer may have been lost.
+    Raises TooManyTokens.
+    """
+    row = await conn.fetchrow(
+        """
+        UPDATE gateway_token t SET expires_ms = least(expires_ms, $3)
+         WHERE token_sha256 = $1 AND revoked_ms IS NULL AND expires_ms > $2
+           AND EXISTS (SELECT FROM patient p WHERE p.patient_id = t.patient_id AND p.disabled_ms IS NULL)
+        RETURNING patient_id, app, name, expires_ms
+        """,
+        token_sha256,
+        now_ms,
+        now_ms + overlap_ms,
+    )
+    if row is None:
+        return None
+    token, expires_ms = secrets.token_urlsafe(32), now_ms + days * DAY_MS
+    await _insert(conn, token, row["app"], row["patient_id"], row["name"], now_ms, expires_ms)
+    return Renewed(token, row["patient_id"], expires_ms, row["expires_ms"])
+
+
+async def newest(conn: Connection, patient_id: UUID, app: str, now_ms: int) -> bytes | None:
+    """The hash of the newest good token of the app that is shown so."""
+    found: bytes | None = await conn.fetchval(
+        f"SELECT token_sha256 FROM gateway_token WHERE patient_id = $1 AND {_APP} = $2 AND revoked_ms IS NULL"
+        " AND expires_ms > $3 ORDER BY created_ms DESC LIMIT 1",
+        patient_id,
+        app,
+        now_ms,
     )
     return found
 
 
-async def revoke(conn: Connection, token: str, now_ms: int) -> bool:
-    """End a token; workers follow within the time of their caches. False when it was not alive."""
-    status: str = await conn.execute(
-        "UPDATE gateway_token SET revoked_ms = $2 WHERE token_sha256 = $1 AND revoked_ms IS NULL", sha256(token), now_ms
+async def revoke(conn: Connection, patient_id: UUID, app: str | None, now_ms: int) -> list[bytes]:
+    """End the tokens of the app that is shown so, of every app when `app` is None, from the next request on.
+
+    Returns the hashes of the first tokens of the apps that ended, each once.
+    """
+    rows = await conn.fetch(
+        f"UPDATE gateway_token SET revoked_ms = $3 WHERE patient_id = $1 AND ($2::text IS NULL OR {_APP} = $2)"
+        " AND revoked_ms IS NULL AND expires_ms > $3 RETURNING app",
+        patient_id,
+        app,
+        now_ms,
     )
-    return status == "UPDATE 1"
+    return sorted({row["app"] for row in rows})
+
+
+async def end_app(conn: Connection, app: bytes, at_ms: int) -> bool:
+    """End every token of the line that began with the token of this hash; False when none was alive."""
+    status: str = await conn.execute(
+        "UPDATE gateway_token SET revoked_ms = $2 WHERE app = $1 AND revoked_ms IS NULL", app, at_ms
+    )
+    return status != "UPDATE 0"
+
+
+async def sweep(pool: asyncpg.Pool, before_ms: int) -> None:
+    """Forget tokens that ended before `before_ms`."""
+    await pool.execute("DELETE FROM gateway_token WHERE least(revoked_ms, expires_ms) < $1", before_ms)
+
+
+async def _insert(
+    conn: Connection, token: str, app: bytes, patient_id: UUID, name: str, now_ms: int, expires_ms: int
+) -> None:
+    status: str = await conn.execute(
+        """
+        INSERT INTO gateway_token (token_sha256, app, patient_id, name, created_ms, expires_ms)
+        SELECT $1, $2, $3, $4, $5, $6 WHERE $7 > (
+            SELECT count(*) FROM gateway_token WHERE patient_id = $3 AND revoked_ms IS NULL AND expires_ms > $5)
+        """,
+        sha256(token), app, patient_id, name, now_ms, expires_ms, MOST,
+    )  # fmt: skip
+    if status == "INSERT 0 0":
+        raise TooManyTokens

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -12,6 +11,8 @@ from uuid import UUID, uuid4
 import asyncpg
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
+
+from ddr.store.database.names import account_name, normal
 
 # The parameters that OWASP names for argon2id. 19 MiB each: two threads bound the memory that attempts at once take.
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=Type.ID)
@@ -26,14 +27,9 @@ class AccountError(Exception):
     """The account cannot be created; the text is one line for the operator."""
 
 
-def normal(text: str) -> str:
-    """`text` in Unicode's composed form: the same name or password however a keyboard encodes it (RFC 8265)."""
-    return unicodedata.normalize("NFC", text)
-
-
 async def create_patient(pool: asyncpg.Pool, username: str, password: str, now_ms: int) -> UUID:
     """A new patient with an account. Raises AccountError for a name that is taken and for unusable input."""
-    username = normal(username).strip()
+    username = account_name(username)
     if not 1 <= len(username) <= LONGEST or not username.isprintable():
         raise AccountError(f"username must have 1 to {LONGEST} printable characters")
     if not 8 <= len(password) <= LONGEST:
@@ -60,10 +56,15 @@ async def _insert(pool: asyncpg.Pool, username: str, password_hash: str, now_ms:
 
 
 async def verify(pool: asyncpg.Pool, username: str, password: str) -> UUID | None:
-    """The patient of this account, or None. An unknown name costs as much time as a wrong password."""
-    username = normal(username).strip()
+    """The patient of this account, or None. An unknown name costs as much time as a wrong password.
+
+    An account that the operator disabled is like an unknown one.
+    """
+    username = account_name(username)
     row = await pool.fetchrow(
-        "SELECT patient_id, password_hash FROM account WHERE username = $1", username if username.isprintable() else ""
+        "SELECT patient_id, password_hash FROM account JOIN patient USING (patient_id)"
+        " WHERE username = $1 AND disabled_ms IS NULL",
+        username if username.isprintable() else "",
     )
     right = await _in_thread(_matches, row["password_hash"] if row else NOBODYS_HASH, normal(password))
     return row["patient_id"] if row and right else None

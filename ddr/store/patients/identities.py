@@ -6,22 +6,31 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+_FIND = """
+SELECT i.patient_id, p.disabled_ms IS NOT NULL AS disabled
+  FROM login_identity i JOIN patient p USING (patient_id) WHERE i.issuer = $1 AND i.subject = $2
+"""
 
-async def patient_of(pool: asyncpg.Pool, issuer: str, subject: str, now_ms: int) -> UUID:
-    """The patient of this user; a new one when the user comes for the first time, also when that is twice at once."""
-    known = await find(pool, issuer, subject)
-    return known or await _welcome(pool, issuer, subject, now_ms)
+
+async def patient_of(pool: asyncpg.Pool, issuer: str, subject: str, now_ms: int) -> UUID | None:
+    """The patient of this user, None while the account is disabled.
+
+    A new patient when the user comes for the first time, also when that is twice at once.
+    """
+    row = await pool.fetchrow(_FIND, issuer, subject)
+    if row is None:
+        return await _welcome(pool, issuer, subject, now_ms)
+    patient_id: UUID = row["patient_id"]
+    return None if row["disabled"] else patient_id
 
 
 async def find(conn: asyncpg.Pool | asyncpg.Connection, issuer: str, subject: str) -> UUID | None:
-    """The patient of this user, or None."""
-    found: UUID | None = await conn.fetchval(
-        "SELECT patient_id FROM login_identity WHERE issuer = $1 AND subject = $2", issuer, subject
-    )
+    """The patient of this user, or None; also while the account is disabled."""
+    found: UUID | None = await conn.fetchval(_FIND, issuer, subject)
     return found
 
 
-async def _welcome(pool: asyncpg.Pool, issuer: str, subject: str, now_ms: int) -> UUID:
+async def _welcome(pool: asyncpg.Pool, issuer: str, subject: str, now_ms: int) -> UUID | None:
     async with pool.acquire() as conn, conn.transaction():
         patient_id: UUID | None = await conn.fetchval(
             """

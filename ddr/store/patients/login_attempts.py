@@ -1,7 +1,12 @@
-"""Counts attempts to log in, per account and per address, without keeping either.
+"""Counts attempts to log in, per account, per known browser and per address, without keeping any of them.
 
-Counts live in windows of 5 minutes. Each window has its own random key; a counter is found by the HMAC of the account
-name or address under that key. Soon after the window the key is deleted, and with it every way to tell whom it counted.
+Counts live in windows of 15 minutes. Each window has its own random key; a counter is found by the HMAC of what it
+counts under that key. Soon after the window the key is deleted, and with it every way to tell whom it counted.
+
+The password is asked first: a right one is let in however many wrong ones somebody else tried. A wrong one beyond the
+limit is told to wait. Beyond a second limit, which bounds guessing (NIST SP 800-63B section 5.2.2), unknown browsers
+are not asked any more; one that logged in before has counters of its own (OWASP: device cookies), so that no
+stranger can keep the owner out.
 """
 
 from __future__ import annotations
@@ -12,9 +17,12 @@ from dataclasses import dataclass
 
 import asyncpg
 
-WINDOW_MS = 5 * 60 * 1000  # short: the throttle must not become a way to lock a patient out
-ACCOUNT_LIMIT = 10
-ADDRESS_LIMIT = 100  # a clinic or a mobile network shares one address
+from ddr.store.database.names import account_name
+
+WINDOW_MS = 15 * 60 * 1000
+ACCOUNT_LIMIT = 10  # wrong passwords that are told to be wrong; further ones are told to wait
+ASKED_LIMIT = 50  # passwords of unknown browsers that are looked at, for one account
+ADDRESS_LIMIT = 100  # wrong passwords from one address; a clinic or a mobile network shares one
 
 # In one order always, so that two attempts cannot wait for each other.
 _COUNT = """
@@ -27,28 +35,34 @@ RETURNING subject, attempts
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt that was counted; `wait_seconds` > 0 when it must be refused."""
+    """One attempt that was counted. `asked`: the password is looked at. `wait_seconds` > 0: a wrong one waits."""
 
     window_no: int
-    account: bytes
+    who: bytes
     address: bytes
+    asked: bool
     wait_seconds: int
 
 
-async def count_attempt(pool: asyncpg.Pool, username: str, network: str, now_ms: int) -> Attempt:
-    """Count an attempt before the password is looked at, so that many at once cannot pass the limit."""
+async def count_attempt(pool: asyncpg.Pool, username: str, device: str, network: str, now_ms: int) -> Attempt:
+    """Count an attempt before the password is looked at, so that many at once cannot pass the limits.
+
+    `device` names the browser if it logged into this very account before, else it is "".
+    """
     window_no = now_ms // WINDOW_MS
     key = await _key(pool, window_no)
-    account, place = _subject(key, "account", username), _subject(key, "address", network)
-    rows = await pool.fetch(_COUNT, window_no, [account, place])
+    name = account_name(username)
+    who = _subject(key, "device", f"{device}:{name}") if device else _subject(key, "account", name)
+    place = _subject(key, "address", network)
+    rows = await pool.fetch(_COUNT, window_no, [who, place])
     attempts = {row["subject"]: row["attempts"] for row in rows}
-    refused = attempts[account] > ACCOUNT_LIMIT or attempts[place] > ADDRESS_LIMIT
-    wait = -(-((window_no + 1) * WINDOW_MS - now_ms) // 1000) if refused else 0
-    return Attempt(window_no, account, place, wait)
+    beyond = attempts[who] > ACCOUNT_LIMIT or attempts[place] > ADDRESS_LIMIT
+    wait = -(-((window_no + 1) * WINDOW_MS - now_ms) // 1000) if beyond else 0
+    return Attempt(window_no, who, place, attempts[who] <= ASKED_LIMIT, wait)
 
 
 async def forgive(pool: asyncpg.Pool, attempt: Attempt) -> None:
-    """The attempt succeeded: the account starts anew, and the address is not charged for it.
+    """The attempt succeeded: its counter starts anew, and the address is not charged for it.
 
     The address keeps its other counts; else an attacker with an own account could clear them.
     """
@@ -56,8 +70,8 @@ async def forgive(pool: asyncpg.Pool, attempt: Attempt) -> None:
         "UPDATE login_attempt SET attempts = CASE subject WHEN $2 THEN 0 ELSE attempts - 1 END "
         "WHERE window_no = $1 AND subject = ANY($3::bytea[])",
         attempt.window_no,
-        attempt.account,
-        [attempt.account, attempt.address],
+        attempt.who,
+        [attempt.who, attempt.address],
     )
 
 
@@ -77,4 +91,4 @@ async def _key(pool: asyncpg.Pool, window_no: int) -> bytes:
 
 
 def _subject(key: bytes, kind: str, text: str) -> bytes:
-    return hmac.digest(key, f"{kind}:{text}".encode(), "sha256")
+    return hmac.digest(key, f"{kind}:{text}".encode("utf-8", "surrogatepass"), "sha256")

@@ -43,9 +43,13 @@ async def open_session(pool: asyncpg.Pool, session: Session, now_ms: int) -> str
 
 
 async def load_session(pool: asyncpg.Pool, cookie: str, now_ms: int, idle_ms: int) -> Session | None:
-    """The session of this cookie, or None when it is unknown, idle for `idle_ms`, or too old. Counts as activity."""
+    """The session of this cookie, or None when it is unknown, idle for `idle_ms`, or too old.
+
+    None as well while the account is disabled. Counts as activity.
+    """
     row = await pool.fetchrow(
-        "UPDATE browser_session SET seen_ms = $2 WHERE cookie_sha256 = $1 AND seen_ms > $3 AND created_ms > $4 "
+        "UPDATE browser_session s SET seen_ms = $2 WHERE cookie_sha256 = $1 AND seen_ms > $3 AND created_ms > $4 "
+        "AND NOT EXISTS (SELECT FROM patient p WHERE p.patient_id = s.patient_id AND p.disabled_ms IS NOT NULL) "
         "RETURNING patient_id, username, confirmed_ms",
         sha256(cookie),
         now_ms,

@@ -1,0 +1,37 @@
+"""Counts what strangers cause, per kind, client and minute: it goes to the log in one line each, and nowhere else.
+
+Nothing that needs no credential writes to the database; else anybody could fill it.
+"""
+
+from __future__ import annotations
+
+import logging
+
+MINUTE_MS = 60_000
+MOST = 1000  # pairs of kind and client; client ids that are counted are listed ones, so there are not many
+
+log = logging.getLogger(__name__)
+
+
+class Strangers:
+    """The counters of one worker."""
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self.counts: dict[tuple[str, str | None], int] = {}
+
+    def count(self, kind: str, client_id: str | None, now_ms: int) -> None:
+        """One more; with the first of a minute the counts of the minute before are written to the log."""
+        minute = now_ms // MINUTE_MS
+        if minute != self._minute:
+            self.flush()
+            self._minute = minute
+        key = (kind, client_id)
+        if key in self.counts or len(self.counts) < MOST:
+            self.counts[key] = self.counts.get(key, 0) + 1
+
+    def flush(self) -> None:
+        """Write what was counted, and begin anew."""
+        for (kind, client_id), count in self.counts.items():
+            log.warning("refused.counted", extra={"kind": kind, "client_id": client_id, "count": count})
+        self.counts = {}
