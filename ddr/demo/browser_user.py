@@ -18,7 +18,7 @@ class BrowserError(Exception):
 
 @dataclass
 class Form:
-    """One form of a page: where it goes, its fields with their values, its checkboxes and buttons."""
+    """One form of a page: where it goes, its fields with their values, its checkboxes, lists and buttons."""
 
     action: str
     method: str
@@ -26,6 +26,7 @@ class Form:
     inputs: set[str] = field(default_factory=set)
     boxes: list[tuple[str, str]] = field(default_factory=list)
     buttons: list[tuple[str, str]] = field(default_factory=list)
+    selects: dict[str, list[str]] = field(default_factory=dict)  # values of the options, the preset one first
 
 
 class _Forms(HTMLParser):
@@ -35,6 +36,7 @@ class _Forms(HTMLParser):
         super().__init__()
         self.forms: list[Form] = []
         self._open = False
+        self._select = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
@@ -43,6 +45,11 @@ class _Forms(HTMLParser):
             self._open = True
         elif self._open and tag in ("input", "button") and given.get("name"):
             self._control(tag, given)
+        elif self._open and tag == "select":
+            self._select = given.get("name", "")
+        elif self._open and tag == "option" and self._select:
+            options = self.forms[-1].selects.setdefault(self._select, [])
+            options.insert(0 if "selected" in given else len(options), given.get("value", ""))
 
     def handle_endtag(self, tag: str) -> None:
         self._open = self._open and tag != "form"
@@ -84,8 +91,12 @@ class BrowserUser:
     def __init__(self, http: httpx.AsyncClient, username: str, password: str) -> None:
         self._http, self._username, self._password = http, username, password
 
-    async def decide(self, url: str, redirect_uri: str, approve: Collection[str] | None) -> str:
+    async def decide(
+        self, url: str, redirect_uri: str, approve: Collection[str] | None, days: int | None = None
+    ) -> str:
         """Open the authorization `url`, log in if asked, tick the scopes in `approve` (None: refuse).
+
+        `days` is how long the consent shall last; None leaves what the page presets.
 
         Returns the address below `redirect_uri` that the browser is sent to at last; it is not opened.
         """
@@ -100,7 +111,8 @@ class BrowserUser:
             raise BrowserError(f"no consent form at {page.url}")
         decision = ("decision", "deny" if approve is None else "approve")
         ticked = [box for box in consent.boxes if box[0] == "scope" and box[1] in (approve or ())]
-        landed = await self._submit(page, consent, redirect_uri, [*ticked, decision])
+        chosen = {"days": str(days)} if days else {name: options[0] for name, options in consent.selects.items()}
+        landed = await self._submit(page, consent, redirect_uri, [*ticked, *chosen.items(), decision])
         if isinstance(landed, Page):
             raise BrowserError(f"the decision ended at {landed.url}")
         return landed

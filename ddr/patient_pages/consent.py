@@ -6,6 +6,7 @@ sends the browser back to the DiGA (CON-003).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 from uuid import UUID
@@ -17,6 +18,7 @@ from ddr.http.core import Core
 from ddr.http.pages import error_page, language, redirect_targets
 from ddr.miv.model import Miv
 from ddr.operations.pairing import DAY_MS, answered, approve, refuse
+from ddr.patient_pages.dates import day
 from ddr.patient_pages.names import title
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
@@ -56,12 +58,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class Period:
-    """How long the consent may last."""
+    """How long the consent may last; `instead`: the other days on which ends what is agreed to already, in words."""
 
     days: int
     until_ms: int
     chosen: bool
     longest: bool
+    instead: str = ""
 
 
 class Refused(Exception):
@@ -108,7 +111,9 @@ async def _carry_out(core: Core, patient_id: UUID, asked: Asked, form: Form) -> 
         case "deny":
             location = await refuse(core, request_uri, patient_id)
         case "approve" if len(chosen) == len(scopes):
-            location = await approve(core, request_uri, patient_id, chosen, _until(core, form))
+            ends = await _agreed(core, patient_id, asked.diga)
+            until_ms = _until(core, form, [ends[url] for url in chosen if url in ends])
+            location = await approve(core, request_uri, patient_id, chosen, until_ms)
         case _:
             raise Refused(400, "bad_request")
     location = location or await answered(core, request_uri, patient_id)
@@ -158,7 +163,7 @@ async def _page(
         request_uri=asked.request.request_uri,
         choices=choices,
         again=any(choice.granted_until_ms for choice in choices),
-        periods=_periods(core, chosen_days),
+        periods=_periods(core, chosen_days, [day(lang, end) for c in choices if (end := c.granted_until_ms)], lang),
         error=error and text(lang, error),
     )
 
@@ -166,12 +171,7 @@ async def _page(
 async def _choices(core: Core, session: Session, asked: Asked, lang: str) -> list[Choice]:
     now_ms = core.clock()
     own = await devices(core.pool, session.patient_id)
-    until = {
-        consent.valueset: consent.until_ms
-        for pairing in await pairings.alive(core.pool, session.patient_id, now_ms)
-        if pairing.client_id == asked.diga.client_id
-        for consent in pairing.consents
-    }
+    until = await _agreed(core, session.patient_id, asked.diga)
     return [
         Choice(
             scope=miv.scope,
@@ -185,19 +185,41 @@ async def _choices(core: Core, session: Session, asked: Asked, lang: str) -> lis
     ]
 
 
-def _periods(core: Core, chosen: str = "") -> list[Period]:
-    """How long a consent given now may last, the preset one first (CON-006, CON-007)."""
+async def _agreed(core: Core, patient_id: UUID, diga: Diga) -> dict[str, int]:
+    """When what the patient has agreed to for this DiGA ends, by ValueSet."""
+    return {
+        consent.valueset: consent.until_ms
+        for pairing in await pairings.alive(core.pool, patient_id, core.clock())
+        if pairing.client_id == diga.client_id
+        for consent in pairing.consents
+    }
+
+
+def _periods(core: Core, chosen: str = "", ends: Sequence[str] = (), lang: str = "de") -> list[Period]:
+    """How long a consent given now may last, the preset one first (CON-006, CON-007).
+
+    `ends` are the days of the consents that it would replace: choosing is also choosing against them.
+    """
     longest = core.settings.consent_days
     offered = [*(days for days in SHORTER_DAYS if days < longest), longest]
-    return [
-        Period(days, core.clock() + days * DAY_MS, chosen=str(days) == chosen, longest=days == longest)
-        for days in offered
-    ]
+    found = []
+    for days in offered:
+        until_ms = core.clock() + days * DAY_MS
+        others = [end for end in dict.fromkeys(ends) if end != day(lang, until_ms)]
+        instead = text(lang, "consent.or").join(others)
+        found.append(Period(days, until_ms, str(days) == chosen, days == longest, instead))
+    return found
 
 
-def _until(core: Core, form: Form) -> int:
-    """The end that the patient chose; without a choice the consent lasts as long as it may. Raises Refused."""
-    chosen = form.one("days") or str(core.settings.consent_days)
+def _until(core: Core, form: Form, ends: Sequence[int]) -> int:
+    """The end that the patient chose. Raises Refused.
+
+    Nobody who was not asked agrees to more than the shortest period, nor to less than what `ends` says was agreed to.
+    """
+    chosen = form.one("days")
+    if not chosen:
+        periods = sorted(_periods(core), key=lambda period: period.days)
+        return next((p.until_ms for p in periods if p.until_ms >= max(ends, default=0)), periods[-1].until_ms)
     found = next((period for period in _periods(core, chosen) if period.chosen), None)
     if found is None:
         raise Refused(400, "bad_request")

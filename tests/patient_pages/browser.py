@@ -73,8 +73,8 @@ class Browser:
         """Open the consent page."""
         return await self.get(f"/consent?{urlencode({'request_uri': request_uri})}")
 
-    async def decide(self, request_uri: str, decision: str, *scopes: str) -> httpx.Response:
-        """Open the consent page, tick `scopes`, press the button."""
+    async def decide(self, request_uri: str, decision: str, *scopes: str, days: str = "365") -> httpx.Response:
+        """Open the consent page, tick `scopes`, choose how long, press the button."""
         page = await self.consent_page(request_uri)
         ticked = [("scope", scope) for scope in scopes]
-        return await self.post("/consent", page, *ticked, request_uri=request_uri, decision=decision)
+        return await self.post("/consent", page, *ticked, request_uri=request_uri, decision=decision, days=days)

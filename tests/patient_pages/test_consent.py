@@ -220,6 +220,31 @@ async def test_agreeing_again_extends(core: Core, clock: Clock) -> None:
     assert ends[1] - ends[0] == 30 * 86_400_000
 
 
+async def test_nothing_is_shortened_silently(core: Core, clock: Clock) -> None:
+    patient, browser = await logged_in(core)
+    diga = list_diga(core)
+    await browser.decide(await push_request(core, diga, CGM), "approve", scope(core, CGM))
+    clock.advance(86_400)
+    for lang, texts in (
+        ("de", ["90 Tage (bis 21. Februar 2027 statt 22. November 2027)", "(bis 23. November 2027 statt 22. November"]),
+        (
+            "en",
+            ["90 days (until 21 February 2027 instead of 22 November 2027)", "30 days (until 23 December 2026 instead"],
+        ),
+    ):
+        reader = Browser(core, lang)
+        await reader.login(patient)
+        page = await reader.consent_page(await push_request(core, diga, CGM))
+        assert all(text in page.text for text in texts), page.text
+        assert "bleibt erlaubt, bis Sie es widerrufen" not in page.text
+    await browser.login(patient)
+    await browser.decide(await push_request(core, diga, CGM), "approve", scope(core, CGM), days="")  # nobody was asked
+    ends = [row["until_ms"] for row in (await consents(core, patient)).values()]
+    assert max(ends) == clock() + 365 * 86_400_000
+    await browser.decide(await push_request(core, diga, CGM), "approve", scope(core, CGM), days="30")  # chosen
+    assert {row["until_ms"] for row in (await consents(core, patient)).values()} == {clock() + 30 * 86_400_000}
+
+
 async def test_a_consent_that_ran_out_is_not_shown_as_granted(core: Core, clock: Clock) -> None:
     patient, browser = await logged_in(core)
     diga = list_diga(core)

@@ -64,7 +64,8 @@ class Backend:
         """The patient approves these MIVs, or refuses (None): the parameters that reach the DiGA."""
         browser = BrowserUser(await self.ddr.client(), patient.username, PASSWORD)
         scopes = None if approve is None else self.ddr.scopes(*approve)
-        return answer(await browser.decide(self.authorize_url(request_uri), self.diga.entry.redirect_uri, scopes))
+        url, stop, days = self.authorize_url(request_uri), self.diga.entry.redirect_uri, self.ddr.settings.consent_days
+        return answer(await browser.decide(url, stop, scopes, days))
 
     async def code(self, patient: Patient, *mivs: str, approve: Sequence[str] | None = None) -> str:
         """A code after the patient approved all that was asked, or `approve`."""

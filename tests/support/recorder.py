@@ -144,7 +144,8 @@ class Recorder:
         request = await diga.client.push_request(self.scopes(*names))
         browser = await self.client()
         user = BrowserUser(browser, patient.username, PASSWORD)
-        landed = await user.decide(request.url, diga.entry.redirect_uri, self.scopes(*(approve or names)))
+        wanted, days = self.scopes(*(approve or names)), self.settings.consent_days
+        landed = await user.decide(request.url, diga.entry.redirect_uri, wanted, days)
         return await diga.client.redeem(request, landed)
 
     async def client(self, own: certs.Pair | None = None, **options: Any) -> httpx.AsyncClient:

@@ -22,9 +22,10 @@ TEXTS = {
     ),
     "choose_hint_again": Words(
         "{diga} ist schon mit Ihren Daten verbunden. Wählen Sie aus, was Sie neu erlauben oder verlängern möchten. "
-        "Was schon erlaubt ist, bleibt erlaubt, bis Sie es widerrufen.",
+        "Für das Ausgewählte gilt dann die Dauer, die Sie unten wählen. "
+        "Was Sie nicht auswählen, bleibt wie bisher erlaubt.",
         "{diga} is already connected to your data. Select what you want to allow anew or to extend. "
-        "What is already allowed stays allowed until you withdraw it.",
+        "For what you select, the period that you choose below then applies. What you do not select stays as it is.",
     ),
     "granted_until": Words("Schon erlaubt bis {day}", "Already allowed until {day}"),
     "device": Words("Gerät", "Device"),
@@ -48,6 +49,8 @@ TEXTS = {
     ),
     "period_longest": Words("so lange wie möglich (bis {until})", "as long as possible (until {until})"),
     "period_days": Words("{days} Tage (bis {until})", "{days} days (until {until})"),
+    "instead": Words("{until} statt {former}", "{until} instead of {former}"),
+    "or": Words(" oder ", " or "),
     "know": Words("Gut zu wissen", "Good to know"),
     "know_who": Words(
         "Lesen können die Daten nur {diga} und der Hersteller {manufacturer}, soweit die App sie braucht. "
