@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -16,8 +17,10 @@ from ddr.diga_api.app import create_fhir
 from ddr.fhir.negotiation import Format
 from ddr.fhir.outcome import outcome
 from ddr.gateway.app import create_gateway
-from ddr.http.address import behind_proxies, networks
+from ddr.http.address import behind_proxies, client_network, networks
+from ddr.http.arrival import in_turn
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send, json_reply, problem
+from ddr.http.caller import caller
 from ddr.http.clock import now_ms
 from ddr.http.core import Core, TrustSource
 from ddr.http.guard import by_path, constant, guarded, with_headers
@@ -30,6 +33,7 @@ from ddr.operations import housekeeping
 from ddr.operations.admin import create_admin
 from ddr.operations.status import create_status
 from ddr.patient_pages.app import create_consent
+from ddr.patient_pages.visitor import FORM_BYTES
 from ddr.registries.diga_vz import DigaVz
 from ddr.registries.follower import Follower
 from ddr.registries.hiis_vz import HiisVz
@@ -142,7 +146,7 @@ def create_apps(core: Core) -> dict[str, ASGIApp]:
     """The application of each listener: who may talk to it decides what it offers."""
     retired = core.settings.retired
     fhir = FHIR_RETIRED if retired else guarded(create_fhir(core), *failures.FHIR)
-    documents = OAUTH_RETIRED if retired else guarded(create_oauth_public(core), *failures.OAUTH)
+    documents = OAUTH_RETIRED if retired else guarded(_oauth(core, create_oauth_public(core)), *failures.OAUTH)
     for_everybody = {
         "/.well-known/oauth-authorization-server": documents,
         "/oauth/jwks": documents,
@@ -150,19 +154,29 @@ def create_apps(core: Core) -> dict[str, ASGIApp]:
         "/fhir/metadata": fhir,
         "/status": guarded(create_status(core), *failures.PROBLEM),
     }
-    backend = OAUTH_RETIRED if retired else guarded(create_oauth_backend(core), *failures.OAUTH)
+    backend = OAUTH_RETIRED if retired else guarded(_oauth(core, create_oauth_backend(core)), *failures.OAUTH)
     if core.settings.maintenance:
         backend = _in_maintenance(core.settings)
     diga = by_path({**for_everybody, "/fhir": fhir, "/oauth": backend}, NOT_FOUND)
     gateway = guarded(create_gateway(core), *failures.PROBLEM)
     if core.settings.client_cert_header:
         diga, gateway = (from_proxy(app, core.settings.client_cert_header) for app in (diga, gateway))
-    browsers = by_path({**for_everybody, "/oauth": documents}, guarded(create_consent(core), *failures.PAGE))
+    browsers = by_path({**for_everybody, "/oauth": documents}, guarded(_pages(core), *failures.PAGE))
     outside = {"diga": diga, "public": browsers, "gateway": gateway}
     return {
         **{name: _outside(with_headers(app, TRANSPORT_HEADERS), core.settings) for name, app in outside.items()},
         "admin": guarded(create_admin(core), *failures.PROBLEM),
     }
+
+
+def _oauth(core: Core, app: ASGIApp) -> ASGIApp:
+    """The authorization server, for who has sent all and can be answered soon (OPS-015)."""
+    return in_turn(app, core.admission, "authorization", partial(caller, core), core.settings.fhir_max_body_bytes)
+
+
+def _pages(core: Core) -> ASGIApp:
+    """The patients' pages, likewise."""
+    return in_turn(create_consent(core), core.admission, "pages", client_network, FORM_BYTES)
 
 
 def _outside(app: ASGIApp, settings: Settings) -> ASGIApp:

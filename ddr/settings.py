@@ -27,8 +27,6 @@ _LEAST = {
     "search_max_count": 1,
     "par_max_open": 1,
     "gateway_token_days": 1,
-    "gateway_max_concurrent": 1,
-    "fhir_max_concurrent": 1,
     "maintenance_retry_seconds": 1,
 }
 
@@ -173,10 +171,9 @@ class Settings:
     )
     # gateway
     gateway_max_body_bytes: int = described(
-        "Largest request body of the gateway API, after decompression.", 16 * 1024 * 1024
+        "Largest request body of the gateway API, after decompression.", 8 * 1024 * 1024
     )
     gateway_max_items: int = described("Most items in one upload.", 50_000)
-    gateway_max_concurrent: int = described("Most requests that a worker takes from gateways at once.", 64)
     gateway_future_seconds: int = described("How far in the future a reading may lie (clock skew).", 120)
     gateway_token_days: int = described("How long a gateway's token lasts; its app renews it before.", 365)
     gateway_token_overlap_seconds: int = described(
@@ -187,7 +184,6 @@ class Settings:
     search_max_count: int = described("Largest page size of a search.", 1000)
     page_link_seconds: int = described("Lifetime of a paging link.", 3600)
     fhir_max_body_bytes: int = described("Largest request body of the FHIR and OAuth endpoints.", 65_536)
-    fhir_max_concurrent: int = described("Most FHIR requests that a worker takes at once.", 128)
     # registration with BfArM, per MIV name
     miv: Mapping[str, MivSettings] = field(
         default_factory=dict,

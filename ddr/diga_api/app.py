@@ -21,15 +21,15 @@ from ddr.fhir.outcome import (
     unknown_route,
 )
 from ddr.fhir.search.grammar import PARAMETERS
-from ddr.http.admission import Admission
+from ddr.http.arrival import arrived
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
+from ddr.http.bodies import Bodies
 from ddr.http.body import ClientGone
+from ddr.http.caller import caller
 from ddr.http.core import Core
 from ddr.http.guard import noted
 from ddr.scopes.decision import Interaction
 from ddr.store.database.faults import OVERLOADED, Fault
-
-RETRY_SECONDS = 2
 
 
 def create_fhir(core: Core) -> ASGIApp:
@@ -49,7 +49,7 @@ class _FhirServer:
         self._metadata = Metadata(core)
         self._searcher = Searcher(core, self._gate)
         self._summarizer = Summarizer(core, self._gate)
-        self._admission = Admission(core.settings.fhir_max_concurrent, lambda: overloaded(RETRY_SECONDS))
+        self._bodies = Bodies()
 
     async def reply(self, scope: Scope, receive: Receive) -> Reply:
         """The reply to any request; ClientGone when nobody waits for it any more."""
@@ -57,8 +57,12 @@ class _FhirServer:
         try:
             if request.segments != ("metadata",) and (told := self._core.settings.maintenance):
                 raise maintenance(told, self._core.settings.maintenance_retry_seconds)
-            with self._admission.admitted():
-                return await self._answer(scope, receive, request)
+            if request.segments[0] == "metadata":  # open to everybody, made in advance, and nobody is asked who he is
+                return self._document(request)
+            whose = caller(self._core, scope)
+            there = await arrived(scope, receive, self._bodies, whose, self._core.settings.fhir_max_body_bytes)
+            async with self._core.admission.turn("reading", whose):
+                return await self._answer(scope, there, request)
         except FhirError as error:
             return request.refusal(error)
         except ClientGone:
@@ -68,10 +72,6 @@ class _FhirServer:
 
     async def _answer(self, scope: Scope, receive: Receive, request: Request) -> Reply:
         match request.method, request.segments:
-            case _, ("metadata",):
-                return self._metadata.answer(_only(request, "GET"))
-            case _, ("metadata", *_):  # open to everybody, so nobody is asked who he is, nor is it recorded
-                raise unknown_route(request.path)
             case "GET", (resource_type,) if resource_type in PARAMETERS:
                 return await self._search(scope, receive, request, resource_type)
             case "POST", (resource_type, "_search") if resource_type in PARAMETERS:
@@ -84,6 +84,11 @@ class _FhirServer:
                 return await answer_vread(self._core, self._gate, scope, request)
             case _:
                 return await self._nothing(scope, request)
+
+    def _document(self, request: Request) -> Reply:
+        if request.segments != ("metadata",):
+            raise unknown_route(request.path)
+        return self._metadata.answer(_only(request, "GET"))
 
     async def _search(self, scope: Scope, receive: Receive, request: Request, resource_type: str) -> Reply:
         candidate = await self._gate.identify(scope, resource_type, resource_type, Interaction.SEARCH)

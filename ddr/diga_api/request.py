@@ -9,11 +9,12 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from ddr.fhir.bounds import TooMuch, check_json
 from ddr.fhir.negotiation import check_content_type, error_format, negotiate, wants_pretty
-from ddr.fhir.outcome import FhirError, body_too_large, malformed, unsupported_media_type
+from ddr.fhir.outcome import FhirError, body_too_large, body_too_slow, malformed, too_much, unsupported_media_type
 from ddr.fhir.representation import parse, render
 from ddr.fhir.search.grammar import REPRESENTATION
-from ddr.fhir.search.parsing import flat_json
+from ddr.fhir.search.parsing import MOST_VALUES, flat_json
 from ddr.http.asgi import Receive, Reply, Scope, headers, query_pairs
 from ddr.http.body import BodyError, read_body
 
@@ -100,19 +101,22 @@ async def _body(scope: Scope, receive: Receive, limit: int) -> bytes:
 
 
 def _refused(error: BodyError, limit: int) -> FhirError:
-    by_status = {413: body_too_large(limit), 415: unsupported_media_type()}
+    by_status = {408: body_too_slow(str(error)), 413: body_too_large(limit), 415: unsupported_media_type()}
     return by_status.get(error.status) or malformed(str(error))
 
 
 def _form(body: bytes) -> Pairs:
     try:
-        return parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body))
+        return parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=MOST_VALUES)
     except ValueError:
         raise malformed("The body is not a form of parameters") from None
 
 
 def _json(body: bytes) -> Pairs:
     try:
+        check_json(body)
         return flat_json(orjson.loads(body))
+    except TooMuch as error:
+        raise too_much(str(error)) from None
     except orjson.JSONDecodeError:
         raise malformed("The body is not JSON") from None

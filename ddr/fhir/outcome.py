@@ -162,6 +162,16 @@ def body_too_large(limit: int) -> FhirError:
     return FhirError(413, "too-long", f"The request body is larger than {limit} bytes")
 
 
+def body_too_slow(diagnostics: str) -> FhirError:
+    """408: the request body did not come in time (RFC 9110 section 15.5.9)."""
+    return FhirError(408, "timeout", diagnostics)
+
+
+def too_much(diagnostics: str) -> FhirError:
+    """413: the document has more parts or levels than are read; `diagnostics` says which bound it passes."""
+    return FhirError(413, "too-costly", diagnostics)
+
+
 # --- 406, 415 --------------------------------------------------------------------------------------------------------
 
 

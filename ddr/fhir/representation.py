@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, NoReturn
 
 import orjson
 
+from ddr.fhir.bounds import MOST_DIGITS, TooMuch, check_json
 from ddr.fhir.negotiation import Format
-from ddr.fhir.outcome import echo, malformed
+from ddr.fhir.outcome import echo, malformed, too_much
 from ddr.fhir.xml_reader import read_xml
 from ddr.fhir.xml_writer import XmlError, write_xml
 
@@ -26,9 +28,14 @@ def render(resource: Mapping[str, Any], fmt: Format, pretty: bool = False) -> by
 
 
 def parse(body: bytes, fmt: Format) -> dict[str, Any]:
-    """The resource in a request body; decimals as Decimal. Raises FhirError 400 (MSG_BAD_SYNTAX)."""
+    """The resource in a request body; decimals as Decimal. Raises FhirError 400 (MSG_BAD_SYNTAX) and 413.
+
+    The work is bounded (ddr.fhir.bounds), but not short: what is large is parsed in a thread.
+    """
     try:
         return read_xml(body) if fmt is Format.XML else read_json(body)
+    except TooMuch as error:
+        raise too_much(str(error)) from None
     except XmlError as error:
         raise malformed(echo(str(error))) from None
     except (ValueError, RecursionError):
@@ -36,8 +43,10 @@ def parse(body: bytes, fmt: Format) -> dict[str, Any]:
 
 
 def read_json(body: bytes) -> dict[str, Any]:
-    """The resource in a FHIR JSON document. Raises ValueError or RecursionError."""
-    resource = json.loads(body.decode("utf-8-sig"), parse_float=Decimal, parse_constant=_refuse)
+    """The resource in a FHIR JSON document. Raises ValueError (TooMuch, too) or RecursionError."""
+    check_json(body)
+    text = body.decode("utf-8-sig")
+    resource = json.loads(text, parse_float=_decimal, parse_int=_integer, parse_constant=_refuse)
     if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
         raise ValueError("not a resource")
     return resource
@@ -48,6 +57,21 @@ def _number(value: Any) -> orjson.Fragment:
     if isinstance(value, Decimal) and value.is_finite():
         return orjson.Fragment(str(value))
     raise TypeError
+
+
+_LARGE_EXPONENT = re.compile("[eE][+-]?[0-9]{4}")
+
+
+def _decimal(digits: str) -> Decimal:
+    if len(digits) > MOST_DIGITS or _LARGE_EXPONENT.search(digits):
+        raise ValueError("a number too long")
+    return Decimal(digits)
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError("a number too long")
+    return int(digits)
 
 
 def _refuse(constant: str) -> NoReturn:

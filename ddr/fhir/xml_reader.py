@@ -1,6 +1,7 @@
 """FHIR XML into the JSON shape of a resource, by the same table that the writer uses (FHIR R4 xml.html).
 
-Documents with a DTD or entities are refused (defusedxml). Comments are dropped; order of elements is not checked.
+Documents with a DTD are refused, and those with too many elements (ddr.fhir.xml_tree). Comments are dropped; order of
+elements is not checked.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from decimal import Decimal
 from typing import Any
 from xml.etree.ElementTree import Element as Node
 from xml.etree.ElementTree import canonicalize, tostring
+from xml.parsers.expat import ExpatError
 
-from defusedxml.ElementTree import fromstring
-
+from ddr.fhir.bounds import TooMuch
 from ddr.fhir.elements import RESOURCES, SHAPES, Element, Shape
+from ddr.fhir.xml_tree import read_tree
 from ddr.fhir.xml_writer import FHIR_NAMESPACE, XHTML_NAMESPACE, XmlError
 
 _PREFIX = f"{{{FHIR_NAMESPACE}}}"
@@ -23,14 +25,14 @@ _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,99})(\.[0-9]{1,99})?([eE][+-]?[0-9]{1,3})?")
 _BOOLEANS = {"true": True, "false": False}
 _SCHEMA_LOCATION = "{http://www.w3.org/2001/XMLSchema-instance}schemaLocation"
-_PARSER_ERRORS = (SyntaxError, ValueError, LookupError, RecursionError)  # expat, defusedxml, unknown encodings, depth
+_PARSER_ERRORS = (ExpatError, SyntaxError, ValueError, LookupError, RecursionError)  # also unknown encodings
 
 
 def read_xml(body: bytes) -> dict[str, Any]:
-    """The resource in a FHIR XML document, decimals exact (Decimal). Raises XmlError."""
+    """The resource in a FHIR XML document, decimals exact (Decimal). Raises XmlError and TooMuch."""
     try:
-        return _resource(fromstring(body, forbid_dtd=True))
-    except XmlError:
+        return _resource(read_tree(body))
+    except (XmlError, TooMuch):
         raise
     except _PARSER_ERRORS:  # their texts are not for clients
         raise XmlError("not a well-formed XML document") from None

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import orjson
-
+from ddr.aside import LARGE_BYTES, aside
 from ddr.gateway import bridge_readings, bridges, calibrations, devices, gaps, measurements, readings, sensors
 from ddr.gateway.auth import Gatekeeper
 from ddr.gateway.door.http import post_bundle, unavailable_reply
@@ -20,12 +19,14 @@ from ddr.gateway.fields import check_key
 from ddr.gateway.idempotency import once
 from ddr.gateway.problem import Problem, unavailable
 from ddr.gateway.skew import clock_skew
-from ddr.http.admission import Admission
+from ddr.gateway.upload import Upload, parsed
+from ddr.http.address import client_network
 from ddr.http.asgi import JSON, ASGIApp, Receive, Reply, Scope, Send, header, json_reply, send_reply
-from ddr.http.body import BodyError, ClientGone, read_body
+from ddr.http.bodies import Bodies
+from ddr.http.body import ClientGone
 from ddr.http.core import Core
 from ddr.http.guard import noted
-from ddr.store.database.faults import OVERLOADED
+from ddr.tls.peer import client_certificate
 
 BASE = "/gateway/v1"
 OPENAPI = f"{BASE}/openapi.json"
@@ -85,19 +86,14 @@ def _table() -> dict[str, tuple[re.Pattern[str], dict[str, Route]]]:
 _TABLE = _table()
 
 
-def _crowded() -> Problem:
-    return unavailable(OVERLOADED)
-
-
 def create_gateway(core: Core) -> ASGIApp:
     """The gateway API below /gateway/v1. Every error is a problem document; nothing a client sends makes a 500."""
-    gatekeeper, admission = Gatekeeper(core), Admission(core.settings.gateway_max_concurrent, _crowded)
+    server = _Server(core)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         arrived_ms = core.clock()
         try:
-            with admission.admitted():
-                reply = await _answer(core, gatekeeper, scope, receive)
+            reply = await server.answer(scope, receive)
         except ClientGone:
             return
         except Problem as problem:
@@ -114,30 +110,42 @@ def create_gateway(core: Core) -> ASGIApp:
     return app
 
 
-async def _answer(core: Core, gatekeeper: Gatekeeper, scope: Scope, receive: Receive) -> Reply:
-    method = "GET" if scope["method"] == "HEAD" else scope["method"]
-    if scope["path"] == OPENAPI and method == "GET":
-        return Reply(200, openapi_document(), JSON)
-    route, parameters = find_route(method, scope["path"])
-    patient_id = await _patient(core, gatekeeper, route, scope)
-    if route.whole:
-        reply: Reply = await route.handler(core, patient_id, scope, receive)
-        return reply
-    raw = await _body(core, scope, receive) if route.has_body else b""
-    body = [_parsed(raw)] if route.has_body else []
+class _Server:
+    """Leads the requests of one worker to their handlers: who it is, then the body, then its turn (ddr.http)."""
 
-    async def work() -> Reply:
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._gatekeeper = Gatekeeper(core)
+        self._bodies = Bodies()
+
+    async def answer(self, scope: Scope, receive: Receive) -> Reply:
+        """The reply. Raises Problem, Crowded, ClientGone and what the database raises."""
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if scope["path"] == OPENAPI and method == "GET":
+            return Reply(200, openapi_document(), JSON)
+        route, parameters = find_route(method, scope["path"])
+        async with self._core.admission.turn("ingestion", client_network(scope)):
+            patient_id = await _patient(self._core, self._gatekeeper, route, scope)
+        request = Upload(self._core, self._bodies, scope, receive, patient_id or client_certificate(scope))
+        if route.whole:
+            reply: Reply = await route.handler(self._core, patient_id, request)
+            return reply
+        raw = await request.body(JSON) if route.has_body else b""
+        body = [await aside(len(raw) > LARGE_BYTES, parsed, raw)] if route.has_body else []
         whose = [] if patient_id is None else [patient_id]
-        status, content = await route.handler(core, *whose, *parameters, *body)
-        if status == HTTPStatus.NO_CONTENT:
-            return Reply(status, headers=NO_STORE)
-        return json_reply(content, status, NO_STORE)
 
-    key = header(scope, "idempotency-key")
-    if key is None or method == "GET" or patient_id is None:
-        return await work()
-    what = b"\n".join((method.encode(), scope["path"].encode(), raw))
-    return await once(core.pool, patient_id, key, what, core.clock(), work)
+        async def work() -> Reply:
+            status, content = await route.handler(self._core, *whose, *parameters, *body)
+            if status == HTTPStatus.NO_CONTENT:
+                return Reply(status, headers=NO_STORE)
+            return await aside(len(raw) > LARGE_BYTES, json_reply, content, status, NO_STORE)
+
+        key = header(scope, "idempotency-key")
+        async with request.turn():
+            if key is None or method == "GET" or patient_id is None:
+                return await work()
+            what = b"\n".join((method.encode(), scope["path"].encode(), raw))
+            return await once(self._core.pool, patient_id, key, what, self._core.clock(), work)
 
 
 async def _patient(core: Core, gatekeeper: Gatekeeper, route: Route, scope: Scope) -> UUID | None:
@@ -160,27 +168,6 @@ def find_route(method: str, path: str) -> tuple[Route, list[str]]:
                 raise Problem(405, "method-not-allowed", f"Allowed here: {allow}", headers=(("allow", allow),))
             return by_method[method], [check_key(value, name) for name, value in match.groupdict().items()]
     raise Problem(404, "not-found", f"No such path; {OPENAPI} describes the API")
-
-
-async def _body(core: Core, scope: Scope, receive: Receive) -> bytes:
-    """The body, decompressed. Raises Problem 400, 413 or 415."""
-    media_type = (header(scope, "content-type") or "").partition(";")[0].strip().lower()
-    if media_type != JSON:
-        raise Problem(415, "unsupported-media-type", f"Content-Type must be {JSON}")
-    try:
-        return await read_body(scope, receive, core.settings.gateway_max_body_bytes)
-    except BodyError as error:
-        raise Problem(error.status, _BODY_CODES[error.status], str(error)) from None
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Problem(400, "malformed", f"The body is not valid JSON: {error}") from None
-
-
-_BODY_CODES = {400: "malformed", 413: "too-large", 415: "unsupported-media-type"}
 
 
 @cache

@@ -1,13 +1,22 @@
-"""Request bodies with a limit, before and after decompression."""
+"""Request bodies with a limit, before and after decompression, in bytes, ratio and time."""
 
 from __future__ import annotations
 
+import asyncio
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from ddr.http.asgi import Receive, Scope, header
 
 GZIP = 16 + zlib.MAX_WBITS
+MOST_RATIO = 100  # of what comes out to what went in; honest uploads reach 20
+RATIO_FREE = 262_144  # bytes that may come out whatever went in
+STEP = 262_144  # bytes that are inflated before others have their turn
+
+# RFC 9110 section 15.5.9: whoever does not send is told so. A body must keep up LEAST_RATE after its first seconds.
+FIRST_SECONDS = 10.0
+LEAST_RATE = 1024  # bytes a second
+MOST_SECONDS = 120.0
 
 
 class BodyError(Exception):
@@ -22,18 +31,24 @@ class ClientGone(Exception):
     """The client closed the connection before its request was complete; there is nobody to answer."""
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+async def read_body(scope: Scope, receive: Receive, limit: int, grow: Callable[[int], None] = lambda _: None) -> bytes:
     """The whole body, decompressed when `Content-Encoding: gzip`; never more than `limit` bytes are held of it.
 
-    Raises BodyError 413 (longer than `limit`, also after decompression), 415 (other encoding),
-    400 (broken length or gzip), and ClientGone.
+    `grow` is told the length of each piece, decompressed.
+
+    Raises BodyError 413 (longer than `limit`, also after decompression, or packed tighter than MOST_RATIO), 415 (other
+    encoding), 400 (broken length or gzip), 408 (too slow), and ClientGone.
     """
     encoding = (header(scope, "content-encoding") or "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip"):
         raise BodyError(415, "Content-Encoding must be gzip or absent")
     _check_length(header(scope, "content-length"), limit)
-    raw = _limited(_pieces(receive), limit)
-    return b"".join([piece async for piece in (raw if encoding == "identity" else _gunzipped(raw, limit))])
+    raw = _limited(pieces(receive), limit)
+    found: list[bytes] = []
+    async for piece in raw if encoding == "identity" else _gunzipped(raw, limit):
+        grow(len(piece))
+        found.append(piece)
+    return b"".join(found)
 
 
 def _too_large(limit: int) -> BodyError:
@@ -45,17 +60,26 @@ def _check_length(declared: str | None, limit: int) -> None:
         return
     if not declared.isascii() or not declared.isdigit():
         raise BodyError(400, "Content-Length is not a number")
-    if int(declared) > limit:
+    if len(declared) > len(str(limit)) or int(declared) > limit:
         raise _too_large(limit)
 
 
-async def _pieces(receive: Receive) -> AsyncIterator[bytes]:
-    more = True
+async def pieces(receive: Receive) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises BodyError 408 for one that comes too slowly, ClientGone."""
+    loop = asyncio.get_running_loop()
+    began, received, more = loop.time(), 0, True
     while more:
-        message = await receive()
+        allowed = min(FIRST_SECONDS + received / LEAST_RATE, MOST_SECONDS)
+        try:
+            async with asyncio.timeout_at(began + allowed):
+                message = await receive()
+        except TimeoutError:
+            raise BodyError(408, f"body came with less than {LEAST_RATE} bytes a second") from None
         if message["type"] == "http.disconnect":
             raise ClientGone
-        yield message.get("body", b"")
+        piece = message.get("body", b"")
+        received += len(piece)
+        yield piece
         more = message.get("more_body", False)
 
 
@@ -69,16 +93,23 @@ async def _limited(pieces: AsyncIterator[bytes], limit: int) -> AsyncIterator[by
 
 
 async def _gunzipped(pieces: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
-    """Decompress one gzip member; stops inflating as soon as the limit is passed."""
-    inflate, left = zlib.decompressobj(GZIP), limit
+    """Decompress one gzip member; stops inflating as soon as the limit or the ratio is passed."""
+    inflate, packed, plain = zlib.decompressobj(GZIP), 0, 0
     async for piece in pieces:
-        try:
-            plain = inflate.decompress(piece, left + 1)
-        except zlib.error:
-            raise BodyError(400, "body is not valid gzip") from None
-        left -= len(plain)
-        if left < 0:
-            raise _too_large(limit)
-        yield plain
+        packed += len(piece)
+        more = True
+        while more:
+            try:
+                step = inflate.decompress(piece, STEP)
+            except zlib.error:
+                raise BodyError(400, "body is not valid gzip") from None
+            plain, piece = plain + len(step), inflate.unconsumed_tail
+            if plain > limit:
+                raise _too_large(limit)
+            if plain > RATIO_FREE and plain > packed * MOST_RATIO:
+                raise BodyError(413, f"body is packed tighter than {MOST_RATIO} to 1")
+            yield step
+            if more := bool(piece) or len(step) == STEP:
+                await asyncio.sleep(0)
     if not inflate.eof or inflate.unused_data:
         raise BodyError(400, "body is not one complete gzip member")

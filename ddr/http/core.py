@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import asyncpg
 
+from ddr.http.admission import Admission
 from ddr.http.clock import now_ms
 from ddr.http.strangers import Strangers
 from ddr.identity.provider import Provider
@@ -51,3 +52,8 @@ class Core:
     sensors: Remembered = field(default_factory=Remembered)  # tails of continuous series, for the gateway's uploads
     strangers: Strangers = field(default_factory=Strangers)  # what is counted and not recorded
     bridges: Anchors = field(default_factory=Anchors)  # certificates that the gateway listener lets pass
+    admission: Admission = field(default=None)  # type: ignore[assignment]  # made from the settings below
+
+    def __post_init__(self) -> None:
+        """All rooms of a worker share its turns, so a copy of this keeps them."""
+        self.admission = self.admission or Admission(self.settings.database_pool_size)

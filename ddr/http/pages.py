@@ -95,6 +95,13 @@ PROBLEMS = {
             "Your data cannot be reached at the moment. Please try again in a few minutes.",
         ),
     ),
+    "too_slow": Problem(
+        Words("Die Übertragung hat zu lange gedauert", "The transfer took too long"),
+        Words(
+            "Es wurde nichts geändert. Bitte prüfen Sie Ihre Verbindung und versuchen Sie es noch einmal.",
+            "Nothing was changed. Please check your connection and try again.",
+        ),
+    ),
     "login_unavailable": Problem(
         Words("Die Anmeldung ist gerade nicht möglich", "Signing in is not possible right now"),
         Words("Bitte versuchen Sie es in einigen Minuten noch einmal.", "Please try again in a few minutes."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
@@ -20,7 +21,11 @@ FORM_BYTES = 16_384
 
 
 class FormRefused(Exception):
-    """The form is malformed, stale, or was sent by another site."""
+    """The form is malformed, stale, or was sent by another site; or it took too long to come."""
+
+    def __init__(self, status: int = 403, problem: str = "form_expired") -> None:
+        super().__init__(problem)
+        self.status, self.problem = status, problem
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,9 @@ async def read_form(request: Request, visitor: Visitor) -> Form:
 async def _body(request: Request) -> bytes:
     try:
         return await read_body(request.scope, request.receive, FORM_BYTES)
-    except BodyError:
+    except BodyError as error:
+        if error.status == HTTPStatus.REQUEST_TIMEOUT:
+            raise FormRefused(error.status, "too_slow") from None
         raise FormRefused from None
 
 
@@ -141,6 +148,7 @@ def for_patients(endpoint: PatientEndpoint) -> Endpoint:
     return guarded
 
 
-async def form_refused(request: Request, _: Exception) -> Response:
+async def form_refused(request: Request, error: Exception) -> Response:
     """The answer to FormRefused."""
-    return error_page(request.scope, 403, "form_expired")
+    assert isinstance(error, FormRefused)
+    return error_page(request.scope, error.status, error.problem)

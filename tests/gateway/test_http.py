@@ -170,3 +170,12 @@ async def test_nobody_is_answered_who_left(core: Core, token: str) -> None:
     scope = {"type": "http", "method": "PUT", "path": "/gateway/v1/devices/a", "headers": headers, "client": ("::1", 1)}
     await asyncio.wait_for(create_gateway(core)(scope, receive, send), 5)
     assert sent == []
+
+
+@pytest.mark.parametrize("unit", [b"[],", b"{},", b'{"":0},', b"1.1,", b'"",'])
+async def test_many_small_values_are_refused_whatever_they_are(client: Client, unit: bytes) -> None:
+    body = b'{"readings":[' + unit * 400_000 + b"1]}"
+    headers = {**JSON, "content-encoding": "gzip"}
+    for sent, fields in ((body, JSON), (gzip.compress(body), headers)):
+        answer = await client.post("/devices/a/sensors/b/readings", content=sent, headers=fields)
+        assert (answer.status_code, answer.json()["code"]) == (413, "too-large")

@@ -28,9 +28,12 @@ async def closed(pool: asyncpg.Pool, settings: Settings, tmp_path: Path) -> Asyn
 
 
 @pytest.fixture
-async def narrow(pool: asyncpg.Pool, settings: Settings, tmp_path: Path) -> AsyncIterator[Recorder]:
-    """A recorder that takes two FHIR requests at once."""
-    async with recorder(pool, replace(settings, fhir_max_concurrent=2), tmp_path / "narrow", received, {}) as running:
+async def narrow(
+    pool: asyncpg.Pool, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Recorder]:
+    """A recorder that takes few requests at once and lets nobody wait."""
+    monkeypatch.setattr("ddr.http.admission.PATIENCE", 0.0)
+    async with recorder(pool, replace(settings, database_pool_size=2), tmp_path / "narrow", received, {}) as running:
         yield running
 
 
@@ -59,7 +62,7 @@ async def test_maintenance_of_the_authorization_server_and_the_status_feed(close
 
 @pytest.mark.requirement("RS-020", "RS-050", "OPS-015")
 async def test_overload(narrow: Recorder) -> None:
-    """Beyond the limit nobody waits in a queue; afterwards all is well again."""
+    """Who could not be answered soon is told so at once; afterwards all is well again."""
     reader = await paired(narrow, await narrow.patient(), BG)
     answers = await asyncio.gather(*(reader.get("Device") for _ in range(CROWD)))
     turned_away = [answer for answer in answers if answer.status_code != 200]

@@ -39,6 +39,8 @@ def parse_search(resource_type: str, pairs: Pairs, now_ms: int, base: str = "") 
     Raises FhirError 400 with the texts of HDDT error-codes.md.
     """
     pairs = [(name, value) for name, value in pairs if name not in REPRESENTATION]
+    if len(pairs) > MOST_VALUES:
+        raise too_costly(MOST_VALUES)
     filters = tuple(_filter(resource_type, name, value, now_ms, base) for name, value in pairs if _is_filter(name))
     _check_ranges(filters)
     controls = [(name, value) for name, value in pairs if not _is_filter(name)]

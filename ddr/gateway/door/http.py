@@ -7,20 +7,23 @@ from dataclasses import replace
 from http import HTTPStatus
 from uuid import UUID
 
+from ddr.aside import LARGE_BYTES, aside
 from ddr.fhir.negotiation import Format, check_content_type, error_format, negotiate
-from ddr.fhir.outcome import FhirError, body_too_large, malformed, unavailable
+from ddr.fhir.outcome import FhirError, body_too_large, body_too_slow, malformed, unavailable
 from ddr.fhir.representation import parse, render
 from ddr.gateway.door.answers import Answer, Json, issue, outcome, refused, response_bundle
 from ddr.gateway.door.entries import Entry, read_bundle
 from ddr.gateway.door.intake import Intake
 from ddr.gateway.door.transaction import transaction
 from ddr.gateway.problem import Problem
-from ddr.http.asgi import Receive, Reply, Scope, headers, query_pairs
-from ddr.http.body import BodyError, read_body
+from ddr.gateway.upload import Upload
+from ddr.http.asgi import Reply, Scope, headers, query_pairs
+from ddr.http.body import BodyError
 from ddr.http.core import Core
 from ddr.store.database.faults import Fault
 
 MAX_ISSUES = 100
+LARGE_ENTRIES = 200  # of a Bundle that is written aside
 
 
 class Refused(Exception):
@@ -31,13 +34,16 @@ class Refused(Exception):
         self.answers = answers
 
 
-async def post_bundle(core: Core, patient_id: UUID, scope: Scope, receive: Receive) -> Reply:
+async def post_bundle(core: Core, patient_id: UUID, request: Upload) -> Reply:
     """Take a batch or transaction Bundle; every error is an OperationOutcome, but for Problem 401, which is raised."""
-    sent, wanted = headers(scope), dict(query_pairs(scope))
+    sent, wanted = headers(request.scope), dict(query_pairs(request.scope))
     fmt = error_format(sent, wanted)
     try:
         fmt = negotiate(sent, wanted)
-        return _reply(200, await _take(core, patient_id, await _bundle(core, scope, receive)), fmt)
+        bundle = await _bundle(core, request)
+        async with request.turn():
+            taken = await _take(core, patient_id, bundle)
+        return await aside(len(taken.get("entry", ())) > LARGE_ENTRIES, _reply, 200, taken, fmt)
     except FhirError as error:
         return _reply(error.status, error.resource(), fmt)
     except Problem as problem:
@@ -62,19 +68,21 @@ def reasons(core: Core) -> str:
     return f"{core.settings.gateway_base_url}/gateway/v1/openapi.json#/components/schemas/Reason"
 
 
-async def _bundle(core: Core, scope: Scope, receive: Receive) -> Json:
-    """The resource in the body. Raises FhirError 400, 413 or 415."""
-    sent, limit = headers(scope), core.settings.gateway_max_body_bytes
+async def _bundle(core: Core, request: Upload) -> Json:
+    """The resource in the body. Raises FhirError 400, 408, 413 or 415, NoTurn and ClientGone."""
+    sent, limit = headers(request.scope), core.settings.gateway_max_body_bytes
     fmt = check_content_type({"content-type": sent.get("content-type", "")}) or Format.JSON
     try:
-        body = await read_body(scope, receive, limit)
+        body = await request.read()
     except BodyError as error:
+        if error.status == HTTPStatus.REQUEST_TIMEOUT:
+            raise body_too_slow(str(error)) from None
         if error.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
             raise FhirError(error.status, "not-supported", str(error)) from None
         raise (
             body_too_large(limit) if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else malformed(str(error))
         ) from None
-    return parse(body, fmt)
+    return await aside(len(body) > LARGE_BYTES, parse, body, fmt)
 
 
 async def _take(core: Core, patient_id: UUID, bundle: Json) -> Json:

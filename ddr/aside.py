@@ -1,0 +1,28 @@
+"""Large work beside the event loop: a request must not keep it from the others for longer than 50 ms.
+
+A thread helps because Python takes turns between threads (sys.setswitchinterval); what holds on without turns, like a
+parser written in C, is bounded by the size of what it gets (ddr.fhir.bounds).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LARGE_BYTES = 100_000  # of a document to be parsed
+LARGE_ITEMS = 2_000  # of an upload to be checked, cut or answered
+
+# Each thread is one more that the event loop has to wait for; and large uploads are rare.
+_THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="aside")
+
+
+async def aside(large: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The result of `work`: called at once, or in a thread when it is `large`."""
+    if not large:
+        return work(*args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, lambda: work(*args, **kwargs))

@@ -1,0 +1,56 @@
+"""A request to the gateway API on its way: its body comes first, and only then its turn is asked for."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import orjson
+
+from ddr.fhir.bounds import TooMuch, check_json
+from ddr.gateway.problem import Problem
+from ddr.http.asgi import Receive, Scope, header
+from ddr.http.bodies import Bodies
+from ddr.http.body import BodyError, read_body
+from ddr.http.core import Core
+
+_CODES = {400: "malformed", 408: "too-slow", 413: "too-large", 415: "unsupported-media-type"}
+
+
+class Upload:
+    """A request of `whose`: the patient, or the certificate of a bridge."""
+
+    def __init__(self, core: Core, bodies: Bodies, scope: Scope, receive: Receive, whose: object) -> None:
+        self.scope = scope
+        self._core, self._bodies, self._receive, self._whose = core, bodies, receive, whose
+
+    async def read(self) -> bytes:
+        """The whole body, decompressed. Raises BodyError, NoTurn and ClientGone."""
+        with self._bodies.coming(self._whose) as coming:
+            limit = self._core.settings.gateway_max_body_bytes
+            return await read_body(self.scope, self._receive, limit, coming.grow)
+
+    async def body(self, wanted: str) -> bytes:
+        """The body, which is of the media type `wanted`. Raises Problem 400, 408, 413, 415, NoTurn, ClientGone."""
+        media_type = (header(self.scope, "content-type") or "").partition(";")[0].strip().lower()
+        if media_type != wanted:
+            raise Problem(415, "unsupported-media-type", f"Content-Type must be {wanted}")
+        try:
+            return await self.read()
+        except BodyError as error:
+            raise Problem(error.status, _CODES[error.status], str(error)) from None
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """The time in which it is worked on. Raises NoTurn."""
+        return self._core.admission.turn("ingestion", self._whose)
+
+
+def parsed(body: bytes) -> Any:
+    """The JSON in a body. Raises Problem 400 or 413."""
+    try:
+        check_json(body)
+        return orjson.loads(body)
+    except TooMuch as error:
+        raise Problem(413, "too-large", str(error)) from None
+    except orjson.JSONDecodeError as error:
+        raise Problem(400, "malformed", f"The body is not valid JSON: {error}") from None

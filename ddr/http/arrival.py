@@ -1,0 +1,62 @@
+"""Requests whose body is there: what stands between a listener and the rooms that read small bodies themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+from ddr.http.admission import Admission
+from ddr.http.asgi import ASGIApp, Receive, Scope, Send, header
+from ddr.http.bodies import Bodies
+from ddr.http.body import BodyError, pieces
+
+
+async def arrived(scope: Scope, receive: Receive, bodies: Bodies, whose: object, limit: int) -> Receive:
+    """What to read the body from that has been received; nothing is waited for beyond `limit` bytes.
+
+    What is wrong with the body is found by who reads it: it gets BodyError 408 and ClientGone from there, and what is
+    longer than `limit` is too long for it. Raises NoTurn.
+    """
+    if header(scope, "content-length") in (None, "0") and header(scope, "transfer-encoding") is None:
+        return receive
+    found: list[MutableMapping[str, Any]] = []
+    end: Exception | None = None
+    with bodies.coming(whose) as body:
+        try:
+            async for piece in pieces(receive):
+                body.grow(len(piece))
+                found.append({"type": "http.request", "body": piece, "more_body": True})
+                if body.size > limit:
+                    break
+            else:
+                found.append({"type": "http.request", "body": b"", "more_body": False})
+        except BodyError as error:
+            end = error
+    return _replayed(found, end, receive)
+
+
+def _replayed(found: list[MutableMapping[str, Any]], end: Exception | None, receive: Receive) -> Receive:
+    messages = iter(found)
+
+    async def replay() -> MutableMapping[str, Any]:
+        message = next(messages, None)
+        if message is not None:
+            return message
+        if end is not None:
+            raise end
+        return await receive()
+
+    return replay
+
+
+def in_turn(app: ASGIApp, admission: Admission, room: str, whose: Callable[[Scope], object], limit: int) -> ASGIApp:
+    """`app` for requests whose body of at most `limit` bytes is there and whose turn has come; else raises NoTurn."""
+    bodies = Bodies()
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        caller = whose(scope)
+        there = await arrived(scope, receive, bodies, caller, limit)
+        async with admission.turn(room, caller):
+            await app(scope, there, send)
+
+    return call
