@@ -1,13 +1,15 @@
-"""`ddr import clarity|libreview FILE`: sends the values of a CSV export through the gateway API."""
+"""`ddr import FILE…`: brings the files that people have from elsewhere into a patient's record, by the gateway API."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import re
-from collections import Counter
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
@@ -16,38 +18,69 @@ from rich.progress import Progress
 from rich.table import Table
 
 from ddr.cli.errors import CommandError
-from ddr.imports.export import Export, ExportError
-from ddr.imports.formats import FORMATS, Format
+from ddr.imports import mapped
+from ddr.imports.content import Content
+from ddr.imports.formats import FORMATS, read
+from ddr.imports.model import ImportFile, ImportFileError
+from ddr.imports.sending import Answer, Call, Refused, Report, Steps, period_ms, sending, taking_back
 from ddr.settings import load_settings
 
-HELP = "import glucose values that a person has exported"
-BATCH = 2000
+HELP = "import values that a person has exported elsewhere"
 VARIABLE = "DDR_GATEWAY_TOKEN"
-CODES = {"mg/dL": "99504-3", "mmol/L": "105272-9"}
+NAMES = ("auto", *FORMATS)
+LISTED = 20  # bad rows shown one by one
+TRIES = 5
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`import`, with the patient's gateway token."""
-    parser = subparsers.add_parser("import", help=HELP, description=__doc__)
-    parser.add_argument("source", choices=sorted(FORMATS))
-    parser.add_argument("file", type=Path)
+    known = "\n".join(f"  {name:<16}{one.title}" for name, one in FORMATS.items())
+    parser = subparsers.add_parser(
+        "import",
+        help=HELP,
+        usage=f"ddr import [{{{','.join(NAMES)}}}] FILE [FILE …] [options]",
+        description=f"{__doc__}\n\nThe form of a file is found by its content; naming one insists on it.\n{known}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("words", nargs="+", metavar="FILE", help="files of one person, in any order")
     given = parser.add_mutually_exclusive_group()
     given.add_argument(
         "--token", help=f"bearer token of the patient's gateway; others see it, so rather set {VARIABLE}"
     )
     given.add_argument("--token-file", type=Path, help=f"file that holds the token (default: the variable {VARIABLE})")
-    parser.add_argument("--zone", default="Europe/Berlin", help="time zone of the export (default: Europe/Berlin)")
+    parser.add_argument("--zone", default="Europe/Berlin", help="time zone of local times (default: Europe/Berlin)")
+    parser.add_argument(
+        "--map", type=Path, metavar="TOML", help="what the columns of any other table are (docs/imports.md)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be taken")
+    parser.add_argument("--undo", action="store_true", help="take these files back; give the same --zone as before")
     parser.add_argument("--ca", help="PEM file of the CA of the gateway listener (development)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Send everything and print what was taken; again does no harm."""
-    export = _read(args)
+    """0 when values were taken or are there already, 1 when there was nothing to take or all was refused."""
+    name, *rest = args.words
+    if name in NAMES and rest:
+        words, insist = rest, None if name == "auto" else name
+    else:
+        words, insist = args.words, None
+    files = sorted(
+        ((Path(word), *_read(Path(word), insist, args)) for word in words),
+        key=lambda found: min((value.time_ms for value in found[1].values), default=0),
+    )
+    if args.dry_run:
+        for path, file, _ in files:
+            _show(path, file)
+        return 0 if any(file.values for _, file, _ in files) else 1
     headers = {"authorization": f"Bearer {_token(args)}"}
     base = f"{load_settings().gateway_base_url}/gateway/v1/"
-    with httpx.Client(base_url=base, headers=headers, verify=args.ca or True, timeout=60) as client:
-        report(export, send(client, export, FORMATS[args.source]))
-    return 0
+    good = False
+    with httpx.Client(base_url=base, headers=headers, verify=args.ca or True, timeout=60, trust_env=False) as client:
+        for path, file, digest in files:
+            steps = taking_back(file, digest) if args.undo else sending(file, digest)
+            report = _walk(client, steps, len(file.values))
+            good |= _tell(path, file, report)
+    return 0 if good else 1
 
 
 def _token(args: argparse.Namespace) -> str:
@@ -61,63 +94,100 @@ def _token(args: argparse.Namespace) -> str:
     return found.strip()
 
 
-def _read(args: argparse.Namespace) -> Export:
+def _read(path: Path, insist: str | None, args: argparse.Namespace) -> tuple[ImportFile, str]:
+    """The file, and the digest that names its import: of its content and of how its times were read."""
     try:
-        with args.file.open(encoding="utf-8-sig", newline="") as lines:
-            return FORMATS[args.source].read(lines, ZoneInfo(args.zone))
-    except (OSError, UnicodeDecodeError, ValueError, ZoneInfoNotFoundError, ExportError) as error:
-        raise CommandError(f"import: {error}") from None
+        raw, zone = path.read_bytes(), ZoneInfo(args.zone)
+        if args.map:
+            file = mapped.read(Content(raw), mapped.load(args.map.read_text()), zone)
+        else:
+            file = read(raw, zone, insist)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise CommandError(f"import: no time zone {args.zone}; an example is Europe/Berlin") from None
+    except OSError as error:
+        raise CommandError(f"import: {path}: {error.strerror}") from None
+    except ImportFileError as error:
+        raise CommandError(f"import: {path}: {error}") from None
+    return file, hashlib.sha256(args.zone.encode() + b"\n" + raw).hexdigest()
 
 
-def send(client: httpx.Client, export: Export, made_by: Format) -> Counter[str]:
-    """How many readings were accepted, duplicate, or rejected by reason. Raises CommandError."""
-    counts: Counter[str] = Counter()
+def _walk(client: httpx.Client, steps: Steps, total: int) -> Report:
+    """Make the requests of `steps` one after the other. Raises CommandError."""
     with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("Sending", total=sum(map(len, export.readings.values())))
-        for serial, readings in export.readings.items():
-            path = f"devices/{re.sub('[^A-Za-z0-9._~-]', '-', serial)[:64]}"
-            device = {
-                "serialNumber": serial,
-                "name": made_by.device,
-                "manufacturer": made_by.manufacturer,
-                "type": "700585005",
-            }
-            _put(client, path, {**device, "startedAt": readings[0]["time"]})
-            sensor = {"code": CODES[export.unit], "unit": export.unit, "samplingPeriodMs": export.period_ms}
-            _put(client, f"{path}/sensors/glucose", {**sensor, "decimals": 1 if export.unit == "mmol/L" else 0})
-            for at in range(0, len(readings), BATCH):
-                part = {"unit": export.unit, "readings": readings[at : at + BATCH]}
-                answer = _checked(client, "POST", f"{path}/sensors/glucose/readings", part)
-                counts.update(item.get("reason", item["status"]) for item in answer["items"])
-                progress.advance(task, len(part["readings"]))
-    return counts
+        task, answer = progress.add_task("Sending", total=total), None
+        try:
+            call = next(steps)
+            while True:
+                answer = _ask(client, call)
+                progress.advance(task, call.values)
+                call = steps.send(answer)
+        except StopIteration as end:
+            report: Report = end.value
+            return report
+        except Refused as error:
+            raise CommandError(f"import: {error}") from None
 
 
-def _put(client: httpx.Client, path: str, body: dict[str, Any]) -> None:
-    """Register, unless an earlier import of another file has registered the same with another start."""
-    stored = client.get(path)
-    if stored.status_code == httpx.codes.OK:
-        return
-    _checked(client, "PUT", path, body)
+def _ask(client: httpx.Client, call: Call, wait: Callable[[float], None] | None = None) -> Answer:
+    """One request; a recorder that is busy or restarts is asked again. Raises CommandError."""
+    pause, wait = 1.0, wait or time.sleep
+    for left in range(TRIES - 1, -1, -1):
+        try:
+            response = client.request(call.method, call.path, json=call.body)
+        except httpx.TransportError as error:
+            problem = f"{error or type(error).__name__}"
+        else:
+            if response.status_code not in (429, 502, 503, 504) or not left:
+                is_json = "json" in response.headers.get("content-type", "")
+                return Answer(response.status_code, response.json() if is_json else None)
+            problem = f"the recorder answers {response.status_code}"
+            pause = min(60.0, float(response.headers.get("retry-after", pause)))
+        if left:
+            wait(pause)
+            pause = min(30.0, 2 * pause)
+    raise CommandError(f"import: {problem}; run it again to go on")
 
 
-def _checked(client: httpx.Client, method: str, path: str, body: dict[str, Any]) -> Any:
-    try:
-        answer = client.request(method, path, json=body)
-        answer.raise_for_status()
-    except httpx.HTTPStatusError as error:
-        detail = error.response.json().get("detail", "")
-        raise CommandError(f"import: the recorder answers {error.response.status_code}: {detail}") from None
-    except httpx.TransportError as error:
-        raise CommandError(f"import: {error}; run it again to go on") from None
-    return answer.json()
-
-
-def report(export: Export, counts: Counter[str]) -> None:
-    """A table of what became of the rows of the file."""
-    table = Table("readings", "count")
-    names = {"accepted": "taken", "duplicate": "already there"}
-    for reason, count in counts.most_common():
-        table.add_row(names.get(reason, f"refused: {reason}"), str(count))
-    table.add_row("rows without a reading", str(export.skipped))
+def _show(path: Path, file: ImportFile) -> None:
+    """What a file has, for --dry-run."""
+    table = Table(
+        "device", "serial number", "code", "unit", "values", "first (UTC)", "last (UTC)", "every", title=str(path)
+    )
+    for source in sorted({value.source for value in file.values}):
+        for code in sorted({value.code for value in file.values if value.source == source}):
+            own = [value for value in file.values if (value.source, value.code) == (source, code)]
+            times = [value.time_ms for value in own]
+            every = f"{period_ms(own, source) // 60_000} min" if own[0].continuous else ""
+            ends = (
+                datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%d %H:%M") for time in (min(times), max(times))
+            )
+            table.add_row(source.name, source.serial or "none", code, own[0].unit, str(len(own)), *ends, every)
     Console().print(table)
+    _bad_rows(file, Report())
+
+
+def _tell(path: Path, file: ImportFile, report: Report) -> bool:
+    """A table of what became of the rows of the file; True when something was taken or is there."""
+    table = Table("values", "count", title=f"{path.name}: {file.format}")
+    names = {"taken": "taken", "hidden": "taken, but another value of the same time is shown", "there": "already there"}
+    for reason, count in report.counts.most_common():
+        if count:
+            table.add_row(names.get(reason, reason), str(count))
+    for reason in sorted({one.reason for one in report.refusals}):
+        table.add_row(f"refused: {reason}", str(sum(one.reason == reason for one in report.refusals)))
+    if file.bad:
+        table.add_row("bad rows", str(len(file.bad)))
+    table.add_row("rows without a reading", str(file.skipped))
+    Console().print(table)
+    _bad_rows(file, report)
+    return any(report.counts.values())
+
+
+def _bad_rows(file: ImportFile, report: Report) -> None:
+    told = [(bad.line, bad.reason) for bad in file.bad]
+    told += [(one.line, f"{one.reason}: {one.detail}") for one in report.refusals]
+    console = Console(stderr=True)
+    for line, text in sorted(told)[:LISTED]:
+        console.print(f"line {line}: {text}", markup=False, highlight=False)
+    if len(told) > LISTED:
+        console.print(f"… and {len(told) - LISTED} more", markup=False)

@@ -1,25 +1,56 @@
-"""Reads CSV exports of Dexcom Clarity. Pure."""
+"""CSV exports of Dexcom Clarity, English and German: an estimated glucose value (EGV) every five minutes. Pure."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable
+from collections import Counter
 from datetime import tzinfo
 
-from ddr.imports.export import Export, column, export
+from ddr.imports.content import Content, Table, tables
+from ddr.imports.glucose import Reading, glucose_file
+from ddr.imports.makers import DEXCOM
+from ddr.imports.model import ImportFile, Source
+from ddr.imports.numbers import glucose_unit
+
+_COLUMNS = {
+    "time": ("timestamp", "zeitstempel"),
+    "event": ("event type$", "event type", "ereignistyp"),
+    "value": ("glucose value", "glukosewert", "glucosewert"),
+    "serial": ("transmitter id", "transmitter-id", "sender-id"),
+    "phone": ("source device id", "quellgerät-id", "quellgeräte-id", "id des quellgeräts"),
+}
+_EGV = {"egv", "ggw", "estimated glucose value", "geschätzter glukosewert", "geschätzte glukosewerte"}
 
 
-def clarity(lines: Iterable[str], zone: tzinfo) -> Export:
-    """A Dexcom Clarity export: a reading every five minutes, in local time of `zone`. Raises ExportError."""
-    rows = csv.DictReader(lines)
-    names = rows.fieldnames or ()
-    time = column(names, "Timestamp")
-    value = column(names, "Glucose Value")
-    device = column(names, "Transmitter ID", "Source Device ID")
-    return export(
-        value,
-        5,
-        ((row[device], row[time], row[value], (row.get("Event Type") or "").upper() == "EGV") for row in rows),
-        zone,
-        ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"),
+def recognises(content: Content) -> bool:
+    """True for a Clarity export."""
+    return _table(content) is not None
+
+
+def read(content: Content, zone: tzinfo) -> ImportFile:
+    """The estimated glucose values, in local time of `zone`; what else a row may be is skipped."""
+    table = _table(content)
+    assert table is not None
+    unit, events = glucose_unit(table.title("value")), _events(table)
+    readings, skipped = [], 0
+    for row in table.rows:
+        if table.cell(row, "event").casefold() not in events:
+            skipped += 1
+            continue
+        source = Source(DEXCOM.manufacturer, DEXCOM.name, table.cell(row, "serial"), DEXCOM.type)
+        readings.append(Reading(row.line, table.moment(row), table.cell(row, "value"), unit, source, DEXCOM))
+    return glucose_file("clarity", readings, zone, skipped)
+
+
+def _table(content: Content) -> Table | None:
+    found = tables(content.rows, _COLUMNS, lambda found: {"time", "event", "value", "phone"} <= found.keys())
+    return next(found, None)
+
+
+def _events(table: Table) -> set[str]:
+    """The words for an EGV; of a language that we do not know, the kind of row that has most of the values."""
+    kinds = Counter(
+        table.cell(row, "event").casefold()
+        for row in table.rows
+        if table.cell(row, "value") and table.cell(row, "event")
     )
+    return _EGV if not kinds or _EGV & kinds.keys() else {kinds.most_common(1)[0][0]}

@@ -1,26 +1,72 @@
-"""The table of the formats that `ddr import` reads: a reader, and how the device is called."""
+"""The table of formats, and reading a file by what is in it: never by its name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from ddr.imports.clarity import clarity
-from ddr.imports.export import Export
-from ddr.imports.libreview import libreview
+from ddr.imports import (
+    carelink,
+    clarity,
+    eversense,
+    fhir_bundle,
+    glooko,
+    libreview,
+    nightscout,
+    open_mhealth,
+    pressure,
+    spirometry,
+    table,
+    tidepool,
+)
+from ddr.imports.content import Content
+from ddr.imports.model import ImportFile, ImportFileError
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of export: `read` takes its lines and the zone of its local times, and may raise ExportError."""
+    """A kind of file: how people call it, how it is recognised, how it is read in local time of a zone."""
 
-    read: Callable[[Iterable[str], tzinfo], Export]
-    device: str
-    manufacturer: str
+    title: str
+    recognises: Callable[[Content], bool]
+    read: Callable[[Content, tzinfo], ImportFile]
 
 
+# In this order a file is tried: what is more particular comes first.
 FORMATS = {
-    "clarity": Format(clarity, "Dexcom", "Dexcom, Inc."),
-    "libreview": Format(libreview, "FreeStyle Libre", "Abbott"),
+    "clarity": Format("Dexcom Clarity (CSV)", clarity.recognises, clarity.read),
+    "libreview": Format("LibreView (CSV)", libreview.recognises, libreview.read),
+    "carelink": Format("Medtronic CareLink (CSV)", carelink.recognises, carelink.read),
+    "glooko": Format("Glooko (CSV)", glooko.recognises, glooko.read),
+    "eversense": Format("Eversense (CSV)", eversense.recognises, eversense.read),
+    "fhir": Format("a patient's copy from a recorder (FHIR Bundle, JSON)", fhir_bundle.recognises, fhir_bundle.read),
+    "tidepool": Format("Tidepool (JSON)", tidepool.recognises, tidepool.read),
+    "nightscout": Format("Nightscout entries (JSON)", nightscout.recognises, nightscout.read),
+    "open-mhealth": Format("Open mHealth (JSON)", open_mhealth.recognises, open_mhealth.read),
+    "table": Format("the neutral table time,code,value,unit,device,serial (CSV)", table.recognises, table.read),
+    "blood-pressure": Format("a diary of blood pressure, OMRON, Withings (CSV)", pressure.recognises, pressure.read),
+    "spirometry": Format("peak flow and FEV1 (CSV)", spirometry.recognises, spirometry.read),
 }
+
+
+def read(raw: bytes, zone: tzinfo, name: str | None = None) -> ImportFile:
+    """The values of a file; `name` insists on a format. Raises ImportFileError with what the file seems to be."""
+    content = Content(raw)
+    if not raw.strip():
+        raise ImportFileError("the file is empty")
+    found = next((key for key, one in FORMATS.items() if (name in (None, key)) and one.recognises(content)), None)
+    if found is None:
+        raise ImportFileError(_unknown(content, name))
+    file = FORMATS[found].read(content, zone)
+    if not file.values and not file.bad:
+        raise ImportFileError("there are no values in this file")
+    return file
+
+
+def _unknown(content: Content, name: str | None) -> str:
+    other = next((one.title for one in FORMATS.values() if one.recognises(content)), None)
+    if name is not None and other is not None:
+        return f"this is not {FORMATS[name].title}, but looks like {other}"
+    known = "; ".join(one.title for one in FORMATS.values())
+    return f"this is no file of a known form ({known}); any other table can be described with --map"

@@ -1,29 +1,50 @@
-"""Reads CSV exports of LibreView. Pure."""
+"""CSV exports of LibreView, English and German: stored values, scans beside them, strips of the reader. Pure."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable
 from datetime import tzinfo
 
-from ddr.imports.export import Export, ExportError, column, export
+from ddr.imports.content import Content, Table, tables
+from ddr.imports.glucose import Reading, glucose_file
+from ddr.imports.makers import ABBOTT
+from ddr.imports.model import ImportFile, Source
+from ddr.imports.numbers import glucose_unit
 
-TIMES = ("%d-%m-%Y %H:%M", "%m-%d-%Y %I:%M %p", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M")
+_COLUMNS = {
+    "device": ("device$", "gerät$"),
+    "serial": ("serial number", "seriennummer"),
+    "time": ("device timestamp", "gerätezeitstempel"),
+    "record": ("record type", "aufzeichnungstyp"),
+    "value": ("historic glucose", "glukosewert-verlauf", "glucosewert-verlauf"),
+    "scan": ("scan glucose", "glukose-scan"),
+    "strip": ("strip glucose", "glukose-teststreifen"),
+}
+_STORED, _STRIP = "0", "2"  # record types; 1 is a scan, which repeats what the sensor stores anyway
 
 
-def libreview(lines: Iterable[str], zone: tzinfo) -> Export:
-    """A LibreView export: the stored values, one every fifteen minutes, in local time of `zone`. Raises ExportError."""
-    remaining = iter(lines)
-    for line in remaining:  # the first line names the report
-        if "Device Timestamp" in line:
-            break
-    else:
-        raise ExportError("no column Device Timestamp: not a LibreView export")
-    names = next(csv.reader([line]))
-    rows = csv.DictReader(remaining, fieldnames=names)
-    value = column(names, "Historic Glucose")
-    found = (
-        (row["Serial Number"], row["Device Timestamp"], row[value], row["Record Type"] == "0" and bool(row[value]))
-        for row in rows
-    )
-    return export(value, 15, found, zone, TIMES)
+def recognises(content: Content) -> bool:
+    """True for a LibreView export."""
+    return _table(content) is not None
+
+
+def read(content: Content, zone: tzinfo) -> ImportFile:
+    """The stored values and those of strips, in local time of `zone`; scans and all else are skipped."""
+    table = _table(content)
+    assert table is not None
+    readings, skipped = [], 0
+    for row in table.rows:
+        kind = table.cell(row, "record")
+        column = {_STORED: "value", _STRIP: "strip"}.get(kind)
+        if column is None or column not in table or not (table.cell(row, "time") and table.cell(row, column)):
+            skipped += 1
+            continue
+        name = table.cell(row, "device") or ABBOTT.name
+        source = Source(ABBOTT.manufacturer, name[:100], table.cell(row, "serial"), ABBOTT.type)
+        unit = glucose_unit(table.title(column))
+        value = table.cell(row, column)
+        readings.append(Reading(row.line, table.moment(row), value, unit, source, ABBOTT, meter=kind == _STRIP))
+    return glucose_file("libreview", readings, zone, skipped)
+
+
+def _table(content: Content) -> Table | None:
+    return next(tables(content.rows, _COLUMNS, lambda found: {"time", "record", "value"} <= found.keys()), None)

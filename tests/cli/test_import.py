@@ -1,67 +1,37 @@
-"""`ddr import` against the gateway API."""
+"""`ddr import`: files of people, bad rows by line, exit status, and where the token comes from."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from importlib import import_module
+import importlib
 from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo
 
 import httpx
-import orjson
+import pyarrow
 import pytest
+from pyarrow import parquet
 
-from ddr.cli.errors import CommandError
 from ddr.cli.main import main
-from ddr.imports.clarity import clarity
-from ddr.imports.formats import FORMATS
-from tests.imports.test_exports import CLARITY
+from ddr.imports.sending import Call, Report, Steps
+from tests.imports import samples
 
-importer = import_module("ddr.cli.import")
-EXPORT = clarity(CLARITY.splitlines(), ZoneInfo("Europe/Berlin"))
+importer = importlib.import_module("ddr.cli.import")
 
 
-def client(answer: Callable[[httpx.Request], httpx.Response]) -> httpx.Client:
-    return httpx.Client(transport=httpx.MockTransport(answer), base_url="https://recorder/gateway/v1/")
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "true")
+    monkeypatch.setenv("COLUMNS", "200")
+    Path("export.csv").write_text(samples.CLARITY)
+    return tmp_path
 
 
-def test_devices_are_registered_and_readings_sent(capsys: pytest.CaptureFixture[str]) -> None:
-    seen: list[tuple[str, str, Any]] = []
+def walk_with(found: Report, sent: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def walk(client: httpx.Client, steps: Steps, total: int) -> Report:
+        sent.append(client.headers["authorization"])
+        return found
 
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.method == "GET":
-            return httpx.Response(404)
-        body = orjson.loads(request.content)
-        seen.append((request.method, request.url.path.removeprefix("/gateway/v1/devices/8ABCDE"), body))
-        items = [{"status": "accepted"}, {"status": "duplicate"}, {"status": "rejected", "reason": "before-start"}]
-        return httpx.Response(200, json={"items": items})
-
-    counts = importer.send(client(answer), EXPORT, FORMATS["clarity"])
-    importer.report(EXPORT, counts)
-    assert [(method, path) for method, path, _ in seen] == [
-        ("PUT", ""),
-        ("PUT", "/sensors/glucose"),
-        ("POST", "/sensors/glucose/readings"),
-    ]
-    assert seen[0][2]["startedAt"] == "2026-07-20T06:00:00Z"
-    assert seen[2][2] == {"unit": "mg/dL", "readings": EXPORT.readings["8ABCDE"]}
-    shown = capsys.readouterr().out
-    assert "already there" in shown and "refused: before-start" in shown
-
-
-def test_a_refusal_is_one_line() -> None:
-    refused = client(lambda request: httpx.Response(401, json={"detail": "A valid gateway token is required"}))
-    with pytest.raises(CommandError, match="401"):
-        importer.send(refused, EXPORT, FORMATS["clarity"])
-
-
-def test_another_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "other.csv"
-    file.write_text("a,b\n")
-    assert main(["import", "libreview", str(file), "--token", "t"]) == 1
-    assert "LibreView" in capsys.readouterr().err
+    monkeypatch.setattr(importer, "_walk", walk)
 
 
 @pytest.mark.parametrize(
@@ -69,32 +39,84 @@ def test_another_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     [([], "from-environment"), (["--token-file", "token"], "from-file"), (["--token", "given"], "given")],
 )
 def test_the_token_may_come_from_a_file_or_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], token: str
+    monkeypatch: pytest.MonkeyPatch, more: list[str], token: str
 ) -> None:
     sent: list[str] = []
-
-    def send(client: httpx.Client, *export: Any) -> Counter[str]:
-        sent.append(client.headers["authorization"])
-        return Counter()
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(importer, "send", send)
-    monkeypatch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "true")
+    report = Report()
+    report.counts["taken"] = 3
+    walk_with(report, sent, monkeypatch)
     monkeypatch.setenv("DDR_GATEWAY_TOKEN", "from-environment")
     Path("token").write_text("from-file\n")
-    Path("export.csv").write_text(CLARITY)
     assert main(["import", "clarity", "export.csv", *more]) == 0
-    assert sent == [f"Bearer {token}"]
+    assert main(["import", "export.csv", *more]) == 0
+    assert sent == [f"Bearer {token}"] * 2
 
 
 @pytest.mark.parametrize("more", [[], ["--token-file", "nowhere"], ["--token", "two words"]])
 def test_without_a_token_nothing_is_sent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: list[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: list[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "true")
     monkeypatch.delenv("DDR_GATEWAY_TOKEN", raising=False)
-    Path("export.csv").write_text(CLARITY)
     assert main(["import", "clarity", "export.csv", *more]) == 1
     error = capsys.readouterr().err
     assert "import: " in error and "two words" not in error
+
+
+def test_nothing_taken_is_no_success(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report()
+    report.refuse([], "before-start", "too early")
+    walk_with(report, [], monkeypatch)
+    assert main(["import", "export.csv", "--token", "t"]) == 1
+
+
+def test_a_dry_run_sends_nothing_and_shows_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bad.csv").write_text(samples.CLARITY + "6,2026-11-20T08:15:00,EGV,,,\n")
+    assert main(["import", "bad.csv", "--dry-run"]) == 0
+    told = capsys.readouterr()
+    assert "8ABCDE" in told.out and "5 min" in told.out and "line 7: no value: empty" in told.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["libreview", "export.csv"], "looks like Dexcom Clarity"),
+        (["nowhere.csv"], "nowhere.csv: No such file"),
+        (["export.csv", "--zone", "Europe/Nirgends"], "no time zone"),
+        (["export.csv", "--map", "export.csv"], "the map is not TOML"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", *words, "--dry-run"]) == 1
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_any_other_table_is_described_by_a_map(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("own.csv").write_text("Notiz\nWann;Wieviel;Sensor\n20.11.2026 08:00;101;S9\n")
+    Path("map.toml").write_text(
+        '[columns]\ntime = "Wann"\nvalue = "Wieviel"\nserial = "Sensor"\n'
+        '[fixed]\nunit = "mg/dL"\nzone = "Europe/Berlin"\n'
+    )
+    assert main(["import", "own.csv", "--map", "map.toml", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "S9" in told and "2026-11-20 07:00" in told
+    Path("map.toml").write_text('[columns]\ntime = "Wann"\nvalue = "Betrag"\n')
+    assert main(["import", "own.csv", "--map", "map.toml", "--dry-run"]) == 1
+    assert "no column Betrag" in capsys.readouterr().err
+
+
+def test_a_parquet_file_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    table = pyarrow.table({"at": ["2026-11-20T07:00:00Z"], "gl": [101]})
+    parquet.write_table(table, "own.parquet")
+    Path("map.toml").write_text('[columns]\ntime = "at"\nvalue = "gl"\n[fixed]\nunit = "mg/dL"\ndevice = "Dexcom G6"\n')
+    assert main(["import", "own.parquet", "--map", "map.toml", "--dry-run"]) == 0
+    assert "Dexcom G6" in capsys.readouterr().out
+
+
+def test_a_busy_recorder_is_asked_again() -> None:
+    answers = [httpx.Response(503, headers={"retry-after": "7"}), httpx.Response(200, json={"devices": []})]
+    waited: list[float] = []
+    transport = httpx.MockTransport(lambda request: answers.pop(0))
+    with httpx.Client(transport=transport, base_url="https://recorder/") as client:
+        assert importer._ask(client, Call("GET", "devices"), waited.append).body == {"devices": []}
+    assert waited == [7.0]

@@ -1,0 +1,59 @@
+"""CSV exports of Medtronic CareLink, English and German: sections of pump and sensor, each with a heading. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import tzinfo
+
+from ddr.imports.content import Content, Row, Table, tables
+from ddr.imports.glucose import Reading, glucose_file
+from ddr.imports.makers import MEDTRONIC, METER
+from ddr.imports.model import GLUCOSE_METER, ImportFile, Source
+from ddr.imports.numbers import glucose_unit
+
+_COLUMNS = {
+    "index": ("index$",),
+    "date": ("date$", "datum$"),
+    "clock": ("time$", "uhrzeit$", "zeit$"),
+    "value": ("sensor glucose", "sensorglukose", "sensorglucose"),
+    "meter": ("bg reading", "messwert des blutzuckermessgeräts", "bz-messwert"),
+}
+_RULE = "-------"
+
+
+def recognises(content: Content) -> bool:
+    """True for a CareLink export."""
+    return any(True for _ in _tables(content.rows))
+
+
+def read(content: Content, zone: tzinfo) -> ImportFile:
+    """The sensor's values and those of a meter, in local time of `zone`."""
+    readings, skipped = [], 0
+    for table in _tables(content.rows):
+        serial = _serial(content.rows, table.rows)
+        sensor = Source(MEDTRONIC.manufacturer, MEDTRONIC.name, serial, MEDTRONIC.type)
+        meter = Source(METER.manufacturer, METER.name, "", GLUCOSE_METER)
+        for row in table.rows:
+            if row.cells[0].startswith(_RULE):
+                continue
+            found = False
+            for column, source, maker in (("value", sensor, MEDTRONIC), ("meter", meter, METER)):
+                if column in table and (text := table.cell(row, column)):
+                    unit, found = glucose_unit(table.title(column)), True
+                    readings.append(
+                        Reading(row.line, table.moment(row), text, unit, source, maker, meter=column == "meter")
+                    )
+            skipped += not found
+    return glucose_file("carelink", readings, zone, skipped)
+
+
+def _tables(rows: Sequence[Row]) -> Iterator[Table]:
+    return tables(rows, _COLUMNS, lambda found: {"index", "date", "clock"} <= found.keys() and "value" in found)
+
+
+def _serial(rows: Sequence[Row], below: Sequence[Row]) -> str:
+    """The serial number in the ruled line above a section: `-------;MiniMed 780G;Sensor;NG123;-------`."""
+    first = below[0].line if below else 0
+    ruled = [row for row in rows if row.cells[0].startswith(_RULE) and row.line < first]
+    cells = [cell for cell in ruled[-1].cells if cell and not cell.startswith(_RULE)] if ruled else []
+    return cells[-1] if len(cells) > 2 else ""

@@ -1,0 +1,141 @@
+"""The content of a file, whatever program saved it: text of any encoding, rows of any separator, or JSON. Pure."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import orjson
+
+from ddr.imports.model import ImportFileError
+
+_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_SEPARATORS = (";", "\t", "|")
+_SNIFFED = 200
+
+
+class Row(NamedTuple):
+    """A row of a table, and the number of the line on which it ends."""
+
+    line: int
+    cells: list[str]
+
+
+class Content:
+    """The bytes of a file as the readers want to see them; each form is made once, when it is first asked for."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+
+    @cached_property
+    def text(self) -> str:
+        """Decoded by its byte order mark, else as UTF-8, else as Windows-1252; without NUL, which Excel chokes on."""
+        for mark, encoding in _MARKS:
+            if self.raw.startswith(mark):
+                return self.raw[len(mark) :].decode(encoding, "replace").replace("\0", "")
+        if self.raw[1:200:2].count(0) > len(self.raw[1:200:2]) // 2:
+            return self.raw.decode("utf-16-le", "replace").replace("\0", "")
+        try:
+            text = self.raw.decode("utf-8")
+        except UnicodeDecodeError:
+            text = self.raw.decode("cp1252", "replace")
+        return text.replace("\0", "")
+
+    @cached_property
+    def json(self) -> Any:
+        """The value of a JSON file, None when it is none."""
+        if self.text.lstrip()[:1] not in ("{", "["):
+            return None
+        try:
+            return orjson.loads(self.text)
+        except orjson.JSONDecodeError as error:
+            if self.text.lstrip()[:1] == "[" or '"' in self.text[:50]:
+                raise ImportFileError(f"the file is not whole: {error}") from None
+            return None
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows of a table, those without any text left out."""
+        lines = self.text.splitlines()
+        reader = csv.reader(lines, delimiter=_separator(lines), strict=False)
+        found: list[Row] = []
+        while True:
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return found
+            except csv.Error:  # a field of more than 131,072 characters
+                continue
+            if any(cell.strip() for cell in cells):
+                found.append(Row(reader.line_num, [cell.strip() for cell in cells]))
+
+
+def _separator(lines: Sequence[str]) -> str:
+    """What most lines are divided by; a comma may be the decimal sign of the others, so it comes last."""
+    told = [line for line in lines[:_SNIFFED] if line.strip()]
+    if told and told[0].lower().startswith("sep=") and len(told[0]) == len("sep=;"):
+        return told[0][-1]
+    for separator in _SEPARATORS:
+        if sum(separator in line for line in told) * 2 > len(told):
+            return separator
+    return ","
+
+
+class Table:
+    """Rows below a heading, whose cells are asked for by what they mean."""
+
+    def __init__(self, columns: Mapping[str, int], heading: Sequence[str], rows: Sequence[Row]) -> None:
+        self._columns, self._heading, self.rows = columns, heading, rows
+
+    def __contains__(self, meaning: str) -> bool:
+        return meaning in self._columns
+
+    def title(self, meaning: str) -> str:
+        """The text above a column, which often has the unit."""
+        return self._heading[self._columns[meaning]]
+
+    def cell(self, row: Row, meaning: str) -> str:
+        """The text in a column; "" when the row is too short or there is no such column."""
+        at = self._columns.get(meaning, len(row.cells))
+        return row.cells[at] if at < len(row.cells) else ""
+
+    def moment(self, row: Row) -> str:
+        """Date and time of a row, from one column `time`, or from `date` and `clock`."""
+        return self.cell(row, "time") or f"{self.cell(row, 'date')} {self.cell(row, 'clock')}".strip()
+
+
+Columns = Mapping[str, Sequence[str]]  # meaning → how the title of its column begins, in lower case
+
+
+def tables(rows: Sequence[Row], columns: Columns, needed: Callable[[Mapping[str, int]], bool]) -> Iterator[Table]:
+    """Every table among `rows` whose heading has what is `needed`; a table ends where the next heading begins."""
+    heads = [(at, found) for at, row in enumerate(rows) if needed(found := _found(row.cells, columns))]
+    for number, (at, found) in enumerate(heads):
+        end = heads[number + 1][0] if number + 1 < len(heads) else len(rows)
+        yield Table(found, rows[at].cells, rows[at + 1 : end])
+
+
+def _found(cells: Sequence[str], columns: Columns) -> dict[str, int]:
+    found: dict[str, int] = {}
+    titles = [" ".join(cell.strip('\ufeff" ').casefold().split()) for cell in cells]
+    for meaning, beginnings in columns.items():
+        for beginning in beginnings:
+            at = next((at for at, title in enumerate(titles) if _begins(title, beginning)), None)
+            if at is not None and at not in found.values():
+                found[meaning] = at
+                break
+    return found
+
+
+def _begins(title: str, beginning: str) -> bool:
+    """`beginning` stands at the start of `title` as whole words; with a `$` behind it is all but a unit."""
+    wanted = beginning.removesuffix("$")
+    if not title.startswith(wanted):
+        return False
+    rest = title[len(wanted) :]
+    if beginning.endswith("$"):
+        return not rest or rest.lstrip()[:1] in ("(", "[")
+    return not rest[:1].isalpha()

@@ -1,0 +1,51 @@
+"""CSV exports of Eversense (Senseonics): a value every five minutes in the implanted sensor's days. Pure."""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+
+from ddr.imports.content import Content, Table, tables
+from ddr.imports.glucose import Reading, glucose_file
+from ddr.imports.makers import SENSEONICS
+from ddr.imports.model import ImportFile, Source
+from ddr.imports.numbers import glucose_unit
+
+_COLUMNS = {
+    "time": ("date/time", "date time", "datum/uhrzeit", "timestamp", "zeitstempel", "event date"),
+    "date": ("date$", "datum$"),
+    "clock": ("time$", "uhrzeit$", "zeit$"),
+    "value": ("sensor glucose", "glucose", "sensorglukose", "glukose", "gewebeglukose"),
+    "serial": ("transmitter serial", "transmitter-seriennummer", "transmitter", "serial number", "seriennummer"),
+}
+_NAMES = ("eversense", "senseonics")
+_LINES = 40
+
+
+def recognises(content: Content) -> bool:
+    """True for a table of glucose values that names Eversense."""
+    head = " ".join(" ".join(row.cells) for row in content.rows[:_LINES]).casefold()
+    return any(name in head for name in _NAMES) and _table(content) is not None
+
+
+def read(content: Content, zone: tzinfo) -> ImportFile:
+    """The sensor's values, in local time of `zone`."""
+    table = _table(content)
+    assert table is not None
+    unit, readings, skipped = glucose_unit(table.title("value")), [], 0
+    for row in table.rows:
+        text = table.cell(row, "value")
+        if not text:
+            skipped += 1
+            continue
+        source = Source(SENSEONICS.manufacturer, SENSEONICS.name, table.cell(row, "serial"), SENSEONICS.type)
+        readings.append(Reading(row.line, table.moment(row), text, unit, source, SENSEONICS))
+    return glucose_file("eversense", readings, zone, skipped)
+
+
+def _table(content: Content) -> Table | None:
+    found = tables(
+        content.rows,
+        _COLUMNS,
+        lambda found: "value" in found and ("time" in found or {"date", "clock"} <= found.keys()),
+    )
+    return next(found, None)

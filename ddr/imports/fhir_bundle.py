@@ -1,0 +1,120 @@
+"""A FHIR Bundle as a recorder gives it to its patient: Devices, DeviceMetrics and Observations of R4 as JSON. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, tzinfo
+from decimal import Decimal
+from typing import Any
+
+from ddr.imports.content import Content
+from ddr.imports.makers import NOT_STATED
+from ddr.imports.model import CGM, CUFF, GLUCOSE_METER, HIGH, LOW, PANEL, PRESSURES, ImportFile, Source, Value
+from ddr.imports.numbers import number
+from ddr.imports.table import UNITS
+from ddr.imports.times import instants
+
+Json = Mapping[str, Any]
+_DEAD = ("entered-in-error", "cancelled")
+_LOINC = "http://loinc.org"
+
+
+def recognises(content: Content) -> bool:
+    """True for a Bundle with Observations."""
+    return bool(_resources(content, "Observation"))
+
+
+def read(content: Content, zone: tzinfo) -> ImportFile:
+    """The values; FHIR's times have a zone, so `zone` is not needed. `line` counts the entries."""
+    file = ImportFile("fhir")
+    named = {key: one for kind in ("Device", "DeviceMetric") for _, key, one in _resources(content, kind)}
+    for line, _, observation in _resources(content, "Observation"):
+        if observation.get("status") in _DEAD or "dataAbsentReason" in observation:
+            file.skipped += 1
+            continue
+        try:
+            _take(file, line, observation, named)
+        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, IndexError):
+            file.reject(line, "this Observation is not of a form that HDDT knows")
+    return file
+
+
+def _resources(content: Content, kind: str) -> list[tuple[int, str, Json]]:
+    """Number of the entry, `<Type>/<id>`, resource."""
+    bundle = content.json
+    if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
+        return []
+    found: list[tuple[int, str, Json]] = []
+    entries = bundle.get("entry")
+    for line, entry in enumerate(entries if isinstance(entries, list) else (), 1):
+        resource = entry.get("resource") if isinstance(entry, dict) else None
+        if isinstance(resource, dict) and resource.get("resourceType") == kind:
+            found.append((line, f"{kind}/{resource.get('id')}", resource))
+    return found
+
+
+def _take(file: ImportFile, line: int, observation: Json, named: Mapping[str, Json]) -> None:
+    codes = {one.get("code") for one in observation["code"]["coding"] if one.get("system") == _LOINC}
+    code = next(iter(sorted(filter(None, codes))))
+    if "valueSampledData" in observation:
+        _series(file, line, observation, code, named)
+        return
+    (time_ms,) = instants([observation["effectiveDateTime"]], [""], UTC)
+    if time_ms is None:
+        raise ValueError("effectiveDateTime")
+    if code == PANEL:
+        found = {_loinc(part): part["valueQuantity"] for part in observation["component"] if "valueQuantity" in part}
+        parts = tuple((name, _amount(found[name]["value"])) for name in PRESSURES if name in found)
+        source = _source(observation, named, CUFF)
+        file.values.append(Value(line, time_ms, PANEL, "mm[Hg]", None, source, parts))
+        return
+    quantity = observation["valueQuantity"]
+    unit = UNITS.get(quantity["code"].casefold(), quantity["code"])
+    source = _source(observation, named, GLUCOSE_METER)
+    file.values.append(Value(line, time_ms, code, unit, _amount(quantity["value"]), source))
+
+
+def _loinc(part: Json) -> str:
+    found: str = next(one["code"] for one in part["code"]["coding"] if one.get("system") == _LOINC)
+    return found
+
+
+def _series(file: ImportFile, line: int, observation: Json, code: str, named: Mapping[str, Json]) -> None:
+    """Token i of SampledData is the value at start + i · period (FHIR R4 datatypes.html#SampledData)."""
+    data = observation["valueSampledData"]
+    (start_ms,) = instants([observation["effectivePeriod"]["start"]], [""], UTC)
+    origin, factor = _amount(data["origin"].get("value", 0)), _amount(data.get("factor", 1))
+    unit = UNITS.get(data["origin"]["code"].casefold(), data["origin"]["code"])
+    if start_ms is None or CGM.get(unit) != code:
+        raise ValueError("series")
+    source = _source(observation, named, NOT_STATED.type)
+    if "lowerLimit" in data and "upperLimit" in data:
+        file.limits[source] = {unit: (_amount(data["lowerLimit"]), _amount(data["upperLimit"]))}
+    for place, token in enumerate(str(data.get("data", "")).split()):
+        time_ms = start_ms + round(place * _amount(data["period"]))
+        if token in (LOW, HIGH):
+            file.values.append(Value(line, time_ms, code, unit, token, source))
+        elif token != "E":  # noqa: S105 - SampledData's sign for no value
+            amount = number(token)
+            if amount is None:
+                raise ValueError("data")
+            file.values.append(Value(line, time_ms, code, unit, origin + factor * amount, source))
+
+
+def _amount(value: Any) -> Decimal:
+    return Decimal(str(value))
+
+
+def _source(observation: Json, named: Mapping[str, Json], otherwise: str) -> Source:
+    found = named.get(_key(observation.get("device")), {})
+    if found.get("resourceType") == "DeviceMetric":
+        found = named.get(_key(found.get("source")), {})
+    names = found.get("deviceName") or [{}]
+    types = [one.get("code") for one in found.get("type", {}).get("coding", ())]
+    name = str(names[0].get("name") or NOT_STATED.name)
+    maker = str(found.get("manufacturer") or NOT_STATED.manufacturer)
+    return Source(maker[:100], name[:100], str(found.get("serialNumber") or ""), str(types[0]) if types else otherwise)
+
+
+def _key(reference: Any) -> str:
+    return "/".join(str((reference or {}).get("reference", "")).split("/")[-2:])

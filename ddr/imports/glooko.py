@@ -1,0 +1,51 @@
+"""CSV exports of Glooko, English and German: one file for the sensor, one for the meter. Pure."""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+
+from ddr.imports.content import Content, Table, tables
+from ddr.imports.glucose import Reading, glucose_file
+from ddr.imports.makers import METER, maker_of
+from ddr.imports.model import GLUCOSE_METER, ImportFile, Source
+from ddr.imports.numbers import glucose_unit
+
+_COLUMNS = {
+    "time": ("timestamp$", "zeitstempel$"),
+    "value": ("cgm glucose value", "cgm-glukosewert", "cgm-glucosewert"),
+    "meter": ("glucose value$", "glukosewert$", "glucosewert$"),
+    "manual": ("manual reading", "manuelles lesen", "manuelle ablesung"),
+    "serial": ("serial number", "seriennummer"),
+}
+
+
+def recognises(content: Content) -> bool:
+    """True for a Glooko export of glucose values."""
+    return _table(content) is not None
+
+
+def read(content: Content, zone: tzinfo) -> ImportFile:
+    """The values, in local time of `zone`."""
+    table = _table(content)
+    assert table is not None
+    meter = "value" not in table
+    column = "meter" if meter else "value"
+    unit, readings, skipped = glucose_unit(table.title(column)), [], 0
+    for row in table.rows:
+        serial, text = table.cell(row, "serial"), table.cell(row, column)
+        if not text:
+            skipped += 1
+            continue
+        maker = METER if meter else maker_of(serial)
+        source = Source(maker.manufacturer, maker.name, serial, GLUCOSE_METER if meter else maker.type)
+        readings.append(Reading(row.line, table.moment(row), text, unit, source, maker, meter))
+    return glucose_file("glooko", readings, zone, skipped)
+
+
+def _table(content: Content) -> Table | None:
+    found = tables(
+        content.rows,
+        _COLUMNS,
+        lambda found: "time" in found and ("value" in found or {"meter", "manual"} <= found.keys()),
+    )
+    return next(found, None)

@@ -1,0 +1,56 @@
+"""From rows of glucose values to a file: times read as a column, numbers checked, limits of the maker. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from decimal import Decimal
+
+from ddr.imports.makers import Maker
+from ddr.imports.model import CGM, METER, ImportFile, Source, Value
+from ddr.imports.numbers import beyond, implausible, number
+from ddr.imports.times import instants
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One row that should be a glucose value, as its texts; `meter` says that it is from a drop of blood."""
+
+    line: int
+    time: str
+    value: str
+    unit: str
+    source: Source
+    maker: Maker
+    meter: bool = False
+
+
+def glucose_file(name: str, readings: Sequence[Reading], zone: tzinfo, skipped: int) -> ImportFile:
+    """The file that `readings` make; what is no time or no value is named among the bad rows."""
+    file = ImportFile(name, skipped=skipped)
+    times = instants([one.time for one in readings], [(one.source, one.meter) for one in readings], zone)
+    for reading, time_ms in zip(readings, times, strict=True):
+        if time_ms is None:
+            file.reject(reading.line, f"no time: {reading.time or 'empty'}"[:80])
+            continue
+        value = _value(reading)
+        if value is None:
+            file.reject(reading.line, f"no value: {reading.value or 'empty'}"[:80])
+            continue
+        if isinstance(value, Decimal) and (reason := implausible(value, reading.unit)):
+            file.reject(reading.line, reason)
+            continue
+        if isinstance(value, str) and reading.meter:
+            file.reject(reading.line, "a single value must be a number")
+            continue
+        code = (METER if reading.meter else CGM)[reading.unit]
+        file.values.append(Value(reading.line, time_ms, code, reading.unit, value, reading.source))
+        if reading.maker.limits and not reading.meter:
+            file.limits.setdefault(reading.source, reading.maker.limits)
+    return file
+
+
+def _value(reading: Reading) -> Decimal | str | None:
+    """The number; LOW or HIGH for a word, and for `<40` (a meter's or a sensor's own way to say so)."""
+    return beyond(reading.value) or number(reading.value)

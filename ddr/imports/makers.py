@@ -1,0 +1,46 @@
+"""The makers of glucose sensors: how their devices are called, and between which limits they measure. Pure.
+
+Limits are those of the instructions for use: what "Low" and "High" in an export refer to (HDDT CGM-009).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ddr.imports.model import CGM_SYSTEM, GLUCOSE_METER
+
+Limits = dict[str, tuple[Decimal, Decimal]]
+
+
+def _limits(lowest: str, highest: str, lowest_mmol: str, highest_mmol: str) -> Limits:
+    return {"mg/dL": (Decimal(lowest), Decimal(highest)), "mmol/L": (Decimal(lowest_mmol), Decimal(highest_mmol))}
+
+
+@dataclass(frozen=True, eq=False)
+class Maker:
+    """A product line; `period_ms` is what its exports have when a file is too short to tell."""
+
+    manufacturer: str
+    name: str
+    limits: Limits
+    period_ms: int
+    type: str = CGM_SYSTEM
+
+
+MINUTE_MS = 60_000
+DEXCOM = Maker("Dexcom, Inc.", "Dexcom", _limits("40", "400", "2.2", "22.2"), 5 * MINUTE_MS)
+ABBOTT = Maker("Abbott", "FreeStyle Libre", _limits("40", "500", "2.2", "27.8"), 15 * MINUTE_MS)
+MEDTRONIC = Maker("Medtronic", "Guardian", _limits("40", "400", "2.2", "22.2"), 5 * MINUTE_MS)
+SENSEONICS = Maker("Senseonics", "Eversense", _limits("40", "400", "2.2", "22.2"), 5 * MINUTE_MS)
+NOT_STATED = Maker("not stated in the export", "Glucose sensor", {}, 5 * MINUTE_MS)
+METER = Maker("not stated in the export", "Blood glucose meter", {}, 0, GLUCOSE_METER)
+
+_WORDS = {"dexcom": DEXCOM, "libre": ABBOTT, "abbott": ABBOTT, "medtronic": MEDTRONIC, "guardian": MEDTRONIC}
+_WORDS |= {"minimed": MEDTRONIC, "eversense": SENSEONICS, "senseonics": SENSEONICS}
+
+
+def maker_of(text: str, otherwise: Maker = NOT_STATED) -> Maker:
+    """The maker whose name or product stands in `text`."""
+    told = text.casefold()
+    return next((maker for word, maker in _WORDS.items() if word in told), otherwise)

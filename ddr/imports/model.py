@@ -1,0 +1,76 @@
+"""What every reader of a file gives: values with their devices, the rows that are bad, and how many were none. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+# LOINC codes of the MIVs that files are read into, by UCUM unit.
+CGM = {"mg/dL": "99504-3", "mmol/L": "105272-9"}
+METER = {"mg/dL": "41653-7", "mmol/L": "14743-9"}  # capillary blood, by a meter
+PANEL, SYSTOLIC, DIASTOLIC, MEAN = "85354-9", "8480-6", "8462-4", "8478-0"
+PEF, FEV1 = "19935-6", "20150-9"
+MMHG = "mm[Hg]"
+PRESSURES = (SYSTOLIC, DIASTOLIC, MEAN)
+
+# SNOMED CT types of devices, as the gateway API takes them.
+CGM_SYSTEM, GLUCOSE_METER, CUFF = "700585005", "337414009", "70665002"
+PEAK_FLOW_METER, SPIROMETER = "334990001", "303501006"
+
+LOW, HIGH = "L", "U"  # below and above what the sensor measures (HDDT measurement-cgm.md)
+
+
+class ImportFileError(Exception):
+    """The file cannot be read at all; the text is one line for the person who chose it."""
+
+
+@dataclass(frozen=True, order=True)
+class Source:
+    """A device as a file knows it; `serial` is "" when the file has none."""
+
+    manufacturer: str
+    name: str
+    serial: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Value:
+    """One measured value: `line` says where it stands, `time_ms` is UTC. A panel has `parts` (code, value) instead of
+    a value of its own; a continuous value may be LOW or HIGH."""
+
+    line: int
+    time_ms: int
+    code: str
+    unit: str
+    value: Decimal | str | None
+    source: Source
+    parts: tuple[tuple[str, Decimal], ...] = ()
+
+    @property
+    def continuous(self) -> bool:
+        """True for what belongs to the series of a sensor."""
+        return self.code in CGM.values()
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that should have been a value, and why it is none."""
+
+    line: int
+    reason: str
+
+
+@dataclass
+class ImportFile:
+    """A file as read. `limits` are those of the maker: what LOW and HIGH of a source refer to, by unit."""
+
+    format: str
+    values: list[Value] = field(default_factory=list)
+    bad: list[BadRow] = field(default_factory=list)
+    skipped: int = 0  # rows that are no values: meals, insulin, alerts, settings, scans
+    limits: dict[Source, dict[str, tuple[Decimal, Decimal]]] = field(default_factory=dict)
+
+    def reject(self, line: int, reason: str) -> None:
+        """Note a bad row."""
+        self.bad.append(BadRow(line, reason))

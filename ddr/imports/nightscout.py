@@ -1,0 +1,79 @@
+"""Entries of Nightscout as JSON, also of xDrip, AAPS and Loop: `sgv` of sensors, `mbg` of meters. Pure."""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+from decimal import Decimal
+from typing import Any
+
+from ddr.imports.content import Content
+from ddr.imports.makers import METER, maker_of
+from ddr.imports.model import CGM, GLUCOSE_METER, HIGH, LOW, ImportFile, Source, Value
+from ddr.imports.model import METER as METER_CODES
+from ddr.imports.numbers import implausible
+
+_UNIT = "mg/dL"  # whatever a site displays, its entries are in mg/dL
+_LOW, _HIGH = 39, 401  # how Dexcom's receivers, and all that follow them, write below 40 and above 400
+
+
+def recognises(content: Content) -> bool:
+    """True for a list of entries, or for a document with one."""
+    return any(isinstance(entry, dict) and ("sgv" in entry or "mbg" in entry) for entry in _entries(content))
+
+
+def read(content: Content, zone: tzinfo) -> ImportFile:
+    """The values; entries have instants, so `zone` is not needed. `line` counts entries."""
+    file = ImportFile("nightscout")
+    for number, entry in enumerate(_entries(content), 1):
+        kind = next((kind for kind in ("sgv", "mbg") if isinstance(entry, dict) and kind in entry), None)
+        if kind is None:
+            file.skipped += 1
+            continue
+        _take(file, number, entry, kind)
+    return file
+
+
+def _entries(content: Content) -> list[Any]:
+    found = content.json
+    if isinstance(found, dict):
+        found = found.get("entries") or found.get("data")
+    return found if isinstance(found, list) else []
+
+
+def _take(file: ImportFile, number: int, entry: dict[str, Any], kind: str) -> None:
+    time_ms, raw = entry.get("date", entry.get("mills")), entry[kind]
+    if not isinstance(time_ms, int | float) or isinstance(time_ms, bool) or not 0 < time_ms < 10**14:
+        file.reject(number, "no date in milliseconds")
+        return
+    if isinstance(raw, str) and raw.isdigit():
+        raw = int(raw)
+    if not isinstance(raw, int | float) or isinstance(raw, bool):
+        file.reject(number, f"{kind} is no number")
+        return
+    if kind == "mbg":
+        source = Source(METER.manufacturer, METER.name, "", GLUCOSE_METER)
+        _add(file, number, int(time_ms), METER_CODES[_UNIT], Decimal(str(raw)), source)
+        return
+    device = str(entry.get("device") or "")
+    maker = maker_of(device)
+    source = Source(maker.manufacturer, (device or maker.name)[:100], "", maker.type)
+    value: Decimal | str = Decimal(str(raw))
+    if raw < _LOW:  # numbers below are codes of the receiver: no signal, warming up
+        file.reject(number, f"sgv {raw} is a code, not a value")
+        return
+    if raw == _LOW:
+        value = LOW
+    elif raw == _HIGH and maker.limits.get(_UNIT, (0, 400))[1] == _HIGH - 1:
+        value = HIGH
+    if maker.limits:
+        file.limits.setdefault(source, maker.limits)
+    else:
+        file.limits.setdefault(source, {_UNIT: (Decimal(_LOW + 1), Decimal(_HIGH - 1))})
+    _add(file, number, int(time_ms), CGM[_UNIT], value, source)
+
+
+def _add(file: ImportFile, number: int, time_ms: int, code: str, value: Decimal | str, source: Source) -> None:
+    if isinstance(value, Decimal) and (reason := implausible(value, _UNIT)):
+        file.reject(number, reason)
+        return
+    file.values.append(Value(number, time_ms, code, _UNIT, value, source))

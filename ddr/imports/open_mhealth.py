@@ -1,0 +1,93 @@
+"""Data points of Open mHealth as JSON: blood glucose and blood pressure by its schemas. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import tzinfo
+from decimal import Decimal
+from typing import Any
+
+from ddr.imports.content import Content
+from ddr.imports.makers import METER
+from ddr.imports.model import (
+    CUFF,
+    DIASTOLIC,
+    GLUCOSE_METER,
+    MMHG,
+    PANEL,
+    SYSTOLIC,
+    ImportFile,
+    Source,
+    Value,
+)
+from ddr.imports.model import METER as METER_CODES
+from ddr.imports.numbers import implausible
+from ddr.imports.times import instants
+
+_PRESSURES = {SYSTOLIC: "systolic_blood_pressure", DIASTOLIC: "diastolic_blood_pressure"}
+
+
+def recognises(content: Content) -> bool:
+    """True for a data point or a list of them."""
+    return any("blood_glucose" in body or "systolic_blood_pressure" in body for body in _bodies(content))
+
+
+def read(content: Content, zone: tzinfo) -> ImportFile:
+    """The values. Times have a zone by the schema; where one lacks it, `zone` is taken."""
+    file, bodies = ImportFile("open-mhealth"), _bodies(content)
+    times = instants([_time(body) for body in bodies], [""] * len(bodies), zone)
+    for line, (body, time_ms) in enumerate(zip(bodies, times, strict=True), 1):
+        if "blood_glucose" not in body and "systolic_blood_pressure" not in body:
+            file.skipped += 1
+        elif time_ms is None:
+            file.reject(line, "no effective_time_frame")
+        elif "blood_glucose" in body:
+            _glucose(file, line, time_ms, body["blood_glucose"])
+        else:
+            _pressure(file, line, time_ms, body)
+    return file
+
+
+def _bodies(content: Content) -> Sequence[dict[str, Any]]:
+    found = content.json
+    points = found if isinstance(found, list) else [found]
+    bodies = (one.get("body", one) for one in points if isinstance(one, dict))
+    return [body for body in bodies if isinstance(body, dict)]
+
+
+def _time(body: dict[str, Any]) -> str:
+    frame = body.get("effective_time_frame")
+    frame = frame if isinstance(frame, dict) else {}
+    interval = frame.get("time_interval")
+    interval = interval if isinstance(interval, dict) else {}
+    return str(frame.get("date_time") or interval.get("start_date_time") or "")
+
+
+def _amount(quantity: Any, *units: str) -> tuple[Decimal, str] | None:
+    if not isinstance(quantity, dict) or quantity.get("unit") not in units:
+        return None
+    value = quantity.get("value")
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return Decimal(str(value)), quantity["unit"]
+
+
+def _glucose(file: ImportFile, line: int, time_ms: int, quantity: Any) -> None:
+    found = _amount(quantity, "mg/dL", "mmol/L")
+    reason = implausible(*found) if found else "blood_glucose must have a value in mg/dL or mmol/L"
+    if found is None or reason:
+        file.reject(line, reason or "")
+        return
+    value, unit = found
+    source = Source(METER.manufacturer, METER.name, "", GLUCOSE_METER)
+    file.values.append(Value(line, time_ms, METER_CODES[unit], unit, value, source))
+
+
+def _pressure(file: ImportFile, line: int, time_ms: int, body: dict[str, Any]) -> None:
+    found = {code: _amount(body.get(member), "mmHg", MMHG) for code, member in _PRESSURES.items()}
+    parts = tuple((code, amount[0]) for code, amount in found.items() if amount)
+    if len(parts) < len(_PRESSURES) or any(implausible(value, MMHG) for _, value in parts):
+        file.reject(line, "needs a systolic and a diastolic value in mmHg")
+        return
+    source = Source(METER.manufacturer, "Blood pressure monitor", "", CUFF)
+    file.values.append(Value(line, time_ms, PANEL, MMHG, None, source, parts))

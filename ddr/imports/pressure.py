@@ -1,0 +1,81 @@
+"""Diaries of blood pressure as tables: OMRON connect, Withings, and any other with an upper and a lower value. Pure."""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+
+from ddr.imports.content import Content, Table, tables
+from ddr.imports.model import CUFF, DIASTOLIC, MEAN, MMHG, PANEL, SYSTOLIC, ImportFile, Source, Value
+from ddr.imports.numbers import implausible, number
+from ddr.imports.times import instants
+
+_COLUMNS = {
+    "time": (
+        "measurement date",
+        "date/time",
+        "datum/uhrzeit",
+        "timestamp",
+        "zeitstempel",
+        "date and time",
+        "messdatum",
+    ),
+    "date": ("date", "datum", "time$", "zeit$"),
+    "clock": ("time$", "uhrzeit", "zeit$"),
+    SYSTOLIC: ("systolic", "systolisch", "systole", "sys", "oberer"),
+    DIASTOLIC: ("diastolic", "diastolisch", "diastole", "dia", "unterer"),
+    MEAN: ("mean arterial", "map$", "mittlerer", "mean"),
+    "device": ("device$", "gerät$", "model", "modell"),
+    "serial": ("serial", "seriennummer"),
+    "heart": ("heart rate", "herzfrequenz"),
+    "pulse": ("pulse", "puls"),
+}
+_WITHINGS = "heart"  # Withings writes the heart rate between date and pressure, all others a pulse behind it
+
+
+def recognises(content: Content) -> bool:
+    """True for a table with an upper and a lower blood pressure."""
+    return _table(content) is not None
+
+
+def read(content: Content, zone: tzinfo) -> ImportFile:
+    """The measurements, in local time of `zone`. Pulse and symptoms have no MIV and are left."""
+    table = _table(content)
+    assert table is not None
+    file, maker = ImportFile("blood-pressure"), _maker(content, table)
+    texts = [table.moment(row) for row in table.rows]
+    times = instants(texts, [""] * len(texts), zone)
+    for row, text, time_ms in zip(table.rows, texts, times, strict=True):
+        found = {code: table.cell(row, code) for code in (SYSTOLIC, DIASTOLIC, MEAN)}
+        if not any(found.values()):
+            file.skipped += 1
+            continue
+        parts = tuple((code, value) for code, cell in found.items() if (value := number(cell)) is not None)
+        reasons = [reason for _, value in parts if (reason := implausible(value, MMHG))]
+        if time_ms is None:
+            file.reject(row.line, f"no time: {text or 'empty'}"[:80])
+        elif [code for code, _ in parts][:2] != [SYSTOLIC, DIASTOLIC]:
+            file.reject(row.line, "needs an upper and a lower value")
+        elif reasons or parts[0][1] <= parts[1][1]:
+            file.reject(row.line, reasons[0] if reasons else "the upper value is not above the lower one")
+        else:
+            name = table.cell(row, "device") or "Blood pressure monitor"
+            source = Source(maker, name[:100], table.cell(row, "serial"), CUFF)
+            file.values.append(Value(row.line, time_ms, PANEL, MMHG, None, source, parts))
+    return file
+
+
+def _table(content: Content) -> Table | None:
+    found = tables(
+        content.rows,
+        _COLUMNS,
+        lambda found: {SYSTOLIC, DIASTOLIC} <= found.keys() and ("time" in found or "date" in found),
+    )
+    return next(found, None)
+
+
+def _maker(content: Content, table: Table) -> str:
+    text = content.text[:4000].casefold()
+    for name in ("OMRON", "Withings", "Beurer", "Medisana", "boso"):
+        if name.casefold() in text:
+            return name
+    return "Withings" if _WITHINGS in table and "pulse" not in table else "not stated in the export"

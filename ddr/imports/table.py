@@ -1,0 +1,166 @@
+"""The neutral table `time,code,value,unit,device,serial`: what anybody can make, and what the patient's own export is.
+
+`time` is RFC 3339, or local; `code` is LOINC and may be missing when the unit tells it (mg/dL, mmol/L: a sensor's
+value); `value` is a number, or L or U for what lies beyond a sensor; the parts of a blood pressure are rows with one
+time and device. More columns do no harm. docs/imports.md describes it for people. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from decimal import Decimal
+
+from ddr.imports.content import Content, Table, tables
+from ddr.imports.makers import Maker, maker_of
+from ddr.imports.model import (
+    CGM,
+    CUFF,
+    DIASTOLIC,
+    FEV1,
+    GLUCOSE_METER,
+    METER,
+    MMHG,
+    PANEL,
+    PEAK_FLOW_METER,
+    PEF,
+    PRESSURES,
+    SPIROMETER,
+    SYSTOLIC,
+    ImportFile,
+    Source,
+    Value,
+)
+from ddr.imports.numbers import beyond, implausible, number
+from ddr.imports.times import instants
+
+COLUMNS = ("time", "code", "value", "unit", "device", "serial")
+_COLUMNS = {
+    "time": ("time", "zeit", "datetime", "timestamp", "zeitpunkt"),
+    "code": ("code", "loinc"),
+    "value": ("value", "wert", "gl$"),
+    "unit": ("unit", "einheit"),
+    "device": ("device$", "device name", "gerät", "geraet"),
+    "serial": ("serial", "seriennummer"),
+    "manufacturer": ("manufacturer", "hersteller"),
+    "shown": ("shown",),
+}
+UNITS = {"mg/dl": "mg/dL", "mmol/l": "mmol/L", "mmhg": MMHG, MMHG.casefold(): MMHG, "l/min": "L/min", "l": "L"}
+_CODES = {
+    **{code: (unit,) for unit, code in CGM.items()},
+    **{code: (unit,) for unit, code in METER.items()},
+    "2339-0": ("mg/dL",),
+    "15074-8": ("mmol/L",),
+    "2345-7": ("mg/dL",),
+    "14749-6": ("mmol/L",),
+    **dict.fromkeys(PRESSURES, (MMHG,)),
+    PEF: ("L/min",),
+    FEV1: ("L",),
+}
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A row of the table as texts."""
+
+    line: int
+    time: str
+    code: str
+    value: str
+    unit: str
+    device: str = ""
+    serial: str = ""
+    manufacturer: str = ""
+
+
+def recognises(content: Content) -> bool:
+    """True for a table with the columns time, value and unit."""
+    return _table(content) is not None
+
+
+def read(content: Content, zone: tzinfo) -> ImportFile:
+    """The values; a time without zone is local in `zone`."""
+    table = _table(content)
+    assert table is not None
+    rows = [Cells(row.line, *(table.cell(row, name) for name in (*COLUMNS, "manufacturer"))) for row in table.rows]
+    return read_cells("table", rows, zone)
+
+
+def read_cells(name: str, rows: Sequence[Cells], zone: tzinfo) -> ImportFile:
+    """The file that `rows` make: also what a --map makes of a table of another form."""
+    file = ImportFile(name)
+    times = instants([row.time for row in rows], [(row.serial, row.device, row.code) for row in rows], zone)
+    parts: dict[tuple[int, Source], list[tuple[int, str, Decimal]]] = defaultdict(list)
+    for row, time_ms in zip(rows, times, strict=True):
+        if not (row.value or row.time):
+            file.skipped += 1
+            continue
+        found = _checked(row, time_ms)
+        if isinstance(found, str):
+            file.reject(row.line, found[:120])
+        elif found.code in PRESSURES and isinstance(found.value, Decimal):
+            parts[found.time_ms, found.source].append((row.line, found.code, found.value))
+        else:
+            file.values.append(found)
+            maker = maker_of(f"{row.manufacturer} {row.device}")
+            if found.continuous and maker.limits:
+                file.limits.setdefault(found.source, maker.limits)
+    _panels(file, parts)
+    return file
+
+
+def _checked(row: Cells, time_ms: int | None) -> Value | str:
+    """The value of a row, or why it has none."""
+    if time_ms is None:
+        return f"no time: {row.time or 'empty'}"
+    unit = UNITS.get(row.unit.casefold(), row.unit)
+    code = row.code or CGM.get(unit, "")
+    if code not in _CODES:
+        return f"no code that is taken: {code or 'none'}; known are {', '.join(_CODES)}"
+    if unit not in _CODES[code]:
+        return f"{code} is measured in {' or '.join(_CODES[code])}, not in {unit or 'no unit'}"
+    sign = beyond(row.value) or (row.value if row.value in ("L", "U") else None)
+    value: Decimal | str | None = sign or number(row.value)
+    if value is None:
+        return f"no value: {row.value or 'empty'}"
+    if isinstance(value, str) and code not in CGM.values():
+        return "a single value must be a number"
+    if isinstance(value, Decimal) and (reason := implausible(value, unit)):
+        return reason
+    return Value(row.line, time_ms, code, unit, value, _source(row, code))
+
+
+def _source(row: Cells, code: str) -> Source:
+    maker: Maker = maker_of(f"{row.manufacturer} {row.device}")
+    kind = maker.type
+    for types, codes in _TYPES.items():
+        if code in codes:
+            kind = types
+    names: Mapping[str, str] = {CUFF: "Blood pressure monitor", GLUCOSE_METER: "Blood glucose meter"}
+    name = row.device or names.get(kind, maker.name)
+    return Source((row.manufacturer or maker.manufacturer)[:100], name[:100], row.serial, kind)
+
+
+_TYPES = {
+    CUFF: PRESSURES,
+    GLUCOSE_METER: (*METER.values(), "2339-0", "15074-8", "2345-7", "14749-6"),
+    PEAK_FLOW_METER: (PEF,),
+    SPIROMETER: (FEV1,),
+}
+
+
+def _panels(file: ImportFile, parts: Mapping[tuple[int, Source], Sequence[tuple[int, str, Decimal]]]) -> None:
+    """Rows of blood pressure with one time and device are one measurement."""
+    for (time_ms, source), rows in parts.items():
+        by_code = {code: value for _, code, value in rows}
+        if not {SYSTOLIC, DIASTOLIC} <= by_code.keys():
+            file.reject(rows[0][0], "a blood pressure needs its upper and its lower value")
+            continue
+        ordered = tuple((code, by_code[code]) for code in PRESSURES if code in by_code)
+        file.values.append(Value(rows[0][0], time_ms, PANEL, MMHG, None, source, ordered))
+
+
+def _table(content: Content) -> Table | None:
+    return next(tables(content.rows, _COLUMNS, lambda found: {"time", "value", "unit"} <= found.keys()), None)

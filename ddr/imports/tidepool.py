@@ -1,0 +1,90 @@
+"""JSON exports of Tidepool: `cbg` of sensors, `smbg` of meters, always written in mmol/L. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import tzinfo
+from decimal import Decimal
+from typing import Any
+
+from ddr.imports.content import Content
+from ddr.imports.makers import METER, Maker, maker_of
+from ddr.imports.model import CGM, GLUCOSE_METER, HIGH, LOW, ImportFile, Source, Value
+from ddr.imports.model import METER as METER_CODES
+from ddr.imports.numbers import implausible
+from ddr.imports.times import instants
+
+_KINDS = ("cbg", "smbg")
+_FACTOR = Decimal("18.01559")  # Tidepool's own, by which it made mmol/L of what devices measured in mg/dL
+
+
+def recognises(content: Content) -> bool:
+    """True for a list of Tidepool's records."""
+    return any(isinstance(one, dict) and one.get("type") in _KINDS for one in _records(content))
+
+
+def read(content: Content, zone: tzinfo) -> ImportFile:
+    """The glucose values. A device whose values have more digits than mmol/L is measured with measured in mg/dL."""
+    file, records = ImportFile("tidepool"), _records(content)
+    taken = [(at, one) for at, one in enumerate(records, 1) if isinstance(one, dict) and one.get("type") in _KINDS]
+    file.skipped = len(records) - len(taken)
+    times = instants([str(one.get("time", "")) for _, one in taken], [one.get("deviceId") for _, one in taken], zone)
+    converted = {one.get("deviceId") for _, one in taken if _digits(one.get("value")) > 2}
+    for (line, one), time_ms in zip(taken, times, strict=True):
+        value = one.get("value")
+        if time_ms is None:
+            file.reject(line, "no time")
+        elif not isinstance(value, int | float) or isinstance(value, bool):
+            file.reject(line, "no value")
+        else:
+            _take(file, line, time_ms, one, converted)
+    return file
+
+
+def _records(content: Content) -> Sequence[Any]:
+    found = content.json
+    if isinstance(found, dict):
+        found = found.get("data")
+    return found if isinstance(found, list) else []
+
+
+def _digits(value: Any) -> int:
+    exponent = Decimal(str(value)).as_tuple().exponent if isinstance(value, int | float) else 0
+    return -exponent if isinstance(exponent, int) else 0
+
+
+def _take(file: ImportFile, line: int, time_ms: int, one: dict[str, Any], converted: set[Any]) -> None:
+    device = one.get("deviceId")
+    unit = "mg/dL" if device in converted or one.get("units") == "mg/dL" else "mmol/L"
+    amount = Decimal(str(one["value"]))
+    if unit == "mg/dL" and one.get("units") != "mg/dL":
+        amount = (amount * _FACTOR).quantize(Decimal(1))
+    value: Decimal | str = _beyond(one.get("annotations")) or amount
+    if isinstance(value, Decimal) and (reason := implausible(value, unit)):
+        file.reject(line, reason)
+        return
+    meter = one["type"] == "smbg"
+    if meter and isinstance(value, str):
+        file.reject(line, "a single value must be a number")
+        return
+    source, maker = _source(str(device or ""), meter)
+    if maker.limits and not meter:
+        file.limits.setdefault(source, maker.limits)
+    file.values.append(Value(line, time_ms, (METER_CODES if meter else CGM)[unit], unit, value, source))
+
+
+def _source(device: str, meter: bool) -> tuple[Source, Maker]:
+    """From `DexCom-G5Mob-0001-1112-…` or `abbottFreeStyleLibre-JCGS123`: the part after the last dash is the number."""
+    maker = maker_of(device, METER if meter else maker_of(""))
+    name, _, serial = device.rpartition("-")
+    if not any(letter.isdigit() for letter in serial) or not name:
+        name, serial = device, ""
+    kind = GLUCOSE_METER if meter else maker.type
+    return Source(maker.manufacturer, (name or maker.name)[:100], serial, kind), maker
+
+
+def _beyond(annotations: Any) -> str | None:
+    for one in annotations if isinstance(annotations, list) else ():
+        if isinstance(one, dict) and one.get("code") == "bg/out-of-range":
+            return {"low": LOW, "high": HIGH}.get(str(one.get("value")))
+    return None

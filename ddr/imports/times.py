@@ -1,0 +1,159 @@
+"""Times in files: of any usual form, with a zone or local, also in the hour that occurs twice in autumn. Pure.
+
+A column is read as a whole: only its other rows tell whether 03-04 is the 3rd of April or the 4th of March, and which
+of two hours with the same name a row belongs to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from itertools import pairwise
+
+_CLOCK = (
+    r"(?P<h>\d{1,2})[:.h](?P<m>\d{2})(?:[:.](?P<s>\d{2}))?(?:[.,](?P<f>\d{1,9}))?"
+    r"\s*(?P<ap>[AaPp]\.?\s?[Mm]\.?)?(?:\s*Uhr)?"
+)
+_ZONE = r"\s*(?P<z>[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?"
+_NUMERIC = re.compile(rf"(?P<a>\d{{1,4}})[-./](?P<b>\d{{1,2}})[-./](?P<c>\d{{1,4}})(?:[T,;\s]+{_CLOCK}{_ZONE})?")
+_NAMED = re.compile(
+    rf"(?:(?P<a>\d{{1,2}})\.?\s+(?P<n>[A-Za-zÄä]{{3,9}})\.?|(?P<n2>[A-Za-zÄä]{{3,9}})\.?\s+(?P<a2>\d{{1,2}})),?\s+"
+    rf"(?P<c>\d{{4}})(?:[T,\s]+{_CLOCK}{_ZONE})?"
+)
+_MONTHS = {
+    name: number
+    for number, names in enumerate(
+        ("jan", "feb", "mar mär mrz", "apr", "may mai", "jun", "jul", "aug", "sep", "oct okt", "nov", "dec dez"), 1
+    )
+    for name in names.split()
+}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def instants(texts: Sequence[str], groups: Sequence[Hashable], zone: tzinfo) -> list[int | None]:
+    """Each text as milliseconds since 1970 (UTC), None where it is no time; local times are those of `zone`.
+
+    `groups` names the device of each text: within one, times ascend or descend, which settles the doubled hour.
+    """
+    matches = [_NUMERIC.fullmatch(text.strip()) or _NAMED.fullmatch(text.strip()) for text in texts]
+    day_first = _day_first(matches)
+    moments = [match and _moment(match, day_first) for match in matches]
+    found: list[int | None] = [None] * len(texts)
+    local: dict[Hashable, list[int]] = defaultdict(list)
+    for at, moment in enumerate(moments):
+        if moment is None:
+            continue
+        if moment.tzinfo is not None:
+            found[at] = (moment - _EPOCH) // _MILLISECOND
+        else:
+            local[groups[at]].append(at)
+    for positions in local.values():
+        for at, time in zip(positions, _placed([moments[at] for at in positions if moments[at]], zone), strict=True):
+            found[at] = time
+    return found
+
+
+def _day_first(matches: Sequence[re.Match[str] | None]) -> bool:
+    """True unless the column shows that months come first: a second number above 12, or hours of a.m. and p.m."""
+    pairs = [(int(m["a"]), int(m["b"])) for m in matches if m and m.re is _NUMERIC and len(m["a"]) < 4]
+    if any(first > 12 for first, _ in pairs):
+        return True
+    return not (any(second > 12 for _, second in pairs) or any(m and m["ap"] for m in matches))
+
+
+def _moment(match: re.Match[str], day_first: bool) -> datetime | None:
+    if match.re is _NAMED:
+        month = _MONTHS.get((match["n"] or match["n2"])[:3].casefold(), 0)
+        year, day = int(match["c"]), int(match["a"] or match["a2"])
+    elif len(match["a"]) == 4:
+        year, month, day = int(match["a"]), int(match["b"]), int(match["c"])
+    else:
+        day, month = (int(match["a"]), int(match["b"])) if day_first else (int(match["b"]), int(match["a"]))
+        year = int(match["c"]) + (2000 if len(match["c"]) == 2 else 0)
+    try:
+        return datetime(
+            year, month, day, _hour(match), int(match["m"] or 0), int(match["s"] or 0), _micro(match), _zone(match)
+        )
+    except ValueError:
+        return None
+
+
+def _hour(match: re.Match[str]) -> int:
+    hour = int(match["h"] or 0)
+    if not match["ap"]:
+        return hour
+    return hour % 12 + (12 if match["ap"][0] in "Pp" else 0) if 1 <= hour <= 12 else 99
+
+
+def _micro(match: re.Match[str]) -> int:
+    return int((match["f"] or "0").ljust(6, "0")[:6])
+
+
+def _zone(match: re.Match[str]) -> tzinfo | None:
+    text = match["z"]
+    if not text:
+        return None
+    if text[0] not in "+-":
+        return UTC
+    hours, minutes = int(text[1:3]), int(text[3:].lstrip(":") or 0)
+    offset = timedelta(hours=hours, minutes=minutes)
+    return timezone(-offset if text[0] == "-" else offset)
+
+
+def _placed(moments: Sequence[datetime | None], zone: tzinfo) -> list[int]:
+    """The instants of local times in the order of the file, which ascends or descends."""
+    local = [moment for moment in moments if moment is not None]
+    steps = [after - before for before, after in pairwise(local)]
+    falling = sum(step < timedelta() for step in steps) > sum(step > timedelta() for step in steps)
+    return _ascending(local[::-1], zone)[::-1] if falling else _ascending(local, zone)
+
+
+def _ascending(local: Sequence[datetime], zone: tzinfo) -> list[int]:
+    times = [_ms(moment, zone, 0) for moment in local]
+    at = 0
+    while at < len(local):
+        if not _twice(local[at], zone):
+            at += 1
+            continue
+        end = at
+        while end < len(local) and _twice(local[end], zone) and local[end].date() == local[at].date():
+            end += 1
+        for number, fold in enumerate(
+            _folds(local[at:end], zone, times[at - 1] if at else None, _after(local, end, zone))
+        ):
+            times[at + number] = _ms(local[at + number], zone, fold)
+        at = end
+    return times
+
+
+def _after(local: Sequence[datetime], end: int, zone: tzinfo) -> int | None:
+    return _ms(local[end], zone, 0) if end < len(local) else None
+
+
+def _folds(doubled: Sequence[datetime], zone: tzinfo, before: int | None, after: int | None) -> list[int]:
+    """For each time of the doubled hour 0 (the first one, still summer time) or 1.
+
+    Where the clock jumps back, the second hour begins. A time that stands there twice in a row, or a list in which both
+    hours are sorted together, has one of each. Otherwise the neighbours tell to which side the times belong.
+    """
+    for at in range(1, len(doubled)):
+        if doubled[at] < doubled[at - 1]:
+            return [0] * at + [1] * (len(doubled) - at)
+    if len(set(doubled)) < len(doubled):
+        return [int(at > 0 and doubled[at] == doubled[at - 1]) for at in range(len(doubled))]
+    if before is None or after is None:
+        return [0] * len(doubled)
+    gap_before = _ms(doubled[0], zone, 0) - before
+    gap_after = after - _ms(doubled[-1], zone, 1)
+    return [int(gap_before > gap_after)] * len(doubled)
+
+
+def _twice(moment: datetime, zone: tzinfo) -> bool:
+    return _ms(moment, zone, 0) < _ms(moment, zone, 1)
+
+
+def _ms(moment: datetime, zone: tzinfo, fold: int) -> int:
+    return (moment.replace(tzinfo=zone, fold=fold) - _EPOCH) // _MILLISECOND

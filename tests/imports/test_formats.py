@@ -1,0 +1,172 @@
+"""Each form of file: found by its content, read with its words, units, times and devices; bad rows do no harm."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddr.imports.formats import FORMATS, read
+from ddr.imports.model import ImportFileError, Value
+from tests.imports import samples
+
+BERLIN = ZoneInfo("Europe/Berlin")
+EIGHT = 1_795_158_000_000  # 2026-11-20T08:00 in Berlin
+FIVE = 300_000
+
+ALL = {
+    "clarity": samples.CLARITY,
+    "libreview": samples.LIBREVIEW,
+    "carelink": samples.CARELINK,
+    "glooko": samples.GLOOKO,
+    "eversense": samples.EVERSENSE,
+    "tidepool": samples.TIDEPOOL,
+    "nightscout": samples.NIGHTSCOUT,
+    "open-mhealth": samples.OPEN_MHEALTH,
+    "blood-pressure": samples.OMRON,
+    "spirometry": samples.SPIROMETRY,
+    "table": samples.TABLE,
+}
+
+
+def values(text: str) -> list[tuple[int, str, str, str]]:
+    """Time from eight o'clock, code, value, serial number."""
+    return [_told(value) for value in read(text.encode(), BERLIN).values]
+
+
+def _told(value: Value) -> tuple[int, str, str, str]:
+    shown = "/".join(str(amount) for _, amount in value.parts) if value.parts else str(value.value)
+    return (value.time_ms - EIGHT, value.code, shown, value.source.serial)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_form_is_found_by_the_content(name: str) -> None:
+    assert read(ALL[name].encode(), BERLIN).format == name
+    assert [key for key, one in FORMATS.items() if key != name and _reads(ALL[name], key)] == []
+
+
+def _reads(text: str, name: str) -> bool:
+    try:
+        return bool(read(text.encode(), BERLIN, name).values)
+    except ImportFileError:
+        return False
+
+
+def test_clarity() -> None:
+    assert values(samples.CLARITY) == [
+        (0, "99504-3", "123", "8ABCDE"),
+        (FIVE, "99504-3", "L", "8ABCDE"),
+        (2 * FIVE, "99504-3", "U", "8ABCDE"),
+    ]
+    file = read(samples.CLARITY.encode(), BERLIN)
+    assert file.skipped == 2 and not file.bad
+    assert file.limits[file.values[0].source]["mg/dL"] == (Decimal(40), Decimal(400))
+
+
+def test_clarity_in_german_saved_by_excel() -> None:
+    for encoding in ("utf-8", "utf-16", "cp1252"):
+        text = samples.CLARITY_DE.removeprefix("\ufeff")
+        found = read(text.encode(encoding), BERLIN).values
+        assert [_told(value)[1:] for value in found] == [
+            ("105272-9", "5.6", "9DEFGH"),
+            ("105272-9", "L", "9DEFGH"),
+            ("105272-9", "U", "9DEFGH"),
+        ]
+
+
+def test_libreview_takes_stored_values_and_strips() -> None:
+    assert values(samples.LIBREVIEW) == [
+        (0, "105272-9", "5.6", "ABC123"),
+        (3 * FIVE, "105272-9", "6.0", "ABC123"),
+        (6 * FIVE, "14743-9", "7.1", "ABC123"),
+    ]
+    assert [value[2] for value in values(samples.LIBREVIEW_DE)] == ["101", "L"]
+
+
+def test_carelink_has_sections() -> None:
+    assert sorted(values(samples.CARELINK)) == [
+        (FIVE, "99504-3", "128", "NG2"),
+        (2 * FIVE, "99504-3", "131", "NG2"),
+        (12 * 60_000, "41653-7", "141", ""),
+    ]
+
+
+def test_glooko_eversense_and_tables_of_single_values() -> None:
+    assert values(samples.GLOOKO) == [(0, "99504-3", "110.0", "FIELD G7"), (FIVE, "99504-3", "112.5", "FIELD G7")]
+    assert values(samples.EVERSENSE) == [(0, "99504-3", "120", "T12"), (FIVE, "99504-3", "U", "T12")]
+    assert values(samples.WITHINGS_DE) == [(0, "85354-9", "121/79", "")]
+    assert values(samples.SPIROMETRY) == [(0, "19935-6", "412", ""), (0, "20150-9", "3.05", "")]
+
+
+def test_swapped_pressures_are_a_bad_row() -> None:
+    file = read(samples.OMRON.encode(), BERLIN)
+    assert [_told(value)[2] for value in file.values] == ["121/79"]
+    assert [(bad.line, "not above" in bad.reason) for bad in file.bad] == [(3, True)]
+
+
+def test_tidepool_gives_mg_per_dl_back_where_it_was_measured() -> None:
+    assert values(samples.TIDEPOOL) == [
+        (0, "99504-3", "100", "8ABCDE"),
+        (FIVE, "99504-3", "L", "8ABCDE"),
+        (6 * 60_000, "14743-9", "7.1", "X9"),
+    ]
+
+
+def test_nightscout_codes_are_no_values() -> None:
+    file = read(samples.NIGHTSCOUT.encode(), BERLIN)
+    assert [str(value.value) for value in file.values] == ["L", "100", "U", "110"]
+    assert [bad.line for bad in file.bad] == [4] and file.skipped == 1
+
+
+def test_open_mhealth() -> None:
+    assert [value[1:3] for value in values(samples.OPEN_MHEALTH)] == [("41653-7", "95"), ("85354-9", "121/79")]
+
+
+def test_the_neutral_table() -> None:
+    assert values(samples.TABLE) == [
+        (250, "99504-3", "101", "S1"),
+        (FIVE, "99504-3", "L", "S1"),
+        (7 * 60_000, "20150-9", "3.05", "P1"),
+        (6 * 60_000, "85354-9", "121/79", "C1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("yesterday,99504-3,101,mg/dL,D,S", "no time"),
+        ("2026-11-20T07:00:00Z,99504-3,,mg/dL,D,S", "no value"),
+        ("2026-11-20T07:00:00Z,99504-3,5.6,mmol/L,D,S", "measured in mg/dL"),
+        ("2026-11-20T07:00:00Z,99504-3,0,mg/dL,D,S", "cannot have been measured"),
+        ("2026-11-20T07:00:00Z,718-7,14,g/dL,D,S", "no code"),
+        ("2026-11-20T07:00:00Z,8480-6,121,mmHg,D,S", "lower value"),
+    ],
+)
+def test_a_bad_row_is_named_and_the_rest_taken(row: str, reason: str) -> None:
+    file = read(f"{samples.TABLE}{row}\n".encode(), BERLIN)
+    assert len(file.values) == 4
+    assert [bad.line for bad in file.bad] == [7] and reason in file.bad[0].reason
+
+
+@pytest.mark.parametrize("name", ALL)
+@given(cut=st.floats(0, 1), noise=st.binary(max_size=12))
+def test_damaged_files_are_read_or_refused_in_words(name: str, cut: float, noise: bytes) -> None:
+    raw = ALL[name].encode()
+    at = int(cut * len(raw))
+    for damaged in (raw[:at], raw[:at] + noise, raw[:at] + noise + raw[at:]):
+        try:
+            read(damaged, BERLIN)
+        except ImportFileError as error:
+            assert "\n" not in str(error)
+
+
+def test_what_a_file_seems_to_be_is_said() -> None:
+    with pytest.raises(ImportFileError, match="looks like LibreView"):
+        read(samples.LIBREVIEW.encode(), BERLIN, "clarity")
+    with pytest.raises(ImportFileError, match="no file of a known form"):
+        read(b"a,b\n1,2\n", BERLIN)
+    with pytest.raises(ImportFileError, match="empty"):
+        read(b" \n", BERLIN)

@@ -1,0 +1,143 @@
+"""Files given to a real gateway API: found devices, periods, repeats, gaps beside an app, and taking back."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+
+from ddr.http.core import Core
+from ddr.imports.formats import read
+from ddr.imports.sending import Answer, Refused, Report, Steps, sending, taking_back
+from ddr.store.gateways import tokens
+from tests.gateway.conftest import make_client
+from tests.imports import samples
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.fixture
+async def gateway(core: Core, patient_id: uuid.UUID) -> AsyncIterator[httpx.AsyncClient]:
+    """The gateway API with the token of a patient, two days after the samples."""
+    async with make_client(core, await tokens.create(core.pool, patient_id, core.clock())) as client:
+        yield client
+
+
+async def walk(gateway: httpx.AsyncClient, steps: Steps) -> Report:
+    """Make the requests that `steps` asks for."""
+    try:
+        call = next(steps)
+        while True:
+            response = await gateway.request(call.method, f"/{call.path}", json=call.body)
+            is_json = "json" in response.headers.get("content-type", "")
+            call = steps.send(Answer(response.status_code, response.json() if is_json else None))
+    except StopIteration as end:
+        report: Report = end.value
+        return report
+
+
+async def give(gateway: httpx.AsyncClient, text: str, digest: str = "a") -> Report:
+    return await walk(gateway, sending(read(text.encode(), BERLIN), digest))
+
+
+async def sensors(gateway: httpx.AsyncClient) -> dict[str, dict[str, object]]:
+    found = {}
+    for device in (await gateway.get("/devices")).json()["devices"]:
+        for sensor in (await gateway.get(f"/devices/{device['key']}/sensors")).json()["sensors"]:
+            found[f"{device['serialNumber']} {sensor['code']}"] = sensor
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        (samples.CLARITY, 3),
+        (samples.CLARITY_DE, 3),
+        (samples.LIBREVIEW, 3),
+        (samples.CARELINK, 3),
+        (samples.GLOOKO, 2),
+        (samples.TIDEPOOL, 3),
+        (samples.NIGHTSCOUT, 4),
+        (samples.OPEN_MHEALTH, 2),
+        (samples.OMRON, 1),
+        (samples.SPIROMETRY, 2),
+        (samples.TABLE, 4),
+    ],
+)
+async def test_each_form_goes_in_once(gateway: httpx.AsyncClient, text: str, taken: int) -> None:
+    report = await give(gateway, text)
+    assert report.counts["taken"] == taken and not report.refusals
+    again = await give(gateway, text)
+    assert again.counts == {"there": taken}
+
+
+def five_minutes(count: int, step: int = 5) -> str:
+    start = datetime(2026, 11, 19, 8)
+    rows = "".join(
+        f"FreeStyle Libre 3,L3,{start + timedelta(minutes=step * at):%d-%m-%Y %H:%M},0,{100 + at % 50}\n"
+        for at in range(count)
+    )
+    return f"Device,Serial Number,Device Timestamp,Record Type,Historic Glucose mg/dL\n{rows}"
+
+
+@pytest.mark.parametrize("minutes", [1, 5, 15])
+async def test_the_period_is_measured(gateway: httpx.AsyncClient, minutes: int) -> None:
+    report = await give(gateway, five_minutes(60, minutes))
+    assert report.counts == {"taken": 60}
+    sensor = (await sensors(gateway))["L3 99504-3"]
+    assert sensor["samplingPeriodMs"] == minutes * 60_000
+    assert sensor["limits"] == {"lower": 40, "upper": 500}
+
+
+async def test_beside_the_app_only_what_it_lacks_is_taken(gateway: httpx.AsyncClient) -> None:
+    start = datetime(2026, 11, 19, 7, tzinfo=UTC)
+    device = {"serialNumber": "l3", "name": "Libre 3", "manufacturer": "Abbott", "type": "700585005"}
+    await gateway.put("/devices/app", json={**device, "startedAt": start.isoformat()})
+    await gateway.put("/devices/app/sensors/g", json={"code": "99504-3", "unit": "mg/dL", "samplingPeriodMs": 300_000})
+    live = [
+        {"time": (start + timedelta(minutes=5 * at, seconds=12)).isoformat(), "value": 100 + at % 50}
+        for at in range(60)
+        if not 20 <= at < 30
+    ]
+    await gateway.post("/devices/app/sensors/g/readings", json={"unit": "mg/dL", "readings": live})
+    report = await give(gateway, five_minutes(60))
+    assert report.counts == {"there": 50, "taken": 10}
+    assert len((await gateway.get("/devices")).json()["devices"]) == 1
+
+
+async def test_another_unit_beside_the_app_is_refused(gateway: httpx.AsyncClient) -> None:
+    device = {"serialNumber": "ABC123", "name": "Libre 3", "manufacturer": "Abbott", "type": "700585005"}
+    await gateway.put("/devices/app", json={**device, "startedAt": "2026-11-01T00:00:00Z"})
+    await gateway.put("/devices/app/sensors/g", json={"code": "99504-3", "unit": "mg/dL", "samplingPeriodMs": 300_000})
+    report = await give(gateway, samples.LIBREVIEW)
+    assert {refusal.reason for refusal in report.refusals} == {"other-unit"} and report.counts["taken"] == 1
+
+
+async def test_devices_without_serial_number_stay_apart(gateway: httpx.AsyncClient) -> None:
+    await give(gateway, samples.CLARITY.replace("8ABCDE", ""))
+    await give(gateway, samples.LIBREVIEW_DE.replace("DEF456", ""))
+    await give(gateway, samples.CLARITY.replace("8ABCDE", "AB/1"))
+    await give(gateway, samples.CLARITY.replace("8ABCDE", "AB 1"))
+    devices = (await gateway.get("/devices")).json()["devices"]
+    assert sorted(str(device["serialNumber"]) for device in devices) == ["AB 1", "AB/1", "None", "None"]
+
+
+async def test_an_import_is_taken_back_and_may_come_again(gateway: httpx.AsyncClient) -> None:
+    for text, count in ((samples.CLARITY, 3), (samples.OMRON, 1)):
+        file = read(text.encode(), BERLIN)
+        await give(gateway, text, "d")
+        assert (await walk(gateway, taking_back(file, "d"))).counts["taken back"] == count
+        assert (await walk(gateway, taking_back(file, "e"))).counts["taken back"] <= count
+    assert (await give(gateway, samples.CLARITY, "d")).counts == {"taken": 3}
+    assert (await walk(gateway, taking_back(read(samples.CLARITY.encode(), BERLIN), "d"))).counts["taken back"] == 3
+    assert all(sensor["storedUntil"] is None for sensor in (await sensors(gateway)).values())
+
+
+async def test_a_refusal_of_the_recorder_is_one_line(core: Core) -> None:
+    async with make_client(core, "no-token") as stranger:
+        with pytest.raises(Refused, match="401"):
+            await give(stranger, samples.CLARITY)

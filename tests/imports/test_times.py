@@ -1,0 +1,80 @@
+"""Times of files: forms, order of day and month, and the hour that occurs twice."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddr.imports.times import instants
+
+BERLIN = ZoneInfo("Europe/Berlin")
+CHANGE = datetime(2026, 10, 25, 1, tzinfo=UTC)  # 3:00 summer time becomes 2:00 winter time
+
+
+def read(*texts: str) -> list[str | None]:
+    found = instants(texts, [""] * len(texts), BERLIN)
+    return [time if time is None else f"{datetime.fromtimestamp(time / 1000, UTC):%Y-%m-%dT%H:%M:%S}" for time in found]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-04-03T08:30:00",
+        "2026-04-03 08:30",
+        "2026/04/03 08:30:00",
+        "03.04.2026 08:30",
+        "03-04-2026 08:30",
+        "3.4.26 8:30",
+        "03.04.2026, 08:30 Uhr",
+        "3 Apr 2026 08:30",
+        "Apr 3, 2026 8:30 AM",
+        "2026-04-03T06:30:00Z",
+        "2026-04-03T08:30:00.000+02:00",
+        "2026-04-03T06:30:00+00",
+    ],
+)
+def test_usual_forms(text: str) -> None:
+    assert read(text) == ["2026-04-03T06:30:00"]
+
+
+def test_the_column_tells_whether_days_come_first() -> None:
+    assert read("03-04-2026 08:30", "13-04-2026 08:30")[0] == "2026-04-03T06:30:00"
+    assert read("04-03-2026 08:30", "04-13-2026 08:30")[0] == "2026-04-03T06:30:00"
+    assert read("04-03-2026 08:30 AM")[0] == "2026-04-03T06:30:00"
+
+
+@pytest.mark.parametrize("text", ["", "x", "2026-13-45 08:00", "31.02.2026 08:00", "2026-04-03 25:00", "12"])
+def test_what_is_no_time(text: str) -> None:
+    assert read(text) == [None]
+
+
+steps = st.lists(st.sampled_from([1, 5, 15]), min_size=1, max_size=1)
+
+
+@given(step=st.sampled_from([1, 5, 15]), falling=st.booleans(), whole=st.integers(30, 200))
+def test_the_doubled_hour_is_read_as_it_was(step: int, falling: bool, whole: int) -> None:
+    """A sensor that goes on measuring through the night of the change, listed up or down."""
+    times = [CHANGE + timedelta(minutes=step * at) for at in range(-whole, whole)]
+    if falling:
+        times.reverse()
+    local = [f"{time.astimezone(BERLIN):%Y-%m-%d %H:%M}" for time in times]
+    found = instants(local, [""] * len(local), BERLIN)
+    assert found == [int(time.timestamp() * 1000) for time in times]
+
+
+def test_both_hours_sorted_together() -> None:
+    assert read("2026-10-25 02:00", "2026-10-25 02:00", "2026-10-25 02:15", "2026-10-25 02:15") == [
+        "2026-10-25T00:00:00",
+        "2026-10-25T01:00:00",
+        "2026-10-25T00:15:00",
+        "2026-10-25T01:15:00",
+    ]
+
+
+def test_one_hour_alone_belongs_to_its_neighbours() -> None:
+    assert read("2026-10-25 01:55", "2026-10-25 02:00", "2026-10-25 03:30")[1] == "2026-10-25T00:00:00"
+    assert read("2026-10-25 00:30", "2026-10-25 02:55", "2026-10-25 03:00")[1] == "2026-10-25T01:55:00"
