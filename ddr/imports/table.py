@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from decimal import Decimal
 
-from ddr.imports.content import Content, Table, tables
+from ddr.imports.content import Content, Row, Table, tables
 from ddr.imports.makers import Maker, maker_of
 from ddr.imports.model import (
     CGM,
@@ -84,8 +84,20 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     """The values; a time without zone is local in `zone`."""
     table = _table(content)
     assert table is not None
-    rows = [Cells(row.line, *(table.cell(row, name) for name in (*COLUMNS, "manufacturer"))) for row in table.rows]
-    return read_cells("table", rows, zone)
+    rows = [
+        Cells(row.line, *(table.cell(row, name) for name in (*COLUMNS, "manufacturer")))
+        for row in table.rows
+        if not _left_out(table, row)
+    ]
+    file = read_cells("table", rows, zone)
+    file.skipped += len(table.rows) - len(rows)
+    return file
+
+
+def _left_out(table: Table, row: Row) -> bool:
+    """True for what a patient's export has that is no value: entered in error, or a reading that failed."""
+    series = table.cell(row, "code") in CGM.values()
+    return table.cell(row, "value") == "E" if series else table.cell(row, "shown") == "no"
 
 
 def read_cells(name: str, rows: Sequence[Cells], zone: tzinfo) -> ImportFile:

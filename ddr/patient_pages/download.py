@@ -33,7 +33,8 @@ from ddr.store.patients.sessions import Session
 Row = Mapping[str, Any]
 Resource = Mapping[str, Any]
 
-HEADING = ("time", "kind", "code", "name", "value", "unit", "shown", "device", "serial_number")
+# The first six are those of the neutral table that `ddr import` reads (docs/imports.md).
+HEADING = ("time", "code", "value", "unit", "device", "serial", "kind", "name", "shown")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with a text that begins so
 
 
@@ -76,14 +77,14 @@ def _of_chunk(core: Core, row: Row, lang: str) -> Iterator[Iterable[Any]]:
     for reading in stored:
         time, raw = reading
         value = text(raw, row["decimals"])
-        yield (instant(time), kind, row["code"], "", value, row["unit"], _yes(reading in shown), *_device(row))
+        yield (instant(time), row["code"], value, row["unit"], *_device(row), kind, "", _yes(reading in shown))
 
 
 def _of_measurement(core: Core, row: Row, lang: str) -> Iterator[Iterable[Any]]:
     kind, at = title_of(core, row["miv_url"], lang), instant(row["effective_ms"])
     shown = _yes(row["status"] != "entered-in-error")
     for value in values(row, lang):
-        yield (at, kind, value.code, value.name, value.text, value.unit, shown, *_device(row))
+        yield (at, value.code, value.text, value.unit, *_device(row), kind, value.name, shown)
 
 
 def _device(row: Row) -> tuple[str, str]:

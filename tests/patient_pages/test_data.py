@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from datetime import UTC
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from ddr.fhir.instants import date_time
 from ddr.http.core import Core
+from ddr.imports.formats import read
 from ddr.patient_pages.charts import LINES, axis_value
 from ddr.series.packing import ERROR, HIGH, LOW, encode
 from ddr.store.patients import export
@@ -192,7 +194,10 @@ async def test_the_table_has_every_reading_with_its_exact_time(core: Core) -> No
         ("2026-11-22T00:00:00.000Z", "103", "yes"),
     ]
     assert {(row["kind"], row["unit"]) for row in rows} == {("Gewebezucker-Verlauf", "mg/dL"), ("Blutzucker", "mg/dL")}
-    assert (rows[-1]["device"], rows[-1]["serial_number"]) == ("'=HYPERLINK(1)", "'@SN")
+    assert (rows[-1]["device"], rows[-1]["serial"]) == ("'=HYPERLINK(1)", "'@SN")
+    brought = read(answer.content, UTC)  # another recorder takes it
+    assert [str(value.value) for value in brought.values] == ["100", "101", "L", "103"]
+    assert (brought.format, brought.skipped, brought.bad) == ("table", 1, [])
 
 
 async def test_the_bundle_has_what_a_diga_gets(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
