@@ -15,6 +15,7 @@ from ddr.cli.operator import instant_argument, shown_instant, with_database
 from ddr.fhir.instants import instant
 from ddr.http.clock import now_ms
 from ddr.operations.inspection import DAY_MS, Inspection, inspect
+from ddr.scopes.parse import is_canonical
 from ddr.settings import Settings
 from ddr.store.registries import sources as store
 
@@ -88,6 +89,7 @@ def _refresh(args: argparse.Namespace) -> Action:
     async def refresh(settings: Settings, pool: asyncpg.Pool) -> int:
         for name in SOURCES:
             await store.request_reading(pool, name)
+        print("the running recorder reads all three registries now; ddr registry show tells what it found")
         return 0
 
     return refresh
@@ -117,8 +119,12 @@ def _diga(entry: str, content: Mapping[str, Any]) -> str:
     problems = f" ({'; '.join(content['problems'])})" if content["problems"] else ""
     return (
         f"{entry}  {content['name']}: {state}{problems}, {len(content['certificates'])} certificates,"
-        f" redirect {content['redirect_uri']}, MIVs {' '.join(content['valuesets']) or 'none'}"
+        f" redirect {content['redirect_uri']}, MIVs {' '.join(map(_miv, content['valuesets'])) or 'none'}"
     )
+
+
+def _miv(url: str) -> str:
+    return url if is_canonical(url) else f"{url} (no canonical URL: nobody can ask for it)"
 
 
 def _short(content: Mapping[str, Any]) -> dict[str, Any]:

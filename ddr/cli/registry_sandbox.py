@@ -21,9 +21,12 @@ from ddr.demo.registry_state import FAULTS, PARTS, ListedDiga, Package, Registry
 from ddr.demo.server import PortTaken, serving
 from ddr.demo.stack import REGISTRY_PORT, REGISTRY_TOKEN
 from ddr.registries.archive import BadArchive, read_archive
+from ddr.scopes.parse import is_canonical
 
 HELP = "a stand-in for BfArM's registries"
 FILE = Path(".ddr/registry.json")
+EXAMPLE = "https://gematik.de/fhir/hddt/ValueSet/hddt-miv-blood-glucose-measurement"
+NUMBER_DIGITS = 5
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -82,9 +85,10 @@ def run(args: argparse.Namespace) -> int:
         elif args.action == "show":
             print(_shown(state))
         else:
-            _EDITS[args.action](state, args)
+            done = _EDITS[args.action](state, args)
             args.data.parent.mkdir(parents=True, exist_ok=True)
             save(state, args.data)
+            print(f"{done}; a recorder takes it over when it reads the registry again (ddr registry refresh)")
     except (DataError, PortTaken, BadArchive, OSError, ValueError) as error:
         raise CommandError(str(error)) from None
     return 0
@@ -121,67 +125,101 @@ def _one(state: RegistryState, number: str) -> ListedDiga:
     return found
 
 
-def _fault(state: RegistryState, args: argparse.Namespace) -> None:
+def _canonicals(mivs: list[str]) -> list[str]:
+    """`mivs`, all of them canonical URLs. A name of something else would be listed and never be asked for."""
+    for url in mivs:
+        if not is_canonical(url):
+            raise CommandError(f"{url!r} is no canonical URL of a ValueSet, as in {EXAMPLE}")
+    return mivs
+
+
+def _redirectable(text: str) -> str:
+    """`text`, an absolute URI."""
+    parts = urlsplit(text)
+    if not (parts.scheme == "https" and parts.hostname) and "." not in parts.scheme:
+        raise CommandError(f"{text!r} is no redirect URI: https, or a scheme of the app's own with a dot in it")
+    return text
+
+
+def _told(mivs: list[str]) -> str:
+    return f"MIVs {' '.join(mivs) or 'none'}"
+
+
+def _fault(state: RegistryState, args: argparse.Namespace) -> str:
     state.fault, state.fault_on = ("" if args.name == "none" else args.name), args.on
+    return f"fault {args.name} on {args.on}"
 
 
-def _retire(state: RegistryState, args: argparse.Namespace) -> None:
+def _retire(state: RegistryState, args: argparse.Namespace) -> str:
     _one(state, args.number).status = "retired"
+    return f"DiGA {args.number} is retired"
 
 
-def _relist(state: RegistryState, args: argparse.Namespace) -> None:
+def _relist(state: RegistryState, args: argparse.Namespace) -> str:
     _one(state, args.number).status = "active"
+    return f"DiGA {args.number} is active"
 
 
-def _remove(state: RegistryState, args: argparse.Namespace) -> None:
+def _remove(state: RegistryState, args: argparse.Namespace) -> str:
     state.digas.remove(_one(state, args.number))
+    return f"DiGA {args.number} is not listed any more"
 
 
-def _add(state: RegistryState, args: argparse.Namespace) -> None:
+def _add(state: RegistryState, args: argparse.Namespace) -> str:
+    if not (args.number.isascii() and args.number.isdigit() and len(args.number) == NUMBER_DIGITS):
+        raise CommandError(f"{args.number!r} is no DiGA-ID: five digits")
+    if any(diga.number == args.number for diga in state.digas):
+        raise CommandError(f"the stand-in holds DiGA {args.number} already")
+    mivs, redirect = _canonicals(args.mivs), _redirectable(args.redirect)
     der = certificate(args.cert.read_text(), Path())
-    state.digas.append(ListedDiga(args.number, args.name, f"{args.name} GmbH", args.redirect, args.mivs, [der]))
+    state.digas.append(added := ListedDiga(args.number, args.name, f"{args.name} GmbH", redirect, mivs, [der]))
+    return f"DiGA {args.number} is listed: client_id {added.client_id}, redirect {redirect}, {_told(mivs)}"
 
 
-def _rollover(state: RegistryState, args: argparse.Namespace) -> None:
+def _rollover(state: RegistryState, args: argparse.Namespace) -> str:
     diga = _one(state, args.number)
     kept = diga.certificates if args.keep else []
     diga.certificates = [*kept, certificate(args.cert.read_text(), Path())]
+    return f"DiGA {args.number} has {len(diga.certificates)} certificates, {args.cert} among them"
 
 
-def _mivs(state: RegistryState, args: argparse.Namespace) -> None:
-    _one(state, args.number).mivs = args.mivs
+def _mivs(state: RegistryState, args: argparse.Namespace) -> str:
+    _one(state, args.number).mivs = _canonicals(args.mivs)
+    return f"DiGA {args.number} has {_told(args.mivs)}"
 
 
-def _redirect(state: RegistryState, args: argparse.Namespace) -> None:
-    if not urlsplit(args.redirect).scheme:
-        raise CommandError("the redirect URI must be absolute")
-    _one(state, args.number).redirect_uri = args.redirect
+def _redirect(state: RegistryState, args: argparse.Namespace) -> str:
+    _one(state, args.number).redirect_uri = _redirectable(args.redirect)
+    return f"DiGA {args.number} has redirect {args.redirect}"
 
 
-def _publish(state: RegistryState, args: argparse.Namespace) -> None:
+def _publish(state: RegistryState, args: argparse.Namespace) -> str:
     found = read_archive(args.archive.read_bytes())
     others = [one for one in state.packages if (one.name, one.version) != (found.name, found.version)]
     state.packages = [*others, Package(found.name, found.version, list(found.resources))]
+    return f"package {found.name} {found.version} is published"
 
 
-def _deprecate(state: RegistryState, args: argparse.Namespace) -> None:
+def _deprecate(state: RegistryState, args: argparse.Namespace) -> str:
     wanted = (args.package, args.version)
     found = next((one for one in state.packages if (one.name, one.version) == wanted), None)
     if found is None:
         raise CommandError(f"the stand-in holds no package {args.package} {args.version}")
     found.unlisted = args.reason
+    return f"package {args.package} {args.version} is deprecated: {args.reason}"
 
 
-def _register(state: RegistryState, args: argparse.Namespace) -> None:
+def _register(state: RegistryState, args: argparse.Namespace) -> str:
     resources = [entry["resource"] for entry in json.loads(args.bundle.read_text())["entry"]]
     if args.hiis_id:
         for one in resources:
             if one["resourceType"] == "DeviceDefinition":
                 one["identifier"] = [{"system": "https://fhir.bfarm.de/Identifier/HiisId", "value": args.hiis_id}]
     state.hiis = resources
+    return f"the HIIS-VZ holds {len(resources)} resources of {args.bundle}"
 
 
-_EDITS: dict[str, Callable[[RegistryState, argparse.Namespace], None]] = {
+_EDITS: dict[str, Callable[[RegistryState, argparse.Namespace], str]] = {
     "fault": _fault,
     "retire": _retire,
     "relist": _relist,

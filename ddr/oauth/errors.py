@@ -11,7 +11,7 @@ RETRY_SECONDS = 60
 
 
 class OAuthError(Exception):
-    """A refusal on the wire. `description` is public: it names the rule, never the value that broke it."""
+    """A refusal on the wire. `description` is public: it names the rule, never what may be a secret."""
 
     def __init__(
         self, error: str, description: str, status: int = 400, headers: Mapping[str, str] | None = None
@@ -40,14 +40,14 @@ def invalid_grant(description: str) -> OAuthError:
     return OAuthError("invalid_grant", description)
 
 
-def malformed_scope() -> OAuthError:
-    """A scope that is not in the HDDT SMART format."""
-    return OAuthError("invalid_scope", "The requested scope is malformed or unknown")
+def malformed_scope(reason: str) -> OAuthError:
+    """A scope that is not in the HDDT SMART format, or of no MIV that is served; `reason` says which."""
+    return OAuthError("invalid_scope", f"The requested scope is malformed or unknown: {reason}")
 
 
-def excessive_scope() -> OAuthError:
-    """A scope beyond the DiGA-VZ entry, or beyond what the patient granted."""
-    return OAuthError("invalid_scope", "The requested scope exceeds the scope granted to the client")
+def excessive_scope(scope: str) -> OAuthError:
+    """`scope`, the first one beyond the DiGA-VZ entry, or beyond what the patient granted."""
+    return OAuthError("invalid_scope", f"The requested scope exceeds the scope granted to the client: {scope}")
 
 
 def unauthorized_client() -> OAuthError:

@@ -8,7 +8,7 @@ from ddr.oauth import pkce
 from ddr.oauth.endpoint import Call
 from ddr.oauth.errors import NO_STORE, OAuthError, excessive_scope, invalid_request, malformed_scope, too_many_requests
 from ddr.oauth.parameters import required
-from ddr.scopes.parse import ScopeError, Scopes, parse
+from ddr.scopes.parse import ScopeError, Scopes, parse, scope_of
 from ddr.store.authorization import par
 
 
@@ -79,10 +79,13 @@ def _permitted_scopes(call: Call) -> Scopes:
     """Known to the recorder, permitted to the DiGA, one kind of data at least: the others lead nowhere alone."""
     try:
         scopes = parse(required(call.parameters, "scope"))
-    except ScopeError:
-        raise malformed_scope() from None
-    if any(call.core.catalog.by_valueset(url) is None for url in scopes.valuesets) or not scopes.valuesets:
-        raise malformed_scope()
-    if not call.diga.valuesets.issuperset(scopes.valuesets):
-        raise excessive_scope()
+    except ScopeError as error:
+        raise malformed_scope(str(error)) from None
+    if not scopes.valuesets:
+        raise malformed_scope("it names no kind of data")
+    for url in scopes.valuesets:
+        if call.core.catalog.by_valueset(url) is None:
+            raise malformed_scope(f"{scope_of(url)} is not served here")
+        if url not in call.diga.valuesets:
+            raise excessive_scope(f"{scope_of(url)} is not listed for it in the DiGA directory")
     return scopes

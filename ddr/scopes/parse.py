@@ -20,7 +20,8 @@ _CANONICAL = re.compile(r"https?://[A-Za-z0-9._~:/-]{1,500}")
 
 
 class ScopeError(ValueError):
-    """A scope string holds something that is not an HDDT scope."""
+    """A scope string holds something that is not an HDDT scope; the text says which, by its number, and does not repeat
+    it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Scopes:
         )
 
 
+def is_canonical(text: str) -> bool:
+    """Whether `text` can be the canonical URL of a ValueSet in a scope."""
+    return _CANONICAL.fullmatch(text) is not None
+
+
 def scope_of(valueset: str) -> str:
     """The scope string of one MIV."""
     return OBSERVATION + valueset
@@ -58,8 +64,10 @@ def scope_of(valueset: str) -> str:
 def parse(text: str) -> Scopes:
     """The scopes of a request. Raises ScopeError if any part is malformed or unknown (AS-014, SCO-004)."""
     tokens = text.split(" ")
-    if unknown := [token for token in tokens if not _known(token)]:
-        raise ScopeError(f"{len(unknown)} of {len(tokens)} scopes are malformed or unknown")
+    for number, token in enumerate(tokens, 1):
+        if not _known(token):
+            wanted = f"{OBSERVATION}<canonical of a ValueSet>, {DEVICE} or {DEVICE_METRIC}"
+            raise ScopeError(f"number {number} of {len(tokens)} is none of {wanted}")
     return _collect(tokens)
 
 

@@ -90,7 +90,18 @@ def test_commands_edit_the_file(file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("retire", "9"), ("redirect", "00001", "/cb"), ("deprecate", "a.b", "1", "x"), ("rollover", "00001", "none.pem")],
+    [
+        ("retire", "9"),
+        ("redirect", "00001", "/cb"),
+        ("redirect", "00001", "https:///cb"),
+        ("deprecate", "a.b", "1", "x"),
+        ("rollover", "00001", "none.pem"),
+        ("mivs", "00001", "continuous-glucose-measurement"),
+        ("mivs", "00001", "https://a.example/x|1.0"),
+        ("add", "00002", "Zwei", "https://zwei.example/cb", "client.pem", "blood-glucose-measurement"),
+        ("add", "00001", "Eins", "https://eins.example/cb", "client.pem", "https://x.example"),
+        ("add", "7", "Sieben", "https://sieben.example/cb", "client.pem"),
+    ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(
     file: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
@@ -99,6 +110,16 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     assert sandbox(file, *arguments) == 1
     assert file.read_text() == before
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_what_was_done_is_told(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, told in (
+        (("mivs", "00001", "https://y.example/v"), "DiGA 00001 has MIVs https://y.example/v; "),
+        (("fault", "slow"), "fault slow on all; "),
+        (("remove", "00001"), "DiGA 00001 is not listed any more; "),
+    ):
+        assert sandbox(file, *arguments) == 0
+        assert capsys.readouterr().out.startswith(told)
 
 
 def test_what_it_holds_is_shown(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -94,7 +94,10 @@ async def test_the_valueset_is_compared_exactly(diga: DigaBackend, change: Calla
 
 @pytest.mark.parametrize("scope", ["patient/device.rs", "patient/Observation.cruds", "openid", DEVICE])
 async def test_malformed_and_useless_scopes_are_refused(diga: DigaBackend, scope: str) -> None:
-    assert (await diga.push(scope=scope)).json()["error"] == "invalid_scope"
+    answer = (await diga.push(scope=scope)).json()
+    assert answer["error"] == "invalid_scope"
+    told = "it names no kind of data" if scope == DEVICE else "number 1 of 1 is none of patient/Observation.rs?code:in="
+    assert answer["error_description"].startswith(f"The requested scope is malformed or unknown: {told}")
 
 
 async def test_a_scope_beyond_the_registry_entry_is_refused(
@@ -105,14 +108,17 @@ async def test_a_scope_beyond_the_registry_entry_is_refused(
     assert response.status_code == 400
     assert response.json() == {
         "error": "invalid_scope",
-        "error_description": "The requested scope exceeds the scope granted to the client",
+        "error_description": "The requested scope exceeds the scope granted to the client: "
+        f"{scope_of(foreign.scopes.valuesets[0])} is not listed for it in the DiGA directory",
     }
 
 
 async def test_a_valueset_that_the_recorder_does_not_serve_is_refused(diga: DigaBackend, trust: FakeTrust) -> None:
     elsewhere = "https://gematik.de/fhir/hddt/ValueSet/heart-rate"
     trust.add(replace(diga.diga, valuesets=diga.diga.valuesets | {elsewhere}))
-    assert (await diga.push(scope=scope_of(elsewhere))).json()["error"] == "invalid_scope"
+    answer = (await diga.push(scope=scope_of(elsewhere))).json()
+    assert answer["error"] == "invalid_scope"
+    assert answer["error_description"].endswith(f"{scope_of(elsewhere)} is not served here")
 
 
 async def test_a_refusal_is_recorded_without_what_was_sent(core: Core, diga: DigaBackend) -> None:

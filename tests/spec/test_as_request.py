@@ -72,8 +72,9 @@ async def test_the_redirect_uri_is_compared_character_by_character(backend: Back
 
 @pytest.mark.requirement("AS-011", "AS-034", "AS-038")
 async def test_scopes_beyond_the_registry_entry(backend: Backend) -> None:
-    refused(await backend.push(BG), 400, "invalid_scope", EXCESSIVE)
-    refused(await backend.push(CGM, BG), 400, "invalid_scope", EXCESSIVE)
+    told = f"{EXCESSIVE}: {backend.ddr.scopes(BG)[0]} is not listed for it in the DiGA directory"
+    refused(await backend.push(BG), 400, "invalid_scope", told)
+    refused(await backend.push(CGM, BG), 400, "invalid_scope", told)
 
 
 @pytest.mark.requirement("AS-014")

@@ -63,10 +63,13 @@ def _not_widened(call: Call, scopes: Scopes) -> Scopes:
         return scopes
     try:
         asked = parse(call.parameters["scope"])
-    except ScopeError:
-        raise malformed_scope() from None
-    if not asked.valuesets or not scopes.covers(asked):
-        raise excessive_scope()
+    except ScopeError as error:
+        raise malformed_scope(str(error)) from None
+    if not asked.valuesets:
+        raise malformed_scope("it names no kind of data")
+    if not scopes.covers(asked):
+        beyond = next(scope for scope in asked.text.split(" ") if scope not in scopes.text.split(" "))
+        raise excessive_scope(f"{beyond} was not granted, or is not any more")
     return asked
 
 
