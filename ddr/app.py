@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -40,6 +40,7 @@ from ddr.registries.hiis_vz import HiisVz
 from ddr.registries.terminology import Zts, current_catalog
 from ddr.registries.trust import Trust
 from ddr.settings import Settings
+from ddr.store.database.faults import FAULTS
 from ddr.store.database.ids import IdCipher
 from ddr.store.database.pool import open_pool
 from ddr.store.database.secrets import load_secrets
@@ -107,6 +108,7 @@ async def running(settings: Settings) -> AsyncIterator[Rooms]:
             lambda: rooms.core.signer.follow(pool, rooms.core.clock),
             lambda: rooms.core.bridges.follow(pool),
             lambda: housekeeping.run(rooms.core),
+            lambda: _confirming(rooms.core),
         ]
         background = [asyncio.create_task(enduring(work)) for work in works]
         try:
@@ -115,6 +117,18 @@ async def running(settings: Settings) -> AsyncIterator[Rooms]:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+            with suppress(*FAULTS):  # else they count as long as their sessions live
+                await rooms.core.confirmations.flush(pool)
+
+
+CONFIRM_SECONDS = 0.25  # how long the database may not know that an answer was sent
+
+
+async def _confirming(core: Core) -> None:
+    """Confirm the Grace-Periods of answers that were sent, many at once."""
+    while True:
+        await asyncio.sleep(CONFIRM_SECONDS)
+        await core.confirmations.flush(core.pool)
 
 
 async def enduring(work: Work) -> None:

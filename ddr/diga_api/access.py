@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from ddr.fhir.outcome import FhirError, not_known, throttled, unauthorized, unavailable
-from ddr.http.asgi import Scope, header_values
+from ddr.http.asgi import Reply, Scope, header_values
 from ddr.http.core import Core
 from ddr.http.tokens import Claims, InvalidToken, TokenVerifier
 from ddr.miv.model import Miv
@@ -18,8 +18,9 @@ from ddr.scopes.decision import Allowed, Facts, Interaction, Reason, Refused, St
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import Scopes, granted
 from ddr.store.audit.trail import NOBODY, Event, record
-from ddr.store.authorization.access import Admission, Permit, admit, restore_grace
+from ddr.store.authorization.access import Admission, Permit, admit
 from ddr.store.authorization.access import Request as AdmissionRequest
+from ddr.store.authorization.grace import restore
 from ddr.store.database.ids import Kind
 from ddr.store.search.sources import Term, View
 from ddr.tls.peer import client_certificate
@@ -117,8 +118,30 @@ class Gate:
 
     async def forgive(self, access: Access) -> None:
         """The request failed after it was admitted: it does not count towards the Grace-Period."""
-        if access.admission.claimed:
-            await restore_grace(self._core.pool, access.view.patient_id, access.admission, access.view.now_ms)
+        admission = access.admission
+        if admission.claimed:
+            await restore(
+                self._core.pool,
+                access.view.patient_id,
+                admission.pairing_no,
+                admission.claimed,
+                admission.answered,
+                access.view.now_ms,
+            )
+
+    def charged(self, access: Access, reply: Reply) -> Reply:
+        """`reply`, with which the Grace-Period begins if it is sent while the client is there, and else does not."""
+        if not access.admission.claimed:
+            return reply
+
+        async def settle(sent: bool) -> None:
+            if sent:
+                admission = access.admission
+                self._core.confirmations.note(access.view.patient_id, admission.pairing_no, admission.claimed)
+            else:
+                await self.forgive(access)
+
+        return replace(reply, settle=settle)
 
     def _verified(self, scope: Scope, now_ms: int) -> Claims:
         credentials = header_values(scope, "authorization")

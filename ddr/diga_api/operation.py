@@ -52,7 +52,8 @@ class Summarizer:
         period = self._period(inputs, candidate, valueset)
         access = await self._gate.admit(candidate, [valueset])
         try:
-            return request.reply(await self._report(access, period, related=inputs.get(RELATED, False)))
+            report = await self._report(access, period, related=inputs.get(RELATED, False))
+            return self._gate.charged(access, request.reply(report))
         except BaseException:  # also when the client goes away: what was not answered does not count
             await self._gate.forgive(access)
             raise

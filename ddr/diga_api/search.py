@@ -41,7 +41,7 @@ class Searcher:
         )
         access = await self._gate.admit(candidate, _counted(candidate, search))
         try:
-            return await self._first(access, request, search)
+            return self._gate.charged(access, await self._first(access, request, search))
         except BaseException:  # also when the client goes away: what was not answered does not count
             await self._gate.forgive(access)
             raise

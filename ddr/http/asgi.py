@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
+
+from ddr.tls.peer import LOST
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -21,12 +24,16 @@ PROBLEM = "application/problem+json"
 
 @dataclass(frozen=True)
 class Reply:
-    """One whole HTTP response. Header names are lowercase; content-type and content-length are added when sent."""
+    """One whole HTTP response. Header names are lowercase; content-type and content-length are added when sent.
+
+    `settle` is called once, with whether it was sent while the client was there.
+    """
 
     status: int
     body: bytes = b""
     content_type: str | None = None
     headers: Headers = ()
+    settle: Callable[[bool], Awaitable[None]] | None = None
 
 
 def header(scope: Scope, name: str) -> str | None:
@@ -73,6 +80,27 @@ def redirect(location: str, headers: Headers = ()) -> Reply:
 
 async def send_reply(scope: Scope, send: Send, reply: Reply) -> None:
     """Send `reply`; the body is left out for HEAD, its length is not (RFC 9110 section 9.3.2)."""
+    if reply.settle is None:
+        await _send(scope, send, reply)
+        return
+    sent = False
+    try:
+        for _ in range(3):  # whatever has arrived meanwhile is seen, through TLS, too: also that the client has gone
+            await asyncio.sleep(0)
+        if not client_gone(scope):
+            await _send(scope, send, reply)
+            sent = not client_gone(scope)
+    finally:
+        await reply.settle(sent)
+
+
+def client_gone(scope: Scope) -> bool:
+    """True once the connection of this request is lost, as far as the listener's protocol tells (ddr.tls.protocol)."""
+    lost: Callable[[], bool] | None = scope.get("extensions", {}).get(LOST)
+    return lost is not None and lost()
+
+
+async def _send(scope: Scope, send: Send, reply: Reply) -> None:
     lines = [(key.encode("latin-1"), value.encode("latin-1")) for key, value in reply.headers]
     if reply.content_type is not None:
         lines.append((b"content-type", reply.content_type.encode("latin-1")))

@@ -15,6 +15,7 @@ from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
 from ddr.scopes.diga import Diga
 from ddr.settings import Settings
+from ddr.store.authorization.grace import Confirmations
 from ddr.store.database.ids import IdCipher
 from ddr.store.gateways.certificates import Anchors
 from ddr.store.series.sensors import Remembered
@@ -52,6 +53,7 @@ class Core:
     sensors: Remembered = field(default_factory=Remembered)  # tails of continuous series, for the gateway's uploads
     strangers: Strangers = field(default_factory=Strangers)  # what is counted and not recorded
     bridges: Anchors = field(default_factory=Anchors)  # certificates that the gateway listener lets pass
+    confirmations: Confirmations = field(default_factory=Confirmations)  # of Grace-Periods whose answers were sent
     admission: Admission = field(default=None)  # type: ignore[assignment]  # made from the settings below
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 Scope = MutableMapping[str, Any]
+LOST = "ddr.lost"  # extension of the scope: a function that tells whether the connection is lost
 ASGIApp = Callable[[Scope, Any, Any], Awaitable[None]]
 
 

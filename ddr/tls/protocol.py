@@ -7,7 +7,7 @@ import re
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ddr.tls.peer import with_certificate
+from ddr.tls.peer import LOST, with_certificate
 
 # uvicorn itself would take a head of any length, and wait for one as long as the client likes.
 HEAD_BYTES = 65_536  # longest request line with all header fields
@@ -28,6 +28,7 @@ class TlsHttpProtocol(HttpToolsProtocol):
     time."""
 
     _client_certificate: bytes | None = None
+    _lost = False
     _head_bytes = 0  # of the fields that are complete
     _unfinished_bytes: int | None = None  # received since the head began; None outside of a head
     _deadline: asyncio.TimerHandle | None = None  # for a head to be complete
@@ -41,6 +42,7 @@ class TlsHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is awaited any more."""
+        self._lost = True
         self._head_is_over()
         super().connection_lost(exc)
 
@@ -50,6 +52,7 @@ class TlsHttpProtocol(HttpToolsProtocol):
         self._head_bytes = self._unfinished_bytes = 0
         self._await_head()
         with_certificate(self.scope, self._client_certificate)  # type: ignore[arg-type]
+        self.scope["extensions"][LOST] = lambda: self._lost  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         """A single field that never ends is not seen by the parser's callbacks."""

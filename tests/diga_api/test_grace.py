@@ -105,7 +105,7 @@ async def test_a_search_that_failed_leaves_the_former_period(body: Body, pair: P
     clock.advance(900)
     diga.token = diga.signed()
     with patch("ddr.diga_api.search.first_page", side_effect=OSError):
-        assert await status(diga) == 500
+        assert await status(diga) == 503
     answered = await diga.core.pool.fetchval("SELECT answered FROM grace WHERE patient_id = $1", body.patient_id)
     assert answered == {body.miv(CGM).valueset: clock() - 900_000}
     assert await status(diga) == 200

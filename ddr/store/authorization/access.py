@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 
 from ddr.scopes.decision import Standing
 from ddr.store.audit.trail import NOBODY, Event
+from ddr.store.authorization.grace import ENDED, THIS_SESSION
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,15 @@ WITH pair AS (
 ), touched AS (
   SELECT miv_url, grace_ms FROM permitted WHERE grace_ms IS NOT NULL
 ), claimed AS (
-  INSERT INTO grace AS g (patient_id, pairing_no, answered)
-  SELECT patient_id, pairing_no, (SELECT jsonb_object_agg(miv_url, $4::bigint) FROM touched) FROM pair
-   WHERE EXISTS (SELECT FROM touched)
-  ON CONFLICT (patient_id, pairing_no) DO UPDATE SET answered = g.answered || excluded.answered
-   WHERE NOT EXISTS (SELECT FROM touched t WHERE (g.answered ->> t.miv_url)::bigint > $4 - t.grace_ms)
+  INSERT INTO grace AS g (patient_id, pairing_no, answered, pending)
+  SELECT patient_id, pairing_no, (SELECT jsonb_object_agg(miv_url, $4::bigint) FROM touched),
+         (SELECT jsonb_object_agg(miv_url, session.text) FROM touched, {THIS_SESSION} AS session(text))
+    FROM pair WHERE EXISTS (SELECT FROM touched)
+  ON CONFLICT (patient_id, pairing_no) DO UPDATE
+     SET answered = g.answered || excluded.answered, pending = g.pending || excluded.pending
+   WHERE NOT EXISTS (
+     SELECT FROM touched t WHERE (g.answered ->> t.miv_url)::bigint > $4 - t.grace_ms
+        AND (g.pending ->> t.miv_url IS NULL OR NOT {ENDED.format(session="(g.pending ->> t.miv_url)")}))
   RETURNING true
 ), verdict AS (
   SELECT CASE WHEN NOT EXISTS (SELECT FROM permitted) THEN 'not-permitted'
@@ -91,12 +95,6 @@ SELECT pair.patient_id, pair.pairing_no, pair.client_id, pair.ended,
        coalesce(g.answered, '{{}}') AS answered
   FROM pair LEFT JOIN grace g ON g.patient_id = pair.patient_id AND g.pairing_no = pair.pairing_no"""
 
-# Only what still is as the claim left it goes back.
-_RESTORE = """
-UPDATE grace SET answered = (answered - $3::text[]) || $4::jsonb
- WHERE patient_id = $1 AND pairing_no = $2
-   AND NOT EXISTS (SELECT FROM unnest($3::text[]) AS url WHERE (answered ->> url)::bigint IS DISTINCT FROM $5)"""
-
 
 async def admit(pool: asyncpg.Pool, request: Request) -> Admission:
     """Look up the pairing that the token names, claim the Grace-Period where it is due, and record the request.
@@ -117,9 +115,3 @@ async def admit(pool: asyncpg.Pool, request: Request) -> Admission:
         return Admission(None, 0, {}, ())
     standing = Standing(row["patient_id"], row["client_id"], row["ended"], row["consents"])
     return Admission(standing, row["pairing_no"], row["answered"], tuple(row["claimed"]))
-
-
-async def restore_grace(pool: asyncpg.Pool, patient_id: UUID, admission: Admission, now_ms: int) -> None:
-    """Take back the claim of a request that failed after it: only answered requests count (OPS-028)."""
-    before = {url: admission.answered[url] for url in admission.claimed if url in admission.answered}
-    await pool.execute(_RESTORE, patient_id, admission.pairing_no, list(admission.claimed), before, now_ms)
