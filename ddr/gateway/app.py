@@ -26,7 +26,6 @@ from ddr.http.bodies import Bodies
 from ddr.http.body import ClientGone
 from ddr.http.core import Core
 from ddr.http.guard import noted
-from ddr.tls.peer import client_certificate
 
 BASE = "/gateway/v1"
 OPENAPI = f"{BASE}/openapi.json"
@@ -125,34 +124,32 @@ class _Server:
             return Reply(200, openapi_document(), JSON)
         route, parameters = find_route(method, scope["path"])
         async with self._core.admission.turn("ingestion", client_network(scope)):
-            patient_id = await _patient(self._core, self._gatekeeper, route, scope)
-        request = Upload(self._core, self._bodies, scope, receive, patient_id or client_certificate(scope))
+            owner = await _owner(self._core, self._gatekeeper, route, scope)
+        request = Upload(self._core, self._bodies, scope, receive, owner)
         if route.whole:
-            reply: Reply = await route.handler(self._core, patient_id, request)
+            reply: Reply = await route.handler(self._core, owner, request)
             return reply
         raw = await request.body(JSON) if route.has_body else b""
         body = [await aside(len(raw) > LARGE_BYTES, parsed, raw)] if route.has_body else []
-        whose = [] if patient_id is None else [patient_id]
+        whose = [] if route.for_many else [owner]
 
         async def work() -> Reply:
-            status, content = await route.handler(self._core, *whose, *parameters, *body)
-            if status == HTTPStatus.NO_CONTENT:
-                return Reply(status, headers=NO_STORE)
-            return await aside(len(raw) > LARGE_BYTES, json_reply, content, status, NO_STORE)
+            async with request.turn():
+                status, content = await route.handler(self._core, *whose, *parameters, *body)
+                if status == HTTPStatus.NO_CONTENT:
+                    return Reply(status, headers=NO_STORE)
+                return await aside(len(raw) > LARGE_BYTES, json_reply, content, status, NO_STORE)
 
-        key = header(scope, "idempotency-key")
-        async with request.turn():
-            if key is None or method == "GET" or patient_id is None:
-                return await work()
-            what = b"\n".join((method.encode(), scope["path"].encode(), raw))
-            return await once(self._core.pool, patient_id, key, what, self._core.clock(), work)
+        return await (work() if method == "GET" else once(self._core, owner, scope, raw, work))
 
 
-async def _patient(core: Core, gatekeeper: Gatekeeper, route: Route, scope: Scope) -> UUID | None:
-    """Whose data the request is about; None for a bridge's request about many. Raises Problem 401, 403 or 429."""
+async def _owner(core: Core, gatekeeper: Gatekeeper, route: Route, scope: Scope) -> UUID | bytes:
+    """Whose data the request is about: a patient; the SHA-256 of a bridge's certificate when it is about many.
+
+    Raises Problem 401, 403 or 429.
+    """
     if route.for_many:
-        await bridges.check_bridge(core, scope)
-        return None
+        return await bridges.check_bridge(core, scope)
     account = header(scope, bridges.ACCOUNT_HEADER)
     if account is not None:
         return await bridges.patient_of_account(core, scope, account)

@@ -11,11 +11,12 @@ from uuid import UUID
 
 from ddr.gateway.bridges import LONGEST_ACCOUNT, patients_of, unknown_account
 from ddr.gateway.fields import Fields
-from ddr.gateway.problem import Problem, invalid
+from ddr.gateway.problem import Problem, invalid, unavailable
 from ddr.gateway.readings import answer_items, continuous, store_readings
 from ddr.http.core import Core
 from ddr.series.packing import Reading
 from ddr.series.reading import Rejection, read_items
+from ddr.store.database.faults import BUSY, FAULTS, fault_of
 from ddr.store.series import sensors as series_sensors
 from ddr.store.series.bulk import append_all
 from ddr.store.series.chunks import Outcome
@@ -23,6 +24,7 @@ from ddr.store.series.sensors import Sensor, SensorKey
 
 MOST_PARTS = 5_000
 SLICE = 500  # parts that are stored together: this process reads one slice while the database works at another
+MOST_BUSY = 3  # patients of a slice whose locks are waited for
 COUNTS = ("accepted", "duplicate", "rejected")
 
 
@@ -105,7 +107,8 @@ async def _stored(
     latest_ms = now_ms + core.settings.gateway_future_seconds * 1000
     uploads = [_upload(part, patients, sensors, latest_ms) if isinstance(part, Part) else part for part in parts]
     await _append(core, (upload for upload in uploads if isinstance(upload, Upload)), now_ms)
-    return [await _answer(core, upload, now_ms) for upload in uploads]
+    busy: set[UUID] = set()
+    return [await _answer(core, upload, now_ms, busy) for upload in uploads]
 
 
 def _upload(
@@ -134,14 +137,25 @@ async def _append(core: Core, uploads: Iterable[Upload], now_ms: int) -> None:
             upload.outcome = Outcome(accepted=set(upload.readings))
 
 
-async def _answer(core: Core, upload: Upload | Problem, now_ms: int) -> dict[str, Any]:
-    """The answer to a part, which is stored on its own if it could not be appended with the others."""
+async def _answer(core: Core, upload: Upload | Problem, now_ms: int, busy: set[UUID]) -> dict[str, Any]:
+    """The answer to a part, which is stored on its own if it could not be appended with the others.
+
+    A patient whose data is locked is not waited for a second time, and after a few such patients the request ends.
+    """
     if isinstance(upload, Problem):
         return upload.item()
+    patient_id = upload.key[0]
+    if upload.outcome is None and patient_id in busy:
+        return unavailable(BUSY).item()
     try:
         outcome = upload.outcome or await store_readings(
             core, upload.key, upload.sensor, upload.readings, now_ms, fresh=True
         )
     except Problem as problem:  # the sensor is gone
         return problem.item()
+    except FAULTS as error:
+        busy.add(patient_id)
+        if fault_of(error) != BUSY or len(busy) > MOST_BUSY:
+            raise
+        return unavailable(BUSY).item()
     return answer_items(upload.items, upload.found, outcome)

@@ -7,6 +7,7 @@ demonstration, the name of the built-in account. Accounts stand in headers and b
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
 from uuid import UUID
 
@@ -22,10 +23,12 @@ ACCOUNT_HEADER = "patient-account"
 LONGEST_ACCOUNT = 256
 
 
-async def check_bridge(core: Core, scope: Scope) -> None:
-    """Raises Problem 403 unless a bridge asks."""
-    if not await _is_bridge(core, scope):
+async def check_bridge(core: Core, scope: Scope) -> bytes:
+    """The SHA-256 of the bridge's certificate. Raises Problem 403 unless a bridge asks."""
+    der = client_certificate(scope)
+    if der is None or not await gateway_certificates.is_alive(core.pool, der):
         raise Problem(403, "not-a-bridge", "This needs the registered certificate of a bridge")
+    return hashlib.sha256(der).digest()
 
 
 async def patient_of_account(core: Core, scope: Scope, account: str) -> UUID:

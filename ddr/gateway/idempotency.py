@@ -6,47 +6,105 @@ noted beside the operation, not within its transaction: after a crash in between
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from uuid import UUID
 
 import asyncpg
 
+from ddr.aside import LARGE_BYTES, aside
 from ddr.gateway.fields import KEY
 from ddr.gateway.problem import Problem, conflict
-from ddr.http.asgi import JSON, Reply
+from ddr.http.asgi import JSON, Reply, Scope, header
+from ddr.http.core import Core
+from ddr.store.database.faults import FAULTS
 from ddr.store.gateways import requests as store
 
-PATIENCE_MS = 60_000  # the first request is given up after this
+NAME = "idempotency-key"
+RENEW_SECONDS = 2.0
+LOOK_SECONDS = 0.25
+PATIENCE_SECONDS = store.LEASE_MS / 1000 + 2  # for the answer of the first request, or the end of its lease
+RETRY_SECONDS = "5"
+
+log = logging.getLogger(__name__)
 
 
 async def once(
-    pool: asyncpg.Pool, patient_id: UUID, key: str, what: bytes, now_ms: int, work: Callable[[], Awaitable[Reply]]
+    core: Core, owner: UUID | bytes, scope: Scope, body: bytes, work: Callable[[], Awaitable[Reply]]
 ) -> Reply:
-    """The reply of `work`, or the one that was given to the same request before.
+    """The reply of `work`, or the one that was given to the same request before; just `work` without the header.
 
-    `what` is the request: method, path and body. Raises Problem 422 for a malformed key, 409 when the key was used for
-    another request or that is still being worked on. A request that failed may be sent again with its key.
+    `owner` is the patient, or the SHA-256 of a bridge's certificate. While the first request is still being worked on
+    its answer is waited for; when its worker died, the work is done again. Raises Problem 422 for a malformed key, 409
+    when the key was used for another request, or, with Retry-After, when that one takes long. A request that failed may
+    be sent again with its key.
     """
-    if not KEY.fullmatch(key):
+    text = header(scope, NAME)
+    if text is None:
+        return await work()
+    if not KEY.fullmatch(text):
         raise Problem(422, "invalid-key", "Idempotency-Key must have 1 to 64 characters of A-Z a-z 0-9 . _ ~ -")
-    digest = hashlib.sha256(what).digest()
-    known = await store.claim(pool, patient_id, key, digest, now_ms, now_ms - PATIENCE_MS)
+    key, mark = store.Key(owner, text), secrets.token_bytes(16)
+    digest = await aside(len(body) > LARGE_BYTES, _digest, scope, body)
+    known = await _claimed(core, key, digest, mark)
     if known is not None:
-        return _repeated(known, digest)
+        return known
     try:
-        reply = await work()
+        async with _held(core.pool, key, mark):
+            reply = await work()
     except BaseException:
-        await store.release(pool, patient_id, key)
+        with suppress(*FAULTS):  # the lease ends by itself
+            await store.release(core.pool, key, mark)
         raise
-    await store.keep(pool, patient_id, key, reply.status, reply.body)
+    try:
+        await store.keep(core.pool, key, mark, reply.status, reply.content_type, reply.body)
+    except FAULTS as error:  # it is done: that the next one is told "duplicate" is no reason to tell this one "failed"
+        log.warning("idempotency.not_kept", extra={"error": type(error).__name__})
     return reply
 
 
-def _repeated(known: store.Row, digest: bytes) -> Reply:
-    if known["request_sha256"] != digest:
-        raise conflict("This Idempotency-Key was used for another request", "repeated-key")
-    if known["status"] is None:
-        raise Problem(409, "in-use", "The request with this Idempotency-Key is still being worked on")
-    content_type = JSON if known["answer"] else None
-    return Reply(known["status"], known["answer"], content_type, (("cache-control", "no-store"),))
+def _digest(scope: Scope, body: bytes) -> bytes:
+    """Of what makes the request, also of the form in which its answer is wanted."""
+    accept = header(scope, "accept") or ""
+    parts = (scope["method"].encode(), scope["path"].encode(), scope.get("query_string", b""), accept.encode())
+    return hashlib.sha256(b"\n".join((*parts, body))).digest()
+
+
+async def _claimed(core: Core, key: store.Key, digest: bytes, mark: bytes) -> Reply | None:
+    """None when the work is ours, else the answer to the same request. Raises Problem 409."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + PATIENCE_SECONDS
+    while True:
+        known = await store.claim(core.pool, key, digest, mark, core.clock())
+        if known is None:
+            return None
+        if known["request_sha256"] != digest:
+            raise conflict("This Idempotency-Key was used for another request", "repeated-key")
+        if known["status"] is not None:
+            content_type = (known["content_type"] or JSON) if known["answer"] else None
+            return Reply(known["status"], known["answer"], content_type, (("cache-control", "no-store"),))
+        if loop.time() > until:
+            told = "The request with this Idempotency-Key is still being worked on"
+            raise Problem(409, "in-use", told, headers=(("retry-after", RETRY_SECONDS),))
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+@asynccontextmanager
+async def _held(pool: asyncpg.Pool, key: store.Key, mark: bytes) -> AsyncIterator[None]:
+    """The time of the work, in which its lease does not end."""
+
+    async def renewing() -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            with suppress(*FAULTS):
+                await store.renew(pool, key, mark)
+
+    task = asyncio.create_task(renewing())
+    try:
+        yield
+    finally:
+        task.cancel()

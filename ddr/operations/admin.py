@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-
-import asyncpg
 
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, json_reply, problem, send_reply
 from ddr.http.core import Core
 
-DATABASE_SECONDS = 2
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus text format
 
 
@@ -40,7 +36,7 @@ async def _health(core: Core) -> Reply:
 
 async def _ready(core: Core) -> Reply:
     """200 when requests can be served, else 503 with what is missing."""
-    checks = {"database": await _database_answers(core), "diga-vz": not core.registry.stale(core.clock())}
+    checks = {"database": await core.pool.ready(), "diga-vz": not core.registry.stale(core.clock())}
     ready = all(checks.values())
     return json_reply({"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503)
 
@@ -63,14 +59,6 @@ def peak_memory_bytes() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
-
-
-async def _database_answers(core: Core) -> bool:
-    try:
-        async with asyncio.timeout(DATABASE_SECONDS):
-            return await core.pool.fetchval("SELECT true") is True
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        return False
 
 
 _PAGES: dict[str, Callable[[Core], Awaitable[Reply]]] = {"/healthz": _health, "/readyz": _ready, "/metrics": _metrics}

@@ -99,7 +99,7 @@ async def test_what_was_kept_for_days_goes_and_what_is_in_force_stays(own: Core,
     patient_id, now_ms, pool = uuid.uuid4(), clock(), own.pool
     request = PushedRequest("urn:x", "c", "https://d", "state", "scope", "challenge", now_ms)
     await par.push(pool, request)
-    await gateway_requests.claim(pool, patient_id, "key", b"", now_ms, now_ms)
+    await gateway_requests.claim(pool, gateway_requests.Key(patient_id, "key"), b"", b"", now_ms)
     await registry.record_event(pool, "zts", now_ms, "fault", {})
     await registry.record_event(pool, "zts", now_ms, "downloaded", {"package": "p"})
     code = "INSERT INTO authorization_code VALUES ($1, $2, 1, 'c', '', '', $3)"

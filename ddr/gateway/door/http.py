@@ -15,9 +15,10 @@ from ddr.gateway.door.answers import Answer, Json, issue, outcome, refused, resp
 from ddr.gateway.door.entries import Entry, read_bundle
 from ddr.gateway.door.intake import Intake
 from ddr.gateway.door.transaction import transaction
+from ddr.gateway.idempotency import once
 from ddr.gateway.problem import Problem
 from ddr.gateway.upload import Upload
-from ddr.http.asgi import Reply, Scope, headers, query_pairs
+from ddr.http.asgi import Headers, Reply, Scope, headers, query_pairs
 from ddr.http.body import BodyError
 from ddr.http.core import Core
 from ddr.store.database.faults import Fault
@@ -40,16 +41,21 @@ async def post_bundle(core: Core, patient_id: UUID, request: Upload) -> Reply:
     fmt = error_format(sent, wanted)
     try:
         fmt = negotiate(sent, wanted)
-        bundle = await _bundle(core, request)
-        async with request.turn():
-            taken = await _take(core, patient_id, bundle)
-        return await aside(len(taken.get("entry", ())) > LARGE_ENTRIES, _reply, 200, taken, fmt)
+        body, sent_as = await _body(core, request)
+
+        async def take() -> Reply:
+            bundle = await aside(len(body) > LARGE_BYTES, parse, body, sent_as)
+            async with request.turn():
+                taken = await _take(core, patient_id, bundle)
+            return await aside(len(taken.get("entry", ())) > LARGE_ENTRIES, _reply, 200, taken, fmt)
+
+        return await once(core, patient_id, request.scope, body, take)
     except FhirError as error:
         return _reply(error.status, error.resource(), fmt)
     except Problem as problem:
         if problem.status == HTTPStatus.UNAUTHORIZED:
             raise
-        return _reply(problem.status, outcome([issue(problem, reasons(core))]), fmt)
+        return _with(problem.headers, _reply(problem.status, outcome([issue(problem, reasons(core))]), fmt))
     except Refused as refusal:
         status, content = _refusal(refusal.answers, reasons(core))
         return _reply(status, content, fmt)
@@ -59,8 +65,7 @@ def unavailable_reply(scope: Scope, fault: Fault) -> Reply:
     """503 as an OperationOutcome in the representation asked for."""
     error = unavailable(fault.detail, fault.retry_seconds)
     fmt = error_format(headers(scope), dict(query_pairs(scope)))
-    reply = _reply(error.status, error.resource(), fmt)
-    return replace(reply, headers=(*reply.headers, ("retry-after", str(fault.retry_seconds))))
+    return _with((("retry-after", str(fault.retry_seconds)),), _reply(error.status, error.resource(), fmt))
 
 
 def reasons(core: Core) -> str:
@@ -68,12 +73,12 @@ def reasons(core: Core) -> str:
     return f"{core.settings.gateway_base_url}/gateway/v1/openapi.json#/components/schemas/Reason"
 
 
-async def _bundle(core: Core, request: Upload) -> Json:
-    """The resource in the body. Raises FhirError 400, 408, 413 or 415, NoTurn and ClientGone."""
+async def _body(core: Core, request: Upload) -> tuple[bytes, Format]:
+    """The body and its representation. Raises FhirError 400, 408, 413 or 415, NoTurn and ClientGone."""
     sent, limit = headers(request.scope), core.settings.gateway_max_body_bytes
     fmt = check_content_type({"content-type": sent.get("content-type", "")}) or Format.JSON
     try:
-        body = await request.read()
+        return await request.read(), fmt
     except BodyError as error:
         if error.status == HTTPStatus.REQUEST_TIMEOUT:
             raise body_too_slow(str(error)) from None
@@ -82,7 +87,6 @@ async def _bundle(core: Core, request: Upload) -> Json:
         raise (
             body_too_large(limit) if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else malformed(str(error))
         ) from None
-    return await aside(len(body) > LARGE_BYTES, parse, body, fmt)
 
 
 async def _take(core: Core, patient_id: UUID, bundle: Json) -> Json:
@@ -107,6 +111,10 @@ def _refusal(answers: Sequence[Answer | Problem], system: str) -> tuple[int, Jso
     problems = [(i, problem) for i, answer in enumerate(answers) for problem in refused(answer)]
     issues = [issue(problem, system, f"Bundle.entry[{i}]") for i, problem in problems[:MAX_ISSUES]]
     return problems[0][1].status, outcome(issues)
+
+
+def _with(more: Headers, reply: Reply) -> Reply:
+    return replace(reply, headers=(*reply.headers, *more))
 
 
 def _reply(status: int, content: Json, fmt: Format) -> Reply:

@@ -12,10 +12,6 @@ class PoolBusy(TimeoutError):
     """No connection of the pool became free in time: more is asked than can be done."""
 
 
-class Crowded(TimeoutError):
-    """Too many changes of one patient wait for their turn in this worker."""
-
-
 class StaleServer(ConnectionError):
     """A server that must not be used: of another cluster, or a former primary that was replaced."""
 
@@ -37,7 +33,6 @@ READ_ONLY = Fault("unavailable", "The database cannot store anything at the mome
 
 _BY_TYPE: tuple[tuple[type[BaseException], Fault], ...] = (
     (PoolBusy, OVERLOADED),
-    (Crowded, BUSY),
     (asyncpg.LockNotAvailableError, BUSY),
     (asyncpg.TransactionRollbackError, BUSY),  # serialization, deadlock
     (exceptions.InvalidCachedStatementError, CHANGED),

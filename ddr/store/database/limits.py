@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 from asyncpg.transaction import Transaction
 
 from ddr.store.database.servers import ServerConnection
@@ -27,7 +28,7 @@ class Limits:
         }
 
 
-REQUESTS = Limits(acquire=3, statement=8, lock=1.5)
+REQUESTS = Limits(acquire=3, statement=5, lock=1.5)
 BACKGROUND = Limits(acquire=30, statement=60, lock=10)
 
 
@@ -60,3 +61,19 @@ class PooledBackgroundConnection(PooledConnection):
 
     __slots__ = ()
     limits = BACKGROUND
+
+
+def session_options(limits: Limits, cache: int) -> dict[str, Any]:
+    """What asyncpg is told for each connection. A pooler (`cache` 0) takes no settings of a session."""
+    settings = {"application_name": "ddr"}
+    kind: type[asyncpg.Connection] = ServerConnection
+    if cache:
+        settings |= {**limits.server_settings(), "jit": "off"}  # short statements: compiling costs more than it saves
+    else:
+        kind = PooledConnection if limits == REQUESTS else PooledBackgroundConnection
+    return {
+        "command_timeout": limits.statement,
+        "statement_cache_size": cache,
+        "server_settings": settings,
+        "connection_class": kind,
+    }

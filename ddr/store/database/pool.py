@@ -11,9 +11,10 @@ from ddr.settings import Settings
 from ddr.store.database.dsn import check_url, shown, told
 from ddr.store.database.errors import StoreError
 from ddr.store.database.faults import FAULTS, PoolBusy, StaleServer
-from ddr.store.database.limits import BACKGROUND, REQUESTS, Limits, PooledBackgroundConnection, PooledConnection
+from ddr.store.database.limits import BACKGROUND, REQUESTS, Limits, session_options
 from ddr.store.database.lineage import FILE, Lineage
-from ddr.store.database.servers import HOST_SECONDS, ServerConnection, Servers
+from ddr.store.database.probe import Probe
+from ddr.store.database.servers import HOST_SECONDS, Servers
 
 Connection = asyncpg.Connection | asyncpg.Pool  # what a repository function takes: its statement runs on either
 
@@ -29,6 +30,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         self.servers = servers
         self.limits = limits
         self._renewed = 0
+        self._probe = Probe(servers, cache)
         super().__init__(
             servers.url,
             min_size=1,
@@ -50,6 +52,20 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
             await self.expire_connections()
         return connection
 
+    async def ready(self) -> bool:
+        """True when the database is fit for requests; asked beside the pool, answered within two seconds."""
+        return not self.is_closing() and await self._probe.ready()
+
+    async def close(self) -> None:
+        """As asyncpg's."""
+        self._probe.close()
+        await super().close()
+
+    def terminate(self) -> None:
+        """As asyncpg's."""
+        self._probe.close()
+        super().terminate()
+
     async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109
         try:
             return await super()._acquire(self.limits.acquire if timeout is None else timeout)
@@ -57,22 +73,6 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
             if self.servers.away:
                 raise ConnectionError("no server answers") from None
             raise PoolBusy("no connection became free in time") from None
-
-
-def session_options(limits: Limits, cache: int) -> dict[str, Any]:
-    """What asyncpg is told for each connection. A pooler (`cache` 0) takes no settings of a session."""
-    settings = {"application_name": "ddr"}
-    kind: type[asyncpg.Connection] = ServerConnection
-    if cache:
-        settings |= {**limits.server_settings(), "jit": "off"}  # short statements: compiling costs more than it saves
-    else:
-        kind = PooledConnection if limits == REQUESTS else PooledBackgroundConnection
-    return {
-        "command_timeout": limits.statement,
-        "statement_cache_size": cache,
-        "server_settings": settings,
-        "connection_class": kind,
-    }
 
 
 async def open_pool(settings: Settings, limits: Limits = REQUESTS, size: int = 0) -> Pool:

@@ -1,8 +1,13 @@
-"""Requests of gateways with an Idempotency-Key, and their answers."""
+"""Requests of gateways and bridges with an Idempotency-Key, and their answers.
+
+Whoever works on a request holds a lease by the clock of the database and renews it; the end of a lease is the sign
+that the worker is gone. A `claim` tells its holder from one who took over.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -11,48 +16,73 @@ import asyncpg
 Row = Mapping[str, Any]
 
 KEEP_MS = 86_400_000  # how long an answer is kept
+LEASE_MS = 5_000
+
+_TABLES = {UUID: ("gateway_request", "patient_id"), bytes: ("bridge_request", "bridge_sha256")}
+_NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 
-async def claim(
-    pool: asyncpg.Pool, patient_id: UUID, key: str, digest: bytes, now_ms: int, patience_ms: int
-) -> Row | None:
-    """Note that the request `key` is worked on from now; the earlier one (request_sha256, status, answer) if there is.
+@dataclass(frozen=True)
+class Key:
+    """Whose key: a patient, or the bridge with a certificate of this SHA-256."""
 
-    Answers older than KEEP_MS count no more, and work that began before `patience_ms` is taken for lost.
+    owner: UUID | bytes
+    key: str
+
+    def sql(self, statement: str) -> str:
+        """`statement` for the owner's table; $1 is the owner, $2 the key."""
+        table, column = _TABLES[bytes if isinstance(self.owner, bytes) else UUID]
+        return statement.format(table=table, owner=column, mine=f"{column} = $1 AND request_key = $2", now=_NOW)
+
+
+async def claim(pool: asyncpg.Pool, key: Key, digest: bytes, mark: bytes, now_ms: int) -> Row | None:
+    """Note that `mark` works on the request; the other one (request_sha256, status, answer, content_type) if there is.
+
+    Answers older than KEEP_MS count no more, and work whose lease ran out is taken over.
     """
     claimed = await pool.fetchval(
-        """INSERT INTO gateway_request AS r (patient_id, request_key, request_sha256, created_ms)
-           VALUES ($1, $2, $3, $4) ON CONFLICT (patient_id, request_key) DO UPDATE
-              SET request_sha256 = excluded.request_sha256, status = NULL, answer = NULL,
-                  created_ms = excluded.created_ms
-            WHERE r.created_ms < $5 OR r.status IS NULL AND r.created_ms < $6
-           RETURNING true""",
-        patient_id, key, digest, now_ms, now_ms - KEEP_MS, patience_ms,
+        key.sql(
+            """INSERT INTO {table} AS r ({owner}, request_key, request_sha256, created_ms, claim, lease_ms)
+               VALUES ($1, $2, $3, $4, $5, {now} + $6) ON CONFLICT ({owner}, request_key) DO UPDATE
+                  SET request_sha256 = excluded.request_sha256, status = NULL, answer = NULL, content_type = NULL,
+                      created_ms = excluded.created_ms, claim = excluded.claim, lease_ms = excluded.lease_ms
+                WHERE r.created_ms < $7 OR r.status IS NULL AND coalesce(r.lease_ms, 0) < {now}
+               RETURNING true"""
+        ),
+        key.owner, key.key, digest, now_ms, mark, LEASE_MS, now_ms - KEEP_MS,
     )  # fmt: skip
     if claimed:
         return None
     row: Row | None = await pool.fetchrow(
-        "SELECT request_sha256, status, answer FROM gateway_request WHERE patient_id = $1 AND request_key = $2",
-        patient_id, key,
-    )  # fmt: skip
+        key.sql("SELECT request_sha256, status, answer, content_type FROM {table} WHERE {mine}"), key.owner, key.key
+    )
     return row
 
 
-async def keep(pool: asyncpg.Pool, patient_id: UUID, key: str, status: int, answer: bytes) -> None:
-    """Keep the answer."""
+async def renew(pool: asyncpg.Pool, key: Key, mark: bytes) -> None:
+    """Hold the lease for another LEASE_MS."""
     await pool.execute(
-        "UPDATE gateway_request SET status = $3, answer = $4 WHERE patient_id = $1 AND request_key = $2",
-        patient_id, key, status, answer,
+        key.sql("UPDATE {table} SET lease_ms = {now} + $4 WHERE {mine} AND claim = $3"),
+        key.owner, key.key, mark, LEASE_MS,
     )  # fmt: skip
 
 
-async def release(pool: asyncpg.Pool, patient_id: UUID, key: str) -> None:
+async def keep(pool: asyncpg.Pool, key: Key, mark: bytes, status: int, content_type: str | None, answer: bytes) -> None:
+    """Keep the answer, unless another one took over."""
+    await pool.execute(
+        key.sql("UPDATE {table} SET status = $4, content_type = $5, answer = $6 WHERE {mine} AND claim = $3"),
+        key.owner, key.key, mark, status, content_type, answer,
+    )  # fmt: skip
+
+
+async def release(pool: asyncpg.Pool, key: Key, mark: bytes) -> None:
     """Forget a request that failed."""
     await pool.execute(
-        "DELETE FROM gateway_request WHERE patient_id = $1 AND request_key = $2 AND status IS NULL", patient_id, key
+        key.sql("DELETE FROM {table} WHERE {mine} AND claim = $3 AND status IS NULL"), key.owner, key.key, mark
     )
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
     """Forget the answers that are too old to be given again."""
-    await pool.execute("DELETE FROM gateway_request WHERE created_ms < $1", now_ms - KEEP_MS)
+    for table, _ in _TABLES.values():
+        await pool.execute(f"DELETE FROM {table} WHERE created_ms < $1", now_ms - KEEP_MS)  # noqa: S608

@@ -1,0 +1,77 @@
+"""Is the database fit for requests right now: asked on a connection of its own, answered within two seconds.
+
+The question does what a request does: it begins a transaction, writes a little of the log and commits, so that it
+fails with a server that is read-only or waits for a standby (pg_logical_emit_message leaves nothing in any table).
+A sort that must go to disk finds out whether the disk is full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import asyncpg
+
+from ddr.store.database.faults import FAULTS
+from ddr.store.database.limits import Limits, session_options
+from ddr.store.database.servers import Servers
+
+SECONDS = 1.5
+LIMITS = Limits(acquire=SECONDS, statement=SECONDS, lock=SECONDS)
+
+_WRITABLE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"
+_SPILL = (
+    "SELECT max(t) FROM (SELECT repeat(md5(g::text), 8) AS t FROM generate_series(1, 1000) g ORDER BY t OFFSET 0) s"
+)
+_LOG = "SELECT pg_logical_emit_message(true, 'ddr', '')"
+
+
+class Probe:
+    """Asks one question at a time; who asks meanwhile gets the same answer."""
+
+    def __init__(self, servers: Servers, cache: int) -> None:
+        self._servers = servers
+        self._options = session_options(LIMITS, cache)
+        self._connection: asyncpg.Connection | None = None
+        self._asking: asyncio.Task[bool] | None = None
+
+    async def ready(self) -> bool:
+        """True when the database answers, is writable, has room, and commits."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._asking)
+
+    def close(self) -> None:
+        """Give the connection up."""
+        if self._asking is not None:
+            self._asking.cancel()
+        self._drop()
+
+    async def _ask(self) -> bool:
+        task = asyncio.create_task(self._answer())
+        done, _ = await asyncio.wait([task], timeout=SECONDS)
+        if done and task.exception() is None:
+            return task.result()
+        self._drop()  # nobody waits for what a hanging server may still say
+        task.cancel()
+        if done and not isinstance(error := task.exception(), FAULTS):
+            raise error or RuntimeError
+        return False
+
+    async def _answer(self) -> bool:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._servers.connect(**self._options)
+        connection = self._connection
+        async with connection.transaction():
+            if not await connection.fetchval(_WRITABLE):
+                return False
+            await connection.execute("SET LOCAL work_mem = '64kB'")
+            await connection.execute(_SPILL)
+            await connection.execute(_LOG)
+        return True
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(*FAULTS):
+                connection.terminate()
