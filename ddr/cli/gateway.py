@@ -1,4 +1,4 @@
-"""`ddr gateway`: the certificates with which cloud bridges send for many patients."""
+"""`ddr gateway`: tokens of gateway apps, and the certificates with which cloud bridges send for many patients."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import asyncpg
 
+from ddr.cli import gateway_token
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import shown_instant, with_database
 from ddr.http.clock import now_ms
@@ -15,7 +16,7 @@ from ddr.registries.certificates import BadCertificate, decode, expires_ms, fing
 from ddr.settings import Settings
 from ddr.store.gateways import certificates as store
 
-HELP = "register and revoke the certificates of cloud bridges"
+HELP = "issue and end tokens of apps, register and revoke certificates of cloud bridges"
 
 Action = Callable[[Settings, asyncpg.Pool], Awaitable[int]]
 
@@ -30,10 +31,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     actions.add_parser("list-certificates", help="all that were ever registered")
     revoke = actions.add_parser("revoke-certificate", help="refuse a certificate from now on; it cannot come back")
     revoke.add_argument("name", metavar="NAME")
+    token = actions.add_parser("token", help="the tokens of gateway apps", description=gateway_token.__doc__)
+    gateway_token.add_actions(token.add_subparsers(dest="token_action", required=True, metavar="ACTION"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked for; status 1 when it could not be done."""
+    if args.action == "token":
+        return with_database(lambda settings, pool: gateway_token.act(args, settings, pool))
     return with_database(_ACTIONS[args.action](args))
 
 

@@ -1,26 +1,40 @@
-"""`ddr patient add`: a patient with a built-in account, for demonstration and tests."""
+"""`ddr patient`: built-in accounts for demonstration and tests, and what operators do for the letters that they get.
+
+Every act is recorded in the audit trail, and the patient sees it there. What cannot be taken back is only described
+unless `--yes` is given.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Awaitable, Callable
+from uuid import UUID
 
 import asyncpg
 
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import with_database
+from ddr.cli.operator import shown_instant, with_database
 from ddr.http.clock import now_ms
-from ddr.settings import load_settings
+from ddr.settings import Settings
+from ddr.store.authorization import pairings
+from ddr.store.authorization.unpairing import Party, unpair
 from ddr.store.gateways import tokens as gateway_tokens
+from ddr.store.patients import administration
 from ddr.store.patients.accounts import AccountError, create_patient
+from ddr.store.patients.administration import Row
+from ddr.store.patients.erasure import delete_patient
 
-HELP = "look after the built-in accounts"
+HELP = "look after accounts of patients"
+REASON = "operator-request"
+
+Action = Callable[[argparse.Namespace, Settings, asyncpg.Pool], Awaitable[None]]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`patient` with its own subcommands."""
     actions = subparsers.add_parser("patient", help=HELP, description=__doc__).add_subparsers(
-        required=True, metavar="ACTION"
+        dest="action", required=True, metavar="ACTION"
     )
     add = actions.add_parser("add", help="create a patient and print the bearer token for the patient's gateway")
     add.add_argument("--username", required=True)
@@ -30,20 +44,141 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         required=True,
         help="read the password from standard input, so that it shows in no list of processes",
     )
+    find = actions.add_parser("find", help="whose account, device or pairing it is")
+    by = find.add_mutually_exclusive_group(required=True)
+    by.add_argument("account", nargs="?", metavar="ACCOUNT", help="user name, or subject at the OpenID provider")
+    by.add_argument("--serial", help="serial number of a device")
+    by.add_argument("--pairing-id", help="the name by which a DiGA knows the patient")
+    _on_account(actions, "pairings", "the DiGA that may read, and what")
+    end = _on_account(actions, "unpair", "end the pairing with a DiGA, with its consents and tokens", final=True)
+    which = end.add_mutually_exclusive_group(required=True)
+    which.add_argument("--client-id", help="of the DiGA")
+    which.add_argument("--all", action="store_true", help="with every DiGA")
+    _on_account(actions, "disable", "refuse logins and gateways; end sessions and pairings", final=True)
+    _on_account(actions, "enable", "allow logins and gateways again; pairings do not come back")
+    _on_account(actions, "delete", "delete everything that is stored about the patient", final=True)
+
+
+def _on_account(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, *, final: bool = False
+) -> argparse.ArgumentParser:
+    parser = actions.add_parser(name, help=text)
+    parser.add_argument("account", metavar="ACCOUNT", help="user name, or subject at the OpenID provider")
+    if final:
+        parser.add_argument("--yes", action="store_true", help="do it; without this only what would be done is told")
+    return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    """Create the account; the token is printed once and cannot be shown again."""
-    if not load_settings().allow_builtin_accounts:
-        raise CommandError("built-in accounts are for demonstration only; set allow_builtin_accounts")
-    password = sys.stdin.readline().rstrip("\r\n")
-    print(with_database(lambda _, pool: _add(pool, args.username, password)))
+    """Do what was asked for; status 1 when it could not be done."""
+    with_database(lambda settings, pool: _ACTIONS[args.action](args, settings, pool))
     return 0
 
 
-async def _add(pool: asyncpg.Pool, username: str, password: str) -> str:
+async def the_patient(pool: asyncpg.Pool, account: str) -> UUID:
+    """The one patient of this account. Raises CommandError."""
+    found = await administration.by_account(pool, account)
+    if len(found) != 1:
+        raise CommandError(f"{'no' if not found else 'more than one'} account is called {account!r}")
+    return found[0]
+
+
+async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    """The token is printed once and cannot be shown again."""
+    if not settings.allow_builtin_accounts:
+        raise CommandError("built-in accounts are for demonstration only; set allow_builtin_accounts")
+    password = sys.stdin.readline().rstrip("\r\n")
     try:
-        patient_id = await create_patient(pool, username, password, now_ms())
+        patient_id = await create_patient(pool, args.username, password, now_ms())
     except AccountError as error:
-        raise CommandError(f"patient {username!r}: {error}") from None
-    return await gateway_tokens.create(pool, patient_id, now_ms())
+        raise CommandError(f"patient {args.username!r}: {error}") from None
+    print(await gateway_tokens.create(pool, patient_id, now_ms(), days=settings.gateway_token_days))
+
+
+async def _find(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    if args.serial is not None:
+        found = await administration.by_serial(pool, args.serial)
+    elif args.pairing_id is not None:
+        found = await administration.by_pairing_id(pool, args.pairing_id)
+    else:
+        found = await administration.by_account(pool, args.account)
+    if not found:
+        raise CommandError("no patient found")
+    for row in await administration.described(pool, found, now_ms()):
+        print(_shown(row))
+
+
+def _shown(row: Row) -> str:
+    state = f"disabled since {shown_instant(row['disabled_ms'])}" if row["disabled_ms"] else "active"
+    return (
+        f"{', '.join(row['accounts']) or '(no account)'}: {state}, known since {shown_instant(row['created_ms'])};"
+        f" {row['devices']} devices, {row['apps']} connected apps, {row['pairings']} pairings"
+    )
+
+
+async def _pairings(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    for pairing in await pairings.alive(pool, await the_patient(pool, args.account), now_ms()):
+        print(f"{pairing.client_id}: Pairing ID {pairing.pairing_id}, since {shown_instant(pairing.created_ms)}")
+        for consent in pairing.consents:
+            print(f"  {consent.valueset} until {shown_instant(consent.until_ms)}")
+
+
+async def _unpair(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    patient_id = await the_patient(pool, args.account)
+    wanted = [
+        pairing
+        for pairing in await pairings.alive(pool, patient_id, now_ms())
+        if args.all or pairing.client_id == args.client_id
+    ]
+    if not wanted:
+        raise CommandError("there is no such pairing")
+    for pairing in wanted:
+        if not args.yes:
+            print(f"would end the pairing with {pairing.client_id} for good")
+        elif await unpair(pool, patient_id, pairing.pairing_no, Party.OPERATOR, REASON, now_ms()):
+            print(f"ended the pairing with {pairing.client_id}")
+    _hint(args)
+
+
+async def _disable(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    patient_id = await the_patient(pool, args.account)
+    (row,) = await administration.described(pool, [patient_id], now_ms())
+    if row["disabled_ms"]:
+        raise CommandError(f"the account has been disabled since {shown_instant(row['disabled_ms'])}")
+    what = f"end all sessions and {row['pairings']} pairings for good, and let {row['apps']} apps rest"
+    if args.yes and not await administration.disable(pool, patient_id, now_ms()):
+        raise CommandError("the account was disabled or deleted meanwhile")
+    print(f"disabled: {what}" if args.yes else f"would disable the account, {what}")
+    _hint(args)
+
+
+async def _enable(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    if not await administration.enable(pool, await the_patient(pool, args.account), now_ms()):
+        raise CommandError("the account is not disabled")
+    print("enabled; the patient connects DiGA anew")
+
+
+async def _delete(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    patient_id = await the_patient(pool, args.account)
+    (row,) = await administration.described(pool, [patient_id], now_ms())
+    if not args.yes:
+        print(f"would delete all readings and every other row of {_shown(row)}")
+    elif await delete_patient(pool, patient_id, now_ms(), Party.OPERATOR):
+        print("deleted; a user of the OpenID provider becomes a new patient with the next login")
+    _hint(args)
+
+
+def _hint(args: argparse.Namespace) -> None:
+    if not args.yes:
+        print("nothing was done; --yes does it, and it cannot be taken back")
+
+
+_ACTIONS: dict[str, Action] = {
+    "add": _add,
+    "find": _find,
+    "pairings": _pairings,
+    "unpair": _unpair,
+    "disable": _disable,
+    "enable": _enable,
+    "delete": _delete,
+}

@@ -12,7 +12,17 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from ddr.aside import LARGE_BYTES, aside
-from ddr.gateway import bridge_readings, bridges, calibrations, devices, gaps, measurements, readings, sensors
+from ddr.gateway import (
+    bridge_readings,
+    bridges,
+    calibrations,
+    credentials,
+    devices,
+    gaps,
+    measurements,
+    readings,
+    sensors,
+)
 from ddr.gateway.auth import Gatekeeper
 from ddr.gateway.door.http import post_bundle, unavailable_reply
 from ddr.gateway.fields import check_key
@@ -42,11 +52,13 @@ class Route(NamedTuple):
     path: str
     handler: Handler
     for_many: bool = False  # of a bridge only; its handler gets no patient
+    bodiless: bool = False  # a POST that sends nothing; its handler gets the scope
+    opens: bool = False  # takes a pairing code in place of a token
     whole: bool = False  # its handler reads the request and makes the whole reply: the FHIR door
 
     @property
     def has_body(self) -> bool:
-        return self.method in {"PUT", "POST"}
+        return self.method in {"PUT", "POST"} and not self.bodiless
 
 
 _DEVICE = f"{BASE}/devices/{{device_key}}"
@@ -70,6 +82,8 @@ ROUTES = (
     Route("DELETE", f"{BASE}/measurements/{{measurement_key}}", measurements.delete_measurement),
     Route("POST", f"{BASE}/bridge/readings", bridge_readings.post_bridge_readings, for_many=True),
     Route("POST", FHIR_DOOR, post_bundle, whole=True),
+    Route("POST", f"{BASE}/token", credentials.connect, opens=True),
+    Route("POST", f"{BASE}/token/renew", credentials.renew, bodiless=True),
 )
 
 
@@ -123,8 +137,12 @@ class _Server:
         if scope["path"] == OPENAPI and method == "GET":
             return Reply(200, openapi_document(), JSON)
         route, parameters = find_route(method, scope["path"])
+        if route.opens:
+            return await self._opened(scope, receive)
         async with self._core.admission.turn("ingestion", client_network(scope)):
             owner = await _owner(self._core, self._gatekeeper, route, scope)
+            if route.bodiless and isinstance(owner, UUID):
+                return await credentials.renew(self._core, owner, scope)
         request = Upload(self._core, self._bodies, scope, receive, owner)
         if route.whole:
             reply: Reply = await route.handler(self._core, owner, request)
@@ -141,6 +159,13 @@ class _Server:
                 return await aside(len(raw) > LARGE_BYTES, json_reply, content, status, NO_STORE)
 
         return await (work() if method == "GET" else once(self._core, owner, scope, raw, work))
+
+    async def _opened(self, scope: Scope, receive: Receive) -> Reply:
+        """What needs a pairing code and no token."""
+        request = Upload(self._core, self._bodies, scope, receive, client_network(scope), credentials.LONGEST)
+        raw = await request.body(JSON)
+        async with request.turn():
+            return await credentials.connect(self._core, self._gatekeeper, scope, parsed(raw))
 
 
 async def _owner(core: Core, gatekeeper: Gatekeeper, route: Route, scope: Scope) -> UUID | bytes:

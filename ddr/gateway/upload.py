@@ -18,17 +18,19 @@ _CODES = {400: "malformed", 408: "too-slow", 413: "too-large", 415: "unsupported
 
 
 class Upload:
-    """A request of `whose`: the patient, or the certificate of a bridge."""
+    """A request of `whose`: the patient, the certificate of a bridge, or an address; at most `most` bytes long."""
 
-    def __init__(self, core: Core, bodies: Bodies, scope: Scope, receive: Receive, whose: object) -> None:
+    def __init__(
+        self, core: Core, bodies: Bodies, scope: Scope, receive: Receive, whose: object, most: int | None = None
+    ) -> None:
         self.scope = scope
+        self._most = core.settings.gateway_max_body_bytes if most is None else most
         self._core, self._bodies, self._receive, self._whose = core, bodies, receive, whose
 
     async def read(self) -> bytes:
         """The whole body, decompressed. Raises BodyError, NoTurn and ClientGone."""
         with self._bodies.coming(self._whose) as coming:
-            limit = self._core.settings.gateway_max_body_bytes
-            return await read_body(self.scope, self._receive, limit, coming.grow)
+            return await read_body(self.scope, self._receive, self._most, coming.grow)
 
     async def body(self, wanted: str) -> bytes:
         """The body, which is of the media type `wanted`. Raises Problem 400, 408, 413, 415, NoTurn, ClientGone."""

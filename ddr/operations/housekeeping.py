@@ -20,6 +20,7 @@ from ddr.store.authorization import par, tokens
 from ddr.store.authorization.unpairing import unpair_everyone, unpair_expired
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.locks import Lock
+from ddr.store.gateways import apps as gateway_apps
 from ddr.store.gateways import requests as gateway_requests
 from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.patients import journeys, login_attempts, sessions
@@ -67,6 +68,7 @@ async def _sweep(core: Core, now_ms: int) -> None:
     await par.sweep(core.pool, now_ms)
     await tokens.sweep(core.pool, now_ms)
     await gateway_requests.sweep(core.pool, now_ms)
+    await gateway_apps.sweep_codes(core.pool, now_ms)
     await gateway_tokens.sweep(core.pool, now_ms - core.settings.audit_days * DAY_MS)
     await registry.purge_events(core.pool, now_ms - core.settings.audit_days * DAY_MS)
 

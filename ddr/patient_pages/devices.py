@@ -9,8 +9,10 @@ from starlette.responses import Response
 
 from ddr.http.core import Core
 from ddr.http.pages import language
+from ddr.patient_pages.gateway_apps import apps_of, at_provider
 from ddr.patient_pages.names import title_of
 from ddr.patient_pages.render import page
+from ddr.patient_pages.texts import text
 from ddr.patient_pages.visitor import Visitor, core_of
 from ddr.store.patients import views as patient_view
 from ddr.store.patients.sessions import Session
@@ -33,10 +35,18 @@ class OwnDevice:
 
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
-    """The patient's devices, those in use first."""
+    """The patient's devices, those in use first, and the apps that send their readings."""
     core, lang = core_of(request), language(request.scope)
     rows = await patient_view.devices(core.pool, session.patient_id)
-    return page(request, visitor, "devices.html", devices=[_device(core, row, lang) for row in rows])
+    return page(
+        request,
+        visitor,
+        "devices.html",
+        devices=[_device(core, row, lang) for row in rows],
+        apps=await apps_of(core, session),
+        at_provider=at_provider(core),
+        notice=text(lang, "gateway_apps.disconnected") if "disconnected" in request.query_params else "",
+    )
 
 
 def _device(core: Core, row: Row, lang: str) -> OwnDevice:

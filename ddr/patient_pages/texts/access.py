@@ -59,6 +59,41 @@ TEXTS = {
     "diga:data:refused": Words(
         "{app} wollte Daten lesen; das wurde abgewiesen.", "{app} wanted to read data; this was turned away."
     ),
+    "patient:gateway:connected": Words(
+        "Sie haben eine App verbunden, die Messwerte sendet.", "You connected an app that sends readings."
+    ),
+    "patient:gateway:disconnected": Words(
+        "Sie haben eine App getrennt, die Messwerte gesendet hat.", "You disconnected an app that sent readings."
+    ),
+    "gateway:token:renewed": Words(
+        "Eine App, die Messwerte sendet, hat ihren Zugangsschlüssel erneuert.",
+        "An app that sends readings renewed its access key.",
+    ),
+    "operator:gateway-token:issued": Words(
+        "Der Betreiber hat einen Zugangsschlüssel für eine App ausgestellt, die Messwerte sendet.",
+        "The operator issued an access key for an app that sends readings.",
+    ),
+    "operator:gateway-token:renewed": Words(
+        "Der Betreiber hat den Zugangsschlüssel einer App erneuert, die Messwerte sendet.",
+        "The operator renewed the access key of an app that sends readings.",
+    ),
+    "operator:gateway-token:revoked": Words(
+        "Der Betreiber hat eine App getrennt, die Messwerte gesendet hat.",
+        "The operator disconnected an app that sent readings.",
+    ),
+    "operator:account:disabled": Words("Der Betreiber hat Ihr Konto gesperrt.", "The operator disabled your account."),
+    "operator:account:enabled": Words(
+        "Der Betreiber hat Ihr Konto wieder freigegeben.", "The operator enabled your account again."
+    ),
+    "operator:pairing:ended": Words(
+        "Der Betreiber hat die Verbindung mit {app} beendet. {reason}",
+        "The operator ended the connection with {app}. {reason}",
+    ),
+    "operator:data:deleted": Words("Der Betreiber hat Ihre Daten gelöscht.", "The operator deleted your data."),
+    "diga:refresh:restored": Words(
+        "Nach der Wiederherstellung dieses Dienstes aus einer Sicherung bekam {app} einen neuen Zugangsschlüssel.",
+        "After this service was restored from a backup, {app} was given a new access key.",
+    ),
     "other": Words("Ereignis zu {app}.", "Event about {app}."),
     "device_details": Words("Angaben zu Geräten", "details of devices"),
 }

@@ -15,6 +15,11 @@ REASONS = {
         "Die App ist für diese Art von Daten nicht mehr zugelassen. Ist sie es wieder, fragt sie Sie neu.",
         "The app is no longer approved for this kind of data. If it is again, it will ask you anew.",
     ),
+    "operator-request": Words(
+        "Der Betreiber hat die Verbindung auf Ihren Wunsch beendet.",
+        "The operator ended the connection at your request.",
+    ),
+    "account-disabled": Words("Ihr Konto war gesperrt.", "Your account was disabled."),
     "recorder-retired": Words(
         "Dieser Dienst gibt keine Daten mehr an Gesundheits-Apps weiter.",
         "This service no longer passes data on to health apps.",

@@ -13,6 +13,8 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.audit.journal import JOURNAL
+
 NOBODY = UUID(int=0)  # no patient is known
 
 
@@ -37,6 +39,43 @@ class Event(StrEnum):
     DATA_READ = "diga:data:read"
     DATA_REFUSED = "diga:data:refused"
     SIGNING_KEY_ROTATED = "operator:signing-key:rotated"
+    SIGNING_KEYS_REPLACED = "operator:signing-key:replaced"
+    GATEWAY_CONNECTED = "patient:gateway:connected"
+    GATEWAY_DISCONNECTED = "patient:gateway:disconnected"
+    GATEWAY_RENEWED = "gateway:token:renewed"
+    GATEWAY_TOKEN_ISSUED = "operator:gateway-token:issued"  # noqa: S105 - a tag
+    GATEWAY_TOKEN_RENEWED = "operator:gateway-token:renewed"  # noqa: S105 - a tag
+    GATEWAY_TOKEN_REVOKED = "operator:gateway-token:revoked"  # noqa: S105 - a tag
+    GATEWAY_CERTIFICATE_ADDED = "operator:gateway-certificate:added"
+    GATEWAY_CERTIFICATE_REVOKED = "operator:gateway-certificate:revoked"
+    ACCOUNT_DISABLED = "operator:account:disabled"
+    ACCOUNT_ENABLED = "operator:account:enabled"
+    PAIRING_ENDED_BY_OPERATOR = "operator:pairing:ended"
+    DATA_DELETED_BY_OPERATOR = "operator:data:deleted"
+    RESTORE_DECLARED = "operator:restore:declared"
+    REFRESH_RESTORED = "diga:refresh:restored"
+
+
+# What ended with one of these stays ended, also when the database is restored from a backup: they go into the journal.
+ENDS = frozenset(
+    {
+        Event.PAIRING_ENDED_BY_DIGA,
+        Event.PAIRING_ENDED_BY_PATIENT,
+        Event.PAIRING_ENDED_BY_SYSTEM,
+        Event.PAIRING_ENDED_BY_OPERATOR,
+        Event.CONSENT_WITHDRAWN,
+        Event.CONSENT_ENDED_BY_SYSTEM,
+        Event.CODE_REPLAYED,
+        Event.REFRESH_REUSED,
+        Event.DATA_DELETED,
+        Event.DATA_DELETED_BY_OPERATOR,
+        Event.GATEWAY_DISCONNECTED,
+        Event.GATEWAY_TOKEN_REVOKED,
+        Event.GATEWAY_CERTIFICATE_REVOKED,
+        Event.ACCOUNT_DISABLED,
+        Event.ACCOUNT_ENABLED,
+    }
+)
 
 
 async def record(
@@ -48,8 +87,23 @@ async def record(
     client_id: str | None = None,
     pairing_id: str | None = None,
     detail: Mapping[str, Any] | None = None,
+    ends: Mapping[str, Any] | None = None,
 ) -> None:
-    """Append one event; `detail` holds words of ours only, never a name, a token or an address."""
+    """Append one event; `detail` holds words of ours only, never a name, a token or an address.
+
+    An event of ENDS goes into the journal first, with `ends`: what a restored database needs to find what ended.
+    """
+    if event in ENDS:
+        await JOURNAL.note(
+            {
+                "event": str(event),
+                "at_ms": now_ms,
+                "patient": str(patient_id) if patient_id else None,
+                "pairing": pairing_id,
+                **(detail or {}),
+                **(ends or {}),
+            }
+        )
     await conn.execute(
         "INSERT INTO audit (patient_id, at_ms, event, client_id, pairing_id, detail) VALUES ($1, $2, $3, $4, $5, $6)",
         patient_id or NOBODY,

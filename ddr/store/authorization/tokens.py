@@ -167,6 +167,7 @@ async def revoke_family(pool: asyncpg.Pool, family: Family, why: Event, now_ms: 
             patient_id=family.patient_id,
             client_id=family.client_id,
             pairing_id=family.pairing_id,
+            ends={"grant_no": family.grant_no},
         )
         return True
 

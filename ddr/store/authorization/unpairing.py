@@ -22,12 +22,14 @@ class Party(StrEnum):
     DIGA = "diga"
     PATIENT = "patient"
     SYSTEM = "system"
+    OPERATOR = "operator"
 
 
 _ENDED = {
     Party.DIGA: Event.PAIRING_ENDED_BY_DIGA,
     Party.PATIENT: Event.PAIRING_ENDED_BY_PATIENT,
     Party.SYSTEM: Event.PAIRING_ENDED_BY_SYSTEM,
+    Party.OPERATOR: Event.PAIRING_ENDED_BY_OPERATOR,
 }
 
 

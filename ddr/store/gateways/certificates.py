@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 
+from ddr.store.audit.trail import Event, record
 from ddr.store.database.pool import Connection
 
 LOOK_SECONDS = 5.0  # after this time at the latest a new certificate passes the handshake
@@ -20,14 +21,17 @@ class AlreadyKnown(Exception):
     """The name is in use, or the certificate was registered before; a revoked one never comes back."""
 
 
-async def add(conn: Connection, der: bytes, name: str, now_ms: int) -> None:
-    """Register a certificate. Raises AlreadyKnown."""
+async def add(pool: asyncpg.Pool, der: bytes, name: str, now_ms: int) -> None:
+    """Register a certificate, recorded. Raises AlreadyKnown."""
+    digest = hashlib.sha256(der).digest()
     try:
-        await conn.execute(
-            "INSERT INTO gateway_certificate (certificate_sha256, certificate, name, created_ms)"
-            " VALUES ($1, $2, $3, $4)",
-            hashlib.sha256(der).digest(), der, name, now_ms,
-        )  # fmt: skip
+        async with pool.acquire() as conn, conn.transaction():
+            await conn.execute(
+                "INSERT INTO gateway_certificate (certificate_sha256, certificate, name, created_ms)"
+                " VALUES ($1, $2, $3, $4)",
+                digest, der, name, now_ms,
+            )  # fmt: skip
+            await record(conn, Event.GATEWAY_CERTIFICATE_ADDED, now_ms, detail={"sha256": digest.hex()})
     except asyncpg.UniqueViolationError:
         raise AlreadyKnown from None
 
@@ -47,10 +51,27 @@ async def is_alive(conn: Connection, der: bytes) -> bool:
     return found
 
 
-async def revoke(conn: Connection, name: str, now_ms: int) -> bool:
-    """End the certificate of this name, from the next request on. False when none is alive."""
+async def revoke(pool: asyncpg.Pool, name: str, now_ms: int) -> bool:
+    """End the certificate of this name, from the next request on, recorded. False when none is alive."""
+    async with pool.acquire() as conn, conn.transaction():
+        digest = await conn.fetchval(
+            "UPDATE gateway_certificate SET revoked_ms = $2 WHERE name = $1 AND revoked_ms IS NULL"
+            " RETURNING certificate_sha256",
+            name,
+            now_ms,
+        )
+        if digest is None:
+            return False
+        await record(conn, Event.GATEWAY_CERTIFICATE_REVOKED, now_ms, detail={"sha256": digest.hex()})
+        return True
+
+
+async def end(conn: Connection, certificate_sha256: bytes, at_ms: int) -> bool:
+    """End the certificate with this hash, as it had ended before a restore. False when it was not alive."""
     status: str = await conn.execute(
-        "UPDATE gateway_certificate SET revoked_ms = $2 WHERE name = $1 AND revoked_ms IS NULL", name, now_ms
+        "UPDATE gateway_certificate SET revoked_ms = $2 WHERE certificate_sha256 = $1 AND revoked_ms IS NULL",
+        certificate_sha256,
+        at_ms,
     )
     return status == "UPDATE 1"
 

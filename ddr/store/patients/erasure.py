@@ -25,7 +25,7 @@ TABLES = (
 )  # fmt: skip
 
 
-async def delete_patient(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> bool:
+async def delete_patient(pool: asyncpg.Pool, patient_id: UUID, now_ms: int, by: Party = Party.PATIENT) -> bool:
     """End the patient's pairings and delete all of the patient's rows. False when there is no such patient."""
     async with pool.acquire() as conn, conn.transaction():
         if await conn.fetchrow("SELECT FROM patient WHERE patient_id = $1 FOR UPDATE", patient_id) is None:
@@ -33,8 +33,9 @@ async def delete_patient(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> b
         for row in await conn.fetch(
             "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND ended_ms IS NULL", patient_id
         ):
-            await end(conn, patient_id, row["pairing_no"], Party.PATIENT, REASON, now_ms)
+            await end(conn, patient_id, row["pairing_no"], by, REASON, now_ms)
         for table in TABLES:
             await conn.execute(f"DELETE FROM {table} WHERE patient_id = $1", patient_id)
-        await record(conn, Event.DATA_DELETED, now_ms, patient_id=patient_id)
+        event = Event.DATA_DELETED if by is Party.PATIENT else Event.DATA_DELETED_BY_OPERATOR
+        await record(conn, event, now_ms, patient_id=patient_id)
         return True

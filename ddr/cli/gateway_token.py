@@ -1,0 +1,108 @@
+"""`ddr gateway token`: the tokens of gateway apps, for operators; each act is recorded and the patient sees it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+
+from ddr.cli.errors import CommandError
+from ddr.cli.operator import shown_instant
+from ddr.cli.patient import the_patient
+from ddr.http.clock import now_ms
+from ddr.settings import Settings
+from ddr.store.audit.trail import Event
+from ddr.store.gateways import apps, tokens
+
+LONGEST_NAME = 80
+
+Action = Callable[[argparse.Namespace, Settings, asyncpg.Pool], Awaitable[None]]
+
+
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The subcommands of `ddr gateway token`."""
+    parsers = {
+        name: actions.add_parser(name, help=text)
+        for name, text in (
+            ("list", "the apps of a patient that may send, and when they last did"),
+            ("add", "issue a token for a new app and print it, once"),
+            ("renew", "issue the next token of an app; the former one stays good for the overlap"),
+            ("revoke", "end an app, or all apps of a patient, from the next request on"),
+        )
+    }
+    for parser in parsers.values():
+        parser.add_argument("account", metavar="ACCOUNT", help="user name, or subject at the OpenID provider")
+    parsers["add"].add_argument("--name", default="", help="what the patient calls the app")
+    parsers["add"].add_argument("--days", type=int, help="how long it lasts (default: gateway_token_days)")
+    parsers["renew"].add_argument("app", metavar="APP", help="as `list` shows it")
+    parsers["renew"].add_argument("--overlap-seconds", type=int, help="default: gateway_token_overlap_seconds")
+    which = parsers["revoke"].add_mutually_exclusive_group(required=True)
+    which.add_argument("app", nargs="?", metavar="APP", help="as `list` shows it")
+    which.add_argument("--all", action="store_true", help="every app of this patient")
+
+
+async def act(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+    """Do what was asked for. Raises CommandError."""
+    await _ACTIONS[args.token_action](args, settings, pool)
+    return 0
+
+
+async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    for row in await tokens.apps(pool, await the_patient(pool, args.account), now_ms()):
+        used = f"last used {shown_instant(row['used_ms'])}" if row["used_ms"] is not None else "never used"
+        print(
+            f"{row['app']}: {row['name'] or '(no name)'}, since {shown_instant(row['since_ms'])},"
+            f" until {shown_instant(row['until_ms'])}, {used}"
+        )
+
+
+async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    days = settings.gateway_token_days if args.days is None else args.days
+    if days < 1 or len(args.name) > LONGEST_NAME or not args.name.isprintable():
+        raise CommandError(f"needs a day at least, and a name of at most {LONGEST_NAME} printable characters")
+    patient_id = await the_patient(pool, args.account)
+    try:
+        print(await apps.issue(pool, patient_id, args.name, days, now_ms()))
+    except tokens.TooManyTokens:
+        raise _too_many() from None
+
+
+async def _renew(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    seconds = settings.gateway_token_overlap_seconds if args.overlap_seconds is None else args.overlap_seconds
+    if seconds < 0:
+        raise CommandError("the overlap cannot be negative")
+    patient_id = await the_patient(pool, args.account)
+    newest = await tokens.newest(pool, patient_id, args.app, now_ms())
+    if newest is None:
+        raise _no_such_app(args.app)
+    try:
+        renewed = await apps.renew(
+            pool, newest, settings.gateway_token_days, seconds * 1000, now_ms(), Event.GATEWAY_TOKEN_RENEWED
+        )
+    except tokens.TooManyTokens:
+        raise _too_many() from None
+    if renewed is None:
+        raise CommandError("the account is disabled, or the app was disconnected meanwhile")
+    print(renewed.token)
+
+
+async def _revoke(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    patient_id = await the_patient(pool, args.account)
+    count = await apps.disconnect(
+        pool, patient_id, None if args.all else args.app, Event.GATEWAY_TOKEN_REVOKED, now_ms()
+    )
+    if not count and not args.all:
+        raise _no_such_app(args.app)
+    print(f"{count} apps disconnected")
+
+
+def _no_such_app(app: str) -> CommandError:
+    return CommandError(f"this patient has no connected app {app!r}")
+
+
+def _too_many() -> CommandError:
+    return CommandError(f"the patient has {tokens.MOST} tokens already; revoke what is not used")
+
+
+_ACTIONS: dict[str, Action] = {"list": _list, "add": _add, "renew": _renew, "revoke": _revoke}

@@ -1,0 +1,116 @@
+"""The journal of ends: what was withdrawn, ended or deleted, in files apart from the database.
+
+A database that is restored from a backup has forgotten what ended since; the journal has not. An end is written here,
+with fsync, before its transaction commits: a line too many ends what somebody tried to end, a line too few would let
+live again what a patient has taken back. No line has a name, a token or a value.
+
+One file per host and month in `journal_dir`, one JSON object a line; several processes append to one file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ddr.store.database.errors import StoreError
+
+PREFIX, SUFFIX = "ends-", ".jsonl"
+
+log = logging.getLogger(__name__)
+
+Entry = Mapping[str, Any]
+
+
+class Journal:
+    """The journal of this process; it keeps nothing until `open` was called."""
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+
+    def open(self, folder: Path) -> None:
+        """Keep ends in `folder` from now on. Raises StoreError when nothing can be written there."""
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _append(folder, int(datetime.now(UTC).timestamp() * 1000), b"")
+        except OSError as error:
+            raise StoreError(f"journal_dir {folder}: {error.strerror or error}") from None
+        self.folder = folder
+
+    def close(self) -> None:
+        """Keep nothing from now on."""
+        self.folder = None
+
+    async def note(self, entry: Entry) -> None:
+        """Write one end down, with its time `at_ms`; returns when it is on the disk.
+
+        A disk that takes nothing does not stop a patient's withdrawal: then the log says so.
+        """
+        folder = self.folder
+        if folder is None:
+            return
+        try:
+            await asyncio.to_thread(_append, folder, entry["at_ms"], orjson.dumps(entry) + b"\n")
+        except OSError as error:
+            log.error("journal.not_written", extra={"reason": error.strerror, "kind": entry["event"]})
+
+
+JOURNAL = Journal()
+
+
+def entries(folder: Path) -> Iterator[Entry]:
+    """Every entry of all files, by time. A line that was cut off by a crash is passed over; its end did not happen."""
+    found = []
+    for path in files(folder):
+        for line in path.read_bytes().splitlines():
+            try:
+                entry = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                continue
+            if isinstance(entry, dict) and isinstance(entry.get("at_ms"), int) and isinstance(entry.get("event"), str):
+                found.append(entry)
+    yield from sorted(found, key=lambda entry: entry["at_ms"])
+
+
+def files(folder: Path) -> list[Path]:
+    """The files of the journal, of all hosts whose files lie there."""
+    return sorted(folder.glob(f"{PREFIX}*{SUFFIX}"))
+
+
+def forget(folder: Path, before_ms: int) -> int:
+    """Delete the files of months that ended before `before_ms`; how many."""
+    last = _month(before_ms)
+    old = [path for path in files(folder) if path.stem[-7:] < last]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return len(old)
+
+
+def _append(folder: Path, at_ms: int, line: bytes) -> None:
+    """One write with O_APPEND, so that lines of several processes do not mix."""
+    host = "".join(char if char.isalnum() else "-" for char in socket.gethostname()) or "host"
+    path = folder / f"{PREFIX}{host}-{_month(at_ms)}{SUFFIX}"
+    fresh = not path.exists()
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, line)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if fresh:
+        directory = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _month(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m")

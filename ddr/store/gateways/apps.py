@@ -1,0 +1,97 @@
+"""Gateway apps as patients and operators handle them: connected by a code, renewed, disconnected; each act is recorded.
+
+A patient gets a pairing code in the browser and types it into the app, which exchanges it for its first token. So the
+app never sees how the patient logs in, and the recorder needs nothing from the app's maker.
+"""
+
+from __future__ import annotations
+
+import secrets
+from uuid import UUID
+
+import asyncpg
+
+from ddr.store.audit.trail import Event, record
+from ddr.store.database.digest import sha256
+from ddr.store.gateways import tokens
+from ddr.store.gateways.tokens import DAY_MS, Renewed
+
+CODE_MS = 10 * 60 * 1000
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no letter that looks like a digit
+LENGTH = 10  # 50 random bits, good for minutes, with few tries
+_ALIKE = str.maketrans("OIL", "011", "- \t")
+
+
+def normal_code(text: str) -> str:
+    """A code as it is kept, from what somebody typed."""
+    return text.upper().translate(_ALIKE)
+
+
+async def offer_code(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> str:
+    """A pairing code for this patient, good for CODE_MS and one app; it takes the place of the one before."""
+    code = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
+    await pool.execute(
+        """
+        INSERT INTO gateway_code (patient_id, code_sha256, expires_ms) VALUES ($1, $2, $3)
+        ON CONFLICT (patient_id) DO UPDATE SET code_sha256 = excluded.code_sha256, expires_ms = excluded.expires_ms
+        """,
+        patient_id,
+        sha256(code),
+        now_ms + CODE_MS,
+    )
+    return f"{code[:5]}-{code[5:]}"
+
+
+async def connect(pool: asyncpg.Pool, code: str, name: str, days: int, now_ms: int) -> tuple[str, int] | None:
+    """The first token of an app and its end, for a code that is good; of several callers one gets it.
+
+    Raises TooManyTokens, and the code stays good.
+    """
+    async with pool.acquire() as conn, conn.transaction():
+        patient_id = await conn.fetchval(
+            """
+            DELETE FROM gateway_code c USING patient p
+             WHERE c.code_sha256 = $1 AND c.expires_ms > $2 AND p.patient_id = c.patient_id AND p.disabled_ms IS NULL
+            RETURNING c.patient_id
+            """,
+            sha256(normal_code(code)),
+            now_ms,
+        )
+        if patient_id is None:
+            return None
+        token = await tokens.create(conn, patient_id, now_ms, name=name, days=days)
+        await record(conn, Event.GATEWAY_CONNECTED, now_ms, patient_id=patient_id)
+        return token, now_ms + days * DAY_MS
+
+
+async def renew(
+    pool: asyncpg.Pool, token_sha256: bytes, days: int, overlap_ms: int, now_ms: int, by: Event = Event.GATEWAY_RENEWED
+) -> Renewed | None:
+    """As `tokens.renew`, recorded."""
+    async with pool.acquire() as conn, conn.transaction():
+        renewed = await tokens.renew(conn, token_sha256, days, overlap_ms, now_ms)
+        if renewed is not None:
+            await record(conn, by, now_ms, patient_id=renewed.patient_id)
+        return renewed
+
+
+async def issue(pool: asyncpg.Pool, patient_id: UUID, name: str, days: int, now_ms: int) -> str:
+    """A token that an operator hands out. Raises TooManyTokens."""
+    async with pool.acquire() as conn, conn.transaction():
+        token = await tokens.create(conn, patient_id, now_ms, name=name, days=days)
+        await record(conn, Event.GATEWAY_TOKEN_ISSUED, now_ms, patient_id=patient_id)
+        return token
+
+
+async def disconnect(pool: asyncpg.Pool, patient_id: UUID, app: str | None, by: Event, now_ms: int) -> int:
+    """End all tokens of the app that is shown so (None: of all apps), from the next request on; how many apps."""
+    async with pool.acquire() as conn, conn.transaction():
+        ended = await tokens.revoke(conn, patient_id, app, now_ms)
+        for first in ended:
+            await record(conn, by, now_ms, patient_id=patient_id, ends={"app": first.hex()})
+        return len(ended)
+
+
+async def sweep_codes(pool: asyncpg.Pool, now_ms: int) -> None:
+    """Forget codes that nobody used."""
+    await pool.execute("DELETE FROM gateway_code WHERE expires_ms <= $1", now_ms)

@@ -1,0 +1,88 @@
+"""What operators do with accounts: find, disable, enable; each act is recorded with the change itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from ddr.store.audit.trail import Event, record
+from ddr.store.authorization.unpairing import Party, end
+from ddr.store.database.names import account_name
+
+Row = Mapping[str, Any]
+REASON = "account-disabled"
+
+_FOUND = """
+SELECT p.patient_id, p.created_ms, p.disabled_ms,
+       ARRAY(SELECT username FROM account a WHERE a.patient_id = p.patient_id
+             UNION ALL SELECT subject FROM login_identity i WHERE i.patient_id = p.patient_id) AS accounts,
+       (SELECT count(*) FROM device d WHERE d.patient_id = p.patient_id) AS devices,
+       (SELECT count(*) FROM pairing c WHERE c.patient_id = p.patient_id AND c.ended_ms IS NULL) AS pairings,
+       (SELECT count(DISTINCT app) FROM gateway_token t
+         WHERE t.patient_id = p.patient_id AND t.revoked_ms IS NULL AND t.expires_ms > $2) AS apps
+  FROM patient p WHERE p.patient_id = ANY ($1::uuid[]) ORDER BY p.created_ms, p.patient_id
+"""
+
+
+async def by_account(conn: asyncpg.Pool, account: str) -> list[UUID]:
+    """The patients who log in under this name (built-in) or subject (at the provider); disabled ones included."""
+    rows = await conn.fetch(
+        "SELECT patient_id FROM account WHERE username = $1"
+        " UNION SELECT patient_id FROM login_identity WHERE subject = $2",
+        account_name(account),
+        account,
+    )
+    return [row["patient_id"] for row in rows]
+
+
+async def by_serial(conn: asyncpg.Pool, serial: str) -> list[UUID]:
+    """The patients who have or had a device with this serial number."""
+    rows = await conn.fetch("SELECT DISTINCT patient_id FROM device WHERE serial_number = $1", serial)
+    return [row["patient_id"] for row in rows]
+
+
+async def by_pairing_id(conn: asyncpg.Pool, pairing_id: str) -> list[UUID]:
+    """The patient whom a DiGA knows by this Pairing ID."""
+    rows = await conn.fetch("SELECT patient_id FROM pairing_directory WHERE pairing_id = $1", pairing_id)
+    return [row["patient_id"] for row in rows]
+
+
+async def described(conn: asyncpg.Pool, patient_ids: list[UUID], now_ms: int) -> list[Row]:
+    """accounts, created_ms, disabled_ms and the numbers of devices, living pairings and connected apps, per patient."""
+    rows: list[Row] = await conn.fetch(_FOUND, patient_ids, now_ms)
+    return rows
+
+
+async def disable(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> bool:
+    """Nobody logs in or writes until `enable`; sessions and pairings end for good. False when it was disabled already.
+
+    The lock keeps a consent that is being given from outliving this.
+    """
+    async with pool.acquire() as conn, conn.transaction():
+        able = "SELECT FROM patient WHERE patient_id = $1 AND disabled_ms IS NULL FOR UPDATE"
+        if await conn.fetchrow(able, patient_id) is None:
+            return False
+        await record(conn, Event.ACCOUNT_DISABLED, now_ms, patient_id=patient_id)
+        await conn.execute("UPDATE patient SET disabled_ms = $2 WHERE patient_id = $1", patient_id, now_ms)
+        for table in ("browser_session", "gateway_code"):
+            await conn.execute(f"DELETE FROM {table} WHERE patient_id = $1", patient_id)
+        for row in await conn.fetch(
+            "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND ended_ms IS NULL", patient_id
+        ):
+            await end(conn, patient_id, row["pairing_no"], Party.OPERATOR, REASON, now_ms)
+        return True
+
+
+async def enable(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> bool:
+    """The patient may log in, and the apps may send again. False when the account was not disabled."""
+    async with pool.acquire() as conn, conn.transaction():
+        status: str = await conn.execute(
+            "UPDATE patient SET disabled_ms = NULL WHERE patient_id = $1 AND disabled_ms IS NOT NULL", patient_id
+        )
+        if status != "UPDATE 1":
+            return False
+        await record(conn, Event.ACCOUNT_ENABLED, now_ms, patient_id=patient_id)
+        return True

@@ -1,0 +1,91 @@
+"""The patient's apps on the page "My devices": a code connects one, a button disconnects it."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+
+from ddr.gateway.app import create_gateway
+from ddr.http.core import Core
+from ddr.store.gateways import tokens
+from tests.patient_pages.browser import Browser, inputs
+from tests.patient_pages.test_consent import logged_in
+from tests.support.patients import new_patient
+
+
+def gateway(core: Core, token: str | None = None) -> httpx.AsyncClient:
+    """An app on a phone."""
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    transport = httpx.ASGITransport(create_gateway(core))
+    return httpx.AsyncClient(transport=transport, base_url="https://gateway/gateway/v1", headers=headers)
+
+
+async def connected(core: Core, browser: Browser, name: str = "GlucoSensor <Phone>") -> str:
+    """Make a code on the page and type it into an app; gives the app's token."""
+    shown = await browser.post("/me/devices/connect", await browser.get("/me/devices"))
+    assert shown.status_code == 200 and shown.headers["cache-control"] == "no-store"
+    match = re.search(r"<code>([0-9A-Z-]+)</code>", shown.text)
+    assert match is not None
+    async with gateway(core) as app:
+        answer = await app.post("/token", json={"code": match[1], "name": name})
+    token: str = answer.json()["token"]
+    return token
+
+
+async def works(core: Core, token: str) -> bool:
+    async with gateway(core, token) as app:
+        return (await app.get("/devices")).status_code == 200
+
+
+async def test_connect_see_and_disconnect(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    assert "Mit einem Code verbundene Apps gibt es zurzeit nicht." in (await browser.get("/me/devices")).text
+    token = await connected(core, browser)
+    other = await connected(core, browser, "Tablet")
+    assert await works(core, token)
+    page = await browser.get("/me/devices")
+    assert "GlucoSensor &lt;Phone&gt;" in page.text and "Tablet" in page.text
+    first = next(field for field in inputs(page.text) if field.get("name") == "app")
+    answer = await browser.post("/me/devices/disconnect", page, app=str(first["value"]))
+    assert (answer.status_code, answer.headers["location"]) == (303, "/me/devices?disconnected")
+    assert "Die App ist getrennt" in (await browser.get("/me/devices?disconnected")).text
+    assert [await works(core, one) for one in (token, other)] == [False, True]
+    trail = (await browser.get("/me/access")).text
+    assert "Sie haben eine App verbunden" in trail and "Sie haben eine App getrennt" in trail
+    assert patient.username not in token
+
+
+async def test_nobody_disconnects_the_app_of_another(core: Core) -> None:
+    mine, browser = await logged_in(core)
+    other = await new_patient(core)
+    token = await tokens.create(core.pool, other.patient_id, core.clock())
+    (app,) = await tokens.apps(core.pool, other.patient_id, core.clock())
+    page = await browser.get("/me/devices")
+    await browser.post("/me/devices/disconnect", page, app=app["app"])
+    assert await works(core, token)
+    assert mine.patient_id != other.patient_id
+
+
+async def test_only_the_page_itself_makes_codes(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    foreign = await Browser(core).get("/login")
+    for path in ("/me/devices/connect", "/me/devices/disconnect"):
+        assert (await browser.post(path, foreign, app="x")).status_code == 403
+        assert (await browser.get(path)).status_code == 405
+    found = "SELECT count(*) FROM gateway_code WHERE patient_id = $1"
+    assert await core.pool.fetchval(found, patient.patient_id) == 0
+
+
+async def test_without_login_there_is_no_code(core: Core) -> None:
+    visitor = Browser(core)
+    answer = await visitor.post("/me/devices/connect", await visitor.get("/login"))
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+
+
+async def test_an_app_that_is_missing_or_strange(core: Core) -> None:
+    _, browser = await logged_in(core)
+    page = await browser.get("/me/devices")
+    assert (await browser.post("/me/devices/disconnect", page)).status_code == 403
+    assert (await browser.post("/me/devices/disconnect", page, app="\x00")).status_code == 403
+    assert (await browser.post("/me/devices/disconnect", page, app="' OR 1=1")).status_code == 303

@@ -1,0 +1,144 @@
+"""What operators do for patients who write a letter, black box: `ddr patient …`, `ddr gateway token …`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ddr.cli.main import main
+from tests.spec.backend import Backend
+from tests.spec.patient_pages import pages_of
+from tests.spec.world import BP, CGM
+from tests.support.recorder import Patient, Recorder
+
+Output = pytest.CaptureFixture[str]
+
+
+async def operator(ddr: Recorder, *arguments: str) -> int:
+    """The exit status of an operator's command."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DDR_DATABASE_URL", ddr.settings.database_url)
+        patch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "true")
+        patch.setenv("DDR_STATE_DIR", str(ddr.settings.state_dir))
+        return await asyncio.to_thread(main, list(arguments))
+
+
+async def told(ddr: Recorder, output: Output, *arguments: str) -> str:
+    """What a command that succeeds prints."""
+    output.readouterr()
+    assert await operator(ddr, *arguments) == 0
+    return output.readouterr().out
+
+
+@pytest.fixture
+async def backend(ddr: Recorder) -> Backend:
+    """A new DiGA."""
+    return Backend(ddr, await ddr.diga(CGM, BP))
+
+
+@pytest.fixture
+async def patient(ddr: Recorder) -> Patient:
+    """A new patient with a connected app."""
+    return await ddr.patient()
+
+
+async def sends(patient: Patient) -> int:
+    """How the patient's app is answered."""
+    return (await patient.gateway.get("devices")).status_code
+
+
+@pytest.mark.requirement("AUD-001")
+async def test_a_disabled_account(ddr: Recorder, backend: Backend, patient: Patient, capsys: Output) -> None:
+    """Everything stops with the next request; enabling lets the patient and the app in, and no DiGA."""
+    tokens, pages = await backend.pair(patient, CGM), await pages_of(ddr, patient)
+    code = await backend.code(patient, BP)
+    described = await told(ddr, capsys, "patient", "disable", patient.username)
+    assert "nothing was done" in described and (await backend.fhir(tokens)).status_code == 200
+    await told(ddr, capsys, "patient", "disable", patient.username, "--yes")
+    assert (await backend.fhir(tokens)).status_code == 401
+    assert (await backend.refresh(tokens)).json()["error"] == "invalid_grant"
+    assert (await backend.exchange(code)).json()["error"] == "invalid_grant"
+    assert await sends(patient) == 401
+    assert (await pages.get("/me")).url.path == "/login"
+    with pytest.raises(AssertionError):
+        await pages_of(ddr, patient)
+    assert await operator(ddr, "patient", "disable", patient.username, "--yes") == 1
+    assert "disabled since" in await told(ddr, capsys, "patient", "find", patient.username)
+    await told(ddr, capsys, "patient", "enable", patient.username)
+    assert await operator(ddr, "patient", "enable", patient.username) == 1
+    assert await sends(patient) == 200
+    assert (await backend.fhir(tokens)).status_code == 401
+    assert (await backend.refresh(tokens)).json()["error"] == "invalid_grant"
+    assert "The operator disabled your account" in (await (await pages_of(ddr, patient)).get("/me/access")).text
+    assert (await backend.fhir(await backend.pair(patient, CGM))).status_code == 200
+
+
+async def test_finding_whose_it_is(ddr: Recorder, backend: Backend, patient: Patient, capsys: Output) -> None:
+    tokens = await backend.pair(patient, CGM)
+    serial = f"SN-{ddr.number()}"
+    device = {"serialNumber": serial, "name": "Meter", "manufacturer": "M", "type": "337414009"}
+    assert (await patient.gateway.put("devices/one", json=device | {"startedAt": "2026-11-01T00:00:00Z"})).is_success
+    for question in ([patient.username], ["--serial", serial], ["--pairing-id", tokens["sub"]]):
+        answer = await told(ddr, capsys, "patient", "find", *question)
+        assert answer.startswith(f"{patient.username}: active") and "1 devices, 1 connected apps, 1 pairings" in answer
+        assert str(patient.patient_id) not in answer
+    assert await operator(ddr, "patient", "find", "nobody at all") == 1
+
+
+async def test_ending_a_pairing(ddr: Recorder, backend: Backend, patient: Patient, capsys: Output) -> None:
+    other = Backend(ddr, await ddr.diga(CGM))
+    mine, theirs = await backend.pair(patient, CGM), await other.pair(patient, CGM)
+    client_id = backend.diga.entry.client_id
+    shown = await told(ddr, capsys, "patient", "pairings", patient.username)
+    assert client_id in shown and mine["sub"] in shown and "continuous-glucose" in shown
+    arguments = ("patient", "unpair", patient.username, "--client-id", client_id)
+    assert "would end" in await told(ddr, capsys, *arguments)
+    assert (await backend.fhir(mine)).status_code == 200
+    await told(ddr, capsys, *arguments, "--yes")
+    assert [(await one.fhir(token)).status_code for one, token in ((backend, mine), (other, theirs))] == [401, 200]
+    assert await operator(ddr, *arguments, "--yes") == 1
+    trail = await told(ddr, capsys, "audit", "export", "--client-id", client_id, "--event", "operator:")
+    assert '"event":"operator:pairing:ended"' in trail and '"reason":"operator-request"' in trail
+    assert "at your request" in (await (await pages_of(ddr, patient)).get("/me")).text
+
+
+async def test_deleting(ddr: Recorder, backend: Backend, patient: Patient, capsys: Output) -> None:
+    tokens = await backend.pair(patient, CGM)
+    assert "would delete" in await told(ddr, capsys, "patient", "delete", patient.username)
+    assert await sends(patient) == 200
+    await told(ddr, capsys, "patient", "delete", patient.username, "--yes")
+    assert await sends(patient) == 401
+    assert (await backend.fhir(tokens)).status_code == 401
+    assert await operator(ddr, "patient", "find", patient.username) == 1
+
+
+async def test_tokens_of_apps(ddr: Recorder, patient: Patient, capsys: Output) -> None:
+    token = (await told(ddr, capsys, "gateway", "token", "add", patient.username, "--name", "Clinic tablet")).strip()
+    base = f"{ddr.settings.gateway_base_url}/gateway/v1"
+
+    async def status(of: str) -> int:
+        client = await ddr.client(base_url=base, headers={"authorization": f"Bearer {of}"})
+        return (await client.get("devices")).status_code
+
+    assert await status(token) == 200
+    lines = (await told(ddr, capsys, "gateway", "token", "list", patient.username)).splitlines()
+    assert len(lines) == 2
+    (line,) = [line for line in lines if "Clinic tablet" in line]
+    app = line.partition(":")[0]
+    assert token not in line and "never used" not in line
+    renewed = (await told(ddr, capsys, "gateway", "token", "renew", patient.username, app)).strip()
+    assert [await status(one) for one in (token, renewed)] == [200, 200]
+    assert len((await told(ddr, capsys, "gateway", "token", "list", patient.username)).splitlines()) == 2
+    await told(ddr, capsys, "gateway", "token", "revoke", patient.username, app)
+    assert [await status(one) for one in (token, renewed)] == [401, 401]
+    assert await sends(patient) == 200
+    assert await operator(ddr, "gateway", "token", "revoke", patient.username, app) == 1
+    await told(ddr, capsys, "gateway", "token", "revoke", patient.username, "--all")
+    assert await sends(patient) == 401
+
+
+@pytest.mark.parametrize("action", ["list", "add"])
+async def test_an_account_that_is_not_there(ddr: Recorder, capsys: Output, action: str) -> None:
+    assert await operator(ddr, "gateway", "token", action, "nobody at all") == 1
+    assert capsys.readouterr().err == "ddr: no account is called 'nobody at all'\n"
