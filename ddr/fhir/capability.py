@@ -61,7 +61,7 @@ def capability_statement(catalog: MivCatalog, server: Server) -> dict[str, Any]:
         "title": "HDDT Device Data Recorder",
         "status": "active",
         "date": server.date,
-        "description": _description(catalog),
+        "description": _description(catalog, server),
         "kind": "instance",
         "software": {"name": "HDDT Device Data Recorder", "version": server.software_version},
         "implementation": {"description": "FHIR resource server for DiGA (§ 374a SGB V)", "url": server.base},
@@ -71,9 +71,12 @@ def capability_statement(catalog: MivCatalog, server: Server) -> dict[str, Any]:
     }
 
 
-def _description(catalog: MivCatalog) -> str:
-    """The kinds of data with the terms that are registered with BfArM."""
-    lines = ["Device data of one patient per access token, by HDDT 1.0.1. Mandatory Interoperable Values:"]
+def _description(catalog: MivCatalog, server: Server) -> str:
+    """The kinds of data with the terms that are registered with BfArM, and where this document is public."""
+    lines = [
+        f"Without a client certificate this document is at {server.issuer}/fhir/metadata.",
+        "Device data of one patient per access token, by HDDT 1.0.1. Mandatory Interoperable Values:",
+    ]
     for miv in catalog.mivs:
         terms = catalog.terms[miv.valueset]
         lines.append(

@@ -23,6 +23,9 @@ def metadata(core: Core) -> dict[str, Any]:
         "revocation_endpoint": f"{backend}/oauth/revoke",
         "jwks_uri": f"{public}/oauth/jwks",
         "service_documentation": f"{public}/docs/client-registration",
+        # the resource server (RFC 9728), and its CapabilityStatement for whom the handshake below fhir_base shuts out
+        "protected_resources": [core.settings.fhir_base],
+        "fhir_metadata_endpoint": capability_url(core),
         "scopes_supported": list(core.catalog.scopes()),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
@@ -38,7 +41,16 @@ def metadata(core: Core) -> dict[str, Any]:
     }
 
 
+def capability_url(core: Core) -> str:
+    """Where everybody, without a client certificate, finds the CapabilityStatement (RS-004)."""
+    return f"{core.settings.public_base_url}/fhir/metadata"
+
+
 async def endpoint(request: Request) -> Response:
     """200 with the document; needs neither certificate nor token."""
     core: Core = request.app.state.core
-    return JSONResponse(metadata(core), headers={"Cache-Control": f"public, max-age={CACHE_SECONDS}"})
+    headers = {
+        "Cache-Control": f"public, max-age={CACHE_SECONDS}",
+        "Link": f'<{capability_url(core)}>; rel="service-desc"; type="application/fhir+json"',  # RFC 8631
+    }
+    return JSONResponse(metadata(core), headers=headers)

@@ -59,6 +59,10 @@ def _document(core: Core, now_ms: int, events: list[dict[str, Any]], sources: Ma
         "updated": instant(now_ms),
         "events": events,
         "registries": {name: _registry(source) for name, source in sources.items()},
+        "metadata": {
+            "fhir": f"{core.settings.public_base_url}/fhir/metadata",
+            "oauth": f"{core.settings.public_base_url}/.well-known/oauth-authorization-server",
+        },
         "mivs": {miv.valueset: miv.version for miv in core.catalog.mivs},
     }
 

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
+from ddr.tls.alerts import alerting_context
 from ddr.tls.bsi import TLS12_SUITES
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ class TlsError(Exception):
 
 def public_context(cert: Path, key: Path) -> ssl.SSLContext:
     """A context that asks for no client certificate. `cert` is a PEM chain, `key` its PEM key. Raises TlsError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = alerting_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(":".join(TLS12_SUITES))
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE

@@ -24,6 +24,8 @@ async def test_the_metadata_is_exact(core: Core) -> None:
         "revocation_endpoint": "https://localhost:8443/oauth/revoke",
         "jwks_uri": "https://localhost:8444/oauth/jwks",
         "service_documentation": "https://localhost:8444/docs/client-registration",
+        "protected_resources": ["https://localhost:8443/fhir"],
+        "fhir_metadata_endpoint": "https://localhost:8444/fhir/metadata",
         "scopes_supported": [*core.catalog.scopes()],
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],

@@ -271,3 +271,18 @@ async def test_only_https_and_an_issuer_without_path(ddr: Recorder) -> None:
         for base in (ddr.settings.fhir_base, ddr.settings.public_base_url):
             with pytest.raises(httpx.TransportError):
                 await client.get(base.replace("https://", "http://"))
+
+
+@pytest.mark.requirement("RS-004", "TLS-010")
+async def test_the_public_address_of_the_metadata_is_where_machines_look(ddr: Recorder, scene: Scene) -> None:
+    """The base that is registered answers only who has a certificate."""
+    response = await ddr.public.get("/.well-known/oauth-authorization-server")
+    found = response.json()
+    address = found["fhir_metadata_endpoint"]
+    assert found["protected_resources"] == [ddr.settings.fhir_base]
+    assert response.headers["link"].startswith(f'<{address}>; rel="service-desc"')
+    assert (await ddr.public.get("/status")).json()["metadata"]["fhir"] == address
+    anybody = (await ddr.public.get(address)).json()
+    assert anybody["implementation"]["url"] == ddr.settings.fhir_base
+    assert address in anybody["description"]
+    assert anybody == await statement(scene.reader)
