@@ -24,6 +24,7 @@ from ddr.http.caller import caller
 from ddr.http.clock import now_ms
 from ddr.http.core import Core, TrustSource
 from ddr.http.guard import by_path, constant, guarded, with_headers
+from ddr.http.operator import with_operator
 from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
 from ddr.oauth.app import create_oauth_backend, create_oauth_public
@@ -175,7 +176,8 @@ def create_apps(core: Core) -> dict[str, ASGIApp]:
     gateway = guarded(create_gateway(core), *failures.PROBLEM)
     if core.settings.client_cert_header:
         diga, gateway = (from_proxy(app, core.settings.client_cert_header) for app in (diga, gateway))
-    browsers = by_path({**for_everybody, "/oauth": documents}, guarded(_pages(core), *failures.PAGE))
+    pages = by_path({**for_everybody, "/oauth": documents}, guarded(_pages(core), *failures.PAGE))
+    browsers = with_operator(pages, core.settings)
     outside = {"diga": diga, "public": browsers, "gateway": gateway}
     return {
         **{name: _outside(with_headers(app, TRANSPORT_HEADERS), core.settings) for name, app in outside.items()},

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -111,6 +112,13 @@ class Settings:
     product_name: str = described("Name of the recorder in the HIIS-VZ.", "Device Data Recorder")
     product_version: str = described("Version of the product in the HIIS-VZ.", "1.0")
     manufacturer: str = described("Name of the manufacturer in the HIIS-VZ.", "")
+    # who runs it: shown on every page for patients (Art. 13 GDPR, § 5 DDG)
+    operator_name: str = described("Name of the operator on the patients' pages; empty: the manufacturer's.", "")
+    operator_imprint_url: str = described("Address of the operator's imprint (§ 5 DDG).", "")
+    operator_privacy_url: str = described("Address of the operator's privacy notice (Art. 13 GDPR).", "")
+    operator_contact: str = described("Where patients and finders of faults turn to: a mail or a web address.", "")
+    operator_logo: str = described("Picture beside the name: path of an SVG or PNG file of 200 kB at most.", "")
+    operator_colour: str = described("Colour of buttons and links, #rrggbb, dark enough for white text on it.", "")
     # authorization server
     access_token_seconds: int = described("Lifetime of an access token.", 600)
     refresh_token_seconds: int = described("Lifetime of a refresh token (HDDT: 30 days).", 30 * DAY)
@@ -294,6 +302,7 @@ def check(settings: Settings) -> Settings:
     if settings.audit_days < 30:
         raise SettingsError("setting audit_days: the audit trail must be kept 30 days at least (HDDT transparency)")
     _check_login(settings)
+    _check_operator(settings)
     return settings
 
 
@@ -339,6 +348,42 @@ def _check_login(settings: Settings) -> None:
             return
         case other:
             raise SettingsError(f"setting patient_login: {other!r} is neither builtin nor oidc")
+
+
+def _check_operator(settings: Settings) -> None:
+    for name in ("operator_imprint_url", "operator_privacy_url"):
+        if getattr(settings, name) and not getattr(settings, name).startswith(("https://", "http://")):
+            raise SettingsError(f"setting {name}: must be a web address, https://…")
+    contact = settings.operator_contact
+    if contact and not re.fullmatch(r"https://\S+|[^\s@:/]+@[^\s@:/]+", contact):
+        raise SettingsError("setting operator_contact: must be a mail address or a web address, https://…")
+    if settings.operator_colour and _contrast(settings.operator_colour) < 4.5:
+        raise SettingsError(
+            "setting operator_colour: must be #rrggbb and so dark that white text on it has a contrast of 4.5 (WCAG)"
+        )
+    logo = Path(settings.operator_logo)
+    if settings.operator_logo:
+        if logo.suffix not in (".svg", ".png"):
+            raise SettingsError("setting operator_logo: must be a file .svg or .png")
+        if not logo.is_file() or logo.stat().st_size > 200_000:
+            raise SettingsError("setting operator_logo: there is no such file of 200 kB at most")
+
+
+def _contrast(colour: str) -> float:
+    """Contrast of #rrggbb with white (WCAG 2.2, relative luminance); 0 when it is no colour."""
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
+        return 0.0
+    parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    linear = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    luminance = sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return 1.05 / (luminance + 0.05)
+
+
+def missing_operator(settings: Settings) -> list[str]:
+    """Settings without which patients are not told who runs the recorder (Art. 13 GDPR, § 5 DDG)."""
+    wanted = ("operator_imprint_url", "operator_privacy_url", "operator_contact")
+    named = settings.operator_name or settings.manufacturer
+    return [*([] if named else ["operator_name"]), *(name for name in wanted if not getattr(settings, name))]
 
 
 def _is_origin(url: str) -> bool:

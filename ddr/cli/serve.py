@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from ddr.cli.serving import log
 from ddr.cli.serving.sockets import Sockets, bind
 from ddr.cli.serving.supervisor import Supervisor
 from ddr.miv.loader import load_catalog
-from ddr.settings import Settings, load_settings
+from ddr.settings import Settings, load_settings, missing_operator
 from ddr.store.database.embedded import database
 from ddr.store.database.migrate import migrate_database
 from ddr.tls import bsi
@@ -30,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C, then drain and return 0. Problems at start raise errors of one line."""
     log.configure()
     settings = load_settings()
+    if missing := missing_operator(settings):
+        logging.getLogger(__name__).warning("serve.operator_unnamed", extra={"settings": missing})
     load_catalog(settings.miv_packages, settings.miv)
     public_context(settings.server_cert, settings.server_key)
     workers = bind(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html import escape
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 from starlette.responses import HTMLResponse
 
 from ddr.http.asgi import Scope, header
+from ddr.http.operator import Operator, operator_of
 
 STYLESHEET = "/static/style.css"
 RETRY_SECONDS = "300"  # when to come back after 503
@@ -25,7 +27,7 @@ BASE_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Vary": "Accept-Language",
+    "Vary": "Accept-Language, Cookie",
 }
 
 
@@ -55,10 +57,19 @@ PROBLEMS = {
     "unknown_request": Problem(
         Words("Diese Anfrage gilt nicht mehr", "This request is no longer valid"),
         Words(
-            "Sie ist abgelaufen oder schon beantwortet. Es wurden keine Daten weitergegeben. "
-            "Bitte gehen Sie zurück in Ihre App und starten Sie die Verbindung dort noch einmal.",
-            "It has expired or has already been answered. No data was passed on. "
-            "Please go back to your app and start the connection there again.",
+            "Sie ist abgelaufen oder schon beantwortet. Was Sie erlaubt haben, sehen Sie unter „Verbindungen“. "
+            "Möchten Sie die App verbinden, gehen Sie bitte zurück in die App und beginnen Sie dort noch einmal.",
+            "It has expired or has already been answered. What you have allowed is shown under “Connections”. "
+            "To connect the app, please go back to the app and start again there.",
+        ),
+    ),
+    "decided_request": Problem(
+        Words("Sie haben schon entschieden", "You have already decided"),
+        Words(
+            "Ihre Entscheidung gilt; hier ist nichts mehr zu tun. Was Sie erlaubt haben, sehen und beenden Sie unter "
+            "„Verbindungen“. Sie können zurück in Ihre App gehen.",
+            "Your decision stands; there is nothing left to do here. What you have allowed can be seen and ended under "
+            "“Connections”. You can go back to your app.",
         ),
     ),
     "bad_request": Problem(
@@ -124,13 +135,28 @@ _PAGE = """<!doctype html>
 <title>{title}</title>
 <link rel="stylesheet" href="{stylesheet}">
 </head>
-<body><main class="problem"><h1>{title}</h1><p>{advice}</p></main></body>
+<body>
+<main class="problem"><h1>{title}</h1><p>{advice}</p><p><a href="/me">{home}</a></p></main>
+{operator}</body>
 </html>
 """
 
 
+LANGUAGE_COOKIE = "__Host-language"
+_CHOSEN = re.compile(rf"(?:^|[;&\s])(?:{LANGUAGE_COOKIE}|lang)=(de|en)(?:$|[;&\s])")
+
+
+def chosen_language(scope: Scope) -> str | None:
+    """The language that the switch of the page says: `lang` of the query, as the link does; None without one."""
+    found = _CHOSEN.search(scope.get("query_string", b"").decode("latin-1"))
+    return found[1] if found else None
+
+
 def language(scope: Scope) -> str:
-    """'en' when the browser prefers English to German (RFC 9110 section 12.5.4), else 'de'."""
+    """'de' or 'en': as chosen now, as chosen before, else as the browser prefers (RFC 9110 section 12.5.4)."""
+    before = _CHOSEN.search(header(scope, "cookie") or "")
+    if chosen := chosen_language(scope) or (before and before[1]):
+        return chosen
     weights = {"de": 0.0, "en": 0.0}
     for part in (header(scope, "accept-language") or "").lower().split(","):
         tag, _, parameter = part.strip().partition(";")
@@ -146,6 +172,28 @@ def _quality(parameter: str) -> float:
         return float(value) if name.strip() == "q" else 1.0
     except ValueError:
         return 0.0
+
+
+OPERATOR = {
+    "imprint": Words("Impressum", "Imprint"),
+    "privacy": Words("Datenschutz", "Privacy"),
+    "contact": Words("Kontakt", "Contact"),
+}
+
+
+def operator_links(operator: Operator, lang: str) -> list[tuple[str, str]]:
+    """Address and name of what is said about the operator, as far as it is told."""
+    found = {"imprint": operator.imprint_url, "privacy": operator.privacy_url, "contact": operator.contact_url}
+    return [(url, OPERATOR[name].en if lang == "en" else OPERATOR[name].de) for name, url in found.items() if url]
+
+
+def _footer(operator: Operator, lang: str) -> str:
+    links = "".join(
+        f'<li><a href="{escape(url)}">{escape(name)}</a></li>' for url, name in operator_links(operator, lang)
+    )
+    if not (operator.name or links):
+        return ""
+    return f'<footer><div class="inner"><p>{escape(operator.name)}</p><ul class="links">{links}</ul></div></footer>\n'
 
 
 def page_headers(form_targets: Iterable[str] = ()) -> dict[str, str]:
@@ -178,5 +226,12 @@ def error_page(scope: Scope, status: int, problem: str, headers: dict[str, str] 
     lang = language(scope)
     title, advice = (escape(words.en if lang == "en" else words.de) for words in PROBLEMS[problem])
     later = {"Retry-After": RETRY_SECONDS} if status == 503 else {}
-    body = _PAGE.format(lang=lang, title=title, advice=advice, stylesheet=STYLESHEET)
+    body = _PAGE.format(
+        lang=lang,
+        title=title,
+        advice=advice,
+        stylesheet=STYLESHEET,
+        home="To my data" if lang == "en" else "Zu meinen Daten",
+        operator=_footer(operator_of(scope), lang),
+    )
     return HTMLResponse(body, status, headers=page_headers() | later | (headers or {}))

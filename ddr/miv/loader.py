@@ -14,7 +14,7 @@ from ddr.miv.valuesets import Concept, expand
 from ddr.miv.versions import LOST, MivVersion
 
 KINDS = {"reading", "reference", "relative", "panel"}
-OPTIONAL = {"category", "subject_required"}
+OPTIONAL = {"category", "subject_required", "device_types"}
 REQUIRED = {
     "valueset", "continuous", "title", "title_de", "description", "description_de",
     "search_parameters", "operations", "limits", "codes",
@@ -103,6 +103,7 @@ def build(name: str, version: str, meta: dict[str, Any], valuesets: dict[str, An
         operations=tuple(meta["operations"]),
         category=meta.get("category"),
         subject_required=meta.get("subject_required", False),
+        device_types=tuple(meta.get("device_types", ())),
     )
 
 

@@ -59,6 +59,7 @@ class Miv:
     operations: tuple[str, ...]
     category: str | None  # observation-category that the profile forces, or None
     subject_required: bool
+    device_types: tuple[str, ...] = ()  # SNOMED CT types of devices that are made to measure this
 
     @property
     def scope(self) -> str:

@@ -27,7 +27,13 @@ from ddr.patient_pages import (
     provider_login,
     static,
 )
-from ddr.patient_pages.visitor import FormRefused, for_patients, form_refused
+from ddr.patient_pages.visitor import FormRefused, for_patients, form_refused, see_other
+
+
+async def home(request: Request) -> Response:
+    """GET /: the patient's first page, which leads to the login."""
+    return see_other("/me")
+
 
 BUILTIN_LOGIN = [
     Route("/login", login.show, methods=["GET"]),
@@ -42,6 +48,7 @@ PAGES = [
     Route("/logout", logout.submit, methods=["POST"]),
     Route("/consent", consent.show, methods=["GET"]),
     Route("/consent", consent.submit, methods=["POST"]),
+    Route("/", home, methods=["GET"]),
     Route("/me", for_patients(connections.show), methods=["GET"]),
     Route("/me/withdraw", for_patients(connections.submit), methods=["POST"]),
     Route("/me/access", for_patients(access.show), methods=["GET"]),
@@ -56,7 +63,11 @@ PAGES = [
     Route("/me/delete", for_patients(deletion.show), methods=["GET"]),
     Route("/me/delete", for_patients(deletion.submit), methods=["POST"]),
     Route("/deleted", deletion.done, methods=["GET"]),
+    Route("/static/operator.css", static.colours, methods=["GET"]),
+    Route("/static/logo", static.logo, methods=["GET"]),
     Route("/static/{name}", static.show, methods=["GET"]),
+    Route("/favicon.ico", static.icon, methods=["GET"]),
+    Route("/.well-known/security.txt", static.security, methods=["GET"]),
 ]
 
 

@@ -19,7 +19,7 @@ from ddr.http.pages import error_page, language, redirect_targets
 from ddr.miv.model import Miv
 from ddr.operations.pairing import DAY_MS, answered, approve, refuse
 from ddr.patient_pages.dates import day
-from ddr.patient_pages.names import title
+from ddr.patient_pages.names import measured_by, title
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.visitor import Form, Visitor, core_of, identify, read_form, see_other
@@ -77,9 +77,12 @@ class Refused(Exception):
 
 async def show(request: Request) -> Response:
     """The consent page; the login first when nobody is logged in."""
-    visitor = await identify(request)
+    visitor, core = await identify(request), core_of(request)
     request_uri = request.query_params.get("request_uri", "")
-    asked = await _asked(core_of(request), request_uri)
+    try:
+        asked = await _asked(core, request_uri)
+    except Refused as refused:
+        raise await _told(core, visitor, request_uri, refused) from None
     if visitor.session is None:
         return _login(request_uri)
     return await _page(request, visitor, visitor.session, asked)
@@ -92,15 +95,24 @@ async def submit(request: Request) -> Response:
     request_uri = form.one("request_uri")
     try:
         asked = await _asked(core, request_uri)
-    except Refused:
+    except Refused as refused:
         if visitor.session and (location := await answered(core, request_uri, visitor.session.patient_id)):
             return see_other(location)
-        raise
+        raise await _told(core, visitor, request_uri, refused) from None
     if visitor.session is None:
         return _login(request_uri)
     if form.one("decision") == "approve" and not form.all("scope"):
         return await _page(request, visitor, visitor.session, asked, NOTHING_CHOSEN, form.one("days"))
     return see_other(await _carry_out(core, visitor.session.patient_id, asked, form))
+
+
+async def _told(core: Core, visitor: Visitor, request_uri: str, refused: Refused) -> Refused:
+    """The same refusal, or that the patient at this browser has decided the request: by the back button, a reload."""
+    if refused.problem == "unknown_request" and visitor.session:
+        patient_id = visitor.session.patient_id
+        if await par.decided(core.pool, request_uri, patient_id, core.clock() - DAY_MS):
+            return Refused(400, "decided_request")
+    return refused
 
 
 async def _carry_out(core: Core, patient_id: UUID, asked: Asked, form: Form) -> str:
@@ -177,7 +189,7 @@ async def _choices(core: Core, session: Session, asked: Asked, lang: str) -> lis
             scope=miv.scope,
             title=title(miv, lang),
             description=miv.description_de if lang == "de" else miv.description,
-            devices=tuple(dict.fromkeys(row["device_name"] for row in own if miv.valueset in row["measures"])),
+            devices=tuple(dict.fromkeys(row["device_name"] for row in own if miv.valueset in measured_by(core, row))),
             since_ms=now_ms - core.catalog.terms[miv.valueset].historic_days * DAY_MS,
             granted_until_ms=until.get(miv.valueset),
         )

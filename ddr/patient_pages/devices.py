@@ -10,7 +10,7 @@ from starlette.responses import Response
 from ddr.http.core import Core
 from ddr.http.pages import language
 from ddr.patient_pages.gateway_apps import apps_of, at_provider
-from ddr.patient_pages.names import title_of
+from ddr.patient_pages.names import measured_by, title_of
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.visitor import Visitor, core_of
@@ -55,7 +55,7 @@ def _device(core: Core, row: Row, lang: str) -> OwnDevice:
         manufacturer=row["manufacturer"],
         model=row["model_number"],
         serial=row["serial_number"],
-        measures=tuple(title_of(core, valueset, lang) for valueset in row["measures"]),
+        measures=tuple(title_of(core, valueset, lang) for valueset in measured_by(core, row)),
         started_ms=row["started_ms"],
         ended_ms=row["ended_ms"],
         expires_ms=row["expiration_ms"],

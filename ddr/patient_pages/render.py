@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from ddr.http.pages import STYLESHEET, language, page_headers
+from ddr.http.operator import Operator
+from ddr.http.pages import LANGUAGE_COOKIE, STYLESHEET, chosen_language, language, operator_links, page_headers
 from ddr.patient_pages.dates import day, moment, short_moment, time_of_day
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.visitor import Visitor, core_of, set_cookie
@@ -41,7 +43,8 @@ def page(
     **content: Any,
 ) -> HTMLResponse:
     """The page `template` with `content`; `form_targets` are CSP sources that its form may lead to."""
-    lang, identity = language(request.scope), core_of(request).identity
+    lang, identity, settings = language(request.scope), core_of(request).identity, core_of(request).settings
+    operator = Operator.of(settings)
     body = _ENVIRONMENT.get_template(template).render(
         lang=lang,
         t=partial(text, lang),
@@ -50,6 +53,10 @@ def page(
         short_moment=partial(short_moment, lang),
         time_of_day=time_of_day,
         stylesheet=_STYLE,
+        colours=f"/static/operator.css?v={settings.operator_colour[1:]}" if settings.operator_colour else "",
+        operator=operator,
+        operator_links=operator_links(operator, lang),
+        switch=_switch(request, lang),
         path=request.url.path,
         session=visitor.session,
         form_token=visitor.form_token,
@@ -57,6 +64,16 @@ def page(
     )
     targets = (*form_targets, *([identity.origin] if identity else []))  # logging out leads to the provider
     response = HTMLResponse(body, status, headers=page_headers(targets) | (headers or {}))
+    if chosen := chosen_language(request.scope):
+        response.set_cookie(LANGUAGE_COOKIE, chosen, 31_536_000, path="/", secure=True, httponly=True, samesite="lax")
     if visitor.is_new:
         set_cookie(response, visitor.cookie)
     return response
+
+
+def _switch(request: Request, lang: str) -> str:
+    """This page in the other language; "" after a form, which a link cannot send again."""
+    if request.method != "GET":
+        return ""
+    kept = [(name, value) for name, value in request.query_params.multi_items() if name != "lang"]
+    return f"{request.url.path}?{urlencode([*kept, ('lang', 'de' if lang == 'en' else 'en')])}"

@@ -9,6 +9,7 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.scopes.parse import granted
+from tests.diga_api.world import Body
 from tests.patient_pages.browser import Browser, answer, choices, inputs
 from tests.support.clock import Clock
 from tests.support.patients import CALLBACK, Patient, add_device, list_diga, new_patient, push_request
@@ -140,7 +141,7 @@ async def test_reload_works_and_the_decision_is_final(core: Core, clock: Clock) 
     clock.advance(11)
     again = await browser.post("/consent", page, **form)
     assert (again.status_code, "location" in again.headers) == (400, False)
-    assert "Diese Anfrage gilt nicht mehr" in again.text
+    assert "Sie haben schon entschieden" in again.text and "keine Daten" not in again.text
 
 
 async def test_of_many_decisions_at_once_one_counts(core: Core) -> None:
@@ -275,6 +276,21 @@ async def test_without_login_nothing_is_decided(core: Core, decision: str) -> No
     assert (await browser.consent_page(request_uri)).status_code == 200
 
 
+@pytest.mark.parametrize(("kind", "type_code"), [(PRESSURE, "70665002"), ("lung-function-testing", "334990001")])
+async def test_a_device_without_sensors_is_named_for_what_it_measures(core: Core, kind: str, type_code: str) -> None:
+    """By its type before the first measurement, by its measurements after that."""
+    patient, browser = await logged_in(core)
+    body = Body(core, patient.patient_id)
+    await body.device("Messgerät 3", type_code=type_code)
+    page = (await browser.consent_page(await push_request(core, list_diga(core), kind))).text
+    assert "Messgerät 3" in page and "Noch keines verbunden" not in page
+    device_no = await body.device("Altes Gerät", type_code=None)
+    await body.pressure(core.clock() - 60_000, 120, 80, device_no=device_no)
+    page = (await browser.consent_page(await push_request(core, list_diga(core), PRESSURE))).text
+    assert "Altes Gerät" in page
+    assert "Blutdruck" in (await browser.get("/me/devices")).text
+
+
 async def test_consent_by_another_site_is_refused(core: Core) -> None:
     patient, browser = await logged_in(core)
     request_uri = await push_request(core, list_diga(core), CGM)
@@ -299,7 +315,7 @@ async def test_expired_requests_are_explained(core: Core, clock: Clock) -> None:
     clock.advance(601)
     response = await browser.consent_page(request_uri)
     assert response.status_code == 400
-    assert "Diese Anfrage gilt nicht mehr" in response.text
+    assert "Diese Anfrage gilt nicht mehr" in response.text and "keine Daten" not in response.text
 
 
 @pytest.mark.parametrize("change", [{"active": False}, {"redirect_uri": "https://diga.example/other"}])

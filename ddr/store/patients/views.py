@@ -49,13 +49,19 @@ async def audit_before(pool: asyncpg.Pool, patient_id: UUID, before_no: int, cou
 
 
 async def devices(pool: asyncpg.Pool, patient_id: UUID) -> list[Row]:
-    """The patient's devices, newest first, each with `measures`: the ValueSet canonicals of what it measures."""
+    """The patient's devices, newest first, each with `measures`: the ValueSet canonicals of what it has a sensor for or
+    has measured."""
     rows: list[Row] = await pool.fetch(
         """
-        SELECT device_name, manufacturer, model_number, serial_number, expiration_ms, started_ms, ended_ms, heard_ms,
-            ARRAY(SELECT DISTINCT miv_url FROM sensor s
-                  WHERE s.patient_id = d.patient_id AND s.device_no = d.device_no ORDER BY miv_url) AS measures
-        FROM device d WHERE patient_id = $1 ORDER BY ended_ms IS NOT NULL, started_ms DESC, device_no DESC
+        SELECT device_key, device_name, manufacturer, model_number, serial_number, type_code, expiration_ms, started_ms,
+            ended_ms, heard_ms, coalesce(m.measures, '{}') AS measures
+        FROM device d LEFT JOIN (
+            SELECT device_no, array_agg(DISTINCT miv_url ORDER BY miv_url) AS measures FROM (
+                SELECT device_no, miv_url FROM sensor WHERE patient_id = $1
+                UNION ALL
+                SELECT device_no, miv_url FROM measurement WHERE patient_id = $1 AND deleted_ms IS NULL) AS measured
+            GROUP BY device_no) AS m ON m.device_no = d.device_no
+        WHERE d.patient_id = $1 ORDER BY ended_ms IS NOT NULL, started_ms DESC, d.device_no DESC
         """,
         patient_id,
     )
