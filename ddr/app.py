@@ -43,6 +43,7 @@ from ddr.registries.trust import Trust
 from ddr.settings import Settings
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.ids import IdCipher
+from ddr.store.database.limits import BACKGROUND
 from ddr.store.database.pool import open_pool
 from ddr.store.database.secrets import load_secrets
 from ddr.tls.peer import from_proxy
@@ -54,6 +55,7 @@ TRANSPORT_HEADERS = {
 }
 
 Work = Callable[[], Awaitable[None]]
+JOB_CONNECTIONS = 3
 AGAIN_SECONDS = 10.0  # before background work that failed begins anew
 
 log = logging.getLogger(__name__)
@@ -95,20 +97,20 @@ class Rooms:
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Rooms]:
     """Rooms whose background work goes on during the block: following registries and signing keys, housekeeping."""
-    async with await open_pool(settings) as pool:
+    async with await open_pool(settings) as pool, await open_pool(settings, BACKGROUND, JOB_CONNECTIONS) as jobs:
         catalog = await current_catalog(settings, pool)
-        diga_vz, zts = DigaVz(settings, pool, now_ms), Zts(settings, pool, now_ms, catalog)
+        diga_vz, zts = DigaVz(settings, jobs, now_ms), Zts(settings, jobs, now_ms, catalog)
         rooms = Rooms(await build_core(settings, pool, Trust(diga_vz, zts), catalog))
         zts.exchanged = rooms.exchange
         sources: list[Follower[Any]] = [diga_vz, zts]
         if settings.hiis_id:
-            sources.append(HiisVz(settings, pool, now_ms, lambda: rooms.core.catalog))
+            sources.append(HiisVz(settings, jobs, now_ms, lambda: rooms.core.catalog))
         await asyncio.gather(rooms.core.bridges.refresh(pool), *(source.start() for source in sources))
         works: list[Work] = [
             *(source.run for source in sources),
-            lambda: rooms.core.signer.follow(pool, rooms.core.clock),
-            lambda: rooms.core.bridges.follow(pool),
-            lambda: housekeeping.run(rooms.core),
+            lambda: rooms.core.signer.follow(jobs, rooms.core.clock),
+            lambda: rooms.core.bridges.follow(jobs),
+            lambda: housekeeping.run(replace(rooms.core, pool=jobs)),
             lambda: _confirming(rooms.core),
         ]
         background = [asyncio.create_task(enduring(work)) for work in works]

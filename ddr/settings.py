@@ -20,7 +20,6 @@ from ddr.fhir.device_types import DEVICE_TYPES
 
 DAY = 86_400
 OVERLAPS = ("keep", "end", "end-when-calibrated")
-# Housekeeping holds one connection while it works with another.
 _LEAST = {
     "workers": 1,
     "database_pool_size": 2,
@@ -57,7 +56,7 @@ class Settings:
     # where things are
     state_dir: Path = described("Directory for the embedded database and generated development files.", Path(".ddr"))
     database_url: str = described("PostgreSQL to use instead of the embedded one (postgresql://…).", "")
-    database_pool_size: int = described("Connections per worker process.", 8)
+    database_pool_size: int = described("Connections for requests per worker process; four more do other work.", 8)
     database_statement_cache: int = described(
         "Prepared statements that a connection keeps; 0 behind a pooler in transaction mode (PgBouncer).", 100
     )

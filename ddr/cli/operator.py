@@ -12,6 +12,7 @@ import asyncpg
 from ddr.fhir.instants import date_time, parse_date_time
 from ddr.settings import Settings, load_settings
 from ddr.store.database.embedded import database
+from ddr.store.database.limits import BACKGROUND
 from ddr.store.database.migrate import migrate_database
 from ddr.store.database.pool import open_pool
 
@@ -22,7 +23,7 @@ def with_database(action: Callable[[Settings, asyncpg.Pool], Awaitable[T]]) -> T
     """The result of `action` with settings and a pool on the migrated database. Raises StoreError, SettingsError."""
 
     async def act(settings: Settings) -> T:
-        async with await open_pool(settings) as pool:
+        async with await open_pool(settings, BACKGROUND) as pool:
             return await action(settings, pool)
 
     with database(load_settings()) as settings:

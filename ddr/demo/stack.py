@@ -31,6 +31,7 @@ from ddr.registries import diga_vz, hiis_vz, terminology
 from ddr.registries.hiis import resources
 from ddr.settings import MivSettings, Settings, check
 from ddr.store.database.embedded import database
+from ddr.store.database.limits import BACKGROUND
 from ddr.store.database.pool import open_pool
 from ddr.store.registries.sources import request_reading
 
@@ -97,7 +98,7 @@ class DemoStack:
         files = state / "serve.toml", state / "serve.log"
         await self._resources.enter_async_context(recorder.serving(self.settings, *files))
         stored = self._resources.enter_context(database(self.settings))
-        self.pool = await self._resources.enter_async_context(await open_pool(stored))
+        self.pool = await self._resources.enter_async_context(await open_pool(stored, BACKGROUND))
         self._http = await self._resources.enter_async_context(self.client())
         self.patients = await accounts(self.pool, state, self.options.patients)
         await self.refresh_registry()

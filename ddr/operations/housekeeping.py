@@ -1,7 +1,7 @@
 """What has to happen from time to time without a request: seal and purge the audit trail, end and delete what has run
 out.
 
-Every worker tries; an advisory lock lets one of them do it. What two would do twice does no harm.
+Every worker tries; a lease lets one of them do it. What two would do twice does no harm.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 
@@ -18,8 +19,8 @@ from ddr.http.core import Core
 from ddr.operations import audit_trail, inspection
 from ddr.store.authorization import par, tokens
 from ddr.store.authorization.unpairing import unpair_everyone, unpair_expired
+from ddr.store.database import leases
 from ddr.store.database.faults import FAULTS
-from ddr.store.database.locks import Lock
 from ddr.store.gateways import apps as gateway_apps
 from ddr.store.gateways import requests as gateway_requests
 from ddr.store.gateways import tokens as gateway_tokens
@@ -29,6 +30,7 @@ from ddr.store.search import pages as search
 
 ROUND_SECONDS = 60.0
 DAY_MS = 86_400_000
+JOB = "housekeeping"
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +82,22 @@ def _report(what: str, count: int) -> None:
 
 @asynccontextmanager
 async def _alone(pool: asyncpg.Pool) -> AsyncIterator[bool]:
-    """True when no other process is between its own begin and end of this block."""
-    async with pool.acquire() as conn:
-        alone: bool = await conn.fetchval("SELECT pg_try_advisory_lock($1)", Lock.HOUSEKEEPING)
-        try:
-            yield alone
-        finally:
-            if alone:
-                await conn.execute("SELECT pg_advisory_unlock($1)", Lock.HOUSEKEEPING)
+    """True when no other process is between its own begin and end of this block; the turn of a dead one ends soon."""
+    mark = secrets.token_bytes(16)
+    if not await leases.take(pool, JOB, mark):
+        yield False
+        return
+    renewing = asyncio.create_task(_renewing(pool, mark))
+    try:
+        yield True
+    finally:
+        renewing.cancel()
+        with suppress(*FAULTS):
+            await leases.give_back(pool, JOB, mark)
+
+
+async def _renewing(pool: asyncpg.Pool, mark: bytes) -> None:
+    while True:
+        await asyncio.sleep(leases.LEASE_MS / 3000)
+        with suppress(*FAULTS):
+            await leases.take(pool, JOB, mark)

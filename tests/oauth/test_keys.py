@@ -131,6 +131,6 @@ def test_in_development_it_is_kept_in_a_private_file(settings: Settings, tmp_pat
 
 async def test_housekeeping_keeps_no_worker_from_starting(empty: asyncpg.Pool, clock: Clock) -> None:
     async with empty.acquire() as housekeeping, asyncio.timeout(5):
-        await housekeeping.execute("SELECT pg_advisory_lock($1)", Lock.HOUSEKEEPING)
+        await housekeeping.execute("SELECT pg_advisory_lock($1)", Lock.MIGRATION)
         await Keys.load(empty, KEY, clock())
-        await housekeeping.execute("SELECT pg_advisory_unlock($1)", Lock.HOUSEKEEPING)
+        await housekeeping.execute("SELECT pg_advisory_unlock($1)", Lock.MIGRATION)

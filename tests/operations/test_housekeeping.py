@@ -17,7 +17,7 @@ from ddr.operations.audit_trail import verify
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import par
 from ddr.store.authorization.par import PushedRequest
-from ddr.store.database.locks import Lock
+from ddr.store.database import leases
 from ddr.store.database.migrate import migrate
 from ddr.store.database.pool import open_pool
 from ddr.store.gateways import requests as gateway_requests
@@ -125,13 +125,25 @@ async def test_a_retired_recorder_unpairs_everybody(own: Core) -> None:
 
 async def test_one_worker_at_a_time(own: Core) -> None:
     await pairing(own, 0)
-    async with own.pool.acquire() as other:
-        await other.execute("SELECT pg_advisory_lock($1)", Lock.HOUSEKEEPING)
-        await housekeeping.one_round(own)
-        assert set((await reasons(own)).values()) == {None}
-        await other.execute("SELECT pg_advisory_unlock($1)", Lock.HOUSEKEEPING)
+    assert await leases.take(own.pool, housekeeping.JOB, b"another")
+    await housekeeping.one_round(own)
+    assert set((await reasons(own)).values()) == {None}
+    await leases.give_back(own.pool, housekeeping.JOB, b"nobody")
+    await housekeeping.one_round(own)
+    assert set((await reasons(own)).values()) == {None}
+    await leases.give_back(own.pool, housekeeping.JOB, b"another")
     await housekeeping.one_round(own)
     assert set((await reasons(own)).values()) == {"consent-ended"}
+
+
+async def test_the_turn_of_a_worker_that_died_ends(own: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    await pairing(own, 0)
+    monkeypatch.setattr(leases, "LEASE_MS", -1)
+    assert await leases.take(own.pool, housekeeping.JOB, b"dead")
+    monkeypatch.undo()
+    await housekeeping.one_round(own)
+    assert set((await reasons(own)).values()) == {"consent-ended"}
+    assert not await own.pool.fetch("SELECT FROM job_lease")
 
 
 async def test_a_lost_database_does_not_end_it(own: Core, caplog: pytest.LogCaptureFixture) -> None:

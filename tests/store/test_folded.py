@@ -25,10 +25,10 @@ def folded(text: str) -> str:
 @pytest.mark.requirement("RS-050")
 async def test_every_letter_is_folded_as_unicode_says(pool: asyncpg.Pool) -> None:
     query = "SELECT array_agg(folded(c) ORDER BY n) FROM unnest($1::text[]) WITH ORDINALITY AS t(c, n)"
-    found = await pool.fetchval(query, CHARACTERS)
+    found = await pool.fetchval(query, CHARACTERS, timeout=60)
     wrong = {hex(ord(c)): (got, folded(c)) for c, got in zip(CHARACTERS, found, strict=True) if got != folded(c)}
     assert not wrong
-    assert await pool.fetchval("SELECT bool_and(folded(c) = c) FROM unnest($1::text[]) t(c)", found)
+    assert await pool.fetchval("SELECT bool_and(folded(c) = c) FROM unnest($1::text[]) t(c)", found, timeout=60)
 
 
 @pytest.mark.parametrize(

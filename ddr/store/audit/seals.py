@@ -12,6 +12,8 @@ from ddr.store.database.pool import Connection
 
 Row = Mapping[str, Any]
 
+_SEAL = "seal_no, upto_no, entries, last_ms, sealed_ms, digest, chain, purged_ms"
+
 PATIENCE_SECONDS = 60.0
 LOOK_SECONDS = 0.05
 
@@ -71,14 +73,16 @@ async def entries_matching(conn: Connection, wanted: Row, after_no: int, count: 
 
 async def last_seal(conn: Connection) -> Row | None:
     """The newest seal, or None before the first one."""
-    row: Row | None = await conn.fetchrow("SELECT * FROM audit_seal ORDER BY seal_no DESC LIMIT 1")
+    row: Row | None = await conn.fetchrow(f"SELECT {_SEAL} FROM audit_seal ORDER BY seal_no DESC LIMIT 1")  # noqa: S608
     return row
 
 
 async def seals_after(conn: Connection, seal_no: int, count: int) -> list[Row]:
     """The first `count` seals after number `seal_no`, ascending."""
     rows: list[Row] = await conn.fetch(
-        "SELECT * FROM audit_seal WHERE seal_no > $1 ORDER BY seal_no LIMIT $2", seal_no, count
+        f"SELECT {_SEAL} FROM audit_seal WHERE seal_no > $1 ORDER BY seal_no LIMIT $2",  # noqa: S608
+        seal_no,
+        count,
     )
     return rows
 

@@ -10,6 +10,13 @@ import asyncpg
 
 Row = Mapping[str, Any]
 
+# Columns by name: what a later version adds must not change the result of a statement that is prepared already.
+_DEVICE = """patient_id, device_no, device_key, serial_number, device_name, manufacturer, model_number, type_code,
+    expiration_date, expiration_ms, definition_url, started_ms, ended_ms, heard_ms, version, created_ms, updated_ms,
+    replaces_key, end_follows"""
+_EPOCH = """patient_id, epoch_no, sensor_no, device_no, from_ms, until_ms, calibration_state, calibration_type,
+    calibration_time, display_unit, tail_k, tail_start_ms, version, updated_ms, created_ms"""
+
 
 async def lock_patient(conn: asyncpg.Connection, patient_id: UUID) -> bool:
     """Let one writer at a time change this patient's devices and measurements, until the transaction ends.
@@ -25,14 +32,19 @@ async def lock_patient(conn: asyncpg.Connection, patient_id: UUID) -> bool:
 
 async def devices_of(conn: asyncpg.Connection, patient_id: UUID) -> list[Row]:
     """All devices of a patient, oldest registration first."""
-    rows: list[Row] = await conn.fetch("SELECT * FROM device WHERE patient_id = $1 ORDER BY device_no", patient_id)
+    rows: list[Row] = await conn.fetch(
+        f"SELECT {_DEVICE} FROM device WHERE patient_id = $1 ORDER BY device_no",  # noqa: S608
+        patient_id,
+    )
     return rows
 
 
 async def find_device(conn: asyncpg.Connection, patient_id: UUID, device_key: str) -> Row | None:
     """The device with this key, or None."""
     row: Row | None = await conn.fetchrow(
-        "SELECT * FROM device WHERE patient_id = $1 AND device_key = $2", patient_id, device_key
+        f"SELECT {_DEVICE} FROM device WHERE patient_id = $1 AND device_key = $2",  # noqa: S608
+        patient_id,
+        device_key,
     )
     return row
 
@@ -40,10 +52,10 @@ async def find_device(conn: asyncpg.Connection, patient_id: UUID, device_key: st
 async def insert_device(conn: asyncpg.Connection, patient_id: UUID, device_key: str, facts: Row, now_ms: int) -> Row:
     """Register a device. `facts` are its columns from serial_number to replaces_key. Returns the row."""
     row: Row = await conn.fetchrow(
-        """INSERT INTO device (patient_id, device_key, serial_number, device_name, manufacturer, model_number,
+        f"""INSERT INTO device (patient_id, device_key, serial_number, device_name, manufacturer, model_number,
                type_code, expiration_date, expiration_ms, definition_url, started_ms, replaces_key, heard_ms,
                created_ms, updated_ms)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $13) RETURNING *""",
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $13) RETURNING {_DEVICE}""",  # noqa: S608
         patient_id, device_key, *_device_facts(facts), facts["started_ms"], facts["replaces_key"], now_ms,
     )  # fmt: skip
     return row
@@ -52,9 +64,10 @@ async def insert_device(conn: asyncpg.Connection, patient_id: UUID, device_key: 
 async def update_device(conn: asyncpg.Connection, patient_id: UUID, device_no: int, facts: Row, now_ms: int) -> Row:
     """Replace what may change about a device; a Device keeps its version as long as it is the same device (DEV-012)."""
     row: Row = await conn.fetchrow(
-        """UPDATE device SET serial_number = $3, device_name = $4, manufacturer = $5, model_number = $6, type_code = $7,
-               expiration_date = $8, expiration_ms = $9, definition_url = $10, heard_ms = $11, updated_ms = $11
-           WHERE patient_id = $1 AND device_no = $2 RETURNING *""",
+        f"""UPDATE device SET serial_number = $3, device_name = $4, manufacturer = $5, model_number = $6,
+               type_code = $7, expiration_date = $8, expiration_ms = $9, definition_url = $10, heard_ms = $11,
+               updated_ms = $11
+           WHERE patient_id = $1 AND device_no = $2 RETURNING {_DEVICE}""",  # noqa: S608
         patient_id, device_no, *_device_facts(facts), now_ms,
     )  # fmt: skip
     return row
@@ -87,8 +100,8 @@ async def end_device(conn: asyncpg.Connection, patient_id: UUID, device_no: int,
     The device comes first, because uploads of readings lock a device before its sensors, too.
     """
     row: Row = await conn.fetchrow(
-        """UPDATE device SET ended_ms = $3, updated_ms = $4, heard_ms = $4
-           WHERE patient_id = $1 AND device_no = $2 RETURNING *""",
+        f"""UPDATE device SET ended_ms = $3, updated_ms = $4, heard_ms = $4
+           WHERE patient_id = $1 AND device_no = $2 RETURNING {_DEVICE}""",  # noqa: S608
         patient_id, device_no, ended_ms, now_ms,
     )  # fmt: skip
     return row
@@ -98,7 +111,11 @@ async def end_device(conn: asyncpg.Connection, patient_id: UUID, device_no: int,
 
 # A sensor with its newest epoch, and how far its readings are stored.
 _SENSOR_STATE = """
-    SELECT s.*, d.device_key, e.epoch_no, e.calibration_state, e.calibration_type, e.calibration_time, e.display_unit,
+    SELECT s.patient_id, s.sensor_no, s.device_no, s.sensor_key, s.miv_url, s.code_system, s.code, s.unit, s.continuous,
+           s.calibrated_device, s.registration, s.metric, s.method, s.note, s.period_ms, s.decimals, s.lower_limit,
+           s.upper_limit, s.span_ms, s.buffering_ms, s.started_ms, s.ended_ms, s.complete_until_ms, s.created_ms,
+           s.shown_from_ms, d.device_key, e.epoch_no, e.calibration_state, e.calibration_type, e.calibration_time,
+           e.display_unit,
            e.version AS epoch_version,
            (SELECT max(c.last_ms) FROM epoch x JOIN chunk c ON c.patient_id = x.patient_id AND c.epoch_no = x.epoch_no
              WHERE x.patient_id = s.patient_id AND x.sensor_no = s.sensor_no AND c.filled > 0) AS stored_ms,
@@ -168,7 +185,9 @@ async def insert_epoch(
 async def epochs_of(conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, sensor_no: int) -> list[Row]:
     """The epochs of a sensor in order of time."""
     rows: list[Row] = await conn.fetch(
-        "SELECT * FROM epoch WHERE patient_id = $1 AND sensor_no = $2 ORDER BY from_ms, epoch_no", patient_id, sensor_no
+        f"SELECT {_EPOCH} FROM epoch WHERE patient_id = $1 AND sensor_no = $2 ORDER BY from_ms, epoch_no",  # noqa: S608
+        patient_id,
+        sensor_no,
     )
     return rows
 

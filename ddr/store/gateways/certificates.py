@@ -38,7 +38,10 @@ async def add(pool: asyncpg.Pool, der: bytes, name: str, now_ms: int) -> None:
 
 async def known(conn: Connection) -> Sequence[Row]:
     """All certificates ever registered, the oldest first."""
-    rows: Sequence[Row] = await conn.fetch("SELECT * FROM gateway_certificate ORDER BY created_ms, name")
+    rows: Sequence[Row] = await conn.fetch(
+        "SELECT certificate_sha256, certificate, name, created_ms, revoked_ms FROM gateway_certificate"
+        " ORDER BY created_ms, name"
+    )
     return rows
 
 

@@ -10,11 +10,17 @@ import asyncpg
 
 Row = Mapping[str, Any]
 
+_COLUMNS = """patient_id, measurement_no, measurement_key, miv_url, code_system, code, device_no, epoch_no,
+    effective_ms, effective_end_ms, value, unit, comparator, content, derived_from, status, version, updated_ms,
+    deleted_ms"""
+
 
 async def by_keys(conn: asyncpg.Connection, patient_id: UUID, keys: Sequence[str]) -> dict[str, Row]:
     """The measurements with these keys, deleted ones included, by key."""
     rows: list[Row] = await conn.fetch(
-        "SELECT * FROM measurement WHERE patient_id = $1 AND measurement_key = ANY($2::text[])", patient_id, keys
+        f"SELECT {_COLUMNS} FROM measurement WHERE patient_id = $1 AND measurement_key = ANY($2::text[])",  # noqa: S608
+        patient_id,
+        keys,
     )
     return {row["measurement_key"]: row for row in rows}
 
@@ -77,7 +83,8 @@ def _content(row: Row) -> tuple[Any, ...]:
 async def of_epochs(conn: asyncpg.Connection, patient_id: UUID, epoch_nos: Sequence[int]) -> list[Row]:
     """The measurements that refer to the DeviceMetric of one of these epochs."""
     rows: list[Row] = await conn.fetch(
-        "SELECT * FROM measurement WHERE patient_id = $1 AND epoch_no = ANY($2::bigint[]) AND deleted_ms IS NULL",
+        f"""SELECT {_COLUMNS} FROM measurement
+             WHERE patient_id = $1 AND epoch_no = ANY($2::bigint[]) AND deleted_ms IS NULL""",  # noqa: S608
         patient_id, epoch_nos,
     )  # fmt: skip
     return rows

@@ -158,9 +158,12 @@ async def history(
     found: list[asyncpg.Record] = await connection.fetch(
         """
         WITH state AS (
-          SELECT *, lag(content) OVER own AS before, lag(until_ms) OVER own AS before_until_ms FROM registry_entry
+          SELECT source, entry, from_ms, until_ms, content, lag(content) OVER own AS before,
+                 lag(until_ms) OVER own AS before_until_ms
+            FROM registry_entry
           WINDOW own AS (PARTITION BY source, entry ORDER BY from_ms))
-        SELECT * FROM state
+        SELECT source, entry, from_ms, until_ms, content, before, before_until_ms
+          FROM state
          WHERE ($3::text IS NULL OR entry = $3)
            AND (from_ms >= $1 AND from_ms < $2 OR until_ms >= $1 AND until_ms < $2)
          ORDER BY from_ms, source, entry

@@ -28,7 +28,10 @@ class Kept:
 
 async def kept(connection: Connection) -> list[Kept]:
     """All versions beside those of the folder, by name and time of import."""
-    rows = await connection.fetch("SELECT * FROM miv_version ORDER BY name, imported_ms, version")
+    rows = await connection.fetch(
+        "SELECT name, version, valuesets, meta, origin, imported_ms, activated_ms FROM miv_version"
+        " ORDER BY name, imported_ms, version"
+    )
     return [
         Kept(
             row["name"],

@@ -44,7 +44,9 @@ _APPEND_AND_HEAR = f"""
 _LOCK = "SELECT FROM sensor WHERE patient_id = $1 AND sensor_no = $2 FOR NO KEY UPDATE"
 
 _EPOCHS = """
-    SELECT e.*, s.continuous, s.registration, s.started_ms, s.period_ms, s.span_ms, s.buffering_ms,
+    SELECT e.patient_id, e.epoch_no, e.sensor_no, e.device_no, e.from_ms, e.until_ms, e.calibration_state,
+           e.calibration_type, e.calibration_time, e.display_unit, e.tail_k, e.tail_start_ms, e.version, e.updated_ms,
+           e.created_ms, s.continuous, s.registration, s.started_ms, s.period_ms, s.span_ms, s.buffering_ms,
            s.complete_until_ms, greatest(s.created_ms, e.created_ms) AS registered_ms, s.ended_ms AS sensor_ended_ms,
            d.ended_ms AS device_ended_ms, d.expiration_ms
       FROM sensor s

@@ -1,0 +1,28 @@
+"""Whose turn a job is: a row with an end, by the database's clock.
+
+Not a lock of a session: a pooler gives a session to somebody else, and keeps the lock of a process that is gone.
+"""
+
+from __future__ import annotations
+
+import asyncpg
+
+LEASE_MS = 60_000
+
+
+async def take(pool: asyncpg.Pool, job: str, mark: bytes) -> bool:
+    """Take the turn for LEASE_MS, or hold it for longer; False while somebody with another mark has it."""
+    taken = await pool.fetchval(
+        """INSERT INTO job_lease AS j (job, mark, until_ms)
+           VALUES ($1, $2, (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $3)
+           ON CONFLICT (job) DO UPDATE SET mark = excluded.mark, until_ms = excluded.until_ms
+            WHERE j.mark = excluded.mark OR j.until_ms < excluded.until_ms - $3
+           RETURNING true""",
+        job, mark, LEASE_MS,
+    )  # fmt: skip
+    return bool(taken)
+
+
+async def give_back(pool: asyncpg.Pool, job: str, mark: bytes) -> None:
+    """End the turn, unless it is somebody else's by now."""
+    await pool.execute("DELETE FROM job_lease WHERE job = $1 AND mark = $2", job, mark)
