@@ -32,8 +32,8 @@ $(VENV)/.dev: $(VENV)/.run
 demo: $(VENV)/.run ## the whole recorder with stand-ins for the outside; ARGS="--once" to end by itself
 	@$(BIN)/ddr demo $(ARGS)
 
-serve: $(VENV)/.run ## the recorder alone, configured by DDR_* variables
-	@$(BIN)/ddr serve $(ARGS)
+serve: $(VENV)/.run ## the recorder alone, configured by DDR_* variables; without a database it runs one in .ddr
+	@$(if $(DDR_DATABASE_URL)$(DDR_SETTINGS)$(DDR_EMBEDDED),,DDR_EMBEDDED=true )$(BIN)/ddr serve $(ARGS)
 
 test: $(VENV)/.dev ## all tests but those that need a browser, a validator or a scanner
 	@echo "About $(MINUTES) minutes on two cores; a file of tests runs on one core, several files at once."

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -23,12 +22,14 @@ from ddr.http.asgi import ASGIApp, Receive, Scope, Send, json_reply, problem
 from ddr.http.caller import caller
 from ddr.http.clock import now_ms
 from ddr.http.core import Core, TrustSource
+from ddr.http.fleet import Fleet
 from ddr.http.guard import by_path, constant, guarded, with_headers
+from ddr.http.jobs import Step
 from ddr.http.operator import with_operator
 from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
+from ddr.oauth import keys
 from ddr.oauth.app import create_oauth_backend, create_oauth_public
-from ddr.oauth.keys import Keys
 from ddr.oauth.sealing import key_encryption_key
 from ddr.operations import housekeeping
 from ddr.operations.admin import create_admin
@@ -36,16 +37,17 @@ from ddr.operations.status import create_status
 from ddr.patient_pages.app import create_consent
 from ddr.patient_pages.visitor import FORM_BYTES
 from ddr.registries.diga_vz import DigaVz
-from ddr.registries.follower import Follower
+from ddr.registries.follower import FOLLOW_SECONDS, Follower
 from ddr.registries.hiis_vz import HiisVz
 from ddr.registries.terminology import Zts, current_catalog
 from ddr.registries.trust import Trust
 from ddr.settings import Settings
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.ids import IdCipher
-from ddr.store.database.limits import BACKGROUND
+from ddr.store.database.limits import BACKGROUND, REQUESTS, Limits
 from ddr.store.database.pool import open_pool
 from ddr.store.database.secrets import load_secrets
+from ddr.store.gateways.certificates import LOOK_SECONDS
 from ddr.tls.peer import from_proxy
 
 TRANSPORT_HEADERS = {
@@ -54,11 +56,9 @@ TRANSPORT_HEADERS = {
     "cache-control": "no-store",
 }
 
-Work = Callable[[], Awaitable[None]]
 JOB_CONNECTIONS = 3
-AGAIN_SECONDS = 10.0  # before background work that failed begins anew
-
-log = logging.getLogger(__name__)
+CONFIRM_SECONDS = 0.25  # how long the database may not know that an answer was sent
+POOL_CLOSE_SECONDS = 3.0  # a database that hangs must not hold the end
 
 RETIRED = "This Device Data Recorder no longer supports the HDDT API"  # CON-016
 FHIR_RETIRED = constant(
@@ -95,25 +95,37 @@ class Rooms:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Rooms]:
-    """Rooms whose background work goes on during the block: following registries and signing keys, housekeeping."""
-    async with await open_pool(settings) as pool, await open_pool(settings, BACKGROUND, JOB_CONNECTIONS) as jobs:
+async def running(settings: Settings, fleet: Fleet | None = None) -> AsyncIterator[Rooms]:
+    """Rooms whose background work goes on during the block: following registries and signing keys, housekeeping.
+
+    `fleet`: the worker among others, if there are any.
+    """
+    async with _pool(settings) as pool, _pool(settings, BACKGROUND, JOB_CONNECTIONS) as jobs:
         catalog = await current_catalog(settings, pool)
         diga_vz, zts = DigaVz(settings, jobs, now_ms), Zts(settings, jobs, now_ms, catalog)
-        rooms = Rooms(await build_core(settings, pool, Trust(diga_vz, zts), catalog))
+        core = await build_core(settings, pool, Trust(diga_vz, zts), catalog)
+        rooms = Rooms(replace(core, fleet=fleet or Fleet()))
         zts.exchanged = rooms.exchange
         sources: list[Follower[Any]] = [diga_vz, zts]
         if settings.hiis_id:
             sources.append(HiisVz(settings, jobs, now_ms, lambda: rooms.core.catalog))
         await asyncio.gather(rooms.core.bridges.refresh(pool), *(source.start() for source in sources))
-        works: list[Work] = [
-            *(source.run for source in sources),
-            lambda: rooms.core.signer.follow(jobs, rooms.core.clock),
-            lambda: rooms.core.bridges.follow(jobs),
-            lambda: housekeeping.run(replace(rooms.core, pool=jobs)),
-            lambda: _confirming(rooms.core),
+
+        async def keep_house() -> None:
+            await housekeeping.one_round(replace(rooms.core, pool=jobs))
+
+        works: list[tuple[str, Step, float]] = [
+            *((f"registry-{source.source}", source.step, FOLLOW_SECONDS) for source in sources),
+            ("signing-keys", lambda: rooms.core.signer.read(jobs, rooms.core.clock()), keys.FOLLOW_SECONDS),
+            ("bridges", lambda: rooms.core.bridges.refresh(jobs), LOOK_SECONDS),
+            (
+                "housekeeping",
+                lambda: housekeeping.one_round(replace(rooms.core, pool=jobs)),
+                housekeeping.ROUND_SECONDS,
+            ),
+            ("confirmations", lambda: rooms.core.confirmations.flush(pool), CONFIRM_SECONDS),
         ]
-        background = [asyncio.create_task(enduring(work)) for work in works]
+        background = [asyncio.create_task(rooms.core.jobs.keep(*work)) for work in works]
         try:
             yield rooms
         finally:
@@ -124,24 +136,16 @@ async def running(settings: Settings) -> AsyncIterator[Rooms]:
                 await rooms.core.confirmations.flush(pool)
 
 
-CONFIRM_SECONDS = 0.25  # how long the database may not know that an answer was sent
-
-
-async def _confirming(core: Core) -> None:
-    """Confirm the Grace-Periods of answers that were sent, many at once."""
-    while True:
-        await asyncio.sleep(CONFIRM_SECONDS)
-        await core.confirmations.flush(core.pool)
-
-
-async def enduring(work: Work) -> None:
-    """Background work that goes on after a fault that nobody foresaw: nobody would notice its end before it matters."""
-    while True:
+@asynccontextmanager
+async def _pool(settings: Settings, limits: Limits = REQUESTS, size: int = 0) -> AsyncIterator[asyncpg.Pool]:
+    pool = await open_pool(settings, limits, size)
+    try:
+        yield pool
+    finally:
         try:
-            await work()
-        except Exception as error:
-            log.error("background.failed", exc_info=error)
-        await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.wait_for(pool.close(), POOL_CLOSE_SECONDS)
+        except TimeoutError:
+            pool.terminate()
 
 
 async def build_core(settings: Settings, pool: asyncpg.Pool, registry: TrustSource, catalog: MivCatalog) -> Core:
@@ -154,7 +158,7 @@ async def build_core(settings: Settings, pool: asyncpg.Pool, registry: TrustSour
         ids=IdCipher(secrets["resource-ids"]),
         secrets=secrets,
         registry=registry,
-        signer=await Keys.load(pool, key_encryption_key(settings), now_ms()),
+        signer=await keys.Keys.load(pool, key_encryption_key(settings), now_ms()),
         identity=Provider(settings, now_ms) if settings.patient_login == "oidc" else None,
     )
 

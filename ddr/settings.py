@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -19,6 +20,22 @@ from zoneinfo import ZoneInfo
 from ddr.fhir.device_types import DEVICE_TYPES
 
 DAY = 86_400
+OTHER_VARIABLES = frozenset(
+    {
+        "DDR_SETTINGS",
+        "DDR_GATEWAY_TOKEN",  # ddr import
+        # of the project's own tests
+        "DDR_CGM_TRACE",
+        "DDR_HDDT_ARTIFACTS",
+        "DDR_MACHINE_EXAMPLES",
+        "DDR_SCREENSHOTS",
+        "DDR_TEST_DATABASE_URL",
+    }
+)
+# What Kubernetes puts into every container for a service whose name begins with "ddr".
+_FOREIGN = re.compile(
+    r"DDR_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)=.*|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=.*|=(tcp|udp|sctp)://.*))"
+)
 OVERLAPS = ("keep", "end", "end-when-calibrated")
 _LEAST = {
     "workers": 1,
@@ -55,7 +72,12 @@ class Settings:
 
     # where things are
     state_dir: Path = described("Directory for the embedded database and generated development files.", Path(".ddr"))
-    database_url: str = described("PostgreSQL to use instead of the embedded one (postgresql://…).", "")
+    database_url: str = described("The PostgreSQL database (postgresql://…).", "")
+    embedded: bool = described(
+        "Without database_url: run a private PostgreSQL in state_dir (demonstrations, tests, small installations).",
+        False,
+    )
+    database_wait_seconds: int = described("How long `ddr serve` waits for a database that does not answer yet.", 20)
     database_pool_size: int = described("Connections for requests per worker process; four more do other work.", 8)
     database_statement_cache: int = described(
         "Prepared statements that a connection keeps; 0 behind a pooler in transaction mode (PgBouncer).", 100
@@ -252,12 +274,9 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     if not isinstance(raw.get("miv", {}), Mapping):
         raise SettingsError("setting miv: must be a table of MIV packages")
     known = {f.name for f in fields(Settings)}
-    from_environment = {
-        name: environ[f"DDR_{name.upper()}"] for name in known - {"miv"} if f"DDR_{name.upper()}" in environ
-    }
-    raw = {**raw, **from_environment, **overrides}
+    raw = {**raw, **_from_environment(environ, known - {"miv"}), **overrides}
     if unknown := sorted(set(raw) - known):
-        raise SettingsError(f"unknown setting {', '.join(unknown)}")
+        raise SettingsError("; ".join(f"unknown setting {name}{_meant(name, known)}" for name in unknown))
     miv = {
         name: value if isinstance(value, MivSettings) else _miv_settings(name, value)
         for name, value in raw.pop("miv", {}).items()
@@ -267,6 +286,23 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         name: value if type(value) is hints[name] else _convert(name, hints[name], value) for name, value in raw.items()
     }
     return check(replace(Settings(), miv=miv, **values))
+
+
+def _from_environment(environ: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
+    """The settings among the variables. Raises SettingsError for a DDR_* variable that is none: it is misspelt."""
+    variables = {f"DDR_{name.upper()}": name for name in known}
+    ours = {
+        name for name, value in environ.items() if name.startswith("DDR_") and not _FOREIGN.fullmatch(f"{name}={value}")
+    }
+    if unknown := sorted(ours - variables.keys() - OTHER_VARIABLES):
+        texts = [f"unknown variable {name}{_meant(name, {*variables, *OTHER_VARIABLES})}" for name in unknown]
+        raise SettingsError("; ".join(texts))
+    return {variables[name]: environ[name] for name in ours & variables.keys()}
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    closest = get_close_matches(name, sorted(known), 1)
+    return f" (is {closest[0]} meant?)" if closest else ""
 
 
 def check(settings: Settings) -> Settings:

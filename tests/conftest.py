@@ -49,6 +49,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         received.write(folder)
 
 
+for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+    del os.environ[name]  # the tests talk to this machine only
+
+
 @pytest.fixture(scope="session")
 async def database_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """A database with the schema and nothing else, used by this process only."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 import httpx
 import pytest
 
 import ddr.app
-from ddr.app import create_apps, enduring
+from ddr.app import create_apps
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
 from ddr.oauth.keys import Keys
@@ -91,24 +90,6 @@ async def test_a_fault_is_answered_in_the_form_of_its_room(
     assert answer.headers["content-type"].startswith(content_type)
     assert text in answer.text
     assert "0815" not in answer.text
-
-
-async def test_background_work_survives_a_fault(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    begun = asyncio.Queue[None]()
-
-    async def work() -> None:
-        begun.put_nowait(None)
-        raise KeyError("nobody foresaw this")
-
-    monkeypatch.setattr(ddr.app, "AGAIN_SECONDS", 0)
-    running = asyncio.create_task(enduring(work))
-    async with asyncio.timeout(5):
-        for _ in range(3):
-            await begun.get()
-    running.cancel()
-    assert caplog.records[0].message == "background.failed"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,46 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert (settings.workers, settings.host, settings.allow_builtin_accounts) == (2, "::1", True)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("DDR_DATABSE_URL", "unknown variable DDR_DATABSE_URL (is DDR_DATABASE_URL meant?)"),
+        ("DDR_SETTING", "(is DDR_SETTINGS meant?)"),
+        ("DDR_DIGAPORT", "(is DDR_DIGA_PORT meant?)"),
+        ("DDR_MIV", "unknown variable DDR_MIV"),
+        ("DDR_workers", "unknown variable DDR_workers"),
+        ("DDR_ZZZZZZZZ", "unknown variable DDR_ZZZZZZZZ"),
+    ],
+)
+def test_a_misspelt_variable_is_not_left_unread(name: str, text: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings({**BUILTIN, name: "1"})
+    assert text in str(refused.value)
+
+
+def test_a_misspelt_setting_of_the_file_is_named_with_the_nearest_one(tmp_path: Path) -> None:
+    path = tmp_path / "ddr.toml"
+    path.write_text("workres = 3\n")
+    with pytest.raises(SettingsError, match=r"unknown setting workres \(is workers meant\?\)"):
+        load_settings({"DDR_SETTINGS": str(path), **BUILTIN})
+
+
+def test_what_kubernetes_says_of_services_is_no_setting() -> None:
+    foreign = {
+        "DDR_SERVICE_HOST": "10.0.0.7",
+        "DDR_SERVICE_PORT": "8443",
+        "DDR_SERVICE_PORT_DIGA": "8443",
+        "DDR_PORT": "tcp://10.0.0.7:8443",
+        "DDR_PORT_8443_TCP": "tcp://10.0.0.7:8443",
+        "DDR_PORT_8443_TCP_PROTO": "tcp",
+        "DDR_POSTGRES_SERVICE_HOST": "10.0.0.8",
+        "DDR_POSTGRES_PORT_5432_TCP_ADDR": "10.0.0.8",
+    }
+    assert load_settings({**BUILTIN, **foreign}) == load_settings(BUILTIN)
+    with pytest.raises(SettingsError, match="DDR_DIGAPORT"):
+        load_settings({**BUILTIN, "DDR_DIGAPORT": "8443"})
+
+
 def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
     path = tmp_path / "ddr.toml"
     path.write_text("[miv.lung-function-testing]\ngrace_seconds = 60\nhistoric_days = 400\ndelay_seconds = 30\n")

@@ -23,6 +23,7 @@ from ddr.imports.content import Content
 from ddr.imports.formats import FORMATS, read
 from ddr.imports.model import ImportFile, ImportFileError
 from ddr.imports.sending import Answer, Call, Refused, Report, Steps, period_ms, sending, taking_back
+from ddr.proxies import client_arguments
 from ddr.settings import load_settings
 
 HELP = "import values that a person has exported elsewhere"
@@ -75,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
     headers = {"authorization": f"Bearer {_token(args)}"}
     base = f"{load_settings().gateway_base_url}/gateway/v1/"
     good = False
-    with httpx.Client(base_url=base, headers=headers, verify=args.ca or True, timeout=60, trust_env=False) as client:
+    arguments = client_arguments(base)
+    with httpx.Client(base_url=base, headers=headers, verify=args.ca or True, timeout=60, **arguments) as client:
         for path, file, digest in files:
             steps = taking_back(file, digest) if args.undo else sending(file, digest)
             report = _walk(client, steps, len(file.values))

@@ -1,4 +1,8 @@
-"""`ddr serve`: check the settings, provide the database, bind the listeners, run the workers."""
+"""`ddr serve`: check the settings, provide the database, bind the listeners, run the workers.
+
+SIGTERM and Ctrl-C end it when the requests in hand are answered. SIGHUP reads the settings again and exchanges the
+workers one after another, so that nobody is refused meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,39 @@ import asyncio
 import logging
 import os
 import signal
+import sys
+import time
 from collections.abc import Mapping
 
-from ddr.cli.serving import log
-from ddr.cli.serving.sockets import Sockets, bind
+from ddr import __version__
+from ddr.cli.serving import log as technical_log
+from ddr.cli.serving.sockets import Sockets, addresses, bind
 from ddr.cli.serving.supervisor import Supervisor
 from ddr.miv.loader import load_catalog
 from ddr.settings import Settings, load_settings, missing_operator
+from ddr.store.database.dsn import shown
 from ddr.store.database.embedded import database
+from ddr.store.database.errors import DatabaseAway
 from ddr.store.database.migrate import migrate_database
 from ddr.tls import bsi
 from ddr.tls.context import public_context
 
 HELP = "run the recorder"
+# Settings of the process that holds the sockets and the database: new values need a new start.
+FIXED = (
+    "state_dir",
+    "database_url",
+    "embedded",
+    "host",
+    "diga_port",
+    "public_port",
+    "gateway_port",
+    "admin_port",
+    "workers",
+)
+LOOK_SECONDS = 0.5  # between two looks at a database that does not answer yet
+
+log = logging.getLogger(__name__)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,27 +53,84 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C, then drain and return 0. Problems at start raise errors of one line."""
-    log.configure()
-    settings = load_settings()
-    if missing := missing_operator(settings):
-        logging.getLogger(__name__).warning("serve.operator_unnamed", extra={"settings": missing})
-    load_catalog(settings.miv_packages, settings.miv)
-    public_context(settings.server_cert, settings.server_key)
-    workers = bind(settings)
+    technical_log.configure()
+    # Before there are workers to exchange, nothing is to be done on this signal; least of all may it end us.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    settings = checked()
+    sockets = bind(settings)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with database(settings, share=False) as settings:
-        migrate_database(settings)
-        asyncio.run(_supervise(workers, _environment(settings)))
+    with database(settings, share=False) as provided:
+        _tell(provided)
+        _migrate(provided)
+        asyncio.run(_supervise(sockets, provided))
     return 0
 
 
+def checked() -> Settings:
+    """The settings, found fit for a start. Raises errors for the operator."""
+    settings = load_settings()
+    load_catalog(settings.miv_packages, settings.miv)
+    public_context(settings.server_cert, settings.server_key)
+    return settings
+
+
+def _tell(settings: Settings) -> None:
+    """The line that says what runs here, and on what."""
+    listeners = {name: f"{host}:{port}" for name, (host, port) in addresses(settings).items()}
+    facts = {
+        "version": __version__,
+        "database": shown(settings.database_url),
+        "embedded": settings.embedded,
+        "listeners": listeners,
+        "workers": settings.workers,
+    }
+    log.info("serve.starting", extra=facts)
+    if missing := missing_operator(settings):
+        log.warning("serve.operator_unnamed", extra={"settings": missing})
+
+
+def _migrate(settings: Settings) -> None:
+    """Bring the schema up to date; a database that starts at the same time as we do is waited for."""
+    deadline, waits = time.monotonic() + settings.database_wait_seconds, False
+    while True:
+        try:
+            migrate_database(settings)
+            return
+        except DatabaseAway as error:
+            if time.monotonic() >= deadline:
+                raise
+            if not waits:
+                log.warning("serve.waits_for_database", extra={"reason": str(error)})
+            waits = True
+        time.sleep(LOOK_SECONDS)
+
+
 def _environment(settings: Settings) -> Mapping[str, str]:
-    """What workers inherit: our own environment, the database in use, the TLS profile."""
-    return {**os.environ, "DDR_DATABASE_URL": settings.database_url, **bsi.environment(settings.state_dir)}
+    """What workers inherit: our own environment, the settings that are fixed, the TLS profile."""
+    fixed = {f"DDR_{name.upper()}": str(getattr(settings, name)) for name in FIXED}
+    return {**os.environ, **fixed, **bsi.environment(settings.state_dir)}
 
 
-async def _supervise(workers: list[Sockets], environment: Mapping[str, str]) -> None:
-    supervisor = Supervisor(workers, environment)
+async def _supervise(sockets: Sockets, settings: Settings) -> None:
+    def recheck() -> None:
+        new = checked()
+        # The URL of the embedded database is ours, not the operator's.
+        fixed = [name for name in FIXED if name != "database_url" or not settings.embedded]
+        if kept := [name for name in fixed if getattr(new, name) != getattr(settings, name)]:
+            log.warning("serve.settings_kept", extra={"settings": kept, "reason": "a new start is needed"})
+
+    supervisor = Supervisor(sockets, settings.workers, _environment(settings), recheck)
+    on_terminal = sys.stderr.isatty()
+
+    def hang_up() -> None:
+        """A request for new workers; or the end of the terminal that we ran in, which then is none any more."""
+        if on_terminal and not sys.stderr.isatty():
+            supervisor.stop()
+        else:
+            supervisor.reload()
+
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
+        loop.add_signal_handler(number, supervisor.stop)
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
     await supervisor.run()

@@ -75,12 +75,13 @@ def _inherited(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _ready(process: asyncio.subprocess.Process, url: str, log: Path) -> None:
-    async with httpx.AsyncClient(timeout=2) as http:
+    async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
         for _ in range(START_SECONDS * 20):
             if process.returncode is not None:
                 raise RecorderError(_last_line(log) or f"ended with status {process.returncode}")
             try:
-                if (await http.get(url)).status_code == httpx.codes.OK:
+                answer = await http.get(url)
+                if answer.status_code == httpx.codes.OK and all(answer.json()["checks"].values()):
                     return
             except httpx.HTTPError:
                 pass

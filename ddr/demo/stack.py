@@ -180,7 +180,7 @@ class DemoStack:
 
     def client(self, own: certs.Pair | None = None) -> httpx.AsyncClient:
         """A plain HTTP client that trusts the development CA and presents `own`, if given."""
-        return httpx.AsyncClient(verify=client_context(self._authority.cert, own), timeout=TIMEOUT)
+        return httpx.AsyncClient(verify=client_context(self._authority.cert, own), timeout=TIMEOUT, trust_env=False)
 
 
 @contextmanager
@@ -202,6 +202,7 @@ def _settings(
     settings = Settings(
         state_dir=options.state_dir,
         database_url=options.database_url,
+        embedded=not options.database_url,
         diga_port=diga_port,
         public_port=public_port,
         gateway_port=gateway_port,

@@ -10,6 +10,8 @@ import asyncpg
 
 from ddr.http.admission import Admission
 from ddr.http.clock import now_ms
+from ddr.http.fleet import Fleet
+from ddr.http.jobs import Jobs
 from ddr.http.strangers import Strangers
 from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
@@ -54,6 +56,8 @@ class Core:
     strangers: Strangers = field(default_factory=Strangers)  # what is counted and not recorded
     bridges: Anchors = field(default_factory=Anchors)  # certificates that the gateway listener lets pass
     confirmations: Confirmations = field(default_factory=Confirmations)  # of Grace-Periods whose answers were sent
+    jobs: Jobs = field(default_factory=Jobs)  # what goes on without a request
+    fleet: Fleet = field(default_factory=Fleet)  # this worker among those of its host
     admission: Admission = field(default=None)  # type: ignore[assignment]  # made from the settings below
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import Key, KeySet, import_key
 
 from ddr.identity.errors import ProviderUnavailable
+from ddr.proxies import client_arguments
 from ddr.settings import Settings, SettingsError
 
 TIMEOUT = httpx.Timeout(10)
@@ -51,7 +52,9 @@ class Provider:
         self.client_secret = _secret(settings.oidc_client_secret)
         self.audience = settings.oidc_audience
         self.access_token_type = settings.oidc_access_token_type
-        self.http = httpx.AsyncClient(verify=_trust(settings.oidc_ca), timeout=TIMEOUT, transport=transport)
+        self.http = httpx.AsyncClient(
+            verify=_trust(settings.oidc_ca), timeout=TIMEOUT, transport=transport, **client_arguments(self.issuer)
+        )
         self._clock = clock
         self._known: Description | None = None
         self._tried_ms = -AGAIN_MS

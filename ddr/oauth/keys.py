@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +13,10 @@ from joserfc.jwk import ECKey
 from ddr.oauth.sealing import seal, unseal
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import keys as store
-from ddr.store.database.faults import FAULTS
 
 ALGORITHM = "ES256"
-FOLLOW_SECONDS = 60
+FOLLOW_SECONDS = 60  # how often a worker reads the keys again
 LEAD_MS = 5 * FOLLOW_SECONDS * 1000  # a new key is published this long before it signs: every worker has it by then
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,21 +48,10 @@ class Keys:
         rows = await store.load(pool, now_ms)
         self._keys = {row.kid: self._keys.get(row.kid) or _open(self._key_encryption_key, row) for row in rows}
 
-    async def follow(self, pool: asyncpg.Pool, clock: Callable[[], int]) -> None:
-        """Keep reading until cancelled. A database that is away for a moment does not end it."""
-        while True:
-            await asyncio.sleep(FOLLOW_SECONDS)
-            try:
-                await self.read(pool, clock())
-            except FAULTS as error:
-                log.warning("signing keys not read", extra={"error": type(error).__name__})
-
     def sign(self, claims: Mapping[str, Any], typ: str, now_ms: int) -> str:
-        """A JWT of `claims` by the newest key that signs by now."""
-        kid, key = max(
-            ((kid, key) for kid, key in self._keys.items() if key.signs_from_ms <= now_ms),
-            key=lambda item: item[1].signs_from_ms,
-        )
+        """A JWT of `claims` by the newest key that signs by now; by the oldest one on a clock that was set back."""
+        by_age = sorted(self._keys.items(), key=lambda item: item[1].signs_from_ms)
+        kid, key = ([item for item in by_age if item[1].signs_from_ms <= now_ms] or by_age[:1])[-1]
         return jwt.encode({"alg": ALGORITHM, "typ": typ, "kid": kid}, dict(claims), key.private)
 
     def public_key(self, kid: str) -> ECKey | None:

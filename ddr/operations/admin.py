@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping
 
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, json_reply, problem, send_reply
 from ddr.http.core import Core
+from ddr.http.fleet import Figures, Fleet
+from ddr.operations.figures import worker_figures
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus text format
 
@@ -31,34 +32,41 @@ async def _answer(core: Core, scope: Scope) -> Reply:
 
 async def _health(core: Core) -> Reply:
     """200 as long as the event loop runs; says nothing about what the process depends on."""
-    return json_reply({"status": "ok"})
+    return json_reply({"status": "ok", "worker": core.fleet.number, "pid": core.fleet.pid})
 
 
 async def _ready(core: Core) -> Reply:
-    """200 when requests can be served, else 503 with what is missing."""
+    """200 when this worker can answer for itself, else 503; and what is missing.
+
+    A stale registry is told, but takes no host out of a balancer: it is the same for all, and each of them answers what
+    depends on it with the codes that DiGA know (OPS-005), which a balancer does not.
+    """
     checks = {"database": await core.pool.ready(), "diga-vz": not core.registry.stale(core.clock())}
-    ready = all(checks.values())
+    ready = checks["database"]
     return json_reply({"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503)
 
 
 async def _metrics(core: Core) -> Reply:
-    figures = {
-        "ddr_database_connections": core.pool.get_size(),
-        "ddr_database_connections_idle": core.pool.get_idle_size(),
-        "ddr_registry_stale": int(core.registry.stale(core.clock())),
-        "ddr_worker_peak_memory_bytes": peak_memory_bytes(),
-    }
-    lines = [f"# TYPE {name} gauge\n{name} {value}\n" for name, value in figures.items()]
-    return Reply(200, "".join(lines).encode(), EXPOSITION)
+    """The figures of all workers of this host; those of others are up to a second old."""
+    workers = core.fleet.figures(worker_figures(core))
+    return Reply(200, exposition(workers, core.fleet).encode(), EXPOSITION)
 
 
-def peak_memory_bytes() -> int:
-    """The largest resident set of this process so far; 0 where the kernel does not tell (other than Linux)."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+def exposition(workers: Mapping[int, Figures], fleet: Fleet) -> str:
+    """Prometheus text format: one family after another, each sample with the number of its worker."""
+    families: dict[str, list[str]] = {}
+    for number, figures in workers.items():
+        for series, value in figures.items():
+            name, _, labels = series.partition("{")
+            labels = ",".join(filter(None, (f'worker="{number}"', labels.rstrip("}"))))
+            families.setdefault(name, []).append(f"{name}{{{labels}}} {value}\n")
+    families["ddr_worker_restarts_total"] = [f"ddr_worker_restarts_total {fleet.restarts}\n"]
+    families["ddr_answering_worker"] = [f"ddr_answering_worker {fleet.number}\n"]
+    return "".join(f"# TYPE {name} {_kind(name)}\n{''.join(samples)}" for name, samples in families.items())
+
+
+def _kind(name: str) -> str:
+    return "counter" if name.endswith("_total") else "gauge"
 
 
 _PAGES: dict[str, Callable[[Core], Awaitable[Reply]]] = {"/healthz": _health, "/readyz": _ready, "/metrics": _metrics}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 import asyncpg
 
 from ddr.http.core import Core
+from ddr.http.jobs import Step
 from ddr.operations import audit_trail, inspection
 from ddr.store.authorization import par, tokens
 from ddr.store.authorization.unpairing import unpair_everyone, unpair_expired
@@ -35,44 +35,49 @@ JOB = "housekeeping"
 log = logging.getLogger(__name__)
 
 
-async def run(core: Core) -> None:
-    """A round every minute, until cancelled. A database that is away for a moment does not end it."""
-    while True:
-        try:
-            await one_round(core)
-        except FAULTS as error:
-            log.warning("housekeeping.failed", extra={"error": type(error).__name__})
-        await asyncio.sleep(ROUND_SECONDS * random.uniform(0.8, 1))  # noqa: S311 - jitter
-
-
 async def one_round(core: Core) -> None:
-    """Everything that is due now, unless another worker is at it."""
+    """Everything that is due now, unless another worker is at it.
+
+    Each step is a job of its own (`ddr.http.jobs`): one that fails, once or always, keeps no other from being done.
+    """
     core.strangers.flush()
     async with _alone(core.pool) as alone:
-        if not alone:
-            return
-        now_ms = core.clock()
-        if core.settings.retired:
-            _report("housekeeping.unpaired", await unpair_everyone(core.pool, "recorder-retired", now_ms))
-        _report("housekeeping.consents_ended", await unpair_expired(core.pool, now_ms))
-        await _sweep(core, now_ms)
-        await audit_trail.seal(core.pool, now_ms)
-        await inspection.daily(core.pool, now_ms)
-        _report("audit.purged", await audit_trail.purge(core.pool, core.settings.audit_days, now_ms))
+        if alone:
+            for name, step in steps(core, core.clock()).items():
+                await core.jobs.attempt(f"housekeeping-{name}", step)
 
 
-async def _sweep(core: Core, now_ms: int) -> None:
-    """Delete what was kept for a time only."""
-    await search.sweep(core.pool, now_ms)
-    await login_attempts.sweep(core.pool, now_ms)
-    await journeys.sweep(core.pool, now_ms)
-    await sessions.sweep(core.pool, now_ms, core.settings.session_seconds * 1000)
-    await par.sweep(core.pool, now_ms)
-    await tokens.sweep(core.pool, now_ms)
-    await gateway_requests.sweep(core.pool, now_ms)
-    await gateway_apps.sweep_codes(core.pool, now_ms)
-    await gateway_tokens.sweep(core.pool, now_ms - core.settings.audit_days * DAY_MS)
-    await registry.purge_events(core.pool, now_ms - core.settings.audit_days * DAY_MS)
+def steps(core: Core, now_ms: int) -> dict[str, Step]:
+    """What there is to do, by name, in the order in which it is done: ends first, then the trail, then deleting."""
+    pool, settings = core.pool, core.settings
+
+    async def unpair_all() -> None:
+        if settings.retired:
+            _report("housekeeping.unpaired", await unpair_everyone(pool, "recorder-retired", now_ms))
+
+    async def end_consents() -> None:
+        _report("housekeeping.consents_ended", await unpair_expired(pool, now_ms))
+
+    async def purge_trail() -> None:
+        _report("audit.purged", await audit_trail.purge(pool, settings.audit_days, now_ms))
+
+    return {
+        "retirement": unpair_all,
+        "consents": end_consents,
+        "audit-seal": lambda: audit_trail.seal(pool, now_ms),
+        "audit-purge": purge_trail,
+        "inspection": lambda: inspection.daily(pool, now_ms),
+        "search-pages": lambda: search.sweep(pool, now_ms),
+        "login-attempts": lambda: login_attempts.sweep(pool, now_ms),
+        "login-journeys": lambda: journeys.sweep(pool, now_ms),
+        "sessions": lambda: sessions.sweep(pool, now_ms, settings.session_seconds * 1000),
+        "pushed-requests": lambda: par.sweep(pool, now_ms),
+        "tokens": lambda: tokens.sweep(pool, now_ms),
+        "gateway-requests": lambda: gateway_requests.sweep(pool, now_ms),
+        "gateway-codes": lambda: gateway_apps.sweep_codes(pool, now_ms),
+        "gateway-tokens": lambda: gateway_tokens.sweep(pool, now_ms - settings.audit_days * DAY_MS),
+        "registry-events": lambda: registry.purge_events(pool, now_ms - settings.audit_days * DAY_MS),
+    }
 
 
 def _report(what: str, count: int) -> None:

@@ -12,12 +12,14 @@ from typing import Any
 from ddr.fhir.instants import instant
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, json_reply, problem, send_reply
 from ddr.http.core import Core
+from ddr.operations.figures import background
 from ddr.store.database.faults import FAULTS
 from ddr.store.registries.sources import Source, read_sources
 
 PATH = "/status"
 OPERATIONAL, DEMOTED, UNAVAILABLE = "operational", "demoted", "unavailable"  # the specification's words (OPS-029)
 NEEDED = ("diga-vz", "zts")  # without them requests are refused
+TROUBLE_MS = 60_000  # what fails for so long is announced
 FUNCTIONS = ["pairing", "data-retrieval"]
 
 
@@ -47,6 +49,7 @@ async def feed(core: Core) -> dict[str, Any]:
         lost = _event(core, UNAVAILABLE, None, "The database does not answer")
         return _document(core, now_ms, [lost], {})
     events = [event for name, source in sources.items() if (event := _registry_event(core, name, source, now_ms))]
+    events += _background_events(core, now_ms)
     if core.settings.maintenance:
         events.insert(0, _event(core, UNAVAILABLE, None, core.settings.maintenance))
     return _document(core, now_ms, events, sources)
@@ -64,7 +67,20 @@ def _document(core: Core, now_ms: int, events: list[dict[str, Any]], sources: Ma
             "oauth": f"{core.settings.public_base_url}/.well-known/oauth-authorization-server",
         },
         "mivs": {miv.valueset: miv.version for miv in core.catalog.mivs},
+        "background": {
+            name: {"failures": one.failures, "failing": None if one.since_ms is None else instant(one.since_ms)}
+            for name, one in background(core).items()
+        },
     }
+
+
+def _background_events(core: Core, now_ms: int) -> list[dict[str, Any]]:
+    """Work that has failed for a while, in any worker of this host."""
+    return [
+        _event(core, DEMOTED, one.since_ms, f"Background work fails: {name}", [])
+        for name, one in background(core).items()
+        if one.since_ms is not None and now_ms - one.since_ms >= TROUBLE_MS
+    ]
 
 
 def _registry_event(core: Core, name: str, source: Source, now_ms: int) -> dict[str, Any] | None:

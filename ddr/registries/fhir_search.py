@@ -11,6 +11,7 @@ import httpx
 import orjson
 
 from ddr import __version__
+from ddr.proxies import client_arguments
 from ddr.registries.errors import RegistryFault
 from ddr.settings import Settings
 
@@ -38,7 +39,8 @@ def http_client(settings: Settings, *, token: bool = True) -> httpx.AsyncClient:
     }
     if token and settings.registry_token:
         headers["authorization"] = f"Bearer {settings.registry_token}"
-    return httpx.AsyncClient(headers=headers, verify=context, timeout=TIMEOUT)
+    bases = (settings.diga_vz_base, settings.hiis_vz_base, settings.zts_base)
+    return httpx.AsyncClient(headers=headers, verify=context, timeout=TIMEOUT, **client_arguments(*bases))
 
 
 async def search_all(

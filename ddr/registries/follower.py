@@ -7,7 +7,6 @@ import logging
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Generic, TypeVar
 
 import asyncpg
@@ -31,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Follower(ABC, Generic[T]):
-    """One registry as a worker sees it: `start` it, then keep `run` going beside the listeners. T: what is read."""
+    """One registry as a worker sees it: `start` it, then `step` about every FOLLOW_SECONDS. T: what is read."""
 
     source: str
     sends_token = True  # whether the registry gets BfArM's bearer token
@@ -67,19 +66,16 @@ class Follower(ABC, Generic[T]):
 
     async def start(self) -> None:
         """Take over the stored state; when it is stale, wait a while for a reading by this worker or another."""
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(START_SECONDS):
                 while (await self.step()).fault is None and self.stale(self._clock()):  # noqa: ASYNC110
                     await asyncio.sleep(0.2)  # another process may be reading
-
-    async def run(self) -> None:
-        """Follow the stored state and take turns in reading the registry, until cancelled."""
-        while True:
-            await asyncio.sleep(FOLLOW_SECONDS * random.uniform(0.5, 1))  # noqa: S311 - jitter
-            try:
-                await self.step()
-            except FAULTS as error:
-                log.warning("registry.store_unavailable", extra={"source": self.source, "error": type(error).__name__})
+        except TimeoutError:
+            return
+        except FAULTS:
+            raise
+        except Exception as error:  # in what the registry says: no reason not to serve what needs no registry
+            log.error("registry.not_read", extra={"source": self.source}, exc_info=error)
 
     async def step(self) -> store.Source:
         """Catch up with the stored state, and read the registry when that is due. Returns the state now in force."""
@@ -99,11 +95,18 @@ class Follower(ABC, Generic[T]):
             read = await self._asked(ages)
         except RegistryFault as error:
             log.warning("registry.fault", extra={"source": self.source, "fault": str(error)})
-            await store.save_fault(self._pool, self.source, str(error), began_ms, self._clock() + RETRY_SECONDS * 1000)
+            await self._failed(str(error), began_ms)
             return
+        except Exception as error:
+            await self._failed(f"cannot be read: {type(error).__name__}", began_ms)
+            raise
         # Jitter, so that recorders do not ask in step.
         next_ms = self._clock() + int(self._every_seconds * 1000 * random.uniform(0.8, 1))  # noqa: S311
         await self._save(read, began_ms - max(ages) * 1000, next_ms)
+
+    async def _failed(self, fault: str, began_ms: int) -> None:
+        again_ms = self._clock() + RETRY_SECONDS * 1000
+        await store.save_fault(self._pool, self.source, fault, began_ms, again_ms)
 
     async def _asked(self, ages: list[int]) -> T:
         """What was read; `ages` gets the seconds for which the answers had been kept on the way."""

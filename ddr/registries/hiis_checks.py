@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from ddr.miv.model import MivCatalog
+from ddr.proxies import client_arguments
 from ddr.settings import Settings
 
 LEFT = timedelta(days=30)  # a certificate that ends sooner is renewed first
@@ -48,7 +49,7 @@ async def live_problems(settings: Settings, catalog: MivCatalog, ca: str = "") -
         context.load_verify_locations(ca)
     found = await _unreachable(settings.diga_base_url, context)
     public = settings.public_base_url
-    async with httpx.AsyncClient(verify=context, timeout=CONNECT_SECONDS) as http:
+    async with httpx.AsyncClient(verify=context, timeout=CONNECT_SECONDS, **client_arguments(public)) as http:
         statement = await _document(http, f"{public}/fhir/metadata", found)
         if statement is not None:
             found += _statement_problems(statement, settings, catalog)

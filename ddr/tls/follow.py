@@ -18,31 +18,50 @@ Build = Callable[[], ssl.SSLContext]
 Mark = Callable[[], object]
 
 
-def files_mark(*paths: Path) -> tuple[tuple[int, int], ...]:
-    """Changes when one of the files is replaced or written; a missing file counts as one state."""
+def files_mark(*paths: Path) -> tuple[tuple[int, ...], ...]:
+    """Changes when one of the files is replaced or written, or gets other rights; a missing one counts as one state."""
     return tuple(_file_mark(path) for path in paths)
 
 
-def _file_mark(path: Path) -> tuple[int, int]:
+def _file_mark(path: Path) -> tuple[int, ...]:
     try:
         stat = path.stat()
     except OSError:
-        return (0, 0)
-    return (stat.st_ino, stat.st_mtime_ns)
+        return ()
+    return (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
 
 
-async def follow(live: LiveContext, build: Build, mark: Mark, seen: object, look_seconds: float = LOOK_SECONDS) -> None:
-    """Exchange the context whenever `mark()` differs from `seen`, the mark of the first one; until cancelled.
+class Following:
+    """The live context of a listener, exchanged by `step` whenever what it was built from has changed."""
 
-    A certificate that cannot be used is reported once and the former context stays in force.
-    """
-    while True:
-        await asyncio.sleep(look_seconds)
-        if (now := mark()) == seen:
-            continue
-        seen = now
+    def __init__(self, live: LiveContext, build: Build, mark: Mark, seen: object) -> None:
+        """`seen` is the mark from before the context of `live` was built."""
+        self._live = live
+        self._build, self._mark, self._seen = build, mark, seen
+        self._said = ""
+
+    @classmethod
+    async def begin(cls, build: Build, mark: Mark) -> Following:
+        """With a first context. Raises TlsError."""
+        seen = mark()
+        return cls(LiveContext(await asyncio.to_thread(build)), build, mark, seen)
+
+    @property
+    def outer(self) -> ssl.SSLContext:
+        """The context to listen with."""
+        return self._live.outer
+
+    async def step(self) -> None:
+        """Look once. After an error (of which a TlsError is logged when it is new) the former context stays in force,
+        and the next step tries again: what cannot be read now may be readable soon without looking any different."""
+        if (now := self._mark()) == self._seen:
+            return
         try:
-            live.exchange(await asyncio.to_thread(build))
-            log.info("tls.context_exchanged")
+            self._live.exchange(await asyncio.to_thread(self._build))
         except TlsError as error:
-            log.error("tls.context_kept reason=%s", error)
+            if str(error) != self._said:
+                log.error("tls.context_kept reason=%s", error)
+            self._said = str(error)
+            raise
+        self._seen, self._said = now, ""
+        log.info("tls.context_exchanged")

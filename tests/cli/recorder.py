@@ -7,12 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 
 from ddr.demo.certs import authority, server_certificate
 
@@ -50,6 +52,7 @@ def settings_for(folder: Path, **more: Any) -> dict[str, Any]:
     ports = {f"{name}_port": port for name, port in zip(LISTENERS, free_ports(4), strict=True)}
     return {
         "state_dir": folder,
+        "embedded": True,
         "server_cert": identity.cert,
         "server_key": identity.key,
         "allow_builtin_accounts": True,
@@ -61,26 +64,29 @@ def settings_for(folder: Path, **more: Any) -> dict[str, Any]:
 
 
 class Recorder:
-    """A running `ddr serve`."""
+    """A running `ddr serve`. `healthy`: wait until it answers."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any], healthy: bool = True) -> None:
         self.settings = settings
-        self._start()
+        self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - as long as this object
+        self._start(healthy)
 
-    def _start(self) -> None:
+    def _start(self, healthy: bool = True) -> None:
         self.process = subprocess.Popen(
-            command("serve"), env=environment(self.settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command("serve"), env=environment(self.settings), stdout=subprocess.DEVNULL, stderr=self._log
         )
-        self._wait()
+        if healthy:
+            self.wait()
 
     def kill(self) -> None:
         """kill -9 all of its processes, and start it again."""
         for process in (self.process.pid, *self.workers()):
             os.kill(process, signal.SIGKILL)
-        self.process.communicate()
+        self.process.wait()
         self._start()
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Until it answers."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
@@ -92,15 +98,29 @@ class Recorder:
 
     def admin(self, path: str) -> httpx.Response:
         """GET on the admin listener, on a connection of its own."""
-        return httpx.get(f"http://127.0.0.1:{self.settings['admin_port']}{path}", timeout=5)
+        return httpx.get(f"http://127.0.0.1:{self.settings['admin_port']}{path}", timeout=5, trust_env=False)
+
+    def figures(self) -> dict[str, float]:
+        """What `/metrics` says."""
+        samples = [line.rpartition(" ") for line in self.admin("/metrics").text.splitlines() if line[0] != "#"]
+        return {name: float(value) for name, _, value in samples}
 
     def workers(self) -> list[int]:
         """Process ids of the workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(child) for child in children.read_text().split()]
 
+    def log(self) -> str:
+        """What it has logged so far."""
+        self._log.flush()
+        return os.pread(self._log.fileno(), 2**24, 0).decode()
+
+    def events(self) -> list[dict[str, Any]]:
+        """The lines of the log."""
+        return [orjson.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+
     def stop(self) -> tuple[int, str]:
         """SIGTERM; returns exit status and log."""
         self.process.terminate()
-        _, log = self.process.communicate(timeout=60)
-        return self.process.returncode, log
+        self.process.wait(timeout=60)
+        return self.process.returncode, self.log()

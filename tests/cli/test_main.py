@@ -27,10 +27,17 @@ def test_wrong_settings() -> None:
 
 
 @pytest.mark.parametrize("command", [("serve",), ("db", "migrate")])
+def test_no_database_is_made_that_nobody_asked_for(tmp_path: Path, command: tuple[str, ...]) -> None:
+    line = complaint(*command, **settings_for(tmp_path, embedded=False))
+    assert "DDR_DATABASE_URL" in line and "DDR_EMBEDDED" in line
+    assert not (tmp_path / "postgres").exists()
+
+
+@pytest.mark.parametrize("command", [("serve",), ("db", "migrate")])
 def test_an_unreachable_database(tmp_path: Path, command: tuple[str, ...]) -> None:
     (port,) = free_ports(1)
     url = f"postgresql://user:secret@127.0.0.1:{port}/ddr"
-    line = complaint(*command, **settings_for(tmp_path, database_url=url))
+    line = complaint(*command, **settings_for(tmp_path, database_url=url, database_wait_seconds=0))
     assert f"database 127.0.0.1:{port}/ddr: cannot connect" in line
     assert "secret" not in line
 

@@ -20,13 +20,18 @@ COMMAND = (sys.executable, "-m", "ddr.cli.main", "demo", "--ports", "auto")
 SECONDS = 120
 
 
+PROXY = "http://127.0.0.1:9"  # of a company, say: it reaches nothing on this machine
+
+
 def demo(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [*COMMAND, "--once", "--state-dir", str(state), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment())
 
 
 def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("DDR_")}
+    """Ours with a proxy, and without settings."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("DDR_")}
+    return {**inherited, "HTTPS_PROXY": PROXY, "HTTP_PROXY": PROXY, "ALL_PROXY": "socks5://127.0.0.1:9"}
 
 
 @pytest.fixture(scope="module")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import asyncpg
 import pytest
 
 from ddr.http.core import Core
+from ddr.http.jobs import Step
 from ddr.operations import housekeeping
 from ddr.operations.audit_trail import verify
+from ddr.operations.figures import worker_figures
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import par
 from ddr.store.authorization.par import PushedRequest
@@ -146,14 +146,32 @@ async def test_the_turn_of_a_worker_that_died_ends(own: Core, monkeypatch: pytes
     assert not await own.pool.fetch("SELECT FROM job_lease")
 
 
-async def test_a_lost_database_does_not_end_it(own: Core, caplog: pytest.LogCaptureFixture) -> None:
-    pool = await open_pool(own.settings)
-    await pool.close()
-    running = asyncio.create_task(housekeeping.run(replace(own, pool=pool)))
-    with caplog.at_level(logging.WARNING):
-        await asyncio.sleep(0.1)
-    assert not running.done()
-    assert "housekeeping.failed" in caplog.text
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
+@pytest.mark.parametrize("broken", ["consents", "audit-seal", "sessions"])
+async def test_a_step_that_always_fails_keeps_no_other_from_being_done(
+    own: Core, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    done: list[str] = []
+    of_today = housekeeping.steps
+
+    def steps(core: Core, now_ms: int) -> dict[str, Step]:
+        async def fail() -> None:
+            raise asyncpg.QueryCanceledError
+
+        def noted(name: str, step: Step) -> Step:
+            async def note() -> None:
+                await step()
+                done.append(name)
+
+            return note
+
+        return {name: fail if name == broken else noted(name, step) for name, step in of_today(core, now_ms).items()}
+
+    monkeypatch.setattr(housekeeping, "steps", steps)
+    for failures in (1, 2):
+        done.clear()
+        await housekeeping.one_round(own)
+        assert {*done, broken} == of_today(own, 0).keys()
+        assert len(done) == len(of_today(own, 0)) - 1
+        assert own.jobs.states[f"housekeeping-{broken}"].failures == failures
+    figures = worker_figures(own)
+    assert figures[f'ddr_background_failures_total{{job="housekeeping-{broken}"}}'] == 2

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import asyncpg
 import httpx
 import pytest
 
 from ddr.http.core import Core
+from ddr.http.jobs import Jobs
+from ddr.operations.figures import worker_figures
 from ddr.operations.inspection import daily, inspect
 from ddr.operations.status import create_status
 from ddr.store.database.pool import open_pool
@@ -74,6 +77,33 @@ async def test_a_fault_and_a_difference_are_announced(core: Core, sources: async
     assert [event["functions"] for event in feed["events"]] == [[], []]
     assert "endpoint differs" not in str(feed), "details are for the operator"
     assert feed["registries"]["hiis-vz"]["notes"] == 1
+
+
+async def test_background_work_that_fails_is_told_whichever_worker_it_is_in(
+    core: Core, sources: asyncpg.Pool, clock: Clock
+) -> None:
+    jobs, others = Jobs(clock), Jobs(clock)
+    core, other = replace(core, jobs=jobs), replace(core, jobs=others)
+
+    async def fail() -> None:
+        raise KeyError("Anna")
+
+    await jobs.attempt("seal", AsyncMock())
+    await others.attempt("seal", fail)
+    core.fleet.learn({"2": worker_figures(other)}, restarts=0)
+    feed = (await get(core)).json()
+    assert feed["background"] == {"seal": {"failures": 1, "failing": "2026-11-22T10:00:00.000Z"}}
+    assert feed["events"] == [], "it is tried again"
+    clock.advance(60)
+    feed = (await get(core)).json()
+    (event,) = feed["events"]
+    assert (event["status"], event["functions"]) == ("demoted", [])
+    assert "seal" in event["cause"] and "Anna" not in str(feed)
+    await others.attempt("seal", AsyncMock())
+    core.fleet.learn({"2": worker_figures(other)}, restarts=0)
+    feed = (await get(core)).json()
+    assert feed["background"] == {"seal": {"failures": 1, "failing": None}}
+    assert feed["events"] == []
 
 
 async def test_a_lost_database_is_told(core: Core) -> None:

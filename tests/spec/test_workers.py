@@ -57,7 +57,7 @@ async def test_connections_reach_both_workers(stack: DemoStack) -> None:
     """Else the tests below would prove nothing. The peak memory of one process never falls."""
     peaks = []
     for _ in range(4 * CONNECTIONS):
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(trust_env=False) as http:
             metrics = (await http.get(f"http://127.0.0.1:{stack.settings.admin_port}/metrics")).text
         peaks += re.findall(r"^ddr_worker_peak_memory_bytes (\d+)", metrics, re.MULTILINE)
     assert peaks != sorted(peaks, key=int)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from ddr.cli.serving.listeners import server_for
+from ddr.cli.serving.server import server_for
 from ddr.demo.certs import Pair
 from ddr.http.asgi import Receive, Reply, Scope, Send, send_reply
 from ddr.tls.context import LiveContext, diga_context

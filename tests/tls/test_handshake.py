@@ -12,7 +12,7 @@ import pytest
 from ddr.demo.certs import Pair, authority, client_certificate, server_certificate
 from ddr.tls import protocol
 from ddr.tls.context import LiveContext, TlsError, diga_context, gateway_context, public_context
-from ddr.tls.follow import files_mark, follow
+from ddr.tls.follow import Following, files_mark
 from tests.tls.support import Connection, ask, client_context, listening, live_context
 
 REFUSED = (ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)
@@ -170,23 +170,47 @@ async def test_a_new_server_certificate_is_taken_up_while_serving(world: World, 
     def mark() -> object:
         return files_mark(paths.cert, paths.key)
 
-    following = asyncio.create_task(follow(live, build, mark, mark(), look_seconds=0.02))
+    following = Following(live, build, mark, mark())
     async with listening(live) as port:
         old = await Connection.open(port, world.context(client))
         first, current = presented(old), live.current
         paths.cert.write_text("not yet complete")
-        await asyncio.sleep(0.1)
+        with pytest.raises(TlsError):
+            await following.step()
         assert live.current is current
         install(server_certificate(tmp_path / "renewed", world.ca))
-        while live.current is current:  # noqa: ASYNC110 - what ends it is under test
-            await asyncio.sleep(0.02)
+        await following.step()
+        assert live.current is not current
         assert await old.ask()
         new = await Connection.open(port, world.context(client))
         assert presented(new) != first
         assert await new.ask()
         old.close()
         new.close()
-    following.cancel()
+
+
+@pytest.mark.parametrize("fault", [TlsError("key: Permission denied"), MemoryError(), RuntimeError("no thread")])
+async def test_what_cannot_be_read_now_is_tried_again_though_nothing_changes(
+    world: World, caplog: pytest.LogCaptureFixture, fault: Exception
+) -> None:
+    """For instance a key that gets its group a moment after it was written, or a lack of descriptors."""
+    live, faults = live_context(world.server), [fault, fault]
+    first = live.current
+
+    def build() -> ssl.SSLContext:
+        if faults:
+            raise faults.pop()
+        return public_context(world.server.cert, world.server.key)
+
+    following = Following(live, build, lambda: "written", "before")
+    for _ in range(2):
+        with pytest.raises(type(fault)):
+            await following.step()
+    assert live.current is first
+    await following.step()
+    assert live.current is not first
+    await following.step()
+    assert caplog.text.count("tls.context_kept") == isinstance(fault, TlsError)
 
 
 def test_unusable_server_certificates_are_one_clear_line(world: World, tmp_path: Path) -> None:

@@ -5,45 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from typing import Never
 
-import uvicorn
-
+from ddr.cli.serving.server import Server, server_for
 from ddr.http.asgi import ASGIApp
 from ddr.http.core import Core
-from ddr.tls.context import LiveContext, diga_context, gateway_context, public_context
-from ddr.tls.follow import Build, Mark, files_mark, follow
-from ddr.tls.protocol import TlsHttpProtocol
-
-KEEP_ALIVE_SECONDS = 75  # a new mTLS connection costs fifteen times a request
-DRAIN_SECONDS = 20
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the worker handles signals for all its listeners."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def server_for(app: ASGIApp, context: ssl.SSLContext | None) -> _Server:
-    """A uvicorn server for `app` with our limits and without its log; plain HTTP when there is no context."""
-    config = uvicorn.Config(
-        app,
-        http=TlsHttpProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-        ssl_context_factory=(lambda _config, _default: context) if context else None,
-    )
-    return _Server(config)
+from ddr.tls.context import diga_context, gateway_context, public_context
+from ddr.tls.follow import LOOK_SECONDS, Build, Following, Mark, files_mark
 
 
 class Listeners:
@@ -51,8 +20,8 @@ class Listeners:
 
     def __init__(self, core: Core, apps: Mapping[str, ASGIApp]) -> None:
         self._core, self._apps = core, apps
-        self._following: list[asyncio.Task[None]] = []
-        self._serving: dict[_Server, asyncio.Task[None]] = {}
+        self._following: list[asyncio.Task[Never]] = []
+        self._serving: dict[Server, asyncio.Task[None]] = {}
 
     async def start(self, sockets: Mapping[str, socket.socket]) -> None:
         """Begin to accept connections. Raises TlsError."""
@@ -64,7 +33,7 @@ class Listeners:
             await asyncio.sleep(0.01)
 
     async def stop(self) -> None:
-        """Accept nothing more and wait for the requests in hand, at most DRAIN_SECONDS."""
+        """Accept nothing more and let all connections come to their end (`ddr.cli.serving.server`)."""
         for server in self._serving:
             server.should_exit = True
         await asyncio.gather(*self._serving.values())
@@ -85,16 +54,19 @@ class Listeners:
         def for_all() -> ssl.SSLContext:
             return public_context(*files)
 
-        everybody = await self._live(for_all, lambda: files_mark(*files))
+        everybody = await self._live("public", for_all, lambda: files_mark(*files))
         if settings.client_cert_header:
             return {"diga": everybody, "public": everybody, "gateway": everybody}
-        diga = await self._live(for_diga, lambda: (files_mark(*files), frozenset(self._core.registry.certificates())))
-        gateway = await self._live(for_gateways, lambda: (files_mark(*files), self._core.bridges.certificates))
+        diga = await self._live(
+            "diga", for_diga, lambda: (files_mark(*files), frozenset(self._core.registry.certificates()))
+        )
+        gateway = await self._live(
+            "gateway", for_gateways, lambda: (files_mark(*files), self._core.bridges.certificates)
+        )
         return {"diga": diga, "public": everybody, "gateway": gateway}
 
-    async def _live(self, build: Build, mark: Mark) -> ssl.SSLContext:
+    async def _live(self, name: str, build: Build, mark: Mark) -> ssl.SSLContext:
         """The outer context of what `build` makes, made again whenever `mark` changes."""
-        seen = mark()
-        live = LiveContext(await asyncio.to_thread(build))
-        self._following.append(asyncio.create_task(follow(live, build, mark, seen)))
-        return live.outer
+        following = await Following.begin(build, mark)
+        self._following.append(asyncio.create_task(self._core.jobs.keep(f"tls-{name}", following.step, LOOK_SECONDS)))
+        return following.outer

@@ -1,4 +1,4 @@
-"""The listening sockets: bound once by the supervisor, one per listener and worker, kept while workers come and go."""
+"""The listening sockets: bound once by the supervisor, inherited by every worker, so that whoever is alive accepts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from ddr.cli.errors import CommandError
 from ddr.settings import Settings
 
 BACKLOG = 1024
-VARIABLE = "DDR_LISTEN_FDS"
 
-Sockets = dict[str, socket.socket]
+Sockets = Mapping[str, socket.socket]
 
 
 def addresses(settings: Settings) -> dict[str, tuple[str, int]]:
@@ -25,35 +24,29 @@ def addresses(settings: Settings) -> dict[str, tuple[str, int]]:
     }
 
 
-def bind(settings: Settings) -> list[Sockets]:
-    """The sockets of each worker. The kernel shares connections out among those of one address (SO_REUSEPORT).
+def bind(settings: Settings) -> Sockets:
+    """One socket per listener, for all workers. Raises CommandError when an address is taken.
 
-    A socket outlives the crash of its worker: who connects meanwhile waits in its queue. Raises CommandError when an
-    address is taken.
+    All workers wait on the same queue of connections (not on one queue each, as with SO_REUSEPORT): a worker that is
+    dead, stuck or leaving takes none, and none waits behind it.
     """
-    workers: list[Sockets] = [{} for _ in range(settings.workers)]
+    sockets = {}
     for name, address in addresses(settings).items():
         try:
-            _listen(address, shared=False).close()  # fails if another recorder has it
-            for sockets in workers:
-                sockets[name] = _listen(address, shared=settings.workers > 1)
+            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+            sockets[name] = socket.create_server(address, family=family, backlog=BACKLOG)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise CommandError(f"{name} listener: cannot bind {address[0]}:{address[1]}: {reason}") from None
-    return workers
+    return sockets
 
 
-def _listen(address: tuple[str, int], shared: bool) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    return socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=shared)
-
-
-def to_environment(sockets: Sockets) -> dict[str, str]:
+def to_argument(sockets: Sockets) -> str:
     """How a worker learns which inherited descriptor is which listener."""
-    return {VARIABLE: ",".join(f"{name}={one.fileno()}" for name, one in sockets.items())}
+    return ",".join(f"{name}={one.fileno()}" for name, one in sockets.items())
 
 
-def from_environment(environ: Mapping[str, str] = os.environ) -> Sockets:
+def from_argument(text: str) -> Sockets:
     """The sockets that the supervisor passed to this process."""
-    pairs = (item.split("=") for item in environ[VARIABLE].split(","))
+    pairs = (item.split("=") for item in text.split(","))
     return {name: socket.socket(fileno=int(descriptor)) for name, descriptor in pairs}

@@ -1,85 +1,149 @@
-"""Keeps the worker processes running, and ends them gently."""
+"""Keeps the worker processes running, exchanges them one after another, and ends them gently."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sys
-import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import orjson
+
 from ddr.cli.errors import CommandError
-from ddr.cli.serving.listeners import DRAIN_SECONDS
-from ddr.cli.serving.sockets import Sockets, to_environment
+from ddr.cli.main import OPERATOR_ERRORS
+from ddr.cli.serving.process import BEAT_SECONDS, WorkerProcess
+from ddr.cli.serving.sockets import Sockets
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
-STEADY_SECONDS = 60  # a worker that ran this long starts again without a pause
-GRACE_SECONDS = DRAIN_SECONDS + 10
-
-READY = b"ready\n"  # what a worker writes to its stdout when it serves
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 5.0
+STEADY_SECONDS = 10  # a worker that served this long starts again without a pause
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 
-class Supervisor:
-    """Starts one worker per set of sockets and starts it again when it crashes."""
+@dataclass
+class Slot:
+    """One of the workers that there shall be, and the process that is it at present."""
 
-    def __init__(self, workers: list[Sockets], environment: Mapping[str, str]) -> None:
-        self._workers, self._environment = workers, environment
-        self._stopping = asyncio.Event()
+    number: int
+    worker: WorkerProcess
+
+
+class Supervisor:
+    """Starts `count` workers on shared sockets, and others in their place when they crash, hang, or shall be new."""
+
+    def __init__(
+        self, sockets: Sockets, count: int, environment: Mapping[str, str], recheck: Callable[[], None]
+    ) -> None:
+        """`recheck` is called before workers are exchanged; an error for the operator keeps those that run."""
+        self._sockets, self._count, self._environment, self._recheck = sockets, count, environment, recheck
+        self._stopping, self._reloading = asyncio.Event(), asyncio.Event()
+        self._slots: list[Slot] = []
+        self._alive: set[WorkerProcess] = set()
+        self._restarts = 0
 
     def stop(self) -> None:
         """Ask all workers to finish; `run` returns when they have."""
         self._stopping.set()
 
+    def reload(self) -> None:
+        """Ask for new workers in place of all."""
+        self._reloading.set()
+
     async def run(self) -> None:
         """Run until `stop`. Raises CommandError when a worker cannot even start for the first time."""
         try:
-            processes = await self._start_all()
-            log.info("serve.ready", extra={"workers": len(processes)})
+            for number in range(1, self._count + 1):
+                self._slots.append(Slot(number, await self._spawn_first(number)))
+            started = await self._unless_stopped(self._all_started())
+            if started is False:
+                raise CommandError("a worker process could not start; see above")
+            if started:
+                log.info("serve.ready", extra={"workers": self._count})
             async with asyncio.TaskGroup() as group:
-                for sockets, process in zip(self._workers, processes, strict=True):
-                    group.create_task(self._keep(sockets, process))
+                for slot in self._slots:
+                    group.create_task(self._keep(slot))
+                group.create_task(self._reload_when_asked())
+                group.create_task(self._tell_all())
         finally:
-            self._stopping.set()
+            await self._end()
 
-    async def _start_all(self) -> list[asyncio.subprocess.Process]:
-        processes = [await self._spawn(sockets) for sockets in self._workers]
-        ready = await asyncio.gather(*map(self._ready, processes))
-        if not all(ready) and not self._stopping.is_set():
-            await asyncio.gather(*map(_end, processes))
-            raise CommandError("a worker process could not start; see above")
-        return processes
+    async def _end(self) -> None:
+        """First our own hold on the sockets: when the workers have let go, too, new connections are refused."""
+        self._stopping.set()
+        log.info("serve.stopping")
+        for one in self._sockets.values():
+            one.close()
+        await asyncio.gather(*(worker.end() for worker in set(self._alive)))
+        log.info("serve.stopped")
 
-    async def _ready(self, process: asyncio.subprocess.Process) -> bool:
-        """True once the worker serves, False when it ended or `stop` was called first."""
-        assert process.stdout is not None
-        return await self._unless_stopped(process.stdout.readline()) == READY
+    async def _all_started(self) -> bool:
+        return all(await asyncio.gather(*(slot.worker.started() for slot in self._slots)))
 
-    async def _spawn(self, sockets: Sockets) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ddr.cli.serving.worker"),
-            env={**self._environment, **to_environment(sockets)},
-            pass_fds=[one.fileno() for one in sockets.values()],
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
+    async def _spawn_first(self, number: int) -> WorkerProcess:
+        worker = await self._spawn(number)
+        if worker is None:
+            raise CommandError("the system gives no process for a worker; see above")
+        return worker
 
-    async def _keep(self, sockets: Sockets, process: asyncio.subprocess.Process) -> None:
-        """Watch one worker; after a crash start it again, with pauses that grow while it keeps crashing."""
-        pause, since = FIRST_PAUSE_SECONDS, time.monotonic()
-        while await self._unless_stopped(process.wait()) is not None:
-            if time.monotonic() - since > STEADY_SECONDS:
-                pause = FIRST_PAUSE_SECONDS
-            log.error("serve.worker_ended", extra={"status": process.returncode, "pause_seconds": pause})
-            if await self._unless_stopped(asyncio.sleep(pause, result=True)) is None:
-                return
-            pause, since = min(2 * pause, LONGEST_PAUSE_SECONDS), time.monotonic()
-            process = await self._spawn(sockets)
-        await _end(process)
+    async def _spawn(self, number: int) -> WorkerProcess | None:
+        """A new process; None, noted in the log, when the system gives none at the moment."""
+        try:
+            worker = await WorkerProcess.spawn(number, self._sockets, self._environment)
+        except OSError as error:
+            log.error("serve.worker_not_started", extra={"worker": number, "error": type(error).__name__})
+            return None
+        self._alive = {one for one in self._alive if not one.ended.is_set()} | {worker}
+        return worker
+
+    async def _keep(self, slot: Slot) -> None:
+        """Put another worker in place of one that leaves or has ended, with pauses while new ones keep crashing."""
+        pause, worker = 0.0, slot.worker
+        while await self._unless_stopped(worker.leaving.wait()) is not None:
+            if slot.worker is worker:  # else it has been exchanged on purpose
+                if worker.ended.is_set():
+                    log.error("serve.worker_ended", extra={"worker": slot.number, "status": worker.status})
+                if not worker.ended.is_set() or (worker.ready.is_set() and worker.age_seconds > STEADY_SECONDS):
+                    pause = 0.0  # it was told to leave, or the fault is a rare one
+                if await self._unless_stopped(asyncio.sleep(pause, result=True)) is None:
+                    return
+                pause = min(max(2 * pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+                self._restarts += 1
+                slot.worker = await self._spawn(slot.number) or worker
+            worker = slot.worker
+
+    async def _reload_when_asked(self) -> None:
+        while await self._unless_stopped(self._reloading.wait()) is not None:
+            self._reloading.clear()
+            try:
+                await asyncio.to_thread(self._recheck)
+            except OPERATOR_ERRORS as error:
+                log.error("serve.reload_refused", extra={"reason": str(error)})
+                continue
+            log.info("serve.reloading")
+            if await self._unless_stopped(self._exchange_all()):
+                log.info("serve.reloaded")
+
+    async def _exchange_all(self) -> bool:
+        """One after another, each after its successor serves; False: a new one does not, and the others stay."""
+        for slot in self._slots:
+            successor = await self._spawn(slot.number)
+            if successor is None or not await successor.started():
+                log.error("serve.reload_failed", extra={"worker": slot.number})
+                return False
+            former, slot.worker = slot.worker, successor
+            await former.end()
+        return True
+
+    async def _tell_all(self) -> None:
+        """Each worker learns the figures of all, for whoever asks it."""
+        while await self._unless_stopped(asyncio.sleep(BEAT_SECONDS, result=True)) is not None:
+            workers = {str(slot.number): slot.worker.figures for slot in self._slots}
+            line = orjson.dumps({"workers": workers, "restarts": self._restarts}) + b"\n"
+            for worker in self._alive:
+                worker.tell(line)
 
     async def _unless_stopped(self, awaited: Coroutine[Any, Any, T]) -> T | None:
         """The result of `awaited`, or None when `stop` was called first."""
@@ -90,15 +154,3 @@ class Supervisor:
             result.cancel()
             return None
         return result.result()
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Close the worker's lifeline and wait; kill it when it does not come to an end."""
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        await asyncio.wait_for(process.wait(), GRACE_SECONDS)
-    except TimeoutError:
-        log.error("serve.worker_killed")
-        process.kill()
-        await process.wait()

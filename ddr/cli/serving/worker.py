@@ -1,62 +1,90 @@
-"""One worker process: `python -m ddr.cli.serving.worker`, started by the supervisor only.
+"""One worker process: `python -m ddr.cli.serving.worker NUMBER SOCKETS`, started by the supervisor only.
 
-Its stdin is a lifeline: when that closes, because the supervisor stops or is gone, the worker finishes what it has in
-hand and ends. It writes one line to stdout as soon as it serves.
+When it shall end it finishes what it has in hand. A database that is not there is waited for: only what an operator has
+to mend ends a worker before it serves.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
+import logging
 import sys
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from typing import Any
 
+import asyncpg
 import uvloop
 
-from ddr.app import running
+from ddr.app import Rooms, running
 from ddr.cli.main import reported
-from ddr.cli.serving import log, sockets
+from ddr.cli.serving import log as technical_log
+from ddr.cli.serving.lifeline import Lifeline
 from ddr.cli.serving.listeners import Listeners
-from ddr.cli.serving.supervisor import READY
-from ddr.settings import load_settings
+from ddr.cli.serving.sockets import Sockets, from_argument
+from ddr.http.fleet import Fleet
+from ddr.operations.figures import worker_figures
+from ddr.settings import Settings, load_settings
+from ddr.store.database.errors import StoreError
+
+# Until the rooms are open each of these says that the database is away, starts, or goes away again.
+AWAY = (
+    StoreError,
+    ConnectionError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 2.0
+
+log = logging.getLogger(__name__)
 
 
-async def work() -> None:
+async def work(number: int, sockets: Sockets) -> None:
     """Serve until the lifeline closes or SIGTERM comes, then finish the requests in hand."""
-    _end_on_request(asyncio.current_task())
+    fleet = Fleet(number)
+
+    def told(message: Mapping[str, Any]) -> None:
+        fleet.learn(message["workers"], message["restarts"])
+
+    lifeline = Lifeline(told)
+    await lifeline.open()
     with suppress(asyncio.CancelledError):
-        async with running(load_settings()) as rooms:
+        async with AsyncExitStack() as stack:
+            rooms = await opened(stack, load_settings(), fleet)
+            lifeline.figures = lambda: worker_figures(rooms.core)
             listeners = Listeners(rooms.core, rooms.listeners())
             try:
-                await listeners.start(sockets.from_environment())
-                os.write(sys.stdout.fileno(), READY)
+                await listeners.start(sockets)
+                lifeline.ready()
                 await asyncio.get_running_loop().create_future()  # until cancelled
             finally:
                 await listeners.stop()
 
 
-def _end_on_request(task: asyncio.Task[None] | None) -> None:
-    """Cancel `task`, once, when this process shall end: while it starts that means at once."""
-    assert task is not None
-    loop = asyncio.get_running_loop()
+async def opened(stack: AsyncExitStack, settings: Settings, fleet: Fleet) -> Rooms:
+    """The rooms, entered into `stack` as soon as the database is there."""
+    wait, said = FIRST_WAIT_SECONDS, ""
+    while True:
+        try:
+            return await stack.enter_async_context(running(settings, fleet))
+        except AWAY as error:
+            reason = str(error) if isinstance(error, StoreError) else type(error).__name__
+            if reason != said:
+                log.warning("worker.waits_for_database", extra={"worker": fleet.number, "reason": reason})
+            said = reason
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
-    def end() -> None:
-        loop.remove_reader(sys.stdin.fileno())
-        loop.add_signal_handler(signal.SIGTERM, lambda: None)
-        task.cancel()
 
-    loop.add_reader(sys.stdin.fileno(), end)  # nobody ever writes to it: readable means closed
-    loop.add_signal_handler(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
-
-
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Exit status 1 when the worker cannot start."""
-    log.configure()
+    technical_log.configure()
+    number, sockets = int(arguments[0]), from_argument(arguments[1])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return reported(lambda: runner.run(work()))
+        return reported(lambda: runner.run(work(number, sockets)))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -66,10 +66,16 @@ def embedded(state_dir: Path, share: bool = True) -> Iterator[str]:
 
 @contextmanager
 def database(settings: Settings, share: bool = True) -> Iterator[Settings]:
-    """`settings` with a database that is there during the block: the configured one, else the embedded one."""
+    """`settings` with a database that is there during the block: the configured one, or the embedded one if that is
+    switched on: nobody shall find out later that data went to a private database. Raises StoreError."""
     if settings.database_url:
         yield settings
         return
+    if not settings.embedded:
+        raise StoreError(
+            "no database: set database_url (DDR_DATABASE_URL=postgresql://…),"
+            " or to try things out embedded (DDR_EMBEDDED=true)"
+        )
     with embedded(settings.state_dir, share) as url:
         yield replace(settings, database_url=url)
 

@@ -3,3 +3,7 @@
 
 class StoreError(Exception):
     """The database cannot be used; the text is one clear line for the operator, without passwords."""
+
+
+class DatabaseAway(StoreError):
+    """Nobody answers there at present, or a server that is just starting or stopping: it may be back in a moment."""

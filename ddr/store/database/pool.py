@@ -9,7 +9,7 @@ import orjson
 
 from ddr.settings import Settings
 from ddr.store.database.dsn import check_url, shown, told
-from ddr.store.database.errors import StoreError
+from ddr.store.database.errors import DatabaseAway, StoreError
 from ddr.store.database.faults import FAULTS, PoolBusy, StaleServer
 from ddr.store.database.limits import BACKGROUND, REQUESTS, Limits, session_options
 from ddr.store.database.lineage import FILE, Lineage
@@ -18,6 +18,7 @@ from ddr.store.database.servers import HOST_SECONDS, Servers
 
 Connection = asyncpg.Connection | asyncpg.Pool  # what a repository function takes: its statement runs on either
 
+AWAY = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError)
 CACHED_STATEMENTS = 100
 INACTIVE_SECONDS = 300.0
 POOLER = "set database_statement_cache to 0 behind a pooler in transaction mode, or connect directly"
@@ -89,13 +90,15 @@ async def connect(
     cache: int = CACHED_STATEMENTS,
     lineage: Lineage | None = None,
 ) -> Pool:
-    """A pool of at most `size` connections to `url`. Raises StoreError: one line, server and reason."""
+    """A pool of at most `size` connections to `url`. Raises StoreError, DatabaseAway: one line, server and reason."""
     check_url(url)
     try:
         pool = Pool(Servers(url, lineage), size, limits, cache)
         await pool
     except (*FAULTS, asyncpg.PostgresError, ValueError) as error:
-        raise StoreError(f"database {shown(url)}: cannot connect: {_reason(url, error)}") from None
+        away = isinstance(error, AWAY) and not isinstance(error, StaleServer)
+        kind = DatabaseAway if away else StoreError
+        raise kind(f"database {shown(url)}: cannot connect: {_reason(url, error)}") from None
     return pool
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -89,9 +88,3 @@ class Anchors:
         """Read them."""
         rows = await pool.fetch("SELECT certificate FROM gateway_certificate WHERE revoked_ms IS NULL")
         self.certificates = frozenset(row["certificate"] for row in rows)
-
-    async def follow(self, pool: asyncpg.Pool) -> None:
-        """Read them again and again, until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            await self.refresh(pool)

@@ -1,0 +1,81 @@
+"""A worker's side of the talk with its supervisor (`ddr.cli.serving.process`): the beat, what it is told, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from ddr.cli.serving.process import BEAT_SECONDS, LONGEST_LINE
+
+log = logging.getLogger(__name__)
+
+Told = Callable[[Mapping[str, Any]], None]
+
+
+class Lifeline:
+    """Cancels the task that opened it, once, when the worker shall end: its stdin has closed, or SIGTERM came."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        self.figures: Callable[[], Mapping[str, float]] = dict
+        self._ready = self._leaving = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        """Begin to beat and to listen. Ctrl-C and a closed terminal reach the whole group: the supervisor decides."""
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        loop, worker = asyncio.get_running_loop(), asyncio.current_task()
+        assert worker is not None
+        reader = asyncio.StreamReader(limit=LONGEST_LINE)
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        os.set_blocking(sys.stdout.fileno(), False)  # a supervisor that stands still must not stop us
+
+        def end() -> None:
+            if not self._leaving:
+                self._leaving = True
+                self._say()
+                worker.cancel()
+
+        loop.add_signal_handler(signal.SIGTERM, end)
+        self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._listen(reader, end))]
+
+    def ready(self) -> None:
+        """Say that this worker serves."""
+        self._ready = True
+        self._say()
+
+    def _say(self) -> None:
+        """What nobody reads gets lost; the next beat says it again."""
+        message = {"ready": self._ready, "leaving": self._leaving, "figures": self._figures()}
+        try:
+            os.write(sys.stdout.fileno(), orjson.dumps(message) + b"\n")
+        except OSError:
+            log.debug("worker.not_heard")
+
+    def _figures(self) -> Mapping[str, float]:
+        try:
+            return self.figures()
+        except Exception as error:  # no reason to be taken for dead
+            log.error("worker.no_figures", exc_info=error)
+            return {}
+
+    async def _beat(self) -> None:
+        while True:
+            self._say()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _listen(self, reader: asyncio.StreamReader, end: Callable[[], None]) -> None:
+        try:
+            while line := await reader.readline():
+                self._told(orjson.loads(line))
+        except (OSError, ValueError) as error:
+            log.error("worker.lifeline_broken", extra={"error": type(error).__name__})
+        end()

@@ -1,0 +1,132 @@
+"""One worker process as its supervisor sees it: ready, alive, stuck, leaving, gone.
+
+They talk in lines of JSON. Every BEAT_SECONDS, which is the beat of its event loop, and whenever a state changes, the
+worker says `{"ready": bool, "leaving": bool, "figures": {name: number}}`: it serves; it has been told to end. What it
+gets on its stdin is what it shall know of the others (`ddr.http.fleet`); when its stdin closes, it finishes what it has
+in hand and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from ddr.cli.serving.server import DRAIN_SECONDS
+from ddr.cli.serving.sockets import Sockets, to_argument
+
+BEAT_SECONDS = 1.0
+STUCK_BEATS = 5  # a worker that misses so many is replaced: no request may keep an event loop for that long
+START_BEATS = 60  # until the first one: the interpreter may take its time on a busy machine
+GRACE_SECONDS = DRAIN_SECONDS + 10
+LONGEST_LINE = 1024 * 1024
+
+log = logging.getLogger(__name__)
+
+
+class WorkerProcess:
+    """A running worker. `ready`, `leaving` and `ended` are set once each, in this order if at all."""
+
+    def __init__(self, number: int, process: asyncio.subprocess.Process) -> None:
+        self.number, self.pid = number, process.pid
+        self.figures: Mapping[str, float] = {}
+        self.ready, self.leaving, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._process = process
+        self._since = time.monotonic()
+        self._beaten = self._heard = False
+        self._tasks = (asyncio.create_task(self._listen()), asyncio.create_task(self._watch()))
+
+    @classmethod
+    async def spawn(cls, number: int, sockets: Sockets, environment: Mapping[str, str]) -> WorkerProcess:
+        """Start worker `number`. Raises OSError when the system gives no further process."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "ddr.cli.serving.worker", str(number), to_argument(sockets)),
+            env=environment,
+            pass_fds=[one.fileno() for one in sockets.values()],
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=LONGEST_LINE,
+        )
+        return cls(number, process)
+
+    @property
+    def status(self) -> int | None:
+        """Exit status; negative: ended by that signal; None while it runs."""
+        return self._process.returncode
+
+    @property
+    def age_seconds(self) -> float:
+        """Time since its start."""
+        return time.monotonic() - self._since
+
+    async def started(self) -> bool:
+        """Wait until it serves: True; or until it has ended before that: False."""
+        first = [asyncio.create_task(event.wait()) for event in (self.ready, self.ended)]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        for task in first:
+            task.cancel()
+        return self.ready.is_set() and not self.ended.is_set()
+
+    def tell(self, line: bytes) -> None:
+        """Send one line; left out when the worker does not read what it was sent before."""
+        assert self._process.stdin is not None
+        pipe = self._process.stdin
+        if not self.leaving.is_set() and pipe.transport.get_write_buffer_size() == 0:
+            pipe.write(line)
+
+    async def end(self) -> None:
+        """Close the lifeline and wait; kill the worker when it does not come to an end."""
+        assert self._process.stdin is not None
+        self.leaving.set()
+        self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self.ended.wait(), GRACE_SECONDS)
+        except TimeoutError:
+            log.error("serve.worker_killed", extra={"worker": self.number})
+            self._kill()
+            await self.ended.wait()
+
+    def _kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+
+    async def _listen(self) -> None:
+        """Take its messages until it has ended."""
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            self._take(line)
+        await self._process.wait()
+        self.ended.set()
+        self.leaving.set()
+
+    def _take(self, line: bytes) -> None:
+        self._heard = True
+        try:
+            message: dict[str, Any] = orjson.loads(line)
+        except orjson.JSONDecodeError:  # a library that prints
+            return
+        self._beaten, self.figures = True, message["figures"]
+        if message["ready"]:
+            self.ready.set()
+        if message["leaving"]:
+            self.leaving.set()
+
+    async def _watch(self) -> None:
+        """Kill it when its event loop is stuck.
+
+        Counted are rounds of our own loop: when the whole machine stood still, that was one round for both.
+        """
+        missed = 0
+        while not self.ended.is_set():
+            await asyncio.sleep(BEAT_SECONDS)
+            missed = 0 if self._heard else missed + 1
+            self._heard = False
+            if missed >= (STUCK_BEATS if self._beaten else START_BEATS):
+                log.error("serve.worker_stuck", extra={"worker": self.number, "seconds": missed * BEAT_SECONDS})
+                self._kill()
+                return

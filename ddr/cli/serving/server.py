@@ -1,0 +1,105 @@
+"""One listener of a worker: uvicorn's server with our protocol and an end that loses no request and waits for nobody.
+
+The end, in order: no new connection is accepted; whatever is asked on one that exists is answered, with
+`Connection: close`; connections on which nothing is asked are closed after a moment, in which a request that is under
+way arrives; one that is closed and has got everything is not waited for, though its client does not say goodbye.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from ddr.cli.serving.connection import Connection, State
+from ddr.http.asgi import ASGIApp
+
+KEEP_ALIVE_SECONDS = 75  # a new mTLS connection costs fifteen times a request
+IDLE_SECONDS = 1.0  # that a connection without a request is kept open after the end has begun
+BEGUN_SECONDS = 3.0  # the same for one with a handshake or a head that is not complete
+DRAIN_SECONDS = 20  # for the requests in hand
+TICK_SECONDS = 0.05
+
+log = logging.getLogger(__name__)
+
+
+class Server(uvicorn.Server):
+    """Without uvicorn's signal handlers: the worker handles signals for all its listeners."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.state = self.server_state = State()
+        self._gone: list[asyncio.Task[None]] = []
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing is captured."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn does it, and begin to wait for the end of the last connection: handshakes count, too."""
+        await super().startup(sockets)
+        self._gone = [asyncio.create_task(server.wait_closed()) for server in self.servers]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End as described above, within DRAIN_SECONDS."""
+        await asyncio.sleep(0)  # `wait_closed` must have begun
+        for server in self.servers:
+            server.close()
+        for one in sockets or []:
+            one.close()
+        self.state.leaving = True
+        for connection in self._connections():
+            connection.leave()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while (age := loop.time() - began) < DRAIN_SECONDS and not self._all_gone(age):
+            for connection in self._connections():
+                if connection.closing:
+                    if connection.delivered():
+                        connection.transport.abort()
+                elif connection.unasked and age >= (IDLE_SECONDS if connection.idle else BEGUN_SECONDS):
+                    connection.transport.close()
+            await asyncio.sleep(TICK_SECONDS)
+        await self._cut()
+
+    def _connections(self) -> list[Connection]:
+        return [one for one in self.state.connections if isinstance(one, Connection)]
+
+    def _all_gone(self, age: float) -> bool:
+        """No connection, no handshake that may still become one, and no work left over from one that was cut."""
+        handshakes = age < BEGUN_SECONDS and not all(task.done() for task in self._gone)
+        return not (self.state.connections or self.state.tasks or handshakes)
+
+    async def _cut(self) -> None:
+        if self.state.tasks:
+            log.error("serve.requests_cut", extra={"count": len(self.state.tasks)})
+        for task in list(self.state.tasks):
+            task.cancel(msg="the recorder ends")
+        await asyncio.sleep(0)
+        for connection in self._connections():
+            connection.transport.abort()
+        for waiting in self._gone:
+            waiting.cancel()
+
+
+def server_for(app: ASGIApp, context: ssl.SSLContext | None) -> Server:
+    """A uvicorn server for `app` with our limits and without its log; plain HTTP when there is no context."""
+    config = uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        ssl_context_factory=(lambda _config, _default: context) if context else None,
+    )
+    return Server(config)

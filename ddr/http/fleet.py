@@ -1,0 +1,28 @@
+"""What a worker knows of the other workers of its host: their figures, told by the supervisor every second."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Figures = Mapping[str, float]  # by name, with Prometheus labels in it if any
+
+
+@dataclass
+class Fleet:
+    """This worker's number, and all workers as they last said they are; without a supervisor there is this one only."""
+
+    number: int = 1
+    pid: int = field(default_factory=os.getpid)
+    restarts: int = 0  # of workers, since the recorder was started
+    _told: Mapping[int, Figures] = field(default_factory=dict)
+
+    def learn(self, workers: Mapping[str, Figures], restarts: int) -> None:
+        """Take over what the supervisor says."""
+        self._told = {int(number): figures for number, figures in workers.items()}
+        self.restarts = restarts
+
+    def figures(self, own: Figures) -> dict[int, Figures]:
+        """The figures of each worker by its number; `own` are those of this one."""
+        return dict(sorted({**self._told, self.number: own}.items()))

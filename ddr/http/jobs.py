@@ -1,0 +1,65 @@
+"""Background work of a worker: each job is tried again after whatever goes wrong, counted, and told in `/status`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Never
+
+from ddr.http.clock import now_ms
+
+AGAIN_SECONDS = 10.0  # longest pause after a failure
+LIMIT_SECONDS = 300.0  # a job that takes longer hangs; no single wait of ours is that long
+
+Step = Callable[[], Awaitable[object]]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class State:
+    """How one job has fared in this worker so far. Instants in milliseconds."""
+
+    runs: int = 0
+    failures: int = 0
+    failing_since_ms: int | None = None
+    good_ms: int | None = None  # the last time that it went well
+
+
+class Jobs:
+    """The jobs of one worker by name."""
+
+    def __init__(self, clock: Callable[[], int] = now_ms) -> None:
+        self._clock = clock
+        self.states: dict[str, State] = {}
+
+    async def keep(self, name: str, step: Step, every_seconds: float) -> Never:
+        """Do `step` about every so many seconds, until cancelled; sooner again after a failure if that is long."""
+        while True:
+            good = self.states.setdefault(name, State()).failing_since_ms is None
+            pause = every_seconds if good else min(every_seconds, AGAIN_SECONDS)
+            await asyncio.sleep(pause * random.uniform(0.8, 1))  # noqa: S311 - jitter
+            await self.attempt(name, step)
+
+    async def attempt(self, name: str, step: Step) -> bool:
+        """Do `step` once; False when it failed, which is noted, and logged if it did not fail the last time."""
+        state = self.states.setdefault(name, State())
+        state.runs += 1
+        try:
+            async with asyncio.timeout(LIMIT_SECONDS):
+                await step()
+        except Exception as error:
+            state.failures += 1
+            if state.failing_since_ms is None:
+                state.failing_since_ms = self._clock()
+                log.error("background.failed", extra={"job": name}, exc_info=error)
+            return False
+        state.good_ms = self._clock()
+        if state.failing_since_ms is not None:
+            lasted = (state.good_ms - state.failing_since_ms) // 1000
+            log.info("background.recovered", extra={"job": name, "seconds": lasted, "failures": state.failures})
+            state.failing_since_ms = None
+        return True

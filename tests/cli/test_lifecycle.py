@@ -1,0 +1,191 @@
+"""`ddr serve` while its workers are killed, stopped, told to leave and exchanged: whoever is alive answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ddr.store.database.embedded import embedded
+from tests.cli.recorder import Recorder, settings_for
+from tests.cli.requests import PATH, load
+from tests.support.database import fresh_database
+
+pytestmark = pytest.mark.slow
+
+BACK_SECONDS = 60  # for a replacement to serve on a busy machine
+PROMPT_SECONDS = 10  # for one answer there
+
+
+@pytest.fixture(scope="module")
+async def database(database_url: str) -> AsyncIterator[str]:
+    async with fresh_database(database_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def recorder(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
+    """Two workers, with a settings file that tests may change."""
+    folder = tmp_path_factory.mktemp("recorder")
+    (folder / "ddr.toml").write_text('maintenance = ""\n')
+    recorder = Recorder(settings_for(folder, workers=2, database_url=database, settings=folder / "ddr.toml"))
+    yield recorder
+    if recorder.process.poll() is None:
+        recorder.stop()
+
+
+@pytest.fixture
+def workers(recorder: Recorder) -> list[int]:
+    """The ids of the two workers, both of which serve."""
+    until(lambda: len(recorder.workers()) == 2 and len(figures_of(recorder)) == 2)
+    return recorder.workers()
+
+
+def until(holds: Callable[[], bool], seconds: float = BACK_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def figures_of(recorder: Recorder) -> set[str]:
+    """The workers that tell their figures."""
+    return {name for name in recorder.figures() if name.startswith("ddr_worker_peak_memory_bytes")}
+
+
+def restarts(recorder: Recorder) -> float:
+    return recorder.figures()["ddr_worker_restarts_total"]
+
+
+def exchanged(recorder: Recorder, *former: int) -> Callable[[], bool]:
+    """True when two workers other than `former` serve."""
+
+    def holds() -> bool:
+        now = recorder.workers()
+        return len(now) == 2 and not {*former} & {*now} and len(figures_of(recorder)) == 2
+
+    return holds
+
+
+def test_connections_reach_both_workers_and_each_says_which_it_is(recorder: Recorder, workers: list[int]) -> None:
+    seen: dict[int, int] = {}
+    until(lambda: bool(seen.update([tuple(recorder.admin("/healthz").json().values())[1:]]) or len(seen) == 2))
+    assert {*seen} == {1, 2}
+    assert {*seen.values()} == {*workers}
+
+
+def test_nobody_waits_behind_a_worker_that_was_killed(recorder: Recorder, workers: list[int]) -> None:
+    before = restarts(recorder)
+    with load(recorder) as outcomes:
+        time.sleep(0.3)
+        os.kill(workers[0], signal.SIGKILL)
+        until(exchanged(recorder, workers[0]))
+    assert len(outcomes.lost) <= 5, "more than what it had in hand"
+    assert outcomes.slowest < PROMPT_SECONDS
+    until(lambda: restarts(recorder) == before + 1)
+
+
+def test_a_worker_that_is_stuck_is_replaced_and_nobody_waits_for_it(recorder: Recorder, workers: list[int]) -> None:
+    with load(recorder, kept=0) as outcomes:
+        time.sleep(0.3)
+        os.kill(workers[0], signal.SIGSTOP)
+        until(exchanged(recorder, workers[0]))
+    assert len(outcomes.lost) <= 2, "more than what it had in hand"
+    assert len(outcomes.answered) > 10
+    assert sorted(outcomes.answered)[-3] < PROMPT_SECONDS
+    assert recorder.events()[-1]["event"] != "serve.worker_killed"
+    assert any(event["event"] == "serve.worker_stuck" for event in recorder.events())
+
+
+def test_a_worker_that_is_told_to_leave_loses_no_request(recorder: Recorder, workers: list[int]) -> None:
+    with load(recorder) as outcomes:
+        time.sleep(0.3)
+        os.kill(workers[1], signal.SIGTERM)
+        until(exchanged(recorder, workers[1]))
+    assert (outcomes.lost, outcomes.refused) == ([], [])
+    assert outcomes.slowest < PROMPT_SECONDS
+
+
+def test_a_reload_takes_new_settings_and_neither_loses_nor_refuses_a_request(
+    recorder: Recorder, workers: list[int]
+) -> None:
+    file = Path(recorder.settings["settings"])
+    file.write_text('maintenance = "until noon"\nworkers = 3\n')
+    before = restarts(recorder)
+    with load(recorder) as outcomes:
+        time.sleep(0.3)
+        recorder.process.send_signal(signal.SIGHUP)
+        until(exchanged(recorder, *workers), 2 * BACK_SECONDS)
+    assert (outcomes.lost, outcomes.refused) == ([], [])
+    assert outcomes.slowest < PROMPT_SECONDS
+    assert "until noon" in status(recorder)
+    assert restarts(recorder) == before, "none has crashed"
+    until(lambda: recorder.events()[-1]["event"] == "serve.reloaded")
+
+
+def test_a_reload_with_wrong_settings_changes_nothing(recorder: Recorder, workers: list[int]) -> None:
+    file = Path(recorder.settings["settings"])
+    file.write_text("mantenance = 1\n")
+    recorder.process.send_signal(signal.SIGHUP)
+    until(lambda: recorder.events()[-1]["event"] == "serve.reload_refused")
+    assert "is maintenance meant?" in recorder.events()[-1]["reason"]
+    assert recorder.workers() == workers
+    file.write_text('maintenance = ""\n')
+
+
+def status(recorder: Recorder) -> str:
+    context = ssl.create_default_context(cafile=Path(recorder.settings["state_dir"]) / "authority.pem")
+    url = f"https://localhost:{recorder.settings['public_port']}/status"
+    return httpx.get(url, verify=context, trust_env=False).text
+
+
+def test_the_end_answers_what_was_asked_and_waits_for_no_idle_connection(
+    recorder: Recorder, workers: list[int]
+) -> None:
+    context = ssl.create_default_context(cafile=Path(recorder.settings["state_dir"]) / "authority.pem")
+    address = ("localhost", recorder.settings["gateway_port"])
+    silent = socket.create_connection(address)  # not even a handshake
+    idle = context.wrap_socket(socket.create_connection(address), server_hostname="localhost")
+    idle.sendall(f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    idle.recv(1)  # and from now on reads nothing, as a pool of connections does
+    with load(recorder) as outcomes:
+        time.sleep(0.3)
+        begun = time.monotonic()
+        code, log = recorder.stop()
+        lasted = time.monotonic() - begun
+    assert code == 0
+    assert outcomes.lost == []
+    assert len(outcomes.refused) > 0, "who comes later is told at once"
+    assert lasted < 12
+    assert "serve.requests_cut" not in log and "serve.worker_killed" not in log
+    assert [event["event"] for event in recorder.events()][-2:] == ["serve.stopping", "serve.stopped"]
+    silent.close()
+    idle.close()
+
+
+def test_a_database_that_starts_late_is_waited_for_and_is_no_crash(tmp_path: Path) -> None:
+    with embedded(tmp_path / "database") as url:
+        pass
+    recorder = Recorder(settings_for(tmp_path, workers=1, database_url=url, database_wait_seconds=60), healthy=False)
+    until(lambda: "serve.waits_for_database" in recorder.log())
+    with embedded(tmp_path / "database"):
+        recorder.wait()
+        assert recorder.admin("/readyz").status_code == 200
+    (worker,) = recorder.workers()
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: "worker.waits_for_database" in recorder.log())
+    time.sleep(3)  # of waiting: what used to be several crashes
+    with embedded(tmp_path / "database"):
+        recorder.wait()
+        assert recorder.admin("/readyz").status_code == 200
+    status, log = recorder.stop()
+    assert status == 0
+    assert log.count("serve.worker_ended") == 1, "the kill"
+    assert log.count("worker.waits_for_database") == 1, "one line"
