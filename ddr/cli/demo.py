@@ -16,16 +16,19 @@ from ddr.cli.errors import CommandError
 from ddr.demo.browser_user import BrowserError
 from ddr.demo.diga_client import DigaRefused
 from ddr.demo.gateway_client import GatewayRefused
+from ddr.demo.own_diga import OwnDigaError, own_diga
 from ddr.demo.recorder import RecorderError
 from ddr.demo.server import PortTaken
-from ddr.demo.show import Show, console
+from ddr.demo.show import Show, console, day_and_hour
 from ddr.demo.stack import DemoStack, Options
-from ddr.demo.story import Plot, tell
+from ddr.demo.story import Plot, prepare, tell
 from ddr.demo.trace import Trace, TraceError, placed, read_trace
 from ddr.demo.upload import kept_start
 from ddr.http.clock import now_ms
 from ddr.store.patients.accounts import AccountError
 
+DAYS, DAY_MS = 7, 86_400_000
+TOLERATED_MS = 3_600_000
 HELP = "show the whole recorder with stand-ins for the outside"
 FAULTS = (
     AccountError,
@@ -33,6 +36,7 @@ FAULTS = (
     DigaRefused,
     GatewayRefused,
     OSError,
+    OwnDigaError,
     PortTaken,
     RecorderError,
     TraceError,
@@ -48,23 +52,38 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--no-shift", action="store_true", help="keep the trace's own times instead of ending it now")
     parser.add_argument("--patients", type=_number(2), default=3, metavar="N", help="simulated patients, 2 or more")
     parser.add_argument(
-        "--days", type=_number(1), default=7, metavar="D", help="days of history, on a new state directory"
+        "--days", type=_number(1), metavar="D", help=f"days of history (default {DAYS}), on a new state directory"
     )
     parser.add_argument(
         "--grace-seconds", type=_number(0), metavar="N", help="grace period instead of the registered ones"
     )
     parser.add_argument("--workers", type=_number(1), default=1, metavar="N", help="worker processes")
     parser.add_argument("--ports", choices=("default", "auto"), default="default", help="auto picks free ones")
+    parser.add_argument(
+        "--port-base", type=_number(1024, 65_531), metavar="N", help="ports N to N+4, the same at every start"
+    )
+    parser.add_argument("--no-story", action="store_true", help="send the data and serve; nothing is paired or ended")
+    parser.add_argument(
+        "--diga",
+        action="append",
+        nargs="+",
+        default=[],
+        metavar="CLIENT_ID CERT.pem REDIRECT [MIV]",
+        help="list a DiGA of your own: client id, certificate, redirect URI, MIVs (all, if none is named); repeatable",
+    )
+    parser.add_argument("--token-seconds", type=_number(1), metavar="N", help="how long access tokens last")
     parser.add_argument("--state-dir", type=Path, default=Path(".ddr"), metavar="DIR", help="where everything is kept")
 
 
-def _number(least: int) -> Callable[[str], int]:
-    """A type for whole numbers of `least` or more."""
+def _number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A type for whole numbers of `least` or more, and at most `most`."""
 
     def parse(text: str) -> int:
         number = int(text)
         if number < least:
             raise argparse.ArgumentTypeError(f"must be {least} or more")
+        if most is not None and number > most:
+            raise argparse.ArgumentTypeError(f"must be {most} or less")
         return number
 
     parse.__name__ = "number"
@@ -85,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
 
 async def _perform(args: argparse.Namespace, show: Show) -> None:
     _end_on_signals()
+    if args.ports == "auto" and args.port_base is not None:
+        raise CommandError("--ports auto and --port-base exclude each other")
     trace = read_trace(args.readings) if args.readings else None
     options = Options(
         state_dir=args.state_dir,
@@ -93,21 +114,26 @@ async def _perform(args: argparse.Namespace, show: Show) -> None:
         workers=args.workers,
         grace_seconds=args.grace_seconds,
         database_url=os.environ.get("DDR_DATABASE_URL", ""),
+        port_base=args.port_base,
+        token_seconds=args.token_seconds,
+        own=tuple(map(own_diga, args.diga)),
     )
     show.title(
         "HDDT Device Data Recorder", "The real recorder, with stand-ins for registry, sensors, gateways and DiGA"
     )
     async with DemoStack(options) as stack:
-        await tell(stack, show, _plot(args, trace))
+        await (prepare if args.no_story else tell)(stack, show, _plot(args, trace, show))
         _epilogue(stack, show, args)
         if not args.once:
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
 
 
-def _plot(args: argparse.Namespace, trace: Trace | None) -> Plot:
+def _plot(args: argparse.Namespace, trace: Trace | None, show: Show) -> Plot:
     now = now_ms()
-    start_ms = kept_start(args.state_dir, args.days, now)
+    start_ms = kept_start(args.state_dir, args.days or DAYS, now)
+    if args.days is not None and start_ms > now - args.days * DAY_MS + TOLERATED_MS:
+        show.say(f"[yellow]--days counts on a new state directory: this one begins {day_and_hour(start_ms)}[/yellow]")
     if trace and not args.no_shift:
         trace = placed(trace, args.state_dir, now)
     return Plot(start_ms, now, trace)

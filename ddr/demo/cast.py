@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ddr.demo.curves import DAY_MS, blood_pressure_at, glucose_at, peak_flow_at
@@ -51,7 +51,12 @@ GLUKOBUCH = CastDiga(
 ATEMDRUCK = CastDiga(
     "00102", "AtemDruck", "Muster Digital AG", ("blood-pressure-value", "lung-function-testing"), issued=True
 )
+# Those of demo.json, for whoever tries the recorder: what is paired with them outlives the demonstration.
 DIGAS = (GLUKOBUCH, ATEMDRUCK)
+# Those of the story, which pairs and unpairs at every start.
+ZUCKERHEFT = replace(GLUKOBUCH, number="00201", name="ZuckerHeft")
+LUFTPOST = replace(ATEMDRUCK, number="00202", name="LuftPost")
+STORY_DIGAS = (ZUCKERHEFT, LUFTPOST)
 
 FIRST_NAMES = ("anna", "bernd", "clara")
 

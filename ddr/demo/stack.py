@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +16,12 @@ import httpx
 from ddr.demo import certs, recorder
 from ddr.demo.accounts import Account, accounts, write_private
 from ddr.demo.browser_user import BrowserUser
-from ddr.demo.cast import DIGAS, CastDiga
+from ddr.demo.cast import DIGAS, STORY_DIGAS, CastDiga
 from ddr.demo.diga_client import DigaClient, Tokens
 from ddr.demo.gateway_client import GatewayClient
+from ddr.demo.own_diga import OwnDiga
 from ddr.demo.registry import DIGA_PATH, HIIS_PATH, ZTS_PATH, create_registry
-from ddr.demo.registry_file import following, save
+from ddr.demo.registry_file import DataError, following, load, save
 from ddr.demo.registry_state import ListedDiga, Package, RegistryState
 from ddr.demo.registry_zts import PACKAGE, valuesets
 from ddr.demo.server import serving
@@ -38,6 +39,7 @@ from ddr.store.registries.sources import request_reading
 REGISTRY_PORT = 8447
 REGISTRY_TOKEN = "b7a3c0de-0000-4000-8000-00000000d19a"  # noqa: S105 - the stand-in's only, in BfArM's form
 TIMEOUT = httpx.Timeout(60)
+PORTS = len(recorder.LISTENERS) + 1  # those of the recorder, and the registry's
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class Options:
     workers: int = 1
     grace_seconds: int | None = None  # None: the registered grace periods
     database_url: str = ""  # empty: embedded
+    port_base: int | None = None  # the first of five ports in a row
+    token_seconds: int | None = None  # how long access tokens last; None: as usual
+    own: tuple[OwnDiga, ...] = ()
 
 
 class DemoStack:
@@ -86,12 +91,14 @@ class DemoStack:
         *ports, registry_port = self._ports()
         self.settings = _settings(self.options, ports, registry_port, server, self._authority)
         self.catalog: MivCatalog = load_catalog(self.settings.miv_packages, self.settings.miv)
+        data = state / "registry.json"
+        listed = [self._listed(diga) for diga in (*DIGAS, *STORY_DIGAS)]
+        listed += [diga.listed(self.catalog) for diga in self.options.own]
         self.registry = RegistryState(
-            digas=[self._listed(diga) for diga in DIGAS],
+            digas=[*listed, *_added(data, {diga.number for diga in listed})],
             hiis=resources(self.settings, self.catalog),
             packages=[Package(PACKAGE, "1.0.1", valuesets(self.settings.miv_packages))],
         )
-        data = state / "registry.json"
         save(self.registry, data)
         app = create_registry(self.registry, REGISTRY_TOKEN, following(self.registry, data))
         await self._resources.enter_async_context(serving(app, server, registry_port))
@@ -105,8 +112,10 @@ class DemoStack:
         write_private(state / "demo.json", json.dumps(self.description(), indent=2))
 
     def _ports(self) -> Sequence[int]:
+        if self.options.port_base is not None:
+            return range(self.options.port_base, self.options.port_base + PORTS)
         if self.options.ports == "auto":
-            return recorder.free_ports(len(recorder.LISTENERS) + 1)
+            return recorder.free_ports(PORTS)
         return [*(getattr(Settings(), name) for name in recorder.LISTENERS), REGISTRY_PORT]
 
     def certificate(self, diga: CastDiga) -> certs.Pair:
@@ -157,7 +166,7 @@ class DemoStack:
             "gateway_base": self.settings.gateway_base_url,
             "admin_base": f"http://127.0.0.1:{self.settings.admin_port}",
             "ca": str(self._authority.cert),
-            "digas": [self._described(diga) for diga in self.digas],
+            "digas": [*map(self._described, self.digas), *map(self._described_own, self.options.own)],
             "patients": [vars(patient) for patient in self.patients],
         }
 
@@ -171,6 +180,16 @@ class DemoStack:
             "mivs": self._valuesets(diga),
         }
 
+    def _described_own(self, diga: OwnDiga) -> dict[str, Any]:
+        """Its key stays with whoever brought it."""
+        return {
+            "client_id": diga.client_id,
+            "cert": str(diga.cert),
+            "key": None,
+            "redirect_uri": diga.redirect_uri,
+            "mivs": diga.valuesets(self.catalog),
+        }
+
     def _valuesets(self, diga: CastDiga) -> list[str]:
         return [miv.valueset for name in diga.mivs if (miv := self.catalog.by_name(name))]
 
@@ -181,6 +200,14 @@ class DemoStack:
     def client(self, own: certs.Pair | None = None) -> httpx.AsyncClient:
         """A plain HTTP client that trusts the development CA and presents `own`, if given."""
         return httpx.AsyncClient(verify=client_context(self._authority.cert, own), timeout=TIMEOUT, trust_env=False)
+
+
+def _added(data: Path, numbers: Collection[str]) -> list[ListedDiga]:
+    """What `ddr registry-sandbox add` listed in an earlier run, besides those with these numbers."""
+    try:
+        return [diga for diga in load(data).digas if diga.number not in numbers] if data.exists() else []
+    except DataError:
+        return []
 
 
 @contextmanager
@@ -226,6 +253,8 @@ def _settings(
         registry_ca=str(authority.cert),
         allow_builtin_accounts=True,
     )
+    if options.token_seconds is not None:
+        settings = replace(settings, access_token_seconds=options.token_seconds)
     return check(replace(settings, miv=_terms(settings, options.grace_seconds)))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rich.markup import escape
 
-from ddr.demo.cast import ATEMDRUCK, GLUKOBUCH
+from ddr.demo.cast import LUFTPOST, ZUCKERHEFT
 from ddr.demo.pairing_story import Pairing, pair, unpair
 from ddr.demo.pull_story import pull_all, pull_glucose, pull_too_early
 from ddr.demo.refusal_story import refuse_everything
@@ -29,6 +29,12 @@ class Plot:
     trace: Trace | None = None
 
 
+async def prepare(stack: DemoStack, show: Show, plot: Plot) -> None:
+    """The recorder with data, and nothing else: what a DiGA's developer has paired stays as it is."""
+    _introduce(stack, show)
+    await _upload(stack, show, plot)
+
+
 async def tell(stack: DemoStack, show: Show, plot: Plot) -> None:
     """Run through everything once; what is not as it should be ends up in `show.failures`."""
     _introduce(stack, show)
@@ -36,7 +42,7 @@ async def tell(stack: DemoStack, show: Show, plot: Plot) -> None:
     first = stack.patients[0]
     show.chapter("A DiGA pairs with a patient")
     show.say("pushed request (PAR, PKCE, mTLS) → login → consent → code → tokens")
-    glucose = await pair(stack, show, GLUKOBUCH, first, GLUKOBUCH.mivs)
+    glucose = await pair(stack, show, ZUCKERHEFT, first, ZUCKERHEFT.mivs)
     show.say(
         f"Pairing ID [magenta]{glucose.tokens.pairing_id[:16]}…[/magenta]: the only name the DiGA has for the patient"
     )
@@ -51,9 +57,9 @@ async def _others(stack: DemoStack, show: Show) -> list[Pairing]:
     """The other devices' data, so that every MIV is seen."""
     show.chapter("Other patients and another DiGA")
     couples = [
-        (ATEMDRUCK, stack.patients[0], ("blood-pressure-value",)),
-        (GLUKOBUCH, stack.patients[1], GLUKOBUCH.mivs),
-        *((ATEMDRUCK, patient, ("lung-function-testing",)) for patient in stack.patients[2:3]),
+        (LUFTPOST, stack.patients[0], ("blood-pressure-value",)),
+        (ZUCKERHEFT, stack.patients[1], ZUCKERHEFT.mivs),
+        *((LUFTPOST, patient, ("lung-function-testing",)) for patient in stack.patients[2:3]),
     ]
     pairings = [await pair(stack, show, diga, patient, mivs) for diga, patient, mivs in couples]
     return await pull_all(stack, show, pairings)

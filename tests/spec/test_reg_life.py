@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -81,7 +82,7 @@ def searching(
             try:
                 url = f"{stack.settings.fhir_base}/Observation?code={GONE}"
                 return (await http.get(url, headers=headers)).status_code
-            except (httpx.ReadError, httpx.ConnectError, httpx.RemoteProtocolError):
+            except (httpx.ReadError, httpx.ConnectError, httpx.RemoteProtocolError, ssl.SSLError):
                 return "handshake failed"
 
     return probe

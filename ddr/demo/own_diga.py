@@ -1,0 +1,63 @@
+"""DiGA that somebody brings to the demonstration: listed in the registry stand-in with their own certificate."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ddr.demo.registry_file import certificate
+from ddr.demo.registry_state import ListedDiga
+from ddr.miv.model import MivCatalog
+
+_CLIENT_ID = re.compile(r"urn:diga:bfarm:([0-9]{5})")
+
+
+class OwnDigaError(Exception):
+    """A DiGA that cannot be listed; the text is one line."""
+
+
+@dataclass(frozen=True)
+class OwnDiga:
+    """A DiGA as it was given: its certificate as PEM file, MIVs by package name or canonical URL (none: all)."""
+
+    client_id: str
+    cert: Path
+    redirect_uri: str
+    mivs: tuple[str, ...] = ()
+
+    @property
+    def number(self) -> str:
+        """The DiGA-ID."""
+        return self.client_id[-5:]
+
+    def listed(self, catalog: MivCatalog) -> ListedDiga:
+        """Its entry. Raises OwnDigaError."""
+        try:
+            der = certificate(self.cert.read_text(), Path())
+        except (OSError, ValueError) as error:
+            raise OwnDigaError(f"{self.client_id}: certificate {self.cert}: {error}") from None
+        name = f"DiGA {self.number}"
+        return ListedDiga(self.number, name, name, self.redirect_uri, self.valuesets(catalog), [der])
+
+    def valuesets(self, catalog: MivCatalog) -> list[str]:
+        """The canonical URLs of its MIVs. Raises OwnDigaError for one that the recorder does not serve."""
+        known = {miv.name: miv.valueset for miv in catalog.mivs}
+        for name in self.mivs:
+            if name not in known and name not in known.values():
+                raise OwnDigaError(f"{self.client_id}: {name} is no MIV here; there are {', '.join(sorted(known))}")
+        return [known.get(name, name) for name in self.mivs or known]
+
+
+def own_diga(words: Sequence[str]) -> OwnDiga:
+    """The DiGA of `--diga CLIENT_ID CERT.pem REDIRECT [MIV …]`. Raises OwnDigaError."""
+    if len(words) < 3:
+        raise OwnDigaError("--diga needs CLIENT_ID CERT.pem REDIRECT, and may name MIVs after that")
+    client_id, cert, redirect, *mivs = words
+    if not _CLIENT_ID.fullmatch(client_id):
+        raise OwnDigaError(f"--diga: {client_id!r} is no client id: urn:diga:bfarm: and five digits")
+    if not urlsplit(redirect).scheme:
+        raise OwnDigaError(f"--diga: {redirect!r} is no absolute redirect URI")
+    return OwnDiga(client_id, Path(cert).absolute(), redirect, tuple(mivs))
