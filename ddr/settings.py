@@ -147,7 +147,9 @@ class Settings:
     key_encryption_key: str = described(
         "Key that encrypts the signing keys at rest: 32 bytes in base64; empty: a file in state_dir (development).", ""
     )
-    par_seconds: int = described("Lifetime of a pushed authorization request; must cover login and consent.", 600)
+    par_seconds: int = described(
+        "Lifetime of a pushed authorization request, below 600 (FAPI 2.0); must cover login and consent.", 590
+    )
     par_max_open: int = described("Most pushed requests of one DiGA that wait for a patient at once.", 1000)
     code_seconds: int = described("Lifetime of an authorization code.", 60)
     consent_days: int = described("Longest consent (one year at most).", 365)
@@ -334,6 +336,10 @@ def check(settings: Settings) -> Settings:
         raise SettingsError(f"setting time_zone: {settings.time_zone!r} is not in the IANA time zone database")
     if settings.consent_days > 365:
         raise SettingsError("setting consent_days: consent must not exceed one year")
+    if not 5 <= settings.par_seconds < 600:
+        raise SettingsError(
+            "setting par_seconds: must be from 5 to 599 (RFC 9126 section 2.2, FAPI 2.0 section 5.3.2.2)"
+        )
     if settings.audit_days < 30:
         raise SettingsError("setting audit_days: the audit trail must be kept 30 days at least (HDDT transparency)")
     _check_login(settings)

@@ -83,6 +83,7 @@ def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
         ("ACCESS_TOKEN_SECONDS", "-1", "access_token_seconds: must be at least 0"),
         ("ALLOW_BUILTIN_ACCOUNTS", "perhaps", "allow_builtin_accounts: 'perhaps' is not a valid bool"),
         ("ALLOW_BUILTIN_ACCOUNTS", "no", "built-in accounts are for demonstration only"),
+        ("PAR_SECONDS", "600", "par_seconds: must be from 5 to 599"),
         ("CONSENT_DAYS", "366", "consent must not exceed one year"),
         ("REGISTRY_MAX_AGE_SECONDS", "14401", "must not be trusted longer"),
         ("TIME_ZONE", "Europe/Mainz", "time_zone: 'Europe/Mainz' is not in the IANA time zone database"),

@@ -17,6 +17,7 @@ from ddr.http.clock import now_ms
 from ddr.operations.inspection import DAY_MS, Inspection, inspect
 from ddr.scopes.parse import is_canonical
 from ddr.settings import Settings
+from ddr.store.registries import losses
 from ddr.store.registries import sources as store
 
 HELP = "show what the registries say and said"
@@ -37,6 +38,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     at.add_argument("time", type=instant_argument, metavar="TIME", help="FHIR dateTime")
     at.add_argument("--source", choices=SOURCES, default="diga-vz")
     actions.add_parser("refresh", help="let the running recorder read all registries at once")
+    confirm = actions.add_parser("confirm", help="let ends happen that wait because the DiGA-VZ took away much at once")
+    confirm.add_argument("client_id", nargs="?", help="of one DiGA")
+    confirm.add_argument("--all", action="store_true", help="of every DiGA")
     report = actions.add_parser("report", help="what changed in the three sources, and what the recorder did")
     report.add_argument("--since", type=instant_argument, metavar="TIME", help="FHIR dateTime; default: a week ago")
     report.add_argument("--json", action="store_true", help="as one JSON object")
@@ -54,7 +58,9 @@ def _show(args: argparse.Namespace) -> Action:
             print("\n".join(_state(name, sources.get(name, store.Source()))))
         for entry, content in (await store.read_entries(pool, "diga-vz")).items():
             print(_diga(entry, content))
-        return int(any(one.fault or one.notes for one in sources.values()))
+        missing = await losses.read(pool)
+        print("\n".join(map(_loss, missing)), end="\n" if missing else "")
+        return int(any(one.fault or one.notes for one in sources.values()) or bool(missing))
 
     return show
 
@@ -95,6 +101,23 @@ def _refresh(args: argparse.Namespace) -> Action:
     return refresh
 
 
+def _confirm(args: argparse.Namespace) -> Action:
+    async def confirm(settings: Settings, pool: asyncpg.Pool) -> int:
+        if bool(args.client_id) == args.all:
+            raise CommandError("name the client id of one DiGA, or give --all")
+        count = await losses.confirm(pool, args.client_id)
+        if not count:
+            raise CommandError("no end waits" + (f" for {args.client_id}" if args.client_id else ""))
+        await store.record_event(
+            pool, "diga-vz", now_ms(), "confirmed", {"client_id": args.client_id or "all", "ends": count}
+        )
+        await store.request_reading(pool, "diga-vz")
+        print(f"{count} confirmed; they happen with the next reading, unless the DiGA-VZ gives back what it took away")
+        return 0
+
+    return confirm
+
+
 def _report(args: argparse.Namespace) -> Action:
     async def report(settings: Settings, pool: asyncpg.Pool) -> int:
         now = now_ms()
@@ -114,7 +137,13 @@ def _state(name: str, source: store.Source) -> list[str]:
 
 def _diga(entry: str, content: Mapping[str, Any]) -> str:
     state = (
-        "active" if content["listed"] and content["usable"] else "not listed" if not content["listed"] else "disabled"
+        "active"
+        if content["listed"] and content["usable"]
+        else "absent"
+        if content.get("absent")
+        else "not listed"
+        if not content["listed"]
+        else "disabled"
     )
     problems = f" ({'; '.join(content['problems'])})" if content["problems"] else ""
     return (
@@ -125,6 +154,17 @@ def _diga(entry: str, content: Mapping[str, Any]) -> str:
 
 def _miv(url: str) -> str:
     return url if is_canonical(url) else f"{url} (no canonical URL: nobody can ask for it)"
+
+
+def _loss(loss: losses.Loss) -> str:
+    what = f"no longer permits {loss.valueset}" if loss.valueset else "no longer lists it"
+    waits = (
+        "" if loss.held_ms is None or loss.confirmed else f"; the end waits for ddr registry confirm {loss.client_id}"
+    )
+    return (
+        f"{loss.client_id}  the DiGA-VZ {what} since {shown_instant(loss.since_ms)}"
+        f" ({loss.evidence}, {loss.readings} readings){waits}"
+    )
 
 
 def _short(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,5 +193,6 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace], Action]] = {
     "history": _history,
     "at": _at,
     "refresh": _refresh,
+    "confirm": _confirm,
     "report": _report,
 }

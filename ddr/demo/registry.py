@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ddr.demo.registry_faults import FHIR_JSON, aged, faulty, malformed
+from ddr.demo.registry_faults import FHIR_JSON, aged, faulty, malformed, without_some
 from ddr.demo.registry_fhir import BASE, catalog_entry, health_app, manufacturer
 from ddr.demo.registry_state import ListedDiga, Part, RegistryState
 from ddr.demo.registry_zts import zts_routes
@@ -90,7 +90,11 @@ def _digas(state: RegistryState, request: Request) -> Resources:
     profile, build = SEARCHES.get(request.path_params["type"], ("", None))
     if build is None or request.query_params.get("_profile") != BASE + profile:
         return []
-    return [build(diga) for diga in state.digas]
+    wanted, found = request.query_params.get("identifier"), [build(diga) for diga in state.digas]
+    if wanted is not None:
+        return [one for one in found if wanted in _identifiers(one)]
+    lags = state.fault_of("diga") == "partial" and profile == "HealthApp"
+    return without_some(state, found) if lags else found
 
 
 def _hiis(state: RegistryState, request: Request) -> Resources:

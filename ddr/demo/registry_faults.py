@@ -39,6 +39,11 @@ def malformed(resource: dict[str, Any]) -> dict[str, Any]:
     return broken
 
 
+def without_some(state: RegistryState, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A list whose index lags: well-formed, its total fits, and the first `missing` resources are not in it."""
+    return found[state.missing :]
+
+
 def _linked(url: str) -> Response:
     """A page whose next page is at `url`."""
     bundle = {"resourceType": "Bundle", "type": "searchset", "link": [{"relation": "next", "url": url}]}

@@ -37,7 +37,19 @@ class Package:
 
 
 Fault = Literal[
-    "", "slow", "error", "stale", "html", "truncated", "malformed", "loop", "foreign-link", "empty", "huge", "checksum"
+    "",
+    "slow",
+    "error",
+    "stale",
+    "html",
+    "truncated",
+    "malformed",
+    "loop",
+    "foreign-link",
+    "empty",
+    "huge",
+    "checksum",
+    "partial",
 ]
 Part = Literal["all", "diga", "hiis", "zts"]
 FAULTS: tuple[str, ...] = get_args(Fault)
@@ -55,6 +67,7 @@ class RegistryState:
     fault_on: Part = "all"
     slow_seconds: float = 30
     stale_seconds: int = 6 * 3600
+    missing: int = 1  # how many DiGA a partial list lacks; asked directly, the registry knows them
     page_size: int = 20  # BfArM's default; also the largest, so that paging is exercised
     requests: int = 0
     unchanged: int = 0  # requests that were answered with 304

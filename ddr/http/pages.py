@@ -213,9 +213,15 @@ def redirect_targets(redirect_uri: str) -> tuple[str, ...]:
         case "https":
             return ("https:",)
         case "http":
-            return ("https:", f"http://{parts.netloc}")
+            return ("https:", _http_source(parts.hostname, parts.port))
         case scheme:
             return ("https:", f"{scheme}:")
+
+
+def _http_source(host: str | None, port: int | None) -> str:
+    """A source of host and port alone; nothing else of an address could open the policy for more."""
+    name = f"[{host}]" if host and ":" in host else host
+    return f"http://{name}:{port}" if port else f"http://{name}"
 
 
 def error_page(scope: Scope, status: int, problem: str, headers: dict[str, str] | None = None) -> HTMLResponse:

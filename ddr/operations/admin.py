@@ -8,6 +8,8 @@ from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, json_reply, prob
 from ddr.http.core import Core
 from ddr.http.fleet import Figures, Fleet
 from ddr.operations.figures import worker_figures
+from ddr.store.database.faults import FAULTS
+from ddr.store.registries import losses
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus text format
 
@@ -49,7 +51,17 @@ async def _ready(core: Core) -> Reply:
 async def _metrics(core: Core) -> Reply:
     """The figures of all workers of this host; those of others are up to a second old."""
     workers = core.fleet.figures(worker_figures(core))
-    return Reply(200, exposition(workers, core.fleet).encode(), EXPOSITION)
+    text = exposition(workers, core.fleet) + await _registry_figures(core)
+    return Reply(200, text.encode(), EXPOSITION)
+
+
+async def _registry_figures(core: Core) -> str:
+    """Ends that wait for an operator (`ddr registry confirm`); left out when the database does not tell."""
+    try:
+        held = await losses.held(core.pool)
+    except FAULTS:
+        return ""
+    return f"# TYPE ddr_registry_ends_held gauge\nddr_registry_ends_held {held}\n"
 
 
 def exposition(workers: Mapping[int, Figures], fleet: Fleet) -> str:

@@ -14,6 +14,7 @@ from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, json_reply, prob
 from ddr.http.core import Core
 from ddr.operations.figures import background
 from ddr.store.database.faults import FAULTS
+from ddr.store.registries import losses
 from ddr.store.registries.sources import Source, read_sources
 
 PATH = "/status"
@@ -44,12 +45,16 @@ async def feed(core: Core) -> dict[str, Any]:
     """The document: overall status, events in force, and the state of each registry."""
     now_ms = core.clock()
     try:
-        sources = await read_sources(core.pool)
+        sources, held = await read_sources(core.pool), await losses.held(core.pool)
     except FAULTS:
         lost = _event(core, UNAVAILABLE, None, "The database does not answer")
         return _document(core, now_ms, [lost], {})
     events = [event for name, source in sources.items() if (event := _registry_event(core, name, source, now_ms))]
     events += _background_events(core, now_ms)
+    if held:
+        events.append(
+            _event(core, DEMOTED, None, f"The DiGA-VZ took away {held} permissions at once; they are checked")
+        )
     if core.settings.maintenance:
         events.insert(0, _event(core, UNAVAILABLE, None, core.settings.maintenance))
     return _document(core, now_ms, events, sources)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,7 +14,7 @@ from ddr.http.core import Core
 from ddr.http.pages import error_page, language
 from ddr.patient_pages.dates import day
 from ddr.patient_pages.names import app_name, title_of
-from ddr.patient_pages.render import page
+from ddr.patient_pages.render import marked, page
 from ddr.patient_pages.texts import TEXTS, text
 from ddr.patient_pages.texts.reasons import reason
 from ddr.patient_pages.visitor import Visitor, core_of
@@ -30,7 +31,7 @@ NEWEST = 1 << 48
 class Happening:
     """What happened once or several times on one day; `times` newest first."""
 
-    words: str
+    words: Markup
     times: tuple[int, ...]
 
 
@@ -73,15 +74,15 @@ def _days(core: Core, rows: Iterable[Row], lang: str) -> list[Day]:
 
 
 def _happenings(core: Core, rows: Iterable[Row], lang: str) -> tuple[Happening, ...]:
-    times: dict[str, list[int]] = {}
+    times: dict[Markup, list[int]] = {}
     for row in rows:
         times.setdefault(_words(core, row, lang), []).append(row["at_ms"])
     return tuple(Happening(words, tuple(instants)) for words, instants in times.items())
 
 
-def _words(core: Core, row: Row, lang: str) -> str:
+def _words(core: Core, row: Row, lang: str) -> Markup:
     name, detail = f"access.{row['event']}", row["detail"]
-    return text(
+    return marked(
         lang,
         name if name in TEXTS else "access.other",
         app=app_name(core, row["client_id"]) or text(lang, "access.app"),

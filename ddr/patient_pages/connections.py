@@ -46,11 +46,12 @@ class Connection:
 
 @dataclass(frozen=True)
 class Ended:
-    """A connection that is over, and why."""
+    """A connection that is over, or one kind of data (`kind`) of one that goes on, and why."""
 
     name: str
     ended_ms: int
     reason: str
+    kind: str = ""
 
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
@@ -104,5 +105,16 @@ async def _connection(core: Core, session: Session, pairing: Pairing, lang: str)
 
 
 async def _ended(core: Core, session: Session, lang: str) -> list[Ended]:
-    rows = await patient_view.ended_pairings(core.pool, session.patient_id, core.clock() - ENDED_SHOWN_MS)
-    return [Ended(app_name(core, row["client_id"]), row["ended_ms"], reason(lang, row["end_reason"])) for row in rows]
+    after_ms = core.clock() - ENDED_SHOWN_MS
+    pairings_over = await patient_view.ended_pairings(core.pool, session.patient_id, after_ms)
+    kinds_over = await patient_view.lost_kinds(core.pool, session.patient_id, after_ms)
+    ended = [
+        Ended(
+            app_name(core, row["client_id"]),
+            row["ended_ms"],
+            reason(lang, row["end_reason"]),
+            title_of(core, row["miv_url"], lang) if "miv_url" in row.keys() else "",  # noqa: SIM118 - of a Record
+        )
+        for row in (*pairings_over, *kinds_over)
+    ]
+    return sorted(ended, key=lambda one: -one.ended_ms)

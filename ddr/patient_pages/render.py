@@ -10,13 +10,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from ddr.http.operator import Operator
 from ddr.http.pages import LANGUAGE_COOKIE, STYLESHEET, chosen_language, language, operator_links, page_headers
 from ddr.patient_pages.dates import day, moment, short_moment, time_of_day
-from ddr.patient_pages.texts import text
+from ddr.patient_pages.texts import template, text
 from ddr.patient_pages.visitor import Visitor, core_of, set_cookie
 
 _HERE = Path(__file__).parent
@@ -30,6 +31,20 @@ _ENVIRONMENT = Environment(
 )
 # The hash makes browsers fetch a new stylesheet at once although they keep the old one.
 _STYLE = f"{STYLESHEET}?v={hashlib.sha256((_HERE / 'static' / 'style.css').read_bytes()).hexdigest()[:12]}"
+
+
+NAMES = {"app", "diga", "manufacturer", "devices"}  # placeholders that somebody else's names fill
+
+
+def marked(lang: str, name: str, **values: object) -> Markup:
+    """The text `name` as HTML. Names keep their direction of writing to themselves: they cannot turn what is around."""
+    filled = {key: isolated(value) if key in NAMES else value for key, value in values.items()}
+    return escape(template(lang, name)).format(**filled)
+
+
+def isolated(name: object) -> Markup:
+    """Somebody else's name within a text of ours."""
+    return Markup("<bdi>{}</bdi>").format(name)
 
 
 def page(
@@ -47,7 +62,8 @@ def page(
     operator = Operator.of(settings)
     body = _ENVIRONMENT.get_template(template).render(
         lang=lang,
-        t=partial(text, lang),
+        t=partial(marked, lang),
+        plain=partial(text, lang),
         day=partial(day, lang),
         moment=partial(moment, lang),
         short_moment=partial(short_moment, lang),

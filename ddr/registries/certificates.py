@@ -7,8 +7,12 @@ import binascii
 import hashlib
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+
+RSA_BITS = 3000  # BSI TR-02102-1 section 2.3: from 2024 on
 
 PEM_START = b"-----BEGIN CERTIFICATE-----"
 
@@ -34,6 +38,17 @@ def fingerprint(der: bytes) -> str:
 def expires_ms(der: bytes) -> int:
     """End of validity in milliseconds since 1970."""
     return int(x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp() * 1000)
+
+
+def weakness(der: bytes) -> list[str]:
+    """What the operator should know of a certificate that can still be used: an RSA key that BSI finds too short."""
+    try:
+        key = x509.load_der_x509_certificate(der).public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return []
+    if isinstance(key, RSAPublicKey) and key.key_size < RSA_BITS:
+        return [f"a certificate has an RSA key of {key.key_size} bits; BSI TR-02102 asks for {RSA_BITS}: to be renewed"]
+    return []
 
 
 def _unwrap(text: str) -> bytes:

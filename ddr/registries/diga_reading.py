@@ -1,25 +1,74 @@
-"""One reading of the DiGA-VZ: three searches, joined and checked as a whole (BfArM guide, DiGA use cases)."""
+"""One reading of the DiGA-VZ: three searches, joined and checked as a whole (BfArM guide, DiGA use cases); and the
+direct question about one DiGA that a reading does not mention (HDDT pairing.md, Unpairing by the System)."""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import httpx
 
 from ddr.registries.errors import RegistryFault
 from ddr.registries.fhir_search import Known, search_all
-from ddr.registries.health_app import CATALOG_ENTRY, HEALTH_APP, MANUFACTURER, Entry, read_entries
+from ddr.registries.health_app import (
+    CATALOG_ENTRY,
+    CLIENT_ID,
+    DIGA_ID,
+    HEALTH_APP,
+    LISTED,
+    MANUFACTURER,
+    Found,
+    catalog_states,
+    diga_id,
+    read_entries,
+)
+from ddr.registries.losses import Evidence
+
+MOST_QUESTIONS = 20  # in one reading; the others are asked about in later ones
 
 
-async def read_diga_vz(http: httpx.AsyncClient, base: str, known: Known | None = None) -> tuple[list[Entry], list[str]]:
+@dataclass(frozen=True)
+class Reading:
+    """What was read, and what the registry answered about DiGA that it did not mention, by client id."""
+
+    found: Found
+    answers: Mapping[str, Evidence] = field(default_factory=dict)
+
+
+async def read_diga_vz(
+    http: httpx.AsyncClient, base: str, known: Known | None = None, expected: Collection[str] = ()
+) -> Reading:
     """All entries with trust attributes, and notes on what could not be read. Raises RegistryFault.
 
-    `known` keeps what may be asked for conditionally next time.
-    An empty list is taken for a fault of the registry, because believing it would end every pairing.
+    `known` keeps what may be asked for conditionally next time. Client ids in `expected` that are not mentioned are
+    asked about one by one. An empty list is taken for a fault of the registry.
     """
     apps = await search_all(http, f"{base}/DeviceDefinition", {"_profile": HEALTH_APP}, known)
     catalog = await search_all(http, f"{base}/CatalogEntry", {"_profile": CATALOG_ENTRY}, known)
     if not apps or not catalog:
         raise RegistryFault("lists no DiGA at all")
-    return read_entries(apps, catalog, await _manufacturers(http, base, known))
+    found = read_entries(apps, catalog, await _manufacturers(http, base, known))
+    states = catalog_states(catalog)
+    missing = sorted(set(expected) - {entry.client_id for entry in found.entries} - found.listed)
+    asked = {client_id: await _ask(http, base, client_id, states) for client_id in missing[:MOST_QUESTIONS]}
+    return Reading(found, asked)
+
+
+async def _ask(http: httpx.AsyncClient, base: str, client_id: str, states: Mapping[str, set[str]]) -> Evidence:
+    """What the registry says when asked about one DiGA by its DiGA-ID, which its client id holds."""
+    match = CLIENT_ID.fullmatch(client_id)
+    if match is None:
+        return Evidence.UNANSWERED
+    question = {"_profile": HEALTH_APP, "identifier": f"{DIGA_ID}|{match[1]}"}
+    try:
+        apps = await search_all(http, f"{base}/DeviceDefinition", question)
+    except RegistryFault as error:
+        return Evidence.UNKNOWN if error.status in (404, 410) else Evidence.UNANSWERED
+    own = [str(app.get("id")) for app in apps if diga_id(app) == match[1]]
+    if not own:  # an answer about others is none
+        return Evidence.UNANSWERED if apps else Evidence.UNKNOWN
+    said = set[str]().union(*(states.get(name, set()) for name in own))
+    return Evidence.RETIRED if said and not said & LISTED else Evidence.LISTED
 
 
 async def _manufacturers(http: httpx.AsyncClient, base: str, known: Known | None) -> list[dict[str, object]]:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import asyncpg
 import httpx
 
 from ddr.registries.certificates import fingerprint
-from ddr.registries.diga_reading import read_diga_vz
+from ddr.registries.diga_reading import Reading, read_diga_vz
 from ddr.registries.fhir_search import Known
 from ddr.registries.follower import Follower
 from ddr.registries.health_app import Entry
+from ddr.registries.losses import judged, taken_away
 from ddr.registries.snapshot import Snapshot, from_json, reconcile, snapshot, to_json
 from ddr.scopes.diga import Diga
 from ddr.settings import Settings
-from ddr.store.authorization.unpairing import unpair_client
+from ddr.store.authorization.unpairing import lose, unpair_client
+from ddr.store.registries import losses as lost
 from ddr.store.registries import sources as store
 
 SOURCE = "diga-vz"
@@ -24,7 +26,7 @@ SOURCE = "diga-vz"
 log = logging.getLogger(__name__)
 
 
-class DigaVz(Follower[tuple[list[Entry], list[str]]]):
+class DigaVz(Follower[Reading]):
     """The DiGA-VZ; what it offers are the look-ups of a TrustSource (ddr.http.core)."""
 
     source = SOURCE
@@ -33,6 +35,7 @@ class DigaVz(Follower[tuple[list[Entry], list[str]]]):
         super().__init__(settings, pool, clock)
         self._snapshot = Snapshot()
         self._known: Known = {}
+        self._compared = False  # with the consents, at least once
 
     def by_certificate(self, der: bytes) -> Diga | None:
         """The DiGA that holds exactly this certificate (DER), inactive ones included."""
@@ -58,36 +61,64 @@ class DigaVz(Follower[tuple[list[Entry], list[str]]]):
     def _max_age_seconds(self) -> int:
         return self._settings.registry_max_age_seconds
 
-    async def _read(self, http: httpx.AsyncClient) -> tuple[list[Entry], list[str]]:
-        return await read_diga_vz(http, self._settings.diga_vz_base.rstrip("/"), self._known)
+    async def _read(self, http: httpx.AsyncClient) -> Reading:
+        stored = await store.read_entries(self._pool, SOURCE)
+        missed = {loss.client_id for loss in await lost.read(self._pool) if loss.valueset == lost.WHOLE}
+        listed = {name for name, content in stored.items() if content["listed"]}
+        return await read_diga_vz(http, self._settings.diga_vz_base.rstrip("/"), self._known, listed | missed)
 
-    async def _save(self, read: tuple[list[Entry], list[str]], began_ms: int, next_ms: int) -> None:
-        found, unreadable = read
+    async def _save(self, read: Reading, began_ms: int, next_ms: int) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             known = [from_json(content) for content in (await store.read_entries(connection, SOURCE)).values()]
-            entries = reconcile(found, known, began_ms)
+            entries = reconcile(read.found.entries, known, began_ms, read.found.listed)
             stored = {entry.client_id: to_json(entry) for entry in entries}
             notes = [
-                *unreadable,
+                *read.found.notes,
                 *(f"{entry.client_id}: {'; '.join(entry.problems)}" for entry in entries if entry.problems),
             ]
-            if await store.save_reading(connection, SOURCE, stored, began_ms, next_ms, notes):
-                for note in notes:
-                    log.warning("registry.note", extra={"source": SOURCE, "note": note})
-        await _unpair_unlisted(self._pool, entries, self._clock())
+            changed = await store.save_reading(connection, SOURCE, stored, began_ms, next_ms, notes)
+            for note in notes if changed else ():
+                log.warning("registry.note", extra={"source": SOURCE, "note": note})
+            if (await store.read_source(connection, SOURCE)).seen_ms == began_ms:
+                await self._judge(connection, read, entries, began_ms, changed=changed)
+        await carry_out(self._pool, self._clock())
+
+    async def _judge(
+        self, connection: asyncpg.Connection, read: Reading, entries: Sequence[Entry], now_ms: int, *, changed: bool
+    ) -> None:
+        """Note what was taken away, in the transaction of the reading: whoever carries it out, it is not forgotten."""
+        known = await lost.read(connection)
+        if not (changed or known or not self._compared):
+            return
+        use = await lost.in_use(connection)
+        missing = taken_away(entries, read.answers, use, known)
+        losses = judged(missing, known, use, now_ms, certain=read.found.certain)
+        await lost.write(connection, losses)
+        self._compared = True
+        before = {loss.key for loss in known if loss.held_ms}
+        for loss in losses:
+            if loss.held_ms and loss.key not in before:
+                detail = {"client_id": loss.client_id, "valueset": loss.valueset, "evidence": str(loss.evidence)}
+                await store.record_event(connection, SOURCE, now_ms, "held", detail)
+                log.error("registry.end_held", extra=detail)
 
     async def _changed(self) -> None:
         stored = await store.read_entries(self._pool, SOURCE)
         self._snapshot = snapshot(map(from_json, stored.values()))
 
 
-async def _unpair_unlisted(pool: asyncpg.Pool, entries: Iterable[Entry], now_ms: int) -> None:
-    """End the pairings of every DiGA that is retired or gone (CON-014); after each reading, so that none is missed.
-
-    A DiGA that only a broken entry disables keeps its pairings: it is refused until the entry is repaired.
-    """
-    for entry in entries:
-        if not entry.listed and (ended := await unpair_client(pool, entry.client_id, "diga-unlisted", now_ms)):
-            detail = {"client_id": entry.client_id, "pairings": ended}
-            await store.record_event(pool, SOURCE, now_ms, "unpaired", detail)
-            log.warning("registry.unpaired", extra=detail)
+async def carry_out(pool: asyncpg.Pool, now_ms: int) -> None:
+    """End what is decided to end (CON-014, REG-011); what a fault leaves undone is done after the next reading."""
+    for loss in await lost.read(pool):
+        if not loss.decided:
+            continue
+        if loss.valueset == lost.WHOLE:
+            ended = await unpair_client(pool, loss.client_id, "diga-unlisted", now_ms)
+            detail, kind = {"client_id": loss.client_id, "pairings": ended}, "unpaired"
+        else:
+            ended = await lose(pool, loss.client_id, loss.valueset, now_ms)
+            detail, kind = {"client_id": loss.client_id, "valueset": loss.valueset, "consents": ended}, "consents-ended"
+        if ended:
+            await store.record_event(pool, SOURCE, now_ms, kind, detail)
+            log.warning(f"registry.{kind}", extra=detail)
+        await lost.carried_out(pool, loss)

@@ -78,7 +78,7 @@ async def fetch(
     try:
         async with http.stream("GET", url, headers={"if-none-match": tag} if tag else {}) as response:
             if response.status_code != 200 and not (tag and response.status_code == 304):
-                raise RegistryFault(f"answered HTTP {response.status_code}")
+                raise RegistryFault(f"answered HTTP {response.status_code}", response.status_code)
             _not_from_a_cache(response)
             body = None if response.status_code == 304 else await _limited_body(response, limit)
             return response.headers.get("etag", ""), body

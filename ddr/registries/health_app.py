@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
-from ddr.registries.certificates import BadCertificate, decode
+from ddr.registries.certificates import BadCertificate, decode, weakness
 from ddr.registries.extensions import extensions, value, values
+from ddr.registries.wording import LONGEST_NOTE, clean, is_canonical, redirect_problem
 
 BASE = "https://fhir.bfarm.de/StructureDefinition/"
 HEALTH_APP = BASE + "HealthApp"
@@ -24,7 +24,8 @@ MANUFACTURER = BASE + "HealthAppManufacturer"
 DIGA_ID = "https://fhir.bfarm.de/Identifier/DigaId"
 
 LISTED = {"draft", "active"}  # draft: listed for a trial period (§ 139e SGB V), with all rights of a listed DiGA
-CLIENT_ID = re.compile(r"urn:diga:bfarm:(\d{5})")
+CLIENT_ID = re.compile(r"urn:diga:bfarm:([0-9]{5})")
+DIGA_NUMBER = re.compile(r"[0-9]{5}")
 
 
 @dataclass(frozen=True)
@@ -40,28 +41,62 @@ class Entry:
     listed: bool = True  # False: the registry itself says that the DiGA is retired, or no longer knows it
     problems: tuple[str, ...] = ()  # why the entry cannot be used, or not fully
     usable: bool = True  # False: a problem disables the DiGA although it is listed
+    absent: bool = False  # not listed because the last reading does not mention it: that proves nothing yet
+    doubtful: bool = False  # a part cannot be read, so that what seems to be missing may only be that
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a reading holds: `entries` of DiGA that may be clients, and `notes` on what could not be read.
+
+    `listed` are the client ids of all listed DiGA, by their DiGA-ID, with trust attributes or without. `certain`: every
+    resource belongs to a known DiGA, so that a DiGA that is not mentioned is none of the others.
+    """
+
+    entries: list[Entry]
+    notes: list[str]
+    listed: frozenset[str] = frozenset()
+    certain: bool = True
 
 
 def read_entries(
     apps: Iterable[Mapping[str, Any]], catalog: Iterable[Mapping[str, Any]], makers: Iterable[Mapping[str, Any]] = ()
-) -> tuple[list[Entry], list[str]]:
+) -> Found:
     """All DiGA that may be clients, and what could not be read at all.
 
     Apps are joined with catalogue entries and manufacturers by their ids, which hold within one reading only.
     """
-    states = _states(catalog)
+    states = catalog_states(catalog)
     names = {str(maker.get("id")): str(maker.get("name") or "") for maker in makers}
-    entries, unreadable = [], []
+    entries, notes, listed, certain = [], list[str](), set[str](), True
     for app in apps:
         trust = extensions(app, TRUST_ATTRIBUTES)
-        client_id = next(iter(_trust_values(trust, "clientId")), None)
+        claimed = next(iter(_trust_values(trust, "clientId")), None)
+        owner, own_states = _owner(app, claimed), states.get(str(app.get("id")))
+        if owner and _is_listed(own_states):
+            listed.add(owner)
         if not app:
-            unreadable.append("an entry holds no resource")
-        elif trust and client_id is None:
-            unreadable.append(f"DiGA {_diga_id(app) or 'without id'}: trust attributes without client id")
-        elif client_id is not None:
-            entries.append(_entry(app, client_id, trust, states.get(str(app.get("id"))), names))
-    return entries, unreadable
+            notes.append("an entry holds no resource")
+        elif trust and claimed is None:
+            notes.append(f"DiGA {diga_id(app) or 'without id'}: trust attributes without client id")
+        elif trust and owner is None:
+            notes.append(f"{claimed}: the client id has not the form urn:diga:bfarm:{{5 digits}}")
+        elif trust and owner is not None:
+            entries.append(_entry(app, owner, trust, own_states, names))
+        certain = certain and owner is not None
+    return Found(entries, [clean(note, LONGEST_NOTE) for note in notes], frozenset(listed), certain)
+
+
+def _owner(app: Mapping[str, Any], claimed: str | None) -> str | None:
+    """The client id of the DiGA that this is about: by its DiGA-ID, else by the client id that it claims."""
+    number = diga_id(app)
+    if number is not None and DIGA_NUMBER.fullmatch(number):
+        return f"urn:diga:bfarm:{number}"
+    return claimed if claimed is not None and CLIENT_ID.fullmatch(claimed) else None
+
+
+def _is_listed(states: set[str] | None) -> bool:
+    return states is None or bool(states & LISTED)
 
 
 def _entry(
@@ -71,10 +106,11 @@ def _entry(
     states: set[str] | None,
     makers: Mapping[str, str],
 ) -> Entry:
-    certificates, refused = _certificates(_trust_values(trust, "clientCertificates"))
+    certificates, noted = _certificates(_trust_values(trust, "clientCertificates"))
     redirects = _trust_values(trust, "redirectUri")
+    valuesets, unreadable = _valuesets(app)
     fatal = [
-        *_client_id_problem(client_id, _diga_id(app)),
+        *_client_id_problem(_trust_values(trust, "clientId")[0], client_id),
         *_redirect_problem(redirects),
         *([] if certificates else ["no usable certificate"]),
         *([] if states else ["no catalogue entry"]),
@@ -83,13 +119,22 @@ def _entry(
         client_id=client_id,
         name=_name(app),
         manufacturer=_manufacturer(app, makers),
-        redirect_uri=redirects[0] if redirects else "",
-        valuesets=frozenset(values(app, MIV_SET)),
+        redirect_uri=redirects[0] if redirects and not _redirect_problem(redirects) else "",
+        valuesets=valuesets,
         certificates=certificates,
-        listed=states is None or bool(states & LISTED),
-        problems=(*fatal, *refused),
+        listed=_is_listed(states),
+        problems=(*fatal, *unreadable, *noted),
         usable=not fatal,
+        doubtful=bool(fatal or unreadable),
     )
+
+
+def _valuesets(app: Mapping[str, Any]) -> tuple[frozenset[str], list[str]]:
+    """The MIVs that the DiGA may read, exactly as written, and a problem when some cannot be read."""
+    written = values(app, MIV_SET)
+    good = frozenset(filter(is_canonical, written))
+    complete = len(written) == len(extensions(app, MIV_SET)) and len(good) == len(set(written))
+    return good, [] if complete else ["a MIV set cannot be read"]
 
 
 def _trust_values(trust: list[Mapping[str, Any]], part: str) -> list[str]:
@@ -97,35 +142,33 @@ def _trust_values(trust: list[Mapping[str, Any]], part: str) -> list[str]:
 
 
 def _certificates(texts: list[str]) -> tuple[tuple[bytes, ...], list[str]]:
-    """The certificates that can be used, each once, and why others cannot."""
+    """The certificates that can be used, each once, and what there is to say against them and the others."""
     good: dict[bytes, None] = {}
     refused = []
     for text in texts:
         try:
-            good[decode(text)] = None
+            der = decode(text)
+            good[der] = None
+            refused += weakness(der)
         except BadCertificate as error:
             refused.append(str(error))
     return tuple(good), refused
 
 
-def _client_id_problem(client_id: str, diga_id: str | None) -> list[str]:
-    match = CLIENT_ID.fullmatch(client_id)
-    if match is None:
+def _client_id_problem(claimed: str, client_id: str) -> list[str]:
+    if CLIENT_ID.fullmatch(claimed) is None:
         return ["the client id has not the form urn:diga:bfarm:{5 digits}"]
-    return ["the client id is not that of the DiGA"] if diga_id not in (None, match[1]) else []
+    return [] if claimed == client_id else ["the client id is not that of the DiGA"]
 
 
 def _redirect_problem(redirects: list[str]) -> list[str]:
     if len(redirects) != 1:
         return [f"{len(redirects)} redirect URIs instead of one"]
-    try:
-        absolute = bool(urlsplit(redirects[0]).scheme) and "#" not in redirects[0]  # absolute-URI, RFC 3986 section 4.3
-    except ValueError:
-        absolute = False
-    return [] if absolute else ["the redirect URI is not absolute"]
+    problem = redirect_problem(redirects[0])
+    return [problem] if problem else []
 
 
-def _states(catalog: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
+def catalog_states(catalog: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
     """Catalogue states by the id of the HealthApp resource that they are about."""
     states: dict[str, set[str]] = {}
     for entry in catalog:
@@ -141,22 +184,23 @@ def _reference_id(reference: str) -> str:
     return reference.split("/_history/")[0].rstrip("/").rpartition("/")[2]
 
 
-def _diga_id(app: Mapping[str, Any]) -> str | None:
+def diga_id(app: Mapping[str, Any]) -> str | None:
+    """The DiGA-ID of a HealthApp as it is written, or None."""
     found = [item for item in _objects(app.get("identifier")) if item.get("system") == DIGA_ID]
     return next((str(item["value"]) for item in found if item.get("value")), None)
 
 
 def _name(app: Mapping[str, Any]) -> str:
     names = sorted(_objects(app.get("deviceName")), key=lambda item: item.get("type") != "user-friendly-name")
-    return next((str(item["name"]) for item in names if item.get("name")), "")
+    return clean(next((str(item["name"]) for item in names if item.get("name")), ""))
 
 
 def _manufacturer(app: Mapping[str, Any], makers: Mapping[str, str]) -> str:
     reference = app.get("manufacturerReference")
     if isinstance(reference, dict):
         named = makers.get(_reference_id(str(reference.get("reference") or ""))) or reference.get("display")
-        return str(named or "")
-    return str(app.get("manufacturerString") or "")
+        return clean(str(named or ""))
+    return clean(str(app.get("manufacturerString") or ""))
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ddr.registries.certificates import expires_ms, fingerprint
 from ddr.registries.health_app import Entry
 from ddr.scopes.diga import Diga
+
+NAMES = {one.name for one in fields(Entry)}
+DEFAULTS = {"absent", "doubtful"}  # not written when false
 
 
 @dataclass(frozen=True)
@@ -35,20 +38,29 @@ def snapshot(entries: Iterable[Entry]) -> Snapshot:
     )
 
 
-def reconcile(read: Iterable[Entry], known: Iterable[Entry], now_ms: int) -> list[Entry]:
+def reconcile(read: Iterable[Entry], known: Iterable[Entry], now_ms: int, listed: Collection[str] = ()) -> list[Entry]:
     """What the registry says now, made unambiguous and completed by what it no longer mentions.
 
     - A client id in two entries names no DiGA any more: both are disabled.
     - An expired certificate authenticates nobody; a DiGA without another one is disabled.
     - A certificate in two entries identifies the DiGA that had it before, else none of them.
-    - A DiGA that vanished stays known, as not listed, until its last certificate has expired: its requests get
-      the error of an inactive client instead of a failed handshake.
+    - A DiGA that vanished stays known, as absent, until its last certificate has expired: its requests get the error of
+      an inactive client instead of a failed handshake.
+    - A DiGA in `listed` (client ids) that has lost its trust attributes is listed still, but cannot be used.
     """
     entries = _disable_doubles([_without_expired(entry, now_ms) for entry in read])
     mentioned = {entry.client_id for entry in entries}
     gone = [entry for entry in known if entry.client_id not in mentioned]
     kept = [entry for entry in gone if entry.listed or any(expires_ms(der) > now_ms for der in entry.certificates)]
-    return _separate_certificates([*entries, *(replace(entry, listed=False) for entry in kept)], known)
+    return _separate_certificates([*entries, *(_gone(entry, listed) for entry in kept)], known)
+
+
+def _gone(entry: Entry, listed: Collection[str]) -> Entry:
+    """What becomes of a known entry that the reading does not hold."""
+    if entry.client_id in listed:
+        problem = "the DiGA is listed, without trust attributes that can be read"
+        return replace(entry, listed=True, absent=False, usable=False, doubtful=True, problems=(problem,))
+    return replace(entry, listed=False, absent=entry.listed or entry.absent)
 
 
 def _diga(entry: Entry) -> Diga:
@@ -66,12 +78,14 @@ def _diga(entry: Entry) -> Diga:
 def _disable_doubles(entries: list[Entry]) -> list[Entry]:
     """`entries` with each client id once."""
     counts = Counter(entry.client_id for entry in entries)
-    return [
-        entry
-        if counts[entry.client_id] == 1
-        else replace(entry, usable=False, problems=(*entry.problems, "the client id stands in several entries"))
-        for entry in {entry.client_id: entry for entry in entries}.values()
-    ]
+    listed = {entry.client_id for entry in entries if entry.listed}
+    last = {entry.client_id: entry for entry in entries}
+    return [_doubled(entry, listed) if counts[entry.client_id] > 1 else entry for entry in last.values()]
+
+
+def _doubled(entry: Entry, listed: Collection[str]) -> Entry:
+    problems = (*entry.problems, "the client id stands in several entries")
+    return replace(entry, listed=entry.client_id in listed, usable=False, doubtful=True, problems=problems)
 
 
 def _separate_certificates(entries: list[Entry], known: Iterable[Entry]) -> list[Entry]:
@@ -101,7 +115,7 @@ def _without(entry: Entry, unfit: set[bytes], problem: str) -> Entry:
 def to_json(entry: Entry) -> dict[str, Any]:
     """`entry` as it is stored."""
     return {
-        **vars(entry),
+        **{name: value for name, value in vars(entry).items() if value or name not in DEFAULTS},
         "valuesets": sorted(entry.valuesets),
         "certificates": [base64.b64encode(der).decode() for der in entry.certificates],
         "problems": list(entry.problems),
@@ -112,7 +126,7 @@ def from_json(stored: Mapping[str, Any]) -> Entry:
     """The inverse of `to_json`."""
     return Entry(
         **{
-            **stored,
+            **{name: value for name, value in stored.items() if name in NAMES},
             "valuesets": frozenset(stored["valuesets"]),
             "certificates": tuple(base64.b64decode(text) for text in stored["certificates"]),
             "problems": tuple(stored["problems"]),

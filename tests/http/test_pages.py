@@ -44,6 +44,8 @@ def test_error_pages(problem: str) -> None:
     [
         ("https://diga.example/a?b=c", ("https:",)),
         ("http://localhost:9000/cb", ("https:", "http://localhost:9000")),
+        ("http://user@127.0.0.1:9000/cb", ("https:", "http://127.0.0.1:9000")),
+        ("http://[::1]/cb", ("https:", "http://[::1]")),
         ("org.example.app:/cb", ("https:", "org.example.app:")),
     ],
 )

@@ -248,7 +248,7 @@ async def test_login_leads_on_to_the_consent_page(core: Core) -> None:
     request_uri = await push_request(core, list_diga(core))
     to_login = await browser.consent_page(request_uri)
     assert to_login.headers["location"].startswith("/login?request_uri=urn%3Aietf")
-    assert "GlucoPilot möchte Daten" in (await browser.get(to_login.headers["location"])).text
+    assert "<bdi>GlucoPilot</bdi> möchte Daten" in (await browser.get(to_login.headers["location"])).text
     response = await browser.login(patient, request_uri=request_uri)
     assert response.headers["location"].startswith("/consent?request_uri=urn%3Aietf")
 

@@ -14,7 +14,7 @@ from ddr.http.pages import PROBLEMS
 from ddr.patient_pages.app import PAGES, create_consent
 from ddr.scopes.diga import Diga
 from ddr.store.audit.trail import Event, record
-from ddr.store.authorization.unpairing import unpair_client
+from ddr.store.authorization.unpairing import lose, unpair_client
 from ddr.store.patients import views as patient_view
 from tests.patient_pages.browser import Browser
 from tests.patient_pages.test_consent import CGM, PRESSURE, consents, logged_in, scope
@@ -126,8 +126,8 @@ async def test_the_trail_in_plain_words(core: Core, clock: Clock) -> None:
     page = (await browser.get("/me/access")).text
     for fact in (
         "22. November 2026",
-        "Sie haben GlucoPilot erlaubt, Daten zu lesen: Blutdruck und Gewebezucker-Verlauf.",
-        "GlucoPilot hat gelesen: Gewebezucker-Verlauf.",
+        "Sie haben <bdi>GlucoPilot</bdi> erlaubt, Daten zu lesen: Blutdruck und Gewebezucker-Verlauf.",
+        "<bdi>GlucoPilot</bdi> hat gelesen: Gewebezucker-Verlauf.",
         "3-mal, zuletzt um 11:15",
         "11:15, 11:10, 11:05",
     ):
@@ -258,3 +258,19 @@ async def test_reads_touch_only_the_own_rows(core: Core) -> None:
     patient = await new_patient(core)
     assert await patient_view.devices(core.pool, patient.patient_id) == []
     assert await patient_view.last_read(core.pool, patient.patient_id, "0" * 64) is None
+
+
+@pytest.mark.requirement("REG-011")
+async def test_a_kind_of_data_that_an_app_lost_is_told_and_asked_anew(core: Core) -> None:
+    diga = list_diga(core)
+    _, browser = await paired(core, diga)
+    assert await lose(core.pool, diga.client_id, PRESSURE, core.clock()) >= 1
+    page = (await browser.get("/me")).text
+    assert "<h3><bdi>GlucoPilot</bdi>: Blutdruck</h3>" in page
+    assert "nicht mehr zugelassen. Ist sie es wieder, muss sie Sie neu fragen." in page
+    access = (await browser.get("/me/access")).text
+    assert "<bdi>GlucoPilot</bdi> darf nicht mehr lesen: Blutdruck." in access
+    request_uri = await push_request(core, diga, PRESSURE)
+    assert "Schon erlaubt" not in (await browser.consent_page(request_uri)).text
+    await browser.decide(request_uri, "approve", scope(core, PRESSURE))
+    assert "nicht mehr zugelassen" not in (await browser.get("/me")).text

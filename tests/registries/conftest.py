@@ -76,7 +76,7 @@ async def registry_settings(
 @pytest.fixture
 async def empty_store(pool: asyncpg.Pool) -> asyncpg.Pool:
     """The pool, with nothing known of any registry."""
-    await pool.execute("TRUNCATE registry_source, registry_entry, registry_event, miv_version")
+    await pool.execute("TRUNCATE registry_source, registry_entry, registry_event, registry_loss, miv_version")
     return pool
 
 

@@ -23,7 +23,9 @@ from ddr.miv.loader import load_catalog
 from ddr.registries.diga_vz import SOURCE, DigaVz
 from ddr.registries.hiis import resources
 from ddr.settings import Settings
+from ddr.store.registries import losses
 from ddr.store.registries import sources as store
+from ddr.store.registries.losses import WHOLE, Loss
 from tests.registries.test_terminology import BG
 from tests.registries.test_terminology import resources as valuesets
 
@@ -119,7 +121,7 @@ async def test_the_report_tells_what_changed_and_what_was_done(
     out = capsys.readouterr().out
     for words in (
         f"{CLIENT} changed redirect_uri",
-        f"{removed.client_id} changed listed",
+        f"{removed.client_id} changed absent, listed",
         "fault",
         "recovered",
         "unpaired",
@@ -128,6 +130,23 @@ async def test_the_report_tells_what_changed_and_what_was_done(
     assert await ddr("registry", "report", "--json", "--since", "2026") == 0
     found = json.loads(capsys.readouterr().out)
     assert {one["kind"] for one in found["events"]} == {"fault", "recovered", "unpaired"}
+
+
+async def test_an_operator_confirms_ends_that_wait(
+    ddr: Run, followed: DigaVz, pool: asyncpg.Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        await losses.write(connection, [Loss(CLIENT, WHOLE, 0, 1, evidence="retired", held_ms=1)])
+    assert await ddr("registry", "show") == 1
+    assert f"the end waits for ddr registry confirm {CLIENT}" in capsys.readouterr().out
+    assert await ddr("registry", "confirm") == 1
+    assert await ddr("registry", "confirm", "urn:diga:bfarm:99999") == 1
+    assert await ddr("registry", "confirm", CLIENT, "--all") == 1
+    assert await losses.held(pool) == 1
+    assert await ddr("registry", "confirm", CLIENT) == 0
+    assert await losses.held(pool) == 0
+    assert (await store.read_source(pool, SOURCE)).next_ms == 0, "a reading is due"
+    assert [one["detail"]["ends"] for one in await store.events(pool, 0, now_ms() + 1, "confirmed")] == [1]
 
 
 async def test_refresh_makes_all_readings_due(ddr: Run, followed: DigaVz, pool: asyncpg.Pool) -> None:
@@ -144,7 +163,7 @@ async def test_versions_are_fetched_shown_and_put_in_force(
     assert await ddr("miv", "update") == 0
     out = capsys.readouterr().out
     assert f"MIV {BG}: 1.0.1 in force, 1.1.0 from {PACKAGE}#1.1.0 waits" in out
-    assert "removed http://loinc.org|2339-0" in out and "0 consents narrow" in out
+    assert "removed http://loinc.org|2339-0" in out and "consents narrow" in out
     assert await ddr("miv", "check") == 1
     assert await ddr("miv", "activate", BG, "1.1.0") == 0
     capsys.readouterr()

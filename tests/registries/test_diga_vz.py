@@ -153,6 +153,8 @@ async def test_the_end_of_a_listing_ends_all_pairings_of_the_diga(
     assert await paired(pool, patient_id) == [CLIENT], "a broken entry alone ends no pairing"
     state.digas.pop(0)
     await refresh(vz, clock)
+    assert await paired(pool, patient_id) == [CLIENT], "that it is missing proves nothing yet"
+    await refresh(vz, clock)
     assert await paired(pool, patient_id) == []
 
 

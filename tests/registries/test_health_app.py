@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import base64
+import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ddr.demo import certs
 from ddr.demo.registry_fhir import catalog_entry, health_app, manufacturer
 from ddr.demo.registry_state import ListedDiga
-from ddr.registries.health_app import Entry, read_entries
+from ddr.registries.health_app import Entry, Found, read_entries
 from tests.registries.conftest import BLOOD_GLUCOSE
 
 
 def read_one(diga: ListedDiga, app: dict[str, Any] | None = None) -> Entry:
-    entries, unreadable = read_entries([app or health_app(diga)], [catalog_entry(diga)], [manufacturer(diga)])
-    assert unreadable == []
-    return entries[0]
+    found = read_entries([app or health_app(diga)], [catalog_entry(diga)], [manufacturer(diga)])
+    assert found.notes == [] and found.certain
+    return found.entries[0]
 
 
 def trust(app: dict[str, Any]) -> list[dict[str, Any]]:
@@ -50,7 +54,7 @@ def test_provisionally_listed_counts_as_listed(diga: ListedDiga, status: Any, li
 
 
 def test_without_catalogue_entry_a_diga_is_disabled_but_not_unlisted(diga: ListedDiga) -> None:
-    (entry,), _ = read_entries([health_app(diga)], [])
+    (entry,) = read_entries([health_app(diga)], []).entries
     assert (entry.usable, entry.listed, entry.problems) == (False, True, ("no catalogue entry",))
 
 
@@ -68,7 +72,7 @@ def test_unknown_parts_order_and_value_types_do_not_matter(diga: ListedDiga, der
 
 def test_apps_without_trust_attributes_are_no_clients(diga: ListedDiga) -> None:
     app = {**health_app(diga), "extension": []}
-    assert read_entries([app], [catalog_entry(diga)]) == ([], [])
+    assert read_entries([app], [catalog_entry(diga)]) == Found([], [], frozenset({diga.client_id}))
 
 
 @pytest.mark.parametrize("part", ["clientCertificates", "redirectUri"])
@@ -109,6 +113,99 @@ def test_what_cannot_be_read_is_told(diga: ListedDiga) -> None:
     app = health_app(diga)
     app["extension"][0]["extension"] = [{"url": "clientId", "valueUri": 7}, {"url": "redirectUri"}, "nonsense"]
     malformed: list[dict[str, Any]] = [app, {}, {"extension": "x", "identifier": 3, "deviceName": None}]
-    entries, unreadable = read_entries(malformed, [{"referencedItem": []}, {"status": 1}])
-    assert entries == []
-    assert unreadable == ["DiGA 00001: trust attributes without client id", "an entry holds no resource"]
+    found = read_entries(malformed, [{"referencedItem": []}, {"status": 1}])
+    assert found.entries == [] and not found.certain, "whose the others are nobody knows"
+    assert found.listed == {"urn:diga:bfarm:00001"}
+    assert found.notes == ["DiGA 00001: trust attributes without client id", "an entry holds no resource"]
+
+
+def test_an_entry_belongs_to_the_diga_whose_number_it_has(diga: ListedDiga) -> None:
+    diga.client_id = "urn:diga:bfarm:00002"
+    entry = read_one(diga)
+    assert (entry.client_id, entry.usable, entry.doubtful) == ("urn:diga:bfarm:00001", False, True)
+
+
+@pytest.mark.parametrize("written", ["%%%", 7, None, "", "https://x.example/a b"])
+def test_a_miv_set_that_cannot_be_read_is_no_lost_permission(diga: ListedDiga, written: object) -> None:
+    app = health_app(diga)
+    app["extension"][1]["valueReference"]["reference"] = written
+    entry = read_one(diga, app)
+    assert (entry.usable, entry.doubtful, entry.problems) == (True, True, ("a MIV set cannot be read",))
+
+
+@pytest.mark.parametrize(
+    "redirect_uri",
+    [
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "file:///etc/passwd",
+        "http://glukobuch.example/cb",
+        "http://localhost/cb",
+        "https://glukobuch.example@evil.example/cb",
+        "https://user:secret@glukobuch.example/cb",
+        "https://x.example /cb",
+        "https://x.example/c b",
+        "http://x.example;script-src *;/cb",
+        "https://x.example;script-src/cb",
+        "https://x.example:99999/cb",
+        "https://x.example:/cb",
+        "https:///cb",
+        "https:/cb",
+        "https://x.example/%zz",
+        "https://x.example/\u202ecb",
+        "https://x.example/cb\r\nSet-Cookie: a=b",
+        "https://x.example\\@evil.example/cb",
+        "https://x.example/cb#fragment",
+        "https://*/cb",
+        "myapp:/cb",
+        "com.example.app://us er/cb",
+        "com.example.app://user@host/cb",
+        "https://x.example/" + "a" * 2000,
+    ],
+)
+def test_redirect_uris_that_no_browser_should_be_sent_to(diga: ListedDiga, redirect_uri: str) -> None:
+    diga.redirect_uri = redirect_uri
+    entry = read_one(diga)
+    assert not entry.usable and entry.redirect_uri == ""
+
+
+@pytest.mark.parametrize(
+    "redirect_uri",
+    [
+        "https://glukobuch.example/cb",
+        "https://GlukoBuch.example:8443/cb;a=1?tenant=1&b=%20",
+        "https://[2001:db8::1]/cb",
+        "https://xn--mller-kva.example/cb",
+        "com.example.app:/oauth2redirect",
+        "de.glukobuch.app://callback",
+        "http://127.0.0.1:8123/cb",
+        "http://[::1]/cb",
+    ],
+)
+def test_redirect_uris_of_the_two_good_kinds(diga: ListedDiga, redirect_uri: str) -> None:
+    diga.redirect_uri = redirect_uri
+    entry = read_one(diga)
+    assert entry.usable and entry.redirect_uri == redirect_uri
+
+
+def test_names_hold_nothing_that_nobody_sees_and_are_not_endless(diga: ListedDiga) -> None:
+    diga.name, diga.manufacturer = "Glu\u202eko\u200bBuch\x1b[31m\n\u2066 plus", "x" * 3000
+    entry = read_one(diga)
+    assert entry.name == "GlukoBuch[31m plus"
+    assert len(entry.manufacturer) == 120
+
+
+def test_a_short_rsa_key_is_noted(diga: ListedDiga, folder: Path) -> None:
+    for bits in (2048, 3072):
+        key = rsa.generate_private_key(65537, bits)
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "client")])
+        now = datetime.datetime.now(datetime.UTC)
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(1))
+            .sign(key, hashes.SHA256())
+            .public_bytes(serialization.Encoding.DER)
+        )
+        diga.certificates = [certificate]
+        entry = read_one(diga)
+        assert entry.usable and entry.certificates == (certificate,)
+        assert bool(entry.problems) == (bits == 2048) and ("2048" in str(entry.problems)) == (bits == 2048)

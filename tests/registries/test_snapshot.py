@@ -39,7 +39,7 @@ def test_a_retired_diga_stays_known_as_inactive(first: Entry, der: dict[str, byt
 
 
 def test_a_vanished_diga_stays_known_until_its_certificate_expires(first: Entry, second: Entry) -> None:
-    gone = replace(first, listed=False)
+    gone = replace(first, listed=False, absent=True)
     assert reconcile([second], [first, second], NOW) == [second, gone]
     assert reconcile([second], [gone, second], NOW) == [second, gone]
     expired_ms = expires_ms(first.certificates[0])

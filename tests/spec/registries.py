@@ -100,7 +100,7 @@ async def registered(
     pool: asyncpg.Pool, settings: Settings, folder: Path, miv: Mapping[str, MivSettings], **more: Any
 ) -> AsyncIterator[Registered]:
     """Run it with `more` settings."""
-    await pool.execute("TRUNCATE registry_source, registry_entry, registry_event, miv_version")
+    await pool.execute("TRUNCATE registry_source, registry_entry, registry_event, registry_loss, miv_version")
     state, asked = RegistryState(), list[str]()
     stand_in = create_registry(state, TOKEN)
 

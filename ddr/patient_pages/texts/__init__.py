@@ -12,7 +12,12 @@ TEXTS: dict[str, Words] = {
 }
 
 
-def text(lang: str, name: str, **values: object) -> str:
-    """The text `name` ("page.key") in `lang` ("de" or "en") with its {placeholders} filled."""
+def template(lang: str, name: str) -> str:
+    """The text `name` ("page.key") in `lang` ("de" or "en") with {placeholders}."""
     words = TEXTS[name]
-    return (words.en if lang == "en" else words.de).format(**values)
+    return words.en if lang == "en" else words.de
+
+
+def text(lang: str, name: str, **values: object) -> str:
+    """The text `name` with its {placeholders} filled."""
+    return template(lang, name).format(**values)

@@ -12,8 +12,8 @@ REASONS = {
         "The app is no longer in the register of approved health applications.",
     ),
     "permission-lost": Words(
-        "Die App ist für diese Art von Daten nicht mehr zugelassen. Ist sie es wieder, fragt sie Sie neu.",
-        "The app is no longer approved for this kind of data. If it is again, it will ask you anew.",
+        "Die App ist dafür nicht mehr zugelassen. Ist sie es wieder, muss sie Sie neu fragen.",
+        "The app is no longer approved for this. If it is again, it has to ask you anew.",
     ),
     "operator-request": Words(
         "Der Betreiber hat die Verbindung auf Ihren Wunsch beendet.",

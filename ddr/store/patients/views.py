@@ -24,6 +24,24 @@ async def ended_pairings(pool: asyncpg.Pool, patient_id: UUID, after_ms: int) ->
     return rows
 
 
+async def lost_kinds(pool: asyncpg.Pool, patient_id: UUID, after_ms: int) -> list[Row]:
+    """Kinds of data that ended in living pairings after `after_ms` without the patient: client_id, miv_url, ended_ms,
+    end_reason; latest first, each once, without those agreed to again."""
+    rows: list[Row] = await pool.fetch(
+        """
+        SELECT client_id, c.miv_url, max(c.withdrawn_ms) AS ended_ms, max(c.end_reason) AS end_reason
+          FROM consent c JOIN pairing p ON p.patient_id = $1 AND p.pairing_no = c.pairing_no AND p.ended_ms IS NULL
+         WHERE c.patient_id = $1 AND c.withdrawn_ms > $2 AND c.ended_by = 'system' AND NOT EXISTS (
+               SELECT FROM consent n WHERE n.patient_id = $1 AND n.pairing_no = c.pairing_no AND n.miv_url = c.miv_url
+                  AND n.withdrawn_ms IS NULL)
+         GROUP BY client_id, c.miv_url ORDER BY ended_ms DESC, c.miv_url
+        """,
+        patient_id,
+        after_ms,
+    )
+    return rows
+
+
 async def last_read(pool: asyncpg.Pool, patient_id: UUID, pairing_id: str) -> int | None:
     """When data was last read under this pairing, or None."""
     at_ms: int | None = await pool.fetchval(

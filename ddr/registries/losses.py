@@ -1,0 +1,102 @@
+"""What follows when the DiGA-VZ takes something away: which consents and pairings end, and when. Pure.
+
+What a reading does not give is refused at once; that is safe and can be taken back. An end cannot, so it needs proof:
+the registry says *retired* or names a DiGA without a kind of data; or it answers a direct question about the DiGA with
+"unknown" in two readings; or the DiGA is missing for hours. An end of many at once waits for an operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from enum import StrEnum
+
+from ddr.registries.health_app import Entry
+from ddr.store.registries.losses import WHOLE, Loss, Use
+
+HOUR_MS = 3_600_000
+UNKNOWN_READINGS = 2  # that say "unknown" when asked
+ABSENT_READINGS, ABSENT_MS = 4, 6 * HOUR_MS  # without any answer about the DiGA
+FEW = 3  # DiGA that one reading may end by itself
+LARGEST_SHARE = 0.25  # of all pairings, where there is more than one DiGA or MANY pairings
+MANY = 50
+
+
+class Evidence(StrEnum):
+    """What the registry lets us know about something that was taken away."""
+
+    RETIRED = "retired"  # it says so
+    NOT_PERMITTED = "not-permitted"  # the DiGA is listed, readable as a whole, without this kind of data
+    UNKNOWN = "unknown"  # asked directly, it does not know the DiGA
+    LISTED = "listed"  # asked directly, it lists the DiGA that its list lacks
+    UNANSWERED = "unanswered"  # not mentioned, and no answer to the question
+
+
+def taken_away(
+    entries: Collection[Entry], answers: Mapping[str, Evidence], use: Mapping[str, Use], lost: Collection[Loss]
+) -> dict[tuple[str, str], Evidence]:
+    """What patients agreed to and the reading does not give: (client id, ValueSet or WHOLE) → evidence."""
+    found: dict[tuple[str, str], Evidence] = {}
+    by_name = {entry.client_id: entry for entry in entries}
+    for client_id in {*by_name, *(loss.client_id for loss in lost)} & use.keys():
+        entry = by_name.get(client_id)
+        if entry is None or entry.absent:
+            found[client_id, WHOLE] = answers.get(client_id, Evidence.UNANSWERED)
+        elif not entry.listed:
+            found[client_id, WHOLE] = Evidence.RETIRED
+        elif not entry.doubtful:
+            kinds = use[client_id].valuesets - entry.valuesets
+            found.update({(client_id, kind): Evidence.NOT_PERMITTED for kind in kinds})
+    return found
+
+
+def judged(
+    missing: Mapping[tuple[str, str], Evidence],
+    known: Collection[Loss],
+    use: Mapping[str, Use],
+    now_ms: int,
+    *,
+    certain: bool,
+) -> list[Loss]:
+    """The losses after a reading, those decided among them to be carried out; what is there again is left out.
+
+    `certain`: the reading proves that what it does not mention is absent.
+    """
+    before = {loss.key: loss for loss in known}
+    losses = [_seen(before.get(key) or Loss(*key, since_ms=now_ms), said, now_ms) for key, said in missing.items()]
+    due = [loss for loss in losses if not loss.decided and _proven(loss, now_ms, certain=certain)]
+    waits = _too_many(due, use)
+    keys = {loss.key for loss in due}
+    decided = [
+        replace(loss, held_ms=loss.held_ms or now_ms)
+        if loss.key in keys and not loss.confirmed and (waits or loss.held_ms)
+        else replace(loss, decided=loss.decided or loss.key in keys)
+        for loss in losses
+    ]
+    # What was decided ends although it is there again: the end was due before.
+    return [*decided, *(loss for loss in known if loss.decided and loss.key not in missing)]
+
+
+def _seen(loss: Loss, said: Evidence, now_ms: int) -> Loss:
+    if said is Evidence.LISTED:  # whatever spoke for an end before is refuted
+        return replace(loss, evidence=said, since_ms=now_ms, readings=0, unknown=0)
+    unknown = loss.unknown + (said is Evidence.UNKNOWN)
+    return replace(loss, evidence=said, readings=loss.readings + 1, unknown=unknown)
+
+
+def _proven(loss: Loss, now_ms: int, *, certain: bool) -> bool:
+    match loss.evidence:
+        case Evidence.RETIRED | Evidence.NOT_PERMITTED:
+            return True
+        case Evidence.LISTED:
+            return loss.confirmed
+    long_gone = loss.readings >= ABSENT_READINGS and now_ms - loss.since_ms >= ABSENT_MS
+    return loss.confirmed or (certain and (loss.unknown >= UNKNOWN_READINGS or long_gone))
+
+
+def _too_many(due: Collection[Loss], use: Mapping[str, Use]) -> bool:
+    """Whether these ends are more than a registry in order would bring about between two readings."""
+    digas = {loss.client_id for loss in due if not loss.confirmed}
+    pairings = sum(use[name].pairings for name in digas)
+    share = pairings > LARGEST_SHARE * sum(one.pairings for one in use.values())
+    return len(digas) > FEW or (share and (len(digas) > 1 or pairings >= MANY))

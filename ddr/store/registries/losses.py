@@ -1,0 +1,95 @@
+"""What the DiGA-VZ took away and what has not yet followed from it; who uses which DiGA."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from ddr.store.database.pool import Connection
+
+WHOLE = ""  # in the place of a ValueSet: the DiGA itself
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A DiGA that is no longer listed, or a kind of data that it may no longer read."""
+
+    client_id: str
+    valueset: str  # WHOLE: the DiGA itself
+    since_ms: int
+    readings: int = 0  # that lacked it
+    unknown: int = 0  # of these how many did not know the DiGA when asked
+    evidence: str = ""
+    held_ms: int | None = None  # since when the end waits for an operator
+    confirmed: bool = False  # by an operator
+    decided: bool = False  # it ends, whatever the registry says from now on
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What is lost."""
+        return self.client_id, self.valueset
+
+
+@dataclass(frozen=True)
+class Use:
+    """How many living pairings a DiGA has, and for which kinds of data there is a consent."""
+
+    pairings: int
+    valuesets: frozenset[str]
+
+
+async def in_use(connection: Connection, client_ids: Collection[str] | None = None) -> dict[str, Use]:
+    """DiGA with living pairings by client id: all, or those among `client_ids`."""
+    rows = await connection.fetch(
+        """
+        SELECT p.client_id, count(DISTINCT (p.patient_id, p.pairing_no)) AS pairings,
+               coalesce(array_agg(DISTINCT c.miv_url) FILTER (WHERE c.miv_url IS NOT NULL), '{}') AS valuesets
+          FROM pairing p
+          LEFT JOIN consent c ON c.patient_id = p.patient_id AND c.pairing_no = p.pairing_no AND c.withdrawn_ms IS NULL
+         WHERE p.ended_ms IS NULL AND ($1::text[] IS NULL OR p.client_id = ANY ($1)) GROUP BY p.client_id
+        """,
+        None if client_ids is None else list(client_ids),
+    )
+    return {row["client_id"]: Use(row["pairings"], frozenset(row["valuesets"])) for row in rows}
+
+
+async def read(connection: Connection) -> list[Loss]:
+    """All losses that were seen and not yet carried out."""
+    rows = await connection.fetch("SELECT * FROM registry_loss ORDER BY since_ms, client_id, valueset")
+    return [Loss(**row) for row in rows]
+
+
+async def write(connection: asyncpg.Connection, losses: Sequence[Loss]) -> None:
+    """Within a transaction: `losses` are what there is from now on."""
+    await connection.execute("DELETE FROM registry_loss")
+    await connection.executemany(
+        "INSERT INTO registry_loss (client_id, valueset, since_ms, readings, unknown, evidence, held_ms, confirmed,"
+        " decided) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        [tuple(vars(loss).values()) for loss in losses],
+    )
+
+
+async def confirm(connection: Connection, client_id: str | None) -> int:
+    """An operator has looked: the ends that wait for this DiGA (None: for all) may happen; returns how many."""
+    status: str = await connection.execute(
+        "UPDATE registry_loss SET confirmed = true WHERE NOT decided AND ($1::text IS NULL OR client_id = $1)",
+        client_id,
+    )
+    return int(status.split()[-1])
+
+
+async def carried_out(connection: Connection, loss: Loss) -> None:
+    """Forget a loss after everything has followed from it."""
+    await connection.execute(
+        "DELETE FROM registry_loss WHERE client_id = $1 AND valueset = $2 AND decided", loss.client_id, loss.valueset
+    )
+
+
+async def held(connection: Connection) -> int:
+    """How many ends wait for an operator."""
+    found: int = await connection.fetchval(
+        "SELECT count(*) FROM registry_loss WHERE held_ms IS NOT NULL AND NOT confirmed AND NOT decided"
+    )
+    return found
