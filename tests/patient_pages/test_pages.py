@@ -264,7 +264,8 @@ async def test_reads_touch_only_the_own_rows(core: Core) -> None:
 async def test_a_kind_of_data_that_an_app_lost_is_told_and_asked_anew(core: Core) -> None:
     diga = list_diga(core)
     _, browser = await paired(core, diga)
-    assert await lose(core.pool, diga.client_id, PRESSURE, core.clock()) >= 1
+    miv = core.catalog.by_name(PRESSURE)
+    assert miv is not None and await lose(core.pool, diga.client_id, miv.valueset, core.clock()) >= 1
     page = (await browser.get("/me")).text
     assert "<h3><bdi>GlucoPilot</bdi>: Blutdruck</h3>" in page
     assert "nicht mehr zugelassen. Ist sie es wieder, muss sie Sie neu fragen." in page

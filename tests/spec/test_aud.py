@@ -196,7 +196,7 @@ async def test_the_patient_reads_the_trail(backend: Backend, patient: Patient) -
     await backend.revoke(tokens["refresh_token"])
     await backend.fhir(tokens)
     page = (await (await pages_of(backend.ddr, patient)).get("/me/access")).text
-    name = backend.diga.entry.name
+    name = f"<bdi>{backend.diga.entry.name}</bdi>"
     for words in (f"You allowed {name}", f"{name} read", f"{name} ended", f"{name} wanted to read data"):
         assert words in page
     other = (await (await pages_of(backend.ddr, stranger)).get("/me/access")).text
