@@ -12,7 +12,8 @@ from typing import Any
 
 from ddr.registries.certificates import BadCertificate, decode, weakness
 from ddr.registries.extensions import extensions, value, values
-from ddr.registries.wording import LONGEST_NOTE, clean, is_canonical, redirect_problem
+from ddr.registries.wording import LONGEST_NOTE, clean, redirect_problem
+from ddr.scopes.parse import is_canonical
 
 BASE = "https://fhir.bfarm.de/StructureDefinition/"
 HEALTH_APP = BASE + "HealthApp"

@@ -15,7 +15,6 @@ _ADDRESS = re.compile(r"(?:[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+"
 _HOST = re.compile(r"(?=.{1,253}$)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9-]{1,63}")
 _PRIVATE_SCHEME = re.compile(r"[a-z][a-z0-9+-]*(?:\.[a-z0-9+-]+)+")  # RFC 8252 section 7.1: a domain name, reversed
 _LOOPBACK = ("127.0.0.1", "::1")  # RFC 8252 section 7.3; `localhost` may lead elsewhere (section 8.3)
-_CANONICAL = re.compile(r"https?://[A-Za-z0-9._~:/?&=|#%+-]{1,500}")
 
 
 def clean(text: str, longest: int = LONGEST_NAME) -> str:
@@ -49,11 +48,6 @@ def redirect_problem(address: str) -> str:
     if scheme == "http" and host not in _LOOPBACK:
         return "the redirect URI is http, which only 127.0.0.1 and [::1] may be (RFC 8252 section 7.3)"
     return ""
-
-
-def is_canonical(text: str) -> bool:
-    """Whether this can be the canonical URL of a ValueSet."""
-    return _CANONICAL.fullmatch(text) is not None
 
 
 def _is_host(host: str) -> bool:
