@@ -15,15 +15,11 @@ import ssl
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
-
-# What was being stored while the last answer was made may carry an instant shortly before that answer.
-OVERLAP = timedelta(minutes=1)
 
 
 class Recorder:
@@ -95,24 +91,21 @@ class Recorder:
         """Everything that changed since the last time, over all pages, with the devices."""
         query = {"_include": "Observation:device", "_include:iterate": "DeviceMetric:source"}
         if "since" in self.state:
-            query["_lastUpdated"] = f"ge{self.state['since']}"
+            query["_lastUpdated"] = f"gt{self.state['since']}"
         url: str | None = f"{self.environ['FHIR']}/Observation?{urlencode(query)}"
-        newest = ""
+        since = ""
         while url:
             bundle = self.get(url)
+            since = bundle["meta"]["lastUpdated"]  # of all pages: what they do not have yet will be newer
             for entry in bundle.get("entry", ()):
-                if entry["search"]["mode"] == "match":
-                    newest = max(newest, entry["resource"]["meta"]["lastUpdated"])
                 yield entry["resource"]
             url = next((link["url"] for link in bundle["link"] if link["relation"] == "next"), None)
-        if newest:
-            since = datetime.fromisoformat(newest.replace("Z", "+00:00")) - OVERLAP
-            self.state["since"] = since.strftime("%Y-%m-%dT%H:%M:%SZ")
-            self.save()
+        self.state["since"] = since
+        self.save()
 
 
 def main() -> None:
-    """Ask again and again; what is repeated because of the overlap is recognised by id and version."""
+    """Ask again and again; what comes twice, because an answer was lost, is recognised by id and version."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("state", type=Path)
     parser.add_argument("--interval", type=float, default=900, help="seconds; the registered grace period or longer")

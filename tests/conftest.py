@@ -102,6 +102,7 @@ async def core(settings: Settings, pool: asyncpg.Pool, clock: Clock, trust: Fake
         registry=trust,
         signer=None,
         clock=clock,
+        steer=clock,
     )
 
 

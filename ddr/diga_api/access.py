@@ -6,7 +6,7 @@ one statement that asks the database, claims the Grace-Period and writes the aud
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from ddr.fhir.outcome import FhirError, not_known, throttled, unauthorized, unavailable
@@ -21,7 +21,9 @@ from ddr.store.audit.trail import NOBODY, Event, record
 from ddr.store.authorization.access import Admission, Permit, admit
 from ddr.store.authorization.access import Request as AdmissionRequest
 from ddr.store.authorization.grace import restore
+from ddr.store.authorization.openings import TYPES, Opened, due, open_up
 from ddr.store.database.ids import Kind
+from ddr.store.search.opening import OPEN, Opening
 from ddr.store.search.sources import Term, View
 from ddr.tls.peer import client_certificate
 
@@ -114,7 +116,17 @@ class Gate:
         if due and not admission.claimed:
             raise throttled(self._wait_seconds(admission, due, facts.now_ms))
         scopes = granted(claims.scope).within(decision.valuesets)
-        return Access(self._view(decision, facts.now_ms), scopes, claims.pairing_id, claims.client_id, admission)
+        view = self._view(decision, await self._openings(decision, scopes, admission), facts.now_ms)
+        return Access(view, scopes, claims.pairing_id, claims.client_id, admission)
+
+    async def _openings(self, decision: Allowed, scopes: Scopes, admission: Admission) -> Mapping[str, Opened]:
+        """What this pairing was let see later than its first request, and when."""
+        terms = self._core.catalog.terms
+        seen: dict[str, int | None] = {url: terms[url].historic_days for url in decision.valuesets}
+        seen |= {kind: None for kind, sees in zip(TYPES, (scopes.device, scopes.device_metric), strict=True) if sees}
+        if not due(admission.openings, seen):
+            return admission.openings
+        return await open_up(self._core.pool, decision.patient_id, admission.pairing_no, seen, self._core.steered_ms)
 
     async def forgive(self, access: Access) -> None:
         """The request failed after it was admitted: it does not count towards the Grace-Period."""
@@ -158,14 +170,20 @@ class Gate:
         decoded = self._core.ids.decode(claims.grant_id)
         terms = self._core.catalog.terms
         permits = [
-            Permit(miv.valueset, terms[miv.valueset].grace_seconds * 1000 if miv.valueset in counted else None)
+            Permit(
+                miv.valueset,
+                terms[miv.valueset].grace_seconds * 1000 if miv.valueset in counted else None,
+                terms[miv.valueset].historic_days,
+            )
             for miv in candidate.mivs
         ]
         detail = {"interaction": facts.interaction, "type": facts.resource_type}
         grant_no = decoded[1] if decoded is not None and decoded[0] is Kind.GRANT else 0
-        return AdmissionRequest(claims.pairing_id, grant_no, claims.client_id, permits, detail, facts.now_ms)
+        return AdmissionRequest(
+            claims.pairing_id, grant_no, claims.client_id, permits, detail, facts.now_ms, self._core.steered_ms
+        )
 
-    def _view(self, decision: Allowed, now_ms: int) -> View:
+    def _view(self, decision: Allowed, openings: Mapping[str, Opened], now_ms: int) -> View:
         terms = self._core.catalog.terms
         visible = [
             Term(
@@ -173,10 +191,12 @@ class Gate:
                 miv.continuous,
                 now_ms - terms[miv.valueset].historic_days * DAY_MS,
                 terms[miv.valueset].delay_seconds * 1000,
+                _opening(openings.get(miv.valueset)),
             )
             for miv in self._mivs(decision.valuesets)
         ]
-        return View(decision.patient_id, visible, now_ms)
+        opened_ms = max((opened.newest_ms for opened in openings.values()), default=0)
+        return View(decision.patient_id, visible, now_ms, opened_ms)
 
     def _wait_seconds(self, admission: Admission, valuesets: Collection[str], now_ms: int) -> int:
         """Until the last of the periods ends; the whole period for one that began while we asked."""
@@ -199,6 +219,12 @@ class Gate:
             pairing_id=pairing_id,
             detail={"reason": str(reason)},
         )
+
+
+def _opening(opened: Opened | None) -> Opening:
+    if opened is None or not opened.newest_ms:
+        return OPEN
+    return Opening(opened.opened_ms or 0, opened.older_ms, opened.older_opened_ms)
 
 
 def _best_case(claims: Claims) -> Standing:

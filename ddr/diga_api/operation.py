@@ -87,5 +87,7 @@ class Summarizer:
         """Every device that contributed a reading, once, by number."""
         rows = {part.row["device_no"]: part.row for part in parts}
         for _, row in sorted(rows.items()):
-            resource = device_resource(row, self._core.ids, device_status(row, access.view.now_ms, term.delay_ms))
+            updated_ms = max(row["device_updated_ms"], access.view.opened_ms)
+            status = device_status(row, access.view.now_ms, term.delay_ms)
+            resource = device_resource({**row, "device_updated_ms": updated_ms}, self._core.ids, status)
             yield f"{self._core.settings.fhir_base}/Device/{resource['id']}", resource

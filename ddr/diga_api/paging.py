@@ -28,7 +28,11 @@ _NONCE = 12
 
 @dataclass(frozen=True)
 class Page:
-    """A later page: `count` items from `offset` of a rest of `length` items; `total` matches in all, None untold."""
+    """A later page: `count` items from `offset` of a rest of `length` items; `total` matches in all, None untold.
+
+    `at_ms` is what the first page gave as Bundle.meta.lastUpdated. In a search by `_lastUpdated` (`polled`) what has
+    changed since is left to the next one: an entry never has a newer stamp than something that was missed.
+    """
 
     resource_type: str
     rest_no: int
@@ -39,12 +43,14 @@ class Page:
     includes: tuple[Include, ...]
     revincludes: tuple[Include, ...]
     expires_ms: int
+    at_ms: int
+    polled: bool
     subset: Subset = WHOLE
 
     @property
     def rest(self) -> RestPage:
         """The part of the rest that this page shows."""
-        return RestPage(self.rest_no, self.offset, self.count)
+        return RestPage(self.rest_no, self.offset, self.count, self.at_ms if self.polled else None)
 
     @property
     def search(self) -> Search:
@@ -85,5 +91,8 @@ class PageLinks:
 def _page(content: dict[str, Any]) -> Page:
     for name in ("includes", "revincludes"):
         content[name] = tuple(Include(**include) for include in content[name])
-    summary, elements = content["subset"].values()
-    return Page(**{**content, "subset": Subset(summary, tuple(elements))})
+    try:
+        summary, elements = content["subset"].values()
+        return Page(**{**content, "subset": Subset(summary, tuple(elements))})
+    except (KeyError, TypeError):  # a link of another version of this server
+        raise ValueError from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ddr.diga_api.access import Access
@@ -17,7 +17,9 @@ from ddr.http.core import Core
 from ddr.miv.model import Miv, MivCode
 from ddr.series.view import placeholder, view
 from ddr.store.database.ids import Kind
+from ddr.store.search.opening import OPEN
 from ddr.store.search.pages import Found
+from ddr.store.search.sources import FOREVER
 
 Row = Mapping[str, Any]
 Resource = dict[str, Any]
@@ -56,18 +58,24 @@ class Builder:
                 return self._measurement(row)
 
     def _chunk(self, row: Row) -> Resource:
-        now_ms = self.access.view.now_ms
+        now_ms: int = row["at_ms"]
         miv, code = self._code(row)
         if row["start_ms"] is None:  # nothing is stored yet
             delay_ms = self.core.catalog.delay_ms(miv.valueset)
             expected = placeholder(row, row["k"], now_ms, delay_ms)
             assert expected is not None
             row = expected
-        return chunk_resource(row, view(row, now_ms), self.core.ids, code)
+        seen = view(row, now_ms)
+        if (opening := self.access.view.opening(miv.valueset)) is not OPEN:
+            seen = replace(seen, updated_ms=opening.updated_ms(seen.updated_ms, seen.end_ms + 999))
+        return chunk_resource(row, seen, self.core.ids, code)
 
     def _measurement(self, row: Row) -> Resource:
         miv, code = self._code(row)
         subject = self.access.pairing_id if miv.subject_required else None
+        if (opening := self.access.view.opening(miv.valueset)) is not OPEN:
+            end_ms = FOREVER if row["effective_end_ms"] is None else row["effective_end_ms"]
+            row = {**row, "updated_ms": opening.updated_ms(row["updated_ms"], end_ms)}
         return measurement_resource(row, self.core.ids, code, subject)
 
     def _code(self, row: Row) -> tuple[Miv, MivCode]:

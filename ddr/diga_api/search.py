@@ -12,6 +12,7 @@ from ddr.diga_api.resources import Builder
 from ddr.diga_api.warnings import codes, covers, warnings
 from ddr.fhir.bundle import INCLUDE, OUTCOME, search_bundle
 from ddr.fhir.device_types import metric_type
+from ddr.fhir.instants import instant
 from ddr.fhir.outcome import malformed
 from ddr.fhir.search.parsing import parse_search
 from ddr.fhir.search.query import Search
@@ -54,7 +55,7 @@ class Searcher:
         found = await first_page(self._core.pool, access.view, self._names, search, count, expires_ms)
         following = _second(search, found, count, expires_ms)
         total = found.total if search.total else None
-        return self._reply(access, request, search, found, total, following)
+        return self._reply(access, request, search, found, total, found.at_ms, following)
 
     async def _later(self, candidate: Candidate, request: Request, pairs: Pairs) -> Reply:
         links = [(name, value) for name, value in pairs if name not in SETTLED]
@@ -65,10 +66,17 @@ class Searcher:
             raise malformed("The link to a further page must be used as it is")
         access = await self._gate.admit(candidate)
         found = await later_page(self._core.pool, access.view, page.search, page.rest)
-        return self._reply(access, request, page.search, found, page.total, page.next())
+        return self._reply(access, request, page.search, found, page.total, page.at_ms, page.next())
 
     def _reply(
-        self, access: Access, request: Request, search: Search, found: Found, total: int | None, following: Page | None
+        self,
+        access: Access,
+        request: Request,
+        search: Search,
+        found: Found,
+        total: int | None,
+        at_ms: int,
+        following: Page | None,
     ) -> Reply:
         whole = Builder(self._core, access).entries(found, search)
         entries = [(mode, search.subset.of(resource, included=mode == INCLUDE)) for mode, resource in whole]
@@ -80,7 +88,7 @@ class Searcher:
         if following is not None:
             token = self._links.seal(following, access.pairing_id + access.client_id)
             links["next"] = _url(base, search, [(PARAMETER, token), *request.representation()])
-        return request.reply(search_bundle(base, entries, links, total))
+        return request.reply(search_bundle(base, entries, links, total, instant(at_ms)))
 
 
 def _metric_types(catalog: MivCatalog) -> dict[str, dict[str, Any]]:
@@ -115,6 +123,8 @@ def _second(search: Search, found: Found, count: int, expires_ms: int) -> Page |
         includes=tuple(search.includes),
         revincludes=tuple(search.revincludes),
         expires_ms=expires_ms,
+        at_ms=found.at_ms,
+        polled=any(item.name == "_lastUpdated" for item in search.filters),
         subset=search.subset,
     )
 

@@ -22,12 +22,15 @@ def search_bundle(
     entries: Iterable[tuple[str, Mapping[str, Any]]],
     links: Mapping[str, str],
     total: int | None = None,
+    updated: str | None = None,
 ) -> dict[str, Any]:
     """A searchset of (mode, resource) pairs in their order; `links` maps relation (self, next) to URL.
 
-    `total` counts matches over all pages and is left out where it is not known for free.
+    `total` counts matches over all pages and is left out where it is not known for free. `updated` is the instant from
+    which the next search by `_lastUpdated` goes on.
     """
-    bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "searchset"}
+    bundle: dict[str, Any] = {"resourceType": "Bundle", **({"meta": {"lastUpdated": updated}} if updated else {})}
+    bundle["type"] = "searchset"
     if total is not None:
         bundle["total"] = total
     bundle["link"] = [{"relation": relation, "url": url} for relation, url in links.items()]

@@ -31,6 +31,14 @@ GENERAL_PARAMETERS = {
 }
 
 
+POLLING = (
+    "Polling by _lastUpdated: ask for gt the Bundle.meta.lastUpdated of the answer before, which is the same on all "
+    "its pages; no overlap is needed. For each patient meta.lastUpdated follows the order in which changes become "
+    "visible: what an answer did not have yet gets a newer one than it could show. That holds for what becomes visible "
+    "by a first Observation, by a consent or by a longer Historic-Data-Period, too."
+)
+
+
 @dataclass(frozen=True)
 class Operation:
     """An operation of a resource type."""
@@ -94,6 +102,7 @@ def _rest(catalog: MivCatalog, server: Server) -> dict[str, Any]:
     }
     return {
         "mode": "server",
+        "documentation": POLLING,
         "security": _security(server.issuer),
         "resource": [_resource(name, profiles[name], server) for name in server.interactions],
         "searchParam": [

@@ -132,7 +132,7 @@ async def _append(core: Core, uploads: Iterable[Upload], now_ms: int) -> None:
     for upload in uploads:
         first.setdefault(upload.key, upload)
     pairs = [(upload.sensor, upload.readings) for upload in first.values()]
-    for upload, done in zip(first.values(), await append_all(core.pool, pairs, now_ms), strict=True):
+    for upload, done in zip(first.values(), await append_all(core.pool, pairs, now_ms, core.steered_ms), strict=True):
         if done:
             upload.outcome = Outcome(accepted=set(upload.readings))
 

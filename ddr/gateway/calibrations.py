@@ -33,9 +33,9 @@ async def post_calibrations(
     a calibration that leaves the state as it is gives the DeviceMetric a new version.
     Raises Problem 404, 409, 413, 422.
     """
-    now = core.clock()
-    parsed = _parse(body, core.settings.gateway_max_items, now + core.settings.gateway_future_seconds * 1000)
-    async with writing(core, patient_id) as conn:
+    latest_ms = core.clock() + core.settings.gateway_future_seconds * 1000
+    parsed = _parse(body, core.settings.gateway_max_items, latest_ms)
+    async with writing(core, patient_id) as (conn, now):
         sensor = await store.sensor_state(conn, patient_id, device_key, sensor_key)
         _check_calibrated(sensor)
         assert sensor is not None

@@ -37,9 +37,8 @@ async def put_device(core: Core, patient_id: UUID, device_key: str, body: Any) -
 
     The same request again changes nothing. Raises Problem 409 when the key already names another device.
     """
-    now = core.clock()
-    wanted = parse_device(body, now + core.settings.gateway_future_seconds * 1000)
-    async with writing(core, patient_id) as conn:
+    wanted = parse_device(body, core.clock() + core.settings.gateway_future_seconds * 1000)
+    async with writing(core, patient_id) as (conn, now):
         stored = await store.find_device(conn, patient_id, device_key)
         row = await _write(core, conn, patient_id, device_key, stored, wanted, now)
         if stored is None and row["replaces_key"] is not None:

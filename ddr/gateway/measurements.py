@@ -49,14 +49,14 @@ async def take_measurements(core: Core, patient_id: UUID, items: Sequence[Any]) 
 
 async def delete_measurement(core: Core, patient_id: UUID, measurement_key: str) -> tuple[int, None]:
     """Delete a measurement that was sent by mistake, with its history; again changes nothing."""
-    async with writing(core, patient_id) as conn:
+    async with writing(core, patient_id) as (conn, now):
         row = (await store.by_keys(conn, patient_id, [measurement_key])).get(measurement_key)
         if row is None:
             raise not_found("measurement")
         if row["deleted_ms"] is None:
             if await store.is_source(conn, patient_id, row["measurement_no"]):
                 raise conflict("Another measurement is derived from this one; delete that first", "in-use")
-            await store.erase(conn, patient_id, row["measurement_no"], core.clock())
+            await store.erase(conn, patient_id, row["measurement_no"], now)
     return 204, None
 
 

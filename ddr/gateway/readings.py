@@ -9,6 +9,7 @@ from uuid import UUID
 from ddr.fhir.instants import date_time
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import Problem, conflict, invalid, not_found
+from ddr.gateway.writing import writing
 from ddr.http.core import Core
 from ddr.series.packing import HIGH, LOW, Reading
 from ddr.series.reading import AFTER_END, BEFORE_START, DELETED, Rejection, read_items
@@ -83,10 +84,10 @@ async def store_readings(
     """
     if not readings:
         return Outcome()
-    after = await append(core.pool, sensor, readings, now_ms)
+    after = await append(core.pool, sensor, readings, now_ms, core.steered_ms)
     if after is None and not fresh:  # another worker wrote to this sensor since, or the readings are older ones
         sensor = await load_series(core, key)
-        after = await append(core.pool, sensor, readings, now_ms)
+        after = await append(core.pool, sensor, readings, now_ms, core.steered_ms)
     if after is not None:
         core.sensors.put(key, after)
         return Outcome(accepted=set(readings))
@@ -98,7 +99,9 @@ async def _merge(
 ) -> Outcome:
     core.sensors.forget(key)
     try:
-        outcome = await merge_readings(core.pool, sensor, readings, now_ms, _delay_ms(core, sensor), upload_key)
+        outcome = await merge_readings(
+            core.pool, sensor, readings, now_ms, _delay_ms(core, sensor), upload_key, core.steered_ms
+        )
     except UploadDeleted:
         raise conflict("This upload was deleted; use a new key", "deleted") from None
     if outcome is None:
@@ -147,12 +150,12 @@ async def post_complete(
 
     Answers with the latest instant noted so far. Raises Problem 404, 409, 422.
     """
-    fields, now = Fields(body), core.clock()
-    latest_ms = now + core.settings.gateway_future_seconds * 1000
+    fields = Fields(body)
+    latest_ms = core.clock() + core.settings.gateway_future_seconds * 1000
     until_ms = fields.need("until", lambda name: fields.instant(name, latest_ms))
     fields.done()
     sensor = await load_series(core, (patient_id, device_key, sensor_key))
-    noted = await complete_until(core.pool, sensor, until_ms, now, _delay_ms(core, sensor))
+    noted = await complete_until(core.pool, sensor, until_ms, _delay_ms(core, sensor), core.steered_ms)
     if noted is None:
         raise not_found("sensor")
     return 200, {"until": date_time(noted)}
@@ -163,8 +166,8 @@ async def delete_upload(
 ) -> tuple[int, None]:
     """Take back the readings of an upload that was made in error; again changes nothing. Raises Problem 404 or 409."""
     sensor = await load_series(core, (patient_id, device_key, sensor_key))
-    async with core.pool.acquire() as conn, conn.transaction():
-        found = await take_back(conn, patient_id, sensor.sensor_no, upload_key, core.clock(), _delay_ms(core, sensor))
+    async with writing(core, patient_id) as (conn, now):
+        found = await take_back(conn, patient_id, sensor.sensor_no, upload_key, now, _delay_ms(core, sensor))
     if not found:
         raise not_found("upload")
     return 204, None

@@ -24,9 +24,8 @@ async def put_sensor(
     Of a registered sensor only the displayed unit may change, and its end may be noted; a registration that differs
     elsewhere raises Problem 409, so that no series ever mixes two sensors.
     """
-    now = core.clock()
-    wanted = parse_sensor(body, core.catalog, core.settings, now)
-    async with writing(core, patient_id) as conn:
+    wanted = parse_sensor(body, core.catalog, core.settings, core.clock())
+    async with writing(core, patient_id) as (conn, now):
         device = await store.find_device(conn, patient_id, device_key)
         if device is None:
             raise not_found("device")

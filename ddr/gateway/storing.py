@@ -15,8 +15,10 @@ from ddr.gateway.problem import Problem, conflict
 from ddr.gateway.sources import Sources, derivation
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
+from ddr.settings import DAY
 from ddr.store.devices import devices as device_store
 from ddr.store.measurements import measurements as store
+from ddr.store.measurements.appearance import targets_appear
 
 Row = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -28,19 +30,19 @@ async def store_uploads(core: Core, patient_id: UUID, uploads: Sequence[Upload])
     Relative values come last, because what they are derived from may be in the same request.
     """
     answers: dict[str, Answer | Problem] = {}
-    async with writing(core, patient_id) as conn:
+    async with writing(core, patient_id) as (conn, now):
         device_keys = list({upload.device_key for upload in uploads if upload.device_key})
         sources = Sources(await device_store.sources(conn, patient_id, device_keys))
         for derived in (False, True):
             wave = [upload for upload in uploads if bool(upload.derived_from) == derived]
             if wave:
-                answers |= await _store_wave(core, conn, patient_id, wave, sources)
-        await device_store.heard(conn, patient_id, sources.device_nos(), core.clock())
+                answers |= await _store_wave(core, conn, patient_id, wave, sources, now)
+        await device_store.heard(conn, patient_id, sources.device_nos(), now)
     return answers
 
 
 async def _store_wave(
-    core: Core, conn: asyncpg.Connection, patient_id: UUID, uploads: Sequence[Upload], sources: Sources
+    core: Core, conn: asyncpg.Connection, patient_id: UUID, uploads: Sequence[Upload], sources: Sources, now_ms: int
 ) -> dict[str, Answer | Problem]:
     stored = await store.by_keys(conn, patient_id, [key for up in uploads for key in (up.key, *up.derived_from)])
     answers: dict[str, Answer | Problem] = {}
@@ -57,13 +59,19 @@ async def _store_wave(
             (new if before is None else revised).append(row)
         elif before is not None:
             answers[upload.key] = _answer(core, before, "unchanged")
-    numbers = await store.insert(conn, patient_id, new, core.clock())
-    await store.revise(conn, patient_id, revised, core.clock())
+    await targets_appear(conn, patient_id, [*new, *revised], _floors(core, now_ms), now_ms)
+    numbers = await store.insert(conn, patient_id, new, now_ms)
+    await store.revise(conn, patient_id, revised, now_ms)
     for row, number in zip(new, numbers, strict=True):
         answers[row["measurement_key"]] = _answer(core, {**row, "measurement_no": number}, "created")
     for row in revised:
         answers[row["measurement_key"]] = _answer(core, row, "updated")
     return answers
+
+
+def _floors(core: Core, now_ms: int) -> dict[str, int]:
+    """Where the Historic-Data-Period of each MIV begins."""
+    return {url: now_ms - terms.historic_days * DAY * 1000 for url, terms in core.catalog.terms.items()}
 
 
 def plan(

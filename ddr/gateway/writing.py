@@ -11,21 +11,23 @@ import asyncpg
 from ddr.fhir.instants import date_time
 from ddr.gateway.problem import conflict, invalid, unauthorized
 from ddr.http.core import Core
+from ddr.store.database.stamps import lock_patient
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
 from ddr.store.series import end as series_end
 
 
 @asynccontextmanager
-async def writing(core: Core, patient_id: UUID) -> AsyncIterator[asyncpg.Connection]:
-    """A transaction in which nobody else registers or measures for this patient.
+async def writing(core: Core, patient_id: UUID) -> AsyncIterator[tuple[asyncpg.Connection, int]]:
+    """A transaction in which nobody else writes for this patient, and its stamp: what it changes, changes then.
 
     Raises Problem 401 when the account was deleted while its token was still remembered.
     """
     async with core.pool.acquire() as conn, conn.transaction():
-        if not await store.lock_patient(conn, patient_id):
+        stamp_ms = await lock_patient(conn, patient_id, core.steered_ms)
+        if stamp_ms is None:
             raise unauthorized(token_given=True)
-        yield conn
+        yield conn, stamp_ms
 
 
 def check_end(stored: Row, ended_ms: int | None) -> bool:

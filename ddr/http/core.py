@@ -51,7 +51,8 @@ class Core:
     registry: TrustSource
     signer: Any  # ddr.oauth.keys.Keys, which this room may not import
     identity: Provider | None = None  # None: patients log in with the built-in accounts
-    clock: Callable[[], int] = now_ms
+    clock: Callable[[], int] = now_ms  # this host's, which may differ from others: it gives no stamps
+    steer: Callable[[], int] | None = None  # a test's clock in the place of the database's (ddr.store.database.stamps)
     sensors: Remembered = field(default_factory=Remembered)  # tails of continuous series, for the gateway's uploads
     strangers: Strangers = field(default_factory=Strangers)  # what is counted and not recorded
     bridges: Anchors = field(default_factory=Anchors)  # certificates that the gateway listener lets pass
@@ -63,3 +64,8 @@ class Core:
     def __post_init__(self) -> None:
         """All rooms of a worker share its turns, so a copy of this keeps them."""
         self.admission = self.admission or Admission(self.settings.database_pool_size)
+
+    @property
+    def steered_ms(self) -> int | None:
+        """What the database's clock is taken to say; None: what it says."""
+        return self.steer() if self.steer else None

@@ -32,9 +32,9 @@ def settles(start_ms: int, end_ms: int, buffering_ms: int, expires_ms: int | Non
 
 
 def settled(state: State, settles_ms: int, now_ms: int) -> State:
-    """`state` as shown at `now_ms`: a preliminary chunk is final after `settles_ms`."""
+    """`state` as shown at `now_ms`: a preliminary chunk is final after `settles_ms`, from the next millisecond on."""
     if state.status == PRELIMINARY and settles_ms < now_ms:
-        return State(FINAL, state.version + 1, max(state.updated_ms, settles_ms))
+        return State(FINAL, state.version + 1, max(state.updated_ms, settles_ms + 1))
     return state
 
 

@@ -56,7 +56,7 @@ class Bridge:
 async def run(core: Core) -> list[Row]:
     """Two figures: every hour the bridge sends what the sensors of its patients measured in that hour."""
     clock = Clock(core.clock() // 1000 * 1000)
-    core, certificate = replace(core, clock=clock), secrets.token_bytes(32)
+    core, certificate = replace(core, clock=clock, steer=clock), secrets.token_bytes(32)
     await gateway_certificates.add(core.pool, certificate, certificate.hex(), clock())
     bridge, start = Bridge(core, certificate), clock()
     accounts = await _registered(core, bridge, start)

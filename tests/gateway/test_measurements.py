@@ -50,6 +50,7 @@ async def versions(core: Core, patient_id: UUID) -> list[tuple[int, str, Any]]:
 
 
 async def test_a_repetition_changes_nothing(client: Client, core: Core, patient_id: UUID, clock: Clock) -> None:
+    clock.advance(60)
     first = await put(client, "m1", glucose())
     row = await stored(core, patient_id, "m1")
     clock.advance(60)
@@ -95,6 +96,7 @@ async def test_a_key_names_one_measurement(client: Client) -> None:
 async def test_deletion_erases(client: Client, core: Core, patient_id: UUID, clock: Clock) -> None:
     await put(client, "m1", glucose())
     await put(client, "m1", glucose(value=130))
+    clock.advance(60)
     assert [(await client.delete("/measurements/m1")).status_code for _ in range(2)] == [204, 204]
     row = await stored(core, patient_id, "m1")
     assert (row["deleted_ms"], row["value"], row["content"]) == (clock(), None, None)

@@ -98,7 +98,7 @@ class RecordMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock(START + HOUR)
         self.patient_id = uuid4()
-        self.workers = [replace(self.core, clock=self.clock, sensors=Remembered()) for _ in range(2)]
+        self.workers = [replace(self.core, clock=self.clock, steer=self.clock, sensors=Remembered()) for _ in range(2)]
         self.model = Model(START)
         self.sent: Batch = []
         self.seen: dict[tuple[int, int], ChunkView] = {}

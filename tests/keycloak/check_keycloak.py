@@ -103,7 +103,7 @@ def real_core(core: Core, keycloak: Keycloak) -> Core:
         oidc_audience=AUDIENCE,
         oidc_ca=str(keycloak.ca),
     )
-    return replace(core, settings=settings, clock=now_ms, identity=Provider(settings, now_ms))
+    return replace(core, settings=settings, clock=now_ms, steer=None, identity=Provider(settings, now_ms))
 
 
 async def prove(there: httpx.AsyncClient, address: str) -> str:

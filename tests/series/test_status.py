@@ -12,7 +12,7 @@ NOW = 1_000_000
 def test_a_chunk_is_final_by_time_without_a_write() -> None:
     state = State("p", 4, 500)
     assert settled(state, 1200, 1200) == state
-    assert settled(state, 1200, 1201) == State("f", 5, 1200)
+    assert settled(state, 1200, 1201) == State("f", 5, 1201)
 
 
 def test_time_does_not_move_what_is_final_and_never_turns_back_an_update() -> None:

@@ -39,7 +39,7 @@ def test_a_chunk_final_by_time_has_every_slot() -> None:
     row = row_of([(START, 100), (START + 10 * MINUTE, HIGH)])
     seen = view(row, START + 26 * HOUR)
     settles = START + HOUR - 1000 + 24 * HOUR
-    assert (seen.status, seen.version, seen.updated_ms) == ("final", 2, settles)
+    assert (seen.status, seen.version, seen.updated_ms) == ("final", 2, settles + 1)
     assert seen.data == "100 E U" + " E" * 9
 
 
@@ -112,7 +112,7 @@ def test_a_placeholder_appears_when_a_reading_is_overdue_and_settles() -> None:
     end = START + HOUR - 1000
     assert view(row, appears) == ChunkView(START, end, "preliminary", 1, appears, None)
     settled = view(row, START + 26 * HOUR)
-    assert settled == ChunkView(START, end, "final", 2, end + 24 * HOUR, " ".join("E" * 12))
+    assert settled == ChunkView(START, end, "final", 2, end + 24 * HOUR + 1, " ".join("E" * 12))
 
 
 def test_placeholders_follow_the_tail() -> None:
@@ -151,7 +151,7 @@ def test_the_chunk_in_which_the_device_expires_is_final_with_it() -> None:
     row = row_of([(START, 1)]) | {"expiration_ms": expires}
     before, after = view(row, expires), view(row, expires + 1)
     assert (before.status, before.version) == ("preliminary", 1)
-    assert (after.status, after.version, after.updated_ms, after.end_ms) == ("final", 2, expires, before.end_ms)
+    assert (after.status, after.version, after.updated_ms, after.end_ms) == ("final", 2, expires + 1, before.end_ms)
     assert view(row | {"expiration_ms": START}, expires + 1).status == "preliminary"  # it had expired before
 
 

@@ -36,11 +36,11 @@ class Stored:
 
     async def append(self, readings: list[Reading], now_ms: int) -> Sensor | None:
         """Append to the present tail."""
-        return await append(self.pool, await self.sensor(), readings, now_ms)
+        return await append(self.pool, await self.sensor(), readings, now_ms, now_ms)
 
     async def merge(self, readings: list[Reading], now_ms: int) -> Outcome:
         """Merge, whether or not an append would do."""
-        outcome = await merge_readings(self.pool, await self.sensor(), readings, now_ms, DELAY)
+        outcome = await merge_readings(self.pool, await self.sensor(), readings, now_ms, DELAY, steered_ms=now_ms)
         assert outcome is not None
         return outcome
 
@@ -73,6 +73,7 @@ class Stored:
 async def register(pool: asyncpg.Pool, span_ms: int = DAY, from_ms: int = START) -> Stored:
     """A new patient with one device and one continuous sensor since `from_ms`."""
     patient_id = uuid4()
+    await pool.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, $2)", patient_id, from_ms)
     device_no = await pool.fetchval(
         """INSERT INTO device (patient_id, device_key, device_name, manufacturer, started_ms, heard_ms, created_ms,
                                updated_ms)

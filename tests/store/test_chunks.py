@@ -53,7 +53,7 @@ async def test_a_remembered_tail_goes_on(pool: asyncpg.Pool) -> None:
     await stored.merge(TRACE[:1], START)
     sensor = await stored.sensor()
     for at in range(1, 100, 3):
-        after = await append(pool, sensor, TRACE[at : at + 3], START + at)
+        after = await append(pool, sensor, TRACE[at : at + 3], START + at, START + at)
         assert after is not None
         sensor = after
     assert sensor == await stored.sensor()
@@ -65,7 +65,7 @@ async def test_an_outdated_tail_writes_nothing(pool: asyncpg.Pool) -> None:
     outdated = await stored.sensor()
     await stored.append(TRACE[5:7], START)
     before = await stored.chunks()
-    assert await append(pool, outdated, TRACE[5:8], START) is None
+    assert await append(pool, outdated, TRACE[5:8], START, START) is None
     assert await stored.chunks() == before
 
 
@@ -76,7 +76,7 @@ async def test_a_hidden_reading_makes_a_tail_outdated_though_the_version_stays(p
     outcome = await stored.merge([(TRACE[1][0] - 1000, 9)], START)
     assert len(outcome.hidden) == 1
     assert [chunk.version for chunk in await stored.chunks()] == [1]
-    assert await append(pool, outdated, TRACE[5:8], START) is None
+    assert await append(pool, outdated, TRACE[5:8], START, START) is None
 
 
 async def test_a_repeated_upload_writes_and_locks_nothing(pool: asyncpg.Pool) -> None:

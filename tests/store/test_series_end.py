@@ -19,7 +19,7 @@ async def sensor_with(pool: asyncpg.Pool, *readings: Reading, now_ms: int) -> St
 
 
 async def sent(stored: Stored, until_ms: int, now_ms: int) -> int | None:
-    return await complete_until(stored.pool, await stored.sensor(), until_ms, now_ms, DELAY)
+    return await complete_until(stored.pool, await stored.sensor(), until_ms, DELAY, now_ms)
 
 
 async def close(stored: Stored, ended_ms: int, now_ms: int) -> None:

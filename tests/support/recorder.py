@@ -189,6 +189,7 @@ async def recorder(
         registry=trust,
         signer=await Keys.load(pool, key_encryption_key(settings), clock()),
         clock=clock,
+        steer=clock,
     )
     listeners = Listeners(core, create_apps(core))
     await listeners.start(sockets)

@@ -39,7 +39,13 @@ class Parameter:
 def _table(*parameters: Parameter) -> dict[str, Parameter]:
     every = (
         Parameter("_id", "token", REGISTRY + "Resource-id", "Logical id; sorts stably, in no meaningful order", True),
-        Parameter("_lastUpdated", "date", REGISTRY + "Resource-lastUpdated", "Last change of the content", True),
+        Parameter(
+            "_lastUpdated",
+            "date",
+            REGISTRY + "Resource-lastUpdated",
+            "Last change of the content, or since when it is visible to this pairing",
+            True,
+        ),
     )
     return {parameter.name: parameter for parameter in (*every, *parameters)}
 

@@ -36,5 +36,5 @@ async def transaction(core: Core, patient_id: UUID) -> AsyncIterator[Core]:
 
     It remembers tails of series for itself only: what is rolled back must not be known afterwards.
     """
-    async with writing(core, patient_id) as conn:
+    async with writing(core, patient_id) as (conn, _):
         yield replace(core, pool=OneConnection(conn), sensors=Remembered())

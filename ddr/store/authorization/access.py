@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
@@ -11,6 +11,8 @@ import asyncpg
 from ddr.scopes.decision import Standing
 from ddr.store.audit.trail import NOBODY, Event
 from ddr.store.authorization.grace import ENDED, THIS_SESSION
+from ddr.store.authorization.openings import Opened, of_json
+from ddr.store.database.stamps import present
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Permit:
 
     valueset: str
     grace_ms: int | None
+    historic_days: int
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Request:
     permits: Sequence[Permit]
     detail: Mapping[str, Any]
     now_ms: int
+    steered_ms: int | None = None  # as for ddr.store.database.stamps.lock_patient
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,11 @@ class Admission:
     pairing_no: int
     answered: Mapping[str, int]
     claimed: tuple[str, ...]
+    openings: Mapping[str, Opened] = field(default_factory=dict)
 
 
 # A grant has the consents that it was issued under and no others: what ended stays ended whatever was given since.
+# `present` lets the patient's clock go on (ddr.store.database.stamps), unless somebody writes just now: then that does.
 # A claim is all or nothing: the row of the pairing is locked, and its condition is judged on its newest version, so of
 # several concurrent requests exactly one is answered.
 _ADMIT = f"""
@@ -60,8 +66,20 @@ WITH pair AS (
     FROM pair p JOIN consent c ON c.patient_id = p.patient_id AND c.consent_no = ANY (p.consent_nos)
    WHERE NOT p.ended AND p.client_id = $3 AND c.withdrawn_ms IS NULL AND c.until_ms > $4
 ), permitted AS (
-  SELECT t.miv_url, t.grace_ms
-    FROM unnest($5::text[], $6::bigint[]) AS t(miv_url, grace_ms) JOIN consented USING (miv_url)
+  SELECT t.miv_url, t.grace_ms, t.historic_days
+    FROM unnest($5::text[], $6::bigint[], $8::integer[]) AS t(miv_url, grace_ms, historic_days)
+    JOIN consented USING (miv_url)
+), noted AS (
+  INSERT INTO opening (patient_id, pairing_no, kind, historic_days)
+  SELECT pair.patient_id, pair.pairing_no, permitted.miv_url, permitted.historic_days FROM pair, permitted
+   WHERE NOT EXISTS (SELECT FROM opening o WHERE o.patient_id = pair.patient_id AND o.pairing_no = pair.pairing_no
+                        AND o.kind = permitted.miv_url)
+  ON CONFLICT DO NOTHING
+), present AS (
+  UPDATE patient SET stamp_ms = greatest(stamp_ms, {present("$9")})
+   WHERE patient_id IN (SELECT patient_id FROM patient
+                         WHERE patient_id = (SELECT patient_id FROM pair WHERE EXISTS (SELECT FROM permitted))
+                           AND stamp_ms < {present("$9")} FOR NO KEY UPDATE SKIP LOCKED)
 ), touched AS (
   SELECT miv_url, grace_ms FROM permitted WHERE grace_ms IS NOT NULL
 ), claimed AS (
@@ -92,7 +110,10 @@ WITH pair AS (
 SELECT pair.patient_id, pair.pairing_no, pair.client_id, pair.ended,
        coalesce((SELECT jsonb_object_agg(miv_url, until_ms) FROM consented), '{{}}') AS consents,
        coalesce((SELECT array_agg(miv_url) FROM touched WHERE EXISTS (SELECT FROM claimed)), '{{}}') AS claimed,
-       coalesce(g.answered, '{{}}') AS answered
+       coalesce(g.answered, '{{}}') AS answered,
+       coalesce((SELECT jsonb_object_agg(kind, jsonb_build_array(opened_ms, historic_days, older_ms, older_opened_ms))
+                   FROM opening o WHERE o.patient_id = pair.patient_id AND o.pairing_no = pair.pairing_no), '{{}}')
+         AS openings
   FROM pair LEFT JOIN grace g ON g.patient_id = pair.patient_id AND g.pairing_no = pair.pairing_no"""
 
 
@@ -110,8 +131,11 @@ async def admit(pool: asyncpg.Pool, request: Request) -> Admission:
         [permit.valueset for permit in request.permits],
         [permit.grace_ms for permit in request.permits],
         request.detail,
+        [permit.historic_days for permit in request.permits],
+        request.steered_ms,
     )
     if row is None:
         return Admission(None, 0, {}, ())
     standing = Standing(row["patient_id"], row["client_id"], row["ended"], row["consents"])
-    return Admission(standing, row["pairing_no"], row["answered"], tuple(row["claimed"]))
+    claimed, openings = tuple(row["claimed"]), of_json(row["openings"])
+    return Admission(standing, row["pairing_no"], row["answered"], claimed, openings)

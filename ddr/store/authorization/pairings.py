@@ -22,6 +22,7 @@ from ddr.scopes.parse import Scopes, parse
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import par
 from ddr.store.authorization.consents import Shown, give
+from ddr.store.authorization.openings import announce
 from ddr.store.authorization.par import PushedRequest
 from ddr.store.authorization.unpairing import end_if_over
 from ddr.store.database.digest import sha256
@@ -77,6 +78,7 @@ async def decide(
         await end_if_over(conn, patient_id, request.client_id, now_ms)
         pairing = await _join(conn, secret, patient_id, request.client_id, now_ms)
         pairing_no = pairing["pairing_no"]
+        await announce(conn, patient_id, pairing_no, request.client_id, scopes, now_ms)
         given = await give(conn, patient_id, pairing_no, scopes.valuesets, terms.consent_until_ms, shown, now_ms)
         grant_no = await _grant(conn, patient_id, pairing_no, scopes, given, now_ms)
         code = code_of(secret, request_uri, patient_id)

@@ -58,7 +58,7 @@ async def revise(conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row]
     )  # fmt: skip
     await conn.executemany(
         """UPDATE measurement
-              SET updated_ms = greatest(updated_ms, $3), effective_ms = $4, effective_end_ms = $5, epoch_no = $6,
+              SET updated_ms = greatest(updated_ms + 1, $3), effective_ms = $4, effective_end_ms = $5, epoch_no = $6,
                   derived_from = $7, value = $8, unit = $9, comparator = $10, content = $11, status = $12,
                   version = version + 1
             WHERE patient_id = $1 AND measurement_no = $2""",
@@ -107,7 +107,7 @@ async def erase(conn: asyncpg.Connection, patient_id: UUID, measurement_no: int,
     )
     await conn.execute(
         """UPDATE measurement
-              SET deleted_ms = $3, updated_ms = greatest(updated_ms, $3), content = '', value = NULL,
+              SET deleted_ms = $3, updated_ms = greatest(updated_ms + 1, $3), content = '', value = NULL,
                   comparator = NULL, derived_from = '{}'
             WHERE patient_id = $1 AND measurement_no = $2""",
         patient_id, measurement_no, now_ms,

@@ -20,21 +20,29 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Found:
-    """One page. `total` counts the matches of all pages, `rest_no` names the list of those after the first page."""
+    """One page. `total` counts the matches of all pages, `rest_no` names the list of those after the first page.
+
+    `at_ms` is the newest stamp that could be shown: what the patient's data become later has a newer one.
+    """
 
     total: int
     rest_no: int | None
     matches: list[Row]
     related: list[Row]
+    at_ms: int
 
 
 @dataclass(frozen=True)
 class RestPage:
-    """Which part of a rest a later page shows: `count` items after the first `offset`."""
+    """Which part of a rest a later page shows: `count` items after the first `offset`.
+
+    `until_ms`: without those that have a newer stamp by now; None: all.
+    """
 
     rest_no: int
     offset: int
     count: int
+    until_ms: int | None
 
 
 async def first_page(
@@ -56,7 +64,9 @@ async def first_page(
 async def later_page(pool: asyncpg.Pool, view: View, search: Search, rest: RestPage) -> Found:
     """A part of the rest of an earlier search; of `search` only type and includes count. `total` is of this page."""
     parameters = Parameters(view.parameters())
-    rest_no, offset, count = (parameters.bind(part, "bigint") for part in (rest.rest_no, rest.offset, rest.count))
+    rest_no, offset, count, until = (
+        parameters.bind(part, "bigint") for part in (rest.rest_no, rest.offset, rest.count, rest.until_ms)
+    )
     # still joined with what may be seen now: a consent may have been withdrawn since the first page
     page = f"""
 page AS (
@@ -65,7 +75,7 @@ page AS (
     CROSS JOIN LATERAL unnest(s.kinds, s.nos, s.ks) WITH ORDINALITY AS r(kind, no, k, ord)
     JOIN {TABLES[search.resource_type]} o ON (o.kind, o.no, o.k) = (r.kind, r.no, r.k)
    WHERE s.patient_id = $1 AND s.rest_no = {rest_no} AND s.expires_ms > $5::bigint
-     AND r.ord > {offset} AND r.ord <= {offset} + {count}
+     AND r.ord > {offset} AND r.ord <= {offset} + {count} AND ({until} IS NULL OR o.updated_ms <= {until})
 )"""
     head = "(SELECT count(*) FROM page) AS total, NULL AS rest_no"
     return await _run(pool, view.observed, [view.sources(), page], head, search, parameters)
@@ -132,4 +142,4 @@ SELECT head.*, {COLUMNS}
     found = await pool.fetch(query, *parameters.values)
     matches = [row for row in found if row["matched"]]
     related = [row for row in found if row["matched"] is False]
-    return Found(found[0]["total"], found[0]["rest_no"], matches, related)
+    return Found(found[0]["total"], found[0]["rest_no"], matches, related, found[0]["at_ms"])

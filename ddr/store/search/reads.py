@@ -34,7 +34,7 @@ async def read(pool: asyncpg.Pool, view: View, kind: Kind, no: int, k: int) -> R
     query = f"""WITH {view.sources()},
 hit AS (
   SELECT 1 AS ord, true AS matched, o.kind, o.no, o.k, {_STATE.get(table, "true AS within, false AS deleted")}
-    FROM {table} o WHERE o.kind = {kind:d} AND o.no = $6 AND o.k = $7
+    FROM {table} o WHERE o.kind = {kind:d} AND o.no = $10 AND o.k = $11
 )
 SELECT hit.within, hit.deleted, {COLUMNS} FROM hit{rows(view.observed)}"""
     row: Row | None = await pool.fetchrow(query, *view.parameters(), no, k)

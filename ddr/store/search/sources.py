@@ -1,7 +1,9 @@
 """What a DiGA may see, as SQL: the Observations of one patient under the authorised MIVs, and what they anchor.
 
-Every text here is a list of common table expressions over the parameters $1 to $5 of `View`. Instants are milliseconds
+Every text here is a list of common table expressions over the parameters $1 to $9 of `View`. Instants are milliseconds
 UTC, both ends of a range inclusive. The rules of chunks repeat ddr.series (epoch, grid, status); tests hold them equal.
+
+`updated_ms` is meta.lastUpdated as this request sees it: never older than when the resource became visible to it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from ddr.store.database.ids import Kind
+from ddr.store.search.opening import OPEN, Opening
 
 FOREVER = 2**63 - 1  # end of an open period
 
@@ -25,24 +28,33 @@ class Term:
     continuous: bool
     floor_ms: int
     delay_ms: int  # Delay-From-Real-Time
+    opening: Opening = OPEN
 
 
 @dataclass(frozen=True)
 class View:
-    """Whose data a request sees, and which of it; becomes the parameters $1 to $5 of every statement."""
+    """Whose data a request sees, and which of it; becomes the parameters $1 to $9 of every statement.
+
+    `now_ms` is the clock of the request. What time alone makes of series is as of the patient's own (`moment`).
+    """
 
     patient_id: UUID
     terms: Sequence[Term]
     now_ms: int
+    opened_ms: int = 0  # when the pairing was last let see more: all Devices and DeviceMetrics are as new
 
     def parameters(self) -> list[Any]:
-        """The values of $1 to $5."""
+        """The values of $1 to $9."""
         return [
             self.patient_id,
             [term.valueset for term in self.terms],
             [term.floor_ms for term in self.terms],
             [term.delay_ms for term in self.terms],
             self.now_ms,
+            [term.opening.opened_ms for term in self.terms],
+            [term.opening.older_ms for term in self.terms],
+            [term.opening.older_opened_ms for term in self.terms],
+            self.opened_ms,
         ]
 
     @property
@@ -51,13 +63,31 @@ class View:
         kinds = frozenset(Kind.CHUNK if term.continuous else Kind.MEASUREMENT for term in self.terms)
         return kinds or frozenset({Kind.MEASUREMENT})
 
+    def opening(self, valueset: str) -> Opening:
+        """When the Observations of this MIV became visible."""
+        return next((term.opening for term in self.terms if term.valueset == valueset), OPEN)
+
     def sources(self) -> str:
-        """The common table expressions term, observations, seen, delays, metrics and devices of what is seen."""
+        """The common table expressions moment, term, observations, seen, metrics, devices and more of what is seen."""
         return _sources(self.observed)
 
 
+# `at_ms`: the patient's present (ddr.store.database.stamps).
 TERM = """
-term AS (SELECT * FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS t(miv_url, floor_ms, delay_ms))"""
+moment AS MATERIALIZED (SELECT coalesce((SELECT stamp_ms FROM patient WHERE patient_id = $1), $5::bigint) AS at_ms),
+term AS (SELECT * FROM unnest($2::text[], $3::bigint[], $4::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
+             AS t(miv_url, floor_ms, delay_ms, opened_ms, older_ms, older_opened_ms))"""
+NOW = "(SELECT at_ms FROM moment)"
+
+# When a series `e` (epoch) of `s` (sensor) under `term` became visible by the first of the expected chunks of which
+# nothing has arrived; null when it is by what is stored, which has its own stamp (ddr.store.devices.appearance).
+_NEXT = "coalesce(e.tail_start_ms + s.span_ms, e.from_ms / 1000 * 1000)"
+_FIRST = f"({_NEXT} + s.span_ms * greatest(0, (term.floor_ms - {_NEXT}) / s.span_ms))"
+EXPECTED = f"""
+CASE WHEN s.continuous AND (e.tail_start_ms IS NULL OR greatest(e.tail_start_ms, least(
+              e.tail_start_ms + s.span_ms, e.until_ms / 1000 * 1000) - 1000) + 999 < term.floor_ms)
+     THEN greatest({_FIRST} + s.period_ms, s.created_ms, e.created_ms) + term.delay_ms END"""
+_OPENED = "greatest({updated}, opened_ms, CASE WHEN {end} < older_ms THEN older_opened_ms END)"
 
 # One row per chunk: the stored ones, and after them the expected ones of which nothing has arrived (SER-014, SER-024),
 # from number `next_k` at `next_ms` on, none starting after `newest_ms`. `within`: it ends within the historic period.
@@ -68,10 +98,11 @@ series AS NOT MATERIALIZED (
          greatest(s.created_ms, e.created_ms) AS registered_ms,
          e.epoch_no, e.device_no,
          CASE WHEN s.calibrated_device THEN e.epoch_no END AS metric_no, term.floor_ms, term.delay_ms,
+         term.opened_ms, term.older_ms, term.older_opened_ms,
          e.until_ms / 1000 * 1000 AS cut_ms,
          coalesce(e.tail_k + 1, 0) AS next_k, coalesce(e.tail_start_ms + s.span_ms, e.from_ms / 1000 * 1000) AS next_ms,
-         least($5::bigint - s.period_ms - term.delay_ms,
-               CASE WHEN greatest(s.created_ms, e.created_ms) + term.delay_ms > $5::bigint THEN -1 END,
+         least({NOW} - s.period_ms - term.delay_ms,
+               CASE WHEN greatest(s.created_ms, e.created_ms) + term.delay_ms > {NOW} THEN -1 END,
                e.until_ms - 1, s.ended_ms - 1, d.ended_ms - 1, d.expiration_ms - 1) AS newest_ms
     FROM term
     JOIN sensor s ON s.patient_id = $1 AND s.miv_url = term.miv_url AND s.continuous
@@ -83,12 +114,13 @@ series AS NOT MATERIALIZED (
          c.end_ms + 999 AS end_ms, s.device_no, s.metric_no,
          CASE WHEN c.settled OR c.status = 'f' THEN 'final' WHEN c.status = 'p' THEN 'preliminary'
               WHEN c.status = 'e' THEN 'entered-in-error' ELSE 'amended' END AS status,
-         CASE WHEN c.settled THEN greatest(c.updated_ms, c.settles_ms) ELSE c.updated_ms END AS updated_ms,
+         {_OPENED.format(updated="c.updated_ms, CASE WHEN c.settled THEN c.settles_ms + 1 END", end="c.end_ms + 999")}
+           AS updated_ms,
          NULL::numeric AS value, NULL AS unit, NULL AS comparator, NULL::bytea AS content,
          '{{}}'::bigint[] AS derived_from, c.end_ms + 999 >= s.floor_ms AS within, false AS deleted
     FROM series s
     CROSS JOIN LATERAL (
-      SELECT x.*, end_ms, settles_ms, x.status = 'p' AND settles_ms < $5::bigint AS settled
+      SELECT x.*, end_ms, settles_ms, x.status = 'p' AND settles_ms < {NOW} AS settled
         FROM (
           SELECT c.k, c.start_ms, c.updated_ms, c.status FROM chunk c
            WHERE c.patient_id = $1 AND c.epoch_no = s.epoch_no
@@ -112,6 +144,8 @@ series AS NOT MATERIALIZED (
     ) c
 )"""
 
+_END = f"coalesce(m.effective_end_ms, {FOREVER})"
+
 # A measurement that one within the period is derived from stays visible at any age, as does a period that is not over
 # (LF-028).
 _MEASUREMENTS = f"""
@@ -121,9 +155,11 @@ sources AS (
    WHERE m.deleted_ms IS NULL
 ), measurements AS NOT MATERIALIZED (
   SELECT {Kind.MEASUREMENT:d} AS kind, m.measurement_no AS no, 0::bigint AS k, m.miv_url, m.code_system, m.code,
-         m.effective_ms AS start_ms, coalesce(m.effective_end_ms, {FOREVER}) AS end_ms, m.device_no,
-         m.epoch_no AS metric_no, m.status, m.updated_ms, m.value, m.unit, m.comparator, m.content, m.derived_from,
-         coalesce(m.effective_end_ms, {FOREVER}) >= term.floor_ms OR m.measurement_no IN (SELECT no FROM sources)
+         m.effective_ms AS start_ms, {_END} AS end_ms, m.device_no,
+         m.epoch_no AS metric_no, m.status,
+         {_OPENED.format(updated="m.updated_ms", end=_END)}
+           AS updated_ms, m.value, m.unit, m.comparator, m.content, m.derived_from,
+         {_END} >= term.floor_ms OR m.measurement_no IN (SELECT no FROM sources)
            AS within,
          m.deleted_ms IS NOT NULL AS deleted
     FROM term JOIN measurement m ON m.patient_id = $1 AND m.miv_url = term.miv_url
@@ -135,18 +171,30 @@ seen AS NOT MATERIALIZED (SELECT * FROM observations WHERE within AND NOT delete
 delays AS (
   SELECT s.device_no, min(term.delay_ms) AS delay_ms FROM sensor s JOIN term USING (miv_url)
    WHERE s.patient_id = $1 GROUP BY s.device_no
+), expected AS (
+  SELECT device_no, min(coalesce(expected_ms, 0)) AS expected_ms
+    FROM (SELECT e.device_no, {EXPECTED} AS expected_ms, {_FIRST} AS first_ms,
+                 least(e.until_ms, s.ended_ms, d.ended_ms, d.expiration_ms) AS end_ms
+            FROM sensor s JOIN term USING (miv_url)
+            JOIN epoch e ON e.patient_id = $1 AND e.sensor_no = s.sensor_no
+             AND (s.shown_from_ms IS NULL OR e.from_ms >= s.shown_from_ms)
+            JOIN device d ON d.patient_id = $1 AND d.device_no = e.device_no
+           WHERE s.patient_id = $1 AND s.continuous) AS series
+   WHERE expected_ms IS NULL OR (expected_ms <= {NOW} AND (end_ms IS NULL OR first_ms < end_ms)) GROUP BY device_no
 ), metrics AS NOT MATERIALIZED (
-  SELECT {Kind.METRIC:d} AS kind, e.epoch_no AS no, 0::bigint AS k, e.device_no, e.updated_ms,
+  SELECT {Kind.METRIC:d} AS kind, e.epoch_no AS no, 0::bigint AS k, e.device_no,
+         greatest(e.updated_ms, {EXPECTED}, $9::bigint) AS updated_ms,
          s.metric -> 'type' AS type, s.code_system, s.code
-    FROM epoch e JOIN sensor s ON s.patient_id = $1 AND s.sensor_no = e.sensor_no
+    FROM epoch e JOIN sensor s ON s.patient_id = $1 AND s.sensor_no = e.sensor_no JOIN term USING (miv_url)
    WHERE e.patient_id = $1 AND e.epoch_no IN (SELECT metric_no FROM seen)
 ), devices AS NOT MATERIALIZED (
-  SELECT {Kind.DEVICE:d} AS kind, d.device_no AS no, 0::bigint AS k, d.updated_ms, d.device_name, d.manufacturer,
+  SELECT {Kind.DEVICE:d} AS kind, d.device_no AS no, 0::bigint AS k,
+         greatest(d.updated_ms, expected.expected_ms, $9::bigint) AS updated_ms, d.device_name, d.manufacturer,
          d.type_code,
          CASE WHEN least(d.ended_ms, d.expiration_ms) <= $5::bigint THEN 'inactive'
               WHEN $5::bigint - d.heard_ms > coalesce(delays.delay_ms, (SELECT min(delay_ms) FROM term)) THEN 'unknown'
               ELSE 'active' END AS status
-    FROM device d LEFT JOIN delays USING (device_no)
+    FROM device d LEFT JOIN delays USING (device_no) LEFT JOIN expected USING (device_no)
    WHERE d.patient_id = $1 AND d.device_no IN (SELECT device_no FROM seen)
 )"""
 

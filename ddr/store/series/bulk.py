@@ -1,7 +1,7 @@
 """Appending to the series of many sensors at once: the uploads of a cloud bridge.
 
 The same change as `ddr.store.series.chunks.append` makes for each sensor, under the same conditions, but one statement
-and one commit for all. It waits for no lock: a chunk that somebody else is writing to is left out, so that two such
+and one commit for all. It waits for no lock: a patient that somebody else is writing to is left out, so that two such
 statements cannot block each other, in whatever order they come by their rows.
 """
 
@@ -13,23 +13,35 @@ import asyncpg
 
 from ddr.series.packing import Reading
 from ddr.series.tail import extended
+from ddr.store.database.stamps import stamp
 from ddr.store.series.chunks import HEARD_STEP_MS
 from ddr.store.series.sensors import Sensor
 
-_APPEND = """
-    WITH held AS (
-        SELECT w.* FROM unnest($1::uuid[], $2::bigint[], $3::integer[], $4::integer[], $5::integer[], $6::integer[],
-                               $7::bytea[], $8::bytea[], $9::bigint[], $10::integer[], $11::text[], $12::integer[])
-               AS w (patient_id, epoch_no, k, version, length, keep, times, vals, last_ms, filled, status, terms)
-          JOIN chunk c USING (patient_id, epoch_no, k)
+# The rows of the patients come first (ddr.store.database.stamps). What another writer holds is left out, too: it would
+# keep the stamps of all the others waiting. The condition on a chunk is judged on its newest version.
+_APPEND = f"""
+    WITH w AS MATERIALIZED (
+        SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::integer[], $4::integer[], $5::integer[], $6::integer[],
+                             $7::bytea[], $8::bytea[], $9::bigint[], $10::integer[], $11::text[], $12::integer[],
+                             $13::bigint[])
+               AS w (patient_id, epoch_no, k, version, length, keep, times, vals, last_ms, filled, status, terms,
+                     settles_ms)),
+    locked AS MATERIALIZED (
+        SELECT patient_id FROM patient WHERE patient_id IN (SELECT patient_id FROM w) FOR NO KEY UPDATE SKIP LOCKED),
+    stamped AS (
+        UPDATE patient SET stamp_ms = {stamp("$14")}
+         WHERE patient_id IN (SELECT patient_id FROM locked) RETURNING patient_id, stamp_ms),
+    held AS (
+        SELECT w.*, s.stamp_ms FROM w JOIN stamped s USING (patient_id) JOIN chunk c USING (patient_id, epoch_no, k)
          WHERE c.version = w.version AND octet_length(c.vals) = w.length AND c.terms = w.terms
+           AND s.stamp_ms <= w.settles_ms
            FOR NO KEY UPDATE OF c SKIP LOCKED)
     UPDATE chunk c SET times = substring(c.times FROM 1 FOR h.keep) || h.times, vals = c.vals || h.vals,
                        last_ms = h.last_ms, filled = h.filled, status = h.status, version = c.version + 1,
-                       updated_ms = greatest(c.updated_ms, $13)
+                       updated_ms = greatest(c.updated_ms + 1, h.stamp_ms)
       FROM held h
      WHERE c.patient_id = h.patient_id AND c.epoch_no = h.epoch_no AND c.k = h.k
-    RETURNING c.patient_id, c.epoch_no"""
+    RETURNING c.patient_id, c.epoch_no"""  # noqa: S608
 
 _HEAR = """
     WITH held AS (
@@ -42,16 +54,18 @@ _HEAR = """
 Upload = tuple[Sensor, list[Reading]]
 
 
-async def append_all(pool: asyncpg.Pool, uploads: Iterable[Upload], now_ms: int) -> list[bool]:
+async def append_all(
+    pool: asyncpg.Pool, uploads: Iterable[Upload], now_ms: int, steered_ms: int | None = None
+) -> list[bool]:
     """For each upload whether its ascending readings were appended to the tail of its sensor; else nothing was written.
 
-    The sensors must differ.
+    The sensors must differ. `now_ms` and `steered_ms` as for ddr.store.series.chunks.append.
     """
     uploads = list(uploads)
     rows = [row for sensor, readings in uploads if readings and (row := _row(sensor, readings, now_ms))]
     if not rows:
         return [False] * len(uploads)
-    written = {tuple(row) for row in await pool.fetch(_APPEND, *map(list, zip(*rows, strict=True)), now_ms)}
+    written = {tuple(row) for row in await pool.fetch(_APPEND, *map(list, zip(*rows, strict=True)), steered_ms)}
     appended = [(sensor.patient_id, sensor.epoch_no) in written for sensor, _ in uploads]
     await _hear((sensor for (sensor, _), done in zip(uploads, appended, strict=True) if done), pool, now_ms)
     return appended
@@ -66,7 +80,7 @@ def _row(sensor: Sensor, readings: list[Reading], now_ms: int) -> tuple[object, 
     after = extension.after
     return (
         sensor.patient_id, sensor.epoch_no, tail.k, tail.version, 2 * tail.count, extension.keep, extension.times,
-        extension.vals, after.last_ms, after.filled, extension.status, tail.terms,
+        extension.vals, after.last_ms, after.filled, extension.status, tail.terms, tail.epoch.settles(tail.start_ms),
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Calibration events of a sensor, and the epochs that follow from them: DeviceMetrics, series, measurements.
 
 Everything happens in the caller's transaction, which holds the lock of the patient
-(ddr.store.devices.devices.lock_patient).
+(ddr.store.database.stamps.lock_patient); `now_ms` is its stamp.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import orjson
 
 from ddr.series.calibration import Event, Segment, segments
 from ddr.store.devices import devices as store
+from ddr.store.devices.appearance import epochs_appeared
 from ddr.store.devices.devices import Row
 from ddr.store.measurements import measurements
 from ddr.store.series.chunks import lock_epoch_rows
@@ -23,8 +24,9 @@ from ddr.store.series.recut import Piece, recut_series
 NOT_YET = 2**63 - 1  # sensor.shown_from_ms of a sensor that is not calibrated yet
 
 _SHOWN_FROM = "UPDATE sensor SET shown_from_ms = $3 WHERE patient_id = $1 AND sensor_no = $2"
+# created_ms: what is missing in them is expected from now on, because nobody was shown anything of them before.
 _APPEARED = """
-    UPDATE epoch SET updated_ms = greatest(updated_ms, $5)
+    UPDATE epoch SET created_ms = $5
      WHERE patient_id = $1 AND sensor_no = $2 AND from_ms >= $3 AND from_ms < $4 RETURNING epoch_no"""
 _CHUNKS_APPEARED = """
     UPDATE chunk SET updated_ms = greatest(updated_ms, $3) WHERE patient_id = $1 AND epoch_no = ANY($2::bigint[])"""
@@ -70,6 +72,7 @@ async def show_from(conn: asyncpg.Connection, sensor: Row, from_ms: int, now_ms:
     patient_id, sensor_no = sensor["patient_id"], sensor["sensor_no"]
     await conn.execute(_SHOWN_FROM, patient_id, sensor_no, from_ms)
     shown = await conn.fetch(_APPEARED, patient_id, sensor_no, from_ms, sensor["shown_from_ms"], now_ms)
+    await epochs_appeared(conn, patient_id, [row["epoch_no"] for row in shown])
     await conn.execute(_CHUNKS_APPEARED, patient_id, [row["epoch_no"] for row in shown], now_ms)
 
 
@@ -124,6 +127,7 @@ async def _repoint(conn: asyncpg.Connection, patient_id: UUID, pieces: Sequence[
     right = [(row, numbers[bisect_right(starts, row["effective_ms"]) - 1]) for row in found]
     moved = [_moved(row, number) for row, number in right if row["epoch_no"] != number]
     await measurements.revise(conn, patient_id, moved, now_ms)
+    await epochs_appeared(conn, patient_id, {row["epoch_no"] for row in moved})
 
 
 def _moved(row: Row, epoch_no: int) -> Row:

@@ -18,25 +18,34 @@ from ddr.series.epoch import Chunk, Epoch
 from ddr.series.merge import Merge, merge
 from ddr.series.packing import Reading, decode
 from ddr.series.tail import extended
+from ddr.store.database.stamps import lock_patient, stamp
+from ddr.store.devices.appearance import series_appeared
 from ddr.store.devices.devices import Row, heard
 from ddr.store.gateways.uploads import note_upload, taken_back
 from ddr.store.series.sensors import CHUNK_COLUMNS, Sensor, chunk_of
 
 HEARD_STEP_MS = 60_000  # Device.heard_ms is exact to this; its users think in the minutes of Delay-From-Real-Time
 
+# The row of the patient is locked first, so that the stamps of a patient come in the order of commits.
+_STAMPED = f"stamped AS (UPDATE patient SET stamp_ms = {stamp('$13')} WHERE patient_id = $1 RETURNING stamp_ms)"  # noqa: S608
+
 # The length of vals tells apart what a version cannot: a reading that is stored but not shown leaves the version alone.
-_APPEND = """
+# A chunk that was final by time before this stamp may have been shown so.
+_APPENDED = """
     UPDATE chunk SET times = substring(times FROM 1 FOR $6) || $7, vals = vals || $8, last_ms = $9, filled = $10,
-                     status = $11, version = version + 1, updated_ms = greatest(updated_ms, $12)
+                     status = $11, version = version + 1, updated_ms = greatest(updated_ms + 1, stamped.stamp_ms)
+      FROM stamped
      WHERE patient_id = $1 AND epoch_no = $2 AND k = $3 AND version = $4 AND octet_length(vals) = $5
-       AND terms = $13
-    RETURNING true"""
+       AND terms = $15 AND stamped.stamp_ms <= $14
+    RETURNING $12::bigint AS heard_ms"""
+
+_APPEND = f"WITH {_STAMPED} {_APPENDED}"
 
 # A sign of life is not worth waiting for: another upload may hold the row of the device.
 _APPEND_AND_HEAR = f"""
-    WITH appended AS ({_APPEND}),
+    WITH {_STAMPED}, appended AS ({_APPENDED}),
          heard AS (UPDATE device SET heard_ms = $12 WHERE patient_id = $1 AND device_no IN (
-                       SELECT device_no FROM device WHERE patient_id = $1 AND device_no = $14 AND heard_ms < $12
+                       SELECT device_no FROM device WHERE patient_id = $1 AND device_no = $16 AND heard_ms < $12
                           AND EXISTS (SELECT FROM appended) FOR NO KEY UPDATE SKIP LOCKED))
     SELECT true FROM appended"""  # noqa: S608
 
@@ -80,10 +89,13 @@ _WRITE = f"""
 _TAIL = "UPDATE epoch SET tail_k = $3, tail_start_ms = $4 WHERE patient_id = $1 AND epoch_no = $2"
 
 
-async def append(pool: asyncpg.Pool, sensor: Sensor, readings: Sequence[Reading], now_ms: int) -> Sensor | None:
+async def append(
+    pool: asyncpg.Pool, sensor: Sensor, readings: Sequence[Reading], now_ms: int, steered_ms: int | None = None
+) -> Sensor | None:
     """Append ascending `readings` to the tail of `sensor` in one statement. Returns the sensor as it is then.
 
     None when they do not all come after what is stored, or when the tail is not what it was: nothing was written then.
+    `now_ms` is the worker's clock, `steered_ms` as for ddr.store.database.stamps.lock_patient.
     """
     tail = sensor.tail
     extension = extended(tail, readings, now_ms) if tail else None
@@ -92,7 +104,8 @@ async def append(pool: asyncpg.Pool, sensor: Sensor, readings: Sequence[Reading]
     after, heard_ms = extension.after, sensor.heard_ms
     arguments = (
         sensor.patient_id, sensor.epoch_no, tail.k, tail.version, 2 * tail.count, extension.keep, extension.times,
-        extension.vals, after.last_ms, after.filled, extension.status, now_ms, tail.terms,
+        extension.vals, after.last_ms, after.filled, extension.status, now_ms, steered_ms,
+        tail.epoch.settles(tail.start_ms), tail.terms,
     )  # fmt: skip
     if now_ms - heard_ms < HEARD_STEP_MS:
         written = await pool.fetchval(_APPEND, *arguments)
@@ -119,10 +132,12 @@ async def merge_readings(
     now_ms: int,
     delay_ms: int,
     upload_key: str | None = None,
+    steered_ms: int | None = None,
 ) -> Outcome | None:
     """Put any ascending `readings` where they belong, in one transaction; None when the sensor is gone.
 
-    `delay_ms` is the Delay-From-Real-Time of the sensor's MIV. Raises UploadDeleted.
+    `delay_ms` is the Delay-From-Real-Time of the sensor's MIV; `now_ms` and `steered_ms` as for `append`.
+    Raises UploadDeleted.
     """
     outcome = Outcome()
     if now_ms - sensor.heard_ms >= HEARD_STEP_MS:
@@ -130,17 +145,20 @@ async def merge_readings(
     if upload_key is None and await _all_stored(pool, sensor, readings):
         return outcome
     async with pool.acquire() as conn, conn.transaction():
+        stamp_ms = await lock_patient(conn, sensor.patient_id, steered_ms)
+        if stamp_ms is None:
+            return None
         epochs = await lock_epochs(conn, sensor.patient_id, sensor.sensor_no, delay_ms)
         if not epochs:
             return None
         if upload_key is not None:
-            await note_upload(conn, sensor.patient_id, sensor.sensor_no, upload_key, readings, now_ms)
+            await note_upload(conn, sensor.patient_id, sensor.sensor_no, upload_key, readings, stamp_ms)
         gone = await taken_back(conn, sensor.patient_id, sensor.sensor_no)
         outcome.deleted.update(gone.intersection(readings))
         counting = [reading for reading in readings if reading not in gone] if outcome.deleted else readings
         for (epoch_no, epoch), part in _routed(epochs, counting, outcome):
             stored = await last_chunks(conn, sensor.patient_id, epoch_no, epoch, part[0][0])
-            merged = merge(epoch, stored, part, now_ms)
+            merged = merge(epoch, stored, part, stamp_ms)
             await write(conn, sensor.patient_id, epoch_no, epoch, merged)
             outcome.accepted.update(merged.accepted)
             outcome.hidden.update(merged.hidden)
@@ -202,9 +220,11 @@ async def last_chunks(
 
 
 async def write(conn: asyncpg.Connection, patient_id: UUID, epoch_no: int, epoch: Epoch, merged: Merge) -> None:
-    """Store the changed chunks, and where the series ends now."""
+    """Store the changed chunks, and where the series ends now. The caller holds the lock of the patient."""
     if merged.changed:
         await conn.executemany(_WRITE, [(patient_id, epoch_no, *astuple(chunk)) for chunk in merged.changed])
     tail = (merged.tail.k, merged.tail.start_ms) if merged.tail else (None, None)
     if tail != (epoch.tail_k, epoch.tail_start_ms):
         await conn.execute(_TAIL, patient_id, epoch_no, *tail)
+        if merged.tail is not None:
+            await series_appeared(conn, patient_id, epoch_no, epoch)

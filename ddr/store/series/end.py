@@ -8,6 +8,7 @@ import asyncpg
 
 from ddr.series.grid import SECOND
 from ddr.series.merge import merge
+from ddr.store.database.stamps import lock_patient
 from ddr.store.devices.devices import heard
 from ddr.store.series.chunks import NumberedEpoch, last_chunks, lock_epoch_rows, lock_epochs, write
 from ddr.store.series.recut import Piece, UnplacedReadings, recut_series
@@ -19,7 +20,7 @@ _SENT = """
 
 # Chunks that are final by time already stay as they are.
 _FINISH = """
-    UPDATE chunk SET status = 'f', version = version + 1, updated_ms = greatest(updated_ms, $5)
+    UPDATE chunk SET status = 'f', version = version + 1, updated_ms = greatest(updated_ms + 1, $5)
      WHERE patient_id = $1 AND epoch_no = $2 AND status = 'p' AND start_ms <= $3 AND start_ms >= $4"""
 
 
@@ -33,12 +34,18 @@ class ReadingsAfterEnd(Exception):
     """A sensor cannot have ended before its last stored reading or calibration."""
 
 
-async def complete_until(pool: asyncpg.Pool, sensor: Sensor, until_ms: int, now_ms: int, delay_ms: int) -> int | None:
+async def complete_until(
+    pool: asyncpg.Pool, sensor: Sensor, until_ms: int, delay_ms: int, steered_ms: int | None = None
+) -> int | None:
     """Note that everything up to `until_ms` has been sent: chunks that end by then are final.
 
-    Returns the latest instant ever noted, or None when the sensor is gone. `delay_ms` as for `merge_readings`.
+    Returns the latest instant ever noted, or None when the sensor is gone. `delay_ms` and `steered_ms` as for
+    `merge_readings`.
     """
     async with pool.acquire() as conn, conn.transaction():
+        now_ms = await lock_patient(conn, sensor.patient_id, steered_ms)
+        if now_ms is None:
+            return None
         await heard(conn, sensor.patient_id, [sensor.device_no], now_ms)
         sent: int | None = await conn.fetchval(_SENT, sensor.patient_id, sensor.sensor_no, until_ms)
         for numbered in await lock_epochs(conn, sensor.patient_id, sensor.sensor_no, delay_ms):

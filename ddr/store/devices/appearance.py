@@ -1,0 +1,47 @@
+"""Devices and DeviceMetrics become visible with their first Observation (SCO-006): new to whoever polls, however old.
+
+What appears gets the stamp of the transaction that shows it, so that searches by `_lastUpdated` find it (RS-036).
+All of it happens in a transaction that holds the lock of the patient (ddr.store.database.stamps).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from uuid import UUID
+
+import asyncpg
+
+from ddr.series.epoch import Epoch
+
+# No Historic-Data-Period is shorter: whoever may see a series at all, sees what it measured within the last day.
+SURELY_SEEN_MS = 86_400_000
+
+_STAMP = "(SELECT stamp_ms FROM patient WHERE patient_id = $1)"
+
+# A series that held nothing of the last day may have left the period, or never have been within it.
+_SERIES = f"""
+    WITH shown AS (
+        UPDATE epoch SET updated_ms = greatest(updated_ms + 1, {_STAMP})
+         WHERE patient_id = $1 AND epoch_no = $2 AND ($3::bigint IS NULL OR $3 < {_STAMP} - {SURELY_SEEN_MS})
+        RETURNING device_no)
+    UPDATE device SET updated_ms = greatest(updated_ms + 1, {_STAMP})
+     WHERE patient_id = $1 AND device_no IN (SELECT device_no FROM shown)"""  # noqa: S608
+
+_EPOCHS = f"""
+    WITH shown AS (
+        UPDATE epoch SET updated_ms = greatest(updated_ms, {_STAMP})
+         WHERE patient_id = $1 AND epoch_no = ANY($2::bigint[]) RETURNING device_no)
+    UPDATE device SET updated_ms = greatest(updated_ms, {_STAMP})
+     WHERE patient_id = $1 AND device_no IN (SELECT device_no FROM shown)"""  # noqa: S608
+
+
+async def series_appeared(conn: asyncpg.Connection, patient_id: UUID, epoch_no: int, former: Epoch) -> None:
+    """A series got a new last chunk; `former` is the epoch as it was before."""
+    end_ms = None if former.tail_start_ms is None else former.end(former.tail_start_ms)
+    await conn.execute(_SERIES, patient_id, epoch_no, end_ms)
+
+
+async def epochs_appeared(conn: asyncpg.Connection, patient_id: UUID, epoch_nos: Collection[int]) -> None:
+    """The DeviceMetrics of these epochs, and their Devices, are shown that were not before."""
+    if epoch_nos:
+        await conn.execute(_EPOCHS, patient_id, list(epoch_nos))
