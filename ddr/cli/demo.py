@@ -22,7 +22,7 @@ from ddr.demo.server import PortTaken
 from ddr.demo.show import Show, console, day_and_hour
 from ddr.demo.stack import DemoStack, Options
 from ddr.demo.story import Plot, prepare, tell
-from ddr.demo.trace import Trace, TraceError, placed, read_trace
+from ddr.demo.trace import Recording, TraceError, placed, read_recording
 from ddr.demo.upload import kept_start
 from ddr.http.clock import now_ms
 from ddr.store.patients.accounts import AccountError
@@ -106,11 +106,11 @@ async def _perform(args: argparse.Namespace, show: Show) -> None:
     _end_on_signals()
     if args.ports == "auto" and args.port_base is not None:
         raise CommandError("--ports auto and --port-base exclude each other")
-    trace = read_trace(args.readings) if args.readings else None
+    recording = read_recording(args.readings) if args.readings else None
     options = Options(
         state_dir=args.state_dir,
         ports=args.ports,
-        patients=args.patients,
+        patients=max(args.patients, len(recording.traces) if recording else 0),
         workers=args.workers,
         grace_seconds=args.grace_seconds,
         database_url=os.environ.get("DDR_DATABASE_URL", ""),
@@ -121,22 +121,25 @@ async def _perform(args: argparse.Namespace, show: Show) -> None:
     show.title(
         "HDDT Device Data Recorder", "The real recorder, with stand-ins for registry, sensors, gateways and DiGA"
     )
-    async with DemoStack(options) as stack:
-        await (prepare if args.no_story else tell)(stack, show, _plot(args, trace, show))
+    stack = DemoStack(options)
+    with show.waiting("starting database, registry stand-in and recorder …"):
+        await stack.start()
+    async with stack:
+        await (prepare if args.no_story else tell)(stack, show, _plot(args, recording, show))
         _epilogue(stack, show, args)
         if not args.once:
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
 
 
-def _plot(args: argparse.Namespace, trace: Trace | None, show: Show) -> Plot:
+def _plot(args: argparse.Namespace, recording: Recording | None, show: Show) -> Plot:
     now = now_ms()
     start_ms = kept_start(args.state_dir, args.days or DAYS, now)
     if args.days is not None and start_ms > now - args.days * DAY_MS + TOLERATED_MS:
         show.say(f"[yellow]--days counts on a new state directory: this one begins {day_and_hour(start_ms)}[/yellow]")
-    if trace and not args.no_shift:
-        trace = placed(trace, args.state_dir, now)
-    return Plot(start_ms, now, trace)
+    if recording and not args.no_shift:
+        recording = placed(recording, args.state_dir, now)
+    return Plot(start_ms, now, recording)
 
 
 def _epilogue(stack: DemoStack, show: Show, args: argparse.Namespace) -> None:

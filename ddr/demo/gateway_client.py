@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -13,7 +13,7 @@ import orjson
 
 from ddr.demo.sensor import Sample
 
-BATCH = 20_000
+BATCH = 5_000
 
 Json = Mapping[str, Any]
 
@@ -36,15 +36,29 @@ class GatewayClient:
             await self._send("PUT", f"/devices/{device_key}/sensors/{sensor_key}", sensor)
 
     async def push_readings(
-        self, device_key: str, sensor_key: str, unit: str, samples: Iterable[Sample]
+        self,
+        device_key: str,
+        sensor_key: str,
+        unit: str,
+        samples: Iterable[Sample],
+        done: Callable[[int], None] = lambda _: None,
+        rejected: dict[int, str] | None = None,
     ) -> Counter[str]:
-        """Upload readings in batches; returns how many were accepted, duplicate, rejected."""
+        """Upload readings in batches; returns how many were accepted, duplicate, rejected.
+
+        `done` is told how many are through, `rejected` gets place and reason of what was not taken.
+        """
         totals: Counter[str] = Counter()
         for batch in _batches(samples):
+            before = totals.total()
             readings = [{"time": instant(at_ms), "value": value} for at_ms, value in batch]
             path = f"/devices/{device_key}/sensors/{sensor_key}/readings"
             answer = await self._send("POST", path, {"unit": unit, "readings": readings})
             totals.update({name: answer[name] for name in ("accepted", "duplicate", "rejected")})
+            for place, item in enumerate(answer["items"], before):
+                if rejected is not None and item["status"] == "rejected":
+                    rejected[place] = f"{item['reason']}: {item['detail']}"
+            done(len(batch))
         return totals
 
     async def push_measurements(self, measurements: Sequence[Json]) -> Counter[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from ddr.demo.sensor import Sample
 
 BARS = "▁▂▃▄▅▆▇█"
 DAY_MS = 86_400_000
+PROGRESS_SECONDS = 5  # between two lines of progress where there is no terminal
 PLAIN_WIDTH = 110  # of what is written to a file or a pipe
 RANGES = {"mg/dL": (70.0, 180.0), "mmol/L": (3.9, 10.0)}  # target range of glucose (international consensus on CGM)
 
@@ -52,9 +54,34 @@ class Show:
         self._chapter += 1
         self._console.print(f"\n[bold cyan]{self._chapter}[/bold cyan]  [bold]{text}[/bold]")
 
-    def waiting(self, text: str) -> AbstractContextManager[object]:
-        """A sign of life on terminals while something takes its time."""
-        return self._console.status(text)
+    @contextmanager
+    def waiting(self, text: str) -> Iterator[None]:
+        """A sign of life while something takes its time: it moves on terminals, and is one line elsewhere."""
+        if not self._console.is_terminal:
+            self.say(f"[dim]{text}[/dim]")
+            yield
+            return
+        with self._console.status(text):
+            yield
+
+    @contextmanager
+    def counting(self, text: str, what: str) -> Iterator[Callable[[int], None]]:
+        """The same with a count that grows: what it yields is told how many more are done."""
+        total, told_s = 0, time.monotonic()
+        moving = self._console.status(f"{text} …") if self._console.is_terminal else None
+
+        def done(more: int) -> None:
+            nonlocal total, told_s
+            total += more
+            line = f"{text} … {total:,} {what}"
+            if moving is not None:
+                moving.update(line)
+            elif time.monotonic() - told_s > PROGRESS_SECONDS:
+                told_s = time.monotonic()
+                self.say(f"[dim]{line}[/dim]")
+
+        with moving or nullcontext():
+            yield done
 
     def say(self, text: str) -> None:
         """A line of narration; rich markup allowed."""

@@ -70,13 +70,20 @@ class DemoStack:
         self.digas = DIGAS
         self._resources = AsyncExitStack()
         self._diga_clients: dict[str, DigaClient] = {}
+        self._started = False
 
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
+        """Set everything up now, to be taken down at the end of the context."""
         try:
             await self._set_up()
         except BaseException:
             await self._resources.aclose()
             raise
+        self._started = True
+
+    async def __aenter__(self) -> Self:
+        if not self._started:
+            await self.start()
         return self
 
     async def __aexit__(self, *error: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.markup import escape
@@ -14,19 +15,25 @@ from ddr.demo.pull_story import pull_all, pull_glucose, pull_too_early
 from ddr.demo.refusal_story import refuse_everything
 from ddr.demo.show import Show
 from ddr.demo.stack import DemoStack
-from ddr.demo.trace import Trace
+from ddr.demo.trace import Recording, Trace
 from ddr.demo.upload import Sent, send_everything
 
 SHOWN_DEVICES = 8
+SHOWN_LINES = 20
 
 
 @dataclass(frozen=True)
 class Plot:
-    """What is to be told: simulated history from `start_ms` to `now_ms`; `trace` replaces patient 1's sensor."""
+    """What is to be told: simulated history from `start_ms` to `now_ms`, or a `recording` for the first patients."""
 
     start_ms: int
     now_ms: int
-    trace: Trace | None = None
+    recording: Recording | None = None
+
+    @property
+    def traces(self) -> Sequence[Trace]:
+        """The recorded traces, one per patient."""
+        return self.recording.traces if self.recording else ()
 
 
 async def prepare(stack: DemoStack, show: Show, plot: Plot) -> None:
@@ -46,7 +53,7 @@ async def tell(stack: DemoStack, show: Show, plot: Plot) -> None:
     show.say(
         f"Pairing ID [magenta]{glucose.tokens.pairing_id[:16]}…[/magenta]: the only name the DiGA has for the patient"
     )
-    glucose = await pull_glucose(stack, show, glucose, sent[0], plot.trace)
+    glucose = await pull_glucose(stack, show, glucose, sent[0], plot.traces[0] if plot.traces else None)
     await pull_too_early(stack, show, glucose)
     others = await _others(stack, show)
     await refuse_everything(stack, show, glucose, others)
@@ -81,8 +88,10 @@ def _introduce(stack: DemoStack, show: Show) -> None:
 async def _upload(stack: DemoStack, show: Show, plot: Plot) -> list[Sent]:
     show.chapter("Devices send their data")
     began = time.monotonic()
-    with show.waiting(f"gateways of {len(stack.patients)} patients upload …"):
-        sent = await send_everything(stack, plot.start_ms, plot.now_ms, plot.trace)
+    if plot.recording:
+        _warn(show, plot.recording)
+    with show.counting(f"gateways of {len(stack.patients)} patients upload", "readings") as done:
+        sent = await send_everything(stack, plot.start_ms, plot.now_ms, plot.traces, done)
     seconds = time.monotonic() - began
     show.table(("patient", "device", "serial number", "#sent", "what"), [_row(one) for one in sent[:SHOWN_DEVICES]])
     if len(sent) > SHOWN_DEVICES:
@@ -91,8 +100,9 @@ async def _upload(stack: DemoStack, show: Show, plot: Plot) -> list[Sent]:
         total: Counter[str] = sum((one.answer for one in sent if one.kind == kind), Counter())
         text = f"{total[new]:,} {kind} {new}, {total[same]:,} {same}, {total['rejected']:,} rejected"
         show.check(total["rejected"] == 0 and total.total() > 0, text)
-    if plot.trace:
-        _report_trace(show, sent[0], plot.trace)
+    for one in sent:
+        if one.trace:
+            _report_trace(show, one, one.trace)
     show.say(f"[dim]in {seconds:.1f} s[/dim]")
     return sent
 
@@ -109,3 +119,22 @@ def _report_trace(show: Show, sent: Sent, trace: Trace) -> None:
     )
     complete = answer["accepted"] + answer["duplicate"] == len(trace.samples)
     show.check(complete, f"trace of {escape(trace.person)}: [bold]{text}[/bold]")
+    listed = [f"line {trace.lines[place]}: {reason}" for place, reason in sorted(sent.rejected.items())]
+    _list(show, listed)
+
+
+def _warn(show: Show, recording: Recording) -> None:
+    """What is wrong with the file, before anything of it is sent."""
+    if recording.looks_like_mmol:
+        show.say("[bold yellow]These numbers look like mmol/L, and a trace is taken as mg/dL.[/bold yellow]")
+        show.say("[yellow]1 mmol/L of glucose is 18.0182 mg/dL; ddr import reads files in either unit.[/yellow]")
+    if recording.faults:
+        show.check(False, f"{len(recording.faults)} rows of the file could not be read")
+        _list(show, recording.faults)
+
+
+def _list(show: Show, lines: Sequence[str]) -> None:
+    for line in lines[:SHOWN_LINES]:
+        show.say(f"  [red]{escape(line)}[/red]")
+    if len(lines) > SHOWN_LINES:
+        show.say(f"  [dim]… and {len(lines) - SHOWN_LINES} more[/dim]")

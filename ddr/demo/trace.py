@@ -6,9 +6,10 @@ import csv
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 from statistics import median
 
@@ -16,6 +17,7 @@ from ddr.demo.sensor import Sample
 
 COLUMNS = {"id", "time", "gl"}
 DAY_MS = 86_400_000
+LOWEST_MEDIAN = 35  # mg/dL
 
 
 class TraceError(Exception):
@@ -24,11 +26,12 @@ class TraceError(Exception):
 
 @dataclass(frozen=True)
 class Trace:
-    """The readings of one person, in order of time."""
+    """The readings of one person, in order of time; `lines` are their places in the file."""
 
     person: str
     samples: tuple[Sample, ...]
     digest: str  # of the file: names the trace in the state directory
+    lines: tuple[int, ...] = ()
 
     @property
     def last_ms(self) -> int:
@@ -45,42 +48,76 @@ class Trace:
 
     def moved(self, shift_ms: int) -> Trace:
         """The same readings `shift_ms` later."""
-        return Trace(self.person, tuple((at_ms + shift_ms, value) for at_ms, value in self.samples), self.digest)
+        return replace(self, samples=tuple((at_ms + shift_ms, value) for at_ms, value in self.samples))
 
 
-def read_trace(path: Path) -> Trace:
-    """The trace in `path`; of several persons the first. Raises TraceError."""
+@dataclass(frozen=True)
+class Recording:
+    """A file: one trace per person in the order of the file, and what could not be read of it, by line."""
+
+    traces: tuple[Trace, ...]
+    faults: tuple[str, ...] = ()
+
+    @property
+    def looks_like_mmol(self) -> bool:
+        """Whether the numbers are those of mmol/L: nobody lives with half of the values below 35 mg/dL."""
+        values = [value for trace in self.traces for _, value in trace.samples if isinstance(value, int | float)]
+        return bool(values) and median(values) < LOWEST_MEDIAN
+
+
+def read_recording(path: Path) -> Recording:
+    """What is in `path`. Raises TraceError when there is nothing in it."""
     try:
         raw = path.read_bytes()
         rows = list(csv.DictReader(raw.decode("utf-8-sig").splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TraceError(f"{path}: cannot be read: {error}") from None
     if not rows or not set(rows[0]) >= COLUMNS:
-        raise TraceError(f"{path}: needs the columns id,time,gl and at least one reading")
-    person = rows[0]["id"]
-    own = [(number, row) for number, row in enumerate(rows, 2) if row["id"] == person]
-    samples = [_sample(path, number, row) for number, row in own]
-    return Trace(person, tuple(sorted(samples)), hashlib.sha256(raw).hexdigest())
+        raise TraceError(
+            f"{path}: needs the columns id,time,gl and at least one reading (other files: ddr import, docs/imports.md)"
+        )
+    persons: dict[str, list[tuple[Sample, int]]] = {}
+    faults = []
+    for number, row in enumerate(rows, 2):
+        try:
+            persons.setdefault(row["id"], []).append((_sample(row), number))
+        except ValueError as error:
+            faults.append(f"line {number}: {error}")
+    digest = hashlib.sha256(raw).hexdigest()
+    found = [_trace(person, sorted(samples), digest) for person, samples in persons.items() if samples]
+    if not found:
+        raise TraceError(f"{path}: {faults[0]}")
+    return Recording(tuple(found), tuple(faults))
 
 
-def _sample(path: Path, line: int, row: dict[str, str]) -> tuple[int, float]:
+def _trace(person: str, found: Sequence[tuple[Sample, int]], digest: str) -> Trace:
+    return Trace(person, tuple(sample for sample, _ in found), digest, tuple(line for _, line in found))
+
+
+def _sample(row: dict[str, str]) -> Sample:
+    """Time and value of a row. Raises ValueError with what is wrong."""
     try:
         at = datetime.fromisoformat(row["time"])
+    except (TypeError, ValueError):
+        raise ValueError(f"no time like 2015-06-06 21:50:27: {row['time']!r}") from None
+    try:
         value = float(row["gl"])
     except (TypeError, ValueError):
-        raise TraceError(f"{path}: line {line} needs a time like 2015-06-06 21:50:27 and a number") from None
+        raise ValueError(f"no number: {row['gl']!r}") from None
+    if not isfinite(value):
+        raise ValueError(f"no number: {row['gl']!r}")
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
     return int(at.timestamp()) * 1000, int(value) if value.is_integer() else value
 
 
-def placed(trace: Trace, state_dir: Path, now_ms: int) -> Trace:
-    """`trace` moved so that it ends now; on the same state directory always to the same place."""
-    file = state_dir / "trace-shifts.json"
+def placed(recording: Recording, state_dir: Path, now_ms: int) -> Recording:
+    """`recording` moved so that its last reading is now; on the same state directory always to the same place."""
+    file, digest = state_dir / "trace-shifts.json", recording.traces[0].digest
     shifts: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
-    if trace.digest not in shifts:
-        shifts[trace.digest] = now_ms // 1000 * 1000 - trace.last_ms
+    if digest not in shifts:
+        shifts[digest] = now_ms // 1000 * 1000 - max(trace.last_ms for trace in recording.traces)
         file.write_text(json.dumps(shifts, indent=1))
-    return trace.moved(shifts[trace.digest])
+    return replace(recording, traces=tuple(trace.moved(shifts[digest]) for trace in recording.traces))
 
 
 def decimals(samples: Sequence[Sample]) -> int:

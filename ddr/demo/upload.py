@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ddr.demo.accounts import Account
@@ -28,6 +29,8 @@ class Sent:
     kind: str
     answer: Counter[str]
     samples: tuple[Sample, ...] = ()  # kept for the first patient's glucose sensor only
+    trace: Trace | None = None  # that was replayed
+    rejected: Mapping[int, str] = field(default_factory=dict)  # place of a reading → why it was not taken
 
     @property
     def stored(self) -> int:
@@ -35,14 +38,19 @@ class Sent:
         return self.answer.total() - self.answer["rejected"]
 
 
-async def send_everything(stack: DemoStack, start_ms: int, now_ms: int, trace: Trace | None) -> list[Sent]:
-    """Let all gateways upload, a few at once; the first patient wears the sensor of `trace` if there is one."""
+async def send_everything(
+    stack: DemoStack, start_ms: int, now_ms: int, traces: Sequence[Trace], done: Callable[[int], None] = lambda _: None
+) -> list[Sent]:
+    """Let all gateways upload, a few at once; the first patients wear the sensors of `traces`.
+
+    `done` is told how many readings are through.
+    """
     limit = asyncio.Semaphore(AT_ONCE)
 
     async def send(index: int, patient: Account) -> list[Sent]:
         async with limit:
-            first = trace if index == 0 else None
-            glucose = await _send_glucose(stack, index, patient, start_ms, now_ms, first)
+            trace = traces[index] if index < len(traces) else None
+            glucose = await _send_glucose(stack, index, patient, start_ms, now_ms, trace, done)
             return [glucose, await _send_measurements(stack, index, patient, start_ms, now_ms)]
 
     sent = await asyncio.gather(*(send(index, patient) for index, patient in enumerate(stack.patients)))
@@ -50,7 +58,13 @@ async def send_everything(stack: DemoStack, start_ms: int, now_ms: int, trace: T
 
 
 async def _send_glucose(
-    stack: DemoStack, index: int, patient: Account, start_ms: int, now_ms: int, trace: Trace | None
+    stack: DemoStack,
+    index: int,
+    patient: Account,
+    start_ms: int,
+    now_ms: int,
+    trace: Trace | None,
+    done: Callable[[int], None],
 ) -> Sent:
     if trace:
         device, samples = trace_device(trace), trace.samples
@@ -60,8 +74,10 @@ async def _send_glucose(
     gateway = stack.gateway(patient)
     await gateway.register(device.key, device.body, device.sensors)
     ((sensor_key, metric),) = device.sensors.items()
-    answer = await gateway.push_readings(device.key, sensor_key, metric["unit"], samples)
-    return Sent(patient.username, device, "readings", answer, samples if index == 0 else ())
+    rejected: dict[int, str] = {}
+    answer = await gateway.push_readings(device.key, sensor_key, metric["unit"], samples, done, rejected)
+    kept = tuple(sample for place, sample in enumerate(samples) if place not in rejected) if index == 0 else ()
+    return Sent(patient.username, device, "readings", answer, kept, trace, rejected)
 
 
 async def _send_measurements(stack: DemoStack, index: int, patient: Account, start_ms: int, now_ms: int) -> Sent:

@@ -37,7 +37,7 @@ async def run(folder: Path) -> list[Row]:
     options = Options(state_dir=folder / "serving", ports="auto", patients=10, grace_seconds=0)
     async with DemoStack(options) as stack:
         now = now_ms()
-        await send_everything(stack, now - 30 * DAY_MS, now, None)
+        await send_everything(stack, now - 30 * DAY_MS, now, ())
         tls = client_context(Path(stack.description()["ca"]), stack.certificate(GLUKOBUCH))
         worker, postgres = _worker(), psutil.Process(await stack.pool.fetchval("SELECT pg_backend_pid()")).parent()
         assert postgres is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ddr.demo.trace import TraceError, decimals, placed, read_trace
+from ddr.demo.trace import Recording, TraceError, decimals, placed, read_recording
 from tests.support.clock import Clock
 
 TRACE = """id,time,gl
@@ -25,8 +25,10 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_reads_one_person_in_order_of_time(file: Path) -> None:
-    trace = read_trace(file)
+def test_reads_every_person_in_order_of_time(file: Path) -> None:
+    trace, other = read_recording(file).traces
+    assert (other.person, other.samples, other.lines) == ("Subject 2", ((1_433_628_627_000, 99),), (5,))
+    assert trace.lines == (2, 4, 3, 6)
     assert trace.person == "Subject 1"
     assert [value for _, value in trace.samples] == [153, 128.5, 137, 121]
     assert trace.samples[0][0] == 1_433_627_427_000
@@ -35,12 +37,45 @@ def test_reads_one_person_in_order_of_time(file: Path) -> None:
 
 
 def test_ends_now_and_keeps_its_intervals_and_its_place(file: Path, tmp_path: Path) -> None:
-    trace, now = read_trace(file), Clock().ms + 789
-    moved = placed(trace, tmp_path, now)
-    assert moved.last_ms == now // 1000 * 1000
-    shifts = {after - before for (before, _), (after, _) in zip(trace.samples, moved.samples, strict=True)}
+    recording, now = read_recording(file), Clock().ms + 789
+    moved = placed(recording, tmp_path, now)
+    assert max(trace.last_ms for trace in moved.traces) == now // 1000 * 1000
+    shifts = {after - before for (before, _), (after, _) in zip(_all(recording), _all(moved), strict=True)}
     assert len(shifts) == 1
-    assert placed(trace, tmp_path, now + 3_600_000) == moved
+    assert placed(recording, tmp_path, now + 3_600_000) == moved
+
+
+def _all(recording: Recording) -> list[tuple[int, float | str]]:
+    return [sample for trace in recording.traces for sample in trace.samples]
+
+
+def test_bad_rows_are_told_by_line_and_the_rest_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "odd.csv"
+    rows = [
+        "a,2015-06-06 21:50:27,nan",
+        "a,2015-06-06 21:55:27,120",
+        "b,x,120",
+        "a,2015-06-06 22:00:27,inf",
+        "a",
+        "c,,",
+    ]
+    path.write_text("\n".join(["id,time,gl", *rows]))
+    found = read_recording(path)
+    assert [(trace.person, trace.lines) for trace in found.traces] == [("a", (3,))]
+    assert found.faults == (
+        "line 2: no number: 'nan'",
+        "line 4: no time like 2015-06-06 21:50:27: 'x'",
+        "line 5: no number: 'inf'",
+        "line 6: no time like 2015-06-06 21:50:27: None",
+        "line 7: no time like 2015-06-06 21:50:27: ''",
+    )
+
+
+@pytest.mark.parametrize(("values", "mmol"), [((5.6, 7.1, 12.9), True), ((56, 71, 129), False), ((40, 40, 41), False)])
+def test_numbers_of_the_other_unit_are_noticed(tmp_path: Path, values: tuple[float, ...], mmol: bool) -> None:
+    path = tmp_path / "unit.csv"
+    path.write_text("id,time,gl\n" + "".join(f"a,2015-06-06 21:5{n}:27,{value}\n" for n, value in enumerate(values)))
+    assert read_recording(path).looks_like_mmol is mmol
 
 
 @pytest.mark.parametrize(
@@ -51,16 +86,15 @@ def test_ends_now_and_keeps_its_intervals_and_its_place(file: Path, tmp_path: Pa
         ("id,time,gl\n", "needs the columns"),
         ("id,time,gl\nx,yesterday,120\n", "line 2"),
         ("id,time,gl\nx,2015-06-06 21:50:27,\n", "line 2"),
-        ("id,time,gl\nx,2015-06-06 21:50:27,120\nx\n", "line 3"),
     ],
 )
 def test_says_what_is_wrong_with_a_file(tmp_path: Path, text: str, complaint: str) -> None:
     path = tmp_path / "broken.csv"
     path.write_text(text)
     with pytest.raises(TraceError, match=complaint):
-        read_trace(path)
+        read_recording(path)
 
 
 def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="cannot be read"):
-        read_trace(tmp_path / "none.csv")
+        read_recording(tmp_path / "none.csv")
