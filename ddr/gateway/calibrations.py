@@ -6,13 +6,14 @@ from collections import Counter
 from typing import Any
 from uuid import UUID
 
+from ddr.gateway.bounds import MOST_CALIBRATIONS, MOST_EPOCHS, full
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import Problem, conflict, invalid, not_found
 from ddr.gateway.registration import STATES, TYPES
 from ddr.gateway.replacement import show
 from ddr.gateway.writing import at, writing
 from ddr.http.core import Core
-from ddr.series.calibration import Event
+from ddr.series.calibration import Event, segments
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
 from ddr.store.series import calibrations
@@ -44,6 +45,7 @@ async def post_calibrations(
         await store.heard(conn, patient_id, [sensor["device_no"]], now)
         stored = await calibrations.events_of(conn, patient_id, sensor["sensor_no"])
         answers, new = decide(parsed, sensor, [calibrations.registered(sensor), *stored])
+        _check_room([calibrations.registered(sensor), *stored, *new], sensor)
         if new:
             await calibrations.insert_events(conn, patient_id, sensor["sensor_no"], new, now)
             await calibrations.apply_events(conn, patient_id, sensor["sensor_no"], now, _delay_ms(core, sensor))
@@ -62,6 +64,14 @@ async def get_calibrations(core: Core, patient_id: UUID, device_key: str, sensor
     return 200, {
         "calibrations": [_describe(core, event, epochs) for event in (calibrations.registered(sensor), *events)]
     }
+
+
+def _check_room(events: list[Event], sensor: Row) -> None:
+    """Raises Problem 409 when the sensor would have too many calibrations, or too many changes of its state."""
+    if len(events) > MOST_CALIBRATIONS + 1:
+        raise full(MOST_CALIBRATIONS, "calibrations of a sensor")
+    if len(segments(sorted(events, key=lambda event: event.time_ms), sensor["ended_ms"])) > MOST_EPOCHS:
+        raise full(MOST_EPOCHS, "changes of a sensor's calibration state")
 
 
 def _check_calibrated(sensor: Row | None) -> None:

@@ -9,14 +9,17 @@ from uuid import UUID
 import asyncpg
 
 from ddr.fhir.device_types import DEVICE_TYPES
+from ddr.gateway.bounds import MOST_DEVICES, check_room
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import conflict, invalid, not_found
 from ddr.gateway.replacement import take_over
+from ddr.gateway.starts import correct_device
 from ddr.gateway.writing import at, check_end, end_device, writing
 from ddr.http.core import Core
 from ddr.store.database.ids import IdCipher
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
+from ddr.store.devices.starts import count_devices
 from ddr.store.series.expiry import change_expiration
 
 # Device.definition must lead to the HIIS-VZ by an absolute URL (DEV-023, DEV-039).
@@ -27,7 +30,6 @@ _FIXED = {"started_ms", "ended_ms", "replaces_key"}
 _IDENTITY = {
     "serial_number": "serialNumber",
     "manufacturer": "manufacturer",
-    "started_ms": "startedAt",
     "replaces_key": "replaces",
 }
 
@@ -103,9 +105,12 @@ async def _write(
     now_ms: int,
 ) -> Row:
     if stored is None:
+        check_room(await count_devices(conn, patient_id, MOST_DEVICES), MOST_DEVICES, "devices of a patient")
         facts = wanted | {"started_ms": now_ms if wanted["started_ms"] is None else wanted["started_ms"]}
         return await store.insert_device(conn, patient_id, device_key, facts, now_ms)
     _check_same(stored, wanted)
+    if wanted["started_ms"] not in {None, stored["started_ms"]}:
+        stored = await correct_device(core, conn, stored, wanted["started_ms"], now_ms)
     if any(stored[name] != wanted[name] for name in wanted if name not in _FIXED):
         if stored["expiration_ms"] != wanted["expiration_ms"]:
             await change_expiration(conn, stored, wanted["expiration_ms"], now_ms, core.catalog.delay_ms)

@@ -7,13 +7,16 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.gateway.bounds import MOST_SENSORS, check_room
 from ddr.gateway.problem import conflict, invalid, not_found
 from ddr.gateway.registration import Registration, parse_sensor
 from ddr.gateway.replacement import withhold
+from ddr.gateway.starts import begins, correct_sensor
 from ddr.gateway.writing import at, check_end, end_sensors, writing
 from ddr.http.core import Core
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
+from ddr.store.devices.starts import count_sensors
 
 
 async def put_sensor(
@@ -21,8 +24,8 @@ async def put_sensor(
 ) -> tuple[int, dict[str, Any]]:
     """Register a sensor with its first calibration epoch: 201 when it is new, else 200, with the sensor as stored.
 
-    Of a registered sensor only the displayed unit may change, and its end may be noted; a registration that differs
-    elsewhere raises Problem 409, so that no series ever mixes two sensors.
+    Of a registered sensor only the displayed unit may change, its end may be noted, and its start corrected where no
+    data contradicts; a registration that differs elsewhere raises Problem 409: no series ever mixes two sensors.
     """
     wanted = parse_sensor(body, core.catalog, core.settings, core.clock())
     async with writing(core, patient_id) as (conn, now):
@@ -35,6 +38,7 @@ async def put_sensor(
             await _register(core, conn, device, sensor_key, wanted, now)
         else:
             _check_same(stored, wanted)
+            await _corrected(core, conn, device, stored, wanted, now)
         row = await _state(conn, patient_id, device_key, sensor_key)
         row = await _changed(core, conn, row, wanted, now)
     return 200 if stored else 201, describe(core, row)
@@ -61,7 +65,10 @@ async def _register(
     facts = wanted.columns(device)
     if facts["started_ms"] < device["started_ms"]:
         raise invalid("startedAt", "must not be before the start of the device", "before-start")
+    facts["started_ms"] = begins(core, facts, facts["started_ms"], now_ms)
     patient_id, device_no = device["patient_id"], device["device_no"]
+    count = await count_sensors(conn, patient_id, device_no, MOST_SENSORS)
+    check_room(count, MOST_SENSORS, "sensors of a device")
     sensor_no = await store.insert_sensor(conn, patient_id, device_no, sensor_key, facts, now_ms)
     await store.insert_epoch(conn, patient_id, device_no, sensor_no, wanted.first_epoch(facts["started_ms"]), now_ms)
     await withhold(core, conn, device, await _state(conn, patient_id, device["device_key"], sensor_key), now_ms)
@@ -70,10 +77,21 @@ async def _register(
 def _check_same(stored: Row, wanted: Registration) -> None:
     before, now = stored["registration"], wanted.facts
     changed = sorted(name for name in now if before.get(name) != now[name])
-    if wanted.started_ms is not None and wanted.started_ms != stored["started_ms"]:
-        changed.append("startedAt")
     if changed:
         raise conflict(f"This key names a sensor with another {', '.join(changed)}; use a new key for a new sensor")
+
+
+async def _corrected(
+    core: Core, conn: asyncpg.Connection, device: Row, stored: Row, wanted: Registration, now_ms: int
+) -> None:
+    """Take another start for a correction, where no data contradicts. Raises Problem 409 or 422."""
+    if wanted.started_ms is None or wanted.started_ms == stored["started_ms"]:
+        return
+    if wanted.started_ms < device["started_ms"]:
+        raise invalid("startedAt", "must not be before the start of the device", "before-start")
+    registered = begins(core, stored, wanted.started_ms, stored["created_ms"])
+    if registered != stored["started_ms"]:  # else it is the start that was asked for already
+        await correct_sensor(core, conn, stored, begins(core, stored, wanted.started_ms, now_ms), now_ms)
 
 
 async def _changed(core: Core, conn: asyncpg.Connection, row: Row, wanted: Registration, now_ms: int) -> Row:

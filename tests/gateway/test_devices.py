@@ -58,7 +58,6 @@ async def test_facts_may_change_but_not_the_device(client: Client) -> None:
         ("serialNumber", "SN2"),
         ("serialNumber", None),
         ("manufacturer", "Another Inc."),
-        ("startedAt", "2026-10-02T00:00:00Z"),
     ],
 )
 async def test_another_device_needs_another_key(client: Client, member: str, value: Any) -> None:

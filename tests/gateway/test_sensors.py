@@ -139,7 +139,6 @@ async def test_members_of_continuous_sensors_only(client: Client, member: str) -
         ("note", "Another note"),
         ("calibration", {"state": "not-calibrated"}),
         ("calibration", None),
-        ("startedAt", "2026-10-01T01:00:01Z"),
         ("metric", None),
     ],
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from uuid import UUID
 
+from ddr.gateway.bounds import MOST_REFERENCES, full
 from ddr.gateway.door.devices import conditional_key
 from ddr.gateway.door.entries import Entry, by_name
 from ddr.gateway.problem import Problem, invalid
@@ -33,6 +34,7 @@ class Directory:
         self.names = by_name(entries)
         self.targets: dict[int, Target] = {}
         self.measurement_keys: dict[int, str] = {}
+        self._own: dict[str, Target | None] = {}
 
     async def target(self, text: str) -> Target:
         """The device or sensor under a reference. Raises Problem 422."""
@@ -61,6 +63,14 @@ class Directory:
         return found
 
     async def _own_target(self, text: str) -> Target | None:
+        """Asked once for each reference, and for so many at most."""
+        if text not in self._own:
+            if len(self._own) >= MOST_REFERENCES:
+                raise full(MOST_REFERENCES, "references of a Bundle to what is not in it")
+            self._own[text] = await self._find_own(text)
+        return self._own[text]
+
+    async def _find_own(self, text: str) -> Target | None:
         kind, number = self._decoded(text)
         if kind is Kind.DEVICE:
             key = await known_ids.device_key(self.core.pool, self.patient_id, number)

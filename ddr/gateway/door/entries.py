@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ddr.gateway.bounds import MOST_REGISTRATIONS
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import Problem, invalid
 
@@ -33,6 +34,13 @@ def read_bundle(bundle: dict[str, Any], most: int) -> tuple[str, list[Entry | Pr
     if len(entries) > most:
         raise Problem(413, "too-many-items", f"The Bundle has more than {most} entries")
     return kind, [_read(index, entry) for index, entry in enumerate(entries)]
+
+
+def check_registrations(entries: Iterable[Entry | Problem]) -> None:
+    """Raise Problem 413 for more devices and metrics than one request may register: each is some statements."""
+    count = sum(isinstance(entry, Entry) and entry.type in {"Device", "DeviceMetric"} for entry in entries)
+    if count > MOST_REGISTRATIONS:
+        raise Problem(413, "too-many-items", f"The Bundle has more than {MOST_REGISTRATIONS} devices and metrics")
 
 
 def _read(index: int, entry: Any) -> Entry | Problem:

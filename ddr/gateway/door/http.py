@@ -12,7 +12,7 @@ from ddr.fhir.negotiation import Format, check_content_type, error_format, negot
 from ddr.fhir.outcome import FhirError, body_too_large, body_too_slow, malformed, unavailable
 from ddr.fhir.representation import parse, render
 from ddr.gateway.door.answers import Answer, Json, issue, outcome, refused, response_bundle
-from ddr.gateway.door.entries import Entry, read_bundle
+from ddr.gateway.door.entries import Entry, check_registrations, read_bundle
 from ddr.gateway.door.intake import Intake
 from ddr.gateway.door.transaction import transaction
 from ddr.gateway.idempotency import once
@@ -91,6 +91,7 @@ async def _body(core: Core, request: Upload) -> tuple[bytes, Format]:
 
 async def _take(core: Core, patient_id: UUID, bundle: Json) -> Json:
     kind, entries = read_bundle(bundle, core.settings.gateway_max_items)
+    check_registrations(entries)
     if kind == "batch":
         answers = await Intake(core, patient_id, entries).run()
     else:

@@ -1,0 +1,58 @@
+"""When devices and sensors began: never long before anything that is kept, and corrected where no data contradicts.
+
+A phone whose clock was reset registers devices of 1970; each day since then would become a chunk.
+"""
+
+from __future__ import annotations
+
+import asyncpg
+
+from ddr.gateway.problem import conflict
+from ddr.http.core import Core
+from ddr.settings import DAY
+from ddr.store.devices import devices as store
+from ddr.store.devices import starts
+from ddr.store.devices.devices import Row
+from ddr.store.series import start as series_start
+
+LEAST_DAYS = 90  # that a series may begin before its registration: apps hand in what they measured before
+CONTRADICTED = "Data from before this startedAt is stored; register a new device under a new key"
+
+
+def earliest_start_ms(core: Core, miv_url: str, now_ms: int) -> int:
+    """Before this no continuous series begins; what it had measured before the historic period is never shown."""
+    return now_ms - max(core.catalog.terms[miv_url].historic_days, LEAST_DAYS) * DAY * 1000
+
+
+def begins(core: Core, sensor: Row, wanted_ms: int, now_ms: int) -> int:
+    """When a series begins that is said to begin at `wanted_ms`."""
+    return max(wanted_ms, earliest_start_ms(core, sensor["miv_url"], now_ms)) if sensor["continuous"] else wanted_ms
+
+
+async def correct_device(core: Core, conn: asyncpg.Connection, device: Row, started_ms: int, now_ms: int) -> Row:
+    """The device with another start; sensors that would begin before it begin with it. Raises Problem 409."""
+    patient_id, device_no = device["patient_id"], device["device_no"]
+    if device["ended_ms"] is not None and device["ended_ms"] < started_ms:
+        raise conflict("startedAt must not be after endedAt")
+    if await starts.measured_before(conn, patient_id, device_no, started_ms):
+        raise conflict(CONTRADICTED)
+    for sensor in await store.sensor_states(conn, patient_id, device["device_key"]):
+        if sensor["started_ms"] < started_ms:
+            await correct_sensor(core, conn, sensor, started_ms, now_ms)
+    await starts.move_device(conn, patient_id, device_no, started_ms)
+    return {**device, "started_ms": started_ms}
+
+
+async def correct_sensor(core: Core, conn: asyncpg.Connection, sensor: Row, started_ms: int, now_ms: int) -> None:
+    """Let the sensor begin at another time. Raises Problem 409 where data contradicts."""
+    patient_id, ended_ms = sensor["patient_id"], sensor["ended_ms"]
+    if ended_ms is not None and ended_ms <= started_ms:
+        raise conflict("startedAt must not be after endedAt")
+    if not sensor["continuous"] and await starts.measured_before(conn, patient_id, sensor["device_no"], started_ms):
+        raise conflict(CONTRADICTED)
+    delay_ms = core.catalog.terms[sensor["miv_url"]].delay_seconds * 1000
+    try:
+        await series_start.move_start(conn, patient_id, sensor["sensor_no"], started_ms, now_ms, delay_ms)
+    except series_start.KnownBefore:
+        raise conflict(CONTRADICTED) from None
+    core.sensors.forget((patient_id, sensor["device_key"], sensor["sensor_key"]))

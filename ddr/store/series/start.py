@@ -1,0 +1,42 @@
+"""Correcting when a sensor began, in the caller's transaction, which holds the lock of the patient."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import asyncpg
+
+from ddr.store.devices import devices as store
+from ddr.store.devices.starts import move_sensor
+from ddr.store.series.chunks import lock_epoch_rows
+from ddr.store.series.recut import Piece, UnplacedReadings, recut_series
+
+_EVENT_BEFORE = "SELECT EXISTS (SELECT FROM calibration WHERE patient_id = $1 AND sensor_no = $2 AND time_ms <= $3)"
+
+
+class KnownBefore(Exception):
+    """A reading or calibration before the new start is stored."""
+
+
+async def move_start(
+    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, started_ms: int, now_ms: int, delay_ms: int
+) -> None:
+    """Let the sensor begin at `started_ms`: its first epoch does, and what is stored of a series is cut anew.
+
+    `delay_ms` as for ddr.store.series.chunks.merge_readings. Raises KnownBefore.
+    """
+    rows = await lock_epoch_rows(conn, patient_id, sensor_no)
+    first = rows[0]
+    until_ms = first["until_ms"]
+    if (until_ms is not None and until_ms <= started_ms) or await conn.fetchval(
+        _EVENT_BEFORE, patient_id, sensor_no, started_ms
+    ):
+        raise KnownBefore
+    moved = {**first, "from_ms": started_ms, "started_ms": started_ms}
+    await move_sensor(conn, patient_id, sensor_no, started_ms)
+    await store.change_epoch(conn, first, moved, now_ms)
+    if first["continuous"]:
+        try:
+            await recut_series(conn, [Piece(moved, first)], now_ms, delay_ms)
+        except UnplacedReadings:
+            raise KnownBefore from None
