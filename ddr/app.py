@@ -30,7 +30,6 @@ from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
 from ddr.oauth import keys
 from ddr.oauth.app import create_oauth_backend, create_oauth_public
-from ddr.oauth.sealing import key_encryption_key
 from ddr.operations import housekeeping
 from ddr.operations.admin import create_admin
 from ddr.operations.status import create_status
@@ -42,6 +41,7 @@ from ddr.registries.hiis_vz import HiisVz
 from ddr.registries.terminology import Zts, current_catalog
 from ddr.registries.trust import Trust
 from ddr.settings import Settings
+from ddr.store.audit.journal import JOURNAL
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.ids import IdCipher
 from ddr.store.database.limits import BACKGROUND, REQUESTS, Limits
@@ -100,6 +100,13 @@ async def running(settings: Settings, fleet: Fleet | None = None) -> AsyncIterat
 
     `fleet`: the worker among others, if there are any.
     """
+    with JOURNAL.kept_in(settings.journal_folder):
+        async with _rooms(settings, fleet) as rooms:
+            yield rooms
+
+
+@asynccontextmanager
+async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms]:
     async with _pool(settings) as pool, _pool(settings, BACKGROUND, JOB_CONNECTIONS) as jobs:
         catalog = await current_catalog(settings, pool)
         diga_vz, zts = DigaVz(settings, jobs, now_ms), Zts(settings, jobs, now_ms, catalog)
@@ -158,7 +165,7 @@ async def build_core(settings: Settings, pool: asyncpg.Pool, registry: TrustSour
         ids=IdCipher(secrets["resource-ids"]),
         secrets=secrets,
         registry=registry,
-        signer=await keys.Keys.load(pool, key_encryption_key(settings), now_ms()),
+        signer=await keys.Keys.load(pool, await keys.opening_key(pool, settings), now_ms()),
         identity=Provider(settings, now_ms) if settings.patient_login == "oidc" else None,
     )
 

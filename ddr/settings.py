@@ -183,6 +183,13 @@ class Settings:
         "Planned maintenance is under way: what DiGA and the status feed are told, with its end; empty: none.", ""
     )
     maintenance_retry_seconds: int = described("When DiGA may ask again during planned maintenance.", 600)
+    # journal of ends
+    journal_dir: str = described(
+        "Directory for the journal of what was withdrawn, ended or deleted, apart from the database and its backups"
+        " (docs/backup.md); empty: journal in state_dir.",
+        "",
+    )
+    journal_days: int = described("How long the journal is kept: longer than the oldest backup.", 400)
     # series
     chunk_span_seconds: int = described("Chunk time span of newly registered continuous sensors.", DAY)
     buffering_seconds: int = described("How long a device keeps unsent readings, if it does not say so itself.", DAY)
@@ -222,6 +229,11 @@ class Settings:
             "doc": "Per MIV package name: grace_seconds, historic_days, delay_seconds; unset: the package's limits."
         },
     )
+
+    @property
+    def journal_folder(self) -> Path:
+        """Where the journal of ends is kept."""
+        return Path(self.journal_dir) if self.journal_dir else self.state_dir / "journal"
 
     @property
     def fhir_base(self) -> str:

@@ -18,7 +18,7 @@ from ddr.tls.peer import client_certificate, with_certificate
 
 @pytest.fixture
 async def composed(core: Core) -> Core:
-    return replace(core, signer=await Keys.load(core.pool, key_encryption_key(core.settings), core.clock()))
+    return replace(core, signer=await Keys.load(core.pool, key_encryption_key(core.settings, make=True), core.clock()))
 
 
 async def get(app: ASGIApp, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> httpx.Response:

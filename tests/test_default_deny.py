@@ -39,7 +39,7 @@ OPEN = {
 
 @pytest.fixture
 async def composed(core: Core) -> Core:
-    return replace(core, signer=await Keys.load(core.pool, key_encryption_key(core.settings), core.clock()))
+    return replace(core, signer=await Keys.load(core.pool, key_encryption_key(core.settings, make=True), core.clock()))
 
 
 def declared(core: Core) -> Iterator[str]:

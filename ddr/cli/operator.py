@@ -11,6 +11,7 @@ import asyncpg
 
 from ddr.fhir.instants import date_time, parse_date_time
 from ddr.settings import Settings, load_settings
+from ddr.store.audit.journal import JOURNAL
 from ddr.store.database.embedded import database
 from ddr.store.database.limits import BACKGROUND
 from ddr.store.database.migrate import migrate_database
@@ -28,7 +29,8 @@ def with_database(action: Callable[[Settings, asyncpg.Pool], Awaitable[T]]) -> T
 
     with database(load_settings()) as settings:
         migrate_database(settings)
-        return asyncio.run(act(settings))
+        with JOURNAL.kept_in(settings.journal_folder):
+            return asyncio.run(act(settings))
 
 
 def instant_argument(text: str) -> int:

@@ -19,12 +19,18 @@ from ddr import __version__
 from ddr.cli.serving import log as technical_log
 from ddr.cli.serving.sockets import Sockets, addresses, bind
 from ddr.cli.serving.supervisor import Supervisor
+from ddr.http.clock import now_ms
 from ddr.miv.loader import load_catalog
+from ddr.oauth.keys import Keys, opening_key
+from ddr.operations.restore import replay
 from ddr.settings import Settings, load_settings, missing_operator
+from ddr.store.audit.journal import check, entries
 from ddr.store.database.dsn import shown
 from ddr.store.database.embedded import database
 from ddr.store.database.errors import DatabaseAway
+from ddr.store.database.limits import BACKGROUND
 from ddr.store.database.migrate import migrate_database
+from ddr.store.database.pool import open_pool
 from ddr.tls import bsi
 from ddr.tls.context import public_context
 
@@ -62,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     with database(settings, share=False) as provided:
         _tell(provided)
         _migrate(provided)
+        asyncio.run(prepare(provided))
         asyncio.run(_supervise(sockets, provided))
     return 0
 
@@ -103,6 +110,19 @@ def _migrate(settings: Settings) -> None:
                 log.warning("serve.waits_for_database", extra={"reason": str(error)})
             waits = True
         time.sleep(LOOK_SECONDS)
+
+
+async def prepare(settings: Settings) -> None:
+    """What must hold before anything is served. Raises StoreError, SettingsError.
+
+    The key opens the signing keys; the journal of ends can be written, and what it knows has ended here, too.
+    """
+    check(settings.journal_folder)
+    async with await open_pool(settings, BACKGROUND, 2) as pool:
+        await Keys.load(pool, await opening_key(pool, settings), now_ms())
+        done = await replay(pool, entries(settings.journal_folder), now_ms())
+    if done:
+        log.warning("restore.replayed", extra={"ends": dict(done)})
 
 
 def _environment(settings: Settings) -> Mapping[str, str]:

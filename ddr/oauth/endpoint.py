@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -26,6 +27,7 @@ class Call:
     diga: Diga
     parameters: Mapping[str, str]
     arrived_ms: int
+    certificate_sha256: bytes
 
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -42,7 +44,8 @@ def backend_endpoint(core: Core, handle: Handler, refused: Event) -> Callable[[R
         try:
             parameters = await form(request.scope, request.receive, core.settings.fhir_max_body_bytes)
             diga = authenticate(core, request.scope, parameters)
-            return await handle(Call(core, diga, parameters, arrived_ms))
+            certificate_sha256 = hashlib.sha256(client_certificate(request.scope) or b"").digest()
+            return await handle(Call(core, diga, parameters, arrived_ms, certificate_sha256))
         except OAuthError as error:
             await _record(core, request, refused, error)
             return error_response(error)

@@ -10,7 +10,8 @@ import asyncpg
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from ddr.oauth.sealing import seal, unseal
+from ddr.oauth.sealing import key_encryption_key, seal, unseal
+from ddr.settings import Settings
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import keys as store
 
@@ -64,6 +65,11 @@ class Keys:
         return {"keys": [key.public.as_dict(private=False) for key in self._keys.values()]}
 
 
+async def opening_key(pool: asyncpg.Pool, settings: Settings) -> bytes:
+    """The key-encryption key; made only for a database that has no signing key yet. Raises SettingsError."""
+    return key_encryption_key(settings, make=not await store.exist(pool))
+
+
 def new_key(key_encryption_key: bytes, signs_from_ms: int) -> store.StoredKey:
     """A fresh P-256 key pair named by its thumbprint (RFC 7638), the private part sealed."""
     key = ECKey.generate_key("P-256")
@@ -84,6 +90,18 @@ async def rotate(pool: asyncpg.Pool, key_encryption_key: bytes, access_token_sec
     async with pool.acquire() as conn, conn.transaction():
         await store.replace(conn, key, others_retire_ms, now_ms)
         await record(conn, Event.SIGNING_KEY_ROTATED, now_ms, detail={"kid": key.kid})
+    return key.kid
+
+
+async def replace_lost(pool: asyncpg.Pool, key_encryption_key: bytes, now_ms: int) -> str:
+    """When the key-encryption key is lost: destroy the signing keys and make one under the present one; its name.
+
+    Access tokens that are out end with it; DiGA get new ones for their refresh tokens, which it does not touch.
+    """
+    key = new_key(key_encryption_key, now_ms)
+    async with pool.acquire() as conn, conn.transaction():
+        await store.replace_all(conn, key)
+        await record(conn, Event.SIGNING_KEYS_REPLACED, now_ms, detail={"kid": key.kid})
     return key.kid
 
 

@@ -12,8 +12,11 @@ import hmac
 import secrets
 from dataclasses import dataclass
 
+from ddr.store.database.digest import sha256
+
 NONCE = 16
 BODY = 32 + 16 + NONCE  # bytes: pairing id, grant id, nonce
+STEPS = 5000  # a month of refreshes every ten minutes
 LENGTH = 86 + 1 + 43  # characters
 
 
@@ -34,6 +37,18 @@ def successor(secret: bytes, token: str) -> str:
     """The one token that follows the authentic `token`; who has not the secret cannot tell it beforehand."""
     nonce = _mac(secret, b"successor", token.encode())[:NONCE]
     return _signed(secret, _body(token)[:-NONCE] + nonce)
+
+
+def leads_to(secret: bytes, token: str, current_sha256: bytes) -> bool:
+    """True when `token` is one of the STEPS tokens before the one with this hash.
+
+    An authentic token of a family that does not lead to the current one comes after it, or long before.
+    """
+    for _ in range(STEPS):
+        token = successor(secret, token)
+        if sha256(token) == current_sha256:
+            return True
+    return False
 
 
 def read(secret: bytes, token: str) -> Contents | None:

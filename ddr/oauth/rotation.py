@@ -12,12 +12,13 @@ from ddr.store.authorization.tokens import Family
 
 
 class Rotation(StrEnum):
-    """The four outcomes."""
+    """The outcomes; AHEAD is for the caller to find, among REUSE: it takes the secret."""
 
     ROTATE = "rotate"
     REPEAT = "repeat"
     REUSE = "reuse"
     EXPIRED = "expired"
+    AHEAD = "ahead"
 
 
 def decide(family: Family, presented_sha256: bytes, now_ms: int, repeat_ms: int) -> Rotation:

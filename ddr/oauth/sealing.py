@@ -14,14 +14,16 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from ddr.settings import Settings, SettingsError
 
 NONCE = 12
+WAY_OUT = "; bring the right one back, or, when it is lost, see `ddr keys replace` (docs/backup.md)"
 
 
-def key_encryption_key(settings: Settings) -> bytes:
-    """The 32 bytes of `settings.key_encryption_key`, else of a file that is made in the state directory (development).
+def key_encryption_key(settings: Settings, *, make: bool) -> bytes:
+    """The 32 bytes of `settings.key_encryption_key`, else of a file in the state directory (development).
 
-    Raises SettingsError when the text is not 32 bytes in base64.
+    With `make` a missing file is made; without it the database has keys already that a new one could not open.
+    Raises SettingsError when it is missing, or the text is not 32 bytes in base64.
     """
-    text = settings.key_encryption_key or _kept(settings.state_dir / "key-encryption.key")
+    text = settings.key_encryption_key or _kept(settings.state_dir / "key-encryption.key", make)
     try:
         key = base64.b64decode(text, validate=True)
     except binascii.Error:
@@ -42,12 +44,16 @@ def unseal(key: bytes, sealed: bytes, name: str) -> bytes:
     try:
         return AESGCM(key).decrypt(sealed[:NONCE], sealed[NONCE:], name.encode())
     except InvalidTag:
-        raise SettingsError("setting key_encryption_key: does not open the signing keys of this database") from None
+        raise SettingsError(
+            f"setting key_encryption_key: does not open the signing keys of this database{WAY_OUT}"
+        ) from None
 
 
-def _kept(path: Path) -> str:
+def _kept(path: Path, make: bool) -> str:
     """The key in `path`, made on first use; linking a finished file lets exactly one of several workers win."""
     if not path.exists():
+        if not make:
+            raise SettingsError(f"setting key_encryption_key: empty, and the file {path} is missing{WAY_OUT}")
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{os.getpid()}")
         draft.touch(mode=0o600)

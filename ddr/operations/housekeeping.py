@@ -17,6 +17,7 @@ import asyncpg
 from ddr.http.core import Core
 from ddr.http.jobs import Step
 from ddr.operations import audit_trail, inspection
+from ddr.store.audit import journal
 from ddr.store.authorization import par, tokens
 from ddr.store.authorization.unpairing import unpair_everyone, unpair_expired
 from ddr.store.database import leases
@@ -61,6 +62,9 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
     async def purge_trail() -> None:
         _report("audit.purged", await audit_trail.purge(pool, settings.audit_days, now_ms))
 
+    async def forget_ends() -> None:
+        await asyncio.to_thread(journal.forget, settings.journal_folder, now_ms - settings.journal_days * DAY_MS)
+
     return {
         "retirement": unpair_all,
         "consents": end_consents,
@@ -76,6 +80,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         "gateway-requests": lambda: gateway_requests.sweep(pool, now_ms),
         "gateway-codes": lambda: gateway_apps.sweep_codes(pool, now_ms),
         "gateway-tokens": lambda: gateway_tokens.sweep(pool, now_ms - settings.audit_days * DAY_MS),
+        "journal": forget_ends,
         "registry-events": lambda: registry.purge_events(pool, now_ms - settings.audit_days * DAY_MS),
     }
 

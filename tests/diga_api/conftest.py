@@ -21,7 +21,7 @@ Pair = Callable[..., Awaitable[Backend]]
 @pytest.fixture
 async def core(core: Core) -> Core:
     """The Core of this test, with a signer."""
-    return replace(core, signer=await Keys.load(core.pool, key_encryption_key(core.settings), core.clock()))
+    return replace(core, signer=await Keys.load(core.pool, key_encryption_key(core.settings, make=True), core.clock()))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from joserfc import jws, jwt
 from joserfc.jwk import KeySet, KeySetSerialization
 
-from ddr.oauth.keys import LEAD_MS, Keys, rotate
+from ddr.oauth.keys import LEAD_MS, Keys, opening_key, replace_lost, rotate
 from ddr.oauth.sealing import key_encryption_key, seal, unseal
 from ddr.settings import Settings, SettingsError
 from ddr.store.database.locks import Lock
@@ -97,19 +97,19 @@ def test_what_is_sealed_opens_under_its_name_only() -> None:
 
 
 def test_the_key_comes_from_the_setting(settings: Settings) -> None:
-    assert key_encryption_key(replace(settings, key_encryption_key=base64.b64encode(KEY).decode())) == KEY
+    assert key_encryption_key(replace(settings, key_encryption_key=base64.b64encode(KEY).decode()), make=False) == KEY
 
 
 @pytest.mark.parametrize("text", ["short", base64.b64encode(b"x" * 31).decode(), "=" * 44])
 def test_a_malformed_key_is_refused(settings: Settings, text: str) -> None:
     with pytest.raises(SettingsError, match="32 bytes"):
-        key_encryption_key(replace(settings, key_encryption_key=text))
+        key_encryption_key(replace(settings, key_encryption_key=text), make=True)
 
 
 def test_in_development_it_is_kept_in_a_private_file(settings: Settings, tmp_path: Path) -> None:
     development = replace(settings, state_dir=tmp_path / "state")
-    key = key_encryption_key(development)
-    assert key_encryption_key(development) == key and len(key) == 32
+    key = key_encryption_key(development, make=True)
+    assert key_encryption_key(development, make=False) == key and len(key) == 32
     (file,) = development.state_dir.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
@@ -119,3 +119,30 @@ async def test_housekeeping_keeps_no_worker_from_starting(empty: asyncpg.Pool, c
         await housekeeping.execute("SELECT pg_advisory_lock($1)", Lock.MIGRATION)
         await Keys.load(empty, KEY, clock())
         await housekeeping.execute("SELECT pg_advisory_unlock($1)", Lock.MIGRATION)
+
+
+async def test_a_lost_file_is_not_replaced_silently(
+    empty: asyncpg.Pool, settings: Settings, tmp_path: Path, clock: Clock
+) -> None:
+    """The database has keys that a new one could not open: nothing is written, and the text says the way out."""
+    lost = replace(settings, state_dir=tmp_path / "lost")
+    await Keys.load(empty, await opening_key(empty, lost), clock())
+    (file,) = lost.state_dir.iterdir()
+    before, text = await empty.fetch("SELECT * FROM signing_key"), file.read_text()
+    file.unlink()
+    with pytest.raises(SettingsError, match=r"is missing; .*ddr keys replace"):
+        await opening_key(empty, lost)
+    assert not list(lost.state_dir.iterdir()) and await empty.fetch("SELECT * FROM signing_key") == before
+    file.write_text(text)
+    await Keys.load(empty, await opening_key(empty, lost), clock())
+
+
+async def test_beginning_anew_when_the_key_is_gone(empty: asyncpg.Pool, clock: Clock) -> None:
+    old = await Keys.load(empty, KEY, clock())
+    token = old.sign({"sub": "x"}, "at+jwt", clock())
+    kid = await replace_lost(empty, b"n" * 32, clock())
+    keys = await Keys.load(empty, b"n" * 32, clock())
+    assert [one["kid"] for one in keys.jwks()["keys"]] == [kid]
+    assert keys.sign({"sub": "x"}, "at+jwt", clock()) != token
+    with pytest.raises(SettingsError, match="does not open"):
+        await Keys.load(empty, KEY, clock())

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddr.oauth.pkce import challenge_of, proves, well_formed
-from ddr.oauth.refresh_tokens import LENGTH, Contents, mint, read, successor
+from ddr.oauth.refresh_tokens import LENGTH, STEPS, Contents, leads_to, mint, read, successor
 from ddr.oauth.rotation import Rotation, decide
 from ddr.store.authorization.tokens import Family
+from ddr.store.database.digest import sha256
 
 SECRET = b"s" * 32
 CONTENTS = Contents("ab" * 32, "cd" * 16)
@@ -28,6 +29,7 @@ FAMILY = Family(
     refresh_sha256=CURRENT,
     previous_sha256=PREVIOUS,
     rotated_ms=NOW,
+    certificate_sha256=None,
     refresh_expires_ms=NOW + 1_000_000,
     consents={},
 )
@@ -99,3 +101,13 @@ def test_the_example_of_rfc_7636() -> None:
 @pytest.mark.parametrize("verifier", ["", "a" * 42, "a" * 129, "ä" * 43, "a" * 42 + "\n"])
 def test_a_malformed_verifier_proves_nothing(verifier: str) -> None:
     assert not proves(verifier, challenge_of(verifier))
+
+
+@given(st.integers(0, 30), st.integers(0, 30))
+def test_what_leads_to_the_current_token_came_before_it(first: int, current: int) -> None:
+    """One line of tokens: earlier ones lead on, later ones and those of other lines do not."""
+    line = [mint(SECRET, CONTENTS)]
+    for _ in range(30):
+        line.append(successor(SECRET, line[-1]))
+    assert leads_to(SECRET, line[first], sha256(line[current])) == (first < current)
+    assert STEPS >= 30 * 144  # a month of refreshes every ten minutes

@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
+from ddr.store.database.binaries import _folders, _major
 from ddr.store.database.embedded import embedded
 from ddr.store.database.migrate import migrate, migrations
 from ddr.store.database.pool import connect
@@ -75,3 +77,32 @@ async def _execute(url: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+@asynccontextmanager
+async def restored_database(server_url: str, dump: Path) -> AsyncIterator[str]:
+    """The URL of a new database with what `dump` (of `dumped`) holds, by PostgreSQL's own program."""
+    async with fresh_database(server_url) as url:
+        _run(await _program(server_url, "pg_restore"), "--exit-on-error", "--no-owner", "-d", url, str(dump))
+        yield url
+
+
+async def dumped(url: str, dump: Path) -> None:
+    """Back the database up into the file `dump`, by PostgreSQL's own program."""
+    _run(await _program(url, "pg_dump"), "-Fc", "-f", str(dump), url)
+
+
+async def _program(url: str, name: str) -> str:
+    """One that is as new as the server: of the embedded installation, or on PATH."""
+    connection = await asyncpg.connect(url)
+    server = connection.get_server_version().major
+    await connection.close()
+    for folder in _folders():
+        if (folder / name).exists() and _major(folder) >= server:
+            return str(folder / name)
+    raise AssertionError(f"no {name} of PostgreSQL {server}")
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -187,7 +187,7 @@ async def recorder(
         ids=IdCipher(secrets["resource-ids"]),
         secrets=secrets,
         registry=trust,
-        signer=await Keys.load(pool, key_encryption_key(settings), clock()),
+        signer=await Keys.load(pool, key_encryption_key(settings, make=True), clock()),
         clock=clock,
         steer=clock,
     )

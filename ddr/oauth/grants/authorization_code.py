@@ -76,7 +76,9 @@ async def _redeem(call: Call, presented: str, family: Family) -> str:
     contents = refresh_tokens.Contents(family.pairing_id, core.ids.encode(Kind.GRANT, family.grant_no))
     refresh_token = refresh_tokens.mint(core.secrets["refresh-tokens"], contents)
     until_ms = refresh_until_ms(core, family, now_ms)
-    if not await tokens.redeem(core.pool, sha256(presented), sha256(refresh_token), until_ms, now_ms):
+    if not await tokens.redeem(
+        core.pool, sha256(presented), sha256(refresh_token), until_ms, now_ms, call.certificate_sha256
+    ):
         raise _unusable()
     return refresh_token
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+
 from starlette.responses import Response
 
 from ddr.oauth import refresh_tokens, rotation
@@ -12,10 +15,12 @@ from ddr.oauth.parameters import required
 from ddr.oauth.rotation import Rotation
 from ddr.scopes.parse import ScopeError, Scopes, parse
 from ddr.store.audit.trail import Event
-from ddr.store.authorization import tokens
+from ddr.store.authorization import restore, tokens
 from ddr.store.authorization.tokens import Family
 from ddr.store.database.digest import sha256
 from ddr.store.database.ids import Kind
+
+log = logging.getLogger(__name__)
 
 
 async def refresh(call: Call) -> Response:
@@ -25,7 +30,10 @@ async def refresh(call: Call) -> Response:
     outcome = await _usable(call, family, presented)
     scopes = _not_widened(call, standing_scopes(family, call.diga))
     successor = refresh_tokens.successor(call.core.secrets["refresh-tokens"], presented)
-    if outcome is Rotation.ROTATE and not await _rotate(call, family, presented, successor):
+    taken = {Rotation.ROTATE: _rotate, Rotation.AHEAD: _adopt}.get(outcome)
+    if taken is not None and not await taken(call, family, presented, successor):
+        if outcome is Rotation.AHEAD:
+            raise _unusable()
         return await refresh(call)  # another request was faster; what it left behind is judged anew
     return token_response(call.core, family, scopes, successor, call.core.clock())
 
@@ -47,9 +55,15 @@ async def _issued_to_client(call: Call, presented: str) -> Family:
 
 
 async def _usable(call: Call, family: Family, presented: str) -> Rotation:
-    """ROTATE or REPEAT; a reused token ends its family, and only that (AS-027)."""
+    """ROTATE, REPEAT or AHEAD; a reused token ends its family, and only that (AS-027).
+
+    A token that is neither may be one that the database forgot, because it was restored from a backup. That is nobody's
+    theft, so nothing ends.
+    """
     repeat_ms = call.core.settings.refresh_repeat_seconds * 1000
     outcome = rotation.decide(family, sha256(presented), call.arrived_ms, repeat_ms)
+    if outcome is Rotation.REUSE and await _is_ahead(call, family, presented):
+        return Rotation.AHEAD
     if outcome is Rotation.REUSE:
         await tokens.revoke_family(call.core.pool, family, Event.REFRESH_REUSED, call.arrived_ms)
     if outcome in (Rotation.REUSE, Rotation.EXPIRED):
@@ -76,7 +90,32 @@ def _not_widened(call: Call, scopes: Scopes) -> Scopes:
 async def _rotate(call: Call, family: Family, presented: str, successor: str) -> bool:
     now_ms = call.core.clock()
     until_ms = refresh_until_ms(call.core, family, now_ms)
-    return await tokens.rotate(call.core.pool, family, sha256(presented), sha256(successor), until_ms, now_ms)
+    return await tokens.rotate(
+        call.core.pool, family, sha256(presented), sha256(successor), until_ms, now_ms, call.certificate_sha256
+    )
+
+
+async def _is_ahead(call: Call, family: Family, presented: str) -> bool:
+    secret, current = call.core.secrets["refresh-tokens"], family.refresh_sha256
+    assert current is not None  # else it had been judged EXPIRED
+    return not await asyncio.to_thread(refresh_tokens.leads_to, secret, presented, current)
+
+
+async def _adopt(call: Call, family: Family, presented: str, successor: str) -> bool:
+    """After a declared restore, once per grant: the token that this database has not seen counts (docs/backup.md).
+
+    It must come from the certificate that held the grant, unless the DiGA has another one by now.
+    """
+    now_ms, known = call.core.clock(), family.certificate_sha256
+    if known is not None and known != call.certificate_sha256 and known.hex() in call.diga.certificates:
+        return False
+    until_ms = refresh_until_ms(call.core, family, now_ms)
+    adopted = await restore.adopt(
+        call.core.pool, family, sha256(presented), sha256(successor), until_ms, now_ms, call.certificate_sha256
+    )
+    if not adopted:
+        log.error("refresh.unknown_to_database", extra={"client_id": family.client_id})
+    return adopted
 
 
 def _unusable() -> OAuthError:

@@ -13,7 +13,9 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,23 +32,19 @@ Entry = Mapping[str, Any]
 
 
 class Journal:
-    """The journal of this process; it keeps nothing until `open` was called."""
+    """The journal of this process; it keeps nothing outside of `kept_in`."""
 
     def __init__(self) -> None:
         self.folder: Path | None = None
 
-    def open(self, folder: Path) -> None:
-        """Keep ends in `folder` from now on. Raises StoreError when nothing can be written there."""
+    @contextmanager
+    def kept_in(self, folder: Path | None) -> Iterator[None]:
+        """Keep ends in `folder` during the block; nowhere for None."""
+        before, self.folder = self.folder, folder
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _append(folder, int(datetime.now(UTC).timestamp() * 1000), b"")
-        except OSError as error:
-            raise StoreError(f"journal_dir {folder}: {error.strerror or error}") from None
-        self.folder = folder
-
-    def close(self) -> None:
-        """Keep nothing from now on."""
-        self.folder = None
+            yield
+        finally:
+            self.folder = before
 
     async def note(self, entry: Entry) -> None:
         """Write one end down, with its time `at_ms`; returns when it is on the disk.
@@ -63,6 +61,14 @@ class Journal:
 
 
 JOURNAL = Journal()
+
+
+def check(folder: Path) -> None:
+    """Raises StoreError when nothing can be written there: better no start than withdrawals that a restore undoes."""
+    try:
+        _append(folder, time.time_ns() // 1_000_000, b"")
+    except OSError as error:
+        raise StoreError(f"journal_dir {folder}: {error.strerror or error}") from None
 
 
 def entries(folder: Path) -> Iterator[Entry]:
@@ -96,6 +102,7 @@ def forget(folder: Path, before_ms: int) -> int:
 def _append(folder: Path, at_ms: int, line: bytes) -> None:
     """One write with O_APPEND, so that lines of several processes do not mix."""
     host = "".join(char if char.isalnum() else "-" for char in socket.gethostname()) or "host"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{PREFIX}{host}-{_month(at_ms)}{SUFFIX}"
     fresh = not path.exists()
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -32,6 +32,12 @@ async def load(conn: asyncpg.Connection | asyncpg.Pool, now_ms: int) -> list[Sto
     return [StoredKey(**row) for row in rows]
 
 
+async def exist(pool: asyncpg.Pool) -> bool:
+    """True when there is a key that signs, or will."""
+    found: bool = await pool.fetchval("SELECT EXISTS (SELECT FROM signing_key WHERE retires_ms IS NULL)")
+    return found
+
+
 async def add_first(pool: asyncpg.Pool, key: StoredKey) -> None:
     """Store `key` unless there is one already; of several workers that start together one succeeds."""
     async with pool.acquire() as conn, conn.transaction():
@@ -45,6 +51,13 @@ async def replace(conn: asyncpg.Connection, key: StoredKey, others_retire_ms: in
     await conn.execute("SELECT pg_advisory_xact_lock($1)", Lock.SIGNING_KEYS)
     await conn.execute("DELETE FROM signing_key WHERE retires_ms <= $1", now_ms)
     await conn.execute("UPDATE signing_key SET retires_ms = $1 WHERE retires_ms IS NULL", others_retire_ms)
+    await _insert(conn, key)
+
+
+async def replace_all(conn: asyncpg.Connection, key: StoredKey) -> None:
+    """Within a transaction: destroy every key, and begin anew with `key`."""
+    await conn.execute("SELECT pg_advisory_xact_lock($1)", Lock.SIGNING_KEYS)
+    await conn.execute("DELETE FROM signing_key")
     await _insert(conn, key)
 
 

@@ -40,6 +40,7 @@ class Family:
     previous_sha256: bytes | None
     rotated_ms: int | None
     refresh_expires_ms: int | None
+    certificate_sha256: bytes | None  # of the client that got the current refresh token
     consents: Mapping[str, int]  # ValueSet canonical → end of the consent in ms; those it was issued under, in force
 
 
@@ -72,7 +73,7 @@ async def load_family(
         """
         SELECT g.patient_id, g.grant_no, p.pairing_id, p.client_id, g.scope,
                (g.revoked_ms IS NOT NULL OR p.ended_ms IS NOT NULL) AS ended,
-               g.refresh_sha256, g.previous_sha256, g.rotated_ms, g.refresh_expires_ms,
+               g.refresh_sha256, g.previous_sha256, g.rotated_ms, g.refresh_expires_ms, g.certificate_sha256,
                (SELECT coalesce(jsonb_object_agg(c.miv_url, c.until_ms), '{}') FROM consent c
                 WHERE c.patient_id = g.patient_id AND c.consent_no = ANY (g.consent_nos)
                   AND c.withdrawn_ms IS NULL AND c.until_ms > $3) AS consents
@@ -105,6 +106,7 @@ async def redeem(
     refresh_sha256: bytes,
     refresh_until_ms: int,
     now_ms: int,
+    certificate_sha256: bytes,
 ) -> bool:
     """Use up the code and give its grant the first refresh token; of several callers one gets True (AS-009)."""
     status: str = await conn.execute(
@@ -113,13 +115,14 @@ async def redeem(
             UPDATE authorization_code SET redeemed_ms = $4
             WHERE code_sha256 = $1 AND redeemed_ms IS NULL AND expires_ms > $4
             RETURNING patient_id, grant_no)
-        UPDATE token_grant g SET refresh_sha256 = $2, refresh_expires_ms = $3
+        UPDATE token_grant g SET refresh_sha256 = $2, refresh_expires_ms = $3, certificate_sha256 = $5
         FROM won WHERE g.patient_id = won.patient_id AND g.grant_no = won.grant_no AND g.revoked_ms IS NULL
         """,
         code_sha256,
         refresh_sha256,
         refresh_until_ms,
         now_ms,
+        certificate_sha256,
     )
     return status == "UPDATE 1"
 
@@ -131,12 +134,13 @@ async def rotate(
     successor_sha256: bytes,
     refresh_until_ms: int,
     now_ms: int,
+    certificate_sha256: bytes,
 ) -> bool:
     """Retire the presented refresh token and make its successor current; False when it is not current any more."""
     status: str = await conn.execute(
         """
         UPDATE token_grant
-        SET refresh_sha256 = $4, previous_sha256 = $3, rotated_ms = $6, refresh_expires_ms = $5
+        SET refresh_sha256 = $4, previous_sha256 = $3, rotated_ms = $6, refresh_expires_ms = $5, certificate_sha256 = $7
         WHERE patient_id = $1 AND grant_no = $2 AND refresh_sha256 = $3 AND revoked_ms IS NULL
         """,
         family.patient_id,
@@ -145,6 +149,7 @@ async def rotate(
         successor_sha256,
         refresh_until_ms,
         now_ms,
+        certificate_sha256,
     )
     return status == "UPDATE 1"
 

@@ -44,6 +44,13 @@ async def withdraw(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, values
     return await _end_kind(pool, patient_id, pairing_no, valueset, Party.PATIENT, "consent-withdrawn", now_ms)
 
 
+async def withdraw_by(
+    pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, valueset: str, by: Party, reason: str, now_ms: int
+) -> bool:
+    """`withdraw` in the name of whoever had done it before the database was restored."""
+    return await _end_kind(pool, patient_id, pairing_no, valueset, by, reason, now_ms)
+
+
 async def lose(pool: asyncpg.Pool, client_id: str, valueset: str, now_ms: int) -> int:
     """A DiGA may no longer read a kind of data: end the consents to it (REG-011); returns how many pairings had one.
 

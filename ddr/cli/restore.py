@@ -1,0 +1,70 @@
+"""`ddr restore`: what to do when the database was restored from a backup (docs/backup.md)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import asyncpg
+
+from ddr.cli.errors import CommandError
+from ddr.cli.operator import shown_instant, with_database
+from ddr.http.clock import now_ms
+from ddr.operations.restore import replay
+from ddr.settings import Settings
+from ddr.store.audit import journal
+from ddr.store.authorization import restore as store
+
+HELP = "after a restore: carry out again what had ended, let DiGA go on"
+HOUR_MS = 3_600_000
+LONGEST_HOURS = 30 * 24  # a refresh token lasts 30 days
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`restore` with its own subcommands."""
+    actions = subparsers.add_parser("restore", help=HELP, description=__doc__).add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    begin = actions.add_parser("begin", help="replay the journal, then open the window for refresh tokens")
+    begin.add_argument(
+        "--window", type=int, required=True, metavar="HOURS", help="how long DiGA have to come by, e.g. 72"
+    )
+    again = actions.add_parser("replay", help="carry out again what the journal says has ended; harmless at any time")
+    for parser in (begin, again):
+        parser.add_argument("--journal", type=Path, metavar="DIR", help="default: journal_dir")
+    actions.add_parser("end", help="close the window before its time")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked for; status 1 when it could not be done."""
+    action = {"begin": _begin, "replay": _replay, "end": _end}[args.action]
+    with_database(lambda settings, pool: action(args, settings, pool))
+    return 0
+
+
+async def _begin(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    if not 1 <= args.window <= LONGEST_HOURS:
+        raise CommandError(f"the window must have 1 to {LONGEST_HOURS} hours")
+    await _replay(args, settings, pool)
+    until_ms = now_ms() + args.window * HOUR_MS
+    await store.declare(pool, until_ms, now_ms())
+    print(f"until {shown_instant(until_ms)} each DiGA may go on once with a refresh token that this database forgot")
+
+
+async def _replay(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    folder = args.journal or settings.journal_folder
+    if not journal.files(folder):
+        raise CommandError(f"there is no journal in {folder}; copy those of all hosts there, or name it with --journal")
+    print(told(await replay(pool, journal.entries(folder), now_ms())))
+
+
+def told(done: Mapping[str, int]) -> str:
+    """What a replay did, a line for each kind."""
+    return "\n".join(f"{count} x {event}" for event, count in done.items()) or "nothing had to be done again"
+
+
+async def _end(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    if not await store.close_window(pool, now_ms()):
+        raise CommandError("no window is open")
+    print("the window is closed")

@@ -1,0 +1,118 @@
+"""After a restore from a backup: carry out again what the journal says has ended (docs/backup.md).
+
+Replaying is harmless at any time and any number of times: an end holds for what existed when it was written, and
+nothing that began later is touched. So `ddr serve` does it at each start.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from ddr.store.audit.journal import Entry
+from ddr.store.audit.trail import Event
+from ddr.store.authorization import restore as store
+from ddr.store.authorization.unpairing import Party
+from ddr.store.gateways import certificates, tokens
+from ddr.store.patients import administration
+from ddr.store.patients.erasure import delete_patient
+
+log = logging.getLogger(__name__)
+
+Redo = Callable[[asyncpg.Pool, Entry, int], Awaitable[bool]]
+
+
+async def replay(pool: asyncpg.Pool, entries: Iterable[Entry], now_ms: int) -> Mapping[str, int]:
+    """Carry the ends out that the database does not know; how many, by event. What cannot be read is passed over."""
+    done: Counter[str] = Counter()
+    able: dict[str, Entry] = {}
+    for entry in entries:
+        if entry["event"] in (Event.ACCOUNT_DISABLED, Event.ACCOUNT_ENABLED):
+            able[str(entry.get("patient"))] = entry  # the last word counts
+            continue
+        done[entry["event"]] += await _redone(pool, entry, now_ms)
+    for entry in able.values():
+        done[entry["event"]] += await _redone(pool, entry, now_ms)
+    return {event: count for event, count in sorted(done.items()) if count}
+
+
+async def _redone(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
+    redo = _REDO.get(entry["event"])
+    if redo is None:
+        return False
+    try:
+        return await redo(pool, entry, now_ms)
+    except (KeyError, TypeError, ValueError) as error:
+        log.error("journal.unreadable", extra={"kind": entry["event"], "reason": type(error).__name__})
+        return False
+
+
+async def _pairing(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
+    return await store.end_pairing(pool, _text(entry, "pairing"), _party(entry), _text(entry, "reason"), now_ms)
+
+
+async def _consent(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
+    pairing_id, valueset, reason = _text(entry, "pairing"), _text(entry, "valueset"), entry.get("reason")
+    return await store.end_consent(
+        pool, pairing_id, valueset, entry["at_ms"], _party(entry), reason or "consent-withdrawn", now_ms
+    )
+
+
+async def _grant(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
+    patient_id, grant_no = _patient(entry), int(entry["grant_no"])
+    return await store.end_grant(pool, patient_id, _text(entry, "pairing"), grant_no, entry["at_ms"])
+
+
+async def _deleted(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
+    return await delete_patient(pool, _patient(entry), now_ms, _party(entry))
+
+
+async def _app(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
+    return await tokens.end_app(pool, bytes.fromhex(_text(entry, "app")), entry["at_ms"])
+
+
+async def _certificate(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
+    return await certificates.end(pool, bytes.fromhex(_text(entry, "sha256")), entry["at_ms"])
+
+
+async def _disabled(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
+    return await administration.disable(pool, _patient(entry), now_ms)
+
+
+def _party(entry: Entry) -> Party:
+    """Who ended it: the source of the event's tag."""
+    return Party(entry["event"].partition(":")[0])
+
+
+def _patient(entry: Entry) -> UUID:
+    return UUID(entry["patient"])
+
+
+def _text(entry: Entry, name: str) -> str:
+    value: Any = entry[name]
+    if not isinstance(value, str):
+        raise TypeError(name)
+    return value
+
+
+_REDO: dict[str, Redo] = {
+    Event.PAIRING_ENDED_BY_DIGA: _pairing,
+    Event.PAIRING_ENDED_BY_PATIENT: _pairing,
+    Event.PAIRING_ENDED_BY_SYSTEM: _pairing,
+    Event.PAIRING_ENDED_BY_OPERATOR: _pairing,
+    Event.CONSENT_WITHDRAWN: _consent,
+    Event.CONSENT_ENDED_BY_SYSTEM: _consent,
+    Event.CODE_REPLAYED: _grant,
+    Event.REFRESH_REUSED: _grant,
+    Event.DATA_DELETED: _deleted,
+    Event.DATA_DELETED_BY_OPERATOR: _deleted,
+    Event.GATEWAY_DISCONNECTED: _app,
+    Event.GATEWAY_TOKEN_REVOKED: _app,
+    Event.GATEWAY_CERTIFICATE_REVOKED: _certificate,
+    Event.ACCOUNT_DISABLED: _disabled,
+}

@@ -1,0 +1,135 @@
+"""What a restored database has forgotten: ends are carried out again, refresh tokens beyond what it knows are adopted.
+
+Numbers go on far beyond the last one that the database knows: ids made of the next ones may have been shown already.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import asyncpg
+
+from ddr.store.audit.trail import Event, record
+from ddr.store.authorization.tokens import Family
+from ddr.store.authorization.unpairing import Party, unpair, withdraw_by
+from ddr.store.database.pool import Connection
+
+LEAP = 1_000_000  # more numbers than are given out between a backup and its restore
+_NUMBERED = """
+SELECT table_name, column_name FROM information_schema.columns
+ WHERE table_schema = current_schema() AND is_identity = 'YES'
+"""
+
+
+async def declare(pool: asyncpg.Pool, until_ms: int, now_ms: int) -> None:
+    """Open the window, and leap over the numbers that may have been given out since the backup."""
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("INSERT INTO restore_window VALUES ($1, $2)", now_ms, until_ms)
+        for table, column in await conn.fetch(_NUMBERED):
+            await conn.execute(
+                "SELECT setval(s, nextval(s) + $3) FROM (SELECT pg_get_serial_sequence($1, $2)::regclass AS s) AS one",
+                table,
+                column,
+                LEAP,
+            )
+        await record(conn, Event.RESTORE_DECLARED, now_ms, detail={"until_ms": until_ms})
+
+
+async def window(conn: Connection, now_ms: int) -> int | None:
+    """When the restore was declared whose window is open, or None."""
+    found: int | None = await conn.fetchval("SELECT max(declared_ms) FROM restore_window WHERE until_ms > $1", now_ms)
+    return found
+
+
+async def close_window(conn: Connection, now_ms: int) -> bool:
+    """Close the window before its time. False when none was open."""
+    status: str = await conn.execute("UPDATE restore_window SET until_ms = $1 WHERE until_ms > $1", now_ms)
+    return status != "UPDATE 0"
+
+
+async def adopt(
+    pool: asyncpg.Pool,
+    family: Family,
+    presented_sha256: bytes,
+    successor_sha256: bytes,
+    refresh_until_ms: int,
+    now_ms: int,
+    certificate_sha256: bytes,
+) -> bool:
+    """Make the successor of a token that the restore forgot the current one; once per grant, only for older grants."""
+    declared_ms = await window(pool, now_ms)
+    if declared_ms is None:
+        return False
+    async with pool.acquire() as conn, conn.transaction():
+        status: str = await conn.execute(
+            """
+            UPDATE token_grant
+               SET refresh_sha256 = $4, previous_sha256 = $5, rotated_ms = $6, restored_ms = $6,
+                   refresh_expires_ms = $7, certificate_sha256 = $8
+             WHERE patient_id = $1 AND grant_no = $2 AND refresh_sha256 = $3 AND revoked_ms IS NULL
+               AND restored_ms IS NULL AND created_ms < $9
+            """,
+            family.patient_id,
+            family.grant_no,
+            family.refresh_sha256,
+            successor_sha256,
+            presented_sha256,
+            now_ms,
+            refresh_until_ms,
+            certificate_sha256,
+            declared_ms,
+        )
+        if status != "UPDATE 1":
+            return False
+        await record(
+            conn,
+            Event.REFRESH_RESTORED,
+            now_ms,
+            patient_id=family.patient_id,
+            client_id=family.client_id,
+            pairing_id=family.pairing_id,
+        )
+        return True
+
+
+async def end_pairing(pool: asyncpg.Pool, pairing_id: str, by: Party, reason: str, now_ms: int) -> bool:
+    """End the pairing of this name, if the database knows it and it lives."""
+    row = await pool.fetchrow("SELECT patient_id, pairing_no FROM pairing_directory WHERE pairing_id = $1", pairing_id)
+    return row is not None and await unpair(pool, row["patient_id"], row["pairing_no"], by, reason, now_ms)
+
+
+async def end_consent(
+    pool: asyncpg.Pool, pairing_id: str, valueset: str, ended_ms: int, by: Party, reason: str, now_ms: int
+) -> bool:
+    """End the consents to a kind of data that were given before `ended_ms`, unless there is a later one."""
+    row = await pool.fetchrow(
+        """
+        SELECT patient_id, pairing_no FROM pairing_directory d
+         WHERE pairing_id = $1 AND $3 >= (
+               SELECT max(granted_ms) FROM consent c
+                WHERE c.patient_id = d.patient_id AND c.pairing_no = d.pairing_no AND c.miv_url = $2
+                  AND c.withdrawn_ms IS NULL)
+        """,
+        pairing_id,
+        valueset,
+        ended_ms,
+    )
+    return row is not None and await withdraw_by(
+        pool, row["patient_id"], row["pairing_no"], valueset, by, reason, now_ms
+    )
+
+
+async def end_grant(conn: Connection, patient_id: UUID, pairing_id: str, grant_no: int, ended_ms: int) -> bool:
+    """End a grant of this pairing that existed at `ended_ms`."""
+    status: str = await conn.execute(
+        """
+        UPDATE token_grant g SET revoked_ms = $4 FROM pairing p
+         WHERE g.patient_id = $1 AND g.grant_no = $2 AND g.revoked_ms IS NULL AND g.created_ms <= $4
+           AND p.patient_id = $1 AND p.pairing_no = g.pairing_no AND p.pairing_id = $3
+        """,
+        patient_id,
+        grant_no,
+        pairing_id,
+        ended_ms,
+    )
+    return status == "UPDATE 1"

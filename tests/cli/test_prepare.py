@@ -1,0 +1,103 @@
+"""`ddr serve` does not begin what it could not keep: a lost key, a journal that cannot be written."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import orjson
+import pytest
+
+from ddr.cli.serve import prepare
+from ddr.settings import Settings, load_settings
+from ddr.store.audit import journal
+from ddr.store.database.digest import sha256
+from ddr.store.database.errors import StoreError
+from ddr.store.gateways import tokens
+from tests.cli.recorder import ddr, settings_for
+from tests.support.database import migrated_database
+
+KEY = base64.b64encode(b"k" * 32).decode()
+
+
+@pytest.fixture
+async def own_url(database_url: str) -> AsyncIterator[str]:
+    """A database of its own."""
+    async with migrated_database(database_url) as url:
+        yield url
+
+
+async def told(*arguments: str, settings: dict[str, Any]) -> tuple[int, str]:
+    """Exit status and output of a command that is a process of its own."""
+    done = await asyncio.to_thread(ddr, *arguments, settings=settings)
+    return done.returncode, done.stdout + done.stderr
+
+
+async def test_a_lost_key_is_said_and_not_replaced(own_url: str, tmp_path: Path) -> None:
+    """The file is gone, or another key is set; the way out makes one key and restarts from there."""
+    settings = settings_for(tmp_path, database_url=own_url)
+    await prepare(_loaded(settings))
+    kept = tmp_path / "key-encryption.key"
+    kept.unlink()
+    pool = await asyncpg.create_pool(own_url, min_size=1, max_size=1)
+    before = await pool.fetch("SELECT * FROM signing_key")
+    for more, complaint in (({}, f"the file {kept} is missing"), ({"key_encryption_key": KEY}, "does not open")):
+        for command in (("serve",), ("keys", "rotate")):
+            status, text = await told(*command, settings={**settings, **more})
+            assert status == 1 and complaint in text and "ddr keys replace" in text, text
+            assert text.count("\n") == 1
+    assert not kept.exists() and await pool.fetch("SELECT * FROM signing_key") == before
+    assert (await told("keys", "replace", settings={**settings, "key_encryption_key": KEY}))[0] == 1
+    status, text = await told("keys", "replace", "--yes", settings={**settings, "key_encryption_key": KEY})
+    assert status == 0, text
+    await prepare(_loaded({**settings, "key_encryption_key": KEY}))
+    events = [row["event"] for row in await pool.fetch("SELECT event FROM audit")]
+    await pool.close()
+    assert events == ["operator:signing-key:replaced"]
+
+
+async def test_what_the_journal_knows_is_done_before_anything_is_served(own_url: str, tmp_path: Path) -> None:
+    pool = await asyncpg.create_pool(own_url, min_size=1, max_size=1)
+    patient_id = uuid4()
+    await pool.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, 1)", patient_id)
+    token = await tokens.create(pool, patient_id, 1_795_341_600_000)
+    first = sha256(token).hex()
+    folder = tmp_path / "journal"
+    with journal.JOURNAL.kept_in(folder):
+        await journal.JOURNAL.note({"event": "patient:gateway:disconnected", "at_ms": 1_795_341_600_001, "app": first})
+    await prepare(_loaded(settings_for(tmp_path, database_url=own_url)))
+    assert await pool.fetchval("SELECT revoked_ms FROM gateway_token") == 1_795_341_600_001
+    await pool.close()
+
+
+async def test_a_journal_that_cannot_be_written_is_no_journal(own_url: str, tmp_path: Path) -> None:
+    blocked = tmp_path / "a file"
+    blocked.write_text("")
+    settings = settings_for(tmp_path, database_url=own_url, journal_dir=blocked / "journal")
+    with pytest.raises(StoreError, match="journal_dir"):
+        await prepare(_loaded(settings))
+    status, text = await told("serve", settings=settings)
+    assert status == 1 and text.startswith("ddr: journal_dir") and text.count("\n") == 1
+
+
+async def test_entries_are_whole_lines_in_order_and_private(tmp_path: Path) -> None:
+    """Many at once, from several writers of one file."""
+    folder = tmp_path / "journal"
+    with journal.JOURNAL.kept_in(folder):
+        notes = [{"event": "e", "at_ms": at, "text": "x" * 200} for at in range(50)]
+        await asyncio.gather(*(journal.JOURNAL.note(note) for note in reversed(notes)))
+    assert [entry["at_ms"] for entry in journal.entries(folder)] == list(range(50))
+    (file,) = journal.files(folder)
+    assert file.stat().st_mode & 0o077 == 0 and folder.stat().st_mode & 0o077 == 0
+    assert all(orjson.loads(line) for line in file.read_bytes().splitlines())
+    assert journal.forget(folder, 31 * 86_400_000 - 1) == 0
+    assert journal.forget(folder, 31 * 86_400_000) == 1
+
+
+def _loaded(settings: dict[str, Any]) -> Settings:
+    return load_settings({f"DDR_{name.upper()}": str(value) for name, value in settings.items()})

@@ -1,0 +1,296 @@
+"""A database that is restored from a real dump: what had ended stays ended, and no patient pairs anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from ddr.cli.main import main
+from ddr.http.core import Core
+from ddr.oauth.keys import Keys
+from ddr.oauth.sealing import key_encryption_key
+from ddr.operations.restore import replay
+from ddr.store.audit import journal
+from ddr.store.audit.trail import Event
+from ddr.store.authorization import pairings, restore, unpairing
+from ddr.store.authorization.unpairing import Party
+from ddr.store.database.digest import sha256
+from ddr.store.database.ids import IdCipher
+from ddr.store.database.pool import connect
+from ddr.store.database.secrets import load_secrets
+from ddr.store.gateways import apps, tokens
+from ddr.store.patients import administration
+from ddr.store.patients.accounts import create_patient, verify
+from ddr.store.patients.erasure import delete_patient
+from tests.oauth.backend import DigaBackend, new_diga, stands
+from tests.support.clock import Clock
+from tests.support.database import dumped, migrated_database, restored_database
+from tests.support.trust import FakeTrust
+
+HOUR_MS = 3_600_000
+PASSWORD = "correct horse battery"
+Json = dict[str, str]
+
+
+@asynccontextmanager
+async def recorder_on(url: str, core: Core) -> AsyncIterator[Core]:
+    """A recorder on another database; registry, settings and clock are those of `core`."""
+    pool = await connect(url, 5)
+    secrets = await load_secrets(pool)
+    signer = await Keys.load(pool, key_encryption_key(core.settings, make=True), core.clock())
+    ids = IdCipher(secrets["resource-ids"])
+    settings = replace(core.settings, database_url=url)
+    try:
+        yield replace(core, pool=pool, secrets=secrets, signer=signer, ids=ids, settings=settings)
+    finally:
+        await pool.close()
+
+
+@dataclass
+class Pair:
+    """A patient, paired before the backup, and what the DiGA holds by now."""
+
+    patient_id: UUID
+    name: str
+    diga: DigaBackend
+    tokens: Json
+
+    async def go_on(self) -> None:
+        """The DiGA refreshes, once more."""
+        answer = await self.diga.refresh(self.tokens["refresh_token"])
+        assert answer.status_code == 200
+        self.tokens = answer.json()
+
+    def at(self, core: Core) -> DigaBackend:
+        """The same DiGA at another recorder."""
+        return DigaBackend(core, self.diga.diga, self.diga.certificate)
+
+    async def refresh_at(self, core: Core) -> int:
+        """How its refresh is answered there."""
+        return (await self.at(core).refresh(self.tokens["refresh_token"])).status_code
+
+
+class World:
+    """A recorder with a database of its own before and after a restore, and its journal."""
+
+    def __init__(self, core: Core, server: str, folder: Path) -> None:
+        self.core, self.server, self.folder = core, server, folder
+        self.dump, self.journal = folder / "backup.dump", folder / "journal"
+        self.numbers = iter(range(100))
+
+    async def pair(self) -> Pair:
+        name = f"patient-{next(self.numbers)}"
+        patient_id = await create_patient(self.core.pool, name, PASSWORD, self.core.clock())
+        diga, certificate = new_diga(frozenset(miv.valueset for miv in self.core.catalog.mivs))
+        assert isinstance(self.core.registry, FakeTrust)
+        backend = DigaBackend(self.core, self.core.registry.add(diga, certificate), certificate)
+        return Pair(patient_id, name, backend, await backend.pair(patient_id))
+
+    async def back_up(self) -> None:
+        await dumped(self.core.settings.database_url, self.dump)
+
+    @asynccontextmanager
+    async def restored(self) -> AsyncIterator[Core]:
+        async with restored_database(self.server, self.dump) as url, recorder_on(url, self.core) as core:
+            yield core
+
+    async def replayed(self, core: Core) -> dict[str, int]:
+        with journal.JOURNAL.kept_in(None):
+            return dict(await replay(core.pool, journal.entries(self.journal), core.clock()))
+
+    async def pairing_no(self, pair: Pair) -> int:
+        (alive,) = await pairings.alive(self.core.pool, pair.patient_id, self.core.clock())
+        return alive.pairing_no
+
+
+@pytest.fixture
+async def world(core: Core, database_url: str, tmp_path: Path) -> AsyncIterator[World]:
+    """A recorder before its backup; its journal is kept."""
+    async with migrated_database(database_url) as url, recorder_on(url, core) as own:
+        made = World(own, database_url, tmp_path)
+        with journal.JOURNAL.kept_in(made.journal):
+            yield made
+
+
+async def test_what_ended_after_the_backup_stays_ended(world: World, clock: Clock) -> None:
+    pool, now = world.core.pool, clock()
+    withdrawn, partly, stolen, gone, disabled, phone, untouched = [await world.pair() for _ in range(7)]
+    lost = await tokens.create(pool, phone.patient_id, now)
+    (app,) = await tokens.apps(pool, phone.patient_id, now)
+    first = stolen.tokens["refresh_token"]
+    await world.back_up()
+    clock.advance(60)
+    now = clock()
+    kind = next(iter(partly.diga.diga.valuesets))
+    number = await world.pairing_no(withdrawn)
+    await unpairing.unpair(pool, withdrawn.patient_id, number, Party.PATIENT, "consent-withdrawn", now)
+    assert await unpairing.withdraw(pool, partly.patient_id, await world.pairing_no(partly), kind, now)
+    await stolen.go_on()
+    await stolen.go_on()
+    assert (await stolen.diga.refresh(first)).status_code == 400  # a thief: the family ends
+    await delete_patient(pool, gone.patient_id, now)
+    await administration.disable(pool, disabled.patient_id, now)
+    await apps.disconnect(pool, phone.patient_id, app["app"], Event.GATEWAY_DISCONNECTED, now)
+    async with world.restored() as core:
+        assert await stands(core, withdrawn.tokens["access_token"])  # the backup does not know better
+        done = await world.replayed(core)
+        assert done["patient:pairing:ended"] == 2 and done["patient:data:deleted"] == 1
+        for pair in (withdrawn, stolen, gone, disabled):
+            assert await pair.refresh_at(core) == 400
+        assert not await stands(core, withdrawn.tokens["access_token"])
+        scope = (await partly.at(core).refresh(partly.tokens["refresh_token"])).json()["scope"]
+        assert kind not in scope and scope
+        assert await verify(core.pool, gone.name, PASSWORD) is None
+        assert await verify(core.pool, disabled.name, PASSWORD) is None
+        holder = await tokens.find(core.pool, sha256(lost), clock())
+        assert holder is not None and not holder.good
+        assert await untouched.refresh_at(core) == 200
+        assert await world.replayed(core) == {}  # again, it finds nothing to do
+        trail = [row["event"] for row in await core.pool.fetch("SELECT event FROM audit ORDER BY audit_no")]
+        assert trail.count("patient:pairing:ended") >= 1
+
+
+async def test_what_began_after_an_end_is_not_touched_by_it(world: World, clock: Clock) -> None:
+    """The journal is replayed at each start: a consent that was given again lives."""
+    pair = await world.pair()
+    kind = next(iter(pair.diga.diga.valuesets))
+    clock.advance(60)
+    await unpairing.withdraw(world.core.pool, pair.patient_id, await world.pairing_no(pair), kind, clock())
+    await administration.disable(world.core.pool, pair.patient_id, clock())
+    clock.advance(60)
+    await administration.enable(world.core.pool, pair.patient_id, clock())
+    again = await pair.diga.pair(pair.patient_id)
+    assert await world.replayed(world.core) == {}
+    assert await stands(world.core, again["access_token"]) and kind in again["scope"]
+
+
+async def test_refreshes_that_the_backup_missed(world: World, clock: Clock) -> None:
+    """In the window each DiGA goes on once; before it nothing ends; a thief's old token still ends the family."""
+    one, other, late = [await world.pair() for _ in range(3)]
+    old = other.tokens["refresh_token"]
+    for pair in (one, other, late):
+        clock.advance(60)
+        await pair.go_on()
+    await world.back_up()
+    for pair in (one, other, late):
+        clock.advance(60)
+        await pair.go_on()
+        await pair.go_on()
+    async with world.restored() as core:
+        assert await one.refresh_at(core) == 400
+        assert await core.pool.fetchval("SELECT count(*) FROM token_grant WHERE revoked_ms IS NOT NULL") == 0
+        await restore.declare(core.pool, clock() + HOUR_MS, clock())
+        foreign = DigaBackend(core, one.diga.diga, other.diga.certificate)
+        assert (await foreign.refresh(one.tokens["refresh_token"])).status_code == 401
+        answer = await one.at(core).refresh(one.tokens["refresh_token"])
+        assert answer.status_code == 200
+        repeated = await one.at(core).refresh(one.tokens["refresh_token"])  # its answer was lost
+        assert repeated.json()["refresh_token"] == answer.json()["refresh_token"]
+        one.tokens = answer.json()
+        clock.advance(60)
+        assert await one.refresh_at(core) == 200
+        assert await core.pool.fetchval("SELECT count(*) FROM audit WHERE event = 'diga:refresh:restored'") == 1
+        assert (await other.at(core).refresh(old)).status_code == 400  # older than what the backup knows
+        assert await other.refresh_at(core) == 400
+        clock.advance(HOUR_MS / 1000)
+        assert await late.refresh_at(core) == 400  # the window is over
+
+
+async def test_only_once_per_grant(world: World, clock: Clock) -> None:
+    pair = await world.pair()
+    await world.back_up()
+    clock.advance(60)
+    await pair.go_on()
+    early = pair.tokens["refresh_token"]
+    for _ in range(3):
+        clock.advance(60)
+        await pair.go_on()
+    async with world.restored() as core:
+        await restore.declare(core.pool, clock() + HOUR_MS, clock())
+        assert (await pair.at(core).refresh(early)).status_code == 200
+        clock.advance(60)
+        assert await pair.refresh_at(core) == 400  # a second holder of later tokens
+
+
+async def test_the_certificate_that_held_the_grant(world: World, clock: Clock) -> None:
+    """Another certificate of the DiGA is taken when the former one is listed no more, and not before."""
+    pair = await world.pair()
+    await world.back_up()
+    clock.advance(60)
+    await pair.go_on()
+    second = b"second certificate"
+    assert isinstance(world.core.registry, FakeTrust)
+    renewed = world.core.registry.add(pair.diga.diga, second)
+    async with world.restored() as core:
+        await restore.declare(core.pool, clock() + HOUR_MS, clock())
+        by_second = DigaBackend(core, renewed, second)
+        assert (await by_second.refresh(pair.tokens["refresh_token"])).status_code == 400
+        alone = replace(renewed, certificates=frozenset())
+        assert isinstance(core.registry, FakeTrust)
+        only = core.registry.add(alone, second)
+        answer = await DigaBackend(core, only, second).refresh(pair.tokens["refresh_token"])
+        assert answer.status_code == 200
+
+
+async def test_numbers_that_were_given_out_come_not_again(world: World, clock: Clock) -> None:
+    """Ids are made of them, and a DiGA may have seen those."""
+    await world.pair()
+    await world.back_up()
+    after = await world.pair()
+    sql = "SELECT max(grant_no) FROM token_grant"
+    latest = await world.core.pool.fetchval(sql)
+    async with world.restored() as core:
+        assert await core.pool.fetchval(sql) < latest
+        await restore.declare(core.pool, clock() + HOUR_MS, clock())
+        patient_id = await create_patient(core.pool, "somebody new", PASSWORD, clock())
+        await after.at(core).pair(patient_id)
+        assert await core.pool.fetchval(sql) > latest
+
+
+async def test_the_operators_commands(
+    world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair, number = await world.pair(), 0
+    await world.back_up()
+    number = await world.pairing_no(pair)
+    await unpairing.unpair(world.core.pool, pair.patient_id, number, Party.PATIENT, "consent-withdrawn", clock())
+    monkeypatch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "true")
+    monkeypatch.setenv("DDR_STATE_DIR", str(world.folder))
+
+    async def ddr(*arguments: str) -> tuple[int, str]:
+        status = await asyncio.to_thread(main, ["restore", *arguments])
+        told = capsys.readouterr()
+        return status, told.out + told.err
+
+    async with world.restored() as core:
+        monkeypatch.setenv("DDR_DATABASE_URL", core.settings.database_url)
+        assert (await ddr("replay", "--journal", str(world.folder / "none")))[0] == 1
+        assert (await ddr("begin", "--window", "0"))[0] == 1
+        assert (await ddr("end"))[1] == "ddr: no window is open\n"
+        status, told = await ddr("begin", "--window", "72")
+        assert status == 0 and "1 x patient:pairing:ended" in told and "until 20" in told
+        assert await pair.refresh_at(core) == 400
+        assert (await ddr("replay")) == (0, "nothing had to be done again\n")
+        assert (await ddr("end")) == (0, "the window is closed\n")
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"[]", b'{"at_ms": 1}', b'{"at_ms": 1, "event": "patient:pairing:ended"}'])
+async def test_lines_that_nobody_can_read_are_passed_over(
+    world: World, pool: asyncpg.Pool, clock: Clock, line: bytes
+) -> None:
+    """Cut off by a crash, or written by a later version."""
+    pair = await world.pair()
+    number = await world.pairing_no(pair)
+    await world.back_up()
+    await unpairing.unpair(world.core.pool, pair.patient_id, number, Party.PATIENT, "consent-withdrawn", clock())
+    (file,) = journal.files(world.journal)
+    file.write_bytes(line + b"\n" + file.read_bytes() + line)
+    async with world.restored() as core:
+        assert await world.replayed(core) == {"patient:pairing:ended": 1}
