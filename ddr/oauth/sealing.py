@@ -17,7 +17,7 @@ NONCE = 12
 WAY_OUT = "; bring the right one back, or, when it is lost, see `ddr keys replace` (docs/backup.md)"
 
 
-def key_encryption_key(settings: Settings, *, make: bool) -> bytes:
+def key_encryption_key(settings: Settings, *, make: bool = True) -> bytes:
     """The 32 bytes of `settings.key_encryption_key`, else of a file in the state directory (development).
 
     With `make` a missing file is made; without it the database has keys already that a new one could not open.
