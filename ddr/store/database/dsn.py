@@ -22,7 +22,11 @@ def check_url(url: str) -> None:
         raise StoreError(f"database_url: must be {_PARTS}, not a list like host=… user=…")
     if not re.match(r"postgres(ql)?://", url):
         raise StoreError(f"database_url: must be {_PARTS}")
-    if not _FORM.fullmatch(url):
+    try:
+        good = bool(_FORM.fullmatch(url)) and all(port is None or 0 < port < 65_536 for _, port in hosts(url))
+    except ValueError:
+        good = False
+    if not good:
         raise StoreError(
             f"database_url: must be {_PARTS}; characters like @ / ? # % in user and password are written as %40 %2F …"
         )

@@ -1,0 +1,86 @@
+"""A PostgreSQL of a test's own, to be killed, paused, made a standby, promoted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ddr.store.database.embedded import _Server
+
+
+class Server(_Server):
+    """An embedded server below `folder`; reached through its socket only."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(folder)
+
+    @property
+    def url(self) -> str:
+        """Its database."""
+        return f"postgresql://ddr@/postgres?host={self.run_dir}"
+
+    def copy(self, primary: Server) -> None:
+        """Become a standby of `primary`, not started yet."""
+        how = ("-R", "-c", "fast", "-X", "stream")
+        self._run("pg_basebackup", "-h", primary.run_dir, "-U", "ddr", "-D", self.data, *how)
+
+    def promote(self) -> None:
+        """Be the primary from now on."""
+        self._run("pg_ctl", "promote", "-D", self.data, "-w", "-t", 60)
+
+    def pause(self) -> None:
+        """Hang, as a machine whose cable was pulled: connections stay, nobody answers."""
+        for pid in self._pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on."""
+        for pid in self._pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End at once, without a word to anybody; and wait until it is gone."""
+        pids = self._pids()
+        os.kill(pids[0], signal.SIGQUIT)
+        until = time.monotonic() + 30
+        while any(_alive(pid) for pid in pids) and time.monotonic() < until:
+            time.sleep(0.05)
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _pids(self) -> list[int]:
+        first = int((self.data / "postmaster.pid").read_text().split()[0])
+        return [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
+
+    def dispose(self) -> None:
+        """Stop, whatever state it is in, and leave nothing."""
+        with suppress(OSError, ValueError, IndexError):
+            self.resume()
+            self.kill()
+        shutil.rmtree(self.home, ignore_errors=True)
+        shutil.rmtree(self.run_dir, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@contextmanager
+def own_server(folder: Path) -> Iterator[Server]:
+    """A running server."""
+    server = Server(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.dispose()
