@@ -74,7 +74,7 @@ async def test_a_primary_that_hangs_and_comes_back(
             await pool.release(one)
         assert await pool.ready()
         async with asyncio.timeout(10):
-            while not await asyncpg_has(second, "written"):
+            while not await asyncpg_has(second, "written"):  # noqa: ASYNC110 - replicated meanwhile
                 await asyncio.sleep(0.05)
 
         first.pause()
@@ -83,7 +83,7 @@ async def test_a_primary_that_hangs_and_comes_back(
         assert await written_in_time(pool) == str(second.run_dir)
         assert time.monotonic() - began < SECONDS
         async with asyncio.timeout(10):
-            while not await pool.ready():
+            while not await pool.ready():  # noqa: ASYNC110 - asked from outside
                 await asyncio.sleep(0.1)
 
         first.resume()  # nobody told it that it is the primary no more

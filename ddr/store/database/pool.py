@@ -30,7 +30,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
     def __init__(self, servers: Servers, size: int, limits: Limits, cache: int) -> None:
         self.servers = servers
         self.limits = limits
-        self._renewed = 0
+        self._doubts = 0
         self._probe = Probe(servers, cache)
         super().__init__(
             servers.url,
@@ -47,11 +47,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         )
 
     async def _connect_somewhere(self, _: str, loop: Any, **options: Any) -> asyncpg.Connection:
-        connection = await self.servers.connect(**options)
-        if self.servers.renewed != self._renewed:  # all others may lead to the primary of yesterday
-            self._renewed = self.servers.renewed
-            await self.expire_connections()
-        return connection
+        return await self.servers.connect(**options)
 
     async def ready(self) -> bool:
         """True when the database is fit for requests; asked beside the pool, answered within two seconds."""
@@ -68,6 +64,9 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         super().terminate()
 
     async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109
+        if self.servers.doubts != self._doubts:
+            self._doubts = self.servers.doubts
+            await self.expire_connections()
         try:
             return await super()._acquire(self.limits.acquire if timeout is None else timeout)
         except TimeoutError:

@@ -52,7 +52,10 @@ class Probe:
         done, _ = await asyncio.wait([task], timeout=SECONDS)
         if done and task.exception() is None:
             return task.result()
+        connection = self._connection
         self._drop()  # nobody waits for what a hanging server may still say
+        if connection is not None and not done and len(self._servers.order) > 1:
+            self._servers.doubt(connection.host)
         task.cancel()
         if done and not isinstance(error := task.exception(), FAULTS):
             raise error or RuntimeError

@@ -20,13 +20,14 @@ USER_TIMEOUT_MS = 5_000  # sent bytes that nobody acknowledges
 class ServerConnection(asyncpg.Connection):  # type: ignore[misc]
     """A connection that is given up when its server does not even stop a statement that took too long."""
 
-    __slots__ = ()
+    __slots__ = ("host", "servers")
 
     async def _cancel(self, waiter: Any, cancel_waiter: Any = None) -> None:
         async with asyncio.timeout(CANCEL_SECONDS) as limit:
             await super()._cancel(waiter, cancel_waiter)
         if limit.expired():
             self.terminate()
+            self.servers.doubt(self.host)
 
 
 class Servers:
@@ -36,7 +37,7 @@ class Servers:
         self.url = url
         self.lineage = lineage or Lineage()
         self.away = False
-        self.renewed = 0  # how often a newer primary was found
+        self.doubts = 0  # how often connections in hand turned out to be of no use, as far as that can be known
         found = hosts(url)
         self.order: list[Host | None] = list(found) if len(found) > 1 else [None]
         # a recorder has no use for a standby when there is a primary to look for
@@ -57,6 +58,7 @@ class Servers:
                 self._put(host, at_front=False)
                 error = failed
             else:
+                connection.servers, connection.host = self, host
                 self._put(host, at_front=True)
                 self.away = False
                 return connection
@@ -69,11 +71,16 @@ class Servers:
         try:
             _watch(connection)
             async with asyncio.timeout(HOST_SECONDS):
-                self.renewed += await self.lineage.check(connection)
+                self.doubts += await self.lineage.check(connection)  # all others may lead to the former primary
         except BaseException:
             connection.terminate()
             raise
         return connection
+
+    def doubt(self, host: Host | None) -> None:
+        """This server hangs: connections to it are given up, and the others are tried before it."""
+        self.doubts += 1
+        self._put(host, at_front=False)
 
     def _put(self, host: Host | None, at_front: bool) -> None:
         self.order.remove(host)
