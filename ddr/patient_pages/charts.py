@@ -18,12 +18,14 @@ WIDTH, HEIGHT = 640, 400
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 14, 44
 LOWEST, HIGHEST = 40.0, 400.0  # mg/dL; what lies beyond is drawn at the edge
 USUAL_TOP = 300.0
-LINES = (70.0, 180.0, 250.0, 300.0, 400.0)  # mg/dL; the first two are the ends of the target range
-MMOL = dict(zip(LINES, ("3.9", "10.0", "13.9", "16.7", "22.2"), strict=True))
+LINES = (70.0, 180.0, 54.0, 250.0, 300.0, 400.0)  # mg/dL; the first two are the ends of the target range
+MMOL = dict(zip(LINES, ("3.9", "10.0", "3.0", "13.9", "16.7", "22.2"), strict=True))
 HOURS = (0, 6, 12, 18, 24)
 
 Point = tuple[float, float]
 """Part of the day from 0 to 1, and mg/dL."""
+Mark = tuple[float, str]
+"""Part of the day from 0 to 1, and what happened: "sensor" or "calibration"."""
 
 
 def profile_chart(steps: Sequence[TimeOfDay], step: int, unit: str, lang: str, title: str, text: str) -> Markup:
@@ -32,18 +34,20 @@ def profile_chart(steps: Sequence[TimeOfDay], step: int, unit: str, lang: str, t
     runs = _runs(steps, step)
     bands = "".join(_band(run, low, high, name, step, top) for run in runs for low, high, name in BANDS)
     medians = "".join(_line(_points(run, 2, step), "median", top) for run in runs)
-    return _picture(_frame(unit, lang, top) + bands + medians + _ends(top), title, text)
+    return picture(_frame(unit, lang, top) + bands + medians + _ends(top), title, text)
 
 
 BANDS = ((0, 4, "wide"), (1, 3, "narrow"))  # places in ddr.series.profile.PERCENTILES
 
 
-def day_chart(curve: Iterable[Sequence[Point]], unit: str, lang: str, title: str, text: str) -> Markup:
-    """The curve of one day, in pieces without a gap."""
+def day_chart(
+    curve: Iterable[Sequence[Point]], marks: Iterable[Mark], unit: str, lang: str, title: str, text: str
+) -> Markup:
+    """The curve of one day, in pieces without a gap; `marks` are changes of the sensor and calibrations."""
     pieces = list(curve)
     top = _top(value for piece in pieces for _, value in piece)
     lines = "".join(_line(piece, "curve", top) if len(piece) > 1 else _dot(piece[0], top) for piece in pieces)
-    return _picture(_frame(unit, lang, top) + lines + _ends(top), title, text)
+    return picture(_frame(unit, lang, top) + _marks(marks) + lines + _ends(top), title, text)
 
 
 def shown(mg_dl: float, unit: str) -> str:
@@ -51,7 +55,8 @@ def shown(mg_dl: float, unit: str) -> str:
     return f"{mg_dl / float(MG_PER_MMOL):.1f}" if unit == "mmol/L" else f"{mg_dl:.0f}"
 
 
-def _picture(content: str, title: str, text: str) -> Markup:
+def picture(content: str, title: str, text: str) -> Markup:
+    """`content` as a picture; `title` and `text` tell it to those who cannot see it."""
     opening = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
         WIDTH, HEIGHT, f"{title}. {text}"
     )
@@ -79,7 +84,8 @@ def _frame(unit: str, lang: str, top: float) -> str:
     )
     lines = "".join(
         f'<path class="grid" d="M{LEFT} {_y(line, top):.1f}H{WIDTH - RIGHT}"/>'
-        f'<text class="value" x="{LEFT - 8}" y="{_y(line, top):.1f}">{local(lang, axis_value(line, unit))}</text>'
+        f'<text class="value v{line:.0f}" x="{LEFT - 8}" y="{_y(line, top):.1f}">'
+        f"{local(lang, axis_value(line, unit))}</text>"
         for line in LINES
         if line == top or line < USUAL_TOP
     )
@@ -131,3 +137,13 @@ def _path(points: Iterable[Point], top: float) -> str:
 
 def _dot(point: Point, top: float) -> str:
     return f'<circle class="dot" cx="{_x(point[0]):.1f}" cy="{_y(point[1], top):.1f}" r="3"/>'
+
+
+def _marks(marks: Iterable[Mark]) -> str:
+    """A line down the picture with a sign at its top: a triangle for a new sensor, a drop for a calibration."""
+    drawn = ""
+    for part, kind in marks:
+        x = _x(part)
+        sign = f"M{x - 6:.1f} {TOP}h12l-6 10Z" if kind == "sensor" else f"M{x:.1f} {TOP}l5 7a6 6 0 1 1-10 0Z"
+        drawn += f'<path class="mark" d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"/><path class="sign" d="{sign}"/>'
+    return drawn

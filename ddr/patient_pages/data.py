@@ -14,44 +14,81 @@ from starlette.responses import Response
 from ddr.http.core import Core
 from ddr.http.pages import error_page, language
 from ddr.patient_pages.dates import ZONE, day
-from ddr.patient_pages.glucose_view import day_of, glucose, one_day, weeks_until
+from ddr.patient_pages.glucose_view import DAYS, PERIODS, day_of, glucose, one_day, weeks_until
 from ddr.patient_pages.numbers import rounded
 from ddr.patient_pages.render import page
 from ddr.patient_pages.single_values import single
+from ddr.patient_pages.singles_view import last_day, trends
 from ddr.patient_pages.visitor import FormRefused, Visitor, core_of, read_form, see_other
 from ddr.series.days import midnight
 from ddr.store.database.ids import Kind
 from ddr.store.patients import export
 from ddr.store.patients.sessions import Session
 
-SINGLES = 20  # measurements on the page
+SINGLES = 20  # measurements on the page with everything
+PAGE = 100  # on a page of their own
 EARLIEST, LATEST = date(2000, 1, 1), date(2099, 12, 31)  # days that can be chosen
 
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
-    """The last two weeks, one day (the latest, or that of the address), and the latest single measurements."""
+    """Some weeks, one day (the latest, or that of the address), curves of single values, and the latest of them."""
     core, lang, patient_id = core_of(request), language(request.scope), session.patient_id
+    days = _period(request)
     miv = glucose(core)
     measured = await export.measured_between(core.pool, patient_id, miv.valueset) if miv else None
     first, last = (day_of(ms) for ms in measured) if measured else (None, None)
     chosen = _named_day(core, request.path_params["place"]) if "place" in request.path_params else last
-    if chosen is None and "place" in request.path_params:
+    if (chosen is None and "place" in request.path_params) or days is None:
         return error_page(request.scope, 404, "not_found")
+    singles = await export.measurements_before(core.pool, patient_id, None, SINGLES + 1)
+    last_single = last_day(singles)
     return page(
         request,
         visitor,
         "data.html",
-        weeks=await weeks_until(core, patient_id, miv, last, lang) if miv and last else None,
+        weeks=await weeks_until(core, patient_id, miv, last, days, lang) if miv and last else None,
         day_view=await one_day(core, patient_id, miv, chosen, lang) if miv and chosen else None,
         chosen=chosen,
         first=first,
         last=last,
         before=_place(core, chosen - timedelta(days=1)) if chosen and first and chosen > first else "",
         after=_place(core, chosen + timedelta(days=1)) if chosen and last and chosen < last else "",
-        singles=[single(core, row, lang) for row in await export.latest_measurements(core.pool, patient_id, SINGLES)],
+        days=days,
+        periods=PERIODS,
+        trends=await trends(core, patient_id, last_single, days, lang) if last_single else [],
+        singles=[single(core, row, lang) for row in singles[:SINGLES]],
+        more=len(singles) > SINGLES,
         date_text=lambda one: day(lang, midnight(one, ZONE)),
         number=partial(rounded, lang),
+        tenths=lambda share: rounded(lang, share / 10, 1),
+        printed_ms=core.clock(),
     )
+
+
+async def values_page(request: Request, visitor: Visitor, session: Session) -> Response:
+    """GET /me/data/values: all single measurements, newest first, page by page; `before` is an opaque place."""
+    core, lang = core_of(request), language(request.scope)
+    before = request.query_params.get("before")
+    decoded = core.ids.decode(before) if before is not None else None
+    if before is not None and (decoded is None or decoded[0] is not Kind.MEASUREMENT):
+        return error_page(request.scope, 404, "not_found")
+    rows = await export.measurements_before(core.pool, session.patient_id, decoded and decoded[1], PAGE + 1)
+    shown = rows[:PAGE]
+    return page(
+        request,
+        visitor,
+        "values.html",
+        singles=[single(core, row, lang) for row in shown],
+        newest=before is None,
+        older=core.ids.measurement(shown[-1]["measurement_no"]) if len(rows) > PAGE else "",
+        printed_ms=core.clock(),
+    )
+
+
+def _period(request: Request) -> int | None:
+    """The days of the period chosen; None when no such period can be."""
+    text = request.query_params.get("days", str(DAYS))
+    return int(text) if text in map(str, PERIODS) else None
 
 
 async def choose(request: Request, visitor: Visitor, _: Session) -> Response:

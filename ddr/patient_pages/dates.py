@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 ZONE = ZoneInfo("Europe/Berlin")
@@ -41,3 +41,8 @@ def short_moment(lang: str, ms: int) -> str:
 def moment(lang: str, ms: int) -> str:
     """Day and time: `22. November 2026, 11:00 Uhr` or `22 November 2026, 11:00`."""
     return f"{day(lang, ms)}, {time_of_day(ms)}{' Uhr' if lang == 'de' else ''}"
+
+
+def short_day(lang: str, one: date) -> str:
+    """A day below a curve: `22.11.` or `22 Nov`."""
+    return f"{one:%d.%m.}" if lang == "de" else f"{one.day} {MONTHS['en'][one.month - 1][:3]}"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,6 +20,7 @@ from ddr.http.core import Core
 from ddr.http.pages import language, page_headers
 from ddr.patient_pages.names import title_of
 from ddr.patient_pages.single_values import values
+from ddr.patient_pages.table_forms import Exact, Excel
 from ddr.patient_pages.visitor import Visitor, core_of
 from ddr.series.slots import text, winners
 from ddr.series.status import WITHDRAWN
@@ -33,15 +32,22 @@ from ddr.store.patients.sessions import Session
 Row = Mapping[str, Any]
 Resource = Mapping[str, Any]
 
-# The first six are those of the neutral table that `ddr import` reads (docs/imports.md).
-HEADING = ("time", "code", "value", "unit", "device", "serial", "kind", "name", "shown")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with a text that begins so
 
 
 async def as_csv(request: Request, _: Visitor, session: Session) -> Response:
     """One line per value with its exact time, also of readings that share a slot with a shown one (RFC 4180)."""
-    lines = _lines(core_of(request), session.patient_id, language(request.scope))
-    return await _answer(request, session, lines, "text/csv; charset=utf-8; header=present", "messwerte.csv")
+    return await _table(request, session, Exact())
+
+
+async def as_spreadsheet(request: Request, _: Visitor, session: Session) -> Response:
+    """The same as a German Excel opens it."""
+    return await _table(request, session, Excel())
+
+
+async def _table(request: Request, session: Session, form: Exact) -> Response:
+    lines = _lines(core_of(request), session.patient_id, language(request.scope), form)
+    return await _answer(request, session, lines, "text/csv; charset=utf-8; header=present", form.file)
 
 
 async def as_fhir(request: Request, _: Visitor, session: Session) -> Response:
@@ -62,16 +68,16 @@ async def _answer(
 # --- CSV -------------------------------------------------------------------------------------------------------------
 
 
-async def _lines(core: Core, patient_id: UUID, lang: str) -> AsyncIterator[bytes]:
-    yield _written([HEADING])
+async def _lines(core: Core, patient_id: UUID, lang: str, form: Exact) -> AsyncIterator[bytes]:
+    yield form.begin()
     async for row in export.chunks(core.pool, patient_id):
         if row["status"] != WITHDRAWN:
-            yield _written(_of_chunk(core, row, lang))
+            yield form.write(_of_chunk(core, row, lang))
     async for row in export.measurements(core.pool, patient_id):
-        yield _written(_of_measurement(core, row, lang))
+        yield form.write(_of_measurement(core, row, lang))
 
 
-def _of_chunk(core: Core, row: Row, lang: str) -> Iterator[Iterable[Any]]:
+def _of_chunk(core: Core, row: Row, lang: str) -> Iterator[Sequence[str]]:
     kind, stored = title_of(core, row["miv_url"], lang), readings(row)
     shown = set(winners(stored, row["start_ms"], row["period_ms"]).values())
     for reading in stored:
@@ -80,7 +86,7 @@ def _of_chunk(core: Core, row: Row, lang: str) -> Iterator[Iterable[Any]]:
         yield (instant(time), row["code"], value, row["unit"], *_device(row), kind, "", _yes(reading in shown))
 
 
-def _of_measurement(core: Core, row: Row, lang: str) -> Iterator[Iterable[Any]]:
+def _of_measurement(core: Core, row: Row, lang: str) -> Iterator[Sequence[str]]:
     kind, at = title_of(core, row["miv_url"], lang), instant(row["effective_ms"])
     shown = _yes(row["status"] != "entered-in-error")
     for value in values(row, lang):
@@ -98,12 +104,6 @@ def _harmless(given: str) -> str:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
-
-
-def _written(lines: Iterable[Iterable[Any]]) -> bytes:
-    written = io.StringIO()
-    csv.writer(written).writerows(lines)
-    return written.getvalue().encode()
 
 
 # --- FHIR ------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
-"""What the patient's page says about glucose: the last two weeks, and one day; prepared from counting readings."""
+"""What the patient's page says about glucose: some weeks, and one day; prepared from counting readings."""
 
 from __future__ import annotations
 
+import math
+from asyncio import to_thread
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,23 +20,21 @@ from ddr.miv.model import Miv
 from ddr.patient_pages.charts import Point, day_chart, profile_chart, shown
 from ddr.patient_pages.dates import ZONE, time_of_day
 from ddr.patient_pages.numbers import local
+from ddr.patient_pages.ranges import Range, ranges
 from ddr.patient_pages.texts import text
 from ddr.series.days import local_day, midnight
 from ddr.series.glucose import Scale
 from ddr.series.metrics import Metrics, metrics
 from ddr.series.profile import TimeOfDay, glucose_profile
 from ddr.series.selection import Part, counting
+from ddr.store.patients.views import sensor_events
 from ddr.store.search.summary import continuous_chunks
 
-DAYS = 14  # of a profile (Battelino 2019)
+PERIODS = (7, 14, 30, 90)  # days that can be chosen
+DAYS = 14  # unless another period is chosen (Battelino 2019)
+ENOUGH = 70  # per cent of the time with readings, for a profile that says something (Battelino 2019)
 STEP, HOUR = 15, 60  # minutes
 GAP = 1.5  # sampling periods without a reading part the curve
-
-# Very high to very low, as people say them (Battelino 2019).
-LIMITS = {
-    "mg/dL": ("250", "180", "70–180", "70", "54"),
-    "mmol/L": ("13.9", "10.0", "3.9–10.0", "3.9", "3.0"),
-}
 
 Reading = tuple[int, float, str]
 """Instant in ms, mg/dL, and the value as the patient reads it."""
@@ -59,20 +59,24 @@ class DayView:
     count: int
     chart: Markup
     hours: tuple[Hour, ...]
+    events: tuple[tuple[str, str], ...]  # time of day, "sensor" or "calibration"
 
 
 @dataclass(frozen=True)
 class Weeks:
-    """The last two weeks with readings."""
+    """A period of some weeks with readings."""
 
     first: date
     last: date
     unit: str
     mean: str
+    deviation: str  # "" for a single reading
     metrics: Metrics
+    enough: bool  # the consensus asks for 70 % of the time
     chart: Markup
     hours: tuple[tuple[str, tuple[str, ...]], ...]  # beginning, percentiles
-    limits: tuple[tuple[int, str], ...]  # place in metrics.ranges, and what tells the range from others
+    ranges: tuple[Range, ...]
+    changes: tuple[tuple[date, str], ...]  # day, "sensor" or "calibration"
 
 
 def glucose(core: Core) -> Miv | None:
@@ -80,36 +84,61 @@ def glucose(core: Core) -> Miv | None:
     return next((miv for miv in core.catalog.mivs if OPERATION in miv.operations), None)
 
 
-async def weeks_until(core: Core, patient_id: UUID, miv: Miv, last: date, lang: str) -> Weeks | None:
-    """The profile of the fourteen days up to `last`, calculated as for a DiGA; None without readings that count."""
-    first = last - timedelta(days=DAYS - 1)
+async def weeks_until(core: Core, patient_id: UUID, miv: Miv, last: date, days: int, lang: str) -> Weeks | None:
+    """The profile of the `days` up to `last`, calculated as for a DiGA; None without readings that count."""
+    first = last - timedelta(days=days - 1)
     zone = ZoneInfo(core.settings.time_zone)
     from_ms, until_ms = midnight(first, zone), midnight(last + timedelta(days=1), zone)
     rows = await continuous_chunks(core.pool, patient_id, miv.valueset, from_ms, until_ms)
-    parts = counting(rows, from_ms, until_ms, core.settings.summary_uncalibrated)
-    found = metrics(parts, until_ms - from_ms, zone)
-    if found is None:
-        return None
-    unit, steps = _unit(parts), glucose_profile(parts, zone, STEP)
-    hours = glucose_profile(parts, zone, HOUR)
-    chart = profile_chart(steps, STEP, unit, lang, text(lang, "data.profile"), _profile_words(hours, unit, lang))
-    table = tuple((_clock(one.minute), tuple(local(lang, shown(p, unit)) for p in one.percentiles)) for one in hours)
-    limits = tuple((4 - n, local(lang, f"{limit} {unit}")) for n, limit in enumerate(LIMITS[unit]))
-    return Weeks(first, last, unit, local(lang, shown(float(found.mean), unit)), found, chart, table, limits)
+    events = await sensor_events(core.pool, patient_id, miv.valueset, from_ms, until_ms)
+
+    def calculated() -> Weeks | None:
+        parts = counting(rows, from_ms, until_ms, core.settings.summary_uncalibrated)
+        found = metrics(parts, until_ms - from_ms, zone)
+        if found is None:
+            return None
+        unit, steps = _unit(parts), glucose_profile(parts, zone, STEP)
+        hours = glucose_profile(parts, zone, HOUR)
+        chart = profile_chart(steps, STEP, unit, lang, text(lang, "data.profile"), _profile_words(hours, unit, lang))
+        table = tuple(
+            (_clock(one.minute), tuple(local(lang, shown(p, unit)) for p in one.percentiles)) for one in hours
+        )
+        return Weeks(
+            first=first,
+            last=last,
+            unit=unit,
+            mean=local(lang, shown(float(found.mean), unit)),
+            deviation="" if found.variance is None else local(lang, shown(math.sqrt(found.variance), unit)),
+            metrics=found,
+            enough=found.active >= ENOUGH,
+            chart=chart,
+            hours=table,
+            ranges=tuple(ranges(found.ranges, unit)),
+            changes=tuple(dict.fromkeys((day_of(at_ms), kind) for at_ms, kind in events)),
+        )
+
+    return await to_thread(calculated)  # tens of milliseconds, for which nobody else has to wait
 
 
 async def one_day(core: Core, patient_id: UUID, miv: Miv, day: date, lang: str) -> DayView | None:
     """The curve of a German day with every reading that a DiGA can see, calibrated or not; None without readings."""
     from_ms, until_ms = midnight(day, ZONE), midnight(day + timedelta(days=1), ZONE)
     rows = await continuous_chunks(core.pool, patient_id, miv.valueset, from_ms, until_ms)
-    parts = sorted(counting(rows, from_ms, until_ms, uncalibrated=True), key=lambda part: part.first_ms)
-    if not parts:
-        return None
-    unit = _unit(parts)
-    readings = sorted(reading for part in parts for reading in _readings(part, unit, lang))
-    curve = _pieces(readings, max(part.row["period_ms"] for part in parts) * GAP, from_ms, until_ms)
-    chart = day_chart(curve, unit, lang, text(lang, "data.curve"), _day_words(readings, unit, lang))
-    return DayView(unit, len(readings), chart, tuple(_hours(readings)))
+    events = await sensor_events(core.pool, patient_id, miv.valueset, from_ms, until_ms)
+
+    def drawn() -> DayView | None:
+        parts = sorted(counting(rows, from_ms, until_ms, uncalibrated=True), key=lambda part: part.first_ms)
+        if not parts:
+            return None
+        unit = _unit(parts)
+        readings = sorted(reading for part in parts for reading in _readings(part, unit, lang))
+        curve = _pieces(readings, max(part.row["period_ms"] for part in parts) * GAP, from_ms, until_ms)
+        marks = [((at_ms - from_ms) / (until_ms - from_ms), kind) for at_ms, kind in events]
+        chart = day_chart(curve, marks, unit, lang, text(lang, "data.curve"), _day_words(readings, unit, lang))
+        told = tuple((time_of_day(at_ms), kind) for at_ms, kind in events)
+        return DayView(unit, len(readings), chart, tuple(_hours(readings)), told)
+
+    return await to_thread(drawn)
 
 
 def _unit(parts: Sequence[Part]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,6 +57,21 @@ async def log_in(page: Page, site: Site) -> None:
     await page.fill("input[name=password]", PASSWORD)
     await page.press("input[name=password]", "Enter")
     await page.wait_for_url("**/me")
+
+
+async def test_the_sheet_for_the_practice(site: Site, window: Window) -> None:
+    """On paper: who, when and from where; a heading stays with its chart, and nothing that can be pressed is left."""
+    page = window.page
+    await fill(site)
+    await log_in(page, site)
+    await page.goto(f"{site.base}/me/data")
+    assert not await page.locator(".sheet").is_visible()
+    await page.emulate_media(media="print")
+    assert await page.locator(".sheet").is_visible()
+    for gone in ("nav", "form", "button", "input[type=date]", "summary"):
+        assert [await one.is_visible() for one in await page.locator(gone).all() if await one.is_visible()] == [], gone
+    if folder := os.environ.get("DDR_SCREENSHOTS"):
+        await page.pdf(path=Path(folder) / "data.pdf", prefer_css_page_size=True)
 
 
 @pytest.mark.parametrize(

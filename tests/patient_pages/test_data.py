@@ -5,17 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from datetime import UTC
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ddr.fhir.instants import date_time
 from ddr.http.core import Core
 from ddr.imports.formats import read
 from ddr.patient_pages.charts import LINES, axis_value
+from ddr.patient_pages.ranges import ranges
 from ddr.series.packing import ERROR, HIGH, LOW, encode
 from ddr.store.patients import export
 from tests.diga_api.world import CGM, DAY, GLUCOSE, HOUR, LOINC, MINUTE, Body
@@ -80,7 +86,8 @@ async def test_the_profile_is_that_of_the_summary(core: Core) -> None:
     assert "9. November 2026 bis 22. November 2026, Tage mit Messwerten: 14" in page
     assert "Mittlerer Wert über den Tag" in words(page, "Glukoseprofil")
     assert page.count('class="median"') == 1
-    assert '<th scope="row">im Zielbereich, 70–180 mg/dL</th>' in page
+    assert 'im Zielbereich <span class="counted">70–180</span>' in page and "181–250" in page and "54–69" in page
+    assert "Standardabweichung" in page
 
 
 async def test_days_are_reached_by_addresses_that_tell_nothing(core: Core) -> None:
@@ -140,7 +147,7 @@ async def test_values_in_mmol(core: Core) -> None:
     page = (await browser.get("/me/data")).text
     assert "niedrigster 5,6 um 00:00 Uhr, höchster 11,2 um 00:10 Uhr" in page
     assert all(f">{line}</text>" in page for line in ("3,9", "10,0"))
-    assert "im Zielbereich, 3,9–10,0 mmol/L" in page
+    assert 'im Zielbereich <span class="counted">3.9–10.0</span>' in page
 
 
 async def test_nothing_is_measured_yet(core: Core) -> None:
@@ -244,5 +251,85 @@ async def test_downloads_are_in_the_trail(core: Core) -> None:
 
 def test_every_line_of_the_charts_has_its_value_in_both_units() -> None:
     assert [axis_value(line, unit) for line in LINES for unit in ("mg/dL", "mmol/L")] == [
-        "70", "3.9", "180", "10.0", "250", "13.9", "300", "16.7", "400", "22.2",
+        "70", "3.9", "180", "10.0", "54", "3.0", "250", "13.9", "300", "16.7", "400", "22.2",
     ]  # fmt: skip
+
+
+async def test_a_period_can_be_chosen(core: Core) -> None:
+    _, browser = await worn(core, days=15)
+    week = (await browser.get("/me/data?days=7")).text
+    assert "16. November 2026 bis 22. November 2026" in week
+    assert '<a href="/me/data?days=7" aria-current="true">' in week
+    month = (await browser.get("/me/data?days=30")).text
+    assert "24. Oktober 2026 bis 22. November 2026" in month
+    assert "erst ab 70 % aussagekräftig" in month and "unsicher" in month
+    assert (await browser.get("/me/data?days=8")).status_code == 404
+
+
+async def test_shares_and_times_per_day_add_up(core: Core) -> None:
+    _, browser = await worn(core, days=15)
+    page = (await browser.get("/me/data")).text
+    shares = [float(share.replace(",", ".")) for share in re.findall(r"<td>([0-9]+,[0-9]) %</td>", page)]
+    times = [int(hours) * 60 + int(minutes) for hours, minutes in re.findall(r"<td>(\d+) h (\d+) min</td>", page)]
+    assert len(shares) == len(times) == 5
+    assert sum(round(share * 10) for share in shares) == 1000 and sum(times) == 1440
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=5, max_size=5).filter(any))
+def test_ranges_sum_to_a_hundred_and_a_day(counts: list[int]) -> None:
+    shares = [Fraction(100 * count, sum(counts)) for count in counts]
+    found = ranges(shares, "mg/dL")
+    assert sum(one.share for one in found) == 1000 and sum(one.minutes for one in found) == 1440
+    assert all(abs(one.share - 10 * shares[one.place]) < 1 for one in found)
+
+
+async def test_sensor_changes_and_calibrations_are_marked(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient, started_ms=MIDNIGHT)
+    await body.chunk(epoch_no, 0, MIDNIGHT, [100] * 24)
+    sensor_no = await core.pool.fetchval("SELECT sensor_no FROM sensor WHERE patient_id = $1", patient.patient_id)
+    await core.pool.execute(
+        "INSERT INTO calibration VALUES ($1, $2, $3, 'calibrated', NULL, 'x', 0)",
+        patient.patient_id,
+        sensor_no,
+        MIDNIGHT + HOUR,
+    )
+    page = (await browser.get("/me/data")).text
+    assert "00:00: neuer Sensor" in page and "01:00: Kalibrierung" in page
+    assert page.count('class="mark"') == 2
+
+
+async def test_single_values_have_curves_and_pages(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    body = Body(core, patient.patient_id)
+    device_no = await body.device("Pulsar")
+    for hour in range(130):
+        await body.pressure(MIDNIGHT - hour * HOUR, 120 + hour % 9, 70 + hour % 7, device_no=device_no)
+    page = (await browser.get("/me/data")).text
+    assert "Systolisch: " in words(page, "Blutdruck") and page.count('class="course c') == 2
+    listed = await browser.get("/me/data/values")
+    assert listed.text.count("<tr>") == 101
+    older = re.search(r'href="(/me/data/values\?before=[0-9a-f]{32})"', listed.text)
+    assert older
+    rest = (await browser.get(older[1])).text
+    assert rest.count("<tr>") == 31 and "Ältere" not in rest
+    assert (await browser.get("/me/data/values?before=" + "0" * 32)).status_code == 404
+
+
+async def test_the_table_for_excel(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient, unit="mmol/L", decimals=1, code="105272-9")
+    await body.chunk(epoch_no, 0, MIDNIGHT, [56, 78])
+    answer = await browser.get("/me/data-excel.csv")
+    lines = answer.content.decode("utf-8").splitlines()
+    assert lines[0].startswith("\ufeffZeit;Code;Wert;Einheit;")
+    assert lines[1].startswith("22.11.2026 00:00:00;105272-9;5,6;mmol/L;")
+    assert [str(value.value) for value in read(answer.content, ZoneInfo("Europe/Berlin")).values] == ["5.6", "7.8"]
+
+
+async def test_the_sheet_says_who_when_and_from_where(core: Core) -> None:
+    core.settings = replace(core.settings, operator_name="Muster AG")
+    _, browser = await worn(core)
+    page = (await browser.get("/me/data")).text
+    sheet = page.partition('<dl class="sheet">')[2].partition("</dl>")[0]
+    assert "22. November 2026, 11:00 Uhr" in sheet and "Muster AG" in sheet

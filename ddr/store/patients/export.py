@@ -77,12 +77,24 @@ async def measurements(pool: asyncpg.Pool, patient_id: UUID) -> AsyncIterator[Ro
         after = rows[-1]["measurement_no"]
 
 
-async def latest_measurements(pool: asyncpg.Pool, patient_id: UUID, count: int) -> list[Row]:
-    """The newest `count` measurements, newest first, without those entered in error."""
+async def measurements_between(pool: asyncpg.Pool, patient_id: UUID, from_ms: int, until_ms: int) -> list[Row]:
+    """The measurements of [from_ms, until_ms) in order of time, without those entered in error; the newest 5,000."""
     query = (
-        f"{_MEASUREMENTS} AND m.status <> 'entered-in-error' ORDER BY m.effective_ms DESC, m.measurement_no LIMIT $2"
+        f"{_MEASUREMENTS} AND m.status <> 'entered-in-error' AND m.effective_ms >= $2 AND m.effective_ms < $3"
+        " ORDER BY m.effective_ms DESC, m.measurement_no DESC LIMIT 5000"
     )
-    rows: list[Row] = await pool.fetch(query, patient_id, count)
+    rows: list[Row] = await pool.fetch(query, patient_id, from_ms, until_ms)
+    return rows[::-1]
+
+
+async def measurements_before(pool: asyncpg.Pool, patient_id: UUID, before_no: int | None, count: int) -> list[Row]:
+    """Up to `count` measurements older than number `before_no` (None: from the newest on), newest first, without those
+    entered in error."""
+    query = f"""{_MEASUREMENTS} AND m.status <> 'entered-in-error'
+    AND ($2::bigint IS NULL OR (m.effective_ms, m.measurement_no) < (
+        SELECT effective_ms, measurement_no FROM measurement WHERE patient_id = $1 AND measurement_no = $2))
+  ORDER BY m.effective_ms DESC, m.measurement_no DESC LIMIT $3"""
+    rows: list[Row] = await pool.fetch(query, patient_id, before_no, count)
     return rows
 
 

@@ -84,3 +84,26 @@ async def devices(pool: asyncpg.Pool, patient_id: UUID) -> list[Row]:
         patient_id,
     )
     return rows
+
+
+async def sensor_events(
+    pool: asyncpg.Pool, patient_id: UUID, valueset: str, from_ms: int, until_ms: int
+) -> list[tuple[int, str]]:
+    """What happened to the continuous sensors of a MIV within [from_ms, until_ms): instant, "sensor" (a new one) or
+    "calibration"; in order of time."""
+    rows = await pool.fetch(
+        """
+        SELECT s.started_ms AS at_ms, 'sensor' AS kind FROM sensor s
+         WHERE s.patient_id = $1 AND s.miv_url = $2 AND s.continuous AND s.started_ms >= $3 AND s.started_ms < $4
+        UNION ALL
+        SELECT c.time_ms, 'calibration'
+          FROM sensor s JOIN calibration c ON c.patient_id = $1 AND c.sensor_no = s.sensor_no
+         WHERE s.patient_id = $1 AND s.miv_url = $2 AND s.continuous AND c.time_ms >= $3 AND c.time_ms < $4
+         ORDER BY at_ms, kind
+        """,
+        patient_id,
+        valueset,
+        from_ms,
+        until_ms,
+    )
+    return [(row["at_ms"], row["kind"]) for row in rows]

@@ -1,0 +1,56 @@
+"""Time in the five ranges as people read it: what is counted, percent, time per day, and the targets. Pure.
+
+Battelino 2019 (doi:10.2337/dci19-0028): ranges and targets for most people with diabetes of type 1 and 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+DAY_MINUTES = 1440
+# Very high to very low: what is counted, in the unit that the patient is used to.
+COUNTED = {
+    "mg/dL": (">250", "181–250", "70–180", "54–69", "<54"),
+    "mmol/L": (">13.9", "10.1–13.9", "3.9–10.0", "3.0–3.8", "<3.0"),
+}
+# Of a range together with the one beyond it, as the consensus words it: above 180 (with above 250) and so on.
+TARGETS = ("<5 %", "<25 %", ">70 %", "<4 %", "<1 %")
+
+
+@dataclass(frozen=True)
+class Range:
+    """One range: `place` in Metrics.ranges (4 very high … 0 very low); `share` in tenths of a per cent of the time."""
+
+    place: int
+    counted: str
+    share: int
+    minutes: int
+    target: str
+    met: bool
+
+
+def ranges(shares: Sequence[Fraction], unit: str) -> list[Range]:
+    """The ranges from very high to very low. Shares sum to exactly 100.0 %, minutes to exactly one day.
+
+    `shares`: per cent of very low … very high (ddr.series.metrics); the sum is 100. Whether a target is met is judged
+    before rounding.
+    """
+    tenths = whole([share * 10 for share in shares], 1000)
+    minutes = whole([share * DAY_MINUTES / 100 for share in shares], DAY_MINUTES)
+    met = {4: shares[4] < 5, 3: shares[3] + shares[4] < 25, 2: shares[2] > 70}
+    met |= {1: shares[0] + shares[1] < 4, 0: shares[0] < 1}
+    return [
+        Range(place, COUNTED[unit][4 - place], tenths[place], minutes[place], TARGETS[4 - place], met[place])
+        for place in (4, 3, 2, 1, 0)
+    ]
+
+
+def whole(parts: Sequence[Fraction], total: int) -> list[int]:
+    """Whole numbers near `parts` whose sum is `total`: those with the largest rest are rounded up."""
+    down = [part.numerator // part.denominator for part in parts]
+    by_rest = sorted(range(len(parts)), key=lambda at: (down[at] - parts[at], at))
+    for at in by_rest[: total - sum(down)]:
+        down[at] += 1
+    return down

@@ -1,0 +1,87 @@
+"""What the patient's page says about single measurements: a curve for each kind and unit, and all of them in a list."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+from uuid import UUID
+
+from markupsafe import Markup
+
+from ddr.http.core import Core
+from ddr.patient_pages.dates import ZONE, short_day
+from ddr.patient_pages.names import title_of
+from ddr.patient_pages.numbers import local
+from ddr.patient_pages.single_values import values
+from ddr.patient_pages.texts import text
+from ddr.patient_pages.trend import Course, trend_chart
+from ddr.series.days import local_day, midnight
+from ddr.store.patients import export
+
+Row = Mapping[str, Any]
+MARKED = 4  # days written below a curve
+
+
+@dataclass(frozen=True)
+class Trend:
+    """One kind of single measurement over a period."""
+
+    title: str
+    unit: str
+    first: date
+    last: date
+    count: int
+    names: tuple[str, ...]  # of the curves, in their order; empty for a single one
+    chart: Markup
+
+
+async def trends(core: Core, patient_id: UUID, last: date, days: int, lang: str) -> list[Trend]:
+    """The curves of the `days` up to `last`, one for each kind and unit that has more than one value."""
+    first = last - timedelta(days=days - 1)
+    from_ms, until_ms = midnight(first, ZONE), midnight(last + timedelta(days=1), ZONE)
+    rows = await export.measurements_between(core.pool, patient_id, from_ms, until_ms)
+    found: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    names: dict[str, str] = {}
+    for row in rows:
+        part = (row["effective_ms"] - from_ms) / (until_ms - from_ms)
+        for value in values(row, lang):
+            if value.text:
+                found[row["miv_url"], value.unit][value.code].append((part, float(value.text.lstrip("<>"))))
+                names[value.code] = value.name
+    marked = [short_day(lang, first + timedelta(days=round(days * at / MARKED))) for at in range(MARKED)]
+    marked.append(short_day(lang, last))
+    told = []
+    for (valueset, unit), courses in found.items():
+        count = max(map(len, courses.values()))
+        if count > 1:
+            title = title_of(core, valueset, lang)
+            drawn = [Course(names[code], points) for code, points in courses.items()]
+            words = _words(drawn, unit, lang)
+            chart = trend_chart(drawn, marked, lang, title, words)
+            labels = tuple(course.name for course in drawn if course.name)
+            told.append(Trend(title, unit, first, last, count, labels, chart))
+    return told
+
+
+def _words(courses: Iterable[Course], unit: str, lang: str) -> str:
+    parts: Sequence[str] = [
+        text(
+            lang,
+            "data.trend_words",
+            course=f"{course.name}: " if course.name else "",
+            count=len(course.points),
+            lowest=local(lang, f"{min(value for _, value in course.points):g}"),
+            highest=local(lang, f"{max(value for _, value in course.points):g}"),
+            unit=unit,
+        )
+        for course in courses
+    ]
+    return " ".join(parts)
+
+
+def last_day(rows: Sequence[Row]) -> date | None:
+    """The German day of the newest of `rows`."""
+    return local_day(rows[0]["effective_ms"], ZONE) if rows else None
