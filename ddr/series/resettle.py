@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ddr.series.epoch import Chunk, Epoch, empty_chunk
 from ddr.series.merge import Merge
-from ddr.series.status import AMENDED, FINAL, PRELIMINARY, WITHDRAWN, State, created, withdrawn
+from ddr.series.status import AMENDED, FINAL, PRELIMINARY, WITHDRAWN, State, created, moved, withdrawn
 
 
 def resettled(epoch: Epoch, former: Epoch, stored: Sequence[Chunk], now_ms: int) -> Merge:
@@ -45,7 +45,7 @@ def resettled(epoch: Epoch, former: Epoch, stored: Sequence[Chunk], now_ms: int)
 def _state(epoch: Epoch, chunk: Chunk, shown: State, now_ms: int) -> State:
     """A chunk that was preliminary is final from now on when the new terms say so."""
     if shown.status == PRELIMINARY and epoch.overdue(chunk.start_ms, now_ms):
-        return State(FINAL, shown.version + 1, max(shown.updated_ms, now_ms))
+        return State(FINAL, shown.version + 1, moved(shown.updated_ms, now_ms))
     return shown
 
 
@@ -53,7 +53,7 @@ def _appeared(epoch: Epoch, before: Chunk | None, chunk: Chunk, now_ms: int) -> 
     """An empty chunk that nobody could see before; `before` when it was withdrawn earlier."""
     if before is None:
         return _with(chunk, created(epoch.overdue(chunk.start_ms, now_ms), now_ms))
-    return _with(chunk, State(AMENDED, before.version + 1, max(before.updated_ms, now_ms)))
+    return _with(chunk, State(AMENDED, before.version + 1, moved(before.updated_ms, now_ms)))
 
 
 def _with(chunk: Chunk, state: State) -> Chunk:

@@ -38,6 +38,11 @@ def settled(state: State, settles_ms: int, now_ms: int) -> State:
     return state
 
 
+def moved(updated_ms: int, now_ms: int) -> int:
+    """The stamp of a change at `now_ms`: never older than the one before, whoever wrote that."""
+    return now_ms if updated_ms <= now_ms else updated_ms + 1
+
+
 def created(complete: bool, now_ms: int) -> State:
     """The first state of a chunk that nobody could see before; `complete`: as for `advanced`, or by time."""
     return State(FINAL if complete else PRELIMINARY, 1, now_ms)
@@ -53,9 +58,9 @@ def advanced(shown: State, changed: bool, complete: bool, now_ms: int) -> State 
     if not changed and not finishes:
         return None
     status = FINAL if finishes else PRELIMINARY if shown.status == PRELIMINARY else AMENDED
-    return State(status, shown.version + 1, max(shown.updated_ms, now_ms))
+    return State(status, shown.version + 1, moved(shown.updated_ms, now_ms))
 
 
 def withdrawn(shown: State, now_ms: int) -> State:
     """The state of a chunk that is no longer part of its series; `shown` as for `advanced`."""
-    return State(WITHDRAWN, shown.version + 1, max(shown.updated_ms, now_ms))
+    return State(WITHDRAWN, shown.version + 1, moved(shown.updated_ms, now_ms))

@@ -92,7 +92,7 @@ def _without_status(resource: dict[str, Any] | None) -> dict[str, Any]:
 @pytest.fixture
 async def core(core: Core) -> Core:
     """One whose stamps are the database's."""
-    signer = await Keys.load(core.pool, key_encryption_key(core.settings), now_ms())
+    signer = await Keys.load(core.pool, key_encryption_key(core.settings, make=True), now_ms())
     return replace(core, signer=signer, clock=now_ms, steer=None)
 
 

@@ -45,4 +45,5 @@ def test_the_version_follows_what_is_seen(before: str, changed: bool, complete: 
 
 
 def test_a_clock_behind_never_moves_an_update_back() -> None:
-    assert advanced(State("p", 1, NOW + 5), True, False, NOW) == State("p", 2, NOW + 5)
+    assert advanced(State("p", 1, NOW + 5), True, False, NOW) == State("p", 2, NOW + 6)
+    assert advanced(State("p", 1, NOW), True, False, NOW) == State("p", 2, NOW)  # twice in one transaction

@@ -28,6 +28,11 @@ def stamp(steered: str) -> str:
     return f"greatest(stamp_ms + 1, {present(steered)})"
 
 
+def moved(column: str, given: str) -> str:
+    """The stamp of a row that changes at `given`, as SQL: never older than the one in `column`, whoever wrote that."""
+    return f"greatest({given}, {column} + ({column} > {given})::int)"
+
+
 _LOCK = f"UPDATE patient SET stamp_ms = {stamp('$2')} WHERE patient_id = $1 RETURNING stamp_ms"  # noqa: S608
 
 

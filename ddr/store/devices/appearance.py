@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.series.epoch import Epoch
+from ddr.store.database.stamps import moved
 
 # No Historic-Data-Period is shorter: whoever may see a series at all, sees what it measured within the last day.
 SURELY_SEEN_MS = 86_400_000
@@ -21,17 +22,17 @@ _STAMP = "(SELECT stamp_ms FROM patient WHERE patient_id = $1)"
 # A series that held nothing of the last day may have left the period, or never have been within it.
 _SERIES = f"""
     WITH shown AS (
-        UPDATE epoch SET updated_ms = greatest(updated_ms + 1, {_STAMP})
+        UPDATE epoch SET updated_ms = {moved("updated_ms", _STAMP)}
          WHERE patient_id = $1 AND epoch_no = $2 AND ($3::bigint IS NULL OR $3 < {_STAMP} - {SURELY_SEEN_MS})
         RETURNING device_no)
-    UPDATE device SET updated_ms = greatest(updated_ms + 1, {_STAMP})
+    UPDATE device SET updated_ms = {moved("updated_ms", _STAMP)}
      WHERE patient_id = $1 AND device_no IN (SELECT device_no FROM shown)"""  # noqa: S608
 
 _EPOCHS = f"""
     WITH shown AS (
-        UPDATE epoch SET updated_ms = greatest(updated_ms, {_STAMP})
+        UPDATE epoch SET updated_ms = {moved("updated_ms", _STAMP)}
          WHERE patient_id = $1 AND epoch_no = ANY($2::bigint[]) RETURNING device_no)
-    UPDATE device SET updated_ms = greatest(updated_ms, {_STAMP})
+    UPDATE device SET updated_ms = {moved("updated_ms", _STAMP)}
      WHERE patient_id = $1 AND device_no IN (SELECT device_no FROM shown)"""  # noqa: S608
 
 

@@ -8,6 +8,8 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.database.stamps import moved
+
 Row = Mapping[str, Any]
 
 # Columns by name: what a later version adds must not change the result of a statement that is prepared already.
@@ -57,7 +59,7 @@ async def update_device(conn: asyncpg.Connection, patient_id: UUID, device_no: i
     row: Row = await conn.fetchrow(
         f"""UPDATE device SET serial_number = $3, device_name = $4, manufacturer = $5, model_number = $6,
                type_code = $7, expiration_date = $8, expiration_ms = $9, definition_url = $10, heard_ms = $11,
-               updated_ms = greatest(updated_ms + 1, $11)
+               updated_ms = {moved("updated_ms", "$11")}
            WHERE patient_id = $1 AND device_no = $2 RETURNING {_DEVICE}""",  # noqa: S608
         patient_id, device_no, *_device_facts(facts), now_ms,
     )  # fmt: skip
@@ -91,7 +93,7 @@ async def end_device(conn: asyncpg.Connection, patient_id: UUID, device_no: int,
     The device comes first, because uploads of readings lock a device before its sensors, too.
     """
     row: Row = await conn.fetchrow(
-        f"""UPDATE device SET ended_ms = $3, heard_ms = $4, updated_ms = greatest(updated_ms + 1, $4)
+        f"""UPDATE device SET ended_ms = $3, heard_ms = $4, updated_ms = {moved("updated_ms", "$4")}
            WHERE patient_id = $1 AND device_no = $2 RETURNING {_DEVICE}""",  # noqa: S608
         patient_id, device_no, ended_ms, now_ms,
     )  # fmt: skip
@@ -194,9 +196,9 @@ async def change_epoch(conn: asyncpg.Connection, before: Row, after: Row, now_ms
     if _calibration(before) != _calibration(after):
         await _keep_version(conn, patient_id, epoch_no)
         await conn.execute(
-            """UPDATE epoch SET calibration_state = $3, calibration_type = $4, calibration_time = $5,
-                      version = version + 1, updated_ms = greatest(updated_ms + 1, $6)
-                WHERE patient_id = $1 AND epoch_no = $2""",
+            f"""UPDATE epoch SET calibration_state = $3, calibration_type = $4, calibration_time = $5,
+                      version = version + 1, updated_ms = {moved("updated_ms", "$6")}
+                WHERE patient_id = $1 AND epoch_no = $2""",  # noqa: S608
             patient_id, epoch_no, *_calibration(after), now_ms,
         )  # fmt: skip
 
@@ -218,8 +220,8 @@ async def set_display_unit(conn: asyncpg.Connection, patient_id: UUID, epoch_no:
     """A new version of a DeviceMetric with another unit shown to the patient (DEV-029); the former one is kept."""
     await _keep_version(conn, patient_id, epoch_no)
     await conn.execute(
-        """UPDATE epoch SET display_unit = $3, version = version + 1, updated_ms = greatest(updated_ms + 1, $4)
-            WHERE patient_id = $1 AND epoch_no = $2""",
+        f"""UPDATE epoch SET display_unit = $3, version = version + 1, updated_ms = {moved("updated_ms", "$4")}
+            WHERE patient_id = $1 AND epoch_no = $2""",  # noqa: S608
         patient_id, epoch_no, unit, now_ms,
     )  # fmt: skip
 

@@ -11,6 +11,8 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.database.stamps import moved
+
 Row = Mapping[str, Any]
 
 FOREVER = 2**63 - 1  # end of an open period
@@ -30,13 +32,13 @@ _TARGETS = f"""
                AS w (miv_url, device_no, epoch_no, floor_ms, source_no)
           LEFT JOIN measurement s ON s.patient_id = $1 AND s.measurement_no = w.source_no),
     devices AS (
-        UPDATE device d SET updated_ms = greatest(d.updated_ms + 1, $7)
+        UPDATE device d SET updated_ms = {moved("d.updated_ms", "$7")}
          WHERE d.patient_id = $1 AND d.device_no IN (
                SELECT t.device_no FROM t WHERE NOT EXISTS (
                       SELECT FROM measurement m
                        WHERE m.device_no = t.device_no AND m.miv_url = t.miv_url AND {_SEEN}))),
     metrics AS (
-        UPDATE epoch e SET updated_ms = greatest(e.updated_ms + 1, $7)
+        UPDATE epoch e SET updated_ms = {moved("e.updated_ms", "$7")}
          WHERE e.patient_id = $1 AND e.epoch_no IN (
                SELECT t.epoch_no FROM t WHERE NOT EXISTS (
                       SELECT FROM measurement m
@@ -44,7 +46,7 @@ _TARGETS = f"""
     SELECT"""  # noqa: S608
 
 _SOURCES = f"""
-    UPDATE measurement o SET updated_ms = greatest(o.updated_ms + 1, $4)
+    UPDATE measurement o SET updated_ms = {moved("o.updated_ms", "$4")}
       FROM unnest($2::bigint[], $3::bigint[]) AS t (source_no, floor_ms)
      WHERE o.patient_id = $1 AND o.measurement_no = t.source_no
        AND NOT EXISTS (SELECT FROM measurement m WHERE m.measurement_no = o.measurement_no AND {_SEEN})"""  # noqa: S608

@@ -8,6 +8,8 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.database.stamps import moved
+
 Row = Mapping[str, Any]
 
 _COLUMNS = """patient_id, measurement_no, measurement_key, miv_url, code_system, code, device_no, epoch_no,
@@ -57,11 +59,11 @@ async def revise(conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row]
         patient_id, [row["measurement_no"] for row in rows],
     )  # fmt: skip
     await conn.executemany(
-        """UPDATE measurement
-              SET updated_ms = greatest(updated_ms + 1, $3), effective_ms = $4, effective_end_ms = $5, epoch_no = $6,
+        f"""UPDATE measurement
+              SET updated_ms = {moved("updated_ms", "$3")}, effective_ms = $4, effective_end_ms = $5, epoch_no = $6,
                   derived_from = $7, value = $8, unit = $9, comparator = $10, content = $11, status = $12,
                   version = version + 1
-            WHERE patient_id = $1 AND measurement_no = $2""",
+            WHERE patient_id = $1 AND measurement_no = $2""",  # noqa: S608
         [(patient_id, row["measurement_no"], now_ms, *_content(row)) for row in rows],
     )
 
@@ -106,9 +108,9 @@ async def erase(conn: asyncpg.Connection, patient_id: UUID, measurement_no: int,
         "DELETE FROM measurement_version WHERE patient_id = $1 AND measurement_no = $2", patient_id, measurement_no
     )
     await conn.execute(
-        """UPDATE measurement
-              SET deleted_ms = $3, updated_ms = greatest(updated_ms + 1, $3), content = '', value = NULL,
-                  comparator = NULL, derived_from = '{}'
-            WHERE patient_id = $1 AND measurement_no = $2""",
+        f"""UPDATE measurement
+              SET deleted_ms = $3, updated_ms = {moved("updated_ms", "$3")}, content = '', value = NULL,
+                  comparator = NULL, derived_from = '{{}}'
+            WHERE patient_id = $1 AND measurement_no = $2""",  # noqa: S608
         patient_id, measurement_no, now_ms,
     )  # fmt: skip

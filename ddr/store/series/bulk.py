@@ -13,7 +13,7 @@ import asyncpg
 
 from ddr.series.packing import Reading
 from ddr.series.tail import extended
-from ddr.store.database.stamps import stamp
+from ddr.store.database.stamps import moved, stamp
 from ddr.store.series.chunks import HEARD_STEP_MS
 from ddr.store.series.sensors import Sensor
 
@@ -38,7 +38,7 @@ _APPEND = f"""
            FOR NO KEY UPDATE OF c SKIP LOCKED)
     UPDATE chunk c SET times = substring(c.times FROM 1 FOR h.keep) || h.times, vals = c.vals || h.vals,
                        last_ms = h.last_ms, filled = h.filled, status = h.status, version = c.version + 1,
-                       updated_ms = greatest(c.updated_ms + 1, h.stamp_ms)
+                       updated_ms = {moved("c.updated_ms", "h.stamp_ms")}
       FROM held h
      WHERE c.patient_id = h.patient_id AND c.epoch_no = h.epoch_no AND c.k = h.k
     RETURNING c.patient_id, c.epoch_no"""  # noqa: S608

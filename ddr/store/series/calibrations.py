@@ -14,6 +14,7 @@ import asyncpg
 import orjson
 
 from ddr.series.calibration import Event, Segment, segments
+from ddr.store.database.stamps import moved
 from ddr.store.devices import devices as store
 from ddr.store.devices.appearance import epochs_appeared
 from ddr.store.devices.devices import Row
@@ -28,8 +29,8 @@ _SHOWN_FROM = "UPDATE sensor SET shown_from_ms = $3 WHERE patient_id = $1 AND se
 _APPEARED = """
     UPDATE epoch SET created_ms = $5
      WHERE patient_id = $1 AND sensor_no = $2 AND from_ms >= $3 AND from_ms < $4 RETURNING epoch_no"""
-_CHUNKS_APPEARED = """
-    UPDATE chunk SET updated_ms = greatest(updated_ms, $3) WHERE patient_id = $1 AND epoch_no = ANY($2::bigint[])"""
+_CHUNKS_APPEARED = f"""
+    UPDATE chunk SET updated_ms = {moved("updated_ms", "$3")} WHERE patient_id = $1 AND epoch_no = ANY($2::bigint[])"""  # noqa: S608
 
 
 async def events_of(conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, sensor_no: int) -> list[Event]:

@@ -18,7 +18,7 @@ from ddr.series.epoch import Chunk, Epoch
 from ddr.series.merge import Merge, merge
 from ddr.series.packing import Reading, decode
 from ddr.series.tail import extended
-from ddr.store.database.stamps import lock_patient, stamp
+from ddr.store.database.stamps import lock_patient, moved, stamp
 from ddr.store.devices.appearance import series_appeared
 from ddr.store.devices.devices import Row, heard
 from ddr.store.gateways.uploads import note_upload, taken_back
@@ -31,13 +31,13 @@ _STAMPED = f"stamped AS (UPDATE patient SET stamp_ms = {stamp('$13')} WHERE pati
 
 # The length of vals tells apart what a version cannot: a reading that is stored but not shown leaves the version alone.
 # A chunk that was final by time before this stamp may have been shown so.
-_APPENDED = """
+_APPENDED = f"""
     UPDATE chunk SET times = substring(times FROM 1 FOR $6) || $7, vals = vals || $8, last_ms = $9, filled = $10,
-                     status = $11, version = version + 1, updated_ms = greatest(updated_ms + 1, stamped.stamp_ms)
+                     status = $11, version = version + 1, updated_ms = {moved("updated_ms", "stamped.stamp_ms")}
       FROM stamped
      WHERE patient_id = $1 AND epoch_no = $2 AND k = $3 AND version = $4 AND octet_length(vals) = $5
        AND terms = $15 AND stamped.stamp_ms <= $14
-    RETURNING $12::bigint AS heard_ms"""
+    RETURNING $12::bigint AS heard_ms"""  # noqa: S608
 
 _APPEND = f"WITH {_STAMPED} {_APPENDED}"
 

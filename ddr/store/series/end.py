@@ -8,7 +8,7 @@ import asyncpg
 
 from ddr.series.grid import SECOND
 from ddr.series.merge import merge
-from ddr.store.database.stamps import lock_patient
+from ddr.store.database.stamps import lock_patient, moved
 from ddr.store.devices.devices import heard
 from ddr.store.series.chunks import NumberedEpoch, last_chunks, lock_epoch_rows, lock_epochs, write
 from ddr.store.series.recut import Piece, UnplacedReadings, recut_series
@@ -19,9 +19,9 @@ _SENT = """
      WHERE patient_id = $1 AND sensor_no = $2 RETURNING complete_until_ms"""
 
 # Chunks that are final by time already stay as they are.
-_FINISH = """
-    UPDATE chunk SET status = 'f', version = version + 1, updated_ms = greatest(updated_ms + 1, $5)
-     WHERE patient_id = $1 AND epoch_no = $2 AND status = 'p' AND start_ms <= $3 AND start_ms >= $4"""
+_FINISH = f"""
+    UPDATE chunk SET status = 'f', version = version + 1, updated_ms = {moved("updated_ms", "$5")}
+     WHERE patient_id = $1 AND epoch_no = $2 AND status = 'p' AND start_ms <= $3 AND start_ms >= $4"""  # noqa: S608
 
 
 _UNTIL = "UPDATE epoch SET until_ms = $3 WHERE patient_id = $1 AND epoch_no = $2"
