@@ -1,7 +1,7 @@
 """`ddr miv`: which versions of the MIV ValueSets are in force, which wait, and putting one in force.
 
 New versions come from the ZTS by themselves (a running recorder asks it every hour), or from an archive. None of them
-is in force before `ddr miv activate`; running workers follow within seconds.
+adds anything before `ddr miv activate`; what they take away holds at once. Running workers follow within seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from ddr.store.registries import terminology
 from ddr.store.registries.sources import claim, read_source, request_reading
 
 HELP = "look after the MIV ValueSets"
-FOLDER = "folder"  # the origin of the versions that come with the program
 
 Action = Callable[[Settings, asyncpg.Pool], Awaitable[int]]
 
@@ -85,7 +84,7 @@ def _update(args: argparse.Namespace) -> Action:
         if state.fault:
             raise CommandError(f"ZTS: {state.fault}")
         print("\n".join(f"note: {note}" for note in state.notes) or "the ZTS has nothing new")
-        await _told(pool, catalog)
+        await _told(pool, await current_catalog(settings, pool))  # what narrows is in force by now
         return 0
 
     return update
@@ -103,7 +102,9 @@ def _import(args: argparse.Namespace) -> Action:
         catalog = await current_catalog(settings, pool)
         origin = f"{archive.name}#{archive.version} ({args.file.name})"
         async with pool.acquire() as connection, connection.transaction():
-            notes = await keep_all(connection, catalog, archive, origin, hashlib.sha256(packed).hexdigest(), now_ms())
+            _, notes = await keep_all(
+                connection, catalog, archive, origin, hashlib.sha256(packed).hexdigest(), now_ms()
+            )
         print("\n".join(notes) or f"{origin} taken in")
         await _told(pool, catalog)
         return 0
@@ -158,7 +159,7 @@ async def _remember_folder(settings: Settings, pool: asyncpg.Pool, name: str) ->
     own = load_catalog(settings.miv_packages, settings.miv).by_name(name)
     assert own is not None
     digest = hashlib.sha256(json.dumps(valuesets, sort_keys=True).encode()).hexdigest()
-    await terminology.keep(pool, name, MivVersion(own.version, valuesets), FOLDER, digest, 0)
+    await terminology.keep(pool, name, MivVersion(own.version, valuesets), terminology.FOLDER, digest, 0)
 
 
 def _meta(file: Path) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ddr.miv.model import Miv
-from ddr.miv.valuesets import Concept
+from ddr.miv.model import Miv, MivError
+from ddr.miv.valuesets import Concept, expand
 
 MIV_MARK = "/ValueSet/hddt-miv-"  # how gematik names the ValueSets that define a MIV
 # Data under a code that its MIV has lost belongs to no MIV that anybody may read: its canonical with this suffix. It is
@@ -54,6 +54,21 @@ def concepts(miv: Miv) -> dict[Concept, str]:
     return {(code.system, code.code): code.display for code in miv.codes}
 
 
+def compared(miv: Miv, version: MivVersion) -> tuple[Difference, str]:
+    """From what is in force to `version`; with a text when that cannot be read, and then without differences."""
+    try:
+        return difference(concepts(miv), expand(miv.valueset, version.by_url())), ""
+    except (MivError, KeyError, TypeError, AttributeError) as error:
+        return Difference({}, {}, {}), str(error) or type(error).__name__
+
+
+def without(version: MivVersion, codes: Collection[Concept], label: str) -> MivVersion:
+    """`version` under the name `label`, with these codes taken out of every ValueSet."""
+    return MivVersion(
+        label, tuple({**one, **_left(one, codes), "version": label} for one in version.valuesets), version.meta
+    )
+
+
 def contained(resources: Iterable[Mapping[str, Any]], valueset: str) -> MivVersion | None:
     """The ValueSet `valueset` with all that it includes, as far as they are among `resources`; None if it is not."""
     known = {str(one.get("url")): dict(one) for one in resources}
@@ -72,6 +87,19 @@ def unknown_mivs(resources: Iterable[Mapping[str, Any]], known: Iterable[str]) -
     """Canonicals of MIV ValueSets among `resources` that are not `known`."""
     urls = {str(one.get("url")) for one in resources}
     return sorted(url for url in urls - set(known) if MIV_MARK in url)
+
+
+def _left(valueset: Mapping[str, Any], codes: Collection[Concept]) -> dict[str, Any]:
+    """The `compose` of a ValueSet without `codes`; includes that lose all their concepts go with them."""
+    includes = []
+    for include in valueset.get("compose", {}).get("include", []):
+        listed = include.get("concept")
+        kept = [one for one in listed or [] if (include.get("system"), one.get("code")) not in codes]
+        if kept or not listed:
+            includes.append({**include, "concept": kept} if listed else include)
+        elif include.get("valueSet"):
+            includes.append({name: value for name, value in include.items() if name not in ("concept", "system")})
+    return {"compose": {"include": includes}} if "compose" in valueset else {}
 
 
 def _included(valueset: Mapping[str, Any]) -> list[str]:

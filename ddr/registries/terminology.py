@@ -1,10 +1,11 @@
-"""Following the ZTS: new versions of MIV ValueSets are fetched and kept, and wait for the operator to activate them."""
+"""Following the ZTS: new versions of MIV ValueSets are fetched and kept. What they take away is gone at once, what they
+add waits for the operator."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import asyncpg
@@ -12,11 +13,11 @@ import httpx
 
 from ddr.miv.loader import load_catalog
 from ddr.miv.model import Miv, MivCatalog, MivError
-from ddr.miv.valuesets import expand
-from ddr.miv.versions import Difference, MivVersion, concepts, contained, difference, unknown_mivs
+from ddr.miv.versions import Difference, MivVersion, compared, contained, unknown_mivs
 from ddr.registries.archive import Archive, BadArchive
 from ddr.registries.errors import RegistryFault
 from ddr.registries.follower import Follower
+from ddr.registries.narrowing import narrow
 from ddr.registries.zts import Published, deprecations, download, newest, packages
 from ddr.settings import Settings
 from ddr.store.registries import sources as store
@@ -110,36 +111,47 @@ class Zts(Follower[Read]):
         return Read(published, fetched, titles, notes)
 
     async def _save(self, read: Read, began_ms: int, next_ms: int) -> None:
+        notes = list(read.notes)
         async with self._pool.acquire() as connection, connection.transaction():
-            notes = list(read.notes)
             for package, archive, sha256 in read.fetched:
-                detail = {"package": package.label, "sha256": sha256}
+                held, told = await keep_all(connection, self.catalog, archive, package.label, sha256, began_ms)
+                detail = {"package": package.label, "sha256": sha256, "mivs": held}
                 await store.record_event(connection, SOURCE, began_ms, "downloaded", detail)
-                notes += await keep_all(connection, self.catalog, archive, package.label, sha256, began_ms)
-            notes += [described(one) for one in await waiting(connection, self.catalog)]
-            entries = _entries(read)
-            await store.save_reading(connection, SOURCE, entries, began_ms, next_ms, notes)
+                notes += told
+        await narrow(self._settings, self._pool, read.published, self._clock())
+        catalog = await current_catalog(self._settings, self._pool)
+        async with self._pool.acquire() as connection, connection.transaction():
+            notes += [described(one) for one in await waiting(connection, catalog)]
+            await store.save_reading(connection, SOURCE, _entries(read), began_ms, next_ms, notes)
 
 
 async def keep_all(
     connection: asyncpg.Connection, catalog: MivCatalog, archive: Archive, origin: str, sha256: str, now_ms: int
-) -> list[str]:
-    """Keep every version in `archive` that differs from what is in force; returns what the operator should know."""
+) -> tuple[dict[str, str], list[str]]:
+    """Keep every version in `archive` that differs from what is in force.
+
+    Returns the name of the version of each MIV that the archive holds, and what the operator should know.
+    """
     notes = [
         f"package {origin} defines the MIV {url}, for which this recorder has no package"
         for url in unknown_mivs(archive.resources, (miv.valueset for miv in catalog.mivs))
     ]
+    held: dict[str, str] = {}
     for miv in catalog.mivs:
         version = contained(archive.resources, miv.valueset)
         if version is None:
             continue
         version = MivVersion(version.version, version.valuesets, archive.meta)
-        changed, problem = _compared(miv, version)
+        changed, problem = compared(miv, version)
         if version.version != miv.version:
             await terminology.keep(connection, miv.name, version, origin, sha256, now_ms)
         elif changed or problem:
             notes.append(f"package {origin}: MIV {miv.name} {miv.version} has other codes than the one in force")
-    return notes
+            if changed.removed:
+                version = replace(version, version=f"{version.version}+{sha256[:8]}")
+                await terminology.keep(connection, miv.name, version, origin, sha256, now_ms)
+        held[miv.name] = version.version
+    return held, notes
 
 
 async def waiting(connection: asyncpg.Connection | asyncpg.Pool, catalog: MivCatalog) -> list[Waiting]:
@@ -149,7 +161,7 @@ async def waiting(connection: asyncpg.Connection | asyncpg.Pool, catalog: MivCat
     for one in last.values():
         miv = catalog.by_name(one.name)
         if miv is not None and one.activated_ms is None and one.content.version != miv.version:
-            changed, problem = _compared(miv, one.content)
+            changed, problem = compared(miv, one.content)
             found.append(Waiting(miv, one.content, one.origin, changed, problem))
     return found
 
@@ -158,13 +170,6 @@ def described(one: Waiting) -> str:
     """One line about a version that waits."""
     counts = f"{len(one.difference.added)} codes added, {len(one.difference.removed)} removed"
     return f"MIV {one.miv.name}: version {one.version.version} waits for activation ({counts})"
-
-
-def _compared(miv: Miv, version: MivVersion) -> tuple[Difference, str]:
-    try:
-        return difference(concepts(miv), expand(miv.valueset, version.by_url())), ""
-    except (MivError, KeyError, TypeError, AttributeError) as error:
-        return Difference({}, {}, {}), str(error) or type(error).__name__
 
 
 def _entries(read: Read) -> dict[str, dict[str, Any]]:

@@ -45,6 +45,76 @@ def resources(settings: Settings, version: str, *without: str) -> list[dict[str,
     return found
 
 
+NEW = "32016-8"
+
+
+def with_new(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With one code more for blood glucose."""
+    for one in found:
+        if one["id"] == f"hddt-miv-{BG}":
+            one["compose"]["include"][0]["concept"].append({"code": NEW, "display": "Glucose"})
+    return found
+
+
+async def codes(settings: Settings, pool: asyncpg.Pool) -> tuple[str, set[str]]:
+    """The version of blood glucose in force, and its codes."""
+    miv = (await current_catalog(settings, pool)).by_name(BG)
+    assert miv is not None
+    return miv.version, {code.code for code in miv.codes}
+
+
+@pytest.mark.requirement("REG-007", "REG-010")
+async def test_what_narrows_holds_by_itself(
+    zts: Zts, state: RegistryState, settings: Settings, pool: asyncpg.Pool, clock: Clock
+) -> None:
+    _, all_codes = await codes(settings, pool)
+    state.packages = [Package(PACKAGE, "1.1.0", resources(settings, "1.1.0", "2339-0"))]
+    await read(zts, clock)
+    assert await codes(settings, pool) == ("1.1.0", all_codes - {"2339-0"})
+    miv = zts.catalog.by_name(BG)
+    assert miv is not None and miv.version == "1.1.0", "this worker serves it"
+    (event,) = await store.events(pool, 0, clock() + 1, "narrowed")
+    assert (event["detail"]["miv"], event["detail"]["lost"]) == (BG, ["2339-0"])
+    assert await pool.fetchval("SELECT count(*) FROM audit WHERE event = 'system:miv:narrowed' AND at_ms = $1", clock())
+    state.packages.append(Package(PACKAGE, "1.2.0", resources(settings, "1.2.0")))
+    notes = await read(zts, clock)
+    assert await codes(settings, pool) == ("1.1.0", all_codes - {"2339-0"}), "what comes back is wider: it waits"
+    assert f"MIV {BG}: version 1.2.0 waits for activation (1 codes added, 0 removed)" in notes
+
+
+@pytest.mark.requirement("REG-007", "REG-010")
+async def test_of_a_version_that_takes_and_adds_only_the_taking_holds_at_once(
+    zts: Zts, state: RegistryState, settings: Settings, pool: asyncpg.Pool, clock: Clock
+) -> None:
+    _, all_codes = await codes(settings, pool)
+    state.packages = [Package(PACKAGE, "1.1.0", with_new(resources(settings, "1.1.0", "2339-0")))]
+    notes = await read(zts, clock)
+    assert await codes(settings, pool) == ("1.0.1+1.1.0", all_codes - {"2339-0"})
+    assert f"MIV {BG}: version 1.1.0 waits for activation (1 codes added, 0 removed)" in notes
+    await terminology.activate(
+        pool, BG, "1.0.1", "https://gematik.de/fhir/hddt/ValueSet/hddt-miv-" + BG, [], [(LOINC, "2339-0")], clock()
+    )
+    assert (await codes(settings, pool))[1] == all_codes
+    await read(zts, clock)
+    assert await codes(settings, pool) == ("1.0.1+1.1.0", all_codes - {"2339-0"}), "nobody widens beyond the ZTS"
+    state.packages = []
+    await read(zts, clock)
+    assert (await codes(settings, pool))[1] == all_codes - {"2339-0"}, "the end of a package widens nothing"
+
+
+@pytest.mark.requirement("REG-010")
+async def test_a_package_that_cannot_be_read_narrows_nothing(
+    zts: Zts, state: RegistryState, settings: Settings, pool: asyncpg.Pool, clock: Clock
+) -> None:
+    before = await codes(settings, pool)
+    emptied = resources(settings, "1.1.0")
+    for one in emptied:
+        one["compose"] = {"include": []}
+    state.packages = [Package(PACKAGE, "1.1.0", emptied)]
+    await read(zts, clock)
+    assert await codes(settings, pool) == before
+
+
 async def read(zts: Zts, clock: Clock) -> list[str]:
     """The notes after the next reading."""
     clock.advance(3600)
@@ -67,11 +137,11 @@ async def test_the_same_version_changes_nothing(
 async def test_a_new_version_waits(
     zts: Zts, state: RegistryState, settings: Settings, pool: asyncpg.Pool, catalog: MivCatalog, clock: Clock
 ) -> None:
-    state.packages = [Package(PACKAGE, "1.1.0", resources(settings, "1.1.0", "2339-0"))]
+    state.packages = [Package(PACKAGE, "1.1.0", with_new(resources(settings, "1.1.0")))]
     notes = await read(zts, clock)
-    assert f"MIV {BG}: version 1.1.0 waits for activation (0 codes added, 1 removed)" in notes
+    assert f"MIV {BG}: version 1.1.0 waits for activation (1 codes added, 0 removed)" in notes
     found = {one.miv.name: one.difference for one in await waiting(pool, catalog)}
-    assert list(found[BG].removed) == [(LOINC, "2339-0")]
+    assert list(found[BG].added) == [(LOINC, NEW)]
     assert len(found) == 4 and not found["lung-function-testing"]
     assert (await current_catalog(settings, pool)) == catalog
     asked = state.requests
@@ -88,7 +158,8 @@ async def test_a_broken_package_is_noted_and_spoils_nothing(
     notes = await read(zts, clock)
     assert any(words in note for note in notes)
     assert not zts.stale(clock())
-    assert await terminology.kept(pool) == []
+    narrowed = "2339-0" not in (await codes(settings, pool))[1]
+    assert narrowed == (words == "other codes"), "what left holds under an unchanged version, too"
 
 
 @pytest.mark.parametrize("fault", ["error", "html", "truncated", "huge", "stale"])

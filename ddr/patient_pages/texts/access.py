@@ -38,6 +38,10 @@ TEXTS = {
     "system:consent:ended": Words(
         "{app} darf nicht mehr lesen: {kinds}. {reason}", "{app} may no longer read: {kinds}. {reason}"
     ),
+    "system:miv:narrowed": Words(
+        "Werte, die nicht mehr zu {kinds} gehören, werden nicht mehr weitergegeben.",
+        "Values that no longer belong to {kinds} are not passed on any more.",
+    ),
     "patient:data:downloaded": Words("Sie haben Ihre Daten heruntergeladen.", "You downloaded your data."),
     "patient:data:deleted": Words("Sie haben Ihre Daten gelöscht.", "You deleted your data."),
     "diga:unpairing:refused": Words(

@@ -38,6 +38,7 @@ class Event(StrEnum):
     REFRESH_REUSED = "diga:refresh:reused"
     DATA_READ = "diga:data:read"
     DATA_REFUSED = "diga:data:refused"
+    MIV_NARROWED = "system:miv:narrowed"
     SIGNING_KEY_ROTATED = "operator:signing-key:rotated"
     SIGNING_KEYS_REPLACED = "operator:signing-key:replaced"
     GATEWAY_CONNECTED = "patient:gateway:connected"

@@ -12,6 +12,7 @@ from ddr.store.database.pool import Connection
 from ddr.store.registries.sources import record_event
 
 SOURCE = "zts"
+FOLDER = "folder"  # the origin of the versions that come with the program
 MOVING_SECONDS = 3600  # longest time to move the data of one code: a whole table may be concerned
 
 
@@ -87,6 +88,23 @@ async def looked_into(connection: Connection) -> set[str]:
         SOURCE,
     )
     return {row["package"] for row in rows}
+
+
+async def held_by_packages(connection: Connection) -> dict[str, dict[str, str]]:
+    """Of each downloaded package (name#version) the version of each MIV in it, as it is kept."""
+    rows = await connection.fetch(
+        "SELECT detail ->> 'package' AS package, detail -> 'mivs' AS mivs FROM registry_event"
+        " WHERE source = $1 AND kind = 'downloaded' ORDER BY event_no",
+        SOURCE,
+    )
+    found = {row["package"]: row["mivs"] for row in rows}
+    if None in found.values():  # downloaded before that was noted
+        for one in await kept(connection):
+            if one.origin in found and found[one.origin] is None:
+                found[one.origin] = {}
+            if found.get(one.origin) is not None:
+                found[one.origin].setdefault(one.name, one.content.version)
+    return {package: mivs for package, mivs in found.items() if mivs is not None}
 
 
 async def activate(

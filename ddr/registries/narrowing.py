@@ -1,0 +1,99 @@
+"""What leaves a ValueSet on the ZTS is given to nobody any more, by itself; what is new waits for a person.
+
+HDDT security-and-privacy.md: a code counts while it is in the ValueSet as the ZTS publishes it, and ValueSets are not
+relied on for more than 24 hours (REG-007, REG-010). Each reading compares what is in force with what is published, so
+that neither a fault nor an operator can leave more in force than that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable
+
+import asyncpg
+
+from ddr.miv.loader import load_catalog
+from ddr.miv.model import Miv, MivError
+from ddr.miv.versions import MivVersion, compared, concepts, without
+from ddr.registries.zts import Published, newest
+from ddr.settings import Settings
+from ddr.store.audit.trail import Event, record
+from ddr.store.registries import sources as store
+from ddr.store.registries import terminology
+from ddr.store.registries.terminology import SOURCE
+
+log = logging.getLogger(__name__)
+
+
+async def narrow(settings: Settings, pool: asyncpg.Pool, published: Iterable[Published], now_ms: int) -> None:
+    """Put in force, of each MIV, no more than the newest published version has."""
+    in_force = await terminology.in_force(pool)
+    for name, origin, version in await _authoritative(pool, published):
+        miv = load_catalog(settings.miv_packages, settings.miv, in_force).by_name(name)
+        if miv is None:
+            continue
+        changed, problem = compared(miv, version)
+        if problem or not changed.removed:
+            continue
+        try:
+            await _put_in_force(settings, pool, miv, origin, version, now_ms)
+        except MivError as error:
+            log.error("miv.not_narrowed", extra={"miv": name, "version": version.version, "fault": str(error)})
+        in_force = await terminology.in_force(pool)
+
+
+async def _authoritative(pool: asyncpg.Pool, published: Iterable[Published]) -> list[tuple[str, str, MivVersion]]:
+    """MIV name, package and content of what the newest packages hold, as far as it was fetched and could be read."""
+    held = await terminology.held_by_packages(pool)
+    kept = {(one.name, one.content.version): one.content for one in await terminology.kept(pool)}
+    return [
+        (name, package.label, kept[name, version])
+        for package in newest(published)
+        for name, version in held.get(package.label, {}).items()
+        if (name, version) in kept
+    ]
+
+
+async def _put_in_force(
+    settings: Settings, pool: asyncpg.Pool, miv: Miv, origin: str, version: MivVersion, now_ms: int
+) -> None:
+    """The published version itself when it only takes away, else the one in force without what it takes away."""
+    changed, _ = compared(miv, version)
+    others = await terminology.in_force(pool)
+    new, content = _loaded(settings, others, miv.name, version), version
+    if changed.added or new is None:
+        present = others.get(miv.name) or await _of_the_folder(settings, pool, miv)
+        content = without(present, changed.removed, f"{miv.version}+{version.version}")
+        new = _loaded(settings, others, miv.name, content)
+        if new is None:
+            raise MivError("nothing that can be used would remain")
+        digest = hashlib.sha256(json.dumps(content.valuesets, sort_keys=True).encode()).hexdigest()
+        await terminology.keep(pool, miv.name, content, origin, digest, 0)
+    lost = [code for _, code in changed.removed]
+    touched = await terminology.activate(
+        pool, miv.name, content.version, miv.valueset, list(changed.removed), list(concepts(new)), now_ms
+    )
+    detail = {"miv": miv.name, "version": content.version, "published": origin, "lost": lost, "touched": touched}
+    await store.record_event(pool, SOURCE, now_ms, "narrowed", detail)
+    await record(pool, Event.MIV_NARROWED, now_ms, detail={"reason": "zts", "valueset": miv.valueset})
+    log.warning("miv.narrowed", extra=detail)
+
+
+def _loaded(settings: Settings, others: dict[str, MivVersion], name: str, version: MivVersion) -> Miv | None:
+    """The MIV with this version, or None when it lacks something that an operator has to add."""
+    try:
+        return load_catalog(settings.miv_packages, settings.miv, {**others, name: version}).by_name(name)
+    except MivError:
+        return None
+
+
+async def _of_the_folder(settings: Settings, pool: asyncpg.Pool, miv: Miv) -> MivVersion:
+    """The version that came with the program; kept from now on, so that there is a way back to it."""
+    folder = settings.miv_packages / miv.name / "package"
+    valuesets = tuple(json.loads(path.read_text()) for path in sorted(folder.glob("ValueSet-*.json")))
+    content = MivVersion(miv.version, valuesets)
+    digest = hashlib.sha256(json.dumps(valuesets, sort_keys=True).encode()).hexdigest()
+    await terminology.keep(pool, miv.name, content, terminology.FOLDER, digest, 0)
+    return content
