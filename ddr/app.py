@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -24,7 +24,7 @@ from ddr.http.clock import now_ms
 from ddr.http.core import Core, TrustSource
 from ddr.http.fleet import Fleet
 from ddr.http.guard import by_path, constant, guarded, with_headers
-from ddr.http.jobs import Step
+from ddr.http.jobs import Jobs, Step
 from ddr.http.operator import with_operator
 from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
@@ -42,6 +42,8 @@ from ddr.registries.terminology import Zts, current_catalog
 from ddr.registries.trust import Trust
 from ddr.settings import Settings
 from ddr.store.audit.journal import JOURNAL
+from ddr.store.database.clock import LOOK_SECONDS as CLOCK_SECONDS
+from ddr.store.database.clock import DatabaseClock
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.ids import IdCipher
 from ddr.store.database.limits import BACKGROUND, REQUESTS, Limits
@@ -108,14 +110,16 @@ async def running(settings: Settings, fleet: Fleet | None = None) -> AsyncIterat
 @asynccontextmanager
 async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms]:
     async with _pool(settings) as pool, _pool(settings, BACKGROUND, JOB_CONNECTIONS) as jobs:
+        clock = DatabaseClock()
+        await clock.read(jobs)
         catalog = await current_catalog(settings, pool)
-        diga_vz, zts = DigaVz(settings, jobs, now_ms), Zts(settings, jobs, now_ms, catalog)
-        core = await build_core(settings, pool, Trust(diga_vz, zts), catalog)
+        diga_vz, zts = DigaVz(settings, jobs, clock), Zts(settings, jobs, clock, catalog)
+        core = await build_core(settings, pool, Trust(diga_vz, zts), catalog, clock)
         rooms = Rooms(replace(core, fleet=fleet or Fleet()))
         zts.exchanged = rooms.exchange
         sources: list[Follower[Any]] = [diga_vz, zts]
         if settings.hiis_id:
-            sources.append(HiisVz(settings, jobs, now_ms, lambda: rooms.core.catalog))
+            sources.append(HiisVz(settings, jobs, clock, lambda: rooms.core.catalog))
         await asyncio.gather(rooms.core.bridges.refresh(pool), *(source.start() for source in sources))
 
         async def keep_house() -> None:
@@ -123,6 +127,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
 
         works: list[tuple[str, Step, float]] = [
             *((f"registry-{source.source}", source.step, FOLLOW_SECONDS) for source in sources),
+            ("clock", lambda: clock.read(jobs), CLOCK_SECONDS),
             ("signing-keys", lambda: rooms.core.signer.read(jobs, rooms.core.clock()), keys.FOLLOW_SECONDS),
             ("bridges", lambda: rooms.core.bridges.refresh(jobs), LOOK_SECONDS),
             (
@@ -155,7 +160,13 @@ async def _pool(settings: Settings, limits: Limits = REQUESTS, size: int = 0) ->
             pool.terminate()
 
 
-async def build_core(settings: Settings, pool: asyncpg.Pool, registry: TrustSource, catalog: MivCatalog) -> Core:
+async def build_core(
+    settings: Settings,
+    pool: asyncpg.Pool,
+    registry: TrustSource,
+    catalog: MivCatalog,
+    clock: Callable[[], int] = now_ms,
+) -> Core:
     """What the rooms share, read from a migrated database. Raises SettingsError."""
     secrets = await load_secrets(pool)
     return Core(
@@ -165,8 +176,10 @@ async def build_core(settings: Settings, pool: asyncpg.Pool, registry: TrustSour
         ids=IdCipher(secrets["resource-ids"]),
         secrets=secrets,
         registry=registry,
-        signer=await keys.Keys.load(pool, await keys.opening_key(pool, settings), now_ms()),
-        identity=Provider(settings, now_ms) if settings.patient_login == "oidc" else None,
+        clock=clock,
+        jobs=Jobs(clock),
+        signer=await keys.Keys.load(pool, await keys.opening_key(pool, settings), clock()),
+        identity=Provider(settings, clock) if settings.patient_login == "oidc" else None,
     )
 
 

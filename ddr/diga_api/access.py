@@ -201,7 +201,7 @@ class Gate:
     def _wait_seconds(self, admission: Admission, valuesets: Collection[str], now_ms: int) -> int:
         """Until the last of the periods ends; the whole period for one that began while we asked."""
         ends = [
-            admission.answered.get(url, now_ms) + self._core.catalog.terms[url].grace_seconds * 1000
+            min(admission.answered.get(url, now_ms), now_ms) + self._core.catalog.terms[url].grace_seconds * 1000
             for url in valuesets
         ]
         running = [end for end in ends if end > now_ms] or ends

@@ -39,8 +39,9 @@ class Recent(Generic[V]):
 
     def get(self, key: object) -> tuple[int, V] | None:
         """(end of its time, value), or None when it is unknown or forgotten."""
-        entry = self.entries.get(key)
-        return entry if entry and entry[0] > self.clock() else None
+        entry, now_ms = self.entries.get(key), self.clock()
+        # A longer time than is ever given is of a clock that was set back.
+        return entry if entry and now_ms < entry[0] <= now_ms + self.keep_ms else None
 
     def put(self, key: object, value: V, until_ms: int | None = None) -> None:
         """Remember `value`, until the end of its time when that is already known."""

@@ -22,6 +22,7 @@ from joserfc.jwk import ECKey
 TYPE = "at+jwt"
 ALGORITHM = "ES256"
 MAX_LENGTH = 4096
+LEEWAY_MS = 5_000  # by which the clock of the host that issued a token may be ahead of ours
 
 NOT_SIGNED = "Token is not a signed JWT"
 FOREIGN_ISSUER = "Invalid token issuer"
@@ -73,7 +74,7 @@ class TokenVerifier:
         if now_ms >= claims.expires_ms:
             self._seen.pop(digest, None)
             raise InvalidToken(EXPIRED)
-        if now_ms < claims.not_before_ms:
+        if now_ms < claims.not_before_ms - LEEWAY_MS:
             raise InvalidToken(NOT_YET)
         return claims
 

@@ -73,7 +73,7 @@ class Provider:
         """
         if not self._suffices(kid):
             async with self._reading:
-                if not self._suffices(kid) and self._clock() >= self._tried_ms + AGAIN_MS:
+                if not self._suffices(kid) and not 0 <= self._clock() - self._tried_ms < AGAIN_MS:
                     await self._read_again()
         if self._known is None or self._clock() >= self._known.read_ms + GOOD_MS:
             raise ProviderUnavailable
@@ -81,7 +81,7 @@ class Provider:
 
     def _suffices(self, kid: str | None) -> bool:
         known = self._known
-        if known is None or self._clock() >= known.read_ms + FRESH_MS:
+        if known is None or abs(self._clock() - known.read_ms) >= FRESH_MS:
             return False
         return kid is None or any(key.kid == kid for key in known.keys.keys)
 

@@ -14,6 +14,8 @@ from ddr.scopes.parse import Scopes, granted
 from ddr.store.authorization.tokens import Family
 from ddr.store.database.ids import Kind
 
+SET_BACK_SECONDS = 900  # by which a clock may be set back without making the tokens of the last minutes invalid
+
 
 def standing_scopes(family: Family, diga: Diga) -> Scopes:
     """What the grant still gives: consent in force, MIV still permitted. Raises invalid_grant when nothing is left."""
@@ -60,7 +62,7 @@ def _access_token(core: Core, family: Family, scopes: Scopes, seconds: int, now_
         "gid": core.ids.encode(Kind.GRANT, family.grant_no),
         "jti": secrets.token_urlsafe(16),
         "iat": now,
-        "nbf": now,
+        "nbf": now - SET_BACK_SECONDS,
         "exp": now + seconds,
     }
     token: str = core.signer.sign(claims, TYPE, now_ms)

@@ -81,8 +81,9 @@ class Follower(ABC, Generic[T]):
         """Catch up with the stored state, and read the registry when that is due. Returns the state now in force."""
         await self._follow()
         now_ms = self._clock()
-        due = self._state.next_ms <= now_ms
-        if due and await store.claim(self._pool, self.source, now_ms, LEASE_SECONDS * 1000):
+        longest_ms = (self._every_seconds + LEASE_SECONDS) * 1000  # a later turn is of a clock that was set back
+        due = not now_ms < self._state.next_ms <= now_ms + longest_ms
+        if due and await store.claim(self._pool, self.source, now_ms, LEASE_SECONDS * 1000, longest_ms):
             await self.read_now()
             await self._follow()
         return self._state

@@ -37,6 +37,27 @@ async def test_a_second_search_has_to_wait(pair: Pair, clock: Clock) -> None:
     assert await status(diga) == 200
 
 
+@pytest.mark.parametrize("back", [5, 60, 600, 86_400])
+async def test_nobody_waits_for_a_clock_that_was_set_back_and_for_the_period(
+    pair: Pair, clock: Clock, back: int
+) -> None:
+    """Or when another host, whose clock is ahead, gave the last answer."""
+    diga = await pair(CGM)
+    assert await status(diga) == 200
+    clock.advance(-back)
+    diga.token = diga.signed()
+    response = await diga.get("Observation")
+    assert (response.status_code, response.headers["retry-after"]) == (429, "900")
+    clock.advance(899)
+    diga.token = diga.signed()
+    assert await status(diga) == 429
+    clock.advance(1)
+    assert await status(diga) == 200
+    clock.advance(899)
+    diga.token = diga.signed()
+    assert await status(diga) == 429, "the new answer counts from the time that is in force"
+
+
 async def test_only_observation_searches_count(body: Body, pair: Pair) -> None:
     _, _, chunks = await body.cgm()
     diga = await pair(CGM)

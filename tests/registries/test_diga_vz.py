@@ -38,6 +38,21 @@ async def test_first_start_reads_the_registry(vz: DigaVz, clock: Clock, der: dic
     assert sorted(vz.certificates()) == sorted([der["a"], der["b"]])
 
 
+@pytest.mark.parametrize("back", [5, 60, 600, 7200])
+async def test_a_clock_that_was_set_back_stops_no_reading(
+    vz: DigaVz, state: RegistryState, clock: Clock, back: int
+) -> None:
+    await vz.start()
+    clock.advance(-back)
+    state.digas[0].redirect_uri = "https://one.example/after"
+    await refresh(vz, clock)
+    await refresh(vz, clock)
+    found = vz.by_client_id(CLIENT)
+    assert found is not None and found.redirect_uri == "https://one.example/after"
+    clock.advance(4 * 3600 + 1)
+    assert vz.stale(clock()), "not trusted for longer than allowed"
+
+
 async def test_all_pages_are_read(vz: DigaVz, state: RegistryState, diga: ListedDiga) -> None:
     state.page_size = 3
     state.digas = [replace(diga, number=f"{n:05}", client_id="", certificates=[]) for n in range(10)]

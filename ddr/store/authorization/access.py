@@ -93,6 +93,14 @@ WITH pair AS (
      SELECT FROM touched t WHERE (g.answered ->> t.miv_url)::bigint > $4 - t.grace_ms
         AND (g.pending ->> t.miv_url IS NULL OR NOT {ENDED.format(session="(g.pending ->> t.miv_url)")}))
   RETURNING true
+), begun AS (  -- in the future: the clock was set back, and nobody shall wait for it and for the period after it
+  UPDATE grace g
+     SET answered = g.answered || (SELECT jsonb_object_agg(miv_url, $4::bigint) FROM touched
+                                    WHERE (g.answered ->> miv_url)::bigint > $4)
+    FROM pair p
+   WHERE g.patient_id = p.patient_id AND g.pairing_no = p.pairing_no
+     AND EXISTS (SELECT FROM touched) AND NOT EXISTS (SELECT FROM claimed)
+     AND EXISTS (SELECT FROM touched t WHERE (g.answered ->> t.miv_url)::bigint > $4)
 ), verdict AS (
   SELECT CASE WHEN NOT EXISTS (SELECT FROM permitted) THEN 'not-permitted'
               WHEN EXISTS (SELECT FROM touched) AND NOT EXISTS (SELECT FROM claimed) THEN 'grace-period' END AS refusal

@@ -8,6 +8,8 @@ from typing import Any
 
 import asyncpg
 
+SET_BACK_MS = 150_000  # a reading takes less: one that is stored from further ahead is of a clock that was set back
+
 
 @dataclass(frozen=True)
 class Source:
@@ -45,17 +47,22 @@ async def read_entries(connection: asyncpg.Pool | asyncpg.Connection, source: st
     return {row["entry"]: row["content"] for row in rows}
 
 
-async def claim(connection: asyncpg.Pool | asyncpg.Connection, source: str, now_ms: int, lease_ms: int) -> bool:
+async def claim(
+    connection: asyncpg.Pool | asyncpg.Connection, source: str, now_ms: int, lease_ms: int, longest_ms: int = 2**53
+) -> bool:
     """True for exactly one caller when a reading is due; nobody else gets it for `lease_ms`.
 
+    It is due as well when it is planned for later than in `longest_ms`: then the clock was set back.
     A lease instead of a lock: no connection is held while the registry answers, and a worker that dies loses its turn.
     """
     claimed = await connection.fetchval(
         "INSERT INTO registry_source AS s (source, next_ms) VALUES ($1, $2)"
-        " ON CONFLICT (source) DO UPDATE SET next_ms = excluded.next_ms WHERE s.next_ms <= $3 RETURNING true",
+        " ON CONFLICT (source) DO UPDATE SET next_ms = excluded.next_ms"
+        " WHERE s.next_ms <= $3 OR s.next_ms > $3 + $4::bigint RETURNING true",
         source,
         now_ms + lease_ms,
         now_ms,
+        longest_ms,
     )
     return bool(claimed)
 
@@ -75,12 +82,13 @@ async def save_reading(
 ) -> bool:
     """Make `entries` the present state, closing the former state of each that changed. True when anything changed.
 
-    Call inside a transaction. A reading that began before the stored one is ignored.
+    Call inside a transaction. A reading that began before the stored one is ignored, unless the stored one is of the
+    future (more than a lease away): then the clock was set back.
     """
     last = await connection.fetchrow(
         "SELECT seen_ms, fault, notes FROM registry_source WHERE source = $1 FOR UPDATE", source
     )
-    if last is None or last["seen_ms"] >= seen_ms:
+    if last is None or seen_ms <= last["seen_ms"] <= seen_ms + SET_BACK_MS:
         return False
     if last["fault"]:
         await record_event(connection, source, seen_ms, "recovered", {"fault": last["fault"]})
@@ -90,7 +98,8 @@ async def save_reading(
     over = [name for name, content in present.items() if entries.get(name) != content]
     new = {name: content for name, content in entries.items() if present.get(name) != content}
     await connection.execute(
-        "UPDATE registry_entry SET until_ms = $3 WHERE source = $1 AND entry = ANY($2) AND until_ms IS NULL",
+        "UPDATE registry_entry SET until_ms = greatest($3, from_ms)"
+        " WHERE source = $1 AND entry = ANY($2) AND until_ms IS NULL",
         source,
         over,
         seen_ms,

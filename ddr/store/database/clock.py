@@ -1,0 +1,50 @@
+"""One clock for all hosts: the database's, read now and then and carried on by this machine's steady clock.
+
+Hosts whose own clocks differ agree on it, and one whose clock is set does not notice. What is stamped inside statements
+(`clock_timestamp()`) and what workers compare with it come from the same clock.
+"""
+
+from __future__ import annotations
+
+import time
+
+import asyncpg
+
+LOOK_SECONDS = 10.0  # how often the database is asked
+LOOKS = 3  # at a time: the quickest answer is the most exact one
+TOLERATED_MS = 50  # by which ours may differ before it is set: never back and forth by the noise of answers
+
+_NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+
+
+class DatabaseClock:
+    """Call it for the present instant in milliseconds since 1970; this machine's own clock until the first reading."""
+
+    def __init__(self) -> None:
+        self._ahead_ms = time.time_ns() // 1_000_000 - _steady_ms()  # of the steady clock
+
+    def __call__(self) -> int:
+        """The present instant in milliseconds since 1970-01-01T00:00:00Z."""
+        return _steady_ms() + self._ahead_ms
+
+    async def read(self, pool: asyncpg.Pool) -> None:
+        """Ask the database what time it is, and follow it."""
+        looks = [await _look(pool) for _ in range(LOOKS)]
+        _, ahead_ms = min(looks)
+        if abs(ahead_ms - self._ahead_ms) > TOLERATED_MS:
+            self._ahead_ms = ahead_ms
+
+
+async def _look(pool: asyncpg.Pool) -> tuple[int, int]:
+    """Milliseconds that the answer took, and by how much the database was ahead of the steady clock in its middle."""
+    async with pool.acquire() as connection:  # waiting for one is no part of the answer's time
+        asked_ms = _steady_ms()
+        now_ms: int = await connection.fetchval(_NOW)
+        took_ms = _steady_ms() - asked_ms
+    return took_ms, now_ms - asked_ms - took_ms // 2
+
+
+def _steady_ms() -> int:
+    """Goes on while the machine sleeps, where the system can tell."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime_ns(clock) // 1_000_000
