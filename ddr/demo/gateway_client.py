@@ -69,6 +69,13 @@ class GatewayClient:
             totals.update({name: answer[name] for name in ("created", "updated", "unchanged", "rejected")})
         return totals
 
+    async def calibrate(self, device_key: str, sensor_key: str, events: Sequence[Json]) -> None:
+        """Report calibrations. Raises GatewayRefused also when one of them is rejected."""
+        path = f"/devices/{device_key}/sensors/{sensor_key}/calibrations"
+        answer = await self._send("POST", path, {"calibrations": events})
+        if bad := [item for item in answer["items"] if item["status"] == "rejected"]:
+            raise GatewayRefused(f"POST {path}: {bad[0]}")
+
     async def complete(self, device_key: str, sensor_key: str, until_ms: int) -> None:
         """Tell that everything up to an instant was sent."""
         await self._send("POST", f"/devices/{device_key}/sensors/{sensor_key}/complete", {"until": instant(until_ms)})

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -49,14 +49,18 @@ def _toml(value: Any) -> str:
     return json.dumps(str(value) if isinstance(value, Path) else value)
 
 
+SERVE = ("ddr.cli.main", "serve")
+SANDBOX = ("ddr.cli.serving.sandbox",)  # the same with faults on demand
+
+
 @asynccontextmanager
-async def serving(settings: Settings, file: Path, log: Path) -> AsyncIterator[None]:
+async def serving(settings: Settings, file: Path, log: Path, command: Sequence[str] = SERVE) -> AsyncIterator[None]:
     """Run the recorder with `settings`, kept in `file`, while the context lasts. Raises RecorderError."""
     write_settings(file, settings)
     environment = {**_inherited(os.environ), "DDR_SETTINGS": str(file)}
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ddr.cli.main", "serve"),
+            *(sys.executable, "-m", *command),
             env=environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,

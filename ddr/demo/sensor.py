@@ -50,6 +50,14 @@ class GlucoseSensor:
             if not self._interrupted(n):
                 yield at_ms, self._value(glucose_at(self.seed, at_ms))
 
+    def missing(self, until_ms: int) -> Iterator[Sample]:
+        """The readings up to `until_ms` that were lost, newest first."""
+        period = self.period_ms * (1 + self.drift_ppm / 1e6)
+        for n in range(int((until_ms - self.start_ms) / period), -1, -1):
+            if self._interrupted(n):
+                at_ms = int(self.start_ms + n * period) // 1000 * 1000
+                yield at_ms, self._value(glucose_at(self.seed, at_ms))
+
     def _value(self, mg_dl: float) -> Value:
         if mg_dl < self.lower:
             return "L"

@@ -18,6 +18,7 @@ from ddr.demo.accounts import Account, accounts, write_private
 from ddr.demo.browser_user import BrowserUser
 from ddr.demo.cast import DIGAS, STORY_DIGAS, CastDiga
 from ddr.demo.diga_client import DigaClient, Tokens
+from ddr.demo.faults import switch
 from ddr.demo.gateway_client import GatewayClient
 from ddr.demo.own_diga import OwnDiga
 from ddr.demo.registry import DIGA_PATH, HIIS_PATH, ZTS_PATH, create_registry
@@ -110,7 +111,8 @@ class DemoStack:
         app = create_registry(self.registry, REGISTRY_TOKEN, following(self.registry, data))
         await self._resources.enter_async_context(serving(app, server, registry_port))
         files = state / "serve.toml", state / "serve.log"
-        await self._resources.enter_async_context(recorder.serving(self.settings, *files))
+        switch(state, None, 0)
+        await self._resources.enter_async_context(recorder.serving(self.settings, *files, recorder.SANDBOX))
         stored = self._resources.enter_context(database(self.settings))
         self.pool = await self._resources.enter_async_context(await open_pool(stored, BACKGROUND))
         self._http = await self._resources.enter_async_context(self.client())

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ddr.demo.certs import client_certificate
+from ddr.demo.diga_client import DigaClient, Tokens
 from ddr.demo.own_diga import OwnDigaError, own_diga
-from tests.demo.sandbox import backend, environment, free_row, paired, running
+from tests.demo.sandbox import backend, command, environment, free_row, paired, running
 
+CGM = {"code": "99504-3,105272-9"}
 SMALL = ("--patients", "2", "--days", "1", "--grace-seconds", "0")
 
 
@@ -63,3 +67,54 @@ def test_ports_are_fixed_or_free_but_not_both(tmp_path: Path) -> None:
     done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env=environment(), timeout=60)
     assert done.returncode == 1
     assert done.stderr == "ddr: --ports auto and --port-base exclude each other\n"
+
+
+FHIR_FAULTS = (
+    ("throttled", 429, 200),
+    ("overload", 503, 503),
+    ("maintenance", 503, 503),
+    ("registry", 503, 503),
+    ("error", 500, 500),
+    ("token-expired", 401, 401),
+)
+
+
+async def test_faults_and_events_on_demand(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with running(
+        state, "--patients", "2", "--days", "7", "--grace-seconds", "0", "--ports", "auto", "--no-story"
+    ) as one:
+        diga = one["digas"][0]
+        async with backend(one, diga) as client:
+            tokens = await paired(one, diga, client)
+            before = {each["id"]: each["status"] for each in await client.search(tokens, "Observation", CGM)}
+            device = (await client.search(tokens, "Device", {}))[0]["id"]
+            for name, searched, read in FHIR_FAULTS:
+                done = command(state, "demo-fault", name, "--seconds", "300")
+                assert done.returncode == 0 and done.stdout.startswith(f"{name} for 300 s: "), done.stderr
+                answers = [await refused(client, tokens, path) for path in ("Observation", f"Device/{device}")]
+                assert [answer.status_code for answer in answers] == [searched, read]
+                assert searched not in (429, 503) or 250 < int(answers[0].headers["retry-after"]) <= 300
+                assert ("planned-maintenance" in answers[0].headers) == (name == "maintenance")
+                token = await client.http.post(f"{one['fhir_base'].removesuffix('/fhir')}/oauth/token", data={})
+                assert token.status_code == (
+                    503 if read == 503 else 400 if name == "token-expired" else token.status_code
+                )
+            await asyncio.sleep(1)  # iat of tokens counts seconds
+            tokens = await client.refresh(tokens)
+            assert len(await client.search(tokens, "Observation", CGM)) == len(before)
+            assert command(state, "demo-fault", "none").stdout == "no fault any more\n"
+            for name in ("amended", "entered-in-error"):
+                done = command(state, "demo-fault", name)
+                assert done.returncode == 0, done.stderr
+                found = await client.search(tokens, "Observation", {**CGM, "status": name})
+                assert {each["id"] for each in found} & {key for key in before if before[key] != name}
+            assert command(state, "demo-fault", "consent-withdrawn", "--client-id", diga["client_id"]).returncode == 0
+            assert (await refused(client, tokens, "Observation")).status_code == 401
+    assert command(tmp_path, "demo-fault", "overload").stderr.startswith("ddr: no demonstration has run on ")
+
+
+async def refused(client: DigaClient, tokens: Tokens, path: str) -> httpx.Response:
+    """The answer to a request, whatever it is."""
+    headers = {"authorization": f"Bearer {tokens.access_token}"}
+    return await client.http.get(f"{client.fhir_base}/{path}", headers=headers)

@@ -26,6 +26,8 @@ START_BEATS = 60  # until the first one: the interpreter may take its time on a 
 GRACE_SECONDS = DRAIN_SECONDS + 10
 LONGEST_LINE = 1024 * 1024
 
+module = "ddr.cli.serving.worker"  # what a worker runs; the demonstration has its own
+
 log = logging.getLogger(__name__)
 
 
@@ -45,7 +47,7 @@ class WorkerProcess:
     async def spawn(cls, number: int, sockets: Sockets, environment: Mapping[str, str]) -> WorkerProcess:
         """Start worker `number`. Raises OSError when the system gives no further process."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ddr.cli.serving.worker", str(number), to_argument(sockets)),
+            *(sys.executable, "-m", module, str(number), to_argument(sockets)),
             env=environment,
             pass_fds=[one.fileno() for one in sockets.values()],
             stdin=asyncio.subprocess.PIPE,

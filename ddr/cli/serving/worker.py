@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -22,6 +22,7 @@ from ddr.cli.serving import log as technical_log
 from ddr.cli.serving.lifeline import Lifeline
 from ddr.cli.serving.listeners import Listeners
 from ddr.cli.serving.sockets import Sockets, from_argument
+from ddr.http.asgi import ASGIApp
 from ddr.http.fleet import Fleet
 from ddr.operations.figures import worker_figures
 from ddr.settings import Settings, load_settings
@@ -41,8 +42,19 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 2.0
 log = logging.getLogger(__name__)
 
 
-async def work(number: int, sockets: Sockets) -> None:
-    """Serve until the lifeline closes or SIGTERM comes, then finish the requests in hand."""
+Around = Callable[[str, ASGIApp, Settings], ASGIApp]
+
+
+def plain(name: str, app: ASGIApp, settings: Settings) -> ASGIApp:
+    """The application of a listener as it is."""
+    return app
+
+
+async def work(number: int, sockets: Sockets, around: Around = plain) -> None:
+    """Serve until the lifeline closes or SIGTERM comes, then finish the requests in hand.
+
+    `around` is put around the application of each listener.
+    """
     fleet = Fleet(number)
 
     def told(message: Mapping[str, Any]) -> None:
@@ -54,7 +66,8 @@ async def work(number: int, sockets: Sockets) -> None:
         async with AsyncExitStack() as stack:
             rooms = await opened(stack, load_settings(), fleet)
             lifeline.figures = lambda: worker_figures(rooms.core)
-            listeners = Listeners(rooms.core, rooms.listeners())
+            apps = {name: around(name, app, rooms.core.settings) for name, app in rooms.listeners().items()}
+            listeners = Listeners(rooms.core, apps)
             try:
                 await listeners.start(sockets)
                 lifeline.ready()
@@ -78,12 +91,12 @@ async def opened(stack: AsyncExitStack, settings: Settings, fleet: Fleet) -> Roo
         wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], around: Around = plain) -> int:
     """Exit status 1 when the worker cannot start."""
     technical_log.configure()
     number, sockets = int(arguments[0]), from_argument(arguments[1])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return reported(lambda: runner.run(work(number, sockets)))
+        return reported(lambda: runner.run(work(number, sockets, around)))
 
 
 if __name__ == "__main__":

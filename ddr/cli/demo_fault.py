@@ -1,0 +1,55 @@
+"""`ddr demo-fault`: let the running demonstration show a fault, or let something happen to its data or consents."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+
+import httpx
+
+from ddr.cli.errors import CommandError
+from ddr.demo.events import EVENTS, EventError, happen
+from ddr.demo.faults import FAULTS, switch
+from ddr.demo.gateway_client import GatewayRefused
+
+HELP = "show a fault in the running demonstration"
+SECONDS = 60
+HAPPENINGS = {
+    "amended": "a reading comes days later, into a final chunk",
+    "entered-in-error": "a calibration becomes known late, so that later chunks get other ids",
+    "consent-withdrawn": "the patient withdraws (with --client-id from one DiGA, else from all)",
+}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command's arguments."""
+    told = "\n".join(f"  {name:18} {text}" for name, text in {**FAULTS, **HAPPENINGS}.items())
+    parser = subparsers.add_parser(
+        "demo-fault",
+        help=HELP,
+        description=f"{__doc__}\n\n{told}\n  {'none':18} no fault any more",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=[*FAULTS, *HAPPENINGS, "none"], metavar="NAME")
+    parser.add_argument("--seconds", type=int, default=SECONDS, help=f"how long a fault is on (default {SECONDS})")
+    parser.add_argument("--patient", default="anna", metavar="USERNAME", help="to whom something happens")
+    parser.add_argument("--client-id", metavar="URN", help="from which DiGA consent is withdrawn")
+    parser.add_argument("--state-dir", type=Path, default=Path(".ddr"), metavar="DIR", help="that of the demonstration")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Say what was done."""
+    if not (args.state_dir / "demo.json").exists():
+        raise CommandError(f"no demonstration has run on {args.state_dir}")
+    if args.name in EVENTS:
+        try:
+            print(asyncio.run(happen(args.name, args.state_dir, args.patient, args.client_id)))
+        except (EventError, GatewayRefused, httpx.HTTPError) as error:
+            raise CommandError(str(error) or type(error).__name__) from None
+        return 0
+    if args.seconds < 1:
+        raise CommandError("--seconds must be 1 or more")
+    switch(args.state_dir, None if args.name == "none" else args.name, args.seconds)
+    print("no fault any more" if args.name == "none" else f"{args.name} for {args.seconds} s: {FAULTS[args.name]}")
+    return 0

@@ -1,0 +1,32 @@
+"""The recorder of the demonstration: `ddr serve`, but for faults on demand in its workers.
+
+`python -m ddr.cli.serving.sandbox` is started by `ddr demo` only, and starts its workers likewise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ddr.cli import serve
+from ddr.cli.main import reported
+from ddr.cli.serving import process, worker
+from ddr.demo.faults import faulty
+from ddr.http.asgi import ASGIApp
+from ddr.settings import Settings
+
+
+def _around(name: str, app: ASGIApp, settings: Settings) -> ASGIApp:
+    return faulty(app, settings.state_dir) if name == "diga" else app
+
+
+def main(arguments: list[str]) -> int:
+    """Serve, or be one of the workers."""
+    if arguments:
+        return worker.main(arguments, _around)
+    process.module = "ddr.cli.serving.sandbox"
+    return reported(lambda: serve.run(argparse.Namespace()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,131 @@
+"""Faults on demand for the DiGA listener of the demonstration, so that a DiGA can see how it copes with each of them.
+
+`ddr demo-fault` writes which one is on and until when into a file; every worker looks at it before each request. The
+answers are those of the recorder itself. Nothing of this is in `ddr serve`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ddr.diga_api.request import Request, head_of
+from ddr.fhir.outcome import (
+    FhirError,
+    internal_error,
+    maintenance,
+    overloaded,
+    throttled,
+    unauthorized,
+    unavailable,
+)
+from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, header_values, json_reply, send_reply
+from ddr.http.clock import now_ms
+
+FILE = "faults.json"
+MAINTENANCE = "Planned maintenance of the demonstration"
+OAUTH_BUSY = {"error": "temporarily_unavailable", "error_description": "A fault of the demonstration"}
+
+# Name → what it is.
+FAULTS = {
+    "throttled": "429 to searches and summaries, as within the grace period",
+    "overload": "503 throttled to everything, also of the authorization server",
+    "maintenance": "503 transient with Planned-Maintenance, also of the authorization server",
+    "registry": "503 transient, as with a DiGA directory out of reach",
+    "error": "500 to everything below the FHIR base",
+    "token-expired": "401 for every access token issued before; refreshed ones are good",
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault that is on from `since_ms` until `until_ms`."""
+
+    name: str
+    since_ms: int
+    until_ms: int
+
+    @property
+    def wait_seconds(self) -> int:
+        """What Retry-After says: then it is over."""
+        return max(1, -(-(self.until_ms - now_ms()) // 1000))
+
+
+def switch(state_dir: Path, name: str | None, seconds: int) -> None:
+    """Switch a fault on for some seconds, in place of any other; None: off."""
+    now = now_ms()
+    fault = None if name is None else asdict(Fault(name, now, now + seconds * 1000))
+    part = state_dir / f"{FILE}.part"
+    part.write_text(json.dumps(fault))
+    part.replace(state_dir / FILE)
+
+
+def current(state_dir: Path) -> Fault | None:
+    """The fault that is on."""
+    try:
+        content = json.loads((state_dir / FILE).read_text())
+    except (OSError, ValueError):
+        return None
+    fault = Fault(**content) if content else None
+    return fault if fault and fault.until_ms > now_ms() else None
+
+
+def faulty(app: ASGIApp, state_dir: Path) -> ASGIApp:
+    """`app`, the application of the DiGA listener, under the fault that is on."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        fault = current(state_dir) if scope["type"] == "http" else None
+        reply = None if fault is None else _reply(scope, fault)
+        if reply is None:
+            await app(scope, receive, send)
+        else:
+            await send_reply(scope, send, reply)
+
+    return answer
+
+
+def _reply(scope: Scope, fault: Fault) -> Reply | None:
+    """What the fault answers; None where it lets pass."""
+    if scope["path"].startswith("/oauth/"):
+        again = ("retry-after", str(fault.wait_seconds))
+        if fault.name == "maintenance":
+            return json_reply(OAUTH_BUSY, 503, (again, ("planned-maintenance", "true")))
+        return json_reply(OAUTH_BUSY, 503, (again,)) if fault.name in ("overload", "registry") else None
+    request = head_of(scope)
+    if not scope["path"].startswith("/fhir/") or request.segments == ("metadata",):
+        return None
+    error = _ERRORS[fault.name](scope, request, fault)
+    return None if error is None else request.refusal(error)
+
+
+def _throttled(scope: Scope, request: Request, fault: Fault) -> FhirError | None:
+    match request.segments:
+        case (_,) | (_, "_search") | (_, "$hddt-cgm-summary"):
+            return throttled(fault.wait_seconds)
+        case _:
+            return None
+
+
+def _token_expired(scope: Scope, request: Request, fault: Fault) -> FhirError | None:
+    token = next(iter(header_values(scope, "authorization")), "").partition(" ")[2]
+    try:
+        payload = token.split(".")[1]
+        issued = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["iat"]
+    except (IndexError, KeyError, ValueError):
+        return None  # the recorder says what it is
+    return unauthorized("The access token expired") if issued * 1000 < fault.since_ms else None
+
+
+_ERRORS: dict[str, Callable[[Scope, Request, Fault], FhirError | None]] = {
+    "throttled": _throttled,
+    "overload": lambda scope, request, fault: overloaded(fault.wait_seconds),
+    "maintenance": lambda scope, request, fault: maintenance(MAINTENANCE, fault.wait_seconds),
+    "registry": lambda scope, request, fault: unavailable(
+        "The DiGA directory cannot be reached at the moment", fault.wait_seconds
+    ),
+    "error": lambda scope, request, fault: internal_error(),
+    "token-expired": _token_expired,
+}
