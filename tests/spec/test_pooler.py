@@ -19,7 +19,7 @@ from ddr.operations import housekeeping
 from ddr.settings import Settings
 from ddr.store.database import leases
 from ddr.store.database.errors import StoreError
-from ddr.store.database.migrate import migrate
+from ddr.store.database.migrate import migrate_database
 from ddr.store.database.pool import connect, open_pool
 from tests.spec.conftest import received
 from tests.spec.world import CGM, Home
@@ -66,6 +66,15 @@ def pooled(server: Server) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+async def _fetch(url: str, query: str) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(url)
+    try:
+        found: list[asyncpg.Record] = await connection.fetch(query)
+        return found
+    finally:
+        await connection.close()
+
+
 async def there(url: str) -> None:
     """Wait until the pooler takes connections."""
     async with asyncio.timeout(10):
@@ -97,17 +106,17 @@ async def test_the_limits_hold_in_transactions(pooled: str, settings: Settings, 
 
 
 async def test_a_recorder_works(pooled: str, server: Server, settings: Settings, tmp_path: Path) -> None:
-    """Pairing, uploads of many at once, search, housekeeping; migrations go around the pooler."""
+    """Migrations, pairing, uploads, many searches at once, housekeeping."""
     await there(pooled)
     own = replace(
         settings,
         database_url=pooled,
-        database_migration_url=server.url,
         database_statement_cache=0,
         state_dir=tmp_path,
     )
-    async with await connect(own.database_migration_url, 1) as direct:
-        await migrate(direct)
+    await asyncio.to_thread(migrate_database, own)
+    locks = await _fetch(server.url, "SELECT FROM pg_locks WHERE locktype = 'advisory'")
+    assert not locks  # a session that outlives us would keep the next start waiting
     async with await open_pool(own) as pool, recorder(pool, own, tmp_path / "recorder", received, {}) as ddr:
         diga, patient = await ddr.diga(), await ddr.patient()
         tokens = await ddr.pair(diga, patient, CGM)

@@ -16,7 +16,7 @@ from ddr.store.database.binaries import OLDEST
 from ddr.store.database.errors import StoreError
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.locks import Lock
-from ddr.store.database.pool import connect
+from ddr.store.database.pool import CACHED_STATEMENTS, connect
 
 FOLDER = Path(__file__).parent / "migrations"
 PATIENCE_SECONDS = 3600  # for the lock, and for one migration of a large database
@@ -57,7 +57,7 @@ async def migrate(pool: asyncpg.Pool, folder: Path = FOLDER) -> list[str]:
     try:
         async with pool.acquire() as connection:
             await _check_server(connection)
-            return await _alone(connection, wanted)
+            return await _apply(connection, wanted)
     except (asyncpg.PostgresError, *FAULTS) as error:
         raise StoreError(
             f"the schema of the database cannot be brought up to date: {error or type(error).__name__}"
@@ -74,40 +74,47 @@ async def _check_server(connection: asyncpg.Connection) -> None:
         raise StoreError(f"the database has the encoding {encoding}; it must be made with ENCODING 'UTF8'")
 
 
-async def _alone(connection: asyncpg.Connection, wanted: list[Migration]) -> list[str]:
-    """Apply what is missing while nobody else does."""
-    await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
-    await connection.execute("SELECT pg_advisory_lock($1)", Lock.MIGRATION, timeout=PATIENCE_SECONDS)
-    try:
-        return await _apply(connection, wanted)
-    finally:
-        await connection.execute("SELECT pg_advisory_unlock_all(); RESET ALL")
+async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> list[str]:
+    """Apply what is missing, each in a transaction in which nobody else does.
+
+    A lock of the transaction, not of the session, which a pooler would give to others; so are the limits.
+    """
+    applied: list[str] = []
+    while True:
+        async with connection.transaction():
+            await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", Lock.MIGRATION, timeout=PATIENCE_SECONDS)
+            done = await _done(connection)
+            _check(done, wanted)
+            missing = next((migration for migration in wanted if migration.name not in done), None)
+            if missing is None:
+                return applied
+            await _run(connection, missing)
+            applied.append(missing.name)
 
 
 def migrate_database(settings: Settings) -> list[str]:
     """`migrate` for a command without an event loop. Raises StoreError, also when there is no connection."""
 
     async def connected() -> list[str]:
-        async with await connect(settings.database_migration_url or settings.database_url, 1) as pool:
+        around, cache = settings.database_migration_url, settings.database_statement_cache
+        async with await connect(
+            around or settings.database_url, 1, cache=CACHED_STATEMENTS if around else cache
+        ) as pool:
             return await migrate(pool)
 
     return asyncio.run(connected())
 
 
-async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> list[str]:
+async def _done(connection: asyncpg.Connection) -> dict[str, str]:
+    """The checksums of what is applied, by name; the table of them is made first where there is none."""
     if await connection.fetchval(
         "SELECT to_regclass('schema_migration') IS NULL"
     ):  # else no right to make it is needed
         await connection.execute(
             "CREATE TABLE schema_migration (name text PRIMARY KEY, checksum text NOT NULL, applied_ms bigint NOT NULL)"
         )
-    rows = await connection.fetch("SELECT name, checksum FROM schema_migration")
-    done = {row["name"]: row["checksum"] for row in rows}
-    _check(done, wanted)
-    missing = [migration for migration in wanted if migration.name not in done]
-    for migration in missing:
-        await _run(connection, migration)
-    return [migration.name for migration in missing]
+    return dict(await connection.fetch("SELECT name, checksum FROM schema_migration"))
 
 
 def _check(done: dict[str, str], wanted: list[Migration]) -> None:
@@ -121,13 +128,12 @@ def _check(done: dict[str, str], wanted: list[Migration]) -> None:
 
 async def _run(connection: asyncpg.Connection, migration: Migration) -> None:
     try:
-        async with connection.transaction():
-            await connection.execute(migration.sql, timeout=PATIENCE_SECONDS)
-            await connection.execute(
-                "INSERT INTO schema_migration VALUES ($1, $2, $3)",
-                migration.name,
-                migration.checksum,
-                time.time_ns() // 1_000_000,
-            )
+        await connection.execute(migration.sql, timeout=PATIENCE_SECONDS)
+        await connection.execute(
+            "INSERT INTO schema_migration VALUES ($1, $2, $3)",
+            migration.name,
+            migration.checksum,
+            time.time_ns() // 1_000_000,
+        )
     except asyncpg.PostgresError as error:
         raise StoreError(f"migration {migration.name} failed: {error}") from error
