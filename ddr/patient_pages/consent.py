@@ -6,7 +6,7 @@ sends the browser back to the DiGA (CON-003).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 from uuid import UUID
@@ -18,6 +18,7 @@ from ddr.http.core import Core
 from ddr.http.pages import error_page, language, redirect_targets
 from ddr.miv.model import Miv
 from ddr.operations.pairing import DAY_MS, answered, approve, refuse
+from ddr.patient_pages.consent_text import agreed_to, shown
 from ddr.patient_pages.dates import day
 from ddr.patient_pages.names import measured_by, title
 from ddr.patient_pages.render import page
@@ -26,6 +27,7 @@ from ddr.patient_pages.visitor import Form, Visitor, core_of, identify, read_for
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import granted
 from ddr.store.authorization import pairings, par
+from ddr.store.authorization.consents import Shown
 from ddr.store.authorization.par import PushedRequest
 from ddr.store.patients.sessions import Session
 from ddr.store.patients.views import devices
@@ -33,6 +35,7 @@ from ddr.store.patients.views import devices
 # A DiGA is prescribed for 90 days at a time: longer is not needed, shorter would end in the middle of a therapy.
 SHORTER_DAYS = (90, 30)
 NOTHING_CHOSEN = "consent.nothing_chosen_error"
+TEXT_CHANGED = "consent.changed_error"
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,11 @@ async def submit(request: Request) -> Response:
         return _login(request_uri)
     if form.one("decision") == "approve" and not form.all("scope"):
         return await _page(request, visitor, visitor.session, asked, NOTHING_CHOSEN, form.one("days"))
-    return see_other(await _carry_out(core, visitor.session.patient_id, asked, form))
+    ends = await _agreed(core, visitor.session.patient_id, asked.diga)
+    read = agreed_to(asked.diga, asked.mivs, form.one("text"), language(request.scope), again=bool(ends))
+    if form.one("decision") == "approve" and read is None:
+        return await _page(request, visitor, visitor.session, asked, TEXT_CHANGED, form.one("days"))
+    return see_other(await _carry_out(core, visitor.session.patient_id, asked, form, ends, read))
 
 
 async def _told(core: Core, visitor: Visitor, request_uri: str, refused: Refused) -> Refused:
@@ -115,7 +122,9 @@ async def _told(core: Core, visitor: Visitor, request_uri: str, refused: Refused
     return refused
 
 
-async def _carry_out(core: Core, patient_id: UUID, asked: Asked, form: Form) -> str:
+async def _carry_out(
+    core: Core, patient_id: UUID, asked: Asked, form: Form, ends: Mapping[str, int], read: Shown | None
+) -> str:
     """Where the decision leads. Of two clicks at once the second finds the request decided, and what was answered."""
     request_uri, scopes = asked.request.request_uri, set(form.all("scope"))
     chosen = [miv.valueset for miv in asked.mivs if miv.scope in scopes]
@@ -123,9 +132,8 @@ async def _carry_out(core: Core, patient_id: UUID, asked: Asked, form: Form) -> 
         case "deny":
             location = await refuse(core, request_uri, patient_id)
         case "approve" if len(chosen) == len(scopes):
-            ends = await _agreed(core, patient_id, asked.diga)
             until_ms = _until(core, form, [ends[url] for url in chosen if url in ends])
-            location = await approve(core, request_uri, patient_id, chosen, until_ms)
+            location = await approve(core, request_uri, patient_id, chosen, until_ms, read)
         case _:
             raise Refused(400, "bad_request")
     location = location or await answered(core, request_uri, patient_id)
@@ -165,6 +173,7 @@ async def _page(
 ) -> Response:
     core, lang = core_of(request), language(request.scope)
     choices = await _choices(core, session, asked, lang)
+    again = any(choice.granted_until_ms for choice in choices)
     return page(
         request,
         visitor,
@@ -173,8 +182,9 @@ async def _page(
         form_targets=redirect_targets(asked.request.redirect_uri),
         diga=asked.diga,
         request_uri=asked.request.request_uri,
+        text_digest=shown(asked.diga, asked.mivs, lang, again=again).digest.hex(),
         choices=choices,
-        again=any(choice.granted_until_ms for choice in choices),
+        again=again,
         periods=_periods(core, chosen_days, [day(lang, end) for c in choices if (end := c.granted_until_ms)], lang),
         error=error and text(lang, error),
     )

@@ -15,6 +15,10 @@ TEXTS = {
         "Sie haben nichts ausgewählt. Wählen Sie mindestens eine Art von Daten aus, oder lehnen Sie ab.",
         "You have not selected anything. Select at least one kind of data, or refuse.",
     ),
+    "changed_error": Words(
+        "Diese Seite hat sich inzwischen geändert. Es wurde nichts erlaubt. Bitte lesen und wählen Sie neu.",
+        "This page changed while it was open. Nothing was allowed. Please read and select again.",
+    ),
     "choose": Words("Welche Daten darf {diga} lesen?", "Which data may {diga} read?"),
     "choose_hint": Words(
         "Sie können jede Art einzeln auswählen. Was Sie nicht auswählen, wird nicht weitergegeben.",

@@ -1,0 +1,53 @@
+"""The text of the consent page, word by word, as the proof of consent keeps it (GDPR Article 7(1)).
+
+It holds nothing of the patient: the names of devices and the days, which differ from patient to patient, are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from ddr.miv.model import Miv
+from ddr.patient_pages.names import title
+from ddr.patient_pages.texts import consent, text
+from ddr.scopes.diga import Diga
+from ddr.store.authorization.consents import Shown
+
+LANGUAGES = ("de", "en")
+LEFT_OUT = "…"
+# Changes with every change of a word on the page, in either language.
+VERSION = hashlib.sha256(repr(sorted(consent.TEXTS.items())).encode()).hexdigest()[:12]
+
+
+def shown(diga: Diga, mivs: Iterable[Miv], lang: str, *, again: bool) -> Shown:
+    """What the page says in `lang` when this DiGA asks for `mivs`; `again`: something is agreed to already."""
+    names = {"diga": diga.name, "manufacturer": diga.manufacturer}
+    lines = [
+        text(lang, "consent.title", **names),
+        text(lang, "consent.who", **names),
+        text(lang, "consent.choose", **names),
+        text(lang, "consent.choose_hint_again" if again else "consent.choose_hint", **names),
+    ]
+    for miv in mivs:
+        lines += [
+            f"- {title(miv, lang)}: {miv.description_de if lang == 'de' else miv.description}",
+            f"  {text(lang, 'consent.device')}: {text(lang, 'consent.device_text', devices=LEFT_OUT)}",
+            f"  {text(lang, 'consent.period')}: {text(lang, 'consent.period_text', since=LEFT_OUT)}",
+        ]
+    lines += [text(lang, f"consent.{name}", **names) for name in ("periods", "periods_hint", "know")]
+    lines += [f"- {text(lang, f'consent.know_{name}', **names)}" for name in ("who", "until", "withdraw", "audit")]
+    lines += [f"[{text(lang, 'consent.approve')}] [{text(lang, 'consent.deny')}]"]
+    return Shown(lang, VERSION, "\n".join(lines))
+
+
+def agreed_to(diga: Diga, mivs: Iterable[Miv], digest: str, lang: str, *, again: bool) -> Shown | None:
+    """The text whose digest (hex) a form carries, or None when the page says something else by now.
+
+    A form without a digest agrees to what the page says in `lang`.
+    """
+    offered = tuple(mivs)
+    if not digest:
+        return shown(diga, offered, lang, again=again)
+    candidates = (shown(diga, offered, one, again=two) for one in LANGUAGES for two in (False, True))
+    return next((one for one in candidates if one.digest.hex() == digest), None)
