@@ -15,6 +15,7 @@ import httpx
 from ddr.cli.errors import CommandError
 from ddr.demo.browser_user import BrowserError
 from ddr.demo.diga_client import DigaRefused
+from ddr.demo.feed import Feed, held_from
 from ddr.demo.gateway_client import GatewayRefused
 from ddr.demo.own_diga import OwnDigaError, own_diga
 from ddr.demo.recorder import RecorderError
@@ -71,6 +72,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="CLIENT_ID CERT.pem REDIRECT [MIV]",
         help="list a DiGA of your own: client id, certificate, redirect URI, MIVs (all, if none is named); repeatable",
     )
+    parser.add_argument(
+        "--time-lapse",
+        type=_number(1),
+        metavar="N",
+        help="hold back the last day of data and let it arrive N times as fast while serving, then in real time",
+    )
     parser.add_argument("--token-seconds", type=_number(1), metavar="N", help="how long access tokens last")
     parser.add_argument("--state-dir", type=Path, default=Path(".ddr"), metavar="DIR", help="where everything is kept")
 
@@ -125,11 +132,21 @@ async def _perform(args: argparse.Namespace, show: Show) -> None:
     with show.waiting("starting database, registry stand-in and recorder …"):
         await stack.start()
     async with stack:
-        await (prepare if args.no_story else tell)(stack, show, _plot(args, recording, show))
+        plot = _plot(args, recording, show)
+        await (prepare if args.no_story else tell)(stack, show, plot)
         _epilogue(stack, show, args)
         if not args.once:
             with suppress(asyncio.CancelledError):
-                await asyncio.Event().wait()
+                await _serve_on(stack, show, args, plot)
+
+
+async def _serve_on(stack: DemoStack, show: Show, args: argparse.Namespace, plot: Plot) -> None:
+    """Until cancelled; data goes on arriving where that is wanted."""
+    if args.time_lapse is None:
+        await asyncio.Event().wait()
+    feed = Feed(stack, plot.start_ms, plot.now_ms, args.time_lapse, len(plot.traces))
+    feed.caught_up = lambda: show.say("[dim]All that was held back has arrived; now it comes as it is measured.[/dim]")
+    await feed.run()
 
 
 def _plot(args: argparse.Namespace, recording: Recording | None, show: Show) -> Plot:
@@ -139,7 +156,7 @@ def _plot(args: argparse.Namespace, recording: Recording | None, show: Show) -> 
         show.say(f"[yellow]--days counts on a new state directory: this one begins {day_and_hour(start_ms)}[/yellow]")
     if recording and not args.no_shift:
         recording = placed(recording, args.state_dir, now)
-    return Plot(start_ms, now, recording)
+    return Plot(start_ms, now if args.time_lapse is None else held_from(start_ms, now), recording)
 
 
 def _epilogue(stack: DemoStack, show: Show, args: argparse.Namespace) -> None:

@@ -11,8 +11,10 @@ import httpx
 import pytest
 
 from ddr.demo.certs import client_certificate
+from ddr.demo.chunks import samples_of
 from ddr.demo.diga_client import DigaClient, Tokens
 from ddr.demo.own_diga import OwnDigaError, own_diga
+from ddr.http.clock import now_ms
 from tests.demo.sandbox import backend, command, environment, free_row, paired, running
 
 CGM = {"code": "99504-3,105272-9"}
@@ -118,3 +120,29 @@ async def refused(client: DigaClient, tokens: Tokens, path: str) -> httpx.Respon
     """The answer to a request, whatever it is."""
     headers = {"authorization": f"Bearer {tokens.access_token}"}
     return await client.http.get(f"{client.fhir_base}/{path}", headers=headers)
+
+
+async def test_data_arrives_while_a_diga_polls(tmp_path: Path) -> None:
+    arguments = ("--patients", "2", "--days", "2", "--grace-seconds", "0", "--ports", "auto", "--no-story")
+    with running(tmp_path / "state", *arguments, "--time-lapse", "3600") as one:
+        diga = one["digas"][0]
+        async with backend(one, diga) as client:
+            tokens = await paired(one, diga, client)
+            newest: list[str] = []
+            async with asyncio.timeout(60):
+                while len(newest) < 4:
+                    found = await client.search(tokens, "Observation", {**CGM, "_sort": "-_lastUpdated", "_count": "1"})
+                    stamp = found[0]["meta"]["lastUpdated"]
+                    newest += [stamp] if stamp not in newest else []
+                    await asyncio.sleep(0.5)
+            assert newest == sorted(newest)
+            async with asyncio.timeout(60):  # a day in 24 s: the last readings are of now
+                while not await reaches_now(client, tokens):  # noqa: ASYNC110 - it is over there
+                    await asyncio.sleep(0.5)
+
+
+async def reaches_now(client: DigaClient, tokens: Tokens) -> bool:
+    """Whether the running chunk has a value of the last ten minutes."""
+    (chunk, *_) = await client.search(tokens, "Observation", {**CGM, "_sort": "-date", "_count": "1"})
+    samples = samples_of([chunk])
+    return bool(samples) and samples[-1][0] > now_ms() - 600_000
