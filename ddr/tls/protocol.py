@@ -12,6 +12,7 @@ from ddr.tls.peer import LOST, with_certificate
 # uvicorn itself would take a head of any length, and wait for one as long as the client likes.
 HEAD_BYTES = 65_536  # longest request line with all header fields
 HEAD_SECONDS = 30.0  # from its first byte, or from the handshake on
+LINGER_SECONDS = 30.0  # for the rest of a body that was answered before it was there
 _HOST = re.compile(rb"[0-9A-Za-z._~%!$&'()*+;=:\[\]-]*")  # uri-host [":" port] of RFC 9110, but for the comma
 
 
@@ -31,7 +32,7 @@ class TlsHttpProtocol(HttpToolsProtocol):
     _lost = False
     _head_bytes = 0  # of the fields that are complete
     _unfinished_bytes: int | None = None  # received since the head began; None outside of a head
-    _deadline: asyncio.TimerHandle | None = None  # for a head to be complete
+    _deadline: asyncio.TimerHandle | None = None  # for a head to be complete, or for the rest of an answered body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Remember the certificate that the handshake has verified."""
@@ -85,6 +86,19 @@ class TlsHttpProtocol(HttpToolsProtocol):
         self._unfinished_bytes = None
         self._head_is_over()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """An answered body is there after all."""
+        if self.cycle.response_complete:
+            self._head_is_over()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Do not read the rest of a body without end."""
+        if self.cycle.response_complete and self.cycle.more_body:
+            self._head_is_over()
+            self._deadline = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+        super().on_response_complete()
 
     def _await_head(self) -> None:
         self._head_is_over()

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
+import socket
 import struct
+import sys
 import termios
+from collections.abc import Callable
 
 from uvicorn.server import ServerState
 
 from ddr.tls.protocol import TlsHttpProtocol
 
 QUIET_LOOKS = 4  # at a closed connection; between looks the event loop has passed on whatever it still had
+
+READ_SECONDS = 20.0  # in which a client takes READ_BYTES of what is ready for it
+READ_BYTES = 20_480
+BYTES_ACKED = slice(120, 128)  # of Linux' struct tcp_info
 
 
 class State(ServerState):
@@ -22,7 +30,54 @@ class State(ServerState):
 class Connection(TlsHttpProtocol):
     """uvicorn's protocol as we use it, with an end in good order (RFC 9112 section 9.6)."""
 
+    own: socket.socket | None = None
+    when_lost: Callable[[], object] | None = None
     _quiet = 0
+    _reader: asyncio.TimerHandle | None = None  # when to look whether the client reads
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever counts connections."""
+        super().connection_lost(exc)
+        if self._reader:
+            self._reader.cancel()
+        if self.when_lost is not None:
+            self.when_lost()
+
+    def on_response_complete(self) -> None:
+        """An answer that is not read would be kept for ever."""
+        super().on_response_complete()
+        self._watch_reader()
+
+    def pause_writing(self) -> None:
+        """The same of one that is still being made."""
+        super().pause_writing()
+        self._watch_reader()
+
+    def _watch_reader(self) -> None:
+        if self._reader is None and self._unsent() > 0:
+            self._reader = self.loop.call_later(READ_SECONDS, self._look_at_reader, self._taken())
+
+    def _look_at_reader(self, before: int) -> None:
+        self._reader = None
+        if self._unsent() > 0 and self._taken() < before + READ_BYTES:
+            self.transport.abort()
+        else:
+            self._watch_reader()
+
+    def _taken(self) -> int:
+        """Bytes that the client's machine has confirmed so far; 0 where the kernel does not tell."""
+        if self.own is None or not hasattr(socket, "TCP_INFO"):
+            return 0
+        try:
+            info = self.own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED.stop)
+        except OSError:
+            return 0
+        return int.from_bytes(info[BYTES_ACKED], sys.byteorder)
+
+    @property
+    def unfinished(self) -> bool:
+        """True while no request is in hand that is there as a whole: its client has to do something."""
+        return self.unasked or bool(self.cycle.more_body)
 
     def on_headers_complete(self) -> None:
         """While the worker leaves, each answer is the last one of its connection."""

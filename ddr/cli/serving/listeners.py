@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Never
 
+from ddr.cli.serving.crowd import PARTS
 from ddr.cli.serving.server import Server, server_for
 from ddr.http.asgi import ASGIApp
 from ddr.http.core import Core
@@ -27,7 +28,7 @@ class Listeners:
         """Begin to accept connections. Raises TlsError."""
         contexts = await self._contexts()
         for name, one in sockets.items():
-            server = server_for(self._apps[name], contexts.get(name))
+            server = server_for(self._apps[name], contexts.get(name), PARTS.get(name, 1.0))
             self._serving[server] = asyncio.create_task(server.serve([one]))
         while not all(server.started for server in self._serving):  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)

@@ -16,7 +16,9 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from ddr.cli.serving.acceptor import Acceptor
 from ddr.cli.serving.connection import Connection, State
+from ddr.cli.serving.crowd import Crowd
 from ddr.http.asgi import ASGIApp
 
 KEEP_ALIVE_SECONDS = 75  # a new mTLS connection costs fifteen times a request
@@ -31,8 +33,10 @@ log = logging.getLogger(__name__)
 class Server(uvicorn.Server):
     """Without uvicorn's signal handlers: the worker handles signals for all its listeners."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, crowd: Crowd) -> None:
         super().__init__(config)
+        self.crowd = crowd
+        self.servers: list[asyncio.Server] = []
         self.state = self.server_state = State()
         self._gone: list[asyncio.Task[None]] = []
 
@@ -42,8 +46,10 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn does it, and begin to wait for the end of the last connection: handshakes count, too."""
-        await super().startup(sockets)
+        """Accept what the crowd allows, and begin to wait for the end of the last handshake."""
+        for one in sockets or []:
+            self.servers.append(Acceptor(one, self.config.ssl, self._connection, self.crowd))  # type: ignore[arg-type]
+        self.started = True
         self._gone = [asyncio.create_task(server.wait_closed()) for server in self.servers]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -68,6 +74,9 @@ class Server(uvicorn.Server):
             await asyncio.sleep(TICK_SECONDS)
         await self._cut()
 
+    def _connection(self) -> Connection:
+        return Connection(config=self.config, server_state=self.state, app_state={})
+
     def _connections(self) -> list[Connection]:
         return [one for one in self.state.connections if isinstance(one, Connection)]
 
@@ -88,8 +97,11 @@ class Server(uvicorn.Server):
             waiting.cancel()
 
 
-def server_for(app: ASGIApp, context: ssl.SSLContext | None) -> Server:
-    """A uvicorn server for `app` with our limits and without its log; plain HTTP when there is no context."""
+def server_for(app: ASGIApp, context: ssl.SSLContext | None, part: float = 1.0) -> Server:
+    """A uvicorn server for `app` with our limits and without its log; plain HTTP when there is no context.
+
+    Its connections may take `part` of the descriptors of this process.
+    """
     config = uvicorn.Config(
         app,
         http=Connection,
@@ -102,4 +114,4 @@ def server_for(app: ASGIApp, context: ssl.SSLContext | None) -> Server:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         ssl_context_factory=(lambda _config, _default: context) if context else None,
     )
-    return Server(config)
+    return Server(config, Crowd(part))

@@ -19,6 +19,7 @@ import uvloop
 from ddr.app import Rooms, running
 from ddr.cli.main import reported
 from ddr.cli.serving import log as technical_log
+from ddr.cli.serving.crowd import raise_descriptors
 from ddr.cli.serving.lifeline import Lifeline
 from ddr.cli.serving.listeners import Listeners
 from ddr.cli.serving.sockets import Sockets, from_argument
@@ -37,6 +38,7 @@ AWAY = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
+SWITCH_SECONDS = 0.001  # how long a thread that works aside (ddr.aside) keeps the event loop waiting
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 2.0
 
 log = logging.getLogger(__name__)
@@ -94,6 +96,8 @@ async def opened(stack: AsyncExitStack, settings: Settings, fleet: Fleet) -> Roo
 def main(arguments: list[str], around: Around = plain) -> int:
     """Exit status 1 when the worker cannot start."""
     technical_log.configure()
+    raise_descriptors()
+    sys.setswitchinterval(SWITCH_SECONDS)
     number, sockets = int(arguments[0]), from_argument(arguments[1])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return reported(lambda: runner.run(work(number, sockets, around)))

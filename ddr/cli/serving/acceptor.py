@@ -1,0 +1,87 @@
+"""Accepts the connections of one listening socket, as many as its crowd allows, and awaits no handshake for long."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+
+from ddr.cli.serving.connection import Connection
+from ddr.cli.serving.crowd import Crowd, Guest
+
+AT_ONCE = 32  # connections that are accepted before others have their turn
+HANDSHAKE_SECONDS = 10.0
+GOODBYE_SECONDS = 5.0  # for a client to say goodbye over TLS, and to take what was sent before
+PAUSE_SECONDS = 0.2  # without descriptors
+NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class Acceptor:
+    """What uvicorn calls a server: `close` it and `wait_closed` for the handshakes that are under way."""
+
+    def __init__(
+        self, listening: socket.socket, context: ssl.SSLContext | None, make: Callable[[], Connection], crowd: Crowd
+    ) -> None:
+        self._listening, self._context, self._make, self._crowd = listening, context, make, crowd
+        self._loop = asyncio.get_running_loop()
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._closed = asyncio.Event()
+        listening.setblocking(False)
+        self._begin()
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """The listening socket."""
+        return (self._listening,)
+
+    def close(self) -> None:
+        """Accept nothing more."""
+        if not self._closed.is_set():
+            self._closed.set()
+            self._loop.remove_reader(self._listening.fileno())
+
+    async def wait_closed(self) -> None:
+        """Until it is closed and no handshake is under way."""
+        await self._closed.wait()
+        if self._handshakes:
+            await asyncio.wait(self._handshakes)
+
+    def _begin(self) -> None:
+        if not self._closed.is_set():
+            self._loop.add_reader(self._listening.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(AT_ONCE):
+            try:
+                own, address = self._listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno in NO_DESCRIPTORS:  # else it would be told without end that there is one to accept
+                    self._crowd.make_room()
+                    self._loop.remove_reader(self._listening.fileno())
+                    self._loop.call_later(PAUSE_SECONDS, self._begin)
+                return
+            own.setblocking(False)
+            guest = Guest(own, str(address[0]) if isinstance(address, tuple) else "")
+            if not self._crowd.enter(guest):
+                own.close()
+                continue
+            task = self._loop.create_task(self._welcome(guest))
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+
+    async def _welcome(self, guest: Guest) -> None:
+        guest.connection = connection = self._make()
+        connection.own = guest.socket
+        connection.when_lost = lambda: self._crowd.leave(guest)
+        limits = {"ssl_handshake_timeout": HANDSHAKE_SECONDS, "ssl_shutdown_timeout": GOODBYE_SECONDS}
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: connection, guest.socket, ssl=self._context, **(limits if self._context else {})
+            )
+        except (OSError, TimeoutError, ssl.SSLError, asyncio.CancelledError):  # a handshake that did not succeed
+            self._crowd.leave(guest)
+            guest.socket.close()

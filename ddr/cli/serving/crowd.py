@@ -1,0 +1,97 @@
+"""The connections of one listener in a worker, and who has to leave when there are too many.
+
+All listeners share the worker's descriptors, so each has a part of them. Beyond that a new connection takes the place
+of the one that has been waiting for its client longest, of the address that has most: a stranger's unfinished requests
+end each other's, and nobody's request that is being answered.
+"""
+
+from __future__ import annotations
+
+import resource
+import socket
+from collections import defaultdict
+
+from ddr.cli.serving.connection import Connection
+
+PARTS = {"diga": 0.2, "public": 0.35, "gateway": 0.25, "admin": 0.05}  # the rest: database, files
+MOST = 6_000  # of a listener, whatever the descriptors: each may cost 100 KB
+WANTED_DESCRIPTORS = 16_384
+
+
+def raise_descriptors() -> int:
+    """Let this process and its children have more descriptors than the usual 1,024, if it may; how many it has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= WANTED_DESCRIPTORS:
+        return soft
+    wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+class Guest:
+    """One connection, from when it was accepted on: first its handshake, then `connection`."""
+
+    def __init__(self, own: socket.socket, address: str) -> None:
+        self.socket, self.address = own, address
+        self.connection: Connection | None = None  # made when it was accepted, connected after the handshake
+
+    @property
+    def waits(self) -> bool:
+        """True while its client has to do something: finish the handshake, or a request."""
+        return self.connection is None or self.connection.transport is None or self.connection.unfinished
+
+    def send_away(self) -> None:
+        """Cut it off."""
+        if self.connection is not None and self.connection.transport is not None:
+            self.connection.transport.abort()
+            return
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)  # which ends the handshake
+        except OSError:  # it is not there any more
+            return
+
+
+class Crowd:
+    """The guests of one listener, which has `part` of the descriptors."""
+
+    def __init__(self, part: float = 1.0) -> None:
+        self._part = part
+        self._of: defaultdict[str, dict[Guest, None]] = defaultdict(dict)  # by address, the oldest first
+        self._count = 0
+        self.sent_away = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def most(self) -> int:
+        """How many there may be; asked each time, because an operator may change it while the process runs."""
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return min(MOST, MOST if soft == resource.RLIM_INFINITY else max(1, int(soft * self._part)))
+
+    def enter(self, guest: Guest) -> bool:
+        """Let `guest` in; False when everybody else is being answered."""
+        if self._count >= self.most and not self.make_room():
+            return False
+        self._of[guest.address][guest] = None
+        self._count += 1
+        return True
+
+    def leave(self, guest: Guest) -> None:
+        """It is gone."""
+        if guest in self._of.get(guest.address, ()):
+            del self._of[guest.address][guest]
+            self._count -= 1
+            if not self._of[guest.address]:
+                del self._of[guest.address]
+
+    def make_room(self) -> bool:
+        """Send one guest away who waits for its client; False when there is none."""
+        for guests in sorted(self._of.values(), key=len, reverse=True):
+            for guest in guests:
+                if guest.waits:
+                    self.leave(guest)
+                    self.sent_away += 1
+                    guest.send_away()
+                    return True
+        return False
