@@ -16,6 +16,7 @@ from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.patients.accounts import create_patient
 
 AT_ONCE = 4
+APP = "Muster-App (Demonstration)"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ async def accounts(pool: asyncpg.Pool, state_dir: Path, count: int) -> list[Acco
 async def _create(pool: asyncpg.Pool, name: str) -> Account:
     password = secrets.token_urlsafe(9)
     patient_id = await create_patient(pool, name, password, now_ms())
-    return Account(name, password, await gateway_tokens.create(pool, patient_id, now_ms()))
+    return Account(name, password, await gateway_tokens.create(pool, patient_id, now_ms(), name=APP))
 
 
 def write_private(file: Path, text: str) -> None:

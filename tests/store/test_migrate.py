@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from ddr.store.database import migrate as migrate_module
+from ddr.store.database.digest import sha256
 from ddr.store.database.errors import StoreError
 from ddr.store.database.migrate import migrate, migrations
 from ddr.store.database.pool import connect
+from ddr.store.gateways import tokens
 from tests.support.database import fresh_database
 
 
@@ -34,6 +38,24 @@ async def test_the_real_schema_is_applied_once(empty: asyncpg.Pool) -> None:
     assert await migrate(empty) == [migration.name for migration in migrations()]
     assert await migrate(empty) == []
     assert await empty.fetchval("SELECT count(*) FROM patient") == 0
+
+
+async def test_tokens_of_gateways_that_are_out_stay_good_and_get_an_end(empty: asyncpg.Pool, tmp_path: Path) -> None:
+    """The upgrade of 0028: an app need not be connected anew."""
+    for one in migrations():
+        if one.name < "0028":
+            (tmp_path / f"{one.name}.sql").write_text(one.sql)
+    await migrate(empty, tmp_path)
+    patient_id, now_ms = uuid4(), time.time_ns() // 1_000_000
+    await empty.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, 1)", patient_id)
+    await empty.execute("INSERT INTO gateway_token VALUES ($1, $2, 1)", sha256("token"), patient_id)
+    for one in migrations():
+        (tmp_path / f"{one.name}.sql").write_text(one.sql)
+    await migrate(empty, tmp_path)
+    assert await tokens.find(empty, sha256("token"), now_ms + 300 * 86_400_000) == (patient_id, True, None)
+    assert await tokens.find(empty, sha256("token"), now_ms + 366 * 86_400_000) == (patient_id, False, None)
+    (app,) = await tokens.apps(empty, patient_id, now_ms)
+    assert (app["since_ms"], app["used_ms"]) == (1, None)
 
 
 async def test_concurrent_starts_apply_each_file_once(empty: asyncpg.Pool, tmp_path: Path) -> None:
