@@ -22,10 +22,11 @@ from ddr.oauth.keys import Keys
 from ddr.oauth.sealing import key_encryption_key
 from ddr.store.database.pool import open_pool
 from ddr.store.gateways import tokens as gateway_tokens
+from ddr.store.registries import terminology
 from ddr.store.series.bulk import append_all
 from ddr.store.series.sensors import Remembered, load
 from tests.diga_api.conftest import Pair
-from tests.diga_api.world import HOUR, MINUTE, Backend, Body, fhir_client
+from tests.diga_api.world import CGM, GLUCOSE, HOUR, LOINC, MINUTE, Backend, Body, fhir_client
 from tests.gateway.conftest import make_client
 
 Cursor = Callable[[dict[str, Any]], str]
@@ -68,16 +69,20 @@ class Poller:
         while not done.is_set():
             await self.poll()
 
-    async def missed(self) -> list[str]:
-        """What is there and is not what the poller knows. Device.status may change by time, without a new stamp."""
-        truth: dict[str, dict[str, Any]] = {}
+    async def visible(self) -> dict[str, dict[str, Any]]:
+        """What is there now, by reference."""
+        found: dict[str, dict[str, Any]] = {}
         for kind in TYPES:
             await self.diga.rest()
             bundle = await self.diga.bundle(f"{kind}?_count=1000")
-            truth |= {f"{kind}/{entry['resource']['id']}": entry["resource"] for entry in bundle.get("entry", ())}
+            found |= {f"{kind}/{entry['resource']['id']}": entry["resource"] for entry in bundle.get("entry", ())}
+        return found
+
+    async def missed(self) -> list[str]:
+        """What is there and is not what the poller knows. Device.status may change by time, without a new stamp."""
         return [
             name
-            for name, resource in truth.items()
+            for name, resource in (await self.visible()).items()
             if _without_status(self.known.get(name)) != _without_status(resource)
         ]
 
@@ -282,3 +287,31 @@ async def test_stamps_grow_though_the_clock_of_the_database_goes_back(core: Core
         assert await poller.missed() == []
         for name, resource in before.items():
             assert poller.known[name]["meta"]["lastUpdated"] >= resource["meta"]["lastUpdated"]
+
+
+@pytest.mark.requirement("RS-036", "REG-010")
+async def test_data_of_a_code_that_comes_back_are_new(core: Core, body: Body, pair: Pair) -> None:
+    _, epoch_no, chunks = await body.cgm()
+    meter = await body.glucose_meter()
+    glucose = await body.measurement(GLUCOSE, "2339-0", now_ms() - HOUR, device_no=meter)
+    poller = Poller(await pair(GLUCOSE, CGM), newest_entry)
+    await poller.poll()
+    assert len(poller.known) == 7
+    mivs = [(body.miv(CGM), "99504-3"), (body.miv(GLUCOSE), "2339-0")]
+    try:
+        for miv, code in mivs:
+            others = [(one.system, one.code) for one in miv.codes if one.code != code]
+            await terminology.activate(core.pool, miv.name, "", miv.valueset, [(LOINC, code)], others, now_ms())
+        await poller.poll()
+        assert await poller.missed() == [] and await poller.visible() == {}
+    finally:
+        for miv, _ in mivs:
+            present = [(one.system, one.code) for one in miv.codes]
+            await terminology.activate(core.pool, miv.name, "", miv.valueset, [], present, now_ms())
+    before, poller.known = poller.known, {}
+    await poller.poll()
+    assert await poller.missed() == []
+    assert poller.known.keys() == before.keys()
+    assert f"Observation/{glucose}" in poller.known and f"Observation/{chunks[0]}" in poller.known
+    assert f"DeviceMetric/{core.ids.metric(epoch_no)}" in poller.known
+    assert all(poller.known[name]["meta"]["versionId"] == before[name]["meta"]["versionId"] for name in before)

@@ -9,6 +9,7 @@ import asyncpg
 
 from ddr.miv.versions import LOST, MivVersion
 from ddr.store.database.pool import Connection
+from ddr.store.registries.returning import give_back
 from ddr.store.registries.sources import record_event
 
 SOURCE = "zts"
@@ -118,6 +119,8 @@ async def activate(
 ) -> int:
     """Put a version in force and let stored data follow; returns how many series and measurements were touched.
 
+    What is lost is gone with it. What comes back does so after it, and again when this is repeated.
+
     `lost` are the codes (system, code) that the MIV no longer has, `present` those that it has.
     """
     async with pool.acquire() as connection, connection.transaction():
@@ -131,10 +134,9 @@ async def activate(
             now_ms,
         )
         touched = await _move(connection, valueset, valueset + LOST, lost)
-        touched += await _move(connection, valueset + LOST, valueset, present)
         detail = {"miv": name, "version": version, "lost": [code for _, code in lost], "touched": touched}
         await record_event(connection, SOURCE, now_ms, "activated", detail)
-    return touched
+    return touched + await give_back(pool, valueset + LOST, valueset, present)
 
 
 async def consents(connection: Connection, valueset: str, now_ms: int) -> int:

@@ -1,0 +1,84 @@
+"""Data of a code that its MIV has again: visible from now on, and new to whoever polls (RS-036), however old it is.
+
+Patient by patient, each in a transaction with a stamp of its own, so that no upload waits for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from uuid import UUID
+
+import asyncpg
+
+from ddr.store.database.stamps import lock_patient, moved
+
+_CODES = "(code_system, code) IN (SELECT * FROM unnest($3::text[], $4::text[]))"
+
+_PATIENTS = " UNION ".join(
+    f"SELECT patient_id FROM {table} WHERE miv_url = $1 AND (code_system, code) IN"  # noqa: S608
+    " (SELECT * FROM unnest($2::text[], $3::text[]))"
+    for table in ("sensor", "measurement")
+)
+
+# Epochs begin anew as far as nothing was sent: nobody was shown what was expected in them (ddr.series.epoch).
+_SENSORS = f"""
+    WITH returned AS (
+        UPDATE sensor SET miv_url = $5 WHERE patient_id = $1 AND miv_url = $2 AND {_CODES} RETURNING sensor_no),
+    epochs AS (
+        UPDATE epoch SET updated_ms = {moved("updated_ms", "$6")}, created_ms = $6
+         WHERE patient_id = $1 AND sensor_no IN (SELECT sensor_no FROM returned) RETURNING epoch_no, device_no),
+    chunks AS (
+        UPDATE chunk SET updated_ms = {moved("updated_ms", "$6")}
+         WHERE patient_id = $1 AND epoch_no IN (SELECT epoch_no FROM epochs)),
+    devices AS (
+        UPDATE device SET updated_ms = {moved("updated_ms", "$6")}
+         WHERE patient_id = $1 AND device_no IN (SELECT device_no FROM epochs))
+    SELECT count(*) FROM returned"""  # noqa: S608
+
+_MEASUREMENTS = f"""
+    WITH returned AS (
+        UPDATE measurement SET miv_url = $5, updated_ms = {moved("updated_ms", "$6")}
+         WHERE patient_id = $1 AND miv_url = $2 AND {_CODES} RETURNING device_no, epoch_no),
+    epochs AS (
+        UPDATE epoch SET updated_ms = {moved("updated_ms", "$6")}
+         WHERE patient_id = $1 AND epoch_no IN (SELECT epoch_no FROM returned)),
+    devices AS (
+        UPDATE device SET updated_ms = {moved("updated_ms", "$6")}
+         WHERE patient_id = $1 AND device_no IN (SELECT device_no FROM returned))
+    SELECT count(*) FROM returned"""  # noqa: S608
+
+
+async def give_back(
+    pool: asyncpg.Pool,
+    former: str,
+    valueset: str,
+    codes: Collection[tuple[str, str]],
+    steered_ms: int | None = None,
+) -> int:
+    """Let data with these codes (system, code) under the MIV `former` belong to `valueset`; how many rows did.
+
+    Again changes nothing more, so that one that was interrupted may be repeated. `steered_ms` as for lock_patient.
+    """
+    systems, names = [system for system, _ in codes], [code for _, code in codes]
+    rows = await pool.fetch(_PATIENTS, former, systems, names)
+    return sum([await _of(pool, row["patient_id"], former, valueset, systems, names, steered_ms) for row in rows])
+
+
+async def _of(
+    pool: asyncpg.Pool,
+    patient_id: UUID,
+    former: str,
+    valueset: str,
+    systems: list[str],
+    codes: list[str],
+    steered_ms: int | None,
+) -> int:
+    async with pool.acquire() as conn, conn.transaction():
+        stamp_ms = await lock_patient(conn, patient_id, steered_ms)
+        if stamp_ms is None:
+            return 0
+        found = [
+            await conn.fetchval(statement, patient_id, former, systems, codes, valueset, stamp_ms)
+            for statement in (_SENSORS, _MEASUREMENTS)
+        ]
+    return sum(found)
