@@ -15,6 +15,7 @@ from ddr import failures
 from ddr.diga_api.app import create_fhir
 from ddr.fhir.negotiation import Format
 from ddr.fhir.outcome import outcome
+from ddr.gateway import inside
 from ddr.gateway.app import create_gateway
 from ddr.http.address import behind_proxies, client_network, networks
 from ddr.http.arrival import in_turn
@@ -33,7 +34,8 @@ from ddr.oauth.app import create_oauth_backend, create_oauth_public
 from ddr.operations import housekeeping
 from ddr.operations.admin import create_admin
 from ddr.operations.status import create_status
-from ddr.patient_pages.app import create_consent
+from ddr.patient_pages.app import FILE_PATH, create_consent
+from ddr.patient_pages.file import FILE_BYTES
 from ddr.patient_pages.visitor import FORM_BYTES
 from ddr.registries.diga_vz import DigaVz
 from ddr.registries.follower import FOLLOW_SECONDS, Follower
@@ -218,7 +220,15 @@ def _oauth(core: Core, app: ASGIApp) -> ASGIApp:
 
 def _pages(core: Core) -> ASGIApp:
     """The patients' pages, likewise."""
-    return in_turn(create_consent(core), core.admission, "pages", client_network, FORM_BYTES)
+    core.inside = partial(inside.call, core)
+    pages = create_consent(core)
+    limits = (FORM_BYTES, FILE_BYTES + FORM_BYTES)
+    small, large = (in_turn(pages, core.admission, "pages", client_network, limit) for limit in limits)
+
+    async def by_size(scope: Scope, receive: Receive, send: Send) -> None:
+        await (large if scope.get("path") == FILE_PATH else small)(scope, receive, send)
+
+    return by_size
 
 
 def _outside(app: ASGIApp, settings: Settings) -> ASGIApp:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from uuid import UUID
 
 import asyncpg
 
@@ -21,6 +22,9 @@ from ddr.store.authorization.grace import Confirmations
 from ddr.store.database.ids import IdCipher
 from ddr.store.gateways.certificates import Anchors
 from ddr.store.series.sensors import Remembered
+
+Inside = Callable[[UUID, str, str, Any], Awaitable[tuple[int, Any]]]
+"""Patient, method, path below /gateway/v1, body; gives status and content."""
 
 
 class TrustSource(Protocol):
@@ -56,6 +60,7 @@ class Core:
     sensors: Remembered = field(default_factory=Remembered)  # tails of continuous series, for the gateway's uploads
     strangers: Strangers = field(default_factory=Strangers)  # what is counted and not recorded
     bridges: Anchors = field(default_factory=Anchors)  # certificates that the gateway listener lets pass
+    inside: Inside | None = None  # the gateway API for the patients' pages; set by ddr.app
     confirmations: Confirmations = field(default_factory=Confirmations)  # of Grace-Periods whose answers were sent
     jobs: Jobs = field(default_factory=Jobs)  # what goes on without a request
     fleet: Fleet = field(default_factory=Fleet)  # this worker among those of its host

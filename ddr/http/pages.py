@@ -88,6 +88,13 @@ PROBLEMS = {
             "Please go back, reload the page and try again.",
         ),
     ),
+    "too_large": Problem(
+        Words("Diese Datei ist zu groß", "This file is too large"),
+        Words(
+            "Bitte teilen Sie sie, zum Beispiel in kürzere Zeiträume.",
+            "Please split it, for instance by shorter periods.",
+        ),
+    ),
     "not_found": Problem(
         Words("Diese Seite gibt es nicht", "This page does not exist"),
         Words("Bitte prüfen Sie die Adresse.", "Please check the address."),

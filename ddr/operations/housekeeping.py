@@ -25,7 +25,7 @@ from ddr.store.database.faults import FAULTS
 from ddr.store.gateways import apps as gateway_apps
 from ddr.store.gateways import requests as gateway_requests
 from ddr.store.gateways import tokens as gateway_tokens
-from ddr.store.patients import journeys, login_attempts, sessions
+from ddr.store.patients import files, journeys, login_attempts, sessions
 from ddr.store.registries import sources as registry
 from ddr.store.search import pages as search
 
@@ -80,6 +80,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         "gateway-requests": lambda: gateway_requests.sweep(pool, now_ms),
         "gateway-codes": lambda: gateway_apps.sweep_codes(pool, now_ms),
         "gateway-tokens": lambda: gateway_tokens.sweep(pool, now_ms - settings.audit_days * DAY_MS),
+        "patient-files": lambda: files.sweep(pool, now_ms),
         "journal": forget_ends,
         "registry-events": lambda: registry.purge_events(pool, now_ms - settings.audit_days * DAY_MS),
     }

@@ -21,6 +21,7 @@ from ddr.patient_pages import (
     deletion,
     devices,
     download,
+    file,
     gateway_apps,
     login,
     logout,
@@ -28,6 +29,8 @@ from ddr.patient_pages import (
     static,
 )
 from ddr.patient_pages.visitor import FormRefused, for_patients, form_refused, see_other
+
+FILE_PATH = "/me/devices/file"
 
 
 async def home(request: Request) -> Response:
@@ -55,6 +58,9 @@ PAGES = [
     Route("/me/devices", for_patients(devices.show), methods=["GET"]),
     Route("/me/devices/connect", for_patients(gateway_apps.connect), methods=["POST"]),
     Route("/me/devices/disconnect", for_patients(gateway_apps.disconnect), methods=["POST"]),
+    Route(FILE_PATH, for_patients(file.give), methods=["POST"]),
+    Route(f"{FILE_PATH}/take", for_patients(file.take), methods=["POST"]),
+    Route(f"{FILE_PATH}/back", for_patients(file.take_back), methods=["POST"]),
     Route("/me/data", for_patients(data.show), methods=["GET"]),
     Route("/me/data", for_patients(data.choose), methods=["POST"]),
     Route("/me/data/values", for_patients(data.values_page), methods=["GET"]),

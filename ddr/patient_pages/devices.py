@@ -45,7 +45,7 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
         devices=[_device(core, row, lang) for row in rows],
         apps=await apps_of(core, session),
         at_provider=at_provider(core),
-        notice=text(lang, "gateway_apps.disconnected") if "disconnected" in request.query_params else "",
+        notice=_notice(request, lang),
     )
 
 
@@ -61,3 +61,10 @@ def _device(core: Core, row: Row, lang: str) -> OwnDevice:
         expires_ms=row["expiration_ms"],
         heard_ms=row["heard_ms"],
     )
+
+
+def _notice(request: Request, lang: str) -> str:
+    """What has just been done."""
+    if "disconnected" in request.query_params:
+        return text(lang, "gateway_apps.disconnected")
+    return text(lang, "file.went_back") if "file-taken-back" in request.query_params else ""

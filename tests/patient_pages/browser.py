@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from html.parser import HTMLParser
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 
+from ddr.gateway import inside
 from ddr.http.core import Core
 from ddr.patient_pages.app import create_consent
 from tests.support.patients import PASSWORD, Patient
@@ -50,6 +52,7 @@ class Browser:
     """One patient's browser at the public listener."""
 
     def __init__(self, core: Core, lang: str = "de", address: str = "203.0.113.7") -> None:
+        core.inside = partial(inside.call, core)
         transport = httpx.ASGITransport(create_consent(core), client=(address, 40_000))
         self.http = httpx.AsyncClient(
             transport=transport, base_url="https://recorder.example", headers={"accept-language": lang}
@@ -63,6 +66,11 @@ class Browser:
         """Send the form of `page` with these fields added."""
         body = urlencode([("form_token", form_token(page.text)), *fields, *named.items()])
         return await self.http.post(path, content=body, headers={"content-type": FORM})
+
+    async def give_file(self, page: httpx.Response, content: bytes) -> httpx.Response:
+        """Send the form with a file."""
+        fields = {"form_token": form_token(page.text)}
+        return await self.http.post("/me/devices/file", data=fields, files={"file": ("export.csv", content)})
 
     async def login(self, patient: Patient, password: str = PASSWORD, request_uri: str = "") -> httpx.Response:
         """Open and send the login form."""

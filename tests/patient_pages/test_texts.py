@@ -21,6 +21,7 @@ BUILT = (
     {f"frame.{name}" for name in ("connections", "access", "data", "devices")}
     | {f"data.{name}" for name in ("hour", "lowest", "middle", "highest", "count", "when", "what", "value")}
     | {f"data.range_{n}" for n in range(5)}
+    | {f"file.{name}" for name in ("device", "kind", "count", "span")}
     | {"data.target_1", "data.target_3", "data.event_sensor", "data.event_calibration"}
 )  # put together in a template
 

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from ddr.http.pages import Words
-from ddr.patient_pages.texts import access, connections, consent, data, deletion, devices, frame, gateway_apps, login
+from ddr.patient_pages.texts import (
+    access,
+    connections,
+    consent,
+    data,
+    deletion,
+    devices,
+    file,
+    frame,
+    gateway_apps,
+    login,
+)
 
 TEXTS: dict[str, Words] = {
     f"{module.__name__.rpartition('.')[2]}.{name}": words
-    for module in (frame, login, consent, connections, access, devices, gateway_apps, data, deletion)
+    for module in (frame, login, consent, connections, access, devices, gateway_apps, file, data, deletion)
     for name, words in module.TEXTS.items()
 }
 

@@ -43,6 +43,10 @@ TEXTS = {
         "Values that no longer belong to {kinds} are not passed on any more.",
     ),
     "patient:data:downloaded": Words("Sie haben Ihre Daten heruntergeladen.", "You downloaded your data."),
+    "patient:file:taken": Words("Sie haben eine Datei mit Messwerten eingelesen.", "You read in a file with readings."),
+    "patient:file:taken-back": Words(
+        "Sie haben die Messwerte einer Datei wieder entfernt.", "You removed the readings of a file again."
+    ),
     "patient:data:deleted": Words("Sie haben Ihre Daten gelöscht.", "You deleted your data."),
     "diga:unpairing:refused": Words(
         "{app} wollte eine Verbindung beenden; das wurde abgewiesen.",

@@ -32,6 +32,8 @@ class Event(StrEnum):
     CONSENT_ENDED_BY_SYSTEM = "system:consent:ended"
     DATA_DOWNLOADED = "patient:data:downloaded"
     DATA_DELETED = "patient:data:deleted"
+    FILE_TAKEN = "patient:file:taken"
+    FILE_TAKEN_BACK = "patient:file:taken-back"
     UNPAIRING_REFUSED = "diga:unpairing:refused"
     TOKEN_REFUSED = "diga:token:refused"  # noqa: S105 - a tag, not a secret
     CODE_REPLAYED = "diga:code:replayed"

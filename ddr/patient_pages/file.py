@@ -1,0 +1,179 @@
+"""POST /me/devices/file: a file with values from elsewhere: look at it, take it, take it back (docs/imports.md).
+
+The same code as `ddr import` reads the file and gives its values to the gateway API.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from asyncio import to_thread
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ddr.http.core import Core
+from ddr.http.pages import language
+from ddr.imports.formats import FORMATS, read
+from ddr.imports.model import ImportFile, ImportFileError
+from ddr.imports.sending import Answer, Refused, Report, Steps, sending, taking_back
+from ddr.patient_pages.dates import ZONE
+from ddr.patient_pages.names import title_of
+from ddr.patient_pages.render import page
+from ddr.patient_pages.texts import text
+from ddr.patient_pages.visitor import FormRefused, Visitor, core_of, read_form, see_other
+from ddr.store.audit.trail import Event, record
+from ddr.store.patients import files
+from ddr.store.patients.sessions import Session
+
+FILE_BYTES = 5_000_000
+LISTED = 20  # bad rows shown one by one
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a file has of one device and kind of data."""
+
+    device: str
+    serial: str
+    kind: str
+    count: int
+    first_ms: int
+    last_ms: int
+
+
+async def give(request: Request, visitor: Visitor, session: Session) -> Response:
+    """Look at a file: nothing goes into the record yet."""
+    core, lang = core_of(request), language(request.scope)
+    raw = await _given(request, visitor)
+    try:
+        file = await to_thread(read, raw, ZONE)
+    except ImportFileError:
+        return _page(request, visitor, error=text(lang, "file.unreadable", known=_known()))
+    digest = hashlib.sha256(ZONE.key.encode() + b"\n" + raw).hexdigest()
+    await files.keep(core.pool, session.patient_id, digest, raw, core.clock())
+    return _page(request, visitor, file=file, digest=digest)
+
+
+async def take(request: Request, visitor: Visitor, session: Session) -> Response:
+    """Put the values of the file that was looked at into the record."""
+    core = core_of(request)
+    form = await read_form(request, visitor)
+    waiting = await files.find(core.pool, session.patient_id, core.clock())
+    if waiting is None or waiting.digest != form.one("digest"):
+        raise FormRefused
+    file = await to_thread(read, waiting.content, ZONE)
+    try:
+        report = await _walk(core, session.patient_id, sending(file, waiting.digest))
+    except Refused:
+        return _page(request, visitor, error=text(language(request.scope), "file.refused"))
+    await files.taken(core.pool, session.patient_id, waiting.digest, core.clock())
+    await record(core.pool, Event.FILE_TAKEN, core.clock(), patient_id=session.patient_id)
+    return _page(request, visitor, file=file, digest=waiting.digest, report=report)
+
+
+async def take_back(request: Request, visitor: Visitor, session: Session) -> Response:
+    """Take the values of the file out of the record again."""
+    core = core_of(request)
+    form = await read_form(request, visitor)
+    waiting = await files.find(core.pool, session.patient_id, core.clock())
+    if waiting is None or waiting.digest != form.one("digest"):
+        raise FormRefused
+    file = await to_thread(read, waiting.content, ZONE)
+    await _walk(core, session.patient_id, taking_back(file, waiting.digest))
+    await files.taken(core.pool, session.patient_id, waiting.digest, None)
+    await record(core.pool, Event.FILE_TAKEN_BACK, core.clock(), patient_id=session.patient_id)
+    return see_other("/me/devices?file-taken-back")
+
+
+async def _given(request: Request, visitor: Visitor) -> bytes:
+    """The bytes of the file in the form. Raises FormRefused."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        raise FormRefused
+    try:
+        async with request.form(max_files=1, max_fields=3, max_part_size=FILE_BYTES) as form:
+            token, given = form.get("form_token"), form.get("file")
+            if not isinstance(token, str) or not hmac.compare_digest(token.encode(), visitor.form_token.encode()):
+                raise FormRefused
+            if given is None or isinstance(given, str):
+                raise FormRefused
+            raw: bytes = await given.read(FILE_BYTES + 1)
+    except MultiPartException:
+        raise FormRefused from None
+    if len(raw) > FILE_BYTES:
+        raise FormRefused(413, "too_large")
+    return raw
+
+
+async def _walk(core: Core, patient_id: UUID, steps: Steps) -> Report:
+    """Give the requests of `steps` to the gateway API of this worker."""
+    assert core.inside is not None
+    try:
+        call = next(steps)
+        while True:
+            status, content = await core.inside(patient_id, call.method, call.path, call.body)
+            call = steps.send(Answer(status, content))
+    except StopIteration as end:
+        report: Report = end.value
+        return report
+
+
+def _page(
+    request: Request,
+    visitor: Visitor,
+    file: ImportFile | None = None,
+    digest: str = "",
+    report: Report | None = None,
+    error: str = "",
+) -> Response:
+    core, lang = core_of(request), language(request.scope)
+    bad = [(one.line, text(lang, _reason(one.reason))) for one in file.bad] if file else []
+    bad += [(one.line, text(lang, _reason(one.reason))) for one in report.refusals] if report else []
+    return page(
+        request,
+        visitor,
+        "file.html",
+        status=422 if error else 200,
+        title=FORMATS[file.format].title if file else "",
+        parts=_parts(core, file, lang) if file else [],
+        bad=sorted(bad)[:LISTED],
+        more=max(0, len(bad) - LISTED),
+        skipped=file.skipped if file else 0,
+        digest=digest,
+        report=report,
+        error=error,
+    )
+
+
+def _parts(core: Core, file: ImportFile, lang: str) -> Sequence[Part]:
+    found = []
+    for source in sorted({value.source for value in file.values}):
+        for code in sorted({value.code for value in file.values if value.source == source}):
+            times = [value.time_ms for value in file.values if (value.source, value.code) == (source, code)]
+            miv = core.catalog.code("http://loinc.org", code)
+            kind = title_of(core, miv[0].valueset, lang) if miv else code
+            found.append(Part(source.name, source.serial, kind, len(times), min(times), max(times)))
+    return found
+
+
+_REASONS = {
+    "no time": "file.reason_time",
+    "no value": "file.reason_value",
+    "other-unit": "file.reason_unit",
+    "before-start": "file.reason_start",
+}
+
+
+def _reason(found: str) -> str:
+    """The text for what a reader or the gateway API says of a row."""
+    if "cannot have been measured" in found or found in ("range", "implausible"):
+        return "file.reason_measured"
+    return next((name for beginning, name in _REASONS.items() if found.startswith(beginning)), "file.reason_other")
+
+
+def _known() -> str:
+    return ", ".join(one.title for one in FORMATS.values())

@@ -1,0 +1,66 @@
+"""The pages about a file with values from elsewhere."""
+
+from ddr.http.pages import Words
+
+TEXTS = {
+    "title": Words("Datei einlesen", "Read a file"),
+    "intro": Words(
+        "Haben Sie Messwerte aus einer anderen App heruntergeladen, können Sie die Datei hier einlesen, zum Beispiel "
+        "aus Dexcom Clarity, LibreView, CareLink, Glooko, Tidepool oder ein Blutdruck-Tagebuch. Vorher sehen Sie, was "
+        "darin ist.",
+        "If you have downloaded readings from another app, you can read the file in here, for example from Dexcom "
+        "Clarity, LibreView, CareLink, Glooko, Tidepool or a blood pressure diary. You see what is in it first.",
+    ),
+    "choose": Words("Datei (höchstens 5 MB)", "File (5 MB at most)"),
+    "look": Words("Ansehen", "Look at it"),
+    "found": Words("Das ist in der Datei", "This is in the file"),
+    "form": Words("Erkannt als: {title}", "Recognised as: {title}"),
+    "device": Words("Gerät", "Device"),
+    "kind": Words("Messung", "Measurement"),
+    "count": Words("Werte", "Readings"),
+    "span": Words("von – bis", "from – to"),
+    "skipped": Words("Zeilen ohne Messwert: {count}", "Rows without a reading: {count}"),
+    "bad": Words("Nicht lesbare Zeilen", "Rows that cannot be read"),
+    "line": Words("Zeile {line}: {reason}", "Line {line}: {reason}"),
+    "more": Words("und {count} weitere", "and {count} more"),
+    "mine": Words(
+        "Lesen Sie nur Ihre eigenen Werte ein. Apps, denen Sie es erlaubt haben, sehen sie danach auch.",
+        "Read in your own readings only. Apps that you have allowed to will see them, too.",
+    ),
+    "take": Words("Diese Werte übernehmen", "Take these readings"),
+    "cancel": Words("Nicht übernehmen", "Do not take them"),
+    "done": Words("Das ist geschehen", "This has happened"),
+    "taken": Words("Übernommen: {count}", "Taken: {count}"),
+    "there": Words("Schon vorhanden: {count}", "There already: {count}"),
+    "hidden": Words(
+        "Gespeichert, aber ein anderer Wert zur selben Zeit wird gezeigt: {count}",
+        "Stored, but another value of the same time is shown: {count}",
+    ),
+    "not_taken": Words("Nicht übernommen: {count}", "Not taken: {count}"),
+    "back": Words("Wieder zurücknehmen", "Take it back"),
+    "back_text": Words(
+        "War es die falsche Datei? Einen Tag lang können Sie diese Werte wieder aus Ihren Daten entfernen.",
+        "Was it the wrong file? For one day you can remove these readings from your data again.",
+    ),
+    "went_back": Words("Die Werte der Datei wurden wieder entfernt.", "The readings of the file were removed again."),
+    "unreadable": Words(
+        "Diese Datei hat keine Form, die wir kennen, oder es sind keine Messwerte darin. Bekannt sind: {known}.",
+        "This file has no form that we know, or there are no readings in it. Known are: {known}.",
+    ),
+    "refused": Words(
+        "Die Werte konnten nicht übernommen werden. Bitte versuchen Sie es später noch einmal.",
+        "The readings could not be taken. Please try again later.",
+    ),
+    "reason_time": Words("keine Zeit, die wir lesen können", "no time that we can read"),
+    "reason_value": Words("kein Wert, den wir lesen können", "no value that we can read"),
+    "reason_measured": Words("dieser Wert kann nicht gemessen worden sein", "this value cannot have been measured"),
+    "reason_unit": Words(
+        "andere Einheit als die Ihrer App; bitte laden Sie die Datei in deren Einheit herunter",
+        "another unit than your app's; please download the file in that unit",
+    ),
+    "reason_start": Words(
+        "vor dem Beginn der Aufzeichnung dieses Sensors", "before the recording of this sensor began"
+    ),
+    "reason_other": Words("passt nicht zu dem, was gespeichert ist", "does not fit what is stored"),
+    "devices": Words("Zu meinen Geräten", "To my devices"),
+}

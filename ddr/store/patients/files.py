@@ -1,0 +1,57 @@
+"""The file that a patient has given on the page "Devices": until it is taken, and for a day to take it back."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from uuid import UUID
+
+from ddr.store.database.pool import Connection
+
+KEEP_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class WaitingFile:
+    """`digest` names the import; `taken_ms` is None before its values went into the record."""
+
+    digest: str
+    content: bytes
+    taken_ms: int | None
+
+
+async def keep(pool: Connection, patient_id: UUID, digest: str, content: bytes, now_ms: int) -> None:
+    """Keep this file in the place of the one before."""
+    await pool.execute(
+        """
+        INSERT INTO patient_file (patient_id, digest, content, created_ms) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (patient_id) DO UPDATE
+           SET digest = excluded.digest, content = excluded.content, created_ms = excluded.created_ms, taken_ms = NULL
+        """,
+        patient_id,
+        digest,
+        gzip.compress(content, 1),
+        now_ms,
+    )
+
+
+async def find(pool: Connection, patient_id: UUID, now_ms: int) -> WaitingFile | None:
+    """The patient's file, if there is one not older than a day."""
+    row = await pool.fetchrow(
+        "SELECT digest, content, taken_ms FROM patient_file WHERE patient_id = $1 AND created_ms > $2",
+        patient_id,
+        now_ms - KEEP_MS,
+    )
+    return row and WaitingFile(row["digest"], gzip.decompress(row["content"]), row["taken_ms"])
+
+
+async def taken(pool: Connection, patient_id: UUID, digest: str, now_ms: int | None) -> None:
+    """Note that the values of this file went into the record; None: that they were taken back."""
+    await pool.execute(
+        "UPDATE patient_file SET taken_ms = $3 WHERE patient_id = $1 AND digest = $2", patient_id, digest, now_ms
+    )
+
+
+async def sweep(pool: Connection, now_ms: int) -> None:
+    """Forget the files of yesterday."""
+    await pool.execute("DELETE FROM patient_file WHERE created_ms <= $1", now_ms - KEEP_MS)

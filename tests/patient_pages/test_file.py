@@ -1,0 +1,86 @@
+"""A file with values from elsewhere on the page "Devices": looked at, taken, taken back."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from ddr.http.core import Core
+from ddr.patient_pages.file import FILE_BYTES
+from ddr.store.patients import export
+from tests.imports import samples
+from tests.patient_pages.browser import Browser
+from tests.patient_pages.test_consent import logged_in
+from tests.support.clock import Clock
+from tests.support.patients import Patient
+
+
+async def looked_at(browser: Browser, content: str | bytes) -> httpx.Response:
+    raw = content if isinstance(content, bytes) else content.encode()
+    return await browser.give_file(await browser.get("/me/devices"), raw)
+
+
+def digest(page: httpx.Response) -> str:
+    return page.text.partition('name="digest" value="')[2].partition('"')[0]
+
+
+async def stored(core: Core, patient: Patient) -> int:
+    chunks = [row["filled"] async for row in export.chunks(core.pool, patient.patient_id)]
+    singles = [row async for row in export.measurements(core.pool, patient.patient_id)]
+    return int(sum(chunks)) + len(singles)
+
+
+async def test_a_file_is_looked_at_first(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    page = await looked_at(browser, samples.CLARITY + "6,2026-11-20T08:15:00,EGV,,,\n")
+    assert page.status_code == 200 and "Dexcom Clarity" in page.text
+    assert "8ABCDE" in page.text and "Gewebezucker-Verlauf" in page.text and "<td>3</td>" in page.text
+    assert "Zeile 7: kein Wert, den wir lesen können" in page.text
+    assert await stored(core, patient) == 0
+
+
+@pytest.mark.parametrize(("content", "count"), [(samples.CLARITY, 3), (samples.OMRON, 1)])
+async def test_it_is_taken_and_taken_back(core: Core, content: str, count: int) -> None:
+    patient, browser = await logged_in(core)
+    page = await looked_at(browser, content)
+    done = await browser.post("/me/devices/file/take", page, digest=digest(page))
+    assert f"Übernommen: {count}" in done.text
+    assert await stored(core, patient) == count
+    again = await browser.post("/me/devices/file/take", page, digest=digest(page))
+    assert f"Schon vorhanden: {count}" in again.text
+    back = await browser.post("/me/devices/file/back", done, digest=digest(done))
+    assert back.headers["location"] == "/me/devices?file-taken-back"
+    assert await stored(core, patient) == 0
+    trail = (await browser.get("/me/access")).text
+    assert "Datei mit Messwerten eingelesen" in trail and "Messwerte einer Datei wieder entfernt" in trail
+
+
+async def test_what_is_no_file_is_said(core: Core) -> None:
+    _, browser = await logged_in(core)
+    for content in (b"a,b\n1,2\n", b"", b"\x89PNG\r\n\x1a\n\0\0"):
+        page = await looked_at(browser, content)
+        assert page.status_code == 422 and "keine Form, die wir kennen" in page.text
+    too_large = await looked_at(browser, b"x" * (FILE_BYTES + 1))
+    assert too_large.status_code == 413
+
+
+async def test_nobody_else_takes_it(core: Core) -> None:
+    _, browser = await logged_in(core)
+    page = await looked_at(browser, samples.CLARITY)
+    other, stranger = await logged_in(core)
+    own = await stranger.get("/me/devices")
+    assert (await stranger.post("/me/devices/file/take", own, digest=digest(page))).status_code == 403
+    assert await stored(core, other) == 0
+    without_token = await browser.http.post("/me/devices/file", files={"file": ("x.csv", samples.CLARITY.encode())})
+    assert without_token.status_code == 403
+    foreign = {"sec-fetch-site": "cross-site"}
+    assert (
+        await browser.http.post("/me/devices/file", headers=foreign, data={}, files={"file": b"x"})
+    ).status_code == 403
+
+
+async def test_it_is_forgotten_after_a_day(core: Core, clock: Clock) -> None:
+    _, browser = await logged_in(core)
+    page = await looked_at(browser, samples.CLARITY)
+    await core.pool.execute("UPDATE patient_file SET created_ms = created_ms - 86400000")
+    assert (await browser.post("/me/devices/file/take", page, digest=digest(page))).status_code == 403
