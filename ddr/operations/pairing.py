@@ -19,6 +19,7 @@ from ddr.store.authorization import par
 from ddr.store.authorization.consents import Shown
 from ddr.store.authorization.pairings import Terms, code_of, decide, deny, redeemable
 from ddr.store.authorization.par import PushedRequest
+from ddr.store.database.faults import fault_of
 
 DAY_MS = 86_400_000
 REPEAT_MS = 10_000  # a second click comes within this time
@@ -54,6 +55,8 @@ async def approve(
             core.pool, secret, request_uri, patient_id, permitted, _terms(core, now_ms, until_ms), now_ms, shown
         )
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        if fault_of(error) is not None:
+            raise  # the patient is told to try again; the same decision then has the same answer
         return await _failed(core, request, patient_id, error)
     return None if approval is None else _location(core, request, code=approval.code)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from ddr.http.core import Core
@@ -179,3 +180,17 @@ async def test_the_trail_holds_nothing_that_identifies(core: Core, diga: DigaBac
     text = repr([dict(row) for row in rows])
     assert str(patient_id) not in text
     assert content["refresh_token"] not in text and content["access_token"] not in text
+
+
+async def test_a_decision_that_meets_a_lost_database_may_be_repeated(
+    core: Core, diga: DigaBackend, patient_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(*_: object) -> None:
+        raise asyncpg.ConnectionDoesNotExistError
+
+    request_uri = await diga.request_uri()
+    with monkeypatch.context() as once, pytest.raises(asyncpg.ConnectionDoesNotExistError):
+        once.setattr("ddr.operations.pairing.decide", lost)
+        await approve(core, request_uri, patient_id, diga.diga.valuesets)
+    location = await approve(core, request_uri, patient_id, diga.diga.valuesets)
+    assert location is not None and "code" in answer(location)

@@ -57,7 +57,10 @@ async def in_use(connection: Connection, client_ids: Collection[str] | None = No
 
 async def read(connection: Connection) -> list[Loss]:
     """All losses that were seen and not yet carried out."""
-    rows = await connection.fetch("SELECT * FROM registry_loss ORDER BY since_ms, client_id, valueset")
+    rows = await connection.fetch(
+        "SELECT client_id, valueset, since_ms, readings, unknown, evidence, held_ms, confirmed, decided"
+        " FROM registry_loss ORDER BY since_ms, client_id, valueset"
+    )
     return [Loss(**row) for row in rows]
 
 
