@@ -15,10 +15,8 @@ HELP = "check the running recorder from outside"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`check` with its own subcommands."""
-    actions = subparsers.add_parser("check", help=HELP, description=__doc__).add_subparsers(
-        required=True, metavar="WHAT"
-    )
+    """`check` with its own subcommands; without one it checks everything there is."""
+    actions = subparsers.add_parser("check", help=HELP, description=__doc__).add_subparsers(metavar="WHAT")
     actions.add_parser("tls", help="protocol versions, suites, groups, signatures and certificate of each listener")
 
 

@@ -69,7 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="append",
         nargs="+",
         default=[],
-        metavar="CLIENT_ID CERT.pem REDIRECT [MIV]",
+        metavar=("CLIENT_ID CERT.pem REDIRECT", "MIV"),
         help="list a DiGA of your own: client id, certificate, redirect URI, MIVs (all, if none is named); repeatable",
     )
     parser.add_argument(

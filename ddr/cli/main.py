@@ -28,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for module in _modules():
         module.add_parser(subparsers)
         commands[module.__name__.rpartition(".")[2].replace("_", "-")] = module
-    parsed = parser.parse_args(arguments)
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:  # argparse would print the usage of `ddr`, which has none of the command's arguments
+        subparsers.choices[parsed.command].error(f"unrecognized arguments: {' '.join(unknown)}")
     return reported(lambda: commands[parsed.command].run(parsed))
 
 

@@ -92,7 +92,10 @@ class DemoStack:
 
     async def _set_up(self) -> None:
         state = self.options.state_dir
-        state.mkdir(parents=True, exist_ok=True)
+        try:
+            state.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise recorder.RecorderError(f"state directory {state} cannot be made: {error.strerror}") from None
         self._resources.enter_context(_alone(state))
         self._authority = certs.authority(state / "certs")
         server = certs.server_certificate(state / "certs", self._authority)

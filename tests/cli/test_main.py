@@ -81,3 +81,30 @@ def test_misuse_shows_the_usage() -> None:
     done = ddr("nonsense", settings={})
     assert done.returncode == 2
     assert "usage: ddr" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage"),
+    [
+        (("demo", "--port-bose", "9000"), "usage: ddr demo "),
+        (("registry-sandbox", "retire", "00001", "--now"), "usage: ddr registry-sandbox "),
+        (("serve", "fast"), "usage: ddr serve "),
+    ],
+)
+def test_a_misused_command_shows_its_own_usage(arguments: tuple[str, ...], usage: str) -> None:
+    done = ddr(*arguments, settings={})
+    assert done.returncode == 2
+    assert done.stderr.startswith(usage)
+    assert "unrecognized arguments" in done.stderr
+
+
+def test_a_state_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    line = complaint("demo", "--once", "--ports", "auto", "--state-dir", str(tmp_path / "file" / "state"))
+    assert line == f"ddr: state directory {tmp_path}/file/state cannot be made: Not a directory"
+
+
+def test_check_without_more_checks_what_there_is(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    line = complaint("check", **settings_for(tmp_path, diga_base_url=f"https://localhost:{port}"))
+    assert line.startswith("ddr: DiGA listener: ")
