@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TypeVar
 
 from markupsafe import Markup
 from starlette.requests import Request
@@ -25,6 +26,7 @@ from ddr.store.patients.views import Row, audit_before
 
 PAGE = 500  # entries read at once; a DiGA that reads every quarter of an hour makes about a hundred a day
 NEWEST = 1 << 48
+T = TypeVar("T", str, Markup)
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,14 @@ def _days(core: Core, rows: Iterable[Row], lang: str) -> list[Day]:
 def _happenings(core: Core, rows: Iterable[Row], lang: str) -> tuple[Happening, ...]:
     times: dict[Markup, list[int]] = {}
     for row in rows:
-        times.setdefault(_words(core, row, lang), []).append(row["at_ms"])
-    return tuple(Happening(words, tuple(instants)) for words, instants in times.items())
+        times.setdefault(words(core, row, lang, marked), []).append(row["at_ms"])
+    return tuple(Happening(said, tuple(instants)) for said, instants in times.items())
 
 
-def _words(core: Core, row: Row, lang: str) -> Markup:
+def words(core: Core, row: Row, lang: str, say: Callable[..., T]) -> T:
+    """What an entry of the trail says; `say` makes it HTML (`marked`) or a text (`text`)."""
     name, detail = f"access.{row['event']}", row["detail"]
-    return marked(
+    return say(
         lang,
         name if name in TEXTS else "access.other",
         app=app_name(core, row["client_id"]) or text(lang, "access.app"),

@@ -1,4 +1,7 @@
-"""GET /me/data.csv and /me/data.json: everything measured, for the patient to keep (GDPR Article 20), streamed."""
+"""GET /me/data.csv and /me/data.json: everything measured, for the patient to keep (GDPR Articles 15 and 20), streamed.
+
+The Bundle also holds consents and accesses; as tables they are /me/consents.csv and /me/accesses.csv.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from ddr.fhir.observation_measurement import measurement_resource
 from ddr.fhir.representation import render
 from ddr.http.core import Core
 from ddr.http.pages import language, page_headers
+from ddr.patient_pages import record_copy
 from ddr.patient_pages.names import title_of
 from ddr.patient_pages.single_values import values
 from ddr.patient_pages.table_forms import Exact, Excel
@@ -32,6 +36,7 @@ from ddr.store.patients.sessions import Session
 Row = Mapping[str, Any]
 Resource = Mapping[str, Any]
 
+CSV = "text/csv; charset=utf-8; header=present"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with a text that begins so
 
 
@@ -47,13 +52,29 @@ async def as_spreadsheet(request: Request, _: Visitor, session: Session) -> Resp
 
 async def _table(request: Request, session: Session, form: Exact) -> Response:
     lines = _lines(core_of(request), session.patient_id, language(request.scope), form)
-    return await _answer(request, session, lines, "text/csv; charset=utf-8; header=present", form.file)
+    return await _answer(request, session, lines, CSV, form.file)
 
 
 async def as_fhir(request: Request, _: Visitor, session: Session) -> Response:
-    """A Bundle of type collection: Devices, DeviceMetrics and Observations as a DiGA gets them."""
-    bundle = _bundle(core_of(request), session.patient_id)
+    """A Bundle of type collection: what was measured as a DiGA gets it, then consents and who read what."""
+    core, patient_id = core_of(request), session.patient_id
+    upto_no = await export.newest_access(core.pool, patient_id)  # this download itself is not part of it
+    bundle = _bundle(core, patient_id, language(request.scope), upto_no)
     return await _answer(request, session, bundle, Format.JSON.content_type, "messwerte.json")
+
+
+async def consents(request: Request, _: Visitor, session: Session) -> Response:
+    """Consents and pairings as a table."""
+    lines = record_copy.consent_lines(core_of(request), session.patient_id, language(request.scope))
+    return await _answer(request, session, lines, CSV, "zustimmungen.csv")
+
+
+async def accesses(request: Request, _: Visitor, session: Session) -> Response:
+    """Who read what, and what was changed, as a table."""
+    core = core_of(request)
+    upto_no = await export.newest_access(core.pool, session.patient_id)
+    lines = record_copy.access_lines(core, session.patient_id, language(request.scope), upto_no)
+    return await _answer(request, session, lines, CSV, "zugriffe.csv")
 
 
 async def _answer(
@@ -109,15 +130,22 @@ def _yes(value: bool) -> str:
 # --- FHIR ------------------------------------------------------------------------------------------------------------
 
 
-async def _bundle(core: Core, patient_id: UUID) -> AsyncIterator[bytes]:
+async def _bundle(core: Core, patient_id: UUID, lang: str, upto_no: int) -> AsyncIterator[bytes]:
     """The Bundle, entry by entry; without entries there is no `entry`, as FHIR forbids empty arrays."""
     yield f'{{"resourceType":"Bundle","type":"collection","timestamp":"{instant(core.clock())}"'.encode()
     opening = b',"entry":['
-    async for resource in _resources(core, patient_id):
+    async for resource in _everything(core, patient_id, lang, upto_no):
         full_url = f"{core.settings.fhir_base}/{resource['resourceType']}/{resource['id']}"
         yield opening + render({"fullUrl": full_url, "resource": resource}, Format.JSON)
         opening = b","
     yield b"]}" if opening == b"," else b"}"
+
+
+async def _everything(core: Core, patient_id: UUID, lang: str, upto_no: int) -> AsyncIterator[Resource]:
+    async for resource in _resources(core, patient_id):
+        yield resource
+    async for resource in record_copy.resources(core, patient_id, lang, upto_no):
+        yield resource
 
 
 async def _resources(core: Core, patient_id: UUID) -> AsyncIterator[Resource]:

@@ -7,6 +7,7 @@ from ddr.patient_pages.texts import (
     access,
     connections,
     consent,
+    copy,
     data,
     deletion,
     devices,
@@ -18,7 +19,7 @@ from ddr.patient_pages.texts import (
 
 TEXTS: dict[str, Words] = {
     f"{module.__name__.rpartition('.')[2]}.{name}": words
-    for module in (frame, login, consent, connections, access, devices, gateway_apps, file, data, deletion)
+    for module in (frame, login, consent, connections, access, devices, gateway_apps, file, data, copy, deletion)
     for name, words in module.TEXTS.items()
 }
 

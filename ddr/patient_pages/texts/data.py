@@ -98,9 +98,18 @@ TEXTS = {
     "no_value": Words("kein Wert", "no value"),
     "download": Words("Herunterladen", "Download"),
     "download_text": Words(
-        "Alle gespeicherten Messwerte, zum Aufheben oder Weitergeben.", "All stored readings, to keep or pass on."
+        "Alles, was zu Ihnen gespeichert ist, zum Aufheben oder Weitergeben.",
+        "All that is stored about you, to keep or pass on.",
     ),
     "download_csv": Words("Als Tabelle (CSV), mit der genauen Zeit", "As a table (CSV), with the exact time"),
-    "download_fhir": Words("Für medizinische Programme (FHIR)", "For medical software (FHIR)"),
+    "download_fhir": Words(
+        "Alles für medizinische Programme (FHIR), mit Zustimmungen und Zugriffen",
+        "All for medical software (FHIR), with consents and accesses",
+    ),
+    "download_consents": Words(
+        "Zustimmungen und Verbindungen, mit dem Text, dem Sie zugestimmt haben (CSV)",
+        "Consents and connections, with the text that you agreed to (CSV)",
+    ),
+    "download_accesses": Words("Wer wann was gelesen hat (CSV)", "Who read what and when (CSV)"),
     "delete": Words("Alle meine Daten löschen", "Delete all my data"),
 }

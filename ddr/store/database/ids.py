@@ -22,6 +22,7 @@ class Kind(IntEnum):
     GRANT = 5
     AUDIT = 7
     DAY = 8  # no = ordinal of the calendar day
+    CONSENT = 9
 
 
 class IdCipher:

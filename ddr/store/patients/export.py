@@ -14,6 +14,8 @@ import asyncpg
 Row = Mapping[str, Any]
 
 CHUNKS_PER_PAGE = 30
+CONSENTS_PER_PAGE = 50  # each with the text that was shown
+ACCESSES_PER_PAGE = 1000
 MEASUREMENTS_PER_PAGE = 500
 
 _DEVICE = """d.device_no, d.serial_number, d.device_name, d.manufacturer, d.model_number, d.type_code,
@@ -110,3 +112,46 @@ async def measured_between(pool: asyncpg.Pool, patient_id: UUID, valueset: str) 
         valueset,
     )
     return None if row["first_ms"] is None else (row["first_ms"], row["last_ms"])
+
+
+_CONSENTS = """
+SELECT c.consent_no, c.miv_url, c.granted_ms, c.until_ms, c.withdrawn_ms, c.ended_by, c.end_reason, c.language,
+       c.text_sha256, t.version, t.content, p.pairing_id, p.client_id, p.created_ms AS paired_ms,
+       p.ended_ms AS unpaired_ms, p.end_reason AS unpaired_reason,
+       (SELECT jsonb_agg(jsonb_build_object('act', r.act, 'at_ms', r.at_ms, 'until_ms', r.until_ms, 'by', r.ended_by,
+                                            'reason', r.reason) ORDER BY r.record_no)
+          FROM consent_record r WHERE r.patient_id = $1 AND r.consent_no = c.consent_no) AS acts
+  FROM consent c
+  JOIN pairing p ON p.patient_id = $1 AND p.pairing_no = c.pairing_no
+  LEFT JOIN consent_text t ON t.text_sha256 = c.text_sha256
+ WHERE c.patient_id = $1 AND c.consent_no > $2 ORDER BY c.consent_no LIMIT $3"""
+
+
+async def consents(pool: asyncpg.Pool, patient_id: UUID) -> AsyncIterator[Row]:
+    """The patient's consents, oldest first, each with its pairing, the text shown, and `acts`: what the proof says."""
+    after = 0
+    while rows := await pool.fetch(_CONSENTS, patient_id, after, CONSENTS_PER_PAGE):
+        for row in rows:
+            yield row
+        after = rows[-1]["consent_no"]
+
+
+async def newest_access(pool: asyncpg.Pool, patient_id: UUID) -> int:
+    """Number of the newest entry of the patient's trail; 0 when there is none."""
+    found: int | None = await pool.fetchval(
+        "SELECT audit_no FROM audit WHERE patient_id = $1 ORDER BY audit_no DESC LIMIT 1", patient_id
+    )
+    return found or 0
+
+
+async def accesses(pool: asyncpg.Pool, patient_id: UUID, upto_no: int) -> AsyncIterator[Row]:
+    """The patient's trail up to number `upto_no`, oldest first."""
+    after = 0
+    query = (
+        "SELECT audit_no, at_ms, event, client_id, pairing_id, detail FROM audit"
+        " WHERE patient_id = $1 AND audit_no > $2 AND audit_no <= $3 ORDER BY audit_no LIMIT $4"
+    )
+    while rows := await pool.fetch(query, patient_id, after, upto_no, ACCESSES_PER_PAGE):
+        for row in rows:
+            yield row
+        after = rows[-1]["audit_no"]

@@ -1,0 +1,66 @@
+"""A consent as FHIR R4 Consent, for the patient's copy (GDPR Article 15; http://hl7.org/fhir/R4/consent.html)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from ddr.fhir.instants import instant
+
+TERMINOLOGY = "http://terminology.hl7.org/CodeSystem/"
+PRIVACY_CONSENT = {"system": "http://loinc.org", "code": "59284-0", "display": "Consent Document"}
+XHTML = "http://www.w3.org/1999/xhtml"
+
+
+def consent_resource(
+    row: Mapping[str, Any], name: str, *, app: str, kind: str, now_ms: int, story: Sequence[str]
+) -> dict[str, Any]:
+    """The Consent of a row of ddr.store.patients.export.consents under the id `name`.
+
+    `app` and `kind` are what the DiGA and the kind of data are called, `story` what happened, in words.
+    """
+    end_ms = row["until_ms"] if row["withdrawn_ms"] is None else min(row["withdrawn_ms"], row["until_ms"])
+    paragraphs = "".join(f"<p>{escape(line)}</p>" for line in story)
+    resource = {
+        "resourceType": "Consent",
+        "id": name,
+        "text": {"status": "generated", "div": f'<div xmlns="{XHTML}">{paragraphs}</div>'},
+        "identifier": [{"value": row["pairing_id"]}],
+        "status": "active" if end_ms > now_ms else "inactive",
+        "scope": _concept("consentscope", "patient-privacy"),
+        "category": [{"coding": [PRIVACY_CONSENT]}],
+        "patient": {"type": "Patient", "display": "Whose copy this is"},
+        "dateTime": instant(row["granted_ms"]),
+        "policyRule": _concept("v3-ActCode", "OPTIN"),
+        "provision": {
+            "type": "permit",
+            "period": {"start": instant(row["granted_ms"]), "end": instant(end_ms)},
+            "actor": [
+                {
+                    "role": _concept("v3-ParticipationType", "IRCP"),
+                    "reference": {"identifier": {"value": row["client_id"]}, "display": app},
+                }
+            ],
+            "action": [_concept("consentaction", "access")],
+            "code": [{"coding": [{"system": "urn:ietf:rfc:3986", "code": row["miv_url"]}], "text": kind}],
+        },
+    }
+    if row["content"]:
+        resource["sourceAttachment"] = _attachment(row)
+    return resource
+
+
+def _attachment(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The text that the patient agreed to, word by word."""
+    return {
+        "contentType": "text/plain; charset=utf-8",
+        "language": row["language"],
+        "data": base64.b64encode(row["content"].encode()).decode(),
+        "title": f"{row['version']}, SHA-256 {row['text_sha256'].hex()}",
+    }
+
+
+def _concept(system: str, code: str) -> dict[str, Any]:
+    return {"coding": [{"system": TERMINOLOGY + system, "code": code}]}

@@ -1,0 +1,122 @@
+"""The rest of the patient's copy (GDPR Article 15): consents with their proof, pairings, and who read what.
+
+As FHIR within /me/data.json, and as tables: GET /me/consents.csv and /me/accesses.csv. Streamed page by page.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from ddr.fhir.audit_event import audit_event_resource
+from ddr.fhir.consent import consent_resource
+from ddr.fhir.instants import instant
+from ddr.http.core import Core
+from ddr.patient_pages.access import words
+from ddr.patient_pages.dates import day
+from ddr.patient_pages.names import app_name, title_of
+from ddr.patient_pages.texts import text
+from ddr.patient_pages.texts.reasons import reason
+from ddr.store.database.ids import Kind
+from ddr.store.patients import export
+
+Row = Mapping[str, Any]
+
+CONSENT_HEADING = (
+    *("pairing", "app", "client_id", "connected", "disconnected", "disconnected_because"),
+    *("kind", "valueset", "given", "until", "first_until", "ended", "ended_by", "ended_because"),
+    *("language", "text_version", "text_sha256", "text"),
+)
+ACCESS_HEADING = ("time", "app", "client_id", "event", "what")
+ACTS = {"given": "copy.given", "shortened": "copy.shortened", "ended": "copy.ended"}
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with a text that begins so
+
+
+async def resources(core: Core, patient_id: UUID, lang: str, upto_no: int) -> AsyncIterator[dict[str, Any]]:
+    """Consent and AuditEvent resources; of the trail the entries up to number `upto_no`."""
+    now_ms, observer = core.clock(), core.settings.product_name
+    async for row in export.consents(core.pool, patient_id):
+        yield consent_resource(
+            row,
+            core.ids.encode(Kind.CONSENT, row["consent_no"]),
+            app=app_name(core, row["client_id"]),
+            kind=title_of(core, row["miv_url"], lang),
+            now_ms=now_ms,
+            story=_story(core, row, lang),
+        )
+    async for row in export.accesses(core.pool, patient_id, upto_no):
+        name, app = core.ids.encode(Kind.AUDIT, row["audit_no"]), app_name(core, row["client_id"])
+        yield audit_event_resource(row, name, app=app, words=words(core, row, lang, text), observer=observer)
+
+
+async def consent_lines(core: Core, patient_id: UUID, lang: str) -> AsyncIterator[bytes]:
+    """One line per consent, with its pairing and the text that was agreed to (RFC 4180)."""
+    yield _written([CONSENT_HEADING])
+    async for row in export.consents(core.pool, patient_id):
+        pairing = (
+            row["pairing_id"],
+            app_name(core, row["client_id"]),
+            row["client_id"],
+            instant(row["paired_ms"]),
+            _at(row["unpaired_ms"]),
+            reason(lang, row["unpaired_reason"]) if row["unpaired_ms"] else "",
+        )
+        consent = (
+            title_of(core, row["miv_url"], lang),
+            row["miv_url"],
+            instant(row["granted_ms"]),
+            instant(row["until_ms"]),
+            instant(row["acts"][0]["until_ms"]) if row["acts"] else "",
+            _at(row["withdrawn_ms"]),
+            row["ended_by"] or "",
+            reason(lang, row["end_reason"]) if row["withdrawn_ms"] else "",
+        )
+        digest = row["text_sha256"].hex() if row["text_sha256"] else ""
+        shown = (row["language"] or "", row["version"] or "", digest, row["content"] or "")
+        yield _written([(*pairing, *consent, *shown)])
+
+
+async def access_lines(core: Core, patient_id: UUID, lang: str, upto_no: int) -> AsyncIterator[bytes]:
+    """One line per entry of the trail, up to number `upto_no`, in words and with its tag."""
+    yield _written([ACCESS_HEADING])
+    async for row in export.accesses(core.pool, patient_id, upto_no):
+        app, said = app_name(core, row["client_id"]), words(core, row, lang, text)
+        yield _written([(instant(row["at_ms"]), app, row["client_id"] or "", row["event"], said)])
+
+
+def _story(core: Core, row: Row, lang: str) -> list[str]:
+    """What happened to a consent, a sentence for each act of the proof."""
+    names = {"app": app_name(core, row["client_id"]), "kind": title_of(core, row["miv_url"], lang)}
+    told = [
+        text(
+            lang,
+            ACTS[act["act"]],
+            day=day(lang, act["at_ms"]),
+            until=day(lang, act["until_ms"]),
+            reason=reason(lang, act["reason"]),
+            **names,
+        )
+        for act in row["acts"] or ()
+    ]
+    connected = text(lang, "copy.connected", day=day(lang, row["paired_ms"]), **names)
+    if row["unpaired_ms"] is None:
+        return [connected, *told]
+    because = reason(lang, row["unpaired_reason"])
+    return [
+        connected,
+        *told,
+        text(lang, "copy.disconnected", day=day(lang, row["unpaired_ms"]), reason=because, **names),
+    ]
+
+
+def _at(ms: int | None) -> str:
+    return "" if ms is None else instant(ms)
+
+
+def _written(rows: Iterable[Sequence[str]]) -> bytes:
+    written = io.StringIO()
+    csv.writer(written).writerows([["'" + cell if cell.startswith(FORMULA) else cell for cell in row] for row in rows])
+    return written.getvalue().encode()

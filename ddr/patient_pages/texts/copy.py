@@ -1,0 +1,18 @@
+"""What the patient's copy tells about consents and pairings."""
+
+from ddr.http.pages import Words
+
+TEXTS = {
+    "connected": Words("Mit {app} verbunden seit {day}.", "Connected to {app} since {day}."),
+    "given": Words(
+        "Am {day} haben Sie {app} bis {until} erlaubt zu lesen: {kind}.",
+        "On {day} you allowed {app} to read until {until}: {kind}.",
+    ),
+    "shortened": Words(
+        "Am {day} haben Sie ein früheres Ende gewählt: {until}.", "On {day} you chose an earlier end: {until}."
+    ),
+    "ended": Words("Beendet am {day}. {reason}", "Ended on {day}. {reason}"),
+    "disconnected": Words(
+        "Die Verbindung mit {app} endete am {day}. {reason}", "The connection to {app} ended on {day}. {reason}"
+    ),
+}

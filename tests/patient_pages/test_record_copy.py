@@ -1,0 +1,102 @@
+"""The patient's copy holds consents with their proof, pairings and accesses (GDPR Article 15), valid and bounded."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from typing import Any
+
+import orjson
+import pytest
+from fhir.resources.R4B import get_fhir_model_class
+
+from ddr.http.core import Core
+from ddr.store.patients import export
+from tests.fhir.validity import assert_no_empties
+from tests.patient_pages.browser import Browser, inputs
+from tests.patient_pages.test_consent import CGM, PRESSURE, logged_in, scope
+from tests.support.clock import Clock
+from tests.support.patients import Patient, list_diga, push_request, record_read
+
+Json = dict[str, Any]
+YEAR_MS = 365 * 86_400_000
+
+
+@pytest.fixture
+async def told(core: Core, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> tuple[Patient, Browser]:
+    """A patient who allowed two kinds of data, chose an earlier end for one, was read, and withdrew the other."""
+    monkeypatch.setattr(export, "CONSENTS_PER_PAGE", 1)
+    monkeypatch.setattr(export, "ACCESSES_PER_PAGE", 2)
+    patient, browser = await logged_in(core, "en")
+    diga = list_diga(core)
+    for days, kinds in (("365", (CGM, PRESSURE)), ("30", (CGM,))):
+        request_uri = await push_request(core, diga, *kinds)
+        page = await browser.consent_page(request_uri)
+        digest = next(str(one["value"]) for one in inputs(page.text) if one.get("name") == "text")
+        ticked = [("scope", scope(core, kind)) for kind in kinds]
+        named = {"request_uri": request_uri, "decision": "approve", "days": days, "text": digest}
+        assert (await browser.post("/consent", page, *ticked, **named)).status_code == 303
+        clock.advance(60)
+    for _ in range(5):
+        await record_read(core, patient, diga, CGM, "0" * 64)
+    miv = core.catalog.by_name(PRESSURE)
+    assert miv is not None
+    withdrawal = {"client_id": diga.client_id, "kind": miv.valueset}
+    assert (await browser.post("/me/withdraw", await browser.get("/me"), **withdrawal)).status_code == 303
+    return patient, browser
+
+
+def of(bundle: Json, kind: str) -> list[Json]:
+    return [one["resource"] for one in bundle["entry"] if one["resource"]["resourceType"] == kind]
+
+
+@pytest.mark.requirement("PRIV-008", "AUD-005")
+async def test_the_bundle_holds_consents_and_accesses(core: Core, told: tuple[Patient, Browser]) -> None:
+    patient, browser = told
+    bundle = orjson.loads((await browser.get("/me/data.json")).content)
+    get_fhir_model_class("Bundle").model_validate_json(orjson.dumps(bundle))
+    assert_no_empties(bundle)
+    assert len({entry["fullUrl"] for entry in bundle["entry"]}) == len(bundle["entry"])
+    consents = of(bundle, "Consent")
+    assert [one["status"] for one in consents] == ["inactive", "active", "active"]
+    for one in consents:
+        text = base64.b64decode(one["sourceAttachment"]["data"]).decode()
+        assert text.startswith("May GlucoPilot read your data?") and one["sourceAttachment"]["language"] == "en"
+        assert one["provision"]["actor"][0]["reference"]["display"] == "GlucoPilot"
+        assert len(one["identifier"][0]["value"]) == 64
+    assert "you chose an earlier end" in consents[1]["text"]["div"]
+    assert "You withdrew your consent." in consents[0]["text"]["div"]
+    events = of(bundle, "AuditEvent")
+    assert [one["subtype"][0]["code"] for one in events] == [
+        *["patient:pairing:granted"] * 2,
+        *["diga:data:read"] * 5,
+        "patient:consent:withdrawn",
+    ]
+    assert events[2]["outcomeDesc"].startswith("GlucoPilot read: ")
+    assert patient.username not in orjson.dumps(bundle).decode()
+
+
+async def test_the_tables_hold_the_same(told: tuple[Patient, Browser]) -> None:
+    _, browser = told
+    answer = await browser.get("/me/consents.csv")
+    assert answer.headers["content-type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [(row["ended_by"], row["ended_because"]) for row in rows] == [
+        ("patient", "You withdrew your consent."),
+        ("", ""),
+        ("", ""),
+    ]
+    assert rows[1]["first_until"] > rows[1]["until"] == rows[2]["until"]
+    assert {row["app"] for row in rows} == {"GlucoPilot"} and {row["language"] for row in rows} == {"en"}
+    assert all(row["text"].startswith("May GlucoPilot") and len(row["text_sha256"]) == 64 for row in rows)
+    accesses = list(csv.DictReader(io.StringIO((await browser.get("/me/accesses.csv")).text)))
+    assert [row["event"] for row in accesses].count("diga:data:read") == 5
+    assert accesses[-1]["event"] == "patient:data:downloaded", "the table before; not this one"
+
+
+async def test_nobody_else_gets_any_of_it(core: Core, told: tuple[Patient, Browser]) -> None:
+    _, stranger = await logged_in(core, "en")
+    for path in ("/me/data.json", "/me/consents.csv", "/me/accesses.csv"):
+        assert "GlucoPilot" not in (await stranger.get(path)).text
+        assert (await Browser(core).get(path)).headers["location"] == "/login"
