@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+CONNECTIONS = "ddr_connections"
+MORE = 4  # connections that make no difference
 
 Figures = Mapping[str, float]  # by name, with Prometheus labels in it if any
 
@@ -16,12 +19,20 @@ class Fleet:
     number: int = 1
     pid: int = field(default_factory=os.getpid)
     restarts: int = 0  # of workers, since the recorder was started
+    connections: Callable[[], int] = int  # of clients, at present
     _told: Mapping[int, Figures] = field(default_factory=dict)
 
     def learn(self, workers: Mapping[str, Figures], restarts: int) -> None:
         """Take over what the supervisor says."""
         self._told = {int(number): figures for number, figures in workers.items()}
         self.restarts = restarts
+
+    def burdened(self) -> bool:
+        """True when this worker has clearly more connections than another one."""
+        others = [
+            told[CONNECTIONS] for number, told in self._told.items() if number != self.number and CONNECTIONS in told
+        ]
+        return bool(others) and self.connections() > min(others) * 1.1 + MORE
 
     def figures(self, own: Figures) -> dict[int, Figures]:
         """The figures of each worker by its number; `own` are those of this one."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddr.http.core import Core
+from ddr.http.fleet import CONNECTIONS
 
 RUNS, FAILURES = "ddr_background_runs_total", "ddr_background_failures_total"
 FAILING, GOOD = "ddr_background_failing_since_seconds", "ddr_background_good_seconds"  # UTC since 1970; 0: not
@@ -16,6 +17,7 @@ FAILING, GOOD = "ddr_background_failing_since_seconds", "ddr_background_good_sec
 def worker_figures(core: Core) -> dict[str, float]:
     """Value by name, with labels in it if any; what ends in `_total` is a counter, all else a gauge."""
     figures: dict[str, float] = {
+        CONNECTIONS: core.fleet.connections(),
         "ddr_database_connections": core.pool.get_size(),
         "ddr_database_connections_idle": core.pool.get_idle_size(),
         "ddr_registry_stale": int(core.registry.stale(core.clock())),

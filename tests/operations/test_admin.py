@@ -51,7 +51,7 @@ async def test_metrics_are_in_the_text_format(core: Core) -> None:
     answer = await get(core, "/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     lines = answer.text.splitlines()
-    assert lines[0] == "# TYPE ddr_database_connections gauge"
+    assert lines[0] == "# TYPE ddr_connections gauge"
     assert all(line.startswith("# ") or len(line.split()) == 2 for line in lines)
 
 

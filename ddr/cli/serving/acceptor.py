@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ddr.cli.serving.connection import Connection
 from ddr.cli.serving.crowd import Crowd, Guest
 
-AT_ONCE = 32  # connections that are accepted before others have their turn
+YIELD_SECONDS = 0.01  # head start of the other workers when this one has more connections than they
 HANDSHAKE_SECONDS = 10.0
 GOODBYE_SECONDS = 5.0  # for a client to say goodbye over TLS, and to take what was sent before
 PAUSE_SECONDS = 0.2  # without descriptors
@@ -22,8 +22,15 @@ class Acceptor:
     """What uvicorn calls a server: `close` it and `wait_closed` for the handshakes that are under way."""
 
     def __init__(
-        self, listening: socket.socket, context: ssl.SSLContext | None, make: Callable[[], Connection], crowd: Crowd
+        self,
+        listening: socket.socket,
+        context: ssl.SSLContext | None,
+        make: Callable[[], Connection],
+        crowd: Crowd,
+        burdened: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`burdened` is true while this worker has more connections than another one."""
+        self._burdened, self._yielded = burdened, False
         self._listening, self._context, self._make, self._crowd = listening, context, make, crowd
         self._loop = asyncio.get_running_loop()
         self._handshakes: set[asyncio.Task[None]] = set()
@@ -52,26 +59,35 @@ class Acceptor:
         if not self._closed.is_set():
             self._loop.add_reader(self._listening.fileno(), self._accept)
 
+    def _pause(self, seconds: float) -> None:
+        """The socket stays readable: look at it again after a while."""
+        self._loop.remove_reader(self._listening.fileno())
+        self._loop.call_later(seconds, self._begin)
+
     def _accept(self) -> None:
-        for _ in range(AT_ONCE):
-            try:
-                own, address = self._listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno in NO_DESCRIPTORS:  # else it would be told without end that there is one to accept
-                    self._crowd.make_room()
-                    self._loop.remove_reader(self._listening.fileno())
-                    self._loop.call_later(PAUSE_SECONDS, self._begin)
-                return
-            own.setblocking(False)
-            guest = Guest(own, str(address[0]) if isinstance(address, tuple) else "")
-            if not self._crowd.enter(guest):
-                own.close()
-                continue
-            task = self._loop.create_task(self._welcome(guest))
-            self._handshakes.add(task)
-            task.add_done_callback(self._handshakes.discard)
+        """Take one. All at once would give a burst of clients, and the connections that they keep, to one worker."""
+        if self._burdened() and not self._yielded:
+            self._yielded = True
+            self._pause(YIELD_SECONDS)
+            return
+        self._yielded = False
+        try:
+            own, address = self._listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):  # another worker was quicker
+            return
+        except OSError as error:
+            if error.errno in NO_DESCRIPTORS:  # else it would be told without end that there is one to accept
+                self._crowd.make_room()
+                self._pause(PAUSE_SECONDS)
+            return
+        own.setblocking(False)
+        guest = Guest(own, str(address[0]) if isinstance(address, tuple) else "")
+        if not self._crowd.enter(guest):
+            own.close()
+            return
+        task = self._loop.create_task(self._welcome(guest))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
 
     async def _welcome(self, guest: Guest) -> None:
         guest.connection = connection = self._make()

@@ -27,8 +27,9 @@ class Listeners:
     async def start(self, sockets: Mapping[str, socket.socket]) -> None:
         """Begin to accept connections. Raises TlsError."""
         contexts = await self._contexts()
+        self._core.fleet.connections = lambda: sum(len(server.crowd) for server in self._serving)
         for name, one in sockets.items():
-            server = server_for(self._apps[name], contexts.get(name), PARTS.get(name, 1.0))
+            server = server_for(self._apps[name], contexts.get(name), PARTS.get(name, 1.0), self._core.fleet.burdened)
             self._serving[server] = asyncio.create_task(server.serve([one]))
         while not all(server.started for server in self._serving):  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 class Server(uvicorn.Server):
     """Without uvicorn's signal handlers: the worker handles signals for all its listeners."""
 
-    def __init__(self, config: uvicorn.Config, crowd: Crowd) -> None:
+    def __init__(self, config: uvicorn.Config, crowd: Crowd, burdened: Callable[[], bool]) -> None:
         super().__init__(config)
-        self.crowd = crowd
+        self.crowd, self._burdened = crowd, burdened
         self.servers: list[asyncio.Server] = []
         self.state = self.server_state = State()
         self._gone: list[asyncio.Task[None]] = []
@@ -48,7 +48,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept what the crowd allows, and begin to wait for the end of the last handshake."""
         for one in sockets or []:
-            self.servers.append(Acceptor(one, self.config.ssl, self._connection, self.crowd))  # type: ignore[arg-type]
+            acceptor = Acceptor(one, self.config.ssl, self._connection, self.crowd, self._burdened)
+            self.servers.append(acceptor)  # type: ignore[arg-type]
         self.started = True
         self._gone = [asyncio.create_task(server.wait_closed()) for server in self.servers]
 
@@ -97,10 +98,12 @@ class Server(uvicorn.Server):
             waiting.cancel()
 
 
-def server_for(app: ASGIApp, context: ssl.SSLContext | None, part: float = 1.0) -> Server:
+def server_for(
+    app: ASGIApp, context: ssl.SSLContext | None, part: float = 1.0, burdened: Callable[[], bool] = lambda: False
+) -> Server:
     """A uvicorn server for `app` with our limits and without its log; plain HTTP when there is no context.
 
-    Its connections may take `part` of the descriptors of this process.
+    Its connections may take `part` of the descriptors of this process. `burdened`: it has more than other processes.
     """
     config = uvicorn.Config(
         app,
@@ -114,4 +117,4 @@ def server_for(app: ASGIApp, context: ssl.SSLContext | None, part: float = 1.0) 
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         ssl_context_factory=(lambda _config, _default: context) if context else None,
     )
-    return Server(config, Crowd(part))
+    return Server(config, Crowd(part), burdened)
