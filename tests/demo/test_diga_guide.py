@@ -42,7 +42,8 @@ def followed(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
         cwd=folder,
-        env={**environment(), "REPOSITORY": str(REPOSITORY)},
+        env={name: value for name, value in environment().items() if not name.upper().endswith("_PROXY")}
+        | {"REPOSITORY": str(REPOSITORY)},
         capture_output=True,
         text=True,
         timeout=SECONDS,

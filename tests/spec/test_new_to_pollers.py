@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -170,6 +170,46 @@ async def test_a_type_that_is_granted_later_is_new(ddr: Recorder) -> None:
     assert (await poller.reader.get("Device")).status_code == 404
     poller.reader = await paired(ddr, home.patient, BG, diga=diga)
     assert await poller.poll() == [f"Device/{home.ids['meter']}"]
+
+
+@pytest.mark.requirement("RS-036", "CON-018")
+async def test_another_pairing_shows_everything_to_a_former_cursor(ddr: Recorder) -> None:
+    home = await Home(ddr, await ddr.patient()).furnish()
+    diga = await ddr.diga(BG, CGM)
+    poller = Poller(await paired(ddr, home.patient, diga=diga))
+    first = await poller.poll()
+    await diga.client.revoke(poller.reader.tokens)
+    ddr.clock.advance(10)
+    poller.reader = await paired(ddr, home.patient, diga=diga)
+    assert await poller.poll() == first
+    assert await poller.poll() == []
+
+
+@pytest.mark.requirement("RS-036", "SER-018")
+async def test_what_was_withheld_until_it_was_calibrated_is_new(ddr: Recorder) -> None:
+    settings, kind = ddr.core.settings, "700585005"
+    ddr.core.settings = replace(settings, device_overlap_types=f"{kind}=end-when-calibrated")
+    try:
+        with later(ddr, 3 * HOUR):
+            sensor = await worn(ddr)
+            home, start_ms = sensor.home, sensor.start_ms - HOUR
+            await sensor.send(0, ramp(1))
+            await home.device("new", startedAt=date_time(start_ms), replaces="cgm", type=kind)
+            metric = await home.cgm("new", start_ms, "not-calibrated")
+            await home.readings("new", start_ms, ramp(12, 50))
+            poller = Poller(sensor.reader)
+            assert len(await poller.poll()) == 3
+            ddr.clock.advance(60)
+            assert await poller.poll() == []
+            event = {"time": date_time(start_ms + 30 * MINUTE), "state": "calibrated"}
+            path = "devices/new/sensors/s/calibrations"
+            answer = await home.patient.gateway.post(path, json={"calibrations": [event]})
+            assert answer.json()["accepted"] == 1
+            found = await poller.poll()
+            assert f"Device/{home.ids['new']}" in found and f"DeviceMetric/{metric}" not in found
+            assert {name.partition("/")[0] for name in found} == set(TYPES)
+    finally:
+        ddr.core.settings = settings
 
 
 @pytest.mark.requirement("RS-036")

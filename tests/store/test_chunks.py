@@ -16,7 +16,7 @@ from ddr.store.database.pool import connect
 from ddr.store.series.chunks import HEARD_STEP_MS, append, merge_readings
 from ddr.store.series.sensors import Remembered, Sensor, load
 from tests.series.model import drifting
-from tests.store.continuous import DELAY, HOUR, MINUTE, START, Stored, register
+from tests.store.continuous import DAY, DELAY, HOUR, MINUTE, START, Stored, register
 from tests.support.database import fresh_database
 
 NOW = START + 15 * 24 * HOUR
@@ -35,6 +35,18 @@ async def touched(pool: asyncpg.Pool, stored: Stored) -> list[asyncpg.Record]:
             stored.patient_id,
         )
     )
+
+
+async def test_what_the_database_says_is_over_is_not_appended_to(pool: asyncpg.Pool) -> None:
+    """The clock of a worker may be behind: somebody may have been shown a final chunk already."""
+    stored = await register(pool)
+    await stored.merge(TRACE[:1], START)
+    settles = START + DAY - 1000 + DAY
+    assert await append(pool, await stored.sensor(), TRACE[1:2], START, settles) is not None
+    assert await append(pool, await stored.sensor(), TRACE[2:3], START, settles + 1) is None
+    await merge_readings(pool, await stored.sensor(), TRACE[2:3], START, DELAY, steered_ms=settles + 1)
+    (chunk, *_) = await stored.chunks()
+    assert (chunk.status, chunk.version, chunk.updated_ms) == ("a", 4, settles + 2)
 
 
 async def test_the_usual_uploads_are_appended(pool: asyncpg.Pool) -> None:
