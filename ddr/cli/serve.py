@@ -22,9 +22,9 @@ from ddr.cli.serving.supervisor import Supervisor
 from ddr.http.clock import now_ms
 from ddr.miv.loader import load_catalog
 from ddr.oauth.keys import Keys, opening_key
-from ddr.operations.restore import replay
+from ddr.operations.restore import catch_up
 from ddr.settings import Settings, load_settings, missing_operator
-from ddr.store.audit.journal import check, entries
+from ddr.store.audit.journal import check
 from ddr.store.database.dsn import shown
 from ddr.store.database.embedded import database
 from ddr.store.database.errors import DatabaseAway
@@ -120,7 +120,7 @@ async def prepare(settings: Settings) -> None:
     check(settings.journal_folder)
     async with await open_pool(settings, BACKGROUND, 2) as pool:
         await Keys.load(pool, await opening_key(pool, settings), now_ms())
-        done = await replay(pool, entries(settings.journal_folder), now_ms())
+        done = await catch_up(pool, settings.journal_folder, now_ms())
     if done:
         log.warning("restore.replayed", extra={"ends": dict(done)})
 

@@ -16,7 +16,7 @@ import asyncpg
 
 from ddr.http.core import Core
 from ddr.http.jobs import Step
-from ddr.operations import audit_trail, inspection
+from ddr.operations import audit_trail, inspection, restore
 from ddr.store.audit import journal
 from ddr.store.authorization import par, tokens
 from ddr.store.authorization.unpairing import unpair_everyone, unpair_expired
@@ -63,6 +63,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         _report("audit.purged", await audit_trail.purge(pool, settings.audit_days, now_ms))
 
     async def forget_ends() -> None:
+        await restore.keep_mark(pool, now_ms)
         await asyncio.to_thread(journal.forget, settings.journal_folder, now_ms - settings.journal_days * DAY_MS)
 
     return {

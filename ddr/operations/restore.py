@@ -1,7 +1,8 @@
 """After a restore from a backup: carry out again what the journal says has ended (docs/backup.md).
 
 Replaying is harmless at any time and any number of times: an end holds for what existed when it was written, and
-nothing that began later is touched. So `ddr serve` does it at each start.
+nothing that began later is touched. So `ddr serve` does it at each start, from the
+mark on that the database took along into its backup.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from ddr.store.audit.journal import Entry
+from ddr.store.audit.journal import Entry, entries
 from ddr.store.audit.trail import Event
 from ddr.store.authorization import restore as store
 from ddr.store.authorization.unpairing import Party
@@ -24,14 +26,18 @@ from ddr.store.patients.erasure import delete_patient
 
 log = logging.getLogger(__name__)
 
+LATE_MS = (
+    3_600_000  # longer than a transaction takes to commit what it has written down, and than clocks of hosts differ
+)
+
 Redo = Callable[[asyncpg.Pool, Entry, int], Awaitable[bool]]
 
 
-async def replay(pool: asyncpg.Pool, entries: Iterable[Entry], now_ms: int) -> Mapping[str, int]:
+async def replay(pool: asyncpg.Pool, written: Iterable[Entry], now_ms: int) -> Mapping[str, int]:
     """Carry the ends out that the database does not know; how many, by event. What cannot be read is passed over."""
     done: Counter[str] = Counter()
     able: dict[str, Entry] = {}
-    for entry in entries:
+    for entry in written:
         if entry["event"] in (Event.ACCOUNT_DISABLED, Event.ACCOUNT_ENABLED):
             able[str(entry.get("patient"))] = entry  # the last word counts
             continue
@@ -39,6 +45,17 @@ async def replay(pool: asyncpg.Pool, entries: Iterable[Entry], now_ms: int) -> M
     for entry in able.values():
         done[entry["event"]] += await _redone(pool, entry, now_ms)
     return {event: count for event, count in sorted(done.items()) if count}
+
+
+async def catch_up(pool: asyncpg.Pool, folder: Path, now_ms: int) -> Mapping[str, int]:
+    """At a start: replay what the database may have missed since it was last said to know everything."""
+    since_ms = await store.marked(pool)
+    return await replay(pool, entries(folder, since_ms), now_ms)
+
+
+async def keep_mark(pool: asyncpg.Pool, now_ms: int) -> None:
+    """Note now and then that the database knows everything that was written down until a while ago."""
+    await store.mark(pool, now_ms - LATE_MS)
 
 
 async def _redone(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:

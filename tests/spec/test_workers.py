@@ -14,6 +14,9 @@ from ddr.demo.browser_user import Page
 from ddr.demo.cast import ATEMDRUCK, GLUKOBUCH, CastDiga
 from ddr.demo.diga_client import Tokens
 from ddr.demo.stack import DemoStack, Options
+from ddr.http.clock import now_ms
+from ddr.store.audit import journal
+from ddr.store.gateways import tokens as gateway_tokens
 from ddr.tls.scan import problems, scan
 from tests.spec.world import BG, CGM
 from tests.support.database import fresh_database
@@ -146,3 +149,34 @@ async def test_the_tls_report(stack: DemoStack, capsys: pytest.CaptureFixture[st
     assert printed.out.count("PROBLEM") == 3
     assert printed.out.count("PROBLEM certificate: 0 signed certificate timestamps") == 3
     assert "3 problems found" in printed.err
+
+
+async def test_a_disconnected_app_is_refused_by_every_worker(stack: DemoStack) -> None:
+    """With the next request, although every worker has just let it in; the journal of the workers has it, too."""
+    pool, patient = stack.pool, stack.patients[1]
+    patient_id = await pool.fetchval("SELECT patient_id FROM account WHERE username = $1", patient.username)
+    token = await gateway_tokens.create(pool, patient_id, now_ms(), name="lost phone")
+    url = f"{stack.settings.gateway_base_url}/gateway/v1/devices"
+
+    async def ask() -> int:
+        async with stack.client() as http:
+            return (await http.get(url, headers={"authorization": f"Bearer {token}"})).status_code
+
+    assert {200} == set(await asyncio.gather(*(ask() for _ in range(CONNECTIONS))))
+    async with stack.client() as browser:
+        base = stack.settings.public_base_url
+        login = await browser.get(f"{base}/login")
+        form = Page(str(login.url), login.text).form("username")
+        assert form is not None
+        fields = dict(form.hidden) | {"username": patient.username, "password": patient.password}
+        await browser.post(f"{base}/login", data=fields)
+        page = await browser.get(f"{base}/me/devices")
+        hidden = next(iter(Page(str(page.url), page.text).form("app").hidden))  # type: ignore[union-attr]
+        (app,) = (
+            row["app"] for row in await gateway_tokens.apps(pool, patient_id, now_ms()) if row["name"] == "lost phone"
+        )
+        disconnected = await browser.post(f"{base}/me/devices/disconnect", data=dict([hidden, ("app", app)]))
+        assert disconnected.headers["location"] == "/me/devices?disconnected"
+    assert {401} == set(await asyncio.gather(*(ask() for _ in range(CONNECTIONS))))
+    written = [entry["event"] for entry in journal.entries(stack.settings.journal_folder)]
+    assert "patient:gateway:disconnected" in written and token not in str(written)

@@ -71,18 +71,24 @@ def check(folder: Path) -> None:
         raise StoreError(f"journal_dir {folder}: {error.strerror or error}") from None
 
 
-def entries(folder: Path) -> Iterator[Entry]:
-    """Every entry of all files, by time. A line that was cut off by a crash is passed over; its end did not happen."""
-    found = []
+def entries(folder: Path, from_ms: int = 0) -> Iterator[Entry]:
+    """The entries of all files since `from_ms`, by time; a line that a crash cut off is passed over: nothing ended."""
+    found, first = [], _month(from_ms)
     for path in files(folder):
+        if path.stem[-7:] < first:
+            continue
         for line in path.read_bytes().splitlines():
             try:
                 entry = orjson.loads(line)
             except orjson.JSONDecodeError:
                 continue
-            if isinstance(entry, dict) and isinstance(entry.get("at_ms"), int) and isinstance(entry.get("event"), str):
+            if _is_entry(entry) and entry["at_ms"] >= from_ms:
                 found.append(entry)
     yield from sorted(found, key=lambda entry: entry["at_ms"])
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("at_ms"), int) and isinstance(entry.get("event"), str)
 
 
 def files(folder: Path) -> list[Path]:

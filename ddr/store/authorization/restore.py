@@ -35,6 +35,21 @@ async def declare(pool: asyncpg.Pool, until_ms: int, now_ms: int) -> None:
         await record(conn, Event.RESTORE_DECLARED, now_ms, detail={"until_ms": until_ms})
 
 
+async def mark(conn: Connection, at_ms: int) -> None:
+    """Every end that was written to the journal before `at_ms` is in this database."""
+    await conn.execute(
+        "INSERT INTO journal_mark (at_ms) VALUES ($1)"
+        " ON CONFLICT (one) DO UPDATE SET at_ms = greatest(journal_mark.at_ms, excluded.at_ms)",
+        at_ms,
+    )
+
+
+async def marked(conn: Connection) -> int:
+    """Up to when the database knows the journal; 0 for never."""
+    at_ms: int | None = await conn.fetchval("SELECT at_ms FROM journal_mark")
+    return at_ms or 0
+
+
 async def window(conn: Connection, now_ms: int) -> int | None:
     """When the restore was declared whose window is open, or None."""
     found: int | None = await conn.fetchval("SELECT max(declared_ms) FROM restore_window WHERE until_ms > $1", now_ms)
