@@ -37,7 +37,7 @@ serve: $(VENV)/.run ## the recorder alone, configured by DDR_* variables; withou
 
 test: $(VENV)/.dev ## all tests but those that need a browser, a validator or a scanner
 	@echo "About $(MINUTES) minutes on two cores; a file of tests runs on one core, several files at once."
-	@$(BIN)/python -m pytest $(PARALLEL) -m "not browser and not validator and not scanner" $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not browser and not validator and not scanner and not packaging" $(ARGS)
 
 test-browser: $(VENV)/.dev ## the tests in a real Chromium (needs /usr/bin/chromium)
 	@$(BIN)/python -m pytest $(PARALLEL) -m browser $(ARGS)
@@ -61,7 +61,7 @@ conformance: $(VENV)/.dev ## black-box tests by requirement; writes docs/conform
 ci: lint ## everything: lint, `make test`, what is beyond it, and whether the conformance report is up to date
 	@rm -rf $(EVIDENCE)
 	@$(MAKE) --no-print-directory test ARGS="--evidence $(EVIDENCE) $(ARGS)"
-	@$(BIN)/python -m pytest $(PARALLEL) -m "browser or scanner" --evidence $(EVIDENCE) $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "browser or scanner or packaging" --evidence $(EVIDENCE) $(ARGS)
 	@$(VALIDATE) -m validator --evidence $(EVIDENCE) $(ARGS)
 	@$(BIN)/python -m tests.conformance $(EVIDENCE) --check docs/conformance.md
 

@@ -57,6 +57,12 @@ def described(text: str, default: Any) -> Any:
     return field(default=default, metadata={"doc": text})
 
 
+def _miv_packages() -> Path:
+    """Where the MIV packages are: inside an installed wheel, beside the package in a checkout."""
+    inside = Path(__file__).parent / "miv_packages"
+    return inside if inside.is_dir() else inside.parent.parent / "miv_packages"
+
+
 @dataclass(frozen=True)
 class MivSettings:
     """The operator's own values for one MIV, as registered with BfArM (HDDT information-model.md)."""
@@ -85,7 +91,7 @@ class Settings:
     database_migration_url: str = described(
         "Another way to the same database for migrations, around a pooler; empty: database_url.", ""
     )
-    miv_packages: Path = described("Directory of the MIV packages.", Path(__file__).parent.parent / "miv_packages")
+    miv_packages: Path = described("Directory of the MIV packages; by default those that come along.", _miv_packages())
     # listeners
     host: str = described("Address that the three outside listeners bind to.", "127.0.0.1")
     diga_port: int = described("Port of the DiGA listener (mTLS).", 8443)
