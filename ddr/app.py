@@ -61,6 +61,7 @@ TRANSPORT_HEADERS = {
 }
 
 JOB_CONNECTIONS = 3
+HOSTS_SECONDS = 5.0
 CONFIRM_SECONDS = 0.25  # how long the database may not know that an answer was sent
 POOL_CLOSE_SECONDS = 3.0  # a database that hangs must not hold the end
 
@@ -139,6 +140,8 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
             ),
             ("confirmations", lambda: rooms.core.confirmations.flush(pool), CONFIRM_SECONDS),
         ]
+        if pool.servers.several:
+            works.append(("database-hosts", pool.servers.look, HOSTS_SECONDS))
         background = [asyncio.create_task(rooms.core.jobs.keep(*work)) for work in works]
         try:
             yield rooms

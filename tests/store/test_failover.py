@@ -108,6 +108,22 @@ async def asyncpg_has(server: Server, table: str) -> bool:
 
 
 @pytest.mark.requirement("OPS-015")
+async def test_a_primary_that_was_replaced_without_a_sign_is_left(
+    pair: tuple[Server, Server], settings: Settings, tmp_path: Path
+) -> None:
+    first, second = pair
+    own = replace(settings, database_url=url_of(first, second), state_dir=tmp_path)
+    async with await open_pool(own) as pool:
+        await pool.servers.look()
+        assert await pool.fetchval("SHOW unix_socket_directories") == str(first.run_dir)
+        second.promote()
+        await pool.servers.look()
+        found = {await pool.fetchval("SHOW unix_socket_directories") for _ in range(10)}
+        assert found == {str(second.run_dir)}
+        assert await pool.ready()
+
+
+@pytest.mark.requirement("OPS-015")
 async def test_a_host_that_hangs_keeps_nobody_from_the_next(
     pair: tuple[Server, Server], settings: Settings, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import asyncpg
@@ -31,6 +32,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         self.servers = servers
         self.limits = limits
         self._doubts = 0
+        self._returned = 0.0  # when a connection came back the last time that was still good
         self._probe = Probe(servers, cache)
         super().__init__(
             servers.url,
@@ -63,6 +65,12 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         self._probe.close()
         super().terminate()
 
+    async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """As asyncpg's."""
+        if connection._con is not None and not connection.is_closed():  # else it was lost, and is back already
+            self._returned = asyncio.get_running_loop().time()
+        await super().release(connection, timeout=timeout)
+
     async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109
         if self.servers.doubts != self._doubts:
             self._doubts = self.servers.doubts
@@ -70,7 +78,8 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         try:
             return await super()._acquire(self.limits.acquire if timeout is None else timeout)
         except TimeoutError:
-            if self.servers.away:
+            quiet = asyncio.get_running_loop().time() - self._returned > self.limits.acquire
+            if self.servers.away or quiet:  # nothing came to an end all the time: that is not load
                 raise ConnectionError("no server answers") from None
             raise PoolBusy("no connection became free in time") from None
 

@@ -54,7 +54,7 @@ class Probe:
             return task.result()
         connection = self._connection
         self._drop()  # nobody waits for what a hanging server may still say
-        if connection is not None and not done and len(self._servers.order) > 1:
+        if connection is not None and not done and self._servers.several:
             self._servers.doubt(connection.host)
         task.cancel()
         if done and not isinstance(error := task.exception(), FAULTS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -76,6 +77,18 @@ class Servers:
             connection.terminate()
             raise
         return connection
+
+    @property
+    def several(self) -> bool:
+        """True when there is a choice."""
+        return len(self.order) > 1
+
+    async def look(self) -> None:
+        """Ask the others whether one became the primary: the one in use may not know that it was replaced."""
+        for host in self.order[1:]:
+            with suppress(*FAULTS):
+                connection = await self._connect(host, {"command_timeout": HOST_SECONDS, "statement_cache_size": 0})
+                await connection.close(timeout=HOST_SECONDS)
 
     def doubt(self, host: Host | None) -> None:
         """This server hangs: connections to it are given up, and the others are tried before it."""
