@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 
 import asyncpg
 import httpx
@@ -26,6 +27,7 @@ from tests.support.recorder import Patient, Recorder, TestDiga, recorder
 
 SECONDS = 9.0  # for any answer: the limits of a statement and of a connection, on a busy machine
 READY_SECONDS = 2.0
+VALUES = count(50)  # none is sent twice: a repeated upload writes nothing
 READINGS = "devices/cgm/sensors/s/readings"
 
 
@@ -84,7 +86,7 @@ class House:
             "authorize": public.get("/oauth/authorize", params=query),
             "authorize page": public.get("/oauth/authorize", params=query, headers={"accept": "text/html"}),
             "page": public.get("/consent", params={"request_uri": "x"}, headers=session),
-            "gateway": self.upload(self.patient, ago=1, value=int(time.time()) % 300),
+            "gateway": self.upload(self.patient, ago=1, value=next(VALUES)),
             "door": self.patient.gateway.post(
                 "fhir", json={"resourceType": "Bundle", "type": "transaction", "entry": []}
             ),
