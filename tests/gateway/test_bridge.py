@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import unicodedata
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -24,7 +25,7 @@ from ddr.registries.certificates import fingerprint
 from ddr.series.packing import encode_values
 from ddr.store.gateways import certificates as gateway_certificates
 from ddr.store.gateways import tokens as gateway_tokens
-from ddr.store.patients import identities
+from ddr.store.patients import administration, identities
 from ddr.store.series.sensors import Remembered
 from ddr.tls.peer import with_certificate
 from tests.gateway.conftest import CGM, Client, make_client, put_device, put_sensor
@@ -336,3 +337,24 @@ async def test_a_locked_patient_keeps_no_other_waiting(bridge: Client, core: Cor
         answer = await push(bridge, *late)
     assert [part.get("reason") for part in answer["patients"]] == ["busy", "busy", None]
     assert (await push(bridge, *late))["accepted"] == 1
+
+
+async def test_a_disabled_account_is_unknown_to_bridges(bridge: Client, core: Core, der: bytes, clock: Clock) -> None:
+    """In a request about it, and as a part of a request about many, where it harms no other part."""
+    resting, other = await patients(core, 2)
+    assert await administration.disable(core.pool, resting.patient_id, clock())
+    found = await push(bridge, resting.part(items(clock(), 100)), other.part(items(clock(), 100)))
+    assert [part.get("reason") for part in found["patients"]] == ["unknown-account", None]
+    async with bridge_client(core, der, **{"patient-account": resting.account}) as client:
+        assert (await client.get("/devices")).status_code == 404
+        await administration.enable(core.pool, resting.patient_id, clock())
+        assert (await client.get("/devices")).status_code == 200
+
+
+async def test_every_spelling_names_the_account_that_logs_in_with_it(bridge: Client, core: Core, clock: Clock) -> None:
+    patient = Patient(core)
+    patient.account = f"jörg-{patient.account}"
+    await patient.register()
+    decomposed = unicodedata.normalize("NFD", patient.account)
+    found = await push(bridge, patient.part(items(clock(), 100), account=decomposed))
+    assert found["patients"][0]["accepted"] == 1

@@ -9,8 +9,11 @@ import httpx
 from ddr.gateway.app import create_gateway
 from ddr.http.core import Core
 from ddr.store.gateways import tokens
+from ddr.store.patients import administration, identities
 from tests.patient_pages.browser import Browser, inputs
 from tests.patient_pages.test_consent import logged_in
+from tests.patient_pages.test_provider_login import Traveller
+from tests.support.openid import AUDIENCE, CLIENT_ID, OpenIdProvider
 from tests.support.patients import new_patient
 
 
@@ -89,3 +92,47 @@ async def test_an_app_that_is_missing_or_strange(core: Core) -> None:
     assert (await browser.post("/me/devices/disconnect", page)).status_code == 403
     assert (await browser.post("/me/devices/disconnect", page, app="\x00")).status_code == 403
     assert (await browser.post("/me/devices/disconnect", page, app="' OR 1=1")).status_code == 303
+
+
+async def test_both_ways_of_production(oidc_core: Core, openid: OpenIdProvider) -> None:
+    """The provider's access token, and the recorder's own by pairing code: one patient, whichever app sends."""
+    traveller = Traveller(oidc_core, openid)
+    await traveller.login(user="zoe")
+    browser = traveller.here
+    shown = (await browser.get("/me/devices")).text
+    assert "mit Ihrem Konto beim Hersteller" in shown
+    token = await connected(oidc_core, browser)
+    meter = {"serialNumber": "Z1", "name": "Meter", "manufacturer": "M", "type": "337414009"}
+    for number, bearer in enumerate((token, openid.access_token("zoe"))):
+        async with gateway(oidc_core, bearer) as app:
+            sent = meter | {"serialNumber": f"Z{number}", "startedAt": "2026-10-01T00:00:00Z"}
+            assert (await app.put(f"/devices/meter-{number}", json=sent)).status_code == 201
+            assert len((await app.get("/devices")).json()["devices"]) == number + 1
+    page = await browser.get("/me/devices")
+    assert "Z0" in page.text and "Z1" in page.text
+
+
+async def test_an_account_of_the_provider_that_the_operator_disabled(oidc_core: Core, openid: OpenIdProvider) -> None:
+    """Both tokens, the page and a new login are refused at once; another user is not."""
+    traveller = Traveller(oidc_core, openid)
+    await traveller.login(user="yuri")
+    token = await connected(oidc_core, traveller.here)
+    both = (token, openid.access_token("yuri"))
+    assert [await works(oidc_core, one) for one in both] == [True, True]
+    patient_id = await identities.find(oidc_core.pool, openid.issuer, openid.claims("yuri")["sub"])
+    assert patient_id is not None
+    assert await administration.disable(oidc_core.pool, patient_id, oidc_core.clock())
+    assert [await works(oidc_core, one) for one in both] == [False, False]
+    assert (await traveller.here.get("/me")).status_code == 303
+    refused = await Traveller(oidc_core, openid).login(user="yuri")
+    assert refused.status_code == 400 and "hat nicht geklappt" in refused.text
+    assert (await Traveller(oidc_core, openid).login(user="xenia")).status_code == 303
+    await administration.enable(oidc_core.pool, patient_id, oidc_core.clock())
+    assert [await works(oidc_core, one) for one in both] == [True, True]
+
+
+async def test_an_id_token_is_refused_at_the_door(oidc_core: Core, openid: OpenIdProvider) -> None:
+    claims = {**openid.claims("will"), "aud": [CLIENT_ID, AUDIENCE], "azp": CLIENT_ID, "nonce": "n"}
+    assert not await works(oidc_core, openid.sign(claims))
+    assert not await works(oidc_core, openid.sign(claims, typ="JWT"))
+    assert await works(oidc_core, openid.access_token("will"))
