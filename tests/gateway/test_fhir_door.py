@@ -16,6 +16,7 @@ from ddr.http.core import Core
 from ddr.store.database.digest import sha256
 from ddr.store.gateways import tokens as gateway_tokens
 from tests.gateway import samples
+from tests.gateway.conftest import METER as OWN
 from tests.gateway.conftest import Client
 from tests.gateway.phd import (
     CGM,
@@ -360,3 +361,31 @@ async def test_a_change_of_state_needs_its_time(client: Client) -> None:
     await taken(client, bundle(*SERIES, series()))
     (_, response) = await taken(client, bundle((CGM, cgm()), metric(calibration=[{"state": "not-calibrated"}])))
     assert response["status"] == "422"
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+async def test_older_values_that_come_later_move_the_start_back(
+    core: Core, client: Client, patient_id: uuid.UUID, kind: str
+) -> None:
+    """FHIR does not say since when a device is used: its start is the first value that has come."""
+    for day in (21, 19, 20):
+        value = glucose() | {"effectiveDateTime": f"2026-11-{day}T10:00:00Z"}
+        assert statuses(await taken(client, bundle((METER, device()), value, kind=kind)))[1] == "201"
+        period = {"effectivePeriod": {"start": f"2026-11-{day}T08:00:00Z"}}
+        assert statuses(await taken(client, bundle(*SERIES, series("100 101") | period, kind=kind)))[2] == "201"
+    started = {each["serialNumber"]: each["startedAt"] for each in (await client.get("/devices")).json()["devices"]}
+    assert started == {"SN123456": "2026-11-19T10:00:00Z", "CGM1234567890": "2026-11-19T08:00:00Z"}
+    assert len(await rows(core, MEASUREMENTS, patient_id)) == 3
+    assert sum(row[3] for row in await rows(core, CHUNKS, patient_id)) == 6
+
+
+async def test_a_start_that_was_told_stays(client: Client) -> None:
+    """A device of the JSON API has a startedAt of its own."""
+    await client.put("/devices/meter", json=OWN | {"startedAt": "2026-11-20T00:00:00Z"})
+    (own,) = (await client.get("/devices")).json()["devices"]
+    early = glucose(effectiveDateTime="2026-11-19T10:00:00Z") | {"device": {"reference": f"Device/{own['id']}"}}
+    (response,) = await taken(client, bundle(early))
+    assert (response["status"], response["outcome"]["issue"][0]["details"]["coding"][0]["code"]) == (
+        "422",
+        "before-start",
+    )

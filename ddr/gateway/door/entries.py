@@ -11,6 +11,7 @@ from ddr.gateway.bounds import MOST_REGISTRATIONS
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import Problem, invalid
 
+_MADE = "fhir-"
 BUNDLE_TYPES = ("batch", "transaction")
 
 
@@ -100,9 +101,14 @@ def reference(fields: Fields, name: str) -> str | None:
     return found
 
 
+def is_made(key: str) -> bool:
+    """Whether `key` comes from `make_key`: its device was registered here."""
+    return key.startswith(_MADE)
+
+
 def make_key(*parts: str) -> str:
     """The gateway's key of something that FHIR names by `parts`; equal parts give the same key for ever."""
-    return "fhir-" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
+    return _MADE + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
 
 
 def identifier_key(kind: str, fields: Fields, preferred: str | None = None) -> str | None:

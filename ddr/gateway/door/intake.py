@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 from itertools import islice
@@ -18,6 +19,7 @@ from ddr.gateway.door.devices import device_body, device_key, is_gateway
 from ddr.gateway.door.directory import Directory, Target
 from ddr.gateway.door.entries import Entry, reference
 from ddr.gateway.door.observations import Observed, is_time_stamp, read_observation
+from ddr.gateway.door.starts import reach_back
 from ddr.gateway.fields import Fields
 from ddr.gateway.measurements import take_measurements
 from ddr.gateway.problem import Problem, invalid
@@ -192,6 +194,7 @@ class Intake:
         for item in sorted(observed, key=lambda item: item.earliest_ms):
             await self._attempt(item.entry, self._assign(item, observed, uploads))
         for (device, sensor, _), items in uploads.items():
+            await self._reach_back(device, sensor, items)
             for part in split(items, self.core.settings.gateway_max_items):
                 await self._upload(device, sensor, part)
 
@@ -234,6 +237,12 @@ class Intake:
         targets: dict[int, Target | None] = {}
         for item in observed:
             await self._attempt(item.entry, self._name(item, targets))
+        made: defaultdict[Target, list[Observed]] = defaultdict(list)
+        for item in observed:
+            if (target := targets.get(item.entry.index)) is not None:
+                made[target].append(item)
+        for (device, sensor), values in made.items():
+            await self._reach_back(device, sensor, values)
         items: list[tuple[Observed, dict[str, Any]]] = []
         for item in observed:
             if item.entry.index in targets:
@@ -242,6 +251,11 @@ class Intake:
         for (item, _), answer in zip(items, taken, strict=True):
             done = answer if isinstance(answer, Problem) else _measurement_answer(answer)
             self.answers[item.entry.index] = with_warnings(done, item)
+
+    async def _reach_back(self, device: str, sensor: str | None, items: Sequence[Observed]) -> None:
+        """Where the start cannot be moved, each value says so itself."""
+        with suppress(Problem):
+            await reach_back(self.core, self.patient_id, device, sensor, items)
 
     async def _name(self, item: Observed, targets: dict[int, Target | None]) -> None:
         target = await self.directory.target(item.device) if item.device else None
