@@ -13,6 +13,7 @@ import csv
 import os
 import sqlite3
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class Outbox:
     def __init__(self, path: Path) -> None:
         self.db = sqlite3.connect(path, isolation_level=None)
         self.db.execute("CREATE TABLE IF NOT EXISTS outbox (time TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        self.db.execute("CREATE TABLE IF NOT EXISTS waiting (time TEXT PRIMARY KEY, value TEXT NOT NULL)")
         self.db.execute("CREATE TABLE IF NOT EXISTS refused (time TEXT PRIMARY KEY, value TEXT, reason TEXT)")
 
     def add(self, measured_at: str, value: str) -> None:
@@ -45,46 +47,69 @@ class Outbox:
         """The oldest readings."""
         return self.db.execute("SELECT time, value FROM outbox ORDER BY time LIMIT ?", (BATCH,)).fetchall()
 
-    def settle(self, readings: list[tuple[str, str]], answers: list[dict[str, Any]]) -> None:
-        """Accepted and duplicate ones are done; rejected ones are kept apart, because sending again changes nothing."""
+    def wake(self) -> None:
+        """Let what waits be sent again."""
+        self.db.execute("INSERT OR IGNORE INTO outbox SELECT time, value FROM waiting")
+        self.db.execute("DELETE FROM waiting")
+
+    def settle(self, readings: list[tuple[str, str]], answers: list[dict[str, Any]], ahead: float = 0) -> None:
+        """Accepted and duplicate ones are done. Of the rejected ones, those wait that may be taken later (`retry`); the
+        others are kept apart, because sending them again changes nothing. `ahead`: by how many seconds our clock is.
+        """
         self.db.execute("BEGIN")
         for (measured_at, value), answer in zip(readings, answers, strict=True):
             self.db.execute("DELETE FROM outbox WHERE time = ?", (measured_at,))
-            if answer["status"] == "rejected":
+            if answer["status"] == "rejected" and answer["retry"]:
+                # measured by a clock that is ahead: the time was earlier than it said
+                right = earlier(measured_at, ahead) if answer["reason"] == "future" and ahead > 0 else measured_at
+                self.db.execute("INSERT OR REPLACE INTO waiting VALUES (?, ?)", (right, value))
+            elif answer["status"] == "rejected":
                 self.db.execute(
                     "INSERT OR REPLACE INTO refused VALUES (?, ?, ?)", (measured_at, value, answer["reason"])
                 )
         self.db.execute("COMMIT")
 
 
-def send(client: httpx.Client, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The answer, however often the recorder has to be asked for it. Raises for requests that can never succeed."""
+def earlier(measured_at: str, seconds: float) -> str:
+    """The time by the right clock of what a clock says that is ahead by `seconds`."""
+    return (datetime.fromisoformat(measured_at) - timedelta(seconds=seconds)).isoformat()
+
+
+def send(client: httpx.Client, method: str, path: str, body: dict[str, Any]) -> httpx.Response:
+    """The answer, however often the recorder has to be asked for it. Raises for requests that can never succeed.
+
+    The header Sent-At says what our clock says, so the answer tells by how much it is ahead.
+    """
     pause = 0.5
     while True:
         try:
-            answer = client.request(method, path, json=body)
+            sent_at = datetime.now(UTC).isoformat(timespec="seconds")
+            answer = client.request(method, path, json=body, headers={"sent-at": sent_at})
         except httpx.TransportError as error:
             print(f"no answer ({type(error).__name__}), again in {pause:.1f} s")
         else:
             if answer.status_code not in (429, 502, 503, 504):
                 answer.raise_for_status()
-                found: dict[str, Any] = answer.json()
-                return found
+                return answer
             pause = float(answer.headers.get("retry-after", pause))
         time.sleep(pause)
         pause = min(60.0, pause * 2)
 
 
 def sync(client: httpx.Client, outbox: Outbox, started_at: str) -> int:
-    """Register device and sensor (again does no harm) and empty the outbox. Returns how many readings were stored."""
+    """Register device and sensor (again does no harm) and empty the outbox. Returns how many readings were stored.
+
+    Call it again later: what may be taken then is sent again.
+    """
+    outbox.wake()
     send(client, "PUT", "devices/cgm", DEVICE | {"startedAt": started_at})
     send(client, "PUT", "devices/cgm/sensors/glucose", SENSOR)
     stored = 0
     while readings := outbox.next():
         items = [{"time": at, "value": value if value in ("L", "U", "E") else float(value)} for at, value in readings]
         answer = send(client, "POST", "devices/cgm/sensors/glucose/readings", {"unit": "mg/dL", "readings": items})
-        outbox.settle(readings, answer["items"])
-        stored += int(answer["accepted"])
+        outbox.settle(readings, answer.json()["items"], float(answer.headers.get("clock-skew", 0)))
+        stored += int(answer.json()["accepted"])
     return stored
 
 

@@ -75,9 +75,22 @@ def test_nothing_is_lost(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_what_the_recorder_refuses_is_kept_apart(tmp_path: Path) -> None:
     outbox = example.Outbox(tmp_path / "outbox.sqlite")
     outbox.add(*READINGS[0])
-    outbox.settle(outbox.next(), [{"status": "rejected", "reason": "future"}])
+    outbox.settle(outbox.next(), [{"status": "rejected", "reason": "precision", "retry": False}])
+    outbox.wake()
     assert outbox.next() == []
-    assert outbox.db.execute("SELECT reason FROM refused").fetchall() == [("future",)]
+    assert outbox.db.execute("SELECT reason FROM refused").fetchall() == [("precision",)]
+
+
+def test_what_may_pass_waits_with_the_time_of_the_right_clock(tmp_path: Path) -> None:
+    outbox = example.Outbox(tmp_path / "outbox.sqlite")
+    outbox.add("2026-11-28T10:00:00+01:00", "123")
+    outbox.add("2026-11-22T10:00:00Z", "L")
+    late, early = outbox.next()[::-1]
+    answers = [{"status": "rejected", "reason": reason, "retry": True} for reason in ("future", "range")]
+    outbox.settle([late, early], answers, 172_800)
+    assert outbox.next() == []
+    example.Outbox(tmp_path / "outbox.sqlite").wake()
+    assert outbox.next() == [early, ("2026-11-26T10:00:00+01:00", "123")]
 
 
 @pytest.mark.slow

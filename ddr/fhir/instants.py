@@ -7,6 +7,8 @@ from calendar import isleap, monthrange
 from datetime import UTC, date, datetime
 from functools import lru_cache
 
+from ddr.series.instants import instant_ms
+
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAY_MS = 86_400_000
 _MINUTE_MS = 60_000
@@ -38,10 +40,10 @@ def parse_instant(text: str) -> int:
 
     Raises ValueError.
     """
-    match = _DATE_TIME.fullmatch(text)
-    if match is None or match["second"] is None or match["zone"] is None:
-        raise ValueError("not a FHIR instant")
-    return _range(match)[0]
+    ms = instant_ms(text)
+    if ms is None:
+        raise ValueError("not an instant")
+    return ms
 
 
 def parse_date_time(text: str) -> tuple[int, int]:

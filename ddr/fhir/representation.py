@@ -52,6 +52,16 @@ def read_json(body: bytes) -> dict[str, Any]:
     return resource
 
 
+def exact_json(content: Any) -> bytes:
+    """JSON in which decimals keep their digits."""
+    return orjson.dumps(content, default=_number)
+
+
+def exact_value(content: bytes) -> Any:
+    """What `exact_json` wrote; decimals as Decimal."""
+    return json.loads(content, parse_float=Decimal)
+
+
 def _number(value: Any) -> orjson.Fragment:
     """JSON has the same grammar for numbers as FHIR for decimals, so their digits go out unchanged."""
     if isinstance(value, Decimal) and value.is_finite():

@@ -54,6 +54,7 @@ class Route(NamedTuple):
     for_many: bool = False  # of a bridge only; its handler gets no patient
     bodiless: bool = False  # a POST that sends nothing; its handler gets the scope
     opens: bool = False  # takes a pairing code in place of a token
+    exact: bool = False  # its numbers keep their digits
     whole: bool = False  # its handler reads the request and makes the whole reply: the FHIR door
 
     @property
@@ -77,8 +78,8 @@ ROUTES = (
     Route("POST", f"{_SENSOR}/complete", readings.post_complete),
     Route("POST", f"{_SENSOR}/calibrations", calibrations.post_calibrations),
     Route("GET", f"{_SENSOR}/calibrations", calibrations.get_calibrations),
-    Route("POST", f"{BASE}/measurements", measurements.post_measurements),
-    Route("PUT", f"{BASE}/measurements/{{measurement_key}}", measurements.put_measurement),
+    Route("POST", f"{BASE}/measurements", measurements.post_measurements, exact=True),
+    Route("PUT", f"{BASE}/measurements/{{measurement_key}}", measurements.put_measurement, exact=True),
     Route("DELETE", f"{BASE}/measurements/{{measurement_key}}", measurements.delete_measurement),
     Route("POST", f"{BASE}/bridge/readings", bridge_readings.post_bridge_readings, for_many=True),
     Route("POST", FHIR_DOOR, post_bundle, whole=True),
@@ -148,7 +149,7 @@ class _Server:
             reply: Reply = await route.handler(self._core, owner, request)
             return reply
         raw = await request.body(JSON) if route.has_body else b""
-        body = [await aside(len(raw) > LARGE_BYTES, parsed, raw)] if route.has_body else []
+        body = [await aside(len(raw) > LARGE_BYTES, parsed, raw, route.exact)] if route.has_body else []
         whose = [] if route.for_many else [owner]
 
         async def work() -> Reply:

@@ -12,10 +12,10 @@ from uuid import UUID
 from ddr.gateway.bridges import LONGEST_ACCOUNT, patients_of, unknown_account
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import Problem, invalid, unavailable
-from ddr.gateway.readings import answer_items, continuous, store_readings
+from ddr.gateway.readings import answer_items, ascending, continuous, read, store_readings
 from ddr.http.core import Core
 from ddr.series.packing import Reading
-from ddr.series.reading import Rejection, read_items
+from ddr.series.reading import Rejection
 from ddr.store.database.faults import BUSY, FAULTS, fault_of
 from ddr.store.series import sensors as series_sensors
 from ddr.store.series.bulk import append_all
@@ -104,26 +104,24 @@ async def _stored(
     """The answers to parts: one statement finds their sensors, one appends what can be, the rest is merged alone."""
     keys = {part.key(patients) for part in parts if isinstance(part, Part) and part.account in patients}
     sensors = await series_sensors.load_all(core.pool, keys)
-    latest_ms = now_ms + core.settings.gateway_future_seconds * 1000
-    uploads = [_upload(part, patients, sensors, latest_ms) if isinstance(part, Part) else part for part in parts]
+    uploads = [_upload(core, part, patients, sensors, now_ms) if isinstance(part, Part) else part for part in parts]
     await _append(core, (upload for upload in uploads if isinstance(upload, Upload)), now_ms)
     busy: set[UUID] = set()
     return [await _answer(core, upload, now_ms, busy) for upload in uploads]
 
 
 def _upload(
-    part: Part, patients: Mapping[str, UUID], sensors: Mapping[SensorKey, Sensor], latest_ms: int
+    core: Core, part: Part, patients: Mapping[str, UUID], sensors: Mapping[SensorKey, Sensor], now_ms: int
 ) -> Upload | Problem:
     if part.account not in patients:
         return unknown_account()
     key = part.key(patients)
     try:
-        sensor = continuous(sensors.get(key))
+        sensor = continuous(core, sensors.get(key))
+        found = read(core, sensor, part.items, part.unit, now_ms)
     except Problem as problem:
         return problem
-    found = read_items(part.items, part.unit, sensor.rules, latest_ms)
-    readings = sorted({reading for reading in found if not isinstance(reading, Rejection)})
-    return Upload(key, sensor, part.items, found, readings)
+    return Upload(key, sensor, part.items, found, ascending(found))
 
 
 async def _append(core: Core, uploads: Iterable[Upload], now_ms: int) -> None:
@@ -148,9 +146,7 @@ async def _answer(core: Core, upload: Upload | Problem, now_ms: int, busy: set[U
     if upload.outcome is None and patient_id in busy:
         return unavailable(BUSY).item()
     try:
-        outcome = upload.outcome or await store_readings(
-            core, upload.key, upload.sensor, upload.readings, now_ms, fresh=True
-        )
+        outcome = upload.outcome or await store_readings(core, upload.key, upload.sensor, upload.readings, now_ms)
     except Problem as problem:  # the sensor is gone
         return problem.item()
     except FAULTS as error:
@@ -158,4 +154,4 @@ async def _answer(core: Core, upload: Upload | Problem, now_ms: int, busy: set[U
         if fault_of(error) != BUSY or len(busy) > MOST_BUSY:
             raise
         return unavailable(BUSY).item()
-    return answer_items(upload.items, upload.found, outcome)
+    return answer_items(upload.items, upload.found, outcome, upload.sensor)

@@ -98,7 +98,7 @@ def _read(item: Any, latest_ms: int) -> Event | Problem:
             fields.need("time", lambda name: fields.instant(name, latest_ms)),
             fields.need("state", lambda name: fields.choice(name, STATES)),
             fields.choice("type", TYPES),
-            fields.text("time"),
+            fields.instant_text("time"),
         )
         fields.done()
     except Problem as problem:

@@ -23,7 +23,10 @@ MAX_DECIMALS = 4
 # What FHIR strings and XML 1.0 cannot carry; PostgreSQL texts hold no U+0000 either.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
+MAX_DIGITS = 18  # that a decimal may be written with, zeros at its end included (FHIR R4 datatypes.html#decimal)
+
 Number = int | float
+Exact = int | float | Decimal
 
 
 class Fields:
@@ -105,7 +108,7 @@ class Fields:
         return value
 
     def number(self, name: str) -> Number | None:
-        """A number as it was sent: an integer stays one, and a decimal prints as the digits of the request."""
+        """A number: an integer stays one, and a decimal prints as the shortest digits that mean it."""
         value = self.raw(name)
         if value is None:
             return None
@@ -114,6 +117,16 @@ class Fields:
         if abs(value) > MAX_NUMBER or decimals_of(value) > MAX_DECIMALS:
             raise invalid(self.at(name), f"must be at most {MAX_NUMBER} with at most {MAX_DECIMALS} decimals")
         return value
+
+    def exact(self, name: str) -> Exact | None:
+        """A number with the digits that it was sent with, zeros at its end included."""
+        value = self.raw(name)
+        if not isinstance(value, Decimal):
+            return self.number(name)
+        within = value.is_finite() and abs(value) <= MAX_NUMBER and int(value.as_tuple().exponent) >= -MAX_DIGITS
+        if not within or decimals_of(value) > MAX_DECIMALS:
+            raise invalid(self.at(name), f"must be at most {MAX_NUMBER} with at most {MAX_DECIMALS} decimals")
+        return Decimal(f"{value:f}")  # never written with an exponent
 
     def instant(self, name: str, latest_ms: int | None = None) -> int | None:
         """A date-time with seconds and zone since 1970, in milliseconds, not after `latest_ms`."""
@@ -132,11 +145,17 @@ class Fields:
             raise invalid(self.at(name), "must not be in the future", "future")
         return ms
 
+    def instant_text(self, name: str) -> str | None:
+        """The text of a member that `instant` reads, in FHIR's form."""
+        value = self.text(name)
+        return value and value.upper()
+
     def date_time(self, name: str) -> tuple[str, int, int] | None:
-        """A FHIR dateTime, possibly only a date: its text, its first and its last millisecond."""
+        """A FHIR dateTime, possibly only a date: its text in FHIR's form, its first and its last millisecond."""
         value = self.text(name)
         if value is None:
             return None
+        value = value.upper()  # RFC 3339 lets "t" and "z" be small, FHIR does not
         try:
             return (value, *parse_date_time(value))
         except ValueError:
@@ -162,13 +181,13 @@ class Fields:
         return entries and [Fields(entry, f"{self.at(name)}[{i}]") for i, entry in enumerate(entries)]
 
 
-def decimal(value: Number) -> Decimal:
-    """`value` as the decimal that was sent: a float prints as the shortest digits that mean it, as sent."""
-    return Decimal(repr(value))
+def decimal(value: Exact) -> Decimal:
+    """`value` as the decimal that was sent: a float prints as the shortest digits that mean it."""
+    return value if isinstance(value, Decimal) else Decimal(repr(value))
 
 
-def decimals_of(value: Number) -> int:
-    """Decimal places of `value` as sent."""
+def decimals_of(value: Exact) -> int:
+    """Decimal places of `value`, zeros at its end left aside."""
     exponent = decimal(value).normalize().as_tuple().exponent
     return max(0, -int(exponent))
 

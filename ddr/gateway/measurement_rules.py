@@ -12,6 +12,7 @@ from typing import Any
 
 from ddr.gateway.concepts import concept, concepts
 from ddr.gateway.fields import Fields, check_key, decimal
+from ddr.gateway.plausibility import check_pressures, check_value, of_code
 from ddr.gateway.problem import invalid
 from ddr.gateway.registration import parse_code
 from ddr.miv.model import UCUM, Miv, MivCatalog, MivCode, MivComponent
@@ -55,6 +56,7 @@ class Upload:
     derived_from: tuple[str, ...]
     status: str
     content: Json  # the Observation without id, meta, subject, device, derivedFrom and status
+    warning: str | None = None  # about a value that is kept and unusual
 
 
 def parse_measurement(key: str, fields: Fields, catalog: MivCatalog, latest_ms: int) -> Upload:
@@ -64,6 +66,7 @@ def parse_measurement(key: str, fields: Fields, catalog: MivCatalog, latest_ms: 
         raise invalid(fields.at("code"), "is for continuous measurements, which are sent as readings of a sensor")
     effective, start_ms, end_ms = _effective(fields, code, latest_ms)
     value = VALUES[code.kind](fields, code)
+    warning = _plausibility(fields, miv, code, value)
     content = {
         "resourceType": "Observation",
         **_category(miv),
@@ -85,6 +88,7 @@ def parse_measurement(key: str, fields: Fields, catalog: MivCatalog, latest_ms: 
         derived_from=_derived_from(fields, code),
         status=fields.choice("status", STATUSES) or "final",
         content=content,
+        warning=warning,
     )
     fields.done()
     return upload
@@ -141,7 +145,7 @@ def _value(fields: Fields, unit: str, unit_text: str) -> Json:
             raise invalid(fields.at("dataAbsentReason"), "excludes a value", "value-and-absent")
         coding = {"system": ABSENT_SYSTEM, "code": reason, "display": ABSENT_REASONS[reason]}
         return {"dataAbsentReason": {"coding": [coding]}}
-    value = fields.need("value", fields.number)
+    value = fields.need("value", fields.exact)
     if fields.need("unit", fields.text) != unit:
         raise invalid(fields.at("unit"), f"must be {unit} for this code", "unit")
     comparator = fields.choice("comparator", COMPARATORS)
@@ -166,6 +170,23 @@ def _panel(fields: Fields, code: MivCode) -> Json:
 
 def _component_code(entry: Fields, known: Collection[str]) -> str:
     return entry.need("code", lambda name: entry.choice(name, known))
+
+
+def _plausibility(fields: Fields, miv: Miv, code: MivCode, value: Json) -> str | None:
+    """The warnings about values that are kept. Raises Problem 422 for one that cannot be."""
+    known = {part.code: part for part in code.components}
+    parts: list[tuple[MivCode | MivComponent, str, Json]] = [] if known else [(code, "value", value)]
+    parts += [(known[found["code"]["coding"][0]["code"]], "components", found) for found in value.get("component", ())]
+    warnings: list[str | None] = []
+    numbers: dict[str, float] = {}
+    for part, name, found in parts:
+        quantity = found.get("valueQuantity")
+        if quantity is not None:
+            number = numbers[part.code] = float(quantity["value"])
+            warning = check_value(number, quantity.get("comparator"), of_code(miv, part), fields.at(name))
+            warnings.append(warning and f"{part.code}: {warning}" if known else warning)
+    warnings.append(check_pressures(numbers, fields.at("components")))
+    return "; ".join(filter(None, warnings)) or None
 
 
 VALUES: dict[str, Callable[[Fields, MivCode], Json]] = {

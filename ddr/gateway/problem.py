@@ -8,6 +8,12 @@ from http import HTTPStatus
 from ddr.http.asgi import PROBLEM, Reply, json_reply
 from ddr.store.database.faults import Fault
 
+# What is refused for one of these may be taken when it is sent again later: it passes with time, or as the text says.
+PASSING = frozenset(
+    ("busy", "future", "in-use", "not-found", "overloaded", "throttled", "unauthorized", "unavailable",
+     "unknown-account", "unknown-device", "unknown-sensor")
+)  # fmt: skip
+
 REFUSAL = "A valid gateway token is required"
 
 
@@ -32,12 +38,18 @@ class Problem(Exception):
             "status": self.status,
             "code": self.code,
             "detail": self.detail,
+            "retry": self.retry,
         }
         return json_reply(content | self._place(), self.status, self.headers, PROBLEM)
 
-    def item(self) -> dict[str, str]:
+    @property
+    def retry(self) -> bool:
+        """True when the same may be taken later; otherwise it never is."""
+        return self.code in PASSING
+
+    def item(self) -> dict[str, str | bool]:
         """The same as the answer to one item of a batch."""
-        return {"reason": self.code, "detail": self.detail} | self._place()
+        return {"reason": self.code, "detail": self.detail, "retry": self.retry, **self._place()}
 
     def _place(self) -> dict[str, str]:
         return {"field": self.field} if self.field else {}

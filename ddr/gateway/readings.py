@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from ddr.fhir.instants import date_time
 from ddr.gateway.fields import Fields
+from ddr.gateway.plausibility import of_unit
 from ddr.gateway.problem import Problem, conflict, invalid, not_found
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
-from ddr.series.packing import HIGH, LOW, Reading
-from ddr.series.reading import AFTER_END, BEFORE_START, DELETED, Rejection, read_items
+from ddr.series.packing import ERROR, HIGH, LOW, Reading
+from ddr.series.reading import (
+    AFTER_END,
+    BEFORE_START,
+    DELETED,
+    Rejection,
+    Rules,
+    future_at,
+    in_other_unit,
+    read_items,
+)
 from ddr.store.gateways.uploads import UploadDeleted
 from ddr.store.series import sensors as series_sensors
 from ddr.store.series.chunks import Outcome, append, merge_readings
@@ -37,16 +48,36 @@ async def post_readings(
     """
     items, unit, upload_key = _parse(body, core.settings.gateway_max_items)
     key, now = (patient_id, device_key, sensor_key), core.clock()
-    remembered = core.sensors.get(key)
-    sensor = remembered or await load_series(core, key)
-    latest_ms = now + core.settings.gateway_future_seconds * 1000
-    found = read_items(items, unit, sensor.rules, latest_ms)
-    readings = sorted({reading for reading in found if not isinstance(reading, Rejection)})
+    sensor = core.sensors.get(key)
+    if sensor is not None and upload_key is None:  # nearly always: known, and new readings at the end
+        found = read(core, sensor, items, unit, now)
+        if not any(isinstance(one, Rejection) and one.retry and one.reason == "range" for one in found):
+            readings = ascending(found)
+            after = await append(core.pool, sensor, readings, now, core.steered_ms) if readings else None
+            if after is not None or not readings:
+                if after is not None:
+                    core.sensors.put(key, after)
+                return 200, answer_items(items, found, Outcome(accepted=set(readings)), sensor)
+    sensor = await load_series(core, key)  # limits may be known now, or another worker has written
+    found = read(core, sensor, items, unit, now)
     if upload_key is None:
-        outcome = await store_readings(core, key, sensor, readings, now, fresh=remembered is None)
+        outcome = await store_readings(core, key, sensor, ascending(found), now)
     else:
-        outcome = await _merge(core, key, sensor, readings, now, upload_key)
-    return 200, answer_items(items, found, outcome)
+        outcome = await _merge(core, key, sensor, ascending(found), now, upload_key)
+    return 200, answer_items(items, found, outcome, sensor)
+
+
+def read(core: Core, sensor: Sensor, items: Sequence[Any], unit: Any, now_ms: int) -> list[Reading | Rejection]:
+    """Each item as a reading or a rejection. Raises Problem 422 for an upload that looks like the other unit."""
+    tolerance = core.settings.gateway_future_seconds
+    if refusal := in_other_unit(items, unit, sensor.rules):
+        raise Problem(422, "unit", refusal, "readings")
+    return read_items(items, unit, sensor.rules, now_ms + tolerance * 1000, future_at(now_ms, tolerance))
+
+
+def ascending(found: Iterable[Reading | Rejection]) -> list[Reading]:
+    """The readings in ascending order, each once."""
+    return sorted({one for one in found if not isinstance(one, Rejection)})
 
 
 def _parse(body: Any, most: int) -> tuple[list[Any], Any, str | None]:
@@ -63,31 +94,29 @@ def _parse(body: Any, most: int) -> tuple[list[Any], Any, str | None]:
 
 async def load_series(core: Core, key: SensorKey) -> Sensor:
     """The sensor as it is now. Raises Problem 404, or 409 when it has no series."""
-    return continuous(await series_sensors.load(core.pool, *key))
+    return continuous(core, await series_sensors.load(core.pool, *key))
 
 
-def continuous(sensor: Sensor | None) -> Sensor:
-    """The sensor if it has a series. Raises Problem 404 or 409."""
+def continuous(core: Core, sensor: Sensor | None) -> Sensor:
+    """The sensor if it has a series, with what is plausible for it. Raises Problem 404 or 409."""
     if sensor is None:
         raise not_found("sensor")
     if not sensor.continuous:
         raise conflict("This sensor does not measure continuously; send its values as measurements", "not-continuous")
-    return sensor
+    plausible = of_unit(core.catalog, sensor.miv_url, sensor.rules.unit)
+    return replace(sensor, rules=sensor.rules.among(plausible))
 
 
 async def store_readings(
-    core: Core, key: SensorKey, sensor: Sensor, readings: Sequence[Reading], now_ms: int, fresh: bool
+    core: Core, key: SensorKey, sensor: Sensor, readings: Sequence[Reading], now_ms: int
 ) -> Outcome:
     """Append when all readings are new and at the end of the series, which is what gateways send nearly always.
 
-    `readings` ascend; `fresh` says that `sensor` was loaded just now. Raises Problem 404 or 409.
+    `readings` ascend; `sensor` was loaded just now. Raises Problem 404 or 409.
     """
     if not readings:
         return Outcome()
     after = await append(core.pool, sensor, readings, now_ms, core.steered_ms)
-    if after is None and not fresh:  # another worker wrote to this sensor since, or the readings are older ones
-        sensor = await load_series(core, key)
-        after = await append(core.pool, sensor, readings, now_ms, core.steered_ms)
     if after is not None:
         core.sensors.put(key, after)
         return Outcome(accepted=set(readings))
@@ -113,25 +142,31 @@ def _delay_ms(core: Core, sensor: Sensor) -> int:
     return core.catalog.delay_ms(sensor.miv_url)
 
 
-def answer_items(items: Sequence[Any], found: Iterable[Reading | Rejection], outcome: Outcome) -> dict[str, Any]:
+def answer_items(
+    items: Sequence[Any], found: Iterable[Reading | Rejection], outcome: Outcome, sensor: Sensor
+) -> dict[str, Any]:
     """What became of each item; of equal readings in one upload the first counts, the others are duplicates."""
     left = set(outcome.accepted)
-    answers = [_item(item, reading, left, outcome) for item, reading in zip(items, found, strict=True)]
+    answers = [_item(item, reading, left, outcome, sensor.rules) for item, reading in zip(items, found, strict=True)]
     counts = {"accepted": 0, "duplicate": 0, "rejected": 0}
     for answer in answers:
         counts[answer["status"]] += 1
     return {**counts, "items": answers}
 
 
-def _item(item: Any, reading: Reading | Rejection, left: set[Reading], outcome: Outcome) -> Item:
+def _item(item: Any, reading: Reading | Rejection, left: set[Reading], outcome: Outcome, rules: Rules) -> Item:
     if isinstance(reading, Rejection):
         return _rejected(reading)
     if reading in left:
         left.remove(reading)
         answer = HIDDEN if reading in outcome.hidden else SHOWN
-        if reading[1] in BEYOND and not isinstance(item["value"], str):  # a number outside the sensor's limits
-            return {**answer, "stored": BEYOND[reading[1]]}
-        return answer
+        if reading[1] in BEYOND:
+            # a number outside the sensor's limits
+            return answer if isinstance(item["value"], str) else {**answer, "stored": BEYOND[reading[1]]}
+        if rules.plausible is None or reading[1] == ERROR:
+            return answer
+        warning = rules.plausible.warning(reading[1] / 10**rules.decimals)
+        return {**answer, "warning": warning} if warning else answer
     if reading in outcome.deleted:
         return _rejected(DELETED)
     if reading in outcome.early:
@@ -140,7 +175,12 @@ def _item(item: Any, reading: Reading | Rejection, left: set[Reading], outcome: 
 
 
 def _rejected(rejection: Rejection) -> Item:
-    return {"status": "rejected", "reason": rejection.reason, "detail": rejection.detail}
+    return {
+        "status": "rejected",
+        "reason": rejection.reason,
+        "detail": rejection.detail,
+        "retry": rejection.retry,
+    }
 
 
 async def post_complete(

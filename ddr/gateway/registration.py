@@ -40,7 +40,7 @@ class Registration:
 
     def columns(self, device: Row) -> dict[str, Any]:
         """The columns of table sensor; what was not said comes from its device or the settings."""
-        facts, limits = self.facts, self.facts["limits"] or {}
+        facts = self.facts
         buffering = facts["bufferingSeconds"]
         return {
             "miv_url": self.miv.valueset,
@@ -55,12 +55,16 @@ class Registration:
             "note": facts["note"],
             "period_ms": facts["samplingPeriodMs"],
             "decimals": facts["decimals"] or 0,
-            "lower_limit": decimal(limits["lower"]) if "lower" in limits else None,
-            "upper_limit": decimal(limits["upper"]) if "upper" in limits else None,
+            **self.limit_columns(),
             "span_ms": self.span_ms if self.miv.continuous else None,
             "buffering_ms": self.default_buffering_ms if buffering is None else buffering * 1000,
             "started_ms": device["started_ms"] if self.started_ms is None else self.started_ms,
         }
+
+    def limit_columns(self) -> dict[str, Any]:
+        """The columns of its limits."""
+        limits = self.facts["limits"] or {}
+        return {f"{side}_limit": decimal(limits[side]) if side in limits else None for side in ("lower", "upper")}
 
     def first_epoch(self, from_ms: int) -> dict[str, Any]:
         """The columns of the first epoch."""
@@ -193,7 +197,7 @@ def _calibration(fields: Fields | None, latest_ms: int) -> dict[str, str] | None
     found = {
         "state": fields.need("state", lambda name: fields.choice(name, STATES)),
         "type": fields.choice("type", TYPES),
-        "time": fields.text("time"),
+        "time": fields.instant_text("time"),
     }
     fields.done()
     return {name: value for name, value in found.items() if value is not None}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 from ddr.gateway.bounds import MOST_SENSORS, check_room
 from ddr.gateway.problem import conflict, invalid, not_found
@@ -17,6 +19,9 @@ from ddr.http.core import Core
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
 from ddr.store.devices.starts import count_sensors
+from ddr.store.series.limits import add_limits
+
+MOST_TOLD = 200  # characters of a stored value in an error
 
 
 async def put_sensor(
@@ -24,8 +29,9 @@ async def put_sensor(
 ) -> tuple[int, dict[str, Any]]:
     """Register a sensor with its first calibration epoch: 201 when it is new, else 200, with the sensor as stored.
 
-    Of a registered sensor only the displayed unit may change, its end may be noted, and its start corrected where no
-    data contradicts; a registration that differs elsewhere raises Problem 409: no series ever mixes two sensors.
+    Of a registered sensor only the displayed unit may change, its end may be noted, limits that it lacks may be added
+    once, and its start corrected where no data contradicts; a registration that differs elsewhere raises Problem 409: no
+    series ever mixes two sensors.
     """
     wanted = parse_sensor(body, core.catalog, core.settings, core.clock())
     async with writing(core, patient_id) as (conn, now):
@@ -76,9 +82,21 @@ async def _register(
 
 def _check_same(stored: Row, wanted: Registration) -> None:
     before, now = stored["registration"], wanted.facts
-    changed = sorted(name for name in now if before.get(name) != now[name])
+    changed = {name: before.get(name) for name in sorted(now) if before.get(name) != now[name]}
+    if _adds(before.get("limits"), now["limits"]):
+        changed.pop("limits", None)
     if changed:
-        raise conflict(f"This key names a sensor with another {', '.join(changed)}; use a new key for a new sensor")
+        told = "; ".join(f"{name} is {_told(value)}" for name, value in changed.items())
+        raise conflict(f"This key names a registered sensor that differs: its {told}. Use a new key for a new sensor")
+
+
+def _adds(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> bool:
+    """True when a registration says nothing about the limits, or those that are known and perhaps one more."""
+    return not now or (before or {}).items() <= now.items()
+
+
+def _told(value: Any) -> str:
+    return "not given" if value is None else orjson.dumps(value).decode()[:MOST_TOLD]
 
 
 async def _corrected(
@@ -99,6 +117,11 @@ async def _changed(core: Core, conn: asyncpg.Connection, row: Row, wanted: Regis
     patient_id = row["patient_id"]
     if wanted.ended_ms is not None and check_end(row, wanted.ended_ms):
         await end_sensors(core, conn, [row], wanted.ended_ms, now_ms)
+    limits = wanted.facts["limits"]
+    if limits and limits != row["registration"].get("limits"):
+        registration = row["registration"] | {"limits": limits}
+        delay_ms = core.catalog.delay_ms(row["miv_url"])
+        await add_limits(conn, row, registration, wanted.limit_columns(), now_ms, delay_ms)
     if wanted.display_unit is not None and wanted.display_unit != row["display_unit"]:
         await store.set_display_unit(conn, patient_id, row["epoch_no"], wanted.display_unit, now_ms)
     return await _state(conn, patient_id, row["device_key"], row["sensor_key"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from email.utils import parsedate_to_datetime
 
 from ddr.http.asgi import Headers, Scope, header
-from ddr.series.reading import instant_ms
+from ddr.series.instants import instant_ms
 
 
 def clock_skew(scope: Scope, now_ms: int) -> Headers:

@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-import orjson
 
+from ddr.fhir.representation import exact_json, exact_value
 from ddr.gateway.corrections import next_status
 from ddr.gateway.measurement_rules import Upload
 from ddr.gateway.problem import Problem, conflict
@@ -38,6 +38,10 @@ async def store_uploads(core: Core, patient_id: UUID, uploads: Sequence[Upload])
             if wave:
                 answers |= await _store_wave(core, conn, patient_id, wave, sources, now)
         await device_store.heard(conn, patient_id, sources.device_nos(), now)
+    for upload in uploads:
+        answer = answers[upload.key]
+        if upload.warning and not isinstance(answer, Problem):
+            answer["warning"] = upload.warning
     return answers
 
 
@@ -96,7 +100,7 @@ def plan(
     status: str | None = upload.status
     if before is not None:
         _check_same_measurement(before, row)
-        content = orjson.loads(before["content"])
+        content = exact_value(before["content"])
         status = next_status(
             before["status"],
             upload.status,
@@ -106,7 +110,7 @@ def plan(
         row |= {"measurement_no": before["measurement_no"], "version": before["version"] + 1}
     if status is None:
         return None
-    return row | {"status": status, "content": orjson.dumps(upload.content | {"status": status})}
+    return row | {"status": status, "content": exact_json(upload.content | {"status": status})}
 
 
 def _check_same_measurement(before: Row, row: Row) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -47,11 +50,16 @@ class Upload:
         return self._core.admission.turn("ingestion", self._whose)
 
 
-def parsed(body: bytes) -> Any:
-    """The JSON in a body. Raises Problem 400 or 413."""
+# A decimal that ends with a zero, the only one that a float would not print as it was sent.
+_ZEROS = re.compile(rb"\.[0-9]*0\s*[,}\]]")
+
+
+def parsed(body: bytes, exact: bool = False) -> Any:
+    """The JSON in a body; with `exact`, decimals that a float would shorten are Decimal. Raises Problem 400 or 413."""
     try:
         check_json(body)
-        return orjson.loads(body)
+        found = orjson.loads(body)
+        return json.loads(body, parse_float=Decimal) if exact and _ZEROS.search(body) else found
     except TooMuch as error:
         raise Problem(413, "too-large", str(error)) from None
     except orjson.JSONDecodeError as error:

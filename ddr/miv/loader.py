@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ddr.miv.model import LOINC, Miv, MivCatalog, MivCode, MivComponent, MivError, MivTerms
+from ddr.miv.model import LOINC, Miv, MivCatalog, MivCode, MivComponent, MivError, MivTerms, Plausible
 from ddr.miv.ucum import is_unit
 from ddr.miv.valuesets import Concept, expand
 from ddr.miv.versions import LOST, MivVersion
@@ -151,12 +151,36 @@ def _code(name: str, raw: Mapping[str, Any], concepts: Mapping[Concept, str]) ->
         unit_text=raw.get("unit_text", raw.get("unit")),
         quantity=raw.get("quantity"),
         components=tuple(_component(name, part) for part in raw.get("components", ())),
+        plausible=_plausible(name, code, raw),
     )
 
 
 def _component(name: str, raw: Mapping[str, Any]) -> MivComponent:
     unit = _unit(name, raw["code"], raw["unit"])
-    return MivComponent(raw["system"], raw["code"], raw["display"], unit, raw.get("unit_text", unit), raw["required"])
+    return MivComponent(
+        raw["system"],
+        raw["code"],
+        raw["display"],
+        unit,
+        raw.get("unit_text", unit),
+        raw["required"],
+        _plausible(name, raw["code"], raw),
+    )
+
+
+def _plausible(name: str, code: str, raw: Mapping[str, Any]) -> Plausible | None:
+    """`plausible`: four numbers that ascend, or nothing where any value can be."""
+    found = raw.get("plausible")
+    if found is None:
+        return None
+    numbers = isinstance(found, list) and all(isinstance(n, int | float) and not isinstance(n, bool) for n in found)
+    if not numbers or len(found) != 4 or sorted(found) != found:
+        raise MivError(
+            f"MIV package {name}: code {code}: plausible must be the least possible, the least usual, the most usual"
+            " and the most possible value"
+        )
+    least, usual_least, usual_most, most = map(float, found)
+    return least, usual_least, usual_most, most
 
 
 def _unit(name: str, code: str, unit: str) -> str:

@@ -8,6 +8,10 @@ LOINC = "http://loinc.org"
 UCUM = "http://unitsofmeasure.org"
 
 
+Plausible = tuple[float, float, float, float]
+"""What a value can be: least possible, least usual, most usual, most possible; in the unit of the code."""
+
+
 class MivError(Exception):
     """A package contradicts itself or the settings leave its limits; the text is one line for the operator."""
 
@@ -25,6 +29,7 @@ class MivCode:
     unit_text: str | None  # Quantity.unit
     quantity: str | None = None  # codes with the same word measure the same thing (LF-026), e.g. "PEF"
     components: tuple[MivComponent, ...] = ()
+    plausible: Plausible | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class MivComponent:
     unit: str
     unit_text: str
     required: bool
+    plausible: Plausible | None = None
 
 
 @dataclass(frozen=True)

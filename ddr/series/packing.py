@@ -12,7 +12,6 @@ A sensor with a steady clock needs two bytes and a few bits per reading.
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator, Sequence
 
@@ -26,8 +25,6 @@ _LONGEST_RUN = 0x7F
 _ON_TIME = 0xBF
 _FREE = 0xFF
 _FREE_STEP = struct.Struct("<i")
-_CODES = re.compile(rb"[^\xff]+|\xff.{4}", re.DOTALL)
-_RUN_CODES = bytes(range(1, _LONGEST_RUN + 1))
 
 
 def encode_values(raws: Sequence[int]) -> bytes:
@@ -85,21 +82,6 @@ def runs(times: bytes, period_ms: int) -> Iterator[tuple[int, int]]:
         else:
             offset += period_ms + (code - _ON_TIME) * 1000
         yield offset, 1
-
-
-def shortest_step(times: bytes, period_ms: int) -> int:
-    """The shortest time between two neighbouring readings of a chunk in ms; `period_ms` when none is shorter.
-
-    Looks at bytes in bulk: of a usual chunk few stand for a step of its own.
-    """
-    first = 1 + _FREE_STEP.size if times[:1] == b"\xff" else 1 if times[:1] > b"\x7f" else 0  # from the chunk's start
-    shortest = period_ms
-    for codes in _CODES.findall(times, first):
-        if codes[0] == _FREE:
-            shortest = min(shortest, _FREE_STEP.unpack_from(codes, 1)[0])
-        elif single := codes.translate(None, _RUN_CODES):
-            shortest = min(shortest, period_ms + (min(single) - _ON_TIME) * 1000)
-    return shortest
 
 
 def open_run(times: bytes) -> int:

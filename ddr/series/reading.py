@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from ddr.series.instants import instant_ms
 from ddr.series.packing import ERROR, HIGH, LARGEST, LOW, Reading
+from ddr.series.plausible import Plausible
 
 _WORDS = {"L": LOW, "U": HIGH, "E": ERROR}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
+_MEMBERS = frozenset(("time", "value", "unit"))
 # value · 10^decimals may be this far from a whole number: far more than a float's error, far less than a digit
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why an item was not taken: a stable code and a text for the developer."""
+    """Why an item was not taken: a stable code and a text for the developer.
+
+    `retry`: the same item may be taken later, as the text says; otherwise it never is.
+    """
 
     reason: str
     detail: str
+    retry: bool = False
 
 
 MALFORMED = Rejection("malformed", "an item must be an object with time and value")
-TIME = Rejection("time", "time must be an RFC 3339 instant with seconds and time zone")
-FUTURE = Rejection("future", "time lies in the future")
+TIME = Rejection("time", "time must be an RFC 3339 instant with seconds and time zone, as in 2026-11-22T10:00:00+01:00")
+FUTURE = Rejection("future", "time lies in the future", retry=True)
 VALUE = Rejection("value", 'value must be a number or "L" (below the limit), "U" (above it), "E" (sensor error)')
 RANGE = Rejection("range", "value is too large for this sensor's number of decimals")
+NO_LIMIT = {
+    word: Rejection(
+        "range",
+        f'"{word}" needs to say below or above what: register the sensor with limits.{side} (PUT the sensor again with'
+        " limits, which can be added once), then send this reading again",
+        retry=True,
+    )
+    for word, side in (("L", "lower"), ("U", "upper"))
+}
 BEFORE_START = Rejection("before-start", "the sensor was not in use yet at this time")
 DELETED = Rejection(
     "deleted", "an upload with this reading was deleted; send it with another upload key if it is right"
@@ -40,12 +54,16 @@ AFTER_END = Rejection("after-end", "the sensor was not in use any more at this t
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a sensor's readings must look like. `lowest` and `highest` are raw values, None without a limit."""
+    """What a sensor's readings must look like. `lowest` and `highest` are raw values, None without a limit.
+
+    `plausible` is what such values can be at all, None when the MIV does not say.
+    """
 
     unit: str
     decimals: int
     lowest: int | None = None
     highest: int | None = None
+    plausible: Plausible | None = None
 
     @classmethod
     def of(cls, unit: str, decimals: int, lower: Decimal | None, upper: Decimal | None) -> Rules:
@@ -58,55 +76,102 @@ class Rules:
             None if upper is None else math.floor(upper * factor),
         )
 
+    def among(self, plausible: Plausible | None) -> Rules:
+        """These rules with what is plausible for the values of the MIV."""
+        return self if plausible is self.plausible else replace(self, plausible=plausible)
 
-def read_items(items: Iterable[Any], unit: Any, rules: Rules, latest_ms: int) -> list[Reading | Rejection]:
+
+def read_items(
+    items: Iterable[Any], unit: Any, rules: Rules, latest_ms: int, future: Rejection = FUTURE
+) -> list[Reading | Rejection]:
     """Each item as a reading or a rejection; one bad item never blocks the others.
 
-    `unit` is that of the upload, an item's own comes first; a reading after `latest_ms` is in the future.
+    `unit` is that of the upload, an item's own comes first; a reading after `latest_ms` is answered `future`.
     """
-    return [_read(item, unit, rules, latest_ms) for item in items]
+    return [_read(item, unit, rules, latest_ms, future) for item in items]
 
 
-def _read(item: Any, unit: Any, rules: Rules, latest_ms: int) -> Reading | Rejection:
+def _read(item: Any, unit: Any, rules: Rules, latest_ms: int, future: Rejection) -> Reading | Rejection:
     if not isinstance(item, dict):
         return MALFORMED
-    if item.get("unit", unit) != rules.unit:
-        return Rejection("unit", f"the readings of this sensor are in {rules.unit}")
+    if not _MEMBERS.issuperset(item):
+        return _unknown(item)
+    if (given := item.get("unit", unit)) != rules.unit:
+        return _unit(given, rules.unit)
     time = instant_ms(item.get("time"))
     if time is None:
         return TIME
     if time > latest_ms:
-        return FUTURE
+        return future
     raw = raw_value(item.get("value"), rules)
     return raw if isinstance(raw, Rejection) else (time, raw)
 
 
-def instant_ms(text: Any) -> int | None:
-    """Milliseconds since 1970 of an RFC 3339 instant, digits past the millisecond cut; None when it is none."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        return None
-    # fromisoformat knows more of ISO 8601 than RFC 3339 does: week dates, dates without dashes, times without seconds
-    if moment.tzinfo is None or len(text) < 20 or text[7:17:3] != "-T::":
-        return None
-    return (moment - _EPOCH) // _MILLISECOND
+def future_at(now_ms: int, tolerance_seconds: int) -> Rejection:
+    """FUTURE with the recorder's time and tolerance, by which a gateway can correct its clock."""
+    seconds = datetime.fromtimestamp(now_ms // 1000, UTC).isoformat()[:19]
+    detail = (
+        f"time lies in the future: the recorder's clock says {seconds}Z and takes readings up to {tolerance_seconds} s"
+        " ahead of it; keep this one, correct the clock, and send it again"
+    )
+    return Rejection("future", detail, retry=True)
+
+
+def _unknown(item: dict[str, Any]) -> Rejection:
+    name = min(item.keys() - _MEMBERS)[:40].encode("ascii", "backslashreplace").decode()
+    return Rejection("unknown-member", f"{name} is not a member of a reading; these are: time, value, unit")
+
+
+def _unit(given: Any, unit: str) -> Rejection:
+    found = "unit is missing" if given is None else "unit says otherwise"
+    return Rejection("unit", f"the readings of this sensor are in {unit}, and {found}; nothing is converted")
 
 
 def raw_value(value: Any, rules: Rules) -> int | Rejection:
     """The raw value of a JSON number or of `L`, `U`, `E`; a number beyond the limits is `L` or `U` (CGM-008)."""
     if isinstance(value, str):
-        return _WORDS.get(value, VALUE)
+        return _word(value, rules)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return VALUE
+    plausible = rules.plausible
+    if plausible is not None and not plausible.least <= value <= plausible.most:
+        return Rejection("implausible", plausible.refusal(value))
     scaled: float = value * 10**rules.decimals
     if rules.lowest is not None and scaled < rules.lowest - _ROUNDING:
         return LOW
     if rules.highest is not None and scaled > rules.highest + _ROUNDING:
         return HIGH
-    if not -LARGEST <= scaled <= LARGEST:
+    if not -LARGEST - _ROUNDING <= scaled <= LARGEST + _ROUNDING:
         return RANGE
     raw = round(scaled)
     if abs(scaled - raw) > _ROUNDING:
         return Rejection("precision", f"value has more than {rules.decimals} decimals")
     return raw
+
+
+def _word(value: str, rules: Rules) -> int | Rejection:
+    """`L` and `U` mean nothing without the limit that they are beyond (CGM-009, FHIR R4 SampledData.lowerLimit)."""
+    raw = _WORDS.get(value, VALUE)
+    if (raw == LOW and rules.lowest is None) or (raw == HIGH and rules.highest is None):
+        return NO_LIMIT[value]
+    return raw
+
+
+def in_other_unit(items: Sequence[Any], unit: Any, rules: Rules) -> str | None:
+    """The sentence that refuses an upload of at least two numbers that all look like those of the other unit."""
+    plausible = rules.plausible
+    if plausible is None or unit != rules.unit or len(items) < 2:
+        return None
+    numbers = _numbers(items)
+    first = next(numbers, None)
+    if first is None or plausible.usual(first):  # nearly always: nothing else is looked at
+        return None
+    values = [first, *numbers]
+    return plausible.other_unit(values) if len(values) > 1 else None
+
+
+def _numbers(items: Iterable[Any]) -> Iterator[float]:
+    for item in items:
+        value = item.get("value") if isinstance(item, dict) else None
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            yield value

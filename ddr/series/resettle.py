@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ddr.series.epoch import Chunk, Epoch, empty_chunk
 from ddr.series.merge import Merge
-from ddr.series.status import AMENDED, FINAL, PRELIMINARY, WITHDRAWN, State, created, moved, withdrawn
+from ddr.series.status import AMENDED, FINAL, PRELIMINARY, WITHDRAWN, State, advanced, created, moved, withdrawn
 
 
 def resettled(epoch: Epoch, former: Epoch, stored: Sequence[Chunk], now_ms: int) -> Merge:
@@ -40,6 +40,21 @@ def resettled(epoch: Epoch, former: Epoch, stored: Sequence[Chunk], now_ms: int)
         kept.pop()  # it is shown as before without being stored
     changed = [chunk for chunk in [*kept, *gone] if chunk != known.get(chunk.k)]
     return Merge(changed, kept[-1] if kept else None, set(), set())
+
+
+def restated(epoch: Epoch, stored: Sequence[Chunk], now_ms: int) -> Merge:
+    """The chunks to write when a fact of the sensor changes that every SampledData shows (its limits)."""
+    shown = [chunk for chunk in [*stored, *epoch.placeholders(now_ms)] if chunk.status != WITHDRAWN]
+    states = [epoch.shown(chunk, now_ms) for chunk in shown]
+    told = [chunk.filled > 0 or state.status != PRELIMINARY for chunk, state in zip(shown, states, strict=True)]
+    kept = [
+        _with(chunk, (advanced(state, changed, complete=False, now_ms=now_ms) if changed else None) or state)
+        for chunk, state, changed in zip(shown, states, told, strict=True)
+    ]
+    known = {chunk.k: chunk for chunk in stored}
+    while kept and kept[-1].k not in known and kept[-1] == epoch.placeholder(kept[-1].k, now_ms):
+        kept.pop()
+    return Merge([c for c in kept if c != known.get(c.k)], kept[-1] if kept else None, set(), set())
 
 
 def _state(epoch: Epoch, chunk: Chunk, shown: State, now_ms: int) -> State:

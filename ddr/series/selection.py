@@ -13,7 +13,8 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-from ddr.series.packing import ERROR, Reading, decode_values, runs, shortest_step
+from ddr.series.packing import ERROR, Reading, decode_values, runs
+from ddr.series.slots import crowded, shown
 from ddr.series.view import readings
 
 Row = Mapping[str, Any]
@@ -66,7 +67,6 @@ def _of_sensor(rows: Sequence[Row], from_ms: int, until_ms: int, newer: Iterable
     for row in rows:
         if part := _part(row, from_ms, until_ms, taken):
             parts.append(part)
-            from_ms = max(from_ms, part.last_ms + _apart(row))
     return parts
 
 
@@ -77,7 +77,7 @@ def _part(row: Row, from_ms: int, until_ms: int, taken: Taken) -> Part | None:
         return None
     period_ms = row["period_ms"]
     first, last = row["start_ms"] + next(runs(row["times"], period_ms))[0], row["last_ms"]
-    usual = ERROR not in raws and shortest_step(row["times"], period_ms) >= _apart(row)
+    usual = ERROR not in raws and not crowded(row["times"], period_ms)
     if usual and from_ms <= first and last < until_ms and not taken.meets(first, last):
         return Part(row, raws, first, last)
     picked = list(_picked(row, from_ms, until_ms, taken))
@@ -88,16 +88,10 @@ def _part(row: Row, from_ms: int, until_ms: int, taken: Taken) -> Part | None:
 
 
 def _picked(row: Row, from_ms: int, until_ms: int, taken: Taken) -> Iterator[Reading]:
-    for time, raw in readings(row):
+    """Of the readings that the chunk shows, so that who calculates from chunks finds the same."""
+    for time, raw in shown(row["times"], row["vals"], row["start_ms"], row["period_ms"]):
         if raw != ERROR and from_ms <= time < until_ms and not taken.meets(time, time):
             yield time, raw
-            from_ms = time + _apart(row)
-
-
-def _apart(row: Row) -> int:
-    """How far apart two readings of a sensor are at least; what is closer to the one before was sent twice."""
-    period: int = row["period_ms"]
-    return (period + 1) // 2
 
 
 class Taken:

@@ -24,6 +24,23 @@ def winners(readings: Iterable[Reading], start_ms: int, period_ms: int) -> dict[
     return shown
 
 
+def crowded(times: bytes, period_ms: int) -> bool:
+    """True when two readings of a chunk lie in one slot, of which only one is shown."""
+    free = -1
+    for offset, count in runs(times, period_ms):
+        slot = slot_of(offset, period_ms)
+        if slot < free:
+            return True
+        free = slot + count
+    return False
+
+
+def shown(times: bytes, vals: bytes, start_ms: int, period_ms: int) -> list[Reading]:
+    """The readings that a chunk shows, one per slot, in ascending order: those that `place` has, with their times."""
+    readings = decode(times, vals, start_ms, period_ms)
+    return list(winners(readings, start_ms, period_ms).values()) if crowded(times, period_ms) else readings
+
+
 def place(times: bytes, vals: bytes, period_ms: int) -> tuple[list[int], int]:
     """Raw value per slot up to the last one with a reading (ERROR where there is none), and how many slots have one."""
     raws = decode_values(vals)

@@ -136,13 +136,13 @@ async def test_the_record_is_that_of_single_uploads(bridge: Client, core: Core, 
     now = clock()
     uploads = [
         items(now, *range(100, 103)),
-        items(now + 3 * PERIOD, 1, "L", 3),
-        items(now + 3 * PERIOD, 1, "L", 3),
-        items(now + 3 * PERIOD - 1000, 9),
+        items(now + 3 * PERIOD, 101, "L", 103),
+        items(now + 3 * PERIOD, 101, "L", 103),
+        items(now + 3 * PERIOD - 1000, 109),
         items(now - 80 * PERIOD, *range(50, 60)),
-        [*items(now + 6 * PERIOD, 5, "x", 7), {"time": "?"}, *items(now + 6 * PERIOD, 7)],
+        [*items(now + 6 * PERIOD, 105, "x", 107), {"time": "?"}, *items(now + 6 * PERIOD, 107)],
         items(now + 400 * PERIOD, *range(60, 400)),
-        items(now + 412 * PERIOD, *range(12)),
+        items(now + 412 * PERIOD, *range(100, 112)),
         [],
     ]
     for upload in uploads:
@@ -181,7 +181,7 @@ async def test_many_patients_are_appended_by_one_statement(bridge: Client, core:
     everybody = await patients(core, 6)
     first = await push(bridge, *(one.part(items(clock(), 100)) for one in everybody))
     clock.advance(900)
-    again = await push(bridge, *(one.part(items(clock(), 1, 2, 3)) for one in everybody))
+    again = await push(bridge, *(one.part(items(clock(), 101, 102, 103)) for one in everybody))
     assert (first["accepted"], again["accepted"]) == (6, 18)
     written = await core.pool.fetch(
         "SELECT DISTINCT xmin::text FROM chunk WHERE filled > 0 AND patient_id = ANY($1::uuid[])",
@@ -196,7 +196,7 @@ async def test_a_sensor_twice_in_one_request(bridge: Client, core: Core, clock: 
     one = await Patient(core).register()
     await push(bridge, one.part(items(clock(), 100)))
     clock.advance(3000)
-    early, late = items(clock() - 5 * PERIOD, 1, 2), items(clock(), 3, 4)
+    early, late = items(clock() - 5 * PERIOD, 101, 102), items(clock(), 103, 104)
     answer = await push(bridge, one.part(early), one.part(late), one.part(early))
     assert [(part["accepted"], part["duplicate"]) for part in answer["patients"]] == [(2, 0), (2, 0), (0, 2)]
 
@@ -208,10 +208,10 @@ async def test_a_sensor_in_several_slices_of_a_request(
     one = await Patient(core).register()
     await push(bridge, one.part(items(clock(), 100)))
     clock.advance(3000)
-    uploads = [items(clock() - at * PERIOD, 4 - at, 5 - at) for at in (0, 1, 2, 3, 0)]
+    uploads = [items(clock() - at * PERIOD, 104 - at, 105 - at) for at in (0, 1, 2, 3, 0)]
     answer = await push(bridge, *(one.part(upload) for upload in uploads))
     assert (answer["accepted"], answer["duplicate"]) == (5, 5)
-    assert (await one.stored())[-1][7] == encode_values([100, 1, 2, 3, 4, 5])
+    assert (await one.stored())[-1][7] == encode_values([100, 101, 102, 103, 104, 105])
 
 
 async def test_bridges_and_phones_at_once_lose_nothing(

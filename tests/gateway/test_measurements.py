@@ -147,7 +147,7 @@ async def test_a_bad_item_blocks_no_other(client: Client) -> None:
     assert (answer["created"], answer["rejected"]) == (2, 8)
     assert answer["items"][1] == {
         "key": "b", "result": "rejected", "reason": "unit", "field": "unit",
-        "detail": "unit must be mg/dL for this code",
+        "detail": "unit must be mg/dL for this code", "retry": False,
     }  # fmt: skip
 
 
@@ -269,3 +269,32 @@ async def test_other_patients_measurements_are_no_source(client: Client, strange
     await post(client, reading=fev1(), reference=reference())
     await put_device(stranger, "meter")
     assert (await put(stranger, "r", relative())).json()["code"] == "derivation"
+
+
+async def test_implausible_values_are_refused_and_unusual_ones_kept_with_a_warning(client: Client) -> None:
+    for value, code, warning in ((-3, "implausible", False), (0, "implausible", False), (5.6, "implausible", False),
+                                 (22.5, "implausible", False), (15, None, True), (120, None, False)):  # fmt: skip
+        answer = await put(client, f"v{value}", glucose(value=value))
+        assert (answer.json().get("code"), "warning" in answer.json()) == (code, warning), value
+    low = await put(client, "lo", glucose(value=20, comparator="<"))
+    assert (low.status_code, "warning" in low.json()) == (201, False)
+    systolic, diastolic = pressure()["components"]
+    swapped = [{**systolic, "value": 87}, {**diastolic, "value": 142}]
+    answer = await put(client, "swapped", pressure(components=swapped))
+    assert (answer.status_code, answer.json()["code"], "swapped" in answer.json()["detail"]) == (
+        422,
+        "implausible",
+        True,
+    )
+
+
+@pytest.mark.parametrize("text", ["5.50", "7.0", "6", "0.10e1", "7.000", "5.5"])
+async def test_digits_are_kept(client: Client, core: Core, patient_id: UUID, text: str) -> None:
+    body = orjson.dumps({**glucose(code="15074-8", unit="mmol/L"), "value": 77777}).replace(b"77777", text.encode())
+    answer = await client.put("/measurements/digits", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 201
+    async with core.pool.acquire() as conn:
+        stored = (await by_keys(conn, patient_id, ["digits"]))["digits"]["content"]
+    assert f'"value":{"1.0" if "e" in text else text},'.encode() in stored
+    again = await client.put("/measurements/digits", content=body, headers={"content-type": "application/json"})
+    assert again.json()["result"] == "unchanged"

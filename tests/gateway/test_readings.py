@@ -23,6 +23,8 @@ COMPLETE = "/devices/cgm/sensors/glucose/complete"
 PERIOD = 300_000
 LIMITS = {"lower": 40, "upper": 400}
 
+CHUNK = "SELECT version, updated_ms FROM chunk WHERE patient_id = $1 AND filled = 2"
+
 
 def items(clock: Clock, *values: Any) -> list[dict[str, Any]]:
     """One reading per period, the last one now."""
@@ -59,9 +61,9 @@ async def test_uploads_that_go_on_are_appended_and_old_ones_merged(
     key = (patient_id, "cgm", "glucose")
     for upload in range(4):
         clock.advance(600)
-        assert (await send(cgm, items(clock, 7, 8)))["accepted"] == 2
+        assert (await send(cgm, items(clock, 107, 108)))["accepted"] == 2
         assert (core.sensors.get(key) is not None) == (upload > 0)  # the first one makes the chunk
-    old = {"time": date_time(clock() - 86_400_000), "value": 9}
+    old = {"time": date_time(clock() - 86_400_000), "value": 109}
     assert (await send(cgm, [old]))["accepted"] == 1
     assert core.sensors.get(key) is None
 
@@ -69,8 +71,8 @@ async def test_uploads_that_go_on_are_appended_and_old_ones_merged(
 async def test_one_bad_item_blocks_no_other(cgm: Client, clock: Clock) -> None:
     good = items(clock, 100)[0]
     bad = [
-        ({"time": "2026-09-30T23:59:59Z", "value": 1}, "before-start"),
-        ({"time": date_time(clock() + 3_600_000), "value": 1}, "future"),
+        ({"time": "2026-09-30T23:59:59Z", "value": 100}, "before-start"),
+        ({"time": date_time(clock() + 3_600_000), "value": 100}, "future"),
         ({**good, "unit": "mmol/L"}, "unit"),
         ({**good, "value": 99.5}, "precision"),
         ({**good, "value": "LO"}, "value"),
@@ -226,3 +228,71 @@ async def test_an_unknown_upload_is_not_found(cgm: Client, stranger: Client, clo
     await cgm.post(READINGS, json={"unit": "mg/dL", "readings": items(clock, 1), "upload": "mine"})
     for client, key in ((cgm, "other"), (stranger, "mine")):
         assert (await client.delete(f"{UPLOADS}/{key}")).status_code == 404
+
+
+async def test_limits_can_be_added_once_and_make_new_versions(
+    client: Client, clock: Clock, core: Core, patient_id: UUID
+) -> None:
+    await put_device(client, "cgm", **CGM)
+    await put_sensor(client, "cgm", "glucose")
+    refused, taken = (await send(client, items(clock, "L", 100)))["items"]
+    assert (refused["reason"], refused["retry"], taken["status"]) == ("range", True, "accepted")
+    low = {"time": date_time(clock() - PERIOD), "value": "L"}
+    clock.advance(300)
+    await send(client, items(clock, 101))
+    before = await core.pool.fetchrow(CHUNK, patient_id)
+    for limits in ({"lower": 40}, LIMITS, LIMITS):
+        clock.advance(1)
+        answer = await put_sensor(client, "cgm", "glucose", limits=limits)
+        assert (answer.status_code, answer.json()["limits"]) == (200, limits)
+    after = await core.pool.fetchrow(CHUNK, patient_id)
+    assert (after["version"], after["updated_ms"]) == (before["version"] + 2, clock() - 1000)
+    assert (await put_sensor(client, "cgm", "glucose")).status_code == 200
+    other = await put_sensor(client, "cgm", "glucose", limits={"lower": 50, "upper": 400})
+    assert other.status_code == 409
+    assert 'limits is {"lower":40,"upper":400}' in other.json()["detail"]
+    assert (await send(client, [low]))["items"] == [{"status": "accepted", "shown": True}]
+    assert (await send(client, items(clock, 500)))["items"][0]["stored"] == "U"
+
+
+async def test_a_worker_that_does_not_know_the_limits_yet_looks_again(
+    client: Client, clock: Clock, core: Core, patient_id: UUID
+) -> None:
+    await put_device(client, "cgm", **CGM)
+    await put_sensor(client, "cgm", "glucose")
+    for _ in range(2):
+        clock.advance(300)
+        await send(client, items(clock, 100))
+    key = (patient_id, "cgm", "glucose")
+    outdated = core.sensors.get(key)
+    assert outdated is not None
+    await put_sensor(client, "cgm", "glucose", limits=LIMITS)
+    for value, stored in (("L", None), (500, "U")):
+        core.sensors.put(key, outdated)
+        clock.advance(300)
+        (item,) = (await send(client, items(clock, value)))["items"]
+        assert (item["status"], item.get("stored")) == ("accepted", stored)
+
+
+async def test_an_upload_in_the_other_unit_is_refused_whole(cgm: Client, clock: Clock) -> None:
+    answer = await cgm.post(READINGS, json={"unit": "mg/dL", "readings": items(clock, 5, 6, 7)})
+    assert (answer.status_code, answer.json()["code"], answer.json()["retry"]) == (422, "unit", False)
+    assert "look like mmol/L" in answer.json()["detail"]
+    (one,) = (await send(cgm, items(clock, 6)))["items"]
+    assert (one["reason"], "mmol/L" in one["detail"]) == ("implausible", True)
+
+
+async def test_a_future_reading_passes_and_says_the_time(cgm: Client, clock: Clock) -> None:
+    ahead = {"time": date_time(clock() + 3_600_000), "value": 100}
+    (item,) = (await send(cgm, [ahead]))["items"]
+    assert (item["reason"], item["retry"]) == ("future", True)
+    assert date_time(clock() // 1000 * 1000) in item["detail"]
+    clock.advance(3600)
+    assert (await send(cgm, [ahead]))["accepted"] == 1
+
+
+async def test_an_unusual_value_has_a_warning(cgm: Client, clock: Clock) -> None:
+    await put_sensor(cgm, "cgm", "wide", limits={"lower": 20, "upper": 1000})
+    path = READINGS.replace("glucose", "wide")
+    answer = await cgm.post(path, json={"unit": "mg/dL", "readings": items(clock, 30, 100, 600)})
+    assert ["warning" in item for item in answer.json()["items"]] == [True, False, True]

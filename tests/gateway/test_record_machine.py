@@ -82,9 +82,9 @@ times = st.one_of(
     st.integers(0, 12 * HOUR).map(lambda offset: START + offset),
 )
 runs = st.tuples(st.integers(0, 140), st.integers(1, 40)).map(
-    lambda run: [(START + (run[0] + at) * PERIOD, at) for at in range(run[1])]
+    lambda run: [(START + (run[0] + at) * PERIOD, 100 + at) for at in range(run[1])]
 )
-batches = st.one_of(runs, st.lists(st.tuples(times, st.integers(-3, 3)), min_size=1, max_size=12))
+batches = st.one_of(runs, st.lists(st.tuples(times, st.integers(97, 103)), min_size=1, max_size=12))
 events = st.lists(st.tuples(times, st.sampled_from(STATES), st.sampled_from((None, "offset"))), min_size=1, max_size=3)
 
 

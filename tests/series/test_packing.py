@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddr.series.packing import ERROR, HIGH, LOW, Reading, decode, encode, encode_times, open_run, shortest_step
+from ddr.series.packing import ERROR, HIGH, LOW, Reading, decode, encode, encode_times, open_run
 from tests.series.model import HOUR, MINUTE, START, drifting, reading_lists
 
 PERIOD = 5 * MINUTE
@@ -50,13 +48,6 @@ def test_appended_bytes_equal_those_written_at_once(readings: list[Reading], at:
     run = open_run(packed)
     added = encode_times(rest, PERIOD, head[-1] if head else START, run)
     assert packed[: len(packed) - (run > 0)] + added == encode_times(ordered, PERIOD, START)
-
-
-@given(reading_lists, st.sampled_from([MINUTE, PERIOD]))
-def test_the_shortest_step(readings: list[Reading], period_ms: int) -> None:
-    ordered = sorted(time for time, _ in set(readings))
-    steps = [later - time for time, later in pairwise(ordered)]
-    assert shortest_step(encode_times(ordered, period_ms, START), period_ms) == min([period_ms, *steps])
 
 
 def test_a_day_of_a_drifting_sensor_takes_less_than_three_bytes_per_reading() -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddr.series.instants import instant_ms
 from ddr.series.packing import ERROR, HIGH, LARGEST, LOW
-from ddr.series.reading import Rejection, Rules, instant_ms, raw_value, read_items
+from ddr.series.reading import Rejection, Rules, raw_value, read_items
 
 NOON = 1_795_345_200_000
 RULES = Rules.of("mg/dL", 0, Decimal(40), Decimal(400))

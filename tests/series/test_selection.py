@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ddr.series.packing import ERROR, HIGH, LOW, Reading
+from ddr.series.slots import place
 from tests.series.traces import DAY, HOUR, MINUTE, PERIOD, START, Row, calculated, counted, evenly, rows_of
 
 
@@ -21,18 +24,21 @@ def test_what_was_sent_twice_counts_once() -> None:
     assert counted(rows_of([*readings, *again])) == readings
 
 
-@pytest.mark.parametrize("span_ms", [HOUR, DAY])
-def test_readings_that_share_a_slot_of_a_drifting_clock_count(span_ms: int) -> None:
-    fast = evenly([100] * 288, PERIOD - 2_000)
-    assert counted(rows_of(fast, span_ms=span_ms)) == fast
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4 * HOUR), st.sampled_from([ERROR, LOW, 100, 200, 300])), min_size=1, max_size=80
+    ),
+    st.sampled_from([HOUR, DAY]),
+)
+def test_what_a_chunk_shows_is_what_counts(offsets: list[Reading], span_ms: int) -> None:
+    rows = rows_of(sorted({(START + at, raw) for at, raw in offsets}), span_ms=span_ms)
+    in_chunks = [raw for row in rows for raw in place(row["times"], row["vals"], PERIOD)[0] if raw != ERROR]
+    assert [raw for _, raw in counted(rows)] == in_chunks
 
 
-@pytest.mark.parametrize(("offset_ms", "counts"), [(149_999, False), (150_000, True)])
-def test_half_a_period_keeps_readings_apart(offset_ms: int, counts: bool) -> None:
-    # on both sides of the end of a chunk, where nothing but their times tells
-    first, second = (START + 2 * HOUR - PERIOD, 100), (START + 2 * HOUR - PERIOD + offset_ms, 200)
-    rows = rows_of([(START, 90), first, second], span_ms=HOUR)
-    assert (second in counted(rows)) == counts
+def test_of_two_in_one_slot_the_nearest_counts_as_in_the_chunk() -> None:
+    rows = rows_of([(START, 100), (START + 200_000, 300), (START + PERIOD, 110), (START + 2 * PERIOD, 120)])
+    assert [raw for _, raw in counted(rows)] == [100, 110, 120]
 
 
 def test_chunks_without_readings() -> None:

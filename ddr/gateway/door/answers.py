@@ -26,7 +26,7 @@ class Answer:
     version: int | None = None
     remark: str | None = None
     rejected: Sequence[Problem] = ()  # readings that were not taken, each with its place
-    passed_over: Sequence[Problem] = ()  # what the recorder has no place for; it refuses nothing
+    passed_over: Sequence[Problem] = ()  # warnings: what has no place here, or is unusual; nothing is refused
 
 
 def refused(answer: Answer | Problem) -> list[Problem]:
@@ -37,6 +37,11 @@ def refused(answer: Answer | Problem) -> list[Problem]:
 def not_kept(what: str) -> Problem:
     """The warning that something is of no supported MIV, which is no mistake of the gateway: its status is 200."""
     return Problem(HTTPStatus.OK, "unknown-code", f"Not kept: {what} is in no ValueSet of the supported MIVs")
+
+
+def doubtful(detail: str) -> Problem:
+    """The warning about a value that is kept and unusual."""
+    return Problem(HTTPStatus.OK, "implausible", detail)
 
 
 def response_bundle(kind: str, answers: Iterable[Answer | Problem], reasons: str) -> Json:

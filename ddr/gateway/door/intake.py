@@ -14,7 +14,7 @@ from uuid import UUID
 from ddr.gateway.calibrations import post_calibrations
 from ddr.gateway.devices import put_device
 from ddr.gateway.door import metrics
-from ddr.gateway.door.answers import Answer, not_kept
+from ddr.gateway.door.answers import Answer, doubtful, not_kept
 from ddr.gateway.door.devices import device_body, device_key, is_gateway
 from ddr.gateway.door.directory import Directory, Target
 from ddr.gateway.door.entries import Entry, reference
@@ -300,7 +300,9 @@ def split(items: Sequence[Observed], most: int) -> Iterator[list[Observed]]:
 
 def with_warnings(answer: Answer | Problem, item: Observed) -> Answer | Problem:
     """The answer, with what of the Observation is not kept although it is."""
-    return replace(answer, passed_over=item.passed_over) if isinstance(answer, Answer) else answer
+    if isinstance(answer, Problem):
+        return answer
+    return replace(answer, passed_over=[*answer.passed_over, *item.passed_over])
 
 
 def readings_answer(items: Sequence[dict[str, Any]]) -> Answer | Problem:
@@ -315,9 +317,13 @@ def readings_answer(items: Sequence[dict[str, Any]]) -> Answer | Problem:
         return rejected[0]
     counts = Counter(item["status"] for item in items)
     told = ", ".join(f"{counts[name]} {name}" for name in ("accepted", "duplicate", "rejected"))
-    return Answer(201 if counts["accepted"] else 200, remark=told, rejected=rejected)
+    unusual = [
+        doubtful(f"Value {place}: {item['warning']}") for place, item in enumerate(items, 1) if "warning" in item
+    ]
+    return Answer(201 if counts["accepted"] else 200, remark=told, rejected=rejected, passed_over=unusual)
 
 
 def _measurement_answer(answer: dict[str, Any]) -> Answer:
     status = 201 if answer["result"] == "created" else 200
-    return Answer(status, f"Observation/{answer['id']}", answer["version"])
+    unusual = [doubtful(answer["warning"])] if "warning" in answer else []
+    return Answer(status, f"Observation/{answer['id']}", answer["version"], passed_over=unusual)

@@ -166,7 +166,7 @@ def _measurement(
 
 def _value(fields: Fields, quantity: Fields | None) -> Json:
     if quantity is not None:
-        number, comparator = plain(quantity.raw("value")), quantity.text("comparator")
+        number, comparator = quantity.raw("value"), quantity.text("comparator")
         return given({"value": number, "unit": unit_of(quantity), "comparator": comparator})
     reasons = codings(fields.object("dataAbsentReason"))
     return given({"dataAbsentReason": next((code for system, code in reasons if system == ABSENT_SYSTEM), None)})

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import asyncpg
-import orjson
 
+from ddr.fhir.representation import exact_json, exact_value
 from ddr.series.calibration import Event, Segment, segments
 from ddr.store.database.stamps import moved
 from ddr.store.devices import devices as store
@@ -134,5 +134,5 @@ async def _repoint(conn: asyncpg.Connection, patient_id: UUID, pieces: Sequence[
 def _moved(row: Row, epoch_no: int) -> Row:
     """The measurement with another DeviceMetric: what was final is amended now."""
     status = "amended" if row["status"] == "final" else row["status"]
-    content = orjson.dumps(orjson.loads(row["content"]) | {"status": status})
+    content = exact_json(exact_value(row["content"]) | {"status": status})
     return {**row, "epoch_no": epoch_no, "status": status, "content": content}

@@ -1,0 +1,51 @@
+"""An instant as RFC 3339 text (section 5.6): the one reading of it, for every door of the gateway."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_DAY = _EPOCH.toordinal()
+_DAY_MS = 86_400_000
+_MILLISECOND = timedelta(milliseconds=1)
+_USUAL = frozenset((20, 24, 25))  # lengths of 2026-11-22T10:00:00Z, with milliseconds, and with an offset
+
+# Offsets as far as they exist and FHIR has them; a leap second is the first instant after it.
+_RFC_3339 = re.compile(
+    r"([0-9]{4})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]|60)"
+    r"(?:\.([0-9]{1,18}))?(?:[Zz]|([+-])(0[0-9]|1[0-3]):([0-5][0-9])|([+-])14:00)"
+)
+
+
+def instant_ms(text: Any) -> int | None:
+    """Milliseconds since 1970 of an RFC 3339 instant, digits past the millisecond cut; None when it is none."""
+    if not isinstance(text, str):
+        return None
+    if len(text) in _USUAL and text[7:17:3] == "-T::" and _usual_zone(text):
+        try:
+            return (datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND
+        except ValueError:
+            pass  # a leap second, or nothing
+    return _exactly(text)
+
+
+def _usual_zone(text: str) -> bool:
+    if text[-1] == "Z":
+        return text[19] in "Z."
+    return text[19] in "+-" and text[22:23] == ":" and text[20:22] < "14" and text[23:24] < "6"
+
+
+def _exactly(text: str) -> int | None:
+    match = _RFC_3339.fullmatch(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second, fraction, sign, hours, minutes, far = match.groups()
+    try:
+        days = date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
+    except ValueError:  # 30 February
+        return None
+    offset = int(hours) * 60 + int(minutes) if sign else 14 * 60 if far else 0
+    clock = int(hour) * 60 + int(minute) + (offset if (sign or far) == "-" else -offset)
+    return days * _DAY_MS + clock * 60_000 + int(second) * 1000 + int(((fraction or "") + "000")[:3])
