@@ -27,6 +27,7 @@ from ddr.series.reading import (
 from ddr.store.gateways.uploads import UploadDeleted
 from ddr.store.series import sensors as series_sensors
 from ddr.store.series.chunks import Outcome, append, merge_readings
+from ddr.store.series.correction import correct_readings
 from ddr.store.series.deletion import delete_upload as take_back
 from ddr.store.series.end import complete_until
 from ddr.store.series.sensors import Sensor, SensorKey
@@ -34,7 +35,22 @@ from ddr.store.series.sensors import Sensor, SensorKey
 Item = dict[str, Any]
 
 SHOWN: Item = {"status": "accepted", "shown": True}
-HIDDEN: Item = {"status": "accepted", "shown": False}
+HIDDEN: Item = {
+    "status": "accepted",
+    "shown": False,
+    "reason": "superseded",
+    "detail": "another reading is nearer to the same sampling time and is shown",
+}
+CONFLICT: Item = {
+    "reason": "conflict",
+    "detail": 'other values are stored for this instant; to replace them send the right one with "correction": true',
+}
+SUPERSEDED: Item = {
+    "status": "duplicate",
+    "shown": False,
+    "reason": "superseded",
+    "detail": "a correction has replaced this value",
+}
 DUPLICATE: Item = {"status": "duplicate"}
 BEYOND = {LOW: "L", HIGH: "U"}
 
@@ -46,10 +62,12 @@ async def post_readings(
 
     What is answered accepted is committed. Raises Problem 404, 409, 413, 422.
     """
-    items, unit, upload_key = _parse(body, core.settings.gateway_max_items)
+    items, unit, upload_key, correction = _parse(body, core.settings.gateway_max_items)
     key, now = (patient_id, device_key, sensor_key), core.clock()
     sensor = core.sensors.get(key)
-    if sensor is not None and upload_key is None:  # nearly always: known, and new readings at the end
+    if (
+        sensor is not None and upload_key is None and not correction
+    ):  # nearly always: known, and new readings at the end
         found = read(core, sensor, items, unit, now)
         if not any(isinstance(one, Rejection) and one.retry and one.reason == "range" for one in found):
             readings = ascending(found)
@@ -60,7 +78,9 @@ async def post_readings(
                 return 200, answer_items(items, found, Outcome(accepted=set(readings)), sensor)
     sensor = await load_series(core, key)  # limits may be known now, or another worker has written
     found = read(core, sensor, items, unit, now)
-    if upload_key is None:
+    if correction:
+        outcome = await _correct(core, key, sensor, found, upload_key)
+    elif upload_key is None:
         outcome = await store_readings(core, key, sensor, ascending(found), now)
     else:
         outcome = await _merge(core, key, sensor, ascending(found), now, upload_key)
@@ -80,16 +100,19 @@ def ascending(found: Iterable[Reading | Rejection]) -> list[Reading]:
     return sorted({one for one in found if not isinstance(one, Rejection)})
 
 
-def _parse(body: Any, most: int) -> tuple[list[Any], Any, str | None]:
-    """The items, the unit, and the key of an upload."""
+def _parse(body: Any, most: int) -> tuple[list[Any], Any, str | None, bool]:
+    """The items, the unit, and the key of an upload, and whether it corrects what is stored."""
     fields = Fields(body)
     items, unit, upload_key = fields.raw("readings"), fields.raw("unit"), fields.key("upload")
+    correction = fields.raw("correction")
     fields.done()
+    if correction not in (None, True, False):
+        raise invalid("correction", "must be true or false")
     if not isinstance(items, list):
         raise invalid("readings", "must be an array")
     if len(items) > most:
         raise Problem(413, "too-many-items", f"readings has more than {most} items; send them in several uploads")
-    return items, unit, upload_key
+    return items, unit, upload_key, bool(correction)
 
 
 async def load_series(core: Core, key: SensorKey) -> Sensor:
@@ -142,6 +165,27 @@ def _delay_ms(core: Core, sensor: Sensor) -> int:
     return core.catalog.delay_ms(sensor.miv_url)
 
 
+async def _correct(
+    core: Core, key: SensorKey, sensor: Sensor, found: Iterable[Reading | Rejection], upload_key: str | None
+) -> Outcome:
+    """Let the readings stand in the place of others; of two for one instant the later item. Raises Problem 404, 409."""
+    core.sensors.forget(key)
+    all_ = [one for one in found if not isinstance(one, Rejection)]
+    newest = dict(all_)
+    if not newest:
+        return Outcome()
+    try:
+        outcome = await correct_readings(
+            core.pool, sensor, sorted(newest.items()), core.steered_ms, _delay_ms(core, sensor), upload_key
+        )
+    except UploadDeleted:
+        raise conflict("This upload was deleted; use a new key", "deleted") from None
+    if outcome is None:
+        raise not_found("sensor")
+    outcome.superseded.update(reading for reading in all_ if newest[reading[0]] != reading[1])
+    return outcome
+
+
 def answer_items(
     items: Sequence[Any], found: Iterable[Reading | Rejection], outcome: Outcome, sensor: Sensor
 ) -> dict[str, Any]:
@@ -160,6 +204,8 @@ def _item(item: Any, reading: Reading | Rejection, left: set[Reading], outcome: 
     if reading in left:
         left.remove(reading)
         answer = HIDDEN if reading in outcome.hidden else SHOWN
+        if reading in outcome.rivals:
+            answer = {**answer, **CONFLICT}
         if reading[1] in BEYOND:
             # a number outside the sensor's limits
             return answer if isinstance(item["value"], str) else {**answer, "stored": BEYOND[reading[1]]}
@@ -169,6 +215,8 @@ def _item(item: Any, reading: Reading | Rejection, left: set[Reading], outcome: 
         return {**answer, "warning": warning} if warning else answer
     if reading in outcome.deleted:
         return _rejected(DELETED)
+    if reading in outcome.superseded:
+        return SUPERSEDED
     if reading in outcome.early:
         return _rejected(BEFORE_START)
     return _rejected(AFTER_END) if reading in outcome.late else DUPLICATE

@@ -105,7 +105,7 @@ def plan(
             before["status"],
             upload.status,
             content | {"status": None, "derivedFrom": list(before["derived_from"])},
-            upload.content | {"status": None, "derivedFrom": derived_from},
+            exact_value(exact_json(upload.content)) | {"status": None, "derivedFrom": derived_from},
         )
         row |= {"measurement_no": before["measurement_no"], "version": before["version"] + 1}
     if status is None:

@@ -22,6 +22,8 @@ from ddr.imports.model import CGM, ImportFile, Source, Value
 
 BATCH = 2000
 KEY = "import-"
+# Of glucose sensors whose maker is not known, as the summary takes them (ddr.series.glucose).
+USUAL_LIMITS = {"mg/dL": (Decimal(40), Decimal(400)), "mmol/L": (Decimal("2.2"), Decimal("22.2"))}
 MINUTE_MS = 60_000
 _PERIODS = tuple(minutes * MINUTE_MS for minutes in (1, 2, 3, 4, 5, 6, 10, 15, 20, 30, 60))
 _GENERATIONS = 9  # an upload that was taken back can come again under a further key
@@ -222,6 +224,8 @@ def _sensor(
     """The sensor, registered or with its start moved back; a recorder that refuses that refuses the early values."""
     unit = values[0].unit
     limits = file.limits.get(source, {}).get(unit)
+    if limits is None and any(not isinstance(one.value, Decimal) for one in values):
+        limits = USUAL_LIMITS.get(unit)  # L and U mean nothing without
     if sensor is not None:
         early = _ms(sensor["startedAt"]) > values[0].time_ms
         if not _own(sensor) or not (early or (limits and not sensor["limits"])):

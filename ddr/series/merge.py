@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 from ddr.series.chain import Cut, cut
 from ddr.series.epoch import Chunk, Epoch
@@ -20,6 +21,7 @@ class Merge:
     tail: Chunk | None
     accepted: set[Reading]
     hidden: set[Reading]  # accepted, but another reading of the same slot is shown
+    rivals: set[Reading] = field(default_factory=set)  # readings, known ones too, that share their instant
 
 
 def merge(
@@ -38,7 +40,7 @@ def merge(
     before = {chunk.k: chunk for chunk in opened}
     live = [chunk for chunk in stored if chunk.status != WITHDRAWN]
     known = {reading for chunk in opened for reading in _readings(chunk, epoch)}
-    accepted, hidden = set(new) - known, set[Reading]()
+    accepted, hidden, rivals = set(new) - known, set[Reading](), set[Reading]()
     if not accepted and not cover_ms:
         return Merge([], live[-1] if live else None, accepted, hidden)
     last_k = max((chunk.k for chunk in [*live, *epoch.placeholders(now_ms)]), default=-1)
@@ -48,9 +50,17 @@ def merge(
         if after[-1].filled < len(part.readings):
             shown = winners(part.readings, part.start_ms, epoch.grid.period_ms).values()
             hidden.update(accepted.intersection(part.readings).difference(shown))
+            rivals.update(_rivals(part.readings))
     after = trimmed(after, epoch, now_ms)
     changed = [chunk for chunk in after if chunk is not before.get(chunk.k)]
-    return Merge(changed, after[-1] if after else live[-1] if live else None, accepted, hidden)
+    return Merge(changed, after[-1] if after else live[-1] if live else None, accepted, hidden, rivals)
+
+
+def _rivals(readings: Sequence[Reading]) -> Iterator[Reading]:
+    for first, second in pairwise(readings):
+        if first[0] == second[0]:
+            yield first
+            yield second
 
 
 def trimmed(chunks: list[Chunk], former: Epoch, now_ms: int) -> list[Chunk]:

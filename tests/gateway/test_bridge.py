@@ -317,7 +317,7 @@ async def test_users_of_the_provider_are_named_by_their_subject(oidc_core: Core,
 
 async def test_a_repeated_request_of_a_bridge_gets_its_answer_again(bridge: Client, core: Core, clock: Clock) -> None:
     crowd = await patients(core, 3)
-    content = {"patients": [one.part(items(clock(), 1, 2, 3)) for one in crowd]}
+    content = {"patients": [one.part(items(clock(), 101, 102, 103)) for one in crowd]}
     key = {"idempotency-key": "night"}
     first, again = [await bridge.post(PATH, json=content, headers=key) for _ in range(2)]
     assert first.json()["accepted"] == 9
@@ -330,8 +330,8 @@ async def test_a_repeated_request_of_a_bridge_gets_its_answer_again(bridge: Clie
 async def test_a_locked_patient_keeps_no_other_waiting(bridge: Client, core: Core, clock: Clock) -> None:
     locked, other = await patients(core, 2)
     for one in (locked, other):
-        await push(bridge, one.part(items(clock(), 1)))
-    late = [one.part(items(clock() - 5 * PERIOD, 7)) for one in (locked, locked, other)]
+        await push(bridge, one.part(items(clock(), 101)))
+    late = [one.part(items(clock() - 5 * PERIOD, 107)) for one in (locked, locked, other)]
     async with core.pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT FROM sensor WHERE patient_id = $1 FOR UPDATE", locked.patient_id)
         answer = await push(bridge, *late)

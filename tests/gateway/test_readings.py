@@ -14,6 +14,8 @@ import pytest
 
 from ddr.fhir.instants import date_time
 from ddr.http.core import Core
+from ddr.series.packing import ERROR
+from ddr.series.slots import place
 from ddr.store.series.sensors import Remembered
 from tests.gateway.conftest import CGM, START, Client, make_client, put_device, put_sensor
 from tests.support.clock import Clock
@@ -101,7 +103,8 @@ async def test_the_loser_of_a_slot_is_told(cgm: Client, clock: Clock) -> None:
     now = clock()
     await send(cgm, items(clock, 100, 101))
     answer = await send(cgm, [{"time": date_time(now - 1000), "value": 50}])
-    assert answer["items"] == [{"status": "accepted", "shown": False}]
+    (item,) = answer["items"]
+    assert (item["status"], item["shown"], item["reason"]) == ("accepted", False, "superseded")
 
 
 async def test_a_reading_twice_in_one_upload(cgm: Client, clock: Clock) -> None:
@@ -296,3 +299,85 @@ async def test_an_unusual_value_has_a_warning(cgm: Client, clock: Clock) -> None
     path = READINGS.replace("glucose", "wide")
     answer = await cgm.post(path, json={"unit": "mg/dL", "readings": items(clock, 30, 100, 600)})
     assert ["warning" in item for item in answer.json()["items"]] == [True, False, True]
+
+
+async def shown_values(core: Core, patient_id: UUID) -> list[int]:
+    """The values that the sensor's chunks show."""
+    rows = await core.pool.fetch(
+        "SELECT times, vals FROM chunk WHERE patient_id = $1 AND filled > 0 ORDER BY start_ms", patient_id
+    )
+    slots = (raw for row in rows for raw in place(row["times"], row["vals"], PERIOD)[0])
+    return [raw for raw in slots if raw != ERROR]
+
+
+async def corrected(client: Client, readings: list[Any], **members: Any) -> list[Any]:
+    """The answers to a correction."""
+    answer = await client.post(READINGS, json={"unit": "mg/dL", "readings": readings, "correction": True, **members})
+    assert answer.status_code == 200, answer.text
+    found: list[Any] = answer.json()["items"]
+    return found
+
+
+async def test_a_correction_replaces_and_the_former_value_stays_in_the_trail(
+    cgm: Client, clock: Clock, core: Core, patient_id: UUID
+) -> None:
+    first = items(clock, 100, 101, 102)
+    await send(cgm, first)
+    for value in (150, 90, 150):
+        assert await corrected(cgm, [{**first[1], "value": value}]) == [{"status": "accepted", "shown": True}]
+        assert await shown_values(core, patient_id) == [100, value, 102]
+    assert await corrected(cgm, [{**first[1], "value": 150}]) == [{"status": "duplicate"}]
+    (again,) = (await send(cgm, [first[1]]))["items"]
+    assert (again["status"], again["shown"], again["reason"]) == ("duplicate", False, "superseded")
+    assert await shown_values(core, patient_id) == [100, 150, 102]
+    trail = await core.pool.fetch(
+        "SELECT raw, replaced_ms IS NULL AS stands FROM claim WHERE patient_id = $1 ORDER BY claim_no", patient_id
+    )
+    assert [tuple(row) for row in trail] == [(101, False), (90, False), (150, True)]
+    two = [{**first[2], "value": value} for value in (111, 112)]
+    assert [item.get("reason") for item in await corrected(cgm, two)] == ["superseded", None]
+    assert await shown_values(core, patient_id) == [100, 150, 112]
+
+
+async def test_a_correction_amends_a_final_chunk(cgm: Client, clock: Clock, core: Core, patient_id: UUID) -> None:
+    await send(cgm, items(clock, 100, 101))
+    await cgm.post(READINGS.replace("readings", "complete"), json={"until": date_time(clock())})
+    clock.advance(40 * 86_400)
+    state = "SELECT status, version FROM chunk WHERE patient_id = $1 AND filled > 0"
+    before = await core.pool.fetchrow(state, patient_id)
+    await corrected(cgm, [{"time": date_time(clock() - 40 * 86_400_000), "value": 99}])
+    after = await core.pool.fetchrow(state, patient_id)
+    assert (after["status"], after["version"] > before["version"]) == ("a", True)
+    assert await shown_values(core, patient_id) == [100, 99]
+
+
+async def test_values_in_conflict_are_told_and_taking_one_back_shows_the_newest(
+    cgm: Client, clock: Clock, core: Core, patient_id: UUID
+) -> None:
+    (reading,) = items(clock, 100)
+
+    async def upload(value: int, **members: str) -> Any:
+        body = {"unit": "mg/dL", "readings": [{**reading, "value": value}], **members}
+        return (await cgm.post(READINGS, json=body)).json()["items"][0]
+
+    assert await upload(100, upload="u1") == {"status": "accepted", "shown": True}
+    for value, members in ((150, {}), (160, {"upload": "u2"})):
+        item = await upload(value, **members)
+        assert (item["status"], item["shown"], item["reason"]) == ("accepted", False, "conflict")
+    assert await shown_values(core, patient_id) == [100]
+    assert (await cgm.delete(READINGS.replace("readings", "uploads/u1"))).status_code == 204
+    assert await shown_values(core, patient_id) == [160]
+    assert (await cgm.delete(READINGS.replace("readings", "uploads/u2"))).status_code == 204
+    assert await shown_values(core, patient_id) == [150]
+
+
+async def test_a_correction_that_is_taken_back_gives_way_to_the_value_before(
+    cgm: Client, clock: Clock, core: Core, patient_id: UUID
+) -> None:
+    readings = items(clock, 100, 101)
+    await send(cgm, readings)
+    await corrected(cgm, [{**readings[0], "value": 222}], upload="wrong")
+    assert await shown_values(core, patient_id) == [222, 101]
+    await cgm.delete(READINGS.replace("readings", "uploads/wrong"))
+    assert await shown_values(core, patient_id) == [100, 101]
+    assert (await send(cgm, readings))["duplicate"] == 2

@@ -47,14 +47,15 @@ def an_hour_ago(home: Home) -> dict[str, Any]:
 @pytest.mark.parametrize("code", UNITS)
 async def test_each_code_has_the_unit_of_its_name(home: Home, reader: Reader, code: str) -> None:
     at, unit = home.ago(2 * HOUR), UNITS[code]
-    key = await home.measure(f"code-{code}", code=code, unit=unit, value=7.5, device="meter", effective=at)
+    value = 75.5 if unit == "mg/dL" else 7.5
+    key = await home.measure(f"code-{code}", code=code, unit=unit, value=value, device="meter", effective=at)
     observation = await reader.read(f"Observation/{key}")
     assert [(c["system"], c["code"]) for c in observation["code"]["coding"]] == [("http://loinc.org", code)]
     assert [name for name in observation if name.startswith("effective")] == ["effectiveDateTime"]
     assert observation["effectiveDateTime"] == at
     # The unit's text is German, its code is UCUM.
     german = {"mg/dL": "mg/dl", "mmol/L": "mmol/l"}[unit]
-    assert observation["valueQuantity"] == {"value": 7.5, "unit": german, "system": UCUM, "code": unit}
+    assert observation["valueQuantity"] == {"value": value, "unit": german, "system": UCUM, "code": unit}
     assert key in await reader.ids(f"Observation?code=http://loinc.org|{code}")
 
 

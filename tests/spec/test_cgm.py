@@ -27,8 +27,9 @@ async def refused(sensor: Worn, **members: Any) -> tuple[int, str]:
 async def test_code_period_and_sampled_data(ddr: Recorder, code: str) -> None:
     unit, text = CODES[code]
     sensor = await worn(ddr, code=code, unit=unit, decimals=1, limits={"lower": 2, "upper": 400})
+    first = 105.5 if unit == "mg/dL" else 5.5
     with later(ddr, HOUR):
-        readings = [{"time": date_time(sensor.start_ms + n * PERIOD), "value": 5.5 + n} for n in range(3)]
+        readings = [{"time": date_time(sensor.start_ms + n * PERIOD), "value": first + n} for n in range(3)]
         body = {"unit": unit, "readings": readings}
         await sensor.home.patient.gateway.post("devices/cgm/sensors/s/readings", json=body)
         (chunk,) = await sensor.chunks(f"code={LOINC}|{code}")
@@ -38,7 +39,11 @@ async def test_code_period_and_sampled_data(ddr: Recorder, code: str) -> None:
     assert [name for name in chunk if name.startswith("value")] == ["valueSampledData"]
     sampled = chunk["valueSampledData"]
     assert sampled["origin"] == {"value": 0, "unit": text, "system": UCUM, "code": unit}
-    assert (sampled["period"], sampled["dimensions"], sampled["data"]) == (PERIOD, 1, "5.5 6.5 7.5")
+    assert (sampled["period"], sampled["dimensions"], sampled["data"]) == (
+        PERIOD,
+        1,
+        " ".join(str(first + n) for n in range(3)),
+    )
 
 
 @pytest.mark.requirement("CGM-002", "CGM-005")

@@ -107,7 +107,7 @@ async def test_the_device(home: Home, reader: Reader) -> None:
     assert (await reader.read(spirometer["reference"]))["type"]["coding"][0]["code"] == "334990001"
     value = {"effective": home.ago(HOUR), "value": 80, "unit": "%"}
     assert await home.unfit(code="20152-5", derivedFrom=["fev1", "reference"], **value) == "device"
-    assert await home.unfit(code="20150-9", **{**value, "unit": "L"}) == "device"
+    assert await home.unfit(code="20150-9", **{**value, "value": 3.1, "unit": "L"}) == "device"
     measured = await reference(home, "measured", {"start": home.ago(DAY)}, device="spirometer")
     assert (await reader.read(f"Observation/{measured}"))["device"] == spirometer
     assert "device" not in await reader.read(f"Observation/{home.ids['best']}")

@@ -21,6 +21,7 @@ from ddr.series.tail import extended
 from ddr.store.database.stamps import lock_patient, moved, stamp
 from ddr.store.devices.appearance import series_appeared
 from ddr.store.devices.devices import Row, heard
+from ddr.store.gateways.claims import note_rivals, replaced
 from ddr.store.gateways.uploads import note_upload, taken_back
 from ddr.store.series.sensors import CHUNK_COLUMNS, Sensor, chunk_of
 
@@ -123,6 +124,8 @@ class Outcome:
     early: set[Reading] = field(default_factory=set)  # before the sensor was in use
     late: set[Reading] = field(default_factory=set)  # after it was
     deleted: set[Reading] = field(default_factory=set)  # the gateway took them back
+    rivals: set[Reading] = field(default_factory=set)  # accepted, and other values are stored for their instant
+    superseded: set[Reading] = field(default_factory=set)  # a correction stands in their place
 
 
 async def merge_readings(
@@ -155,14 +158,26 @@ async def merge_readings(
             await note_upload(conn, sensor.patient_id, sensor.sensor_no, upload_key, readings, stamp_ms)
         gone = await taken_back(conn, sensor.patient_id, sensor.sensor_no)
         outcome.deleted.update(gone.intersection(readings))
-        counting = [reading for reading in readings if reading not in gone] if outcome.deleted else readings
+        if readings:
+            behind = await replaced(conn, sensor.patient_id, sensor.sensor_no, readings[0][0], readings[-1][0])
+            outcome.superseded.update(behind.intersection(readings) - gone)
+        left_out = outcome.deleted | outcome.superseded
+        counting = [reading for reading in readings if reading not in left_out] if left_out else readings
         for (epoch_no, epoch), part in _routed(epochs, counting, outcome):
             stored = await last_chunks(conn, sensor.patient_id, epoch_no, epoch, part[0][0])
             merged = merge(epoch, stored, part, stamp_ms)
             await write(conn, sensor.patient_id, epoch_no, epoch, merged)
             outcome.accepted.update(merged.accepted)
             outcome.hidden.update(merged.hidden)
+            await _note_rivals(conn, sensor, merged, stamp_ms)
+            outcome.rivals.update(merged.rivals & merged.accepted)
     return outcome
+
+
+async def _note_rivals(conn: asyncpg.Connection, sensor: Sensor, merged: Merge, stamp_ms: int) -> None:
+    """Remember in which order different values of one instant came."""
+    for rivals in (merged.rivals - merged.accepted, merged.rivals & merged.accepted):
+        await note_rivals(conn, sensor.patient_id, sensor.sensor_no, sorted(rivals), stamp_ms)
 
 
 async def _all_stored(pool: asyncpg.Pool, sensor: Sensor, readings: Sequence[Reading]) -> bool:

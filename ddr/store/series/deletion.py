@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.series.epoch import Epoch
+from ddr.store.gateways.claims import without
 from ddr.store.gateways.uploads import taken_back
 from ddr.store.series.chunks import lock_epoch_rows
 from ddr.store.series.recut import Piece, recut_series
@@ -26,5 +27,8 @@ async def delete_upload(
         gone = await taken_back(conn, patient_id, sensor_no)
         grids = [Epoch.of(row, delay_ms).grid for row in rows]
         touched = [row for row, grid in zip(rows, grids, strict=True) if any(grid.holds(time) for time, _ in gone)]
-        await recut_series(conn, [Piece(row, row) for row in touched], now_ms, delay_ms, gone)
+        change = await without(conn, patient_id, sensor_no, gone, now_ms)
+        added = {reading for reading in change.added if any(grid.holds(reading[0]) for grid in grids)}
+        pieces = [Piece(row, row) for row in touched]
+        await recut_series(conn, pieces, now_ms, delay_ms, gone | change.removed, added)
     return bool(found)

@@ -38,8 +38,11 @@ async def recut_series(
     now_ms: int,
     delay_ms: int,
     removed: Collection[Reading] = frozenset(),
+    added: Collection[Reading] = frozenset(),
 ) -> None:
-    """Give each reading of these epochs, but those in `removed`, to the epoch of its time, and store the chunks.
+    """Give each reading of these epochs but those in `removed`, and those in `added`, to the epoch of its time.
+
+    Stores the chunks.
 
     The epochs are those of one locked sensor, and all that share readings. `delay_ms` as for merge_readings.
     Raises UnplacedReadings.
@@ -49,7 +52,7 @@ async def recut_series(
     patient_id, period_ms = pieces[0].row["patient_id"], pieces[0].row["period_ms"]
     stored = await chunks_of(conn, patient_id, [piece.row["epoch_no"] for piece in pieces])
     known = {reading for chunks in stored.values() for chunk in chunks for reading in _readings(chunk, period_ms)}
-    readings = sorted(known.difference(removed))
+    readings = sorted(known.difference(removed).union(added))
     grids = [Epoch.of(piece.row, delay_ms).grid for piece in pieces]
     if not all(any(grid.holds(time) for grid in grids) for time, _ in readings):
         raise UnplacedReadings

@@ -1,0 +1,65 @@
+"""Correcting readings that are stored: the newest value of an instant stands in the place of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from ddr.series.epoch import Epoch
+from ddr.series.packing import Reading
+from ddr.store.database.stamps import lock_patient
+from ddr.store.devices.devices import heard
+from ddr.store.gateways.claims import note_rivals, stand
+from ddr.store.gateways.uploads import note_upload, taken_back
+from ddr.store.series.chunks import Outcome, lock_epoch_rows, readings_between
+from ddr.store.series.recut import Piece, recut_series
+from ddr.store.series.sensors import Sensor
+
+
+async def correct_readings(
+    pool: asyncpg.Pool,
+    sensor: Sensor,
+    readings: Sequence[Reading],
+    steered_ms: int | None,
+    delay_ms: int,
+    upload_key: str | None = None,
+) -> Outcome | None:
+    """As ddr.store.series.chunks.merge_readings, but what is stored with other values for these instants is replaced.
+
+    `readings` ascend and have one value for an instant. A chunk that was final is amended.
+    """
+    outcome, patient_id, sensor_no = Outcome(), sensor.patient_id, sensor.sensor_no
+    async with pool.acquire() as conn, conn.transaction():
+        stamp_ms = await lock_patient(conn, patient_id, steered_ms)
+        if stamp_ms is None:
+            return None
+        await heard(conn, patient_id, [sensor.device_no], stamp_ms)
+        rows = await lock_epoch_rows(conn, patient_id, sensor_no)
+        if not rows:
+            return None
+        if upload_key is not None:
+            await note_upload(conn, patient_id, sensor_no, upload_key, readings, stamp_ms)
+        gone = await taken_back(conn, patient_id, sensor_no)
+        grids = [Epoch.of(row, delay_ms).grid for row in rows]
+        new: set[Reading] = set()
+        for reading in readings:
+            if reading in gone:
+                outcome.deleted.add(reading)
+            elif any(grid.holds(reading[0]) for grid in grids):
+                new.add(reading)
+            else:
+                (outcome.early if reading[0] < grids[0].from_ms else outcome.late).add(reading)
+        if not new:
+            return outcome
+        values = dict(new)
+        known = await readings_between(conn, sensor, min(values), max(values))
+        before = {reading for reading in known if values.get(reading[0], reading[1]) != reading[1]}
+        outcome.accepted.update(new - known)
+        corrected = {reading for reading in new if any(time == reading[0] for time, _ in before)} if before else set()
+        await note_rivals(conn, patient_id, sensor_no, sorted(before), stamp_ms)
+        await note_rivals(conn, patient_id, sensor_no, sorted(corrected), stamp_ms)
+        await stand(conn, patient_id, sensor_no, sorted(new), stamp_ms, newest=True)
+        touched = [row for row, grid in zip(rows, grids, strict=True) if any(grid.holds(time) for time in values)]
+        await recut_series(conn, [Piece(row, row) for row in touched], stamp_ms, delay_ms, before, new)
+    return outcome
