@@ -30,8 +30,8 @@ async def put_sensor(
     """Register a sensor with its first calibration epoch: 201 when it is new, else 200, with the sensor as stored.
 
     Of a registered sensor only the displayed unit may change, its end may be noted, limits that it lacks may be added
-    once, and its start corrected where no data contradicts; a registration that differs elsewhere raises Problem 409: no
-    series ever mixes two sensors.
+    once, and its start corrected where no data contradicts; a registration that differs elsewhere raises Problem 409:
+    no series ever mixes two sensors.
     """
     wanted = parse_sensor(body, core.catalog, core.settings, core.clock())
     async with writing(core, patient_id) as (conn, now):
