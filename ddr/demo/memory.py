@@ -33,7 +33,9 @@ def changed(before: Mapping[str, list[str]], chunks: Iterable[Mapping[str, Any]]
 
 
 def _mark(chunk: Mapping[str, Any]) -> list[str]:
-    whole = json.dumps(chunk, sort_keys=True).encode()
+    # Each run pairs anew, and what a consent makes visible is new to whoever polls.
+    meta = {name: value for name, value in chunk["meta"].items() if name != "lastUpdated"}
+    whole = json.dumps({**chunk, "meta": meta}, sort_keys=True).encode()
     return [chunk["status"], hashlib.sha256(whole).hexdigest()]
 
 
