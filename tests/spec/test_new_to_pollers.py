@@ -73,6 +73,24 @@ async def test_a_device_is_new_with_the_first_chunk_that_lacks_readings(ddr: Rec
         assert found == await poller.everything()
 
 
+@pytest.mark.requirement("RS-036", "SER-014")
+async def test_a_start_that_is_corrected_shows_nothing_that_is_not_new(ddr: Recorder) -> None:
+    calibration = {"state": "calibrated"}
+    with later(ddr, 5 * HOUR):
+        sensor = await worn(ddr, calibration=calibration)
+        poller = Poller(sensor.reader)
+        ddr.clock.advance(DELAY / 1000 + 60)
+        assert await poller.poll() == []
+        before = sensor.start_ms - HOUR
+        await sensor.home.device("cgm", startedAt=date_time(before))
+        await sensor.home.cgm("cgm", before, calibration=calibration)
+        found = set(await poller.poll())
+        assert found == set(await poller.everything())
+        ddr.clock.advance(DELAY / 1000 + 60)
+        found |= set(await poller.poll())
+        assert found == set(await poller.everything()) and len(found) == 3
+
+
 @pytest.mark.requirement("RS-036", "SCO-006")
 async def test_a_device_is_new_with_its_first_measurement_of_a_kind(ddr: Recorder) -> None:
     home = Home(ddr, await ddr.patient())

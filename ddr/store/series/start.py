@@ -6,12 +6,15 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.series.epoch import Epoch
 from ddr.store.devices import devices as store
 from ddr.store.devices.starts import move_sensor
 from ddr.store.series.chunks import lock_epoch_rows
 from ddr.store.series.recut import Piece, UnplacedReadings, recut_series
 
 _EVENT_BEFORE = "SELECT EXISTS (SELECT FROM calibration WHERE patient_id = $1 AND sensor_no = $2 AND time_ms <= $3)"
+
+_LEARNT = "UPDATE epoch SET created_ms = $3 WHERE patient_id = $1 AND epoch_no = $2"
 
 
 class KnownBefore(Exception):
@@ -33,6 +36,10 @@ async def move_start(
     ):
         raise KnownBefore
     moved = {**first, "from_ms": started_ms, "started_ms": started_ms}
+    if first["tail_k"] is None and Epoch.of(first, delay_ms).placeholder(0, now_ms) is None:
+        # Nobody was shown anything of it: what is missing is expected from now on, and new when it is shown (RS-036).
+        await conn.execute(_LEARNT, patient_id, first["epoch_no"], now_ms)
+        moved["registered_ms"] = now_ms
     await move_sensor(conn, patient_id, sensor_no, started_ms)
     await store.change_epoch(conn, first, moved, now_ms)
     if first["continuous"]:
