@@ -78,7 +78,8 @@ def read_subset(kind: str, pairs: Iterable[tuple[str, str]]) -> Subset:
 def _element(kind: str, text: str) -> str:
     name = text.removeprefix(f"{kind}.").removesuffix("[x]")
     known = SHAPES[kind].elements.keys()
-    if name.startswith("_") or not (name in known or name in _CHOICES):
+    # resourceType is a member of the JSON form only; fhirpy names it
+    if name.startswith("_") or not (name in known or name in _CHOICES or name == "resourceType"):
         raise invalid_value("_elements", text)
     return name
 

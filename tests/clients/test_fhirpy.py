@@ -55,6 +55,15 @@ async def test_it_calls_the_summary(client: AsyncFHIRClient) -> None:
     assert "Device" in {entry.resource.resourceType for entry in summary.entry}
 
 
+async def test_it_asks_for_parts_and_counts(client: AsyncFHIRClient, scene: Scene) -> None:
+    every = await scene.reader.ids("Observation")
+    found = await client.resources("Observation").elements("id", "status").limit(3).fetch_all()
+    assert sorted(resource.id for resource in found) == sorted(every)
+    assert not any("device" in resource for resource in found)
+    counted = await client.resources("Observation").search(_summary="count").fetch_raw()
+    assert (counted.total, counted.get("entry")) == (len(every), None)
+
+
 async def test_it_understands_refusals(client: AsyncFHIRClient) -> None:
     with pytest.raises(ResourceNotFound):
         await client.reference("Device", "nowhere").to_resource()

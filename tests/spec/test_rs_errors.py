@@ -172,7 +172,7 @@ async def test_deleted_resources_are_gone(ddr: Recorder) -> None:
 )
 async def test_a_failure_of_the_server(scene: Scene, path: str, place: str) -> None:
     logical_id = scene.home.ids["meter"]
-    with patch(f"ddr.diga_api.{place}", side_effect=OSError("the disk with SN-meter is full")):
+    with patch(f"ddr.diga_api.{place}", side_effect=RuntimeError("the program does not know SN-meter")):
         response = await scene.reader.get(path.format(id=logical_id))
     issue = refused(response, 500, "exception")
     assert issue["diagnostics"]

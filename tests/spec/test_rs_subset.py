@@ -38,7 +38,7 @@ def keeping(*prefixes: str) -> Callable[[str], bool]:
 @pytest.mark.parametrize("kind", TYPES)
 async def test_elements(scene: Scene, kind: str) -> None:
     whole = entries(await scene.reader.search(kind))
-    for asked, prefixes in (("value,device", ("value", "device")), (f"{kind}.meta", ()), ("text", ())):
+    for asked, prefixes in (("value,device", ("value", "device")), (f"{kind}.meta", ()), ("resourceType,text", ())):
         if asked.startswith("value") and kind != "Observation":
             continue
         expected = [part(keeping(*prefixes), each) for each in whole]
