@@ -143,6 +143,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
         if pool.servers.several:
             works.append(("database-hosts", pool.servers.look, HOSTS_SECONDS))
         background = [asyncio.create_task(rooms.core.jobs.keep(*work)) for work in works]
+        background.append(asyncio.create_task(rooms.core.lag.watch()))
         try:
             yield rooms
         finally:

@@ -7,6 +7,7 @@ parser written in C, is bounded by the size of what it gets (ddr.fhir.bounds).
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -16,6 +17,7 @@ T = TypeVar("T")
 
 LARGE_BYTES = 100_000  # of a document to be parsed
 LARGE_ITEMS = 2_000  # of an upload to be checked, cut or answered
+LARGE_CHUNKS = 20  # of a series to be read, cut or shown
 
 # Each thread is one more that the event loop has to wait for; and large uploads are rare.
 _THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="aside")
@@ -26,3 +28,18 @@ async def aside(large: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kw
     if not large:
         return work(*args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(_THREADS, lambda: work(*args, **kwargs))
+
+
+class Breath:
+    """Lets others have their turn in a long loop on the event loop, which is held for SECONDS at most."""
+
+    SECONDS = 0.01
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    async def take(self) -> None:
+        """To be awaited after each small part of the work."""
+        if time.monotonic() - self._since > self.SECONDS:
+            await asyncio.sleep(0)
+            self._since = time.monotonic()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from ddr.aside import LARGE_CHUNKS, aside
 from ddr.diga_api.access import DAY_MS, Access, Candidate, Gate
 from ddr.diga_api.request import Request, resource_of
 from ddr.fhir.cgm_summary import OPERATION, Entry, summary_bundle
@@ -18,7 +19,7 @@ from ddr.http.asgi import Receive, Reply, Scope
 from ddr.http.core import Core
 from ddr.miv.model import Miv, MivCatalog
 from ddr.scopes.decision import Interaction
-from ddr.series.metrics import metrics
+from ddr.series.metrics import Metrics, metrics
 from ddr.series.selection import Part, counting
 from ddr.store.search.sources import Term
 from ddr.store.search.summary import continuous_chunks
@@ -76,8 +77,12 @@ class Summarizer:
         (term,) = access.view.terms
         from_ms, until_ms = period.from_ms, period.until_ms
         rows = await continuous_chunks(self._core.pool, access.view.patient_id, term.valueset, from_ms, until_ms)
-        parts = counting(rows, from_ms, until_ms, self._core.settings.summary_uncalibrated)
-        found = metrics(parts, until_ms - from_ms, self._zone)
+
+        def calculated() -> tuple[list[Part], Metrics | None]:
+            parts = list(counting(rows, from_ms, until_ms, self._core.settings.summary_uncalibrated))
+            return parts, metrics(parts, until_ms - from_ms, self._zone)
+
+        parts, found = await aside(len(rows) > LARGE_CHUNKS, calculated)
         if found is None:
             raise operation_no_match(NO_MATCH)
         devices = self._devices(access, term, parts) if related and access.scopes.device else ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
+from ddr.aside import Breath, aside
 from ddr.diga_api.access import Access, Candidate, Gate
 from ddr.diga_api.paging import PARAMETER, SETTLED, Page, PageLinks
 from ddr.diga_api.request import Pairs, Request
@@ -21,6 +22,8 @@ from ddr.http.core import Core
 from ddr.miv.model import MivCatalog
 from ddr.store.search.conditions import Names
 from ddr.store.search.pages import Found, first_page, later_page
+
+LARGE_ENTRIES = 100  # that are written aside
 
 
 class Searcher:
@@ -55,7 +58,7 @@ class Searcher:
         found = await first_page(self._core.pool, access.view, self._names, search, count, expires_ms)
         following = _second(search, found, count, expires_ms)
         total = found.total if search.total else None
-        return self._reply(access, request, search, found, total, found.at_ms, following)
+        return await self._reply(access, request, search, found, total, found.at_ms, following)
 
     async def _later(self, candidate: Candidate, request: Request, pairs: Pairs) -> Reply:
         links = [(name, value) for name, value in pairs if name not in SETTLED]
@@ -66,9 +69,9 @@ class Searcher:
             raise malformed("The link to a further page must be used as it is")
         access = await self._gate.admit(candidate)
         found = await later_page(self._core.pool, access.view, page.search, page.rest)
-        return self._reply(access, request, page.search, found, page.total, page.at_ms, page.next())
+        return await self._reply(access, request, page.search, found, page.total, page.at_ms, page.next())
 
-    def _reply(
+    async def _reply(
         self,
         access: Access,
         request: Request,
@@ -78,8 +81,11 @@ class Searcher:
         at_ms: int,
         following: Page | None,
     ) -> Reply:
-        whole = Builder(self._core, access).entries(found, search)
-        entries = [(mode, search.subset.of(resource, included=mode == INCLUDE)) for mode, resource in whole]
+        breath = Breath()
+        entries = []
+        for mode, resource in Builder(self._core, access).entries(found, search):
+            entries.append((mode, search.subset.of(resource, included=mode == INCLUDE)))
+            await breath.take()
         mivs = [miv for miv in self._core.catalog.mivs if miv.valueset in access.scopes.valuesets]
         if (notice := warnings(search, mivs, access.view.terms)) is not None:
             entries.append((OUTCOME, notice))
@@ -88,7 +94,8 @@ class Searcher:
         if following is not None:
             token = self._links.seal(following, access.pairing_id + access.client_id)
             links["next"] = _url(base, search, [(PARAMETER, token), *request.representation()])
-        return request.reply(search_bundle(base, entries, links, total, instant(at_ms)))
+        bundle = search_bundle(base, entries, links, total, instant(at_ms))
+        return await aside(len(entries) > LARGE_ENTRIES, request.reply, bundle)
 
 
 def _metric_types(catalog: MivCatalog) -> dict[str, dict[str, Any]]:

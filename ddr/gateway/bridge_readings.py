@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
+from ddr.aside import LARGE_ITEMS, aside
 from ddr.gateway.bridges import LONGEST_ACCOUNT, patients_of, unknown_account
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import Problem, invalid, unavailable
@@ -25,6 +26,8 @@ from ddr.store.series.sensors import Sensor, SensorKey
 MOST_PARTS = 5_000
 SLICE = 500  # parts that are stored together: this process reads one slice while the database works at another
 MOST_BUSY = 3  # patients of a slice whose locks are waited for
+LARGE_PARTS = 100  # that are read aside
+LANES = 2  # slices at once: the other connections are for others
 COUNTS = ("accepted", "duplicate", "rejected")
 
 
@@ -61,13 +64,25 @@ async def post_bridge_readings(core: Core, body: Any) -> tuple[int, dict[str, An
     What is answered accepted is committed. Raises Problem 413 or 422 for the request as a whole.
     """
     now = core.clock()
-    parts = _parse(body, core.settings.gateway_max_items)
+    parts = await aside(large_request(body), _parse, body, core.settings.gateway_max_items)
     patients = await patients_of(core, {part.account for part in parts if isinstance(part, Part)})
     slices = [parts[at : at + SLICE] for at in range(0, len(parts), SLICE)]
-    stored = await asyncio.gather(*(_stored(core, one, patients, now) for one in slices))
+    lanes = asyncio.Semaphore(LANES)
+
+    async def in_lane(one: Sequence[Part | Problem]) -> list[dict[str, Any]]:
+        async with lanes:
+            return await _stored(core, one, patients, now)
+
+    stored = await asyncio.gather(*map(in_lane, slices))
     answers = list(chain.from_iterable(stored))
     counts = {name: sum(answer.get(name, 0) for answer in answers) for name in COUNTS}
     return 200, {**counts, "refused": sum("reason" in answer for answer in answers), "patients": answers}
+
+
+def large_request(body: Any) -> bool:
+    """True when there is much to read; what is malformed is found when it is read."""
+    parts = body.get("patients") if isinstance(body, dict) else None
+    return isinstance(parts, list) and len(parts) > LARGE_PARTS
 
 
 def _parse(body: Any, most: int) -> list[Part | Problem]:
@@ -104,10 +119,20 @@ async def _stored(
     """The answers to parts: one statement finds their sensors, one appends what can be, the rest is merged alone."""
     keys = {part.key(patients) for part in parts if isinstance(part, Part) and part.account in patients}
     sensors = await series_sensors.load_all(core.pool, keys)
-    uploads = [_upload(core, part, patients, sensors, now_ms) if isinstance(part, Part) else part for part in parts]
+    uploads = await aside(len(parts) > LARGE_PARTS, _uploads, core, parts, patients, sensors, now_ms)
     await _append(core, (upload for upload in uploads if isinstance(upload, Upload)), now_ms)
     busy: set[UUID] = set()
     return [await _answer(core, upload, now_ms, busy) for upload in uploads]
+
+
+def _uploads(
+    core: Core,
+    parts: Sequence[Part | Problem],
+    patients: Mapping[str, UUID],
+    sensors: Mapping[SensorKey, Sensor],
+    now_ms: int,
+) -> list[Upload | Problem]:
+    return [_upload(core, part, patients, sensors, now_ms) if isinstance(part, Part) else part for part in parts]
 
 
 def _upload(
@@ -154,4 +179,5 @@ async def _answer(core: Core, upload: Upload | Problem, now_ms: int, busy: set[U
         if fault_of(error) != BUSY or len(busy) > MOST_BUSY:
             raise
         return unavailable(BUSY).item()
-    return answer_items(upload.items, upload.found, outcome, upload.sensor)
+    large = len(upload.items) > LARGE_ITEMS
+    return await aside(large, answer_items, upload.items, upload.found, outcome, upload.sensor)

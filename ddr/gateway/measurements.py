@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from ddr.aside import aside
 from ddr.gateway.fields import Fields
 from ddr.gateway.measurement_rules import Upload, parse_measurement
 from ddr.gateway.problem import Problem, conflict, invalid, not_found
@@ -14,6 +15,8 @@ from ddr.gateway.storing import Answer, store_uploads
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
 from ddr.store.measurements import measurements as store
+
+LARGE_MEASUREMENTS = 200  # that are read aside
 
 
 async def put_measurement(core: Core, patient_id: UUID, measurement_key: str, body: Any) -> tuple[int, Answer]:
@@ -40,7 +43,7 @@ async def post_measurements(core: Core, patient_id: UUID, body: Any) -> tuple[in
 
 async def take_measurements(core: Core, patient_id: UUID, items: Sequence[Any]) -> list[Answer | Problem]:
     """Store or correct measurements; what became of each, in order."""
-    parsed = [_read_item(core, item) for item in items]
+    parsed = await aside(len(items) > LARGE_MEASUREMENTS, _read_items, core, items)
     _refuse_repeated_keys(parsed)
     uploads = [upload for upload in parsed if isinstance(upload, Upload)]
     stored = await store_uploads(core, patient_id, uploads) if uploads else {}
@@ -62,6 +65,10 @@ async def delete_measurement(core: Core, patient_id: UUID, measurement_key: str)
 
 def _parse(core: Core, key: str, fields: Fields) -> Upload:
     return parse_measurement(key, fields, core.catalog, core.clock() + core.settings.gateway_future_seconds * 1000)
+
+
+def _read_items(core: Core, items: Sequence[Any]) -> list[Upload | Problem]:
+    return [_read_item(core, item) for item in items]
 
 
 def _read_item(core: Core, item: Any) -> Upload | Problem:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from ddr.aside import LARGE_ITEMS, aside
 from ddr.fhir.instants import date_time
 from ddr.gateway.fields import Fields
 from ddr.gateway.plausibility import of_unit
@@ -64,27 +65,28 @@ async def post_readings(
     """
     items, unit, upload_key, correction = _parse(body, core.settings.gateway_max_items)
     key, now = (patient_id, device_key, sensor_key), core.clock()
-    sensor = core.sensors.get(key)
+    sensor, large = core.sensors.get(key), len(items) > LARGE_ITEMS
     if (
         sensor is not None and upload_key is None and not correction
     ):  # nearly always: known, and new readings at the end
-        found = read(core, sensor, items, unit, now)
+        found = await aside(large, read, core, sensor, items, unit, now)
         if not any(isinstance(one, Rejection) and one.retry and one.reason == "range" for one in found):
-            readings = ascending(found)
+            readings = await aside(large, ascending, found)
             after = await append(core.pool, sensor, readings, now, core.steered_ms) if readings else None
             if after is not None or not readings:
                 if after is not None:
                     core.sensors.put(key, after)
-                return 200, answer_items(items, found, Outcome(accepted=set(readings)), sensor)
+                outcome = Outcome(accepted=set(readings))
+                return 200, await aside(large, answer_items, items, found, outcome, sensor)
     sensor = await load_series(core, key)  # limits may be known now, or another worker has written
-    found = read(core, sensor, items, unit, now)
+    found = await aside(large, read, core, sensor, items, unit, now)
     if correction:
         outcome = await _correct(core, key, sensor, found, upload_key)
     elif upload_key is None:
-        outcome = await store_readings(core, key, sensor, ascending(found), now)
+        outcome = await store_readings(core, key, sensor, await aside(large, ascending, found), now)
     else:
-        outcome = await _merge(core, key, sensor, ascending(found), now, upload_key)
-    return 200, answer_items(items, found, outcome, sensor)
+        outcome = await _merge(core, key, sensor, await aside(large, ascending, found), now, upload_key)
+    return 200, await aside(large, answer_items, items, found, outcome, sensor)
 
 
 def read(core: Core, sensor: Sensor, items: Sequence[Any], unit: Any, now_ms: int) -> list[Reading | Rejection]:

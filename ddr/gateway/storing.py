@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.aside import Breath
 from ddr.fhir.representation import exact_json, exact_value
 from ddr.gateway.corrections import next_status
 from ddr.gateway.measurement_rules import Upload
@@ -52,7 +53,9 @@ async def _store_wave(
     answers: dict[str, Answer | Problem] = {}
     new: list[Row] = []
     revised: list[Row] = []
+    breath = Breath()
     for upload in uploads:
+        await breath.take()
         before = stored.get(upload.key)
         try:
             row = plan(upload, before, *sources.of(upload), derivation(upload, stored))

@@ -64,6 +64,7 @@ class Admission:
 
     def __init__(self, connections: int) -> None:
         self.most = PER_CONNECTION * connections
+        self.refused = 0
         self._lines = {
             name: _Line(
                 max(1, int(self.most * part)), of_one if isinstance(of_one, int) else max(2, int(self.most * of_one))
@@ -88,7 +89,11 @@ class Admission:
         if self._may_run(line, whose):
             self._begin(line, whose)
         else:
-            await self._wait(line, whose)
+            try:
+                await self._wait(line, whose)
+            except NoTurn:
+                self.refused += 1
+                raise
         began = loop.time()
         try:
             yield

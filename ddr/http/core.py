@@ -13,6 +13,7 @@ from ddr.http.admission import Admission
 from ddr.http.clock import now_ms
 from ddr.http.fleet import Fleet
 from ddr.http.jobs import Jobs
+from ddr.http.lag import Lag
 from ddr.http.strangers import Strangers
 from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
@@ -61,6 +62,7 @@ class Core:
     strangers: Strangers = field(default_factory=Strangers)  # what is counted and not recorded
     bridges: Anchors = field(default_factory=Anchors)  # certificates that the gateway listener lets pass
     inside: Inside | None = None  # the gateway API for the patients' pages; set by ddr.app
+    lag: Lag = field(default_factory=Lag)  # of this worker's event loop
     confirmations: Confirmations = field(default_factory=Confirmations)  # of Grace-Periods whose answers were sent
     jobs: Jobs = field(default_factory=Jobs)  # what goes on without a request
     fleet: Fleet = field(default_factory=Fleet)  # this worker among those of its host

@@ -22,6 +22,12 @@ def worker_figures(core: Core) -> dict[str, float]:
         "ddr_database_connections_idle": core.pool.get_idle_size(),
         "ddr_registry_stale": int(core.registry.stale(core.clock())),
         "ddr_worker_peak_memory_bytes": peak_memory_bytes(),
+        "ddr_requests_running": core.admission.running,
+        "ddr_requests_waiting": core.admission.waiting,
+        "ddr_requests_refused_total": core.admission.refused,
+        "ddr_event_loop_longest_lag_seconds": round(core.lag.most, 4),
+        "ddr_event_loop_lags_total": core.lag.count,
+        "ddr_event_loop_lag_seconds_total": round(core.lag.total, 4),
     }
     for name, state in core.jobs.states.items():
         label = f'{{job="{name}"}}'

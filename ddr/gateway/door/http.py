@@ -90,7 +90,9 @@ async def _body(core: Core, request: Upload) -> tuple[bytes, Format]:
 
 
 async def _take(core: Core, patient_id: UUID, bundle: Json) -> Json:
-    kind, entries = read_bundle(bundle, core.settings.gateway_max_items)
+    sent = bundle.get("entry")
+    large = isinstance(sent, list) and len(sent) > LARGE_ENTRIES
+    kind, entries = await aside(large, read_bundle, bundle, core.settings.gateway_max_items)
     check_registrations(entries)
     if kind == "batch":
         answers = await Intake(core, patient_id, entries).run()

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
+from ddr.aside import Breath
 from ddr.gateway.calibrations import post_calibrations
 from ddr.gateway.devices import put_device
 from ddr.gateway.door import metrics
@@ -43,6 +44,7 @@ class Intake:
         self.patient_id = patient_id
         self.directory = Directory(core, patient_id, entries)
         self.answers: dict[int, Answer | Problem] = {}
+        self.breath = Breath()
         self.made: defaultdict[int, list[Observed]] = defaultdict(list)  # Observations by the entry of their device
         self.metrics: defaultdict[int, list[Fields]] = defaultdict(list)  # DeviceMetrics likewise
         self.sensors: dict[tuple[str, MivCode], str] = {}  # of devices that are referred to without a DeviceMetric
@@ -65,6 +67,7 @@ class Intake:
                 await self._attempt(entry, work(entry))
 
     async def _attempt(self, entry: Entry, work: Awaitable[Answer | None]) -> None:
+        await self.breath.take()
         try:
             answer = await work
         except Problem as problem:

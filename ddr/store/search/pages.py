@@ -122,8 +122,11 @@ def _reverse(include: Include, resource_type: str) -> str:
     pointer = POINTERS.get((include.source, include.name, resource_type))
     if pointer is None or include.target not in (None, resource_type):
         return ""
-    pointing = f"EXISTS (SELECT FROM (SELECT {pointer}) AS p(kind, no) JOIN page USING (kind, no))"
-    return f"SELECT o.kind, o.no, o.k FROM {TABLES[include.source]} o WHERE {pointing}"
+    # not an EXISTS for each row, which would go through the page as often as there are rows
+    return f"""
+SELECT o.kind, o.no, o.k FROM {TABLES[include.source]} o
+ CROSS JOIN LATERAL (SELECT {pointer}) AS p(to_kind, to_no)
+ WHERE (p.to_kind, p.to_no) IN (SELECT kind, no FROM page)"""
 
 
 async def _run(

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.aside import LARGE_CHUNKS, LARGE_ITEMS, aside
 from ddr.series.epoch import Chunk, Epoch
 from ddr.series.merge import Merge, merge
 from ddr.series.packing import Reading, decode
@@ -142,7 +143,7 @@ async def merge_readings(
     `delay_ms` is the Delay-From-Real-Time of the sensor's MIV; `now_ms` and `steered_ms` as for `append`.
     Raises UploadDeleted.
     """
-    outcome = Outcome()
+    outcome, large = Outcome(), len(readings) > LARGE_ITEMS
     if now_ms - sensor.heard_ms >= HEARD_STEP_MS:
         await heard(pool, sensor.patient_id, [sensor.device_no], now_ms)
     if upload_key is None and await _all_stored(pool, sensor, readings):
@@ -163,9 +164,9 @@ async def merge_readings(
             outcome.superseded.update(behind.intersection(readings) - gone)
         left_out = outcome.deleted | outcome.superseded
         counting = [reading for reading in readings if reading not in left_out] if left_out else readings
-        for (epoch_no, epoch), part in _routed(epochs, counting, outcome):
+        for (epoch_no, epoch), part in await aside(large, _routed, epochs, counting, outcome):
             stored = await last_chunks(conn, sensor.patient_id, epoch_no, epoch, part[0][0])
-            merged = merge(epoch, stored, part, stamp_ms)
+            merged = await aside(large or len(stored) > LARGE_CHUNKS, merge, epoch, stored, part, stamp_ms)
             await write(conn, sensor.patient_id, epoch_no, epoch, merged)
             outcome.accepted.update(merged.accepted)
             outcome.hidden.update(merged.hidden)
@@ -188,6 +189,10 @@ async def _all_stored(pool: asyncpg.Pool, sensor: Sensor, readings: Sequence[Rea
 async def readings_between(pool: asyncpg.Pool, sensor: Sensor, from_ms: int, until_ms: int) -> set[Reading]:
     """All readings of the chunks of this time, so some around it, too."""
     rows = await pool.fetch(_BETWEEN, sensor.patient_id, sensor.sensor_no, from_ms, until_ms)
+    return await aside(len(rows) > LARGE_CHUNKS, _decoded, rows)
+
+
+def _decoded(rows: Iterable[Row]) -> set[Reading]:
     known = (decode(row["times"], row["vals"], row["start_ms"], row["period_ms"]) for row in rows)
     return set(chain.from_iterable(known))
 

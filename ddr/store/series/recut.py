@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
 
+from ddr.aside import LARGE_CHUNKS, aside
 from ddr.series.epoch import Chunk, Epoch
+from ddr.series.merge import Merge
 from ddr.series.packing import Reading, decode
 from ddr.series.recut import recut
 from ddr.store.devices.devices import Row
@@ -49,18 +51,38 @@ async def recut_series(
     """
     if not pieces:
         return
-    patient_id, period_ms = pieces[0].row["patient_id"], pieces[0].row["period_ms"]
+    patient_id = pieces[0].row["patient_id"]
     stored = await chunks_of(conn, patient_id, [piece.row["epoch_no"] for piece in pieces])
+    large = len(pieces) + sum(map(len, stored.values())) > LARGE_CHUNKS
+    cuts = await aside(large, lambda: list(_cuts(pieces, stored, removed, added, now_ms, delay_ms)))
+    for number, epoch, merged in cuts:
+        await write(conn, patient_id, number, epoch, merged)
+
+
+def _cuts(
+    pieces: Sequence[Piece],
+    stored: Mapping[int, Sequence[Chunk]],
+    removed: Collection[Reading],
+    added: Collection[Reading],
+    now_ms: int,
+    delay_ms: int,
+) -> Iterator[tuple[int, Epoch, Merge]]:
+    """What to write for each epoch. Raises UnplacedReadings."""
+    period_ms = pieces[0].row["period_ms"]
     known = {reading for chunks in stored.values() for chunk in chunks for reading in _readings(chunk, period_ms)}
     readings = sorted(known.difference(removed).union(added))
-    grids = [Epoch.of(piece.row, delay_ms).grid for piece in pieces]
-    if not all(any(grid.holds(time) for grid in grids) for time, _ in readings):
-        raise UnplacedReadings
-    for piece in pieces:
-        number, epoch = piece.row["epoch_no"], Epoch.of(piece.row, delay_ms)
+    epochs = [Epoch.of(piece.row, delay_ms) for piece in pieces]
+    own: list[list[Reading]] = [[] for _ in epochs]
+    for reading in readings:
+        holders = [part for epoch, part in zip(epochs, own, strict=True) if epoch.grid.holds(reading[0])]
+        if not holders:
+            raise UnplacedReadings
+        for part in holders:
+            part.append(reading)
+    for piece, epoch, part in zip(pieces, epochs, own, strict=True):
         former = None if piece.former is None else Epoch.of(piece.former, delay_ms)
-        own = [reading for reading in readings if epoch.grid.holds(reading[0])]
-        await write(conn, patient_id, number, epoch, recut(epoch, former, stored.get(number, ()), own, now_ms))
+        number = piece.row["epoch_no"]
+        yield number, epoch, recut(epoch, former, stored.get(number, ()), part, now_ms)
 
 
 async def chunks_of(conn: asyncpg.Connection, patient_id: UUID, numbers: Sequence[int]) -> dict[int, list[Chunk]]:
