@@ -1,4 +1,4 @@
-"""The wheel works outside the checkout: built, installed into a clean environment, and the demonstration run from it."""
+"""The wheel works outside the checkout: built, put into a clean environment, and the demonstration run from it."""
 
 from __future__ import annotations
 
