@@ -12,7 +12,7 @@ from ddr.fhir.device_types import DEVICE_TYPES
 from ddr.gateway.bounds import MOST_DEVICES, check_room
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import conflict, invalid, not_found
-from ddr.gateway.replacement import take_over
+from ddr.gateway.replacement import same_device, take_over
 from ddr.gateway.starts import correct_device
 from ddr.gateway.writing import at, check_end, end_device, writing
 from ddr.http.core import Core
@@ -43,11 +43,16 @@ async def put_device(core: Core, patient_id: UUID, device_key: str, body: Any) -
     async with writing(core, patient_id) as (conn, now):
         stored = await store.find_device(conn, patient_id, device_key)
         row = await _write(core, conn, patient_id, device_key, stored, wanted, now)
-        if stored is None and row["replaces_key"] is not None:
-            await take_over(core, conn, row, now)
+        if stored is not None and stored["replaces_key"] is None and wanted["replaces_key"] is not None:
+            await store.note_replaced(conn, row, wanted["replaces_key"])
+            row = {**row, "replaces_key": wanted["replaces_key"]}
+        if row["replaces_key"] is not None and (stored is None or stored["replaces_key"] is None):
+            await take_over(core, conn, row, now, afterwards=stored is not None)
         if check_end(row, wanted["ended_ms"]):
             row = await end_device(core, conn, row, wanted["ended_ms"], now)
-    return 200 if stored else 201, describe(row, core.ids)
+        twin = await same_device(conn, row) if row["ended_ms"] is None else None
+        twin = None if twin == row["replaces_key"] else twin  # the gateway knows of both
+    return 200 if stored else 201, describe(row, core.ids) | _warning(twin)
 
 
 async def get_devices(core: Core, patient_id: UUID) -> tuple[int, dict[str, Any]]:
@@ -123,8 +128,20 @@ def _check_same(stored: Row, wanted: Row) -> None:
     """409 when `wanted` describes another device than the stored one. A serial number may be added later."""
     for column, member in _IDENTITY.items():
         may_be_unset = wanted[column] is None if column in _FIXED else stored[column] is None
+        may_be_unset |= column == "replaces_key" and stored[column] is None  # it may be said later, once
         if stored[column] != wanted[column] and not may_be_unset:
-            raise conflict(f"This key names a device with another {member}; register a new device under a new key")
+            found = at(stored[column]) if column == "started_ms" else stored[column]
+            raise conflict(f"This key names a device whose {member} is {found}; register a new device under a new key")
+
+
+def _warning(twin: str | None) -> dict[str, str]:
+    """What to say when another device of the patient has the same serial number and manufacturer."""
+    if twin is None:
+        return {}
+    return {
+        "warning": f"Device {twin} has the same serial number and has not ended, so both are shown as active. If it is"
+        f' the same device, send this request again with "replaces": "{twin}"; that ends the other registration'
+    }
 
 
 def describe(row: Row, ids: IdCipher) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 `keep`: both are active until the gateway ends the old one. `end`: the old one ends as the new one starts.
 `end-when-calibrated`: it ends as the first continuous sensor of the new one is calibrated, and what a sensor measured
 before it was calibrated is never shown to DiGA. No end comes before the last stored reading or calibration, because
-nothing is ever lost.
+nothing is ever lost. A device that turns out to be registered a second time, under another key with the same serial
+number, cannot overlap with itself: it ends when the second registration takes it over, whatever the setting.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from ddr.store.devices.devices import Row
 from ddr.store.series import calibrations
 
 
-async def take_over(core: Core, conn: asyncpg.Connection, new: Row, now_ms: int) -> None:
-    """Check what a newly registered device replaces, and end it with `end`. Raises Problem 422."""
+async def take_over(core: Core, conn: asyncpg.Connection, new: Row, now_ms: int, afterwards: bool = False) -> None:
+    """Check what a device replaces, and end that with `end`, or when `afterwards` it turns out to be the same device.
+
+    Raises Problem 422.
+    """
     old = None if new["replaces_key"] == new["device_key"] else await _replaced(conn, new)
     if old is None:
         raise invalid("replaces", "is no other registered device", "unknown-device")
-    if core.settings.overlap_of(new["type_code"]) == "end":
+    if core.settings.overlap_of(new["type_code"]) == "end" or (afterwards and _same(old, new)):
         await _end(core, conn, old, new["started_ms"], now_ms)
 
 
@@ -44,8 +48,8 @@ async def withhold(core: Core, conn: asyncpg.Connection, device: Row, sensor: Ro
 async def show(core: Core, conn: asyncpg.Connection, device: Row, sensor: Row, now_ms: int) -> None:
     """Show a withheld sensor of `device` from its first calibrated instant on, and end the replaced device then.
 
-    An event that becomes known late can make that instant an earlier one, never a later one; the end given first stays.
-    A sensor that was registered without calibration needs none.
+    An event that becomes known late can make that instant an earlier one, never a later one, and the end of the
+    replaced device follows, unless the gateway gave it. A sensor that was registered without calibration needs none.
     """
     first_ms: int | None = sensor["started_ms"]
     if sensor["calibrated_device"]:
@@ -57,6 +61,19 @@ async def show(core: Core, conn: asyncpg.Connection, device: Row, sensor: Row, n
     old = await _replaced(conn, device)
     if old is not None:
         await _end(core, conn, old, first_ms, now_ms)
+        await store.let_end_follow(conn, old)
+
+
+async def same_device(conn: asyncpg.Connection, row: Row) -> str | None:
+    """The key of another device with this serial number that has not ended: probably the same one registered twice."""
+    others = await store.devices_of(conn, row["patient_id"])
+    return next((o["device_key"] for o in others if o["ended_ms"] is None and _same(o, row)), None)
+
+
+def _same(one: Row, other: Row) -> bool:
+    facts = ("serial_number", "manufacturer")
+    named = one["serial_number"] is not None and one["device_no"] != other["device_no"]
+    return named and all(one[name] == other[name] for name in facts)
 
 
 async def _replaced(conn: asyncpg.Connection, new: Row) -> Row | None:
@@ -65,8 +82,10 @@ async def _replaced(conn: asyncpg.Connection, new: Row) -> Row | None:
 
 
 async def _end(core: Core, conn: asyncpg.Connection, old: Row, ended_ms: int, now_ms: int) -> None:
-    if old["ended_ms"] is not None:
+    if old["ended_ms"] is not None and not (old["end_follows"] and ended_ms < old["ended_ms"]):
         return
     sensors = await store.sensor_states(conn, old["patient_id"], old["device_key"])
     last_ms = max((sensor[name] or 0 for sensor in sensors for name in ("stored_ms", "calibrated_ms")), default=0)
-    await end_device(core, conn, old, max(ended_ms, last_ms + 1, old["started_ms"]), now_ms)
+    end_ms = max(ended_ms, last_ms + 1, old["started_ms"])
+    if old["ended_ms"] is None or end_ms < old["ended_ms"]:
+        await end_device(core, conn, old, end_ms, now_ms)

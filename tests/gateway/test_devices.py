@@ -165,3 +165,19 @@ async def test_only_another_device_can_be_replaced(client: Client, key: str) -> 
     answer = await put_device(client, "new", replaces=key)
     assert (answer.status_code, answer.json()["code"]) == (422, "unknown-device")
     assert (await client.get("/devices/new")).status_code == 404
+
+
+async def test_the_same_serial_under_a_second_key_is_told_and_can_be_taken_over(client: Client) -> None:
+    first = await put_device(client, "old-install", **METER)
+    assert "warning" not in first.json()
+    for _ in range(2):
+        second = await put_device(client, "new-install", **METER)
+        assert '"replaces": "old-install"' in second.json()["warning"]
+    other_maker = await put_device(client, "other", **{**METER, "manufacturer": "Other Inc."})
+    assert "warning" not in other_maker.json()
+    taken = await put_device(client, "new-install", **METER, replaces="old-install")
+    assert (taken.status_code, taken.json()["replaces"], "warning" in taken.json()) == (200, "old-install", False)
+    assert (await client.get("/devices/old-install")).json()["endedAt"] is not None
+    assert (await put_device(client, "new-install", **METER)).status_code == 200
+    again = await put_device(client, "new-install", **METER, replaces="other")
+    assert (again.status_code, "replaces is old-install" in again.json()["detail"]) == (409, True)

@@ -95,8 +95,11 @@ async def test_a_calibration_that_becomes_known_late_shows_what_it_covers_as_new
     with later(ddr, 7 * HOUR):
         await calibrate(sensor, (2 * HOUR, "calibrated"))
         found = await sensor.chunks(f"_lastUpdated=ge{date_time(ddr.clock())}")
-        assert [period(chunk)[0] - sensor.start_ms for chunk in found] == [2 * HOUR, 3 * HOUR]
-        for chunk in found:
+        replaced, *covered = found
+        assert [period(chunk)[0] - sensor.start_ms for chunk in covered] == [2 * HOUR, 3 * HOUR]
+        # the end of the replaced device follows, so that nothing overlaps that had not before
+        assert (replaced["status"], period(replaced)[1] + 1 - sensor.start_ms) == ("amended", 2 * HOUR)
+        for chunk in covered:
             metric = await sensor.reader.read(chunk["device"]["reference"])
             assert parse_instant(metric["meta"]["lastUpdated"]) >= ddr.clock()
 

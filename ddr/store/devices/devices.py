@@ -100,6 +100,23 @@ async def end_device(conn: asyncpg.Connection, patient_id: UUID, device_no: int,
     return row
 
 
+async def let_end_follow(conn: asyncpg.Connection, device: Row) -> None:
+    """Note that the end of a device that had none follows from the calibration of what replaces it."""
+    if device["ended_ms"] is None:
+        await conn.execute(
+            "UPDATE device SET end_follows = true WHERE patient_id = $1 AND device_no = $2",
+            device["patient_id"], device["device_no"],
+        )  # fmt: skip
+
+
+async def note_replaced(conn: asyncpg.Connection, device: Row, replaces_key: str) -> None:
+    """Note whose place a registered device takes."""
+    await conn.execute(
+        "UPDATE device SET replaces_key = $3 WHERE patient_id = $1 AND device_no = $2",
+        device["patient_id"], device["device_no"], replaces_key,
+    )  # fmt: skip
+
+
 # --- sensors ---------------------------------------------------------------------------------------------------------
 
 # A sensor with its newest epoch, and how far its readings are stored.
