@@ -25,7 +25,7 @@ def device_metric_resource(row: Mapping[str, Any], ids: ResourceIds) -> dict[str
         "type": metric.get("type") or metric_type(row["code_system"], row["code"]),
         "unit": unit_concept(row["display_unit"] or row["unit"]),
         "source": {"reference": f"Device/{ids.device(row['device_no'])}"},
-        "operationalStatus": metric.get("operationalStatus", "on"),
+        "operationalStatus": "entered-in-error" if row.get("withdrawn") else metric.get("operationalStatus", "on"),
         "category": metric.get("category", "measurement"),
     }
     if period := metric.get("measurementPeriod") or _sampling(row["period_ms"]):

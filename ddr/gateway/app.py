@@ -78,6 +78,7 @@ ROUTES = (
     Route("POST", f"{_SENSOR}/complete", readings.post_complete),
     Route("POST", f"{_SENSOR}/calibrations", calibrations.post_calibrations),
     Route("GET", f"{_SENSOR}/calibrations", calibrations.get_calibrations),
+    Route("DELETE", f"{_SENSOR}/calibrations/{{time}}", calibrations.delete_calibration),
     Route("POST", f"{BASE}/measurements", measurements.post_measurements, exact=True),
     Route("PUT", f"{BASE}/measurements/{{measurement_key}}", measurements.put_measurement, exact=True),
     Route("DELETE", f"{BASE}/measurements/{{measurement_key}}", measurements.delete_measurement),
@@ -189,7 +190,9 @@ def find_route(method: str, path: str) -> tuple[Route, list[str]]:
             if method not in by_method:
                 allow = ", ".join(sorted(by_method))
                 raise Problem(405, "method-not-allowed", f"Allowed here: {allow}", headers=(("allow", allow),))
-            return by_method[method], [check_key(value, name) for name, value in match.groupdict().items()]
+            return by_method[method], [
+                value if name == "time" else check_key(value, name) for name, value in match.groupdict().items()
+            ]
     raise Problem(404, "not-found", f"No such path; {OPENAPI} describes the API")
 
 

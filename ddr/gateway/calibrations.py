@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,8 @@ from ddr.gateway.replacement import show
 from ddr.gateway.writing import at, writing
 from ddr.http.core import Core
 from ddr.series.calibration import Event, segments
+from ddr.store.audit.trail import Event as AuditEvent
+from ddr.store.audit.trail import record
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
 from ddr.store.series import calibrations
@@ -22,6 +25,7 @@ Item = dict[str, Any]
 
 ACCEPTED: Item = {"status": "accepted"}
 DUPLICATE: Item = {"status": "duplicate"}
+TAKEN_BACK = Problem(409, "deleted", "This calibration was taken back, so its repetition is not taken")
 CONTRADICTION = Problem(409, "conflict", "Another calibration is known for this instant")
 
 
@@ -44,7 +48,8 @@ async def post_calibrations(
         assert device is not None
         await store.heard(conn, patient_id, [sensor["device_no"]], now)
         stored = await calibrations.events_of(conn, patient_id, sensor["sensor_no"])
-        answers, new = decide(parsed, sensor, [calibrations.registered(sensor), *stored])
+        gone = await calibrations.taken_back(conn, patient_id, sensor["sensor_no"])
+        answers, new = decide(parsed, sensor, [calibrations.registered(sensor), *stored], gone)
         _check_room([calibrations.registered(sensor), *stored, *new], sensor)
         if new:
             await calibrations.insert_events(conn, patient_id, sensor["sensor_no"], new, now)
@@ -52,6 +57,30 @@ async def post_calibrations(
             await show(core, conn, device, sensor, now)
     counts = Counter(answer["status"] for answer in answers)
     return 200, {name: counts[name] for name in ("accepted", "duplicate", "rejected")} | {"items": answers}
+
+
+async def delete_calibration(
+    core: Core, patient_id: UUID, device_key: str, sensor_key: str, time: str
+) -> tuple[int, None]:
+    """Take back the calibration of this instant, which was sent in error: what is stored is cut again.
+
+    Again changes nothing. Raises Problem 404, 409 or 422.
+    """
+    fields = Fields({"time": time})
+    time_ms = fields.need("time", lambda name: fields.instant(name))
+    async with writing(core, patient_id) as (conn, now):
+        sensor = await store.sensor_state(conn, patient_id, device_key, sensor_key)
+        _check_calibrated(sensor)
+        assert sensor is not None
+        number = sensor["sensor_no"]
+        if await calibrations.take_back(conn, patient_id, number, time_ms, now):
+            await calibrations.apply_events(conn, patient_id, number, now, _delay_ms(core, sensor))
+            await record(conn, AuditEvent.CALIBRATION_TAKEN_BACK, now, patient_id=patient_id)
+        elif time_ms == sensor["started_ms"]:
+            raise conflict("The calibration that the sensor was registered with cannot be taken back", "in-use")
+        elif not any(at_ms == time_ms for at_ms, _ in await calibrations.taken_back(conn, patient_id, number)):
+            raise not_found("calibration")
+    return 204, None
 
 
 async def get_calibrations(core: Core, patient_id: UUID, device_key: str, sensor_key: str) -> tuple[int, Item]:
@@ -106,8 +135,11 @@ def _read(item: Any, latest_ms: int) -> Event | Problem:
     return event
 
 
-def decide(parsed: list[Event | Problem], sensor: Row, known: list[Event]) -> tuple[list[Item], list[Event]]:
-    """The answer to each event, and those to store; two that contradict each other at one instant are never stored."""
+def decide(
+    parsed: list[Event | Problem], sensor: Row, known: list[Event], gone: Collection[tuple[int, str]] = ()
+) -> tuple[list[Item], list[Event]]:
+    """The answer to each event, and those to store; two that contradict each other at one instant are never stored, nor
+    is one of those in `gone`, which were taken back."""
     at_time = {event.time_ms: event for event in known}
     answers: list[Item] = []
     new: list[Event] = []
@@ -118,6 +150,8 @@ def decide(parsed: list[Event | Problem], sensor: Row, known: list[Event]) -> tu
             answers.append({"status": "rejected", **problem.item()})
         elif event.time_ms in at_time:
             answers.append(DUPLICATE)
+        elif (event.time_ms, event.state) in gone:
+            answers.append({"status": "rejected", **TAKEN_BACK.item()})
         else:
             at_time[event.time_ms] = event
             new.append(event)

@@ -29,6 +29,7 @@ class Model:
     ended_ms: int | None = None
     uploads: dict[str, set[Reading]] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
+    withdrawn: set[tuple[int, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.events[self.start_ms] = ("not-calibrated", None)

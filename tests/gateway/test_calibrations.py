@@ -189,3 +189,35 @@ async def test_strangers_find_nothing(cgm: Client, stranger: Client, clock: Cloc
     body = {"calibrations": [event(clock(), "calibrated")]}
     assert (await stranger.post(CALIBRATIONS, json=body)).status_code == 404
     assert (await stranger.get(CALIBRATIONS)).status_code == 404
+
+
+async def test_a_calibration_sent_in_error_is_taken_back(
+    cgm: Client, core: Core, clock: Clock, patient_id: UUID
+) -> None:
+    change = clock() - 2 * HOUR
+    await send(cgm, clock() - 4 * HOUR, 48)
+    await report(cgm, event(change, "calibrated"))
+    assert [epoch for epoch, *_ in await chunks(core, patient_id) if _[1] != "e"].count(1) == 1
+    path = f"{CALIBRATIONS}/{date_time(change)}"
+    for _ in range(2):
+        assert (await cgm.delete(path)).status_code == 204
+    assert [state for state, _ in await states(cgm)] == ["not-calibrated"]
+    found = await core.pool.fetch(
+        """SELECT e.withdrawn, c.status, c.filled FROM epoch e JOIN chunk c USING (patient_id, epoch_no)
+            WHERE patient_id = $1 AND (c.filled > 0 OR e.withdrawn) ORDER BY e.epoch_no, c.k""",
+        patient_id,
+    )
+    assert sum(row["filled"] for row in found if not row["withdrawn"]) == 48
+    assert {row["status"] for row in found if row["withdrawn"]} == {"e"}
+    (again,) = (await report(cgm, event(change, "calibrated")))["items"]
+    assert (again["status"], again["reason"]) == ("rejected", "deleted")
+    assert (await report(cgm, event(change, "calibration-required")))["accepted"] == 1
+    await send(cgm, clock() - HOUR, 1)
+    recorded = "SELECT count(*) FROM audit WHERE patient_id = $1 AND event = 'gateway:calibration:taken-back'"
+    assert await core.pool.fetchval(recorded, patient_id) == 1
+
+
+async def test_what_is_no_calibration_cannot_be_taken_back(cgm: Client, clock: Clock) -> None:
+    assert (await cgm.delete(f"{CALIBRATIONS}/{date_time(clock())}")).status_code == 404
+    assert (await cgm.delete(f"{CALIBRATIONS}/yesterday")).status_code == 422
+    assert (await cgm.delete(f"{CALIBRATIONS}/{START}")).status_code == 409

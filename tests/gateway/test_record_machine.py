@@ -184,6 +184,15 @@ class RecordMachine(RuleBasedStateMachine):
             except Crash:
                 return
 
+    @precondition(lambda self: len(self.model.events) > 1)
+    @rule(worker=st.integers(0, 1), data=st.data())
+    def take_back_calibration(self, worker: int, data: st.DataObject) -> None:
+        at = data.draw(st.sampled_from(sorted(self.model.events)[1:]))
+        for _ in range(2):
+            time = date_time(at)
+            self.run(calibrations.delete_calibration(self.workers[worker], self.patient_id, "cgm", "s", time))
+        self.model.withdrawn.add((at, self.model.events.pop(at)[0]))
+
     @rule(worker=st.integers(0, 1), at=times)
     def complete(self, worker: int, at: int) -> None:
         at = min(at, self.clock())
@@ -221,7 +230,8 @@ class RecordMachine(RuleBasedStateMachine):
         answers = []
         for time, state, kind in batch:
             known = self.model.events.get(time)
-            if not self.model.takes(time) or known not in (None, (state, kind)):
+            back = known is None and (time, state) in self.model.withdrawn
+            if back or not self.model.takes(time) or known not in (None, (state, kind)):
                 answers.append("rejected")
                 continue
             self.model.events[time] = (state, kind)

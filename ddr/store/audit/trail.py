@@ -34,6 +34,7 @@ class Event(StrEnum):
     DATA_DELETED = "patient:data:deleted"
     FILE_TAKEN = "patient:file:taken"
     FILE_TAKEN_BACK = "patient:file:taken-back"
+    CALIBRATION_TAKEN_BACK = "gateway:calibration:taken-back"
     UNPAIRING_REFUSED = "diga:unpairing:refused"
     TOKEN_REFUSED = "diga:token:refused"  # noqa: S105 - a tag, not a secret
     CODE_REPLAYED = "diga:code:replayed"

@@ -133,7 +133,7 @@ _SENSOR_STATE = """
              WHERE x.patient_id = s.patient_id AND x.sensor_no = s.sensor_no) AS calibrated_ms
       FROM device d
       JOIN sensor s ON s.patient_id = d.patient_id AND s.device_no = d.device_no
-      JOIN LATERAL (SELECT * FROM epoch WHERE patient_id = s.patient_id AND sensor_no = s.sensor_no
+      JOIN LATERAL (SELECT * FROM epoch WHERE patient_id = s.patient_id AND sensor_no = s.sensor_no AND NOT withdrawn
                      ORDER BY from_ms DESC, epoch_no DESC LIMIT 1) e ON true
      WHERE d.patient_id = $1 AND d.device_key = $2"""
 
@@ -195,7 +195,8 @@ async def insert_epoch(
 async def epochs_of(conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, sensor_no: int) -> list[Row]:
     """The epochs of a sensor in order of time."""
     rows: list[Row] = await conn.fetch(
-        f"SELECT {_EPOCH} FROM epoch WHERE patient_id = $1 AND sensor_no = $2 ORDER BY from_ms, epoch_no",  # noqa: S608
+        f"""SELECT {_EPOCH} FROM epoch
+             WHERE patient_id = $1 AND sensor_no = $2 AND NOT withdrawn ORDER BY from_ms, epoch_no""",  # noqa: S608
         patient_id,
         sensor_no,
     )
@@ -218,6 +219,18 @@ async def change_epoch(conn: asyncpg.Connection, before: Row, after: Row, now_ms
                 WHERE patient_id = $1 AND epoch_no = $2""",  # noqa: S608
             patient_id, epoch_no, *_calibration(after), now_ms,
         )  # fmt: skip
+
+
+async def withdraw_epoch(conn: asyncpg.Connection, row: Row, now_ms: int) -> None:
+    """Leave an epoch nothing, because the calibration that began it was taken back: a new version of its DeviceMetric,
+    entered in error."""
+    await _keep_version(conn, row["patient_id"], row["epoch_no"])
+    await conn.execute(
+        f"""UPDATE epoch SET withdrawn = true, until_ms = from_ms, version = version + 1,
+                   updated_ms = {moved("updated_ms", "$3")}
+             WHERE patient_id = $1 AND epoch_no = $2""",  # noqa: S608
+        row["patient_id"], row["epoch_no"], now_ms,
+    )  # fmt: skip
 
 
 def _calibration(row: Row) -> tuple[Any, ...]:
@@ -263,7 +276,7 @@ async def sources(conn: asyncpg.Connection, patient_id: UUID, device_keys: Seque
                   s.sensor_key, s.miv_url, s.calibrated_device, e.epoch_no, e.from_ms, e.until_ms
              FROM device d
              LEFT JOIN sensor s ON s.patient_id = d.patient_id AND s.device_no = d.device_no
-             LEFT JOIN epoch e ON e.patient_id = s.patient_id AND e.sensor_no = s.sensor_no
+             LEFT JOIN epoch e ON e.patient_id = s.patient_id AND e.sensor_no = s.sensor_no AND NOT e.withdrawn
             WHERE d.patient_id = $1 AND d.device_key = ANY($2::text[])
             ORDER BY d.device_no, s.sensor_no, e.from_ms""",
         patient_id, device_keys,

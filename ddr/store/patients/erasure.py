@@ -21,7 +21,7 @@ TABLES = (
     "epoch", "epoch_version", "chunk", "upload", "gateway_request", "calibration", "sensor", "device", "measurement",
     "measurement_version", "search_rest", "grace", "authorization_code", "token_grant", "consent", "pairing_directory",
     "pairing", "opening", "pushed_request", "gateway_token", "gateway_code", "browser_session", "login_identity",
-    "account", "claim", "patient_file", "patient", "consent_record",
+    "account", "claim", "withdrawn_calibration", "patient_file", "patient", "consent_record",
 )  # fmt: skip
 
 

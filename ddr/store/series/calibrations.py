@@ -54,6 +54,29 @@ async def insert_events(
     )
 
 
+async def take_back(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, time_ms: int, now_ms: int) -> bool:
+    """Take back the event of this instant; False when there is none."""
+    found = await conn.fetchval(
+        """WITH gone AS (DELETE FROM calibration WHERE patient_id = $1 AND sensor_no = $2 AND time_ms = $3
+                         RETURNING patient_id, sensor_no, time_ms, state, type, time)
+           INSERT INTO withdrawn_calibration (patient_id, sensor_no, time_ms, state, type, time, deleted_ms)
+           SELECT patient_id, sensor_no, time_ms, state, type, time, $4 FROM gone
+               ON CONFLICT (patient_id, sensor_no, time_ms, state) DO UPDATE SET deleted_ms = excluded.deleted_ms
+           RETURNING true""",
+        patient_id, sensor_no, time_ms, now_ms,
+    )  # fmt: skip
+    return bool(found)
+
+
+async def taken_back(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int) -> set[tuple[int, str]]:
+    """Time and state of the events that were taken back."""
+    rows = await conn.fetch(
+        "SELECT time_ms, state FROM withdrawn_calibration WHERE patient_id = $1 AND sensor_no = $2",
+        patient_id, sensor_no,
+    )  # fmt: skip
+    return {(row["time_ms"], row["state"]) for row in rows}
+
+
 def registered(sensor: Row) -> Event:
     """The calibration that a sensor was registered with, as an event at its start."""
     first = sensor["registration"]["calibration"]
@@ -86,11 +109,16 @@ async def apply_events(conn: asyncpg.Connection, patient_id: UUID, sensor_no: in
     events = await events_of(conn, patient_id, sensor_no)
     parts = segments([registered(rows[0]), *events], rows[0]["sensor_ended_ms"])
     pieces = [await _piece(conn, rows, part, now_ms) for part in parts]
+    kept = {piece.row["epoch_no"] for piece in pieces}
+    left = [row for row in rows if row["epoch_no"] not in kept]
+    for row in left:
+        await store.withdraw_epoch(conn, row, now_ms)
     if rows[0]["continuous"]:
         moved = [piece for piece in pieces if piece.former is None or _bounds(piece.former) != _bounds(piece.row)]
-        await recut_series(conn, moved, now_ms, delay_ms)
+        gone = [Piece({**row, "until_ms": row["from_ms"]}, row) for row in left]
+        await recut_series(conn, [*moved, *gone], now_ms, delay_ms)
     else:
-        await _repoint(conn, patient_id, pieces, now_ms)
+        await _repoint(conn, patient_id, pieces, [row["epoch_no"] for row in left], now_ms)
 
 
 def _bounds(row: Row) -> tuple[int, int | None]:
@@ -98,13 +126,14 @@ def _bounds(row: Row) -> tuple[int, int | None]:
 
 
 async def _piece(conn: asyncpg.Connection, rows: Sequence[Row], part: Segment, now_ms: int) -> Piece:
-    """The epoch of a segment, stored. It is the one that began within the segment, else a new one.
+    """The epoch of a segment, stored. It is the first one that began within the segment, else a new one.
 
-    There is one at most, because no later event takes the beginning of a segment away.
+    There is one, unless an event was taken back; then the others have nothing left.
     """
     starts = [row["from_ms"] for row in rows]
-    end = len(rows) if part.until_ms is None else bisect_left(starts, part.until_ms)
-    row = rows[max(end - 1, 0)]
+    at = bisect_left(starts, part.from_ms)
+    within = at < len(rows) and (part.until_ms is None or starts[at] < part.until_ms)
+    row = rows[at] if within else rows[max(at - 1, 0)]
     found = {
         **row,
         "from_ms": part.from_ms,
@@ -120,11 +149,16 @@ async def _piece(conn: asyncpg.Connection, rows: Sequence[Row], part: Segment, n
     return Piece({**found, "epoch_no": number, "tail_k": None, "tail_start_ms": None}, None)
 
 
-async def _repoint(conn: asyncpg.Connection, patient_id: UUID, pieces: Sequence[Piece], now_ms: int) -> None:
-    """Let dedicated measurements refer to the epoch of their time; those that referred to another get a new version."""
+async def _repoint(
+    conn: asyncpg.Connection, patient_id: UUID, pieces: Sequence[Piece], left: Sequence[int], now_ms: int
+) -> None:
+    """Let dedicated measurements refer to the epoch of their time; those that referred to another get a new version.
+
+    `left` are the numbers of epochs that have nothing any more.
+    """
     starts = [piece.row["from_ms"] for piece in pieces]
     numbers = [piece.row["epoch_no"] for piece in pieces]
-    found = await measurements.of_epochs(conn, patient_id, numbers)
+    found = await measurements.of_epochs(conn, patient_id, [*numbers, *left])
     right = [(row, numbers[bisect_right(starts, row["effective_ms"]) - 1]) for row in found]
     moved = [_moved(row, number) for row, number in right if row["epoch_no"] != number]
     await measurements.revise(conn, patient_id, moved, now_ms)

@@ -63,7 +63,7 @@ _EPOCHS = """
       FROM sensor s
       JOIN device d ON d.patient_id = s.patient_id AND d.device_no = s.device_no
       JOIN epoch e ON e.patient_id = s.patient_id AND e.sensor_no = s.sensor_no
-     WHERE s.patient_id = $1 AND s.sensor_no = $2
+     WHERE s.patient_id = $1 AND s.sensor_no = $2 AND NOT e.withdrawn
      ORDER BY e.from_ms FOR NO KEY UPDATE OF e"""
 
 # A reading lies at most half a period before its chunk's start.

@@ -32,7 +32,8 @@ _COLUMNS = """
 
 _SENSOR_WITH_TAIL = """
       JOIN sensor s ON s.patient_id = d.patient_id AND s.device_no = d.device_no
-      LEFT JOIN LATERAL (SELECT * FROM epoch WHERE patient_id = s.patient_id AND sensor_no = s.sensor_no
+      LEFT JOIN LATERAL (SELECT * FROM epoch
+                          WHERE patient_id = s.patient_id AND sensor_no = s.sensor_no AND NOT withdrawn
                           ORDER BY from_ms DESC LIMIT 1) e ON true
       LEFT JOIN chunk c ON c.patient_id = e.patient_id AND c.epoch_no = e.epoch_no AND c.k = e.tail_k"""
 

@@ -12,6 +12,17 @@ CREATE TABLE claim (
     PRIMARY KEY (patient_id, sensor_no, time_ms, raw)
 );
 
--- A calibration that was sent in error keeps its row; a DeviceMetric that nothing belongs to any more does, too.
-ALTER TABLE calibration ADD COLUMN deleted_ms bigint;
+-- Calibrations that were sent in error and taken back: a delayed repetition must not bring them again.
+CREATE TABLE withdrawn_calibration (
+    patient_id   uuid NOT NULL,
+    sensor_no    bigint NOT NULL,
+    time_ms      bigint NOT NULL,
+    state        text NOT NULL,
+    type         text,
+    time         text NOT NULL,
+    deleted_ms   bigint NOT NULL,
+    PRIMARY KEY (patient_id, sensor_no, time_ms, state)
+);
+
+-- A DeviceMetric that nothing belongs to any more, because its calibration was taken back, keeps its id.
 ALTER TABLE epoch ADD COLUMN withdrawn boolean NOT NULL DEFAULT false;
