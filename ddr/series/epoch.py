@@ -110,6 +110,13 @@ class Epoch:
             return None
         return empty_chunk(k, start, State(PRELIMINARY, 1, appears))
 
+    def overdue_before(self, now_ms: int) -> int:
+        """A chunk of which nothing has arrived is shown at `now_ms` if it starts before this."""
+        if now_ms < self.registered_ms + self.delay_ms:
+            return 0
+        before_ms = now_ms - self.delay_ms - self.grid.period_ms + 1
+        return before_ms if self.expected_until_ms is None else min(before_ms, self.expected_until_ms)
+
     def placeholders(self, now_ms: int) -> Iterator[Chunk]:
         """All chunks after the stored ones that a DiGA sees."""
         k = self.next_start()[0]

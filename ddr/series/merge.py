@@ -45,6 +45,7 @@ def merge(
         return Merge([], live[-1] if live else None, accepted, hidden)
     last_k = max((chunk.k for chunk in [*live, *epoch.placeholders(now_ms)]), default=-1)
     after: list[Chunk] = []
+    cover_ms = max(cover_ms, epoch.overdue_before(now_ms))  # what is shown from now on is new, and so it is stored
     for part in cut(sorted(known | accepted), epoch.grid, k, expected_ms, last_k, cover_ms):
         after.append(revised(epoch, epoch, before.get(part.k), part, now_ms))
         if after[-1].filled < len(part.readings):

@@ -21,7 +21,8 @@ def recut(
 ) -> Merge:
     """The chunks of `epoch` when it holds exactly these ascending `readings`.
 
-    `former` is the epoch as it was shown until now, None for a new one; `stored` are all its chunks.
+    `former` is the epoch as it was shown until now, None for a new one; `stored` are all its chunks. An empty chunk
+    that is shown from now on and was not is stored, because to a DiGA it is new.
     """
     if former is None:
         epoch = former = replace(epoch, registered_ms=now_ms)
@@ -30,7 +31,7 @@ def recut(
     last_k = max((chunk.k for chunk in shown if chunk.status != WITHDRAWN), default=-1)
     parts = [
         part
-        for part in cut(readings, epoch.grid, last_k=last_k, cover_ms=_cover(epoch))
+        for part in cut(readings, epoch.grid, last_k=last_k, cover_ms=max(_cover(epoch), epoch.overdue_before(now_ms)))
         if epoch.grid.until_ms is None or part.start_ms < epoch.grid.until_ms
     ]
     live = trimmed([revised(epoch, former, known.get(part.k), part, now_ms) for part in parts], former, now_ms)

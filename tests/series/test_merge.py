@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from ddr.series.chain import cut
+from ddr.series.epoch import Chunk, Epoch
 from ddr.series.merge import merge
 from ddr.series.packing import Reading
 from ddr.series.recut import recut
@@ -136,3 +138,35 @@ def test_the_history_of_a_new_sensor_is_final_not_amended() -> None:
     epoch = replace(epoch_of(), registered_ms=now)
     merged = merge(epoch, [], [(START + 5 * MINUTE, 100), (START + 2 * HOUR, 110)], now)
     assert [(chunk.status, chunk.version) for chunk in merged.changed] == [("f", 1)] * 3
+
+
+@example([(START + 10_000, 1)], [(START + 1000, 2)], START + HOUR + 20 * MINUTE + 5000)
+@given(reading_lists, reading_lists, st.integers(START, START + 12 * HOUR))
+def test_whatever_a_merge_shows_otherwise_is_as_new_as_the_merge(
+    first: list[Reading], second: list[Reading], now_ms: int
+) -> None:
+    """Chunks that lack readings, too: one that follows the tail may move to where it is overdue already."""
+    recorder = Recorder()
+    recorder.upload(first, START)
+
+    def shown() -> dict[int, Chunk]:
+        epoch = epoch_of(tail=max(recorder.chunks.values(), key=lambda chunk: chunk.k))
+        empty = {chunk.k: chunk for chunk in epoch.placeholders(now_ms)}
+        return {k: _as_shown(epoch, chunk, now_ms) for k, chunk in (empty | recorder.chunks).items()}
+
+    before = shown()
+    recorder.upload(second, now_ms)
+    for k, chunk in shown().items():
+        assert chunk.updated_ms == now_ms or _same(chunk, before[k])
+
+
+def _as_shown(epoch: Epoch, chunk: Chunk, now_ms: int) -> Chunk:
+    status, version, updated_ms = epoch.shown(chunk, now_ms)
+    return replace(chunk, status=status, version=version, updated_ms=updated_ms)
+
+
+def _same(one: Chunk, other: Chunk) -> bool:
+    """As a DiGA sees them: readings that are stored and not shown do not count."""
+    return (one.start_ms, one.status, one.version, one.updated_ms) == (
+        other.start_ms, other.status, other.version, other.updated_ms,
+    )  # fmt: skip
