@@ -48,6 +48,13 @@ _LEAST = {
 }
 
 
+FILE = "file:"
+# Each may also stand in a file of its own: `file:` and its path, so that no environment and no settings file has it.
+SECRETS = frozenset(
+    {"database_url", "database_migration_url", "registry_token", "key_encryption_key", "oidc_client_secret"}
+)
+
+
 class SettingsError(Exception):
     """A setting is missing, malformed or outside its limits; the text is one clear line for the operator."""
 
@@ -166,9 +173,7 @@ class Settings:
     allow_builtin_accounts: bool = described("The built-in accounts may be used; never in production.", False)
     oidc_issuer: str = described("Issuer of the OpenID provider; it must publish its configuration.", "")
     oidc_client_id: str = described("This recorder's client id at the provider.", "")
-    oidc_client_secret: str = described(
-        "Secret of this client, or file: and the path of a file that holds it; empty: a public client.", ""
-    )
+    oidc_client_secret: str = described("Secret of this client; empty: a public client.", "")
     oidc_audience: str = described(
         "Audience of the provider's access tokens that gateways may present; empty: only the recorder's own tokens.", ""
     )
@@ -305,7 +310,21 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     values = {
         name: value if type(value) is hints[name] else _convert(name, hints[name], value) for name, value in raw.items()
     }
+    values |= {name: _from_file(name, values[name]) for name in SECRETS & values.keys()}
     return check(replace(Settings(), miv=miv, **values))
+
+
+def _from_file(name: str, value: str) -> str:
+    """A secret as it stands, or the content of the file that `file:PATH` names. Raises SettingsError."""
+    if not value.startswith(FILE):
+        return value
+    path = value.removeprefix(FILE)
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"setting {name}: {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"setting {name}: {path}: is no text") from None
 
 
 def _from_environment(environ: Mapping[str, str], known: Collection[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ddr.cli.settings import markdown
-from ddr.settings import MivSettings, SettingsError, load_settings
+from ddr.settings import SECRETS, MivSettings, SettingsError, load_settings
 
 BUILTIN = {"DDR_ALLOW_BUILTIN_ACCOUNTS": "true"}
 
@@ -143,3 +143,13 @@ def test_a_login_at_a_provider_needs_no_builtin_accounts() -> None:
 def test_a_login_that_would_not_be_safe_is_refused(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name.lower()):
         load_settings({**OIDC, f"DDR_{name}": value})
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_a_secret_may_stand_in_a_file(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text("postgresql://from/file\n")
+    found = load_settings({f"DDR_{name.upper()}": f"file:{file}", **BUILTIN})
+    assert getattr(found, name) == "postgresql://from/file"
+    with pytest.raises(SettingsError, match=f"setting {name}: /nowhere: No such file"):
+        load_settings({f"DDR_{name.upper()}": "file:/nowhere", **BUILTIN})

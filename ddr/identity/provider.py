@@ -10,7 +10,6 @@ import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,13 +19,12 @@ from joserfc.jwk import Key, KeySet, import_key
 
 from ddr.identity.errors import ProviderUnavailable
 from ddr.proxies import client_arguments
-from ddr.settings import Settings, SettingsError
+from ddr.settings import Settings
 
 TIMEOUT = httpx.Timeout(10)
 FRESH_MS = 3600 * 1000
 GOOD_MS = 24 * FRESH_MS
 AGAIN_MS = 60 * 1000  # a token with an unknown key makes the keys be read again, but not more often than this
-FILE = "file:"
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Provider:
     ) -> None:
         self.issuer = settings.oidc_issuer
         self.client_id = settings.oidc_client_id
-        self.client_secret = _secret(settings.oidc_client_secret)
+        self.client_secret = settings.oidc_client_secret
         self.audience = settings.oidc_audience
         self.access_token_type = settings.oidc_access_token_type
         self.http = httpx.AsyncClient(
@@ -149,12 +147,3 @@ def _trust(ca: str) -> ssl.SSLContext:
     if ca:
         context.load_verify_locations(ca)
     return context
-
-
-def _secret(setting: str) -> str:
-    if not setting.startswith(FILE):
-        return setting
-    try:
-        return Path(setting.removeprefix(FILE)).read_text().strip()
-    except OSError as error:
-        raise SettingsError(f"setting oidc_client_secret: {error.filename}: {error.strerror}") from None

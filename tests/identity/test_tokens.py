@@ -5,8 +5,6 @@ from __future__ import annotations
 import hmac
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -18,7 +16,6 @@ from joserfc import jwt
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
 from ddr.identity.provider import AGAIN_MS, FRESH_MS, GOOD_MS, Provider
 from ddr.identity.tokens import LEEWAY_MS, read_access_token, read_id_token
-from ddr.settings import Settings, SettingsError
 from tests.support.clock import Clock
 from tests.support.openid import AUDIENCE, CLIENT_ID, OpenIdProvider, new_key
 
@@ -177,14 +174,6 @@ async def test_a_provider_must_be_the_one_it_says(provider: Provider, openid: Op
     openid.issuer = "https://other.example"
     with pytest.raises(ProviderUnavailable):
         await provider.description()
-
-
-def test_the_clients_secret_may_lie_in_a_file(oidc_settings: Settings, clock: Clock, tmp_path: Path) -> None:
-    path = tmp_path / "secret"
-    path.write_text("from a file\n")
-    assert Provider(replace(oidc_settings, oidc_client_secret=f"file:{path}"), clock).client_secret == "from a file"
-    with pytest.raises(SettingsError, match="oidc_client_secret"):
-        Provider(replace(oidc_settings, oidc_client_secret="file:/nowhere"), clock)
 
 
 @pytest.mark.parametrize("typ", ["at+jwt", "application/at+jwt", "AT+JWT"])

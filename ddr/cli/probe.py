@@ -1,0 +1,31 @@
+"""`ddr probe healthz|readyz`: ask the recorder on this machine how it is, for probes of containers."""
+
+from __future__ import annotations
+
+import argparse
+
+import httpx
+
+from ddr.cli.errors import CommandError
+from ddr.settings import load_settings
+
+HELP = "ask the recorder on this machine how it is"
+SECONDS = 3
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`probe` with the path to ask."""
+    parser = subparsers.add_parser("probe", help=HELP, description=__doc__)
+    parser.add_argument("path", choices=("healthz", "readyz"))
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when the answer is 200; otherwise one line with what it is. Raises CommandError."""
+    url = f"http://127.0.0.1:{load_settings().admin_port}/{args.path}"
+    try:
+        answer = httpx.get(url, timeout=SECONDS, trust_env=False)
+    except httpx.TransportError as error:
+        raise CommandError(f"probe: {error or type(error).__name__}") from None
+    if answer.status_code != httpx.codes.OK:
+        raise CommandError(f"probe: {args.path} answers {answer.status_code}")
+    return 0
