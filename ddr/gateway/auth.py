@@ -11,16 +11,18 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from ddr.gateway.problem import Problem, unauthorized
+from ddr.gateway.problem import Problem, unauthorized, unavailable
 from ddr.http.address import client_network
 from ddr.http.asgi import Scope, header
 from ddr.http.core import Core
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
 from ddr.identity.tokens import read_access_token
 from ddr.store.database.digest import sha256
+from ddr.store.database.faults import Fault
 from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.patients import identities
 
+PROVIDER_AWAY = Fault("unavailable", "The login provider cannot be reached at the moment", 30)
 REMEMBER_MS = 5_000  # for a token that nobody ever had, and for what a provider's signature was worth
 REMEMBERED = 10_000
 WINDOW_MS = 60_000
@@ -106,7 +108,7 @@ class Gatekeeper:
         except LoginRefused:
             return None
         except ProviderUnavailable:
-            raise Problem(503, "overloaded", "Try again later", headers=(("retry-after", "30"),)) from None
+            raise unavailable(PROVIDER_AWAY) from None
         if not known:
             self.subjects.put(digest, subject)
         return await identities.patient_of(self.core.pool, self.core.identity.issuer, subject, now_ms)

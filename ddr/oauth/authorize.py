@@ -7,6 +7,7 @@ stays open until the patient decides, so that a reload does no harm.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -15,7 +16,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from ddr.http.asgi import Scope, header
 from ddr.http.core import Core
 from ddr.http.pages import error_page
-from ddr.oauth.errors import NO_STORE, OAuthError
+from ddr.oauth.errors import NO_STORE, RETRY_SECONDS, OAuthError
 from ddr.oauth.parameters import query
 from ddr.scopes.diga import Diga
 from ddr.store.audit.trail import Event, record
@@ -90,4 +91,5 @@ def _error_response(scope: Scope, error: PageError) -> Response:
     """A page for a browser, JSON for everyone else (AS-032)."""
     if "text/html" in (header(scope, "accept") or ""):
         return error_page(scope, error.status, error.problem)
-    return JSONResponse({"error": error.error, "error_description": error.problem}, error.status, NO_STORE)
+    later = {"Retry-After": str(RETRY_SECONDS)} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return JSONResponse({"error": error.error, "error_description": error.problem}, error.status, NO_STORE | later)

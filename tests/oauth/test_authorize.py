@@ -122,7 +122,9 @@ async def test_an_unknown_client_is_refused(core: Core) -> None:
 async def test_data_that_is_too_old_is_not_decided_on(core: Core, diga: DigaBackend, trust: FakeTrust) -> None:
     handle = await diga.request_uri()
     trust.is_stale = True
-    assert (await ask(core, client_id=diga.diga.client_id, request_uri=handle)).status_code == 503
+    answer = await ask(core, client_id=diga.diga.client_id, request_uri=handle)
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
 
 
 async def test_a_repeated_parameter_is_refused(core: Core, diga: DigaBackend) -> None:

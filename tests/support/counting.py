@@ -15,7 +15,8 @@ async def counted(pool: asyncpg.Pool) -> AsyncIterator[list[str]]:
     statements: list[str] = []
 
     def note(record: Any) -> None:
-        statements.append(record.query)
+        if "typeinfo" not in record.query and "'jit'" not in record.query:  # asyncpg learns a type, once a connection
+            statements.append(record.query)
 
     for connection in await _idle(pool):
         connection.add_query_logger(note)
