@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from ddr.fhir.device_types import DEVICE_TYPES
+from ddr.reasons import in_words
 
 DAY = 86_400
 OTHER_VARIABLES = frozenset(
@@ -295,7 +296,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         try:
             raw.update(tomllib.loads(Path(path).read_text("utf-8")))
         except (OSError, ValueError) as error:
-            raise SettingsError(f"settings file {path}: {error}") from None
+            raise SettingsError(f"settings file {path}: {in_words(error)}") from None
     if not isinstance(raw.get("miv", {}), Mapping):
         raise SettingsError("setting miv: must be a table of MIV packages")
     known = {f.name for f in fields(Settings)}

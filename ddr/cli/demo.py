@@ -26,6 +26,7 @@ from ddr.demo.story import Plot, prepare, tell
 from ddr.demo.trace import Recording, TraceError, placed, read_recording
 from ddr.demo.upload import kept_start
 from ddr.http.clock import now_ms
+from ddr.reasons import in_words
 from ddr.store.patients.accounts import AccountError
 
 DAYS, DAY_MS = 7, 86_400_000
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         asyncio.run(_perform(args, show))
     except FAULTS as error:
-        raise CommandError(str(error) or type(error).__name__) from error
+        raise CommandError(in_words(error, named=True)) from error
     except asyncio.CancelledError:
         return 130
     return 1 if show.failures else 0
@@ -171,7 +172,7 @@ def _epilogue(stack: DemoStack, show: Show, args: argparse.Namespace) -> None:
 
 
 def _end_on_signals() -> None:
-    """The first Ctrl-C or SIGTERM cancels this task, which then takes everything down; further ones change nothing."""
+    """The first Ctrl-C, SIGTERM or end of the terminal cancels this task, which takes everything down."""
     task = asyncio.current_task()
     assert task
 
@@ -179,5 +180,5 @@ def _end_on_signals() -> None:
         if not task.cancelling():
             task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, end)

@@ -12,6 +12,7 @@ from ddr.cli import gateway_token
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import shown_instant, with_database
 from ddr.http.clock import now_ms
+from ddr.reasons import in_words
 from ddr.registries.certificates import BadCertificate, decode, expires_ms, fingerprint
 from ddr.settings import Settings
 from ddr.store.gateways import certificates as store
@@ -63,7 +64,7 @@ def _certificate(file: Path) -> bytes:
     try:
         der = decode(file.read_text("ascii"))
     except (OSError, UnicodeDecodeError, BadCertificate) as error:
-        raise CommandError(f"certificate {file}: {error}") from None
+        raise CommandError(f"certificate {file}: {in_words(error)}") from None
     if expires_ms(der) <= now_ms():
         raise CommandError(f"certificate {file}: has expired")
     return der

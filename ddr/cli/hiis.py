@@ -16,6 +16,7 @@ from ddr.cli.operator import with_database
 from ddr.fhir.instants import date_time
 from ddr.http.clock import now_ms
 from ddr.miv.model import MivCatalog
+from ddr.reasons import in_words
 from ddr.registries.errors import RegistryFault
 from ddr.registries.fhir_search import http_client
 from ddr.registries.hiis import bundle, registration, resources
@@ -76,7 +77,7 @@ async def _diff(settings: Settings, catalog: MivCatalog) -> int:
         async with http_client(settings) as http:
             theirs = await registered(http, settings)
     except (RegistryFault, OSError, httpx.InvalidURL) as error:
-        raise CommandError(f"HIIS-VZ: {error}") from None
+        raise CommandError(f"HIIS-VZ: {in_words(error, named=True)}") from None
     lines = complaints(registration(settings, catalog), theirs, settings.hiis_id)
     print("\n".join(lines) or "the HIIS-VZ says what this recorder does")
     return int(bool(lines))

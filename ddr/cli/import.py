@@ -24,6 +24,7 @@ from ddr.imports.formats import FORMATS, read
 from ddr.imports.model import ImportFile, ImportFileError
 from ddr.imports.sending import Answer, Call, Refused, Report, Steps, period_ms, sending, taking_back
 from ddr.proxies import client_arguments
+from ddr.reasons import in_words
 from ddr.settings import load_settings
 
 HELP = "import values that a person has exported elsewhere"
@@ -90,7 +91,7 @@ def _token(args: argparse.Namespace) -> str:
     try:
         found: str = args.token or (args.token_file.read_text() if args.token_file else os.environ.get(VARIABLE, ""))
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"import: {error}") from None
+        raise CommandError(f"import: {in_words(error, named=True)}") from None
     if not re.fullmatch(r"[!-~]+", found.strip()):
         raise CommandError(f"import: needs the gateway's token in {VARIABLE} or --token-file")
     return found.strip()
@@ -107,7 +108,7 @@ def _read(path: Path, insist: str | None, args: argparse.Namespace) -> tuple[Imp
     except (ZoneInfoNotFoundError, ValueError):
         raise CommandError(f"import: no time zone {args.zone}; an example is Europe/Berlin") from None
     except OSError as error:
-        raise CommandError(f"import: {path}: {error.strerror}") from None
+        raise CommandError(f"import: {in_words(error, named=True)}") from None
     except ImportFileError as error:
         raise CommandError(f"import: {path}: {error}") from None
     return file, hashlib.sha256(args.zone.encode() + b"\n" + raw).hexdigest()

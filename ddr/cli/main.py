@@ -13,6 +13,7 @@ import ddr
 import ddr.cli
 from ddr.cli.errors import CommandError
 from ddr.miv.model import MivError
+from ddr.reasons import in_words
 from ddr.settings import SettingsError
 from ddr.store.database.errors import StoreError
 from ddr.tls.context import TlsError
@@ -31,7 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed, unknown = parser.parse_known_args(arguments)
     if unknown:  # argparse would print the usage of `ddr`, which has none of the command's arguments
         subparsers.choices[parsed.command].error(f"unrecognized arguments: {' '.join(unknown)}")
-    return reported(lambda: commands[parsed.command].run(parsed))
+    return reported(lambda: _done(lambda: commands[parsed.command].run(parsed)))
+
+
+def _done(action: Callable[[], int | None]) -> int | None:
+    """A file or connection that a command cannot use is for the operator to mend."""
+    try:
+        return action()
+    except OSError as error:
+        raise CommandError(in_words(error, named=True)) from error
 
 
 def _modules() -> Iterator[ModuleType]:

@@ -21,6 +21,7 @@ from ddr.http.clock import now_ms
 from ddr.miv.loader import load_catalog
 from ddr.miv.model import Miv, MivCatalog, MivError
 from ddr.miv.versions import Difference, MivVersion, concepts, difference
+from ddr.reasons import in_words
 from ddr.registries.archive import MAX_ARCHIVE_BYTES, BadArchive, read_archive
 from ddr.registries.terminology import SOURCE, Waiting, Zts, current_catalog, keep_all, waiting
 from ddr.settings import Settings
@@ -167,7 +168,7 @@ def _meta(file: Path) -> str:
         text = file.read_text()
         tomllib.loads(text)
     except (OSError, ValueError) as error:
-        raise CommandError(f"{file}: {error}") from None
+        raise CommandError(f"{file}: {in_words(error)}") from None
     return text
 
 

@@ -20,6 +20,7 @@ from ddr.demo.registry_file import DataError, certificate, following, load, save
 from ddr.demo.registry_state import FAULTS, PARTS, ListedDiga, Package, RegistryState
 from ddr.demo.server import PortTaken, serving
 from ddr.demo.stack import REGISTRY_PORT, REGISTRY_TOKEN
+from ddr.reasons import in_words
 from ddr.registries.archive import BadArchive, read_archive
 from ddr.scopes.parse import is_canonical
 
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
             save(state, args.data)
             print(f"{done}; a recorder takes it over when it reads the registry again (ddr registry refresh)")
     except (DataError, PortTaken, BadArchive, OSError, ValueError) as error:
-        raise CommandError(str(error)) from None
+        raise CommandError(in_words(error, named=True)) from None
     return 0
 
 

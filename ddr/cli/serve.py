@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 
 from ddr import __version__
+from ddr.cli.errors import CommandError
 from ddr.cli.serving import log as technical_log
 from ddr.cli.serving.sockets import Sockets, addresses, bind
 from ddr.cli.serving.supervisor import Supervisor
@@ -23,6 +24,7 @@ from ddr.http.clock import now_ms
 from ddr.miv.loader import load_catalog
 from ddr.oauth.keys import Keys, opening_key
 from ddr.operations.restore import catch_up
+from ddr.reasons import in_words
 from ddr.settings import Settings, load_settings, missing_operator
 from ddr.store.audit.journal import check
 from ddr.store.database.dsn import shown
@@ -64,7 +66,10 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     settings = checked()
     sockets = bind(settings)
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"state directory {settings.state_dir} cannot be made: {in_words(error)}") from None
     with database(settings, share=False) as provided:
         _tell(provided)
         _migrate(provided)

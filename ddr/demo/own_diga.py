@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from ddr.demo.registry_file import certificate
 from ddr.demo.registry_state import ListedDiga
 from ddr.miv.model import MivCatalog
+from ddr.reasons import in_words
 
 _CLIENT_ID = re.compile(r"urn:diga:bfarm:([0-9]{5})")
 
@@ -38,7 +39,7 @@ class OwnDiga:
         try:
             der = certificate(self.cert.read_text(), Path())
         except (OSError, ValueError) as error:
-            raise OwnDigaError(f"{self.client_id}: certificate {self.cert}: {error}") from None
+            raise OwnDigaError(f"{self.client_id}: certificate {self.cert}: {in_words(error)}") from None
         name = f"DiGA {self.number}"
         return ListedDiga(self.number, name, name, self.redirect_uri, self.valuesets(catalog), [der])
 

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from ddr.demo.registry_state import FAULTS, PARTS, ListedDiga, Package, RegistryState
+from ddr.reasons import in_words
 
 COUNTERS = ("requests", "unchanged")
 PEM = "-----BEGIN CERTIFICATE-----"
@@ -39,7 +40,7 @@ def load(file: Path) -> RegistryState:
         packages = [Package(**one) for one in content.pop("packages", [])]
         state = RegistryState(digas=digas, packages=packages, **content)
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise DataError(f"{file}: {error}") from None
+        raise DataError(f"{file}: {in_words(error)}") from None
     if state.fault not in FAULTS or state.fault_on not in PARTS:
         raise DataError(f"{file}: fault must be one of {', '.join(FAULTS[1:])}; fault_on one of {', '.join(PARTS)}")
     return state

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from ddr.demo.sensor import Sample
+from ddr.reasons import in_words
 
 COLUMNS = {"id", "time", "gl"}
 DAY_MS = 86_400_000
@@ -71,7 +72,7 @@ def read_recording(path: Path) -> Recording:
         raw = path.read_bytes()
         rows = list(csv.DictReader(raw.decode("utf-8-sig").splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TraceError(f"{path}: cannot be read: {error}") from None
+        raise TraceError(f"{path}: cannot be read: {in_words(error)}") from None
     if not rows or not set(rows[0]) >= COLUMNS:
         raise TraceError(
             f"{path}: needs the columns id,time,gl and at least one reading (other files: ddr import, docs/imports.md)"

@@ -108,3 +108,19 @@ def test_check_without_more_checks_what_there_is(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     line = complaint("check", **settings_for(tmp_path, diga_base_url=f"https://localhost:{port}"))
     assert line.startswith("ddr: DiGA listener: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "about"),
+    [
+        (("serve",), "state directory {folder}/file/state cannot be made: Not a directory"),
+        (("registry-sandbox", "add", "00777", "N", "https://x.example/cb", "{folder}/absent"), "absent: No such file"),
+        (("gateway", "add-certificate", "{folder}/absent", "--name", "x"), "{folder}/absent: No such file"),
+    ],
+)
+def test_files_are_told_in_words(tmp_path: Path, arguments: tuple[str, ...], about: str) -> None:
+    (tmp_path / "file").write_text("")
+    settings = settings_for(tmp_path) | {"state_dir": tmp_path / "file" / "state"}
+    line = complaint(*(part.format(folder=tmp_path) for part in arguments), **settings)
+    assert about.format(folder=tmp_path) in line
+    assert "Errno" not in line

@@ -1,0 +1,15 @@
+"""What went wrong with a file or a connection, in words and without the numbers of the system."""
+
+from __future__ import annotations
+
+import os
+
+
+def in_words(error: BaseException, named: bool = False) -> str:
+    """One line for people; `named`: with the file that it is about, when the sentence around does not name it."""
+    if isinstance(error, UnicodeDecodeError):
+        return "is no text in UTF-8"
+    if not isinstance(error, OSError) or error.errno is None:
+        return " ".join(str(error).split()) or type(error).__name__
+    text = error.strerror or os.strerror(error.errno)
+    return f"{os.fsdecode(error.filename)}: {text}" if named and error.filename else text

@@ -1,0 +1,27 @@
+"""Errors in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from ddr.reasons import in_words
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "named"),
+    [
+        (
+            FileNotFoundError(2, "No such file or directory", "/x"),
+            "No such file or directory",
+            "/x: No such file or directory",
+        ),
+        (OSError(24, None), "Too many open files", "Too many open files"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "x"), "is no text in UTF-8", "is no text in UTF-8"),
+        (OSError("All connection attempts failed"), "All connection attempts failed", "All connection attempts failed"),
+        (ValueError("two\nlines"), "two lines", "two lines"),
+        (KeyError(), "KeyError", "KeyError"),
+    ],
+)
+def test_no_numbers_of_the_system(error: Exception, text: str, named: str) -> None:
+    assert in_words(error) == text
+    assert in_words(error, named=True) == named
