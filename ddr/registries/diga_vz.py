@@ -81,13 +81,14 @@ class DigaVz(Follower[Reading]):
                 log.warning("registry.note", extra={"source": SOURCE, "note": note})
             if (await store.read_source(connection, SOURCE)).seen_ms == began_ms:
                 await self._judge(connection, read, entries, began_ms, changed=changed)
+        await self._follow()  # refused from now on, however long it takes to end what is many
         await carry_out(self._pool, self._clock())
 
     async def _judge(
         self, connection: asyncpg.Connection, read: Reading, entries: Sequence[Entry], now_ms: int, *, changed: bool
     ) -> None:
         """Note what was taken away, in the transaction of the reading: whoever carries it out, it is not forgotten."""
-        known = await lost.read(connection)
+        known = await lost.read(connection, lock=True)
         if not (changed or known or not self._compared):
             return
         use = await lost.in_use(connection)

@@ -201,6 +201,23 @@ async def test_an_end_that_was_due_happens_although_the_worker_died(
     assert not await alive(pool, patient_id)
 
 
+async def test_a_diga_is_refused_before_its_many_pairings_have_ended(
+    vz: DigaVz, state: RegistryState, clock: Clock, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pair(ONE)
+    await vz.start()
+    state.digas[0].status = "retired"
+    seen = list[bool]()
+
+    async def slow(*_: Any) -> None:
+        seen.append(active(vz, ONE))
+
+    monkeypatch.setattr("ddr.registries.diga_vz.carry_out", slow)
+    clock.advance(900)
+    await vz.read_now()
+    assert seen == [False]
+
+
 @pytest.mark.requirement("CON-014")
 async def test_the_end_of_many_waits_for_an_operator(
     vz: DigaVz,
