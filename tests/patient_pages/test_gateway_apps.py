@@ -8,6 +8,7 @@ import httpx
 
 from ddr.gateway.app import create_gateway
 from ddr.http.core import Core
+from ddr.store.database.digest import sha256
 from ddr.store.gateways import tokens
 from ddr.store.patients import administration, identities
 from tests.patient_pages.browser import Browser, inputs
@@ -49,8 +50,10 @@ async def test_connect_see_and_disconnect(core: Core) -> None:
     assert await works(core, token)
     page = await browser.get("/me/devices")
     assert "GlucoSensor &lt;Phone&gt;" in page.text and "Tablet" in page.text
-    first = next(field for field in inputs(page.text) if field.get("name") == "app")
-    answer = await browser.post("/me/devices/disconnect", page, app=str(first["value"]))
+    shown = [str(field["value"]) for field in inputs(page.text) if field.get("name") == "app"]
+    wanted = sha256(token).hex()[: tokens.SHOWN]
+    assert sorted(shown) == sorted([wanted, sha256(other).hex()[: tokens.SHOWN]])
+    answer = await browser.post("/me/devices/disconnect", page, app=wanted)
     assert (answer.status_code, answer.headers["location"]) == (303, "/me/devices?disconnected")
     assert "Die App ist getrennt" in (await browser.get("/me/devices?disconnected")).text
     assert [await works(core, one) for one in (token, other)] == [False, True]
