@@ -55,11 +55,11 @@ async def in_use(connection: Connection, client_ids: Collection[str] | None = No
     return {row["client_id"]: Use(row["pairings"], frozenset(row["valuesets"])) for row in rows}
 
 
-async def read(connection: Connection) -> list[Loss]:
-    """All losses that were seen and not yet carried out."""
+async def read(connection: Connection, *, lock: bool = False) -> list[Loss]:
+    """All losses that were seen and not yet carried out; with `lock` nobody changes them until the transaction ends."""
     rows = await connection.fetch(
         "SELECT client_id, valueset, since_ms, readings, unknown, evidence, held_ms, confirmed, decided"
-        " FROM registry_loss ORDER BY since_ms, client_id, valueset"
+        " FROM registry_loss ORDER BY since_ms, client_id, valueset" + (" FOR UPDATE" if lock else "")
     )
     return [Loss(**row) for row in rows]
 
