@@ -53,14 +53,6 @@ class DigaVz(Follower[Reading]):
         """All known entries with their problems, for operators."""
         return self._snapshot.entries
 
-    @property
-    def _every_seconds(self) -> int:
-        return self._settings.registry_refresh_seconds
-
-    @property
-    def _max_age_seconds(self) -> int:
-        return self._settings.registry_max_age_seconds
-
     async def _read(self, http: httpx.AsyncClient) -> Reading:
         stored = await store.read_entries(self._pool, SOURCE)
         missed = {loss.client_id for loss in await lost.read(self._pool) if loss.valueset == lost.WHOLE}

@@ -51,14 +51,14 @@ class Follower(ABC, Generic[T]):
         """Take over entries that a reading, by whichever worker, has changed."""
 
     @property
-    @abstractmethod
     def _every_seconds(self) -> int:
-        """The time from one reading to the next."""
+        """The time from one reading to the next; BfArM's directories of trust share theirs."""
+        return self._settings.registry_refresh_seconds
 
     @property
-    @abstractmethod
     def _max_age_seconds(self) -> int:
         """The age past which what was read may no longer be relied on."""
+        return self._settings.registry_max_age_seconds
 
     def stale(self, now_ms: int) -> bool:
         """True when nothing was read within the maximum age (HDDT caching of trust-related information)."""

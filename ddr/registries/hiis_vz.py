@@ -61,14 +61,6 @@ class HiisVz(Follower[Registration | None]):
         super().__init__(settings, pool, clock)
         self._catalog = catalog
 
-    @property
-    def _every_seconds(self) -> int:
-        return self._settings.registry_refresh_seconds
-
-    @property
-    def _max_age_seconds(self) -> int:
-        return self._settings.registry_max_age_seconds
-
     async def _read(self, http: httpx.AsyncClient) -> Registration | None:
         return await registered(http, self._settings)
 

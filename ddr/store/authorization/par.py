@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from ddr.store.database.digest import sha256
 
+_COLUMNS = "client_id, redirect_uri, state, scope, code_challenge, expires_ms"
 PREFIX = "urn:ietf:params:oauth:request_uri:"
 
 
@@ -60,17 +63,21 @@ async def push(conn: asyncpg.Connection | asyncpg.Pool, request: PushedRequest) 
     )
 
 
+def _of(request_uri: str, row: Mapping[str, Any] | None) -> PushedRequest | None:
+    return PushedRequest(request_uri, **row) if row else None
+
+
 async def load(conn: asyncpg.Connection | asyncpg.Pool, request_uri: str, now_ms: int) -> PushedRequest | None:
     """The open request of that name, or None: unknown, expired or already decided. Loading consumes nothing."""
     row = await conn.fetchrow(
-        """
-        SELECT client_id, redirect_uri, state, scope, code_challenge, expires_ms FROM pushed_request
+        f"""
+        SELECT {_COLUMNS} FROM pushed_request
         WHERE request_sha256 = $1 AND decided_ms IS NULL AND expires_ms > $2
         """,
         sha256(request_uri),
         now_ms,
     )
-    return row and PushedRequest(request_uri, **row)
+    return _of(request_uri, row)
 
 
 async def consume(
@@ -78,16 +85,16 @@ async def consume(
 ) -> PushedRequest | None:
     """Like `load`, and the request is decided by this patient from now on: of several callers one gets it."""
     row = await conn.fetchrow(
-        """
+        f"""
         UPDATE pushed_request SET decided_ms = $2, patient_id = $3
         WHERE request_sha256 = $1 AND decided_ms IS NULL AND expires_ms > $2
-        RETURNING client_id, redirect_uri, state, scope, code_challenge, expires_ms
+        RETURNING {_COLUMNS}
         """,
         sha256(request_uri),
         now_ms,
         patient_id,
     )
-    return row and PushedRequest(request_uri, **row)
+    return _of(request_uri, row)
 
 
 async def decided(
@@ -95,15 +102,15 @@ async def decided(
 ) -> PushedRequest | None:
     """The request of that name if this patient decided it after `since_ms`, else None."""
     row = await conn.fetchrow(
-        """
-        SELECT client_id, redirect_uri, state, scope, code_challenge, expires_ms FROM pushed_request
+        f"""
+        SELECT {_COLUMNS} FROM pushed_request
         WHERE request_sha256 = $1 AND patient_id = $2 AND decided_ms > $3
         """,
         sha256(request_uri),
         patient_id,
         since_ms,
     )
-    return row and PushedRequest(request_uri, **row)
+    return _of(request_uri, row)
 
 
 async def refuse_once(conn: asyncpg.Connection | asyncpg.Pool, request_uri: str, now_ms: int) -> bool:

@@ -40,6 +40,12 @@ class Use:
     valuesets: frozenset[str]
 
 
+_READ = """
+SELECT client_id, valueset, since_ms, readings, unknown, evidence, held_ms, confirmed, decided
+  FROM registry_loss ORDER BY since_ms, client_id, valueset"""
+_READ_LOCKED = f"{_READ} FOR UPDATE"
+
+
 async def in_use(connection: Connection, client_ids: Collection[str] | None = None) -> dict[str, Use]:
     """DiGA with living pairings by client id: all, or those among `client_ids`."""
     rows = await connection.fetch(
@@ -57,10 +63,7 @@ async def in_use(connection: Connection, client_ids: Collection[str] | None = No
 
 async def read(connection: Connection, *, lock: bool = False) -> list[Loss]:
     """All losses that were seen and not yet carried out; with `lock` nobody changes them until the transaction ends."""
-    rows = await connection.fetch(
-        "SELECT client_id, valueset, since_ms, readings, unknown, evidence, held_ms, confirmed, decided"
-        " FROM registry_loss ORDER BY since_ms, client_id, valueset" + (" FOR UPDATE" if lock else "")
-    )
+    rows = await connection.fetch(_READ_LOCKED if lock else _READ)
     return [Loss(**row) for row in rows]
 
 
