@@ -29,9 +29,10 @@ METHODS = ("HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 SPELLINGS = ("{}", "{}/", "/{}", "{}/x", "{}%00", "{}%2e%2e", "{}/../../fhir/Observation", "{}?x=1", "{};x=1")
 # What needs nobody's permission, on the listeners where it is.
 DOCUMENTS = {"/.well-known/oauth-authorization-server", "/oauth/jwks", "/docs/client-registration", "/fhir/metadata"}
+STATIC = {"/static/style.css", "/static/icon.svg", "/favicon.ico"}
 OPEN = {
     "diga": {*DOCUMENTS, "/status"},
-    "public": {*DOCUMENTS, "/status", "/login", "/deleted", "/static/style.css", "/static/icon.svg"},
+    "public": {*DOCUMENTS, "/status", "/login", "/deleted", *STATIC},
     "gateway": {OPENAPI},
     "admin": {"/healthz", "/readyz", "/metrics"},
 }

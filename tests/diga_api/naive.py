@@ -80,7 +80,9 @@ def matches_quantity(quantity: Resource | None, text: str) -> bool:
     low = Decimal("-Infinity") if quantity.get("comparator") == "<" else value
     high = Decimal("Infinity") if quantity.get("comparator") == ">" else value
     if prefix in (None, "eq", "ne"):
-        half = Decimal(5).scaleb(int(searched.as_tuple().exponent) - 1)
+        # by the table of search.html#number a single digit with an exponent has two: 1e2 is [95, 105)
+        finer = 1 if re.fullmatch(r"[+-]?\d[eE][+-]?\d+", digits) else 0
+        half = Decimal(5).scaleb(int(searched.as_tuple().exponent) - 1 - finer)
         inside = searched - half <= low and high < searched + half
         return inside is not (prefix == "ne")
     exactly = low == high == searched

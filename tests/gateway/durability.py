@@ -76,7 +76,7 @@ class Gateway:
         """Every batch goes out until it is answered, as docs/gateway-guide.md says."""
         at = 0
         while not stop.is_set():
-            batch = {START + (at + step) * PERIOD: (at + step) % 300 for step in range(3)}
+            batch = {START + (at + step) * PERIOD: 60 + (at + step) % 300 for step in range(3)}
             self.sent.update(batch)
             items = [{"time": date_time(moment), "value": value} for moment, value in batch.items()]
             body = {"unit": "mg/dL", "readings": items}

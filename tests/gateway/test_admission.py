@@ -42,7 +42,7 @@ async def test_a_repeated_request_gets_its_answer_again(cgm: Client, clock: Cloc
     assert again.content == first.content
     assert (await cgm.post(READINGS, json=body(clock))).json()["duplicate"] == 1
     clock.advance(2 * 86_400)
-    assert (await cgm.post(READINGS, json=body(clock, 7), headers=key)).json()["accepted"] == 1
+    assert (await cgm.post(READINGS, json=body(clock, 70), headers=key)).json()["accepted"] == 1
 
 
 async def test_a_key_belongs_to_one_request_and_one_patient(cgm: Client, stranger: Client, clock: Clock) -> None:

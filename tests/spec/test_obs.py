@@ -210,7 +210,7 @@ async def test_sensors_that_are_calibrated_show_their_state(
     home = Home(ddr, await ddr.patient())
     await home.device("d")
     metric = await home.sensor("d", code, unit, calibration={"state": state, "time": home.ago(DAY)})
-    panel = [{"code": part, "value": 100, "unit": unit} for part in ("8480-6", "8462-4")]
+    panel = [{"code": part, "value": pressure, "unit": unit} for part, pressure in (("8480-6", 120), ("8462-4", 80))]
     content = {"components": panel} if value is None else {"value": value, "unit": unit}
     await home.measure("m", code=code, device="d", sensor="s", effective=home.ago(HOUR), **content)
     reader = await paired(ddr, home.patient)
