@@ -63,14 +63,14 @@ format: $(VENV)/.dev ## format the code
 conformance: $(VENV)/.dev ## black-box tests by requirement; writes docs/conformance.md
 	@rm -rf $(EVIDENCE)
 	@$(BIN)/python -m pytest tests/spec $(PARALLEL) -m "requirement and not validator" --evidence $(EVIDENCE) $(ARGS)
-	@$(VALIDATE) -m "requirement and validator" --evidence $(EVIDENCE) $(ARGS)
+	@$(VALIDATE) tests/spec -m "requirement and validator" --evidence $(EVIDENCE) $(ARGS)
 	@$(BIN)/python -m tests.conformance $(EVIDENCE) --write docs/conformance.md
 
 ci: lint ## everything: lint, `make test`, what is beyond it, and whether the conformance report is up to date
 	@rm -rf $(EVIDENCE)
 	@$(MAKE) --no-print-directory test ARGS="--evidence $(EVIDENCE) $(ARGS)"
 	@$(BIN)/python -m pytest $(PARALLEL) -m "browser or scanner or packaging" --evidence $(EVIDENCE) $(ARGS)
-	@$(VALIDATE) -m validator --evidence $(EVIDENCE) $(ARGS)
+	@$(VALIDATE) tests/spec -m validator --evidence $(EVIDENCE) $(ARGS)
 	@$(BIN)/python -m tests.conformance $(EVIDENCE) --check docs/conformance.md
 
 tests/validator/target/.built: tests/validator/pom.xml tests/validator/src/main/java/Validator.java

@@ -35,7 +35,8 @@ class Received:
     def write(self, folder: Path) -> None:
         """Keep everything for a later run."""
         folder.mkdir(parents=True, exist_ok=True)
-        bodies = ({"origin": origin, "body": orjson.Fragment(body)} for body, origin in self.bodies.items())
+        one_line = {body.replace(b"\n", b" "): origin for body, origin in self.bodies.items()}
+        bodies = ({"origin": origin, "body": orjson.Fragment(body)} for body, origin in one_line.items())
         (folder / f"received-{uuid4().hex}.ndjson").write_bytes(b"\n".join(map(orjson.dumps, bodies)))
 
     def read(self, folder: Path) -> None:
