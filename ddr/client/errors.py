@@ -1,0 +1,39 @@
+"""What can go wrong at a recorder, by what the DiGA has to do about it."""
+
+from __future__ import annotations
+
+
+class ClientError(Exception):
+    """Every error of this library."""
+
+
+class Unreachable(ClientError):
+    """No answer, or 5xx for longer than we were told to wait: try again later, nothing is lost."""
+
+
+class Throttled(ClientError):
+    """The Grace-Period still runs, or the recorder is busy: come back in `retry_seconds`."""
+
+    def __init__(self, retry_seconds: float) -> None:
+        super().__init__(f"come back in {retry_seconds:.0f} s")
+        self.retry_seconds = retry_seconds
+
+
+class PairingEnded(ClientError):
+    """The patient or somebody else has ended the pairing, or its tokens are used up: pair anew, with the patient."""
+
+
+class Refused(ClientError):
+    """A request that will never succeed as it is. `status` is that of HTTP, `code` that of OAuth or the outcome."""
+
+    def __init__(self, status: int, code: str, text: str) -> None:
+        super().__init__(f"{status} {code}: {text}")
+        self.status, self.code = status, code
+
+
+class NoAnswerToThisRequest(ClientError):
+    """A redirect that does not belong to the pairing that was started: `state` or `iss` differ. Drop it."""
+
+
+class ConsentDenied(ClientError):
+    """The patient has not agreed (access_denied)."""

@@ -1,0 +1,115 @@
+"""Pairing with a recorder: PAR with PKCE, the patient's browser, the code (RFC 9126, 7636, 9207; HDDT pairing.md)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httpx
+
+from ddr.client import oauth
+from ddr.client.diga import Diga
+from ddr.client.errors import ConsentDenied, NoAnswerToThisRequest, Refused
+from ddr.client.tokens import Grant, TokenStore
+
+DEVICE_SCOPES = ("patient/Device.rs", "patient/DeviceMetric.rs")
+
+
+@dataclass(frozen=True)
+class Started:
+    """A pairing under way. Send the patient's browser to `url`; keep the rest until it comes back (it is a secret)."""
+
+    url: str
+    state: str
+    verifier: str
+
+
+class Pairing:
+    """Starts and ends pairings of patients with this DiGA."""
+
+    def __init__(self, diga: Diga, http: httpx.AsyncClient, store: TokenStore) -> None:
+        self._diga, self._http, self._store = diga, http, store
+
+    async def start(self, valuesets: Iterable[str], devices: bool = True) -> Started:
+        """Ask for kinds of data, by the canonical of their MIV ValueSet; more can be asked for later the same way.
+
+        Raises Refused (the scope exceeds the DiGA's, or the request is wrong), Throttled, Unreachable.
+        """
+        server = await oauth.metadata(self._http, self._diga.issuer)
+        verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
+        scopes = [f"patient/Observation.rs?code:in={valueset}" for valueset in valuesets]
+        form = {
+            "response_type": "code",
+            "client_id": self._diga.client_id,
+            "redirect_uri": self._diga.redirect_uri,
+            "scope": " ".join([*scopes, *(DEVICE_SCOPES if devices else ())]),
+            "state": state,
+            "code_challenge": _challenge(verifier),
+            "code_challenge_method": "S256",
+        }
+        pushed = await oauth.post(self._http, server["pushed_authorization_request_endpoint"], form)
+        query = urlencode({"client_id": self._diga.client_id, "request_uri": pushed["request_uri"]})
+        return Started(f"{server['authorization_endpoint']}?{query}", state, verifier)
+
+    async def finish(self, started: Started, callback_url: str) -> Grant:
+        """Redeem the code that the browser brought to the redirect_uri; the grant is stored when this returns.
+
+        Raises NoAnswerToThisRequest, ConsentDenied, PairingEnded (the code is used or too old), Refused.
+        """
+        found = {name: values[0] for name, values in parse_qs(urlsplit(callback_url).query).items()}
+        if not hmac.compare_digest(found.get("state", "").encode(), started.state.encode()):
+            raise NoAnswerToThisRequest("state")
+        if found.get("iss") != self._diga.issuer:
+            raise NoAnswerToThisRequest("iss")
+        if error := found.get("error"):
+            if error == "access_denied":
+                raise ConsentDenied(found.get("error_description", error))
+            raise Refused(302, error, found.get("error_description", ""))
+        server = await oauth.metadata(self._http, self._diga.issuer)
+        form = {
+            "grant_type": "authorization_code",
+            "client_id": self._diga.client_id,
+            "redirect_uri": self._diga.redirect_uri,
+            "code": found.get("code", ""),
+            "code_verifier": started.verifier,
+        }
+        began = time.time()
+        grant = grant_of(await oauth.post(self._http, server["token_endpoint"], form), began)
+        await self._store.save(grant)
+        return grant
+
+    async def unpair(self, pairing_id: str) -> None:
+        """End the pairing at the recorder and forget its tokens. Raises Throttled, Unreachable, Refused."""
+        grant = await self._store.load(pairing_id)
+        if grant is None:
+            return
+        server = await oauth.metadata(self._http, self._diga.issuer)
+        form = {
+            "client_id": self._diga.client_id,
+            "token": grant.refresh_token,
+            "token_type_hint": "refresh_token",
+        }
+        await oauth.post(self._http, server["revocation_endpoint"], form)
+        await self._store.forget(pairing_id)
+
+
+def grant_of(answer: oauth.Json, began: float, former: Grant | None = None) -> Grant:
+    """The grant in an answer of the token endpoint that was asked for at `began`, seconds since 1970."""
+    return Grant(
+        pairing_id=answer.get("sub") or (former.pairing_id if former else ""),
+        scope=answer.get("scope") or (former.scope if former else ""),
+        refresh_token=answer.get("refresh_token") or (former.refresh_token if former else ""),
+        access_token=answer["access_token"],
+        expires_at=began + float(answer.get("expires_in", 60)),
+    )
+
+
+def _challenge(verifier: str) -> str:
+    digest = hashlib.sha256(verifier.encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

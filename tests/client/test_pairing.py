@@ -1,0 +1,109 @@
+"""Pairing by the library: the patient agrees or not, forged redirects, rotation by two processes, the end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ddr.client import FileTokens, Grant, PairingEnded, Recorder, Refused, SqliteTokens, TokenStore
+from ddr.client.errors import NoAnswerToThisRequest
+from tests.client.conftest import Backend
+from tests.spec.world import BG, CGM, Home
+
+
+async def test_a_patient_agrees_and_the_grant_is_kept(backend: Backend, home: Home) -> None:
+    pairing_id = await backend.pair(home.patient, CGM, BG)
+    grant = await backend.tokens.load(pairing_id)
+    assert grant is not None and "continuous-glucose" in grant.scope and grant.refresh_token
+
+
+@pytest.mark.parametrize("change", [("state=", "state=x"), ("iss=", "iss=https%3A%2F%2Fevil.example&x=")])
+async def test_a_redirect_that_is_no_answer_is_dropped(backend: Backend, home: Home, change: tuple[str, str]) -> None:
+    started = await backend.pairing.start(backend.valuesets(CGM))
+    landed = await backend.browse(started.url, home.patient, (CGM,))
+    with pytest.raises(NoAnswerToThisRequest):
+        await backend.pairing.finish(started, landed.replace(*change))
+    assert (await backend.pairing.finish(started, landed)).pairing_id
+
+
+async def test_a_code_is_good_once(backend: Backend, home: Home) -> None:
+    started = await backend.pairing.start(backend.valuesets(CGM))
+    landed = await backend.browse(started.url, home.patient, (CGM,))
+    await backend.pairing.finish(started, landed)
+    with pytest.raises(PairingEnded):
+        await backend.pairing.finish(started, landed)
+
+
+async def test_what_the_recorder_refuses_says_why(backend: Backend) -> None:
+    with pytest.raises(Refused) as refused:
+        await backend.pairing.start(["https://nowhere.example/ValueSet/x"])
+    assert (refused.value.status, refused.value.code) == (400, "invalid_scope")
+
+
+async def expired(backend: Backend, pairing_id: str) -> Grant:
+    grant = await backend.tokens.load(pairing_id)
+    assert grant is not None
+    old = replace(grant, expires_at=0.0)
+    await backend.tokens.save(old)
+    return old
+
+
+async def test_many_at_once_rotate_once(backend: Backend, home: Home) -> None:
+    """As two processes of one DiGA would: each has a store of its own on the same folder."""
+    pairing_id = await backend.pair(home.patient, CGM)
+    old = await expired(backend, pairing_id)
+    stores = [FileTokens(backend.tokens._folder) for _ in range(5)]
+    recorders = [Recorder(backend.diga, backend.http, store, pairing_id) for store in stores]
+    grants = await asyncio.gather(*(recorder._grant(False) for recorder in recorders))
+    assert len({grant.refresh_token for grant in grants}) == 1
+    assert grants[0].refresh_token != old.refresh_token
+    assert [page async for page in recorders[0].pages("Observation", {})]
+
+
+async def test_an_answer_that_was_not_saved_comes_again(backend: Backend, home: Home) -> None:
+    """The process died between the answer and `save`: after its restart the old token gives the same successor."""
+    pairing_id = await backend.pair(home.patient, CGM)
+    old = await expired(backend, pairing_id)
+    lost = await Recorder(backend.diga, backend.http, backend.tokens, pairing_id)._grant(False)
+    await backend.tokens.save(old)
+    again = await Recorder(backend.diga, backend.http, backend.tokens, pairing_id)._grant(False)
+    assert again.refresh_token == lost.refresh_token
+
+
+async def test_unpairing_ends_it(backend: Backend, home: Home) -> None:
+    pairing_id = await backend.pair(home.patient, CGM)
+    recorder = Recorder(backend.diga, backend.http, backend.tokens, pairing_id)
+    before = await backend.tokens.load(pairing_id)
+    await backend.pairing.unpair(pairing_id)
+    with pytest.raises(PairingEnded):
+        await recorder.get(f"{backend.diga.fhir_base}/Observation")
+    assert before is not None
+    await backend.tokens.save(before)
+    with pytest.raises(PairingEnded):
+        await recorder.get(f"{backend.diga.fhir_base}/Observation")
+
+
+@pytest.mark.parametrize("kind", [FileTokens, SqliteTokens])
+async def test_stores_keep_what_they_are_given(kind: type, tmp_path: Path) -> None:
+    store: TokenStore = kind(tmp_path / "place")
+    grant = Grant("a" * 64, "scope", "refresh", "access", 1.5)
+    assert await store.load(grant.pairing_id) is None
+    await store.save(grant)
+    await store.save(replace(grant, refresh_token="next"))
+    again: TokenStore = kind(tmp_path / "place")
+    assert await again.load(grant.pairing_id) == replace(grant, refresh_token="next")
+    order: list[str] = []
+
+    async def hold(name: str, one: TokenStore) -> None:
+        async with one.alone(grant.pairing_id):
+            order.append(name)
+            await asyncio.sleep(0.1)
+            order.append(name)
+
+    await asyncio.gather(hold("a", store), hold("b", again))
+    assert order[0] == order[1] and order[2] == order[3]
+    await store.forget(grant.pairing_id)
+    assert await again.load(grant.pairing_id) is None
