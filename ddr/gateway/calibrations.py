@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
+from ddr.aside import aside
 from ddr.gateway.bounds import MOST_CALIBRATIONS, MOST_EPOCHS, full
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import Problem, conflict, invalid, not_found
@@ -22,6 +23,8 @@ from ddr.store.devices.devices import Row
 from ddr.store.series import calibrations
 
 Item = dict[str, Any]
+
+LARGE_EVENTS = 500  # each takes some 10 us to read, and to decide
 
 ACCEPTED: Item = {"status": "accepted"}
 DUPLICATE: Item = {"status": "duplicate"}
@@ -39,7 +42,9 @@ async def post_calibrations(
     Raises Problem 404, 409, 413, 422.
     """
     latest_ms = core.clock() + core.settings.gateway_future_seconds * 1000
-    parsed = _parse(body, core.settings.gateway_max_items, latest_ms)
+    items = _items(body, core.settings.gateway_max_items)
+    large = len(items) > LARGE_EVENTS
+    parsed = await aside(large, lambda: [_read(item, latest_ms) for item in items])
     async with writing(core, patient_id) as (conn, now):
         sensor = await store.sensor_state(conn, patient_id, device_key, sensor_key)
         _check_calibrated(sensor)
@@ -49,8 +54,9 @@ async def post_calibrations(
         await store.heard(conn, patient_id, [sensor["device_no"]], now)
         stored = await calibrations.events_of(conn, patient_id, sensor["sensor_no"])
         gone = await calibrations.taken_back(conn, patient_id, sensor["sensor_no"])
-        answers, new = decide(parsed, sensor, [calibrations.registered(sensor), *stored], gone)
-        _check_room([calibrations.registered(sensor), *stored, *new], sensor)
+        known = [calibrations.registered(sensor), *stored]
+        answers, new = await aside(large, decide, parsed, sensor, known, gone)
+        await aside(large, _check_room, [*known, *new], sensor)
         if new:
             await calibrations.insert_events(conn, patient_id, sensor["sensor_no"], new, now)
             await calibrations.apply_events(conn, patient_id, sensor["sensor_no"], now, _delay_ms(core, sensor))
@@ -111,13 +117,13 @@ def _check_calibrated(sensor: Row | None) -> None:
         raise conflict("This sensor was registered without calibration", "not-calibrated")
 
 
-def _parse(body: Any, most: int, latest_ms: int) -> list[Event | Problem]:
+def _items(body: Any, most: int) -> list[Any]:
     fields = Fields(body)
-    items = fields.need("calibrations", lambda name: fields.array(name, None))
+    items: list[Any] = fields.need("calibrations", lambda name: fields.array(name, None))
     fields.done()
     if len(items) > most:
         raise Problem(413, "too-many-items", f"calibrations has more than {most} items")
-    return [_read(item, latest_ms) for item in items]
+    return items
 
 
 def _read(item: Any, latest_ms: int) -> Event | Problem:

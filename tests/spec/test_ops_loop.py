@@ -144,6 +144,24 @@ async def test_a_large_bundle_keeps_nobody_waiting(ddr: Recorder, patient: Patie
     lags.check()
 
 
+async def test_calibrations_without_number_keep_nobody_waiting(ddr: Recorder) -> None:
+    patient, first = await ddr.patient(), ddr.clock() - 15 * DAY
+    home = Home(ddr, patient)
+    await home.device("cgm")
+    await home.cgm("cgm", first, calibration={"state": "calibrated", "time": date_time(first)})
+    states = ("not-calibrated", "calibrated")
+    for count, expected in ((20_000, 409), (450, 200)):
+        events = [{"time": date_time(first + at * MINUTE), "state": states[at % 2]} for at in range(1, count)]
+        sent, lags = packed(orjson.dumps({"calibrations": events}), JSON), Lags()
+        answer = await lags.during(patient.gateway.post("devices/cgm/sensors/s/calibrations", **sent, timeout=60))
+        assert answer.status_code == expected, answer.text[:300]
+        lags.check()
+    lags = Lags()
+    answer = await lags.during(patient.gateway.get("devices/cgm/sensors/s/calibrations"))
+    assert len(answer.json()["calibrations"]) == 450
+    lags.check()
+
+
 async def test_a_search_for_everything_keeps_nobody_waiting(ddr: Recorder) -> None:
     scene = await furnished(ddr)
     for accept in ("application/fhir+json", "application/fhir+xml"):
