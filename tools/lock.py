@@ -1,0 +1,42 @@
+"""Write the locked requirements: every package of a running recorder, its version from constraints.txt, its hashes.
+
+    python -m tools.lock
+
+Needs the extra `release` and a package index. Do it after each change of pyproject.toml's dependencies or of
+constraints.txt; `tests/packaging/test_lock.py` finds without a network what was forgotten.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tools.closure import LOCKED, ROOT
+
+HEADER = "# The recorder's own requirements with the hashes of their files. Written by: python -m tools.lock\n"
+OPTIONS = (
+    "--quiet",
+    "--rebuild",
+    "--generate-hashes",
+    "--strip-extras",
+    "--no-header",
+    "--no-annotate",
+    "--no-emit-index-url",
+    "--no-emit-trusted-host",
+    "--no-emit-find-links",
+    "--no-config",
+)
+
+
+def main() -> int:
+    """0 when the file was written. What pip-compile has to say goes to standard error."""
+    command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, "-c", "constraints.txt", "-o", "-"]
+    done = subprocess.run([*command, "pyproject.toml"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode == 0:
+        LOCKED.write_text(HEADER + done.stdout.lstrip())
+        print(LOCKED.relative_to(ROOT))
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Build and sign a release: wheel, source archive, locked requirements, bill of materials, and sums with a signature.
+
+    python -m tools.release VERSION --key PRIVATE.pem [--out DIR]
+
+Only from a clean tree whose pyproject.toml, ddr/__init__.py and CHANGELOG.md name that version. Nothing is fetched, and
+the time that archives hold is that of the commit: the same commit built twice gives the same bytes. The key is Ed25519
+in PEM (`openssl genpkey -algorithm ed25519 -out PRIVATE.pem`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from ddr import __version__
+from ddr.operations.release import ReleaseError, sign, verify
+from tools import sbom
+from tools.closure import LOCKED, ROOT
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 when the release lies in the folder, verified; otherwise one line says what is not ready."""
+    parser = argparse.ArgumentParser(prog="python -m tools.release", description=__doc__)
+    parser.add_argument("version", metavar="VERSION")
+    parser.add_argument("--key", type=Path, required=True, metavar="FILE", help="Ed25519 private key in PEM")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="a folder that does not exist; default: dist/VERSION")
+    args = parser.parse_args(arguments)
+    try:
+        key = private_key(args.key)
+        ready(args.version)
+        build((args.out or ROOT / "dist" / args.version).absolute(), key)
+    except (ReleaseError, ValueError, OSError, subprocess.CalledProcessError) as error:
+        print(f"release: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def private_key(file: Path) -> Ed25519PrivateKey:
+    """The key that signs. Raises ReleaseError, OSError."""
+    try:
+        key = load_pem_private_key(file.read_bytes(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ReleaseError(f"{file}: is no private key in PEM without a password") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ReleaseError(f"{file}: is no Ed25519 key")
+    return key
+
+
+def ready(wanted: str) -> None:
+    """Nothing is uncommitted, and everything that names a version names this one. Raises ReleaseError."""
+    if changed := _git("status", "--porcelain"):
+        raise ReleaseError(f"the tree is not clean: {', '.join(line[3:] for line in changed.splitlines()[:5])}")
+    named = {
+        "pyproject.toml": tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"],
+        "ddr/__init__.py": __version__,
+    }
+    if wrong := [f"{file} says {found}" for file, found in named.items() if found != wanted]:
+        raise ReleaseError(f"{'; '.join(wrong)}, not {wanted}")
+    heading = rf"^## {re.escape(wanted)} \(\d{{4}}-\d\d-\d\d\)\n+(?!## |\Z)"
+    if not re.search(heading, (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE):
+        raise ReleaseError(f"CHANGELOG.md has no section '## {wanted} (YYYY-MM-DD)' with changes")
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    if (here := version("hatchling")) != pinned["hatchling"]:
+        raise ReleaseError(f"hatchling {here} is installed, constraints.txt says {pinned['hatchling']}")
+
+
+def build(out: Path, key: Ed25519PrivateKey) -> None:
+    """Make the folder, or nothing at all. Raises ReleaseError, ValueError, OSError, CalledProcessError."""
+    if out.exists():
+        raise ReleaseError(f"{out} exists")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    os.environ[sbom.EPOCH] = _git("log", "-1", "--format=%ct")
+    with tempfile.TemporaryDirectory(dir=out.parent) as work:
+        folder = Path(work) / "release"
+        folder.mkdir()
+        command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-t", "wheel", "-d", str(folder)]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        (folder / "ddr.cdx.json").write_text(sbom.text())
+        (folder / LOCKED.name).write_bytes(LOCKED.read_bytes())
+        sign(folder, key)
+        names = verify(folder, key.public_key())
+        folder.rename(out)
+    print("\n".join(str(out / name) for name in names))
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True)
+    return done.stdout.rstrip("\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
