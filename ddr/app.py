@@ -174,7 +174,9 @@ async def build_core(
     clock: Callable[[], int] = now_ms,
 ) -> Core:
     """What the rooms share, read from a migrated database. Raises SettingsError."""
-    secrets = await load_secrets(pool)
+    ring = await keys.opening_key(pool, settings)
+    signer = await keys.Keys.load(pool, ring, clock())
+    secrets = await load_secrets(pool, ring)
     return Core(
         settings=settings,
         pool=pool,
@@ -184,7 +186,7 @@ async def build_core(
         registry=registry,
         clock=clock,
         jobs=Jobs(clock),
-        signer=await keys.Keys.load(pool, await keys.opening_key(pool, settings), clock()),
+        signer=signer,
         identity=Provider(settings, clock) if settings.patient_login == "oidc" else None,
     )
 

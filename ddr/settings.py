@@ -52,7 +52,14 @@ _LEAST = {
 FILE = "file:"
 # Each may also stand in a file of its own: `file:` and its path, so that no environment and no settings file has it.
 SECRETS = frozenset(
-    {"database_url", "database_migration_url", "registry_token", "key_encryption_key", "oidc_client_secret"}
+    {
+        "database_url",
+        "database_migration_url",
+        "registry_token",
+        "key_encryption_key",
+        "key_encryption_key_old",
+        "oidc_client_secret",
+    }
 )
 
 
@@ -159,7 +166,12 @@ class Settings:
     refresh_token_seconds: int = described("Lifetime of a refresh token (HDDT: 30 days).", 30 * DAY)
     refresh_repeat_seconds: int = described("A repeated refresh within this time gets the same successor.", 10)
     key_encryption_key: str = described(
-        "Key that encrypts the signing keys at rest: 32 bytes in base64; empty: a file in state_dir (development).", ""
+        "Key that seals signing keys and the server's other secrets in the database: 32 bytes in base64, further lines:"
+        " keys that only open (docs/keys.md); empty: a file in state_dir (development).",
+        "",
+    )
+    key_encryption_key_old: str = described(
+        "While key_encryption_key is exchanged: the former one, which still opens (docs/keys.md).", ""
     )
     par_seconds: int = described(
         "Lifetime of a pushed authorization request, below 600 (FAPI 2.0); must cover login and consent.", 590

@@ -21,6 +21,7 @@ from ddr.miv.loader import load_catalog
 from ddr.settings import Settings, load_settings
 from ddr.store.database.ids import IdCipher
 from ddr.store.database.pool import open_pool
+from ddr.store.database.sealing import key_encryption_key
 from ddr.store.database.secrets import load_secrets
 from tests.support.clock import Clock
 from tests.support.database import embedded_server, migrated_database
@@ -92,7 +93,7 @@ def trust() -> FakeTrust:
 @pytest.fixture
 async def core(settings: Settings, pool: asyncpg.Pool, clock: Clock, trust: FakeTrust) -> Core:
     """A Core with the real catalogue and the fakes above."""
-    secrets = await load_secrets(pool)
+    secrets = await load_secrets(pool, key_encryption_key(settings))
     return Core(
         settings=settings,
         pool=pool,

@@ -12,7 +12,7 @@ from ddr.app import create_apps
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
 from ddr.oauth.keys import Keys
-from ddr.oauth.sealing import key_encryption_key
+from ddr.store.database.sealing import key_encryption_key
 from ddr.tls.peer import client_certificate, with_certificate
 
 

@@ -21,8 +21,8 @@ from ddr.gateway.app import ROUTES as GATEWAY
 from ddr.http.core import Core
 from ddr.oauth.app import create_oauth_backend, create_oauth_public
 from ddr.oauth.keys import Keys
-from ddr.oauth.sealing import key_encryption_key
 from ddr.patient_pages import app as consent
+from ddr.store.database.sealing import key_encryption_key
 from ddr.store.patients.sessions import new_cookie
 
 METHODS = ("HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")

@@ -1,4 +1,4 @@
-"""`ddr keys`: a new key for signing access tokens, while recorders run, or after the key that seals them was lost."""
+"""`ddr keys`: new keys for signing access tokens and for sealing secrets, while recorders run, or after a loss."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import asyncpg
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import with_database
 from ddr.http.clock import now_ms
-from ddr.oauth.keys import LEAD_MS, opening_key, replace_lost, rotate
-from ddr.oauth.sealing import key_encryption_key
+from ddr.oauth.keys import LEAD_MS, opening_key, replace_lost, reseal_all, rotate
 from ddr.settings import Settings
+from ddr.store.database.sealing import key_encryption_key
 
-HELP = "look after the keys that sign access tokens"
+HELP = "look after the keys that sign access tokens, and the key that seals secrets"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,12 +22,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         dest="action", required=True, metavar="ACTION"
     )
     actions.add_parser("rotate", help="publish a new key; it takes over when every worker knows it")
+    actions.add_parser("rotate-encryption", help="seal everything under the new key_encryption_key")
     replace = actions.add_parser("replace", help="when key_encryption_key is lost: begin anew; restart recorders then")
     replace.add_argument("--yes", action="store_true", help="destroy the keys that nobody can open any more")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the new key's name. With `rotate`, tokens that are out stay valid; with `replace` they do not."""
+    """Print what there is now. With `rotate`, tokens that are out stay valid; with `replace` they do not."""
+    if args.action == "rotate-encryption":
+        keys, secrets = with_database(_reseal)
+        print(f"{keys} signing keys and {secrets} secrets are sealed by key_encryption_key alone")
+        return 0
     if args.action == "replace":
         return _replace(args)
     kid = with_database(_rotate)
@@ -42,11 +47,17 @@ async def _rotate(settings: Settings, pool: asyncpg.Pool) -> str:
 def _replace(args: argparse.Namespace) -> int:
     if not args.yes:
         raise CommandError(
-            "all signing keys would be destroyed, and every access token that is out with them; see --yes"
+            "everything that key_encryption_key does not open would be destroyed: signing keys with every access token"
+            " that is out, server-wide secrets with every refresh token and resource id; see docs/keys.md and --yes"
         )
-    print(f"{with_database(_begin_anew)} signs now; restart all recorders with this key_encryption_key")
+    kid, lost = with_database(_begin_anew)
+    print(f"{kid} signs now, {lost} secrets are made anew; restart all recorders with this key_encryption_key")
     return 0
 
 
-async def _begin_anew(settings: Settings, pool: asyncpg.Pool) -> str:
+async def _reseal(settings: Settings, pool: asyncpg.Pool) -> tuple[int, int]:
+    return await reseal_all(pool, await opening_key(pool, settings), now_ms())
+
+
+async def _begin_anew(settings: Settings, pool: asyncpg.Pool) -> tuple[str, int]:
     return await replace_lost(pool, key_encryption_key(settings, make=True), now_ms())

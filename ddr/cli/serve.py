@@ -33,6 +33,8 @@ from ddr.store.database.errors import DatabaseAway
 from ddr.store.database.limits import BACKGROUND
 from ddr.store.database.migrate import migrate_database
 from ddr.store.database.pool import open_pool
+from ddr.store.database.sealing import check_keys
+from ddr.store.database.secrets import load_secrets
 from ddr.tls import bsi
 from ddr.tls.context import public_context
 
@@ -81,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
 def checked() -> Settings:
     """The settings, found fit for a start. Raises errors for the operator."""
     settings = load_settings()
+    check_keys(settings)
     load_catalog(settings.miv_packages, settings.miv)
     public_context(settings.server_cert, settings.server_key)
     return settings
@@ -120,11 +123,14 @@ def _migrate(settings: Settings) -> None:
 async def prepare(settings: Settings) -> None:
     """What must hold before anything is served. Raises StoreError, SettingsError.
 
-    The key opens the signing keys; the journal of ends can be written, and what it knows has ended here, too.
+    The key opens what is sealed, and nothing is left unsealed; the journal of ends can be written, and what it knows
+    has ended here, too.
     """
     check(settings.journal_folder)
     async with await open_pool(settings, BACKGROUND, 2) as pool:
-        await Keys.load(pool, await opening_key(pool, settings), now_ms())
+        ring = await opening_key(pool, settings)
+        await Keys.load(pool, ring, now_ms())
+        await load_secrets(pool, ring)
         done = await catch_up(pool, settings.journal_folder, now_ms())
     if done:
         log.warning("restore.replayed", extra={"ends": dict(done)})

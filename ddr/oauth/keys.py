@@ -10,10 +10,11 @@ import asyncpg
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from ddr.oauth.sealing import key_encryption_key, seal, unseal
 from ddr.settings import Settings
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import keys as store
+from ddr.store.database.sealing import KeyRing, key_encryption_key, seal, unseal
+from ddr.store.database.secrets import forget_lost, reseal, sealed_ones_exist
 
 ALGORITHM = "ES256"
 FOLLOW_SECONDS = 60  # how often a worker reads the keys again
@@ -32,22 +33,22 @@ class SigningKey:
 class Keys:
     """The signing keys as this worker last read them."""
 
-    def __init__(self, key_encryption_key: bytes, keys: Mapping[str, SigningKey]) -> None:
-        self._key_encryption_key = key_encryption_key
+    def __init__(self, ring: KeyRing, keys: Mapping[str, SigningKey]) -> None:
+        self._ring = ring
         self._keys = keys
 
     @classmethod
-    async def load(cls, pool: asyncpg.Pool, key_encryption_key: bytes, now_ms: int) -> Keys:
+    async def load(cls, pool: asyncpg.Pool, ring: KeyRing, now_ms: int) -> Keys:
         """The keys of the database; the first one is made when there is none. Raises SettingsError for a wrong key."""
-        await store.add_first(pool, new_key(key_encryption_key, now_ms))
-        keys = cls(key_encryption_key, {})
+        await store.add_first(pool, new_key(ring, now_ms))
+        keys = cls(ring, {})
         await keys.read(pool, now_ms)
         return keys
 
     async def read(self, pool: asyncpg.Pool, now_ms: int) -> None:
         """Read the keys again, to learn of new ones and forget retired ones."""
         rows = await store.load(pool, now_ms)
-        self._keys = {row.kid: self._keys.get(row.kid) or _open(self._key_encryption_key, row) for row in rows}
+        self._keys = {row.kid: self._keys.get(row.kid) or _open(self._ring, row) for row in rows}
 
     def sign(self, claims: Mapping[str, Any], typ: str, now_ms: int) -> str:
         """A JWT of `claims` by the newest key that signs by now; by the oldest one on a clock that was set back."""
@@ -65,27 +66,27 @@ class Keys:
         return {"keys": [key.public.as_dict(private=False) for key in self._keys.values()]}
 
 
-async def opening_key(pool: asyncpg.Pool, settings: Settings) -> bytes:
-    """The key-encryption key; made only for a database that has no signing key yet. Raises SettingsError."""
-    return key_encryption_key(settings, make=not await store.exist(pool))
+async def opening_key(pool: asyncpg.Pool, settings: Settings) -> KeyRing:
+    """The key-encryption keys; one is made only for a database that has sealed nothing yet. Raises SettingsError."""
+    return key_encryption_key(settings, make=not (await store.exist(pool) or await sealed_ones_exist(pool)))
 
 
-def new_key(key_encryption_key: bytes, signs_from_ms: int) -> store.StoredKey:
+def new_key(ring: KeyRing, signs_from_ms: int) -> store.StoredKey:
     """A fresh P-256 key pair named by its thumbprint (RFC 7638), the private part sealed."""
     key = ECKey.generate_key("P-256")
     kid = key.thumbprint()
     public = {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": ALGORITHM}
-    return store.StoredKey(kid, public, seal(key_encryption_key, key.as_pem(private=True), kid), signs_from_ms)
+    return store.StoredKey(kid, public, seal(ring, key.as_pem(private=True), kid), signs_from_ms)
 
 
-async def rotate(pool: asyncpg.Pool, key_encryption_key: bytes, access_token_seconds: int, now_ms: int) -> str:
+async def rotate(pool: asyncpg.Pool, ring: KeyRing, access_token_seconds: int, now_ms: int) -> str:
     """Put a new key in place of all others and return its name.
 
     It signs when every worker knows it; the others stay published until the last token that they signed has expired.
-    Raises SettingsError when `key_encryption_key` does not open the present keys: no worker could open the new one.
+    Raises SettingsError when `ring` does not open the present keys: no worker could open the new one.
     """
-    await Keys.load(pool, key_encryption_key, now_ms)
-    key = new_key(key_encryption_key, now_ms + LEAD_MS)
+    await Keys.load(pool, ring, now_ms)
+    key = new_key(ring, now_ms + LEAD_MS)
     others_retire_ms = key.signs_from_ms + FOLLOW_SECONDS * 1000 + access_token_seconds * 1000
     async with pool.acquire() as conn, conn.transaction():
         await store.replace(conn, key, others_retire_ms, now_ms)
@@ -93,18 +94,35 @@ async def rotate(pool: asyncpg.Pool, key_encryption_key: bytes, access_token_sec
     return key.kid
 
 
-async def replace_lost(pool: asyncpg.Pool, key_encryption_key: bytes, now_ms: int) -> str:
-    """When the key-encryption key is lost: destroy the signing keys and make one under the present one; its name.
+async def reseal_all(pool: asyncpg.Pool, ring: KeyRing, now_ms: int) -> tuple[int, int]:
+    """Seal everything under the current key-encryption key: the numbers of signing keys and of server-wide secrets.
 
-    Access tokens that are out end with it; DiGA get new ones for their refresh tokens, which it does not touch.
+    Nothing that is in use changes: recorders that know both keys go on. Raises SettingsError, and has changed nothing
+    then, when one of the keys is missing.
     """
-    key = new_key(key_encryption_key, now_ms)
+    async with pool.acquire() as conn, conn.transaction():
+        rows = await store.lock_all(conn)
+        for row in rows:
+            await store.reseal(conn, row.kid, seal(ring, unseal(ring, row.sealed_private, row.kid), row.kid))
+        secrets = await reseal(conn, ring)
+        await record(conn, Event.ENCRYPTION_KEY_ROTATED, now_ms, detail={"keys": len(rows), "secrets": secrets})
+    return len(rows), secrets
+
+
+async def replace_lost(pool: asyncpg.Pool, ring: KeyRing, now_ms: int) -> tuple[str, int]:
+    """When the key-encryption key is lost: destroy what nobody can open, and make a signing key under the present one.
+
+    Its name, and the number of server-wide secrets that are lost. Access tokens that are out end with the signing keys;
+    with the secret of refresh tokens DiGA have to pair anew.
+    """
+    key = new_key(ring, now_ms)
     async with pool.acquire() as conn, conn.transaction():
         await store.replace_all(conn, key)
-        await record(conn, Event.SIGNING_KEYS_REPLACED, now_ms, detail={"kid": key.kid})
-    return key.kid
+        lost = await forget_lost(conn, ring)
+        await record(conn, Event.SIGNING_KEYS_REPLACED, now_ms, detail={"kid": key.kid, "secrets": lost})
+    return key.kid, lost
 
 
-def _open(key_encryption_key: bytes, row: store.StoredKey) -> SigningKey:
-    private = ECKey.import_key(unseal(key_encryption_key, row.sealed_private, row.kid).decode())
+def _open(ring: KeyRing, row: store.StoredKey) -> SigningKey:
+    private = ECKey.import_key(unseal(ring, row.sealed_private, row.kid).decode())
     return SigningKey(private, ECKey.import_key(row.public_jwk), row.signs_from_ms)

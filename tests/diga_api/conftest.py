@@ -10,8 +10,8 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.oauth.keys import Keys
-from ddr.oauth.sealing import key_encryption_key
 from ddr.scopes.diga import Diga
+from ddr.store.database.sealing import key_encryption_key
 from tests.diga_api.world import Backend, Body
 from tests.support.trust import FakeTrust
 

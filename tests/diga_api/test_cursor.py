@@ -19,8 +19,8 @@ from ddr.fhir.instants import date_time
 from ddr.http.clock import now_ms
 from ddr.http.core import Core
 from ddr.oauth.keys import Keys
-from ddr.oauth.sealing import key_encryption_key
 from ddr.store.database.pool import open_pool
+from ddr.store.database.sealing import key_encryption_key
 from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.registries import terminology
 from ddr.store.series.bulk import append_all

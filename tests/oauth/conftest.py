@@ -9,7 +9,7 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.oauth.keys import Keys
-from ddr.oauth.sealing import key_encryption_key
+from ddr.store.database.sealing import key_encryption_key
 from tests.oauth.backend import DigaBackend, new_diga
 from tests.support.trust import FakeTrust
 

@@ -16,20 +16,21 @@ from joserfc import jws, jwt
 from joserfc.jwk import KeySet, KeySetSerialization
 
 from ddr.oauth.keys import LEAD_MS, Keys, opening_key, replace_lost, rotate
-from ddr.oauth.sealing import key_encryption_key, seal, unseal
 from ddr.settings import Settings, SettingsError
 from ddr.store.database.locks import Lock
+from ddr.store.database.pool import connect
+from ddr.store.database.sealing import KeyRing, key_encryption_key, seal, unseal
 from tests.support.clock import Clock
+from tests.support.database import migrated_database
 
-KEY = b"k" * 32
+KEY, OTHER = KeyRing(b"k" * 32), KeyRing(b"x" * 32)
 
 
 @pytest.fixture
-async def empty(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Pool]:
-    """The pool without any signing key."""
-    await pool.execute("TRUNCATE signing_key")
-    yield pool
-    await pool.execute("TRUNCATE signing_key")
+async def empty(database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    """A pool on a database where nothing is sealed yet."""
+    async with migrated_database(database_url) as url, await connect(url, 5) as pool:
+        yield pool
 
 
 def kid_of(token: str) -> Any:
@@ -52,7 +53,7 @@ async def test_the_private_part_is_not_readable_in_the_database(empty: asyncpg.P
 
 async def test_another_key_encryption_key_is_told_apart(empty: asyncpg.Pool, clock: Clock) -> None:
     await Keys.load(empty, KEY, clock())
-    for refused in (Keys.load(empty, b"x" * 32, clock()), rotate(empty, b"x" * 32, 600, clock())):
+    for refused in (Keys.load(empty, OTHER, clock()), rotate(empty, OTHER, 600, clock())):
         with pytest.raises(SettingsError, match="key_encryption_key"):
             await refused
     assert await empty.fetchval("SELECT count(*) FROM signing_key") == 1
@@ -97,7 +98,10 @@ def test_what_is_sealed_opens_under_its_name_only() -> None:
 
 
 def test_the_key_comes_from_the_setting(settings: Settings) -> None:
-    assert key_encryption_key(replace(settings, key_encryption_key=base64.b64encode(KEY).decode()), make=False) == KEY
+    assert (
+        key_encryption_key(replace(settings, key_encryption_key=base64.b64encode(KEY.current).decode()), make=False)
+        == KEY
+    )
 
 
 @pytest.mark.parametrize("text", ["short", base64.b64encode(b"x" * 31).decode(), "=" * 44])
@@ -109,7 +113,7 @@ def test_a_malformed_key_is_refused(settings: Settings, text: str) -> None:
 def test_in_development_it_is_kept_in_a_private_file(settings: Settings, tmp_path: Path) -> None:
     development = replace(settings, state_dir=tmp_path / "state")
     key = key_encryption_key(development, make=True)
-    assert key_encryption_key(development, make=False) == key and len(key) == 32
+    assert key_encryption_key(development, make=False) == key and len(key.current) == 32
     (file,) = development.state_dir.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
@@ -140,8 +144,8 @@ async def test_a_lost_file_is_not_replaced_silently(
 async def test_beginning_anew_when_the_key_is_gone(empty: asyncpg.Pool, clock: Clock) -> None:
     old = await Keys.load(empty, KEY, clock())
     token = old.sign({"sub": "x"}, "at+jwt", clock())
-    kid = await replace_lost(empty, b"n" * 32, clock())
-    keys = await Keys.load(empty, b"n" * 32, clock())
+    kid, _ = await replace_lost(empty, OTHER, clock())
+    keys = await Keys.load(empty, OTHER, clock())
     assert [one["kid"] for one in keys.jwks()["keys"]] == [kid]
     assert keys.sign({"sub": "x"}, "at+jwt", clock()) != token
     with pytest.raises(SettingsError, match="does not open"):

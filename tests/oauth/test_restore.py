@@ -15,7 +15,6 @@ import pytest
 from ddr.cli.main import main
 from ddr.http.core import Core
 from ddr.oauth.keys import Keys
-from ddr.oauth.sealing import key_encryption_key
 from ddr.operations.restore import replay
 from ddr.store.audit import journal
 from ddr.store.audit.trail import Event
@@ -24,6 +23,7 @@ from ddr.store.authorization.unpairing import Party
 from ddr.store.database.digest import sha256
 from ddr.store.database.ids import IdCipher
 from ddr.store.database.pool import connect
+from ddr.store.database.sealing import key_encryption_key
 from ddr.store.database.secrets import load_secrets
 from ddr.store.gateways import apps, tokens
 from ddr.store.patients import administration
@@ -43,7 +43,7 @@ Json = dict[str, str]
 async def recorder_on(url: str, core: Core) -> AsyncIterator[Core]:
     """A recorder on another database; registry, settings and clock are those of `core`."""
     pool = await connect(url, 5)
-    secrets = await load_secrets(pool)
+    secrets = await load_secrets(pool, key_encryption_key(core.settings))
     signer = await Keys.load(pool, key_encryption_key(core.settings, make=True), core.clock())
     ids = IdCipher(secrets["resource-ids"])
     settings = replace(core.settings, database_url=url)

@@ -26,10 +26,10 @@ from ddr.demo.tls import client_context
 from ddr.http.core import Core
 from ddr.miv.loader import load_catalog
 from ddr.oauth.keys import Keys
-from ddr.oauth.sealing import key_encryption_key
 from ddr.scopes.diga import Diga
 from ddr.settings import MivSettings, Settings
 from ddr.store.database.ids import IdCipher
+from ddr.store.database.sealing import key_encryption_key
 from ddr.store.database.secrets import load_secrets
 from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.patients.accounts import create_patient
@@ -179,7 +179,7 @@ async def recorder(
     # In the trust store from the start, so that a test need not wait until it follows a new entry.
     spare = [certs.client_certificate(folder / f"spare-{number}", "client") for number in range(SPARE)]
     trust.ders.extend(pair.der for pair in spare)
-    secrets = await load_secrets(pool)
+    secrets = await load_secrets(pool, key_encryption_key(settings))
     core = Core(
         settings=settings,
         pool=pool,

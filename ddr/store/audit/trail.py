@@ -44,6 +44,7 @@ class Event(StrEnum):
     MIV_NARROWED = "system:miv:narrowed"
     SIGNING_KEY_ROTATED = "operator:signing-key:rotated"
     SIGNING_KEYS_REPLACED = "operator:signing-key:replaced"
+    ENCRYPTION_KEY_ROTATED = "operator:encryption-key:rotated"
     GATEWAY_CONNECTED = "patient:gateway:connected"
     GATEWAY_DISCONNECTED = "patient:gateway:disconnected"
     GATEWAY_RENEWED = "gateway:token:renewed"

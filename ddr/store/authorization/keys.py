@@ -54,6 +54,18 @@ async def replace(conn: asyncpg.Connection, key: StoredKey, others_retire_ms: in
     await _insert(conn, key)
 
 
+async def lock_all(conn: asyncpg.Connection) -> list[StoredKey]:
+    """Within a transaction: every key, retired ones included, and nobody else changes one meanwhile."""
+    await conn.execute("SELECT pg_advisory_xact_lock($1)", Lock.SIGNING_KEYS)
+    rows = await conn.fetch("SELECT kid, public_jwk, sealed_private, signs_from_ms FROM signing_key ORDER BY kid")
+    return [StoredKey(**row) for row in rows]
+
+
+async def reseal(conn: asyncpg.Connection, kid: str, sealed_private: bytes) -> None:
+    """Within a transaction: the same key, sealed anew."""
+    await conn.execute("UPDATE signing_key SET sealed_private = $2 WHERE kid = $1", kid, sealed_private)
+
+
 async def replace_all(conn: asyncpg.Connection, key: StoredKey) -> None:
     """Within a transaction: destroy every key, and begin anew with `key`."""
     await conn.execute("SELECT pg_advisory_xact_lock($1)", Lock.SIGNING_KEYS)

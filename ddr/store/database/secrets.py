@@ -1,4 +1,4 @@
-"""Server-wide secrets in the database: created on first start, the same for every worker."""
+"""Server-wide secrets in the database: created on first start, the same for every worker, sealed at rest."""
 
 from __future__ import annotations
 
@@ -7,15 +7,62 @@ import time
 
 import asyncpg
 
+from ddr.store.database.sealing import KeyRing, opened, seal, unseal
+
 NAMES = ("resource-ids", "page-links", "pairing-ids", "refresh-tokens", "known-browsers")
 LENGTH = 32
+_KEEP = "UPDATE secret SET sealed = $2, value = NULL WHERE name = $1"
 
 
-async def load_secrets(pool: asyncpg.Pool) -> dict[str, bytes]:
-    """All secrets by name, 32 bytes each. Missing ones are created; of several workers that try, the first one wins."""
+async def load_secrets(pool: asyncpg.Pool, keys: KeyRing) -> dict[str, bytes]:
+    """All secrets by name, 32 bytes each. Missing ones are created; of several workers that try, the first one wins.
+
+    What a version before this one left unsealed is sealed. Raises SettingsError when no key of `keys` is the right one.
+    """
     now_ms = time.time_ns() // 1_000_000
+    made = [(name, seal(keys, secrets.token_bytes(LENGTH), _label(name)), now_ms) for name in sorted(NAMES)]
     await pool.executemany(
-        "INSERT INTO secret (name, value, created_ms) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-        [(name, secrets.token_bytes(LENGTH), now_ms) for name in sorted(NAMES)],
+        "INSERT INTO secret (name, sealed, created_ms) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", made
     )
-    return {row["name"]: row["value"] for row in await pool.fetch("SELECT name, value FROM secret")}
+    await _seal_open_ones(pool, keys)
+    rows = await pool.fetch("SELECT name, sealed FROM secret")
+    return {row["name"]: unseal(keys, row["sealed"], _label(row["name"])) for row in rows}
+
+
+async def sealed_ones_exist(conn: asyncpg.Connection | asyncpg.Pool) -> bool:
+    """True when a key-encryption key has been in use for secrets."""
+    found: bool = await conn.fetchval("SELECT EXISTS (SELECT FROM secret WHERE sealed IS NOT NULL)")
+    return found
+
+
+async def reseal(conn: asyncpg.Connection, keys: KeyRing) -> int:
+    """Within a transaction: seal every secret under the current key; how many there are. Raises SettingsError."""
+    rows = await conn.fetch("SELECT name, value, sealed FROM secret ORDER BY name FOR UPDATE")
+    for row in rows:
+        label = _label(row["name"])
+        plain = row["value"] or unseal(keys, row["sealed"], label)
+        await conn.execute(_KEEP, row["name"], seal(keys, plain, label))
+    return len(rows)
+
+
+async def forget_lost(conn: asyncpg.Connection, keys: KeyRing) -> int:
+    """Within a transaction: delete the secrets that none of the keys opens; how many. New ones are made at a start."""
+    rows = await conn.fetch("SELECT name, sealed FROM secret WHERE sealed IS NOT NULL FOR UPDATE")
+    lost = [row["name"] for row in rows if opened(keys, row["sealed"], _label(row["name"])) is None]
+    await conn.execute("DELETE FROM secret WHERE name = ANY ($1::text[])", lost)
+    return len(lost)
+
+
+async def _seal_open_ones(pool: asyncpg.Pool, keys: KeyRing) -> None:
+    """Two who do it at once write the same secret under the same key: the second finds nothing to do."""
+    rows = await pool.fetch("SELECT name, value FROM secret WHERE value IS NOT NULL ORDER BY name")
+    for row in rows:
+        sealed = seal(keys, row["value"], _label(row["name"]))
+        await pool.execute(f"{_KEEP} AND value IS NOT NULL", row["name"], sealed)
+    if rows:
+        await pool.execute("VACUUM FULL secret")  # five rows; else the file keeps what they held before
+
+
+def _label(name: str) -> str:
+    """What a secret is sealed under: no row of another table can take its place."""
+    return f"secret:{name}"

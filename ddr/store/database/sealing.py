@@ -1,0 +1,99 @@
+"""Encryption of signing keys and server-wide secrets at rest: AES-256-GCM under the operator's key-encryption key."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from ddr.settings import Settings, SettingsError
+
+NONCE = 12
+KEY_BYTES = 32
+WAY_OUT = "; bring the right one back, or, when it is lost, see `ddr keys replace` (docs/keys.md)"
+
+
+@dataclass(frozen=True)
+class KeyRing:
+    """Key-encryption keys of 32 bytes: `current` seals, all of them open."""
+
+    current: bytes
+    old: tuple[bytes, ...] = ()
+
+
+def key_encryption_key(settings: Settings, *, make: bool = True) -> KeyRing:
+    """The keys of the settings, else of a file in the state directory (development).
+
+    `key_encryption_key` may hold further keys on further lines: the first seals, the others only open, as does
+    `key_encryption_key_old`. With `make` a missing file is made; without it the database has sealed what
+    a new key could not open. Raises SettingsError when it is missing, or a line is not 32 bytes in base64.
+    """
+    text = settings.key_encryption_key or _kept(settings.state_dir / "key-encryption.key", make)
+    current, *others = [_decoded(line, "key_encryption_key") for line in text.split()] or [b""]
+    older = [_decoded(line, "key_encryption_key_old") for line in settings.key_encryption_key_old.split()]
+    return KeyRing(current or _decoded("", "key_encryption_key"), (*others, *older))
+
+
+def check_keys(settings: Settings) -> None:
+    """Raises SettingsError when a key of the settings is none; keys are not looked for elsewhere."""
+    for name in ("key_encryption_key", "key_encryption_key_old"):
+        for line in getattr(settings, name).split():
+            _decoded(line, name)
+
+
+def seal(keys: KeyRing, plain: bytes, name: str) -> bytes:
+    """`plain` encrypted; it can be opened under the same `name` only, so that rows cannot be exchanged."""
+    nonce = secrets.token_bytes(NONCE)
+    return nonce + AESGCM(keys.current).encrypt(nonce, plain, name.encode())
+
+
+def opened(keys: KeyRing, sealed: bytes, name: str) -> bytes | None:
+    """What was sealed under `name` by one of the keys, or None."""
+    for key in (keys.current, *keys.old):
+        try:
+            return AESGCM(key).decrypt(sealed[:NONCE], sealed[NONCE:], name.encode())
+        except InvalidTag:
+            continue
+    return None
+
+
+def unseal(keys: KeyRing, sealed: bytes, name: str) -> bytes:
+    """What was sealed under `name`. Raises SettingsError when none of the keys is the one."""
+    plain = opened(keys, sealed, name)
+    if plain is None:
+        raise SettingsError(f"setting key_encryption_key: does not open what this database has sealed{WAY_OUT}")
+    return plain
+
+
+def _decoded(text: str, setting: str) -> bytes:
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise SettingsError(f"setting {setting}: must be 32 bytes in base64 (openssl rand -base64 32)")
+    return key
+
+
+def _kept(path: Path, make: bool) -> str:
+    """The keys in `path`, made on first use; linking a finished file lets exactly one of several workers win."""
+    if not path.exists():
+        if not make:
+            raise SettingsError(f"setting key_encryption_key: empty, and the file {path} is missing{WAY_OUT}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        draft.touch(mode=0o600)
+        draft.write_text(base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode())
+        try:
+            path.hardlink_to(draft)
+        except FileExistsError:
+            pass  # another worker was faster; its key counts
+        finally:
+            draft.unlink()
+    return path.read_text()
