@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ddr.settings import Settings
 
@@ -25,7 +26,7 @@ def test_every_variable_is_a_setting(path: Path) -> None:
 
 def test_the_chart_takes_settings_that_there_are() -> None:
     values = (DEPLOY / "helm/ddr/values.yaml").read_text()
-    named = re.findall(r"^  ([a-z_]+): \"\"$", values.partition("\nsettings:\n")[2], re.MULTILINE)
+    named = yaml.safe_load(values)["settings"]
     assert named and {f"DDR_{name.upper()}" for name in named} <= NAMES
 
 
@@ -40,8 +41,46 @@ def test_the_probes_of_the_chart_are_commands() -> None:
         assert run.returncode == 1 and run.stderr.startswith("ddr: probe: "), run.stderr
 
 
-def test_the_unit_is_known_to_systemd() -> None:
-    """Each line is a section, a comment, or a directive with a value; the service runs what the wheel installs."""
+def unit(folder: Path) -> Path:
+    """The unit as on a host where the recorder is installed: what it starts is there."""
+    copy = folder / "ddr.service"
+    copy.write_text((DEPLOY / "systemd/ddr.service").read_text().replace("/opt/ddr/bin/ddr ", "/bin/true "))
+    return copy
+
+
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     lines = (DEPLOY / "systemd/ddr.service").read_text().splitlines()
-    assert all(not line or re.fullmatch(r"#.*|\[(Unit|Service|Install)\]|[A-Z]\w+=.*", line) for line in lines)
     assert "ExecStart=/opt/ddr/bin/ddr serve" in lines and "ExecReload=/bin/kill -HUP $MAINPID" in lines
+    done = subprocess.run(["systemd-analyze", "verify", unit(tmp_path)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_unit_is_hardened(tmp_path: Path) -> None:
+    """`systemd-analyze security` rates exposure from 0 to 10; the threshold is ten times that."""
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", str(unit(tmp_path))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-300:] + done.stderr
+
+
+def test_the_container_installs_what_is_locked() -> None:
+    """By hash, wheels only; the recorder itself brings no requirement of its own."""
+    text = (DEPLOY / "container/Containerfile").read_text()
+    assert "--only-binary :all: --require-hashes -r /tmp/requirements.txt" in text
+    assert "--no-deps /tmp/ddr-*.whl" in text
+    copied = re.findall(r"^COPY (?!--from)(.*) /tmp/$", text, re.MULTILINE)
+    assert [name for line in copied for name in line.split() if not name.startswith("dist/")] == [
+        "deploy/container/requirements.txt"
+    ]
+    assert (DEPLOY.parent / "deploy/container/requirements.txt").is_file()
+
+
+def test_compose_names_only_what_there_is() -> None:
+    compose = yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text())
+    for service in compose["services"].values():
+        assert set(service["secrets"]) <= compose["secrets"].keys()
+        read = {value for value in service["environment"].values() if "/run/secrets/" in value}
+        assert {value.rpartition("/")[2] for value in read} <= set(service["secrets"])
+        for source, _, _ in (volume.partition(":") for volume in service["volumes"]):
+            assert source in compose["volumes"] or source == "./config" or (DEPLOY / "compose" / source).exists()
+    build = compose["services"]["recorder"]["build"]
+    assert (DEPLOY / "compose" / build["context"] / build["dockerfile"]).is_file()
