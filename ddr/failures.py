@@ -6,11 +6,12 @@ Each pair is for `ddr.http.guard.guarded`. Nothing tells what happened inside.
 from __future__ import annotations
 
 from ddr.fhir.negotiation import Format
+from ddr.fhir.outages import HEADER, MEMBER, SYSTEM
 from ddr.fhir.outcome import outcome
 from ddr.http.asgi import ASGIApp, Headers, Receive, Scope, Send, header, json_reply, problem
 from ddr.http.guard import constant
 from ddr.http.pages import error_page
-from ddr.store.database.faults import Fault
+from ddr.store.database.faults import OVERLOADED, Fault
 
 FAILED = "The request could not be processed"
 NO_STORE = (("cache-control", "no-store"), ("pragma", "no-cache"))
@@ -18,17 +19,18 @@ AUTHORIZE = "/oauth/authorize"
 
 
 def _later(fault: Fault) -> Headers:
-    return (("retry-after", str(fault.retry_seconds)),)
+    return (("retry-after", str(fault.retry_seconds)), (HEADER.lower(), fault.outage))
 
 
 def _fhir_unavailable(fault: Fault) -> ASGIApp:
-    content = outcome("error", "transient", fault.detail)
+    code = "throttled" if fault == OVERLOADED else "transient"
+    content = outcome("error", code, fault.detail, fault.outage, details_system=SYSTEM)
     return constant(json_reply(content, 503, _later(fault), Format.JSON.content_type))
 
 
 def _oauth_unavailable(fault: Fault) -> ASGIApp:
     """The JSON of RFC 6749 section 5.2; a page for a browser on its way to the consent."""
-    content = {"error": "temporarily_unavailable", "error_description": fault.detail}
+    content = {"error": "temporarily_unavailable", "error_description": fault.detail, MEMBER: fault.outage}
     told, page = constant(json_reply(content, 503, (*_later(fault), *NO_STORE))), _page_unavailable(fault)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,12 +41,12 @@ def _oauth_unavailable(fault: Fault) -> ASGIApp:
 
 
 def _problem_unavailable(fault: Fault) -> ASGIApp:
-    return constant(problem(503, "Service unavailable", fault.detail, _later(fault)))
+    return constant(problem(503, "Service unavailable", fault.detail, _later(fault), {MEMBER: fault.outage}))
 
 
 def _page_unavailable(fault: Fault) -> ASGIApp:
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        later = {"Retry-After": str(fault.retry_seconds)}
+        later = {"Retry-After": str(fault.retry_seconds), HEADER: str(fault.outage)}
         await error_page(scope, 503, "store_unavailable", later)(scope, receive, send)
 
     return answer

@@ -1,9 +1,11 @@
 """Pytest plugin: which requirement of the catalogue is proven by which test, and the report docs/conformance.md.
 
 A requirement counts as passed when at least one test carries its id and all tests that do have passed; everything
-else is failed or not covered. `--evidence FOLDER` keeps what a run proved; `python -m tests.conformance FOLDER` counts
-all runs with that folder, `--write FILE` writes their report, `--check FILE` fails when FILE is not that report.
-Reports carry the ids as user properties: they arrive here from the workers of a parallel run, too.
+else is failed or not covered. What the table `[operator]` of decisions.toml lists is a duty of whoever runs the
+recorder: no test of this software proves it, so it never counts as passed, and the report links to how we help.
+`--evidence FOLDER` keeps what a run proved; `python -m tests.conformance FOLDER` counts all runs with that folder,
+`--write FILE` writes their report, `--check FILE` fails when FILE is not that report. Reports carry the ids as user
+properties: they arrive here from the workers of a parallel run, too.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from uuid import uuid4
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "docs" / "conformance"
-STATES = ("passed", "failed", "not covered")
+STATES = ("passed", "failed", "operator", "not covered")
+OPERATOR = "operator"
 
 
 @dataclass
@@ -82,37 +85,63 @@ def catalogue() -> list[dict[str, str]]:
 
 def decisions() -> dict[str, str]:
     """Requirement id → what this project decided, for every MAY and for what no test of a server can prove."""
+    return {name: text for name, text in _decided().items() if isinstance(text, str)}
+
+
+def duties() -> dict[str, str]:
+    """Requirement id of what the operator has to do → the place below docs/ that tells how: FILE#HEADING."""
+    found: dict[str, str] = _decided().get(OPERATOR, {})
+    return found
+
+
+def _decided() -> dict[str, Any]:
     return tomllib.loads((FOLDER / "decisions.toml").read_text())
 
 
 def render(evidence: dict[str, Evidence]) -> str:
     """The report as Markdown."""
     rows = catalogue()
-    decided = decisions()
+    decided = {**decisions(), **{name: _linked(place) for name, place in duties().items()}}
+    states = {row["id"]: state(row["id"], evidence[row["id"]]) for row in rows}
     lines = [
         "# Conformance with HDDT 1.0.1",
         "",
         "Written by `make conformance`; do not edit. *passed*: black-box tests over HTTP carry the id and all passed.",
+        "*operator*: a duty of whoever runs the recorder, with the place that tells how; never counted as passed.",
         "Rows of level NOTE are contradictions in the specification with the reading this project follows.",
         "",
-        "| area | passed | failed | not covered |",
-        "|---|---|---|---|",
+        f"| area | {' | '.join(STATES)} |",
+        "|---|---|---|---|---|",
     ]
     counts: dict[str, dict[str, int]] = {}
     for row in rows:
-        counts.setdefault(row["area"], dict.fromkeys(STATES, 0))[evidence[row["id"]].state] += 1
+        counts.setdefault(row["area"], dict.fromkeys(STATES, 0))[states[row["id"]]] += 1
     lines += [f"| {area} | {' | '.join(str(count[state]) for state in STATES)} |" for area, count in counts.items()]
     total = {state: sum(count[state] for count in counts.values()) for state in STATES}
     lines += [f"| **all** | {' | '.join(f'**{total[state]}**' for state in STATES)} |"]
     for area in counts:
         lines += ["", f"## {area}", "", "| id | level | state | tests | decision |", "|---|---|---|---|---|"]
-        lines += [_row(row, evidence[row["id"]], decided.get(row["id"], "")) for row in rows if row["area"] == area]
+        lines += [
+            _row(row, states[row["id"]], evidence[row["id"]], decided.get(row["id"], ""))
+            for row in rows
+            if row["area"] == area
+        ]
     return "\n".join(lines) + "\n"
 
 
-def _row(row: dict[str, str], evidence: Evidence, decision: str) -> str:
+def state(name: str, evidence: Evidence) -> str:
+    """passed, failed, operator or not covered. A duty of the operator is none of ours to pass; its tests can fail."""
+    return OPERATOR if name in duties() and not evidence.failed else evidence.state
+
+
+def _linked(place: str) -> str:
+    file, _, heading = place.partition("#")
+    return f"The operator's duty: [{heading.replace('-', ' ')}]({file}#{heading})"
+
+
+def _row(row: dict[str, str], state: str, evidence: Evidence, decision: str) -> str:
     tests = "<br>".join(f"`{name.removeprefix('tests/')}`" for name in sorted(evidence.tests))
-    return f"| {row['id']} | {row['level']} | {evidence.state} | {tests} | {decision} |"
+    return f"| {row['id']} | {row['level']} | {state} | {tests} | {decision} |"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

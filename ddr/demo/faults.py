@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ddr.diga_api.request import Request, head_of
+from ddr.fhir.outages import HEADER, MEMBER, Outage
 from ddr.fhir.outcome import (
     FhirError,
     internal_error,
@@ -91,9 +92,10 @@ def _reply(scope: Scope, fault: Fault) -> Reply | None:
     """What the fault answers; None where it lets pass."""
     if scope["path"].startswith("/oauth/"):
         again = ("retry-after", str(fault.wait_seconds))
-        if fault.name == "maintenance":
-            return json_reply(OAUTH_BUSY, 503, (again, ("planned-maintenance", "true")))
-        return json_reply(OAUTH_BUSY, 503, (again,)) if fault.name in ("overload", "registry") else None
+        if (outage := _OUTAGES.get(fault.name)) is None:
+            return None
+        planned = (("planned-maintenance", "true"),) if outage == Outage.PLANNED_MAINTENANCE else ()
+        return json_reply({**OAUTH_BUSY, MEMBER: outage}, 503, (again, *planned, (HEADER.lower(), outage)))
     request = head_of(scope)
     if not scope["path"].startswith("/fhir/") or request.segments == ("metadata",):
         return None
@@ -119,6 +121,11 @@ def _token_expired(scope: Scope, request: Request, fault: Fault) -> FhirError | 
     return unauthorized("The access token expired") if issued * 1000 < fault.since_ms else None
 
 
+_OUTAGES = {
+    "overload": Outage.TEMPORARY_DISRUPTION,
+    "maintenance": Outage.PLANNED_MAINTENANCE,
+    "registry": Outage.DEPENDENCY_FAILED,
+}
 _ERRORS: dict[str, Callable[[Scope, Request, Fault], FhirError | None]] = {
     "throttled": _throttled,
     "overload": lambda scope, request, fault: overloaded(fault.wait_seconds),

@@ -112,7 +112,7 @@ def _failure(fault: Fault | None) -> FhirError:
         return internal_error()
     if fault == OVERLOADED:
         return overloaded(fault.retry_seconds)
-    return unavailable(fault.detail, fault.retry_seconds)
+    return unavailable(fault.detail, fault.retry_seconds, fault.outage)
 
 
 def _methods(resource_type: str, rest: Sequence[str]) -> list[str]:

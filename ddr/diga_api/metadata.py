@@ -12,7 +12,7 @@ from ddr.http.asgi import Reply
 from ddr.http.core import Core
 
 INTERACTIONS = ("read", "vread", "search-type")
-IN_FORCE = "2026-11-22"  # of the interface that this version of the program offers
+IN_FORCE = "2026-11-26"  # of the interface that this version of the program offers
 
 SUMMARY = Operation(
     OPERATION,

@@ -11,6 +11,7 @@ from typing import Any
 
 from ddr.fhir import device, device_metric
 from ddr.fhir.negotiation import Format
+from ddr.fhir.outages import DOCUMENTATION
 from ddr.fhir.search.grammar import PARAMETERS, Parameter, includes, revincludes
 from ddr.miv.model import MivCatalog
 
@@ -102,7 +103,7 @@ def _rest(catalog: MivCatalog, server: Server) -> dict[str, Any]:
     }
     return {
         "mode": "server",
-        "documentation": POLLING,
+        "documentation": f"{POLLING}\n\n{DOCUMENTATION}",
         "security": _security(server.issuer),
         "resource": [_resource(name, profiles[name], server) for name in server.interactions],
         "searchParam": [

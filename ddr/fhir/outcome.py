@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ddr.fhir.outages import HEADER, SYSTEM, Outage
+
 OUTCOME_CODES = "http://terminology.hl7.org/CodeSystem/operation-outcome"
-OUTAGE_CODES = "urn:hddt:device-data-recorder:outage"  # our own: why there is no service
 FORMATS = "Supported formats: application/fhir+json, application/fhir+xml"
 ECHO_LIMIT = 200
 
@@ -211,18 +212,22 @@ def internal_error(reason: str = "Internal error of the Device Data Recorder") -
 def overloaded(retry_seconds: int) -> FhirError:
     """503: admission control turned the request away."""
     text = "Service temporarily unavailable due to rate limiting"
-    return FhirError(503, "throttled", text, headers=_retry(retry_seconds))
+    return _outage(Outage.TEMPORARY_DISRUPTION, "throttled", text, _retry(retry_seconds))
 
 
-def unavailable(diagnostics: str, retry_seconds: int) -> FhirError:
+def unavailable(diagnostics: str, retry_seconds: int, outage: Outage = Outage.DEPENDENCY_FAILED) -> FhirError:
     """503 transient: something that the recorder depends on fails; `diagnostics` says what."""
-    return FhirError(503, "transient", diagnostics, headers=_retry(retry_seconds))
+    return _outage(outage, "transient", diagnostics, _retry(retry_seconds))
 
 
 def maintenance(diagnostics: str, retry_seconds: int) -> FhirError:
     """503 transient with a code and a header of its own, so that nobody takes it for a failure (OPS-006, OPS-027)."""
     headers = {**_retry(retry_seconds), "Planned-Maintenance": "true"}
-    return FhirError(503, "transient", diagnostics, "planned-maintenance", headers=headers, details_system=OUTAGE_CODES)
+    return _outage(Outage.PLANNED_MAINTENANCE, "transient", diagnostics, headers)
+
+
+def _outage(outage: Outage, code: str, diagnostics: str, headers: dict[str, str]) -> FhirError:
+    return FhirError(503, code, diagnostics, outage, headers={**headers, HEADER: outage}, details_system=SYSTEM)
 
 
 # --- errors of operations (HDDT measurement-cgm.md, OperationOutcome examples of $hddt-cgm-summary) ------------------

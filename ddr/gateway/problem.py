@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from ddr.fhir.outages import HEADER, MEMBER, Outage
 from ddr.http.asgi import PROBLEM, Reply, json_reply
 from ddr.store.database.faults import Fault
 
 # What is refused for one of these may be taken when it is sent again later: it passes with time, or as the text says.
 PASSING = frozenset(
-    ("busy", "future", "in-use", "not-found", "overloaded", "throttled", "unauthorized", "unavailable",
-     "unknown-account", "unknown-device", "unknown-sensor")
+    ("busy", "future", "in-use", "not-found", "overloaded", "planned-maintenance", "throttled", "unauthorized",
+     "unavailable", "unknown-account", "unknown-device", "unknown-sensor")
 )  # fmt: skip
 
 REFUSAL = "A valid gateway token is required"
@@ -29,6 +30,7 @@ class Problem(Exception):
     detail: str
     field: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    outage: Outage | None = None
 
     def reply(self) -> Reply:
         """The whole answer, for a request that failed as one."""
@@ -40,7 +42,9 @@ class Problem(Exception):
             "detail": self.detail,
             "retry": self.retry,
         }
-        return json_reply(content | self._place(), self.status, self.headers, PROBLEM)
+        why = {MEMBER: self.outage} if self.outage else {}
+        headers = (*self.headers, (HEADER.lower(), self.outage)) if self.outage else self.headers
+        return json_reply(content | self._place() | why, self.status, headers, PROBLEM)
 
     @property
     def retry(self) -> bool:
@@ -63,7 +67,8 @@ def unauthorized(token_given: bool) -> Problem:
 
 def unavailable(fault: Fault) -> Problem:
     """503: not now, through no fault of the request; nothing is lost when it is sent again after Retry-After."""
-    return Problem(503, fault.code, fault.detail, headers=(("retry-after", str(fault.retry_seconds)),))
+    again = ("retry-after", str(fault.retry_seconds))
+    return Problem(503, fault.code, fault.detail, headers=(again,), outage=fault.outage)
 
 
 def invalid(field: str, detail: str, code: str = "invalid") -> Problem:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -67,10 +67,16 @@ def json_reply(data: Any, status: int = 200, headers: Headers = (), content_type
     return Reply(status, orjson.dumps(data), content_type, headers)
 
 
-def problem(status: int, title: str, detail: str | None = None, headers: Headers = ()) -> Reply:
-    """A problem document (RFC 9457) of type about:blank."""
+def problem(
+    status: int,
+    title: str,
+    detail: str | None = None,
+    headers: Headers = (),
+    more: Mapping[str, str] | None = None,
+) -> Reply:
+    """A problem document (RFC 9457) of type about:blank; `more` are members of our own."""
     content = {"type": "about:blank", "title": title, "status": status, **({"detail": detail} if detail else {})}
-    return json_reply(content, status, headers, PROBLEM)
+    return json_reply({**content, **(more or {})}, status, headers, PROBLEM)
 
 
 def redirect(location: str, headers: Headers = ()) -> Reply:

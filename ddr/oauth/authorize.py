@@ -11,12 +11,13 @@ from http import HTTPStatus
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
+from ddr.fhir.outages import HEADER, Outage
 from ddr.http.asgi import Scope, header
 from ddr.http.core import Core
 from ddr.http.pages import error_page
-from ddr.oauth.errors import NO_STORE, RETRY_SECONDS, OAuthError
+from ddr.oauth.errors import NO_STORE, RETRY_SECONDS, OAuthError, error_response
 from ddr.oauth.parameters import query
 from ddr.scopes.diga import Diga
 from ddr.store.audit.trail import Event, record
@@ -89,7 +90,8 @@ async def _note_refusal(core: Core, request_uri: str, diga: Diga) -> None:
 
 def _error_response(scope: Scope, error: PageError) -> Response:
     """A page for a browser, JSON for everyone else (AS-032)."""
+    outage = Outage.DEPENDENCY_FAILED if error.status == HTTPStatus.SERVICE_UNAVAILABLE else None
     if "text/html" in (header(scope, "accept") or ""):
-        return error_page(scope, error.status, error.problem)
-    later = {"Retry-After": str(RETRY_SECONDS)} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-    return JSONResponse({"error": error.error, "error_description": error.problem}, error.status, NO_STORE | later)
+        return error_page(scope, error.status, error.problem, {HEADER: outage} if outage else {})
+    later = {"Retry-After": str(RETRY_SECONDS)} if outage else {}
+    return error_response(OAuthError(error.error, error.problem, error.status, later, outage))

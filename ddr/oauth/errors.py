@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from starlette.responses import JSONResponse
 
+from ddr.fhir.outages import HEADER, MEMBER, Outage
+
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 RETRY_SECONDS = 60
 
@@ -14,13 +16,19 @@ class OAuthError(Exception):
     """A refusal on the wire. `description` is public: it names the rule, never what may be a secret."""
 
     def __init__(
-        self, error: str, description: str, status: int = 400, headers: Mapping[str, str] | None = None
+        self,
+        error: str,
+        description: str,
+        status: int = 400,
+        headers: Mapping[str, str] | None = None,
+        outage: Outage | None = None,
     ) -> None:
         super().__init__(description)
         self.error = error
         self.description = description
         self.status = status
-        self.headers = dict(headers or {})
+        self.headers = dict(headers or {}) | ({HEADER: outage} if outage else {})
+        self.outage = outage
 
 
 def invalid_request(description: str, status: int = 400) -> OAuthError:
@@ -62,6 +70,7 @@ def temporarily_unavailable() -> OAuthError:
         "The DiGA directory cannot be reached at the moment",
         503,
         {"Retry-After": str(RETRY_SECONDS)},
+        Outage.DEPENDENCY_FAILED,
     )
 
 
@@ -77,6 +86,6 @@ def too_many_requests(retry_seconds: int) -> OAuthError:
 
 def error_response(error: OAuthError) -> JSONResponse:
     """`error` as application/json, never cached."""
-    return JSONResponse(
-        {"error": error.error, "error_description": error.description}, error.status, NO_STORE | error.headers
-    )
+    told = {"error": error.error, "error_description": error.description}
+    why = {MEMBER: error.outage} if error.outage else {}
+    return JSONResponse(told | why, error.status, NO_STORE | error.headers)

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ddr.fhir.outages import HEADER, Outage
 from ddr.http.core import Core
 from ddr.http.pages import error_page, language
 from ddr.identity.errors import LoginRefused
@@ -68,7 +69,7 @@ async def callback(request: Request) -> Response:
 
 async def unavailable(request: Request, _: Exception) -> Response:
     """The answer to ProviderUnavailable."""
-    return error_page(request.scope, 503, "login_unavailable")
+    return error_page(request.scope, 503, "login_unavailable", {HEADER: Outage.DEPENDENCY_FAILED})
 
 
 def _provider(core: Core) -> Provider:

@@ -8,6 +8,7 @@ import pytest
 
 from ddr.fhir import outcome
 from ddr.fhir.negotiation import Format
+from ddr.fhir.outages import Outage
 from ddr.fhir.outcome import FhirError
 from ddr.fhir.representation import render
 from tests.fhir.validity import assert_valid
@@ -46,8 +47,6 @@ DIAGNOSTICS = [
     ),
     (outcome.unsupported_media_type(), 415, "not-supported", f"Content-Type not supported. {FORMATS}"),
     (outcome.throttled(30), 429, "throttled", "Rate limit exceeded. Please retry after the specified time."),
-    (outcome.overloaded(5), 503, "throttled", "Service temporarily unavailable due to rate limiting"),
-    (outcome.unavailable("Maintenance until noon", 60), 503, "transient", "Maintenance until noon"),
     (outcome.internal_error("Disk full"), 500, "exception", "Disk full"),
     (outcome.unauthorized("The access token expired"), 401, "login", "The access token expired"),
     (outcome.unauthorized(), 401, "login", "An access token is required"),
@@ -97,6 +96,30 @@ def test_error_with_details(error: FhirError, status: int, code: str, details: s
         "code": code,
         "details": {"coding": [coding], "text": text},
     }
+
+
+OUTAGES = [
+    (outcome.overloaded(5), "throttled", "temporary-disruption", "5"),
+    (
+        outcome.unavailable("The database is busy", 2, Outage.TEMPORARY_DISRUPTION),
+        "transient",
+        "temporary-disruption",
+        "2",
+    ),
+    (outcome.unavailable("The database is away", 60), "transient", "dependency-failed", "60"),
+    (outcome.maintenance("Until noon", 600), "transient", "planned-maintenance", "600"),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "outage", "seconds"), OUTAGES)
+def test_why_there_is_no_service_is_told_in_body_and_header(
+    error: FhirError, code: str, outage: str, seconds: str
+) -> None:
+    issue = only_issue(error.resource())
+    (coding,) = issue["details"]["coding"]
+    assert (error.status, issue["code"], coding["code"]) == (503, code, outage)
+    assert (error.headers["Outage-Cause"], error.headers["Retry-After"]) == (outage, seconds)
+    assert error.headers.get("Planned-Maintenance") == ("true" if outage == "planned-maintenance" else None)
 
 
 def test_outside_history_names_the_period() -> None:

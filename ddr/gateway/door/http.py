@@ -63,9 +63,10 @@ async def post_bundle(core: Core, patient_id: UUID, request: Upload) -> Reply:
 
 def unavailable_reply(scope: Scope, fault: Fault) -> Reply:
     """503 as an OperationOutcome in the representation asked for."""
-    error = unavailable(fault.detail, fault.retry_seconds)
+    error = unavailable(fault.detail, fault.retry_seconds, fault.outage)
     fmt = error_format(headers(scope), dict(query_pairs(scope)))
-    return _with((("retry-after", str(fault.retry_seconds)),), _reply(error.status, error.resource(), fmt))
+    why = tuple((name.lower(), value) for name, value in error.headers.items())
+    return _with(why, _reply(error.status, error.resource(), fmt))
 
 
 def reasons(core: Core) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import asyncpg
 from asyncpg import exceptions
 
+from ddr.fhir.outages import Outage
+
 
 class PoolBusy(TimeoutError):
     """No connection of the pool became free in time: more is asked than can be done."""
@@ -23,11 +25,12 @@ class Fault:
     code: str
     detail: str
     retry_seconds: int
+    outage: Outage = Outage.DEPENDENCY_FAILED
 
 
-OVERLOADED = Fault("overloaded", "Too many requests at once", 2)
-BUSY = Fault("busy", "The same data is being changed by another request", 2)
-CHANGED = Fault("unavailable", "The database has just been changed", 1)
+OVERLOADED = Fault("overloaded", "Too many requests at once", 2, Outage.TEMPORARY_DISRUPTION)
+BUSY = Fault("busy", "The same data is being changed by another request", 2, Outage.TEMPORARY_DISRUPTION)
+CHANGED = Fault("unavailable", "The database has just been changed", 1, Outage.TEMPORARY_DISRUPTION)
 UNAVAILABLE = Fault("unavailable", "The database cannot be used at the moment", 5)
 READ_ONLY = Fault("unavailable", "The database cannot store anything at the moment", 15)
 

@@ -1,0 +1,24 @@
+"""Why there is no service: three codes, the same in every body and header (HDDT operational-requirements, OPS-005)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+HEADER = "Outage-Cause"
+SYSTEM = "urn:hddt:device-data-recorder:outage"  # of the codings in an OperationOutcome
+MEMBER = "outage"  # of the JSON of OAuth errors (RFC 6749 section 5.2) and of problem documents (RFC 9457)
+
+
+class Outage(StrEnum):
+    """What a DiGA can tell its users, and how long it is wise to wait."""
+
+    PLANNED_MAINTENANCE = "planned-maintenance"  # announced in /status; over at Retry-After
+    TEMPORARY_DISRUPTION = "temporary-disruption"  # too much at once, or something just being changed
+    DEPENDENCY_FAILED = "dependency-failed"  # the database, a registry or a login provider does not answer
+
+
+DOCUMENTATION = (
+    f"503 says why in the header {HEADER} and in OperationOutcome.issue.details.coding ({SYSTEM}): "
+    "planned-maintenance (announced in /status, Retry-After is its end), temporary-disruption (also issue code "
+    "throttled: too many requests) or dependency-failed. Every 503 and 429 has Retry-After in seconds."
+)
