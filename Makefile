@@ -96,8 +96,8 @@ keycloak-test: $(VENV)/.dev tests/keycloak/target/keycloak-$(KEYCLOAK) ## log in
 bench: $(VENV)/.dev ## measured ratios: storage, statements, memory, speed against the server's own floor
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-soak: $(VENV)/.dev ## kill workers and PostgreSQL while gateways send; ARGS=3600 for an hour
-	@$(BIN)/python -m tests.gateway.durability $(ARGS)
+soak: $(VENV)/.dev ## kills, stops, clock steps, hostile clients and a broken registry, all at once; ARGS=1800 for half an hour
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 lock: $(VENV)/.dev ## write the locked requirements with hashes (needs a package index)
 	@$(BIN)/python -m tools.lock

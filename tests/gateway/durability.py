@@ -1,18 +1,12 @@
-"""Kills workers and PostgreSQL while gateways send, and compares what is stored with what the gateways were told.
-
-python -m tests.gateway.durability [SECONDS]
-"""
+"""Kills workers and PostgreSQL while gateways send, and compares what is stored with what the gateways were told."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import random
-import shutil
 import signal
 import ssl
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -47,10 +41,14 @@ class Database:
         self.stack = ExitStack()
         self.url = self.stack.enter_context(embedded(folder))
 
+    def pid(self) -> int:
+        """The process id of the server."""
+        pid_file = (self.folder / "postgres").resolve() / "data" / "postmaster.pid"
+        return int(pid_file.read_text().split()[0])
+
     def kill(self) -> None:
         """kill -9 the server, and start it again: it recovers from its log."""
-        pid_file = (self.folder / "postgres").resolve() / "data" / "postmaster.pid"
-        os.kill(int(pid_file.read_text().split()[0]), signal.SIGKILL)
+        os.kill(self.pid(), signal.SIGKILL)
         for _ in range(60):
             try:
                 self.stack.close()
@@ -168,18 +166,3 @@ def endure(folder: Path, seconds: float, seed: int = 1) -> list[str]:
             report.append(f"{len(client.answered)} answered, {len(found)} stored, {client.failures} requests failed")
         database.stack.close()
     return [f"killed {kills[0]} workers, PostgreSQL {kills[1]} times", *report]
-
-
-def main() -> None:
-    """Endure for as many seconds as the command line says."""
-    folder = Path(tempfile.mkdtemp(prefix="ddr-soak-"))
-    try:
-        for line in endure(folder, float(sys.argv[1]) if len(sys.argv) > 1 else 60, seed=int(time.time())):
-            print(line, flush=True)
-    finally:
-        shutil.rmtree((folder / "postgres").resolve(), ignore_errors=True)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    main()
