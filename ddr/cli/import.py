@@ -7,8 +7,10 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -19,10 +21,13 @@ from rich.table import Table
 
 from ddr.cli.errors import CommandError
 from ddr.imports import mapped
+from ddr.imports.calls import Answer, Call, Refused, Report, Steps
 from ddr.imports.content import Content
 from ddr.imports.formats import FORMATS, read
 from ddr.imports.model import ImportFile, ImportFileError
-from ddr.imports.sending import Answer, Call, Refused, Report, Steps, period_ms, sending, taking_back
+from ddr.imports.registering import period_ms
+from ddr.imports.sending import sending
+from ddr.imports.taking_back import taking_back
 from ddr.proxies import client_arguments
 from ddr.reasons import in_words
 from ddr.settings import load_settings
@@ -32,6 +37,7 @@ VARIABLE = "DDR_GATEWAY_TOKEN"
 NAMES = ("auto", *FORMATS)
 LISTED = 20  # bad rows shown one by one
 TRIES = 5
+JSON = {"content-type": "application/json"}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -136,7 +142,7 @@ def _ask(client: httpx.Client, call: Call, wait: Callable[[float], None] | None 
     pause, wait = 1.0, wait or time.sleep
     for left in range(TRIES - 1, -1, -1):
         try:
-            response = client.request(call.method, call.path, json=call.body)
+            response = client.request(call.method, call.path, content=call.content, headers=JSON)
         except httpx.TransportError as error:
             problem = f"{error or type(error).__name__}"
         else:
@@ -190,7 +196,18 @@ def _bad_rows(file: ImportFile, report: Report) -> None:
     told = [(bad.line, bad.reason) for bad in file.bad]
     told += [(one.line, f"{one.reason}: {one.detail}") for one in report.refusals]
     console = Console(stderr=True)
-    for line, text in sorted(told)[:LISTED]:
-        console.print(f"line {line}: {text}", markup=False, highlight=False)
-    if len(told) > LISTED:
-        console.print(f"… and {len(told) - LISTED} more", markup=False)
+    lines = _lines(told)
+    for text in lines[:LISTED]:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    if len(lines) > LISTED:
+        console.print(f"… and {len(lines) - LISTED} more", markup=False)
+
+
+def _lines(told: Iterable[tuple[int, str]]) -> Sequence[str]:
+    """`line 3: …`, and `lines 4–9: …` where all rows of a stretch have the same fault."""
+    found: list[str] = []
+    for text, rows in groupby(sorted(told), key=itemgetter(1)):
+        numbers = [line for line, _ in rows]
+        ends = dict.fromkeys((numbers[0], numbers[-1]))
+        found.append(f"line{'s' if len(ends) > 1 else ''} {'–'.join(map(str, ends))}: {text}")
+    return found

@@ -15,9 +15,11 @@ _COLUMNS = {
     "time": ("timestamp", "zeitstempel"),
     "event": ("event type$", "event type", "ereignistyp"),
     "value": ("glucose value", "glukosewert", "glucosewert"),
+    "ticks": ("transmitter time", "transmitterzeit", "transmitter-zeit", "sender-zeit"),
     "serial": ("transmitter id", "transmitter-id", "sender-id"),
     "phone": ("source device id", "quellgerät-id", "quellgeräte-id", "id des quellgeräts"),
 }
+_DIGITS = 13  # more are no seconds
 _EGV = {"egv", "ggw", "estimated glucose value", "geschätzter glukosewert", "geschätzte glukosewerte"}
 
 
@@ -37,7 +39,10 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
             skipped += 1
             continue
         source = Source(DEXCOM.manufacturer, DEXCOM.name, table.cell(row, "serial"), DEXCOM.type)
-        readings.append(Reading(row.line, table.moment(row), table.cell(row, "value"), unit, source, DEXCOM))
+        ticks = table.cell(row, "ticks")
+        tick = int(ticks) if ticks.isdecimal() and len(ticks) < _DIGITS else None
+        text = table.cell(row, "value")
+        readings.append(Reading(row.line, table.moment(row), text, unit, source, DEXCOM, tick=tick))
     return glucose_file("clarity", readings, zone, skipped)
 
 

@@ -24,12 +24,14 @@ class Reading:
     source: Source
     maker: Maker
     meter: bool = False
+    tick: int | None = None  # seconds of the device's own clock
 
 
 def glucose_file(name: str, readings: Sequence[Reading], zone: tzinfo, skipped: int) -> ImportFile:
     """The file that `readings` make; what is no time or no value is named among the bad rows."""
     file = ImportFile(name, skipped=skipped)
-    times = instants([one.time for one in readings], [(one.source, one.meter) for one in readings], zone)
+    groups, ticks = [(one.source, one.meter) for one in readings], [one.tick for one in readings]
+    times = instants([one.time for one in readings], groups, zone, ticks)
     for reading, time_ms in zip(readings, times, strict=True):
         if time_ms is None:
             file.reject(reading.line, f"no time: {reading.time or 'empty'}"[:80])

@@ -7,10 +7,12 @@ of two hours with the same name a row belongs to.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from itertools import pairwise
+from statistics import median_low
 
 _CLOCK = (
     r"(?P<h>\d{1,2})[:.h](?P<m>\d{2})(?:[:.](?P<s>\d{2}))?(?:[.,](?P<f>\d{1,9}))?"
@@ -31,13 +33,18 @@ _MONTHS = {
 }
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_HOUR = 3_600_000
 
 
-def instants(texts: Sequence[str], groups: Sequence[Hashable], zone: tzinfo) -> list[int | None]:
+def instants(
+    texts: Sequence[str], groups: Sequence[Hashable], zone: tzinfo, ticks: Sequence[int | None] = ()
+) -> list[int | None]:
     """Each text as milliseconds since 1970 (UTC), None where it is no time; local times are those of `zone`.
 
-    `groups` names the device of each text: within one, times ascend or descend, which settles the doubled hour.
+    `groups` names the device of each text: within one, times ascend or descend, which settles the doubled hour; so do
+    `ticks`, the seconds of a clock of the device that nobody sets, where a file has them.
     """
+    known = [*ticks] or [None] * len(texts)
     matches = [_NUMERIC.fullmatch(text.strip()) or _NAMED.fullmatch(text.strip()) for text in texts]
     day_first = _day_first(matches)
     moments = [match and _moment(match, day_first) for match in matches]
@@ -51,8 +58,31 @@ def instants(texts: Sequence[str], groups: Sequence[Hashable], zone: tzinfo) -> 
         else:
             local[groups[at]].append(at)
     for positions in local.values():
-        for at, time in zip(positions, _placed([moments[at] for at in positions if moments[at]], zone), strict=True):
+        placed = _placed([moments[at] for at in positions if moments[at]], zone)
+        by_ticks = _by_ticks([moments[at] for at in positions], placed, [known[at] for at in positions], zone)
+        for at, time in zip(positions, by_ticks, strict=True):
             found[at] = time
+    return found
+
+
+def _by_ticks(
+    moments: Sequence[datetime | None], placed: Sequence[int], ticks: Sequence[int | None], zone: tzinfo
+) -> list[int]:
+    """`placed`, with times of the doubled hour moved to where the device's own clock says that they were."""
+    sure = sorted(
+        (tick, time)
+        for moment, time, tick in zip(moments, placed, ticks, strict=True)
+        if moment is not None and tick is not None and not _twice(moment, zone)
+    )
+    found = list(placed)
+    for at, (moment, tick) in enumerate(zip(moments, ticks, strict=True)):
+        if moment is None or tick is None or not sure or not _twice(moment, zone):
+            continue
+        near = bisect_left(sure, (tick, 0))
+        beside, then = min(sure[max(0, near - 1) : near + 1], key=lambda one: abs(one[0] - tick))
+        expected = then + (tick - beside) * 1000
+        fold = min((0, 1), key=lambda fold: abs(_ms(moment, zone, fold) - expected))
+        found[at] = _ms(moment, zone, fold)
     return found
 
 
@@ -112,7 +142,7 @@ def _placed(moments: Sequence[datetime | None], zone: tzinfo) -> list[int]:
 
 
 def _ascending(local: Sequence[datetime], zone: tzinfo) -> list[int]:
-    times = [_ms(moment, zone, 0) for moment in local]
+    times, step = [_ms(moment, zone, 0) for moment in local], _usual_step(local, zone)
     at = 0
     while at < len(local):
         if not _twice(local[at], zone):
@@ -121,9 +151,11 @@ def _ascending(local: Sequence[datetime], zone: tzinfo) -> list[int]:
         end = at
         while end < len(local) and _twice(local[end], zone) and local[end].date() == local[at].date():
             end += 1
-        for number, fold in enumerate(
-            _folds(local[at:end], zone, times[at - 1] if at else None, _after(local, end, zone))
-        ):
+        before = times[at - 1] if at else None
+        folds = _interleaved(local[at:end], zone, before, step) or _folds(
+            local[at:end], zone, before, _after(local, end, zone)
+        )
+        for number, fold in enumerate(folds):
             times[at + number] = _ms(local[at + number], zone, fold)
         at = end
     return times
@@ -131,6 +163,35 @@ def _ascending(local: Sequence[datetime], zone: tzinfo) -> list[int]:
 
 def _after(local: Sequence[datetime], end: int, zone: tzinfo) -> int | None:
     return _ms(local[end], zone, 0) if end < len(local) else None
+
+
+def _usual_step(local: Sequence[datetime], zone: tzinfo) -> int | None:
+    """What most neighbours outside of a doubled hour are apart, in milliseconds; None when there are too few."""
+    pairs = [(one, other) for one, other in pairwise(local) if not (_twice(one, zone) or _twice(other, zone))]
+    steps = [(other - one) // _MILLISECOND for one, other in pairs if other > one]
+    return median_low(steps) if len(steps) > 1 else None
+
+
+def _interleaved(doubled: Sequence[datetime], zone: tzinfo, before: int | None, step: int | None) -> list[int]:
+    """The folds of two hours that a file has sorted together by their names; [] when it has not.
+
+    There are more times than the sensor measures in an hour, and each of the two hours goes on in steps of its own.
+    """
+    rising = all(after >= earlier for earlier, after in pairwise(doubled))
+    if step is None or not rising or len(doubled) * step < 1.25 * _HOUR:
+        return []
+    last = [before if before is not None and _ms(doubled[0], zone, 0) - before <= 2 * step else None, None]
+    found = []
+    for moment in doubled:
+        times = [_ms(moment, zone, fold) for fold in (0, 1)]
+        off = [None if since is None else abs(time - since - step) for time, since in zip(times, last, strict=True)]
+        if off[0] is None or off[1] is None:
+            fold = int(off[0] is not None and off[0] >= step / 4)
+        else:
+            fold = int(off[1] < off[0])
+        last[fold] = times[fold]
+        found.append(fold)
+    return found
 
 
 def _folds(doubled: Sequence[datetime], zone: tzinfo, before: int | None, after: int | None) -> list[int]:

@@ -18,9 +18,11 @@ from starlette.responses import Response
 
 from ddr.http.core import Core
 from ddr.http.pages import language
+from ddr.imports.calls import Answer, Refused, Report, Steps
 from ddr.imports.formats import FORMATS, read
 from ddr.imports.model import ImportFile, ImportFileError
-from ddr.imports.sending import Answer, Refused, Report, Steps, sending, taking_back
+from ddr.imports.sending import sending
+from ddr.imports.taking_back import taking_back
 from ddr.patient_pages.dates import ZONE
 from ddr.patient_pages.names import title_of
 from ddr.patient_pages.render import page
@@ -115,7 +117,7 @@ async def _walk(core: Core, patient_id: UUID, steps: Steps) -> Report:
     try:
         call = next(steps)
         while True:
-            status, content = await core.inside(patient_id, call.method, call.path, call.body)
+            status, content = await core.inside(patient_id, call.method, call.path, call.content)
             call = steps.send(Answer(status, content))
     except StopIteration as end:
         report: Report = end.value

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from ddr.cli.main import main
-from ddr.imports.sending import Call, Report, Steps
+from ddr.imports.calls import Call, Report, Steps
 from tests.imports import samples
 
 importer = importlib.import_module("ddr.cli.import")
@@ -120,3 +120,8 @@ def test_a_busy_recorder_is_asked_again() -> None:
     with httpx.Client(transport=transport, base_url="https://recorder/") as client:
         assert importer._ask(client, Call("GET", "devices"), waited.append).body == {"devices": []}
     assert waited == [7.0]
+
+
+def test_rows_with_one_fault_are_told_together() -> None:
+    told = [(2, "no time"), (3, "no time"), (4, "no time"), (7, "no value"), (9, "no time")]
+    assert importer._lines(told) == ["lines 2–4: no time", "line 7: no value", "line 9: no time"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,13 +12,16 @@ import httpx
 import pytest
 
 from ddr.http.core import Core
+from ddr.imports.calls import Answer, Refused, Report, Steps
 from ddr.imports.formats import read
-from ddr.imports.sending import Answer, Refused, Report, Steps, sending, taking_back
+from ddr.imports.sending import sending
+from ddr.imports.taking_back import taking_back
 from ddr.store.gateways import tokens
 from tests.gateway.conftest import make_client
 from tests.imports import samples
 
 BERLIN = ZoneInfo("Europe/Berlin")
+JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ async def walk(gateway: httpx.AsyncClient, steps: Steps) -> Report:
     try:
         call = next(steps)
         while True:
-            response = await gateway.request(call.method, f"/{call.path}", json=call.body)
+            response = await gateway.request(call.method, f"/{call.path}", content=call.content, headers=JSON)
             is_json = "json" in response.headers.get("content-type", "")
             call = steps.send(Answer(response.status_code, response.json() if is_json else None))
     except StopIteration as end:
@@ -135,6 +139,73 @@ async def test_an_import_is_taken_back_and_may_come_again(gateway: httpx.AsyncCl
     assert (await give(gateway, samples.CLARITY, "d")).counts == {"taken": 3}
     assert (await walk(gateway, taking_back(read(samples.CLARITY.encode(), BERLIN), "d"))).counts["taken back"] == 3
     assert all(sensor["storedUntil"] is None for sensor in (await sensors(gateway)).values())
+
+
+async def test_single_values_come_again_after_they_were_taken_back(gateway: httpx.AsyncClient) -> None:
+    file = read(samples.OMRON.encode(), BERLIN)
+    for _ in range(3):
+        assert (await give(gateway, samples.OMRON)).counts == {"taken": 1}
+        assert (await give(gateway, samples.OMRON)).counts == {"there": 1}
+        assert (await walk(gateway, taking_back(file, "a"))).counts["taken back"] == 1
+
+
+APP = {"serialNumber": "L3", "name": "Libre 3", "manufacturer": "Abbott", "type": "700585005"}
+SENSOR = {"code": "99504-3", "unit": "mg/dL", "samplingPeriodMs": 300_000}
+
+
+async def test_what_is_older_than_the_app_goes_to_a_registration_of_its_own(gateway: httpx.AsyncClient) -> None:
+    start = datetime(2026, 11, 19, 8, tzinfo=UTC)  # an hour after the first value of the file
+    device, sensor = ({**facts, "startedAt": start.isoformat()} for facts in (APP, SENSOR))
+    await gateway.put("/devices/app", json=device)
+    await gateway.put("/devices/app/sensors/g", json=sensor)
+    live = [{"time": (start + timedelta(minutes=5 * at, seconds=20)).isoformat(), "value": 90} for at in range(12)]
+    await gateway.post("/devices/app/sensors/g/readings", json={"unit": "mg/dL", "readings": live})
+    report = await give(gateway, five_minutes(60))
+    assert report.counts == {"taken": 48, "there": 12} and not report.refusals
+    assert (await give(gateway, five_minutes(60))).counts["there"] == 60
+    devices = {one["key"]: one for one in (await gateway.get("/devices")).json()["devices"]}
+    app = devices.pop("app")
+    assert app["startedAt"] == "2026-11-19T08:00:00Z" and app["endedAt"] is None
+    assert [one["endedAt"] for one in devices.values()] == ["2026-11-19T08:00:00Z"]
+    # what the app says of itself still holds
+    assert (await gateway.put("/devices/app", json=device)).status_code == 200
+    assert (await gateway.put("/devices/app/sensors/g", json=sensor)).status_code == 200
+    back = await walk(gateway, taking_back(read(five_minutes(60).encode(), BERLIN), "a"))
+    assert back.counts["taken back"] == 60
+    assert (await give(gateway, five_minutes(60), "b")).counts["taken"] == 48
+
+
+async def test_an_app_that_comes_after_the_import_gets_no_value_twice(gateway: httpx.AsyncClient) -> None:
+    await give(gateway, five_minutes(30))
+    await gateway.put("/devices/app", json={**APP, "startedAt": "2026-11-19T07:00:00Z"})
+    await gateway.put("/devices/app/sensors/g", json=SENSOR)
+    report = await give(gateway, five_minutes(60), "b")
+    assert report.counts == {"there": 30, "taken": 30}
+    ended = {one["key"]: one["endedAt"] for one in (await gateway.get("/devices")).json()["devices"]}
+    assert ended.pop("app") is None and None not in ended.values()
+
+
+async def test_a_device_that_is_refused_stops_no_other(gateway: httpx.AsyncClient) -> None:
+    ahead = "FreeStyle Libre 3,AHEAD,19-11-2036 08:00,0,100\n"  # a reader whose clock was never set
+    report = await give(gateway, five_minutes(3) + ahead)
+    assert report.counts == {"taken": 3}
+    assert [(one.line, one.reason) for one in report.refusals] == [(5, "future")]
+    assert "future" in report.refusals[0].detail
+
+
+async def test_numbers_and_times_go_in_as_the_file_has_them(gateway: httpx.AsyncClient) -> None:
+    table = "time,code,value,unit\n2026-11-19T07:00:00Z,14743-9,5.50,mmol/L\n2026-11-19T07:00:00.250Z,20150-9,2.00,L\n"
+    asked = []
+    steps = sending(read(table.encode(), BERLIN), "a")
+    call = next(steps)
+    with suppress(StopIteration):
+        while True:
+            asked.append((call.content or b"").decode())
+            response = await gateway.request(call.method, f"/{call.path}", content=call.content, headers=JSON)
+            call = steps.send(Answer(response.status_code, response.json()))
+    sent = "".join(asked)
+    assert '"value":5.50' in sent and '"value":2.00' in sent
+    assert '"effective":"2026-11-19T07:00:00Z"' in sent and '"effective":"2026-11-19T07:00:00.250Z"' in sent
 
 
 async def test_a_refusal_of_the_recorder_is_one_line(core: Core) -> None:

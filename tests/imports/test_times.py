@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -73,6 +74,24 @@ def test_both_hours_sorted_together() -> None:
         "2026-10-25T00:15:00",
         "2026-10-25T01:15:00",
     ]
+
+
+@given(step=st.sampled_from([5, 15]), drift=st.integers(0, 3), whole=st.integers(30, 60))
+def test_both_hours_sorted_together_after_a_drift(step: int, drift: int, whole: int) -> None:
+    """The second hour's minutes are others than the first one's, so no time stands there twice."""
+    times = [CHANGE + timedelta(minutes=step * at + (drift if at >= 0 else 0)) for at in range(-whole, whole)]
+    told = sorted((f"{time.astimezone(BERLIN):%Y-%m-%d %H:%M}", time) for time in times)
+    found = instants([text for text, _ in told], [""] * len(told), BERLIN)
+    assert found == [int(time.timestamp() * 1000) for _, time in told]
+
+
+@pytest.mark.parametrize("present", [range(-24, 0), range(-24, 24), [*range(-36, -12), *range(12)]])
+def test_a_clock_that_nobody_sets_settles_the_doubled_hour(present: Iterable[int]) -> None:
+    times = [CHANGE + timedelta(minutes=5 * at) for at in (*present, *range(12, 24))]
+    told = sorted((f"{time.astimezone(BERLIN):%Y-%m-%d %H:%M}", time) for time in times)
+    ticks = [int((time - CHANGE).total_seconds()) + 1_000_000 for _, time in told]
+    found = instants([text for text, _ in told], [""] * len(told), BERLIN, ticks)
+    assert found == [int(time.timestamp() * 1000) for _, time in told]
 
 
 def test_one_hour_alone_belongs_to_its_neighbours() -> None:

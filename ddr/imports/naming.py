@@ -1,0 +1,29 @@
+"""The keys under which an import sends: the same file gives the same keys, so that it may come again, or go. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from ddr.imports.calls import KEY
+from ddr.imports.model import Value
+
+BATCH = 2000
+GENERATIONS = 9  # what was taken back can come again under a further key
+
+
+def batches(values: Sequence[Value]) -> list[Sequence[Value]]:
+    """The values of one upload each."""
+    return [values[at : at + BATCH] for at in range(0, len(values), BATCH)]
+
+
+def upload_key(digest: str, generation: int, number: int) -> str:
+    """Of the batch `number` of a file."""
+    return f"{KEY}{digest[:24]}-{generation}-{number}"
+
+
+def measurement_key(value: Value, generation: int = 1) -> str:
+    """Of a single value: all that it says, so that another value never has the same."""
+    text = f"{value.code}\n{value.time_ms}\n{value.value}\n{value.parts}\n{value.source}"
+    key = KEY + hashlib.sha256(text.encode()).hexdigest()[:24]
+    return key if generation == 1 else f"{key}-{generation}"

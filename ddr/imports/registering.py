@@ -1,0 +1,136 @@
+"""Which device and sensor of the recorder a file's values belong to, and registering those that it lacks. No I/O.
+
+What an app has registered is never changed: its start would no longer be what the app says. Values from before that
+start belong to a registration of the import's own, which ends where the app's begins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Iterable, Sequence
+from decimal import Decimal
+from itertools import pairwise
+from statistics import median_low
+from typing import Any
+
+from ddr.imports.calls import KEY, Answer, Call, Json, as_json, checked, instant, milliseconds
+from ddr.imports.makers import maker_of
+from ddr.imports.model import ImportFile, Source, Value
+
+# Of glucose sensors whose maker is not known, as the summary takes them (ddr.series.glucose).
+USUAL_LIMITS = {"mg/dL": (Decimal(40), Decimal(400)), "mmol/L": (Decimal("2.2"), Decimal("22.2"))}
+MINUTE_MS = 60_000
+_PERIODS = tuple(minutes * MINUTE_MS for minutes in (1, 2, 3, 4, 5, 6, 10, 15, 20, 30, 60))
+_DEVICE = ("name", "manufacturer", "modelNumber", "type", "expirationDate", "definition", "replaces")
+
+
+def device_key(source: Source) -> str:
+    """A key of the gateway API for a device that only a file knows; other makers and serial numbers have other keys."""
+    text = "\n".join((source.manufacturer, source.serial) if source.serial else (source.manufacturer, source.name, ""))
+    return KEY + hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def find_own(known: Iterable[Json], source: Source) -> Json | None:
+    """What an import has registered for this source, or for its serial number under another name of the maker."""
+    devices = [device for device in known if str(device["key"]).startswith(KEY)]
+    named = next((device for device in devices if device["key"] == device_key(source)), None)
+    return named or _by_serial(devices, source)
+
+
+def find_of_app(known: Iterable[Json], source: Source) -> Json | None:
+    """The device with this serial number and maker that an app has registered; the latest when there are several."""
+    devices = [device for device in known if not str(device["key"]).startswith(KEY)]
+    going_on = [device for device in devices if device["endedAt"] is None]
+    return _by_serial(going_on[::-1], source) or _by_serial(devices[::-1], source)
+
+
+def _by_serial(devices: Iterable[Json], source: Source) -> Json | None:
+    if not source.serial:
+        return None
+    maker = maker_of(f"{source.manufacturer} {source.name}")
+    for device in devices:
+        same = (device["serialNumber"] or "").strip().casefold() == source.serial.strip().casefold()
+        if same and maker_of(f"{device['manufacturer']} {device['name']}", maker) is maker:
+            return device
+    return None
+
+
+def own_device(own: Json | None, source: Source, first_ms: int) -> Generator[Call, Answer, Json]:
+    """The import's own device, registered or with its start moved back to `first_ms`. Raises Refused."""
+    if own is None:
+        body = {
+            "serialNumber": source.serial or None,
+            "name": source.name,
+            "manufacturer": source.manufacturer,
+            "type": source.type,
+            "startedAt": instant(first_ms),
+        }
+        registered: Json = checked((yield Call("PUT", f"devices/{device_key(source)}", body)))
+        return registered
+    if milliseconds(own["startedAt"]) <= first_ms:
+        return own
+    moved = yield Call("PUT", f"devices/{own['key']}", _facts(own) | {"startedAt": instant(first_ms)})
+    return moved.body if moved.status == 200 else own
+
+
+def end_own(own: Json, end_ms: int) -> Generator[Call, Answer, None]:
+    """Let the import's own device end where the app's begins; what has ended, or has later values, stays as it is."""
+    if own["endedAt"] is None:
+        yield Call("PUT", f"devices/{own['key']}", _facts(own) | {"endedAt": instant(end_ms)})
+
+
+def _facts(device: Json) -> dict[str, Any]:
+    given = {name: device[name] for name in _DEVICE if device.get(name) is not None}
+    return given | {"serialNumber": device["serialNumber"]}
+
+
+def is_own(registered: Json) -> bool:
+    """True for a sensor that an import registered: no app sends to it."""
+    return str(registered["key"]).startswith(KEY)
+
+
+def own_sensor(
+    path: str, sensor: Json | None, file: ImportFile, source: Source, values: Sequence[Value]
+) -> Generator[Call, Answer, Json]:
+    """The sensor, registered or with its start moved back; a recorder that refuses that refuses the early values."""
+    unit = values[0].unit
+    limits = file.limits.get(source, {}).get(unit)
+    if limits is None and any(not isinstance(one.value, Decimal) for one in values):
+        limits = USUAL_LIMITS.get(unit)  # L and U mean nothing without
+    if sensor is not None:
+        early = milliseconds(sensor["startedAt"]) > values[0].time_ms
+        if not is_own(sensor) or not (early or (limits and not sensor["limits"])):
+            return sensor
+    first_ms = min(values[0].time_ms, milliseconds(sensor["startedAt"]) if sensor else values[0].time_ms)
+    body: dict[str, Any] = {
+        "code": values[0].code,
+        "unit": unit,
+        "samplingPeriodMs": sensor["samplingPeriodMs"] if sensor else period_ms(values, source),
+        "decimals": sensor["decimals"] if sensor else _decimals(values),
+        "startedAt": instant(first_ms),
+    }
+    if limits:
+        body["limits"] = {"lower": as_json(limits[0]), "upper": as_json(limits[1])}
+    elif sensor and sensor["limits"]:
+        body["limits"] = sensor["limits"]
+    answer = yield Call("PUT", f"{path}/{KEY}{values[0].code}", body)
+    if sensor is not None and answer.status >= 400:
+        return sensor
+    found: Json = checked(answer)
+    return found
+
+
+def _decimals(values: Sequence[Value]) -> int:
+    digits = max((-one.value.as_tuple().exponent for one in values if isinstance(one.value, Decimal)), default=0)  # type: ignore[operator]
+    return min(2, max(digits, 1 if values[0].unit == "mmol/L" else 0))
+
+
+def period_ms(values: Sequence[Value], source: Source) -> int:
+    """The sampling period that the times of a sensor's values show: what most neighbours are apart, rounded to usual
+    minutes; the maker's own when there are too few."""
+    times = sorted({value.time_ms for value in values})
+    steps = [after - before for before, after in pairwise(times) if after - before <= 65 * MINUTE_MS]
+    if len(steps) < 2:
+        return maker_of(f"{source.manufacturer} {source.name}").period_ms
+    usual = median_low(steps)
+    return min(_PERIODS, key=lambda period: abs(period - usual))

@@ -1,0 +1,56 @@
+"""Takes back what an import stored: which requests of the gateway API. No I/O; see ddr.imports.sending."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from ddr.imports.calls import Answer, Call, Report, Steps, checked
+from ddr.imports.model import ImportFile, Value
+from ddr.imports.naming import GENERATIONS, batches, measurement_key, upload_key
+from ddr.imports.registering import find_of_app, find_own
+from ddr.imports.sending import by_source
+
+
+def taking_back(file: ImportFile, digest: str) -> Steps:
+    """Take back what `sending` the same file stored, wherever it went. Raises Refused."""
+    report = Report()
+    known = checked((yield Call("GET", "devices")))["devices"]
+    for source, values in by_source(file.values).items():
+        devices = [one for one in (find_own(known, source), find_of_app(known, source)) if one is not None]
+        if not devices:
+            continue
+        for value in values:
+            if not value.continuous:
+                report.counts["taken back"] += yield from _single(value)
+        back: set[Value] = set()
+        for device in devices:
+            path = f"devices/{device['key']}/sensors"
+            for sensor in checked((yield Call("GET", path)))["sensors"]:
+                part = [value for value in values if value.code == sensor["code"]]
+                uploads = f"{path}/{sensor['key']}/uploads"
+                for number, batch in enumerate(batches(part)):
+                    if (yield from _upload(uploads, digest, number)):
+                        back.update(batch)
+        report.counts["taken back"] += len(back)
+    return report
+
+
+def _single(value: Value) -> Generator[Call, Answer, bool]:
+    found = False
+    for generation in range(1, GENERATIONS + 1):
+        answer = yield Call("DELETE", f"measurements/{measurement_key(value, generation)}", values=generation == 1)
+        if answer.status != 204:
+            break
+        found = True
+    return found
+
+
+def _upload(path: str, digest: str, number: int) -> Generator[Call, Answer, bool]:
+    found = False
+    for generation in range(1, GENERATIONS + 1):
+        answer = yield Call("DELETE", f"{path}/{upload_key(digest, generation, number)}")
+        if answer.status == 404:
+            break
+        checked(answer)
+        found = True
+    return found
