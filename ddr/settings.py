@@ -21,6 +21,7 @@ from ddr.fhir.device_types import DEVICE_TYPES
 from ddr.reasons import in_words
 
 DAY = 86_400
+PROOF_DAYS = 1096
 OTHER_VARIABLES = frozenset(
     {
         "DDR_SETTINGS",
@@ -214,6 +215,17 @@ class Settings:
         "",
     )
     journal_days: int = described("How long the journal is kept: longer than the oldest backup.", 400)
+    # how long what is over is kept (docs/retention.md)
+    readings_days: int = described(
+        "How long readings and measurements are kept; 0: as long as the patient. At least a day more than the longest"
+        " Historic-Data-Period of miv.",
+        0,
+    )
+    ended_pairings_days: int = described(
+        "How long ended pairings and the proof of their consents are kept; 0: as long as the patient, else at least"
+        " 1096 (three years, § 195 BGB) and audit_days.",
+        0,
+    )
     # series
     chunk_span_seconds: int = described("Chunk time span of newly registered continuous sensors.", DAY)
     buffering_seconds: int = described("How long a device keeps unsent readings, if it does not say so itself.", DAY)
@@ -263,6 +275,10 @@ class Settings:
     def fhir_base(self) -> str:
         """Base URL of the FHIR interface, without trailing slash."""
         return self.diga_base_url + "/fhir"
+
+    def readings_from_ms(self, now_ms: int) -> int:
+        """The earliest instant of which readings are kept; 0: all are."""
+        return now_ms - self.readings_days * DAY * 1000 if self.readings_days else 0
 
     def overlap_of(self, device_type: str | None) -> str:
         """What happens to a device that one of this type (a code of SNOMED CT) replaces: one of OVERLAPS."""
@@ -392,6 +408,11 @@ def check(settings: Settings) -> Settings:
         )
     if settings.audit_days < 30:
         raise SettingsError("setting audit_days: the audit trail must be kept 30 days at least (HDDT transparency)")
+    if settings.ended_pairings_days and settings.ended_pairings_days < max(PROOF_DAYS, settings.audit_days):
+        raise SettingsError(
+            f"setting ended_pairings_days: must be 0, or at least {PROOF_DAYS} (§ 195 BGB) and audit_days: the proof of"
+            " a consent is needed for as long as somebody may ask for it"
+        )
     _check_login(settings)
     _check_operator(settings)
     return settings

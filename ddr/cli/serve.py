@@ -24,6 +24,7 @@ from ddr.http.clock import now_ms
 from ddr.miv.loader import load_catalog
 from ddr.oauth.keys import Keys, opening_key
 from ddr.operations.restore import catch_up
+from ddr.operations.retention import check_retention
 from ddr.reasons import in_words
 from ddr.settings import Settings, load_settings, missing_operator
 from ddr.store.audit.journal import check
@@ -84,7 +85,7 @@ def checked() -> Settings:
     """The settings, found fit for a start. Raises errors for the operator."""
     settings = load_settings()
     check_keys(settings)
-    load_catalog(settings.miv_packages, settings.miv)
+    check_retention(settings, load_catalog(settings.miv_packages, settings.miv))
     public_context(settings.server_cert, settings.server_key)
     return settings
 

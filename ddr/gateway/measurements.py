@@ -14,6 +14,7 @@ from ddr.gateway.problem import Problem, conflict, invalid, not_found
 from ddr.gateway.storing import Answer, store_uploads
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
+from ddr.series.reading import TOO_OLD
 from ddr.store.measurements import measurements as store
 
 LARGE_MEASUREMENTS = 200  # that are read aside
@@ -64,7 +65,11 @@ async def delete_measurement(core: Core, patient_id: UUID, measurement_key: str)
 
 
 def _parse(core: Core, key: str, fields: Fields) -> Upload:
-    return parse_measurement(key, fields, core.catalog, core.clock() + core.settings.gateway_future_seconds * 1000)
+    now_ms = core.clock()
+    upload = parse_measurement(key, fields, core.catalog, now_ms + core.settings.gateway_future_seconds * 1000)
+    if (upload.effective_end_ms or now_ms) < core.settings.readings_from_ms(now_ms):
+        raise invalid(fields.at("effective"), TOO_OLD.detail, TOO_OLD.reason)
+    return upload
 
 
 def _read_items(core: Core, items: Sequence[Any]) -> list[Upload | Problem]:

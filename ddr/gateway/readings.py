@@ -94,7 +94,9 @@ def read(core: Core, sensor: Sensor, items: Sequence[Any], unit: Any, now_ms: in
     tolerance = core.settings.gateway_future_seconds
     if refusal := in_other_unit(items, unit, sensor.rules):
         raise Problem(422, "unit", refusal, "readings")
-    return read_items(items, unit, sensor.rules, now_ms + tolerance * 1000, future_at(now_ms, tolerance))
+    earliest_ms = core.settings.readings_from_ms(now_ms)
+    future = future_at(now_ms, tolerance)
+    return read_items(items, unit, sensor.rules, now_ms + tolerance * 1000, future, earliest_ms)
 
 
 def ascending(found: Iterable[Reading | Rejection]) -> list[Reading]:

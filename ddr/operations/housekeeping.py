@@ -16,7 +16,7 @@ import asyncpg
 
 from ddr.http.core import Core
 from ddr.http.jobs import Step
-from ddr.operations import audit_trail, inspection, restore
+from ddr.operations import audit_trail, inspection, restore, retention
 from ddr.store.audit import journal
 from ddr.store.authorization import par, tokens
 from ddr.store.authorization.unpairing import unpair_everyone, unpair_expired
@@ -83,6 +83,8 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         "gateway-tokens": lambda: gateway_tokens.sweep(pool, now_ms - settings.audit_days * DAY_MS),
         "patient-files": lambda: files.sweep(pool, now_ms),
         "journal": forget_ends,
+        "readings": lambda: retention.forget_readings(core, now_ms),
+        "ended-pairings": lambda: retention.forget_pairings(core, now_ms),
         "registry-events": lambda: registry.purge_events(pool, now_ms - settings.audit_days * DAY_MS),
     }
 

@@ -167,6 +167,7 @@ _REASONS = {
     "no value": "file.reason_value",
     "other-unit": "file.reason_unit",
     "before-start": "file.reason_start",
+    "too-old": "file.reason_old",
 }
 
 

@@ -33,10 +33,12 @@ def merge(
 ) -> Merge:
     """Put `new` readings, all within the epoch, into its chunks; versions and states move as a DiGA would expect it.
 
-    `stored` are the consecutive last chunks, beginning with number 0 or with one that ends before every new reading.
+    `stored` are the consecutive last chunks, beginning with number 0 or with one that ends before every new reading,
+    of which only the place counts: its readings may be gone (ddr.store.patients.retention).
     Empty chunks are made while they start before `cover_ms`. A stored chunk never vanishes: at worst it gets empty.
     """
-    k, expected_ms, opened = _opened(epoch, stored)
+    new = list(new)
+    k, expected_ms, opened = _opened(epoch, stored, min(new)[0] if new else None)
     before = {chunk.k: chunk for chunk in opened}
     live = [chunk for chunk in stored if chunk.status != WITHDRAWN]
     known = {reading for chunk in opened for reading in _readings(chunk, epoch)}
@@ -71,11 +73,15 @@ def trimmed(chunks: list[Chunk], former: Epoch, now_ms: int) -> list[Chunk]:
     return chunks
 
 
-def _opened(epoch: Epoch, stored: Sequence[Chunk]) -> tuple[int, int, Sequence[Chunk]]:
+def _opened(epoch: Epoch, stored: Sequence[Chunk], first_ms: int | None) -> tuple[int, int, Sequence[Chunk]]:
     """Number and expected start of the first chunk to cut again, and the stored ones from there on."""
-    if stored and stored[0].k > 0:
+    if stored and (stored[0].k > 0 or _precedes(epoch, stored[0], first_ms)):
         return stored[0].k + 1, stored[0].start_ms + epoch.grid.span_ms, stored[1:]
     return 0, epoch.grid.first_start, stored
+
+
+def _precedes(epoch: Epoch, chunk: Chunk, first_ms: int | None) -> bool:
+    return chunk.status != WITHDRAWN and first_ms is not None and epoch.grid.bound(chunk.start_ms) <= first_ms
 
 
 def _readings(chunk: Chunk, epoch: Epoch) -> list[Reading]:

@@ -46,6 +46,7 @@ NO_LIMIT = {
     for word, side in (("L", "lower"), ("U", "upper"))
 }
 BEFORE_START = Rejection("before-start", "the sensor was not in use yet at this time")
+TOO_OLD = Rejection("too-old", "is older than what this recorder keeps")
 DELETED = Rejection(
     "deleted", "an upload with this reading was deleted; send it with another upload key if it is right"
 )
@@ -82,16 +83,24 @@ class Rules:
 
 
 def read_items(
-    items: Iterable[Any], unit: Any, rules: Rules, latest_ms: int, future: Rejection = FUTURE
+    items: Iterable[Any],
+    unit: Any,
+    rules: Rules,
+    latest_ms: int,
+    future: Rejection = FUTURE,
+    earliest_ms: int = 0,
 ) -> list[Reading | Rejection]:
     """Each item as a reading or a rejection; one bad item never blocks the others.
 
-    `unit` is that of the upload, an item's own comes first; a reading after `latest_ms` is answered `future`.
+    `unit` is that of the upload, an item's own comes first; a reading after `latest_ms` is answered `future`,
+    one before `earliest_ms` TOO_OLD.
     """
-    return [_read(item, unit, rules, latest_ms, future) for item in items]
+    return [_read(item, unit, rules, latest_ms, future, earliest_ms) for item in items]
 
 
-def _read(item: Any, unit: Any, rules: Rules, latest_ms: int, future: Rejection) -> Reading | Rejection:
+def _read(
+    item: Any, unit: Any, rules: Rules, latest_ms: int, future: Rejection, earliest_ms: int
+) -> Reading | Rejection:
     if not isinstance(item, dict):
         return MALFORMED
     if not _MEMBERS.issuperset(item):
@@ -103,6 +112,8 @@ def _read(item: Any, unit: Any, rules: Rules, latest_ms: int, future: Rejection)
         return TIME
     if time > latest_ms:
         return future
+    if time < earliest_ms:
+        return TOO_OLD
     raw = raw_value(item.get("value"), rules)
     return raw if isinstance(raw, Rejection) else (time, raw)
 

@@ -22,22 +22,34 @@ def recut(
     """The chunks of `epoch` when it holds exactly these ascending `readings`.
 
     `former` is the epoch as it was shown until now, None for a new one; `stored` are all its chunks. An empty chunk
-    that is shown from now on and was not is stored, because to a DiGA it is new.
+    that is shown from now on and was not is stored, because to a DiGA it is new. When the first chunks are gone
+    (ddr.store.patients.retention), the first that is left stays where it is.
     """
     if former is None:
         epoch = former = replace(epoch, registered_ms=now_ms)
     known = {chunk.k: chunk for chunk in stored}
+    anchor = _anchor(epoch, stored, readings)
+    k, expected_ms = (anchor.k + 1, anchor.start_ms + epoch.grid.span_ms) if anchor else (0, None)
+    cover_ms = max(_cover(epoch), epoch.overdue_before(now_ms))
     shown = [*stored, *former.placeholders(now_ms)]
     last_k = max((chunk.k for chunk in shown if chunk.status != WITHDRAWN), default=-1)
     parts = [
         part
-        for part in cut(readings, epoch.grid, last_k=last_k, cover_ms=max(_cover(epoch), epoch.overdue_before(now_ms)))
+        for part in cut(readings, epoch.grid, k, expected_ms, last_k, cover_ms)
         if epoch.grid.until_ms is None or part.start_ms < epoch.grid.until_ms
     ]
     live = trimmed([revised(epoch, former, known.get(part.k), part, now_ms) for part in parts], former, now_ms)
-    gone = [_withdrawn(chunk, former, now_ms) for chunk in shown if chunk.k >= len(parts)]
+    gone = [_withdrawn(chunk, former, now_ms) for chunk in shown if chunk.k >= k + len(parts)]
     changed = [chunk for chunk in live + gone if chunk != known.get(chunk.k)]
-    return Merge(changed, live[-1] if live else None, set(), set())
+    return Merge(changed, live[-1] if live else anchor, set(), set())
+
+
+def _anchor(epoch: Epoch, stored: Sequence[Chunk], readings: Sequence[Reading]) -> Chunk | None:
+    """The first stored chunk when others were before it, and neither the readings nor the end of the epoch are."""
+    first = stored[0] if stored else None
+    if first is None or first.k == 0 or (epoch.grid.until_ms or first.start_ms + 1) <= first.start_ms:
+        return None
+    return first if not readings or epoch.grid.bound(first.start_ms) <= readings[0][0] else None
 
 
 def _cover(epoch: Epoch) -> int:

@@ -18,6 +18,7 @@ from ddr.series.packing import ERROR
 from ddr.series.slots import place
 from ddr.store.series.sensors import Remembered
 from tests.gateway.conftest import CGM, START, Client, make_client, put_device, put_sensor
+from tests.gateway.samples import glucose
 from tests.support.clock import Clock
 
 READINGS = "/devices/cgm/sensors/glucose/readings"
@@ -381,3 +382,19 @@ async def test_a_correction_that_is_taken_back_gives_way_to_the_value_before(
     await cgm.delete(READINGS.replace("readings", "uploads/wrong"))
     assert await shown_values(core, patient_id) == [100, 101]
     assert (await send(cgm, readings))["duplicate"] == 2
+
+
+async def test_what_is_older_than_what_is_kept_is_rejected_item_by_item(core: Core, token: str, clock: Clock) -> None:
+    """A reading that would be deleted the next day is not answered accepted."""
+    keeping = replace(core, settings=replace(core.settings, readings_days=20))
+    async with make_client(keeping, token) as client:
+        await put_device(client, "cgm", **CGM)
+        await put_sensor(client, "cgm", "glucose")
+        old, kept = (date_time(clock() - days * 86_400_000 // 2) for days in (41, 39))
+        answer = await send(client, [{"time": old, "value": 100}, {"time": kept, "value": 101}])
+        assert [item.get("reason") for item in answer["items"]] == ["too-old", None]
+        assert (answer["accepted"], answer["rejected"], answer["items"][0]["retry"]) == (1, 1, False)
+        for time, result in ((old, 422), (kept, 201)):
+            single = await client.put("/measurements/m-" + time[:10], json=glucose(effective=time, device="cgm"))
+            assert single.status_code == result, single.text
+            assert result == 201 or single.json()["code"] == "too-old"

@@ -42,7 +42,9 @@ class Recorder:
         rows = sorted(self.chunks.values(), key=lambda chunk: chunk.k)
         first = min(time for time, _ in batch)
         anchor = max((row.k for row in rows if self.grid.bound(row.start_ms) <= first), default=0)
-        merged = merge(epoch_of(self.grid, rows[-1] if rows else None), rows[anchor:], batch, now_ms)
+        merged = merge(
+            epoch_of(self.grid, rows[-1] if rows else None), [row for row in rows if row.k >= anchor], batch, now_ms
+        )
         self.chunks.update({chunk.k: chunk for chunk in merged.changed})
         return merged
 

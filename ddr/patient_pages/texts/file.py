@@ -61,6 +61,7 @@ TEXTS = {
     "reason_start": Words(
         "vor dem Beginn der Aufzeichnung dieses Sensors", "before the recording of this sensor began"
     ),
+    "reason_old": Words("älter als das, was hier aufbewahrt wird", "older than what is kept here"),
     "reason_other": Words("passt nicht zu dem, was gespeichert ist", "does not fit what is stored"),
     "devices": Words("Zu meinen Geräten", "To my devices"),
 }

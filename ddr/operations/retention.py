@@ -1,0 +1,71 @@
+"""Deletes what has been kept long enough, if the settings say so (docs/retention.md): once a day, some patients at a
+time, so that no round of housekeeping lasts long.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
+
+import asyncpg
+
+from ddr.http.core import Core
+from ddr.miv.model import MivCatalog
+from ddr.settings import Settings, SettingsError
+from ddr.store.patients import retention as store
+
+DAY_MS = 86_400_000
+PATIENTS = 50  # in one transaction
+ROUND_SECONDS = 10.0
+SLACK_MS = DAY_MS  # what is being uploaded while it grows too old is not deleted under the upload
+
+log = logging.getLogger(__name__)
+
+Forget = Callable[[asyncpg.Pool, Sequence[UUID], int], Awaitable[int]]
+
+
+def check_retention(settings: Settings, catalog: MivCatalog) -> None:
+    """Raises SettingsError when readings would be deleted of which a DiGA may still ask."""
+    least = longest_historic_days(catalog) + 1
+    if settings.readings_days and settings.readings_days < least:
+        why = "the longest registered Historic-Data-Period and a day"
+        raise SettingsError(f"setting readings_days: must be 0, or at least {least}: {why}")
+
+
+def longest_historic_days(catalog: MivCatalog) -> int:
+    """The longest registered Historic-Data-Period."""
+    return max(terms.historic_days for terms in catalog.terms.values())
+
+
+async def forget_readings(core: Core, now_ms: int) -> None:
+    """What is older than `readings_days`; nothing when that is 0."""
+    if core.settings.readings_days:
+        days = max(core.settings.readings_days, longest_historic_days(core.catalog) + 1)
+        await _through_all(core.pool, "readings", store.forget_readings, now_ms - days * DAY_MS - SLACK_MS, now_ms)
+
+
+async def forget_pairings(core: Core, now_ms: int) -> None:
+    """What ended more than `ended_pairings_days` ago; nothing when that is 0."""
+    if days := core.settings.ended_pairings_days:
+        await _through_all(core.pool, "ended-pairings", store.forget_pairings, now_ms - days * DAY_MS, now_ms)
+
+
+async def _through_all(pool: asyncpg.Pool, job: str, forget: Forget, before_ms: int, now_ms: int) -> None:
+    """Go on where the last round stopped; begin anew a day after all patients had been looked at."""
+    after, done_ms = await store.progress(pool, job)
+    if done_ms is not None:
+        if done_ms <= now_ms < done_ms + DAY_MS:
+            return
+        after = store.FIRST
+    count, deadline = 0, time.monotonic() + ROUND_SECONDS
+    while time.monotonic() < deadline:
+        page = await store.patients_after(pool, after, PATIENTS)
+        if page:
+            count, after = count + await forget(pool, page, before_ms), page[-1]
+        await store.note_progress(pool, job, after, None if page else now_ms)
+        if not page:
+            break
+    if count:
+        log.info("retention.deleted", extra={"what": job, "count": count})

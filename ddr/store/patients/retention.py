@@ -1,0 +1,110 @@
+"""What has been kept long enough: readings, measurements, ended pairings. In batches of patients, without a request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import asyncpg
+
+FIRST = UUID(int=0)
+
+# Nobody may ask for anything before this instant any more, and nothing of that time is taken. The newest chunk of a
+# series that is over by then stays as a place without readings: the next chunk begins where it ended.
+_CHUNKS = """
+    WITH old AS (
+        SELECT c.patient_id, c.epoch_no, c.k,
+               row_number() OVER (PARTITION BY c.patient_id, c.epoch_no ORDER BY c.k DESC) AS from_end,
+               c.times <> '' AS holds
+          FROM chunk c
+          JOIN epoch e ON e.patient_id = c.patient_id AND e.epoch_no = c.epoch_no
+          JOIN sensor s ON s.patient_id = c.patient_id AND s.sensor_no = e.sensor_no
+         WHERE c.patient_id = ANY ($1::uuid[]) AND c.start_ms + s.span_ms <= $2),
+    emptied AS (
+        UPDATE chunk c SET times = '', vals = '', filled = 0, last_ms = c.start_ms - 1
+          FROM old WHERE old.from_end = 1 AND old.holds
+           AND c.patient_id = old.patient_id AND c.epoch_no = old.epoch_no AND c.k = old.k RETURNING 1),
+    deleted AS (
+        DELETE FROM chunk c USING old WHERE old.from_end > 1
+           AND c.patient_id = old.patient_id AND c.epoch_no = old.epoch_no AND c.k = old.k RETURNING 1)
+    SELECT (SELECT count(*) FROM emptied) + (SELECT count(*) FROM deleted)"""
+
+# What a newer measurement is derived from stays with it.
+_MEASUREMENTS = """
+    WITH deleted AS (
+        DELETE FROM measurement m
+         WHERE m.patient_id = ANY ($1::uuid[]) AND m.effective_end_ms < $2
+           AND NOT EXISTS (SELECT FROM measurement d WHERE d.patient_id = m.patient_id
+                              AND d.derived_from @> ARRAY[m.measurement_no]
+                              AND (d.effective_end_ms IS NULL OR d.effective_end_ms >= $2))
+        RETURNING m.patient_id, m.measurement_no),
+    versions AS (
+        DELETE FROM measurement_version v USING deleted d
+         WHERE v.patient_id = d.patient_id AND v.measurement_no = d.measurement_no)
+    SELECT count(*) FROM deleted"""
+
+_BESIDE = (
+    "DELETE FROM upload WHERE patient_id = ANY ($1::uuid[]) AND created_ms < $2"
+    " AND NOT EXISTS (SELECT FROM unnest(times) AS at WHERE at >= $2)",
+    "DELETE FROM claim WHERE patient_id = ANY ($1::uuid[]) AND time_ms < $2",
+)
+
+_ENDED = "SELECT patient_id, pairing_no, pairing_id FROM pairing WHERE patient_id = ANY ($1::uuid[]) AND ended_ms < $2"
+
+
+async def progress(pool: asyncpg.Pool, job: str) -> tuple[UUID, int | None]:
+    """The last patient that the job has looked at, and when it had looked at all; None while it is under way."""
+    row = await pool.fetchrow("SELECT after, done_ms FROM retention_round WHERE job = $1", job)
+    return (row["after"], row["done_ms"]) if row else (FIRST, None)
+
+
+async def note_progress(pool: asyncpg.Pool, job: str, after: UUID, done_ms: int | None) -> None:
+    """Remember how far the job has come."""
+    await pool.execute(
+        "INSERT INTO retention_round VALUES ($1, $2, $3)"
+        " ON CONFLICT (job) DO UPDATE SET after = excluded.after, done_ms = excluded.done_ms",
+        job,
+        after,
+        done_ms,
+    )
+
+
+async def patients_after(pool: asyncpg.Pool, after: UUID, count: int) -> list[UUID]:
+    """The next `count` patients in order of their ids."""
+    rows = await pool.fetch(
+        "SELECT patient_id FROM patient WHERE patient_id > $1 ORDER BY patient_id LIMIT $2", after, count
+    )
+    return [row["patient_id"] for row in rows]
+
+
+async def forget_readings(pool: asyncpg.Pool, patient_ids: Sequence[UUID], before_ms: int) -> int:
+    """Delete what these patients measured before this instant; the number of chunks and measurements.
+
+    Devices, sensors and their calibrations stay, and so does a reference value that is in force.
+    """
+    async with pool.acquire() as conn, conn.transaction():
+        count: int = await conn.fetchval(_CHUNKS, patient_ids, before_ms)
+        count += await conn.fetchval(_MEASUREMENTS, patient_ids, before_ms)
+        for statement in _BESIDE:
+            await conn.execute(statement, patient_ids, before_ms)
+    return count
+
+
+async def forget_pairings(pool: asyncpg.Pool, patient_ids: Sequence[UUID], before_ms: int) -> int:
+    """Delete these patients' pairings that ended before this instant, with consents, proof and all; their number."""
+    async with pool.acquire() as conn, conn.transaction():
+        ended = await conn.fetch(_ENDED, patient_ids, before_ms)
+        for row in ended:
+            mine = (row["patient_id"], row["pairing_no"])
+            consents = await conn.fetch(
+                "DELETE FROM consent WHERE patient_id = $1 AND pairing_no = $2 RETURNING consent_no", *mine
+            )
+            await conn.execute(
+                "DELETE FROM consent_record WHERE patient_id = $1 AND consent_no = ANY ($2::bigint[])",
+                row["patient_id"],
+                [one["consent_no"] for one in consents],
+            )
+            for table in ("token_grant", "opening", "grace", "pairing"):
+                await conn.execute(f"DELETE FROM {table} WHERE patient_id = $1 AND pairing_no = $2", *mine)  # noqa: S608
+            await conn.execute("DELETE FROM pairing_directory WHERE pairing_id = $1", row["pairing_id"])
+    return len(ended)

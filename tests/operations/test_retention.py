@@ -1,0 +1,169 @@
+"""What has been kept long enough goes, and nothing else (docs/retention.md)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from ddr.http.core import Core
+from ddr.miv.loader import load_catalog
+from ddr.operations.housekeeping import one_round
+from ddr.operations.retention import DAY_MS, check_retention, longest_historic_days
+from ddr.settings import Settings, SettingsError, load_settings
+from ddr.store.authorization.unpairing import Party, unpair
+from ddr.store.database.pool import open_pool
+from tests.store.continuous import DAY, HOUR, START, register
+from tests.support.clock import Clock
+from tests.support.database import migrated_database
+
+DAYS = 400
+
+
+@pytest.fixture
+async def own(core: Core, database_url: str, clock: Clock) -> AsyncIterator[Core]:
+    """A Core with a database of its own that keeps readings for DAYS."""
+    async with migrated_database(database_url) as url:
+        settings = replace(core.settings, database_url=url, readings_days=DAYS)
+        async with await open_pool(settings) as pool:
+            yield replace(core, settings=settings, pool=pool, clock=clock)
+
+
+async def days_later(core: Core, clock: Clock, days: int) -> None:
+    """A round of housekeeping as far after START."""
+    clock.advance((START + days * DAY_MS - clock()) / 1000)
+    await one_round(core)
+
+
+async def test_readings_go_and_the_series_goes_on(own: Core, clock: Clock) -> None:
+    stored = await register(own.pool)
+    await stored.upload(
+        [(START + day * DAY + hour * HOUR, 100 + hour) for day in range(6) for hour in range(24)], START
+    )
+    before = await stored.chunks()
+    await days_later(own, clock, DAYS + 3)
+    after = await stored.chunks()
+    assert [chunk.k for chunk in after] == [1, 2, 3, 4, 5], (
+        "a day of slack; the newest one that is over keeps its place"
+    )
+    assert (after[0].times, after[0].filled, after[0].start_ms) == (b"", 0, before[1].start_ms)
+    assert after[1:] == before[2:]
+
+    await stored.upload([(START + 5 * DAY + 23 * HOUR + 1000, 7), (START + 7 * DAY, 8)], clock())
+    assert [chunk.k for chunk in await stored.chunks()] == [1, 2, 3, 4, 5, 6, 7]
+    assert (await stored.chunks())[1:4] == before[2:5]
+
+    clock.advance(3 * 86_400)
+    await one_round(own)
+    assert (await stored.chunks())[0].k == 4
+
+
+async def test_nothing_goes_unless_the_setting_says_so(own: Core, clock: Clock) -> None:
+    stored = await register(own.pool)
+    await stored.upload([(START, 100)], START)
+    before = await stored.chunks()
+    await days_later(replace(own, settings=replace(own.settings, readings_days=0)), clock, 4000)
+    assert await stored.chunks() == before
+
+
+async def measurement(pool: asyncpg.Pool, patient_id: uuid.UUID, end_ms: int | None, *sources: int) -> int:
+    """One of these, and a former version of it; its number."""
+    number: int = await pool.fetchval(
+        """INSERT INTO measurement (patient_id, measurement_key, miv_url, code_system, code, effective_ms,
+               effective_end_ms, content, derived_from, status, updated_ms)
+           VALUES ($1, $2, 'urn:miv', 'urn:s', 'c', $3, $4, '', $5, 'final', 1) RETURNING measurement_no""",
+        patient_id, uuid.uuid4().hex, START, end_ms, sources,
+    )  # fmt: skip
+    await pool.execute(
+        "INSERT INTO measurement_version (patient_id, measurement_no, version, content, status, updated_ms)"
+        " VALUES ($1, $2, 1, '', 'final', 1)",
+        patient_id,
+        number,
+    )
+    return number
+
+
+async def test_measurements_go_but_not_what_newer_ones_are_derived_from(own: Core, clock: Clock) -> None:
+    patient_id = (await register(own.pool)).patient_id
+    source = await measurement(own.pool, patient_id, START)
+    await measurement(own.pool, patient_id, START + DAY - 1)
+    young = await measurement(own.pool, patient_id, START + DAY, source)
+    in_force = await measurement(own.pool, patient_id, None)
+    await days_later(own, clock, DAYS + 2)
+    for table in ("measurement", "measurement_version"):
+        left = await own.pool.fetch(f"SELECT measurement_no FROM {table}")
+        assert {row["measurement_no"] for row in left} == {source, young, in_force}
+    clock.advance(2 * 86_400)
+    await one_round(own)
+    assert [row["measurement_no"] for row in await own.pool.fetch("SELECT measurement_no FROM measurement")] == [
+        in_force
+    ]
+
+
+async def test_all_patients_have_their_turn_and_then_a_day_passes(
+    own: Core, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddr.operations.retention.PATIENTS", 2)
+    several = [await register(own.pool) for _ in range(5)]
+    for stored in several:
+        await stored.upload([(START, 1), (START + DAY, 2)], START)
+    await days_later(own, clock, DAYS + 10)
+    assert [[chunk.k for chunk in await stored.chunks()] for stored in several] == [[1]] * 5
+    late = await register(own.pool)
+    await late.upload([(START, 1), (START + DAY, 2)], START)
+    clock.advance(23 * 3600)
+    await one_round(own)
+    assert len(await late.chunks()) == 2
+    clock.advance(2 * 3600)
+    await one_round(own)
+    assert len(await late.chunks()) == 1
+
+
+@pytest.mark.parametrize("days", [1, 29])
+def test_what_a_diga_may_ask_for_is_kept(settings: Settings, days: int) -> None:
+    catalog = load_catalog(settings.miv_packages, {})
+    least = longest_historic_days(catalog) + 1
+    with pytest.raises(SettingsError, match=f"readings_days: must be 0, or at least {least}"):
+        check_retention(replace(settings, readings_days=least - days), catalog)
+    check_retention(replace(settings, readings_days=least), catalog)
+    check_retention(replace(settings, readings_days=0), catalog)
+
+
+async def ended_pairing(core: Core, patient_id: uuid.UUID, now_ms: int) -> int:
+    """A pairing with a consent that lasts, ended at `now_ms`."""
+    number: int = await core.pool.fetchval(
+        "INSERT INTO pairing (patient_id, pairing_id, client_id, salt, created_ms)"
+        " VALUES ($1, $2, 'urn:diga:bfarm:00001', '', $3) RETURNING pairing_no",
+        patient_id, uuid.uuid4().hex * 2, now_ms - 1000,
+    )  # fmt: skip
+    await core.pool.execute(
+        "INSERT INTO consent (patient_id, pairing_no, miv_url, granted_ms, until_ms) VALUES ($1, $2, 'urn:m', $3, $4)",
+        patient_id, number, now_ms - 1000, now_ms + DAY_MS,
+    )  # fmt: skip
+    assert await unpair(core.pool, patient_id, number, Party.PATIENT, "test", now_ms)
+    return number
+
+
+async def test_ended_pairings_go_with_their_proof_after_years_only(own: Core, clock: Clock) -> None:
+    core = replace(own, settings=replace(own.settings, ended_pairings_days=1096))
+    patient_id = (await register(own.pool)).patient_id
+    await ended_pairing(core, patient_id, clock() - 1097 * DAY_MS)
+    young = await ended_pairing(core, patient_id, clock() - 1000 * DAY_MS)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await core.pool.execute("DELETE FROM consent_record")
+    await one_round(core)
+    assert [row["pairing_no"] for row in await core.pool.fetch("SELECT pairing_no FROM pairing")] == [young]
+    for table in ("consent", "consent_record"):
+        numbers = await core.pool.fetch(f"SELECT DISTINCT consent_no FROM {table}")
+        assert len(numbers) == 1, table
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await core.pool.execute("DELETE FROM consent_record")
+
+
+@pytest.mark.parametrize("values", [{"ended_pairings_days": 1095}, {"ended_pairings_days": 1100, "audit_days": 1101}])
+def test_proof_is_not_given_away_early(values: dict[str, int]) -> None:
+    with pytest.raises(SettingsError, match="ended_pairings_days: must be 0, or at least"):
+        load_settings({}, allow_builtin_accounts=True, **values)
