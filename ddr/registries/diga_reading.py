@@ -3,6 +3,7 @@ direct question about one DiGA that a reading does not mention (HDDT pairing.md,
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -47,7 +48,7 @@ async def read_diga_vz(
     catalog = await search_all(http, f"{base}/CatalogEntry", {"_profile": CATALOG_ENTRY}, known)
     if not apps or not catalog:
         raise RegistryFault("lists no DiGA at all")
-    found = read_entries(apps, catalog, await _manufacturers(http, base, known))
+    found = await asyncio.to_thread(read_entries, apps, catalog, await _manufacturers(http, base, known))
     states = catalog_states(catalog)
     missing = sorted(set(expected) - {entry.client_id for entry in found.entries} - found.listed)
     asked = {client_id: await _ask(http, base, client_id, states) for client_id in missing[:MOST_QUESTIONS]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
@@ -97,7 +98,7 @@ class DigaVz(Follower[Reading]):
 
     async def _changed(self) -> None:
         stored = await store.read_entries(self._pool, SOURCE)
-        self._snapshot = snapshot(map(from_json, stored.values()))
+        self._snapshot = await asyncio.to_thread(lambda: snapshot(map(from_json, stored.values())))
 
 
 async def carry_out(pool: asyncpg.Pool, now_ms: int) -> None:

@@ -11,6 +11,7 @@ import httpx
 import orjson
 
 from ddr import __version__
+from ddr.aside import LARGE_BYTES, aside
 from ddr.proxies import client_arguments
 from ddr.registries.errors import RegistryFault
 from ddr.settings import Settings
@@ -102,7 +103,7 @@ async def _fetch_bundle(http: httpx.AsyncClient, url: str, known: Known) -> dict
     tag, body = await fetch(http, url, known[url][0] if url in known else "")
     if body is None:
         return known[url][1]
-    bundle = _bundle(body)
+    bundle = await aside(len(body) > LARGE_BYTES, _bundle, body)
     known.pop(url, None)
     if tag and not _next_link(bundle):
         known[url] = tag, bundle

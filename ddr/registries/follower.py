@@ -116,7 +116,9 @@ class Follower(ABC, Generic[T]):
             ages.append(age_seconds(response))
 
         try:
-            async with asyncio.timeout(READING_SECONDS), http_client(self._settings, token=self.sends_token) as http:
+            # Loading the machine's authorities takes as long as several requests.
+            client = await asyncio.to_thread(http_client, self._settings, token=self.sends_token)
+            async with asyncio.timeout(READING_SECONDS), client as http:
                 http.event_hooks = {"response": [note]}
                 return await self._read(http)
         except TimeoutError:

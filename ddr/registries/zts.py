@@ -17,8 +17,9 @@ from xml.etree.ElementTree import Element, ParseError
 import httpx
 import orjson
 from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
+from defusedxml.ElementTree import XMLParser
 
+from ddr.aside import aside
 from ddr.registries.archive import MAX_ARCHIVE_BYTES, Archive, BadArchive, read_archive
 from ddr.registries.errors import RegistryFault
 from ddr.registries.fhir_search import fetch
@@ -26,6 +27,8 @@ from ddr.registries.fhir_search import fetch
 NAME = re.compile(r"[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+")
 STABLE = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
 DEPRECATED = "Veraltet:"
+MAX_FEED_BYTES = 1024 * 1024  # some 500 of a publication
+PIECE = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,20 @@ async def packages(http: httpx.AsyncClient, base: str, valuesets: Iterable[str])
 
 async def deprecations(http: httpx.AsyncClient, base: str, name: str) -> list[str]:
     """Titles in the feed that announce a deprecated version of the package `name`. Raises RegistryFault."""
-    _, body = await fetch(http, f"{base}/feeds/?packageName={name}&type=publication")
+    _, body = await fetch(http, f"{base}/feeds/?packageName={name}&type=publication", limit=MAX_FEED_BYTES)
+    titles = await aside(True, _titles, body or b"")
+    return [title for title in titles if title.startswith(DEPRECATED)]
+
+
+def _titles(body: bytes) -> list[str]:
+    parser = XMLParser(forbid_dtd=True)
     try:
-        root: Element = fromstring(body or b"", forbid_dtd=True)
+        for start in range(0, len(body), PIECE):  # the parser does not take turns with the event loop within one
+            parser.feed(body[start : start + PIECE])
+        root: Element = parser.close()
     except (ParseError, DefusedXmlException, ValueError):
         raise RegistryFault("the feed is not XML") from None
-    titles = [str(item.findtext("title") or "").strip() for item in root.iter("item")]
-    return [title for title in titles if title.startswith(DEPRECATED)]
+    return [str(item.findtext("title") or "").strip() for item in root.iter("item")]
 
 
 async def download(http: httpx.AsyncClient, base: str, package: Published) -> tuple[Archive, str]:
@@ -78,7 +88,10 @@ async def download(http: httpx.AsyncClient, base: str, package: Published) -> tu
     The SHA-1 that the ZTS publishes guards against damage on the way; against forgery it is TLS that guards.
     """
     _, body = await fetch(http, f"{base}/packages/{package.name}/{package.version}", limit=MAX_ARCHIVE_BYTES)
-    packed = body or b""
+    return await aside(True, _opened, package, body or b"")
+
+
+def _opened(package: Published, packed: bytes) -> tuple[Archive, str]:
     if hashlib.sha1(packed).hexdigest() != package.shasum.lower():  # noqa: S324
         raise BadArchive("the checksum of the archive is not the one that the ZTS publishes")
     archive = read_archive(packed)

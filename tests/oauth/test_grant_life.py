@@ -236,6 +236,19 @@ async def test_a_later_consent_gives_old_tokens_nothing(
     assert (await diga.refresh(new["refresh_token"])).status_code == 200
 
 
+@pytest.mark.requirement("AS-021")
+async def test_a_refresh_token_that_ran_out_ends_its_grant(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock
+) -> None:
+    issued = await diga.pair(patient_id, {diga.scopes.valuesets[0]})
+    clock.advance(31 * DAY)
+    assert (await diga.refresh(issued["refresh_token"])).json()["error"] == "invalid_grant"
+    clock.advance(-2 * DAY)
+    assert (await diga.refresh(issued["refresh_token"])).json()["error"] == "invalid_grant"
+    alive = "SELECT count(*) FROM token_grant WHERE patient_id = $1 AND revoked_ms IS NULL"
+    assert await core.pool.fetchval(alive, patient_id) == 0
+
+
 @pytest.mark.timeout(0 if "DDR_MACHINE_EXAMPLES" in os.environ else 300)
 @pytest.mark.requirement("CON-004", "CON-005", "AS-030")
 def test_what_ended_for_a_grant_never_comes_back(core: Core, diga: DigaBackend, clock: Clock, loop: Loop) -> None:

@@ -8,12 +8,16 @@ import json
 import tarfile
 from collections.abc import Mapping
 
+import httpx
 import pytest
 
 from ddr.demo.registry_state import Package
 from ddr.demo.registry_zts import archive
 from ddr.registries import archive as reading
+from ddr.registries import zts
 from ddr.registries.archive import BadArchive, read_archive
+from ddr.registries.errors import RegistryFault
+from tests.support.lags import Lags
 
 VALUESET = {"resourceType": "ValueSet", "id": "a", "url": "https://x.example/a", "version": "1"}
 MANIFEST = json.dumps({"name": "a.b", "version": "1.0.0"}).encode()
@@ -60,6 +64,7 @@ def test_links_and_devices_are_not_followed(kind: bytes) -> None:
         packed({"package/package.json": MANIFEST, "package/ValueSet-x.json": b"\xff"}),
         packed({"package/package.json": MANIFEST, "package/miv.toml": b"\xff"}),
     ],
+    ids=["nothing", "html", "no tar", "cut off", "list", "no JSON", "no UTF-8", "no UTF-8 in miv.toml"],
 )
 def test_what_is_no_package_is_refused(broken: bytes) -> None:
     with pytest.raises(BadArchive):
@@ -79,3 +84,19 @@ def test_too_many_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MAX_MEMBERS", 3)
     with pytest.raises(BadArchive, match="more than 3 files"):
         read_archive(packed({f"package/{n}": b"" for n in range(4)}))
+
+
+async def test_a_feed_of_nothing_but_elements_keeps_nobody_waiting() -> None:
+    lags = Lags()
+    feeds = {
+        name: b"<rss>" + b"<a/>" * (size // 4) + b"</rss>" for name, size in (("small", 10**6), ("large", 2 * 10**6))
+    }
+
+    async def serve(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=feeds[request.url.params["packageName"]])
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(serve)) as http:
+        assert await lags.during(zts.deprecations(http, "https://zts.example", "small")) == []
+        with pytest.raises(RegistryFault, match="larger"):
+            await zts.deprecations(http, "https://zts.example", "large")
+    assert len(lags.seconds) > 10  # turns of the event loop meanwhile; there was none

@@ -57,6 +57,8 @@ async def _issued_to_client(call: Call, presented: str) -> Family:
 async def _usable(call: Call, family: Family, presented: str) -> Rotation:
     """ROTATE, REPEAT or AHEAD; a reused token ends its family, and only that (AS-027).
 
+    One that was not used for too long ends with it: a clock that is set back does not bring it back.
+
     A token that is neither may be one that the database forgot, because it was restored from a backup. That is nobody's
     theft, so nothing ends.
     """
@@ -66,6 +68,8 @@ async def _usable(call: Call, family: Family, presented: str) -> Rotation:
         return Rotation.AHEAD
     if outcome is Rotation.REUSE:
         await tokens.revoke_family(call.core.pool, family, Event.REFRESH_REUSED, call.arrived_ms)
+    if outcome is Rotation.EXPIRED and not family.ended and family.refresh_expires_ms is not None:
+        await tokens.expire_family(call.core.pool, family, call.arrived_ms)
     if outcome in (Rotation.REUSE, Rotation.EXPIRED):
         raise _unusable()
     return outcome

@@ -177,6 +177,19 @@ async def revoke_family(pool: asyncpg.Pool, family: Family, why: Event, now_ms: 
         return True
 
 
+async def expire_family(pool: asyncpg.Pool, family: Family, now_ms: int) -> None:
+    """End a grant whose refresh token has run out, its access tokens included, unless it was used meanwhile."""
+    await pool.execute(
+        """
+        UPDATE token_grant SET revoked_ms = $3
+        WHERE patient_id = $1 AND grant_no = $2 AND revoked_ms IS NULL AND refresh_expires_ms <= $3
+        """,
+        family.patient_id,
+        family.grant_no,
+        now_ms,
+    )
+
+
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
     """Delete codes and refresh token families a day after they expired: until then a replay is recognised (AS-027)."""
     before_ms = now_ms - MEMORY_MS
