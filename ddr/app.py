@@ -26,6 +26,7 @@ from ddr.http.core import Core, TrustSource
 from ddr.http.fleet import Fleet
 from ddr.http.guard import by_path, constant, guarded, with_headers
 from ddr.http.jobs import Jobs, Step
+from ddr.http.measured import measured
 from ddr.http.operator import with_operator
 from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
@@ -123,6 +124,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
         sources: list[Follower[Any]] = [diga_vz, zts]
         if settings.hiis_id:
             sources.append(HiisVz(settings, jobs, clock, lambda: rooms.core.catalog))
+        rooms.core.registry_seen.update((source.source, source.seen_ms) for source in sources)
         await asyncio.gather(rooms.core.bridges.refresh(pool), *(source.start() for source in sources))
 
         async def keep_house() -> None:
@@ -213,10 +215,11 @@ def create_apps(core: Core) -> dict[str, ASGIApp]:
     pages = by_path({**for_everybody, "/oauth": documents}, guarded(_pages(core), *failures.PAGE))
     browsers = with_operator(pages, core.settings)
     outside = {"diga": diga, "public": browsers, "gateway": gateway}
-    return {
+    listeners = {
         **{name: _outside(with_headers(app, TRANSPORT_HEADERS), core.settings) for name, app in outside.items()},
         "admin": guarded(create_admin(core), *failures.PROBLEM),
     }
+    return {name: measured(app, name, core) for name, app in listeners.items()}
 
 
 def _oauth(core: Core, app: ASGIApp) -> ASGIApp:

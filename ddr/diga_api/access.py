@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from ddr.call import refused
 from ddr.fhir.outcome import FhirError, not_known, throttled, unauthorized, unavailable
 from ddr.http.asgi import Reply, Scope, header_values
 from ddr.http.core import Core
@@ -82,6 +83,7 @@ class Gate:
         try:
             claims = self._verified(scope, now_ms)
         except InvalidToken as error:
+            refused("token-invalid")
             await self._record_refusal(diga, None, "token-invalid", now_ms)
             raise unauthorized(error.description or None) from None
         facts = Facts(
@@ -113,7 +115,11 @@ class Gate:
         if isinstance(decision, Refused):
             raise _refusal(decision, candidate.path)
         due = set(counted) & set(decision.valuesets)
+        if counted:
+            decided = "claimed" if admission.claimed else "refused" if due else "free"
+            self._core.metrics.grace.labels(decided).inc()
         if due and not admission.claimed:
+            refused("grace-period")
             raise throttled(self._wait_seconds(admission, due, facts.now_ms))
         scopes = granted(claims.scope).within(decision.valuesets)
         view = self._view(decision, await self._openings(decision, scopes, admission), facts.now_ms)
@@ -242,6 +248,7 @@ def _narrowed(decision: Allowed | Refused, valuesets: Collection[str] | None) ->
 
 
 def _refusal(decision: Refused, path: str) -> FhirError:
+    refused(decision.reason)
     match decision.reason.status:
         case 401:
             return unauthorized(_TEXTS[decision.reason])

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from ddr.call import refused_unless_told
 from ddr.fhir.bounds import TooMuch, check_json
 from ddr.fhir.negotiation import check_content_type, error_format, negotiate, wants_pretty
 from ddr.fhir.outcome import FhirError, body_too_large, body_too_slow, malformed, too_much, unsupported_media_type
@@ -57,6 +58,7 @@ class Request:
 
     def refusal(self, error: FhirError) -> Reply:
         """The OperationOutcome of `error`; in JSON when the representation asked for is itself the fault."""
+        refused_unless_told(error.code)
         fmt = error_format(self.headers, dict(self.representation()))
         return _reply(render(error.resource(), fmt), fmt.content_type, error.status, error.headers)
 

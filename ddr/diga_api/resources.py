@@ -46,6 +46,7 @@ class Builder:
 
     def resource(self, row: Row, kind: Kind) -> Resource:
         """The resource of this kind in `row`; the row of an Observation holds its DeviceMetric and Device, too."""
+        self.core.metrics.resources.labels(kind.name.lower()).inc()
         match kind:
             case Kind.DEVICE:
                 status = device_status(row, self.access.view.now_ms, row["device_delay_ms"])

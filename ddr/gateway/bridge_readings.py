@@ -13,7 +13,7 @@ from ddr.aside import LARGE_ITEMS, aside
 from ddr.gateway.bridges import LONGEST_ACCOUNT, patients_of, unknown_account
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import Problem, invalid, unavailable
-from ddr.gateway.readings import answer_items, ascending, continuous, read, store_readings
+from ddr.gateway.readings import answered, ascending, continuous, read, store_readings
 from ddr.http.core import Core
 from ddr.series.packing import Reading
 from ddr.series.reading import Rejection
@@ -180,4 +180,4 @@ async def _answer(core: Core, upload: Upload | Problem, now_ms: int, busy: set[U
             raise
         return unavailable(BUSY).item()
     large = len(upload.items) > LARGE_ITEMS
-    return await aside(large, answer_items, upload.items, upload.found, outcome, upload.sensor)
+    return await aside(large, answered, core, upload.items, upload.found, outcome, upload.sensor)

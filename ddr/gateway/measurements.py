@@ -24,6 +24,7 @@ async def put_measurement(core: Core, patient_id: UUID, measurement_key: str, bo
     """Store or correct one measurement: 201 when it is new, else 200. Raises Problem 409 or 422."""
     upload = _parse(core, measurement_key, Fields(body))
     answer = (await store_uploads(core, patient_id, [upload]))[upload.key]
+    counted(core, [upload], [answer])
     if isinstance(answer, Problem):
         raise answer
     return 201 if answer["result"] == "created" else 200, answer
@@ -48,7 +49,22 @@ async def take_measurements(core: Core, patient_id: UUID, items: Sequence[Any]) 
     _refuse_repeated_keys(parsed)
     uploads = [upload for upload in parsed if isinstance(upload, Upload)]
     stored = await store_uploads(core, patient_id, uploads) if uploads else {}
-    return [stored[found.key] if isinstance(found, Upload) else found for found in parsed]
+    answers = [stored[found.key] if isinstance(found, Upload) else found for found in parsed]
+    counted(core, uploads, answers)
+    return answers
+
+
+def counted(core: Core, uploads: Sequence[Upload], answers: Sequence[Answer | Problem]) -> None:
+    """Count what became of each, and how old the newest of those is that are stored for the first time."""
+    results = (("rejected", one.code) if isinstance(one, Problem) else (one["result"], "") for one in answers)
+    core.metrics.uploaded("measurements", Counter(results))
+    created = {one["key"] for one in answers if not isinstance(one, Problem) and one["result"] == "created"}
+    newest: dict[str, int] = {}
+    for upload in uploads:
+        if upload.key in created:
+            newest[upload.miv.name] = max(newest.get(upload.miv.name, upload.effective_ms), upload.effective_ms)
+    for name, at_ms in newest.items():
+        core.metrics.arrived(name, core.clock() - at_ms)
 
 
 async def delete_measurement(core: Core, patient_id: UUID, measurement_key: str) -> tuple[int, None]:

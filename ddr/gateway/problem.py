@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from ddr.call import refused_unless_told
 from ddr.fhir.outages import HEADER, MEMBER, Outage
 from ddr.http.asgi import PROBLEM, Reply, json_reply
 from ddr.store.database.faults import Fault
@@ -34,6 +35,7 @@ class Problem(Exception):
 
     def reply(self) -> Reply:
         """The whole answer, for a request that failed as one."""
+        refused_unless_told(self.code)
         content = {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,

@@ -77,7 +77,7 @@ async def post_readings(
                 if after is not None:
                     core.sensors.put(key, after)
                 outcome = Outcome(accepted=set(readings))
-                return 200, await aside(large, answer_items, items, found, outcome, sensor)
+                return 200, await aside(large, answered, core, items, found, outcome, sensor)
     sensor = await load_series(core, key)  # limits may be known now, or another worker has written
     found = await aside(large, read, core, sensor, items, unit, now)
     if correction:
@@ -86,7 +86,7 @@ async def post_readings(
         outcome = await store_readings(core, key, sensor, await aside(large, ascending, found), now)
     else:
         outcome = await _merge(core, key, sensor, await aside(large, ascending, found), now, upload_key)
-    return 200, await aside(large, answer_items, items, found, outcome, sensor)
+    return 200, await aside(large, answered, core, items, found, outcome, sensor)
 
 
 def read(core: Core, sensor: Sensor, items: Sequence[Any], unit: Any, now_ms: int) -> list[Reading | Rejection]:
@@ -188,6 +188,19 @@ async def _correct(
         raise not_found("sensor")
     outcome.superseded.update(reading for reading in all_ if newest[reading[0]] != reading[1])
     return outcome
+
+
+def answered(
+    core: Core, items: Sequence[Any], found: Sequence[Reading | Rejection], outcome: Outcome, sensor: Sensor
+) -> dict[str, Any]:
+    """The same as `answer_items`, counted."""
+    answer = answer_items(items, found, outcome, sensor)
+    core.metrics.answered("readings", answer["items"], "status")
+    if outcome.accepted:
+        miv = core.catalog.by_valueset(sensor.miv_url)
+        assert miv is not None  # its rules were applied
+        core.metrics.arrived(miv.name, core.clock() - max(outcome.accepted)[0])
+    return answer
 
 
 def answer_items(

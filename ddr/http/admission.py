@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ddr.call import TURN, phase, refused
 from ddr.store.database.faults import PoolBusy
 
 PATIENCE = 1.0  # seconds
@@ -90,9 +91,11 @@ class Admission:
             self._begin(line, whose)
         else:
             try:
-                await self._wait(line, whose)
+                with phase(TURN):
+                    await self._wait(line, whose)
             except NoTurn:
                 self.refused += 1
+                refused("overloaded")
                 raise
         began = loop.time()
         try:

@@ -6,6 +6,7 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable
 
+from ddr.call import BODY, phase
 from ddr.http.asgi import Receive, Scope, header
 
 GZIP = 16 + zlib.MAX_WBITS
@@ -71,8 +72,9 @@ async def pieces(receive: Receive) -> AsyncIterator[bytes]:
     while more:
         allowed = min(FIRST_SECONDS + received / LEAST_RATE, MOST_SECONDS)
         try:
-            async with asyncio.timeout_at(began + allowed):
-                message = await receive()
+            with phase(BODY):
+                async with asyncio.timeout_at(began + allowed):
+                    message = await receive()
         except TimeoutError:
             raise BodyError(408, f"body came with less than {LEAST_RATE} bytes a second") from None
         if message["type"] == "http.disconnect":

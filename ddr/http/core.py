@@ -14,6 +14,7 @@ from ddr.http.clock import now_ms
 from ddr.http.fleet import Fleet
 from ddr.http.jobs import Jobs
 from ddr.http.lag import Lag
+from ddr.http.metrics import Metrics
 from ddr.http.strangers import Strangers
 from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
@@ -65,6 +66,8 @@ class Core:
     lag: Lag = field(default_factory=Lag)  # of this worker's event loop
     confirmations: Confirmations = field(default_factory=Confirmations)  # of Grace-Periods whose answers were sent
     jobs: Jobs = field(default_factory=Jobs)  # what goes on without a request
+    metrics: Metrics = field(default_factory=Metrics)  # what is counted and timed
+    registry_seen: dict[str, Callable[[], int]] = field(default_factory=dict)  # when each source was last read, in ms
     fleet: Fleet = field(default_factory=Fleet)  # this worker among those of its host
     admission: Admission = field(default=None)  # type: ignore[assignment]  # made from the settings below
 

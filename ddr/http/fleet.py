@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from ddr.http.metrics import Figure
+
 CONNECTIONS = "ddr_connections"
 MORE = 4  # connections that make no difference
 
-Figures = Mapping[str, float]  # by name, with Prometheus labels in it if any
+Figures = Mapping[str, Figure]  # by name, with Prometheus labels in it if any
 
 
 @dataclass
@@ -29,9 +31,8 @@ class Fleet:
 
     def burdened(self) -> bool:
         """True when this worker has clearly more connections than another one."""
-        others = [
-            told[CONNECTIONS] for number, told in self._told.items() if number != self.number and CONNECTIONS in told
-        ]
+        told = [figures.get(CONNECTIONS) for number, figures in self._told.items() if number != self.number]
+        others = [count for count in told if isinstance(count, (int, float))]
         return bool(others) and self.connections() > min(others) * 1.1 + MORE
 
     def figures(self, own: Figures) -> dict[int, Figures]:

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ddr.call import refused
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
 from ddr.http.body import ClientGone
 from ddr.store.database.faults import Fault, fault_of
@@ -22,6 +23,7 @@ def noted(error: Exception) -> Fault | None:
     Every room asks this, so that all of them draw the line at the same place.
     """
     fault = fault_of(error)
+    refused("internal" if fault is None else fault.code)
     if fault is None:
         log.error("http.unhandled", exc_info=error)
     else:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from starlette.responses import HTMLResponse
 
+from ddr.call import refused_unless_told
 from ddr.http.asgi import Scope, header
 from ddr.http.operator import Operator, operator_of
 
@@ -236,6 +237,8 @@ def error_page(scope: Scope, status: int, problem: str, headers: dict[str, str] 
 
     The response is itself an ASGI application: `await error_page(scope, 400, "bad_request")(scope, receive, send)`.
     """
+    if status >= 400:
+        refused_unless_told(problem)
     lang = language(scope)
     title, advice = (escape(words.en if lang == "en" else words.de) for words in PROBLEMS[problem])
     later = {"Retry-After": RETRY_SECONDS} if status == 503 else {}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from starlette.responses import JSONResponse
 
+from ddr.call import refused_unless_told
 from ddr.fhir.outages import HEADER, MEMBER, Outage
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -86,6 +87,7 @@ def too_many_requests(retry_seconds: int) -> OAuthError:
 
 def error_response(error: OAuthError) -> JSONResponse:
     """`error` as application/json, never cached."""
+    refused_unless_told(error.error)
     told = {"error": error.error, "error_description": error.description}
     why = {MEMBER: error.outage} if error.outage else {}
     return JSONResponse(told | why, error.status, NO_STORE | error.headers)

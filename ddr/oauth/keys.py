@@ -61,6 +61,11 @@ class Keys:
         key = self._keys.get(kid)
         return key.public if key else None
 
+    def age_ms(self, now_ms: int) -> int:
+        """How long the key that signs now has been doing so."""
+        since = [key.signs_from_ms for key in self._keys.values() if key.signs_from_ms <= now_ms]
+        return now_ms - max(since, default=now_ms)
+
     def jwks(self) -> dict[str, Any]:
         """The JWK Set document (RFC 7517) of all public keys."""
         return {"keys": [key.public.as_dict(private=False) for key in self._keys.values()]}

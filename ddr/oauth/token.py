@@ -26,8 +26,15 @@ FORBIDDEN = {
 async def token(call: Call) -> Response:
     """The token answer of the grant asked for."""
     grant_type = required(call.parameters, "grant_type")
-    if grant_type in FORBIDDEN:
-        raise OAuthError("unsupported_grant_type", "The authorization grant type is not supported")
-    if grant_type not in GRANTS:
-        raise unauthorized_client()
-    return await GRANTS[grant_type](call)
+    decisions = call.core.metrics.tokens
+    try:
+        if grant_type in FORBIDDEN:
+            raise OAuthError("unsupported_grant_type", "The authorization grant type is not supported")
+        if grant_type not in GRANTS:
+            raise unauthorized_client()
+        answer = await GRANTS[grant_type](call)
+    except OAuthError as error:
+        decisions.labels(grant_type if grant_type in GRANTS else "other", error.error).inc()
+        raise
+    decisions.labels(grant_type, "issued").inc()
+    return answer

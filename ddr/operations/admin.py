@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, json_reply, problem, send_reply
 from ddr.http.core import Core
-from ddr.http.fleet import Figures, Fleet
+from ddr.operations.exposition import CONTENT_TYPE, exposition
+from ddr.operations.figures import DESCRIBED as WORKER
 from ddr.operations.figures import worker_figures
-from ddr.store.database.faults import FAULTS
-from ddr.store.registries import losses
-
-EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus text format
+from ddr.operations.host_figures import DESCRIBED as HOST
+from ddr.operations.host_figures import host_figures
 
 
 def create_admin(core: Core) -> ASGIApp:
@@ -50,35 +50,17 @@ async def _ready(core: Core) -> Reply:
 
 async def _metrics(core: Core) -> Reply:
     """The figures of all workers of this host; those of others are up to a second old."""
-    workers = core.fleet.figures(worker_figures(core))
-    text = exposition(workers, core.fleet) + await _registry_figures(core)
-    return Reply(200, text.encode(), EXPOSITION)
+    workers, host = core.fleet.figures(worker_figures(core)), await host_figures(core)
+    return Reply(200, await asyncio.to_thread(exposition, workers, host, described(core)), CONTENT_TYPE)
 
 
-async def _registry_figures(core: Core) -> str:
-    """Ends that wait for an operator (`ddr registry confirm`); left out when the database does not tell."""
-    try:
-        held = await losses.held(core.pool)
-    except FAULTS:
-        return ""
-    return f"# TYPE ddr_registry_ends_held gauge\nddr_registry_ends_held {held}\n"
-
-
-def exposition(workers: Mapping[int, Figures], fleet: Fleet) -> str:
-    """Prometheus text format: one family after another, each sample with the number of its worker."""
-    families: dict[str, list[str]] = {}
-    for number, figures in workers.items():
-        for series, value in figures.items():
-            name, _, labels = series.partition("{")
-            labels = ",".join(filter(None, (f'worker="{number}"', labels.rstrip("}"))))
-            families.setdefault(name, []).append(f"{name}{{{labels}}} {value}\n")
-    families["ddr_worker_restarts_total"] = [f"ddr_worker_restarts_total {fleet.restarts}\n"]
-    families["ddr_answering_worker"] = [f"ddr_answering_worker {fleet.number}\n"]
-    return "".join(f"# TYPE {name} {_kind(name)}\n{''.join(samples)}" for name, samples in families.items())
-
-
-def _kind(name: str) -> str:
-    return "counter" if name.endswith("_total") else "gauge"
+def described(core: Core) -> Mapping[str, str]:
+    """What `/metrics` has, with a sentence each."""
+    counted = {
+        f"{one.name}_total" if one.type == "counter" else one.name: one.documentation
+        for one in core.metrics.registry.collect()
+    }
+    return {**WORKER, **HOST, **counted}
 
 
 _PAGES: dict[str, Callable[[Core], Awaitable[Reply]]] = {"/healthz": _health, "/readyz": _ready, "/metrics": _metrics}

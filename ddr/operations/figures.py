@@ -8,18 +8,44 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddr.http.core import Core
-from ddr.http.fleet import CONNECTIONS
+from ddr.http.fleet import CONNECTIONS, Figures
+from ddr.http.metrics import Figure
 
 RUNS, FAILURES = "ddr_background_runs_total", "ddr_background_failures_total"
 FAILING, GOOD = "ddr_background_failing_since_seconds", "ddr_background_good_seconds"  # UTC since 1970; 0: not
 
+DESCRIBED = {
+    CONNECTIONS: "Connections of clients",
+    "ddr_database_connections": "Connections to the database for requests",
+    "ddr_database_connections_idle": "Those of them that are free",
+    "ddr_database_waits_total": "Times that a connection was waited for",
+    "ddr_database_wait_seconds_total": "Time of these",
+    "ddr_database_waits_failed_total": "Those of them that ended without a connection",
+    "ddr_registry_stale": "1 when the DiGA-VZ was not read within its maximum age",
+    "ddr_registry_age_seconds": "Age of what was last read from a registry; absent before the first reading",
+    "ddr_worker_peak_memory_bytes": "Largest resident set so far",
+    "ddr_requests_running": "Requests that are worked on",
+    "ddr_requests_waiting": "Requests that wait for their turn",
+    "ddr_requests_refused_total": "Requests whose turn would not have come in time",
+    "ddr_event_loop_longest_lag_seconds": "Longest time that the event loop kept others waiting",
+    "ddr_event_loop_lags_total": "Times that it did so for more than 50 ms",
+    "ddr_event_loop_lag_seconds_total": "Time of these",
+    RUNS: "Runs of background work",
+    FAILURES: "Those of them that failed",
+    FAILING: "Since when a job fails (UTC since 1970; 0: it does not)",
+    GOOD: "When a job last went well (UTC since 1970; 0: never)",
+}
 
-def worker_figures(core: Core) -> dict[str, float]:
-    """Value by name, with labels in it if any; what ends in `_total` is a counter, all else a gauge."""
-    figures: dict[str, float] = {
+
+def worker_figures(core: Core) -> dict[str, Figure]:
+    """Value by name, with labels in it if any; what ends in `_total` is a counter, a list a histogram, else a gauge."""
+    figures: dict[str, Figure] = {
         CONNECTIONS: core.fleet.connections(),
         "ddr_database_connections": core.pool.get_size(),
         "ddr_database_connections_idle": core.pool.get_idle_size(),
+        "ddr_database_waits_total": core.pool.waits.count,
+        "ddr_database_wait_seconds_total": round(core.pool.waits.seconds, 4),
+        "ddr_database_waits_failed_total": core.pool.waits.failed,
         "ddr_registry_stale": int(core.registry.stale(core.clock())),
         "ddr_worker_peak_memory_bytes": peak_memory_bytes(),
         "ddr_requests_running": core.admission.running,
@@ -29,6 +55,14 @@ def worker_figures(core: Core) -> dict[str, float]:
         "ddr_event_loop_lags_total": core.lag.count,
         "ddr_event_loop_lag_seconds_total": round(core.lag.total, 4),
     }
+    for source, seen_ms in core.registry_seen.items():
+        if at := seen_ms():
+            figures[f'ddr_registry_age_seconds{{source="{source}"}}'] = max(0, core.clock() - at) // 1000
+    return figures | _background_figures(core) | core.metrics.figures()
+
+
+def _background_figures(core: Core) -> dict[str, Figure]:
+    figures: dict[str, Figure] = {}
     for name, state in core.jobs.states.items():
         label = f'{{job="{name}"}}'
         figures[RUNS + label] = state.runs
@@ -57,7 +91,7 @@ class Background:
 
 def background(core: Core) -> Mapping[str, Background]:
     """All jobs by name."""
-    workers = core.fleet.figures(worker_figures(core)).values()
+    workers = core.fleet.figures(_background_figures(core)).values()
     names = {
         name
         for figures in workers
@@ -67,8 +101,13 @@ def background(core: Core) -> Mapping[str, Background]:
     return {name: _in_all(name, list(workers)) for name in sorted(names)}
 
 
-def _in_all(name: str, workers: list[Mapping[str, float]]) -> Background:
+def _in_all(name: str, workers: list[Figures]) -> Background:
     label = f'{{job="{name}"}}'
-    since = [at for figures in workers if (at := figures.get(FAILING + label, 0))]
-    failures = sum(int(figures.get(FAILURES + label, 0)) for figures in workers)
+    since = [at for figures in workers if (at := _number(figures, FAILING + label))]
+    failures = sum(int(_number(figures, FAILURES + label)) for figures in workers)
     return Background(failures, int(min(since) * 1000) if since else None)
+
+
+def _number(figures: Figures, series: str) -> float:
+    found = figures.get(series, 0)
+    return found if isinstance(found, (int, float)) else 0

@@ -64,6 +64,10 @@ class Follower(ABC, Generic[T]):
         """True when nothing was read within the maximum age (HDDT caching of trust-related information)."""
         return now_ms - self._state.seen_ms > self._max_age_seconds * 1000
 
+    def seen_ms(self) -> int:
+        """When the registry was last read; 0: never."""
+        return self._state.seen_ms
+
     async def start(self) -> None:
         """Take over the stored state; when it is stale, wait a while for a reading by this worker or another."""
         try:

@@ -56,7 +56,9 @@ async def test_a_bomb_stops_at_the_limit() -> None:
     assert await refused(receiver(bomb), 100_000, content_encoding="gzip") == 413
 
 
-@pytest.mark.parametrize("body", [b"plain text", gzip.compress(b"abc")[:-3], gzip.compress(b"a") + b"tail", b""])
+@pytest.mark.parametrize(
+    "body", [b"plain text", gzip.compress(b"abc", mtime=0)[:-3], gzip.compress(b"a", mtime=0) + b"tail", b""]
+)
 async def test_broken_gzip_is_a_bad_request(body: bytes) -> None:
     assert await refused(receiver(body), 100, content_encoding="GZIP") == 400
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import httpx
+import orjson
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
+from ddr.call import Call
 from ddr.http.core import Core
 from ddr.http.fleet import Fleet
 from ddr.http.jobs import State
+from ddr.http.metrics import Metrics
 from ddr.operations.admin import create_admin
 from ddr.store.database.pool import open_pool
 from tests.support.trust import FakeTrust
@@ -47,27 +52,60 @@ async def test_the_worker_that_answers_is_named(core: Core) -> None:
     assert answer.json() == {"status": "ok", "worker": 3, "pid": 17}
 
 
-async def test_metrics_are_in_the_text_format(core: Core) -> None:
+async def families(core: Core) -> dict[str, Metric]:
+    """What `/metrics` says, as the library reads it."""
     answer = await get(core, "/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    lines = answer.text.splitlines()
-    assert lines[0] == "# TYPE ddr_connections gauge"
-    assert all(line.startswith("# ") or len(line.split()) == 2 for line in lines)
+    return {family.name: family for family in text_string_to_metric_families(answer.text)}
+
+
+def values(family: Metric) -> dict[tuple[str, ...], float]:
+    """Values by those of the labels, in the order of their names."""
+    return {tuple(value for _, value in sorted(sample.labels.items())): sample.value for sample in family.samples}
+
+
+async def test_every_metric_has_a_type_and_a_sentence(core: Core) -> None:
+    found = await families(core)
+    assert {"ddr_connections", "ddr_build_info", "ddr_worker_restarts"} <= found.keys()
+    assert all(family.documentation and family.type in ("counter", "gauge", "histogram") for family in found.values())
 
 
 async def test_any_worker_tells_the_figures_of_all(core: Core) -> None:
     core.jobs.states["seal"] = State(runs=3, failures=1)
     fleet = Fleet(2)
     fleet.learn({"1": {'ddr_background_runs_total{job="seal"}': 7}, "2": {"of": 0, "the": 0, "past": 0}}, restarts=4)
-    lines = (await get(replace(core, fleet=fleet), "/metrics")).text.splitlines()
-    at = lines.index("# TYPE ddr_background_runs_total counter")
-    assert lines[at + 1 : at + 3] == [
-        'ddr_background_runs_total{worker="1",job="seal"} 7',
-        'ddr_background_runs_total{worker="2",job="seal"} 3',
-    ]
-    assert "ddr_worker_restarts_total 4" in lines and "ddr_answering_worker 2" in lines
-    assert not any(line.startswith("past") for line in lines)
-    assert len([line for line in lines if line.startswith("# TYPE ddr_background_runs_total")]) == 1
+    found = await families(replace(core, fleet=fleet))
+    assert values(found["ddr_background_runs"]) == {("seal", "1"): 7, ("seal", "2"): 3}
+    assert values(found["ddr_worker_restarts"]) == {(): 4} and values(found["ddr_answering_worker"]) == {(): 2}
+    assert "past" not in found
+
+
+async def test_histograms_of_all_workers_are_told(core: Core) -> None:
+    other = Metrics()
+    for metrics, times in ((core.metrics, 1), (other, 2)):
+        for _ in range(times):
+            call = Call()
+            call.spent("turn", 0.03)
+            metrics.note("diga", "Observation.search", 503, call)
+    fleet = Fleet(1)
+    fleet.learn(orjson.loads(orjson.dumps({"2": other.figures()})), restarts=0)
+    found = await families(replace(core, fleet=fleet))
+    counts = {
+        (one.labels["worker"], one.labels["le"]): one.value
+        for one in found["ddr_request_seconds"].samples
+        if one.name.endswith("_bucket") and one.labels["phase"] == "turn" and one.labels["le"] in ("0.025", "0.05")
+    }
+    assert counts == {("1", "0.025"): 0, ("1", "0.05"): 1, ("2", "0.025"): 0, ("2", "0.05"): 2}
+    assert values(found["ddr_refusals"])["Observation.search", "diga", "503", "2"] == 2
+
+
+async def test_figures_of_another_version_are_left_out(core: Core) -> None:
+    fleet = Fleet(1)
+    series = 'ddr_request_seconds{listener="diga",interaction="x",phase="all"}'
+    fleet.learn({"2": {series: [1, 2, 3], "ddr_connections": [1], "ddr_of_tomorrow": 1}}, restarts=0)
+    found = await families(replace(core, fleet=fleet))
+    assert "ddr_of_tomorrow" not in found and "ddr_request_seconds" not in found
+    assert list(values(found["ddr_connections"])) == [("1",)]
 
 
 async def test_other_paths_and_methods_are_refused(core: Core) -> None:

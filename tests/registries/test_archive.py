@@ -30,7 +30,7 @@ def packed(files: Mapping[str, bytes], kind: bytes = tarfile.REGTYPE) -> bytes:
             member = tarfile.TarInfo(name)
             member.size, member.type, member.linkname = len(body), kind, "/etc/passwd"
             tar.addfile(member, io.BytesIO(body))
-    return gzip.compress(plain.getvalue())
+    return gzip.compress(plain.getvalue(), mtime=0)
 
 
 def test_valuesets_are_read() -> None:
@@ -57,7 +57,7 @@ def test_links_and_devices_are_not_followed(kind: bytes) -> None:
     [
         b"",
         b"<html>",
-        gzip.compress(b"no tar at all" * 100),
+        gzip.compress(b"no tar at all" * 100, mtime=0),
         archive(Package("a.b", "1.0.0", [VALUESET]))[:-20],
         packed({"package/package.json": b"[]"}),
         packed({"package/package.json": b"{"}),

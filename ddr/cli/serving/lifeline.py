@@ -24,8 +24,9 @@ class Lifeline:
 
     def __init__(self, told: Told) -> None:
         self._told = told
-        self.figures: Callable[[], Mapping[str, float]] = dict
+        self.figures: Callable[[], Mapping[str, Any]] = dict
         self._ready = self._leaving = False
+        self._unsaid = b""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -56,11 +57,15 @@ class Lifeline:
         """What nobody reads gets lost; the next beat says it again."""
         message = {"ready": self._ready, "leaving": self._leaving, "figures": self._figures()}
         try:
-            os.write(sys.stdout.fileno(), orjson.dumps(message) + b"\n")
+            if self._unsaid:  # the pipe took a part of the last one
+                self._unsaid = self._unsaid[os.write(sys.stdout.fileno(), self._unsaid) :]
+            if not self._unsaid:
+                line = orjson.dumps(message) + b"\n"
+                self._unsaid = line[os.write(sys.stdout.fileno(), line) :]
         except OSError:
             log.debug("worker.not_heard")
 
-    def _figures(self) -> Mapping[str, float]:
+    def _figures(self) -> Mapping[str, Any]:
         try:
             return self.figures()
         except Exception as error:  # no reason to be taken for dead

@@ -1,9 +1,9 @@
 """One worker process as its supervisor sees it: ready, alive, stuck, leaving, gone.
 
 They talk in lines of JSON. Every BEAT_SECONDS, which is the beat of its event loop, and whenever a state changes, the
-worker says `{"ready": bool, "leaving": bool, "figures": {name: number}}`: it serves; it has been told to end. What it
-gets on its stdin is what it shall know of the others (`ddr.http.fleet`); when its stdin closes, it finishes what it has
-in hand and ends.
+worker says `{"ready": bool, "leaving": bool, "figures": {name: number or list}}`: it serves; it has been told to end.
+What it gets on its stdin is what it shall know of the others (`ddr.http.fleet`); when its stdin closes, it finishes
+what it has in hand and ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BEAT_SECONDS = 1.0
 STUCK_BEATS = 5  # a worker that misses so many is replaced: no request may keep an event loop for that long
 START_BEATS = 60  # until the first one: the interpreter may take its time on a busy machine
 GRACE_SECONDS = DRAIN_SECONDS + 10
-LONGEST_LINE = 1024 * 1024
+LONGEST_LINE = 16 * 1024 * 1024  # a worker tells some 30 kB, and is told what all of them do
 
 module = "ddr.cli.serving.worker"  # what a worker runs; the demonstration has its own
 
@@ -36,7 +36,7 @@ class WorkerProcess:
 
     def __init__(self, number: int, process: asyncio.subprocess.Process) -> None:
         self.number, self.pid = number, process.pid
-        self.figures: Mapping[str, float] = {}
+        self.figures: Mapping[str, Any] = {}
         self.ready, self.leaving, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._process = process
         self._since = time.monotonic()

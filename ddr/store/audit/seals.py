@@ -77,6 +77,15 @@ async def last_seal(conn: Connection) -> Row | None:
     return row
 
 
+async def oldest_unsealed_ms(conn: Connection) -> int | None:
+    """When the oldest entry that no seal covers was made; None when there is none."""
+    at_ms: int | None = await conn.fetchval(
+        "SELECT at_ms FROM audit WHERE audit_no > coalesce((SELECT max(upto_no) FROM audit_seal), 0)"
+        " ORDER BY audit_no LIMIT 1"
+    )
+    return at_ms
+
+
 async def seals_after(conn: Connection, seal_no: int, count: int) -> list[Row]:
     """The first `count` seals after number `seal_no`, ascending."""
     rows: list[Row] = await conn.fetch(

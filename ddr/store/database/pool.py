@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 import orjson
 
+from ddr.call import CONNECTION, spent
 from ddr.settings import Settings
 from ddr.store.database.dsn import check_url, shown, told
 from ddr.store.database.errors import DatabaseAway, StoreError
@@ -25,12 +27,22 @@ INACTIVE_SECONDS = 300.0
 POOLER = "set database_statement_cache to 0 behind a pooler in transaction mode, or connect directly"
 
 
+@dataclass
+class Waits:
+    """How often a connection was waited for because none was free, or was made; and how often in vain."""
+
+    count: int = 0
+    seconds: float = 0.0
+    failed: int = 0
+
+
 class Pool(asyncpg.Pool):  # type: ignore[misc]
     """A pool that nobody waits for without end: each `acquire` raises PoolBusy or the error of the database."""
 
     def __init__(self, servers: Servers, size: int, limits: Limits, cache: int) -> None:
         self.servers = servers
         self.limits = limits
+        self.waits = Waits()
         self._doubts = 0
         self._returned = 0.0  # when a connection came back the last time that was still good
         self._probe = Probe(servers, cache)
@@ -75,13 +87,25 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         if self.servers.doubts != self._doubts:
             self._doubts = self.servers.doubts
             await self.expire_connections()
+        loop = asyncio.get_running_loop()
+        begun, free = loop.time(), self.get_idle_size() > 0
         try:
-            return await super()._acquire(self.limits.acquire if timeout is None else timeout)
+            connection = await super()._acquire(self.limits.acquire if timeout is None else timeout)
+            self._waited(loop.time() - begun, free)
+            return connection
         except TimeoutError:
-            quiet = asyncio.get_running_loop().time() - self._returned > self.limits.acquire
+            self._waited(loop.time() - begun, free)
+            self.waits.failed += 1
+            quiet = loop.time() - self._returned > self.limits.acquire
             if self.servers.away or quiet:  # nothing came to an end all the time: that is not load
                 raise ConnectionError("no server answers") from None
             raise PoolBusy("no connection became free in time") from None
+
+    def _waited(self, seconds: float, free: bool) -> None:
+        spent(CONNECTION, seconds)
+        if not free:
+            self.waits.count += 1
+            self.waits.seconds += seconds
 
 
 async def open_pool(settings: Settings, limits: Limits = REQUESTS, size: int = 0) -> Pool:

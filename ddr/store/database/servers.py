@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 
+from ddr.call import statement
 from ddr.store.database.dsn import Host, hosts, names_parameter
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.lineage import Lineage
@@ -22,6 +23,32 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc]
     """A connection that is given up when its server does not even stop a statement that took too long."""
 
     __slots__ = ("host", "servers")
+
+    async def execute(self, query: str, *args: Any, **options: Any) -> str:
+        """As asyncpg's; the request in hand is told how long it took, as with those below."""
+        with statement(query):
+            status: str = await super().execute(query, *args, **options)
+            return status
+
+    async def executemany(self, command: str, *args: Any, **options: Any) -> Any:
+        """As asyncpg's."""
+        with statement(command):
+            return await super().executemany(command, *args, **options)
+
+    async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
+        """As asyncpg's."""
+        with statement(query):
+            return await super().fetch(query, *args, **options)
+
+    async def fetchval(self, query: str, *args: Any, **options: Any) -> Any:
+        """As asyncpg's."""
+        with statement(query):
+            return await super().fetchval(query, *args, **options)
+
+    async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
+        """As asyncpg's."""
+        with statement(query):
+            return await super().fetchrow(query, *args, **options)
 
     async def _cancel(self, waiter: Any, cancel_waiter: Any = None) -> None:
         async with asyncio.timeout(CANCEL_SECONDS) as limit:

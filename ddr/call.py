@@ -1,0 +1,105 @@
+"""One request while it is answered: where its time goes, what it asks of the database, why it is refused.
+
+Whoever works on it notes here what metrics and traces tell of it. A note is a word of ours, never anything of a person.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+MOST_STEPS = 64  # of a request that are kept one by one; a bridge's may have thousands
+BODY, TURN, CONNECTION, DATABASE = "body", "turn", "connection", "database"  # phases; what is left is our own work
+_TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|JOIN)\s+(?:ONLY\s+)?([a-z_]+)")
+_WORD = re.compile(r"\s*(?:--[^\n]*\n\s*)*([A-Za-z]+)")
+
+
+class Step(NamedTuple):
+    """A part of a request. `began` and `seconds` count from the request's begin."""
+
+    phase: str
+    what: str  # of DATABASE the kind of statement, else nothing
+    began: float
+    seconds: float
+
+
+class Call:
+    """What was noted of one request so far."""
+
+    __slots__ = ("_begun", "began_ns", "phases", "reason", "statements", "steps")
+
+    def __init__(self) -> None:
+        self.began_ns = time.time_ns()
+        self._begun = time.perf_counter()
+        self.phases: dict[str, float] = {}
+        self.steps: list[Step] = []
+        self.statements = 0  # that succeeded
+        self.reason: str | None = None  # why it is refused
+
+    @property
+    def seconds(self) -> float:
+        """Time since it began."""
+        return time.perf_counter() - self._begun
+
+    def spent(self, phase: str, seconds: float, what: str = "") -> None:
+        """A step of so many seconds has just ended."""
+        self.phases[phase] = self.phases.get(phase, 0.0) + seconds
+        if len(self.steps) < MOST_STEPS:
+            self.steps.append(Step(phase, what, self.seconds - seconds, seconds))
+
+
+CURRENT: ContextVar[Call | None] = ContextVar("call", default=None)
+
+
+def refused(reason: str) -> None:
+    """The request in hand is refused for this reason, a word out of a small set."""
+    if (call := CURRENT.get()) is not None:
+        call.reason = reason
+
+
+def refused_unless_told(reason: str) -> None:
+    """The same, unless whoever knew better has said why."""
+    if (call := CURRENT.get()) is not None and call.reason is None:
+        call.reason = reason
+
+
+def spent(phase: str, seconds: float) -> None:
+    """The request in hand has spent this time in a phase."""
+    if (call := CURRENT.get()) is not None:
+        call.spent(phase, seconds)
+
+
+@contextmanager
+def phase(name: str) -> Iterator[None]:
+    """What is done inside counts as this phase of the request in hand, however it ends."""
+    begun = time.perf_counter()
+    try:
+        yield
+    finally:
+        spent(name, time.perf_counter() - begun)
+
+
+@contextmanager
+def statement(query: str) -> Iterator[None]:
+    """One statement of the request in hand."""
+    call = CURRENT.get()
+    if call is None:
+        yield
+        return
+    begun = time.perf_counter()
+    try:
+        yield
+        call.statements += 1
+    finally:
+        what = kind(query) if len(call.steps) < MOST_STEPS else ""
+        call.spent(DATABASE, time.perf_counter() - begun, what)
+
+
+def kind(query: str) -> str:
+    """Verb and first table of a statement: `select consent`. Values are bound and never part of a text."""
+    verb, table = _WORD.match(query), _TABLE.search(query)
+    return " ".join(filter(None, (verb[1].lower() if verb else "", table[1] if table else "")))

@@ -1,0 +1,117 @@
+"""What a worker counts and measures, by the `prometheus_client` library; how all workers tell it: ddr.http.fleet.
+
+Each label has few values, and none comes from outside: no person, device, client or address.
+
+The library's own way for several processes (files that they map into memory) is not used: a disk that is full would end
+a worker at its next count, and each worker that has ended would leave files behind that every scrape has to read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Counts
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client.metrics_core import Metric
+
+from ddr.call import Call
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+DELAYS = (10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 86_400.0, 7 * 86_400.0)
+ALL, OWN = "all", "work"  # phases: the whole request, and what is none of ddr.call's phases
+NONE, GONE = "0", "client-gone"  # no answer was given
+
+Figure = float | list[float]
+"""A number; of a histogram the counts up to each bound, the last without bound, and the sum."""
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each one, which nobody asks for
+
+
+class Metrics:
+    """The counters and histograms of one worker."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        own = self.registry
+        self.requests = Counter(
+            "ddr_requests",
+            "Requests by status of the answer (0: none)",
+            ["listener", "interaction", "status"],
+            registry=own,
+        )
+        self.seconds = Histogram(
+            "ddr_request_seconds",
+            "Time of requests, whole and by phase",
+            ["listener", "interaction", "phase"],
+            buckets=SECONDS,
+            registry=own,
+        )
+        self.refusals = Counter(
+            "ddr_refusals",
+            "Requests answered 4xx or 5xx, by reason",
+            ["listener", "interaction", "reason"],
+            registry=own,
+        )
+        self.items = Counter(
+            "ddr_upload_items", "Readings and measurements sent by gateways", ["kind", "result", "reason"], registry=own
+        )
+        self.delay = Histogram(
+            "ddr_ingestion_delay_seconds",
+            "Age of the newest accepted value of an upload",
+            ["miv"],
+            buckets=DELAYS,
+            registry=own,
+        )
+        self.resources = Counter("ddr_resources_sent", "Resources in answers to DiGA", ["type"], registry=own)
+        self.tokens = Counter("ddr_token_decisions", "Decisions about tokens", ["grant", "decision"], registry=own)
+        self.grace = Counter("ddr_grace_decisions", "Decisions about Grace-Periods", ["decision"], registry=own)
+
+    def note(self, listener: str, interaction: str, status: int, call: Call) -> None:
+        """A request has come to its end."""
+        self.requests.labels(listener, interaction, str(status)).inc()
+        if status >= 400 or not status:
+            reason = call.reason or (str(status) if status else GONE)
+            self.refusals.labels(listener, interaction, reason).inc()
+        whole = call.seconds
+        self.seconds.labels(listener, interaction, ALL).observe(whole)
+        for phase, seconds in call.phases.items():
+            self.seconds.labels(listener, interaction, phase).observe(seconds)
+        self.seconds.labels(listener, interaction, OWN).observe(max(0.0, whole - sum(call.phases.values())))
+
+    def uploaded(self, kind: str, counts: Mapping[tuple[str, str], int]) -> None:
+        """So many items of an upload got this result and reason (none: empty)."""
+        for (result, reason), count in counts.items():
+            self.items.labels(kind, result, reason).inc(count)
+
+    def answered(self, kind: str, answers: Iterable[Mapping[str, object]], result: str) -> None:
+        """The answers to the items of an upload; `result` is the member that says what became of an item."""
+        self.uploaded(kind, Counts((str(one[result]), str(one.get("reason", ""))) for one in answers))
+
+    def arrived(self, miv: str, age_ms: int) -> None:
+        """An upload was taken whose newest value is this old."""
+        self.delay.labels(miv).observe(max(0, age_ms) / 1000)
+
+    def figures(self) -> dict[str, Figure]:
+        """All of it, by name with labels, short enough to be told every second."""
+        found: dict[str, Figure] = {}
+        for family in self.registry.collect():
+            if family.type == "histogram":
+                found |= _histograms(family)
+            else:
+                found |= {series(one.name, one.labels): one.value for one in family.samples}
+        return found
+
+
+def series(name: str, labels: Mapping[str, str]) -> str:
+    """Name and labels as Prometheus writes them; our values need no escapes."""
+    inside = ",".join(f'{key}="{value}"' for key, value in labels.items())
+    return f"{name}{{{inside}}}" if inside else name
+
+
+def _histograms(family: Metric) -> dict[str, Figure]:
+    found: dict[str, list[float]] = {}
+    for one in family.samples:
+        if one.name.endswith(("_bucket", "_sum")):  # the sum comes after the last bucket
+            labels = {key: value for key, value in one.labels.items() if key != "le"}
+            found.setdefault(series(family.name, labels), []).append(one.value)
+    return dict(found)

@@ -1,0 +1,54 @@
+"""Figures of the host or the whole recorder, gathered when `/metrics` is asked for them, not every second."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from contextlib import suppress
+
+from cryptography import x509
+
+from ddr import __version__
+from ddr.http.core import Core
+from ddr.http.metrics import Figure
+from ddr.store.audit import seals
+from ddr.store.database.faults import FAULTS
+from ddr.store.registries import losses
+
+DAY_SECONDS = 86_400
+
+DESCRIBED = {
+    "ddr_build_info": "Version of the recorder and of Python; always 1",
+    "ddr_worker_restarts_total": "Workers that were replaced since the recorder was started",
+    "ddr_answering_worker": "The worker that tells all this",
+    "ddr_registry_ends_held": "Ends that wait for an operator (ddr registry confirm)",
+    "ddr_audit_unsealed_seconds": "Age of the oldest entry of the audit trail that has no seal yet; 0: none",
+    "ddr_certificate_days": "Days until the server's certificate ends; negative: it has ended",
+    "ddr_signing_key_age_seconds": "How long the key that signs access tokens has been signing",
+    "ddr_signing_keys": "Signing keys that are published",
+}
+
+
+async def host_figures(core: Core) -> dict[str, Figure]:
+    """Value by name; what cannot be told at the moment is left out."""
+    figures: dict[str, Figure] = {
+        f'ddr_build_info{{version="{__version__}",python="{platform.python_version()}"}}': 1,
+        "ddr_worker_restarts_total": core.fleet.restarts,
+        "ddr_answering_worker": core.fleet.number,
+    }
+    with suppress(OSError, ValueError):
+        figures["ddr_certificate_days"] = await asyncio.to_thread(_certificate_days, core)
+    if core.signer is not None:
+        figures["ddr_signing_keys"] = len(core.signer.jwks()["keys"])
+        figures["ddr_signing_key_age_seconds"] = core.signer.age_ms(core.clock()) // 1000
+    with suppress(*FAULTS):
+        figures["ddr_registry_ends_held"] = await losses.held(core.pool)
+        oldest_ms = await seals.oldest_unsealed_ms(core.pool)
+        figures["ddr_audit_unsealed_seconds"] = max(0, core.clock() - oldest_ms) // 1000 if oldest_ms else 0
+    return figures
+
+
+def _certificate_days(core: Core) -> float:
+    """Of the first certificate in the file, which is the server's own."""
+    (first, *_) = x509.load_pem_x509_certificates(core.settings.server_cert.read_bytes())
+    return round((first.not_valid_after_utc.timestamp() - core.clock() / 1000) / DAY_SECONDS, 2)
