@@ -77,3 +77,24 @@ async def test_the_operator_decides_about_a_replaced_device(ddr: Recorder, optio
             assert chunk["status"] == {"active": "preliminary", "inactive": "final"}[status]
     finally:
         ddr.core.settings = settings
+
+
+@pytest.mark.requirement("SER-006", "SER-008")
+async def test_chunks_that_an_old_change_withdrew_stay_visible_in_their_own_time(ddr: Recorder) -> None:
+    """A calibration of the first day that becomes known on the fifth moves the chunks of four days to another series.
+
+    A month later the first series has long been over, and what was withdrawn of it is within the period all the same.
+    """
+    sensor = await worn(ddr)
+    with later(ddr, 5 * DAY):
+        await sensor.send(0, ramp(5 * SLOTS))
+        before = {chunk["id"] for chunk in await sensor.chunks()}
+        await report(sensor, (DAY, "calibration-required"))
+        withdrawn = [chunk for chunk in await sensor.chunks() if chunk["status"] == "entered-in-error"]
+    assert len(withdrawn) == 4
+    with later(ddr, 33 * DAY):
+        still = [chunk for chunk in await sensor.chunks() if chunk["status"] == "entered-in-error"]
+        assert {chunk["id"] for chunk in still} < before
+        for chunk in still:
+            assert await sensor.reader.read(f"Observation/{chunk['id']}") == chunk
+        assert still == [chunk for chunk in withdrawn if period(chunk)[0] >= sensor.start_ms + 3 * DAY]

@@ -69,6 +69,8 @@ def session_options(limits: Limits, cache: int) -> dict[str, Any]:
     kind: type[asyncpg.Connection] = ServerConnection
     if cache:
         settings |= {**limits.server_settings(), "jit": "off"}  # short statements: compiling costs more than it saves
+        if limits == REQUESTS:  # they name a patient; a plan for one who has been here for years is worse, not better
+            settings["plan_cache_mode"] = "force_generic_plan"
     else:
         kind = PooledConnection if limits == REQUESTS else PooledBackgroundConnection
     return {

@@ -12,7 +12,7 @@ from ddr.fhir.search.query import Include, Search
 from ddr.store.database.ids import Kind
 from ddr.store.search.comparisons import Parameters
 from ddr.store.search.conditions import POINTERS, TABLES, Conditions, Names
-from ddr.store.search.rows import COLUMNS, rows
+from ddr.store.search.rows import COLUMNS, ROWS, lookups
 from ddr.store.search.sources import View
 
 Row = Mapping[str, Any]
@@ -138,10 +138,10 @@ hit AS (
   SELECT ord, true AS matched, kind, no, k FROM page
   UNION ALL
   SELECT NULL, false, kind, no, k FROM related
-)
+),{lookups(observed)}
 SELECT head.*, {COLUMNS}
-  FROM (SELECT {head}) head LEFT JOIN hit ON true{rows(observed)}
- ORDER BY hit.ord"""
+  FROM (SELECT {head}) head LEFT JOIN ({ROWS}) ON true
+ ORDER BY o.ord"""
     found = await pool.fetch(query, *parameters.values)
     matches = [row for row in found if row["matched"]]
     related = [row for row in found if row["matched"] is False]

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 
 from ddr.store.database.ids import Kind
-from ddr.store.search.rows import COLUMNS, rows
+from ddr.store.search.rows import COLUMNS, ROWS, lookups
 from ddr.store.search.sources import View
 
 Row = Mapping[str, Any]
@@ -31,12 +31,17 @@ async def read(pool: asyncpg.Pool, view: View, kind: Kind, no: int, k: int) -> R
     An Observation is found beyond the historic period and when deleted, too: `within` and `deleted` tell.
     """
     table = _TABLES[kind]
-    query = f"""WITH {view.sources()},
+    sources, observed = view.sources(), view.observed
+    if table == "observations":
+        if kind not in observed:
+            return None
+        sources, observed = view.sources_of(kind), frozenset({kind})
+    query = f"""WITH {sources},
 hit AS (
   SELECT 1 AS ord, true AS matched, o.kind, o.no, o.k, {_STATE.get(table, "true AS within, false AS deleted")}
     FROM {table} o WHERE o.kind = {kind:d} AND o.no = $10 AND o.k = $11
-)
-SELECT hit.within, hit.deleted, {COLUMNS} FROM hit{rows(view.observed)}"""
+),{lookups(observed)}
+SELECT hit.within, hit.deleted, {COLUMNS} FROM hit CROSS JOIN ({ROWS})"""
     row: Row | None = await pool.fetchrow(query, *view.parameters(), no, k)
     return row
 

@@ -3,6 +3,9 @@
 Every text here is a list of common table expressions over the parameters $1 to $9 of `View`. Instants are milliseconds
 UTC, both ends of a range inclusive. The rules of chunks repeat ddr.series (epoch, grid, status); tests hold them equal.
 
+However long a patient has been here, a search touches the rows of what is visible only. So rows are looked up by their
+keys in LATERAL subqueries with a LIMIT: a planner that expects few rows of a patient would read and hash them all.
+
 `updated_ms` is meta.lastUpdated as this request sees it: never older than when the resource became visible to it.
 """
 
@@ -16,6 +19,7 @@ from uuid import UUID
 
 from ddr.store.database.ids import Kind
 from ddr.store.search.opening import OPEN, Opening
+from ddr.store.series.bounds import BRIEF_MS, LAST, SHORTEST_MS, first_k
 
 FOREVER = 2**63 - 1  # end of an open period
 
@@ -69,7 +73,14 @@ class View:
 
     def sources(self) -> str:
         """The common table expressions moment, term, observations, seen, metrics, devices and more of what is seen."""
-        return _sources(self.observed)
+        return _sources(self.observed, numbered=False)
+
+    def sources_of(self, kind: Kind) -> str:
+        """The same for one kind of Observations, only for what has the number $10, but for that at any age.
+
+        Of what else is visible, and so when Devices became it, nothing is in it.
+        """
+        return _sources(frozenset({kind}), numbered=True)
 
 
 # `at_ms`: the patient's present (ddr.store.database.stamps).
@@ -87,29 +98,49 @@ EXPECTED = f"""
 CASE WHEN s.continuous AND (e.tail_start_ms IS NULL OR greatest(e.tail_start_ms, least(
               e.tail_start_ms + s.span_ms, e.until_ms / 1000 * 1000) - 1000) + 999 < term.floor_ms)
      THEN greatest({_FIRST} + s.period_ms, s.created_ms, e.created_ms) + term.delay_ms END"""
+# Delay-From-Real-Time of a device `d`: the shortest of what it has a sensor for.
+DELAY = """coalesce((SELECT min(t.delay_ms) FROM sensor x JOIN term t USING (miv_url)
+                     WHERE x.patient_id = $1 AND x.device_no = d.device_no), (SELECT min(delay_ms) FROM term))"""
 _OPENED = "greatest({updated}, opened_ms, CASE WHEN {end} < older_ms THEN older_opened_ms END)"
+
+# The series of sensors that lie within the period. `newest_ms`: no chunk starts later.
+_SERIES = f"""
+period AS MATERIALIZED (
+  SELECT epoch_no, sensor_no, device_no, from_ms, until_ms, tail_k, tail_start_ms, created_ms
+    FROM epoch e WHERE e.patient_id = $1 AND {{chosen}}
+),
+worn AS MATERIALIZED (
+  SELECT s.*, d.expiration_ms, d.ended_ms AS device_ended_ms
+    FROM (SELECT DISTINCT sensor_no FROM period) p
+    CROSS JOIN LATERAL (SELECT * FROM sensor s WHERE s.patient_id = $1 AND s.sensor_no = p.sensor_no LIMIT 1) s
+    CROSS JOIN LATERAL (SELECT expiration_ms, ended_ms FROM device d
+                         WHERE d.patient_id = $1 AND d.device_no = s.device_no LIMIT 1) d
+), series AS MATERIALIZED (
+  SELECT s.miv_url, s.code_system, s.code, s.period_ms, s.span_ms, s.buffering_ms, s.expiration_ms,
+         greatest(s.created_ms, e.created_ms) AS registered_ms, e.epoch_no, e.device_no, e.tail_k, e.tail_start_ms,
+         CASE WHEN s.calibrated_device THEN e.epoch_no END AS metric_no, term.floor_ms, term.delay_ms,
+         term.opened_ms, term.older_ms, term.older_opened_ms,
+         e.until_ms / 1000 * 1000 AS cut_ms,
+         coalesce(e.tail_k + 1, 0) AS next_k, {_NEXT} AS next_ms,
+         least({NOW} - s.period_ms - term.delay_ms,
+               CASE WHEN greatest(s.created_ms, e.created_ms) + term.delay_ms > {NOW} THEN -1 END,
+               e.until_ms - 1, s.ended_ms - 1, s.device_ended_ms - 1, s.expiration_ms - 1) AS newest_ms,
+         {EXPECTED} AS expected_ms, {_FIRST} AS first_ms,
+         least(e.until_ms, s.ended_ms, s.device_ended_ms, s.expiration_ms) AS end_ms
+    FROM period e
+    JOIN worn s ON s.sensor_no = e.sensor_no AND s.continuous
+     AND (s.shown_from_ms IS NULL OR e.from_ms >= s.shown_from_ms)
+    JOIN term ON term.miv_url = s.miv_url
+)"""
+
+_ENDS_WITHIN = f"{LAST} >= (SELECT min(floor_ms) FROM term) - {SHORTEST_MS}"
+_NUMBERED_WITHIN = f"c.k >= {first_k('s', 's', 's.floor_ms')}"
 
 # One row per chunk: the stored ones, and after them the expected ones of which nothing has arrived (SER-014, SER-024),
 # from number `next_k` at `next_ms` on, none starting after `newest_ms`. `within`: it ends within the historic period.
 # What a sensor measured before it was calibrated may be withheld (SER-018, ddr.gateway.replacement).
 _CHUNKS = f"""
-series AS NOT MATERIALIZED (
-  SELECT s.miv_url, s.code_system, s.code, s.period_ms, s.span_ms, s.buffering_ms, d.expiration_ms,
-         greatest(s.created_ms, e.created_ms) AS registered_ms,
-         e.epoch_no, e.device_no,
-         CASE WHEN s.calibrated_device THEN e.epoch_no END AS metric_no, term.floor_ms, term.delay_ms,
-         term.opened_ms, term.older_ms, term.older_opened_ms,
-         e.until_ms / 1000 * 1000 AS cut_ms,
-         coalesce(e.tail_k + 1, 0) AS next_k, coalesce(e.tail_start_ms + s.span_ms, e.from_ms / 1000 * 1000) AS next_ms,
-         least({NOW} - s.period_ms - term.delay_ms,
-               CASE WHEN greatest(s.created_ms, e.created_ms) + term.delay_ms > {NOW} THEN -1 END,
-               e.until_ms - 1, s.ended_ms - 1, d.ended_ms - 1, d.expiration_ms - 1) AS newest_ms
-    FROM term
-    JOIN sensor s ON s.patient_id = $1 AND s.miv_url = term.miv_url AND s.continuous
-    JOIN epoch e ON e.patient_id = $1 AND e.sensor_no = s.sensor_no
-      AND (s.shown_from_ms IS NULL OR e.from_ms >= s.shown_from_ms)
-    JOIN device d ON d.patient_id = $1 AND d.device_no = e.device_no
-), chunks AS NOT MATERIALIZED (
+chunks AS NOT MATERIALIZED (
   SELECT {Kind.CHUNK:d} AS kind, s.epoch_no AS no, c.k, s.miv_url, s.code_system, s.code, c.start_ms,
          c.end_ms + 999 AS end_ms, s.device_no, s.metric_no,
          CASE WHEN c.settled OR c.status = 'f' THEN 'final' WHEN c.status = 'p' THEN 'preliminary'
@@ -117,13 +148,13 @@ series AS NOT MATERIALIZED (
          {_OPENED.format(updated="c.updated_ms, CASE WHEN c.settled THEN c.settles_ms + 1 END", end="c.end_ms + 999")}
            AS updated_ms,
          NULL::numeric AS value, NULL AS unit, NULL AS comparator, NULL::bytea AS content,
-         '{{}}'::bigint[] AS derived_from, c.end_ms + 999 >= s.floor_ms AS within, false AS deleted
+         '{{{{}}}}'::bigint[] AS derived_from, c.end_ms + 999 >= s.floor_ms AS within, false AS deleted
     FROM series s
     CROSS JOIN LATERAL (
       SELECT x.*, end_ms, settles_ms, x.status = 'p' AND settles_ms < {NOW} AS settled
         FROM (
           SELECT c.k, c.start_ms, c.updated_ms, c.status FROM chunk c
-           WHERE c.patient_id = $1 AND c.epoch_no = s.epoch_no
+           WHERE c.patient_id = $1 AND c.epoch_no = s.epoch_no AND {{kept}}
           UNION ALL
           SELECT s.next_k + n, s.next_ms + n * s.span_ms,
                  greatest(s.next_ms + n * s.span_ms + s.period_ms, s.registered_ms) + s.delay_ms, 'p'
@@ -151,8 +182,9 @@ _END = f"coalesce(m.effective_end_ms, {FOREVER})"
 _MEASUREMENTS = f"""
 sources AS (
   SELECT unnest(m.derived_from) AS no FROM term
-    JOIN measurement m ON m.patient_id = $1 AND m.miv_url = term.miv_url AND m.effective_ms >= term.floor_ms
-   WHERE m.deleted_ms IS NULL
+    CROSS JOIN LATERAL (SELECT * FROM measurement m
+                         WHERE m.patient_id = $1 AND m.miv_url = term.miv_url AND m.effective_ms >= term.floor_ms
+                           AND m.derived_from <> '{{{{}}}}' AND m.deleted_ms IS NULL OFFSET 0) m
 ), measurements AS NOT MATERIALIZED (
   SELECT {Kind.MEASUREMENT:d} AS kind, m.measurement_no AS no, 0::bigint AS k, m.miv_url, m.code_system, m.code,
          m.effective_ms AS start_ms, {_END} AS end_ms, m.device_no,
@@ -162,47 +194,70 @@ sources AS (
          {_END} >= term.floor_ms OR m.measurement_no IN (SELECT no FROM sources)
            AS within,
          m.deleted_ms IS NOT NULL AS deleted
-    FROM term JOIN measurement m ON m.patient_id = $1 AND m.miv_url = term.miv_url
+    FROM term CROSS JOIN LATERAL ({{stored}}) m
 )"""
+
+# The measurements that may be seen under a `term`: what began in the period, or briefly before it; what lasts into it
+# (index measurement_lasting); and what others are derived from.
+_LASTING = f"(m.effective_end_ms IS NULL OR m.effective_end_ms - m.effective_ms > {BRIEF_MS})"
+_STORED = """m.measurement_no, m.miv_url, m.code_system, m.code, m.device_no, m.epoch_no, m.effective_ms,
+             m.effective_end_ms, m.value, m.unit, m.comparator, m.content, m.derived_from, m.status, m.updated_ms,
+             m.deleted_ms"""
+_VISIBLE = f"""
+      SELECT {_STORED} FROM (
+        SELECT {_STORED} FROM measurement m WHERE m.patient_id = $1 AND m.miv_url = term.miv_url
+           AND m.effective_ms >= term.floor_ms - {BRIEF_MS} OFFSET 0) m
+      UNION ALL
+      SELECT {_STORED} FROM (
+        SELECT {_STORED} FROM measurement m WHERE m.patient_id = $1 AND m.miv_url = term.miv_url
+           AND m.effective_ms < term.floor_ms - {BRIEF_MS} AND {_LASTING} AND {_END} >= term.floor_ms OFFSET 0) m
+      UNION ALL
+      SELECT {_STORED} FROM (SELECT DISTINCT no FROM sources) o
+        CROSS JOIN LATERAL (SELECT * FROM measurement m WHERE m.patient_id = $1 AND m.measurement_no = o.no LIMIT 1) m
+       WHERE m.miv_url = term.miv_url AND m.effective_ms < term.floor_ms - {BRIEF_MS} AND {_END} < term.floor_ms"""
+_NUMBERED = f"""
+      SELECT {_STORED} FROM measurement m
+       WHERE m.patient_id = $1 AND m.measurement_no = $10 AND m.miv_url = term.miv_url"""
 
 # `seen`: the Observations that a search may return, and that make their Device and DeviceMetric visible (SCO-006).
 _ANCHORED = f"""
 seen AS NOT MATERIALIZED (SELECT * FROM observations WHERE within AND NOT deleted),
-delays AS (
-  SELECT s.device_no, min(term.delay_ms) AS delay_ms FROM sensor s JOIN term USING (miv_url)
-   WHERE s.patient_id = $1 GROUP BY s.device_no
-), expected AS (
-  SELECT device_no, min(coalesce(expected_ms, 0)) AS expected_ms
-    FROM (SELECT e.device_no, {EXPECTED} AS expected_ms, {_FIRST} AS first_ms,
-                 least(e.until_ms, s.ended_ms, d.ended_ms, d.expiration_ms) AS end_ms
-            FROM sensor s JOIN term USING (miv_url)
-            JOIN epoch e ON e.patient_id = $1 AND e.sensor_no = s.sensor_no
-             AND (s.shown_from_ms IS NULL OR e.from_ms >= s.shown_from_ms)
-            JOIN device d ON d.patient_id = $1 AND d.device_no = e.device_no
-           WHERE s.patient_id = $1 AND s.continuous) AS series
-   WHERE expected_ms IS NULL OR (expected_ms <= {NOW} AND (end_ms IS NULL OR first_ms < end_ms)) GROUP BY device_no
-), metrics AS NOT MATERIALIZED (
+expected AS MATERIALIZED ({{expected}}),
+metrics AS NOT MATERIALIZED (
   SELECT {Kind.METRIC:d} AS kind, e.epoch_no AS no, 0::bigint AS k, e.device_no,
          greatest(e.updated_ms, {EXPECTED}, $9::bigint) AS updated_ms,
          s.metric -> 'type' AS type, s.code_system, s.code
-    FROM epoch e JOIN sensor s ON s.patient_id = $1 AND s.sensor_no = e.sensor_no JOIN term USING (miv_url)
-   WHERE e.patient_id = $1 AND e.epoch_no IN (SELECT metric_no FROM seen)
+    FROM (SELECT DISTINCT metric_no FROM seen) n
+    CROSS JOIN LATERAL (SELECT * FROM epoch e WHERE e.patient_id = $1 AND e.epoch_no = n.metric_no LIMIT 1) e
+    CROSS JOIN LATERAL (SELECT * FROM sensor s WHERE s.patient_id = $1 AND s.sensor_no = e.sensor_no LIMIT 1) s
+    JOIN term USING (miv_url)
 ), devices AS NOT MATERIALIZED (
   SELECT {Kind.DEVICE:d} AS kind, d.device_no AS no, 0::bigint AS k,
          greatest(d.updated_ms, expected.expected_ms, $9::bigint) AS updated_ms, d.device_name, d.manufacturer,
          d.type_code,
          CASE WHEN least(d.ended_ms, d.expiration_ms) <= $5::bigint THEN 'inactive'
-              WHEN $5::bigint - d.heard_ms > coalesce(delays.delay_ms, (SELECT min(delay_ms) FROM term)) THEN 'unknown'
+              WHEN $5::bigint - d.heard_ms > {DELAY} THEN 'unknown'
               ELSE 'active' END AS status
-    FROM device d LEFT JOIN delays USING (device_no) LEFT JOIN expected USING (device_no)
-   WHERE d.patient_id = $1 AND d.device_no IN (SELECT device_no FROM seen)
+    FROM (SELECT DISTINCT device_no FROM seen) n
+    CROSS JOIN LATERAL (SELECT * FROM device d WHERE d.patient_id = $1 AND d.device_no = n.device_no LIMIT 1) d
+    LEFT JOIN expected ON expected.device_no = d.device_no
 )"""
+
+# By Device, when it became visible by chunks of which nothing has arrived; 0 when it is by what is stored.
+_EXPECTED = f"""
+  SELECT device_no, min(coalesce(expected_ms, 0)) AS expected_ms FROM series
+   WHERE expected_ms IS NULL OR (expected_ms <= {NOW} AND (end_ms IS NULL OR first_ms < end_ms)) GROUP BY device_no"""
+_NONE_EXPECTED = "SELECT NULL::bigint AS device_no, NULL::bigint AS expected_ms WHERE false"
 
 
 @cache
-def _sources(observed: frozenset[Kind]) -> str:
-    kinds = {"chunks": _CHUNKS} if Kind.CHUNK in observed else {}
+def _sources(observed: frozenset[Kind], numbered: bool) -> str:
+    kinds = {}
+    if Kind.CHUNK in observed:
+        series = _SERIES.format(chosen="e.epoch_no = $10" if numbered else _ENDS_WITHIN)
+        kinds["chunks"] = f"{series},{_CHUNKS.format(kept='true' if numbered else _NUMBERED_WITHIN)}"
     if Kind.MEASUREMENT in observed:
-        kinds["measurements"] = _MEASUREMENTS
+        kinds["measurements"] = _MEASUREMENTS.format(stored=_NUMBERED if numbered else _VISIBLE)
     union = " UNION ALL ".join(f"SELECT * FROM {name}" for name in kinds)
-    return ",".join([TERM, *kinds.values(), f"\nobservations AS NOT MATERIALIZED ({union})", _ANCHORED])
+    anchored = _ANCHORED.format(expected=_EXPECTED if Kind.CHUNK in observed else _NONE_EXPECTED)
+    return ",".join([TERM, *kinds.values(), f"\nobservations AS NOT MATERIALIZED ({union})", anchored])

@@ -18,12 +18,14 @@ from ddr.aside import LARGE_CHUNKS, LARGE_ITEMS, aside
 from ddr.series.epoch import Chunk, Epoch
 from ddr.series.merge import Merge, merge
 from ddr.series.packing import Reading, decode
+from ddr.series.status import WITHDRAWN
 from ddr.series.tail import extended
 from ddr.store.database.stamps import lock_patient, moved, stamp
 from ddr.store.devices.appearance import series_appeared
 from ddr.store.devices.devices import Row, heard
 from ddr.store.gateways.claims import note_rivals, replaced
 from ddr.store.gateways.uploads import note_upload, taken_back
+from ddr.store.series.bounds import first_k
 from ddr.store.series.sensors import CHUNK_COLUMNS, Sensor, chunk_of
 
 HEARD_STEP_MS = 60_000  # Device.heard_ms is exact to this; its users think in the minutes of Delay-From-Real-Time
@@ -67,13 +69,13 @@ _EPOCHS = """
      ORDER BY e.from_ms FOR NO KEY UPDATE OF e"""
 
 # A reading lies at most half a period before its chunk's start.
-_BETWEEN = """
+_BETWEEN = f"""
     SELECT c.start_ms, c.times, c.vals, s.period_ms
       FROM sensor s
       JOIN epoch e ON e.patient_id = s.patient_id AND e.sensor_no = s.sensor_no
       JOIN chunk c ON c.patient_id = e.patient_id AND c.epoch_no = e.epoch_no
      WHERE s.patient_id = $1 AND s.sensor_no = $2 AND c.filled > 0
-       AND c.last_ms >= $3 AND c.start_ms <= $4::bigint + s.period_ms"""
+       AND c.k >= {first_k("e", "s", "$3::bigint")} AND c.last_ms >= $3 AND c.start_ms <= $4::bigint + s.period_ms"""  # noqa: S608
 
 _LAST_CHUNKS = f"""
     SELECT {CHUNK_COLUMNS} FROM chunk
@@ -89,6 +91,11 @@ _WRITE = f"""
            vals = excluded.vals"""  # noqa: S608
 
 _TAIL = "UPDATE epoch SET tail_k = $3, tail_start_ms = $4 WHERE patient_id = $1 AND epoch_no = $2"
+
+# Searches find it by its time after the end of its epoch, too (ddr.store.series.bounds).
+_WITHDRAWN = """
+    UPDATE epoch SET last_withdrawn_ms = $3::bigint
+     WHERE patient_id = $1 AND epoch_no = $2 AND coalesce(last_withdrawn_ms, 0) < $3"""
 
 
 async def append(
@@ -243,6 +250,9 @@ async def write(conn: asyncpg.Connection, patient_id: UUID, epoch_no: int, epoch
     """Store the changed chunks, and where the series ends now. The caller holds the lock of the patient."""
     if merged.changed:
         await conn.executemany(_WRITE, [(patient_id, epoch_no, *astuple(chunk)) for chunk in merged.changed])
+    withdrawn = [chunk.start_ms for chunk in merged.changed if chunk.status == WITHDRAWN]
+    if withdrawn:
+        await conn.execute(_WITHDRAWN, patient_id, epoch_no, max(withdrawn))
     tail = (merged.tail.k, merged.tail.start_ms) if merged.tail else (None, None)
     if tail != (epoch.tail_k, epoch.tail_start_ms):
         await conn.execute(_TAIL, patient_id, epoch_no, *tail)

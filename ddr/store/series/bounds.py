@@ -1,0 +1,25 @@
+"""Which epochs and chunks may cover an instant or what comes after it, as conditions that an index answers.
+
+An epoch is bounded by its end (index epoch_by_end), its stored chunks by their numbers (the primary key): chunks follow
+each other at the distance of a span, give or take half a sampling period (ddr.series.chain), and the last one is known.
+"""
+
+from __future__ import annotations
+
+from ddr.series.grid import SECOND
+
+SHORTEST_MS = SECOND  # what a chunk covers at least, wherever its series was cut
+BRIEF_MS = 60_000  # longer measurements have an index of their own by their end (measurement_lasting)
+
+# After this no chunk of epoch `e` starts: its end, or the start of a later chunk that a late event withdrew.
+LAST = "greatest(coalesce(e.until_ms, 9223372036854775807), e.last_withdrawn_ms)"
+
+
+def first_k(epoch: str, sensor: str, from_ms: str) -> str:
+    """A number as SQL: all stored chunks of the epoch below it end before `from_ms`. At most a few above it do.
+
+    `epoch` has tail_k and tail_start_ms, `sensor` span_ms and period_ms.
+    """
+    span, between = f"{sensor}.span_ms", f"({sensor}.span_ms - {sensor}.period_ms / 2 - {SECOND})"
+    before = f"greatest(0, {epoch}.tail_start_ms + {span} - {from_ms}) / greatest({between}, 1) + 1"
+    return f"coalesce({epoch}.tail_k - ({before}), 0)"

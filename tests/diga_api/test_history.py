@@ -1,0 +1,65 @@
+"""Three years of use cost a request what 30 days cost: nothing out of the historic data period is touched."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from ddr.fhir.instants import instant
+from tests.diga_api.conftest import Pair
+from tests.diga_api.world import CGM, GLUCOSE, Backend, Body
+from tests.support.history import measure, wear
+from tests.support.touched import touched
+
+INCLUDES = "_include=Observation:device&_include:iterate=DeviceMetric:source"
+MONTH, YEARS = 30, 3 * 365
+MOST = 1.2  # times as many blocks
+WARM = 6  # a statement that was executed so often has its plan
+
+_PATHS = [
+    f"Observation?{INCLUDES}&_count=100",
+    f"Observation?_sort=-date&_count=1&{INCLUDES}",
+    f"Observation?_lastUpdated=gt{{now}}&{INCLUDES}",
+    "Device",
+    "DeviceMetric?_include=DeviceMetric:source",
+    "Device?_revinclude=DeviceMetric:source&status=active",
+    "Observation/{newest}",
+]
+
+
+async def blocks(diga: Backend, path: str) -> int:
+    """How many blocks the request takes when it is made again and again."""
+    found = []
+    for at in range(WARM + 3):
+        await diga.rest()
+        async with touched(diga.core.pool) as work:
+            response = await diga.get(path)
+        assert response.status_code == 200
+        if at >= WARM:
+            found.append(work.blocks)
+    return min(found)
+
+
+async def newest(diga: Backend) -> str:
+    bundle = await diga.bundle("Observation?_sort=-date&_count=1")
+    identity: str = bundle["entry"][0]["resource"]["id"]
+    return identity
+
+
+@pytest.mark.parametrize("miv", [CGM, GLUCOSE])
+async def test_history_costs_no_blocks(body: Body, pair: Pair, miv: str) -> None:
+    fill = {CGM: wear, GLUCOSE: measure}[miv]
+    young, old = body, Body(body.core)
+    await fill(body.core, [uuid4() for _ in range(50)], MONTH)
+    await fill(body.core, [young.patient_id], MONTH)
+    await fill(body.core, [old.patient_id], YEARS)
+    await body.core.pool.execute("ANALYZE")
+    digas = [await pair(miv, of=of) for of in (young, old)]
+    ids = [await newest(diga) for diga in digas]
+    now = instant(body.core.clock())
+    for path in _PATHS:
+        few, many = [
+            await blocks(diga, path.format(now=now, newest=identity)) for diga, identity in zip(digas, ids, strict=True)
+        ]
+        assert many <= MOST * few, path

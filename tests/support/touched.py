@@ -1,0 +1,51 @@
+"""Counts the work that PostgreSQL does for its clients, in what does not depend on the machine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+
+_BLOCKS = """
+SELECT coalesce(sum(coalesce(heap_blks_hit, 0) + coalesce(heap_blks_read, 0) + coalesce(idx_blks_hit, 0)
+           + coalesce(idx_blks_read, 0) + coalesce(toast_blks_hit, 0) + coalesce(toast_blks_read, 0)), 0)::bigint
+  FROM pg_statio_user_tables"""
+_ROWS = """
+SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint AS fetched,
+       sum(n_tup_ins + n_tup_upd + n_tup_del)::bigint AS written,
+       sum(n_tup_upd)::bigint AS updated, sum(n_tup_hot_upd)::bigint AS hot
+  FROM pg_stat_user_tables"""
+
+
+@dataclass
+class Touched:
+    """Blocks of tables and indexes looked at, rows fetched and written; of updates, how many moved no index entry."""
+
+    blocks: int = 0
+    fetched: int = 0
+    written: int = 0
+    updated: int = 0
+    hot: int = 0
+
+
+@asynccontextmanager
+async def touched(pool: asyncpg.Pool, table: str = "") -> AsyncIterator[Touched]:
+    """What connections of `pool` touch meanwhile, in all tables or in one. The database is this test's own."""
+    found = Touched()
+    before = await _counted(pool, table)
+    yield found
+    after = await _counted(pool, table)
+    for name, value in vars(after).items():
+        setattr(found, name, value - getattr(before, name))
+
+
+async def _counted(pool: asyncpg.Pool, table: str) -> Touched:
+    connections = [await pool.acquire() for _ in range(pool.get_size())]
+    for connection in connections:  # each tells its figures when the transaction ends
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+        await pool.release(connection)
+    where = " WHERE relname = $1 OR $1 = ''"
+    blocks = await pool.fetchval(_BLOCKS + where, table)
+    return Touched(blocks, *(await pool.fetchrow(_ROWS + where, table)))
