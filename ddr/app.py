@@ -28,12 +28,15 @@ from ddr.http.guard import by_path, constant, guarded, with_headers
 from ddr.http.jobs import Jobs, Step
 from ddr.http.measured import measured
 from ddr.http.operator import with_operator
+from ddr.http.request_log.log import RETRY_SECONDS, RequestLog
+from ddr.http.request_log.logged import identified, logged
 from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
 from ddr.oauth import keys
 from ddr.oauth.app import create_oauth_backend, create_oauth_public
 from ddr.operations import housekeeping
 from ddr.operations.admin import create_admin
+from ddr.operations.request_log import policy
 from ddr.operations.status import create_status
 from ddr.patient_pages.app import FILE_PATH, create_consent
 from ddr.patient_pages.file import FILE_BYTES
@@ -113,13 +116,19 @@ async def running(settings: Settings, fleet: Fleet | None = None) -> AsyncIterat
 
 @asynccontextmanager
 async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms]:
-    async with _pool(settings) as pool, _pool(settings, BACKGROUND, JOB_CONNECTIONS) as jobs:
+    async with (
+        _pool(settings) as pool,
+        _pool(settings, BACKGROUND, JOB_CONNECTIONS) as jobs,
+        _pool(settings, REQUESTS, 1) as records,
+    ):
         clock = DatabaseClock()
         await clock.read(jobs)
         catalog = await current_catalog(settings, pool)
         diga_vz, zts = DigaVz(settings, jobs, clock), Zts(settings, jobs, clock, catalog)
         core = await build_core(settings, pool, Trust(diga_vz, zts), catalog, clock)
-        rooms = Rooms(replace(core, fleet=fleet or Fleet()))
+        await policy.keep(jobs, settings, clock())
+        request_log = RequestLog(records, settings.request_log_folder)
+        rooms = Rooms(replace(core, fleet=fleet or Fleet(), request_log=request_log))
         zts.exchanged = rooms.exchange
         sources: list[Follower[Any]] = [diga_vz, zts]
         if settings.hiis_id:
@@ -140,6 +149,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
                 lambda: housekeeping.one_round(replace(rooms.core, pool=jobs)),
                 housekeeping.ROUND_SECONDS,
             ),
+            ("request-log", request_log.recover, RETRY_SECONDS),
             ("confirmations", lambda: rooms.core.confirmations.flush(pool), CONFIRM_SECONDS),
         ]
         if pool.servers.several:
@@ -152,6 +162,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+            await request_log.close()
             with suppress(*FAULTS):  # else they count as long as their sessions live
                 await rooms.core.confirmations.flush(pool)
 
@@ -215,8 +226,10 @@ def create_apps(core: Core) -> dict[str, ASGIApp]:
     pages = by_path({**for_everybody, "/oauth": documents}, guarded(_pages(core), *failures.PAGE))
     browsers = with_operator(pages, core.settings)
     outside = {"diga": diga, "public": browsers, "gateway": gateway}
+    outside = {name: _outside(with_headers(app, TRANSPORT_HEADERS), core.settings) for name, app in outside.items()}
     listeners = {
-        **{name: _outside(with_headers(app, TRANSPORT_HEADERS), core.settings) for name, app in outside.items()},
+        **{name: logged(outside[name], core, name) for name in ("diga", "public")},
+        "gateway": identified(outside["gateway"]),
         "admin": guarded(create_admin(core), *failures.PROBLEM),
     }
     return {name: measured(app, name, core) for name, app in listeners.items()}

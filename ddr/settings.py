@@ -100,7 +100,7 @@ class Settings:
         False,
     )
     database_wait_seconds: int = described("How long `ddr serve` waits for a database that does not answer yet.", 20)
-    database_pool_size: int = described("Connections for requests per worker process; four more do other work.", 8)
+    database_pool_size: int = described("Connections for requests per worker process; five more do other work.", 8)
     database_statement_cache: int = described(
         "Prepared statements that a connection keeps; 0 behind a pooler in transaction mode (PgBouncer).", 100
     )
@@ -200,6 +200,8 @@ class Settings:
     session_seconds: int = described("Lifetime of a patient's browser session without activity.", 1800)
     # audit trail
     audit_days: int = described("How long the audit trail is kept (30 days at least).", 730)
+    # request log
+    request_log_days: int = described("How long the request log is kept (30 days at least).", 30)
     retired: bool = described(
         "The recorder has left the HIIS-VZ: all pairings end, and every DiGA is told that HDDT is no longer supported.",
         False,
@@ -270,6 +272,11 @@ class Settings:
     def journal_folder(self) -> Path:
         """Where the journal of ends is kept."""
         return Path(self.journal_dir) if self.journal_dir else self.state_dir / "journal"
+
+    @property
+    def request_log_folder(self) -> Path:
+        """Where records of the request log wait while the database is away."""
+        return self.state_dir / "request-log"
 
     @property
     def fhir_base(self) -> str:
@@ -413,6 +420,8 @@ def check(settings: Settings) -> Settings:
             f"setting ended_pairings_days: must be 0, or at least {PROOF_DAYS} (§ 195 BGB) and audit_days: the proof of"
             " a consent is needed for as long as somebody may ask for it"
         )
+    if settings.request_log_days < 30:
+        raise SettingsError("setting request_log_days: the request log must be kept 30 days at least (HDDT operation)")
     _check_login(settings)
     _check_operator(settings)
     return settings

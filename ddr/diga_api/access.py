@@ -13,6 +13,7 @@ from ddr.call import refused
 from ddr.fhir.outcome import FhirError, not_known, throttled, unauthorized, unavailable
 from ddr.http.asgi import Reply, Scope, header_values
 from ddr.http.core import Core
+from ddr.http.exchange import concerns
 from ddr.http.tokens import Claims, InvalidToken, TokenVerifier
 from ddr.miv.model import Miv
 from ddr.scopes.decision import Allowed, Facts, Interaction, Reason, Refused, Standing, decide
@@ -86,6 +87,8 @@ class Gate:
             refused("token-invalid")
             await self._record_refusal(diga, None, "token-invalid", now_ms)
             raise unauthorized(error.description or None) from None
+        if diga is not None and diga.client_id == claims.client_id:
+            concerns(claims.pairing_id)
         facts = Facts(
             diga=diga,
             registry_stale=self._core.registry.stale(now_ms),

@@ -18,6 +18,7 @@ from ddr.fhir.search.grammar import REPRESENTATION
 from ddr.fhir.search.parsing import MOST_VALUES, flat_json
 from ddr.http.asgi import Receive, Reply, Scope, headers, query_pairs
 from ddr.http.body import BodyError, read_body
+from ddr.http.exchange import refused, request_id
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -60,7 +61,8 @@ class Request:
         """The OperationOutcome of `error`; in JSON when the representation asked for is itself the fault."""
         refused_unless_told(error.code)
         fmt = error_format(self.headers, dict(self.representation()))
-        return _reply(render(error.resource(), fmt), fmt.content_type, error.status, error.headers)
+        refused(error.details_code or error.code, error.diagnostics or error.text or "")
+        return _reply(render(error.resource(request_id()), fmt), fmt.content_type, error.status, error.headers)
 
 
 def _reply(body: bytes, content_type: str, status: int, extra: Mapping[str, str]) -> Reply:

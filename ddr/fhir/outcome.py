@@ -32,9 +32,18 @@ class FhirError(Exception):
     headers: dict[str, str] = field(default_factory=dict)
     details_system: str = OUTCOME_CODES
 
-    def resource(self) -> dict[str, Any]:
-        """The OperationOutcome of this error."""
-        return outcome("error", self.code, self.diagnostics, self.details_code, self.text, self.details_system)
+    def resource(self, request_id: str | None = None) -> dict[str, Any]:
+        """The OperationOutcome of this error; with `request_id`, a FHIR id, as its id.
+
+        The text of a failure of ours names it, too: whoever reads it has something to ask about.
+        """
+        diagnostics = self.diagnostics
+        if request_id and diagnostics and self.status == 500:
+            diagnostics += f" (request {request_id})"
+        found = outcome("error", self.code, diagnostics, self.details_code, self.text, self.details_system)
+        return (
+            {"resourceType": found["resourceType"], "id": request_id, "issue": found["issue"]} if request_id else found
+        )
 
 
 def outcome(

@@ -15,6 +15,7 @@ from ddr.http.fleet import Fleet
 from ddr.http.jobs import Jobs
 from ddr.http.lag import Lag
 from ddr.http.metrics import Metrics
+from ddr.http.request_log.log import RequestLog
 from ddr.http.strangers import Strangers
 from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
@@ -69,10 +70,12 @@ class Core:
     metrics: Metrics = field(default_factory=Metrics)  # what is counted and timed
     registry_seen: dict[str, Callable[[], int]] = field(default_factory=dict)  # when each source was last read, in ms
     fleet: Fleet = field(default_factory=Fleet)  # this worker among those of its host
+    request_log: RequestLog = field(default=None)  # type: ignore[assignment]  # made from pool and settings below
     admission: Admission = field(default=None)  # type: ignore[assignment]  # made from the settings below
 
     def __post_init__(self) -> None:
         """All rooms of a worker share its turns, so a copy of this keeps them."""
+        self.request_log = self.request_log or RequestLog(self.pool, self.settings.request_log_folder)
         self.admission = self.admission or Admission(self.settings.database_pool_size)
 
     @property

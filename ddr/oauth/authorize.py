@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from ddr.fhir.outages import HEADER, Outage
 from ddr.http.asgi import Scope, header
 from ddr.http.core import Core
+from ddr.http.exchange import concerns, refused
 from ddr.http.pages import error_page
 from ddr.oauth.errors import NO_STORE, RETRY_SECONDS, OAuthError, error_response
 from ddr.oauth.parameters import query
@@ -77,6 +78,7 @@ async def _pushed_by_client(core: Core, request_uri: str, diga: Diga) -> None:
     if pushed is None or (pushed.client_id, pushed.redirect_uri) != (diga.client_id, diga.redirect_uri):
         await _note_refusal(core, request_uri, diga)
         raise PageError("unknown_request", "invalid_request_uri")
+    concerns(client_id=diga.client_id)
 
 
 async def _note_refusal(core: Core, request_uri: str, diga: Diga) -> None:
@@ -90,6 +92,7 @@ async def _note_refusal(core: Core, request_uri: str, diga: Diga) -> None:
 
 def _error_response(scope: Scope, error: PageError) -> Response:
     """A page for a browser, JSON for everyone else (AS-032)."""
+    refused(error.error, error.problem.replace("_", " "))
     outage = Outage.DEPENDENCY_FAILED if error.status == HTTPStatus.SERVICE_UNAVAILABLE else None
     if "text/html" in (header(scope, "accept") or ""):
         return error_page(scope, error.status, error.problem, {HEADER: outage} if outage else {})

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse
 
 from ddr.call import refused_unless_told
 from ddr.fhir.outages import HEADER, MEMBER, Outage
+from ddr.http.exchange import refused, request_id
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 RETRY_SECONDS = 60
@@ -86,8 +87,10 @@ def too_many_requests(retry_seconds: int) -> OAuthError:
 
 
 def error_response(error: OAuthError) -> JSONResponse:
-    """`error` as application/json, never cached."""
+    """`error` as application/json, never cached; `request_id` is what the operator finds it by."""
     refused_unless_told(error.error)
+    refused(error.error, error.description)
     told = {"error": error.error, "error_description": error.description}
     why = {MEMBER: error.outage} if error.outage else {}
-    return JSONResponse(told | why, error.status, NO_STORE | error.headers)
+    found_by = {"request_id": request} if (request := request_id()) else {}
+    return JSONResponse(told | why | found_by, error.status, NO_STORE | error.headers)

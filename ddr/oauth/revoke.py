@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from ddr.http.exchange import concerns
 from ddr.http.tokens import InvalidToken, TokenVerifier
 from ddr.oauth import refresh_tokens
 from ddr.oauth.endpoint import Call, Handler
@@ -30,6 +31,7 @@ def revocation(verifier: TokenVerifier) -> Handler:
         pairing_id = _named_pairing(call, verifier, required(call.parameters, "token"))
         pairing = pairing_id and await find_pairing(core.pool, pairing_id)
         if pairing and pairing.client_id == call.diga.client_id:
+            concerns(pairing_id)
             await unpair(core.pool, pairing.patient_id, pairing.pairing_no, Party.DIGA, "revoked", now_ms)
         else:
             await record(

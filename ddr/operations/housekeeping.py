@@ -17,6 +17,7 @@ import asyncpg
 from ddr.http.core import Core
 from ddr.http.jobs import Step
 from ddr.operations import audit_trail, inspection, restore, retention
+from ddr.operations.request_log import sealing
 from ddr.store.audit import journal
 from ddr.store.authorization import par, tokens
 from ddr.store.authorization.unpairing import unpair_everyone, unpair_expired
@@ -62,6 +63,9 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
     async def purge_trail() -> None:
         _report("audit.purged", await audit_trail.purge(pool, settings.audit_days, now_ms))
 
+    async def drop_requests() -> None:
+        _report("request_log.dropped", await sealing.drop(pool, settings.request_log_days, now_ms))
+
     async def forget_ends() -> None:
         await restore.keep_mark(pool, now_ms)
         await asyncio.to_thread(journal.forget, settings.journal_folder, now_ms - settings.journal_days * DAY_MS)
@@ -71,6 +75,8 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         "consents": end_consents,
         "audit-seal": lambda: audit_trail.seal(pool, now_ms),
         "audit-purge": purge_trail,
+        "request-log-seal": lambda: sealing.seal(pool, core.signer, settings, now_ms),
+        "request-log-drop": drop_requests,
         "inspection": lambda: inspection.daily(pool, now_ms),
         "search-pages": lambda: search.sweep(pool, now_ms),
         "login-attempts": lambda: login_attempts.sweep(pool, now_ms),

@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from ddr.cli.serving.connection import Connection
+from ddr.cli.serving.connection import Connection, Trouble, unheard
 from ddr.cli.serving.crowd import Crowd, Guest
 
 YIELD_SECONDS = 0.01  # head start of the other workers when this one has more connections than they
@@ -28,8 +28,11 @@ class Acceptor:
         make: Callable[[], Connection],
         crowd: Crowd,
         burdened: Callable[[], bool] = lambda: False,
+        trouble: Trouble = unheard,
     ) -> None:
-        """`burdened` is true while this worker has more connections than another one."""
+        """`burdened` is true while this worker has more connections than another one; `trouble` is told of connections
+        that are not let in."""
+        self._trouble = trouble
         self._burdened, self._yielded = burdened, False
         self._listening, self._context, self._make, self._crowd = listening, context, make, crowd
         self._loop = asyncio.get_running_loop()
@@ -83,6 +86,7 @@ class Acceptor:
         own.setblocking(False)
         guest = Guest(own, str(address[0]) if isinstance(address, tuple) else "")
         if not self._crowd.enter(guest):
+            self._trouble("too-many-connections", None, None)
             own.close()
             return
         task = self._loop.create_task(self._welcome(guest))
@@ -98,6 +102,16 @@ class Acceptor:
             await self._loop.connect_accepted_socket(
                 lambda: connection, guest.socket, ssl=self._context, **(limits if self._context else {})
             )
-        except (OSError, TimeoutError, ssl.SSLError, asyncio.CancelledError):  # a handshake that did not succeed
+        except (OSError, TimeoutError, ssl.SSLError, asyncio.CancelledError) as error:  # a handshake without success
+            self._trouble(_kind(error), None, None)
             self._crowd.leave(guest)
             guest.socket.close()
+
+
+def _kind(error: BaseException) -> str:
+    """Of what the handshake died, as the request log calls it. asyncio tells a timeout as a lost connection."""
+    if isinstance(error, TimeoutError) or "taking longer" in str(error):
+        return "tls-timeout"
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+        return "tls-refused"
+    return "tls-cut"

@@ -21,10 +21,19 @@ READ_BYTES = 20_480
 BYTES_ACKED = slice(120, 128)  # of Linux' struct tcp_info
 
 
+# Told of what comes to no request: the kind, the client's certificate, and the status that was answered.
+Trouble = Callable[[str, bytes | None, int | None], None]
+
+
+def unheard(kind: str, certificate: bytes | None, status: int | None) -> None:
+    """For a listener whose connections nobody asks about."""
+
+
 class State(ServerState):
     """What the connections of a listener share."""
 
     leaving = False
+    trouble: Trouble = staticmethod(unheard)
 
 
 class Connection(TlsHttpProtocol):
@@ -33,10 +42,29 @@ class Connection(TlsHttpProtocol):
     own: socket.socket | None = None
     when_lost: Callable[[], object] | None = None
     _quiet = 0
+    _told = False
     _reader: asyncio.TimerHandle | None = None  # when to look whether the client reads
+
+    def send_400_response(self, msg: str) -> None:
+        """What is not HTTP, or too long."""
+        super().send_400_response(msg)
+        self._begun_in_vain("malformed-request", 400)
+
+    def _give_up(self) -> None:
+        """A head that does not end."""
+        if self.unasked:
+            self._begun_in_vain("head-timeout")
+        super()._give_up()
+
+    def _begun_in_vain(self, kind: str, status: int | None = None) -> None:
+        """Told once a connection, and not of one that is only idle."""
+        if not self._told and (status is not None or self._unfinished_bytes):
+            self._told = True
+            self.server_state.trouble(kind, self._client_certificate, status)  # type: ignore[attr-defined]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever counts connections."""
+        self._begun_in_vain("head-cut")
         super().connection_lost(exc)
         if self._reader:
             self._reader.cancel()

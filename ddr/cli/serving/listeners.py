@@ -8,12 +8,16 @@ import ssl
 from collections.abc import Mapping
 from typing import Never
 
+from ddr.cli.serving.connection import unheard
 from ddr.cli.serving.crowd import PARTS
 from ddr.cli.serving.server import Server, server_for
 from ddr.http.asgi import ASGIApp
 from ddr.http.core import Core
+from ddr.http.request_log.logged import trouble
 from ddr.tls.context import diga_context, gateway_context, public_context
 from ddr.tls.follow import LOOK_SECONDS, Build, Following, Mark, files_mark
+
+INTERFACE = ("diga", "public")  # whose connections the request log knows
 
 
 class Listeners:
@@ -29,7 +33,13 @@ class Listeners:
         contexts = await self._contexts()
         self._core.fleet.connections = lambda: sum(len(server.crowd) for server in self._serving)
         for name, one in sockets.items():
-            server = server_for(self._apps[name], contexts.get(name), PARTS.get(name, 1.0), self._core.fleet.burdened)
+            server = server_for(
+                self._apps[name],
+                contexts.get(name),
+                PARTS.get(name, 1.0),
+                self._core.fleet.burdened,
+                trouble(self._core, name) if name in INTERFACE else unheard,
+            )
             self._serving[server] = asyncio.create_task(server.serve([one]))
         while not all(server.started for server in self._serving):  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)

@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from ddr.http.exchange import request_id
+
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 _FIELDS = re.compile(r"(\s+\w+=)?%\S+")  # ` name=%s` in a message's template
 
@@ -29,6 +31,8 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "event": _FIELDS.sub("", str(record.msg).strip().partition("\n")[0]).strip(),
         }
+        if request := request_id():
+            line["request_id"] = request
         if record.args:
             line["message"] = record.getMessage()
         line.update((key, value) for key, value in vars(record).items() if key not in _USUAL)

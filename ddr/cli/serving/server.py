@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from ddr.cli.serving.acceptor import Acceptor
-from ddr.cli.serving.connection import Connection, State
+from ddr.cli.serving.connection import Connection, State, Trouble, unheard
 from ddr.cli.serving.crowd import Crowd
 from ddr.http.asgi import ASGIApp
 
@@ -33,11 +33,12 @@ log = logging.getLogger(__name__)
 class Server(uvicorn.Server):
     """Without uvicorn's signal handlers: the worker handles signals for all its listeners."""
 
-    def __init__(self, config: uvicorn.Config, crowd: Crowd, burdened: Callable[[], bool]) -> None:
+    def __init__(self, config: uvicorn.Config, crowd: Crowd, burdened: Callable[[], bool], trouble: Trouble) -> None:
         super().__init__(config)
-        self.crowd, self._burdened = crowd, burdened
+        self.crowd, self._burdened, self._trouble = crowd, burdened, trouble
         self.servers: list[asyncio.Server] = []
         self.state = self.server_state = State()
+        self.state.trouble = trouble
         self._gone: list[asyncio.Task[None]] = []
 
     @contextmanager
@@ -48,7 +49,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept what the crowd allows, and begin to wait for the end of the last handshake."""
         for one in sockets or []:
-            acceptor = Acceptor(one, self.config.ssl, self._connection, self.crowd, self._burdened)
+            acceptor = Acceptor(one, self.config.ssl, self._connection, self.crowd, self._burdened, self._trouble)
             self.servers.append(acceptor)  # type: ignore[arg-type]
         self.started = True
         self._gone = [asyncio.create_task(server.wait_closed()) for server in self.servers]
@@ -99,11 +100,16 @@ class Server(uvicorn.Server):
 
 
 def server_for(
-    app: ASGIApp, context: ssl.SSLContext | None, part: float = 1.0, burdened: Callable[[], bool] = lambda: False
+    app: ASGIApp,
+    context: ssl.SSLContext | None,
+    part: float = 1.0,
+    burdened: Callable[[], bool] = lambda: False,
+    trouble: Trouble = unheard,
 ) -> Server:
     """A uvicorn server for `app` with our limits and without its log; plain HTTP when there is no context.
 
     Its connections may take `part` of the descriptors of this process. `burdened`: it has more than other processes.
+    `trouble` is told of connections that come to no request.
     """
     config = uvicorn.Config(
         app,
@@ -117,4 +123,4 @@ def server_for(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         ssl_context_factory=(lambda _config, _default: context) if context else None,
     )
-    return Server(config, Crowd(part), burdened)
+    return Server(config, Crowd(part), burdened, trouble)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from ddr.http.exchange import concerns
 from ddr.oauth import pkce, refresh_tokens
 from ddr.oauth.endpoint import Call
 from ddr.oauth.errors import OAuthError, invalid_grant
@@ -44,6 +45,7 @@ async def _family(call: Call, code: Code) -> Family:
     family = await tokens.load_family(call.core.pool, code.patient_id, code.grant_no, call.arrived_ms)
     if family is None:
         raise _unusable()
+    concerns(family.pairing_id)
     return family
 
 

@@ -7,6 +7,7 @@ import logging
 
 from starlette.responses import Response
 
+from ddr.http.exchange import concerns
 from ddr.oauth import refresh_tokens, rotation
 from ddr.oauth.endpoint import Call
 from ddr.oauth.errors import OAuthError, excessive_scope, invalid_grant, malformed_scope
@@ -51,6 +52,7 @@ async def _issued_to_client(call: Call, presented: str) -> Family:
     family = await tokens.load_family(core.pool, pairing.patient_id, name[1], call.arrived_ms)
     if family is None:
         raise _unusable()
+    concerns(family.pairing_id)
     return family
 
 

@@ -11,3 +11,4 @@ class Lock(IntEnum):
 
     MIGRATION = 0x4444_5201
     SIGNING_KEYS = 0x4444_5202
+    REQUEST_LOG = 0x4444_5203

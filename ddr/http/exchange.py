@@ -1,0 +1,53 @@
+"""The request in hand: its id, and what the rooms find out about it for the request log.
+
+It is found through a context variable, so that the technical log and errors made deep inside name the same id.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+HEADER = "x-request-id"
+_ID = re.compile(r"[A-Za-z0-9.-]{1,64}")  # a FHIR id, as it becomes the id of OperationOutcomes
+
+
+@dataclass
+class Exchange:
+    """One request and its answer."""
+
+    transaction_id: str
+    client_id: str | None = None  # when something better is known than the connection's certificate
+    pairing_id: str | None = None
+    error: tuple[str, str] | None = None  # code and text, as they were answered
+
+
+CURRENT: ContextVar[Exchange | None] = ContextVar("ddr.exchange", default=None)
+
+
+def transaction_id(given: list[str]) -> str:
+    """The id that a client gave in X-Request-Id, when it is one and in the right form; else a new one."""
+    if len(given) == 1 and _ID.fullmatch(given[0]):
+        return given[0]
+    return secrets.token_hex(16)
+
+
+def request_id() -> str | None:
+    """The id of the request in hand; None outside of one."""
+    exchange = CURRENT.get()
+    return exchange.transaction_id if exchange else None
+
+
+def concerns(pairing_id: str | None = None, client_id: str | None = None) -> None:
+    """The request is about this pairing, or comes from this DiGA: proven, not claimed."""
+    if exchange := CURRENT.get():
+        exchange.pairing_id = pairing_id or exchange.pairing_id
+        exchange.client_id = client_id or exchange.client_id
+
+
+def refused(code: str, text: str) -> None:
+    """The request was refused with this error; the log keeps of `text` what is ours."""
+    if exchange := CURRENT.get():
+        exchange.error = (code, text)

@@ -1,0 +1,191 @@
+"""Around the listeners: each request has an id, and each answer of the interface leaves when its record is durable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from ddr.http.asgi import ASGIApp, Receive, Scope, Send, header_values
+from ddr.http.core import Core
+from ddr.http.exchange import CURRENT, HEADER, Exchange, transaction_id
+from ddr.http.request_log.endpoints import CONNECTION, belongs, endpoint, spoken
+from ddr.http.request_log.record import Call, Operator, line
+from ddr.settings import Settings
+from ddr.tls.peer import client_certificate
+
+GONE = ("client-gone", "The connection ended before the answer")
+CUT = ("answer-cut", "The answer was cut off")
+LARGEST_ERROR = 20_000  # bytes of an answer that is read for its error
+
+# What happens to connections without a request: code and text.
+TROUBLES = {
+    "tls-refused": "The TLS handshake was refused",
+    "tls-cut": "The connection ended within the TLS handshake",
+    "tls-timeout": "The TLS handshake took too long",
+    "too-many-connections": "The connection was closed: there were too many",
+    "head-timeout": "The head of the request took too long",
+    "head-cut": "The connection ended within the head of a request",
+    "malformed-request": "The request is not HTTP",
+}
+
+
+def operator(settings: Settings, listener: str) -> Operator:
+    """Who runs this interface: the number in the HIIS-VZ, before there is one the name of the host."""
+    hosts = {"diga": settings.diga_base_url, "public": settings.public_base_url}
+    host = urlsplit(hosts[listener]).hostname or ""
+    return Operator(settings.hiis_id or urlsplit(settings.diga_base_url).hostname or "", host)
+
+
+def identified(app: ASGIApp) -> ASGIApp:
+    """`app` for a listener that is not part of the interface: its requests have an id, too."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(transaction_id(header_values(scope, HEADER)))
+        CURRENT.set(exchange)
+        await app(scope, receive, _with_id(send, exchange))
+
+    return call
+
+
+def logged(app: ASGIApp, core: Core, listener: str) -> ASGIApp:
+    """`app` whose requests are recorded: all of the DiGA listener, and those to the interface on the public one."""
+    told, aside = operator(core.settings, listener), identified(app)
+    everything = listener == "diga"
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        if everything or belongs(scope["path"]):
+            await _Logged(core, told, scope, receive, send).run(app)
+        else:
+            await aside(scope, receive, send)
+
+    return call
+
+
+def trouble(core: Core, listener: str) -> Callable[[str, bytes | None, int | None], None]:
+    """For connections that got no request through: a function of the kind, the client's certificate, and the status."""
+    told = operator(core.settings, listener)
+
+    def note(kind: str, der: bytes | None = None, status: int | None = None) -> None:
+        diga = core.registry.by_certificate(der) if der else None
+        text = TROUBLES[kind]
+        call = Call(
+            transaction_id=transaction_id([]),
+            at_ms=core.clock(),
+            event_type=CONNECTION,
+            endpoint="",
+            message=f"Connection: {text}",
+            status=status,
+            response_time_ms=0,
+            data_volume_bytes=0,
+            client_id=diga.client_id if diga else None,
+            error_code=kind,
+            error_description=text,
+        )
+        core.request_log.note(line(call, told))
+
+    return note
+
+
+def _with_id(send: Send, exchange: Exchange) -> Send:
+    own = (HEADER.encode(), exchange.transaction_id.encode())
+
+    async def adding(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], own]
+        await send(message)
+
+    return adding
+
+
+class _Logged:
+    """One request of the interface."""
+
+    def __init__(self, core: Core, told: Operator, scope: Scope, receive: Receive, send: Send) -> None:
+        self._core, self._told, self._scope = core, told, scope
+        self._exchange = Exchange(transaction_id(header_values(scope, HEADER)))
+        self._receive, self._send = receive, _with_id(send, self._exchange)
+        self._at_ms, self._began = core.clock(), time.monotonic()
+        self._event_type, self._endpoint = endpoint(scope["path"])
+        self._start: MutableMapping[str, Any] | None = None  # held back until the record is durable
+        self._status: int | None = None
+        self._volume = 0
+        self._answer = b""
+        self._written = False
+
+    async def run(self, app: ASGIApp) -> None:
+        """Have it answered; what ends without an answer is recorded, too."""
+        CURRENT.set(self._exchange)
+        try:
+            await app(self._scope, self._counting, self._holding)
+        finally:
+            if not self._written:
+                self._exchange.error = GONE if self._status is None else CUT
+                self._core.request_log.note(self._line())
+
+    async def _counting(self) -> MutableMapping[str, Any]:
+        message = await self._receive()
+        self._volume += len(message.get("body", b""))
+        return message
+
+    async def _holding(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self._start, self._status = message, message["status"]
+            return
+        body = message.get("body", b"")
+        self._volume += len(body)
+        if self._status is not None and self._status >= 400:
+            self._answer += body[: LARGEST_ERROR - len(self._answer)]
+        if not message.get("more_body", False):
+            self._written = True
+            await self._core.request_log.write(self._line())
+        if self._start is not None:
+            start, self._start = self._start, None
+            await self._send(start)
+        await self._send(message)
+
+    def _line(self) -> bytes:
+        code, text = self._error()
+        der = client_certificate(self._scope)
+        diga = self._core.registry.by_certificate(der) if der else None
+        exchange = self._exchange
+        call = Call(
+            transaction_id=exchange.transaction_id,
+            at_ms=self._at_ms,
+            event_type=self._event_type,
+            endpoint=self._endpoint,
+            message=spoken(self._scope["method"], self._endpoint, self._status),
+            status=self._status,
+            response_time_ms=round((time.monotonic() - self._began) * 1000),
+            data_volume_bytes=self._volume,
+            client_id=diga.client_id if diga else exchange.client_id,
+            pairing_id=exchange.pairing_id,
+            error_code=code,
+            error_description=text,
+        )
+        return line(call, self._told)
+
+    def _error(self) -> tuple[str | None, str | None]:
+        """As a room has told it, else as the answer says it."""
+        if self._exchange.error is not None:
+            return self._exchange.error
+        if self._status is None or self._status < 400:
+            return None, None
+        return _read(self._answer) or (f"http-{self._status}", None)
+
+
+def _read(answer: bytes) -> tuple[str, str | None] | None:
+    """Code and text of an OperationOutcome, an OAuth error or a problem document in JSON."""
+    try:
+        found = orjson.loads(answer)
+        if "issue" in found:
+            issue = found["issue"][0]
+            return issue["code"], issue.get("diagnostics")
+        if "error" in found:
+            return found["error"], found.get("error_description")
+        return f"http-{found['status']}", found["title"]
+    except (orjson.JSONDecodeError, TypeError, KeyError, IndexError):
+        return None

@@ -1,0 +1,90 @@
+"""Where records of the request log go while the database is away: files of this host, each line on the disk at once.
+
+A file belongs to the process that holds its lock; the files of a dead one are taken over by whoever looks first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+import orjson
+
+from ddr.store.audit.request_log import Batch
+
+SUFFIX = ".spool"
+
+
+class Spool:
+    """The spool of one worker in `folder`; called in threads."""
+
+    def __init__(self, folder: Path, run: UUID) -> None:
+        self._folder, self._run = folder, run
+        self._lock = threading.Lock()
+        self._files = 0
+        self._descriptor: int | None = None
+
+    def append(self, batch: Batch) -> None:
+        """Write a batch down; returns when it is on the disk. Raises OSError."""
+        content = orjson.dumps([str(batch.run), batch.batch_no, batch.records.decode()]) + b"\n"
+        with self._lock:
+            if self._descriptor is None:
+                self._descriptor = self._open()
+            written = os.write(self._descriptor, content)
+            if written < len(content):  # a disk that is nearly full; the next line must not go on with this one
+                os.write(self._descriptor, b"\n")
+                raise OSError("the disk is full")
+            os.fsync(self._descriptor)
+
+    def waiting(self) -> list[Path]:
+        """Files with records, of this worker and of others; what comes now goes to a new one."""
+        with self._lock:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+        return sorted(self._folder.glob(f"*{SUFFIX}"))
+
+    def _open(self) -> int:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._files += 1
+        path = self._folder / f"{self._run}-{self._files}{SUFFIX}"
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        directory = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        return descriptor
+
+
+@contextmanager
+def taken(path: Path) -> Iterator[list[Batch] | None]:
+    """The batches of a file while nobody else has it; None when somebody has, or it is gone."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield list(_batches(path))
+    except BlockingIOError:
+        yield None
+    finally:
+        os.close(descriptor)
+
+
+def _batches(path: Path) -> Iterator[Batch]:
+    """A line that a crash cut off was never answered."""
+    for line in path.read_bytes().splitlines():
+        try:
+            run, batch_no, records = orjson.loads(line)
+        except (orjson.JSONDecodeError, ValueError):
+            continue
+        yield Batch(UUID(run), batch_no, records.encode())

@@ -1,0 +1,57 @@
+"""Seals the request log, and drops what has been kept long enough."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from ddr.operations.request_log import policy, signing
+from ddr.operations.request_log.chain import Seal, as_row, ranges, seal_of
+from ddr.operations.request_log.signing import Signer
+from ddr.settings import Settings
+from ddr.store.audit import request_log_seals as store
+
+BATCHES = 5000  # most rows under one seal; most have one line
+
+log = logging.getLogger(__name__)
+
+
+async def seal(pool: asyncpg.Pool, signer: Signer, settings: Settings, now_ms: int) -> int:
+    """Seal every record that is durable by now; returns the number of new seals.
+
+    The head goes to the technical log: whoever rewrites the whole chain would have to rewrite that, too.
+    """
+    policy_no, made = await policy.newest(pool, settings, now_ms), 0
+    while (new := await _seal_some(pool, signer, policy_no, now_ms)) is not None:
+        made += 1
+        log.info("request_log.sealed", extra={"head": new.head, "entries": new.entries})
+    return made
+
+
+async def _seal_some(pool: asyncpg.Pool, signer: Signer, policy_no: int, now_ms: int) -> Seal | None:
+    async with pool.acquire() as conn, conn.transaction():
+        await store.lock(conn)
+        batches = await store.fresh(conn, BATCHES)
+        if not batches:
+            return None
+        numbers: dict[str, list[int]] = {}
+        for batch in batches:
+            numbers.setdefault(str(batch.run), []).append(batch.batch_no)
+        runs = {run: ranges(found) for run, found in numbers.items()}
+        lines = [line for batch in batches for line in batch.records.splitlines()]
+        seal_no, former = await store.end(conn)
+        new = await asyncio.to_thread(seal_of, lines, seal_no + 1, former, runs, policy_no, now_ms)
+        claims = {"seal": new.seal_no, "chain": new.chain.hex()}
+        new = replace(new, signature=await signing.sign(conn, signer, claims, now_ms))
+        await store.add_seal(conn, as_row(new), batches)
+        return new
+
+
+async def drop(pool: asyncpg.Pool, days: int, now_ms: int) -> int:
+    """Drop the days of sealing that ended `days` ago (30 at least); returns how many days."""
+    today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
+    return await store.drop(pool, today - timedelta(days=days))

@@ -1,0 +1,51 @@
+"""Records of the request log that are durable and not yet sealed: one row for what a worker had in hand at one time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+
+from ddr.store.database.locks import Lock
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Lines of one life of a worker, numbered from 1, so that a batch that is stored twice is found once."""
+
+    run: UUID
+    batch_no: int
+    records: bytes
+
+
+async def add(pool: asyncpg.Pool, batch: Batch) -> None:
+    """Store a batch; nothing happens when it is there already."""
+    await pool.execute(
+        "INSERT INTO request_log_fresh (run, batch_no, records) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        batch.run,
+        batch.batch_no,
+        batch.records,
+    )
+
+
+async def add_late(pool: asyncpg.Pool, batches: Iterable[Batch]) -> None:
+    """Store batches of which nobody knows whether they were stored before: they may even be sealed by now."""
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("SELECT pg_advisory_xact_lock($1)", Lock.REQUEST_LOG)
+        for batch in batches:
+            await conn.execute(
+                """
+                INSERT INTO request_log_fresh (run, batch_no, records)
+                SELECT $1::uuid, $2::bigint, $3::bytea
+                 WHERE NOT EXISTS (
+                   SELECT FROM request_log_seal s, jsonb_array_elements(s.runs -> $4::text) AS part
+                    WHERE s.runs ? $4::text AND $2 BETWEEN (part ->> 0)::bigint AND (part ->> 1)::bigint)
+                ON CONFLICT DO NOTHING
+                """,
+                batch.run,
+                batch.batch_no,
+                batch.records,
+                str(batch.run),
+            )

@@ -1,0 +1,142 @@
+"""The request log under its seals, its policies and the keys that sealed it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import date
+from typing import Any
+
+import asyncpg
+
+from ddr.store.audit.request_log import Batch
+from ddr.store.database.locks import Lock
+from ddr.store.database.pool import Connection
+
+Row = Mapping[str, Any]
+
+COLUMNS = (
+    "seal_no",
+    "first_ms",
+    "last_ms",
+    "entries",
+    "sealed_ms",
+    "runs",
+    "policy_no",
+    "digest",
+    "former",
+    "chain",
+    "signature",
+    "packed",
+)
+_SEAL = ", ".join(COLUMNS)
+STEP = 20  # seals read at once, each of at most some thousand lines
+
+
+async def lock(conn: asyncpg.Connection) -> None:
+    """Within a transaction: be the only one that seals, drops, or adds late records."""
+    await conn.execute("SELECT pg_advisory_xact_lock($1)", Lock.REQUEST_LOG)
+
+
+async def fresh(conn: asyncpg.Connection, batches: int) -> list[Batch]:
+    """The first so many batches that are not sealed yet."""
+    rows = await conn.fetch(
+        "SELECT run, batch_no, records FROM request_log_fresh ORDER BY run, batch_no LIMIT $1", batches
+    )
+    return [Batch(**row) for row in rows]
+
+
+async def end(conn: Connection) -> tuple[int, bytes]:
+    """Number and link of the newest seal, kept or not; 0 before the first one."""
+    row = await conn.fetchrow(
+        """
+        SELECT seal_no, chain FROM (
+          (SELECT seal_no, chain FROM request_log_seal ORDER BY day DESC, seal_no DESC LIMIT 1)
+          UNION ALL (SELECT seal_no, chain FROM request_log_dropped ORDER BY seal_no DESC LIMIT 1)) AS newest
+         ORDER BY seal_no DESC LIMIT 1
+        """
+    )
+    return (row["seal_no"], row["chain"]) if row else (0, b"")
+
+
+async def add_seal(conn: asyncpg.Connection, seal: Row, batches: list[Batch]) -> None:
+    """Within the same transaction as `fresh`: the seal in, its batches out."""
+    await conn.execute("SELECT request_log_open($1)", seal["day"])
+    names = ("day", *COLUMNS)
+    places = ", ".join(f"${number + 1}" for number in range(len(names)))
+    await conn.execute(
+        f"INSERT INTO request_log_seal ({', '.join(names)}) VALUES ({places})",  # noqa: S608 - names of ours
+        *(seal[name] for name in names),
+    )
+    await conn.execute(
+        "DELETE FROM request_log_fresh f USING unnest($1::uuid[], $2::bigint[]) AS t(run, batch_no)"
+        " WHERE f.run = t.run AND f.batch_no = t.batch_no",
+        [batch.run for batch in batches],
+        [batch.batch_no for batch in batches],
+    )
+
+
+async def seals(conn: Connection, from_ms: int | None = None, until_ms: int | None = None) -> AsyncIterator[Row]:
+    """All seals that may hold records of this period, oldest first."""
+    seal_no = 0
+    while True:
+        rows = await conn.fetch(
+            f"SELECT {_SEAL} FROM request_log_seal"  # noqa: S608 - names of ours
+            " WHERE seal_no > $1 AND ($2::bigint IS NULL OR last_ms >= $2) AND ($3::bigint IS NULL OR first_ms < $3)"
+            " ORDER BY seal_no LIMIT $4",
+            seal_no,
+            from_ms,
+            until_ms,
+            STEP,
+        )
+        for row in rows:
+            yield row
+        if len(rows) < STEP:
+            return
+        seal_no = rows[-1]["seal_no"]
+
+
+async def newest_dropped(conn: Connection) -> Row | None:
+    """Where the chain went on when old days were dropped the last time: seal_no, sealed_ms, dropped_ms, chain."""
+    row: Row | None = await conn.fetchrow(
+        "SELECT seal_no, sealed_ms, dropped_ms, chain, signature FROM request_log_dropped ORDER BY seal_no DESC LIMIT 1"
+    )
+    return row
+
+
+async def drop(pool: asyncpg.Pool, before: date) -> int:
+    """Drop the days before `before`, none of the last 30; how many."""
+    async with pool.acquire() as conn, conn.transaction():
+        await lock(conn)
+        days: int = await conn.fetchval("SELECT request_log_drop($1)", before)
+        return days
+
+
+async def keys(conn: Connection) -> dict[str, Mapping[str, Any]]:
+    """The public keys that sealed, by thumbprint."""
+    return dict(await conn.fetch("SELECT kid, jwk FROM request_log_key"))
+
+
+async def add_key(conn: Connection, kid: str, jwk: Mapping[str, Any], now_ms: int) -> None:
+    """Keep a public key; nothing happens when it is there already."""
+    await conn.execute(
+        "INSERT INTO request_log_key (kid, jwk, since_ms) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        kid,
+        dict(jwk),
+        now_ms,
+    )
+
+
+async def policies(conn: Connection) -> list[Row]:
+    """Every policy, oldest first: policy_no, since_ms, policy."""
+    rows: list[Row] = await conn.fetch("SELECT policy_no, since_ms, policy FROM request_log_policy ORDER BY policy_no")
+    return rows
+
+
+async def add_policy(conn: Connection, policy_no: int, since_ms: int, policy: Mapping[str, Any]) -> None:
+    """A new policy in force."""
+    await conn.execute(
+        "INSERT INTO request_log_policy (policy_no, since_ms, policy) VALUES ($1, $2, $3)",
+        policy_no,
+        since_ms,
+        dict(policy),
+    )
