@@ -14,7 +14,7 @@ from datetime import tzinfo
 from decimal import Decimal
 
 from ddr.imports.content import Content, Row, Table, tables
-from ddr.imports.makers import Maker, maker_of
+from ddr.imports.makers import Limits, Maker, maker_of
 from ddr.imports.model import (
     CGM,
     CUFF,
@@ -45,8 +45,12 @@ _COLUMNS = {
     "device": ("device$", "device name", "gerät", "geraet"),
     "serial": ("serial", "seriennummer"),
     "manufacturer": ("manufacturer", "hersteller"),
-    "shown": ("shown",),
+    "shown": ("shown", "gezeigt"),
+    "device_type": ("device_type", "geräteart"),
+    "lower_limit": ("lower_limit", "untergrenze"),
+    "upper_limit": ("upper_limit", "obergrenze"),
 }
+_TOLD = ("manufacturer", "device_type", "lower_limit", "upper_limit")  # what the patient's own export says besides
 UNITS = {"mg/dl": "mg/dL", "mmol/l": "mmol/L", "mmhg": MMHG, MMHG.casefold(): MMHG, "l/min": "L/min", "l": "L"}
 _CODES = {
     **{code: (unit,) for unit, code in CGM.items()},
@@ -73,6 +77,9 @@ class Cells:
     device: str = ""
     serial: str = ""
     manufacturer: str = ""
+    device_type: str = ""
+    lower_limit: str = ""
+    upper_limit: str = ""
 
 
 def recognises(content: Content) -> bool:
@@ -85,7 +92,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     table = _table(content)
     assert table is not None
     rows = [
-        Cells(row.line, *(table.cell(row, name) for name in (*COLUMNS, "manufacturer")))
+        Cells(row.line, *(table.cell(row, name) for name in (*COLUMNS, *_TOLD)))
         for row in table.rows
         if not _left_out(table, row)
     ]
@@ -116,9 +123,9 @@ def read_cells(name: str, rows: Sequence[Cells], zone: tzinfo) -> ImportFile:
             parts[found.time_ms, found.source].append((row.line, found.code, found.value))
         else:
             file.values.append(found)
-            maker = maker_of(f"{row.manufacturer} {row.device}")
-            if found.continuous and maker.limits:
-                file.limits.setdefault(found.source, maker.limits)
+            limits = _limits(row, found.unit) or maker_of(f"{row.manufacturer} {row.device}").limits
+            if found.continuous and limits:
+                file.limits.setdefault(found.source, limits)
     _panels(file, parts)
     return file
 
@@ -144,12 +151,19 @@ def _checked(row: Cells, time_ms: int | None) -> Value | str:
     return Value(row.line, time_ms, code, unit, value, _source(row, code))
 
 
+def _limits(row: Cells, unit: str) -> Limits | None:
+    lower, upper = number(row.lower_limit), number(row.upper_limit)
+    return None if lower is None or upper is None else {unit: (lower, upper)}
+
+
 def _source(row: Cells, code: str) -> Source:
     maker: Maker = maker_of(f"{row.manufacturer} {row.device}")
     kind = maker.type
     for types, codes in _TYPES.items():
         if code in codes:
             kind = types
+    if row.device_type.isdecimal():
+        kind = row.device_type
     names: Mapping[str, str] = {CUFF: "Blood pressure monitor", GLUCOSE_METER: "Blood glucose meter"}
     name = row.device or names.get(kind, maker.name)
     return Source((row.manufacturer or maker.manufacturer)[:100], name[:100], row.serial, kind)

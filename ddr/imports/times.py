@@ -75,6 +75,8 @@ def _by_ticks(
         if moment is not None and tick is not None and not _twice(moment, zone)
     )
     found = list(placed)
+    if len({tick for tick, _ in sure}) < len(sure):
+        return found  # a column that does not count
     for at, (moment, tick) in enumerate(zip(moments, ticks, strict=True)):
         if moment is None or tick is None or not sure or not _twice(moment, zone):
             continue

@@ -101,22 +101,27 @@ async def _lines(core: Core, patient_id: UUID, lang: str, form: Exact) -> AsyncI
 def _of_chunk(core: Core, row: Row, lang: str) -> Iterator[Sequence[str]]:
     kind, stored = title_of(core, row["miv_url"], lang), readings(row)
     shown = set(winners(stored, row["start_ms"], row["period_ms"]).values())
+    made = (*_maker(row), *("" if row[name] is None else str(row[name]) for name in ("lower_limit", "upper_limit")))
     for reading in stored:
         time, raw = reading
         value = text(raw, row["decimals"])
-        yield (instant(time), row["code"], value, row["unit"], *_device(row), kind, "", _yes(reading in shown))
+        told = (instant(time), row["code"], value, row["unit"], *_device(row), kind, "", _yes(reading in shown))
+        yield (*told, *made)
 
 
 def _of_measurement(core: Core, row: Row, lang: str) -> Iterator[Sequence[str]]:
     kind, at = title_of(core, row["miv_url"], lang), instant(row["effective_ms"])
     shown = _yes(row["status"] != "entered-in-error")
     for value in values(row, lang):
-        yield (at, value.code, value.text, value.unit, *_device(row), kind, value.name, shown)
+        yield (at, value.code, value.text, value.unit, *_device(row), kind, value.name, shown, *_maker(row), "", "")
 
 
-def _device(row: Row) -> tuple[str, str]:
-    name, serial = (row[column] or "" for column in ("device_name", "serial_number"))
-    return _harmless(name), _harmless(serial)
+def _device(row: Row) -> Sequence[str]:
+    return [_harmless(row[column] or "") for column in ("device_name", "serial_number")]
+
+
+def _maker(row: Row) -> Sequence[str]:
+    return [_harmless(row[column] or "") for column in ("manufacturer", "type_code")]
 
 
 def _harmless(given: str) -> str:

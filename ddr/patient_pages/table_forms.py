@@ -9,10 +9,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-# The first six are those of the neutral table that `ddr import` reads (docs/imports.md), in German, too.
-HEADING = ("time", "code", "value", "unit", "device", "serial", "kind", "name", "shown")
-GERMAN = ("Zeit", "Code", "Wert", "Einheit", "Gerät", "Seriennummer", "Art", "Name", "gezeigt")
-TIME, VALUE = HEADING.index("time"), HEADING.index("value")
+# The neutral table that `ddr import` reads (docs/imports.md), in German, too: another recorder takes all of it over.
+_COLUMNS = {
+    "time": "Zeit",
+    "code": "Code",
+    "value": "Wert",
+    "unit": "Einheit",
+    "device": "Gerät",
+    "serial": "Seriennummer",
+    "kind": "Art",
+    "name": "Name",
+    "shown": "gezeigt",
+    "manufacturer": "Hersteller",
+    "device_type": "Geräteart",
+    "lower_limit": "Untergrenze",
+    "upper_limit": "Obergrenze",
+}
+HEADING, GERMAN = tuple(_COLUMNS), tuple(_COLUMNS.values())
+TIME = HEADING.index("time")
+NUMBERS = tuple(HEADING.index(name) for name in ("value", "lower_limit", "upper_limit"))
 
 
 @dataclass(frozen=True)
@@ -51,9 +66,10 @@ class Excel(Exact):
     heading: Sequence[str] = GERMAN
 
     def row(self, cells: Sequence[str]) -> Sequence[str]:
-        """Time and value as German programs write them."""
+        """Time and numbers as German programs write them."""
         changed = list(cells)
         local = datetime.fromisoformat(cells[TIME]).astimezone(ZoneInfo("Europe/Berlin"))
         changed[TIME] = f"{local:%d.%m.%Y %H:%M:%S}"
-        changed[VALUE] = cells[VALUE].replace(".", ",")
+        for at in NUMBERS:
+            changed[at] = cells[at].replace(".", ",")
         return changed

@@ -94,6 +94,13 @@ def test_a_clock_that_nobody_sets_settles_the_doubled_hour(present: Iterable[int
     assert found == [int(time.timestamp() * 1000) for _, time in told]
 
 
+def test_a_column_that_does_not_count_is_no_clock() -> None:
+    times = [CHANGE + timedelta(minutes=5 * at) for at in range(24, -24, -1)]
+    local = [f"{time.astimezone(BERLIN):%Y-%m-%d %H:%M}" for time in times]
+    found = instants(local, [""] * len(local), BERLIN, [100] * len(local))
+    assert found == [int(time.timestamp() * 1000) for time in times]
+
+
 def test_one_hour_alone_belongs_to_its_neighbours() -> None:
     assert read("2026-10-25 01:55", "2026-10-25 02:00", "2026-10-25 03:30")[1] == "2026-10-25T00:00:00"
     assert read("2026-10-25 00:30", "2026-10-25 02:55", "2026-10-25 03:00")[1] == "2026-10-25T01:55:00"

@@ -207,6 +207,30 @@ async def test_the_table_has_every_reading_with_its_exact_time(core: Core) -> No
     assert (brought.format, brought.skipped, brought.bad) == ("table", 1, [])
 
 
+async def test_another_recorder_learns_makers_kinds_and_limits(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient, unit="mmol/L", decimals=1, code="105272-9", lower_limit=Decimal("2.2"))
+    await core.pool.execute("UPDATE sensor SET upper_limit = 27.8")
+    await body.chunk(epoch_no, 0, MIDNIGHT, [56, LOW])
+    device_no = await body.device("Asthmaton", type_code="303501006", manufacturer="Puste AG")
+    await meter(body, MIDNIGHT + HOUR, 103, device_no=device_no)
+    await meter(body, MIDNIGHT + 2 * HOUR, 999, device_no=device_no, status="entered-in-error")
+    for path in ("/me/data.csv", "/me/data-excel.csv"):
+        brought = read((await browser.get(path)).content, ZoneInfo("Europe/Berlin"))
+        series, _, single = brought.values
+        assert brought.limits == {series.source: {"mmol/L": (Decimal("2.2"), Decimal("27.8"))}}
+        assert (single.source.manufacturer, single.source.type) == ("Puste AG", "303501006")
+
+
+async def test_the_copy_says_of_a_meter_what_a_diga_is_told(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    body = Body(core, patient.patient_id)
+    device_no = await body.device("Zuckermesser", heard_ms=core.clock() - 1000)
+    await meter(body, MIDNIGHT + HOUR, 103, device_no=device_no)
+    bundle = orjson.loads((await browser.get("/me/data.json")).content)
+    assert [entry["resource"].get("status") for entry in bundle["entry"]][:1] == ["active"]
+
+
 async def test_the_bundle_has_what_a_diga_gets(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "CHUNKS_PER_PAGE", 1)
     monkeypatch.setattr(export, "MEASUREMENTS_PER_PAGE", 1)

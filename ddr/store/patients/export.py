@@ -27,15 +27,17 @@ _SENSOR = """e.epoch_no, e.until_ms, e.calibration_state, e.calibration_type, e.
        s.decimals, s.lower_limit, s.upper_limit, s.span_ms, s.buffering_ms"""
 
 _DEVICES = f"""
-SELECT {_DEVICE}, ARRAY(SELECT DISTINCT miv_url FROM sensor s
-                        WHERE s.patient_id = $1 AND s.device_no = d.device_no) AS measures
+SELECT {_DEVICE}, ARRAY(SELECT miv_url FROM sensor s WHERE s.patient_id = $1 AND s.device_no = d.device_no
+                        UNION
+                        SELECT miv_url FROM measurement m
+                         WHERE m.patient_id = $1 AND m.device_no = d.device_no AND m.deleted_ms IS NULL) AS measures
   FROM device d WHERE patient_id = $1 ORDER BY device_no"""
 _METRICS = f"""
 SELECT {_SENSOR} FROM epoch e JOIN sensor s ON s.patient_id = $1 AND s.sensor_no = e.sensor_no
  WHERE e.patient_id = $1 ORDER BY e.epoch_no"""
 _CHUNKS = f"""
 SELECT c.k, c.start_ms, c.last_ms, c.filled, c.times, c.vals, c.status, c.version, c.updated_ms, {_SENSOR},
-       d.device_name, d.serial_number
+       d.device_name, d.serial_number, d.manufacturer, d.type_code
   FROM chunk c
   JOIN epoch e ON e.patient_id = $1 AND e.epoch_no = c.epoch_no
   JOIN sensor s ON s.patient_id = $1 AND s.sensor_no = e.sensor_no
@@ -43,7 +45,8 @@ SELECT c.k, c.start_ms, c.last_ms, c.filled, c.times, c.vals, c.status, c.versio
  WHERE c.patient_id = $1 AND (c.epoch_no, c.k) > ($2, $3) ORDER BY c.epoch_no, c.k LIMIT $4"""
 _MEASUREMENTS = """
 SELECT m.measurement_no, m.miv_url, m.code_system, m.code, m.device_no, m.epoch_no, m.effective_ms, m.content,
-       m.derived_from, m.status, m.version, m.updated_ms, d.device_name, d.serial_number
+       m.derived_from, m.status, m.version, m.updated_ms, d.device_name, d.serial_number,
+       d.manufacturer, d.type_code
   FROM measurement m LEFT JOIN device d ON d.patient_id = $1 AND d.device_no = m.device_no
  WHERE m.patient_id = $1 AND m.deleted_ms IS NULL"""
 
