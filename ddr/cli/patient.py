@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import shown_instant, with_database
+from ddr.cli.patient_copy import write_copy
 from ddr.http.clock import now_ms
 from ddr.settings import Settings
 from ddr.store.authorization import pairings
@@ -23,7 +25,7 @@ from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.patients import administration
 from ddr.store.patients.accounts import AccountError, create_patient
 from ddr.store.patients.administration import Row
-from ddr.store.patients.erasure import delete_patient
+from ddr.store.patients.erasure import contents, delete_patient
 
 HELP = "look after accounts of patients"
 REASON = "operator-request"
@@ -56,7 +58,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     which.add_argument("--all", action="store_true", help="with every DiGA")
     _on_account(actions, "disable", "refuse logins and gateways; end sessions and pairings", final=True)
     _on_account(actions, "enable", "allow logins and gateways again; pairings do not come back")
-    _on_account(actions, "delete", "delete everything that is stored about the patient", final=True)
+    copy = _on_account(actions, "export", "write the patient's copy as files, to answer a letter (GDPR Article 15)")
+    copy.add_argument(
+        "--to", type=Path, required=True, metavar="DIRECTORY", help="a new one, or one without these files"
+    )
+    copy.add_argument("--language", choices=("de", "en"), default="de")
+    for name in ("erase", "delete"):  # one deed; the second is its older name
+        _on_account(actions, name, "delete everything that is stored about the patient", final=True)
 
 
 def _on_account(
@@ -158,14 +166,28 @@ async def _enable(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
     print("enabled; the patient connects DiGA anew")
 
 
+async def _export(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    patient_id = await the_patient(pool, args.account)
+    async for name, size in write_copy(settings, pool, patient_id, args.to, args.language):
+        print(f"{args.to / name}: {size} bytes")
+
+
 async def _delete(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     patient_id = await the_patient(pool, args.account)
     (row,) = await administration.described(pool, [patient_id], now_ms())
     if not args.yes:
         print(f"would delete all readings and every other row of {_shown(row)}")
-    elif await delete_patient(pool, patient_id, now_ms(), Party.OPERATOR):
+        for table, rows in (await contents(pool, patient_id)).items():
+            _told(table, rows)
+    elif await delete_patient(pool, patient_id, now_ms(), Party.OPERATOR, _told):
         print("deleted; a user of the OpenID provider becomes a new patient with the next login")
     _hint(args)
+
+
+def _told(table: str, rows: int) -> None:
+    """Progress of a deletion, or what it would be."""
+    if rows:
+        print(f"  {table}: {rows} rows", flush=True)
 
 
 def _hint(args: argparse.Namespace) -> None:
@@ -180,5 +202,7 @@ _ACTIONS: dict[str, Action] = {
     "unpair": _unpair,
     "disable": _disable,
     "enable": _enable,
+    "export": _export,
+    "erase": _delete,
     "delete": _delete,
 }

@@ -37,7 +37,19 @@ Row = Mapping[str, Any]
 Resource = Mapping[str, Any]
 
 CSV = "text/csv; charset=utf-8; header=present"
+FHIR_FILE, CONSENTS_FILE, ACCESSES_FILE = "messwerte.json", "zustimmungen.csv", "zugriffe.csv"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with a text that begins so
+
+
+async def whole_copy(core: Core, patient_id: UUID, lang: str) -> dict[str, AsyncIterator[bytes]]:
+    """Everything of a patient as files: what the patient finds on the pages, by name of the file."""
+    upto_no, exact = await export.newest_access(core.pool, patient_id), Exact()
+    return {
+        exact.file: _lines(core, patient_id, lang, exact),
+        FHIR_FILE: _bundle(core, patient_id, lang, upto_no),
+        CONSENTS_FILE: record_copy.consent_lines(core, patient_id, lang),
+        ACCESSES_FILE: record_copy.access_lines(core, patient_id, lang, upto_no),
+    }
 
 
 async def as_csv(request: Request, _: Visitor, session: Session) -> Response:
@@ -60,13 +72,13 @@ async def as_fhir(request: Request, _: Visitor, session: Session) -> Response:
     core, patient_id = core_of(request), session.patient_id
     upto_no = await export.newest_access(core.pool, patient_id)  # this download itself is not part of it
     bundle = _bundle(core, patient_id, language(request.scope), upto_no)
-    return await _answer(request, session, bundle, Format.JSON.content_type, "messwerte.json")
+    return await _answer(request, session, bundle, Format.JSON.content_type, FHIR_FILE)
 
 
 async def consents(request: Request, _: Visitor, session: Session) -> Response:
     """Consents and pairings as a table."""
     lines = record_copy.consent_lines(core_of(request), session.patient_id, language(request.scope))
-    return await _answer(request, session, lines, CSV, "zustimmungen.csv")
+    return await _answer(request, session, lines, CSV, CONSENTS_FILE)
 
 
 async def accesses(request: Request, _: Visitor, session: Session) -> Response:
@@ -74,7 +86,7 @@ async def accesses(request: Request, _: Visitor, session: Session) -> Response:
     core = core_of(request)
     upto_no = await export.newest_access(core.pool, session.patient_id)
     lines = record_copy.access_lines(core, session.patient_id, language(request.scope), upto_no)
-    return await _answer(request, session, lines, CSV, "zugriffe.csv")
+    return await _answer(request, session, lines, CSV, ACCESSES_FILE)
 
 
 async def _answer(

@@ -81,6 +81,10 @@ class Follower(ABC, Generic[T]):
         except Exception as error:  # in what the registry says: no reason not to serve what needs no registry
             log.error("registry.not_read", extra={"source": self.source}, exc_info=error)
 
+    async def follow(self) -> None:
+        """Take over the stored state and ask nobody, for commands that only need to know what recorders know."""
+        await self._follow()
+
     async def step(self) -> store.Source:
         """Catch up with the stored state, and read the registry when that is due. Returns the state now in force."""
         await self._follow()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
 
 import pytest
 
@@ -101,6 +103,48 @@ async def test_ending_a_pairing(ddr: Recorder, backend: Backend, patient: Patien
     trail = await told(ddr, capsys, "audit", "export", "--client-id", client_id, "--event", "operator:")
     assert '"event":"operator:pairing:ended"' in trail and '"reason":"operator-request"' in trail
     assert "at your request" in (await (await pages_of(ddr, patient)).get("/me")).text
+
+
+async def test_the_copy_for_a_letter(
+    ddr: Recorder, backend: Backend, patient: Patient, capsys: Output, tmp_path: Path
+) -> None:
+    """The files are what the patient's pages give; the patient sees that they were made."""
+    await backend.pair(patient, CGM)
+    device = {"serialNumber": "S1", "name": "Meter", "manufacturer": "M", "type": "337414009"}
+    started = {"startedAt": "2026-11-01T00:00:00Z"}
+    assert (await patient.gateway.put("devices/one", json=device | started)).is_success
+    value = {"code": "2339-0", "device": "one", "effective": "2026-11-20T10:00:00Z", "value": 120, "unit": "mg/dL"}
+    assert (await patient.gateway.put("measurements/m-1", json=value)).is_success
+    pages, folder = await pages_of(ddr, patient), tmp_path / "copy"
+    export = ("patient", "export", patient.username, "--to", str(folder), "--language", "en")
+    said = await told(ddr, capsys, *export)
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert sorted(said.splitlines()) == sorted(f"{folder / name}: {size} bytes" for name, size in sizes.items())
+    assert {path.stat().st_mode & 0o077 for path in (folder, *folder.iterdir())} == {0}
+    for name, path in (("messwerte.csv", "data.csv"), ("zustimmungen.csv", "consents.csv")):
+        page = await pages.get(f"/me/{path}?lang=en")
+        assert (page.status_code == 200 and "120" in page.text) or name != "messwerte.csv"
+        # the command knows the registry that recorders read, which this one replaces by a stand-in
+        written, entry = (folder / name).read_bytes().decode(), backend.diga.entry
+        assert written.replace(entry.name, entry.client_id) == page.text.replace(entry.name, entry.client_id)
+    bundle = json.loads((folder / "messwerte.json").read_bytes())
+    kinds = {entry["resource"]["resourceType"] for entry in bundle["entry"]}
+    assert kinds == {"Device", "Observation", "Consent", "AuditEvent"}
+    assert "Consent" in kinds and str(patient.patient_id) not in (folder / "messwerte.json").read_text()
+    assert "operator made a copy of your data" in (await pages.get("/me/access")).text
+    assert await operator(ddr, *export) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert await operator(ddr, "patient", "export", "nobody at all", "--to", str(tmp_path / "none")) == 1
+    assert not (tmp_path / "none").exists()
+
+
+async def test_erasing_tells_what_and_how_far(ddr: Recorder, patient: Patient, capsys: Output) -> None:
+    before = await told(ddr, capsys, "patient", "erase", patient.username)
+    assert "would delete" in before and "  gateway_token: 1 rows\n" in before and "nothing was done" in before
+    after = await told(ddr, capsys, "patient", "erase", patient.username, "--yes")
+    rows = [line for line in before.splitlines() if line.startswith("  ")]
+    assert [line for line in after.splitlines() if line.startswith("  ")] == rows and "deleted;" in after
+    assert await operator(ddr, "patient", "erase", patient.username) == 1
 
 
 async def test_deleting(ddr: Recorder, backend: Backend, patient: Patient, capsys: Output) -> None:

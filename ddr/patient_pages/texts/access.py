@@ -97,6 +97,10 @@ TEXTS = {
         "Der Betreiber hat die Verbindung mit {app} beendet. {reason}",
         "The operator ended the connection with {app}. {reason}",
     ),
+    "operator:data:exported": Words(
+        "Der Betreiber hat eine Kopie Ihrer Daten erstellt, um Ihre Anfrage zu beantworten.",
+        "The operator made a copy of your data to answer your request.",
+    ),
     "operator:data:deleted": Words("Der Betreiber hat Ihre Daten gelöscht.", "The operator deleted your data."),
     "diga:refresh:restored": Words(
         "Nach der Wiederherstellung dieses Dienstes aus einer Sicherung bekam {app} einen neuen Zugangsschlüssel.",

@@ -57,6 +57,7 @@ class Event(StrEnum):
     ACCOUNT_ENABLED = "operator:account:enabled"
     PAIRING_ENDED_BY_OPERATOR = "operator:pairing:ended"
     DATA_DELETED_BY_OPERATOR = "operator:data:deleted"
+    DATA_EXPORTED_BY_OPERATOR = "operator:data:exported"
     RESTORE_DECLARED = "operator:restore:declared"
     REFRESH_RESTORED = "diga:refresh:restored"
 

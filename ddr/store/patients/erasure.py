@@ -6,6 +6,7 @@ patient_id to an account any more, nobody can tell whose.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from uuid import UUID
 
 import asyncpg
@@ -25,8 +26,30 @@ TABLES = (
 )  # fmt: skip
 
 
-async def delete_patient(pool: asyncpg.Pool, patient_id: UUID, now_ms: int, by: Party = Party.PATIENT) -> bool:
-    """End the patient's pairings and delete all of the patient's rows. False when there is no such patient."""
+async def contents(pool: asyncpg.Pool, patient_id: UUID) -> dict[str, int]:
+    """How many rows of the patient each table has; those without any are left out."""
+    counted = " UNION ALL ".join(
+        f"SELECT '{table}' AS name, count(*) AS rows FROM {table} WHERE patient_id = $1" for table in TABLES
+    )
+    rows = await pool.fetch(f"SELECT name, rows FROM ({counted}) AS counted WHERE rows > 0", patient_id)
+    return {row["name"]: row["rows"] for row in rows}
+
+
+def _untold(table: str, rows: int) -> None:
+    """Nobody watches."""
+
+
+async def delete_patient(
+    pool: asyncpg.Pool,
+    patient_id: UUID,
+    now_ms: int,
+    by: Party = Party.PATIENT,
+    told: Callable[[str, int], None] = _untold,
+) -> bool:
+    """End the patient's pairings and delete all of the patient's rows. False when there is no such patient.
+
+    `told` hears of each table how many rows went; they are gone when all are.
+    """
     async with pool.acquire() as conn, conn.transaction():
         if await conn.fetchrow("SELECT FROM patient WHERE patient_id = $1 FOR UPDATE", patient_id) is None:
             return False
@@ -35,7 +58,8 @@ async def delete_patient(pool: asyncpg.Pool, patient_id: UUID, now_ms: int, by: 
         ):
             await end(conn, patient_id, row["pairing_no"], by, REASON, now_ms)
         for table in TABLES:
-            await conn.execute(f"DELETE FROM {table} WHERE patient_id = $1", patient_id)
+            status = await conn.execute(f"DELETE FROM {table} WHERE patient_id = $1", patient_id)
+            told(table, int(status.split()[-1]))
         event = Event.DATA_DELETED if by is Party.PATIENT else Event.DATA_DELETED_BY_OPERATOR
         await record(conn, event, now_ms, patient_id=patient_id)
         return True

@@ -1,0 +1,67 @@
+"""A patient's copy as files (GDPR Article 15), for `ddr patient export`: what the patient's own pages give."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+
+from ddr.app import build_core
+from ddr.cli.errors import CommandError
+from ddr.http.clock import now_ms
+from ddr.http.core import Core
+from ddr.patient_pages.download import whole_copy
+from ddr.registries.diga_vz import DigaVz
+from ddr.registries.terminology import Zts, current_catalog
+from ddr.registries.trust import Trust
+from ddr.settings import Settings
+from ddr.store.audit.trail import Event, record
+
+PROGRESS_BYTES = 10_000_000
+
+
+async def write_copy(
+    settings: Settings, pool: asyncpg.Pool, patient_id: UUID, folder: Path, lang: str
+) -> AsyncIterator[tuple[str, int]]:
+    """Write the files into `folder`, readable for their owner only; name and bytes of each when it is complete.
+
+    Nothing is written over: raises CommandError when one of the files is there. It is recorded; the patient sees it.
+    """
+    files = await whole_copy(await _core(settings, pool), patient_id, lang)
+    _prepare(folder, files)
+    await record(pool, Event.DATA_EXPORTED_BY_OPERATOR, now_ms(), patient_id=patient_id)
+    for name, content in files.items():
+        yield name, await _written(folder / name, content)
+
+
+def _prepare(folder: Path, names: Iterable[str]) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if there := [name for name in names if (folder / name).exists()]:
+        raise CommandError(f"{folder / there[0]} exists already; name another directory")
+
+
+async def _written(path: Path, content: AsyncIterator[bytes]) -> int:
+    """How many bytes there were; the file bears its name when all of them are in it."""
+    part = path.with_name(f"{path.name}.part")
+    size, said = 0, 0
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        async for piece in content:
+            file.write(piece)
+            size += len(piece)
+            if size - said >= PROGRESS_BYTES:
+                said = size
+                print(f"{path.name}: {size // 1_000_000} MB so far", file=sys.stderr, flush=True)
+    part.rename(path)
+    return size
+
+
+async def _core(settings: Settings, pool: asyncpg.Pool) -> Core:
+    """What the pages know, without a recorder: names of DiGA are those that recorders read last."""
+    catalog = await current_catalog(settings, pool)
+    diga_vz = DigaVz(settings, pool, now_ms)
+    await diga_vz.follow()
+    return await build_core(settings, pool, Trust(diga_vz, Zts(settings, pool, now_ms, catalog)), catalog)
