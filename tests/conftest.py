@@ -18,7 +18,8 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.miv.loader import load_catalog
-from ddr.settings import Settings, load_settings
+from ddr.settings import Settings
+from ddr.settings_sources import load_settings
 from ddr.store.database.ids import IdCipher
 from ddr.store.database.pool import open_pool
 from ddr.store.database.sealing import key_encryption_key

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ddr.cli.settings import markdown
-from ddr.settings import SECRETS, MivSettings, SettingsError, load_settings
+from ddr.settings import MivSettings, SettingsError
+from ddr.settings_sources import SECRETS, load_settings
 
 BUILTIN = {"DDR_ALLOW_BUILTIN_ACCOUNTS": "true"}
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from ddr.cli.errors import CommandError
-from ddr.settings import Settings, load_settings
+from ddr.settings import Settings
+from ddr.settings_sources import load_settings
 from ddr.tls.scan import Findings, ScanError, problems, scan
 from ddr.tls.server_certificate import Properties, properties
 

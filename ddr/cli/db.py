@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ddr.settings import load_settings
+from ddr.settings_sources import load_settings
 from ddr.store.database.embedded import database
 from ddr.store.database.migrate import migrate_database
 

@@ -30,7 +30,7 @@ from ddr.imports.sending import sending
 from ddr.imports.taking_back import taking_back
 from ddr.proxies import client_arguments
 from ddr.reasons import in_words
-from ddr.settings import load_settings
+from ddr.settings_sources import load_settings
 
 HELP = "import values that a person has exported elsewhere"
 VARIABLE = "DDR_GATEWAY_TOKEN"

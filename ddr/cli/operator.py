@@ -10,7 +10,8 @@ from typing import TypeVar
 import asyncpg
 
 from ddr.fhir.instants import date_time, parse_date_time
-from ddr.settings import Settings, load_settings
+from ddr.settings import Settings
+from ddr.settings_sources import load_settings
 from ddr.store.audit.journal import JOURNAL
 from ddr.store.database.embedded import database
 from ddr.store.database.limits import BACKGROUND

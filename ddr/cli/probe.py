@@ -7,7 +7,7 @@ import argparse
 import httpx
 
 from ddr.cli.errors import CommandError
-from ddr.settings import load_settings
+from ddr.settings_sources import load_settings
 
 HELP = "ask the recorder on this machine how it is"
 SECONDS = 3

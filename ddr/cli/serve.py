@@ -26,7 +26,9 @@ from ddr.oauth.keys import Keys, opening_key
 from ddr.operations.restore import catch_up
 from ddr.operations.retention import check_retention
 from ddr.reasons import in_words
-from ddr.settings import Settings, load_settings, missing_operator
+from ddr.settings import Settings
+from ddr.settings_checks import missing_operator
+from ddr.settings_sources import load_settings
 from ddr.store.audit.journal import check
 from ddr.store.database.dsn import shown
 from ddr.store.database.embedded import database

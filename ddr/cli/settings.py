@@ -7,7 +7,8 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from ddr.settings import SECRETS, Settings
+from ddr.settings import Settings
+from ddr.settings_sources import SECRETS
 
 HELP = "list all settings"
 REPOSITORY = Path(__file__).parents[2]

@@ -31,7 +31,8 @@ from ddr.miv.loader import load_catalog
 from ddr.miv.model import MivCatalog
 from ddr.registries import diga_vz, hiis_vz, terminology
 from ddr.registries.hiis import resources
-from ddr.settings import MivSettings, Settings, check
+from ddr.settings import MivSettings, Settings
+from ddr.settings_checks import check
 from ddr.store.database.embedded import database
 from ddr.store.database.limits import BACKGROUND
 from ddr.store.database.pool import open_pool

@@ -12,7 +12,8 @@ import asyncpg
 from rich.console import Console
 from rich.table import Table
 
-from ddr.settings import Settings, load_settings
+from ddr.settings import Settings
+from ddr.settings_sources import load_settings
 from ddr.store.database.embedded import database
 from ddr.store.database.migrate import migrate
 from ddr.store.database.pool import open_pool

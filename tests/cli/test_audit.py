@@ -11,7 +11,7 @@ import pytest
 
 from ddr.cli.main import main
 from ddr.operations.audit_trail import seal
-from ddr.settings import load_settings
+from ddr.settings_sources import load_settings
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.migrate import migrate
 from ddr.store.database.pool import open_pool

@@ -15,7 +15,8 @@ import pytest
 
 from ddr.cli.serve import prepare
 from ddr.operations.restore import LATE_MS, keep_mark
-from ddr.settings import Settings, load_settings
+from ddr.settings import Settings
+from ddr.settings_sources import load_settings
 from ddr.store.audit import journal
 from ddr.store.database.digest import sha256
 from ddr.store.database.errors import StoreError

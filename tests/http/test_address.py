@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddr.http.address import behind_proxies, client_address, client_network, networks
-from ddr.settings import SettingsError, load_settings
+from ddr.settings import SettingsError
+from ddr.settings_sources import load_settings
 
 PROXIES = networks("10.0.0.7 fd00::/64")
 XFF = "X-Forwarded-For"

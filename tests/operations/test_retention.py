@@ -13,7 +13,8 @@ from ddr.http.core import Core
 from ddr.miv.loader import load_catalog
 from ddr.operations.housekeeping import one_round
 from ddr.operations.retention import DAY_MS, check_retention, longest_historic_days
-from ddr.settings import Settings, SettingsError, load_settings
+from ddr.settings import Settings, SettingsError
+from ddr.settings_sources import load_settings
 from ddr.store.authorization.unpairing import Party, unpair
 from ddr.store.database.pool import open_pool
 from tests.store.continuous import DAY, HOUR, START, register

@@ -10,7 +10,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from ddr.settings import MivSettings, load_settings
+from ddr.settings import MivSettings
+from ddr.settings_sources import load_settings
 from tests.packaging import chart
 
 AGAIN = "the chart has changed: run python -m tests.packaging.chart HELM"

@@ -11,7 +11,9 @@ import pytest
 from ddr.http.core import Core
 from ddr.http.operator import with_operator
 from ddr.http.pages import error_page
-from ddr.settings import SettingsError, load_settings, missing_operator
+from ddr.settings import SettingsError
+from ddr.settings_checks import missing_operator
+from ddr.settings_sources import load_settings
 from tests.patient_pages.browser import Browser
 from tests.support.patients import new_patient
 

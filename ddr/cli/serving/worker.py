@@ -26,7 +26,8 @@ from ddr.cli.serving.sockets import Sockets, from_argument
 from ddr.http.asgi import ASGIApp
 from ddr.http.fleet import Fleet
 from ddr.operations.figures import worker_figures
-from ddr.settings import Settings, load_settings
+from ddr.settings import Settings
+from ddr.settings_sources import load_settings
 from ddr.store.database.errors import StoreError
 
 # Until the rooms are open each of these says that the database is away, starts, or goes away again.

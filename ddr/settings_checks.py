@@ -1,0 +1,162 @@
+"""What values of settings make sense, and which limits of the specification they keep; one clear line otherwise."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from ddr.fhir.device_types import DEVICE_TYPES
+from ddr.settings import DAY, OVERLAPS, Settings, SettingsError, overlaps
+
+PROOF_DAYS = 1096
+_LEAST = {
+    "workers": 1,
+    "database_pool_size": 2,
+    "chunk_span_seconds": 3600,
+    "search_max_count": 1,
+    "par_max_open": 1,
+    "gateway_token_days": 1,
+    "maintenance_retry_seconds": 1,
+}
+
+
+def check(settings: Settings) -> Settings:
+    """`settings` unchanged, or SettingsError when a value makes no sense or breaks a limit of the specification."""
+    for name, value in vars(settings).items():
+        if isinstance(value, int) and value < _LEAST.get(name, 0):
+            raise SettingsError(f"setting {name}: must be at least {_LEAST.get(name, 0)}")
+        if name.endswith("_port") and value > 65_535:
+            raise SettingsError(f"setting {name}: is no port number")
+    for name in ("diga_base_url", "public_base_url", "gateway_base_url"):
+        if not _is_origin(getattr(settings, name)):
+            raise SettingsError(
+                f"setting {name}: must be https://host or https://host:port, without a slash at its end"
+            )
+    for registry in ("registry", "zts"):
+        if getattr(settings, f"{registry}_refresh_seconds") >= getattr(settings, f"{registry}_max_age_seconds"):
+            raise SettingsError(f"setting {registry}_refresh_seconds: must be below {registry}_max_age_seconds")
+    _check_overlap(settings)
+    _check_proxies(settings)
+    if settings.registry_max_age_seconds > 4 * 3600:
+        raise SettingsError(
+            "setting registry_max_age_seconds: DiGA-VZ data must not be trusted longer than 14400 s (HDDT caching)"
+        )
+    if settings.zts_max_age_seconds > DAY:
+        raise SettingsError(
+            "setting zts_max_age_seconds: MIV ValueSets must not be relied on longer than 86400 s (HDDT caching)"
+        )
+    if not _is_time_zone(settings.time_zone):
+        raise SettingsError(f"setting time_zone: {settings.time_zone!r} is not in the IANA time zone database")
+    if settings.consent_days > 365:
+        raise SettingsError("setting consent_days: consent must not exceed one year")
+    if not 5 <= settings.par_seconds < 600:
+        raise SettingsError(
+            "setting par_seconds: must be from 5 to 599 (RFC 9126 section 2.2, FAPI 2.0 section 5.3.2.2)"
+        )
+    if settings.audit_days < 30:
+        raise SettingsError("setting audit_days: the audit trail must be kept 30 days at least (HDDT transparency)")
+    if settings.ended_pairings_days and settings.ended_pairings_days < max(PROOF_DAYS, settings.audit_days):
+        raise SettingsError(
+            f"setting ended_pairings_days: must be 0, or at least {PROOF_DAYS} (§ 195 BGB) and audit_days: the proof of"
+            " a consent is needed for as long as somebody may ask for it"
+        )
+    if settings.request_log_days < 30:
+        raise SettingsError("setting request_log_days: the request log must be kept 30 days at least (HDDT operation)")
+    _check_login(settings)
+    _check_operator(settings)
+    return settings
+
+
+def _check_overlap(settings: Settings) -> None:
+    if settings.device_overlap not in OVERLAPS:
+        raise SettingsError(f"setting device_overlap: must be one of {', '.join(OVERLAPS)}")
+    try:
+        by_type = overlaps(settings.device_overlap_types)
+    except ValueError:
+        by_type = {"": ""}
+    if not (by_type.keys() <= DEVICE_TYPES.keys() and set(by_type.values()) <= set(OVERLAPS)):
+        raise SettingsError("setting device_overlap_types: must be pairs like 700585005=end, of known device types")
+
+
+def _check_proxies(settings: Settings) -> None:
+    try:
+        proxies = [ip_network(part) for part in settings.trusted_proxies.split()]
+    except ValueError as error:
+        raise SettingsError(f"setting trusted_proxies: {error}") from None
+    if settings.client_address_header and not proxies:
+        raise SettingsError("setting client_address_header: needs trusted_proxies, else anybody could name any address")
+
+
+def _check_login(settings: Settings) -> None:
+    match settings.patient_login:
+        case "builtin" if not settings.allow_builtin_accounts:
+            raise SettingsError(
+                "setting patient_login: built-in accounts are for demonstration only;"
+                " set allow_builtin_accounts or use oidc"
+            )
+        case "builtin":
+            return
+        case "oidc" if not (settings.oidc_issuer.startswith("https://") and settings.oidc_client_id):
+            raise SettingsError("setting patient_login: oidc needs oidc_issuer (https://…) and oidc_client_id")
+        case "oidc" if settings.oidc_audience == settings.oidc_client_id:
+            raise SettingsError("setting oidc_audience: must differ from oidc_client_id, which is that of ID tokens")
+        case "oidc":
+            return
+        case other:
+            raise SettingsError(f"setting patient_login: {other!r} is neither builtin nor oidc")
+
+
+def _check_operator(settings: Settings) -> None:
+    for name in ("operator_imprint_url", "operator_privacy_url"):
+        if getattr(settings, name) and not getattr(settings, name).startswith(("https://", "http://")):
+            raise SettingsError(f"setting {name}: must be a web address, https://…")
+    contact = settings.operator_contact
+    if contact and not re.fullmatch(r"https://\S+|[^\s@:/]+@[^\s@:/]+", contact):
+        raise SettingsError("setting operator_contact: must be a mail address or a web address, https://…")
+    if settings.operator_colour and _contrast(settings.operator_colour) < 4.5:
+        raise SettingsError(
+            "setting operator_colour: must be #rrggbb and so dark that white text on it has a contrast of 4.5 (WCAG)"
+        )
+    logo = Path(settings.operator_logo)
+    if settings.operator_logo:
+        if logo.suffix not in (".svg", ".png"):
+            raise SettingsError("setting operator_logo: must be a file .svg or .png")
+        if not logo.is_file() or logo.stat().st_size > 200_000:
+            raise SettingsError("setting operator_logo: there is no such file of 200 kB at most")
+
+
+def _contrast(colour: str) -> float:
+    """Contrast of #rrggbb with white (WCAG 2.2, relative luminance); 0 when it is no colour."""
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
+        return 0.0
+    parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    linear = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    luminance = sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return 1.05 / (luminance + 0.05)
+
+
+def missing_operator(settings: Settings) -> list[str]:
+    """Settings without which patients are not told who runs the recorder (Art. 13 GDPR, § 5 DDG)."""
+    wanted = ("operator_imprint_url", "operator_privacy_url", "operator_contact")
+    named = settings.operator_name or settings.manufacturer
+    return [*([] if named else ["operator_name"]), *(name for name in wanted if not getattr(settings, name))]
+
+
+def _is_origin(url: str) -> bool:
+    """True when paths of ours can simply be appended: they are compared and published as they are written."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and url == f"https://{parts.netloc}" and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _is_time_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (LookupError, ValueError, OSError):  # unknown; not a name but a path; the name of a folder
+        return False
+    return True

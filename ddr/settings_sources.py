@@ -1,0 +1,134 @@
+"""Reads the settings from DDR_* variables, a TOML file and files with secrets; unknown names are refused."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from ddr.reasons import in_words
+from ddr.settings import MivSettings, Settings, SettingsError
+from ddr.settings_checks import check
+
+OTHER_VARIABLES = frozenset(
+    {
+        "DDR_SETTINGS",
+        "DDR_GATEWAY_TOKEN",  # ddr import
+        # of the project's own tests
+        "DDR_CGM_TRACE",
+        "DDR_HDDT_ARTIFACTS",
+        "DDR_MACHINE_EXAMPLES",
+        "DDR_SCREENSHOTS",
+        "DDR_TEST_DATABASE_URL",
+    }
+)
+# What Kubernetes puts into every container for a service whose name begins with "ddr".
+_FOREIGN = re.compile(
+    r"DDR_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)=.*|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=.*|=(tcp|udp|sctp)://.*))"
+)
+
+FILE = "file:"
+# Each may also stand in a file of its own: `file:` and its path, so that no environment and no settings file has it.
+SECRETS = frozenset(
+    {
+        "database_url",
+        "database_migration_url",
+        "registry_token",
+        "key_encryption_key",
+        "key_encryption_key_old",
+        "oidc_client_secret",
+    }
+)
+
+
+def _convert(name: str, wanted: Any, raw: Any) -> Any:
+    try:
+        if wanted is bool:
+            text = str(raw).lower()
+            if text not in {"true", "false", "1", "0", "yes", "no"}:
+                raise ValueError
+            return text in {"true", "1", "yes"}
+        return _whole(raw) if wanted is int else wanted(raw)
+    except (TypeError, ValueError):
+        raise SettingsError(f"setting {name}: {raw!r} is not a valid {wanted.__name__}") from None
+
+
+def _whole(raw: Any) -> int:
+    """A whole number from a text or a number; a part of one is never dropped silently. Raises TypeError, ValueError."""
+    if isinstance(raw, (bool, float)):
+        raise ValueError("is no whole number")
+    return int(raw)
+
+
+def _miv_settings(name: str, raw: Any) -> MivSettings:
+    try:
+        return MivSettings(**{key: _whole(value) for key, value in dict(raw).items()})
+    except (TypeError, ValueError) as error:
+        raise SettingsError(
+            f"setting miv.{name}: needs whole numbers grace_seconds, historic_days and delay_seconds ({error})"
+        ) from None
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Settings from the TOML file named by DDR_SETTINGS, then DDR_* variables, then `overrides`; later ones win.
+
+    Raises SettingsError for unknown names and malformed values.
+    """
+    environ = os.environ if environ is None else environ
+    raw: dict[str, Any] = {}
+    if path := environ.get("DDR_SETTINGS"):
+        try:
+            raw.update(tomllib.loads(Path(path).read_text("utf-8")))
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"settings file {path}: {in_words(error)}") from None
+    if not isinstance(raw.get("miv", {}), Mapping):
+        raise SettingsError("setting miv: must be a table of MIV packages")
+    known = {f.name for f in fields(Settings)}
+    raw = {**raw, **_from_environment(environ, known - {"miv"}), **overrides}
+    if unknown := sorted(set(raw) - known):
+        raise SettingsError("; ".join(f"unknown setting {name}{_meant(name, known)}" for name in unknown))
+    miv = {
+        name: value if isinstance(value, MivSettings) else _miv_settings(name, value)
+        for name, value in raw.pop("miv", {}).items()
+    }
+    hints = get_type_hints(Settings)
+    values = {
+        name: value if type(value) is hints[name] else _convert(name, hints[name], value) for name, value in raw.items()
+    }
+    values |= {name: _from_file(name, values[name]) for name in SECRETS & values.keys()}
+    return check(replace(Settings(), miv=miv, **values))
+
+
+def _from_file(name: str, value: str) -> str:
+    """A secret as it stands, or the content of the file that `file:PATH` names. Raises SettingsError."""
+    if not value.startswith(FILE):
+        return value
+    path = value.removeprefix(FILE)
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"setting {name}: {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"setting {name}: {path}: is no text") from None
+
+
+def _from_environment(environ: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
+    """The settings among the variables. Raises SettingsError for a DDR_* variable that is none: it is misspelt."""
+    variables = {f"DDR_{name.upper()}": name for name in known}
+    ours = {
+        name for name, value in environ.items() if name.startswith("DDR_") and not _FOREIGN.fullmatch(f"{name}={value}")
+    }
+    if unknown := sorted(ours - variables.keys() - OTHER_VARIABLES):
+        texts = [f"unknown variable {name}{_meant(name, {*variables, *OTHER_VARIABLES})}" for name in unknown]
+        raise SettingsError("; ".join(texts))
+    return {variables[name]: environ[name] for name in ours & variables.keys()}
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    closest = get_close_matches(name, sorted(known), 1)
+    return f" (is {closest[0]} meant?)" if closest else ""
