@@ -23,7 +23,7 @@ from ddr.store.audit.trail import NOBODY, Event, record
 from ddr.store.authorization.access import Admission, Permit, admit
 from ddr.store.authorization.access import Request as AdmissionRequest
 from ddr.store.authorization.grace import restore
-from ddr.store.authorization.openings import TYPES, Opened, due, open_up
+from ddr.store.authorization.openings import TYPES, Opened, Served, due, open_up
 from ddr.store.database.ids import Kind
 from ddr.store.search.opening import OPEN, Opening
 from ddr.store.search.sources import Term, View
@@ -131,8 +131,11 @@ class Gate:
     async def _openings(self, decision: Allowed, scopes: Scopes, admission: Admission) -> Mapping[str, Opened]:
         """What this pairing was let see later than its first request, and when."""
         terms = self._core.catalog.terms
-        seen: dict[str, int | None] = {url: terms[url].historic_days for url in decision.valuesets}
-        seen |= {kind: None for kind, sees in zip(TYPES, (scopes.device, scopes.device_metric), strict=True) if sees}
+        mivs = self._mivs(decision.valuesets)
+        seen = {one.valueset: Served(terms[one.valueset].historic_days, self._delay_ms(one)) for one in mivs}
+        seen |= {
+            kind: Served() for kind, sees in zip(TYPES, (scopes.device, scopes.device_metric), strict=True) if sees
+        }
         if not due(admission.openings, seen):
             return admission.openings
         return await open_up(self._core.pool, decision.patient_id, admission.pairing_no, seen, self._core.steered_ms)
@@ -174,6 +177,10 @@ class Gate:
     def _mivs(self, valuesets: Collection[str]) -> tuple[Miv, ...]:
         return tuple(miv for miv in self._core.catalog.mivs if miv.valueset in valuesets)
 
+    def _delay_ms(self, miv: Miv) -> int | None:
+        """The time after which a value that has not arrived is shown as missing; None of what has no series."""
+        return self._core.catalog.delay_ms(miv.valueset) if miv.continuous else None
+
     def _admission_request(self, candidate: Candidate, counted: Collection[str]) -> AdmissionRequest:
         facts, claims = candidate.facts, candidate.claims
         decoded = self._core.ids.decode(claims.grant_id)
@@ -183,6 +190,7 @@ class Gate:
                 miv.valueset,
                 terms[miv.valueset].grace_seconds * 1000 if miv.valueset in counted else None,
                 terms[miv.valueset].historic_days,
+                self._delay_ms(miv),
             )
             for miv in candidate.mivs
         ]

@@ -24,6 +24,7 @@ STEPS = (-600.0, -60.0, -5.0, 5.0, 60.0, 600.0)
 REGISTRY_FAULTS: tuple[Fault, ...] = (
     "slow", "error", "stale", "html", "truncated", "malformed", "loop", "foreign-link", "empty", "partial",
 )  # fmt: skip
+AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 WORKER, POSTGRES, DIRECTORY = 6.0, 12.0, 20.0  # how long after its end a fault may be felt, in seconds
 
 
@@ -81,12 +82,13 @@ class Chaos:
     async def _kill_backend(self) -> None:
         """SIGKILL of one session: PostgreSQL restarts all of them."""
         with self._ledger.fault("database session killed", POSTGRES):
-            connection = await asyncpg.connect(self._database.url)
             query = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-            found = [row["pid"] for row in await connection.fetch(query)]
-            await connection.close()
-            if found:
-                _signal(self._chance.choice(found), signal.SIGKILL)
+            with suppress(*AWAY):
+                connection = await asyncpg.connect(self._database.url)
+                found = [row["pid"] for row in await connection.fetch(query)]
+                await connection.close()
+                if found:
+                    _signal(self._chance.choice(found), signal.SIGKILL)
 
     async def _kill_postgres(self) -> None:
         with self._ledger.fault("PostgreSQL killed", POSTGRES):
@@ -105,11 +107,9 @@ class Chaos:
 
     async def _step_clock(self) -> None:
         """Nobody may notice, so this is no fault to the ledger."""
-        try:
+        with suppress(*AWAY):
             await clock.step(self._database.url, self._chance.choice(STEPS))
-        except (OSError, asyncpg.PostgresError):
-            return
-        self._ledger.answers["clock steps"] += 1
+            self._ledger.answers["clock steps"] += 1
 
     async def _break_registry(self) -> None:
         """A reading that goes wrong may refuse a DiGA for as long as it lasts, and ends nothing."""
@@ -122,7 +122,7 @@ class Chaos:
             await self._read_registry()
 
     async def _read_registry(self) -> None:
-        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*AWAY):
             await self._stack.refresh_registry()
 
     def _signal_worker(self, number: signal.Signals) -> int:
@@ -139,7 +139,10 @@ def _signal(process: int, number: signal.Signals) -> None:
 
 
 def _children(process: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    try:
+        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def _supervisor(state_dir: Path) -> int:

@@ -251,6 +251,29 @@ async def test_a_longer_history_is_new(ddr: Recorder) -> None:
         ddr.core.catalog = catalog
 
 
+@pytest.mark.requirement("RS-036", "SER-014")
+async def test_what_a_shorter_delay_shows_is_new(ddr: Recorder) -> None:
+    """A chunk of which nothing has arrived is expected earlier than when it was last asked about."""
+    shorter = ddr.core.catalog
+    terms = {
+        miv.name: MivSettings(0, shorter.terms[miv.valueset].historic_days, 2 * DELAY // 1000) for miv in shorter.mivs
+    }
+    ddr.core.catalog = load_catalog(ddr.settings.miv_packages, terms)
+    try:
+        with later(ddr, 3 * HOUR):
+            sensor = await worn(ddr)
+            poller = Poller(sensor.reader)
+            ddr.clock.advance((PERIOD + DELAY) / 1000 + 120)
+            assert await poller.poll() == []
+            ddr.core.catalog = shorter
+            ddr.clock.advance(1)
+            assert len(found := await poller.poll()) == 3
+            assert found == await poller.everything()
+            assert await poller.poll() == []
+    finally:
+        ddr.core.catalog = shorter
+
+
 @pytest.mark.requirement("RS-036", "RS-038")
 async def test_an_answer_says_from_where_to_go_on(ddr: Recorder) -> None:
     """Bundle.meta.lastUpdated is the same on all pages, and what changes meanwhile comes with the next search."""

@@ -22,6 +22,7 @@ class Permit:
     valueset: str
     grace_ms: int | None
     historic_days: int
+    delay_ms: int | None = None  # Delay-From-Real-Time of a MIV with series
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,13 @@ WITH pair AS (
     FROM pair p JOIN consent c ON c.patient_id = p.patient_id AND c.consent_no = ANY (p.consent_nos)
    WHERE NOT p.ended AND p.client_id = $3 AND c.withdrawn_ms IS NULL AND c.until_ms > $4
 ), permitted AS (
-  SELECT t.miv_url, t.grace_ms, t.historic_days
-    FROM unnest($5::text[], $6::bigint[], $8::integer[]) AS t(miv_url, grace_ms, historic_days)
+  SELECT t.miv_url, t.grace_ms, t.historic_days, t.delay_ms
+    FROM unnest($5::text[], $6::bigint[], $8::integer[], $10::bigint[]) AS t(miv_url, grace_ms, historic_days, delay_ms)
     JOIN consented USING (miv_url)
 ), noted AS (
-  INSERT INTO opening (patient_id, pairing_no, kind, historic_days)
-  SELECT pair.patient_id, pair.pairing_no, permitted.miv_url, permitted.historic_days FROM pair, permitted
+  INSERT INTO opening (patient_id, pairing_no, kind, historic_days, delay_ms)
+  SELECT pair.patient_id, pair.pairing_no, permitted.miv_url, permitted.historic_days, permitted.delay_ms
+    FROM pair, permitted
    WHERE NOT EXISTS (SELECT FROM opening o WHERE o.patient_id = pair.patient_id AND o.pairing_no = pair.pairing_no
                         AND o.kind = permitted.miv_url)
   ON CONFLICT DO NOTHING
@@ -119,7 +121,8 @@ SELECT pair.patient_id, pair.pairing_no, pair.client_id, pair.ended,
        coalesce((SELECT jsonb_object_agg(miv_url, until_ms) FROM consented), '{{}}') AS consents,
        coalesce((SELECT array_agg(miv_url) FROM touched WHERE EXISTS (SELECT FROM claimed)), '{{}}') AS claimed,
        coalesce(g.answered, '{{}}') AS answered,
-       coalesce((SELECT jsonb_object_agg(kind, jsonb_build_array(opened_ms, historic_days, older_ms, older_opened_ms))
+       coalesce((SELECT jsonb_object_agg(kind, jsonb_build_array(opened_ms, historic_days, older_ms, older_opened_ms,
+                                                                 delay_ms))
                    FROM opening o WHERE o.patient_id = pair.patient_id AND o.pairing_no = pair.pairing_no), '{{}}')
          AS openings
   FROM pair LEFT JOIN grace g ON g.patient_id = pair.patient_id AND g.pairing_no = pair.pairing_no"""
@@ -141,6 +144,7 @@ async def admit(pool: asyncpg.Pool, request: Request) -> Admission:
         request.detail,
         [permit.historic_days for permit in request.permits],
         request.steered_ms,
+        [permit.delay_ms for permit in request.permits],
     )
     if row is None:
         return Admission(None, 0, {}, ())

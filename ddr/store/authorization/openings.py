@@ -2,7 +2,8 @@
 
 A cursor belongs to a pairing. So what a pairing sees from its first request on keeps its own stamps. What a later
 consent, a wider scope or a longer Historic-Data-Period adds has, for this pairing, no older stamp than the first
-request that sees it; the DiGA may have polled with its former token until then.
+request that sees it; the DiGA may have polled with its former token until then. A shorter Delay-From-Real-Time shows
+chunks of which nothing has arrived as if they had been shown before; so all of the kind is as new then.
 """
 
 from __future__ import annotations
@@ -40,16 +41,24 @@ ON CONFLICT (patient_id, pairing_no, kind) DO UPDATE SET opened_ms = NULL"""
 
 _OPEN = """
 UPDATE opening o
-   SET opened_ms = coalesce(o.opened_ms, $5),
+   SET opened_ms = CASE WHEN o.delay_ms > seen.delay_ms THEN $5 ELSE coalesce(o.opened_ms, $5) END,
        older_ms = CASE WHEN o.historic_days < seen.days THEN $5 - o.historic_days * $6::bigint ELSE o.older_ms END,
        older_opened_ms = CASE WHEN o.historic_days < seen.days THEN $5 ELSE o.older_opened_ms END,
-       historic_days = seen.days
-  FROM unnest($3::text[], $4::integer[]) AS seen (kind, days)
+       historic_days = seen.days, delay_ms = seen.delay_ms
+  FROM unnest($3::text[], $4::integer[], $7::bigint[]) AS seen (kind, days, delay_ms)
  WHERE o.patient_id = $1 AND o.pairing_no = $2 AND o.kind = seen.kind"""
 
 _ALL = """
-SELECT kind, opened_ms, historic_days, older_ms, older_opened_ms FROM opening
+SELECT kind, opened_ms, historic_days, older_ms, older_opened_ms, delay_ms FROM opening
  WHERE patient_id = $1 AND pairing_no = $2"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """The terms under which a request sees a kind: Historic-Data-Period of a MIV, Delay-From-Real-Time of a series."""
+
+    days: int | None = None
+    delay_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ class Opened:
     historic_days: int | None
     older_ms: int
     older_opened_ms: int
+    delay_ms: int | None
 
     @property
     def newest_ms(self) -> int:
@@ -81,14 +91,17 @@ async def announce(
     )
 
 
-def due(openings: Mapping[str, Opened], seen: Mapping[str, int | None]) -> bool:
-    """True when a request is the first to see these kinds, MIVs with their Historic-Data-Period in days."""
-    found = ((openings[kind], days) for kind, days in seen.items() if kind in openings)
-    return any(opened.opened_ms is None or opened.historic_days != days for opened, days in found)
+def due(openings: Mapping[str, Opened], seen: Mapping[str, Served]) -> bool:
+    """True when a request is the first to see these kinds with these terms."""
+    found = ((openings[kind], served) for kind, served in seen.items() if kind in openings)
+    return any(
+        opened.opened_ms is None or (opened.historic_days, opened.delay_ms) != (served.days, served.delay_ms)
+        for opened, served in found
+    )
 
 
 async def open_up(
-    pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, seen: Mapping[str, int | None], steered_ms: int | None
+    pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, seen: Mapping[str, Served], steered_ms: int | None
 ) -> dict[str, Opened]:
     """Note that a request sees these kinds, and stamp what it is the first to see. Returns all openings.
 
@@ -97,7 +110,9 @@ async def open_up(
     async with pool.acquire() as conn, conn.transaction():
         stamp_ms = await lock_patient(conn, patient_id, steered_ms)
         if stamp_ms is not None:
-            await conn.execute(_OPEN, patient_id, pairing_no, list(seen), list(seen.values()), stamp_ms, DAY_MS)
+            days = [served.days for served in seen.values()]
+            delays = [served.delay_ms for served in seen.values()]
+            await conn.execute(_OPEN, patient_id, pairing_no, list(seen), days, stamp_ms, DAY_MS, delays)
         rows = await conn.fetch(_ALL, patient_id, pairing_no)
     return {kind: Opened(*columns) for kind, *columns in rows}
 
