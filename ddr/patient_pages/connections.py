@@ -100,7 +100,7 @@ async def _connection(core: Core, session: Session, pairing: Pairing, lang: str)
             for consent in pairing.consents
         ),
         since_ms=pairing.created_ms,
-        last_access_ms=await patient_view.last_read(core.pool, session.patient_id, pairing.pairing_id),
+        last_access_ms=await patient_view.last_read(core.pool, session.patient_id, pairing.pairing_no),
     )
 
 

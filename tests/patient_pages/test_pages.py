@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -20,6 +22,7 @@ from tests.patient_pages.browser import Browser
 from tests.patient_pages.test_consent import CGM, PRESSURE, consents, logged_in, scope
 from tests.support.clock import Clock
 from tests.support.patients import Patient, add_device, list_diga, new_patient, push_request, record_read
+from tests.support.touched import touched
 
 
 async def paired(core: Core, *digas: Diga, lang: str = "de") -> tuple[Patient, Browser]:
@@ -257,7 +260,7 @@ async def test_without_builtin_accounts_there_is_no_login_form(core: Core) -> No
 async def test_reads_touch_only_the_own_rows(core: Core) -> None:
     patient = await new_patient(core)
     assert await patient_view.devices(core.pool, patient.patient_id) == []
-    assert await patient_view.last_read(core.pool, patient.patient_id, "0" * 64) is None
+    assert await patient_view.last_read(core.pool, patient.patient_id, 0) is None
 
 
 @pytest.mark.requirement("REG-011")
@@ -275,3 +278,31 @@ async def test_a_kind_of_data_that_an_app_lost_is_told_and_asked_anew(core: Core
     assert "Schon erlaubt" not in (await browser.consent_page(request_uri)).text
     await browser.decide(request_uri, "approve", scope(core, PRESSURE))
     assert "nicht mehr zugelassen" not in (await browser.get("/me")).text
+
+
+async def test_the_last_access_is_found_without_the_trail(core: Core) -> None:
+    """A year of polling: 35,000 entries of the trail, and the page reads one row."""
+    patient_id, pairing_id, now_ms = uuid4(), secrets.token_hex(32), core.clock()
+    number = await core.pool.fetchval(
+        "INSERT INTO pairing (patient_id, pairing_id, client_id, salt, created_ms) VALUES ($1, $2, 'c', '', 0)"
+        " RETURNING pairing_no",
+        patient_id,
+        pairing_id,
+    )
+    await core.pool.execute("INSERT INTO pairing_directory VALUES ($1, $2, $3)", pairing_id, patient_id, number)
+    await core.pool.execute(
+        "INSERT INTO audit (patient_id, at_ms, event, client_id, pairing_id)"
+        " SELECT $1, $3::bigint - n * 900000::bigint, 'diga:data:read', 'c', $2 FROM generate_series(1, 35040) AS n",
+        patient_id,
+        pairing_id,
+        now_ms,
+    )
+    await core.pool.execute(
+        "INSERT INTO grace (patient_id, pairing_no, answered, read_ms) VALUES ($1, $2, '{}', $3)",
+        patient_id,
+        number,
+        now_ms,
+    )
+    async with touched(core.pool) as work:
+        assert await patient_view.last_read(core.pool, patient_id, number) == now_ms
+    assert work.blocks <= 10

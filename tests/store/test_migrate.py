@@ -58,6 +58,51 @@ async def test_tokens_of_gateways_that_are_out_stay_good_and_get_an_end(empty: a
     assert (app["since_ms"], app["used_ms"]) == (1, None)
 
 
+async def test_what_is_withdrawn_and_when_data_was_read_is_known_after_an_upgrade(
+    empty: asyncpg.Pool, tmp_path: Path
+) -> None:
+    """The upgrades of 0050 and 0051: a withdrawn chunk stays visible, and patients see the last access."""
+    for one in migrations():
+        if one.name < "0050":
+            (tmp_path / f"{one.name}.sql").write_text(one.sql)
+    await migrate(empty, tmp_path)
+    patient_id = uuid4()
+    for epoch_no, starts in ((1, (10, 30, 20)), (2, ())):
+        await empty.execute(
+            "INSERT INTO epoch (patient_id, epoch_no, sensor_no, device_no, from_ms, updated_ms)"
+            " VALUES ($1, $2, 1, 1, 0, 0)",
+            patient_id,
+            epoch_no,
+        )
+        for k, start_ms in enumerate([5, *starts]):
+            await empty.execute(
+                "INSERT INTO chunk (patient_id, epoch_no, k, start_ms, last_ms, updated_ms, version, filled, status,"
+                " times, vals) VALUES ($1, $2, $3, $4, 0, 0, 1, 0, $5, '', '')",
+                patient_id,
+                epoch_no,
+                k,
+                start_ms,
+                "e" if k else "f",
+            )
+    for number, reads in ((1, [7, 9, 8]), (2, [])):
+        await empty.execute("INSERT INTO pairing_directory VALUES ($1, $2, $3)", f"p{number}", patient_id, number)
+        for at_ms in reads:
+            await empty.execute(
+                "INSERT INTO audit (patient_id, at_ms, event, pairing_id) VALUES ($1, $2, 'diga:data:read', $3)",
+                patient_id,
+                at_ms,
+                f"p{number}",
+            )
+    await empty.execute("INSERT INTO grace VALUES ($1, 1, '{\"https://x\": 9}')", patient_id)
+    for one in migrations():
+        (tmp_path / f"{one.name}.sql").write_text(one.sql)
+    await migrate(empty, tmp_path)
+    withdrawn = await empty.fetch("SELECT epoch_no, last_withdrawn_ms FROM epoch ORDER BY epoch_no")
+    assert [tuple(row) for row in withdrawn] == [(1, 30), (2, None)]
+    read = await empty.fetch("SELECT pairing_no, answered, read_ms FROM grace")
+    assert [tuple(row) for row in read] == [(1, {"https://x": 9}, 9)]
+
+
 async def test_concurrent_starts_apply_each_file_once(empty: asyncpg.Pool, tmp_path: Path) -> None:
     write(tmp_path, "0001_a.sql", "CREATE TABLE a (x int); SELECT pg_sleep(0.1)")
     write(tmp_path, "0002_b.sql", "CREATE TABLE b (x int)")

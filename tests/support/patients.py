@@ -96,7 +96,7 @@ async def add_device(core: Core, patient: Patient, name: str, miv_name: str, ser
 
 
 async def record_read(core: Core, patient: Patient, diga: Diga, miv_name: str, pairing_id: str) -> None:
-    """What the audit trail keeps when `diga` reads the MIV with this package name."""
+    """What admission keeps when `diga` reads the MIV with this package name."""
     miv = core.catalog.by_name(miv_name)
     assert miv is not None
     await record(
@@ -107,4 +107,11 @@ async def record_read(core: Core, patient: Patient, diga: Diga, miv_name: str, p
         client_id=diga.client_id,
         pairing_id=pairing_id,
         detail={"type": "Observation", "interaction": "search", "valuesets": [miv.valueset]},
+    )
+    await core.pool.execute(
+        "INSERT INTO grace (patient_id, pairing_no, answered, read_ms)"
+        " SELECT patient_id, pairing_no, '{}', $2 FROM pairing_directory WHERE pairing_id = $1"
+        " ON CONFLICT (patient_id, pairing_no) DO UPDATE SET read_ms = excluded.read_ms",
+        pairing_id,
+        core.clock(),
     )

@@ -119,7 +119,12 @@ async def purge_oldest(pool: asyncpg.Pool, before_ms: int, now_ms: int) -> int:
             before_ms,
             now_ms,
         )
-        status: str = await conn.execute("DELETE FROM audit WHERE audit_no <= $1", upto_no or 0)
+        if upto_no is None:
+            return 0
+        first_no = await conn.fetchval("SELECT audit_no FROM audit ORDER BY audit_no LIMIT 1")
+        status: str = await conn.execute(
+            "DELETE FROM audit WHERE audit_no BETWEEN $1 AND $2", first_no or upto_no, upto_no
+        )
         return int(status.removeprefix("DELETE "))
 
 

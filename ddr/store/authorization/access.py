@@ -14,6 +14,8 @@ from ddr.store.authorization.grace import ENDED, THIS_SESSION
 from ddr.store.authorization.openings import Opened, of_json
 from ddr.store.database.stamps import present
 
+READ_STEP_MS = 60_000  # grace.read_ms, which the patient's pages show, is exact to this
+
 
 @dataclass(frozen=True)
 class Permit:
@@ -70,6 +72,9 @@ WITH pair AS (
   SELECT t.miv_url, t.grace_ms, t.historic_days, t.delay_ms
     FROM unnest($5::text[], $6::bigint[], $8::integer[], $10::bigint[]) AS t(miv_url, grace_ms, historic_days, delay_ms)
     JOIN consented USING (miv_url)
+), kept AS (
+  SELECT g.answered, g.read_ms
+    FROM pair JOIN grace g ON g.patient_id = pair.patient_id AND g.pairing_no = pair.pairing_no
 ), noted AS (
   INSERT INTO opening (patient_id, pairing_no, kind, historic_days, delay_ms)
   SELECT pair.patient_id, pair.pairing_no, permitted.miv_url, permitted.historic_days, permitted.delay_ms
@@ -85,16 +90,22 @@ WITH pair AS (
 ), touched AS (
   SELECT miv_url, grace_ms FROM permitted WHERE grace_ms IS NOT NULL
 ), claimed AS (
-  INSERT INTO grace AS g (patient_id, pairing_no, answered, pending)
+  INSERT INTO grace AS g (patient_id, pairing_no, answered, pending, read_ms)
   SELECT patient_id, pairing_no, (SELECT jsonb_object_agg(miv_url, $4::bigint) FROM touched),
-         (SELECT jsonb_object_agg(miv_url, session.text) FROM touched, {THIS_SESSION} AS session(text))
+         (SELECT jsonb_object_agg(miv_url, session.text) FROM touched, {THIS_SESSION} AS session(text)), $4::bigint
     FROM pair WHERE EXISTS (SELECT FROM touched)
   ON CONFLICT (patient_id, pairing_no) DO UPDATE
-     SET answered = g.answered || excluded.answered, pending = g.pending || excluded.pending
+     SET answered = g.answered || excluded.answered, pending = g.pending || excluded.pending, read_ms = excluded.read_ms
    WHERE NOT EXISTS (
      SELECT FROM touched t WHERE (g.answered ->> t.miv_url)::bigint > $4 - t.grace_ms
         AND (g.pending ->> t.miv_url IS NULL OR NOT {ENDED.format(session="(g.pending ->> t.miv_url)")}))
   RETURNING true
+), visited AS (  -- requests that claim nothing note it, too, but not each one
+  INSERT INTO grace AS g (patient_id, pairing_no, answered, read_ms)
+  SELECT patient_id, pairing_no, '{{}}', $4::bigint FROM pair
+   WHERE EXISTS (SELECT FROM permitted) AND NOT EXISTS (SELECT FROM touched)
+     AND NOT EXISTS (SELECT FROM kept WHERE read_ms > $4 - {READ_STEP_MS} AND read_ms <= $4)
+  ON CONFLICT (patient_id, pairing_no) DO UPDATE SET read_ms = excluded.read_ms
 ), begun AS (  -- in the future: the clock was set back, and nobody shall wait for it and for the period after it
   UPDATE grace g
      SET answered = g.answered || (SELECT jsonb_object_agg(miv_url, $4::bigint) FROM touched
@@ -125,7 +136,7 @@ SELECT pair.patient_id, pair.pairing_no, pair.client_id, pair.ended,
                                                                  delay_ms))
                    FROM opening o WHERE o.patient_id = pair.patient_id AND o.pairing_no = pair.pairing_no), '{{}}')
          AS openings
-  FROM pair LEFT JOIN grace g ON g.patient_id = pair.patient_id AND g.pairing_no = pair.pairing_no"""
+  FROM pair LEFT JOIN kept g ON true"""
 
 
 async def admit(pool: asyncpg.Pool, request: Request) -> Admission:

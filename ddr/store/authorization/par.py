@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.store.database.digest import sha256
+from ddr.store.database.sweeping import delete_due
 
 _COLUMNS = "client_id, redirect_uri, state, scope, code_challenge, expires_ms"
 PREFIX = "urn:ietf:params:oauth:request_uri:"
@@ -125,4 +126,4 @@ async def refuse_once(conn: asyncpg.Connection | asyncpg.Pool, request_uri: str,
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
     """Forget the requests that are long past; a form that is sent twice is answered twice for a while."""
-    await pool.execute("DELETE FROM pushed_request WHERE expires_ms < $1", now_ms - 3_600_000)
+    await delete_due(pool, "pushed_request", "expires_ms", now_ms - 3_600_000)

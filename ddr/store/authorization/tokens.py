@@ -9,8 +9,9 @@ from uuid import UUID
 import asyncpg
 
 from ddr.store.audit.trail import Event, record
+from ddr.store.database.sweeping import delete_due
 
-MEMORY_MS = 86_400_000
+MEMORY_MS = DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,10 @@ async def expire_family(pool: asyncpg.Pool, family: Family, now_ms: int) -> None
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
-    """Delete codes and refresh token families a day after they expired: until then a replay is recognised (AS-027)."""
+    """Delete codes a day after they expired, and refresh token families by the end of the day after that.
+
+    Until then a replay is recognised (AS-027).
+    """
     before_ms = now_ms - MEMORY_MS
-    await pool.execute("DELETE FROM authorization_code WHERE expires_ms < $1", before_ms)
-    await pool.execute("DELETE FROM token_grant WHERE coalesce(refresh_expires_ms, created_ms) < $1", before_ms)
+    await delete_due(pool, "authorization_code", "expires_ms", before_ms)
+    await delete_due(pool, "token_grant", "expires_day", before_ms // DAY_MS)

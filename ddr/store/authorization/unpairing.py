@@ -33,6 +33,12 @@ _ENDED = {
 }
 
 
+# By the index of those in force: what has ended is not looked at again. More than this waits for the next round.
+_RUN_OUT = """
+SELECT patient_id, pairing_no FROM consent
+ WHERE withdrawn_ms IS NULL AND until_ms <= $1 ORDER BY until_ms LIMIT 10000"""
+
+
 async def unpair(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, by: Party, reason: str, now_ms: int) -> bool:
     """End one pairing with all its consents, grants and tokens. False when it had already ended."""
     async with pool.acquire() as conn, conn.transaction():
@@ -80,11 +86,8 @@ async def unpair_client(pool: asyncpg.Pool, client_id: str, reason: str, now_ms:
 
 async def unpair_expired(pool: asyncpg.Pool, now_ms: int) -> int:
     """End every consent that has run out, and every pairing that has no other; returns how many pairings."""
-    pairings = await pool.fetch(
-        "SELECT DISTINCT patient_id, pairing_no FROM consent WHERE withdrawn_ms IS NULL AND until_ms <= $1", now_ms
-    )
     ended = 0
-    for patient_id, pairing_no in pairings:
+    for patient_id, pairing_no in dict.fromkeys(map(tuple, await pool.fetch(_RUN_OUT, now_ms))):
         async with pool.acquire() as conn, conn.transaction():
             await _lock(conn, patient_id, pairing_no)
             ended += await _expire(conn, patient_id, pairing_no, now_ms)

@@ -13,6 +13,7 @@ import asyncpg
 
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.digest import sha256
+from ddr.store.database.sweeping import delete_due
 from ddr.store.gateways import tokens
 from ddr.store.gateways.tokens import DAY_MS, Renewed
 
@@ -94,4 +95,4 @@ async def disconnect(pool: asyncpg.Pool, patient_id: UUID, app: str | None, by: 
 
 async def sweep_codes(pool: asyncpg.Pool, now_ms: int) -> None:
     """Forget codes that nobody used."""
-    await pool.execute("DELETE FROM gateway_code WHERE expires_ms <= $1", now_ms)
+    await delete_due(pool, "gateway_code", "expires_ms", now_ms + 1)

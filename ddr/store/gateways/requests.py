@@ -13,6 +13,8 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.database.sweeping import delete_due
+
 Row = Mapping[str, Any]
 
 KEEP_MS = 86_400_000  # how long an answer is kept
@@ -85,4 +87,4 @@ async def release(pool: asyncpg.Pool, key: Key, mark: bytes) -> None:
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
     """Forget the answers that are too old to be given again."""
     for table, _ in _TABLES.values():
-        await pool.execute(f"DELETE FROM {table} WHERE created_ms < $1", now_ms - KEEP_MS)  # noqa: S608
+        await delete_due(pool, table, "created_ms", now_ms - KEEP_MS)

@@ -16,6 +16,7 @@ import asyncpg
 
 from ddr.store.database.digest import sha256
 from ddr.store.database.pool import Connection
+from ddr.store.database.sweeping import delete_due
 
 DAY_MS = 86_400_000
 DAYS = 365  # how long a token lasts when nobody says otherwise
@@ -158,7 +159,7 @@ async def end_app(conn: Connection, app: bytes, at_ms: int) -> bool:
 
 async def sweep(pool: asyncpg.Pool, before_ms: int) -> None:
     """Forget tokens that ended before `before_ms`."""
-    await pool.execute("DELETE FROM gateway_token WHERE least(revoked_ms, expires_ms) < $1", before_ms)
+    await delete_due(pool, "gateway_token", "least(revoked_ms, expires_ms)", before_ms)
 
 
 async def _insert(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from ddr.store.database.pool import Connection
+from ddr.store.database.sweeping import delete_due
 
 KEEP_MS = 86_400_000
 
@@ -54,4 +55,4 @@ async def taken(pool: Connection, patient_id: UUID, digest: str, now_ms: int | N
 
 async def sweep(pool: Connection, now_ms: int) -> None:
     """Forget the files of yesterday."""
-    await pool.execute("DELETE FROM patient_file WHERE created_ms <= $1", now_ms - KEEP_MS)
+    await delete_due(pool, "patient_file", "created_ms", now_ms - KEEP_MS + 1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from ddr.store.database.digest import sha256
+from ddr.store.database.sweeping import delete_due
 
 LONGEST_MS = 15 * 60 * 1000  # long enough to recover an account at the provider
 
@@ -57,4 +58,4 @@ async def end(pool: asyncpg.Pool, cookie: str, state: str, now_ms: int) -> Journ
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
     """Forget the browsers that did not return."""
-    await pool.execute("DELETE FROM login_journey WHERE started_ms <= $1", now_ms - LONGEST_MS)
+    await delete_due(pool, "login_journey", "started_ms", now_ms - LONGEST_MS + 1)

@@ -9,7 +9,9 @@ from uuid import UUID
 import asyncpg
 
 from ddr.store.database.digest import sha256
+from ddr.store.database.sweeping import delete_due
 
+HOUR_MS = 3_600_000  # as in column seen_hour
 LONGEST_MS = 12 * 3600 * 1000  # a session ends after this time even when it is used all the while
 
 
@@ -65,7 +67,6 @@ async def close_session(pool: asyncpg.Pool, cookie: str) -> None:
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int, idle_ms: int) -> None:
-    """Delete the sessions that ended by themselves."""
-    await pool.execute(
-        "DELETE FROM browser_session WHERE seen_ms <= $1 OR created_ms <= $2", now_ms - idle_ms, now_ms - LONGEST_MS
-    )
+    """Delete the sessions that ended by themselves; one that is too old is not seen any more, either."""
+    before_ms = now_ms - idle_ms
+    await delete_due(pool, "browser_session", "seen_hour", before_ms // HOUR_MS + 1, "seen_ms <= $2", before_ms)

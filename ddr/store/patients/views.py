@@ -8,8 +8,6 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.store.audit.trail import Event
-
 Row = Mapping[str, Any]
 
 
@@ -42,14 +40,10 @@ async def lost_kinds(pool: asyncpg.Pool, patient_id: UUID, after_ms: int) -> lis
     return rows
 
 
-async def last_read(pool: asyncpg.Pool, patient_id: UUID, pairing_id: str) -> int | None:
-    """When data was last read under this pairing, or None."""
+async def last_read(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int) -> int | None:
+    """When data was last read under this pairing, to the minute, or None. The audit trail has each access."""
     at_ms: int | None = await pool.fetchval(
-        "SELECT at_ms FROM audit WHERE patient_id = $1 AND pairing_id = $2 AND event = $3 "
-        "ORDER BY audit_no DESC LIMIT 1",
-        patient_id,
-        pairing_id,
-        str(Event.DATA_READ),
+        "SELECT read_ms FROM grace WHERE patient_id = $1 AND pairing_no = $2", patient_id, pairing_no
     )
     return at_ms
 

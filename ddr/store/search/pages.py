@@ -10,6 +10,7 @@ import asyncpg
 
 from ddr.fhir.search.query import Include, Search
 from ddr.store.database.ids import Kind
+from ddr.store.database.sweeping import delete_due
 from ddr.store.search.comparisons import Parameters
 from ddr.store.search.conditions import POINTERS, TABLES, Conditions, Names
 from ddr.store.search.rows import COLUMNS, ROWS, lookups
@@ -83,7 +84,7 @@ page AS (
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
     """Delete the rests whose links have expired."""
-    await pool.execute("DELETE FROM search_rest WHERE expires_ms <= $1", now_ms)
+    await delete_due(pool, "search_rest", "expires_ms", now_ms + 1)
 
 
 def _match(search: Search, conditions: Conditions) -> str:

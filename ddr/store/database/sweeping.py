@@ -1,0 +1,23 @@
+"""Deleting what has run out, without looking at what has not."""
+
+from __future__ import annotations
+
+from ddr.store.database.pool import Connection
+
+STEP = 1000  # rows per statement: a backlog neither holds locks for long nor meets the limit of statements
+
+
+async def delete_due(pool: Connection, table: str, due: str, before: int, also: str = "true", *more: object) -> None:
+    """Delete the rows of `table` whose `due`, a column or an expression that has an index, is below `before`.
+
+    Of these only where `also` holds, a condition that may name `more` as $2 and so on.
+    """
+    condition = f"{due} < $1 AND {also}"
+    statement = (
+        f"DELETE FROM {table} WHERE ctid = ANY (ARRAY("  # noqa: S608 - our own names
+        f"SELECT ctid FROM {table} WHERE {condition} ORDER BY {due} LIMIT {STEP})) AND {condition}"
+    )
+    deleted = STEP
+    while deleted >= STEP:
+        status: str = await pool.execute(statement, before, *more)
+        deleted = int(status.removeprefix("DELETE "))
