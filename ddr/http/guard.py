@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -12,9 +13,39 @@ from starlette.responses import Response
 from ddr.call import refused
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
 from ddr.http.body import ClientGone
-from ddr.store.database.faults import Fault, fault_of
+from ddr.store.database.faults import UNAVAILABLE, Fault, fault_of
+
+OVER_SECONDS = 5.0  # a database that cannot write still reads
 
 log = logging.getLogger(__name__)
+
+
+class Outage:
+    """The time in which requests of this process fail because the database cannot be used."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._begun: float | None = None
+        self._last = 0.0
+        self._count = 0
+
+    def noted(self) -> None:
+        """Another request has failed."""
+        self._last = self._clock()
+        if self._begun is None:
+            self._begun = self._last
+        self._count += 1
+
+    def served(self) -> None:
+        """The database has served a request: the outage is over, unless one failed a moment ago."""
+        now = self._clock()
+        if self._begun is not None and now - self._last >= OVER_SECONDS:
+            lasted = round(now - self._begun)
+            log.info("http.available", extra={"seconds": lasted, "refused": self._count})
+            self._begun, self._count = None, 0
+
+
+OUTAGE = Outage()
 
 
 def noted(error: Exception) -> Fault | None:
@@ -24,6 +55,8 @@ def noted(error: Exception) -> Fault | None:
     """
     fault = fault_of(error)
     refused("internal" if fault is None else fault.code)
+    if fault is not None and fault.code == UNAVAILABLE.code:
+        OUTAGE.noted()
     if fault is None:
         log.error("http.unhandled", exc_info=error)
     else:

@@ -8,6 +8,7 @@ from typing import Any
 from ddr.call import CURRENT, Call
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
+from ddr.http.guard import OUTAGE
 
 OTHER = "other"  # paths that are served nowhere
 _TYPES = {"Observation", "Device", "DeviceMetric"}
@@ -34,6 +35,8 @@ def measured(app: ASGIApp, listener: str, core: Core) -> ASGIApp:
             await app(scope, receive, noting)
         finally:
             CURRENT.reset(token)
+            if call.statements and status < 500:
+                OUTAGE.served()
             core.metrics.note(listener, interaction(scope["path"], scope["method"]), status, call)
 
     return answer

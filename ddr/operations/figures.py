@@ -64,7 +64,7 @@ def worker_figures(core: Core) -> dict[str, Figure]:
 def _background_figures(core: Core) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     for name, state in core.jobs.states.items():
-        label = f'{{job="{name}"}}'
+        label = f'{{work="{name}"}}'
         figures[RUNS + label] = state.runs
         figures[FAILURES + label] = state.failures
         figures[FAILING + label] = (state.failing_since_ms or 0) / 1000
@@ -96,13 +96,13 @@ def background(core: Core) -> Mapping[str, Background]:
         name
         for figures in workers
         for series in figures
-        for name in re.findall(r'^ddr_background_.*job="(.*)"', series)
+        for name in re.findall(r'^ddr_background_.*work="(.*)"', series)
     }
     return {name: _in_all(name, list(workers)) for name in sorted(names)}
 
 
 def _in_all(name: str, workers: list[Figures]) -> Background:
-    label = f'{{job="{name}"}}'
+    label = f'{{work="{name}"}}'
     since = [at for figures in workers if (at := _number(figures, FAILING + label))]
     failures = sum(int(_number(figures, FAILURES + label)) for figures in workers)
     return Background(failures, int(min(since) * 1000) if since else None)

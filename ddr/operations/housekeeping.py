@@ -54,17 +54,20 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
     pool, settings = core.pool, core.settings
 
     async def unpair_all() -> None:
-        if settings.retired:
-            _report("housekeeping.unpaired", await unpair_everyone(pool, "recorder-retired", now_ms))
+        if settings.retired and (count := await unpair_everyone(pool, "recorder-retired", now_ms)):
+            log.info("housekeeping.unpaired", extra={"count": count})
 
     async def end_consents() -> None:
-        _report("housekeeping.consents_ended", await unpair_expired(pool, now_ms))
+        if count := await unpair_expired(pool, now_ms):
+            log.info("housekeeping.consents_ended", extra={"count": count})
 
     async def purge_trail() -> None:
-        _report("audit.purged", await audit_trail.purge(pool, settings.audit_days, now_ms))
+        if count := await audit_trail.purge(pool, settings.audit_days, now_ms):
+            log.info("audit.purged", extra={"count": count})
 
     async def drop_requests() -> None:
-        _report("request_log.dropped", await sealing.drop(pool, settings.request_log_days, now_ms))
+        if count := await sealing.drop(pool, settings.request_log_days, now_ms):
+            log.info("request_log.dropped", extra={"count": count})
 
     async def forget_ends() -> None:
         await restore.keep_mark(pool, now_ms)
@@ -93,11 +96,6 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         "ended-pairings": lambda: retention.forget_pairings(core, now_ms),
         "registry-events": lambda: registry.purge_events(pool, now_ms - settings.audit_days * DAY_MS),
     }
-
-
-def _report(what: str, count: int) -> None:
-    if count:
-        log.info(what, extra={"count": count})
 
 
 @asynccontextmanager

@@ -88,7 +88,7 @@ async def answered(core: Core, request_uri: str, patient_id: UUID) -> str | None
 
 async def _failed(core: Core, request: PushedRequest, patient_id: UUID, error: Exception) -> str:
     """Nothing was issued; the DiGA is told so in the words of AS-036. The log names the kind of error only."""
-    log.error("pairing failed", extra={"error": type(error).__name__})
+    log.error("pairing.failed", extra={"error": type(error).__name__})
     await record(core.pool, Event.PAIRING_FAILED, core.clock(), patient_id=patient_id, client_id=request.client_id)
     return _location(core, request, error="server_error", error_description="Failed to generate pairing identifier")
 

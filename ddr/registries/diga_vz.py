@@ -108,11 +108,14 @@ async def carry_out(pool: asyncpg.Pool, now_ms: int) -> None:
             continue
         if loss.valueset == lost.WHOLE:
             ended = await unpair_client(pool, loss.client_id, "diga-unlisted", now_ms)
-            detail, kind = {"client_id": loss.client_id, "pairings": ended}, "unpaired"
+            detail = {"client_id": loss.client_id, "pairings": ended}
+            if ended:
+                await store.record_event(pool, SOURCE, now_ms, "unpaired", detail)
+                log.warning("registry.unpaired", extra=detail)
         else:
             ended = await lose(pool, loss.client_id, loss.valueset, now_ms)
-            detail, kind = {"client_id": loss.client_id, "valueset": loss.valueset, "consents": ended}, "consents-ended"
-        if ended:
-            await store.record_event(pool, SOURCE, now_ms, kind, detail)
-            log.warning(f"registry.{kind}", extra=detail)
+            detail = {"client_id": loss.client_id, "valueset": loss.valueset, "consents": ended}
+            if ended:
+                await store.record_event(pool, SOURCE, now_ms, "consents-ended", detail)
+                log.warning("registry.consents_ended", extra=detail)
         await lost.carried_out(pool, loss)

@@ -57,7 +57,7 @@ def _with_clients(context: ssl.SSLContext, mode: ssl.VerifyMode, registered: Ite
         try:
             context.load_verify_locations(cadata=der)
         except ssl.SSLError:  # one that OpenSSL does not take shuts out its own holder, not all of them
-            log.error("tls.certificate_refused sha256=%s", hashlib.sha256(der).hexdigest())
+            log.error("tls.certificate_refused", extra={"sha256": hashlib.sha256(der).hexdigest()})
     return context
 
 

@@ -60,7 +60,7 @@ class Following:
             self._live.exchange(await asyncio.to_thread(self._build))
         except TlsError as error:
             if str(error) != self._said:
-                log.error("tls.context_kept reason=%s", error)
+                log.error("tls.context_kept", extra={"reason": str(error)})
             self._said = str(error)
             raise
         self._seen, self._said = now, ""

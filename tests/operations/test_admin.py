@@ -73,7 +73,7 @@ async def test_every_metric_has_a_type_and_a_sentence(core: Core) -> None:
 async def test_any_worker_tells_the_figures_of_all(core: Core) -> None:
     core.jobs.states["seal"] = State(runs=3, failures=1)
     fleet = Fleet(2)
-    fleet.learn({"1": {'ddr_background_runs_total{job="seal"}': 7}, "2": {"of": 0, "the": 0, "past": 0}}, restarts=4)
+    fleet.learn({"1": {'ddr_background_runs_total{work="seal"}': 7}, "2": {"of": 0, "the": 0, "past": 0}}, restarts=4)
     found = await families(replace(core, fleet=fleet))
     assert values(found["ddr_background_runs"]) == {("seal", "1"): 7, ("seal", "2"): 3}
     assert values(found["ddr_worker_restarts"]) == {(): 4} and values(found["ddr_answering_worker"]) == {(): 2}

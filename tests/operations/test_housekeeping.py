@@ -174,4 +174,4 @@ async def test_a_step_that_always_fails_keeps_no_other_from_being_done(
         assert len(done) == len(of_today(own, 0)) - 1
         assert own.jobs.states[f"housekeeping-{broken}"].failures == failures
     figures = worker_figures(own)
-    assert figures[f'ddr_background_failures_total{{job="housekeeping-{broken}"}}'] == 2
+    assert figures[f'ddr_background_failures_total{{work="housekeeping-{broken}"}}'] == 2

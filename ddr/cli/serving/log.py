@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from ddr.cli.serving.condense import Condensed
 from ddr.http.exchange import request_id
 
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -26,20 +27,23 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        line: dict[str, Any] = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "event": _FIELDS.sub("", str(record.msg).strip().partition("\n")[0]).strip(),
-        }
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {"at": at, "level": record.levelname.lower(), **fields(record)}
         if request := request_id():
             line["request_id"] = request
-        if record.args:
-            line["message"] = record.getMessage()
-        line.update((key, value) for key, value in vars(record).items() if key not in _USUAL)
-        if record.exc_info and record.exc_info[0]:
-            line["exception"] = record.exc_info[0].__name__
-            line["places"] = _places(record.exc_info[2])
-        return orjson.dumps(line, default=str).decode()
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def fields(record: logging.LogRecord) -> dict[str, Any]:
+    """What a line says, without time and level."""
+    found: dict[str, Any] = {"event": _FIELDS.sub("", str(record.msg).strip().partition("\n")[0]).strip()}
+    if record.args:
+        found["message"] = record.getMessage()
+    found.update((key, value) for key, value in vars(record).items() if key not in _USUAL)
+    if record.exc_info and record.exc_info[0]:
+        found["exception"] = record.exc_info[0].__name__
+        found["places"] = _places(record.exc_info[2])
+    return found
 
 
 def _places(trace: TracebackType | None) -> list[str]:
@@ -50,5 +54,7 @@ def configure() -> None:
     """Send the log of this process to stderr. Libraries are heard from warnings on; there is no access log."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    condensed = Condensed(handler, fields)
+    logging.basicConfig(level=logging.WARNING, handlers=[condensed], force=True)
     logging.getLogger("ddr").setLevel(logging.INFO)
+    condensed.keep_ticking()

@@ -1,0 +1,105 @@
+"""Lines of the technical log that repeat: the first is written, then once a minute how many there were, then the end.
+
+During an outage every request may fail alike, on every worker; a log that drowns in that helps nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+EVERY_SECONDS = 60.0  # between two lines about the same; when nothing of it came for so long, it is over
+TICK_SECONDS = 5.0
+MOST = 1000  # kinds of lines that are counted at once
+
+REPEATED, OVER = "log.repeated", "log.repeated_no_more"
+
+
+class Episode:
+    """A line that came once at least."""
+
+    def __init__(self, record: logging.LogRecord, now: float) -> None:
+        self.record = record
+        self.begun = self.told = self.last = now
+        self.untold = self.total = 0
+
+
+class Condensed(logging.Handler):
+    """Passes records on to `target`, warnings and errors only when they are new; `fields` gives what a line shows."""
+
+    def __init__(
+        self,
+        target: logging.Handler,
+        fields: Callable[[logging.LogRecord], dict[str, Any]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._target, self._fields, self._clock = target, fields, clock
+        self._episodes: dict[str, Episode] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it, or count it. What is below a warning happens once each time and is always written."""
+        if record.levelno < logging.WARNING:
+            self._target.handle(record)
+            return
+        key, now = self._key(record), self._clock()
+        episode = self._episodes.get(key)
+        if episode is not None:
+            episode.last = now
+            episode.untold += 1
+            episode.total += 1
+            return
+        if len(self._episodes) < MOST:
+            self._episodes[key] = Episode(record, now)
+        self._target.handle(record)
+
+    def tick(self) -> None:
+        """Write what is due."""
+        with self.lock or threading.RLock():
+            now = self._clock()
+            for key, episode in list(self._episodes.items()):
+                over = now - episode.last >= EVERY_SECONDS
+                if over or now - episode.told >= EVERY_SECONDS:
+                    self._tell(episode, now, over)
+                if over:
+                    del self._episodes[key]
+
+    def close(self) -> None:
+        """Nothing that was counted gets lost."""
+        with self.lock or threading.RLock():
+            for episode in self._episodes.values():
+                self._tell(episode, self._clock(), over=False)
+            self._episodes.clear()
+        super().close()
+
+    def keep_ticking(self) -> None:
+        """Let a thread do it as long as the process lives."""
+
+        def ticking() -> None:
+            while True:
+                time.sleep(TICK_SECONDS)
+                self.tick()
+
+        threading.Thread(target=ticking, name="log", daemon=True).start()
+
+    def _key(self, record: logging.LogRecord) -> str:
+        return f"{record.levelno} {self._fields(record)}"
+
+    def _tell(self, episode: Episode, now: float, over: bool) -> None:
+        if episode.untold or (over and episode.total):
+            line = logging.makeLogRecord(
+                {
+                    "name": episode.record.name,
+                    "levelno": logging.INFO if over else episode.record.levelno,
+                    "levelname": logging.getLevelName(logging.INFO if over else episode.record.levelno),
+                    "msg": OVER if over else REPEATED,
+                    "line": self._fields(episode.record),
+                    "count": episode.total if over else episode.untold,
+                    "seconds": round((episode.last if over else now) - episode.begun),
+                }
+            )
+            self._target.handle(line)
+        episode.told, episode.untold = now, 0
