@@ -14,9 +14,10 @@ _WORDS = {
 _BY_WORD = {word: sign for sign, words in _WORDS.items() for word in words}
 _NUMBER = re.compile(r"[+-]?\d{1,7}(?:\.\d{1,20})?(?:[eE][+-]?\d{1,2})?")
 
-# What a sensor or a meter can have shown at all; what lies beyond is a code of the device or in another unit.
+# What a sensor or a meter can have shown at all; what lies beyond is a code of the device. Numbers of mmol/L under a
+# heading of mg/dL pass here: the gateway API sees by all of them together that they are in the other unit.
 PLAUSIBLE = {
-    "mg/dL": (Decimal(10), Decimal(1000)),
+    "mg/dL": (Decimal(1), Decimal(1000)),
     "mmol/L": (Decimal("0.5"), Decimal("56")),
     "mm[Hg]": (Decimal(20), Decimal(350)),
     "L/min": (Decimal(20), Decimal(1000)),

@@ -166,6 +166,8 @@ _REASONS = {
     "no time": "file.reason_time",
     "no value": "file.reason_value",
     "other-unit": "file.reason_unit",
+    "unit": "file.reason_other_unit",
+    "future": "file.reason_future",
     "before-start": "file.reason_start",
     "too-old": "file.reason_old",
 }

@@ -193,6 +193,17 @@ async def test_a_device_that_is_refused_stops_no_other(gateway: httpx.AsyncClien
     assert "future" in report.refusals[0].detail
 
 
+async def test_mmol_under_a_heading_of_mg_is_refused_whole(gateway: httpx.AsyncClient) -> None:
+    """The few high values of such a file would be lows in mg/dL."""
+    rows = "".join(
+        f"2026-11-19T{at // 12:02}:{at % 12 * 5:02}:00Z,99504-3,{(5.6, 7.4, 21.4, 9.9)[at % 4]},mg/dL,Dexcom G7,X\n"
+        for at in range(48)
+    )
+    report = await give(gateway, f"time,code,value,unit,device,serial\n{rows}")
+    assert not +report.counts and len(report.refusals) == 48
+    assert {one.reason for one in report.refusals} == {"unit"}
+
+
 async def test_numbers_and_times_go_in_as_the_file_has_them(gateway: httpx.AsyncClient) -> None:
     table = "time,code,value,unit\n2026-11-19T07:00:00Z,14743-9,5.50,mmol/L\n2026-11-19T07:00:00.250Z,20150-9,2.00,L\n"
     asked = []

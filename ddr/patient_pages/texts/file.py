@@ -58,6 +58,14 @@ TEXTS = {
         "andere Einheit als die Ihrer App; bitte laden Sie die Datei in deren Einheit herunter",
         "another unit than your app's; please download the file in that unit",
     ),
+    "reason_other_unit": Words(
+        "sieht nach der anderen Einheit aus (mmol/L statt mg/dL oder umgekehrt); nichts davon wurde übernommen",
+        "looks like the other unit (mmol/L instead of mg/dL, or the reverse); none of it was taken",
+    ),
+    "reason_future": Words(
+        "liegt in der Zukunft; vielleicht ging die Uhr des Geräts falsch",
+        "lies in the future; perhaps the device's clock was wrong",
+    ),
     "reason_start": Words(
         "vor dem Beginn der Aufzeichnung dieses Sensors", "before the recording of this sensor began"
     ),
