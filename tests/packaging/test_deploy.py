@@ -74,6 +74,14 @@ def test_the_container_installs_what_is_locked() -> None:
     assert (DEPLOY.parent / "deploy/container/requirements.txt").is_file()
 
 
+def test_only_what_is_copied_goes_to_the_builder() -> None:
+    """An environment or a key in the context would end up in a layer with the first `COPY .`."""
+    lines = (DEPLOY / "container/Containerfile.dockerignore").read_text().splitlines()
+    rules = [line for line in lines if not line.startswith("#")]
+    copied = re.search(r"^COPY (?!--from)(.*) /tmp/$", (DEPLOY / "container/Containerfile").read_text(), re.MULTILINE)
+    assert copied is not None and rules == ["*", *(f"!{name}" for name in copied[1].split())]
+
+
 def test_compose_names_only_what_there_is() -> None:
     compose = yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text())
     for service in compose["services"].values():

@@ -1,0 +1,45 @@
+"""The guide's table of sizes is what follows from the figures of docs/performance.md; only rounding may differ."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+DOCS = Path(__file__).parents[2] / "docs"
+YEAR = 365 * 86_400
+POLL_SECONDS, UPLOAD_SECONDS, READING_SECONDS = 900, 300, 300
+SPARE = 2 * 3  # what was not measured apart; peaks
+UNITS = {"GB": 1e9, "TB": 1e12}
+
+
+def figure(pattern: str) -> float:
+    """A number of the page of measurements."""
+    found = re.search(pattern, (DOCS / "performance.md").read_text(), re.MULTILINE)
+    assert found is not None, pattern
+    return float(found[1].replace(",", ""))
+
+
+def test_the_table_follows_from_what_was_measured() -> None:
+    worker = figure(r"^\| search: newest chunk.*\| ([\d,]+) us \| [\d,]+ us \|$") / 1e6
+    database = figure(r"^\| search: newest chunk.*\| ([\d,]+) us \|$") / 1e6
+    upload = 1 / figure(r"^\| uploads of 12 readings \| ([\d,]+)/s")
+    reading = figure(r"^\| storage, .* \| ([\d.]+) bytes/reading")
+    guide = (DOCS / "operator-guide.md").read_text()
+    entry = re.search(r"entry of the audit trail takes (\d+) bytes", guide)
+    rows = re.findall(
+        r"^\| (\d[\d,]*) \| ([\d.,]+) \| ([\d.,]+) \| ([\d.]+) \| ([\d.]+) \| (.*) \| (.*) \|$", guide, re.M
+    )
+    assert entry is not None and len(rows) == 4
+    for row in rows:
+        patients, polls, uploads, cores, base = (float(cell.replace(",", "")) for cell in row[:5])
+        disk, trail = (float(number) * UNITS[unit] for number, unit in map(str.split, row[5:]))
+        assert near(polls, patients / POLL_SECONDS) and near(uploads, patients / UPLOAD_SECONDS)
+        assert near(cores, SPARE * (polls * worker + uploads * upload))
+        assert near(base, SPARE * (polls * database + uploads * upload / 2))  # about half is the statement itself
+        assert near(disk, patients * YEAR / READING_SECONDS * reading)
+        assert near(trail, patients * YEAR / POLL_SECONDS * float(entry[1]))
+
+
+def near(shown: float, exact: float) -> bool:
+    """Within rounding, and the change of a measurement from run to run."""
+    return 1 / 1.35 <= shown / exact <= 1.35
