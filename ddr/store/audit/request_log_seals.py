@@ -140,3 +140,9 @@ async def add_policy(conn: Connection, policy_no: int, since_ms: int, policy: Ma
         since_ms,
         dict(policy),
     )
+
+
+async def unsealed(conn: Connection) -> int:
+    """Rows that are not sealed yet."""
+    count: int = await conn.fetchval("SELECT count(*) FROM request_log_fresh")
+    return count

@@ -1,0 +1,147 @@
+"""`ddr logs`: hand the request log out, prove what was handed out, and show what is logged since when."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import asyncpg
+import orjson
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+
+from ddr.cli.errors import CommandError
+from ddr.cli.operator import instant_argument, with_database
+from ddr.http.clock import now_ms
+from ddr.http.request_log.record import stamp
+from ddr.oauth.keys import Keys, opening_key
+from ddr.operations.request_log.export import Filters, export
+from ddr.operations.request_log.policy import history
+from ddr.operations.request_log.verifying import Findings, verify_chain, verify_file
+from ddr.settings import Settings
+
+HELP = "export and verify the request log, show its policy"
+INSTANT = {"type": instant_argument, "metavar": "TIME"}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`logs` with its own subcommands."""
+    actions = subparsers.add_parser("logs", help=HELP, description=__doc__).add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    out = actions.add_parser("export", help="write records as JSON lines, with a signed manifest as the last one")
+    out.add_argument("--since", dest="since_ms", help="not before this ISO 8601 time", **INSTANT)  # type: ignore[arg-type]
+    out.add_argument("--until", dest="until_ms", help="before this ISO 8601 time", **INSTANT)  # type: ignore[arg-type]
+    out.add_argument("--client", metavar="CLIENT_ID", help="of this DiGA only")
+    out.add_argument("--pairing", metavar="PAIRING_ID", help="of this pairing only")
+    out.add_argument("--endpoint", metavar="PATH", help="for instance /fhir/Observation, or /fhir/Device/{id}")
+    out.add_argument("--status", type=_status, metavar="CODE", help="answered with this HTTP status")
+    out.add_argument("--transaction", metavar="ID", help="with this X-Request-Id")
+    out.add_argument("--encrypt-to", type=Path, metavar="CERTIFICATE", help="write CMS for this RSA certificate (PEM)")
+    out.add_argument("--output", type=Path, metavar="FILE", help="write to this file instead of standard output")
+    check = actions.add_parser("verify", help="prove the chain, and an exported file; status 1 when it is not whole")
+    check.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a file of `ddr logs export`, decrypted")
+    check.add_argument("--head", help="a head that was noted earlier (from the technical log)")
+    actions.add_parser("policy", help="what is logged, masked and kept, in all versions with the times in force")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print or write the result; status 1 when something is not whole."""
+    match args.action:
+        case "export":
+            recipient = _recipient(args.encrypt_to) if args.encrypt_to else None
+            wanted = Filters(**{name: getattr(args, name) for name in vars(Filters())})
+            _written(args.output, recipient, wanted)
+        case "verify":
+            content = args.file.read_bytes() if args.file else None
+            return _report(with_database(lambda _, pool: _verified(pool, content, args.head)), content is not None)
+        case _:
+            with_database(lambda _, pool: _policy(pool))
+    return 0
+
+
+def _status(text: str) -> int:
+    if len(text) != 3 or not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no HTTP status")
+    return int(text)
+
+
+def _recipient(path: Path) -> x509.Certificate:
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except ValueError:
+        raise CommandError(f"{path}: is no certificate in PEM") from None
+    if not isinstance(certificate.public_key(), rsa.RSAPublicKey):
+        raise CommandError(f"{path}: CMS needs a certificate with an RSA key")
+    return certificate
+
+
+def _written(output: Path | None, recipient: x509.Certificate | None, wanted: Filters) -> None:
+    """A file is there as a whole or not at all, and only its owner can read it."""
+    if output is None:
+        _into(sys.stdout.buffer.write, recipient, wanted)
+        sys.stdout.buffer.flush()
+        return
+    draft = output.with_name(f"{output.name}.part")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            _into(file.write, recipient, wanted)
+        draft.replace(output)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _into(write: Callable[[bytes], object], recipient: x509.Certificate | None, wanted: Filters) -> None:
+    plain: list[bytes] = []
+
+    async def lines(settings: Settings, pool: asyncpg.Pool) -> None:
+        signer = await Keys.load(pool, await opening_key(pool, settings), now_ms())
+        async for line in export(pool, signer, settings, wanted, now_ms()):
+            (plain.append if recipient else write)(line)
+
+    try:
+        with_database(lines)
+    except ValueError as error:
+        raise CommandError(f"request log: a seal {error}; see `ddr logs verify`") from None
+    if recipient:
+        write(_encrypted(b"".join(plain), recipient))
+
+
+def _encrypted(content: bytes, recipient: x509.Certificate) -> bytes:
+    """CMS EnvelopedData in PEM (RFC 5652), AES-256, for `openssl cms -decrypt -inform PEM`."""
+    builder = pkcs7.PKCS7EnvelopeBuilder().set_data(content).set_content_encryption_algorithm(AES256)
+    return builder.add_recipient(recipient).encrypt(Encoding.PEM, [pkcs7.PKCS7Options.Binary])
+
+
+async def _verified(pool: asyncpg.Pool, content: bytes | None, head: str | None) -> Findings:
+    return await (verify_chain(pool, head) if content is None else verify_file(pool, content))
+
+
+def _report(found: Findings, with_file: bool) -> int:
+    print(f"{found.entries} records under {found.seals} seals")
+    print(f"{found.unsealed} rows not yet sealed")
+    print(f"head {found.head}")
+    for kid in sorted(found.keys):
+        print(f"signed by {kid}")
+    if found.faults:
+        for fault in found.faults:
+            print(fault)
+        raise CommandError(f"request log: {len(found.faults)} findings, the first: {found.faults[0]}")
+    print("the file is complete and unchanged" if with_file else "the chain is whole")
+    return 0
+
+
+async def _policy(pool: asyncpg.Pool) -> None:
+    for version in await history(pool):
+        line = {
+            "version": version["version"],
+            "since": stamp(version["since_ms"]),
+            "until": stamp(version["until_ms"]) if version["until_ms"] else None,
+            **version["policy"],
+        }
+        print(orjson.dumps(line).decode())

@@ -1,0 +1,102 @@
+"""Handing the request log out: filtered lines, and a signed manifest that says what the file must hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import asyncpg
+import orjson
+
+from ddr.http.request_log.record import at_ms_of
+from ddr.operations.request_log import signing
+from ddr.operations.request_log.chain import Seal
+from ddr.operations.request_log.sealing import seal
+from ddr.operations.request_log.signing import Signer
+from ddr.settings import Settings
+from ddr.store.audit import request_log_seals as store
+from ddr.store.database.pool import Connection
+
+MEMBER = "manifest"  # the only member of a file's last line
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What is wanted; None: all. Instants in milliseconds, `until_ms` exclusive; `endpoint` as in partner_id."""
+
+    since_ms: int | None = None
+    until_ms: int | None = None
+    client: str | None = None
+    pairing: str | None = None
+    endpoint: str | None = None
+    status: int | None = None
+    transaction: str | None = None
+
+    def fit(self, record: Mapping[str, Any], at_ms: int) -> bool:
+        """True for a record that is wanted."""
+        return (
+            (self.since_ms is None or at_ms >= self.since_ms)
+            and (self.until_ms is None or at_ms < self.until_ms)
+            and self.client in (None, record["client_id"])
+            and self.pairing in (None, record["pairing_id"])
+            and (self.endpoint is None or _at(record["partner_id"], self.endpoint))
+            and self.status in (None, record["status"])
+            and self.transaction in (None, record["transaction_id"])
+        )
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a file holds: all lines that fit `filters` up to seal number `upto_seal`, whose link is `chain`."""
+
+    filters: Filters
+    records: int
+    sha256: str  # of all lines, each with its line feed
+    upto_seal: int
+    chain: str
+
+    def claims(self) -> dict[str, Any]:
+        """As it is signed."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, claims: Mapping[str, Any]) -> Manifest:
+        """From what was signed. Raises KeyError, TypeError."""
+        names = {field.name for field in fields(cls)} - {"filters"}
+        return cls(Filters(**claims["filters"]), **{name: claims[name] for name in names})
+
+
+async def matching(conn: Connection, filters: Filters, upto_seal: int) -> AsyncIterator[bytes]:
+    """The lines that fit, in the order of the chain. Raises ValueError for a seal that is damaged."""
+    async for row in store.seals(conn, filters.since_ms, filters.until_ms):
+        kept = Seal(**row)
+        if kept.seal_no > upto_seal:
+            return
+        for line in kept.lines():
+            record = orjson.loads(line)
+            if filters.fit(record, at_ms_of(record)):
+                yield line
+
+
+async def export(
+    pool: asyncpg.Pool, signer: Signer, settings: Settings, filters: Filters, now_ms: int
+) -> AsyncIterator[bytes]:
+    """The lines of a file, each with its line feed, the manifest last. What is durable by now is sealed before."""
+    await seal(pool, signer, settings, now_ms)
+    hashed, count = hashlib.sha256(), 0
+    async with pool.acquire() as conn:
+        upto_seal, chain = await store.end(conn)
+        async for line in matching(conn, filters, upto_seal):
+            hashed.update(line + b"\n")
+            count += 1
+            yield line + b"\n"
+        manifest = Manifest(filters, count, hashed.hexdigest(), upto_seal, chain.hex())
+        token = await signing.sign(conn, signer, manifest.claims(), now_ms)
+    yield orjson.dumps({MEMBER: {**manifest.claims(), "signature": token}}) + b"\n"
+
+
+def _at(partner_id: str, endpoint: str) -> bool:
+    """With or without the host."""
+    return endpoint in (partner_id, partner_id[partner_id.find("/") :] if "/" in partner_id else "")

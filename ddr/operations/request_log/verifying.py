@@ -1,0 +1,128 @@
+"""Proves that the request log is whole, and that a file is exactly what it says it is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import orjson
+
+from ddr.operations.audit_chain import START
+from ddr.operations.request_log import signing
+from ddr.operations.request_log.chain import Runs, Seal, faults, missing
+from ddr.operations.request_log.compare import differences
+from ddr.operations.request_log.export import MEMBER, Manifest, matching
+from ddr.store.audit import request_log_seals as store
+from ddr.store.database.pool import Connection
+
+DAY_MS = 86_400_000
+LEAST_DAYS = 30
+
+
+@dataclass
+class Findings:
+    """What was seen. `head` vouches for everything sealed; compare it with one that was kept elsewhere."""
+
+    faults: list[str] = field(default_factory=list)
+    seals: int = 0
+    entries: int = 0
+    unsealed: int = 0
+    head: str = "0:"
+    keys: set[str] = field(default_factory=set)
+
+
+async def verify_chain(pool: asyncpg.Pool, recorded: str | None = None) -> Findings:
+    """Compute the whole chain anew. `recorded` is a head noted earlier, which must be part of it."""
+    async with pool.acquire() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
+        return await findings(conn, recorded)
+
+
+async def verify_file(pool: asyncpg.Pool, content: bytes) -> Findings:
+    """The chain, and whether `content` is exactly what was exported from it."""
+    async with pool.acquire() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
+        found = await findings(conn, None)
+        found.faults += await _file(conn, content)
+        return found
+
+
+async def findings(conn: Connection, recorded: str | None = None) -> Findings:
+    """The same on a connection, whose transaction says which state of the log."""
+    keys = await store.keys(conn)
+    policies = {row["policy_no"] for row in await store.policies(conn)}
+    dropped = await store.newest_dropped(conn)
+    former = (dropped["seal_no"], dropped["chain"]) if dropped else (0, START)
+    found, runs, seen = Findings(), list[Runs](), recorded is None
+    if dropped:
+        found.faults += _dropped(dropped, keys)
+    async for row in store.seals(conn):
+        seal = Seal(**row)
+        found.faults += faults(former, seal)
+        found.faults += _signature(seal.signature, seal.seal_no, seal.chain, keys, found.keys)
+        if seal.policy_no not in policies:
+            found.faults.append(f"seal {seal.seal_no} names policy {seal.policy_no}, which is missing")
+        found.seals, found.entries = found.seals + 1, found.entries + seal.entries
+        runs.append(seal.runs)
+        former, found.head, seen = (seal.seal_no, seal.chain), seal.head, seen or seal.head == recorded
+    if not seen:
+        found.faults.append(f"the chain has no seal {recorded}")
+    found.faults += missing(runs, known_from_start=dropped is None)
+    found.unsealed = await store.unsealed(conn)
+    return found
+
+
+def _signature(
+    token: str, seal_no: int, chain: bytes, keys: Mapping[str, Mapping[str, Any]], seen: set[str]
+) -> list[str]:
+    signed = signing.read(token, keys)
+    if signed is None or (signed.claims.get("seal"), signed.claims.get("chain")) != (seal_no, chain.hex()):
+        return [f"the signature of seal {seal_no} is not good"]
+    seen.add(signed.kid)
+    return []
+
+
+def _dropped(row: Mapping[str, Any], keys: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    found = _signature(row["signature"], row["seal_no"], row["chain"], keys, set())
+    if row["dropped_ms"] - row["sealed_ms"] < LEAST_DAYS * DAY_MS:
+        found.append(f"seals up to {row['seal_no']} were dropped before {LEAST_DAYS} days had passed")
+    return found
+
+
+async def _file(conn: Connection, content: bytes) -> list[str]:
+    lines = content.splitlines()
+    manifest, token = _manifest(lines)
+    if manifest is None:
+        return ["the last line is no manifest: it was removed or changed"]
+    signed = signing.read(token, await store.keys(conn))
+    if signed is None or Manifest.of(signed.claims) != manifest:
+        return [f"line {len(lines)}, the manifest, was changed"]
+    given = lines[:-1]
+    sha256 = hashlib.sha256(b"".join(line + b"\n" for line in given)).hexdigest()
+    if not await _still_kept(conn, manifest):
+        same = sha256 == manifest.sha256 and len(given) == manifest.records
+        return [] if same else ["lines were changed, and the records themselves have been dropped since"]
+    try:
+        wanted = [line async for line in matching(conn, manifest.filters, manifest.upto_seal)]
+    except ValueError:
+        return ["the file cannot be compared: a seal is damaged"]
+    found = differences(given, wanted)
+    if not found and sha256 != manifest.sha256:
+        found.append("the file holds what the log holds, but that is not what was handed out")
+    return found
+
+
+def _manifest(lines: Sequence[bytes]) -> tuple[Manifest | None, str]:
+    try:
+        claims = orjson.loads(lines[-1])[MEMBER]
+        return Manifest.of(claims), claims["signature"]
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return None, ""
+
+
+async def _still_kept(conn: Connection, manifest: Manifest) -> bool:
+    """Whether all seals that the file was made from are still there."""
+    dropped = await store.newest_dropped(conn)
+    since_ms = manifest.filters.since_ms
+    return dropped is None or (since_ms is not None and since_ms > dropped["sealed_ms"])
