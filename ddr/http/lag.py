@@ -1,8 +1,12 @@
-"""How long the event loop of a worker kept others waiting: seen by a task that only wants to be woken up in time."""
+"""How long the event loop of a worker kept others waiting: seen by a task that only wants to be woken up in time.
+
+A lag may be the machine's fault, which had no processor to give. What the loop's own thread computed meanwhile is ours.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Never
 
 EVERY_SECONDS = 0.02
@@ -14,6 +18,7 @@ class Lag:
 
     def __init__(self) -> None:
         self.most = 0.0
+        self.most_work = 0.0  # processor time of the loop's thread within one lag
         self.total = 0.0  # of the lags above LONG_SECONDS
         self.count = 0  # of these
 
@@ -21,13 +26,14 @@ class Lag:
         """Look, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            wanted = loop.time() + EVERY_SECONDS
+            wanted, worked = loop.time() + EVERY_SECONDS, time.thread_time()
             await asyncio.sleep(EVERY_SECONDS)
-            self.note(loop.time() - wanted)
+            self.note(loop.time() - wanted, time.thread_time() - worked)
 
-    def note(self, seconds: float) -> None:
-        """The loop came so much later than it should have."""
+    def note(self, seconds: float, worked: float) -> None:
+        """The loop came so much later than it should have, and its thread worked so long since it was asked to."""
         self.most = max(self.most, seconds)
+        self.most_work = max(self.most_work, min(seconds, worked))
         if seconds > LONG_SECONDS:
             self.count += 1
             self.total += seconds

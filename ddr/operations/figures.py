@@ -28,6 +28,7 @@ DESCRIBED = {
     "ddr_requests_waiting": "Requests that wait for their turn",
     "ddr_requests_refused_total": "Requests whose turn would not have come in time",
     "ddr_event_loop_longest_lag_seconds": "Longest time that the event loop kept others waiting",
+    "ddr_event_loop_longest_work_seconds": "Most processor time that it used within one of these times",
     "ddr_event_loop_lags_total": "Times that it did so for more than 50 ms",
     "ddr_event_loop_lag_seconds_total": "Time of these",
     RUNS: "Runs of background work",
@@ -52,6 +53,7 @@ def worker_figures(core: Core) -> dict[str, Figure]:
         "ddr_requests_waiting": core.admission.waiting,
         "ddr_requests_refused_total": core.admission.refused,
         "ddr_event_loop_longest_lag_seconds": round(core.lag.most, 4),
+        "ddr_event_loop_longest_work_seconds": round(core.lag.most_work, 4),
         "ddr_event_loop_lags_total": core.lag.count,
         "ddr_event_loop_lag_seconds_total": round(core.lag.total, 4),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import sys
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import orjson
 import pytest
 
 from ddr.fhir.instants import date_time
+from ddr.http.lag import Lag
 from tests.spec.world import CGM, Home, furnished, paired
 from tests.support.lags import Lags
 from tests.support.recorder import Patient, Recorder
@@ -150,7 +152,26 @@ async def test_the_summary_keeps_nobody_waiting(ddr: Recorder, patient: Patient)
     lags.check()
 
 
+async def test_a_lag_of_the_machine_is_no_work_of_ours() -> None:
+    lag = Lag()
+    watching = asyncio.create_task(lag.watch())
+    await asyncio.sleep(0.01)
+    time.sleep(0.2)  # noqa: ASYNC251 - as if the machine had no processor to give
+    await asyncio.sleep(0.1)
+    assert lag.most > 0.1 and lag.most_work < lag.most / 2
+    until = time.thread_time() + 0.2
+    while time.thread_time() < until:
+        pass
+    await asyncio.sleep(0.1)
+    watching.cancel()
+    assert lag.most_work > 0.1
+
+
 async def test_the_lag_of_the_event_loop_is_a_figure(ddr: Recorder) -> None:
     found = (await ddr.admin.get("/metrics")).text
-    for name in ("ddr_event_loop_longest_lag_seconds", "ddr_event_loop_lags_total", "ddr_requests_refused_total"):
-        assert f"# TYPE {name} " in found
+    for name in (
+        "ddr_event_loop_longest_lag_seconds",
+        "ddr_event_loop_longest_work_seconds",
+        "ddr_requests_refused_total",
+    ):
+        assert f"# TYPE ddr_{name} " in found
