@@ -64,16 +64,20 @@ def settings_for(folder: Path, **more: Any) -> dict[str, Any]:
 
 
 class Recorder:
-    """A running `ddr serve`. `healthy`: wait until it answers."""
+    """A running `ddr serve`. `healthy`: wait until it answers. `checkout`: where its code is, if not here."""
 
-    def __init__(self, settings: Mapping[str, Any], healthy: bool = True) -> None:
-        self.settings = settings
+    def __init__(self, settings: Mapping[str, Any], healthy: bool = True, checkout: Path | None = None) -> None:
+        self.settings, self.checkout = settings, checkout
         self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - as long as this object
         self._start(healthy)
 
     def _start(self, healthy: bool = True) -> None:
         self.process = subprocess.Popen(
-            command("serve"), env=environment(self.settings), stdout=subprocess.DEVNULL, stderr=self._log
+            command("serve"),
+            cwd=self.checkout,  # which python -m looks into first
+            env=environment(self.settings),
+            stdout=subprocess.DEVNULL,
+            stderr=self._log,
         )
         if healthy:
             self.wait()

@@ -54,14 +54,14 @@ def carry_out(heading: str, server: Server, **variables: str | Path) -> None:
 
 
 class Life:
-    """A patient whose app sends measurements to the recorder of these settings."""
+    """A patient whose app sends measurements to the recorder of these settings; `checkout`: where its code is."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self.settings, self.token = settings, ""
+    def __init__(self, settings: dict[str, Any], checkout: Path | None = None) -> None:
+        self.settings, self.checkout, self.token = settings, checkout, ""
 
     def register(self) -> None:
         added = subprocess.run(
-            command("patient", "add", "--username", "berta", "--password-stdin"),
+            command("patient", "add", "--username", "berta", "--password-stdin"), cwd=self.checkout,
             env=environment(self.settings), input="correct horse battery\n", capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         assert added.returncode == 0, added.stderr
@@ -69,13 +69,13 @@ class Life:
         assert self.ask("PUT", "devices/meter", {**METER, "startedAt": "2026-11-01T00:00:00Z"}).status_code == 201
 
     def measure(self, key: str) -> None:
-        assert self._put(key) == 201
+        assert self.put(key).status_code == 201
 
     def has(self, key: str) -> bool:
         """True when the recorder says that it knows the measurement already."""
-        return self._put(key) == 200
+        return self.put(key).status_code == 200
 
-    def _put(self, key: str) -> int:
+    def put(self, key: str) -> httpx.Response:
         value = {
             "code": "2339-0",
             "device": "meter",
@@ -83,7 +83,7 @@ class Life:
             "value": 120,
             "unit": "mg/dL",
         }
-        return self.ask("PUT", f"measurements/{key}", value).status_code
+        return self.ask("PUT", f"measurements/{key}", value)
 
     def ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
         url = f"https://localhost:{self.settings['gateway_port']}/gateway/v1/{path}"
