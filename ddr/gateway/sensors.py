@@ -86,8 +86,10 @@ def _check_same(stored: Row, wanted: Registration) -> None:
     if _adds(before.get("limits"), now["limits"]):
         changed.pop("limits", None)
     if changed:
-        told = "; ".join(f"{name} is {_told(value)}" for name, value in changed.items())
-        raise conflict(f"This key names a registered sensor that differs: its {told}. Use a new key for a new sensor")
+        told = "; ".join(f"{name} {_told(value)}" for name, value in changed.items())
+        raise conflict(
+            f"This key names a registered sensor that differs: it has {told}. Use a new key for a new sensor"
+        )
 
 
 def _adds(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> bool:

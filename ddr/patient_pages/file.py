@@ -86,7 +86,10 @@ async def take_back(request: Request, visitor: Visitor, session: Session) -> Res
     if waiting is None or waiting.digest != form.one("digest"):
         raise FormRefused
     file = await to_thread(read, waiting.content, ZONE)
-    await _walk(core, session.patient_id, taking_back(file, waiting.digest))
+    try:
+        await _walk(core, session.patient_id, taking_back(file, waiting.digest))
+    except Refused:
+        return _page(request, visitor, error=text(language(request.scope), "file.not_back"))
     await files.taken(core.pool, session.patient_id, waiting.digest, None)
     await record(core.pool, Event.FILE_TAKEN_BACK, core.clock(), patient_id=session.patient_id)
     return see_other("/me/devices?file-taken-back")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+from uuid import UUID
+
 import httpx
 import pytest
 
@@ -84,3 +87,19 @@ async def test_it_is_forgotten_after_a_day(core: Core, clock: Clock) -> None:
     page = await looked_at(browser, samples.CLARITY)
     await core.pool.execute("UPDATE patient_file SET created_ms = created_ms - 86400000")
     assert (await browser.post("/me/devices/file/take", page, digest=digest(page))).status_code == 403
+
+
+async def test_a_recorder_that_refuses_to_take_back_is_told(core: Core) -> None:
+    _, browser = await logged_in(core)
+    done = await browser.post(
+        "/me/devices/file/take", page := await looked_at(browser, samples.CLARITY), digest=digest(page)
+    )
+    inside = core.inside
+    assert inside is not None
+
+    async def refusing(patient_id: UUID, method: str, path: str, body: Any) -> tuple[int, Any]:
+        return (409, {"code": "conflict"}) if method == "DELETE" else await inside(patient_id, method, path, body)
+
+    core.inside = refusing
+    back = await browser.post("/me/devices/file/back", done, digest=digest(done))
+    assert back.status_code == 422 and "Nicht alle Werte" in back.text

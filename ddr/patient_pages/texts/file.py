@@ -51,6 +51,10 @@ TEXTS = {
         "Die Werte konnten nicht übernommen werden. Bitte versuchen Sie es später noch einmal.",
         "The readings could not be taken. Please try again later.",
     ),
+    "not_back": Words(
+        "Nicht alle Werte konnten zurückgenommen werden. Bitte versuchen Sie es später noch einmal.",
+        "Not all readings could be taken back. Please try again later.",
+    ),
     "reason_time": Words("keine Zeit, die wir lesen können", "no time that we can read"),
     "reason_value": Words("kein Wert, den wir lesen können", "no value that we can read"),
     "reason_measured": Words("dieser Wert kann nicht gemessen worden sein", "this value cannot have been measured"),
