@@ -1,6 +1,7 @@
 """Links to further pages: opaque, authenticated, expiring, of use to nobody but the pairing that got them (RS-038).
 
-A link names the list that the first page fixed (ddr/store/search/pages.py), so it survives new data.
+The first page fixes the list of what follows (ddr/store/search/pages.py), so paging survives new data. The link holds
+a short list itself, and names a long one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from ddr.diga_api.short_list import Keys, packed, unpacked
 from ddr.fhir.outcome import FhirError
 from ddr.fhir.search.query import Include, Search
 from ddr.fhir.subset import WHOLE, Subset
@@ -30,12 +32,14 @@ _NONCE = 12
 class Page:
     """A later page: `count` items from `offset` of a rest of `length` items; `total` matches in all, None untold.
 
+    `keys` are those of this page and of all that follow, of a list that is not stored.
+
     `at_ms` is what the first page gave as Bundle.meta.lastUpdated. In a search by `_lastUpdated` (`polled`) what has
     changed since is left to the next one: an entry never has a newer stamp than something that was missed.
     """
 
     resource_type: str
-    rest_no: int
+    rest_no: int | None
     offset: int
     count: int
     length: int
@@ -46,11 +50,13 @@ class Page:
     at_ms: int
     polled: bool
     subset: Subset = WHOLE
+    keys: Keys = ()
 
     @property
     def rest(self) -> RestPage:
         """The part of the rest that this page shows."""
-        return RestPage(self.rest_no, self.offset, self.count, self.at_ms if self.polled else None)
+        until_ms = self.at_ms if self.polled else None
+        return RestPage(self.rest_no, self.offset, self.count, until_ms, self.keys[: self.count])
 
     @property
     def search(self) -> Search:
@@ -61,7 +67,7 @@ class Page:
     def next(self) -> Page | None:
         """The page after this one, or None."""
         offset = self.offset + self.count
-        return replace(self, offset=offset) if offset < self.length else None
+        return replace(self, offset=offset, keys=self.keys[self.count :]) if offset < self.length else None
 
 
 class PageLinks:
@@ -73,14 +79,16 @@ class PageLinks:
     def seal(self, page: Page, holder: str) -> str:
         """The text of a link for `holder` (pairing and client)."""
         nonce = secrets.token_bytes(_NONCE)
-        sealed = self._cipher.encrypt(nonce, orjson.dumps(page), holder.encode())
+        content = orjson.dumps(replace(page, keys=()))
+        plain = len(content).to_bytes(4, "big") + content + packed(page.keys)
+        sealed = self._cipher.encrypt(nonce, plain, holder.encode())
         return base64.urlsafe_b64encode(nonce + sealed).rstrip(b"=").decode()
 
     def open(self, text: str, holder: str, now_ms: int) -> Page:
         """The page of a link. Raises FhirError 400 for any other text, a link of others too; 410 for an old one."""
         try:
             sealed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            page = _page(orjson.loads(self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], holder.encode())))
+            page = _page(self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], holder.encode()))
         except (binascii.Error, InvalidTag, ValueError):
             raise FhirError(400, "processing", "The link to a further page is not valid") from None
         if page.expires_ms <= now_ms:
@@ -88,11 +96,13 @@ class PageLinks:
         return page
 
 
-def _page(content: dict[str, Any]) -> Page:
-    for name in ("includes", "revincludes"):
-        content[name] = tuple(Include(**include) for include in content[name])
+def _page(plain: bytes) -> Page:
+    end = 4 + int.from_bytes(plain[:4], "big")
+    content: dict[str, Any] = orjson.loads(plain[4:end])
     try:
+        for name in ("includes", "revincludes"):
+            content[name] = tuple(Include(**include) for include in content[name])
         summary, elements = content["subset"].values()
-        return Page(**{**content, "subset": Subset(summary, tuple(elements))})
+        return Page(**{**content, "subset": Subset(summary, tuple(elements)), "keys": unpacked(plain[end:])})
     except (KeyError, TypeError):  # a link of another version of this server
         raise ValueError from None

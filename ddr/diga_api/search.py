@@ -118,7 +118,7 @@ def _counted(candidate: Candidate, search: Search) -> list[str]:
 
 
 def _second(search: Search, found: Found, count: int, expires_ms: int) -> Page | None:
-    if found.rest_no is None:
+    if found.rest_no is None and not found.rest:
         return None
     return Page(
         resource_type=search.resource_type,
@@ -133,6 +133,7 @@ def _second(search: Search, found: Found, count: int, expires_ms: int) -> Page |
         at_ms=found.at_ms,
         polled=any(item.name == "_lastUpdated" for item in search.filters),
         subset=search.subset,
+        keys=found.rest,
     )
 
 

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from ddr.http.core import Core
+from ddr.store.search import pages as store
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, DAY, GLUCOSE, MINUTE, Backend, Body, ids
 from tests.support.clock import Clock
+from tests.support.touched import touched
+
+
+@pytest.fixture(params=["in the link", "stored"], autouse=True)
+def rest(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the list of what follows is kept."""
+    if request.param == "stored":
+        monkeypatch.setattr(store, "FEW", 0)
 
 
 def following(bundle: dict[str, Any]) -> str | None:
@@ -151,3 +162,16 @@ async def test_a_link_outlives_a_chunk(body: Body, pair: Pair, clock: Clock) -> 
     diga.token = diga.signed()
     found = [logical_id for page in await pages(diga, link) for logical_id in ids(page)]
     assert found == chunks[2:]
+
+
+@pytest.mark.parametrize("rest", ["in the link"], indirect=True)
+async def test_a_search_for_the_newest_chunk_stores_nothing(body: Body, pair: Pair) -> None:
+    await body.cgm(30)
+    diga = await pair(CGM)
+    async with touched(body.core.pool, "search_rest") as work:
+        bundle = await diga.bundle("Observation?_sort=-date&_count=1")
+    assert (work.written, work.blocks) == (0, 0)
+    link = following(bundle)
+    assert link is not None
+    assert len(link) < 700
+    assert len(ids(await diga.bundle(link))) == 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
@@ -17,11 +17,15 @@ from ddr.store.search.rows import COLUMNS, ROWS, lookups
 from ddr.store.search.sources import View
 
 Row = Mapping[str, Any]
+Keys = Sequence[tuple[int, int, int]]  # kind, no, k
+
+FEW = 200  # keys that a link to the next page holds itself: most of them are never followed, and nothing is written
 
 
 @dataclass(frozen=True)
 class Found:
-    """One page. `total` counts the matches of all pages, `rest_no` names the list of those after the first page.
+    """One page. `total` counts the matches of all pages; `rest` lists those after the first page when they are few,
+    else `rest_no` names the stored list.
 
     `at_ms` is the newest stamp that could be shown: what the patient's data become later has a newer one.
     """
@@ -31,25 +35,27 @@ class Found:
     matches: list[Row]
     related: list[Row]
     at_ms: int
+    rest: Keys = ()
 
 
 @dataclass(frozen=True)
 class RestPage:
-    """Which part of a rest a later page shows: `count` items after the first `offset`.
+    """Which part of a rest a later page shows: `keys`, or of the stored list `count` items after the first `offset`.
 
     `until_ms`: without those that have a newer stamp by now; None: all.
     """
 
-    rest_no: int
+    rest_no: int | None
     offset: int
     count: int
     until_ms: int | None
+    keys: Keys = ()
 
 
 async def first_page(
     pool: asyncpg.Pool, view: View, names: Names, search: Search, count: int, expires_ms: int
 ) -> Found:
-    """The first `count` matches and what is to be included with them; the rest is kept until `expires_ms`.
+    """The first `count` matches and what is to be included with them; a long rest is kept until `expires_ms`.
 
     With `count` 0 only `total` is found.
     """
@@ -58,28 +64,43 @@ async def first_page(
     parts = [view.sources(), _match(search, conditions), f"\npage AS (SELECT * FROM match WHERE ord <= {limit})"]
     if count:
         parts.append(_rest(limit, conditions.parameters.bind(expires_ms, "bigint")))
-    head = f"(SELECT count(*) FROM match) AS total, {'(SELECT rest_no FROM rest)' if count else 'NULL'} AS rest_no"
-    return await _run(pool, view.observed, parts, head, search, conditions.parameters)
+    total = "SELECT count(*) FROM match"
+    found = await _run(pool, view.observed, parts, total, search, conditions.parameters, _following() if count else "")
+    if not count or (first := found.matches[0] if found.matches else None) is None:
+        return found
+    keys = tuple(zip(*(first[name] or () for name in ("rest_kinds", "rest_nos", "rest_ks")), strict=True))
+    return replace(found, rest=keys, rest_no=first["rest_no"])
 
 
 async def later_page(pool: asyncpg.Pool, view: View, search: Search, rest: RestPage) -> Found:
     """A part of the rest of an earlier search; of `search` only type and includes count. `total` is of this page."""
     parameters = Parameters(view.parameters())
-    rest_no, offset, count, until = (
-        parameters.bind(part, "bigint") for part in (rest.rest_no, rest.offset, rest.count, rest.until_ms)
-    )
+    until = parameters.bind(rest.until_ms, "bigint")
     # still joined with what may be seen now: a consent may have been withdrawn since the first page
     page = f"""
 page AS (
   SELECT r.ord, o.kind, o.no, o.k
-    FROM search_rest s
-    CROSS JOIN LATERAL unnest(s.kinds, s.nos, s.ks) WITH ORDINALITY AS r(kind, no, k, ord)
+    FROM {_listed(rest, parameters)} r
     JOIN {TABLES[search.resource_type]} o ON (o.kind, o.no, o.k) = (r.kind, r.no, r.k)
-   WHERE s.patient_id = $1 AND s.rest_no = {rest_no} AND s.expires_ms > $5::bigint
-     AND r.ord > {offset} AND r.ord <= {offset} + {count} AND ({until} IS NULL OR o.updated_ms <= {until})
+   WHERE {until} IS NULL OR o.updated_ms <= {until}
 )"""
-    head = "(SELECT count(*) FROM page) AS total, NULL AS rest_no"
-    return await _run(pool, view.observed, [view.sources(), page], head, search, parameters)
+    total = "SELECT count(*) FROM page"
+    return await _run(pool, view.observed, [view.sources(), page], total, search, parameters)
+
+
+def _listed(rest: RestPage, parameters: Parameters) -> str:
+    """The keys of a later page, from the link or from the list that is stored."""
+    if rest.rest_no is None:
+        columns = list(zip(*rest.keys, strict=True)) or [(), (), ()]
+        types = ("smallint[]", "bigint[]", "bigint[]")
+        arrays = [parameters.bind(list(column), kind) for column, kind in zip(columns, types, strict=True)]
+        return f"(SELECT * FROM unnest({', '.join(arrays)}) WITH ORDINALITY AS t(kind, no, k, ord))"
+    rest_no, offset, count = (parameters.bind(part, "bigint") for part in (rest.rest_no, rest.offset, rest.count))
+    return f"""(
+      SELECT t.kind, t.no, t.k, t.ord
+        FROM search_rest s CROSS JOIN LATERAL unnest(s.kinds, s.nos, s.ks) WITH ORDINALITY AS t(kind, no, k, ord)
+       WHERE s.patient_id = $1 AND s.rest_no = {rest_no} AND s.expires_ms > $5::bigint
+         AND t.ord > {offset} AND t.ord <= {offset} + {count})"""
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
@@ -99,10 +120,13 @@ match AS MATERIALIZED (
 
 def _rest(limit: str, expires: str) -> str:
     return f"""
-rest AS (
+others AS MATERIALIZED (
+  SELECT array_agg(kind ORDER BY ord) AS kinds, array_agg(no ORDER BY ord) AS nos, array_agg(k ORDER BY ord) AS ks,
+         count(*) AS length
+    FROM match WHERE ord > {limit}
+), rest AS (
   INSERT INTO search_rest (patient_id, expires_ms, kinds, nos, ks)
-  SELECT $1, {expires}, array_agg(kind ORDER BY ord), array_agg(no ORDER BY ord), array_agg(k ORDER BY ord)
-    FROM match WHERE ord > {limit} HAVING count(*) > 0
+  SELECT $1, {expires}, kinds, nos, ks FROM others WHERE length > {FEW}
   RETURNING rest_no
 )"""
 
@@ -130,8 +154,24 @@ SELECT o.kind, o.no, o.k FROM {TABLES[include.source]} o
  WHERE (p.to_kind, p.to_no) IN (SELECT kind, no FROM page)"""
 
 
+def _following() -> str:
+    """Columns with what follows the page, in the row of the first match."""
+    few = f"others WHERE length <= {FEW}"
+    columns = {"rest_no": "rest", "kinds": few, "nos": few, "ks": few}
+    return "".join(
+        f", CASE WHEN o.ord = 1 THEN (SELECT {column} FROM {source}) END AS rest_{column.removeprefix('rest_')}"
+        for column, source in columns.items()
+    )
+
+
 async def _run(
-    pool: asyncpg.Pool, observed: frozenset[Kind], parts: list[str], head: str, search: Search, parameters: Parameters
+    pool: asyncpg.Pool,
+    observed: frozenset[Kind],
+    parts: list[str],
+    total: str,
+    search: Search,
+    parameters: Parameters,
+    more: str = "",
 ) -> Found:
     query = f"""WITH {",".join(parts)},
 related AS ({_related(search)}),
@@ -140,10 +180,10 @@ hit AS (
   UNION ALL
   SELECT NULL, false, kind, no, k FROM related
 ),{lookups(observed)}
-SELECT head.*, {COLUMNS}
-  FROM (SELECT {head}) head LEFT JOIN ({ROWS}) ON true
+SELECT head.*, {COLUMNS}{more}
+  FROM (SELECT ({total}) AS total) head LEFT JOIN ({ROWS}) ON true
  ORDER BY o.ord"""
     found = await pool.fetch(query, *parameters.values)
     matches = [row for row in found if row["matched"]]
     related = [row for row in found if row["matched"] is False]
-    return Found(found[0]["total"], found[0]["rest_no"], matches, related, found[0]["at_ms"])
+    return Found(found[0]["total"], None, matches, related, found[0]["at_ms"])

@@ -1,0 +1,67 @@
+"""A list of keys in few bytes, for a link: keys that follow each other differ by little, mostly always by the same."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+
+Keys = Sequence[tuple[int, int, int]]  # kind, no, k
+
+MOST_BYTES = 100_000  # of a list; what a link holds was made by us, but is unpacked with a limit all the same
+
+
+def packed(keys: Keys) -> bytes:
+    """The keys as differences to the one before, column by column, compressed."""
+    raw = bytearray()
+    for column in zip(*keys, strict=True):
+        before = 0
+        for number in column:
+            _append(raw, number - before)
+            before = number
+    return zlib.compress(bytes(raw), 9) if keys else b""
+
+
+def unpacked(data: bytes) -> Keys:
+    """The keys of `packed`. Raises ValueError."""
+    if not data:
+        return ()
+    inflated = zlib.decompressobj()
+    try:
+        raw = inflated.decompress(data, MOST_BYTES)
+    except zlib.error:
+        raise ValueError("not a list of keys") from None
+    if not inflated.eof:
+        raise ValueError("not a list of keys")
+    numbers = list(_numbers(raw))
+    length, left = divmod(len(numbers), 3)
+    if left:
+        raise ValueError("not a list of keys")
+    columns = []
+    for start in range(0, 3 * length, length or 1):
+        number, column = 0, []
+        for step in numbers[start : start + length]:
+            number += step
+            column.append(number)
+        columns.append(column)
+    return tuple(zip(*columns, strict=True))
+
+
+def _append(raw: bytearray, number: int) -> None:
+    """Seven bits to a byte, the lowest first; the sign is the lowest bit of all."""
+    rest = number << 1 if number >= 0 else (-number << 1) - 1
+    while rest > 127:
+        raw.append(rest & 127 | 128)
+        rest >>= 7
+    raw.append(rest)
+
+
+def _numbers(raw: bytes) -> Iterator[int]:
+    number = shift = 0
+    for byte in raw:
+        number |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            yield number >> 1 if not number & 1 else -((number + 1) >> 1)
+            number = shift = 0
+    if shift:
+        raise ValueError("not a list of keys")
