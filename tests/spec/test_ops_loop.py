@@ -170,8 +170,8 @@ async def test_a_lag_of_the_machine_is_no_work_of_ours() -> None:
 async def test_the_lag_of_the_event_loop_is_a_figure(ddr: Recorder) -> None:
     found = (await ddr.admin.get("/metrics")).text
     for name in (
-        "ddr_event_loop_longest_lag_seconds",
-        "ddr_event_loop_longest_work_seconds",
-        "ddr_requests_refused_total",
+        "event_loop_longest_lag_seconds",
+        "event_loop_longest_work_seconds",
+        "requests_refused_total",
     ):
         assert f"# TYPE ddr_{name} " in found
