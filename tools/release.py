@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ddr import __version__
 from ddr.operations.release import ReleaseError, sign, verify
+from ddr.reasons import in_words
 from tools import sbom
 from tools.closure import LOCKED, ROOT
 
@@ -36,12 +37,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--key", type=Path, required=True, metavar="FILE", help="Ed25519 private key in PEM")
     parser.add_argument("--out", type=Path, metavar="DIR", help="a folder that does not exist; default: dist/VERSION")
     args = parser.parse_args(arguments)
+    if not args.version or args.key == Path():
+        parser.error("name the version and the key: make release VERSION=1.0.0 KEY=release.pem")
     try:
         key = private_key(args.key)
         ready(args.version)
         build((args.out or ROOT / "dist" / args.version).absolute(), key)
     except (ReleaseError, ValueError, OSError, subprocess.CalledProcessError) as error:
-        print(f"release: {error}", file=sys.stderr)
+        reason = in_words(error, named=True) if isinstance(error, OSError) else error
+        print(f"release: {reason}", file=sys.stderr)
         return 1
     return 0
 

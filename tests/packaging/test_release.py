@@ -169,4 +169,7 @@ def test_what_is_not_ready_is_not_released(tree: Path, tmp_path: Path) -> None:
     git(tree, "reset", "-q", "--hard", "HEAD~1")
     assert "CHANGELOG.md has no section" in refused.stderr and refused.returncode == 1
     assert "no private key" in made(tree, out, tree / "LICENSE").stderr
+    assert made(tree, out, tmp_path / "nowhere").stderr == f"release: {tmp_path}/nowhere: No such file or directory\n"
+    unnamed = made(tree, out, Path(), "")
+    assert unnamed.returncode == 2 and "name the version and the key" in unnamed.stderr
     assert not out.exists()
