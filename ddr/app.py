@@ -16,7 +16,7 @@ from ddr.diga_api.app import create_fhir
 from ddr.fhir.negotiation import Format
 from ddr.fhir.outcome import outcome
 from ddr.gateway import inside
-from ddr.gateway.app import create_gateway
+from ddr.gateway.app import OPENAPI, create_gateway
 from ddr.http.address import behind_proxies, client_network, networks
 from ddr.http.arrival import in_turn
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send, json_reply, problem
@@ -36,8 +36,12 @@ from ddr.oauth import keys
 from ddr.oauth.app import create_oauth_backend, create_oauth_public
 from ddr.operations import housekeeping
 from ddr.operations.admin import create_admin
+from ddr.operations.maintenance import BACKEND, BROWSER, closed_ingestion, closing, oauth_refusal
 from ddr.operations.request_log import policy
-from ddr.operations.status import create_status
+from ddr.operations.status.answers import observed, of_diga, of_gateway
+from ddr.operations.status.app import PATHS as STATUS_PATHS
+from ddr.operations.status.app import create_status
+from ddr.operations.status.rounds import EVERY_SECONDS, Rounds, host_of
 from ddr.patient_pages.app import FILE_PATH, create_consent
 from ddr.patient_pages.file import FILE_BYTES
 from ddr.patient_pages.visitor import FORM_BYTES
@@ -56,6 +60,7 @@ from ddr.store.database.limits import BACKGROUND, REQUESTS, Limits
 from ddr.store.database.pool import open_pool
 from ddr.store.database.secrets import load_secrets
 from ddr.store.gateways.certificates import LOOK_SECONDS
+from ddr.store.outages import notices, reports
 from ddr.tls.peer import from_proxy
 
 TRANSPORT_HEADERS = {
@@ -134,15 +139,19 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
         if settings.hiis_id:
             sources.append(HiisVz(settings, jobs, clock, lambda: rooms.core.catalog))
         rooms.core.registry_seen.update((source.source, source.seen_ms) for source in sources)
+        await rooms.core.notices.read(pool, clock())
         await asyncio.gather(rooms.core.bridges.refresh(pool), *(source.start() for source in sources))
 
         async def keep_house() -> None:
             await housekeeping.one_round(replace(rooms.core, pool=jobs))
 
+        rounds = Rounds()
         works: list[tuple[str, Step, float]] = [
             *((f"registry-{source.source}", source.step, FOLLOW_SECONDS) for source in sources),
             ("clock", lambda: clock.read(jobs), CLOCK_SECONDS),
             ("signing-keys", lambda: rooms.core.signer.read(jobs, rooms.core.clock()), keys.FOLLOW_SECONDS),
+            ("status", lambda: rounds.once(rooms.core, jobs), EVERY_SECONDS),
+            ("notices", lambda: rooms.core.notices.read(jobs, rooms.core.clock()), notices.LOOK_SECONDS),
             ("bridges", lambda: rooms.core.bridges.refresh(jobs), LOOK_SECONDS),
             (
                 "housekeeping",
@@ -165,6 +174,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
             await request_log.close()
             with suppress(*FAULTS):  # else they count as long as their sessions live
                 await rooms.core.confirmations.flush(pool)
+                await reports.leave(pool, host_of(rooms.core), rooms.core.fleet.number, rooms.core.clock())
 
 
 @asynccontextmanager
@@ -214,16 +224,18 @@ def create_apps(core: Core) -> dict[str, ASGIApp]:
         "/oauth/jwks": documents,
         "/docs/client-registration": documents,
         "/fhir/metadata": fhir,
-        "/status": guarded(create_status(core), *failures.PROBLEM),
+        **dict.fromkeys(STATUS_PATHS, guarded(create_status(core), *failures.PROBLEM)),
     }
     backend = OAUTH_RETIRED if retired else guarded(_oauth(core, create_oauth_backend(core)), *failures.OAUTH)
-    if core.settings.maintenance:
-        backend = _in_maintenance(core.settings)
+    backend = closing(backend, core, BACKEND, oauth_refusal)
     diga = by_path({**for_everybody, "/fhir": fhir, "/oauth": backend}, NOT_FOUND)
-    gateway = guarded(create_gateway(core), *failures.PROBLEM)
+    diga = observed(diga, core, of_diga)
+    gateway = closed_ingestion(guarded(create_gateway(core), *failures.PROBLEM), core, OPENAPI)
+    gateway = observed(gateway, core, of_gateway)
     if core.settings.client_cert_header:
         diga, gateway = (from_proxy(app, core.settings.client_cert_header) for app in (diga, gateway))
     pages = by_path({**for_everybody, "/oauth": documents}, guarded(_pages(core), *failures.PAGE))
+    pages = closing(pages, core, BROWSER, oauth_refusal)
     browsers = with_operator(pages, core.settings)
     outside = {"diga": diga, "public": browsers, "gateway": gateway}
     outside = {name: _outside(with_headers(app, TRANSPORT_HEADERS), core.settings) for name, app in outside.items()}
@@ -259,10 +271,3 @@ def _outside(app: ASGIApp, settings: Settings) -> ASGIApp:
         return app
     proxies = networks(settings.trusted_proxies)
     return behind_proxies(app, proxies, settings.client_address_header, (settings.client_cert_header,))
-
-
-def _in_maintenance(settings: Settings) -> ASGIApp:
-    """What the authorization server tells DiGA backends during planned maintenance (RFC 6749 section 4.1.2.1)."""
-    error = {"error": "temporarily_unavailable", "error_description": settings.maintenance}
-    again = ("retry-after", str(settings.maintenance_retry_seconds))
-    return constant(json_reply(error, 503, (again, ("planned-maintenance", "true"))))

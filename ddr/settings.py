@@ -158,9 +158,13 @@ class Settings:
         False,
     )
     maintenance: str = described(
-        "Planned maintenance is under way: what DiGA and the status feed are told, with its end; empty: none.", ""
+        "Maintenance that cannot be written into the database (else: `ddr maintenance`): what DiGA and the status feed"
+        " are told, with its end; empty: none.",
+        "",
     )
-    maintenance_retry_seconds: int = described("When DiGA may ask again during planned maintenance.", 600)
+    maintenance_retry_seconds: int = described(
+        "When DiGA may ask again during maintenance of the setting `maintenance`.", 600
+    )
     # journal of ends
     journal_dir: str = described(
         "Directory for the journal of what was withdrawn, ended or deleted, apart from the database and its backups"

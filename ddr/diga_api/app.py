@@ -28,6 +28,9 @@ from ddr.http.body import ClientGone
 from ddr.http.caller import caller
 from ddr.http.core import Core
 from ddr.http.guard import noted
+from ddr.operations.maintenance import closure
+from ddr.operations.status.functions import DATA
+from ddr.operations.status.functions import SUMMARY as SUMMARY_FUNCTION
 from ddr.scopes.decision import Interaction
 from ddr.store.database.faults import OVERLOADED, Fault
 
@@ -55,8 +58,9 @@ class _FhirServer:
         """The reply to any request; ClientGone when nobody waits for it any more."""
         request = head_of(scope)
         try:
-            if request.segments != ("metadata",) and (told := self._core.settings.maintenance):
-                raise maintenance(told, self._core.settings.maintenance_retry_seconds)
+            function = SUMMARY_FUNCTION if request.segments == ("Observation", SUMMARY) else DATA
+            if request.segments != ("metadata",) and (closed := closure(self._core, function)):
+                raise maintenance(*closed)
             if request.segments[0] == "metadata":  # open to everybody, made in advance, and nobody is asked who he is
                 return self._document(request)
             whose = caller(self._core, scope)

@@ -72,7 +72,7 @@ def problem(
     title: str,
     detail: str | None = None,
     headers: Headers = (),
-    more: Mapping[str, str] | None = None,
+    more: Mapping[str, str | bool] | None = None,
 ) -> Reply:
     """A problem document (RFC 9457) of type about:blank; `more` are members of our own."""
     content = {"type": "about:blank", "title": title, "status": status, **({"detail": detail} if detail else {})}

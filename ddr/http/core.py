@@ -17,6 +17,7 @@ from ddr.http.lag import Lag
 from ddr.http.metrics import Metrics
 from ddr.http.request_log.log import RequestLog
 from ddr.http.strangers import Strangers
+from ddr.http.watch import Watch
 from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
 from ddr.scopes.diga import Diga
@@ -24,6 +25,7 @@ from ddr.settings import Settings
 from ddr.store.authorization.grace import Confirmations
 from ddr.store.database.ids import IdCipher
 from ddr.store.gateways.certificates import Anchors
+from ddr.store.outages.notices import Notices
 from ddr.store.series.sensors import Remembered
 
 Inside = Callable[[UUID, str, str, Any], Awaitable[tuple[int, Any]]]
@@ -69,6 +71,8 @@ class Core:
     jobs: Jobs = field(default_factory=Jobs)  # what goes on without a request
     metrics: Metrics = field(default_factory=Metrics)  # what is counted and timed
     registry_seen: dict[str, Callable[[], int]] = field(default_factory=dict)  # when each source was last read, in ms
+    notices: Notices = field(default_factory=Notices)  # maintenance and disruptions, as operators tell
+    watch: Watch = field(default_factory=Watch)  # what this worker finds wrong with itself
     fleet: Fleet = field(default_factory=Fleet)  # this worker among those of its host
     request_log: RequestLog = field(default=None)  # type: ignore[assignment]  # made from pool and settings below
     admission: Admission = field(default=None)  # type: ignore[assignment]  # made from the settings below

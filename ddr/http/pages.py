@@ -125,6 +125,14 @@ PROBLEMS = {
         Words("Die Anmeldung ist gerade nicht möglich", "Signing in is not possible right now"),
         Words("Bitte versuchen Sie es in einigen Minuten noch einmal.", "Please try again in a few minutes."),
     ),
+    "maintenance": Problem(
+        Words("Wartungsarbeiten", "Maintenance"),
+        Words(
+            "Wir arbeiten gerade an diesem Dienst. Es wurden keine Daten weitergegeben. "
+            "Bitte versuchen Sie es später noch einmal.",
+            "We are working on this service. No data was passed on. Please try again later.",
+        ),
+    ),
     "unavailable": Problem(
         Words("Gerade nicht möglich", "Not possible right now"),
         Words(

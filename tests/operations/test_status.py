@@ -14,12 +14,22 @@ from ddr.http.core import Core
 from ddr.http.jobs import Jobs
 from ddr.operations.figures import worker_figures
 from ddr.operations.inspection import daily, inspect
-from ddr.operations.status import create_status
+from ddr.operations.status.app import create_status
 from ddr.store.database.pool import open_pool
 from ddr.store.registries import sources as store
 from tests.support.clock import Clock
 
 HOUR_MS = 3_600_000
+DATA = [
+    f"data:{name}"
+    for name in (
+        "blood-glucose-measurement",
+        "blood-pressure-value",
+        "continuous-glucose-measurement",
+        "lung-function-testing",
+    )
+]
+TOWARDS_DIGA = ["pairing", "token", *DATA, "summary"]
 
 
 @pytest.fixture
@@ -63,7 +73,7 @@ async def test_old_data_is_an_outage_from_its_limit_on(
     feed = (await get(core)).json()
     assert feed["status"] == "unavailable"
     (event,) = feed["events"]
-    assert name in event["cause"] and event["functions"] == ["pairing", "data-retrieval"]
+    assert name in event["cause"] and event["functions"] == TOWARDS_DIGA
     assert event["start"] == f"2026-11-2{2 + (10 + hours) // 24}T{(10 + hours) % 24:02}:00:00.000Z"
     assert began_ms < clock()
 

@@ -1,0 +1,100 @@
+"""`ddr availability`: how available the service was in a month by HDDT's rules, and how that was computed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from ddr.cli.errors import CommandError
+from ddr.cli.operator import shown_instant, with_database
+from ddr.http.clock import now_ms
+from ddr.operations import availability as rules
+from ddr.operations import probes
+from ddr.operations.availability import GOAL, Item, Result
+from ddr.reasons import in_words
+from ddr.settings import Settings
+from ddr.store.outages import events, notices
+
+HELP = "compute the availability of a month"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The month, and what an external probe saw."""
+    parser = subparsers.add_parser("availability", help=HELP, description=__doc__)
+    parser.add_argument("--month", required=True, metavar="YYYY-MM", help="in the time zone of the setting time_zone")
+    parser.add_argument(
+        "--probe",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="of an external probe, CSV or JSON lines",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the evidence, the calculation and the result; status 1 when the goal was missed."""
+    looks = sorted((look for file in args.probe for look in _looks(file)), key=lambda look: look.at_ms)
+    result = with_database(lambda settings, pool: _compute(args.month, looks, settings, pool))
+    print("\n".join(_report(args.month, result, looks, bool(args.probe))))
+    return 0 if result.availability >= GOAL else 1
+
+
+def _looks(file: Path) -> list[probes.Look]:
+    try:
+        return probes.read(file.read_text("utf-8-sig"))
+    except probes.ProbeError as error:
+        raise CommandError(f"{file}: {error}") from None
+    except UnicodeDecodeError:
+        raise CommandError(f"{file}: is no text in UTF-8") from None
+    except OSError as error:
+        raise CommandError(f"{file}: {in_words(error)}") from None
+
+
+async def _compute(month: str, looks: list[probes.Look], settings: Settings, pool: asyncpg.Pool) -> Result:
+    try:
+        span = rules.month_of(month, ZoneInfo(settings.time_zone))
+    except ValueError:
+        raise CommandError(f"--month {month}: must be a month like 2027-07") from None
+    now = now_ms()
+    if span.from_ms > now:
+        raise CommandError(f"--month {month}: is still to come")
+    known = [one for one in await notices.recent(pool, span.from_ms) if one.from_ms < span.until_ms]
+    found = await events.between(pool, span.from_ms, span.until_ms)
+    return rules.compute(span, now, known, found, probes.downtimes(looks))
+
+
+def _report(month: str, result: Result, looks: list[probes.Look], probed: bool) -> Iterator[str]:
+    """The lines of the report."""
+    begin, end = shown_instant(result.month.from_ms), shown_instant(result.until_ms)
+    yield f"Availability of {month} by HDDT operational-requirements (goal {GOAL:.1%})"
+    yield f"counted from {begin} until {end}" + ("" if result.until_ms == result.month.until_ms else ": not over yet")
+    yield f"evidence: {len(result.items)} (operators' notices, states that the checks found, external probes)"
+    yield from (_line(one) for one in result.items)
+    if probed:
+        seen = probes.observed_ms(looks, rules.Span(result.month.from_ms, result.until_ms))
+        whole = result.until_ms - result.month.from_ms
+        yield f"the probes looked for {_hours(seen)} of {_hours(whole)}; for the rest the recorder speaks alone"
+    else:
+        yield "no external probe: --probe FILE (docs/operations.md)"
+    yield f"time           {_hours(result.until_ms - result.month.from_ms)}"
+    yield f"planned        {_hours(result.planned_ms)}  taken out: announced in time, or urgent for security"
+    yield f"time counted   {_hours(result.counted_ms)}  = time - planned"
+    yield f"down           {_hours(result.down_ms)}  a function towards DiGA unavailable, not planned, each moment once"
+    verdict = "reached" if result.availability >= GOAL else "missed"
+    yield f"availability   {result.availability:.4%}  = 1 - down / time counted: goal {verdict}"
+
+
+def _line(one: Item) -> str:
+    span = f"{shown_instant(one.span.from_ms)} to {shown_instant(one.span.until_ms)}"
+    why = f" ({one.why})" if one.why else ""
+    return f"  {span}  {one.counts:<7}  {one.source}: {one.cause}{why}"
+
+
+def _hours(ms: int) -> str:
+    seconds = ms // 1000
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} h"

@@ -1,0 +1,193 @@
+"""`ddr maintenance`: announce maintenance, begin and end it; every worker knows within seconds (OPS-002 to 006)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from ddr.cli.errors import CommandError
+from ddr.cli.operator import instant_argument, shown_instant, with_database
+from ddr.http.clock import now_ms
+from ddr.operations.business_days import AHEAD, earliest
+from ddr.operations.status.functions import NAMES, TOWARDS_DIGA
+from ddr.settings import Settings
+from ddr.store.outages import notices as store
+from ddr.store.outages.notices import Notice
+
+HELP = "announce, begin and end planned maintenance"
+ZONE = ZoneInfo("Europe/Berlin")  # whose holidays count
+LONGEST_MS = 7 * 86_400_000
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`maintenance` with its own subcommands."""
+    actions = subparsers.add_parser("maintenance", help=HELP, description=__doc__).add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    schedule = actions.add_parser("schedule", help=f"announce a window, {AHEAD} business days ahead at least")
+    schedule.add_argument("--from", dest="from_ms", type=instant_argument, required=True, metavar="TIME")
+    start = actions.add_parser("start", help="begin now, without announcement; or begin an announced window earlier")
+    start.add_argument("notice", nargs="?", metavar="NAME", help="of an announced window")
+    for parser in (schedule, start):
+        parser.add_argument("--until", dest="until_ms", type=instant_argument, metavar="TIME", help="FHIR dateTime")
+        parser.add_argument("--cause", help="why; shown in public")
+        parser.add_argument("--cause-de", default="", help="the same in German, for the page")
+        parser.add_argument("--impact", help="what does not work meanwhile; shown in public")
+        parser.add_argument("--impact-de", default="", help="the same in German")
+        parser.add_argument("--contact", help="whom to ask; default: the setting operator_contact")
+        parser.add_argument(
+            "--functions", nargs="+", choices=NAMES, default=list(TOWARDS_DIGA), metavar="FUNCTION",
+            help=f"of {', '.join(NAMES)}; default: all but ingestion",
+        )  # fmt: skip
+        parser.add_argument("--demoted", action="store_true", help="it goes on, but not as well: nothing is closed")
+        parser.add_argument("--urgent", action="store_true", help="a matter of security that cannot wait")
+        parser.add_argument("--reason", help="why it is urgent; shown in public")
+    end = actions.add_parser("end", help="end what goes on before its time")
+    cancel = actions.add_parser("cancel", help="take an announcement back")
+    for parser in (end, cancel):
+        parser.add_argument("notice", metavar="NAME")
+    actions.add_parser("list", help="what goes on, is announced, or was within thirty days")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what is in force from now on."""
+    for line in with_database(lambda settings, pool: _ACTIONS[args.action](args, settings, pool)):
+        print(line)
+    return 0
+
+
+async def _schedule(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
+    return [await _add(pool, args, _new(args, settings, args.from_ms))]
+
+
+async def _start(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
+    if args.notice is None:
+        return [await _add(pool, args, _new(args, settings, now_ms()))]
+    _urgent(args)
+    announced = await _found(pool, args.notice)
+    now = now_ms()
+    if not announced.planned or not announced.to_come(now):
+        raise CommandError(f"{args.notice} is no maintenance that is still to come")
+    assert announced.until_ms is not None
+    earlier = replace(
+        announced,
+        notice=store.new_name(),
+        from_ms=now,
+        until_ms=args.until_ms or now + announced.until_ms - announced.from_ms,  # it takes as long
+        urgent_reason=args.reason,
+        announced_ms=now,
+        changed_ms=now,
+    )
+    _check_span(earlier)
+    await store.cancel(pool, announced.notice, now)
+    await store.add(pool, earlier)
+    return [f"{announced.notice} is cancelled", _line(earlier, now)]
+
+
+async def _add(pool: asyncpg.Pool, args: argparse.Namespace, notice: Notice) -> str:
+    """Store what meets the rules. Raises CommandError."""
+    _check_span(notice)
+    first = earliest(datetime.fromtimestamp(notice.announced_ms / 1000, ZONE))
+    if notice.from_ms < int(first.timestamp() * 1000):
+        if not args.urgent:
+            raise CommandError(
+                f"maintenance is announced {AHEAD} business days ahead: from {first.isoformat(timespec='minutes')} on;"
+                " what security does not let wait: --urgent --reason TEXT"
+            )
+        _urgent(args)
+    await store.add(pool, notice)
+    return _line(notice, notice.announced_ms)
+
+
+def _new(args: argparse.Namespace, settings: Settings, from_ms: int) -> Notice:
+    """The notice of the arguments. Raises CommandError: start, end, impact and contact belong to an announcement."""
+    contact = args.contact or settings.operator_contact
+    given = {"--until": args.until_ms, "--cause": args.cause, "--impact": args.impact, "--contact": contact}
+    if missing := [name for name, value in given.items() if not value]:
+        raise CommandError(f"an announcement needs {', '.join(missing)}")
+    now = now_ms()
+    if from_ms < now - 60_000:
+        raise CommandError("--from is past")
+    return Notice(
+        notice=store.new_name(),
+        planned=True,
+        state="demoted" if args.demoted else "unavailable",
+        functions=list(dict.fromkeys(args.functions)),
+        from_ms=from_ms,
+        until_ms=args.until_ms,
+        cause=args.cause,
+        cause_de=args.cause_de,
+        impact=args.impact,
+        impact_de=args.impact_de,
+        contact=contact,
+        urgent_reason=args.reason if args.urgent else None,
+        announced_ms=now,
+        changed_ms=now,
+    )
+
+
+def _urgent(args: argparse.Namespace) -> None:
+    if not (args.urgent and (args.reason or "").strip()):
+        raise CommandError("what was not announced in time needs --urgent and --reason TEXT")
+
+
+def _check_span(notice: Notice) -> None:
+    assert notice.until_ms is not None
+    if not notice.from_ms < notice.until_ms <= notice.from_ms + LONGEST_MS:
+        raise CommandError("--until must be after the start, by seven days at most")
+    if notice.until_ms <= notice.announced_ms:
+        raise CommandError("--until is past")
+
+
+async def _end(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
+    await _found(pool, args.notice)
+    if not await store.end(pool, args.notice, now_ms()):
+        raise CommandError(f"{args.notice} does not go on")
+    return [f"{args.notice} is over"]
+
+
+async def _cancel(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
+    await _found(pool, args.notice)
+    if not await store.cancel(pool, args.notice, now_ms()):
+        raise CommandError(f"{args.notice} has begun or is cancelled: ddr maintenance end")
+    return [f"{args.notice} is cancelled"]
+
+
+async def _found(pool: asyncpg.Pool, name: str) -> Notice:
+    notice = await store.find(pool, name)
+    if notice is None:
+        raise CommandError(f"there is no notice {name}: ddr maintenance list")
+    return notice
+
+
+async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> Sequence[str]:
+    now = now_ms()
+    found = [notice for notice in await store.recent(pool, now - store.KEPT_MS) if notice.planned]
+    return [_line(notice, now) for notice in found] or ["no maintenance is announced"]
+
+
+def _line(notice: Notice, now: int) -> str:
+    if notice.cancelled_ms is not None:
+        word = "cancelled"
+    elif notice.in_force(now):
+        word = "goes on"
+    else:
+        word = "announced" if notice.to_come(now) else "over"
+    urgent = f", urgent: {notice.urgent_reason}" if notice.urgent_reason else ""
+    span = f"{shown_instant(notice.from_ms)} to {shown_instant(notice.end_ms)}"
+    return f"{notice.notice}  {word}  {span}  {notice.state}: {' '.join(notice.functions)}  {notice.cause}{urgent}"
+
+
+_ACTIONS: dict[str, Any] = {
+    "schedule": _schedule,
+    "start": _start,
+    "end": _end,
+    "cancel": _cancel,
+    "list": _list,
+}

@@ -1,0 +1,89 @@
+"""What a worker finds wrong with itself, without flapping: raised when it has lasted, gone when it stayed away."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+RAISE_MS = 10_000  # what lasts so long is told
+CLEAR_MS = 30_000  # what stayed away for so long is over
+WINDOW_MS = 60_000  # of the answers that are looked at
+FEW = 5  # failed answers that tell nothing yet
+
+DEMOTED, UNAVAILABLE = "demoted", "unavailable"  # the specification's words (OPS-029)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that does not work. `key` stays the same as long as it lasts; instants in milliseconds."""
+
+    key: str
+    state: str  # demoted | unavailable
+    functions: Sequence[str]
+    cause: str
+    cause_de: str
+    since_ms: int | None = None
+
+
+@dataclass
+class _Seen:
+    trouble: Trouble
+    first_ms: int
+    last_ms: int
+    raised: bool = False
+
+
+@dataclass
+class Watch:
+    """The memory of one worker."""
+
+    _seen: dict[str, _Seen] = field(default_factory=dict)
+    _answers: dict[str, deque[tuple[int, bool]]] = field(default_factory=dict)
+    over_ms: dict[str, int] = field(default_factory=dict)  # when what was raised was seen for the last time
+
+    def note(self, troubles: Collection[Trouble], now_ms: int) -> None:
+        """One round's findings, all of them."""
+        for trouble in troubles:
+            seen = self._seen.get(trouble.key)
+            if seen is None:
+                seen = self._seen[trouble.key] = _Seen(trouble, now_ms, now_ms)
+            seen.trouble, seen.last_ms = trouble, now_ms
+            seen.raised = seen.raised or now_ms - seen.first_ms >= RAISE_MS
+        found = {trouble.key for trouble in troubles}
+        for key, seen in list(self._seen.items()):
+            if key in found:
+                continue
+            if not seen.raised or now_ms - seen.last_ms >= CLEAR_MS:
+                del self._seen[key]
+                if seen.raised:
+                    self.over_ms[key] = seen.last_ms
+
+    def first_ms(self, key: str) -> int | None:
+        """Since when this is seen, told or not."""
+        seen = self._seen.get(key)
+        return None if seen is None else seen.first_ms
+
+    def raised(self) -> dict[str, Trouble]:
+        """What is told, by key, with the instant at which it was first seen."""
+        return {
+            key: replace(seen.trouble, since_ms=seen.trouble.since_ms or seen.first_ms)
+            for key, seen in self._seen.items()
+            if seen.raised
+        }
+
+    def answered(self, function: str, good: bool, now_ms: int) -> None:
+        """A request to this function was answered; `good`: not by a failure of ours."""
+        answers = self._answers.setdefault(function, deque(maxlen=1000))
+        answers.append((now_ms, good))
+
+    def failing(self, now_ms: int) -> Mapping[str, float]:
+        """The share of failed answers of the last minute for each function of which at least half failed."""
+        shares = {}
+        for function, answers in self._answers.items():
+            while answers and answers[0][0] < now_ms - WINDOW_MS:
+                answers.popleft()
+            failed = sum(1 for _, good in answers if not good)
+            if failed >= FEW and 2 * failed >= len(answers):
+                shares[function] = failed / len(answers)
+        return shares

@@ -1,0 +1,155 @@
+"""Availability of a calendar month by the specification's rules (operational-requirements.md, Availability; OPS-001).
+
+Counted over the whole month, 24 hours a day. Maintenance that was announced with start, end, impact and contact five
+business days ahead, or that security did not let wait, is planned: it is taken out of the calculation. Every other time
+in which a function towards DiGA was unavailable is downtime, once however many functions and sources tell of it.
+Restrictions (demoted) and limits are no downtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from ddr.operations.business_days import earliest
+from ddr.operations.status.functions import TOWARDS_DIGA
+from ddr.store.outages.events import Event
+from ddr.store.outages.notices import Notice
+
+GOAL = 0.995
+UNAVAILABLE = "unavailable"
+ZONE = ZoneInfo("Europe/Berlin")  # of the business days
+
+
+class Span(NamedTuple):
+    """A time, in milliseconds, the end not included."""
+
+    from_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True)
+class Item:
+    """A piece of evidence: when, what, who says so, and how it counts."""
+
+    span: Span
+    source: str  # notice | check | probe
+    cause: str
+    counts: str  # planned | down | nothing
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The figures of a month, in milliseconds, and the evidence they are made of."""
+
+    month: Span
+    until_ms: int  # counted until here: the end of the month, or now
+    items: Sequence[Item]
+    planned_ms: int
+    down_ms: int
+
+    @property
+    def counted_ms(self) -> int:
+        """The time that counts: without planned unavailability."""
+        return self.until_ms - self.month.from_ms - self.planned_ms
+
+    @property
+    def availability(self) -> float:
+        """A share of 1; 1 where nothing counts."""
+        return 1 - self.down_ms / self.counted_ms if self.counted_ms else 1.0
+
+
+def month_of(text: str, zone: ZoneInfo) -> Span:
+    """ "2027-07" as a span of local time. Raises ValueError."""
+    begin = datetime.strptime(text, "%Y-%m").replace(tzinfo=zone)
+    end = begin.replace(year=begin.year + begin.month // 12, month=begin.month % 12 + 1)
+    return Span(int(begin.timestamp() * 1000), int(end.timestamp() * 1000))
+
+
+def compute(
+    month: Span, now_ms: int, notices: Iterable[Notice], events: Iterable[Event], probe: Iterable[Item] = ()
+) -> Result:
+    """The availability of this month as far as it has passed."""
+    until_ms = max(month.from_ms, min(month.until_ms, now_ms))
+    window = Span(month.from_ms, until_ms)
+    evidence = [*map(of_notice, notices), *(of_event(one, now_ms) for one in events), *probe]
+    items = sorted(
+        (Item(span, one.source, one.cause, one.counts, one.why) for one in evidence if (span := cut(one.span, window))),
+        key=lambda one: one.span,
+    )
+    planned = union(one.span for one in items if one.counts == "planned")
+    down = subtract(union(one.span for one in items if one.counts == "down"), planned)
+    return Result(month, until_ms, items, total(planned), total(down))
+
+
+def of_notice(notice: Notice) -> Item:
+    """How an operator's notice counts."""
+    span = Span(notice.from_ms, notice.end_ms if notice.end_ms is not None else 2**53)
+    source = f"notice {notice.notice}"
+    if notice.cancelled_ms is not None or notice.state != UNAVAILABLE or not _towards_diga(notice.functions):
+        why = "cancelled" if notice.cancelled_ms is not None else "no function towards DiGA was unavailable"
+        return Item(span, source, notice.cause, "nothing", why)
+    if not notice.planned:
+        return Item(span, source, notice.cause, "down", "a disruption")
+    if not (notice.impact and notice.contact):
+        return Item(span, source, notice.cause, "down", "announced without impact or contact")
+    announced = datetime.fromtimestamp(notice.announced_ms / 1000, ZONE)
+    if notice.from_ms >= int(earliest(announced).timestamp() * 1000):
+        return Item(span, source, notice.cause, "planned", f"announced {announced.isoformat(timespec='minutes')}")
+    if notice.urgent_reason:
+        return Item(span, source, notice.cause, "planned", f"urgent for security: {notice.urgent_reason}")
+    return Item(span, source, notice.cause, "down", "announced too late")
+
+
+def of_event(event: Event, now_ms: int) -> Item:
+    """How a state that the checks found counts."""
+    span = Span(event.from_ms, now_ms if event.until_ms is None else event.until_ms)
+    if event.state == UNAVAILABLE and _towards_diga(event.functions):
+        return Item(span, f"check {event.key}", event.cause, "down")
+    return Item(span, f"check {event.key}", event.cause, "nothing", "no function towards DiGA was unavailable")
+
+
+def _towards_diga(functions: Iterable[str]) -> bool:
+    return any(name.partition(":")[0] in TOWARDS_DIGA for name in functions)
+
+
+def cut(span: Span, window: Span) -> Span | None:
+    """The part of `span` inside `window`; None when there is none."""
+    found = Span(max(span.from_ms, window.from_ms), min(span.until_ms, window.until_ms))
+    return found if found.from_ms < found.until_ms else None
+
+
+def union(spans: Iterable[Span]) -> list[Span]:
+    """The same times, each once, in order."""
+    found: list[Span] = []
+    for span in sorted(spans):
+        if found and span.from_ms <= found[-1].until_ms:
+            found[-1] = Span(found[-1].from_ms, max(found[-1].until_ms, span.until_ms))
+        else:
+            found.append(span)
+    return found
+
+
+def subtract(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
+    """What of `spans` is in none of `others`; both as `union` gives them."""
+    found = list(spans)
+    for other in others:
+        found = [
+            part
+            for span in found
+            for part in (
+                Span(span.from_ms, min(span.until_ms, other.from_ms)),
+                Span(max(span.from_ms, other.until_ms), span.until_ms),
+            )
+            if part.from_ms < part.until_ms
+        ]
+    return found
+
+
+def total(spans: Iterable[Span]) -> int:
+    """How long they are together; they do not overlap."""
+    return sum(span.until_ms - span.from_ms for span in spans)

@@ -1,0 +1,102 @@
+"""Planned maintenance in each room's own form: 503 with a code of its own until the window ends (OPS-004 to 006)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ddr.fhir.instants import date_time
+from ddr.fhir.outages import HEADER, MEMBER, Outage
+from ddr.http.asgi import ASGIApp, Headers, Receive, Scope, Send, header, json_reply, problem, send_reply
+from ddr.http.core import Core
+from ddr.http.pages import error_page
+from ddr.operations.status.functions import INGESTION, PAIRING, TOKEN
+from ddr.store.outages.notices import Closure, seconds_until
+
+NO_STORE = (("cache-control", "no-store"), ("pragma", "no-cache"))
+BACKEND = {"/oauth/par": PAIRING, "/oauth/token": TOKEN, "/oauth/revoke": TOKEN}
+BROWSER = {"/oauth/authorize": PAIRING, "/consent": PAIRING}
+
+Refuse = Callable[[Closure], ASGIApp]
+
+
+def closure(core: Core, function: str) -> Closure | None:
+    """The maintenance that closes this function at present; the setting `maintenance` closes what DiGA use."""
+    now_ms = core.clock()
+    if found := core.notices.closing(function, now_ms):
+        notice, end_ms = found
+        detail = f"Planned maintenance until {date_time(-(-end_ms // 1000) * 1000)}: {notice.impact or notice.cause}"
+        return Closure(detail, seconds_until(end_ms, now_ms))
+    if core.settings.maintenance and function != INGESTION:
+        return Closure(core.settings.maintenance, core.settings.maintenance_retry_seconds)
+    return None
+
+
+def closing(app: ASGIApp, core: Core, functions: Mapping[str, str], refuse: Refuse) -> ASGIApp:
+    """`app`, but a request whose path belongs to a function under maintenance is answered by `refuse`."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        function = functions.get(scope["path"].rstrip("/"))
+        found = None if function is None else closure(core, function)
+        await (app if found is None else refuse(found))(scope, receive, send)
+
+    return call
+
+
+def closed_ingestion(app: ASGIApp, core: Core, open_path: str) -> ASGIApp:
+    """The gateway API `app`, closed while nothing can be taken in; its description stays readable."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        found = None if scope["path"] == open_path else closure(core, INGESTION)
+        await (app if found is None else problem_refusal(found))(scope, receive, send)
+
+    return call
+
+
+def oauth_refusal(found: Closure) -> ASGIApp:
+    """What the authorization server tells DiGA backends (RFC 6749 section 4.1.2.1), and browsers as a page."""
+    content = {
+        "error": "temporarily_unavailable",
+        "error_description": found.detail,
+        MEMBER: Outage.PLANNED_MAINTENANCE,
+    }
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        if "text/html" in (header(scope, "accept") or ""):
+            await page_refusal(found)(scope, receive, send)
+        else:
+            await send_reply(scope, send, json_reply(content, 503, (*told(found), *NO_STORE)))
+
+    return call
+
+
+def page_refusal(found: Closure) -> ASGIApp:
+    """A page for a patient on the way to the consent."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {"Retry-After": str(found.retry_seconds)} | {
+            name: value for name, value in told(found) if name != "retry-after"
+        }
+        await error_page(scope, 503, "maintenance", headers)(scope, receive, send)
+
+    return call
+
+
+def problem_refusal(found: Closure) -> ASGIApp:
+    """A problem document for gateways (RFC 9457): they keep what they have and send it again."""
+    more: dict[str, str | bool] = {
+        "code": Outage.PLANNED_MAINTENANCE,
+        "retry": True,
+        MEMBER: Outage.PLANNED_MAINTENANCE,
+    }
+    reply = problem(503, "Service Unavailable", found.detail, told(found), more)
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        await send_reply(scope, send, reply)
+
+    return call
+
+
+def told(found: Closure) -> Headers:
+    """The headers of every refusal."""
+    again = ("retry-after", str(found.retry_seconds))
+    return (again, (HEADER.lower(), Outage.PLANNED_MAINTENANCE), ("planned-maintenance", "true"))

@@ -1,0 +1,107 @@
+"""The file of an external probe: one look at the service a line, as CSV with a header or as JSON lines.
+
+Members, or columns: `time` (FHIR dateTime or instant with zone), `status` (HTTP status, 0: no answer), and optionally
+`cause` (the answer's header Outage-Cause; `rate-limit` for a refusal by a limit) and `endpoint`. Looks at several
+endpoints may be mixed: each endpoint has its own line of time, and the service is down when any of them is.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ddr.fhir.instants import parse_date_time
+from ddr.fhir.outages import Outage
+from ddr.operations.availability import Item, Span
+
+GAP_MS = 600_000  # a look tells nothing about what is later than this
+FAILED = 500
+RATE_LIMIT = "rate-limit"
+
+
+class ProbeError(Exception):
+    """A line that cannot be read; the text names it."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look of a probe."""
+
+    at_ms: int
+    status: int
+    cause: str = ""
+    endpoint: str = ""
+
+    @property
+    def down(self) -> bool:
+        """No answer, or a failure; a documented refusal by a limit is none (Throughput and Load Requirements)."""
+        return self.status == 0 or (self.status >= FAILED and self.cause != RATE_LIMIT)
+
+
+def read(text: str) -> list[Look]:
+    """All looks of a file, in the order of their times. Raises ProbeError."""
+    found = []
+    for number, row in _rows(text):
+        try:
+            cause, endpoint = str(row.get("cause") or ""), str(row.get("endpoint") or "")
+            found.append(Look(parse_date_time(str(row["time"]))[0], _status(row["status"]), cause, endpoint))
+        except KeyError as error:
+            raise ProbeError(f"line {number}: {error.args[0]} is missing") from None
+        except (TypeError, ValueError) as error:
+            raise ProbeError(f"line {number}: {error}") from None
+    return sorted(found, key=lambda look: look.at_ms)
+
+
+def _status(raw: Any) -> int:
+    """An HTTP status, or 0. Raises ValueError."""
+    status = int(str(raw))
+    if status and not 100 <= status <= 599:
+        raise ValueError(f"{status} is no HTTP status")
+    return status
+
+
+def _rows(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    if not text.lstrip().startswith("{"):
+        yield from enumerate(csv.DictReader(io.StringIO(text)), 2)
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict):
+                raise ProbeError(f"line {number}: is no JSON object")
+            yield number, row
+
+
+def downtimes(looks: list[Look]) -> list[Item]:
+    """What was down: from each failed look until the next look at the same endpoint, GAP_MS at most."""
+    found = []
+    by_endpoint: dict[str, list[Look]] = {}
+    for look in looks:
+        by_endpoint.setdefault(look.endpoint, []).append(look)
+    for endpoint, its in by_endpoint.items():
+        for look, following in zip(its, [*its[1:], None], strict=True):
+            if look.down:
+                limit_ms = look.at_ms + GAP_MS
+                until_ms = min(limit_ms, following.at_ms) if following else limit_ms
+                found.append(Item(Span(look.at_ms, until_ms), "probe", _cause(look, endpoint), "down"))
+    return found
+
+
+def _cause(look: Look, endpoint: str) -> str:
+    what = f"HTTP {look.status}" if look.status else "no answer"
+    planned = " outside of announced windows" if look.cause == Outage.PLANNED_MAINTENANCE else ""
+    return " ".join(filter(None, (what, look.cause + planned, endpoint)))
+
+
+def observed_ms(looks: list[Look], window: Span) -> int:
+    """For how long of the window the probe looked: a gap of more than GAP_MS is not observed."""
+    times = sorted({look.at_ms for look in looks if window.from_ms <= look.at_ms < window.until_ms})
+    ends = [*times[1:], window.until_ms]
+    return sum(min(after - at, GAP_MS) for at, after in zip(times, ends, strict=False))

@@ -1,0 +1,56 @@
+"""How requests are answered, for the checks of a worker: failures of ours, not refusals (OPS-008, OPS-016)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+from ddr.fhir.outages import HEADER, Outage
+from ddr.http.asgi import ASGIApp, Receive, Scope, Send
+from ddr.http.core import Core
+from ddr.operations.maintenance import BACKEND
+from ddr.operations.status.functions import DATA, INGESTION, SUMMARY
+
+FAILED = 500
+_CAUSE = HEADER.lower().encode()
+_NO_FAILURES = {Outage.PLANNED_MAINTENANCE.encode(), Outage.TEMPORARY_DISRUPTION.encode()}
+_SUMMARY = "/fhir/Observation/$hddt-cgm-summary"
+
+
+def observed(app: ASGIApp, core: Core, function_of: Callable[[str], str | None]) -> ASGIApp:
+    """`app`, with a note for `core.watch` of each answer to a path that belongs to a function."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        function = function_of(scope["path"])
+        if function is None:
+            await app(scope, receive, send)
+            return
+
+        async def noting(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                _note(core, function, message)
+            await send(message)
+
+        await app(scope, receive, noting)
+
+    return call
+
+
+def _note(core: Core, function: str, start: MutableMapping[str, Any]) -> None:
+    """Maintenance and limits tell nothing about whether the function works."""
+    failed = start["status"] >= FAILED
+    cause = next((value for name, value in start["headers"] if name.lower() == _CAUSE), b"") if failed else b""
+    if cause not in _NO_FAILURES:
+        core.watch.answered(function, not failed, core.clock())
+
+
+def of_diga(path: str) -> str | None:
+    """The function of a path of the DiGA listener."""
+    if path.startswith("/fhir/") and path != "/fhir/metadata":
+        return SUMMARY if path == _SUMMARY else DATA
+    return BACKEND.get(path)
+
+
+def of_gateway(path: str) -> str | None:
+    """The function of a path of the gateway listener."""
+    return INGESTION

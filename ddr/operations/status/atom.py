@@ -1,0 +1,57 @@
+"""The status feed for subscribers (RFC 4287): what goes on, is announced, and was."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from ddr.http.core import Core
+
+NAMESPACE = "http://www.w3.org/2005/Atom"
+
+
+def render(core: Core, feed: dict[str, Any]) -> bytes:
+    """`feed` (ddr.operations.status.feed) as an Atom document; an entry changes when its event does."""
+    base = core.settings.public_base_url
+    root = Element("feed", {"xmlns": NAMESPACE, "xml:lang": "en"})
+    entries = [*feed["events"], *feed["planned"], *feed["past"]]
+    _text(root, "id", f"urn:uuid:{uuid5(NAMESPACE_URL, f'{base}/status')}")
+    _text(root, "title", f"Status of {core.settings.product_name}: {feed['status']}")
+    _text(root, "updated", max((str(one["updated"]) for one in entries if one["updated"]), default=feed["updated"]))
+    author = SubElement(root, "author")
+    _text(author, "name", core.settings.operator_name or core.settings.manufacturer or core.settings.product_name)
+    SubElement(root, "link", {"rel": "self", "type": "application/atom+xml", "href": f"{base}/status.atom"})
+    SubElement(root, "link", {"rel": "alternate", "type": "text/html", "href": f"{base}/status.html"})
+    SubElement(root, "link", {"rel": "alternate", "type": "application/json", "href": f"{base}/status.json"})
+    for one in entries:
+        _entry(root, one, feed["updated"], base)
+    written: bytes = tostring(root, "utf-8")
+    return b'<?xml version="1.0" encoding="utf-8"?>\n' + written
+
+
+def _entry(root: Element, one: dict[str, Any], now: str, base: str) -> None:
+    entry = SubElement(root, "entry")
+    _text(entry, "id", one["id"])
+    _text(entry, "title", f"{one['status']}: {one['cause']}")
+    _text(entry, "updated", one["updated"] or now)
+    if published := one.get("announced") or one["start"]:
+        _text(entry, "published", published)
+    SubElement(entry, "link", {"rel": "alternate", "type": "text/html", "href": f"{base}/status.html"})
+    SubElement(entry, "category", {"term": one["kind"]})
+    SubElement(entry, "category", {"term": one["status"]})
+    lines = {
+        "Start": one["start"] or "not known",
+        "End": one["end"] or "not known yet",
+        "Cause": one["cause"],
+        "Impact": one.get("impact"),
+        "Functions": ", ".join(one["functions"]) or "none yet",
+        "Endpoints": ", ".join(one["endpoints"]),
+        "Contact": one.get("contact"),
+    }
+    content = SubElement(entry, "content", {"type": "text"})
+    content.text = "\n".join(f"{name}: {value}" for name, value in lines.items() if value)
+
+
+def _text(parent: Element, name: str, text: str) -> None:
+    SubElement(parent, name).text = "".join(char for char in text if char.isprintable())

@@ -1,0 +1,110 @@
+"""All that is known of the service at a moment: read from the database, or, without it, as this worker knows it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ddr.http.core import Core
+from ddr.http.watch import DEMOTED, UNAVAILABLE, Trouble
+from ddr.operations.status import troubles
+from ddr.operations.status.checks import DATABASE, database_away
+from ddr.operations.status.functions import TOWARDS_DIGA
+from ddr.store.database.faults import FAULTS
+from ddr.store.outages import events as events_store
+from ddr.store.outages import reports as reports_store
+from ddr.store.outages.events import Event
+from ddr.store.outages.notices import Notice
+from ddr.store.registries import losses
+from ddr.store.registries.sources import Source, read_sources
+
+SECONDS = 2.0  # for the database to answer
+PAST_MS = 14 * 86_400_000  # how long what is over is shown
+
+
+@dataclass(frozen=True)
+class Board:
+    """What goes on, what will, and what was; instants in milliseconds."""
+
+    now_ms: int
+    troubles: Sequence[Trouble]
+    notices: Sequence[Notice]
+    past: Sequence[Event] = ()
+    sources: Mapping[str, Source] = field(default_factory=dict)
+
+    @property
+    def present(self) -> list[Notice]:
+        """Notices in force."""
+        return [one for one in self.notices if one.in_force(self.now_ms)]
+
+    @property
+    def to_come(self) -> list[Notice]:
+        """Maintenance that is announced."""
+        return [one for one in self.notices if one.to_come(self.now_ms)]
+
+
+class Reader:
+    """Reads boards for whoever asks; who asks while a reading is under way gets its result."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._reading: asyncio.Task[Board] | None = None
+
+    async def board(self) -> Board:
+        """The board of this moment; never an error of the database."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(read(self._core))
+        return await asyncio.shield(self._reading)
+
+
+async def read(core: Core) -> Board:
+    """Ask the database; when it does not answer within SECONDS, that is the news."""
+    try:
+        async with asyncio.timeout(SECONDS):
+            return await _read(core)
+    except FAULTS:
+        now_ms = core.clock()
+        return _board(core, now_ms, [database_away(core.watch.first_ms(DATABASE) or now_ms)])
+
+
+async def _read(core: Core) -> Board:
+    now_ms = core.clock()
+    pool = core.pool
+    sources, held = await read_sources(pool), await losses.held(pool)
+    await core.notices.read(pool, now_ms)
+    found = troubles.of_workers(await reports_store.read(pool), now_ms)
+    found += troubles.of_registries(core, sources, held, now_ms)
+    begun = await events_store.going_on(pool)
+    board = _board(core, now_ms, found, begun)
+    past = [one for one in await events_store.between(pool, now_ms - PAST_MS, now_ms) if one.until_ms is not None]
+    return replace(board, past=past, sources=sources)
+
+
+def _board(core: Core, now_ms: int, found: list[Trouble], begun: Mapping[str, int] | None = None) -> Board:
+    """With what this worker knows by itself, and what follows for the data of each MIV."""
+    found = [*found, *troubles.of_this_host(core, now_ms), *core.watch.raised().values(), *_setting(core)]
+    known = {
+        key: replace(one, since_ms=_earliest((begun or {}).get(key), one.since_ms))
+        for key, one in troubles.merged(found).items()
+    }
+    still = troubles.standing_still(known.values(), now_ms)
+    still += [
+        (one.from_ms, one.notice)
+        for one in core.notices.known
+        if one.in_force(now_ms) and one.state == UNAVAILABLE and "ingestion" in one.functions
+    ]
+    known |= {one.key: one for one in troubles.beyond_holdup(core, still, now_ms)}
+    order = {UNAVAILABLE: 0, DEMOTED: 1}
+    told = sorted((troubles.named(one, core) for one in known.values()), key=lambda one: (order[one.state], one.key))
+    return Board(now_ms, told, core.notices.known)
+
+
+def _setting(core: Core) -> list[Trouble]:
+    text = core.settings.maintenance
+    return [Trouble("maintenance", UNAVAILABLE, TOWARDS_DIGA, text, text)] if text else []
+
+
+def _earliest(*instants: int | None) -> int | None:
+    known = [at for at in instants if at is not None]
+    return min(known) if known else None

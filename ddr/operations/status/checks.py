@@ -1,0 +1,99 @@
+"""What a worker can find out about itself: database, signing keys, certificate, queue, answers, background jobs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+
+from ddr.fhir.instants import date_time
+from ddr.http.core import Core
+from ddr.http.watch import DEMOTED, UNAVAILABLE, Trouble
+from ddr.operations.status.functions import NAMES, TOKEN, TOWARDS_DIGA
+
+EXPIRES_SOON = timedelta(days=14)  # what is not renewed by then needs somebody
+JOB_MS = 60_000  # a job that fails for so long is told
+CERTIFICATE = "certificate"
+DATABASE = "database"
+DIGA_VZ = "diga-vz"
+
+
+def database_away(since_ms: int | None = None) -> Trouble:
+    """Nothing can be done without it."""
+    told = ("The database does not answer", "Die Datenbank antwortet nicht")
+    return Trouble(DATABASE, UNAVAILABLE, NAMES, *told, since_ms)
+
+
+async def look(core: Core, refused_before: int) -> list[Trouble]:
+    """All findings of this moment. `refused_before`: requests that admission had refused at the last look."""
+    now_ms = core.clock()
+    found = [] if await core.pool.ready() else [database_away()]
+    if core.registry.stale(now_ms):
+        found.append(registry_stale(DIGA_VZ))
+    found += _signing(core, now_ms) + certificate(core.settings.server_cert, now_ms) + _jobs(core, now_ms)
+    if core.admission.refused > refused_before:
+        told = ("More requests come than can be answered", "Es kommen mehr Anfragen, als beantwortet werden können")
+        found.append(Trouble("overload", DEMOTED, NAMES, *told))
+    for function, share in core.watch.failing(now_ms).items():
+        told = (f"Requests fail: {function}", f"Anfragen schlagen fehl: {function}")
+        found.append(Trouble(f"answers-{function}", UNAVAILABLE if share == 1 else DEMOTED, [function], *told))
+    return found
+
+
+def registry_stale(name: str, since_ms: int | None = None) -> Trouble:
+    """What a registry said is too old to rely on: what depends on it is refused."""
+    told = (f"{name} could not be read for too long", f"{name} ist schon zu lange nicht lesbar")
+    return Trouble(name, UNAVAILABLE, TOWARDS_DIGA, *told, since_ms)
+
+
+def certificate(file: Path, now_ms: int) -> list[Trouble]:
+    """The certificate of the listeners has expired, or will within EXPIRES_SOON; one that cannot be read stays."""
+    try:
+        ends = x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError):
+        return []
+    now = datetime.fromtimestamp(now_ms / 1000, UTC)
+    end = date_time(int(ends.timestamp() * 1000))
+    if ends <= now:
+        told = (f"The certificate of the server expired at {end}", f"Das Zertifikat des Servers lief ab: {end}")
+        return [Trouble(CERTIFICATE, UNAVAILABLE, NAMES, *told, int(ends.timestamp() * 1000))]
+    if ends <= now + EXPIRES_SOON:
+        told = (f"The certificate of the server expires at {end}", f"Das Zertifikat des Servers läuft ab: {end}")
+        return [Trouble(CERTIFICATE, DEMOTED, [], *told)]
+    return []
+
+
+def days_left(file: Path, now_ms: int) -> int | None:
+    """Whole days until the certificate of the listeners expires; None when it cannot be read."""
+    try:
+        ends = x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError):
+        return None
+    return (ends - datetime.fromtimestamp(now_ms / 1000, UTC)).days
+
+
+def _signing(core: Core, now_ms: int) -> list[Trouble]:
+    """A token can be signed: tried."""
+    if core.signer is None:
+        return []
+    try:
+        core.signer.sign({"iat": now_ms // 1000}, "check+jwt", now_ms)
+    except Exception:  # whatever it is, no DiGA gets a token
+        told = ("Access tokens cannot be signed", "Zugriffstoken können nicht signiert werden")
+        return [Trouble("signing-keys", UNAVAILABLE, [TOKEN], *told)]
+    return []
+
+
+def _jobs(core: Core, now_ms: int) -> list[Trouble]:
+    return [
+        job_fails(name, state.failing_since_ms)
+        for name, state in core.jobs.states.items()
+        if state.failing_since_ms is not None and now_ms - state.failing_since_ms >= JOB_MS
+    ]
+
+
+def job_fails(name: str, since_ms: int) -> Trouble:
+    """Work beside the requests fails for a while; nobody is refused because of it yet."""
+    told = (f"Background work fails: {name}", f"Arbeiten im Hintergrund schlagen fehl: {name}")
+    return Trouble(f"job-{name}", DEMOTED, [], *told, since_ms)

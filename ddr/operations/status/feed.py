@@ -1,0 +1,150 @@
+"""The status feed as JSON; `schema.json` beside this file describes it, and is served."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from ddr.fhir.instants import instant
+from ddr.http.core import Core
+from ddr.http.operator import Operator
+from ddr.http.watch import DEMOTED, UNAVAILABLE, Trouble
+from ddr.operations.figures import background
+from ddr.operations.status.board import Board
+from ddr.operations.status.checks import days_left
+from ddr.operations.status.functions import DATA, all_functions, endpoints, expanded
+from ddr.store.outages.events import Event
+from ddr.store.outages.notices import Notice
+from ddr.store.registries.sources import Source
+
+OPERATIONAL = "operational"
+UPDATE = timedelta(seconds=60)  # every answer is of its own moment; who polls need not do it more often
+
+Json = dict[str, Any]
+
+
+def document(core: Core, board: Board) -> Json:
+    """The whole feed."""
+    now = datetime.fromtimestamp(board.now_ms / 1000, UTC)
+    events = [_of_notice(core, one) for one in board.present]
+    events += [_of_trouble(core, one) for one in board.troubles]
+    return {
+        "schema": f"{core.settings.public_base_url}/status.schema.json",
+        "status": _worst(events),
+        "updated": instant(board.now_ms),
+        "next_update": instant(int((now + UPDATE).timestamp() * 1000)),
+        "contact": Operator.of(core.settings).contact_url or None,
+        "functions": [_function(core, name, events) for name in all_functions(core.catalog)],
+        "events": events,
+        "planned": [_of_notice(core, one) for one in board.to_come],
+        "past": _past(core, board),
+        "registries": {name: _registry(source) for name, source in board.sources.items()},
+        "certificate_days_left": days_left(core.settings.server_cert, board.now_ms),
+        "metadata": {
+            "fhir": f"{core.settings.public_base_url}/fhir/metadata",
+            "oauth": f"{core.settings.public_base_url}/.well-known/oauth-authorization-server",
+        },
+        "mivs": {miv.valueset: miv.version for miv in core.catalog.mivs},
+        "background": {
+            name: {"failures": one.failures, "failing": None if one.since_ms is None else instant(one.since_ms)}
+            for name, one in background(core).items()
+        },
+    }
+
+
+@cache
+def schema() -> bytes:
+    """The JSON Schema of the feed."""
+    return Path(__file__).with_name("schema.json").read_bytes()
+
+
+def _worst(events: list[Json]) -> str:
+    return next((word for word in (UNAVAILABLE, DEMOTED) if any(one["status"] == word for one in events)), OPERATIONAL)
+
+
+def _function(core: Core, name: str, events: list[Json]) -> Json:
+    """The state of one function, and of the event that makes it so."""
+    its = [one for one in events if name in one["functions"]]
+    state = _worst(its)
+    first = next((one for one in its if one["status"] == state), None)
+    miv = core.catalog.by_name(name.partition(":")[2]) if name.startswith(f"{DATA}:") else None
+    return {
+        "function": name,
+        **({"miv": miv.valueset, "vendor_holdup_seconds": miv.vendor_holdup_seconds} if miv else {}),
+        "status": state,
+        "start": first and first["start"],
+        "end": first and first["end"],
+        "cause": first and first["cause"],
+        "endpoints": endpoints([name], core),
+    }
+
+
+def _of_notice(core: Core, notice: Notice) -> Json:
+    functions = expanded(notice.functions, core.catalog)
+    return {
+        "id": f"urn:uuid:{uuid5(NAMESPACE_URL, f'{core.settings.public_base_url}/status#{notice.notice}')}",
+        "kind": "maintenance" if notice.planned else "disruption",
+        "status": notice.state,
+        "start": instant(notice.from_ms),
+        "end": None if notice.end_ms is None else instant(notice.end_ms),
+        "cause": notice.cause,
+        "cause_de": notice.cause_de or notice.cause,
+        "functions": functions,
+        "endpoints": endpoints(functions, core),
+        "impact": notice.impact or None,
+        "impact_de": notice.impact_de or notice.impact or None,
+        "contact": notice.contact or None,
+        "announced": instant(notice.announced_ms),
+        "urgent": notice.urgent_reason,
+        "updated": instant(notice.changed_ms),
+    }
+
+
+def _of_trouble(core: Core, trouble: Trouble) -> Json:
+    start = None if trouble.since_ms is None else instant(trouble.since_ms)
+    return _found(core, trouble, start, None)
+
+
+def _found(core: Core, one: Trouble | Event, start: str | None, end: str | None) -> Json:
+    """What a check found. What reaches no function yet still says at which addresses it would."""
+    functions = expanded(one.functions, core.catalog)
+    name = f"{core.settings.public_base_url}/status#{one.key}-{start}"
+    return {
+        "id": f"urn:uuid:{uuid5(NAMESPACE_URL, name)}",
+        "kind": "maintenance" if one.key == "maintenance" else "disruption",
+        "status": one.state,
+        "start": start,
+        "end": end,
+        "cause": one.cause,
+        "cause_de": one.cause_de,
+        "functions": functions,
+        "endpoints": endpoints(functions, core),
+        "impact": None,
+        "impact_de": None,
+        "contact": Operator.of(core.settings).contact_url or None,
+        "updated": end or start,
+    }
+
+
+def _past(core: Core, board: Board) -> list[Json]:
+    """What is over, the newest first."""
+    found = [
+        _found(core, one, instant(one.from_ms), instant(one.until_ms)) for one in board.past if one.until_ms is not None
+    ]
+    found += [
+        _of_notice(core, one)
+        for one in board.notices
+        if one.cancelled_ms is None and one.end_ms is not None and one.end_ms <= board.now_ms
+    ]
+    return sorted(found, key=lambda one: str(one["end"]), reverse=True)[:100]
+
+
+def _registry(source: Source) -> Json:
+    return {
+        "seen": instant(source.seen_ms) if source.seen_ms else None,
+        "reachable": source.fault is None,
+        "notes": len(source.notes),
+    }

@@ -1,0 +1,74 @@
+"""The status feed as a page for people, German or English by the rule of all pages, in the operator's frame."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ddr.http.asgi import Reply, Scope
+from ddr.http.core import Core
+from ddr.http.operator import Operator
+from ddr.http.pages import LANGUAGE_COOKIE, STYLESHEET, chosen_language, language, operator_links, page_headers
+from ddr.operations.status.board import Board
+from ddr.operations.status.feed import document
+from ddr.operations.status.texts import DATA_OF, TEXTS
+
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+YEAR_SECONDS = 31_536_000
+
+
+def reply(core: Core, board: Board, scope: Scope) -> Reply:
+    """The page."""
+    lang, operator = language(scope), Operator.of(core.settings)
+    other = "de" if lang == "en" else "en"
+    names = {miv.name: miv.title_de if lang == "de" else miv.title for miv in core.catalog.mivs}
+    text = partial(_text, lang)
+    body = _ENVIRONMENT.get_template("page.html").render(
+        lang=lang,
+        t=text,
+        feed=document(core, board),
+        at=partial(_at, lang, ZoneInfo(core.settings.time_zone)),
+        function=partial(_function, lang, names),
+        suffix="_de" if lang == "de" else "",
+        stylesheet=STYLESHEET,
+        operator=operator,
+        links=operator_links(operator, lang),
+        switch=f"{scope['path']}?lang={other}",
+    )
+    headers = tuple((name.lower(), value) for name, value in page_headers().items())
+    if chosen := chosen_language(scope):
+        kept = f"{LANGUAGE_COOKIE}={chosen}; Max-Age={YEAR_SECONDS}; Path=/; Secure; HttpOnly; SameSite=lax"
+        headers = (*headers, ("set-cookie", kept))
+    return Reply(200, body.encode(), "text/html; charset=utf-8", (*headers, ("content-language", lang)))
+
+
+def _text(lang: str, name: str) -> str:
+    words = TEXTS[name]
+    return words.en if lang == "en" else words.de
+
+
+def _function(lang: str, names: dict[str, str], name: str) -> str:
+    """The name of a function for people."""
+    _, _, miv = name.partition(":")
+    if not miv:
+        return _text(lang, name)
+    return f"{DATA_OF.en if lang == 'en' else DATA_OF.de}: {names.get(miv, miv)}"
+
+
+def _at(lang: str, zone: ZoneInfo, instant: str | None) -> str:
+    """An instant of the feed in local time, with the zone's short name."""
+    if instant is None:
+        return _text(lang, "unknown")
+    local = datetime.fromisoformat(instant).astimezone(zone)
+    return local.strftime("%d.%m.%Y, %H:%M Uhr %Z" if lang == "de" else "%d %B %Y, %H:%M %Z")

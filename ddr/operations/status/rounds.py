@@ -1,0 +1,62 @@
+"""A worker's rounds: it looks at itself, says what it found, and keeps what began and ended (OPS-001, OPS-008)."""
+
+from __future__ import annotations
+
+import socket
+
+import asyncpg
+
+from ddr.http.core import Core
+from ddr.http.watch import UNAVAILABLE
+from ddr.operations.status import board, checks
+from ddr.operations.status.functions import NAMES, expanded
+from ddr.operations.status.troubles import as_json
+from ddr.store.outages import events, reports
+from ddr.store.outages.events import Event
+
+EVERY_SECONDS = 5.0
+GAP_MS = 60_000  # when no worker was heard of for so long, none served
+STOPPED = "recorder-stopped"
+
+
+def host_of(core: Core) -> str:
+    """This installation on this machine."""
+    return f"{socket.gethostname()}:{core.settings.diga_port}"
+
+
+class Rounds:
+    """The rounds of one worker. `core` by name, since rooms are exchanged."""
+
+    def __init__(self) -> None:
+        self._refused = 0
+
+    async def look(self, core: Core) -> None:
+        """What needs no database: so it is known also when that is away."""
+        found = await checks.look(core, self._refused)
+        self._refused = core.admission.refused
+        core.watch.note(found, core.clock())
+
+    async def tell(self, core: Core, pool: asyncpg.Pool) -> None:
+        """Report to all, and write down what began or ended."""
+        now_ms = core.clock()
+        told = [as_json(one) for one in core.watch.raised().values()]
+        last_ms = await reports.write(pool, host_of(core), core.fleet.number, now_ms, told)
+        if last_ms is not None and now_ms - last_ms > GAP_MS:
+            await events.add(pool, _stopped(core, last_ms, now_ms))
+        seen = await board.read(core)
+        found = {
+            one.key: Event(one.key, one.state, one.functions, one.cause, one.cause_de, one.since_ms or now_ms)
+            for one in seen.troubles
+        }
+        await events.follow(pool, found, core.watch.over_ms, now_ms)
+        await reports.sweep(pool, now_ms)
+
+    async def once(self, core: Core, pool: asyncpg.Pool) -> None:
+        """One round."""
+        await self.look(core)
+        await self.tell(core, pool)
+
+
+def _stopped(core: Core, from_ms: int, until_ms: int) -> Event:
+    told = ("The recorder did not run", "Der Recorder lief nicht")
+    return Event(STOPPED, UNAVAILABLE, expanded(NAMES, core.catalog), *told, from_ms, until_ms)

@@ -1,0 +1,40 @@
+"""The words of the status page."""
+
+from __future__ import annotations
+
+from ddr.http.pages import Words
+
+DATA_OF = Words("Gerätedaten lesen", "Reading device data")
+TEXTS = {
+    "title": Words("Betriebszustand", "Status"),
+    "operational": Words("in Betrieb", "operational"),
+    "demoted": Words("eingeschränkt", "demoted"),
+    "unavailable": Words("nicht verfügbar", "unavailable"),
+    "all-operational": Words("Alles funktioniert.", "Everything works."),
+    "all-demoted": Words("Der Dienst arbeitet eingeschränkt.", "The service works with restrictions."),
+    "all-unavailable": Words("Mindestens eine Funktion ist nicht verfügbar.", "At least one function is unavailable."),
+    "functions": Words("Funktionen", "Functions"),
+    "pairing": Words("Verbinden einer App", "Connecting an app"),
+    "token": Words("Anmeldung verbundener Apps", "Sign-in of connected apps"),
+    "data": DATA_OF,
+    "summary": Words("Auswertung der Glukosewerte", "Summary of glucose values"),
+    "ingestion": Words("Aufnahme neuer Messwerte", "Taking in new readings"),
+    "function": Words("Funktion", "Function"),
+    "state": Words("Zustand", "State"),
+    "since": Words("seit", "since"),
+    "until": Words("bis", "until"),
+    "now": Words("Gerade", "At present"),
+    "planned": Words("Angekündigt", "Announced"),
+    "past": Words("Vorbei", "Past"),
+    "nothing": Words("Nichts.", "Nothing."),
+    "maintenance": Words("Wartung", "Maintenance"),
+    "disruption": Words("Störung", "Disruption"),
+    "impact": Words("Auswirkung", "Impact"),
+    "affected": Words("Betroffen", "Affected"),
+    "none": Words("noch keine Funktion", "no function yet"),
+    "contact": Words("Kontakt", "Contact"),
+    "unknown": Words("nicht bekannt", "not known"),
+    "updated": Words("Stand", "As of"),
+    "machines": Words("Für Programme", "For programs"),
+    "switch": Words("English", "Deutsch"),
+}

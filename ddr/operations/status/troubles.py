@@ -1,0 +1,126 @@
+"""What is wrong with the service as a whole: what each worker found, and what all of them can read in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ddr.http.core import Core
+from ddr.http.watch import DEMOTED, UNAVAILABLE, Trouble
+from ddr.operations.figures import background
+from ddr.operations.status.checks import JOB_MS, job_fails, registry_stale
+from ddr.operations.status.functions import INGESTION, data_of, expanded
+from ddr.store.outages.reports import Report
+from ddr.store.registries.sources import Source
+
+NEEDED = ("diga-vz", "zts")  # without them requests are refused
+SILENT_MS, FORGOTTEN_MS = 30_000, 600_000  # a worker that says nothing; one that nobody waits for any more
+
+
+def merged(troubles: Iterable[Trouble]) -> dict[str, Trouble]:
+    """One of each key: the worst state, every function, the earliest begin."""
+    found: dict[str, Trouble] = {}
+    for one in troubles:
+        known = found.get(one.key)
+        if known is None:
+            found[one.key] = one
+            continue
+        begins = [at for at in (known.since_ms, one.since_ms) if at is not None]
+        worse = one if (one.state, known.state) == (UNAVAILABLE, DEMOTED) else known
+        functions = list(dict.fromkeys([*known.functions, *one.functions]))
+        found[one.key] = replace(worse, functions=functions, since_ms=min(begins) if begins else None)
+    return found
+
+
+def of_registries(core: Core, sources: Mapping[str, Source], held: int, now_ms: int) -> list[Trouble]:
+    """Registry data that is too old is an outage of what relies on it; what does not answer is told before."""
+    found = [trouble for name, source in sources.items() if (trouble := _registry(core, name, source, now_ms))]
+    if held:
+        told = (
+            f"The DiGA-VZ took away {held} permissions at once; they are checked",
+            f"Das DiGA-VZ hat {held} Berechtigungen auf einmal entzogen; sie werden geprüft",
+        )
+        found.append(Trouble("registry-held", DEMOTED, [], *told))
+    return found
+
+
+def _registry(core: Core, name: str, source: Source, now_ms: int) -> Trouble | None:
+    limit_ms = {
+        "diga-vz": core.settings.registry_max_age_seconds * 1000,
+        "zts": core.settings.zts_max_age_seconds * 1000,
+    }.get(name)
+    if limit_ms is not None and now_ms - source.seen_ms > limit_ms:
+        return registry_stale(name, source.seen_ms + limit_ms if source.seen_ms else source.fault_ms)
+    if source.fault is not None and name in NEEDED:
+        told = (f"{name} cannot be read at the moment", f"{name} ist zurzeit nicht lesbar")
+        return Trouble(f"{name}-fault", DEMOTED, [], *told, source.fault_ms)
+    if name == "hiis-vz" and source.notes:
+        told = (
+            "The registration in the HIIS-VZ differs from this recorder",
+            "Der Eintrag im HIIS-VZ weicht von diesem Recorder ab",
+        )
+        return Trouble(f"{name}-notes", DEMOTED, [], *told, source.seen_ms)
+    return None
+
+
+def of_this_host(core: Core, now_ms: int) -> list[Trouble]:
+    """Work that has failed for a while, in any worker of this host."""
+    return [
+        job_fails(name, one.since_ms)
+        for name, one in background(core).items()
+        if one.since_ms is not None and now_ms - one.since_ms >= JOB_MS
+    ]
+
+
+def of_workers(reports: Iterable[Report], now_ms: int) -> list[Trouble]:
+    """What every worker of every host found lately, and workers that fell silent."""
+    found: list[Trouble] = []
+    for report in reports:
+        silent_ms = now_ms - report.seen_ms
+        if report.gone or silent_ms > FORGOTTEN_MS:
+            continue
+        if silent_ms <= SILENT_MS:
+            found += [Trouble(**trouble) for trouble in report.troubles]
+        else:
+            told = ("A worker does not report", "Ein Arbeitsprozess meldet sich nicht")
+            found.append(Trouble("worker-silent", DEMOTED, [], *told, report.seen_ms))
+    return found
+
+
+def beyond_holdup(core: Core, standstills: Iterable[tuple[int, str]], now_ms: int) -> list[Trouble]:
+    """Data that could not be taken in for longer than the Vendor-Holdup of its MIV is unavailable (OPS-016).
+
+    `standstills`: since when nothing is taken in, and why. What is taken in is readable at once: the delay of data is
+    the time for which it could not be.
+    """
+    found = []
+    for since_ms, _ in standstills:
+        for miv in core.catalog.mivs:
+            over_ms = since_ms + miv.vendor_holdup_seconds * 1000
+            if now_ms > over_ms:
+                told = (
+                    f"New data of {miv.name} cannot be taken in for longer than its Vendor-Holdup of"
+                    f" {miv.vendor_holdup_seconds} s",
+                    f"Neue Daten ({miv.title_de}) können länger als {miv.vendor_holdup_seconds} s nicht"
+                    " aufgenommen werden",
+                )
+                found.append(Trouble(f"holdup-{miv.name}", UNAVAILABLE, [data_of(miv.name)], *told, over_ms))
+    return list(merged(found).values())
+
+
+def standing_still(troubles: Iterable[Trouble], now_ms: int) -> list[tuple[int, str]]:
+    """Since when ingestion is unavailable, for each reason."""
+    return [
+        (one.since_ms or now_ms, one.key) for one in troubles if one.state == UNAVAILABLE and INGESTION in one.functions
+    ]
+
+
+def named(trouble: Trouble, core: Core) -> Trouble:
+    """With the functions as the feed names them."""
+    return replace(trouble, functions=expanded(trouble.functions, core.catalog))
+
+
+def as_json(trouble: Trouble) -> dict[str, Any]:
+    """For a worker's report."""
+    return {**vars(trouble), "functions": list(trouble.functions)}

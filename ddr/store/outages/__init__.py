@@ -1,0 +1,1 @@
+"""What does not work, or will not: operators' notices, what the workers find, and what has been."""

@@ -1,0 +1,84 @@
+"""What the checks found, from its begin to its end; each worker writes what all found, the first one counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from ddr.store.database.locks import Lock
+
+
+@dataclass(frozen=True)
+class Event:
+    """A state that a check found. Instants in milliseconds; `until_ms` None: it goes on."""
+
+    key: str
+    state: str  # demoted | unavailable
+    functions: Sequence[str]
+    cause: str
+    cause_de: str
+    from_ms: int
+    until_ms: int | None = None
+
+
+async def follow(pool: asyncpg.Pool, found: Mapping[str, Event], over_ms: Mapping[str, int], now_ms: int) -> None:
+    """Make `found` what goes on. What went on and is not among it ended: when `over_ms` says, else now.
+
+    A state that got worse or better, or reaches other functions, ends there, and the next begins. Nothing is done when
+    another worker is at it.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", int(Lock.OUTAGES)):
+            return
+        rows = await connection.fetch("SELECT key, state, functions, from_ms FROM outage_event WHERE until_ms IS NULL")
+        going_on = {row["key"]: row for row in rows}
+        for key, row in going_on.items():
+            now = found.get(key)
+            if now is None:
+                over = over_ms.get(key, 0)  # perhaps of an earlier time
+                await _end(connection, key, over if over > row["from_ms"] else max(now_ms, row["from_ms"]))
+            elif (now.state, sorted(now.functions)) != (row["state"], sorted(row["functions"])):
+                await _end(connection, key, max(now_ms, row["from_ms"]))
+                await _begin(connection, now, now_ms)
+        for key in found.keys() - going_on.keys():
+            await _begin(connection, found[key], found[key].from_ms)
+
+
+async def add(pool: asyncpg.Pool, event: Event) -> None:
+    """Store one that is over already."""
+    await _begin(pool, event, event.from_ms)
+
+
+async def going_on(pool: asyncpg.Pool) -> dict[str, int]:
+    """Since when each key goes on."""
+    rows = await pool.fetch("SELECT key, from_ms FROM outage_event WHERE until_ms IS NULL")
+    return {row["key"]: row["from_ms"] for row in rows}
+
+
+async def between(pool: asyncpg.Pool, from_ms: int, until_ms: int) -> list[Event]:
+    """What went on at any time of this interval, in order of its begin."""
+    rows = await pool.fetch(
+        """SELECT key, state, functions, cause, cause_de, from_ms, until_ms FROM outage_event
+            WHERE from_ms < $2 AND coalesce(until_ms, $2) > $1 ORDER BY from_ms, event""",
+        from_ms, until_ms,
+    )  # fmt: skip
+    return [Event(**dict(row)) for row in rows]
+
+
+async def purge(pool: asyncpg.Pool, before_ms: int) -> None:
+    """Forget what was over before this instant."""
+    await pool.execute("DELETE FROM outage_event WHERE until_ms < $1", before_ms)
+
+
+async def _begin(connection: asyncpg.Connection | asyncpg.Pool, event: Event, from_ms: int) -> None:
+    await connection.execute(
+        """INSERT INTO outage_event (key, state, functions, cause, cause_de, from_ms, until_ms)
+           VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (key) WHERE until_ms IS NULL DO NOTHING""",
+        event.key, event.state, list(event.functions), event.cause, event.cause_de, from_ms, event.until_ms,
+    )  # fmt: skip
+
+
+async def _end(connection: asyncpg.Connection, key: str, at_ms: int) -> None:
+    await connection.execute("UPDATE outage_event SET until_ms = $2 WHERE key = $1 AND until_ms IS NULL", key, at_ms)

@@ -1,0 +1,144 @@
+"""Operators' notices: maintenance and disruptions, as stored and as a worker knows them between two looks."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import asyncpg
+
+LOOK_SECONDS = 2.0  # how often a worker reads them: a change is in force everywhere within five
+KEPT_MS = 30 * 86_400_000  # how long an ended one is shown
+LETTERS = "bcdfghjkmnpqrstvwxyz23456789"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One notice. Instants in milliseconds; `until_ms` None: not known yet (a disruption)."""
+
+    notice: str
+    planned: bool
+    state: str  # demoted | unavailable
+    functions: Sequence[str]
+    from_ms: int
+    until_ms: int | None
+    cause: str
+    cause_de: str
+    impact: str
+    impact_de: str
+    contact: str
+    urgent_reason: str | None
+    announced_ms: int
+    changed_ms: int
+    ended_ms: int | None = None
+    cancelled_ms: int | None = None
+
+    @property
+    def end_ms(self) -> int | None:
+        """When it was or will be over."""
+        ends = [end for end in (self.until_ms, self.ended_ms) if end is not None]
+        return min(ends) if ends else None
+
+    def in_force(self, now_ms: int) -> bool:
+        """True while it goes on."""
+        end_ms = self.end_ms
+        return self.cancelled_ms is None and self.from_ms <= now_ms and (end_ms is None or now_ms < end_ms)
+
+    def to_come(self, now_ms: int) -> bool:
+        """True before it begins."""
+        return self.cancelled_ms is None and now_ms < self.from_ms
+
+
+class Closure(NamedTuple):
+    """Maintenance that is under way: what clients are told, and in how many seconds it is over."""
+
+    detail: str
+    retry_seconds: int
+
+
+class Notices:
+    """What a worker knows; `read` looks again, and a database that is away changes nothing."""
+
+    def __init__(self, known: Iterable[Notice] = ()) -> None:
+        self.known = tuple(known)
+
+    async def read(self, pool: asyncpg.Pool, now_ms: int) -> None:
+        """Learn of new and changed ones."""
+        self.known = tuple(await recent(pool, now_ms - KEPT_MS))
+
+    def closing(self, function: str, now_ms: int) -> tuple[Notice, int] | None:
+        """The maintenance that closes this function now, and when all such is over; one window may follow another."""
+        windows = sorted(
+            (one for one in self.known if one.planned and one.state == "unavailable" and function in one.functions),
+            key=lambda one: one.from_ms,
+        )
+        now = next((one for one in windows if one.in_force(now_ms)), None)
+        if now is None:
+            return None
+        end_ms = now_ms
+        for one in windows:
+            if one.cancelled_ms is None and one.from_ms <= end_ms:
+                end_ms = max(end_ms, one.end_ms or end_ms)
+        return now, end_ms
+
+
+def seconds_until(end_ms: int, now_ms: int) -> int:
+    """Whole seconds, never too few, one at least."""
+    return max(1, math.ceil((end_ms - now_ms) / 1000))
+
+
+def new_name() -> str:
+    """A name that is easy to type and tells nothing."""
+    return "".join(secrets.choice(LETTERS) for _ in range(6))
+
+
+_COLUMNS = ", ".join(field.name for field in fields(Notice))
+
+
+async def recent(pool: asyncpg.Pool, since_ms: int) -> list[Notice]:
+    """Those that are not over since before `since_ms`, in order of their begin."""
+    rows = await pool.fetch(
+        f"SELECT {_COLUMNS} FROM outage_notice WHERE coalesce(until_ms, $1::bigint) >= $1 ORDER BY from_ms, notice",  # noqa: S608
+        since_ms,
+    )
+    return [Notice(**dict(row)) for row in rows]
+
+
+async def add(pool: asyncpg.Pool, notice: Notice) -> None:
+    """Store a new one."""
+    names = [field.name for field in fields(Notice)]
+    places = ", ".join(f"${number}" for number in range(1, len(names) + 1))
+    await pool.execute(
+        f"INSERT INTO outage_notice ({_COLUMNS}) VALUES ({places})",  # noqa: S608
+        *(list(value) if name == "functions" else value for name in names for value in (getattr(notice, name),)),
+    )
+
+
+async def find(pool: asyncpg.Pool, name: str) -> Notice | None:
+    """The one of this name."""
+    row = await pool.fetchrow(f"SELECT {_COLUMNS} FROM outage_notice WHERE notice = $1", name)  # noqa: S608
+    return None if row is None else Notice(**dict(row))
+
+
+async def end(pool: asyncpg.Pool, name: str, now_ms: int) -> bool:
+    """It is over now; False when it is not under way."""
+    done = await pool.fetchval(
+        """UPDATE outage_notice SET ended_ms = greatest($2, from_ms), changed_ms = $2
+            WHERE notice = $1 AND cancelled_ms IS NULL AND ended_ms IS NULL AND from_ms <= $2
+              AND coalesce(until_ms, $2 + 1) > $2 RETURNING true""",
+        name, now_ms,
+    )  # fmt: skip
+    return bool(done)
+
+
+async def cancel(pool: asyncpg.Pool, name: str, now_ms: int) -> bool:
+    """It will not take place; False when it has begun."""
+    done = await pool.fetchval(
+        """UPDATE outage_notice SET cancelled_ms = $2, changed_ms = $2
+            WHERE notice = $1 AND cancelled_ms IS NULL AND from_ms > $2 RETURNING true""",
+        name, now_ms,
+    )  # fmt: skip
+    return bool(done)

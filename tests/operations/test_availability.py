@@ -1,0 +1,163 @@
+"""The calculation of a month's availability: its laws, the rules of the specification, the file of a probe."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddr.operations import probes
+from ddr.operations.availability import Item, Result, Span, compute, month_of, subtract, total, union
+from ddr.store.outages.events import Event
+from ddr.store.outages.notices import Notice
+
+BERLIN = ZoneInfo("Europe/Berlin")
+MONTH = month_of("2027-07", BERLIN)
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+LATER = MONTH.until_ms + DAY
+START = MONTH.from_ms + 10 * DAY + 10 * HOUR
+
+
+def window(from_ms: int = START, hours: float = 2, announced_days: int = 9, **members: object) -> Notice:
+    values: dict[str, object] = {
+        "notice": "abc",
+        "planned": True,
+        "state": "unavailable",
+        "functions": ["data"],
+        "from_ms": from_ms,
+        "until_ms": from_ms + int(hours * HOUR),
+        "cause": "Release",
+        "cause_de": "",
+        "impact": "No data",
+        "impact_de": "",
+        "contact": "ops@example.com",
+        "urgent_reason": None,
+        "announced_ms": from_ms - announced_days * DAY,
+        "changed_ms": 0,
+    }
+    return Notice(**{**values, **members})  # type: ignore[arg-type]
+
+
+def outage(from_ms: int, ms: int, *functions: str, state: str = "unavailable") -> Event:
+    return Event("database", state, functions or ("token",), "away", "weg", from_ms, from_ms + ms)
+
+
+def july(notices: list[Notice], events: list[Event], probe: list[Item] | None = None) -> Result:
+    return compute(MONTH, LATER, notices, events, probe or [])
+
+
+def test_months_are_those_of_the_calendar_there() -> None:
+    assert total([MONTH]) == 31 * DAY
+    assert total([month_of("2027-03", BERLIN)]) == 31 * DAY - HOUR, "the clock is put forward"
+    assert month_of("2027-12", BERLIN).until_ms == month_of("2028-01", BERLIN).from_ms
+    for wrong in ("2027", "2027-13", "July"):
+        with pytest.raises(ValueError):
+            month_of(wrong, BERLIN)
+
+
+@pytest.mark.requirement("OPS-001")
+def test_nothing_happened() -> None:
+    assert july([], []).availability == 1
+
+
+@pytest.mark.requirement("OPS-001", "OPS-003")
+def test_what_was_announced_in_time_is_taken_out() -> None:
+    result = july([window()], [outage(START + HOUR, 90 * MINUTE)])
+    assert (result.planned_ms, result.down_ms) == (2 * HOUR, 30 * MINUTE), "what lasted longer than announced is down"
+    assert result.availability == 1 - 30 * MINUTE / (31 * DAY - 2 * HOUR)
+
+
+@pytest.mark.requirement("OPS-001", "OPS-003")
+@pytest.mark.parametrize(
+    ("notice", "planned", "down"),
+    [
+        (window(announced_days=3), 0, 2),
+        (window(announced_days=3, urgent_reason="CVE"), 2, 0),
+        (window(contact=""), 0, 2),
+        (window(impact=""), 0, 2),
+        (window(cancelled_ms=5), 0, 0),
+        (window(state="demoted"), 0, 0),
+        (window(functions=["ingestion"]), 0, 0),
+        (window(planned=False), 0, 2),
+        (window(ended_ms=START + HOUR), 1, 0),
+        (window(from_ms=MONTH.from_ms - HOUR), 1, 0),
+        (window(from_ms=MONTH.until_ms - HOUR), 1, 0),
+        (window(planned=False, until_ms=None, from_ms=MONTH.until_ms - 3 * HOUR), 0, 3),
+    ],
+)
+def test_how_a_notice_counts(notice: Notice, planned: int, down: int) -> None:
+    result = july([notice], [])
+    assert (result.planned_ms, result.down_ms) == (planned * HOUR, down * HOUR)
+
+
+@pytest.mark.requirement("OPS-001")
+def test_each_moment_counts_once_and_restrictions_do_not() -> None:
+    spans = [
+        outage(START, HOUR, "token"),
+        outage(START + HOUR // 2, HOUR, "data:x"),
+        outage(START, DAY, "ingestion"),
+        outage(START, DAY, "data:x", state="demoted"),
+    ]
+    probe = [Item(Span(START + HOUR, START + 2 * HOUR), "probe", "no answer", "down")]
+    assert july([], spans, probe).down_ms == 2 * HOUR
+
+
+def test_a_month_that_goes_on_is_counted_until_now() -> None:
+    result = compute(MONTH, START, [], [Event("k", "unavailable", ["token"], "", "", START - HOUR)])
+    assert (result.until_ms, result.down_ms) == (START, HOUR)
+
+
+SPANS = st.lists(st.tuples(st.integers(0, 50), st.integers(1, 10)).map(lambda pair: Span(pair[0], sum(pair))))
+
+
+@given(SPANS, SPANS)
+def test_laws_of_spans(ones: list[Span], others: list[Span]) -> None:
+    def moments(spans: list[Span]) -> set[int]:
+        return {at for span in spans for at in range(*span)}
+
+    assert moments(union(ones)) == moments(ones)
+    assert total(union(ones)) == len(moments(ones))
+    assert moments(subtract(union(ones), union(others))) == moments(ones) - moments(others)
+
+
+CSV = """time,status,cause,endpoint
+2027-07-11T10:00:00Z,200,,a
+2027-07-11T10:01:00Z,503,dependency-failed,a
+2027-07-11T10:03:00Z,429,,a
+2027-07-11T10:04:00Z,503,rate-limit,a
+2027-07-11T10:05:00Z,0,,a
+2027-07-11T10:06:00Z,401,,a
+2027-07-11T10:01:30Z,200,,b
+2027-07-11T10:05:30+00:00,500,,b
+"""
+LINES = "\n".join(
+    f'{{"time": "{time}", "status": {status}, "cause": "{cause}", "endpoint": "{endpoint}"}}'
+    for time, status, cause, endpoint in (line.split(",") for line in CSV.splitlines()[1:])
+)
+
+
+@pytest.mark.requirement("OPS-001")
+@pytest.mark.parametrize("text", [CSV, LINES])
+def test_a_probe_sees_downtime_from_a_failed_look_to_the_next(text: str) -> None:
+    found = probes.downtimes(probes.read(text))
+    assert sorted((one.span.until_ms - one.span.from_ms) // 1000 for one in found) == [60, 120, 600]
+    spans = union(one.span for one in found)
+    assert total(spans) == (120 + 30 + 600) * 1000, "the last look counts for ten minutes"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("time,status\nyesterday,200\n", "line 2"),
+        ("time,status\n2027-07-11T10:00:00Z,\n", "line 2"),
+        ("when,status\n2027-07-11T10:00:00Z,200\n", "time is missing"),
+        ("time,status\n2027-07-11T10:00:00Z,42\n", "no HTTP status"),
+        ('{"time": "2027-07-11T10:00:00Z", "status": 200}\n{"time"', "line 2"),
+        ('{"time": "2027-07-11T10:00:00Z", "status": null}\n', "line 1"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named(text: str, told: str) -> None:
+    with pytest.raises(probes.ProbeError, match=told):
+        probes.read(text)

@@ -1,0 +1,271 @@
+"""The status feed, black box: three forms, every field that HDDT wants, from checks and from notices (OPS)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import asyncpg
+import httpx
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+
+from ddr.fhir.instants import instant
+from ddr.http.watch import CLEAR_MS, RAISE_MS
+from ddr.operations.status.rounds import GAP_MS, Rounds
+from ddr.settings import Settings
+from ddr.store.outages import events, reports
+from tests.spec.conftest import received
+from tests.spec.test_ops_maintenance import notice, tell
+from tests.spec.world import DAY, HOUR, MINUTE, later
+from tests.support.recorder import Recorder, recorder
+
+ATOM = "{http://www.w3.org/2005/Atom}"
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.fixture
+async def own(alone: Recorder) -> AsyncIterator[Recorder]:
+    yield alone
+
+
+async def feed(ddr: Recorder) -> dict[str, Any]:
+    answer = await ddr.public.get("/status")
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    schema = (await ddr.public.get(httpx.URL(found["schema"]).path)).json()
+    jsonschema.validate(found, schema, format_checker=jsonschema.FormatChecker())
+    return found
+
+
+async def rounds(ddr: Recorder, seconds: int, those: Rounds) -> None:
+    """What a worker's rounds do in so many seconds."""
+    for _ in range(0, seconds, 5):
+        await those.once(ddr.core, ddr.core.pool)
+        ddr.clock.advance(5)
+
+
+def of(found: dict[str, Any], function: str) -> str:
+    """The state of a function."""
+    return str(next(one["status"] for one in found["functions"] if one["function"] == function))
+
+
+@pytest.mark.requirement("OPS-008", "OPS-029")
+@pytest.mark.parametrize("listener", ["public", "diga"])
+async def test_three_forms_by_path_and_by_accept(own: Recorder, listener: str) -> None:
+    http = own.public if listener == "public" else (await own.diga()).http
+    base = own.settings.public_base_url if listener == "public" else own.settings.diga_base_url
+    for path, accept, kind in (
+        ("/status", "*/*", "application/json"),
+        ("/status", "application/json", "application/json"),
+        ("/status", BROWSER, "text/html"),
+        ("/status", "application/atom+xml", "application/atom+xml"),
+        ("/status", "text/html;q=0.2, application/atom+xml;q=0.9", "application/atom+xml"),
+        ("/status.json", BROWSER, "application/json"),
+        ("/status.html", "application/json", "text/html"),
+        ("/status.atom", BROWSER, "application/atom+xml"),
+        ("/status.schema.json", BROWSER, "application/schema+json"),
+    ):
+        answer = await http.get(base + path, headers={"accept": accept})
+        assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, kind), (path, accept)
+        if path == "/status":
+            assert "accept" in answer.headers["vary"].lower()
+    assert (await http.post(f"{base}/status")).status_code == 405
+
+
+@pytest.mark.requirement("OPS-003", "OPS-007", "OPS-008", "OPS-029")
+async def test_maintenance_is_told_before_while_and_after_it_goes_on(own: Recorder) -> None:
+    start = own.clock() + DAY
+    window = notice(start, start + HOUR, announced_ms=own.clock())
+    await tell(own, window)
+    before = await feed(own)
+    assert (before["status"], before["events"]) == ("operational", [])
+    (planned,) = before["planned"]
+    assert (planned["start"], planned["end"]) == (instant(start), instant(start + HOUR))
+    assert (planned["kind"], planned["cause"], planned["impact"]) == (
+        "maintenance",
+        "New release",
+        "No data can be read",
+    )
+    assert (planned["contact"], planned["announced"]) == ("ops@example.com", instant(own.clock()))
+    assert "data:lung-function-testing" in planned["functions"]
+    assert f"{own.settings.fhir_base}/Observation" in planned["endpoints"]
+    with later(own, DAY + MINUTE):
+        found = await feed(own)
+        assert (found["status"], found["planned"]) == ("unavailable", [])
+        assert found["events"][0]["id"] == planned["id"], "the same event"
+        assert (of(found, "token"), of(found, "ingestion")) == ("unavailable", "operational")
+        assert found["next_update"] > found["updated"] == instant(own.clock())
+        page = (await own.public.get("/status.html")).text
+        assert "nicht verfügbar" in page and "Neue Version" in page and "ops@example.com" in page
+        english = await own.public.get("/status.html?lang=en", headers={"accept-language": "de"})
+        assert 'lang="en"' in english.text and "New release" in english.text
+        assert "<script" not in page and "script-src" not in english.headers["content-security-policy"]
+    with later(own, DAY + HOUR):
+        found = await feed(own)
+        assert (found["status"], found["events"]) == ("operational", [])
+        assert [one["id"] for one in found["past"]] == [planned["id"]]
+
+
+@pytest.mark.requirement("OPS-007", "OPS-008")
+async def test_subscribers_get_one_entry_for_each_event(own: Recorder) -> None:
+    start = own.clock() + DAY
+    hostile = "<script>alert(1)</script> & more"
+    await tell(own, notice(start, start + HOUR, cause=hostile), notice(start - 2 * DAY, start - DAY - HOUR))
+    root = ElementTree.fromstring((await own.public.get("/status.atom")).content)
+    entries = root.findall(f"{ATOM}entry")
+    known = await feed(own)
+    assert [one.findtext(f"{ATOM}id") for one in entries] == [
+        one["id"] for one in (*known["events"], *known["planned"], *known["past"])
+    ]
+    assert hostile in (entries[0].findtext(f"{ATOM}title") or "")
+    assert all(one.findtext(f"{ATOM}updated") for one in entries)
+    assert hostile not in (await own.public.get("/status.html")).text, "escaped"
+
+
+@pytest.mark.requirement("OPS-007", "OPS-008")
+async def test_a_trouble_is_told_when_it_lasts_and_kept_with_its_begin_and_end(own: Recorder) -> None:
+    those = Rounds()
+    await rounds(own, 5, those)
+    began = own.clock()
+    own.trust.is_stale = True
+    await rounds(own, 5, those)
+    assert (await feed(own))["status"] == "operational", "it may be over in a moment"
+    await rounds(own, RAISE_MS // 1000, those)
+    found = await feed(own)
+    (event,) = found["events"]
+    assert (event["status"], event["start"], event["end"]) == ("unavailable", instant(began), None)
+    assert [of(found, name) for name in ("pairing", "token", "summary", "ingestion")] == [
+        *("unavailable",) * 3,
+        "operational",
+    ]
+    assert "diga-vz" in event["cause"]
+    own.trust.is_stale = False
+    last = own.clock() - 5000
+    await rounds(own, 10, those)
+    assert (await feed(own))["status"] == "unavailable", "not yet: it might flap"
+    await rounds(own, CLEAR_MS // 1000, those)
+    found = await feed(own)
+    assert (found["status"], found["events"]) == ("operational", [])
+    (past,) = found["past"]
+    assert (past["start"], past["end"]) == (instant(began), instant(last)), "as long as it was"
+
+
+@pytest.mark.requirement("OPS-008")
+async def test_what_flaps_is_one_event(own: Recorder) -> None:
+    those = Rounds()
+    own.trust.is_stale = True
+    await rounds(own, 15, those)
+    for _ in range(4):
+        own.trust.is_stale = not own.trust.is_stale
+        await rounds(own, 10, those)
+    assert (await feed(own))["status"] == "unavailable"
+    assert await own.core.pool.fetchval("SELECT count(*) FROM outage_event") == 1
+
+
+@pytest.mark.requirement("OPS-008")
+async def test_what_another_host_finds_is_told_here_and_one_that_falls_silent_too(own: Recorder) -> None:
+    pool = own.core.pool
+    found = {"key": "signing-keys", "state": "unavailable", "functions": ["token"], "cause": "Tokens", "cause_de": "T"}
+    await reports.write(pool, "other:8443", 2, own.clock(), [{**found, "since_ms": own.clock() - MINUTE}])
+    (event,) = (await feed(own))["events"]
+    assert (event["cause"], event["functions"], event["start"]) == ("Tokens", ["token"], instant(own.clock() - MINUTE))
+    own.clock.advance(60)
+    (event,) = (await feed(own))["events"]
+    assert (event["status"], event["functions"]) == ("demoted", [])
+    assert "other" not in str(event), "names of hosts are nobody's business"
+    await reports.leave(pool, "other:8443", 2, own.clock())
+    assert (await feed(own))["events"] == []
+
+
+@pytest.mark.requirement("OPS-016")
+async def test_data_that_cannot_be_taken_in_is_unavailable_when_its_holdup_has_passed(own: Recorder) -> None:
+    started = own.clock()
+    await tell(own, notice(started, started + DAY, functions=["ingestion"], planned=False, state="unavailable"))
+    found = await feed(own)
+    assert (of(found, "ingestion"), of(found, "data:continuous-glucose-measurement")) == ("unavailable", "operational")
+    for miv in own.core.catalog.mivs:
+        name = f"data:{miv.name}"
+        with later(own, miv.vendor_holdup_seconds * 1000):
+            assert of(await feed(own), name) == "operational"
+        with later(own, miv.vendor_holdup_seconds * 1000 + 1000):
+            found = await feed(own)
+            assert of(found, name) == "unavailable"
+            (event,) = [one for one in found["events"] if one["functions"] == [name]]
+            assert event["start"] == instant(started + miv.vendor_holdup_seconds * 1000)
+
+
+@pytest.mark.requirement("OPS-008", "OPS-016")
+async def test_gateways_that_are_answered_by_failures_are_told(own: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    patient, those = await own.patient(), Rounds()
+
+    async def broken(*_: object, **__: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr("ddr.gateway.app.Gatekeeper.patient", broken)
+    for _ in range(6):
+        assert (await patient.gateway.post("measurements", json={})).status_code == 503
+    await rounds(own, 20, those)
+    assert of(await feed(own), "ingestion") == "unavailable"
+    monkeypatch.undo()
+    with later(own, 2 * MINUTE):
+        await rounds(own, 40, those)
+        assert of(await feed(own), "ingestion") == "operational"
+
+
+@pytest.mark.requirement("OPS-008")
+async def test_the_feed_is_readable_without_the_database(own: Recorder) -> None:
+    start = own.clock() + HOUR
+    await tell(own, notice(start, start + HOUR))
+    await own.core.pool.close()
+    found = await feed(own)
+    assert {one["status"] for one in found["functions"]} == {"unavailable"}
+    assert "database" in found["events"][0]["cause"] and found["events"][0]["start"]
+    assert len(found["planned"]) == 1, "what is known stays known"
+    for path in ("/status.html", "/status.atom"):
+        assert (await own.public.get(path)).status_code == 200
+
+
+@pytest.mark.requirement("OPS-001", "OPS-008")
+async def test_time_in_which_no_worker_ran_is_an_outage(own: Recorder) -> None:
+    those = Rounds()
+    await those.once(own.core, own.core.pool)
+    last = own.clock()
+    own.clock.advance(GAP_MS // 1000 + 60)
+    await those.once(own.core, own.core.pool)
+    (past,) = (await feed(own))["past"]
+    assert (past["status"], past["start"], past["end"]) == ("unavailable", instant(last), instant(own.clock()))
+
+
+@pytest.mark.requirement("OPS-008")
+async def test_a_certificate_that_expires_soon_is_announced(
+    pool: asyncpg.Pool, settings: Settings, tmp_path: Path
+) -> None:
+    async with recorder(pool, settings, tmp_path / "old", received, {}) as running:
+        left = (await running.public.get("/status")).json()["certificate_days_left"]
+        assert left > 300
+        those = Rounds()
+        with later(running, (left - 13) * DAY):
+            for _ in range(4):
+                await those.look(running.core)
+                running.clock.advance(5)
+            events_told = (await running.public.get("/status")).json()["events"]
+            assert [one["functions"] for one in events_told if "expires" in one["cause"]] == [[]]
+
+
+async def test_events_follow_what_is_found(pool: asyncpg.Pool) -> None:
+    await pool.execute("TRUNCATE outage_event")
+    known = events.Event("k", "demoted", ["token"], "c", "c", 1000)
+    await events.follow(pool, {"k": known}, {}, 2000)
+    await events.follow(pool, {"k": replace(known, from_ms=1500)}, {}, 2500)
+    assert await events.between(pool, 0, 10_000) == [known], "its begin stays"
+    await events.follow(pool, {"k": replace(known, state="unavailable")}, {}, 3000)
+    await events.follow(pool, {}, {"k": 3500}, 9000)
+    await events.follow(pool, {"k": replace(known, from_ms=9500)}, {"k": 3500}, 9600)
+    await events.follow(pool, {}, {"k": 3500}, 9900)
+    spans = [(one.state, one.from_ms, one.until_ms) for one in await events.between(pool, 0, 10_000)]
+    assert spans == [("demoted", 1000, 3000), ("unavailable", 3000, 3500), ("demoted", 9500, 9900)]
+    await pool.execute("TRUNCATE outage_event")
