@@ -150,7 +150,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
             *((f"registry-{source.source}", source.step, FOLLOW_SECONDS) for source in sources),
             ("clock", lambda: clock.read(jobs), CLOCK_SECONDS),
             ("signing-keys", lambda: rooms.core.signer.read(jobs, rooms.core.clock()), keys.FOLLOW_SECONDS),
-            ("status", lambda: rounds.once(rooms.core, jobs), EVERY_SECONDS),
+            ("status", lambda: rounds.once(replace(rooms.core, pool=jobs)), EVERY_SECONDS),
             ("notices", lambda: rooms.core.notices.read(jobs, rooms.core.clock()), notices.LOOK_SECONDS),
             ("bridges", lambda: rooms.core.bridges.refresh(jobs), LOOK_SECONDS),
             (

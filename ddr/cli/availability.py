@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -13,11 +14,13 @@ from ddr.cli.errors import CommandError
 from ddr.cli.operator import shown_instant, with_database
 from ddr.http.clock import now_ms
 from ddr.operations import availability as rules
-from ddr.operations import probes
+from ddr.operations import calls, probes
 from ddr.operations.availability import GOAL, Item, Result
 from ddr.reasons import in_words
 from ddr.settings import Settings
 from ddr.store.outages import events, notices
+
+T = TypeVar("T")
 
 HELP = "compute the availability of a month"
 
@@ -34,19 +37,36 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="FILE",
         help="of an external probe, CSV or JSON lines",
     )
+    parser.add_argument(
+        "--log", type=Path, action="append", default=[], metavar="FILE", help="the request log, JSON lines"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the evidence, the calculation and the result; status 1 when the goal was missed."""
     looks = sorted((look for file in args.probe for look in _looks(file)), key=lambda look: look.at_ms)
-    result = with_database(lambda settings, pool: _compute(args.month, looks, settings, pool))
+    told = [*probes.downtimes(looks), *calls.downtimes(call for file in args.log for call in _calls(file))]
+    result = with_database(lambda settings, pool: _compute(args.month, told, settings, pool))
     print("\n".join(_report(args.month, result, looks, bool(args.probe))))
     return 0 if result.availability >= GOAL else 1
 
 
 def _looks(file: Path) -> list[probes.Look]:
+    return _read(file, lambda: probes.read(file.read_text("utf-8-sig")))
+
+
+def _calls(file: Path) -> list[tuple[int, str, bool]]:
+    def read() -> list[tuple[int, str, bool]]:
+        with file.open(encoding="utf-8") as lines:
+            return list(calls.read(lines))
+
+    return _read(file, read)
+
+
+def _read(file: Path, read: Callable[[], list[T]]) -> list[T]:
+    """What `read` makes of a file. Raises CommandError."""
     try:
-        return probes.read(file.read_text("utf-8-sig"))
+        return read()
     except probes.ProbeError as error:
         raise CommandError(f"{file}: {error}") from None
     except UnicodeDecodeError:
@@ -55,7 +75,7 @@ def _looks(file: Path) -> list[probes.Look]:
         raise CommandError(f"{file}: {in_words(error)}") from None
 
 
-async def _compute(month: str, looks: list[probes.Look], settings: Settings, pool: asyncpg.Pool) -> Result:
+async def _compute(month: str, told: list[Item], settings: Settings, pool: asyncpg.Pool) -> Result:
     try:
         span = rules.month_of(month, ZoneInfo(settings.time_zone))
     except ValueError:
@@ -65,7 +85,7 @@ async def _compute(month: str, looks: list[probes.Look], settings: Settings, poo
         raise CommandError(f"--month {month}: is still to come")
     known = [one for one in await notices.recent(pool, span.from_ms) if one.from_ms < span.until_ms]
     found = await events.between(pool, span.from_ms, span.until_ms)
-    return rules.compute(span, now, known, found, probes.downtimes(looks))
+    return rules.compute(span, now, known, found, told)
 
 
 def _report(month: str, result: Result, looks: list[probes.Look], probed: bool) -> Iterator[str]:
@@ -73,7 +93,7 @@ def _report(month: str, result: Result, looks: list[probes.Look], probed: bool) 
     begin, end = shown_instant(result.month.from_ms), shown_instant(result.until_ms)
     yield f"Availability of {month} by HDDT operational-requirements (goal {GOAL:.1%})"
     yield f"counted from {begin} until {end}" + ("" if result.until_ms == result.month.until_ms else ": not over yet")
-    yield f"evidence: {len(result.items)} (operators' notices, states that the checks found, external probes)"
+    yield f"evidence: {len(result.items)} (operators' notices, states that the checks found, probes, request log)"
     yield from (_line(one) for one in result.items)
     if probed:
         seen = probes.observed_ms(looks, rules.Span(result.month.from_ms, result.until_ms))

@@ -70,7 +70,7 @@ async def _start(args: argparse.Namespace, settings: Settings, pool: asyncpg.Poo
     if args.notice is None:
         return [await _add(pool, args, _new(args, settings, now_ms()))]
     _urgent(args)
-    announced = await _found(pool, args.notice)
+    announced = await found(pool, args.notice)
     now = now_ms()
     if not announced.planned or not announced.to_come(now):
         raise CommandError(f"{args.notice} is no maintenance that is still to come")
@@ -87,7 +87,7 @@ async def _start(args: argparse.Namespace, settings: Settings, pool: asyncpg.Poo
     _check_span(earlier)
     await store.cancel(pool, announced.notice, now)
     await store.add(pool, earlier)
-    return [f"{announced.notice} is cancelled", _line(earlier, now)]
+    return [f"{announced.notice} is cancelled", line(earlier, now)]
 
 
 async def _add(pool: asyncpg.Pool, args: argparse.Namespace, notice: Notice) -> str:
@@ -102,7 +102,7 @@ async def _add(pool: asyncpg.Pool, args: argparse.Namespace, notice: Notice) -> 
             )
         _urgent(args)
     await store.add(pool, notice)
-    return _line(notice, notice.announced_ms)
+    return line(notice, notice.announced_ms)
 
 
 def _new(args: argparse.Namespace, settings: Settings, from_ms: int) -> Notice:
@@ -146,20 +146,21 @@ def _check_span(notice: Notice) -> None:
 
 
 async def _end(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
-    await _found(pool, args.notice)
+    await found(pool, args.notice)
     if not await store.end(pool, args.notice, now_ms()):
         raise CommandError(f"{args.notice} does not go on")
     return [f"{args.notice} is over"]
 
 
 async def _cancel(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
-    await _found(pool, args.notice)
+    await found(pool, args.notice)
     if not await store.cancel(pool, args.notice, now_ms()):
         raise CommandError(f"{args.notice} has begun or is cancelled: ddr maintenance end")
     return [f"{args.notice} is cancelled"]
 
 
-async def _found(pool: asyncpg.Pool, name: str) -> Notice:
+async def found(pool: asyncpg.Pool, name: str) -> Notice:
+    """The notice of this name. Raises CommandError."""
     notice = await store.find(pool, name)
     if notice is None:
         raise CommandError(f"there is no notice {name}: ddr maintenance list")
@@ -168,11 +169,12 @@ async def _found(pool: asyncpg.Pool, name: str) -> Notice:
 
 async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> Sequence[str]:
     now = now_ms()
-    found = [notice for notice in await store.recent(pool, now - store.KEPT_MS) if notice.planned]
-    return [_line(notice, now) for notice in found] or ["no maintenance is announced"]
+    known = [notice for notice in await store.recent(pool, now - store.KEPT_MS) if notice.planned]
+    return [line(notice, now) for notice in known] or ["no maintenance is announced"]
 
 
-def _line(notice: Notice, now: int) -> str:
+def line(notice: Notice, now: int) -> str:
+    """A notice for the terminal."""
     if notice.cancelled_ms is not None:
         word = "cancelled"
     elif notice.in_force(now):

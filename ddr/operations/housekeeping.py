@@ -26,6 +26,7 @@ from ddr.store.database.faults import FAULTS
 from ddr.store.gateways import apps as gateway_apps
 from ddr.store.gateways import requests as gateway_requests
 from ddr.store.gateways import tokens as gateway_tokens
+from ddr.store.outages import events as outages
 from ddr.store.patients import files, journeys, login_attempts, sessions
 from ddr.store.registries import sources as registry
 from ddr.store.search import pages as search
@@ -94,6 +95,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         "journal": forget_ends,
         "readings": lambda: retention.forget_readings(core, now_ms),
         "ended-pairings": lambda: retention.forget_pairings(core, now_ms),
+        "outages": lambda: outages.purge(pool, now_ms - settings.audit_days * DAY_MS),
         "registry-events": lambda: registry.purge_events(pool, now_ms - settings.audit_days * DAY_MS),
     }
 

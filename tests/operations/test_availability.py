@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddr.operations import probes
+from ddr.operations import calls, probes
 from ddr.operations.availability import Item, Result, Span, compute, month_of, subtract, total, union
 from ddr.store.outages.events import Event
 from ddr.store.outages.notices import Notice
@@ -161,3 +162,35 @@ def test_a_probe_sees_downtime_from_a_failed_look_to_the_next(text: str) -> None
 def test_a_line_that_cannot_be_read_is_named(text: str, told: str) -> None:
     with pytest.raises(probes.ProbeError, match=told):
         probes.read(text)
+
+
+def call(second: int, path: str = "/oauth/token", status: int | None = 503, **members: object) -> str:
+    at = f"2027-07-11T10:{second // 60:02}:{second % 60:02}.000+00:00"
+    return json.dumps({"timestamp": at, "partner_id": f"ddr.example.org{path}", "status": status, **members})
+
+
+@pytest.mark.requirement("OPS-001")
+@pytest.mark.parametrize(
+    ("lines", "seconds"),
+    [
+        ([call(at) for at in range(0, 50, 10)] + [call(55, status=400)], [55]),
+        ([call(at) for at in range(0, 40, 10)] + [call(55, status=200)], []),
+        ([call(at, status=500 if at % 3 else 200) for at in range(60)], []),
+        ([call(at, status=429) for at in range(60)], []),
+        ([call(at, error_code="throttled") for at in range(60)], []),
+        ([call(at, error_code="planned-maintenance") for at in range(60)], []),
+        ([call(at, status=None) for at in range(60)], []),
+        ([call(at, path="/fhir/metadata") for at in range(60)], []),
+        ([call(at, path="/fhir/Observation") for at in range(60)] + [call(at, status=200) for at in range(90)], [59]),
+        ([call(at * 300) for at in range(3)] + [call(1500 + at) for at in range(5)], [4]),
+    ],
+)
+def test_the_log_tells_of_rows_of_failed_calls(lines: list[str], seconds: list[int]) -> None:
+    found = calls.downtimes(calls.read(reversed(lines)))
+    assert [(one.span.until_ms - one.span.from_ms) // 1000 for one in found] == seconds
+
+
+def test_a_line_that_is_no_record_is_named() -> None:
+    for wrong in ("{}", "[]", "x", call(1).replace("503", "[]")):
+        with pytest.raises(probes.ProbeError, match="line 2"):
+            list(calls.read([call(1), wrong]))

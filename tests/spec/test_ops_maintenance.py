@@ -235,3 +235,27 @@ async def test_what_is_known_stays_in_force_when_the_database_is_away(
     await own.core.pool.close()
     answer = await reader.get("Device")
     assert answer.headers["outage-cause"] == "planned-maintenance"
+
+
+def told(served: Served, *arguments: str) -> tuple[int, str]:
+    done = command("notice", *arguments, settings=served.settings)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.requirement("OPS-007")
+def test_a_disruption_is_told_and_resolved_by_command(served: Served) -> None:
+    report = ("report", "--state", "demoted", "--cause", "Late", "--functions")
+    assert told(served, *report, "data:no-such")[0] == 1
+    status, text = told(served, *report, "data:lung-function-testing", "ingestion")
+    assert status == 0, text
+    name = text.split()[0]
+    url = f"https://localhost:{served.settings['public_port']}/status"
+    known = httpx.get(url, verify=False, trust_env=False).json()["events"]
+    (event,) = [one for one in known if one["cause"] == "Late"]
+    assert (event["functions"], event["end"]) == (["data:lung-function-testing", "ingestion"], None)
+    assert told(served, "resolve", name) == (0, f"{name} is over\n")
+    found = httpx.get(url, verify=False, trust_env=False).json()
+    assert "Late" not in {one["cause"] for one in found["events"]}
+    assert "Late" in {one["cause"] for one in found["past"]}
+    assert told(served, "resolve", name)[0] == 1
+    assert maintenance(served, "end", "nosuch")[0] == 1

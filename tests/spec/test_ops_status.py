@@ -44,7 +44,7 @@ async def feed(ddr: Recorder) -> dict[str, Any]:
 async def rounds(ddr: Recorder, seconds: int, those: Rounds) -> None:
     """What a worker's rounds do in so many seconds."""
     for _ in range(0, seconds, 5):
-        await those.once(ddr.core, ddr.core.pool)
+        await those.once(ddr.core)
         ddr.clock.advance(5)
 
 
@@ -232,10 +232,10 @@ async def test_the_feed_is_readable_without_the_database(own: Recorder) -> None:
 @pytest.mark.requirement("OPS-001", "OPS-008")
 async def test_time_in_which_no_worker_ran_is_an_outage(own: Recorder) -> None:
     those = Rounds()
-    await those.once(own.core, own.core.pool)
+    await those.once(own.core)
     last = own.clock()
     own.clock.advance(GAP_MS // 1000 + 60)
-    await those.once(own.core, own.core.pool)
+    await those.once(own.core)
     (past,) = (await feed(own))["past"]
     assert (past["status"], past["start"], past["end"]) == ("unavailable", instant(last), instant(own.clock()))
 

@@ -17,6 +17,10 @@ UNKNOWN = "/{unknown}"
 _DOCUMENTS = frozenset(
     {
         "/status",
+        "/status.json",
+        "/status.html",
+        "/status.atom",
+        "/status.schema.json",
         "/fhir/metadata",
         "/oauth/jwks",
         "/.well-known/oauth-authorization-server",

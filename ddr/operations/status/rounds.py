@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import socket
 
-import asyncpg
-
 from ddr.http.core import Core
 from ddr.http.watch import UNAVAILABLE
 from ddr.operations.status import board, checks
@@ -36,9 +34,9 @@ class Rounds:
         self._refused = core.admission.refused
         core.watch.note(found, core.clock())
 
-    async def tell(self, core: Core, pool: asyncpg.Pool) -> None:
+    async def tell(self, core: Core) -> None:
         """Report to all, and write down what began or ended."""
-        now_ms = core.clock()
+        now_ms, pool = core.clock(), core.pool
         told = [as_json(one) for one in core.watch.raised().values()]
         last_ms = await reports.write(pool, host_of(core), core.fleet.number, now_ms, told)
         if last_ms is not None and now_ms - last_ms > GAP_MS:
@@ -51,10 +49,10 @@ class Rounds:
         await events.follow(pool, found, core.watch.over_ms, now_ms)
         await reports.sweep(pool, now_ms)
 
-    async def once(self, core: Core, pool: asyncpg.Pool) -> None:
+    async def once(self, core: Core) -> None:
         """One round."""
         await self.look(core)
-        await self.tell(core, pool)
+        await self.tell(core)
 
 
 def _stopped(core: Core, from_ms: int, until_ms: int) -> Event:

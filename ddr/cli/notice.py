@@ -1,0 +1,95 @@
+"""`ddr notice`: tell of a disruption that no check sees, or that is about to come (OPS-007)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from ddr.cli.errors import CommandError
+from ddr.cli.maintenance import found, line
+from ddr.cli.operator import instant_argument, with_database
+from ddr.http.clock import now_ms
+from ddr.miv.loader import load_catalog
+from ddr.operations.status.functions import NAMES, all_functions
+from ddr.settings import Settings
+from ddr.store.outages import notices as store
+from ddr.store.outages.notices import Notice
+
+HELP = "tell of disruptions in the status feed"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`notice` with its own subcommands."""
+    actions = subparsers.add_parser("notice", help=HELP, description=__doc__).add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    report = actions.add_parser("report", help="tell of a disruption, from now on unless --from says otherwise")
+    report.add_argument("--state", choices=("demoted", "unavailable"), required=True)
+    report.add_argument("--functions", nargs="+", required=True, metavar="FUNCTION", help="also data:MIV")
+    report.add_argument("--cause", required=True, help="shown in public")
+    report.add_argument("--cause-de", default="", help="the same in German, for the page")
+    report.add_argument("--impact", default="", help="what users notice")
+    report.add_argument("--impact-de", default="", help="the same in German")
+    report.add_argument("--contact", default="", help="whom to ask; default: the setting operator_contact")
+    report.add_argument("--from", dest="from_ms", type=instant_argument, metavar="TIME", help="past or to come")
+    report.add_argument("--until", dest="until_ms", type=instant_argument, metavar="TIME", help="if it is known")
+    resolve = actions.add_parser("resolve", help="it is over")
+    resolve.add_argument("notice", metavar="NAME")
+    actions.add_parser("list", help="what goes on, is to come, or was within thirty days")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what is told from now on."""
+    for text in with_database(lambda settings, pool: _ACTIONS[args.action](args, settings, pool)):
+        print(text)
+    return 0
+
+
+async def _report(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
+    now = now_ms()
+    known = [*NAMES, *all_functions(load_catalog(settings.miv_packages, settings.miv))]
+    if unknown := [name for name in args.functions if name not in known]:
+        raise CommandError(f"unknown function {unknown[0]}: one of {', '.join(dict.fromkeys(known))}")
+    from_ms = now if args.from_ms is None else args.from_ms
+    if args.until_ms is not None and args.until_ms <= max(from_ms, now):
+        raise CommandError("--until must be after the start, and still to come")
+    notice = Notice(
+        notice=store.new_name(),
+        planned=False,
+        state=args.state,
+        functions=list(dict.fromkeys(args.functions)),
+        from_ms=from_ms,
+        until_ms=args.until_ms,
+        cause=args.cause,
+        cause_de=args.cause_de,
+        impact=args.impact,
+        impact_de=args.impact_de,
+        contact=args.contact or settings.operator_contact,
+        urgent_reason=None,
+        announced_ms=now,
+        changed_ms=now,
+    )
+    await store.add(pool, notice)
+    return [line(notice, now)]
+
+
+async def _resolve(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
+    notice = await found(pool, args.notice)
+    if notice.planned:
+        raise CommandError(f"{args.notice} is maintenance: ddr maintenance end, cancel")
+    now = now_ms()
+    if not (await store.end(pool, args.notice, now) or await store.cancel(pool, args.notice, now)):
+        raise CommandError(f"{args.notice} does not go on")
+    return [f"{args.notice} is over"]
+
+
+async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> Sequence[str]:
+    now = now_ms()
+    known = [notice for notice in await store.recent(pool, now - store.KEPT_MS) if not notice.planned]
+    return [line(notice, now) for notice in known] or ["no disruption is told"]
+
+
+_ACTIONS: dict[str, Any] = {"report": _report, "resolve": _resolve, "list": _list}

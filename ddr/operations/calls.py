@@ -1,0 +1,82 @@
+"""Downtime as the request log tells it: `ddr logs export` writes the file, one JSON object a line (OPS-001, OPS-017).
+
+One failed call among others says nothing: other DiGA were served. A function was down from the first of a row of failed
+calls to the next one that was answered, when there were FEW of them at least and none of that function was answered
+between. Refusals by a limit (429, 503 throttled) and during maintenance are no failures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ddr.operations.availability import Item, Span
+from ddr.operations.probes import GAP_MS, ProbeError
+from ddr.operations.status.functions import DATA, PAIRING, SUMMARY, TOKEN
+
+FEW = 5
+FAILED = 500
+LIMITS = frozenset({"throttled", "overloaded"})  # error codes of refusals by a limit
+PLANNED = "planned-maintenance"
+
+
+@dataclass
+class _Row:
+    """Failed calls of one function in a row."""
+
+    first_ms: int
+    last_ms: int
+    count: int = 1
+
+
+def read(lines: Iterable[str]) -> Iterator[tuple[int, str, bool]]:
+    """Instant, function, and whether it failed, of each call that tells something. Raises ProbeError."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            call: dict[str, Any] = json.loads(line)
+            at_ms = round(datetime.fromisoformat(call["timestamp"]).timestamp() * 1000)
+            function = _function("/" + str(call["partner_id"]).partition("/")[2])
+            status = None if call["status"] is None else int(call["status"])
+            code = str(call.get("error_code") or "")
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise ProbeError(f"line {number}: is no record of the request log") from None
+        if function is None or status is None:
+            continue  # the client had gone before the answer: nobody can tell
+        if status == 429 or code in LIMITS or PLANNED in f"{code} {call.get('error_description') or ''}":
+            continue
+        yield at_ms, function, status >= FAILED
+
+
+def _function(path: str) -> str | None:
+    """The function towards DiGA of a path of the log."""
+    if path.startswith("/fhir/") and path != "/fhir/metadata":
+        return SUMMARY if path.endswith("$hddt-cgm-summary") else DATA
+    return {"/oauth/par": PAIRING, "/oauth/authorize": PAIRING, "/oauth/token": TOKEN, "/oauth/revoke": TOKEN}.get(path)
+
+
+def downtimes(calls: Iterable[tuple[int, str, bool]]) -> list[Item]:
+    """What was down; `calls` in any order."""
+    rows: dict[str, _Row] = {}
+    found: list[Item] = []
+    for at_ms, function, failed in sorted(calls):
+        row = rows.get(function)
+        if failed and row is not None and at_ms - row.last_ms <= GAP_MS:
+            row.last_ms, row.count = at_ms, row.count + 1
+            continue
+        if row is not None:
+            found += _down(function, rows.pop(function), at_ms)
+        if failed:
+            rows[function] = _Row(at_ms, at_ms)
+    return [*found, *(one for function, row in rows.items() for one in _down(function, row, row.last_ms))]
+
+
+def _down(function: str, row: _Row, next_ms: int) -> list[Item]:
+    if row.count < FEW:
+        return []
+    until_ms = max(min(next_ms, row.last_ms + GAP_MS), row.first_ms + 1)
+    return [Item(Span(row.first_ms, until_ms), "log", f"{row.count} calls of {function} failed in a row", "down")]
