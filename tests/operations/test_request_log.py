@@ -1,0 +1,145 @@
+"""The request log apart from HTTP: what is told of a changed file, what is left of texts, what waits on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddr.http.request_log.endpoints import belongs, endpoint, spoken
+from ddr.http.request_log.log import RequestLog
+from ddr.http.request_log.record import described
+from ddr.http.request_log.spool import Spool, taken
+from ddr.operations.request_log.chain import faults, missing, ranges, seal_of
+from ddr.operations.request_log.compare import differences
+from ddr.store.audit import request_log as store
+from ddr.store.audit.request_log import Batch
+from ddr.store.database.pool import connect
+from tests.support.database import migrated_database
+
+
+def lines(*numbers: int) -> list[bytes]:
+    return [
+        orjson.dumps({"timestamp": f"2026-11-22T10:00:00.{n:03}+00:00", "transaction_id": f"t{n}", "message": "m"})
+        for n in numbers
+    ]
+
+
+@given(st.lists(st.integers(0, 9), max_size=8), st.lists(st.integers(0, 9), max_size=8))
+def test_any_difference_is_found_and_nothing_else(one: list[int], other: list[int]) -> None:
+    assert bool(differences(lines(*one), lines(*other))) == (one != other)
+
+
+@given(st.integers(1, 9), st.data())
+def test_the_line_is_named(count: int, data: st.DataObject) -> None:
+    wanted = lines(*range(count))
+    at = data.draw(st.integers(0, count - 1))
+    (removed,) = differences([*wanted[:at], *wanted[at + 1 :]], wanted)
+    assert removed.startswith(f"a line was removed before line {at + 1}: ")
+    assert f" t{at} " in removed
+    (changed,) = differences([*wanted[:at], b"{}", *wanted[at + 1 :]], wanted)
+    assert changed.startswith(f"line {at + 1} was changed; it was ")
+    assert differences([*wanted[:at], b"{}", *wanted[at:]], wanted) == [f"line {at + 1} was added"]
+
+
+@given(st.sets(st.integers(1, 40)))
+def test_gaps_are_what_is_not_there(numbers: set[int]) -> None:
+    assert {n for a, b in ranges(numbers) for n in range(a, b + 1)} == numbers
+    whole = numbers == set(range(1, len(numbers) + 1))
+    assert bool(missing([{"run": ranges(numbers)}] if numbers else [], known_from_start=True)) != whole
+
+
+@given(st.lists(st.integers(0, 999), min_size=1, max_size=20))
+def test_a_seal_fits_its_own_lines_only(numbers: list[int]) -> None:
+    seal = seal_of(lines(*numbers), 1, bytes(32), {"run": [[1, 2]]}, 1, 5)
+    assert faults((0, bytes(32)), seal) == []
+    assert faults((1, bytes(32)), seal) != []
+    assert seal.lines() == sorted(lines(*numbers))
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Rate limit exceeded. Please retry after the specified time.", None),
+        ("The access token expired", None),
+        ("Unknown search parameter anna. Supported search parameters: x", "Unknown search parameter …"),
+        ("Resource Device/anna is not known", "Resource …"),
+        ("Invalid date/time format or date range: anna", "Invalid date/time format or date range…"),
+        ("Unknown input parameter 'anna'.", "Unknown input parameter …"),
+    ],
+)
+def test_of_texts_what_is_ours_is_kept(text: str, kept: str | None) -> None:
+    assert described(text) == (kept or text)
+
+
+@given(st.text(max_size=40))
+def test_no_path_is_repeated(text: str) -> None:
+    for path in (f"/fhir/{text}Q7", f"/oauth/{text}Q7", f"/{text}Q7", f"/fhir/Device/{text}Q7"):
+        assert "Q7" not in endpoint(path)[1]
+        assert "Q7" not in spoken(text + "Q7", endpoint(path)[1], 200)
+    assert not belongs(f"/me/{text}")
+
+
+@pytest.fixture
+async def own(database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    async with migrated_database(database_url) as url, await connect(url, 2) as pool:
+        yield pool
+
+
+async def stored(pool: asyncpg.Pool) -> list[bytes]:
+    rows = await pool.fetch("SELECT records FROM request_log_fresh")
+    return sorted(line for row in rows for line in row["records"].splitlines())
+
+
+async def test_records_of_one_moment_share_rows(own: asyncpg.Pool, tmp_path: Path) -> None:
+    log = RequestLog(own, tmp_path)
+    await asyncio.gather(*(log.write(b"%03d" % number) for number in range(200)))
+    assert await stored(own) == [b"%03d" % number for number in range(200)]
+    assert await own.fetchval("SELECT count(*) FROM request_log_fresh") <= 3
+
+
+def cut_off(folder: Path) -> Path:
+    """The only file of a spool, now with a line that its writer did not end."""
+    (path,) = folder.glob("*.spool")
+    with path.open("ab") as file:
+        file.write(b'["cut off')
+    return path
+
+
+async def test_what_a_dead_process_left_is_taken_over_once(own: asyncpg.Pool, tmp_path: Path) -> None:
+    run = uuid.uuid4()
+    spool = Spool(tmp_path, run)
+    batches = [Batch(run, number, b"%d" % number) for number in (1, 2, 3)]
+    for batch in batches:
+        spool.append(batch)
+    await store.add(own, batches[0])  # it was in doubt, and had been stored after all
+    path = cut_off(tmp_path)
+    with taken(path) as held:
+        assert held is None  # its owner lives
+    spool.waiting()
+    log = RequestLog(own, tmp_path)
+    await log.recover()
+    assert await stored(own) == [b"1", b"2", b"3"]
+    with taken(path) as held:
+        assert held is None  # gone
+
+
+async def test_without_database_and_disk_records_wait_in_memory(
+    own: asyncpg.Pool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    log = RequestLog(own, tmp_path / "file")
+    await own.execute("ALTER TABLE request_log_fresh RENAME TO away")
+    await log.write(b"one")
+    assert "request_log.not_durable" in caplog.messages
+    await own.execute("ALTER TABLE away RENAME TO request_log_fresh")
+    await log.recover()
+    await log.write(b"two")
+    assert await stored(own) == [b"one", b"two"]
