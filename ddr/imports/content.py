@@ -97,6 +97,10 @@ class Table:
         """The text above a column, which often has the unit."""
         return self._heading[self._columns[meaning]]
 
+    def place(self, meaning: str) -> int:
+        """The number of a column from the left."""
+        return self._columns[meaning]
+
     def cell(self, row: Row, meaning: str) -> str:
         """The text in a column; "" when the row is too short or there is no such column."""
         at = self._columns.get(meaning, len(row.cells))

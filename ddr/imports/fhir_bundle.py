@@ -9,7 +9,19 @@ from typing import Any
 
 from ddr.imports.content import Content
 from ddr.imports.makers import NOT_STATED
-from ddr.imports.model import CGM, CUFF, GLUCOSE_METER, HIGH, LOW, PANEL, PRESSURES, ImportFile, Source, Value
+from ddr.imports.model import (
+    CGM,
+    CUFF,
+    GLUCOSE_METER,
+    HIGH,
+    LOW,
+    PANEL,
+    PRESSURES,
+    ImportFile,
+    Source,
+    Value,
+    of_one_person,
+)
 from ddr.imports.numbers import number
 from ddr.imports.table import UNITS
 from ddr.imports.times import instants
@@ -28,7 +40,9 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     """The values; FHIR's times have a zone, so `zone` is not needed. `line` counts the entries."""
     file = ImportFile("fhir")
     named = {key: one for kind in ("Device", "DeviceMetric") for _, key, one in _resources(content, kind)}
-    for line, _, observation in _resources(content, "Observation"):
+    observations = _resources(content, "Observation")
+    of_one_person(_key(one["subject"]) for _, _, one in observations if isinstance(one.get("subject"), dict))
+    for line, _, observation in observations:
         if observation.get("status") in _DEAD or "dataAbsentReason" in observation:
             file.skipped += 1
             continue

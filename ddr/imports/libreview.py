@@ -1,4 +1,7 @@
-"""CSV exports of LibreView, English and German: stored values, scans beside them, strips of the reader. Pure."""
+"""Exports of LibreView (CSV) and of a reader's own software (text), English and German: stored values, scans, strips.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ from ddr.imports.numbers import glucose_unit
 _COLUMNS = {
     "device": ("device$", "gerät$"),
     "serial": ("serial number", "seriennummer"),
-    "time": ("device timestamp", "gerätezeitstempel"),
-    "record": ("record type", "aufzeichnungstyp"),
-    "value": ("historic glucose", "glukosewert-verlauf", "glucosewert-verlauf"),
+    "time": ("device timestamp", "gerätezeitstempel", "time$", "zeit$"),
+    "record": ("record type", "aufzeichnungstyp", "art des eintrags"),
+    "value": ("historic glucose", "glukosewert-verlauf", "glucosewert-verlauf", "glukose-verlauf"),
     "scan": ("scan glucose", "glukose-scan"),
-    "strip": ("strip glucose", "glukose-teststreifen"),
+    "strip": ("strip glucose", "glukose-teststreifen", "teststreifen-glukose"),
 }
 _STORED, _STRIP = "0", "2"  # record types; 1 is a scan, which repeats what the sensor stores anyway
 
@@ -31,7 +34,8 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     """The stored values and those of strips, in local time of `zone`; scans and all else are skipped."""
     table = _table(content)
     assert table is not None
-    readings, skipped = [], 0
+    readings, skipped, first = [], 0, content.rows[0].cells[0]
+    reader = first.removeprefix("#").strip() if first.startswith("#") else ""  # whose software writes it above
     for row in table.rows:
         kind = table.cell(row, "record")
         column = {_STORED: "value", _STRIP: "strip"}.get(kind)
@@ -39,7 +43,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
             skipped += 1
             continue
         name = table.cell(row, "device") or ABBOTT.name
-        source = Source(ABBOTT.manufacturer, name[:100], table.cell(row, "serial"), ABBOTT.type)
+        source = Source(ABBOTT.manufacturer, name[:100], table.cell(row, "serial") or reader, ABBOTT.type)
         unit = glucose_unit(table.title(column))
         value = table.cell(row, column)
         readings.append(Reading(row.line, table.moment(row), value, unit, source, ABBOTT, meter=kind == _STRIP))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -22,6 +23,16 @@ LOW, HIGH = "L", "U"  # below and above what the sensor measures (HDDT measureme
 
 class ImportFileError(Exception):
     """The file cannot be read at all; the text is one line for the person who chose it."""
+
+
+class SeveralPersons(ImportFileError):
+    """The file says itself that its values are of several persons: nobody's record may get another's."""
+
+
+def of_one_person(names: Iterable[object]) -> None:
+    """Raise SeveralPersons when a file says of its values that they are of several persons."""
+    if len({name for name in names if name}) > 1:
+        raise SeveralPersons("the file has values of several persons; please divide it, one person a file")
 
 
 @dataclass(frozen=True, order=True)

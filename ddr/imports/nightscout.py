@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +11,7 @@ from ddr.imports.makers import METER, maker_of
 from ddr.imports.model import CGM, GLUCOSE_METER, HIGH, LOW, ImportFile, Source, Value
 from ddr.imports.model import METER as METER_CODES
 from ddr.imports.numbers import implausible
+from ddr.imports.times import instants
 
 _UNIT = "mg/dL"  # whatever a site displays, its entries are in mg/dL
 _LOW, _HIGH = 39, 401  # how Dexcom's receivers, and all that follow them, write below 40 and above 400
@@ -42,6 +43,8 @@ def _entries(content: Content) -> list[Any]:
 
 def _take(file: ImportFile, number: int, entry: dict[str, Any], kind: str) -> None:
     time_ms, raw = entry.get("date", entry.get("mills")), entry[kind]
+    if time_ms is None:
+        (time_ms,) = instants([str(entry.get("dateString") or entry.get("sysTime") or "")], [""], UTC)
     if not isinstance(time_ms, int | float) or isinstance(time_ms, bool) or not 0 < time_ms < 10**14:
         file.reject(number, "no date in milliseconds")
         return

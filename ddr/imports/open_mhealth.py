@@ -19,6 +19,7 @@ from ddr.imports.model import (
     ImportFile,
     Source,
     Value,
+    of_one_person,
 )
 from ddr.imports.model import METER as METER_CODES
 from ddr.imports.numbers import implausible
@@ -35,6 +36,7 @@ def recognises(content: Content) -> bool:
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The values. Times have a zone by the schema; where one lacks it, `zone` is taken."""
     file, bodies = ImportFile("open-mhealth"), _bodies(content)
+    of_one_person(_users(content))
     times = instants([_time(body) for body in bodies], [""] * len(bodies), zone)
     for line, (body, time_ms) in enumerate(zip(bodies, times, strict=True), 1):
         if "blood_glucose" not in body and "systolic_blood_pressure" not in body:
@@ -53,6 +55,12 @@ def _bodies(content: Content) -> Sequence[dict[str, Any]]:
     points = found if isinstance(found, list) else [found]
     bodies = (one.get("body", one) for one in points if isinstance(one, dict))
     return [body for body in bodies if isinstance(body, dict)]
+
+
+def _users(content: Content) -> Sequence[str]:
+    found = content.json if isinstance(content.json, list) else [content.json]
+    headers = [one.get("header") for one in found if isinstance(one, dict)]
+    return [str(header.get("user_id") or "") for header in headers if isinstance(header, dict)]
 
 
 def _time(body: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import tzinfo
 
 from ddr.imports.content import Content, Table, tables
+from ddr.imports.makers import METER
 from ddr.imports.model import CUFF, DIASTOLIC, MEAN, MMHG, PANEL, SYSTOLIC, ImportFile, Source, Value
 from ddr.imports.numbers import implausible, number
 from ddr.imports.times import instants
@@ -21,8 +22,8 @@ _COLUMNS = {
     ),
     "date": ("date", "datum", "time$", "zeit$"),
     "clock": ("time$", "uhrzeit", "zeit$"),
-    SYSTOLIC: ("systolic", "systolisch", "systole", "sys", "oberer"),
-    DIASTOLIC: ("diastolic", "diastolisch", "diastole", "dia", "unterer"),
+    SYSTOLIC: ("systolic", "systolisch", "systolischer", "systole", "sys", "oberer"),
+    DIASTOLIC: ("diastolic", "diastolisch", "diastolischer", "diastole", "dia", "unterer"),
     MEAN: ("mean arterial", "map$", "mittlerer", "mean"),
     "device": ("device$", "gerät$", "model", "modell"),
     "serial": ("serial", "seriennummer"),
@@ -78,4 +79,4 @@ def _maker(content: Content, table: Table) -> str:
     for name in ("OMRON", "Withings", "Beurer", "Medisana", "boso"):
         if name.casefold() in text:
             return name
-    return "Withings" if _WITHINGS in table and "pulse" not in table else "not stated in the export"
+    return "Withings" if _WITHINGS in table and table.place(_WITHINGS) < table.place(SYSTOLIC) else METER.manufacturer

@@ -32,6 +32,7 @@ from ddr.imports.model import (
     ImportFile,
     Source,
     Value,
+    of_one_person,
 )
 from ddr.imports.numbers import beyond, implausible, number
 from ddr.imports.times import instants
@@ -45,6 +46,7 @@ _COLUMNS = {
     "device": ("device$", "device name", "gerät", "geraet"),
     "serial": ("serial", "seriennummer"),
     "manufacturer": ("manufacturer", "hersteller"),
+    "person": ("patient", "patient_id", "person", "subject", "user_id", "userid"),
     "shown": ("shown", "gezeigt"),
     "device_type": ("device_type", "geräteart"),
     "lower_limit": ("lower_limit", "untergrenze"),
@@ -91,6 +93,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     """The values; a time without zone is local in `zone`."""
     table = _table(content)
     assert table is not None
+    of_one_person(table.cell(row, "person") for row in table.rows)
     rows = [
         Cells(row.line, *(table.cell(row, name) for name in (*COLUMNS, *_TOLD)))
         for row in table.rows

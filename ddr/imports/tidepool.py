@@ -9,7 +9,7 @@ from typing import Any
 
 from ddr.imports.content import Content
 from ddr.imports.makers import METER, Maker, maker_of
-from ddr.imports.model import CGM, GLUCOSE_METER, HIGH, LOW, ImportFile, Source, Value
+from ddr.imports.model import CGM, GLUCOSE_METER, HIGH, LOW, ImportFile, Source, Value, of_one_person
 from ddr.imports.model import METER as METER_CODES
 from ddr.imports.numbers import implausible
 from ddr.imports.times import instants
@@ -27,6 +27,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     """The glucose values. A device whose values have more digits than mmol/L is measured with measured in mg/dL."""
     file, records = ImportFile("tidepool"), _records(content)
     taken = [(at, one) for at, one in enumerate(records, 1) if isinstance(one, dict) and one.get("type") in _KINDS]
+    of_one_person(str(one.get("userId") or one.get("_userId") or "") for _, one in taken)
     file.skipped = len(records) - len(taken)
     times = instants([str(one.get("time", "")) for _, one in taken], [one.get("deviceId") for _, one in taken], zone)
     converted = {one.get("deviceId") for _, one in taken if _digits(one.get("value")) > 2}

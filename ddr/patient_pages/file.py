@@ -20,7 +20,7 @@ from ddr.http.core import Core
 from ddr.http.pages import language
 from ddr.imports.calls import Answer, Refused, Report, Steps
 from ddr.imports.formats import FORMATS, read
-from ddr.imports.model import ImportFile, ImportFileError
+from ddr.imports.model import ImportFile, ImportFileError, SeveralPersons
 from ddr.imports.sending import sending
 from ddr.imports.taking_back import taking_back
 from ddr.patient_pages.dates import ZONE
@@ -54,6 +54,8 @@ async def give(request: Request, visitor: Visitor, session: Session) -> Response
     raw = await _given(request, visitor)
     try:
         file = await to_thread(read, raw, ZONE)
+    except SeveralPersons:
+        return _page(request, visitor, error=text(lang, "file.several"))
     except ImportFileError:
         return _page(request, visitor, error=text(lang, "file.unreadable", known=_known()))
     digest = hashlib.sha256(ZONE.key.encode() + b"\n" + raw).hexdigest()

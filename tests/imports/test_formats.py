@@ -5,12 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ddr.imports.formats import FORMATS, read
-from ddr.imports.model import ImportFileError, Value
+from ddr.imports.model import ImportFile, ImportFileError, SeveralPersons, Value
 from tests.imports import samples
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -35,6 +36,10 @@ ALL = {
 def values(text: str) -> list[tuple[int, str, str, str]]:
     """Time from eight o'clock, code, value, serial number."""
     return [_told(value) for value in read(text.encode(), BERLIN).values]
+
+
+def taken(text: str) -> ImportFile:
+    return read(text.encode(), BERLIN)
 
 
 def _told(value: Value) -> tuple[int, str, str, str]:
@@ -105,6 +110,60 @@ def test_swapped_pressures_are_a_bad_row() -> None:
     file = read(samples.OMRON.encode(), BERLIN)
     assert [_told(value)[2] for value in file.values] == ["121/79"]
     assert [(bad.line, "not above" in bad.reason) for bad in file.bad] == [(3, True)]
+
+
+@pytest.mark.parametrize(
+    ("heading", "manufacturer"),
+    [
+        ('Datum,Herzfrequenz,"Systolischer Blutdruck","Diastolischer Blutdruck",Kommentare', "Withings"),
+        ("Date,Heart rate,Systolic,Diastolic,Comments", "Withings"),
+        ("Datum,Systole (mmHg),Diastole (mmHg),Herzfrequenz (1/min)", "not stated in the export"),
+    ],
+)
+def test_whose_diary_it_is(heading: str, manufacturer: str) -> None:
+    row = "2026-11-20 07:12:33,121,79,66" if "(1/min)" in heading else "2026-11-20 07:12:33,66,121,79,"
+    (value,) = taken(f"{heading}\n{row}\n").values
+    assert value.source.manufacturer == manufacturer
+    assert [amount for _, amount in value.parts] == [121, 79]
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "ID\tTime\tRecord Type\tHistoric Glucose (mg/dL)\tScan Glucose (mg/dL)\tStrip Glucose (mg/dL)",
+        "ID\tZeit\tArt des Eintrags\tGlukose-Verlauf (mg/dL)\tGescannte Glukose (mg/dL)\tTeststreifen-Glukose (mg/dL)",
+    ],
+)
+def test_the_text_of_a_reader(heading: str) -> None:
+    rows = "1\t2026/11/20 07:12\t0\t121\t\t\n2\t2026/11/20 07:14\t2\t\t\t133\n3\t2026/11/20 07:15\t1\t\t125\t\n"
+    file = taken(f"# JCGS123\n{heading}\n{rows}")
+    assert [(value.code, str(value.value), value.source.serial) for value in file.values] == [
+        ("99504-3", "121", "JCGS123"),
+        ("41653-7", "133", "JCGS123"),
+    ]
+    assert file.skipped == 1
+
+
+def test_nightscout_with_times_as_texts() -> None:
+    entry = {"type": "sgv", "sgv": 121, "dateString": "2026-11-20T07:12:00.000Z"}
+    assert [value.time_ms for value in taken(orjson.dumps([entry]).decode()).values] == [1_795_158_720_000]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "time,code,value,unit,patient\n2026-11-20T07:00Z,2339-0,99,mg/dL,a\n2026-11-20T08:00Z,2339-0,98,mg/dL,b\n",
+        '[{"type":"smbg","value":5.5,"units":"mmol/L","time":"2026-11-20T07:00:00Z","userId":"a"},'
+        '{"type":"smbg","value":5.6,"units":"mmol/L","time":"2026-11-20T08:00:00Z","userId":"b"}]',
+        '[{"header":{"user_id":"a"},"body":{"blood_glucose":{"unit":"mg/dL","value":99}}},'
+        '{"header":{"user_id":"b"},"body":{"blood_glucose":{"unit":"mg/dL","value":98}}}]',
+        '{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Observation","subject":{"reference":"Patient/a"}}},'
+        '{"resource":{"resourceType":"Observation","subject":{"reference":"Patient/b"}}}]}',
+    ],
+)
+def test_a_file_of_several_persons_is_refused(text: str) -> None:
+    with pytest.raises(SeveralPersons, match="several persons"):
+        taken(text)
 
 
 def test_tidepool_gives_mg_per_dl_back_where_it_was_measured() -> None:

@@ -63,6 +63,8 @@ async def test_what_is_no_file_is_said(core: Core) -> None:
     for content in (b"a,b\n1,2\n", b"", b"\x89PNG\r\n\x1a\n\0\0"):
         page = await looked_at(browser, content)
         assert page.status_code == 422 and "keine Form, die wir kennen" in page.text
+    two = "time,code,value,unit,patient\n2026-11-20T07:00Z,2339-0,99,mg/dL,a\n2026-11-20T08:00Z,2339-0,98,mg/dL,b\n"
+    assert "mehrerer Personen" in (await looked_at(browser, two)).text
     too_large = await looked_at(browser, b"x" * (FILE_BYTES + 1))
     assert too_large.status_code == 413
 

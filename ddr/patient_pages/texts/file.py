@@ -51,6 +51,10 @@ TEXTS = {
         "Die Werte konnten nicht übernommen werden. Bitte versuchen Sie es später noch einmal.",
         "The readings could not be taken. Please try again later.",
     ),
+    "several": Words(
+        "In dieser Datei stehen Messwerte mehrerer Personen. Bitte geben Sie nur Ihre eigenen.",
+        "This file has readings of several people. Please give only your own.",
+    ),
     "not_back": Words(
         "Nicht alle Werte konnten zurückgenommen werden. Bitte versuchen Sie es später noch einmal.",
         "Not all readings could be taken back. Please try again later.",
