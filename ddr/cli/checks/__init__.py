@@ -1,0 +1,1 @@
+"""What `ddr check` looks at from outside, one matter per file."""

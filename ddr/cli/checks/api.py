@@ -1,0 +1,131 @@
+"""`ddr check api`: a whole poll from outside, as a DiGA does it: metadata, refresh, search with all pages, a read.
+
+The refresh token is in a file, which holds its successor afterwards: the recorder rotates it with each use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ddr.cli.errors import CommandError
+from ddr.client import ClientError, Diga, Grant, Recorder, Throttled
+from ddr.reasons import in_words
+
+MOST_PAGES = 3  # a test patient has few; and a check ends
+
+
+class TokenFile:
+    """A TokenStore (ddr.client.tokens) of one pairing: the file holds nothing but the refresh token."""
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._grant = file, Grant("", "", "", "", 0)
+
+    async def load(self, pairing_id: str) -> Grant | None:
+        """The token of the file; an access token from this run only."""
+        return replace(self._grant, refresh_token=(await asyncio.to_thread(self._file.read_text)).strip())
+
+    async def save(self, grant: Grant) -> None:
+        """Written beside, synced and renamed, so that there is one whole token in the file at any time."""
+        await asyncio.to_thread(self._write, grant.refresh_token)
+        self._grant = grant
+
+    async def forget(self, pairing_id: str) -> None:
+        """An operator may want to look at it."""
+
+    @asynccontextmanager
+    async def alone(self, pairing_id: str) -> AsyncIterator[None]:
+        """Two checks with one token would end its pairing: let a timer run one after another."""
+        yield
+
+    def _write(self, token: str) -> None:
+        draft = self._file.with_name(f"{self._file.name}.new")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            out.write(token + "\n")
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(self._file)
+
+
+@dataclass
+class _Timed:
+    """Tells how long each request took, and what was answered."""
+
+    last_status: int = 0
+
+    async def begun(self, request: httpx.Request) -> None:
+        request.extensions["begun"] = time.monotonic()
+
+    async def answered(self, answer: httpx.Response) -> None:
+        took = (time.monotonic() - answer.request.extensions["begun"]) * 1000
+        self.last_status = answer.status_code
+        print(
+            f"  {answer.request.method:4} {answer.request.url.path:48} {answer.status_code} {took:6.0f} ms", flush=True
+        )
+
+
+def check_api(diga: Diga, tokens: Path) -> int:
+    """Print what was asked and how long it took; the number of problems. Raises CommandError for a wrong file."""
+    print(f"DiGA {diga.client_id} at {diga.fhir_base}")
+    try:
+        found = asyncio.run(_poll(diga, TokenFile(tokens)))
+    except ssl.SSLError as error:
+        raise CommandError(f"certificate, key or CA: {error.reason or error}") from None
+    except OSError as error:
+        raise CommandError(in_words(error, named=True)) from None
+    for text in found:
+        print(f"  PROBLEM {text}")
+    return len(found)
+
+
+async def _poll(diga: Diga, tokens: TokenFile) -> list[str]:
+    timed = _Timed()
+    async with diga.http() as http:
+        http.event_hooks = {"request": [timed.begun], "response": [timed.answered]}
+        recorder = Recorder(diga, http, tokens, "", patience=0)
+        try:
+            return await _asked(diga, recorder)
+        except Throttled as error:
+            if timed.last_status != 429:
+                return [f"the recorder does not serve: {error}"]
+            print(f"  the Grace-Period still runs, {error}: everything before the data is in order")
+            return []
+        except ClientError as error:
+            return [str(error)]
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            return [f"an answer is not what it must be: {type(error).__name__}: {error}"]
+
+
+async def _asked(diga: Diga, recorder: Recorder) -> list[str]:
+    wrong: list[str] = []
+    _expect(wrong, await recorder.get(f"{diga.fhir_base}/metadata"), "CapabilityStatement")
+    first: dict[str, Any] | None = None
+    pages = 0
+    async for bundle in recorder.pages("Observation", {"_include": "Observation:device"}):
+        _expect(wrong, bundle, "Bundle")
+        resources = [entry["resource"] for entry in bundle.get("entry", ())]
+        first = first or next((one for one in resources if one["resourceType"] == "Observation"), None)
+        pages += 1
+        if pages == MOST_PAGES:
+            break
+    if first is None:
+        print("  the pairing has no data within the Historic-Data-Period")
+        return wrong
+    again = await recorder.get(f"{diga.fhir_base}/Observation/{first['id']}")
+    if again.get("id") != first["id"]:
+        wrong.append("an Observation that was found is not what is read under its id")
+    return wrong
+
+
+def _expect(wrong: list[str], resource: Any, kind: str) -> None:
+    if resource.get("resourceType") != kind:
+        wrong.append(f"expected a {kind}, got {resource.get('resourceType')}")
