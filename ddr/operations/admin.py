@@ -50,8 +50,12 @@ async def _ready(core: Core) -> Reply:
 
 async def _metrics(core: Core) -> Reply:
     """The figures of all workers of this host; those of others are up to a second old."""
-    workers, host = core.fleet.figures(worker_figures(core)), await host_figures(core)
-    return Reply(200, await asyncio.to_thread(exposition, workers, host, described(core)), CONTENT_TYPE)
+    host = await host_figures(core)
+
+    def written() -> bytes:
+        return exposition(core.fleet.figures(worker_figures(core)), host, described(core))
+
+    return Reply(200, await asyncio.to_thread(written), CONTENT_TYPE)
 
 
 def described(core: Core) -> Mapping[str, str]:

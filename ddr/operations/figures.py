@@ -65,7 +65,7 @@ def worker_figures(core: Core) -> dict[str, Figure]:
 
 def _background_figures(core: Core) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
-    for name, state in core.jobs.states.items():
+    for name, state in list(core.jobs.states.items()):
         label = f'{{work="{name}"}}'
         figures[RUNS + label] = state.runs
         figures[FAILURES + label] = state.failures

@@ -47,16 +47,17 @@ class Poller:
                 await self.compare()
             await asyncio.sleep(pause)
 
-    async def poll(self, kind: str) -> None:
-        """Everything that is new since the last answer that came whole."""
+    async def poll(self, kind: str) -> bool:
+        """Everything that is new since the last answer that came whole; False when none came now."""
         since = f"&_lastUpdated=gt{self.cursors[kind]}" if kind in self.cursors else ""
         try:
             found, stamp = await self._pages(f"{self.fhir_base}/{kind}?_count=100{since}")
         except Unanswered:
-            return
+            return False
         for resource in found:
             self.known[self._name(resource)] = self._noted(resource)
         self.cursors[kind] = stamp
+        return True
 
     async def compare(self) -> list[Json]:
         """Everything there is; what is not newer than the cursor must be known. Empty when not every page came."""

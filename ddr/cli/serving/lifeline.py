@@ -25,6 +25,7 @@ class Lifeline:
     def __init__(self, told: Told) -> None:
         self._told = told
         self.figures: Callable[[], Mapping[str, Any]] = dict
+        self._known: Mapping[str, Any] = {}  # the figures of the last beat but one at most
         self._ready = self._leaving = False
         self._unsaid = b""
         self._tasks: list[asyncio.Task[None]] = []
@@ -46,7 +47,11 @@ class Lifeline:
                 worker.cancel()
 
         loop.add_signal_handler(signal.SIGTERM, end)
-        self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._listen(reader, end))]
+        self._tasks = [
+            asyncio.create_task(self._beat()),
+            asyncio.create_task(self._count()),
+            asyncio.create_task(self._listen(reader, end)),
+        ]
 
     def ready(self) -> None:
         """Say that this worker serves."""
@@ -55,7 +60,7 @@ class Lifeline:
 
     def _say(self) -> None:
         """What nobody reads gets lost; the next beat says it again."""
-        message = {"ready": self._ready, "leaving": self._leaving, "figures": self._figures()}
+        message = {"ready": self._ready, "leaving": self._leaving, "figures": self._known}
         try:
             if self._unsaid:  # the pipe took a part of the last one
                 self._unsaid = self._unsaid[os.write(sys.stdout.fileno(), self._unsaid) :]
@@ -75,6 +80,12 @@ class Lifeline:
     async def _beat(self) -> None:
         while True:
             self._say()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _count(self) -> None:
+        """Collect the figures beside the event loop. The beat does not wait: threads may be busy, and we alive."""
+        while True:
+            self._known = await asyncio.to_thread(self._figures)
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _listen(self, reader: asyncio.StreamReader, end: Callable[[], None]) -> None:
