@@ -11,6 +11,7 @@ from ddr.fhir.outcome import outcome
 from ddr.http.asgi import ASGIApp, Headers, Receive, Scope, Send, header, json_reply, problem
 from ddr.http.guard import constant
 from ddr.http.pages import error_page
+from ddr.ratelimit import LOAD, limited, lowercase
 from ddr.store.database.faults import OVERLOADED, Fault
 
 FAILED = "The request could not be processed"
@@ -19,7 +20,11 @@ AUTHORIZE = "/oauth/authorize"
 
 
 def _later(fault: Fault) -> Headers:
-    return (("retry-after", str(fault.retry_seconds)), (HEADER.lower(), fault.outage))
+    return (("retry-after", str(fault.retry_seconds)), (HEADER.lower(), fault.outage), *lowercase(_limit(fault)))
+
+
+def _limit(fault: Fault) -> dict[str, str]:
+    return limited(LOAD, fault.retry_seconds) if fault == OVERLOADED else {}
 
 
 def _fhir_unavailable(fault: Fault) -> ASGIApp:
@@ -46,7 +51,7 @@ def _problem_unavailable(fault: Fault) -> ASGIApp:
 
 def _page_unavailable(fault: Fault) -> ASGIApp:
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        later = {"Retry-After": str(fault.retry_seconds), HEADER: str(fault.outage)}
+        later = {"Retry-After": str(fault.retry_seconds), HEADER: str(fault.outage), **_limit(fault)}
         await error_page(scope, 503, "store_unavailable", later)(scope, receive, send)
 
     return answer

@@ -106,7 +106,7 @@ def _reply(scope: Scope, fault: Fault) -> Reply | None:
 def _throttled(scope: Scope, request: Request, fault: Fault) -> FhirError | None:
     match request.segments:
         case (_,) | (_, "_search") | (_, "$hddt-cgm-summary"):
-            return throttled(fault.wait_seconds)
+            return throttled(fault.wait_seconds, fault.wait_seconds)
         case _:
             return None
 

@@ -16,6 +16,7 @@ from ddr.http.core import Core
 from ddr.http.exchange import concerns
 from ddr.http.tokens import Claims, InvalidToken, TokenVerifier
 from ddr.miv.model import Miv
+from ddr.ratelimit import GRACE_PERIOD, limited, lowercase
 from ddr.scopes.decision import Allowed, Facts, Interaction, Reason, Refused, Standing, decide
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import Scopes, granted
@@ -123,7 +124,7 @@ class Gate:
             self._core.metrics.grace.labels(decided).inc()
         if due and not admission.claimed:
             refused("grace-period")
-            raise throttled(self._wait_seconds(admission, due, facts.now_ms))
+            raise throttled(self._wait_seconds(admission, due, facts.now_ms), self._longest(due))
         scopes = granted(claims.scope).within(decision.valuesets)
         view = self._view(decision, await self._openings(decision, scopes, admission), facts.now_ms)
         return Access(view, scopes, claims.pairing_id, claims.client_id, admission)
@@ -165,7 +166,13 @@ class Gate:
             else:
                 await self.forgive(access)
 
-        return replace(reply, settle=settle)
+        longest = self._longest(access.admission.claimed)
+        told = lowercase(limited(GRACE_PERIOD, longest, 1, longest))
+        return replace(reply, headers=(*reply.headers, *told), settle=settle)
+
+    def _longest(self, valuesets: Collection[str]) -> int:
+        """Seconds of the longest Grace-Period of these MIVs."""
+        return max(self._core.catalog.terms[url].grace_seconds for url in valuesets)
 
     def _verified(self, scope: Scope, now_ms: int) -> Claims:
         credentials = header_values(scope, "authorization")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ddr.fhir.outages import HEADER, SYSTEM, Outage
+from ddr.ratelimit import GRACE_PERIOD, LOAD, limited
 
 OUTCOME_CODES = "http://terminology.hl7.org/CodeSystem/operation-outcome"
 FORMATS = "Supported formats: application/fhir+json, application/fhir+xml"
@@ -207,10 +208,11 @@ def _retry(seconds: int) -> dict[str, str]:
     return {"Retry-After": str(max(1, seconds))}
 
 
-def throttled(retry_seconds: int) -> FhirError:
-    """429: asked again within the Grace-Period."""
+def throttled(retry_seconds: int, grace_seconds: int) -> FhirError:
+    """429: asked again within the Grace-Period, which lasts `grace_seconds`."""
     text = "Rate limit exceeded. Please retry after the specified time."
-    return FhirError(429, "throttled", text, headers=_retry(retry_seconds))
+    headers = _retry(retry_seconds) | limited(GRACE_PERIOD, retry_seconds, 1, grace_seconds)
+    return FhirError(429, "throttled", text, headers=headers)
 
 
 def internal_error(reason: str = "Internal error of the Device Data Recorder") -> FhirError:
@@ -221,7 +223,8 @@ def internal_error(reason: str = "Internal error of the Device Data Recorder") -
 def overloaded(retry_seconds: int) -> FhirError:
     """503: admission control turned the request away."""
     text = "Service temporarily unavailable due to rate limiting"
-    return _outage(Outage.TEMPORARY_DISRUPTION, "throttled", text, _retry(retry_seconds))
+    headers = _retry(retry_seconds) | limited(LOAD, retry_seconds)
+    return _outage(Outage.TEMPORARY_DISRUPTION, "throttled", text, headers)
 
 
 def unavailable(diagnostics: str, retry_seconds: int, outage: Outage = Outage.DEPENDENCY_FAILED) -> FhirError:

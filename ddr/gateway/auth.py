@@ -17,6 +17,7 @@ from ddr.http.asgi import Scope, header
 from ddr.http.core import Core
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
 from ddr.identity.tokens import read_access_token
+from ddr.ratelimit import UNKNOWN_TOKENS, limited, lowercase
 from ddr.store.database.digest import sha256
 from ddr.store.database.faults import Fault
 from ddr.store.gateways import tokens as gateway_tokens
@@ -80,9 +81,9 @@ class Gatekeeper:
         self.failures.put(network, count + 1, until_ms)
         if until_ms is not None and count >= FAILURES:
             wait = -((self.core.clock() - until_ms) // 1000)
-            raise Problem(
-                429, "throttled", "Too many requests with unknown tokens", headers=(("retry-after", str(wait)),)
-            )
+            limit = lowercase(limited(UNKNOWN_TOKENS, wait, FAILURES, WINDOW_MS // 1000))
+            headers = (("retry-after", str(wait)), *limit)
+            raise Problem(429, "throttled", "Too many requests with unknown tokens", headers=headers)
 
     async def _owner(self, token: str) -> UUID | None:
         core, digest, now_ms = self.core, sha256(token), self.core.clock()

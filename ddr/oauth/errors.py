@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 from ddr.call import refused_unless_told
 from ddr.fhir.outages import HEADER, MEMBER, Outage
 from ddr.http.exchange import refused, request_id
+from ddr.ratelimit import PUSHED_REQUESTS, limited
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 RETRY_SECONDS = 60
@@ -76,13 +77,13 @@ def temporarily_unavailable() -> OAuthError:
     )
 
 
-def too_many_requests(retry_seconds: int) -> OAuthError:
-    """The client has too many pushed requests open (RFC 9126 section 2.3)."""
+def too_many_requests(retry_seconds: int, most: int) -> OAuthError:
+    """The client has `most` pushed requests open, which is too many (RFC 9126 section 2.3)."""
     return OAuthError(
         "temporarily_unavailable",
         "Too many pushed authorization requests are open",
         429,
-        {"Retry-After": str(max(1, retry_seconds))},
+        {"Retry-After": str(max(1, retry_seconds))} | limited(PUSHED_REQUESTS, retry_seconds, most),
     )
 
 

@@ -40,7 +40,7 @@ async def _room_for_one(call: Call) -> None:
     now_ms, settings = call.core.clock(), call.core.settings
     count, first_ms = await par.open_requests(call.core.pool, call.diga.client_id, now_ms)
     if count >= settings.par_max_open:
-        raise too_many_requests(-(-(first_ms - now_ms) // 1000))
+        raise too_many_requests(-(-(first_ms - now_ms) // 1000), settings.par_max_open)
 
 
 def _no_request_object(call: Call) -> None:

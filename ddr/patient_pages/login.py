@@ -16,6 +16,7 @@ from ddr.patient_pages import known_browser
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.visitor import Form, Visitor, core_of, enter, identify, read_form
+from ddr.ratelimit import LOGINS, limited
 from ddr.scopes.diga import Diga
 from ddr.store.authorization import par
 from ddr.store.database.names import account_name
@@ -65,7 +66,7 @@ async def _too_many(request: Request, visitor: Visitor, request_uri: str, wait_s
         request_uri,
         429,
         error="login.wait",
-        headers={"Retry-After": str(wait_seconds)},
+        headers={"Retry-After": str(wait_seconds), **limited(LOGINS, wait_seconds)},
         minutes=-(-wait_seconds // 60),
     )
 

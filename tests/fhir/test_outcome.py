@@ -46,7 +46,7 @@ DIAGNOSTICS = [
         "FHIR version not supported. This server supports FHIR R4 (version 4.0.1)",
     ),
     (outcome.unsupported_media_type(), 415, "not-supported", f"Content-Type not supported. {FORMATS}"),
-    (outcome.throttled(30), 429, "throttled", "Rate limit exceeded. Please retry after the specified time."),
+    (outcome.throttled(30, 900), 429, "throttled", "Rate limit exceeded. Please retry after the specified time."),
     (outcome.internal_error("Disk full"), 500, "exception", "Disk full"),
     (outcome.unauthorized("The access token expired"), 401, "login", "The access token expired"),
     (outcome.unauthorized(), 401, "login", "An access token is required"),
@@ -153,7 +153,11 @@ def test_headers() -> None:
     assert outcome.unauthorized("Invalid token issuer").headers == {
         "WWW-Authenticate": 'Bearer error="invalid_token", error_description="Invalid token issuer"'
     }
-    assert outcome.throttled(0).headers == {"Retry-After": "1"}
+    assert outcome.throttled(0, 900).headers == {
+        "Retry-After": "1",
+        "RateLimit": '"grace-period";r=0;t=1',
+        "RateLimit-Policy": '"grace-period";q=1;w=900',
+    }
     assert outcome.method_not_allowed(["GET", "POST"]).headers == {"Allow": "GET, POST"}
 
 

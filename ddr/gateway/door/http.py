@@ -21,7 +21,8 @@ from ddr.gateway.upload import Upload
 from ddr.http.asgi import Headers, Reply, Scope, headers, query_pairs
 from ddr.http.body import BodyError
 from ddr.http.core import Core
-from ddr.store.database.faults import Fault
+from ddr.ratelimit import LOAD, limited, lowercase
+from ddr.store.database.faults import OVERLOADED, Fault
 
 MAX_ISSUES = 100
 LARGE_ENTRIES = 200  # of a Bundle that is written aside
@@ -65,7 +66,8 @@ def unavailable_reply(scope: Scope, fault: Fault) -> Reply:
     """503 as an OperationOutcome in the representation asked for."""
     error = unavailable(fault.detail, fault.retry_seconds, fault.outage)
     fmt = error_format(headers(scope), dict(query_pairs(scope)))
-    why = tuple((name.lower(), value) for name, value in error.headers.items())
+    limit = limited(LOAD, fault.retry_seconds) if fault == OVERLOADED else {}
+    why = lowercase(error.headers | limit)
     return _with(why, _reply(error.status, error.resource(), fmt))
 
 
