@@ -259,3 +259,19 @@ def test_a_disruption_is_told_and_resolved_by_command(served: Served) -> None:
     assert "Late" in {one["cause"] for one in found["past"]}
     assert told(served, "resolve", name)[0] == 1
     assert maintenance(served, "end", "nosuch")[0] == 1
+
+
+@pytest.mark.requirement("OPS-008")
+def test_the_rounds_of_the_workers_go_on(served: Served) -> None:
+    """The registries of this recorder never answered: its feed says so by itself, and no round fails."""
+    url = f"https://localhost:{served.settings['public_port']}/status"
+    deadline = time.monotonic() + 60
+    while True:
+        found = httpx.get(url, verify=False, trust_env=False).json()
+        if {"status", "notices"} <= found["background"].keys() and found["status"] == "unavailable":
+            break
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
+    assert found["background"]["status"]["failures"] == found["background"]["notices"]["failures"] == 0
+    states = {one["function"]: one["status"] for one in found["functions"]}
+    assert (states["pairing"], states["ingestion"]) == ("unavailable", "operational")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -254,6 +255,13 @@ async def test_a_certificate_that_expires_soon_is_announced(
                 running.clock.advance(5)
             events_told = (await running.public.get("/status")).json()["events"]
             assert [one["functions"] for one in events_told if "expires" in one["cause"]] == [[]]
+
+
+async def test_an_event_that_is_over_is_stored_once(pool: asyncpg.Pool) -> None:
+    await pool.execute("TRUNCATE outage_event")
+    over = events.Event("k", "unavailable", ["token"], "c", "c", 1000, 2000)
+    await asyncio.gather(*(events.add(pool, over) for _ in range(5)))
+    assert await events.between(pool, 0, 10_000) == [over]
 
 
 async def test_events_follow_what_is_found(pool: asyncpg.Pool) -> None:

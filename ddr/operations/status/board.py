@@ -62,18 +62,23 @@ async def read(core: Core) -> Board:
     """Ask the database; when it does not answer within SECONDS, that is the news."""
     try:
         async with asyncio.timeout(SECONDS):
-            return await _read(core)
+            return await shared(core, _own(core))
     except FAULTS:
         now_ms = core.clock()
-        return _board(core, now_ms, [database_away(core.watch.first_ms(DATABASE) or now_ms)])
+        away = database_away(core.watch.first_ms(DATABASE) or now_ms)
+        return _board(core, now_ms, [away, *_own(core)])
 
 
-async def _read(core: Core) -> Board:
+async def shared(core: Core, own: Sequence[Trouble] = ()) -> Board:
+    """What every worker reads alike, and so what is written down; with what only this one knows as yet.
+
+    Raises what the database raises.
+    """
     now_ms = core.clock()
     pool = core.pool
     sources, held = await read_sources(pool), await losses.held(pool)
     await core.notices.read(pool, now_ms)
-    found = troubles.of_workers(await reports_store.read(pool), now_ms)
+    found = [*own, *troubles.of_workers(await reports_store.read(pool), now_ms)]
     found += troubles.of_registries(core, sources, held, now_ms)
     begun = await events_store.going_on(pool)
     board = _board(core, now_ms, found, begun)
@@ -82,8 +87,8 @@ async def _read(core: Core) -> Board:
 
 
 def _board(core: Core, now_ms: int, found: list[Trouble], begun: Mapping[str, int] | None = None) -> Board:
-    """With what this worker knows by itself, and what follows for the data of each MIV."""
-    found = [*found, *troubles.of_this_host(core, now_ms), *core.watch.raised().values(), *_setting(core)]
+    """With what follows for the data of each MIV."""
+    found = [*found, *_setting(core)]
     known = {
         key: replace(one, since_ms=_earliest((begun or {}).get(key), one.since_ms))
         for key, one in troubles.merged(found).items()
@@ -98,6 +103,11 @@ def _board(core: Core, now_ms: int, found: list[Trouble], begun: Mapping[str, in
     order = {UNAVAILABLE: 0, DEMOTED: 1}
     told = sorted((troubles.named(one, core) for one in known.values()), key=lambda one: (order[one.state], one.key))
     return Board(now_ms, told, core.notices.known)
+
+
+def _own(core: Core) -> list[Trouble]:
+    """What this worker knows by itself, a moment before the others."""
+    return [*troubles.of_this_host(core, core.clock()), *core.watch.raised().values()]
 
 
 def _setting(core: Core) -> list[Trouble]:

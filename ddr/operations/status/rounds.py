@@ -41,7 +41,7 @@ class Rounds:
         last_ms = await reports.write(pool, host_of(core), core.fleet.number, now_ms, told)
         if last_ms is not None and now_ms - last_ms > GAP_MS:
             await events.add(pool, _stopped(core, last_ms, now_ms))
-        seen = await board.read(core)
+        seen = await board.shared(core)
         found = {
             one.key: Event(one.key, one.state, one.functions, one.cause, one.cause_de, one.since_ms or now_ms)
             for one in seen.troubles

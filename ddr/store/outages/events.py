@@ -47,8 +47,12 @@ async def follow(pool: asyncpg.Pool, found: Mapping[str, Event], over_ms: Mappin
 
 
 async def add(pool: asyncpg.Pool, event: Event) -> None:
-    """Store one that is over already."""
-    await _begin(pool, event, event.from_ms)
+    """Store one that is over already, unless another worker did."""
+    known = "SELECT true FROM outage_event WHERE key = $1 AND from_ms = $2"
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", int(Lock.OUTAGES))
+        if not await connection.fetchval(known, event.key, event.from_ms):
+            await _begin(connection, event, event.from_ms)
 
 
 async def going_on(pool: asyncpg.Pool) -> dict[str, int]:
