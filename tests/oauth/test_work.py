@@ -1,0 +1,29 @@
+"""The work of a token refresh is pinned: a change that costs more has to say so here."""
+
+from __future__ import annotations
+
+from ddr.http.core import Core
+from tests.oauth.backend import DigaBackend, new_diga
+from tests.support.clock import Clock
+from tests.support.trust import FakeTrust
+from tests.support.work import Work, among_others, work_of
+
+REFRESH = Work(statements=3, blocks=22, fetched=15, written=1)
+
+
+async def test_a_refresh_takes_no_more_than_this(core: Core, trust: FakeTrust, clock: Clock) -> None:
+    async with among_others(core) as core:
+        patient_id = await core.pool.fetchval("SELECT patient_id FROM patient LIMIT 1")
+        entry, certificate = new_diga(frozenset(miv.valueset for miv in core.catalog.mivs))
+        diga = DigaBackend(core, trust.add(entry, certificate), certificate)
+        token = (await diga.pair(patient_id))["refresh_token"]
+
+        async def request() -> None:
+            nonlocal token
+            clock.ms += 900_000
+            answer = await diga.refresh(token)
+            assert answer.status_code == 200
+            token = answer.json()["refresh_token"]
+
+        work = await work_of(core.pool, request)
+        assert work <= REFRESH, work

@@ -1,0 +1,58 @@
+"""What a request costs in things that do not depend on the machine, with the limits that hold for each kind of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+import asyncpg
+
+from ddr.http.core import Core
+from ddr.store.database.pool import open_pool
+from tests.support.counting import counted
+from tests.support.database import migrated_database
+from tests.support.history import wear
+from tests.support.touched import touched
+
+CROWD, STRANGERS = 200, 5_000  # patients with a month of values, and without any
+WARM, TIMES = 6, 3  # executions until plans and caches stand, and of which the cheapest counts
+
+
+@dataclass(frozen=True)
+class Work:
+    """Statements, each one round trip, transactions' BEGIN and COMMIT among them; blocks and rows as in `Touched`."""
+
+    statements: int
+    blocks: int
+    fetched: int
+    written: int
+
+    def __le__(self, most: Work) -> bool:
+        return all(value <= limit for value, limit in zip(vars(self).values(), vars(most).values(), strict=True))
+
+
+@asynccontextmanager
+async def among_others(core: Core) -> AsyncIterator[Core]:
+    """`core` on a database of its own that holds a crowd of patients, so that plans and figures are always the same."""
+    async with migrated_database(core.settings.database_url) as url:
+        settings = replace(core.settings, database_url=url)
+        async with await open_pool(settings) as pool:
+            own = replace(core, settings=settings, pool=pool)
+            await pool.execute("INSERT INTO patient SELECT gen_random_uuid(), 0 FROM generate_series(1, $1)", STRANGERS)
+            await wear(own, [uuid4() for _ in range(CROWD)], 30)
+            await pool.execute("VACUUM ANALYZE")
+            yield own
+
+
+async def work_of(pool: asyncpg.Pool, request: Callable[[], Awaitable[object]]) -> Work:
+    """What the request takes of the database when it is made again and again."""
+    found = []
+    for _ in range(WARM):
+        await request()
+    for _ in range(TIMES):
+        async with touched(pool) as work, counted(pool) as statements:
+            await request()
+        found.append((len(statements), work.blocks, work.fetched, work.written))
+    return Work(*map(min, zip(*found, strict=True)))
