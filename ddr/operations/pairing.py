@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.http.core import Core
+from ddr.http.exchange import concerns
 from ddr.scopes.parse import parse
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import par
@@ -58,6 +59,8 @@ async def approve(
         if fault_of(error) is not None:
             raise  # the patient is told to try again; the same decision then has the same answer
         return await _failed(core, request, patient_id, error)
+    if approval is not None:
+        concerns(approval.pairing_id, approval.request.client_id)
     return None if approval is None else _location(core, request, code=approval.code)
 
 

@@ -125,7 +125,8 @@ async def test_the_authorization_server_is_recorded(ddr: Recorder) -> None:
     mine = [record for record in await records(ddr) if record["client_id"] == diga.entry.client_id]
     assert [record["partner_id"].partition("/")[2] for record in sorted(mine, key=lambda each: each["timestamp"])]
     kinds = {record["partner_id"].partition("/")[2]: record for record in mine}
-    assert {"oauth/par", "oauth/authorize", "oauth/token"} <= kinds.keys()
+    assert {"oauth/par", "oauth/authorize", "consent", "oauth/token"} <= kinds.keys()
+    assert kinds["consent"]["pairing_id"] == tokens.pairing_id
     assert kinds["oauth/token"]["pairing_id"] == tokens.pairing_id
     assert {record["event_type"] for record in mine} == {"Authorization"}
     form = {"client_id": diga.entry.client_id, "grant_type": "refresh_token", "refresh_token": "nonsense"}
@@ -202,6 +203,23 @@ async def test_connections_that_are_cut_are_recorded(ddr: Recorder, scene: Scene
     malformed = await eventually(ddr, lambda one: one["error_code"] == "malformed-request")
     assert malformed["status"] == 400
     junk.close()
+
+
+@pytest.mark.requirement("OPS-017")
+async def test_whoever_takes_too_long_is_recorded(ddr: Recorder, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {record["transaction_id"] for record in await records(ddr)}
+    monkeypatch.setattr("ddr.cli.serving.acceptor.HANDSHAKE_SECONDS", 0.3)
+    port = urlsplit(ddr.settings.diga_base_url).port
+    with socket.create_connection(("127.0.0.1", port or 0)):
+        await eventually(ddr, lambda one: one["error_code"] == "tls-timeout" and one["transaction_id"] not in before)
+    monkeypatch.undo()
+    monkeypatch.setattr("ddr.tls.protocol.HEAD_SECONDS", 2.0)
+    slow = await connected(ddr, ddr.settings.diga_base_url, scene.reader.diga.certificate)
+    slow.write(b"GET /fhir/Device HTTP/1.1\r\n")
+    await slow.drain()
+    record = await eventually(ddr, lambda one: one["error_code"] == "head-timeout")
+    assert (record["client_id"], record["status"]) == (scene.reader.diga.entry.client_id, None)
+    slow.close()
 
 
 @pytest.mark.requirement("OPS-031")

@@ -126,7 +126,7 @@ async def test_what_was_done_to_a_file_is_found(desk: Desk) -> None:
     assert "a line was removed before line 3" in removed
     assert name in removed
     assert f"a line was removed before line {len(lines) - 1}" in await said_of([*lines[:-2], lines[-1]])
-    assert "line 2 was added" in await said_of([lines[0], lines[3].replace("200 OK", "200 ok"), *lines[1:]])
+    assert "line 2 was added" in await said_of([lines[0], lines[3].replace('"status":', '"status":1'), *lines[1:]])
     assert "line 2 was moved" in await said_of([lines[1], lines[0], *lines[2:]])
     assert "line 2 was added" in await said_of([lines[0], lines[0], *lines[1:]])
     assert "the last line is no manifest" in await said_of(lines[:-1])

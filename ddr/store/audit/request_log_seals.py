@@ -29,6 +29,7 @@ COLUMNS = (
     "packed",
 )
 _SEAL = ", ".join(COLUMNS)
+MOST_BYTES = 8 * 1024 * 1024  # under one seal, before they are packed
 STEP = 20  # seals read at once, each of at most some thousand lines
 
 
@@ -38,9 +39,16 @@ async def lock(conn: asyncpg.Connection) -> None:
 
 
 async def fresh(conn: asyncpg.Connection, batches: int) -> list[Batch]:
-    """The first so many batches that are not sealed yet."""
+    """The first so many batches that are not sealed yet, of about MOST_BYTES at most."""
     rows = await conn.fetch(
-        "SELECT run, batch_no, records FROM request_log_fresh ORDER BY run, batch_no LIMIT $1", batches
+        """
+        SELECT run, batch_no, records FROM (
+          SELECT run, batch_no, records, sum(octet_length(records)) OVER (ORDER BY run, batch_no) AS upto
+            FROM request_log_fresh ORDER BY run, batch_no LIMIT $1) AS first
+         WHERE upto - octet_length(records) < $2
+        """,
+        batches,
+        MOST_BYTES,
     )
     return [Batch(**row) for row in rows]
 
