@@ -144,3 +144,21 @@ async def test_the_report_is_written_once_a_day(sources: asyncpg.Pool, clock: Cl
     clock.advance(24 * 3600)
     await daily(sources, clock())
     assert len(await store.events(sources, 0, clock() + 1, "report")) == 2
+
+
+async def test_the_page_is_in_the_operators_frame(core: Core, sources: asyncpg.Pool) -> None:
+    told = replace(
+        core.settings,
+        operator_name="Muster <Medizintechnik>",
+        operator_imprint_url="https://muster.example/impressum",
+        operator_colour="#004400",
+    )
+    transport = httpx.ASGITransport(create_status(replace(core, settings=told)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://public") as client:
+        for lang, title in (("de", "Betriebszustand"), ("en", "Status")):
+            page = await client.get("/status.html", headers={"accept-language": lang})
+            assert f'<html lang="{lang}">' in page.text and f"<h1>{title}</h1>" in page.text
+            assert "Muster &lt;Medizintechnik&gt;" in page.text and "/static/operator.css?v=004400" in page.text
+            assert 'href="https://muster.example/impressum"' in page.text
+        chosen = await client.get("/status.html?lang=en")
+        assert "__Host-language=en" in chosen.headers["set-cookie"]

@@ -42,8 +42,10 @@ def reply(core: Core, board: Board, scope: Scope) -> Reply:
         function=partial(_function, lang, names),
         suffix="_de" if lang == "de" else "",
         stylesheet=STYLESHEET,
+        colours=f"/static/operator.css?v={colour[1:]}" if (colour := core.settings.operator_colour) else "",
         operator=operator,
         links=operator_links(operator, lang),
+        other=other,
         switch=f"{scope['path']}?lang={other}",
     )
     headers = tuple((name.lower(), value) for name, value in page_headers().items())

@@ -6,6 +6,8 @@ from ddr.http.pages import Words
 
 DATA_OF = Words("Gerätedaten lesen", "Reading device data")
 TEXTS = {
+    "site": Words("Meine Gerätedaten", "My device data"),
+    "skip": Words("Zum Inhalt springen", "Skip to content"),
     "title": Words("Betriebszustand", "Status"),
     "operational": Words("in Betrieb", "operational"),
     "demoted": Words("eingeschränkt", "demoted"),
