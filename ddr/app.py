@@ -30,6 +30,7 @@ from ddr.http.measured import measured
 from ddr.http.operator import with_operator
 from ddr.http.request_log.log import RETRY_SECONDS, RequestLog
 from ddr.http.request_log.logged import identified, logged
+from ddr.http.traces import open_traces
 from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
 from ddr.oauth import keys
@@ -209,6 +210,7 @@ async def build_core(
         registry=registry,
         clock=clock,
         jobs=Jobs(clock),
+        traces=open_traces(settings),
         signer=signer,
         identity=Provider(settings, clock) if settings.patient_login == "oidc" else None,
     )

@@ -87,6 +87,12 @@ class Settings:
         " empty: the peer of the connection is the client.",
         "",
     )
+    # watching
+    otlp_endpoint: str = described(
+        "Where traces are sent (OTLP over HTTP, for instance http://127.0.0.1:4318/v1/traces), with the extra otel;"
+        " empty: none.",
+        "",
+    )
     # registries
     diga_vz_base: str = described("Base URL of the DiGA-VZ.", "https://diga.bfarm.de/api/fhir/v3.0")
     hiis_vz_base: str = described("Base URL of the HIIS-VZ.", "https://hiis.bfarm.de/api/fhir/v3.0")

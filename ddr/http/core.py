@@ -17,6 +17,7 @@ from ddr.http.lag import Lag
 from ddr.http.metrics import Metrics
 from ddr.http.request_log.log import RequestLog
 from ddr.http.strangers import Strangers
+from ddr.http.traces import Traces
 from ddr.http.watch import Watch
 from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
@@ -70,6 +71,7 @@ class Core:
     confirmations: Confirmations = field(default_factory=Confirmations)  # of Grace-Periods whose answers were sent
     jobs: Jobs = field(default_factory=Jobs)  # what goes on without a request
     metrics: Metrics = field(default_factory=Metrics)  # what is counted and timed
+    traces: Traces | None = None  # None: not wanted
     registry_seen: dict[str, Callable[[], int]] = field(default_factory=dict)  # when each source was last read, in ms
     notices: Notices = field(default_factory=Notices)  # maintenance and disruptions, as operators tell
     watch: Watch = field(default_factory=Watch)  # what this worker finds wrong with itself

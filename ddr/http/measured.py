@@ -37,7 +37,10 @@ def measured(app: ASGIApp, listener: str, core: Core) -> ASGIApp:
             CURRENT.reset(token)
             if call.statements and status < 500:
                 OUTAGE.served()
-            core.metrics.note(listener, interaction(scope["path"], scope["method"]), status, call)
+            name = interaction(scope["path"], scope["method"])
+            core.metrics.note(listener, name, status, call)
+            if core.traces is not None:
+                core.traces.note(listener, name, status, call)
 
     return answer
 
