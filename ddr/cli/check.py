@@ -1,4 +1,4 @@
-"""`ddr check`: what can be seen of the running recorder from outside: its TLS, its interface as a DiGA sees it.
+"""`ddr check`: what can be seen of the running recorder from outside: its TLS, its names, its interface as a DiGA does.
 
 Each ends with status 1 when something is wrong, so that a timer on another machine can watch.
 """
@@ -22,6 +22,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """`check` with its own subcommands; without one it checks TLS, which needs nothing else."""
     actions = subparsers.add_parser("check", help=HELP, description=__doc__).add_subparsers(dest="what", metavar="WHAT")
     actions.add_parser("tls", help="protocol versions, suites, groups, signatures and certificate of each listener")
+    dns = actions.add_parser("dns", help="addresses of the listeners' names, and who may issue certificates (CAA)")
+    dns.add_argument("--server", default="", metavar="ADDRESS[:PORT]", help="the resolver to ask; else the system's")
     api = actions.add_parser("api", help="a whole poll as a DiGA: refresh, search, pages, read")
     api.add_argument("--client-id", required=True, help="of a DiGA that is listed, with a pairing of a test patient")
     api.add_argument("--certificate", type=Path, required=True, metavar="FILE", help="its client certificate, PEM")
@@ -44,6 +46,12 @@ def _tls(args: argparse.Namespace, settings: Settings) -> int:
     return check_tls(settings)
 
 
+def _dns(args: argparse.Namespace, settings: Settings) -> int:
+    from ddr.cli.checks.dns import check_dns  # the only user of its library
+
+    return check_dns(settings, args.server)
+
+
 def _api(args: argparse.Namespace, settings: Settings) -> int:
     certificate = (args.certificate, args.key, args.ca)
     return check_api(
@@ -51,4 +59,4 @@ def _api(args: argparse.Namespace, settings: Settings) -> int:
     )
 
 
-_WHAT = {"tls": _tls, "api": _api}
+_WHAT = {"tls": _tls, "dns": _dns, "api": _api}
