@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ddr import __version__
+from ddr.diga_api.conditional import SUPPORT
 from ddr.diga_api.operation import summarized
 from ddr.diga_api.request import Request
 from ddr.fhir.capability import Operation, Server, capability_statement
@@ -35,6 +36,7 @@ class Metadata:
                 software_version=__version__,
                 date=IN_FORCE,
                 interactions=dict.fromkeys(PARAMETERS, INTERACTIONS),
+                conditional_read=SUPPORT,
                 operations={"Observation": [SUMMARY]} if summarized(core.catalog) else {},
             ),
         )

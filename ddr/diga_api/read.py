@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from email.utils import formatdate
 from typing import Any
 
 from ddr.diga_api.access import Access, Gate
+from ddr.diga_api.conditional import has_it, validators
 from ddr.diga_api.request import Request
 from ddr.diga_api.resources import KINDS, Builder
 from ddr.fhir.instants import parse_instant
@@ -29,7 +29,12 @@ async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) ->
     subset = _subset(resource_type, request)
     access = await gate.admit(candidate)
     kind, row = await _found(core, access, resource_type, logical_id)
-    return _reply(request, Builder(core, access).resource(row, kind), subset)
+    builder = Builder(core, access)
+    if kind is not Kind.DEVICE:
+        version, updated_ms = builder.version(row, kind)
+        if has_it(request.headers, str(version), updated_ms):
+            return request.unchanged(validators(str(version), updated_ms))
+    return _reply(request, builder.resource(row, kind), subset)
 
 
 async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -> Reply:
@@ -83,5 +88,5 @@ def _subset(resource_type: str, request: Request) -> Subset:
 def _reply(request: Request, resource: Resource, subset: Subset) -> Reply:
     """With the headers of FHIR R4 http.html#versioning."""
     meta: Mapping[str, str] = resource["meta"]
-    changed = formatdate(parse_instant(meta["lastUpdated"]) // 1000, usegmt=True)
-    return request.reply(subset.of(resource), 200, {"ETag": f'W/"{meta["versionId"]}"', "Last-Modified": changed})
+    extra = validators(meta["versionId"], parse_instant(meta["lastUpdated"]))
+    return request.reply(subset.of(resource), 200, extra)

@@ -57,6 +57,10 @@ class Request:
         fmt = negotiate(self.headers, chosen)
         return _reply(render(resource, fmt, wants_pretty(chosen)), fmt.content_type, status, extra or {})
 
+    def unchanged(self, extra: Mapping[str, str]) -> Reply:
+        """The client has it already."""
+        return Reply(304, headers=tuple((name.lower(), value) for name, value in extra.items()))
+
     def refusal(self, error: FhirError) -> Reply:
         """The OperationOutcome of `error`; in JSON when the representation asked for is itself the fault."""
         refused_unless_told(error.code)

@@ -15,7 +15,7 @@ from ddr.fhir.observation_measurement import measurement_resource
 from ddr.fhir.search.query import Include, Search
 from ddr.http.core import Core
 from ddr.miv.model import Miv, MivCode
-from ddr.series.view import placeholder, view
+from ddr.series.view import ChunkView, placeholder, view
 from ddr.store.database.ids import Kind
 from ddr.store.search.opening import OPEN
 from ddr.store.search.pages import Found
@@ -58,9 +58,24 @@ class Builder:
             case _:
                 return self._measurement(row)
 
+    def version(self, row: Row, kind: Kind) -> tuple[int, int]:
+        """meta.versionId and meta.lastUpdated, in ms, of the resource that `resource` would build; not of a Device."""
+        match kind:
+            case Kind.METRIC:
+                return row["epoch_version"], row["epoch_updated_ms"]
+            case Kind.CHUNK:
+                seen = self._seen_chunk(row)[1]
+                return seen.version, seen.updated_ms
+            case _:
+                return row["version"], self._opened(row)["updated_ms"]
+
     def _chunk(self, row: Row) -> Resource:
+        row, seen = self._seen_chunk(row)
+        return chunk_resource(row, seen, self.core.ids, self._code(row)[1])
+
+    def _seen_chunk(self, row: Row) -> tuple[Row, ChunkView]:
         now_ms: int = row["at_ms"]
-        miv, code = self._code(row)
+        miv, _ = self._code(row)
         if row["start_ms"] is None:  # nothing is stored yet
             delay_ms = self.core.catalog.delay_ms(miv.valueset)
             expected = placeholder(row, row["k"], now_ms, delay_ms)
@@ -69,15 +84,19 @@ class Builder:
         seen = view(row, now_ms)
         if (opening := self.access.view.opening(miv.valueset)) is not OPEN:
             seen = replace(seen, updated_ms=opening.updated_ms(seen.updated_ms, seen.end_ms + 999))
-        return chunk_resource(row, seen, self.core.ids, code)
+        return row, seen
 
     def _measurement(self, row: Row) -> Resource:
         miv, code = self._code(row)
         subject = self.access.pairing_id if miv.subject_required else None
-        if (opening := self.access.view.opening(miv.valueset)) is not OPEN:
-            end_ms = FOREVER if row["effective_end_ms"] is None else row["effective_end_ms"]
-            row = {**row, "updated_ms": opening.updated_ms(row["updated_ms"], end_ms)}
-        return measurement_resource(row, self.core.ids, code, subject)
+        return measurement_resource(self._opened(row), self.core.ids, code, subject)
+
+    def _opened(self, row: Row) -> Row:
+        """The row of a measurement with the stamp that this DiGA is shown."""
+        if (opening := self.access.view.opening(self._code(row)[0].valueset)) is OPEN:
+            return row
+        end_ms = FOREVER if row["effective_end_ms"] is None else row["effective_end_ms"]
+        return {**row, "updated_ms": opening.updated_ms(row["updated_ms"], end_ms)}
 
     def _code(self, row: Row) -> tuple[Miv, MivCode]:
         found = self.core.catalog.code(row["observed_system"], row["observed_code"])

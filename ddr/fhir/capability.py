@@ -59,6 +59,7 @@ class Server:
     date: str  # FHIR dateTime: when this statement came into force
     interactions: Mapping[str, Sequence[str]]  # resource type → codes of FHIR TypeRestfulInteraction
     operations: Mapping[str, Sequence[Operation]] = field(default_factory=dict)  # resource type → operations
+    conditional_read: Mapping[str, str] = field(default_factory=dict)  # resource type → ConditionalReadStatus
 
 
 def capability_statement(catalog: MivCatalog, server: Server) -> dict[str, Any]:
@@ -134,6 +135,7 @@ def _resource(name: str, profiles: Sequence[str], server: Server) -> dict[str, A
         "supportedProfile": list(profiles),
         "interaction": [{"code": code} for code in interactions],
         "versioning": "versioned" if "vread" in interactions else "no-version",
+        "conditionalRead": server.conditional_read.get(name, "not-supported"),
         "searchInclude": list(includes(name)),
         "searchRevInclude": list(revincludes(name)),
         "searchParam": [_parameter(parameter) for parameter in PARAMETERS[name].values()],

@@ -1,0 +1,36 @@
+"""Conditional reads: a client that has the current version is told so (FHIR R4 http.html#cread, RFC 9110, 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import formatdate, parsedate_to_datetime
+
+# conditionalRead of the CapabilityStatement. A Device has one version only, and a status that time changes.
+SUPPORT = {"Observation": "full-support", "DeviceMetric": "full-support", "Device": "not-supported"}
+
+
+def validators(version: str, updated_ms: int) -> dict[str, str]:
+    """The headers that name a version (FHIR R4 http.html#versioning)."""
+    return {"ETag": f'W/"{version}"', "Last-Modified": formatdate(updated_ms // 1000, usegmt=True)}
+
+
+def has_it(headers: Mapping[str, str], version: str, updated_ms: int) -> bool:
+    """True when the request (header names in lowercase) says that the client has this version.
+
+    A date counts when the change was before that second: within it there may have been another one.
+    """
+    if (tags := headers.get("if-none-match")) is not None:
+        known = [tag.strip().removeprefix("W/") for tag in tags.split(",")]
+        return "*" in known or f'"{version}"' in known
+    since_ms = _instant(headers.get("if-modified-since", ""))
+    return since_ms is not None and updated_ms < since_ms
+
+
+def _instant(text: str) -> int | None:
+    """An HTTP date in ms; None for any other text, which is to be ignored (RFC 9110 section 13.1.3)."""
+    try:
+        found = parsedate_to_datetime(text)
+        return int(found.replace(tzinfo=found.tzinfo or UTC).timestamp()) * 1000
+    except (ValueError, OverflowError, TypeError):
+        return None

@@ -1,0 +1,94 @@
+"""Conditional reads: 304 to a client that has the current version, and never to one that has not."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+
+import pytest
+
+from ddr.diga_api.conditional import has_it
+from tests.diga_api.conftest import Pair
+from tests.diga_api.world import CGM, DAY, GLUCOSE, HOUR, Body
+
+SECOND = 1000
+AT = 1_790_000_000_500
+
+
+def http_date(ms: int) -> str:
+    return formatdate(ms // SECOND, usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "known"),
+    [
+        ({}, False),
+        ({"if-none-match": 'W/"3"'}, True),
+        ({"if-none-match": '"3"'}, True),
+        ({"if-none-match": '"1", W/"3"'}, True),
+        ({"if-none-match": "*"}, True),
+        ({"if-none-match": 'W/"2"'}, False),
+        ({"if-none-match": "3"}, False),
+        ({"if-none-match": ""}, False),
+        ({"if-none-match": 'W/"2"', "if-modified-since": http_date(AT + DAY)}, False),  # the tag decides
+        ({"if-modified-since": http_date(AT + SECOND)}, True),
+        ({"if-modified-since": http_date(AT)}, False),  # it may have changed again within that second
+        ({"if-modified-since": http_date(AT - SECOND)}, False),
+        ({"if-modified-since": "yesterday"}, False),
+        ({"if-modified-since": "Thu, 99 Nov 2026 00:00:00 GMT"}, False),
+        ({"if-modified-since": ""}, False),
+    ],
+)
+def test_what_counts_as_known(headers: dict[str, str], known: bool) -> None:
+    assert has_it(headers, "3", AT) is known
+
+
+async def test_what_is_known_is_not_sent_again(body: Body, pair: Pair) -> None:
+    _, epoch_no, chunks = await body.cgm()
+    await body.measurement(GLUCOSE, "2339-0", body.core.clock(), device_no=await body.glucose_meter())
+    diga = await pair()
+    bundle = await diga.bundle("Observation?_include=Observation:device&_include:iterate=DeviceMetric:source")
+    for entry in bundle["entry"]:
+        path = entry["fullUrl"].removeprefix(diga.core.settings.fhir_base + "/")
+        first = await diga.get(path)
+        tag = first.headers["etag"]
+        again = await diga.get(path, **{"if-none-match": tag})
+        if path.startswith("Device/"):  # its status changes with time, and it has one version only
+            assert again.status_code == 200
+            continue
+        assert (again.status_code, again.content) == (304, b"")
+        for name in ("etag", "last-modified"):
+            assert again.headers[name] == first.headers[name]
+        other = await diga.get(path, **{"if-none-match": 'W/"77"'})
+        assert other.json() == first.json()
+    path = f"Observation/{chunks[-1]}"
+    tag = (await diga.get(path)).headers["etag"]
+    await body.core.pool.execute(
+        "DELETE FROM chunk WHERE patient_id = $1 AND epoch_no = $2 AND k = 2", body.patient_id, epoch_no
+    )
+    await body.chunk(
+        epoch_no, 2, body.core.clock() - DAY + 6 * HOUR, [102] * 212, version=3, updated_ms=body.core.clock()
+    )
+    assert (await diga.get(path, **{"if-none-match": tag})).status_code == 200
+
+
+async def test_a_known_version_is_of_no_use_without_consent(body: Body, pair: Pair) -> None:
+    _, _, chunks = await body.cgm()
+    diga = await pair(CGM)
+    path = f"Observation/{chunks[0]}"
+    tag = (await diga.get(path)).headers["etag"]
+    entries = "SELECT count(*) FROM audit WHERE patient_id = $1 AND event = 'diga:data:read'"
+    before = await body.core.pool.fetchval(entries, body.patient_id)
+    assert (await diga.get(path, **{"if-none-match": tag})).status_code == 304
+    assert await body.core.pool.fetchval(entries, body.patient_id) == before + 1
+    await body.core.pool.execute("UPDATE pairing SET ended_ms = 1 WHERE patient_id = $1", body.patient_id)
+    assert (await diga.get(path, **{"if-none-match": "*"})).status_code == 401
+
+
+async def test_the_statement_says_so(body: Body, pair: Pair) -> None:
+    diga = await pair(CGM)
+    resources = (await diga.get("metadata")).json()["rest"][0]["resource"]
+    assert {one["type"]: one["conditionalRead"] for one in resources} == {
+        "Observation": "full-support",
+        "DeviceMetric": "full-support",
+        "Device": "not-supported",
+    }
