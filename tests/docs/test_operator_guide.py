@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -102,6 +103,9 @@ def release(work: Path, tree: Path, folder: Path) -> None:  # noqa: F811
     done = made(tree, work / "release", private)
     assert done.returncode == 0, done.stderr
     shutil.copy(public, work / "makers.pem")
+    asks = ("openssl", "req", "-x509", "-newkey", "rsa:3072", "-nodes", "-subj", "/CN=DiGA 00101", "-days", "30")
+    files = ("-keyout", str(folder / "key/requester.key"), "-out", str(work / "requester.pem"))
+    subprocess.run([*asks, *files], check=True, capture_output=True)
 
 
 def script(folder: Path, cluster: Cluster, ports: dict[str, str], issuer: str) -> str:
