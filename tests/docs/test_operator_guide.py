@@ -150,6 +150,7 @@ async def judged(told: str, cluster: Cluster, folder: Path) -> None:
     assert "0 devices, 0 connected apps" in told and "1 apps disconnected" in told
     assert "each DiGA may go on once" in told and "the window is closed" in told
     assert "signing keys and" in told and "are sealed by key_encryption_key alone" in told
+    assert "the file is complete and unchanged" in told and "Release 1.1" in told
     assert "\n503\n" in told and "Traceback" not in told + (folder / "log").read_text()
     connection = await asyncpg.connect(f"postgresql://postgres@/ddr_restored?host={cluster.run_dir}")
     try:
