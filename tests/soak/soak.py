@@ -30,6 +30,7 @@ from tests.soak.pollers import KINDS, Poller
 PATIENTS = 5  # the last one's token is in bad hands
 SETTLE_SECONDS = 20.0
 POLL_PAUSE = 0.3
+MOST_WORK = 0.25  # seconds; many small pieces of work in one turn, as handshakes of a crowd, are some
 Json = dict[str, Any]
 
 
@@ -58,9 +59,17 @@ async def endure(folder: Path, seconds: float, seed: int) -> tuple[list[str], Co
             memory.judge(ledger)
             metrics = (await admin.get(f"http://127.0.0.1:{stack.settings.admin_port}/metrics")).text
             lags = [line for line in metrics.splitlines() if line.startswith("ddr_event_loop_l")]
+            judge_loops(ledger, lags)
             await parties.end()
         database.stack.close()
     return [*ledger.report(), *parties.report(), *memory.report(), *lags], ledger.findings
+
+
+def judge_loops(ledger: Ledger, lags: list[str]) -> None:
+    """No request kept a worker's event loop busy: what the machine took from it does not count."""
+    for line in lags:
+        if line.startswith("ddr_event_loop_longest_work_seconds") and float(line.rpartition(" ")[2]) > MOST_WORK:
+            ledger.found("an event loop was kept busy", line)
 
 
 class Parties:

@@ -14,6 +14,7 @@ from tests.soak.gateways import Gateway
 from tests.soak.ledger import Ledger
 from tests.soak.memory import Memory
 from tests.soak.pollers import Poller
+from tests.soak.soak import judge_loops
 
 STAMPS = [f"2026-11-26T07:00:0{second}.000Z" for second in range(9)]
 Shown = dict[str, tuple[int, int]]  # by id: version, and second of its stamp
@@ -104,6 +105,13 @@ async def test_growing_memory_is_seen() -> None:
         ledger, memory = Ledger(), Memory()
         memory.seen[1] = [100 + grows * look for look in range(200)]
         memory.judge(ledger)
+        assert set(ledger.findings) == kinds
+
+
+def test_a_loop_that_was_kept_busy_is_seen() -> None:
+    for work, kinds in ((0.08, set()), (0.9, {"an event loop was kept busy"})):
+        ledger, lag = Ledger(), 'ddr_event_loop_longest_lag_seconds{worker="1"} 1.9'
+        judge_loops(ledger, [lag, f'ddr_event_loop_longest_work_seconds{{worker="1"}} {work}'])
         assert set(ledger.findings) == kinds
 
 
