@@ -1,0 +1,87 @@
+"""Every command that a page names exists, with its arguments: `ddr …` and `make …` in docs/, README and the like."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ddr.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), *(ROOT / "certs").glob("*.md")])
+FENCED = re.compile(r"^```\w*(?: \w+)?\n(.*?)^```", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"(?:^|[|;&(] *|/bin/)ddr((?: +[^\s`|;&>#)]+)+)")
+MAKE = re.compile(r"^make ([a-z][a-z-]+)")
+
+
+def code(page: Path) -> Iterator[str]:
+    """Pieces of code of a page: fenced, indented, between backticks; lines that go on are joined."""
+    text = page.read_text().replace("\\\n", " ")
+    yield from (line for block in FENCED.findall(text) for line in block.splitlines())
+    text = FENCED.sub("", text)
+    yield from re.findall(r"^ {4}(\S.*)$", text, re.MULTILINE)
+    yield from (piece.replace("\n", " ") for piece in re.findall(r"`([^`]+)`", text))
+
+
+def helped(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What `--help` says of a command; empty when there is none of that name."""
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--help"])
+    told = capsys.readouterr().out
+    return told if ended.value.code == 0 else ""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if page.name == "CHANGELOG.md":
+        return  # history
+    for piece in code(page):
+        for found in COMMAND.findall(piece):
+            check(found.split(), capsys)
+
+
+def check(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The subcommands and options of one command line exist."""
+    command: list[str] = []
+    told = helped([], capsys)
+    while re.search(r"^usage:.*(?:\n .*)* \.\.\.$", told, re.MULTILINE) and len(command) < len(words):
+        word = words[len(command)]
+        if not re.fullmatch(r"[a-z][a-z-]+", word):
+            break
+        command.append(word)
+        assert re.search(rf"^    {word}\b", told, re.MULTILINE), f"no command: ddr {' '.join(words)}"
+        told = helped(command, capsys)
+    for option in (word.partition("=")[0] for word in words if word.startswith("--") and word != "--help"):
+        assert re.search(rf"{option}\b", told), f"ddr {' '.join(words)}: no option {option}"
+
+
+@pytest.mark.parametrize("line", ["patient frobnicate", "nonsense", "patient find --colour", "keys rotate --force"])
+def test_what_does_not_exist_is_found(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(AssertionError, match=r"no command|no option"):
+        check(line.split(), capsys)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_targets_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {name for piece in code(page) for name in MAKE.findall(piece)}
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Files and headings that a page links to exist."""
+    for target, heading in re.findall(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text()):
+        file = (page.parent / target) if target else page
+        assert file.exists(), f"{page.name}: {target}"
+        if heading and file.suffix == ".md":
+            assert heading in anchors(file), f"{page.name}: {target}#{heading}"
+
+
+def anchors(file: Path) -> set[str]:
+    """The headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
