@@ -37,6 +37,7 @@ BY = re.compile(r"\bby \(([^)]*)\)")
 CGM = "continuous-glucose-measurement"
 HOUR = 3_600_000
 WAIT_SECONDS = 60
+LATE = {"ddr_token_decisions_total", "ddr_resources_sent_total", "ddr_upload_items_total", "ddr_registry_age_seconds"}
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +63,10 @@ async def live(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> A
 
 
 def whole(found: Scrape) -> bool:
-    """Both workers have told, and background work has begun."""
+    """Both workers have told what happened, which takes a second, and background work has begun."""
     workers = {one.labels.get("worker") for one in found.samples} - {None}
-    return len(workers) == 2 and "ddr_background_failures_total" in found.names()
+    refusals = found.sum("ddr_refusals_total", reason="grace-period")
+    return len(workers) == 2 and refusals > 0 and {"ddr_background_failures_total", *LATE} <= found.names()
 
 
 def labels_of(live: Scrape) -> dict[str, set[str]]:
