@@ -25,7 +25,7 @@ from ddr.imports.calls import (
 )
 from ddr.imports.model import CGM, ImportFile, Source, Value
 from ddr.imports.naming import GENERATIONS, batches, measurement_key, upload_key
-from ddr.imports.registering import end_own, find_of_app, find_own, is_own, own_device, own_sensor
+from ddr.imports.registering import MINUTE_MS, end_own, find_of_app, find_own, is_own, own_device, own_sensor
 
 
 def sending(file: ImportFile, digest: str) -> Steps:
@@ -64,18 +64,18 @@ def _divided(
     if app is None:
         return values, [], 0
     start_ms = milliseconds(app["startedAt"])
-    begins = dict.fromkeys((value.code for value in values), start_ms)
+    begins = dict.fromkeys((value.code for value in values), start_ms - MINUTE_MS)
     for device in filter(None, (app, own)):
         for sensor in checked((yield Call("GET", f"devices/{device['key']}/sensors")))["sensors"]:
             if device is app:
-                time_ms = milliseconds(sensor["startedAt"])
+                time_ms = milliseconds(sensor["startedAt"]) - MINUTE_MS  # exports cut a reading's time to the minute
             else:
                 time_ms = milliseconds(sensor["storedUntil"]) + 1 if sensor["storedUntil"] else 0
             if sensor["code"] in begins:
                 begins[sensor["code"]] = max(time_ms, begins[sensor["code"]])
     early = [value for value in values if value.time_ms < begins[value.code]]
     late = [value for value in values if value.time_ms >= begins[value.code]]
-    return early, late, max((begins[value.code] for value in early), default=start_ms)
+    return early, late, max((begins[value.code] + MINUTE_MS for value in early), default=start_ms)
 
 
 def _guarded(
@@ -135,6 +135,8 @@ def _missing(report: Report, path: str, sensor: Json, values: list[Value]) -> Ge
     found = checked((yield Call("GET", f"{path}/{sensor['key']}/gaps")))
     from_ms, half = milliseconds(found["from"]), sensor["samplingPeriodMs"] // 2
     stored_ms = milliseconds(sensor["storedUntil"]) if sensor["storedUntil"] else 0
+    if not any(milliseconds(gap["from"]) == from_ms for gap in found["gaps"]):
+        from_ms -= half  # there is a reading at the beginning
     gaps = []  # both ends exclusive
     for gap in found["gaps"]:
         first, last = milliseconds(gap["from"]), milliseconds(gap["until"])
