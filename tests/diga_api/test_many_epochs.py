@@ -9,8 +9,8 @@ import pytest
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, DAY, MINUTE, Body
 
-EPOCHS = 8_000
-MOST_SECONDS = 5  # with an EXISTS for each row against the page it was 20 s for 20,000 epochs
+EPOCHS = 20_000
+MOST_SECONDS = 15  # with an EXISTS for each row against the page it was 20 s on an idle machine
 
 # Each epoch lasts a minute and holds one chunk with one reading at its beginning.
 _MANY = """

@@ -254,7 +254,7 @@ async def test_limits_can_be_added_once_and_make_new_versions(
     assert (await put_sensor(client, "cgm", "glucose")).status_code == 200
     other = await put_sensor(client, "cgm", "glucose", limits={"lower": 50, "upper": 400})
     assert other.status_code == 409
-    assert 'limits is {"lower":40,"upper":400}' in other.json()["detail"]
+    assert 'limits {"lower":40,"upper":400}' in other.json()["detail"]
     assert (await send(client, [low]))["items"] == [{"status": "accepted", "shown": True}]
     assert (await send(client, items(clock, 500)))["items"][0]["stored"] == "U"
 

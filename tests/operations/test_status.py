@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 from unittest.mock import AsyncMock
@@ -29,16 +30,18 @@ DATA = [
         "lung-function-testing",
     )
 ]
+_FORGET = "TRUNCATE registry_source, registry_entry, registry_event"
 TOWARDS_DIGA = ["pairing", "token", *DATA, "summary"]
 
 
 @pytest.fixture
-async def sources(pool: asyncpg.Pool, clock: Clock) -> asyncpg.Pool:
-    """All three registries were read just now."""
-    await pool.execute("TRUNCATE registry_source, registry_entry, registry_event")
+async def sources(pool: asyncpg.Pool, clock: Clock) -> AsyncIterator[asyncpg.Pool]:
+    """All three registries were read just now; what the tests' entries say is for no other test."""
+    await pool.execute(_FORGET)
     for name in ("diga-vz", "hiis-vz", "zts"):
         await seen(pool, name, clock())
-    return pool
+    yield pool
+    await pool.execute(_FORGET)
 
 
 async def seen(pool: asyncpg.Pool, name: str, at_ms: int, *notes: str, **content: Any) -> None:

@@ -21,7 +21,7 @@ Json = dict[str, Any]
 FIELDS = {"no", "at", "event", "client_id", "pairing_id", "detail"}
 DETAILS = {
     *{"scope", "valueset", "valuesets", "interaction", "type", "until_ms", "language", "version", "text"},
-    *{"reason", "endpoint", "error", "description", "kid"},
+    *{"reason", "endpoint", "error", "description", "kid", "keys", "secrets", "sha256"},
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import time
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -15,7 +16,10 @@ MOST_SECONDS = 0.25
 
 
 class Lags:
-    """How late a task of the recorder's event loop was, while something else was done."""
+    """How late a task of the recorder's event loop was, while something else was done.
+
+    A lag is no longer than what this process computed meanwhile: that other processes had the processor is not its.
+    """
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -31,9 +35,9 @@ class Lags:
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            wanted = loop.time() + LOOK_SECONDS
+            wanted, computed = loop.time() + LOOK_SECONDS, time.process_time()
             await asyncio.sleep(LOOK_SECONDS)
-            self.seconds.append(loop.time() - wanted)
+            self.seconds.append(min(loop.time() - wanted, time.process_time() - computed))
 
     def check(self) -> None:
         """No single lag was long, and most were none."""
