@@ -30,7 +30,7 @@ def test_every_command_works(tmp_path: Path) -> None:
     told = done.stdout
     assert "This answers our request" in told
     assert "HTTP/1.1 429" in told
-    # Six chunks, or seven when a new one began meanwhile, and what they need; then the meter's first value and its Device.
+    # Six chunks, or seven when one began meanwhile, and what they need; then the meter's first value and its Device.
     first, second = re.findall(r"\d+ resources received, (\d+) of them new or changed", told)
     assert (first in ("8", "9"), second) == (True, "2")
     assert "\n1\nObservation 107931-8" in told
