@@ -1,71 +1,49 @@
-"""Runs the benches one after the other on an embedded PostgreSQL and prints one table."""
+"""`make bench ARGS="[--json FILE] [SECTION …]"`: runs the sections one after the other and prints one table.
+
+Exit status 1 when a promise is broken, which are those that do not depend on the machine; what else misses its target
+is shown.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from pathlib import Path
 
-import asyncpg
+import orjson
 from rich.console import Console
 from rich.table import Table
 
-from ddr.settings import Settings
-from ddr.settings_sources import load_settings
-from ddr.store.database.embedded import database
-from ddr.store.database.migrate import migrate
-from ddr.store.database.pool import open_pool
-from tests.bench import bridge, gateway, serving, statements, storage, summary
-from tests.bench.table import Row
-from tests.support.received import Received
-from tests.support.recorder import recorder
+from tests.bench.figure import Figure
+from tests.bench.sections import SECTIONS, Options, options_of
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 160)
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """0 when every promise was kept."""
-    with tempfile.TemporaryDirectory(prefix="ddr-bench-") as temporary:
-        rows = asyncio.run(measure(Path(temporary)))
-    table = Table("figure", "measured", "compared")
-    for row in rows:
-        table.add_row(row.name, row.value, row.compared, style="" if row.kept else "red")
+    options = options_of(arguments)
+    figures: list[Figure] = []
+    for name in options.sections:
+        with tempfile.TemporaryDirectory(prefix="ddr-bench-") as temporary:
+            figures += asyncio.run(SECTIONS[name](Path(temporary), options))
+        _write(figures, options)
+    table = Table("figure", "measured", "floor", "ratio", "target")
+    for figure in figures:
+        table.add_row(*figure.cells(), style="" if figure.met else "red")
     console.print(table)
-    return 0 if all(row.kept for row in rows) else 1
+    missed = [figure.name for figure in figures if not figure.met]
+    console.print(f"{len(figures)} figures, {len(missed)} miss their target: {', '.join(missed)}" if missed else "")
+    return 1 if any(figure.broken for figure in figures) else 0
 
 
-async def measure(folder: Path) -> list[Row]:
-    """All figures; one bench at a time, so that they do not disturb each other."""
-    return [
-        *await with_database(folder / "storage", storage.run),
-        *await with_database(folder / "recorder", lambda pool: _recorder(pool, folder)),
-        *summary.run(),
-        *await serving.run(folder),
-    ]
-
-
-async def with_database(folder: Path, bench: Callable[[asyncpg.Pool], Awaitable[list[Row]]]) -> list[Row]:
-    """Run `bench` on an empty, migrated database."""
-    with database(_settings(folder)) as stored:
-        async with await open_pool(stored) as pool:
-            await migrate(pool)
-            return await bench(pool)
-
-
-def _settings(folder: Path) -> Settings:
-    return load_settings({}, state_dir=folder, allow_builtin_accounts=True)
-
-
-async def _recorder(pool: asyncpg.Pool, folder: Path) -> list[Row]:
-    async with recorder(pool, _settings(folder), folder / "listeners", Received(), {}) as running:
-        return [
-            *await statements.run(running),
-            *await gateway.run(running.core),
-            *await bridge.run(running.core),
-        ]
+def _write(figures: Sequence[Figure], options: Options) -> None:
+    if options.json:
+        content = {"figures": [figure.as_json() for figure in figures]}
+        options.json.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,14 +13,15 @@ from ddr.fhir.instants import date_time
 from ddr.gateway.app import create_gateway
 from ddr.http.core import Core
 from ddr.store.gateways import tokens as gateway_tokens
-from ddr.store.series.chunks import _APPEND as APPEND
-from tests.bench.table import Row
+from tests.bench.bare import bare_updates, timed
+from tests.bench.figure import Figure, Goal, against
 from tests.gateway.conftest import CGM
 
-SENSORS, UPLOADS, SIZE = 48, 20, 12
+SENSORS, UPLOADS = 48, 20
 AT_ONCE = 8
 PERIOD = 300_000
-BACKLOG, MOST_SECONDS = 40_000, 2.0
+BACKLOG = 40_000
+NOTHING = Goal(most=0, promised=True)
 REPEATS = 5
 _LSN = "SELECT pg_current_wal_insert_lsn() - '0/0'"
 SENSOR = {"code": "99504-3", "unit": "mg/dL"}
@@ -62,85 +61,74 @@ class Patient:
 READINGS = "devices/cgm/sensors/s/readings"
 
 
-async def run(core: Core) -> list[Row]:
-    """All figures, of new patients."""
-    return [*await _uploads(core), *await _backlog(core)]
-
-
-async def _uploads(core: Core) -> list[Row]:
-    await _pushed(core)  # a first time, so that connections, plans and caches are as in a running worker
-    rate, patients = await _pushed(core)
-    floor = await _floor(core.pool, patients)
-    share = rate / floor
+async def run(core: Core, runs: int) -> list[Figure]:
+    """All figures, of new patients; medians of so many `runs`."""
+    await _pushed(core, 12, AT_ONCE)  # so that connections, plans and caches are as in a running worker
     return [
-        Row(f"gateway: uploads of {SIZE} readings", f"{rate:,.0f}/s", f"bare statement {floor:,.0f}/s"),
-        Row("gateway: share of the bare statement's rate", f"{share:.0%}", "at least 50%", share >= 0.5),
+        await _uploads(core, runs, "upload12", 12, AT_ONCE, Goal(least=0.9)),
+        await _uploads(core, runs, "upload1", 1, AT_ONCE, Goal(least=0.9)),
+        await _uploads(core, runs, "upload12_64_gateways", 12, 64, Goal(least=1.2)),
+        *await _backlog(core),
     ]
 
 
-async def _pushed(core: Core) -> tuple[float, list[Patient]]:
+async def _uploads(core: Core, runs: int, name: str, size: int, at_once: int, target: Goal) -> Figure:
+    rates, floors = [], []
+    for _ in range(runs):
+        rate, patients = await _pushed(core, size, at_once)
+        rates.append(rate)
+        ids = [patient.patient_id for patient in patients]
+        floors.append(await bare_updates(core.pool, ids, size, UPLOADS, at_once))
+    text = f"uploads of {size} readings against bare UPDATEs, {at_once} at once"
+    return against(name, text, "/s", rates, floors, target)
+
+
+async def _pushed(core: Core, size: int, at_once: int) -> tuple[float, list[Patient]]:
     """Uploads per second of new patients, all by appending; the requests are written beforehand."""
     start = core.clock() // 1000 * 1000 - 20 * 3_600_000
-    patients = [await _patient(core, start, PERIOD) for _ in range(SENSORS)]
+    patients = [await _patient(core, start, PERIOD) for _ in range(max(SENSORS, at_once))]
     for patient in patients:
         await patient.upload(_items(start, 0, 1, PERIOD))
-    rounds = [_body(_items(start, 1 + at * SIZE, SIZE, PERIOD)) for at in range(UPLOADS - 1)]
-    seconds = await _timed(lambda patient, at: patient.request("POST", READINGS, rounds[at]), patients, len(rounds))
-    return SENSORS * len(rounds) / seconds, patients
+    rounds = [_body(_items(start, 1 + at * size, size, PERIOD)) for at in range(UPLOADS - 1)]
+    seconds = await timed(
+        lambda patient, at: patient.request("POST", READINGS, rounds[at]), patients, len(rounds), at_once
+    )
+    return len(patients) * len(rounds) / seconds, patients
 
 
 def _body(items: Items) -> bytes:
     return orjson.dumps({"unit": "mg/dL", "readings": items})
 
 
-async def _floor(pool: asyncpg.Pool, patients: list[Patient]) -> float:
-    """How often per second this process can run the statement that an upload comes down to, on the same rows."""
-    rows = await pool.fetch(
-        """SELECT patient_id, epoch_no, k, version, octet_length(vals) AS length, octet_length(times) AS kept, last_ms
-             FROM chunk WHERE patient_id = ANY($1::uuid[]) AND status = 'p' ORDER BY patient_id""",
-        [patient.patient_id for patient in patients],
-    )
-
-    async def append(row: asyncpg.Record, at: int) -> None:
-        length = row["length"] + 2 * SIZE * at
-        await pool.fetchval(
-            APPEND, row["patient_id"], row["epoch_no"], row["k"], row["version"] + at, length, row["kept"] + at,
-            b"\x0c", b"\x01\x00" * SIZE, row["last_ms"], 5, "p", 0,
-        )  # fmt: skip
-
-    return len(rows) * UPLOADS / await _timed(append, rows, UPLOADS)
-
-
-async def _timed(work: Callable[[Any, int], Awaitable[Any]], workers: Iterable[Any], rounds: int) -> float:
-    """Seconds in which each of `workers` has done its rounds, AT_ONCE of them at a time."""
-    gate = asyncio.Semaphore(AT_ONCE)
-
-    async def all_rounds(worker: Any) -> None:
-        async with gate:
-            for at in range(rounds):
-                await work(worker, at)
-
-    began = time.perf_counter()
-    await asyncio.gather(*(all_rounds(worker) for worker in workers))
-    return time.perf_counter() - began
-
-
-async def _backlog(core: Core) -> list[Row]:
+async def _backlog(core: Core) -> list[Figure]:
     period = 60_000
     start = core.clock() // 1000 * 1000 - (BACKLOG + 1) * period
     patient = await _patient(core, start, period)
     items = _items(start, 0, BACKLOG, period)
     began = time.perf_counter()
     assert await patient.upload(items) == BACKLOG
-    seconds = time.perf_counter() - began
-    wal = {size: await _wal(core.pool, patient, items[-size:]) for size in (SIZE, BACKLOG)}
+    seconds, floor = time.perf_counter() - began, await _copied(core.pool)
+    wal = {size: await _wal(core.pool, patient, items[-size:]) for size in (12, BACKLOG)}
+    text = f"{BACKLOG:,} readings in one upload against COPY of as many rows"
     return [
-        Row(f"gateway: {BACKLOG:,} readings in one upload", f"{seconds:.2f} s", "at most 2 s", seconds <= MOST_SECONDS),
+        Figure("upload_backlog", text, seconds, "s", floor, seconds / floor, Goal(most=10)),
         *(
-            Row(f"gateway: WAL of {size:,} readings again", f"{least} bytes", "0", not least)
+            Figure(f"wal_upload_again_{size}", f"WAL of {size:,} readings again", least, "bytes", target=NOTHING)
             for size, least in wal.items()
         ),
     ]
+
+
+async def _copied(pool: asyncpg.Pool) -> float:
+    """Seconds of a COPY with one row per reading."""
+    rows = [(at, at % 150) for at in range(BACKLOG)]
+    async with pool.acquire() as connection:
+        await connection.execute("CREATE TABLE copied (at_ms bigint PRIMARY KEY, value integer)")
+        began = time.perf_counter()
+        await connection.copy_records_to_table("copied", records=rows)
+        seconds = time.perf_counter() - began
+        await connection.execute("DROP TABLE copied")
+    return seconds
 
 
 async def _wal(pool: asyncpg.Pool, patient: Patient, items: Items) -> int:

@@ -7,15 +7,15 @@ import random
 import asyncpg
 
 from ddr.series.packing import Reading
-from tests.bench.table import Row
+from tests.bench.figure import Figure, Goal
 from tests.store.continuous import DAY, HOUR, MINUTE, START, register
 
 PATIENTS, DAYS, BATCH = 60, 30, 12
-MOST = 4.0  # bytes per reading
+MOST = 3.6  # bytes per reading
 PERIOD = 5 * MINUTE
 
 
-async def run(pool: asyncpg.Pool) -> list[Row]:
+async def run(pool: asyncpg.Pool) -> list[Figure]:
     """Uploads of an hour each, patients taking turns. A month passes in seconds, too fast for autovacuum, so every
     simulated day ends with the VACUUM that a real day has several times.
     """
@@ -29,7 +29,7 @@ async def run(pool: asyncpg.Pool) -> list[Row]:
     size = await pool.fetchval("SELECT pg_total_relation_size('chunk') + pg_total_relation_size('epoch')")
     per_reading = size / (PATIENTS * len(traces[0]))
     name = f"storage: {PATIENTS} sensors, {DAYS} days, uploads of {BATCH}"
-    return [Row(name, f"{per_reading:.2f} bytes/reading", f"at most {MOST:.0f}", per_reading <= MOST)]
+    return [Figure("bytes_per_reading", name, per_reading, "bytes", target=Goal(most=MOST))]
 
 
 def _trace(chance: random.Random) -> list[Reading]:

@@ -1,0 +1,58 @@
+"""The sections of the bench by name, and how the command line chooses among them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench import bridge, gateway, serving, statements, storage, summary
+from tests.bench.database import on_database, on_recorder
+from tests.bench.figure import Figure
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    sections: tuple[str, ...]
+    json: Path | None = None
+    rounds: int = 3  # of which each figure is the median
+    seconds: float = 2.0  # of load in each round
+
+
+Section = Callable[[Path, Options], Coroutine[Any, Any, list[Figure]]]
+
+
+async def _summary(folder: Path, options: Options) -> list[Figure]:
+    return summary.run()
+
+
+async def _reading(folder: Path, options: Options) -> list[Figure]:
+    return await serving.run(folder)
+
+
+# Each has a database of its own, and nothing runs beside it.
+SECTIONS: dict[str, Section] = {
+    "storage": lambda folder, options: on_database(folder, storage.run),
+    "statements": lambda folder, options: on_recorder(folder, statements.run),
+    "uploads": lambda folder, options: on_recorder(folder, lambda running: gateway.run(running.core, options.rounds)),
+    "bridge": lambda folder, options: on_recorder(folder, lambda running: bridge.run(running.core)),
+    "summary": _summary,
+    "reading": _reading,
+}
+
+
+def options_of(arguments: Sequence[str]) -> Options:
+    """Raises SystemExit for what cannot be understood."""
+    parser = argparse.ArgumentParser(prog="make bench", description="Figures of the recorder as ratios within one run.")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; none: all of them")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--rounds", type=int, default=3, help="runs in turns, of which each figure is the median")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of load, in each of these runs")
+    found = parser.parse_args(arguments)
+    if unknown := set(found.sections) - SECTIONS.keys():
+        parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+    return Options(tuple(found.sections) or tuple(SECTIONS), found.json, found.rounds, found.seconds)
