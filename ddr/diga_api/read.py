@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ddr.diga_api.access import Access, Gate
 from ddr.diga_api.conditional import has_it, validators
-from ddr.diga_api.request import Request
-from ddr.diga_api.resources import KINDS, Builder
-from ddr.fhir.instants import parse_instant
+from ddr.diga_api.request import Request, rendered
+from ddr.diga_api.resources import KINDS, TYPES, Builder
 from ddr.fhir.outcome import deleted, invalid_value, not_known, outside_history, version_not_valid
-from ddr.fhir.subset import Subset, read_subset
+from ddr.fhir.pieces import document
+from ddr.fhir.subset import WHOLE, Subset, read_subset
 from ddr.http.asgi import Reply, Scope
 from ddr.http.core import Core
 from ddr.scopes.decision import Interaction
 from ddr.store.database.ids import Kind
 from ddr.store.search.reads import Row, former_version, read
 
-Resource = dict[str, Any]
-
 
 async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) -> Reply:
     """GET [type]/[id]: the current version."""
     resource_type, logical_id = request.segments
     candidate = await gate.identify(scope, request.path, resource_type, Interaction.READ)
-    request.check_representation()
+    fmt, _ = request.check_representation()
     subset = _subset(resource_type, request)
     access = await gate.admit(candidate)
     kind, row = await _found(core, access, resource_type, logical_id)
-    builder = Builder(core, access)
-    if kind is not Kind.DEVICE:
-        version, updated_ms = builder.version(row, kind)
-        if has_it(request.headers, str(version), updated_ms):
-            return request.unchanged(validators(str(version), updated_ms))
-    return _reply(request, builder.resource(row, kind), subset)
+    return _reply(request, Builder(core, access, fmt), row, kind, subset)
 
 
 async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -> Reply:
@@ -42,18 +32,17 @@ async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -
     resource_type, logical_id, _, version = request.segments
     reference = f"{resource_type}/{logical_id}"
     candidate = await gate.identify(scope, reference, resource_type, Interaction.VREAD)
-    request.check_representation()
+    fmt, _ = request.check_representation()
     subset = _subset(resource_type, request)
     access = await gate.admit(candidate)
     kind, row = await _found(core, access, resource_type, logical_id)
-    builder = Builder(core, access)
-    current = builder.resource(row, kind)
-    if current["meta"]["versionId"] == version:
-        return _reply(request, current, subset)
-    former = await former_version(core.pool, access.view, kind, row["no"], _number(version))
-    if former is None:
-        raise version_not_valid(version, reference)
-    return _reply(request, builder.resource({**row, **former}, kind), subset)
+    builder = Builder(core, access, fmt)
+    if str(builder.version(row, kind)[0]) != version:
+        former = await former_version(core.pool, access.view, kind, row["no"], _number(version))
+        if former is None:
+            raise version_not_valid(version, reference)
+        row = {**row, **former}
+    return _reply(request, builder, row, kind, subset, conditional=False)
 
 
 async def _found(core: Core, access: Access, resource_type: str, logical_id: str) -> tuple[Kind, Row]:
@@ -85,8 +74,16 @@ def _subset(resource_type: str, request: Request) -> Subset:
     return subset
 
 
-def _reply(request: Request, resource: Resource, subset: Subset) -> Reply:
-    """With the headers of FHIR R4 http.html#versioning."""
-    meta: Mapping[str, str] = resource["meta"]
-    extra = validators(meta["versionId"], parse_instant(meta["lastUpdated"]))
-    return request.reply(subset.of(resource), 200, extra)
+def _reply(
+    request: Request, builder: Builder, row: Row, kind: Kind, subset: Subset, *, conditional: bool = True
+) -> Reply:
+    """With the headers of FHIR R4 http.html#versioning; nothing is built for a client that has it."""
+    number, updated_ms = builder.version(row, kind)
+    version = str(number)
+    extra = validators(version, updated_ms)
+    if conditional and kind is not Kind.DEVICE and has_it(request.headers, version, updated_ms):
+        return request.unchanged(extra)
+    fmt, pretty = request.check_representation()
+    if pretty or subset != WHOLE:
+        return request.reply(subset.of(builder.resource(row, kind)), 200, extra)
+    return rendered(document(TYPES[kind], builder.piece(row, kind, request.segments[1]), fmt), fmt, 200, extra)

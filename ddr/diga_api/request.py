@@ -11,7 +11,7 @@ import orjson
 
 from ddr.call import refused_unless_told
 from ddr.fhir.bounds import TooMuch, check_json
-from ddr.fhir.negotiation import check_content_type, error_format, negotiate, wants_pretty
+from ddr.fhir.negotiation import Format, check_content_type, error_format, negotiate, wants_pretty
 from ddr.fhir.outcome import FhirError, body_too_large, body_too_slow, malformed, too_much, unsupported_media_type
 from ddr.fhir.representation import parse, render
 from ddr.fhir.search.grammar import REPRESENTATION
@@ -45,17 +45,18 @@ class Request:
         """The parameters that choose the representation; links to further pages repeat them."""
         return [(name, value) for name, value in self.parameters if name in REPRESENTATION]
 
-    def check_representation(self) -> None:
-        """Raise FhirError 406 or 400 now, before anything is done for an answer that nobody could read."""
+    def check_representation(self) -> tuple[Format, bool]:
+        """Which format is asked for, and whether indented.
+
+        Raises FhirError 406 or 400: to be asked before anything is done for an answer that nobody could read.
+        """
         chosen = dict(self.representation())
-        negotiate(self.headers, chosen)
-        wants_pretty(chosen)
+        return negotiate(self.headers, chosen), wants_pretty(chosen)
 
     def reply(self, resource: Mapping[str, Any], status: int = 200, extra: Mapping[str, str] | None = None) -> Reply:
         """`resource` in the representation asked for. Raises FhirError 406 and 400."""
-        chosen = dict(self.representation())
-        fmt = negotiate(self.headers, chosen)
-        return _reply(render(resource, fmt, wants_pretty(chosen)), fmt.content_type, status, extra or {})
+        fmt, pretty = self.check_representation()
+        return rendered(render(resource, fmt, pretty), fmt, status, extra)
 
     def unchanged(self, extra: Mapping[str, str]) -> Reply:
         """The client has it already."""
@@ -66,11 +67,12 @@ class Request:
         refused_unless_told(error.code)
         fmt = error_format(self.headers, dict(self.representation()))
         refused(error.details_code or error.code, error.diagnostics or error.text or "")
-        return _reply(render(error.resource(request_id()), fmt), fmt.content_type, error.status, error.headers)
+        return rendered(render(error.resource(request_id()), fmt), fmt, error.status, error.headers)
 
 
-def _reply(body: bytes, content_type: str, status: int, extra: Mapping[str, str]) -> Reply:
-    return Reply(status, body, content_type, tuple((name.lower(), value) for name, value in extra.items()))
+def rendered(body: bytes, fmt: Format, status: int = 200, extra: Mapping[str, str] | None = None) -> Reply:
+    """A reply with a resource that is rendered already."""
+    return Reply(status, body, fmt.content_type, tuple((name.lower(), value) for name, value in (extra or {}).items()))
 
 
 def head_of(scope: Scope) -> Request:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ddr.diga_api.access import Access
 from ddr.fhir.bundle import INCLUDE, MATCH
-from ddr.fhir.device import device_resource, device_status
+from ddr.fhir.chunk_template import ChunkWriter
+from ddr.fhir.device import DEVICE_VERSION, device_resource, device_status
 from ddr.fhir.device_metric import device_metric_resource
+from ddr.fhir.negotiation import Format
 from ddr.fhir.observation_chunk import chunk_resource
 from ddr.fhir.observation_measurement import measurement_resource
+from ddr.fhir.pieces import piece
 from ddr.fhir.search.query import Include, Search
 from ddr.http.core import Core
 from ddr.miv.model import Miv, MivCode
-from ddr.series.view import ChunkView, placeholder, view
+from ddr.series.view import ChunkView, placeholder, state_of, view
 from ddr.store.database.ids import Kind
-from ddr.store.search.opening import OPEN
+from ddr.store.search.opening import OPEN, Opening
 from ddr.store.search.pages import Found
 from ddr.store.search.sources import FOREVER
 
@@ -37,16 +40,16 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True)
 class Builder:
-    """Builds the resources of one request."""
+    """Builds the resources of one request, as objects or, in the format `fmt`, as pieces of bytes."""
 
-    core: Core
-    access: Access
+    def __init__(self, core: Core, access: Access, fmt: Format = Format.JSON) -> None:
+        self.core, self.access, self._fmt = core, access, fmt
+        self._chunks = ChunkWriter(core.ids, fmt)
 
     def resource(self, row: Row, kind: Kind) -> Resource:
         """The resource of this kind in `row`; the row of an Observation holds its DeviceMetric and Device, too."""
-        self.core.metrics.resources.labels(kind.name.lower()).inc()
+        self.count(kind)
         match kind:
             case Kind.DEVICE:
                 status = device_status(row, self.access.view.now_ms, row["device_delay_ms"])
@@ -54,37 +57,55 @@ class Builder:
             case Kind.METRIC:
                 return device_metric_resource(row, self.core.ids)
             case Kind.CHUNK:
-                return self._chunk(row)
+                row, seen = self._seen_chunk(row)
+                return chunk_resource(row, seen, self.core.ids, self._code(row)[1])
             case _:
                 return self._measurement(row)
 
+    def piece(self, row: Row, kind: Kind, logical_id: str) -> bytes:
+        """The same resource as bytes (ddr.fhir.pieces); `logical_id` is its id."""
+        if kind is not Kind.CHUNK:
+            return piece(self.resource(row, kind), self._fmt)
+        self.count(kind)
+        row, seen = self._seen_chunk(row)
+        return self._chunks.piece(row, seen, self._code(row)[1], logical_id)
+
+    def count(self, kind: Kind) -> None:
+        """One more has been built."""
+        self.core.metrics.resources.labels(kind.name.lower()).inc()
+
     def version(self, row: Row, kind: Kind) -> tuple[int, int]:
-        """meta.versionId and meta.lastUpdated, in ms, of the resource that `resource` would build; not of a Device."""
+        """meta.versionId and meta.lastUpdated, in ms, of the resource that `resource` would build."""
         match kind:
+            case Kind.DEVICE:
+                return DEVICE_VERSION, row["device_updated_ms"]
             case Kind.METRIC:
                 return row["epoch_version"], row["epoch_updated_ms"]
             case Kind.CHUNK:
-                seen = self._seen_chunk(row)[1]
-                return seen.version, seen.updated_ms
+                row = self._stored_or_expected(row)
+                end_ms, state = state_of(row, row["at_ms"])
+                return state.version, self._opening(row).updated_ms(state.updated_ms, end_ms + 999)
             case _:
                 return row["version"], self._opened(row)["updated_ms"]
 
-    def _chunk(self, row: Row) -> Resource:
-        row, seen = self._seen_chunk(row)
-        return chunk_resource(row, seen, self.core.ids, self._code(row)[1])
-
     def _seen_chunk(self, row: Row) -> tuple[Row, ChunkView]:
-        now_ms: int = row["at_ms"]
-        miv, _ = self._code(row)
-        if row["start_ms"] is None:  # nothing is stored yet
-            delay_ms = self.core.catalog.delay_ms(miv.valueset)
-            expected = placeholder(row, row["k"], now_ms, delay_ms)
-            assert expected is not None
-            row = expected
-        seen = view(row, now_ms)
-        if (opening := self.access.view.opening(miv.valueset)) is not OPEN:
+        row = self._stored_or_expected(row)
+        seen = view(row, row["at_ms"])
+        if (opening := self._opening(row)) is not OPEN:
             seen = replace(seen, updated_ms=opening.updated_ms(seen.updated_ms, seen.end_ms + 999))
         return row, seen
+
+    def _stored_or_expected(self, row: Row) -> Row:
+        """The row of a chunk, made up while nothing is stored of it."""
+        if row["start_ms"] is not None:
+            return row
+        delay_ms = self.core.catalog.delay_ms(self._code(row)[0].valueset)
+        expected = placeholder(row, row["k"], row["at_ms"], delay_ms)
+        assert expected is not None
+        return expected
+
+    def _opening(self, row: Row) -> Opening:
+        return self.access.view.opening(self._code(row)[0].valueset)
 
     def _measurement(self, row: Row) -> Resource:
         miv, code = self._code(row)
@@ -93,7 +114,7 @@ class Builder:
 
     def _opened(self, row: Row) -> Row:
         """The row of a measurement with the stamp that this DiGA is shown."""
-        if (opening := self.access.view.opening(self._code(row)[0].valueset)) is OPEN:
+        if (opening := self._opening(row)) is OPEN:
             return row
         end_ms = FOREVER if row["effective_end_ms"] is None else row["effective_end_ms"]
         return {**row, "updated_ms": opening.updated_ms(row["updated_ms"], end_ms)}
@@ -103,16 +124,16 @@ class Builder:
         assert found is not None
         return found
 
-    def entries(self, found: Found, search: Search) -> Iterator[tuple[str, Resource]]:
-        """Mode and resource of every entry: the matches in order, then each included resource once."""
+    def entries(self, found: Found, search: Search) -> Iterator[tuple[str, Row, Key]]:
+        """Mode, row and key of every entry: the matches in order, then each included resource once."""
         seen: set[Key] = set()
         for row in found.matches:
             seen.add(key := _key(row))
-            yield MATCH, self.resource(row, key[0])
+            yield MATCH, row, key
         for row, key in self._included(found, search):
             if key not in seen and self._granted(key[0]):
                 seen.add(key)
-                yield INCLUDE, self.resource(row, key[0])
+                yield INCLUDE, row, key
 
     def _included(self, found: Found, search: Search) -> Iterator[tuple[Row, Key]]:
         walked = set()  # many matches point to one and the same

@@ -8,15 +8,17 @@ from urllib.parse import urlencode
 from ddr.aside import Breath, aside
 from ddr.diga_api.access import Access, Candidate, Gate
 from ddr.diga_api.paging import PARAMETER, SETTLED, Page, PageLinks
-from ddr.diga_api.request import Pairs, Request
-from ddr.diga_api.resources import Builder
+from ddr.diga_api.request import Pairs, Request, rendered
+from ddr.diga_api.resources import TYPES, Builder
 from ddr.diga_api.warnings import codes, covers, warnings
 from ddr.fhir.bundle import INCLUDE, OUTCOME, search_bundle
 from ddr.fhir.device_types import metric_type
 from ddr.fhir.instants import instant
 from ddr.fhir.outcome import malformed
+from ddr.fhir.pieces import entry_pieces, piece, search_document
 from ddr.fhir.search.parsing import parse_search
 from ddr.fhir.search.query import Search
+from ddr.fhir.subset import WHOLE
 from ddr.http.asgi import Reply
 from ddr.http.core import Core
 from ddr.miv.model import MivCatalog
@@ -81,21 +83,32 @@ class Searcher:
         at_ms: int,
         following: Page | None,
     ) -> Reply:
-        breath = Breath()
-        entries = []
-        for mode, resource in Builder(self._core, access).entries(found, search):
-            entries.append((mode, search.subset.of(resource, included=mode == INCLUDE)))
-            await breath.take()
-        mivs = [miv for miv in self._core.catalog.mivs if miv.valueset in access.scopes.valuesets]
-        if (notice := warnings(search, mivs, access.view.terms)) is not None:
-            entries.append((OUTCOME, notice))
+        fmt, pretty = request.check_representation()
+        builder, breath = Builder(self._core, access, fmt), Breath()
         base = self._core.settings.fhir_base
         links = {"self": _url(base, search, [*request.search_parameters(), *request.representation()])}
         if following is not None:
             token = self._links.seal(following, access.pairing_id + access.client_id)
             links["next"] = _url(base, search, [(PARAMETER, token), *request.representation()])
-        bundle = search_bundle(base, entries, links, total, instant(at_ms))
-        return await aside(len(entries) > LARGE_ENTRIES, request.reply, bundle)
+        mivs = [miv for miv in self._core.catalog.mivs if miv.valueset in access.scopes.valuesets]
+        notice = warnings(search, mivs, access.view.terms)
+        if pretty or search.subset != WHOLE:
+            resources = []
+            for mode, row, key in builder.entries(found, search):
+                resources.append((mode, search.subset.of(builder.resource(row, key[0]), included=mode == INCLUDE)))
+                await breath.take()
+            if notice is not None:
+                resources.append((OUTCOME, notice))
+            bundle = search_bundle(base, resources, links, total, instant(at_ms))
+            return await aside(len(resources) > LARGE_ENTRIES, request.reply, bundle)
+        entry, entries = entry_pieces(base, fmt), []
+        for mode, row, key in builder.entries(found, search):
+            logical_id = self._core.ids.encode(*key)
+            entries.append(entry(mode, TYPES[key[0]], logical_id, builder.piece(row, key[0], logical_id)))
+            await breath.take()
+        if notice is not None:
+            entries.append(entry(OUTCOME, "", "", piece(notice, fmt)))
+        return rendered(search_document(entries, links, total, instant(at_ms), fmt), fmt)
 
 
 def _metric_types(catalog: MivCatalog) -> dict[str, dict[str, Any]]:

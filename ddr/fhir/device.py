@@ -9,7 +9,7 @@ from ddr.fhir.device_types import device_type
 from ddr.fhir.references import PROFILES, ResourceIds, meta
 
 PROFILE = PROFILES + "hddt-personal-health-device"
-_VERSION = 1  # a Device is not versioned: its status is that of the moment of reading (HDDT retrieving-data.md)
+DEVICE_VERSION = 1  # a Device is not versioned: its status is that of the moment of reading (HDDT retrieving-data.md)
 
 
 def device_status(row: Mapping[str, Any], now_ms: int, delay_ms: int) -> str:
@@ -28,7 +28,7 @@ def device_resource(row: Mapping[str, Any], ids: ResourceIds, status: str) -> di
     resource: dict[str, Any] = {
         "resourceType": "Device",
         "id": ids.device(row["device_no"]),
-        "meta": meta(_VERSION, row["device_updated_ms"], PROFILE),
+        "meta": meta(DEVICE_VERSION, row["device_updated_ms"], PROFILE),
     }
     if row["definition_url"]:
         resource["definition"] = {"reference": row["definition_url"]}

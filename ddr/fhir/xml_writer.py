@@ -19,6 +19,7 @@ from ddr.fhir.elements import RESOURCES, SHAPES, Element
 FHIR_NAMESPACE = "http://hl7.org/fhir"
 XHTML_NAMESPACE = "http://www.w3.org/1999/xhtml"
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>'
+_NAMESPACE = f' xmlns="{FHIR_NAMESPACE}"'
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ENTITIES = {'"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}  # a reader would turn bare ones into blanks
 
@@ -31,12 +32,27 @@ class XmlError(ValueError):
 
 def write_xml(resource: Mapping[str, Any], pretty: bool = False) -> bytes:
     """The XML document of a resource. Raises XmlError."""
-    tags = [_DECLARATION]
+    tags = [_DECLARATION, *_tags(resource, _NAMESPACE)]
+    return ("\n".join(_indented(tags)) if pretty else "".join(tags)).encode()
+
+
+def xml_piece(resource: Mapping[str, Any]) -> bytes:
+    """The resource as it stands within another one, which has the declaration and the namespace. Raises XmlError."""
+    return "".join(_tags(resource)).encode()
+
+
+def head_of(resource_type: str) -> bytes:
+    """What a document has in the place of the first tag of a piece."""
+    return f"{_DECLARATION}<{resource_type}{_NAMESPACE}>".encode()
+
+
+def _tags(resource: Mapping[str, Any], attributes: str = "") -> list[str]:
+    tags: list[str] = []
     try:
-        _resource(tags.append, resource, f' xmlns="{FHIR_NAMESPACE}"')
+        _resource(tags.append, resource, attributes)
     except KeyError as error:
         raise XmlError(f"unknown element or type {error}") from None
-    return ("\n".join(_indented(tags)) if pretty else "".join(tags)).encode()
+    return tags
 
 
 def _indented(tags: Iterable[str]) -> Iterator[str]:
@@ -86,7 +102,7 @@ def _children(put: Put, node: Mapping[str, Any], layout: _Layout) -> None:
         elif element.many or name in layout.twins:
             _primitives(put, element, node.get(name), node.get("_" + name))
         else:
-            put(f'<{name} value="{_text(node[name])}"/>')
+            put(f'<{name} value="{attribute_text(node[name])}"/>')
 
 
 def _complex(put: Put, element: Element, value: Any) -> None:
@@ -105,7 +121,7 @@ def _complex(put: Put, element: Element, value: Any) -> None:
 
 
 def _attributes(value: Mapping[str, Any], names: Sequence[str]) -> str:
-    return "".join(f' {name}="{_text(value[name])}"' for name in names if name in value)
+    return "".join(f' {name}="{attribute_text(value[name])}"' for name in names if name in value)
 
 
 def _primitives(put: Put, element: Element, value: Any, twin: Any) -> None:
@@ -119,7 +135,7 @@ def _primitives(put: Put, element: Element, value: Any, twin: Any) -> None:
 
 
 def _primitive(put: Put, name: str, value: Any, twin: Mapping[str, Any] | None) -> None:
-    text = "" if value is None else f' value="{_text(value)}"'
+    text = "" if value is None else f' value="{attribute_text(value)}"'
     if not twin:
         put(f"<{name}{text}/>")
         return
@@ -132,7 +148,7 @@ def _primitive(put: Put, name: str, value: Any, twin: Mapping[str, Any] | None) 
 _EXTENSION = SHAPES["Observation"].elements["extension"]
 
 
-def _text(value: Any) -> str:
+def attribute_text(value: Any) -> str:
     """A primitive value as the content of an attribute."""
     if not isinstance(value, str):
         return str(value).lower() if isinstance(value, bool) else str(value)

@@ -37,15 +37,20 @@ def view(row: Mapping[str, Any], now_ms: int) -> ChunkView:
     A preliminary chunk ends with its last reading, a final or amended one has a value or `E` for every slot (SER-004,
     SER-022, SER-023). A preliminary one without readings has no data (SER-014), nor has a withdrawn one.
     """
+    end_ms, state = state_of(row, now_ms)
+    least = 0 if state.status in (PRELIMINARY, WITHDRAWN) else _slots_before(row)
+    write = _remembered if len(row["vals"]) <= REMEMBERED_BYTES else _data
+    shown = write(row["times"], row["vals"], row["period_ms"], row["decimals"], least)
+    return ChunkView(row["start_ms"], end_ms, NAMES[state.status], state.version, state.updated_ms, shown)
+
+
+def state_of(row: Mapping[str, Any], now_ms: int) -> tuple[int, State]:
+    """The end of the period of `row`, its last second, and its state at `now_ms`; values are not looked at."""
     start = end = row["start_ms"]
     if row["status"] != WITHDRAWN:
         end = last_second(start, row["span_ms"], row["until_ms"])
     settles_ms = settles(start, end, row["buffering_ms"], row.get("expiration_ms"))
-    state = settled(State(row["status"], row["version"], row["updated_ms"]), settles_ms, now_ms)
-    least = 0 if state.status in (PRELIMINARY, WITHDRAWN) else _slots_before(row)
-    write = _remembered if len(row["vals"]) <= REMEMBERED_BYTES else _data
-    shown = write(row["times"], row["vals"], row["period_ms"], row["decimals"], least)
-    return ChunkView(start, end, NAMES[state.status], state.version, state.updated_ms, shown)
+    return end, settled(State(row["status"], row["version"], row["updated_ms"]), settles_ms, now_ms)
 
 
 def _data(times: bytes, vals: bytes, period_ms: int, decimals: int, least: int) -> str | None:

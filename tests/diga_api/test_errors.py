@@ -139,7 +139,7 @@ async def test_a_body_that_is_too_long(pair: Pair) -> None:
 async def test_a_fault_of_ours_is_told_without_detail_and_does_not_count(body: Body, pair: Pair) -> None:
     await body.cgm()
     diga = await pair(CGM)
-    with patch("ddr.diga_api.resources.chunk_resource", side_effect=ZeroDivisionError("secret")):
+    with patch("ddr.diga_api.resources.view", side_effect=ZeroDivisionError("secret")):
         status, resource = await send(diga, "GET", "Observation")
     assert (status, issue(resource)[:2]) == (500, ("error", "exception"))
     assert "secret" not in str(resource)
