@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import asyncpg
@@ -58,8 +59,9 @@ from ddr.store.database.clock import DatabaseClock
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.ids import IdCipher
 from ddr.store.database.limits import BACKGROUND, REQUESTS, Limits
-from ddr.store.database.pool import open_pool
+from ddr.store.database.pool import open_pool, servers_of
 from ddr.store.database.secrets import load_secrets
+from ddr.store.database.servers import Servers
 from ddr.store.gateways.certificates import LOOK_SECONDS
 from ddr.store.outages import notices, reports
 from ddr.tls.peer import from_proxy
@@ -71,7 +73,8 @@ TRANSPORT_HEADERS = {
 }
 
 JOB_CONNECTIONS = 3
-HOSTS_SECONDS = 5.0
+HOSTS_SECONDS = 1.0  # between two questions to the server in use, where there are several
+HOSTS_TURNS = 5  # of which one is put to all of them
 CONFIRM_SECONDS = 0.25  # how long the database may not know that an answer was sent
 POOL_CLOSE_SECONDS = 3.0  # a database that hangs must not hold the end
 
@@ -122,10 +125,11 @@ async def running(settings: Settings, fleet: Fleet | None = None) -> AsyncIterat
 
 @asynccontextmanager
 async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms]:
+    servers = servers_of(settings)
     async with (
-        _pool(settings) as pool,
-        _pool(settings, BACKGROUND, JOB_CONNECTIONS) as jobs,
-        _pool(settings, REQUESTS, 1) as records,
+        _pool(settings, servers) as pool,
+        _pool(settings, servers, BACKGROUND, JOB_CONNECTIONS) as jobs,
+        _pool(settings, servers, REQUESTS, 1) as records,
     ):
         clock = DatabaseClock()
         await clock.read(jobs)
@@ -163,7 +167,8 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
             ("confirmations", lambda: rooms.core.confirmations.flush(pool), CONFIRM_SECONDS),
         ]
         if pool.servers.several:
-            works.append(("database-hosts", pool.servers.look, HOSTS_SECONDS))
+            turns = cycle((True, *(False,) * (HOSTS_TURNS - 1)))
+            works.append(("database-hosts", lambda: pool.watch_servers(next(turns)), HOSTS_SECONDS))
         background = [asyncio.create_task(rooms.core.jobs.keep(*work)) for work in works]
         background.append(asyncio.create_task(rooms.core.lag.watch()))
         try:
@@ -179,8 +184,10 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
 
 
 @asynccontextmanager
-async def _pool(settings: Settings, limits: Limits = REQUESTS, size: int = 0) -> AsyncIterator[asyncpg.Pool]:
-    pool = await open_pool(settings, limits, size)
+async def _pool(
+    settings: Settings, servers: Servers, limits: Limits = REQUESTS, size: int = 0
+) -> AsyncIterator[asyncpg.Pool]:
+    pool = await open_pool(settings, limits, size, servers)
     try:
         yield pool
     finally:

@@ -45,7 +45,10 @@ async def _ready(core: Core) -> Reply:
     """
     checks = {"database": await core.pool.ready(), "diga-vz": not core.registry.stale(core.clock())}
     ready = checks["database"]
-    return json_reply({"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503)
+    told = {"status": "ready" if ready else "not ready", "checks": checks}
+    if states := core.pool.servers.standing.told():
+        told["database-hosts"] = states
+    return json_reply(told, 200 if ready else 503)
 
 
 async def _metrics(core: Core) -> Reply:

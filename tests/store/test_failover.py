@@ -124,6 +124,46 @@ async def test_a_primary_that_was_replaced_without_a_sign_is_left(
 
 
 @pytest.mark.requirement("OPS-015")
+async def test_a_start_uses_the_newer_of_two_primaries(
+    pair: tuple[Server, Server], settings: Settings, tmp_path: Path
+) -> None:
+    first, second = pair
+    second.promote()
+    own = replace(settings, database_url=url_of(first, second), state_dir=tmp_path)
+    async with await open_pool(own) as pool:
+        assert await pool.fetchval("SHOW unix_socket_directories") == str(second.run_dir)
+        told = pool.servers.standing.told()
+        assert told[str(second.run_dir)] == "in use"
+
+
+@pytest.mark.requirement("OPS-015")
+async def test_a_server_that_becomes_read_only_is_refused_with_a_line(
+    pair: tuple[Server, Server], settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = pair
+    own = replace(settings, database_url=url_of(first, second), state_dir=tmp_path)
+    admin = await asyncpg.connect(first.url)
+    async with await open_pool(own) as pool:
+        assert await pool.ready()
+        assert set(pool.servers.standing.told().values()) == {"in use", "standby"}
+        await admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+        await admin.execute("SELECT pg_reload_conf()")
+        async with asyncio.timeout(10):
+            while await pool.ready():  # noqa: ASYNC110 - asked from outside
+                await asyncio.sleep(0.05)
+        assert pool.servers.standing.told()[str(first.run_dir)] == "refused: the server is read-only"
+        assert [record.levelname for record in caplog.records if record.msg == "database.host_refused"] == ["WARNING"]
+        await admin.execute("SET default_transaction_read_only = off")
+        await admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
+        await admin.execute("SELECT pg_reload_conf()")
+        async with asyncio.timeout(10):
+            while not await pool.ready():  # noqa: ASYNC110 - asked from outside
+                await asyncio.sleep(0.05)
+        assert set(pool.servers.standing.told().values()) == {"in use", "standby"}
+    await admin.close()
+
+
+@pytest.mark.requirement("OPS-015")
 async def test_a_host_that_hangs_keeps_nobody_from_the_next(
     pair: tuple[Server, Server], settings: Settings, tmp_path: Path
 ) -> None:

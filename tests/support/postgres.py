@@ -30,6 +30,15 @@ class Server(_Server):
         how = ("-R", "-c", "fast", "-X", "stream")
         self._run("pg_basebackup", "-h", primary.run_dir, "-U", "ddr", "-D", self.data, *how)
 
+    def follow(self, primary: Server) -> None:
+        """Start as the standby of `primary`, whose predecessor this one was: it was stopped in order."""
+        where = f"host={primary.run_dir} user=ddr"
+        with (self.data / "postgresql.auto.conf").open("a") as conf:
+            conf.write(f"primary_conninfo = '{where}'\n")
+        (self.data / "standby.signal").touch()
+        self.account.own_all(self.data)
+        self.start()
+
     def promote(self) -> None:
         """Be the primary from now on."""
         self._run("pg_ctl", "promote", "-D", self.data, "-w", "-t", 60)

@@ -29,6 +29,9 @@ async def look(core: Core, refused_before: int) -> list[Trouble]:
     """All findings of this moment. `refused_before`: requests that admission had refused at the last look."""
     now_ms = core.clock()
     found = [] if await core.pool.ready() else [database_away()]
+    if core.pool.servers.standing.reasons:
+        told = ("A server of the database must not be used", "Ein Server der Datenbank darf nicht benutzt werden")
+        found.append(Trouble("database-host", DEMOTED, [], *told))
     if core.registry.stale(now_ms):
         found.append(registry_stale(DIGA_VZ))
     found += _signing(core, now_ms) + certificate(core.settings.server_cert, now_ms) + _jobs(core, now_ms)

@@ -15,6 +15,7 @@ from ddr.settings import Settings
 from ddr.store.database.binaries import OLDEST
 from ddr.store.database.errors import StoreError
 from ddr.store.database.faults import FAULTS
+from ddr.store.database.lineage import FILE, Lineage
 from ddr.store.database.locks import Lock
 from ddr.store.database.pool import CACHED_STATEMENTS, connect
 
@@ -99,8 +100,9 @@ def migrate_database(settings: Settings) -> list[str]:
     async def connected() -> list[str]:
         around, cache = settings.database_migration_url, settings.database_statement_cache
         async with await connect(
-            around or settings.database_url, 1, cache=CACHED_STATEMENTS if around else cache
-        ) as pool:
+            around or settings.database_url, 1, cache=CACHED_STATEMENTS if around else cache,
+            lineage=Lineage(settings.state_dir / FILE),
+        ) as pool:  # fmt: skip
             return await migrate(pool)
 
     return asyncio.run(connected())

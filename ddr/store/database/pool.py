@@ -67,6 +67,11 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         """True when the database is fit for requests; asked beside the pool, answered within two seconds."""
         return not self.is_closing() and await self._probe.ready()
 
+    async def watch_servers(self, thorough: bool) -> None:
+        """Find out soon that the server in use hangs, or was replaced; without need all are asked if `thorough`."""
+        if not await self.ready() or thorough:
+            await self.servers.look()
+
     async def close(self) -> None:
         """As asyncpg's."""
         self._probe.close()
@@ -108,11 +113,18 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
             self.waits.seconds += seconds
 
 
-async def open_pool(settings: Settings, limits: Limits = REQUESTS, size: int = 0) -> Pool:
+def servers_of(settings: Settings) -> Servers:
+    """The servers of `settings.database_url`, for all pools of a process. Raises StoreError."""
+    check_url(settings.database_url)
+    return Servers(settings.database_url, Lineage(settings.state_dir / FILE))
+
+
+async def open_pool(
+    settings: Settings, limits: Limits = REQUESTS, size: int = 0, servers: Servers | None = None
+) -> Pool:
     """A pool on `settings.database_url` of at most `size` connections, 0: `database_pool_size`. Raises StoreError."""
-    lineage = Lineage(settings.state_dir / FILE)
-    size = size or settings.database_pool_size
-    return await connect(settings.database_url, size, limits, settings.database_statement_cache, lineage)
+    size, cache = size or settings.database_pool_size, settings.database_statement_cache
+    return await _opened(servers or servers_of(settings), size, limits, cache)
 
 
 async def connect(
@@ -124,8 +136,14 @@ async def connect(
 ) -> Pool:
     """A pool of at most `size` connections to `url`. Raises StoreError, DatabaseAway: one line, server and reason."""
     check_url(url)
+    return await _opened(Servers(url, lineage), size, limits, cache)
+
+
+async def _opened(servers: Servers, size: int, limits: Limits, cache: int) -> Pool:
+    url = servers.url
     try:
-        pool = Pool(Servers(url, lineage), size, limits, cache)
+        await servers.survey()
+        pool = Pool(servers, size, limits, cache)
         await pool
     except (*FAULTS, asyncpg.PostgresError, ValueError) as error:
         away = isinstance(error, AWAY) and not isinstance(error, StaleServer)

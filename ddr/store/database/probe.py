@@ -15,6 +15,7 @@ import asyncpg
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.limits import Limits, session_options
 from ddr.store.database.servers import Servers
+from ddr.store.database.standing import READ_ONLY
 
 SECONDS = 1.5
 LIMITS = Limits(acquire=SECONDS, statement=SECONDS, lock=SECONDS)
@@ -67,10 +68,12 @@ class Probe:
         connection = self._connection
         async with connection.transaction():
             if not await connection.fetchval(_WRITABLE):
+                self._servers.standing.refuse(connection.host, READ_ONLY)
                 return False
             await connection.execute("SET LOCAL work_mem = '64kB'")
             await connection.execute(_SPILL)
             await connection.execute(_LOG)
+        self._servers.standing.use(connection.host)
         return True
 
     def _drop(self) -> None:

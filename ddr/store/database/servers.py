@@ -6,13 +6,15 @@ import asyncio
 import socket
 from contextlib import suppress
 from typing import Any
+from weakref import WeakSet
 
 import asyncpg
 
 from ddr.call import statement
 from ddr.store.database.dsn import Host, hosts, names_parameter
-from ddr.store.database.faults import FAULTS
+from ddr.store.database.faults import FAULTS, StaleServer
 from ddr.store.database.lineage import Lineage
+from ddr.store.database.standing import Standing
 
 HOST_SECONDS = 2.0  # for one server to accept a connection, as libpq's connect_timeout counts per host
 CANCEL_SECONDS = 1.0  # for a server to stop a statement that took too long
@@ -59,7 +61,10 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc]
 
 
 class Servers:
-    """The servers of one URL in the order in which they are tried; `away` while none of them can be used."""
+    """The servers of one URL in the order in which they are tried; `away` while none of them can be used.
+
+    All pools of a process share it, so that each learns at once what one of them finds out.
+    """
 
     def __init__(self, url: str, lineage: Lineage | None = None) -> None:
         self.url = url
@@ -68,6 +73,8 @@ class Servers:
         self.doubts = 0  # how often connections in hand turned out to be of no use, as far as that can be known
         found = hosts(url)
         self.order: list[Host | None] = list(found) if len(found) > 1 else [None]
+        self.standing = Standing(self.several)
+        self._open: WeakSet[asyncpg.Connection] = WeakSet()
         # a recorder has no use for a standby when there is a primary to look for
         primary = len(found) > 1 and not names_parameter(url, "target_session_attrs")
         self._wanted = {"target_session_attrs": "primary"} if primary else {}
@@ -87,22 +94,37 @@ class Servers:
                 error = failed
             else:
                 connection.servers, connection.host = self, host
+                self._open.add(connection)
                 self._put(host, at_front=True)
+                self.standing.use(host)
                 self.away = False
                 return connection
         self.away = True
         raise error
 
     async def _connect(self, host: Host | None, options: dict[str, Any]) -> asyncpg.Connection:
+        """A connection to this server, if it may be used; what was found out about it is kept."""
         where = {} if host is None else {"host": host[0], "port": host[1]}
-        connection = await asyncpg.connect(self.url, timeout=HOST_SECONDS, **where, **self._wanted, **options)
         try:
-            _watch(connection)
-            async with asyncio.timeout(HOST_SECONDS):
-                self.doubts += await self.lineage.check(connection)  # all others may lead to the former primary
-        except BaseException:
-            connection.terminate()
+            connection = await asyncpg.connect(self.url, timeout=HOST_SECONDS, **where, **self._wanted, **options)
+            try:
+                _watch(connection)
+                async with asyncio.timeout(HOST_SECONDS):
+                    newer = await self.lineage.check(connection)
+            except BaseException:
+                connection.terminate()
+                raise
+        except StaleServer as error:
+            self.standing.refuse(host, str(error))
             raise
+        except asyncpg.TargetServerAttributeNotMatched:
+            self.standing.standby(host)
+            raise
+        except FAULTS as error:
+            self.standing.away(host, error)
+            raise
+        if newer:
+            self._replaced_by(host)
         return connection
 
     @property
@@ -111,16 +133,32 @@ class Servers:
         return len(self.order) > 1
 
     async def look(self) -> None:
-        """Ask the others whether one became the primary: the one in use may not know that it was replaced."""
-        for host in self.order[1:]:
-            with suppress(*FAULTS):
-                connection = await self._connect(host, {"command_timeout": HOST_SECONDS, "statement_cache_size": 0})
-                await connection.close(timeout=HOST_SECONDS)
+        """Ask those that are not in use whether one became the primary: the one in use may not know that it was
+        replaced."""
+        await asyncio.gather(*(self._look(host) for host in self.order[1:]))
+
+    async def survey(self) -> None:
+        """Ask all before the first is used: of two that say they are the primary, only the newer one is."""
+        if self.several:
+            await asyncio.gather(*(self._look(host) for host in self.order))
+
+    async def _look(self, host: Host | None) -> None:
+        with suppress(*FAULTS):
+            connection = await self._connect(host, {"command_timeout": HOST_SECONDS, "statement_cache_size": 0})
+            await connection.close(timeout=HOST_SECONDS)
 
     def doubt(self, host: Host | None) -> None:
         """This server hangs: connections to it are given up, and the others are tried before it."""
         self.doubts += 1
         self._put(host, at_front=False)
+
+    def _replaced_by(self, host: Host | None) -> None:
+        """This server writes a newer timeline: nothing that is still asked of the others can be acknowledged."""
+        self.doubts += 1
+        self._put(host, at_front=True)
+        for connection in list(self._open):
+            if connection.host != host and not connection.is_closed():
+                connection.terminate()
 
     def _put(self, host: Host | None, at_front: bool) -> None:
         self.order.remove(host)

@@ -1,0 +1,79 @@
+"""How each server of the database's URL stands: in use, a standby, refused, away. A change is a line in the log."""
+
+from __future__ import annotations
+
+import logging
+from enum import StrEnum, unique
+
+from ddr.store.database.dsn import Host
+
+READ_ONLY = "the server is read-only"
+
+log = logging.getLogger(__name__)
+
+
+@unique
+class State(StrEnum):
+    """What a look at a server found."""
+
+    IN_USE = "in use"
+    LEFT = "left"  # another one is in use now
+    STANDBY = "standby"
+    REFUSED = "refused"
+    AWAY = "away"
+
+
+def label(host: Host | None) -> str:
+    """`db1:5432`, or the directory of a socket; None: the only server."""
+    if host is None:
+        return "database"
+    name, port = host
+    return name if port is None else f"{name}:{port}"
+
+
+class Standing:
+    """What is known of each server, by its label."""
+
+    def __init__(self, several: bool) -> None:
+        self._several = several
+        self.states: dict[str, State] = {}
+        self.reasons: dict[str, str] = {}  # of what is refused
+
+    def use(self, host: Host | None) -> None:
+        """It is the one that is written to."""
+        for other, state in self.states.items():
+            if state is State.IN_USE and other != label(host):
+                self.states[other] = State.LEFT
+        if self._changed(host, State.IN_USE) and (self._several or len(self.states) > 1):
+            log.info("database.host_in_use", extra={"host": label(host)})
+
+    def standby(self, host: Host | None) -> None:
+        """It is read-only because it follows another one."""
+        if self._changed(host, State.STANDBY):
+            log.info("database.host_standby", extra={"host": label(host)})
+
+    def away(self, host: Host | None, error: BaseException) -> None:
+        """It does not answer, or not as it should."""
+        if self._changed(host, State.AWAY) and self._several:
+            log.warning("database.host_away", extra={"host": label(host), "error": type(error).__name__})
+
+    def refuse(self, host: Host | None, reason: str) -> None:
+        """It answers, and must not be used."""
+        told = self.reasons.get(label(host))
+        self._changed(host, State.REFUSED)
+        self.reasons[label(host)] = reason
+        if told != reason:
+            log.warning("database.host_refused", extra={"host": label(host), "reason": reason})
+
+    def told(self) -> dict[str, str]:
+        """What an operator is told of each, if there are several or one is refused."""
+        if not self._several and not self.reasons:
+            return {}
+        return {
+            host: f"refused: {why}" if (why := self.reasons.get(host)) else state for host, state in self.states.items()
+        }
+
+    def _changed(self, host: Host | None, state: State) -> bool:
+        self.reasons.pop(label(host), None)
+        before, self.states[label(host)] = self.states.get(label(host)), state
+        return before is not state
