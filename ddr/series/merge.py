@@ -81,7 +81,12 @@ def _opened(epoch: Epoch, stored: Sequence[Chunk], first_ms: int | None) -> tupl
 
 
 def _precedes(epoch: Epoch, chunk: Chunk, first_ms: int | None) -> bool:
-    return chunk.status != WITHDRAWN and first_ms is not None and epoch.grid.bound(chunk.start_ms) <= first_ms
+    """True when the first chunk, number 0, ends before the first new reading."""
+    if chunk.status == WITHDRAWN or first_ms is None:
+        return False
+    # without a reading it would take one up to its last slot's end (ddr.series.chain)
+    bound = epoch.grid.bound(chunk.start_ms) if chunk.times else chunk.start_ms + epoch.grid.span_ms
+    return bound <= first_ms
 
 
 def _readings(chunk: Chunk, epoch: Epoch) -> list[Reading]:

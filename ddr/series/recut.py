@@ -32,7 +32,10 @@ def recut(
     k, expected_ms = (anchor.k + 1, anchor.start_ms + epoch.grid.span_ms) if anchor else (0, None)
     cover_ms = max(_cover(epoch), epoch.overdue_before(now_ms))
     shown = [*stored, *former.placeholders(now_ms)]
-    last_k = max((chunk.k for chunk in shown if chunk.status != WITHDRAWN), default=-1)
+    # one that was withdrawn and can get readings again is live at once: it would appear by time under a known id
+    last_k = max(
+        (chunk.k for chunk in shown if chunk.status != WITHDRAWN or not epoch.over(chunk.start_ms)), default=-1
+    )
     parts = [
         part
         for part in cut(readings, epoch.grid, k, expected_ms, last_k, cover_ms)

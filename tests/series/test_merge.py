@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ from ddr.series.epoch import Chunk, Epoch
 from ddr.series.merge import merge
 from ddr.series.packing import Reading
 from ddr.series.recut import recut
+from ddr.series.resettle import resettled
+from ddr.series.status import WITHDRAWN
 from tests.series.model import GRID, HOUR, MINUTE, START, Recorder, epoch_of, reading_lists
 
 PERIOD = 5 * MINUTE
@@ -131,6 +134,40 @@ def test_the_cut_of_the_merge_is_the_cut_of_the_chain() -> None:
     readings = [(START + minute * MINUTE, minute) for minute in range(0, 400, 7)]
     merged = merge(epoch_of(), (), readings, NOW)
     assert [(chunk.k, chunk.start_ms) for chunk in merged.changed] == [(c.k, c.start_ms) for c in cut(readings, GRID)]
+
+
+def test_a_reading_in_the_last_half_slot_of_an_empty_first_chunk() -> None:
+    """A first chunk without readings takes one up to its very end: half a slot more than one with readings."""
+    late, inside = (START + HOUR + 3 * MINUTE, 1), (START + HOUR - 24_000, 2)
+    recorder, whole = Recorder(), Recorder()
+    recorder.upload([late])
+    assert recorder.chunks[0].times == b""
+    recorder.upload([inside])
+    whole.upload([late, inside])
+    assert recorder.content() == whole.content()
+
+
+@pytest.mark.parametrize("by_event", [False, True])
+def test_a_withdrawn_chunk_is_live_again_as_soon_as_readings_can_come(by_event: bool) -> None:
+    """Else it would appear by time, beside what is stored under its id, and its version would go back."""
+    running, cut_ms = epoch_of(), START + HOUR
+    chunks = {
+        chunk.k: chunk for chunk in merge(running, (), [(START + hour * HOUR, hour) for hour in (0, 1)], START).changed
+    }
+    over = replace(
+        running, grid=replace(GRID, until_ms=cut_ms), expected_until_ms=cut_ms, tail_k=1, tail_start_ms=cut_ms
+    )
+    cut_off = recut(over, replace(running, tail_k=1, tail_start_ms=cut_ms), list(chunks.values()), [(START, 0)], START)
+    chunks |= {chunk.k: chunk for chunk in cut_off.changed}
+    assert chunks[1].status == WITHDRAWN
+    over, again = (replace(epoch, tail_k=0, tail_start_ms=START) for epoch in (over, running))
+    if by_event:
+        merged = recut(again, over, list(chunks.values()), [(START, 0)], START)
+    else:
+        merged = resettled(again, replace(again, expected_until_ms=cut_ms), list(chunks.values()), START)
+    (one,) = [chunk for chunk in merged.changed if chunk.k == 1]
+    assert (one.status != WITHDRAWN, one.version, one.start_ms) == (True, chunks[1].version + 1, cut_ms)
+    assert merged.tail == one
 
 
 def test_the_history_of_a_new_sensor_is_final_not_amended() -> None:
