@@ -85,5 +85,8 @@ def _reply(
         return request.unchanged(extra)
     fmt, pretty = request.check_representation()
     if pretty or subset != WHOLE:
-        return request.reply(subset.of(builder.resource(row, kind)), 200, extra)
-    return rendered(document(TYPES[kind], builder.piece(row, kind, request.segments[1]), fmt), fmt, 200, extra)
+        reply = request.reply(subset.of(builder.resource(row, kind)), 200, extra)
+    else:
+        reply = rendered(document(TYPES[kind], builder.piece(row, kind, request.segments[1]), fmt), fmt, 200, extra)
+    builder.counted()
+    return reply

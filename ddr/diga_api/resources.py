@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -46,10 +47,12 @@ class Builder:
     def __init__(self, core: Core, access: Access, fmt: Format = Format.JSON) -> None:
         self.core, self.access, self._fmt = core, access, fmt
         self._chunks = ChunkWriter(core.ids, fmt)
+        self._built: Counter[Kind] = Counter()
+        self._openings: dict[tuple[str, str], Opening] = {}  # by system and code
 
     def resource(self, row: Row, kind: Kind) -> Resource:
         """The resource of this kind in `row`; the row of an Observation holds its DeviceMetric and Device, too."""
-        self.count(kind)
+        self._built[kind] += 1
         match kind:
             case Kind.DEVICE:
                 status = device_status(row, self.access.view.now_ms, row["device_delay_ms"])
@@ -66,13 +69,15 @@ class Builder:
         """The same resource as bytes (ddr.fhir.pieces); `logical_id` is its id."""
         if kind is not Kind.CHUNK:
             return piece(self.resource(row, kind), self._fmt)
-        self.count(kind)
+        self._built[kind] += 1
         row, seen = self._seen_chunk(row)
         return self._chunks.piece(row, seen, self._code(row)[1], logical_id)
 
-    def count(self, kind: Kind) -> None:
-        """One more has been built."""
-        self.core.metrics.resources.labels(kind.name.lower()).inc()
+    def counted(self) -> None:
+        """Tell the metrics how much was built."""
+        for kind, count in self._built.items():
+            self.core.metrics.resources.labels(kind.name.lower()).inc(count)
+        self._built.clear()
 
     def version(self, row: Row, kind: Kind) -> tuple[int, int]:
         """meta.versionId and meta.lastUpdated, in ms, of the resource that `resource` would build."""
@@ -105,7 +110,10 @@ class Builder:
         return expected
 
     def _opening(self, row: Row) -> Opening:
-        return self.access.view.opening(self._code(row)[0].valueset)
+        key = row["observed_system"], row["observed_code"]
+        if (found := self._openings.get(key)) is None:
+            found = self._openings[key] = self.access.view.opening(self._code(row)[0].valueset)
+        return found
 
     def _measurement(self, row: Row) -> Resource:
         miv, code = self._code(row)

@@ -97,6 +97,7 @@ class Searcher:
             for mode, row, key in builder.entries(found, search):
                 resources.append((mode, search.subset.of(builder.resource(row, key[0]), included=mode == INCLUDE)))
                 await breath.take()
+            builder.counted()
             if notice is not None:
                 resources.append((OUTCOME, notice))
             bundle = search_bundle(base, resources, links, total, instant(at_ms))
@@ -106,6 +107,7 @@ class Searcher:
             logical_id = self._core.ids.encode(*key)
             entries.append(entry(mode, TYPES[key[0]], logical_id, builder.piece(row, key[0], logical_id)))
             await breath.take()
+        builder.counted()
         if notice is not None:
             entries.append(entry(OUTCOME, "", "", piece(notice, fmt)))
         return rendered(search_document(entries, links, total, instant(at_ms), fmt), fmt)

@@ -7,6 +7,7 @@ import re
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from ddr.tls.joined import JoinedWrites
 from ddr.tls.peer import LOST, with_certificate
 
 # uvicorn itself would take a head of any length, and wait for one as long as the client likes.
@@ -85,7 +86,10 @@ class TlsHttpProtocol(HttpToolsProtocol):
             raise HostUnclear
         self._unfinished_bytes = None
         self._head_is_over()
+        before = self.cycle
         super().on_headers_complete()
+        if (cycle := self.cycle) is not before:
+            cycle.transport = JoinedWrites(self.transport, cycle)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         """An answered body is there after all."""
