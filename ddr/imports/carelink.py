@@ -23,13 +23,13 @@ _RULE = "-------"
 
 def recognises(content: Content) -> bool:
     """True for a CareLink export."""
-    return any(True for _ in _tables(content.rows))
+    return any(True for _ in _tables(content))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The sensor's values and those of a meter, in local time of `zone`."""
     readings, skipped = [], 0
-    for table in _tables(content.rows):
+    for table in _tables(content):
         serial = _serial(content.rows, table.rows)
         sensor = Source(MEDTRONIC.manufacturer, MEDTRONIC.name, serial, MEDTRONIC.type)
         meter = Source(METER.manufacturer, METER.name, "", GLUCOSE_METER)
@@ -47,8 +47,8 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     return glucose_file("carelink", readings, zone, skipped)
 
 
-def _tables(rows: Sequence[Row]) -> Iterator[Table]:
-    return tables(rows, _COLUMNS, lambda found: {"index", "date", "clock"} <= found.keys() and "value" in found)
+def _tables(content: Content) -> Iterator[Table]:
+    return tables(content, _COLUMNS, lambda found: {"index", "date", "clock"} <= found.keys() and "value" in found)
 
 
 def _serial(rows: Sequence[Row], below: Sequence[Row]) -> str:

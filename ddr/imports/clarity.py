@@ -47,7 +47,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
 
 
 def _table(content: Content) -> Table | None:
-    found = tables(content.rows, _COLUMNS, lambda found: {"time", "event", "value", "phone"} <= found.keys())
+    found = tables(content, _COLUMNS, lambda found: {"time", "event", "value", "phone"} <= found.keys())
     return next(found, None)
 
 

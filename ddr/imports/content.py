@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from ddr.imports.model import ImportFileError
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _SEPARATORS = (";", "\t", "|")
 _SNIFFED = 200
+_LETTERS = "äöüÄÖÜßéèàçñ"
+_NUMERIC = re.compile(r"[\d\s.,:/TZ+-]+")
 
 
 class Row(NamedTuple):
@@ -32,7 +35,8 @@ class Content:
 
     @cached_property
     def text(self) -> str:
-        """Decoded by its byte order mark, else as UTF-8, else as Windows-1252; without NUL, which Excel chokes on."""
+        """Decoded by its byte order mark, else as UTF-8, else as Windows-1252 or as a Mac's Excel does, whichever gives
+        letters; without NUL, which Excel chokes on."""
         for mark, encoding in _MARKS:
             if self.raw.startswith(mark):
                 return self.raw[len(mark) :].decode(encoding, "replace").replace("\0", "")
@@ -41,7 +45,8 @@ class Content:
         try:
             text = self.raw.decode("utf-8")
         except UnicodeDecodeError:
-            text = self.raw.decode("cp1252", "replace")
+            texts = [self.raw.decode(encoding, "replace") for encoding in ("cp1252", "mac_roman")]
+            text = max(texts, key=lambda text: sum(map(text.count, _LETTERS)))
         return text.replace("\0", "")
 
     @cached_property
@@ -71,6 +76,28 @@ class Content:
                 continue
             if any(cell.strip() for cell in cells):
                 found.append(Row(reader.line_num, [cell.strip() for cell in cells]))
+
+    @cached_property
+    def headings(self) -> list[int]:
+        """The places of the rows that may be headings: of several cells, no more than one of them a number or time.
+
+        Files have hundreds of thousands of rows, and every reader looks for its headings among these few.
+        """
+        return [at for at, row in enumerate(self.rows) if _may_be_heading(row.cells)]
+
+
+def _may_be_heading(cells: Sequence[str]) -> bool:
+    numbers = texts = 0
+    for cell in cells:
+        if not cell:
+            continue
+        if _NUMERIC.fullmatch(cell):
+            numbers += 1
+            if numbers > 1:
+                return False
+        else:
+            texts += 1
+    return texts > 1
 
 
 def _separator(lines: Sequence[str]) -> str:
@@ -114,9 +141,10 @@ class Table:
 Columns = Mapping[str, Sequence[str]]  # meaning → how the title of its column begins, in lower case
 
 
-def tables(rows: Sequence[Row], columns: Columns, needed: Callable[[Mapping[str, int]], bool]) -> Iterator[Table]:
-    """Every table among `rows` whose heading has what is `needed`; a table ends where the next heading begins."""
-    heads = [(at, found) for at, row in enumerate(rows) if needed(found := _found(row.cells, columns))]
+def tables(content: Content, columns: Columns, needed: Callable[[Mapping[str, int]], bool]) -> Iterator[Table]:
+    """Every table of a file whose heading has what is `needed`; a table ends where the next heading begins."""
+    rows = content.rows
+    heads = [(at, found) for at in content.headings if needed(found := _found(rows[at].cells, columns))]
     for number, (at, found) in enumerate(heads):
         end = heads[number + 1][0] if number + 1 < len(heads) else len(rows)
         yield Table(found, rows[at].cells, rows[at + 1 : end])

@@ -44,7 +44,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
 
 def _table(content: Content) -> Table | None:
     found = tables(
-        content.rows,
+        content,
         _COLUMNS,
         lambda found: "value" in found and ("time" in found or {"date", "clock"} <= found.keys()),
     )

@@ -48,7 +48,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
             continue
         try:
             _take(file, line, observation, named)
-        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, IndexError):
+        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, IndexError, StopIteration):
             file.reject(line, "this Observation is not of a form that HDDT knows")
     return file
 

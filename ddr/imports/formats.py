@@ -49,11 +49,20 @@ FORMATS = {
     "spirometry": Format("peak flow and FEV1 (CSV)", spirometry.recognises, spirometry.read),
 }
 
+_SEEMS = (
+    (b"%pdf-", "this is a PDF; a program that makes reports of values can export them as CSV, too"),
+    (b"pk\x03\x04", "this is an Excel workbook or a ZIP; unpack it, and save a workbook as CSV"),
+    (b"\xd0\xcf\x11\xe0", "this is an old Excel workbook; save it as CSV"),
+    (b"\x1f\x8b", "this file is compressed; unpack it first"),
+    (b"<!doctype html", "this is a web page, maybe of a log-in that had run out; download the file again"),
+    (b"<html", "this is a web page, maybe of a log-in that had run out; download the file again"),
+)
+
 
 def read(raw: bytes, zone: tzinfo, name: str | None = None) -> ImportFile:
     """The values of a file; `name` insists on a format. Raises ImportFileError with what the file seems to be."""
     content = Content(raw)
-    if not raw.strip():
+    if not content.text.strip():
         raise ImportFileError("the file is empty")
     found = next((key for key, one in FORMATS.items() if (name in (None, key)) and one.recognises(content)), None)
     if found is None:
@@ -68,5 +77,8 @@ def _unknown(content: Content, name: str | None) -> str:
     other = next((one.title for one in FORMATS.values() if one.recognises(content)), None)
     if name is not None and other is not None:
         return f"this is not {FORMATS[name].title}, but looks like {other}"
+    seems = next((what for begin, what in _SEEMS if content.raw.lstrip()[:200].lower().startswith(begin)), None)
+    if seems is not None:
+        return seems
     known = "; ".join(one.title for one in FORMATS.values())
     return f"this is no file of a known form ({known}); any other table can be described with --map"

@@ -51,4 +51,4 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
 
 
 def _table(content: Content) -> Table | None:
-    return next(tables(content.rows, _COLUMNS, lambda found: {"time", "record", "value"} <= found.keys()), None)
+    return next(tables(content, _COLUMNS, lambda found: {"time", "record", "value"} <= found.keys()), None)

@@ -67,7 +67,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
 
 def _table(content: Content) -> Table | None:
     found = tables(
-        content.rows,
+        content,
         _COLUMNS,
         lambda found: {SYSTOLIC, DIASTOLIC} <= found.keys() and ("time" in found or "date" in found),
     )

@@ -74,7 +74,7 @@ def _in_unit(value: Decimal, title: str, code: str) -> Decimal:
 
 def _table(content: Content) -> Table | None:
     found = tables(
-        content.rows,
+        content,
         _COLUMNS,
         lambda found: (PEF in found or FEV1 in found) and ("time" in found or "date" in found),
     )

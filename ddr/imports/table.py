@@ -192,4 +192,4 @@ def _panels(file: ImportFile, parts: Mapping[tuple[int, Source], Sequence[tuple[
 
 
 def _table(content: Content) -> Table | None:
-    return next(tables(content.rows, _COLUMNS, lambda found: {"time", "value", "unit"} <= found.keys()), None)
+    return next(tables(content, _COLUMNS, lambda found: {"time", "value", "unit"} <= found.keys()), None)

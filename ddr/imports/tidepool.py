@@ -15,28 +15,35 @@ from ddr.imports.numbers import implausible
 from ddr.imports.times import instants
 
 _KINDS = ("cbg", "smbg")
+_MOST = 10_000
 _FACTOR = Decimal("18.01559")  # Tidepool's own, by which it made mmol/L of what devices measured in mg/dL
 
 
 def recognises(content: Content) -> bool:
     """True for a list of Tidepool's records."""
-    return any(isinstance(one, dict) and one.get("type") in _KINDS for one in _records(content))
+    return any(isinstance(one, dict) and str(one.get("type")) in _KINDS for one in _records(content))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The glucose values. A device whose values have more digits than mmol/L is measured with measured in mg/dL."""
     file, records = ImportFile("tidepool"), _records(content)
-    taken = [(at, one) for at, one in enumerate(records, 1) if isinstance(one, dict) and one.get("type") in _KINDS]
+    taken = [(at, one) for at, one in enumerate(records, 1) if isinstance(one, dict) and str(one.get("type")) in _KINDS]
     of_one_person(str(one.get("userId") or one.get("_userId") or "") for _, one in taken)
     file.skipped = len(records) - len(taken)
-    times = instants([str(one.get("time", "")) for _, one in taken], [one.get("deviceId") for _, one in taken], zone)
-    converted = {one.get("deviceId") for _, one in taken if _digits(one.get("value")) > 2}
+    times = instants(
+        [str(one.get("time", "")) for _, one in taken], [str(one.get("deviceId")) for _, one in taken], zone
+    )
+    converted = {str(one.get("deviceId")) for _, one in taken if _digits(one.get("value")) > 2}
     for (line, one), time_ms in zip(taken, times, strict=True):
         value = one.get("value")
         if time_ms is None:
             file.reject(line, "no time")
         elif not isinstance(value, int | float) or isinstance(value, bool):
             file.reject(line, "no value")
+        elif str(one.get("units", "mmol/L")) not in CGM:
+            file.reject(line, f"no unit of glucose: {str(one['units'])[:40]}")
+        elif abs(value) > _MOST:
+            file.reject(line, f"{value:g} cannot have been measured")
         else:
             _take(file, line, time_ms, one, converted)
     return file
@@ -50,13 +57,14 @@ def _records(content: Content) -> Sequence[Any]:
 
 
 def _digits(value: Any) -> int:
-    exponent = Decimal(str(value)).as_tuple().exponent if isinstance(value, int | float) else 0
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    exponent = Decimal(str(value)).as_tuple().exponent if numeric else 0
     return -exponent if isinstance(exponent, int) else 0
 
 
-def _take(file: ImportFile, line: int, time_ms: int, one: dict[str, Any], converted: set[Any]) -> None:
+def _take(file: ImportFile, line: int, time_ms: int, one: dict[str, Any], converted: set[str]) -> None:
     device = one.get("deviceId")
-    unit = "mg/dL" if device in converted or one.get("units") == "mg/dL" else "mmol/L"
+    unit = "mg/dL" if str(device) in converted or one.get("units") == "mg/dL" else "mmol/L"
     amount = Decimal(str(one["value"]))
     if unit == "mg/dL" and one.get("units") != "mg/dL":
         amount = (amount * _FACTOR).quantize(Decimal(1))

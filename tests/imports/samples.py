@@ -89,3 +89,19 @@ TABLE = """time,code,value,unit,device,serial,kind
 2026-11-20T07:06:00Z,8462-4,79,mm[Hg],Cuff,C1,x
 2026-11-20T07:07:00Z,20150-9,3.05,L,Spiro,P1,x
 """
+FHIR = """{"resourceType": "Bundle", "type": "collection", "entry": [
+ {"resource": {"resourceType": "Device", "id": "d", "serialNumber": "S1", "manufacturer": "Dexcom",
+  "deviceName": [{"name": "G7"}], "type": {"coding": [{"code": "700585005"}]}}},
+ {"resource": {"resourceType": "DeviceMetric", "id": "m", "source": {"reference": "Device/d"}}},
+ {"resource": {"resourceType": "Observation", "status": "final", "device": {"reference": "DeviceMetric/m"},
+  "code": {"coding": [{"system": "http://loinc.org", "code": "99504-3"}]},
+  "effectivePeriod": {"start": "2026-11-20T07:00:00Z"}, "valueSampledData": {"period": 300000, "data": "101 E L",
+   "origin": {"value": 0, "code": "mg/dL"}, "lowerLimit": 40, "upperLimit": 400}}},
+ {"resource": {"resourceType": "Observation", "status": "final", "device": {"reference": "Device/d"},
+  "code": {"coding": [{"system": "http://loinc.org", "code": "85354-9"}]}, "effectiveDateTime": "2026-11-20T07:00:00Z",
+  "component": [
+   {"code": {"coding": [{"system": "http://loinc.org", "code": "8480-6"}]}, "valueQuantity": {"value": 121}},
+   {"code": {"coding": [{"system": "http://loinc.org", "code": "8462-4"}]}, "valueQuantity": {"value": 79}}]}},
+ {"resource": {"resourceType": "Observation", "status": "final", "subject": {"reference": "Patient/p"},
+  "code": {"coding": [{"system": "http://loinc.org", "code": "41653-7"}]}, "effectiveDateTime": "2026-11-20T07:00:00Z",
+  "valueQuantity": {"value": 101, "code": "mg/dL"}}}]}"""

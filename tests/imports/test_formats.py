@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import reduce
+from operator import getitem
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -10,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddr.imports.content import Content
 from ddr.imports.formats import FORMATS, read
 from ddr.imports.model import ImportFile, ImportFileError, SeveralPersons, Value
 from tests.imports import samples
@@ -220,6 +227,66 @@ def test_damaged_files_are_read_or_refused_in_words(name: str, cut: float, noise
             read(damaged, BERLIN)
         except ImportFileError as error:
             assert "\n" not in str(error)
+
+
+_JSON_FORMS = {**{name: ALL[name] for name in ("tidepool", "nightscout", "open-mhealth")}, "fhir": samples.FHIR}
+_ODD: tuple[Any, ...] = (None, True, 5, -1e300, 1e300, "x", "", [], {}, [None], {"": 1})
+
+
+def _paths(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to every member at any depth."""
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield (*above, key)
+        yield from _paths(value[key], (*above, key))
+
+
+@pytest.mark.parametrize("name", _JSON_FORMS)
+def test_odd_members_of_json_are_bad_rows_at_most(name: str) -> None:
+    assert read(_JSON_FORMS[name].encode(), BERLIN).format == name
+    for path in _paths(orjson.loads(_JSON_FORMS[name])):
+        for odd in _ODD:
+            changed = orjson.loads(_JSON_FORMS[name])
+            reduce(getitem, path[:-1], changed)[path[-1]] = odd
+            with suppress(ImportFileError):
+                read(orjson.dumps(changed), BERLIN)
+
+
+def test_many_rows_are_read_in_little_time() -> None:
+    start, text = (
+        datetime(2026, 8, 1, tzinfo=UTC),
+        "Device,Serial Number,Device Timestamp,Record Type,Historic Glucose mg/dL\n",
+    )
+    rows = (f"Libre 3,A,{start + timedelta(minutes=at):%d-%m-%Y %H:%M},0,{100 + at % 50}\n" for at in range(20_000))
+    content = Content((text + "".join(rows)).encode())
+    assert content.headings == [0]
+    assert len(read(content.raw, BERLIN).values) == 20_000
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32", "cp1252", "mac_roman"])
+@pytest.mark.parametrize("text", [samples.CLARITY_DE, samples.LIBREVIEW_DE])
+def test_any_encoding_of_a_spreadsheet_is_read(text: str, encoding: str) -> None:
+    plain = text.removeprefix("\ufeff")
+    assert read(plain.encode(encoding), BERLIN).values == read(text.encode(), BERLIN).values
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"\xef\xbb\xbf", "empty"),
+        (b"\xff\xfe", "empty"),
+        (b"%PDF-1.7 x", "PDF"),
+        (b"PK\x03\x04x", "Excel"),
+        (b"<!DOCTYPE html><p>", "web page"),
+    ],
+)
+def test_what_is_no_export_is_named(raw: bytes, said: str) -> None:
+    with pytest.raises(ImportFileError, match=said):
+        read(raw, BERLIN)
+
+
+def test_a_unit_that_is_none_of_glucose_is_a_bad_row() -> None:
+    file = read(samples.TIDEPOOL.replace('"units":"mmol/L"', '"units":"kg"', 1).encode(), BERLIN)
+    assert len(file.values) == 2 and "kg" in file.bad[0].reason
 
 
 def test_what_a_file_seems_to_be_is_said() -> None:
