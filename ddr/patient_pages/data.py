@@ -11,6 +11,7 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ddr.aside import aside
 from ddr.http.core import Core
 from ddr.http.pages import error_page, language
 from ddr.patient_pages.dates import ZONE, day
@@ -42,7 +43,8 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
         return error_page(request.scope, 404, "not_found")
     singles = await export.measurements_before(core.pool, patient_id, None, SINGLES + 1)
     last_single = last_day(singles)
-    return page(
+    written = partial(
+        page,
         request,
         visitor,
         "data.html",
@@ -63,6 +65,7 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
         tenths=lambda share: rounded(lang, share / 10, 1),
         printed_ms=core.clock(),
     )
+    return await aside(True, written)
 
 
 async def values_page(request: Request, visitor: Visitor, session: Session) -> Response:
@@ -74,15 +77,16 @@ async def values_page(request: Request, visitor: Visitor, session: Session) -> R
         return error_page(request.scope, 404, "not_found")
     rows = await export.measurements_before(core.pool, session.patient_id, decoded and decoded[1], PAGE + 1)
     shown = rows[:PAGE]
-    return page(
+    written = partial(
+        page,
         request,
         visitor,
         "values.html",
-        singles=[single(core, row, lang) for row in shown],
         newest=before is None,
         older=core.ids.measurement(shown[-1]["measurement_no"]) if len(rows) > PAGE else "",
         printed_ms=core.clock(),
     )
+    return await aside(len(shown) > SINGLES, lambda: written(singles=[single(core, row, lang) for row in shown]))
 
 
 def _period(request: Request) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from asyncio import to_thread
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
+from ddr.aside import aside
 from ddr.fhir.cgm_summary import OPERATION
 from ddr.http.core import Core
 from ddr.miv.model import Miv
@@ -117,7 +117,7 @@ async def weeks_until(core: Core, patient_id: UUID, miv: Miv, last: date, days: 
             changes=tuple(dict.fromkeys((day_of(at_ms), kind) for at_ms, kind in events)),
         )
 
-    return await to_thread(calculated)  # tens of milliseconds, for which nobody else has to wait
+    return await aside(True, calculated)
 
 
 async def one_day(core: Core, patient_id: UUID, miv: Miv, day: date, lang: str) -> DayView | None:
@@ -138,7 +138,7 @@ async def one_day(core: Core, patient_id: UUID, miv: Miv, day: date, lang: str) 
         told = tuple((time_of_day(at_ms), kind) for at_ms, kind in events)
         return DayView(unit, len(readings), chart, tuple(_hours(readings)), told)
 
-    return await to_thread(drawn)
+    return await aside(True, drawn)
 
 
 def _unit(parts: Sequence[Part]) -> str:

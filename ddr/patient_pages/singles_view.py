@@ -11,6 +11,7 @@ from uuid import UUID
 
 from markupsafe import Markup
 
+from ddr.aside import aside
 from ddr.http.core import Core
 from ddr.patient_pages.dates import ZONE, short_day
 from ddr.patient_pages.names import title_of
@@ -23,6 +24,7 @@ from ddr.store.patients import export
 
 Row = Mapping[str, Any]
 MARKED = 4  # days written below a curve
+LARGE_ROWS = 20  # that are read and drawn aside
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,12 @@ async def trends(core: Core, patient_id: UUID, last: date, days: int, lang: str)
     first = last - timedelta(days=days - 1)
     from_ms, until_ms = midnight(first, ZONE), midnight(last + timedelta(days=1), ZONE)
     rows = await export.measurements_between(core.pool, patient_id, from_ms, until_ms)
+    return await aside(len(rows) > LARGE_ROWS, _drawn, core, rows, first, last, lang)
+
+
+def _drawn(core: Core, rows: Sequence[Row], first: date, last: date, lang: str) -> list[Trend]:
+    from_ms, until_ms = midnight(first, ZONE), midnight(last + timedelta(days=1), ZONE)
+    days = (last - first).days + 1
     found: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     names: dict[str, str] = {}
     for row in rows:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import re
+import threading
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC
 from decimal import Decimal
 from fractions import Fraction
+from importlib import import_module
 from typing import Any
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -78,6 +82,32 @@ async def test_the_latest_day_is_told_in_words_and_numbers(core: Core) -> None:
         "Tageskurve. 36 Werte in mg/dL, niedrigster 60 um 00:00 Uhr, höchster 201 um 02:55 Uhr."
     )
     assert '<th scope="row">00:00</th><td>60</td><td>120</td><td>120</td><td>12</td>' in page
+
+
+async def test_nothing_large_is_drawn_or_written_on_the_event_loop(core: Core) -> None:
+    patient, browser = await worn(core)
+    body = Body(core, patient.patient_id)
+    for at in range(30):
+        await meter(body, MIDNIGHT - at * HOUR, 100 + at)
+    drawn: dict[str, bool] = {}
+
+    def noting(name: str, work: Any) -> Any:
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            drawn[name] = threading.current_thread() is not threading.main_thread()
+            return work(*args, **kwargs)
+
+        return noted
+
+    with ExitStack() as stack:
+        for place in ("glucose_view.profile_chart", "glucose_view.day_chart", "singles_view.trend_chart", "data.page"):
+            room, _, name = place.partition(".")
+            module = import_module(f"ddr.patient_pages.{room}")
+            stack.enter_context(patch.object(module, name, noting(name, getattr(module, name))))
+        assert (await browser.get("/me/data")).status_code == 200
+        assert drawn == {"profile_chart": True, "day_chart": True, "trend_chart": True, "page": True}
+        drawn.clear()
+        assert (await browser.get("/me/data/values")).status_code == 200
+        assert drawn == {"page": True}
 
 
 async def test_the_profile_is_that_of_the_summary(core: Core) -> None:
