@@ -1,0 +1,144 @@
+"""`ddr conform`: is this Device Data Recorder what HDDT 1.0.1 asks for? Checks any recorder from outside.
+
+It reads what a test patient has, with a DiGA's certificate, and writes nothing. docs/conformance-kit.md is the guide.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+import ddr
+from ddr.cli.errors import CommandError
+from ddr.conform.browser import Browser, Person
+from ddr.conform.check import Check, all_checks
+from ddr.conform.earlier import read_earlier
+from ddr.conform.kit import Kit
+from ddr.conform.pacing import Patience
+from ddr.conform.recipe import OURS, RecipeBrowser, read_recipe, recipe_file
+from ddr.conform.report.html import html
+from ddr.conform.report.junit import junit
+from ddr.conform.report.model import Run, plan, report
+from ddr.conform.report.terminal import Terminal
+from ddr.conform.run import run as run_checks
+from ddr.conform.target import Account, Identity, Target, TargetError, canonical, read_target, with_terms
+from ddr.conform.wire import Wire
+
+HELP = "check any recorder from outside against HDDT 1.0.1"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command's arguments."""
+    parser = subparsers.add_parser("conform", help=HELP, description=__doc__)
+    parser.add_argument(
+        "recorder", metavar="RECORDER", help="FHIR base URL; or a file: demo.json, or a TOML description"
+    )
+    parser.add_argument("--issuer", default="", metavar="URL", help="of the authorization server, as registered")
+    parser.add_argument("--client-id", default="", metavar="ID", help="of a listed DiGA")
+    parser.add_argument("--redirect-uri", default="", metavar="URI", help="of this DiGA, as registered")
+    parser.add_argument("--certificate", type=Path, metavar="FILE", help="its client certificate, PEM")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="the key of it, PEM")
+    parser.add_argument("--miv", action="append", default=[], help="a MIV that it may read; repeatable; all of HDDT")
+    parser.add_argument("--ca", default="", metavar="FILE", help="an extra CA to trust (test systems)")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="how to log in and consent, instead of a browser")
+    parser.add_argument("--username", default="", help="of the test patient, for the recipe")
+    parser.add_argument("--password-file", type=Path, metavar="FILE", help="of the test patient, for the recipe")
+    parser.add_argument("--grace-seconds", type=int, metavar="N", help="the registered Grace-Period; else the longest")
+    parser.add_argument(
+        "--patience", type=float, default=60.0, metavar="SECONDS", help="how long to wait in all (default 60)"
+    )
+    parser.add_argument("--provoke", action="store_true", help="ask once within the Grace-Period, to see the refusal")
+    parser.add_argument("--keep", action="store_true", help="leave the pairing as it is; else it is ended")
+    parser.add_argument("--against", type=Path, metavar="REPORT.json", help="an earlier report of the same recorder")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="a check or a requirement; repeatable"
+    )
+    parser.add_argument("--plan", action="store_true", help="say what would be done, and do nothing")
+    for form in ("json", "html", "junit"):
+        parser.add_argument(f"--{form}", type=Path, metavar="FILE", help=f"write the report as {form.upper()}")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when nothing failed, 1 when something did."""
+    try:
+        target = with_terms(_target(args), args.grace_seconds)
+        checks = _chosen(args.only)
+        return _plan(target, checks) if args.plan else _examine(args, target, checks)
+    except TargetError as error:
+        raise CommandError(str(error)) from None
+
+
+def _target(args: argparse.Namespace) -> Target:
+    if "://" not in args.recorder:
+        found = read_target(Path(args.recorder))
+        return replace(found, ca=args.ca) if args.ca else found
+    if not args.issuer:
+        raise TargetError("--issuer is needed: the URL of the authorization server")
+    digas: tuple[Identity, ...] = ()
+    if args.client_id:
+        if not (args.certificate and args.key and args.redirect_uri):
+            raise TargetError("--client-id needs --certificate, --key and --redirect-uri")
+        mivs = tuple(canonical(name) for name in args.miv)
+        digas = (Identity(args.client_id, args.redirect_uri, args.certificate, args.key, mivs),)
+    password = args.password_file.read_text().strip() if args.password_file else ""
+    base, issuer = args.recorder.rstrip("/"), args.issuer.rstrip("/")
+    return Target(base, issuer, digas, (Account(args.username, password),), ca=args.ca)
+
+
+def _chosen(only: Sequence[str]) -> list[Check]:
+    checks = all_checks()
+    found = [one for one in checks if not only or one.name in only or set(one.requirements) & set(only)]
+    if not found:
+        raise TargetError(f"no check is called {', '.join(only)}")
+    return found
+
+
+def _plan(target: Target, checks: Sequence[Check]) -> int:
+    console, searches = Console(), 0
+    for one in plan(checks):
+        needs = f" [dim](needs {'; '.join(one['needs'])})[/dim]" if one["needs"] else ""
+        console.print(f"{one['requirements'][0]:8} {one['check']}: {one['words']}{needs}", highlight=False)
+        searches += one["searches"]
+    grace = max((terms.grace_seconds for terms in target.terms.values()), default=900)
+    console.print(
+        f"\n{len(checks)} checks, {len(target.pairings)} pairings; {searches} Observation searches in each at most, "
+        f"{grace} s apart where that is the Grace-Period: up to {searches * grace / 60:.0f} minutes of --patience."
+    )
+    return 0
+
+
+def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) -> int:
+    console = Console()
+    wire = Wire(target)
+    earlier = read_earlier(args.against) if args.against else None
+    kit = Kit(target, wire, _browser(args, wire), Patience(args.patience), args.provoke, args.keep, earlier)
+    terminal, started = Terminal(console, len(checks)), int(time.time() * 1000)
+    results = run_checks(kit, checks, terminal.told)
+    command = ["ddr", *sys.argv[1:]]
+    found = report(Run(kit, results, started, int(time.time() * 1000), command, ddr.__version__))
+    wire.close()
+    terminal.end(found)
+    _write(args.json, lambda: json.dumps(found, indent=1, default=str, ensure_ascii=False))
+    _write(args.html, lambda: html(found))
+    _write(args.junit, lambda: junit(found))
+    return 1 if found["summary"]["failed"] else 0
+
+
+def _write(file: Path | None, text: Callable[[], str]) -> None:
+    if file:
+        file.write_text(text(), encoding="utf-8")
+
+
+def _browser(args: argparse.Namespace, wire: Wire) -> Browser:
+    if args.recipe:
+        return RecipeBrowser(recipe_file(args.recipe), wire.browser)
+    if args.recorder.endswith(".json"):
+        return RecipeBrowser(read_recipe(OURS), wire.browser)
+    return Person(lambda text: print(text, file=sys.stderr), input)

@@ -1,0 +1,45 @@
+"""Compares what a search finds with what it must find of everything that was read before."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from ddr.conform.laws.naive import Case
+from ddr.conform.verdict import Failed, NotRun
+from ddr.conform.view import Found, View
+
+
+def query(**parameters: str) -> str:
+    """Parameters as a query; `__` in a name stands for a hyphen."""
+    return urlencode({name.replace("__", "-"): value for name, value in parameters.items()})
+
+
+def agree(view: View, kind: str, case: Case) -> Found:
+    """A search finds exactly what `case` wants, over all pages. Raises Failed, NotRun.
+
+    Data may arrive meanwhile: on a difference everything is read again, once, and compared again.
+    """
+    for again in (False, True):
+        everything = view.again(kind) if again else view.listed(kind)
+        wanted = sorted(str(one.get("id")) for one in everything.matches if case.wanted(one))
+        found = answered(view, kind, case.query)
+        ids = sorted(str(one.get("id")) for one in found.matches)
+        if ids == wanted:
+            return found
+    missing, extra = sorted(set(wanted) - set(ids)), sorted(set(ids) - set(wanted))
+    text = f"{view.name}: {kind}?{case.query} finds {len(ids)}, {len(wanted)} fit"
+    if missing:
+        text += f"; missing {kind}/{missing[0]}"
+    if extra:
+        text += f"; not fitting {kind}/{extra[0]}"
+    raise Failed(text, *found.pages[:2])
+
+
+def answered(view: View, kind: str, text: str) -> Found:
+    """All pages of a search that must be answered. Raises Failed."""
+    try:
+        return view.all_pages(f"{kind}?{text}", counted=kind == "Observation")
+    except NotRun as error:
+        if error.shown:
+            raise Failed(f"{kind}?{text} is not answered with a Bundle", *error.shown) from None
+        raise

@@ -1,0 +1,40 @@
+"""Who logs in and consents at the recorder's pages: a person with a browser, or a recipe (ddr.conform.recipe)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from ddr.conform.target import Account
+
+
+class Browser(Protocol):
+    """`automatic` ones may be asked as often as a check likes."""
+
+    automatic: bool
+
+    def decide(self, url: str, redirect_uri: str, account: Account, approve: Collection[str] | None) -> str:
+        """Open `url`, log in, tick the scopes in `approve` (None: refuse); the address below `redirect_uri` that the
+        browser is sent to. Raises verdict.NotRun."""
+
+
+class Person:
+    """Shows the address and waits for the one that the browser ends at."""
+
+    automatic = False
+
+    def __init__(self, say: Callable[[str], None], ask: Callable[[str], str]) -> None:
+        self._say, self._ask = say, ask
+
+    def decide(self, url: str, redirect_uri: str, account: Account, approve: Collection[str] | None) -> str:
+        """See Browser."""
+        what = "refuse everything" if approve is None else "agree to everything that is asked"
+        who = f" as {account.username}" if account.username else " as the test patient"
+        self._say(f"Open this address in a browser, log in{who} and {what}:\n\n  {url}\n")
+        self._say(f"The browser then goes to an address that begins with {redirect_uri}; whether a page is there or")
+        self._say("not does not matter. Copy the whole address from the address bar.")
+        while True:
+            landed = self._ask("address: ").strip()
+            if landed.startswith(redirect_uri):
+                return landed
+            self._say(f"That does not begin with {redirect_uri}.")

@@ -1,0 +1,45 @@
+"""The requirements of HDDT 1.0.1, as the catalogue has them: id, level, area, page, words, how each is seen."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# In the wheel beside this module; in a checkout where the tests of our own server read it.
+PLACES = (HERE / "requirements.csv", HERE.parent.parent / "docs" / "conformance" / "requirements.csv")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A row. `level` is MUST, MUST NOT, SHOULD, SHOULD NOT, MAY, or NOTE: a contradiction and how it is read."""
+
+    id: str
+    level: str
+    chapter: str
+    page: str
+    words: str
+    seen: str
+
+    @property
+    def binds(self) -> bool:
+        """Whether something is asked for: neither a permission nor a note."""
+        return self.level not in ("MAY", "NOTE")
+
+
+@cache
+def catalogue() -> dict[str, Requirement]:
+    """All rows by id, in the catalogue's order; a note that shares an id with a requirement gives way to it."""
+    file = next(place for place in PLACES if place.exists())
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = [
+            Requirement(row["id"], row["level"], row["area"], row["page"], row["requirement"], row["how_to_verify"])
+            for row in csv.DictReader(lines)
+        ]
+    found: dict[str, Requirement] = {}
+    for row in rows:
+        if row.id not in found or row.binds:
+            found[row.id] = row
+    return found

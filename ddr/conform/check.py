@@ -1,0 +1,89 @@
+"""A check as data: which requirements it shows, in our words, what it needs; and the table of all checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ddr.conform.catalogue import Requirement, catalogue
+
+if TYPE_CHECKING:
+    from ddr.conform.kit import Kit
+
+Run = Callable[["Kit"], None]
+
+
+class Need(StrEnum):
+    """What has to be there before a check can run."""
+
+    CERTIFICATE = "the certificate of a listed DiGA"
+    TWO_DIGA = "two listed DiGA"
+    PATIENT = "a test patient who consents"
+    CONSENTS = "further consents: a recipe that logs in by itself"
+    EARLIER = "the state file of an earlier run (--against)"
+    THROTTLE = "leave to ask once within the Grace-Period (--provoke)"
+    UNPAIR = "leave to end the pairing (without --keep)"
+
+
+@dataclass(frozen=True)
+class Check:
+    """`requirements` are ids of the catalogue, the first one gives level, page and chapter."""
+
+    name: str
+    requirements: tuple[str, ...]
+    words: str
+    needs: frozenset[Need]
+    searches: int  # Observation searches and summaries that count for the Grace-Period, per view
+    run: Run
+
+    @property
+    def requirement(self) -> Requirement:
+        """The row of the catalogue that it stands under."""
+        return catalogue()[self.requirements[0]]
+
+
+_FOUND: dict[str, Check] = {}
+
+# Order of running: what needs nothing first, what ends the pairing last.
+MODULES = (
+    "transport",
+    "client_certificates",
+    "oauth_metadata",
+    "fhir_metadata",
+    "par",
+    "authorize",
+    "tokens",
+    "pairing",
+    "search_observations",
+    "search_results",
+    "search_devices",
+    "formats",
+    "access",
+    "isolation",
+    "errors",
+    "consents",
+    "ending",
+)
+
+
+def check(*requirements: str, needs: tuple[Need, ...] = (), searches: int = 0) -> Callable[[Run], Run]:
+    """Register a function as the check named after it; the first line of its docstring says what it looks at."""
+
+    def register(run: Run) -> Run:
+        name = run.__name__.replace("_", "-")
+        assert name not in _FOUND, name
+        words = (run.__doc__ or "").strip().split("\n")[0]
+        _FOUND[name] = Check(name, requirements, words, frozenset(needs), searches, run)
+        return run
+
+    return register
+
+
+def all_checks() -> list[Check]:
+    """Every check, in the order in which they run."""
+    for module in MODULES:
+        import_module(f"ddr.conform.checks.{module}")
+    return list(_FOUND.values())

@@ -1,0 +1,1 @@
+"""The checks, one matter per file; ddr.conform.check.MODULES says in which order they run."""

@@ -1,0 +1,141 @@
+"""Who gets data with which token (HDDT error-codes.md, security-and-privacy.md; RFC 6750)."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from ddr.conform.check import Need, check
+from ddr.conform.exchange import Exchange
+from ddr.conform.kit import Kit
+from ddr.conform.verdict import NotApplicable, expect
+from ddr.conform.view import View, key_of
+
+PATIENT = (Need.PATIENT,)
+TYPES = ("Observation", "Device", "DeviceMetric")
+
+
+def _asked(view: View, path: str, authorization: str | None) -> Exchange:
+    headers = {"accept": "application/fhir+json"}
+    if authorization is not None:
+        headers["authorization"] = authorization
+    return view.kit.wire.send("GET", view.url(path), view.identity, headers)
+
+
+def _unauthorized(answer: Exchange, what: str) -> None:
+    expect(answer.status == 401, f"{what} is not answered 401", answer)
+    told = answer.headers.get("www-authenticate", "")
+    expect(told.lower().startswith("bearer"), "WWW-Authenticate does not begin with Bearer", answer)
+
+
+@check("RS-021", needs=PATIENT)
+def no_token_no_data(kit: Kit) -> None:
+    """Without a token, or with another scheme, every type is answered 401."""
+    view = kit.views[0]
+    for kind in TYPES:
+        _unauthorized(_asked(view, kind, None), f"{kind} without a token")
+    basic = base64.b64encode(b"user:secret").decode()
+    _unauthorized(_asked(view, "Device", f"Basic {basic}"), "another scheme")
+
+
+@check("RS-022", needs=PATIENT)
+def bad_tokens_are_refused(kit: Kit) -> None:
+    """What is no token, an unsigned JWT and an altered token get 401 with error="invalid_token"."""
+    view = kit.views[0]
+    for text in ("there-is-no-such-token", _unsigned(kit), _altered(view.access_token)):
+        kit.wire.secrets.learn(text)
+        answer = _asked(view, "Device", f"Bearer {text}")
+        _unauthorized(answer, "a bad token")
+        told = answer.headers.get("www-authenticate", "")
+        expect('error="invalid_token"' in told, 'error="invalid_token" is missing', answer)
+        expect("error_description=" in told, "error_description is missing", answer)
+
+
+def _unsigned(kit: Kit) -> str:
+    """A JWT that anybody can make: algorithm none, the claims of a good one."""
+    parts = ({"alg": "none", "typ": "at+jwt"}, {"iss": kit.target.issuer, "sub": kit.views[0].sub, "exp": 1 << 40})
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
+    return ".".join((*encoded, ""))
+
+
+def _altered(token: str) -> str:
+    place = max(0, len(token) - 20)
+    return token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
+
+
+@check("AS-021", "RS-021", needs=PATIENT)
+def token_in_the_address_is_refused(kit: Kit) -> None:
+    """A token in the query instead of the header opens nothing (RFC 9700 section 4.3.2)."""
+    view = kit.views[0]
+    answer = _asked(view, f"Device?access_token={view.access_token}", None)
+    expect(answer.status in (400, 401), "a token in the address is accepted", answer)
+
+
+@check("AS-009", needs=PATIENT)
+def refresh_token_opens_nothing(kit: Kit) -> None:
+    """A refresh token is no access token."""
+    view = kit.views[0]
+    _unauthorized(_asked(view, "Device", f"Bearer {view.refresh_token}"), "a refresh token")
+
+
+@check("TLS-013", needs=(Need.PATIENT, Need.TWO_DIGA))
+def token_needs_its_diga(kit: Kit) -> None:
+    """The token of one DiGA over the connection of another is refused."""
+    view = kit.views[0]
+    thief = next(diga for diga in kit.target.digas if diga != view.identity)
+    headers = {"accept": "application/fhir+json", "authorization": f"Bearer {view.access_token}"}
+    for kind in TYPES:
+        answer = kit.wire.send("GET", view.url(kind), thief, headers)
+        expect(answer.status in (401, 404), f"another DiGA gets {kind}", answer)
+
+
+@check("PRIV-002", needs=PATIENT)
+def no_patient_endpoint(kit: Kit) -> None:
+    """There is no Patient: 404."""
+    view = kit.views[0]
+    for path in ("Patient", "patient", f"Patient/{view.sub}"):
+        answer = view.get(path)
+        expect(answer.status == 404, f"/{path} is not answered 404", answer)
+
+
+@check("SCO-004", needs=PATIENT)
+def nothing_can_be_written(kit: Kit) -> None:
+    """PUT, PATCH and DELETE of an id that does not exist, and of a type as a whole, are refused."""
+    view = kit.views[0]
+    for method, path in (("DELETE", "Observation/there-is-none"), ("PATCH", "Device/there-is-none")):
+        headers = {"content-type": "application/json-patch+json"}
+        content = "[]" if method == "PATCH" else ""
+        answer = view.send(method, path, headers, content, harmless=True)
+        expect(400 <= answer.status < 500, f"{method} is not refused", answer)
+
+
+@check("SCO-001", "DEV-002", needs=PATIENT)
+def resources_of_others_are_unknown(kit: Kit) -> None:
+    """What another pairing sees and this one does not is answered exactly like what does not exist: 404."""
+    compared = 0
+    for view in kit.views:
+        for other in kit.views:
+            for kind in TYPES:
+                own = {key_of(one) for one in view.listed(kind).matches}
+                hidden = [key for one in other.listed(kind).matches if (key := key_of(one)) not in own]
+                for key in hidden[:1]:
+                    compared += 1
+                    _like_nothing(view, kind, key)
+    if not compared:
+        raise NotApplicable("all pairings see the same, or there is one only")
+
+
+def _like_nothing(view: View, kind: str, key: str) -> None:
+    answer, nothing = view.get(key), view.get(f"{kind}/there-is-none")
+    expect(answer.status == 404, f"{view.name} is answered {key}, which is not for it", answer)
+    told = json.dumps(answer.json.get("issue")).replace(key.partition("/")[2], "there-is-none")
+    same = told == json.dumps(nothing.json.get("issue")) and answer.headers.keys() == nothing.headers.keys()
+    expect(same, "the answer differs from that to an id that does not exist", answer, nothing)
+
+
+@check("RS-023", needs=PATIENT)
+def never_403(kit: Kit) -> None:
+    """No FHIR request of this run was answered 403."""
+    for one in kit.wire.exchanges:
+        forbidden = one.status == 403 and one.url.startswith(kit.target.fhir_base)
+        expect(not forbidden, f"{one.told}", one)

@@ -1,0 +1,123 @@
+"""What comes last, as it uses tokens up: refreshing, stealing refresh tokens, revoking (HDDT pairing.md)."""
+
+from __future__ import annotations
+
+from ddr.conform.authorization import refresh_form, revoke, token
+from ddr.conform.check import Need, check
+from ddr.conform.exchange import Exchange
+from ddr.conform.kit import Kit
+from ddr.conform.verdict import NotRun, expect
+
+PATIENT = (Need.PATIENT,)
+
+
+def _renewed(kit: Kit) -> tuple[str, Exchange]:
+    """The first view's refresh token before, and the answer to refreshing. Raises NotRun."""
+    view = kit.views[0]
+    before = view.refresh_token
+    answer = view.renew()
+    if answer.status != 200:
+        raise NotRun("refreshing does not succeed", answer)
+    return before, answer
+
+
+@check("AS-027", needs=PATIENT)
+def refresh_gives_new_tokens(kit: Kit) -> None:
+    """Refreshing gives another access token and another refresh token, and both can be used."""
+    view = kit.views[0]
+    before = view.refresh_token
+    answer = view.renew()
+    expect(answer.status == 200, "refreshing is refused", answer)
+    found = answer.json
+    expect(found.get("refresh_token") and found["refresh_token"] != before, "the same refresh token again", answer)
+    asked = view.get("Device")
+    expect(asked.status == 200, "the new access token is not accepted", asked)
+
+
+@check("CON-012", "AS-020", needs=PATIENT)
+def refresh_keeps_pairing_and_scope(kit: Kit) -> None:
+    """Refreshing keeps the Pairing ID and widens nothing."""
+    view = kit.views[0]
+    _, answer = _renewed(kit)
+    expect(answer.json.get("sub", view.sub) == view.sub, "another Pairing ID", answer)
+    extra = set(str(answer.json.get("scope", "")).split()) - set(view.pairing.request.scopes)
+    expect(not extra, f"wider than granted: {', '.join(sorted(extra))}", answer)
+
+
+@check("CON-004", needs=PATIENT)
+def refresh_cannot_widen(kit: Kit) -> None:
+    """Refreshing with a scope that was not granted is refused, or brings what was granted."""
+    view = kit.views[0]
+    form = refresh_form(view.identity, view.refresh_token, scope=f"{view.pairing.tokens['scope']} patient/Patient.rs")
+    answer = token(kit, form, view.identity)
+    if answer.status == 200:
+        view.take(answer)
+    wider = "patient/Patient.rs" in str(answer.json.get("scope", ""))
+    expect(not wider, "a wider scope is granted", answer)
+
+
+@check("AS-021", needs=PATIENT)
+def altered_refresh_token_is_refused(kit: Kit) -> None:
+    """A refresh token with one character changed is refused."""
+    view = kit.views[0]
+    text = view.refresh_token
+    middle = len(text) // 2
+    altered = text[:middle] + ("A" if text[middle] != "A" else "B") + text[middle + 1 :]
+    kit.wire.secrets.learn(altered)
+    answer = token(kit, refresh_form(view.identity, altered), view.identity)
+    expect(answer.status in (400, 401) and "access_token" not in answer.json, "it is accepted", answer)
+
+
+@check("AS-009", needs=PATIENT)
+def access_token_is_no_refresh_token(kit: Kit) -> None:
+    """An access token cannot be used to refresh."""
+    view = kit.views[0]
+    answer = token(kit, refresh_form(view.identity, view.access_token), view.identity)
+    expect(answer.status in (400, 401) and "access_token" not in answer.json, "it is accepted", answer)
+
+
+@check("AS-027", "AS-009", needs=PATIENT)
+def refresh_token_works_once(kit: Kit) -> None:
+    """A refresh token that was used brings no further tokens: at most, for a moment, the same answer once more."""
+    view = kit.views[0]
+    before, first = _renewed(kit)
+    again = token(kit, refresh_form(view.identity, before), view.identity)
+    same = again.status == 200 and again.json.get("refresh_token") == first.json.get("refresh_token")
+    expect(same or again.status in (400, 401), "a used refresh token brings new tokens", first, again)
+
+
+@check("AS-029", "AS-030", needs=(Need.PATIENT, Need.TWO_DIGA))
+def another_diga_cannot_refresh_or_revoke(kit: Kit) -> None:
+    """A refresh token in the hands of another DiGA brings nothing, and its pairing goes on."""
+    view = kit.views[0]
+    thief = next(diga for diga in kit.target.digas if diga != view.identity)
+    stolen = token(kit, refresh_form(thief, view.refresh_token), thief)
+    expect("access_token" not in stolen.json, "another DiGA refreshes", stolen)
+    revoke(kit, thief, view.refresh_token)
+    after = view.get("Device")
+    expect(after.status == 200, "another DiGA has ended the pairing", stolen, after)
+
+
+@check("AS-030", "AS-037", "CON-005", needs=(Need.PATIENT, Need.UNPAIR))
+def revoking_ends_everything(kit: Kit) -> None:
+    """After revoking, access token and refresh token are refused at once: 401 invalid_token and invalid_grant."""
+    view = kit.views[0]
+    answer = revoke(kit, view.identity, view.refresh_token)
+    expect(answer.status == 200, "revoking is not answered with 200", answer)
+    asked = view.get("Device")
+    expect(asked.status == 401, "the access token still works", answer, asked)
+    named = "invalid_token" in asked.headers.get("www-authenticate", "")
+    expect(named, "the refusal does not say invalid_token", asked)
+    refreshed = token(kit, refresh_form(view.identity, view.refresh_token), view.identity)
+    expect("access_token" not in refreshed.json, "the refresh token still works", answer, refreshed)
+    error = refreshed.json.get("error")
+    expect(refreshed.status == 400 and error == "invalid_grant", f"refreshing is refused as {error}", refreshed)
+
+
+@check("AS-031", needs=(Need.PATIENT, Need.UNPAIR))
+def revoking_again_is_ok(kit: Kit) -> None:
+    """Revoking what has been revoked is answered 200 with an empty body."""
+    for view in kit.views:
+        for _ in range(2):
+            answer = revoke(kit, view.identity, view.refresh_token)
+            expect(answer.status == 200 and not answer.content.strip(), "not 200 with an empty body", answer)

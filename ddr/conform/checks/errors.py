@@ -1,0 +1,125 @@
+"""Wrong requests and what each is answered (HDDT error-codes.md, use_of_hl7_fhir.md)."""
+
+from __future__ import annotations
+
+from ddr.conform.check import Need, check
+from ddr.conform.exchange import Exchange
+from ddr.conform.kit import Kit
+from ddr.conform.verdict import NotApplicable, expect
+from ddr.conform.view import key_of
+
+PATIENT = (Need.PATIENT,)
+TYPES = ("Observation", "Device", "DeviceMetric")
+
+
+def _refused(answer: Exchange, status: int, begins: str = "", code: str = "processing") -> None:
+    expect(answer.status == status, f"not refused with {status}", answer)
+    issue = answer.issue
+    expect(issue, "no OperationOutcome", answer)
+    expect(issue.get("severity") == "error", f"severity is {issue.get('severity')}", answer)
+    expect(issue.get("code") == code, f"code is {issue.get('code')}, not {code}", answer)
+    told = str(issue.get("diagnostics", ""))
+    expect(told.startswith(begins), f"diagnostics do not begin with {begins!r}", answer)
+
+
+@check("RS-024", needs=PATIENT)
+def unknown_parameters_are_refused(kit: Kit) -> None:
+    """An unknown parameter gets 400 and is named: "Unknown search parameter …"."""
+    for kind in TYPES:
+        answer = kit.views[0].get(f"{kind}?there-is-none=1")
+        _refused(answer, 400, "Unknown search parameter")
+        expect("there-is-none" in answer.text, "the parameter is not named", answer)
+
+
+@check("RS-048", "RS-024", needs=PATIENT)
+def lenient_changes_nothing(kit: Kit) -> None:
+    """`Prefer: handling=lenient` makes no unknown parameter pass."""
+    answer = kit.views[0].get("Observation?there-is-none=1", prefer="handling=lenient")
+    expect(answer.status == 400, "not refused with 400", answer)
+
+
+@check("RS-025", needs=PATIENT)
+def malformed_dates_are_refused(kit: Kit) -> None:
+    """A date that is none gets 400: wrong form, wrong prefix, days that do not exist."""
+    for text in ("xx2025", "2025-13-01", "2025-02-30", "yesterday", "2025-01-01T25:00:00Z", "ge"):
+        _refused(kit.views[0].get(f"Observation?date={text}"), 400)
+
+
+@check("RS-025", needs=PATIENT)
+def reversed_ranges_are_refused(kit: Kit) -> None:
+    """A range that ends before it begins gets 400."""
+    _refused(kit.views[0].get("Observation?date=ge2025-03-01&date=le2025-02-01"), 400)
+
+
+@check("RS-026", needs=PATIENT)
+def unknown_includes_are_refused(kit: Kit) -> None:
+    """An `_include` or `_revinclude` that does not exist gets 400."""
+    for text in ("_include=Observation:foo", "_include=Foo:bar", "_revinclude=Observation:foo"):
+        _refused(kit.views[0].get(f"Observation?{text}"), 400)
+
+
+@check("RS-031", "RS-035", needs=PATIENT)
+def malformed_controls_are_refused(kit: Kit) -> None:
+    """`_count`, `_sort` and quantities that make no sense get 400."""
+    for text in ("_count=many", "_count=-1", "_sort=foo"):
+        answer = kit.views[0].get(f"Observation?{text}")
+        expect(answer.status == 400, f"{text} is not refused with 400", answer)
+        expect(answer.issue, "no OperationOutcome", answer)
+
+
+@check("RS-027", needs=PATIENT)
+def unknown_ids_are_404(kit: Kit) -> None:
+    """A read of an id that does not exist gets 404 and "Resource … is not known"."""
+    for kind in TYPES:
+        answer = kit.views[0].get(f"{kind}/there-is-none")
+        _refused(answer, 404, "Resource")
+        expect("is not known" in answer.text, 'diagnostics do not say "is not known"', answer)
+
+
+@check("RS-028", needs=PATIENT)
+def unknown_versions_are_404(kit: Kit) -> None:
+    """A version that does not exist gets 404 and "Version … is not valid for resource …"."""
+    declared = [
+        kind for kind in TYPES if "vread" in {one.get("code") for one in kit.declared(kind).get("interaction") or ()}
+    ]
+    asked = 0
+    for kind in declared:
+        for one in kit.views[0].listed(kind).matches[:1]:
+            asked += 1
+            _refused(kit.views[0].get(f"{key_of(one)}/_history/99999"), 404, "Version 99999 is not valid")
+    if not asked:
+        raise NotApplicable("vread is not declared, or there is nothing to read")
+
+
+@check("RS-020", needs=PATIENT)
+def unknown_types_are_404(kit: Kit) -> None:
+    """A resource type that is not served gets 404, with an OperationOutcome."""
+    for path in ("Medication", "Observation/a/b/c", "there-is-none"):
+        answer = kit.views[0].get(path)
+        expect(answer.status == 404, f"/{path} is not answered 404", answer)
+        expect(answer.issue, f"/{path}: no OperationOutcome", answer)
+
+
+@check("RS-031", needs=PATIENT)
+def junk_is_refused_politely(kit: Kit) -> None:
+    """Junk in addresses and ids is refused with 4xx, never with 5xx."""
+    long = "a" * 3000
+    for path in ("Observation?code=%00", "Observation?code=%ff%fe", f"Observation/{long}", f"Device?type={long}"):
+        answer = kit.views[0].get(path)
+        polite = answer.status < 500 and answer.status != 0
+        expect(polite, f"answered {answer.status or 'not at all'}", answer)
+
+
+@check("RS-019", needs=PATIENT)
+def errors_say_why(kit: Kit) -> None:
+    """Every OperationOutcome of this run has details or diagnostics."""
+    for one in kit.wire.exchanges:
+        if one.status >= 400 and (issue := one.issue):
+            expect(issue.get("details") or issue.get("diagnostics"), "neither details nor diagnostics", one)
+
+
+@check("RS-030", needs=PATIENT)
+def no_failures(kit: Kit) -> None:
+    """No request of this run was answered 500."""
+    for one in kit.wire.exchanges:
+        expect(one.status != 500, "answered 500", one)

@@ -1,0 +1,147 @@
+"""What scopes hide, and the side channels that could betray it (HDDT smart-scopes.md, fhir-api-observation.md)."""
+
+from __future__ import annotations
+
+from ddr.conform.agree import agree, query
+from ddr.conform.check import Need, check
+from ddr.conform.exchange import Json
+from ddr.conform.kit import Kit
+from ddr.conform.laws.codes import VALUESETS
+from ddr.conform.laws.naive import Case, codings, references
+from ddr.conform.target import MIV
+from ddr.conform.verdict import NotApplicable, NotRun, expect
+from ddr.conform.view import View, key_of
+
+PATIENT = (Need.PATIENT,)
+TWO = (Need.PATIENT, Need.TWO_DIGA)
+
+
+@check("SCO-005", "OBS-006", needs=PATIENT, searches=1)
+def only_granted_codes(kit: Kit) -> None:
+    """A search without `code` brings codes of the granted ValueSets, and no others."""
+    for view in kit.views:
+        allowed = {code for miv in view.mivs for code in VALUESETS.get(miv.removeprefix(MIV), ())}
+        for one in view.everything.matches:
+            codes = {code for _, code in codings(one.get("code"))}
+            good = bool(codes & allowed)
+            expect(good, f"{key_of(one)} has the code {', '.join(codes)}", view.everything.origin[key_of(one)])
+
+
+@check("SCO-006", "DEV-002", needs=PATIENT, searches=1)
+def only_devices_behind_observations(kit: Kit) -> None:
+    """A Device or DeviceMetric is visible only if a visible Observation refers to it."""
+    for view in kit.views:
+        metrics = {key_of(one): one for one in view.listed("DeviceMetric").matches}
+        behind = {key for one in view.everything.matches for key in references(one, "device")}
+        behind |= {key for name in behind if name in metrics for key in references(metrics[name], "source")}
+        for kind in ("Device", "DeviceMetric"):
+            found = view.listed(kind)
+            for one in found.matches:
+                text = f"{view.name}: no visible Observation refers to {key_of(one)}"
+                expect(key_of(one) in behind, text, found.origin[key_of(one)])
+
+
+@check("OBS-005", "OBS-004", needs=PATIENT)
+def subject_is_refused(kit: Kit) -> None:
+    """An Observation search with `subject` or `patient` is refused with 400."""
+    for name in ("subject", "patient"):
+        answer = kit.views[0].get(f"Observation?{name}=Patient/1")
+        expect(answer.status == 400, f"{name} is not refused with 400", answer)
+
+
+@check("DEV-005", "DEV-004", needs=PATIENT)
+def patient_is_refused(kit: Kit) -> None:
+    """A Device search with `patient` is refused with 400."""
+    answer = kit.views[0].get("Device?patient=1")
+    expect(answer.status == 400, "patient is not refused with 400", answer)
+
+
+def _hidden(kit: Kit, kind: str) -> list[tuple[View, Json]]:
+    """For each view a resource of the same patient that only another pairing sees. Raises NotApplicable."""
+    found = []
+    for view in kit.views:
+        own = {key_of(one) for one in view.listed(kind).matches}
+        for other in kit.views:
+            if other.patient == view.patient and other is not view:
+                found += [(view, one) for one in other.listed(kind).matches if key_of(one) not in own][:1]
+    if not found:
+        raise NotApplicable(f"no {kind} of the patient is hidden from one pairing and visible to another")
+    return found
+
+
+@check("SCO-001", "OBS-003", needs=TWO, searches=2)
+def hidden_observations_are_not_found(kit: Kit) -> None:
+    """What another MIV hides is not found by `_id`, `date` or `code`, and not counted in `total`."""
+    for view, one in _hidden(kit, "Observation"):
+        code = next(codings(one.get("code")))[1]
+        for text in (query(_id=str(one["id"])), query(code=code, _summary="count")):
+            answer = view.search(f"Observation?{text}")
+            if "_summary" in text and answer.status == 400:
+                continue
+            count = answer.json.get("total", len(answer.json.get("entry") or ()))
+            expect(answer.status == 200, "not answered with 200", answer)
+            expect(count == 0, f"total betrays {count} hidden resources", answer)
+            brought = [entry for entry in answer.json.get("entry") or () if _is(entry, "Observation")]
+            expect(not brought, "a hidden Observation is brought", answer)
+
+
+def _is(entry: Json, kind: str) -> bool:
+    return (entry.get("resource") or {}).get("resourceType") == kind
+
+
+@check("SCO-006", needs=TWO)
+def hidden_devices_are_not_found(kit: Kit) -> None:
+    """A device of another MIV is found neither by its id nor by its name."""
+    for view, one in _hidden(kit, "Device"):
+        agree(view, "Device", Case(query(_id=str(one["id"])), lambda _: False))
+        name = str(((one.get("deviceName") or [{}])[0]).get("name", ""))
+        if name:
+            answer = view.get(f"Device?{query(device__name=name)}")
+            ids = [(entry.get("resource") or {}).get("id") for entry in answer.json.get("entry") or ()]
+            expect(one["id"] not in ids, "a hidden Device is found by its name", answer)
+
+
+@check("SCO-006", needs=PATIENT, searches=1)
+def reverse_includes_bring_nothing_hidden(kit: Kit) -> None:
+    """`_revinclude`, where it is served, brings only Observations that a search would find."""
+    for view in kit.views:
+        answer = view.search("Device?_revinclude=Observation:device")
+        if answer.status == 400:
+            raise NotApplicable("_revinclude is not served")
+        own = {key_of(one) for one in view.everything.matches}
+        for entry in answer.json.get("entry") or ():
+            resource = entry.get("resource") or {}
+            hidden = resource.get("resourceType") == "Observation" and key_of(resource) not in own
+            expect(not hidden, "a hidden Observation is brought by _revinclude", answer)
+
+
+@check("SUM-017", needs=PATIENT)
+def summary_needs_its_scope(kit: Kit) -> None:
+    """$hddt-cgm-summary is refused to a DiGA without the scope of continuous glucose measurement."""
+    view = next((one for one in kit.views if not one.sees("continuous-glucose-measurement")), None)
+    if view is None:
+        raise NotApplicable("every pairing has the scope of continuous glucose measurement")
+    body = '{"resourceType": "Parameters"}'
+    answer = view.send("POST", "Observation/$hddt-cgm-summary", {"content-type": "application/fhir+json"}, body)
+    expect(answer.status in (401, 404), "the summary is not refused", answer)
+
+
+@check("SUM-018", needs=PATIENT, searches=1)
+def single_metrics_are_not_found(kit: Kit) -> None:
+    """Metrics of the summary are no resources of their own: a search for their code finds nothing."""
+    view = next((one for one in kit.views if one.sees("continuous-glucose-measurement")), None)
+    if view is None:
+        raise NotRun("no pairing has the scope of continuous glucose measurement")
+    agree(view, "Observation", Case(query(code="97506-0"), lambda _: False))
+
+
+@check("PRIV-001", "PRIV-004", needs=PATIENT, searches=1)
+def nothing_names_the_patient(kit: Kit) -> None:
+    """No answer of the FHIR server holds the patient's login name."""
+    for view in kit.views:
+        account = kit.target.patients[view.patient].username
+        if len(account) < 4:
+            raise NotApplicable("the login name is not known, or too short to look for")
+        for kind in ("Observation", "Device", "DeviceMetric"):
+            for page in view.listed(kind).pages:
+                expect(account not in page.text, "an answer holds the patient's login name", page)

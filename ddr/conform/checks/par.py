@@ -1,0 +1,163 @@
+"""Pushed authorization requests and attacks on them (RFC 9126, RFC 7636, HDDT pairing.md and smart-scopes.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ddr.conform.authorization import DEVICES, OBSERVATION, push, request
+from ddr.conform.check import Need, check
+from ddr.conform.exchange import Exchange
+from ddr.conform.kit import Kit
+from ddr.conform.target import LIMITS, MIV
+from ddr.conform.verdict import NotApplicable, expect
+
+CERTIFICATE = (Need.CERTIFICATE,)
+REQUIRED = ("client_id", "scope", "code_challenge", "code_challenge_method", "redirect_uri", "state", "response_type")
+
+
+def _push(kit: Kit, **changed: str | None) -> Exchange:
+    """The happy request with these members changed, or left out (None)."""
+    form: Mapping[str, str | None] = {**request(kit, kit.diga).form, **changed}
+    return push(kit, {name: value for name, value in form.items() if value is not None}, kit.diga)
+
+
+def _refused(answer: Exchange, what: str, *errors: str) -> None:
+    expect(answer.status in (400, 401), f"{what} is not refused", answer)
+    error = answer.json.get("error")
+    expect(not errors or error in errors, f"{what} is refused as {error}, not as {' or '.join(errors)}", answer)
+
+
+@check("AS-010", needs=CERTIFICATE)
+def par_is_accepted(kit: Kit) -> None:
+    """A complete request is answered 201 with request_uri and expires_in."""
+    answer = _push(kit)
+    expect(answer.status == 201, "a complete request is not answered 201", answer)
+    uri, seconds = answer.json.get("request_uri"), answer.json.get("expires_in")
+    expect(isinstance(uri, str) and uri, "no request_uri", answer)
+    expect(isinstance(seconds, int) and 0 < seconds <= 600, "expires_in is not 1 to 600 seconds", answer)
+
+
+@check("AS-009", needs=CERTIFICATE)
+def par_answer_is_not_cached(kit: Kit) -> None:
+    """The answer to a PAR forbids caching (RFC 9126 section 2.2)."""
+    answer = _push(kit)
+    stored = answer.headers.get("cache-control", "")
+    expect(answer.status != 201 or "no-store" in stored or "no-cache" in stored, "Cache-Control is missing", answer)
+
+
+@check("AS-010", needs=CERTIFICATE)
+def par_needs_every_parameter(kit: Kit) -> None:
+    """A request that lacks one of the seven parameters is refused with 400 (without client_id also 401)."""
+    for name in REQUIRED:
+        _refused(_push(kit, **{name: None}), f"a request without {name}")
+
+
+@check("AS-015", needs=CERTIFICATE)
+def plain_pkce_is_refused(kit: Kit) -> None:
+    """code_challenge_method plain, and a challenge without method (which means plain), are refused."""
+    _refused(_push(kit, code_challenge_method="plain"), "code_challenge_method plain")
+    _refused(_push(kit, code_challenge_method="S512"), "code_challenge_method S512")
+
+
+@check("AS-015", needs=CERTIFICATE)
+def malformed_challenge_is_refused(kit: Kit) -> None:
+    """A code_challenge that is no SHA-256 in base64url is refused."""
+    for challenge in ("", "a", "=" * 43, "a" * 200):
+        _refused(_push(kit, code_challenge=challenge), f"the code_challenge {challenge[:10]!r}")
+
+
+@check("AS-018", "AS-011", needs=CERTIFICATE)
+def redirect_uri_must_be_exact(kit: Kit) -> None:
+    """A redirect_uri that differs from the registered one in anything is refused."""
+    own = kit.diga.redirect_uri
+    variants = (
+        own + "/",
+        own + "?a=b",
+        own + "#fragment",
+        own.upper(),
+        own.replace("://", "://evil.example/"),
+        "https://evil.example/callback",
+        own + "/../callback",
+        own.replace("https:", "http:"),
+    )
+    for variant in (one for one in variants if one != own):
+        answer = _push(kit, redirect_uri=variant)
+        _refused(answer, f"redirect_uri {variant}")
+        expect(not answer.headers.get("location"), "the refusal redirects", answer)
+
+
+@check("AS-034", "AS-011", needs=CERTIFICATE)
+def foreign_scope_is_refused(kit: Kit) -> None:
+    """A MIV that the DiGA may not read, or that does not exist, is refused as invalid_scope."""
+    foreign = [MIV + name for name in LIMITS if MIV + name not in kit.diga.mivs]
+    for miv in [*foreign, MIV + "there-is-none"]:
+        scope = " ".join((OBSERVATION + miv, *DEVICES))
+        _refused(_push(kit, scope=scope), f"the scope of {miv}", "invalid_scope")
+
+
+def _scopes(kit: Kit, scopes: Iterable[str]) -> None:
+    for scope in scopes:
+        _refused(_push(kit, scope=scope), f"the scope {scope!r}", "invalid_scope")
+
+
+@check("AS-014", "SCO-003", needs=CERTIFICATE)
+def malformed_scopes_are_refused(kit: Kit) -> None:
+    """Scopes in another form than HDDT's, or with another ValueSet URL by a character, are refused."""
+    if not kit.diga.mivs:
+        raise NotApplicable("the DiGA may read no MIV")
+    own = OBSERVATION + kit.diga.mivs[0]
+    _scopes(kit, (own + "/", own + "|1.0.1", own.upper(), own.replace("https:", "http:"), own + "&a=b", own + " x"))
+    _scopes(kit, ("patient/Observation.rs", "openid", "patient/*.rs", "launch/patient", "user/Observation.rs"))
+    _scopes(kit, (own.replace("code:in", "code"), own.replace("patient/", "system/"), "offline_access " + own))
+
+
+@check("SCO-004", needs=CERTIFICATE)
+def writing_scopes_are_refused(kit: Kit) -> None:
+    """Scopes that would allow more than reading and searching are refused."""
+    miv = kit.diga.mivs[0] if kit.diga.mivs else MIV + "blood-glucose-measurement"
+    for rights in ("cruds", "crus", "rsu", "*", "write", "d"):
+        _scopes(kit, (f"patient/Observation.{rights}?code:in={miv}", f"patient/Device.{rights}"))
+
+
+@check("AS-012", needs=CERTIFICATE)
+def request_objects_are_refused(kit: Kit) -> None:
+    """A request as JWT (RFC 9101) is refused."""
+    _refused(_push(kit, request="eyJhbGciOiJub25lIn0.e30."), "the parameter request")
+
+
+@check("AS-009", needs=CERTIFICATE)
+def request_uri_in_par_is_refused(kit: Kit) -> None:
+    """A PAR must not itself refer to a request_uri (RFC 9126 section 2.1)."""
+    _refused(_push(kit, request_uri="urn:ietf:params:oauth:request_uri:abc"), "the parameter request_uri")
+
+
+@check("AS-009", needs=CERTIFICATE)
+def repeated_parameters_are_refused(kit: Kit) -> None:
+    """A parameter that comes twice is refused (RFC 6749 section 3.1)."""
+    form = request(kit, kit.diga).form
+    for name in ("scope", "redirect_uri", "client_id"):
+        _refused(push(kit, [*form.items(), (name, form[name])], kit.diga), f"{name} given twice")
+
+
+@check("AS-010", "AS-017", needs=CERTIFICATE)
+def other_response_types_are_refused(kit: Kit) -> None:
+    """Only response_type=code is accepted: neither token nor id_token."""
+    for kind in ("token", "id_token", "code token", "code id_token"):
+        _refused(_push(kit, response_type=kind), f"response_type {kind}")
+
+
+@check("AS-032", needs=CERTIFICATE)
+def par_errors_are_json(kit: Kit) -> None:
+    """Errors of PAR are application/json with `error`."""
+    for answer in (_push(kit, response_type="token"), _push(kit, scope="openid"), _push(kit, redirect_uri="x")):
+        if answer.status < 400:
+            continue
+        good = answer.media_type == "application/json" and isinstance(answer.json.get("error"), str)
+        expect(good, "an error is not JSON with `error`", answer)
+
+
+@check("AS-009", needs=CERTIFICATE)
+def par_is_post_only(kit: Kit) -> None:
+    """GET at the PAR endpoint is refused (RFC 9126 section 2.1)."""
+    answer = push(kit, {}, kit.diga, "GET")
+    expect(answer.status in (400, 404, 405), "GET is not refused", answer)

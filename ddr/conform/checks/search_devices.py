@@ -1,0 +1,111 @@
+"""Each parameter of the searches for Device and DeviceMetric against a naive filter (HDDT fhir-api-device.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ddr.conform.agree import agree, query
+from ddr.conform.check import Need, check
+from ddr.conform.exchange import Json
+from ddr.conform.kit import Kit
+from ddr.conform.laws.naive import Case, codings, folded, references, starts
+from ddr.conform.verdict import NotApplicable
+from ddr.conform.view import View
+
+PATIENT = (Need.PATIENT,)
+DEVICE, METRIC = "Device", "DeviceMetric"
+
+
+def _each(kit: Kit, kind: str, look: Callable[[View, list[Json]], None], having: Callable[[Json], object]) -> None:
+    """`look` at each view with resources `having` something. Raises NotApplicable when there is none."""
+    seen = False
+    for view in kit.views:
+        found = [one for one in view.listed(kind).matches if having(one)]
+        if found:
+            seen = True
+            look(view, found)
+    if not seen:
+        raise NotApplicable(f"the test patient has no such {kind}")
+
+
+def _names(one: Json) -> Iterator[str]:
+    """What device-name searches: all names, and the type's text and display (FHIR R4 Device)."""
+    for name in one.get("deviceName") or ():
+        yield str(name.get("name", ""))
+    kind = one.get("type") or {}
+    if "text" in kind:
+        yield str(kind["text"])
+    for coding in kind.get("coding") or ():
+        yield str(coding.get("display", ""))
+
+
+@check("DEV-006", needs=PATIENT)
+def search_by_device_name(kit: Kit) -> None:
+    """`device-name` finds by the beginning of the name, whatever the case."""
+
+    def look(view: View, found: list[Json]) -> None:
+        name = str(found[0]["deviceName"][0]["name"])
+        for text in (name, name.upper(), name[: max(1, len(name) // 2)].lower()):
+            agree(view, DEVICE, Case(query(device__name=text), _named(text)))
+        agree(view, DEVICE, Case(query(device__name="there is none such"), lambda one: False))
+
+    _each(kit, DEVICE, look, lambda one: one.get("deviceName"))
+
+
+@check("DEV-006", "RS-050", needs=PATIENT)
+def search_by_manufacturer(kit: Kit) -> None:
+    """`manufacturer` finds by the beginning, whatever case and accents."""
+
+    def look(view: View, found: list[Json]) -> None:
+        for name in sorted({str(one["manufacturer"]) for one in found})[:3]:
+            for text in (name, folded(name)):
+                wanted = _made_by(text)
+                agree(view, DEVICE, Case(query(manufacturer=text), wanted))
+
+    _each(kit, DEVICE, look, lambda one: one.get("manufacturer"))
+
+
+def _named(text: str) -> Callable[[Json], bool]:
+    return lambda one: starts(_names(one), text)
+
+
+def _made_by(text: str) -> Callable[[Json], bool]:
+    return lambda one: "manufacturer" in one and starts([one["manufacturer"]], text)
+
+
+@check("DEV-006", needs=PATIENT)
+def search_by_device_type(kit: Kit) -> None:
+    """`type` finds by code, with the system and without."""
+
+    def look(view: View, found: list[Json]) -> None:
+        system, code = next(codings(found[0]["type"]))
+        for text in (code, f"{system}|{code}"):
+            agree(view, DEVICE, Case(query(type=text), lambda one: (system, code) in codings(one.get("type"))))
+
+    _each(kit, DEVICE, look, lambda one: any(codings(one.get("type"))))
+
+
+@check("RS-035", needs=PATIENT)
+def search_devices_by_id(kit: Kit) -> None:
+    """`_id` finds Device and DeviceMetric."""
+    for kind in (DEVICE, METRIC):
+
+        def look(view: View, found: list[Json], kind: str = kind) -> None:
+            own = found[-1]["id"]
+            agree(view, kind, Case(query(_id=own), lambda one: one["id"] == own))
+
+        if any(view.listed(kind).matches for view in kit.views):
+            _each(kit, kind, look, lambda one: one.get("id"))
+
+
+@check("DEV-025", needs=PATIENT)
+def search_metrics_by_source(kit: Kit) -> None:
+    """`source`, where it is declared, finds the DeviceMetrics of a Device."""
+    if "source" not in kit.parameters(METRIC):
+        raise NotApplicable("source is not declared")
+
+    def look(view: View, found: list[Json]) -> None:
+        device = next(references(found[0], "source"))
+        agree(view, METRIC, Case(query(source=device), lambda one: device in references(one, "source")))
+
+    _each(kit, METRIC, look, lambda one: any(references(one, "source")))

@@ -1,0 +1,280 @@
+"""Each parameter of the Observation search against a naive filter over everything that was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from ddr.conform.agree import agree, query
+from ddr.conform.check import Need, check
+from ddr.conform.exchange import Json
+from ddr.conform.kit import Kit
+from ddr.conform.laws.naive import Case, codings, compared, has_code, in_range, quantities, references
+from ddr.conform.laws.times import effective, updated, written
+from ddr.conform.verdict import NotApplicable
+from ddr.conform.view import View
+
+PATIENT = (Need.PATIENT,)
+UCUM = "http://unitsofmeasure.org"
+OBSERVATION = "Observation"
+
+
+def _each(
+    kit: Kit, look: Callable[[View, list[Json]], None], *mivs: str, having: Callable[[Json], object] = bool
+) -> None:
+    """`look` at each view that has Observations `having` something, of these MIVs. Raises NotApplicable for none."""
+    seen = False
+    for view in kit.views:
+        if mivs and not any(view.sees(miv) for miv in mivs):
+            continue
+        if any(having(one) for one in view.everything.matches):
+            seen = True
+            look(view, view.everything.matches)
+    if not seen:
+        raise NotApplicable(f"the test patient has no such data{' of ' + ' or '.join(mivs) if mivs else ''}")
+
+
+def _codes(found: list[Json]) -> list[tuple[str, str]]:
+    return sorted({coding for one in found for coding in codings(one.get("code"))})
+
+
+def _case(wanted: Callable[[Json], bool], **parameters: str) -> Case:
+    return Case(query(**parameters), wanted)
+
+
+@check("OBS-007", "OBS-010", needs=PATIENT, searches=3)
+def search_by_code(kit: Kit) -> None:
+    """`code` finds the Observations with exactly this code, and a list those with one of them."""
+
+    def look(view: View, found: list[Json]) -> None:
+        codes = [code for _, code in _codes(found)]
+        agree(view, OBSERVATION, _case(lambda one: has_code(one["code"], codes[0]), code=codes[0]))
+        agree(view, OBSERVATION, _case(lambda one: has_code(one["code"], *codes[:2]), code=",".join(codes[:2])))
+
+    _each(kit, look)
+
+
+@check("OBS-011", needs=PATIENT, searches=2)
+def search_by_code_with_system(kit: Kit) -> None:
+    """`code` works with the system in front; with another system it finds nothing."""
+
+    def look(view: View, found: list[Json]) -> None:
+        system, code = _codes(found)[-1]
+        agree(view, OBSERVATION, _case(lambda one: (system, code) in codings(one["code"]), code=f"{system}|{code}"))
+        agree(view, OBSERVATION, _case(lambda one: False, code=f"http://example.org/none|{code}"))
+
+    _each(kit, look)
+
+
+@check("OBS-008", "SCO-010", needs=PATIENT, searches=2)
+def search_by_foreign_code(kit: Kit) -> None:
+    """A code outside of the granted ValueSets finds nothing, and beside others does not disturb."""
+    foreign = "8867-4"  # heart rate: no MIV
+
+    def look(view: View, found: list[Json]) -> None:
+        _, code = _codes(found)[0]
+        agree(view, OBSERVATION, _case(lambda one: False, code=foreign))
+        agree(view, OBSERVATION, _case(lambda one: has_code(one["code"], code), code=f"{foreign},{code}"))
+
+    _each(kit, look)
+
+
+def _middle(found: list[Json]) -> int:
+    """An instant amid the times of measurement, in milliseconds."""
+    times = sorted(time for one in found if (time := effective(one)))
+    first, last = times[len(times) // 2]
+    return first + min(last - first, 7_200_000) // 2 // 1000 * 1000
+
+
+@check("OBS-010", "RS-050", needs=PATIENT, searches=6)
+def search_by_date(kit: Kit) -> None:
+    """`date` with each of the prefixes finds what R4 says, for instants and for periods."""
+
+    def look(view: View, found: list[Json]) -> None:
+        asked = _middle(found)
+        for prefix in ("gt", "ge", "lt", "le", "sa", "eb"):
+            agree(view, OBSERVATION, _dated(prefix, asked))
+
+    _each(kit, look)
+
+
+def _dated(prefix: str, asked: int) -> Case:
+    def wanted(one: Json) -> bool:
+        time = effective(one)
+        return time is not None and in_range(prefix, time, (asked, asked + 999))
+
+    return _case(wanted, date=f"{prefix}{written(asked)}")
+
+
+@check("OBS-010", needs=PATIENT, searches=1)
+def search_by_dates(kit: Kit) -> None:
+    """Two `date` parameters mean both: a range."""
+
+    def look(view: View, found: list[Json]) -> None:
+        low = _middle(found)
+        high = low + 86_400_000
+        both = f"{_dated('ge', low).query}&{_dated('lt', high).query}"
+
+        def wanted(one: Json, low: int = low, high: int = high) -> bool:
+            return _dated("ge", low).wanted(one) and _dated("lt", high).wanted(one)
+
+        agree(view, OBSERVATION, Case(both, wanted))
+
+    _each(kit, look)
+
+
+@check("OBS-007", "OBS-012", needs=PATIENT, searches=1)
+def search_by_code_and_date(kit: Kit) -> None:
+    """Different parameters together mean all of them."""
+
+    def look(view: View, found: list[Json]) -> None:
+        (_, code), dated = _codes(found)[0], _dated("ge", _middle(found))
+
+        def wanted(one: Json, code: str = code, dated: Case = dated) -> bool:
+            return has_code(one["code"], code) and dated.wanted(one)
+
+        agree(view, OBSERVATION, Case(f"code={code}&{dated.query}", wanted))
+
+    _each(kit, look)
+
+
+@check("RS-035", needs=PATIENT, searches=3)
+def search_observations_by_id(kit: Kit) -> None:
+    """`_id` finds one, a list of them, and nothing for an id that does not exist."""
+
+    def look(view: View, found: list[Json]) -> None:
+        ids = [str(one["id"]) for one in found[:2]]
+        agree(view, OBSERVATION, _case(lambda one: one["id"] == ids[0], _id=ids[0]))
+        agree(view, OBSERVATION, _case(lambda one: one["id"] in ids, _id=",".join(ids)))
+        agree(view, OBSERVATION, _case(lambda one: False, _id="there-is-none"))
+
+    _each(kit, look)
+
+
+@check("CGM-010", "RS-036", needs=PATIENT, searches=4)
+def search_observations_by_last_updated(kit: Kit) -> None:
+    """`_lastUpdated` finds what changed after, since, before and until an instant."""
+
+    def look(view: View, found: list[Json]) -> None:
+        if "_lastUpdated" not in kit.parameters(OBSERVATION) and not view.sees("continuous-glucose-measurement"):
+            raise NotApplicable("_lastUpdated is not declared, and nothing of continuous glucose is granted")
+        times = sorted(updated(one) for one in found)
+        asked = times[len(times) // 2]
+        for prefix in ("gt", "ge", "lt", "le"):
+
+            def wanted(one: Json, prefix: str = prefix) -> bool:
+                return in_range(prefix, (updated(one), updated(one)), (asked, asked + (0 if asked % 1000 else 999)))
+
+            agree(view, OBSERVATION, _case(wanted, _lastUpdated=f"{prefix}{written(asked)}"))
+
+    _each(kit, look)
+
+
+@check("BG-011", "LF-020", needs=PATIENT, searches=3)
+def search_by_value_quantity(kit: Kit) -> None:
+    """`value-quantity` compares the numbers of single measurements, with unit and without."""
+
+    def look(view: View, found: list[Json]) -> None:
+        pairs = sorted(pair for one in found for pair in quantities(one))
+        unit, value = pairs[len(pairs) // 2]
+        asked = value + Decimal("0.01")
+        for prefix in ("gt", "lt"):
+            case = _quantity("value-quantity", prefix, asked, unit, False)
+            agree(view, OBSERVATION, case)
+        mine = [one for one in found if any(pair == (unit, value) for pair in quantities(one))]
+        text = query(value__quantity=f"ge{value}|{UCUM}|{unit}", _id=str(mine[0]["id"]))
+        agree(view, OBSERVATION, Case(text, lambda one: one["id"] == mine[0]["id"]))
+
+    _each(kit, look, "blood-glucose-measurement", "lung-function-testing", having=_valued)
+
+
+def _quantity(name: str, prefix: str, asked: Decimal, unit: str, components: bool) -> Case:
+    def wanted(one: Json) -> bool:
+        return any(code == unit and compared(prefix, value, asked) for code, value in quantities(one, components))
+
+    return Case(query(**{name: f"{prefix}{asked}|{UCUM}|{unit}"}), wanted)
+
+
+def _valued(one: Json) -> bool:
+    return any(quantities(one))
+
+
+def _composed(one: Json) -> bool:
+    return any(quantities(one, True))
+
+
+PRESSURE = "blood-pressure-value"
+
+
+@check("BP-014", needs=PATIENT, searches=2)
+def search_by_component_code(kit: Kit) -> None:
+    """`component-code` finds what has a component with this code."""
+
+    def look(view: View, _: list[Json]) -> None:
+        for code in ("8480-6", "8478-0"):
+
+            def wanted(one: Json, code: str = code) -> bool:
+                return any(has_code(part.get("code"), code) for part in one.get("component") or ())
+
+            agree(view, OBSERVATION, _case(wanted, component__code=code))
+
+    _each(kit, look, PRESSURE)
+
+
+@check("BP-015", needs=PATIENT, searches=2)
+def search_by_component_value(kit: Kit) -> None:
+    """`component-value-quantity` compares the value of any component."""
+
+    def look(view: View, found: list[Json]) -> None:
+        values = sorted(value for one in found for _, value in quantities(one, True))
+        asked = values[len(values) // 2] + Decimal("0.01")
+        for prefix in ("gt", "lt"):
+            agree(view, OBSERVATION, _quantity("component-value-quantity", prefix, asked, "mm[Hg]", True))
+
+    _each(kit, look, PRESSURE, having=_composed)
+
+
+@check("BP-016", "BP-017", needs=PATIENT, searches=2)
+def search_by_component_code_and_value(kit: Kit) -> None:
+    """`component-code-value-quantity` ties code and value to one component."""
+    if "component-code-value-quantity" not in kit.parameters(OBSERVATION):
+        raise NotApplicable("component-code-value-quantity is not declared")
+
+    def look(view: View, found: list[Json]) -> None:
+        values = sorted(value for one in found for _, value in quantities(one, True))
+        asked = values[len(values) // 2] + Decimal("0.01")
+        for code in ("8480-6", "8462-4"):
+
+            def wanted(one: Json, code: str = code) -> bool:
+                parts = [part for part in one.get("component") or () if has_code(part.get("code"), code)]
+                return any(value > asked for _, value in quantities({"component": parts}, True))
+
+            text = f"http://loinc.org|{code}$gt{asked}|{UCUM}|mm[Hg]"
+            agree(view, OBSERVATION, _case(wanted, component__code__value__quantity=text))
+
+    _each(kit, look, PRESSURE, having=_composed)
+
+
+@check("OBS-019", needs=PATIENT, searches=2)
+def search_by_declared_extras(kit: Kit) -> None:
+    """What is declared beyond HDDT works as declared: `status` and `device`."""
+    declared = kit.parameters(OBSERVATION)
+    if not {"status", "device"} & set(declared):
+        raise NotApplicable("neither status nor device is declared")
+
+    def look(view: View, found: list[Json]) -> None:
+        status, device = found[0].get("status"), next(references(found[0], "device"), "")
+        if "status" in declared:
+            agree(view, OBSERVATION, _case(lambda one: one.get("status") == status, status=str(status)))
+        if "device" in declared and device:
+            agree(view, OBSERVATION, _case(lambda one: device in references(one, "device"), device=device))
+
+    _each(kit, look)
+
+
+@check("RS-032", needs=PATIENT, searches=1)
+def empty_searches_are_answered(kit: Kit) -> None:
+    """A search that nothing fits is answered 200 with an empty searchset, for each type."""
+    view = kit.views[0]
+    for kind in ("Observation", "Device", "DeviceMetric"):
+        agree(view, kind, _case(lambda one: False, _id="there-is-none"))

@@ -1,0 +1,218 @@
+"""What a searchset looks like: order, pages, includes, POST like GET, totals, links (FHIR R4 search.html, HDDT)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ddr.conform.agree import answered
+from ddr.conform.check import Need, check
+from ddr.conform.exchange import Exchange, Json
+from ddr.conform.kit import Kit
+from ddr.conform.laws.naive import references
+from ddr.conform.laws.times import effective
+from ddr.conform.verdict import Failed, NotApplicable, expect
+from ddr.conform.view import View, key_of
+
+PATIENT = (Need.PATIENT,)
+FORM = "application/x-www-form-urlencoded"
+
+
+def _full(kit: Kit) -> Iterator[View]:
+    """Views with Observations. Raises NotApplicable when there is none."""
+    found = [view for view in kit.views if view.everything.matches]
+    if not found:
+        raise NotApplicable("the test patient has no data")
+    yield from found
+
+
+@check("RS-032", "OBS-001", needs=PATIENT, searches=1)
+def search_is_answered_with_a_searchset(kit: Kit) -> None:
+    """A search is answered with a Bundle of type searchset."""
+    for view in kit.views:
+        for kind in ("Observation", "Device", "DeviceMetric"):
+            for page in answered(view, kind, "").pages if kind != "Observation" else view.everything.pages:
+                found = page.json.get("type")
+                expect(found == "searchset", f"{kind}: type is {found}", page)
+
+
+@check("RS-039", needs=PATIENT, searches=1)
+def entries_are_complete(kit: Kit) -> None:
+    """Each entry has fullUrl, resource and search.mode; none comes twice (FHIR R4 bundle.html)."""
+    for view in kit.views:
+        seen: set[str] = set()
+        for page in view.everything.pages:
+            for entry in page.json.get("entry") or ():
+                resource, mode = entry.get("resource") or {}, (entry.get("search") or {}).get("mode")
+                if resource.get("resourceType") == "OperationOutcome":
+                    continue
+                expect(mode in ("match", "include"), f"search.mode is {mode}", page)
+                url = str(entry.get("fullUrl", ""))
+                expect(url.endswith(key_of(resource)), f"fullUrl {url} is not that of {key_of(resource)}", page)
+                expect(mode == "include" or key_of(resource) not in seen, f"{key_of(resource)} comes twice", page)
+                if mode == "match":
+                    seen.add(key_of(resource))
+
+
+@check("RS-039", needs=PATIENT, searches=1)
+def total_is_right(kit: Kit) -> None:
+    """`total`, where it is given, counts all matches of all pages."""
+    for view in kit.views:
+        found = view.everything
+        total = found.pages[0].json.get("total")
+        text = f"{view.name}: total is {total}, there are {len(found.matches)} matches"
+        expect(total is None or total == len(found.matches), text, found.pages[0])
+
+
+@check("OBS-018", needs=PATIENT, searches=1)
+def newest_comes_first(kit: Kit) -> None:
+    """`_sort=-date&_count=1` brings the latest Observation."""
+    for view in _full(kit):
+        answer = view.search("Observation?_sort=-date&_count=1")
+        expect(answer.status == 200, "not answered with 200", answer)
+        matches = _matches(answer)
+        expect(len(matches) == 1, f"{len(matches)} matches on a page of one", answer)
+        latest = max(_start(one) for one in view.everything.matches)
+        text = f"{key_of(matches[0])} is not the latest"
+        expect(_start(matches[0]) >= latest, text, answer)
+
+
+def _matches(answer: Exchange) -> list[Json]:
+    entries = answer.json.get("entry") or ()
+    return [one["resource"] for one in entries if (one.get("search") or {}).get("mode") == "match"]
+
+
+def _start(one: Json) -> int:
+    time = effective(one)
+    return time[0] if time else 0
+
+
+@check("RS-035", needs=PATIENT, searches=2)
+def sort_orders(kit: Kit) -> None:
+    """`_sort` orders by date, with a minus the other way round, over all pages, and loses nothing."""
+    for view in _full(kit):
+        wanted = {str(one["id"]) for one in view.everything.matches}
+        for text, sign in (("_sort=date", 1), ("_sort=-date", -1)):
+            found = answered(view, "Observation", f"{text}&_count=50")
+            times = [sign * _start(one) for one in found.matches]
+            expect(times == sorted(times), f"{text} is not in order", *found.pages[:1])
+            lost = wanted - {str(one["id"]) for one in found.matches}
+            expect(not lost, f"{text} loses {len(lost)}", *found.pages[:1])
+
+
+@check("RS-038", "RS-035", needs=PATIENT, searches=1)
+def pages_lose_and_repeat_nothing(kit: Kit) -> None:
+    """With a small `_count` the pages have as many matches at most, and together all, each once."""
+    for view in _full(kit):
+        everything = [str(one["id"]) for one in view.everything.matches]
+        size = max(1, min(7, len(everything) // 3))
+        found = answered(view, "Observation", f"_count={size}")
+        for page in found.pages:
+            expect(len(_matches(page)) <= size, f"more than {size} matches on a page", page)
+        ids = [str(one["id"]) for one in found.matches]
+        expect(len(ids) == len(set(ids)), "a match is on two pages", *found.pages[:2])
+        lost = set(everything) - set(ids)
+        expect(not lost, f"{view.name}: {len(lost)} matches are on no page", *found.pages[:2])
+
+
+@check("RS-038", needs=PATIENT, searches=1)
+def links_name_the_search(kit: Kit) -> None:
+    """A searchset has a link `self`; `next` is there while there is more, and leads to the same server."""
+    for view in _full(kit):
+        for page in view.everything.pages:
+            links = {str(one.get("relation")): str(one.get("url")) for one in page.json.get("link") or ()}
+            expect("self" in links, "no link self", page)
+            following = links.get("next", kit.target.fhir_base)
+            expect(following.startswith(kit.target.fhir_base), "the link next leads elsewhere", page)
+
+
+@check("OBS-017", needs=PATIENT, searches=1)
+def includes_bring_the_devices(kit: Kit) -> None:
+    """`_include=Observation:device` and `:iterate=DeviceMetric:source` bring every device behind the matches."""
+    for view in _full(kit):
+        found = view.everything
+        for one in found.matches:
+            for key in references(one, "device"):
+                _included(found.included, key, one, found.origin[key_of(one)])
+                for behind in references(found.included.get(key, {}), "source"):
+                    _included(found.included, behind, one, found.origin[key_of(one)])
+
+
+def _included(included: dict[str, Json], key: str, one: Json, shown: Exchange) -> None:
+    expect(key in included, f"{key} of {key_of(one)} is not included", shown)
+
+
+@check("OBS-017", needs=PATIENT, searches=1)
+def includes_bring_nothing_else(kit: Kit) -> None:
+    """What is included is referred to; without `_include` nothing is."""
+    for view in _full(kit):
+        found = view.everything
+        wanted = {key for one in found.matches for key in references(one, "device")}
+        wanted |= {key for one in found.included.values() for key in references(one, "source")}
+        extra = set(found.included) - wanted
+        expect(not extra, f"included though nothing refers to it: {min(extra, default='')}", found.pages[0])
+        plain = answered(view, "Observation", "_count=3")
+        expect(not plain.included, "included without _include", plain.pages[0])
+
+
+@check("RS-034", needs=PATIENT, searches=2)
+def post_search_equals_get(kit: Kit) -> None:
+    """POST _search finds the same as GET."""
+    for view in kit.views:
+        for kind in ("Observation", "Device", "DeviceMetric"):
+            ids = [key_of(one) for one in view.listed(kind).matches]
+            text = "_count=100"
+            ask = view.post if kind == "Observation" else view.post_uncounted
+            answer = ask(f"{kind}/_search", text, FORM)
+            expect(answer.status == 200, f"POST {kind}/_search is not answered with 200", answer)
+            found = [key_of(one) for one in _matches(answer)]
+            expect(set(found) <= set(ids), f"POST {kind}/_search finds something else", answer)
+            more = any(one.get("relation") == "next" for one in answer.json.get("link") or ())
+            text = f"POST {kind}/_search finds {len(found)} of {len(ids)}"
+            expect(len(found) == len(ids) or (more and found), text, answer)
+
+
+@check("RS-040", "OBS-001", "DEV-001", "DEV-024", needs=PATIENT, searches=1)
+def what_is_found_can_be_read(kit: Kit) -> None:
+    """Each resource that a search brings can be read under its id, and is the same."""
+    for view in kit.views:
+        for kind in ("Observation", "Device", "DeviceMetric"):
+            found = view.listed(kind).matches
+            for one in [*found[:2], *found[len(found) // 2 :][:1], *found[-1:]]:
+                answer = view.get(key_of(one))
+                expect(answer.status == 200, f"{key_of(one)} cannot be read", answer)
+                expect(key_of(answer.json) == key_of(one), f"{key_of(one)} is another resource", answer)
+                _same(one, answer)
+
+
+def _same(found: Json, answer: Exchange) -> None:
+    """The read resource is what the search brought, unless it changed meanwhile."""
+    read = answer.json
+    if (found.get("meta") or {}).get("versionId") != (read.get("meta") or {}).get("versionId"):
+        return
+    status = {"status"} if found.get("resourceType") == "Device" else set()  # that of the moment (DEV-013)
+    for name in set(found) | set(read):
+        if name not in status and found.get(name) != read.get(name):
+            raise Failed(
+                f"{key_of(found)}: {name} is another than in the search, though the version is the same", answer
+            )
+
+
+@check("DEV-009", needs=PATIENT, searches=1)
+def versions_can_be_read(kit: Kit) -> None:
+    """Where vread is declared, the version that a search brought can be read, and is the same."""
+    declared = [
+        kind
+        for kind in ("Observation", "Device", "DeviceMetric")
+        if "vread" in {one.get("code") for one in kit.declared(kind).get("interaction") or ()}
+    ]
+    if not declared:
+        raise NotApplicable("vread is not declared")
+    for view in kit.views:
+        for kind in declared:
+            for one in view.listed(kind).matches[:2]:
+                version = (one.get("meta") or {}).get("versionId")
+                answer = view.get(f"{key_of(one)}/_history/{version}")
+                expect(answer.status == 200, f"version {version} of {key_of(one)} cannot be read", answer)
+                told = (answer.json.get("meta") or {}).get("versionId")
+                expect(told == version, f"version {told} instead of {version}", answer)
+                _same(one, answer)

@@ -1,0 +1,70 @@
+"""What an earlier run saw, kept in a file: to compare two times, days apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ddr.conform.exchange import Json
+from ddr.conform.target import TargetError
+
+FORMAT = "ddr-conform-state-1"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Resources as they were, by the view's name and `<Type>/<id>`; `verdicts` by the check's name."""
+
+    fhir_base: str
+    seen_ms: int
+    resources: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    verdicts: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> Json:
+        """For keeping: it holds health data of the test patient."""
+        return {
+            "format": FORMAT,
+            "fhirBase": self.fhir_base,
+            "seen": self.seen_ms,
+            "resources": self.resources,
+            "verdicts": self.verdicts,
+        }
+
+
+def read_earlier(file: Path) -> Earlier:
+    """The state of an earlier run. Raises TargetError."""
+    try:
+        found = json.loads(file.read_text())
+        if found.get("format") != FORMAT:
+            raise TargetError(f"{file} is no state of an earlier run")
+        return Earlier(found["fhirBase"], found["seen"], found["resources"], found["verdicts"])
+    except OSError as error:
+        raise TargetError(f"{file}: {error.strerror}") from None
+    except (ValueError, KeyError, AttributeError):
+        raise TargetError(f"{file} is no state of an earlier run") from None
+
+
+def digest(resource: Json) -> str:
+    """What tells two contents apart, whatever their version and time of change."""
+    content = {key: value for key, value in resource.items() if key != "meta"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def remembered(resource: Json) -> Json:
+    """What is kept of a resource."""
+    meta = resource.get("meta") or {}
+    kept: Json = {
+        "digest": digest(resource),
+        "version": str(meta.get("versionId", "")),
+        "updated": str(meta.get("lastUpdated", "")),
+        "status": str(resource.get("status", "")),
+    }
+    if "effectivePeriod" in resource:
+        kept["period"] = resource["effectivePeriod"]
+    if "valueSampledData" in resource:
+        data = resource["valueSampledData"]
+        kept["data"], kept["step"] = str(data.get("data", "")), str(data.get("period", ""))
+    return kept

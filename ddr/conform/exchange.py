@@ -1,0 +1,65 @@
+"""One request and its answer, as it went over the wire."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """`status` is 0 when there was no answer: then `error` says why. Names of headers are in lower case."""
+
+    number: int
+    method: str
+    url: str
+    identity: str  # client_id whose certificate was presented, "" for none
+    sent: Mapping[str, str]
+    body: str
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes = b""
+    seconds: float = 0.0
+    error: str = ""
+
+    @property
+    def text(self) -> str:
+        """The answer's body."""
+        return self.content.decode("utf-8", "replace")
+
+    @property
+    def json(self) -> Json:
+        """The answer's JSON object, decimals exact; {} when it is none."""
+        try:
+            found = json.loads(self.content, parse_float=Decimal)
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def media_type(self) -> str:
+        """Content-Type without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def issue(self) -> Json:
+        """The first issue of an OperationOutcome in JSON, {} when it is none."""
+        found = self.json
+        issues = found.get("issue") if found.get("resourceType") == "OperationOutcome" else None
+        return issues[0] if isinstance(issues, list) and issues and isinstance(issues[0], dict) else {}
+
+    @property
+    def refused(self) -> bool:
+        """No answer (a handshake that was broken off), or a status of refusal."""
+        return self.status == 0 or 400 <= self.status < 500
+
+    @property
+    def told(self) -> str:
+        """In one line what came: "GET /fhir/Device → 200"."""
+        path = self.url.split("://", 1)[-1].partition("/")[2]
+        return f"{self.method} /{path} → {self.status or self.error}"

@@ -1,0 +1,142 @@
+"""What every check is given: the recorder, the DiGA and patients, and what has been seen of it so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ddr.conform.authorization import pair
+from ddr.conform.browser import Browser
+from ddr.conform.earlier import Earlier
+from ddr.conform.exchange import Exchange, Json
+from ddr.conform.pacing import Pace, Patience
+from ddr.conform.target import Identity, Target, Terms, limits
+from ddr.conform.verdict import Ended, NotRun
+from ddr.conform.view import View
+from ddr.conform.wire import Wire
+from ddr.tls.scan import Findings, scan
+
+ENDPOINTS = (
+    "pushed_authorization_request_endpoint",
+    "authorization_endpoint",
+    "token_endpoint",
+    "revocation_endpoint",
+)
+
+
+@dataclass
+class Kit:
+    """One run. `now_ms` is the time in milliseconds since 1970, `scanner` looks at the TLS of (host, port)."""
+
+    target: Target
+    wire: Wire
+    browser: Browser
+    patience: Patience
+    provoke: bool = False
+    keep: bool = False
+    earlier: Earlier | None = None
+    now_ms: Callable[[], int] = lambda: int(time.time() * 1000)
+    scanner: Callable[[str, int], Findings] = scan
+    scans: dict[tuple[str, int], Findings] = field(default_factory=dict)  # what the scanner found, by host and port
+
+    @cached_property
+    def server_metadata(self) -> Exchange:
+        """The authorization server's metadata (RFC 8414), asked for without a certificate."""
+        answer = self.wire.send("GET", f"{self.target.issuer}/.well-known/oauth-authorization-server")
+        found = answer.json
+        self.wire.allow_post(*(str(found[name]) for name in ENDPOINTS if name in found))
+        return answer
+
+    def endpoint(self, name: str) -> str:
+        """An endpoint of the authorization server. Raises NotRun when the metadata do not name it."""
+        found = self.server_metadata.json.get(name)
+        if not isinstance(found, str):
+            raise NotRun(f"the metadata name no {name}", self.server_metadata)
+        return found
+
+    @cached_property
+    def capability_answer(self) -> Exchange:
+        """GET [base]/metadata without a certificate; where that is another address, there."""
+        urls = [self.target.metadata_url or f"{self.target.fhir_base}/metadata"]
+        if not self.target.metadata_url and (other := self.server_metadata.json.get("fhir_metadata_endpoint")):
+            urls.append(str(other))
+        answer = self.wire.send("GET", urls[0], headers=ACCEPT)
+        if answer.status != 200 and len(urls) > 1:
+            answer = self.wire.send("GET", urls[1], headers=ACCEPT)
+        return answer
+
+    @property
+    def capability(self) -> Json:
+        """The CapabilityStatement. Raises NotRun when there is none."""
+        found = self.capability_answer.json
+        if found.get("resourceType") != "CapabilityStatement":
+            raise NotRun("there is no CapabilityStatement", self.capability_answer)
+        return found
+
+    def declared(self, kind: str) -> Json:
+        """What the CapabilityStatement says of a resource type, {} for nothing."""
+        rest: Json = next(iter(self.capability.get("rest") or ()), {})
+        return next((one for one in rest.get("resource") or () if one.get("type") == kind), {})
+
+    def parameters(self, kind: str) -> dict[str, str]:
+        """The search parameters declared for a resource type: name → type."""
+        found = self.declared(kind).get("searchParam") or ()
+        return {str(one.get("name")): str(one.get("type")) for one in found}
+
+    @property
+    def diga(self) -> Identity:
+        """The first DiGA. Raises NotRun without one."""
+        if not self.target.digas:
+            raise NotRun("no DiGA is given")
+        return self.target.digas[0]
+
+    @property
+    def other_diga(self) -> Identity:
+        """The second DiGA. Raises NotRun without one."""
+        if len(self.target.digas) < 2:
+            raise NotRun("one DiGA is given only")
+        return self.target.digas[1]
+
+    @cached_property
+    def _paired(self) -> list[View] | Ended:
+        """All views, or why there is none."""
+        found: list[View] = []
+        for diga, patient in self.target.pairings:
+            identity, account = self.target.digas[diga], self.target.patients[patient]
+            try:
+                pairing = pair(self, identity, account)
+            except Ended as error:
+                return error
+            grace = max((self.terms(miv).grace_seconds for miv in identity.mivs), default=0)
+            name = f"DiGA {diga + 1}, patient {patient + 1}"
+            found.append(View(self, name, patient, pairing, Pace(self.patience, grace)))
+        return found or NotRun("nothing is paired")
+
+    @property
+    def views(self) -> list[View]:
+        """What each pairing sees; pairs on first use. Raises NotRun."""
+        found = self._paired
+        if isinstance(found, Ended):
+            raise NotRun(f"pairing did not succeed: {found.text}", *found.shown)
+        return found
+
+    @property
+    def known_views(self) -> list[View]:
+        """The views of this run, without pairing for them."""
+        found = self.__dict__.get("_paired")
+        return found if isinstance(found, list) else []
+
+    @property
+    def pairing_failed(self) -> Ended | None:
+        """Why pairing did not succeed."""
+        found = self._paired
+        return found if isinstance(found, Ended) else None
+
+    def terms(self, valueset: str) -> Terms:
+        """What is registered for a MIV, else the limits of the specification."""
+        return self.target.terms.get(valueset, limits(valueset))
+
+
+ACCEPT = {"accept": "application/fhir+json"}

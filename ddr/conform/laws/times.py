@@ -1,0 +1,73 @@
+"""FHIR times as ranges of milliseconds, with datetime alone (FHIR R4 datatypes.html#dateTime)."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from ddr.conform.exchange import Json
+
+_INSTANT = re.compile(
+    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-]\d{2}:\d{2})"
+)
+_DATE_TIME = re.compile(rf"\d{{4}}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?|{_INSTANT.pattern}")
+Range = tuple[int, int]
+
+
+def is_instant(text: object) -> bool:
+    """Whether `text` is a FHIR instant."""
+    return isinstance(text, str) and _INSTANT.fullmatch(text) is not None
+
+
+def is_date_time(text: object) -> bool:
+    """Whether `text` is a FHIR dateTime."""
+    return isinstance(text, str) and _DATE_TIME.fullmatch(text) is not None
+
+
+def milliseconds(text: str) -> int:
+    """Of an instant, or a dateTime with a time. Raises ValueError."""
+    return _ms(datetime.fromisoformat(text))
+
+
+def span(text: str) -> Range:
+    """First and last millisecond that a dateTime covers; days without a zone in UTC. Raises ValueError."""
+    if "T" in text:
+        at = milliseconds(text)
+        return at, at + (0 if "." in text else 999)
+    year, month, day = (*map(int, text.split("-")), 0, 0)[:3]
+    first = datetime(year, month or 1, day or 1, tzinfo=UTC)
+    if day:
+        following = first + timedelta(days=1)
+    elif month:
+        following = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+    else:
+        following = datetime(year + 1, 1, 1, tzinfo=UTC)
+    return _ms(first), _ms(following) - 1
+
+
+def effective(observation: Json) -> Range | None:
+    """First and last millisecond of an Observation, None without a time. An open period reaches far."""
+    if isinstance(moment := observation.get("effectiveDateTime"), str):
+        return span(moment)
+    period = observation.get("effectivePeriod")
+    if not isinstance(period, dict):
+        return None
+    first = span(period["start"])[0] if "start" in period else 0
+    return first, span(period["end"])[1] if "end" in period else 1 << 60
+
+
+def updated(resource: Json) -> int:
+    """meta.lastUpdated in milliseconds. Raises ValueError, LookupError."""
+    return milliseconds(resource["meta"]["lastUpdated"])
+
+
+def written(ms: int) -> str:
+    """An instant for a query: with Z, without a fraction where there is none."""
+    moment = datetime.fromtimestamp(ms / 1000, UTC)
+    text = moment.strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{ms % 1000:03d}Z" if ms % 1000 else f"{text}Z"
+
+
+def _ms(moment: datetime) -> int:
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return round((moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(milliseconds=1))

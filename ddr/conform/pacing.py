@@ -1,0 +1,53 @@
+"""Keeps the kit within the registered limits: an Observation search no sooner than the Grace-Period after the last."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ddr.conform.exchange import Exchange
+from ddr.conform.verdict import NotRun
+
+_LEFT = re.compile(r'"grace-period";r=0;t=([0-9]+)')
+
+
+@dataclass
+class Patience:
+    """How many seconds a run may wait in all. `sleep` and `clock` are those of `time`, but in tests."""
+
+    left: float
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+    def wait(self, seconds: float, why: str) -> None:
+        """Wait. Raises NotRun when that is longer than the run may take."""
+        if seconds > self.left:
+            raise NotRun(f"{why}: {seconds:.0f} s to wait, --patience has {self.left:.0f} s left")
+        self.left -= seconds
+        self.sleep(seconds)
+
+
+class Pace:
+    """The Grace-Period of one pairing; `grace` in seconds is what is registered, the longest of its MIVs."""
+
+    def __init__(self, patience: Patience, grace: float) -> None:
+        self._patience, self.grace, self._free_at = patience, grace, 0.0
+
+    def claim(self) -> None:
+        """Wait until a search is due. Raises NotRun."""
+        left = self._free_at - self._patience.clock()
+        if left > 0:
+            self._patience.wait(left, f"the Grace-Period ({self.grace:.0f} s) still runs")
+
+    def answered(self, exchange: Exchange) -> None:
+        """A search was answered: the next one is due after the Grace-Period, or when the recorder says so."""
+        if exchange.status != 200:
+            return
+        told = _LEFT.search(exchange.headers.get("ratelimit", ""))
+        self._free_at = self._patience.clock() + (float(told[1]) if told else self.grace)
+
+    def told(self, seconds: float) -> None:
+        """The recorder said when to come back."""
+        self._free_at = self._patience.clock() + seconds

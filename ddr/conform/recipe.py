@@ -1,0 +1,153 @@
+"""Logging in and consenting by a recipe: which fields of which page to fill, for pages that work without JavaScript.
+
+A recipe is a TOML file, one table [[page]] for each page on the way; docs/conformance-kit.md explains the keys. The one
+for this project's recorder is OURS.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx
+
+from ddr.conform.markup import Form, SelectorError, forms, matches
+from ddr.conform.target import Account, TargetError
+from ddr.conform.verdict import NotRun
+
+MAX_STEPS = 20
+OURS = """
+[[page]]
+when = "input[name=password]"
+fill = { "input[name=username]" = "$USERNAME", "input[name=password]" = "$PASSWORD" }
+
+[[page]]
+when = "button[name=decision]"
+tick = "input[name=scope]"
+press = "button[name=decision][value=approve]"
+refuse = "button[name=decision][value=deny]"
+"""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What to do on a page that has a control named by `when`. `tick`: boxes; those whose value is a scope only if it
+    is to be approved. `press`, `refuse`: the button to agree (or to go on) and to refuse, "" for none."""
+
+    when: str
+    fill: Mapping[str, str]
+    tick: str = ""
+    press: str = ""
+    refuse: str = ""
+
+
+def read_recipe(text: str) -> tuple[Page, ...]:
+    """The pages of a recipe. Raises TargetError."""
+    try:
+        found = tomllib.loads(text)["page"]
+        return tuple(_page(one) for one in found)
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, SelectorError) as error:
+        raise TargetError(f"recipe: {error}") from None
+
+
+def recipe_file(file: Path) -> tuple[Page, ...]:
+    """The recipe in a file. Raises TargetError."""
+    try:
+        return read_recipe(file.read_text())
+    except OSError as error:
+        raise TargetError(f"{file}: {error.strerror}") from None
+
+
+def _page(one: Mapping[str, Any]) -> Page:
+    if unknown := set(one) - {"when", "fill", "tick", "press", "refuse"}:
+        raise TargetError(f"recipe: {min(unknown)} is not known")
+    page = Page(one["when"], one.get("fill", {}), one.get("tick", ""), one.get("press", ""), one.get("refuse", ""))
+    for selector in (page.when, page.tick, page.press, page.refuse, *page.fill):
+        if selector:
+            matches(_NOTHING, selector)
+    return page
+
+
+class RecipeBrowser:
+    """Follows a recipe over HTTP, with new cookies for each decision. `client` makes the browser."""
+
+    automatic = True
+
+    def __init__(self, pages: tuple[Page, ...], client: Callable[[], httpx.Client]) -> None:
+        self._pages, self._client = pages, client
+
+    def decide(self, url: str, redirect_uri: str, account: Account, approve: Collection[str] | None) -> str:
+        """See ddr.conform.browser.Browser."""
+        with self._client() as http:
+            method, body = "GET", None
+            for _ in range(MAX_STEPS):
+                answer = _sent(http, method, url, body)
+                method, body = "GET", None
+                if answer.is_redirect:
+                    url = urljoin(url, answer.headers["location"])
+                    if url.startswith(redirect_uri):
+                        return url
+                    continue
+                if answer.is_error:
+                    raise NotRun(f"logging in: {httpx.URL(url).path} answers {answer.status_code}")
+                form, page = self._found(answer.text, url)
+                url, method = urljoin(url, form.action), form.method.upper()
+                body = _filled(form, page, account, approve)
+        raise NotRun(f"logging in: more than {MAX_STEPS} steps")
+
+    def _found(self, html: str, url: str) -> tuple[Form, Page]:
+        for page in self._pages:
+            for form in forms(html):
+                if form.first(page.when):
+                    return form, page
+        raise NotRun(f"logging in: the recipe knows nothing on the page {httpx.URL(url).path}")
+
+
+def _sent(http: httpx.Client, method: str, url: str, body: list[tuple[str, str]] | None) -> httpx.Response:
+    fields: dict[str, list[str]] = {}
+    for name, value in body or ():
+        fields.setdefault(name, []).append(value)
+    try:
+        if method == "GET":
+            return http.get(url, params=fields or None)
+        return http.request(method, url, data=fields)
+    except httpx.HTTPError as error:
+        raise NotRun(f"logging in: {type(error).__name__}: {error}") from None
+
+
+def _filled(form: Form, page: Page, account: Account, approve: Collection[str] | None) -> list[tuple[str, str]]:
+    """The fields that a browser would send."""
+    given = {"$USERNAME": account.username, "$PASSWORD": account.password}
+    button = page.refuse if approve is None else page.press
+    pressed = form.first(button) if button else None
+    if button and pressed is None:
+        raise NotRun(f"logging in: no button {button}")
+    body: list[tuple[str, str]] = []
+    for control in form.controls:
+        name, value = control.attributes.get("name"), control.attributes.get("value", "")
+        if not name:
+            continue
+        if control.kind in ("submit", "button", "image", "reset"):
+            if control is pressed:
+                body.append((name, value))
+        elif control.kind in ("checkbox", "radio"):
+            if _ticked(control.attributes, bool(page.tick) and matches(control, page.tick), approve):
+                body.append((name, value or "on"))
+        else:
+            filled = [text for selector, text in page.fill.items() if matches(control, selector)]
+            body.append((name, given.get(filled[0], filled[0]) if filled else value))
+    return body
+
+
+def _ticked(attributes: Mapping[str, str], named: bool, approve: Collection[str] | None) -> bool:
+    if not named:
+        return "checked" in attributes
+    value = attributes.get("value", "")
+    return approve is not None and (not value.startswith("patient/") or value in approve)
+
+
+_NOTHING = forms("<form><input></form>")[0].controls[0]

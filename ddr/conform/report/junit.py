@@ -1,0 +1,39 @@
+"""A report as JUnit XML, for build servers: a suite per chapter, a case per check."""
+
+from __future__ import annotations
+
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from ddr.conform.exchange import Json
+from ddr.conform.verdict import Verdict
+
+
+def junit(report: Json) -> str:
+    """The XML text. Failed is `failure`; everything but passed and failed is `skipped` with its reason."""
+    root = Element("testsuites", name="ddr conform")
+    for chapter in report["chapters"]:
+        cases = [one for one in report["checks"] if one["chapter"] == chapter["chapter"]]
+        if cases:
+            _suite(root, chapter["chapter"], cases)
+    indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
+
+
+def _suite(root: Element, name: str, cases: list[Json]) -> None:
+    failed = sum(one["verdict"] == Verdict.FAILED for one in cases)
+    skipped = sum(one["verdict"] not in (Verdict.FAILED, Verdict.PASSED) for one in cases)
+    counts = {"tests": len(cases), "failures": failed, "skipped": skipped, "errors": 0}
+    suite = SubElement(root, "testsuite", {"name": name, **{key: str(count) for key, count in counts.items()}})
+    for one in cases:
+        case = SubElement(suite, "testcase", classname=one["requirements"][0], name=one["check"])
+        case.set("time", f"{one['seconds']:.3f}")
+        if one["verdict"] == Verdict.FAILED:
+            failure = SubElement(case, "failure", message=_clean(one["text"]), type=one["level"])
+            failure.text = _clean("\n".join([one["words"], *one["reproduce"]]))
+        elif one["verdict"] != Verdict.PASSED:
+            SubElement(case, "skipped", message=_clean(f"{one['verdict']}: {one['text']}"))
+
+
+def _clean(text: str) -> str:
+    """Without the control characters that XML 1.0 does not have."""
+    return "".join(char for char in text if char >= " " or char in "\n\t")

@@ -1,0 +1,58 @@
+"""A run on the terminal: a line for each check as it ends, then the chapters and how to see each failure again."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ddr.conform.exchange import Json
+from ddr.conform.run import Result
+from ddr.conform.verdict import Verdict
+
+SIGNS = {
+    Verdict.PASSED: "[green]✔[/green]",
+    Verdict.FAILED: "[bold red]✘[/bold red]",
+    Verdict.NOT_APPLICABLE: "[dim]–[/dim]",
+    Verdict.PERSON: "[yellow]☞[/yellow]",
+    Verdict.NOT_RUN: "[yellow]○[/yellow]",
+}
+
+
+class Terminal:
+    """Tells a person at a terminal, or a log."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console, self._total, self._done = console, total, 0
+
+    def told(self, result: Result) -> None:
+        """One check has ended."""
+        self._done += 1
+        about, name = result.check.requirement, result.check.name
+        line = f"{SIGNS[result.verdict]} [dim]{self._done:>3}/{self._total}[/dim] {about.id:8} {name}"
+        self._console.print(line, highlight=False)
+        if result.verdict is Verdict.FAILED:
+            self._console.print(f"          [red]{escape(result.text)}[/red]", highlight=False)
+        elif result.text:
+            self._console.print(
+                f"          [dim]{escape(result.verdict)}: {escape(result.text)}[/dim]", highlight=False
+            )
+
+    def end(self, report: Json) -> None:
+        """The chapters, what is otherwise than before, and the failures."""
+        table = Table("chapter", *(str(one) for one in Verdict), box=None)
+        for one in report["chapters"]:
+            table.add_row(one["chapter"], *(str(count or "") for count in one["counts"].values()))
+        self._console.print()
+        self._console.print(table)
+        for one in report["differences"]:
+            before = one["before"] or "not known"
+            self._console.print(f"{one['check']}: before {before}, now {one['now']}", highlight=False)
+        failures = [one for one in report["checks"] if one["verdict"] == Verdict.FAILED]
+        for one in failures:
+            self._console.print(f"\n[bold red]{one['check']}[/bold red] {escape(one['text'])}", highlight=False)
+            for command in one["reproduce"]:
+                self._console.print(f"  {escape(command)}", highlight=False, soft_wrap=True)
+        counts = report["summary"]
+        told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        self._console.print(f"\n{told}; {report['requests']} requests", highlight=False)

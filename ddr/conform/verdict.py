@@ -1,0 +1,55 @@
+"""How a check ends: a verdict, one line that says why, and the exchanges that show it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from ddr.conform.exchange import Exchange
+
+
+class Verdict(StrEnum):
+    """What is known of a requirement after a check."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_APPLICABLE = "not applicable"
+    PERSON = "needs a person"
+    NOT_RUN = "not run"
+
+
+class Ended(Exception):
+    """A check ends here with its verdict."""
+
+    verdict = Verdict.NOT_RUN
+
+    def __init__(self, text: str, *shown: Exchange) -> None:
+        super().__init__(text)
+        self.text, self.shown = text, shown
+
+
+class Failed(Ended):
+    """The recorder does not do what the requirement asks for."""
+
+    verdict = Verdict.FAILED
+
+
+class NotApplicable(Ended):
+    """The requirement does not concern this recorder, this DiGA or this data; the text says why."""
+
+    verdict = Verdict.NOT_APPLICABLE
+
+
+class NeedsPerson(Ended):
+    """Somebody has to look; the text says at what."""
+
+    verdict = Verdict.PERSON
+
+
+class NotRun(Ended):
+    """Something was missing to find out; the text says what."""
+
+
+def expect(holds: object, text: str, *shown: Exchange) -> None:
+    """Raise Failed with `text` and the exchanges that show it, unless `holds`."""
+    if not holds:
+        raise Failed(text, *shown)

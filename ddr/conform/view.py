@@ -1,0 +1,196 @@
+"""The recorder's data as one pairing sees it: requests with its token, and everything that it may read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from ddr.conform.authorization import OBSERVATION, Pairing, refresh_form, token
+from ddr.conform.exchange import Exchange, Json
+from ddr.conform.pacing import Pace
+from ddr.conform.verdict import Ended, NotRun
+
+if TYPE_CHECKING:
+    from ddr.conform.kit import Kit
+
+INCLUDES = "_include=Observation:device&_include:iterate=DeviceMetric:source"
+EARLY_SECONDS = 30
+MOST_PAGES = 2000
+
+
+@dataclass
+class Found:
+    """What a search brought over all pages: matches in order, what was included, and which answer brought what."""
+
+    matches: list[Json] = field(default_factory=list)
+    included: dict[str, Json] = field(default_factory=dict)
+    outcomes: list[Json] = field(default_factory=list)
+    pages: list[Exchange] = field(default_factory=list)
+    origin: dict[str, Exchange] = field(default_factory=dict)
+
+    def take(self, answer: Exchange) -> None:
+        """The entries of one page."""
+        self.pages.append(answer)
+        for entry in answer.json.get("entry") or ():
+            resource, mode = entry.get("resource") or {}, (entry.get("search") or {}).get("mode")
+            key = key_of(resource)
+            self.origin.setdefault(key, answer)
+            if mode == "include":
+                self.included[key] = resource
+            elif mode == "outcome" or resource.get("resourceType") == "OperationOutcome":
+                self.outcomes.append(resource)
+            else:
+                self.matches.append(resource)
+
+
+def key_of(resource: Json) -> str:
+    """`<Type>/<id>`."""
+    return f"{resource.get('resourceType')}/{resource.get('id')}"
+
+
+class View:
+    """One pairing's eyes. `patient` is the index of the patient in the target."""
+
+    def __init__(self, kit: Kit, name: str, patient: int, pairing: Pairing, pace: Pace) -> None:
+        self.kit, self.name, self.patient, self.pairing, self.pace = kit, name, patient, pairing, pace
+        self.identity = pairing.request.identity
+        self._read: dict[str, Found | Ended] = {}
+        self._take(pairing.tokens)
+
+    def _take(self, tokens: Json) -> None:
+        self.access_token = str(tokens.get("access_token", ""))
+        self.refresh_token = str(tokens.get("refresh_token") or getattr(self, "refresh_token", ""))
+        lifetime = tokens.get("expires_in")
+        self._expires_at = time.monotonic() + (float(lifetime) if isinstance(lifetime, int) else 300)
+
+    @property
+    def sub(self) -> str:
+        """The Pairing ID."""
+        return str(self.pairing.tokens.get("sub", ""))
+
+    @property
+    def mivs(self) -> tuple[str, ...]:
+        """The ValueSets of the granted scopes."""
+        granted = str(self.pairing.tokens.get("scope", "")).split()
+        return tuple(scope.removeprefix(OBSERVATION) for scope in granted if scope.startswith(OBSERVATION))
+
+    def sees(self, miv: str) -> bool:
+        """Whether a MIV, by the last part of its canonical, is granted."""
+        return any(one.endswith(f"hddt-miv-{miv}") for one in self.mivs)
+
+    def renew(self) -> Exchange:
+        """Refresh the tokens; they are those of this view from now on."""
+        answer = token(self.kit, refresh_form(self.identity, self.refresh_token), self.identity)
+        self.take(answer)
+        return answer
+
+    def take(self, answer: Exchange) -> None:
+        """Tokens that came otherwise are those of this view from now on; an answer without tokens changes nothing."""
+        if answer.status == 200 and "access_token" in answer.json:
+            self._take(answer.json)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        content: str = "",
+        harmless: bool = False,
+    ) -> Exchange:
+        """Any request below the FHIR base with the token. For Observation searches use `search`."""
+        if time.monotonic() > self._expires_at - EARLY_SECONDS:
+            self.renew()
+        fields = {
+            "accept": "application/fhir+json",
+            "authorization": f"Bearer {self.access_token}",
+            **(headers or {}),
+        }
+        return self.kit.wire.send(method, self.url(path), self.identity, fields, content=content, harmless=harmless)
+
+    def url(self, path: str) -> str:
+        """`path` below the FHIR base; absolute addresses stay."""
+        return path if "://" in path else f"{self.kit.target.fhir_base}/{path}"
+
+    def get(self, path: str, **headers: str) -> Exchange:
+        """A request that does not count for the Grace-Period: reads, Device, DeviceMetric, links, faulty searches."""
+        return self.send("GET", path, headers)
+
+    def search(self, path: str, **headers: str) -> Exchange:
+        """An Observation search when one is due; waits, also for a Retry-After. Raises NotRun."""
+        return self.counted(lambda: self.get(path, **headers))
+
+    def post(self, path: str, content: str, media_type: str, **headers: str) -> Exchange:
+        """POST _search or an operation, when one is due. Raises NotRun."""
+        return self.counted(lambda: self.send("POST", path, {"content-type": media_type, **headers}, content))
+
+    def post_uncounted(self, path: str, content: str, media_type: str) -> Exchange:
+        """The same for what does not count for the Grace-Period."""
+        return self.send("POST", path, {"content-type": media_type}, content)
+
+    def counted(self, ask: object) -> Exchange:
+        """What `ask()` answers, asked when a search is due."""
+        assert callable(ask)
+        for _ in range(2):
+            self.pace.claim()
+            answer: Exchange = ask()
+            if answer.status != 429:
+                self.pace.answered(answer)
+                return answer
+            try:
+                self.pace.told(float(answer.headers.get("retry-after", "")) + 0.5)
+            except ValueError:
+                return answer
+        return answer
+
+    def all_pages(self, path: str, counted: bool = True) -> Found:
+        """A search and its links `next` to the end. Raises NotRun when a page is not answered by a Bundle."""
+        found = Found()
+        url: str | None = path
+        while url and len(found.pages) < MOST_PAGES:
+            answer = self.search(url) if counted and not found.pages else self.get(url)
+            if answer.status != 200 or answer.json.get("resourceType") != "Bundle":
+                raise NotRun(f"{self.name}: {answer.told}", answer)
+            found.take(answer)
+            url = self._next(answer)
+        return found
+
+    def _next(self, answer: Exchange) -> str | None:
+        links = answer.json.get("link") or ()
+        found = next((str(link.get("url")) for link in links if link.get("relation") == "next"), None)
+        if found is None:
+            return None
+        absolute = urljoin(answer.url, found)
+        if urlsplit(absolute).netloc != urlsplit(self.kit.target.fhir_base).netloc:
+            raise NotRun("a link leads to another server, which would get the token", answer)
+        return absolute
+
+    def listed(self, kind: str) -> Found:
+        """All of Observation (with the devices behind them), Device or DeviceMetric; read once. Raises NotRun."""
+        if kind not in self._read:
+            observations = kind == "Observation"
+            try:
+                self._read[kind] = self.all_pages(f"{kind}?{INCLUDES}" if observations else kind, observations)
+            except Ended as error:
+                self._read[kind] = error
+        found = self._read[kind]
+        if isinstance(found, Ended):
+            raise NotRun(f"reading every {kind}: {found.text}", *found.shown)
+        return found
+
+    def again(self, kind: str) -> Found:
+        """All of a type, read anew. Raises NotRun."""
+        self._read.pop(kind, None)
+        return self.listed(kind)
+
+    def seen(self, kind: str) -> list[Json]:
+        """What `listed` has read of a type; asks for nothing."""
+        found = self._read.get(kind)
+        return found.matches if isinstance(found, Found) else []
+
+    @property
+    def everything(self) -> Found:
+        """All Observations with the devices behind them. Raises NotRun."""
+        return self.listed("Observation")

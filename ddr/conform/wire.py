@@ -1,0 +1,108 @@
+"""The kit's only way to the recorder: every request is kept as evidence, and none can write.
+
+What FHIR calls a write is sent by two checks alone, which say so by `harmless`: to ids that do not exist.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import httpx
+
+from ddr.conform.exchange import Exchange
+from ddr.conform.masking import Secrets
+from ddr.conform.target import Identity, Target
+
+TIMEOUT = httpx.Timeout(30, connect=10)
+BROWSER = "browser"
+SAFE = ("GET", "HEAD", "OPTIONS")
+Wrap = Callable[[httpx.BaseTransport, str], httpx.BaseTransport]
+
+
+class Writes(AssertionError):
+    """A check tried to send what could change something: a fault of the kit."""
+
+
+class Wire:
+    """Sends requests with a DiGA's certificate, or with none. `wrap` lets tests come between (transport, client id)."""
+
+    def __init__(self, target: Target, wrap: Wrap | None = None) -> None:
+        self.secrets = Secrets()
+        self.exchanges: list[Exchange] = []
+        self._target, self._wrap = target, wrap
+        self._clients: dict[tuple[str, Path | None], httpx.Client] = {}
+        self._open: set[str] = set()
+
+    def close(self) -> None:
+        """End all connections."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+
+    def allow_post(self, *urls: str) -> None:
+        """These endpoints of the authorization server take forms."""
+        self._open.update(urls)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        identity: Identity | None = None,
+        headers: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | list[tuple[str, str]] | None = None,
+        content: str = "",
+        harmless: bool = False,
+    ) -> Exchange:
+        """One request; no answer is an Exchange with status 0. Redirects are not followed."""
+        if not (harmless or method in SAFE or (method == "POST" and self._reads(url))):
+            raise Writes(f"{method} {url}")
+        sent = dict(headers or {})
+        if form is not None:
+            content = urlencode(form)
+            sent.setdefault("content-type", "application/x-www-form-urlencoded")
+        exchange = self._exchange(method, url, identity, sent, content)
+        self.exchanges.append(exchange)
+        return exchange
+
+    def _exchange(
+        self, method: str, url: str, identity: Identity | None, sent: dict[str, str], content: str
+    ) -> Exchange:
+        number, name = len(self.exchanges) + 1, identity.client_id if identity else ""
+        began = time.monotonic()
+        try:
+            body = content.encode("utf-8") if content or method == "POST" else None
+            answer = self._client(identity).request(method, url, headers=sent, content=body)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            seconds, text = time.monotonic() - began, f"no answer: {type(error).__name__}: {error}"
+            return Exchange(number, method, url, name, sent, content, 0, seconds=seconds, error=text)
+        found = {key.lower(): value for key, value in answer.headers.items()}
+        seconds = time.monotonic() - began
+        return Exchange(number, method, url, name, sent, content, answer.status_code, found, answer.content, seconds)
+
+    def _reads(self, url: str) -> bool:
+        """Whether a POST there is a search, an operation, or for the authorization server."""
+        path = urlsplit(url).path
+        return url.partition("?")[0] in self._open or path.endswith("/_search") or "/$" in path
+
+    def _client(self, identity: Identity | None) -> httpx.Client:
+        key = (identity.client_id, identity.certificate) if identity else ("", None)
+        if key not in self._clients:
+            self._clients[key] = self._new(identity, key[0])
+        return self._clients[key]
+
+    def browser(self) -> httpx.Client:
+        """A browser with cookies of its own, for the patient's pages; the caller closes it."""
+        return self._new(None, BROWSER)
+
+    def _new(self, identity: Identity | None, name: str) -> httpx.Client:
+        context = ssl.create_default_context(cafile=self._target.ca or None)
+        if identity:
+            context.load_cert_chain(identity.certificate, identity.key)
+        transport: httpx.BaseTransport = httpx.HTTPTransport(verify=context)
+        if self._wrap:
+            transport = self._wrap(transport, name)
+        return httpx.Client(transport=transport, timeout=TIMEOUT, trust_env=False)

@@ -1,0 +1,89 @@
+"""The kit finds nothing wrong with our recorder, and says so in every form of report."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+
+from ddr.conform.catalogue import catalogue
+from ddr.conform.check import all_checks
+from ddr.conform.kit import Kit
+from ddr.conform.report import model
+from ddr.conform.report.html import html
+from ddr.conform.report.junit import junit
+from ddr.conform.report.model import Run, report
+from ddr.conform.run import Result
+from ddr.conform.verdict import Verdict
+from ddr.conform.wire import Writes
+from tests.conform.conftest import Examined
+
+SCHEMA = json.loads(Path(model.__file__).with_name("schema.json").read_text())
+
+
+@pytest.fixture(scope="module")
+async def done(examined: Examined) -> tuple[Kit, list[Result]]:
+    """A whole run."""
+    kit = examined.kit()
+    return kit, await examined.run(kit)
+
+
+def document(kit: Kit, results: Sequence[Result]) -> dict[str, Any]:
+    """The report, as a file would have it."""
+    found = report(Run(kit, results, 0, 1000, ["ddr", "conform", "https://x"], "0"))
+    loaded: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    return loaded
+
+
+async def test_our_recorder_fails_nothing(done: tuple[Kit, list[Result]]) -> None:
+    failed = {one.check.name: one.text for one in done[1] if one.verdict is Verdict.FAILED}
+    assert not failed
+    passed = sum(one.verdict is Verdict.PASSED for one in done[1])
+    assert passed >= 0.85 * len(done[1])
+
+
+async def test_reports_hold_no_secrets(done: tuple[Kit, list[Result]]) -> None:
+    kit, results = done
+    secrets = [view.access_token for view in kit.views] + [view.refresh_token for view in kit.views]
+    evidence = [Result(one.check, Verdict.FAILED, "x", tuple(kit.wire.exchanges), 0, 0) for one in results[:1]]
+    text = json.dumps(document(kit, evidence)) + html(report(Run(kit, evidence, 0, 0, ["ddr"], "0")))
+    secrets += [view.pairing.callback["code"] for view in kit.views]
+    secrets += [view.pairing.request.verifier for view in kit.views]
+    assert not [one for one in secrets if one in text]
+    assert "$ACCESS_TOKEN" in text
+
+
+async def test_report_follows_its_schema(done: tuple[Kit, list[Result]]) -> None:
+    found = document(*done)
+    jsonschema.validate(found, SCHEMA)
+    chapters = {one["chapter"] for one in found["chapters"]}
+    assert chapters == {one.chapter for one in catalogue().values() if one.binds}
+
+
+async def test_junit_and_html_tell_the_same(done: tuple[Kit, list[Result]]) -> None:
+    found = document(*done)
+    root = ElementTree.fromstring(junit(found))
+    assert len(root.findall(".//testcase")) == len(found["checks"])
+    page = html(found)
+    assert all(one["check"] in page for one in found["checks"])
+    assert "<script" not in page
+
+
+def test_every_check_stands_under_a_requirement() -> None:
+    for one in all_checks():
+        assert [name for name in one.requirements if name not in catalogue()] == [], one.name
+        assert one.words.endswith("."), one.name
+
+
+async def test_nothing_can_be_written(examined: Examined) -> None:
+    kit = examined.kit()
+    for method, path in (("PUT", "Observation/1"), ("POST", "Observation"), ("DELETE", "Device/1"), ("POST", "x")):
+        with pytest.raises(Writes):
+            await asyncio.to_thread(kit.wire.send, method, f"{examined.target.fhir_base}/{path}")
+    assert kit.wire.exchanges == []
