@@ -15,10 +15,16 @@ INCLUDES = "_include=Observation:device&_include:iterate=DeviceMetric:source"
 
 # Two statements each: the admission, with its audit entry and its claim, and the data.
 LIMITS = {
-    "Observation/{newest}": Work(statements=2, blocks=65, fetched=45, written=3),
-    f"Observation?_sort=-date&_count=1&{INCLUDES}": Work(statements=2, blocks=110, fetched=95, written=3),
-    f"Observation?_count=100&{INCLUDES}": Work(statements=2, blocks=165, fetched=150, written=3),
-    f"Observation?_lastUpdated=gt{{now}}&{INCLUDES}": Work(statements=2, blocks=120, fetched=95, written=3),
+    "Observation/{newest}": Work(statements=2, blocks=65, fetched=45, written=3, wal=1_100, transactions=1),
+    f"Observation?_sort=-date&_count=1&{INCLUDES}": Work(
+        statements=2, blocks=110, fetched=95, written=3, wal=1_250, transactions=1
+    ),
+    f"Observation?_count=100&{INCLUDES}": Work(
+        statements=2, blocks=165, fetched=150, written=3, wal=1_250, transactions=1
+    ),
+    f"Observation?_lastUpdated=gt{{now}}&{INCLUDES}": Work(
+        statements=2, blocks=120, fetched=95, written=3, wal=1_250, transactions=1
+    ),
 }
 
 

@@ -14,8 +14,8 @@ from tests.support.work import Work, among_others, work_of
 PERIOD = 300_000
 # The token and the append; a sign of life once a minute, and the use of the token once an hour.
 UPLOADS = {
-    1: Work(statements=2, blocks=30, fetched=10, written=3),
-    12: Work(statements=3, blocks=36, fetched=12, written=4),
+    1: Work(statements=2, blocks=30, fetched=10, written=3, wal=700, transactions=1),
+    12: Work(statements=3, blocks=36, fetched=12, written=4, wal=900, transactions=2),
 }
 
 
