@@ -26,8 +26,9 @@ _WRITTEN = "SELECT pg_current_wal_insert_lsn() - '0/0', pg_snapshot_xmax(pg_curr
 
 @dataclass(frozen=True)
 class Work:
-    """Statements, each one round trip, transactions' BEGIN and COMMIT among them; blocks and rows as in `Touched`; bytes
-    of write-ahead log, on pages that were written since the last checkpoint; and transaction ids.
+    """Statements, each one round trip, transactions' BEGIN and COMMIT among them; blocks and rows as in `Touched`.
+
+    Besides bytes of write-ahead log, on pages that were written since the last checkpoint, and transaction ids.
     """
 
     statements: int
