@@ -14,7 +14,7 @@ MINUTES := 10
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-browser lint format conformance ci validator tls-scanner keycloak-test bench soak lock sbom release clean
+.PHONY: help demo serve test test-pooler test-browser lint format conformance ci validator tls-scanner keycloak-test bench soak lock sbom release clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,12 @@ serve: $(VENV)/.run ## the recorder alone, configured by DDR_* variables; withou
 test: $(VENV)/.dev ## all tests but those that need a browser, a validator or a scanner
 	@echo "About $(MINUTES) minutes on two cores; a file of tests runs on one core, several files at once."
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not browser and not validator and not scanner and not packaging" $(ARGS)
+
+# Rooms that reach the database by the run's own settings; the others bring a server of their own, or use none.
+POOLED := attacks client clients diga_api gateway http identity miv oauth operations patient_pages registries scopes spec store
+test-pooler: $(VENV)/.dev ## the tests that use the database, behind PgBouncer in transaction mode (needs pgbouncer)
+	@TEST_THROUGH_POOLER=1 $(BIN)/python -m pytest $(PARALLEL) $(POOLED:%=tests/%) \
+		-m "not browser and not validator and not scanner and not packaging" $(ARGS)
 
 test-browser: $(VENV)/.dev ## the tests in a real Chromium (needs /usr/bin/chromium)
 	@$(BIN)/python -m pytest $(PARALLEL) -m browser $(ARGS)

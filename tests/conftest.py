@@ -24,6 +24,7 @@ from ddr.store.database.ids import IdCipher
 from ddr.store.database.pool import open_pool
 from ddr.store.database.sealing import key_encryption_key
 from ddr.store.database.secrets import load_secrets
+from tests.support import pooler
 from tests.support.clock import Clock
 from tests.support.database import embedded_server, migrated_database
 from tests.support.openid_fixtures import oidc_core, oidc_settings, openid, provider, provider_key  # noqa: F401
@@ -42,6 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
         Path(folder).chmod(0o755)  # the server may run under another account
         os.environ[SERVER] = stack.enter_context(embedded_server(Path(folder)))
         stack.callback(os.environ.pop, SERVER)
+        if os.environ.get(pooler.WANTED):
+            os.environ[pooler.FOLDER] = str(stack.enter_context(pooler.pooler(os.environ[SERVER], connections=12)))
+            stack.callback(os.environ.pop, pooler.FOLDER)
         config.add_cleanup(stack.close)
 
 
@@ -51,6 +55,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         received.write(folder)
 
 
+pooler.own_connections_fit()
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]  # the tests talk to this machine only
 
@@ -68,7 +73,8 @@ async def database_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings for tests: built-in accounts, state in a temporary directory, DDR_* of the environment ignored."""
     state: Path = tmp_path_factory.mktemp("state")
-    return load_settings({}, database_url=database_url, state_dir=state, allow_builtin_accounts=True)
+    more = {} if (cache := pooler.statement_cache()) is None else {"database_statement_cache": cache}
+    return load_settings({}, database_url=database_url, state_dir=state, allow_builtin_accounts=True, **more)
 
 
 @pytest.fixture(scope="session")

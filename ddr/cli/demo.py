@@ -122,6 +122,7 @@ async def _perform(args: argparse.Namespace, show: Show) -> None:
         workers=args.workers,
         grace_seconds=args.grace_seconds,
         database_url=os.environ.get("DDR_DATABASE_URL", ""),
+        statement_cache=int(os.environ.get("DDR_DATABASE_STATEMENT_CACHE", Options.statement_cache)),
         port_base=args.port_base,
         token_seconds=args.token_seconds,
         own=tuple(map(own_diga, args.diga)),

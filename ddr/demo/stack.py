@@ -54,6 +54,7 @@ class Options:
     workers: int = 1
     grace_seconds: int | None = None  # None: the registered grace periods
     database_url: str = ""  # empty: embedded
+    statement_cache: int = Settings.database_statement_cache  # 0: database_url leads through a pooler
     port_base: int | None = None  # the first of five ports in a row
     token_seconds: int | None = None  # how long access tokens last; None: as usual
     own: tuple[OwnDiga, ...] = ()
@@ -243,6 +244,7 @@ def _settings(
     settings = Settings(
         state_dir=options.state_dir,
         database_url=options.database_url,
+        database_statement_cache=options.statement_cache,
         embedded=not options.database_url,
         diga_port=diga_port,
         public_port=public_port,

@@ -8,6 +8,7 @@ from ddr.scopes.diga import Diga
 from tests.diga_api.world import CGM, Backend, Body
 from tests.support.clock import Clock
 from tests.support.history import wear
+from tests.support.pooler import direct_only
 from tests.support.trust import FakeTrust
 from tests.support.work import Work, among_others, work_of
 
@@ -28,6 +29,7 @@ LIMITS = {
 }
 
 
+@direct_only
 async def test_requests_take_no_more_than_this(core: Core, trust: FakeTrust, clock: Clock) -> None:
     async with among_others(core) as core:
         body = Body(core)

@@ -15,6 +15,7 @@ from ddr.settings import Settings
 from ddr.store.database.pool import open_pool
 from ddr.store.search.pages import first_page as first_page_of_all
 from tests.spec.world import BG, Reader, paired
+from tests.support.pooler import direct_only
 from tests.support.recorder import Recorder
 
 LEFT_SECONDS = 10
@@ -75,6 +76,7 @@ async def test_a_client_that_left_before_the_answer_need_not_wait(
     assert await status(reader) == 429
 
 
+@direct_only  # a claim is known by its session, and the pooler's goes on
 @pytest.mark.requirement("OPS-028")
 async def test_a_worker_that_died_before_the_answer_charges_nothing(
     strict_ddr: Recorder, reader: Reader, doomed: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch

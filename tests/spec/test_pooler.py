@@ -1,15 +1,15 @@
-"""Behind PgBouncer in transaction mode: the settings for it, its limits, and a clear line without them."""
+"""Behind PgBouncer in transaction mode: the settings for it, its limits, whose turn it is, a clear line without."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
+import signal
 import subprocess
-import tempfile
+import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import asyncpg
@@ -23,12 +23,13 @@ from ddr.store.database.migrate import migrate_database
 from ddr.store.database.pool import connect, open_pool
 from tests.spec.conftest import received
 from tests.spec.world import CGM, Home
+from tests.support.pooler import pooler, through
 from tests.support.postgres import Server, own_server
 from tests.support.recorder import recorder
 
-PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-PORT = 6432
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs pgbouncer")
+pytestmark = pytest.mark.packaging
+SHORT_LEASE_MS = 1500
+_ADVISORY = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
 
 
 @pytest.fixture(scope="module")
@@ -41,59 +42,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def pooled(server: Server) -> Iterator[str]:
     """The URL through a pooler with two connections to the server for everybody."""
-    assert PROGRAM is not None
-    folder = Path(tempfile.mkdtemp(prefix="pgb-"))
-    server.account.own(folder)
-    config = folder / "pgbouncer.ini"
-    config.write_text(
-        f"[databases]\npostgres = host={server.run_dir} user=ddr\n[pgbouncer]\nunix_socket_dir = {folder}\n"
-        f"listen_port = {PORT}\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n"
-        f"logfile = {folder}/log\n"
-    )
-    user = server.account.user
-    process = subprocess.Popen(
-        [PROGRAM, "-q", config],
-        user=user.pw_uid if user else None,
-        group=user.pw_gid if user else None,
-        extra_groups=[] if user else None,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield f"postgresql://ddr@/postgres?host={folder}&port={PORT}"
-    finally:
-        process.terminate()
-        process.wait(10)
-        shutil.rmtree(folder, ignore_errors=True)
+    with pooler(server.url, connections=2) as folder:
+        yield through(folder, server.url)
 
 
-async def _fetch(url: str, query: str) -> list[asyncpg.Record]:
-    connection = await asyncpg.connect(url)
-    try:
-        found: list[asyncpg.Record] = await connection.fetch(query)
-        return found
-    finally:
-        await connection.close()
-
-
-async def there(url: str) -> None:
-    """Wait until the pooler takes connections."""
-    async with asyncio.timeout(10):
-        while True:
-            with suppress(OSError, asyncpg.PostgresError):
-                await (await asyncpg.connect(url, statement_cache_size=0)).close()
-                return
-            await asyncio.sleep(0.05)
+@pytest.fixture
+def own(pooled: str, settings: Settings, tmp_path: Path) -> Settings:
+    """Settings for it, and the schema."""
+    found = replace(settings, database_url=pooled, database_statement_cache=0, state_dir=tmp_path)
+    migrate_database(found)
+    return found
 
 
 async def test_without_the_setting_one_line_says_what_to_do(pooled: str) -> None:
-    await there(pooled)
     with pytest.raises(StoreError, match="a pooler refuses settings of a session: set database_statement_cache to 0"):
-        await connect(pooled, 1)
+        await connect(pooled, 1, cache=100)
 
 
-async def test_the_limits_hold_in_transactions(pooled: str, settings: Settings, tmp_path: Path) -> None:
-    await there(pooled)
-    own = replace(settings, database_url=pooled, database_statement_cache=0, state_dir=tmp_path)
+async def test_the_limits_hold_in_transactions(own: Settings) -> None:
     async with await open_pool(own) as pool, pool.acquire() as connection:
         async with connection.transaction():
             assert await connection.fetchval("SHOW statement_timeout") == "6250ms"
@@ -105,18 +71,9 @@ async def test_the_limits_hold_in_transactions(pooled: str, settings: Settings, 
         assert await pool.ready()
 
 
-async def test_a_recorder_works(pooled: str, server: Server, settings: Settings, tmp_path: Path) -> None:
+async def test_a_recorder_works(own: Settings, server: Server, tmp_path: Path) -> None:
     """Migrations, pairing, uploads, many searches at once, housekeeping."""
-    await there(pooled)
-    own = replace(
-        settings,
-        database_url=pooled,
-        database_statement_cache=0,
-        state_dir=tmp_path,
-    )
-    await asyncio.to_thread(migrate_database, own)
-    locks = await _fetch(server.url, "SELECT FROM pg_locks WHERE locktype = 'advisory'")
-    assert not locks  # a session that outlives us would keep the next start waiting
+    assert await value(server, _ADVISORY) == 0  # a session that outlives us would keep the next start waiting
     async with await open_pool(own) as pool, recorder(pool, own, tmp_path / "recorder", received, {}) as ddr:
         diga, patient = await ddr.diga(), await ddr.patient()
         tokens = await ddr.pair(diga, patient, CGM)
@@ -127,5 +84,75 @@ async def test_a_recorder_works(pooled: str, server: Server, settings: Settings,
             assert {answer.status_code for answer in answers} == {200}
         for _ in range(5):
             await asyncio.gather(*(housekeeping.one_round(ddr.core) for _ in range(2)))
-        assert await leases.take(pool, housekeeping.JOB, secrets.token_bytes(8))  # nobody kept the turn
+        mark = secrets.token_bytes(8)
+        assert await leases.take(pool, housekeeping.JOB, mark)  # nobody kept the turn
+        await leases.give_back(pool, housekeeping.JOB, mark)
         assert (await ddr.admin.get("/readyz")).status_code == 200
+
+
+async def test_two_workers_never_keep_house_at_once(own: Settings, server: Server) -> None:
+    """Two processes, as workers of two hosts are, take turns behind the pooler; the server's order of entries tells."""
+    await turns_begin(server)
+    workers = [worker(own, name, leases.LEASE_MS, "round") for name in ("a", "b")]
+    for each in workers:
+        assert await asyncio.to_thread(each.wait, 60) == 0
+    steps = [tuple(row) for row in await rows(server, "SELECT who, step FROM turn ORDER BY turn_no")]
+    assert {who for who, _ in steps} == {"a", "b"}
+    for (who, first), (other, then) in zip(steps[::2], steps[1::2], strict=True):
+        assert (first, then, who) == ("in", "out", other), steps
+    assert len(list(groupby(who for who, _ in steps))) > 2  # neither waited for the end of the other
+    assert await value(server, _ADVISORY) == 0
+
+
+async def test_a_turn_does_not_outlive_its_process(own: Settings, server: Server) -> None:
+    await turns_begin(server)
+    dead = worker(own, "dead", SHORT_LEASE_MS, "hold")
+    try:
+        await until(server, "SELECT count(*) FROM turn WHERE who = 'dead'", 1)
+        next_one = worker(own, "next", SHORT_LEASE_MS, "hold")
+        try:
+            await asyncio.sleep(2 * SHORT_LEASE_MS / 1000)  # longer than a lease: it is renewed while its holder lives
+            assert await value(server, "SELECT count(*) FROM turn WHERE who = 'next'") == 0
+            dead.send_signal(signal.SIGKILL)
+            await until(server, "SELECT count(*) FROM turn WHERE who = 'next'", 1)
+        finally:
+            next_one.kill()
+            next_one.wait()
+    finally:
+        dead.kill()
+        dead.wait()
+
+
+def worker(settings: Settings, name: str, lease_ms: int, how: str) -> subprocess.Popen[bytes]:
+    """A process that takes turns."""
+    arguments = ("-m", "tests.support.turns", settings.database_url, name, str(lease_ms), how)
+    return subprocess.Popen([sys.executable, *arguments], cwd=Path(__file__).parents[2])
+
+
+async def turns_begin(server: Server) -> None:
+    """Nobody has a turn, and none is written down."""
+    await value(server, "DROP TABLE IF EXISTS turn")
+    await value(server, "CREATE TABLE turn (turn_no bigserial, who text NOT NULL, step text NOT NULL)")
+    await value(server, "DELETE FROM job_lease")
+
+
+async def until(server: Server, query: str, wanted: int) -> None:
+    """Wait for this answer of the server."""
+    async with asyncio.timeout(30):
+        while await value(server, query) != wanted:  # noqa: ASYNC110 - asked from outside
+            await asyncio.sleep(0.05)
+
+
+async def value(server: Server, query: str) -> object:
+    found = await rows(server, query)
+    return found[0][0] if found else None
+
+
+async def rows(server: Server, query: str) -> list[asyncpg.Record]:
+    """On the server itself."""
+    connection = await asyncpg.connect(server.url)
+    try:
+        found: list[asyncpg.Record] = await connection.fetch(query)
+        return found
+    finally:
+        await connection.close()

@@ -25,6 +25,7 @@ from ddr.demo.stack import DemoStack, Options
 from ddr.demo.tls import client_context
 from ddr.fhir.instants import date_time
 from ddr.http.clock import now_ms
+from ddr.settings import Settings
 from tests.spec.world import BG
 from tests.support.database import fresh_database
 
@@ -38,11 +39,21 @@ Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-async def stack(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DemoStack]:
+async def stack(
+    database_url: str, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[DemoStack]:
     """The demonstration with two workers, without grace period, on a database of its own."""
     async with fresh_database(database_url) as url:
         folder = tmp_path_factory.mktemp("life")
-        options = Options(folder, ports="auto", patients=2, workers=2, grace_seconds=0, database_url=url)
+        options = Options(
+            folder,
+            ports="auto",
+            patients=2,
+            workers=2,
+            grace_seconds=0,
+            database_url=url,
+            statement_cache=settings.database_statement_cache,
+        )
         async with DemoStack(options) as running:
             yield running
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ddr.store.database.dsn import check_url, hosts, shown
 from ddr.store.database.errors import StoreError
 from ddr.store.database.pool import connect
+from tests.support.pooler import direct_only
 
 SECRET = "hunter2"
 
@@ -78,6 +79,7 @@ async def test_no_connection_tells_no_secret(url: str) -> None:
     assert SECRET not in str(refusal.value) and "\n" not in str(refusal.value)
 
 
+@direct_only
 async def test_a_wrong_user_gets_one_line(database_url: str) -> None:
     with pytest.raises(StoreError, match="refuses the user or the password") as refusal:
         await connect(database_url.replace("//ddr@", f"//{SECRET}:x@"), 1)

@@ -20,6 +20,7 @@ from ddr.store.database.migrate import migrate, migrations
 from ddr.store.database.pool import connect
 from ddr.store.gateways import tokens
 from tests.support.database import fresh_database
+from tests.support.pooler import direct_only
 
 
 @pytest.fixture
@@ -144,11 +145,13 @@ def test_bad_names_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
         migrations(tmp_path)
 
 
+@direct_only
 async def test_migrating_leaves_the_limits_of_the_session_in_place(empty: asyncpg.Pool) -> None:
     await migrate(empty)
     assert await empty.fetchval("SHOW statement_timeout") == "75s"
 
 
+@direct_only
 async def test_a_read_only_database_is_one_clear_line(empty: asyncpg.Pool) -> None:
     name = await empty.fetchval("SELECT current_database()")
     await empty.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")

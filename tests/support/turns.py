@@ -1,0 +1,36 @@
+"""A process that takes turns at housekeeping as a worker does, and writes down when it is at it.
+
+`python -m tests.support.turns URL NAME LEASE_MS hold|round`: `hold` keeps its first turn until the process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from ddr.operations import housekeeping
+from ddr.store.database import leases
+from ddr.store.database.pool import connect
+
+ROUNDS = 15
+
+
+async def main(url: str, name: str, lease_ms: int, how: str) -> None:
+    """Enter and leave as often as ROUNDS says, each noted in the table `turn`, which whoever started us has made."""
+    leases.LEASE_MS = lease_ms
+    async with await connect(url, 2, cache=0) as pool:
+        rounds = 0
+        while rounds < ROUNDS:
+            async with housekeeping._alone(pool) as alone:
+                if alone:
+                    await pool.execute("INSERT INTO turn (who, step) VALUES ($1, 'in')", name)
+                    if how == "hold":
+                        await asyncio.get_running_loop().create_future()
+                    await asyncio.sleep(0.005)
+                    await pool.execute("INSERT INTO turn (who, step) VALUES ($1, 'out')", name)
+                    rounds += 1
+            await asyncio.sleep(0.003)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]))
