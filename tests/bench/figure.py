@@ -66,7 +66,7 @@ class Figure:
         spread = "" if self.spread is None else f" (±{self.spread / 2:.0%})"
         ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
         return (
-            f"{self.text} [{self.name}]",
+            f"{self.text} ({self.name})",
             f"{number(self.value)} {self.unit}{f', {self.more}' if self.more else ''}",
             "" if self.floor is None else number(self.floor),
             ratio + spread,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench import bridge, gateway, serving, statements, storage, summary
+from tests.bench import bridge, gateway, polling, serving, statements, storage, summary
 from tests.bench.database import on_database, on_recorder
 from tests.bench.figure import Figure
 
@@ -30,10 +30,6 @@ async def _summary(folder: Path, options: Options) -> list[Figure]:
     return summary.run()
 
 
-async def _reading(folder: Path, options: Options) -> list[Figure]:
-    return await serving.run(folder)
-
-
 # Each has a database of its own, and nothing runs beside it.
 SECTIONS: dict[str, Section] = {
     "storage": lambda folder, options: on_database(folder, storage.run),
@@ -41,7 +37,8 @@ SECTIONS: dict[str, Section] = {
     "uploads": lambda folder, options: on_recorder(folder, lambda running: gateway.run(running.core, options.rounds)),
     "bridge": lambda folder, options: on_recorder(folder, lambda running: bridge.run(running.core)),
     "summary": _summary,
-    "reading": _reading,
+    "reading": lambda folder, options: serving.run(folder, options.rounds, options.seconds),
+    "polling": lambda folder, options: polling.run(folder, options.rounds, options.seconds),
 }
 
 

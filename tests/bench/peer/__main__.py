@@ -19,7 +19,7 @@ import psutil
 
 from ddr.fhir.instants import date_time
 from tests.bench.load import Target, load
-from tests.bench.serving import seconds
+from tests.bench.turns import seconds
 
 PATIENTS, DAYS, SLOTS = 10, 30, 288
 DAY_MS, START = 86_400_000, 1_795_000_000_000

@@ -1,0 +1,104 @@
+"""What users feel is the poll: a refresh with rotation, and a search by `_lastUpdated` with both includes.
+
+With nothing new and with one changed chunk; over a connection that is kept, a fresh one, and one whose TLS session is
+resumed. A rate counts polls, each of two requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlencode
+
+import orjson
+
+from ddr.demo.cast import GLUKOBUCH
+from ddr.demo.diga_client import Tokens
+from ddr.fhir.instants import instant, parse_instant
+from tests.bench.figure import NONE, Figure, Goal
+from tests.bench.line import Line
+from tests.bench.scene import FHIR_JSON, Paired, Scene, scene
+from tests.bench.serving import INCLUDES, NEWEST
+from tests.bench.turns import Step, in_turns
+
+CLIENTS = 16
+FORM = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
+FIGURES: Mapping[str, tuple[str, Goal]] = {
+    "refresh": ("refresh with rotation", Goal(least=0.60)),
+    "poll": ("poll with nothing new, kept connection", Goal(least=0.35)),
+    "poll_changed": ("poll with one changed chunk, kept connection", NONE),
+    "poll_resumed_tls": ("poll with nothing new, resumed TLS session", NONE),
+    "poll_fresh_tls": ("poll with nothing new, fresh connection", NONE),
+}
+
+
+async def run(folder: Path, rounds: int, duration: float) -> list[Figure]:
+    """Each client polls for one patient."""
+    async with scene(folder / "polling", CLIENTS) as one:
+        loads: dict[str, list[Step]] = {}
+        for line, paired in zip(await one.lines(), one.pairings, strict=True):
+            for name, step in (await _steps(one, line, paired)).items():
+                loads.setdefault(name, []).append(step)
+        seen = await in_turns(loads, one.processes, rounds, duration)
+    return [seen[name].figure(name, text, seen["floor"], goal) for name, (text, goal) in FIGURES.items()]
+
+
+async def _steps(one: Scene, line: Line, paired: Paired) -> dict[str, Step]:
+    diga = await one.stack.diga(GLUKOBUCH)
+    newest = (await diga.search(paired.tokens, "Observation", NEWEST))[0]
+    changed_ms = parse_instant(newest["meta"]["lastUpdated"])
+    nothing, changed = _search(changed_ms), _search(changed_ms - 1)
+
+    async def poll_anew() -> int:
+        fresh = await Line.open(one.place, one.tls)
+        size = await poll(one, fresh, paired, nothing)
+        fresh.close()
+        return size
+
+    session = line.session
+
+    async def poll_again() -> int:
+        nonlocal session
+        again = await Line.open(one.place, one.tls, session)
+        size = await poll(one, again, paired, nothing)
+        if not again.resumed:
+            raise RuntimeError("the TLS session was not resumed")
+        session = again.session
+        again.close()
+        return size
+
+    first = await Line.open(one.place, one.tls)
+    await poll(one, first, paired, nothing)
+    session = first.session
+    first.close()
+    return {
+        "floor": one.floor(line),
+        "refresh": lambda: refresh(one, line, paired),
+        "poll": lambda: poll(one, line, paired, nothing),
+        "poll_changed": lambda: poll(one, line, paired, changed),
+        "poll_resumed_tls": poll_again,
+        "poll_fresh_tls": poll_anew,
+    }
+
+
+def _search(since_ms: int) -> str:
+    return f"/fhir/Observation?_lastUpdated=gt{instant(since_ms)}&{INCLUDES}"
+
+
+async def refresh(one: Scene, line: Line, paired: Paired) -> int:
+    """New tokens; the refresh token is used up."""
+    form = {"grant_type": "refresh_token", "refresh_token": paired.tokens.refresh_token, "client_id": one.client_id}
+    body = urlencode(form).encode()
+    status, found = await line.ask("POST", "/oauth/token", one.place.netloc, FORM, body)
+    if status != 200:
+        raise RuntimeError(f"refresh: {status} {found[:300]!r}")
+    told = orjson.loads(found)
+    paired.tokens = Tokens(told["access_token"], told["refresh_token"], paired.tokens.scope, paired.tokens.pairing_id)
+    return len(found)
+
+
+async def poll(one: Scene, line: Line, paired: Paired, target: str) -> int:
+    """A refresh, and the search with the new token; the bytes of both answers."""
+    size = await refresh(one, line, paired)
+    fields = {"accept": FHIR_JSON, "authorization": f"Bearer {paired.tokens.access_token}"}
+    return size + await one.ok(line, "GET", target, fields)

@@ -1,0 +1,56 @@
+"""The recorder of the bench: `ddr serve`, but its DiGA listener also answers /bench/floor by one durable statement.
+
+`python -m tests.bench.worker` starts it, and it starts its workers likewise. The floor passes what every request passes
+on this listener (mutual TLS, HTTP), and nothing of the rooms behind it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ddr.cli import serve
+from ddr.cli.main import reported
+from ddr.cli.serving import process, worker
+from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
+from ddr.settings import Settings
+from ddr.store.database.pool import Pool, open_pool
+
+PATH = "/bench/floor"
+CREATE = "CREATE TABLE bench_floor (at_ms bigint, client_id text, pairing_id text, detail text)"
+INSERT = "INSERT INTO bench_floor VALUES ($1, $2, $3, $4)"
+ROW = (1_795_000_000_000, "urn:diga:bfarm:00001", "ab" * 32, "as long as an entry of the audit trail is")
+BODY = b'{"resourceType":"OperationOutcome"}'
+
+
+def around(name: str, app: ASGIApp, settings: Settings) -> ASGIApp:
+    """`app`, with the floor on the DiGA listener."""
+    return with_floor(app, settings) if name == "diga" else app
+
+
+def with_floor(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """`app`, and the durable floor at PATH."""
+    opened: list[Pool] = []
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != PATH:
+            await app(scope, receive, send)
+            return
+        if not opened:
+            opened.append(await open_pool(settings))
+        await opened[0].execute(INSERT, *ROW)
+        await send_reply(scope, send, Reply(200, BODY, "application/json"))
+
+    return answer
+
+
+def main(arguments: list[str]) -> int:
+    """Serve, or be one of the workers."""
+    if arguments:
+        return worker.main(arguments, around)
+    process.module = "tests.bench.worker"
+    return reported(lambda: serve.run(argparse.Namespace()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
