@@ -12,7 +12,7 @@ from ddr.fhir.device_types import DEVICE_TYPES
 from ddr.gateway.bounds import MOST_DEVICES, check_room
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import conflict, invalid, not_found
-from ddr.gateway.replacement import same_device, take_over
+from ddr.gateway.replacement import end_import, same_device, take_over
 from ddr.gateway.starts import correct_device
 from ddr.gateway.writing import at, check_end, end_device, writing
 from ddr.http.core import Core
@@ -50,6 +50,7 @@ async def put_device(core: Core, patient_id: UUID, device_key: str, body: Any) -
             await take_over(core, conn, row, now, afterwards=stored is not None)
         if check_end(row, wanted["ended_ms"]):
             row = await end_device(core, conn, row, wanted["ended_ms"], now)
+        await end_import(core, conn, row, now)
         twin = await same_device(conn, row) if row["ended_ms"] is None else None
         twin = None if twin == row["replaces_key"] else twin  # the gateway knows of both
     return 200 if stored else 201, describe(row, core.ids) | _warning(twin)

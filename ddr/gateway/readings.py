@@ -31,6 +31,7 @@ from ddr.store.series.chunks import Outcome, append, merge_readings
 from ddr.store.series.correction import correct_readings
 from ddr.store.series.deletion import delete_upload as take_back
 from ddr.store.series.end import complete_until
+from ddr.store.series.giving_way import give_way
 from ddr.store.series.sensors import Sensor, SensorKey
 
 Item = dict[str, Any]
@@ -156,7 +157,14 @@ async def _merge(
     core.sensors.forget(key)
     try:
         outcome = await merge_readings(
-            core.pool, sensor, readings, now_ms, _delay_ms(core, sensor), upload_key, core.steered_ms
+            core.pool,
+            sensor,
+            readings,
+            now_ms,
+            _delay_ms(core, sensor),
+            upload_key,
+            core.steered_ms,
+            give_way if sensor.beside_import else None,
         )
     except UploadDeleted:
         raise conflict("This upload was deleted; use a new key", "deleted") from None

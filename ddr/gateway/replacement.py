@@ -14,6 +14,8 @@ import asyncpg
 from ddr.gateway.problem import invalid
 from ddr.gateway.writing import end_device
 from ddr.http.core import Core
+from ddr.imports.model import Source
+from ddr.imports.registering import find_own, is_own
 from ddr.series.calibration import first_calibrated
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
@@ -62,6 +64,31 @@ async def show(core: Core, conn: asyncpg.Connection, device: Row, sensor: Row, n
     if old is not None:
         await _end(core, conn, old, first_ms, now_ms)
         await store.let_end_follow(conn, old)
+
+
+async def end_import(core: Core, conn: asyncpg.Connection, row: Row, now_ms: int) -> None:
+    """End the registration that an import made of this device before its app came: nobody else would.
+
+    It keeps what it has; where the app sends the same readings, they give way (ddr.store.series.giving_way).
+    """
+    if is_own({"key": row["device_key"]}) or row["serial_number"] is None:
+        return
+    source = Source(row["manufacturer"], row["device_name"], row["serial_number"], row["type_code"])
+    known = [(as_source(other), other) for other in await store.devices_of(conn, row["patient_id"])]
+    found = find_own([told for told, other in known if other["ended_ms"] is None], source)
+    for told, other in known:
+        if told is found:
+            await _end(core, conn, other, row["started_ms"], now_ms)
+
+
+def as_source(row: Row) -> dict[str, str | None]:
+    """A device as an import sees it."""
+    return {
+        "key": row["device_key"],
+        "serialNumber": row["serial_number"],
+        "manufacturer": row["manufacturer"],
+        "name": row["device_name"],
+    }
 
 
 async def same_device(conn: asyncpg.Connection, row: Row) -> str | None:

@@ -19,6 +19,7 @@ from ddr.http.core import Core
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
 from ddr.store.devices.starts import count_sensors
+from ddr.store.series.giving_way import note_beside
 from ddr.store.series.limits import add_limits
 
 MOST_TOLD = 200  # characters of a stored value in an error
@@ -77,6 +78,7 @@ async def _register(
     check_room(count, MOST_SENSORS, "sensors of a device")
     sensor_no = await store.insert_sensor(conn, patient_id, device_no, sensor_key, facts, now_ms)
     await store.insert_epoch(conn, patient_id, device_no, sensor_no, wanted.first_epoch(facts["started_ms"]), now_ms)
+    await note_beside(conn, patient_id)
     await withhold(core, conn, device, await _state(conn, patient_id, device["device_key"], sensor_key), now_ms)
 
 

@@ -13,6 +13,7 @@ from ddr.fhir.representation import exact_json, exact_value
 from ddr.gateway.corrections import next_status
 from ddr.gateway.measurement_rules import Upload
 from ddr.gateway.problem import Problem, conflict
+from ddr.gateway.same_value import told_apart
 from ddr.gateway.sources import Sources, derivation
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
@@ -66,11 +67,14 @@ async def _store_wave(
             (new if before is None else revised).append(row)
         elif before is not None:
             answers[upload.key] = _answer(core, before, "unchanged")
+    new, there, giving = await told_apart(conn, patient_id, new)
     await targets_appear(conn, patient_id, [*new, *revised], _floors(core, now_ms), now_ms)
     numbers = await store.insert(conn, patient_id, new, now_ms)
-    await store.revise(conn, patient_id, revised, now_ms)
+    await store.revise(conn, patient_id, [*revised, *giving], now_ms)
     for row, number in zip(new, numbers, strict=True):
         answers[row["measurement_key"]] = _answer(core, {**row, "measurement_no": number}, "created")
+    for key, row in there.items():
+        answers[key] = _answer(core, row, "unchanged") | {"key": key}
     for row in revised:
         answers[row["measurement_key"]] = _answer(core, row, "updated")
     return answers

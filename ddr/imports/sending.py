@@ -35,6 +35,8 @@ def sending(file: ImportFile, digest: str) -> Steps:
     for source, values in by_source(file.values).items():
         own, app = find_own(known, source), find_of_app(known, source)
         early, late, end_ms = yield from _divided(own, app, values)
+        if early and app is not None and own is not None:
+            early = yield from _beside(report, app, early, milliseconds(app["startedAt"]))
         if early:
             own = yield from _guarded(report, early, own_device(own, source, early[0].time_ms))
             if own is not None:
@@ -76,6 +78,17 @@ def _divided(
     early = [value for value in values if value.time_ms < begins[value.code]]
     late = [value for value in values if value.time_ms >= begins[value.code]]
     return early, late, max((begins[value.code] + MINUTE_MS for value in early), default=start_ms)
+
+
+def _beside(report: Report, app: Json, values: list[Value], start_ms: int) -> Generator[Call, Answer, list[Value]]:
+    """Of values of an earlier import those that did not give way to what the app has sent since."""
+    path = f"devices/{app['key']}/sensors"
+    for sensor in checked((yield Call("GET", path)))["sensors"]:
+        same = [value for value in values if value.code == sensor["code"] and value.time_ms >= start_ms - MINUTE_MS]
+        if same and same[0].continuous:
+            lacking = set((yield from _missing(report, path, sensor, same)))
+            values = [value for value in values if value not in lacking ^ set(same)]
+    return values
 
 
 def _guarded(
@@ -207,7 +220,8 @@ def _note_single(report: Report, results: Iterable[tuple[Value, Json]]) -> None:
     for value, item in results:
         if item["result"] != "rejected":
             report.counts["there" if item["result"] == "unchanged" else "taken"] += 1
-        elif item["reason"] == "conflict":  # the key stands for the value: another registration of the device has it
+        # the key stands for the value: another registration of the device has it, or it gave way to the app's
+        elif item["reason"] in ("conflict", "entered-in-error"):
             report.counts["there"] += 1
         else:
             report.refusals.append(Refusal(value.line, item["reason"], item.get("detail", "")))

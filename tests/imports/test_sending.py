@@ -17,6 +17,8 @@ from ddr.imports.formats import read
 from ddr.imports.sending import sending
 from ddr.imports.taking_back import taking_back
 from ddr.store.gateways import tokens
+from ddr.store.series.chunks import readings_between
+from ddr.store.series.sensors import load
 from tests.gateway.conftest import make_client
 from tests.imports import samples
 
@@ -183,6 +185,81 @@ async def test_an_app_that_comes_after_the_import_gets_no_value_twice(gateway: h
     assert report.counts == {"there": 30, "taken": 30}
     ended = {one["key"]: one["endedAt"] for one in (await gateway.get("/devices")).json()["devices"]}
     assert ended.pop("app") is None and None not in ended.values()
+
+
+SEVEN_MS = round(datetime(2026, 11, 19, 7, tzinfo=UTC).timestamp()) * 1000
+
+
+def live(first: int, last: int, value: int | None = None) -> dict[str, object]:
+    """What the app sends of `five_minutes`, with the exact times that an export cuts off."""
+    start = datetime(2026, 11, 19, 7, tzinfo=UTC)
+    readings = [
+        {"time": (start + timedelta(minutes=5 * at, seconds=37)).isoformat(), "value": value or 100 + at % 50}
+        for at in range(first, last)
+    ]
+    return {"unit": "mg/dL", "readings": readings}
+
+
+async def times_of(core: Core, patient_id: uuid.UUID) -> list[tuple[str, int]]:
+    """Whose each stored reading is, and its number in the file."""
+    found: list[tuple[str, int]] = []
+    for device, sensor in (("app", "g"), (None, "import-99504-3")):
+        for row in await core.pool.fetch(
+            "SELECT device_key, sensor_key FROM device JOIN sensor USING (patient_id, device_no) WHERE patient_id = $1",
+            patient_id,
+        ):
+            if row["sensor_key"] == sensor and (device is None or row["device_key"] == device):
+                known = await load(core.pool, patient_id, *row)
+                assert known is not None
+                for time_ms, _ in await readings_between(core.pool, known, 0, 2**42):
+                    found.append(("app" if device else "import", (time_ms - SEVEN_MS) // 300_000))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("correction", [False, True])
+async def test_what_an_app_sends_after_an_import_is_not_there_twice(
+    gateway: httpx.AsyncClient, core: Core, patient_id: uuid.UUID, correction: bool
+) -> None:
+    await give(gateway, five_minutes(30))
+    device = await gateway.put("/devices/app", json={**APP, "startedAt": "2026-11-19T07:00:00Z"})
+    assert "warning" not in device.json()
+    imported = next(one for one in (await gateway.get("/devices")).json()["devices"] if one["key"] != "app")
+    assert imported["endedAt"] is not None
+    await gateway.put("/devices/app/sensors/g", json=SENSOR)
+    for body in (live(0, 6), live(0, 6), live(9, 12), live(25, 40), live(20, 24)):
+        answer = await gateway.post("/devices/app/sensors/g/readings", json={**body, "correction": correction})
+        assert answer.json()["rejected"] == 0
+    sent = {*range(6), *range(9, 12), *range(20, 24), *range(25, 40)}
+    both = {("app", at) for at in sent} | {("import", at) for at in range(30) if at not in sent}
+    assert set(await times_of(core, patient_id)) == both
+    # nor does the same file, or a longer one, bring them back
+    assert (await give(gateway, five_minutes(30))).counts == {"there": 30}
+    assert (await give(gateway, five_minutes(45), "b")).counts == {"there": 40, "taken": 5}
+    assert set(await times_of(core, patient_id)) == both | {("app", at) for at in range(40, 45)}
+
+
+CUFF = {"serialNumber": "C9", "name": "OMRON X7", "manufacturer": "OMRON", "type": "70665002"}
+
+
+@pytest.mark.parametrize("app_first", [False, True])
+async def test_single_values_of_an_app_and_an_import_are_there_once(
+    gateway: httpx.AsyncClient, core: Core, patient_id: uuid.UUID, app_first: bool
+) -> None:
+    await gateway.put("/devices/cuff", json={**CUFF, "startedAt": "2026-11-01T00:00:00Z"})
+    parts = [{"code": code, "value": value, "unit": "mm[Hg]"} for code, value in (("8480-6", 121.0), ("8462-4", 79))]
+    panel = {"key": "app-1", "code": "85354-9", "effective": "2026-11-20T07:00:41Z", "device": "cuff"}
+    sent = {"measurements": [{**panel, "components": parts}]}
+    if app_first:
+        await gateway.post("/measurements", json=sent)
+    report = await give(gateway, samples.OMRON)
+    assert report.counts == {"there" if app_first else "taken": 1}
+    assert (await gateway.post("/measurements", json=sent)).json()["items"][0]["result"] != "rejected"
+    rows = await core.pool.fetch(
+        "SELECT measurement_key FROM measurement WHERE patient_id = $1 AND status <> 'entered-in-error'", patient_id
+    )
+    assert [row["measurement_key"] for row in rows] == ["app-1"]
+    again = await give(gateway, samples.OMRON)
+    assert again.counts == {"there": 1} and not again.refusals
 
 
 async def test_a_device_that_is_refused_stops_no_other(gateway: httpx.AsyncClient) -> None:

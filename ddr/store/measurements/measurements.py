@@ -27,6 +27,19 @@ async def by_keys(conn: asyncpg.Connection, patient_id: UUID, keys: Sequence[str
     return {row["measurement_key"]: row for row in rows}
 
 
+async def around(
+    conn: asyncpg.Connection, patient_id: UUID, miv_urls: Sequence[str], from_ms: int, until_ms: int
+) -> list[Row]:
+    """The measurements of these MIVs that were made in this time, both ends included, deleted ones left out."""
+    rows: list[Row] = await conn.fetch(
+        f"""SELECT {_COLUMNS} FROM measurement
+             WHERE patient_id = $1 AND miv_url = ANY($2::text[]) AND effective_ms BETWEEN $3 AND $4
+               AND deleted_ms IS NULL ORDER BY measurement_no""",  # noqa: S608
+        patient_id, miv_urls, from_ms, until_ms,
+    )  # fmt: skip
+    return rows
+
+
 async def insert(conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row], now_ms: int) -> list[int]:
     """Store new measurements, each a row with the columns that the database does not make. Returns their numbers."""
     if not rows:

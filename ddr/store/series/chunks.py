@@ -7,7 +7,7 @@ very chunk it was made for, and a merge locks the sensor, so that the result is 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from itertools import chain
 from uuid import UUID
@@ -136,6 +136,9 @@ class Outcome:
     superseded: set[Reading] = field(default_factory=set)  # a correction stands in their place
 
 
+Afterwards = Callable[[asyncpg.Connection, Sensor, Sequence[Reading], int, int], Awaitable[None]]
+
+
 async def merge_readings(
     pool: asyncpg.Pool,
     sensor: Sensor,
@@ -144,11 +147,12 @@ async def merge_readings(
     delay_ms: int,
     upload_key: str | None = None,
     steered_ms: int | None = None,
+    then: Afterwards | None = None,
 ) -> Outcome | None:
     """Put any ascending `readings` where they belong, in one transaction; None when the sensor is gone.
 
     `delay_ms` is the Delay-From-Real-Time of the sensor's MIV; `now_ms` and `steered_ms` as for `append`.
-    Raises UploadDeleted.
+    `then` is what else is to be done in the same transaction, with the lock of the patient. Raises UploadDeleted.
     """
     outcome, large = Outcome(), len(readings) > LARGE_ITEMS
     if now_ms - sensor.heard_ms >= HEARD_STEP_MS:
@@ -179,6 +183,8 @@ async def merge_readings(
             outcome.hidden.update(merged.hidden)
             await _note_rivals(conn, sensor, merged, stamp_ms)
             outcome.rivals.update(merged.rivals & merged.accepted)
+        if then is not None and counting:
+            await then(conn, sensor, counting, stamp_ms, delay_ms)
     return outcome
 
 

@@ -13,6 +13,7 @@ from ddr.store.devices.devices import heard
 from ddr.store.gateways.claims import note_rivals, stand
 from ddr.store.gateways.uploads import note_upload, taken_back
 from ddr.store.series.chunks import Outcome, lock_epoch_rows, readings_between
+from ddr.store.series.giving_way import give_way
 from ddr.store.series.recut import Piece, recut_series
 from ddr.store.series.sensors import Sensor
 
@@ -62,4 +63,6 @@ async def correct_readings(
         await stand(conn, patient_id, sensor_no, sorted(new), stamp_ms, newest=True)
         touched = [row for row, grid in zip(rows, grids, strict=True) if any(grid.holds(time) for time in values)]
         await recut_series(conn, [Piece(row, row) for row in touched], stamp_ms, delay_ms, before, new)
+        if sensor.beside_import:
+            await give_way(conn, sensor, sorted(new), stamp_ms, delay_ms)
     return outcome

@@ -26,6 +26,14 @@ _COLUMNS = """
            s.decimals, s.lower_limit, s.upper_limit, s.period_ms, s.span_ms, s.buffering_ms, s.complete_until_ms,
            EXISTS (SELECT FROM upload WHERE patient_id = s.patient_id AND sensor_no = s.sensor_no
                       AND deleted_ms IS NOT NULL) AS deletions,
+           s.beside_import, CASE WHEN s.beside_import THEN EXISTS (
+               SELECT FROM device i
+                 JOIN sensor o ON o.patient_id = i.patient_id AND o.device_no = i.device_no AND o.continuous
+                 JOIN epoch x ON x.patient_id = o.patient_id AND x.sensor_no = o.sensor_no
+                 JOIN chunk l ON l.patient_id = x.patient_id AND l.epoch_no = x.epoch_no AND l.k = x.tail_k
+                WHERE i.patient_id = d.patient_id AND i.device_key LIKE 'import-%'
+                  AND lower(btrim(i.serial_number)) = lower(btrim(d.serial_number)) AND o.miv_url = s.miv_url
+                  AND l.last_ms + s.period_ms > c.last_ms) END AS overlaps,
            greatest(s.created_ms, e.created_ms) AS registered_ms, d.heard_ms, d.expiration_ms,
            e.epoch_no, e.from_ms, e.until_ms, e.tail_k, e.tail_start_ms,
            c.k, c.start_ms, c.last_ms, c.updated_ms, c.version, c.filled, c.status, c.times, c.vals, c.terms"""
@@ -59,6 +67,7 @@ class Sensor:
     epoch_no: int
     heard_ms: int
     tail: Tail | None
+    beside_import: bool = False  # an import has values of the same device (ddr.store.series.giving_way)
 
 
 async def load(pool: asyncpg.Pool, patient_id: UUID, device_key: str, sensor_key: str) -> Sensor | None:
@@ -76,8 +85,12 @@ async def load_all(pool: asyncpg.Pool, keys: Collection[SensorKey]) -> dict[Sens
 
 
 def _sensor(row: asyncpg.Record) -> Sensor:
-    # what was taken back must not come again, and only a merge looks at that
-    tail = None if row["k"] is None or row["deletions"] else Tail.of(Epoch.of(row, 0), chunk_of(row), row["terms"])
+    # what was taken back must not come again, what an import has must give way, and only a merge looks at that
+    tail = (
+        None
+        if row["k"] is None or row["deletions"] or row["overlaps"]
+        else Tail.of(Epoch.of(row, 0), chunk_of(row), row["terms"])
+    )
     rules = Rules.of(row["unit"], row["decimals"], row["lower_limit"], row["upper_limit"])
     return Sensor(
         row["patient_id"],
@@ -89,6 +102,7 @@ def _sensor(row: asyncpg.Record) -> Sensor:
         row["epoch_no"],
         row["heard_ms"],
         tail,
+        row["beside_import"],
     )
 
 
