@@ -170,7 +170,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
             turns = cycle((True, *(False,) * (HOSTS_TURNS - 1)))
             works.append(("database-hosts", lambda: pool.watch_servers(next(turns)), HOSTS_SECONDS))
         background = [asyncio.create_task(rooms.core.jobs.keep(*work)) for work in works]
-        background.append(asyncio.create_task(rooms.core.lag.watch()))
+        background.append(asyncio.create_task(rooms.core.lag.watch(rooms.core.admission.late)))
         try:
             yield rooms
         finally:

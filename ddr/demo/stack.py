@@ -58,6 +58,7 @@ class Options:
     port_base: int | None = None  # the first of five ports in a row
     token_seconds: int | None = None  # how long access tokens last; None: as usual
     own: tuple[OwnDiga, ...] = ()
+    faults: bool = True  # on demand (ddr.demo.faults); without, it is `ddr serve` itself
 
 
 class DemoStack:
@@ -117,7 +118,8 @@ class DemoStack:
         await self._resources.enter_async_context(serving(app, server, registry_port))
         files = state / "serve.toml", state / "serve.log"
         switch(state, None, 0)
-        await self._resources.enter_async_context(recorder.serving(self.settings, *files, recorder.SANDBOX))
+        command = recorder.SANDBOX if self.options.faults else recorder.SERVE
+        await self._resources.enter_async_context(recorder.serving(self.settings, *files, command))
         stored = self._resources.enter_context(database(self.settings))
         self.pool = await self._resources.enter_async_context(await open_pool(stored, BACKGROUND))
         self._http = await self._resources.enter_async_context(self.client())

@@ -13,8 +13,9 @@ from starlette.responses import Response
 from ddr.call import refused
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
 from ddr.http.body import ClientGone
-from ddr.store.database.faults import UNAVAILABLE, Fault, fault_of
+from ddr.store.database.faults import OVERLOADED, UNAVAILABLE, Fault, fault_of
 
+SELDOM_SECONDS = 1.0
 OVER_SECONDS = 5.0  # a database that cannot write still reads
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,25 @@ class Outage:
 OUTAGE = Outage()
 
 
+class Seldom:
+    """What is said once a second at most: to say it of each refusal in a flood would cost more than the refusal."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next = 0.0
+
+    def due(self) -> bool:
+        """True when it is to be said now."""
+        now = self._clock()
+        if now < self._next:
+            return False
+        self._next = now + SELDOM_SECONDS
+        return True
+
+
+CROWD = Seldom()
+
+
 def noted(error: Exception) -> Fault | None:
     """The fault of the world around us that `error` means (answer: 503), None for a fault of ours (500); logged.
 
@@ -59,7 +79,7 @@ def noted(error: Exception) -> Fault | None:
         OUTAGE.noted()
     if fault is None:
         log.error("http.unhandled", exc_info=error)
-    else:
+    elif fault.code != OVERLOADED.code or CROWD.due():
         log.warning("http.unavailable", extra={"code": fault.code, "error": type(error).__name__})
     return fault
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Never
 
 EVERY_SECONDS = 0.02
@@ -22,13 +23,15 @@ class Lag:
         self.total = 0.0  # of the lags above LONG_SECONDS
         self.count = 0  # of these
 
-    async def watch(self) -> Never:
-        """Look, until cancelled."""
+    async def watch(self, told: Callable[[float], None] = lambda seconds: None) -> Never:
+        """Look, until cancelled; `told` gets each lag."""
         loop = asyncio.get_running_loop()
         while True:
             wanted, worked = loop.time() + EVERY_SECONDS, time.thread_time()
             await asyncio.sleep(EVERY_SECONDS)
-            self.note(loop.time() - wanted, time.thread_time() - worked)
+            seconds = loop.time() - wanted
+            self.note(seconds, time.thread_time() - worked)
+            told(seconds)
 
     def note(self, seconds: float, worked: float) -> None:
         """The loop came so much later than it should have, and its thread worked so long since it was asked to."""

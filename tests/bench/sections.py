@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench import bridge, gateway, polling, serving, statements, storage, summary
+from tests.bench import bridge, gateway, overload, polling, serving, statements, storage, summary
 from tests.bench.database import on_database, on_recorder
 from tests.bench.figure import Figure
 
@@ -39,6 +39,7 @@ SECTIONS: dict[str, Section] = {
     "summary": _summary,
     "reading": lambda folder, options: serving.run(folder, options.rounds, options.seconds),
     "polling": lambda folder, options: polling.run(folder, options.rounds, options.seconds),
+    "overload": lambda folder, _: overload.run(folder),
 }
 
 
