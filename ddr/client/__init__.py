@@ -3,31 +3,59 @@
 docs/client.md is the way through; everything works against any recorder of HDDT 1.0.1.
 """
 
-from ddr.client.diga import Diga
-from ddr.client.errors import ClientError, PairingEnded, Refused, Throttled, Unreachable
+from ddr.client.data import Series
+from ddr.client.diga import ConfigError, Diga
+from ddr.client.errors import (
+    ClientError,
+    ConsentDenied,
+    NoAnswerToThisRequest,
+    NotFound,
+    NotListed,
+    PairingEnded,
+    Refused,
+    ScopeRefused,
+    Throttled,
+    Unreachable,
+)
+from ddr.client.journal import Journal, SqliteJournal
 from ddr.client.pairing import Pairing, Started
-from ddr.client.pull import Change, Cursor, Kind
+from ddr.client.pull import Change, Cursor, Kind, Step
 from ddr.client.recorder import Recorder
 from ddr.client.series import Reading, readings
-from ddr.client.tokens import FileTokens, Grant, SqliteTokens, TokenStore
+from ddr.client.sqlite import SqliteTokens
+from ddr.client.tokens import FileTokens, Grant, PairingStore, TokenStore
+from ddr.client.watch import News, Watch
 
 __all__ = [
     "Change",
     "ClientError",
+    "ConfigError",
+    "ConsentDenied",
     "Cursor",
     "Diga",
     "FileTokens",
     "Grant",
+    "Journal",
     "Kind",
+    "News",
+    "NoAnswerToThisRequest",
+    "NotFound",
+    "NotListed",
     "Pairing",
     "PairingEnded",
+    "PairingStore",
     "Reading",
     "Recorder",
     "Refused",
+    "ScopeRefused",
+    "Series",
+    "SqliteJournal",
     "SqliteTokens",
     "Started",
+    "Step",
     "Throttled",
     "TokenStore",
     "Unreachable",
+    "Watch",
     "readings",
 ]

@@ -31,9 +31,35 @@ class Refused(ClientError):
         self.status, self.code = status, code
 
 
+class NotListed(Refused):
+    """Client id and certificate are not together in the DiGA-VZ, or the DiGA is not active there: mend the entry, and
+    wait a quarter of an hour. Pairings live on meanwhile."""
+
+
+class ScopeRefused(Refused):
+    """A kind of data that the DiGA-VZ does not list for this DiGA, or that the patient has not agreed to."""
+
+
 class NoAnswerToThisRequest(ClientError):
     """A redirect that does not belong to the pairing that was started: `state` or `iss` differ. Drop it."""
 
 
 class ConsentDenied(ClientError):
     """The patient has not agreed (access_denied)."""
+
+
+class NotFound(ClientError):
+    """The HIIS-VZ holds no such device or recorder."""
+
+
+KINDS: dict[str, type[Refused]] = {
+    "invalid_client": NotListed,
+    "unauthorized_client": NotListed,
+    "invalid_scope": ScopeRefused,
+    "insufficient_scope": ScopeRefused,
+}
+
+
+def refused(status: int, code: str, text: str) -> Refused:
+    """The class for an error code of OAuth (RFC 6749 section 5.2, RFC 6750 section 3.1)."""
+    return KINDS.get(code, Refused)(status, code, text)

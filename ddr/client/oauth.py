@@ -2,43 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, MutableMapping
+from email.utils import parsedate_to_datetime
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import httpx
 
-from ddr.client.errors import PairingEnded, Refused, Throttled, Unreachable
+from ddr.client.errors import PairingEnded, Refused, Throttled, Unreachable, refused
 
 Json = dict[str, Any]
+BUSY = ("temporarily_unavailable", "server_error", "slow_down")  # RFC 6749 section 4.1.2.1: try again later
+METADATA_SECONDS = 600.0  # for which the metadata is not asked for again
+
+_known: MutableMapping[httpx.AsyncClient, dict[str, tuple[float, Json]]] = WeakKeyDictionary()
 
 
-async def metadata(http: httpx.AsyncClient, issuer: str) -> Json:
+async def metadata(http: httpx.AsyncClient, issuer: str, **options: Any) -> Json:
     """The server's metadata (RFC 8414); its issuer must be the one that was asked. Raises Unreachable, Refused."""
-    found = _read(await ask(http, "GET", f"{issuer}/.well-known/oauth-authorization-server"))
+    known = _known.setdefault(http, {})
+    until, found = known.get(issuer, (0.0, {}))
+    if until > time.monotonic():
+        return found
+    found = _read(await ask(http, "GET", f"{issuer}/.well-known/oauth-authorization-server", **options))
     if found.get("issuer") != issuer:
         raise Refused(200, "issuer", "the metadata is of another issuer")
+    known[issuer] = time.monotonic() + METADATA_SECONDS, found
     return found
 
 
-async def post(http: httpx.AsyncClient, url: str, form: Mapping[str, str]) -> Json:
+async def post(http: httpx.AsyncClient, url: str, form: Mapping[str, str], **options: Any) -> Json:
     """The JSON of the answer to a form. Raises Unreachable, Throttled, PairingEnded, Refused."""
-    return _read(await ask(http, "POST", url, data=form))
+    return _read(await ask(http, "POST", url, data=form, **options))
 
 
 async def ask(http: httpx.AsyncClient, method: str, url: str, **options: Any) -> httpx.Response:
     """One request. Raises Unreachable when there is no answer."""
     try:
         return await http.request(method, url, **options)
-    except httpx.TransportError as error:
-        raise Unreachable(f"{type(error).__name__}: {error}") from None
+    except (httpx.TransportError, httpx.DecodingError) as error:
+        raise Unreachable(type(error).__name__) from None
 
 
 def retry_seconds(answer: httpx.Response, otherwise: float = 60.0) -> float:
-    """Retry-After in seconds (RFC 9110 section 10.2.3)."""
+    """Retry-After in seconds from now; it may also be a date (RFC 9110 section 10.2.3)."""
+    text = answer.headers.get("retry-after", "")
     try:
-        return max(0.0, float(answer.headers.get("retry-after", otherwise)))
+        seconds = float(text)
     except ValueError:
-        return otherwise
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - time.time()
+        except ValueError:
+            return otherwise
+    return max(0.0, seconds) if seconds < 10**7 else otherwise
 
 
 def _read(answer: httpx.Response) -> Json:
@@ -49,11 +66,16 @@ def _read(answer: httpx.Response) -> Json:
     try:
         found = answer.json() if answer.content else {}
     except ValueError:
-        found = {}
-    if answer.is_success and isinstance(found, dict):
-        return found
-    error = str(found.get("error", "")) if isinstance(found, dict) else ""
+        found = None
+    if answer.is_success:
+        if isinstance(found, dict):
+            return found
+        raise Unreachable("an answer that is no JSON object")
+    error, description = "", ""
+    if isinstance(found, dict):
+        error, description = str(found.get("error", "")), str(found.get("error_description", ""))
     if error == "invalid_grant":
         raise PairingEnded("the grant is not valid any more")
-    description = str(found.get("error_description", "")) if isinstance(found, dict) else ""
-    raise Refused(answer.status_code, error or "error", description)
+    if error in BUSY:
+        raise Throttled(retry_seconds(answer))
+    raise refused(answer.status_code, error or "error", description or answer.reason_phrase)

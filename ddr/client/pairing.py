@@ -15,9 +15,11 @@ import httpx
 
 from ddr.client import oauth
 from ddr.client.diga import Diga
-from ddr.client.errors import ConsentDenied, NoAnswerToThisRequest, Refused
+from ddr.client.errors import ConsentDenied, NoAnswerToThisRequest, refused
+from ddr.client.session import grant_of
 from ddr.client.tokens import Grant, TokenStore
 
+MIVS = "https://gematik.de/fhir/hddt/ValueSet/hddt-miv-"
 DEVICE_SCOPES = ("patient/Device.rs", "patient/DeviceMetric.rs")
 
 
@@ -37,13 +39,15 @@ class Pairing:
         self._diga, self._http, self._store = diga, http, store
 
     async def start(self, valuesets: Iterable[str], devices: bool = True) -> Started:
-        """Ask for kinds of data, by the canonical of their MIV ValueSet; more can be asked for later the same way.
+        """Ask for kinds of data, by the canonical of their MIV ValueSet, or by the end of one of gematik's
+        (`continuous-glucose-measurement`).
 
-        Raises Refused (the scope exceeds the DiGA's, or the request is wrong), Throttled, Unreachable.
+        More can be asked for later the same way, together with what there is: the pairing keeps its id, and its tokens
+        are replaced. Raises ScopeRefused (more than the DiGA-VZ lists), NotListed, Refused, Throttled, Unreachable.
         """
         server = await oauth.metadata(self._http, self._diga.issuer)
         verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
-        scopes = [f"patient/Observation.rs?code:in={valueset}" for valueset in valuesets]
+        scopes = [f"patient/Observation.rs?code:in={canonical(one)}" for one in valuesets]
         form = {
             "response_type": "code",
             "client_id": self._diga.client_id,
@@ -70,7 +74,7 @@ class Pairing:
         if error := found.get("error"):
             if error == "access_denied":
                 raise ConsentDenied(found.get("error_description", error))
-            raise Refused(302, error, found.get("error_description", ""))
+            raise refused(302, error, found.get("error_description", ""))
         server = await oauth.metadata(self._http, self._diga.issuer)
         form = {
             "grant_type": "authorization_code",
@@ -81,33 +85,30 @@ class Pairing:
         }
         began = time.time()
         grant = grant_of(await oauth.post(self._http, server["token_endpoint"], form), began)
-        await self._store.save(grant)
+        async with self._store.alone(grant.pairing_id):  # a refresh of former tokens shall not overwrite these
+            await self._store.save(grant)
         return grant
 
     async def unpair(self, pairing_id: str) -> None:
         """End the pairing at the recorder and forget its tokens. Raises Throttled, Unreachable, Refused."""
-        grant = await self._store.load(pairing_id)
-        if grant is None:
-            return
-        server = await oauth.metadata(self._http, self._diga.issuer)
-        form = {
-            "client_id": self._diga.client_id,
-            "token": grant.refresh_token,
-            "token_type_hint": "refresh_token",
-        }
-        await oauth.post(self._http, server["revocation_endpoint"], form)
-        await self._store.forget(pairing_id)
+        async with self._store.alone(pairing_id):
+            grant = await self._store.load(pairing_id)
+            if grant is None:
+                return
+            if not grant.ended:
+                server = await oauth.metadata(self._http, self._diga.issuer)
+                form = {
+                    "client_id": self._diga.client_id,
+                    "token": grant.refresh_token,
+                    "token_type_hint": "refresh_token",
+                }
+                await oauth.post(self._http, server["revocation_endpoint"], form)
+            await self._store.forget(pairing_id)
 
 
-def grant_of(answer: oauth.Json, began: float, former: Grant | None = None) -> Grant:
-    """The grant in an answer of the token endpoint that was asked for at `began`, seconds since 1970."""
-    return Grant(
-        pairing_id=answer.get("sub") or (former.pairing_id if former else ""),
-        scope=answer.get("scope") or (former.scope if former else ""),
-        refresh_token=answer.get("refresh_token") or (former.refresh_token if former else ""),
-        access_token=answer["access_token"],
-        expires_at=began + float(answer.get("expires_in", 60)),
-    )
+def canonical(miv: str) -> str:
+    """The canonical of a MIV's ValueSet."""
+    return miv if ":" in miv else MIVS + miv
 
 
 def _challenge(verifier: str) -> str:

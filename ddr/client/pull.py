@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
+
+from ddr.client.instants import instant
 
 Json = dict[str, Any]
-Pages = Callable[[str, Mapping[str, str]], AsyncIterator[Json]]
 
 # Both includes: a chunk is nothing without the calibration state and the serial number it was measured under.
 INCLUDES = {"_include": "Observation:device", "_include:iterate": "DeviceMetric:source"}
+OVERLAP = timedelta(seconds=60)  # a recorder that does not order its stamps by commit shows what came in between
 
 
 class Kind(StrEnum):
@@ -21,88 +24,182 @@ class Kind(StrEnum):
     CHANGED = "changed"  # a further version, of a chunk that grows for instance
     AMENDED = "amended"  # a change of what was final
     ENTERED_IN_ERROR = "entered-in-error"  # drop what was read under this id
-    REPEATED = "repeated"  # known already, after an answer that was lost
+    DELETED = "deleted"  # not served any more: erased by its gateway, or the consent for its kind was withdrawn
+    GONE = "gone"  # older than the Historic-Data-Period: keep what you may keep, no more will come
+
+
+class Known(NamedTuple):
+    """What was read under an id: which version, and until when it was measured."""
+
+    version: str
+    end: str
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """How far a DiGA has read, and which version of what. Keep `to_json()` with the data, in one transaction."""
+    """How far a DiGA has read, and which version of what. Keep `to_json()` with the data, in one transaction.
 
-    since: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
+    In the middle of a search `following` is the next page and `seen` what a whole search has found so far (None: this
+    search only asks for what changed).
+    """
+
+    since: str = ""  # an instant (FHIR), from which on it is searched next
+    known: Mapping[str, Known] = field(default_factory=dict)
+    following: str = ""
+    seen: frozenset[str] | None = None
+
+    def whole(self) -> Cursor:
+        """The same, but the next pull looks at everything: that finds out what is deleted."""
+        return Cursor("", self.known, "", frozenset())
 
     def to_json(self) -> Json:
         """For keeping."""
-        return {"since": self.since, "versions": dict(self.versions)}
+        found: Json = {"since": self.since, "known": {name: list(one) for name, one in self.known.items()}}
+        if self.following:
+            found["following"] = self.following
+        if self.seen is not None:
+            found["seen"] = sorted(self.seen)
+        return found
 
     @classmethod
     def from_json(cls, content: Json) -> Cursor:
         """What `to_json` gave."""
-        return cls(content["since"], content["versions"])
+        seen = content.get("seen")
+        known = {name: Known(*one) for name, one in content["known"].items()}
+        return cls(content["since"], known, content.get("following", ""), None if seen is None else frozenset(seen))
 
 
 @dataclass(frozen=True)
 class Change:
-    """One resource that is new or changed. `related` are Device and DeviceMetric of this pull by `<Type>/<id>`.
+    """One Observation that is new, changed or not there any more (then `resource` is None).
 
-    `cursor` is set on the last change of a pull only, whose `resource` may be None: nothing changed.
+    `related` are Device and DeviceMetric by `<Type>/<id>`. `cursor` is set on the last change of each page, where a
+    pull can be resumed.
     """
 
     kind: Kind
+    id: str
     resource: Json | None
     related: Mapping[str, Json]
     cursor: Cursor | None = None
 
 
-async def changes(pages: Pages, cursor: Cursor) -> AsyncIterator[Change]:
-    """The changes since `cursor`, in the order of the answer, each id once; the last one has the new cursor.
+@dataclass(frozen=True)
+class Step:
+    """The changes of one page, and the cursor to keep with them. `more`: further pages follow."""
 
-    The cursor is that of `Bundle.meta.lastUpdated` when the recorder sends it (this one promises that nothing appears
-    later with a stamp at or below it), else the newest `meta.lastUpdated` seen; then it is searched from there on with
-    `ge`, and what comes again is known by its version.
+    changes: tuple[Change, ...]
+    cursor: Cursor
+    more: bool
+
+    @property
+    def related(self) -> Mapping[str, Json]:
+        """Device and DeviceMetric of this page by `<Type>/<id>`."""
+        return self.changes[0].related if self.changes else {}
+
+
+def query_of(cursor: Cursor) -> dict[str, str]:
+    """The parameters of the search that goes on from `cursor`."""
+    return {**INCLUDES, "_lastUpdated": f"ge{cursor.since}"} if cursor.since else dict(INCLUDES)
+
+
+def resources_of(bundle: Json) -> tuple[list[Json], dict[str, Json]]:
+    """The Observations of a page in the order of their change, and Device and DeviceMetric by `<Type>/<id>`.
+
+    Told apart by type: recorders differ in the order of entries and in what they say of them.
     """
-    query = dict(INCLUDES)
-    if cursor.since:
-        query["_lastUpdated"] = cursor.since
     found: dict[str, Json] = {}
-    stamp = ""
-    async for bundle in pages("Observation", query):
-        stamp = (bundle.get("meta") or {}).get("lastUpdated", stamp)
-        for entry in bundle.get("entry", ()):
-            resource = entry.get("resource") or {}
-            if resource.get("resourceType") in ("Observation", "Device", "DeviceMetric"):
-                found[f"{resource['resourceType']}/{resource['id']}"] = resource
+    for entry in bundle.get("entry") or ():
+        resource = entry.get("resource") or {}
+        if resource.get("resourceType") in ("Observation", "Device", "DeviceMetric") and resource.get("id"):
+            found[f"{resource['resourceType']}/{resource['id']}"] = resource
     related = {key: one for key, one in found.items() if not key.startswith("Observation/")}
     observations = [one for key, one in found.items() if key.startswith("Observation/")]
-    observations.sort(key=lambda one: str((one.get("meta") or {}).get("lastUpdated", "")))
-    versions = dict(cursor.versions)
-    told = [Change(_kind(one, versions), one, related) for one in observations]
+    observations.sort(key=_updated)
+    return observations, related
+
+
+def step(cursor: Cursor, bundle: Json, related: Mapping[str, Json], following: str, floor: datetime | None) -> Step:
+    """What a page says. Known versions are left out; the last page also tells what is not there any more.
+
+    `floor` is where the Historic-Data-Period begins; without it nothing is gone, but deleted.
+
+    The cursor that goes on after the last page is `Bundle.meta.lastUpdated` where the recorder sends it, else the
+    newest `meta.lastUpdated` seen, less an overlap.
+    """
+    observations, _ = resources_of(bundle)
+    known = dict(cursor.known)
+    found: list[Change] = []
     for one in observations:
-        versions[one["id"]] = version(one)
-    newest = max((str((one.get("meta") or {}).get("lastUpdated", "")) for one in observations), default="")
-    since = f"gt{stamp}" if stamp else f"ge{newest}" if newest else cursor.since
-    last = Cursor(since, versions)
-    if not told:
-        yield Change(Kind.REPEATED, None, related, last)
-        return
-    for change in told[:-1]:
-        yield change
-    yield replace(told[-1], cursor=last)
+        if (kind := _kind(one, known)) is not None:
+            found.append(Change(kind, one["id"], one, related))
+        known[one["id"]] = Known(version(one), end_of(one))
+    seen = None if cursor.seen is None else cursor.seen | {one["id"] for one in observations}
+    stamp = str((bundle.get("meta") or {}).get("lastUpdated") or "")
+    if following:
+        last = Cursor(cursor.since, known, following, seen)
+    else:
+        found += _missing(known, seen, floor, related, {one["id"] for one in observations})
+        newest = updated(observations[-1]) if observations else ""
+        since = _earlier(stamp or newest) or cursor.since
+        last = Cursor(since, known)
+    if found:
+        found[-1] = replace(found[-1], cursor=last)
+    return Step(tuple(found), last, bool(following))
 
 
 def version(resource: Json) -> str:
     """What tells two states of a resource apart."""
-    meta = resource.get("meta") or {}
-    return f"{meta.get('versionId', '')}@{meta.get('lastUpdated', '')}"
+    return f"{(resource.get('meta') or {}).get('versionId', '')}@{updated(resource)}"
 
 
-def _kind(resource: Json, versions: Mapping[str, str]) -> Kind:
-    before = versions.get(resource["id"])
-    if before == version(resource):
-        return Kind.REPEATED
+def updated(resource: Json) -> str:
+    """`meta.lastUpdated`, empty where there is none."""
+    return str((resource.get("meta") or {}).get("lastUpdated") or "")
+
+
+def _updated(resource: Json) -> datetime:
+    text = updated(resource)
+    return instant(text) if text else datetime.min.replace(tzinfo=UTC)
+
+
+def end_of(resource: Json) -> str:
+    """Until when an Observation was measured; empty where it does not say."""
+    period = resource.get("effectivePeriod") or {}
+    return str(period.get("end") or resource.get("effectiveDateTime") or period.get("start") or "")
+
+
+def _kind(resource: Json, known: Mapping[str, Known]) -> Kind | None:
+    """None: this version is known."""
+    before = known.get(resource["id"])
+    if before is not None and before.version == version(resource):
+        return None
     status = resource.get("status")
     if status == "entered-in-error":
         return Kind.ENTERED_IN_ERROR
     if before is None:
         return Kind.NEW
     return Kind.AMENDED if status in ("amended", "corrected") else Kind.CHANGED
+
+
+def _missing(
+    known: dict[str, Known],
+    seen: frozenset[str] | None,
+    floor: datetime | None,
+    related: Mapping[str, Json],
+    present: Container[str],
+) -> Iterable[Change]:
+    """What is not served any more; it is forgotten. `present` is what this page has."""
+    for name, one in list(known.items()):
+        if name in present:
+            continue
+        old = floor is not None and bool(one.end) and instant(one.end) < floor
+        if old or (seen is not None and name not in seen):
+            del known[name]
+            yield Change(Kind.GONE if old else Kind.DELETED, name, None, related)
+
+
+def _earlier(stamp: str) -> str:
+    if not stamp:
+        return ""
+    return (instant(stamp) - OVERLAP).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,75 +1,109 @@
-"""A recorder as one paired DiGA sees it: requests that renew their token, wait when told to, and follow pages."""
+"""Requests of one pairing to the FHIR side of a recorder: tokens in time, waiting as told, pages, changes."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import httpx
 
 from ddr.client import oauth
+from ddr.client.answers import Json, content_of, outcome_of
 from ddr.client.diga import Diga
-from ddr.client.errors import PairingEnded, Refused, Throttled, Unreachable
-from ddr.client.pairing import grant_of
-from ddr.client.pull import Change, Cursor, changes
-from ddr.client.tokens import Grant, TokenStore
+from ddr.client.errors import Refused, ScopeRefused, Throttled, Unreachable
+from ddr.client.pull import Change, Cursor, Step, query_of, resources_of, step
+from ddr.client.session import Session
+from ddr.client.tokens import TokenStore
 
-Json = dict[str, Any]
-EARLY_SECONDS = 30  # a token that ends within this time is renewed before it is used
 TRIES = 4
+ACCEPT = "application/fhir+json, application/fhir+xml;q=0.5"
 
 
 class Recorder:
-    """The data of one pairing. `patience` is the longest time in seconds that a request waits for Retry-After."""
+    """The data of one pairing.
+
+    `patience` is the longest time in seconds that a request waits for Retry-After. `history` is the recorder's
+    Historic-Data-Period (the Registry knows it): what becomes older is told as gone. `clock` gives seconds since 1970.
+    """
 
     def __init__(
-        self, diga: Diga, http: httpx.AsyncClient, store: TokenStore, pairing_id: str, patience: float = 120.0
+        self,
+        diga: Diga,
+        http: httpx.AsyncClient,
+        store: TokenStore,
+        pairing_id: str,
+        patience: float = 120.0,
+        history: timedelta | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._diga, self._http, self._store, self._pairing_id = diga, http, store, pairing_id
-        self._patience = patience
+        self._diga, self._http = diga, http
+        self._session = Session(diga, http, store, pairing_id)
+        self._patience, self._history, self._clock = patience, history, clock
 
     async def pull(self, since: Cursor | None = None) -> AsyncIterator[Change]:
-        """Everything new or changed since `since`, oldest news last; the last Change has the cursor to go on from.
+        """Everything new or changed since `since`, page by page; the last Change of each page has the cursor.
 
-        Give the cursor of the last Change that was taken durably to the next pull: what comes twice after a crash has
-        an id and a version that are known. Raises Throttled (the Grace-Period still runs), PairingEnded, Unreachable.
+        Give the cursor of the last Change that was taken durably to the next pull. `steps` also tells the cursor when
+        nothing has changed. Raises Throttled (the Grace-Period still runs), PairingEnded, Refused, Unreachable.
         """
-        async for change in changes(self.pages, since or Cursor()):
-            yield change
+        async for one in self.steps(since):
+            for change in one.changes:
+                yield change
+
+    async def steps(self, since: Cursor | None = None) -> AsyncIterator[Step]:
+        """The same by pages, at least one. Raises as `pull`."""
+        cursor = since or Cursor()
+        if cursor.following:
+            try:
+                bundle = await self.get(self._ours(self._diga.fhir_base, cursor.following))
+            except Refused:  # pages are kept for some time only: once more, what is known is left out
+                cursor = Cursor(cursor.since, cursor.known, "", None if cursor.seen is None else frozenset())
+                bundle = await self._first(cursor)
+        else:
+            bundle = await self._first(cursor)
+        while True:
+            following = self._next(bundle)
+            found = step(cursor, bundle, await self._related(bundle), following, self._floor())
+            yield found
+            if not found.more:
+                return
+            cursor, bundle = found.cursor, await self.get(following)
 
     async def pages(self, kind: str, parameters: Mapping[str, str]) -> AsyncIterator[Json]:
         """The Bundles of a search, page after page. Raises as `get`."""
-        url: str | None = f"{self._diga.fhir_base}/{kind}?{urlencode(parameters)}"
+        url = f"{self._diga.fhir_base}/{kind}?{urlencode(parameters)}"
         while url:
             bundle = await self.get(url)
             yield bundle
-            found = next((link["url"] for link in bundle.get("link", ()) if link.get("relation") == "next"), None)
-            url = self._ours(url, found) if found else None
+            url = self._next(bundle)
 
     async def get(self, url: str) -> Json:
-        """The JSON of a FHIR request. Raises Throttled, PairingEnded, Refused, Unreachable."""
-        waited, renewed = 0.0, False
+        """The resource that a FHIR request is answered with, in FHIR's JSON form.
+
+        Raises Throttled, PairingEnded, Refused, Unreachable.
+        """
+        waited, rejected = 0.0, None
         for attempt in range(TRIES):
-            grant = await self._grant(renewed)
-            headers = {"authorization": f"Bearer {grant.access_token}", "accept": "application/fhir+json"}
+            token = await self._session.token(rejected)
             try:
-                answer = await oauth.ask(self._http, "GET", url, headers=headers)
+                answer = await oauth.ask(
+                    self._http, "GET", url, headers={"authorization": f"Bearer {token}", "accept": ACCEPT}
+                )
+                if answer.is_success:
+                    return content_of(answer)
             except Unreachable:
                 if attempt + 1 == TRIES:
                     raise
                 await asyncio.sleep(random.uniform(0.5, 1) * 2**attempt)  # noqa: S311
                 continue
-            if answer.is_success:
-                content: Json = answer.json()
-                return content
             if answer.status_code == 401:
-                if renewed:
-                    raise PairingEnded(_text(answer))
-                renewed = True
+                if rejected is not None:
+                    raise Refused(401, *outcome_of(answer))  # a token that was just issued; invalid_grant would end it
+                rejected = token
             elif answer.status_code in (429, 503):
                 pause = oauth.retry_seconds(answer) + random.uniform(0, 1)  # noqa: S311 - so that not all come at once
                 if waited + pause > self._patience:
@@ -77,56 +111,51 @@ class Recorder:
                 waited += pause
                 await asyncio.sleep(pause)
             elif answer.status_code < 500:
-                raise Refused(answer.status_code, _code(answer), _text(answer))
+                code, text = outcome_of(answer)
+                raise (ScopeRefused if answer.status_code == 403 else Refused)(answer.status_code, code, text)
         raise Unreachable("the recorder does not answer")
 
-    async def _grant(self, renew: bool) -> Grant:
-        """Tokens that are good for a while; refreshed by one process at a time."""
-        grant = await self._stored()
-        if not renew and grant.expires_at - EARLY_SECONDS > time.time():
-            return grant
-        async with self._store.alone(self._pairing_id):
-            now = await self._stored()
-            if now.access_token != grant.access_token:  # somebody else was faster
-                return now
-            server = await oauth.metadata(self._http, self._diga.issuer)
-            form = {
-                "grant_type": "refresh_token",
-                "client_id": self._diga.client_id,
-                "refresh_token": now.refresh_token,
-            }
-            began = time.time()
-            fresh = grant_of(await oauth.post(self._http, server["token_endpoint"], form), began, now)
-            await self._store.save(fresh)
-            return fresh
+    async def _first(self, cursor: Cursor) -> Json:
+        url = f"{self._diga.fhir_base}/Observation?"
+        try:
+            return await self.get(url + urlencode(query_of(cursor)))
+        except Refused as error:
+            if error.status != 400 or not cursor.since:
+                raise
+            # HDDT demands `_lastUpdated` for continuous glucose only: look at everything, what is known is left out.
+            return await self.get(url + urlencode(query_of(Cursor())))
 
-    async def _stored(self) -> Grant:
-        grant = await self._store.load(self._pairing_id)
-        if grant is None:
-            raise PairingEnded("no tokens are stored for this pairing")
-        return grant
+    async def _related(self, bundle: Json) -> Mapping[str, Json]:
+        """Device and DeviceMetric that the page refers to; those that it does not hold are read one by one."""
+        observations, related = resources_of(bundle)
+        waiting = [one.get("device") for one in observations]
+        waiting += [one.get("source") for one in related.values() if one["resourceType"] == "DeviceMetric"]
+        asked: set[str] = set()
+        while waiting:
+            reference = str((waiting.pop() or {}).get("reference") or "")
+            key = "/".join(reference.split("/_history/")[0].split("/")[-2:])
+            if key in related or key in asked or not key.startswith(("Device/", "DeviceMetric/")):
+                continue
+            asked.add(key)
+            try:
+                related[key] = await self.get(f"{self._diga.fhir_base}/{key}")
+            except Refused:  # not served, or not consented to: the values are what they are without it
+                continue
+            waiting.append(related[key].get("source"))
+        return related
+
+    def _next(self, bundle: Json) -> str:
+        """The address of the next page, absolute or relative in the Bundle; never at another server, which would get
+        our token."""
+        found = next((one.get("url") for one in bundle.get("link") or () if one.get("relation") == "next"), None)
+        return self._ours(f"{self._diga.fhir_base}/Observation", found) if found else ""
 
     def _ours(self, url: str, link: str) -> str:
-        """A link to a further page, absolute or relative; never to another server, which would get our token."""
         absolute = urljoin(url, link)
         here, there = urlsplit(self._diga.fhir_base), urlsplit(absolute)
         if (here.scheme, here.netloc) != (there.scheme, there.netloc):
             raise Refused(200, "link", "a page's link leads to another server")
         return absolute
 
-
-def _outcome(answer: httpx.Response) -> Json:
-    try:
-        issues = answer.json().get("issue", [])
-        return issues[0] if issues else {}
-    except (ValueError, AttributeError, LookupError):
-        return {}
-
-
-def _code(answer: httpx.Response) -> str:
-    return str(_outcome(answer).get("code", "error"))
-
-
-def _text(answer: httpx.Response) -> str:
-    issue = _outcome(answer)
-    return str((issue.get("details") or {}).get("text") or issue.get("diagnostics") or answer.reason_phrase)
+    def _floor(self) -> datetime | None:
+        return None if self._history is None else datetime.fromtimestamp(self._clock(), UTC) - self._history

@@ -1,4 +1,4 @@
-"""From chunks to readings: SampledData of HDDT as times and values, with device and calibration state. Pure.
+"""From Observations to readings: SampledData of HDDT as times and values, single values and components. Pure.
 
 FHIR R4 datatypes.html#SampledData, HDDT measurement-cgm.md. A chunk's sample i stands for start + i · period; the exact
 time may be up to half a period away, which the chunk does not say.
@@ -7,20 +7,25 @@ time may be up to half a period away, which the chunk does not say.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from ddr.client.instants import instant
+
 Json = Mapping[str, Any]
 MISSING = "E"
 BEYOND = ("L", "U")
+SIGNS = {"<": "L", "<=": "L", ">": "U", ">=": "U"}
+MG_PER_MMOL = Decimal("18.0156")  # mg/dL in 1 mmol/L: glucose has 180.156 g/mol
+GLUCOSE = ("mg/dL", "mmol/L")
 
 
 @dataclass(frozen=True)
 class Reading:
     """One value. `value` is None for L and U, whose `limit` says below or above what; `final` is False while more may
-    come for this chunk."""
+    come for this chunk. `code` is that of the Observation, or of its component."""
 
     time: datetime
     value: Decimal | None
@@ -32,10 +37,30 @@ class Reading:
     final: bool
     serial: str | None
     calibration: str | None
+    version: str = ""
+    status: str = ""
+
+    def within(self, unit: str) -> Reading:
+        """The same in mg/dL or mmol/L; itself, when it is no glucose value or has the unit. Only a division rounds."""
+        if unit == self.unit or unit not in GLUCOSE or self.unit not in GLUCOSE:
+            return self
+        value, limit = (_converted(one, unit) for one in (self.value, self.limit))
+        return replace(self, value=value, limit=limit, unit=unit)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A span for which values are expected and none has arrived (`temp-unknown`); `end` is its last second."""
+
+    start: datetime
+    end: datetime
+    code: str
+    observation_id: str
+    serial: str | None
 
 
 def readings(observations: Iterable[Json], related: Mapping[str, Json]) -> Iterator[Reading]:
-    """The readings of chunks and single measurements, in order of time.
+    """The readings of chunks, single measurements and their components, in order of time.
 
     `related` are Device and DeviceMetric by `<Type>/<id>`. Chunks entered in error, and such without values, give none.
     """
@@ -45,26 +70,72 @@ def readings(observations: Iterable[Json], related: Mapping[str, Json]) -> Itera
 
 def readings_of(observation: Json, related: Mapping[str, Json]) -> Iterator[Reading]:
     """The readings of one Observation."""
-    if observation.get("status") == "entered-in-error":
+    if observation.get("status") in ("entered-in-error", "cancelled"):
         return
-    serial, calibration = _device(observation, related)
-    code = observation["code"]["coding"][0]["code"]
-    final = observation.get("status") != "preliminary"
-    about = (code, str(observation.get("id", "")), final, serial, calibration)
+    about = _about(observation, related)
+    start = _start(observation)
+    if start is None:
+        return
     if (data := observation.get("valueSampledData")) is not None:
-        start = _time(observation["effectivePeriod"]["start"])
         yield from _samples(data, start, about)
     elif (quantity := observation.get("valueQuantity")) is not None:
-        sign = {"<": "L", ">": "U"}.get(quantity.get("comparator", ""), "")
-        amount = _decimal(quantity["value"])
-        unit = quantity.get("code") or quantity.get("unit", "")
-        value, limit = (None, amount) if sign else (amount, None)
-        yield Reading(_time(observation["effectiveDateTime"]), value, sign, limit, unit, *about)
+        yield from _single(quantity, start, about)
+    for component in observation.get("component") or ():
+        part = {**about, "code": code_of(component)}
+        if (quantity := component.get("valueQuantity")) is not None:
+            yield from _single(quantity, start, part)
+        elif (data := component.get("valueSampledData")) is not None:
+            yield from _samples(data, start, part)
 
 
-def _samples(data: Json, start: datetime, about: tuple[str, str, bool, str | None, str | None]) -> Iterator[Reading]:
+def expected_of(observation: Json, related: Mapping[str, Json]) -> Expected | None:
+    """The span of which nothing has arrived yet, if the Observation says so."""
+    codings = (observation.get("dataAbsentReason") or {}).get("coding") or ()
+    period, start = observation.get("effectivePeriod") or {}, _start(observation)
+    if start is None or not any(one.get("code") == "temp-unknown" for one in codings):
+        return None
+    end = instant(period["end"]) if period.get("end") else start
+    serial, _ = _device(observation, related)
+    return Expected(start, end, code_of(observation), str(observation.get("id", "")), serial)
+
+
+def code_of(element: Json) -> str:
+    """The first code of an Observation or component."""
+    codings = (element.get("code") or {}).get("coding") or [{}]
+    return str(codings[0].get("code", ""))
+
+
+def _about(observation: Json, related: Mapping[str, Json]) -> dict[str, Any]:
+    serial, calibration = _device(observation, related)
+    status = str(observation.get("status", ""))
+    return {
+        "code": code_of(observation),
+        "observation_id": str(observation.get("id", "")),
+        "final": status not in ("preliminary", "registered"),
+        "serial": serial,
+        "calibration": calibration,
+        "version": str((observation.get("meta") or {}).get("versionId", "")),
+        "status": status,
+    }
+
+
+def _start(observation: Json) -> datetime | None:
+    period = observation.get("effectivePeriod") or {}
+    text = period.get("start") or observation.get("effectiveDateTime") or observation.get("effectiveInstant")
+    return instant(text) if text else None
+
+
+def _single(quantity: Json, time: datetime, about: dict[str, Any]) -> Iterator[Reading]:
+    if "value" not in quantity:
+        return
+    sign, amount = SIGNS.get(quantity.get("comparator", ""), ""), _decimal(quantity["value"])
+    value, limit = (None, amount) if sign else (amount, None)
+    yield Reading(time, value, sign, limit, _unit(quantity), **about)
+
+
+def _samples(data: Json, start: datetime, about: dict[str, Any]) -> Iterator[Reading]:
     origin, factor = _decimal(data["origin"].get("value", 0)), _decimal(data.get("factor", 1))
-    unit = data["origin"].get("code") or data["origin"].get("unit", "")
+    unit = _unit(data["origin"])
     period = timedelta(milliseconds=float(data["period"]))
     limits = {
         "L": _decimal(data["lowerLimit"]) if "lowerLimit" in data else None,
@@ -75,30 +146,41 @@ def _samples(data: Json, start: datetime, about: tuple[str, str, bool, str | Non
             continue
         time = start + place * period
         if token in BEYOND:
-            yield Reading(time, None, token, limits[token], unit, *about)
+            yield Reading(time, None, token, limits[token], unit, **about)
         else:
-            yield Reading(time, origin + factor * Decimal(token), "", None, unit, *about)
+            yield Reading(time, origin + factor * Decimal(token), "", None, unit, **about)
 
 
 def _device(observation: Json, related: Mapping[str, Json]) -> tuple[str | None, str | None]:
     """Serial number of the device and calibration state of its metric, as far as they are known."""
-    found = related.get(_key(observation.get("device")), {})
+    contained = {f"#{one.get('id')}": one for one in observation.get("contained") or ()}
+    found = _resolved(observation.get("device"), contained, related)
     calibration = None
     if found.get("resourceType") == "DeviceMetric":
         states = found.get("calibration") or [{}]
         calibration = states[0].get("state")
-        found = related.get(_key(found.get("source")), {})
+        own = {f"#{one.get('id')}": one for one in found.get("contained") or ()}
+        found = _resolved(found.get("source"), {**contained, **own}, related)
     return found.get("serialNumber"), calibration
 
 
-def _key(reference: Any) -> str:
-    """`<Type>/<id>` of a relative or absolute reference."""
-    return "/".join(str((reference or {}).get("reference", "")).split("/")[-2:])
+def _resolved(reference: Any, contained: Mapping[str, Json], related: Mapping[str, Json]) -> Json:
+    """What a contained, relative, absolute or versioned reference leads to."""
+    text = str((reference or {}).get("reference") or "")
+    if text.startswith("#"):
+        return contained.get(text, {})
+    return related.get("/".join(text.split("/_history/")[0].split("/")[-2:]), {})
+
+
+def _unit(quantity: Json) -> str:
+    return str(quantity.get("code") or quantity.get("unit") or "")
+
+
+def _converted(value: Decimal | None, unit: str) -> Decimal | None:
+    if value is None:
+        return None
+    return value * MG_PER_MMOL if unit == "mg/dL" else value / MG_PER_MMOL
 
 
 def _decimal(value: Any) -> Decimal:
     return Decimal(str(value))
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)

@@ -3,7 +3,8 @@ token is durable before anybody uses the access token that came with it.
 
 A recorder rotates refresh tokens: the old one is used up by the answer. When a process dies between the answer and
 `save`, the old token is all that is left; a recorder answers it with the same successor for some seconds (this one: the
-setting refresh_repeat_seconds), so that `Recorder` after a restart goes on. After that the pairing is lost, which no
+setting refresh_repeat_seconds), so that whoever refreshes next goes on. The lock of `alone` ends with the process, so
+that another one can be in time; a service that is restarted at once is, too. After that the pairing is lost, which no
 client can help: keep the time between answer and `save` as short as it is here.
 """
 
@@ -14,23 +15,26 @@ import fcntl
 import json
 import os
 import re
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
+LOOK_SECONDS = 0.05  # how often it is looked whether a lock is free
+
 
 @dataclass(frozen=True)
 class Grant:
-    """The tokens of a pairing. `expires_at`: when the access token ends, seconds since 1970."""
+    """The tokens of a pairing. `expires_at`: when the access token ends, seconds since 1970. `ended`: the recorder has
+    said that the grant is over (invalid_grant); it is never asked for again."""
 
     pairing_id: str
     scope: str
     refresh_token: str
     access_token: str
     expires_at: float
+    ended: bool = False
 
 
 class TokenStore(Protocol):
@@ -49,8 +53,25 @@ class TokenStore(Protocol):
         """A block in which no other task and no other process refreshes this grant."""
 
 
+class PairingStore(TokenStore, Protocol):
+    """A store that also tells which pairings there are."""
+
+    async def pairings(self) -> list[str]:
+        """All pairing ids."""
+
+
+def to_text(grant: Grant) -> str:
+    """A grant as JSON."""
+    return json.dumps(asdict(grant))
+
+
+def from_text(text: str) -> Grant:
+    """What `to_text` gave."""
+    return Grant(**json.loads(text))
+
+
 class FileTokens:
-    """One file per pairing in a folder that only its owner may read."""
+    """One file per pairing in a folder that only its owner may read; for one host."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -59,17 +80,38 @@ class FileTokens:
     async def load(self, pairing_id: str) -> Grant | None:
         """See TokenStore."""
         try:
-            return Grant(**json.loads(self._file(pairing_id).read_text()))
+            return from_text(await asyncio.to_thread(self._file(pairing_id).read_text))
         except FileNotFoundError:
             return None
 
     async def save(self, grant: Grant) -> None:
         """See TokenStore: written beside, synced, renamed, and the folder synced."""
+        await asyncio.to_thread(self._save, grant)
+
+    async def forget(self, pairing_id: str) -> None:
+        """See TokenStore."""
+        self._file(pairing_id).unlink(missing_ok=True)
+
+    async def pairings(self) -> list[str]:
+        """See PairingStore."""
+        return sorted(file.stem for file in self._folder.glob("*.json"))
+
+    @asynccontextmanager
+    async def alone(self, pairing_id: str) -> AsyncIterator[None]:
+        """See TokenStore: a lock on a file beside, which the system drops when the process dies."""
+        descriptor = os.open(self._file(pairing_id).with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            while not _locked(descriptor):  # noqa: ASYNC110 - another process tells nobody
+                await asyncio.sleep(LOOK_SECONDS)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _save(self, grant: Grant) -> None:
         file = self._file(grant.pairing_id)
         draft = file.with_suffix(".new")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as out:
-            json.dump(asdict(grant), out)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            out.write(to_text(grant))
             out.flush()
             os.fsync(out.fileno())
         draft.replace(file)
@@ -77,66 +119,15 @@ class FileTokens:
         os.fsync(folder)
         os.close(folder)
 
-    async def forget(self, pairing_id: str) -> None:
-        """See TokenStore."""
-        self._file(pairing_id).unlink(missing_ok=True)
-
-    @asynccontextmanager
-    async def alone(self, pairing_id: str) -> AsyncIterator[None]:
-        """See TokenStore: a lock on a file beside, which the system drops when the process dies."""
-        descriptor = os.open(self._file(pairing_id).with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    await asyncio.sleep(0.05)
-            yield
-        finally:
-            os.close(descriptor)
-
     def _file(self, pairing_id: str) -> Path:
-        if not re.fullmatch(r"[A-Za-z0-9._~-]{1,128}", pairing_id):
+        if not re.fullmatch(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}", pairing_id):
             raise ValueError("no pairing id")
         return self._folder / f"{pairing_id}.json"
 
 
-class SqliteTokens:
-    """A table in a SQLite file, for a DiGA with many pairings on one host."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        with self._open() as db:
-            db.execute("CREATE TABLE IF NOT EXISTS grants (pairing_id TEXT PRIMARY KEY, content TEXT NOT NULL)")
-        self._locks = FileTokens(file.with_suffix(".locks"))
-
-    async def load(self, pairing_id: str) -> Grant | None:
-        """See TokenStore."""
-        with self._open() as db:
-            row = db.execute("SELECT content FROM grants WHERE pairing_id = ?", (pairing_id,)).fetchone()
-        return Grant(**json.loads(row[0])) if row else None
-
-    async def save(self, grant: Grant) -> None:
-        """See TokenStore."""
-        with self._open() as db:
-            db.execute("INSERT OR REPLACE INTO grants VALUES (?, ?)", (grant.pairing_id, json.dumps(asdict(grant))))
-
-    async def forget(self, pairing_id: str) -> None:
-        """See TokenStore."""
-        with self._open() as db:
-            db.execute("DELETE FROM grants WHERE pairing_id = ?", (pairing_id,))
-
-    def alone(self, pairing_id: str) -> AbstractAsyncContextManager[None]:
-        """See TokenStore."""
-        return self._locks.alone(pairing_id)
-
-    async def pairings(self) -> list[str]:
-        """All pairing ids."""
-        with self._open() as db:
-            return [row[0] for row in db.execute("SELECT pairing_id FROM grants ORDER BY pairing_id")]
-
-    def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._file, timeout=30)
-        db.execute("PRAGMA synchronous = FULL")
-        return db
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

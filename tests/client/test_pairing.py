@@ -57,9 +57,10 @@ async def test_many_at_once_rotate_once(backend: Backend, home: Home) -> None:
     old = await expired(backend, pairing_id)
     stores = [FileTokens(backend.tokens._folder) for _ in range(5)]
     recorders = [Recorder(backend.diga, backend.http, store, pairing_id) for store in stores]
-    grants = await asyncio.gather(*(recorder._grant(False) for recorder in recorders))
-    assert len({grant.refresh_token for grant in grants}) == 1
-    assert grants[0].refresh_token != old.refresh_token
+    taken = await asyncio.gather(*(recorder._session.token(None) for recorder in recorders))
+    kept = await backend.tokens.load(pairing_id)
+    assert kept is not None and set(taken) == {kept.access_token}
+    assert kept.refresh_token != old.refresh_token
     assert [page async for page in recorders[0].pages("Observation", {})]
 
 
@@ -67,10 +68,13 @@ async def test_an_answer_that_was_not_saved_comes_again(backend: Backend, home: 
     """The process died between the answer and `save`: after its restart the old token gives the same successor."""
     pairing_id = await backend.pair(home.patient, CGM)
     old = await expired(backend, pairing_id)
-    lost = await Recorder(backend.diga, backend.http, backend.tokens, pairing_id)._grant(False)
+    recorder = Recorder(backend.diga, backend.http, backend.tokens, pairing_id)
+    await recorder._session.token()
+    lost = await backend.tokens.load(pairing_id)
     await backend.tokens.save(old)
-    again = await Recorder(backend.diga, backend.http, backend.tokens, pairing_id)._grant(False)
-    assert again.refresh_token == lost.refresh_token
+    await recorder._session.token()
+    again = await backend.tokens.load(pairing_id)
+    assert again is not None and lost is not None and again.refresh_token == lost.refresh_token != old.refresh_token
 
 
 async def test_unpairing_ends_it(backend: Backend, home: Home) -> None:

@@ -1,31 +1,34 @@
-"""Pulling by the library: every change once, the same readings as were sent, and the liberties of other recorders."""
+"""Pulling by the library: every change once, the same readings as were sent, what is deleted, and where it goes on."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from datetime import datetime
+import json
+from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from ddr.client import Change, Cursor, Kind, Recorder, Refused, readings
-from ddr.client.pull import changes
+from ddr.client import Change, Cursor, Kind, Recorder, Series, Step, readings
 from ddr.fhir.instants import date_time
 from tests.client.conftest import Backend
-from tests.spec.world import BG, CGM, HOUR, MINUTE, Home
-
-Json = dict[str, Any]
+from tests.spec.world import BG, BP, CGM, HOUR, MINUTE, Home, later
 
 
 async def pulled(recorder: Recorder, since: Cursor | None = None) -> tuple[list[Change], Cursor]:
-    found = [change async for change in recorder.pull(since)]
-    assert [change.cursor is not None for change in found] == [False] * (len(found) - 1) + [True]
-    cursor = found[-1].cursor
-    assert cursor is not None
-    return [change for change in found if change.resource is not None], Cursor.from_json(cursor.to_json())
+    """All changes, and the cursor after them, as it comes back from where it was kept."""
+    found: list[Step] = [step async for step in recorder.steps(since)]
+    assert [step.more for step in found] == [True] * (len(found) - 1) + [False]
+    changes = [change for step in found for change in step.changes]
+    return changes, Cursor.from_json(json.loads(json.dumps(found[-1].cursor.to_json())))
+
+
+async def paired(backend: Backend, home: Home, *mivs: str) -> Recorder:
+    return recorder_of(backend, home, await backend.pair(home.patient, *mivs))
+
+
+def recorder_of(backend: Backend, home: Home, pairing_id: str) -> Recorder:
+    history, clock = timedelta(days=30), home.ddr.clock
+    return Recorder(
+        backend.diga, backend.http, backend.tokens, pairing_id, history=history, clock=lambda: clock() / 1000
+    )
 
 
 async def test_changes_come_once_and_readings_are_those_that_were_sent(backend: Backend, home: Home) -> None:
@@ -35,7 +38,7 @@ async def test_changes_come_once_and_readings_are_those_that_were_sent(backend: 
     await home.readings("d", start, [100, "L", "E", 250, 401])
     await home.device("m")
     await home.measure("one", code="2339-0", device="m", effective=home.ago(HOUR), value=99, unit="mg/dL")
-    recorder = Recorder(backend.diga, backend.http, backend.tokens, await backend.pair(home.patient, CGM, BG))
+    recorder = await paired(backend, home, CGM, BG)
     first, cursor = await pulled(recorder)
     assert {change.kind for change in first} == {Kind.NEW}
     related = first[0].related
@@ -57,97 +60,39 @@ async def test_changes_come_once_and_readings_are_those_that_were_sent(backend: 
     await home.measure("one", code="2339-0", device="m", effective=home.ago(HOUR), value=98, unit="mg/dL")
     second, cursor = await pulled(recorder, cursor)
     assert sorted(change.kind for change in second) == [Kind.AMENDED, Kind.CHANGED]
-    again, _ = await pulled(recorder, Cursor("", cursor.versions))
-    assert {change.kind for change in again} == {Kind.REPEATED}
+    series = Series([*first, *second])
+    assert [one.value for one in series.readings(codes=["2339-0"])] == [Decimal(98)]
+    assert len(series.readings(codes=["99504-3"])) == 5
+    again, _ = await pulled(recorder, Cursor("", cursor.known))
+    assert again == [], "versions that are known are no news"
 
 
-# --- other recorders --------------------------------------------------------------------------------------------------
-
-
-def answering(*bundles: Json) -> Any:
-    """A search that is answered by these pages."""
-
-    async def pages(kind: str, parameters: Mapping[str, str]) -> AsyncIterator[Json]:
-        for bundle in bundles:
-            yield bundle
-
-    return pages
-
-
-def chunk(name: str, updated: str, **members: Any) -> Json:
-    data = {"origin": {"value": 0, "code": "mg/dL"}, "period": 300000.0, "data": "100 101"}
-    return {
-        "resourceType": "Observation",
-        "id": name,
-        "status": "final",
-        "meta": {"versionId": "1", "lastUpdated": updated},
-        "code": {"coding": [{"code": "99504-3"}]},
-        "effectivePeriod": {"start": "2026-11-20T08:00:00+01:00"},
-        "valueSampledData": data,
-        **members,
+async def test_components_are_readings_too(backend: Backend, home: Home) -> None:
+    await home.device("cuff")
+    await home.pressure("p", home.ddr.clock() - HOUR, 124, 82)
+    changes, _ = await pulled(await paired(backend, home, BP))
+    assert {(one.code, one.value, one.unit) for one in Series(changes).readings()} == {
+        ("8480-6", Decimal(124), "mm[Hg]"),
+        ("8462-4", Decimal(82), "mm[Hg]"),
     }
 
 
-def bundle(*resources: Json) -> Json:
-    return {"resourceType": "Bundle", "entry": [{"resource": one} for one in resources]}
-
-
-async def test_without_a_stamp_of_the_bundle_the_newest_resource_is_the_cursor() -> None:
-    pages = answering(bundle(chunk("a", "2026-11-20T08:00:00Z")))
-    found = [change async for change in changes(pages, Cursor())]
-    assert found[-1].cursor is not None and found[-1].cursor.since == "ge2026-11-20T08:00:00Z"
-    again = [
-        change async for change in changes(answering(bundle(chunk("a", "2026-11-20T08:00:00Z"))), found[-1].cursor)
-    ]
-    assert [change.kind for change in again] == [Kind.REPEATED]
-
-
-async def test_a_page_in_between_may_have_no_entries() -> None:
-    pages = answering({"resourceType": "Bundle"}, bundle(chunk("a", "2026-11-20T08:00:00Z")))
-    assert len([change async for change in changes(pages, Cursor())]) == 1
-
-
-def test_other_forms_of_chunks() -> None:
-    device = {"resourceType": "Device", "id": "1", "serialNumber": "S"}
-    absolute = chunk("a", "x", device={"reference": "https://other.example/fhir/Device/1"})
-    scaled = chunk(
-        "b",
-        "x",
-        valueSampledData={
-            "origin": {"value": 10, "unit": "mg/dL"},
-            "factor": 0.5,
-            "period": 60000,
-            "data": "E 4 U",
-            "upperLimit": 400,
-        },
-        status="preliminary",
-    )
-    empty = chunk("c", "x", valueSampledData=None, dataAbsentReason={})
-    wrong = chunk("d", "x", status="entered-in-error")
-    found = list(readings([absolute, scaled, empty, wrong], {"Device/1": device}))
-    assert [(one.observation_id, one.value, one.sign, one.final, one.serial) for one in found] == [
-        ("a", Decimal(100), "", True, "S"),
-        ("b", Decimal(12), "", False, None),
-        ("b", None, "U", False, None),
-        ("a", Decimal(101), "", True, "S"),
-    ]
-    assert found[0].time == datetime.fromisoformat("2026-11-20T07:00:00+00:00")
-
-
-@given(st.lists(st.one_of(st.integers(40, 400), st.sampled_from(["E", "L", "U"])), max_size=300))
-def test_samples_are_read_as_they_were_written(values: list[int | str]) -> None:
-    data = {"origin": {"value": 0, "code": "mg/dL"}, "period": 300000, "data": " ".join(map(str, values))}
-    found = list(readings([chunk("a", "x", valueSampledData=data)], {}))
-    told = {
-        int((one.time - datetime.fromisoformat("2026-11-20T08:00:00+01:00")).total_seconds()) // 300: one
-        for one in found
-    }
-    assert {at: one.sign or int(one.value or 0) for at, one in told.items()} == {
-        at: value for at, value in enumerate(values) if value != "E"
-    }
-
-
-async def test_no_page_leads_to_another_server(backend: Backend, home: Home) -> None:
-    recorder = Recorder(backend.diga, backend.http, backend.tokens, await backend.pair(home.patient, CGM))
-    with pytest.raises(Refused, match="another server"):
-        recorder._ours(f"{backend.diga.fhir_base}/Observation", "https://evil.example/fhir/Observation?_page=1")
+async def test_what_was_deleted_is_found_by_looking_at_everything(backend: Backend, home: Home) -> None:
+    await home.device("meter")
+    now = home.ddr.clock()
+    for key, hours in (("a", 1), ("b", 2), ("old", 30 * 24 - 1)):
+        await home.glucose(key, now - hours * HOUR)
+    recorder = await paired(backend, home, BG)
+    first, cursor = await pulled(recorder)
+    assert {change.id for change in first} == {home.ids[key] for key in ("a", "b", "old")}
+    await home.erase("a")
+    nothing, cursor = await pulled(recorder, cursor)
+    assert nothing == [], "a search tells what is there"
+    deleted, cursor = await pulled(recorder, cursor.whole())
+    assert [(change.kind, change.id) for change in deleted] == [(Kind.DELETED, home.ids["a"])]
+    with later(home.ddr, 2 * HOUR):
+        gone, cursor = await pulled(recorder, cursor)
+    assert [(change.kind, change.id) for change in gone] == [(Kind.GONE, home.ids["old"])]
+    assert cursor.known.keys() == {home.ids["b"]}
+    series = Series([*first, *deleted, *gone])
+    assert series.observations.keys() == {home.ids["b"], home.ids["old"]}, "what one has read may be kept"

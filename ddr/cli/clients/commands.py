@@ -1,0 +1,136 @@
+"""The actions of `ddr client`: each takes the parsed arguments and gives the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from ddr.cli.clients.output import opened
+from ddr.cli.clients.progress import Progress
+from ddr.cli.errors import CommandError
+from ddr.client import (
+    Cursor,
+    Diga,
+    FileTokens,
+    News,
+    Pairing,
+    PairingEnded,
+    Recorder,
+    SqliteJournal,
+    Throttled,
+    Watch,
+)
+from ddr.client.data import rows_of
+
+
+def _place(config: Path) -> tuple[Diga, FileTokens, Path]:
+    """The DiGA, its tokens, and where it keeps how far it has read. Raises ConfigError, OSError."""
+    diga = Diga.from_file(config)
+    return diga, FileTokens(config.parent / f"{config.stem}.tokens"), config.parent / f"{config.stem}.sqlite"
+
+
+async def pair(args: argparse.Namespace) -> int:
+    """Prints the pairing id on stdout; what is for the person goes to stderr."""
+    diga, tokens, _ = _place(args.config)
+    async with diga.http() as http:
+        pairing = Pairing(diga, http, tokens)
+        started = await pairing.start(args.mivs, devices=not args.no_devices)
+        print(f"Send the patient's browser to:\n{started.url}", file=sys.stderr)
+        print(f"It ends at {diga.redirect_uri}?…; paste that address here:", file=sys.stderr, flush=True)
+        landed = (await asyncio.to_thread(sys.stdin.readline)).strip()
+        if not landed:
+            raise CommandError("no address was given; nothing is paired")
+        grant = await pairing.finish(started, landed)
+    print(grant.pairing_id)
+    print(f"agreed to: {grant.scope}", file=sys.stderr)
+    return 0
+
+
+async def pairings(args: argparse.Namespace) -> int:
+    """One id a line."""
+    _, tokens, _ = _place(args.config)
+    for one in await tokens.pairings():
+        print(one)
+    return 0
+
+
+async def unpair(args: argparse.Namespace) -> int:
+    """1 when there is no such pairing."""
+    diga, tokens, journal = _place(args.config)
+    if await tokens.load(args.pairing) is None:
+        raise CommandError("no tokens are kept for this pairing")
+    async with diga.http() as http:
+        await Pairing(diga, http, tokens).unpair(args.pairing)
+    await SqliteJournal(journal).remove(args.pairing)
+    return 0
+
+
+async def pull(args: argparse.Namespace) -> int:
+    """What is new of one or all pairings; 1 when one of them could not be asked."""
+    diga, tokens, file = _place(args.config)
+    journal, out = SqliteJournal(file), opened(args.out, args.format)
+    named = args.pairings or await tokens.pairings()
+    progress, rows, failed = Progress("pulling", len(named)), 0, 0
+    async with diga.http() as http:
+        for number, pairing_id in enumerate(named):
+            progress.show(number, f"{rows} rows")
+            await journal.add(pairing_id, 0.0)
+            cursor = await journal.cursor(pairing_id) or Cursor()
+            if args.whole:
+                cursor = cursor.whole()
+            recorder = Recorder(diga, http, tokens, pairing_id, patience=0.0, history=_history(args))
+            try:
+                async for step in recorder.steps(cursor):
+                    rows += out.write({"pairing": pairing_id, **row} for row in rows_of(step.changes))
+                    await journal.keep(pairing_id, step.cursor, 0.0)
+            except Throttled as error:
+                failed += 1
+                progress.say(f"{pairing_id}: the Grace-Period still runs, {error}")
+            except PairingEnded as error:
+                failed += 1
+                progress.say(f"{pairing_id}: {error}; pair anew")
+    progress.end(f"{len(named) - failed} of {len(named)} pairings, {rows} rows")
+    return int(failed > 0)
+
+
+async def watch(args: argparse.Namespace) -> int:
+    """Until Ctrl-C, SIGTERM or `--seconds`; then turns in hand are finished."""
+    diga, tokens, file = _place(args.config)
+    if args.interval <= 0 or args.at_once < 1:
+        raise CommandError("--interval must be more than 0, --at-once 1 or more")
+    out, journal, stop = opened(args.out, args.format), SqliteJournal(file), asyncio.Event()
+    with suppress(RuntimeError):  # in a thread signals are somebody else's
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    async def deliver(news: News) -> None:
+        out.write({"pairing": news.pairing_id, **row} for row in rows_of(news.changes))
+
+    async def ended(pairing_id: str) -> None:
+        progress.say(f"{pairing_id}: the pairing has ended")
+
+    progress = Progress("watching", None)
+    async with diga.http() as http:
+        options = {"interval": args.interval, "concurrency": args.at_once}
+        service = Watch(diga, http, tokens, journal, deliver, ended=ended, history=_history(args), **options)
+        running = asyncio.create_task(service.run(stop))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(args.seconds):
+                while not running.done():
+                    figures = replace(service.figures)
+                    progress.show(figures.turns, f"{figures.changes} changes, {figures.failures} failures")
+                    await asyncio.wait({running}, timeout=0.5)
+        stop.set()
+        await running
+    progress.end(f"{service.figures.turns} polls, {service.figures.changes} changes")
+    return 0
+
+
+def _history(args: argparse.Namespace) -> timedelta | None:
+    return None if args.history_days is None else timedelta(days=args.history_days)

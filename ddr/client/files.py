@@ -1,0 +1,97 @@
+"""Readings as files: CSV, JSON Lines, Parquet. What was written is durable when `write` returns."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from ddr.client.data import COLUMNS, Row, plain
+
+FORMATS = ("csv", "jsonl", "parquet")
+
+
+class Output:
+    """Rows into one file, which grows (CSV, JSON Lines), or into a folder of files (Parquet, which cannot grow).
+
+    `columns` are those of the rows. Raises ImportError when Parquet is asked for and pyarrow is not there.
+    """
+
+    def __init__(self, path: Path, form: str, columns: Sequence[str]) -> None:
+        self._path, self._form, self._columns = path, form, tuple(columns)
+        if form == "parquet":
+            import pyarrow  # noqa: F401 - better now than after the first pull
+
+            path.mkdir(parents=True, exist_ok=True)
+
+    def write(self, rows: Iterable[Row]) -> int:
+        """Append; how many rows there were. Nothing is written without rows."""
+        found = list(rows)
+        if found:
+            self._parquet(found) if self._form == "parquet" else self._append(found)
+        return len(found)
+
+    def _append(self, rows: Sequence[Row]) -> None:
+        with self._path.open("a", encoding="utf-8", newline="") as out:
+            text = io.StringIO()
+            if self._form == "csv":
+                writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+                if out.tell() == 0:
+                    writer.writeheader()
+                writer.writerows(map(as_text, rows))
+            else:
+                text.writelines(json.dumps(row, default=as_json, ensure_ascii=False) + "\n" for row in rows)
+            out.write(text.getvalue())
+            out.flush()
+            os.fsync(out.fileno())
+
+    def _parquet(self, rows: Sequence[Row]) -> None:
+        from pyarrow import parquet
+
+        taken = [int(one.stem) for one in self._path.glob("[0-9]*.parquet")]
+        target = self._path / f"{max(taken, default=0) + 1:08}.parquet"
+        part = target.with_suffix(".part")
+        parquet.write_table(arrow_table(rows, self._columns), part)
+        with part.open("rb+") as written:
+            os.fsync(written.fileno())
+        part.replace(target)
+
+
+def arrow_table(rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> Any:
+    """A pyarrow Table; values as float64, times as timestamps in UTC."""
+    import pyarrow
+
+    kinds = {
+        "time": pyarrow.timestamp("us", tz="UTC"),
+        "value": pyarrow.float64(),
+        "limit": pyarrow.float64(),
+        "final": pyarrow.bool_(),
+    }
+    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in columns])
+    return pyarrow.Table.from_pylist([plain(row) for row in rows], schema=schema)
+
+
+def as_text(row: Row) -> Row:
+    """A row as CSV has it."""
+    return {name: _text(value) for name, value in row.items()}
+
+
+def as_json(value: Any) -> Any:
+    """What JSON does not know. Raises TypeError."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(type(value).__name__)
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return ("true" if value else "false") if isinstance(value, bool) else value

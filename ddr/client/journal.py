@@ -1,0 +1,111 @@
+"""What a Watch remembers: of each pairing how far it has read, and when its next turn is.
+
+A turn is lent to one process for some time: when that process dies, somebody else takes it after that.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ddr.client.pull import Cursor
+from ddr.client.sqlite import SqliteFile
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A pairing whose turn it is. Times in seconds since 1970."""
+
+    pairing_id: str
+    cursor: Cursor
+    due: float  # when it was to begin
+    failures: int  # in a row, before it
+    whole: float  # when everything was looked at last
+
+
+class Journal(Protocol):
+    """All that a Watch keeps; what it is told is durable when the call returns."""
+
+    async def pairings(self) -> list[str]:
+        """Those that it has."""
+
+    async def add(self, pairing_id: str, due: float) -> None:
+        """A new pairing; nothing changes for one that is there."""
+
+    async def remove(self, pairing_id: str) -> None:
+        """It has ended."""
+
+    async def claim(self, now: float, until: float, most: int) -> list[Turn]:
+        """Up to `most` pairings that are due, the longest waiting first; nobody else gets them before `until`."""
+
+    async def keep(self, pairing_id: str, cursor: Cursor, until: float) -> None:
+        """The changes before `cursor` have been taken; the turn goes on until then."""
+
+    async def settle(self, pairing_id: str, due: float, failures: int, whole: float) -> None:
+        """The turn is over; the next one is `due`."""
+
+    async def next_due(self) -> float | None:
+        """When somebody is due next."""
+
+    async def cursor(self, pairing_id: str) -> Cursor | None:
+        """How far it has been read."""
+
+
+TABLE = """CREATE TABLE IF NOT EXISTS watched (pairing_id TEXT PRIMARY KEY, cursor TEXT NOT NULL, due REAL NOT NULL,
+failures INTEGER NOT NULL DEFAULT 0, whole REAL NOT NULL DEFAULT 0)"""
+INDEX = "CREATE INDEX IF NOT EXISTS watched_due ON watched (due)"
+EMPTY = json.dumps(Cursor().to_json())
+
+
+class SqliteJournal:
+    """A Journal in a SQLite file; several processes of one host may share it."""
+
+    def __init__(self, file: Path) -> None:
+        self._db = SqliteFile(file, TABLE, INDEX)
+
+    async def pairings(self) -> list[str]:
+        """See Journal."""
+        return [row[0] for row in await self._db.execute("SELECT pairing_id FROM watched ORDER BY pairing_id")]
+
+    async def add(self, pairing_id: str, due: float) -> None:
+        """See Journal."""
+        statement = "INSERT OR IGNORE INTO watched (pairing_id, cursor, due) VALUES (?, ?, ?)"
+        await self._db.execute(statement, pairing_id, EMPTY, due)
+
+    async def remove(self, pairing_id: str) -> None:
+        """See Journal."""
+        await self._db.execute("DELETE FROM watched WHERE pairing_id = ?", pairing_id)
+
+    async def claim(self, now: float, until: float, most: int) -> list[Turn]:
+        """See Journal."""
+
+        def work(db: sqlite3.Connection) -> list[Turn]:
+            query = "SELECT pairing_id, cursor, due, failures, whole FROM watched WHERE due <= ? ORDER BY due LIMIT ?"
+            rows = db.execute(query, (now, most)).fetchall()
+            db.executemany("UPDATE watched SET due = ? WHERE pairing_id = ?", [(until, row[0]) for row in rows])
+            return [Turn(row[0], Cursor.from_json(json.loads(row[1])), *row[2:]) for row in rows]
+
+        return await self._db.run(work)
+
+    async def keep(self, pairing_id: str, cursor: Cursor, until: float) -> None:
+        """See Journal."""
+        statement = "UPDATE watched SET cursor = ?, due = ? WHERE pairing_id = ?"
+        await self._db.execute(statement, json.dumps(cursor.to_json()), until, pairing_id)
+
+    async def settle(self, pairing_id: str, due: float, failures: int, whole: float) -> None:
+        """See Journal."""
+        statement = "UPDATE watched SET due = ?, failures = ?, whole = ? WHERE pairing_id = ?"
+        await self._db.execute(statement, due, failures, whole, pairing_id)
+
+    async def next_due(self) -> float | None:
+        """See Journal."""
+        rows = await self._db.execute("SELECT min(due) FROM watched")
+        return None if rows[0][0] is None else float(rows[0][0])
+
+    async def cursor(self, pairing_id: str) -> Cursor | None:
+        """See Journal."""
+        rows = await self._db.execute("SELECT cursor FROM watched WHERE pairing_id = ?", pairing_id)
+        return Cursor.from_json(json.loads(rows[0][0])) if rows else None

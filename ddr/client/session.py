@@ -1,0 +1,107 @@
+"""The access token of one pairing: renewed in time, by one process at a time, and never lost on the way to the disk.
+
+A recorder rotates refresh tokens: the answer uses the old one up. When the answer is lost, the same request within some
+seconds gets the same successor (docs/diga-guide.md, Tokens); later it looks like theft and ends the pairing. So an
+unanswered refresh is repeated at once, with short timeouts, and is not given up when its caller is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+import httpx
+
+from ddr.client import oauth
+from ddr.client.diga import Diga
+from ddr.client.errors import PairingEnded, Unreachable
+from ddr.client.tokens import Grant, TokenStore
+
+EARLY_SECONDS = 30  # a token that ends within this time is renewed before it is used
+REPEAT_SECONDS = 8.0  # since the first try; recorders repeat an answer for ten
+PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
+ANSWER = httpx.Timeout(4, connect=2)  # two tries fit into REPEAT_SECONDS even when nothing answers
+
+_running: set[asyncio.Task[Grant]] = set()  # kept from the garbage collector
+
+
+class Session:
+    """The tokens of one pairing as requests need them."""
+
+    def __init__(self, diga: Diga, http: httpx.AsyncClient, store: TokenStore, pairing_id: str) -> None:
+        self._diga, self._http, self._store, self._pairing_id = diga, http, store, pairing_id
+
+    async def token(self, refused: str | None = None) -> str:
+        """An access token that is good for a while, and not `refused`, one that the recorder did not take.
+
+        Raises PairingEnded, Throttled, Refused, Unreachable.
+        """
+        grant = await self._stored()
+        if self._good(grant, refused):
+            return grant.access_token
+        task = asyncio.create_task(self._renew(refused))
+        _running.add(task)
+        task.add_done_callback(_finished)
+        return (await asyncio.shield(task)).access_token
+
+    async def _renew(self, refused: str | None) -> Grant:
+        async with self._store.alone(self._pairing_id):
+            grant = await self._stored()
+            if self._good(grant, refused):  # somebody else was faster
+                return grant
+            server = await oauth.metadata(self._http, self._diga.issuer)
+            form = {
+                "grant_type": "refresh_token",
+                "client_id": self._diga.client_id,
+                "refresh_token": grant.refresh_token,
+            }
+            began = time.time()
+            try:
+                fresh = grant_of(await self._answer(server["token_endpoint"], form), began, grant)
+            except PairingEnded:
+                await self._store.save(replace(grant, ended=True))
+                raise
+            await self._store.save(fresh)
+            return fresh
+
+    async def _answer(self, url: str, form: dict[str, str]) -> oauth.Json:
+        """The answer to a refresh, asked for again while the recorder would repeat it."""
+        until = time.monotonic() + REPEAT_SECONDS
+        for pause in PAUSES:
+            try:
+                return await oauth.post(self._http, url, form, timeout=ANSWER)
+            except Unreachable:
+                if time.monotonic() + pause + 1 > until:
+                    raise
+            await asyncio.sleep(pause)
+        return await oauth.post(self._http, url, form, timeout=ANSWER)
+
+    @staticmethod
+    def _good(grant: Grant, refused: str | None) -> bool:
+        return grant.access_token != refused and grant.expires_at - EARLY_SECONDS > time.time()
+
+    async def _stored(self) -> Grant:
+        grant = await self._store.load(self._pairing_id)
+        if grant is None:
+            raise PairingEnded("no tokens are stored for this pairing")
+        if grant.ended:
+            raise PairingEnded("the recorder has ended this pairing")
+        return grant
+
+
+def grant_of(answer: oauth.Json, began: float, former: Grant | None = None) -> Grant:
+    """The grant in an answer of the token endpoint that was asked for at `began`, seconds since 1970."""
+    return Grant(
+        pairing_id=answer.get("sub") or (former.pairing_id if former else ""),
+        scope=answer.get("scope") or (former.scope if former else ""),
+        refresh_token=answer.get("refresh_token") or (former.refresh_token if former else ""),
+        access_token=answer["access_token"],
+        expires_at=began + float(answer.get("expires_in", 60)),
+    )
+
+
+def _finished(task: asyncio.Task[Grant]) -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        task.exception()  # its caller may have gone; then nobody else asks

@@ -1,0 +1,85 @@
+"""The same for code without async: notebooks, scripts, frameworks with threads. An event loop runs in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from ddr.client.data import Series
+from ddr.client.diga import Diga
+from ddr.client.pairing import Pairing, Started
+from ddr.client.pull import Cursor, Step
+from ddr.client.recorder import Recorder
+from ddr.client.tokens import FileTokens, Grant, PairingStore
+
+T = TypeVar("T")
+
+
+class Client:
+    """A DiGA at a recorder, as a context manager; may be used from several threads, and where an event loop runs.
+
+    `tokens` defaults to the folder `tokens` here. `patience` as of Recorder. Errors are those of the async methods.
+    """
+
+    def __init__(
+        self,
+        diga: Diga,
+        tokens: PairingStore | None = None,
+        patience: float = 120.0,
+        history: timedelta | None = None,
+    ) -> None:
+        self._diga, self._tokens = diga, tokens or FileTokens(Path("tokens"))
+        self._patience, self._history = patience, history
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="ddr.client", daemon=True)
+        self._http: httpx.AsyncClient
+
+    def __enter__(self) -> Self:
+        self._http = self._diga.http()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._run(self._http.aclose())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def start(self, mivs: Iterable[str], devices: bool = True) -> Started:
+        """See Pairing.start."""
+        return self._run(self._pairing().start(mivs, devices))
+
+    def finish(self, started: Started, callback_url: str) -> Grant:
+        """See Pairing.finish."""
+        return self._run(self._pairing().finish(started, callback_url))
+
+    def unpair(self, pairing_id: str) -> None:
+        """See Pairing.unpair."""
+        self._run(self._pairing().unpair(pairing_id))
+
+    def pairings(self) -> list[str]:
+        """All that are stored."""
+        return self._run(self._tokens.pairings())
+
+    def steps(self, pairing_id: str, since: Cursor | None = None) -> Iterator[Step]:
+        """See Recorder.steps: what is new, page by page, each with the cursor to keep."""
+        recorder = Recorder(self._diga, self._http, self._tokens, pairing_id, self._patience, self._history)
+        steps = recorder.steps(since)
+        while (found := self._run(anext(steps, None))) is not None:
+            yield found
+
+    def series(self, pairing_id: str) -> Series:
+        """Everything that the recorder has at present."""
+        return Series(change for step in self.steps(pairing_id) for change in step.changes)
+
+    def _pairing(self) -> Pairing:
+        return Pairing(self._diga, self._http, self._tokens)
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()

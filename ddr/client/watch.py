@@ -1,0 +1,208 @@
+"""The polling loop as a service: thousands of pairings, some at a time, spread over the Grace-Period.
+
+Each change is handed over at least once, and after a restart it goes on where it was: what was taken is in the Journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import httpx
+
+from ddr.client.diga import Diga
+from ddr.client.errors import ClientError, PairingEnded, Throttled
+from ddr.client.journal import Journal, Turn
+from ddr.client.pull import Change, Cursor, Step
+from ddr.client.recorder import Recorder
+from ddr.client.tokens import PairingStore
+
+LEASE_SECONDS = 300.0  # how long a turn is kept from others; longer than any page takes
+LOOK_SECONDS = 2.0  # how often it is looked for what is due
+FOLLOW_SECONDS = 10.0  # how often it is looked for new pairings
+FIRST_PAUSE_SECONDS = 2.0  # after a failure; doubled by each further one, up to the interval
+DELIVERY_PAUSES = (0.1, 0.5, 2.0)  # before a delivery that failed is tried again; later with the next turn
+JITTER = 0.02  # of the interval
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class News:
+    """The changes of one page. They are taken when the callback returns; after an error they come again."""
+
+    pairing_id: str
+    changes: tuple[Change, ...]
+    cursor: Cursor
+
+
+@dataclass
+class Figures:
+    """What a Watch has done since its start."""
+
+    turns: int = 0
+    changes: int = 0
+    failures: int = 0
+    ended: int = 0
+    last_errors: dict[str, int] = field(default_factory=dict)  # kind of error → how often
+
+
+Deliver = Callable[[News], Awaitable[None]]
+Ended = Callable[[str], Awaitable[None]]
+
+
+async def _nobody(pairing_id: str) -> None:
+    """Nobody wants to know."""
+
+
+class Watch:
+    """Polls every pairing of `tokens` each `interval` seconds, which is the Grace-Period or longer.
+
+    `deliver` takes changes; `ended` is told of a pairing that the patient or the recorder has ended, before its tokens
+    are forgotten. Both may be called again for the same after an error or a crash, and at the same time for different
+    pairings. Every `whole_seconds` a pairing is looked at as a whole: that finds what was deleted.
+    """
+
+    def __init__(
+        self,
+        diga: Diga,
+        http: httpx.AsyncClient,
+        tokens: PairingStore,
+        journal: Journal,
+        deliver: Deliver,
+        *,
+        interval: float = 900.0,
+        concurrency: int = 16,
+        ended: Ended = _nobody,
+        history: timedelta | None = None,
+        whole_seconds: float = 86_400.0,
+    ) -> None:
+        self._diga, self._http, self._tokens, self._journal = diga, http, tokens, journal
+        self._deliver, self._ended = deliver, ended
+        self._interval, self._concurrency, self._history = interval, concurrency, history
+        self._whole_seconds = whole_seconds
+        self._turns: set[asyncio.Task[None]] = set()
+        self.figures = Figures()
+
+    async def run(self, stop: asyncio.Event | None = None) -> None:
+        """Until `stop` is set, then the turns in hand are finished; or until cancelled, then they are given back."""
+        stop = stop or asyncio.Event()
+        ending = asyncio.create_task(stop.wait())
+        followed = float("-inf")
+        try:
+            while not stop.is_set():
+                if time.monotonic() >= followed + FOLLOW_SECONDS:
+                    await self._follow()
+                    followed = time.monotonic()
+                now = time.time()
+                free = self._concurrency - len(self._turns)
+                claimed = await self._journal.claim(now, now + LEASE_SECONDS, free) if free else []
+                self._turns |= {asyncio.create_task(self._turn(turn)) for turn in claimed}
+                if len(claimed) < free or not free:
+                    await self._pause(ending)
+                self._turns = {turn for turn in self._turns if not turn.done()}
+            if self._turns:
+                await asyncio.wait(self._turns)
+        finally:
+            ending.cancel()
+            for turn in self._turns:
+                turn.cancel()
+            await asyncio.gather(*self._turns, return_exceptions=True)
+
+    async def _pause(self, ending: asyncio.Task[bool]) -> None:
+        """Until something can be done: a turn has ended, somebody is due, or it is time to look."""
+        due = await self._journal.next_due()
+        wait = LOOK_SECONDS if due is None else min(LOOK_SECONDS, max(0.01, due - time.time()))
+        await asyncio.wait({*self._turns, ending}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _follow(self) -> None:
+        """Take up the pairings that are new. Many at once are spread over the interval."""
+        known = set(await self._journal.pairings())
+        new = [one for one in await self._tokens.pairings() if one not in known]
+        gap = self._interval / len(new) if len(new) > self._concurrency else 0.0
+        now = time.time()
+        for number, pairing_id in enumerate(new):
+            await self._journal.add(pairing_id, now + number * gap)
+
+    async def _turn(self, turn: Turn) -> None:
+        """One poll of one pairing. Whatever goes wrong is for the next turn, and never ends the service."""
+        self.figures.turns += 1
+        began, failures, whole = time.time(), 0, turn.whole
+        late = began - turn.due > self._interval / 4
+        due = began + self._interval * (1 + random.uniform(0, 1 if late else JITTER))  # noqa: S311 - apart again
+        try:
+            looked_at_all = await self._poll(turn, began)
+            whole = began if looked_at_all else whole
+        except PairingEnded:
+            await self._end(turn, began)
+            return
+        except Throttled as error:
+            due = time.time() + error.retry_seconds + random.uniform(0, 1)  # noqa: S311
+            self._count(error)
+        except asyncio.CancelledError:
+            await self._journal.settle(turn.pairing_id, turn.due, turn.failures, whole)
+            raise
+        except Exception as error:  # also of the callback
+            failures = turn.failures + 1
+            pause = min(self._interval, FIRST_PAUSE_SECONDS * 2 ** min(turn.failures, 20))
+            due = time.time() + pause * random.uniform(0.75, 1.25)  # noqa: S311
+            self._count(error)
+        await self._journal.settle(turn.pairing_id, due, failures, whole)
+
+    async def _poll(self, turn: Turn, began: float) -> bool:
+        """Hand over what is new; True when everything was looked at."""
+        cursor = turn.cursor
+        if not cursor.following and began >= turn.whole + self._whole_seconds:
+            cursor = cursor.whole()
+        looked_at_all = cursor.seen is not None
+        recorder = Recorder(self._diga, self._http, self._tokens, turn.pairing_id, patience=0.0, history=self._history)
+        async for step in recorder.steps(cursor):
+            if step.changes:
+                await self._hand_over(turn.pairing_id, step)
+            await self._journal.keep(turn.pairing_id, step.cursor, time.time() + LEASE_SECONDS)
+        return looked_at_all
+
+    async def _hand_over(self, pairing_id: str, step: Step) -> None:
+        news = News(pairing_id, step.changes, step.cursor)
+        for pause in DELIVERY_PAUSES:
+            try:
+                await self._deliver(news)
+                break
+            except Exception as error:
+                self._count(error)
+                await asyncio.sleep(pause)
+        else:
+            await self._deliver(news)
+        self.figures.changes += len(news.changes)
+
+    async def _end(self, turn: Turn, began: float) -> None:
+        """Tell, then forget, unless the patient has paired again meanwhile."""
+        try:
+            await self._ended(turn.pairing_id)
+            async with self._tokens.alone(turn.pairing_id):
+                grant = await self._tokens.load(turn.pairing_id)
+                if grant is None or grant.ended:
+                    await self._tokens.forget(turn.pairing_id)
+                    await self._journal.remove(turn.pairing_id)
+                    self.figures.ended += 1
+                    return
+        except Exception as error:
+            self._count(error)
+        await self._journal.settle(turn.pairing_id, began + FIRST_PAUSE_SECONDS, turn.failures + 1, turn.whole)
+
+    def _count(self, error: Exception) -> None:
+        """Names of pairings are pseudonyms of patients: not for a log."""
+        self.figures.failures += 1
+        name = type(error).__name__
+        self.figures.last_errors[name] = self.figures.last_errors.get(name, 0) + 1
+        with suppress(Exception):
+            if isinstance(error, ClientError):
+                log.info("client.watch: %s", name)
+            else:
+                log.warning("client.watch: the callback or a store failed: %s", name)

@@ -1,0 +1,101 @@
+"""`ddr client` as a person uses it: pair, pull into files, watch, part."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+from ddr.cli.main import main
+from tests.client.conftest import Backend
+from tests.spec.world import CGM, HOUR, Home
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def config(backend: Backend, tmp_path: Path) -> Path:
+    """The DiGA's file."""
+    diga = backend.diga
+    names = ("client_id", "redirect_uri", "issuer", "fhir_base", "certificate", "key", "ca")
+    file = tmp_path / "diga.toml"
+    file.write_text("".join(f"{name} = {json.dumps(str(getattr(diga, name)))}\n" for name in names))
+    return file
+
+
+async def client(*words: str | Path) -> int:
+    """The exit status, from a thread: the recorder runs here."""
+    return await asyncio.to_thread(main, ["client", *map(str, words)])
+
+
+async def paired(backend: Backend, home: Home, config: Path, capsys: Output, patch: pytest.MonkeyPatch) -> str:
+    """A pairing made by the command; a person copies addresses."""
+    loop = asyncio.get_running_loop()
+
+    class Person:
+        """Reads the address on the screen, and types where the browser landed."""
+
+        def readline(self) -> str:
+            url = capsys.readouterr().err.splitlines()[1]
+            browsed = asyncio.run_coroutine_threadsafe(backend.browse(url, home.patient, (CGM,)), loop)
+            return browsed.result() + "\n"
+
+    patch.setattr("sys.stdin", Person())
+    assert await client("pair", "continuous-glucose-measurement", "--config", config) == 0
+    return capsys.readouterr().out.strip()
+
+
+async def test_pair_pull_and_part(
+    backend: Backend, home: Home, config: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = home.ddr.clock() - 4 * HOUR
+    await home.device("d", serialNumber="SER-1")
+    await home.cgm("d", start)
+    await home.readings("d", start, [100, "U"])
+    pairing_id = await paired(backend, home, config, capsys, monkeypatch)
+    assert await client("pairings", "--config", config) == 0
+    assert capsys.readouterr().out == pairing_id + "\n"
+    table, lines, folder = tmp_path / "news.csv", tmp_path / "news.jsonl", tmp_path / "news.parquet"
+    assert await client("pull", "--config", config, "--out", table) == 0
+    assert capsys.readouterr().err == "1 of 1 pairings, 2 rows\n"
+    rows = list(csv.DictReader(io.StringIO(table.read_text())))
+    assert [(row["change"], row["value"], row["sign"], row["limit"], row["serial"]) for row in rows] == [
+        ("new", "100", "", "", "SER-1"),
+        ("new", "", "U", "400", "SER-1"),
+    ]
+    assert {row["pairing"] for row in rows} == {pairing_id}
+    assert await client("pull", pairing_id, "--config", config, "--out", lines) == 0
+    assert not lines.exists(), "nothing is new"
+    await home.readings("d", start + HOUR, [120])
+    watching = ["--interval", "0.2", "--seconds", "1"]
+    assert await client("watch", "--config", config, "--out", lines, *watching) == 0
+    found = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [(row["change"], row["value"]) for row in found][-1] == ("changed", 120.0)
+    await home.readings("d", start + 2 * HOUR, [130])
+    assert await client("pull", "--config", config, "--out", folder) == 0
+    assert parquet.read_table(folder).column("value").to_pylist() == [100.0, None, 120.0, 130.0]
+    capsys.readouterr()
+    assert await client("unpair", pairing_id, "--config", config) == 0
+    assert await client("pairings", "--config", config) == 0
+    assert capsys.readouterr().out == ""
+
+
+async def test_what_is_wrong_is_one_line(config: Path, tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "half.toml").write_text('client_id = "urn:diga:bfarm:00001"\n')
+    (tmp_path / "broken.toml").write_text("= 1\n")
+    for words, complaint in (
+        (["unpair", "x" * 64, "--config", config], "no tokens are kept"),
+        (["pull", "--config", tmp_path / "absent.toml"], "absent.toml"),
+        (["pull", "--config", tmp_path / "half.toml"], "redirect_uri, issuer"),
+        (["pull", "--config", tmp_path / "broken.toml"], "broken.toml"),
+        (["pull", "--config", config, "--format", "parquet"], "--out FOLDER"),
+        (["pull", "x" * 64, "--config", config], "pair anew"),
+    ):
+        assert await client(*map(str, words)) == 1
+        error = capsys.readouterr().err.removesuffix("0 of 1 pairings, 0 rows\n")
+        assert complaint in error and error.count("\n") == 1, error

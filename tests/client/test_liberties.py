@@ -1,0 +1,223 @@
+"""Recorders by others: what HDDT and FHIR leave open must not matter."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddr.client import Change, Cursor, Kind, Refused, Series, Throttled, readings
+from ddr.client.pull import Known
+from ddr.client.series import expected_of
+from ddr.fhir.xml_writer import write_xml
+from tests.client.foreign import FHIR, Answer, Foreign, Json, bundle, chunk, recorder_of, resource
+
+DEVICE = {"resourceType": "Device", "id": "1", "serialNumber": "S"}
+METRIC = {
+    "resourceType": "DeviceMetric",
+    "id": "m",
+    "source": {"reference": f"{FHIR}/Device/1"},
+    "calibration": [{"state": "calibrated"}],
+}
+BY_METRIC: Json = {"device": {"reference": "DeviceMetric/m"}}
+
+
+async def changes(foreign: Foreign, folder: Path, since: Cursor | None = None) -> list[Change]:
+    recorder = await recorder_of(foreign, folder)
+    return [change async for change in recorder.pull(since)]
+
+
+async def only(foreign: Foreign, folder: Path) -> Any:
+    """The readings of what is found."""
+    return Series(await changes(foreign, folder)).readings()
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        bundle(chunk("c", **BY_METRIC), METRIC, DEVICE),
+        bundle(DEVICE, METRIC, chunk("c", **BY_METRIC)),
+        bundle(chunk("c", device={"reference": f"{FHIR}/DeviceMetric/m/_history/3"}), DEVICE, METRIC),
+        bundle(chunk("c", device={"reference": "#m"}, contained=[METRIC]), DEVICE),
+        bundle(
+            chunk(
+                "c",
+                device={"reference": "#m"},
+                contained=[{**METRIC, "source": {"reference": "#d"}}, {**DEVICE, "id": "d"}],
+            )
+        ),
+        bundle(chunk("c", **BY_METRIC), {"resourceType": "OperationOutcome", "issue": []}, METRIC, DEVICE, unknown=[1]),
+    ],
+    ids=["matches first", "includes first", "absolute, with version", "contained", "all contained", "extra elements"],
+)
+async def test_device_and_calibration_are_found(page: Json, tmp_path: Path) -> None:
+    found = await only(Foreign({"Observation?": page}), tmp_path)
+    assert [(one.value, one.serial, one.calibration) for one in found] == [
+        (Decimal(100), "S", "calibrated"),
+        (Decimal(101), "S", "calibrated"),
+    ]
+
+
+async def test_without_a_metric_the_device_is_named_itself(tmp_path: Path) -> None:
+    page = bundle(chunk("c", device={"reference": "Device/1"}), DEVICE)
+    assert {(one.serial, one.calibration) for one in await only(Foreign({"Observation?": page}), tmp_path)} == {
+        ("S", None)
+    }
+
+
+async def test_what_is_not_included_is_read(tmp_path: Path) -> None:
+    foreign = Foreign({"Observation?": bundle(chunk("c", **BY_METRIC)), "DeviceMetric/m": METRIC, "Device/1": DEVICE})
+    assert {one.serial for one in await only(foreign, tmp_path)} == {"S"}
+    missing = Foreign({"Observation?": bundle(chunk("c", **BY_METRIC))})
+    assert {one.serial for one in await only(missing, tmp_path)} == {None}, "values count without their device, too"
+
+
+async def test_pages_may_be_relative_empty_and_overlap(tmp_path: Path) -> None:
+    foreign = Foreign(
+        {
+            "Observation?p=2": bundle(following=f"{FHIR}/?page=opaque%7C3"),
+            "?page": bundle(chunk("a"), chunk("b")),
+            "Observation?": bundle(chunk("a"), following="Observation?p=2"),
+        }
+    )
+    found = await changes(foreign, tmp_path)
+    assert [(change.kind, change.id) for change in found] == [(Kind.NEW, "a"), (Kind.NEW, "b")]
+    assert found[-1].cursor is not None and found[-1].cursor.following == ""
+
+
+async def test_a_pull_that_was_cut_goes_on_with_its_page(tmp_path: Path) -> None:
+    pages: dict[str, Json | Answer] = {
+        "Observation?p=2": bundle(chunk("b")),
+        "Observation?": bundle(chunk("a"), following=f"{FHIR}/Observation?p=2"),
+    }
+    recorder = await recorder_of(Foreign(pages), tmp_path)
+    (change,) = [change async for change in recorder.pull() if change.id == "a"]
+    assert change.cursor is not None and change.cursor.following
+    again = Foreign(pages)
+    assert [one.id for one in await changes(again, tmp_path, change.cursor)] == ["b"]
+    assert again.asked == ["Observation?p=2"]
+
+
+async def test_a_page_that_is_not_kept_any_more_is_searched_anew(tmp_path: Path) -> None:
+    page = chunk("a")
+    cursor = Cursor("", {"a": Known("1@" + page["meta"]["lastUpdated"], "")}, f"{FHIR}/Observation?p=2")
+    foreign = Foreign(
+        {
+            "Observation?p=2": lambda _: resource({"resourceType": "OperationOutcome"}, 410),
+            "Observation?": bundle(page, chunk("b")),
+        }
+    )
+    assert [one.id for one in await changes(foreign, tmp_path, cursor)] == ["b"]
+
+
+async def test_without_a_stamp_of_the_bundle_the_newest_resource_is_the_cursor(tmp_path: Path) -> None:
+    (change,) = await changes(Foreign({"Observation?": bundle(chunk("a"))}), tmp_path)
+    assert change.cursor is not None and change.cursor.since == "2026-11-20T11:59:00.000Z"
+    again = Foreign({"Observation?": bundle(chunk("a"))})
+    assert await changes(again, tmp_path, change.cursor) == []
+    assert "_lastUpdated=ge2026-11-20T11%3A59%3A00.000Z" in again.asked[0]
+
+
+async def test_one_without_last_updated_is_asked_for_everything(tmp_path: Path) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if "_lastUpdated" in str(request.url):
+            return resource({"resourceType": "OperationOutcome", "issue": [{"code": "not-supported"}]}, 400)
+        return resource(bundle(chunk("a"), chunk("b")))
+
+    (first, second) = await changes(Foreign({"Observation?": answer}), tmp_path)
+    assert first.cursor is None and second.cursor is not None
+    known = {name: one for name, one in second.cursor.known.items() if name == "a"}
+    found = await changes(Foreign({"Observation?": answer}), tmp_path, Cursor(second.cursor.since, known))
+    assert [change.id for change in found] == ["b"]
+
+
+async def test_xml_alone_will_do(tmp_path: Path) -> None:
+    page = bundle(chunk("c", **BY_METRIC), {**DEVICE, "version": [{"value": "1.2"}]}, METRIC, total=1)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert "application/fhir+xml" in request.headers["accept"]
+        return httpx.Response(200, content=write_xml(page), headers={"content-type": "application/fhir+xml"})
+
+    found = await only(Foreign({"Observation?": answer}), tmp_path)
+    assert {(one.serial, one.calibration) for one in found} == {("S", "calibrated")}
+    assert found[0].value == Decimal(100)
+
+
+async def test_links_to_others_are_not_followed(tmp_path: Path) -> None:
+    foreign = Foreign({"Observation?": bundle(chunk("a"), following="https://evil.example/fhir/Observation?p=2")})
+    with pytest.raises(Refused, match="another server"):
+        await changes(foreign, tmp_path)
+
+
+async def test_a_date_says_when_to_come_back(tmp_path: Path) -> None:
+    late = {"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT"}
+    foreign = Foreign({"Observation?": lambda _: httpx.Response(429, headers=late)})
+    with pytest.raises(Throttled):
+        await changes(foreign, tmp_path)
+
+
+async def test_an_answer_of_something_in_between_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ddr.client.recorder.random.uniform", lambda *_: 0)
+    answers = [httpx.Response(200, text="<html>"), httpx.Response(502), resource(bundle(chunk("a")))]
+    foreign = Foreign({"Observation?": lambda _: answers.pop(0)})
+    assert [change.id for change in await changes(foreign, tmp_path)] == ["a"]
+
+
+def test_other_forms_of_chunks() -> None:
+    absolute = chunk("a", device={"reference": "https://other.example/fhir/Device/1"})
+    sampled = {
+        "origin": {"value": 10, "unit": "mg/dL"},
+        "factor": 0.5,
+        "period": 60000,
+        "data": "E 4 U",
+        "upperLimit": 400,
+    }
+    scaled = chunk("b", valueSampledData=sampled, status="preliminary")
+    absent = {"coding": [{"code": "temp-unknown"}]}
+    empty = chunk("c", valueSampledData=None, dataAbsentReason=absent)
+    wrong = chunk("d", status="entered-in-error")
+    found = list(readings([absolute, scaled, empty, wrong], {"Device/1": DEVICE}))
+    assert [(one.observation_id, one.value, one.sign, one.final, one.serial) for one in found] == [
+        ("a", Decimal(100), "", True, "S"),
+        ("b", Decimal(12), "", False, None),
+        ("b", None, "U", False, None),
+        ("a", Decimal(101), "", True, "S"),
+    ]
+    assert found[0].time == datetime.fromisoformat("2026-11-20T07:00:00+00:00")
+    expected = expected_of(empty, {})
+    assert expected is not None and (expected.end - expected.start).total_seconds() == 599
+    assert expected_of(scaled, {}) is None
+
+
+@given(st.lists(st.lists(st.one_of(st.integers(40, 400), st.sampled_from(["E", "L", "U"])), max_size=40), max_size=9))
+def test_other_lengths_of_chunks_are_the_same_series(parts: list[list[int | str]]) -> None:
+    """However a series is cut, it is the series; amended chunks take the place of what they were."""
+    start = datetime.fromisoformat("2026-11-20T08:00:00+01:00").timestamp()
+    changes, place = [], 0
+    for number, part in enumerate(parts):
+        at = datetime.fromtimestamp(start + place * 300).astimezone().isoformat()
+        place += len(part)
+        for text in ("100 " * len(part), " ".join(map(str, part))):
+            data = {"origin": {"value": 0, "code": "mg/dL"}, "period": 300000, "data": text}
+            one = chunk(str(number), effectivePeriod={"start": at}, valueSampledData=data)
+            changes.append(Change(Kind.AMENDED, one["id"], one, {}))
+    found = {
+        round(one.time.timestamp() - start) // 300: one.sign or int(one.value or 0)
+        for one in Series(changes).readings()
+    }
+    whole = [value for part in parts for value in part]
+    assert found == {at: value for at, value in enumerate(whole) if value != "E"}
+
+
+def test_glucose_in_the_other_unit() -> None:
+    (first, _) = readings([chunk("a")], {})
+    millimoles = first.within("mmol/L")
+    assert millimoles.unit == "mmol/L" and round(millimoles.value or 0, 2) == Decimal("5.55")
+    back = millimoles.within("mg/dL").value
+    assert back is not None and abs(back - 100) < Decimal("1e-20")

@@ -1,0 +1,214 @@
+"""The polling service: every change at least once, through failures of callback and recorder, and its own end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ddr.client import FileTokens, Grant, Kind, News, SqliteJournal, Watch, watch
+from tests.client.conftest import Backend
+from tests.client.foreign import DIGA, Answer, Foreign, Json, bundle, chunk, resource
+from tests.spec.world import CGM, HOUR, Home
+
+SECONDS = 60
+Taken = list[tuple[str, str, Kind]]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits for what a service waits for."""
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "FOLLOW_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "FIRST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "DELIVERY_PAUSES", (0.01,))
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for it."""
+    async with asyncio.timeout(SECONDS):
+        while not true():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+
+
+class Taker:
+    """A callback that keeps what it was told, and fails as often as it is told to."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.taken: Taken = []
+        self.ended: list[str] = []
+        self.failures = failures
+
+    async def __call__(self, news: News) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("the database is away")
+        self.taken += [(news.pairing_id, change.id, change.kind) for change in news.changes]
+
+    async def end(self, pairing_id: str) -> None:
+        self.ended.append(pairing_id)
+
+
+@asynccontextmanager
+async def watching(folder: Path, foreign: Foreign, taker: Taker, **options: Any) -> AsyncIterator[Watch]:
+    """A Watch that runs meanwhile, on what is kept in `folder`."""
+    given = {"interval": 3600.0, "ended": taker.end, **options}
+    journal = SqliteJournal(folder / "journal.sqlite")
+    async with foreign.http() as http:
+        service = Watch(DIGA, http, FileTokens(folder / "tokens"), journal, taker, **given)
+        running = asyncio.create_task(service.run())
+        yield service
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def grants(folder: Path, *names: str) -> None:
+    tokens = FileTokens(folder / "tokens")
+    for name in names:
+        await tokens.save(Grant(name, "", "r-" + name, "a-" + name, 4e9))
+
+
+async def test_what_was_taken_does_not_come_again_after_a_restart(tmp_path: Path) -> None:
+    await grants(tmp_path, "one")
+    foreign, taker = Foreign({"Observation?": bundle(chunk("a"), chunk("b"))}), Taker()
+    async with watching(tmp_path, foreign, taker) as service:
+        await until(lambda: len(taker.taken) == 2)
+        await grants(tmp_path, "two")
+        await until(lambda: len(taker.taken) == 4)
+        await until(lambda: not service._turns)
+    foreign.pages = {"Observation?": bundle(chunk("b"), chunk("c"))}
+    for name in ("one", "two"):
+        await SqliteJournal(tmp_path / "journal.sqlite").settle(name, 0.0, 0, time.time())
+    async with watching(tmp_path, foreign, taker, interval=0.05):
+        await until(lambda: len(taker.taken) >= 6 or len(foreign.asked) > 9)
+    assert sorted(set(taker.taken)) == [(who, what, Kind.NEW) for who in ("one", "two") for what in "abc"]
+    assert len(taker.taken) == 6
+
+
+async def test_a_callback_that_fails_is_called_again(tmp_path: Path) -> None:
+    await grants(tmp_path, "one")
+    foreign, taker = Foreign({"Observation?": bundle(chunk("a"))}), Taker(failures=3)
+    async with watching(tmp_path, foreign, taker, interval=0.05) as service:
+        await until(lambda: len(taker.taken) > 0)
+        assert service.figures.last_errors["RuntimeError"] >= 2
+    assert set(taker.taken) == {("one", "a", Kind.NEW)}
+
+
+async def test_pages_that_were_taken_are_not_asked_for_again(tmp_path: Path) -> None:
+    await grants(tmp_path, "one")
+    failing: list[Answer] = [lambda _: httpx.Response(404)]
+    second: Answer = lambda request: failing.pop()(request) if failing else resource(bundle(chunk("b")))  # noqa: E731
+    pages: dict[str, Json | Answer] = {
+        "Observation?p=2": second,
+        "Observation?": bundle(chunk("a"), following="Observation?p=2"),
+    }
+    foreign, taker = Foreign(pages), Taker()
+    async with watching(tmp_path, foreign, taker):
+        await until(lambda: len(taker.taken) == 2)
+    assert [one[1] for one in taker.taken] == ["a", "b"]
+
+
+async def test_turns_are_few_at_a_time_and_a_slow_one_keeps_nobody_waiting(tmp_path: Path) -> None:
+    names = [f"p{number}" for number in range(12)]
+    await grants(tmp_path, *names)
+    at_once, most, slow = 0, 0, asyncio.Event()
+
+    class Slow(Taker):
+        async def __call__(self, news: News) -> None:
+            nonlocal at_once, most
+            at_once += 1
+            most = max(most, at_once)
+            if news.pairing_id == "p0":
+                await slow.wait()
+            await super().__call__(news)
+            at_once -= 1
+
+    taker = Slow()
+    async with watching(tmp_path, Foreign({"Observation?": bundle(chunk("a"))}), taker, concurrency=3, interval=0.2):
+        await until(lambda: len({one[0] for one in taker.taken}) == 11)
+        slow.set()
+        await until(lambda: len({one[0] for one in taker.taken}) == 12)
+    assert 1 < most <= 3
+
+
+async def test_many_new_ones_are_spread_over_the_interval(tmp_path: Path) -> None:
+    await grants(tmp_path, *(f"p{number:02}" for number in range(20)))
+    taker = Taker()
+    async with watching(
+        tmp_path, Foreign({"Observation?": bundle(chunk("a"))}), taker, concurrency=2, interval=4000
+    ) as service:
+        await until(lambda: len(taker.taken) > 0 and not service._turns)
+        file = SqliteJournal(tmp_path / "journal.sqlite")._db
+        rows = [row[0] for row in await file.execute("SELECT due FROM watched ORDER BY due")]
+    gaps = [after - before for before, after in pairwise(rows[:-1])]
+    assert all(190 < gap < 210 for gap in gaps), gaps
+
+
+async def test_the_grace_period_is_waited_for_and_faults_are_borne(tmp_path: Path) -> None:
+    await grants(tmp_path, "one")
+    answers = [
+        httpx.Response(429, headers={"retry-after": "0"}),
+        httpx.Response(503, headers={"retry-after": "0"}),
+        httpx.Response(403),
+        resource(bundle(chunk("a"))),
+    ]
+    taker = Taker()
+    foreign = Foreign({"Observation?": lambda _: answers.pop(0)})
+    async with watching(tmp_path, foreign, taker) as service:
+        await until(lambda: len(taker.taken) == 1)
+        assert service.figures.last_errors == {"Throttled": 2, "ScopeRefused": 1}
+
+
+async def test_what_the_recorder_has_ended_is_told_and_forgotten(tmp_path: Path) -> None:
+    await grants(tmp_path, "one", "two")
+    foreign = Foreign({"Observation?": bundle(chunk("a"))})
+    await FileTokens(tmp_path / "tokens").save(Grant("one", "", "r", "a", 0))
+    foreign.token = lambda _: httpx.Response(400, json={"error": "invalid_grant"})
+    taker = Taker()
+    async with watching(tmp_path, foreign, taker) as service:
+        await until(lambda: service.figures.ended == 1 and len(taker.taken) == 1)
+    assert taker.ended == ["one"] and len(foreign.refreshed) == 1
+    assert await FileTokens(tmp_path / "tokens").pairings() == ["two"]
+    assert await SqliteJournal(tmp_path / "journal.sqlite").pairings() == ["two"]
+
+
+async def test_a_refresh_without_an_answer_is_repeated_at_once(tmp_path: Path) -> None:
+    """Later than ten seconds after it the recorder takes it for theft."""
+    await FileTokens(tmp_path / "tokens").save(Grant("one", "", "r", "a", 0))
+    lost: list[int] = [1, 2]
+
+    def token(request: httpx.Request) -> httpx.Response:
+        if lost:
+            raise httpx.ReadError(f"lost {lost.pop()}", request=request)
+        return httpx.Response(200, json={"access_token": "x", "refresh_token": "y", "expires_in": 600})
+
+    foreign = Foreign({"Observation?": bundle(chunk("a"))}, token=token)
+    taker = Taker()
+    async with watching(tmp_path, foreign, taker):
+        await until(lambda: len(taker.taken) == 1)
+    assert len(foreign.refreshed) == 3 and len(set(foreign.refreshed)) == 1
+
+
+async def test_a_real_recorder_is_watched(backend: Backend, home: Home, tmp_path: Path) -> None:
+    start = home.ddr.clock() - 4 * HOUR
+    await home.device("d")
+    await home.cgm("d", start)
+    await home.readings("d", start, [100, 110])
+    pairing_id = await backend.pair(home.patient, CGM)
+    taker, stop = Taker(), asyncio.Event()
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    service = Watch(backend.diga, backend.http, backend.tokens, journal, taker, interval=0.1, ended=taker.end)
+    running = asyncio.create_task(service.run(stop))
+    await until(lambda: len(taker.taken) > 0)
+    await home.readings("d", start + HOUR, [120])
+    await until(lambda: taker.taken[-1][2] is not Kind.NEW)
+    stop.set()
+    await running
+    assert {one[0] for one in taker.taken} == {pairing_id}
