@@ -1,4 +1,4 @@
-"""`ddr client`: the DiGA's side on the command line: pair, pull, watch, unpair. Needs nothing of the server."""
+"""`ddr client`: the DiGA's side on the command line: find recorders, pair, pull, watch, unpair."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ ACTIONS = {
     "pair": commands.pair,
     "pairings": commands.pairings,
     "pull": commands.pull,
+    "recorders": commands.recorders,
     "unpair": commands.unpair,
     "watch": commands.watch,
 }
@@ -32,6 +33,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     pair.add_argument("--no-devices", action="store_true", help="without the scopes of devices")
     _action(actions, "pairings", "list the pairings that there are tokens of")
+    recorders = _action(actions, "recorders", "list the recorders of the HIIS-VZ, or find that of a device")
+    recorders.add_argument("--device", default="", help="its DeviceDefinition, or number of the Hilfsmittelverzeichnis")
+    recorders.add_argument("--manufacturer", default="", help="as printed on the device")
+    recorders.add_argument("--model", default="", help="as printed on the device")
     pull = _action(actions, "pull", "write what is new since the last time")
     pull.add_argument("pairings", nargs="*", metavar="PAIRING", help="which; all that there are, if none is named")
     pull.add_argument("--whole", action="store_true", help="look at everything: finds what was deleted, too")
@@ -56,7 +61,8 @@ def _action(
         type=Path,
         default=Path("diga.toml"),
         metavar="FILE",
-        help="TOML with client_id, redirect_uri, issuer, fhir_base, certificate, key, ca; tokens are kept beside it",
+        help="TOML with client_id, redirect_uri, issuer, fhir_base, certificate, key, ca, hiis, hiis_token;"
+        " tokens are kept beside it",
     )
     return parser
 

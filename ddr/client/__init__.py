@@ -19,8 +19,10 @@ from ddr.client.errors import (
 )
 from ddr.client.journal import Journal, SqliteJournal
 from ddr.client.pairing import Pairing, Started
+from ddr.client.postgres import PostgresTokens
 from ddr.client.pull import Change, Cursor, Kind, Step
 from ddr.client.recorder import Recorder
+from ddr.client.registry import Registry
 from ddr.client.series import Reading, readings
 from ddr.client.sqlite import SqliteTokens
 from ddr.client.tokens import FileTokens, Grant, PairingStore, TokenStore
@@ -44,9 +46,11 @@ __all__ = [
     "Pairing",
     "PairingEnded",
     "PairingStore",
+    "PostgresTokens",
     "Reading",
     "Recorder",
     "Refused",
+    "Registry",
     "ScopeRefused",
     "Series",
     "SqliteJournal",

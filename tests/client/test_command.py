@@ -12,6 +12,19 @@ import pytest
 from pyarrow import parquet
 
 from ddr.cli.main import main
+from ddr.client.registry import (
+    AUTHORIZATION,
+    ENDPOINT,
+    ENDPOINT_LINK,
+    FHIR,
+    HIIS_ID,
+    MIV_SET,
+    RECORDER,
+)
+from ddr.demo import certs
+from ddr.demo.registry import HIIS_PATH, create_registry
+from ddr.demo.registry_state import RegistryState
+from ddr.demo.server import serving
 from tests.client.conftest import Backend
 from tests.spec.world import CGM, HOUR, Home
 
@@ -99,3 +112,43 @@ async def test_what_is_wrong_is_one_line(config: Path, tmp_path: Path, capsys: O
         assert await client(*map(str, words)) == 1
         error = capsys.readouterr().err.removesuffix("0 of 1 pairings, 0 rows\n")
         assert complaint in error and error.count("\n") == 1, error
+
+
+async def test_recorders_are_listed(tmp_path: Path, capsys: Output) -> None:
+    """From the stand-in of BfArM's registries."""
+    authority = certs.authority(tmp_path / "certs")
+    state = RegistryState(hiis=[DEFINITION, *ENDPOINTS])
+    async with serving(create_registry(state, "t"), certs.server_certificate(tmp_path / "certs", authority)) as port:
+        config = tmp_path / "diga.toml"
+        names = {"hiis": f"https://localhost:{port}{HIIS_PATH}", "hiis_token": "t", "ca": str(authority.cert)}
+        config.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in names.items()))
+        assert await client("recorders", "--config", config) == 0
+        told = capsys.readouterr().out
+        assert "DE-1  Muster AG, One" in told and "issuer     https://as.example" in told
+        assert "hddt-miv-x: grace 900 s, history unknown, delay unknown" in told
+        assert await client("recorders", "--config", config, "--device", "phd-9") == 1
+        assert capsys.readouterr().err == "ddr: no recorder of the HIIS-VZ has this device\n"
+
+
+MIV = {"url": "mivSet", "valueReference": {"reference": "https://x.example/ValueSet/hddt-miv-x"}}
+GRACE = {"url": "gracePeriod", "valueDuration": {"value": 15, "unit": "min"}}
+LINKS = [{"url": ENDPOINT_LINK, "valueReference": {"reference": f"Endpoint/{kind}"}} for kind in (FHIR, AUTHORIZATION)]
+DEFINITION = {
+    "resourceType": "DeviceDefinition",
+    "id": "one",
+    "meta": {"profile": [RECORDER]},
+    "identifier": [{"system": HIIS_ID, "value": "DE-1"}],
+    "manufacturerString": "Muster AG",
+    "deviceName": [{"name": "One"}],
+    "extension": [*LINKS, {"url": MIV_SET, "extension": [MIV, GRACE]}],
+}
+ENDPOINTS = [
+    {
+        "resourceType": "Endpoint",
+        "id": kind,
+        "meta": {"profile": [ENDPOINT]},
+        "connectionType": {"code": kind},
+        "address": address,
+    }
+    for kind, address in ((FHIR, "https://data.example/fhir"), (AUTHORIZATION, "https://as.example/"))
+]

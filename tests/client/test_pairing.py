@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ddr.client import FileTokens, Grant, PairingEnded, Recorder, Refused, SqliteTokens, TokenStore
+from ddr.client import FileTokens, Grant, PairingEnded, PairingStore, Recorder, Refused, SqliteTokens
 from ddr.client.errors import NoAnswerToThisRequest
+from ddr.client.postgres import PostgresTokens
 from tests.client.conftest import Backend
 from tests.spec.world import BG, CGM, Home
+from tests.support.recorder import Recorder as Server
 
 
 async def test_a_patient_agrees_and_the_grant_is_kept(backend: Backend, home: Home) -> None:
@@ -77,6 +82,25 @@ async def test_an_answer_that_was_not_saved_comes_again(backend: Backend, home: 
     assert again is not None and lost is not None and again.refresh_token == lost.refresh_token != old.refresh_token
 
 
+async def test_a_process_that_is_killed_before_it_saves_loses_nothing(
+    backend: Backend, home: Home, tmp_path: Path
+) -> None:
+    """Its lock ends with it, and whoever comes next gets the same successor."""
+    pairing_id = await backend.pair(home.patient, CGM)
+    old = await expired(backend, pairing_id)
+    diga, config = backend.diga, tmp_path / "diga.toml"
+    names = ("client_id", "redirect_uri", "issuer", "fhir_base", "certificate", "key", "ca")
+    config.write_text("".join(f"{name} = {json.dumps(str(getattr(diga, name)))}\n" for name in names))
+    words = ("-m", "tests.client.dying", str(config), str(backend.tokens._folder), pairing_id)
+    process = await asyncio.create_subprocess_exec(sys.executable, *words)
+    assert await process.wait() == -signal.SIGKILL
+    assert await backend.tokens.load(pairing_id) == old, "nothing was saved"
+    recorder = Recorder(backend.diga, backend.http, backend.tokens, pairing_id)
+    assert [page async for page in recorder.pages("Observation", {})]
+    fresh = await backend.tokens.load(pairing_id)
+    assert fresh is not None and fresh.refresh_token != old.refresh_token
+
+
 async def test_unpairing_ends_it(backend: Backend, home: Home) -> None:
     pairing_id = await backend.pair(home.patient, CGM)
     recorder = Recorder(backend.diga, backend.http, backend.tokens, pairing_id)
@@ -90,20 +114,37 @@ async def test_unpairing_ends_it(backend: Backend, home: Home) -> None:
         await recorder.get(f"{backend.diga.fhir_base}/Observation")
 
 
-@pytest.mark.parametrize("kind", [FileTokens, SqliteTokens])
-async def test_stores_keep_what_they_are_given(kind: type, tmp_path: Path) -> None:
-    store: TokenStore = kind(tmp_path / "place")
+async def test_files_keep_what_they_are_given(tmp_path: Path) -> None:
+    await kept(FileTokens(tmp_path / "place"), FileTokens(tmp_path / "place"))
+
+
+async def test_sqlite_keeps_what_it_is_given(tmp_path: Path) -> None:
+    await kept(SqliteTokens(tmp_path / "place"), SqliteTokens(tmp_path / "place"))
+
+
+async def test_postgres_keeps_what_it_is_given(ddr: Server) -> None:
+    one, again = PostgresTokens(ddr.core.pool), PostgresTokens(ddr.core.pool)
+    await one.prepare()
+    try:
+        await kept(one, again)
+    finally:
+        await ddr.core.pool.execute("DROP TABLE ddr_client_grants")
+
+
+async def kept(store: PairingStore, again: PairingStore) -> None:
+    """Two users of the same place hold the contract."""
     grant = Grant("a" * 64, "scope", "refresh", "access", 1.5)
     assert await store.load(grant.pairing_id) is None
     await store.save(grant)
     await store.save(replace(grant, refresh_token="next"))
-    again: TokenStore = kind(tmp_path / "place")
     assert await again.load(grant.pairing_id) == replace(grant, refresh_token="next")
+    assert grant.pairing_id in await again.pairings()
     order: list[str] = []
 
-    async def hold(name: str, one: TokenStore) -> None:
+    async def hold(name: str, one: PairingStore) -> None:
         async with one.alone(grant.pairing_id):
             order.append(name)
+            assert await one.load(grant.pairing_id)
             await asyncio.sleep(0.1)
             order.append(name)
 

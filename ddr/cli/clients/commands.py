@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+import ssl
 import sys
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+
+import httpx
 
 from ddr.cli.clients.output import opened
 from ddr.cli.clients.progress import Progress
@@ -27,6 +30,8 @@ from ddr.client import (
     Watch,
 )
 from ddr.client.data import rows_of
+from ddr.client.diga import TIMEOUT, read_toml
+from ddr.client.registry import Registry, Terms
 
 
 def _place(config: Path) -> tuple[Diga, FileTokens, Path]:
@@ -58,6 +63,33 @@ async def pairings(args: argparse.Namespace) -> int:
     for one in await tokens.pairings():
         print(one)
     return 0
+
+
+async def recorders(args: argparse.Namespace) -> int:
+    """Their addresses and times; of all, or of the one that has a device."""
+    content = read_toml(args.config)
+    base, token = content.get("hiis"), content.get("hiis_token", "")
+    if not isinstance(base, str) or not isinstance(token, str):
+        raise CommandError(
+            f"{args.config}: hiis must be the address of the HIIS-VZ's FHIR interface, hiis_token a text"
+        )
+    ca = str(args.config.parent / content["ca"]) if content.get("ca") else None
+    async with httpx.AsyncClient(verify=ssl.create_default_context(cafile=ca), timeout=TIMEOUT) as http:
+        registry = Registry(http, base, token)
+        wanted = args.device or args.model
+        found = (
+            [await registry.find(args.device, args.manufacturer, args.model)] if wanted else await registry.recorders()
+        )
+    for one in found:
+        print(f"{one.hiis_id}  {one.manufacturer}, {one.name}\n  fhir_base  {one.fhir_base}\n  issuer     {one.issuer}")
+        for miv, terms in one.mivs.items():
+            print(f"  {miv.rsplit('/', 1)[-1]}: {_shown(terms)}")
+    return 0
+
+
+def _shown(terms: Terms) -> str:
+    times = (("grace", terms.grace), ("history", terms.history), ("delay", terms.delay))
+    return ", ".join(f"{name} {'unknown' if value is None else f'{value:.0f} s'}" for name, value in times)
 
 
 async def unpair(args: argparse.Namespace) -> int:

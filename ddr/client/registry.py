@@ -1,0 +1,224 @@
+"""The HIIS-VZ as a DiGA needs it: from a device to the recorder that has its data, with addresses and times.
+
+BfArM's profiles HiisDeviceDataRecorderDefinition, …Endpoint, HiisPersonalHealthDeviceDefinition and
+HiisDeviceDefinitionMivSet; HDDT information-model.md. What it says may be four hours old, not more (HDDT caching).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import httpx
+
+from ddr.client import oauth
+from ddr.client.answers import content_of, outcome_of
+from ddr.client.diga import Diga
+from ddr.client.errors import NotFound, Refused, Throttled, Unreachable
+
+Json = dict[str, Any]
+BASE = "https://fhir.bfarm.de/StructureDefinition/"
+RECORDER, ENDPOINT = BASE + "HiisDeviceDataRecorderDefinition", BASE + "HiisDeviceDataRecorderEndpoint"
+DEVICE = BASE + "HiisPersonalHealthDeviceDefinition"
+ENDPOINT_LINK, MIV_SET = BASE + "HiisDeviceDataRecorderEndpointLink", BASE + "HiisDeviceDefinitionMivSet"
+DEVICE_LINK = "http://hl7.org/fhir/5.0/StructureDefinition/extension-DeviceDefinition.link"
+HIIS_ID = "https://fhir.bfarm.de/Identifier/HiisId"
+FHIR, AUTHORIZATION = "hl7-fhir-rest", "oauth-authz-server"
+SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "wk": 604_800}
+PAGE_SIZE, MOST_PAGES = 200, 500
+FRESH_SECONDS = 900.0  # for which nothing is asked again
+OLDEST_SECONDS = 4 * 3600.0  # for which it may be used while the registry does not answer
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The times of a MIV at a recorder, in seconds; None where the registry does not say."""
+
+    grace: float | None
+    history: float | None
+    delay: float | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A recorder of the HIIS-VZ. `mivs` by canonical of the ValueSet; `devices` are ids of DeviceDefinitions."""
+
+    hiis_id: str
+    name: str
+    manufacturer: str
+    fhir_base: str
+    issuer: str
+    mivs: Mapping[str, Terms]
+    devices: frozenset[str]
+
+    def diga(self, diga: Diga) -> Diga:
+        """`diga` at this recorder."""
+        return replace(diga, issuer=self.issuer, fhir_base=self.fhir_base)
+
+    @property
+    def grace(self) -> float | None:
+        """The longest Grace-Period: the interval for a Watch of all kinds of data."""
+        return max((one.grace for one in self.mivs.values() if one.grace is not None), default=None)
+
+
+class Registry:
+    """`base` is the address of the FHIR interface, `token` the API user's; `http` may have proxies and a CA."""
+
+    def __init__(self, http: httpx.AsyncClient, base: str, token: str = "") -> None:
+        self._http, self._base = http, base.rstrip("/")
+        self._headers = {"accept": "application/fhir+json", **({"authorization": f"Bearer {token}"} if token else {})}
+        self._read = float("-inf")
+        self._entries: list[Entry] = []
+        self._devices: list[Json] = []
+        self._reading = asyncio.Lock()
+
+    async def recorders(self) -> list[Entry]:
+        """All that can be used: with both addresses. Raises Unreachable, Throttled, Refused when nothing is known that
+        is young enough."""
+        await self._fresh()
+        return list(self._entries)
+
+    async def find(self, device: str = "", manufacturer: str = "", model: str = "") -> Entry:
+        """The recorder of a device: by its DeviceDefinition (`Device.definition`, id or number of the
+        Hilfsmittelverzeichnis), or by manufacturer and model as they are printed on it.
+
+        Raises NotFound, and as `recorders`.
+        """
+        await self._fresh()
+        wanted = {one["id"] for one in self._devices if _is(one, device, manufacturer, model)}
+        parents = {
+            _id_of(reference)
+            for one in self._devices
+            if one["id"] in wanted
+            for reference in [(one.get("parentDevice") or {}).get("reference"), *_miv_references(one)]
+        }
+        for one in self._entries:
+            if wanted & one.devices or _own_id(one) in parents:
+                return one
+        raise NotFound("no recorder of the HIIS-VZ has this device")
+
+    async def _fresh(self) -> None:
+        async with self._reading:
+            age = time.monotonic() - self._read
+            if age < FRESH_SECONDS:
+                return
+            try:
+                definitions = await self._all("DeviceDefinition", RECORDER)
+                devices = await self._all("DeviceDefinition", DEVICE)
+                endpoints = {one["id"]: one for one in await self._all("Endpoint", ENDPOINT)}
+            except (Unreachable, Throttled):
+                if age < OLDEST_SECONDS:
+                    return
+                self._entries, self._devices = [], []
+                raise
+            found = (entry_of(one, endpoints) for one in definitions)
+            self._entries = [one for one in found if one.fhir_base and one.issuer]
+            self._devices, self._read = devices, time.monotonic()
+
+    async def _all(self, kind: str, profile: str) -> list[Json]:
+        """Every resource of a profile. Raises Unreachable rather than giving a part."""
+        url, found, pages = f"{self._base}/{kind}?{urlencode({'_profile': profile, '_count': PAGE_SIZE})}", [], 0
+        while url:
+            answer = await oauth.ask(self._http, "GET", url, headers=self._headers)
+            if answer.status_code in (429, 503):
+                raise Throttled(oauth.retry_seconds(answer))
+            if answer.is_error and answer.status_code < 500:
+                raise Refused(answer.status_code, *outcome_of(answer))
+            if not answer.is_success or (pages := pages + 1) > MOST_PAGES:
+                raise Unreachable("the HIIS-VZ does not answer as a whole")
+            bundle = content_of(answer)
+            found += [one for entry in bundle.get("entry") or () if (one := entry.get("resource") or {}).get("id")]
+            link = next((one.get("url") for one in bundle.get("link") or () if one.get("relation") == "next"), None)
+            following = urljoin(url, link) if link else ""
+            if following and urlsplit(following)[:2] != urlsplit(url)[:2]:
+                raise Refused(200, "link", "a page's link leads to another server")
+            url = following
+        return [one for one in found if one.get("resourceType") == kind]
+
+
+def entry_of(definition: Json, endpoints: Mapping[str, Json]) -> Entry:
+    """What a DeviceDefinition and its Endpoints say; addresses are empty where they do not."""
+    addresses: dict[str, str] = {}
+    for reference in _references(definition, ENDPOINT_LINK):
+        endpoint = endpoints.get(_id_of(reference), {})
+        if endpoint.get("status", "active") == "active" and endpoint.get("address"):
+            kind = str((endpoint.get("connectionType") or {}).get("code"))
+            # Some entries give the address of the metadata document instead of the base URL.
+            addresses[kind] = str(endpoint["address"]).split("/.well-known/")[0].rstrip("/")
+    numbers = [str(one.get("value")) for one in definition.get("identifier") or () if one.get("system") == HIIS_ID]
+    names = [str(one.get("name")) for one in definition.get("deviceName") or ()]
+    linked = (_id_of(reference) for link in _extensions(definition, DEVICE_LINK) for reference in _deep(link))
+    return Entry(
+        hiis_id=next(iter(numbers), ""),
+        name=next(iter(names), ""),
+        manufacturer=_manufacturer(definition),
+        fhir_base=addresses.get(FHIR, ""),
+        issuer=addresses.get(AUTHORIZATION, ""),
+        mivs={next(iter(_parts(one, "mivSet")), ""): _terms(one) for one in _extensions(definition, MIV_SET)},
+        devices=frozenset({*linked, f"recorder:{definition['id']}"}),
+    )
+
+
+def _own_id(entry: Entry) -> str:
+    return next((one.partition(":")[2] for one in entry.devices if one.startswith("recorder:")), "")
+
+
+def _is(device: Json, wanted: str, manufacturer: str, model: str) -> bool:
+    if wanted:
+        numbers = {str(one.get("value")) for one in device.get("identifier") or ()}
+        return wanted in numbers or device["id"] == _id_of(wanted)
+    names = {str(device.get("modelNumber", "")), *(str(one.get("name")) for one in device.get("deviceName") or ())}
+    makers = {_manufacturer(device).casefold(), ""}
+    return bool(model) and model.casefold() in {one.casefold() for one in names} and manufacturer.casefold() in makers
+
+
+def _manufacturer(definition: Json) -> str:
+    reference = definition.get("manufacturerReference") or {}
+    return str(definition.get("manufacturerString") or reference.get("display") or "")
+
+
+def _miv_references(device: Json) -> Iterator[str]:
+    """gematik's examples lead from the MIV set of a device to its recorder."""
+    for one in _extensions(device, MIV_SET):
+        yield from _parts(one, "mivSet")
+
+
+def _terms(miv_set: Json) -> Terms:
+    return Terms(*(_seconds(miv_set, name) for name in ("gracePeriod", "historicDataPeriod", "delayFromRealTime")))
+
+
+def _seconds(miv_set: Json, name: str) -> float | None:
+    """Whatever unit it is given in: the guide's texts disagree."""
+    for one in _extensions(miv_set, name):
+        duration = one.get("valueDuration") or {}
+        unit = SECONDS.get(str(duration.get("code") or duration.get("unit")))
+        if unit is not None and isinstance(duration.get("value"), int | float):
+            return float(duration["value"] * unit)
+    return None
+
+
+def _extensions(element: Json, url: str) -> list[Json]:
+    return [one for one in element.get("extension") or () if one.get("url") == url]
+
+
+def _references(element: Json, url: str) -> Iterable[str]:
+    return [str((one.get("valueReference") or {}).get("reference") or "") for one in _extensions(element, url)]
+
+
+_parts = _references  # the same of a part of a complex extension
+
+
+def _deep(element: Json) -> Iterator[str]:
+    """All references within."""
+    if "valueReference" in element:
+        yield str(element["valueReference"].get("reference") or "")
+    for one in element.get("extension") or ():
+        yield from _deep(one)
+
+
+def _id_of(reference: Any) -> str:
+    return str(reference or "").split("/_history/")[0].rsplit("/", 1)[-1]
