@@ -105,7 +105,7 @@ bench: $(VENV)/.dev ## measured ratios: storage, statements, memory, speed again
 soak: $(VENV)/.dev ## kills, stops, clock steps, hostile clients and a broken registry, all at once; ARGS=1800 for half an hour
 	@$(BIN)/python -m tests.soak $(ARGS)
 
-evidence: $(VENV)/.dev ## render docs/evidence into docs/data-protection.md and docs/hazards.md
+evidence: $(VENV)/.dev ## render docs/evidence into docs/security.md, hazards.md and data-protection.md
 	@$(BIN)/python -m tools.evidence
 
 lock: $(VENV)/.dev ## write the locked requirements with hashes (needs a package index)

@@ -1,4 +1,5 @@
-"""Renders the data of docs/evidence into the pages for people: docs/data-protection.md and docs/hazards.md.
+"""Renders the data of docs/evidence into the pages for people: docs/data-protection.md,
+docs/hazards.md and docs/security.md.
 
 `python -m tools.evidence` writes the pages, `--check` only says whether they are up to date (exit status 1 when not).
 """
@@ -45,6 +46,22 @@ def every_column() -> str:
     return "\n".join(parts)
 
 
+def threats() -> str:
+    """Every threat with what it aims at, what stands against it, tests and what is left."""
+    rows = (
+        (
+            one["name"],
+            one["asset"],
+            ", ".join([*one["stride"], *one["linddun"]]),
+            one["measure"],
+            ", ".join(f"`{name}`" for name in one["tests"]),
+            one["residual"],
+        )
+        for one in load("threats")["threat"]
+    )
+    return _table(("threat", "asset", "kind", "what stands against it", "shown by", "what is left"), rows)
+
+
 def hazards() -> str:
     """Every hazard with cause, harm, measure, tests and what is left."""
     rows = (
@@ -71,6 +88,7 @@ def _table(heading: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "retention": ("docs/data-protection.md", retention),
     "columns": ("docs/data-protection.md", every_column),
+    "threats": ("docs/security.md", threats),
     "hazards": ("docs/hazards.md", hazards),
 }
 

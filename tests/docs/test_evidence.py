@@ -45,6 +45,32 @@ def test_every_hazard_is_shown_by_tests_that_exist() -> None:
             assert re.search(rf"^(async )?def {name}\(", (TESTS / path).read_text(), re.MULTILINE), test
 
 
+STRIDE = {
+    "spoofing",
+    "tampering",
+    "repudiation",
+    "information disclosure",
+    "denial of service",
+    "elevation of privilege",
+}
+LINDDUN = {
+    "linking",
+    "identifying",
+    "non-repudiation",
+    "detecting",
+    "data disclosure",
+    "unawareness",
+    "non-compliance",
+}
+
+
+def test_every_kind_of_threat_is_met() -> None:
+    listed = evidence.load("threats")["threat"]
+    assert {kind for one in listed for kind in one["stride"]} == STRIDE
+    assert {kind for one in listed for kind in one["linddun"]} == LINDDUN
+    assert all(one["stride"] and one["tests"] and one["asset"] and one["residual"] for one in listed)
+
+
 def test_the_pages_are_what_the_data_says() -> None:
     for page in {where for where, _ in evidence.BLOCKS.values()}:
         text = (evidence.ROOT / page).read_text()
