@@ -14,7 +14,7 @@ MINUTES := 10
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-pooler test-browser lint format conformance ci validator tls-scanner keycloak-test bench soak evidence lock sbom release clean
+.PHONY: help demo serve test test-pooler test-browser lint format conformance ci validator tls-scanner keycloak-test bench soak evidence dossier lock sbom release clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -107,6 +107,9 @@ soak: $(VENV)/.dev ## kills, stops, clock steps, hostile clients and a broken re
 
 evidence: $(VENV)/.dev ## render docs/evidence into docs/security.md, hazards.md and data-protection.md
 	@$(BIN)/python -m tools.evidence
+
+dossier: $(VENV)/.dev ## the dossier for a quality system in dist/dossier, from what `make ci` proved
+	@$(BIN)/python -m tools.dossier --out dist/dossier --evidence $(EVIDENCE) && echo dist/dossier/dossier.html
 
 lock: $(VENV)/.dev ## write the locked requirements with hashes (needs a package index)
 	@$(BIN)/python -m tools.lock
