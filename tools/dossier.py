@@ -28,7 +28,7 @@ Row = dict[str, str]
 _STYLE = """
 body { font: 10pt/1.4 sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; color: #111; background: #fff }
 table { border-collapse: collapse; width: 100%; font-size: 8pt } td, th { border: 1px solid #999; padding: .25em .4em;
-text-align: left; vertical-align: top; overflow-wrap: anywhere } th { background: #eee }
+text-align: left; vertical-align: top; overflow-wrap: break-word } th { background: #eee }
 thead { display: table-header-group }
 tr { break-inside: avoid } h2 { break-before: page } nav + h2 { break-before: auto }
 """
@@ -103,9 +103,13 @@ def settings() -> list[Row]:
 
 
 def missing(chapters: dict[str, list[Row]]) -> list[str]:
-    """The requirements that are neither proven nor somebody's."""
-    lacking = {"not covered", "failed"}
-    return [row["id"] for row in chapters["Requirements"] if row["level"] != "NOTE" and row["result"] in lacking]
+    """The requirements of which a test failed, and those with neither a test, nor an owner, nor a reason given."""
+    return [
+        row["id"]
+        for row in chapters["Requirements"]
+        if row["result"] == "failed"
+        or (row["result"] == "not covered" and not row["reading"] and row["level"] != "NOTE")
+    ]
 
 
 def html(chapters: dict[str, list[Row]]) -> str:
@@ -122,8 +126,13 @@ def html(chapters: dict[str, list[Row]]) -> str:
 
 def _table(rows: Sequence[Row]) -> str:
     heading = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
-    body = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row.values())}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(f'<td>{_cell(text)}</td>' for text in row.values())}</tr>" for row in rows)
     return f"<table><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(text: str) -> str:
+    """Escaped, and with places where names of tests may break."""
+    return re.sub(r"(::|[/_])", r"\1<wbr>", escape(text))
 
 
 def _texts(one: dict[str, Any]) -> Row:
