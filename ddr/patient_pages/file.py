@@ -66,35 +66,36 @@ async def give(request: Request, visitor: Visitor, session: Session) -> Response
 async def take(request: Request, visitor: Visitor, session: Session) -> Response:
     """Put the values of the file that was looked at into the record."""
     core = core_of(request)
-    form = await read_form(request, visitor)
-    waiting = await files.find(core.pool, session.patient_id, core.clock())
-    if waiting is None or waiting.digest != form.one("digest"):
-        raise FormRefused
-    file = await to_thread(read, waiting.content, ZONE)
+    file, digest = await _chosen(core, request, visitor, session)
     try:
-        report = await _walk(core, session.patient_id, sending(file, waiting.digest))
+        report = await _walk(core, session.patient_id, sending(file, digest))
     except Refused:
         return _page(request, visitor, error=text(language(request.scope), "file.refused"))
-    await files.taken(core.pool, session.patient_id, waiting.digest, core.clock())
+    await files.taken(core.pool, session.patient_id, digest, core.clock())
     await record(core.pool, Event.FILE_TAKEN, core.clock(), patient_id=session.patient_id)
-    return _page(request, visitor, file=file, digest=waiting.digest, report=report)
+    return _page(request, visitor, file=file, digest=digest, report=report)
 
 
 async def take_back(request: Request, visitor: Visitor, session: Session) -> Response:
     """Take the values of the file out of the record again."""
     core = core_of(request)
+    file, digest = await _chosen(core, request, visitor, session)
+    try:
+        await _walk(core, session.patient_id, taking_back(file, digest))
+    except Refused:
+        return _page(request, visitor, error=text(language(request.scope), "file.not_back"))
+    await files.taken(core.pool, session.patient_id, digest, None)
+    await record(core.pool, Event.FILE_TAKEN_BACK, core.clock(), patient_id=session.patient_id)
+    return see_other("/me/devices?file-taken-back")
+
+
+async def _chosen(core: Core, request: Request, visitor: Visitor, session: Session) -> tuple[ImportFile, str]:
+    """The file that was looked at, which the form names, and its digest. Raises FormRefused."""
     form = await read_form(request, visitor)
     waiting = await files.find(core.pool, session.patient_id, core.clock())
     if waiting is None or waiting.digest != form.one("digest"):
         raise FormRefused
-    file = await to_thread(read, waiting.content, ZONE)
-    try:
-        await _walk(core, session.patient_id, taking_back(file, waiting.digest))
-    except Refused:
-        return _page(request, visitor, error=text(language(request.scope), "file.not_back"))
-    await files.taken(core.pool, session.patient_id, waiting.digest, None)
-    await record(core.pool, Event.FILE_TAKEN_BACK, core.clock(), patient_id=session.patient_id)
-    return see_other("/me/devices?file-taken-back")
+    return await to_thread(read, waiting.content, ZONE), waiting.digest
 
 
 async def _given(request: Request, visitor: Visitor) -> bytes:
