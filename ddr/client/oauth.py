@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, MutableMapping
 from email.utils import parsedate_to_datetime
@@ -14,6 +15,7 @@ from ddr.client.errors import PairingEnded, Refused, Throttled, Unreachable, ref
 
 Json = dict[str, Any]
 BUSY = ("temporarily_unavailable", "server_error", "slow_down")  # RFC 6749 section 4.1.2.1: try again later
+LONGEST_SECONDS = 7 * 86_400.0  # that anybody is taken at his word for
 METADATA_SECONDS = 600.0  # for which the metadata is not asked for again
 
 _known: MutableMapping[httpx.AsyncClient, dict[str, tuple[float, Json]]] = WeakKeyDictionary()
@@ -55,7 +57,7 @@ def retry_seconds(answer: httpx.Response, otherwise: float = 60.0) -> float:
             seconds = parsedate_to_datetime(text).timestamp() - time.time()
         except ValueError:
             return otherwise
-    return max(0.0, seconds) if seconds < 10**7 else otherwise
+    return min(max(0.0, seconds), LONGEST_SECONDS) if not math.isnan(seconds) else otherwise
 
 
 def _read(answer: httpx.Response) -> Json:

@@ -158,8 +158,9 @@ async def test_links_to_others_are_not_followed(tmp_path: Path) -> None:
 async def test_a_date_says_when_to_come_back(tmp_path: Path) -> None:
     late = {"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT"}
     foreign = Foreign({"Observation?": lambda _: httpx.Response(429, headers=late)})
-    with pytest.raises(Throttled):
+    with pytest.raises(Throttled) as throttled:
         await changes(foreign, tmp_path)
+    assert throttled.value.retry_seconds >= 7 * 86_400, "not waited for"
 
 
 async def test_an_answer_of_something_in_between_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
