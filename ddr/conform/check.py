@@ -64,6 +64,11 @@ MODULES = (
     "access",
     "isolation",
     "errors",
+    "profiles",
+    "devices",
+    "chunks",
+    "two_times",
+    "limits",
     "consents",
     "ending",
 )

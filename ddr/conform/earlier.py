@@ -1,4 +1,4 @@
-"""What an earlier run saw, kept in a file: to compare two times, days apart."""
+"""What an earlier run saw, kept in its JSON report: to compare two times, days apart."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class Earlier:
 
 
 def read_earlier(file: Path) -> Earlier:
-    """The state of an earlier run. Raises TargetError."""
+    """The state in the JSON report of an earlier run. Raises TargetError."""
     try:
-        found = json.loads(file.read_text())
+        found = json.loads(file.read_text())["state"]
         if found.get("format") != FORMAT:
             raise TargetError(f"{file} is no state of an earlier run")
         return Earlier(found["fhirBase"], found["seen"], found["resources"], found["verdicts"])
     except OSError as error:
         raise TargetError(f"{file}: {error.strerror}") from None
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise TargetError(f"{file} is no state of an earlier run") from None
 
 
@@ -64,6 +64,8 @@ def remembered(resource: Json) -> Json:
     }
     if "effectivePeriod" in resource:
         kept["period"] = resource["effectivePeriod"]
+    if "effectiveDateTime" in resource:
+        kept["period"] = {"end": resource["effectiveDateTime"]}
     if "valueSampledData" in resource:
         data = resource["valueSampledData"]
         kept["data"], kept["step"] = str(data.get("data", "")), str(data.get("period", ""))

@@ -184,6 +184,7 @@ class DemoStack:
             "ca": str(self._authority.cert),
             "digas": [*map(self._described, self.digas), *map(self._described_own, self.options.own)],
             "patients": [vars(patient) for patient in self.patients],
+            "status_url": f"{self.settings.public_base_url}/status",
             "terms": {miv.valueset: vars(self.catalog.terms[miv.valueset]) for miv in self.catalog.mivs},
         }
 

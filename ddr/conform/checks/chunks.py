@@ -1,0 +1,131 @@
+"""Continuous series as a DiGA sees them: chunks of one span, without overlap, honest about gaps (HDDT, SER-*)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from ddr.conform.check import Need, check
+from ddr.conform.kit import Kit
+from ddr.conform.laws import chunks, codes
+from ddr.conform.laws.chunks import Chunk
+from ddr.conform.laws.naive import references
+from ddr.conform.laws.observations import code
+from ddr.conform.verdict import Failed, NotApplicable, expect
+from ddr.conform.view import View
+
+PATIENT = (Need.PATIENT,)
+
+
+def _series(kit: Kit) -> Iterator[tuple[View, str, list[Chunk]]]:
+    """Each series of each view. Raises NotApplicable when there is none."""
+    seen = False
+    for view in kit.views:
+        for name, found in chunks.series(view.everything.matches).items():
+            seen = True
+            yield view, name, found
+    if not seen:
+        raise NotApplicable("the test patient has no continuous values")
+
+
+def _judge(kit: Kit, law: Callable[[Sequence[Chunk]], Iterable[str]]) -> None:
+    for view, _, found in _series(kit):
+        for text in law(found):
+            shown = [view.everything.origin[one.key] for one in found if one.key in text]
+            raise Failed(text, *shown[:2])
+
+
+@check("SER-001", "CGM-003", needs=PATIENT, searches=1)
+def continuous_values_are_chunks(kit: Kit) -> None:
+    """Continuous values come as chunks of SampledData, never as single values."""
+    seen = False
+    for view in kit.views:
+        for one in view.everything.matches:
+            if code(one) in codes.CGM:
+                seen = True
+                shown = view.everything.origin[f"Observation/{one['id']}"]
+                good = "valueSampledData" in one or "dataAbsentReason" in one
+                expect(good, f"Observation/{one['id']} is no chunk", shown)
+    if not seen:
+        raise NotApplicable("the test patient has no continuous values")
+
+
+@check("SER-003", "SER-002", needs=PATIENT, searches=1)
+def chunks_have_one_span(kit: Kit) -> None:
+    """All chunks of a sensor have the same span; only the last one, when it has ended, may be shorter."""
+    _judge(kit, chunks.lengths)
+
+
+@check("SER-004", "SER-013", needs=PATIENT, searches=1)
+def preliminary_chunks_cover_the_span(kit: Kit) -> None:
+    """A preliminary chunk has an effectivePeriod over the full span."""
+    _judge(kit, chunks.preliminary)
+
+
+@check("SER-016", needs=PATIENT, searches=1)
+def chunks_do_not_overlap(kit: Kit) -> None:
+    """The samples of one sensor's chunks do not overlap."""
+    _judge(kit, chunks.overlaps)
+
+
+@check("SER-003", needs=PATIENT, searches=1)
+def chunks_follow_one_grid(kit: Kit) -> None:
+    """Chunks of a sensor start whole spans apart, following the sensor's clock."""
+    _judge(kit, chunks.grid)
+
+
+@check("SER-016", "CGM-008", needs=PATIENT, searches=1)
+def samples_are_readable(kit: Kit) -> None:
+    """Each sample is a number, E, L or U, and the samples fit into the period."""
+    _judge(kit, chunks.data)
+
+
+@check("SER-014", "SER-015", needs=PATIENT, searches=1)
+def empty_chunks_say_so(kit: Kit) -> None:
+    """A chunk without any value is preliminary with temp-unknown, and no other is."""
+    _judge(kit, chunks.absent)
+
+
+@check("CGM-013", "SER-007", needs=PATIENT, searches=1)
+def nothing_is_final_too_early(kit: Kit) -> None:
+    """No value is of the future, and no chunk is final before its end."""
+    _judge(kit, lambda found: chunks.future(found, kit.now_ms()))
+
+
+@check("SER-017", needs=PATIENT, searches=1)
+def ended_sensors_have_no_open_chunk(kit: Kit) -> None:
+    """The chunks of a Device that is inactive are not preliminary and running."""
+    for view, name, found in _series(kit):
+        reference = name.partition(" ")[0]
+        metric = view.everything.included.get(reference, {})
+        device = next(references(metric, "source"), reference)
+        inactive = view.everything.included.get(device, {}).get("status") == "inactive"
+        for one in found if inactive else ():
+            running = one.status == "preliminary" and one.start <= kit.now_ms() <= one.end
+            text = f"{one.key} is open, though {device} is inactive"
+            expect(not running, text, view.everything.origin[one.key])
+
+
+@check("SER-006", needs=PATIENT, searches=1)
+def open_chunks_keep_their_id(kit: Kit) -> None:
+    """A preliminary chunk, read again under its id, has kept the values that it had."""
+    for view, _, found in _series(kit):
+        for one in [chunk for chunk in found if chunk.status == "preliminary"][-2:]:
+            answer = view.get(one.key)
+            expect(answer.status == 200, f"{one.key} cannot be read again", answer)
+            data = str((answer.json.get("valueSampledData") or {}).get("data", ""))
+            expect(chunks.kept(one.tokens, data.split()), f"{one.key} has lost values", answer)
+
+
+@check("CGM-008", "CGM-009", needs=PATIENT, searches=1)
+def values_lie_within_the_limits(kit: Kit) -> None:
+    """Numbers in data lie within lowerLimit and upperLimit, where they are given."""
+    for view in kit.views:
+        for one in view.everything.matches:
+            data = one.get("valueSampledData") or {}
+            low, high = data.get("lowerLimit"), data.get("upperLimit")
+            for token in str(data.get("data", "")).split():
+                if token in ("E", "L", "U"):
+                    continue
+                good = (low is None or float(token) >= float(low)) and (high is None or float(token) <= float(high))
+                shown = view.everything.origin[f"Observation/{one['id']}"]
+                expect(good, f"Observation/{one['id']}: {token} is beyond the limits", shown)

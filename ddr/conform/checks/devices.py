@@ -1,0 +1,146 @@
+"""Every Device and DeviceMetric against its profile (HDDT fhir-api-device.md, fhir-api-devicemetric.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ddr.conform.check import Need, check
+from ddr.conform.exchange import Json
+from ddr.conform.kit import Kit
+from ddr.conform.laws import codes
+from ddr.conform.laws.naive import codings, references
+from ddr.conform.verdict import Failed, NotApplicable
+from ddr.conform.view import key_of
+
+PATIENT = (Need.PATIENT,)
+
+
+def _judge(kit: Kit, kind: str, rule: Callable[[Json], str]) -> None:
+    seen = 0
+    for view in kit.views:
+        found = view.listed(kind)
+        for one in found.matches:
+            seen += 1
+            if text := rule(one):
+                raise Failed(f"{key_of(one)}: {text}", found.origin[key_of(one)])
+    if not seen:
+        raise NotApplicable(f"the test patient has no {kind}")
+
+
+@check("DEV-017", "DEV-015", needs=PATIENT)
+def devices_have_a_status(kit: Kit) -> None:
+    """Every Device has a status of FHIR R4, so that missing data can be noticed."""
+    _judge(kit, "Device", lambda one: _among(one, "status", codes.DEVICE_STATES))
+
+
+def _among(one: Json, name: str, known: frozenset[str]) -> str:
+    return "" if one.get(name) in known else f"{name} is {one.get(name)}"
+
+
+@check("DEV-016", needs=PATIENT)
+def device_types_are_known(kit: Kit) -> None:
+    """Device.type, if present, is of the ValueSet hddt-device-type."""
+
+    def rule(one: Json) -> str:
+        found = list(codings(one.get("type")))
+        good = not found or any(system == codes.SNOMED and code in codes.DEVICE_TYPES for system, code in found)
+        return "" if good else f"type is {', '.join(code for _, code in found)}"
+
+    _judge(kit, "Device", rule)
+
+
+@check("DEV-018", needs=PATIENT)
+def devices_have_a_name(kit: Kit) -> None:
+    """Every Device has a deviceName, with name and type."""
+
+    def rule(one: Json) -> str:
+        names = one.get("deviceName") or []
+        return "" if names and all(name.get("name") and name.get("type") for name in names) else "no deviceName"
+
+    _judge(kit, "Device", rule)
+
+
+@check("DEV-019", needs=PATIENT)
+def devices_have_a_serial_number(kit: Kit) -> None:
+    """Every Device has a serialNumber, by which patients know it."""
+    _judge(kit, "Device", lambda one: "" if one.get("serialNumber") else "no serialNumber")
+
+
+@check("DEV-023", needs=PATIENT)
+def definitions_are_in_the_registry(kit: Kit) -> None:
+    """Device.definition, if present, is a DeviceDefinition of the HIIS-VZ."""
+
+    def rule(one: Json) -> str:
+        found = one.get("definition")
+        if found is None:
+            return ""
+        identifier = (found.get("identifier") or {}).get("system")
+        good = "hiis.bfarm.de" in str(found.get("reference")) or identifier == "http://fhir.de/sid/gkv/hmnr"
+        return "" if good else f"definition is {found.get('reference')}"
+
+    _judge(kit, "Device", rule)
+
+
+@check("DEV-026", needs=PATIENT)
+def metrics_have_a_source(kit: Kit) -> None:
+    """Every DeviceMetric refers to its Device."""
+    _judge(kit, "DeviceMetric", _source)
+
+
+def _source(one: Json) -> str:
+    found = list(references(one, "source"))
+    return "" if len(found) == 1 and found[0].startswith("Device/") else f"source is {', '.join(found) or 'missing'}"
+
+
+@check("DEV-028", "RS-043", needs=PATIENT)
+def metrics_have_type_and_category(kit: Kit) -> None:
+    """Every DeviceMetric has type (in ISO/IEEE 11073) and category."""
+
+    def rule(one: Json) -> str:
+        systems = [system for system, _ in codings(one.get("type"))]
+        if codes.NOMENCLATURE not in systems:
+            return f"type is of {', '.join(systems) or 'no system'}"
+        return _among(one, "category", codes.METRIC_CATEGORIES)
+
+    _judge(kit, "DeviceMetric", rule)
+
+
+@check("DEV-029", needs=PATIENT)
+def metrics_have_ucum_units(kit: Kit) -> None:
+    """DeviceMetric.unit, if present, is a code of UCUM."""
+
+    def rule(one: Json) -> str:
+        systems = {system for system, _ in codings(one.get("unit"))}
+        return "" if systems <= {codes.UCUM} else f"unit is of {', '.join(systems)}"
+
+    _judge(kit, "DeviceMetric", rule)
+
+
+@check("DEV-031", "DEV-030", needs=PATIENT)
+def calibrations_have_a_state(kit: Kit) -> None:
+    """Each calibration of a DeviceMetric has a state of FHIR R4."""
+
+    def rule(one: Json) -> str:
+        for entry in one.get("calibration") or ():
+            if wrong := _among(entry, "state", codes.CALIBRATION_STATES):
+                return wrong
+        return ""
+
+    _judge(kit, "DeviceMetric", rule)
+
+
+@check("OBS-023", needs=PATIENT, searches=1)
+def worn_sensors_have_a_metric(kit: Kit) -> None:
+    """Continuous glucose refers to a DeviceMetric where one of its sensors tells a calibration state."""
+    for view in kit.views:
+        calibrated = {
+            source
+            for one in view.listed("DeviceMetric").matches
+            if one.get("calibration")
+            for source in references(one, "source")
+        }
+        for one in view.everything.matches:
+            for key in references(one, "device"):
+                if "valueSampledData" in one and key in calibrated:
+                    shown = view.everything.origin[key_of(one)]
+                    raise Failed(f"{key_of(one)} refers to {key}, whose sensor tells its calibration state", shown)

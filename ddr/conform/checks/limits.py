@@ -1,0 +1,142 @@
+"""Registered terms and what is really served: Grace-Period, Historic-Data-Period, delay, status feed, outages."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlencode
+
+from ddr.conform.check import Need, check
+from ddr.conform.kit import Kit
+from ddr.conform.laws.chunks import series
+from ddr.conform.laws.naive import references
+from ddr.conform.laws.times import effective, is_instant, written
+from ddr.conform.target import limits
+from ddr.conform.verdict import NeedsPerson, NotApplicable, expect
+from ddr.conform.view import key_of
+
+PATIENT = (Need.PATIENT,)
+DAY = 86_400_000
+STATES = {"operational", "demoted", "unavailable"}
+
+
+@check("REG-003", "OPS-013")
+def terms_keep_the_limits(kit: Kit) -> None:
+    """Registered are no shorter history and no longer Grace-Period than HDDT allows."""
+    if not kit.target.terms:
+        raise NeedsPerson("compare the terms in the HIIS-VZ with the limits of the MIVs; here no terms were given")
+    for miv, own in kit.target.terms.items():
+        allowed = limits(miv)
+        text = f"{miv}: {own.historic_days} days of history, grace {own.grace_seconds} s"
+        expect(own.historic_days >= allowed.historic_days and own.grace_seconds <= allowed.grace_seconds, text)
+
+
+@check("OPS-014", needs=(Need.PATIENT, Need.THROTTLE), searches=1)
+def too_early_is_throttled(kit: Kit) -> None:
+    """A search within the Grace-Period, if refused, gets 429 (or 503), throttled, with Retry-After."""
+    view = kit.views[0]
+    if not view.pace.grace:
+        raise NotApplicable("there is no Grace-Period")
+    assert view.everything
+    answer = view.get("Observation")
+    if answer.status == 200:
+        raise NotApplicable("the recorder does not refuse")
+    expect(answer.status in (429, 503), f"refused with {answer.status}", answer)
+    expect(answer.issue.get("code") == "throttled", f"code is {answer.issue.get('code')}", answer)
+    seconds = answer.headers.get("retry-after", "")
+    expect(seconds.isdigit(), "Retry-After is missing", answer)
+    expect(int(seconds) <= view.pace.grace + 1, "Retry-After is longer than the Grace-Period", answer)
+
+
+@check("OPS-028", needs=PATIENT, searches=1)
+def reads_are_not_throttled(kit: Kit) -> None:
+    """Reads, links, Device and DeviceMetric do not count for the Grace-Period: none was answered 429."""
+    for one in kit.wire.exchanges:
+        path = one.url.removeprefix(kit.target.fhir_base)
+        free = re.match(r"/(Device|DeviceMetric)([/?]|$)|/Observation/[A-Za-z0-9.-]+$", path)
+        expect(one.status != 429 or not free, f"throttled: {one.told}", one)
+
+
+@check("OPS-015", "OPS-014")
+def refusals_say_when(kit: Kit) -> None:
+    """Every 429 and 503 of this run says Retry-After."""
+    seen = [one for one in kit.wire.exchanges if one.status in (429, 503)]
+    if not seen:
+        raise NotApplicable("nothing was refused for load, maintenance or the Grace-Period during this run")
+    for one in seen:
+        expect("retry-after" in one.headers, "Retry-After is missing", one)
+
+
+@check("OBS-016", "OBS-013", needs=PATIENT, searches=1)
+def history_is_not_exceeded(kit: Kit) -> None:
+    """Nothing older than the Historic-Data-Period is served."""
+    if not kit.target.terms:
+        raise NeedsPerson("compare the age of the oldest data with the HIIS-VZ; here no terms were given")
+    for view in kit.views:
+        days = max((kit.terms(miv).historic_days for miv in view.mivs), default=0)
+        oldest = kit.now_ms() - (days + 1) * DAY
+        for one in view.everything.matches:
+            time = effective(one)
+            text = f"{key_of(one)} is older than {days} days"
+            expect(time is None or time[1] >= oldest, text, view.everything.origin[key_of(one)])
+
+
+@check("OBS-013", needs=PATIENT, searches=1)
+def before_the_history_is_empty(kit: Kit) -> None:
+    """A search for a time before the Historic-Data-Period is answered 200 and empty."""
+    view = kit.views[0]
+    days = max((kit.terms(miv).historic_days for miv in view.mivs), default=30)
+    asked = written((kit.now_ms() - (days + 30) * DAY) // 1000 * 1000)
+    answer = view.search(f"Observation?{urlencode({'date': f'lt{asked}'})}")
+    expect(answer.status == 200, "not answered with 200", answer)
+    entries = answer.json.get("entry") or ()
+    matches = [one for one in entries if (one.get("search") or {}).get("mode") == "match"]
+    expect(not matches, f"{len(matches)} matches before the history", answer)
+
+
+@check("DEV-014", needs=PATIENT, searches=1)
+def silent_devices_are_unknown(kit: Kit) -> None:
+    """A worn sensor with values up to now is active; one whose values are long over is not."""
+    seen = False
+    for view in kit.views:
+        for name, chunks in series(view.everything.matches).items():
+            reference = name.partition(" ")[0]
+            metric = view.everything.included.get(reference, {})
+            device = view.everything.included.get(next(references(metric, "source"), reference), {})
+            valued = [one for one in chunks if one.tokens]
+            if not device or not valued:
+                continue
+            seen = True
+            silent = kit.now_ms() - max(one.valued_until for one in valued)
+            if silent < 60_000:
+                text = f"{key_of(device)} has values of this minute, and is {device.get('status')}"
+                expect(device.get("status") in ("active", "inactive"), text, view.everything.origin[key_of(device)])
+    if not seen:
+        raise NotApplicable("the test patient wears no sensor")
+
+
+@check("OPS-008")
+def status_feed(kit: Kit) -> None:
+    """A public feed says the status, functions with endpoints, and when it is told again."""
+    if not kit.target.status_url:
+        raise NeedsPerson("give the address of the status feed (status_url), or look at it")
+    answer = kit.wire.send("GET", kit.target.status_url, headers={"accept": "application/json"})
+    expect(answer.status == 200, "not answered with 200", answer)
+    found = answer.json
+    expect(found.get("status") in STATES, f"status is {found.get('status')}", answer)
+    times = [value for value in found.values() if is_instant(value)]
+    expect(times, "no time of an update", answer)
+    named = all(name in answer.text for name in ("cause", "start", "end", "endpoint"))
+    expect(named, "start, end, cause or endpoints are missing", answer)
+
+
+@check("OPS-009")
+def answers_are_quick(kit: Kit) -> None:
+    """How long answers took in this run."""
+    times = sorted(one.seconds for one in kit.wire.exchanges if one.status)
+    if not times:
+        raise NotApplicable("nothing was asked")
+    late = times[int(len(times) * 0.95)]
+    raise NeedsPerson(
+        f"judge: of {len(times)} answers half came within {times[len(times) // 2] * 1000:.0f} ms, "
+        f"95 % within {late * 1000:.0f} ms"
+    )

@@ -1,0 +1,151 @@
+"""The laws of continuous series, over the chunks of one sensor (HDDT retrieving-data.md, measurement-cgm.md)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ddr.conform.exchange import Json
+from ddr.conform.laws.naive import codings, references
+from ddr.conform.laws.times import span
+
+_TOKEN = re.compile(r"E|L|U|-?\d+(\.\d+)?([eE][+-]?\d+)?")
+SECOND = 1000
+ENDED = ("final", "amended", "corrected")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """An Observation of continuous values; times in milliseconds. `step` is 0 where there is no data."""
+
+    key: str
+    status: str
+    start: int
+    end: int  # the last millisecond inside
+    step: float
+    tokens: tuple[str, ...]
+    reason: str  # code of dataAbsentReason
+
+    @property
+    def length(self) -> int:
+        """Of effectivePeriod."""
+        return self.end + 1 - self.start
+
+    @property
+    def sampled_until(self) -> float:
+        """Time of the last sample, or the start."""
+        return self.start + self.step * max(0, len(self.tokens) - 1)
+
+    @property
+    def valued_until(self) -> float:
+        """Time of the last sample that is a value, or the start."""
+        last = max((place for place, sample in enumerate(self.tokens) if sample != "E"), default=0)
+        return self.start + self.step * last
+
+
+def chunk(one: Json) -> Chunk:
+    """Of an Observation. Raises LookupError, ValueError."""
+    period, data = one["effectivePeriod"], one.get("valueSampledData") or {}
+    return Chunk(
+        key=f"Observation/{one['id']}",
+        status=str(one.get("status")),
+        start=span(period["start"])[0],
+        end=span(period["end"])[1],
+        step=float(data.get("period", 0)),
+        tokens=tuple(str(data.get("data", "")).split()),
+        reason=next((code for _, code in codings(one.get("dataAbsentReason"))), ""),
+    )
+
+
+def series(observations: Iterable[Json]) -> dict[str, list[Chunk]]:
+    """Chunks in order of time, by what they refer to and their code; without those entered in error."""
+    found: dict[str, list[Chunk]] = {}
+    for one in observations:
+        if "effectivePeriod" not in one or one.get("status") == "entered-in-error":
+            continue
+        if "valueSampledData" in one or "dataAbsentReason" in one:
+            name = f"{next(references(one, 'device'), '')} {next(codings(one.get('code')), ('', ''))[1]}"
+            found.setdefault(name, []).append(chunk(one))
+    return {name: sorted(chunks, key=lambda one: one.start) for name, chunks in found.items()}
+
+
+def the_span(chunks: Sequence[Chunk]) -> int:
+    """The chunk time span: the longest effectivePeriod."""
+    return max(one.length for one in chunks)
+
+
+def lengths(chunks: Sequence[Chunk]) -> Iterator[str]:
+    """All have the span, but for a last one that ended."""
+    longest = the_span(chunks)
+    for place, one in enumerate(chunks):
+        if longest - one.length <= SECOND:
+            continue
+        if one.status not in ENDED:
+            yield f"{one.key} is {one.status} and shorter than the span of {longest // SECOND} s"
+        elif place < len(chunks) - 1:
+            yield f"{one.key} is shorter than the span, and another chunk of the same sensor follows"
+
+
+def preliminary(chunks: Sequence[Chunk]) -> Iterator[str]:
+    """A preliminary chunk covers the whole span."""
+    longest = the_span(chunks)
+    for one in chunks:
+        if one.status == "preliminary" and longest - one.length > SECOND:
+            yield f"{one.key} is preliminary and covers {one.length // SECOND} s of {longest // SECOND}"
+
+
+def overlaps(chunks: Sequence[Chunk]) -> Iterator[str]:
+    """The samples of two chunks never overlap."""
+    for one, following in pairwise(chunks):
+        if one.tokens and following.start < one.sampled_until + one.step / 2:
+            yield f"the samples of {one.key} and {following.key} overlap"
+        elif following.start < one.start + one.length / 2:
+            yield f"{one.key} and {following.key} overlap"
+
+
+def grid(chunks: Sequence[Chunk]) -> Iterator[str]:
+    """Starts lie whole spans apart, give or take half a sampling period each."""
+    longest = round(the_span(chunks) / SECOND) * SECOND
+    for one, following in pairwise(chunks):
+        step = max(one.step, following.step)
+        off = (following.start - one.start + longest // 2) % longest - longest // 2
+        if step and abs(off) > step:
+            yield f"{following.key} starts {abs(off) / SECOND:.0f} s off the grid of {one.key}"
+
+
+def data(chunks: Sequence[Chunk]) -> Iterator[str]:
+    """Each sample is a number, E, L or U, and no more of them than fit."""
+    for one in chunks:
+        wrong = [token for token in one.tokens if not _TOKEN.fullmatch(token)]
+        if wrong:
+            yield f"{one.key}: {wrong[0][:20]!r} is no sample"
+        elif one.step and one.tokens and one.sampled_until > one.end:
+            yield f"{one.key}: {len(one.tokens)} samples do not fit into the period"
+
+
+def absent(chunks: Sequence[Chunk]) -> Iterator[str]:
+    """Without any value: temp-unknown and preliminary, no data of gaps only."""
+    for one in chunks:
+        if one.tokens and set(one.tokens) == {"E"}:
+            yield f"{one.key} holds gaps only, and is not shown as temp-unknown"
+        if not one.tokens and (one.reason, one.status) != ("temp-unknown", "preliminary"):
+            yield f"{one.key} has no values, reason {one.reason or 'none'} and status {one.status}"
+
+
+def future(chunks: Sequence[Chunk], now_ms: int) -> Iterator[str]:
+    """No value is of the future, and nothing is final before its end."""
+    for one in chunks:
+        late = now_ms + max(one.step, 60_000)
+        if one.tokens and one.valued_until > late:
+            yield f"{one.key} has values of the future"
+        if one.status in ENDED and one.end > late + one.step and one.sampled_until < one.end - one.step:
+            yield f"{one.key} is {one.status}, and its period has not ended"
+
+
+def kept(before: Sequence[str], now: Sequence[str]) -> bool:
+    """Whether a chunk that may grow has kept what it had: gaps may fill, values stay."""
+    if len(now) < len(before):
+        return all(old == "E" for old in before[len(now) :]) and kept(before[: len(now)], now)
+    return all(old in ("E", new) for old, new in zip(before, now, strict=False))

@@ -1,0 +1,80 @@
+"""Whether a resource is FHIR R4 at all: known elements, lists where lists belong, primitives in their form.
+
+The table of elements is that of the pure room ddr.fhir (made from the R4 definitions); the judgement is this module's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+
+from ddr.conform.exchange import Json
+from ddr.conform.laws.times import is_date_time, is_instant
+from ddr.fhir.elements import SHAPES, Element
+
+_PATTERNS = {
+    "id": re.compile(r"[A-Za-z0-9\-.]{1,64}"),
+    "code": re.compile(r"[^\s]+( [^\s]+)*"),
+    "uri": re.compile(r"\S+"),
+    "url": re.compile(r"\S+"),
+    "canonical": re.compile(r"\S+"),
+    "date": re.compile(r"\d{4}(-\d{2}(-\d{2})?)?"),
+}
+
+
+def problems(resource: Json) -> list[str]:
+    """What is not FHIR R4; paths from the resource's type."""
+    kind = str(resource.get("resourceType"))
+    if kind not in SHAPES:
+        return [f"{kind} is no resource type that is served"]
+    return list(_object(kind, kind, {key: value for key, value in resource.items() if key != "resourceType"}))
+
+
+def _object(path: str, kind: str, found: Json) -> Iterator[str]:
+    if not found:
+        yield f"{path} is empty"
+    for name, value in found.items():
+        element = SHAPES[kind].elements.get(name)
+        if element is None:
+            yield f"{path}.{name} is no element of R4"
+        elif not name.startswith("_"):
+            yield from _element(f"{path}.{name}", element, value)
+
+
+def _element(path: str, element: Element, value: object) -> Iterator[str]:
+    if element.many != isinstance(value, list):
+        yield f"{path} is {'no list' if element.many else 'a list'}"
+        return
+    if value == []:
+        yield f"{path} is an empty list"
+    for one in value if isinstance(value, list) else [value]:
+        if element.primitive:
+            if not _primitive(element.type, one):
+                yield f"{path}: {str(one)[:40]!r} is no {element.type}"
+        elif element.type == "Resource":
+            yield from problems(one) if isinstance(one, dict) else [f"{path} is no resource"]
+        elif element.type != "xhtml":
+            if isinstance(one, dict) and element.type in SHAPES:
+                yield from _object(path, element.type, one)
+            elif not isinstance(one, dict):
+                yield f"{path} is no object"
+
+
+def _primitive(kind: str, value: object) -> bool:
+    match kind:
+        case "boolean":
+            return isinstance(value, bool)
+        case "integer" | "positiveInt" | "unsignedInt":
+            least = {"integer": -(1 << 31), "positiveInt": 1, "unsignedInt": 0}[kind]
+            return isinstance(value, int) and not isinstance(value, bool) and value >= least
+        case "decimal":
+            return isinstance(value, int | Decimal) and not isinstance(value, bool)
+        case "instant":
+            return is_instant(value)
+        case "dateTime":
+            return is_date_time(value)
+    if not isinstance(value, str) or not value:
+        return False
+    pattern = _PATTERNS.get(kind)
+    return pattern is None or pattern.fullmatch(value) is not None
