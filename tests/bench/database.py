@@ -27,12 +27,11 @@ async def on_database(folder: Path, bench: Callable[[asyncpg.Pool], Awaitable[li
 
 async def on_recorder(folder: Path, bench: Callable[[Recorder], Awaitable[list[Figure]]]) -> list[Figure]:
     """Run `bench` on a recorder in this process, whose database is empty."""
-
-    async def with_recorder(pool: asyncpg.Pool) -> list[Figure]:
-        async with recorder(pool, _settings(folder), folder / "listeners", Received(), {}) as running:
-            return await bench(running)
-
-    return await on_database(folder, with_recorder)
+    with database(_settings(folder)) as stored:
+        async with await open_pool(stored) as pool:
+            await migrate(pool)
+            async with recorder(pool, stored, folder / "listeners", Received(), {}) as running:
+                return await bench(running)
 
 
 def _settings(folder: Path) -> Settings:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench import bridge, gateway, overload, polling, serving, statements, storage, summary
+from tests.bench import bridge, gateway, growth, overload, polling, serving, statements, storage, summary, wal
 from tests.bench.database import on_database, on_recorder
 from tests.bench.figure import Figure
 
@@ -21,6 +21,7 @@ class Options:
     json: Path | None = None
     rounds: int = 3  # of which each figure is the median
     seconds: float = 2.0  # of load in each round
+    patients: tuple[int, ...] = (1_000, 10_000)  # of the databases that are compared
 
 
 Section = Callable[[Path, Options], Coroutine[Any, Any, list[Figure]]]
@@ -43,6 +44,18 @@ SECTIONS: dict[str, Section] = {
 }
 
 
+async def _growth(folder: Path, options: Options) -> list[Figure]:
+    sizes, rounds, duration = options.patients, options.rounds, options.seconds
+    return await on_recorder(folder, lambda running: growth.run(running, folder, sizes, rounds, duration))
+
+
+async def _wal(folder: Path, options: Options) -> list[Figure]:
+    return await on_recorder(folder, lambda running: wal.run(running, folder, options.patients[0]))
+
+
+SECTIONS |= {"growth": _growth, "wal": _wal}
+
+
 def options_of(arguments: Sequence[str]) -> Options:
     """Raises SystemExit for what cannot be understood."""
     parser = argparse.ArgumentParser(prog="make bench", description="Figures of the recorder as ratios within one run.")
@@ -50,7 +63,16 @@ def options_of(arguments: Sequence[str]) -> Options:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     parser.add_argument("--rounds", type=int, default=3, help="runs in turns, of which each figure is the median")
     parser.add_argument("--seconds", type=float, default=2.0, help="of load, in each of these runs")
+    parser.add_argument(
+        "--patients",
+        type=int,
+        nargs="+",
+        default=[1_000, 10_000],
+        help="sizes that growth compares; 100000 takes minutes",
+    )
     found = parser.parse_args(arguments)
     if unknown := set(found.sections) - SECTIONS.keys():
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
-    return Options(tuple(found.sections) or tuple(SECTIONS), found.json, found.rounds, found.seconds)
+    return Options(
+        tuple(found.sections) or tuple(SECTIONS), found.json, found.rounds, found.seconds, tuple(found.patients)
+    )
