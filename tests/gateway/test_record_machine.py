@@ -47,6 +47,7 @@ BUDGET = settings(
     max_examples=int(os.environ.get("DDR_MACHINE_EXAMPLES", "60")),
     stateful_step_count=15,
     deadline=None,
+    derandomize="DDR_MACHINE_EXAMPLES" not in os.environ,
     suppress_health_check=list(HealthCheck),
 )
 START = 1_795_000_000_000

@@ -62,6 +62,11 @@ class WorkerProcess:
         return self._process.returncode
 
     @property
+    def gave_up(self) -> bool:
+        """True when it ended by itself before it served: its successors would do the same."""
+        return self.ended.is_set() and not self.ready.is_set() and (self.status or 0) >= 0
+
+    @property
     def age_seconds(self) -> float:
         """Time since its start."""
         return time.monotonic() - self._since

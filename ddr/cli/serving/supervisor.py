@@ -80,7 +80,9 @@ class Supervisor:
         log.info("serve.stopped")
 
     async def _all_started(self) -> bool:
-        return all(await asyncio.gather(*(slot.worker.started() for slot in self._slots)))
+        """False when a worker gave up by itself; one that was killed at its start is replaced as later ones are."""
+        await asyncio.gather(*(slot.worker.started() for slot in self._slots))
+        return not any(slot.worker.gave_up for slot in self._slots)
 
     async def _spawn_first(self, number: int) -> WorkerProcess:
         worker = await self._spawn(number)

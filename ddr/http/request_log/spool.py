@@ -52,9 +52,10 @@ class Spool:
     def _open(self) -> int:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._files += 1
-        path = self._folder / f"{self._run}-{self._files}{SUFFIX}"
+        path = self._folder / f"{self._run}-{self._files}"
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        path.rename(path.with_suffix(SUFFIX))  # not before the lock: another process would take it over, and remove it
         directory = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(directory)
