@@ -203,6 +203,6 @@ class Watch:
         self.figures.last_errors[name] = self.figures.last_errors.get(name, 0) + 1
         with suppress(Exception):
             if isinstance(error, ClientError):
-                log.info("client.watch: %s", name)
+                log.info("client.turn_refused", extra={"error": name})
             else:
-                log.warning("client.watch: the callback or a store failed: %s", name)
+                log.warning("client.turn_failed", extra={"error": name})

@@ -73,7 +73,18 @@ def test_a_replay_changes_nothing(replayed: tuple[Path, list[subprocess.Complete
 def test_demo_json_describes_the_scene(replayed: tuple[Path, list[subprocess.CompletedProcess[str]]]) -> None:
     state = replayed[0]
     described = json.loads((state / "demo.json").read_text())
-    assert list(described) == ["fhir_base", "oauth_issuer", "gateway_base", "admin_base", "ca", "digas", "patients"]
+    names = [
+        "fhir_base",
+        "oauth_issuer",
+        "gateway_base",
+        "admin_base",
+        "ca",
+        "digas",
+        "patients",
+        "status_url",
+        "terms",
+    ]
+    assert list(described) == names
     assert all(described[name].startswith("http") for name in list(described)[:4])
     paths = [described["ca"], *(diga[name] for diga in described["digas"] for name in ("cert", "key"))]
     assert all(Path(path).is_absolute() and Path(path).exists() for path in paths)

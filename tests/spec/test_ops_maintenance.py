@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from ddr.fhir.instants import date_time
+from ddr.http.breadth import Breadth
 from ddr.http.clock import now_ms
 from ddr.settings import Settings
 from ddr.store.outages import notices
@@ -133,11 +134,11 @@ async def test_three_causes_are_told_apart(own: Recorder) -> None:
     own.trust.is_stale = False
     refused(gone, 503, "transient")
     admission = own.core.admission
-    most, admission.most = admission.most, 0
+    breadth, admission.breadth = admission.breadth, Breadth(0)
     for line in admission._lines.values():
         line.seconds = 60
     busy = await reader.get("Device")
-    admission.most = most
+    admission.breadth = breadth
     refused(busy, 503, "throttled")
     now = own.clock()
     await tell(own, notice(now, now + HOUR))
