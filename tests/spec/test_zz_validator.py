@@ -43,7 +43,7 @@ def _parts(resource: Json) -> bool:
 def _observations(resources: Iterable[Json]) -> Iterator[tuple[str, Json]]:
     """Every Observation with its reference."""
     for resource in resources:
-        yield from _observations(entry["resource"] for entry in resource.get("entry", ()))
+        yield from _observations(entry["resource"] for entry in resource.get("entry", ()) if "resource" in entry)
         if resource["resourceType"] == "Observation" and "id" in resource:  # those of the summary have none
             yield f"Observation/{resource['id']}", resource
 
