@@ -1,13 +1,13 @@
 """How many requests a worker works on at once: as many as its connections allow, fewer while they make each other late.
 
 One event loop does one thing at a time. What is begun beyond what keeps it and the database busy does not end sooner:
-it makes every step of all others wait. That shows in how late the loop is, and in how long a connection to the database
-is waited for; then fewer are begun, and slowly more again (additive increase, multiplicative decrease, as in RFC 5681).
+it makes every step of all others wait. That shows in how late the loop is; then fewer are begun, and slowly more again
+(additive increase, multiplicative decrease, as in RFC 5681). Waits for a connection to the database are not looked at.
 """
 
 from __future__ import annotations
 
-LATE_SECONDS = 0.004  # of the loop, or for a connection
+LATE_SECONDS = 0.004  # of the loop
 LEAST = 6  # places: one for each room, and some for the one that is asked most
 FEWER, MORE = 0.85, 0.25  # at each look: times so many, or so many more
 
@@ -25,7 +25,7 @@ class Breadth:
         return int(self._now)
 
     def note(self, late_seconds: float) -> None:
-        """The loop was so late, or a connection was waited for so long."""
+        """The loop was so late."""
         if late_seconds > LATE_SECONDS:
             self._now = max(min(LEAST, self._most), self._now * FEWER)
         else:
