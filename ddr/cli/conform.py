@@ -28,7 +28,7 @@ from ddr.conform.report.junit import junit
 from ddr.conform.report.model import Run, plan, report
 from ddr.conform.report.terminal import Terminal
 from ddr.conform.run import run as run_checks
-from ddr.conform.target import Account, Identity, Target, TargetError, canonical, read_target, with_terms
+from ddr.conform.target import LIMITS, Account, Identity, Target, TargetError, canonical, read_target, with_terms
 from ddr.conform.wire import Wire
 
 HELP = "check any recorder from outside against HDDT 1.0.1"
@@ -66,7 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when nothing failed, 1 when something did."""
+    """0 when something passed and nothing failed; 1 otherwise, also when the recorder was out of reach."""
     try:
         target = with_terms(_target(args), args.grace_seconds)
         checks = _chosen(args.only)
@@ -85,7 +85,9 @@ def _target(args: argparse.Namespace) -> Target:
     if args.client_id:
         if not (args.certificate and args.key and args.redirect_uri):
             raise TargetError("--client-id needs --certificate, --key and --redirect-uri")
-        mivs = tuple(canonical(name) for name in args.miv)
+        if missing := [one for one in (args.certificate, args.key) if not one.is_file()]:
+            raise TargetError(f"{missing[0]} is no file")
+        mivs = tuple(canonical(name) for name in args.miv or LIMITS)
         digas = (Identity(args.client_id, args.redirect_uri, args.certificate, args.key, mivs),)
     password = args.password_file.read_text().strip() if args.password_file else ""
     base, issuer = args.recorder.rstrip("/"), args.issuer.rstrip("/")
@@ -128,7 +130,7 @@ def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) 
     _write(args.json, lambda: json.dumps(found, indent=1, default=str, ensure_ascii=False))
     _write(args.html, lambda: html(found))
     _write(args.junit, lambda: junit(found))
-    return 1 if found["summary"]["failed"] else 0
+    return 0 if found["summary"]["passed"] and not found["summary"]["failed"] else 1
 
 
 def _write(file: Path | None, text: Callable[[], str]) -> None:

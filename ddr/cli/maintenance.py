@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import asyncpg
 
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import instant_argument, shown_instant, with_database
+from ddr.cli.notices import Action, act, announced, found, line, listed, words_in_german_and_contact
+from ddr.cli.operator import instant_argument
 from ddr.http.clock import now_ms
 from ddr.operations.business_days import AHEAD, earliest
 from ddr.operations.status.functions import NAMES, TOWARDS_DIGA
@@ -37,10 +37,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     for parser in (schedule, start):
         parser.add_argument("--until", dest="until_ms", type=instant_argument, metavar="TIME", help="FHIR dateTime")
         parser.add_argument("--cause", help="why; shown in public")
-        parser.add_argument("--cause-de", default="", help="the same in German, for the page")
         parser.add_argument("--impact", help="what does not work meanwhile; shown in public")
-        parser.add_argument("--impact-de", default="", help="the same in German")
-        parser.add_argument("--contact", help="whom to ask; default: the setting operator_contact")
+        words_in_german_and_contact(parser)
         parser.add_argument(
             "--functions", nargs="+", choices=NAMES, default=list(TOWARDS_DIGA), metavar="FUNCTION",
             help=f"of {', '.join(NAMES)}; default: all but ingestion",
@@ -57,9 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Print what is in force from now on."""
-    for line in with_database(lambda settings, pool: _ACTIONS[args.action](args, settings, pool)):
-        print(line)
-    return 0
+    return act(args, _ACTIONS)
 
 
 async def _schedule(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
@@ -70,24 +66,26 @@ async def _start(args: argparse.Namespace, settings: Settings, pool: asyncpg.Poo
     if args.notice is None:
         return [await _add(pool, args, _new(args, settings, now_ms()))]
     _urgent(args)
-    announced = await found(pool, args.notice)
+    former = await found(pool, args.notice)
     now = now_ms()
-    if not announced.planned or not announced.to_come(now):
+    if not former.planned or not former.to_come(now):
         raise CommandError(f"{args.notice} is no maintenance that is still to come")
-    assert announced.until_ms is not None
+    assert former.until_ms is not None
     earlier = replace(
-        announced,
+        former,
         notice=store.new_name(),
         from_ms=now,
-        until_ms=args.until_ms or now + announced.until_ms - announced.from_ms,  # it takes as long
+        until_ms=args.until_ms or now + former.until_ms - former.from_ms,  # it takes as long
         urgent_reason=args.reason,
         announced_ms=now,
         changed_ms=now,
     )
     _check_span(earlier)
-    await store.cancel(pool, announced.notice, now)
-    await store.add(pool, earlier)
-    return [f"{announced.notice} is cancelled", line(earlier, now)]
+    async with pool.acquire() as conn, conn.transaction():
+        if not await store.cancel(conn, former.notice, now):
+            raise CommandError(f"{args.notice} has begun or is cancelled: ddr maintenance list")
+        await store.add(conn, earlier)
+    return [f"{former.notice} is cancelled", line(earlier, now)]
 
 
 async def _add(pool: asyncpg.Pool, args: argparse.Namespace, notice: Notice) -> str:
@@ -114,21 +112,14 @@ def _new(args: argparse.Namespace, settings: Settings, from_ms: int) -> Notice:
     now = now_ms()
     if from_ms < now - 60_000:
         raise CommandError("--from is past")
-    return Notice(
-        notice=store.new_name(),
+    return announced(
+        args,
         planned=True,
         state="demoted" if args.demoted else "unavailable",
-        functions=list(dict.fromkeys(args.functions)),
         from_ms=from_ms,
-        until_ms=args.until_ms,
-        cause=args.cause,
-        cause_de=args.cause_de,
-        impact=args.impact,
-        impact_de=args.impact_de,
+        now=now,
         contact=contact,
         urgent_reason=args.reason if args.urgent else None,
-        announced_ms=now,
-        changed_ms=now,
     )
 
 
@@ -159,34 +150,11 @@ async def _cancel(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
     return [f"{args.notice} is cancelled"]
 
 
-async def found(pool: asyncpg.Pool, name: str) -> Notice:
-    """The notice of this name. Raises CommandError."""
-    notice = await store.find(pool, name)
-    if notice is None:
-        raise CommandError(f"there is no notice {name}: ddr maintenance list")
-    return notice
-
-
 async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> Sequence[str]:
-    now = now_ms()
-    known = [notice for notice in await store.recent(pool, now - store.KEPT_MS) if notice.planned]
-    return [line(notice, now) for notice in known] or ["no maintenance is announced"]
+    return await listed(pool, planned=True) or ["no maintenance is announced"]
 
 
-def line(notice: Notice, now: int) -> str:
-    """A notice for the terminal."""
-    if notice.cancelled_ms is not None:
-        word = "cancelled"
-    elif notice.in_force(now):
-        word = "goes on"
-    else:
-        word = "announced" if notice.to_come(now) else "over"
-    urgent = f", urgent: {notice.urgent_reason}" if notice.urgent_reason else ""
-    span = f"{shown_instant(notice.from_ms)} to {shown_instant(notice.end_ms)}"
-    return f"{notice.notice}  {word}  {span}  {notice.state}: {' '.join(notice.functions)}  {notice.cause}{urgent}"
-
-
-_ACTIONS: dict[str, Any] = {
+_ACTIONS: dict[str, Action] = {
     "schedule": _schedule,
     "start": _start,
     "end": _end,

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
 import asyncpg
 
 from ddr.cli.errors import CommandError
-from ddr.cli.maintenance import found, line
-from ddr.cli.operator import instant_argument, with_database
+from ddr.cli.notices import Action, act, announced, found, line, listed, words_in_german_and_contact
+from ddr.cli.operator import instant_argument
 from ddr.http.clock import now_ms
 from ddr.miv.loader import load_catalog
 from ddr.operations.status.functions import NAMES, all_functions
 from ddr.settings import Settings
 from ddr.store.outages import notices as store
-from ddr.store.outages.notices import Notice
 
 HELP = "tell of disruptions in the status feed"
 
@@ -30,10 +28,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     report.add_argument("--state", choices=("demoted", "unavailable"), required=True)
     report.add_argument("--functions", nargs="+", required=True, metavar="FUNCTION", help="also data:MIV")
     report.add_argument("--cause", required=True, help="shown in public")
-    report.add_argument("--cause-de", default="", help="the same in German, for the page")
     report.add_argument("--impact", default="", help="what users notice")
-    report.add_argument("--impact-de", default="", help="the same in German")
-    report.add_argument("--contact", default="", help="whom to ask; default: the setting operator_contact")
+    words_in_german_and_contact(report)
     report.add_argument("--from", dest="from_ms", type=instant_argument, metavar="TIME", help="past or to come")
     report.add_argument("--until", dest="until_ms", type=instant_argument, metavar="TIME", help="if it is known")
     resolve = actions.add_parser("resolve", help="it is over")
@@ -43,9 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Print what is told from now on."""
-    for text in with_database(lambda settings, pool: _ACTIONS[args.action](args, settings, pool)):
-        print(text)
-    return 0
+    return act(args, _ACTIONS)
 
 
 async def _report(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
@@ -56,22 +50,8 @@ async def _report(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
     from_ms = now if args.from_ms is None else args.from_ms
     if args.until_ms is not None and args.until_ms <= max(from_ms, now):
         raise CommandError("--until must be after the start, and still to come")
-    notice = Notice(
-        notice=store.new_name(),
-        planned=False,
-        state=args.state,
-        functions=list(dict.fromkeys(args.functions)),
-        from_ms=from_ms,
-        until_ms=args.until_ms,
-        cause=args.cause,
-        cause_de=args.cause_de,
-        impact=args.impact,
-        impact_de=args.impact_de,
-        contact=args.contact or settings.operator_contact,
-        urgent_reason=None,
-        announced_ms=now,
-        changed_ms=now,
-    )
+    contact = args.contact or settings.operator_contact
+    notice = announced(args, planned=False, state=args.state, from_ms=from_ms, now=now, contact=contact)
     await store.add(pool, notice)
     return [line(notice, now)]
 
@@ -87,9 +67,7 @@ async def _resolve(args: argparse.Namespace, settings: Settings, pool: asyncpg.P
 
 
 async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> Sequence[str]:
-    now = now_ms()
-    known = [notice for notice in await store.recent(pool, now - store.KEPT_MS) if not notice.planned]
-    return [line(notice, now) for notice in known] or ["no disruption is told"]
+    return await listed(pool, planned=False) or ["no disruption is told"]
 
 
-_ACTIONS: dict[str, Any] = {"report": _report, "resolve": _resolve, "list": _list}
+_ACTIONS: dict[str, Action] = {"report": _report, "resolve": _resolve, "list": _list}

@@ -45,8 +45,12 @@ class Terms:
 
 @dataclass(frozen=True)
 class Entry:
-    """A recorder of the HIIS-VZ. `mivs` by canonical of the ValueSet; `devices` are ids of DeviceDefinitions."""
+    """A recorder of the HIIS-VZ: the id of its own DeviceDefinition, and those of its `devices`.
 
+    `mivs` by canonical of the ValueSet.
+    """
+
+    definition_id: str
     hiis_id: str
     name: str
     manufacturer: str
@@ -97,7 +101,7 @@ class Registry:
             for reference in [(one.get("parentDevice") or {}).get("reference"), *_miv_references(one)]
         }
         for one in self._entries:
-            if wanted & one.devices or _own_id(one) in parents:
+            if wanted & one.devices or one.definition_id in parents:
                 return one
         raise NotFound("no recorder of the HIIS-VZ has this device")
 
@@ -153,18 +157,15 @@ def entry_of(definition: Json, endpoints: Mapping[str, Json]) -> Entry:
     names = [str(one.get("name")) for one in definition.get("deviceName") or ()]
     linked = (_id_of(reference) for link in _extensions(definition, DEVICE_LINK) for reference in _deep(link))
     return Entry(
+        definition_id=str(definition["id"]),
         hiis_id=next(iter(numbers), ""),
         name=next(iter(names), ""),
         manufacturer=_manufacturer(definition),
         fhir_base=addresses.get(FHIR, ""),
         issuer=addresses.get(AUTHORIZATION, ""),
         mivs={next(iter(_parts(one, "mivSet")), ""): _terms(one) for one in _extensions(definition, MIV_SET)},
-        devices=frozenset({*linked, f"recorder:{definition['id']}"}),
+        devices=frozenset(linked),
     )
-
-
-def _own_id(entry: Entry) -> str:
-    return next((one.partition(":")[2] for one in entry.devices if one.startswith("recorder:")), "")
 
 
 def _is(device: Json, wanted: str, manufacturer: str, model: str) -> bool:

@@ -150,7 +150,7 @@ class Admission:
         return sum(line.count for line in self._lines.values())
 
     def late(self, seconds: float) -> None:
-        """The event loop is so late, or a connection to the database was waited for so long."""
+        """The event loop is so late: fewer are begun (ddr.http.breadth)."""
         self.breadth.note(seconds)
         self._give()
 

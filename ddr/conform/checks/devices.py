@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Json
+from ddr.conform.judging import judge
 from ddr.conform.kit import Kit
 from ddr.conform.laws import codes
 from ddr.conform.laws.naive import codings, references
-from ddr.conform.verdict import Failed, NotApplicable
+from ddr.conform.verdict import Failed
 from ddr.conform.view import key_of
 
 PATIENT = (Need.PATIENT,)
 
 
-def _judge(kit: Kit, kind: str, rule: Callable[[Json], str]) -> None:
-    seen = 0
-    for view in kit.views:
-        found = view.listed(kind)
-        for one in found.matches:
-            seen += 1
-            if text := rule(one):
-                raise Failed(f"{key_of(one)}: {text}", found.origin[key_of(one)])
-    if not seen:
-        raise NotApplicable(f"the test patient has no {kind}")
-
-
 @check("DEV-017", "DEV-015", needs=PATIENT)
 def devices_have_a_status(kit: Kit) -> None:
     """Every Device has a status of FHIR R4, so that missing data can be noticed."""
-    _judge(kit, "Device", lambda one: _among(one, "status", codes.DEVICE_STATES))
+    judge(kit, "Device", lambda one: _among(one, "status", codes.DEVICE_STATES))
 
 
 def _among(one: Json, name: str, known: frozenset[str]) -> str:
@@ -46,7 +33,7 @@ def device_types_are_known(kit: Kit) -> None:
         good = not found or any(system == codes.SNOMED and code in codes.DEVICE_TYPES for system, code in found)
         return "" if good else f"type is {', '.join(code for _, code in found)}"
 
-    _judge(kit, "Device", rule)
+    judge(kit, "Device", rule)
 
 
 @check("DEV-018", needs=PATIENT)
@@ -57,13 +44,13 @@ def devices_have_a_name(kit: Kit) -> None:
         names = one.get("deviceName") or []
         return "" if names and all(name.get("name") and name.get("type") for name in names) else "no deviceName"
 
-    _judge(kit, "Device", rule)
+    judge(kit, "Device", rule)
 
 
 @check("DEV-019", needs=PATIENT)
 def devices_have_a_serial_number(kit: Kit) -> None:
     """Every Device has a serialNumber, by which patients know it."""
-    _judge(kit, "Device", lambda one: "" if one.get("serialNumber") else "no serialNumber")
+    judge(kit, "Device", lambda one: "" if one.get("serialNumber") else "no serialNumber")
 
 
 @check("DEV-023", needs=PATIENT)
@@ -78,13 +65,13 @@ def definitions_are_in_the_registry(kit: Kit) -> None:
         good = "hiis.bfarm.de" in str(found.get("reference")) or identifier == "http://fhir.de/sid/gkv/hmnr"
         return "" if good else f"definition is {found.get('reference')}"
 
-    _judge(kit, "Device", rule)
+    judge(kit, "Device", rule)
 
 
 @check("DEV-026", needs=PATIENT)
 def metrics_have_a_source(kit: Kit) -> None:
     """Every DeviceMetric refers to its Device."""
-    _judge(kit, "DeviceMetric", _source)
+    judge(kit, "DeviceMetric", _source)
 
 
 def _source(one: Json) -> str:
@@ -102,7 +89,7 @@ def metrics_have_type_and_category(kit: Kit) -> None:
             return f"type is of {', '.join(systems) or 'no system'}"
         return _among(one, "category", codes.METRIC_CATEGORIES)
 
-    _judge(kit, "DeviceMetric", rule)
+    judge(kit, "DeviceMetric", rule)
 
 
 @check("DEV-029", needs=PATIENT)
@@ -113,7 +100,7 @@ def metrics_have_ucum_units(kit: Kit) -> None:
         systems = {system for system, _ in codings(one.get("unit"))}
         return "" if systems <= {codes.UCUM} else f"unit is of {', '.join(systems)}"
 
-    _judge(kit, "DeviceMetric", rule)
+    judge(kit, "DeviceMetric", rule)
 
 
 @check("DEV-031", "DEV-030", needs=PATIENT)
@@ -126,7 +113,7 @@ def calibrations_have_a_state(kit: Kit) -> None:
                 return wrong
         return ""
 
-    _judge(kit, "DeviceMetric", rule)
+    judge(kit, "DeviceMetric", rule)
 
 
 @check("OBS-023", needs=PATIENT, searches=1)

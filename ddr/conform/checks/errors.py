@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ddr.conform.check import Need, check
-from ddr.conform.exchange import Exchange
+from ddr.conform.judging import expect_refused
 from ddr.conform.kit import Kit
 from ddr.conform.verdict import NotApplicable, expect
 from ddr.conform.view import key_of
@@ -12,22 +12,12 @@ PATIENT = (Need.PATIENT,)
 TYPES = ("Observation", "Device", "DeviceMetric")
 
 
-def _refused(answer: Exchange, status: int, begins: str = "", code: str = "processing") -> None:
-    expect(answer.status == status, f"not refused with {status}", answer)
-    issue = answer.issue
-    expect(issue, "no OperationOutcome", answer)
-    expect(issue.get("severity") == "error", f"severity is {issue.get('severity')}", answer)
-    expect(issue.get("code") == code, f"code is {issue.get('code')}, not {code}", answer)
-    told = str(issue.get("diagnostics", ""))
-    expect(told.startswith(begins), f"diagnostics do not begin with {begins!r}", answer)
-
-
 @check("RS-024", needs=PATIENT)
-def unknown_parameters_are_refused(kit: Kit) -> None:
+def unknown_parameters_areexpect_refused(kit: Kit) -> None:
     """An unknown parameter gets 400 and is named: "Unknown search parameter …"."""
     for kind in TYPES:
         answer = kit.views[0].get(f"{kind}?there-is-none=1")
-        _refused(answer, 400, "Unknown search parameter")
+        expect_refused(answer, 400, "Unknown search parameter")
         expect("there-is-none" in answer.text, "the parameter is not named", answer)
 
 
@@ -39,27 +29,27 @@ def lenient_changes_nothing(kit: Kit) -> None:
 
 
 @check("RS-025", needs=PATIENT)
-def malformed_dates_are_refused(kit: Kit) -> None:
+def malformed_dates_areexpect_refused(kit: Kit) -> None:
     """A date that is none gets 400: wrong form, wrong prefix, days that do not exist."""
     for text in ("xx2025", "2025-13-01", "2025-02-30", "yesterday", "2025-01-01T25:00:00Z", "ge"):
-        _refused(kit.views[0].get(f"Observation?date={text}"), 400)
+        expect_refused(kit.views[0].get(f"Observation?date={text}"), 400)
 
 
 @check("RS-025", needs=PATIENT)
-def reversed_ranges_are_refused(kit: Kit) -> None:
+def reversed_ranges_areexpect_refused(kit: Kit) -> None:
     """A range that ends before it begins gets 400."""
-    _refused(kit.views[0].get("Observation?date=ge2025-03-01&date=le2025-02-01"), 400)
+    expect_refused(kit.views[0].get("Observation?date=ge2025-03-01&date=le2025-02-01"), 400)
 
 
 @check("RS-026", needs=PATIENT)
-def unknown_includes_are_refused(kit: Kit) -> None:
+def unknown_includes_areexpect_refused(kit: Kit) -> None:
     """An `_include` or `_revinclude` that does not exist gets 400."""
     for text in ("_include=Observation:foo", "_include=Foo:bar", "_revinclude=Observation:foo"):
-        _refused(kit.views[0].get(f"Observation?{text}"), 400)
+        expect_refused(kit.views[0].get(f"Observation?{text}"), 400)
 
 
 @check("RS-031", "RS-035", needs=PATIENT)
-def malformed_controls_are_refused(kit: Kit) -> None:
+def malformed_controls_areexpect_refused(kit: Kit) -> None:
     """`_count`, `_sort` and quantities that make no sense get 400."""
     for text in ("_count=many", "_count=-1", "_sort=foo"):
         answer = kit.views[0].get(f"Observation?{text}")
@@ -72,7 +62,7 @@ def unknown_ids_are_404(kit: Kit) -> None:
     """A read of an id that does not exist gets 404 and "Resource … is not known"."""
     for kind in TYPES:
         answer = kit.views[0].get(f"{kind}/there-is-none")
-        _refused(answer, 404, "Resource")
+        expect_refused(answer, 404, "Resource")
         expect("is not known" in answer.text, 'diagnostics do not say "is not known"', answer)
 
 
@@ -86,7 +76,7 @@ def unknown_versions_are_404(kit: Kit) -> None:
     for kind in declared:
         for one in kit.views[0].listed(kind).matches[:1]:
             asked += 1
-            _refused(kit.views[0].get(f"{key_of(one)}/_history/99999"), 404, "Version 99999 is not valid")
+            expect_refused(kit.views[0].get(f"{key_of(one)}/_history/99999"), 404, "Version 99999 is not valid")
     if not asked:
         raise NotApplicable("vread is not declared, or there is nothing to read")
 

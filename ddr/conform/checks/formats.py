@@ -6,6 +6,7 @@ from collections import Counter
 
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange
+from ddr.conform.judging import expect_refused
 from ddr.conform.kit import Kit
 from ddr.conform.laws.leaves import json_leaves, xml_leaves
 from ddr.conform.verdict import Failed, NotApplicable, expect
@@ -112,8 +113,7 @@ UNSUPPORTED = "Requested format not supported"
 def other_formats_are_refused(kit: Kit) -> None:
     """An Accept that is not supported gets 406 with the prescribed OperationOutcome."""
     answer = kit.views[0].get("Device", accept="text/turtle")
-    expect(answer.status == 406, "not refused with 406", answer)
-    _issue(answer, "not-supported", UNSUPPORTED)
+    expect_refused(answer, 406, UNSUPPORTED, "not-supported")
 
 
 @check("RS-009", needs=PATIENT)
@@ -121,8 +121,7 @@ def other_bodies_are_refused(kit: Kit) -> None:
     """A Content-Type that is not supported gets 415 with the prescribed OperationOutcome."""
     view = kit.views[0]
     answer = view.post_uncounted("Device/_search", "a", "text/turtle")
-    expect(answer.status == 415, "not refused with 415", answer)
-    _issue(answer, "not-supported", "Content-Type not supported")
+    expect_refused(answer, 415, "Content-Type not supported", "not-supported")
 
 
 @check("RS-010", needs=PATIENT)
@@ -132,17 +131,7 @@ def fhir_version_is_understood(kit: Kit) -> None:
     good = view.get("Device", accept=f"{JSON}; fhirVersion=4.0")
     expect(good.status == 200, "fhirVersion=4.0 is refused", good)
     bad = view.get("Device", accept=f"{JSON}; fhirVersion=5.0")
-    expect(bad.status == 406, "fhirVersion=5.0 is not refused with 406", bad)
-    _issue(bad, "not-supported", "FHIR version not supported")
-
-
-def _issue(answer: Exchange, code: str, begins: str) -> None:
-    issue = answer.issue
-    expect(issue, "no OperationOutcome", answer)
-    expect(issue.get("severity") == "error", f"severity is {issue.get('severity')}", answer)
-    expect(issue.get("code") == code, f"code is {issue.get('code')}, not {code}", answer)
-    told = str(issue.get("diagnostics", ""))
-    expect(told.startswith(begins), f"diagnostics do not begin with {begins!r}", answer)
+    expect_refused(bad, 406, "FHIR version not supported", "not-supported")
 
 
 @check("RS-007", needs=PATIENT)

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Json
+from ddr.conform.judging import Rule, judge
 from ddr.conform.kit import Kit
 from ddr.conform.laws import codes, observations, structure
 from ddr.conform.laws.naive import references
-from ddr.conform.verdict import Failed, NotApplicable, expect
+from ddr.conform.verdict import Failed, expect
 from ddr.conform.view import View, key_of
 
 PATIENT = (Need.PATIENT,)
-Rule = Callable[[Json], str]
 LUNG = frozenset({**codes.LUNG_RAW, **codes.LUNG_REFERENCE, **codes.LUNG_RELATIVE})
 SINGLE = codes.BLOOD_GLUCOSE | LUNG
 
 
 def _judge(kit: Kit, rule: Rule, of: Iterable[str] = ()) -> None:
-    """Fail with the first Observation with one of the codes (default: all) that breaks the rule."""
-    wanted, seen = frozenset(of), 0
-    for view in kit.views:
-        for one in view.everything.matches:
-            if wanted and observations.code(one) not in wanted:
-                continue
-            seen += 1
-            if text := rule(one):
-                raise Failed(f"{key_of(one)}: {text}", view.everything.origin[key_of(one)])
-    if not seen:
-        raise NotApplicable("the test patient has no such data")
+    """Every Observation with one of the codes, all by default."""
+    wanted = frozenset(of)
+    judge(kit, "Observation", rule, lambda one: not wanted or observations.code(one) in wanted)
 
 
 @check("RS-001", "OBS-002", needs=PATIENT, searches=1)

@@ -52,9 +52,7 @@ def registry_stale(name: str, since_ms: int | None = None) -> Trouble:
 
 def certificate(file: Path, now_ms: int) -> list[Trouble]:
     """The certificate of the listeners has expired, or will within EXPIRES_SOON; one that cannot be read stays."""
-    try:
-        ends = x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
-    except (OSError, ValueError):
+    if (ends := _ends(file)) is None:
         return []
     now = datetime.fromtimestamp(now_ms / 1000, UTC)
     end = date_time(int(ends.timestamp() * 1000))
@@ -69,11 +67,15 @@ def certificate(file: Path, now_ms: int) -> list[Trouble]:
 
 def days_left(file: Path, now_ms: int) -> int | None:
     """Whole days until the certificate of the listeners expires; None when it cannot be read."""
+    ends = _ends(file)
+    return None if ends is None else (ends - datetime.fromtimestamp(now_ms / 1000, UTC)).days
+
+
+def _ends(file: Path) -> datetime | None:
     try:
-        ends = x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
+        return x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
     except (OSError, ValueError):
         return None
-    return (ends - datetime.fromtimestamp(now_ms / 1000, UTC)).days
 
 
 def _signing(core: Core, now_ms: int) -> list[Trouble]:

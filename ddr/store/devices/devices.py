@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.imports.calls import KEY
 from ddr.store.database.stamps import moved
 
 Row = Mapping[str, Any]
@@ -18,6 +19,9 @@ _DEVICE = """patient_id, device_no, device_key, serial_number, device_name, manu
     replaces_key, end_follows"""
 _EPOCH = """patient_id, epoch_no, sensor_no, device_no, from_ms, until_ms, calibration_state, calibration_type,
     calibration_time, display_unit, tail_k, tail_start_ms, version, updated_ms, created_ms"""
+
+OF_IMPORT = f"i.device_key LIKE '{KEY}%' AND lower(btrim(i.serial_number)) = lower(btrim(d.serial_number))"
+"""SQL: device `i` is what an import registered of the device `d` of the same patient."""
 
 
 # --- devices ---------------------------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ async def recent(pool: asyncpg.Pool, since_ms: int) -> list[Notice]:
     return [Notice(**dict(row)) for row in rows]
 
 
-async def add(pool: asyncpg.Pool, notice: Notice) -> None:
+async def add(pool: asyncpg.Pool | asyncpg.Connection, notice: Notice) -> None:
     """Store a new one."""
     names = [field.name for field in fields(Notice)]
     places = ", ".join(f"${number}" for number in range(1, len(names) + 1))
@@ -134,7 +134,7 @@ async def end(pool: asyncpg.Pool, name: str, now_ms: int) -> bool:
     return bool(done)
 
 
-async def cancel(pool: asyncpg.Pool, name: str, now_ms: int) -> bool:
+async def cancel(pool: asyncpg.Pool | asyncpg.Connection, name: str, now_ms: int) -> bool:
     """It will not take place; False when it has begun."""
     done = await pool.fetchval(
         """UPDATE outage_notice SET cancelled_ms = $2, changed_ms = $2

@@ -13,19 +13,20 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.imports.calls import KEY
 from ddr.series.epoch import Epoch
 from ddr.series.packing import Reading
+from ddr.store.devices.devices import OF_IMPORT
 from ddr.store.series.chunks import lock_epoch_rows, readings_between
 from ddr.store.series.recut import Piece, recut_series
 from ddr.store.series.sensors import Sensor
 
 # `s` is a sensor of an app's device `d`, `o` one of the same device and kind that an import registered.
-_SAME = """
+_SAME = f"""
     FROM device d
-    JOIN device i ON i.patient_id = $1 AND i.device_key LIKE 'import-%'
-                 AND lower(btrim(i.serial_number)) = lower(btrim(d.serial_number))
+    JOIN device i ON i.patient_id = $1 AND {OF_IMPORT}
     JOIN sensor o ON o.patient_id = $1 AND o.device_no = i.device_no AND o.continuous
-   WHERE d.patient_id = $1 AND d.device_no = s.device_no AND d.device_key NOT LIKE 'import-%'
+   WHERE d.patient_id = $1 AND d.device_no = s.device_no AND d.device_key NOT LIKE '{KEY}%'
      AND s.continuous AND o.miv_url = s.miv_url"""
 
 _NOTE = f"""

@@ -15,13 +15,14 @@ import asyncpg
 from ddr.series.epoch import Chunk, Epoch
 from ddr.series.reading import Rules
 from ddr.series.tail import Tail
+from ddr.store.devices.devices import OF_IMPORT
 
 SensorKey = tuple[UUID, str, str]
 """Patient, device key, sensor key."""
 
 CHUNK_COLUMNS = "k, start_ms, last_ms, updated_ms, version, filled, status, times, vals"
 
-_COLUMNS = """
+_COLUMNS = f"""
     SELECT d.patient_id, d.device_key, s.sensor_key, s.device_no, s.sensor_no, s.miv_url, s.continuous, s.unit,
            s.decimals, s.lower_limit, s.upper_limit, s.period_ms, s.span_ms, s.buffering_ms, s.complete_until_ms,
            EXISTS (SELECT FROM upload WHERE patient_id = s.patient_id AND sensor_no = s.sensor_no
@@ -31,12 +32,11 @@ _COLUMNS = """
                  JOIN sensor o ON o.patient_id = i.patient_id AND o.device_no = i.device_no AND o.continuous
                  JOIN epoch x ON x.patient_id = o.patient_id AND x.sensor_no = o.sensor_no
                  JOIN chunk l ON l.patient_id = x.patient_id AND l.epoch_no = x.epoch_no AND l.k = x.tail_k
-                WHERE i.patient_id = d.patient_id AND i.device_key LIKE 'import-%'
-                  AND lower(btrim(i.serial_number)) = lower(btrim(d.serial_number)) AND o.miv_url = s.miv_url
-                  AND l.last_ms + s.period_ms > c.last_ms) END AS overlaps,
+                WHERE i.patient_id = d.patient_id AND {OF_IMPORT}
+                  AND o.miv_url = s.miv_url AND l.last_ms + s.period_ms > c.last_ms) END AS overlaps,
            greatest(s.created_ms, e.created_ms) AS registered_ms, d.heard_ms, d.expiration_ms,
            e.epoch_no, e.from_ms, e.until_ms, e.tail_k, e.tail_start_ms,
-           c.k, c.start_ms, c.last_ms, c.updated_ms, c.version, c.filled, c.status, c.times, c.vals, c.terms"""
+           c.k, c.start_ms, c.last_ms, c.updated_ms, c.version, c.filled, c.status, c.times, c.vals, c.terms"""  # noqa: S608
 
 _SENSOR_WITH_TAIL = """
       JOIN sensor s ON s.patient_id = d.patient_id AND s.device_no = d.device_no

@@ -1,0 +1,87 @@
+"""What `ddr maintenance` and `ddr notice` share: a notice made of arguments, found, listed, and as a line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import asyncpg
+
+from ddr.cli.errors import CommandError
+from ddr.cli.operator import shown_instant, with_database
+from ddr.http.clock import now_ms
+from ddr.settings import Settings
+from ddr.store.outages import notices as store
+from ddr.store.outages.notices import Notice
+
+Action = Callable[[argparse.Namespace, Settings, asyncpg.Pool], Awaitable[Sequence[str]]]  # the lines to print
+
+
+def act(args: argparse.Namespace, actions: Mapping[str, Action]) -> int:
+    """Do what `args.action` names and print its lines. Raises CommandError."""
+    for text in with_database(lambda settings, pool: actions[args.action](args, settings, pool)):
+        print(text)
+    return 0
+
+
+def words_in_german_and_contact(parser: argparse.ArgumentParser) -> None:
+    """The options of every notice that nobody has to give."""
+    parser.add_argument("--cause-de", default="", help="the cause in German, for the page")
+    parser.add_argument("--impact-de", default="", help="the impact in German")
+    parser.add_argument("--contact", default="", help="whom to ask; default: the setting operator_contact")
+
+
+def announced(
+    args: argparse.Namespace,
+    *,
+    planned: bool,
+    state: str,
+    from_ms: int,
+    now: int,
+    contact: str,
+    urgent_reason: str | None = None,
+) -> Notice:
+    """A new notice, told at `now`, with functions, end and words of the arguments; instants in milliseconds."""
+    return Notice(
+        notice=store.new_name(),
+        planned=planned,
+        state=state,
+        functions=list(dict.fromkeys(args.functions)),
+        from_ms=from_ms,
+        until_ms=args.until_ms,
+        cause=args.cause,
+        cause_de=args.cause_de,
+        impact=args.impact,
+        impact_de=args.impact_de,
+        contact=contact,
+        urgent_reason=urgent_reason,
+        announced_ms=now,
+        changed_ms=now,
+    )
+
+
+async def listed(pool: asyncpg.Pool, planned: bool) -> list[str]:
+    """A line for each notice of that kind that is still kept."""
+    now = now_ms()
+    return [line(one, now) for one in await store.recent(pool, now - store.KEPT_MS) if one.planned == planned]
+
+
+async def found(pool: asyncpg.Pool, name: str) -> Notice:
+    """The notice of this name. Raises CommandError."""
+    notice = await store.find(pool, name)
+    if notice is None:
+        raise CommandError(f"there is no notice {name}: ddr maintenance list")
+    return notice
+
+
+def line(notice: Notice, now: int) -> str:
+    """A notice for the terminal."""
+    if notice.cancelled_ms is not None:
+        word = "cancelled"
+    elif notice.in_force(now):
+        word = "goes on"
+    else:
+        word = "announced" if notice.to_come(now) else "over"
+    urgent = f", urgent: {notice.urgent_reason}" if notice.urgent_reason else ""
+    span = f"{shown_instant(notice.from_ms)} to {shown_instant(notice.end_ms)}"
+    return f"{notice.notice}  {word}  {span}  {notice.state}: {' '.join(notice.functions)}  {notice.cause}{urgent}"

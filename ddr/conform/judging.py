@@ -1,0 +1,39 @@
+"""What several checks do alike: judge each resource by a rule, and an OperationOutcome by what is prescribed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ddr.conform.exchange import Exchange, Json
+from ddr.conform.kit import Kit
+from ddr.conform.verdict import Failed, NotApplicable, expect
+from ddr.conform.view import key_of
+
+Rule = Callable[[Json], str]  # what is wrong with a resource; empty when nothing is
+
+
+def judge(kit: Kit, kind: str, rule: Rule, concerns: Callable[[Json], bool] = lambda one: True) -> None:
+    """Fail with the first resource of the type `kind` that `concerns` us and breaks the rule.
+
+    Raises Failed, NotApplicable when there is none, NotRun when they could not be read.
+    """
+    seen = 0
+    for view in kit.views:
+        found = view.listed(kind)
+        for one in filter(concerns, found.matches):
+            seen += 1
+            if text := rule(one):
+                raise Failed(f"{key_of(one)}: {text}", found.origin[key_of(one)])
+    if not seen:
+        raise NotApplicable(f"the test patient has no such {kind}")
+
+
+def expect_refused(answer: Exchange, status: int, begins: str = "", code: str = "processing") -> None:
+    """The one error that HDDT prescribes (error-codes.md): its status, code, and how its diagnostics begin."""
+    expect(answer.status == status, f"not refused with {status}", answer)
+    issue = answer.issue
+    expect(issue, "no OperationOutcome", answer)
+    expect(issue.get("severity") == "error", f"severity is {issue.get('severity')}", answer)
+    expect(issue.get("code") == code, f"code is {issue.get('code')}, not {code}", answer)
+    told = str(issue.get("diagnostics", ""))
+    expect(told.startswith(begins), f"diagnostics do not begin with {begins!r}", answer)

@@ -1,0 +1,39 @@
+"""`ddr conform` as it ends for who runs it: exit status, and one clear line for what cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ddr.cli.main import main
+from ddr.conform.target import Target
+from tests.cli.recorder import free_ports
+
+DIGA = ("--client-id", "urn:diga:bfarm:1", "--redirect-uri", "https://diga.example/callback")
+
+
+def test_a_recorder_out_of_reach_has_not_passed() -> None:
+    base = f"https://127.0.0.1:{free_ports(1)[0]}"
+    assert main(["conform", f"{base}/fhir", "--issuer", base, "--only", "TLS-002"]) == 1
+
+
+def test_files_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = ("--certificate", str(tmp_path / "a.pem"), "--key", str(tmp_path / "b.pem"))
+    assert main(["conform", "https://x.example/fhir", "--issuer", "https://x.example", *DIGA, *files]) == 1
+    assert capsys.readouterr().err == f"ddr: {tmp_path / 'a.pem'} is no file\n"
+
+
+def test_without_mivs_all_of_hddt_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Target] = []
+
+    def plan(target: Target, checks: object) -> int:
+        asked.append(target)
+        return 0
+
+    for name in ("a.pem", "b.pem"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr("ddr.cli.conform._plan", plan)
+    files = ("--certificate", str(tmp_path / "a.pem"), "--key", str(tmp_path / "b.pem"))
+    assert main(["conform", "https://x.example/fhir", "--issuer", "https://x.example", *DIGA, *files, "--plan"]) == 0
+    assert len(asked[0].digas[0].mivs) == 4
