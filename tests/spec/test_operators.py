@@ -105,10 +105,10 @@ async def test_ending_a_pairing(ddr: Recorder, backend: Backend, patient: Patien
     assert "at your request" in (await (await pages_of(ddr, patient)).get("/me")).text
 
 
-async def test_the_copy_for_a_letter(
-    ddr: Recorder, backend: Backend, patient: Patient, capsys: Output, tmp_path: Path
-) -> None:
+async def test_the_copy_for_a_letter(alone: Recorder, capsys: Output, tmp_path: Path) -> None:
     """The files are what the patient's pages give; the patient sees that they were made."""
+    ddr = alone  # the command reads what registries said, which other tests change
+    backend, patient = Backend(ddr, await ddr.diga(CGM, BP)), await ddr.patient()
     await backend.pair(patient, CGM)
     device = {"serialNumber": "S1", "name": "Meter", "manufacturer": "M", "type": "337414009"}
     started = {"startedAt": "2026-11-01T00:00:00Z"}

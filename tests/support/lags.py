@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import statistics
 import time
 from collections.abc import Awaitable
@@ -26,11 +27,14 @@ class Lags:
 
     async def during(self, work: Awaitable[T]) -> T:
         """The answer."""
+        gc.collect()
+        gc.freeze()  # what hundreds of tests before left in this process is no garbage of a recorder
         watching = asyncio.create_task(self._watch())
         try:
             return await work
         finally:
             watching.cancel()
+            gc.unfreeze()
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()

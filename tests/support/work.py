@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import asyncpg
@@ -12,7 +14,7 @@ import asyncpg
 from ddr.http.core import Core
 from ddr.store.database.pool import open_pool
 from tests.support.counting import counted
-from tests.support.database import migrated_database
+from tests.support.database import embedded_server, migrated_database
 from tests.support.history import wear
 from tests.support.touched import touched
 
@@ -20,7 +22,7 @@ CROWD, STRANGERS = 200, 5_000  # patients with a month of values, and without an
 WARM, TIMES = 6, 5  # executions until plans and caches stand, and of which the cheapest counts
 
 OWN = 2  # statements of the measurement itself
-# Of the whole server, which in `make test` is this process's own; background work is why the cheapest counts.
+# Of the whole server, which is this measurement's own; its background work is why the cheapest counts.
 _WRITTEN = "SELECT pg_current_wal_insert_lsn() - '0/0', pg_snapshot_xmax(pg_current_snapshot())::text::numeric"
 
 
@@ -44,8 +46,23 @@ class Work:
 
 @asynccontextmanager
 async def among_others(core: Core) -> AsyncIterator[Core]:
-    """`core` on a database of its own that holds a crowd of patients, so that plans and figures are always the same."""
-    async with migrated_database(core.settings.database_url) as url:
+    """`core` on a server of its own that holds a crowd of patients, so that plans and figures are always the same."""
+    with _own_server() as server:
+        async with _crowded(core, server) as own:
+            yield own
+
+
+@contextmanager
+def _own_server() -> Iterator[str]:
+    with TemporaryDirectory(prefix="ddr-tests-") as folder:
+        Path(folder).chmod(0o755)  # the server may run under another account
+        with embedded_server(Path(folder)) as url:
+            yield url
+
+
+@asynccontextmanager
+async def _crowded(core: Core, server: str) -> AsyncIterator[Core]:
+    async with migrated_database(server) as url:
         settings = replace(core.settings, database_url=url)
         async with await open_pool(settings) as pool:
             own = replace(core, settings=settings, pool=pool)
