@@ -39,14 +39,15 @@ class Known(NamedTuple):
 class Cursor:
     """How far a DiGA has read, and which version of what. Keep `to_json()` with the data, in one transaction.
 
-    In the middle of a search `following` is the next page and `seen` what a whole search has found so far (None: this
-    search only asks for what changed).
+    In the middle of a search `following` is the next page, `begun` what its first page gave as Bundle.meta.lastUpdated,
+    and `seen` what a whole search has found so far (None: this search only asks for what changed).
     """
 
     since: str = ""  # an instant (FHIR), from which on it is searched next
     known: Mapping[str, Known] = field(default_factory=dict)
     following: str = ""
     seen: frozenset[str] | None = None
+    begun: str = ""
 
     def whole(self) -> Cursor:
         """The same, but the next pull looks at everything: that finds out what is deleted."""
@@ -56,7 +57,7 @@ class Cursor:
         """For keeping."""
         found: Json = {"since": self.since, "known": {name: list(one) for name, one in self.known.items()}}
         if self.following:
-            found["following"] = self.following
+            found |= {"following": self.following, "begun": self.begun}
         if self.seen is not None:
             found["seen"] = sorted(self.seen)
         return found
@@ -66,7 +67,8 @@ class Cursor:
         """What `to_json` gave."""
         seen = content.get("seen")
         known = {name: Known(*one) for name, one in content["known"].items()}
-        return cls(content["since"], known, content.get("following", ""), None if seen is None else frozenset(seen))
+        seen = None if seen is None else frozenset(seen)
+        return cls(content["since"], known, content.get("following", ""), seen, content.get("begun", ""))
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,9 @@ def step(cursor: Cursor, bundle: Json, related: Mapping[str, Json], following: s
 
     `floor` is where the Historic-Data-Period begins; without it nothing is gone, but deleted.
 
-    The cursor that goes on after the last page is `Bundle.meta.lastUpdated` where the recorder sends it, else the
-    newest `meta.lastUpdated` seen, less an overlap.
+    The cursor that goes on after the last page is `Bundle.meta.lastUpdated` of the first page where the recorder sends
+    it (what changes between two pages may stand on a page that was read), else the newest `meta.lastUpdated` of the
+    last page, less an overlap.
     """
     observations, _ = resources_of(bundle)
     known = dict(cursor.known)
@@ -135,13 +138,13 @@ def step(cursor: Cursor, bundle: Json, related: Mapping[str, Json], following: s
             found.append(Change(kind, one["id"], one, related))
         known[one["id"]] = Known(version(one), end_of(one))
     seen = None if cursor.seen is None else cursor.seen | {one["id"] for one in observations}
-    stamp = str((bundle.get("meta") or {}).get("lastUpdated") or "")
+    begun = cursor.begun if cursor.following else updated(bundle)
     if following:
-        last = Cursor(cursor.since, known, following, seen)
+        last = Cursor(cursor.since, known, following, seen, begun)
     else:
         found += _missing(known, seen, floor, related, {one["id"] for one in observations})
         newest = updated(observations[-1]) if observations else ""
-        since = _earlier(stamp or newest) or cursor.since
+        since = _earlier(begun or newest) or cursor.since
         last = Cursor(since, known)
     if found:
         found[-1] = replace(found[-1], cursor=last)

@@ -104,6 +104,20 @@ async def test_a_pull_that_was_cut_goes_on_with_its_page(tmp_path: Path) -> None
     assert again.asked == ["Observation?p=2"]
 
 
+async def test_the_stamp_of_the_first_page_is_the_cursor(tmp_path: Path) -> None:
+    """What changes while pages are read may stand on a page that was read, with a stamp older than the last page's."""
+    first, last = ({"lastUpdated": f"2026-11-20T12:{minute}:00Z"} for minute in ("10", "40"))
+    pages = {
+        "Observation?p=2": bundle(chunk("b"), meta=last),
+        "Observation?": bundle(chunk("a"), following=f"{FHIR}/Observation?p=2", meta=first),
+    }
+    one, two = await changes(Foreign(pages), tmp_path)
+    assert two.cursor is not None and two.cursor.since == "2026-11-20T12:09:00.000Z"
+    assert one.cursor is not None and Cursor.from_json(one.cursor.to_json()) == one.cursor
+    (resumed,) = await changes(Foreign(pages), tmp_path, one.cursor)
+    assert resumed.cursor == two.cursor
+
+
 async def test_a_page_that_is_not_kept_any_more_is_searched_anew(tmp_path: Path) -> None:
     page = chunk("a")
     cursor = Cursor("", {"a": Known("1@" + page["meta"]["lastUpdated"], "")}, f"{FHIR}/Observation?p=2")
