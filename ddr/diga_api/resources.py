@@ -15,6 +15,8 @@ from ddr.fhir.device_metric import device_metric_resource
 from ddr.fhir.negotiation import Format
 from ddr.fhir.observation_chunk import chunk_resource
 from ddr.fhir.observation_measurement import measurement_resource
+from ddr.fhir.outages import Outage
+from ddr.fhir.outcome import unavailable
 from ddr.fhir.pieces import piece
 from ddr.fhir.search.query import Include, Search
 from ddr.http.core import Core
@@ -24,6 +26,8 @@ from ddr.store.database.ids import Kind
 from ddr.store.search.opening import OPEN, Opening
 from ddr.store.search.pages import Found
 from ddr.store.search.sources import FOREVER
+
+RETRY_SECONDS = 5  # by then every worker has the version of a ValueSet that is in force
 
 Row = Mapping[str, Any]
 Resource = dict[str, Any]
@@ -128,8 +132,14 @@ class Builder:
         return {**row, "updated_ms": opening.updated_ms(row["updated_ms"], end_ms)}
 
     def _code(self, row: Row) -> tuple[Miv, MivCode]:
+        """The MIV and the code of an Observation.
+
+        Raises FhirError 503: another version of its ValueSet came into force, and this worker learns of it in a moment;
+        to leave the Observation out would let pollers miss it.
+        """
         found = self.core.catalog.code(row["observed_system"], row["observed_code"])
-        assert found is not None
+        if found is None:
+            raise unavailable("A ValueSet is being exchanged", RETRY_SECONDS, Outage.TEMPORARY_DISRUPTION)
         return found
 
     def entries(self, found: Found, search: Search) -> Iterator[tuple[str, Row, Key]]:

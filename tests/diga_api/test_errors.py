@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 
+from ddr.miv.model import MivCatalog
 from tests.diga_api import world
 from tests.diga_api.conftest import Pair
-from tests.diga_api.world import CGM, Backend, Body
+from tests.diga_api.world import CGM, GLUCOSE, HOUR, Backend, Body
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -157,3 +159,17 @@ async def test_anybody_may_read_the_metadata(pair: Pair) -> None:
     assert {item["code"] for item in resources["Observation"]["interaction"]} == {"read", "vread", "search-type"}
     assert (await client.get("/fhir/metadata?_format=xml")).text.count("<CapabilityStatement") == 1
     assert (await client.get("/fhir/metadata", headers={"accept": "text/turtle"})).status_code == 406
+
+
+@pytest.mark.parametrize("path", ["Observation", "Observation/{id}"])
+async def test_a_code_that_this_worker_does_not_know_yet(body: Body, pair: Pair, path: str) -> None:
+    """Another version of a ValueSet came into force: to leave the value out would let a poller miss it."""
+    name = await body.measurement(GLUCOSE, "2339-0", body.core.clock() - HOUR)
+    diga = await pair(GLUCOSE)
+    catalog = body.core.catalog
+    without = [replace(miv, codes=tuple(c for c in miv.codes if c.code != "2339-0")) for miv in catalog.mivs]
+    with patch.object(MivCatalog, "code", replace(catalog, mivs=tuple(without)).code):
+        answer = await diga.get(path.format(id=name))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.headers["outage-cause"] == "temporary-disruption"
+    assert (await diga.get(path.format(id=name))).status_code == 200

@@ -14,6 +14,7 @@ from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, DAY, MINUTE, Body
 
 FEW, MANY = 2_000, 6_000
+OTHERS = 300  # patients
 TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 
 # Each epoch lasts a minute and holds one chunk with one reading at its beginning.
@@ -27,6 +28,17 @@ WITH made AS (
   RETURNING epoch_no, from_ms)
 INSERT INTO chunk (patient_id, epoch_no, k, start_ms, last_ms, updated_ms, version, filled, status, times, vals)
 SELECT $1, epoch_no, 0, from_ms, from_ms, from_ms, 1, 1, 'f', '\\x0000', '\\x6400' FROM made"""
+
+
+@pytest.fixture(autouse=True)
+async def few_rows_each(pool: asyncpg.Pool, core: Core) -> None:
+    """The planner has seen patients with one device, sensor and epoch only."""
+    for _ in range(OTHERS):
+        body = Body(core)
+        device_no = await body.device()
+        sensor_no = await body.sensor(device_no, CGM)
+        await pool.execute(_MANY, body.patient_id, device_no, sensor_no, core.clock() - DAY, 1)
+    await pool.execute("ANALYZE epoch, sensor, device, chunk")
 
 
 @pytest.mark.parametrize(
