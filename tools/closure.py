@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import requires
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
@@ -14,6 +15,11 @@ from packaging.utils import NormalizedName, canonicalize_name
 ROOT = Path(__file__).parents[1]
 LOCKED = ROOT / "deploy" / "container" / "requirements.txt"
 _PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)((?:.*\\\n)(?:\s+--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
+
+
+def serving(project: Mapping[str, Any]) -> list[str]:
+    """The direct requirements of a recorder: the project's own and those of its extra `server`."""
+    return [*project["dependencies"], *project["optional-dependencies"]["server"]]
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
-"""Write the locked requirements: every package of a running recorder, its version from constraints.txt, its hashes.
+"""Write the locked requirements: every package of a running recorder (the extra `server`), version and hashes.
 
     python -m tools.lock
 
-Needs the extra `release` and a package index. Do it after each change of pyproject.toml's dependencies or of
-constraints.txt; `tests/packaging/test_lock.py` finds without a network what was forgotten.
+Versions are those of constraints.txt. Needs the extra `release` and a package index. Do it after each change of
+pyproject.toml's dependencies or of constraints.txt; `tests/packaging/test_lock.py` finds without a network what was
+forgotten.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tools.closure import LOCKED, ROOT
 HEADER = "# The recorder's own requirements with the hashes of their files. Written by: python -m tools.lock\n"
 OPTIONS = (
     "--quiet",
+    "--extra=server",
     "--rebuild",
     "--generate-hashes",
     "--strip-extras",

