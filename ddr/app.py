@@ -54,7 +54,7 @@ from ddr.registries.terminology import Zts, current_catalog
 from ddr.registries.trust import Trust
 from ddr.settings import Settings
 from ddr.store.audit.journal import JOURNAL
-from ddr.store.database.clock import LOOK_SECONDS as CLOCK_SECONDS
+from ddr.store.database import clock as database_clock
 from ddr.store.database.clock import DatabaseClock
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.ids import IdCipher
@@ -153,7 +153,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
         rounds = Rounds()
         works: list[tuple[str, Step, float]] = [
             *((f"registry-{source.source}", source.step, FOLLOW_SECONDS) for source in sources),
-            ("clock", lambda: clock.read(jobs), CLOCK_SECONDS),
+            ("clock", lambda: clock.read(jobs), database_clock.LOOK_SECONDS),
             ("signing-keys", lambda: rooms.core.signer.read(jobs, rooms.core.clock()), keys.FOLLOW_SECONDS),
             ("status", lambda: rounds.once(replace(rooms.core, pool=jobs)), EVERY_SECONDS),
             ("notices", lambda: rooms.core.notices.read(jobs, rooms.core.clock()), notices.LOOK_SECONDS),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterable, Iterator
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -24,7 +25,8 @@ T = TypeVar("T")
 class Client:
     """A DiGA at a recorder, as a context manager; may be used from several threads, and where an event loop runs.
 
-    `tokens` defaults to the folder `tokens` here. `patience` as of Recorder. Errors are those of the async methods.
+    `tokens` defaults to the folder `tokens` here. `patience`, `history` and `clock` as of Recorder. Errors are those of
+    the async methods.
     """
 
     def __init__(
@@ -33,9 +35,10 @@ class Client:
         tokens: PairingStore | None = None,
         patience: float = 120.0,
         history: timedelta | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._diga, self._tokens = diga, tokens or FileTokens(Path("tokens"))
-        self._patience, self._history = patience, history
+        self._patience, self._history, self._clock = patience, history, clock
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="ddr.client", daemon=True)
         self._http: httpx.AsyncClient
@@ -69,8 +72,8 @@ class Client:
 
     def steps(self, pairing_id: str, since: Cursor | None = None) -> Iterator[Step]:
         """See Recorder.steps: what is new, page by page, each with the cursor to keep."""
-        recorder = Recorder(self._diga, self._http, self._tokens, pairing_id, self._patience, self._history)
-        steps = recorder.steps(since)
+        terms = (self._patience, self._history, self._clock)
+        steps = Recorder(self._diga, self._http, self._tokens, pairing_id, *terms).steps(since)
         while (found := self._run(anext(steps, None))) is not None:
             yield found
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, TypeVar
@@ -18,27 +20,33 @@ import pytest
 
 from ddr.client.diga import Diga
 from ddr.client.pairing import DEVICE_SCOPES, canonical
+from ddr.demo import levers
 from ddr.demo.accounts import Account, account
 from ddr.demo.browser_user import BrowserUser
 from ddr.demo.cast import GLUKOBUCH
-from ddr.demo.faults import switch
+from ddr.demo.faults import FAULTS, current, switch
 from ddr.demo.gateway_client import GatewayClient
 from ddr.demo.stack import DemoStack, Options
 
 T = TypeVar("T")
 Json = dict[str, Any]
 FAULT_SECONDS = 3600
+LISTINGS: Mapping[str, levers.Listing] = {"unlisted": "absent", "retired": "retired"}
 
 
 class Recorder:
-    """The running recorder. `diga` is listed for continuous and single blood glucose values."""
+    """The running recorder. `diga` is listed for continuous and single blood glucose values.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    `ahead`: seconds by which the recorder's clock is ahead of the real one.
+    """
+
+    def __init__(self, folder: Path, grace_seconds: int | None = 0) -> None:
+        self._folder, self.ahead = folder, 0.0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="ddr.client.testing", daemon=True)
         self._thread.start()
-        self._stack = DemoStack(Options(state_dir=folder, ports="auto", patients=2, grace_seconds=0))
+        options = Options(state_dir=folder, ports="auto", patients=2, grace_seconds=grace_seconds, clock=True)
+        self._stack = DemoStack(options)
         self.run(self._stack.start())
         settings, pair = self._stack.settings, self._stack.certificate(GLUKOBUCH)
         self.diga = Diga(
@@ -70,6 +78,19 @@ class Recorder:
     def fault(self, name: str | None, seconds: int) -> None:
         """See `Fault`."""
         switch(self._folder, name, seconds)
+
+    def fault_on(self) -> str | None:
+        """The fault that is on."""
+        return found.name if (found := current(self._folder)) else None
+
+    def set_clock(self, ahead: float) -> None:
+        """See `Clock`; 0 is the real time."""
+        self.run(levers.set_clock(self._stack, ahead))
+        self.ahead = ahead
+
+    def listing(self, listing: levers.Listing) -> None:
+        """What the DiGA-VZ says of `diga`."""
+        self.run(levers.set_listing(self._stack, GLUKOBUCH, listing, self.ahead))
 
     def browse(self, account: Account, url: str, mivs: Iterable[str] | None) -> str:
         """Where the patient's browser lands after logging in and deciding."""
@@ -125,27 +146,81 @@ class Gateway:
         assert not done["rejected"], done
 
 
-class Fault:
-    """Call it with a name of `ddr demo-fault`: throttled, overload, maintenance, registry, error, token-expired."""
+class Clock:
+    """The recorder's time. It is its alone: certificates and your own process go by the real one.
+
+    What is written while it is ahead keeps its times; data older than the recorder's history is erased, of everybody.
+    """
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
 
+    def forward(self, **delta: float) -> None:
+        """Move it on: `days`, `hours`, `minutes`, `seconds`. Tokens and consents end, the Grace-Period passes, data
+        leaves the history."""
+        self._recorder.set_clock(self._recorder.ahead + timedelta(**delta).total_seconds())
+
+    def back(self) -> None:
+        """To the real time."""
+        if self._recorder.ahead:
+            self._recorder.set_clock(0.0)
+
+    def __call__(self) -> float:
+        """Seconds since 1970 by it: for what takes a `clock`."""
+        return time.time() + self._recorder.ahead
+
+
+class Fault:
+    """Call it with a name of `ddr demo-fault`: throttled, overload, maintenance, registry, error, token-expired,
+    lost-answer (once, to the next refresh of a token); or with `unlisted` or `retired`: `recorder.diga` is gone from
+    the DiGA-VZ, where pairings live on for a while, or its entry ends, and with it all pairings of the recorder."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder, self._listed = recorder, True
+
     def __call__(self, name: str, seconds: int = FAULT_SECONDS) -> None:
         """On, until the test ends or `off`."""
-        self._recorder.fault(name, seconds)
+        if name in LISTINGS:
+            self._listed = False
+            self._recorder.listing(LISTINGS[name])
+        elif name in FAULTS:
+            self._recorder.fault(name, seconds)
+        else:
+            raise ValueError(f"no fault {name}; there are {', '.join([*FAULTS, *LISTINGS])}")
+
+    @property
+    def on(self) -> str | None:
+        """The one that the recorder shows at present; None after `lost-answer` has happened."""
+        return self._recorder.fault_on()
 
     def off(self) -> None:
         """No fault any more."""
         self._recorder.fault(None, 0)
+        if not self._listed:
+            self._recorder.listing("active")
+            self._listed = True
 
 
 @pytest.fixture(scope="session")
-def recorder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
+def grace_seconds() -> int | None:
+    """The Grace-Period of `recorder`: none. For another one, have a fixture of this name; None: as registered."""
+    return 0
+
+
+@pytest.fixture(scope="session")
+def recorder(tmp_path_factory: pytest.TempPathFactory, grace_seconds: int | None) -> Iterator[Recorder]:
     """A real recorder, for all tests of the run."""
-    running = Recorder(tmp_path_factory.mktemp("ddr"))
+    running = Recorder(tmp_path_factory.mktemp("ddr"), grace_seconds)
     yield running
     running.close()
+
+
+@pytest.fixture
+def clock(recorder: Recorder) -> Iterator[Clock]:
+    """The recorder's clock, to be moved; it shows the real time after the test."""
+    found = Clock(recorder)
+    yield found
+    found.back()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ddr.demo import lost_answer
 from ddr.diga_api.request import Request, head_of
 from ddr.fhir.outages import HEADER, MEMBER, Outage
 from ddr.fhir.outcome import (
@@ -38,6 +39,7 @@ FAULTS = {
     "maintenance": "503 transient with Planned-Maintenance, also of the authorization server",
     "registry": "503 transient, as with a DiGA directory out of reach",
     "error": "500 to everything below the FHIR base",
+    lost_answer.NAME: "the recorder renews a token, and the answer does not arrive: once",
     "token-expired": "401 for every access token issued before; refreshed ones are good",
 }
 
@@ -83,6 +85,9 @@ def faulty(app: ASGIApp, state_dir: Path) -> ASGIApp:
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         fault = current(state_dir) if scope["type"] == "http" else None
+        if fault and fault.name == lost_answer.NAME and scope["path"] == lost_answer.TOKEN_PATH:
+            await lost_answer.losing(app, scope, receive, send, lambda: _over(state_dir, fault))
+            return
         reply = None if fault is None else _reply(scope, fault)
         if reply is None:
             await app(scope, receive, send)
@@ -92,8 +97,21 @@ def faulty(app: ASGIApp, state_dir: Path) -> ASGIApp:
     return answer
 
 
+def _over(state_dir: Path, fault: Fault) -> bool:
+    """End a fault that happens once; False when it was over already, or another worker was faster."""
+    if current(state_dir) != fault:
+        return False
+    try:
+        (state_dir / FILE).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _reply(scope: Scope, fault: Fault) -> Reply | None:
     """What the fault answers; None where it lets pass."""
+    if fault.name == lost_answer.NAME:
+        return None
     if scope["path"].startswith("/oauth/"):
         again = ("retry-after", str(fault.wait_seconds))
         if (outage := _OUTAGES.get(fault.name)) is None:

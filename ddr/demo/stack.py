@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import asyncpg
 import httpx
 
-from ddr.demo import certs, recorder
+from ddr.demo import certs, clock, recorder
 from ddr.demo.accounts import Account, accounts, write_private
 from ddr.demo.browser_user import BrowserUser
 from ddr.demo.cast import DIGAS, STORY_DIGAS, CastDiga
@@ -58,6 +58,7 @@ class Options:
     port_base: int | None = None  # the first of five ports in a row
     token_seconds: int | None = None  # how long access tokens last; None: as usual
     own: tuple[OwnDiga, ...] = ()
+    clock: bool = False  # that can be set (ddr.demo.clock)
     faults: bool = True  # on demand (ddr.demo.faults); without, it is `ddr serve` itself
 
 
@@ -67,6 +68,8 @@ class DemoStack:
     registry: RegistryState
     settings: Settings
     pool: asyncpg.Pool
+    database_url: str
+    http: httpx.AsyncClient  # without a certificate
     patients: Sequence[Account]
 
     def __init__(self, options: Options) -> None:
@@ -106,7 +109,7 @@ class DemoStack:
         self.settings = _settings(self.options, ports, registry_port, server, self._authority)
         self.catalog: MivCatalog = load_catalog(self.settings.miv_packages, self.settings.miv)
         data = state / "registry.json"
-        listed = [self._listed(diga) for diga in (*DIGAS, *STORY_DIGAS)]
+        listed = [self.listed(diga) for diga in (*DIGAS, *STORY_DIGAS)]
         listed += [diga.listed(self.catalog) for diga in self.options.own]
         self.registry = RegistryState(
             digas=[*listed, *_added(data, {diga.number for diga in listed})],
@@ -119,10 +122,14 @@ class DemoStack:
         files = state / "serve.toml", state / "serve.log"
         switch(state, None, 0)
         command = recorder.SANDBOX if self.options.faults else recorder.SERVE
+        if self.options.clock:
+            with database(self.settings) as made:  # the recorder starts it again: it wants to be alone
+                await clock.install(made.database_url)
         await self._resources.enter_async_context(recorder.serving(self.settings, *files, command))
         stored = self._resources.enter_context(database(self.settings))
+        self.database_url = stored.database_url
         self.pool = await self._resources.enter_async_context(await open_pool(stored, BACKGROUND))
-        self._http = await self._resources.enter_async_context(self.client())
+        self.http = await self._resources.enter_async_context(self.client())
         self.patients = await accounts(self.pool, state, self.options.patients)
         await self.refresh_registry()
         write_private(state / "demo.json", json.dumps(self.description(), indent=2))
@@ -146,7 +153,7 @@ class DemoStack:
 
     def gateway(self, patient: Account) -> GatewayClient:
         """The gateway app of a patient."""
-        return GatewayClient(self._http, self.settings.gateway_base_url, patient.gateway_token)
+        return GatewayClient(self.http, self.settings.gateway_base_url, patient.gateway_token)
 
     async def diga(self, diga: CastDiga) -> DigaClient:
         """The backend of a DiGA, with its certificate."""
@@ -211,7 +218,8 @@ class DemoStack:
     def _valuesets(self, diga: CastDiga) -> list[str]:
         return [miv.valueset for name in diga.mivs if (miv := self.catalog.by_name(name))]
 
-    def _listed(self, diga: CastDiga) -> ListedDiga:
+    def listed(self, diga: CastDiga) -> ListedDiga:
+        """Its entry in the DiGA-VZ."""
         der = self.certificate(diga).der
         return ListedDiga(diga.number, diga.name, diga.manufacturer, diga.redirect_uri, self._valuesets(diga), [der])
 

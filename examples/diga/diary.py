@@ -6,7 +6,7 @@ import json
 import sqlite3
 from pathlib import Path
 
-from ddr.client import Cursor
+from ddr.client import Cursor, Kind
 from ddr.client.data import rows_of
 from ddr.client.sync import Client
 
@@ -26,6 +26,8 @@ class Diary:
         for step in client.steps(pairing, since):
             with self._db:
                 for change in step.changes:
+                    if change.kind is Kind.GONE:
+                        continue  # too old for the recorder: it stays here
                     self._db.execute("DELETE FROM value WHERE pairing = ? AND observation = ?", (pairing, change.id))
                 for one in rows_of(step.changes):
                     if one["value"] is not None:

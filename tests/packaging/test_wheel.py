@@ -85,7 +85,7 @@ def test_the_demonstration_runs_from_an_installed_wheel(wheel: Path, tmp_path: P
     # The DiGA of examples/ is tested from the wheel as its makers would do it.
     shutil.copytree(ROOT / "examples" / "diga", tmp_path / "diga")
     run(commands / "pip", "install", "--quiet", "-c", CONSTRAINTS, "pytest", cwd=tmp_path)
-    assert "2 passed" in run(commands / "python", "-m", "pytest", "-q", cwd=tmp_path / "diga")
+    assert "4 passed" in run(commands / "python", "-m", "pytest", "-q", cwd=tmp_path / "diga")
     empty = tmp_path / "empty"
     empty.mkdir()
     shown = run(commands / "ddr", "demo", "--once", "--ports", "auto", cwd=empty)

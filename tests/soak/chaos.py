@@ -13,10 +13,10 @@ from pathlib import Path
 
 import asyncpg
 
+from ddr.demo import clock
 from ddr.demo.registry_state import Fault
 from ddr.demo.stack import DemoStack
 from tests.gateway.durability import Database
-from tests.soak import clock
 from tests.soak.ledger import Ledger
 
 STORM_SECONDS, CALM_SECONDS = 25.0, 25.0

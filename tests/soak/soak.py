@@ -12,13 +12,13 @@ from typing import Any
 
 import httpx
 
+from ddr.demo import clock
 from ddr.demo.cast import GLUKOBUCH
 from ddr.demo.chunks import samples_of
 from ddr.demo.stack import DemoStack, Options
 from ddr.demo.tls import client_context
 from ddr.http.clock import now_ms
 from tests.gateway.durability import Database
-from tests.soak import clock
 from tests.soak.caller import Caller
 from tests.soak.chaos import Chaos
 from tests.soak.gateways import BATCHES, DAY, DAYS, MINUTE, Gateway

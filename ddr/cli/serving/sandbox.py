@@ -14,6 +14,9 @@ from ddr.cli.serving import process, worker
 from ddr.demo.faults import faulty
 from ddr.http.asgi import ASGIApp
 from ddr.settings import Settings
+from ddr.store.database import clock
+
+CLOCK_SECONDS = 0.5  # tests move the clock and wait until it is followed (ddr.client.testing)
 
 
 def _around(name: str, app: ASGIApp, settings: Settings) -> ASGIApp:
@@ -23,6 +26,7 @@ def _around(name: str, app: ASGIApp, settings: Settings) -> ASGIApp:
 def main(arguments: list[str]) -> int:
     """Serve, or be one of the workers."""
     if arguments:
+        clock.LOOK_SECONDS = CLOCK_SECONDS
         return worker.main(arguments, _around)
     process.module = "ddr.cli.serving.sandbox"
     return reported(lambda: serve.run(argparse.Namespace()))
