@@ -29,6 +29,7 @@ from ddr.http.guard import by_path, constant, guarded, with_headers
 from ddr.http.jobs import Jobs, Step
 from ddr.http.measured import measured
 from ddr.http.operator import with_operator
+from ddr.http.presence import LOOK_SECONDS as PRESENCE_SECONDS
 from ddr.http.request_log.log import RETRY_SECONDS, RequestLog
 from ddr.http.request_log.logged import identified, logged
 from ddr.http.traces import open_traces
@@ -145,6 +146,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
             sources.append(HiisVz(settings, jobs, clock, lambda: rooms.core.catalog))
         rooms.core.registry_seen.update((source.source, source.seen_ms) for source in sources)
         await rooms.core.notices.read(pool, clock())
+        await core.presence.look(pool, clock())
         await asyncio.gather(rooms.core.bridges.refresh(pool), *(source.start() for source in sources))
 
         async def keep_house() -> None:
@@ -154,6 +156,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
         works: list[tuple[str, Step, float]] = [
             *((f"registry-{source.source}", source.step, FOLLOW_SECONDS) for source in sources),
             ("clock", lambda: clock.read(jobs), database_clock.LOOK_SECONDS),
+            ("presence", lambda: core.presence.look(pool, clock()), PRESENCE_SECONDS),
             ("signing-keys", lambda: rooms.core.signer.read(jobs, rooms.core.clock()), keys.FOLLOW_SECONDS),
             ("status", lambda: rounds.once(replace(rooms.core, pool=jobs)), EVERY_SECONDS),
             ("notices", lambda: rooms.core.notices.read(jobs, rooms.core.clock()), notices.LOOK_SECONDS),

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import os
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -143,7 +144,7 @@ def _ask(client: httpx.Client, call: Call, wait: Callable[[float], None] | None 
     for left in range(TRIES - 1, -1, -1):
         try:
             response = client.request(call.method, call.path, content=call.content, headers=JSON)
-        except httpx.TransportError as error:
+        except (httpx.TransportError, ssl.SSLError) as error:  # alerts of TLS 1.3 come as they are
             problem = f"{error or type(error).__name__}"
         else:
             if response.status_code not in (429, 502, 503, 504) or not left:

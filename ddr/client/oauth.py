@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import ssl
 import time
 from collections.abc import Mapping, MutableMapping
 from email.utils import parsedate_to_datetime
@@ -43,7 +44,7 @@ async def ask(http: httpx.AsyncClient, method: str, url: str, **options: Any) ->
     """One request. Raises Unreachable when there is no answer."""
     try:
         return await http.request(method, url, **options)
-    except (httpx.TransportError, httpx.DecodingError) as error:
+    except (httpx.TransportError, httpx.DecodingError, ssl.SSLError) as error:  # alerts of TLS 1.3 come as they are
         raise Unreachable(type(error).__name__) from None
 
 

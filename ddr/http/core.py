@@ -15,6 +15,7 @@ from ddr.http.fleet import Fleet
 from ddr.http.jobs import Jobs
 from ddr.http.lag import Lag
 from ddr.http.metrics import Metrics
+from ddr.http.presence import Presence
 from ddr.http.request_log.log import RequestLog
 from ddr.http.strangers import Strangers
 from ddr.http.traces import Traces
@@ -69,6 +70,7 @@ class Core:
     inside: Inside | None = None  # the gateway API for the patients' pages; set by ddr.app
     lag: Lag = field(default_factory=Lag)  # of this worker's event loop
     confirmations: Confirmations = field(default_factory=Confirmations)  # of Grace-Periods whose answers were sent
+    presence: Presence = field(default_factory=Presence)  # when clients could not ask
     jobs: Jobs = field(default_factory=Jobs)  # what goes on without a request
     metrics: Metrics = field(default_factory=Metrics)  # what is counted and timed
     traces: Traces | None = None  # None: not wanted

@@ -119,7 +119,7 @@ class Provider:
         try:
             response = await self.http.send(request)
             content = response.json()
-        except (httpx.HTTPError, ValueError):
+        except (httpx.HTTPError, ssl.SSLError, ValueError):
             raise ProviderUnavailable("no answer") from None
         if response.status_code not in (200, *statuses) or not isinstance(content, dict):
             raise ProviderUnavailable(f"status {response.status_code}")

@@ -6,6 +6,7 @@ successor. Any later use of a retired token means that two parties hold it: its 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 from ddr.store.authorization.tokens import Family
@@ -21,12 +22,18 @@ class Rotation(StrEnum):
     AHEAD = "ahead"
 
 
-def decide(family: Family, presented_sha256: bytes, now_ms: int, repeat_ms: int) -> Rotation:
-    """The outcome for a token with the server's MAC that names `family`."""
+def decide(
+    family: Family, presented_sha256: bytes, now_ms: int, repeat_ms: int, there_ms: Callable[[int, int], int]
+) -> Rotation:
+    """The outcome for a token with the server's MAC that names `family`.
+
+    `there_ms` gives for how long clients could ask between two instants: a token is repeated late by nobody's fault
+    when the answer was lost and the recorder was away.
+    """
     if family.ended or family.refresh_expires_ms is None or family.refresh_expires_ms <= now_ms:
         return Rotation.EXPIRED
     if presented_sha256 == family.refresh_sha256:
         return Rotation.ROTATE
     if presented_sha256 == family.previous_sha256 and family.rotated_ms is not None:
-        return Rotation.REPEAT if now_ms - family.rotated_ms <= repeat_ms else Rotation.REUSE
+        return Rotation.REPEAT if there_ms(family.rotated_ms, now_ms) <= repeat_ms else Rotation.REUSE
     return Rotation.REUSE

@@ -7,6 +7,7 @@ import logging
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 import asyncpg
@@ -69,13 +70,16 @@ class Follower(ABC, Generic[T]):
         return self._state.seen_ms
 
     async def start(self) -> None:
-        """Take over the stored state; when it is stale, wait a while for a reading by this worker or another."""
+        """Take over the stored state; when it is stale, wait a while for a reading by this worker or another.
+
+        Without what is stored a worker would refuse whom the others know, so what is wrong with the database is raised.
+        """
         try:
-            async with asyncio.timeout(START_SECONDS):
-                while (await self.step()).fault is None and self.stale(self._clock()):  # noqa: ASYNC110
-                    await asyncio.sleep(0.2)  # another process may be reading
-        except TimeoutError:
-            return
+            await self._follow()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(START_SECONDS):
+                    while (await self.step()).fault is None and self.stale(self._clock()):  # noqa: ASYNC110
+                        await asyncio.sleep(0.2)  # another process may be reading
         except FAULTS:
             raise
         except Exception as error:  # in what the registry says: no reason not to serve what needs no registry

@@ -10,8 +10,10 @@ from uuid import UUID
 import pytest
 
 from ddr.http.core import Core
+from ddr.http.presence import BACK_MS
 from ddr.scopes.parse import DEVICE, scope_of
 from ddr.store.authorization.unpairing import withdraw
+from ddr.store.outages.notices import Notice
 from tests.oauth.backend import DigaBackend, events, stands
 from tests.support.clock import Clock
 from tests.support.trust import FakeTrust
@@ -65,6 +67,49 @@ async def test_later_reuse_ends_the_family_and_only_that(
     assert not await stands(core, successor["access_token"])
     assert (await diga.refresh(untouched["refresh_token"])).status_code == 200
     assert "diga:refresh:reused" in await events(core, diga.diga)
+
+
+async def test_the_seconds_are_those_in_which_the_recorder_could_be_asked(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock
+) -> None:
+    first = await diga.pair(patient_id)
+    core.presence.seen(clock())
+    one = (await diga.refresh(first["refresh_token"])).json()  # its answer is lost, and then the database is away
+    clock.advance(120)
+    two = (await diga.refresh(first["refresh_token"])).json()  # before any look has seen that it is back
+    core.presence.seen(clock())
+    three = (await diga.refresh(first["refresh_token"])).json()
+    assert one["refresh_token"] == two["refresh_token"] == three["refresh_token"]
+    assert (await diga.refresh(three["refresh_token"])).status_code == 200
+
+
+async def test_reuse_long_after_an_absence_ends_the_family(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock
+) -> None:
+    first = await diga.pair(patient_id)
+    core.presence.seen(clock())
+    await diga.refresh(first["refresh_token"])
+    clock.advance(120)
+    core.presence.seen(clock())
+    for _ in range(BACK_MS // 1000 + core.settings.refresh_repeat_seconds + 1):
+        clock.advance(1)
+        core.presence.seen(clock())
+    assert (await diga.refresh(first["refresh_token"])).json()["error"] == "invalid_grant"
+    assert "diga:refresh:reused" in await events(core, diga.diga)
+
+
+async def test_nor_do_seconds_of_maintenance_count(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock
+) -> None:
+    first, (from_ms, until_ms) = await diga.pair(patient_id), (clock(), clock() + 3_600_000)
+    told = ("Maintenance", "Wartung", "", "", "")
+    closed = Notice("n", True, "unavailable", ["token"], from_ms, until_ms, *told, None, from_ms, from_ms)
+    one = (await diga.refresh(first["refresh_token"])).json()
+    core.notices.known = (closed,)
+    clock.advance(3_601)
+    assert (await diga.refresh(first["refresh_token"])).json()["refresh_token"] == one["refresh_token"]
+    core.notices.known = (replace(closed, cancelled_ms=from_ms),)
+    assert (await diga.refresh(first["refresh_token"])).json()["error"] == "invalid_grant"
 
 
 async def test_a_token_two_generations_old_is_reuse_at_once(diga: DigaBackend, patient_id: UUID) -> None:

@@ -69,6 +69,10 @@ def test_no_other_text_passes(text: str) -> None:
     assert read(SECRET, text) is None
 
 
+def always_there(from_ms: int, until_ms: int) -> int:
+    return until_ms - from_ms
+
+
 @pytest.mark.parametrize(
     ("presented", "now_ms", "outcome"),
     [
@@ -82,14 +86,14 @@ def test_no_other_text_passes(text: str) -> None:
     ],
 )
 def test_the_outcome_depends_on_generation_and_time(presented: bytes, now_ms: int, outcome: Rotation) -> None:
-    assert decide(FAMILY, presented, now_ms, REPEAT) is outcome
+    assert decide(FAMILY, presented, now_ms, REPEAT, always_there) is outcome
 
 
 @pytest.mark.parametrize(
     "family", [replace(FAMILY, ended=True), replace(FAMILY, refresh_sha256=None, refresh_expires_ms=None)]
 )
 def test_an_ended_or_unborn_family_gives_nothing(family: Family) -> None:
-    assert decide(family, CURRENT, NOW, REPEAT) is Rotation.EXPIRED
+    assert decide(family, CURRENT, NOW, REPEAT, always_there) is Rotation.EXPIRED
 
 
 def test_the_example_of_rfc_7636() -> None:

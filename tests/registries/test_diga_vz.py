@@ -261,3 +261,21 @@ async def test_a_slow_registry_does_not_hold_up_the_start(
     state.fault, state.slow_seconds = "slow", 1
     await vz.start()
     assert vz.stale(clock())
+
+
+async def test_a_worker_does_not_start_without_what_is_stored(
+    registry_settings: Settings, pool: asyncpg.Pool, clock: Clock, vz: DigaVz, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that did would refuse the certificates of all DiGA, until it looks again."""
+    await vz.start()
+    late, read = DigaVz(registry_settings, pool, clock), store.read_source
+
+    async def times_out(*_: object) -> store.Source:
+        raise TimeoutError
+
+    monkeypatch.setattr(store, "read_source", times_out)
+    with pytest.raises(TimeoutError):
+        await late.start()
+    monkeypatch.setattr(store, "read_source", read)
+    await late.start()
+    assert late.certificates() == vz.certificates() != []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from typing import Any
 
@@ -24,7 +25,7 @@ class Caller:
         begun = time.monotonic()
         try:
             answer = await self._http.request(method, url, **more)
-        except httpx.TransportError as error:
+        except (httpx.TransportError, ssl.SSLError) as error:  # alerts of TLS 1.3 come as they are
             self.ledger.lost(self.who, error, begun)
             await asyncio.sleep(0.1)
             return None

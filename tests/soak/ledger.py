@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -80,10 +81,12 @@ class Ledger:
         if ended - begun > PATIENCE_SECONDS:
             self.found("answered late though nothing was wrong", f"{ended - begun:.1f} s {what}")
 
-    def lost(self, who: str, error: httpx.TransportError, begun: float) -> None:
+    def lost(self, who: str, error: httpx.TransportError | ssl.SSLError, begun: float) -> None:
         """Note a request of a well-behaved client without an answer."""
         self.answers[f"{who} {type(error).__name__}"] += 1
-        if not self.disturbed(begun, time.monotonic()):
+        if "UNKNOWN_CA" in str(error):  # no fault of the world makes a known certificate unknown
+            self.found("a known certificate was refused", f"{who} {error}")
+        elif not self.disturbed(begun, time.monotonic()):
             self.found("no answer though nothing was wrong", f"{who} {type(error).__name__} {error}")
 
     def report(self) -> list[str]:

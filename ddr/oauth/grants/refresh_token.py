@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 from starlette.responses import Response
 
@@ -14,6 +15,7 @@ from ddr.oauth.errors import OAuthError, excessive_scope, invalid_grant, malform
 from ddr.oauth.issue import refresh_until_ms, standing_scopes, token_response
 from ddr.oauth.parameters import required
 from ddr.oauth.rotation import Rotation
+from ddr.operations.status.functions import TOKEN
 from ddr.scopes.parse import ScopeError, Scopes, parse
 from ddr.store.audit.trail import Event
 from ddr.store.authorization import restore, tokens
@@ -25,7 +27,10 @@ log = logging.getLogger(__name__)
 
 
 async def refresh(call: Call) -> Response:
-    """New tokens for the current refresh token; the same ones again for a repetition within seconds."""
+    """New tokens for the current refresh token; the same ones again for a repetition within seconds.
+
+    The seconds are those in which the recorder could be asked (ddr.http.presence).
+    """
     presented = required(call.parameters, "refresh_token")
     family = await _issued_to_client(call, presented)
     outcome = await _usable(call, family, presented)
@@ -64,14 +69,16 @@ async def _usable(call: Call, family: Family, presented: str) -> Rotation:
     A token that is neither may be one that the database forgot, because it was restored from a backup. That is nobody's
     theft, so nothing ends.
     """
-    repeat_ms = call.core.settings.refresh_repeat_seconds * 1000
-    outcome = rotation.decide(family, sha256(presented), call.arrived_ms, repeat_ms)
+    core = call.core
+    there_ms = partial(core.presence.there_ms, closed=core.notices.closed(TOKEN))
+    repeat_ms = core.settings.refresh_repeat_seconds * 1000
+    outcome = rotation.decide(family, sha256(presented), call.arrived_ms, repeat_ms, there_ms)
     if outcome is Rotation.REUSE and await _is_ahead(call, family, presented):
         return Rotation.AHEAD
     if outcome is Rotation.REUSE:
-        await tokens.revoke_family(call.core.pool, family, Event.REFRESH_REUSED, call.arrived_ms)
+        await tokens.revoke_family(core.pool, family, Event.REFRESH_REUSED, call.arrived_ms)
     if outcome is Rotation.EXPIRED and not family.ended and family.refresh_expires_ms is not None:
-        await tokens.expire_family(call.core.pool, family, call.arrived_ms)
+        await tokens.expire_family(core.pool, family, call.arrived_ms)
     if outcome in (Rotation.REUSE, Rotation.EXPIRED):
         raise _unusable()
     return outcome

@@ -84,6 +84,15 @@ class Notices:
                 end_ms = max(end_ms, one.end_ms or end_ms)
         return now, end_ms
 
+    def closed(self, function: str) -> list[tuple[int, int]]:
+        """From when until when maintenance closed this function; of the last days, those to come included."""
+        return [
+            (one.from_ms, one.end_ms)
+            for one in self.known
+            if one.cancelled_ms is None and one.end_ms is not None and one.state == "unavailable"
+            if one.planned and function in one.functions
+        ]
+
 
 def seconds_until(end_ms: int, now_ms: int) -> int:
     """Whole seconds, never too few, one at least."""

@@ -1,0 +1,57 @@
+"""When this recorder could not be asked: a time limit that clients must keep does not run meanwhile.
+
+The looks of one worker tell it; what was before its start, the workers' reports in the database.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import asyncpg
+
+LOOK_SECONDS = 1.0
+GAP_MS = 3_000  # between two answers of the database that clients do not notice
+BACK_MS = 60_000  # until clients come again that were told to wait (`Retry-After`)
+KEPT = 64  # absences
+
+Span = tuple[int, int]
+"""From and until, in milliseconds since 1970."""
+
+
+class Presence:
+    """The absences that one worker knows of."""
+
+    def __init__(self) -> None:
+        self._absences: deque[Span] = deque(maxlen=KEPT)
+        self._seen_ms: int | None = None
+
+    def seen(self, now_ms: int) -> None:
+        """The recorder and its database were there at this instant."""
+        if self._seen_ms is not None and now_ms - self._seen_ms > GAP_MS:
+            self._absences.append((self._seen_ms, now_ms))
+        self._seen_ms = now_ms
+
+    async def look(self, pool: asyncpg.Pool, now_ms: int) -> None:
+        """Ask the database, as requests do; it was there when they were sent. Raises what `pool` does."""
+        if self._seen_ms is None:
+            self._seen_ms = await pool.fetchval("SELECT max(seen_ms) FROM worker_report")
+        else:
+            await pool.fetchval("SELECT true")
+        self.seen(now_ms)
+
+    def there_ms(self, from_ms: int, until_ms: int, closed: Iterable[Span] = ()) -> int:
+        """For how long of this time clients could ask; neither in an absence nor while it was `closed`, nor soon after.
+
+        Soon after: until those who were told to wait are back. Never below 0.
+        """
+        there_ms, at_ms = 0, from_ms
+        for gone_ms, back_ms in sorted((*self._absences, *self._lasting(until_ms), *closed)):
+            there_ms += max(0, min(gone_ms, until_ms) - at_ms)
+            at_ms = max(at_ms, back_ms + BACK_MS)
+        return there_ms + max(0, until_ms - at_ms)
+
+    def _lasting(self, now_ms: int) -> Iterable[Span]:
+        """The absence that no look has seen the end of: a request may come first."""
+        if self._seen_ms is not None and now_ms - self._seen_ms > GAP_MS:
+            yield self._seen_ms, now_ms
