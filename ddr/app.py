@@ -14,6 +14,8 @@ import asyncpg
 
 from ddr import failures
 from ddr.diga_api.app import create_fhir
+from ddr.diga_api.description.document import PATH as DESCRIPTION
+from ddr.diga_api.description.document import create_description
 from ddr.fhir.negotiation import Format
 from ddr.fhir.outcome import outcome
 from ddr.gateway import inside
@@ -236,6 +238,7 @@ def create_apps(core: Core) -> dict[str, ASGIApp]:
         "/oauth/jwks": documents,
         "/docs/client-registration": documents,
         "/fhir/metadata": fhir,
+        DESCRIPTION: OAUTH_RETIRED if retired else guarded(create_description(core), *failures.PROBLEM),
         **dict.fromkeys(STATUS_PATHS, guarded(create_status(core), *failures.PROBLEM)),
     }
     backend = OAUTH_RETIRED if retired else guarded(_oauth(core, create_oauth_backend(core)), *failures.OAUTH)

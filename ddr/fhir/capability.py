@@ -84,7 +84,8 @@ def capability_statement(catalog: MivCatalog, server: Server) -> dict[str, Any]:
 def _description(catalog: MivCatalog, server: Server) -> str:
     """The kinds of data with the terms that are registered with BfArM, and where this document is public."""
     lines = [
-        f"Without a client certificate this document is at {server.issuer}/fhir/metadata.",
+        f"Without a client certificate this document is at {server.issuer}/fhir/metadata,"
+        f" a description by OpenAPI 3.1 at {server.issuer}/docs/openapi.json.",
         "Device data of one patient per access token, by HDDT 1.0.1. Mandatory Interoperable Values:",
     ]
     for miv in catalog.mivs:

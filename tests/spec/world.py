@@ -134,21 +134,21 @@ class Home:
             "relative", code="20152-5", value=75.5, unit="%", derivedFrom=["fev1", "reference"], **common
         )
 
-    async def rtcgm(self, now_ms: int) -> None:
+    async def rtcgm(self, now_ms: int, key: str = "cgm") -> None:
         """A worn CGM sensor with readings of one and a half days, the last of now."""
         started_ms = now_ms - HISTORY * DAY + 12 * HOUR
         ends_ms = started_ms + WORN_DAYS * DAY
         await self.device(
-            "cgm",
+            key,
             name="GlucoSense rt",
             type="701750003",
             startedAt=date_time(started_ms),
             expirationDate=date_time(ends_ms),
             definition=HIIS + "cgm-001",
         )
-        self.ids["metric"] = await self.cgm("cgm", started_ms)
+        self.ids["metric"] = await self.cgm(key, started_ms)
         slots = (now_ms - started_ms) // (5 * MINUTE)
-        await self.readings("cgm", started_ms, [100 + slot % 80 for slot in range(slots + 1)])
+        await self.readings(key, started_ms, [100 + slot % 80 for slot in range(slots + 1)])
 
     async def _send(self, method: str, path: str, body: Json) -> Json:
         response = await self.patient.gateway.request(method, path, json=body)

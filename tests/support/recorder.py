@@ -23,6 +23,7 @@ from ddr.demo import certs
 from ddr.demo.browser_user import BrowserUser
 from ddr.demo.diga_client import DigaClient, Tokens
 from ddr.demo.tls import client_context
+from ddr.diga_api.description.document import description
 from ddr.http.core import Core
 from ddr.miv.loader import load_catalog
 from ddr.oauth.keys import Keys
@@ -34,6 +35,7 @@ from ddr.store.database.secrets import load_secrets
 from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.patients.accounts import create_patient
 from tests.support.clock import Clock
+from tests.support.described import Described
 from tests.support.received import Received
 from tests.support.trust import FakeTrust
 
@@ -82,6 +84,7 @@ class Recorder:
     received: Received
     public: httpx.AsyncClient
     admin: httpx.AsyncClient
+    described: Described
     _stack: AsyncExitStack
     _spare: list[certs.Pair]
 
@@ -148,12 +151,17 @@ class Recorder:
         landed = await user.decide(request.url, diga.entry.redirect_uri, wanted, days)
         return await diga.client.redeem(request, landed)
 
+    async def _as_described(self, response: httpx.Response) -> None:
+        """What a test is answered as a DiGA is what the description says, if it was HTTP that could be read."""
+        read = "strict-transport-security" in response.headers  # else the parser has refused it
+        if read and not self.settings.retired and response.request.url.path.startswith(("/fhir", "/oauth")):
+            await self.described.check(response)
+
     async def client(self, own: certs.Pair | None = None, **options: Any) -> httpx.AsyncClient:
         """An HTTP client that trusts the development CA; what it receives is kept for the validator."""
         context = client_context(self.authority.cert, own)
-        client = httpx.AsyncClient(
-            verify=context, timeout=30, event_hooks={"response": [self.received.keep]}, **options
-        )
+        hooks = {"response": [self.received.keep, self._as_described]}
+        client = httpx.AsyncClient(verify=context, timeout=30, event_hooks=hooks, **options)
         return await self._stack.enter_async_context(client)
 
 
@@ -197,7 +205,8 @@ async def recorder(
         context = client_context(authority.cert)
         public = httpx.AsyncClient(verify=context, base_url=url["public"], timeout=30)
         admin = httpx.AsyncClient(base_url=url["admin"].replace("https", "http"), timeout=30)
-        running = Recorder(core, clock, trust, authority, folder, received, public, admin, stack, spare)
+        described = Described(description(core))
+        running = Recorder(core, clock, trust, authority, folder, received, public, admin, described, stack, spare)
         await stack.enter_async_context(public)
         await stack.enter_async_context(admin)
         yield running

@@ -25,6 +25,7 @@ _DOCUMENTS = frozenset(
         "/oauth/jwks",
         "/.well-known/oauth-authorization-server",
         "/docs/client-registration",
+        "/docs/openapi.json",
     }
 )
 _AUTHORIZATION = frozenset(
@@ -39,7 +40,14 @@ _AUTHORIZATION = frozenset(
         "/login/callback",
     }
 )
-_BELOW = ("/oauth/", "/fhir/", "/status/", "/.well-known/oauth-authorization-server/", "/docs/client-registration/")
+_BELOW = (
+    "/oauth/",
+    "/fhir/",
+    "/status/",
+    "/.well-known/oauth-authorization-server/",
+    "/docs/client-registration/",
+    "/docs/openapi.json/",
+)
 
 
 def endpoint(path: str) -> tuple[str, str]:

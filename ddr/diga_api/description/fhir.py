@@ -1,0 +1,234 @@
+"""The FHIR operations of the description, from the tables that searches go by (ddr.fhir.search.grammar)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ddr.fhir.search.grammar import PARAMETERS, Parameter, references, revincludes
+
+Json = dict[str, Any]
+FORM = "application/x-www-form-urlencoded"
+FHIR_JSON, FHIR_XML = "application/fhir+json", "application/fhir+xml"
+SECURITY: list[dict[str, list[str]]] = [{"certificate": [], "tokens": []}]
+SHARED = ("_summary", "_elements", "_format", "_pretty")  # described once for all types
+
+# A value of each parameter that is good anywhere; by type where the name is not there.
+EXAMPLES: Mapping[str, str] = {
+    "code": "http://loinc.org|99504-3",
+    "component-code": "http://loinc.org|8480-6",
+    "component-code-value-quantity": "8480-6$gt120",
+    "status": "final",
+    "_lastUpdated": "gt2026-01-01T00:00:00Z",
+    "token": "a",
+    "date": "ge2026-01-01",
+    "quantity": "gt100|http://unitsofmeasure.org|mg/dL",
+    "string": "Gluco",
+    "reference": "a",
+}
+
+
+def paths(summarized: bool) -> Json:
+    """Path items; `summarized`: the recorder has the operation $hddt-cgm-summary."""
+    found: Json = {}
+    for kind in PARAMETERS:
+        found |= {
+            f"/fhir/{kind}": _item(get=_search(kind)),
+            f"/fhir/{kind}/_search": _item(post=_posted(kind)),
+            f"/fhir/{kind}/{{id}}": _item(["Id"], get=_read(kind)),
+            f"/fhir/{kind}/{{id}}/_history/{{version}}": _item(["Id", "Version"], get=_vread(kind)),
+        }
+    if summarized:
+        found["/fhir/Observation/$hddt-cgm-summary"] = _item(get=_summary("get"), post=_summary("post"))
+    return found
+
+
+def resource_schemas() -> Json:
+    """FHIR's resources by name: what their kind is, and where FHIR says the rest."""
+    return {
+        kind: {
+            "type": "object",
+            "externalDocs": {"url": f"http://hl7.org/fhir/R4/{kind.lower()}.html"},
+            "required": ["resourceType", "id", "meta"],
+            "properties": {"resourceType": {"const": kind}, "id": {"type": "string"}, "meta": {"type": "object"}},
+        }
+        for kind in PARAMETERS
+    }
+
+
+def _item(parameters: Sequence[str] = (), **operations: Json) -> Json:
+    return {
+        "servers": "backend",
+        **({"parameters": [_reference("parameters", name) for name in parameters]} if parameters else {}),
+        **operations,
+    }
+
+
+def _search(kind: str) -> Json:
+    return {
+        "operationId": f"search{kind}",
+        "summary": f"Search for {kind}",
+        "description": f"{_words(kind)} A search counts for the Grace-Period of each kind of data that it may bring.",
+        "tags": [kind],
+        "security": SECURITY,
+        "parameters": _search_parameters(kind),
+        "responses": _answers(_found("Bundle"), 400, 401, 404, 406, 410, 429, 503),
+    }
+
+
+def _posted(kind: str) -> Json:
+    """The same with parameters in a form."""
+    form = [one for one in _search_parameters(kind) if "$ref" not in one]
+    properties = {one["name"]: one["schema"] for one in form} | {name: {"type": "string"} for name in SHARED}
+    return {
+        "operationId": f"post{kind}Search",
+        "summary": f"Search for {kind} by a form",
+        "description": f"{_words(kind)} Parameters may be in the form or in the query.",
+        "tags": [kind],
+        "security": SECURITY,
+        "requestBody": {
+            "content": {
+                FORM: {
+                    "schema": {"type": "object", "properties": properties},
+                    "encoding": {one["name"]: {"explode": True} for one in form if one["schema"]["type"] == "array"},
+                }
+            }
+        },
+        "responses": _answers(_found("Bundle"), 400, 401, 404, 406, 408, 410, 413, 415, 429, 503),
+    }
+
+
+def _words(kind: str) -> str:
+    chains = [f"_has:{path}:[parameter]" for path in revincludes(kind)]
+    texts = ["Matches, and what _include and _revinclude add; follow the link next for more."]
+    if chains:
+        texts.append(f"{' or '.join(chains)} selects by those that refer to a {kind}.")
+    if kind == "Observation":
+        texts.append("Poll with _lastUpdated=gt and the Bundle.meta.lastUpdated of the answer before.")
+    return " ".join(texts)
+
+
+def _search_parameters(kind: str) -> list[Json]:
+    sorts = [one.name for one in PARAMETERS[kind].values() if one.sortable]
+    own = [each for one in PARAMETERS[kind].values() for each in _of(one)]
+    paths = [f"{source}:{one.name}" for source in PARAMETERS for one in references(source)]
+    followed = f"{', '.join(paths)}, also with :target; *: all of a {kind}."
+    controls = [
+        _parameter("_count", "Matches per page.", {"type": "integer", "minimum": 0}, 5),
+        _parameter("_sort", f"{', '.join(sorts)}; - in front: descending.", {"type": "string"}, f"-{sorts[0]}"),
+        _parameter("_total", "accurate and estimate are the same.", _enum("none", "estimate", "accurate"), "none"),
+        _many("_include", f"Adds what matches refer to: {followed}", {"type": "string"}, "DeviceMetric:source"),
+        _many("_include:iterate", f"And what these refer to: {followed}", {"type": "string"}, "DeviceMetric:source"),
+    ]
+    if found := revincludes(kind):
+        controls.append(_many("_revinclude", "Adds those that refer to matches.", _enum(*found), found[0]))
+    shared = ("SearchSummary", "Elements", "Format", "Pretty", "Page")
+    return [*own, *controls, *(_reference("parameters", name) for name in shared)]
+
+
+def _of(parameter: Parameter) -> list[Json]:
+    example = EXAMPLES.get(parameter.name) or EXAMPLES[parameter.type]
+    if parameter.targets:
+        example = f"{parameter.targets[0]}/{example}"
+    text = f"{parameter.documentation}. FHIR type: {parameter.type}; repeated: and; commas: or."
+    names = (parameter.name, *(f"{parameter.name}:{one}" for one in parameter.modifiers))
+    return [_many(name, text, {"type": "string"}, example) for name in names]
+
+
+def _read(kind: str) -> Json:
+    conditional = kind != "Device"
+    headers = [_reference("parameters", name) for name in ("IfNoneMatch", "IfModifiedSince") if conditional]
+    same = {"304": {"description": "You have this version.", "headers": _headers("ETag")}} if conditional else {}
+    return {
+        "operationId": f"read{kind}",
+        "summary": f"One {kind}",
+        "tags": [kind],
+        "security": SECURITY,
+        "parameters": [*headers, *_representation()],
+        "responses": {**_answers(_found(kind, "ETag", "Last-Modified"), *_reading(kind)), **same},
+    }
+
+
+def _vread(kind: str) -> Json:
+    return {
+        "operationId": f"vread{kind}",
+        "summary": f"One version of a {kind}",
+        "tags": [kind],
+        "security": SECURITY,
+        "parameters": _representation(),
+        "responses": _answers(_found(kind, "ETag", "Last-Modified"), *_reading(kind)),
+    }
+
+
+def _reading(kind: str) -> tuple[int, ...]:
+    """Only measurements are deleted, by who has sent them."""
+    return (400, 401, 404, 406, *((410,) if kind == "Observation" else ()), 503)
+
+
+def _summary(method: str) -> Json:
+    codes = (400, 401, 404, 406, 429, 503) if method == "get" else (400, 401, 404, 406, 408, 413, 415, 429, 503)
+    body = {kind: {"schema": _reference("schemas", "Parameters")} for kind in (FHIR_JSON,)}
+    body[FHIR_XML] = {"schema": {"type": "string"}}
+    return {
+        "operationId": f"{method}Summary",
+        "summary": "The clinical metrics of continuous glucose measurement over a period",
+        "description": "Fourteen days up to now unless said otherwise. It counts for the Grace-Period like a search.",
+        "tags": ["Observation"],
+        "security": SECURITY,
+        "parameters": [
+            _reference("parameters", name) for name in ("PeriodStart", "PeriodEnd", "Related", "Format", "Pretty")
+        ],
+        **({"requestBody": {"content": body}} if method == "post" else {}),
+        "responses": _answers(_found("Bundle"), *codes),
+    }
+
+
+def _representation() -> list[Json]:
+    return [_reference("parameters", name) for name in ("Summary", "Elements", "Format", "Pretty")]
+
+
+RESPONSES = {
+    400: "Refused",
+    401: "Unauthorized",
+    404: "NotFound",
+    406: "NotAcceptable",
+    408: "TooSlow",
+    410: "Gone",
+    413: "TooLarge",
+    415: "UnsupportedMediaType",
+    429: "Throttled",
+    503: "Unavailable",
+}
+
+
+def _answers(found: Json, *codes: int) -> Json:
+    return {"200": found, **{str(code): _reference("responses", RESPONSES[code]) for code in codes}}
+
+
+def _found(kind: str, *headers: str) -> Json:
+    content = {FHIR_JSON: {"schema": _reference("schemas", kind)}, FHIR_XML: {"schema": {"type": "string"}}}
+    return {
+        "description": f"A {kind}.",
+        **({"headers": _headers(*headers)} if headers else {}),
+        "content": content,
+    }
+
+
+def _headers(*names: str) -> Json:
+    return {name: _reference("headers", name) for name in names}
+
+
+def _reference(group: str, name: str) -> Json:
+    return {"$ref": f"#/components/{group}/{name}"}
+
+
+def _parameter(name: str, text: str, schema: Json, example: Any) -> Json:
+    return {"name": name, "in": "query", "description": text, "schema": schema, "example": example}
+
+
+def _many(name: str, text: str, items: Json, example: str) -> Json:
+    return {**_parameter(name, text, {"type": "array", "items": items}, [example]), "explode": True}
+
+
+def _enum(*values: str) -> Json:
+    return {"type": "string", "enum": list(values)}
