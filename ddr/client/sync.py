@@ -43,12 +43,21 @@ class Client:
         self._thread = threading.Thread(target=self._loop.run_forever, name="ddr.client", daemon=True)
         self._http: httpx.AsyncClient
 
-    def __enter__(self) -> Self:
+    def open(self) -> Self:
+        """Begin; `close` at the end, or use it as a context manager. Raises OSError, ssl.SSLError for files that cannot
+        be used."""
         self._http = self._diga.http()
         self._thread.start()
         return self
 
+    def __enter__(self) -> Self:
+        return self.open()
+
     def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it."""
         self._run(self._http.aclose())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

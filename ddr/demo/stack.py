@@ -132,7 +132,9 @@ class DemoStack:
         self.http = await self._resources.enter_async_context(self.client())
         self.patients = await accounts(self.pool, state, self.options.patients)
         await self.refresh_registry()
-        write_private(state / "demo.json", json.dumps(self.description(), indent=2))
+        described = self.description()
+        write_private(state / "demo.json", json.dumps(described, indent=2))
+        write_private(state / "diga.toml", _as_configured(described, described["digas"][0]))
 
     def _ports(self) -> Sequence[int]:
         if self.options.port_base is not None:
@@ -234,6 +236,15 @@ def _added(data: Path, numbers: Collection[str]) -> list[ListedDiga]:
         return [diga for diga in load(data).digas if diga.number not in numbers] if data.exists() else []
     except DataError:
         return []
+
+
+def _as_configured(described: dict[str, Any], diga: dict[str, Any]) -> str:
+    """A DiGA of `demo.json` as `ddr client` wants it (docs/client.md)."""
+    own = {name: diga[name] for name in ("client_id", "redirect_uri", "key")}
+    where = {"issuer": described["oauth_issuer"], "fhir_base": described["fhir_base"], "ca": described["ca"]}
+    return "".join(
+        f"{name} = {json.dumps(value)}\n" for name, value in {**own, "certificate": diga["cert"], **where}.items()
+    )
 
 
 @contextmanager
