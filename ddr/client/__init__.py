@@ -20,6 +20,7 @@ from ddr.client.errors import (
 from ddr.client.journal import Journal, SqliteJournal
 from ddr.client.pairing import Pairing, Started
 from ddr.client.postgres import PostgresTokens
+from ddr.client.postgres_journal import PostgresJournal
 from ddr.client.pull import Change, Cursor, Kind, Step
 from ddr.client.recorder import Recorder
 from ddr.client.registry import Registry
@@ -46,6 +47,7 @@ __all__ = [
     "Pairing",
     "PairingEnded",
     "PairingStore",
+    "PostgresJournal",
     "PostgresTokens",
     "Reading",
     "Recorder",

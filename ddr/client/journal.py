@@ -1,12 +1,14 @@
 """What a Watch remembers: of each pairing how far it has read, and when its next turn is.
 
-A turn is lent to one process for some time: when that process dies, somebody else takes it after that.
+A turn is lent to one process for some seconds, again and again while it works: when that process dies, somebody else
+takes it after that, before everything else.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -39,7 +41,11 @@ class Journal(Protocol):
         """It has ended."""
 
     async def claim(self, now: float, until: float, most: int) -> list[Turn]:
-        """Up to `most` pairings that are due, the longest waiting first; nobody else gets them before `until`."""
+        """Up to `most` pairings that are due, interrupted turns first, then the longest waiting; nobody else gets them
+        before `until`."""
+
+    async def hold(self, pairing_ids: Collection[str], until: float) -> None:
+        """These turns go on until then; one that has been settled stays as it is."""
 
     async def keep(self, pairing_id: str, cursor: Cursor, until: float) -> None:
         """The changes before `cursor` have been taken; the turn goes on until then."""
@@ -55,8 +61,10 @@ class Journal(Protocol):
 
 
 TABLE = """CREATE TABLE IF NOT EXISTS watched (pairing_id TEXT PRIMARY KEY, cursor TEXT NOT NULL, due REAL NOT NULL,
-failures INTEGER NOT NULL DEFAULT 0, whole REAL NOT NULL DEFAULT 0)"""
+failures INTEGER NOT NULL DEFAULT 0, whole REAL NOT NULL DEFAULT 0, lent INTEGER NOT NULL DEFAULT 0)"""
 INDEX = "CREATE INDEX IF NOT EXISTS watched_due ON watched (due)"
+DUE = """SELECT pairing_id, cursor, due, failures, whole FROM watched WHERE due <= ?
+ORDER BY lent DESC, due LIMIT ?"""
 EMPTY = json.dumps(Cursor().to_json())
 
 
@@ -83,12 +91,19 @@ class SqliteJournal:
         """See Journal."""
 
         def work(db: sqlite3.Connection) -> list[Turn]:
-            query = "SELECT pairing_id, cursor, due, failures, whole FROM watched WHERE due <= ? ORDER BY due LIMIT ?"
-            rows = db.execute(query, (now, most)).fetchall()
-            db.executemany("UPDATE watched SET due = ? WHERE pairing_id = ?", [(until, row[0]) for row in rows])
+            rows = db.execute(DUE, (now, most)).fetchall()
+            db.executemany(
+                "UPDATE watched SET due = ?, lent = 1 WHERE pairing_id = ?", [(until, row[0]) for row in rows]
+            )
             return [Turn(row[0], Cursor.from_json(json.loads(row[1])), *row[2:]) for row in rows]
 
         return await self._db.run(work)
+
+    async def hold(self, pairing_ids: Collection[str], until: float) -> None:
+        """See Journal."""
+        statement = "UPDATE watched SET due = ? WHERE pairing_id = ? AND lent"
+        changes = [(until, one) for one in pairing_ids]
+        await self._db.run(lambda db: db.executemany(statement, changes))
 
     async def keep(self, pairing_id: str, cursor: Cursor, until: float) -> None:
         """See Journal."""
@@ -97,7 +112,7 @@ class SqliteJournal:
 
     async def settle(self, pairing_id: str, due: float, failures: int, whole: float) -> None:
         """See Journal."""
-        statement = "UPDATE watched SET due = ?, failures = ?, whole = ? WHERE pairing_id = ?"
+        statement = "UPDATE watched SET due = ?, failures = ?, whole = ?, lent = 0 WHERE pairing_id = ?"
         await self._db.execute(statement, due, failures, whole, pairing_id)
 
     async def next_due(self) -> float | None:

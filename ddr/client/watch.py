@@ -23,7 +23,10 @@ from ddr.client.pull import Change, Cursor, Step
 from ddr.client.recorder import Recorder
 from ddr.client.tokens import PairingStore
 
-LEASE_SECONDS = 300.0  # how long a turn is kept from others; longer than any page takes
+# How long a turn is kept from others, renewed while it goes on. When its process has died with the answer to a refresh
+# unsaved, somebody else repeats that refresh while the recorder still answers it alike (ddr/client/session.py).
+LEASE_SECONDS = 4.0
+BEAT_SECONDS = 1.0
 LOOK_SECONDS = 2.0  # how often it is looked for what is due
 FOLLOW_SECONDS = 10.0  # how often it is looked for new pairings
 FIRST_PAUSE_SECONDS = 2.0  # after a failure; doubled by each further one, up to the interval
@@ -87,13 +90,13 @@ class Watch:
         self._deliver, self._ended = deliver, ended
         self._interval, self._concurrency, self._history = interval, concurrency, history
         self._whole_seconds = whole_seconds
-        self._turns: set[asyncio.Task[None]] = set()
+        self._turns: dict[asyncio.Task[None], str] = {}  # and whose turn it is
         self.figures = Figures()
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Until `stop` is set, then the turns in hand are finished; or until cancelled, then they are given back."""
         stop = stop or asyncio.Event()
-        ending = asyncio.create_task(stop.wait())
+        ending, beating = asyncio.create_task(stop.wait()), asyncio.create_task(self._beat())
         followed = float("-inf")
         try:
             while not stop.is_set():
@@ -103,17 +106,28 @@ class Watch:
                 now = time.time()
                 free = self._concurrency - len(self._turns)
                 claimed = await self._journal.claim(now, now + LEASE_SECONDS, free) if free else []
-                self._turns |= {asyncio.create_task(self._turn(turn)) for turn in claimed}
+                self._turns |= {asyncio.create_task(self._turn(turn)): turn.pairing_id for turn in claimed}
                 if len(claimed) < free or not free:
                     await self._pause(ending)
-                self._turns = {turn for turn in self._turns if not turn.done()}
+                self._turns = {turn: whose for turn, whose in self._turns.items() if not turn.done()}
             if self._turns:
                 await asyncio.wait(self._turns)
         finally:
             ending.cancel()
+            beating.cancel()
             for turn in self._turns:
                 turn.cancel()
-            await asyncio.gather(*self._turns, return_exceptions=True)
+            await asyncio.gather(*self._turns, ending, beating, return_exceptions=True)
+
+    async def _beat(self) -> None:
+        """Keep the turns in hand from others. A journal that is away ends nothing: then others may take them, too."""
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            if turns := {whose for turn, whose in self._turns.items() if not turn.done()}:
+                try:
+                    await self._journal.hold(turns, time.time() + LEASE_SECONDS)
+                except Exception as error:
+                    self._count(error)
 
     async def _pause(self, ending: asyncio.Task[bool]) -> None:
         """Until something can be done: a turn has ended, somebody is due, or it is time to look."""
