@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import time
 from contextlib import suppress
 
 from cryptography import x509
@@ -11,6 +12,7 @@ from cryptography import x509
 from ddr import __version__
 from ddr.http.core import Core
 from ddr.http.metrics import Figure
+from ddr.http.request_log.spool import in_folder
 from ddr.store.audit import seals
 from ddr.store.database.faults import FAULTS
 from ddr.store.registries import losses
@@ -23,6 +25,8 @@ DESCRIBED = {
     "ddr_answering_worker": "The worker that tells all this",
     "ddr_registry_ends_held": "Ends that wait for an operator (ddr registry confirm)",
     "ddr_audit_unsealed_seconds": "Age of the oldest entry of the audit trail that has no seal yet; 0: none",
+    "ddr_request_log_spooled_bytes": "Records of requests that wait on the disk of this host for the database",
+    "ddr_request_log_spooled_seconds": "Since when the oldest file of them has been written; 0: there is none",
     "ddr_certificate_days": "Days until the server's certificate ends; negative: it has ended",
     "ddr_signing_key_age_seconds": "How long the key that signs access tokens has been signing",
     "ddr_signing_keys": "Signing keys that are published",
@@ -38,6 +42,10 @@ async def host_figures(core: Core) -> dict[str, Figure]:
     }
     with suppress(OSError, ValueError):
         figures["ddr_certificate_days"] = await asyncio.to_thread(_certificate_days, core)
+    with suppress(OSError):
+        waiting, oldest = await asyncio.to_thread(in_folder, core.settings.request_log_folder)
+        figures["ddr_request_log_spooled_bytes"] = waiting
+        figures["ddr_request_log_spooled_seconds"] = round(max(0.0, time.time() - oldest), 1) if oldest else 0
     if core.signer is not None:
         figures["ddr_signing_keys"] = len(core.signer.jwks()["keys"])
         figures["ddr_signing_key_age_seconds"] = core.signer.age_ms(core.clock()) // 1000

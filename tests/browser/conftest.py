@@ -17,9 +17,12 @@ from starlette.routing import Route
 
 from ddr.demo.certs import authority, server_certificate
 from ddr.demo.server import serving
+from ddr.http.asgi import ASGIApp
 from ddr.http.core import Core
 from ddr.http.guard import by_path
 from ddr.oauth.app import create_oauth_public
+from ddr.operations.status.app import PATHS as STATUS_PATHS
+from ddr.operations.status.app import create_status
 from ddr.patient_pages.app import create_consent
 from ddr.scopes.diga import Diga
 from tests.support.patients import Patient, list_diga, new_patient, push_request
@@ -77,7 +80,11 @@ def diga_backend() -> Starlette:
 async def site(core: Core, tmp_path: Path) -> AsyncIterator[Site]:
     """Both servers on free ports, over TLS."""
     pair = server_certificate(tmp_path, authority(tmp_path))
-    public = by_path({"/oauth": create_oauth_public(core)}, create_consent(core))
+    others: dict[str, ASGIApp] = {
+        "/oauth": create_oauth_public(core),
+        **dict.fromkeys(STATUS_PATHS, create_status(core)),
+    }
+    public = by_path(others, create_consent(core))
     async with serving(diga_backend(), pair) as diga_port, serving(public, pair) as port:
         diga = list_diga(core, redirect_uri=f"https://localhost:{diga_port}/callback")
         core.settings = replace(core.settings, public_base_url=f"https://localhost:{port}")

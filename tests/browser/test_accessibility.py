@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from axe_playwright_python.async_playwright import Axe
 
+from ddr.http.watch import RAISE_MS, Trouble
+from ddr.store.outages import notices
+from ddr.store.outages.notices import Notice
 from tests.browser.conftest import Site, Window, shoot
 from tests.browser.test_pairing import CGM, PHONE, PRESSURE, log_in
 from tests.support.patients import add_device
@@ -55,3 +58,19 @@ async def test_every_page_follows_the_rules(site: Site, window: Window) -> None:
     await page.locator("button[value=all]").click()
     await page.wait_for_url("**/me?withdrawn")
     await check(window, "axe-withdrawn")
+
+
+@pytest.mark.parametrize("window", [LIGHT, DARK], ids=["light", "dark"], indirect=True)
+async def test_the_status_page_follows_them_too(site: Site, window: Window) -> None:
+    now_ms, told = site.core.clock(), ("Repair", "Reparatur", "", "", "")
+    site.core.watch.note([Trouble("a", "demoted", ["token"], "A fault", "Ein Fehler")], now_ms)
+    site.core.watch.note([Trouble("a", "demoted", ["token"], "A fault", "Ein Fehler")], now_ms + RAISE_MS)
+    until_ms = now_ms + 3_600_000
+    await notices.add(
+        site.core.pool, Notice("n", True, "unavailable", ["data"], now_ms, until_ms, *told, None, now_ms, now_ms)
+    )
+    for lang in ("de", "en"):
+        await window.page.goto(f"{site.base}/status.html?lang={lang}")
+        assert ("Reparatur" if lang == "de" else "Repair") in await window.page.locator("main").inner_text()
+        await check(window, f"axe-status-{lang}")
+    await site.core.pool.execute("DELETE FROM outage_notice WHERE notice = 'n'")

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from ddr.cli.serving.log import JsonLines
+from ddr.cli.serving.log import JsonLines, fields, of_pool
 
 
 def line(message: str, *arguments: object, **more: Any) -> dict[str, Any]:
@@ -45,3 +45,14 @@ def test_what_asyncio_shows_of_a_failed_task_is_left_out() -> None:
     )
     assert found["event"] == "Task exception was never retrieved"
     assert "0815" not in str(found)
+
+
+def test_the_stacks_of_the_pool_become_an_event() -> None:
+    try:
+        raise ConnectionRefusedError("10.0.0.7")
+    except ConnectionRefusedError:
+        record = logging.getLogger("asyncpg.pool").makeRecord(
+            "asyncpg.pool", logging.WARNING, "x.py", 1, "Failed to restore the floor", (), sys.exc_info()
+        )
+    assert of_pool(record)
+    assert fields(record) == {"event": "database.not_connected", "error": "ConnectionRefusedError"}

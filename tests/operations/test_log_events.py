@@ -8,11 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ddr.cli.serving import condense
+from ddr.cli.serving.log import NOT_CONNECTED
 
 ROOT = Path(__file__).parents[2]
 LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
 NAME = re.compile(r"[a-z_]+\.[a-z_]+")
-OWN = {(condense.REPEATED, "as the line"), (condense.OVER, "info")}  # written by the handler itself
+OWN = {
+    (condense.REPEATED, "as the line"),
+    (condense.OVER, "info"),
+    (NOT_CONNECTED, "warning"),
+}  # by the handler itself, or of a library
 
 
 def calls() -> Iterator[tuple[Path, ast.Call, str]]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ddr.http.request_log.endpoints import belongs, endpoint, spoken
 from ddr.http.request_log.log import RequestLog
 from ddr.http.request_log.record import described
-from ddr.http.request_log.spool import Spool, taken
+from ddr.http.request_log.spool import Spool, in_folder, taken
 from ddr.operations.request_log.chain import faults, missing, ranges, seal_of
 from ddr.operations.request_log.compare import differences
 from ddr.store.audit import request_log as store
@@ -121,12 +121,14 @@ async def test_what_a_dead_process_left_is_taken_over_once(own: asyncpg.Pool, tm
         spool.append(batch)
     await store.add(own, batches[0])  # it was in doubt, and had been stored after all
     path = cut_off(tmp_path)
+    assert in_folder(tmp_path) == (path.stat().st_size, path.stat().st_mtime)
     with taken(path) as held:
         assert held is None  # its owner lives
     spool.waiting()
     log = RequestLog(own, tmp_path)
     await log.recover()
     assert await stored(own) == [b"1", b"2", b"3"]
+    assert in_folder(tmp_path) == (0, None)
     with taken(path) as held:
         assert held is None  # gone
 

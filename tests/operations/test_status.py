@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 from unittest.mock import AsyncMock
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import httpx
@@ -15,7 +18,9 @@ from ddr.http.core import Core
 from ddr.http.jobs import Jobs
 from ddr.operations.figures import worker_figures
 from ddr.operations.inspection import daily, inspect
+from ddr.operations.status import board
 from ddr.operations.status.app import create_status
+from ddr.operations.status.page import local_time
 from ddr.store.database.pool import open_pool
 from ddr.store.registries import sources as store
 from tests.support.clock import Clock
@@ -165,3 +170,37 @@ async def test_the_page_is_in_the_operators_frame(core: Core, sources: asyncpg.P
             assert 'href="https://muster.example/impressum"' in page.text
         chosen = await client.get("/status.html?lang=en")
         assert "__Host-language=en" in chosen.headers["set-cookie"]
+
+
+@pytest.mark.parametrize(
+    ("lang", "instant", "shown"),
+    [
+        ("de", "2026-11-26T10:00:00Z", "26.11.2026, 11:00 Uhr MEZ"),
+        ("de", "2027-07-01T10:00:00Z", "01.07.2027, 12:00 Uhr MESZ"),
+        ("en", "2026-11-26T10:00:00Z", "26 November 2026, 11:00 CET"),
+        ("de", None, "nicht bekannt"),
+    ],
+)
+def test_times_are_told_as_readers_know_them(lang: str, instant: str | None, shown: str) -> None:
+    assert local_time(lang, ZoneInfo("Europe/Berlin"), instant) == shown
+
+
+async def test_however_many_ask_the_database_is_asked_a_few_times_a_second(
+    core: Core, sources: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings, read = 0, board.read
+
+    async def counted(core: Core) -> board.Board:
+        nonlocal readings
+        readings += 1
+        return await read(core)
+
+    monkeypatch.setattr(board, "read", counted)
+    reader = board.Reader(core)
+    for _ in range(3):
+        await asyncio.gather(*(reader.board() for _ in range(10)))
+    assert readings == 3, "who asks while one is under way gets its result"
+    begun = time.monotonic()
+    for _ in range(200):
+        await reader.board()
+    assert readings <= board.MOST_A_SECOND * (1 + time.monotonic() - begun)

@@ -15,6 +15,7 @@ import orjson
 from ddr.cli.serving.condense import Condensed
 from ddr.http.exchange import request_id
 
+NOT_CONNECTED = "database.not_connected"
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 _FIELDS = re.compile(r"(\s+\w+=)?%\S+")  # ` name=%s` in a message's template
 
@@ -50,8 +51,17 @@ def _places(trace: TracebackType | None) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
 
 
+def of_pool(record: logging.LogRecord) -> bool:
+    """asyncpg's pool tells with a stack, again and again, that the database is away: an event of ours instead."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.error, record.exc_info = type(record.exc_info[1]).__name__, None
+        record.msg, record.args = NOT_CONNECTED, ()
+    return True
+
+
 def configure() -> None:
     """Send the log of this process to stderr. Libraries are heard from warnings on; there is no access log."""
+    logging.getLogger("asyncpg.pool").addFilter(of_pool)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     condensed = Condensed(handler, fields)

@@ -64,6 +64,15 @@ class Spool:
         return descriptor
 
 
+def in_folder(folder: Path) -> tuple[int, float | None]:
+    """Bytes that wait in the files of all processes of this host, and when the oldest file was last written to.
+
+    Seconds since 1970; None: there is none.
+    """
+    found = [path.stat() for path in folder.glob(f"*{SUFFIX}")]
+    return sum(one.st_size for one in found), min((one.st_mtime for one in found), default=None)
+
+
 @contextmanager
 def taken(path: Path) -> Iterator[list[Batch] | None]:
     """The batches of a file while nobody else has it; None when somebody has, or it is gone."""

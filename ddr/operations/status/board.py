@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -20,6 +23,7 @@ from ddr.store.registries import losses
 from ddr.store.registries.sources import Source, read_sources
 
 SECONDS = 2.0  # for the database to answer
+MOST_A_SECOND = 10  # readings: a flood of readers does not become one of statements
 PAST_MS = 14 * 86_400_000  # how long what is over is shown
 
 
@@ -45,15 +49,18 @@ class Board:
 
 
 class Reader:
-    """Reads boards for whoever asks; who asks while a reading is under way gets its result."""
+    """Reads boards for whoever asks, one at a time; in a flood of readers so many a second, shown to all of them."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self._reading: asyncio.Task[Board] | None = None
+        self._begun: deque[float] = deque([-math.inf] * MOST_A_SECOND, MOST_A_SECOND)
 
     async def board(self) -> Board:
-        """The board of this moment; never an error of the database."""
-        if self._reading is None or self._reading.done():
+        """The board of this moment, or of less than a second ago; never an error of the database."""
+        now = time.monotonic()
+        if self._reading is None or (self._reading.done() and now - self._begun[0] >= 1):
+            self._begun.append(now)
             self._reading = asyncio.create_task(read(self._core))
         return await asyncio.shield(self._reading)
 

@@ -38,7 +38,7 @@ def reply(core: Core, board: Board, scope: Scope) -> Reply:
         lang=lang,
         t=text,
         feed=document(core, board),
-        at=partial(_at, lang, ZoneInfo(core.settings.time_zone)),
+        at=partial(local_time, lang, ZoneInfo(core.settings.time_zone)),
         function=partial(_function, lang, names),
         suffix="_de" if lang == "de" else "",
         stylesheet=STYLESHEET,
@@ -68,9 +68,15 @@ def _function(lang: str, names: dict[str, str], name: str) -> str:
     return f"{DATA_OF.en if lang == 'en' else DATA_OF.de}: {names.get(miv, miv)}"
 
 
-def _at(lang: str, zone: ZoneInfo, instant: str | None) -> str:
+IN_GERMAN = {"CET": "MEZ", "CEST": "MESZ", "WET": "WEZ", "WEST": "WESZ", "EET": "OEZ", "EEST": "OESZ"}
+
+
+def local_time(lang: str, zone: ZoneInfo, instant: str | None) -> str:
     """An instant of the feed in local time, with the zone's short name."""
     if instant is None:
         return _text(lang, "unknown")
     local = datetime.fromisoformat(instant).astimezone(zone)
-    return local.strftime("%d.%m.%Y, %H:%M Uhr %Z" if lang == "de" else "%d %B %Y, %H:%M %Z")
+    name = local.tzname() or ""
+    if lang == "en":
+        return f"{local:%d %B %Y, %H:%M} {name}"
+    return f"{local:%d.%m.%Y, %H:%M} Uhr {IN_GERMAN.get(name, name)}"
