@@ -73,6 +73,26 @@ async def test_a_device_is_new_with_the_first_chunk_that_lacks_readings(ddr: Rec
         assert found == await poller.everything()
 
 
+@pytest.mark.requirement("RS-036", "SER-017")
+async def test_a_series_that_lost_its_readings_has_no_stamp_of_the_future(ddr: Recorder) -> None:
+    with later(ddr, 4 * HOUR):
+        sensor = await worn(ddr, "not-calibrated")
+        poller = Poller(sensor.reader)
+        ddr.clock.advance(2 * PERIOD / 1000)
+        await sensor.send(1, ramp(1))
+        calibrated = date_time(sensor.start_ms + MINUTE)
+        event = {"time": calibrated, "state": "calibrated", "type": "unspecified"}
+        path, gateway = "devices/cgm/sensors/s/calibrations", sensor.home.patient.gateway
+        assert (await gateway.post(path, json={"calibrations": [event]})).status_code == 200
+        assert len(await poller.poll()) == 5  # its former series has lost its reading
+        assert (await gateway.delete(f"{path}/{quote(calibrated)}")).status_code == 204
+        found = await poller.poll()  # holds every stamp against that of the Bundle
+        assert [name.partition("/")[0] for name in found] == ["DeviceMetric", "Observation", "Observation"]
+        assert set(found) < set(await poller.everything())
+        await sensor.home.cgm("cgm", sensor.start_ms, "not-calibrated", displayUnit="mmol/L")
+        assert [name.partition("/")[0] for name in await poller.poll()] == ["DeviceMetric"]
+
+
 @pytest.mark.requirement("RS-036", "SER-014")
 async def test_a_start_that_is_corrected_shows_nothing_that_is_not_new(ddr: Recorder) -> None:
     calibration = {"state": "calibrated"}

@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import cache
 
 from ddr.store.database.ids import Kind
-from ddr.store.search.sources import DELAY, EXPECTED, NOW
+from ddr.store.search.sources import APPEARED, DELAY, NOW
 
 COLUMNS = f"""
        {NOW} AS at_ms, o.ord, o.matched, o.kind, o.no, o.k,
@@ -23,7 +23,7 @@ COLUMNS = f"""
        e.epoch_no, e.from_ms, e.until_ms, e.withdrawn,
        e.calibration_state, e.calibration_type, e.calibration_time, e.display_unit,
        e.tail_k, e.tail_start_ms, e.version AS epoch_version,
-       greatest(e.updated_ms, {EXPECTED}, $9::bigint) AS epoch_updated_ms,
+       greatest(e.updated_ms, {APPEARED}, $9::bigint) AS epoch_updated_ms,
        s.code_system, s.code, s.unit, s.calibrated_device, s.metric, s.method, s.note, s.period_ms, s.decimals,
        s.lower_limit, s.upper_limit, s.span_ms, s.buffering_ms, s.complete_until_ms, s.ended_ms AS sensor_ended_ms,
        greatest(s.created_ms, e.created_ms) AS registered_ms,

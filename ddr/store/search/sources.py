@@ -98,6 +98,9 @@ EXPECTED = f"""
 CASE WHEN s.continuous AND (e.tail_start_ms IS NULL OR greatest(e.tail_start_ms, least(
               e.tail_start_ms + s.span_ms, e.until_ms / 1000 * 1000) - 1000) + 999 < term.floor_ms)
      THEN greatest({_FIRST} + s.period_ms, s.created_ms, e.created_ms) + term.delay_ms END"""
+# The same as a stamp: what is not visible by an expected chunk yet is by a stored one (all of whose readings may have
+# moved to another series), and no stamp lies in the future.
+APPEARED = f"CASE WHEN {EXPECTED} <= {NOW} THEN {EXPECTED} END"
 # Delay-From-Real-Time of a device `d`: the shortest of what it has a sensor for.
 DELAY = """coalesce((SELECT min(t.delay_ms) FROM sensor x JOIN term t USING (miv_url)
                      WHERE x.patient_id = $1 AND x.device_no = d.device_no), (SELECT min(delay_ms) FROM term))"""
@@ -225,7 +228,7 @@ seen AS NOT MATERIALIZED (SELECT * FROM observations WHERE within AND NOT delete
 expected AS MATERIALIZED ({{expected}}),
 metrics AS NOT MATERIALIZED (
   SELECT {Kind.METRIC:d} AS kind, e.epoch_no AS no, 0::bigint AS k, e.device_no,
-         greatest(e.updated_ms, {EXPECTED}, $9::bigint) AS updated_ms,
+         greatest(e.updated_ms, {APPEARED}, $9::bigint) AS updated_ms,
          s.metric -> 'type' AS type, s.code_system, s.code
     FROM (SELECT DISTINCT metric_no FROM seen) n
     CROSS JOIN LATERAL (SELECT * FROM epoch e WHERE e.patient_id = $1 AND e.epoch_no = n.metric_no LIMIT 1) e
