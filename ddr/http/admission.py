@@ -1,9 +1,10 @@
 """Admission control: who is worked on, who waits a moment, who is told to come again (OPS-011, OPS-015).
 
-What a worker can do at once follows from its connections to the database, and from how late its event loop is: work
-that only waits for other work makes all of it late (`breadth`). Beyond that a request waits its turn. A crowd that
-comes at once is given PATIENCE. Where the line has not been empty for as long as that, more comes than can be done:
-then only who comes just now is worked on, soon, and who would have to wait is told so; else everybody would be late.
+What a worker can do at once follows from its connections to the database, how long they are waited for, and how late
+the event loop is: work that only waits for other work makes all of it late (`breadth`). Beyond that a request waits its
+turn. A crowd that comes at once is given PATIENCE. Where the line has not been empty for as long as that, more comes
+than can be done: then only who comes just now is worked on, soon, and who would have to wait is told so; else everybody
+would be late.
 
 Each room keeps a share, so that uploads cannot crowd out reading nor the reverse, and takes what others leave; who has
 least in hand is next.
@@ -19,7 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ddr.call import TURN, phase, refused
+from ddr.call import CONNECTION, CURRENT, TURN, phase, refused
 from ddr.http.breadth import Breadth
 from ddr.http.pace import Pace
 from ddr.store.database.faults import PoolBusy
@@ -175,6 +176,8 @@ class Admission:
             yield
         finally:
             line.seconds += WEIGHT * (self._clock() - began - line.seconds)
+            if (call := CURRENT.get()) is not None:
+                self.breadth.waited(call.phases.get(CONNECTION, 0.0))
             self._end(line, whose)
 
     def _may_run(self, line: _Line, whose: object) -> bool:

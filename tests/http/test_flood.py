@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from ddr.call import CONNECTION, CURRENT, Call, spent
 from ddr.http.admission import PATIENCE, Admission, NoTurn
 from ddr.http.breadth import LATE_SECONDS, LEAST, Breadth
 from ddr.http.guard import SELDOM_SECONDS, Seldom
@@ -150,6 +151,31 @@ def test_a_worker_that_is_late_begins_less_and_later_more_again() -> None:
         breadth.note(0.0)
     assert breadth.places == 16
     assert Breadth(2).places == 2  # few connections
+
+
+def test_waits_for_the_database_narrow_too_and_count_once_a_look() -> None:
+    breadth = Breadth(16)
+    for _ in range(50):
+        breadth.waited(2 * LATE_SECONDS)
+    assert breadth.places == 16  # nobody has looked yet
+    breadth.note(0.0)
+    narrow = breadth.places
+    assert LEAST < narrow < 16
+    breadth.note(0.0)
+    assert breadth.places >= narrow
+
+
+def test_a_request_tells_how_long_it_waited_for_a_connection() -> None:
+    async def story() -> int:
+        admission = World().admission
+        token = CURRENT.set(Call())
+        async with admission.turn("reading", "diga"):
+            spent(CONNECTION, 2 * LATE_SECONDS)
+        CURRENT.reset(token)
+        admission.late(0.0)
+        return admission.most - admission.breadth.places
+
+    assert run(story()) > 0
 
 
 def test_places_that_come_back_are_given_to_who_waits() -> None:

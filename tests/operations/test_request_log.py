@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
+from unittest.mock import patch
 
 import asyncpg
 import orjson
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddr.http.request_log.endpoints import belongs, endpoint, spoken
-from ddr.http.request_log.log import RequestLog
+from ddr.http.request_log.log import KEEP_ROWS, RequestLog
 from ddr.http.request_log.record import described
 from ddr.http.request_log.spool import Spool, in_folder, taken
 from ddr.operations.request_log.chain import faults, missing, ranges, seal_of
@@ -103,6 +104,37 @@ async def test_records_of_one_moment_share_rows(own: asyncpg.Pool, tmp_path: Pat
     await asyncio.gather(*(log.write(b"%03d" % number) for number in range(200)))
     assert await stored(own) == [b"%03d" % number for number in range(200)]
     assert await own.fetchval("SELECT count(*) FROM request_log_fresh") <= 3
+
+
+async def test_one_connection_stores_what_comes_one_after_the_other(own: asyncpg.Pool, tmp_path: Path) -> None:
+    log = RequestLog(own, tmp_path)
+    with patch.object(type(own), "_acquire", autospec=True, side_effect=type(own)._acquire) as acquired:
+        first = asyncio.create_task(log.write(b"000"))
+        for number in range(1, 2 * KEEP_ROWS):
+            await asyncio.sleep(0)
+            following = asyncio.create_task(log.write(b"%03d" % number))
+            await first  # while it is stored the next one is there already
+            first = following
+        await first
+        await log.close()
+    assert 1 < acquired.call_count <= 4  # and now and then somebody else may have it
+    assert own.get_idle_size() == own.get_size()
+    assert len(await stored(own)) == 2 * KEEP_ROWS
+
+
+async def test_who_was_served_is_told_first_and_refusals_one_by_one(own: asyncpg.Pool, tmp_path: Path) -> None:
+    log, told, rounds = RequestLog(own, tmp_path), [], 0
+
+    async def answer(name: str, refused: bool) -> None:
+        await log.write(name.encode(), refused)
+        told.append((name, rounds))
+
+    answers = [asyncio.create_task(answer(f"{kind}{n}", kind == "no")) for n in range(5) for kind in ("no", "yes")]
+    while not all(one.done() for one in answers):
+        await asyncio.sleep(0)
+        rounds += 1
+    assert {name[:3] for name, _ in told[:5]} == {"yes"}
+    assert len({at for name, at in told if name.startswith("no")}) == 5
 
 
 def cut_off(folder: Path) -> Path:

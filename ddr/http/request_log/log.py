@@ -1,7 +1,9 @@
 """The request log of one worker: a record is durable before its answer leaves.
 
 Records of requests that end at the same time go together into one row: while one is being stored, the next ones gather
-(group commit). While the database is away they go to a file of this host, from where they follow.
+(group commit). Every answer waits for that, so it takes few steps of the event loop: a connection is kept as long as
+there is something to store, and who was served is told before who was refused. While the database is away they go to a
+file of this host, from where they follow.
 """
 
 from __future__ import annotations
@@ -10,17 +12,22 @@ import asyncio
 import logging
 import time
 from collections import deque
+from contextlib import suppress
 from contextvars import Context
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 import asyncpg
 
+from ddr.http.pace import Pace
 from ddr.http.request_log.spool import Spool, taken
 from ddr.store.audit import request_log as store
 from ddr.store.audit.request_log import Batch
+from ddr.store.database.faults import FAULTS
 
 MOST = 1000  # records in one row
+KEEP_ROWS = 50  # stored with one connection before somebody else may have it
 PATIENCE_SECONDS = 1.5  # for the database to store a row
 KEPT = 1000  # rows in memory, when there is neither a database nor room on the disk
 AT_ONCE = 100  # rows stored together when they come from a file
@@ -30,6 +37,14 @@ RETRY_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
+class _Waiting(NamedTuple):
+    """A record, and who waits until it is durable."""
+
+    record: bytes
+    durable: asyncio.Future[None] | None
+    refused: bool = False
+
+
 class RequestLog:
     """Where the records of this process go: to the database behind `pool`, or into `folder`."""
 
@@ -37,22 +52,30 @@ class RequestLog:
         self._pool = pool
         self._run, self._batch_no = uuid4(), 0
         self._spool = Spool(folder, self._run)
-        self._waiting: list[tuple[bytes, asyncio.Future[None] | None]] = []
+        self._waiting: list[_Waiting] = []
+        self._connection: asyncpg.Connection | None = None  # while there is something to store
         self._kept: deque[Batch] = deque(maxlen=KEPT)
         self._flushing: asyncio.Task[None] | None = None
         self._late: set[asyncio.Task[None]] = set()  # statements that did not end in time
+        self._refusals = Pace()
         self._away = False
         self._looked = 0.0
 
-    async def write(self, record: bytes) -> None:
-        """Returns when `record` is durable, or when nothing can be done for it now; the log says so then."""
+    async def write(self, record: bytes, refused: bool = False) -> None:
+        """Returns when `record` is durable, or when nothing can be done for it now; the log says so then.
+
+        Of those that become durable together, one that tells of a refusal returns one round of the event loop after the
+        other: to send many refusals at once would keep everybody else waiting.
+        """
         durable = asyncio.get_running_loop().create_future()
-        self._add(record, durable)
+        self._add(_Waiting(record, durable, refused))
         await durable
+        if refused:
+            await self._refusals.step()
 
     def note(self, record: bytes) -> None:
         """Write a record on which no answer waits."""
-        self._add(record, None)
+        self._add(_Waiting(record, None))
 
     async def recover(self) -> None:
         """Store what could not be stored before, of this process and of dead ones of this host. Raises FAULTS."""
@@ -79,22 +102,36 @@ class RequestLog:
         while self._flushing is not None:
             await asyncio.shield(self._flushing)
 
-    def _add(self, record: bytes, durable: asyncio.Future[None] | None) -> None:
-        self._waiting.append((record, durable))
+    def _add(self, waiting: _Waiting) -> None:
+        self._waiting.append(waiting)
         if self._flushing is None:
             self._flushing = asyncio.get_running_loop().create_task(self._flush(), context=Context())
 
     async def _flush(self) -> None:
         try:
             while self._waiting:
-                now, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-                self._batch_no += 1
-                await self._keep(Batch(self._run, self._batch_no, b"\n".join(record for record, _ in now)))
-                for _, durable in now:
-                    if durable is not None and not durable.done():
-                        durable.set_result(None)
+                while self._waiting:
+                    await self._write_down()
+                    if not self._batch_no % KEEP_ROWS:
+                        break
+                await self._let_go()
         finally:
             self._flushing = None
+
+    async def _write_down(self) -> None:
+        """Make durable what waits now, and tell so."""
+        now, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+        self._batch_no += 1
+        await self._keep(Batch(self._run, self._batch_no, b"\n".join(one.record for one in now)))
+        for one in sorted(now, key=lambda one: one.refused):
+            if one.durable is not None and not one.durable.done():
+                one.durable.set_result(None)
+
+    async def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(*FAULTS, asyncpg.InterfaceError):
+                await self._pool.release(connection)
 
     async def _keep(self, batch: Batch) -> None:
         if not self._away and await self._stored(batch):
@@ -107,7 +144,7 @@ class RequestLog:
 
     async def _stored(self, batch: Batch) -> bool:
         """Whether the database has it for certain. A statement that takes too long is left to end by itself."""
-        storing = asyncio.get_running_loop().create_task(store.add(self._pool, batch))
+        storing = asyncio.get_running_loop().create_task(self._store(batch))
         done, _ = await asyncio.wait([storing], timeout=PATIENCE_SECONDS)
         if not done:
             self._late.add(storing)
@@ -118,6 +155,20 @@ class RequestLog:
             self._be_away(type(error).__name__)
             return False
         return True
+
+    async def _store(self, batch: Batch) -> None:
+        connection, self._connection = self._connection, None  # nobody else's while the statement runs
+        if connection is None:
+            connection = await self._pool.acquire()
+        try:
+            await store.add(connection, batch)
+        except BaseException:
+            await self._pool.release(connection)
+            raise
+        if asyncio.current_task() in self._late:
+            await self._pool.release(connection)
+        else:
+            self._connection = connection
 
     def _ended(self, storing: asyncio.Task[None]) -> None:
         self._late.discard(storing)

@@ -19,6 +19,7 @@ from ddr.tls.peer import client_certificate
 
 GONE = ("client-gone", "The connection ended before the answer")
 CUT = ("answer-cut", "The answer was cut off")
+OVERLOADED = 503  # of the answers of those who are told to come again
 LARGEST_ERROR = 20_000  # bytes of an answer that is read for its error
 
 # What happens to connections without a request: code and text.
@@ -141,7 +142,7 @@ class _Logged:
             self._answer += body[: LARGEST_ERROR - len(self._answer)]
         if not message.get("more_body", False):
             self._written = True
-            await self._core.request_log.write(self._line())
+            await self._core.request_log.write(self._line(), refused=self._status == OVERLOADED)
         if self._start is not None:
             start, self._start = self._start, None
             await self._send(start)

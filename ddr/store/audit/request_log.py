@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.store.database.locks import Lock
+from ddr.store.database.pool import Connection
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class Batch:
     records: bytes
 
 
-async def add(pool: asyncpg.Pool, batch: Batch) -> None:
+async def add(conn: Connection, batch: Batch) -> None:
     """Store a batch; nothing happens when it is there already."""
-    await pool.execute(
+    await conn.execute(
         "INSERT INTO request_log_fresh (run, batch_no, records) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
         batch.run,
         batch.batch_no,
