@@ -21,6 +21,7 @@ FEW = 5
 FAILED = 500
 LIMITS = frozenset({"throttled", "overloaded"})  # error codes of refusals by a limit
 PLANNED = "planned-maintenance"
+MANIFEST = "manifest"  # the last line of an export, which proves the others
 
 
 @dataclass
@@ -39,6 +40,8 @@ def read(lines: Iterable[str]) -> Iterator[tuple[int, str, bool]]:
             continue
         try:
             call: dict[str, Any] = json.loads(line)
+            if call.keys() == {MANIFEST}:
+                continue
             at_ms = round(datetime.fromisoformat(call["timestamp"]).timestamp() * 1000)
             function = _function("/" + str(call["partner_id"]).partition("/")[2])
             status = None if call["status"] is None else int(call["status"])

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from cryptography import x509
@@ -104,6 +106,31 @@ async def test_filters(desk: Desk) -> None:
         wanted = [record for record in everything if fits(record)]
         assert wanted or options == ["--client", "nobody"]
         assert await desk.records(*options) == wanted
+
+
+@pytest.mark.requirement("OPS-001")
+async def test_an_export_is_evidence_of_downtime(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is written, with the line that proves it."""
+
+    async def away(*_: object) -> None:
+        raise ConnectionError
+
+    async def asked() -> int:
+        desk.ddr.clock.ms += 30_000
+        return (await desk.one.http.get("Device", headers={"authorization": "Bearer x.y.z"})).status_code
+
+    begun = datetime.fromtimestamp(desk.ddr.clock.ms / 1000, UTC)
+    with monkeypatch.context() as patched:
+        patched.setattr("ddr.diga_api.app._FhirServer._answer", away)
+        assert [await asked() for _ in range(6)] == [503] * 6
+    assert await asked() == 401
+    month = begun.astimezone(ZoneInfo(desk.ddr.settings.time_zone)).strftime("%Y-%m")
+    path = await desk.file("--since", begun.isoformat())
+    status = await asyncio.to_thread(main, ("availability", "--month", month, "--log", str(path)))
+    said = desk.capsys.readouterr()
+    assert (status, said.err) == (0, "")
+    assert "log: 6 calls of data failed in a row" in said.out
+    assert re.search(r"down +0:03:00 h", said.out)
 
 
 @pytest.mark.requirement("OPS-024")
