@@ -31,15 +31,33 @@ async def aside(large: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kw
 
 
 class Breath:
-    """Lets others have their turn in a long loop on the event loop, which is held for SECONDS at most."""
+    """Lets others have their turn in a long loop on the event loop.
+
+    All such loops together hold it for SECONDS in one round, and for one part of each: in a flood many of them are
+    ready at once, and who waits for a timer or a socket waits for the sum.
+    """
 
     SECONDS = 0.01
+    _round: tuple[asyncio.AbstractEventLoop, float] | None = None  # of all: the loop, and since when it is held
 
     def __init__(self) -> None:
-        self._since = time.monotonic()
+        self._since()
 
     async def take(self) -> None:
         """To be awaited after each small part of the work."""
-        if time.monotonic() - self._since > self.SECONDS:
+        if time.monotonic() - self._since() > self.SECONDS:
             await asyncio.sleep(0)
-            self._since = time.monotonic()
+            self._since()
+
+    @staticmethod
+    def _since() -> float:
+        """When the first of all began in this round."""
+        loop = asyncio.get_running_loop()
+        if Breath._round is None or Breath._round[0] is not loop:
+            Breath._round = (loop, time.monotonic())
+            loop.call_soon(_next_round)
+        return Breath._round[1]
+
+
+def _next_round() -> None:
+    Breath._round = None
