@@ -84,9 +84,7 @@ class Ledger:
     def lost(self, who: str, error: httpx.TransportError | ssl.SSLError, begun: float) -> None:
         """Note a request of a well-behaved client without an answer."""
         self.answers[f"{who} {type(error).__name__}"] += 1
-        if "UNKNOWN_CA" in str(error):  # no fault of the world makes a known certificate unknown
-            self.found("a known certificate was refused", f"{who} {error}")
-        elif not self.disturbed(begun, time.monotonic()):
+        if not self.disturbed(begun, time.monotonic()):
             self.found("no answer though nothing was wrong", f"{who} {type(error).__name__} {error}")
 
     def report(self) -> list[str]:

@@ -13,7 +13,7 @@ TYPES = ("Observation", "Device", "DeviceMetric")
 
 
 @check("RS-024", needs=PATIENT)
-def unknown_parameters_areexpect_refused(kit: Kit) -> None:
+def unknown_parameters_are_refused(kit: Kit) -> None:
     """An unknown parameter gets 400 and is named: "Unknown search parameter …"."""
     for kind in TYPES:
         answer = kit.views[0].get(f"{kind}?there-is-none=1")
@@ -29,27 +29,27 @@ def lenient_changes_nothing(kit: Kit) -> None:
 
 
 @check("RS-025", needs=PATIENT)
-def malformed_dates_areexpect_refused(kit: Kit) -> None:
+def malformed_dates_are_refused(kit: Kit) -> None:
     """A date that is none gets 400: wrong form, wrong prefix, days that do not exist."""
     for text in ("xx2025", "2025-13-01", "2025-02-30", "yesterday", "2025-01-01T25:00:00Z", "ge"):
         expect_refused(kit.views[0].get(f"Observation?date={text}"), 400)
 
 
 @check("RS-025", needs=PATIENT)
-def reversed_ranges_areexpect_refused(kit: Kit) -> None:
+def reversed_ranges_are_refused(kit: Kit) -> None:
     """A range that ends before it begins gets 400."""
     expect_refused(kit.views[0].get("Observation?date=ge2025-03-01&date=le2025-02-01"), 400)
 
 
 @check("RS-026", needs=PATIENT)
-def unknown_includes_areexpect_refused(kit: Kit) -> None:
+def unknown_includes_are_refused(kit: Kit) -> None:
     """An `_include` or `_revinclude` that does not exist gets 400."""
     for text in ("_include=Observation:foo", "_include=Foo:bar", "_revinclude=Observation:foo"):
         expect_refused(kit.views[0].get(f"Observation?{text}"), 400)
 
 
 @check("RS-031", "RS-035", needs=PATIENT)
-def malformed_controls_areexpect_refused(kit: Kit) -> None:
+def malformed_controls_are_refused(kit: Kit) -> None:
     """`_count`, `_sort` and quantities that make no sense get 400."""
     for text in ("_count=many", "_count=-1", "_sort=foo"):
         answer = kit.views[0].get(f"Observation?{text}")

@@ -242,7 +242,7 @@ def search_by_component_code_and_value(kit: Kit) -> None:
 
     def look(view: View, found: list[Json]) -> None:
         values = sorted(value for one in found for _, value in quantities(one, True))
-        asked = values[len(values) // 2] + Decimal("0.01")
+        asked = values[(len(values) - 1) // 2] + Decimal("0.01")  # above a diastolic value, below a systolic one
         for code in ("8480-6", "8462-4"):
 
             def wanted(one: Json, code: str = code) -> bool:

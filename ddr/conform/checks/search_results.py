@@ -154,7 +154,7 @@ def includes_bring_nothing_else(kit: Kit) -> None:
         expect(not plain.included, "included without _include", plain.pages[0])
 
 
-@check("RS-034", needs=PATIENT, searches=2)
+@check("RS-034", needs=PATIENT, searches=3)
 def post_search_equals_get(kit: Kit) -> None:
     """POST _search finds the same as GET."""
     for view in kit.views:
@@ -169,6 +169,9 @@ def post_search_equals_get(kit: Kit) -> None:
             more = any(one.get("relation") == "next" for one in answer.json.get("link") or ())
             text = f"POST {kind}/_search finds {len(found)} of {len(ids)}"
             expect(len(found) == len(ids) or (more and found), text, answer)
+            for key in ids[:1]:
+                answer = ask(f"{kind}/_search", f"_id={key.partition('/')[2]}", FORM)
+                expect([key_of(one) for one in _matches(answer)] == [key], f"POST {kind}/_search by _id", answer)
 
 
 @check("RS-040", "OBS-001", "DEV-001", "DEV-024", needs=PATIENT, searches=1)

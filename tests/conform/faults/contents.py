@@ -1,0 +1,337 @@
+"""Faults of resources: what they lack, what they say wrongly, and what changes between two times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from tests.conform.faults.fault import Edit, Fault, each, with_, without
+from tests.conform.faults.tamper import Json
+
+CGM, GLUCOSE, PRESSURE, LUNG = "valueSampledData", "2339-0", "85354-9", "19935-6"
+
+
+def _of(code: str, edit: Edit) -> Edit:
+    """For Observations with this code, or with sampled data."""
+
+    def changed(one: Json) -> None:
+        codes = [coding["code"] for coding in one["code"]["coding"]]
+        if code in codes or code in one:
+            edit(one)
+
+    return changed
+
+
+def _with_status(status: str, edit: Edit) -> Edit:
+    return lambda one: edit(one) if one["status"] == status else None
+
+
+def _moved(text: str, **by: float) -> str:
+    return (datetime.fromisoformat(text) + timedelta(**by)).isoformat()
+
+
+def _period(one: Json, end: str, **by: float) -> None:
+    one["effectivePeriod"][end] = _moved(one["effectivePeriod"][end], **by)
+
+
+def _data(change: Callable[[list[str]], list[str]]) -> Edit:
+    return lambda one: one[CGM].update(data=" ".join(change(one[CGM].get("data", "").split())))
+
+
+def _shifted(samples: list[str]) -> list[str]:
+    """Each value one period too late."""
+    return ["E", *samples[:-1]]
+
+
+def _without_limits(one: Json) -> None:
+    """A sample is too low, and nothing says of what."""
+    _data(lambda found: ["L", *found[1:]])(one)
+    for name in ("lowerLimit", "upperLimit"):
+        one[CGM].pop(name, None)
+
+
+def _unit(one: Json, unit: str) -> None:
+    one["valueQuantity"].update(code=unit, unit=unit)
+
+
+def _components(edit: Callable[[list[Json]], object]) -> Edit:
+    return _of(PRESSURE, lambda one: edit(one["component"]))
+
+
+def _version_stays(one: Json) -> None:
+    one["note"] = [{"text": "changed"}]
+
+
+CONTENTS = (
+    Fault(
+        "unknown-element",
+        "an Observation has an element that FHIR does not know",
+        each("Observation", with_(colour="red")),
+        "everything-is-fhir-r4",
+    ),
+    Fault(
+        "modifier-extension",
+        "an Observation has a modifierExtension",
+        each("Observation", with_(modifierExtension=[{"url": "https://x.example/not", "valueBoolean": True}])),
+        "no-modifier-extensions",
+    ),
+    Fault(
+        "own-profile",
+        "resources name a profile of the manufacturer's only",
+        each("Observation", lambda one: one["meta"].update(profile=["https://x.example/own"])),
+        "meta-is-complete",
+    ),
+    Fault(
+        "no-status",
+        "an Observation has no status",
+        each("Observation", _of(GLUCOSE, without("status"))),
+        "observations-are-complete",
+        ("everything-is-fhir-r4", "search-by-declared-extras"),
+    ),
+    Fault(
+        "local-code",
+        "codes are of a system of the manufacturer's",
+        each("Observation", _of(GLUCOSE, lambda one: one["code"]["coding"][0].update(system="https://x.example"))),
+        "codes-are-loinc",
+        ("search-by-code-with-system", "values-have-the-right-type"),
+    ),
+    Fault(
+        "reason-beside-a-value",
+        "a value has a reason why it is missing",
+        each(
+            "Observation",
+            _of(
+                GLUCOSE,
+                with_(
+                    dataAbsentReason={
+                        "coding": [
+                            {"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": "unknown"}
+                        ]
+                    }
+                ),
+            ),
+        ),
+        "no-reason-beside-a-value",
+    ),
+    Fault(
+        "no-device",
+        "a measurement refers to no device",
+        each("Observation", _of(GLUCOSE, without("device"))),
+        "observations-name-their-device",
+        ("devices-can-be-reached", "includes-bring-nothing-else", "search-by-declared-extras"),
+    ),
+    Fault(
+        "glucose-in-grams",
+        "blood glucose has another unit",
+        each("Observation", _of(GLUCOSE, lambda one: _unit(one, "g/L"))),
+        "glucose-units-fit",
+        ("search-by-value-quantity",),
+    ),
+    Fault(
+        "lung-in-mmol",
+        "lung function has another unit",
+        each("Observation", _of(LUNG, lambda one: _unit(one, "mmol/L"))),
+        "lung-units-fit",
+        ("search-by-value-quantity",),
+    ),
+    Fault(
+        "no-origin-code",
+        "sampled data have no unit",
+        each("Observation", _of(CGM, lambda one: one[CGM]["origin"].pop("code"))),
+        "sampled-data-is-complete",
+    ),
+    Fault(
+        "limits-missing",
+        "sampled data with L or U have no limits",
+        each("Observation", _of(CGM, _without_limits)),
+        "limits-are-given",
+    ),
+    Fault(
+        "beyond-the-limits",
+        "values lie beyond the limits",
+        each("Observation", _of(CGM, lambda one: one[CGM].update(upperLimit=41))),
+        "values-lie-within-the-limits",
+    ),
+    Fault(
+        "unreadable-sample",
+        "a sample is no sample",
+        each("Observation", _of(CGM, _data(lambda found: ["X", *found[1:]]))),
+        "samples-are-readable",
+        ("values-lie-within-the-limits", "sampled-data-is-complete", "everything-is-fhir-r4"),
+    ),
+    Fault(
+        "overlapping-chunks",
+        "a chunk begins before the one before it has ended",
+        each("Observation", _of(CGM, _with_status("preliminary", lambda one: _period(one, "start", hours=-20)))),
+        "chunks-do-not-overlap",
+        (
+            "chunks-have-one-span",
+            "chunks-follow-one-grid",
+            "preliminary-chunks-cover-the-span",
+            "nothing-is-final-too-early",
+            "samples-are-readable",
+            "newest-comes-first",
+            "sort-orders",
+            "search-by-date",
+            "search-by-dates",
+            "search-by-code-and-date",
+            "silent-devices-are-unknown",
+            "empty-chunks-say-so",
+        ),
+    ),
+    Fault(
+        "short-preliminary",
+        "a preliminary chunk covers half of its span",
+        each("Observation", _of(CGM, _with_status("preliminary", lambda one: _period(one, "end", hours=-12)))),
+        "preliminary-chunks-cover-the-span",
+        (
+            "chunks-have-one-span",
+            "samples-are-readable",
+            "search-by-date",
+            "search-by-dates",
+            "search-by-code-and-date",
+        ),
+    ),
+    Fault(
+        "final-too-early",
+        "a chunk is final while it runs",
+        each("Observation", _of(CGM, _with_status("preliminary", with_(status="final")))),
+        "nothing-is-final-too-early",
+        ("search-by-declared-extras", "empty-chunks-say-so"),
+    ),
+    Fault(
+        "pressure-in-kpa",
+        "blood pressure is in kPa",
+        each("Observation", _components(lambda found: found[0]["valueQuantity"].update(code="kPa", unit="kPa"))),
+        "pressure-values",
+        ("search-by-component-value", "search-by-component-code-and-value"),
+    ),
+    Fault(
+        "systolic-twice",
+        "there are two systolic values",
+        each("Observation", _components(lambda found: found.append(found[0]))),
+        "pressure-components",
+    ),
+    Fault(
+        "no-vital-signs",
+        "blood pressure is in no category",
+        each("Observation", _of(PRESSURE, without("category"))),
+        "pressure-category",
+    ),
+    Fault(
+        "subject-named",
+        "an Observation names the patient",
+        each("Observation", _of(GLUCOSE, with_(subject={"display": "Anna Muster"}))),
+        "no-subjects",
+        ("subjects-lead-to-nobody",),
+    ),
+    Fault(
+        "too-old",
+        "a value is older than the Historic-Data-Period",
+        each(
+            "Observation",
+            _of(GLUCOSE, lambda one: one.update(effectiveDateTime=_moved(one["effectiveDateTime"], days=-60))),
+        ),
+        "history-is-not-exceeded",
+        (
+            "search-by-date",
+            "search-by-dates",
+            "search-by-code-and-date",
+            "sort-orders",
+            "newest-comes-first",
+            "hidden-observations-are-not-found",
+        ),
+    ),
+    Fault(
+        "no-serial-number",
+        "devices have no serial number",
+        each("Device", without("serialNumber")),
+        "devices-have-a-serial-number",
+    ),
+    Fault(
+        "no-device-name",
+        "devices have no name",
+        each("Device", without("deviceName")),
+        "devices-have-a-name",
+        ("search-by-device-name",),
+    ),
+    Fault(
+        "no-device-status",
+        "devices have no status",
+        each("Device", without("status")),
+        "devices-have-a-status",
+        ("silent-devices-are-unknown",),
+    ),
+    Fault(
+        "unknown-device-type",
+        "a device is of a type that the ValueSet does not have",
+        each("Device", with_(type={"coding": [{"system": "http://snomed.info/sct", "code": "1"}]})),
+        "device-types-are-known",
+        ("search-by-device-type",),
+    ),
+    Fault(
+        "patient-of-a-device",
+        "a device names its patient",
+        each("Device", with_(patient={"display": "Anna"})),
+        "no-subjects",
+        ("subjects-lead-to-nobody",),
+    ),
+    Fault(
+        "no-source",
+        "DeviceMetrics do not say whose they are",
+        each("DeviceMetric", without("source")),
+        "metrics-have-a-source",
+        (
+            "devices-can-be-reached",
+            "includes-bring-nothing-else",
+            "search-metrics-by-source",
+            "includes-bring-the-devices",
+            "only-devices-behind-observations",
+        ),
+    ),
+    Fault(
+        "no-category",
+        "DeviceMetrics have no category",
+        each("DeviceMetric", without("category")),
+        "metrics-have-type-and-category",
+        ("everything-is-fhir-r4",),
+    ),
+    Fault(
+        "unknown-calibration",
+        "a calibration is in a state that FHIR does not know",
+        each("DeviceMetric", with_(calibration=[{"state": "good", "time": "2026-11-01T00:00:00Z"}])),
+        "calibrations-have-a-state",
+    ),
+)
+
+# What only two runs show: the second one is on a recorder with the fault.
+LATER = (
+    Fault(
+        "sample-shifted",
+        "the samples of a chunk that was final are one period later",
+        each("Observation", _of(CGM, _with_status("final", _data(_shifted)))),
+        "final-stays-final",
+        ("versions-move-with-content", "last-updated-moves-on"),
+    ),
+    Fault(
+        "value-lost",
+        "a value of a chunk that grows is gone",
+        each("Observation", _of(CGM, _with_status("preliminary", _data(lambda found: ["E" for _ in found])))),
+        "growing-chunks-keep-values",
+        ("versions-move-with-content", "last-updated-moves-on", "empty-chunks-say-so"),
+    ),
+    Fault(
+        "version-stays",
+        "content changes within a version",
+        each("Observation", _of(GLUCOSE, _version_stays)),
+        "versions-move-with-content",
+        ("last-updated-moves-on", "final-stays-final"),
+    ),
+    Fault(
+        "clock-went-back",
+        "lastUpdated goes back",
+        each("Observation", lambda one: one["meta"].update(lastUpdated=_moved(one["meta"]["lastUpdated"], hours=-1))),
+        "last-updated-moves-on",
+        ("search-observations-by-last-updated",),
+    ),
+)

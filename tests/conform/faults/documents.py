@@ -1,0 +1,187 @@
+"""Faults of what a recorder says about itself: both metadata documents, transport, status feed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+
+from tests.conform.faults.fault import Edit, Fault, answers, heads, refusals, with_, without
+from tests.conform.faults.tamper import PUSHED, Json, Tamper, answered, asks, replaced
+
+OAUTH, STATEMENT = "oauth-authorization-server", "/fhir/metadata$"
+
+
+def _rest(edit: Edit) -> Edit:
+    return lambda body: edit(body["rest"][0])
+
+
+def _types(edit: Callable[[list[Json]], object]) -> Edit:
+    return _rest(lambda rest: edit(rest["resource"]))
+
+
+def _observation(edit: Edit) -> Edit:
+    return _types(lambda kinds: [edit(one) for one in kinds if one["type"] == "Observation"])
+
+
+def _list(name: str, *more: str) -> Edit:
+    return lambda body: body.update({name: [*body.get(name, ()), *more]})
+
+
+def _without_certificate(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """Whoever presents no certificate may push requests."""
+    pushes = not tamper.client_id and asks(request, "/oauth/par$", "POST")
+    return answered(request, 201, PUSHED) if pushes else tamper.pass_on(request)
+
+
+DOCUMENTS = (
+    Fault(
+        "issuer-differs",
+        "the metadata are of another issuer, by one character",
+        answers(OAUTH, lambda body: body.update(issuer=body["issuer"] + "/")),
+        "issuer-is-the-one-that-was-asked",
+        ("redirect-names-the-issuer",),
+    ),
+    Fault(
+        "member-missing",
+        "the metadata lack service_documentation",
+        answers(OAUTH, without("service_documentation")),
+        "oauth-metadata-is-complete",
+    ),
+    Fault(
+        "plain-offered",
+        "PKCE plain is offered",
+        answers(OAUTH, _list("code_challenge_methods_supported", "plain")),
+        "oauth-metadata-fixed-values",
+    ),
+    Fault(
+        "password-grant-offered",
+        "the password grant is offered",
+        answers(OAUTH, _list("grant_types_supported", "password")),
+        "grants-offered",
+    ),
+    Fault(
+        "request-objects-offered",
+        "request objects are offered",
+        answers(OAUTH, with_(request_parameter_supported=True, request_object_signing_alg_values_supported=["RS256"])),
+        "request-objects-are-not-offered",
+    ),
+    Fault(
+        "scope-invented",
+        "a scope is offered that HDDT does not know",
+        answers(OAUTH, _list("scopes_supported", "patient/Patient.rs")),
+        "scopes-offered",
+    ),
+    Fault(
+        "metadata-as-text",
+        "the metadata are text/plain",
+        heads(OAUTH, content_type="text/plain"),
+        "oauth-metadata-is-public",
+    ),
+    Fault(
+        "plain-endpoint",
+        "an endpoint is http",
+        answers(
+            OAUTH, lambda body: body.update(revocation_endpoint=body["revocation_endpoint"].replace("https", "http"))
+        ),
+        "addresses-are-https",
+    ),
+    Fault(
+        "statement-needs-a-token",
+        "the CapabilityStatement is answered 401",
+        heads(STATEMENT, status=401),
+        "capability-statement-is-public",
+    ),
+    Fault(
+        "other-fhir-version",
+        "the CapabilityStatement says FHIR 4.3.0",
+        answers(STATEMENT, with_(fhirVersion="4.3.0")),
+        "fhir-version-and-types",
+        ("capability-statement-is-valid",),
+    ),
+    Fault(
+        "statement-without-status",
+        "the CapabilityStatement has no status",
+        answers(STATEMENT, without("status")),
+        "capability-statement-is-valid",
+    ),
+    Fault("xml-not-declared", "XML is not declared", answers(STATEMENT, with_(format=["json"])), "formats-declared"),
+    Fault(
+        "parameter-not-declared",
+        "the search parameter date is not declared",
+        answers(
+            STATEMENT,
+            _observation(
+                lambda one: one.update(searchParam=[each for each in one["searchParam"] if each["name"] != "date"])
+            ),
+        ),
+        "parameters-declared",
+    ),
+    Fault(
+        "read-not-declared",
+        "read is not declared",
+        answers(
+            STATEMENT,
+            _types(
+                lambda kinds: (
+                    [
+                        one.update(interaction=[each for each in one["interaction"] if each["code"] != "read"])
+                        for one in kinds
+                    ]
+                    and None
+                )
+            ),
+        ),
+        "interactions-declared",
+    ),
+    Fault(
+        "create-declared",
+        "create is declared",
+        answers(STATEMENT, _observation(lambda one: one["interaction"].append({"code": "create"}))),
+        "no-writing-declared",
+    ),
+    Fault(
+        "summary-not-declared",
+        "the operation hddt-cgm-summary is not declared",
+        answers(STATEMENT, _rest(lambda rest: [one.pop("operation", None) for one in (rest, *rest["resource"])])),
+        "summary-declared",
+    ),
+    Fault(
+        "patient-declared",
+        "Patient is declared",
+        answers(STATEMENT, _types(lambda kinds: kinds.append({"type": "Patient", "interaction": [{"code": "read"}]}))),
+        "no-patient-declared",
+        ("fhir-version-and-types",),
+    ),
+    Fault(
+        "no-certificate-asked",
+        "who presents no certificate may push requests",
+        _without_certificate,
+        "no-certificate-no-service",
+    ),
+    Fault(
+        "status-without-functions",
+        "the status feed says nothing of functions",
+        answers("/status", without("functions")),
+        "status-feed",
+    ),
+    Fault(
+        "statement-is-json-always",
+        "the CapabilityStatement is JSON, whatever is asked for",
+        lambda tamper, request: _as_json(tamper, request),
+        "metadata-in-xml",
+    ),
+    Fault(
+        "not-acceptable-is-400",
+        "an Accept that is not supported is answered 400",
+        refusals("/fhir/", lambda answer: replaced(answer, status=400), 406),
+        "other-formats-are-refused",
+        ("fhir-version-is-understood",),
+    ),
+)
+
+
+def _as_json(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    if request.url.path.endswith("/fhir/metadata"):
+        request = httpx.Request("GET", request.url, headers={"accept": "application/fhir+json"})
+    return tamper.pass_on(request)

@@ -1,0 +1,255 @@
+"""Faults of an authorization server: it accepts what it must refuse, or answers as nobody may rely on."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+import httpx
+
+from tests.conform.faults.fault import Fault, accepted, answers, heads, refusals, with_, without
+from tests.conform.faults.tamper import PUSHED, Harm, Tamper, answered, asks, edited, replaced
+
+PAR, TOKEN, REVOKE = "/oauth/par$", "/oauth/token$", "/oauth/revoke$"
+TOKENS = {
+    "access_token": "made-up-access-token",
+    "refresh_token": "made-up-refresh-token",
+    "token_type": "Bearer",
+    "expires_in": 600,
+    "scope": "patient/Device.rs",
+    "sub": "3cf1a3a6d2b946d1b6c1e3b9f7d0a5e2",
+}
+REFRESH = "grant_type=refresh_token"
+
+
+def _redirects(old: str, new: str) -> Harm:
+    """Redirects back to the DiGA are changed."""
+
+    def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+        answer = tamper.pass_on(request)
+        target = answer.headers.get("location", "")
+        if "code=" not in target:
+            return answer
+        return replaced(answer, location=_without(target, old, new))
+
+    return harm
+
+
+def _without(target: str, name: str, value: str) -> str:
+    before, _, query = target.partition("?")
+    pairs = [(key, value if key == name else each) for key, each in parse_qsl(query) if key != name or value]
+    return str(httpx.URL(before, params=dict(pairs)))
+
+
+def _twice(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """A code or refresh token that was used brings other tokens."""
+    answer = tamper.pass_on(request)
+    if not asks(request, TOKEN):
+        return answer
+    form = dict(parse_qsl(request.content.decode()))
+    used = tamper.memory.setdefault("used", set())
+    name = form.get("code") or form.get("refresh_token", "")
+    if name in used:
+        return answered(request, 200, TOKENS)
+    if answer.is_success:
+        used.add(name)
+    return answer
+
+
+def _deaf(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """Revoking is answered 200, and nothing comes of it."""
+    return answered(request, 200) if asks(request, REVOKE, "POST") else tamper.pass_on(request)
+
+
+def _sub(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """All pairings have one Pairing ID."""
+    return answers(TOKEN, lambda body: body.update(sub=TOKENS["sub"]) if "sub" in body else None)(tamper, request)
+
+
+AUTHORIZATION = (
+    Fault("par-is-200", "PAR is answered 200", heads(PAR, status=200), "par-is-accepted"),
+    Fault(
+        "par-is-cached", "the answer to PAR may be cached", heads(PAR, cache_control=None), "par-answer-is-not-cached"
+    ),
+    Fault(
+        "par-without-challenge",
+        "PAR is accepted without a code_challenge",
+        accepted(PAR, PUSHED, 201, r"^(?!.*code_challenge=)"),
+        "par-needs-every-parameter",
+    ),
+    Fault(
+        "plain-accepted",
+        "PKCE plain is accepted",
+        accepted(PAR, PUSHED, 201, "code_challenge_method=plain"),
+        "plain-pkce-is-refused",
+    ),
+    Fault(
+        "short-challenge-accepted",
+        "any code_challenge is accepted",
+        accepted(PAR, PUSHED, 201, r"code_challenge=(?![\w-]{43}(&|$)).*code_challenge_method=S256"),
+        "malformed-challenge-is-refused",
+    ),
+    Fault(
+        "any-redirect-uri",
+        "a redirect_uri that is not registered is accepted",
+        lambda tamper, request: _any_redirect(tamper, request),
+        "redirect-uri-must-be-exact",
+    ),
+    Fault(
+        "unknown-miv-accepted",
+        "a scope for a MIV that does not exist is accepted",
+        refusals(
+            PAR,
+            lambda answer: answered(answer.request, 201, PUSHED) if "invalid_scope" in answer.text else answer,
+            query="rs%3F",
+        ),
+        "foreign-scope-is-refused",
+        ("malformed-scopes-are-refused",),
+    ),
+    Fault(
+        "write-scope-accepted",
+        "scopes that write are accepted",
+        accepted(PAR, PUSHED, 201, r"Observation\.\w*[cud]|Observation\.write"),
+        "writing-scopes-are-refused",
+    ),
+    Fault(
+        "request-object-accepted",
+        "a request object is accepted",
+        accepted(PAR, PUSHED, 201, "(^|&)request="),
+        "request-objects-are-refused",
+    ),
+    Fault(
+        "token-response-accepted",
+        "response_type=token is accepted",
+        accepted(PAR, PUSHED, 201, "response_type=(?!code(&|$))"),
+        "other-response-types-are-refused",
+    ),
+    Fault(
+        "par-errors-as-text",
+        "errors of PAR are text",
+        refusals(PAR, lambda answer: replaced(answer, content_type="text/plain")),
+        "par-errors-are-json",
+    ),
+    Fault(
+        "client-credentials-accepted",
+        "client_credentials brings tokens",
+        accepted(TOKEN, TOKENS, query="grant_type=client_credentials"),
+        "other-grants-are-refused",
+    ),
+    Fault(
+        "any-code-accepted",
+        "a code that was never given out brings tokens",
+        lambda tamper, request: _any_code(tamper, request),
+        "unknown-code-is-refused",
+        pairs=True,
+    ),
+    Fault(
+        "unknown-refresh-is-401",
+        "an unknown refresh token is refused as invalid_client",
+        refusals(TOKEN, lambda answer: answered(answer.request, 401, {"error": "invalid_client"}), query=REFRESH),
+        "unknown-refresh-token-is-refused",
+    ),
+    Fault(
+        "token-errors-as-text",
+        "errors of the token endpoint are text",
+        refusals(TOKEN, lambda answer: replaced(answer, content_type="text/plain")),
+        "token-errors-are-json",
+    ),
+    Fault(
+        "token-by-get",
+        "the token endpoint answers GET",
+        lambda tamper, request: (
+            answered(request, 200, TOKENS) if asks(request, TOKEN, "GET") else tamper.pass_on(request)
+        ),
+        "token-is-post-only",
+    ),
+    Fault(
+        "revoking-tells",
+        "revoking an unknown token is answered 400",
+        lambda tamper, request: (
+            answered(request, 400, {"error": "invalid_token"})
+            if asks(request, REVOKE, "POST")
+            else tamper.pass_on(request)
+        ),
+        "revoking-the-unknown-is-ok",
+    ),
+    Fault(
+        "tokens-are-cached",
+        "the answer with tokens may be cached",
+        heads(TOKEN, cache_control=None, pragma=None),
+        "token-answer-is-not-cached",
+        pairs=True,
+    ),
+    Fault(
+        "no-sub",
+        "the answer with tokens has no sub",
+        answers(TOKEN, without("sub")),
+        "token-answer-is-complete",
+        pairs=True,
+    ),
+    Fault(
+        "scope-added",
+        "more is granted than was asked for",
+        answers(
+            TOKEN, lambda body: body.update(scope=body["scope"] + " patient/Patient.rs") if "scope" in body else None
+        ),
+        "granted-scopes-are-those-asked-for",
+        pairs=True,
+    ),
+    Fault("one-pairing-id", "all pairings have one Pairing ID", _sub, "pairing-id-differs", pairs=True),
+    Fault(
+        "iss-missing",
+        "the redirect does not name the issuer",
+        _redirects("iss", ""),
+        "redirect-names-the-issuer",
+        pairs=True,
+    ),
+    Fault(
+        "state-changed",
+        "the redirect has another state",
+        _redirects("state", "x"),
+        "redirect-has-code-and-state",
+        pairs=True,
+    ),
+    Fault(
+        "refresh-keeps-the-token",
+        "refreshing gives the same refresh token again",
+        lambda tamper, request: _unrotated(tamper, request),
+        "refresh-gives-new-tokens",
+    ),
+    Fault("refresh-token-works-twice", "a used refresh token brings other tokens", _twice, "refresh-token-works-once"),
+    Fault(
+        "refresh-widens",
+        "refreshing brings a scope that was not granted",
+        answers(
+            TOKEN,
+            lambda body: body.update(scope=body["scope"] + " patient/Patient.rs") if "scope" in body else None,
+            query=REFRESH,
+        ),
+        "refresh-keeps-pairing-and-scope",
+        ("refresh-cannot-widen",),
+    ),
+    Fault("revoking-does-nothing", "revoking is answered, and nothing comes of it", _deaf, "revoking-ends-everything"),
+)
+
+
+def _any_redirect(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    answer = tamper.pass_on(request)
+    wrong = asks(request, PAR) and answer.status_code == 400 and "redirect_uri" in answer.text
+    return answered(request, 201, PUSHED) if wrong else answer
+
+
+def _any_code(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    answer = tamper.pass_on(request)
+    whole = all(
+        f"{name}=" in request.content.decode() for name in ("code", "redirect_uri", "code_verifier", "client_id")
+    )
+    fits = asks(request, TOKEN, query="authorization_code") and whole and "invalid_grant" in answer.text
+    return answered(request, 200, TOKENS) if fits else answer
+
+
+def _unrotated(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    answer = tamper.pass_on(request)
+    if not (asks(request, TOKEN, query=REFRESH) and answer.is_success):
+        return answer
+    form = dict(parse_qsl(request.content.decode()))
+    return edited(answer, with_(refresh_token=form["refresh_token"]))

@@ -1,0 +1,144 @@
+"""The kit finds faults: each is found by the check that names it.
+
+docs/conformance-kit.md has the table; `python -m tests.conform.test_bites` writes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ddr.conform.check import Check, all_checks
+from ddr.conform.earlier import Earlier, remembered
+from ddr.conform.kit import Kit
+from ddr.conform.pacing import Pace, Patience
+from ddr.conform.run import Result
+from ddr.conform.verdict import Verdict
+from ddr.conform.view import View, key_of
+from tests.conform.conftest import Examined
+from tests.conform.faults.contents import CONTENTS, LATER
+from tests.conform.faults.documents import DOCUMENTS
+from tests.conform.faults.fault import Fault
+from tests.conform.faults.oauth import AUTHORIZATION
+from tests.conform.faults.searches import SEARCHES
+from tests.conform.faults.tamper import wrapping
+
+PAGE = Path(__file__).parents[2] / "docs/conformance-kit.md"
+WEAK = ("TLS_RSA_WITH_AES_128_CBC_SHA",)
+FAULTS = (*DOCUMENTS, *AUTHORIZATION, *SEARCHES, *CONTENTS, *LATER)
+TLS = (
+    ("tls-1-1", "TLS 1.1 is accepted", {"versions": ("TLS 1.1", "TLS 1.2", "TLS 1.3")}, "tls-versions"),
+    (
+        "weak-suite",
+        "a cipher suite without forward secrecy is accepted",
+        {"suites": WEAK},
+        "tls-cipher-suites",
+    ),
+    ("weak-group", "a group of 160 bits is accepted", {"groups": ("secp160r1",)}, "tls-groups"),
+    ("sha-1", "signatures with SHA-1 are accepted", {"signatures": ("rsa_pkcs1_sha1",)}, "tls-signatures"),
+)
+CHECKS = {one.name: one for one in all_checks()}
+BEGIN, END = "<!-- faults -->", "<!-- /faults -->"
+
+
+def named(*names: str) -> list[Check]:
+    return [one for one in CHECKS.values() if one.name in names]
+
+
+@pytest.fixture(scope="module")
+async def paired(examined: Examined) -> Kit:
+    """A kit that has paired: its tokens serve for all faults that do not lie on the way to them."""
+    kit = examined.kit()
+    await asyncio.to_thread(lambda: kit.views)
+    return kit
+
+
+def with_pairings(kit: Kit, paired: Kit) -> None:
+    """The views of another kit, with nothing read yet."""
+    views = []
+    for one in paired.views:
+        view = View(kit, one.name, one.patient, one.pairing, Pace(Patience(5), 0))
+        view.access_token, view.refresh_token = one.access_token, one.refresh_token
+        views.append(view)
+    kit.__dict__["_paired"] = views
+
+
+async def judged(examined: Examined, paired: Kit, fault: Fault, checks: Sequence[Check]) -> list[Result]:
+    """What these checks say of a recorder with the fault."""
+    earlier = await seen_before(examined, paired) if fault in LATER else None
+    kit = examined.kit(wrapping(fault.harm), earlier)
+    if not fault.pairs:
+        with_pairings(kit, paired)
+    results = await examined.run(kit, checks)
+    for old, new in zip(paired.views, kit.known_views, strict=False):
+        if not fault.pairs:
+            old.access_token, old.refresh_token = new.access_token, new.refresh_token
+    return results
+
+
+async def seen_before(examined: Examined, paired: Kit) -> Earlier:
+    """The memory of a run without fault."""
+    kit = examined.kit()
+    with_pairings(kit, paired)
+    kinds = ("Observation", "Device", "DeviceMetric")
+    found = await asyncio.to_thread(
+        lambda: {
+            view.name: {key_of(one): remembered(one) for kind in kinds for one in view.listed(kind).matches}
+            for view in kit.views
+        }
+    )
+    return Earlier(examined.target.fhir_base, examined.ddr.clock(), found, {})
+
+
+def failed(results: Sequence[Result]) -> set[str]:
+    return {one.check.name for one in results if one.verdict is Verdict.FAILED}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+async def test_each_fault_is_found_by_its_check(examined: Examined, paired: Kit, fault: Fault) -> None:
+    results = await judged(examined, paired, fault, named(fault.check, *fault.after))
+    told = [(one.check.name, one.verdict, one.text) for one in results]
+    assert fault.check in failed(results) <= {fault.check, *fault.also}, told
+
+
+@pytest.mark.parametrize(("_name", "_words", "found", "check"), TLS, ids=[one[0] for one in TLS])
+async def test_each_fault_of_tls_is_found(
+    examined: Examined, _name: str, _words: str, found: dict[str, tuple[str, ...]], check: str
+) -> None:
+    findings = replace(examined.findings, **found)  # type: ignore[arg-type]
+    kit = replace(examined, findings=findings).kit()
+    assert failed(await examined.run(kit, [one for one in CHECKS.values() if one.name.startswith("tls-")])) == {check}
+
+
+@pytest.mark.packaging
+@pytest.mark.timeout(1800)
+def table() -> str:
+    """The rows of docs/conformance-kit.md."""
+    rows = [(words, check) for _, words, _, check in TLS]
+    rows += [(fault.words, fault.check) for fault in FAULTS]
+    lines = [f"| {words} | `{check}` | {', '.join(CHECKS[check].requirements)} |" for words, check in rows]
+    return "\n".join((BEGIN, "| a recorder with this fault | is found by | for |", "|---|---|---|", *lines, END))
+
+
+def page_with(text: str) -> str:
+    """The page with its table as it has to be."""
+    return re.sub(f"{BEGIN}.*{END}", lambda _: table(), text, flags=re.DOTALL)
+
+
+def test_the_page_has_the_table() -> None:
+    text = PAGE.read_text("utf-8")
+    assert BEGIN in text and page_with(text) == text, "python -m tests.conform.test_bites"
+
+
+def test_there_are_sixty_at_least_and_each_has_a_check() -> None:
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 60
+    assert {name for fault in FAULTS for name in (fault.check, *fault.also, *fault.after)} <= CHECKS.keys()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page_with(PAGE.read_text("utf-8")), "utf-8")
