@@ -110,7 +110,9 @@ def _from_file(name: str, value: str) -> str:
         return value
     path = value.removeprefix(FILE)
     try:
-        return Path(path).read_text("utf-8").strip()
+        if found := Path(path).read_text("utf-8").strip():
+            return found
+        raise SettingsError(f"setting {name}: {path}: is empty")
     except OSError as error:
         raise SettingsError(f"setting {name}: {path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -154,3 +154,6 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path, name: str) -> None:
     assert getattr(found, name) == "postgresql://from/file"
     with pytest.raises(SettingsError, match=f"setting {name}: /nowhere: No such file"):
         load_settings({f"DDR_{name.upper()}": "file:/nowhere", **BUILTIN})
+    file.write_text(" \n")
+    with pytest.raises(SettingsError, match=f"setting {name}: {file}: is empty"):
+        load_settings({f"DDR_{name.upper()}": f"file:{file}", **BUILTIN})

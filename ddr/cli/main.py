@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
+from ddr import __version__
 from ddr.cli.errors import CommandError
 from ddr.cli.found import Command, commands, missing
 from ddr.miv.model import MivError
@@ -20,6 +21,7 @@ OPERATOR_ERRORS = (CommandError, MivError, SettingsError, StoreError, TlsError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status: 0 done, 1 not done, 2 misused."""
     parser = argparse.ArgumentParser(prog="ddr", description="An open Device Data Recorder for HDDT.")
+    parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     known = commands(subparsers)
     parsed, unknown = parser.parse_known_args(arguments)

@@ -14,6 +14,8 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 
 from ddr import __version__
 from ddr.cli.errors import CommandError
@@ -39,7 +41,7 @@ from ddr.store.database.pool import open_pool
 from ddr.store.database.sealing import check_keys
 from ddr.store.database.secrets import load_secrets
 from ddr.tls import bsi
-from ddr.tls.context import public_context
+from ddr.tls.context import check_period, public_context
 
 HELP = "run the recorder"
 # Settings of the process that holds the sockets and the database: new values need a new start.
@@ -70,17 +72,25 @@ def run(args: argparse.Namespace) -> int:
     # Before there are workers to exchange, nothing is to be done on this signal; least of all may it end us.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     settings = checked()
+    check_period(settings.server_cert, datetime.now(UTC))
     sockets = bind(settings)
-    try:
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(f"state directory {settings.state_dir} cannot be made: {in_words(error)}") from None
+    _check_state(settings.state_dir)
     with database(settings, share=False) as provided:
         _tell(provided)
         _migrate(provided)
         asyncio.run(prepare(provided))
         asyncio.run(_supervise(sockets, provided))
     return 0
+
+
+def _check_state(folder: Path) -> None:
+    """Workers keep there what must survive them. Raises CommandError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"state directory {folder} cannot be made: {in_words(error)}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CommandError(f"state directory {folder} cannot be written: it belongs to somebody else, or is read-only")
 
 
 def checked() -> Settings:

@@ -10,10 +10,15 @@ import hashlib
 import logging
 import ssl
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
+
+from cryptography import x509
 
 from ddr.tls.alerts import alerting_context
 from ddr.tls.bsi import TLS12_SUITES
+
+MISMATCHES = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")  # the last: of another kind
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +37,7 @@ def public_context(cert: Path, key: Path) -> ssl.SSLContext:
     try:
         context.load_cert_chain(cert, key, password="")  # never ask on a terminal
     except (OSError, ssl.SSLError) as error:
-        raise TlsError(f"server certificate {cert} with key {key}: {_reason(error)}") from None
+        raise TlsError(f"server certificate {cert} with key {key}: {_reason(error, cert, key)}") from None
     return context
 
 
@@ -78,7 +83,25 @@ class LiveContext:
         connection.context = self.current
 
 
-def _reason(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return "key and certificate do not match" if error.reason == "KEY_VALUES_MISMATCH" else "is not valid PEM"
-    return error.strerror or "cannot be read"
+def check_period(cert: Path, now: datetime) -> None:
+    """Nobody would connect to a recorder whose certificate is over, or not yet valid. Raises TlsError.
+
+    Asked once at the start: one that ends later is told by `/status`, metrics and `ddr check tls`, and a worker is
+    replaced in spite of it.
+    """
+    (first, *_) = x509.load_pem_x509_certificates(cert.read_bytes())
+    clock = f"this machine's clock says {now:%Y-%m-%d %H:%M} UTC"
+    if now > first.not_valid_after_utc:
+        raise TlsError(f"server certificate {cert}: it ended on {first.not_valid_after_utc:%Y-%m-%d}; {clock}")
+    if now < first.not_valid_before_utc:
+        raise TlsError(f"server certificate {cert}: it is valid from {first.not_valid_before_utc:%Y-%m-%d} on; {clock}")
+
+
+def _reason(error: OSError, cert: Path, key: Path) -> str:
+    if not isinstance(error, ssl.SSLError):
+        return error.strerror or "cannot be read"
+    if error.reason in MISMATCHES:
+        return "key and certificate do not match; the server's own certificate comes first"
+    if b"PRIVATE KEY-----" in cert.read_bytes() and b"BEGIN CERTIFICATE" in key.read_bytes():
+        return "the two files are swapped"
+    return "is not valid PEM"

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import socket
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from ddr import __version__
+from ddr.cli.errors import CommandError
+from ddr.cli.serve import _check_state
 from tests.cli.recorder import ddr, free_ports, settings_for
 from tests.support.database import fresh_database
 
@@ -75,6 +84,25 @@ async def test_migrating_twice(database_url: str) -> None:
 def test_settings_are_listed() -> None:
     done = ddr("settings", settings={})
     assert "state_dir (default `.ddr`)" in done.stdout
+
+
+def test_the_version() -> None:
+    assert ddr("--version", settings={}).stdout == f"{__version__}\n"
+
+
+def test_a_state_directory_of_somebody_else(tmp_path: Path) -> None:
+    with patch("os.access", return_value=False), pytest.raises(CommandError, match=f"{tmp_path} cannot be written"):
+        _check_state(tmp_path)
+
+
+def test_a_server_certificate_that_has_ended(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, ended = x509.Name([]), datetime(2026, 1, 2, tzinfo=UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, ended - timedelta(days=90), ended)
+    (tmp_path / "ended.pem").write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    (tmp_path / "ended.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    own = {"server_cert": tmp_path / "ended.pem", "server_key": tmp_path / "ended.key"}
+    assert "it ended on 2026-01-02" in complaint("serve", **settings_for(tmp_path) | own)
 
 
 def test_misuse_shows_the_usage() -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ddr.demo.certs import Pair, authority, client_certificate, server_certificate
 from ddr.tls import protocol
-from ddr.tls.context import LiveContext, TlsError, diga_context, gateway_context, public_context
+from ddr.tls.context import LiveContext, TlsError, check_period, diga_context, gateway_context, public_context
 from ddr.tls.follow import Following, files_mark
 from tests.tls.support import Connection, ask, client_context, listening, live_context
 
@@ -218,5 +221,22 @@ def test_unusable_server_certificates_are_one_clear_line(world: World, tmp_path:
         public_context(tmp_path / "missing.pem", world.server.key)
     with pytest.raises(TlsError, match="do not match"):
         public_context(world.server.cert, world.client("other").key)
+    of_another_kind = tmp_path / "rsa.key"
+    of_another_kind.write_bytes(
+        rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    with pytest.raises(TlsError, match="do not match"):
+        public_context(world.server.cert, of_another_kind)
+    with pytest.raises(TlsError, match="the two files are swapped"):
+        public_context(world.server.key, world.server.cert)
     with pytest.raises(TlsError, match="not valid PEM"):
         public_context(Path(__file__), world.server.key)
+
+
+def test_a_server_certificate_is_not_started_with_outside_of_its_time(world: World) -> None:
+    now = datetime.now(UTC)
+    check_period(world.server.cert, now)
+    with pytest.raises(TlsError, match=r"it ended on \d{4}-\d\d-\d\d; this machine's clock says 2199-01-01 00:00 UTC"):
+        check_period(world.server.cert, datetime(2199, 1, 1, tzinfo=UTC))
+    with pytest.raises(TlsError, match=r"it is valid from \d{4}-\d\d-\d\d on; this machine's clock says"):
+        check_period(world.server.cert, now - timedelta(days=1))
