@@ -14,7 +14,7 @@ MINUTES := 10
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-pooler test-browser lint format conformance ci validator tls-scanner keycloak-test bench soak evidence dossier lock sbom release clean
+.PHONY: help demo serve test test-pooler test-browser lint format conformance ci validator tls-scanner keycloak-test bench soak poller evidence dossier lock sbom release clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -104,6 +104,9 @@ bench: $(VENV)/.dev ## measured ratios: storage, statements, memory, speed again
 
 soak: $(VENV)/.dev ## kills, stops, clock steps, hostile clients and a broken registry, all at once; ARGS=1800 for half an hour
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+poller: $(VENV)/.dev ## a DiGA polls 1,000 pairings for ten minutes while both sides are killed; ARGS="200 5" for fewer and shorter
+	@$(BIN)/python -m tests.poller $(ARGS)
 
 evidence: $(VENV)/.dev ## render docs/evidence into docs/security.md, hazards.md and data-protection.md
 	@$(BIN)/python -m tools.evidence

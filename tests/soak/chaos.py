@@ -33,12 +33,12 @@ class Chaos:
 
     def __init__(self, stack: DemoStack, database: Database, ledger: Ledger, chance: random.Random) -> None:
         self._stack, self._database, self._ledger, self._chance = stack, database, ledger, chance
-        self.supervisor = _supervisor(stack.options.state_dir)
+        self.supervisor = supervisor(stack.options.state_dir)
         self.spare_workers = False  # to see whether their memory grows
 
     def workers(self) -> list[int]:
         """Process ids of the workers."""
-        return _children(self.supervisor)
+        return children(self.supervisor)
 
     async def run(self, until: float) -> None:
         """Storms and calms in turns, until this instant of the steady clock."""
@@ -98,7 +98,7 @@ class Chaos:
         """It hangs."""
         with self._ledger.fault("PostgreSQL stopped", POSTGRES):
             main = self._database.pid()
-            stopped = [main, *_children(main)]
+            stopped = [main, *children(main)]
             for process in stopped:
                 _signal(process, signal.SIGSTOP)
             await asyncio.sleep(self._chance.uniform(1, 6))
@@ -138,17 +138,18 @@ def _signal(process: int, number: signal.Signals) -> None:
             os.kill(process, number)
 
 
-def _children(process: int) -> list[int]:
+def children(process: int) -> list[int]:
+    """Its child processes."""
     try:
         return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
 
 
-def _supervisor(state_dir: Path) -> int:
+def supervisor(state_dir: Path) -> int:
     """Our child whose settings are those of the scene."""
     wanted = f"DDR_SETTINGS={state_dir}/serve.toml".encode()
-    for child in _children(os.getpid()):
+    for child in children(os.getpid()):
         if wanted in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
             return child
     raise AssertionError("the recorder does not run")
