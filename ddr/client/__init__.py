@@ -15,6 +15,7 @@ from ddr.client.errors import (
     Refused,
     ScopeRefused,
     Throttled,
+    Unanswered,
     Unreachable,
 )
 from ddr.client.journal import Journal, SqliteJournal
@@ -61,6 +62,7 @@ __all__ = [
     "Step",
     "Throttled",
     "TokenStore",
+    "Unanswered",
     "Unreachable",
     "Watch",
     "readings",

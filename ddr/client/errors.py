@@ -11,6 +11,15 @@ class Unreachable(ClientError):
     """No answer, or 5xx for longer than we were told to wait: try again later, nothing is lost."""
 
 
+class Unanswered(Unreachable):
+    """A refresh may have been done, and its answer has not come: ask again as soon as `retry_seconds` are over, for the
+    recorder repeats it for some seconds only."""
+
+    def __init__(self, retry_seconds: float) -> None:
+        super().__init__("a refresh was sent and is not answered")
+        self.retry_seconds = retry_seconds
+
+
 class Throttled(ClientError):
     """The Grace-Period still runs, or the recorder is busy: come back in `retry_seconds`."""
 

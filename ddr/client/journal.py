@@ -26,6 +26,7 @@ class Turn:
     due: float  # when it was to begin
     failures: int  # in a row, before it
     whole: float  # when everything was looked at last
+    interrupted: bool = False  # somebody had it before and did not bring it to an end
 
 
 class Journal(Protocol):
@@ -45,7 +46,7 @@ class Journal(Protocol):
         before `until`."""
 
     async def hold(self, pairing_ids: Collection[str], until: float) -> None:
-        """These turns go on until then; one that has been settled stays as it is."""
+        """These turns go on until then, and are interrupted after that; one that has been settled stays as it is."""
 
     async def keep(self, pairing_id: str, cursor: Cursor, until: float) -> None:
         """The changes before `cursor` have been taken; the turn goes on until then."""
@@ -63,7 +64,7 @@ class Journal(Protocol):
 TABLE = """CREATE TABLE IF NOT EXISTS watched (pairing_id TEXT PRIMARY KEY, cursor TEXT NOT NULL, due REAL NOT NULL,
 failures INTEGER NOT NULL DEFAULT 0, whole REAL NOT NULL DEFAULT 0, lent INTEGER NOT NULL DEFAULT 0)"""
 INDEX = "CREATE INDEX IF NOT EXISTS watched_due ON watched (due)"
-DUE = """SELECT pairing_id, cursor, due, failures, whole FROM watched WHERE due <= ?
+DUE = """SELECT pairing_id, cursor, due, failures, whole, lent FROM watched WHERE due <= ?
 ORDER BY lent DESC, due LIMIT ?"""
 EMPTY = json.dumps(Cursor().to_json())
 
@@ -95,7 +96,10 @@ class SqliteJournal:
             db.executemany(
                 "UPDATE watched SET due = ?, lent = 1 WHERE pairing_id = ?", [(until, row[0]) for row in rows]
             )
-            return [Turn(row[0], Cursor.from_json(json.loads(row[1])), *row[2:]) for row in rows]
+            return [
+                Turn(name, Cursor.from_json(json.loads(cursor)), due, failures, whole, bool(lent))
+                for name, cursor, due, failures, whole, lent in rows
+            ]
 
         return await self._db.run(work)
 

@@ -49,10 +49,11 @@ class PostgresJournal:
 
     async def claim(self, now: float, until: float, most: int) -> list[Turn]:
         """See Journal."""
-        rows = sorted(await self._fetch(CLAIM, now, until, most), key=lambda row: (not row["lent"], row["due"]))
-        return [
-            Turn(row["pairing_id"], _cursor(row["cursor"]), row["due"], row["failures"], row["whole"]) for row in rows
+        rows = await self._fetch(CLAIM, now, until, most)
+        turns = [
+            Turn(name, _cursor(cursor), due, failures, whole, lent) for name, cursor, due, failures, whole, lent in rows
         ]
+        return sorted(turns, key=lambda turn: (not turn.interrupted, turn.due))
 
     async def hold(self, pairing_ids: Collection[str], until: float) -> None:
         """See Journal."""

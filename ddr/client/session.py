@@ -15,12 +15,13 @@ import httpx
 
 from ddr.client import oauth
 from ddr.client.diga import Diga
-from ddr.client.errors import PairingEnded, Unreachable
+from ddr.client.errors import PairingEnded, Throttled, Unanswered, Unreachable
 from ddr.client.tokens import Grant, TokenStore
 
 EARLY_SECONDS = 30  # a token that ends within this time is renewed before it is used
 REPEAT_SECONDS = 8.0  # since the first try; recorders repeat an answer for ten
 PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
+LONGEST_PAUSE = 2.0  # before an unanswered refresh is sent by somebody else
 ANSWER = httpx.Timeout(4, connect=2)  # two tries fit into REPEAT_SECONDS even when nothing answers
 
 _running: set[asyncio.Task[Grant]] = set()  # kept from the garbage collector
@@ -66,16 +67,22 @@ class Session:
             return fresh
 
     async def _answer(self, url: str, form: dict[str, str]) -> oauth.Json:
-        """The answer to a refresh, asked for again while the recorder would repeat it."""
-        until = time.monotonic() + REPEAT_SECONDS
-        for pause in PAUSES:
+        """The answer to a refresh, asked for again while the recorder would repeat it. Raises Unanswered when one has
+        been sent that may have been done."""
+        until, sent = time.monotonic() + REPEAT_SECONDS, False
+        for pause in (*PAUSES, REPEAT_SECONDS):
             try:
                 return await oauth.post(self._http, url, form, timeout=ANSWER)
             except Unreachable:
-                if time.monotonic() + pause + 1 > until:
+                sent, wait = True, pause
+            except Throttled as error:
+                if not sent:
                     raise
-            await asyncio.sleep(pause)
-        return await oauth.post(self._http, url, form, timeout=ANSWER)
+                wait = max(pause, error.retry_seconds)
+            if time.monotonic() + wait + 1 > until:
+                raise Unanswered(min(wait, LONGEST_PAUSE))
+            await asyncio.sleep(wait)
+        raise AssertionError("the last pause is longer than all that is waited")
 
     @staticmethod
     def _good(grant: Grant, refused: str | None) -> bool:

@@ -16,17 +16,23 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, TypeVar
 
-import pytest
-
 from ddr.client.diga import Diga
 from ddr.client.pairing import DEVICE_SCOPES, canonical
-from ddr.demo import levers
-from ddr.demo.accounts import Account, account
-from ddr.demo.browser_user import BrowserUser
-from ddr.demo.cast import GLUKOBUCH
-from ddr.demo.faults import FAULTS, current, switch
-from ddr.demo.gateway_client import GatewayClient
-from ddr.demo.stack import DemoStack, Options
+
+try:
+    import pytest
+
+    from ddr.demo import levers
+    from ddr.demo.accounts import Account, account
+    from ddr.demo.browser_user import BrowserUser
+    from ddr.demo.cast import GLUKOBUCH
+    from ddr.demo.faults import FAULTS, current, switch
+    from ddr.demo.gateway_client import GatewayClient
+    from ddr.demo.stack import DemoStack, Options
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"ddr.client.testing runs a recorder ({error.name} is not installed): pip install pytest 'ddr[embedded]'"
+    ) from None
 
 T = TypeVar("T")
 Json = dict[str, Any]

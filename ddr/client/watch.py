@@ -17,7 +17,7 @@ from datetime import timedelta
 import httpx
 
 from ddr.client.diga import Diga
-from ddr.client.errors import ClientError, PairingEnded, Throttled
+from ddr.client.errors import ClientError, PairingEnded, Throttled, Unanswered, Unreachable
 from ddr.client.journal import Journal, Turn
 from ddr.client.pull import Change, Cursor, Step
 from ddr.client.recorder import Recorder
@@ -156,18 +156,26 @@ class Watch:
         except PairingEnded:
             await self._end(turn, began)
             return
-        except Throttled as error:
-            due = time.time() + error.retry_seconds + random.uniform(0, 1)  # noqa: S311
+        except (Throttled, Unreachable) as error:
             self._count(error)
+            if turn.interrupted or isinstance(error, Unanswered):
+                await self._journal.hold([turn.pairing_id], time.time() + _soon(error))
+                return
+            due, failures = self._later(error, turn)
         except asyncio.CancelledError:
-            await self._journal.settle(turn.pairing_id, turn.due, turn.failures, whole)
+            await self._journal.hold([turn.pairing_id], turn.due)
             raise
         except Exception as error:  # also of the callback
-            failures = turn.failures + 1
-            pause = min(self._interval, FIRST_PAUSE_SECONDS * 2 ** min(turn.failures, 20))
-            due = time.time() + pause * random.uniform(0.75, 1.25)  # noqa: S311
             self._count(error)
+            due, failures = self._later(error, turn)
         await self._journal.settle(turn.pairing_id, due, failures, whole)
+
+    def _later(self, error: Exception, turn: Turn) -> tuple[float, int]:
+        """When to try again, and how many failures that were in a row."""
+        if isinstance(error, Throttled):
+            return time.time() + error.retry_seconds + random.uniform(0, 1), 0  # noqa: S311
+        pause = min(self._interval, FIRST_PAUSE_SECONDS * 2 ** min(turn.failures, 20))
+        return time.time() + pause * random.uniform(0.75, 1.25), turn.failures + 1  # noqa: S311
 
     async def _poll(self, turn: Turn, began: float) -> bool:
         """Hand over what is new; True when everything was looked at."""
@@ -220,3 +228,8 @@ class Watch:
                 log.info("client.turn_refused", extra={"error": name})
             else:
                 log.warning("client.turn_failed", extra={"error": name})
+
+
+def _soon(error: Throttled | Unreachable) -> float:
+    """Seconds until a turn is tried again in which a refresh may have been done without an answer."""
+    return error.retry_seconds if isinstance(error, Throttled | Unanswered) else FIRST_PAUSE_SECONDS / 2

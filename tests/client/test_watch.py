@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ddr.client import FileTokens, Grant, Kind, News, SqliteJournal, Watch, watch
+from ddr.client import FileTokens, Grant, Kind, News, SqliteJournal, Watch, session, watch
 from tests.client.conftest import Backend
 from tests.client.foreign import DIGA, Answer, Foreign, Json, bundle, chunk, resource
 from tests.spec.world import CGM, HOUR, Home
@@ -179,21 +179,60 @@ async def test_what_the_recorder_has_ended_is_told_and_forgotten(tmp_path: Path)
     assert await SqliteJournal(tmp_path / "journal.sqlite").pairings() == ["two"]
 
 
+def refreshing(*outcomes: str) -> Answer:
+    """A token endpoint that loses answers or is busy, in this order, and then works."""
+    left = list(outcomes)
+
+    def token(request: httpx.Request) -> httpx.Response:
+        match left.pop(0) if left else "":
+            case "lost":
+                raise httpx.ReadError("lost", request=request)
+            case "busy":
+                return httpx.Response(503, headers={"retry-after": "0"})
+            case _:
+                return httpx.Response(200, json={"access_token": "x", "refresh_token": "y", "expires_in": 600})
+
+    return token
+
+
 async def test_a_refresh_without_an_answer_is_repeated_at_once(tmp_path: Path) -> None:
     """Later than ten seconds after it the recorder takes it for theft."""
     await FileTokens(tmp_path / "tokens").save(Grant("one", "", "r", "a", 0))
-    lost: list[int] = [1, 2]
-
-    def token(request: httpx.Request) -> httpx.Response:
-        if lost:
-            raise httpx.ReadError(f"lost {lost.pop()}", request=request)
-        return httpx.Response(200, json={"access_token": "x", "refresh_token": "y", "expires_in": 600})
-
+    token = refreshing("lost", "lost")
     foreign = Foreign({"Observation?": bundle(chunk("a"))}, token=token)
     taker = Taker()
     async with watching(tmp_path, foreign, taker):
         await until(lambda: len(taker.taken) == 1)
     assert len(foreign.refreshed) == 3 and len(set(foreign.refreshed)) == 1
+
+
+async def test_a_refresh_without_an_answer_is_repeated_through_503(tmp_path: Path) -> None:
+    await FileTokens(tmp_path / "tokens").save(Grant("one", "", "r", "a", 0))
+    token = refreshing("lost", "busy", "busy", "lost")
+    foreign, taker = Foreign({"Observation?": bundle(chunk("a"))}, token=token), Taker()
+    async with watching(tmp_path, foreign, taker) as service:
+        await until(lambda: len(taker.taken) == 1)
+        assert service.figures.turns == 1 and len(foreign.refreshed) == 5
+
+
+async def test_an_unanswered_refresh_goes_before_all_that_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One at a time, and 30 are overdue: the recorder would not repeat it when their turns are over."""
+    monkeypatch.setattr(session, "REPEAT_SECONDS", 0.0)  # a turn gives up at once
+    monkeypatch.setattr(session, "LONGEST_PAUSE", 0.0)
+    names = [f"p{number:02}" for number in range(30)]
+    await grants(tmp_path, *names)
+    await FileTokens(tmp_path / "tokens").save(Grant("p00", "", "r", "a", 0))
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    for number, name in enumerate(names):
+        await journal.add(name, float(number))
+    token = refreshing("lost", "busy")
+    foreign, taker = Foreign({"Observation?": bundle(chunk("a"))}, token=token), Taker()
+    async with watching(tmp_path, foreign, taker, concurrency=1) as service:
+        await until(lambda: len(taker.taken) >= 3)
+        assert "p00" in {one[0] for one in taker.taken[:3]}
+        assert service.figures.last_errors == {"Unanswered": 1, "Throttled": 1}
 
 
 async def test_a_real_recorder_is_watched(backend: Backend, home: Home, tmp_path: Path) -> None:

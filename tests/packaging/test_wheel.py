@@ -54,6 +54,8 @@ def test_the_package_alone_is_a_digas(wheel: Path, tmp_path: Path) -> None:
     there = {canonicalize_name(one["name"]) for one in listed} - {"ddr", "pip", "setuptools"}
     assert there == closure(PROJECT["dependencies"], {}).keys()
     run(commands / "python", "-c", "import ddr.client, ddr.client.sync, ddr.client.files", cwd=tmp_path)
+    done = subprocess.run([commands / "python", "-c", "import ddr.client.testing"], capture_output=True, text=True)
+    assert done.stderr.endswith("pip install pytest 'ddr[embedded]'\n")
     assert "unpair" in run(commands / "ddr", "client", "--help", cwd=tmp_path)
     (tmp_path / "diga.toml").write_text("".join(f'{name} = "a"\n' for name in DIGA))
     assert run(commands / "ddr", "client", "pairings", cwd=tmp_path) == ""
