@@ -57,6 +57,7 @@ class Options:
     statement_cache: int = Settings.database_statement_cache  # 0: database_url leads through a pooler
     port_base: int | None = None  # the first of five ports in a row
     token_seconds: int | None = None  # how long access tokens last; None: as usual
+    repeat_seconds: int | None = None  # for which the answer to a refresh is repeated; None: as usual
     own: tuple[OwnDiga, ...] = ()
     clock: bool = False  # that can be set (ddr.demo.clock)
     faults: bool = True  # on demand (ddr.demo.faults); without, it is `ddr serve` itself
@@ -293,6 +294,8 @@ def _settings(
     )
     if options.token_seconds is not None:
         settings = replace(settings, access_token_seconds=options.token_seconds)
+    if options.repeat_seconds is not None:
+        settings = replace(settings, refresh_repeat_seconds=options.repeat_seconds)
     return check(replace(settings, miv=_terms(settings, options.grace_seconds)))
 
 

@@ -1,4 +1,7 @@
-"""python -m tests.poller [PAIRINGS [MINUTES]]: 1,000 pairings for ten minutes, and what did not hold. `make poller`."""
+"""python -m tests.poller [PAIRINGS [MINUTES [REPEAT-SECONDS]]]: 1,000 pairings for ten minutes, and what did not hold.
+
+REPEAT-SECONDS: how long the recorder repeats the answer to a refresh, 10 as usual; more where the machine is shared.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ def main(arguments: list[str]) -> int:
     """0 when everything held."""
     pairings = int(arguments[0]) if arguments else 1000
     minutes = float(arguments[1]) if len(arguments) > 1 else 10.0
-    size = Size(pairings, minutes * 60, INTERVAL_SECONDS, TOKEN_SECONDS, PAUSE_SECONDS)
+    repeat_seconds = int(arguments[2]) if len(arguments) > 2 else 10
+    size = Size(pairings, minutes * 60, INTERVAL_SECONDS, TOKEN_SECONDS, PAUSE_SECONDS, repeat_seconds)
     with tempfile.TemporaryDirectory(prefix="ddr-poller-") as folder:
         report = asyncio.run(endure(Path(folder), size))
     for name, count in sorted(report.done.items()):
