@@ -17,7 +17,7 @@ from ddr.http.core import Core
 from ddr.series.reading import TOO_OLD
 from ddr.store.measurements import measurements as store
 
-LARGE_MEASUREMENTS = 200  # that are read aside
+LARGE_MEASUREMENTS = 200  # that are read and answered aside
 
 
 async def put_measurement(core: Core, patient_id: UUID, measurement_key: str, body: Any) -> tuple[int, Answer]:
@@ -38,9 +38,7 @@ async def post_measurements(core: Core, patient_id: UUID, body: Any) -> tuple[in
     if len(items) > core.settings.gateway_max_items:
         raise Problem(413, "too-many-items", f"measurements has more than {core.settings.gateway_max_items} items")
     taken = await take_measurements(core, patient_id, items)
-    answers = [_answer_item(item, answer) for item, answer in zip(items, taken, strict=True)]
-    counts = Counter(answer["result"] for answer in answers)
-    return 200, {name: counts[name] for name in ("created", "updated", "unchanged", "rejected")} | {"items": answers}
+    return 200, await aside(len(items) > LARGE_MEASUREMENTS, _told, items, taken)
 
 
 async def take_measurements(core: Core, patient_id: UUID, items: Sequence[Any]) -> list[Answer | Problem]:
@@ -107,6 +105,12 @@ def _refuse_repeated_keys(parsed: list[Upload | Problem]) -> None:
             if upload.key in seen:
                 parsed[i] = invalid("key", "occurs earlier in this request", "repeated-key")
             seen.add(upload.key)
+
+
+def _told(items: Sequence[Any], taken: Sequence[Answer | Problem]) -> dict[str, Any]:
+    answers = [_answer_item(item, answer) for item, answer in zip(items, taken, strict=True)]
+    counts = Counter(answer["result"] for answer in answers)
+    return {name: counts[name] for name in ("created", "updated", "unchanged", "rejected")} | {"items": answers}
 
 
 def _answer_item(item: Any, answer: Answer | Problem) -> Answer:

@@ -34,10 +34,12 @@ def read_bundle(bundle: dict[str, Any], most: int) -> tuple[str, list[Entry | Pr
     entries = fields.array("entry", None) or []
     if len(entries) > most:
         raise Problem(413, "too-many-items", f"The Bundle has more than {most} entries")
-    return kind, [_read(index, entry) for index, entry in enumerate(entries)]
+    found = [_read(index, entry) for index, entry in enumerate(entries)]
+    _check_registrations(found)
+    return kind, found
 
 
-def check_registrations(entries: Iterable[Entry | Problem]) -> None:
+def _check_registrations(entries: Iterable[Entry | Problem]) -> None:
     """Raise Problem 413 for more devices and metrics than one request may register: each is some statements."""
     count = sum(isinstance(entry, Entry) and entry.type in {"Device", "DeviceMetric"} for entry in entries)
     if count > MOST_REGISTRATIONS:

@@ -12,7 +12,7 @@ from ddr.fhir.negotiation import Format, check_content_type, error_format, negot
 from ddr.fhir.outcome import FhirError, body_too_large, body_too_slow, malformed, unavailable
 from ddr.fhir.representation import parse, render
 from ddr.gateway.door.answers import Answer, Json, issue, outcome, refused, response_bundle
-from ddr.gateway.door.entries import Entry, check_registrations, read_bundle
+from ddr.gateway.door.entries import Entry, read_bundle
 from ddr.gateway.door.intake import Intake
 from ddr.gateway.door.transaction import transaction
 from ddr.gateway.idempotency import once
@@ -96,17 +96,18 @@ async def _take(core: Core, patient_id: UUID, bundle: Json) -> Json:
     sent = bundle.get("entry")
     large = isinstance(sent, list) and len(sent) > LARGE_ENTRIES
     kind, entries = await aside(large, read_bundle, bundle, core.settings.gateway_max_items)
-    check_registrations(entries)
     if kind == "batch":
-        answers = await Intake(core, patient_id, entries).run()
+        answers = await (await aside(large, Intake, core, patient_id, entries)).run()
     else:
-        answers = await _all_or_nothing(core, patient_id, entries)
-    return response_bundle(kind, answers, reasons(core))
+        answers = await _all_or_nothing(core, patient_id, entries, large)
+    return await aside(large, response_bundle, kind, answers, reasons(core))
 
 
-async def _all_or_nothing(core: Core, patient_id: UUID, entries: Sequence[Entry | Problem]) -> list[Answer | Problem]:
+async def _all_or_nothing(
+    core: Core, patient_id: UUID, entries: Sequence[Entry | Problem], large: bool
+) -> list[Answer | Problem]:
     async with transaction(core, patient_id) as one:
-        answers = await Intake(one, patient_id, entries).run()
+        answers = await (await aside(large, Intake, one, patient_id, entries)).run()
         if any(refused(answer) for answer in answers):
             raise Refused(answers)
     return answers

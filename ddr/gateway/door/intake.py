@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from ddr.aside import Breath
+from ddr.aside import LARGE_ITEMS, Breath, aside
 from ddr.gateway.calibrations import post_calibrations
 from ddr.gateway.devices import put_device
 from ddr.gateway.door import metrics
@@ -20,6 +20,7 @@ from ddr.gateway.door.devices import device_body, device_key, is_gateway
 from ddr.gateway.door.directory import Directory, Target
 from ddr.gateway.door.entries import Entry, reference
 from ddr.gateway.door.observations import Observed, is_time_stamp, read_observation
+from ddr.gateway.door.sampled import check_count, tokens_of
 from ddr.gateway.door.starts import reach_back
 from ddr.gateway.fields import Fields
 from ddr.gateway.measurements import take_measurements
@@ -45,6 +46,7 @@ class Intake:
         self.directory = Directory(core, patient_id, entries)
         self.answers: dict[int, Answer | Problem] = {}
         self.breath = Breath()
+        self.samples = 0  # in all SampledData so far
         self.made: defaultdict[int, list[Observed]] = defaultdict(list)  # Observations by the entry of their device
         self.metrics: defaultdict[int, list[Fields]] = defaultdict(list)  # DeviceMetrics likewise
         self.sensors: dict[tuple[str, MivCode], str] = {}  # of devices that are referred to without a DeviceMetric
@@ -101,7 +103,10 @@ class Intake:
         if entry.type != "Observation":
             raise not_kept(f"a resource of type {entry.type}")
         latest_ms = self.core.clock() + self.core.settings.gateway_future_seconds * 1000
-        found.append(read_observation(entry, self.core.catalog, latest_ms))
+        count = tokens_of(entry.fields)
+        self.samples += count
+        check_count(self.samples, "The Bundle")
+        found.append(await aside(count > LARGE_ITEMS, read_observation, entry, self.core.catalog, latest_ms))
         return None
 
     def _source(self, entry: Entry) -> Entry | None:
@@ -230,10 +235,7 @@ class Intake:
         except Problem as problem:
             self.answers |= {item.entry.index: problem for item in items}
             return
-        left = iter(sent["items"])
-        for item, part in zip(items, samples, strict=True):
-            answer = readings_answer(list(islice(left, len(part.readings))))
-            self.answers[item.entry.index] = with_warnings(answer, item)
+        self.answers |= await aside(len(sent["items"]) > LARGE_ITEMS, answers_of, items, sent["items"])
 
     async def _measurements(self, observed: Sequence[Observed]) -> None:
         """Store all dedicated measurements at once, because some are derived from others."""
@@ -306,6 +308,15 @@ def with_warnings(answer: Answer | Problem, item: Observed) -> Answer | Problem:
     if isinstance(answer, Problem):
         return answer
     return replace(answer, passed_over=[*answer.passed_over, *item.passed_over])
+
+
+def answers_of(observed: Sequence[Observed], items: Sequence[dict[str, Any]]) -> dict[int, Answer | Problem]:
+    """What became of each Observation of an upload, by its place; `items` has the answers to all its readings."""
+    left = iter(items)
+    own = [list(islice(left, len(item.samples.readings))) for item in observed if item.samples is not None]
+    return {
+        item.entry.index: with_warnings(readings_answer(part), item) for item, part in zip(observed, own, strict=True)
+    }
 
 
 def readings_answer(items: Sequence[dict[str, Any]]) -> Answer | Problem:

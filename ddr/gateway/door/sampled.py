@@ -18,7 +18,7 @@ from ddr.gateway.problem import Problem, invalid
 from ddr.gateway.registration import MAX_DECIMALS
 from ddr.settings import DAY
 
-MAX_TOKENS = 100_000
+MAX_TOKENS = 100_000  # in all SampledData of a Bundle
 DIGITS = 100  # more than any product of numbers of these sizes needs, so that nothing is rounded
 _TOKEN = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?([eE][+-]?[0-9]{1,2})?")
 _WORDS = ("E", "L", "U")
@@ -59,7 +59,7 @@ def failed(unit: str | None, time: str) -> Samples:
 
 
 def sampled(data: Fields, unit: str | None, start_ms: int) -> Samples:
-    """The readings of SampledData that begins at `start_ms`. Raises Problem 413 or 422."""
+    """The readings of SampledData that begins at `start_ms`. Raises Problem 422."""
     if data.need("dimensions", data.raw) != 1:
         raise invalid(data.at("dimensions"), "must be 1")
     period_ms = _period(data)
@@ -77,10 +77,20 @@ def _tokens(data: Fields) -> list[str]:
     text = data.raw("data")
     if not isinstance(text, str) or not text.split():
         raise invalid(data.at("data"), "must be values, E, L or U with blanks between them")
-    tokens = text.split()
-    if len(tokens) > MAX_TOKENS:
-        raise Problem(413, "too-many-items", f"{data.at('data')} has more than {MAX_TOKENS} values")
-    return tokens
+    return text.split()
+
+
+def tokens_of(observation: Fields) -> int:
+    """How many values the SampledData of an Observation has, up to one beyond MAX_TOKENS; none of them is looked at."""
+    data = observation.raw("valueSampledData")
+    text = data.get("data") if isinstance(data, dict) else None
+    return len(text.split(None, MAX_TOKENS)) if isinstance(text, str) else 0
+
+
+def check_count(count: int, what: str) -> None:
+    """Raise Problem 413 for more values than one request may bring: each is an object for some seconds."""
+    if count > MAX_TOKENS:
+        raise Problem(413, "too-many-items", f"{what} has more than {MAX_TOKENS} values in SampledData")
 
 
 def _value(token: str, origin: Decimal, factor: Decimal) -> Any:
