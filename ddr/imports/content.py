@@ -16,6 +16,8 @@ from ddr.imports.model import ImportFileError
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _SEPARATORS = (";", "\t", "|")
 _SNIFFED = 200
+_MOST_COLUMNS = 300  # of a heading; sections of a file have some dozens
+_MOST_TITLES = 20_000  # in all that may be headings: each is compared with what every reader looks for
 _LETTERS = "äöüÄÖÜßéèàçñ"
 _NUMERIC = re.compile(r"[\d\s.,:/TZ+-]+")
 
@@ -78,12 +80,34 @@ class Content:
                 found.append(Row(reader.line_num, [cell.strip() for cell in cells]))
 
     @cached_property
-    def headings(self) -> list[int]:
-        """The places of the rows that may be headings: of several cells, no more than one of them a number or time.
+    def headings(self) -> list[tuple[int, _Titles]]:
+        """What may be headings, by the place of the row: several cells, no more than one of them a number or time.
 
         Files have hundreds of thousands of rows, and every reader looks for its headings among these few.
         """
-        return [at for at, row in enumerate(self.rows) if _may_be_heading(row.cells)]
+        found, left = [], _MOST_TITLES
+        for at, row in enumerate(self.rows):
+            if len(row.cells) <= _MOST_COLUMNS and _may_be_heading(row.cells):
+                left -= len(row.cells)
+                if left < 0:
+                    break
+                found.append((at, _Titles(row.cells)))
+        return found
+
+
+class _Titles:
+    """The cells of a heading, to be asked for by how a title begins."""
+
+    def __init__(self, cells: Sequence[str]) -> None:
+        self._by_letter: dict[str, list[tuple[int, str]]] = {}
+        for at, cell in enumerate(cells):
+            title = " ".join(cell.strip('\ufeff" ').casefold().split())
+            self._by_letter.setdefault(title[:1], []).append((at, title))
+
+    def place(self, beginning: str) -> int | None:
+        """The number of the first column that begins so."""
+        alike = self._by_letter.get(beginning[:1], ())
+        return next((at for at, title in alike if _begins(title, beginning)), None)
 
 
 def _may_be_heading(cells: Sequence[str]) -> bool:
@@ -144,18 +168,17 @@ Columns = Mapping[str, Sequence[str]]  # meaning → how the title of its column
 def tables(content: Content, columns: Columns, needed: Callable[[Mapping[str, int]], bool]) -> Iterator[Table]:
     """Every table of a file whose heading has what is `needed`; a table ends where the next heading begins."""
     rows = content.rows
-    heads = [(at, found) for at in content.headings if needed(found := _found(rows[at].cells, columns))]
+    heads = [(at, found) for at, titles in content.headings if needed(found := _found(titles, columns))]
     for number, (at, found) in enumerate(heads):
         end = heads[number + 1][0] if number + 1 < len(heads) else len(rows)
         yield Table(found, rows[at].cells, rows[at + 1 : end])
 
 
-def _found(cells: Sequence[str], columns: Columns) -> dict[str, int]:
+def _found(titles: _Titles, columns: Columns) -> dict[str, int]:
     found: dict[str, int] = {}
-    titles = [" ".join(cell.strip('\ufeff" ').casefold().split()) for cell in cells]
     for meaning, beginnings in columns.items():
         for beginning in beginnings:
-            at = next((at for at, title in enumerate(titles) if _begins(title, beginning)), None)
+            at = titles.place(beginning)
             if at is not None and at not in found.values():
                 found[meaning] = at
                 break

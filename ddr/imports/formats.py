@@ -74,9 +74,10 @@ def read(raw: bytes, zone: tzinfo, name: str | None = None) -> ImportFile:
 
 
 def _unknown(content: Content, name: str | None) -> str:
-    other = next((one.title for one in FORMATS.values() if one.recognises(content)), None)
-    if name is not None and other is not None:
-        return f"this is not {FORMATS[name].title}, but looks like {other}"
+    if name is not None:  # else all have been tried
+        other = next((one.title for one in FORMATS.values() if one.recognises(content)), None)
+        if other is not None:
+            return f"this is not {FORMATS[name].title}, but looks like {other}"
     seems = next((what for begin, what in _SEEMS if content.raw.lstrip()[:200].lower().startswith(begin)), None)
     if seems is not None:
         return seems

@@ -10,6 +10,7 @@ import hmac
 from asyncio import to_thread
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from uuid import UUID
 
 from starlette.formparsers import MultiPartException
@@ -20,7 +21,7 @@ from ddr.http.core import Core
 from ddr.http.pages import language
 from ddr.imports.calls import Answer, Refused, Report, Steps
 from ddr.imports.formats import FORMATS, read
-from ddr.imports.model import ImportFile, ImportFileError, SeveralPersons
+from ddr.imports.model import ImportFile, ImportFileError, SeveralPersons, Source
 from ddr.imports.sending import sending
 from ddr.imports.taking_back import taking_back
 from ddr.patient_pages.dates import ZONE
@@ -33,7 +34,7 @@ from ddr.store.patients import files
 from ddr.store.patients.sessions import Session
 
 FILE_BYTES = 5_000_000
-LISTED = 20  # bad rows shown one by one
+LISTED = 20  # devices, and bad rows, shown one by one
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,12 @@ async def give(request: Request, visitor: Visitor, session: Session) -> Response
     try:
         file = await to_thread(read, raw, ZONE)
     except SeveralPersons:
-        return _page(request, visitor, error=text(lang, "file.several"))
+        return await _page(request, visitor, error=text(lang, "file.several"))
     except ImportFileError:
-        return _page(request, visitor, error=text(lang, "file.unreadable", known=_known()))
+        return await _page(request, visitor, error=text(lang, "file.unreadable", known=_known()))
     digest = hashlib.sha256(ZONE.key.encode() + b"\n" + raw).hexdigest()
     await files.keep(core.pool, session.patient_id, digest, raw, core.clock())
-    return _page(request, visitor, file=file, digest=digest)
+    return await _page(request, visitor, file=file, digest=digest)
 
 
 async def take(request: Request, visitor: Visitor, session: Session) -> Response:
@@ -70,10 +71,10 @@ async def take(request: Request, visitor: Visitor, session: Session) -> Response
     try:
         report = await _walk(core, session.patient_id, sending(file, digest))
     except Refused:
-        return _page(request, visitor, error=text(language(request.scope), "file.refused"))
+        return await _page(request, visitor, error=text(language(request.scope), "file.refused"))
     await files.taken(core.pool, session.patient_id, digest, core.clock())
     await record(core.pool, Event.FILE_TAKEN, core.clock(), patient_id=session.patient_id)
-    return _page(request, visitor, file=file, digest=digest, report=report)
+    return await _page(request, visitor, file=file, digest=digest, report=report)
 
 
 async def take_back(request: Request, visitor: Visitor, session: Session) -> Response:
@@ -83,7 +84,7 @@ async def take_back(request: Request, visitor: Visitor, session: Session) -> Res
     try:
         await _walk(core, session.patient_id, taking_back(file, digest))
     except Refused:
-        return _page(request, visitor, error=text(language(request.scope), "file.not_back"))
+        return await _page(request, visitor, error=text(language(request.scope), "file.not_back"))
     await files.taken(core.pool, session.patient_id, digest, None)
     await record(core.pool, Event.FILE_TAKEN_BACK, core.clock(), patient_id=session.patient_id)
     return see_other("/me/devices?file-taken-back")
@@ -130,7 +131,7 @@ async def _walk(core: Core, patient_id: UUID, steps: Steps) -> Report:
         return report
 
 
-def _page(
+async def _page(
     request: Request,
     visitor: Visitor,
     file: ImportFile | None = None,
@@ -139,17 +140,18 @@ def _page(
     error: str = "",
 ) -> Response:
     core, lang = core_of(request), language(request.scope)
-    bad = [(one.line, text(lang, _reason(one.reason))) for one in file.bad] if file else []
-    bad += [(one.line, text(lang, _reason(one.reason))) for one in report.refusals] if report else []
+    found = await to_thread(_parts, core, file, lang) if file else []
+    bad = await to_thread(_bad, file, report)
     return page(
         request,
         visitor,
         "file.html",
         status=422 if error else 200,
         title=FORMATS[file.format].title if file else "",
-        parts=_parts(core, file, lang) if file else [],
-        bad=sorted(bad)[:LISTED],
-        more=max(0, len(bad) - LISTED),
+        parts=found[:LISTED],
+        more_parts=max(0, len(found) - LISTED),
+        bad=[(line, text(lang, _reason(reason))) for line, reason in bad],
+        more=max(0, _bad_count(file, report) - LISTED),
         skipped=file.skipped if file else 0,
         digest=digest,
         report=report,
@@ -158,14 +160,29 @@ def _page(
 
 
 def _parts(core: Core, file: ImportFile, lang: str) -> Sequence[Part]:
-    found = []
-    for source in sorted({value.source for value in file.values}):
-        for code in sorted({value.code for value in file.values if value.source == source}):
-            times = [value.time_ms for value in file.values if (value.source, value.code) == (source, code)]
-            miv = core.catalog.code("http://loinc.org", code)
-            kind = title_of(core, miv[0].valueset, lang) if miv else code
-            found.append(Part(source.name, source.serial, kind, len(times), min(times), max(times)))
-    return found
+    """By device and kind of data; a file may have as many devices as rows."""
+    found: dict[tuple[Source, str], list[int]] = {}
+    for value in file.values:
+        found.setdefault((value.source, value.code), []).append(value.time_ms)
+    return [
+        Part(source.name, source.serial, _kind(core, code, lang), len(times), min(times), max(times))
+        for (source, code), times in sorted(found.items())
+    ]
+
+
+def _kind(core: Core, code: str, lang: str) -> str:
+    miv = core.catalog.code("http://loinc.org", code)
+    return title_of(core, miv[0].valueset, lang) if miv else code
+
+
+def _bad_count(file: ImportFile | None, report: Report | None) -> int:
+    return (len(file.bad) if file else 0) + (len(report.refusals) if report else 0)
+
+
+def _bad(file: ImportFile | None, report: Report | None) -> list[tuple[int, str]]:
+    """Line and reason of the first bad rows; every row of a file may be bad."""
+    rows = [*(file.bad if file else ()), *(report.refusals if report else ())]
+    return nsmallest(LISTED, ((row.line, row.reason) for row in rows))
 
 
 _REASONS = {

@@ -258,8 +258,16 @@ def test_many_rows_are_read_in_little_time() -> None:
     )
     rows = (f"Libre 3,A,{start + timedelta(minutes=at):%d-%m-%Y %H:%M},0,{100 + at % 50}\n" for at in range(20_000))
     content = Content((text + "".join(rows)).encode())
-    assert content.headings == [0]
+    assert [at for at, _ in content.headings] == [0]
     assert len(read(content.raw, BERLIN).values) == 20_000
+
+
+@pytest.mark.parametrize("raw", [b"[" + b"{}," * 400_000 + b"{}]", b"a,b\n" * 300_000, b"Date," * 300_000 + b"\nx,y"])
+def test_what_looks_like_nothing_but_headings_is_refused_in_little_time(raw: bytes) -> None:
+    content = Content(raw)
+    assert sum(len(content.rows[at].cells) for at, _ in content.headings) <= 20_000  # before: all, for a minute
+    with pytest.raises(ImportFileError, match="no file of a known form"):
+        read(raw, BERLIN)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32", "cp1252", "mac_roman"])

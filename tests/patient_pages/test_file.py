@@ -15,6 +15,7 @@ from tests.imports import samples
 from tests.patient_pages.browser import Browser
 from tests.patient_pages.test_consent import logged_in
 from tests.support.clock import Clock
+from tests.support.lags import Lags
 from tests.support.patients import Patient
 
 
@@ -67,6 +68,16 @@ async def test_what_is_no_file_is_said(core: Core) -> None:
     assert "mehrerer Personen" in (await looked_at(browser, two)).text
     too_large = await looked_at(browser, b"x" * (FILE_BYTES + 1))
     assert too_large.status_code == 413
+
+
+async def test_a_page_is_short_whatever_the_file(core: Core) -> None:
+    _, browser = await logged_in(core)
+    rows = "".join(f"2026-11-20T07:00Z,2339-0,99,mg/dL,Meter,S{number}\n" for number in range(10_000))
+    lags = Lags()
+    page = await lags.during(looked_at(browser, "time,code,value,unit,device,serial\n" + rows + "x,,,,,\n" * 10_000))
+    assert page.status_code == 200 and len(page.content) < 30_000
+    assert "und 9980 weitere" in page.text  # devices, and bad rows
+    lags.check()
 
 
 async def test_nobody_else_takes_it(core: Core) -> None:
