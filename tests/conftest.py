@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import asyncpg
+import hypothesis
 import pytest
 
 from ddr.http.core import Core
@@ -32,6 +33,8 @@ from tests.support.received import received
 from tests.support.trust import FakeTrust
 
 SERVER = "DDR_TEST_DATABASE_URL"
+hypothesis.settings.register_profile("busy", deadline=None)  # no example is wrong because the machine is busy
+hypothesis.settings.load_profile("busy")
 
 
 def pytest_configure(config: pytest.Config) -> None:

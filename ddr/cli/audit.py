@@ -13,7 +13,8 @@ import orjson
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import instant_argument, with_database
 from ddr.fhir.instants import instant
-from ddr.operations.audit_trail import Findings, entries, verify
+from ddr.operations.audit_reading import DamagedTrail, entries
+from ddr.operations.audit_verifying import Findings, verify
 
 HELP = "verify or export the audit trail"
 
@@ -25,6 +26,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     check = actions.add_parser("verify", help="compute the chain of seals anew; status 1 when something was changed")
     check.add_argument("--head", help="a head that was noted earlier (from the log): it must be part of the chain")
+    check.add_argument(
+        "--from-seal",
+        type=int,
+        default=1,
+        metavar="NO",
+        help="begin with this seal, and take what is before for granted",
+    )
     export = actions.add_parser("export", help="write entries as JSON lines, for a data protection officer")
     export.add_argument(
         "--from", dest="from_ms", type=instant_argument, metavar="TIME", help="not before this FHIR dateTime"
@@ -40,9 +48,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Print the result; status 1 when the trail was changed."""
     if args.action == "verify":
-        return _report(with_database(lambda _, pool: verify(pool, args.head)))
+        return _report(with_database(lambda _, pool: _verify(pool, args)))
     with_database(lambda _, pool: _export(pool, vars(args)))
     return 0
+
+
+async def _verify(pool: asyncpg.Pool, args: argparse.Namespace) -> Findings:
+    try:
+        return await verify(pool, args.head, args.from_seal)
+    except LookupError as error:
+        raise CommandError(f"audit trail: {error.args[0]}") from None
 
 
 def _report(findings: Findings) -> int:
@@ -56,10 +71,20 @@ def _report(findings: Findings) -> int:
 
 async def _export(pool: asyncpg.Pool, wanted: Mapping[str, Any]) -> None:
     """One object a line, without the internal number of the patient: the Pairing ID is the pseudonym outside."""
+    try:
+        await _print(pool, wanted)
+    except DamagedTrail as damage:
+        raise CommandError(f"audit trail: {damage}; the export ends before it, `ddr audit verify` says more") from None
+
+
+async def _print(pool: asyncpg.Pool, wanted: Mapping[str, Any]) -> None:
     async for entry in entries(pool, wanted):
         line = {
-            "no": entry["audit_no"],
-            "at": instant(entry["at_ms"]),
-            **{name: entry[name] for name in ("event", "client_id", "pairing_id", "detail")},
+            "no": entry.audit_no,
+            "at": instant(entry.at_ms),
+            "event": entry.event,
+            "client_id": entry.client_id,
+            "pairing_id": entry.pairing_id,
+            "detail": entry.detail,
         }
         sys.stdout.write(orjson.dumps(line).decode() + "\n")

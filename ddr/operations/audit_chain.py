@@ -1,20 +1,25 @@
 """The hash chain over the audit trail: what a seal says about its entries and about the seal before. Pure.
 
-An entry's form is a JSON array with sorted keys; a digest is the SHA-256 over the forms of its entries, each followed
-by a line feed; a link is the SHA-256 over the former link and the seal's own content.
+An entry's form is a JSON array with sorted keys. A digest is the SHA-256 of a sum: of the forms' SHAKE-256, 2048 bits
+each, modulo 2^2048 (Bellare and Micciancio 1997). It does not depend on the order, so it can be computed of entries by
+number as well as from those packed by patient; with 2048 bits generalised birthdays (Wagner 2002) are out of reach for
+the most entries that a seal has. Seals of `form` 1 were made before: the SHA-256 over the forms by number, each with a
+line feed after it. A link is the SHA-256 over the former link and the seal's own content.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import orjson
 
+from ddr.store.audit.entries import Entry
+
 START = bytes(32)  # the link before the first seal
-COLUMNS = ("audit_no", "patient_id", "at_ms", "event", "client_id", "pairing_id", "detail")
+IN_ORDER, SUM = 1, 2  # forms of a digest
+SUM_BYTES = 256
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Seal:
     sealed_ms: int
     digest: bytes
     chain: bytes
+    form: int = SUM
     purged_ms: int | None = None
 
     @property
@@ -39,46 +45,79 @@ class Seal:
 GENESIS = Seal(0, 0, 0, 0, 0, b"", START)
 
 
-def digest(entries: Iterable[Mapping[str, Any]]) -> bytes:
-    """The SHA-256 of entries in the order of their numbers."""
-    hashed = hashlib.sha256()
-    for entry in entries:
-        hashed.update(orjson.dumps([entry[name] for name in COLUMNS], default=str, option=orjson.OPT_SORT_KEYS) + b"\n")
-    return hashed.digest()
+@dataclass
+class Tally:
+    """The entries of one seal as they are found, in any order."""
+
+    form: int = SUM
+    count: int = 0
+    _sum: int = 0
+    _forms: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def add(self, entry: Entry) -> None:
+        """One more entry."""
+        self.count += 1
+        form = orjson.dumps(list(entry), option=orjson.OPT_SORT_KEYS)
+        if self.form == SUM:
+            self._sum += int.from_bytes(hashlib.shake_256(form).digest(SUM_BYTES), "big")
+        else:
+            self._forms.append((entry.audit_no, form))
+
+    def digest(self) -> bytes:
+        """What `Seal.digest` must be."""
+        if self.form == SUM:
+            return hashlib.sha256((self._sum % (1 << 8 * SUM_BYTES)).to_bytes(SUM_BYTES, "big")).digest()
+        return hashlib.sha256(b"".join(form + b"\n" for _, form in sorted(self._forms))).digest()
 
 
 def link(former: Seal, seal: Seal) -> bytes:
-    """What `seal.chain` must be after `former`. Whether its entries are purged is not part of it."""
+    """What `seal.chain` must be after `former`. Whether its entries are kept any more is not part of it."""
     content = [seal.seal_no, former.upto_no, seal.upto_no, seal.entries, seal.last_ms, seal.sealed_ms]
+    if seal.form != IN_ORDER:
+        content.append(seal.form)
     return hashlib.sha256(former.chain + orjson.dumps(content) + seal.digest).digest()
 
 
-def seal_after(former: Seal, entries: list[Mapping[str, Any]], now_ms: int) -> Seal:
+def seal_after(former: Seal, entries: Sequence[Entry], now_ms: int) -> Seal:
     """The seal of `entries` (one at least), which follow those of `former`."""
+    tally = Tally()
+    for entry in entries:
+        tally.add(entry)
     bare = Seal(
         seal_no=former.seal_no + 1,
-        upto_no=entries[-1]["audit_no"],
+        upto_no=entries[-1].audit_no,
         entries=len(entries),
-        last_ms=max(entry["at_ms"] for entry in entries),
+        last_ms=max(entry.at_ms for entry in entries),
         sealed_ms=now_ms,
-        digest=digest(entries),
+        digest=tally.digest(),
         chain=b"",
     )
     return Seal(**{**vars(bare), "chain": link(former, bare)})
 
 
-def faults(former: Seal, seal: Seal, entries: list[Mapping[str, Any]]) -> list[str]:
-    """What contradicts `seal`: nothing, if neither it nor its entries were touched since it was made."""
-    found = []
+def chain_faults(former: Seal, seal: Seal) -> list[str]:
+    """What contradicts the place of `seal` behind `former`: nothing, if neither was touched."""
     if seal.seal_no != former.seal_no + 1 or seal.chain != link(former, seal):
-        found.append(f"seal {seal.seal_no} does not follow seal {former.seal_no}")
+        return [f"seal {seal.seal_no} does not follow seal {former.seal_no}"]
+    return []
+
+
+def entry_faults(former: Seal, seal: Seal, found: Tally) -> list[str]:
+    """What contradicts `seal` in the entries that were found: nothing, if none was touched since it was made."""
     if seal.purged_ms is not None:
-        if former.seal_no and former.purged_ms is None:
-            found.append(f"the entries of seal {seal.seal_no} were purged before older ones")
-        if entries:
-            found.append(f"seal {seal.seal_no} covers entries that were added after its own had been purged")
-    elif len(entries) != seal.entries:
-        found.append(f"seal {seal.seal_no} covers {seal.entries} entries, there are {len(entries)}")
-    elif digest(entries) != seal.digest:
-        found.append(f"an entry between {former.upto_no + 1} and {seal.upto_no} was changed")
+        return _purge_faults(former, seal, found.count)
+    if found.count != seal.entries:
+        return [f"seal {seal.seal_no} covers {seal.entries} entries, there are {found.count}"]
+    if found.digest() != seal.digest:
+        return [f"an entry between {former.upto_no + 1} and {seal.upto_no} was changed"]
+    return []
+
+
+def _purge_faults(former: Seal, seal: Seal, left: int) -> list[str]:
+    """Before there were packs, entries were deleted seal by seal; `left` are there."""
+    found = []
+    if former.seal_no and former.purged_ms is None:
+        found.append(f"the entries of seal {seal.seal_no} were purged before older ones")
+    if left:
+        found.append(f"seal {seal.seal_no} covers entries that were added after its own had been purged")
     return found

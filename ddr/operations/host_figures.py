@@ -13,7 +13,7 @@ from ddr import __version__
 from ddr.http.core import Core
 from ddr.http.metrics import Figure
 from ddr.http.request_log.spool import in_folder
-from ddr.store.audit import seals
+from ddr.store.audit import entries
 from ddr.store.database.faults import FAULTS
 from ddr.store.registries import losses
 
@@ -51,7 +51,7 @@ async def host_figures(core: Core) -> dict[str, Figure]:
         figures["ddr_signing_key_age_seconds"] = core.signer.age_ms(core.clock()) // 1000
     with suppress(*FAULTS):
         figures["ddr_registry_ends_held"] = await losses.held(core.pool)
-        oldest_ms = await seals.oldest_unsealed_ms(core.pool)
+        oldest_ms = await entries.oldest_unsealed_ms(core.pool)
         figures["ddr_audit_unsealed_seconds"] = max(0, core.clock() - oldest_ms) // 1000 if oldest_ms else 0
     return figures
 

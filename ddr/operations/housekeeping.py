@@ -1,5 +1,5 @@
-"""What has to happen from time to time without a request: seal and purge the audit trail, end and delete what has run
-out.
+"""What has to happen from time to time without a request: seal, pack and drop the audit trail, end and delete what has
+run out.
 
 Every worker tries; a lease lets one of them do it. What two would do twice does no harm.
 """
@@ -16,9 +16,9 @@ import asyncpg
 
 from ddr.http.core import Core
 from ddr.http.jobs import Step
-from ddr.operations import audit_trail, inspection, restore, retention
+from ddr.operations import audit_packing, audit_trail, inspection, restore, retention
 from ddr.operations.request_log import sealing
-from ddr.store.audit import journal
+from ddr.store.audit import days, journal
 from ddr.store.authorization import par, tokens
 from ddr.store.authorization.unpairing import unpair_everyone, unpair_expired
 from ddr.store.database import leases
@@ -77,6 +77,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
     return {
         "retirement": unpair_all,
         "consents": end_consents,
+        "audit-days": lambda: days.open_days(pool),
         "audit-seal": lambda: audit_trail.seal(pool, now_ms),
         "audit-purge": purge_trail,
         "request-log-seal": lambda: sealing.seal(pool, core.signer, settings, now_ms),
@@ -97,6 +98,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         "ended-pairings": lambda: retention.forget_pairings(core, now_ms),
         "outages": lambda: outages.purge(pool, now_ms - settings.audit_days * DAY_MS),
         "registry-events": lambda: registry.purge_events(pool, now_ms - settings.audit_days * DAY_MS),
+        "audit-pack": lambda: audit_packing.pack_some(pool, now_ms),
     }
 
 

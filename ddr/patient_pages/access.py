@@ -20,12 +20,11 @@ from ddr.patient_pages.texts import TEXTS, text
 from ddr.patient_pages.texts.reasons import reason
 from ddr.patient_pages.visitor import Visitor, core_of
 from ddr.scopes.parse import granted
+from ddr.store.audit.patients import NEWEST, Row, before
 from ddr.store.database.ids import Kind
 from ddr.store.patients.sessions import Session
-from ddr.store.patients.views import Row, audit_before
 
 PAGE = 500  # entries read at once; a DiGA that reads every quarter of an hour makes about a hundred a day
-NEWEST = 1 << 48
 T = TypeVar("T", str, Markup)
 
 
@@ -48,26 +47,27 @@ class Day:
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
     """One page of the trail, newest first; `before` is the opaque place where the last one ended."""
     core, lang = core_of(request), language(request.scope)
-    before = _place(core, request.query_params.get("before"))
-    if before is None:
+    place = _place(core, request.query_params.get("before"))
+    if place is None:
         return error_page(request.scope, 404, "not_found")
-    rows = await audit_before(core.pool, session.patient_id, before, PAGE + 1)
+    rows = await before(core.pool, session.patient_id, place[0], PAGE + 1, place[1])
     shown = rows[:PAGE]
     return page(
         request,
         visitor,
         "access.html",
         days=_days(core, shown, lang),
-        newest=before == NEWEST,
-        older=core.ids.encode(Kind.AUDIT, shown[-1]["audit_no"]) if len(rows) > PAGE else "",
+        newest=place[0] == NEWEST,
+        older=core.ids.encode(Kind.AUDIT, shown[-1]["audit_no"], shown[-1]["day"]) if len(rows) > PAGE else "",
     )
 
 
-def _place(core: Core, before: str | None) -> int | None:
-    if before is None:
-        return NEWEST
-    decoded = core.ids.decode(before)
-    return decoded[1] if decoded and decoded[0] is Kind.AUDIT else None
+def _place(core: Core, older: str | None) -> tuple[int, int] | None:
+    """Number and day of the entry where a page ended."""
+    if older is None:
+        return NEWEST, 0
+    decoded = core.ids.decode(older)
+    return decoded[1:] if decoded and decoded[0] is Kind.AUDIT else None
 
 
 def _days(core: Core, rows: Iterable[Row], lang: str) -> list[Day]:

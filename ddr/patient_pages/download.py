@@ -29,6 +29,7 @@ from ddr.patient_pages.visitor import Visitor, core_of
 from ddr.series.slots import text, winners
 from ddr.series.status import WITHDRAWN
 from ddr.series.view import readings, view
+from ddr.store.audit import patients as trail
 from ddr.store.audit.trail import Event, record
 from ddr.store.patients import export
 from ddr.store.patients.sessions import Session
@@ -43,7 +44,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with
 
 async def whole_copy(core: Core, patient_id: UUID, lang: str) -> dict[str, AsyncIterator[bytes]]:
     """Everything of a patient as files: what the patient finds on the pages, by name of the file."""
-    upto_no, exact = await export.newest_access(core.pool, patient_id), Exact()
+    upto_no, exact = await trail.newest_no(core.pool, patient_id), Exact()
     return {
         exact.file: _lines(core, patient_id, lang, exact),
         FHIR_FILE: _bundle(core, patient_id, lang, upto_no),
@@ -70,7 +71,7 @@ async def _table(request: Request, session: Session, form: Exact) -> Response:
 async def as_fhir(request: Request, _: Visitor, session: Session) -> Response:
     """A Bundle of type collection: what was measured as a DiGA gets it, then consents and who read what."""
     core, patient_id = core_of(request), session.patient_id
-    upto_no = await export.newest_access(core.pool, patient_id)  # this download itself is not part of it
+    upto_no = await trail.newest_no(core.pool, patient_id)  # this download itself is not part of it
     bundle = _bundle(core, patient_id, language(request.scope), upto_no)
     return await _answer(request, session, bundle, Format.JSON.content_type, FHIR_FILE)
 
@@ -84,7 +85,7 @@ async def consents(request: Request, _: Visitor, session: Session) -> Response:
 async def accesses(request: Request, _: Visitor, session: Session) -> Response:
     """Who read what, and what was changed, as a table."""
     core = core_of(request)
-    upto_no = await export.newest_access(core.pool, session.patient_id)
+    upto_no = await trail.newest_no(core.pool, session.patient_id)
     lines = record_copy.access_lines(core, session.patient_id, language(request.scope), upto_no)
     return await _answer(request, session, lines, CSV, ACCESSES_FILE)
 

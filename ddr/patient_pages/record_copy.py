@@ -20,6 +20,7 @@ from ddr.patient_pages.dates import day
 from ddr.patient_pages.names import app_name, title_of
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.texts.reasons import reason
+from ddr.store.audit import patients as trail
 from ddr.store.database.ids import Kind
 from ddr.store.patients import export
 
@@ -47,7 +48,7 @@ async def resources(core: Core, patient_id: UUID, lang: str, upto_no: int) -> As
             now_ms=now_ms,
             story=_story(core, row, lang),
         )
-    async for row in export.accesses(core.pool, patient_id, upto_no):
+    async for row in trail.upto(core.pool, patient_id, upto_no):
         name, app = core.ids.encode(Kind.AUDIT, row["audit_no"]), app_name(core, row["client_id"])
         yield audit_event_resource(row, name, app=app, words=words(core, row, lang, text), observer=observer)
 
@@ -82,7 +83,7 @@ async def consent_lines(core: Core, patient_id: UUID, lang: str) -> AsyncIterato
 async def access_lines(core: Core, patient_id: UUID, lang: str, upto_no: int) -> AsyncIterator[bytes]:
     """One line per entry of the trail, up to number `upto_no`, in words and with its tag."""
     yield _written([ACCESS_HEADING])
-    async for row in export.accesses(core.pool, patient_id, upto_no):
+    async for row in trail.upto(core.pool, patient_id, upto_no):
         app, said = app_name(core, row["client_id"]), words(core, row, lang, text)
         yield _written([(instant(row["at_ms"]), app, row["client_id"] or "", row["event"], said)])
 

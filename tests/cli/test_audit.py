@@ -13,9 +13,9 @@ from ddr.cli.main import main
 from ddr.operations.audit_trail import seal
 from ddr.settings_sources import load_settings
 from ddr.store.audit.trail import Event, record
-from ddr.store.database.migrate import migrate
 from ddr.store.database.pool import open_pool
-from tests.support.database import fresh_database
+from tests.support.audit import TODAY, pack_all, people, write_day
+from tests.support.database import migrated_database
 
 NOW = 1_795_341_600_000
 
@@ -27,11 +27,10 @@ async def run(*arguments: str) -> int:
 @pytest.fixture
 async def trail(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncpg.Pool]:
     """A database of its own that the command works on."""
-    async with fresh_database(database_url) as url:
+    async with migrated_database(database_url) as url:
         monkeypatch.setenv("DDR_DATABASE_URL", url)
         monkeypatch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "true")
         async with await open_pool(load_settings()) as pool:
-            await migrate(pool)
             yield pool
 
 
@@ -55,6 +54,31 @@ async def test_verify_of_a_changed_trail(trail: asyncpg.Pool, capsys: pytest.Cap
     await trail.execute("UPDATE audit SET event = 'diga:data:refused'")
     assert await run("audit", "verify") == 1
     assert "an entry between 1 and 1 was changed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("UPDATE audit_packed SET body = substr(body, 2)", "is damaged"),
+        ("UPDATE audit_word SET content = 'x'", "refers to a word that is missing"),
+        ("DELETE FROM audit_packed", "has 0 of 4 entries"),
+    ],
+)
+async def test_export_of_a_damaged_pack(
+    trail: asyncpg.Pool, capsys: pytest.CaptureFixture[str], damage: str, told: str
+) -> None:
+    """One line and a status; what is before the damage is there, nothing behind it."""
+    await write_day(trail, TODAY - 2, people(1), 4)
+    await pack_all(trail)
+    async with trail.acquire() as conn, conn.transaction():
+        await conn.execute("SET LOCAL session_replication_role = replica")
+        await conn.execute(damage)
+    assert await run("audit", "export") == 1
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert line.startswith("ddr: audit trail: ")
+    assert told in line
+    assert printed.out == ""
 
 
 async def test_export(trail: asyncpg.Pool, capsys: pytest.CaptureFixture[str]) -> None:

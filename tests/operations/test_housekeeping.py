@@ -12,9 +12,8 @@ import pytest
 from ddr.http.core import Core
 from ddr.http.jobs import Step
 from ddr.operations import housekeeping
-from ddr.operations.audit_trail import verify
+from ddr.operations.audit_verifying import verify
 from ddr.operations.figures import worker_figures
-from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import par
 from ddr.store.authorization.par import PushedRequest
 from ddr.store.database import leases
@@ -25,6 +24,7 @@ from ddr.store.patients import journeys, login_attempts, sessions
 from ddr.store.patients.journeys import Journey
 from ddr.store.patients.sessions import Session
 from ddr.store.registries import sources as registry
+from tests.support.audit import TODAY, people, write_day
 from tests.support.clock import Clock
 from tests.support.database import fresh_database
 
@@ -67,14 +67,13 @@ async def test_what_has_run_out_ends_and_is_sealed(own: Core) -> None:
     assert (findings.faults, findings.entries, findings.unsealed) == ((), 1, 0)
 
 
-async def test_the_trail_is_kept_as_long_as_set(own: Core, clock: Clock) -> None:
-    own = replace(own, settings=replace(own.settings, audit_days=30))
-    await record(own.pool, Event.DATA_READ, clock())
-    await housekeeping.one_round(own)
-    for days, left in ((30, 1), (1, 0)):
-        clock.advance(days * 86_400)
-        await housekeeping.one_round(own)
-        assert await own.pool.fetchval("SELECT count(*) FROM audit") == left
+async def test_the_trail_is_packed_and_kept_as_long_as_set(own: Core, clock: Clock) -> None:
+    clock.ms = TODAY * DAY_MS + 3_600_000
+    await write_day(own.pool, TODAY - 100, people(2), 10)
+    for audit_days, left in ((730, 10), (30, 0)):
+        await housekeeping.one_round(replace(own, settings=replace(own.settings, audit_days=audit_days)))
+        assert (await verify(own.pool)).entries == left
+        assert await own.pool.fetchval("SELECT count(*) FROM audit") == 0, "it is packed"
 
 
 async def test_what_was_kept_for_minutes_goes_although_nobody_comes_by(own: Core, clock: Clock) -> None:

@@ -12,6 +12,7 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
 from ddr.http.core import Core
+from ddr.store.audit import patients as trail
 from ddr.store.patients import export
 from tests.fhir.validity import assert_no_empties
 from tests.patient_pages.browser import Browser, inputs
@@ -27,7 +28,7 @@ YEAR_MS = 365 * 86_400_000
 async def told(core: Core, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> tuple[Patient, Browser]:
     """A patient who allowed two kinds of data, chose an earlier end for one, was read, and withdrew the other."""
     monkeypatch.setattr(export, "CONSENTS_PER_PAGE", 1)
-    monkeypatch.setattr(export, "ACCESSES_PER_PAGE", 2)
+    monkeypatch.setattr(trail, "FRESH", 2)
     patient, browser = await logged_in(core, "en")
     diga = list_diga(core)
     for days, kinds in (("365", (CGM, PRESSURE)), ("30", (CGM,))):

@@ -10,8 +10,9 @@ import orjson
 import pytest
 
 from ddr.cli.main import main
-from ddr.operations import housekeeping
-from ddr.operations.audit_trail import verify
+from ddr.operations import audit_reading, housekeeping
+from ddr.operations.audit_verifying import verify
+from ddr.store.audit.entries import WANTED
 from tests.spec.backend import Backend
 from tests.spec.patient_pages import pages_of
 from tests.spec.world import BP, CGM, DAY, Home, Scene, later
@@ -176,7 +177,7 @@ async def test_entries_are_kept_and_go_in_the_end(alone: Recorder, capsys: pytes
 
 
 async def _trail_of(ddr: Recorder) -> list[Json]:
-    return [dict(row) for row in await ddr.core.pool.fetch("SELECT event FROM audit ORDER BY audit_no")]
+    return [entry._asdict() async for entry in audit_reading.entries(ddr.core.pool, dict.fromkeys(WANTED))]
 
 
 @pytest.mark.requirement("AUD-002")

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -13,6 +14,13 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from ddr.operations import audit_trail
+from ddr.operations.audit_chain import GENESIS, IN_ORDER, Seal, Tally, link
+from ddr.operations.audit_packing import pack_some
+from ddr.operations.audit_verifying import verify
+from ddr.store.audit import patients
+from ddr.store.audit.entries import Entry
+from ddr.store.audit.trail import Event, record
 from ddr.store.database import migrate as migrate_module
 from ddr.store.database.digest import sha256
 from ddr.store.database.errors import StoreError
@@ -21,6 +29,8 @@ from ddr.store.database.pool import connect
 from ddr.store.gateways import tokens
 from tests.support.database import fresh_database
 from tests.support.pooler import direct_only
+
+DAY_MS = 86_400_000
 
 
 @pytest.fixture
@@ -102,6 +112,54 @@ async def test_what_is_withdrawn_and_when_data_was_read_is_known_after_an_upgrad
     assert [tuple(row) for row in withdrawn] == [(1, 30), (2, None)]
     read = await empty.fetch("SELECT pairing_no, answered, read_ms FROM grace")
     assert [tuple(row) for row in read] == [(1, {"https://x": 9}, 9)]
+
+
+async def test_a_trail_from_before_there_were_days_is_packed(empty: asyncpg.Pool, tmp_path: Path) -> None:
+    """The upgrade of 0073 to 0076: numbers go on, the seals of the older form hold, patients see what they saw."""
+    for one in migrations():
+        if one.name < "0073":
+            (tmp_path / f"{one.name}.sql").write_text(one.sql)
+    await migrate(empty, tmp_path)
+    patient_id, now_ms = uuid4(), time.time_ns() // 1_000_000
+    days = [now_ms // DAY_MS - age for age in (90, 2, 1)]
+    former = GENESIS
+    for day in days:
+        rows = await empty.fetch(
+            "INSERT INTO audit (patient_id, at_ms, event, pairing_id, detail) SELECT $1, $2::bigint + n, 'x', 'p', $3"
+            " FROM generate_series(1, 5) AS n"
+            " RETURNING audit_no, patient_id, at_ms, event, client_id, pairing_id, detail",
+            patient_id,
+            day * DAY_MS,
+            {"b": 1.0, "a": "ä"},
+        )
+        tally = Tally(IN_ORDER)
+        for row in rows:
+            tally.add(Entry(row["audit_no"], str(row["patient_id"]), *tuple(row)[2:]))
+        seal = Seal(
+            former.seal_no + 1, rows[-1]["audit_no"], 5, rows[-1]["at_ms"], now_ms, tally.digest(), b"", IN_ORDER
+        )
+        former = replace(seal, chain=link(former, seal))
+        await empty.execute(
+            "INSERT INTO audit_seal (seal_no, upto_no, entries, last_ms, sealed_ms, digest, chain)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            *list(vars(former).values())[:7],
+        )
+    await empty.execute("UPDATE audit_seal SET purged_ms = $1 WHERE seal_no = 1", now_ms)
+    await empty.execute("DELETE FROM audit WHERE audit_no <= 5")
+    for one in migrations():
+        (tmp_path / f"{one.name}.sql").write_text(one.sql)
+    await migrate(empty, tmp_path)
+    await record(empty, Event.DATA_READ, now_ms, patient_id=patient_id)
+    await audit_trail.seal(empty, now_ms)
+    before = await patients.before(empty, patient_id, patients.NEWEST, 100)
+    assert [row["audit_no"] for row in before] == list(range(16, 5, -1))
+    seen = await verify(empty, former.head)
+    assert (seen.faults, seen.seals, seen.entries, seen.purged_seals) == ((), 4, 11, 1)
+    while await empty.fetchval("SELECT to_regclass('audit_former') IS NOT NULL"):
+        assert await pack_some(empty, now_ms + DAY_MS // 24) >= 1
+    assert await verify(empty, former.head) == seen
+    shown = await patients.before(empty, patient_id, patients.NEWEST, 100)
+    assert [{**row, "day": 0} for row in shown] == before
 
 
 async def test_concurrent_starts_apply_each_file_once(empty: asyncpg.Pool, tmp_path: Path) -> None:

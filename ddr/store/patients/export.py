@@ -15,7 +15,6 @@ Row = Mapping[str, Any]
 
 CHUNKS_PER_PAGE = 30
 CONSENTS_PER_PAGE = 50  # each with the text that was shown
-ACCESSES_PER_PAGE = 1000
 MEASUREMENTS_PER_PAGE = 500
 
 _DEVICE = """d.device_no, d.serial_number, d.device_name, d.manufacturer, d.model_number, d.type_code,
@@ -137,24 +136,3 @@ async def consents(pool: asyncpg.Pool, patient_id: UUID) -> AsyncIterator[Row]:
         for row in rows:
             yield row
         after = rows[-1]["consent_no"]
-
-
-async def newest_access(pool: asyncpg.Pool, patient_id: UUID) -> int:
-    """Number of the newest entry of the patient's trail; 0 when there is none."""
-    found: int | None = await pool.fetchval(
-        "SELECT audit_no FROM audit WHERE patient_id = $1 ORDER BY audit_no DESC LIMIT 1", patient_id
-    )
-    return found or 0
-
-
-async def accesses(pool: asyncpg.Pool, patient_id: UUID, upto_no: int) -> AsyncIterator[Row]:
-    """The patient's trail up to number `upto_no`, oldest first."""
-    after = 0
-    query = (
-        "SELECT audit_no, at_ms, event, client_id, pairing_id, detail FROM audit"
-        " WHERE patient_id = $1 AND audit_no > $2 AND audit_no <= $3 ORDER BY audit_no LIMIT $4"
-    )
-    while rows := await pool.fetch(query, patient_id, after, upto_no, ACCESSES_PER_PAGE):
-        for row in rows:
-            yield row
-        after = rows[-1]["audit_no"]

@@ -48,18 +48,6 @@ async def last_read(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int) -> in
     return at_ms
 
 
-async def audit_before(pool: asyncpg.Pool, patient_id: UUID, before_no: int, count: int) -> list[Row]:
-    """Up to `count` entries of the patient's audit trail with numbers below `before_no`, newest first."""
-    rows: list[Row] = await pool.fetch(
-        "SELECT audit_no, at_ms, event, client_id, detail FROM audit WHERE patient_id = $1 AND audit_no < $2 "
-        "ORDER BY audit_no DESC LIMIT $3",
-        patient_id,
-        before_no,
-        count,
-    )
-    return rows
-
-
 async def devices(pool: asyncpg.Pool, patient_id: UUID) -> list[Row]:
     """The patient's devices, newest first, each with `measures`: the ValueSet canonicals of what it has a sensor for or
     has measured."""

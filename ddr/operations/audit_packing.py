@@ -1,0 +1,114 @@
+"""Packs what is sealed of the audit trail: of a day that is over, one row for each pairing (ddr.store.audit.packs).
+
+It is done in shards of patients, each in a transaction of its own, so that it goes on where it stopped. What was packed
+is unpacked again and compared before it is written. A pack counts when it has every entry; until then all are read from
+where they were.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from uuid import UUID
+
+import asyncpg
+
+from ddr.aside import aside
+from ddr.store.audit import days, packs, seals
+from ddr.store.audit.packing import MOST_ENTRIES, pack, pairing_bytes, pairing_text, unpack
+from ddr.store.audit.packs import Group, Pack, PackedRow
+
+DAY_MS = 86_400_000
+LATE_MS = 600_000  # a day is packed so long after its end
+SHARD = 500_000  # about so many entries are packed in one transaction
+BATCH = 200  # groups, or
+BATCH_ENTRIES = 20_000  # written at once
+ROUND_SECONDS = 20.0
+IDS = 1 << 128
+
+log = logging.getLogger(__name__)
+
+
+async def pack_some(pool: asyncpg.Pool, now_ms: int, seconds: float = ROUND_SECONDS) -> int:
+    """Pack what is due, for about so long; how many packs were finished. What then stands in both forms is dropped."""
+    deadline, finished = time.monotonic() + seconds, 0
+    while time.monotonic() < deadline and (work := await _next(pool, now_ms)) is not None:
+        if not await _advance(pool, work, deadline):
+            break
+        await _finish(pool, await packs.numbered(pool, work.pack_no), now_ms)
+        finished += 1
+    await days.clear(pool)
+    return finished
+
+
+async def _next(pool: asyncpg.Pool, now_ms: int) -> Pack | None:
+    """The pack to go on with: the newest, if it is not finished, else a new one when a day of seals is over."""
+    newest = await packs.newest(pool)
+    if newest is not None and newest.packed_ms is None:
+        return newest
+    run = await seals.day_after(pool, newest.upto_no if newest else 0)
+    if run is None or run.day >= (now_ms - LATE_MS) // DAY_MS:
+        return None
+    day = max(run.day, newest.day if newest else 0)  # time goes on, whatever clocks say
+    first_part = newest.first_part + packs.PARTS if newest and newest.day == day else 0
+    new = Pack(newest.pack_no + 1 if newest else 1, day, first_part, run.after_no, run.upto_no, run.last_ms)
+    return new if await packs.begin(pool, new) else None
+
+
+async def _advance(pool: asyncpg.Pool, work: Pack, deadline: float) -> bool:
+    """Pack one shard of patients after another; True when all are."""
+    if work.reached is None:
+        await packs.learn_words(pool, work)
+    expected = await seals.entries_between(pool, work.after_no, work.upto_no)
+    shards = max(1, -(-expected // SHARD))
+    step = -(-IDS // shards)
+    at = 0 if work.reached is None else -(-work.reached.int // step)
+    while at < shards:
+        begun, ends = UUID(int=at * step), UUID(int=min((at + 1) * step, IDS - 1))
+        last = at + 1 == shards
+        async with pool.acquire() as conn, conn.transaction():
+            count = await _shard(conn, work, begun, None if last else ends)
+            if not await packs.note(conn, work, ends, count):
+                return False  # another process is at it
+        work, at = work._replace(reached=ends), at + 1
+        if at < shards and time.monotonic() > deadline:
+            return False
+    return True
+
+
+async def _shard(conn: asyncpg.Connection, work: Pack, begun: UUID, ends: UUID | None) -> int:
+    count, batch, size = 0, list[tuple[int, Group]](), 0
+    patient, part = None, 0
+    async for group in packs.groups(conn, work, begun, ends):
+        part = part if group.patient_id == patient else work.first_part
+        patient = group.patient_id
+        batch.append((part, group))
+        part += -(-len(group.entries) // MOST_ENTRIES)
+        count, size = count + len(group.entries), size + len(group.entries)
+        if len(batch) >= BATCH or size >= BATCH_ENTRIES:
+            await packs.add(conn, await aside(True, _rows, work, batch))
+            batch, size = [], 0
+    await packs.add(conn, await aside(True, _rows, work, batch))
+    return count
+
+
+def _rows(work: Pack, batch: list[tuple[int, Group]]) -> list[PackedRow]:
+    """The rows of these groups, each with the number of its first part."""
+    rows = []
+    for part, group in batch:
+        pairing = pairing_bytes(group.pairing_id)
+        for index, at in enumerate(range(0, len(group.entries), MOST_ENTRIES)):
+            entries = list(group.entries[at : at + MOST_ENTRIES])
+            body = pack(entries)
+            if unpack(body) != entries or pairing_text(pairing) != group.pairing_id:
+                raise RuntimeError("what was packed of the audit trail does not unpack to the same")
+            rows.append(PackedRow(group.patient_id, work.day, part + index, pairing, body))
+    return rows
+
+
+async def _finish(pool: asyncpg.Pool, work: Pack, now_ms: int) -> None:
+    """Let the pack count. A trail that was changed before is packed as it is: its seals go on to say so."""
+    if (there := await packs.count_unpacked(pool, work)) != work.entries:
+        raise RuntimeError(f"pack {work.pack_no} of the audit trail has {work.entries} of {there} entries")
+    await packs.finish(pool, work, now_ms)
+    log.info("audit.packed", extra={"count": work.entries, "day": work.date.isoformat()})

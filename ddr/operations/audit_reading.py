@@ -1,0 +1,99 @@
+"""Hands out the audit trail: entries by number, of what is packed and of what is not.
+
+A pack lies by patient. Its entries are sorted some at a time, into files without a name that end with the process when
+there are many, and merged.
+"""
+
+from __future__ import annotations
+
+import heapq
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import IO, Any
+
+import asyncpg
+import orjson
+
+from ddr.aside import aside
+from ddr.store.audit import entries as hot
+from ddr.store.audit import packs
+from ddr.store.audit.entries import Entry
+from ddr.store.audit.packs import Pack, PackedRow, Word
+
+SLICE = 10_000  # read at once
+IN_MEMORY = 200_000  # entries that are sorted at once
+
+
+class DamagedTrail(Exception):
+    """A pack of the trail cannot be handed out; the text says which, and why."""
+
+
+async def entries(pool: asyncpg.Pool, wanted: Mapping[str, Any]) -> AsyncIterator[Entry]:
+    """All entries that fit `wanted` (ddr.store.audit.entries.matching), oldest first, however many.
+
+    Raises DamagedTrail where what is packed cannot be read, or is not all there; what is before was handed out.
+    """
+    after_no = 0
+    while True:
+        if (pack := await packs.covering(pool, after_no)) is not None:
+            if pack.dropped_ms is None:
+                async for entry in _of_pack(pool, pack, wanted, after_no):
+                    yield entry
+            after_no = pack.upto_no
+            continue
+        read = await hot.matching(pool, wanted, after_no, SLICE)
+        if read.packed_upto > after_no:
+            continue  # what is looked for was packed meanwhile
+        found = await aside(True, read.entries)
+        for entry in found:
+            yield entry
+        if len(found) < SLICE:
+            return
+        after_no = found[-1].audit_no
+
+
+async def _of_pack(pool: asyncpg.Pool, pack: Pack, wanted: Mapping[str, Any], after_no: int) -> AsyncIterator[Entry]:
+    with ExitStack() as files:
+        runs: list[Iterable[Entry]] = []
+        gathered: list[Entry] = []
+        seen = 0
+        async with pool.acquire() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
+            said = await packs.words(conn, pack.month)
+            async for rows in packs.rows_of(conn, pack, wanted["pairing_id"]):
+                there, fitting = await aside(True, _fitting, rows, said, wanted, after_no)
+                seen += there
+                gathered += fitting
+                if len(gathered) >= IN_MEMORY:
+                    runs.append(_written(files.enter_context(tempfile.TemporaryFile()), sorted(gathered, key=_number)))
+                    gathered = []
+        if wanted["pairing_id"] is None and seen != pack.entries:
+            raise DamagedTrail(f"what is packed of {pack.date} has {seen} of {pack.entries} entries")
+        for entry in heapq.merge(*runs, sorted(gathered, key=_number), key=_number):
+            yield entry
+
+
+def _fitting(
+    rows: Iterable[PackedRow], said: Mapping[int, Word], wanted: Mapping[str, Any], after_no: int
+) -> tuple[int, list[Entry]]:
+    """How many entries these rows hold, and those that are wanted."""
+    there, fitting = 0, list[Entry]()
+    for row in rows:
+        try:
+            held = row.entries(said)
+        except ValueError as error:
+            raise DamagedTrail(f"a packed row of {packs.date_of(row.day)} {error}") from None
+        there += len(held)
+        fitting += [entry for entry in held if entry.audit_no > after_no and hot.fits(entry, wanted)]
+    return there, fitting
+
+
+def _written(file: IO[bytes], run: Iterable[Entry]) -> Iterator[Entry]:
+    """The same entries, out of a file."""
+    file.writelines(orjson.dumps(list(entry)) + b"\n" for entry in run)
+    file.seek(0)
+    return (Entry(*orjson.loads(line)) for line in file)
+
+
+def _number(entry: Entry) -> int:
+    return entry.audit_no

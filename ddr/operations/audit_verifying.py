@@ -1,0 +1,219 @@
+"""Computes the chain of seals anew, over entries that are packed and entries that are not, one slice after another.
+
+A pack is one slice: its entries lie by patient, and each counts for the seal that has its number. What is not packed is
+read seal by seal. Each slice is judged by itself; no transaction lasts for longer.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import asyncpg
+
+from ddr.aside import aside
+from ddr.operations.audit_chain import GENESIS, IN_ORDER, Seal, Tally, chain_faults, entry_faults
+from ddr.store.audit import entries as hot
+from ddr.store.audit import packs, seals
+from ddr.store.audit.packs import Pack, PackedRow, Word
+
+SEALS = 1000  # read at once
+IN_MEMORY = 200_000  # entries of seals of the older form, which need them in order
+LEAST_DAYS, DAY_MS = 30, 86_400_000
+
+
+@dataclass
+class Findings:
+    """What `verify` saw. `head` vouches for everything sealed; compare it with one that was kept elsewhere."""
+
+    faults: tuple[str, ...] = ()
+    seals: int = 0
+    entries: int = 0
+    purged_seals: int = 0
+    unsealed: int = 0
+    head: str = GENESIS.head
+
+
+async def verify(pool: asyncpg.Pool, recorded: str | None = None, from_seal: int = 1) -> Findings:
+    """Compute the chain anew from seal number `from_seal` on. `recorded` is a head noted earlier, which must be part of
+    it. Raises LookupError when there is no seal before `from_seal`."""
+    return await _Walk(pool, recorded, await _start(pool, from_seal)).whole()
+
+
+async def _start(pool: asyncpg.Pool, from_seal: int) -> Seal:
+    if from_seal <= 1:
+        return GENESIS
+    row = await seals.seal_numbered(pool, from_seal - 1)
+    if row is None:
+        raise LookupError(f"the chain has no seal {from_seal - 1}")
+    return Seal(**row)
+
+
+class _Walk:
+    """Along the chain, from one seal to the next."""
+
+    def __init__(self, pool: asyncpg.Pool, recorded: str | None, former: Seal) -> None:
+        self._pool, self._recorded = pool, recorded
+        self._former, self._upto_no = former, former.upto_no  # where it has come to
+        self._seen = recorded in (None, former.head)
+        self.found = Findings(head=former.head)
+
+    async def whole(self) -> Findings:
+        """To the end."""
+        while True:
+            pack = await packs.covering(self._pool, self._upto_no)
+            if pack is not None:
+                await self._pack(pack)
+            elif not await self._unpacked():
+                break
+        if not self._seen:
+            self._faulty([f"the chain has no seal {self._recorded}"])
+        self.found.unsealed = await hot.unsealed(self._pool)
+        return self.found
+
+    def _faulty(self, faults: Iterable[str]) -> None:
+        self.found.faults = (*self.found.faults, *faults)
+
+    def _linked(self, seal: Seal) -> None:
+        """The next seal."""
+        self._faulty(chain_faults(self._former, seal))
+        self.found.seals += 1
+        self.found.head = seal.head
+        self._seen = self._seen or seal.head == self._recorded
+        self._former = seal
+
+    async def _unpacked(self) -> bool:
+        """Some seals of what is not packed; False when there are no more."""
+        rows = await seals.seals_after(self._pool, self._former.seal_no, SEALS)
+        for row in rows:
+            former, seal = self._former, Seal(**row)
+            read = await hot.between(self._pool, former.upto_no, seal.upto_no)
+            if read.packed_upto > self._upto_no:
+                return True  # it was packed meanwhile
+            tally = await aside(True, _tallied, seal, read)
+            self._faulty(entry_faults(former, seal, tally))
+            self.found.purged_seals += seal.purged_ms is not None
+            self.found.entries += tally.count
+            self._linked(seal)
+            self._upto_no = max(self._upto_no, seal.upto_no)
+        return bool(rows)
+
+    async def _pack(self, pack: Pack) -> None:
+        """The seals of one pack, those before the beginning left out."""
+        chain = [self._former]
+        async for seal in self._covered(pack):
+            chain.append(seal)
+        said = _Said([], 0) if pack.dropped_ms is not None else await read_pack(self._pool, pack, chain)
+        now = await packs.numbered(self._pool, pack.pack_no)
+        if now.dropped_ms is not None:  # before, or meanwhile
+            said = _Said(_dropped(now), 0)
+        gone = [seal for seal in chain[1:] if seal.purged_ms is not None or now.dropped_ms is not None]
+        self.found.purged_seals += len(gone)
+        self._faulty(said.faults)
+        self.found.entries += said.entries
+        for seal in chain[1:]:
+            self._linked(seal)
+        self._upto_no = pack.upto_no
+
+    async def _covered(self, pack: Pack) -> AsyncIterator[Seal]:
+        seal_no = self._former.seal_no
+        while rows := await seals.seals_after(self._pool, seal_no, SEALS):
+            for row in rows:
+                if row["upto_no"] > pack.upto_no:
+                    return
+                yield Seal(**row)
+            seal_no = rows[-1]["seal_no"]
+
+
+@dataclass(frozen=True)
+class _Said:
+    faults: list[str]
+    entries: int
+
+
+def _dropped(pack: Pack) -> list[str]:
+    if pack.dropped_ms is not None and pack.dropped_ms < pack.last_ms + LEAST_DAYS * DAY_MS:
+        return [f"the entries up to {pack.upto_no} were dropped before {LEAST_DAYS} days had passed"]
+    return []
+
+
+async def read_pack(pool: asyncpg.Pool, pack: Pack, chain: Sequence[Seal]) -> _Said:
+    """What contradicts `chain`, behind its first seal, in the entries of the pack, and how many there are.
+
+    Seals of the older form need their entries in order: of these only so many at once as fit into memory.
+    """
+    faults, entries = list[str](), 0
+    for index, wanted in enumerate(_portions(chain[1:])):
+        portion = _Portion(chain, wanted)
+        async with pool.acquire() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
+            said = await packs.words(conn, pack.month)
+            async for rows in packs.rows_of(conn, pack):
+                await aside(True, portion.take, rows, said)
+        faults += portion.faults(with_others=index == 0)
+        entries += portion.counted
+    return _Said(faults, entries)
+
+
+def _portions(seals_: Iterable[Seal]) -> list[set[int]]:
+    """Numbers of seals that are looked at together."""
+    portions, room = [set[int]()], IN_MEMORY
+    for seal in seals_:
+        if seal.form == IN_ORDER:
+            if room < seal.entries and portions[-1]:
+                portions.append(set())
+                room = IN_MEMORY
+            room -= seal.entries
+        portions[-1].add(seal.seal_no)
+    return portions
+
+
+class _Portion:
+    """Entries of a pack, each counted for its seal."""
+
+    def __init__(self, chain: Sequence[Seal], wanted: set[int]) -> None:
+        self._chain, self._wanted = chain, wanted
+        self._ends = [seal.upto_no for seal in chain]
+        self._tallies = {seal.seal_no: Tally(seal.form) for seal in chain[1:] if seal.seal_no in wanted}
+        self._strays, self._damaged = 0, list[str]()
+        self.counted = 0
+
+    def take(self, rows: Iterable[PackedRow], said: Mapping[int, Word]) -> None:
+        """More rows; called beside the event loop."""
+        for row in rows:
+            try:
+                entries = row.entries(said)
+            except ValueError as error:
+                self._damaged.append(f"a packed row of {packs.date_of(row.day)} {error}")
+                continue
+            for entry in entries:
+                if entry.audit_no <= self._ends[0]:
+                    continue  # before the beginning
+                place = bisect_left(self._ends, entry.audit_no)
+                if place == len(self._ends):
+                    self._strays += 1
+                elif (seal_no := self._chain[place].seal_no) in self._wanted:
+                    self._tallies[seal_no].add(entry)
+                    self.counted += 1
+
+    def faults(self, with_others: bool) -> list[str]:
+        """What is wrong; with what concerns no single seal, or without."""
+        found = [
+            fault
+            for former, seal in pairwise(self._chain)
+            if seal.seal_no in self._wanted
+            for fault in entry_faults(former, seal, self._tallies[seal.seal_no])
+        ]
+        if not with_others:
+            return found
+        if self._strays:
+            found.append(f"{self._strays} packed entries above {self._ends[-1]} are under no seal")
+        return [*self._damaged, *found]
+
+
+def _tallied(seal: Seal, read: hot.Slice) -> Tally:
+    tally = Tally(seal.form)
+    for entry in read.entries():
+        tally.add(entry)
+    return tally

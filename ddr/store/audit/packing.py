@@ -1,0 +1,116 @@
+"""Entries of one pairing and day in few bytes: numbers, times and words, each as differences, byte by byte. Pure.
+
+A body is raw deflate (RFC 1951) of three columns. Numbers ascend, polls come at about the same distance, and most say
+the same: so the upper bytes of the differences are nearly all alike, and those of words are.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+MOST_ENTRIES = 4096  # in one body: what a look at one page has to unpack
+MOST_BYTES = 16 * 8 * MOST_ENTRIES  # of a body that is good, unpacked
+LEVEL = 6
+HEX_PAIRING = 64
+
+
+class Packed(NamedTuple):
+    """One entry as it is packed: its number, its time in milliseconds, and the number of its word."""
+
+    audit_no: int
+    at_ms: int
+    word_no: int
+
+
+def pack(entries: Sequence[Packed]) -> bytes:
+    """The body of entries (MOST_ENTRIES at most) in ascending order of their numbers."""
+    numbers, times, words = zip(*entries, strict=True)
+    columns = (
+        _differences(numbers),
+        _folded(_differences(times)),
+        words,
+    )
+    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    raw = len(entries).to_bytes(2, "big") + b"".join(map(_planes, columns))
+    return packer.compress(raw) + packer.flush()
+
+
+def unpack(body: bytes) -> list[Packed]:
+    """The entries of a body. Raises ValueError when it is damaged."""
+    try:
+        unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+        raw = unpacker.decompress(body, MOST_BYTES)
+        if (count := int.from_bytes(raw[:2], "big")) == 0:
+            raise ValueError
+        numbers, at = _read_planes(raw, 2, count)
+        times, at = _read_planes(raw, at, count)
+        words, at = _read_planes(raw, at, count)
+    except (zlib.error, IndexError, ValueError):
+        raise ValueError("is damaged") from None
+    if at != len(raw) or not unpacker.eof or unpacker.unused_data:
+        raise ValueError("is damaged")
+    instants = accumulate(_unfolded(times))
+    return [Packed(*entry) for entry in zip(accumulate(numbers), instants, words, strict=True)]
+
+
+def pairing_bytes(pairing_id: str | None) -> bytes | None:
+    """A Pairing ID in half of its length, 32 bytes; another text with a mark before it, and never 32 bytes."""
+    if pairing_id is None:
+        return None
+    if len(pairing_id) == HEX_PAIRING and pairing_id.isascii():
+        try:
+            short = bytes.fromhex(pairing_id)
+        except ValueError:
+            short = b""
+        if short.hex() == pairing_id:
+            return short
+    text = pairing_id.encode()
+    return (b"\0=" if len(text) + 1 == HEX_PAIRING // 2 else b"=") + text
+
+
+def pairing_text(packed: bytes | None) -> str | None:
+    """What `pairing_bytes` was made of. Raises ValueError when it is damaged."""
+    if packed is None:
+        return None
+    if len(packed) == HEX_PAIRING // 2:
+        return packed.hex()
+    try:
+        return packed[1 if packed.startswith(b"=") else 2 :].decode()
+    except UnicodeDecodeError:
+        raise ValueError("is damaged") from None
+
+
+def _differences(values: Sequence[int]) -> list[int]:
+    return [values[0], *(later - earlier for earlier, later in pairwise(values))]
+
+
+def _folded(values: Iterable[int]) -> list[int]:
+    """Without signs: 0, -1, 1, -2, … become 0, 1, 2, 3, …"""
+    return [value << 1 if value >= 0 else ~(value << 1) for value in values]
+
+
+def _unfolded(values: Iterable[int]) -> list[int]:
+    return [value >> 1 if not value & 1 else ~(value >> 1) for value in values]
+
+
+def _planes(values: Sequence[int]) -> bytes:
+    """The first value and the width of the others in bytes, then all their lowest bytes, and so on."""
+    first, rest = values[0], values[1:]
+    width = (max(rest, default=0).bit_length() + 7) // 8
+    planes = [bytes([value >> 8 * place & 255 for value in rest]) for place in range(width)]
+    return first.to_bytes(8, "big") + bytes([width]) + b"".join(planes)
+
+
+def _read_planes(raw: bytes, at: int, count: int) -> tuple[list[int], int]:
+    """The values that begin at a place, and the place behind them."""
+    first, width = int.from_bytes(raw[at : at + 8], "big"), raw[at + 8]
+    at += 9
+    values = [0] * (count - 1)
+    for place in range(width):
+        plane = raw[at : at + count - 1]
+        at += count - 1
+        values = [value | byte << 8 * place for value, byte in zip(values, plane, strict=True)]
+    return [first, *values], at

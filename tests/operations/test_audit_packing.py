@@ -1,0 +1,291 @@
+"""What is packed of the audit trail is the trail: handed out, shown and verified as before, unchangeable as before."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from ddr.operations import audit_packing
+from ddr.operations.audit_packing import pack_some
+from ddr.operations.audit_reading import entries
+from ddr.operations.audit_trail import purge, seal
+from ddr.operations.audit_verifying import verify
+from ddr.settings import Settings
+from ddr.store.audit import days, packs, patients
+from ddr.store.audit.entries import WANTED
+from ddr.store.audit.trail import Event, record
+from ddr.store.database.pool import open_pool
+from tests.support.audit import DAY_MS, HOUR_MS, TODAY, Person, pack_all, people, write_day
+from tests.support.database import migrated_database
+
+ALL: Mapping[str, Any] = dict.fromkeys(WANTED)
+TOMORROW_MS = (TODAY + 1) * DAY_MS + HOUR_MS
+
+
+@pytest.fixture
+async def trail(settings: Settings, database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    """A database of its own: a chain covers the whole trail, those of other tests included."""
+    async with migrated_database(database_url) as url, await open_pool(replace(settings, database_url=url)) as pool:
+        yield pool
+
+
+async def told(pool: asyncpg.Pool, who: list[Person], **wanted: object) -> tuple[list[Any], ...]:
+    """The export, and what each patient sees, page by page and in the copy."""
+    exported = [tuple(entry) async for entry in entries(pool, {**ALL, **wanted})]
+    pages, copies = [], []
+    for person in who:
+        before, day = patients.NEWEST, 0
+        while rows := await patients.before(pool, person.patient_id, before, 7, day):
+            pages += [{key: row[key] for key in row if key != "day"} for row in rows]
+            before, day = rows[-1]["audit_no"], rows[-1]["day"]
+        upto_no = await patients.newest_no(pool, person.patient_id)
+        copies += [(row["audit_no"], row["detail"]) async for row in patients.upto(pool, person.patient_id, upto_no)]
+    return exported, pages, copies
+
+
+async def tamper(pool: asyncpg.Pool, *statements: str) -> None:
+    """What an administrator of the database could do."""
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("SET LOCAL session_replication_role = replica")
+        for statement in statements:
+            await conn.execute(statement)
+
+
+async def test_what_is_packed_is_handed_out_and_shown_as_before(trail: asyncpg.Pool) -> None:
+    who = people(6)
+    for day in (TODAY - 40, TODAY - 2, TODAY - 1):
+        await write_day(trail, day, who, 120)
+    await record(trail, Event.DATA_READ, TODAY * DAY_MS, patient_id=who[1].patient_id)
+    filters: list[dict[str, Any]] = [
+        {},
+        {"client_id": "urn:diga:bfarm:00001", "event": "diga:data:"},
+        {"pairing_id": who[2].pairings[0]},
+        {"from_ms": (TODAY - 2) * DAY_MS + HOUR_MS, "until_ms": (TODAY - 1) * DAY_MS + HOUR_MS},
+    ]
+    before = [await told(trail, who, **wanted) for wanted in filters]
+    assert [len(part) for part in before[0]] == [361] * 3
+    seen = await verify(trail)
+    assert await pack_all(trail) == 3
+    days_left = {row["name"] for row in await trail.fetch("SELECT name FROM audit_day")}
+    assert len(days_left) == 4, "the tables of days that are packed are gone"
+    assert await trail.fetchval("SELECT count(*) FROM audit") == 1
+    assert [await told(trail, who, **wanted) for wanted in filters] == before
+    assert await verify(trail) == seen
+    assert (seen.faults, seen.seals, seen.entries, seen.unsealed) == ((), 6, 360, 1)
+    assert await pack_all(trail) == 0
+
+
+async def test_many_entries_are_exported_in_order_with_little_memory(
+    trail: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddr.operations.audit_reading.IN_MEMORY", 10)
+    monkeypatch.setattr("ddr.store.audit.packs.ROWS", 2)
+    await write_day(trail, TODAY - 1, people(9), 100)
+    before = [entry async for entry in entries(trail, ALL)]
+    await pack_all(trail)
+    assert [entry async for entry in entries(trail, ALL)] == before
+
+
+async def test_packing_goes_on_where_it_stopped_while_others_write(
+    trail: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shard after shard, with failures between; a part that is packed is not shown twice."""
+    monkeypatch.setattr(audit_packing, "SHARD", 10)
+    who = people(8)
+    await write_day(trail, TODAY - 1, who, 100)
+    before, finished, rounds = await told(trail, who), 0, 0
+    real = packs.note
+
+    async def note(*arguments: Any) -> bool:
+        nonlocal rounds
+        rounds += 1
+        if rounds % 3 == 0:
+            raise ConnectionError("the database went away")
+        return await real(*arguments)
+
+    monkeypatch.setattr(packs, "note", note)
+    while not finished:
+        assert await told(trail, who) == before
+        try:
+            finished = await pack_some(trail, TOMORROW_MS, seconds=0.001)
+        except ConnectionError:
+            continue
+    assert rounds >= 10
+    assert await told(trail, who) == before
+    assert (await verify(trail)).faults == ()
+
+
+async def test_a_day_is_packed_when_it_is_over_and_sealed(trail: asyncpg.Pool) -> None:
+    await write_day(trail, TODAY - 1, people(2), 10)
+    late_ms = audit_packing.LATE_MS
+    assert await pack_some(trail, TODAY * DAY_MS + late_ms - 1) == 0
+    assert await pack_some(trail, TODAY * DAY_MS + late_ms) == 1
+    await record(trail, Event.DATA_READ, TODAY * DAY_MS)
+    assert await pack_some(trail, TOMORROW_MS) == 0, "not sealed yet"
+    await seal(trail, TODAY * DAY_MS)
+    assert await pack_some(trail, TOMORROW_MS) == 1
+    assert await trail.fetchval("SELECT count(*) FROM audit") == 1, "the table of a day that goes on stays"
+    assert [entry.audit_no async for entry in entries(trail, ALL)] == list(range(1, 12))
+
+
+@pytest.mark.parametrize(
+    ("statement", "fault"),
+    [
+        ("UPDATE audit_word SET content = replace(content, 'read', 'lost')", "was changed"),
+        ("DELETE FROM audit_word WHERE word_no = 1", "refers to a word that is missing"),
+        ("UPDATE audit_word SET content = '7'", "refers to a word that is missing"),
+        ("UPDATE audit_packed SET patient_id = gen_random_uuid() WHERE pairing IS NOT NULL", "was changed"),
+        ("UPDATE audit_packed SET pairing = '=q' WHERE pairing = '=p'", "was changed"),
+        ("UPDATE audit_packed SET body = substr(body, 2)", "is damaged"),
+        ("DELETE FROM audit_packed WHERE pairing = '=p'", "entries, there are"),
+        ("INSERT INTO audit_packed SELECT patient_id, day, part + 9, pairing, body FROM audit_packed", "there are"),
+        ("DELETE FROM audit_packed", "covers 10 entries, there are 0"),
+        ("DELETE FROM audit_pack", "covers 10 entries, there are 0"),
+        ("DELETE FROM audit_seal WHERE seal_no = 2", "seal 3 does not follow seal 1"),
+        ("DELETE FROM audit_seal WHERE seal_no > 2", "10 packed entries above 20 are under no seal"),
+        ("UPDATE audit_seal SET form = 1 WHERE seal_no = 2", "seal 2 does not follow seal 1"),
+        ("UPDATE audit_pack SET dropped_ms = 1", "were dropped before 30 days had passed"),
+    ],
+)
+async def test_what_was_touched_in_a_pack_is_found(trail: asyncpg.Pool, statement: str, fault: str) -> None:
+    who = people(3)
+    await write_day(trail, TODAY - 2, who, 20)
+    await write_day(trail, TODAY - 1, who, 10)
+    monday = await trail.fetchval("SELECT max(upto_no) FROM audit_seal WHERE seal_no <= 2")
+    assert monday == 20
+    await pack_all(trail)
+    assert (await verify(trail)).faults == ()
+    await tamper(trail, statement)
+    found = (await verify(trail)).faults
+    assert any(fault in one for one in found), found
+
+
+async def test_two_entries_that_change_places_are_found(trail: asyncpg.Pool) -> None:
+    """A digest that does not depend on the order still knows each entry."""
+    await write_day(trail, TODAY - 1, people(3), 20)
+    await pack_all(trail)
+    first, second = await trail.fetch("SELECT patient_id, part, body FROM audit_packed LIMIT 2")
+    swap = "UPDATE audit_packed SET body = '\\x{}' WHERE patient_id = '{}' AND part = {}"
+    await tamper(
+        trail,
+        swap.format(second["body"].hex(), first["patient_id"], first["part"]),
+        swap.format(first["body"].hex(), second["patient_id"], second["part"]),
+    )
+    assert any("was changed" in one for one in (await verify(trail)).faults)
+
+
+async def test_the_database_refuses_changes(trail: asyncpg.Pool) -> None:
+    await write_day(trail, TODAY - 1, people(1), 10)
+    await pack_all(trail)
+    await write_day(trail, TODAY - 2, people(1), 10)
+    for statement in (
+        "UPDATE audit_packed SET body = ''",
+        "DELETE FROM audit_packed",
+        "TRUNCATE audit_packed",
+        "UPDATE audit_word SET content = ''",
+        "DELETE FROM audit_word",
+        "TRUNCATE audit_word",
+        "DELETE FROM audit_pack",
+        "TRUNCATE audit_pack",
+        "UPDATE audit_pack SET upto_no = 0",
+        "UPDATE audit_pack SET entries = 0",
+        "UPDATE audit_pack SET packed_ms = NULL",
+        "UPDATE audit_pack SET dropped_ms = 1",
+        "UPDATE audit_seal SET purged_ms = 1",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await trail.execute(statement)
+    tables = "SELECT c.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE c.relkind = 'r'"
+    names = [row["relname"] for row in await trail.fetch(tables)]
+    assert {name.rstrip("0123456789") for name in names} == {"audit_", "audit_rest", "audit_packed_", "audit_word_"}
+    for name in names:
+        for statement in (f"DELETE FROM {name}", f"TRUNCATE {name}", f"INSERT INTO {name} SELECT * FROM {name}"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await trail.execute(statement)
+
+
+async def test_verifying_can_begin_with_any_seal(trail: asyncpg.Pool) -> None:
+    who = people(3)
+    for day in (TODAY - 2, TODAY - 1):
+        await write_day(trail, day, who, 20)
+    await pack_all(trail)
+    await record(trail, Event.DATA_READ, TODAY * DAY_MS)
+    await seal(trail, TODAY * DAY_MS)
+    whole = await verify(trail)
+    assert (whole.seals, whole.entries) == (5, 41)
+    for number, left in ((2, 31), (3, 21), (4, 11), (5, 1), (6, 0)):
+        part = await verify(trail, from_seal=number)
+        assert (part.faults, part.seals, part.entries, part.head) == ((), 6 - number, left, whole.head)
+    with pytest.raises(LookupError, match="the chain has no seal 6"):
+        await verify(trail, from_seal=7)
+    await tamper(trail, "DELETE FROM audit_packed WHERE day = (SELECT min(day) FROM audit_packed)")
+    assert (await verify(trail)).faults
+    assert (await verify(trail, from_seal=3)).faults == ()
+
+
+async def test_months_go_when_all_in_them_is_old_enough(trail: asyncpg.Pool) -> None:
+    who = people(2)
+    for day in (TODAY - 800, TODAY - 100, TODAY - 1):
+        await write_day(trail, day, who, 10)
+    assert await purge(trail, 30, TODAY * DAY_MS) == 0, "nothing is packed"
+    await pack_all(trail)
+    tables = "SELECT count(*) FROM pg_tables WHERE tablename ~ '^audit_(packed|word)_[0-9]+$'"
+    assert await trail.fetchval(tables) == 6
+    assert await purge(trail, 730, TODAY * DAY_MS) == 10
+    assert await purge(trail, 30, TODAY * DAY_MS) == 10
+    assert await purge(trail, 30, TODAY * DAY_MS) == 0, "the last month goes on"
+    assert await trail.fetchval(tables) == 2
+    findings = await verify(trail)
+    assert (findings.faults, findings.seals, findings.entries, findings.purged_seals) == ((), 6, 10, 4)
+    assert len((await told(trail, who))[0]) == 10
+
+
+async def test_nothing_goes_before_thirty_days_whatever_is_set(trail: asyncpg.Pool) -> None:
+    await write_day(trail, TODAY - 70, people(1), 10)
+    await pack_all(trail)
+    assert await purge(trail, 0, (TODAY - 69 + 29) * DAY_MS) == 0
+    assert (await verify(trail)).entries == 10
+    assert await purge(trail, 0, TODAY * DAY_MS) == 10
+
+
+async def test_entries_find_a_place_when_their_day_has_no_table(trail: asyncpg.Pool) -> None:
+    """A database whose clock is wrong, or a recorder whose housekeeping does not run, loses nothing."""
+    who = people(2)
+    far = "INSERT INTO audit (patient_id, at_ms, event, hour) VALUES ($1, $2, 'x', $3)"
+    for hour in (TODAY * 24 + 9_999, 5, TODAY * 24 - 9_999):
+        await trail.execute(far, who[1].patient_id, (TODAY - 1) * DAY_MS, hour)
+    await trail.execute("SELECT audit_open(DATE '1970-01-01')")  # is refused in silence: there are entries of that day
+    await record(trail, Event.DATA_READ, (TODAY - 1) * DAY_MS, patient_id=who[1].patient_id)
+    before = await told(trail, who)
+    assert [len(part) for part in before] == [4, 4, 4]
+    await seal(trail, (TODAY - 1) * DAY_MS)
+    assert await pack_all(trail) == 1
+    assert await trail.fetchval("SELECT count(*) FROM audit_rest") == 0
+    assert await told(trail, who) == before
+    assert (await verify(trail)).faults == ()
+
+
+async def test_a_table_that_a_backup_holds_is_dropped_later(trail: asyncpg.Pool) -> None:
+    await write_day(trail, TODAY - 1, people(1), 10)
+    async with trail.acquire() as backup, backup.transaction():
+        await backup.execute("LOCK TABLE audit IN ACCESS SHARE MODE")
+        assert await pack_all(trail) == 1
+        await record(trail, Event.DATA_READ, TODAY * DAY_MS)  # is not held up
+        assert await trail.fetchval("SELECT count(*) FROM audit") == 11
+        assert (await verify(trail)).entries == 10
+    assert len(await days.clear(trail)) == 1
+    assert await trail.fetchval("SELECT count(*) FROM audit") == 1
+
+
+async def test_a_damaged_row_does_not_hide_the_other_days_from_the_patient(trail: asyncpg.Pool) -> None:
+    who = [Person(uuid4(), ("p",))]
+    for day in (TODAY - 2, TODAY - 1):
+        await write_day(trail, day, who, 10)
+    await pack_all(trail)
+    await tamper(trail, f"UPDATE audit_packed SET body = 'x' WHERE day = {TODAY - 1}")
+    assert len(await patients.before(trail, who[0].patient_id, patients.NEWEST, 100)) == 10

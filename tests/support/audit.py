@@ -1,0 +1,66 @@
+"""A trail of some days, as a recorder would have written it: entries of several patients, in the tables of days."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from ddr.operations.audit_packing import pack_some
+from ddr.operations.audit_trail import seal
+from ddr.store.audit.trail import NOBODY
+
+DAY_MS, HOUR_MS = 86_400_000, 3_600_000
+TODAY = time.time_ns() // 1_000_000 // DAY_MS  # tables of days come and go by the clock of the database
+
+EVENTS: tuple[tuple[str, str | None, dict[str, Any]], ...] = (
+    ("diga:data:read", "urn:diga:bfarm:00001", {"type": "Observation", "valuesets": ["https://x/ä"]}),
+    ("diga:data:read", "urn:diga:bfarm:00002", {"b": 1.0, "a": [1, None, {"c": 1e-3}], "big": 2**53}),
+    ("diga:data:refused", "urn:diga:bfarm:00001", {"reason": "grace-period"}),
+    ("patient:file:taken", None, {}),
+)
+
+
+@dataclass(frozen=True)
+class Person:
+    """A patient with a DiGA or two."""
+
+    patient_id: UUID
+    pairings: tuple[str | None, ...]
+
+
+def people(count: int, seed: int = 1) -> list[Person]:
+    """Some patients, and nobody."""
+    chance = random.Random(seed)
+    some = [Person(UUID(int=chance.getrandbits(128)), (chance.randbytes(32).hex(), "p", None)) for _ in range(count)]
+    return [Person(NOBODY, (None,)), *some]
+
+
+async def write_day(pool: asyncpg.Pool, day: int, who: list[Person], count: int, seed: int = 1) -> None:
+    """`count` entries of a day since 1970, in the order of time, and the seals of the day."""
+    chance = random.Random(seed * 1_000_003 + day)
+    await pool.execute("SELECT audit_open($1)", (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).date())
+    rows = []
+    for at in sorted(chance.randrange(DAY_MS) for _ in range(count)):
+        person, (event, client_id, detail) = chance.choice(who), chance.choice(EVENTS)
+        at_ms = day * DAY_MS + at
+        rows.append(
+            (person.patient_id, at_ms, event, client_id, chance.choice(person.pairings), detail, at_ms // HOUR_MS)
+        )
+    insert = (
+        "INSERT INTO audit (patient_id, at_ms, event, client_id, pairing_id, detail, hour)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7)"
+    )
+    for part in (rows[: count // 2], rows[count // 2 :]):
+        await pool.executemany(insert, part)
+        await seal(pool, (day + 1) * DAY_MS - 1)
+
+
+async def pack_all(pool: asyncpg.Pool) -> int:
+    """Pack every day that is over; how many packs."""
+    return await pack_some(pool, (TODAY + 1) * DAY_MS + HOUR_MS, seconds=60)
