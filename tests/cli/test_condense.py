@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import sys
+import weakref
 from typing import Any
 
 import pytest
@@ -107,3 +110,27 @@ def test_a_database_that_serves_again_is_told_once(caplog: pytest.LogCaptureFixt
     outage.served()
     (record,) = caplog.records
     assert record.msg == "http.available" and vars(record)["refused"] == 2 and vars(record)["seconds"] == 35
+
+
+def test_a_line_that_repeats_keeps_nothing_of_its_exception() -> None:
+    class Body:
+        """What a request had in hand."""
+
+    log, gone = Log(), []
+
+    def fail() -> None:
+        body = Body()
+        gone.append(weakref.ref(body))
+        raise ConnectionError
+
+    for _ in range(3):
+        try:
+            fail()
+        except ConnectionError:
+            record = logging.getLogger("ddr").makeRecord("ddr", logging.ERROR, "", 1, "x", (), sys.exc_info())
+            log.condensed.handle(record)
+            del record
+    gc.collect()
+    assert [one() for one in gone] == [None] * 3
+    (line,) = log.pass_seconds(EVERY_SECONDS)
+    assert line["line"]["exception"] == "ConnectionError" and line["line"]["places"]

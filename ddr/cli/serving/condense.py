@@ -19,10 +19,10 @@ REPEATED, OVER = "log.repeated", "log.repeated_no_more"
 
 
 class Episode:
-    """A line that came once at least."""
+    """A line that came once at least. Not its record: an exception in it would keep all that its frames had in hand."""
 
-    def __init__(self, record: logging.LogRecord, now: float) -> None:
-        self.record = record
+    def __init__(self, name: str, level: int, line: dict[str, Any], now: float) -> None:
+        self.name, self.level, self.line = name, level, line
         self.begun = self.told = self.last = now
         self.untold = self.total = 0
 
@@ -45,7 +45,8 @@ class Condensed(logging.Handler):
         if record.levelno < logging.WARNING:
             self._target.handle(record)
             return
-        key, now = self._key(record), self._clock()
+        line, now = self._fields(record), self._clock()
+        key = f"{record.levelno} {line}"
         episode = self._episodes.get(key)
         if episode is not None:
             episode.last = now
@@ -53,7 +54,7 @@ class Condensed(logging.Handler):
             episode.total += 1
             return
         if len(self._episodes) < MOST:
-            self._episodes[key] = Episode(record, now)
+            self._episodes[key] = Episode(record.name, record.levelno, line, now)
         self._target.handle(record)
 
     def tick(self) -> None:
@@ -85,18 +86,16 @@ class Condensed(logging.Handler):
 
         threading.Thread(target=ticking, name="log", daemon=True).start()
 
-    def _key(self, record: logging.LogRecord) -> str:
-        return f"{record.levelno} {self._fields(record)}"
-
     def _tell(self, episode: Episode, now: float, over: bool) -> None:
         if episode.untold or (over and episode.total):
+            level = logging.INFO if over else episode.level
             line = logging.makeLogRecord(
                 {
-                    "name": episode.record.name,
-                    "levelno": logging.INFO if over else episode.record.levelno,
-                    "levelname": logging.getLevelName(logging.INFO if over else episode.record.levelno),
+                    "name": episode.name,
+                    "levelno": level,
+                    "levelname": logging.getLevelName(level),
                     "msg": OVER if over else REPEATED,
-                    "line": self._fields(episode.record),
+                    "line": episode.line,
                     "count": episode.total if over else episode.untold,
                     "seconds": round((episode.last if over else now) - episode.begun),
                 }
