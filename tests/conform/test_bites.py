@@ -1,4 +1,4 @@
-"""The kit finds faults: each is found by the check that names it.
+"""The kit finds faults: each is found by the check that names it, and by none that is about something else.
 
 docs/conformance-kit.md has the table; `python -m tests.conform.test_bites` writes it.
 """
@@ -6,6 +6,7 @@ docs/conformance-kit.md has the table; `python -m tests.conform.test_bites` writ
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -117,6 +118,27 @@ async def test_each_fault_of_tls_is_found(
 
 @pytest.mark.packaging
 @pytest.mark.timeout(1800)
+@pytest.mark.packaging
+@pytest.mark.timeout(1800)
+async def test_no_fault_is_found_by_what_is_about_something_else(examined: Examined, paired: Kit) -> None:
+    """All checks of its chapter; with DDR_FAULTS=thorough all but those that log in anew or end a pairing."""
+    wrong = {}
+    for fault in FAULTS:
+        found = failed(await judged(examined, paired, fault, beside(fault)))
+        if beyond := found - {fault.check, *fault.also}:
+            wrong[fault.name] = sorted(beyond)
+    assert not wrong, "\n".join(f"{name}: {beyond}" for name, beyond in wrong.items())
+
+
+def beside(fault: Fault) -> list[Check]:
+    """The checks that might find it."""
+    others = [one for one in CHECKS.values() if not one.run.__module__.endswith(("pairing", "consents", "ending"))]
+    if fault.pairs or not os.environ.get("DDR_FAULTS"):
+        module = CHECKS[fault.check].run.__module__
+        others = [one for one in others if one.run.__module__ == module]
+    return named(fault.check, *fault.after, *(one.name for one in others))
+
+
 def table() -> str:
     """The rows of docs/conformance-kit.md."""
     rows = [(words, check) for _, words, _, check in TLS]

@@ -68,6 +68,7 @@ CONTENTS = (
         "an Observation has an element that FHIR does not know",
         each("Observation", with_(colour="red")),
         "everything-is-fhir-r4",
+        ("xml-says-the-same",),
     ),
     Fault(
         "modifier-extension",
@@ -287,6 +288,7 @@ CONTENTS = (
             "search-metrics-by-source",
             "includes-bring-the-devices",
             "only-devices-behind-observations",
+            "silent-devices-are-unknown",
         ),
     ),
     Fault(

@@ -85,12 +85,14 @@ DOCUMENTS = (
             OAUTH, lambda body: body.update(revocation_endpoint=body["revocation_endpoint"].replace("https", "http"))
         ),
         "addresses-are-https",
+        ("revoking-needs-the-own-certificate", "revoking-the-unknown-is-ok"),
     ),
     Fault(
         "statement-needs-a-token",
         "the CapabilityStatement is answered 401",
         heads(STATEMENT, status=401),
         "capability-statement-is-public",
+        ("metadata-in-xml",),
     ),
     Fault(
         "other-fhir-version",

@@ -57,7 +57,7 @@ def _twice(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 def _deaf(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     """Revoking is answered 200, and nothing comes of it."""
-    return answered(request, 200) if asks(request, REVOKE, "POST") else tamper.pass_on(request)
+    return answered(request, 200) if tamper.client_id and asks(request, REVOKE, "POST") else tamper.pass_on(request)
 
 
 def _sub(tamper: Tamper, request: httpx.Request) -> httpx.Response:
@@ -73,7 +73,7 @@ AUTHORIZATION = (
     Fault(
         "par-without-challenge",
         "PAR is accepted without a code_challenge",
-        accepted(PAR, PUSHED, 201, r"^(?!.*code_challenge=)"),
+        accepted(PAR, PUSHED, 201, r"client_id=(?!.*code_challenge=)"),
         "par-needs-every-parameter",
     ),
     Fault(
@@ -93,6 +93,7 @@ AUTHORIZATION = (
         "a redirect_uri that is not registered is accepted",
         lambda tamper, request: _any_redirect(tamper, request),
         "redirect-uri-must-be-exact",
+        ("par-needs-every-parameter",),
     ),
     Fault(
         "unknown-miv-accepted",
@@ -228,7 +229,13 @@ AUTHORIZATION = (
         "refresh-keeps-pairing-and-scope",
         ("refresh-cannot-widen",),
     ),
-    Fault("revoking-does-nothing", "revoking is answered, and nothing comes of it", _deaf, "revoking-ends-everything"),
+    Fault(
+        "revoking-does-nothing",
+        "revoking is answered, and nothing comes of it",
+        _deaf,
+        "revoking-ends-everything",
+        ("revoking-needs-the-own-certificate",),
+    ),
 )
 
 
