@@ -22,11 +22,19 @@ ENDED = """NOT EXISTS (SELECT FROM pg_stat_get_activity(split_part({session}, '/
 MOST = 100_000  # confirmations that wait while the database is away; the oldest are given up, and count as long as
 # their session lives
 
+# Rows are locked in the order of their keys, so that two workers cannot wait for each other. What is taken out is
+# named: a row that changed while it was waited for keeps what others wrote.
 _CONFIRM = """
-UPDATE grace g SET pending = g.pending - c.urls
-  FROM (SELECT patient_id, pairing_no, array_agg(url) AS urls
-          FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS t(patient_id, pairing_no, url) GROUP BY 1, 2) c
- WHERE g.patient_id = c.patient_id AND g.pairing_no = c.pairing_no"""
+WITH confirmed AS (
+  SELECT patient_id, pairing_no, array_agg(url) AS urls
+    FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS t(patient_id, pairing_no, url) GROUP BY 1, 2
+), held AS MATERIALIZED (
+  SELECT g.patient_id, g.pairing_no, c.urls
+    FROM grace g JOIN confirmed c USING (patient_id, pairing_no)
+   ORDER BY g.patient_id, g.pairing_no FOR NO KEY UPDATE OF g
+)
+UPDATE grace g SET pending = g.pending - h.urls
+  FROM held h WHERE g.patient_id = h.patient_id AND g.pairing_no = h.pairing_no"""
 
 # Only what still is as the claim left it goes back.
 _RESTORE = """

@@ -32,6 +32,14 @@ ON CONFLICT (window_no, subject) DO UPDATE SET attempts = login_attempt.attempts
 RETURNING subject, attempts
 """
 
+_FORGIVE = """
+WITH held AS MATERIALIZED (
+  SELECT subject FROM login_attempt WHERE window_no = $1 AND subject = ANY($3::bytea[])
+   ORDER BY subject FOR NO KEY UPDATE
+)
+UPDATE login_attempt a SET attempts = CASE a.subject WHEN $2 THEN 0 ELSE a.attempts - 1 END
+  FROM held h WHERE a.window_no = $1 AND a.subject = h.subject"""
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -67,8 +75,7 @@ async def forgive(pool: asyncpg.Pool, attempt: Attempt) -> None:
     The address keeps its other counts; else an attacker with an own account could clear them.
     """
     await pool.execute(
-        "UPDATE login_attempt SET attempts = CASE subject WHEN $2 THEN 0 ELSE attempts - 1 END "
-        "WHERE window_no = $1 AND subject = ANY($3::bytea[])",
+        _FORGIVE,
         attempt.window_no,
         attempt.who,
         [attempt.who, attempt.address],

@@ -1,0 +1,56 @@
+"""Statements that lock several rows take them in the order of their keys: two workers cannot wait for each other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import pytest
+
+from ddr.http.core import Core
+from ddr.store.authorization.grace import Confirmations
+
+KEYS = [UUID(int=0xE5 << 120 | number) for number in range(12)]
+URL = "https://valueset.example"
+WAIT_SECONDS = 30
+_WAITS = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%UPDATE grace%')"
+
+
+@pytest.fixture
+async def claims(core: Core) -> AsyncIterator[Core]:
+    """A pending claim of each key, stored in the reverse order."""
+    await core.pool.execute(
+        "INSERT INTO grace (patient_id, pairing_no, answered, pending)"
+        " SELECT key, 1, '{}', jsonb_build_object($2::text, 'me') FROM unnest($1::uuid[]) AS key",
+        KEYS[::-1],
+        URL,
+    )
+    yield core
+    await core.pool.execute("DELETE FROM grace WHERE patient_id = ANY($1::uuid[])", KEYS)
+
+
+async def test_claims_are_confirmed_from_the_lowest_key_on(claims: Core) -> None:
+    waiting = Confirmations()
+    for key in KEYS:
+        waiting.note(key, 1, [URL])
+    async with claims.pool.acquire() as holder, claims.pool.acquire() as watcher:
+        async with holder.transaction():
+            await holder.execute("SELECT FROM grace WHERE patient_id = $1 FOR UPDATE", KEYS[0])
+            flushing = asyncio.create_task(waiting.flush(claims.pool))
+            async with asyncio.timeout(WAIT_SECONDS):
+                while not await watcher.fetchval(_WAITS):  # noqa: ASYNC110 - nothing tells that a lock is waited for
+                    await asyncio.sleep(0.01)
+            free = await watcher.fetch(
+                "SELECT patient_id FROM grace WHERE patient_id = ANY($1::uuid[]) FOR UPDATE SKIP LOCKED", KEYS
+            )
+            assert {row["patient_id"] for row in free} == set(KEYS[1:]), "none is held by who waits for the first"
+            # What changes meanwhile is kept: another MIV's claim of the row that is waited for.
+            await holder.execute(
+                'UPDATE grace SET pending = pending || \'{"https://other.example": "me"}\' WHERE patient_id = $1',
+                KEYS[0],
+            )
+        await flushing
+    pending = await claims.pool.fetch("SELECT pending FROM grace WHERE patient_id = ANY($1::uuid[]) ORDER BY 1", KEYS)
+    left = [row["pending"] for row in pending]
+    assert sorted(left, key=len) == [{}] * (len(KEYS) - 1) + [{"https://other.example": "me"}]
