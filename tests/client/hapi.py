@@ -82,8 +82,9 @@ def compare(series: Series, resources: list[Json]) -> int:
         for part in (example, *example.get("component", ())):
             if quantity := part.get("valueQuantity"):
                 code = part["code"]["coding"][0]["code"]
-                (value,) = (one.value for one in mine if one.code == code)
-                assert value is not None and float(value) == float(quantity["value"]), example["id"]
+                (reading,) = (one for one in mine if one.code == code)
+                told = reading.limit if "comparator" in quantity else reading.value  # "< 30" is a limit, no value
+                assert told is not None and float(told) == float(quantity["value"]), example["id"]
         device = by_id.get(example.get("device", {}).get("reference", "").rpartition("/")[2], {})
         if "source" in device:
             device = by_id[device["source"]["reference"].rpartition("/")[2]]
