@@ -118,8 +118,6 @@ async def test_each_fault_of_tls_is_found(
 
 @pytest.mark.packaging
 @pytest.mark.timeout(1800)
-@pytest.mark.packaging
-@pytest.mark.timeout(1800)
 async def test_no_fault_is_found_by_what_is_about_something_else(examined: Examined, paired: Kit) -> None:
     """All checks of its chapter; with DDR_FAULTS=thorough all but those that log in anew or end a pairing."""
     wrong = {}

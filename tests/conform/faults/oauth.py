@@ -73,7 +73,7 @@ AUTHORIZATION = (
     Fault(
         "par-without-challenge",
         "PAR is accepted without a code_challenge",
-        accepted(PAR, PUSHED, 201, r"client_id=(?!.*code_challenge=)"),
+        accepted(PAR, PUSHED, 201, r"^(?=.*client_id=)(?!.*code_challenge=)"),
         "par-needs-every-parameter",
     ),
     Fault(
@@ -141,6 +141,7 @@ AUTHORIZATION = (
         "a code that was never given out brings tokens",
         lambda tamper, request: _any_code(tamper, request),
         "unknown-code-is-refused",
+        ("token-errors-are-json",),
         pairs=True,
     ),
     Fault(
