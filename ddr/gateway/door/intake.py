@@ -45,7 +45,6 @@ class Intake:
         self.patient_id = patient_id
         self.directory = Directory(core, patient_id, entries)
         self.answers: dict[int, Answer | Problem] = {}
-        self.breath = Breath()
         self.samples = 0  # in all SampledData so far
         self.made: defaultdict[int, list[Observed]] = defaultdict(list)  # Observations by the entry of their device
         self.metrics: defaultdict[int, list[Fields]] = defaultdict(list)  # DeviceMetrics likewise
@@ -55,6 +54,7 @@ class Intake:
 
     async def run(self) -> list[Answer | Problem]:
         """Take all entries, whatever their order. One that is refused blocks only those that refer to it."""
+        self.breath = Breath()  # not before: large Bundles are made beside the event loop
         observed = await self._observations()
         await self._each("DeviceMetric", self._note_metric)
         await self._each("Device", self._device)
