@@ -43,7 +43,12 @@ class Lags:
             await asyncio.sleep(LOOK_SECONDS)
             self.seconds.append(min(loop.time() - wanted, time.process_time() - computed))
 
+    @property
+    def short(self) -> bool:
+        """No single lag was long."""
+        return max(self.seconds, default=0) < MOST_SECONDS
+
     def check(self) -> None:
         """No single lag was long, and most were none."""
-        assert max(self.seconds, default=0) < MOST_SECONDS
+        assert self.short, max(self.seconds)
         assert statistics.median(self.seconds or [0]) < MOST_SECONDS / 5
