@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 import asyncpg
 
+from ddr.store.outages import reports
+
 LOOK_SECONDS = 1.0
 GAP_MS = 3_000  # between two answers of the database that clients do not notice
 BACK_MS = 60_000  # until clients come again that were told to wait (`Retry-After`)
@@ -35,7 +37,7 @@ class Presence:
     async def look(self, pool: asyncpg.Pool, now_ms: int) -> None:
         """Ask the database, as requests do; it was there when they were sent. Raises what `pool` does."""
         if self._seen_ms is None:
-            self._seen_ms = await pool.fetchval("SELECT max(seen_ms) FROM worker_report")
+            self._seen_ms = await reports.last_seen_ms(pool)
         else:
             await pool.fetchval("SELECT true")
         self.seen(now_ms)

@@ -59,7 +59,7 @@ async def _advance(pool: asyncpg.Pool, work: Pack, deadline: float) -> bool:
     """Pack one shard of patients after another; True when all are."""
     if work.reached is None:
         await packs.learn_words(pool, work)
-    expected = await seals.entries_between(pool, work.after_no, work.upto_no)
+    expected = await seals.count_between(pool, work.after_no, work.upto_no)
     shards = max(1, -(-expected // SHARD))
     step = -(-IDS // shards)
     at = 0 if work.reached is None else -(-work.reached.int // step)

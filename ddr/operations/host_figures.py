@@ -7,8 +7,6 @@ import platform
 import time
 from contextlib import suppress
 
-from cryptography import x509
-
 from ddr import __version__
 from ddr.http.core import Core
 from ddr.http.metrics import Figure
@@ -16,6 +14,7 @@ from ddr.http.request_log.spool import in_folder
 from ddr.store.audit import entries
 from ddr.store.database.faults import FAULTS
 from ddr.store.registries import losses
+from ddr.tls.server_certificate import own
 
 DAY_SECONDS = 86_400
 
@@ -57,6 +56,5 @@ async def host_figures(core: Core) -> dict[str, Figure]:
 
 
 def _certificate_days(core: Core) -> float:
-    """Of the first certificate in the file, which is the server's own."""
-    (first, *_) = x509.load_pem_x509_certificates(core.settings.server_cert.read_bytes())
-    return round((first.not_valid_after_utc.timestamp() - core.clock() / 1000) / DAY_SECONDS, 2)
+    ends = own(core.settings.server_cert).not_valid_after_utc.timestamp()
+    return round((ends - core.clock() / 1000) / DAY_SECONDS, 2)

@@ -20,6 +20,7 @@ from cryptography.x509.oid import ExtensionOID, NameOID
 from ddr.miv.model import MivCatalog
 from ddr.proxies import client_arguments
 from ddr.settings import Settings
+from ddr.tls.server_certificate import own
 
 LEFT = timedelta(days=30)  # a certificate that ends sooner is renewed first
 CONNECT_SECONDS = 10
@@ -28,8 +29,8 @@ CONNECT_SECONDS = 10
 def certificate_problems(chain: Path, hosts: set[str], now_ms: int) -> list[str]:
     """What is wrong with the server certificate in the PEM file `chain` for a recorder at `hosts`."""
     try:
-        leaf = x509.load_pem_x509_certificates(chain.read_bytes())[0]
-    except (OSError, ValueError, IndexError) as error:
+        leaf = own(chain)
+    except (OSError, ValueError) as error:
         return [f"certificate {chain}: cannot be read: {error}"]
     now, names = datetime.fromtimestamp(now_ms / 1000, UTC), _names(leaf)
     found = [f"certificate: {host} is not among its names" for host in sorted(hosts) if not _covers(names, host)]

@@ -13,10 +13,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from cryptography import x509
-
 from ddr.tls.alerts import alerting_context
 from ddr.tls.bsi import TLS12_SUITES
+from ddr.tls.server_certificate import own
 
 MISMATCHES = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")  # the last: of another kind
 
@@ -89,12 +88,15 @@ def check_period(cert: Path, now: datetime) -> None:
     Asked once at the start: one that ends later is told by `/status`, metrics and `ddr check tls`, and a worker is
     replaced in spite of it.
     """
-    (first, *_) = x509.load_pem_x509_certificates(cert.read_bytes())
+    try:
+        found = own(cert)
+    except (OSError, ValueError):
+        raise TlsError(f"server certificate {cert}: is not valid PEM") from None
     clock = f"this machine's clock says {now:%Y-%m-%d %H:%M} UTC"
-    if now > first.not_valid_after_utc:
-        raise TlsError(f"server certificate {cert}: it ended on {first.not_valid_after_utc:%Y-%m-%d}; {clock}")
-    if now < first.not_valid_before_utc:
-        raise TlsError(f"server certificate {cert}: it is valid from {first.not_valid_before_utc:%Y-%m-%d} on; {clock}")
+    if now > found.not_valid_after_utc:
+        raise TlsError(f"server certificate {cert}: it ended on {found.not_valid_after_utc:%Y-%m-%d}; {clock}")
+    if now < found.not_valid_before_utc:
+        raise TlsError(f"server certificate {cert}: it is valid from {found.not_valid_before_utc:%Y-%m-%d} on; {clock}")
 
 
 def _reason(error: OSError, cert: Path, key: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -13,6 +14,11 @@ RENEW_BEFORE = timedelta(days=30)
 CURVES = {"secp256r1", "secp384r1", "secp521r1", "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1"}
 RSA_BITS = 3000
 TIMESTAMPS = 2
+
+
+def own(file: Path) -> x509.Certificate:
+    """The server's own certificate in a PEM file, which is the first one. Raises OSError, ValueError."""
+    return x509.load_pem_x509_certificates(file.read_bytes())[0]
 
 
 @dataclass(frozen=True)

@@ -110,11 +110,9 @@ class RequestLog:
     async def _flush(self) -> None:
         try:
             while self._waiting:
-                while self._waiting:
-                    await self._write_down()
-                    if not self._batch_no % KEEP_ROWS:
-                        break
-                await self._let_go()
+                await self._write_down()
+                if not self._waiting or not self._batch_no % KEEP_ROWS:
+                    await self._let_go()
         finally:
             self._flushing = None
 
@@ -130,7 +128,7 @@ class RequestLog:
     async def _let_go(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(*FAULTS, asyncpg.InterfaceError):
+            with suppress(*FAULTS):
                 await self._pool.release(connection)
 
     async def _keep(self, batch: Batch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 
 from starlette.responses import Response
 
@@ -70,7 +69,10 @@ async def _usable(call: Call, family: Family, presented: str) -> Rotation:
     theft, so nothing ends.
     """
     core = call.core
-    there_ms = partial(core.presence.there_ms, closed=core.notices.closed(TOKEN))
+
+    def there_ms(from_ms: int, until_ms: int) -> int:
+        return core.presence.there_ms(from_ms, until_ms, core.notices.closed(TOKEN))
+
     repeat_ms = core.settings.refresh_repeat_seconds * 1000
     outcome = rotation.decide(family, sha256(presented), call.arrived_ms, repeat_ms, there_ms)
     if outcome is Rotation.REUSE and await _is_ahead(call, family, presented):

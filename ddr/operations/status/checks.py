@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cryptography import x509
-
 from ddr.fhir.instants import date_time
 from ddr.http.core import Core
 from ddr.http.watch import DEMOTED, UNAVAILABLE, Trouble
 from ddr.operations.status.functions import NAMES, TOKEN, TOWARDS_DIGA
+from ddr.tls.server_certificate import own
 
 EXPIRES_SOON = timedelta(days=14)  # what is not renewed by then needs somebody
 JOB_MS = 60_000  # a job that fails for so long is told
@@ -73,7 +72,7 @@ def days_left(file: Path, now_ms: int) -> int | None:
 
 def _ends(file: Path) -> datetime | None:
     try:
-        return x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
+        return own(file).not_valid_after_utc
     except (OSError, ValueError):
         return None
 

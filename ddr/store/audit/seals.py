@@ -114,7 +114,7 @@ async def day_after(conn: Connection, after_no: int) -> Run | None:
     return Run(*row) if row else None
 
 
-async def entries_between(conn: Connection, after_no: int, upto_no: int) -> int:
+async def count_between(conn: Connection, after_no: int, upto_no: int) -> int:
     """How many entries the seals of these numbers cover."""
     count: int = await conn.fetchval(
         "SELECT coalesce(sum(entries), 0) FROM audit_seal WHERE upto_no > $1 AND upto_no <= $2", after_no, upto_no

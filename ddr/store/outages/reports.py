@@ -37,6 +37,12 @@ async def write(
     return last
 
 
+async def last_seen_ms(pool: asyncpg.Pool) -> int | None:
+    """When any worker was last heard of; None: never."""
+    last: int | None = await pool.fetchval("SELECT max(seen_ms) FROM worker_report")
+    return last
+
+
 async def leave(pool: asyncpg.Pool, host: str, worker: int, now_ms: int) -> None:
     """The worker ends because it was told to: nobody need wonder where it is."""
     await pool.execute(

@@ -34,6 +34,12 @@ def _without_certificate(tamper: Tamper, request: httpx.Request) -> httpx.Respon
     return answered(request, 201, PUSHED) if pushes else tamper.pass_on(request)
 
 
+def _as_json(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    if request.url.path.endswith("/fhir/metadata"):
+        request = httpx.Request("GET", request.url, headers={"accept": "application/fhir+json"})
+    return tamper.pass_on(request)
+
+
 DOCUMENTS = (
     Fault(
         "issuer-differs",
@@ -170,7 +176,7 @@ DOCUMENTS = (
     Fault(
         "statement-is-json-always",
         "the CapabilityStatement is JSON, whatever is asked for",
-        lambda tamper, request: _as_json(tamper, request),
+        _as_json,
         "metadata-in-xml",
     ),
     Fault(
@@ -181,9 +187,3 @@ DOCUMENTS = (
         ("fhir-version-is-understood",),
     ),
 )
-
-
-def _as_json(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    if request.url.path.endswith("/fhir/metadata"):
-        request = httpx.Request("GET", request.url, headers={"accept": "application/fhir+json"})
-    return tamper.pass_on(request)

@@ -65,6 +65,29 @@ def _sub(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     return answers(TOKEN, lambda body: body.update(sub=TOKENS["sub"]) if "sub" in body else None)(tamper, request)
 
 
+def _any_redirect(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    answer = tamper.pass_on(request)
+    wrong = asks(request, PAR) and answer.status_code == 400 and "redirect_uri" in answer.text
+    return answered(request, 201, PUSHED) if wrong else answer
+
+
+def _any_code(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    answer = tamper.pass_on(request)
+    whole = all(
+        f"{name}=" in request.content.decode() for name in ("code", "redirect_uri", "code_verifier", "client_id")
+    )
+    fits = asks(request, TOKEN, query="authorization_code") and whole and "invalid_grant" in answer.text
+    return answered(request, 200, TOKENS) if fits else answer
+
+
+def _unrotated(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    answer = tamper.pass_on(request)
+    if not (asks(request, TOKEN, query=REFRESH) and answer.is_success):
+        return answer
+    form = dict(parse_qsl(request.content.decode()))
+    return edited(answer, with_(refresh_token=form["refresh_token"]))
+
+
 AUTHORIZATION = (
     Fault("par-is-200", "PAR is answered 200", heads(PAR, status=200), "par-is-accepted"),
     Fault(
@@ -91,7 +114,7 @@ AUTHORIZATION = (
     Fault(
         "any-redirect-uri",
         "a redirect_uri that is not registered is accepted",
-        lambda tamper, request: _any_redirect(tamper, request),
+        _any_redirect,
         "redirect-uri-must-be-exact",
         ("par-needs-every-parameter",),
     ),
@@ -139,7 +162,7 @@ AUTHORIZATION = (
     Fault(
         "any-code-accepted",
         "a code that was never given out brings tokens",
-        lambda tamper, request: _any_code(tamper, request),
+        _any_code,
         "unknown-code-is-refused",
         ("token-errors-are-json",),
         pairs=True,
@@ -215,7 +238,7 @@ AUTHORIZATION = (
     Fault(
         "refresh-keeps-the-token",
         "refreshing gives the same refresh token again",
-        lambda tamper, request: _unrotated(tamper, request),
+        _unrotated,
         "refresh-gives-new-tokens",
     ),
     Fault("refresh-token-works-twice", "a used refresh token brings other tokens", _twice, "refresh-token-works-once"),
@@ -238,26 +261,3 @@ AUTHORIZATION = (
         ("revoking-needs-the-own-certificate",),
     ),
 )
-
-
-def _any_redirect(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    answer = tamper.pass_on(request)
-    wrong = asks(request, PAR) and answer.status_code == 400 and "redirect_uri" in answer.text
-    return answered(request, 201, PUSHED) if wrong else answer
-
-
-def _any_code(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    answer = tamper.pass_on(request)
-    whole = all(
-        f"{name}=" in request.content.decode() for name in ("code", "redirect_uri", "code_verifier", "client_id")
-    )
-    fits = asks(request, TOKEN, query="authorization_code") and whole and "invalid_grant" in answer.text
-    return answered(request, 200, TOKENS) if fits else answer
-
-
-def _unrotated(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    answer = tamper.pass_on(request)
-    if not (asks(request, TOKEN, query=REFRESH) and answer.is_success):
-        return answer
-    form = dict(parse_qsl(request.content.decode()))
-    return edited(answer, with_(refresh_token=form["refresh_token"]))

@@ -80,30 +80,30 @@ def _foreign(body: Json) -> None:
         body["total"] += 1
 
 
-def _any_token(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """A token is good over the connection of another DiGA, too."""
-    answer = tamper.pass_on(request)
-    known = tamper.memory.setdefault("tokens", {})
+def _known(tamper: Tamper, request: httpx.Request, answer: httpx.Response) -> dict[str, Tamper]:
+    """The tokens that were good so far, each with the way on which it was."""
+    known: dict[str, Tamper] = tamper.memory.setdefault("tokens", {})
     bearer = request.headers.get("authorization", "")
     if answer.is_success and "/fhir/" in request.url.path and bearer:
         known[bearer] = tamper
-    if answer.status_code in (401, 403) and bearer in known:
-        return known[bearer].pass_on(request)  # type: ignore[no-any-return]
-    return answer
+    return known
+
+
+def _any_token(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """A token is good over the connection of another DiGA, too."""
+    answer = tamper.pass_on(request)
+    known = _known(tamper, request, answer)
+    way = known.get(request.headers.get("authorization", ""))
+    return way.pass_on(request) if way and answer.status_code in (401, 403) else answer
 
 
 def _any_view(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     """A read by id finds what another pairing may see."""
     answer = tamper.pass_on(request)
-    known = tamper.memory.setdefault("tokens", {})
-    bearer = request.headers.get("authorization", "")
-    if answer.is_success and "/fhir/" in request.url.path and bearer:
-        known[bearer] = tamper
+    known = _known(tamper, request, answer)
     if answer.status_code == 404 and asks(request, "/fhir/(Device|DeviceMetric|Observation)/[^/]+$", "GET"):
         for other, way in known.items():
-            found: httpx.Response = way.pass_on(
-                httpx.Request("GET", request.url, headers={**request.headers, "authorization": other})
-            )
+            found = way.pass_on(httpx.Request("GET", request.url, headers={**request.headers, "authorization": other}))
             if found.is_success:
                 return found
     return answer
@@ -143,6 +143,36 @@ def _patient(tamper: Tamper, request: httpx.Request) -> httpx.Response:
             request, 200, {"resourceType": "Patient", "id": "1"}, **{"content-type": "application/fhir+json"}
         )
     return tamper.pass_on(request)
+
+
+def _silent(body: Json) -> None:
+    for issue in body.get("issue", ()):
+        issue.pop("details", None)
+        issue.pop("diagnostics", None)
+
+
+def _lenient(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    answer = tamper.pass_on(request)
+    lenient = "lenient" in request.headers.get("prefer", "") and answer.status_code == 400
+    body = {"resourceType": "Bundle", "type": "searchset"}
+    return answered(request, 200, body, **{"content-type": "application/fhir+json"}) if lenient else answer
+
+
+def _newest(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    answer = tamper.pass_on(request)
+    path, history, _ = request.url.path.partition("/_history/")
+    if not (history and answer.status_code == 404):
+        return answer
+    return tamper.pass_on(httpx.Request("GET", request.url.copy_with(raw_path=path.encode()), headers=request.headers))
+
+
+def _throttled(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """A search is too early, as if the Grace-Period ran."""
+    if not asks(request, "/fhir/Observation$", query="_sort=-date&_count=1"):
+        return tamper.pass_on(request)
+    issue = {"severity": "error", "code": "throttled", "details": {"text": "Too early"}}
+    body = {"resourceType": "OperationOutcome", "issue": [issue]}
+    return answered(request, 429, body, **{"content-type": "application/fhir+json"})
 
 
 SEARCHES = (
@@ -268,7 +298,7 @@ SEARCHES = (
     Fault(
         "lenient",
         "Prefer: handling=lenient lets unknown parameters pass",
-        lambda tamper, request: _lenient(tamper, request),
+        _lenient,
         "lenient-changes-nothing",
     ),
     Fault(
@@ -348,45 +378,15 @@ SEARCHES = (
     Fault(
         "versions-by-any-name",
         "a version that does not exist is answered by the newest",
-        lambda tamper, request: _newest(tamper, request),
+        _newest,
         "unknown-versions-are-404",
     ),
     Fault(
         "throttled-without-a-time",
         "429 says nothing of when to come back",
-        lambda tamper, request: _throttled(tamper, request),
+        _throttled,
         "refusals-say-when",
         ("newest-comes-first",),
         after=("newest-comes-first",),
     ),
 )
-
-
-def _silent(body: Json) -> None:
-    for issue in body.get("issue", ()):
-        issue.pop("details", None)
-        issue.pop("diagnostics", None)
-
-
-def _lenient(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    answer = tamper.pass_on(request)
-    lenient = "lenient" in request.headers.get("prefer", "") and answer.status_code == 400
-    body = {"resourceType": "Bundle", "type": "searchset"}
-    return answered(request, 200, body, **{"content-type": "application/fhir+json"}) if lenient else answer
-
-
-def _newest(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    answer = tamper.pass_on(request)
-    path, history, _ = request.url.path.partition("/_history/")
-    if not (history and answer.status_code == 404):
-        return answer
-    return tamper.pass_on(httpx.Request("GET", request.url.copy_with(raw_path=path.encode()), headers=request.headers))
-
-
-def _throttled(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """A search is too early, as if the Grace-Period ran."""
-    if not asks(request, "/fhir/Observation$", query="_sort=-date&_count=1"):
-        return tamper.pass_on(request)
-    issue = {"severity": "error", "code": "throttled", "details": {"text": "Too early"}}
-    body = {"resourceType": "OperationOutcome", "issue": [issue]}
-    return answered(request, 429, body, **{"content-type": "application/fhir+json"})
