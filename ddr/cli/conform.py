@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from signal import SIGTERM, default_int_handler, signal
 
 from rich.console import Console
 
@@ -20,6 +23,7 @@ from ddr.cli.errors import CommandError
 from ddr.conform.browser import Browser, Person
 from ddr.conform.check import Check, all_checks
 from ddr.conform.earlier import read_earlier
+from ddr.conform.exchange import Json
 from ddr.conform.kit import Kit
 from ddr.conform.pacing import Patience
 from ddr.conform.recipe import OURS, RecipeBrowser, read_recipe, recipe_file
@@ -27,8 +31,10 @@ from ddr.conform.report.html import html
 from ddr.conform.report.junit import junit
 from ddr.conform.report.model import Run, plan, report
 from ddr.conform.report.terminal import Terminal
+from ddr.conform.run import INTERRUPTED
 from ddr.conform.run import run as run_checks
 from ddr.conform.target import LIMITS, Account, Identity, Target, TargetError, canonical, read_target, with_terms
+from ddr.conform.verdict import Verdict
 from ddr.conform.wire import Wire
 
 HELP = "check any recorder from outside against HDDT 1.0.1"
@@ -66,7 +72,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when something passed and nothing failed; 1 otherwise, also when the recorder was out of reach."""
+    """0 when something passed and nothing failed; 1 when something failed, nothing passed, or the recorder was out of
+    reach; 3 when nothing failed but the kit has faults of its own; 130 when interrupted."""
     try:
         target = with_terms(_target(args), args.grace_seconds)
         checks = _chosen(args.only)
@@ -118,11 +125,19 @@ def _plan(target: Target, checks: Sequence[Check]) -> int:
 
 def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) -> int:
     console = Console()
+    for file in (args.json, args.html, args.junit):
+        if file and not (file.parent.is_dir() and os.access(file if file.exists() else file.parent, os.W_OK)):
+            raise TargetError(f"{file} cannot be written")
     wire = Wire(target)
+    wire.prepare()
     earlier = read_earlier(args.against) if args.against else None
     kit = Kit(target, wire, _browser(args, wire), Patience(args.patience), args.provoke, args.keep, earlier)
     terminal, started = Terminal(console, len(checks)), int(time.time() * 1000)
+    terminated = signal(SIGTERM, default_int_handler)  # a build server that loses its patience gets the report, too
     results = run_checks(kit, checks, terminal.told)
+    with suppress(KeyboardInterrupt):
+        kit.leave()
+    signal(SIGTERM, terminated)
     command = ["ddr", *sys.argv[1:]]
     found = report(Run(kit, results, started, int(time.time() * 1000), command, ddr.__version__))
     wire.close()
@@ -130,12 +145,21 @@ def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) 
     _write(args.json, lambda: json.dumps(found, indent=1, default=str, ensure_ascii=False))
     _write(args.html, lambda: html(found))
     _write(args.junit, lambda: junit(found))
-    return 0 if found["summary"]["passed"] and not found["summary"]["failed"] else 1
+    return _status(found)
+
+
+def _status(report: Json) -> int:
+    counts = report["summary"]
+    if report["stopped"] == INTERRUPTED:
+        return 130
+    if counts[Verdict.FAILED] or not counts[Verdict.PASSED]:
+        return 1
+    return 3 if counts[Verdict.KIT_ERROR] else 0
 
 
 def _write(file: Path | None, text: Callable[[], str]) -> None:
     if file:
-        file.write_text(text(), encoding="utf-8")
+        file.write_text(text(), encoding="utf-8", errors="replace")  # halves of characters have no UTF-8
 
 
 def _browser(args: argparse.Namespace, wire: Wire) -> Browser:

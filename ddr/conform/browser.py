@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 from ddr.conform.target import Account
+from ddr.conform.verdict import NotRun
 
 
 class Browser(Protocol):
@@ -34,7 +35,10 @@ class Person:
         self._say(f"The browser then goes to an address that begins with {redirect_uri}; whether a page is there or")
         self._say("not does not matter. Copy the whole address from the address bar.")
         while True:
-            landed = self._ask("address: ").strip()
+            try:
+                landed = self._ask("address: ").strip()
+            except EOFError:
+                raise NotRun("nobody is there to log in; --recipe does it without a person") from None
             if landed.startswith(redirect_uri):
                 return landed
             self._say(f"That does not begin with {redirect_uri}.")

@@ -53,9 +53,14 @@ def digest(resource: Json) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def _object(found: object) -> Json:
+    """Whatever a recorder sent must not keep a run from ending with a report."""
+    return found if isinstance(found, dict) else {}
+
+
 def remembered(resource: Json) -> Json:
     """What is kept of a resource."""
-    meta = resource.get("meta") or {}
+    meta = _object(resource.get("meta"))
     kept: Json = {
         "digest": digest(resource),
         "version": str(meta.get("versionId", "")),
@@ -67,6 +72,6 @@ def remembered(resource: Json) -> Json:
     if "effectiveDateTime" in resource:
         kept["period"] = {"end": resource["effectiveDateTime"]}
     if "valueSampledData" in resource:
-        data = resource["valueSampledData"]
+        data = _object(resource["valueSampledData"])
         kept["data"], kept["step"] = str(data.get("data", "")), str(data.get("period", ""))
     return kept

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from ddr.conform.verdict import Failed
+
 Json = dict[str, Any]
+
+
+class Answered(Json):
+    """An object of an answer: a check that reads a member which is not there has found the recorder's fault."""
+
+    def __missing__(self, name: str) -> object:
+        raise Failed(f"an answer is not what it must be: `{name}` is missing")
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Exchange:
     def json(self) -> Json:
         """The answer's JSON object, decimals exact; {} when it is none."""
         try:
-            found = json.loads(self.content, parse_float=Decimal)
+            found = json.loads(self.content, parse_float=Decimal, object_hook=Answered)
         except (ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ddr.conform.authorization import pair
+from ddr.conform.authorization import pair, revoke
+from ddr.conform.blame import blamed
 from ddr.conform.browser import Browser
 from ddr.conform.earlier import Earlier
 from ddr.conform.exchange import Exchange, Json
 from ddr.conform.pacing import Pace, Patience
 from ddr.conform.target import Identity, Target, Terms, limits
-from ddr.conform.verdict import Ended, NotRun
+from ddr.conform.verdict import Ended, KitError, NotRun
 from ddr.conform.view import View
 from ddr.conform.wire import Wire
 from ddr.tls.scan import Findings, scan
@@ -39,6 +41,8 @@ class Kit:
     earlier: Earlier | None = None
     now_ms: Callable[[], int] = lambda: int(time.time() * 1000)
     scanner: Callable[[str, int], Findings] = scan
+    stopped: str = ""  # why the run ended before its last check
+    begun: list[View] = field(default_factory=list)  # pairings that were made, also when a later one failed
     scans: dict[tuple[str, int], Findings] = field(default_factory=dict)  # what the scanner found, by host and port
 
     @cached_property
@@ -102,22 +106,24 @@ class Kit:
     @cached_property
     def _paired(self) -> list[View] | Ended:
         """All views, or why there is none."""
-        found: list[View] = []
         for diga, patient in self.target.pairings:
             identity, account = self.target.digas[diga], self.target.patients[patient]
+            before = len(self.wire.exchanges)
             try:
                 pairing = pair(self, identity, account)
-            except Ended as error:
-                return error
+            except Exception as error:  # whatever it was: nobody is asked to log in a second time
+                return blamed(error, self.wire.exchanges[before:])
             grace = max((self.terms(miv).grace_seconds for miv in identity.mivs), default=0)
             name = f"DiGA {diga + 1}, patient {patient + 1}"
-            found.append(View(self, name, patient, pairing, Pace(self.patience, grace)))
-        return found or NotRun("nothing is paired")
+            self.begun.append(View(self, name, patient, pairing, Pace(self.patience, grace)))
+        return self.begun or NotRun("nothing is paired")
 
     @property
     def views(self) -> list[View]:
         """What each pairing sees; pairs on first use. Raises NotRun."""
         found = self._paired
+        if isinstance(found, KitError):
+            raise found
         if isinstance(found, Ended):
             raise NotRun(f"pairing did not succeed: {found.text}", *found.shown)
         return found
@@ -133,6 +139,27 @@ class Kit:
         """Why pairing did not succeed."""
         found = self._paired
         return found if isinstance(found, Ended) else None
+
+    @property
+    def pages(self) -> list[Exchange]:
+        """The answers from which the views know what they have read."""
+        return [page for view in self.known_views for page in view.pages]
+
+    def lost(self) -> Exchange | None:
+        """The last of two requests that a recorder must answer, when it answers neither."""
+        metadata = f"{self.target.issuer}/.well-known/oauth-authorization-server"
+        identity = self.target.digas[0] if self.target.digas else None
+        for url, client in ((metadata, None), (f"{self.target.fhir_base}/metadata", identity)):
+            answer = self.wire.send("GET", url, client)
+            if answer.status:
+                return None
+        return answer
+
+    def leave(self) -> None:
+        """End every pairing of this run, unless it is to be kept: also when the run was broken off."""
+        for view in [] if self.keep else self.begun:
+            with suppress(Ended):
+                revoke(self, view.identity, view.refresh_token)
 
     def terms(self, valueset: str) -> Terms:
         """What is registered for a MIV, else the limits of the specification."""

@@ -1,4 +1,4 @@
-"""Runs checks one after another, and says of each how it ended."""
+"""Runs checks one after another, and says of each how it ended; a run that is interrupted ends with all its results."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from ddr.conform.blame import blamed
 from ddr.conform.check import Check, Need
 from ddr.conform.exchange import Exchange
 from ddr.conform.kit import Kit
-from ddr.conform.verdict import Ended, NotRun, Verdict
+from ddr.conform.masking import printable
+from ddr.conform.verdict import Ended, Failed, NotRun, Verdict
 
+INTERRUPTED = "interrupted"
 SHOWN = 3  # exchanges of a check that are evidence when it names none
 
 
@@ -27,30 +30,41 @@ class Result:
 
 
 def run(kit: Kit, checks: Iterable[Check], told: Callable[[Result], None] = lambda _: None) -> list[Result]:
-    """All results, in order; `told` hears each at once."""
-    results = []
-    for one in checks:
-        results.append(_run(kit, one))
-        told(results[-1])
-    return results
+    """All results, in order; `told` hears each at once.
+
+    Ctrl-C ends the run, and so does a recorder that answers no more: kit.stopped then says why, the check that met it
+    has failed, and what was not looked at is not run.
+    """
+    results: list[Result] = []
+    waiting = list(checks)
+    try:
+        while waiting and not kit.stopped:
+            results.append(_run(kit, waiting[0]))
+            waiting.pop(0)
+            told(results[-1])
+    except KeyboardInterrupt:
+        kit.stopped = INTERRUPTED
+    return results + [Result(one, Verdict.NOT_RUN, kit.stopped, (), 0, 0) for one in waiting]
 
 
 def _run(kit: Kit, one: Check) -> Result:
     began, before = time.monotonic(), len(kit.wire.exchanges)
-    verdict, text = Verdict.PASSED, ""
-    shown: tuple[Exchange, ...] = ()
+    end = Ended("")
     try:
         _ready(kit, one)
         one.run(kit)
-    except Ended as error:
-        verdict, text, shown = error.verdict, error.text, error.shown
-    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
-        # Checks read answers as they must be; what is of another shape altogether ends here.
-        verdict, text = Verdict.FAILED, f"an answer is not what it must be: {type(error).__name__}: {error}"
+        verdict = Verdict.PASSED
+    except Exception as error:  # a fault of the kit must not end the run
+        end = blamed(error, [*kit.wire.exchanges[before:], *kit.pages])
+        verdict = end.verdict
     made = kit.wire.exchanges[before:]
-    if verdict is Verdict.FAILED and not shown:
+    if any(not exchange.status for exchange in made) and (lost := kit.lost()):
+        kit.stopped, verdict = f"the recorder cannot be reached any more: {lost.error}", Verdict.FAILED
+        end = Failed(kit.stopped, *[exchange for exchange in made if not exchange.status][-SHOWN:], lost)
+    shown = end.shown
+    if verdict in (Verdict.FAILED, Verdict.KIT_ERROR) and not shown:
         shown = tuple(made[-SHOWN:])
-    return Result(one, verdict, text, tuple(shown), time.monotonic() - began, len(made))
+    return Result(one, verdict, printable(end.text), shown, time.monotonic() - began, len(made))
 
 
 def _ready(kit: Kit, one: Check) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from ddr.conform.exchange import Exchange
+if TYPE_CHECKING:
+    from ddr.conform.exchange import Exchange
 
 
 class Verdict(StrEnum):
@@ -15,6 +17,7 @@ class Verdict(StrEnum):
     NOT_APPLICABLE = "not applicable"
     PERSON = "needs a person"
     NOT_RUN = "not run"
+    KIT_ERROR = "kit error"
 
 
 class Ended(Exception):
@@ -47,6 +50,12 @@ class NeedsPerson(Ended):
 
 class NotRun(Ended):
     """Something was missing to find out; the text says what."""
+
+
+class KitError(Ended):
+    """The kit itself is at fault; the text says where. Nothing is known of the requirement."""
+
+    verdict = Verdict.KIT_ERROR
 
 
 def expect(holds: object, text: str, *shown: Exchange) -> None:

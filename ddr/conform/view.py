@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from ddr.conform.authorization import OBSERVATION, Pairing, refresh_form, token
+from ddr.conform.blame import blamed
 from ddr.conform.exchange import Exchange, Json
 from ddr.conform.pacing import Pace
 from ddr.conform.verdict import Ended, NotRun
@@ -170,11 +171,13 @@ class View:
     def listed(self, kind: str) -> Found:
         """All of Observation (with the devices behind them), Device or DeviceMetric; read once. Raises NotRun."""
         if kind not in self._read:
-            observations = kind == "Observation"
+            observations, before = kind == "Observation", len(self.kit.wire.exchanges)
             try:
                 self._read[kind] = self.all_pages(f"{kind}?{INCLUDES}" if observations else kind, observations)
-            except Ended as error:
-                self._read[kind] = error
+            except Exception as error:  # asked for once, whatever comes
+                ended = self._read[kind] = blamed(error, self.kit.wire.exchanges[before:])
+                if not isinstance(ended, NotRun):
+                    raise ended from error
         found = self._read[kind]
         if isinstance(found, Ended):
             raise NotRun(f"reading every {kind}: {found.text}", *found.shown)
@@ -189,6 +192,11 @@ class View:
         """What `listed` has read of a type; asks for nothing."""
         found = self._read.get(kind)
         return found.matches if isinstance(found, Found) else []
+
+    @property
+    def pages(self) -> list[Exchange]:
+        """The answers in which all of it came."""
+        return [page for found in self._read.values() if isinstance(found, Found) for page in found.pages]
 
     @property
     def everything(self) -> Found:

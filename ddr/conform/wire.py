@@ -15,7 +15,7 @@ import httpx
 
 from ddr.conform.exchange import Exchange
 from ddr.conform.masking import Secrets
-from ddr.conform.target import Identity, Target
+from ddr.conform.target import Identity, Target, TargetError
 
 TIMEOUT = httpx.Timeout(30, connect=10)
 BROWSER = "browser"
@@ -36,6 +36,14 @@ class Wire:
         self._target, self._wrap = target, wrap
         self._clients: dict[tuple[str, Path | None], httpx.Client] = {}
         self._open: set[str] = set()
+
+    def prepare(self) -> None:
+        """Load every certificate, so that a bad one does not look like a fault of the recorder. Raises TargetError."""
+        for identity in self._target.digas:
+            try:
+                self._client(identity)
+            except OSError as error:  # ssl.SSLError is one
+                raise TargetError(f"{identity.certificate} with {identity.key}: {error.strerror or error}") from None
 
     def close(self) -> None:
         """End all connections."""

@@ -11,7 +11,7 @@ from ddr.conform.authorization import Pairing
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Json
 from ddr.conform.kit import Kit
-from ddr.conform.verdict import Failed, NotApplicable, NotRun, expect
+from ddr.conform.verdict import Failed, NotApplicable, expect
 
 PATIENT = (Need.PATIENT,)
 PERSONAL = frozenset({"name", "email", "given_name", "family_name", "birthdate", "preferred_username"})
@@ -27,7 +27,7 @@ def pairing_succeeds(kit: Kit) -> None:
     if error := kit.pairing_failed:
         if error.shown:
             raise Failed(error.text, *error.shown)
-        raise NotRun(error.text)
+        raise error
 
 
 @check("AS-017", needs=PATIENT)

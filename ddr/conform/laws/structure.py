@@ -25,24 +25,35 @@ _PATTERNS = {
 
 def problems(resource: Json) -> list[str]:
     """What is not FHIR R4; paths from the resource's type."""
-    kind = str(resource.get("resourceType"))
-    if kind not in SHAPES:
-        return [f"{kind} is no resource type that is served"]
-    return list(_object(kind, kind, {key: value for key, value in resource.items() if key != "resourceType"}))
+    return list(_resource(resource, True))
 
 
-def _object(path: str, kind: str, found: Json) -> Iterator[str]:
+def misshapen(resource: Json) -> Iterator[str]:
+    """Known elements of another type or form than R4 says; unknown ones, and types that are not known, are let be."""
+    return _resource(resource, False)
+
+
+def _resource(found: Json, strict: bool) -> Iterator[str]:
+    kind = str(found.get("resourceType"))
+    if kind in SHAPES:
+        yield from _object(kind, kind, {key: value for key, value in found.items() if key != "resourceType"}, strict)
+    elif strict:
+        yield f"{kind} is no resource type that is served"
+
+
+def _object(path: str, kind: str, found: Json, strict: bool) -> Iterator[str]:
     if not found:
         yield f"{path} is empty"
     for name, value in found.items():
         element = SHAPES[kind].elements.get(name)
         if element is None:
-            yield f"{path}.{name} is no element of R4"
+            if strict:
+                yield f"{path}.{name} is no element of R4"
         elif not name.startswith("_"):
-            yield from _element(f"{path}.{name}", element, value)
+            yield from _element(f"{path}.{name}", element, value, strict)
 
 
-def _element(path: str, element: Element, value: object) -> Iterator[str]:
+def _element(path: str, element: Element, value: object, strict: bool) -> Iterator[str]:
     if element.many != isinstance(value, list):
         yield f"{path} is {'no list' if element.many else 'a list'}"
         return
@@ -53,10 +64,10 @@ def _element(path: str, element: Element, value: object) -> Iterator[str]:
             if not _primitive(element.type, one):
                 yield f"{path}: {str(one)[:40]!r} is no {element.type}"
         elif element.type == "Resource":
-            yield from problems(one) if isinstance(one, dict) else [f"{path} is no resource"]
+            yield from _resource(one, strict) if isinstance(one, dict) else [f"{path} is no resource"]
         elif element.type != "xhtml":
             if isinstance(one, dict) and element.type in SHAPES:
-                yield from _object(path, element.type, one)
+                yield from _object(path, element.type, one, strict)
             elif not isinstance(one, dict):
                 yield f"{path} is no object"
 

@@ -9,7 +9,7 @@ from ddr.conform.verdict import Verdict
 
 
 def junit(report: Json) -> str:
-    """The XML text. Failed is `failure`; everything but passed and failed is `skipped` with its reason."""
+    """The XML text. Failed is `failure`, a kit error `error`; what was not judged is `skipped` with its reason."""
     root = Element("testsuites", name="ddr conform")
     for chapter in report["chapters"]:
         cases = [one for one in report["checks"] if one["chapter"] == chapter["chapter"]]
@@ -21,8 +21,9 @@ def junit(report: Json) -> str:
 
 def _suite(root: Element, name: str, cases: list[Json]) -> None:
     failed = sum(one["verdict"] == Verdict.FAILED for one in cases)
-    skipped = sum(one["verdict"] not in (Verdict.FAILED, Verdict.PASSED) for one in cases)
-    counts = {"tests": len(cases), "failures": failed, "skipped": skipped, "errors": 0}
+    errors = sum(one["verdict"] == Verdict.KIT_ERROR for one in cases)
+    skipped = sum(one["verdict"] not in (Verdict.FAILED, Verdict.PASSED, Verdict.KIT_ERROR) for one in cases)
+    counts = {"tests": len(cases), "failures": failed, "skipped": skipped, "errors": errors}
     suite = SubElement(root, "testsuite", {"name": name, **{key: str(count) for key, count in counts.items()}})
     for one in cases:
         case = SubElement(suite, "testcase", classname=one["requirements"][0], name=one["check"])
@@ -30,6 +31,8 @@ def _suite(root: Element, name: str, cases: list[Json]) -> None:
         if one["verdict"] == Verdict.FAILED:
             failure = SubElement(case, "failure", message=_clean(one["text"]), type=one["level"])
             failure.text = _clean("\n".join([one["words"], *one["reproduce"]]))
+        elif one["verdict"] == Verdict.KIT_ERROR:
+            SubElement(case, "error", message=_clean(one["text"]), type=str(Verdict.KIT_ERROR))
         elif one["verdict"] != Verdict.PASSED:
             SubElement(case, "skipped", message=_clean(f"{one['verdict']}: {one['text']}"))
 

@@ -13,12 +13,11 @@ from ddr.conform.check import Check, Need, all_checks
 from ddr.conform.earlier import Earlier, remembered
 from ddr.conform.exchange import Exchange, Json
 from ddr.conform.kit import Kit
-from ddr.conform.masking import MASK
+from ddr.conform.masking import MASK, printable
 from ddr.conform.run import Result
 from ddr.conform.verdict import Verdict
 
 FORMAT = "ddr-conform-report-1"
-WORST = (Verdict.FAILED, Verdict.NOT_RUN, Verdict.PERSON, Verdict.PASSED, Verdict.NOT_APPLICABLE)
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ def report(run: Run) -> Json:
         "clients": [one.client_id for one in kit.target.digas],
         "started": _instant(run.started_ms),
         "ended": _instant(run.ended_ms),
+        "stopped": printable(kit.stopped),
         "requests": len(kit.wire.exchanges),
         "command": shlex.join(run.command),
         "summary": _counts(one["verdict"] for one in rows),

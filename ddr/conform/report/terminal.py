@@ -16,6 +16,7 @@ SIGNS = {
     Verdict.NOT_APPLICABLE: "[dim]–[/dim]",
     Verdict.PERSON: "[yellow]☞[/yellow]",
     Verdict.NOT_RUN: "[yellow]○[/yellow]",
+    Verdict.KIT_ERROR: "[bold magenta]![/bold magenta]",
 }
 
 
@@ -53,6 +54,8 @@ class Terminal:
             self._console.print(f"\n[bold red]{one['check']}[/bold red] {escape(one['text'])}", highlight=False)
             for command in one["reproduce"]:
                 self._console.print(f"  {escape(command)}", highlight=False, soft_wrap=True)
+        if report["stopped"]:
+            self._console.print(f"\n[bold yellow]The run has ended early:[/bold yellow] {escape(report['stopped'])}")
         counts = report["summary"]
         told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         self._console.print(f"\n{told}; {report['requests']} requests", highlight=False)

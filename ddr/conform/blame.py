@@ -1,0 +1,63 @@
+"""Whose fault an exception inside a check is: the recorder's when an answer has another shape, else the kit's.
+
+A member that is missing tells itself (ddr.conform.exchange.Answered). What else goes wrong while answers are read is
+the recorder's doing only if one of them can be shown that is not what FHIR R4, RFC 8414, RFC 9126 or RFC 6749 says.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+
+from ddr.conform.exchange import Exchange
+from ddr.conform.laws.structure import misshapen
+from ddr.conform.verdict import Ended, Failed, KitError
+
+ROOT = Path(__file__).parents[1]
+NUMBERS = ("expires_in",)
+TEXTS = ("access_token", "refresh_token", "token_type", "scope", "sub", "request_uri", "error", "issuer")
+_VISIBLE = re.compile(r"[\x20-\x7e]*")  # RFC 6749 appendix A
+
+
+def blamed(error: Exception, answers: Iterable[Exchange]) -> Ended:
+    """How a check ends that ended in `error`, having read `answers`."""
+    if isinstance(error, Ended):
+        return error
+    for answer in answers:
+        if text := malformed(answer):
+            return Failed(f"an answer is not what it must be: {text}", answer)
+    return KitError(f"{type(error).__name__}: {error} ({_where(error)})")
+
+
+def malformed(answer: Exchange) -> str:
+    """What in a JSON answer is of another type than it must be; "" for nothing."""
+    found = answer.json
+    try:
+        if "resourceType" in found:
+            return next(iter(misshapen(found)), "")
+        return next((f"{name} is {value!r:.60}" for name, value in found.items() if not _is_good(name, value)), "")
+    except RecursionError:
+        return "it is nested too deep"
+
+
+def _is_good(name: str, value: object) -> bool:
+    """A member of the authorization server's metadata or of its answers."""
+    if name in NUMBERS:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if name in TEXTS or name.endswith("_endpoint"):
+        return isinstance(value, str) and _VISIBLE.fullmatch(value) is not None
+    if name.endswith("s_supported"):
+        return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return True
+
+
+def _where(error: Exception) -> str:
+    """The innermost line of ours."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [one for one in frames if Path(one.filename).is_relative_to(ROOT)] or frames[-1:]
+    if not ours:
+        return "nowhere"
+    file = Path(ours[-1].filename)
+    return f"{file.relative_to(ROOT.parent) if file.is_relative_to(ROOT) else file.name}:{ours[-1].lineno}"

@@ -1,0 +1,220 @@
+"""How a run ends whatever happens in it: faults of the kit apart from those of the recorder, and always a report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import httpx
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+
+from ddr.cli.conform import _status
+from ddr.cli.main import main
+from ddr.conform.authorization import Pairing, Request
+from ddr.conform.browser import Person
+from ddr.conform.check import Check, all_checks
+from ddr.conform.kit import Kit
+from ddr.conform.pacing import Pace, Patience
+from ddr.conform.report.html import html
+from ddr.conform.report.junit import junit
+from ddr.conform.report.model import Run, report
+from ddr.conform.run import Result, run
+from ddr.conform.target import Account, Identity, Target
+from ddr.conform.verdict import NotRun, Verdict
+from ddr.conform.view import View
+from ddr.conform.wire import Wire
+from tests.conform.test_kit import SCHEMA
+
+BASE, ISSUER = "https://recorder.example/fhir", "https://login.recorder.example"
+DIGA = Identity("urn:diga:bfarm:00001", "https://diga.example/cb", Path("a.pem"), Path("a.key"))
+Answer = Callable[[httpx.Request], httpx.Response]
+FHIR = {"content-type": "application/fhir+json"}
+CHECKS = {one.name: one for one in all_checks()}
+
+
+def kit(answer: Answer, ask: Callable[[str], str] = str) -> Kit:
+    """A kit at a recorder that answers so, with one pairing."""
+    target = Target(BASE, ISSUER)
+    wire = Wire(target, lambda _transport, _client: httpx.MockTransport(answer))
+    found = Kit(target, wire, Person(lambda _: None, ask), Patience(0))
+    exchange = wire.send("GET", BASE)
+    wire.exchanges.clear()
+    request = Request(DIGA, (), "", "", {})
+    view = View(
+        found, "DiGA 1, patient 1", 0, Pairing(request, Account(), exchange, "", exchange), Pace(Patience(0), 0)
+    )
+    view.identity = None  # type: ignore[assignment]  # certificates are not the matter
+    found.__dict__["_paired"] = [view]
+    return found
+
+
+def answers(body: Any) -> Answer:
+    return lambda _: httpx.Response(200, headers=FHIR, content=json.dumps(body))
+
+
+def check(act: Callable[[Kit], object], name: str = "made-up") -> Check:
+    def look(found: Kit) -> None:
+        act(found)
+
+    return Check(name, ("RS-001",), "Something of a test.", frozenset(), 0, look)
+
+
+def told(found: Kit, results: Sequence[Result]) -> dict[str, Any]:
+    """The report as a file would have it: it can be written in every form."""
+    document = report(Run(found, results, 0, 1000, ["ddr", "conform", BASE], "0"))
+    html(document).encode(errors="replace")
+    ElementTree.fromstring(junit(document))
+    loaded: dict[str, Any] = json.loads(json.dumps(document, default=str))
+    jsonschema.validate(loaded, SCHEMA)
+    return loaded
+
+
+def bundle(*resources: object) -> dict[str, Any]:
+    return {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": one} for one in resources]}
+
+
+def one_of(found: Kit, act: Callable[[Kit], object]) -> Result:
+    (result,) = run(found, [check(act)])
+    told(found, [result])
+    return result
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda one: 1 / 0,
+        lambda one: CHECKS["there is none"],
+        lambda one: None + 1,  # type: ignore[operator]
+        lambda one: next(iter(())),
+        lambda one: one.wire.send("DELETE", f"{BASE}/Observation/1"),
+        lambda one: one.views[0].get("Device").json["total"].there_is_none,
+    ],
+)
+def test_faults_of_the_kit_have_a_verdict_of_their_own(act: Callable[[Kit], object]) -> None:
+    found = kit(answers({"resourceType": "Bundle", "type": "searchset", "total": 0}))
+    result = one_of(found, act)
+    assert result.verdict is Verdict.KIT_ERROR and "test_endings.py" not in result.text, result.text
+    document = told(found, [result])
+    assert _status(document) == 1  # nothing has passed
+    document = told(found, [result, *run(found, [check(lambda one: None)])])
+    assert document["summary"]["kit error"] == 1 and _status(document) == 3
+    (error,) = ElementTree.fromstring(junit(document)).findall(".//error")
+    assert error.get("type") == "kit error"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        bundle("no resource"),
+        {"resourceType": "Bundle", "type": "searchset", "entry": {"resource": {}}},
+        {"resourceType": "Bundle", "type": "searchset", "link": "next", "entry": []},
+        bundle({"resourceType": "Observation", "id": "1", "meta": "none", "effectivePeriod": {"start": "now"}}),
+        bundle({"resourceType": "Observation", "id": "1", "meta": {}, "effectivePeriod": {"end": "2026-01-01"}}),
+        bundle({"resourceType": "Observation", "id": "1", "meta": {}, "code": ["99504-3"]}),
+    ],
+)
+def test_answers_of_another_shape_are_the_recorders(body: dict[str, Any]) -> None:
+    readers = ("profiles", "devices", "chunks", "search_results", "search_observations", "search_devices")
+    chosen = [one for one in CHECKS.values() if one.run.__module__.rpartition(".")[2] in readers]
+    found = kit(answers(body))
+    results = run(found, [check(one.run, one.name) for one in chosen])  # whatever they need is there
+    assert not [one for one in results if one.verdict is Verdict.KIT_ERROR], results
+    assert any(one.verdict is Verdict.FAILED for one in results)
+    told(found, results)
+
+
+def test_a_deep_answer_and_broken_text_end_with_a_report() -> None:
+    deep = '{"resourceType": "Observation", "id": "1", "extension": ' + "[{" * 3000
+    found = kit(lambda _: httpx.Response(200, headers=FHIR, content=deep))
+    assert one_of(found, lambda one: one.views[0].everything).verdict is Verdict.NOT_RUN
+    odd = bundle({"resourceType": "Observation", "id": "1\ud800", "status": "\x1b[31m\ud800", "meta": {}, "code": {}})
+    found = kit(answers(odd))
+    for name in ("codes-are-loinc", "observations-are-complete"):
+        (result,) = run(found, [check(CHECKS[name].run)])
+        assert result.verdict is Verdict.FAILED and result.text.isprintable(), result
+        assert "\x1b" not in json.dumps(told(found, [result])["checks"])
+
+
+def test_a_recorder_that_is_lost_has_failed_and_ends_the_run() -> None:
+    gone: list[bool] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if gone:
+            raise httpx.ConnectError("refused", request=request)
+        return httpx.Response(200, headers=FHIR, content=json.dumps(bundle()))
+
+    found = kit(answer)
+
+    def lose(one: Kit) -> None:
+        gone.append(True)
+        one.views[0].get("Device")
+
+    results = run(
+        found, [check(lambda one: None), check(lose), check(lambda one: None), CHECKS["no-certificate-no-service"]]
+    )
+    verdicts = [Verdict.PASSED, Verdict.FAILED, Verdict.NOT_RUN, Verdict.NOT_RUN]
+    assert [one.verdict for one in results] == verdicts
+    assert results[1].shown and all(one.status == 0 for one in results[1].shown)
+    document = told(found, results)
+    assert "cannot be reached" in document["stopped"] and _status(document) == 1
+
+
+def test_a_connection_that_breaks_once_does_not_end_the_run() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/Device"):
+            raise httpx.ReadError("closed", request=request)
+        return httpx.Response(200, headers=FHIR, content=json.dumps(bundle()))
+
+    found = kit(answer)
+    results = run(found, [check(CHECKS["format-parameter"].run), check(lambda one: None)])
+    assert [one.verdict for one in results] == [Verdict.FAILED, Verdict.PASSED] and not found.stopped
+
+
+def test_an_interrupted_run_ends_with_all_its_results() -> None:
+    def interrupt(_: Kit) -> None:
+        raise KeyboardInterrupt
+
+    found = kit(answers(bundle()))
+    results = run(found, [check(lambda one: None), check(interrupt), check(lambda one: None)])
+    assert [one.verdict for one in results] == [Verdict.PASSED, Verdict.NOT_RUN, Verdict.NOT_RUN]
+    assert _status(told(found, results)) == 130
+
+
+def test_nobody_at_the_keyboard_is_not_the_recorders_fault() -> None:
+    def ask(_: str) -> str:
+        raise EOFError
+
+    with pytest.raises(NotRun, match="--recipe"):
+        kit(answers({}), ask).browser.decide(f"{ISSUER}/authorize", DIGA.redirect_uri, Account(), ())
+
+
+def test_a_pairing_that_breaks_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def pair(*_: object) -> None:
+        made.append(1)
+        raise TypeError("a fault of the kit")
+
+    monkeypatch.setattr("ddr.conform.kit.pair", pair)
+    target = Target(BASE, ISSUER, digas=(DIGA,))
+    wire = Wire(target, lambda _transport, _client: httpx.MockTransport(answers({})))
+    found = Kit(target, wire, Person(lambda _: None, str), Patience(0))
+    results = run(found, [CHECKS[name] for name in ("pairing-succeeds", "redirect-has-code-and-state", "no-subjects")])
+    assert [one.verdict for one in results] == [Verdict.KIT_ERROR] * 3 and made == [1]
+
+
+def test_files_that_cannot_be_used_are_told_before_anything_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.pem", "a.key"):
+        (tmp_path / name).write_text("no PEM")
+    files = ("--certificate", str(tmp_path / "a.pem"), "--key", str(tmp_path / "a.key"))
+    diga = ("--client-id", DIGA.client_id, "--redirect-uri", DIGA.redirect_uri, *files)
+    assert main(["conform", BASE, "--issuer", ISSUER, *diga]) == 1
+    assert str(tmp_path / "a.pem") in capsys.readouterr().err
+    assert main(["conform", BASE, "--issuer", ISSUER, "--html", str(tmp_path / "none" / "a.html")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
