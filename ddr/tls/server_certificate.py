@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 RENEW_BEFORE = timedelta(days=30)
@@ -29,6 +29,7 @@ class Properties:
     key: str
     key_is_good: bool
     signature_hash: str
+    signature_is_pkcs1: bool  # RSA with PKCS#1 v1.5
     self_signed: bool
     not_after: datetime
     timestamps: int
@@ -57,6 +58,7 @@ def properties(der: bytes) -> Properties:
         key=key,
         key_is_good=good,
         signature_hash=algorithm.name if algorithm else "none",
+        signature_is_pkcs1=isinstance(certificate.signature_algorithm_parameters, padding.PKCS1v15),
         self_signed=certificate.issuer == certificate.subject,
         not_after=certificate.not_valid_after_utc,
         timestamps=_timestamps(certificate),

@@ -13,7 +13,7 @@ import dns.resolver
 from ddr.conform.check import check
 from ddr.conform.kit import Kit
 from ddr.conform.laws import bsi
-from ddr.conform.verdict import Failed, NotApplicable, NotRun, expect
+from ddr.conform.verdict import Failed, NeedsPerson, NotApplicable, NotRun, expect
 from ddr.tls.scan import Findings, ScanError
 from ddr.tls.server_certificate import Properties, properties
 
@@ -38,10 +38,11 @@ def _scans(kit: Kit) -> Iterator[tuple[str, int, Findings]]:
         yield host, port, kit.scans[key]
 
 
-def _judged(kit: Kit, wrong: Callable[[Findings], list[str]], what: str) -> None:
+def _judged(kit: Kit, wrong: Callable[[Findings, int], list[str]], what: str) -> None:
+    year = datetime.fromtimestamp(kit.now_ms() / 1000, UTC).year
     for host, port, found in _scans(kit):
-        if bad := wrong(found):
-            raise Failed(f"{host}:{port} accepts the {what} {', '.join(bad)}, which TR-02102-2 does not allow")
+        if bad := wrong(found, year):
+            raise Failed(f"{host}:{port} accepts the {what} {', '.join(bad)}, which {bsi.EDITION} does not allow")
 
 
 @check("TLS-002")
@@ -108,6 +109,12 @@ def certificate_key_is_strong(kit: Kit) -> None:
         return "" if good else f"is signed with {found.signature_hash}"
 
     _certificates(kit, wrong)
+    for host, port, found in _scans(kit):
+        if properties(found.certificate).signature_is_pkcs1:
+            raise NeedsPerson(
+                f"{host}:{port}: the authority signs by RSA with PKCS#1 v1.5, which {bsi.EDITION} recommends"
+                f" until {bsi.PKCS1} only; whether it has other signatures to offer, it has to say"
+            )
 
 
 @check("TLS-003")

@@ -1,43 +1,77 @@
-"""What BSI TR-02102-2 allows in TLS, by the names that the scan gives: wider than the profile of our own server."""
+"""What BSI TR-02102-2 allows in TLS and until the end of which year, by the names that the scan gives.
+
+Stands on version 2026-01 of 23 January 2026. Names are those of the tables of suites, groups and signature algorithms,
+as the BSI's own test tool has them (github.com/BSI-Bund/TaSK, specification TR-02102-2 1.0), with the years of 2026-01:
+classical key agreement and TLS 1.2 to 2031, DHE suites to 2029, RSA with PKCS#1 v1.5 to 2025. Groups that combine a
+recommended curve with ML-KEM follow TR-02102-1. It is wider than the profile of our own server (ddr.tls.bsi).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from ddr.tls.scan import Findings
 
-VERSIONS = frozenset({"TLS 1.2", "TLS 1.3"})
-_AUTH = ("ECDHE-ECDSA", "ECDHE-RSA", "DHE-RSA", "DHE-DSS")
-_CIPHERS = ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-CCM", "AES256-CCM", "AES128-SHA256", "AES256-SHA384")
-SUITES = frozenset(
-    {f"{auth}-{cipher}" for auth in _AUTH for cipher in _CIPHERS}
-    | {"DHE-RSA-AES256-SHA256", "DHE-DSS-AES256-SHA256"}
-    | {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_AES_128_CCM_SHA256"}
-)
-GROUPS = frozenset(
-    {"secp256r1", "secp384r1", "secp521r1", "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1"}
-    | {"brainpoolP256r1tls13", "brainpoolP384r1tls13", "brainpoolP512r1tls13", "ffdhe3072", "ffdhe4096"}
-    | {"ffdhe6144", "ffdhe8192", "SecP256r1MLKEM768", "SecP384r1MLKEM1024"}
-)
-SIGNATURES = frozenset(
-    {f"rsa_{kind}_sha{size}" for kind in ("pkcs1", "pss_rsae", "pss_pss") for size in (256, 384, 512)}
-    | {"ecdsa_secp256r1_sha256", "ecdsa_secp384r1_sha384", "ecdsa_secp521r1_sha512"}
-)
+EDITION = "TR-02102-2, version 2026-01"
+CLASSICAL, FINITE, PKCS1, OPEN = 2031, 2029, 2025, 9999
+
+VERSIONS = {"TLS 1.2": CLASSICAL, "TLS 1.3": OPEN}
+
+_GCM = ("AES128-GCM-SHA256", "AES256-GCM-SHA384")
+_CCM = ("AES128-CCM", "AES256-CCM")
+_EC_CBC, _CBC = ("AES128-SHA256", "AES256-SHA384"), ("AES128-SHA256", "AES256-SHA256")
+_TLS12 = {
+    "ECDHE-ECDSA": (*_EC_CBC, *_GCM, *_CCM),
+    "ECDHE-RSA": (*_EC_CBC, *_GCM),
+    "DHE-RSA": (*_CBC, *_GCM, *_CCM),
+    "DHE-DSS": (*_CBC, *_GCM),
+}
+SUITES = {
+    **{
+        f"{exchange}-{cipher}": FINITE if exchange.startswith("DHE") else CLASSICAL
+        for exchange, ciphers in _TLS12.items()
+        for cipher in ciphers
+    },
+    **dict.fromkeys(("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_AES_128_CCM_SHA256"), OPEN),
+}
+GROUPS = {
+    **dict.fromkeys(("secp256r1", "secp384r1", "secp521r1"), CLASSICAL),
+    **dict.fromkeys(("brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1"), CLASSICAL),
+    **dict.fromkeys(("brainpoolP256r1tls13", "brainpoolP384r1tls13", "brainpoolP512r1tls13"), CLASSICAL),
+    **dict.fromkeys(("ffdhe3072", "ffdhe4096"), CLASSICAL),
+    **dict.fromkeys(("SecP256r1MLKEM768", "SecP384r1MLKEM1024"), OPEN),
+}
+_HASHES = ("sha256", "sha384", "sha512")
+SIGNATURES = {
+    **{f"rsa_pkcs1_{one}": PKCS1 for one in _HASHES},
+    **{f"rsa_pss_{key}_{one}": OPEN for key in ("rsae", "pss") for one in _HASHES},
+    **dict.fromkeys(("ecdsa_secp256r1_sha256", "ecdsa_secp384r1_sha384", "ecdsa_secp521r1_sha512"), OPEN),
+}
 
 
-def versions(found: Findings) -> list[str]:
-    """Protocol versions that are not allowed."""
-    return [name for name in found.versions if name not in VERSIONS]
+def versions(found: Findings, year: int) -> list[str]:
+    """Protocol versions that are not allowed in this year."""
+    return _beyond(found.versions, VERSIONS, year)
 
 
-def suites(found: Findings) -> list[str]:
-    """Cipher suites that are not allowed."""
-    return [name for name in found.suites if name not in SUITES]
+def suites(found: Findings, year: int) -> list[str]:
+    """Cipher suites that are not allowed in this year."""
+    return _beyond(found.suites, SUITES, year)
 
 
-def groups(found: Findings) -> list[str]:
-    """Groups that are not allowed."""
-    return [name for name in found.groups if name not in GROUPS]
+def groups(found: Findings, year: int) -> list[str]:
+    """Groups that are not allowed in this year."""
+    return _beyond(found.groups, GROUPS, year)
 
 
-def signatures(found: Findings) -> list[str]:
-    """Signature algorithms that are not allowed."""
-    return [name for name in found.signatures if name not in SIGNATURES]
+def signatures(found: Findings, year: int) -> list[str]:
+    """Signature algorithms that are not allowed in this year."""
+    return _beyond(found.signatures, SIGNATURES, year)
+
+
+def _beyond(names: Iterable[str], until: Mapping[str, int], year: int) -> list[str]:
+    return [
+        f"{name} (recommended until {until[name]})" if name in until else name
+        for name in names
+        if until.get(name, 0) < year
+    ]
