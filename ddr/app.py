@@ -169,7 +169,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
                 housekeeping.ROUND_SECONDS,
             ),
             ("request-log", request_log.recover, RETRY_SECONDS),
-            ("confirmations", lambda: rooms.core.confirmations.flush(pool), CONFIRM_SECONDS),
+            ("confirmations", lambda: rooms.core.grace_claims.flush(pool), CONFIRM_SECONDS),
         ]
         if pool.servers.several:
             turns = cycle((True, *(False,) * (HOSTS_TURNS - 1)))
@@ -184,7 +184,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
             await asyncio.gather(*background, return_exceptions=True)
             await request_log.close()
             with suppress(*FAULTS):  # else they count as long as their sessions live
-                await rooms.core.confirmations.flush(pool)
+                await rooms.core.grace_claims.flush(pool)
                 await reports.leave(pool, host_of(rooms.core), rooms.core.fleet.number, rooms.core.clock())
 
 

@@ -23,7 +23,7 @@ from ddr.scopes.parse import Scopes, granted
 from ddr.store.audit.trail import NOBODY, Event, record
 from ddr.store.authorization.access import Admission, Permit, admit
 from ddr.store.authorization.access import Request as AdmissionRequest
-from ddr.store.authorization.grace import restore
+from ddr.store.authorization.grace import Claim
 from ddr.store.authorization.openings import TYPES, Opened, Served, due, open_up
 from ddr.store.database.ids import Kind
 from ddr.store.search.opening import OPEN, Opening
@@ -61,7 +61,7 @@ class Access:
     scopes: Scopes  # those of the token that are still consented and permitted
     pairing_id: str
     client_id: str
-    admission: Admission
+    claim: Claim | None = None  # of Grace-Periods that begin with the answer
 
 
 class Gate:
@@ -111,9 +111,28 @@ class Gate:
 
         Raises FhirError 401, 404, or 429 when one of these periods still runs.
         """
-        facts, claims = candidate.facts, candidate.claims
         counted = [url for url in counted if self._core.catalog.terms[url].grace_seconds]  # 0 switches it off
         admission = await admit(self._core.pool, self._admission_request(candidate, counted))
+        claim = self._claim(admission, candidate.facts.now_ms)
+        try:
+            return await self._allow(candidate, counted, admission, claim)
+        except BaseException:  # what fails before there is an answer does not count either
+            await self._take_back(claim)
+            raise
+
+    def _claim(self, admission: Admission, now_ms: int) -> Claim | None:
+        if admission.standing is None or not admission.claimed:
+            return None
+        claim = Claim(
+            admission.standing.patient_id, admission.pairing_no, admission.claimed, now_ms, admission.answered
+        )
+        self._core.grace_claims.begin(claim)
+        return claim
+
+    async def _allow(
+        self, candidate: Candidate, counted: Collection[str], admission: Admission, claim: Claim | None
+    ) -> Access:
+        facts, claims = candidate.facts, candidate.claims
         decision = decide(replace(facts, standing=admission.standing))
         decision = _narrowed(decision, [miv.valueset for miv in candidate.mivs])
         if isinstance(decision, Refused):
@@ -127,7 +146,7 @@ class Gate:
             raise throttled(self._wait_seconds(admission, due, facts.now_ms), self._longest(due))
         scopes = granted(claims.scope).within(decision.valuesets)
         view = self._view(decision, await self._openings(decision, scopes, admission), facts.now_ms)
-        return Access(view, scopes, claims.pairing_id, claims.client_id, admission)
+        return Access(view, scopes, claims.pairing_id, claims.client_id, claim)
 
     async def _openings(self, decision: Allowed, scopes: Scopes, admission: Admission) -> Mapping[str, Opened]:
         """What this pairing was let see later than its first request, and when."""
@@ -143,30 +162,24 @@ class Gate:
 
     async def forgive(self, access: Access) -> None:
         """The request failed after it was admitted: it does not count towards the Grace-Period."""
-        admission = access.admission
-        if admission.claimed:
-            await restore(
-                self._core.pool,
-                access.view.patient_id,
-                admission.pairing_no,
-                admission.claimed,
-                admission.answered,
-                access.view.now_ms,
-            )
+        await self._take_back(access.claim)
+
+    async def _take_back(self, claim: Claim | None) -> None:
+        if claim is not None:
+            await self._core.grace_claims.take_back(self._core.pool, claim)
 
     def charged(self, access: Access, reply: Reply) -> Reply:
         """`reply`, with which the Grace-Period begins if it is sent while the client is there, and else does not."""
-        if not access.admission.claimed:
+        if (claim := access.claim) is None:
             return reply
 
         async def settle(sent: bool) -> None:
             if sent:
-                admission = access.admission
-                self._core.confirmations.note(access.view.patient_id, admission.pairing_no, admission.claimed)
+                self._core.grace_claims.answered(claim)
             else:
-                await self.forgive(access)
+                await self._take_back(claim)
 
-        longest = self._longest(access.admission.claimed)
+        longest = self._longest(claim.urls)
         told = lowercase(limited(GRACE_PERIOD, longest, 1, longest))
         return replace(reply, headers=(*reply.headers, *told), settle=settle)
 
@@ -204,7 +217,14 @@ class Gate:
         detail = {"interaction": facts.interaction, "type": facts.resource_type}
         grant_no = decoded[1] if decoded is not None and decoded[0] is Kind.GRANT else 0
         return AdmissionRequest(
-            claims.pairing_id, grant_no, claims.client_id, permits, detail, facts.now_ms, self._core.steered_ms
+            claims.pairing_id,
+            grant_no,
+            claims.client_id,
+            permits,
+            detail,
+            facts.now_ms,
+            self._core.steered_ms,
+            own_session=self._core.settings.database_statement_cache > 0,
         )
 
     def _view(self, decision: Allowed, openings: Mapping[str, Opened], now_ms: int) -> View:

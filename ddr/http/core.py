@@ -24,7 +24,7 @@ from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
 from ddr.scopes.diga import Diga
 from ddr.settings import Settings
-from ddr.store.authorization.grace import Confirmations
+from ddr.store.authorization.grace import GraceClaims
 from ddr.store.database.ids import IdCipher
 from ddr.store.gateways.certificates import Anchors
 from ddr.store.outages.notices import Notices
@@ -69,7 +69,7 @@ class Core:
     bridges: Anchors = field(default_factory=Anchors)  # certificates that the gateway listener lets pass
     inside: Inside | None = None  # the gateway API for the patients' pages; set by ddr.app
     lag: Lag = field(default_factory=Lag)  # of this worker's event loop
-    confirmations: Confirmations = field(default_factory=Confirmations)  # of Grace-Periods whose answers were sent
+    grace_claims: GraceClaims = field(default_factory=GraceClaims)
     presence: Presence = field(default_factory=Presence)  # when clients could not ask
     jobs: Jobs = field(default_factory=Jobs)  # what goes on without a request
     metrics: Metrics = field(default_factory=Metrics)  # what is counted and timed

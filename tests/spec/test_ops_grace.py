@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
 import pytest
 
 from ddr.demo.tls import client_context
-from ddr.diga_api import search
+from ddr.diga_api import access, search
 from ddr.settings import Settings
+from ddr.store.authorization import grace
 from ddr.store.database.pool import open_pool
 from ddr.store.search.pages import first_page as first_page_of_all
 from tests.spec.world import BG, Reader, paired
+from tests.support.grace import pass_time
 from tests.support.pooler import direct_only
 from tests.support.recorder import Recorder
 
@@ -76,7 +79,7 @@ async def test_a_client_that_left_before_the_answer_need_not_wait(
     assert await status(reader) == 429
 
 
-@direct_only  # a claim is known by its session, and the pooler's goes on
+@direct_only  # the pooler's session goes on; see test_pooler for what is then
 @pytest.mark.requirement("OPS-028")
 async def test_a_worker_that_died_before_the_answer_charges_nothing(
     strict_ddr: Recorder, reader: Reader, doomed: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
@@ -99,11 +102,51 @@ async def test_a_worker_that_died_before_the_answer_charges_nothing(
 
 
 @pytest.mark.requirement("OPS-028")
+@pytest.mark.parametrize("statement_cache", [100, 0], ids=["direct", "pooled"])
+async def test_a_claim_ends_with_its_time_unless_its_worker_puts_it_off(
+    strict_ddr: Recorder, reader: Reader, monkeypatch: pytest.MonkeyPatch, statement_cache: int
+) -> None:
+    """The session of a dead worker may live on, as a pooler's does; a worker that lives may answer slowly."""
+    core, pool = strict_ddr.core, strict_ddr.core.pool
+    monkeypatch.setattr(core, "settings", replace(core.settings, database_statement_cache=statement_cache))
+    monkeypatch.setattr(grace, "RENEW_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        held = Held(patch)
+        slow = asyncio.create_task(status(reader))
+        await held.begun.wait()
+        await pass_time(pool)
+        await core.grace_claims.flush(pool)
+        patch.undo()
+        assert await status(reader) == 429, "its worker lives"
+        await pass_time(pool)
+        assert await status(reader) == 200, "nothing was heard of it"
+    await core.grace_claims.flush(pool)
+    await pass_time(pool)
+    assert await status(reader) == 429, "an answer that is confirmed counts for ever"
+    held.go_on.set()
+    assert await slow == 200
+
+
+@pytest.mark.requirement("OPS-028")
+async def test_what_fails_between_the_claim_and_the_search_charges_nothing(
+    strict_ddr: Recorder, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any) -> None:
+        raise ConnectionError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(access, "due", lambda *_: True)
+        patch.setattr(access, "open_up", fail)
+        assert await status(reader) == 503
+    assert await status(reader) == 200
+
+
+@pytest.mark.requirement("OPS-028")
 async def test_an_answer_that_arrived_counts_whatever_becomes_of_its_worker(
     strict_ddr: Recorder, reader: Reader, doomed: asyncpg.Pool
 ) -> None:
     assert await status(reader) == 200
-    await strict_ddr.core.confirmations.flush(doomed)
+    await strict_ddr.core.grace_claims.flush(doomed)
     strict_ddr.core.pool = other = await open_pool(strict_ddr.settings)
     doomed.terminate()
     assert await status(reader) == 429

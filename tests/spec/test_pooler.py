@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 
+from ddr.demo.cast import GLUKOBUCH
+from ddr.demo.stack import DemoStack, Options
 from ddr.operations import housekeeping
 from ddr.settings import Settings
 from ddr.store.database import leases
 from ddr.store.database.errors import StoreError
 from ddr.store.database.migrate import migrate_database
 from ddr.store.database.pool import connect, open_pool
+from tests.soak.chaos import children, supervisor
 from tests.spec.conftest import received
-from tests.spec.world import CGM, Home
+from tests.spec.world import BG, CGM, Home
+from tests.support.database import fresh_database
+from tests.support.grace import pass_time
 from tests.support.pooler import pooler, through
 from tests.support.postgres import Server, own_server
 from tests.support.recorder import recorder
@@ -96,7 +103,9 @@ async def test_two_workers_never_keep_house_at_once(own: Settings, server: Serve
     workers = [worker(own, name, leases.LEASE_MS, "round") for name in ("a", "b")]
     for each in workers:
         assert await asyncio.to_thread(each.wait, 60) == 0
-    steps = [tuple(row) for row in await rows(server, "SELECT who, step FROM turn ORDER BY turn_no")]
+    steps = [
+        tuple(row) for row in await rows(server, "SELECT who, step FROM turn WHERE step <> 'here' ORDER BY turn_no")
+    ]
     assert {who for who, _ in steps} == {"a", "b"}
     for (who, first), (other, then) in zip(steps[::2], steps[1::2], strict=True):
         assert (first, then, who) == ("in", "out", other), steps
@@ -121,6 +130,61 @@ async def test_a_turn_does_not_outlive_its_process(own: Settings, server: Server
     finally:
         dead.kill()
         dead.wait()
+
+
+async def test_a_worker_that_is_killed_charges_no_grace_period_for_long(server: Server, tmp_path: Path) -> None:
+    """Its session is the pooler's and lives on: the claim ends by the database's clock, and not before that."""
+    async with fresh_database(server.url) as direct:
+        with pooler(direct, connections=8) as folder:
+            options = Options(
+                tmp_path, ports="auto", patients=1, workers=2, database_url=through(folder, direct), statement_cache=0,
+                faults=False,
+            )  # fmt: skip
+            async with DemoStack(options) as stack:
+                await killed_while_searching(stack, direct)
+
+
+async def killed_while_searching(stack: DemoStack, direct: str) -> None:
+    """A search waits for a lock when all workers are killed; `direct` is the database without the pooler."""
+    tokens = await stack.pair(GLUKOBUCH, stack.patients[0], [BG])
+    headers = {"authorization": f"Bearer {tokens.access_token}"}
+    own = await asyncpg.connect(direct)
+
+    async def search() -> int:
+        async with stack.client(stack.certificate(GLUKOBUCH)) as http:
+            return (await http.get(f"{stack.settings.fhir_base}/Observation", headers=headers)).status_code
+
+    async def claimed(wanted: bool) -> None:
+        async with asyncio.timeout(30):
+            while wanted != await own.fetchval("SELECT EXISTS (SELECT FROM grace WHERE pending <> '{}')"):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    async with own.transaction():
+        await own.execute("LOCK TABLE measurement")
+        lost = asyncio.create_task(search())
+        await claimed(True)
+        workers = children(supervisor(stack.options.state_dir))
+        assert len(workers) == 2
+        for each in workers:
+            os.kill(each, signal.SIGKILL)
+        assert isinstance((await asyncio.gather(lost, return_exceptions=True))[0], httpx.TransportError)
+    async with asyncio.timeout(60):
+        while (answered := await status_of(search)) not in (200, 429):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    assert answered == 429, "nothing tells yet that its worker is gone"
+    await pass_time(own)
+    assert await search() == 200
+    await claimed(False)
+    await pass_time(own)
+    assert await search() == 429
+
+
+async def status_of(search: Callable[[], Awaitable[int]]) -> int:
+    """0 while nobody listens."""
+    try:
+        return await search()
+    except httpx.TransportError:
+        return 0
 
 
 def worker(settings: Settings, name: str, lease_ms: int, how: str) -> subprocess.Popen[bytes]:

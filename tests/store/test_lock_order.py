@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from ddr.http.core import Core
-from ddr.store.authorization.grace import Confirmations
+from ddr.store.authorization.grace import Claim, GraceClaims
 
 KEYS = [UUID(int=0xE5 << 120 | number) for number in range(12)]
 URL = "https://valueset.example"
@@ -31,9 +31,9 @@ async def claims(core: Core) -> AsyncIterator[Core]:
 
 
 async def test_claims_are_confirmed_from_the_lowest_key_on(claims: Core) -> None:
-    waiting = Confirmations()
+    waiting = GraceClaims()
     for key in KEYS:
-        waiting.note(key, 1, [URL])
+        waiting.answered(Claim(key, 1, [URL], 0, {}))
     async with claims.pool.acquire() as holder, claims.pool.acquire() as watcher:
         async with holder.transaction():
             await holder.execute("SELECT FROM grace WHERE patient_id = $1 FOR UPDATE", KEYS[0])

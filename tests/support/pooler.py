@@ -89,10 +89,6 @@ def statement_cache() -> int | None:
 direct_only = pytest.mark.skipif(WANTED in os.environ, reason="this run is behind a pooler")
 
 
-# For what tests of a session that is ours alone, or of plans that are kept.
-direct_only = pytest.mark.skipif(WANTED in os.environ, reason="this run is behind a pooler")
-
-
 def own_connections_fit() -> None:
     """Let connections that a test makes by itself keep no statements, as behind a pooler nobody may."""
     if FOLDER in os.environ:

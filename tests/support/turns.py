@@ -1,6 +1,7 @@
 """A process that takes turns at housekeeping as a worker does, and writes down when it is at it.
 
-`python -m tests.support.turns URL NAME LEASE_MS hold|round`: `hold` keeps its first turn until the process ends.
+`python -m tests.support.turns URL NAME LEASE_MS hold|round`: `hold` keeps its first turn until the process ends; two
+that go `round` begin together.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ async def main(url: str, name: str, lease_ms: int, how: str) -> None:
     """Enter and leave as often as ROUNDS says, each noted in the table `turn`, which whoever started us has made."""
     leases.LEASE_MS = lease_ms
     async with await connect(url, 2, cache=0) as pool:
+        if how == "round":
+            await pool.execute("INSERT INTO turn (who, step) VALUES ($1, 'here')", name)
+            while await pool.fetchval("SELECT count(*) FROM turn WHERE step = 'here'") < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         rounds = 0
         while rounds < ROUNDS:
             async with housekeeping._alone(pool) as alone:

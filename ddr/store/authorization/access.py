@@ -10,7 +10,7 @@ import asyncpg
 
 from ddr.scopes.decision import Standing
 from ddr.store.audit.trail import NOBODY, Event
-from ddr.store.authorization.grace import ENDED, THIS_SESSION
+from ddr.store.authorization import grace
 from ddr.store.authorization.openings import Opened, of_json
 from ddr.store.database.stamps import present
 
@@ -38,6 +38,7 @@ class Request:
     detail: Mapping[str, Any]
     now_ms: int
     steered_ms: int | None = None  # as for ddr.store.database.stamps.lock_patient
+    own_session: bool = True  # whether the database's session is this worker's alone: not behind a pooler
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,13 @@ WITH pair AS (
 ), claimed AS (
   INSERT INTO grace AS g (patient_id, pairing_no, answered, pending, read_ms)
   SELECT patient_id, pairing_no, (SELECT jsonb_object_agg(miv_url, $4::bigint) FROM touched),
-         (SELECT jsonb_object_agg(miv_url, session.text) FROM touched, {THIS_SESSION} AS session(text)), $4::bigint
+         (SELECT jsonb_object_agg(miv_url, {grace.mark("$11::boolean", "$12::bigint")}) FROM touched), $4::bigint
     FROM pair WHERE EXISTS (SELECT FROM touched)
   ON CONFLICT (patient_id, pairing_no) DO UPDATE
      SET answered = g.answered || excluded.answered, pending = g.pending || excluded.pending, read_ms = excluded.read_ms
    WHERE NOT EXISTS (
      SELECT FROM touched t WHERE (g.answered ->> t.miv_url)::bigint > $4 - t.grace_ms
-        AND (g.pending ->> t.miv_url IS NULL OR NOT {ENDED.format(session="(g.pending ->> t.miv_url)")}))
+        AND (g.pending ->> t.miv_url IS NULL OR NOT {grace.void("(g.pending ->> t.miv_url)")}))
   RETURNING true
 ), visited AS (  -- requests that claim nothing note it, too, but not each one
   INSERT INTO grace AS g (patient_id, pairing_no, answered, read_ms)
@@ -156,6 +157,8 @@ async def admit(pool: asyncpg.Pool, request: Request) -> Admission:
         [permit.historic_days for permit in request.permits],
         request.steered_ms,
         [permit.delay_ms for permit in request.permits],
+        request.own_session,
+        grace.CLAIM_MS,
     )
     if row is None:
         return Admission(None, 0, {}, ())

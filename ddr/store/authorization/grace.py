@@ -1,26 +1,45 @@
 """The Grace-Period of pairings: claims that were answered are confirmed, all others are taken back (OPS-028).
 
 A claim is made with the decision (ddr.store.authorization.access) and is pending until the answer was sent. Confirming
-is not worth a statement of its own on each request, so a worker does it for many at once, a moment later; until then
-the claim counts as well, as long as the session that made it lives.
+is not worth a statement of its own on each request, so a worker does it for many at once, a moment later. Until then
+the claim counts as well, as long as its worker lives: it says which session of the database made it, which ends with
+its worker, and until when it holds by the database's clock. A worker that lives puts that end off in time. Behind a
+pooler sessions are not a worker's, and the end alone tells.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from uuid import UUID
+from weakref import WeakSet
 
 import asyncpg
 
-# This session of the database, as text; and whether one of another text has ended. A session ends with its worker.
-THIS_SESSION = """(SELECT pid || '/' || extract(epoch FROM backend_start)
-                     FROM pg_stat_get_activity(pg_backend_pid()) WHERE pid = pg_backend_pid())"""
-ENDED = """NOT EXISTS (SELECT FROM pg_stat_get_activity(split_part({session}, '/', 1)::integer) a
-                        WHERE a.pid || '/' || extract(epoch FROM a.backend_start) = {session})"""
+CLAIM_MS = 60_000  # how long a claim holds of which nothing more is heard
+RENEW_SECONDS = CLAIM_MS / 3000  # after which its worker puts the end off
+MOST = 100_000  # confirmations that wait while the database is away; the oldest are given up, as if nothing were heard
 
-MOST = 100_000  # confirmations that wait while the database is away; the oldest are given up, and count as long as
-# their session lives
+_NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+
+
+def mark(own_session: str, holds_ms: str) -> str:
+    """SQL: the text of a pending claim, `PID/START/END` or, where the session is not the worker's own, `//END`."""
+    return f"""(CASE WHEN {own_session}
+                     THEN (SELECT pid || '/' || extract(epoch FROM backend_start)
+                             FROM pg_stat_get_activity(pg_backend_pid()) WHERE pid = pg_backend_pid())
+                     ELSE '/' END || '/' || ({_NOW} + {holds_ms}))"""
+
+
+def void(pending: str) -> str:
+    """SQL: whether a claim with this text was left by a worker that is gone. Those of former versions have no end."""
+    pid, begun, end = (f"nullif(split_part({pending}, '/', {place}), '')" for place in (1, 2, 3))
+    return f"""({end}::bigint < {_NOW} OR {pid} IS NOT NULL AND NOT EXISTS (
+                  SELECT FROM pg_stat_get_activity({pid}::integer) a
+                   WHERE a.pid = {pid}::integer AND extract(epoch FROM a.backend_start)::text = {begun}))"""
+
 
 # Rows are locked in the order of their keys, so that two workers cannot wait for each other. What is taken out is
 # named: a row that changed while it was waited for keeps what others wrote.
@@ -42,34 +61,70 @@ UPDATE grace SET answered = (answered - $3::text[]) || $4::jsonb, pending = pend
  WHERE patient_id = $1 AND pairing_no = $2
    AND NOT EXISTS (SELECT FROM unnest($3::text[]) AS url WHERE (answered ->> url)::bigint IS DISTINCT FROM $5)"""
 
+# A claim that another one has followed is not ours any more.
+_RENEW = f"""
+WITH renewed AS (
+  SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[]) AS t(patient_id, pairing_no, url, at_ms)
+), held AS MATERIALIZED (
+  SELECT g.patient_id, g.pairing_no,
+         (SELECT jsonb_object_agg(r.url, regexp_replace(g.pending ->> r.url, '[^/]*$', ({_NOW} + $5::bigint)::text))
+            FROM renewed r
+           WHERE r.patient_id = g.patient_id AND r.pairing_no = g.pairing_no
+             AND (g.answered ->> r.url)::bigint = r.at_ms AND g.pending ->> r.url IS NOT NULL) AS pending
+    FROM grace g WHERE (g.patient_id, g.pairing_no) IN (SELECT patient_id, pairing_no FROM renewed)
+   ORDER BY g.patient_id, g.pairing_no FOR NO KEY UPDATE OF g
+)
+UPDATE grace g SET pending = g.pending || h.pending
+  FROM held h WHERE g.patient_id = h.patient_id AND g.pairing_no = h.pairing_no AND h.pending IS NOT NULL"""
 
-class Confirmations:
-    """The claims of one worker whose answers were sent since `flush` was last called."""
+
+@dataclass(eq=False)
+class Claim:
+    """A claim of these MIVs made at `at_ms`, whose answer is not sent yet; `before`: the times of the answers before.
+
+    `since` is when its end was put off, by the steady clock.
+    """
+
+    patient_id: UUID
+    pairing_no: int
+    urls: Collection[str]
+    at_ms: int
+    before: Mapping[str, int]
+    since: float = field(default_factory=time.monotonic)
+
+
+class GraceClaims:
+    """The claims of one worker: those being answered, as long as somebody holds them, and those that were answered."""
 
     def __init__(self) -> None:
+        self._open: WeakSet[Claim] = WeakSet()
         self._waiting: deque[tuple[UUID, int, str]] = deque(maxlen=MOST)
 
-    def note(self, patient_id: UUID, pairing_no: int, claimed: Collection[str]) -> None:
-        """The answer for which these MIVs were claimed was sent."""
-        self._waiting.extend((patient_id, pairing_no, url) for url in claimed)
+    def begin(self, claim: Claim) -> None:
+        """It is being answered."""
+        self._open.add(claim)
+
+    def answered(self, claim: Claim) -> None:
+        """The answer was sent: to be confirmed."""
+        self._open.discard(claim)
+        self._waiting.extend((claim.patient_id, claim.pairing_no, url) for url in claim.urls)
+
+    async def take_back(self, pool: asyncpg.Pool, claim: Claim) -> None:
+        """The answer was not sent: it counts no more, and what was before it does."""
+        self._open.discard(claim)
+        kept = {url: claim.before[url] for url in claim.urls if url in claim.before}
+        await pool.execute(_RESTORE, claim.patient_id, claim.pairing_no, list(claim.urls), kept, claim.at_ms)
 
     async def flush(self, pool: asyncpg.Pool) -> None:
-        """Confirm them; those that could not be are kept for the next time."""
+        """Confirm what was answered, and put off the end of what is being; what fails is kept for the next time."""
         rows = list(self._waiting)
         if rows:
             await pool.execute(_CONFIRM, *map(list, zip(*rows, strict=True)))
             for _ in rows:
                 self._waiting.popleft()
-
-
-async def restore(
-    pool: asyncpg.Pool,
-    patient_id: UUID,
-    pairing_no: int,
-    claimed: Collection[str],
-    before: Mapping[str, int],
-    at_ms: int,
-) -> None:
-    """Take back a claim made at `at_ms` whose answer was not sent; `before` are the times of the answers before it."""
-    kept = {url: before[url] for url in claimed if url in before}
-    await pool.execute(_RESTORE, patient_id, pairing_no, list(claimed), kept, at_ms)
+        now = time.monotonic()
+        if due := [claim for claim in self._open if now - claim.since >= RENEW_SECONDS]:
+            held = [(claim.patient_id, claim.pairing_no, url, claim.at_ms) for claim in due for url in claim.urls]
+            await pool.execute(_RENEW, *map(list, zip(*held, strict=True)), CLAIM_MS)
+            for claim in due:
+                claim.since = now
