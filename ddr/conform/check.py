@@ -67,6 +67,7 @@ MODULES = (
     "profiles",
     "devices",
     "chunks",
+    "summary",
     "two_times",
     "limits",
     "consents",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
@@ -59,6 +59,7 @@ class View:
         self.kit, self.name, self.patient, self.pairing, self.pace = kit, name, patient, pairing, pace
         self.identity = pairing.request.identity
         self._read: dict[str, Found | Ended] = {}
+        self._asked: dict[str, Exchange] = {}
         self._take(pairing.tokens)
 
     def _take(self, tokens: Json) -> None:
@@ -131,12 +132,11 @@ class View:
         """The same for what does not count for the Grace-Period."""
         return self.send("POST", path, {"content-type": media_type}, content)
 
-    def counted(self, ask: object) -> Exchange:
+    def counted(self, ask: Callable[[], Exchange]) -> Exchange:
         """What `ask()` answers, asked when a search is due."""
-        assert callable(ask)
         for _ in range(2):
             self.pace.claim()
-            answer: Exchange = ask()
+            answer = ask()
             if answer.status != 429:
                 self.pace.answered(answer)
                 return answer
@@ -145,6 +145,12 @@ class View:
             except ValueError:
                 return answer
         return answer
+
+    def once(self, name: str, ask: Callable[[], Exchange], anew: bool = False) -> Exchange:
+        """What `ask()` has answered, for several checks; asked again with `anew`."""
+        if anew or name not in self._asked:
+            self._asked[name] = ask()
+        return self._asked[name]
 
     def all_pages(self, path: str, counted: bool = True) -> Found:
         """A search and its links `next` to the end. Raises NotRun when a page is not answered by a Bundle."""
