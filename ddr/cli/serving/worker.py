@@ -19,6 +19,7 @@ import uvloop
 from ddr.app import Rooms, running
 from ddr.cli.main import reported
 from ddr.cli.serving import log as technical_log
+from ddr.cli.serving.allocator import keep_little
 from ddr.cli.serving.crowd import raise_descriptors
 from ddr.cli.serving.lifeline import Lifeline
 from ddr.cli.serving.listeners import Listeners
@@ -97,6 +98,7 @@ async def opened(stack: AsyncExitStack, settings: Settings, fleet: Fleet) -> Roo
 def main(arguments: list[str], around: Around = plain) -> int:
     """Exit status 1 when the worker cannot start."""
     technical_log.configure()
+    keep_little()
     raise_descriptors()
     sys.setswitchinterval(SWITCH_SECONDS)
     number, sockets = int(arguments[0]), from_argument(arguments[1])
