@@ -154,6 +154,7 @@ class Settings:
         "at+jwt",
     )
     oidc_ca: str = described("PEM file of an extra CA for the provider (development).", "")
+    majority_years: int = described("Age at which the rights of parents and guardians end.", 18)
     session_seconds: int = described("Lifetime of a patient's browser session without activity.", 1800)
     # audit trail
     audit_days: int = described("How long the audit trail is kept (30 days at least).", 730)

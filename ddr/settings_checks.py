@@ -20,6 +20,7 @@ _LEAST = {
     "par_max_open": 1,
     "gateway_token_days": 1,
     "maintenance_retry_seconds": 1,
+    "majority_years": 1,
 }
 
 

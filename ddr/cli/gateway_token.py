@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable
 
 import asyncpg
 
+from ddr.cli.account import ACCOUNT, Action, the_patient
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import shown_instant
-from ddr.cli.patient import the_patient
 from ddr.http.clock import now_ms
 from ddr.settings import Settings
 from ddr.store.audit.trail import Event
 from ddr.store.gateways import apps, tokens
 
 LONGEST_NAME = 80
-
-Action = Callable[[argparse.Namespace, Settings, asyncpg.Pool], Awaitable[None]]
 
 
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,7 +29,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         )
     }
     for parser in parsers.values():
-        parser.add_argument("account", metavar="ACCOUNT", help="user name, or subject at the OpenID provider")
+        parser.add_argument("account", metavar="ACCOUNT", help=ACCOUNT)
     parsers["add"].add_argument("--name", default="", help="what the patient calls the app")
     parsers["add"].add_argument("--days", type=int, help="how long it lasts (default: gateway_token_days)")
     parsers["renew"].add_argument("app", metavar="APP", help="as `list` shows it")

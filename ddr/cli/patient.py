@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from uuid import UUID
 
 import asyncpg
 
+from ddr.cli import patient_proxy
+from ddr.cli.account import ACCOUNT, Action, the_patient
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import shown_instant, with_database
 from ddr.cli.patient_copy import write_copy
@@ -29,8 +29,6 @@ from ddr.store.patients.erasure import contents, delete_patient
 
 HELP = "look after accounts of patients"
 REASON = "operator-request"
-
-Action = Callable[[argparse.Namespace, Settings, asyncpg.Pool], Awaitable[None]]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -48,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     find = actions.add_parser("find", help="whose account, device or pairing it is")
     by = find.add_mutually_exclusive_group(required=True)
-    by.add_argument("account", nargs="?", metavar="ACCOUNT", help="user name, or subject at the OpenID provider")
+    by.add_argument("account", nargs="?", metavar="ACCOUNT", help=ACCOUNT)
     by.add_argument("--serial", help="serial number of a device")
     by.add_argument("--pairing-id", help="the name by which a DiGA knows the patient")
     _on_account(actions, "pairings", "the DiGA that may read, and what")
@@ -63,6 +61,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--to", type=Path, required=True, metavar="DIRECTORY", help="a new one, or one without these files"
     )
     copy.add_argument("--language", choices=("de", "en"), default="de")
+    patient_proxy.add_actions(
+        actions.add_parser("proxy", help="who represents whom: parents, guardians, carers").add_subparsers(
+            dest="proxy_action", required=True, metavar="ACTION"
+        )
+    )
     for name in ("erase", "delete"):  # one deed; the second is its older name
         _on_account(actions, name, "delete everything that is stored about the patient", final=True)
 
@@ -71,7 +74,7 @@ def _on_account(
     actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, *, final: bool = False
 ) -> argparse.ArgumentParser:
     parser = actions.add_parser(name, help=text)
-    parser.add_argument("account", metavar="ACCOUNT", help="user name, or subject at the OpenID provider")
+    parser.add_argument("account", metavar="ACCOUNT", help=ACCOUNT)
     if final:
         parser.add_argument("--yes", action="store_true", help="do it; without this only what would be done is told")
     return parser
@@ -81,14 +84,6 @@ def run(args: argparse.Namespace) -> int:
     """Do what was asked for; status 1 when it could not be done."""
     with_database(lambda settings, pool: _ACTIONS[args.action](args, settings, pool))
     return 0
-
-
-async def the_patient(pool: asyncpg.Pool, account: str) -> UUID:
-    """The one patient of this account. Raises CommandError."""
-    found = await administration.by_account(pool, account)
-    if len(found) != 1:
-        raise CommandError(f"{'no' if not found else 'more than one'} account is called {account!r}")
-    return found[0]
 
 
 async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
@@ -203,6 +198,7 @@ _ACTIONS: dict[str, Action] = {
     "disable": _disable,
     "enable": _enable,
     "export": _export,
+    "proxy": patient_proxy.act,
     "erase": _delete,
     "delete": _delete,
 }

@@ -28,12 +28,17 @@ def audit_event_resource(row: Mapping[str, Any], name: str, *, app: str, words: 
         "recorded": instant(row["at_ms"]),
         "outcome": REFUSED if action.endswith(("refused", "failed", "replayed", "reused")) else SUCCESS,
         "outcomeDesc": words,
-        "agent": [{"who": _who(source, row["client_id"], app), "requestor": True}],
+        "agent": [{"who": _who(_acting(source, row["detail"]), row["client_id"], app), "requestor": True}],
         "source": {"observer": {"display": observer}},
     }
     if entity := _entity(row):
         resource["entity"] = [entity]
     return resource
+
+
+def _acting(source: str, detail: Mapping[str, Any]) -> str:
+    """Who did it: in the patient's place it may have been a representative, in the role that the trail says."""
+    return str(detail.get("by", source)) if source in ("patient", "representative") else source
 
 
 def _who(source: str, client_id: str | None, app: str) -> dict[str, Any]:

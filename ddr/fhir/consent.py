@@ -14,6 +14,11 @@ PRIVACY_CONSENT = {"system": "http://loinc.org", "code": "59284-0", "display": "
 XHTML = "http://www.w3.org/1999/xhtml"
 
 
+def role_of(row: Mapping[str, Any], act: str) -> str:
+    """In which role a representative did `act` (given, ended); "" for the patient and for everybody else."""
+    return next((found["role"] or "" for found in row["acts"] or () if found["act"] == act), "")
+
+
 def consent_resource(
     row: Mapping[str, Any], name: str, *, app: str, kind: str, now_ms: int, story: Sequence[str]
 ) -> dict[str, Any]:
@@ -47,6 +52,8 @@ def consent_resource(
             "code": [{"coding": [{"system": "urn:ietf:rfc:3986", "code": row["miv_url"]}], "text": kind}],
         },
     }
+    if role := role_of(row, "given"):
+        resource["performer"] = [{"display": role}]  # who agreed, if that was not the patient
     if row["content"]:
         resource["sourceAttachment"] = _attachment(row)
     return resource

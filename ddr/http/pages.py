@@ -89,6 +89,15 @@ PROBLEMS = {
             "Please go back, reload the page and try again.",
         ),
     ),
+    "other_person": Problem(
+        Words("Diese Seite war für jemand anderen", "This page was for somebody else"),
+        Words(
+            "Sie haben inzwischen eine andere Person gewählt oder sich neu angemeldet. Es wurde nichts geändert. "
+            "Bitte öffnen Sie die Seite neu, und prüfen Sie oben, für wen Sie handeln.",
+            "You have chosen another person or signed in again meanwhile. Nothing was changed. "
+            "Please open the page again, and check at its top for whom you act.",
+        ),
+    ),
     "too_large": Problem(
         Words("Diese Datei ist zu groß", "This file is too large"),
         Words(

@@ -19,7 +19,7 @@ from ddr.http.jobs import Step
 from ddr.operations import audit_packing, audit_trail, inspection, restore, retention
 from ddr.operations.request_log import sealing
 from ddr.store.audit import days, journal
-from ddr.store.authorization import par, tokens
+from ddr.store.authorization import par, representations, tokens
 from ddr.store.authorization.unpairing import unpair_everyone, unpair_expired
 from ddr.store.database import leases
 from ddr.store.database.faults import FAULTS
@@ -62,6 +62,11 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         if count := await unpair_expired(pool, now_ms):
             log.info("housekeeping.consents_ended", extra={"count": count})
 
+    async def end_representations() -> None:
+        moment = representations.Moment.at(now_ms, settings)
+        if count := await representations.end_due(pool, moment):
+            log.info("housekeeping.representations_ended", extra={"count": count})
+
     async def purge_trail() -> None:
         if count := await audit_trail.purge(pool, settings.audit_days, now_ms):
             log.info("audit.purged", extra={"count": count})
@@ -77,6 +82,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
     return {
         "retirement": unpair_all,
         "consents": end_consents,
+        "representations": end_representations,
         "audit-days": lambda: days.open_days(pool),
         "audit-seal": lambda: audit_trail.seal(pool, now_ms),
         "audit-purge": purge_trail,

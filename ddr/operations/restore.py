@@ -18,6 +18,7 @@ import asyncpg
 
 from ddr.store.audit.journal import Entry, entries
 from ddr.store.audit.trail import Event
+from ddr.store.authorization import representations
 from ddr.store.authorization import restore as store
 from ddr.store.authorization.unpairing import Party
 from ddr.store.gateways import certificates, tokens
@@ -97,6 +98,14 @@ async def _certificate(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
     return await certificates.end(pool, bytes.fromhex(_text(entry, "sha256")), entry["at_ms"])
 
 
+async def _representation(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
+    representation_id, source = UUID(_text(entry, "representation")), entry["event"].partition(":")[0]
+    by = None if source == Party.SYSTEM else representations.SetBy(source)
+    async with pool.acquire() as conn, conn.transaction():
+        reason = representations.End(_text(entry, "reason"))
+        return await representations.end(conn, _patient(entry), representation_id, by, reason, now_ms)
+
+
 async def _disabled(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
     return await administration.disable(pool, _patient(entry), now_ms)
 
@@ -132,4 +141,7 @@ _REDO: dict[str, Redo] = {
     Event.GATEWAY_TOKEN_REVOKED: _app,
     Event.GATEWAY_CERTIFICATE_REVOKED: _certificate,
     Event.ACCOUNT_DISABLED: _disabled,
+    Event.REPRESENTATION_ENDED_BY_OPERATOR: _representation,
+    Event.REPRESENTATION_ENDED_BY_PROVIDER: _representation,
+    Event.REPRESENTATION_ENDED_BY_SYSTEM: _representation,
 }

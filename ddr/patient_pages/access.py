@@ -18,6 +18,7 @@ from ddr.patient_pages.names import app_name, title_of
 from ddr.patient_pages.render import marked, page
 from ddr.patient_pages.texts import TEXTS, text
 from ddr.patient_pages.texts.reasons import reason
+from ddr.patient_pages.texts.representation import somebody
 from ddr.patient_pages.visitor import Visitor, core_of
 from ddr.scopes.parse import granted
 from ddr.store.audit.patients import NEWEST, Row, before
@@ -85,12 +86,17 @@ def _happenings(core: Core, rows: Iterable[Row], lang: str) -> tuple[Happening, 
 def words(core: Core, row: Row, lang: str, say: Callable[..., T]) -> T:
     """What an entry of the trail says; `say` makes it HTML (`marked`) or a text (`text`)."""
     name, detail = f"access.{row['event']}", row["detail"]
+    who = somebody(lang, detail.get("by"))
+    if who and f"{name}:by" in TEXTS:
+        name = f"{name}:by"
     return say(
         lang,
         name if name in TEXTS else "access.other",
         app=app_name(core, row["client_id"]) or text(lang, "access.app"),
         kinds=_kinds(core, detail, lang),
         reason=reason(lang, detail.get("reason")),
+        who=who,
+        who_first=who[:1].upper() + who[1:],
     )
 
 

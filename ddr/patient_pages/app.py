@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ddr.http.asgi import ASGIApp
+from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
 from ddr.http.guard import left_to_guard
 from ddr.http.pages import error_page
@@ -25,10 +25,14 @@ from ddr.patient_pages import (
     gateway_apps,
     login,
     logout,
+    person,
     provider_login,
+    representation,
+    review,
     static,
 )
 from ddr.patient_pages.visitor import FormRefused, for_patients, form_refused, see_other
+from ddr.store.audit.acting import ACTING
 
 FILE_PATH = "/me/devices/file"
 
@@ -70,6 +74,11 @@ PAGES = [
     Route("/me/data.json", for_patients(download.as_fhir), methods=["GET"]),
     Route("/me/consents.csv", for_patients(download.consents), methods=["GET"]),
     Route("/me/accesses.csv", for_patients(download.accesses), methods=["GET"]),
+    Route("/me/person", for_patients(person.show), methods=["GET"]),
+    Route("/me/person", for_patients(person.choose), methods=["POST"]),
+    Route("/me/representation", for_patients(representation.show), methods=["GET"]),
+    Route("/me/review", for_patients(review.show), methods=["GET"]),
+    Route("/me/review", for_patients(review.submit), methods=["POST"]),
     Route("/me/delete", for_patients(deletion.show), methods=["GET"]),
     Route("/me/delete", for_patients(deletion.submit), methods=["POST"]),
     Route("/deleted", deletion.done, methods=["GET"]),
@@ -96,7 +105,20 @@ def create_consent(core: Core) -> ASGIApp:
     )
     app.router.redirect_slashes = False  # its redirects repeat the Host header
     app.state.core = core
-    return app
+    return _in_own_name(app)
+
+
+def _in_own_name(app: ASGIApp) -> ASGIApp:
+    """Nobody acts for anybody when a request begins, and nothing of it is left when it is over."""
+
+    async def called(scope: Scope, receive: Receive, send: Send) -> None:
+        token = ACTING.set(None)
+        try:
+            await app(scope, receive, send)
+        finally:
+            ACTING.reset(token)
+
+    return called
 
 
 async def _no_such_page(request: Request, error: Exception) -> Response:

@@ -16,7 +16,7 @@ from ddr.patient_pages.texts.reasons import reason
 from ddr.patient_pages.visitor import FormRefused, Visitor, core_of, read_form, see_other
 from ddr.store.authorization import pairings
 from ddr.store.authorization.pairings import Pairing
-from ddr.store.authorization.unpairing import Party, unpair, withdraw
+from ddr.store.authorization.unpairing import Party, unpair, withdraw, withdrawn
 from ddr.store.patients import views as patient_view
 from ddr.store.patients.sessions import Session
 
@@ -82,9 +82,7 @@ async def submit(request: Request, visitor: Visitor, session: Session) -> Respon
 
 async def _withdraw(core: Core, session: Session, pairing: Pairing, kind: str) -> None:
     if kind == "all":
-        await unpair(
-            core.pool, session.patient_id, pairing.pairing_no, Party.PATIENT, "consent-withdrawn", core.clock()
-        )
+        await unpair(core.pool, session.patient_id, pairing.pairing_no, Party.PATIENT, withdrawn(), core.clock())
     elif kind in (consent.valueset for consent in pairing.consents):
         await withdraw(core.pool, session.patient_id, pairing.pairing_no, kind, core.clock())
 

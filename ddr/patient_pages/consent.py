@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlencode
 from uuid import UUID
 
 from starlette.requests import Request
@@ -18,6 +17,7 @@ from ddr.http.core import Core
 from ddr.http.pages import error_page, language, redirect_targets
 from ddr.miv.model import Miv
 from ddr.operations.pairing import DAY_MS, answered, approve, refuse
+from ddr.patient_pages.arrival import PERSON, with_request
 from ddr.patient_pages.consent_text import agreed_to, shown
 from ddr.patient_pages.dates import day
 from ddr.patient_pages.names import measured_by, title
@@ -29,6 +29,7 @@ from ddr.scopes.parse import granted
 from ddr.store.authorization import pairings, par
 from ddr.store.authorization.consents import Shown
 from ddr.store.authorization.par import PushedRequest
+from ddr.store.database.digest import sha256
 from ddr.store.patients.sessions import Session
 from ddr.store.patients.views import devices
 
@@ -88,6 +89,8 @@ async def show(request: Request) -> Response:
         raise await _told(core, visitor, request_uri, refused) from None
     if visitor.session is None:
         return _login(request_uri)
+    if not _chosen(visitor.session, request_uri):
+        return see_other(with_request(PERSON, request_uri))
     return await _page(request, visitor, visitor.session, asked)
 
 
@@ -104,13 +107,21 @@ async def submit(request: Request) -> Response:
         raise await _told(core, visitor, request_uri, refused) from None
     if visitor.session is None:
         return _login(request_uri)
+    if not _chosen(visitor.session, request_uri):
+        return see_other(with_request(PERSON, request_uri))
     if form.one("decision") == "approve" and not form.all("scope"):
         return await _page(request, visitor, visitor.session, asked, NOTHING_CHOSEN, form.one("days"))
     ends = await _agreed(core, visitor.session.patient_id, asked.diga)
-    read = agreed_to(asked.diga, asked.mivs, form.one("text"), language(request.scope), again=bool(ends))
+    role = visitor.session.acting.role if visitor.session.acting else ""
+    read = agreed_to(asked.diga, asked.mivs, form.one("text"), language(request.scope), again=bool(ends), role=role)
     if form.one("decision") == "approve" and read is None:
         return await _page(request, visitor, visitor.session, asked, TEXT_CHANGED, form.one("days"))
     return see_other(await _carry_out(core, visitor.session.patient_id, asked, form, ends, read))
+
+
+def _chosen(session: Session, request_uri: str) -> bool:
+    """Whoever represents others has to say for each request whose data it is about."""
+    return not session.represents or session.chosen_sha256 == sha256(request_uri)
 
 
 async def _told(core: Core, visitor: Visitor, request_uri: str, refused: Refused) -> Refused:
@@ -174,6 +185,7 @@ async def _page(
     core, lang = core_of(request), language(request.scope)
     choices = await _choices(core, session, asked, lang)
     again = any(choice.granted_until_ms for choice in choices)
+    role = session.acting.role if session.acting else ""
     return page(
         request,
         visitor,
@@ -181,8 +193,9 @@ async def _page(
         status=422 if error else 200,
         form_targets=redirect_targets(asked.request.redirect_uri),
         diga=asked.diga,
+        other_person=with_request(PERSON, asked.request.request_uri),
         request_uri=asked.request.request_uri,
-        text_digest=shown(asked.diga, asked.mivs, lang, again=again).digest.hex(),
+        text_digest=shown(asked.diga, asked.mivs, lang, again=again, role=role).digest.hex(),
         choices=choices,
         again=again,
         periods=_periods(core, chosen_days, [day(lang, end) for c in choices if (end := c.granted_until_ms)], lang),
@@ -249,4 +262,4 @@ def _until(core: Core, form: Form, ends: Sequence[int]) -> int:
 
 
 def _login(request_uri: str) -> Response:
-    return see_other(f"/login?{urlencode({'request_uri': request_uri})}")
+    return see_other(with_request("/login", request_uri))

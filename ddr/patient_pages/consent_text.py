@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from ddr.miv.model import Miv
 from ddr.patient_pages.names import title
 from ddr.patient_pages.texts import consent, text
+from ddr.patient_pages.texts.representation import role_name
 from ddr.scopes.diga import Diga
 from ddr.store.authorization.consents import Shown
 
@@ -20,11 +21,15 @@ LEFT_OUT = "…"
 VERSION = hashlib.sha256(repr(sorted(consent.TEXTS.items())).encode()).hexdigest()[:12]
 
 
-def shown(diga: Diga, mivs: Iterable[Miv], lang: str, *, again: bool) -> Shown:
-    """What the page says in `lang` when this DiGA asks for `mivs`; `again`: something is agreed to already."""
+def shown(diga: Diga, mivs: Iterable[Miv], lang: str, *, again: bool, role: str = "") -> Shown:
+    """What the page says in `lang` when this DiGA asks for `mivs`; `again`: something is agreed to already.
+
+    `role` is that of a representative; the name of the patient is left out.
+    """
     names = {"diga": diga.name, "manufacturer": diga.manufacturer}
     lines = [
-        text(lang, "consent.title", **names),
+        text(lang, "consent.title_for" if role else "consent.title", person=LEFT_OUT, **names),
+        *([text(lang, "consent.for", person=LEFT_OUT, role=role_name(lang, role))] if role else []),
         text(lang, "consent.who", **names),
         text(lang, "consent.choose", **names),
         text(lang, "consent.choose_hint_again" if again else "consent.choose_hint", **names),
@@ -41,13 +46,13 @@ def shown(diga: Diga, mivs: Iterable[Miv], lang: str, *, again: bool) -> Shown:
     return Shown(lang, VERSION, "\n".join(lines))
 
 
-def agreed_to(diga: Diga, mivs: Iterable[Miv], digest: str, lang: str, *, again: bool) -> Shown | None:
+def agreed_to(diga: Diga, mivs: Iterable[Miv], digest: str, lang: str, *, again: bool, role: str = "") -> Shown | None:
     """The text whose digest (hex) a form carries, or None when the page says something else by now.
 
     A form without a digest agrees to what the page says in `lang`.
     """
     offered = tuple(mivs)
     if not digest:
-        return shown(diga, offered, lang, again=again)
-    candidates = (shown(diga, offered, one, again=two) for one in LANGUAGES for two in (False, True))
+        return shown(diga, offered, lang, again=again, role=role)
+    candidates = (shown(diga, offered, one, again=two, role=role) for one in LANGUAGES for two in (False, True))
     return next((one for one in candidates if one.digest.hex() == digest), None)

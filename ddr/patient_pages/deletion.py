@@ -12,6 +12,7 @@ from ddr.patient_pages import known_browser
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.visitor import Form, Visitor, core_of, drop_cookie, identify, read_form, see_other
+from ddr.store.authorization.representations import UNTIL_MAJORITY
 from ddr.store.patients.accounts import LONGEST, verify
 from ddr.store.patients.erasure import delete_patient
 from ddr.store.patients.login_attempts import count_attempt, forgive
@@ -28,6 +29,8 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
 async def submit(request: Request, visitor: Visitor, session: Session) -> Response:
     """Delete, and log out everywhere."""
     form, core = await read_form(request, visitor), core_of(request)
+    if not may_delete(session):
+        return _page(request, visitor, session, 403)
     if core.identity:
         if not _confirmed(core, session):
             return _page(request, visitor, session, 422, error="deletion.confirm_first")
@@ -44,6 +47,11 @@ async def done(request: Request) -> Response:
     return page(request, await identify(request), "deleted.html")
 
 
+def may_delete(session: Session) -> bool:
+    """Patients themselves, and those who decide everything for a minor (§ 1629, § 1789 BGB)."""
+    return session.acting is None or session.acting.role in UNTIL_MAJORITY
+
+
 def _confirmed(core: Core, session: Session) -> bool:
     return session.confirmed_ms is not None and core.clock() < session.confirmed_ms + CONFIRMED_MS
 
@@ -53,7 +61,7 @@ async def _wrong_password(request: Request, core: Core, session: Session, form: 
     device = known_browser.device_of(request, core.secrets[known_browser.SECRET], session.username)
     attempt = await count_attempt(core.pool, session.username, device, client_network(request.scope), core.clock())
     password = form.one("password")[: LONGEST + 1]
-    if not attempt.asked or await verify(core.pool, session.username, password) != session.patient_id:
+    if not attempt.asked or await verify(core.pool, session.username, password) != session.login_id:
         return "deletion.wait" if attempt.wait_seconds else "deletion.wrong"
     await forgive(core.pool, attempt)
     return ""
@@ -68,5 +76,6 @@ def _page(request: Request, visitor: Visitor, session: Session, status: int = 20
         status=status,
         at_provider=core.identity is not None,
         confirmed=_confirmed(core, session),
+        allowed=may_delete(session),
         error=error and text(language(request.scope), error),
     )

@@ -6,7 +6,6 @@ The same code as `ddr import` reads the file and gives its values to the gateway
 from __future__ import annotations
 
 import hashlib
-import hmac
 from asyncio import to_thread
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from ddr.patient_pages.dates import ZONE
 from ddr.patient_pages.names import title_of
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
-from ddr.patient_pages.visitor import FormRefused, Visitor, core_of, read_form, see_other
+from ddr.patient_pages.visitor import FormRefused, Visitor, check_token, core_of, read_form, see_other
 from ddr.store.audit.trail import Event, record
 from ddr.store.patients import files
 from ddr.store.patients.sessions import Session
@@ -106,8 +105,9 @@ async def _given(request: Request, visitor: Visitor) -> bytes:
     try:
         async with request.form(max_files=1, max_fields=3, max_part_size=FILE_BYTES) as form:
             token, given = form.get("form_token"), form.get("file")
-            if not isinstance(token, str) or not hmac.compare_digest(token.encode(), visitor.form_token.encode()):
+            if not isinstance(token, str):
                 raise FormRefused
+            check_token(token, visitor)
             if given is None or isinstance(given, str):
                 raise FormRefused
             raw: bytes = await given.read(FILE_BYTES + 1)

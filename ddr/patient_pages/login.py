@@ -5,14 +5,14 @@ An unknown name, a wrong password and a wrong one too many are answered alike fo
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ddr.http.address import client_network
+from ddr.http.core import Core
 from ddr.http.pages import language
 from ddr.patient_pages import known_browser
+from ddr.patient_pages.arrival import first_page
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.visitor import Form, Visitor, core_of, enter, identify, read_form
@@ -49,7 +49,7 @@ async def submit(request: Request) -> Response:
             return await _too_many(request, visitor, request_uri, attempt.wait_seconds)
         return await _form(request, visitor, request_uri, 422, error="login.wrong")
     await forgive(core.pool, attempt)
-    goal = f"/consent?{urlencode({'request_uri': request_uri})}" if request_uri else "/me"
+    goal = await first_page(core, patient_id, request_uri)
     response = await enter(request, visitor, Session(patient_id, username), goal)
     known_browser.remember(request, response, secret, username)
     return response
@@ -89,15 +89,14 @@ async def _form(
         "login.html",
         status=status,
         headers=headers,
-        diga=await _asking(request, request_uri),
+        diga=await waiting_diga(core_of(request), request_uri),
         request_uri=request_uri,
         error=error and text(lang, error, **values),
         notice=notice and text(lang, notice),
     )
 
 
-async def _asking(request: Request, request_uri: str) -> Diga | None:
-    """The DiGA that waits behind the login."""
-    core = core_of(request)
+async def waiting_diga(core: Core, request_uri: str) -> Diga | None:
+    """The DiGA that waits for this request's decision, if there is one."""
     pushed = await par.load(core.pool, request_uri, core.clock()) if request_uri else None
     return core.registry.by_client_id(pushed.client_id) if pushed else None

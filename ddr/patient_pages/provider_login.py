@@ -6,6 +6,7 @@ The provider brings second factors and the recovery of accounts; the recorder se
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from ddr.identity.errors import LoginRefused
 from ddr.identity.journey import set_out, way_back, way_out
 from ddr.identity.provider import Provider
 from ddr.identity.tokens import Identity
+from ddr.patient_pages.arrival import first_page
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.visitor import Visitor, core_of, enter, identify, see_other, set_cookie
@@ -64,7 +66,8 @@ async def callback(request: Request) -> Response:
     except LoginRefused as refusal:
         log.warning("login.refused", extra={"check": str(refusal)})
         return _page(request, visitor, journey.request_uri, 400, error="login.refused")
-    return await enter(request, visitor, session, _goal(journey))
+    goal = CONFIRMED if journey.confirms else await first_page(core, session.login_id, journey.request_uri)
+    return await enter(request, visitor, session, goal)
 
 
 async def unavailable(request: Request, _: Exception) -> Response:
@@ -98,15 +101,9 @@ async def _session(core: Core, provider: Provider, visitor: Visitor, identity: I
             raise LoginRefused("account disabled")
         return Session(patient_id, identity.username)
     known = await identities.find(core.pool, provider.issuer, identity.subject)
-    if visitor.session is None or visitor.session.patient_id != known:
+    if visitor.session is None or visitor.session.login_id != known:
         raise LoginRefused("another user")
-    return Session(known, identity.username, confirmed_ms=now_ms)
-
-
-def _goal(journey: Journey) -> str:
-    if journey.request_uri:
-        return f"/consent?{urlencode({'request_uri': journey.request_uri})}"
-    return CONFIRMED if journey.confirms else "/me"
+    return replace(visitor.session, username=identity.username, confirmed_ms=now_ms)
 
 
 def _page(

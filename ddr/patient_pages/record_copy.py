@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from ddr.fhir.audit_event import audit_event_resource
-from ddr.fhir.consent import consent_resource
+from ddr.fhir.consent import consent_resource, role_of
 from ddr.fhir.instants import instant
 from ddr.http.core import Core
 from ddr.patient_pages.access import words
@@ -29,6 +29,7 @@ Row = Mapping[str, Any]
 CONSENT_HEADING = (
     *("pairing", "app", "client_id", "connected", "disconnected", "disconnected_because"),
     *("kind", "valueset", "given", "until", "first_until", "ended", "ended_by", "ended_because"),
+    *("given_as", "ended_as"),
     *("language", "text_version", "text_sha256", "text"),
 )
 ACCESS_HEADING = ("time", "app", "client_id", "event", "what")
@@ -74,6 +75,8 @@ async def consent_lines(core: Core, patient_id: UUID, lang: str) -> AsyncIterato
             _at(row["withdrawn_ms"]),
             row["ended_by"] or "",
             reason(lang, row["end_reason"]) if row["withdrawn_ms"] else "",
+            role_of(row, "given"),
+            role_of(row, "ended"),
         )
         digest = row["text_sha256"].hex() if row["text_sha256"] else ""
         shown = (row["language"] or "", row["version"] or "", digest, row["content"] or "")

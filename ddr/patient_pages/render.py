@@ -18,6 +18,7 @@ from ddr.http.operator import Operator
 from ddr.http.pages import LANGUAGE_COOKIE, STYLESHEET, chosen_language, language, operator_links, page_headers
 from ddr.patient_pages.dates import day, moment, short_moment, time_of_day
 from ddr.patient_pages.texts import template, text
+from ddr.patient_pages.texts.representation import role_name
 from ddr.patient_pages.visitor import Visitor, core_of, set_cookie
 
 _HERE = Path(__file__).parent
@@ -33,7 +34,7 @@ _ENVIRONMENT = Environment(
 _STYLE = f"{STYLESHEET}?v={hashlib.sha256((_HERE / 'static' / 'style.css').read_bytes()).hexdigest()[:12]}"
 
 
-NAMES = {"app", "diga", "manufacturer", "devices"}  # placeholders that somebody else's names fill
+NAMES = {"app", "diga", "manufacturer", "devices", "person"}  # placeholders that somebody else's names fill
 
 
 def marked(lang: str, name: str, **values: object) -> Markup:
@@ -75,6 +76,7 @@ def page(
         switch=_switch(request, lang),
         path=request.url.path,
         session=visitor.session,
+        role_name=partial(role_name, lang),
         form_token=visitor.form_token,
         **content,
     )

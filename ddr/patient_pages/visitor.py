@@ -14,6 +14,8 @@ from starlette.responses import RedirectResponse, Response
 from ddr.http.body import BodyError, read_body
 from ddr.http.core import Core
 from ddr.http.pages import error_page, page_headers
+from ddr.store.audit.acting import ACTING
+from ddr.store.authorization.representations import Moment
 from ddr.store.patients.sessions import Session, close_session, load_session, new_cookie, open_session
 
 COOKIE = "__Host-ddr"  # the prefix makes browsers insist on Secure, Path=/ and no Domain
@@ -67,13 +69,22 @@ def core_of(request: Request) -> Core:
 
 
 async def identify(request: Request) -> Visitor:
-    """The visitor of this request; without a cookie a new one that nobody knows yet."""
+    """The visitor of this request; without a cookie a new one that nobody knows yet.
+
+    What the request does from here on, it does in the name of whoever acts in this session.
+    """
     cookie = request.cookies.get(COOKIE)
     if not cookie:
         return Visitor(new_cookie(), True, None)
     core = core_of(request)
-    idle_ms = core.settings.session_seconds * 1000
-    return Visitor(cookie, False, await load_session(core.pool, cookie, core.clock(), idle_ms))
+    session = await load_session(core.pool, cookie, moment(core), core.settings.session_seconds * 1000)
+    ACTING.set(session.acting if session else None)
+    return Visitor(cookie, False, session)
+
+
+def moment(core: Core) -> Moment:
+    """Now, as it counts for the rights of representatives."""
+    return Moment.at(core.clock(), core.settings)
 
 
 async def read_form(request: Request, visitor: Visitor) -> Form:
@@ -85,9 +96,17 @@ async def read_form(request: Request, visitor: Visitor) -> Form:
     if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise FormRefused
     form = Form(_fields(await _body(request)))
-    if not hmac.compare_digest(form.one("form_token").encode(), visitor.form_token.encode()):
-        raise FormRefused
+    check_token(form.one("form_token"), visitor)
     return form
+
+
+def check_token(token: str, visitor: Visitor) -> None:
+    """Raises FormRefused unless a form with this token was made for this visitor, in this session.
+
+    With another patient a session has another cookie: a form that was made for somebody else is none of this one.
+    """
+    if not hmac.compare_digest(token.encode(), visitor.form_token.encode()):
+        raise FormRefused(problem="other_person" if visitor.session and visitor.session.represents else "form_expired")
 
 
 async def _body(request: Request) -> bytes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from html.parser import HTMLParser
+from typing import Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
@@ -11,6 +13,8 @@ import httpx
 from ddr.gateway import inside
 from ddr.http.core import Core
 from ddr.patient_pages.app import create_consent
+from ddr.patient_pages.visitor import COOKIE
+from ddr.store.patients.sessions import Session, open_session
 from tests.support.patients import PASSWORD, Patient
 
 FORM = "application/x-www-form-urlencoded"
@@ -48,10 +52,17 @@ def answer(response: httpx.Response) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlsplit(response.headers["location"]).query).items()}
 
 
+def person(html: str, name: str) -> str:
+    """What the button with this name on the page "/me/person" sends."""
+    buttons = re.findall(r'<button class="card" name="person" value="([^"]+)">\s*<strong>(?:<bdi>)?([^<]*)<', html)
+    return next(str(value) for value, said in buttons if said == name or (not name and value == "self"))
+
+
 class Browser:
     """One patient's browser at the public listener."""
 
     def __init__(self, core: Core, lang: str = "de", address: str = "203.0.113.7") -> None:
+        self.core = core
         core.inside = partial(inside.call, core)
         transport = httpx.ASGITransport(create_consent(core), client=(address, 40_000))
         self.http = httpx.AsyncClient(
@@ -76,6 +87,17 @@ class Browser:
         """Open and send the login form."""
         page = await self.get(f"/login?{urlencode({'request_uri': request_uri})}")
         return await self.post("/login", page, username=patient.username, password=password, request_uri=request_uri)
+
+    async def act_for(self, name: str, request_uri: str = "") -> httpx.Response:
+        """Choose the person who is called so; "" for oneself."""
+        page = await self.get(f"/me/person?{urlencode({'request_uri': request_uri})}" if request_uri else "/me/person")
+        return await self.post("/me/person", page, person=person(page.text, name), request_uri=request_uri)
+
+    async def logged_in(self, patient: Patient) -> Self:
+        """This browser with a session of the patient: the login without its form."""
+        cookie = await open_session(self.core.pool, Session(patient.patient_id, patient.username), self.core.clock())
+        self.http.cookies.set(COOKIE, cookie, domain="recorder.example", path="/")
+        return self
 
     async def consent_page(self, request_uri: str) -> httpx.Response:
         """Open the consent page."""

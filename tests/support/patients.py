@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from datetime import UTC, timedelta
+from typing import Any
 from uuid import UUID
 
 from ddr.http.core import Core
 from ddr.scopes.diga import Diga
+from ddr.series.days import local_day
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.par import PushedRequest, new_request_uri, push
+from ddr.store.authorization.representations import Relation, SetBy, Terms, begin
 from ddr.store.patients.accounts import create_patient
 from tests.support.trust import FakeTrust
 
@@ -29,6 +33,24 @@ async def new_patient(core: Core, prefix: str = "anna") -> Patient:
     """A new patient whose user name begins with `prefix`."""
     username = f"{prefix}-{secrets.token_hex(4)}"
     return Patient(await create_patient(core.pool, username, PASSWORD, core.clock()), username)
+
+
+async def represent(
+    core: Core,
+    representative: Patient,
+    patient: Patient,
+    name: str = "Mia",
+    relation: Relation = Relation.PARENT,
+    **terms: Any,
+) -> UUID:
+    """`representative` may act for `patient`, a child of ten years unless `terms` say otherwise: the right's id."""
+    now_ms = core.clock()
+    born = None if relation is Relation.CARER else local_day(now_ms, UTC).replace(day=1) - timedelta(days=3660)
+    said = Terms(**{"relation": relation, "name": name, "since_ms": now_ms, "born": born, **terms})
+    async with core.pool.acquire() as conn, conn.transaction():
+        right = await begin(conn, representative.patient_id, patient.patient_id, said, SetBy.OPERATOR, now_ms)
+    assert right is not None
+    return right
 
 
 def list_diga(core: Core, number: str = "00001", **changes: object) -> Diga:

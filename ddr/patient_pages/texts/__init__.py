@@ -15,11 +15,25 @@ from ddr.patient_pages.texts import (
     frame,
     gateway_apps,
     login,
+    representation,
 )
 
 TEXTS: dict[str, Words] = {
     f"{module.__name__.rpartition('.')[2]}.{name}": words
-    for module in (frame, login, consent, connections, access, devices, gateway_apps, file, data, copy, deletion)
+    for module in (
+        frame,
+        login,
+        consent,
+        connections,
+        access,
+        devices,
+        gateway_apps,
+        file,
+        data,
+        copy,
+        deletion,
+        representation,
+    )
     for name, words in module.TEXTS.items()
 }
 

@@ -106,6 +106,65 @@ TEXTS = {
         "Nach der Wiederherstellung dieses Dienstes aus einer Sicherung bekam {app} einen neuen Zugangsschlüssel.",
         "After this service was restored from a backup, {app} was given a new access key.",
     ),
+    # what representatives did, and that there are any
+    "patient:pairing:granted:by": Words(
+        "{who_first} hat für Sie {app} erlaubt, Daten zu lesen: {kinds}.",
+        "{who_first} allowed {app} for you to read data: {kinds}.",
+    ),
+    "patient:pairing:denied:by": Words(
+        "{who_first} hat für Sie eine Anfrage von {app} abgelehnt.", "{who_first} refused a request of {app} for you."
+    ),
+    "patient:pairing:ended:by": Words(
+        "{who_first} hat für Sie die Zustimmung für {app} widerrufen.",
+        "{who_first} withdrew the consent for {app} for you.",
+    ),
+    "patient:consent:withdrawn:by": Words(
+        "{who_first} hat für Sie die Zustimmung für {app} teilweise widerrufen: {kinds}.",
+        "{who_first} withdrew part of the consent for {app} for you: {kinds}.",
+    ),
+    "patient:data:downloaded:by": Words(
+        "{who_first} hat Ihre Daten heruntergeladen.", "{who_first} downloaded your data."
+    ),
+    "patient:file:taken:by": Words(
+        "{who_first} hat für Sie eine Datei mit Messwerten eingelesen.",
+        "{who_first} read in a file with readings for you.",
+    ),
+    "patient:file:taken-back:by": Words(
+        "{who_first} hat für Sie die Messwerte einer Datei wieder entfernt.",
+        "{who_first} removed the readings of a file again for you.",
+    ),
+    "patient:data:deleted:by": Words("{who_first} hat Ihre Daten gelöscht.", "{who_first} deleted your data."),
+    "patient:gateway:connected:by": Words(
+        "{who_first} hat für Sie eine App verbunden, die Messwerte sendet.",
+        "{who_first} connected an app that sends readings for you.",
+    ),
+    "patient:gateway:disconnected:by": Words(
+        "{who_first} hat für Sie eine App getrennt, die Messwerte gesendet hat.",
+        "{who_first} disconnected an app that sent readings for you.",
+    ),
+    "patient:pairing:kept": Words(
+        "Sie haben die Verbindung mit {app} behalten, die jemand für Sie erlaubt hatte.",
+        "You kept the connection with {app} that somebody had allowed for you.",
+    ),
+    "representative:pages:opened": Words("{who_first} hat Ihre Seiten geöffnet.", "{who_first} opened your pages."),
+    "operator:representation:set": Words(
+        "Der Betreiber hat eingetragen: {who} vertritt Sie.", "The operator entered: {who} represents you."
+    ),
+    "provider:representation:set": Words(
+        "Das Konto beim Hersteller sagt: {who} vertritt Sie.",
+        "The account with the manufacturer says: {who} represents you.",
+    ),
+    "operator:representation:ended": Words(
+        "Der Betreiber hat eingetragen: {who} vertritt Sie nicht mehr.",
+        "The operator entered: {who} no longer represents you.",
+    ),
+    "provider:representation:ended": Words(
+        "Das Konto beim Hersteller sagt: {who} vertritt Sie nicht mehr.",
+        "The account with the manufacturer says: {who} no longer represents you.",
+    ),
+    "system:representation:ended": Words(
+        "{who_first} vertritt Sie nicht mehr. {reason}", "{who_first} no longer represents you. {reason}"
+    ),
     "other": Words("Ereignis zu {app}.", "Event about {app}."),
     "device_details": Words("Angaben zu Geräten", "details of devices"),
 }

@@ -4,6 +4,11 @@ from ddr.http.pages import Words
 
 TEXTS = {
     "title": Words("Darf {diga} Ihre Daten lesen?", "May {diga} read your data?"),
+    "title_for": Words("Darf {diga} die Daten von {person} lesen?", "May {diga} read the data of {person}?"),
+    "for": Words(
+        "Sie entscheiden als {role} für {person}. Wo hier „Ihre Daten“ steht, sind die Daten von {person} gemeint.",
+        "You decide as a {role} for {person}. Where it says “your data” here, the data of {person} is meant.",
+    ),
     "who": Words(
         "Die App {diga} von {manufacturer} bittet um Ihre Zustimmung. "
         "Sie steht im Verzeichnis der digitalen Gesundheitsanwendungen (DiGA) des Bundesinstituts für Arzneimittel "

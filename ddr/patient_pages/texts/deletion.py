@@ -30,6 +30,10 @@ TEXTS = {
         "If you do not want that, disconnect it there.",
     ),
     "download": Words("Zuerst meine Daten herunterladen", "Download my data first"),
+    "not_you": Words(
+        "Als Betreuungsperson können Sie hier nicht alles löschen. Dafür wenden Sie sich bitte schriftlich an uns.",
+        "As a carer you cannot delete everything here. Please write to us for that.",
+    ),
     "final": Words("Das kann nicht rückgängig gemacht werden.", "This cannot be undone."),
     "password": Words("Zur Bestätigung: Ihr Passwort", "To confirm: your password"),
     "confirm": Words("Bitte melden Sie sich zur Sicherheit noch einmal an.", "To be safe, please sign in once more."),

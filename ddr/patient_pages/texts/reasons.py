@@ -4,6 +4,15 @@ from ddr.http.pages import Words
 
 REASONS = {
     "consent-withdrawn": Words("Sie haben Ihre Zustimmung widerrufen.", "You withdrew your consent."),
+    "withdrawn-by-representative": Words(
+        "Wer Sie vertritt, hat die Zustimmung widerrufen.", "Whoever represents you withdrew the consent."
+    ),
+    "relation-ended": Words("Die Vertretung ist beendet.", "The representation has ended."),
+    "majority": Words("Sie sind volljährig.", "You are of age."),
+    "until-reached": Words("Die Vertretung war bis dahin befristet.", "The representation was limited until then."),
+    "representative-deleted": Words(
+        "Wer Sie vertreten hat, hat kein Konto mehr.", "Whoever represented you has no account any more."
+    ),
     "data-deleted": Words("Sie haben Ihre Daten gelöscht.", "You deleted your data."),
     "consent-ended": Words("Ihre Zustimmung ist abgelaufen.", "Your consent has run out."),
     "revoked": Words("Die App hat die Verbindung beendet.", "The app ended the connection."),

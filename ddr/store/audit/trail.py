@@ -13,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.audit.acting import ACTING
 from ddr.store.audit.journal import JOURNAL
 
 NOBODY = UUID(int=0)  # no patient is known
@@ -58,6 +59,13 @@ class Event(StrEnum):
     PAIRING_ENDED_BY_OPERATOR = "operator:pairing:ended"
     DATA_DELETED_BY_OPERATOR = "operator:data:deleted"
     DATA_EXPORTED_BY_OPERATOR = "operator:data:exported"
+    REPRESENTATION_SET_BY_OPERATOR = "operator:representation:set"
+    REPRESENTATION_SET_BY_PROVIDER = "provider:representation:set"
+    REPRESENTATION_ENDED_BY_OPERATOR = "operator:representation:ended"
+    REPRESENTATION_ENDED_BY_PROVIDER = "provider:representation:ended"
+    REPRESENTATION_ENDED_BY_SYSTEM = "system:representation:ended"
+    REPRESENTATIVE_ENTERED = "representative:pages:opened"
+    PAIRING_KEPT = "patient:pairing:kept"
     RESTORE_DECLARED = "operator:restore:declared"
     REFRESH_RESTORED = "diga:refresh:restored"
 
@@ -80,8 +88,12 @@ ENDS = frozenset(
         Event.GATEWAY_CERTIFICATE_REVOKED,
         Event.ACCOUNT_DISABLED,
         Event.ACCOUNT_ENABLED,
+        Event.REPRESENTATION_ENDED_BY_OPERATOR,
+        Event.REPRESENTATION_ENDED_BY_PROVIDER,
+        Event.REPRESENTATION_ENDED_BY_SYSTEM,
     }
 )
+_BY_PATIENT = "patient:"  # what a representative may do in the patient's place
 
 
 async def record(
@@ -98,7 +110,10 @@ async def record(
     """Append one event; `detail` holds words of ours only, never a name, a token or an address.
 
     An event of ENDS goes into the journal first, with `ends`: what a restored database needs to find what ended.
+    What a representative does in the patient's place says so (ddr.store.audit.acting).
     """
+    if event.startswith(_BY_PATIENT) and (acting := ACTING.get()):
+        detail = {**(detail or {}), **acting.detail}
     if event in ENDS:
         await JOURNAL.note(
             {

@@ -11,7 +11,10 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.audit.acting import acted
 from ddr.store.database.digest import sha256
+
+BY_PATIENT = "patient"  # what a representative may do, too
 
 
 @dataclass(frozen=True)
@@ -39,23 +42,28 @@ async def give(
 ) -> list[int]:
     """Within a transaction that holds the pairing's row: consents given now; their numbers.
 
-    Those given before stay (CON-019), but none outlasts what the patient chooses now.
+    Those given before stay (CON-019), but none outlasts what the patient chooses now. The proof says in which role they
+    are given (ddr.store.audit.acting).
     """
+    role, representation_id = acted()
     if shown is not None:
         await _keep(conn, shown, now_ms)
     await conn.execute(
-        "UPDATE consent SET until_ms = $4, shortened_ms = $5"
+        "UPDATE consent SET until_ms = $4, shortened_ms = $5, role = $6, representation_id = $7"
         " WHERE patient_id = $1 AND pairing_no = $2 AND miv_url = ANY ($3) AND withdrawn_ms IS NULL AND until_ms > $4",
         patient_id,
         pairing_no,
         list(valuesets),
         until_ms,
         now_ms,
+        role,
+        representation_id,
     )
     rows = await conn.fetch(
         """
-        INSERT INTO consent (patient_id, pairing_no, miv_url, granted_ms, until_ms, language, text_sha256)
-        SELECT $1, $2, miv_url, $4, $5, $6, $7 FROM unnest($3::text[]) AS miv_url RETURNING consent_no
+        INSERT INTO consent (patient_id, pairing_no, miv_url, granted_ms, until_ms, language, text_sha256, role,
+                             representation_id)
+        SELECT $1, $2, miv_url, $4, $5, $6, $7, $8, $9 FROM unnest($3::text[]) AS miv_url RETURNING consent_no
         """,
         patient_id,
         pairing_no,
@@ -64,6 +72,8 @@ async def give(
         until_ms,
         shown and shown.language,
         shown and shown.digest,
+        role,
+        representation_id,
     )
     return [row["consent_no"] for row in rows]
 
@@ -80,7 +90,7 @@ async def close(
     """Within a transaction: end the consents of a pairing, or those to one kind of data. False when there was none."""
     status: str = await conn.execute(
         """
-        UPDATE consent SET withdrawn_ms = $3, ended_by = $4, end_reason = $5
+        UPDATE consent SET withdrawn_ms = $3, ended_by = $4, end_reason = $5, role = $7, representation_id = $8
          WHERE patient_id = $1 AND pairing_no = $2 AND withdrawn_ms IS NULL AND ($6::text IS NULL OR miv_url = $6)
         """,
         patient_id,
@@ -89,6 +99,7 @@ async def close(
         by,
         reason,
         valueset,
+        *(acted() if by == BY_PATIENT else (None, None)),
     )
     return status != "UPDATE 0"
 
@@ -100,7 +111,7 @@ async def close_expired(
     rows = await conn.fetch(
         """
         WITH over AS (
-          UPDATE consent SET withdrawn_ms = $3, ended_by = $4, end_reason = $5
+          UPDATE consent SET withdrawn_ms = $3, ended_by = $4, end_reason = $5, role = NULL, representation_id = NULL
            WHERE patient_id = $1 AND pairing_no = $2 AND withdrawn_ms IS NULL AND until_ms <= $3 RETURNING miv_url)
         SELECT DISTINCT miv_url FROM over EXCEPT
         SELECT miv_url FROM consent
@@ -132,7 +143,7 @@ async def records(pool: asyncpg.Pool, patient_id: UUID) -> list[asyncpg.Record]:
     rows: list[asyncpg.Record] = await pool.fetch(
         """
         SELECT r.record_no, r.at_ms, r.act, r.consent_no, r.pairing_id, r.client_id, r.miv_url, r.until_ms, r.language,
-               r.ended_by, r.reason, r.text_sha256, t.version, t.content
+               r.ended_by, r.reason, r.role, r.representation_id, r.text_sha256, t.version, t.content
           FROM consent_record r LEFT JOIN consent_text t USING (text_sha256)
          WHERE r.patient_id = $1 ORDER BY r.record_no
         """,

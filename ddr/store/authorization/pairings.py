@@ -19,8 +19,9 @@ from uuid import UUID
 import asyncpg
 
 from ddr.scopes.parse import Scopes, parse
+from ddr.store.audit.acting import ACTING
 from ddr.store.audit.trail import Event, record
-from ddr.store.authorization import par
+from ddr.store.authorization import par, representations
 from ddr.store.authorization.consents import Shown, give
 from ddr.store.authorization.openings import announce
 from ddr.store.authorization.par import PushedRequest
@@ -66,10 +67,13 @@ async def decide(
 
     Consumes the request, finds or founds the pairing, records the consents, creates grant and code: all or nothing,
     before the browser is sent back (CON-003). None when the request is unknown, expired or already decided, or when
-    the patient has just deleted everything or the account was disabled.
+    the patient has just deleted everything, the account was disabled, or the right to act for the patient has ended.
     """
     async with pool.acquire() as conn, conn.transaction():
         if await conn.fetchrow(_ABLE, patient_id) is None:
+            return None
+        acting = ACTING.get()
+        if acting and not await representations.holds(conn, patient_id, acting.representation_id):
             return None
         request = await par.consume(conn, request_uri, patient_id, now_ms)
         if request is None:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.audit.acting import ACTING
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import consents
 
@@ -20,7 +21,7 @@ class Party(StrEnum):
     """Who ends a pairing."""
 
     DIGA = "diga"
-    PATIENT = "patient"
+    PATIENT = consents.BY_PATIENT
     SYSTEM = "system"
     OPERATOR = "operator"
 
@@ -45,9 +46,14 @@ async def unpair(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, by: Part
         return await end(conn, patient_id, pairing_no, by, reason, now_ms)
 
 
+def withdrawn() -> str:
+    """Why something ends that is withdrawn now: by the patient, or by whoever acts for the patient."""
+    return "withdrawn-by-representative" if ACTING.get() else "consent-withdrawn"
+
+
 async def withdraw(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, valueset: str, now_ms: int) -> bool:
     """The patient takes back one kind of data; with the last one the pairing ends. False when it was not granted."""
-    return await _end_kind(pool, patient_id, pairing_no, valueset, Party.PATIENT, "consent-withdrawn", now_ms)
+    return await _end_kind(pool, patient_id, pairing_no, valueset, Party.PATIENT, withdrawn(), now_ms)
 
 
 async def withdraw_by(

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.audit.acting import acted, detail_of
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.digest import sha256
 from ddr.store.database.sweeping import delete_due
@@ -33,12 +34,16 @@ async def offer_code(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> str:
     code = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
     await pool.execute(
         """
-        INSERT INTO gateway_code (patient_id, code_sha256, expires_ms) VALUES ($1, $2, $3)
-        ON CONFLICT (patient_id) DO UPDATE SET code_sha256 = excluded.code_sha256, expires_ms = excluded.expires_ms
+        INSERT INTO gateway_code (patient_id, code_sha256, expires_ms, role, representation_id)
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (patient_id) DO UPDATE
+           SET code_sha256 = excluded.code_sha256, expires_ms = excluded.expires_ms, role = excluded.role,
+               representation_id = excluded.representation_id
         """,
         patient_id,
         sha256(code),
         now_ms + CODE_MS,
+        *acted(),
     )
     return f"{code[:5]}-{code[5:]}"
 
@@ -49,19 +54,21 @@ async def connect(pool: asyncpg.Pool, code: str, name: str, days: int, now_ms: i
     Raises TooManyTokens, and the code stays good.
     """
     async with pool.acquire() as conn, conn.transaction():
-        patient_id = await conn.fetchval(
+        taken = await conn.fetchrow(
             """
             DELETE FROM gateway_code c USING patient p
              WHERE c.code_sha256 = $1 AND c.expires_ms > $2 AND p.patient_id = c.patient_id AND p.disabled_ms IS NULL
-            RETURNING c.patient_id
+            RETURNING c.patient_id, c.role, c.representation_id
             """,
             sha256(normal_code(code)),
             now_ms,
         )
-        if patient_id is None:
+        if taken is None:
             return None
+        patient_id = taken["patient_id"]
         token = await tokens.create(conn, patient_id, now_ms, name=name, days=days)
-        await record(conn, Event.GATEWAY_CONNECTED, now_ms, patient_id=patient_id)
+        by = detail_of(taken["role"], taken["representation_id"])
+        await record(conn, Event.GATEWAY_CONNECTED, now_ms, patient_id=patient_id, detail=by)
         return token, now_ms + days * DAY_MS
 
 

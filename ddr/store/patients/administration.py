@@ -11,6 +11,7 @@ import asyncpg
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.unpairing import Party, end
 from ddr.store.database.names import account_name
+from ddr.store.patients.sessions import close_all
 
 Row = Mapping[str, Any]
 REASON = "account-disabled"
@@ -67,8 +68,8 @@ async def disable(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> bool:
             return False
         await record(conn, Event.ACCOUNT_DISABLED, now_ms, patient_id=patient_id)
         await conn.execute("UPDATE patient SET disabled_ms = $2 WHERE patient_id = $1", patient_id, now_ms)
-        for table in ("browser_session", "gateway_code"):
-            await conn.execute(f"DELETE FROM {table} WHERE patient_id = $1", patient_id)
+        await close_all(conn, patient_id)
+        await conn.execute("DELETE FROM gateway_code WHERE patient_id = $1", patient_id)
         for row in await conn.fetch(
             "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND ended_ms IS NULL", patient_id
         ):

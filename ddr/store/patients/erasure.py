@@ -12,7 +12,9 @@ from uuid import UUID
 import asyncpg
 
 from ddr.store.audit.trail import Event, record
+from ddr.store.authorization.representations import end_all_of
 from ddr.store.authorization.unpairing import Party, end
+from ddr.store.patients.sessions import close_all
 
 REASON = "data-deleted"
 
@@ -22,7 +24,7 @@ TABLES = (
     "epoch", "epoch_version", "chunk", "upload", "gateway_request", "calibration", "sensor", "device", "measurement",
     "measurement_version", "search_rest", "grace", "authorization_code", "token_grant", "consent", "pairing_directory",
     "pairing", "opening", "pushed_request", "gateway_token", "gateway_code", "browser_session", "login_identity",
-    "account", "claim", "withdrawn_calibration", "patient_file", "patient", "consent_record",
+    "account", "representation", "claim", "withdrawn_calibration", "patient_file", "patient", "consent_record",
 )  # fmt: skip
 
 
@@ -57,6 +59,8 @@ async def delete_patient(
             "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND ended_ms IS NULL", patient_id
         ):
             await end(conn, patient_id, row["pairing_no"], by, REASON, now_ms)
+        await end_all_of(conn, patient_id, now_ms)
+        await close_all(conn, patient_id)
         for table in TABLES:
             status = await conn.execute(f"DELETE FROM {table} WHERE patient_id = $1", patient_id)
             told(table, int(status.split()[-1]))

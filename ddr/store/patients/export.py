@@ -121,7 +121,7 @@ SELECT c.consent_no, c.miv_url, c.granted_ms, c.until_ms, c.withdrawn_ms, c.ende
        c.text_sha256, t.version, t.content, p.pairing_id, p.client_id, p.created_ms AS paired_ms,
        p.ended_ms AS unpaired_ms, p.end_reason AS unpaired_reason,
        (SELECT jsonb_agg(jsonb_build_object('act', r.act, 'at_ms', r.at_ms, 'until_ms', r.until_ms, 'by', r.ended_by,
-                                            'reason', r.reason) ORDER BY r.record_no)
+                                            'reason', r.reason, 'role', r.role) ORDER BY r.record_no)
           FROM consent_record r WHERE r.patient_id = $1 AND r.consent_no = c.consent_no) AS acts
   FROM consent c
   JOIN pairing p ON p.patient_id = $1 AND p.pairing_no = c.pairing_no

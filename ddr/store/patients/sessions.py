@@ -1,4 +1,8 @@
-"""Sessions of patients at the browser: kept on the server, found by the hash of a random cookie."""
+"""Sessions of patients at the browser: kept on the server, found by the hash of a random cookie.
+
+A session is about one patient: the one who logged in, or one whom that login represents (docs/representatives.md).
+Whoever chooses another patient goes on under a new cookie.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +12,53 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.audit.acting import Acting
+from ddr.store.authorization.representations import Moment, in_force
 from ddr.store.database.digest import sha256
 from ddr.store.database.sweeping import delete_due
 
 HOUR_MS = 3_600_000  # as in column seen_hour
 LONGEST_MS = 12 * 3600 * 1000  # a session ends after this time even when it is used all the while
 
+# The one statement of a click: activity, unless an account is disabled or the right to act for the patient is over.
+_LOAD = f"""
+WITH seen AS (
+  UPDATE browser_session s SET seen_ms = $2
+   WHERE cookie_sha256 = $1 AND seen_ms > $3 AND created_ms > $4
+     AND NOT EXISTS (SELECT FROM patient p
+                      WHERE p.patient_id IN (s.patient_id, s.login_id) AND p.disabled_ms IS NOT NULL)
+  RETURNING patient_id, username, confirmed_ms, login_id, representation_id, chosen_sha256
+)
+SELECT s.patient_id, s.username, s.confirmed_ms, s.login_id, s.representation_id, s.chosen_sha256, r.relation, r.name,
+       EXISTS (SELECT FROM representation o WHERE o.representative_id = coalesce(s.login_id, s.patient_id)
+                  AND {in_force("o", "$2", "$5")}) AS represents,
+       EXISTS (SELECT FROM representation o WHERE o.patient_id = s.patient_id) AS represented
+  FROM seen s LEFT JOIN representation r
+    ON r.patient_id = s.patient_id AND r.representation_id = s.representation_id AND r.representative_id = s.login_id
+   AND {in_force("r", "$2", "$5")}
+ WHERE s.login_id IS NULL OR r.patient_id IS NOT NULL"""  # noqa: S608 - texts of ours
+
 
 @dataclass(frozen=True)
 class Session:
-    """Who is logged in; `confirmed_ms` is when the patient last proved it again, within this session."""
+    """Whom it is about, and who is logged in; `confirmed_ms` is when the login was last proved again within it.
+
+    `acting` is set when the login acts for another patient. `represents`: it may; `represented`: somebody acts or
+    acted for this patient. `chosen_sha256` names the pushed request for which the patient was chosen.
+    """
 
     patient_id: UUID
     username: str
     confirmed_ms: int | None = None
+    acting: Acting | None = None
+    represents: bool = False
+    represented: bool = False
+    chosen_sha256: bytes | None = None
+
+    @property
+    def login_id(self) -> UUID:
+        """The patient whose login it is."""
+        return self.acting.login_id if self.acting else self.patient_id
 
 
 def new_cookie() -> str:
@@ -31,39 +68,75 @@ def new_cookie() -> str:
 
 async def open_session(pool: asyncpg.Pool, session: Session, now_ms: int) -> str:
     """Log `session` in and return its new cookie."""
-    cookie = new_cookie()
+    cookie, acting = new_cookie(), session.acting
     await pool.execute(
-        "INSERT INTO browser_session (cookie_sha256, patient_id, username, created_ms, seen_ms, confirmed_ms) "
-        "VALUES ($1, $2, $3, $4, $4, $5)",
+        "INSERT INTO browser_session (cookie_sha256, patient_id, username, created_ms, seen_ms, confirmed_ms, login_id,"
+        " representation_id) VALUES ($1, $2, $3, $4, $4, $5, $6, $7)",
         sha256(cookie),
         session.patient_id,
         session.username,
         now_ms,
         session.confirmed_ms,
+        acting and acting.login_id,
+        acting and acting.representation_id,
     )
     return cookie
 
 
-async def load_session(pool: asyncpg.Pool, cookie: str, now_ms: int, idle_ms: int) -> Session | None:
+async def load_session(pool: asyncpg.Pool, cookie: str, moment: Moment, idle_ms: int) -> Session | None:
     """The session of this cookie, or None when it is unknown, idle for `idle_ms`, or too old.
 
-    None as well while the account is disabled. Counts as activity.
+    None as well while the account of login or patient is disabled, and when the login may no longer act for the
+    patient. Counts as activity.
     """
+    now_ms = moment.now_ms
     row = await pool.fetchrow(
-        "UPDATE browser_session s SET seen_ms = $2 WHERE cookie_sha256 = $1 AND seen_ms > $3 AND created_ms > $4 "
-        "AND NOT EXISTS (SELECT FROM patient p WHERE p.patient_id = s.patient_id AND p.disabled_ms IS NOT NULL) "
-        "RETURNING patient_id, username, confirmed_ms",
-        sha256(cookie),
-        now_ms,
-        now_ms - idle_ms,
-        now_ms - LONGEST_MS,
+        _LOAD, sha256(cookie), now_ms, now_ms - idle_ms, now_ms - LONGEST_MS, moment.of_age_born_by
     )
-    return row and Session(**row)
+    return row and Session(
+        patient_id=row["patient_id"],
+        username=row["username"],
+        confirmed_ms=row["confirmed_ms"],
+        acting=row["login_id"] and Acting(row["login_id"], row["representation_id"], row["relation"], row["name"]),
+        represents=row["represents"],
+        represented=row["represented"],
+        chosen_sha256=row["chosen_sha256"],
+    )
+
+
+async def turn_to(
+    pool: asyncpg.Pool, cookie: str, patient_id: UUID, acting: Acting | None, request_uri: str
+) -> str | None:
+    """The session is about this patient from now on, under a new cookie; what was proved again counts no more.
+
+    `request_uri` names the request for which the patient was chosen, if there is one. None when the session has ended
+    or has turned meanwhile: of two choices at once one holds.
+    """
+    successor = new_cookie()
+    status: str = await pool.execute(
+        """
+        UPDATE browser_session SET cookie_sha256 = $2, patient_id = $3, login_id = $4, representation_id = $5,
+               chosen_sha256 = $6, confirmed_ms = NULL
+         WHERE cookie_sha256 = $1
+        """,
+        sha256(cookie),
+        sha256(successor),
+        patient_id,
+        acting and acting.login_id,
+        acting and acting.representation_id,
+        sha256(request_uri) if request_uri else None,
+    )
+    return successor if status == "UPDATE 1" else None
 
 
 async def close_session(pool: asyncpg.Pool, cookie: str) -> None:
     """Log out: the cookie is worth nothing from now on."""
     await pool.execute("DELETE FROM browser_session WHERE cookie_sha256 = $1", sha256(cookie))
+
+
+async def close_all(conn: asyncpg.Connection, patient_id: UUID) -> None:
+    """All sessions about this patient, and all of this patient's login."""
+    await conn.execute("DELETE FROM browser_session WHERE patient_id = $1 OR login_id = $1", patient_id)
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int, idle_ms: int) -> None:

@@ -1,0 +1,125 @@
+"""`ddr patient proxy`: who represents whom (docs/representatives.md); each act stands in the patient's trail."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import date, timedelta
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from ddr.cli.account import ACCOUNT, Action, the_patient
+from ddr.cli.errors import CommandError
+from ddr.cli.operator import shown_instant
+from ddr.http.clock import now_ms
+from ddr.series.days import midnight
+from ddr.settings import Settings
+from ddr.store.authorization import representations
+from ddr.store.authorization.representations import End, Moment, Relation, SetBy, Terms
+from ddr.store.patients import administration, identities
+
+
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The subcommands of `ddr patient proxy`."""
+    add = actions.add_parser("add", help="let an account act for a patient, from its next login on")
+    end = actions.add_parser("end", help="end it at once: sessions too; connections stay until the patient decides")
+    shown = actions.add_parser("list", help="whom an account represents, and who represents it")
+    shown.add_argument("account", metavar="ACCOUNT", help=ACCOUNT)
+    for parser in (add, end):
+        parser.add_argument("representative", metavar="REPRESENTATIVE", help=f"who acts: {ACCOUNT}")
+        parser.add_argument("patient", metavar="PATIENT", help=f"for whom: {ACCOUNT}")
+    add.add_argument("--relation", choices=tuple(Relation), required=True)
+    add.add_argument("--name", required=True, help="what the representative's pages call the patient; no DiGA sees it")
+    add.add_argument("--born", type=_day, metavar="DATE", help="the patient's birthday; needed for parent and guardian")
+    add.add_argument("--since", type=_day, metavar="DATE", help="first day (default: at once)")
+    add.add_argument("--until", type=_day, metavar="DATE", help="last day (default: none but majority)")
+    add.add_argument(
+        "--new",
+        action="store_true",
+        help="PATIENT is a subject of the OpenID provider that was never here: make it known",
+    )
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date like 2015-03-01") from None
+
+
+async def act(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    """Do what was asked for. Raises CommandError."""
+    await _ACTIONS[args.proxy_action](args, settings, pool)
+
+
+async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    moment, zone = Moment.at(now_ms(), settings), ZoneInfo(settings.time_zone)
+    terms = Terms(
+        relation=Relation(args.relation),
+        name=args.name.strip(),
+        since_ms=midnight(args.since, zone) if args.since else moment.now_ms,
+        until_ms=midnight(args.until + timedelta(days=1), zone) if args.until else None,
+        born=args.born,
+    )
+    try:
+        terms = representations.checked(terms, moment)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    representative = await the_patient(pool, args.representative)
+    patient = await _represented(args, settings, pool)
+    if representative == patient:
+        raise CommandError("nobody represents themselves")
+    async with pool.acquire() as conn, conn.transaction():
+        if await representations.begin(conn, representative, patient, terms, SetBy.OPERATOR, moment.now_ms) is None:
+            raise CommandError("the account represents this patient already; end that first")
+    print(f"{args.representative} represents {args.patient} as {terms.relation} from the next login on")
+
+
+async def _represented(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> UUID:
+    """The patient; one who was never here is made known when that was asked for. Raises CommandError."""
+    if not args.new or await administration.by_account(pool, args.patient):
+        return await the_patient(pool, args.patient)
+    if settings.patient_login != "oidc":
+        raise CommandError("--new is for subjects of an OpenID provider; else: ddr patient add")
+    patient_id = await identities.patient_of(pool, settings.oidc_issuer, args.patient, now_ms())
+    assert patient_id is not None  # it is new, so that nobody can have disabled it
+    return patient_id
+
+
+async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    patient_id = await the_patient(pool, args.account)
+    for one in await representations.open_of(pool, patient_id):
+        terms, born = one.terms, f", born {one.terms.born}" if one.terms.born else ""
+        until = f"until {shown_instant(terms.until_ms)}" if terms.until_ms else "without end"
+        print(
+            f"represents {await _accounts(pool, one.patient_id)} as {terms.relation}, called {terms.name!r}{born},"
+            f" since {shown_instant(terms.since_ms)}, {until}, set by {one.set_by}"
+        )
+    for row in await representations.of_patient(pool, patient_id):
+        ended = f"ended {shown_instant(row['ended_ms'])}: {row['end_reason']}" if row["ended_ms"] else "in force"
+        print(
+            f"represented by {await _accounts(pool, row['representative_id'])} as {row['relation']},"
+            f" since {shown_instant(row['since_ms'])}, set by {row['set_by']}, {ended}"
+        )
+
+
+async def _accounts(pool: asyncpg.Pool, patient_id: UUID) -> str:
+    """The accounts of a patient, who may be gone."""
+    rows = await administration.described(pool, [patient_id], now_ms())
+    return ", ".join(account for row in rows for account in row["accounts"]) or "(no account)"
+
+
+async def _end(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    representative, patient = await the_patient(pool, args.representative), await the_patient(pool, args.patient)
+    async with pool.acquire() as conn, conn.transaction():
+        for one in await representations.open_of(conn, representative):
+            if one.patient_id == patient and await representations.end(
+                conn, patient, one.representation_id, SetBy.OPERATOR, End.RELATION, now_ms()
+            ):
+                print("ended, with all sessions by it; connections stay until the patient decides")
+                return
+    raise CommandError("the account does not represent this patient")
+
+
+_ACTIONS: dict[str, Action] = {"add": _add, "list": _list, "end": _end}

@@ -1,0 +1,62 @@
+"""GET and POST /me/person: whose data this is about, for a login that represents others (docs/representatives.md).
+
+The names on this page are those that the account knows. Nothing of it goes to a DiGA.
+"""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ddr.patient_pages.arrival import onward
+from ddr.patient_pages.login import waiting_diga
+from ddr.patient_pages.render import page
+from ddr.patient_pages.visitor import FormRefused, Visitor, core_of, moment, read_form, see_other, set_cookie
+from ddr.store.audit.trail import Event, record
+from ddr.store.authorization.representations import Representation, choices
+from ddr.store.patients.sessions import Session, turn_to
+
+MYSELF = "self"
+
+
+async def show(request: Request, visitor: Visitor, session: Session) -> Response:
+    """Who can be chosen; on to the goal when there is no choice."""
+    core, request_uri = core_of(request), request.query_params.get("request_uri", "")
+    if not session.represents:
+        return see_other(onward(request_uri))
+    return page(
+        request,
+        visitor,
+        "person.html",
+        diga=await waiting_diga(core, request_uri),
+        request_uri=request_uri,
+        myself=MYSELF,
+        people=await choices(core.pool, session.login_id, moment(core)),
+    )
+
+
+async def choose(request: Request, visitor: Visitor, session: Session) -> Response:
+    """The session is about this person from now on; the person's trail says that a representative came in."""
+    form, core = await read_form(request, visitor), core_of(request)
+    request_uri, chosen = form.one("request_uri"), await _right(request, session, form.one("person"))
+    patient_id, acting = (chosen.patient_id, chosen.acting()) if chosen else (session.login_id, None)
+    cookie = await turn_to(core.pool, visitor.cookie, patient_id, acting, request_uri)
+    if cookie is None:
+        raise FormRefused(problem="other_person")
+    if acting and acting != session.acting:
+        detail, now_ms = acting.detail, core.clock()
+        await record(core.pool, Event.REPRESENTATIVE_ENTERED, now_ms, patient_id=patient_id, detail=detail)
+    response = see_other(onward(request_uri))
+    set_cookie(response, cookie)
+    return response
+
+
+async def _right(request: Request, session: Session, person: str) -> Representation | None:
+    """The right of this login that the form names; None for the login's own data. Raises FormRefused."""
+    if person == MYSELF:
+        return None
+    core = core_of(request)
+    for one in await choices(core.pool, session.login_id, moment(core)):
+        if str(one.representation_id) == person:
+            return one
+    raise FormRefused(problem="other_person")

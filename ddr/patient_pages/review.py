@@ -1,0 +1,59 @@
+"""GET and POST /me/review: after a representation has ended the patient decides about what it had connected."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ddr.http.core import Core
+from ddr.http.pages import language
+from ddr.patient_pages.arrival import onward
+from ddr.patient_pages.names import app_name
+from ddr.patient_pages.render import page
+from ddr.patient_pages.texts import text
+from ddr.patient_pages.visitor import Visitor, core_of, moment, read_form, see_other
+from ddr.store.authorization import reviews
+from ddr.store.patients.sessions import Session
+
+KEEP, WITHDRAW = "keep", "withdraw"
+
+
+async def show(request: Request, visitor: Visitor, session: Session) -> Response:
+    """The connections to decide about; on to the goal when there are none."""
+    request_uri, core = request.query_params.get("request_uri", ""), core_of(request)
+    if not (found := await _left(core, session)):
+        return see_other(onward(request_uri))
+    return _page(request, visitor, found, request_uri)
+
+
+async def submit(request: Request, visitor: Visitor, session: Session) -> Response:
+    """Carry out what was decided, about all of them at once."""
+    form, core = await read_form(request, visitor), core_of(request)
+    request_uri, found = form.one("request_uri"), await _left(core, session)
+    decided = {client_id: form.one(client_id) for client_id in found}
+    if not set(decided.values()) <= {KEEP, WITHDRAW}:
+        return _page(request, visitor, found, request_uri, error="representation.review_missing")
+    kept = [client_id for client_id, decision in decided.items() if decision == KEEP]
+    await reviews.decide(core.pool, session.patient_id, kept, moment(core))
+    return see_other(onward(request_uri))
+
+
+async def _left(core: Core, session: Session) -> dict[str, str]:
+    """Client_id and name of the DiGA to decide about; whoever represents decides nothing here."""
+    if session.acting:
+        return {}
+    rows = await reviews.left(core.pool, session.patient_id, moment(core))
+    return {row["client_id"]: app_name(core, row["client_id"]) for row in rows}
+
+
+def _page(request: Request, visitor: Visitor, found: dict[str, str], request_uri: str, error: str = "") -> Response:
+    return page(
+        request,
+        visitor,
+        "review.html",
+        status=422 if error else 200,
+        apps=found,
+        request_uri=request_uri,
+        later=onward(request_uri),
+        error=error and text(language(request.scope), error),
+    )

@@ -1,0 +1,273 @@
+"""Representatives: by which right a login acts for other patients, from when, until when (docs/representatives.md).
+
+A right is a row that begins once and ends once. That it is in force is asked on each request: majority and `until_ms`
+count from their instant on, whenever the row is closed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from enum import StrEnum
+from typing import Self
+from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from ddr.scopes.majority import of_age_born_by
+from ddr.settings import Settings
+from ddr.store.audit.acting import Acting, detail_of
+from ddr.store.audit.trail import Event, record
+from ddr.store.database.pool import Connection
+
+
+class Relation(StrEnum):
+    """As what somebody acts for a patient."""
+
+    PARENT = "parent"
+    GUARDIAN = "guardian"
+    CARER = "carer"
+
+
+UNTIL_MAJORITY = frozenset({Relation.PARENT, Relation.GUARDIAN})
+
+
+class SetBy(StrEnum):
+    """Who says that somebody is represented."""
+
+    OPERATOR = "operator"
+    PROVIDER = "provider"
+
+
+class End(StrEnum):
+    """Why a representation ended."""
+
+    RELATION = "relation-ended"
+    MAJORITY = "majority"
+    DUE = "until-reached"
+    REPRESENTATIVE_DELETED = "representative-deleted"
+
+
+LONGEST_NAME = 80  # characters
+
+_SET = {
+    SetBy.OPERATOR: Event.REPRESENTATION_SET_BY_OPERATOR,
+    SetBy.PROVIDER: Event.REPRESENTATION_SET_BY_PROVIDER,
+}
+_ENDED_BY = {
+    SetBy.OPERATOR: Event.REPRESENTATION_ENDED_BY_OPERATOR,
+    SetBy.PROVIDER: Event.REPRESENTATION_ENDED_BY_PROVIDER,
+    None: Event.REPRESENTATION_ENDED_BY_SYSTEM,
+}
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is said of a representation. `born` is known of whoever is represented until the day of majority."""
+
+    relation: Relation
+    name: str
+    since_ms: int
+    until_ms: int | None = None
+    born: date | None = None
+
+
+def checked(terms: Terms, moment: Moment) -> Terms:
+    """`terms`, with a birthday where majority ends them only. Raises ValueError with what is wrong with them."""
+    if not 0 < len(terms.name.strip()) <= LONGEST_NAME or not terms.name.isprintable():
+        raise ValueError(f"the name must have 1 to {LONGEST_NAME} printable characters")
+    if terms.until_ms is not None and terms.until_ms <= max(terms.since_ms, moment.now_ms):
+        raise ValueError("the end must be in the future and after the beginning")
+    if terms.relation not in UNTIL_MAJORITY:
+        return replace(terms, born=None)
+    if terms.born is None:
+        raise ValueError(f"for a {terms.relation} the birthday of the child is needed: the right ends with majority")
+    if terms.born <= moment.of_age_born_by:
+        raise ValueError("whoever was born then is of age")
+    return terms
+
+
+@dataclass(frozen=True)
+class Representation:
+    """A right that has not ended: who acts for whom."""
+
+    representation_id: UUID
+    patient_id: UUID
+    representative_id: UUID
+    set_by: SetBy
+    terms: Terms
+
+    def acting(self) -> Acting:
+        """Whoever acts by it."""
+        return Acting(self.representative_id, self.representation_id, self.terms.relation, self.terms.name)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Now, and the latest birthday of those who are of age now (ddr.scopes.majority)."""
+
+    now_ms: int
+    of_age_born_by: date
+
+    @classmethod
+    def at(cls, now_ms: int, settings: Settings) -> Self:
+        """The moment `now_ms`, with the age of majority that the operator set."""
+        return cls(now_ms, of_age_born_by(now_ms, settings.majority_years, ZoneInfo(settings.time_zone)))
+
+
+def in_force(row: str, now_ms: str, of_age_born_by: str) -> str:
+    """SQL that is true for a representation `row` that counts; names of parameters as in Moment."""
+    return (
+        f"{row}.ended_ms IS NULL AND {row}.since_ms <= {now_ms}"
+        f" AND ({row}.until_ms IS NULL OR {row}.until_ms > {now_ms})"
+        f" AND ({row}.born IS NULL OR {row}.born > {of_age_born_by})"
+    )
+
+
+_COLUMNS = """r.representation_id, r.patient_id, r.representative_id, r.set_by, r.relation, r.name, r.since_ms,
+       r.until_ms, r.born"""
+_ABLE = "SELECT FROM patient p WHERE p.patient_id = r.patient_id AND p.disabled_ms IS NULL"
+_CHOICES = f"""
+SELECT {_COLUMNS} FROM representation r
+ WHERE r.representative_id = $1 AND {in_force("r", "$2", "$3")} AND EXISTS ({_ABLE})
+ ORDER BY r.name, r.created_ms"""  # noqa: S608 - texts of ours
+_DUE = """
+SELECT patient_id, representation_id, until_ms IS NOT NULL AND until_ms <= $1 AS over FROM representation
+ WHERE ended_ms IS NULL AND (until_ms <= $1 OR born <= $2) LIMIT 10000"""
+
+
+async def begin(
+    conn: asyncpg.Connection, representative_id: UUID, patient_id: UUID, terms: Terms, set_by: SetBy, now_ms: int
+) -> UUID | None:
+    """Within a transaction: a right from now on. None when one of the two is gone, or there is such a right already.
+
+    The locks keep a deletion of one of them from being outlived.
+    """
+    for one in sorted((representative_id, patient_id)):
+        if await conn.fetchrow("SELECT FROM patient WHERE patient_id = $1 FOR KEY SHARE", one) is None:
+            return None
+    representation_id: UUID | None = await conn.fetchval(
+        """
+        INSERT INTO representation (patient_id, representation_id, representative_id, relation, name, born, since_ms,
+                                    until_ms, set_by, created_ms)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        ON CONFLICT (representative_id, patient_id) WHERE ended_ms IS NULL DO NOTHING RETURNING representation_id
+        """,
+        patient_id,
+        uuid4(),
+        representative_id,
+        str(terms.relation),
+        terms.name,
+        terms.born,
+        terms.since_ms,
+        terms.until_ms,
+        str(set_by),
+        now_ms,
+    )
+    if representation_id is not None:
+        detail = detail_of(terms.relation, representation_id)
+        await record(conn, _SET[set_by], now_ms, patient_id=patient_id, detail=detail)
+    return representation_id
+
+
+async def end(
+    conn: asyncpg.Connection, patient_id: UUID, representation_id: UUID, by: SetBy | None, reason: End, now_ms: int
+) -> bool:
+    """Within a transaction: the right ends for ever, and the representative's sessions with it. False when it had.
+
+    What nobody needs any more, the name and the birthday, goes at once. `by` is None for the recorder itself.
+    """
+    relation = await conn.fetchval(
+        """
+        UPDATE representation SET ended_ms = $3, end_reason = $4, name = '', born = NULL
+         WHERE patient_id = $1 AND representation_id = $2 AND ended_ms IS NULL RETURNING relation
+        """,
+        patient_id,
+        representation_id,
+        now_ms,
+        str(reason),
+    )
+    if relation is None:
+        return False
+    await conn.execute(
+        "DELETE FROM browser_session WHERE patient_id = $1 AND representation_id = $2", patient_id, representation_id
+    )
+    await conn.execute(
+        "DELETE FROM gateway_code WHERE patient_id = $1 AND representation_id = $2", patient_id, representation_id
+    )
+    detail = {**detail_of(relation, representation_id), "reason": str(reason)}
+    await record(conn, _ENDED_BY[by], now_ms, patient_id=patient_id, detail=detail)
+    return True
+
+
+async def holds(conn: asyncpg.Connection, patient_id: UUID, representation_id: UUID) -> bool:
+    """Within a transaction: the right has not ended, and does not before the transaction does."""
+    found = await conn.fetchrow(
+        "SELECT FROM representation WHERE patient_id = $1 AND representation_id = $2 AND ended_ms IS NULL FOR SHARE",
+        patient_id,
+        representation_id,
+    )
+    return found is not None
+
+
+async def choices(conn: Connection, login_id: UUID, moment: Moment) -> list[Representation]:
+    """Whom this login may act for now, by name."""
+    rows = await conn.fetch(_CHOICES, login_id, moment.now_ms, moment.of_age_born_by)
+    return [_of(row) for row in rows]
+
+
+async def open_of(conn: Connection, login_id: UUID) -> list[Representation]:
+    """The rights of this login that have not ended, also those that begin later."""
+    rows = await conn.fetch(
+        f"SELECT {_COLUMNS} FROM representation r WHERE r.representative_id = $1 AND r.ended_ms IS NULL"  # noqa: S608
+        " ORDER BY r.created_ms, r.representation_id",
+        login_id,
+    )
+    return [_of(row) for row in rows]
+
+
+async def of_patient(conn: Connection, patient_id: UUID) -> list[asyncpg.Record]:
+    """Who acts or acted for this patient, oldest first: as what, from when, until when, and why it ended."""
+    rows: list[asyncpg.Record] = await conn.fetch(
+        """
+        SELECT representation_id, representative_id, relation, since_ms, until_ms, born, set_by, ended_ms, end_reason
+          FROM representation WHERE patient_id = $1 ORDER BY created_ms, representation_id
+        """,
+        patient_id,
+    )
+    return rows
+
+
+async def rename(conn: Connection, patient_id: UUID, representation_id: UUID, name: str) -> None:
+    """The login calls the patient otherwise now."""
+    await conn.execute(
+        "UPDATE representation SET name = $3"
+        " WHERE patient_id = $1 AND representation_id = $2 AND ended_ms IS NULL AND name <> $3",
+        patient_id,
+        representation_id,
+        name,
+    )
+
+
+async def end_due(pool: asyncpg.Pool, moment: Moment) -> int:
+    """Close the rights that are over by their day or by majority; how many."""
+    ended = 0
+    for row in await pool.fetch(_DUE, moment.now_ms, moment.of_age_born_by):
+        reason = End.DUE if row["over"] else End.MAJORITY
+        async with pool.acquire() as conn, conn.transaction():
+            ended += await end(conn, row["patient_id"], row["representation_id"], None, reason, moment.now_ms)
+    return ended
+
+
+async def end_all_of(conn: asyncpg.Connection, login_id: UUID, now_ms: int) -> None:
+    """Within a transaction that deletes this login's patient: it acts for nobody any more."""
+    for one in sorted(await open_of(conn, login_id), key=lambda one: one.patient_id):
+        await end(conn, one.patient_id, one.representation_id, None, End.REPRESENTATIVE_DELETED, now_ms)
+
+
+def _of(row: asyncpg.Record) -> Representation:
+    terms = Terms(Relation(row["relation"]), row["name"], row["since_ms"], row["until_ms"], row["born"])
+    return Representation(
+        row["representation_id"], row["patient_id"], row["representative_id"], SetBy(row["set_by"]), terms
+    )

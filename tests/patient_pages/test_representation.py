@@ -1,0 +1,287 @@
+"""A login acts for others: the choice, consent and its proof, the trail, and the end (docs/representatives.md)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from html import unescape
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from ddr.http.core import Core
+from ddr.operations.housekeeping import steps
+from ddr.patient_pages.dates import ZONE
+from ddr.series.days import midnight
+from ddr.store.audit.acting import ACTING
+from ddr.store.audit.trail import Event
+from ddr.store.authorization.consents import records
+from ddr.store.authorization.pairings import alive
+from ddr.store.authorization.representations import End, Relation, SetBy, end, of_patient
+from ddr.store.gateways import apps
+from ddr.store.patients.erasure import delete_patient
+from tests.patient_pages.browser import Browser, inputs
+from tests.patient_pages.test_consent import CGM, scope
+from tests.support.clock import Clock
+from tests.support.patients import PASSWORD, Patient, add_device, list_diga, new_patient, push_request, represent
+
+DAY = 86_400
+
+
+@pytest.fixture
+async def mother(core: Core) -> Patient:
+    return await new_patient(core, "mother")
+
+
+@pytest.fixture
+async def mia(core: Core) -> Patient:
+    return await new_patient(core, "mia")
+
+
+@pytest.fixture
+async def right(core: Core, mother: Patient, mia: Patient) -> Any:
+    """Mother acts for Mia."""
+    return await represent(core, mother, mia)
+
+
+async def acting(core: Core, mother: Patient, name: str = "Mia", lang: str = "de") -> Browser:
+    """The mother's browser, after she has chosen the child."""
+    browser = await Browser(core, lang).logged_in(mother)
+    assert (await browser.act_for(name)).status_code == 303
+    return browser
+
+
+async def allowed(core: Core, browser: Browser, name: str = "Mia", number: str = "00001") -> str:
+    """The request that was allowed to one DiGA for this person."""
+    request_uri = await push_request(core, list_diga(core, number), CGM)
+    assert (await browser.act_for(name, request_uri)).status_code == 303
+    answer = await browser.decide(request_uri, "approve", scope(core, CGM))
+    assert "code=" in answer.headers["location"]
+    return request_uri
+
+
+async def events(core: Core, patient: Patient) -> list[tuple[str, str | None]]:
+    """The patient's trail: tag, and in which role."""
+    rows = await core.pool.fetch(
+        "SELECT event, detail FROM audit WHERE patient_id = $1 ORDER BY audit_no", patient.patient_id
+    )
+    return [(row["event"], row["detail"].get("by")) for row in rows]
+
+
+async def finish(core: Core, mia: Patient, right: Any) -> None:
+    """The operator ends it."""
+    async with core.pool.acquire() as conn, conn.transaction():
+        assert await end(conn, mia.patient_id, right, SetBy.OPERATOR, End.RELATION, core.clock())
+
+
+async def test_without_representation_nothing_is_added(core: Core, mother: Patient) -> None:
+    browser = Browser(core)
+    assert (await browser.login(mother)).headers["location"] == "/me"
+    page = await browser.get("/me")
+    assert "Vertretung" not in page.text and "/me/person" not in page.text
+    assert (await browser.get("/me/person")).headers["location"] == "/me"
+    request_uri = await push_request(core, list_diga(core), CGM)
+    assert (
+        (await browser.get(f"/me/person?request_uri={quote(request_uri)}")).headers["location"].startswith("/consent")
+    )
+    assert "/me/person" not in (await browser.consent_page(request_uri)).text
+
+
+@pytest.mark.parametrize("lang", ["de", "en"])
+async def test_one_chooses_by_name_whose_data_it_is(core: Core, mother: Patient, mia: Patient, lang: str) -> None:
+    await represent(core, mother, mia, "Mia <i>")
+    ben = await new_patient(core, "ben")
+    await represent(core, mother, ben, "Ben", Relation.GUARDIAN)
+    await add_device(core, mia, "Mias Sensor", CGM, "M-1")
+    await add_device(core, ben, "Bens Sensor", CGM, "B-1")
+    browser = Browser(core, lang)
+    assert (await browser.login(mother)).headers["location"] == "/me/person"
+    page = await browser.get("/me/person")
+    assert {"Mia &lt;i&gt;", "Ben"} <= set(page.text.replace("</bdi>", "<bdi>").split("<bdi>"))
+    assert (await browser.act_for("Ben")).headers["location"] == "/me"
+    devices = await browser.get("/me/devices")
+    assert "Bens Sensor" in devices.text and "Mias Sensor" not in devices.text
+    banner = {"de": "als Vormund", "en": "as a guardian"}[lang]
+    assert banner in devices.text and "<bdi>Ben</bdi>" in devices.text
+    await browser.act_for("Mia &lt;i&gt;")
+    devices = await browser.get("/me/devices")
+    assert "Mias Sensor" in devices.text and "Bens Sensor" not in devices.text
+    await browser.act_for("")
+    assert "Sensor" not in (await browser.get("/me/devices")).text.replace("Glucose sensor", "")
+
+
+@pytest.mark.parametrize("lang", ["de", "en"])
+async def test_consent_and_proof_say_in_which_role(
+    core: Core, mother: Patient, mia: Patient, right: Any, lang: str
+) -> None:
+    browser = Browser(core, lang)
+    request_uri = await push_request(core, list_diga(core), CGM)
+    landed = await browser.login(mother, request_uri=request_uri)
+    assert landed.headers["location"] == f"/me/person?request_uri={quote(request_uri, safe='')}"
+    assert (await browser.consent_page(request_uri)).headers["location"] == landed.headers["location"]
+    await browser.act_for("Mia", request_uri)
+    page = await browser.consent_page(request_uri)
+    assert {"de": "als Elternteil", "en": "as a parent"}[lang] in page.text and "<bdi>Mia</bdi>" in page.text
+    digest = next(str(one["value"]) for one in inputs(page.text) if one.get("name") == "text")
+    form = {"scope": scope(core, CGM), "days": "90", "decision": "approve", "text": digest, "request_uri": request_uri}
+    answer = await browser.post("/consent", page, **form)
+    location = answer.headers["location"]
+    assert location.startswith("https://diga.example/") and "Mia" not in location and "parent" not in location
+    (proof,) = await records(core.pool, mia.patient_id)
+    assert (proof["act"], proof["role"], proof["representation_id"]) == ("given", "parent", right)
+    said = proof["content"].splitlines()
+    assert {"de": "Sie entscheiden als Elternteil für …", "en": "You decide as a parent for …"}[lang] in said[1]
+    assert "Mia" not in proof["content"] and said[1].split("…")[0] in unescape(page.text).replace("<bdi>Mia</bdi>", "…")
+    assert await alive(core.pool, mother.patient_id, core.clock()) == []
+    assert (await browser.post("/consent", page, **form)).headers["location"] == location  # a second click
+
+
+async def test_a_consent_that_ends_by_others_is_no_act_of_the_representative(
+    core: Core, mother: Patient, mia: Patient, right: Any, clock: Clock
+) -> None:
+    browser = await acting(core, mother)
+    await allowed(core, browser)
+    (pairing,) = await alive(core.pool, mia.patient_id, clock())
+    await browser.post("/me/withdraw", await browser.get("/me"), client_id=pairing.client_id, kind="all")
+    acts = [(one["act"], one["ended_by"], one["role"]) for one in await records(core.pool, mia.patient_id)]
+    assert acts == [("given", None, "parent"), ("ended", "patient", "parent")]
+    await allowed(core, browser)
+    clock.advance(400 * DAY)
+    await steps(core, clock())["consents"]()
+    assert [(one["ended_by"], one["role"]) for one in await records(core.pool, mia.patient_id)][-1] == ("system", None)
+
+
+async def test_the_trail_shows_each_act_of_a_representative(
+    core: Core, mother: Patient, mia: Patient, right: Any
+) -> None:
+    browser = await acting(core, mother)
+    await allowed(core, browser)
+    request_uri = await push_request(core, list_diga(core, "00002"), CGM)
+    await browser.act_for("Mia", request_uri)
+    await browser.decide(request_uri, "deny")
+    assert "text/csv" in (await browser.get("/me/data.csv")).headers["content-type"]
+    code = await apps.offer_code(core.pool, mia.patient_id, core.clock())  # what Mia makes herself is hers
+    assert await apps.connect(core.pool, code, "own", 1, core.clock())
+    page = await browser.post("/me/devices/connect", await browser.get("/me/devices"))
+    code = page.text.split("<code>")[1].split("<")[0]
+    assert await apps.connect(core.pool, code, "hers", 1, core.clock())
+    page = await browser.get("/me/devices")
+    app = next(str(one["value"]) for one in inputs(page.text) if one.get("name") == "app")
+    await browser.post("/me/devices/disconnect", page, app=app)
+    await browser.post("/me/withdraw", await browser.get("/me"), kind="all")
+    assert await events(core, mia) == [
+        (Event.REPRESENTATION_SET_BY_OPERATOR, "parent"),
+        (Event.REPRESENTATIVE_ENTERED, "parent"),
+        (Event.PAIRING_GRANTED, "parent"),
+        (Event.PAIRING_DENIED, "parent"),
+        (Event.DATA_DOWNLOADED, "parent"),
+        (Event.GATEWAY_CONNECTED, None),
+        (Event.GATEWAY_CONNECTED, "parent"),
+        (Event.GATEWAY_DISCONNECTED, "parent"),
+        (Event.PAIRING_ENDED_BY_PATIENT, "parent"),
+    ]
+    assert await events(core, mother) == []
+    own = Browser(core)
+    assert (await own.login(mia)).headers["location"] == "/me"
+    trail = (await own.get("/me/access")).text
+    for words in (
+        "Ein Elternteil hat für Sie <bdi>GlucoPilot</bdi> erlaubt",
+        "Ein Elternteil hat Ihre Daten heruntergeladen",
+        "Ein Elternteil hat Ihre Seiten geöffnet",
+        "Der Betreiber hat eingetragen: ein Elternteil vertritt Sie",
+    ):
+        assert words in trail
+    assert mother.username not in trail
+    assert "Wer Sie vertritt, hat die Zustimmung widerrufen" in (await own.get("/me")).text
+    assert "Elternteil, seit" in (await own.get("/me/representation")).text
+    copy = await own.get("/me/consents.csv")
+    assert ",parent," in copy.text and "given_as" in copy.text.splitlines()[0]
+    assert '"performer":[{"display":"parent"}]' in (await own.get("/me/data.json")).text
+    assert ACTING.get() is None  # nothing of a request is left
+
+
+@pytest.mark.parametrize(("relation", "born", "ends"), [
+    (Relation.PARENT, date(2011, 3, 4), End.MAJORITY),
+    (Relation.CARER, None, End.DUE),
+])  # fmt: skip
+async def test_rights_end_at_the_instant(
+    core: Core, mother: Patient, mia: Patient, clock: Clock, relation: Relation, born: date | None, ends: End
+) -> None:
+    last = midnight(date(2029, 3, 4), ZONE) if born else clock() + 3600_000
+    clock.advance((last - 600_000 - clock()) / 1000)
+    await represent(core, mother, mia, relation=relation, born=born, until_ms=None if born else last)
+    browser = await acting(core, mother)
+    clock.advance((last - clock()) / 1000 - 1)
+    assert "Mia" in (await browser.get("/me")).text
+    clock.advance(1)
+    assert (await browser.get("/me")).headers["location"] == "/login"
+    again = Browser(core)
+    assert (await again.login(mother)).headers["location"] == "/me"
+    assert [one["ended_ms"] for one in await of_patient(core.pool, mia.patient_id)] == [None]
+    await steps(core, clock())["representations"]()
+    (row,) = await of_patient(core.pool, mia.patient_id)
+    assert (row["ended_ms"], row["end_reason"], row["born"]) == (clock(), ends, None)
+    assert (await events(core, mia))[-1] == (Event.REPRESENTATION_ENDED_BY_SYSTEM, relation)
+
+
+async def test_the_operator_says_when_majority_is(core: Core, mother: Patient, mia: Patient) -> None:
+    born = date(2010, 1, 1)
+    await represent(core, mother, mia, born=born)
+    browser = await acting(core, mother)
+    core.settings = replace(core.settings, majority_years=14)
+    assert (await browser.get("/me")).headers["location"] == "/login"
+
+
+async def test_connections_stay_until_the_patient_decides(
+    core: Core, mother: Patient, mia: Patient, right: Any
+) -> None:
+    browser = await acting(core, mother)
+    await allowed(core, browser, number="00001")
+    await allowed(core, browser, number="00002")
+    own = Browser(core)
+    assert (await own.login(mia)).headers["location"] == "/me"  # nothing to decide yet
+    await finish(core, mia, right)
+    assert (await browser.get("/me")).headers["location"] == "/login"
+    assert len(await alive(core.pool, mia.patient_id, core.clock())) == 2
+    for _ in range(2):  # asked until decided
+        assert (await own.login(mia)).headers["location"] == "/me/review"
+    page = await own.get("/me/review")
+    one, two = "urn:diga:bfarm:00001", "urn:diga:bfarm:00002"
+    assert (await own.post("/me/review", page, **{one: "keep"})).status_code == 422
+    assert (await own.post("/me/review", page, **{one: "keep", two: "withdraw"})).headers["location"] == "/me"
+    assert [pairing.client_id for pairing in await alive(core.pool, mia.patient_id, core.clock())] == [one]
+    assert [tag for tag, _ in await events(core, mia)][-2:] == [Event.PAIRING_KEPT, Event.PAIRING_ENDED_BY_PATIENT]
+    assert (await own.login(mia)).headers["location"] == "/me"
+    assert (await own.get("/me/review")).headers["location"] == "/me"
+
+
+@pytest.mark.parametrize("gone", ["representative", "patient"])
+async def test_who_is_deleted_represents_nobody_and_is_represented_by_nobody(
+    core: Core, mother: Patient, mia: Patient, right: Any, gone: str
+) -> None:
+    browser = await acting(core, mother)
+    one = mother if gone == "representative" else mia
+    assert await delete_patient(core.pool, one.patient_id, core.clock())
+    assert (await browser.get("/me")).headers["location"] == "/login"
+    rows = await of_patient(core.pool, mia.patient_id)
+    assert [row["end_reason"] for row in rows] == ([End.REPRESENTATIVE_DELETED] if gone == "representative" else [])
+
+
+@pytest.mark.parametrize(("relation", "status"), [(Relation.PARENT, 303), (Relation.CARER, 403)])
+async def test_parents_may_delete_everything_of_a_child_with_their_own_password(
+    core: Core, mother: Patient, mia: Patient, relation: Relation, status: int
+) -> None:
+    await represent(core, mother, mia, relation=relation)
+    browser = await acting(core, mother)
+    page = await browser.get("/me/delete")
+    if status == 403:
+        assert 'action="/me/delete"' not in page.text
+        answer = await browser.post("/me/delete", await browser.get("/me/devices"), password=PASSWORD)
+    else:
+        assert (await browser.post("/me/delete", page, password="wrong")).status_code == 422
+        answer = await browser.post("/me/delete", page, password=PASSWORD)
+    assert answer.status_code == status
+    left = [await core.pool.fetchval("SELECT count(*) FROM patient WHERE patient_id = $1", one.patient_id)
+            for one in (mother, mia)]  # fmt: skip
+    assert left == [1, 0 if status == 303 else 1]
