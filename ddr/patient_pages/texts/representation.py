@@ -90,9 +90,9 @@ TEXTS = {
     # what somebody else had allowed
     "review_title": Words("Möchten Sie diese Verbindungen behalten?", "Do you want to keep these connections?"),
     "review": Words(
-        "Diese Apps hat jemand für Sie verbunden, der Sie nicht mehr vertritt. Sie lesen weiter Ihre Daten. "
+        "Diese Apps hat jemand für Sie verbunden, der Sie nicht mehr vertritt. Die Apps lesen Ihre Daten weiter. "
         "Jetzt entscheiden Sie selbst.",
-        "Somebody who no longer represents you connected these apps for you. They go on reading your data. "
+        "Somebody who no longer represents you connected these apps for you. The apps go on reading your data. "
         "Now you decide yourself.",
     ),
     "review_keep": Words("Behalten: {app} darf weiter lesen", "Keep: {app} may go on reading"),
