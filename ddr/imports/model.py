@@ -18,6 +18,8 @@ PRESSURES = (SYSTOLIC, DIASTOLIC, MEAN)
 CGM_SYSTEM, GLUCOSE_METER, CUFF = "700585005", "337414009", "70665002"
 PEAK_FLOW_METER, SPIROMETER = "334990001", "303501006"
 
+MOST_BAD = 10_000  # bad rows of a file that has no more good ones: looking at all of a large file takes seconds
+
 LOW, HIGH = "L", "U"  # below and above what the sensor measures (HDDT measurement-cgm.md)
 
 
@@ -27,6 +29,10 @@ class ImportFileError(Exception):
 
 class SeveralPersons(ImportFileError):
     """The file says itself that its values are of several persons: nobody's record may get another's."""
+
+
+class MostlyBad(ImportFileError):
+    """So many rows are bad, and more than are good, that the file cannot be what it was taken for."""
 
 
 def of_one_person(names: Iterable[object]) -> None:
@@ -82,6 +88,14 @@ class ImportFile:
     skipped: int = 0  # rows that are no values: meals, insulin, alerts, settings, scans
     limits: dict[Source, dict[str, tuple[Decimal, Decimal]]] = field(default_factory=dict)
 
-    def reject(self, line: int, reason: str) -> None:
-        """Note a bad row."""
+    def reject(self, line: int, reason: str, beside: int = 0) -> None:
+        """Note a bad row. Raises MostlyBad when there are too many, and more than good ones, of which `beside` are not
+        among the values yet."""
         self.bad.append(BadRow(line, reason))
+        good = len(self.values) + beside
+        if len(self.bad) > max(MOST_BAD, good):
+            first = self.bad[0]
+            raise MostlyBad(
+                f"up to line {line} {len(self.bad)} rows are bad and {good} are good, so nothing of the file "
+                f"is taken; line {first.line}: {first.reason}; choose the right form, or describe the table with --map"
+            )

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import tzinfo
 from decimal import Decimal
+from typing import NamedTuple
 
-from ddr.imports.content import Content, Row, Table, tables
+from ddr.imports.content import Content, Table, tables
 from ddr.imports.makers import Limits, Maker, maker_of
 from ddr.imports.model import (
     CGM,
@@ -67,8 +67,7 @@ _CODES = {
 }
 
 
-@dataclass(frozen=True)
-class Cells:
+class Cells(NamedTuple):
     """A row of the table as texts."""
 
     line: int
@@ -94,20 +93,20 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     table = _table(content)
     assert table is not None
     of_one_person(table.cell(row, "person") for row in table.rows)
+    texts = table.cells((*COLUMNS, *_TOLD, "shown"))
     rows = [
-        Cells(row.line, *(table.cell(row, name) for name in (*COLUMNS, *_TOLD)))
-        for row in table.rows
-        if not _left_out(table, row)
+        cells
+        for row, (*told, shown) in zip(table.rows, texts, strict=True)
+        if not _left_out(cells := Cells(row.line, *told), shown)
     ]
     file = read_cells("table", rows, zone)
     file.skipped += len(table.rows) - len(rows)
     return file
 
 
-def _left_out(table: Table, row: Row) -> bool:
+def _left_out(row: Cells, shown: str) -> bool:
     """True for what a patient's export has that is no value: entered in error, or a reading that failed."""
-    series = table.cell(row, "code") in CGM.values()
-    return table.cell(row, "value") == "E" if series else table.cell(row, "shown") == "no"
+    return row.value == "E" if row.code in CGM.values() else shown == "no"
 
 
 def read_cells(name: str, rows: Sequence[Cells], zone: tzinfo) -> ImportFile:
@@ -121,7 +120,7 @@ def read_cells(name: str, rows: Sequence[Cells], zone: tzinfo) -> ImportFile:
             continue
         found = _checked(row, time_ms)
         if isinstance(found, str):
-            file.reject(row.line, found[:120])
+            file.reject(row.line, found[:120], len(parts))
         elif found.code in PRESSURES and isinstance(found.value, Decimal):
             parts[found.time_ms, found.source].append((row.line, found.code, found.value))
         else:
@@ -185,7 +184,7 @@ def _panels(file: ImportFile, parts: Mapping[tuple[int, Source], Sequence[tuple[
     for (time_ms, source), rows in parts.items():
         by_code = {code: value for _, code, value in rows}
         if not {SYSTOLIC, DIASTOLIC} <= by_code.keys():
-            file.reject(rows[0][0], "a blood pressure needs its upper and its lower value")
+            file.reject(rows[0][0], "a blood pressure needs its upper and its lower value", len(parts))
             continue
         ordered = tuple((code, by_code[code]) for code in PRESSURES if code in by_code)
         file.values.append(Value(rows[0][0], time_ms, PANEL, MMHG, None, source, ordered))

@@ -31,11 +31,21 @@ def time_of_day(ms: int) -> str:
     return f"{_local(ms):%H:%M}"
 
 
+def times_of_day(first_ms: int, last_ms: int) -> str:
+    """From one instant of a day to a later one: `09:05–10:30`; `09:05` when both show the same."""
+    return "–".join(dict.fromkeys((time_of_day(first_ms), time_of_day(last_ms))))
+
+
 def short_moment(lang: str, ms: int) -> str:
     """Day and time for tables: `22.11.2026, 11:00` or `22 Nov 2026, 11:00`."""
     local = _local(ms)
     name = f"{local:%d.%m.%Y}" if lang == "de" else f"{local.day} {MONTHS['en'][local.month - 1][:3]} {local.year}"
     return f"{name}, {time_of_day(ms)}"
+
+
+def short_moments(lang: str, first_ms: int, last_ms: int) -> str:
+    """From one instant to a later one, for tables; one alone when both show the same."""
+    return " – ".join(dict.fromkeys((short_moment(lang, first_ms), short_moment(lang, last_ms))))
 
 
 def moment(lang: str, ms: int) -> str:

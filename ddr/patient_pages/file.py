@@ -20,7 +20,7 @@ from ddr.http.core import Core
 from ddr.http.pages import language
 from ddr.imports.calls import Answer, Refused, Report, Steps
 from ddr.imports.formats import FORMATS, read
-from ddr.imports.model import ImportFile, ImportFileError, SeveralPersons, Source
+from ddr.imports.model import ImportFile, ImportFileError, MostlyBad, SeveralPersons, Source
 from ddr.imports.sending import sending
 from ddr.imports.taking_back import taking_back
 from ddr.patient_pages.dates import ZONE
@@ -56,6 +56,8 @@ async def give(request: Request, visitor: Visitor, session: Session) -> Response
         file = await to_thread(read, raw, ZONE)
     except SeveralPersons:
         return await _page(request, visitor, error=text(lang, "file.several"))
+    except MostlyBad:
+        return await _page(request, visitor, error=text(lang, "file.mostly_bad"))
     except ImportFileError:
         return await _page(request, visitor, error=text(lang, "file.unreadable", known=_known()))
     digest = hashlib.sha256(ZONE.key.encode() + b"\n" + raw).hexdigest()

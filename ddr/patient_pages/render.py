@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse
 
 from ddr.http.operator import Operator
 from ddr.http.pages import LANGUAGE_COOKIE, STYLESHEET, chosen_language, language, operator_links, page_headers
-from ddr.patient_pages.dates import day, moment, short_moment, time_of_day
+from ddr.patient_pages.dates import day, moment, short_moment, short_moments, time_of_day, times_of_day
 from ddr.patient_pages.texts import template, text
 from ddr.patient_pages.texts.representation import role_name
 from ddr.patient_pages.visitor import Visitor, core_of, set_cookie
@@ -68,7 +68,9 @@ def page(
         day=partial(day, lang),
         moment=partial(moment, lang),
         short_moment=partial(short_moment, lang),
+        short_moments=partial(short_moments, lang),
         time_of_day=time_of_day,
+        times_of_day=times_of_day,
         stylesheet=_STYLE,
         colours=f"/static/operator.css?v={settings.operator_colour[1:]}" if settings.operator_colour else "",
         operator=operator,

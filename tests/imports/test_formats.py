@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from ddr.imports.content import Content
 from ddr.imports.formats import FORMATS, read
-from ddr.imports.model import ImportFile, ImportFileError, SeveralPersons, Value
+from ddr.imports.model import MOST_BAD, ImportFile, ImportFileError, MostlyBad, SeveralPersons, Value
 from tests.imports import samples
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -171,6 +171,26 @@ def test_nightscout_with_times_as_texts() -> None:
 def test_a_file_of_several_persons_is_refused(text: str) -> None:
     with pytest.raises(SeveralPersons, match="several persons"):
         taken(text)
+
+
+@pytest.mark.parametrize("good", [0, MOST_BAD + 1])
+def test_a_file_of_which_most_is_bad_is_refused_and_one_of_which_most_is_good_is_not(good: int) -> None:
+    """Each bad row costs time; after some thousands, and more than good ones, nothing of the file is taken."""
+    rows = ["2026-11-20T07:00Z,2339-0,99,mg/dL"] * good + ["x,2339-0,99,mg/dL"] * (MOST_BAD + 1)
+    text = "\n".join(["time,code,value,unit", *rows])
+    if good:
+        file = taken(text)
+        assert (len(file.values), len(file.bad)) == (good, MOST_BAD + 1)
+    else:
+        with pytest.raises(MostlyBad, match=r"up to line 10002 10001 rows are bad and 0 are good.*line 2: no time: x"):
+            taken(text)
+
+
+def test_parts_of_blood_pressures_count_as_good_rows() -> None:
+    parts = (("8480-6", 120), ("8462-4", 80))
+    good = [f"2026-11-20T07:00Z,{code},{value},mm[Hg],cuff {at}" for at in range(MOST_BAD + 1) for code, value in parts]
+    file = taken("\n".join(["time,code,value,unit,device", *good, *["x,2339-0,99,mg/dL,"] * (MOST_BAD + 1)]))
+    assert (len(file.values), len(file.bad)) == (MOST_BAD + 1, MOST_BAD + 1)
 
 
 def test_tidepool_gives_mg_per_dl_back_where_it_was_measured() -> None:

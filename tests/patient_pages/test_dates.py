@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ddr.fhir.instants import parse_date_time
-from ddr.patient_pages.dates import day, moment
+from ddr.patient_pages.dates import day, moment, short_moments, times_of_day
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,10 @@ def test_a_device_may_last_for_ever() -> None:
     first, last = parse_date_time("0001-01-01")[0], parse_date_time("9999-12-31")[1]
     assert (day("de", first), day("de", last)) == ("2. Januar 1", "31. Dezember 9999")
     assert day("en", 2**62) == "31 December 9999"
+
+
+def test_a_span_within_a_minute_is_one_time() -> None:
+    first = parse_date_time("2026-11-22T18:13:05Z")[0]
+    assert [times_of_day(first, first + 1000 * seconds) for seconds in (0, 50, 60)] == ["19:13", "19:13", "19:13–19:14"]
+    assert short_moments("de", first, first + 1000) == "22.11.2026, 19:13"
+    assert short_moments("en", first, first + 60_000) == "22 Nov 2026, 19:13 – 22 Nov 2026, 19:14"

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from ddr.http.core import Core
+from ddr.imports.model import MOST_BAD
 from ddr.patient_pages.file import FILE_BYTES
 from ddr.store.patients import export
 from tests.imports import samples
@@ -68,6 +69,12 @@ async def test_what_is_no_file_is_said(core: Core) -> None:
     assert "mehrerer Personen" in (await looked_at(browser, two)).text
     too_large = await looked_at(browser, b"x" * (FILE_BYTES + 1))
     assert too_large.status_code == 413
+
+
+async def test_a_file_of_which_most_is_bad_is_refused_as_a_whole(core: Core) -> None:
+    _, browser = await logged_in(core)
+    page = await looked_at(browser, "time,code,value,unit\n" + "x,2339-0,99,mg/dL\n" * (MOST_BAD + 1))
+    assert page.status_code == 422 and "Die meisten Zeilen dieser Datei" in page.text
 
 
 async def test_a_page_is_short_whatever_the_file(core: Core) -> None:

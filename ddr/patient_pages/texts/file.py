@@ -55,6 +55,10 @@ TEXTS = {
         "In dieser Datei stehen Messwerte mehrerer Personen. Bitte geben Sie nur Ihre eigenen.",
         "This file has readings of several people. Please give only your own.",
     ),
+    "mostly_bad": Words(
+        "Die meisten Zeilen dieser Datei können wir nicht lesen. Deshalb wurde nichts daraus übernommen.",
+        "We cannot read most of the rows of this file. So nothing of it was taken.",
+    ),
     "not_back": Words(
         "Nicht alle Werte konnten zurückgenommen werden. Bitte versuchen Sie es später noch einmal.",
         "Not all readings could be taken back. Please try again later.",
