@@ -22,8 +22,10 @@ import ddr
 from ddr.cli.errors import CommandError
 from ddr.conform.browser import Browser, Person
 from ddr.conform.check import Check, all_checks
+from ddr.conform.data import Source, read_source
 from ddr.conform.earlier import read_earlier
 from ddr.conform.exchange import Json
+from ddr.conform.gateway import Gateway
 from ddr.conform.kit import Kit
 from ddr.conform.pacing import Patience
 from ddr.conform.recipe import OURS, RecipeBrowser, read_recipe, recipe_file
@@ -56,6 +58,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="how to log in and consent, instead of a browser")
     parser.add_argument("--username", default="", help="of the test patient, for the recipe")
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="of the test patient, for the recipe")
+    parser.add_argument(
+        "--data", default="", metavar="PLUGIN", help="who brings data about that checks need: a Python file, or gateway"
+    )
     parser.add_argument("--grace-seconds", type=int, metavar="N", help="the registered Grace-Period; else the longest")
     parser.add_argument(
         "--patience", type=float, default=60.0, metavar="SECONDS", help="how long to wait in all (default 60)"
@@ -132,6 +137,7 @@ def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) 
     wire.prepare()
     earlier = read_earlier(args.against) if args.against else None
     kit = Kit(target, wire, _browser(args, wire), Patience(args.patience), args.provoke, args.keep, earlier)
+    kit.source = _source(args.data, target, wire)
     terminal, started = Terminal(console, len(checks)), int(time.time() * 1000)
     terminated = signal(SIGTERM, default_int_handler)  # a build server that loses its patience gets the report, too
     results = run_checks(kit, checks, terminal.told)
@@ -155,6 +161,14 @@ def _status(report: Json) -> int:
     if counts[Verdict.FAILED] or not counts[Verdict.PASSED]:
         return 1
     return 3 if counts[Verdict.KIT_ERROR] else 0
+
+
+def _source(name: str, target: Target, wire: Wire) -> Source | None:
+    if name != "gateway":
+        return read_source(Path(name)) if name else None
+    if not (target.gateway_base and all("gateway_token" in one.more for one in target.patients)):
+        raise TargetError("--data gateway needs gateway_base, and gateway_token of each patient, in the description")
+    return Gateway(target.gateway_base, wire.browser)
 
 
 def _write(file: Path | None, text: Callable[[], str]) -> None:

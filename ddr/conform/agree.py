@@ -24,9 +24,10 @@ def agree(view: View, kind: str, case: Case) -> Found:
         wanted = sorted(str(one.get("id")) for one in everything.matches if case.wanted(one))
         found = answered(view, kind, case.query)
         ids = sorted(str(one.get("id")) for one in found.matches)
-        if ids == wanted:
+        free = {str(one.get("id")) for one in everything.matches if case.open(one)}
+        if [one for one in ids if one not in free] == [one for one in wanted if one not in free]:
             return found
-    missing, extra = sorted(set(wanted) - set(ids)), sorted(set(ids) - set(wanted))
+    missing, extra = sorted(set(wanted) - set(ids) - free), sorted(set(ids) - set(wanted) - free)
     text = f"{view.name}: {kind}?{case.query} finds {len(ids)}, {len(wanted)} fit"
     if missing:
         text += f"; missing {kind}/{missing[0]}"

@@ -25,6 +25,7 @@ class Need(StrEnum):
     CONSENTS = "further consents: a recipe that logs in by itself"
     EARLIER = "the state file of an earlier run (--against)"
     THROTTLE = "leave to ask once within the Grace-Period (--provoke)"
+    DATA = "somebody who changes data meanwhile (--data)"
     UNPAIR = "leave to end the pairing (without --keep)"
 
 
@@ -68,6 +69,7 @@ MODULES = (
     "devices",
     "chunks",
     "summary",
+    "changes",
     "two_times",
     "limits",
     "consents",

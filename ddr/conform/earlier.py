@@ -48,8 +48,8 @@ def read_earlier(file: Path) -> Earlier:
 
 
 def digest(resource: Json) -> str:
-    """What tells two contents apart, whatever their version and time of change."""
-    content = {key: value for key, value in resource.items() if key != "meta"}
+    """What tells two contents apart, whatever version, time of change, and pairing: `subject` is of the Pairing ID."""
+    content = {key: value for key, value in resource.items() if key not in ("meta", "subject")}
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 

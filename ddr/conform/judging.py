@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ddr.conform.exchange import Exchange, Json
 from ddr.conform.kit import Kit
-from ddr.conform.verdict import Failed, NotApplicable, expect
+from ddr.conform.verdict import Failed, NoData, expect
 from ddr.conform.view import key_of
 
 Rule = Callable[[Json], str]  # what is wrong with a resource; empty when nothing is
@@ -25,7 +25,7 @@ def judge(kit: Kit, kind: str, rule: Rule, concerns: Callable[[Json], bool] = la
             if text := rule(one):
                 raise Failed(f"{key_of(one)}: {text}", found.origin[key_of(one)])
     if not seen:
-        raise NotApplicable(f"the test patient has no such {kind}")
+        raise NoData(f"the test patient has no such {kind}")
 
 
 def expect_refused(answer: Exchange, status: int, begins: str = "", code: str = "processing") -> None:

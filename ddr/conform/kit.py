@@ -11,10 +11,11 @@ from functools import cached_property
 from ddr.conform.authorization import pair, revoke
 from ddr.conform.blame import blamed
 from ddr.conform.browser import Browser
+from ddr.conform.data import OF_MIV, WORDS, Data, Source, described
 from ddr.conform.earlier import Earlier
 from ddr.conform.exchange import Exchange, Json
 from ddr.conform.pacing import Pace, Patience
-from ddr.conform.target import Identity, Target, Terms, limits
+from ddr.conform.target import MIV, Account, Identity, Target, Terms, limits
 from ddr.conform.verdict import Ended, KitError, NotRun
 from ddr.conform.view import View
 from ddr.conform.wire import Wire
@@ -41,7 +42,9 @@ class Kit:
     earlier: Earlier | None = None
     now_ms: Callable[[], int] = lambda: int(time.time() * 1000)
     scanner: Callable[[str, int], Findings] = scan
+    source: Source | None = None
     stopped: str = ""  # why the run ended before its last check
+    _furnished: set[tuple[Data, str]] = field(default_factory=set)
     begun: list[View] = field(default_factory=list)  # pairings that were made, also when a later one failed
     scans: dict[tuple[str, int], Findings] = field(default_factory=dict)  # what the scanner found, by host and port
 
@@ -115,8 +118,28 @@ class Kit:
                 return blamed(error, self.wire.exchanges[before:])
             grace = max((self.terms(miv).grace_seconds for miv in identity.mivs), default=0)
             name = f"DiGA {diga + 1}, patient {patient + 1}"
+            self._furnish(identity, account)
             self.begun.append(View(self, name, patient, pairing, Pace(self.patience, grace)))
         return self.begun or NotRun("nothing is paired")
+
+    def _furnish(self, identity: Identity, account: Account) -> None:
+        """Data of each MIV, once for each patient; what cannot be had is told with the checks that want it."""
+        for miv in identity.mivs:
+            wanted = OF_MIV.get(miv.removeprefix(MIV))
+            if self.source and wanted and (wanted, account.username) not in self._furnished:
+                self._furnished.add((wanted, account.username))
+                with suppress(NotRun):
+                    self.bring(wanted, account)
+
+    def bring(self, data: Data, account: Account) -> None:
+        """Let the plug-in bring data about. Raises NotRun when it cannot."""
+        assert self.source
+        try:
+            done = self.source.provide(str(data), described(account))
+        except Exception as error:  # whatever a plug-in raises, it is neither the recorder's fault nor the kit's
+            raise NotRun(f"--data fails to provide {WORDS[data]}: {type(error).__name__}: {error}") from None
+        if not done:
+            raise NotRun(f"--data does not provide {WORDS[data]}")
 
     @property
     def views(self) -> list[View]:

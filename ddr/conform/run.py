@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from ddr.conform.blame import blamed
 from ddr.conform.check import Check, Need
+from ddr.conform.data import OF_CHAPTER, WORDS, Data
 from ddr.conform.exchange import Exchange
 from ddr.conform.kit import Kit
 from ddr.conform.masking import printable
-from ddr.conform.verdict import Ended, Failed, NotRun, Verdict
+from ddr.conform.verdict import Ended, Failed, NoData, NotRun, Verdict
 
 INTERRUPTED = "interrupted"
 SHOWN = 3  # exchanges of a check that are evidence when it names none
@@ -61,6 +62,8 @@ def _run(kit: Kit, one: Check) -> Result:
     if any(not exchange.status for exchange in made) and (lost := kit.lost()):
         kit.stopped, verdict = f"the recorder cannot be reached any more: {lost.error}", Verdict.FAILED
         end = Failed(kit.stopped, *[exchange for exchange in made if not exchange.status][-SHOWN:], lost)
+    if isinstance(end, NoData):
+        end.text += f"; wanted: {WORDS[OF_CHAPTER.get(one.requirements[0].partition('-')[0], Data.GLUCOSE)]}"
     shown = end.shown
     if verdict in (Verdict.FAILED, Verdict.KIT_ERROR) and not shown:
         shown = tuple(made[-SHOWN:])
@@ -86,8 +89,10 @@ def _there(kit: Kit, need: Need) -> bool:
             there = kit.earlier is not None
         case Need.THROTTLE:
             there = kit.provoke
+        case Need.DATA:
+            there = kit.source is not None
         case Need.UNPAIR:
             there = not kit.keep
-    if there and need in (Need.PATIENT, Need.CONSENTS, Need.THROTTLE, Need.EARLIER):
+    if there and need in (Need.PATIENT, Need.CONSENTS, Need.THROTTLE, Need.EARLIER, Need.DATA):
         assert kit.views  # raises NotRun
     return there

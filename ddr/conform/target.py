@@ -33,6 +33,7 @@ class Account:
 
     username: str = ""
     password: str = field(default="", repr=False)
+    more: Mapping[str, Any] = field(default_factory=dict, repr=False)  # what else is said of the patient, for plug-ins
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def read_target(file: Path) -> Target:
 def _target(content: Mapping[str, Any], folder: Path) -> Target:
     digas = tuple(_identity(one, folder) for one in content["digas"] if one.get("key"))
     patients = tuple(
-        Account(one.get("username", ""), one.get("password", "")) for one in content.get("patients", ())
+        Account(one.get("username", ""), one.get("password", ""), one) for one in content.get("patients", ())
     ) or (Account(),)
     pairings = content.get("pairings") or _every(len(digas), len(patients))
     issuer = content["oauth_issuer"].rstrip("/")

@@ -42,6 +42,10 @@ class NotApplicable(Ended):
     verdict = Verdict.NOT_APPLICABLE
 
 
+class NoData(NotApplicable):
+    """The test patient has no data that the check could look at."""
+
+
 class NeedsPerson(Ended):
     """Somebody has to look; the text says at what."""
 

@@ -152,8 +152,11 @@ class View:
             self._asked[name] = ask()
         return self._asked[name]
 
-    def all_pages(self, path: str, counted: bool = True) -> Found:
-        """A search and its links `next` to the end. Raises NotRun when a page is not answered by a Bundle."""
+    def all_pages(self, path: str, counted: bool = True, meanwhile: Callable[[], None] | None = None) -> Found:
+        """A search and its links `next` to the end; `meanwhile` happens after the first page.
+
+        Raises NotRun when a page is not answered by a Bundle.
+        """
         found = Found()
         url: str | None = path
         while url and len(found.pages) < MOST_PAGES:
@@ -162,6 +165,8 @@ class View:
                 raise NotRun(f"{self.name}: {answer.told}", answer)
             found.take(answer)
             url = self._next(answer)
+            if meanwhile and len(found.pages) == 1:
+                meanwhile()
         return found
 
     def _next(self, answer: Exchange) -> str | None:

@@ -13,10 +13,12 @@ from cryptography.hazmat.primitives import serialization
 from ddr.conform.check import Check, all_checks
 from ddr.conform.earlier import Earlier
 from ddr.conform.kit import Kit
-from ddr.conform.pacing import Patience
+from ddr.conform.pacing import Pace, Patience
 from ddr.conform.recipe import OURS, RecipeBrowser, read_recipe
 from ddr.conform.run import Result, run
 from ddr.conform.target import Account, Identity, Target, Terms
+from ddr.conform.verdict import Verdict
+from ddr.conform.view import View
 from ddr.conform.wire import Wire, Wrap
 from ddr.tls import bsi
 from ddr.tls.scan import Findings
@@ -90,3 +92,17 @@ async def examined(ddr: Recorder) -> Examined:
     suites = (*bsi.TLS12_SUITES, *bsi.TLS13_SUITES)
     findings = Findings(("TLS 1.2", "TLS 1.3"), suites, bsi.GROUPS, bsi.SIGNATURES, der)
     return Examined(ddr, target, findings)
+
+
+def with_pairings(kit: Kit, paired: Kit) -> None:
+    """The views of another kit, with nothing read yet."""
+    views = []
+    for one in paired.views:
+        view = View(kit, one.name, one.patient, one.pairing, Pace(Patience(5), 0))
+        view.access_token, view.refresh_token = one.access_token, one.refresh_token
+        views.append(view)
+    kit.__dict__["_paired"] = views
+
+
+def failed(results: Sequence[Result]) -> set[str]:
+    return {one.check.name for one in results if one.verdict is Verdict.FAILED}

@@ -17,11 +17,10 @@ import pytest
 from ddr.conform.check import Check, all_checks
 from ddr.conform.earlier import Earlier, remembered
 from ddr.conform.kit import Kit
-from ddr.conform.pacing import Pace, Patience
 from ddr.conform.run import Result
-from ddr.conform.verdict import Verdict
-from ddr.conform.view import View, key_of
-from tests.conform.conftest import Examined
+from ddr.conform.view import key_of
+from tests.conform.conftest import Examined, failed, with_pairings
+from tests.conform.faults.changes import CHANGES
 from tests.conform.faults.contents import CONTENTS, LATER
 from tests.conform.faults.documents import DOCUMENTS
 from tests.conform.faults.fault import Fault
@@ -60,16 +59,6 @@ async def paired(examined: Examined) -> Kit:
     return kit
 
 
-def with_pairings(kit: Kit, paired: Kit) -> None:
-    """The views of another kit, with nothing read yet."""
-    views = []
-    for one in paired.views:
-        view = View(kit, one.name, one.patient, one.pairing, Pace(Patience(5), 0))
-        view.access_token, view.refresh_token = one.access_token, one.refresh_token
-        views.append(view)
-    kit.__dict__["_paired"] = views
-
-
 async def judged(examined: Examined, paired: Kit, fault: Fault, checks: Sequence[Check]) -> list[Result]:
     """What these checks say of a recorder with the fault."""
     earlier = await seen_before(examined, paired) if fault in LATER else None
@@ -95,10 +84,6 @@ async def seen_before(examined: Examined, paired: Kit) -> Earlier:
         }
     )
     return Earlier(examined.target.fhir_base, examined.ddr.clock(), found, {})
-
-
-def failed(results: Sequence[Result]) -> set[str]:
-    return {one.check.name for one in results if one.verdict is Verdict.FAILED}
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -141,7 +126,7 @@ def beside(fault: Fault) -> list[Check]:
 def table() -> str:
     """The rows of docs/conformance-kit.md."""
     rows = [(words, check) for _, words, _, check in TLS]
-    rows += [(fault.words, fault.check) for fault in FAULTS]
+    rows += [(fault.words, fault.check) for fault in (*FAULTS, *CHANGES)]
     lines = [f"| {words} | `{check}` | {', '.join(CHECKS[check].requirements)} |" for words, check in rows]
     return "\n".join((BEGIN, "| a recorder with this fault | is found by | for |", "|---|---|---|", *lines, END))
 

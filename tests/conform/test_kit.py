@@ -48,6 +48,15 @@ async def test_our_recorder_fails_nothing(done: tuple[Kit, list[Result]]) -> Non
     assert passed >= 0.85 * len(done[1])
 
 
+async def test_a_later_run_compares_across_pairings(examined: Examined, done: tuple[Kit, list[Result]]) -> None:
+    earlier = model.state(done[0], examined.ddr.clock(), {})
+    checks = [one for one in all_checks() if one.run.__module__.endswith("two_times")]
+    results = await examined.run(examined.kit(earlier=earlier), checks)
+    assert {one.check.name: (one.verdict, one.text) for one in results} == {
+        one.name: (Verdict.PASSED, "") for one in checks
+    }
+
+
 async def test_reports_hold_no_secrets(done: tuple[Kit, list[Result]]) -> None:
     kit, results = done
     secrets = [view.access_token for view in kit.views] + [view.refresh_token for view in kit.views]

@@ -10,7 +10,7 @@ from ddr.conform.laws import chunks, codes
 from ddr.conform.laws.chunks import Chunk
 from ddr.conform.laws.naive import references
 from ddr.conform.laws.observations import code
-from ddr.conform.verdict import Failed, NotApplicable, expect
+from ddr.conform.verdict import Failed, NoData, expect
 from ddr.conform.view import View
 
 PATIENT = (Need.PATIENT,)
@@ -24,7 +24,7 @@ def _series(kit: Kit) -> Iterator[tuple[View, str, list[Chunk]]]:
             seen = True
             yield view, name, found
     if not seen:
-        raise NotApplicable("the test patient has no continuous values")
+        raise NoData("the test patient has no continuous values")
 
 
 def _judge(kit: Kit, law: Callable[[Sequence[Chunk]], Iterable[str]]) -> None:
@@ -46,7 +46,7 @@ def continuous_values_are_chunks(kit: Kit) -> None:
                 good = "valueSampledData" in one or "dataAbsentReason" in one
                 expect(good, f"Observation/{one['id']} is no chunk", shown)
     if not seen:
-        raise NotApplicable("the test patient has no continuous values")
+        raise NoData("the test patient has no continuous values")
 
 
 @check("SER-003", "SER-002", needs=PATIENT, searches=1)

@@ -11,7 +11,7 @@ from ddr.conform.laws.chunks import series
 from ddr.conform.laws.naive import references
 from ddr.conform.laws.times import effective, is_instant, written
 from ddr.conform.target import limits
-from ddr.conform.verdict import NeedsPerson, NotApplicable, expect
+from ddr.conform.verdict import NeedsPerson, NoData, NotApplicable, expect
 from ddr.conform.view import key_of
 
 PATIENT = (Need.PATIENT,)
@@ -111,7 +111,7 @@ def silent_devices_are_unknown(kit: Kit) -> None:
                 text = f"{key_of(device)} has values of this minute, and is {device.get('status')}"
                 expect(device.get("status") in ("active", "inactive"), text, view.everything.origin[key_of(device)])
     if not seen:
-        raise NotApplicable("the test patient wears no sensor")
+        raise NoData("the test patient wears no sensor")
 
 
 @check("OPS-008")

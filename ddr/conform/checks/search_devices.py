@@ -9,7 +9,7 @@ from ddr.conform.check import Need, check
 from ddr.conform.exchange import Json
 from ddr.conform.kit import Kit
 from ddr.conform.laws.naive import Case, codings, folded, references, starts
-from ddr.conform.verdict import NotApplicable
+from ddr.conform.verdict import NoData, NotApplicable
 from ddr.conform.view import View
 
 PATIENT = (Need.PATIENT,)
@@ -25,7 +25,7 @@ def _each(kit: Kit, kind: str, look: Callable[[View, list[Json]], None], having:
             seen = True
             look(view, found)
     if not seen:
-        raise NotApplicable(f"the test patient has no such {kind}")
+        raise NoData(f"the test patient has no such {kind}")
 
 
 def _names(one: Json) -> Iterator[str]:

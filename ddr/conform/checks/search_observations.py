@@ -9,9 +9,9 @@ from ddr.conform.agree import agree, query
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Json
 from ddr.conform.kit import Kit
-from ddr.conform.laws.naive import Case, codings, compared, has_code, in_range, quantities, references
+from ddr.conform.laws.naive import Case, bounded, codings, compared, has_code, in_range, quantities, references
 from ddr.conform.laws.times import effective, updated, written
-from ddr.conform.verdict import NotApplicable
+from ddr.conform.verdict import NoData, NotApplicable
 from ddr.conform.view import View
 
 PATIENT = (Need.PATIENT,)
@@ -31,7 +31,7 @@ def _each(
             seen = True
             look(view, view.everything.matches)
     if not seen:
-        raise NotApplicable(f"the test patient has no such data{' of ' + ' or '.join(mivs) if mivs else ''}")
+        raise NoData(f"the test patient has no such data{' of ' + ' or '.join(mivs) if mivs else ''}")
 
 
 def _codes(found: list[Json]) -> list[tuple[str, str]]:
@@ -192,7 +192,7 @@ def _quantity(name: str, prefix: str, asked: Decimal, unit: str, components: boo
     def wanted(one: Json) -> bool:
         return any(code == unit and compared(prefix, value, asked) for code, value in quantities(one, components))
 
-    return Case(query(**{name: f"{prefix}{asked}|{UCUM}|{unit}"}), wanted)
+    return Case(query(**{name: f"{prefix}{asked}|{UCUM}|{unit}"}), wanted, bounded)
 
 
 def _valued(one: Json) -> bool:

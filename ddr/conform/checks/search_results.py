@@ -10,7 +10,7 @@ from ddr.conform.exchange import Exchange, Json
 from ddr.conform.kit import Kit
 from ddr.conform.laws.naive import references
 from ddr.conform.laws.times import effective
-from ddr.conform.verdict import Failed, NotApplicable, expect
+from ddr.conform.verdict import Failed, NoData, NotApplicable, expect
 from ddr.conform.view import View, key_of
 
 PATIENT = (Need.PATIENT,)
@@ -21,7 +21,7 @@ def _full(kit: Kit) -> Iterator[View]:
     """Views with Observations. Raises NotApplicable when there is none."""
     found = [view for view in kit.views if view.everything.matches]
     if not found:
-        raise NotApplicable("the test patient has no data")
+        raise NoData("the test patient has no data")
     yield from found
 
 

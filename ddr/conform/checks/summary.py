@@ -14,7 +14,7 @@ from ddr.conform.laws import codes, summary
 from ddr.conform.laws.chunks import series
 from ddr.conform.laws.naive import codings, references
 from ddr.conform.laws.times import span
-from ddr.conform.verdict import Failed, NotApplicable, expect
+from ddr.conform.verdict import Failed, NoData, NotApplicable, expect
 from ddr.conform.view import View, key_of
 
 PATIENT = (Need.PATIENT,)
@@ -39,7 +39,7 @@ def _views(kit: Kit) -> list[View]:
         view for view in kit.views if view.sees("continuous-glucose-measurement") and series(view.everything.matches)
     ]
     if not found:
-        raise NotApplicable("the test patient has no continuous values")
+        raise NoData("the test patient has no continuous values")
     return found
 
 

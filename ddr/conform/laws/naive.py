@@ -18,10 +18,11 @@ Predicate = Callable[[Json], bool]
 
 @dataclass(frozen=True)
 class Case:
-    """A query and what it must find of everything."""
+    """A query and what it must find of everything; what is `open` to the recorder it may find or not."""
 
     query: str
     wanted: Predicate
+    open: Predicate = lambda one: False
 
 
 def in_range(prefix: str, of: Range, asked: Range) -> bool:
@@ -71,6 +72,11 @@ def quantities(resource: Json, components: bool = False) -> Iterator[tuple[str, 
         found = holder.get("valueQuantity")
         if isinstance(found, dict) and "value" in found and "comparator" not in found:
             yield str(found.get("code", "")), Decimal(str(found["value"]))
+
+
+def bounded(resource: Json) -> bool:
+    """Whether its value is a limit only (< or >): FHIR leaves to the server how that compares."""
+    return "comparator" in (resource.get("valueQuantity") or {})
 
 
 def folded(text: str) -> str:

@@ -1,0 +1,85 @@
+"""Data that checks need in the recorder, and who brings them about: a plug-in of the operator's (--data).
+
+The kit itself writes nothing. A plug-in is a Python file with a function `provide(data, patient)`: `data` is one of
+Data, `patient` what the description says of the test patient. It returns True when they are on their way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any, Protocol
+
+from ddr.conform.target import Account, TargetError
+
+
+class Data(StrEnum):
+    """What can be asked for; WORDS says what each means."""
+
+    GLUCOSE = "blood-glucose"
+    CONTINUOUS = "continuous-glucose"
+    LUNG = "lung-function"
+    PRESSURE = "blood-pressure"
+    NEW = "new"
+    CORRECTION = "correction"
+    DELETION = "deletion"
+    CALIBRATION = "calibration"
+    DEVICE = "device"
+
+
+WORDS = {
+    Data.GLUCOSE: "blood glucose of the last days, in mg/dL and in mmol/L, one of them LO",
+    Data.CONTINUOUS: "a worn sensor with values of a day and more up to now, with a gap and one below its limit",
+    Data.LUNG: "peak flow, and FEV1 with a reference value and a relative value",
+    Data.PRESSURE: "blood pressure, once with a mean",
+    Data.NEW: "one more single measurement of each kind, of now",
+    Data.CORRECTION: "a single measurement of each kind that is in the recorder gets another value",
+    Data.DELETION: "the last single measurement of each kind that came as new is deleted",
+    Data.CALIBRATION: "the calibration of the worn sensor changes its state now",
+    Data.DEVICE: "the worn sensor ends now, and another one of its type begins",
+}
+# Furnished at the start, by the last part of the MIV's canonical.
+OF_MIV = {
+    "blood-glucose-measurement": Data.GLUCOSE,
+    "continuous-glucose-measurement": Data.CONTINUOUS,
+    "lung-function-testing": Data.LUNG,
+    "blood-pressure-value": Data.PRESSURE,
+}
+# What a check of requirements that begin so looks at.
+OF_CHAPTER = {
+    "BG": Data.GLUCOSE,
+    "CGM": Data.CONTINUOUS,
+    "SER": Data.CONTINUOUS,
+    "SUM": Data.CONTINUOUS,
+    "LF": Data.LUNG,
+    "BP": Data.PRESSURE,
+}
+
+
+class Source(Protocol):
+    """A plug-in. May raise whatever it likes: the check then is not run, and says why."""
+
+    def provide(self, data: str, patient: Mapping[str, Any]) -> bool:
+        """Bring `data` about for this patient; False when it cannot."""
+
+
+def described(account: Account) -> dict[str, Any]:
+    """What a plug-in is told of a patient."""
+    return {"username": account.username, "password": account.password, **account.more}
+
+
+def read_source(file: Path) -> Source:
+    """The plug-in in a Python file. Raises TargetError."""
+    specification = spec_from_file_location("ddr_conform_data", file)
+    if not file.is_file() or specification is None or specification.loader is None:
+        raise TargetError(f"{file} is no Python file")
+    module = module_from_spec(specification)
+    try:
+        specification.loader.exec_module(module)
+    except Exception as error:
+        raise TargetError(f"{file}: {type(error).__name__}: {error}") from None
+    if not callable(getattr(module, "provide", None)):
+        raise TargetError(f"{file} has no function provide(data, patient)")
+    return module
