@@ -154,6 +154,11 @@ class Settings:
         "at+jwt",
     )
     oidc_ca: str = described("PEM file of an extra CA for the provider (development).", "")
+    oidc_represents_claim: str = described(
+        "Claim of the ID token that lists for whom the user acts (docs/representatives.md); empty: only"
+        " `ddr patient proxy` says so.",
+        "",
+    )
     majority_years: int = described("Age at which the rights of parents and guardians end.", 18)
     session_seconds: int = described("Lifetime of a patient's browser session without activity.", 1800)
     # audit trail

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from datetime import date, timedelta
+from datetime import date
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -13,10 +13,9 @@ from ddr.cli.account import ACCOUNT, Action, the_patient
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import shown_instant
 from ddr.http.clock import now_ms
-from ddr.series.days import midnight
 from ddr.settings import Settings
 from ddr.store.authorization import representations
-from ddr.store.authorization.representations import End, Moment, Relation, SetBy, Terms
+from ddr.store.authorization.representations import End, Moment, Relation, SetBy
 from ddr.store.patients import administration, identities
 
 
@@ -55,15 +54,9 @@ async def act(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) 
 
 async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     moment, zone = Moment.at(now_ms(), settings), ZoneInfo(settings.time_zone)
-    terms = Terms(
-        relation=Relation(args.relation),
-        name=args.name.strip(),
-        since_ms=midnight(args.since, zone) if args.since else moment.now_ms,
-        until_ms=midnight(args.until + timedelta(days=1), zone) if args.until else None,
-        born=args.born,
-    )
+    days = {"born": args.born, "since": args.since, "until": args.until}
     try:
-        terms = representations.checked(terms, moment)
+        terms = representations.said(args.relation, args.name, **days, moment=moment, zone=zone)
     except ValueError as error:
         raise CommandError(str(error)) from None
     representative = await the_patient(pool, args.representative)

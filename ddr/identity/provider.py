@@ -50,6 +50,7 @@ class Provider:
         self.client_secret = settings.oidc_client_secret
         self.audience = settings.oidc_audience
         self.access_token_type = settings.oidc_access_token_type
+        self.represents_claim = settings.oidc_represents_claim
         self.http = httpx.AsyncClient(
             verify=_trust(settings.oidc_ca), timeout=TIMEOUT, transport=transport, **client_arguments(self.issuer)
         )

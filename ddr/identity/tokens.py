@@ -16,11 +16,11 @@ from joserfc.jws import extract_compact as parts_of
 
 from ddr.identity.errors import LoginRefused
 from ddr.identity.provider import Provider
+from ddr.identity.representing import LONGEST_SUBJECT, Represented, represented
 
 ALGORITHMS = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512", "Ed25519"]
 LEEWAY_MS = 60_000  # how far the provider's clock may be from ours
 LONGEST = 16_384  # characters
-LONGEST_SUBJECT = 255  # OpenID Connect Core 1.0 section 2
 ACCESS_TOKEN = "at+jwt"  # noqa: S105 - a type; RFC 9068 section 2.1
 ID_TOKEN_MARKS = {"nonce", "at_hash", "c_hash", "s_hash"}  # OpenID Connect Core 1.0 sections 2 and 3.3.2.11
 _REGISTRY = JWSRegistry(algorithms=ALGORITHMS, strict_check_header=False)  # unknown header members are no fault
@@ -28,11 +28,15 @@ _REGISTRY = JWSRegistry(algorithms=ALGORITHMS, strict_check_header=False)  # unk
 
 @dataclass(frozen=True)
 class Identity:
-    """A user of the provider: `subject` is the provider's name for it, `username` what to call the user on the page."""
+    """A user of the provider: `subject` is the provider's name for it, `username` what to call the user on the page.
+
+    `represents`: for whom the user acts, or what is wrong with an entry; None: the recorder does not read that.
+    """
 
     subject: str
     username: str
     authenticated_ms: int | None
+    represents: tuple[Represented | str, ...] | None = None
 
 
 async def read_id_token(provider: Provider, token: str, nonce: str, now_ms: int) -> Identity:
@@ -47,6 +51,7 @@ async def read_id_token(provider: Provider, token: str, nonce: str, now_ms: int)
         subject=claims["sub"],
         username=username if isinstance(username, str) and username.isprintable() else "",
         authenticated_ms=int(auth_time * 1000) if isinstance(auth_time, int | float) else None,
+        represents=tuple(represented(claims.get(provider.represents_claim))) if provider.represents_claim else None,
     )
 
 

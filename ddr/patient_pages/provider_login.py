@@ -20,6 +20,7 @@ from ddr.identity.journey import set_out, way_back, way_out
 from ddr.identity.provider import Provider
 from ddr.identity.tokens import Identity
 from ddr.patient_pages.arrival import first_page
+from ddr.patient_pages.relations import follow_provider
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.visitor import Visitor, core_of, enter, identify, see_other, set_cookie
@@ -99,6 +100,8 @@ async def _session(core: Core, provider: Provider, visitor: Visitor, identity: I
         patient_id = await identities.patient_of(core.pool, provider.issuer, identity.subject, now_ms)
         if patient_id is None:
             raise LoginRefused("account disabled")
+        if identity.represents is not None:
+            await follow_provider(core, provider.issuer, patient_id, identity)
         return Session(patient_id, identity.username)
     known = await identities.find(core.pool, provider.issuer, identity.subject)
     if visitor.session is None or visitor.session.login_id != known:

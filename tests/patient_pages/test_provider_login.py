@@ -22,7 +22,7 @@ class Traveller:
     """A browser that visits the recorder and the provider."""
 
     def __init__(self, core: Core, openid: OpenIdProvider) -> None:
-        self.here = Browser(core)
+        self.provider, self.here = openid, Browser(core)
         self.there = httpx.AsyncClient(transport=httpx.ASGITransport(openid.app()), base_url=openid.issuer)
 
     async def ask(self, path: str = "/login") -> str:

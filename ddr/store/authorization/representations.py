@@ -7,7 +7,7 @@ count from their instant on, whenever the row is closed.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta, tzinfo
 from enum import StrEnum
 from typing import Self
 from uuid import UUID, uuid4
@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from ddr.scopes.majority import of_age_born_by
+from ddr.series.days import midnight
 from ddr.settings import Settings
 from ddr.store.audit.acting import Acting, detail_of
 from ddr.store.audit.trail import Event, record
@@ -50,6 +51,7 @@ class End(StrEnum):
 
 
 LONGEST_NAME = 80  # characters
+FIRST_YEAR = 1900
 
 _SET = {
     SetBy.OPERATOR: Event.REPRESENTATION_SET_BY_OPERATOR,
@@ -73,9 +75,31 @@ class Terms:
     born: date | None = None
 
 
-def checked(terms: Terms, moment: Moment) -> Terms:
-    """`terms`, with a birthday where majority ends them only. Raises ValueError with what is wrong with them."""
-    if not 0 < len(terms.name.strip()) <= LONGEST_NAME or not terms.name.isprintable():
+def said(
+    relation: str, name: str, *, born: date | None, since: date | None, until: date | None, moment: Moment, zone: tzinfo
+) -> Terms:
+    """Terms as people say them: from the beginning of a day (None: now) to the end of one (None, 9999-12-31: never).
+
+    The birthday is kept where majority ends the right, and not else. Raises ValueError with what is wrong, nothing of a
+    person in it.
+    """
+    until = None if until == date.max else until
+    if not all(day is None or FIRST_YEAR <= day.year < date.max.year for day in (born, since, until)):
+        raise ValueError("a day is out of range")
+    if relation not in tuple(Relation):
+        raise ValueError(f"the relation must be one of {', '.join(Relation)}")
+    terms = Terms(
+        relation=Relation(relation),
+        name=name.strip(),
+        since_ms=moment.now_ms if since is None else midnight(since, zone),
+        until_ms=None if until is None else midnight(until + timedelta(days=1), zone),
+        born=born,
+    )
+    return _checked(terms, moment)
+
+
+def _checked(terms: Terms, moment: Moment) -> Terms:
+    if not 0 < len(terms.name) <= LONGEST_NAME or not terms.name.isprintable():
         raise ValueError(f"the name must have 1 to {LONGEST_NAME} printable characters")
     if terms.until_ms is not None and terms.until_ms <= max(terms.since_ms, moment.now_ms):
         raise ValueError("the end must be in the future and after the beginning")

@@ -1,0 +1,70 @@
+"""For whom a user of the provider acts, as a claim of the ID token lists it (docs/representatives.md). Pure.
+
+The claim is an array of objects, or a text that is one: `sub` of the patient at the same issuer, `relation`, `name`,
+`birthdate` (OpenID Connect Core 1.0 section 5.1), `since`, `until` (days as in ISO 8601).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+MOST = 50
+LONGEST_SUBJECT = 255  # OpenID Connect Core 1.0 section 2
+
+
+@dataclass(frozen=True)
+class Represented:
+    """One entry: who is represented, as what, under which name, and from which day to which."""
+
+    subject: str
+    relation: str
+    name: str
+    born: date | None = None
+    since: date | None = None
+    until: date | None = None
+
+
+def represented(claim: Any) -> Iterator[Represented | str]:
+    """Each entry of the claim, or what is wrong with it: nothing of a person. Without the claim there is none."""
+    if isinstance(claim, str):
+        try:
+            claim = json.loads(claim)
+        except ValueError:
+            claim = {}
+    if claim is None:
+        return
+    if not isinstance(claim, list):
+        yield "the claim is no array"
+        return
+    yield from map(_entry, claim[:MOST])
+    if len(claim) > MOST:
+        yield f"more than {MOST} entries"
+
+
+def _entry(entry: Any) -> Represented | str:
+    if not isinstance(entry, dict):
+        return "an entry is no object"
+    subject = entry.get("sub")
+    if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_SUBJECT or not subject.isprintable():
+        return "an entry has no sub"
+    relation, name = entry.get("relation"), entry.get("name")
+    if not isinstance(relation, str) or not isinstance(name, str):
+        return "an entry has no relation or no name"
+    try:
+        days = [_day(entry.get(field)) for field in ("birthdate", "since", "until")]
+    except ValueError:
+        return "an entry has a day that is none"
+    return Represented(subject, relation, name, *days)
+
+
+def _day(text: Any) -> date | None:
+    """A day, None when nothing is said. Raises ValueError."""
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise ValueError
+    return date.fromisoformat(text)

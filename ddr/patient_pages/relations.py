@@ -1,0 +1,38 @@
+"""What the OpenID provider says with a login about whom it represents, made into rights (docs/representatives.md)."""
+
+from __future__ import annotations
+
+import logging
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from ddr.http.core import Core
+from ddr.identity.representing import Represented
+from ddr.identity.tokens import Identity
+from ddr.patient_pages.visitor import moment
+from ddr.store.authorization.representations import Moment, Terms, said
+from ddr.store.patients.relations import follow, patients_of
+
+log = logging.getLogger(__name__)
+
+
+async def follow_provider(core: Core, issuer: str, login_id: UUID, identity: Identity) -> None:
+    """The login acts for whom the provider lists. An entry that cannot be gives no right; the log says why."""
+    now, found = moment(core), {}
+    for entry in identity.represents or ():
+        try:
+            subject, terms = _read(entry, now, ZoneInfo(core.settings.time_zone))
+        except ValueError as error:
+            log.warning("login.represents_refused", extra={"reason": str(error)})
+            continue
+        if subject != identity.subject:
+            found[subject] = terms
+    await follow(core.pool, login_id, await patients_of(core.pool, issuer, found, now.now_ms), now)
+
+
+def _read(entry: Represented | str, now: Moment, zone: ZoneInfo) -> tuple[str, Terms]:
+    """Subject and terms of an entry. Raises ValueError with what is wrong with it."""
+    if isinstance(entry, str):
+        raise ValueError(entry)
+    days = {"born": entry.born, "since": entry.since, "until": entry.until}
+    return entry.subject, said(entry.relation, entry.name, **days, moment=now, zone=zone)

@@ -1,0 +1,62 @@
+"""Follows what the OpenID provider says of a login: for whom it acts. What the operator set is not touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+import asyncpg
+
+from ddr.store.authorization.representations import (
+    End,
+    Moment,
+    Representation,
+    SetBy,
+    Terms,
+    begin,
+    end,
+    open_of,
+    rename,
+)
+from ddr.store.patients import identities
+
+_LOCK_LOGIN = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"  # one login of an account after the other
+_LOCK_PATIENTS = "SELECT FROM patient WHERE patient_id = ANY ($1::uuid[]) ORDER BY patient_id FOR KEY SHARE"
+
+
+async def patients_of(pool: asyncpg.Pool, issuer: str, said: Mapping[str, Terms], now_ms: int) -> dict[UUID, Terms]:
+    """The patients of these subjects; one who comes for the first time is made known."""
+    found = {}
+    for subject, terms in said.items():
+        patient_id = await identities.find(pool, issuer, subject)
+        patient_id = patient_id or await identities.patient_of(pool, issuer, subject, now_ms)
+        if patient_id:
+            found[patient_id] = terms
+    return found
+
+
+async def follow(pool: asyncpg.Pool, login_id: UUID, said: Mapping[UUID, Terms], moment: Moment) -> None:
+    """From now on this login acts for the patients of `said` under these terms, and for no other by the provider.
+
+    Other terms are another right: the former one ends, and its sessions with it.
+    """
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute(_LOCK_LOGIN, login_id)
+        there = {one.patient_id: one for one in await open_of(conn, login_id)}
+        await conn.execute(_LOCK_PATIENTS, [*{*there, *said}])
+        for patient_id, one in there.items():
+            terms = said.get(patient_id)
+            if one.set_by is not SetBy.PROVIDER:
+                continue
+            if terms is None or not _same(one, terms):
+                await end(conn, patient_id, one.representation_id, SetBy.PROVIDER, End.RELATION, moment.now_ms)
+            else:
+                await rename(conn, patient_id, one.representation_id, terms.name)
+        for patient_id, terms in said.items():
+            await begin(conn, login_id, patient_id, terms, SetBy.PROVIDER, moment.now_ms)
+
+
+def _same(one: Representation, terms: Terms) -> bool:
+    """True when nothing but the name is said otherwise; a beginning that is over says nothing any more."""
+    now, then = terms, one.terms
+    return (now.relation, now.born, now.until_ms) == (then.relation, then.born, then.until_ms)

@@ -1,0 +1,211 @@
+"""The OpenID provider says with each login for whom the user acts (docs/representatives.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddr.http.core import Core
+from ddr.identity.provider import Provider
+from ddr.identity.representing import MOST, Represented, represented
+from ddr.patient_pages.visitor import moment
+from ddr.store.audit.trail import Event
+from ddr.store.authorization.representations import Relation, SetBy, Terms, open_of
+from ddr.store.patients import identities
+from ddr.store.patients.relations import follow
+from tests.patient_pages.test_provider_login import Traveller
+from tests.support.clock import Clock
+from tests.support.openid import OpenIdProvider
+from tests.support.openid_fixtures import ISSUER
+from tests.support.patients import Patient, new_patient, represent
+
+CLAIM = "https://konto.example/represents"
+Says = Callable[..., None]
+
+
+def subject(user: str) -> str:
+    """As the provider of the tests names a user."""
+    return hashlib.sha256(user.encode()).hexdigest()
+
+
+def child(user: str, **changes: Any) -> dict[str, Any]:
+    """An entry of the claim."""
+    entry = {"sub": subject(user), "relation": "parent", "name": "Mia", "birthdate": "2018-05-01", **changes}
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+@pytest.fixture
+def traveller(oidc_core: Core, openid: OpenIdProvider) -> Traveller:
+    """A browser of a recorder that reads the claim."""
+    assert isinstance(oidc_core.identity, Provider)
+    oidc_core.identity.represents_claim = CLAIM
+    return Traveller(oidc_core, openid)
+
+
+@pytest.fixture
+def says(openid: OpenIdProvider) -> Says:
+    """What ID tokens say from now on; nothing: the claim is left out."""
+
+    def said(*claim: Any) -> None:
+        openid.change = lambda claims: claims.update({CLAIM: claim[0]} if claim else {})
+
+    return said
+
+
+async def rights(core: Core, user: str) -> dict[UUID, Any]:
+    """Whom this user represents, by patient."""
+    login_id = await identities.find(core.pool, ISSUER, subject(user))
+    assert login_id is not None
+    return {one.patient_id: one for one in await open_of(core.pool, login_id)}
+
+
+async def test_the_claim_gives_changes_and_ends_rights(
+    oidc_core: Core, traveller: Traveller, says: Says, clock: Clock
+) -> None:
+    says([child("claim-mia"), child("claim-ben", relation="guardian", name="Ben")])
+    assert (await traveller.login(user="claim-mother")).headers["location"] == "/me/person"
+    mia = await identities.find(oidc_core.pool, ISSUER, subject("claim-mia"))
+    assert mia is not None
+    before = await rights(oidc_core, "claim-mother")
+    assert {one.terms.name: one.terms.relation for one in before.values()} == {"Mia": "parent", "Ben": "guardian"}
+    assert (await traveller.here.act_for("Mia")).status_code == 303
+    await traveller.login(user="claim-mother")
+    assert await rights(oidc_core, "claim-mother") == before  # the same words change nothing
+    await traveller.here.act_for("Mia")
+    other = Traveller(oidc_core, traveller.provider)
+    says([child("claim-mia", name="Mia L.")])
+    await other.login(user="claim-mother")
+    (left,) = (await rights(oidc_core, "claim-mother")).values()
+    assert (left.representation_id, left.terms.name) == (before[mia].representation_id, "Mia L.")
+    assert "Mia L." in (await traveller.here.get("/me")).text
+    says()
+    assert (await other.login(user="claim-mother")).headers["location"] == "/me"
+    assert await rights(oidc_core, "claim-mother") == {}
+    assert (await traveller.here.get("/me")).headers["location"] == "/login"  # her other browser, at once
+    trail = "SELECT event FROM audit WHERE patient_id = $1 AND event LIKE 'provider:%' ORDER BY audit_no"
+    assert [row["event"] for row in await oidc_core.pool.fetch(trail, mia)] == [
+        Event.REPRESENTATION_SET_BY_PROVIDER,
+        Event.REPRESENTATION_ENDED_BY_PROVIDER,
+    ]
+
+
+async def test_other_terms_are_another_right(oidc_core: Core, traveller: Traveller, says: Says) -> None:
+    says([child("terms-mia")])
+    await traveller.login(user="terms-mother")
+    (first,) = (await rights(oidc_core, "terms-mother")).values()
+    await traveller.here.act_for("Mia")
+    says([child("terms-mia", relation="guardian", until="2030-01-31")])
+    await Traveller(oidc_core, traveller.provider).login(user="terms-mother")
+    (second,) = (await rights(oidc_core, "terms-mother")).values()
+    assert second.representation_id != first.representation_id and second.terms.relation == Relation.GUARDIAN
+    assert (await traveller.here.get("/me")).headers["location"] == "/login"
+
+
+async def test_what_the_operator_set_stays(oidc_core: Core, traveller: Traveller, says: Says) -> None:
+    says([])
+    await traveller.login(user="kept-mother")
+    login_id = await identities.find(oidc_core.pool, ISSUER, subject("kept-mother"))
+    assert login_id is not None
+    ben = await new_patient(oidc_core, "ben")
+    await represent(oidc_core, Patient(login_id, ""), ben, "Ben")
+    for claim in ([child("kept-mia")], []):
+        says(claim)
+        await traveller.login(user="kept-mother")
+        assert (await rights(oidc_core, "kept-mother"))[ben.patient_id].set_by is SetBy.OPERATOR
+
+
+BAD: list[Any] = [
+    {"relation": "parent"}, "{", 7, [7], [child("bad", sub="")], [child("bad", sub="a\x00")],
+    [child("bad", relation="boss")],
+    [child("bad", name=" ")], [child("bad", name=7)], [child("bad", birthdate=None)], [child("bad", birthdate="2018")],
+    [child("bad", birthdate="1990-01-01")], [child("bad", until="2001-01-01")], [child("bad", since="0001-01-01")],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("claim", BAD, ids=range(len(BAD)))
+async def test_what_cannot_be_gives_no_right_and_is_told(
+    oidc_core: Core, traveller: Traveller, says: Says, caplog: pytest.LogCaptureFixture, claim: Any
+) -> None:
+    says(claim)
+    with caplog.at_level(logging.WARNING):
+        assert (await traveller.login(user="bad-mother")).headers["location"] == "/me"
+    assert await rights(oidc_core, "bad-mother") == {}
+    told = [record for record in caplog.records if record.message == "login.represents_refused"]
+    assert len(told) == 1
+    assert subject("bad") not in caplog.text and "Mia" not in str(told[0].__dict__)
+
+
+async def test_nobody_represents_themselves(oidc_core: Core, traveller: Traveller, says: Says) -> None:
+    says([child("self-mother")])
+    assert (await traveller.login(user="self-mother")).headers["location"] == "/me"
+
+
+async def test_without_the_setting_the_claim_says_nothing(oidc_core: Core, traveller: Traveller, says: Says) -> None:
+    assert isinstance(oidc_core.identity, Provider)
+    oidc_core.identity.represents_claim = ""
+    says([child("unset-mia")])
+    assert (await traveller.login(user="unset-mother")).headers["location"] == "/me"
+    assert await identities.find(oidc_core.pool, ISSUER, subject("unset-mia")) is None
+
+
+async def test_confirming_keeps_for_whom_one_acts(
+    oidc_core: Core, traveller: Traveller, says: Says, clock: Clock
+) -> None:
+    """A new login before deleting: the same user, still for the child."""
+    says([child("sure-mia")])
+    await traveller.login(user="sure-mother")
+    await traveller.here.act_for("Mia")
+    address = await traveller.ask("/login/confirm")
+    clock.advance(5)
+    assert (await traveller.here.get(await traveller.prove(address, "sure-mother"))).headers["location"] == "/me/delete"
+    page = await traveller.here.get("/me/delete")
+    assert "<bdi>Mia</bdi>" in page.text
+    refused = await traveller.login("/login/confirm", user="sure-mia")
+    assert refused.status_code == 400  # the child is another user
+    assert (await traveller.here.post("/me/delete", page)).headers["location"] == "/deleted"
+    gone = await identities.find(oidc_core.pool, ISSUER, subject("sure-mia"))
+    assert gone is None and await identities.find(oidc_core.pool, ISSUER, subject("sure-mother")) is not None
+
+
+async def test_many_logins_at_once_leave_one_right(oidc_core: Core) -> None:
+    """Two carers of each other log in again and again, with other words each time: nobody waits for ever."""
+    core, now = oidc_core, moment(oidc_core)
+    one, two = [(await new_patient(core, name)).patient_id for name in ("one", "two")]
+    terms = [Terms(Relation.CARER, "x", now.now_ms, until_ms) for until_ms in (None, now.now_ms + 10, now.now_ms + 20)]
+    async with asyncio.timeout(30):
+        await asyncio.gather(
+            *(follow(core.pool, *pair, now)
+              for said in terms * 2 for pair in ((one, {two: said}), (two, {one: said})))
+        )  # fmt: skip
+    for login_id, patient_id in ((one, two), (two, one)):
+        (left,) = await open_of(core.pool, login_id)
+        assert left.patient_id == patient_id and left.terms in terms
+
+
+def test_a_text_may_be_the_array_and_there_is_an_end() -> None:
+    one = child("x", until="2030-01-31")
+    (read,) = represented(json.dumps([one]))
+    assert isinstance(read, Represented) and str(read.until) == "2030-01-31"
+    assert list(represented(None)) == [] and list(represented([])) == []
+    found = list(represented([one] * (MOST + 3)))
+    assert len(found) == MOST + 1 and isinstance(found[-1], str)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["sub", "relation", "name", "until"]), inner),
+    )
+)
+def test_no_claim_breaks_the_reading(claim: Any) -> None:
+    for entry in represented(claim):
+        assert isinstance(entry, (str, Represented))
