@@ -63,6 +63,7 @@ from ddr.store.database.faults import FAULTS
 from ddr.store.database.ids import IdCipher
 from ddr.store.database.limits import BACKGROUND, REQUESTS, Limits
 from ddr.store.database.pool import open_pool, servers_of
+from ddr.store.database.replica import Replica
 from ddr.store.database.secrets import load_secrets
 from ddr.store.database.servers import Servers
 from ddr.store.gateways.certificates import LOOK_SECONDS
@@ -78,6 +79,7 @@ TRANSPORT_HEADERS = {
 JOB_CONNECTIONS = 3
 HOSTS_SECONDS = 1.0  # between two questions to the server in use, where there are several
 HOSTS_TURNS = 5  # of which one is put to all of them
+REPLICA_SECONDS = 2.0  # between two attempts to connect to it
 CONFIRM_SECONDS = 0.25  # how long the database may not know that an answer was sent
 POOL_CLOSE_SECONDS = 3.0  # a database that hangs must not hold the end
 
@@ -141,7 +143,8 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
         core = await build_core(settings, pool, Trust(diga_vz, zts), catalog, clock)
         await policy.keep(jobs, settings, clock())
         request_log = RequestLog(records, settings.request_log_folder)
-        rooms = Rooms(replace(core, fleet=fleet or Fleet(), request_log=request_log))
+        replica = Replica(settings) if settings.database_replica_url else None
+        rooms = Rooms(replace(core, fleet=fleet or Fleet(), request_log=request_log, replica=replica))
         zts.exchanged = rooms.exchange
         sources: list[Follower[Any]] = [diga_vz, zts]
         if settings.hiis_id:
@@ -171,6 +174,9 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
             ("request-log", request_log.recover, RETRY_SECONDS),
             ("confirmations", lambda: rooms.core.grace_claims.flush(pool), CONFIRM_SECONDS),
         ]
+        if replica is not None:
+            await replica.look(pool)
+            works.append(("database-replica", lambda: replica.look(pool), REPLICA_SECONDS))
         if pool.servers.several:
             turns = cycle((True, *(False,) * (HOSTS_TURNS - 1)))
             works.append(("database-hosts", lambda: pool.watch_servers(next(turns)), HOSTS_SECONDS))
@@ -183,6 +189,8 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             await request_log.close()
+            if replica is not None:
+                replica.close()
             with suppress(*FAULTS):  # else they count as long as their sessions live
                 await rooms.core.grace_claims.flush(pool)
                 await reports.leave(pool, host_of(rooms.core), rooms.core.fleet.number, rooms.core.clock())

@@ -58,6 +58,12 @@ class Settings:
     database_migration_url: str = described(
         "Another way to the same database for migrations, around a pooler; empty: database_url.", ""
     )
+    database_replica_url: str = described(
+        "One standby that patients' pages, exports and verifications are read from; empty: database_url.", ""
+    )
+    database_replica_milliseconds: int = described(
+        "How far the standby may be behind: so long it is waited for, then database_url answers.", 500
+    )
     miv_packages: Path = described("Directory of the MIV packages; by default those that come along.", _miv_packages())
     # listeners
     host: str = described("Address that the three outside listeners bind to.", "127.0.0.1")

@@ -38,6 +38,7 @@ SECRETS = frozenset(
     {
         "database_url",
         "database_migration_url",
+        "database_replica_url",
         "registry_token",
         "key_encryption_key",
         "key_encryption_key_old",

@@ -7,14 +7,15 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import asyncpg
 import orjson
 
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import instant_argument, with_database
+from ddr.cli.operator import instant_argument, reading, with_database
 from ddr.fhir.instants import instant
 from ddr.operations.audit_reading import DamagedTrail, entries
 from ddr.operations.audit_verifying import Findings, verify
+from ddr.settings import Settings
+from ddr.store.database.pool import Pool
 
 HELP = "verify or export the audit trail"
 
@@ -48,14 +49,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Print the result; status 1 when the trail was changed."""
     if args.action == "verify":
-        return _report(with_database(lambda _, pool: _verify(pool, args)))
-    with_database(lambda _, pool: _export(pool, vars(args)))
+        return _report(with_database(lambda settings, pool: _verify(settings, pool, args)))
+    with_database(lambda settings, pool: _export(settings, pool, vars(args)))
     return 0
 
 
-async def _verify(pool: asyncpg.Pool, args: argparse.Namespace) -> Findings:
+async def _verify(settings: Settings, pool: Pool, args: argparse.Namespace) -> Findings:
     try:
-        return await verify(pool, args.head, args.from_seal)
+        async with reading(settings, pool) as read:
+            return await verify(read, args.head, args.from_seal)
     except LookupError as error:
         raise CommandError(f"audit trail: {error.args[0]}") from None
 
@@ -69,15 +71,16 @@ def _report(findings: Findings) -> int:
     return 0
 
 
-async def _export(pool: asyncpg.Pool, wanted: Mapping[str, Any]) -> None:
+async def _export(settings: Settings, pool: Pool, wanted: Mapping[str, Any]) -> None:
     """One object a line, without the internal number of the patient: the Pairing ID is the pseudonym outside."""
     try:
-        await _print(pool, wanted)
+        async with reading(settings, pool) as read:
+            await _print(read, wanted)
     except DamagedTrail as damage:
         raise CommandError(f"audit trail: {damage}; the export ends before it, `ddr audit verify` says more") from None
 
 
-async def _print(pool: asyncpg.Pool, wanted: Mapping[str, Any]) -> None:
+async def _print(pool: Pool, wanted: Mapping[str, Any]) -> None:
     async for entry in entries(pool, wanted):
         line = {
             "no": entry.audit_no,

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import asyncpg
 import orjson
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -16,14 +15,16 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import instant_argument, with_database
+from ddr.cli.operator import instant_argument, reading, with_database
 from ddr.http.clock import now_ms
 from ddr.http.request_log.record import stamp
 from ddr.oauth.keys import Keys, opening_key
 from ddr.operations.request_log.export import Filters, export
 from ddr.operations.request_log.policy import history
+from ddr.operations.request_log.sealing import seal
 from ddr.operations.request_log.verifying import Findings, verify_chain, verify_file
 from ddr.settings import Settings
+from ddr.store.database.pool import Pool
 
 HELP = "export and verify the request log, show its policy"
 INSTANT = {"type": instant_argument, "metavar": "TIME"}
@@ -59,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
             _written(args.output, recipient, wanted)
         case "verify":
             content = args.file.read_bytes() if args.file else None
-            return _report(with_database(lambda _, pool: _verified(pool, content, args.head)), content is not None)
+            return _report(
+                with_database(lambda settings, pool: _verified(settings, pool, content, args.head)), content is not None
+            )
         case _:
             with_database(lambda _, pool: _policy(pool))
     return 0
@@ -99,10 +102,12 @@ def _written(output: Path | None, recipient: x509.Certificate | None, wanted: Fi
 def _into(write: Callable[[bytes], object], recipient: x509.Certificate | None, wanted: Filters) -> None:
     plain: list[bytes] = []
 
-    async def lines(settings: Settings, pool: asyncpg.Pool) -> None:
+    async def lines(settings: Settings, pool: Pool) -> None:
         signer = await Keys.load(pool, await opening_key(pool, settings), now_ms())
-        async for line in export(pool, signer, settings, wanted, now_ms()):
-            (plain.append if recipient else write)(line)
+        await seal(pool, signer, settings, now_ms())  # what is durable by now
+        async with reading(settings, pool) as read:
+            async for line in export(pool, read, signer, wanted, now_ms()):
+                (plain.append if recipient else write)(line)
 
     try:
         with_database(lines)
@@ -118,8 +123,9 @@ def _encrypted(content: bytes, recipient: x509.Certificate) -> bytes:
     return builder.add_recipient(recipient).encrypt(Encoding.PEM, [pkcs7.PKCS7Options.Binary])
 
 
-async def _verified(pool: asyncpg.Pool, content: bytes | None, head: str | None) -> Findings:
-    return await (verify_chain(pool, head) if content is None else verify_file(pool, content))
+async def _verified(settings: Settings, pool: Pool, content: bytes | None, head: str | None) -> Findings:
+    async with reading(settings, pool) as read:
+        return await (verify_chain(read, head) if content is None else verify_file(read, content))
 
 
 def _report(found: Findings, with_file: bool) -> int:
@@ -136,7 +142,7 @@ def _report(found: Findings, with_file: bool) -> int:
     return 0
 
 
-async def _policy(pool: asyncpg.Pool) -> None:
+async def _policy(pool: Pool) -> None:
     for version in await history(pool):
         line = {
             "version": version["version"],

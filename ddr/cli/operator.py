@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
-
-import asyncpg
 
 from ddr.fhir.instants import date_time, parse_date_time
 from ddr.settings import Settings
@@ -16,12 +15,13 @@ from ddr.store.audit.journal import JOURNAL
 from ddr.store.database.embedded import database
 from ddr.store.database.limits import BACKGROUND
 from ddr.store.database.migrate import migrate_database
-from ddr.store.database.pool import open_pool
+from ddr.store.database.pool import Pool, open_pool
+from ddr.store.database.replica import Replica
 
 T = TypeVar("T")
 
 
-def with_database(action: Callable[[Settings, asyncpg.Pool], Awaitable[T]]) -> T:
+def with_database(action: Callable[[Settings, Pool], Awaitable[T]]) -> T:
     """The result of `action` with settings and a pool on the migrated database. Raises StoreError, SettingsError."""
 
     async def act(settings: Settings) -> T:
@@ -32,6 +32,20 @@ def with_database(action: Callable[[Settings, asyncpg.Pool], Awaitable[T]]) -> T
         migrate_database(settings)
         with JOURNAL.kept_in(settings.journal_folder):
             return asyncio.run(act(settings))
+
+
+@asynccontextmanager
+async def reading(settings: Settings, pool: Pool) -> AsyncIterator[Pool]:
+    """The pool for what only reads: the replica's, if there is one and it has what the primary has now; else `pool`."""
+    if not settings.database_replica_url:
+        yield pool
+        return
+    replica = Replica(settings, BACKGROUND)
+    await replica.look(pool)
+    try:
+        yield await replica.instead_of(pool)
+    finally:
+        replica.close()
 
 
 def instant_argument(text: str) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
-import asyncpg
-
 from ddr.app import build_core
 from ddr.cli.errors import CommandError
+from ddr.cli.operator import reading
 from ddr.http.clock import now_ms
 from ddr.http.core import Core
 from ddr.patient_pages.download import whole_copy
@@ -20,22 +20,25 @@ from ddr.registries.terminology import Zts, current_catalog
 from ddr.registries.trust import Trust
 from ddr.settings import Settings
 from ddr.store.audit.trail import Event, record
+from ddr.store.database.pool import Pool
 
 PROGRESS_BYTES = 10_000_000
 
 
 async def write_copy(
-    settings: Settings, pool: asyncpg.Pool, patient_id: UUID, folder: Path, lang: str
+    settings: Settings, pool: Pool, patient_id: UUID, folder: Path, lang: str
 ) -> AsyncIterator[tuple[str, int]]:
     """Write the files into `folder`, readable for their owner only; name and bytes of each when it is complete.
 
     Nothing is written over: raises CommandError when one of the files is there. It is recorded; the patient sees it.
     """
-    files = await whole_copy(await _core(settings, pool), patient_id, lang)
-    _prepare(folder, files)
-    await record(pool, Event.DATA_EXPORTED_BY_OPERATOR, now_ms(), patient_id=patient_id)
-    for name, content in files.items():
-        yield name, await _written(folder / name, content)
+    core = await _core(settings, pool)
+    async with reading(settings, pool) as read:
+        files = await whole_copy(replace(core, pool=read), patient_id, lang)
+        _prepare(folder, files)
+        await record(pool, Event.DATA_EXPORTED_BY_OPERATOR, now_ms(), patient_id=patient_id)
+        for name, content in files.items():
+            yield name, await _written(folder / name, content)
 
 
 def _prepare(folder: Path, names: Iterable[str]) -> None:
@@ -59,7 +62,7 @@ async def _written(path: Path, content: AsyncIterator[bytes]) -> int:
     return size
 
 
-async def _core(settings: Settings, pool: asyncpg.Pool) -> Core:
+async def _core(settings: Settings, pool: Pool) -> Core:
     """What the pages know, without a recorder: names of DiGA are those that recorders read last."""
     catalog = await current_catalog(settings, pool)
     diga_vz = DigaVz(settings, pool, now_ms)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self
 from uuid import UUID
 
 import asyncpg
@@ -26,6 +26,7 @@ from ddr.scopes.diga import Diga
 from ddr.settings import Settings
 from ddr.store.authorization.grace import GraceClaims
 from ddr.store.database.ids import IdCipher
+from ddr.store.database.replica import Replica
 from ddr.store.gateways.certificates import Anchors
 from ddr.store.outages.notices import Notices
 from ddr.store.series.sensors import Remembered
@@ -61,6 +62,7 @@ class Core:
     secrets: Mapping[str, bytes]
     registry: TrustSource
     signer: Any  # ddr.oauth.keys.Keys, which this room may not import
+    replica: Replica | None = None  # None: all is read where it is written
     identity: Provider | None = None  # None: patients log in with the built-in accounts
     clock: Callable[[], int] = now_ms  # this host's, which may differ from others: it gives no stamps
     steer: Callable[[], int] | None = None  # a test's clock in the place of the database's (ddr.store.database.stamps)
@@ -85,6 +87,10 @@ class Core:
         """All rooms of a worker share its turns, so a copy of this keeps them."""
         self.request_log = self.request_log or RequestLog(self.pool, self.settings.request_log_folder)
         self.admission = self.admission or Admission(self.settings.database_pool_size)
+
+    async def reading(self) -> Self:
+        """With a pool for what only shows, and decides and writes nothing: the replica's, if it has what we have."""
+        return self if self.replica is None else replace(self, pool=await self.replica.instead_of(self.pool))
 
     @property
     def steered_ms(self) -> int | None:

@@ -22,6 +22,8 @@ DESCRIBED = {
     "ddr_database_wait_seconds_total": "Time of these",
     "ddr_database_waits_failed_total": "Those of them that ended without a connection",
     "ddr_registry_stale": "1 when the DiGA-VZ was not read within its maximum age",
+    "ddr_replica_reads_total": "Reads that the replica answered in place of the primary; absent without a replica",
+    "ddr_replica_passed_over_total": "Those that the primary answered because the replica was away or behind",
     "ddr_registry_age_seconds": "Age of what was last read from a registry; absent before the first reading",
     "ddr_worker_peak_memory_bytes": "Largest resident set so far",
     "ddr_requests_running": "Requests that are worked on",
@@ -48,6 +50,7 @@ def worker_figures(core: Core) -> dict[str, Figure]:
         "ddr_database_waits_total": core.pool.waits.count,
         "ddr_database_wait_seconds_total": round(core.pool.waits.seconds, 4),
         "ddr_database_waits_failed_total": core.pool.waits.failed,
+        **_replica_figures(core),
         "ddr_registry_stale": int(core.registry.stale(core.clock())),
         "ddr_worker_peak_memory_bytes": peak_memory_bytes(),
         "ddr_requests_running": core.admission.running,
@@ -63,6 +66,15 @@ def worker_figures(core: Core) -> dict[str, Figure]:
         if at := seen_ms():
             figures[f'ddr_registry_age_seconds{{source="{source}"}}'] = max(0, core.clock() - at) // 1000
     return figures | _background_figures(core) | core.metrics.figures()
+
+
+def _replica_figures(core: Core) -> dict[str, Figure]:
+    if core.replica is None:
+        return {}
+    return {
+        "ddr_replica_reads_total": core.replica.reads,
+        "ddr_replica_passed_over_total": core.replica.passed_over,
+    }
 
 
 def _background_figures(core: Core) -> dict[str, Figure]:

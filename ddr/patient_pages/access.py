@@ -47,7 +47,7 @@ class Day:
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
     """One page of the trail, newest first; `before` is the opaque place where the last one ended."""
-    core, lang = core_of(request), language(request.scope)
+    core, lang = await core_of(request).reading(), language(request.scope)
     place = _place(core, request.query_params.get("before"))
     if place is None:
         return error_page(request.scope, 404, "not_found")

@@ -56,7 +56,7 @@ class Ended:
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
     """The patient's connections, living and lately ended ones."""
-    core, lang = core_of(request), language(request.scope)
+    core, lang = await core_of(request).reading(), language(request.scope)
     alive = await pairings.alive(core.pool, session.patient_id, core.clock())
     return page(
         request,

@@ -33,7 +33,7 @@ EARLIEST, LATEST = date(2000, 1, 1), date(2099, 12, 31)  # days that can be chos
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
     """Some weeks, one day (the latest, or that of the address), curves of single values, and the latest of them."""
-    core, lang, patient_id = core_of(request), language(request.scope), session.patient_id
+    core, lang, patient_id = await core_of(request).reading(), language(request.scope), session.patient_id
     days = _period(request)
     miv = glucose(core)
     measured = await export.measured_between(core.pool, patient_id, miv.valueset) if miv else None
@@ -70,7 +70,7 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
 
 async def values_page(request: Request, visitor: Visitor, session: Session) -> Response:
     """GET /me/data/values: all single measurements, newest first, page by page; `before` is an opaque place."""
-    core, lang = core_of(request), language(request.scope)
+    core, lang = await core_of(request).reading(), language(request.scope)
     before = request.query_params.get("before")
     decoded = core.ids.decode(before) if before is not None else None
     if before is not None and (decoded is None or decoded[0] is not Kind.MEASUREMENT):

@@ -36,7 +36,7 @@ class OwnDevice:
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
     """The patient's devices, those in use first, and the apps that send their readings."""
-    core, lang = core_of(request), language(request.scope)
+    core, lang = await core_of(request).reading(), language(request.scope)
     rows = await patient_view.devices(core.pool, session.patient_id)
     return page(
         request,

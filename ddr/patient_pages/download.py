@@ -64,13 +64,14 @@ async def as_spreadsheet(request: Request, _: Visitor, session: Session) -> Resp
 
 
 async def _table(request: Request, session: Session, form: Exact) -> Response:
-    lines = _lines(core_of(request), session.patient_id, language(request.scope), form)
+    core = await core_of(request).reading()
+    lines = _lines(core, session.patient_id, language(request.scope), form)
     return await _answer(request, session, lines, CSV, form.file)
 
 
 async def as_fhir(request: Request, _: Visitor, session: Session) -> Response:
     """A Bundle of type collection: what was measured as a DiGA gets it, then consents and who read what."""
-    core, patient_id = core_of(request), session.patient_id
+    core, patient_id = await core_of(request).reading(), session.patient_id
     upto_no = await trail.newest_no(core.pool, patient_id)  # this download itself is not part of it
     bundle = _bundle(core, patient_id, language(request.scope), upto_no)
     return await _answer(request, session, bundle, Format.JSON.content_type, FHIR_FILE)
@@ -78,13 +79,14 @@ async def as_fhir(request: Request, _: Visitor, session: Session) -> Response:
 
 async def consents(request: Request, _: Visitor, session: Session) -> Response:
     """Consents and pairings as a table."""
-    lines = record_copy.consent_lines(core_of(request), session.patient_id, language(request.scope))
+    core = await core_of(request).reading()
+    lines = record_copy.consent_lines(core, session.patient_id, language(request.scope))
     return await _answer(request, session, lines, CSV, CONSENTS_FILE)
 
 
 async def accesses(request: Request, _: Visitor, session: Session) -> Response:
     """Who read what, and what was changed, as a table."""
-    core = core_of(request)
+    core = await core_of(request).reading()
     upto_no = await trail.newest_no(core.pool, session.patient_id)
     lines = record_copy.access_lines(core, session.patient_id, language(request.scope), upto_no)
     return await _answer(request, session, lines, CSV, ACCESSES_FILE)

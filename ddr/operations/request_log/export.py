@@ -13,9 +13,7 @@ import orjson
 from ddr.http.request_log.record import at_ms_of
 from ddr.operations.request_log import signing
 from ddr.operations.request_log.chain import Seal
-from ddr.operations.request_log.sealing import seal
 from ddr.operations.request_log.signing import Signer
-from ddr.settings import Settings
 from ddr.store.audit import request_log_seals as store
 from ddr.store.database.pool import Connection
 
@@ -81,19 +79,18 @@ async def matching(conn: Connection, filters: Filters, upto_seal: int) -> AsyncI
 
 
 async def export(
-    pool: asyncpg.Pool, signer: Signer, settings: Settings, filters: Filters, now_ms: int
+    pool: asyncpg.Pool, read: asyncpg.Pool, signer: Signer, filters: Filters, now_ms: int
 ) -> AsyncIterator[bytes]:
-    """The lines of a file, each with its line feed, the manifest last. What is durable by now is sealed before."""
-    await seal(pool, signer, settings, now_ms)
+    """The sealed lines that `read` has, each with its line feed, the manifest last, for which `pool` keeps the key."""
     hashed, count = hashlib.sha256(), 0
-    async with pool.acquire() as conn:
+    async with read.acquire() as conn:
         upto_seal, chain = await store.end(conn)
         async for line in matching(conn, filters, upto_seal):
             hashed.update(line + b"\n")
             count += 1
             yield line + b"\n"
         manifest = Manifest(filters, count, hashed.hexdigest(), upto_seal, chain.hex())
-        token = await signing.sign(conn, signer, manifest.claims(), now_ms)
+    token = await signing.sign(pool, signer, manifest.claims(), now_ms)
     yield orjson.dumps({MEMBER: {**manifest.claims(), "signature": token}}) + b"\n"
 
 

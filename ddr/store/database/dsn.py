@@ -16,19 +16,19 @@ _FORM = re.compile(
 _PARTS = "a URL like postgresql://user:password@host/database"
 
 
-def check_url(url: str) -> None:
-    """Raises StoreError with one line that repeats nothing of `url`."""
+def check_url(url: str, setting: str = "database_url") -> None:
+    """Raises StoreError with one line that names the setting and repeats nothing of `url`."""
     if re.match(r"\s*\w+\s*=", url):
-        raise StoreError(f"database_url: must be {_PARTS}, not a list like host=… user=…")
+        raise StoreError(f"{setting}: must be {_PARTS}, not a list like host=… user=…")
     if not re.match(r"postgres(ql)?://", url):
-        raise StoreError(f"database_url: must be {_PARTS}")
+        raise StoreError(f"{setting}: must be {_PARTS}")
     try:
         good = bool(_FORM.fullmatch(url)) and all(port is None or 0 < port < 65_536 for _, port in hosts(url))
     except ValueError:
         good = False
     if not good:
         raise StoreError(
-            f"database_url: must be {_PARTS}; characters like @ / ? # % in user and password are written as %40 %2F …"
+            f"{setting}: must be {_PARTS}; characters like @ / ? # % in user and password are written as %40 %2F …"
         )
 
 

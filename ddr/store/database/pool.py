@@ -124,7 +124,7 @@ async def open_pool(
 ) -> Pool:
     """A pool on `settings.database_url` of at most `size` connections, 0: `database_pool_size`. Raises StoreError."""
     size, cache = size or settings.database_pool_size, settings.database_statement_cache
-    return await _opened(servers or servers_of(settings), size, limits, cache)
+    return await opened(servers or servers_of(settings), size, limits, cache)
 
 
 async def connect(
@@ -136,10 +136,11 @@ async def connect(
 ) -> Pool:
     """A pool of at most `size` connections to `url`. Raises StoreError, DatabaseAway: one line, server and reason."""
     check_url(url)
-    return await _opened(Servers(url, lineage), size, limits, cache)
+    return await opened(Servers(url, lineage), size, limits, cache)
 
 
-async def _opened(servers: Servers, size: int, limits: Limits, cache: int) -> Pool:
+async def opened(servers: Servers, size: int, limits: Limits, cache: int) -> Pool:
+    """A pool on these servers. Raises as `connect`."""
     url = servers.url
     try:
         await servers.survey()

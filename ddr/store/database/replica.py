@@ -1,0 +1,111 @@
+"""A replica that is read in the place of the primary, when it has everything that the primary has at that moment.
+
+Whoever reads there sees what was written before, so that time never goes back. It is for what only shows: neither a
+decision about access nor what a DiGA searches is read there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ddr.settings import Settings
+from ddr.store.database.dsn import check_url, hosts
+from ddr.store.database.errors import StoreError
+from ddr.store.database.faults import FAULTS
+from ddr.store.database.limits import REQUESTS, Limits
+from ddr.store.database.lineage import Lineage
+from ddr.store.database.pool import Pool, opened
+from ddr.store.database.servers import Servers
+
+REST_SECONDS = 2.0  # after it did not answer
+STEP_SECONDS = 0.01  # between two looks at how far it is
+
+_WRITTEN = "SELECT pg_current_wal_flush_lsn()::text"
+# One that follows nobody any more would show for ever what was.
+_HAS_IT = """
+SELECT pg_is_in_recovery() AND EXISTS (SELECT FROM pg_stat_wal_receiver)
+       AND pg_last_wal_replay_lsn() >= $1::text::pg_lsn"""
+
+log = logging.getLogger(__name__)
+
+
+class Replica:
+    """The server of `database_replica_url`; without connections until `look` has found it."""
+
+    def __init__(self, settings: Settings, limits: Limits = REQUESTS) -> None:
+        self._url = settings.database_replica_url
+        self._limits, self._cache = limits, settings.database_statement_cache
+        self._size = settings.database_pool_size
+        self._patience = settings.database_replica_milliseconds / 1000
+        self._pool: Pool | None = None
+        self._rests_until = 0.0  # by the event loop's clock
+        self._told: str | None = ""  # why it cannot be used, as the log says; None: it can
+        self.reads = 0  # that it was asked for and answered
+        self.passed_over = 0  # that the primary answered in its place
+        check_url(self._url, "database_replica_url")
+        if len(hosts(self._url)) > 1:
+            raise StoreError("database_replica_url: must name one server")
+
+    async def look(self, primary: Pool) -> None:
+        """Connect to it if it can be reached and is of the same cluster; does nothing while it is connected."""
+        if self._pool is not None:
+            return
+        lineage = Lineage()
+        lineage.system = primary.servers.lineage.system
+        try:
+            self._pool = await opened(Servers(self._url, lineage), self._size, self._limits, self._cache)
+        except StoreError as error:
+            self._say(str(error))
+        else:
+            self._say(None)
+
+    async def instead_of(self, primary: Pool) -> Pool:
+        """Its pool, when it has within the time for it what the primary has now; else `primary`.
+
+        Raises FAULTS of the primary, never those of the replica.
+        """
+        if (pool := self._pool) is not None and asyncio.get_running_loop().time() >= self._rests_until:
+            written = await primary.fetchval(_WRITTEN)
+            if await self._has(pool, written):
+                self.reads += 1
+                return pool
+        self.passed_over += 1
+        return primary
+
+    async def _has(self, pool: Pool, written: str) -> bool:
+        now = asyncio.get_running_loop().time
+        until = now() + self._patience
+        try:
+            async with asyncio.timeout_at(until + STEP_SECONDS):
+                while not await pool.fetchval(_HAS_IT, written):
+                    if now() >= until:
+                        return False
+                    await asyncio.sleep(STEP_SECONDS)
+        except TimeoutError:  # it hangs: nobody else needs to wait for it just now
+            self._rests_until = now() + REST_SECONDS
+            self._say("no answer in time")
+        except FAULTS as error:
+            if pool is self._pool:  # the next look connects anew
+                self._pool = None
+                pool.terminate()
+                self._say(type(error).__name__)
+        else:
+            self._say(None)
+            return True
+        return False
+
+    def close(self) -> None:
+        """Give its connections up."""
+        if self._pool is not None:
+            self._pool.terminate()
+
+    def _say(self, why: str | None) -> None:
+        """A change is a line in the log."""
+        if why == self._told:
+            return
+        self._told = why
+        if why is None:
+            log.info("database.replica_in_use")
+        else:
+            log.warning("database.replica_away", extra={"reason": why})
