@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,3 +44,10 @@ def catalogue() -> dict[str, Requirement]:
         if row.id not in found or row.binds:
             found[row.id] = row
     return found
+
+
+@cache
+def unseen() -> dict[str, str]:
+    """Why no check looks at a requirement, by its id."""
+    found = tomllib.loads((HERE / "unseen.toml").read_text("utf-8"))
+    return {name: reason for reason, row in found.items() for name in row["requirements"]}

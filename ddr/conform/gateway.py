@@ -18,7 +18,7 @@ from ddr.conform.laws.times import written
 
 Json = dict[str, Any]
 MINUTE, HOUR = 60_000, 3_600_000
-STEP, WORN = 5 * MINUTE, 30 * HOUR
+STEP, WORN, LASTS = 5 * MINUTE, 30 * HOUR, 240 * HOUR
 METHODS = "https://gematik.de/fhir/hddt/CodeSystem/hddt-lung-function-reference-value-method-codes"
 METER, CUFF, SPIROMETER, SENSOR = "337414009", "70665002", "334990001", "700585005"
 
@@ -117,7 +117,7 @@ class Gateway:
 
     def _wear(self, token: str, kind: str, ago: int) -> None:
         """A sensor that was put on so long ago, with a value for each five minutes but three."""
-        key = self._device(token, kind, SENSOR, startedAt=self._ago(ago + 1))
+        key = self._device(token, kind, SENSOR, startedAt=self._ago(ago + 1), expirationDate=self._ago(ago - LASTS))
         started = self._now_ms() - ago - 1
         sensor = {
             "code": "99504-3",

@@ -25,13 +25,14 @@ from tests.conform.faults.contents import CONTENTS, LATER
 from tests.conform.faults.documents import DOCUMENTS
 from tests.conform.faults.fault import Fault
 from tests.conform.faults.oauth import AUTHORIZATION
+from tests.conform.faults.persons import PERSONS
 from tests.conform.faults.searches import SEARCHES
 from tests.conform.faults.summary import REPORTS
 from tests.conform.faults.tamper import wrapping
 
 PAGE = Path(__file__).parents[2] / "docs/conformance-kit.md"
 WEAK = ("TLS_RSA_WITH_AES_128_CBC_SHA",)
-FAULTS = (*DOCUMENTS, *AUTHORIZATION, *SEARCHES, *CONTENTS, *REPORTS, *LATER)
+FAULTS = (*DOCUMENTS, *AUTHORIZATION, *SEARCHES, *CONTENTS, *PERSONS, *REPORTS, *LATER)
 TLS = (
     ("tls-1-1", "TLS 1.1 is accepted", {"versions": ("TLS 1.1", "TLS 1.2", "TLS 1.3")}, "tls-versions"),
     (

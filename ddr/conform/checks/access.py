@@ -28,7 +28,7 @@ def _unauthorized(answer: Exchange, what: str) -> None:
     expect(told.lower().startswith("bearer"), "WWW-Authenticate does not begin with Bearer", answer)
 
 
-@check("RS-021", needs=PATIENT)
+@check("RS-021", "SCO-009", needs=PATIENT)
 def no_token_no_data(kit: Kit) -> None:
     """Without a token, or with another scheme, every type is answered 401."""
     view = kit.views[0]
@@ -109,7 +109,7 @@ def nothing_can_be_written(kit: Kit) -> None:
         expect(400 <= answer.status < 500, f"{method} is not refused", answer)
 
 
-@check("SCO-001", "DEV-002", needs=PATIENT)
+@check("SCO-001", "DEV-002", "DEV-003", needs=PATIENT)
 def resources_of_others_are_unknown(kit: Kit) -> None:
     """What another pairing sees and this one does not is answered exactly like what does not exist: 404."""
     compared = 0

@@ -188,16 +188,21 @@ def _state(metric: Json) -> list[str]:
     return [str(one.get("state")) for one in metric.get("calibration") or ()]
 
 
-@check("SER-011", "SER-012", "DEV-011", "DEV-033", needs=DATA, searches=2)
+@check("SER-011", "SER-012", "DEV-011", "DEV-033", "DEV-013", needs=DATA, searches=2)
 def another_device_starts_a_chunk(kit: Kit) -> None:
-    """When the sensor is changed, its chunk ends; the next one leads to a new Device, without a new pairing."""
+    """When the sensor is changed, its chunk ends, its Device is inactive, and the next one leads to a new Device."""
     known = {key_of(one) for view in kit.views for one in view.again("Device").matches}
     cut = _cut(kit, Data.DEVICE, "a change of the device")
     shown = cut.view.everything.origin[cut.after.key]
     expect(cut.following, "no chunk of the new sensor", shown)
-    devices = []
-    for name in cut.following:
-        reference = name.partition(" ")[0]
-        devices.append(next(references(cut.view.everything.included.get(reference, {}), "source"), reference))
+    old, *devices = [_device(cut.view, name) for name in (cut.name, *cut.following)]
     text = f"the next chunk leads to {', '.join(devices)}, which was there before"
     expect(set(devices) - known, text, shown)
+    answer = cut.view.get(old)
+    expect(answer.json.get("status") == "inactive", f"{old} is {answer.json.get('status')} after its end", answer)
+
+
+def _device(view: View, name: str) -> str:
+    """The Device behind a series."""
+    reference = name.partition(" ")[0]
+    return next(references(view.everything.included.get(reference, {}), "source"), reference)

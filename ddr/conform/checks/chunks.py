@@ -79,7 +79,7 @@ def samples_are_readable(kit: Kit) -> None:
     _judge(kit, chunks.data)
 
 
-@check("SER-014", "SER-015", needs=PATIENT, searches=1)
+@check("SER-014", "SER-015", "OBS-027", "CGM-006", needs=PATIENT, searches=1)
 def empty_chunks_say_so(kit: Kit) -> None:
     """A chunk without any value is preliminary with temp-unknown, and no other is."""
     _judge(kit, chunks.absent)

@@ -7,8 +7,9 @@ from ddr.conform.exchange import Json
 from ddr.conform.judging import judge
 from ddr.conform.kit import Kit
 from ddr.conform.laws import codes
+from ddr.conform.laws.chunks import series
 from ddr.conform.laws.naive import codings, references
-from ddr.conform.verdict import Failed
+from ddr.conform.verdict import Failed, NeedsPerson, NoData, expect
 from ddr.conform.view import key_of
 
 PATIENT = (Need.PATIENT,)
@@ -103,7 +104,7 @@ def metrics_have_ucum_units(kit: Kit) -> None:
     judge(kit, "DeviceMetric", rule)
 
 
-@check("DEV-031", "DEV-030", needs=PATIENT)
+@check("DEV-031", "DEV-030", "DEV-027", needs=PATIENT)
 def calibrations_have_a_state(kit: Kit) -> None:
     """Each calibration of a DeviceMetric has a state of FHIR R4."""
 
@@ -131,3 +132,35 @@ def worn_sensors_have_a_metric(kit: Kit) -> None:
                 if "valueSampledData" in one and key in calibrated:
                     shown = view.everything.origin[key_of(one)]
                     raise Failed(f"{key_of(one)} refers to {key}, whose sensor tells its calibration state", shown)
+
+
+@check("DEV-035", needs=PATIENT, searches=1)
+def metrics_measure_one_value(kit: Kit) -> None:
+    """A DeviceMetric stands for one measured value: no two kinds of Observations refer to it."""
+    seen = False
+    for view in kit.views:
+        kinds: dict[str, set[str]] = {}
+        for one in view.everything.matches:
+            for key in references(one, "device"):
+                if key.startswith("DeviceMetric/"):
+                    seen = True
+                    code = next((code for _, code in codings(one.get("code"))), "")
+                    found = kinds.setdefault(key, set())
+                    found.add("continuous glucose" if code in codes.CGM else code)
+                    text = f"{key} stands for {' and '.join(sorted(found))}"
+                    expect(len(found) == 1, text, view.everything.origin[key_of(one)])
+    if not seen:
+        raise NoData("the test patient has no values of a DeviceMetric")
+
+
+@check("DEV-021", needs=PATIENT, searches=1)
+def sensors_have_an_end(kit: Kit) -> None:
+    """Devices that are worn for a limited time say when it ends."""
+    if not any(series(view.everything.matches) for view in kit.views):
+        raise NoData("the test patient has no sensor")
+    for view in kit.views:
+        for name in series(view.everything.matches):
+            reference = name.partition(" ")[0]
+            device = next(references(view.everything.included.get(reference, {}), "source"), reference)
+            if "expirationDate" not in view.everything.included.get(device, {"expirationDate": ""}):
+                raise NeedsPerson(f"{device} has no expirationDate: good only if nothing limits how long it is worn")

@@ -21,7 +21,7 @@ def _renewed(kit: Kit) -> tuple[str, Exchange]:
     return before, answer
 
 
-@check("AS-027", needs=PATIENT)
+@check("AS-027", "AS-026", needs=PATIENT)
 def refresh_gives_new_tokens(kit: Kit) -> None:
     """Refreshing gives another access token and another refresh token, and both can be used."""
     view = kit.views[0]

@@ -7,9 +7,9 @@ from ddr.conform.check import Need, check
 from ddr.conform.exchange import Json
 from ddr.conform.kit import Kit
 from ddr.conform.laws.codes import VALUESETS
-from ddr.conform.laws.naive import Case, codings, references
+from ddr.conform.laws.naive import Case, codings, has_code, references
 from ddr.conform.target import MIV
-from ddr.conform.verdict import NotApplicable, NotRun, expect
+from ddr.conform.verdict import NoData, NotApplicable, NotRun, expect
 from ddr.conform.view import View, key_of
 
 PATIENT = (Need.PATIENT,)
@@ -25,6 +25,16 @@ def only_granted_codes(kit: Kit) -> None:
             codes = {code for _, code in codings(one.get("code"))}
             good = bool(codes & allowed)
             expect(good, f"{key_of(one)} has the code {', '.join(codes)}", view.everything.origin[key_of(one)])
+
+
+@check("OBS-029", needs=PATIENT, searches=1)
+def every_granted_miv_has_data(kit: Kit) -> None:
+    """For each MIV that is granted there are data of at least one of its codes."""
+    for miv in sorted({miv for view in kit.views for miv in view.mivs}):
+        known = VALUESETS.get(miv.removeprefix(MIV), frozenset())
+        views = [view for view in kit.views if miv in view.mivs]
+        if not any(has_code(one.get("code"), *known) for view in views for one in view.everything.matches):
+            raise NoData(f"the test patient has no data of {miv.removeprefix(MIV)}")
 
 
 @check("SCO-006", "DEV-002", needs=PATIENT, searches=1)
@@ -145,3 +155,13 @@ def nothing_names_the_patient(kit: Kit) -> None:
         for kind in ("Observation", "Device", "DeviceMetric"):
             for page in view.listed(kind).pages:
                 expect(account not in page.text, "an answer holds the patient's login name", page)
+
+
+@check("PRIV-007", "PRIV-001", needs=PATIENT, searches=1)
+def no_health_insurance_number(kit: Kit) -> None:
+    """No answer of this run has an identifier of the statutory health insurance (KVNR)."""
+    for view in kit.views:
+        for kind in ("Observation", "Device", "DeviceMetric"):
+            view.listed(kind)
+    for one in kit.wire.exchanges:
+        expect("kvid-10" not in one.text, "an answer has the naming system of the KVNR", one)

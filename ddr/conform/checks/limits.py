@@ -8,9 +8,10 @@ from urllib.parse import urlencode
 from ddr.conform.check import Need, check
 from ddr.conform.kit import Kit
 from ddr.conform.laws.chunks import series
-from ddr.conform.laws.naive import references
+from ddr.conform.laws.codes import VALUESETS
+from ddr.conform.laws.naive import has_code, references
 from ddr.conform.laws.times import effective, is_instant, written
-from ddr.conform.target import limits
+from ddr.conform.target import MIV, limits
 from ddr.conform.verdict import NeedsPerson, NoData, NotApplicable, expect
 from ddr.conform.view import key_of
 
@@ -91,6 +92,22 @@ def before_the_history_is_empty(kit: Kit) -> None:
     entries = answer.json.get("entry") or ()
     matches = [one for one in entries if (one.get("search") or {}).get("mode") == "match"]
     expect(not matches, f"{len(matches)} matches before the history", answer)
+
+
+@check("BG-013", "CGM-012", "BP-019", "LF-022", needs=PATIENT, searches=1)
+def history_reaches_back(kit: Kit) -> None:
+    """Data are served for as long as HDDT demands: there is something that is nearly so old."""
+    short = []
+    for view in kit.views:
+        for miv in view.mivs:
+            days, known = limits(miv).historic_days, VALUESETS.get(miv.removeprefix(MIV), frozenset())
+            times = [effective(one) for one in view.everything.matches if has_code(one.get("code"), *known)]
+            oldest = min((time[0] for time in times if time), default=kit.now_ms())
+            age = (kit.now_ms() - oldest) / DAY
+            if age < days - 2:
+                short.append(f"{miv.removeprefix(MIV)} {age:.0f} of {days} days")
+    if short:
+        raise NotApplicable(f"the test patient's data are not old enough to tell: {', '.join(dict.fromkeys(short))}")
 
 
 @check("DEV-014", needs=PATIENT, searches=1)

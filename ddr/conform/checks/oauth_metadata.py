@@ -84,7 +84,7 @@ def request_objects_are_not_offered(kit: Kit) -> None:
     expect(offered is False, "request_parameter_supported is not false", kit.server_metadata)
 
 
-@check("AS-006", "SCO-002")
+@check("AS-006", "SCO-002", "BG-001", "CGM-001", "LF-001", "BP-001")
 def scopes_offered(kit: Kit) -> None:
     """`scopes_supported` has one scope for each MIV, in the form of HDDT, those of devices, and nothing else."""
     scopes = _found(kit).get("scopes_supported") or []

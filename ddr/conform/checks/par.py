@@ -100,7 +100,7 @@ def _scopes(kit: Kit, scopes: Iterable[str]) -> None:
         _refused(_push(kit, scope=scope), f"the scope {scope!r}", "invalid_scope")
 
 
-@check("AS-014", "SCO-003", needs=CERTIFICATE)
+@check("AS-014", "SCO-003", "SCO-007", needs=CERTIFICATE)
 def malformed_scopes_are_refused(kit: Kit) -> None:
     """Scopes in another form than HDDT's, or with another ValueSet URL by a character, are refused."""
     if not kit.diga.mivs:

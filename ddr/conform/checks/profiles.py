@@ -9,8 +9,8 @@ from ddr.conform.exchange import Json
 from ddr.conform.judging import Rule, judge
 from ddr.conform.kit import Kit
 from ddr.conform.laws import codes, observations, structure
-from ddr.conform.laws.naive import references
-from ddr.conform.verdict import Failed, expect
+from ddr.conform.laws.naive import bounded, references
+from ddr.conform.verdict import Failed, NoData, expect
 from ddr.conform.view import View, key_of
 
 PATIENT = (Need.PATIENT,)
@@ -58,13 +58,13 @@ def meta_is_complete(kit: Kit) -> None:
                 expect(named or not meta.get("profile"), f"{key_of(one)}: no profile of HDDT", shown)
 
 
-@check("OBS-021", "RS-013", needs=PATIENT, searches=1)
+@check("OBS-021", "RS-013", "BG-006", "BG-010", "LF-007", needs=PATIENT, searches=1)
 def observations_are_complete(kit: Kit) -> None:
     """Every Observation has status, time, and a value or the reason why there is none."""
     _judge(kit, observations.mandatory)
 
 
-@check("RS-042", "OBS-020", needs=PATIENT, searches=1)
+@check("RS-042", "OBS-020", "BG-002", "CGM-002", "LF-003", "LF-010", "LF-016", needs=PATIENT, searches=1)
 def codes_are_loinc(kit: Kit) -> None:
     """Every Observation has a code of HDDT in the system LOINC."""
     _judge(kit, observations.system_of_code)
@@ -125,6 +125,16 @@ def comparators_are_lo_and_hi(kit: Kit) -> None:
     _judge(kit, observations.comparator, codes.BLOOD_GLUCOSE)
 
 
+@check("BG-008", needs=PATIENT, searches=1)
+def lo_and_hi_are_shown(kit: Kit) -> None:
+    """Values beyond the limits of a meter are served."""
+    for view in kit.views:
+        for one in view.everything.matches:
+            if observations.code(one) in codes.BLOOD_GLUCOSE and bounded(one):
+                return
+    raise NoData("the test patient has no blood glucose beyond the limits of a meter (LO, HI)")
+
+
 @check("CGM-004", "CGM-005", needs=PATIENT, searches=1)
 def sampled_data_is_complete(kit: Kit) -> None:
     """SampledData has origin with the unit of the code in UCUM, period, one dimension, and data."""
@@ -149,10 +159,16 @@ def pressure_components(kit: Kit) -> None:
     _judge(kit, observations.components, (codes.PRESSURE,))
 
 
-@check("BP-006", "BP-007", needs=PATIENT, searches=1)
+@check("BP-006", "BP-007", "BP-008", needs=PATIENT, searches=1)
 def pressure_values(kit: Kit) -> None:
     """Each component has a value in mm[Hg] with unit, or a dataAbsentReason."""
     _judge(kit, observations.pressures, (codes.PRESSURE,))
+
+
+@check("BP-010", needs=PATIENT, searches=1)
+def pressure_time(kit: Kit) -> None:
+    """Blood pressure has a time, to the day at least."""
+    _judge(kit, observations.day_at_least, (codes.PRESSURE,))
 
 
 @check("BP-009", needs=PATIENT, searches=1)
@@ -179,7 +195,7 @@ def reference_values_have_a_period(kit: Kit) -> None:
     _judge(kit, observations.validity, codes.LUNG_REFERENCE)
 
 
-@check("LF-017", "LF-019", needs=PATIENT, searches=1)
+@check("LF-017", "LF-019", "LF-002", needs=PATIENT, searches=1)
 def relative_values_name_their_sources(kit: Kit) -> None:
     """A relative value is derived from one raw and one reference value, and both can be read."""
     _judge(kit, observations.derived, codes.LUNG_RELATIVE)

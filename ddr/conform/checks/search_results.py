@@ -25,7 +25,7 @@ def _full(kit: Kit) -> Iterator[View]:
     yield from found
 
 
-@check("RS-032", "OBS-001", needs=PATIENT, searches=1)
+@check("RS-032", "OBS-001", "RS-002", needs=PATIENT, searches=1)
 def search_is_answered_with_a_searchset(kit: Kit) -> None:
     """A search is answered with a Bundle of type searchset."""
     for view in kit.views:

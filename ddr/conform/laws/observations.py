@@ -145,6 +145,12 @@ def pressures(one: Json) -> str:
     return ""
 
 
+def day_at_least(one: Json) -> str:
+    """A time to the day at least (vs-de-1)."""
+    times = [str(one.get("effectiveDateTime", "")), str((one.get("effectivePeriod") or {}).get("start", ""))]
+    return "" if any(len(text) >= 10 for text in times) else f"the time is {''.join(times) or 'missing'}"
+
+
 def vital_signs(one: Json) -> str:
     """Blood pressure is in the category vital-signs."""
     good = any(has_code(category, "vital-signs") for category in one.get("category") or ())

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ddr.conform.catalogue import Requirement, catalogue
+from ddr.conform.catalogue import Requirement, catalogue, unseen
 from ddr.conform.check import Check, Need, all_checks
 from ddr.conform.earlier import Earlier, remembered
 from ddr.conform.exchange import Exchange, Json
@@ -135,6 +135,7 @@ def _row(one: Requirement) -> Json:
         "page": one.page,
         "words": one.words,
         "verdict": str(Verdict.PERSON),
+        "why": unseen().get(one.id, ""),
         "look": one.seen,
     }
 
