@@ -23,7 +23,7 @@ async def follow_provider(core: Core, issuer: str, login_id: UUID, identity: Ide
         try:
             subject, terms = _read(entry, now, ZoneInfo(core.settings.time_zone))
         except ValueError as error:
-            log.warning("login.represents_refused", extra={"reason": str(error)})
+            log.warning("identity.represents_refused", extra={"reason": str(error)})
             continue
         if subject != identity.subject:
             found[subject] = terms

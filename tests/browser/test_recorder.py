@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import date
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Page
 
+from ddr.cli.main import main
 from ddr.demo.cast import GLUKOBUCH
 from ddr.demo.diga_client import DigaRefused, Tokens
 from ddr.demo.stack import DemoStack, Options
@@ -55,3 +58,35 @@ async def test_consent_and_withdrawal(window: Window, tmp_path: Path) -> None:
         assert await refused_everywhere(stack, tokens)
         with pytest.raises(DigaRefused, match="invalid_grant"):
             await diga.refresh(tokens)
+
+
+@pytest.mark.parametrize("window", [{"viewport": {"width": 390, "height": 844}}], indirect=True)
+async def test_a_mother_pairs_for_her_child(window: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The DiGA reads the child's data under a pseudonym of the child's; the trail says who had allowed it."""
+    page = window.page
+    async with DemoStack(Options(state_dir=tmp_path, ports="auto", patients=2, workers=2)) as stack:
+        monkeypatch.setenv("DDR_SETTINGS", str(tmp_path / "serve.toml"))
+        mother, child = (patient.username for patient in stack.patients)
+        terms = ["--relation", "parent", "--name", "Mia", "--born", f"{date.today().year - 9}-01-01"]
+        assert await asyncio.to_thread(main, ["patient", "proxy", "add", mother, child, *terms]) == 0
+        diga = await stack.diga(GLUKOBUCH)
+        request = await diga.push_request(stack.scopes(*GLUKOBUCH.mivs))
+        await page.goto(request.url)
+        await page.fill("input[name=username]", mother)
+        await page.fill("input[name=password]", stack.patients[0].password)
+        await page.press("input[name=password]", "Enter")
+        await page.get_by_role("button", name="Mia").click()
+        assert "Darf GlukoBuch die Daten von Mia lesen?" in await page.get_by_role("heading", level=1).inner_text()
+        await page.locator("input[name=scope]").first.check()
+        async with page.expect_request(lambda sent: sent.url.startswith(GLUKOBUCH.redirect_uri)) as redirected:
+            await page.locator("button[value=approve]").click()
+        tokens = await diga.redeem(request, (await redirected.value).url)
+        whose = "SELECT username FROM pairing_directory JOIN account USING (patient_id) WHERE pairing_id = $1"
+        assert await stack.pool.fetchval(whose, tokens.pairing_id) == child
+        await diga.search(tokens, "Device", {})
+        await page.goto(f"{stack.settings.public_base_url}/me/access")
+        assert "Ein Elternteil hat für Sie GlukoBuch erlaubt" in await page.locator("main").inner_text()
+        assert await asyncio.to_thread(main, ["patient", "proxy", "end", mother, child]) == 0
+        await page.goto(f"{stack.settings.public_base_url}/me")
+        await page.wait_for_url("**/login")
+        await diga.search(tokens, "Device", {})  # the connection stays until the child decides

@@ -9,6 +9,7 @@ import pytest
 from ddr.store.authorization.pairings import alive
 from ddr.store.authorization.representations import End, Relation, SetBy, end
 from tests.browser.conftest import Site, Window, shoot
+from tests.browser.test_accessibility import check
 from tests.browser.test_pairing import CGM, DESKTOP, log_in, overflow
 from tests.support.patients import PASSWORD, add_device, new_patient, represent
 
@@ -42,18 +43,19 @@ async def test_a_mother_with_two_children_and_two_tabs(
     await page.fill("input[name=password]", PASSWORD)
     await page.press("input[name=password]", "Enter")
     await page.wait_for_url("**/me/person?*")
-    await shoot(page, f"person-{visit}")
+    await check(window, f"person-{visit}")
     assert await overflow(page) == 0
     await page.get_by_role("button", name="Mia").click()
     await page.wait_for_url("**/consent?*")
-    await shoot(page, f"consent-for-{visit}")
+    await check(window, f"consent-for-{visit}")
     assert await overflow(page) == 0
     await page.locator("input[name=scope]").check()
-    tab = await page.context.new_page()
+    second = Window(await page.context.new_page(), [], set())
+    tab = second.page
     await tab.goto(f"{site.base}/me/person")
     await tab.get_by_role("button", name="Ben").click()
     await tab.wait_for_url("**/me")
-    await shoot(tab, f"acting-{visit}")
+    await check(second, f"acting-{visit}")
     assert await overflow(tab) == 0
     await page.get_by_role("button", name=words["approve"]).click()
     await page.get_by_role("heading", name=words["other"]).wait_for()
@@ -74,7 +76,7 @@ async def test_a_mother_with_two_children_and_two_tabs(
         ("/me/delete", "delete"),
     ):
         await tab.goto(site.base + path)
-        await shoot(tab, f"{name}-{visit}")
+        await check(second, f"{name}-{visit}")
         assert await overflow(tab) == 0
     async with core.pool.acquire() as conn, conn.transaction():
         assert await end(conn, mia.patient_id, right, SetBy.OPERATOR, End.RELATION, core.clock())
@@ -84,7 +86,7 @@ async def test_a_mother_with_two_children_and_two_tabs(
     await tab.fill("input[name=password]", PASSWORD)
     await tab.press("input[name=password]", "Enter")
     await tab.wait_for_url("**/me/review")
-    await shoot(tab, f"review-{visit}")
+    await check(second, f"review-{visit}")
     assert await overflow(tab) == 0
     await tab.get_by_label(words["keep"]).check()
     await tab.locator("main button").click()

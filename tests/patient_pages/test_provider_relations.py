@@ -139,7 +139,7 @@ async def test_what_cannot_be_gives_no_right_and_is_told(
     with caplog.at_level(logging.WARNING):
         assert (await traveller.login(user="bad-mother")).headers["location"] == "/me"
     assert await rights(oidc_core, "bad-mother") == {}
-    told = [record for record in caplog.records if record.message == "login.represents_refused"]
+    told = [record for record in caplog.records if record.message == "identity.represents_refused"]
     assert len(told) == 1
     assert subject("bad") not in caplog.text and "Mia" not in str(told[0].__dict__)
 

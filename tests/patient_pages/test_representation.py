@@ -24,6 +24,7 @@ from ddr.store.patients.erasure import delete_patient
 from tests.patient_pages.browser import Browser, inputs
 from tests.patient_pages.test_consent import CGM, scope
 from tests.support.clock import Clock
+from tests.support.counting import counted
 from tests.support.patients import PASSWORD, Patient, add_device, list_diga, new_patient, push_request, represent
 
 DAY = 86_400
@@ -86,6 +87,20 @@ async def test_without_representation_nothing_is_added(core: Core, mother: Patie
         (await browser.get(f"/me/person?request_uri={quote(request_uri)}")).headers["location"].startswith("/consent")
     )
     assert "/me/person" not in (await browser.consent_page(request_uri)).text
+
+
+async def test_no_page_takes_a_statement_more(core: Core, mother: Patient, mia: Patient) -> None:
+    """That a right is in force is asked by the statement that loads the session."""
+    browser, counts = await Browser(core).logged_in(mother), []
+    await browser.get("/me")
+    for name in (None, "Mia"):
+        if name:
+            await represent(core, mother, mia, name)
+            await browser.act_for(name)
+        async with counted(core.pool) as statements:
+            await browser.get("/me")
+        counts.append(len(statements))
+    assert counts == [4, 4], "the session, pairings, those that ended, kinds that were lost"
 
 
 @pytest.mark.parametrize("lang", ["de", "en"])

@@ -195,3 +195,34 @@ async def test_a_disconnected_app_is_refused_by_every_worker(stack: DemoStack) -
     assert {401} == set(await asyncio.gather(*(ask() for _ in range(CONNECTIONS))))
     written = [entry["event"] for entry in journal.entries(stack.settings.journal_folder)]
     assert "patient:gateway:disconnected" in written and token not in str(written)
+
+
+async def test_the_end_of_a_right_to_act_holds_with_the_next_request_on_every_worker(
+    stack: DemoStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mother acts for her child on both workers; the operator ends it by the command line."""
+    monkeypatch.setenv("DDR_SETTINGS", str(Path(stack.options.state_dir) / "serve.toml"))
+    mother, child = stack.patients[:2]
+    names, base = (mother.username, child.username), stack.settings.public_base_url
+    terms = ("--relation", "carer", "--name", "Mia")
+    assert await asyncio.to_thread(main, ["patient", "proxy", "add", *names, *terms]) == 0
+    async with stack.client() as browser:
+        login = Page(f"{base}/login", (await browser.get(f"{base}/login")).text).form("username")
+        assert login is not None
+        fields = dict(login.hidden) | {"username": mother.username, "password": mother.password}
+        landed = await browser.post(f"{base}/login", data=fields)
+        assert landed.headers["location"] == "/me/person"
+        choice = Page(f"{base}/me/person", (await browser.get(f"{base}/me/person")).text).form("person")
+        assert choice is not None
+        fields = dict(choice.hidden) | {"person": choice.buttons[-1][1]}
+        await browser.post(f"{base}/me/person", data=fields)
+        cookies = browser.cookies
+
+    async def asked() -> int:
+        async with stack.client() as http:
+            http.cookies = cookies
+            return (await http.get(f"{base}/me")).status_code
+
+    assert set(await asyncio.gather(*(asked() for _ in range(CONNECTIONS)))) == {200}
+    assert await asyncio.to_thread(main, ["patient", "proxy", "end", *names]) == 0
+    assert set(await asyncio.gather(*(asked() for _ in range(CONNECTIONS)))) == {303}

@@ -32,6 +32,7 @@ TEXTS = {
         "Wo „Sie“ und „Ihre Daten“ steht, sind {person} und die Daten von {person} gemeint.",
         "Where it says “you” and “your data”, {person} and the data of {person} are meant.",
     ),
+    "for_whom_now": Words("Für wen Sie handeln", "For whom you act"),
     "own": Words("Es geht um Ihre eigenen Daten.", "This is about your own data."),
     "other_person": Words("Andere Person wählen", "Choose another person"),
     # whose data it is about
