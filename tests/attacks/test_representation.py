@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,6 +20,8 @@ from ddr.operations.restore import replay
 from ddr.patient_pages.visitor import COOKIE
 from ddr.store.audit.journal import JOURNAL, entries
 from ddr.store.authorization.representations import End, Relation, SetBy, end, of_patient
+from ddr.store.database.digest import sha256
+from ddr.store.gateways import apps
 from ddr.store.patients import administration
 from tests.patient_pages.browser import Browser, form_token, person
 from tests.patient_pages.test_consent import CGM, scope
@@ -90,6 +94,40 @@ async def test_a_form_made_for_one_child_is_refused_after_another_was_chosen(
     assert refused(answer) or (sent == "/logout" and answer.status_code == 403)
     assert await family.pairings() == [0, 1, 1]
     assert "<bdi>Ben</bdi>" in (await family.browser.get("/me")).text  # the session is still what it was
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_no_mix_of_tabs_choices_and_old_pages_reaches_anybody_else(family: Family, seed: int) -> None:
+    """At random: choose somebody, log in anew, open a page, send the form of any page that was ever shown.
+
+    What is done is done for whom the page named, or it is refused; what is shown is of whom the session is about.
+    """
+    core, browser, random = family.core, family.browser, Random(seed)
+    people = {"": family.mother, "Mia": family.mia, "Ben": family.ben}
+    father = await new_patient(core, "father")
+    logged_in, now, shown, done = family.mother, "", [], 0
+    for _ in range(60):
+        match random.choice(("choose", "open", "open", "send", "send", "send", "login")):
+            case "choose" if logged_in is family.mother:
+                now = random.choice(list(people))
+                await browser.act_for(now)
+            case "login":
+                logged_in, now = random.choice((family.mother, father)), ""
+                await browser.logged_in(logged_in)
+            case "open":
+                page = await browser.get("/me/devices")
+                named = re.findall(r"<bdi>(Mia|Ben)</bdi>", page.text.split("<main")[0])
+                assert set(named) == ({now} if now else set())
+                shown.append((page, people[now] if logged_in is family.mother else father))
+            case "send" if shown:
+                page, whose = random.choice(shown[-3:])
+                answer = await browser.post("/me/devices/connect", page)
+                assert answer.status_code in (200, 403)
+                if answer.status_code == 200:
+                    code, done = answer.text.split("<code>")[1].split("<")[0], done + 1
+                    found = "SELECT patient_id FROM gateway_code WHERE code_sha256 = $1"
+                    assert await core.pool.fetchval(found, sha256(apps.normal_code(code))) == whose.patient_id
+    assert done, "some of it was allowed"
 
 
 async def test_a_file_given_for_one_child_is_refused_after_another_was_chosen(family: Family) -> None:
