@@ -119,7 +119,8 @@ class Kit:
             grace = max((self.terms(miv).grace_seconds for miv in identity.mivs), default=0)
             name = f"DiGA {diga + 1}, patient {patient + 1}"
             self._furnish(identity, account)
-            self.begun.append(View(self, name, patient, pairing, Pace(self.patience, grace)))
+            registered = all(miv in self.target.terms for miv in identity.mivs)
+            self.begun.append(View(self, name, patient, pairing, Pace(self.patience, grace, registered)))
         return self.begun or NotRun("nothing is paired")
 
     def _furnish(self, identity: Identity, account: Account) -> None:

@@ -24,16 +24,19 @@ class Patience:
     def wait(self, seconds: float, why: str) -> None:
         """Wait. Raises NotRun when that is longer than the run may take."""
         if seconds > self.left:
-            raise NotRun(f"{why}: {seconds:.0f} s to wait, --patience has {self.left:.0f} s left")
+            raise NotRun(f"--patience is too short, {why}: {seconds:.0f} s to wait, {self.left:.0f} s left")
         self.left -= seconds
         self.sleep(seconds)
 
 
 class Pace:
-    """The Grace-Period of one pairing; `grace` in seconds is what is registered, the longest of its MIVs."""
+    """The Grace-Period of one pairing: `grace` in seconds, the longest of its MIVs.
 
-    def __init__(self, patience: Patience, grace: float) -> None:
-        self._patience, self.grace, self._free_at = patience, grace, 0.0
+    `registered`: that is known, and never undercut; else the recorder's own word counts (RateLimit).
+    """
+
+    def __init__(self, patience: Patience, grace: float, registered: bool = True) -> None:
+        self._patience, self.grace, self._registered, self._free_at = patience, grace, registered, 0.0
 
     def claim(self) -> None:
         """Wait until a search is due. Raises NotRun."""
@@ -46,7 +49,8 @@ class Pace:
         if exchange.status != 200:
             return
         told = _LEFT.search(exchange.headers.get("ratelimit", ""))
-        self._free_at = self._patience.clock() + (float(told[1]) if told else self.grace)
+        left = float(told[1]) if told else self.grace
+        self._free_at = self._patience.clock() + (max(left, self.grace) if self._registered else left)
 
     def told(self, seconds: float) -> None:
         """The recorder said when to come back."""

@@ -99,14 +99,18 @@ def _target(content: Mapping[str, Any], folder: Path) -> Target:
     patients = tuple(
         Account(one.get("username", ""), one.get("password", ""), one) for one in content.get("patients", ())
     ) or (Account(),)
-    pairings = content.get("pairings") or _every(len(digas), len(patients))
+    pairings = [(int(diga), int(patient)) for diga, patient in content.get("pairings") or ()]
+    for diga, patient in pairings:
+        if not (0 <= diga < len(digas) and 0 <= patient < len(patients)):
+            raise ValueError(f"pairings: there is no DiGA {diga} with patient {patient}; the first is 0")
+    pairings = pairings or _every(len(digas), len(patients))
     issuer = content["oauth_issuer"].rstrip("/")
     return Target(
         fhir_base=content["fhir_base"].rstrip("/"),
         issuer=issuer,
         digas=digas,
         patients=patients,
-        pairings=tuple((int(diga), int(patient)) for diga, patient in pairings),
+        pairings=tuple(pairings),
         terms={
             canonical(name): Terms(int(one["historic_days"]), int(one["grace_seconds"]), int(one["delay_seconds"]))
             for name, one in content.get("terms", {}).items()

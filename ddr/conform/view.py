@@ -117,12 +117,18 @@ class View:
         return path if "://" in path else f"{self.kit.target.fhir_base}/{path}"
 
     def get(self, path: str, **headers: str) -> Exchange:
-        """A request that does not count for the Grace-Period: reads, Device, DeviceMetric, links, faulty searches."""
-        return self.send("GET", path, headers)
+        """A request that does not count for the Grace-Period: reads, Device, DeviceMetric, links, faulty searches.
+
+        Some recorders look at the Grace-Period before they look for faults: the search then waits. Raises NotRun.
+        """
+        answer = self.send("GET", path, headers)
+        if answer.status == 429 and path.startswith("Observation?") and self._told(answer):
+            return self.counted(lambda: self.send("GET", path, headers))
+        return answer
 
     def search(self, path: str, **headers: str) -> Exchange:
         """An Observation search when one is due; waits, also for a Retry-After. Raises NotRun."""
-        return self.counted(lambda: self.get(path, **headers))
+        return self.counted(lambda: self.send("GET", path, headers))
 
     def post(self, path: str, content: str, media_type: str, **headers: str) -> Exchange:
         """POST _search or an operation, when one is due. Raises NotRun."""
@@ -140,11 +146,17 @@ class View:
             if answer.status != 429:
                 self.pace.answered(answer)
                 return answer
-            try:
-                self.pace.told(float(answer.headers.get("retry-after", "")) + 0.5)
-            except ValueError:
+            if not self._told(answer):
                 return answer
         return answer
+
+    def _told(self, answer: Exchange) -> bool:
+        """Whether a refusal says when to come back; then searches wait for it."""
+        try:
+            self.pace.told(float(answer.headers.get("retry-after", "")) + 0.5)
+        except ValueError:
+            return False
+        return True
 
     def once(self, name: str, ask: Callable[[], Exchange], anew: bool = False) -> Exchange:
         """What `ask()` has answered, for several checks; asked again with `anew`."""

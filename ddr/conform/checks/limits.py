@@ -38,7 +38,7 @@ def too_early_is_throttled(kit: Kit) -> None:
     if not view.pace.grace:
         raise NotApplicable("there is no Grace-Period")
     assert view.everything
-    answer = view.get("Observation")
+    answer = view.send("GET", "Observation")
     if answer.status == 200:
         raise NotApplicable("the recorder does not refuse")
     expect(answer.status in (429, 503), f"refused with {answer.status}", answer)

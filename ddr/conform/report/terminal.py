@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -18,6 +20,17 @@ SIGNS = {
     Verdict.NOT_RUN: "[yellow]○[/yellow]",
     Verdict.KIT_ERROR: "[bold magenta]![/bold magenta]",
 }
+
+_SECONDS = re.compile(r"\b[0-9]+ s\b")
+
+
+def _left_out(report: Json) -> dict[str, list[str]]:
+    """Checks that were not run, by the reason, so that nobody takes them for passed."""
+    found: dict[str, list[str]] = {}
+    for one in report["checks"]:
+        if one["verdict"] == Verdict.NOT_RUN:
+            found.setdefault(_SECONDS.sub("… s", one["text"]), []).append(one["check"])
+    return found
 
 
 class Terminal:
@@ -56,6 +69,8 @@ class Terminal:
                 self._console.print(f"  {escape(command)}", highlight=False, soft_wrap=True)
         if report["stopped"]:
             self._console.print(f"\n[bold yellow]The run has ended early:[/bold yellow] {escape(report['stopped'])}")
+        for why, names in _left_out(report).items():
+            self._console.print(f"\n[yellow]not run[/yellow] ({escape(why)}): {', '.join(names)}", highlight=False)
         counts = report["summary"]
         told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         self._console.print(f"\n{told}; {report['requests']} requests", highlight=False)

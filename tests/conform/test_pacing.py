@@ -1,0 +1,88 @@
+"""The kit keeps to the registered limits, whatever the recorder says, and names what it had no time for."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from rich.console import Console
+
+from ddr.conform.exchange import Exchange
+from ddr.conform.pacing import Pace, Patience
+from ddr.conform.report.terminal import Terminal
+from ddr.conform.run import run
+from ddr.conform.target import TargetError, read_target
+from ddr.conform.verdict import NotRun, Verdict
+from tests.conform.test_endings import FHIR, bundle, check, kit, told
+
+
+def patience(seconds: float, now: list[float]) -> Patience:
+    return Patience(seconds, lambda wait: now.__setitem__(0, now[0] + wait), lambda: now[0])
+
+
+def answer(**headers: str) -> Exchange:
+    return Exchange(1, "GET", "https://x.example", "", {}, "", 200, headers)
+
+
+@pytest.mark.parametrize(
+    ("registered", "said", "waits"), [(True, 5, 900), (True, 1200, 1200), (False, 5, 5), (False, None, 900)]
+)
+def test_the_registered_grace_period_is_never_undercut(registered: bool, said: int | None, waits: int) -> None:
+    now = [0.0]
+    pace = Pace(patience(2000, now), 900, registered)
+    pace.claim()
+    pace.answered(answer(**({"ratelimit": f'"grace-period";r=0;t={said}'} if said is not None else {})))
+    pace.claim()
+    assert now == [float(waits)]
+
+
+def test_what_there_is_no_time_for_is_not_run() -> None:
+    now = [0.0]
+    pace = Pace(patience(60, now), 900)
+    pace.answered(answer())
+    with pytest.raises(NotRun, match=r"^--patience is too short, the Grace-Period \(900 s\) still runs: 900 s to wait"):
+        pace.claim()
+    assert now == [0.0]
+
+
+def test_searches_wait_where_the_grace_period_is_looked_at_before_faults() -> None:
+    asked: list[str] = []
+
+    def early(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(429 if len(asked) == 1 else 400, headers={**FHIR, "retry-after": "3"}, content=b"{}")
+
+    found = kit(early)
+    asked.clear()
+    now = [0.0]
+    found.views[0].pace = Pace(patience(60, now), 0)
+    assert found.views[0].get("Observation?there-is-none=1").status == 400
+    assert now == [3.5] and len(asked) == 2
+
+
+def test_the_end_names_what_was_not_run() -> None:
+    def wait(seconds: int) -> object:
+        raise NotRun(f"--patience is too short, the Grace-Period (900 s) still runs: {seconds} s to wait")
+
+    found = kit(lambda _: httpx.Response(200, headers=FHIR, content=json.dumps(bundle())))
+    results = run(found, [check(lambda _: wait(900), "one"), check(lambda _: wait(898), "two")])
+    results += [replace(one, verdict=Verdict.PASSED) for one in run(found, [check(lambda _: None, "three")])]
+    shown = io.StringIO()
+    Terminal(Console(file=shown, width=200), 3).end(told(found, results))
+    (line,) = [line for line in shown.getvalue().splitlines() if line.startswith("not run")]
+    assert line.endswith(": one, two") and "--patience" in line
+
+
+def test_pairings_name_whom_there_is(tmp_path: Path) -> None:
+    file = tmp_path / "recorder.toml"
+    diga = '[[digas]]\nclient_id = "a"\nredirect_uri = "b"\ncert = "c"\nkey = "d"\n'
+    head = 'fhir_base = "https://x.example"\noauth_issuer = "https://y.example"\n'
+    file.write_text(f"{head}pairings = [[1, 0]]\n{diga}")
+    with pytest.raises(TargetError, match="there is no DiGA 1"):
+        read_target(file)
+    file.write_text(f"{head}pairings = [[0, 0]]\n{diga}")
+    assert read_target(file).pairings == ((0, 0),)
