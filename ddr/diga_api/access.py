@@ -1,7 +1,8 @@
 """The one place where a DiGA's request is allowed or refused: every interaction passes it, and nothing else decides.
 
 HDDT security-and-privacy.md, smart-scopes.md. First what needs no database (certificate, registry, token, scopes), then
-one statement that asks the database, claims the Grace-Period and writes the audit trail. Whatever fails is refused.
+one statement that asks the database and claims the Grace-Period. What the audit trail says of it is durable before the
+answer leaves. Whatever fails is refused.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from ddr.call import refused
 from ddr.fhir.outcome import FhirError, not_known, throttled, unauthorized, unavailable
 from ddr.http.asgi import Reply, Scope, header_values
 from ddr.http.core import Core
-from ddr.http.exchange import concerns
+from ddr.http.exchange import audited, concerns
 from ddr.http.tokens import Claims, InvalidToken, TokenVerifier
 from ddr.miv.model import Miv
 from ddr.ratelimit import GRACE_PERIOD, limited, lowercase
 from ddr.scopes.decision import Allowed, Facts, Interaction, Reason, Refused, Standing, decide
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import Scopes, granted
-from ddr.store.audit.trail import NOBODY, Event, record
+from ddr.store.audit.trail import NOBODY, Event, NewEntry
 from ddr.store.authorization.access import Admission, Permit, admit
 from ddr.store.authorization.access import Request as AdmissionRequest
 from ddr.store.authorization.grace import Claim
@@ -113,6 +114,7 @@ class Gate:
         """
         counted = [url for url in counted if self._core.catalog.terms[url].grace_seconds]  # 0 switches it off
         admission = await admit(self._core.pool, self._admission_request(candidate, counted))
+        await audited(self._core.pool, admission.entry)
         claim = self._claim(admission, candidate.facts.now_ms)
         try:
             return await self._allow(candidate, counted, admission, claim)
@@ -255,13 +257,9 @@ class Gate:
         if diga is None:  # anybody whom the handshake let pass, or everybody behind a proxy
             self._core.strangers.count(str(Event.DATA_REFUSED), None, now_ms)
             return
-        await record(
-            self._core.pool,
-            Event.DATA_REFUSED,
-            now_ms,
-            client_id=diga.client_id,
-            pairing_id=pairing_id,
-            detail={"reason": str(reason)},
+        detail = {"reason": str(reason)}
+        await audited(
+            self._core.pool, NewEntry(NOBODY, now_ms, str(Event.DATA_REFUSED), diga.client_id, pairing_id, detail)
         )
 
 

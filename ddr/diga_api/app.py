@@ -27,12 +27,13 @@ from ddr.http.bodies import Bodies
 from ddr.http.body import ClientGone
 from ddr.http.caller import caller
 from ddr.http.core import Core
+from ddr.http.exchange import Withheld
 from ddr.http.guard import noted
 from ddr.operations.maintenance import closure
 from ddr.operations.status.functions import DATA
 from ddr.operations.status.functions import SUMMARY as SUMMARY_FUNCTION
 from ddr.scopes.decision import Interaction
-from ddr.store.database.faults import OVERLOADED, Fault
+from ddr.store.database.faults import OVERLOADED, UNAVAILABLE, Fault
 
 
 def create_fhir(core: Core) -> ASGIApp:
@@ -40,7 +41,11 @@ def create_fhir(core: Core) -> ASGIApp:
     server = _FhirServer(core)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send_reply(scope, send, await server.reply(scope, receive))
+        reply = await server.reply(scope, receive)
+        try:
+            await send_reply(scope, send, reply)
+        except Withheld:
+            await send_reply(scope, send, head_of(scope).refusal(_failure(UNAVAILABLE)))
 
     return app
 

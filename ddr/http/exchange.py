@@ -10,8 +10,16 @@ import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+import asyncpg
+
+from ddr.store.audit.trail import NewEntry, add
+
 HEADER = "x-request-id"
 _ID = re.compile(r"[A-Za-z0-9.-]{1,64}")  # a FHIR id, as it becomes the id of OperationOutcomes
+
+
+class Withheld(Exception):
+    """The answer must not leave: what the audit trail has to say of it cannot be stored now."""
 
 
 @dataclass
@@ -22,6 +30,7 @@ class Exchange:
     client_id: str | None = None  # when something better is known than the connection's certificate
     pairing_id: str | None = None
     error: tuple[str, str] | None = None  # code and text, as they were answered
+    entries: list[NewEntry] | None = None  # of the audit trail, where they are stored with the request's record
 
 
 CURRENT: ContextVar[Exchange | None] = ContextVar("ddr.exchange", default=None)
@@ -51,3 +60,12 @@ def refused(code: str, text: str) -> None:
     """The request was refused with this error; the log keeps of `text` what is ours."""
     if exchange := CURRENT.get():
         exchange.error = (code, text)
+
+
+async def audited(pool: asyncpg.Pool, entry: NewEntry) -> None:
+    """The request in hand goes into the audit trail: with its record, before its answer; at once where none is kept."""
+    exchange = CURRENT.get()
+    if exchange is None or exchange.entries is None:
+        await add(pool, entry)
+    else:
+        exchange.entries.append(entry)

@@ -14,17 +14,17 @@ from tests.support.work import Work, among_others, work_of
 
 INCLUDES = "_include=Observation:device&_include:iterate=DeviceMetric:source"
 
-# Two statements each: the admission, with its audit entry and its claim, and the data.
+# Three statements each: the admission with its claim, the data, and the record with its entry of the audit trail.
 LIMITS = {
-    "Observation/{newest}": Work(statements=2, blocks=65, fetched=45, written=3, wal=1_100, transactions=1),
+    "Observation/{newest}": Work(statements=3, blocks=65, fetched=35, written=4, wal=1_700, transactions=2),
     f"Observation?_sort=-date&_count=1&{INCLUDES}": Work(
-        statements=2, blocks=110, fetched=95, written=3, wal=1_250, transactions=1
+        statements=3, blocks=95, fetched=70, written=4, wal=1_800, transactions=2
     ),
     f"Observation?_count=100&{INCLUDES}": Work(
-        statements=2, blocks=165, fetched=150, written=3, wal=1_250, transactions=1
+        statements=3, blocks=150, fetched=115, written=4, wal=1_800, transactions=2
     ),
     f"Observation?_lastUpdated=gt{{now}}&{INCLUDES}": Work(
-        statements=2, blocks=120, fetched=95, written=3, wal=1_250, transactions=1
+        statements=3, blocks=95, fetched=70, written=4, wal=1_800, transactions=2
     ),
 }
 

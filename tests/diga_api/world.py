@@ -15,6 +15,7 @@ from ddr.diga_api.app import create_fhir
 from ddr.fhir.instants import date_time
 from ddr.http.asgi import Receive, Scope, Send
 from ddr.http.core import Core
+from ddr.http.request_log.logged import logged
 from ddr.miv.model import Miv
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import Scopes
@@ -278,7 +279,7 @@ class Backend:
 
 def fhir_client(core: Core, certificate: bytes | None) -> httpx.AsyncClient:
     """A client of the FHIR room whose connection has proved `certificate`."""
-    app = create_fhir(core)
+    app = logged(create_fhir(core), core, "diga")
 
     async def over_tls(scope: Scope, receive: Receive, send: Send) -> None:
         with_certificate(scope, certificate)

@@ -12,6 +12,7 @@ from uuid import uuid4
 import asyncpg
 
 from ddr.http.core import Core
+from ddr.http.request_log.log import RequestLog
 from ddr.store.database.pool import open_pool
 from tests.support.counting import counted
 from tests.support.database import embedded_server, migrated_database
@@ -65,7 +66,8 @@ async def _crowded(core: Core, server: str) -> AsyncIterator[Core]:
     async with migrated_database(server) as url:
         settings = replace(core.settings, database_url=url)
         async with await open_pool(settings) as pool:
-            own = replace(core, settings=settings, pool=pool)
+            log = RequestLog(pool, settings.request_log_folder)
+            own = replace(core, settings=settings, pool=pool, request_log=log)
             await pool.execute("INSERT INTO patient SELECT gen_random_uuid(), 0 FROM generate_series(1, $1)", STRANGERS)
             await wear(own, [uuid4() for _ in range(CROWD)], 30)
             await pool.execute("VACUUM ANALYZE")

@@ -1,9 +1,9 @@
-"""The request log of one worker: a record is durable before its answer leaves.
+"""The request log of one worker: a record is durable before its answer leaves, and with it entries of the audit trail.
 
-Records of requests that end at the same time go together into one row: while one is being stored, the next ones gather
-(group commit). Every answer waits for that, so it takes few steps of the event loop: a connection is kept as long as
-there is something to store, and who was served is told before who was refused. While the database is away they go to a
-file of this host, from where they follow.
+Records of requests that end at the same time go together into one row, by one statement: while one is being stored, the
+next ones gather (group commit). Every answer waits for that, so it takes few steps of the event loop: a connection is
+kept as long as there is something to store, and who was served is told before who was refused. While the database is
+away records go to a file of this host, from where they follow. Entries do not: an answer about data is withheld then.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -24,6 +26,7 @@ from ddr.http.pace import Pace
 from ddr.http.request_log.spool import Spool, taken
 from ddr.store.audit import request_log as store
 from ddr.store.audit.request_log import Batch
+from ddr.store.audit.trail import NewEntry
 from ddr.store.database.faults import FAULTS
 
 MOST = 1000  # records in one row
@@ -38,11 +41,17 @@ log = logging.getLogger(__name__)
 
 
 class _Waiting(NamedTuple):
-    """A record, and who waits until it is durable."""
+    """A record with its entries, and who waits until they are durable; what is recorded when entries cannot be."""
 
     record: bytes
-    durable: asyncio.Future[None] | None
+    durable: asyncio.Future[bool] | None
     refused: bool = False
+    entries: Sequence[NewEntry] = ()
+    withheld: Callable[[], bytes] | None = None
+
+    def spooled(self) -> bytes:
+        """The record for a file, where entries of the audit trail cannot go."""
+        return self.withheld() if self.entries and self.withheld else self.record
 
 
 class RequestLog:
@@ -61,21 +70,29 @@ class RequestLog:
         self._away = False
         self._looked = 0.0
 
-    async def write(self, record: bytes, refused: bool = False) -> None:
-        """Returns when `record` is durable, or when nothing can be done for it now; the log says so then.
+    async def write(
+        self,
+        record: bytes,
+        refused: bool = False,
+        entries: Sequence[NewEntry] = (),
+        withheld: Callable[[], bytes] | None = None,
+    ) -> bool:
+        """Returns when `record` and `entries` are durable, or when nothing can be done for them now; the log says so.
 
-        Of those that become durable together, one that tells of a refusal returns one round of the event loop after the
-        other: to send many refusals at once would keep everybody else waiting.
+        False: the entries are not, so the answer must not leave, and what `withheld` gives is the record. Of those that
+        become durable together, one that tells of a refusal returns one round of the event loop after the other: to
+        send many refusals at once would keep everybody else waiting.
         """
-        durable = asyncio.get_running_loop().create_future()
-        self._add(_Waiting(record, durable, refused))
-        await durable
+        durable: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._add(_Waiting(record, durable, refused, entries, withheld))
+        stored = await durable
         if refused:
             await self._refusals.step()
+        return stored
 
-    def note(self, record: bytes) -> None:
+    def note(self, record: bytes, entries: Sequence[NewEntry] = ()) -> None:
         """Write a record on which no answer waits."""
-        self._add(_Waiting(record, None))
+        self._add(_Waiting(record, None, entries=entries))
 
     async def recover(self) -> None:
         """Store what could not be stored before, of this process and of dead ones of this host. Raises FAULTS."""
@@ -120,10 +137,14 @@ class RequestLog:
         """Make durable what waits now, and tell so."""
         now, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
         self._batch_no += 1
-        await self._keep(Batch(self._run, self._batch_no, b"\n".join(one.record for one in now)))
+        batch = Batch(self._run, self._batch_no, b"\n".join(one.record for one in now))
+        entries = [entry for one in now for entry in one.entries]
+        stored = (not self._away or bool(entries)) and await self._stored(batch, entries)
+        if not stored:
+            await self._keep(replace(batch, records=b"\n".join(one.spooled() for one in now)))
         for one in sorted(now, key=lambda one: one.refused):
             if one.durable is not None and not one.durable.done():
-                one.durable.set_result(None)
+                one.durable.set_result(stored or not one.entries)
 
     async def _let_go(self) -> None:
         connection, self._connection = self._connection, None
@@ -132,17 +153,16 @@ class RequestLog:
                 await self._pool.release(connection)
 
     async def _keep(self, batch: Batch) -> None:
-        if not self._away and await self._stored(batch):
-            return
+        """In a file."""
         try:
             await asyncio.to_thread(self._spool.append, batch)
         except OSError as error:
             self._kept.append(batch)
             log.error("request_log.not_durable", extra={"reason": error.strerror})
 
-    async def _stored(self, batch: Batch) -> bool:
+    async def _stored(self, batch: Batch, entries: Sequence[NewEntry]) -> bool:
         """Whether the database has it for certain. A statement that takes too long is left to end by itself."""
-        storing = asyncio.get_running_loop().create_task(self._store(batch))
+        storing = asyncio.get_running_loop().create_task(self._store(batch, entries))
         done, _ = await asyncio.wait([storing], timeout=PATIENCE_SECONDS)
         if not done:
             self._late.add(storing)
@@ -154,12 +174,12 @@ class RequestLog:
             return False
         return True
 
-    async def _store(self, batch: Batch) -> None:
+    async def _store(self, batch: Batch, entries: Sequence[NewEntry]) -> None:
         connection, self._connection = self._connection, None  # nobody else's while the statement runs
         if connection is None:
             connection = await self._pool.acquire()
         try:
-            await store.add(connection, batch)
+            await store.add(connection, batch, entries)
         except BaseException:
             await self._pool.release(connection)
             raise

@@ -11,15 +11,18 @@ import orjson
 
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send, header_values
 from ddr.http.core import Core
-from ddr.http.exchange import CURRENT, HEADER, Exchange, transaction_id
+from ddr.http.exchange import CURRENT, HEADER, Exchange, Withheld, transaction_id
 from ddr.http.request_log.endpoints import CONNECTION, belongs, endpoint, spoken
 from ddr.http.request_log.record import Call, Operator, line
 from ddr.settings import Settings
+from ddr.store.audit.trail import NewEntry
+from ddr.store.database.faults import UNAVAILABLE
 from ddr.tls.peer import client_certificate
 
 GONE = ("client-gone", "The connection ended before the answer")
 CUT = ("answer-cut", "The answer was cut off")
 OVERLOADED = 503  # of the answers of those who are told to come again
+WITHHELD = 503, ("transient", UNAVAILABLE.detail)
 LARGEST_ERROR = 20_000  # bytes of an answer that is read for its error
 
 # What happens to connections without a request: code and text.
@@ -107,7 +110,8 @@ class _Logged:
 
     def __init__(self, core: Core, told: Operator, scope: Scope, receive: Receive, send: Send) -> None:
         self._core, self._told, self._scope = core, told, scope
-        self._exchange = Exchange(transaction_id(header_values(scope, HEADER)))
+        self._entries: list[NewEntry] = []
+        self._exchange = Exchange(transaction_id(header_values(scope, HEADER)), entries=self._entries)
         self._receive, self._send = receive, _with_id(send, self._exchange)
         self._at_ms, self._began = core.clock(), time.monotonic()
         self._event_type, self._endpoint = endpoint(scope["path"])
@@ -125,7 +129,7 @@ class _Logged:
         finally:
             if not self._written:
                 self._exchange.error = GONE if self._status is None else CUT
-                self._core.request_log.note(self._line())
+                self._core.request_log.note(self._line(), self._entries)
 
     async def _counting(self) -> MutableMapping[str, Any]:
         message = await self._receive()
@@ -133,6 +137,9 @@ class _Logged:
         return message
 
     async def _holding(self, message: MutableMapping[str, Any]) -> None:
+        if self._written:  # what is said instead of an answer that was withheld
+            await self._send(message)
+            return
         if message["type"] == "http.response.start":
             self._start, self._status = message, message["status"]
             return
@@ -141,12 +148,24 @@ class _Logged:
         if self._status is not None and self._status >= 400:
             self._answer += body[: LARGEST_ERROR - len(self._answer)]
         if not message.get("more_body", False):
-            self._written = True
-            await self._core.request_log.write(self._line(), refused=self._status == OVERLOADED)
+            await self._write()
         if self._start is not None:
             start, self._start = self._start, None
             await self._send(start)
         await self._send(message)
+
+    async def _write(self) -> None:
+        """Make the record durable. Raises Withheld when the entries of the audit trail cannot be."""
+        self._written = True
+        refused = self._status == OVERLOADED
+        stored = await self._core.request_log.write(self._line(), refused, self._entries, self._withheld)
+        if not stored:
+            self._start = None
+            raise Withheld
+
+    def _withheld(self) -> bytes:
+        self._status, self._exchange.error = WITHHELD
+        return self._line()
 
     def _line(self) -> bytes:
         code, text = self._error()

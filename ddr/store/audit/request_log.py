@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
 
+from ddr.store.audit.trail import NewEntry
 from ddr.store.database.locks import Lock
 from ddr.store.database.pool import Connection
 
@@ -21,14 +22,24 @@ class Batch:
     records: bytes
 
 
-async def add(conn: Connection, batch: Batch) -> None:
-    """Store a batch; nothing happens when it is there already."""
-    await conn.execute(
-        "INSERT INTO request_log_fresh (run, batch_no, records) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-        batch.run,
-        batch.batch_no,
-        batch.records,
-    )
+_ADD = "INSERT INTO request_log_fresh (run, batch_no, records) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+_ADD_BOTH = f"""
+WITH added AS ({_ADD} RETURNING true)
+INSERT INTO audit ({", ".join(NewEntry._fields)})
+SELECT * FROM unnest($4::uuid[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::jsonb[])
+ WHERE EXISTS (SELECT FROM added)"""  # noqa: S608 - names of ours
+
+
+async def add(conn: Connection, batch: Batch, entries: Sequence[NewEntry] = ()) -> None:
+    """Store a batch, and with it the entries of the audit trail of the same requests: all of it or nothing.
+
+    Nothing happens when the batch is there already.
+    """
+    told = (batch.run, batch.batch_no, batch.records)
+    if entries:
+        await conn.execute(_ADD_BOTH, *told, *map(list, zip(*entries, strict=True)))
+    else:
+        await conn.execute(_ADD, *told)
 
 
 async def add_late(pool: asyncpg.Pool, batches: Iterable[Batch]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -96,6 +96,25 @@ ENDS = frozenset(
 _BY_PATIENT = "patient:"  # what a representative may do in the patient's place
 
 
+class NewEntry(NamedTuple):
+    """An entry to be made; `detail` holds words of ours only, never a name, a token or an address."""
+
+    patient_id: UUID
+    at_ms: int
+    event: str
+    client_id: str | None
+    pairing_id: str | None
+    detail: Mapping[str, Any]
+
+
+async def add(conn: asyncpg.Connection | asyncpg.Pool, entry: NewEntry) -> None:
+    """Append one entry as it is."""
+    await conn.execute(
+        f"INSERT INTO audit ({', '.join(NewEntry._fields)}) VALUES ($1, $2, $3, $4, $5, $6)",  # noqa: S608 - our names
+        *entry,
+    )
+
+
 async def record(
     conn: asyncpg.Connection | asyncpg.Pool,
     event: Event,
@@ -107,7 +126,7 @@ async def record(
     detail: Mapping[str, Any] | None = None,
     ends: Mapping[str, Any] | None = None,
 ) -> None:
-    """Append one event; `detail` holds words of ours only, never a name, a token or an address.
+    """Append one event; `detail` as of NewEntry.
 
     An event of ENDS goes into the journal first, with `ends`: what a restored database needs to find what ended.
     What a representative does in the patient's place says so (ddr.store.audit.acting).
@@ -125,12 +144,4 @@ async def record(
                 **(ends or {}),
             }
         )
-    await conn.execute(
-        "INSERT INTO audit (patient_id, at_ms, event, client_id, pairing_id, detail) VALUES ($1, $2, $3, $4, $5, $6)",
-        patient_id or NOBODY,
-        now_ms,
-        str(event),
-        client_id,
-        pairing_id,
-        dict(detail or {}),
-    )
+    await add(conn, NewEntry(patient_id or NOBODY, now_ms, str(event), client_id, pairing_id, dict(detail or {})))

@@ -1,15 +1,16 @@
-"""The database's part in the access decision: one statement that looks, claims the Grace-Period and records it all."""
+"""The database's part in the access decision: one statement that looks and claims the Grace-Period."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
 from ddr.scopes.decision import Standing
-from ddr.store.audit.trail import NOBODY, Event
+from ddr.store.audit.trail import NOBODY, Event, NewEntry
 from ddr.store.authorization import grace
 from ddr.store.authorization.openings import Opened, of_json
 from ddr.store.database.stamps import present
@@ -44,12 +45,13 @@ class Request:
 @dataclass(frozen=True)
 class Admission:
     """What the database says: `standing` is None when no pairing fits; `answered` are the times of the last answers
-    before this request, `claimed` those MIVs whose Grace-Period began anew with it."""
+    before this request, `claimed` those MIVs whose Grace-Period began anew with it. `entry` is for the audit trail."""
 
     standing: Standing | None
     pairing_no: int
     answered: Mapping[str, int]
     claimed: tuple[str, ...]
+    entry: NewEntry
     openings: Mapping[str, Opened] = field(default_factory=dict)
 
 
@@ -71,7 +73,7 @@ WITH pair AS (
    WHERE NOT p.ended AND p.client_id = $3 AND c.withdrawn_ms IS NULL AND c.until_ms > $4
 ), permitted AS (
   SELECT t.miv_url, t.grace_ms, t.historic_days, t.delay_ms
-    FROM unnest($5::text[], $6::bigint[], $8::integer[], $10::bigint[]) AS t(miv_url, grace_ms, historic_days, delay_ms)
+    FROM unnest($5::text[], $6::bigint[], $8::integer[], $9::bigint[]) AS t(miv_url, grace_ms, historic_days, delay_ms)
     JOIN consented USING (miv_url)
 ), kept AS (
   SELECT g.answered, g.read_ms
@@ -84,16 +86,16 @@ WITH pair AS (
                         AND o.kind = permitted.miv_url)
   ON CONFLICT DO NOTHING
 ), present AS (
-  UPDATE patient SET stamp_ms = greatest(stamp_ms, {present("$9")})
+  UPDATE patient SET stamp_ms = greatest(stamp_ms, {present("$7")})
    WHERE patient_id IN (SELECT patient_id FROM patient
                          WHERE patient_id = (SELECT patient_id FROM pair WHERE EXISTS (SELECT FROM permitted))
-                           AND stamp_ms < {present("$9")} FOR NO KEY UPDATE SKIP LOCKED)
+                           AND stamp_ms < {present("$7")} FOR NO KEY UPDATE SKIP LOCKED)
 ), touched AS (
   SELECT miv_url, grace_ms FROM permitted WHERE grace_ms IS NOT NULL
 ), claimed AS (
   INSERT INTO grace AS g (patient_id, pairing_no, answered, pending, read_ms)
   SELECT patient_id, pairing_no, (SELECT jsonb_object_agg(miv_url, $4::bigint) FROM touched),
-         (SELECT jsonb_object_agg(miv_url, {grace.mark("$11::boolean", "$12::bigint")}) FROM touched), $4::bigint
+         (SELECT jsonb_object_agg(miv_url, {grace.mark("$10::boolean", "$11::bigint")}) FROM touched), $4::bigint
     FROM pair WHERE EXISTS (SELECT FROM touched)
   ON CONFLICT (patient_id, pairing_no) DO UPDATE
      SET answered = g.answered || excluded.answered, pending = g.pending || excluded.pending, read_ms = excluded.read_ms
@@ -115,19 +117,6 @@ WITH pair AS (
    WHERE g.patient_id = p.patient_id AND g.pairing_no = p.pairing_no
      AND EXISTS (SELECT FROM touched) AND NOT EXISTS (SELECT FROM claimed)
      AND EXISTS (SELECT FROM touched t WHERE (g.answered ->> t.miv_url)::bigint > $4)
-), verdict AS (
-  SELECT CASE WHEN NOT EXISTS (SELECT FROM permitted) THEN 'not-permitted'
-              WHEN EXISTS (SELECT FROM touched) AND NOT EXISTS (SELECT FROM claimed) THEN 'grace-period' END AS refusal
-), read AS (
-  SELECT array_agg(miv_url) AS valuesets FROM permitted
-   WHERE grace_ms IS NOT NULL OR NOT EXISTS (SELECT FROM touched)
-), audited AS (
-  INSERT INTO audit (patient_id, at_ms, event, client_id, pairing_id, detail)
-  SELECT coalesce((SELECT patient_id FROM pair), '{NOBODY}'), $4,
-         CASE WHEN refusal IS NULL THEN '{Event.DATA_READ}' ELSE '{Event.DATA_REFUSED}' END, $3, $1,
-         $7::jsonb || CASE WHEN refusal IS NULL THEN jsonb_build_object('valuesets', read.valuesets)
-                           ELSE jsonb_build_object('reason', refusal) END
-    FROM verdict, read
 )
 SELECT pair.patient_id, pair.pairing_no, pair.client_id, pair.ended,
        coalesce((SELECT jsonb_object_agg(miv_url, until_ms) FROM consented), '{{}}') AS consents,
@@ -136,14 +125,16 @@ SELECT pair.patient_id, pair.pairing_no, pair.client_id, pair.ended,
        coalesce((SELECT jsonb_object_agg(kind, jsonb_build_array(opened_ms, historic_days, older_ms, older_opened_ms,
                                                                  delay_ms))
                    FROM opening o WHERE o.patient_id = pair.patient_id AND o.pairing_no = pair.pairing_no), '{{}}')
-         AS openings
+         AS openings,
+       set_config('synchronous_commit', 'off', true)
   FROM pair LEFT JOIN kept g ON true"""
 
 
 async def admit(pool: asyncpg.Pool, request: Request) -> Admission:
-    """Look up the pairing that the token names, claim the Grace-Period where it is due, and record the request.
+    """Look up the pairing that the token names, and claim the Grace-Period where it is due.
 
-    The event is DATA_READ when some permitted MIV is consented and no Grace-Period runs, else DATA_REFUSED.
+    Nothing of it may be answered before the entry is durable. What this statement writes is so with it, because the
+    database's log goes to the disk in its order: it needs no wait of its own.
     """
     row = await pool.fetchrow(
         _ADMIT,
@@ -153,15 +144,26 @@ async def admit(pool: asyncpg.Pool, request: Request) -> Admission:
         request.now_ms,
         [permit.valueset for permit in request.permits],
         [permit.grace_ms for permit in request.permits],
-        request.detail,
-        [permit.historic_days for permit in request.permits],
         request.steered_ms,
+        [permit.historic_days for permit in request.permits],
         [permit.delay_ms for permit in request.permits],
         request.own_session,
         grace.CLAIM_MS,
     )
     if row is None:
-        return Admission(None, 0, {}, ())
+        return Admission(None, 0, {}, (), _entry(request, NOBODY, (), ()))
     standing = Standing(row["patient_id"], row["client_id"], row["ended"], row["consents"])
     claimed, openings = tuple(row["claimed"]), of_json(row["openings"])
-    return Admission(standing, row["pairing_no"], row["answered"], claimed, openings)
+    entry = _entry(request, standing.patient_id, standing.consents, claimed)
+    return Admission(standing, row["pairing_no"], row["answered"], claimed, entry, openings)
+
+
+def _entry(request: Request, patient_id: UUID, consented: Collection[str], claimed: Collection[str]) -> NewEntry:
+    """DATA_READ when some permitted MIV is consented and no Grace-Period runs, else DATA_REFUSED."""
+    permitted = [permit for permit in request.permits if permit.valueset in consented]
+    counted = [permit.valueset for permit in permitted if permit.grace_ms is not None]
+    refusal = "not-permitted" if not permitted else "grace-period" if counted and not claimed else None
+    told = {"reason": refusal} if refusal else {"valuesets": counted or [permit.valueset for permit in permitted]}
+    event = Event.DATA_REFUSED if refusal else Event.DATA_READ
+    detail = {**request.detail, **told}
+    return NewEntry(patient_id, request.now_ms, str(event), request.client_id, request.pairing_id, detail)

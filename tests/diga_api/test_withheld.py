@@ -1,0 +1,80 @@
+"""No answer about data leaves before its entry of the audit trail is durable, and the record says what was answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import asyncpg
+import orjson
+import pytest
+
+from ddr.http.core import Core
+from ddr.http.request_log.log import RequestLog
+from ddr.store.audit import request_log as store
+from ddr.store.audit.trail import Event, NewEntry
+from ddr.store.database.faults import UNAVAILABLE
+from tests.diga_api.conftest import Pair
+from tests.diga_api.test_access import events
+from tests.diga_api.world import CGM, Body
+
+
+@pytest.fixture
+async def core(core: Core, tmp_path: Path) -> Core:
+    """With a request log of its own."""
+    return replace(core, request_log=RequestLog(core.pool, tmp_path))
+
+
+async def records(core: Core, transaction: str) -> list[dict[str, Any]]:
+    """What the database's log has of a request."""
+    rows = await core.pool.fetch("SELECT records FROM request_log_fresh")
+    lines = [orjson.loads(line) for row in rows for line in row["records"].splitlines()]
+    return [line for line in lines if line["transaction_id"] == transaction]
+
+
+async def test_record_and_entry_are_one(body: Body, pair: Pair) -> None:
+    diga = await pair(CGM)
+    answer = await diga.get("Observation")
+    (record,) = await records(body.core, answer.headers["x-request-id"])
+    assert (record["status"], record["pairing_id"]) == (200, diga.pairing_id)
+    assert [event for event, _ in await events(diga)] == [Event.DATA_READ]
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_an_answer_whose_entry_is_not_stored_is_withheld(body: Body, pair: Pair, late: bool) -> None:
+    diga = await pair(CGM)
+    released = asyncio.Event()
+
+    async def failing(*of: object) -> None:
+        if late:
+            await released.wait()
+        raise ConnectionError
+
+    with patch.object(store, "add", failing), patch("ddr.http.request_log.log.PATIENCE_SECONDS", 0.05):
+        answer = await diga.get("Observation")
+        released.set()
+    issue = answer.json()["issue"][0]
+    assert (answer.status_code, issue["code"], issue["diagnostics"]) == (503, "transient", UNAVAILABLE.detail)
+    assert answer.headers["retry-after"] == str(UNAVAILABLE.retry_seconds)
+    assert await events(diga) == []
+    await body.core.request_log.recover()
+    (record,) = await records(body.core, answer.headers["x-request-id"])
+    assert (record["status"], record["error_code"]) == (503, "transient")
+
+
+async def test_a_withheld_answer_does_not_begin_the_grace_period(body: Body, pair: Pair) -> None:
+    diga, add = await pair(CGM), store.add
+
+    async def failing(conn: asyncpg.Connection, batch: store.Batch, entries: Sequence[NewEntry] = ()) -> None:
+        if entries:
+            raise ConnectionError
+        await add(conn, batch)
+
+    with patch.object(store, "add", failing):
+        assert (await diga.get("Observation")).status_code == 503
+    assert (await diga.get("Observation")).status_code == 200
+    assert (await diga.get("Observation")).status_code == 429
