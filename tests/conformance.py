@@ -5,7 +5,8 @@ else is failed or not covered. What the table `[operator]` of decisions.toml lis
 recorder: no test of this software proves it, so it never counts as passed, and the report links to how we help.
 `--evidence FOLDER` keeps what a run proved; `python -m tests.conformance FOLDER` counts all runs with that folder,
 `--write FILE` writes their report, `--check FILE` fails when FILE is not that report. Reports carry the ids as user
-properties: they arrive here from the workers of a parallel run, too.
+properties: they arrive here from the workers of a parallel run, too. The folder also has how each test ended, of which
+commit, and the documents that tests keep for the dossier (tools/dossier).
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import argparse
 import csv
 import json
 import os
+import subprocess
 import sys
 import tomllib
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -48,15 +51,21 @@ class Conformance:
     def __init__(self) -> None:
         self.evidence: dict[str, Evidence] = defaultdict(Evidence)
         self.counts = {"passed": 0, "failed": 0, "skipped": 0}
+        self.outcomes: dict[str, str] = {}  # test without parameters → passed, or how the first other one ended
+        self.commits: set[str] = set()
+        self.made = ""  # when the newest run ended
 
     def add(self, report: pytest.TestReport) -> None:
         """Count one phase of one test."""
         if report.when != "call" and report.passed:
             return
         self.counts[report.outcome] += 1
+        test = report.nodeid.split("[")[0]
+        if self.outcomes.get(test, "passed") == "passed":
+            self.outcomes[test] = report.outcome
         for name in (value for key, value in report.user_properties if key == PROPERTY):
             evidence = self.evidence[str(name)]
-            evidence.tests.add(report.nodeid.split("[")[0])
+            evidence.tests.add(test)
             if not report.passed:
                 evidence.failed.add(report.nodeid)
 
@@ -64,7 +73,14 @@ class Conformance:
         """Write what this run proved into `folder`."""
         proven = {name: [sorted(each.tests), sorted(each.failed)] for name, each in self.evidence.items()}
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{uuid4().hex}.json").write_text(json.dumps({"counts": self.counts, "evidence": proven}))
+        told = {
+            "commit": commit(),
+            "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            "counts": self.counts,
+            "outcomes": self.outcomes,
+            "evidence": proven,
+        }
+        (folder / f"{uuid4().hex}.json").write_text(json.dumps(told))
 
     def recall(self, folder: Path) -> None:
         """Add what earlier runs wrote into `folder`."""
@@ -72,9 +88,36 @@ class Conformance:
             run = json.loads(file.read_text())
             for name, count in run["counts"].items():
                 self.counts[name] += count
+            self.outcomes |= {name: how for name, how in run["outcomes"].items() if self.outcomes.get(name) != "failed"}
+            self.commits.add(run["commit"])
+            self.made = max(self.made, run["made"])
             for name, (tests, failed) in run["evidence"].items():
                 self.evidence[name].tests.update(tests)
                 self.evidence[name].failed.update(failed)
+
+
+def commit() -> str:
+    """The commit that is tested, with + when files differ from it; empty where there is no repository."""
+    git = ["git", "-C", str(FOLDER)]
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True).stdout.strip()
+    return head + ("+" if changed else "")
+
+
+def proves(folder: Path, wanted: str) -> bool:
+    """True when the evidence in `folder` is of the commit `wanted` alone, unchanged, and nothing failed."""
+    run = Conformance()
+    run.recall(folder)
+    return (
+        run.commits == {wanted} and not wanted.endswith("+") and bool(run.counts["passed"]) and not run.counts["failed"]
+    )
+
+
+def keep_document(config: pytest.Config, name: str, content: bytes) -> None:
+    """Keep what a test got from the running recorder, when this run keeps evidence."""
+    if folder := config.getoption("--evidence"):
+        (folder / "documents").mkdir(parents=True, exist_ok=True)
+        (folder / "documents" / name).write_bytes(content)
 
 
 def catalogue() -> list[dict[str, str]]:
@@ -205,7 +248,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--write", type=Path, metavar="FILE")
     parser.add_argument("--check", type=Path, metavar="FILE")
+    parser.add_argument("--proves-this-commit", action="store_true", help="say it by the exit status, and nothing else")
     args = parser.parse_args()
+    if args.proves_this_commit:
+        sys.exit(not proves(args.folder, commit()))
     conformance = Conformance()
     conformance.recall(args.folder)
     report = render(conformance.evidence)

@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from ddr import __version__
+from tests import conformance
 from tests.cli.recorder import Recorder, ddr, settings_for
 
 
@@ -58,6 +59,26 @@ def test_every_listener_answers(recorder: Recorder) -> None:
             assert "server" not in answer.headers
         with pytest.raises(httpx.TransportError):
             client.get(f"https://localhost:{recorder.settings['diga_port']}/fhir/metadata")
+
+
+def test_the_dossier_of_an_installation(recorder: Recorder, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """Everything is asked of the running recorder; secrets stay where they are."""
+    out, ca = tmp_path / "dossier", recorder.settings["state_dir"] / "authority.pem"
+    ports = {name: recorder.settings[f"{name}_port"] for name in ("diga", "public", "gateway")}
+    outside = {f"{name}_base_url": f"https://localhost:{port}" for name, port in ports.items()}
+    done = ddr("dossier", "--out", str(out), "--ca", str(ca), settings={**recorder.settings, **outside})
+    assert (done.returncode, done.stderr) == (0, "")
+    content = (out / "dossier.json").read_bytes()
+    found = orjson.loads(content)
+    rows = {chapter["name"]: chapter["rows"] for chapter in found["chapters"]}
+    assert {row["document"] for row in rows["Interfaces"]} == set(found["documents"])
+    assert [row["versions"] for row in rows["TLS scan"]] == ["TLS 1.2\nTLS 1.3"] * 3
+    limits = {row["setting"]: (row["in force"], row["limits"]) for row in rows["Settings in force"]}
+    assert limits["workers"] == ("2", "must be at least 1")
+    assert "one year" in limits["consent_days"][1]
+    assert len(rows["Registered values"]) == 4
+    assert {one.name for one in (out / "documents").iterdir()} == set(found["documents"])
+    conformance.keep_document(pytestconfig, "installation.json", content)
 
 
 def test_a_second_recorder_on_the_same_state_is_refused(recorder: Recorder, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from ddr.conform.report.model import Run, report
 from ddr.conform.run import Result
 from ddr.conform.verdict import Verdict
 from ddr.conform.wire import Writes
+from tests import conformance
 from tests.conform.conftest import Examined
 
 SCHEMA = json.loads(Path(model.__file__).with_name("schema.json").read_text())
@@ -68,8 +69,9 @@ async def test_reports_hold_no_secrets(done: tuple[Kit, list[Result]]) -> None:
     assert "$ACCESS_TOKEN" in text
 
 
-async def test_report_follows_its_schema(done: tuple[Kit, list[Result]]) -> None:
+async def test_report_follows_its_schema(done: tuple[Kit, list[Result]], pytestconfig: pytest.Config) -> None:
     found = document(*done)
+    conformance.keep_document(pytestconfig, "kit.json", json.dumps(found).encode())
     jsonschema.validate(found, SCHEMA)
     chapters = {one["chapter"] for one in found["chapters"]}
     assert chapters == {one.chapter for one in catalogue().values() if one.binds}

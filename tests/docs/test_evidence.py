@@ -64,6 +64,13 @@ LINDDUN = {
 }
 
 
+def test_every_threat_is_shown_by_tests_that_exist() -> None:
+    for one in evidence.load("threats")["threat"]:
+        for test in one["tests"]:
+            path, _, name = test.partition("::")
+            assert re.search(rf"^(async )?def {name}\(", (TESTS / path).read_text(), re.MULTILINE), test
+
+
 def test_every_kind_of_threat_is_met() -> None:
     listed = evidence.load("threats")["threat"]
     assert {kind for one in listed for kind in one["stride"]} == STRIDE

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddr.scopes.parse import DEVICE, DEVICE_METRIC, ScopeError, Scopes, granted, parse, scope_of
+from ddr.scopes.parse import DEVICE, DEVICE_METRIC, ScopeError, Scopes, granted, is_canonical, parse, scope_of
 
 CGM = "https://gematik.de/fhir/hddt/ValueSet/hddt-miv-continuous-glucose-measurement"
 BGM = "https://gematik.de/fhir/hddt/ValueSet/hddt-miv-blood-glucose-measurement"
@@ -104,3 +104,19 @@ def test_narrowing_never_widens(text: str, allowed: set[str]) -> None:
 def test_covers_means_no_further_word(one: str, other: str) -> None:
     a, b = granted(one), granted(other)
     assert a.covers(b) == (set(b.text.split()) <= set(a.text.split()))
+
+
+def test_a_refusal_says_which_and_what_there_is() -> None:
+    with pytest.raises(ScopeError) as caught:
+        parse(f"{DEVICE} openid {DEVICE_METRIC}")
+    assert str(caught.value) == (
+        "number 2 of 3 is none of patient/Observation.rs?code:in=<canonical of a ValueSet>, patient/Device.rs or"
+        " patient/DeviceMetric.rs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "good"), [("https://x.example/ValueSet/a", True), ("https://x/a|1", False), ("urn:x", False), ("", False)]
+)
+def test_what_can_be_the_canonical_of_a_scope(text: str, good: bool) -> None:
+    assert is_canonical(text) is good

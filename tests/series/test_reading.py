@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from ddr.series.instants import instant_ms
 from ddr.series.packing import ERROR, HIGH, LARGEST, LOW
-from ddr.series.reading import Rejection, Rules, raw_value, read_items
+from ddr.series.plausible import Plausible
+from ddr.series.reading import TOO_OLD, Rejection, Rules, future_at, raw_value, read_items
 
 NOON = 1_795_345_200_000
 RULES = Rules.of("mg/dL", 0, Decimal(40), Decimal(400))
@@ -84,3 +85,65 @@ def test_values_that_do_not_fit_are_refused(value: Any) -> None:
 @given(st.integers(-LARGEST, LARGEST))
 def test_decimals_survive_floats(raw: int) -> None:
     assert raw_value(float(Decimal(raw).scaleb(-1)), FINE) == raw
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "expected"),
+    [
+        (Decimal("2.25"), Decimal("33.35"), (23, 333)),  # a limit between two raw values counts the one inside
+        (Decimal("2.2"), None, (22, None)),
+        (None, Decimal("33.3"), (None, 333)),
+    ],
+)
+def test_limits_in_raw_values(
+    lower: Decimal | None, upper: Decimal | None, expected: tuple[int | None, int | None]
+) -> None:
+    rules = Rules.of("mmol/L", 1, lower, upper)
+    assert (rules.unit, rules.decimals, rules.lowest, rules.highest) == ("mmol/L", 1, *expected)
+    assert rules.plausible is None
+
+
+def test_what_is_plausible_is_added_to_the_rules() -> None:
+    bounds = Plausible("mg/dL", 20, 36, 540, 1000)
+    rules = RULES.among(bounds)
+    assert (rules.plausible, rules.lowest, rules.highest) == (bounds, RULES.lowest, RULES.highest)
+    assert rules.among(bounds) is rules and rules.among(None) == RULES
+
+
+def test_a_clock_ahead_is_told_the_recorders_time() -> None:
+    found = future_at(NOON + 999, 120)
+    assert (found.reason, found.retry) == ("future", True)
+    assert found.detail == (
+        "time lies in the future: the recorder's clock says 2026-11-22T11:00:00Z and takes readings up to 120 s ahead"
+        " of it; keep this one, correct the clock, and send it again"
+    )
+    assert read_items([GOOD | {"time": "2026-11-22T11:00:01Z"}], "mg/dL", RULES, NOON, found) == [found]
+
+
+def test_the_bounds_of_time_belong_to_it() -> None:
+    times = [GOOD, GOOD | {"time": "2026-11-22T10:59:59.999Z"}]
+    assert read_items(times, "mg/dL", RULES, NOON, earliest_ms=NOON) == [(NOON, 123), TOO_OLD]
+
+
+@pytest.mark.parametrize(
+    ("unit", "told"),
+    [
+        (None, "the readings of this sensor are in mg/dL, and unit is missing; nothing is converted"),
+        ("mmol/L", "the readings of this sensor are in mg/dL, and unit says otherwise; nothing is converted"),
+    ],
+)
+def test_a_unit_that_is_not_the_sensors_is_told(unit: str | None, told: str) -> None:
+    assert read_items([GOOD], unit, RULES, NOON) == [Rejection("unit", told)]
+
+
+def test_an_unknown_member_is_named_and_bounded() -> None:
+    assert read_items([GOOD | {"zeit": 1, "wert": 2}], "mg/dL", RULES, NOON) == [
+        Rejection("unknown-member", "wert is not a member of a reading; these are: time, value, unit")
+    ]
+    [long] = read_items([GOOD | {"ä" + 60 * "x": 1}], "mg/dL", RULES, NOON)
+    assert isinstance(long, Rejection)
+    assert long.detail.startswith("\\xe4" + 39 * "x" + " is")
+
+
+def test_more_decimals_than_the_sensor_has_are_told() -> None:
+    assert raw_value(5.55, FINE) == Rejection("precision", "value has more than 1 decimals")

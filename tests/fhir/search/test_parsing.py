@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,9 +12,10 @@ from hypothesis import strategies as st
 from ddr.fhir.outcome import FhirError
 from ddr.fhir.search.grammar import PARAMETERS, includes, revincludes
 from ddr.fhir.search.parsing import flat_json, parse_search
-from ddr.fhir.search.query import Filter, Has, Include, Search, Sort, TokenValue
+from ddr.fhir.search.query import DateValue, Filter, Has, Include, ReferenceValue, Search, Sort, StringValue, TokenValue
 
 NOW = 1_795_341_600_000
+DAY = 86_400_000
 Pairs = list[tuple[str, str]]
 
 
@@ -24,6 +28,10 @@ def refusal(*pairs: tuple[str, str], resource_type: str = "Observation") -> str:
         search(*pairs, resource_type=resource_type)
     assert caught.value.status == 400
     return caught.value.diagnostics or ""
+
+
+def instant(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
 def test_nothing_asked_is_everything() -> None:
@@ -201,3 +209,67 @@ def test_any_text_is_parsed_or_refused(resource_type: str, pairs: Pairs) -> None
         parse_search(resource_type, pairs, NOW)
     except FhirError as error:
         assert error.status == 400
+
+
+def test_an_absolute_reference_behind_has_counts_below_our_base() -> None:
+    found = parse_search(
+        "Device", [("_has:Observation:device:derived-from", "https://x/fhir/Observation/a")], NOW, "https://x/fhir"
+    )
+    assert found.has[0].filter.values == (ReferenceValue("Observation", "a"),)
+
+
+def test_an_approximate_date_behind_has_measures_from_now() -> None:
+    found = search(("_has:Observation:device:date", f"ap{instant(NOW - 10 * DAY)}"), resource_type="Device")
+    (value,) = found.has[0].filter.values
+    assert isinstance(value, DateValue)
+    assert value.high_ms - value.low_ms >= 2 * DAY
+
+
+def test_a_star_includes_every_reference_of_the_searched_type() -> None:
+    once = search(("_include", "*")).includes
+    assert once == {Include("Observation", "device", None, False), Include("Observation", "derived-from", None, False)}
+    assert all(one.iterate is True for one in search(("_include:iterate", "*")).includes)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ([], "A search is a flat JSON object of parameters"),
+        ({"code": None}, "Parameter code must be a text, a number, or a list of them"),
+        ({"code": [True]}, "Parameter code must be a text, a number, or a list of them"),
+    ],
+)
+def test_a_json_search_that_is_not_flat_is_told_so(body: Any, told: str) -> None:
+    with pytest.raises(FhirError) as caught:
+        flat_json(body)
+    assert (caught.value.status, caught.value.diagnostics) == (400, told)
+
+
+@pytest.mark.parametrize("name", ["_has:Observation:device:_has", "_has:Observation:device:_has:x", "_summary:a:b"])
+def test_a_name_is_refused_as_it_was_given(name: str) -> None:
+    assert refusal((name, "1"), resource_type="Device").startswith(f"Unknown search parameter {name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("_sort", "-x", "_sort: x"),
+        ("_count", "x", "_count: x"),
+        ("_total", "x", "_total: x"),
+        ("component-code-value-quantity", "a", "component-code-value-quantity: a"),
+        ("component-code-value-quantity", "a|b|c$5", "component-code-value-quantity: a|b|c"),
+        ("component-code-value-quantity", "8480-6$x", "component-code-value-quantity: x"),
+    ],
+)
+def test_a_value_that_is_none_is_named_with_its_parameter(name: str, text: str, told: str) -> None:
+    assert refusal((name, text)) == f"Invalid value of search parameter {told}"
+
+
+def test_a_total_can_be_declined() -> None:
+    assert search(("_total", "none")).total is False
+    assert search(("_total", "estimate")).total is True
+
+
+def test_a_modifier_that_exists_is_taken() -> None:
+    found = search(("device-name:exact", "Ä"), resource_type="Device")
+    assert found.filters == (Filter("device-name", (StringValue("exact", "Ä"),)),)

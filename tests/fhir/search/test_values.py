@@ -185,3 +185,17 @@ def test_escaped_parts_survive_splitting(parts: list[str], separator: str) -> No
 
     joined = separator.join(map(escaped, parts))
     assert [unescape(part) for part in split(joined, separator)] == parts
+
+
+def test_a_converted_quantity_has_its_range_converted() -> None:
+    """1.0 g/L is 100 mg/dL, from 95 to 105: the precision is that of the text, not of the unit that is stored."""
+    found = value("value-quantity", "1.0|http://unitsofmeasure.org|g/L")
+    assert isinstance(found, QuantityValue)
+    assert (found.number, found.low, found.high, found.unit) == (Decimal(100), Decimal(95), Decimal(105), "mg/dL")
+
+
+def test_an_approximate_date_is_widened_by_whole_milliseconds() -> None:
+    found = parse_value(PARAMETERS["Observation"]["date"], None, "ap2026-11-22T09:59:59Z", NOW + 7)
+    assert isinstance(found, DateValue)
+    assert (found.low_ms, found.high_ms) == (NOW - 1000 - 100, NOW - 1 + 100)
+    assert isinstance(found.low_ms, int) and isinstance(found.high_ms, int)

@@ -1,0 +1,72 @@
+"""`ddr dossier --out DIR`: the file set for a quality system, of this installation and of the release that it runs.
+
+The installation: settings in force and registered values, the interface documents and the TLS of the running recorder,
+which is asked at its outside addresses. The release: its dossier.json (`--release`), which lies beside the wheel and is
+signed with it. Status 1 when a row has neither evidence nor owner; the files are written nevertheless, and say which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ddr import __version__
+from ddr.cli.errors import CommandError
+from ddr.dossier import interfaces, reports, settings
+from ddr.dossier.model import Dossier, DossierError, read, write
+from ddr.settings import Settings
+from ddr.settings_sources import load_settings
+
+HELP = "write the dossier for a quality system"
+TITLE = "Dossier of an installation of the HDDT Device Data Recorder"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`dossier` with the files that it takes in."""
+    parser = subparsers.add_parser("dossier", help=HELP, description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="dossier.html, dossier.json, documents/")
+    parser.add_argument("--release", type=Path, metavar="FILE", help="dossier.json of the release that is installed")
+    parser.add_argument("--kit", type=Path, metavar="FILE", help="report of `ddr conform --json` about this recorder")
+    parser.add_argument("--bench", type=Path, metavar="FILE", help="figures of `make bench --json` on this machine")
+    parser.add_argument("--ca", default="", metavar="FILE", help="an extra CA to trust (development)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the files, and say what is missing."""
+    try:
+        dossier = _installed(load_settings(), args.ca)
+        more = [reports.kit(reports.loaded(args.kit, "checks"))] if args.kit else []
+        more += [reports.performance(reports.loaded(args.bench, "figures"))] if args.bench else []
+        dossier = replace(dossier, chapters=[*dossier.chapters, *more])
+        if args.release:
+            dossier = replace(read(args.release).with_installation(dossier), title=TITLE)
+    except DossierError as error:
+        raise CommandError(str(error)) from None
+    write(dossier, args.out)
+    print(args.out / "dossier.html")
+    for one in dossier.missing:
+        print(f"ddr: missing: {one}", file=sys.stderr)
+    return 1 if dossier.missing else 0
+
+
+def _installed(chosen: Settings, ca: str) -> Dossier:
+    seen = [interfaces.interfaces(chosen, ca), interfaces.listeners(chosen)]
+    facts = {
+        "installation": chosen.public_base_url,
+        "software installed": __version__,
+        "installation seen at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+    }
+    return Dossier(
+        TITLE,
+        facts,
+        [
+            settings.in_force(chosen),
+            settings.registered(chosen),
+            *(chapter for one in seen for chapter in one.chapters),
+        ],
+        {name: document for one in seen for name, document in one.documents.items()},
+        [line for one in seen for line in one.missing],
+    )

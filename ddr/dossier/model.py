@@ -1,0 +1,74 @@
+"""What a dossier is made of, and its machine-readable form: facts, chapters of rows, documents, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ddr.dossier.page import html
+
+Row = dict[str, str]
+
+
+class DossierError(ValueError):
+    """Why there is no dossier; one line for whoever asked for it."""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Rows with the same columns. `about`: what they are, from where; `by`: the column that groups them."""
+
+    name: str
+    about: str
+    rows: Sequence[Row]
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """`facts` stand on the first page; `documents` are JSON, by file name; `missing` says what lacks evidence."""
+
+    title: str
+    facts: Mapping[str, str]
+    chapters: Sequence[Chapter]
+    documents: Mapping[str, Any] = field(default_factory=dict)
+    missing: Sequence[str] = ()
+
+    def with_installation(self, other: Dossier) -> Dossier:
+        """This dossier of a release with that of an installation behind it, which wins where both have a chapter."""
+        own = {one.name for one in other.chapters}
+        return replace(
+            self,
+            facts={**self.facts, **other.facts},
+            chapters=[*(one for one in self.chapters if one.name not in own), *other.chapters],
+            documents={**self.documents, **other.documents},
+            missing=[*self.missing, *other.missing],
+        )
+
+
+def write(dossier: Dossier, folder: Path) -> None:
+    """dossier.html, dossier.json, and each document as a file of its own. Raises OSError."""
+    files = folder / "documents"
+    files.mkdir(parents=True, exist_ok=True)
+    (folder / "dossier.html").write_text(html(dossier), "utf-8")
+    (folder / "dossier.json").write_bytes(as_json(dossier))
+    for name, document in dossier.documents.items():
+        (files / name).write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+
+
+def as_json(dossier: Dossier) -> bytes:
+    """The same as the page, with the documents inside."""
+    return orjson.dumps(asdict(dossier), option=orjson.OPT_INDENT_2)
+
+
+def read(file: Path) -> Dossier:
+    """A dossier that was written. Raises DossierError, OSError."""
+    try:
+        found = orjson.loads(file.read_bytes())
+        return Dossier(**{**found, "chapters": [Chapter(**one) for one in found["chapters"]]})
+    except (ValueError, TypeError, KeyError):
+        raise DossierError(f"{file}: is no dossier.json") from None

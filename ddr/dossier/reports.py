@@ -1,0 +1,64 @@
+"""Chapters made of reports that other commands write as JSON: the conformance kit's, and that of `make bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ddr.dossier.model import Chapter, DossierError
+
+KIT, PERFORMANCE = "Conformance kit", "Performance"
+
+
+def loaded(file: Path, wanted: str) -> Any:
+    """The report in a file, which must have the member `wanted`. Raises DossierError, OSError."""
+    try:
+        report = orjson.loads(file.read_bytes())
+    except orjson.JSONDecodeError:
+        report = None
+    if not isinstance(report, dict) or wanted not in report:
+        raise DossierError(f"{file}: is no report with {wanted}")
+    return report
+
+
+def kit(report: Any) -> Chapter:
+    """The report of `ddr conform --json`: verdicts only, without what was read of the test patient."""
+    rows = [
+        {
+            "chapter": one["chapter"],
+            "check": one["check"],
+            "requirements": ", ".join(one["requirements"]),
+            "what is checked": one["words"],
+            "result": one["verdict"],
+            "why": one["text"],
+        }
+        for one in sorted(report["checks"], key=lambda one: (one["chapter"], one["check"]))
+    ]
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in report["summary"].items() if count)
+    about = (
+        f"The conformance kit at {report['recorder']['fhirBase']}, {report['started']}, {report['requests']} requests:"
+        f" {counts}."
+    )
+    return Chapter(KIT, about, rows, by="chapter")
+
+
+def performance(report: Any) -> Chapter:
+    """The report of `make bench ARGS="--json FILE"`."""
+    rows = [
+        {
+            "figure": one["name"],
+            "value": f"{one['value']:.4g} {one['unit']}",
+            "floor": _number(one["floor"]),
+            "ratio": _number(one["ratio"]),
+            "target": one["target"] or "",
+        }
+        for one in report["figures"]
+    ]
+    about = "Measured on one machine (`make bench`); the floor is what the same machine does without the recorder."
+    return Chapter(PERFORMANCE, about, rows)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
