@@ -103,7 +103,9 @@ class Settings:
     diga_vz_base: str = described("Base URL of the DiGA-VZ.", "https://diga.bfarm.de/api/fhir/v3.0")
     hiis_vz_base: str = described("Base URL of the HIIS-VZ.", "https://hiis.bfarm.de/api/fhir/v3.0")
     zts_base: str = described("Base URL of the ZTS.", "https://terminologien.bfarm.de")
-    registry_token: str = described("Bearer token for BfArM's FHIR interfaces.", "")
+    registry_token: str = described(
+        "Bearer token for BfArM's FHIR interfaces; two, with a space or on two lines, while one follows the other.", ""
+    )
     registry_ca: str = described("PEM file of an extra CA for the registries (development).", "")
     registry_refresh_seconds: int = described("How often the DiGA-VZ is read.", 900)
     registry_max_age_seconds: int = described(

@@ -15,6 +15,7 @@ from ddr.http.clock import now_ms
 from ddr.reasons import in_words
 from ddr.registries.certificates import BadCertificate, decode, expires_ms, fingerprint
 from ddr.settings import Settings
+from ddr.store.credentials.register import MOST, Enough
 from ddr.store.gateways import certificates as store
 
 HELP = "issue and end tokens of apps, register and revoke certificates of cloud bridges"
@@ -28,10 +29,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     add = actions.add_parser("add-certificate", help="let the holder of a certificate send for all patients")
     add.add_argument("file", type=Path, metavar="FILE", help="PEM; of a chain the first certificate")
-    add.add_argument("--name", required=True, help="for the list, and to revoke it")
+    add.add_argument("--name", required=True, help="of the bridge; its next certificate has the same one")
+    add.add_argument("--owner", default="", help="who answers for it: a person or a team")
+    add.add_argument("--purpose", default="", help="what it is for")
     actions.add_parser("list-certificates", help="all that were ever registered")
     revoke = actions.add_parser("revoke-certificate", help="refuse a certificate from now on; it cannot come back")
-    revoke.add_argument("name", metavar="NAME")
+    revoke.add_argument("name", metavar="NAME", help="or its SHA-256, while two have the name")
     token = actions.add_parser("token", help="the tokens of gateway apps", description=gateway_token.__doc__)
     gateway_token.add_actions(token.add_subparsers(dest="token_action", required=True, metavar="ACTION"))
 
@@ -44,15 +47,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _add(args: argparse.Namespace) -> Action:
-    if not 1 <= len(args.name) <= 250 or not args.name.isprintable():
-        raise CommandError("the name must have 1 to 250 printable characters")
+    if not args.name or not all(
+        len(text) <= 250 and text.isprintable() for text in (args.name, args.owner, args.purpose)
+    ):
+        raise CommandError("the name must have 1 to 250 printable characters, owner and purpose at most as many")
     der = _certificate(args.file)
+    said = store.Said(args.name, expires_ms(der), args.owner, args.purpose)
 
     async def add(_settings: Settings, pool: asyncpg.Pool) -> int:
         try:
-            await store.add(pool, der, args.name, now_ms())
+            await store.add(pool, der, said, now_ms())
         except store.AlreadyKnown:
-            raise CommandError("this name is in use, or this certificate was registered before") from None
+            raise CommandError("this certificate was registered before") from None
+        except Enough:
+            raise CommandError(f"{MOST} certificates have this name already; revoke the former one first") from None
         print(f"{args.name}: sha256 {fingerprint(der)}, expires {shown_instant(expires_ms(der))}")
         return 0
 
@@ -86,7 +94,11 @@ def _list(_args: argparse.Namespace) -> Action:
 
 def _revoke(args: argparse.Namespace) -> Action:
     async def revoke(_settings: Settings, pool: asyncpg.Pool) -> int:
-        if not await store.revoke(pool, args.name, now_ms()):
+        try:
+            revoked = await store.revoke(pool, args.name, now_ms())
+        except store.Ambiguous:
+            raise CommandError(f"two certificates are called {args.name!r}; name one by its SHA-256") from None
+        if not revoked:
             raise CommandError(f"no certificate in force is called {args.name!r}")
         return 0
 

@@ -26,7 +26,7 @@ LONGEST_ACCOUNT = 256
 async def check_bridge(core: Core, scope: Scope) -> bytes:
     """The SHA-256 of the bridge's certificate. Raises Problem 403 unless a bridge asks."""
     der = client_certificate(scope)
-    if der is None or not await gateway_certificates.is_alive(core.pool, der):
+    if der is None or not await gateway_certificates.let_in(core.pool, der, core.clock()):
         raise Problem(403, "not-a-bridge", "This needs the registered certificate of a bridge")
     return hashlib.sha256(der).digest()
 
@@ -57,7 +57,7 @@ def unknown_account() -> Problem:
 async def _is_bridge(core: Core, scope: Scope) -> bool:
     """True when the connection has the certificate of a bridge; looked up on every request, so revocation is prompt."""
     der = client_certificate(scope)
-    return der is not None and await gateway_certificates.is_alive(core.pool, der)
+    return der is not None and await gateway_certificates.let_in(core.pool, der, core.clock())
 
 
 async def patients_of(core: Core, accounts: Collection[str]) -> dict[str, UUID]:

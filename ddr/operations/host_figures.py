@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import time
+from collections import Counter
 from contextlib import suppress
 
 from ddr import __version__
@@ -12,6 +13,7 @@ from ddr.http.core import Core
 from ddr.http.metrics import Figure
 from ddr.http.request_log.spool import in_folder
 from ddr.store.audit import entries
+from ddr.store.credentials import register
 from ddr.store.database.faults import FAULTS
 from ddr.store.registries import losses
 from ddr.tls.server_certificate import own
@@ -27,6 +29,8 @@ DESCRIBED = {
     "ddr_request_log_spooled_bytes": "Records of requests that wait on the disk of this host for the database",
     "ddr_request_log_spooled_seconds": "Since when the oldest file of them has been written; 0: there is none",
     "ddr_certificate_days": "Days until the server's certificate ends; negative: it has ended",
+    "ddr_credentials_ending": "Credentials that have ended or end within 21 days, and that nothing follows",
+    "ddr_credentials_incomplete": "Credentials without an owner, a purpose or an end (ddr credentials list)",
     "ddr_signing_key_age_seconds": "How long the key that signs access tokens has been signing",
     "ddr_signing_keys": "Signing keys that are published",
 }
@@ -49,6 +53,11 @@ async def host_figures(core: Core) -> dict[str, Figure]:
         figures["ddr_signing_keys"] = len(core.signer.jwks()["keys"])
         figures["ddr_signing_key_age_seconds"] = core.signer.age_ms(core.clock()) // 1000
     with suppress(*FAULTS):
+        found = await register.warnings(core.pool)
+        figures["ddr_credentials_incomplete"] = found.incomplete
+        soon = Counter(kind for kind, _ in found.soon(core.clock()))
+        for kind in register.Kind:
+            figures[f'ddr_credentials_ending{{kind="{kind}"}}'] = soon[kind]
         figures["ddr_registry_ends_held"] = await losses.held(core.pool)
         oldest_ms = await entries.oldest_unsealed_ms(core.pool)
         figures["ddr_audit_unsealed_seconds"] = max(0, core.clock() - oldest_ms) // 1000 if oldest_ms else 0

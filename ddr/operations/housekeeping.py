@@ -16,7 +16,7 @@ import asyncpg
 
 from ddr.http.core import Core
 from ddr.http.jobs import Step
-from ddr.operations import audit_packing, audit_trail, inspection, restore, retention
+from ddr.operations import audit_packing, audit_trail, credentials, inspection, restore, retention
 from ddr.operations.request_log import sealing
 from ddr.store.audit import days, journal
 from ddr.store.authorization import par, representations, tokens
@@ -83,6 +83,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         "retirement": unpair_all,
         "consents": end_consents,
         "representations": end_representations,
+        "credentials": lambda: credentials.follow(core, now_ms),
         "audit-days": lambda: days.open_days(pool),
         "audit-seal": lambda: audit_trail.seal(pool, now_ms),
         "audit-purge": purge_trail,

@@ -14,6 +14,7 @@ from ddr import __version__
 from ddr.aside import LARGE_BYTES, aside
 from ddr.proxies import client_arguments
 from ddr.registries.errors import RegistryFault
+from ddr.registries.tokens import Tokens
 from ddr.settings import Settings
 
 Known = MutableMapping[str, tuple[str, dict[str, Any]]]  # address of an answer of one page → its ETag, the answer
@@ -38,10 +39,9 @@ def http_client(settings: Settings, *, token: bool = True) -> httpx.AsyncClient:
         "cache-control": "no-cache",
         "user-agent": f"ddr/{__version__}",
     }
-    if token and settings.registry_token:
-        headers["authorization"] = f"Bearer {settings.registry_token}"
     bases = (settings.diga_vz_base, settings.hiis_vz_base, settings.zts_base)
-    return httpx.AsyncClient(headers=headers, verify=context, timeout=TIMEOUT, **client_arguments(*bases))
+    auth = Tokens(settings.registry_token.split() if token else ())
+    return httpx.AsyncClient(headers=headers, auth=auth, verify=context, timeout=TIMEOUT, **client_arguments(*bases))
 
 
 async def search_all(

@@ -15,7 +15,11 @@ import httpx
 
 from ddr.registries.errors import RegistryFault
 from ddr.registries.fhir_search import age_seconds, http_client
+from ddr.registries.tokens import Tokens
 from ddr.settings import Settings
+from ddr.store.credentials import register
+from ddr.store.credentials.register import Kind
+from ddr.store.database.digest import sha256
 from ddr.store.database.faults import FAULTS
 from ddr.store.registries import sources as store
 
@@ -39,6 +43,7 @@ class Follower(ABC, Generic[T]):
     def __init__(self, settings: Settings, pool: asyncpg.Pool, clock: Callable[[], int]) -> None:
         self._settings, self._pool, self._clock = settings, pool, clock
         self._state = store.Source()
+        self._accepted = ""  # the token with which the last reading was done
 
     @abstractmethod
     async def _read(self, http: httpx.AsyncClient) -> T:
@@ -115,6 +120,8 @@ class Follower(ABC, Generic[T]):
             raise
         # Jitter, so that recorders do not ask in step.
         next_ms = self._clock() + int(self._every_seconds * 1000 * random.uniform(0.8, 1))  # noqa: S311
+        if self._accepted:
+            await register.note_use(self._pool, Kind.REGISTRY, sha256(self._accepted).hex(), began_ms)
         await self._save(read, began_ms - max(ages) * 1000, next_ms)
 
     async def _failed(self, fault: str, began_ms: int) -> None:
@@ -132,7 +139,9 @@ class Follower(ABC, Generic[T]):
             client = await asyncio.to_thread(http_client, self._settings, token=self.sends_token)
             async with asyncio.timeout(READING_SECONDS), client as http:
                 http.event_hooks = {"response": [note]}
-                return await self._read(http)
+                read = await self._read(http)
+                self._accepted = client.auth.accepted if isinstance(client.auth, Tokens) else ""
+                return read
         except TimeoutError:
             raise RegistryFault(f"no complete answer within {READING_SECONDS} s") from None
         except (OSError, httpx.InvalidURL) as error:

@@ -11,8 +11,9 @@ import pytest
 
 from ddr.cli.main import main
 from ddr.demo.certs import authority, client_certificate, server_certificate
+from ddr.http.clock import now_ms
 from ddr.registries.certificates import fingerprint
-from ddr.store.gateways.certificates import is_alive
+from ddr.store.gateways.certificates import let_in
 
 Run = Callable[..., "asyncio.Future[int]"]
 
@@ -35,9 +36,9 @@ async def test_a_certificate_from_registration_to_revocation(
     pair = client_certificate(tmp_path, "backend")
     assert await ddr_gateway("add-certificate", pair.cert, "--name", "backend") == 0
     assert fingerprint(pair.der) in capsys.readouterr().out
-    assert await is_alive(pool, pair.der)
+    assert await let_in(pool, pair.der, now_ms())
     assert await ddr_gateway("revoke-certificate", "backend") == 0
-    assert not await is_alive(pool, pair.der)
+    assert not await let_in(pool, pair.der, now_ms())
     assert await ddr_gateway("list-certificates") == 0
     assert "revoked" in capsys.readouterr().out.split("backend: ")[1]
     assert await ddr_gateway("revoke-certificate", "backend") == 1
@@ -45,13 +46,19 @@ async def test_a_certificate_from_registration_to_revocation(
     assert "registered before" in capsys.readouterr().err
 
 
-async def test_a_name_is_used_once_at_a_time(ddr_gateway: Run, tmp_path: Path) -> None:
-    old, new = client_certificate(tmp_path, "old"), client_certificate(tmp_path, "new")
+async def test_two_of_a_name_are_good_while_one_follows_the_other(
+    ddr_gateway: Run, pool: asyncpg.Pool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new, third = [client_certificate(tmp_path, name) for name in ("old", "new", "third")]
     assert await ddr_gateway("add-certificate", old.cert, "--name", "one") == 0
-    assert await ddr_gateway("add-certificate", new.cert, "--name", "one") == 1
-    assert await ddr_gateway("add-certificate", new.cert, "--name", "two") == 0
+    assert await ddr_gateway("add-certificate", new.cert, "--name", "one") == 0
+    assert await ddr_gateway("add-certificate", third.cert, "--name", "one") == 1
+    assert [await let_in(pool, one.der, now_ms()) for one in (old, new, third)] == [True, True, False]
+    assert await ddr_gateway("revoke-certificate", "one") == 1
+    assert "name one by its SHA-256" in capsys.readouterr().err
+    assert await ddr_gateway("revoke-certificate", fingerprint(old.der)) == 0
     assert await ddr_gateway("revoke-certificate", "one") == 0
-    assert await ddr_gateway("revoke-certificate", "two") == 0
+    assert [await let_in(pool, one.der, now_ms()) for one in (old, new, third)] == [False] * 3
 
 
 async def test_what_is_no_client_certificate_is_one_line(

@@ -18,8 +18,9 @@ from ddr.demo.certs import authority, client_certificate, server_certificate
 from ddr.gateway.app import create_gateway
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
 from ddr.http.core import Core
+from ddr.registries.certificates import expires_ms
 from ddr.store.gateways import certificates as gateway_certificates
-from ddr.store.gateways.certificates import Anchors
+from ddr.store.gateways.certificates import Anchors, Said
 from ddr.tls.peer import from_proxy
 from tests.support.trust import FakeTrust
 from tests.tls.support import Connection, ask, client_context, echo_certificate
@@ -91,7 +92,9 @@ async def test_a_newly_registered_bridge_gets_in(secured: Core, tmp_path: Path) 
     context = client_context(tmp_path / "authority.pem", pair)
     with pytest.raises((OSError, EOFError)):
         await ask(ports["gateway"], context)
-    await gateway_certificates.add(core.pool, pair.der, "bridge of the listeners", core.clock())
+    await gateway_certificates.add(
+        core.pool, pair.der, Said("bridge of the listeners", expires_ms(pair.der)), core.clock()
+    )
     await core.bridges.refresh(core.pool)
     async with asyncio.timeout(10):
         while True:
@@ -107,7 +110,9 @@ async def test_a_newly_registered_bridge_gets_in(secured: Core, tmp_path: Path) 
 
 async def test_a_bridge_is_known_by_the_certificate_of_its_connection(secured: Core, tmp_path: Path) -> None:
     core, pair = replace(secured, bridges=Anchors()), client_certificate(tmp_path, "bridge")
-    await gateway_certificates.add(core.pool, pair.der, "bridge of a connection", core.clock())
+    await gateway_certificates.add(
+        core.pool, pair.der, Said("bridge of a connection", expires_ms(pair.der)), core.clock()
+    )
     await core.bridges.refresh(core.pool)
     listeners, ports = await started(core, {"gateway": create_gateway(core)})
     statuses = []

@@ -21,10 +21,11 @@ from ddr.gateway import bridge_readings
 from ddr.gateway.app import create_gateway
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
-from ddr.registries.certificates import fingerprint
+from ddr.registries.certificates import expires_ms, fingerprint
 from ddr.series.packing import encode_values
 from ddr.store.gateways import certificates as gateway_certificates
 from ddr.store.gateways import tokens as gateway_tokens
+from ddr.store.gateways.certificates import Said
 from ddr.store.patients import administration, identities
 from ddr.store.series.sensors import Remembered
 from ddr.tls.peer import with_certificate
@@ -61,7 +62,7 @@ def bridge_client(core: Core, der: bytes | None, **headers: str) -> Client:
 async def der(core: Core, tmp_path: Path) -> bytes:
     """A registered certificate."""
     der = client_certificate(tmp_path, "bridge").der
-    await gateway_certificates.add(core.pool, der, fingerprint(der), core.clock())
+    await gateway_certificates.add(core.pool, der, Said(fingerprint(der), expires_ms(der)), core.clock())
     return der
 
 
@@ -288,7 +289,7 @@ async def test_a_revoked_certificate_is_refused_at_once_and_for_ever(core: Core,
     assert (await bridge.post(PATH, json={"patients": []})).status_code == 403
     assert not await gateway_certificates.revoke(core.pool, fingerprint(der), core.clock())
     with pytest.raises(gateway_certificates.AlreadyKnown):
-        await gateway_certificates.add(core.pool, der, "another name", core.clock())
+        await gateway_certificates.add(core.pool, der, Said("another name", expires_ms(der)), core.clock())
 
 
 async def test_a_bridge_uses_every_operation_for_one_patient(core: Core, der: bytes, clock: Clock) -> None:

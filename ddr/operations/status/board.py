@@ -14,6 +14,7 @@ from ddr.http.watch import DEMOTED, UNAVAILABLE, Trouble
 from ddr.operations.status import troubles
 from ddr.operations.status.checks import DATABASE, database_away
 from ddr.operations.status.functions import TOWARDS_DIGA
+from ddr.store.credentials import register
 from ddr.store.database.faults import FAULTS
 from ddr.store.outages import events as events_store
 from ddr.store.outages import reports as reports_store
@@ -87,6 +88,7 @@ async def shared(core: Core, own: Sequence[Trouble] = ()) -> Board:
     await core.notices.read(pool, now_ms)
     found = [*own, *troubles.of_workers(await reports_store.read(pool), now_ms)]
     found += troubles.of_registries(core, sources, held, now_ms)
+    found += troubles.of_credentials((await register.warnings(pool)).soon(now_ms))
     begun = await events_store.going_on(pool)
     board = _board(core, now_ms, found, begun)
     past = [one for one in await events_store.between(pool, now_ms - PAST_MS, now_ms) if one.until_ms is not None]

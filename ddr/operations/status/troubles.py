@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from ddr.fhir.instants import date_time
 from ddr.http.core import Core
 from ddr.http.watch import DEMOTED, UNAVAILABLE, Trouble
 from ddr.operations.figures import background
 from ddr.operations.status.checks import JOB_MS, job_fails, registry_stale
 from ddr.operations.status.functions import INGESTION, data_of, expanded
+from ddr.store.credentials.register import Kind
 from ddr.store.outages.reports import Report
 from ddr.store.registries.sources import Source
 
@@ -71,6 +73,16 @@ def of_this_host(core: Core, now_ms: int) -> list[Trouble]:
         for name, one in background(core).items()
         if one.since_ms is not None and now_ms - one.since_ms >= JOB_MS
     ]
+
+
+def of_credentials(soon: Iterable[tuple[Kind, int]]) -> list[Trouble]:
+    """Credentials of machines that end and that nothing follows, the earliest of each kind; names are not for here."""
+    found: dict[Kind, Trouble] = {}
+    for kind, until_ms in soon:
+        at = date_time(until_ms)
+        told = (f"A credential ends at {at}: {kind}", f"Ein Zugangsmittel endet: {kind}, {at}")
+        found.setdefault(kind, Trouble(f"credential-{kind}", DEMOTED, [], *told))
+    return list(found.values())
 
 
 def of_workers(reports: Iterable[Report], now_ms: int) -> list[Trouble]:

@@ -66,6 +66,9 @@ class Event(StrEnum):
     REPRESENTATION_ENDED_BY_SYSTEM = "system:representation:ended"
     REPRESENTATIVE_ENTERED = "representative:pages:opened"
     PAIRING_KEPT = "patient:pairing:kept"
+    CREDENTIAL_FOUND = "system:credential:found"
+    CREDENTIAL_ASSIGNED = "operator:credential:assigned"
+    CREDENTIAL_ENDED = "system:credential:ended"
     RESTORE_DECLARED = "operator:restore:declared"
     REFRESH_RESTORED = "diga:refresh:restored"
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 
 from ddr.store.audit.trail import Event, record
+from ddr.store.credentials import register
+from ddr.store.credentials.register import HOUR_MS, Kind
 from ddr.store.database.pool import Connection
 
 LOOK_SECONDS = 5.0  # after this time at the latest a new certificate passes the handshake
@@ -17,18 +21,35 @@ Row = Mapping[str, Any]
 
 
 class AlreadyKnown(Exception):
-    """The name is in use, or the certificate was registered before; a revoked one never comes back."""
+    """The certificate was registered before; a revoked one never comes back."""
 
 
-async def add(pool: asyncpg.Pool, der: bytes, name: str, now_ms: int) -> None:
-    """Register a certificate, recorded. Raises AlreadyKnown."""
+class Ambiguous(Exception):
+    """Two certificates are called so."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What operators say of a certificate; `until_ms` is its own end."""
+
+    name: str
+    until_ms: int
+    owner: str = ""
+    purpose: str = ""
+
+
+async def add(pool: asyncpg.Pool, der: bytes, said: Said, now_ms: int) -> None:
+    """Register a certificate, recorded. Raises AlreadyKnown, and Enough beside two of the name."""
     digest = hashlib.sha256(der).digest()
     try:
         async with pool.acquire() as conn, conn.transaction():
+            await register.add(
+                conn, Kind.BRIDGE, digest.hex(), said.name, said.owner, said.purpose, said.until_ms, now_ms
+            )
             await conn.execute(
                 "INSERT INTO gateway_certificate (certificate_sha256, certificate, name, created_ms)"
                 " VALUES ($1, $2, $3, $4)",
-                digest, der, name, now_ms,
+                digest, der, said.name, now_ms,
             )  # fmt: skip
             await record(conn, Event.GATEWAY_CERTIFICATE_ADDED, now_ms, detail={"sha256": digest.hex()})
     except asyncpg.UniqueViolationError:
@@ -44,26 +65,42 @@ async def known(conn: Connection) -> Sequence[Row]:
     return rows
 
 
-async def is_alive(conn: Connection, der: bytes) -> bool:
-    """True while exactly this certificate is registered and not revoked."""
-    found: bool = await conn.fetchval(
-        "SELECT EXISTS (SELECT FROM gateway_certificate WHERE certificate_sha256 = $1 AND revoked_ms IS NULL)",
-        hashlib.sha256(der).digest(),
+async def let_in(conn: Connection, der: bytes, now_ms: int) -> bool:
+    """True while exactly this certificate is registered and not revoked. Counts as a use of it.
+
+    A database that takes no writes is no reason to refuse.
+    """
+    digest = hashlib.sha256(der).digest()
+    row = await conn.fetchrow(
+        "SELECT c.used_ms FROM gateway_certificate g LEFT JOIN credential c ON c.kind = $2 AND c.mark = $3"
+        " WHERE g.certificate_sha256 = $1 AND g.revoked_ms IS NULL",
+        digest,
+        Kind.BRIDGE,
+        digest.hex(),
     )
-    return found
+    if row is not None and now_ms - (row["used_ms"] or 0) >= HOUR_MS:
+        with suppress(asyncpg.PostgresError):
+            await register.note_use(conn, Kind.BRIDGE, digest.hex(), now_ms)
+    return row is not None
 
 
-async def revoke(pool: asyncpg.Pool, name: str, now_ms: int) -> bool:
-    """End the certificate of this name, from the next request on, recorded. False when none is alive."""
+async def revoke(pool: asyncpg.Pool, which: str, now_ms: int) -> bool:
+    """End the certificate of this name or SHA-256, from the next request on, recorded. False when none is alive.
+
+    Raises Ambiguous for the name of two.
+    """
     async with pool.acquire() as conn, conn.transaction():
-        digest = await conn.fetchval(
-            "UPDATE gateway_certificate SET revoked_ms = $2 WHERE name = $1 AND revoked_ms IS NULL"
-            " RETURNING certificate_sha256",
-            name,
-            now_ms,
+        alive = await conn.fetch(
+            "SELECT certificate_sha256 FROM gateway_certificate"
+            " WHERE (name = $1 OR encode(certificate_sha256, 'hex') = $1) AND revoked_ms IS NULL FOR UPDATE",
+            which,
         )
-        if digest is None:
+        if len(alive) > 1:
+            raise Ambiguous
+        if not alive:
             return False
+        digest = alive[0]["certificate_sha256"]
+        await end(conn, digest, now_ms)
         await record(conn, Event.GATEWAY_CERTIFICATE_REVOKED, now_ms, detail={"sha256": digest.hex()})
         return True
 
@@ -75,11 +112,12 @@ async def end(conn: Connection, certificate_sha256: bytes, at_ms: int) -> bool:
         certificate_sha256,
         at_ms,
     )
+    await register.close(conn, Kind.BRIDGE, certificate_sha256.hex(), at_ms)
     return status == "UPDATE 1"
 
 
 class Anchors:
-    """The certificates that pass the handshake of a worker's gateway listener; the decision is `is_alive`."""
+    """The certificates that pass the handshake of a worker's gateway listener; the decision is `let_in`."""
 
     def __init__(self) -> None:
         self.certificates: frozenset[bytes] = frozenset()

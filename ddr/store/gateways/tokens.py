@@ -175,3 +175,14 @@ async def _insert(
     )  # fmt: skip
     if status == "INSERT 0 0":
         raise TooManyTokens
+
+
+async def counted(conn: Connection, now_ms: int, soon_ms: int) -> tuple[int, int]:
+    """How many tokens are good, and how many of them end within `soon_ms`."""
+    row = await conn.fetchrow(
+        "SELECT count(*) AS good, count(*) FILTER (WHERE expires_ms <= $2) AS ending FROM gateway_token"
+        " WHERE revoked_ms IS NULL AND expires_ms > $1",
+        now_ms,
+        now_ms + soon_ms,
+    )
+    return row["good"], row["ending"]

@@ -1,0 +1,101 @@
+"""`ddr credentials`: machines' credentials, who answers for each, until when, and when it was last used."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+
+from ddr.cli.errors import CommandError
+from ddr.cli.operator import instant_argument, shown_instant, with_database
+from ddr.http.clock import now_ms
+from ddr.settings import Settings
+from ddr.store.credentials import register
+from ddr.store.credentials.register import SOON_MS, Assigned, Credential, Kind
+from ddr.store.gateways import tokens
+
+HELP = "owners, ends and uses of machines' credentials"
+LONGEST = 250
+SHOWN = 16  # characters of a digest
+
+Action = Callable[[argparse.Namespace, Settings, asyncpg.Pool], Awaitable[None]]
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`credentials` with its own subcommands."""
+    actions = subparsers.add_parser("credentials", help=HELP, description=__doc__).add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    actions.add_parser("list", help="all there are; what lacks an owner, a purpose or an end is marked")
+    assign = actions.add_parser("assign", help="say who answers for a credential, and what it is for")
+    assign.add_argument("kind", choices=tuple(Kind))
+    assign.add_argument("which", metavar="WHICH", help="as `list` shows it: the role, or the beginning of the SHA-256")
+    assign.add_argument("--owner", required=True, help="a person or a team")
+    assign.add_argument("--purpose", required=True, help="what it is for")
+    assign.add_argument("--name", help="of a role or token: two of a name follow each other")
+    assign.add_argument(
+        "--until",
+        dest="until_ms",
+        type=instant_argument,
+        metavar="TIME",
+        help="when it ends, if it does not say so itself",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked for; status 1 when it could not be done."""
+    with_database(lambda settings, pool: _ACTIONS[args.action](args, settings, pool))
+    return 0
+
+
+async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    for one in await register.every(pool):
+        print(_shown(one))
+    count, ending = await tokens.counted(pool, now_ms(), SOON_MS)
+    print(f"apps: {count} tokens, each of its patient (ddr gateway token list ACCOUNT); {ending} end within 21 days")
+
+
+def _shown(one: Credential) -> str:
+    mark = one.mark if one.kind is Kind.DATABASE else f"{one.name} {one.mark[:SHOWN]}"
+    until = f"until {shown_instant(one.until_ms)}" if one.until_ms else "END NOT KNOWN"
+    told = [
+        f"owner {one.owner}" if one.owner else "NO OWNER",
+        one.purpose or "NO PURPOSE",
+        f"since {shown_instant(one.since_ms)}",
+        until if one.ended_ms is None else f"ended {shown_instant(one.ended_ms)}",
+        f"last used {shown_instant(one.used_ms)}" if one.used_ms else "never used",
+    ]
+    return f"{one.kind} {mark}: {', '.join(told)}"
+
+
+async def _assign(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
+    for text in (args.owner, args.purpose, *([] if args.name is None else [args.name])):
+        if not 0 < len(text.strip()) <= LONGEST or not text.isprintable():
+            raise CommandError(f"owner, purpose and name must have 1 to {LONGEST} printable characters")
+    one = await _which(pool, Kind(args.kind), args.which)
+    if one.kind is Kind.BRIDGE and (args.until_ms, args.name) != (None, None):
+        raise CommandError(
+            "a certificate says itself when it ends, and got its name with `ddr gateway add-certificate`"
+        )
+    if one.kind is Kind.DATABASE and args.until_ms is not None:
+        raise CommandError("a role ends by ALTER ROLE … VALID UNTIL; the register reads that")
+    if args.until_ms is not None and args.until_ms <= now_ms():
+        raise CommandError("the end must be in the future")
+    said = Assigned(args.owner.strip(), args.purpose.strip(), args.name, args.until_ms)
+    if not await register.assign(pool, one, said, now_ms()):
+        raise CommandError("the credential ended meanwhile")
+
+
+async def _which(pool: asyncpg.Pool, kind: Kind, which: str) -> Credential:
+    """The one credential in use that is meant. Raises CommandError."""
+    alive = [one for one in await register.every(pool) if one.kind is kind and one.ended_ms is None]
+    found = [one for one in alive if one.mark == which] or [
+        one for one in alive if kind is not Kind.DATABASE and which and one.mark.startswith(which.lower())
+    ]
+    if len(found) != 1:
+        raise CommandError(f"{'no' if not found else 'more than one'} {kind} credential in use is {which!r}")
+    return found[0]
+
+
+_ACTIONS: dict[str, Action] = {"list": _list, "assign": _assign}

@@ -1,0 +1,45 @@
+"""Keeps the register of machines' credentials true: what is in use has a row, what is gone has ended."""
+
+from __future__ import annotations
+
+from cryptography import x509
+
+from ddr.http.core import Core
+from ddr.store.credentials import register
+from ddr.store.credentials.register import Kind
+from ddr.store.credentials.roles import roles
+from ddr.store.database.digest import sha256
+from ddr.store.gateways import certificates
+
+UNUSED_MS = 86_400_000  # a token that is in these settings no more may still be in those of another host
+
+
+async def follow(core: Core, now_ms: int) -> None:
+    """One round: tokens of the settings, roles of the database, ends of certificates from before the register."""
+    known = await register.every(core.pool)
+    marks = {sha256(token).hex() for token in core.settings.registry_token.split()}
+    for mark in sorted(marks):
+        await register.meet(core.pool, Kind.REGISTRY, mark, "bfarm", None, now_ms)
+    present = {role.name: role for role in await roles(core.pool)}
+    for name, role in present.items():
+        await register.meet(core.pool, Kind.DATABASE, name, name, role.until_ms, now_ms, own=role.own)
+        if role.used:
+            await register.note_use(core.pool, Kind.DATABASE, name, now_ms)
+    for one in known:
+        unused = (
+            one.kind is Kind.REGISTRY and one.mark not in marks and now_ms - (one.used_ms or one.since_ms) > UNUSED_MS
+        )
+        if one.ended_ms is None and (unused or (one.kind is Kind.DATABASE and one.mark not in present)):
+            await register.gone(core.pool, one.kind, one.mark, now_ms)
+    if any(one.kind is Kind.BRIDGE and one.until_ms is None and one.ended_ms is None for one in known):
+        for row in await certificates.known(core.pool):
+            if row["revoked_ms"] is None and (until_ms := _ends_ms(row["certificate"])) is not None:
+                mark = row["certificate_sha256"].hex()
+                await register.meet(core.pool, Kind.BRIDGE, mark, row["name"], until_ms, now_ms)
+
+
+def _ends_ms(der: bytes) -> int | None:
+    try:
+        return int(x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp() * 1000)
+    except ValueError:
+        return None

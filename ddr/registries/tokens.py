@@ -1,0 +1,29 @@
+"""Bearer tokens for a registry: while one follows another, both are known, and the one that is accepted counts."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import httpx
+
+REFUSED = (401, 403)
+
+
+class Tokens(httpx.Auth):
+    """Sends the token that was accepted last, at first the first one; one that is refused gives way to the next."""
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self._tokens = list(tokens)
+        self.accepted = ""  # the token of the last answer that was not a refusal
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """The request, with one token after the other as long as they are refused."""
+        if not self._tokens:
+            yield request
+        for token in list(self._tokens):
+            request.headers["authorization"] = f"Bearer {token}"
+            response = yield request
+            if response.status_code not in REFUSED:
+                self.accepted = token
+                self._tokens.sort(key=lambda one: one != token)
+                return
