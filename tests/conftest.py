@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +25,7 @@ from ddr.store.database.ids import IdCipher
 from ddr.store.database.pool import open_pool
 from ddr.store.database.sealing import key_encryption_key
 from ddr.store.database.secrets import load_secrets
-from tests.support import pooler
+from tests.support import capture, discipline, pooler
 from tests.support.clock import Clock
 from tests.support.database import embedded_server, migrated_database
 from tests.support.openid_fixtures import oidc_core, oidc_settings, openid, provider, provider_key  # noqa: F401
@@ -58,9 +58,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         received.write(folder)
 
 
+capture.capture()
 pooler.own_connections_fit()
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]  # the tests talk to this machine only
+
+
+@pytest.fixture(autouse=True)
+def disciplined() -> Iterator[None]:
+    """Each statement names its patient on every table of patient data, or is in tests/support/fan_out.py."""
+    yield
+    assert not (found := discipline.undisciplined(capture.taken())), found
 
 
 @pytest.fixture(scope="session")

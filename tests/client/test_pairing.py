@@ -16,6 +16,7 @@ from ddr.client.errors import NoAnswerToThisRequest
 from ddr.client.postgres import PostgresTokens
 from tests.client.conftest import Backend
 from tests.spec.world import BG, CGM, Home
+from tests.support.pooler import direct_only
 from tests.support.recorder import Recorder as Server
 
 
@@ -122,6 +123,7 @@ async def test_sqlite_keeps_what_it_is_given(tmp_path: Path) -> None:
     await kept(SqliteTokens(tmp_path / "place"), SqliteTokens(tmp_path / "place"))
 
 
+@direct_only  # it locks by the session
 async def test_postgres_keeps_what_it_is_given(ddr: Server) -> None:
     one, again = PostgresTokens(ddr.core.pool), PostgresTokens(ddr.core.pool)
     await one.prepare()

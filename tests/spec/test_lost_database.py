@@ -7,6 +7,7 @@ import asyncio
 import asyncpg
 import httpx
 
+from tests.support.database import itself
 from tests.support.recorder import Recorder
 
 _END_ALL = """
@@ -21,7 +22,7 @@ async def test_every_connection_may_break_at_any_time(alone: Recorder) -> None:
     async def ask() -> httpx.Response:
         return await diga.http.get("Device", headers=headers)
 
-    database = await asyncpg.connect(alone.settings.database_url)
+    database = await asyncpg.connect(itself(alone.settings.database_url))
     for _ in range(3):
         asking = [asyncio.create_task(ask()) for _ in range(20)]
         await asyncio.sleep(0.02)

@@ -24,7 +24,7 @@ from tests.support.pooler import before, behind
 @asynccontextmanager
 async def fresh_database(server_url: str, template: str = "template1") -> AsyncIterator[str]:
     """The URL of a new database on `server_url`, empty unless it copies `template`; dropped afterwards."""
-    name, server_url = f"ddr_test_{os.getpid()}_{secrets.token_hex(4)}", _itself(server_url)
+    name, server_url = f"ddr_test_{os.getpid()}_{secrets.token_hex(4)}", itself(server_url)
     await _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
         yield behind(_on(server_url, name))
@@ -35,7 +35,7 @@ async def fresh_database(server_url: str, template: str = "template1") -> AsyncI
 @asynccontextmanager
 async def migrated_database(server_url: str) -> AsyncIterator[str]:
     """The URL of a new database with the schema and nothing else; dropped afterwards."""
-    async with fresh_database(server_url, await _template(_itself(server_url))) as url:
+    async with fresh_database(server_url, await _template(itself(server_url))) as url:
         yield url
 
 
@@ -68,8 +68,8 @@ def embedded_server(state_dir: Path) -> Iterator[str]:
         shutil.rmtree((state_dir / "postgres").resolve(), ignore_errors=True)
 
 
-def _itself(url: str) -> str:
-    """The server, in a run behind a pooler."""
+def itself(url: str) -> str:
+    """The same database on the server itself, in a run behind a pooler."""
     return before(url, os.environ.get("DDR_TEST_DATABASE_URL", url))
 
 
@@ -89,13 +89,13 @@ async def _execute(url: str, statement: str) -> None:
 async def restored_database(server_url: str, dump: Path) -> AsyncIterator[str]:
     """The URL of a new database with what `dump` (of `dumped`) holds, by PostgreSQL's own program."""
     async with fresh_database(server_url) as url:
-        _run(await _program(server_url, "pg_restore"), "--exit-on-error", "--no-owner", "-d", _itself(url), str(dump))
+        _run(await _program(server_url, "pg_restore"), "--exit-on-error", "--no-owner", "-d", itself(url), str(dump))
         yield url
 
 
 async def dumped(url: str, dump: Path) -> None:
     """Back the database up into the file `dump`, by PostgreSQL's own program."""
-    _run(await _program(url, "pg_dump"), "-Fc", "-f", str(dump), _itself(url))
+    _run(await _program(url, "pg_dump"), "-Fc", "-f", str(dump), itself(url))
 
 
 async def _program(url: str, name: str) -> str:

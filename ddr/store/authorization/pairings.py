@@ -229,8 +229,8 @@ async def alive(conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, now_m
         """
         SELECT DISTINCT ON (pairing_no, miv_url)
                pairing_no, pairing_id, client_id, created_ms, miv_url, granted_ms, until_ms
-        FROM pairing JOIN consent USING (patient_id, pairing_no)
-        WHERE patient_id = $1 AND ended_ms IS NULL AND withdrawn_ms IS NULL AND until_ms > $2
+        FROM pairing p JOIN consent c USING (pairing_no)
+        WHERE p.patient_id = $1 AND c.patient_id = $1 AND ended_ms IS NULL AND withdrawn_ms IS NULL AND until_ms > $2
         ORDER BY pairing_no, miv_url, consent_no DESC
         """,
         patient_id,

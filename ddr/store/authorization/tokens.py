@@ -76,9 +76,9 @@ async def load_family(
                (g.revoked_ms IS NOT NULL OR p.ended_ms IS NOT NULL) AS ended,
                g.refresh_sha256, g.previous_sha256, g.rotated_ms, g.refresh_expires_ms, g.certificate_sha256,
                (SELECT coalesce(jsonb_object_agg(c.miv_url, c.until_ms), '{}') FROM consent c
-                WHERE c.patient_id = g.patient_id AND c.consent_no = ANY (g.consent_nos)
+                WHERE c.patient_id = $1 AND c.consent_no = ANY (g.consent_nos)
                   AND c.withdrawn_ms IS NULL AND c.until_ms > $3) AS consents
-        FROM token_grant g JOIN pairing p ON p.patient_id = g.patient_id AND p.pairing_no = g.pairing_no
+        FROM token_grant g JOIN pairing p ON p.patient_id = $1 AND p.pairing_no = g.pairing_no
         WHERE g.patient_id = $1 AND g.grant_no = $2
         """,
         patient_id,

@@ -131,13 +131,13 @@ _SENSOR_STATE = """
            s.shown_from_ms, d.device_key, e.epoch_no, e.calibration_state, e.calibration_type, e.calibration_time,
            e.display_unit,
            e.version AS epoch_version,
-           (SELECT max(c.last_ms) FROM epoch x JOIN chunk c ON c.patient_id = x.patient_id AND c.epoch_no = x.epoch_no
-             WHERE x.patient_id = s.patient_id AND x.sensor_no = s.sensor_no AND c.filled > 0) AS stored_ms,
+           (SELECT max(c.last_ms) FROM epoch x JOIN chunk c ON c.patient_id = $1 AND c.epoch_no = x.epoch_no
+             WHERE x.patient_id = $1 AND x.sensor_no = s.sensor_no AND c.filled > 0) AS stored_ms,
            (SELECT max(time_ms) FROM calibration x
-             WHERE x.patient_id = s.patient_id AND x.sensor_no = s.sensor_no) AS calibrated_ms
+             WHERE x.patient_id = $1 AND x.sensor_no = s.sensor_no) AS calibrated_ms
       FROM device d
-      JOIN sensor s ON s.patient_id = d.patient_id AND s.device_no = d.device_no
-      JOIN LATERAL (SELECT * FROM epoch WHERE patient_id = s.patient_id AND sensor_no = s.sensor_no AND NOT withdrawn
+      JOIN sensor s ON s.patient_id = $1 AND s.device_no = d.device_no
+      JOIN LATERAL (SELECT * FROM epoch WHERE patient_id = $1 AND sensor_no = s.sensor_no AND NOT withdrawn
                      ORDER BY from_ms DESC, epoch_no DESC LIMIT 1) e ON true
      WHERE d.patient_id = $1 AND d.device_key = $2"""
 
@@ -265,7 +265,7 @@ async def _keep_version(conn: asyncpg.Connection, patient_id: UUID, epoch_no: in
     await conn.execute(
         """INSERT INTO epoch_version (patient_id, epoch_no, version, calibration_state, calibration_type,
                calibration_time, display_unit, updated_ms)
-           SELECT patient_id, epoch_no, version, calibration_state, calibration_type, calibration_time, display_unit,
+           SELECT $1, epoch_no, version, calibration_state, calibration_type, calibration_time, display_unit,
                   updated_ms
              FROM epoch WHERE patient_id = $1 AND epoch_no = $2""",
         patient_id, epoch_no,
@@ -279,8 +279,8 @@ async def sources(conn: asyncpg.Connection, patient_id: UUID, device_keys: Seque
         """SELECT d.device_key, d.device_no, d.started_ms AS device_started_ms, d.ended_ms AS device_ended_ms,
                   s.sensor_key, s.miv_url, s.calibrated_device, e.epoch_no, e.from_ms, e.until_ms
              FROM device d
-             LEFT JOIN sensor s ON s.patient_id = d.patient_id AND s.device_no = d.device_no
-             LEFT JOIN epoch e ON e.patient_id = s.patient_id AND e.sensor_no = s.sensor_no AND NOT e.withdrawn
+             LEFT JOIN sensor s ON s.patient_id = $1 AND s.device_no = d.device_no
+             LEFT JOIN epoch e ON e.patient_id = $1 AND e.sensor_no = s.sensor_no AND NOT e.withdrawn
             WHERE d.patient_id = $1 AND d.device_key = ANY($2::text[])
             ORDER BY d.device_no, s.sensor_no, e.from_ms""",
         patient_id, device_keys,

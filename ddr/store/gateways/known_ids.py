@@ -19,8 +19,8 @@ async def sensor_keys(conn: asyncpg.Connection, patient_id: UUID, epoch_no: int)
     """The keys of the device and the sensor that a DeviceMetric of this patient belongs to, or None."""
     row = await conn.fetchrow(
         """SELECT d.device_key, s.sensor_key FROM epoch e
-             JOIN sensor s ON s.patient_id = e.patient_id AND s.sensor_no = e.sensor_no
-             JOIN device d ON d.patient_id = e.patient_id AND d.device_no = e.device_no
+             JOIN sensor s ON s.patient_id = $1 AND s.sensor_no = e.sensor_no
+             JOIN device d ON d.patient_id = $1 AND d.device_no = e.device_no
             WHERE e.patient_id = $1 AND e.epoch_no = $2""",
         patient_id, epoch_no,
     )  # fmt: skip

@@ -67,7 +67,7 @@ async def revise(conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row]
     await conn.execute(
         """INSERT INTO measurement_version (patient_id, measurement_no, version, epoch_no, derived_from, content,
                status, updated_ms)
-           SELECT patient_id, measurement_no, version, epoch_no, derived_from, content, status, updated_ms
+           SELECT $1, measurement_no, version, epoch_no, derived_from, content, status, updated_ms
              FROM measurement WHERE patient_id = $1 AND measurement_no = ANY($2::bigint[])""",
         patient_id, [row["measurement_no"] for row in rows],
     )  # fmt: skip

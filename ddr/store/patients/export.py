@@ -107,8 +107,9 @@ async def measured_between(pool: asyncpg.Pool, patient_id: UUID, valueset: str) 
     row = await pool.fetchrow(
         """
         SELECT min(c.start_ms) AS first_ms, max(c.last_ms) AS last_ms
-          FROM sensor s JOIN epoch e USING (patient_id, sensor_no) JOIN chunk c USING (patient_id, epoch_no)
-         WHERE s.patient_id = $1 AND s.miv_url = $2 AND s.continuous AND c.filled > 0
+          FROM sensor s JOIN epoch e USING (sensor_no) JOIN chunk c USING (epoch_no)
+         WHERE s.patient_id = $1 AND e.patient_id = $1 AND c.patient_id = $1
+           AND s.miv_url = $2 AND s.continuous AND c.filled > 0
         """,
         patient_id,
         valueset,

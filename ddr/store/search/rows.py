@@ -51,8 +51,8 @@ _OBSERVATIONS = {
                         AND hit.kind = {Kind.MEASUREMENT:d} LIMIT 1) m ON true""",
 }
 _ABSENT = {
-    Kind.CHUNK: "\n  LEFT JOIN chunk c ON false",
-    Kind.MEASUREMENT: "\n  LEFT JOIN measurement m ON false",
+    Kind.CHUNK: "\n  LEFT JOIN LATERAL (SELECT * FROM chunk WHERE patient_id = $1 AND false) c ON true",
+    Kind.MEASUREMENT: "\n  LEFT JOIN LATERAL (SELECT * FROM measurement WHERE patient_id = $1 AND false) m ON true",
 }
 
 _LOOKUPS = f"""

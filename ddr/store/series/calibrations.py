@@ -58,9 +58,9 @@ async def take_back(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, 
     """Take back the event of this instant; False when there is none."""
     found = await conn.fetchval(
         """WITH gone AS (DELETE FROM calibration WHERE patient_id = $1 AND sensor_no = $2 AND time_ms = $3
-                         RETURNING patient_id, sensor_no, time_ms, state, type, time)
+                         RETURNING sensor_no, time_ms, state, type, time)
            INSERT INTO withdrawn_calibration (patient_id, sensor_no, time_ms, state, type, time, deleted_ms)
-           SELECT patient_id, sensor_no, time_ms, state, type, time, $4 FROM gone
+           SELECT $1, sensor_no, time_ms, state, type, time, $4 FROM gone
                ON CONFLICT (patient_id, sensor_no, time_ms, state) DO UPDATE SET deleted_ms = excluded.deleted_ms
            RETURNING true""",
         patient_id, sensor_no, time_ms, now_ms,

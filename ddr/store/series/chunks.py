@@ -63,8 +63,8 @@ _EPOCHS = """
            s.complete_until_ms, greatest(s.created_ms, e.created_ms) AS registered_ms, s.ended_ms AS sensor_ended_ms,
            d.ended_ms AS device_ended_ms, d.expiration_ms
       FROM sensor s
-      JOIN device d ON d.patient_id = s.patient_id AND d.device_no = s.device_no
-      JOIN epoch e ON e.patient_id = s.patient_id AND e.sensor_no = s.sensor_no
+      JOIN device d ON d.patient_id = $1 AND d.device_no = s.device_no
+      JOIN epoch e ON e.patient_id = $1 AND e.sensor_no = s.sensor_no
      WHERE s.patient_id = $1 AND s.sensor_no = $2 AND NOT e.withdrawn
      ORDER BY e.from_ms FOR NO KEY UPDATE OF e"""
 
@@ -72,8 +72,8 @@ _EPOCHS = """
 _BETWEEN = f"""
     SELECT c.start_ms, c.times, c.vals, s.period_ms
       FROM sensor s
-      JOIN epoch e ON e.patient_id = s.patient_id AND e.sensor_no = s.sensor_no
-      JOIN chunk c ON c.patient_id = e.patient_id AND c.epoch_no = e.epoch_no
+      JOIN epoch e ON e.patient_id = $1 AND e.sensor_no = s.sensor_no
+      JOIN chunk c ON c.patient_id = $1 AND c.epoch_no = e.epoch_no
      WHERE s.patient_id = $1 AND s.sensor_no = $2 AND c.filled > 0
        AND c.k >= {first_k("e", "s", "$3::bigint")} AND c.last_ms >= $3 AND c.start_ms <= $4::bigint + s.period_ms"""  # noqa: S608
 

@@ -22,36 +22,44 @@ SensorKey = tuple[UUID, str, str]
 
 CHUNK_COLUMNS = "k, start_ms, last_ms, updated_ms, version, filled, status, times, vals"
 
-_COLUMNS = f"""
+# Of one patient, or of each row of `w`: `{patient}` is what names the patient on every table.
+_COLUMNS = """
     SELECT d.patient_id, d.device_key, s.sensor_key, s.device_no, s.sensor_no, s.miv_url, s.continuous, s.unit,
            s.decimals, s.lower_limit, s.upper_limit, s.period_ms, s.span_ms, s.buffering_ms, s.complete_until_ms,
-           EXISTS (SELECT FROM upload WHERE patient_id = s.patient_id AND sensor_no = s.sensor_no
+           EXISTS (SELECT FROM upload WHERE patient_id = {patient} AND sensor_no = s.sensor_no
                       AND deleted_ms IS NOT NULL) AS deletions,
            s.beside_import, CASE WHEN s.beside_import THEN EXISTS (
                SELECT FROM device i
-                 JOIN sensor o ON o.patient_id = i.patient_id AND o.device_no = i.device_no AND o.continuous
-                 JOIN epoch x ON x.patient_id = o.patient_id AND x.sensor_no = o.sensor_no
-                 JOIN chunk l ON l.patient_id = x.patient_id AND l.epoch_no = x.epoch_no AND l.k = x.tail_k
-                WHERE i.patient_id = d.patient_id AND {OF_IMPORT}
+                 JOIN sensor o ON o.patient_id = {patient} AND o.device_no = i.device_no AND o.continuous
+                 JOIN epoch x ON x.patient_id = {patient} AND x.sensor_no = o.sensor_no
+                 JOIN chunk l ON l.patient_id = {patient} AND l.epoch_no = x.epoch_no AND l.k = x.tail_k
+                WHERE i.patient_id = {patient} AND {of_import}
                   AND o.miv_url = s.miv_url AND l.last_ms + s.period_ms > c.last_ms) END AS overlaps,
            greatest(s.created_ms, e.created_ms) AS registered_ms, d.heard_ms, d.expiration_ms,
            e.epoch_no, e.from_ms, e.until_ms, e.tail_k, e.tail_start_ms,
-           c.k, c.start_ms, c.last_ms, c.updated_ms, c.version, c.filled, c.status, c.times, c.vals, c.terms"""  # noqa: S608
+           c.k, c.start_ms, c.last_ms, c.updated_ms, c.version, c.filled, c.status, c.times, c.vals, c.terms"""
 
 _SENSOR_WITH_TAIL = """
-      JOIN sensor s ON s.patient_id = d.patient_id AND s.device_no = d.device_no
+      JOIN sensor s ON s.patient_id = {patient} AND s.device_no = d.device_no
       LEFT JOIN LATERAL (SELECT * FROM epoch
-                          WHERE patient_id = s.patient_id AND sensor_no = s.sensor_no AND NOT withdrawn
+                          WHERE patient_id = {patient} AND sensor_no = s.sensor_no AND NOT withdrawn
                           ORDER BY from_ms DESC LIMIT 1) e ON true
-      LEFT JOIN chunk c ON c.patient_id = e.patient_id AND c.epoch_no = e.epoch_no AND c.k = e.tail_k"""
+      LEFT JOIN chunk c ON c.patient_id = {patient} AND c.epoch_no = e.epoch_no AND c.k = e.tail_k"""
 
-_LOAD = f"""{_COLUMNS} FROM device d {_SENSOR_WITH_TAIL}
-     WHERE d.patient_id = $1 AND d.device_key = $2 AND s.sensor_key = $3"""
 
-_LOAD_ALL = f"""{_COLUMNS}
-      FROM unnest($1::uuid[], $2::text[], $3::text[]) AS w (patient_id, device_key, sensor_key)
-      JOIN device d ON d.patient_id = w.patient_id AND d.device_key = w.device_key {_SENSOR_WITH_TAIL}
-     WHERE s.sensor_key = w.sensor_key"""
+def _load(patient: str, devices: str, where: str) -> str:
+    columns = _COLUMNS.format(patient=patient, of_import=OF_IMPORT)
+    return f"{columns} FROM {devices}{_SENSOR_WITH_TAIL.format(patient=patient)} WHERE {where}"
+
+
+_LOAD = _load("$1", "device d", "d.patient_id = $1 AND d.device_key = $2 AND s.sensor_key = $3")
+
+_LOAD_ALL = _load(
+    "w.patient_id",
+    "unnest($1::uuid[], $2::text[], $3::text[]) AS w (patient_id, device_key, sensor_key)"
+    " JOIN device d ON d.patient_id = w.patient_id AND d.device_key = w.device_key",
+    "s.sensor_key = w.sensor_key",
+)
 
 
 @dataclass(frozen=True, slots=True)
