@@ -36,15 +36,27 @@ class Found:
         """The entries of one page."""
         self.pages.append(answer)
         for entry in answer.json.get("entry") or ():
-            resource, mode = entry.get("resource") or {}, (entry.get("search") or {}).get("mode")
+            resource, kind = entry.get("resource") or {}, mode(entry)
             key = key_of(resource)
             self.origin.setdefault(key, answer)
-            if mode == "include":
+            if kind == "include":
                 self.included[key] = resource
-            elif mode == "outcome" or resource.get("resourceType") == "OperationOutcome":
+            elif kind == "outcome":
                 self.outcomes.append(resource)
             else:
                 self.matches.append(resource)
+
+
+def mode(entry: Json) -> str:
+    """Why an entry is in a searchset: match, include or outcome. FHIR leaves it to the server to say `match`."""
+    if (entry.get("resource") or {}).get("resourceType") == "OperationOutcome":
+        return "outcome"
+    return str((entry.get("search") or {}).get("mode", "match"))
+
+
+def matches(answer: Exchange) -> list[Json]:
+    """What one page of a search has found."""
+    return [entry["resource"] for entry in answer.json.get("entry") or () if mode(entry) == "match"]
 
 
 def key_of(resource: Json) -> str:

@@ -70,7 +70,7 @@ def searchset_in_xml(kit: Kit) -> None:
         except ValueError as error:
             raise Failed(str(error), marked) from None
         entries = len(plain.json.get("entry") or ())
-        told = paths["Bundle.entry.search.mode"]
+        told = paths[f"Bundle.entry.resource.{kind}.id"]
         expect(told == entries, f"{told} entries in XML, {entries} in JSON", plain, marked)
 
 

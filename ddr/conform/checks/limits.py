@@ -13,7 +13,7 @@ from ddr.conform.laws.naive import has_code, references
 from ddr.conform.laws.times import effective, is_instant, written
 from ddr.conform.target import MIV, limits
 from ddr.conform.verdict import NeedsPerson, NoData, NotApplicable, expect
-from ddr.conform.view import key_of
+from ddr.conform.view import key_of, matches
 
 PATIENT = (Need.PATIENT,)
 DAY = 86_400_000
@@ -89,9 +89,8 @@ def before_the_history_is_empty(kit: Kit) -> None:
     asked = written((kit.now_ms() - (days + 30) * DAY) // 1000 * 1000)
     answer = view.search(f"Observation?{urlencode({'date': f'lt{asked}'})}")
     expect(answer.status == 200, "not answered with 200", answer)
-    entries = answer.json.get("entry") or ()
-    matches = [one for one in entries if (one.get("search") or {}).get("mode") == "match"]
-    expect(not matches, f"{len(matches)} matches before the history", answer)
+    found = matches(answer)
+    expect(not found, f"{len(found)} matches before the history", answer)
 
 
 @check("BG-013", "CGM-012", "BP-019", "LF-022", needs=PATIENT, searches=1)

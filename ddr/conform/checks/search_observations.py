@@ -9,6 +9,7 @@ from ddr.conform.agree import agree, query
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Json
 from ddr.conform.kit import Kit
+from ddr.conform.laws.codes import VALUESETS
 from ddr.conform.laws.naive import Case, bounded, codings, compared, has_code, in_range, quantities, references
 from ddr.conform.laws.times import effective, updated, written
 from ddr.conform.verdict import NoData, NotApplicable
@@ -35,7 +36,9 @@ def _each(
 
 
 def _codes(found: list[Json]) -> list[tuple[str, str]]:
-    return sorted({coding for one in found for coding in codings(one.get("code"))})
+    """Codings of HDDT; a maker's own beside them need not be searched for."""
+    known = {name for valueset in VALUESETS.values() for name in valueset}
+    return sorted({coding for one in found for coding in codings(one.get("code")) if coding[1] in known})
 
 
 def _case(wanted: Callable[[Json], bool], **parameters: str) -> Case:

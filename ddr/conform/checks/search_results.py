@@ -11,7 +11,7 @@ from ddr.conform.kit import Kit
 from ddr.conform.laws.naive import references
 from ddr.conform.laws.times import effective
 from ddr.conform.verdict import Failed, NoData, NotApplicable, expect
-from ddr.conform.view import View, key_of
+from ddr.conform.view import View, key_of, matches, mode
 
 PATIENT = (Need.PATIENT,)
 FORM = "application/x-www-form-urlencoded"
@@ -42,14 +42,14 @@ def entries_are_complete(kit: Kit) -> None:
         seen: set[str] = set()
         for page in view.everything.pages:
             for entry in page.json.get("entry") or ():
-                resource, mode = entry.get("resource") or {}, (entry.get("search") or {}).get("mode")
-                if resource.get("resourceType") == "OperationOutcome":
+                resource, kind = entry.get("resource") or {}, mode(entry)
+                if kind == "outcome":
                     continue
-                expect(mode in ("match", "include"), f"search.mode is {mode}", page)
+                expect(kind in ("match", "include"), f"search.mode is {kind}", page)
                 url = str(entry.get("fullUrl", ""))
                 expect(url.endswith(key_of(resource)), f"fullUrl {url} is not that of {key_of(resource)}", page)
-                expect(mode == "include" or key_of(resource) not in seen, f"{key_of(resource)} comes twice", page)
-                if mode == "match":
+                expect(kind == "include" or key_of(resource) not in seen, f"{key_of(resource)} comes twice", page)
+                if kind == "match":
                     seen.add(key_of(resource))
 
 
@@ -69,16 +69,10 @@ def newest_comes_first(kit: Kit) -> None:
     for view in _full(kit):
         answer = view.search("Observation?_sort=-date&_count=1")
         expect(answer.status == 200, "not answered with 200", answer)
-        matches = _matches(answer)
-        expect(len(matches) == 1, f"{len(matches)} matches on a page of one", answer)
+        found = matches(answer)
+        expect(len(found) == 1, f"{len(found)} matches on a page of one", answer)
         latest = max(_start(one) for one in view.everything.matches)
-        text = f"{key_of(matches[0])} is not the latest"
-        expect(_start(matches[0]) >= latest, text, answer)
-
-
-def _matches(answer: Exchange) -> list[Json]:
-    entries = answer.json.get("entry") or ()
-    return [one["resource"] for one in entries if (one.get("search") or {}).get("mode") == "match"]
+        expect(_start(found[0]) >= latest, f"{key_of(found[0])} is not the latest", answer)
 
 
 def _start(one: Json) -> int:
@@ -107,7 +101,7 @@ def pages_lose_and_repeat_nothing(kit: Kit) -> None:
         size = max(1, min(7, len(everything) // 3))
         found = answered(view, "Observation", f"_count={size}")
         for page in found.pages:
-            expect(len(_matches(page)) <= size, f"more than {size} matches on a page", page)
+            expect(len(matches(page)) <= size, f"more than {size} matches on a page", page)
         ids = [str(one["id"]) for one in found.matches]
         expect(len(ids) == len(set(ids)), "a match is on two pages", *found.pages[:2])
         lost = set(everything) - set(ids)
@@ -138,7 +132,7 @@ def includes_bring_the_devices(kit: Kit) -> None:
 
 
 def _included(included: dict[str, Json], key: str, one: Json, shown: Exchange) -> None:
-    expect(key in included, f"{key} of {key_of(one)} is not included", shown)
+    expect("#" in key or key in included, f"{key} of {key_of(one)} is not included", shown)
 
 
 @check("OBS-017", needs=PATIENT, searches=1)
@@ -164,14 +158,14 @@ def post_search_equals_get(kit: Kit) -> None:
             ask = view.post if kind == "Observation" else view.post_uncounted
             answer = ask(f"{kind}/_search", text, FORM)
             expect(answer.status == 200, f"POST {kind}/_search is not answered with 200", answer)
-            found = [key_of(one) for one in _matches(answer)]
+            found = [key_of(one) for one in matches(answer)]
             expect(set(found) <= set(ids), f"POST {kind}/_search finds something else", answer)
             more = any(one.get("relation") == "next" for one in answer.json.get("link") or ())
             text = f"POST {kind}/_search finds {len(found)} of {len(ids)}"
             expect(len(found) == len(ids) or (more and found), text, answer)
             for key in ids[:1]:
                 answer = ask(f"{kind}/_search", f"_id={key.partition('/')[2]}", FORM)
-                expect([key_of(one) for one in _matches(answer)] == [key], f"POST {kind}/_search by _id", answer)
+                expect([key_of(one) for one in matches(answer)] == [key], f"POST {kind}/_search by _id", answer)
 
 
 @check("RS-040", "OBS-001", "DEV-001", "DEV-024", needs=PATIENT, searches=1)

@@ -91,10 +91,18 @@ def starts(values: Iterable[object], asked: str) -> bool:
 
 
 def references(resource: Json, *path: str) -> Iterator[str]:
-    """`<Type>/<id>` of the references at an element."""
+    """`<Type>/<id>` of the references at an element; `<Type>/#<id>` of what is contained."""
     found: object = resource
     for name in path:
         found = found.get(name) if isinstance(found, dict) else None
     for one in found if isinstance(found, list) else [found]:
         if isinstance(one, dict) and isinstance(one.get("reference"), str):
-            yield "/".join(one["reference"].split("/")[-2:])
+            yield _target(resource, one["reference"])
+
+
+def _target(resource: Json, reference: str) -> str:
+    """Whether absolute, of a version, or of what the resource itself contains."""
+    if reference.startswith("#"):
+        contained = [one for one in resource.get("contained") or () if f"#{one.get('id')}" == reference]
+        return f"{contained[0].get('resourceType')}/{reference}" if contained else reference
+    return "/".join(reference.partition("/_history/")[0].split("/")[-2:])
