@@ -29,6 +29,7 @@ class Line:
                 break
             except ssl.SSLWantReadError:
                 await line._exchange()
+        line._writer.write(line._to.read())  # the server waits for the end of the handshake, and not for long
         return line
 
     @property
