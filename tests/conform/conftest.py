@@ -23,7 +23,7 @@ from ddr.conform.wire import Wire, Wrap
 from ddr.tls import bsi
 from ddr.tls.scan import Findings
 from tests.spec.conftest import ddr
-from tests.spec.world import BG, BP, CGM, LF, Home
+from tests.spec.world import BG, BP, CGM, HOUR, LF, Home
 from tests.support.recorder import PASSWORD, Recorder, TestDiga
 
 __all__ = ["ddr"]
@@ -69,7 +69,8 @@ def identity(ddr: Recorder, diga: TestDiga) -> Identity:
 async def examined(ddr: Recorder) -> Examined:
     """Two patients with data of all kinds, one DiGA for glucose and one for the rest: four views."""
     first, second = await ddr.patient(), await ddr.patient()
-    await Home(ddr, first).furnish()
+    home = await Home(ddr, first).furnish()
+    await home.glucose("lo", ddr.clock() - 6 * HOUR, 20, comparator="<")
     await Home(ddr, second).furnish()
     digas = [await ddr.diga(CGM, BG), await ddr.diga(BP, LF)]
     terms = {
