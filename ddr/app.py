@@ -151,7 +151,8 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
             sources.append(HiisVz(settings, jobs, clock, lambda: rooms.core.catalog))
         rooms.core.registry_seen.update((source.source, source.seen_ms) for source in sources)
         await rooms.core.notices.read(pool, clock())
-        await core.presence.look(pool, clock())
+        closed = bool(settings.maintenance)
+        await core.presence.look(pool, clock(), closed)
         await asyncio.gather(rooms.core.bridges.refresh(pool), *(source.start() for source in sources))
 
         async def keep_house() -> None:
@@ -161,7 +162,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
         works: list[tuple[str, Step, float]] = [
             *((f"registry-{source.source}", source.step, FOLLOW_SECONDS) for source in sources),
             ("clock", lambda: clock.read(jobs), database_clock.LOOK_SECONDS),
-            ("presence", lambda: core.presence.look(pool, clock()), PRESENCE_SECONDS),
+            ("presence", lambda: core.presence.look(pool, clock(), closed), PRESENCE_SECONDS),
             ("signing-keys", lambda: rooms.core.signer.read(jobs, rooms.core.clock()), keys.FOLLOW_SECONDS),
             ("status", lambda: rounds.once(replace(rooms.core, pool=jobs)), EVERY_SECONDS),
             ("notices", lambda: rooms.core.notices.read(jobs, rooms.core.clock()), notices.LOOK_SECONDS),

@@ -34,13 +34,17 @@ class Presence:
             self._absences.append((self._seen_ms, now_ms))
         self._seen_ms = now_ms
 
-    async def look(self, pool: asyncpg.Pool, now_ms: int) -> None:
-        """Ask the database, as requests do; it was there when they were sent. Raises what `pool` does."""
+    async def look(self, pool: asyncpg.Pool, now_ms: int, closed: bool = False) -> None:
+        """Ask the database, as requests do; it was there when they were sent. Raises what `pool` does.
+
+        While the setting `maintenance` has the recorder `closed` nothing is asked: that is an absence.
+        """
         if self._seen_ms is None:
-            self._seen_ms = await reports.last_seen_ms(pool)
-        else:
+            self._seen_ms = await reports.last_served_ms(pool)
+        elif not closed:
             await pool.fetchval("SELECT true")
-        self.seen(now_ms)
+        if not closed:
+            self.seen(now_ms)
 
     def there_ms(self, from_ms: int, until_ms: int, closed: Iterable[Span] = ()) -> int:
         """For how long of this time clients could ask; neither in an absence nor while it was `closed`, nor soon after.

@@ -5,15 +5,20 @@ from __future__ import annotations
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddr.http.core import Core
 from ddr.http.presence import BACK_MS, GAP_MS, Presence
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.pool import connect
+from ddr.store.outages import reports
 from tests.support.postgres import own_server
+
+DAY_MS = 86_400_000
 
 instants = st.integers(0, 10 * BACK_MS)
 spans = st.lists(st.tuples(instants, instants).map(sorted).map(tuple), max_size=4)
@@ -61,7 +66,7 @@ async def test_a_database_that_was_killed_was_away(tmp_path: Path) -> None:
     """What was before the first look is known from the workers' reports."""
     with own_server(tmp_path / "server") as server:
         pool = await connect(server.url, size=1)
-        await pool.execute("CREATE TABLE worker_report (seen_ms bigint)")
+        await pool.execute("CREATE TABLE worker_report (seen_ms bigint, served_ms bigint)")
         await pool.execute("INSERT INTO worker_report VALUES (1000), (5000)")
         presence = Presence()
         await presence.look(pool, 65_000)
@@ -76,3 +81,18 @@ async def test_a_database_that_was_killed_was_away(tmp_path: Path) -> None:
         await pool.close()
     assert presence.there_ms(125_000, 190_000) == 0
     assert presence.there_ms(4_000, 190_000) == 1_000
+
+
+async def test_maintenance_by_the_setting_is_an_absence(core: Core) -> None:
+    """For the worker that is closed, and for the one that is started after it."""
+    host, begun = uuid4().hex, core.clock() + DAY_MS  # later than what other tests reported
+    for at_ms, closed in ((begun, False), (begun + 60_000, True), (begun + 120_000, True)):
+        await reports.write(core.pool, host, 1, at_ms, [], closed)
+    try:
+        closed_worker, later_worker = Presence(), Presence()
+        await closed_worker.look(core.pool, begun + 120_000, closed=True)
+        await later_worker.look(core.pool, begun + 180_000)
+        for presence in (closed_worker, later_worker):
+            assert presence.there_ms(begun - 5_000, begun + 180_000) == 5_000
+    finally:
+        await core.pool.execute("DELETE FROM worker_report WHERE host = $1", host)

@@ -38,7 +38,8 @@ class Rounds:
         """Report to all, and write down what began or ended."""
         now_ms, pool = core.clock(), core.pool
         told = [as_json(one) for one in core.watch.raised().values()]
-        last_ms = await reports.write(pool, host_of(core), core.fleet.number, now_ms, told)
+        closed = bool(core.settings.maintenance)
+        last_ms = await reports.write(pool, host_of(core), core.fleet.number, now_ms, told, closed)
         if last_ms is not None and now_ms - last_ms > GAP_MS:
             await events.add(pool, _stopped(core, last_ms, now_ms))
         seen = await board.shared(core)

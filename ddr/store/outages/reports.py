@@ -23,23 +23,33 @@ class Report:
 
 
 async def write(
-    pool: asyncpg.Pool, host: str, worker: int, now_ms: int, troubles: Sequence[Mapping[str, Any]]
+    pool: asyncpg.Pool,
+    host: str,
+    worker: int,
+    now_ms: int,
+    troubles: Sequence[Mapping[str, Any]],
+    closed: bool = False,
 ) -> int | None:
-    """Store the report of a worker. Returns when any worker was last heard of before that; None: never."""
+    """Store the report of a worker; `closed`: the setting `maintenance` lets it serve no DiGA.
+
+    Returns when any worker was last heard of before that; None: never.
+    """
     last: int | None = await pool.fetchval(
         """WITH before AS (SELECT max(seen_ms) AS seen_ms FROM worker_report),
-                own AS (INSERT INTO worker_report (host, worker, seen_ms, troubles) VALUES ($1, $2, $3, $4)
+                own AS (INSERT INTO worker_report AS w (host, worker, seen_ms, troubles, served_ms)
+                        VALUES ($1, $2, $3, $4, CASE WHEN NOT $5::boolean THEN $3::bigint END)
                         ON CONFLICT (host, worker)
-                        DO UPDATE SET seen_ms = excluded.seen_ms, troubles = excluded.troubles, gone = false)
+                        DO UPDATE SET seen_ms = excluded.seen_ms, troubles = excluded.troubles, gone = false,
+                                      served_ms = coalesce(excluded.served_ms, w.served_ms))
            SELECT seen_ms FROM before""",
-        host, worker, now_ms, list(troubles),
+        host, worker, now_ms, list(troubles), closed,
     )  # fmt: skip
     return last
 
 
-async def last_seen_ms(pool: asyncpg.Pool) -> int | None:
-    """When any worker was last heard of; None: never."""
-    last: int | None = await pool.fetchval("SELECT max(seen_ms) FROM worker_report")
+async def last_served_ms(pool: asyncpg.Pool) -> int | None:
+    """When any worker was last there for DiGA; None: never. Former versions say only that they were heard of."""
+    last: int | None = await pool.fetchval("SELECT coalesce(max(served_ms), max(seen_ms)) FROM worker_report")
     return last
 
 
