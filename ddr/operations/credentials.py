@@ -15,7 +15,7 @@ UNUSED_MS = 86_400_000  # a token that is in these settings no more may still be
 
 
 async def follow(core: Core, now_ms: int) -> None:
-    """One round: tokens of the settings, roles of the database, ends of certificates from before the register."""
+    """One round: tokens of the settings, roles of the database, certificates that were let in by a former version."""
     known = await register.every(core.pool)
     marks = {sha256(token).hex() for token in core.settings.registry_token.split()}
     for mark in sorted(marks):
@@ -31,11 +31,11 @@ async def follow(core: Core, now_ms: int) -> None:
         )
         if one.ended_ms is None and (unused or (one.kind is Kind.DATABASE and one.mark not in present)):
             await register.gone(core.pool, one.kind, one.mark, now_ms)
-    if any(one.kind is Kind.BRIDGE and one.until_ms is None and one.ended_ms is None for one in known):
-        for row in await certificates.known(core.pool):
-            if row["revoked_ms"] is None and (until_ms := _ends_ms(row["certificate"])) is not None:
-                mark = row["certificate_sha256"].hex()
-                await register.meet(core.pool, Kind.BRIDGE, mark, row["name"], until_ms, now_ms)
+    ends = {one.mark: one.until_ms for one in known if one.kind is Kind.BRIDGE}
+    for row in await certificates.known(core.pool):
+        mark = row["certificate_sha256"].hex()
+        if row["revoked_ms"] is None and ends.get(mark) is None and (until_ms := _ends_ms(row["certificate"])):
+            await register.meet(core.pool, Kind.BRIDGE, mark, row["name"], until_ms, now_ms)
 
 
 def _ends_ms(der: bytes) -> int | None:

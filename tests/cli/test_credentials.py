@@ -133,7 +133,8 @@ async def test_certificates_have_an_owner_a_use_and_a_warning_until_another_foll
     clock.advance((until_ms - SOON_MS - clock()) / 1000)
     (told,) = [one for one in (await shared(own)).troubles if one.key == "credential-bridge"]
     assert (await host_figures(own))[ending] == 1
-    assert "cloud" not in told.cause + told.cause_de and told.functions == []
+    assert told.cause.startswith("The certificate of a cloud bridge ends at 2026-12-")
+    assert told.cause_de.startswith("Das Zertifikat einer Cloud-Bridge endet: 2026-12-") and told.functions == []
     await certificates.add(own.pool, new, Said("cloud", until_ms + 365 * DAY_MS), clock())
     assert not [one for one in (await shared(own)).troubles if one.key == "credential-bridge"]
     figures = await host_figures(own)
@@ -146,9 +147,11 @@ async def test_certificates_have_an_owner_a_use_and_a_warning_until_another_foll
 async def test_certificates_of_before_the_register_get_their_end(own: Core, clock: Clock, tmp_path: Path) -> None:
     der = client_certificate(tmp_path, "old").der
     await certificates.add(own.pool, der, Said("cloud", 0), clock())
-    await own.pool.execute("UPDATE credential SET until_ms = NULL")
-    await follow(own, clock())
-    assert (await of(own, Kind.BRIDGE))[fingerprint(der)].until_ms == expires_ms(der)
+    for former in ("UPDATE credential SET until_ms = NULL", "DELETE FROM credential"):
+        await own.pool.execute(former)
+        await follow(own, clock())
+        found = (await of(own, Kind.BRIDGE))[fingerprint(der)]
+        assert (found.until_ms, found.name, found.ended_ms) == (expires_ms(der), "cloud", None)
 
 
 async def test_many_at_once_are_two(own: Core, clock: Clock) -> None:

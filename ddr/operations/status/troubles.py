@@ -17,6 +17,11 @@ from ddr.store.outages.reports import Report
 from ddr.store.registries.sources import Source
 
 NEEDED = ("diga-vz", "zts")  # without them requests are refused
+CREDENTIALS = {
+    Kind.BRIDGE: ("The certificate of a cloud bridge", "Das Zertifikat einer Cloud-Bridge"),
+    Kind.REGISTRY: ("The access to a registry", "Der Zugang zu einem Register"),
+    Kind.DATABASE: ("An access to the database", "Ein Zugang zur Datenbank"),
+}
 SILENT_MS, FORGOTTEN_MS = 30_000, 600_000  # a worker that says nothing; one that nobody waits for any more
 
 
@@ -80,7 +85,7 @@ def of_credentials(soon: Iterable[tuple[Kind, int]]) -> list[Trouble]:
     found: dict[Kind, Trouble] = {}
     for kind, until_ms in soon:
         at = date_time(until_ms)
-        told = (f"A credential ends at {at}: {kind}", f"Ein Zugangsmittel endet: {kind}, {at}")
+        told = (f"{CREDENTIALS[kind][0]} ends at {at}", f"{CREDENTIALS[kind][1]} endet: {at}")
         found.setdefault(kind, Trouble(f"credential-{kind}", DEMOTED, [], *told))
     return list(found.values())
 
