@@ -80,15 +80,23 @@ def _source(one: Json) -> str:
     return "" if len(found) == 1 and found[0].startswith("Device/") else f"source is {', '.join(found) or 'missing'}"
 
 
-@check("DEV-028", "RS-043", needs=PATIENT)
+@check("DEV-028", needs=PATIENT)
 def metrics_have_type_and_category(kit: Kit) -> None:
-    """Every DeviceMetric has type (in ISO/IEEE 11073) and category."""
+    """Every DeviceMetric has type and category."""
+
+    def rule(one: Json) -> str:
+        return _among(one, "category", codes.METRIC_CATEGORIES) if one.get("type") else "no type"
+
+    judge(kit, "DeviceMetric", rule)
+
+
+@check("RS-043", needs=PATIENT)
+def metric_types_are_of_iso_11073(kit: Kit) -> None:
+    """What a DeviceMetric measures is coded in the nomenclature of ISO/IEEE 11073 (a SHOULD)."""
 
     def rule(one: Json) -> str:
         systems = [system for system, _ in codings(one.get("type"))]
-        if codes.NOMENCLATURE not in systems:
-            return f"type is of {', '.join(systems) or 'no system'}"
-        return _among(one, "category", codes.METRIC_CATEGORIES)
+        return "" if codes.NOMENCLATURE in systems else f"type is of {', '.join(systems) or 'no system'}"
 
     judge(kit, "DeviceMetric", rule)
 

@@ -214,7 +214,7 @@ def _relative(view: View) -> list[Json]:
 
 @check("PRIV-004", "BP-013", needs=PATIENT, searches=1)
 def subjects_lead_to_nobody(kit: Kit) -> None:
-    """A subject, where a base profile forces one, neither names nor refers to a person."""
+    """A subject, where a base profile forces one, names nobody."""
     _judge(kit, observations.anonymous)
 
 

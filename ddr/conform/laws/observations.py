@@ -185,8 +185,5 @@ def derived(one: Json) -> str:
 
 
 def anonymous(one: Json) -> str:
-    """A subject, if there is one, leads to nobody: no name to display, no reference to a Patient."""
-    subject = one.get("subject") or {}
-    if "display" in subject:
-        return "subject has a display"
-    return "subject refers to a Patient" if "reference" in subject else ""
+    """A subject, if there is one, has no name to display; a reference is a pseudonym, since no Patient is served."""
+    return "subject has a display" if "display" in (one.get("subject") or {}) else ""

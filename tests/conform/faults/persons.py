@@ -16,6 +16,11 @@ def _of_a_year(one: Json) -> None:
         one["effectiveDateTime"] = one["effectiveDateTime"][:4]
 
 
+def _named(one: Json) -> None:
+    if one["code"]["coding"][0]["code"] == PRESSURE:
+        one["subject"]["display"] = "Anna Muster"
+
+
 def _sharing(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     """Blood glucose refers to whatever the first chunk refers to."""
 
@@ -45,6 +50,18 @@ PERSONS = (
         _sharing,
         "metrics-measure-one-value",
         ("includes-bring-the-devices", "search-by-declared-extras"),
+    ),
+    Fault(
+        "pressure-of-anna",
+        "blood pressure displays the patient's name",
+        each("Observation", _named),
+        "subjects-lead-to-nobody",
+    ),
+    Fault(
+        "metric-in-snomed",
+        "a DeviceMetric says what it measures in another nomenclature than ISO/IEEE 11073",
+        each("DeviceMetric", lambda one: one["type"]["coding"][0].update(system="http://snomed.info/sct")),
+        "metric-types-are-of-iso-11073",
     ),
     Fault(
         "insurance-number",
