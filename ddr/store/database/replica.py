@@ -82,18 +82,12 @@ class Replica:
                     if now() >= until:
                         return False
                     await asyncio.sleep(STEP_SECONDS)
-        except TimeoutError:  # it hangs: nobody else needs to wait for it just now
+        except FAULTS as error:  # nobody else needs to wait for it just now; its pool connects anew when it is asked
             self._rests_until = now() + REST_SECONDS
-            self._say("no answer in time")
-        except FAULTS as error:
-            if pool is self._pool:  # the next look connects anew
-                self._pool = None
-                pool.terminate()
-                self._say(type(error).__name__)
-        else:
-            self._say(None)
-            return True
-        return False
+            self._say(type(error).__name__)
+            return False
+        self._say(None)
+        return True
 
     def close(self) -> None:
         """Give its connections up."""
