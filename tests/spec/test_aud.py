@@ -23,6 +23,7 @@ FIELDS = {"no", "at", "event", "client_id", "pairing_id", "detail"}
 DETAILS = {
     *{"scope", "valueset", "valuesets", "interaction", "type", "until_ms", "language", "version", "text"},
     *{"reason", "endpoint", "error", "description", "kid", "keys", "secrets", "sha256"},
+    *{"by", "representation", "kind"},  # whoever acts for somebody; which credential
 }
 
 
