@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddr.series.calibration import Event, Segment, segments
+from ddr.series.calibration import Event, Segment, first_calibrated, segments
 
 STATES = ("not-calibrated", "calibrated", "calibration-required")
 events = st.lists(
@@ -52,3 +52,12 @@ def test_a_further_event_never_takes_the_beginning_of_a_segment_away(found: list
     ]
     assert len({part.from_ms for part in goes_on}) == len(goes_on)
     assert [part.last.state for part in goes_on] == [before.last.state for before in segments(found, None)]
+
+
+def test_since_when_a_sensor_is_calibrated() -> None:
+    events = [
+        Event(time_ms, state, None, None)
+        for time_ms, state in ((30, "calibrated"), (10, "not-calibrated"), (20, "calibrated"))
+    ]
+    assert first_calibrated(events) == 20
+    assert first_calibrated(events[1:2]) is None

@@ -79,3 +79,15 @@ def test_a_misspelt_member_is_named() -> None:
 def test_the_least_number_of_two_decimals() -> None:
     assert raw_value(-327.66, Rules("u", 2)) == -32766
     assert raw_value(327.66, Rules("u", 2)) == 32766
+
+
+def test_the_bounds_themselves_are_possible() -> None:
+    assert (MG.problem(20), MG.problem(1000)) == (None, None)
+    assert MG.problem(1001) == "value cannot be: possible are 20 to 1000 mg/dL"
+    assert (MG.usual(36), MG.usual(540), MG.usual(35), MG.usual(541)) == (True, True, False, False)
+
+
+def test_no_values_and_no_other_unit_tell_nothing() -> None:
+    assert MG.other_unit([]) is None
+    assert Plausible("L", 0.05, 0.3, 8, 15).other_unit([0.01]) is None
+    assert in_other_unit(items(5, "E"), "mg/dL", RULES) is None, "one number alone"

@@ -147,3 +147,12 @@ def test_an_unknown_member_is_named_and_bounded() -> None:
 
 def test_more_decimals_than_the_sensor_has_are_told() -> None:
     assert raw_value(5.55, FINE) == Rejection("precision", "value has more than 1 decimals")
+
+
+def test_limits_at_two_decimals() -> None:
+    rules = Rules.of("L", 2, Decimal("0.5"), Decimal("9.99"))
+    assert (rules.lowest, rules.highest) == (50, 999)
+
+
+def test_the_first_instant_of_all_is_one() -> None:
+    assert read_items([{"time": "1970-01-01T00:00:00Z", "value": 100}], "mg/dL", RULES, NOON) == [(0, 100)]
