@@ -78,6 +78,7 @@ ci: lint ## everything: lint, `make test`, what is beyond it, and whether the co
 	@$(BIN)/python -m pytest $(PARALLEL) -m "browser or scanner or packaging" --evidence $(EVIDENCE) $(ARGS)
 	@$(VALIDATE) tests/spec -m validator --evidence $(EVIDENCE) $(ARGS)
 	@$(BIN)/python -m tests.conformance $(EVIDENCE) --check docs/conformance.md
+	@$(MAKE) --no-print-directory dossier
 
 tests/validator/target/.built: tests/validator/pom.xml tests/validator/src/main/java/Validator.java
 	@cd tests/validator && mvn -q -B -ntp compile dependency:copy-dependencies -DincludeScope=runtime && touch target/.built
@@ -111,8 +112,9 @@ poller: $(VENV)/.dev ## a DiGA polls 1,000 pairings for ten minutes while both s
 evidence: $(VENV)/.dev ## render docs/evidence into docs/security.md, hazards.md and data-protection.md
 	@$(BIN)/python -m tools.evidence
 
-dossier: $(VENV)/.dev ## the dossier for a quality system in dist/dossier, from what `make ci` proved
-	@$(BIN)/python -m tools.dossier --out dist/dossier --evidence $(EVIDENCE) && echo dist/dossier/dossier.html
+BENCH :=
+dossier: $(VENV)/.dev ## the dossier for a quality system in dist/dossier, from what `make ci` proved; BENCH=FILE of `make bench`
+	@$(BIN)/python -m tools.dossier --out dist/dossier --evidence $(EVIDENCE) $(if $(BENCH),--bench "$(BENCH)") && echo dist/dossier/dossier.html
 
 lock: $(VENV)/.dev ## write the locked requirements with hashes (needs a package index)
 	@$(BIN)/python -m tools.lock

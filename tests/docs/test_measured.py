@@ -1,0 +1,40 @@
+"""Figures that are measured apart from the tests' run: told with commit and target, or told that there are none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tools.dossier import measured
+
+WHEN = {"made": "2026-11-26", "commit": "0123456789abcdef"}
+ROOM = {"mutants": 4, "killed": 3, "explained": 0, "untried": 2}
+
+
+def test_what_was_never_measured_shows_no_figure(tmp_path: Path) -> None:
+    covered, mutated = measured.load("coverage", tmp_path), measured.load("mutation", tmp_path)
+    assert set(measured.facts(covered, mutated).values()) == {"not measured"}
+    for chapter in (measured.coverage(covered), measured.mutation(mutated)):
+        assert [row["figure"] for row in chapter.rows] == ["not measured"]
+    assert list(measured.missing(mutated)) == []
+
+
+def test_what_is_below_its_target_is_told(tmp_path: Path) -> None:
+    (tmp_path / "coverage.json").write_text(json.dumps({"percent": 96.9, "branch_percent": 95, **WHEN}))
+    told = measured.facts(measured.load("coverage", tmp_path), {"score": 90.0, **WHEN})
+    assert "target 97 % missed" in told["coverage"] and "target 90 % reached" in told["mutation score"]
+    assert all("commit 0123456789ab)" in one for one in told.values())
+
+
+def test_survivors_without_explanation_are_missing() -> None:
+    found = {"score": 75.0, "rooms": {"scopes": ROOM}, **WHEN}
+    survivor = {"function": "f", "lines": ["x = 1"]}
+    assert list(measured.missing({**found, "unexplained": [survivor]})) == ["mutation: f: x = 1 is not explained"]
+    (row,) = measured.mutation({**found, "unexplained": []}).rows
+    assert (row["score"], row["not tried"]) == ("75.0 %", "2")
+
+
+def test_a_room_of_which_nothing_was_tried_has_no_score() -> None:
+    untried = {"mutants": 0, "killed": 0, "explained": 0, "untried": 9}
+    (row,) = measured.mutation({"score": 0.0, "rooms": {"oauth": untried}, **WHEN}).rows
+    assert row["score"] == "not measured"

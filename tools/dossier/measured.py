@@ -1,0 +1,104 @@
+"""What was measured apart from the tests' run, with date and commit: branch coverage and the faults that tests find.
+
+The figures lie in docs/evidence/measured, for neither fits into CI's time. While there is no such file, the dossier
+says that it was not measured, and shows no figure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ddr.dossier.model import Chapter
+from tools.closure import ROOT
+
+FOLDER = ROOT / "docs" / "evidence" / "measured"
+COVERED, SCORE = 97.0, 90.0  # percent: the targets
+NOT_MEASURED = "not measured"
+
+Measured = Mapping[str, Any]
+
+
+def load(name: str, folder: Path = FOLDER) -> Measured | None:
+    """One of coverage, mutation; None when it was never measured. Raises OSError, ValueError."""
+    file = folder / f"{name}.json"
+    if not file.exists():
+        return None
+    found: Measured = json.loads(file.read_text("utf-8"))
+    return found
+
+
+def when(one: Measured) -> str:
+    """Date and commit of a measurement."""
+    return f"{one['made']}, commit {one['commit'][:12]}"
+
+
+def coverage(one: Measured | None) -> Chapter:
+    """The files of which least is reached."""
+    if one is None:
+        return _not_measured("Branch coverage", COVERED)
+    rows = [
+        {"file": row["file"], "covered": f"{row['percent']:.1f} %", "lines not reached": row["missing"]}
+        for row in one["lowest"]
+    ]
+    about = (
+        f"Lines and branches of ddr/ that the tests reach, processes that they start included: {one['percent']:.2f} %"
+        f" of {one['lines']} lines and {one['branches']} branches, {one['branch_percent']:.2f} % of the branches alone"
+        f" ({when(one)}). The lowest files of {one['files']}:"
+    )
+    return Chapter("Branch coverage", about, rows)
+
+
+def mutation(one: Measured | None) -> Chapter:
+    """The score of each room."""
+    if one is None:
+        return _not_measured("Mutation testing", SCORE)
+    rows = [
+        {
+            "room": name,
+            "faults": str(room["mutants"]),
+            "found": str(room["killed"]),
+            "score": _score(room),
+            "explained": str(room["explained"]),
+            "not tried": str(room["untried"]),
+        }
+        for name, room in one["rooms"].items()
+    ]
+    about = (
+        f"Faults put into the rooms that decide, one at a time: {one['score']:.1f} % are found by a test ({when(one)})."
+        " What no test finds is explained, or named on the first page as missing."
+    )
+    return Chapter("Mutation testing", about, rows)
+
+
+def facts(covered: Measured | None, mutated: Measured | None) -> dict[str, str]:
+    """Both figures for the first page, with what they should be."""
+    found = {"coverage": NOT_MEASURED, "mutation score": NOT_MEASURED}
+    if covered is not None:
+        found["coverage"] = (
+            f"{covered['percent']:.2f} % of lines and branches of ddr/, {covered['branch_percent']:.2f} % of"
+            f" branches ({_against(covered['percent'], COVERED)}; {when(covered)})"
+        )
+    if mutated is not None:
+        found["mutation score"] = f"{mutated['score']:.1f} % ({_against(mutated['score'], SCORE)}; {when(mutated)})"
+    return found
+
+
+def missing(mutated: Measured | None) -> Iterator[str]:
+    """Survivors that nobody explained."""
+    for one in mutated["unexplained"] if mutated else ():
+        yield f"mutation: {one['function']}: {' / '.join(one['lines'])} is not explained"
+
+
+def _not_measured(name: str, target: float) -> Chapter:
+    return Chapter(name, "Not measured at this state.", [{"figure": NOT_MEASURED, "target": f"{target:g} %"}])
+
+
+def _score(room: Mapping[str, int]) -> str:
+    return f"{100 * room['killed'] / room['mutants']:.1f} %" if room["mutants"] else NOT_MEASURED
+
+
+def _against(found: float, wanted: float) -> str:
+    return f"target {wanted:g} % {'reached' if found >= wanted else 'missed'}"
