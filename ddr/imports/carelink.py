@@ -38,7 +38,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
                 continue
             found = False
             for column, source, maker in (("value", sensor, MEDTRONIC), ("meter", meter, METER)):
-                if column in table and (text := table.cell(row, column)):
+                if column in table and (text := table.amount(row, column)):
                     unit, found = glucose_unit(table.title(column)), True
                     readings.append(
                         Reading(row.line, table.moment(row), text, unit, source, maker, meter=column == "meter")

@@ -41,7 +41,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
         source = Source(DEXCOM.manufacturer, DEXCOM.name, table.cell(row, "serial"), DEXCOM.type)
         ticks = table.cell(row, "ticks")
         tick = int(ticks) if ticks.isdecimal() and len(ticks) < _DIGITS else None
-        text = table.cell(row, "value")
+        text = table.amount(row, "value")
         readings.append(Reading(row.line, table.moment(row), text, unit, source, DEXCOM, tick=tick))
     return glucose_file("clarity", readings, zone, skipped)
 

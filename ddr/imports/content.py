@@ -19,6 +19,7 @@ _SEPARATORS = (";", "\t", "|")
 _SNIFFED = 200
 _MOST_COLUMNS = 300  # of a heading; sections of a file have some dozens
 _MOST_TITLES = 20_000  # in all that may be headings: each is compared with what every reader looks for
+_DECIMALS = 2  # of a number in a file; a longer one is a column of its own
 _LETTERS = "äöüÄÖÜßéèàçñ"
 _NUMERIC = re.compile(r"[\d\s.,:/TZ+-]+")
 
@@ -65,20 +66,22 @@ class Content:
             return None
 
     @cached_property
+    def _lines(self) -> list[str]:
+        return self.text.splitlines()
+
+    @cached_property
+    def separator(self) -> str:
+        """What stands between the cells of a table."""
+        return _separator(self._lines)
+
+    @cached_property
     def rows(self) -> list[Row]:
         """The rows of a table, those without any text left out."""
-        lines = self.text.splitlines()
-        reader = csv.reader(lines, delimiter=_separator(lines), strict=False)
-        found: list[Row] = []
-        while True:
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return found
-            except csv.Error:  # a field of more than 131,072 characters
-                continue
-            if any(cell.strip() for cell in cells):
-                found.append(Row(reader.line_num, [cell.strip() for cell in cells]))
+        return [
+            Row(line, [cell.strip() for cell in cells])
+            for line, cells in _read_rows(self._lines, self.separator)
+            if any(cell.strip() for cell in cells)
+        ]
 
     @cached_property
     def headings(self) -> list[tuple[int, _Titles]]:
@@ -125,6 +128,35 @@ def _may_be_heading(cells: Sequence[str]) -> bool:
     return texts > 1
 
 
+def _read_rows(lines: Sequence[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Each row and the number of its last line. A quote that nothing closes takes no further rows with it."""
+    reader, before = csv.reader(lines, delimiter=separator, strict=False), 0
+    while True:
+        cells: list[str] = []
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:  # a field of more than 131,072 characters
+            pass
+        if reader.line_num == before + 1:
+            yield reader.line_num, cells
+        else:
+            alone = [_alone(line, separator) for line in lines[before : reader.line_num]]
+            if any(len(one) >= len(cells) for one in alone[1:]):  # these are rows, not the lines of a note
+                yield from enumerate(alone, before + 1)
+            else:
+                yield reader.line_num, cells
+        before = reader.line_num
+
+
+def _alone(line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=separator, strict=False))
+    except csv.Error:
+        return []
+
+
 def _separator(lines: Sequence[str]) -> str:
     """What most lines are divided by; a comma may be the decimal sign of the others, so it comes last."""
     told = [line for line in lines[:_SNIFFED] if line.strip()]
@@ -139,8 +171,10 @@ def _separator(lines: Sequence[str]) -> str:
 class Table:
     """Rows below a heading, whose cells are asked for by what they mean."""
 
-    def __init__(self, columns: Mapping[str, int], heading: Sequence[str], rows: Sequence[Row]) -> None:
-        self._columns, self._heading, self.rows = columns, heading, rows
+    def __init__(
+        self, columns: Mapping[str, int], heading: Sequence[str], rows: Sequence[Row], separator: str = ","
+    ) -> None:
+        self._columns, self._heading, self.rows, self._separator = columns, heading, rows, separator
 
     def __contains__(self, meaning: str) -> bool:
         return meaning in self._columns
@@ -157,6 +191,11 @@ class Table:
         """The text in a column; "" when the row is too short or there is no such column."""
         at = self._columns.get(meaning, len(row.cells))
         return row.cells[at] if at < len(row.cells) else ""
+
+    def amount(self, row: Row, meaning: str) -> str:
+        """The text of a number; where a comma without quotes may have cut it in two, a text that is no number."""
+        cut = cut_in_two(row.cells, self._columns[meaning], len(self._heading), self._separator)
+        return cut or self.cell(row, meaning)
 
     def cells(self, meanings: Sequence[str]) -> Iterator[list[str]]:
         """The texts in these columns, row by row: `cell` of each, for files of hundreds of thousands of rows."""
@@ -180,7 +219,20 @@ def tables(content: Content, columns: Columns, needed: Callable[[Mapping[str, in
     heads = [(at, found) for at, titles in content.headings if needed(found := _found(titles, columns))]
     for number, (at, found) in enumerate(heads):
         end = heads[number + 1][0] if number + 1 < len(heads) else len(rows)
-        yield Table(found, rows[at].cells, rows[at + 1 : end])
+        yield Table(found, rows[at].cells, rows[at + 1 : end], content.separator)
+
+
+def cut_in_two(cells: Sequence[str], at: int, width: int, separator: str) -> str:
+    """What to say of `5,6` that became two cells, in a row that has more of them than its heading; "" otherwise.
+
+    Taken as it stands the value would be 5. Nor is 5.6 sure: there are rows with a comma too many at their end.
+    """
+    if separator != "," or not at + 1 < len(cells) > width:
+        return ""
+    whole, part = cells[at], cells[at + 1]
+    if not (whole.isdecimal() and part.isdecimal() and len(part) <= _DECIMALS):
+        return ""
+    return f"{whole},{part} without quotes is two columns"
 
 
 def _found(titles: _Titles, columns: Columns) -> dict[str, int]:

@@ -33,7 +33,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     assert table is not None
     unit, readings, skipped = glucose_unit(table.title("value")), [], 0
     for row in table.rows:
-        text = table.cell(row, "value")
+        text = table.amount(row, "value")
         if not text:
             skipped += 1
             continue

@@ -32,7 +32,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     column = "meter" if meter else "value"
     unit, readings, skipped = glucose_unit(table.title(column)), [], 0
     for row in table.rows:
-        serial, text = table.cell(row, "serial"), table.cell(row, column)
+        serial, text = table.cell(row, "serial"), table.amount(row, column)
         if not text:
             skipped += 1
             continue

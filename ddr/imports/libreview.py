@@ -45,7 +45,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
         name = table.cell(row, "device") or ABBOTT.name
         source = Source(ABBOTT.manufacturer, name[:100], table.cell(row, "serial") or reader, ABBOTT.type)
         unit = glucose_unit(table.title(column))
-        value = table.cell(row, column)
+        value = table.amount(row, column)
         readings.append(Reading(row.line, table.moment(row), value, unit, source, ABBOTT, meter=kind == _STRIP))
     return glucose_file("libreview", readings, zone, skipped)
 

@@ -21,7 +21,7 @@ from datetime import tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from ddr.imports.content import Content
+from ddr.imports.content import Content, cut_in_two
 from ddr.imports.model import ImportFile, ImportFileError
 from ddr.imports.table import Cells, read_cells
 
@@ -76,9 +76,18 @@ def _csv(content: Content, mapping: ColumnMap) -> tuple[list[str], Sequence[tupl
     wanted = set(mapping.columns.values())
     for at, row in enumerate(content.rows):
         if wanted <= set(row.cells):
-            width = len(row.cells)
-            return row.cells, [(one.line, (one.cells + [""] * width)[:width]) for one in content.rows[at + 1 :]]
+            width, value = len(row.cells), row.cells.index(mapping.columns["value"])
+            return row.cells, [
+                (one.line, _as_wide(one.cells, width, value, content.separator)) for one in content.rows[at + 1 :]
+            ]
     return (content.rows[0].cells if content.rows else []), []
+
+
+def _as_wide(cells: list[str], width: int, value: int, separator: str) -> list[str]:
+    """A row as wide as the heading; its value is no number where a comma without quotes may have cut it in two."""
+    wide = (cells + [""] * width)[:width]
+    wide[value] = cut_in_two(cells, value, width, separator) or wide[value]
+    return wide
 
 
 def _parquet(raw: bytes) -> tuple[list[str], Sequence[tuple[int, list[str]]]]:

@@ -35,7 +35,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     file = ImportFile("spirometry")
     texts = [table.moment(row) for row in table.rows]
     for row, text, time_ms in zip(table.rows, texts, instants(texts, [""] * len(texts), zone), strict=True):
-        cells = {code: table.cell(row, code) for code in _UNITS if table.cell(row, code)}
+        cells = {code: table.amount(row, code) for code in _UNITS if table.cell(row, code)}
         if not cells:
             file.skipped += 1
         elif time_ms is None:

@@ -94,13 +94,17 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     assert table is not None
     of_one_person(table.cell(row, "person") for row in table.rows)
     texts = table.cells((*COLUMNS, *_TOLD, "shown"))
-    rows = [
-        cells
-        for row, (*told, shown) in zip(table.rows, texts, strict=True)
-        if not _left_out(cells := Cells(row.line, *told), shown)
-    ]
+    rows, cut = [], []
+    for row, (*told, shown) in zip(table.rows, texts, strict=True):
+        cells = Cells(row.line, *told)
+        if (amount := table.amount(row, "value")) != cells.value:
+            cut.append((row.line, f"no value: {amount}"))
+        elif not _left_out(cells, shown):
+            rows.append(cells)
     file = read_cells("table", rows, zone)
-    file.skipped += len(table.rows) - len(rows)
+    file.skipped += len(table.rows) - len(rows) - len(cut)
+    for line, reason in cut:
+        file.reject(line, reason)
     return file
 
 

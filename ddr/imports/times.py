@@ -207,8 +207,10 @@ def _folds(doubled: Sequence[datetime], zone: tzinfo, before: int | None, after:
             return [0] * at + [1] * (len(doubled) - at)
     if len(set(doubled)) < len(doubled):
         return [int(at > 0 and doubled[at] == doubled[at - 1]) for at in range(len(doubled))]
-    if before is None or after is None:
+    if after is None:
         return [0] * len(doubled)
+    if before is None:  # a file, or a sensor, that begins within the hour: the second one when it goes on from there
+        return [int(after - _ms(doubled[-1], zone, 1) < _HOUR)] * len(doubled)
     gap_before = _ms(doubled[0], zone, 0) - before
     gap_after = after - _ms(doubled[-1], zone, 1)
     return [int(gap_before > gap_after)] * len(doubled)

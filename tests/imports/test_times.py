@@ -101,6 +101,17 @@ def test_a_column_that_does_not_count_is_no_clock() -> None:
     assert found == [int(time.timestamp() * 1000) for time in times]
 
 
+@pytest.mark.parametrize("begins", range(12))
+@pytest.mark.parametrize("falling", [False, True])
+def test_a_file_that_begins_in_the_second_hour_goes_on_from_there(begins: int, falling: bool) -> None:
+    """A new sensor, or an export that starts there: nothing before it tells which hour it is, what follows does."""
+    times = [CHANGE + timedelta(minutes=5 * at) for at in range(begins, 40)]
+    if falling:
+        times.reverse()
+    local = [f"{time.astimezone(BERLIN):%Y-%m-%d %H:%M}" for time in times]
+    assert instants(local, [""] * len(local), BERLIN) == [int(time.timestamp() * 1000) for time in times]
+
+
 def test_one_hour_alone_belongs_to_its_neighbours() -> None:
     assert read("2026-10-25 01:55", "2026-10-25 02:00", "2026-10-25 03:30")[1] == "2026-10-25T00:00:00"
     assert read("2026-10-25 00:30", "2026-10-25 02:55", "2026-10-25 03:00")[1] == "2026-10-25T01:55:00"
