@@ -18,7 +18,7 @@ class ListedDiga:
     redirect_uri: str
     mivs: list[str]  # ValueSet canonicals
     certificates: list[bytes]  # DER
-    status: Literal["draft", "active", "retired"] = "active"
+    status: str = "active"  # draft, active, retired; FHIR R4 has `unknown`, too
     pem: bool = False  # BfArM leaves open whether certificates are DER or PEM
     client_id: str = ""  # only to make the entry contradict itself
 

@@ -16,11 +16,11 @@ from ddr.registries.health_app import (
     CLIENT_ID,
     DIGA_ID,
     HEALTH_APP,
-    LISTED,
     MANUFACTURER,
     Found,
     catalog_states,
     diga_id,
+    is_retired,
     read_entries,
 )
 from ddr.registries.losses import Evidence
@@ -69,7 +69,7 @@ async def _ask(http: httpx.AsyncClient, base: str, client_id: str, states: Mappi
     if not own:  # an answer about others is none
         return Evidence.UNANSWERED if apps else Evidence.UNKNOWN
     said = set[str]().union(*(states.get(name, set()) for name in own))
-    return Evidence.RETIRED if said and not said & LISTED else Evidence.LISTED
+    return Evidence.RETIRED if is_retired(said) else Evidence.LISTED
 
 
 async def _manufacturers(http: httpx.AsyncClient, base: str, known: Known | None) -> list[dict[str, object]]:

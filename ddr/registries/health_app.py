@@ -6,7 +6,7 @@ Profiles: https://fhir.bfarm.de/StructureDefinition/HealthApp, …/HealthAppHiis
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ MANUFACTURER = BASE + "HealthAppManufacturer"
 DIGA_ID = "https://fhir.bfarm.de/Identifier/DigaId"
 
 LISTED = {"draft", "active"}  # draft: listed for a trial period (§ 139e SGB V), with all rights of a listed DiGA
+RETIRED = {"retired"}  # FHIR R4 PublicationStatus has `unknown` as well, which says nothing, as a misspelt status does
 CLIENT_ID = re.compile(r"urn:diga:bfarm:([0-9]{5})")
 DIGA_NUMBER = re.compile(r"[0-9]{5}")
 
@@ -74,7 +75,7 @@ def read_entries(
         trust = extensions(app, TRUST_ATTRIBUTES)
         claimed = next(iter(_trust_values(trust, "clientId")), None)
         owner, own_states = _owner(app, claimed), states.get(str(app.get("id")))
-        if owner and _is_listed(own_states):
+        if owner and not is_retired(own_states):
             listed.add(owner)
         if not app:
             notes.append("an entry holds no resource")
@@ -96,8 +97,15 @@ def _owner(app: Mapping[str, Any], claimed: str | None) -> str | None:
     return claimed if claimed is not None and CLIENT_ID.fullmatch(claimed) else None
 
 
-def _is_listed(states: set[str] | None) -> bool:
-    return states is None or bool(states & LISTED)
+def is_retired(states: Collection[str] | None) -> bool:
+    """Whether the registry itself says that the DiGA is retired: by its catalogue states, each of them readable."""
+    return bool(states) and RETIRED.issuperset(states or ())
+
+
+def _catalogue_problem(states: set[str] | None) -> list[str]:
+    if not states:
+        return ["no catalogue entry"]
+    return [] if states & LISTED or is_retired(states) else ["the catalogue status cannot be read"]
 
 
 def _entry(
@@ -114,7 +122,7 @@ def _entry(
         *_client_id_problem(_trust_values(trust, "clientId")[0], client_id),
         *_redirect_problem(redirects),
         *([] if certificates else ["no usable certificate"]),
-        *([] if states else ["no catalogue entry"]),
+        *_catalogue_problem(states),
     ]
     return Entry(
         client_id=client_id,
@@ -123,7 +131,7 @@ def _entry(
         redirect_uri=redirects[0] if redirects and not _redirect_problem(redirects) else "",
         valuesets=valuesets,
         certificates=certificates,
-        listed=_is_listed(states),
+        listed=not is_retired(states),
         problems=(*fatal, *unreadable, *noted),
         usable=not fatal,
         doubtful=bool(fatal or unreadable),

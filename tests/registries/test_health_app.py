@@ -53,6 +53,14 @@ def test_provisionally_listed_counts_as_listed(diga: ListedDiga, status: Any, li
     assert read_one(diga).listed is listed
 
 
+@pytest.mark.parametrize("status", ["unknown", "Retired", "", None, 1])
+def test_only_retired_says_that_a_diga_is_retired(diga: ListedDiga, status: Any) -> None:
+    """Refused until the status can be read; but nothing ends by it."""
+    entry = read_entries([health_app(diga)], [{**catalog_entry(diga), "status": status}]).entries[0]
+    assert (entry.usable, entry.listed, entry.doubtful) == (False, True, True)
+    assert entry.problems == ("the catalogue status cannot be read",)
+
+
 def test_without_catalogue_entry_a_diga_is_disabled_but_not_unlisted(diga: ListedDiga) -> None:
     (entry,) = read_entries([health_app(diga)], []).entries
     assert (entry.usable, entry.listed, entry.problems) == (False, True, ("no catalogue entry",))

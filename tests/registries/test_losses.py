@@ -112,14 +112,19 @@ async def test_a_lagging_list_ends_nothing_however_long(
     state.fault = ""
     await again(vz, clock)
     assert active(vz, ONE)
-    state.fault, state.digas[0].status = "partial", "retired"
+    state.fault, state.digas[0].status = "partial", "unknown"
+    for _ in range(8):
+        await again(vz, clock, HOUR)
+    assert await alive(pool, patient_id), "asked directly, the registry knows the DiGA, and does not say retired"
+    state.digas[0].status = "retired"
     await again(vz, clock)
     assert not await alive(pool, patient_id), "asked directly, the registry says retired"
 
 
 @pytest.mark.requirement("REG-011")
 @pytest.mark.parametrize(
-    "part", ["client id", "number", "both", "no trust", "certificates", "redirect", "miv", "twice"]
+    "part",
+    ["client id", "number", "both", "no trust", "certificates", "redirect", "miv", "twice", "unknown", "misspelt"],
 )
 async def test_a_malformed_entry_ends_nothing(
     vz: DigaVz, state: RegistryState, pool: asyncpg.Pool, clock: Clock, pair: Pair, part: str, der: dict[str, bytes]
@@ -144,6 +149,8 @@ async def test_a_malformed_entry_ends_nothing(
             diga.mivs = ["%%%"]
         case "twice":
             state.digas.append(replace(diga, status="retired"))
+        case "unknown" | "misspelt":
+            diga.status = "unknown" if part == "unknown" else "Active "
     for _ in range(12):
         await again(vz, clock, HOUR)
         assert await alive(pool, patient_id) and active(vz, TWO)
