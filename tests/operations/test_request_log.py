@@ -24,6 +24,7 @@ from ddr.store.audit import request_log as store
 from ddr.store.audit.request_log import Batch
 from ddr.store.database.pool import connect
 from tests.support.database import migrated_database
+from tests.support.full_disk import full_after
 
 
 def lines(*numbers: int) -> list[bytes]:
@@ -137,9 +138,14 @@ async def test_who_was_served_is_told_first_and_refusals_one_by_one(own: asyncpg
     assert len({at for name, at in told if name.startswith("no")}) == 5
 
 
+def only_file(folder: Path) -> Path:
+    (path,) = folder.glob("*.spool")
+    return path
+
+
 def cut_off(folder: Path) -> Path:
     """The only file of a spool, now with a line that its writer did not end."""
-    (path,) = folder.glob("*.spool")
+    path = only_file(folder)
     with path.open("ab") as file:
         file.write(b'["cut off')
     return path
@@ -163,6 +169,20 @@ async def test_what_a_dead_process_left_is_taken_over_once(own: asyncpg.Pool, tm
     assert in_folder(tmp_path) == (0, None)
     with taken(path) as held:
         assert held is None  # gone
+
+
+async def test_a_batch_that_a_full_disk_cut_off_costs_no_other(own: asyncpg.Pool, tmp_path: Path) -> None:
+    """What comes after it was answered, so it must not go on with a line that nobody can read."""
+    run = uuid.uuid4()
+    spool = Spool(tmp_path, run)
+    spool.append(Batch(run, 1, b"1"))
+    with full_after(only_file(tmp_path), 9), pytest.raises(OSError, match="No space"):
+        spool.append(Batch(run, 2, b"2" * 5000))
+    spool.append(Batch(run, 3, b"3"))
+    spool.waiting()
+    await RequestLog(own, tmp_path).recover()
+    assert await stored(own) == [b"1", b"3"]
+    assert in_folder(tmp_path) == (0, None)
 
 
 async def test_without_database_and_disk_records_wait_in_memory(

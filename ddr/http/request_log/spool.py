@@ -5,6 +5,7 @@ A file belongs to the process that holds its lock; the files of a dead one are t
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -35,19 +36,25 @@ class Spool:
         with self._lock:
             if self._descriptor is None:
                 self._descriptor = self._open()
-            written = os.write(self._descriptor, content)
-            if written < len(content):  # a disk that is nearly full; the next line must not go on with this one
-                os.write(self._descriptor, b"\n")
-                raise OSError("the disk is full")
-            os.fsync(self._descriptor)
+            try:
+                written = os.write(self._descriptor, content)
+                os.fsync(self._descriptor)
+                if written < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                self._end()  # nothing may follow on a line that is cut off, or in a file that the disk has lost
+                raise
 
     def waiting(self) -> list[Path]:
         """Files with records, of this worker and of others; what comes now goes to a new one."""
         with self._lock:
-            if self._descriptor is not None:
-                os.close(self._descriptor)
-                self._descriptor = None
+            self._end()
         return sorted(self._folder.glob(f"*{SUFFIX}"))
+
+    def _end(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def _open(self) -> int:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

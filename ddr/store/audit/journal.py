@@ -10,8 +10,10 @@ One file per host and month in `journal_dir`, one JSON object a line; several pr
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -25,6 +27,7 @@ import orjson
 from ddr.store.database.errors import StoreError
 
 PREFIX, SUFFIX = "ends-", ".jsonl"
+_BEGIN = re.compile(rb'(?=\{"event":)')  # of an entry as `note` writes it; within a text of JSON the quotes are escaped
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ class Journal:
             self.folder = before
 
     async def note(self, entry: Entry) -> None:
-        """Write one end down, with its time `at_ms`; returns when it is on the disk.
+        """Write one end down, with its time `at_ms`; returns when it is on the disk. `entry` begins with its `event`.
 
         A disk that takes nothing does not stop a patient's withdrawal: then the log says so.
         """
@@ -72,19 +75,27 @@ def check(folder: Path) -> None:
 
 
 def entries(folder: Path, from_ms: int = 0) -> Iterator[Entry]:
-    """The entries of all files since `from_ms`, by time; a line that a crash cut off is passed over: nothing ended."""
-    found, first = [], _month(from_ms)
-    for path in files(folder):
-        if path.stem[-7:] < first:
-            continue
-        for line in path.read_bytes().splitlines():
-            try:
-                entry = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                continue
-            if _is_entry(entry) and entry["at_ms"] >= from_ms:
-                found.append(entry)
+    """The entries of all files since `from_ms`, by time; a line that a crash cut off is passed over: nothing ended.
+
+    What another process wrote after that, on the same line, counts.
+    """
+    first = _month(from_ms)
+    lines = (line for path in files(folder) if path.stem[-7:] >= first for line in path.read_bytes().splitlines())
+    found = [entry for line in lines for entry in _on(line) if _is_entry(entry) and entry["at_ms"] >= from_ms]
     yield from sorted(found, key=lambda entry: entry["at_ms"])
+
+
+def _on(line: bytes) -> list[Any]:
+    """What a line holds; of one that is not as it was written, all that can be read."""
+    whole = _read(line)
+    return [_read(piece) for piece in _BEGIN.split(line)] if whole is None else [whole]
+
+
+def _read(text: bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _is_entry(entry: Any) -> bool:
@@ -113,8 +124,10 @@ def _append(folder: Path, at_ms: int, line: bytes) -> None:
     fresh = not path.exists()
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(descriptor, line)
+        written = os.write(descriptor, line)
         os.fsync(descriptor)
+        if written < len(line):  # the disk is full, or the quota of this account
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(descriptor)
     if fresh:
