@@ -69,7 +69,9 @@ def read(content: Content, mapping: ColumnMap, zone: tzinfo) -> ImportFile:
         Cells(line, *(row[places[name]] if name in places else mapping.fixed.get(name, "") for name in _MEANINGS))
         for line, row in rows
     ]
-    return read_cells("mapped", cells, mapping.zone or zone)
+    file = read_cells("mapped", cells, mapping.zone or zone)
+    file.leave_unset_clocks()
+    return file
 
 
 def _csv(content: Content, mapping: ColumnMap) -> tuple[list[str], Sequence[tuple[int, list[str]]]]:

@@ -88,6 +88,14 @@ class ImportFile:
     skipped: int = 0  # rows that are no values: meals, insulin, alerts, settings, scans
     limits: dict[Source, dict[str, tuple[Decimal, Decimal]]] = field(default_factory=dict)
 
+    def leave_unset_clocks(self) -> None:
+        """Reject what was measured before 1970, by devices whose clock was never set. Raises MostlyBad."""
+        early = [value for value in self.values if value.time_ms < 0]
+        if early:
+            self.values = [value for value in self.values if value.time_ms >= 0]
+        for value in early:
+            self.reject(value.line, "the time lies before 1970: the clock of the device was not set")
+
     def reject(self, line: int, reason: str, beside: int = 0) -> None:
         """Note a bad row. Raises MostlyBad when there are too many, and more than good ones, of which `beside` are not
         among the values yet."""

@@ -15,7 +15,7 @@ from ddr.patient_pages import known_browser
 from ddr.patient_pages.arrival import first_page
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
-from ddr.patient_pages.visitor import Form, Visitor, core_of, enter, identify, read_form
+from ddr.patient_pages.visitor import Form, FormRefused, Visitor, core_of, enter, identify, read_form, see_other
 from ddr.ratelimit import LOGINS, limited
 from ddr.scopes.diga import Diga
 from ddr.store.authorization import par
@@ -35,7 +35,12 @@ async def show(request: Request) -> Response:
 async def submit(request: Request) -> Response:
     """Check name and password; a new session gets a new cookie."""
     visitor = await identify(request)
-    form = await read_form(request, visitor)
+    try:
+        form = await read_form(request, visitor)
+    except FormRefused as refused:
+        if refused.form is None or visitor.is_new:  # a new cookie for a stranger's form would end the session
+            raise
+        return await _of_another_tab(request, visitor, refused.form)
     request_uri = form.one("request_uri")
     username = account_name(form.one("username"))
     core = core_of(request)
@@ -53,6 +58,17 @@ async def submit(request: Request) -> Response:
     response = await enter(request, visitor, Session(patient_id, username), goal)
     known_browser.remember(request, response, secret, username)
     return response
+
+
+async def _of_another_tab(request: Request, visitor: Visitor, form: Form) -> Response:
+    """On with the session that began in another tab since this form was loaded, or the form again with its request.
+
+    The password is not looked at.
+    """
+    request_uri, session = form.one("request_uri"), visitor.session
+    if session and session.username == account_name(form.one("username")):
+        return see_other(await first_page(core_of(request), session.login_id, request_uri))
+    return await _form(request, visitor, request_uri, 403, error="login.other_tab")
 
 
 def _plausible(form: Form) -> bool:

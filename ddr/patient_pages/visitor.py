@@ -23,7 +23,12 @@ FORM_BYTES = 16_384
 
 
 class FormRefused(Exception):
-    """The form is malformed, stale, or was sent by another site; or it took too long to come."""
+    """The form is malformed, stale, or was sent by another site; or it took too long to come.
+
+    `form` is one of which nothing but its token is wrong; it may be anybody's, so it may do no more than a GET.
+    """
+
+    form: Form | None = None
 
     def __init__(self, status: int = 403, problem: str = "form_expired") -> None:
         super().__init__(problem)
@@ -96,7 +101,11 @@ async def read_form(request: Request, visitor: Visitor) -> Form:
     if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise FormRefused
     form = Form(_fields(await _body(request)))
-    check_token(form.one("form_token"), visitor)
+    try:
+        check_token(form.one("form_token"), visitor)
+    except FormRefused as refused:
+        refused.form = form
+        raise
     return form
 
 

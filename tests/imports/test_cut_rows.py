@@ -82,3 +82,13 @@ def test_a_note_of_several_lines_is_one_row() -> None:
     file = read(text.encode(), BERLIN)
     assert [(value.line, str(value.value)) for value in file.values] == [(4, "100"), (7, "101"), (10, "102")]
     assert not file.bad and not file.skipped
+
+
+@pytest.mark.parametrize("time", ["0001-01-01 00:00", "1900-01-01 00:00", "1970-01-01 00:30", "1969-12-31T23:59:59Z"])
+def test_a_clock_that_was_never_set_spoils_its_own_rows_only(time: str) -> None:
+    """Before: a traceback, or the whole file refused for the start of its device."""
+    text = f"time,code,value,unit\n{time},2339-0,100,mg/dL\n{TIME}Z,2339-0,101,mg/dL\n"
+    columns = mapped.load("[columns]\ntime = 'time'\nvalue = 'value'\nunit = 'unit'\ncode = 'code'\n")
+    for file in (read(text.encode(), BERLIN), mapped.read(Content(text.encode()), columns, BERLIN)):
+        assert [str(value.value) for value in file.values] == ["101"]
+        assert [(bad.line, "before 1970" in bad.reason) for bad in file.bad] == [(2, True)]

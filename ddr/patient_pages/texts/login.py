@@ -23,6 +23,12 @@ TEXTS = {
         "Zu viele Versuche. Bitte warten Sie {minutes} Minuten und versuchen Sie es dann noch einmal.",
         "Too many attempts. Please wait {minutes} minutes and then try again.",
     ),
+    "other_tab": Words(
+        "Bitte noch einmal: Diese Seite war zu lange offen, oder die Anmeldung war inzwischen auch in einem anderen "
+        "Fenster geöffnet. Bitte melden Sie sich hier noch einmal an.",
+        "Please try again: this page was open for too long, or the sign-in was open in another window, too. "
+        "Please sign in here again.",
+    ),
     "lost": Words(
         "Diese Anmeldung gilt nicht mehr. Bitte melden Sie sich noch einmal an.",
         "This sign-in is no longer valid. Please sign in again.",
