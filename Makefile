@@ -14,7 +14,7 @@ MINUTES := 10
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-pooler test-browser lint format conformance ci validator tls-scanner keycloak-test bench soak poller evidence dossier lock sbom release clean
+.PHONY: help demo serve test test-pooler test-browser lint format conformance ci validator tls-scanner keycloak-test bench soak poller evidence dossier lock sbom prepare-release release clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -122,8 +122,13 @@ lock: $(VENV)/.dev ## write the locked requirements with hashes (needs a package
 sbom: $(VENV)/.dev ## write the software bill of materials, CycloneDX, to dist/
 	@mkdir -p dist && $(BIN)/python -m tools.sbom dist/ddr.cdx.json && echo dist/ddr.cdx.json
 
-release: $(VENV)/.dev ## build and sign dist/VERSION: make release VERSION=1.0.0 KEY=release.pem
-	@$(BIN)/python -m tools.release "$(VERSION)" --key "$(KEY)"
+prepare-release: $(VENV)/.dev ## write VERSION into pyproject.toml, ddr/__init__.py and CHANGELOG.md, to be committed
+	@$(BIN)/python -m tools.prepare_release "$(VERSION)"
+
+release: $(VENV)/.dev ## prove, build and sign dist/VERSION: make release VERSION=1.0.0 KEY=release.pem; make ci when it is not proven yet
+	@$(BIN)/python -m tools.release "$(VERSION)" --key "$(KEY)" --ready
+	@$(BIN)/python -m tests.conformance $(EVIDENCE) --proves-this-commit || $(MAKE) --no-print-directory ci
+	@$(BIN)/python -m tools.release "$(VERSION)" --key "$(KEY)" --evidence $(EVIDENCE) $(if $(OUT),--out "$(OUT)")
 
 clean: ## remove what make created (keeps .ddr)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,10 +1,11 @@
-"""Build and sign a release: wheel, source archive, locked requirements, bill of materials, and sums with a signature.
+"""Build and sign a release: wheel, source archive, locked requirements, bill of materials, dossier, and signed sums.
 
-    python -m tools.release VERSION --key PRIVATE.pem [--out DIR]
+    python -m tools.release VERSION --key PRIVATE.pem --evidence FOLDER [--out DIR]
 
-Only from a clean tree whose pyproject.toml, ddr/__init__.py and CHANGELOG.md name that version. Nothing is fetched, and
-the time that archives hold is that of the commit: the same commit built twice gives the same bytes. The key is Ed25519
-in PEM (`openssl genpkey -algorithm ed25519 -out PRIVATE.pem`).
+Only from a clean tree whose pyproject.toml, ddr/__init__.py and CHANGELOG.md name that version, and of which FOLDER has
+the evidence: what `make ci` kept of this very commit, with nothing missing in its dossier. Nothing is fetched, and the
+time that archives hold is that of the commit: the same commit and evidence built twice give the same bytes. The key is
+Ed25519 in PEM (`openssl genpkey -algorithm ed25519 -out PRIVATE.pem`).
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ddr import __version__
+from ddr.dossier.model import Dossier, as_json
+from ddr.dossier.page import html
 from ddr.operations.release import ReleaseError, sign, verify
 from ddr.reasons import in_words
+from tests import conformance
 from tools import sbom
 from tools.closure import LOCKED, ROOT
+from tools.dossier.collect import collected
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,15 +40,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.release", description=__doc__)
     parser.add_argument("version", metavar="VERSION")
     parser.add_argument("--key", type=Path, required=True, metavar="FILE", help="Ed25519 private key in PEM")
+    parser.add_argument("--evidence", type=Path, metavar="FOLDER", help="what `make ci` kept")
+    parser.add_argument("--ready", action="store_true", help="only say whether key, tree and version are ready")
     parser.add_argument("--out", type=Path, metavar="DIR", help="a folder that does not exist; default: dist/VERSION")
     args = parser.parse_args(arguments)
     if not args.version or args.key == Path():
         parser.error("name the version and the key: make release VERSION=1.0.0 KEY=release.pem")
+    if not (args.evidence or args.ready):
+        parser.error("name the evidence, or ask with --ready")
     try:
         key = private_key(args.key)
         ready(args.version)
-        build((args.out or ROOT / "dist" / args.version).absolute(), key)
-    except (ReleaseError, ValueError, OSError, subprocess.CalledProcessError) as error:
+        if not args.ready:
+            build((args.out or ROOT / "dist" / args.version).absolute(), key, proven(args.evidence))
+    except (ValueError, OSError, subprocess.CalledProcessError) as error:
         reason = in_words(error, named=True) if isinstance(error, OSError) else error
         print(f"release: {reason}", file=sys.stderr)
         return 1
@@ -79,7 +89,17 @@ def ready(wanted: str) -> None:
         raise ReleaseError(f"hatchling {here} is installed, constraints.txt says {pinned['hatchling']}")
 
 
-def build(out: Path, key: Ed25519PrivateKey) -> None:
+def proven(evidence: Path) -> Dossier:
+    """The dossier of this very commit, in which nothing is missing. Raises ReleaseError, ValueError, OSError."""
+    if not conformance.proves(evidence, conformance.commit()):
+        raise ReleaseError(f"{evidence}: is no evidence that this commit passed; run make ci")
+    dossier = collected(evidence)
+    if dossier.missing:
+        raise ReleaseError(f"the dossier lacks {len(dossier.missing)} things: {'; '.join(dossier.missing[:3])}")
+    return dossier
+
+
+def build(out: Path, key: Ed25519PrivateKey, dossier: Dossier) -> None:
     """Make the folder, or nothing at all. Raises ReleaseError, ValueError, OSError, CalledProcessError."""
     if out.exists():
         raise ReleaseError(f"{out} exists")
@@ -92,6 +112,8 @@ def build(out: Path, key: Ed25519PrivateKey) -> None:
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         (folder / "ddr.cdx.json").write_text(sbom.text())
         (folder / LOCKED.name).write_bytes(LOCKED.read_bytes())
+        (folder / "dossier.html").write_text(html(dossier), "utf-8")
+        (folder / "dossier.json").write_bytes(as_json(dossier))
         sign(folder, key)
         names = verify(folder, key.public_key())
         folder.rename(out)

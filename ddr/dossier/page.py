@@ -85,7 +85,7 @@ def _groups(one: Chapter) -> list[tuple[str, list[Row]]]:
 
 def _documents(at: int, documents: Any) -> Iterator[Markup]:
     yield Markup('<h2 id="c{}">{}. Documents</h2><p>{}</p>').format(
-        at, at, "Kept whole beside this page, in the folder documents; and inside dossier.json."
+        at, at, "Whole inside dossier.json; `make dossier` and `ddr dossier` also keep each in the folder documents."
     )
     yield _table(
         [{"file": name, "bytes": str(len(orjson.dumps(one))), "what": _titled(one)} for name, one in documents.items()]

@@ -26,8 +26,9 @@ from ddr.demo.registry import DIGA_PATH, HIIS_PATH, ZTS_PATH, create_registry
 from ddr.demo.registry_state import ListedDiga, RegistryState
 from ddr.demo.server import serving
 from tests.cli.recorder import free_ports
+from tests.docs.dossier import kept
 from tests.docs.host import ROOT, Cluster, furnish, mapped
-from tests.packaging.test_release import made, tree, written  # noqa: F401
+from tests.packaging.test_release import git, made, tree, written  # noqa: F401
 from tests.support.openid import CLIENT_SECRET, OpenIdProvider
 
 GUIDE = ROOT / "docs" / "operator-guide.md"
@@ -100,7 +101,7 @@ def release(work: Path, tree: Path, folder: Path) -> None:  # noqa: F811
     """The folder that an operator gets, and the makers' key beside it."""
     private, public = written(folder / "key", Ed25519PrivateKey.generate())
     work.mkdir()
-    done = made(tree, work / "release", private)
+    done = made(tree, work / "release", private, kept(folder / "evidence", commit=git(tree, "rev-parse", "HEAD")))
     assert done.returncode == 0, done.stderr
     shutil.copy(public, work / "makers.pem")
     asks = ("openssl", "req", "-x509", "-newkey", "rsa:3072", "-nodes", "-subj", "/CN=DiGA 00101", "-days", "30")
@@ -146,6 +147,7 @@ async def followed(text: str, work: Path, environment: dict[str, str], folder: P
 async def judged(told: str, cluster: Cluster, folder: Path) -> None:
     """What must have come of it."""
     assert "Signature Verified Successfully" in told and "ddr.cdx.json: OK" in told
+    assert "\ndossier/dossier.html\n" in told
     assert "## Mandatory Interoperable Values" in told and "GlucoRecorder" in told
     assert "0 devices, 0 connected apps" in told and "1 apps disconnected" in told
     assert "each DiGA may go on once" in told and "the window is closed" in told

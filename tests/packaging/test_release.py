@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from ddr import __version__
 from ddr.cli.main import main
 from ddr.operations.release import SIGNATURE, SUMS, sign
+from tests.docs.dossier import kept
+from tools.prepare_release import prepare
 
 ROOT = Path(__file__).parents[2]
 Key = Ed25519PrivateKey | rsa.RSAPrivateKey
@@ -126,50 +128,91 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree
 
 
-def git(tree: Path, *arguments: str) -> None:
+def git(tree: Path, *arguments: str) -> str:
     """One command as somebody whom no configuration of this machine knows."""
     who = ("-c", "user.name=Maker", "-c", "user.email=maker@ddr.example", "-c", "commit.gpgsign=false")
-    subprocess.run(["git", *who, *arguments], cwd=tree, check=True)
+    return subprocess.run(
+        ["git", *who, *arguments], cwd=tree, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout.strip()
 
 
-def made(tree: Path, out: Path, key: Path, version: str = __version__) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def evidence(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That everything passed for the commit that is released."""
+    return kept(tmp_path_factory.mktemp("run") / "evidence", commit=git(tree, "rev-parse", "HEAD"))
+
+
+def made(
+    tree: Path, out: Path, key: Path, evidence: Path, version: str = __version__
+) -> subprocess.CompletedProcess[str]:
     """Run the script in a repository, as `make release` does."""
-    command = [sys.executable, "-m", "tools.release", version, "--key", str(key), "--out", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "tools.release",
+        version,
+        *map(str, ("--key", key, "--evidence", evidence, "--out", out)),
+    ]
     return subprocess.run(command, cwd=tree, env=os.environ | {"PYTHONPATH": str(tree)}, capture_output=True, text=True)
 
 
 @pytest.mark.packaging
-def test_the_same_commit_gives_the_same_bytes(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_commit_gives_the_same_bytes(
+    tree: Path, evidence: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     private, public = written(tmp_path / "key", Ed25519PrivateKey.generate())
     for name in ("one", "two"):
-        done = made(tree, tmp_path / name, private)
+        done = made(tree, tmp_path / name, private, evidence)
         assert done.returncode == 0, done.stderr
         assert checked(tmp_path / name, public, capsys) == ""
     one, two = ({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("one", "two"))
     assert one == two
     names = {f"ddr-{__version__}-py3-none-any.whl", f"ddr-{__version__}.tar.gz", "ddr.cdx.json", "requirements.txt"}
+    names |= {"dossier.html", "dossier.json"}
     assert one.keys() == names | {SUMS, SIGNATURE}
     with zipfile.ZipFile(tmp_path / "one" / f"ddr-{__version__}-py3-none-any.whl") as wheel:
         inside = wheel.namelist()
     assert "ddr/miv_packages/blood-pressure-value/miv.toml" in inside and not any("tests/" in one for one in inside)
-    assert "exists" in made(tree, tmp_path / "one", private).stderr
+    assert "exists" in made(tree, tmp_path / "one", private, evidence).stderr
 
 
 @pytest.mark.packaging
-def test_what_is_not_ready_is_not_released(tree: Path, tmp_path: Path) -> None:
+def test_what_is_not_ready_is_not_released(tree: Path, evidence: Path, tmp_path: Path) -> None:
     private, _ = written(tmp_path / "key", Ed25519PrivateKey.generate())
     out = tmp_path / "out"
-    assert "pyproject.toml says" in made(tree, out, private, "99.0").stderr
+    assert "pyproject.toml says" in made(tree, out, private, evidence, "99.0").stderr
     (tree / "new.py").touch()
-    assert "the tree is not clean: new.py" in made(tree, out, private).stderr
+    assert "the tree is not clean: new.py" in made(tree, out, private, evidence).stderr
     (tree / "new.py").unlink()
     shutil.copy(ROOT / "CHANGELOG.md", tree / "CHANGELOG.md")
     git(tree, "commit", "-q", "-a", "-m", "Take the section back")
-    refused = made(tree, out, private)
+    refused = made(tree, out, private, evidence)
     git(tree, "reset", "-q", "--hard", "HEAD~1")
     assert "CHANGELOG.md has no section" in refused.stderr and refused.returncode == 1
-    assert "no private key" in made(tree, out, tree / "LICENSE").stderr
-    assert made(tree, out, tmp_path / "nowhere").stderr == f"release: {tmp_path}/nowhere: No such file or directory\n"
-    unnamed = made(tree, out, Path(), "")
+    assert "no private key" in made(tree, out, tree / "LICENSE", evidence).stderr
+    assert (
+        made(tree, out, tmp_path / "nowhere", evidence).stderr
+        == f"release: {tmp_path}/nowhere: No such file or directory\n"
+    )
+    unnamed = made(tree, out, Path(), evidence, "")
     assert unnamed.returncode == 2 and "name the version and the key" in unnamed.stderr
+    other, lacking = (
+        kept(tmp_path / "other"),
+        kept(tmp_path / "lacking", "RS-001", commit=git(tree, "rev-parse", "HEAD")),
+    )
+    assert "is no evidence that this commit passed; run make ci" in made(tree, out, private, other).stderr
+    assert "the dossier lacks 1 things: requirement RS-001: not covered" in made(tree, out, private, lacking).stderr
     assert not out.exists()
+
+
+def test_a_version_is_written_into_all_that_names_one(tmp_path: Path) -> None:
+    (tmp_path / "ddr").mkdir()
+    for name in ("pyproject.toml", "ddr/__init__.py", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    prepare(tmp_path, "99.1.0", "2026-12-01")
+    assert 'version = "99.1.0"' in (tmp_path / "pyproject.toml").read_text()
+    assert '__version__ = "99.1.0"' in (tmp_path / "ddr" / "__init__.py").read_text()
+    assert "## Unreleased\n\n## 99.1.0 (2026-12-01)\n" in (tmp_path / "CHANGELOG.md").read_text()
+    for wrong in ("99.1.0", "1.0", "v1.0.0", ""):
+        with pytest.raises(ValueError, match=r"already|no version"):
+            prepare(tmp_path, wrong, "2026-12-01")
