@@ -209,6 +209,25 @@ async def test_the_database_refuses_changes(trail: asyncpg.Pool) -> None:
                 await trail.execute(statement)
 
 
+async def test_a_worker_of_the_version_before_purges_nothing_and_fails_nothing(trail: asyncpg.Pool) -> None:
+    """Its statement, as it was until entries were packed: no row when it comes to nothing, and then it deletes none."""
+    marking = """
+        UPDATE audit_seal SET purged_ms = $2
+        WHERE seal_no = (SELECT seal_no FROM audit_seal WHERE purged_ms IS NULL ORDER BY seal_no LIMIT 1)
+          AND purged_ms IS NULL AND last_ms < $1
+        RETURNING upto_no
+        """
+    now_ms = TOMORROW_MS + 731 * DAY_MS
+    assert await trail.fetchval(marking, now_ms - 730 * DAY_MS, now_ms) is None
+    await write_day(trail, TODAY - 1, people(1), 10)
+    await seal(trail, TOMORROW_MS)
+    before = await trail.fetch("SELECT * FROM audit_seal")
+    assert before and await trail.fetchval(marking, now_ms - 730 * DAY_MS, now_ms) is None
+    assert await trail.fetch("SELECT * FROM audit_seal") == before
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await trail.execute(marking, now_ms, before[0]["last_ms"])  # sooner than any version was allowed to
+
+
 async def test_verifying_can_begin_with_any_seal(trail: asyncpg.Pool) -> None:
     who = people(3)
     for day in (TODAY - 2, TODAY - 1):
