@@ -75,7 +75,10 @@ async def registry_settings(
 
 @pytest.fixture
 async def empty_store(pool: asyncpg.Pool) -> asyncpg.Pool:
-    """The pool, with nothing known of any registry."""
+    """The pool, with nothing known of any registry, and none of other tests' pairings with the DiGA of this one."""
+    await pool.execute(
+        "UPDATE pairing SET ended_ms = 1 WHERE client_id LIKE 'urn:diga:bfarm:0000_' AND ended_ms IS NULL"
+    )
     await pool.execute("TRUNCATE registry_source, registry_entry, registry_event, registry_loss, miv_version")
     return pool
 
