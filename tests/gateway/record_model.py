@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -30,6 +31,8 @@ class Model:
     uploads: dict[str, set[Reading]] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
     withdrawn: set[tuple[int, str]] = field(default_factory=set)
+    order: dict[int, list[int]] = field(default_factory=dict)  # different values of one instant, as they came
+    behind: set[Reading] = field(default_factory=set)  # another value of the instant stands in its place
 
     def __post_init__(self) -> None:
         self.events[self.start_ms] = ("not-calibrated", None)
@@ -47,6 +50,33 @@ class Model:
         """The readings that count."""
         return self.readings - self.gone()
 
+    def stored(self) -> set[Reading]:
+        """The readings that count, without those in whose place another one stands."""
+        return self.counting() - self.behind
+
+    def take(self, batch: Iterable[Reading]) -> None:
+        """Take readings; an instant with several values remembers their order, those of one upload from the lowest."""
+        before = self.stored()
+        self.readings.update(reading for reading in batch if self.takes(reading[0]))
+        stored = self.stored()
+        for time in {time for time, _ in stored - before}:
+            values = sorted(raw for at, raw in stored if at == time)
+            if len(values) > 1:
+                order = self.order.setdefault(time, [])
+                known, new = ([raw for raw in values if ((time, raw) in before) is old] for old in (True, False))
+                order += [raw for raw in (*known, *new) if raw not in order]
+
+    def take_back(self, key: str) -> None:
+        """Take an upload back: where the lowest value goes, the one that came last stands in the place of all."""
+        self.deleted.add(key)
+        gone = self.gone()
+        for time, order in self.order.items():
+            left = [raw for raw in order if (time, raw) not in gone]
+            stored = [raw for raw in order if (time, raw) not in self.behind]
+            if left and stored and (time, min(stored)) in gone:
+                self.behind |= {(time, raw) for raw in order}
+                self.behind.discard((time, left[-1]))
+
     def segments(self) -> list[Segment]:
         """The times of one calibration state."""
         events = [Event(time, *self.events[time], None) for time in sorted(self.events)]
@@ -58,7 +88,7 @@ class Model:
         for part in self.segments():
             own = sorted(
                 reading
-                for reading in self.counting()
+                for reading in self.stored()
                 if part.from_ms <= reading[0] and (part.until_ms is None or reading[0] < part.until_ms)
             )
             chunks = [
@@ -67,6 +97,15 @@ class Model:
             ]
             found.append((part.from_ms, part.until_ms, part.last.state, part.last.type, chunks))
         return found
+
+
+async def order_of_arrival(pool: asyncpg.Pool, patient_id: UUID) -> dict[int, list[int]]:
+    """Different values of one instant as the database remembers that they came."""
+    rows = await pool.fetch("SELECT time_ms, raw FROM claim WHERE patient_id = $1 ORDER BY claim_no", patient_id)
+    found: dict[int, list[int]] = {}
+    for time, raw in rows:
+        found.setdefault(time, []).append(raw)
+    return found
 
 
 async def stored_record(pool: asyncpg.Pool, patient_id: UUID) -> list[Series]:
