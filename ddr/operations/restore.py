@@ -94,6 +94,16 @@ async def _app(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
     return await tokens.end_app(pool, bytes.fromhex(_text(entry, "app")), entry["at_ms"])
 
 
+async def _former(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
+    return await tokens.end_former(pool, bytes.fromhex(_text(entry, "former")), int(entry["former_ms"]))
+
+
+async def _shortened(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
+    by = (_text(entry, "by"), UUID(_text(entry, "representation"))) if "by" in entry else (None, None)
+    pairing_id, kinds, until_ms = _text(entry, "pairing"), list(entry["shortened"]), int(entry["until_ms"])
+    return await store.shorten_consents(pool, pairing_id, kinds, until_ms, entry["at_ms"], by)
+
+
 async def _certificate(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
     return await certificates.end(pool, bytes.fromhex(_text(entry, "sha256")), entry["at_ms"])
 
@@ -139,6 +149,9 @@ _REDO: dict[str, Redo] = {
     Event.DATA_DELETED_BY_OPERATOR: _deleted,
     Event.GATEWAY_DISCONNECTED: _app,
     Event.GATEWAY_TOKEN_REVOKED: _app,
+    Event.GATEWAY_RENEWED: _former,
+    Event.GATEWAY_TOKEN_RENEWED: _former,
+    Event.PAIRING_GRANTED: _shortened,
     Event.GATEWAY_CERTIFICATE_REVOKED: _certificate,
     Event.ACCOUNT_DISABLED: _disabled,
     Event.REPRESENTATION_ENDED_BY_OPERATOR: _representation,

@@ -15,10 +15,12 @@ import pytest
 from ddr.cli.main import main
 from ddr.http.core import Core
 from ddr.oauth.keys import Keys
+from ddr.operations.pairing import approve
 from ddr.operations.restore import replay
 from ddr.store.audit import journal
 from ddr.store.audit.trail import Event
 from ddr.store.authorization import pairings, restore, unpairing
+from ddr.store.authorization.representations import Moment
 from ddr.store.authorization.unpairing import Party
 from ddr.store.database.digest import sha256
 from ddr.store.database.ids import IdCipher
@@ -26,7 +28,7 @@ from ddr.store.database.pool import connect
 from ddr.store.database.sealing import key_encryption_key
 from ddr.store.database.secrets import load_secrets
 from ddr.store.gateways import apps, tokens
-from ddr.store.patients import administration
+from ddr.store.patients import administration, sessions
 from ddr.store.patients.accounts import create_patient, verify
 from ddr.store.patients.erasure import delete_patient
 from tests.oauth.backend import DigaBackend, new_diga, stands
@@ -34,7 +36,7 @@ from tests.support.clock import Clock
 from tests.support.database import dumped, migrated_database, restored_database
 from tests.support.trust import FakeTrust
 
-HOUR_MS = 3_600_000
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 PASSWORD = "correct horse battery"
 Json = dict[str, str]
 
@@ -155,6 +157,46 @@ async def test_what_ended_after_the_backup_stays_ended(world: World, clock: Cloc
         assert await world.replayed(core) == {}  # again, it finds nothing to do
         trail = [row["event"] for row in await core.pool.fetch("SELECT event FROM audit ORDER BY audit_no")]
         assert trail.count("patient:pairing:ended") >= 1
+
+
+@pytest.mark.requirement("CON-019")
+async def test_an_earlier_end_that_was_chosen_after_the_backup_holds(world: World, clock: Clock) -> None:
+    """Of a consent, by agreeing anew for a shorter time; of an app's token, by its renewal."""
+    pool, pair = world.core.pool, await world.pair()
+    former = await tokens.create(pool, pair.patient_id, clock())
+    await world.back_up()
+    clock.advance(60)
+    until_ms, request_uri = clock() + 30 * DAY_MS, await pair.diga.request_uri()
+    assert await approve(world.core, request_uri, pair.patient_id, pair.diga.diga.valuesets, until_ms) is not None
+    assert await apps.renew(pool, sha256(former), 365, HOUR_MS, clock()) is not None
+    clock.advance(60)
+    async with world.restored() as core:
+        ends = "SELECT until_ms FROM consent WHERE patient_id = $1 AND withdrawn_ms IS NULL"
+        assert all(row["until_ms"] > until_ms for row in await core.pool.fetch(ends, pair.patient_id))
+        await pair.at(core).pair(pair.patient_id)  # later: for as long as it says
+        late = await core.pool.fetchval(f"SELECT max(until_ms) FROM ({ends}) AS one", pair.patient_id)
+        done = await world.replayed(core)
+        assert done == {"gateway:token:renewed": 1, "patient:pairing:granted": 1}
+        kept = [row["until_ms"] for row in await core.pool.fetch(ends, pair.patient_id)]
+        assert set(kept) == {until_ms, late} and kept.count(until_ms) == kept.count(late)
+        holder = await tokens.find(core.pool, sha256(former), clock() + HOUR_MS)
+        assert holder is not None and not holder.good
+        assert await world.replayed(core) == {}
+
+
+async def test_whoever_logged_out_after_the_backup_is_logged_out(world: World, clock: Clock) -> None:
+    pair = await world.pair()
+    moment = Moment.at(clock(), world.core.settings)
+    cookie = await sessions.open_session(world.core.pool, sessions.Session(pair.patient_id, pair.name), clock())
+    code = await apps.offer_code(world.core.pool, pair.patient_id, clock())
+    await world.back_up()
+    await sessions.close_session(world.core.pool, cookie)
+    assert await apps.connect(world.core.pool, code, "app", 1, clock()) is not None
+    async with world.restored() as core:
+        assert await sessions.load_session(core.pool, cookie, moment, HOUR_MS) is not None
+        await restore.declare(core.pool, clock() + HOUR_MS, clock())
+        assert await sessions.load_session(core.pool, cookie, moment, HOUR_MS) is None
+        assert await apps.connect(core.pool, code, "app", 1, clock()) is None
 
 
 async def test_what_began_after_an_end_is_not_touched_by_it(world: World, clock: Clock) -> None:

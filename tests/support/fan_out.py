@@ -14,7 +14,7 @@ JOBS: Mapping[str, tuple[str, ...]] = {
     "ddr.store.audit.packs": ("_learn_words", "count_unpacked"),
     "ddr.store.authorization.grace": ("GraceClaims.flush",),
     "ddr.store.authorization.representations": ("end_due",),
-    "ddr.store.authorization.restore": ("end_consent",),
+    "ddr.store.authorization.restore": ("declare", "end_consent"),
     "ddr.store.authorization.tokens": ("sweep",),
     "ddr.store.authorization.unpairing": ("lose", "unpair_client", "unpair_everyone", "unpair_expired"),
     "ddr.store.database.migrate": ("_run",),

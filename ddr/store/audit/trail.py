@@ -131,12 +131,13 @@ async def record(
 ) -> None:
     """Append one event; `detail` as of NewEntry.
 
-    An event of ENDS goes into the journal first, with `ends`: what a restored database needs to find what ended.
+    An event of ENDS goes into the journal first, with `ends`: what a restored database needs to find what ended. So
+    does one that has `ends` although nothing ended at once: something was given an earlier end.
     What a representative does in the patient's place says so (ddr.store.audit.acting).
     """
     if event.startswith(_BY_PATIENT) and (acting := ACTING.get()):
         detail = {**(detail or {}), **acting.detail}
-    if event in ENDS:
+    if event in ENDS or ends:
         await JOURNAL.note(
             {
                 "event": str(event),

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
 
 from ddr.store.audit.acting import acted
 from ddr.store.database.digest import sha256
+from ddr.store.database.pool import Connection
 
 BY_PATIENT = "patient"  # what a representative may do, too
 
@@ -31,6 +33,13 @@ class Shown:
         return sha256(self.content)
 
 
+class Given(NamedTuple):
+    """What agreeing did: the numbers of the new consents, the kinds of data of which former ones end earlier now."""
+
+    numbers: list[int]
+    shortened: list[str]
+
+
 async def give(
     conn: asyncpg.Connection,
     patient_id: UUID,
@@ -39,8 +48,8 @@ async def give(
     until_ms: int,
     shown: Shown | None,
     now_ms: int,
-) -> list[int]:
-    """Within a transaction that holds the pairing's row: consents given now; their numbers.
+) -> Given:
+    """Within a transaction that holds the pairing's row: consents given now.
 
     Those given before stay (CON-019), but none outlasts what the patient chooses now. The proof says in which role they
     are given (ddr.store.audit.acting).
@@ -48,17 +57,7 @@ async def give(
     role, representation_id = acted()
     if shown is not None:
         await _keep(conn, shown, now_ms)
-    await conn.execute(
-        "UPDATE consent SET until_ms = $4, shortened_ms = $5, role = $6, representation_id = $7"
-        " WHERE patient_id = $1 AND pairing_no = $2 AND miv_url = ANY ($3) AND withdrawn_ms IS NULL AND until_ms > $4",
-        patient_id,
-        pairing_no,
-        list(valuesets),
-        until_ms,
-        now_ms,
-        role,
-        representation_id,
-    )
+    shortened = await shorten(conn, patient_id, pairing_no, valuesets, until_ms, now_ms, acted())
     rows = await conn.fetch(
         """
         INSERT INTO consent (patient_id, pairing_no, miv_url, granted_ms, until_ms, language, text_sha256, role,
@@ -75,7 +74,39 @@ async def give(
         role,
         representation_id,
     )
-    return [row["consent_no"] for row in rows]
+    return Given([row["consent_no"] for row in rows], shortened)
+
+
+async def shorten(
+    conn: Connection,
+    patient_id: UUID,
+    pairing_no: int,
+    valuesets: Collection[str],
+    until_ms: int,
+    at_ms: int,
+    by: tuple[str | None, UUID | None],
+    given_ms: int | None = None,
+) -> list[str]:
+    """Let no consent to these kinds of data outlast `until_ms`, as chosen at `at_ms`; the kinds of which one did.
+
+    With `given_ms` those given later stay. `by` as of `acted`.
+    """
+    rows = await conn.fetch(
+        """
+        UPDATE consent SET until_ms = $4, shortened_ms = $5, role = $6, representation_id = $7
+         WHERE patient_id = $1 AND pairing_no = $2 AND miv_url = ANY ($3) AND withdrawn_ms IS NULL AND until_ms > $4
+           AND ($8::bigint IS NULL OR granted_ms <= $8)
+        RETURNING miv_url
+        """,
+        patient_id,
+        pairing_no,
+        list(valuesets),
+        until_ms,
+        at_ms,
+        *by,
+        given_ms,
+    )
+    return sorted({row["miv_url"] for row in rows})
 
 
 async def close(

@@ -84,7 +84,7 @@ async def decide(
         pairing_no = pairing["pairing_no"]
         await announce(conn, patient_id, pairing_no, request.client_id, scopes, now_ms)
         given = await give(conn, patient_id, pairing_no, scopes.valuesets, terms.consent_until_ms, shown, now_ms)
-        grant_no = await _grant(conn, patient_id, pairing_no, scopes, given, now_ms)
+        grant_no = await _grant(conn, patient_id, pairing_no, scopes, given.numbers, now_ms)
         code = code_of(secret, request_uri, patient_id)
         await _keep_code(conn, code, patient_id, grant_no, request, terms)
         await record(
@@ -95,6 +95,7 @@ async def decide(
             client_id=request.client_id,
             pairing_id=pairing["pairing_id"],
             detail=_proof(scopes, terms, shown),
+            ends={"shortened": given.shortened} if given.shortened else None,
         )
         return Approval(request, pairing["pairing_id"], code)
 

@@ -5,16 +5,19 @@ Numbers go on far beyond the last one that the database knows: ids made of the n
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 import asyncpg
 
 from ddr.store.audit.trail import Event, record
+from ddr.store.authorization.consents import shorten
 from ddr.store.authorization.tokens import Family
 from ddr.store.authorization.unpairing import Party, unpair, withdraw_by
 from ddr.store.database.pool import Connection
 
 LEAP = 1_000_000  # more numbers than are given out between a backup and its restore
+_USED = ("browser_session", "gateway_code")  # closed or used up since the backup, for all that is known
 _NUMBERED = """
 SELECT table_name, column_name FROM information_schema.columns
  WHERE table_schema = current_schema() AND is_identity = 'YES'
@@ -22,8 +25,13 @@ SELECT table_name, column_name FROM information_schema.columns
 
 
 async def declare(pool: asyncpg.Pool, until_ms: int, now_ms: int) -> None:
-    """Open the window, and leap over the numbers that may have been given out since the backup."""
+    """Open the window, and leap over the numbers that may have been given out since the backup.
+
+    Who was logged in logs in again: the database does not know who has logged out since.
+    """
     async with pool.acquire() as conn, conn.transaction():
+        for table in _USED:
+            await conn.execute(f"DELETE FROM {table}")  # noqa: S608 - a name of ours
         await conn.execute("INSERT INTO restore_window VALUES ($1, $2)", now_ms, until_ms)
         for table, column in await conn.fetch(_NUMBERED):
             await conn.execute(
@@ -131,6 +139,21 @@ async def end_consent(
     )
     return row is not None and await withdraw_by(
         pool, row["patient_id"], row["pairing_no"], valueset, by, reason, now_ms
+    )
+
+
+async def shorten_consents(
+    conn: Connection,
+    pairing_id: str,
+    valuesets: Collection[str],
+    until_ms: int,
+    at_ms: int,
+    by: tuple[str | None, UUID | None],
+) -> bool:
+    """Give the consents of this pairing that existed at `at_ms` the earlier end that was chosen then."""
+    row = await conn.fetchrow("SELECT patient_id, pairing_no FROM pairing_directory WHERE pairing_id = $1", pairing_id)
+    return row is not None and bool(
+        await shorten(conn, row["patient_id"], row["pairing_no"], valuesets, until_ms, at_ms, by, given_ms=at_ms)
     )
 
 

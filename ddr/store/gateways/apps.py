@@ -79,7 +79,8 @@ async def renew(
     async with pool.acquire() as conn, conn.transaction():
         renewed = await tokens.renew(conn, token_sha256, days, overlap_ms, now_ms)
         if renewed is not None:
-            await record(conn, by, now_ms, patient_id=renewed.patient_id)
+            ends = {"former": token_sha256.hex(), "former_ms": renewed.former_ms}
+            await record(conn, by, now_ms, patient_id=renewed.patient_id, ends=ends)
         return renewed
 
 

@@ -122,6 +122,16 @@ async def renew(
     return Renewed(token, row["patient_id"], expires_ms, row["expires_ms"])
 
 
+async def end_former(conn: Connection, token_sha256: bytes, at_ms: int) -> bool:
+    """Let a token that was renewed end at `at_ms`, as it had before a restore. False when it does not last longer."""
+    status: str = await conn.execute(
+        "UPDATE gateway_token SET expires_ms = $2 WHERE token_sha256 = $1 AND revoked_ms IS NULL AND expires_ms > $2",
+        token_sha256,
+        at_ms,
+    )
+    return status == "UPDATE 1"
+
+
 async def newest(conn: Connection, patient_id: UUID, app: str, now_ms: int) -> bytes | None:
     """The hash of the newest good token of the app that is shown so."""
     found: bytes | None = await conn.fetchval(
