@@ -16,6 +16,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.audit import patients as trail
 from ddr.store.audit.journal import Entry, entries
 from ddr.store.audit.trail import Event
 from ddr.store.authorization import representations
@@ -117,7 +118,11 @@ async def _representation(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool
 
 
 async def _disabled(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
-    return await administration.disable(pool, _patient(entry), now_ms)
+    """Not when the account was enabled since: that may stand in the journal of another host."""
+    patient_id = _patient(entry)
+    if await trail.happened_since(pool, patient_id, Event.ACCOUNT_ENABLED, entry["at_ms"]):
+        return False
+    return await administration.disable(pool, patient_id, now_ms)
 
 
 def _party(entry: Entry) -> Party:

@@ -213,6 +213,22 @@ async def test_what_began_after_an_end_is_not_touched_by_it(world: World, clock:
     assert await stands(world.core, again["access_token"]) and kind in again["scope"]
 
 
+async def test_an_account_that_was_enabled_from_another_host_stays_so(world: World, clock: Clock) -> None:
+    """Each host replays its own journal when it starts, and pairings that it ended would not come back."""
+    pair = await world.pair()
+    await administration.disable(world.core.pool, pair.patient_id, clock())
+    clock.advance(60)
+    with journal.JOURNAL.kept_in(world.folder / "other host"):
+        await administration.enable(world.core.pool, pair.patient_id, clock())
+    again = await pair.diga.pair(pair.patient_id)
+    assert await world.replayed(world.core) == {}
+    assert await stands(world.core, again["access_token"])
+    clock.advance(60)
+    await administration.disable(world.core.pool, pair.patient_id, clock())
+    await world.core.pool.execute("UPDATE patient SET disabled_ms = NULL WHERE patient_id = $1", pair.patient_id)
+    assert await world.replayed(world.core) == {"operator:account:disabled": 1}, "the last word is that it is disabled"
+
+
 async def test_refreshes_that_the_backup_missed(world: World, clock: Clock) -> None:
     """In the window each DiGA goes on once; before it nothing ends; a thief's old token still ends the family."""
     one, other, late = [await world.pair() for _ in range(3)]

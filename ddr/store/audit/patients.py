@@ -91,6 +91,19 @@ async def upto(pool: asyncpg.Pool, patient_id: UUID, upto_no: int) -> AsyncItera
         after_no = rows[-1]["audit_no"]
 
 
+async def happened_since(pool: asyncpg.Pool, patient_id: UUID, event: str, since_ms: int) -> bool:
+    """Whether the trail has this event of the patient, from `since_ms` on."""
+    before_no, day = NEWEST, 0
+    while rows := await before(pool, patient_id, before_no, FRESH, day):
+        recent = [row for row in rows if row["at_ms"] >= since_ms]
+        if any(row["event"] == event for row in recent):
+            return True
+        if len(recent) < len(rows):
+            return False
+        before_no, day = rows[-1]["audit_no"], rows[-1]["day"]
+    return False
+
+
 async def newest_no(pool: asyncpg.Pool, patient_id: UUID) -> int:
     """Number of the newest entry; 0 when there is none."""
     rows = await before(pool, patient_id, NEWEST, 1)
