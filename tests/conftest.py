@@ -34,6 +34,7 @@ from tests.support.trust import FakeTrust
 
 SERVER = "DDR_TEST_DATABASE_URL"
 hypothesis.settings.register_profile("busy", deadline=None)  # no example is wrong because the machine is busy
+hypothesis.settings.register_profile("mutation", deadline=None, max_examples=10, derandomize=True)  # make mutation
 hypothesis.settings.load_profile("busy")
 
 

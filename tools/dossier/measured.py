@@ -1,7 +1,7 @@
 """What was measured apart from the tests' run, with date and commit: branch coverage and the faults that tests find.
 
-The figures lie in docs/evidence/measured, for neither fits into CI's time. While there is no such file, the dossier
-says that it was not measured, and shows no figure.
+`make coverage` and `make mutation` write the figures into docs/evidence/measured, for neither fits into CI's time.
+While there is no such file, the dossier says that it was not measured, and shows no figure.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def when(one: Measured) -> str:
 def coverage(one: Measured | None) -> Chapter:
     """The files of which least is reached."""
     if one is None:
-        return _not_measured("Branch coverage", COVERED)
+        return _not_measured("Branch coverage", "make coverage", COVERED)
     rows = [
         {"file": row["file"], "covered": f"{row['percent']:.1f} %", "lines not reached": row["missing"]}
         for row in one["lowest"]
@@ -54,7 +54,7 @@ def coverage(one: Measured | None) -> Chapter:
 def mutation(one: Measured | None) -> Chapter:
     """The score of each room."""
     if one is None:
-        return _not_measured("Mutation testing", SCORE)
+        return _not_measured("Mutation testing", "make mutation", SCORE)
     rows = [
         {
             "room": name,
@@ -68,7 +68,7 @@ def mutation(one: Measured | None) -> Chapter:
     ]
     about = (
         f"Faults put into the rooms that decide, one at a time: {one['score']:.1f} % are found by a test ({when(one)})."
-        " What no test finds is explained, or named on the first page as missing."
+        " What no test finds is explained in docs/evidence/mutants.toml, or named on the first page as missing."
     )
     return Chapter("Mutation testing", about, rows)
 
@@ -92,8 +92,10 @@ def missing(mutated: Measured | None) -> Iterator[str]:
         yield f"mutation: {one['function']}: {' / '.join(one['lines'])} is not explained"
 
 
-def _not_measured(name: str, target: float) -> Chapter:
-    return Chapter(name, "Not measured at this state.", [{"figure": NOT_MEASURED, "target": f"{target:g} %"}])
+def _not_measured(name: str, command: str, target: float) -> Chapter:
+    return Chapter(
+        name, f"Not measured at this state: `{command}` does it.", [{"figure": NOT_MEASURED, "target": f"{target:g} %"}]
+    )
 
 
 def _score(room: Mapping[str, int]) -> str:

@@ -1,0 +1,47 @@
+"""What `make coverage` and `make mutation` make of their tools' reports, without these tools."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tools import evidence
+from tools.measure import coverage, mutation
+
+
+def _report(contexts: dict[str, list[str]]) -> dict[str, Any]:
+    summary = {
+        "num_branches": 4,
+        "num_statements": 10,
+        "covered_branches": 3,
+        "covered_lines": 9,
+        "percent_covered": 85.7,
+    }
+    one = {
+        "summary": summary,
+        "missing_lines": [3, 4, 9],
+        "missing_branches": [[3, 4], [7, -1], [7, 9]],
+        "contexts": contexts,
+    }
+    return {"files": {"ddr/oauth/pkce.py": one, "tests/x.py": {}}}
+
+
+def test_code_that_few_requirements_reach_answers_for_them() -> None:
+    lines = Path(evidence.ROOT, "ddr/oauth/pkce.py").read_text().splitlines()
+    own, shared = (
+        next(at for at, line in enumerate(lines, 1) if text in line) for text in ("_CHALLENGE.full", "rstrip")
+    )
+    found = coverage.document(_report({str(own): ["AS-015", "|"], str(shared): ["AS-015|", "AS-044"]}))
+    assert found["requirements"]["AS-015"] == ["ddr/oauth/pkce.py: well_formed"]
+    assert (found["percent"], found["branch_percent"]) == (85.71, 75.0)
+    assert found["lowest"] == [{"file": "ddr/oauth/pkce.py", "percent": 85.7, "missing": "3-4, 9, 7→9"}]
+
+
+def test_survivors_are_explained_one_by_one() -> None:
+    one = mutation.Mutant("scopes", "ddr.scopes.parse.parse", "survived", ("x = 1",))
+    other = replace(one, lines=("x = 2",))
+    killed, untried = (replace(one, ended=ended, lines=()) for ended in ("killed", "not checked"))
+    found = mutation.document([one, other, killed, untried], {one.function: ["x = 1"]})
+    assert found["rooms"] == {"scopes": {"mutants": 3, "killed": 1, "explained": 1, "untried": 1}}
+    assert (found["score"], [line["lines"] for line in found["unexplained"]]) == (33.33, [["x = 2"]])
