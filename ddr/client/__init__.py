@@ -6,6 +6,7 @@ docs/client.md is the way through; everything works against any recorder of HDDT
 from ddr.client.data import Series
 from ddr.client.diga import ConfigError, Diga
 from ddr.client.errors import (
+    Busy,
     ClientError,
     ConsentDenied,
     NoAnswerToThisRequest,
@@ -31,6 +32,7 @@ from ddr.client.tokens import FileTokens, Grant, PairingStore, TokenStore
 from ddr.client.watch import News, Watch
 
 __all__ = [
+    "Busy",
     "Change",
     "ClientError",
     "ConfigError",

@@ -28,6 +28,10 @@ class Throttled(ClientError):
         self.retry_seconds = retry_seconds
 
 
+class Busy(Throttled):
+    """503: the recorder is overloaded or closed for a while, and probably for all pairings: ask for none until then."""
+
+
 class PairingEnded(ClientError):
     """The patient or somebody else has ended the pairing, or its tokens are used up: pair anew, with the patient."""
 

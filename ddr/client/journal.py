@@ -41,9 +41,9 @@ class Journal(Protocol):
     async def remove(self, pairing_id: str) -> None:
         """It has ended."""
 
-    async def claim(self, now: float, until: float, most: int) -> list[Turn]:
+    async def claim(self, now: float, until: float, most: int, *, interrupted: bool = False) -> list[Turn]:
         """Up to `most` pairings that are due, interrupted turns first, then the longest waiting; nobody else gets them
-        before `until`."""
+        before `until`. `interrupted`: no others."""
 
     async def hold(self, pairing_ids: Collection[str], until: float) -> None:
         """These turns go on until then, and are interrupted after that; one that has been settled stays as it is."""
@@ -64,7 +64,7 @@ class Journal(Protocol):
 TABLE = """CREATE TABLE IF NOT EXISTS watched (pairing_id TEXT PRIMARY KEY, cursor TEXT NOT NULL, due REAL NOT NULL,
 failures INTEGER NOT NULL DEFAULT 0, whole REAL NOT NULL DEFAULT 0, lent INTEGER NOT NULL DEFAULT 0)"""
 INDEX = "CREATE INDEX IF NOT EXISTS watched_due ON watched (due)"
-DUE = """SELECT pairing_id, cursor, due, failures, whole, lent FROM watched WHERE due <= ?
+DUE = """SELECT pairing_id, cursor, due, failures, whole, lent FROM watched WHERE due <= ? AND lent >= ?
 ORDER BY lent DESC, due LIMIT ?"""
 EMPTY = json.dumps(Cursor().to_json())
 
@@ -88,11 +88,11 @@ class SqliteJournal:
         """See Journal."""
         await self._db.execute("DELETE FROM watched WHERE pairing_id = ?", pairing_id)
 
-    async def claim(self, now: float, until: float, most: int) -> list[Turn]:
+    async def claim(self, now: float, until: float, most: int, *, interrupted: bool = False) -> list[Turn]:
         """See Journal."""
 
         def work(db: sqlite3.Connection) -> list[Turn]:
-            rows = db.execute(DUE, (now, most)).fetchall()
+            rows = db.execute(DUE, (now, int(interrupted), most)).fetchall()
             db.executemany(
                 "UPDATE watched SET due = ?, lent = 1 WHERE pairing_id = ?", [(until, row[0]) for row in rows]
             )

@@ -16,7 +16,7 @@ lent boolean NOT NULL DEFAULT false)"""
 INDEX = "CREATE INDEX IF NOT EXISTS ddr_client_watched_due ON ddr_client_watched (due)"
 # Whom another process is just claiming is left to it.
 CLAIM = """WITH mine AS (SELECT pairing_id, cursor, due, failures, whole, lent FROM ddr_client_watched WHERE due <= $1
-ORDER BY lent DESC, due LIMIT $3 FOR UPDATE SKIP LOCKED)
+AND (lent OR NOT $4) ORDER BY lent DESC, due LIMIT $3 FOR UPDATE SKIP LOCKED)
 UPDATE ddr_client_watched watched SET due = $2, lent = true FROM mine WHERE watched.pairing_id = mine.pairing_id
 RETURNING mine.*"""
 
@@ -47,9 +47,9 @@ class PostgresJournal:
         """See Journal."""
         await self._fetch("DELETE FROM ddr_client_watched WHERE pairing_id = $1", pairing_id)
 
-    async def claim(self, now: float, until: float, most: int) -> list[Turn]:
+    async def claim(self, now: float, until: float, most: int, *, interrupted: bool = False) -> list[Turn]:
         """See Journal."""
-        rows = await self._fetch(CLAIM, now, until, most)
+        rows = await self._fetch(CLAIM, now, until, most, interrupted)
         turns = [
             Turn(name, _cursor(cursor), due, failures, whole, lent) for name, cursor, due, failures, whole, lent in rows
         ]

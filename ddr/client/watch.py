@@ -17,10 +17,11 @@ from datetime import timedelta
 import httpx
 
 from ddr.client.diga import Diga
-from ddr.client.errors import ClientError, PairingEnded, Throttled, Unanswered, Unreachable
+from ddr.client.errors import Busy, ClientError, PairingEnded, Throttled, Unanswered, Unreachable
 from ddr.client.journal import Journal, Turn
 from ddr.client.pull import Change, Cursor, Step
 from ddr.client.recorder import Recorder
+from ddr.client.rest import Rest
 from ddr.client.tokens import PairingStore
 
 # How long a turn is kept from others, renewed while it goes on. When its process has died with the answer to a refresh
@@ -69,7 +70,8 @@ class Watch:
 
     `deliver` takes changes; `ended` is told of a pairing that the patient or the recorder has ended, before its tokens
     are forgotten. Both may be called again for the same after an error or a crash, and at the same time for different
-    pairings. Every `whole_seconds` a pairing is looked at as a whole: that finds what was deleted.
+    pairings. Every `whole_seconds` a pairing is looked at as a whole: that finds what was deleted. A recorder that
+    is busy (503) is left alone for its Retry-After by all pairings; each recorder has a Watch of its own.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Watch:
         self._interval, self._concurrency, self._history = interval, concurrency, history
         self._whole_seconds = whole_seconds
         self._turns: dict[asyncio.Task[None], str] = {}  # and whose turn it is
+        self._rest = Rest(interval)
         self.figures = Figures()
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
@@ -103,12 +106,11 @@ class Watch:
                 if time.monotonic() >= followed + FOLLOW_SECONDS:
                     await self._follow()
                     followed = time.monotonic()
-                now = time.time()
                 free = self._concurrency - len(self._turns)
-                claimed = await self._journal.claim(now, now + LEASE_SECONDS, free) if free else []
+                claimed = await self._claim(free) if free else []
                 self._turns |= {asyncio.create_task(self._turn(turn)): turn.pairing_id for turn in claimed}
                 if len(claimed) < free or not free:
-                    await self._pause(ending)
+                    await self._pause(ending, free)
                 self._turns = {turn: whose for turn, whose in self._turns.items() if not turn.done()}
             if self._turns:
                 await asyncio.wait(self._turns)
@@ -129,10 +131,20 @@ class Watch:
                 except Exception as error:
                     self._count(error)
 
-    async def _pause(self, ending: asyncio.Task[bool]) -> None:
+    async def _claim(self, free: int) -> list[Turn]:
+        """Whose turn it is. While the recorder wants to be left alone only turns that were interrupted: an unanswered
+        refresh has to be repeated in time."""
+        now = time.time()
+        interrupted = self._rest.left(time.monotonic()) > 0
+        return await self._journal.claim(now, now + LEASE_SECONDS, free, interrupted=interrupted)
+
+    async def _pause(self, ending: asyncio.Task[bool], free: int) -> None:
         """Until something can be done: a turn has ended, somebody is due, or it is time to look."""
-        due = await self._journal.next_due()
-        wait = LOOK_SECONDS if due is None else min(LOOK_SECONDS, max(0.01, due - time.time()))
+        wait, rest = LOOK_SECONDS, self._rest.left(time.monotonic())
+        if rest:
+            wait = min(BEAT_SECONDS, rest)
+        elif free and (due := await self._journal.next_due()) is not None:
+            wait = min(wait, max(0.01, due - time.time()))
         await asyncio.wait({*self._turns, ending}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
 
     async def _follow(self) -> None:
@@ -149,15 +161,21 @@ class Watch:
         self.figures.turns += 1
         began, failures, whole = time.time(), 0, turn.whole
         late = began - turn.due > self._interval / 4
-        due = began + self._interval * (1 + random.uniform(0, 1 if late else JITTER))  # noqa: S311 - apart again
         try:
-            looked_at_all = await self._poll(turn, began)
+            answered, looked_at_all = await self._poll(turn, began)
+            due = answered + self._interval * (1 + random.uniform(0, 1 if late else JITTER))  # noqa: S311 - apart again
             whole = began if looked_at_all else whole
+            self._rest.answered()
         except PairingEnded:
+            self._rest.answered()
             await self._end(turn, began)
             return
         except (Throttled, Unreachable) as error:
             self._count(error)
+            if isinstance(error, Busy):
+                self._rest.refused(turn.pairing_id, error.retry_seconds, time.monotonic())
+            elif isinstance(error, Throttled):
+                self._rest.answered()
             if turn.interrupted or isinstance(error, Unanswered):
                 await self._journal.hold([turn.pairing_id], time.time() + _soon(error))
                 return
@@ -177,18 +195,20 @@ class Watch:
         pause = min(self._interval, FIRST_PAUSE_SECONDS * 2 ** min(turn.failures, 20))
         return time.time() + pause * random.uniform(0.75, 1.25), turn.failures + 1  # noqa: S311
 
-    async def _poll(self, turn: Turn, began: float) -> bool:
-        """Hand over what is new; True when everything was looked at."""
+    async def _poll(self, turn: Turn, began: float) -> tuple[float, bool]:
+        """Hand over what is new. When the first answer was there (the Grace-Period runs since then), and whether
+        everything was looked at."""
         cursor = turn.cursor
         if not cursor.following and began >= turn.whole + self._whole_seconds:
             cursor = cursor.whole()
-        looked_at_all = cursor.seen is not None
+        answered, looked_at_all = 0.0, cursor.seen is not None
         recorder = Recorder(self._diga, self._http, self._tokens, turn.pairing_id, patience=0.0, history=self._history)
         async for step in recorder.steps(cursor):
+            answered = answered or time.time()
             if step.changes:
                 await self._hand_over(turn.pairing_id, step)
             await self._journal.keep(turn.pairing_id, step.cursor, time.time() + LEASE_SECONDS)
-        return looked_at_all
+        return answered, looked_at_all
 
     async def _hand_over(self, pairing_id: str, step: Step) -> None:
         news = News(pairing_id, step.changes, step.cursor)

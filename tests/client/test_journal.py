@@ -1,4 +1,4 @@
-"""What a Watch remembers, in SQLite and in PostgreSQL: turns are lent to one, held, and taken up from the dead."""
+"""What a Watch remembers, in SQLite, PostgreSQL and a test's memory: turns are lent, held, taken up from the dead."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ import pytest
 
 from ddr.client import Cursor, FileTokens, Grant, Journal, News, PostgresJournal, SqliteJournal, Watch, watch
 from tests.client.foreign import DIGA, Foreign, bundle, chunk
+from tests.client.mortal import Disk, Life, MortalJournal
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "mortal"])
 async def journal(request: pytest.FixtureRequest, pool: asyncpg.Pool, tmp_path: Path) -> AsyncIterator[Journal]:
     if request.param == "sqlite":
         yield SqliteJournal(tmp_path / "journal.sqlite")
+        return
+    if request.param == "mortal":
+        yield MortalJournal(Disk(), Life())
         return
     found = PostgresJournal(pool)
     await found.prepare()
@@ -66,6 +70,7 @@ async def test_interrupted_turns_come_first_and_a_settled_one_is_not_held(journa
     await journal.hold(["dead", "waiting", "done"], 20.0)
     assert [turn.pairing_id for turn in await journal.claim(19.0, 30.0, 3)] == ["waiting"]
     await journal.settle("waiting", 3.0, 0, 0.0)
+    assert [turn.pairing_id for turn in await journal.claim(20.0, 20.0, 3, interrupted=True)] == ["dead"]
     assert [turn.pairing_id for turn in await journal.claim(20.0, 30.0, 3)] == ["dead", "waiting"]
     await journal.settle("dead", 600.0, 0, 0.0)
     assert [turn.pairing_id for turn in await journal.claim(500.0, 600.0, 3)] == ["waiting", "done"]

@@ -163,7 +163,7 @@ async def test_the_grace_period_is_waited_for_and_faults_are_borne(tmp_path: Pat
     foreign = Foreign({"Observation?": lambda _: answers.pop(0)})
     async with watching(tmp_path, foreign, taker) as service:
         await until(lambda: len(taker.taken) == 1)
-        assert service.figures.last_errors == {"Throttled": 2, "ScopeRefused": 1}
+        assert service.figures.last_errors == {"Throttled": 1, "Busy": 1, "ScopeRefused": 1}
 
 
 async def test_what_the_recorder_has_ended_is_told_and_forgotten(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ async def test_an_unanswered_refresh_goes_before_all_that_waits(
     async with watching(tmp_path, foreign, taker, concurrency=1) as service:
         await until(lambda: len(taker.taken) >= 3)
         assert "p00" in {one[0] for one in taker.taken[:3]}
-        assert service.figures.last_errors == {"Unanswered": 1, "Throttled": 1}
+        assert service.figures.last_errors == {"Unanswered": 1, "Busy": 1}
 
 
 async def test_a_real_recorder_is_watched(backend: Backend, home: Home, tmp_path: Path) -> None:
