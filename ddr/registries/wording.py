@@ -13,6 +13,7 @@ _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn"}  # controls, bidi and other format c
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")  # RFC 3986 section 2, no fragment
 _HOST = re.compile(r"(?=.{1,253}$)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9-]{1,63}")
+_LITERAL = re.compile(r"\[[0-9A-Fa-f:.]+\](?::[0-9]*)?")  # an IPv6 address and a port; brackets stand nowhere else
 _PRIVATE_SCHEME = re.compile(r"[a-z][a-z0-9+-]*(?:\.[a-z0-9+-]+)+")  # RFC 8252 section 7.1: a domain name, reversed
 _LOOPBACK = ("127.0.0.1", "::1")  # RFC 8252 section 7.3; `localhost` may lead elsewhere (section 8.3)
 
@@ -39,6 +40,9 @@ def redirect_problem(address: str) -> str:
     scheme = parts.scheme
     if userinfo:
         return "the redirect URI names a user before its host"
+    unbracketed = address.replace(parts.netloc, "", 1) if _LITERAL.fullmatch(parts.netloc) else address
+    if "[" in unbracketed or "]" in unbracketed:
+        return "the redirect URI has brackets that are not around an IPv6 address (RFC 3986 section 3.2.2)"
     if _PRIVATE_SCHEME.fullmatch(scheme):
         return "" if not parts.netloc or (host and _is_host(host)) else "the host of the redirect URI is none"
     if scheme not in ("https", "http"):
