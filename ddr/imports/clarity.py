@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from datetime import tzinfo
 
 from ddr.imports.content import Content, Table, tables
@@ -25,30 +26,28 @@ _EGV = {"egv", "ggw", "estimated glucose value", "geschätzter glukosewert", "ge
 
 def recognises(content: Content) -> bool:
     """True for a Clarity export."""
-    return _table(content) is not None
+    return any(True for _ in _tables(content))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The estimated glucose values, in local time of `zone`; what else a row may be is skipped."""
-    table = _table(content)
-    assert table is not None
-    unit, events = glucose_unit(table.title("value")), _events(table)
     readings, skipped = [], 0
-    for row in table.rows:
-        if table.cell(row, "event").casefold() not in events:
-            skipped += 1
-            continue
-        source = Source(DEXCOM.manufacturer, DEXCOM.name, table.cell(row, "serial"), DEXCOM.type)
-        ticks = table.cell(row, "ticks")
-        tick = int(ticks) if ticks.isdecimal() and len(ticks) < _DIGITS else None
-        text = table.amount(row, "value")
-        readings.append(Reading(row.line, table.moment(row), text, unit, source, DEXCOM, tick=tick))
+    for table in _tables(content):
+        unit, events = glucose_unit(table.title("value")), _events(table)
+        for row in table.rows:
+            if table.cell(row, "event").casefold() not in events:
+                skipped += 1
+                continue
+            source = Source(DEXCOM.manufacturer, DEXCOM.name, table.cell(row, "serial"), DEXCOM.type)
+            ticks = table.cell(row, "ticks")
+            tick = int(ticks) if ticks.isdecimal() and len(ticks) < _DIGITS else None
+            text = table.amount(row, "value")
+            readings.append(Reading(row.line, table.moment(row), text, unit, source, DEXCOM, tick=tick))
     return glucose_file("clarity", readings, zone, skipped)
 
 
-def _table(content: Content) -> Table | None:
-    found = tables(content, _COLUMNS, lambda found: {"time", "event", "value", "phone"} <= found.keys())
-    return next(found, None)
+def _tables(content: Content) -> Iterator[Table]:
+    return tables(content, _COLUMNS, lambda found: {"time", "event", "value", "phone"} <= found.keys())
 
 
 def _events(table: Table) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import tzinfo
 
 from ddr.imports.content import Content, Table, tables
@@ -24,28 +25,27 @@ _LINES = 40
 def recognises(content: Content) -> bool:
     """True for a table of glucose values that names Eversense."""
     head = " ".join(" ".join(row.cells) for row in content.rows[:_LINES]).casefold()
-    return any(name in head for name in _NAMES) and _table(content) is not None
+    return any(name in head for name in _NAMES) and any(True for _ in _tables(content))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The sensor's values, in local time of `zone`."""
-    table = _table(content)
-    assert table is not None
-    unit, readings, skipped = glucose_unit(table.title("value")), [], 0
-    for row in table.rows:
-        text = table.amount(row, "value")
-        if not text:
-            skipped += 1
-            continue
-        source = Source(SENSEONICS.manufacturer, SENSEONICS.name, table.cell(row, "serial"), SENSEONICS.type)
-        readings.append(Reading(row.line, table.moment(row), text, unit, source, SENSEONICS))
+    readings, skipped = [], 0
+    for table in _tables(content):
+        unit = glucose_unit(table.title("value"))
+        for row in table.rows:
+            text = table.amount(row, "value")
+            if not text:
+                skipped += 1
+                continue
+            source = Source(SENSEONICS.manufacturer, SENSEONICS.name, table.cell(row, "serial"), SENSEONICS.type)
+            readings.append(Reading(row.line, table.moment(row), text, unit, source, SENSEONICS))
     return glucose_file("eversense", readings, zone, skipped)
 
 
-def _table(content: Content) -> Table | None:
-    found = tables(
+def _tables(content: Content) -> Iterator[Table]:
+    return tables(
         content,
         _COLUMNS,
         lambda found: "value" in found and ("time" in found or {"date", "clock"} <= found.keys()),
     )
-    return next(found, None)

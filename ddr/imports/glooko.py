@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import tzinfo
 
 from ddr.imports.content import Content, Table, tables
@@ -21,31 +22,30 @@ _COLUMNS = {
 
 def recognises(content: Content) -> bool:
     """True for a Glooko export of glucose values."""
-    return _table(content) is not None
+    return any(True for _ in _tables(content))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The values, in local time of `zone`."""
-    table = _table(content)
-    assert table is not None
-    meter = "value" not in table
-    column = "meter" if meter else "value"
-    unit, readings, skipped = glucose_unit(table.title(column)), [], 0
-    for row in table.rows:
-        serial, text = table.cell(row, "serial"), table.amount(row, column)
-        if not text:
-            skipped += 1
-            continue
-        maker = METER if meter else maker_of(serial)
-        source = Source(maker.manufacturer, maker.name, serial, GLUCOSE_METER if meter else maker.type)
-        readings.append(Reading(row.line, table.moment(row), text, unit, source, maker, meter))
+    readings, skipped = [], 0
+    for table in _tables(content):
+        meter = "value" not in table
+        column = "meter" if meter else "value"
+        unit = glucose_unit(table.title(column))
+        for row in table.rows:
+            serial, text = table.cell(row, "serial"), table.amount(row, column)
+            if not text:
+                skipped += 1
+                continue
+            maker = METER if meter else maker_of(serial)
+            source = Source(maker.manufacturer, maker.name, serial, GLUCOSE_METER if meter else maker.type)
+            readings.append(Reading(row.line, table.moment(row), text, unit, source, maker, meter))
     return glucose_file("glooko", readings, zone, skipped)
 
 
-def _table(content: Content) -> Table | None:
-    found = tables(
+def _tables(content: Content) -> Iterator[Table]:
+    return tables(
         content,
         _COLUMNS,
         lambda found: "time" in found and ("value" in found or {"meter", "manual"} <= found.keys()),
     )
-    return next(found, None)

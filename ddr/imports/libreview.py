@@ -5,6 +5,7 @@ Pure.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import tzinfo
 
 from ddr.imports.content import Content, Table, tables
@@ -27,28 +28,27 @@ _STORED, _STRIP = "0", "2"  # record types; 1 is a scan, which repeats what the 
 
 def recognises(content: Content) -> bool:
     """True for a LibreView export."""
-    return _table(content) is not None
+    return any(True for _ in _tables(content))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The stored values and those of strips, in local time of `zone`; scans and all else are skipped."""
-    table = _table(content)
-    assert table is not None
     readings, skipped, first = [], 0, content.rows[0].cells[0]
     reader = first.removeprefix("#").strip() if first.startswith("#") else ""  # whose software writes it above
-    for row in table.rows:
-        kind = table.cell(row, "record")
-        column = {_STORED: "value", _STRIP: "strip"}.get(kind)
-        if column is None or column not in table or not (table.cell(row, "time") and table.cell(row, column)):
-            skipped += 1
-            continue
-        name = table.cell(row, "device") or ABBOTT.name
-        source = Source(ABBOTT.manufacturer, name[:100], table.cell(row, "serial") or reader, ABBOTT.type)
-        unit = glucose_unit(table.title(column))
-        value = table.amount(row, column)
-        readings.append(Reading(row.line, table.moment(row), value, unit, source, ABBOTT, meter=kind == _STRIP))
+    for table in _tables(content):
+        for row in table.rows:
+            kind = table.cell(row, "record")
+            column = {_STORED: "value", _STRIP: "strip"}.get(kind)
+            if column is None or column not in table or not (table.cell(row, "time") and table.cell(row, column)):
+                skipped += 1
+                continue
+            name = table.cell(row, "device") or ABBOTT.name
+            source = Source(ABBOTT.manufacturer, name[:100], table.cell(row, "serial") or reader, ABBOTT.type)
+            unit = glucose_unit(table.title(column))
+            value = table.amount(row, column)
+            readings.append(Reading(row.line, table.moment(row), value, unit, source, ABBOTT, meter=kind == _STRIP))
     return glucose_file("libreview", readings, zone, skipped)
 
 
-def _table(content: Content) -> Table | None:
-    return next(tables(content, _COLUMNS, lambda found: {"time", "record", "value"} <= found.keys()), None)
+def _tables(content: Content) -> Iterator[Table]:
+    return tables(content, _COLUMNS, lambda found: {"time", "record", "value"} <= found.keys())

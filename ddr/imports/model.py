@@ -18,6 +18,7 @@ PRESSURES = (SYSTOLIC, DIASTOLIC, MEAN)
 CGM_SYSTEM, GLUCOSE_METER, CUFF = "700585005", "337414009", "70665002"
 PEAK_FLOW_METER, SPIROMETER = "334990001", "303501006"
 
+_SET_MS = 946_684_800_000  # 2000-01-01T00:00Z
 MOST_BAD = 10_000  # bad rows of a file that has no more good ones: looking at all of a large file takes seconds
 
 LOW, HIGH = "L", "U"  # below and above what the sensor measures (HDDT measurement-cgm.md)
@@ -89,12 +90,15 @@ class ImportFile:
     limits: dict[Source, dict[str, tuple[Decimal, Decimal]]] = field(default_factory=dict)
 
     def leave_unset_clocks(self) -> None:
-        """Reject what was measured before 1970, by devices whose clock was never set. Raises MostlyBad."""
-        early = [value for value in self.values if value.time_ms < 0]
+        """Reject what lies before 2000: the clock was never set, or seconds are taken for milliseconds.
+
+        Raises MostlyBad.
+        """
+        early = [value for value in self.values if value.time_ms < _SET_MS]
         if early:
-            self.values = [value for value in self.values if value.time_ms >= 0]
+            self.values = [value for value in self.values if value.time_ms >= _SET_MS]
         for value in early:
-            self.reject(value.line, "the time lies before 1970: the clock of the device was not set")
+            self.reject(value.line, "the time lies before 2000: the clock of the device was not set")
 
     def reject(self, line: int, reason: str, beside: int = 0) -> None:
         """Note a bad row. Raises MostlyBad when there are too many, and more than good ones, of which `beside` are not

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import tzinfo
 
 from ddr.imports.content import Content, Table, tables
@@ -35,14 +36,18 @@ _WITHINGS = "heart"  # Withings writes the heart rate between date and pressure,
 
 def recognises(content: Content) -> bool:
     """True for a table with an upper and a lower blood pressure."""
-    return _table(content) is not None
+    return any(True for _ in _tables(content))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The measurements, in local time of `zone`. Pulse and symptoms have no MIV and are left."""
-    table = _table(content)
-    assert table is not None
-    file, maker = ImportFile("blood-pressure"), _maker(content, table)
+    file = ImportFile("blood-pressure")
+    for table in _tables(content):
+        _read(file, table, _maker(content, table), zone)
+    return file
+
+
+def _read(file: ImportFile, table: Table, maker: str, zone: tzinfo) -> None:
     texts = [table.moment(row) for row in table.rows]
     times = instants(texts, [""] * len(texts), zone)
     for row, text, time_ms in zip(table.rows, texts, times, strict=True):
@@ -62,16 +67,14 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
             name = table.cell(row, "device") or "Blood pressure monitor"
             source = Source(maker, name[:100], table.cell(row, "serial"), CUFF)
             file.values.append(Value(row.line, time_ms, PANEL, MMHG, None, source, parts))
-    return file
 
 
-def _table(content: Content) -> Table | None:
-    found = tables(
+def _tables(content: Content) -> Iterator[Table]:
+    return tables(
         content,
         _COLUMNS,
         lambda found: {SYSTOLIC, DIASTOLIC} <= found.keys() and ("time" in found or "date" in found),
     )
-    return next(found, None)
 
 
 def _maker(content: Content, table: Table) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import tzinfo
 from decimal import Decimal
 
@@ -25,14 +26,18 @@ _UNITS = {PEF: "L/min", FEV1: "L"}
 
 def recognises(content: Content) -> bool:
     """True for a table with peak flow or FEV1."""
-    return _table(content) is not None
+    return any(True for _ in _tables(content))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The measurements, in local time of `zone`; quality grades and other parameters have no MIV and are left."""
-    table = _table(content)
-    assert table is not None
     file = ImportFile("spirometry")
+    for table in _tables(content):
+        _read(file, table, zone)
+    return file
+
+
+def _read(file: ImportFile, table: Table, zone: tzinfo) -> None:
     texts = [table.moment(row) for row in table.rows]
     for row, text, time_ms in zip(table.rows, texts, instants(texts, [""] * len(texts), zone), strict=True):
         cells = {code: table.amount(row, code) for code in _UNITS if table.cell(row, code)}
@@ -43,7 +48,6 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
         else:
             for code, cell in cells.items():
                 _take(file, table, row, time_ms, code, cell)
-    return file
 
 
 def _take(file: ImportFile, table: Table, row: Row, time_ms: int, code: str, cell: str) -> None:
@@ -72,10 +76,9 @@ def _in_unit(value: Decimal, title: str, code: str) -> Decimal:
     return value
 
 
-def _table(content: Content) -> Table | None:
-    found = tables(
+def _tables(content: Content) -> Iterator[Table]:
+    return tables(
         content,
         _COLUMNS,
         lambda found: (PEF in found or FEV1 in found) and ("time" in found or "date" in found),
     )
-    return next(found, None)

@@ -8,7 +8,7 @@ time and device. More columns do no harm. docs/imports.md describes it for peopl
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import tzinfo
 from decimal import Decimal
 from typing import NamedTuple
@@ -85,24 +85,25 @@ class Cells(NamedTuple):
 
 def recognises(content: Content) -> bool:
     """True for a table with the columns time, value and unit."""
-    return _table(content) is not None
+    return any(True for _ in _tables(content))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The values; a time without zone is local in `zone`."""
-    table = _table(content)
-    assert table is not None
-    of_one_person(table.cell(row, "person") for row in table.rows)
-    texts = table.cells((*COLUMNS, *_TOLD, "shown"))
-    rows, cut = [], []
-    for row, (*told, shown) in zip(table.rows, texts, strict=True):
-        cells = Cells(row.line, *told)
-        if (amount := table.amount(row, "value")) != cells.value:
-            cut.append((row.line, f"no value: {amount}"))
-        elif not _left_out(cells, shown):
-            rows.append(cells)
+    of_one_person(table.cell(row, "person") for table in _tables(content) for row in table.rows)
+    rows, cut, left = [], [], 0
+    for table in _tables(content):
+        texts = table.cells((*COLUMNS, *_TOLD, "shown"))
+        for row, (*told, shown) in zip(table.rows, texts, strict=True):
+            cells = Cells(row.line, *told)
+            if (amount := table.amount(row, "value")) != cells.value:
+                cut.append((row.line, f"no value: {amount}"))
+            elif _left_out(cells, shown):
+                left += 1
+            else:
+                rows.append(cells)
     file = read_cells("table", rows, zone)
-    file.skipped += len(table.rows) - len(rows) - len(cut)
+    file.skipped += left
     for line, reason in cut:
         file.reject(line, reason)
     return file
@@ -194,5 +195,5 @@ def _panels(file: ImportFile, parts: Mapping[tuple[int, Source], Sequence[tuple[
         file.values.append(Value(rows[0][0], time_ms, PANEL, MMHG, None, source, ordered))
 
 
-def _table(content: Content) -> Table | None:
-    return next(tables(content, _COLUMNS, lambda found: {"time", "value", "unit"} <= found.keys()), None)
+def _tables(content: Content) -> Iterator[Table]:
+    return tables(content, _COLUMNS, lambda found: {"time", "value", "unit"} <= found.keys())

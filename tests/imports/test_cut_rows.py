@@ -9,6 +9,7 @@ import pytest
 from ddr.imports import mapped
 from ddr.imports.content import Content
 from ddr.imports.formats import read
+from tests.imports import samples
 
 BERLIN = ZoneInfo("Europe/Berlin")
 TIME = "2026-11-20T08:00:00"
@@ -84,11 +85,51 @@ def test_a_note_of_several_lines_is_one_row() -> None:
     assert not file.bad and not file.skipped
 
 
-@pytest.mark.parametrize("time", ["0001-01-01 00:00", "1900-01-01 00:00", "1970-01-01 00:30", "1969-12-31T23:59:59Z"])
+@pytest.mark.parametrize(
+    "time", ["0001-01-01 00:00", "1900-01-01 00:00", "1970-01-01 00:30", "1969-12-31T23:59:59Z", "1970-01-21 18:39"]
+)
 def test_a_clock_that_was_never_set_spoils_its_own_rows_only(time: str) -> None:
     """Before: a traceback, or the whole file refused for the start of its device."""
     text = f"time,code,value,unit\n{time},2339-0,100,mg/dL\n{TIME}Z,2339-0,101,mg/dL\n"
     columns = mapped.load("[columns]\ntime = 'time'\nvalue = 'value'\nunit = 'unit'\ncode = 'code'\n")
     for file in (read(text.encode(), BERLIN), mapped.read(Content(text.encode()), columns, BERLIN)):
         assert [str(value.value) for value in file.values] == ["101"]
-        assert [(bad.line, "before 1970" in bad.reason) for bad in file.bad] == [(2, True)]
+        assert [(bad.line, "before 2000" in bad.reason) for bad in file.bad] == [(2, True)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        samples.CLARITY,
+        samples.LIBREVIEW,
+        samples.CARELINK,
+        samples.GLOOKO,
+        samples.EVERSENSE,
+        samples.OMRON.replace("2026/11/21 08:00,Europe/Berlin,79,121", "2026/11/21 08:00,Europe/Berlin,121,79"),
+        samples.SPIROMETRY,
+        samples.TABLE,
+    ],
+)
+def test_of_two_exports_in_one_file_the_second_counts_too(text: str) -> None:
+    """`cat june.csv july.csv > all.csv`. Before: only the rows above the second heading, and nobody was told."""
+    once, twice = read(text.encode(), BERLIN), read((text + text).encode(), BERLIN)
+    rows = text.count("\n")
+    first = {(value.line, value.time_ms, value.code, value.value) for value in once.values if not value.parts}
+    second = {(line + rows, *told) for line, *told in first}
+    assert {(value.line, value.time_ms, value.code, value.value) for value in twice.values if not value.parts} == (
+        first | second
+    )
+    assert {value.parts for value in twice.values} == {value.parts for value in once.values}
+    assert twice.format == once.format and (text == samples.TABLE or len(twice.values) == 2 * len(once.values))
+
+
+def test_each_of_two_tables_has_its_own_unit_and_order() -> None:
+    first = LIBREVIEW.format(unit="mg/dL") + "FreeStyle Libre 3,A,20-11-2026 08:00,0,101,,\n"
+    second = (
+        "Device,Device Timestamp,Record Type,Historic Glucose mmol/L,Serial Number\nLibre,20-11-2026 08:05,0,5.6,A\n"
+    )
+    file = read((first + second).encode(), BERLIN)
+    assert [(str(value.value), value.unit, value.source.serial) for value in file.values] == [
+        ("101", "mg/dL", "A"),
+        ("5.6", "mmol/L", "A"),
+    ]
