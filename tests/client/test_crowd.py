@@ -11,12 +11,15 @@ import math
 import random
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from ddr.client import Grant, Kind, oauth, recorder, session, watch
+from ddr.client.journal import Turn
+from tests.client import crowd as recorders
 from tests.client.crowd import CLOSED_RETRY, EPOCH, GRACE, Crowd, now
-from tests.client.mortal import Disk, Process
+from tests.client.mortal import Disk, MortalJournal, Process, Row
 from tests.support.virtual import run
 
 PAIRINGS, PROCESSES, AT_ONCE = 1000, 2, 8
@@ -132,3 +135,36 @@ def test_a_thousand_pairings_lose_nothing_and_none_is_forgotten() -> None:
     assert seen["told that the Grace-Period runs"] <= seen["answers lost"] + story.kills
     lessons = PROCESSES * sum(math.ceil((end - start) / CLOSED_RETRY) for start, end in CLOSED)
     assert seen["told that it is closed"] <= AT_ONCE * (lessons + story.started_while_closed)
+
+
+def test_who_has_his_hands_full_does_not_look_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are due, and answers take long: the journal is asked when there is room, not all the time."""
+    monkeypatch.setattr(recorders, "LATENCY", (30.0, 30.0))
+    looks, next_due, claim = [0], MortalJournal.next_due, MortalJournal.claim
+
+    async def counted_next_due(self: MortalJournal) -> float | None:
+        looks[0] += 1
+        return await next_due(self)
+
+    async def counted_claim(self: MortalJournal, *values: Any, **options: Any) -> list[Turn]:
+        looks[0] += 1
+        return await claim(self, *values, **options)
+
+    monkeypatch.setattr(MortalJournal, "next_due", counted_next_due)
+    monkeypatch.setattr(MortalJournal, "claim", counted_claim)
+
+    async def busy() -> int:
+        names = ["p0", "p1", "p2"]
+        disk, crowd = Disk(), Crowd(names, [], random.Random(17))
+        crowd.calm = True
+        disk.grants = {name: Grant(name, "", f"{name}.0", "", 0.0) for name in names}
+        disk.due = dict.fromkeys(names, 0.0)
+        disk.rows = {name: Row() for name in names}
+        process = Process(disk, crowd, interval=GRACE, concurrency=1)
+        await asyncio.sleep(60.0)
+        found = looks[0]
+        process.kill()
+        await process.stop()
+        return found
+
+    assert 0 < run(busy()) < 10
