@@ -21,9 +21,14 @@ def test_what_was_never_measured_shows_no_figure(tmp_path: Path) -> None:
 
 def test_what_is_below_its_target_is_told(tmp_path: Path) -> None:
     (tmp_path / "coverage.json").write_text(json.dumps({"percent": 96.9, "branch_percent": 95, **WHEN}))
-    told = measured.facts(measured.load("coverage", tmp_path), {"score": 90.0, **WHEN})
+    told = measured.facts(measured.load("coverage", tmp_path), {"score": 90.0, "rooms": {}, **WHEN})
     assert "target 97 % missed" in told["coverage"] and "target 90 % reached" in told["mutation score"]
     assert all("commit 0123456789ab)" in one for one in told.values())
+
+
+def test_a_target_is_not_reached_by_a_part() -> None:
+    told = measured.facts(None, {"score": 100.0, "rooms": {"scopes": ROOM}, **WHEN})["mutation score"]
+    assert "of 4 faults" in told and "2 not tried, target 90 % open" in told
 
 
 def test_survivors_without_explanation_are_missing() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from ddr.oauth import pkce
 from ddr.oauth.errors import OAuthError
-from ddr.oauth.parameters import MAX_FIELDS, MAX_LENGTH, query, required
+from ddr.oauth.parameters import FORM, MAX_FIELDS, MAX_LENGTH, form, query, required
 from ddr.oauth.rotation import Rotation, decide
 from ddr.store.authorization.tokens import Family
 
@@ -118,3 +118,38 @@ def test_a_missing_parameter_is_named() -> None:
     with pytest.raises(OAuthError) as caught:
         required({"b": "1"}, "a")
     assert caught.value.description == "Parameter a is missing"
+
+
+async def posted(body: bytes, limit: int, content_type: bytes | None, **more: bytes) -> dict[str, str]:
+    """What `form` makes of a request; `more` are its other headers."""
+    headers = [(name.replace("_", "-").encode(), value) for name, value in more.items()]
+    headers += [(b"content-type", content_type)] if content_type is not None else []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return await form({"type": "http", "headers": headers}, receive, limit)
+
+
+@pytest.mark.parametrize("content_type", [FORM, f"{FORM};charset=utf-8;x=y", f"{FORM.upper()} ; charset=utf-8"])
+async def test_a_form_is_read_up_to_its_limit(content_type: str) -> None:
+    body = b"scope=a+b&state=&code=x"
+    assert await posted(body, len(body), content_type.encode()) == {"scope": "a b", "code": "x"}
+    with pytest.raises(OAuthError) as refused:
+        await posted(body, len(body) - 1, content_type.encode())
+    assert (refused.value.status, refused.value.error) == (413, "invalid_request")
+    assert f"{len(body) - 1} bytes" in refused.value.description
+
+
+@pytest.mark.parametrize("content_type", [None, b"", b"application/json", b"; " + FORM.encode(), b"text/plain, x"])
+async def test_what_is_no_form_is_refused(content_type: bytes | None) -> None:
+    with pytest.raises(OAuthError) as refused:
+        await posted(b"code=x", 100, content_type)
+    assert (refused.value.status, refused.value.error) == (400, "invalid_request")
+    assert FORM in refused.value.description
+
+
+async def test_a_form_in_an_unknown_encoding_is_refused() -> None:
+    with pytest.raises(OAuthError) as refused:
+        await posted(b"code=x", 100, FORM.encode(), content_encoding=b"br")
+    assert (refused.value.status, refused.value.error) == (415, "invalid_request")

@@ -67,7 +67,8 @@ def mutation(one: Measured | None) -> Chapter:
         for name, room in one["rooms"].items()
     ]
     about = (
-        f"Faults put into the rooms that decide, one at a time: {one['score']:.1f} % are found by a test ({when(one)})."
+        f"Faults put into the rooms that decide, one at a time: {one['score']:.1f} % of the {_count(one, 'mutants')}"
+        f" that were tried are found by a test; {_count(one, 'untried')} were not tried ({when(one)})."
         " What no test finds is explained in docs/evidence/mutants.toml, or named on the first page as missing."
     )
     return Chapter("Mutation testing", about, rows)
@@ -82,7 +83,9 @@ def facts(covered: Measured | None, mutated: Measured | None) -> dict[str, str]:
             f" branches ({_against(covered['percent'], COVERED)}; {when(covered)})"
         )
     if mutated is not None:
-        found["mutation score"] = f"{mutated['score']:.1f} % ({_against(mutated['score'], SCORE)}; {when(mutated)})"
+        tried, untried = _count(mutated, "mutants"), _count(mutated, "untried")
+        verdict = f"{untried} not tried, target {SCORE:g} % open" if untried else _against(mutated["score"], SCORE)
+        found["mutation score"] = f"{mutated['score']:.1f} % of {tried} faults ({verdict}; {when(mutated)})"
     return found
 
 
@@ -100,6 +103,11 @@ def _not_measured(name: str, command: str, target: float) -> Chapter:
 
 def _score(room: Mapping[str, int]) -> str:
     return f"{100 * room['killed'] / room['mutants']:.1f} %" if room["mutants"] else NOT_MEASURED
+
+
+def _count(one: Measured, what: str) -> int:
+    """Faults of all rooms."""
+    return sum(room[what] for room in one["rooms"].values())
 
 
 def _against(found: float, wanted: float) -> str:

@@ -58,7 +58,7 @@ def mutants() -> Iterator[Mutant]:
 
 
 def document(found: list[Mutant], explained: dict[str, list[str]]) -> dict[str, Any]:
-    """The figures; `explained`: by function the changed lines that are explained, "*" for all."""
+    """The figures; `explained`: by function the changed lines that are explained, "*" for all. Raises ValueError."""
     rooms: dict[str, dict[str, int]] = {}
     unexplained = []
     for one in found:
@@ -74,6 +74,8 @@ def document(found: list[Mutant], explained: dict[str, list[str]]) -> dict[str, 
         else:
             unexplained.append({"function": one.function, "ended": one.ended, "lines": list(one.lines)})
     killed, every = (sum(room[name] for room in rooms.values()) for name in ("killed", "mutants"))
+    if not every:
+        raise ValueError("no fault was tried")
     return {
         "made": f"{datetime.now(UTC):%Y-%m-%d}",
         "commit": conformance.commit(),
