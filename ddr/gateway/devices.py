@@ -119,6 +119,8 @@ async def _write(
         stored = await correct_device(core, conn, stored, wanted["started_ms"], now_ms)
     if any(stored[name] != wanted[name] for name in wanted if name not in _FIXED):
         if stored["expiration_ms"] != wanted["expiration_ms"]:
+            if check_end(stored, wanted["ended_ms"]):  # first, so that no chunk is expected anew that the end withdraws
+                stored = await end_device(core, conn, stored, wanted["ended_ms"], now_ms)
             await change_expiration(conn, stored, wanted["expiration_ms"], now_ms, core.catalog.delay_ms)
         return await store.update_device(conn, patient_id, stored["device_no"], wanted, now_ms)
     await store.heard(conn, patient_id, [stored["device_no"]], now_ms)

@@ -74,3 +74,16 @@ async def test_an_upload_by_a_worker_that_remembers_the_old_expiry_amends(ddr: R
         await sensor.send(60, [111])
         (amended,) = await sensor.chunks()
         assert state(amended) == ("amended", "4")
+
+
+@pytest.mark.requirement("SER-006", "SER-017")
+async def test_what_is_withdrawn_stays_so_when_the_end_takes_the_place_of_the_expiry(ddr: Recorder) -> None:
+    sensor = await worn(ddr)
+    with later(ddr, DAY + HOUR):
+        await sensor.send(0, ramp(SLOTS))
+        _, empty = await sensor.chunks()
+        await expire(sensor, sensor.start_ms + DAY - HOUR)
+        gone = await sensor.reader.read(f"Observation/{empty['id']}")
+    with later(ddr, DAY + 2 * HOUR):
+        await sensor.home.device("cgm", startedAt=date_time(sensor.start_ms), endedAt=date_time(sensor.start_ms + DAY))
+        assert await sensor.reader.read(f"Observation/{empty['id']}") == gone
