@@ -17,6 +17,14 @@ from ddr.store.database.digest import sha256
 
 SECRET = b"s" * 32
 CONTENTS = Contents("ab" * 32, "cd" * 16)
+ISSUED = (
+    "q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6vNzc3Nzc3Nzc3Nzc3Nzc3NAAAAAAAAAAAAAAAAAAAAAA.JRNOjW8iLAKT_"
+    "2Hv1PN9wFQYkEK3oUlJ1pjPH7Us2lE"
+)
+ISSUED_NEXT = (
+    "q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6vNzc3Nzc3Nzc3Nzc3Nzc3N6_GXIW9rflE2xLXQ4sHizQ.E8GqJmmBdfdJh"
+    "1tgaHtNb5T0_NNG0MRJ1aC_YIZWH8I"
+)
 NOW, REPEAT = 1_000_000, 10_000
 CURRENT, PREVIOUS, OLDER = b"c" * 32, b"p" * 32, b"o" * 32
 FAMILY = Family(
@@ -49,6 +57,12 @@ def test_a_successor_is_always_the_same_and_belongs_to_the_same_grant() -> None:
     token = mint(SECRET, CONTENTS)
     assert successor(SECRET, token) == successor(SECRET, token) != token
     assert read(SECRET, successor(SECRET, token)) == CONTENTS
+
+
+def test_tokens_that_were_issued_before_an_upgrade_stay_what_they_are() -> None:
+    """No other form of tokens and no other successor, or each DiGA would have to pair again."""
+    assert read(SECRET, ISSUED) == CONTENTS
+    assert successor(SECRET, ISSUED) == ISSUED_NEXT
 
 
 def test_another_secret_reads_nothing_and_foretells_nothing() -> None:
