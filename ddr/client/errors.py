@@ -73,6 +73,11 @@ KINDS: dict[str, type[Refused]] = {
 }
 
 
+def throttled(status: int, retry_seconds: float) -> Throttled:
+    """The error of an answer 429 or 503."""
+    return (Busy if status == 503 else Throttled)(retry_seconds)
+
+
 def refused(status: int, code: str, text: str) -> Refused:
     """The class for an error code of OAuth (RFC 6749 section 5.2, RFC 6750 section 3.1)."""
     return KINDS.get(code, Refused)(status, code, text)

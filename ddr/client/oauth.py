@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
-from ddr.client.errors import Busy, PairingEnded, Refused, Throttled, Unreachable, refused
+from ddr.client.errors import PairingEnded, Refused, Throttled, Unreachable, refused, throttled
 
 Json = dict[str, Any]
 BUSY = ("temporarily_unavailable", "server_error", "slow_down")  # RFC 6749 section 4.1.2.1: try again later
@@ -63,7 +63,7 @@ def retry_seconds(answer: httpx.Response, otherwise: float = 60.0) -> float:
 
 def _read(answer: httpx.Response) -> Json:
     if answer.status_code in (429, 503):
-        raise (Busy if answer.status_code == 503 else Throttled)(retry_seconds(answer))
+        raise throttled(answer.status_code, retry_seconds(answer))
     if answer.status_code >= 500:
         raise Unreachable(f"the authorization server answers {answer.status_code}")
     try:

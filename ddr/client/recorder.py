@@ -14,7 +14,7 @@ import httpx
 from ddr.client import oauth
 from ddr.client.answers import Json, content_of, outcome_of
 from ddr.client.diga import Diga
-from ddr.client.errors import Busy, Refused, ScopeRefused, Throttled, Unreachable
+from ddr.client.errors import Refused, ScopeRefused, Unreachable, throttled
 from ddr.client.pull import Change, Cursor, Step, query_of, resources_of, step
 from ddr.client.session import Session
 from ddr.client.tokens import TokenStore
@@ -107,7 +107,7 @@ class Recorder:
             elif answer.status_code in (429, 503):
                 pause = oauth.retry_seconds(answer) + random.uniform(0, 1)  # noqa: S311 - so that not all come at once
                 if waited + pause > self._patience:
-                    raise (Busy if answer.status_code == 503 else Throttled)(pause)
+                    raise throttled(answer.status_code, pause)
                 waited += pause
                 await asyncio.sleep(pause)
             elif answer.status_code < 500:

@@ -23,7 +23,7 @@ _RULE = "-------"
 
 def recognises(content: Content) -> bool:
     """True for a CareLink export."""
-    return any(True for _ in _tables(content))
+    return any(_tables(content))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:

@@ -26,7 +26,7 @@ _EGV = {"egv", "ggw", "estimated glucose value", "geschätzter glukosewert", "ge
 
 def recognises(content: Content) -> bool:
     """True for a Clarity export."""
-    return any(True for _ in _tables(content))
+    return any(_tables(content))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:

@@ -25,7 +25,7 @@ _LINES = 40
 def recognises(content: Content) -> bool:
     """True for a table of glucose values that names Eversense."""
     head = " ".join(" ".join(row.cells) for row in content.rows[:_LINES]).casefold()
-    return any(name in head for name in _NAMES) and any(True for _ in _tables(content))
+    return any(name in head for name in _NAMES) and any(_tables(content))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:

@@ -22,7 +22,7 @@ _COLUMNS = {
 
 def recognises(content: Content) -> bool:
     """True for a Glooko export of glucose values."""
-    return any(True for _ in _tables(content))
+    return any(_tables(content))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:

@@ -28,7 +28,7 @@ _STORED, _STRIP = "0", "2"  # record types; 1 is a scan, which repeats what the 
 
 def recognises(content: Content) -> bool:
     """True for a LibreView export."""
-    return any(True for _ in _tables(content))
+    return any(_tables(content))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:

@@ -36,7 +36,7 @@ _WITHINGS = "heart"  # Withings writes the heart rate between date and pressure,
 
 def recognises(content: Content) -> bool:
     """True for a table with an upper and a lower blood pressure."""
-    return any(True for _ in _tables(content))
+    return any(_tables(content))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:

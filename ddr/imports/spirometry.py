@@ -26,7 +26,7 @@ _UNITS = {PEF: "L/min", FEV1: "L"}
 
 def recognises(content: Content) -> bool:
     """True for a table with peak flow or FEV1."""
-    return any(True for _ in _tables(content))
+    return any(_tables(content))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:

@@ -85,14 +85,15 @@ class Cells(NamedTuple):
 
 def recognises(content: Content) -> bool:
     """True for a table with the columns time, value and unit."""
-    return any(True for _ in _tables(content))
+    return any(_tables(content))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The values; a time without zone is local in `zone`."""
-    of_one_person(table.cell(row, "person") for table in _tables(content) for row in table.rows)
+    found = list(_tables(content))
+    of_one_person(table.cell(row, "person") for table in found for row in table.rows)
     rows, cut, left = [], [], 0
-    for table in _tables(content):
+    for table in found:
         texts = table.cells((*COLUMNS, *_TOLD, "shown"))
         for row, (*told, shown) in zip(table.rows, texts, strict=True):
             cells = Cells(row.line, *told)

@@ -99,7 +99,7 @@ def _owner(app: Mapping[str, Any], claimed: str | None) -> str | None:
 
 def is_retired(states: Collection[str] | None) -> bool:
     """Whether the registry itself says that the DiGA is retired: by its catalogue states, each of them readable."""
-    return bool(states) and RETIRED.issuperset(states or ())
+    return states is not None and set(states) == RETIRED
 
 
 def _catalogue_problem(states: set[str] | None) -> list[str]:

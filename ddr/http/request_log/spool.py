@@ -5,7 +5,6 @@ A file belongs to the process that holds its lock; the files of a dead one are t
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import threading
@@ -16,6 +15,7 @@ from uuid import UUID
 
 import orjson
 
+from ddr.appending import append, keep_names
 from ddr.store.audit.request_log import Batch
 
 SUFFIX = ".spool"
@@ -37,10 +37,7 @@ class Spool:
             if self._descriptor is None:
                 self._descriptor = self._open()
             try:
-                written = os.write(self._descriptor, content)
-                os.fsync(self._descriptor)
-                if written < len(content):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                append(self._descriptor, content)
             except OSError:
                 self._end()  # nothing may follow on a line that is cut off, or in a file that the disk has lost
                 raise
@@ -63,11 +60,7 @@ class Spool:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         path.rename(path.with_suffix(SUFFIX))  # not before the lock: another process would take it over, and remove it
-        directory = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        keep_names(self._folder)
         return descriptor
 
 

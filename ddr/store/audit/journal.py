@@ -10,7 +10,6 @@ One file per host and month in `journal_dir`, one JSON object a line; several pr
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 import re
@@ -24,6 +23,7 @@ from typing import Any
 
 import orjson
 
+from ddr.appending import append, keep_names
 from ddr.store.database.errors import StoreError
 
 PREFIX, SUFFIX = "ends-", ".jsonl"
@@ -124,18 +124,11 @@ def _append(folder: Path, at_ms: int, line: bytes) -> None:
     fresh = not path.exists()
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        written = os.write(descriptor, line)
-        os.fsync(descriptor)
-        if written < len(line):  # the disk is full, or the quota of this account
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        append(descriptor, line)
     finally:
         os.close(descriptor)
     if fresh:
-        directory = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        keep_names(folder)
 
 
 def _month(at_ms: int) -> str:

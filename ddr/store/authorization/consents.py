@@ -54,10 +54,10 @@ async def give(
     Those given before stay (CON-019), but none outlasts what the patient chooses now. The proof says in which role they
     are given (ddr.store.audit.acting).
     """
-    role, representation_id = acted()
+    by = role, representation_id = acted()
     if shown is not None:
         await _keep(conn, shown, now_ms)
-    shortened = await shorten(conn, patient_id, pairing_no, valuesets, until_ms, now_ms, acted())
+    shortened = await shorten(conn, patient_id, pairing_no, valuesets, until_ms, now_ms, by)
     rows = await conn.fetch(
         """
         INSERT INTO consent (patient_id, pairing_no, miv_url, granted_ms, until_ms, language, text_sha256, role,
