@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ddr.http.core import Core
+from ddr.store.database.pool import open_pool
 from tests.diga_api.conftest import Pair
-from tests.diga_api.world import CGM, GLUCOSE, LUNG, Body
+from tests.diga_api.world import CGM, GLUCOSE, LUNG, Body, fhir_client
+from tests.support.pooler import direct_only
 
 INCLUDES = "_include=Observation:device&_include:iterate=DeviceMetric:source&_include=Observation:derived-from"
 
@@ -33,6 +36,31 @@ async def counted(core: Core) -> AsyncIterator[list[str]]:
     for connection in connections:
         connection.remove_query_logger(note)
         await core.pool.release(connection)
+
+
+_PLANS = "SELECT sum(generic_plans) FROM pg_prepared_statements WHERE statement LIKE $1"
+
+
+@direct_only
+@pytest.mark.parametrize("kinds", [(CGM,), (GLUCOSE, LUNG), (CGM, GLUCOSE, LUNG)])
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"Observation?_sort=-date&_count=2&date=ge2026-11-01&date=lt2030-01-01&code=2339-0,105272-9&{INCLUDES}",
+        "Device?_revinclude=DeviceMetric:source&_has:Observation:device:code=2339-0&_lastUpdated=gt2026-11-01",
+        "DeviceMetric?_include=DeviceMetric:source",
+    ],
+)
+async def test_no_search_is_planned_anew(body: Body, pair: Pair, kinds: tuple[str, ...], path: str) -> None:
+    await body.cgm()
+    async with await open_pool(body.core.settings, size=1) as pool:
+        diga = await pair(*kinds)
+        diga.client = fhir_client(replace(diga.core, pool=pool), diga.certificate)
+        for _ in range(3):
+            await diga.rest()
+            assert (await diga.get(path)).status_code == 200
+        # of statements that are not kept there is nothing to be seen
+        assert await pool.fetchval(_PLANS, "%observations AS%") == 3
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,10 @@ class Limits:
         }
 
 
+# Characters of a statement that is kept prepared. A search over all kinds of data has 16,000, and planning it takes many
+# times as long as executing it; what has more is long by the values that a client sent, and comes once.
+LONGEST_CACHED = 24_000
+
 REQUESTS = Limits(acquire=3, statement=5, lock=1.5)
 BACKGROUND = Limits(acquire=30, statement=60, lock=10)
 
@@ -76,6 +80,7 @@ def session_options(limits: Limits, cache: int) -> dict[str, Any]:
     return {
         "command_timeout": limits.statement,
         "statement_cache_size": cache,
+        "max_cacheable_statement_size": LONGEST_CACHED if cache else 0,
         "server_settings": settings,
         "connection_class": kind,
     }
