@@ -62,6 +62,9 @@ class Population:
     """So many patients, of whom some are asked for."""
 
     pool: asyncpg.Pool
+    core: Core
+    apps: dict[str, ASGIApp]
+    patient_ids: Sequence[UUID]  # of those who are asked for
     asked: Sequence[Patient]
     old: Sequence[Patient]
 
@@ -103,7 +106,7 @@ async def population(running: Recorder, folder: Path, patients: int) -> AsyncIte
             ready = [await _ready(core, apps, diga, patient_id) for patient_id in (*asked, *old)]
             await fill(pool, asked[0], patients - len(ready))
             await pool.execute("VACUUM ANALYZE")
-            yield Population(pool, ready[:ASKED], ready[ASKED:])
+            yield Population(pool, core, apps, asked, ready[:ASKED], ready[ASKED:])
             await asyncio.sleep(0)
 
 

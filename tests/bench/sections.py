@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench import bridge, gateway, growth, overload, polling, serving, statements, storage, summary, wal
+from tests.bench import bridge, cost, gateway, growth, overload, polling, serving, statements, storage, summary, wal
 from tests.bench.database import on_database, on_recorder
 from tests.bench.figure import Figure
 
@@ -53,7 +53,11 @@ async def _wal(folder: Path, options: Options) -> list[Figure]:
     return await on_recorder(folder, lambda running: wal.run(running, folder, options.patients[0]))
 
 
-SECTIONS |= {"growth": _growth, "wal": _wal}
+async def _cost(folder: Path, options: Options) -> list[Figure]:
+    return await on_recorder(folder, lambda running: cost.run(running, folder, options.rounds))
+
+
+SECTIONS |= {"growth": _growth, "wal": _wal, "cost": _cost}
 
 
 def options_of(arguments: Sequence[str]) -> Options:

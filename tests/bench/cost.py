@@ -1,0 +1,76 @@
+"""Processor time of one request after the other, of the database's session and of the process that answers.
+
+What else the machine does hardly shows in it, so versions can be compared on a machine that is busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+from tests.bench.figure import Figure
+from tests.bench.growth import WORK
+from tests.bench.inside import Backend
+from tests.bench.population import NEWEST, Population, population
+from tests.oauth.backend import DigaBackend, new_diga
+from tests.support.recorder import Recorder
+
+PATIENTS = 100
+WARM, REQUESTS = 20, 100
+OWN = "self"
+
+
+async def run(running: Recorder, folder: Path, rounds: int) -> list[Figure]:
+    """Each kind of request in turns, straight into the applications of this process."""
+    terms = running.core.catalog.terms
+    terms.update({url: replace(term, grace_seconds=0) for url, term in terms.items()})
+    async with population(running, folder, PATIENTS) as one:
+        works = {name: (text, one.turns(work)) for name, (text, work) in WORK.items()}
+        works["newest_all"] = "search: newest chunk, over all kinds of data", await _of_all_kinds(running, one)
+        seen: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
+        for _, step in works.values():
+            for _ in range(WARM):
+                await step()
+        for _ in range(rounds):
+            for name, (_, step) in works.items():
+                seen[name].append(await _cost(one, step))
+    return [_figure(name, works[name][0], found) for name, found in seen.items()]
+
+
+def _figure(name: str, text: str, found: list[tuple[float, float]]) -> Figure:
+    database, own = (median(column) for column in zip(*found, strict=True))
+    return Figure(f"cost_{name}", f"CPU of the database: {text}", database, "us", more=f"recorder {own:,.0f} us")
+
+
+async def _of_all_kinds(running: Recorder, one: Population) -> Callable[[], Awaitable[int]]:
+    core = one.core
+    entry, certificate = new_diga(frozenset(miv.valueset for miv in core.catalog.mivs))
+    diga = DigaBackend(core, running.trust.add(entry, certificate), certificate)
+    backend = Backend(one.apps["diga"], certificate, entry.client_id, await diga.pair(one.patient_ids[0]))
+
+    async def step() -> int:
+        return len(await backend.get(NEWEST))
+
+    return step
+
+
+async def _cost(one: Population, step: Callable[[], Awaitable[int]]) -> tuple[float, float]:
+    """Microseconds of the sessions of this database, and of this process, for each request."""
+    sessions = [row["pid"] for row in await one.pool.fetch(_SESSIONS)]
+    before = _seconds(*sessions), _seconds(OWN)
+    for _ in range(REQUESTS):
+        await step()
+    after = _seconds(*sessions), _seconds(OWN)
+    database, own = ((late - early) / REQUESTS * 1e6 for early, late in zip(before, after, strict=True))
+    return database, own
+
+
+_SESSIONS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
+
+
+def _seconds(*processes: int | str) -> float:
+    """Processor time so far: by the scheduler, to the nanosecond."""
+    tasks = (task for process in processes for task in Path(f"/proc/{process}/task").iterdir())
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
