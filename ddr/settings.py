@@ -168,6 +168,11 @@ class Settings:
         "",
     )
     majority_years: int = described("Age at which the rights of parents and guardians end.", 18)
+    research: bool = described(
+        "Patients may agree to research with their readings, without names (docs/research.md); off: neither page nor"
+        " command is there.",
+        False,
+    )
     session_seconds: int = described("Lifetime of a patient's browser session without activity.", 1800)
     # audit trail
     audit_days: int = described("How long the audit trail is kept (30 days at least).", 730)

@@ -49,7 +49,9 @@ def declared(core: Core) -> Iterator[str]:
     """The paths of all rooms, parameters filled in."""
     starlettes = (create_oauth_backend(core), create_oauth_public(core))
     templates = [route.path for app in starlettes for route in app.routes if hasattr(route, "path")]
-    templates += [route.path for route in (*consent.BUILTIN_LOGIN, *consent.PROVIDER_LOGIN, *consent.PAGES)]
+    templates += [
+        route.path for route in (*consent.BUILTIN_LOGIN, *consent.PROVIDER_LOGIN, *consent.PAGES, *consent.RESEARCH)
+    ]
     templates += [route.path for route in GATEWAY]
     for resource_type in ("", *PARAMETERS, "Patient", "AuditEvent"):
         base = f"/fhir/{resource_type}".rstrip("/")

@@ -11,6 +11,7 @@ from ddr.fhir.instants import instant
 
 TERMINOLOGY = "http://terminology.hl7.org/CodeSystem/"
 PRIVACY_CONSENT = {"system": "http://loinc.org", "code": "59284-0", "display": "Consent Document"}
+PATIENT = {"type": "Patient", "display": "Whose copy this is"}
 XHTML = "http://www.w3.org/1999/xhtml"
 
 
@@ -27,16 +28,15 @@ def consent_resource(
     `app` and `kind` are what the DiGA and the kind of data are called, `story` what happened, in words.
     """
     end_ms = row["until_ms"] if row["withdrawn_ms"] is None else min(row["withdrawn_ms"], row["until_ms"])
-    paragraphs = "".join(f"<p>{escape(line)}</p>" for line in story)
     resource = {
         "resourceType": "Consent",
         "id": name,
-        "text": {"status": "generated", "div": f'<div xmlns="{XHTML}">{paragraphs}</div>'},
+        "text": _narrative(story),
         "identifier": [{"value": row["pairing_id"]}],
         "status": "active" if end_ms > now_ms else "inactive",
         "scope": _concept("consentscope", "patient-privacy"),
         "category": [{"coding": [PRIVACY_CONSENT]}],
-        "patient": {"type": "Patient", "display": "Whose copy this is"},
+        "patient": PATIENT,
         "dateTime": instant(row["granted_ms"]),
         "policyRule": _concept("v3-ActCode", "OPTIN"),
         "provision": {
@@ -57,6 +57,36 @@ def consent_resource(
     if row["content"]:
         resource["sourceAttachment"] = _attachment(row)
     return resource
+
+
+def research_consent_resource(row: Mapping[str, Any], name: str, *, story: Sequence[str]) -> dict[str, Any]:
+    """The Consent of a row of ddr.store.authorization.research.of_patient under the id `name`."""
+    end = {} if row["ended_ms"] is None else {"end": instant(row["ended_ms"])}
+    resource = {
+        "resourceType": "Consent",
+        "id": name,
+        "text": _narrative(story),
+        "status": "inactive" if end else "active",
+        "scope": _concept("consentscope", "research"),
+        "category": [{"coding": [PRIVACY_CONSENT]}],
+        "patient": PATIENT,
+        "dateTime": instant(row["given_ms"]),
+        "policyRule": _concept("v3-ActCode", "OPTIN"),
+        "sourceAttachment": _attachment(row),
+        "provision": {
+            "type": "permit",
+            "period": {"start": instant(row["given_ms"]), **end},
+            "purpose": [{"system": f"{TERMINOLOGY}v3-ActReason", "code": "HRESCH"}],
+        },
+    }
+    if row["given_role"]:
+        resource["performer"] = [{"display": row["given_role"]}]
+    return resource
+
+
+def _narrative(story: Sequence[str]) -> dict[str, str]:
+    paragraphs = "".join(f"<p>{escape(line)}</p>" for line in story)
+    return {"status": "generated", "div": f'<div xmlns="{XHTML}">{paragraphs}</div>'}
 
 
 def _attachment(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import asyncpg
 from ddr.store.audit import patients as trail
 from ddr.store.audit.journal import Entry, entries
 from ddr.store.audit.trail import Event
-from ddr.store.authorization import representations
+from ddr.store.authorization import representations, research
 from ddr.store.authorization import restore as store
 from ddr.store.authorization.unpairing import Party
 from ddr.store.gateways import certificates, tokens
@@ -100,9 +100,8 @@ async def _former(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
 
 
 async def _shortened(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
-    by = (_text(entry, "by"), UUID(_text(entry, "representation"))) if "by" in entry else (None, None)
     pairing_id, kinds, until_ms = _text(entry, "pairing"), list(entry["shortened"]), int(entry["until_ms"])
-    return await store.shorten_consents(pool, pairing_id, kinds, until_ms, entry["at_ms"], by)
+    return await store.shorten_consents(pool, pairing_id, kinds, until_ms, entry["at_ms"], _acted(entry))
 
 
 async def _certificate(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
@@ -117,6 +116,12 @@ async def _representation(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool
         return await representations.end(conn, _patient(entry), representation_id, by, reason, now_ms)
 
 
+async def _research(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
+    return await research.withdraw_again(
+        pool, _patient(entry), _text(entry, "reason"), entry["at_ms"], _acted(entry), now_ms
+    )
+
+
 async def _disabled(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
     """Not when the account was enabled since: that may stand in the journal of another host."""
     patient_id = _patient(entry)
@@ -128,6 +133,11 @@ async def _disabled(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
 def _party(entry: Entry) -> Party:
     """Who ended it: the source of the event's tag."""
     return Party(entry["event"].partition(":")[0])
+
+
+def _acted(entry: Entry) -> tuple[str | None, UUID | None]:
+    """Role and right of the representative who did it."""
+    return (_text(entry, "by"), UUID(_text(entry, "representation"))) if "by" in entry else (None, None)
 
 
 def _patient(entry: Entry) -> UUID:
@@ -162,4 +172,5 @@ _REDO: dict[str, Redo] = {
     Event.REPRESENTATION_ENDED_BY_OPERATOR: _representation,
     Event.REPRESENTATION_ENDED_BY_PROVIDER: _representation,
     Event.REPRESENTATION_ENDED_BY_SYSTEM: _representation,
+    Event.RESEARCH_WITHDRAWN: _research,
 }

@@ -28,6 +28,7 @@ from ddr.patient_pages import (
     person,
     provider_login,
     representation,
+    research,
     review,
     static,
 )
@@ -88,13 +89,18 @@ PAGES = [
     Route("/favicon.ico", static.icon, methods=["GET"]),
     Route("/.well-known/security.txt", static.security, methods=["GET"]),
 ]
+# With the setting `research` only.
+RESEARCH = [
+    Route("/me/research", for_patients(research.show), methods=["GET"]),
+    Route("/me/research", for_patients(research.submit), methods=["POST"]),
+]
 
 
 def create_consent(core: Core) -> ASGIApp:
     """/login…, /logout, /consent, /me… and /static/…; the login is at the provider, or the built-in one if allowed."""
     builtin = BUILTIN_LOGIN if core.settings.allow_builtin_accounts else []
     app = Starlette(
-        routes=[*(PROVIDER_LOGIN if core.identity else builtin), *PAGES],
+        routes=[*(PROVIDER_LOGIN if core.identity else builtin), *PAGES, *(RESEARCH if core.settings.research else [])],
         exception_handlers={
             FormRefused: form_refused,
             consent.Refused: consent.refused,

@@ -12,7 +12,6 @@ from ddr.patient_pages import known_browser
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.visitor import Form, Visitor, core_of, drop_cookie, identify, read_form, see_other
-from ddr.store.authorization.representations import UNTIL_MAJORITY
 from ddr.store.patients.accounts import LONGEST, verify
 from ddr.store.patients.erasure import delete_patient
 from ddr.store.patients.login_attempts import count_attempt, forgive
@@ -29,7 +28,7 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
 async def submit(request: Request, visitor: Visitor, session: Session) -> Response:
     """Delete, and log out everywhere."""
     form, core = await read_form(request, visitor), core_of(request)
-    if not may_delete(session):
+    if not session.decides_for_good:
         return _page(request, visitor, session, 403)
     if core.identity:
         if not _confirmed(core, session):
@@ -45,11 +44,6 @@ async def submit(request: Request, visitor: Visitor, session: Session) -> Respon
 async def done(request: Request) -> Response:
     """GET /deleted: nobody is logged in any more."""
     return page(request, await identify(request), "deleted.html")
-
-
-def may_delete(session: Session) -> bool:
-    """Patients themselves, and those who decide everything for a minor (§ 1629, § 1789 BGB)."""
-    return session.acting is None or session.acting.role in UNTIL_MAJORITY
 
 
 def _confirmed(core: Core, session: Session) -> bool:
@@ -76,6 +70,6 @@ def _page(request: Request, visitor: Visitor, session: Session, status: int = 20
         status=status,
         at_provider=core.identity is not None,
         confirmed=_confirmed(core, session),
-        allowed=may_delete(session),
+        allowed=session.decides_for_good,
         error=error and text(language(request.scope), error),
     )

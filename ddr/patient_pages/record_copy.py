@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from ddr.fhir.audit_event import audit_event_resource
-from ddr.fhir.consent import consent_resource, role_of
+from ddr.fhir.consent import consent_resource, research_consent_resource, role_of
 from ddr.fhir.instants import instant
 from ddr.http.core import Core
 from ddr.patient_pages.access import words
@@ -21,6 +21,7 @@ from ddr.patient_pages.names import app_name, title_of
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.texts.reasons import reason
 from ddr.store.audit import patients as trail
+from ddr.store.authorization import research
 from ddr.store.database.ids import Kind
 from ddr.store.patients import export
 
@@ -49,6 +50,9 @@ async def resources(core: Core, patient_id: UUID, lang: str, upto_no: int) -> As
             now_ms=now_ms,
             story=_story(core, row, lang),
         )
+    for row in await research.of_patient(core.pool, patient_id):
+        name = core.ids.encode(Kind.RESEARCH, row["act_no"])
+        yield research_consent_resource(row, name, story=_research_story(row, lang))
     async for row in trail.upto(core.pool, patient_id, upto_no):
         name, app = core.ids.encode(Kind.AUDIT, row["audit_no"]), app_name(core, row["client_id"])
         yield audit_event_resource(row, name, app=app, words=words(core, row, lang, text), observer=observer)
@@ -78,9 +82,12 @@ async def consent_lines(core: Core, patient_id: UUID, lang: str) -> AsyncIterato
             role_of(row, "given"),
             role_of(row, "ended"),
         )
-        digest = row["text_sha256"].hex() if row["text_sha256"] else ""
-        shown = (row["language"] or "", row["version"] or "", digest, row["content"] or "")
-        yield _written([(*pairing, *consent, *shown)])
+        yield _written([(*pairing, *consent, *_words(row))])
+    for row in await research.of_patient(core.pool, patient_id):
+        ended = (_at(row["ended_ms"]), row["ended_by"] or "", reason(lang, row["reason"]) if row["ended_ms"] else "")
+        roles = (row["given_role"] or "", row["ended_role"] or "")
+        about = (text(lang, "research.title"), "", instant(row["given_ms"]), "", "")
+        yield _written([("",) * 6 + (*about, *ended, *roles, *_words(row))])
 
 
 async def access_lines(core: Core, patient_id: UUID, lang: str, upto_no: int) -> AsyncIterator[bytes]:
@@ -89,6 +96,20 @@ async def access_lines(core: Core, patient_id: UUID, lang: str, upto_no: int) ->
     async for row in trail.upto(core.pool, patient_id, upto_no):
         app, said = app_name(core, row["client_id"]), words(core, row, lang, text)
         yield _written([(instant(row["at_ms"]), app, row["client_id"] or "", row["event"], said)])
+
+
+def _words(row: Row) -> tuple[str, str, str, str]:
+    """The text that was agreed to: language, version, SHA-256, the words."""
+    digest = row["text_sha256"].hex() if row["text_sha256"] else ""
+    return row["language"] or "", row["version"] or "", digest, row["content"] or ""
+
+
+def _research_story(row: Row, lang: str) -> list[str]:
+    """What happened to a consent to research, in sentences."""
+    given = text(lang, "research.copy_given", day=day(lang, row["given_ms"]))
+    if row["ended_ms"] is None:
+        return [given]
+    return [given, text(lang, "copy.ended", day=day(lang, row["ended_ms"]), reason=reason(lang, row["reason"]))]
 
 
 def _story(core: Core, row: Row, lang: str) -> list[str]:

@@ -79,6 +79,7 @@ def page(
         path=request.url.path,
         session=visitor.session,
         role_name=partial(role_name, lang),
+        research=settings.research,
         form_token=visitor.form_token,
         **content,
     )

@@ -10,6 +10,7 @@ import pytest
 
 import ddr.patient_pages
 from ddr.http.pages import PROBLEMS, Words
+from ddr.patient_pages import research_text
 from ddr.patient_pages.dates import day, moment, short_moment
 from ddr.patient_pages.texts import TEXTS
 from ddr.patient_pages.texts.reasons import reason
@@ -22,6 +23,7 @@ BUILT = (
     | {f"data.{name}" for name in ("hour", "lowest", "middle", "highest", "count", "when", "what", "value")}
     | {f"data.range_{n}" for n in range(5)}
     | {f"file.{name}" for name in ("device", "kind", "count", "span")}
+    | {f"research.{name}" for one in research_text.SECTIONS.items() for name in (one[0], *one[1])}
     | {"data.target_1", "data.target_3", "data.event_sensor", "data.event_calibration"}
 )  # put together in a template
 

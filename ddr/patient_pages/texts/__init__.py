@@ -16,6 +16,7 @@ from ddr.patient_pages.texts import (
     gateway_apps,
     login,
     representation,
+    research,
 )
 
 TEXTS: dict[str, Words] = {
@@ -33,6 +34,7 @@ TEXTS: dict[str, Words] = {
         copy,
         deletion,
         representation,
+        research,
     )
     for name, words in module.TEXTS.items()
 }

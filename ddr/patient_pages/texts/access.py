@@ -106,6 +106,17 @@ TEXTS = {
         "Nach der Wiederherstellung dieses Dienstes aus einer Sicherung bekam {app} einen neuen Zugangsschlüssel.",
         "After this service was restored from a backup, {app} was given a new access key.",
     ),
+    "patient:research:given": Words(
+        "Sie haben zugestimmt, dass Ihre Messwerte ohne Namen für Forschung genutzt werden.",
+        "You agreed that your readings are used for research without your name.",
+    ),
+    "patient:research:withdrawn": Words(
+        "Sie haben Ihre Zustimmung zur Forschung widerrufen.", "You withdrew your consent to research."
+    ),
+    "system:research:ended": Words(
+        "Die Zustimmung zur Forschung, die jemand für Sie gegeben hatte, ist beendet. {reason}",
+        "The consent to research that somebody had given for you has ended. {reason}",
+    ),
     # what representatives did, and that there are any
     "patient:pairing:granted:by": Words(
         "{who_first} hat für Sie {app} erlaubt, Daten zu lesen: {kinds}.",
@@ -141,6 +152,14 @@ TEXTS = {
     "patient:gateway:disconnected:by": Words(
         "{who_first} hat für Sie eine App getrennt, die Messwerte gesendet hat.",
         "{who_first} disconnected an app that sent readings for you.",
+    ),
+    "patient:research:given:by": Words(
+        "{who_first} hat für Sie zugestimmt, dass Ihre Messwerte ohne Namen für Forschung genutzt werden.",
+        "{who_first} agreed for you that your readings are used for research without your name.",
+    ),
+    "patient:research:withdrawn:by": Words(
+        "{who_first} hat für Sie die Zustimmung zur Forschung widerrufen.",
+        "{who_first} withdrew the consent to research for you.",
     ),
     "patient:pairing:kept": Words(
         "Sie haben die Verbindung mit {app} behalten, die jemand für Sie erlaubt hatte.",

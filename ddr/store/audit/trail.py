@@ -69,6 +69,9 @@ class Event(StrEnum):
     CREDENTIAL_FOUND = "system:credential:found"
     CREDENTIAL_ASSIGNED = "operator:credential:assigned"
     CREDENTIAL_ENDED = "system:credential:ended"
+    RESEARCH_GIVEN = "patient:research:given"
+    RESEARCH_WITHDRAWN = "patient:research:withdrawn"
+    RESEARCH_ENDED_BY_SYSTEM = "system:research:ended"
     RESTORE_DECLARED = "operator:restore:declared"
     REFRESH_RESTORED = "diga:refresh:restored"
 
@@ -94,6 +97,7 @@ ENDS = frozenset(
         Event.REPRESENTATION_ENDED_BY_OPERATOR,
         Event.REPRESENTATION_ENDED_BY_PROVIDER,
         Event.REPRESENTATION_ENDED_BY_SYSTEM,
+        Event.RESEARCH_WITHDRAWN,
     }
 )
 _BY_PATIENT = "patient:"  # what a representative may do in the patient's place

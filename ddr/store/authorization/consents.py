@@ -56,7 +56,7 @@ async def give(
     """
     by = role, representation_id = acted()
     if shown is not None:
-        await _keep(conn, shown, now_ms)
+        await keep_text(conn, shown, now_ms)
     shortened = await shorten(conn, patient_id, pairing_no, valuesets, until_ms, now_ms, by)
     rows = await conn.fetch(
         """
@@ -183,7 +183,8 @@ async def records(pool: asyncpg.Pool, patient_id: UUID) -> list[asyncpg.Record]:
     return rows
 
 
-async def _keep(conn: asyncpg.Connection, shown: Shown, now_ms: int) -> None:
+async def keep_text(conn: asyncpg.Connection, shown: Shown, now_ms: int) -> None:
+    """Keep a text for the proofs that name it."""
     await conn.execute(
         "INSERT INTO consent_text (text_sha256, language, version, content, created_ms) VALUES ($1, $2, $3, $4, $5)"
         " ON CONFLICT DO NOTHING",

@@ -20,6 +20,7 @@ from ddr.series.days import midnight
 from ddr.settings import Settings
 from ddr.store.audit.acting import Acting, detail_of
 from ddr.store.audit.trail import Event, record
+from ddr.store.authorization import research
 from ddr.store.database.pool import Connection
 
 
@@ -222,6 +223,7 @@ async def end(
     )
     detail = {**detail_of(relation, representation_id), "reason": str(reason)}
     await record(conn, _ENDED_BY[by], now_ms, patient_id=patient_id, detail=detail)
+    await research.end_with_right(conn, patient_id, relation, representation_id, str(reason), now_ms)
     return True
 
 

@@ -23,6 +23,7 @@ class Kind(IntEnum):
     AUDIT = 7
     DAY = 8  # no = ordinal of the calendar day
     CONSENT = 9
+    RESEARCH = 10  # no = number of the act by which a consent to research was given
 
 
 class IdCipher:

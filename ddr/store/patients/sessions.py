@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.store.audit.acting import Acting
-from ddr.store.authorization.representations import Moment, in_force
+from ddr.store.authorization.representations import UNTIL_MAJORITY, Moment, in_force
 from ddr.store.database.digest import sha256
 from ddr.store.database.sweeping import delete_due
 
@@ -59,6 +59,11 @@ class Session:
     def login_id(self) -> UUID:
         """The patient whose login it is."""
         return self.acting.login_id if self.acting else self.patient_id
+
+    @property
+    def decides_for_good(self) -> bool:
+        """What cannot be undone: patients themselves, and who decides everything for a minor (§ 1629, § 1789 BGB)."""
+        return self.acting is None or self.acting.role in UNTIL_MAJORITY
 
 
 def new_cookie() -> str:

@@ -1,0 +1,98 @@
+"""Consents to research as acts that are only added (GDPR Article 7(1); docs/research.md), apart from those of DiGA.
+
+Of a patient at most one consent is in force. One that a representative gave ends with the representative's right.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import asyncpg
+
+from ddr.store.audit.acting import acted, detail_of
+from ddr.store.audit.trail import Event, record
+from ddr.store.authorization.consents import BY_PATIENT, Shown, keep_text
+from ddr.store.database.pool import Connection
+
+BY_SYSTEM = "system"
+By = tuple[str | None, UUID | None]  # role and right of a representative, as of `acted`
+# Whoever gives waits for whoever gives at the same time; not while the account is disabled.
+_ABLE = "SELECT FROM patient WHERE patient_id = $1 AND disabled_ms IS NULL FOR NO KEY UPDATE"
+_RIGHT = "SELECT FROM representation WHERE patient_id = $1 AND representation_id = $2 AND ended_ms IS NULL FOR SHARE"
+_OPEN = """
+SELECT g.act_no FROM research_consent g
+ WHERE g.patient_id = $1 AND g.act = 'given'
+   AND NOT EXISTS (SELECT FROM research_consent e WHERE e.patient_id = $1 AND e.given_no = g.act_no)"""
+_GIVE = """
+INSERT INTO research_consent (patient_id, at_ms, act, language, text_sha256, role, representation_id)
+VALUES ($1, $2, 'given', $3, $4, $5, $6)"""
+_END = f"""
+INSERT INTO research_consent (patient_id, at_ms, act, given_no, ended_by, reason, role, representation_id)
+SELECT $1, $2, 'ended', o.act_no, $3, $4, $5, $6 FROM ({_OPEN} {{}}) AS o
+ON CONFLICT (patient_id, given_no) WHERE given_no IS NOT NULL DO NOTHING RETURNING given_no"""  # noqa: S608
+_END_ALL = _END.format("AND g.at_ms <= $7")
+_END_OF_RIGHT = _END.format("AND g.representation_id = $7")
+_OF_PATIENT = """
+SELECT g.act_no, g.at_ms AS given_ms, g.role AS given_role, g.language, g.text_sha256, t.version, t.content,
+       e.at_ms AS ended_ms, e.ended_by, e.reason, e.role AS ended_role
+  FROM research_consent g
+  LEFT JOIN research_consent e ON e.patient_id = $1 AND e.given_no = g.act_no
+  LEFT JOIN consent_text t ON t.text_sha256 = g.text_sha256
+ WHERE g.patient_id = $1 AND g.act = 'given' ORDER BY g.act_no"""
+
+
+async def give(pool: asyncpg.Pool, patient_id: UUID, shown: Shown, now_ms: int) -> bool:
+    """The patient, or whoever acts for the patient, agrees to research, having read `shown`.
+
+    False when a consent is in force already, and when the account is gone or disabled or the right to act has ended.
+    """
+    role, representation_id = acted()
+    async with pool.acquire() as conn, conn.transaction():
+        if await conn.fetchrow(_ABLE, patient_id) is None:
+            return False
+        if representation_id and await conn.fetchrow(_RIGHT, patient_id, representation_id) is None:
+            return False
+        if await conn.fetchrow(_OPEN, patient_id) is not None:
+            return False
+        await keep_text(conn, shown, now_ms)
+        await conn.execute(_GIVE, patient_id, now_ms, shown.language, shown.digest, role, representation_id)
+        detail = {"language": shown.language, "version": shown.version, "text": shown.digest.hex()}
+        await record(conn, Event.RESEARCH_GIVEN, now_ms, patient_id=patient_id, detail=detail)
+        return True
+
+
+async def withdraw(pool: asyncpg.Pool, patient_id: UUID, reason: str, now_ms: int) -> bool:
+    """The patient, or whoever acts for the patient, takes the consent back. False when none is in force."""
+    return await _withdraw(pool, patient_id, reason, now_ms, acted(), now_ms)
+
+
+async def withdraw_again(
+    pool: asyncpg.Pool, patient_id: UUID, reason: str, withdrawn_ms: int, by: By, now_ms: int
+) -> bool:
+    """What was done at `withdrawn_ms`, before the database was restored; a consent that was given later stays."""
+    return await _withdraw(pool, patient_id, reason, now_ms, by, withdrawn_ms)
+
+
+async def _withdraw(pool: asyncpg.Pool, patient_id: UUID, reason: str, now_ms: int, by: By, given_by_ms: int) -> bool:
+    async with pool.acquire() as conn, conn.transaction():
+        if await conn.fetchrow(_END_ALL, patient_id, now_ms, BY_PATIENT, reason, *by, given_by_ms) is None:
+            return False
+        detail = {**detail_of(*by), "reason": reason}
+        await record(conn, Event.RESEARCH_WITHDRAWN, now_ms, patient_id=patient_id, detail=detail)
+        return True
+
+
+async def end_with_right(
+    conn: asyncpg.Connection, patient_id: UUID, role: str, representation_id: UUID, reason: str, now_ms: int
+) -> None:
+    """Within the transaction that ends a right: a consent that was given by it ends, too."""
+    given = (patient_id, now_ms, BY_SYSTEM, reason, None, None, representation_id)
+    if await conn.fetchrow(_END_OF_RIGHT, *given) is not None:
+        detail = {**detail_of(role, representation_id), "reason": reason}
+        await record(conn, Event.RESEARCH_ENDED_BY_SYSTEM, now_ms, patient_id=patient_id, detail=detail)
+
+
+async def of_patient(conn: Connection, patient_id: UUID) -> list[asyncpg.Record]:
+    """The patient's consents to research, oldest first, each with the text that was shown and its end (None: none)."""
+    rows: list[asyncpg.Record] = await conn.fetch(_OF_PATIENT, patient_id)
+    return rows
