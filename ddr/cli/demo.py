@@ -1,4 +1,7 @@
-"""`ddr demo`: the whole recorder with stand-ins for the outside, told as a story; then it serves on until Ctrl-C."""
+"""`ddr demo`: the whole recorder with stand-ins for the outside, told as a story; then it serves on until Ctrl-C.
+
+Of the settings it takes DDR_DATABASE_URL, DDR_DATABASE_STATEMENT_CACHE, and DDR_OPERATOR_… for the patients' pages.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import argparse
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 
 import httpx
@@ -27,10 +31,13 @@ from ddr.demo.trace import Recording, TraceError, placed, read_recording
 from ddr.demo.upload import kept_start
 from ddr.http.clock import now_ms
 from ddr.reasons import in_words
+from ddr.settings import Settings
+from ddr.settings_sources import load_settings
 from ddr.store.patients.accounts import AccountError
 
 DAYS, DAY_MS = 7, 86_400_000
 TOLERATED_MS = 3_600_000
+OPERATOR = tuple(field.name for field in fields(Settings) if field.name.startswith("operator_"))
 HELP = "show the whole recorder with stand-ins for the outside"
 FAULTS = (
     AccountError,
@@ -83,6 +90,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--state-dir", type=Path, default=Path(".ddr"), metavar="DIR", help="where everything is kept")
 
 
+def _given(environ: Mapping[str, str]) -> Settings:
+    """The settings that the demonstration takes from its environment. Raises SettingsError."""
+    taken = {f"DDR_{name.upper()}" for name in (*OPERATOR, "database_url", "database_statement_cache")}
+    return load_settings({name: environ[name] for name in taken & environ.keys()}, allow_builtin_accounts=True)
+
+
 def _number(least: int, most: int | None = None) -> Callable[[str], int]:
     """A type for whole numbers of `least` or more, and at most `most`."""
 
@@ -115,17 +128,19 @@ async def _perform(args: argparse.Namespace, show: Show) -> None:
     if args.ports == "auto" and args.port_base is not None:
         raise CommandError("--ports auto and --port-base exclude each other")
     recording = read_recording(args.readings) if args.readings else None
+    given = _given(os.environ)
     options = Options(
         state_dir=args.state_dir,
         ports=args.ports,
         patients=max(args.patients, len(recording.traces) if recording else 0),
         workers=args.workers,
         grace_seconds=args.grace_seconds,
-        database_url=os.environ.get("DDR_DATABASE_URL", ""),
-        statement_cache=int(os.environ.get("DDR_DATABASE_STATEMENT_CACHE", Options.statement_cache)),
+        database_url=given.database_url,
+        statement_cache=given.database_statement_cache,
         port_base=args.port_base,
         token_seconds=args.token_seconds,
         own=tuple(map(own_diga, args.diga)),
+        operator={name: value for name, value in vars(given).items() if name in OPERATOR},
     )
     show.title(
         "HDDT Device Data Recorder", "The real recorder, with stand-ins for registry, sensors, gateways and DiGA"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -59,6 +59,7 @@ class Options:
     token_seconds: int | None = None  # how long access tokens last; None: as usual
     repeat_seconds: int | None = None  # for which the answer to a refresh is repeated; None: as usual
     own: tuple[OwnDiga, ...] = ()
+    operator: Mapping[str, Any] = field(default_factory=dict)  # settings that say who runs it, by name
     clock: bool = False  # that can be set (ddr.demo.clock)
     faults: bool = True  # on demand (ddr.demo.faults); without, it is `ddr serve` itself
 
@@ -291,6 +292,7 @@ def _settings(
         manufacturer="Beispiel Medizintechnik GmbH",
         registry_ca=str(authority.cert),
         allow_builtin_accounts=True,
+        **options.operator,
     )
     if options.token_seconds is not None:
         settings = replace(settings, access_token_seconds=options.token_seconds)

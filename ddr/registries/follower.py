@@ -83,8 +83,9 @@ class Follower(ABC, Generic[T]):
             await self._follow()
             with suppress(TimeoutError):
                 async with asyncio.timeout(START_SECONDS):
-                    while (await self.step()).fault is None and self.stale(self._clock()):  # noqa: ASYNC110
+                    while (await self._turn()).fault is None and self.stale(self._clock()):
                         await asyncio.sleep(0.2)  # another process may be reading
+                        await self._follow()
         except FAULTS:
             raise
         except Exception as error:  # in what the registry says: no reason not to serve what needs no registry
@@ -97,6 +98,10 @@ class Follower(ABC, Generic[T]):
     async def step(self) -> store.Source:
         """Catch up with the stored state, and read the registry when that is due. Returns the state now in force."""
         await self._follow()
+        return await self._turn()
+
+    async def _turn(self) -> store.Source:
+        """`step` for who has just caught up."""
         now_ms = self._clock()
         longest_ms = (self._every_seconds + LEASE_SECONDS) * 1000  # a later turn is of a clock that was set back
         due = not now_ms < self._state.next_ms <= now_ms + longest_ms

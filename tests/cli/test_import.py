@@ -20,7 +20,6 @@ importer = importlib.import_module("ddr.cli.import")
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "true")
     monkeypatch.setenv("COLUMNS", "200")
     Path("export.csv").write_text(samples.CLARITY)
     return tmp_path

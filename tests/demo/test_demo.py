@@ -24,9 +24,9 @@ SECONDS = 120
 PROXY = "http://127.0.0.1:9"  # of a company, say: it reaches nothing on this machine
 
 
-def demo(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def demo(state: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     command = [*COMMAND, "--once", "--state-dir", str(state), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment())
+    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment() | settings)
 
 
 def environment() -> dict[str, str]:
@@ -97,18 +97,32 @@ def test_demo_json_describes_the_scene(replayed: tuple[Path, list[subprocess.Com
 
 def test_it_serves_on_until_it_is_ended(tmp_path: Path) -> None:
     command = [*COMMAND, "--state-dir", str(tmp_path), "--patients", "2", "--days", "1", "--grace-seconds", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
+    ours = {**environment(), "DDR_OPERATOR_NAME": "Muster & Söhne", "DDR_OPERATOR_CONTACT": "ddr@muster.example"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ours) as process:
         assert process.stdout is not None
         output = next(line for line in process.stdout if "Ctrl-C ends it" in line)
         described = json.loads((tmp_path / "demo.json").read_text())
         context = ssl.create_default_context(cafile=described["ca"])
         metadata = httpx.get(described["oauth_issuer"] + "/.well-known/oauth-authorization-server", verify=context)
         assert output and metadata.json()["issuer"] == described["oauth_issuer"]
+        page = httpx.get(described["oauth_issuer"] + "/login", verify=context).text
+        assert "Muster &amp; Söhne" in page and "ddr@muster.example" in page
         assert demo(tmp_path).stderr.strip().endswith("is in use by another demonstration")
         process.send_signal(signal.SIGTERM)
         assert process.wait(SECONDS) == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(described["admin_base"] + "/healthz")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("DDR_OPERATOR_COLOUR", "#ffffff"), ("DDR_DATABASE_STATEMENT_CACHE", "none")]
+)
+def test_a_wrong_setting_is_one_clear_line(tmp_path: Path, name: str, value: str) -> None:
+    done = demo(tmp_path, **{name: value})
+    assert done.returncode == 1
+    assert (
+        done.stderr.startswith(f"ddr: setting {name.removeprefix('DDR_').lower()}: ") and done.stderr.count("\n") == 1
+    )
 
 
 def test_a_broken_trace_is_one_clear_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,7 @@ from ddr.registries.diga_vz import SOURCE, DigaVz
 from ddr.settings import Settings
 from ddr.store.registries import sources as store
 from tests.support.clock import Clock
+from tests.support.counting import counted
 
 CLIENT = "urn:diga:bfarm:00001"
 OTHER = "urn:diga:bfarm:00002"
@@ -98,6 +100,15 @@ async def test_restart_has_the_last_good_state(
     await restarted.start()
     assert restarted.by_client_id(CLIENT) == vz.by_client_id(CLIENT)
     assert not restarted.stale(clock())
+
+
+async def test_a_start_reads_what_is_stored_once(
+    vz: DigaVz, registry_settings: Settings, pool: asyncpg.Pool, clock: Clock
+) -> None:
+    await vz.start()
+    async with counted(pool) as statements:
+        await DigaVz(registry_settings, pool, clock).start()
+    assert [re.search(r"FROM (\w+)", one)[1] for one in statements] == ["registry_source", "registry_entry"]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("fault", ["error", "html", "truncated", "loop", "huge", "empty", "foreign-link", "stale"])

@@ -156,9 +156,10 @@ async def test_the_listeners_keep_to_the_profile(stack: DemoStack) -> None:
 
 
 async def test_the_tls_report(stack: DemoStack, capsys: pytest.CaptureFixture[str]) -> None:
-    """A development certificate has no timestamps; nothing else is found."""
+    """A development certificate has no timestamps; nothing else is found. It needs the addresses alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DDR_SETTINGS", str(Path(stack.options.state_dir) / "serve.toml"))
+        for name in ("diga_base_url", "public_base_url", "gateway_base_url"):
+            patch.setenv(f"DDR_{name.upper()}", getattr(stack.settings, name))
         assert await asyncio.to_thread(main, ["check", "tls"]) == 1
     printed = capsys.readouterr()
     assert printed.out.count("PROBLEM") == 3
