@@ -71,14 +71,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="a check or a requirement; repeatable"
     )
+    parser.add_argument("--strict", action="store_true", help="what breaks a SHOULD fails the run, too")
     parser.add_argument("--plan", action="store_true", help="say what would be done, and do nothing")
     for form in ("json", "html", "junit"):
         parser.add_argument(f"--{form}", type=Path, metavar="FILE", help=f"write the report as {form.upper()}")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when something passed and nothing failed; 1 when something failed, nothing passed, or the recorder was out of
-    reach; 3 when nothing failed but the kit has faults of its own; 130 when interrupted."""
+    """0 when something passed and nothing failed but remarks; 1 when something failed, nothing passed, or the recorder
+    was out of reach; 3 when nothing failed but the kit has faults of its own; 130 when interrupted."""
     try:
         target = with_terms(_target(args), args.grace_seconds)
         checks = _chosen(args.only)
@@ -145,7 +146,7 @@ def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) 
         kit.leave()
     signal(SIGTERM, terminated)
     command = ["ddr", *sys.argv[1:]]
-    found = report(Run(kit, results, started, int(time.time() * 1000), command, ddr.__version__))
+    found = report(Run(kit, results, started, int(time.time() * 1000), command, ddr.__version__, args.strict))
     wire.close()
     terminal.end(found)
     _write(args.json, lambda: json.dumps(found, indent=1, default=str, ensure_ascii=False))
@@ -158,7 +159,8 @@ def _status(report: Json) -> int:
     counts = report["summary"]
     if report["stopped"] == INTERRUPTED:
         return 130
-    if counts[Verdict.FAILED] or not counts[Verdict.PASSED]:
+    failed = any(one["verdict"] == Verdict.FAILED and not one["remark"] for one in report["checks"])
+    if failed or report["stopped"] or not counts[Verdict.PASSED]:
         return 1
     return 3 if counts[Verdict.KIT_ERROR] else 0
 

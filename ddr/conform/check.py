@@ -45,6 +45,11 @@ class Check:
         """The row of the catalogue that it stands under."""
         return catalogue()[self.requirements[0]]
 
+    @property
+    def recommended(self) -> bool:
+        """Whether all that it shows is recommended only: there may be good reasons to do otherwise (RFC 2119)."""
+        return all(catalogue()[name].level in ("SHOULD", "SHOULD NOT") for name in self.requirements)
+
 
 _FOUND: dict[str, Check] = {}
 

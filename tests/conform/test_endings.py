@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import httpx
 import jsonschema  # type: ignore[import-untyped]
 import pytest
+from rich.console import Console
 
 from ddr.cli.conform import _status
 from ddr.cli.main import main
@@ -22,9 +23,10 @@ from ddr.conform.pacing import Pace, Patience
 from ddr.conform.report.html import html
 from ddr.conform.report.junit import junit
 from ddr.conform.report.model import Run, report
+from ddr.conform.report.terminal import Terminal
 from ddr.conform.run import Result, run
 from ddr.conform.target import Account, Identity, Target
-from ddr.conform.verdict import NotRun, Verdict
+from ddr.conform.verdict import Failed, NotRun, Verdict
 from ddr.conform.view import View
 from ddr.conform.wire import Wire
 from tests.conform.test_kit import SCHEMA
@@ -56,16 +58,16 @@ def answers(body: Any) -> Answer:
     return lambda _: httpx.Response(200, headers=FHIR, content=json.dumps(body))
 
 
-def check(act: Callable[[Kit], object], name: str = "made-up") -> Check:
+def check(act: Callable[[Kit], object], name: str = "made-up", requirements: tuple[str, ...] = ("RS-001",)) -> Check:
     def look(found: Kit) -> None:
         act(found)
 
-    return Check(name, ("RS-001",), "Something of a test.", frozenset(), 0, look)
+    return Check(name, requirements, "Something of a test.", frozenset(), 0, look)
 
 
-def told(found: Kit, results: Sequence[Result]) -> dict[str, Any]:
+def told(found: Kit, results: Sequence[Result], strict: bool = False) -> dict[str, Any]:
     """The report as a file would have it: it can be written in every form."""
-    document = report(Run(found, results, 0, 1000, ["ddr", "conform", BASE], "0"))
+    document = report(Run(found, results, 0, 1000, ["ddr", "conform", BASE], "0", strict))
     html(document).encode(errors="replace")
     ElementTree.fromstring(junit(document))
     loaded: dict[str, Any] = json.loads(json.dumps(document, default=str))
@@ -161,6 +163,35 @@ def test_a_recorder_that_is_lost_has_failed_and_ends_the_run() -> None:
     assert results[1].shown and all(one.status == 0 for one in results[1].shown)
     document = told(found, results)
     assert "cannot be reached" in document["stopped"] and _status(document) == 1
+
+
+@pytest.mark.parametrize(
+    ("requirements", "strict", "status"),
+    [
+        (("RS-019",), False, 0),
+        (("PRIV-003",), False, 0),  # SHOULD NOT
+        (("RS-019",), True, 1),
+        (("RS-001",), False, 1),
+        (("OBS-005", "OBS-004"), False, 1),  # SHOULD and MUST: it may be the MUST
+        (("TLS-013",), False, 1),  # a contradiction of the specification, as it is read
+    ],
+)
+def test_what_breaks_a_recommendation_is_a_remark(
+    requirements: tuple[str, ...], strict: bool, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: Kit) -> None:
+        raise Failed("not so")
+
+    found = kit(answers(bundle()))
+    results = run(found, [check(lambda one: None), check(fail, "fails", requirements)])
+    document = told(found, results, strict)
+    assert _status(document) == status
+    assert document["summary"]["failed"] == 1, "it is told as what it is"
+    assert [one["remark"] for one in document["checks"]] == [False, status == 0]
+    root = ElementTree.fromstring(junit(document))
+    assert len(root.findall(".//failure")) == status and len(root.findall(".//skipped")) == 1 - status
+    Terminal(Console(), 2).end(document)
+    assert ("a remark" in capsys.readouterr().out) == (status == 0)
 
 
 def test_a_connection_that_breaks_once_does_not_end_the_run() -> None:

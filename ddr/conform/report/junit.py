@@ -9,7 +9,8 @@ from ddr.conform.verdict import Verdict
 
 
 def junit(report: Json) -> str:
-    """The XML text. Failed is `failure`, a kit error `error`; what was not judged is `skipped` with its reason."""
+    """The XML text. Failed is `failure`, a kit error `error`; a remark, and what was not judged, is `skipped` with its
+    reason."""
     root = Element("testsuites", name="ddr conform")
     for chapter in report["chapters"]:
         cases = [one for one in report["checks"] if one["chapter"] == chapter["chapter"]]
@@ -20,21 +21,26 @@ def junit(report: Json) -> str:
 
 
 def _suite(root: Element, name: str, cases: list[Json]) -> None:
-    failed = sum(one["verdict"] == Verdict.FAILED for one in cases)
+    failed = sum(_fails(one) for one in cases)
     errors = sum(one["verdict"] == Verdict.KIT_ERROR for one in cases)
-    skipped = sum(one["verdict"] not in (Verdict.FAILED, Verdict.PASSED, Verdict.KIT_ERROR) for one in cases)
+    skipped = sum(one["verdict"] not in (Verdict.PASSED, Verdict.KIT_ERROR) for one in cases) - failed
     counts = {"tests": len(cases), "failures": failed, "skipped": skipped, "errors": errors}
     suite = SubElement(root, "testsuite", {"name": name, **{key: str(count) for key, count in counts.items()}})
     for one in cases:
         case = SubElement(suite, "testcase", classname=one["requirements"][0], name=one["check"])
         case.set("time", f"{one['seconds']:.3f}")
-        if one["verdict"] == Verdict.FAILED:
+        if _fails(one):
             failure = SubElement(case, "failure", message=_clean(one["text"]), type=one["level"])
             failure.text = _clean("\n".join([one["words"], *one["reproduce"]]))
         elif one["verdict"] == Verdict.KIT_ERROR:
             SubElement(case, "error", message=_clean(one["text"]), type=str(Verdict.KIT_ERROR))
         elif one["verdict"] != Verdict.PASSED:
-            SubElement(case, "skipped", message=_clean(f"{one['verdict']}: {one['text']}"))
+            verdict = f"{one['verdict']} ({one['level']})" if one["remark"] else one["verdict"]
+            SubElement(case, "skipped", message=_clean(f"{verdict}: {one['text']}"))
+
+
+def _fails(one: Json) -> bool:
+    return bool(one["verdict"] == Verdict.FAILED and not one["remark"])
 
 
 def _clean(text: str) -> str:

@@ -22,7 +22,10 @@ FORMAT = "ddr-conform-report-1"
 
 @dataclass(frozen=True)
 class Run:
-    """What a report is made of. `command` is the command line that ran; `version` that of this program."""
+    """What a report is made of. `command` is the command line that ran; `version` that of this program.
+
+    `strict`: what is recommended only counts like what is demanded.
+    """
 
     kit: Kit
     results: Sequence[Result]
@@ -30,6 +33,7 @@ class Run:
     ended_ms: int
     command: Sequence[str]
     version: str
+    strict: bool = False
 
 
 def report(run: Run) -> Json:
@@ -88,6 +92,7 @@ def _result(run: Run, one: Result) -> Json:
         "page": about.page,
         "words": one.check.words,
         "verdict": str(one.verdict),
+        "remark": one.verdict is Verdict.FAILED and one.check.recommended and not run.strict,
         "text": run.kit.wire.secrets.mask(one.text),
         "seconds": round(one.seconds, 3),
         "requests": one.requests,

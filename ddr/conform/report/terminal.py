@@ -64,7 +64,10 @@ class Terminal:
             self._console.print(f"{one['check']}: before {before}, now {one['now']}", highlight=False)
         failures = [one for one in report["checks"] if one["verdict"] == Verdict.FAILED]
         for one in failures:
-            self._console.print(f"\n[bold red]{one['check']}[/bold red] {escape(one['text'])}", highlight=False)
+            name = f"[bold red]{one['check']}[/bold red]"
+            if one["remark"]:
+                name = f"[bold yellow]{one['check']}[/bold yellow] (a remark: {one['level']})"
+            self._console.print(f"\n{name} {escape(one['text'])}", highlight=False)
             for command in one["reproduce"]:
                 self._console.print(f"  {escape(command)}", highlight=False, soft_wrap=True)
         if report["stopped"]:
