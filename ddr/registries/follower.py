@@ -117,11 +117,10 @@ class Follower(ABC, Generic[T]):
         try:
             read = await self._asked(ages)
         except RegistryFault as error:
-            log.warning("registry.fault", extra={"source": self.source, "fault": str(error)})
             await self._failed(str(error), began_ms)
             return
         except Exception as error:
-            await self._failed(f"cannot be read: {type(error).__name__}", began_ms)
+            await self._note_fault(f"cannot be read: {type(error).__name__}", began_ms)
             raise
         # Jitter, so that recorders do not ask in step.
         next_ms = self._clock() + int(self._every_seconds * 1000 * random.uniform(0.8, 1))  # noqa: S311
@@ -130,6 +129,10 @@ class Follower(ABC, Generic[T]):
         await self._save(read, began_ms - max(ages) * 1000, next_ms)
 
     async def _failed(self, fault: str, began_ms: int) -> None:
+        log.warning("registry.fault", extra={"source": self.source, "fault": fault})
+        await self._note_fault(fault, began_ms)
+
+    async def _note_fault(self, fault: str, began_ms: int) -> None:
         again_ms = self._clock() + RETRY_SECONDS * 1000
         await store.save_fault(self._pool, self.source, fault, began_ms, again_ms)
 

@@ -2,7 +2,8 @@
 
 HDDT security-and-privacy.md: a code counts while it is in the ValueSet as the ZTS publishes it, and ValueSets are not
 relied on for more than 24 hours (REG-007, REG-010). Each reading compares what is in force with what is published, so
-that neither a fault nor an operator can leave more in force than that.
+that neither a fault nor an operator can leave more in force than that; a reading that cannot compare them counts for
+nothing (ddr.registries.terminology).
 """
 
 from __future__ import annotations
@@ -27,21 +28,26 @@ from ddr.store.registries.terminology import SOURCE
 log = logging.getLogger(__name__)
 
 
-async def narrow(settings: Settings, pool: asyncpg.Pool, published: Iterable[Published], now_ms: int) -> None:
-    """Put in force, of each MIV, no more than the newest published version has."""
+async def narrow(settings: Settings, pool: asyncpg.Pool, published: Iterable[Published], now_ms: int) -> list[str]:
+    """Put in force, of each MIV, no more than the newest published version has; where that cannot be done, and why."""
+    faults: list[str] = []
     in_force = await terminology.in_force(pool)
     for name, origin, version in await _authoritative(pool, published):
         miv = load_catalog(settings.miv_packages, settings.miv, in_force).by_name(name)
         if miv is None:
             continue
         changed, problem = compared(miv, version)
-        if problem or not changed.removed:
+        if problem:
+            faults.append(f"package {origin}: MIV {name} cannot be read: {problem}")
+        if not changed.removed:
             continue
         try:
             await _put_in_force(settings, pool, miv, origin, version, now_ms)
         except MivError as error:
             log.error("miv.not_narrowed", extra={"miv": name, "version": version.version, "fault": str(error)})
+            faults.append(f"package {origin}: MIV {name} cannot be narrowed: {error}")
         in_force = await terminology.in_force(pool)
+    return faults
 
 
 async def _authoritative(pool: asyncpg.Pool, published: Iterable[Published]) -> list[tuple[str, str, MivVersion]]:

@@ -46,7 +46,7 @@ class Read:
     published: Sequence[Published]
     fetched: Sequence[tuple[Published, Archive, str]]  # with the SHA-256 of the archive
     deprecated: Sequence[str]
-    notes: Sequence[str]
+    unread: Sequence[str]  # the newest packages that could not be fetched or opened, and why
 
 
 async def current_catalog(settings: Settings, pool: asyncpg.Pool) -> MivCatalog:
@@ -99,26 +99,32 @@ class Zts(Follower[Read]):
         base = self._settings.zts_base.rstrip("/")
         published = await packages(http, base, [miv.valueset for miv in self.catalog.mivs])
         seen = await terminology.looked_into(self._pool)
-        fetched, notes = [], list[str]()
+        fetched, unread = [], list[str]()
         for package in newest(published):
             if package.label not in seen:
                 try:
                     fetched.append((package, *await download(http, base, package)))
                 except (BadArchive, RegistryFault) as error:
-                    notes.append(f"package {package.label}: {error}")
+                    unread.append(f"package {package.label}: {error}")
         names = sorted({package.name for package in published})
         titles = [title for name in names for title in await deprecations(http, base, name)]
-        return Read(published, fetched, titles, notes)
+        return Read(published, fetched, titles, unread)
 
     async def _save(self, read: Read, began_ms: int, next_ms: int) -> None:
-        notes = list(read.notes)
+        """Take over what could be read. Unless that was the newest of every package, this was no reading: what is in
+        force gets no younger by it, and is relied on no longer than a registry that does not answer (REG-007, REG-008).
+        """
+        notes = list[str]()
         async with self._pool.acquire() as connection, connection.transaction():
             for package, archive, sha256 in read.fetched:
                 held, told = await keep_all(connection, self.catalog, archive, package.label, sha256, began_ms)
                 detail = {"package": package.label, "sha256": sha256, "mivs": held}
                 await store.record_event(connection, SOURCE, began_ms, "downloaded", detail)
                 notes += told
-        await narrow(self._settings, self._pool, read.published, self._clock())
+        unusable = await narrow(self._settings, self._pool, read.published, self._clock())
+        if faults := [*read.unread, *unusable]:
+            await self._failed("; ".join(faults), began_ms)
+            return
         catalog = await current_catalog(self._settings, self._pool)
         async with self._pool.acquire() as connection, connection.transaction():
             notes += [described(one) for one in await waiting(connection, catalog)]

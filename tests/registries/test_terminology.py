@@ -102,17 +102,51 @@ async def test_of_a_version_that_takes_and_adds_only_the_taking_holds_at_once(
     assert (await codes(settings, pool))[1] == all_codes - {"2339-0"}, "the end of a package widens nothing"
 
 
+@pytest.mark.requirement("REG-007", "REG-008", "REG-010")
+@pytest.mark.parametrize("broken", ["checksum", "no codes", "new codes only"])
+async def test_a_package_that_cannot_be_read_narrows_nothing_and_counts_as_no_reading(
+    zts: Zts, state: RegistryState, settings: Settings, pool: asyncpg.Pool, clock: Clock, broken: str
+) -> None:
+    """What is in force is relied on for a day after the last reading in which it could be compared."""
+    await read(zts, clock)
+    before, read_ms = await codes(settings, pool), clock()
+    changed = resources(settings, "1.1.0")
+    (glucose,) = (one for one in changed if one["id"] == f"hddt-miv-{BG}")
+    if broken == "no codes":
+        glucose["compose"] = {"include": []}
+    elif broken == "new codes only":
+        glucose["compose"] = {"include": [{"system": LOINC, "concept": [{"code": NEW, "display": "Glucose"}]}]}
+    state.packages = [Package(PACKAGE, "1.1.0", changed)]
+    state.fault = "checksum" if broken == "checksum" else ""
+    for _ in range(2):
+        assert await read(zts, clock) == []
+    found = await store.read_source(pool, SOURCE)
+    assert found.fault is not None and found.fault.startswith(f"package {PACKAGE}#1.1.0: ")
+    assert found.fault_ms == read_ms + 3_600_000 and found.seen_ms == read_ms, "told at once, and since when"
+    assert await codes(settings, pool) == before
+    clock.advance(DAY - 2 * 3600)
+    assert not zts.stale(clock())
+    clock.advance(1)
+    assert zts.stale(clock())
+    state.packages.append(Package(PACKAGE, "1.2.0", resources(settings, "1.2.0", "2339-0")))
+    state.fault = ""
+    await read(zts, clock)
+    assert not zts.stale(clock()) and (await store.read_source(pool, SOURCE)).fault is None
+    assert (await codes(settings, pool))[1] == before[1] - {"2339-0"}
+
+
 @pytest.mark.requirement("REG-010")
-async def test_a_package_that_cannot_be_read_narrows_nothing(
+async def test_what_could_be_read_beside_a_broken_package_holds(
     zts: Zts, state: RegistryState, settings: Settings, pool: asyncpg.Pool, clock: Clock
 ) -> None:
-    before = await codes(settings, pool)
-    emptied = resources(settings, "1.1.0")
-    for one in emptied:
-        one["compose"] = {"include": []}
-    state.packages = [Package(PACKAGE, "1.1.0", emptied)]
+    changed = resources(settings, "1.1.0", "2339-0")
+    for one in changed:
+        if "lung" in one["id"]:
+            one["compose"] = {"include": []}
+    state.packages = [Package(PACKAGE, "1.1.0", changed)]
     await read(zts, clock)
-    assert await codes(settings, pool) == before
+    assert "lung" in str((await store.read_source(pool, SOURCE)).fault)
+    assert "2339-0" not in (await codes(settings, pool))[1]
 
 
 async def read(zts: Zts, clock: Clock) -> list[str]:
@@ -149,17 +183,13 @@ async def test_a_new_version_waits(
     assert state.requests - asked == 6, "four searches, one package, one feed: no second download"
 
 
-@pytest.mark.parametrize("words", ["checksum", "other codes"])
-async def test_a_broken_package_is_noted_and_spoils_nothing(
-    zts: Zts, state: RegistryState, settings: Settings, pool: asyncpg.Pool, clock: Clock, words: str
+async def test_other_codes_under_an_unchanged_version_are_noted_and_narrow(
+    zts: Zts, state: RegistryState, settings: Settings, pool: asyncpg.Pool, clock: Clock
 ) -> None:
     state.packages = [Package(PACKAGE, "1.0.1", resources(settings, "1.0.1", "2339-0"))]
-    state.fault = "checksum" if words == "checksum" else ""
-    notes = await read(zts, clock)
-    assert any(words in note for note in notes)
+    assert any("other codes" in note for note in await read(zts, clock))
     assert not zts.stale(clock())
-    narrowed = "2339-0" not in (await codes(settings, pool))[1]
-    assert narrowed == (words == "other codes"), "what left holds under an unchanged version, too"
+    assert "2339-0" not in (await codes(settings, pool))[1]
 
 
 @pytest.mark.parametrize("fault", ["error", "html", "truncated", "huge", "stale"])

@@ -188,6 +188,32 @@ async def test_miv_valuesets_are_relied_on_for_a_day_and_not_longer(
     assert await status(diga, tokens) == 200
 
 
+@requirement("REG-007", "REG-008", "REG-010")
+async def test_a_newest_package_that_cannot_be_opened_is_told_at_once_and_refuses_after_a_day(
+    world: Registered, diga: Listed, home: Home
+) -> None:
+    """Which codes have left the ValueSet is not known then, so it is no younger than the last package that was read."""
+    tokens = await diga.pair(home.patient, BG)
+    read_ms = (await world.zts.step()).seen_ms
+    packages = valuesets(world.ddr.core.settings.miv_packages)
+    world.state.packages = [Package(PACKAGE, "1.0.7", [{**one, "version": "1.0.7"} for one in packages])]
+    world.state.fault, world.state.fault_on = "checksum", "zts"
+    await world.pass_time(3600)
+    feed = (await world.ddr.public.get("/status")).json()
+    assert feed["registries"]["zts"]["reachable"] is False
+    tokens = await kept_alive(diga, tokens)
+    assert await status(diga, tokens) == 200
+    await world.pass_time(DAY - (world.ddr.clock() - read_ms) / 1000)
+    tokens = await kept_alive(diga, tokens)
+    assert await status(diga, tokens) == 200
+    await world.pass_time(1)
+    assert await status(diga, tokens) == 503
+    world.state.fault = ""
+    await world.pass_time(60)
+    assert await status(diga, tokens) == 200
+    world.state.packages = []
+
+
 @requirement("REG-007", "REG-011", "REG-014")
 async def test_each_change_in_the_diga_vz_is_followed(world: Registered, diga: Listed, home: Home) -> None:
     tokens = await diga.pair(home.patient, BG, BP)
