@@ -28,8 +28,8 @@ class Limits:
         }
 
 
-# Characters of a statement that is kept prepared. A search over all kinds of data has 16,000, and planning it takes many
-# times as long as executing it; what has more is long by the values that a client sent, and comes once.
+# Characters of a statement that is kept prepared. A search over all kinds of data has 16,000, and planning it takes far
+# longer than executing it; what has more is long by the values that a client sent, and comes once.
 LONGEST_CACHED = 24_000
 
 REQUESTS = Limits(acquire=3, statement=5, lock=1.5)
