@@ -17,7 +17,7 @@ from ddr.oauth.endpoint import Call, Handler
 from ddr.oauth.errors import NO_STORE
 from ddr.oauth.parameters import required
 from ddr.store.audit.trail import Event, record
-from ddr.store.authorization.tokens import find_pairing
+from ddr.store.authorization.tokens import client_of, find_pairing
 from ddr.store.authorization.unpairing import Party, unpair
 
 WITHOUT_EFFECT = {"endpoint": "/oauth/revoke", "reason": "token-not-of-this-client"}
@@ -30,7 +30,7 @@ def revocation(verifier: TokenVerifier) -> Handler:
         core, now_ms = call.core, call.core.clock()
         pairing_id = _named_pairing(call, verifier, required(call.parameters, "token"))
         pairing = pairing_id and await find_pairing(core.pool, pairing_id)
-        if pairing and pairing.client_id == call.diga.client_id:
+        if pairing and await client_of(core.pool, pairing) == call.diga.client_id:
             concerns(pairing_id)
             await unpair(core.pool, pairing.patient_id, pairing.pairing_no, Party.DIGA, "revoked", now_ms)
         else:

@@ -1,15 +1,20 @@
-"""What tests/support/discipline.py takes for a statement of one patient, and that its list of exceptions is true."""
+"""What tests/support/discipline.py takes for a statement of one server, and that its list of exceptions is true."""
 
 from __future__ import annotations
 
-from functools import reduce
-from importlib import import_module
+import asyncio
+from collections.abc import Mapping
+from pkgutil import resolve_name
+from typing import Any
 
 import asyncpg
 import pytest
 
-from tests.support.discipline import patient_tables, undisciplined, unnamed
-from tests.support.fan_out import BATCHES, FINDS_THE_PATIENT, JOBS
+from ddr.call import CURRENT, Call
+from tests.support import capture
+from tests.support.capture import Executed
+from tests.support.discipline import patient_tables, placed, undisciplined, unnamed
+from tests.support.fan_out import BATCHES, GROUPS
 
 GOOD = (
     "SELECT 1",
@@ -25,6 +30,14 @@ GOOD = (
     "INSERT INTO epoch_version (patient_id, epoch_no) SELECT $1, epoch_no FROM epoch WHERE patient_id = $1",
     "SELECT k FROM chunk -- FROM measurement\n WHERE patient_id = $1 /* FROM device */",
     "SELECT ' FROM measurement ' FROM chunk WHERE patient_id = $1 ORDER BY k FOR NO KEY UPDATE",
+    "SELECT k FROM chunk WHERE (patient_id = $1::uuid AND k > $2) AND (k = $3 OR k = $4)",
+    "SELECT 1 FROM (sensor s JOIN epoch e ON e.patient_id = $1) WHERE s.patient_id = $1",
+    "SELECT 1 FROM chunk c LEFT JOIN device d ON d.patient_id = $1 AND d.device_no = c.k WHERE c.patient_id = $1",
+    "SET LOCAL lock_timeout = 0; SELECT k FROM public.chunk WHERE patient_id = $1",
+    "INSERT INTO grace (patient_id, pairing_no) VALUES ($1, $2), ($1, $3) ON CONFLICT (patient_id) DO NOTHING",
+    "SELECT patient_id FROM pairing_directory WHERE pairing_id = $1",
+    "UPDATE authorization_code SET redeemed_ms = $2 WHERE code_sha256 = $1 RETURNING patient_id",
+    "INSERT INTO account (username, patient_id) VALUES ($1, $2)",
 )
 BAD = {
     "SELECT count(*) FROM chunk": ["chunk"],
@@ -36,7 +49,10 @@ BAD = {
         "chunk"
     ],
     "SELECT 1 FROM chunk WHERE patient_id = $1 UNION SELECT 2 FROM measurement": ["measurement"],
-    "SELECT EXISTS (SELECT FROM consent c WHERE c.patient_id = d.patient_id) FROM pairing_directory d": ["consent"],
+    "SELECT EXISTS (SELECT FROM consent c WHERE c.patient_id = d.patient_id) FROM pairing_directory d": [
+        "consent",
+        "pairing_directory",
+    ],
     "WITH found AS (SELECT patient_id FROM device WHERE device_no = $1) SELECT FROM found WHERE patient_id = $1": [
         "device"
     ],
@@ -44,6 +60,23 @@ BAD = {
     "DELETE FROM measurement m USING device d WHERE d.patient_id = $1 AND m.patient_id = d.patient_id": ["measurement"],
     "INSERT INTO grace (patient_id, pairing_no) SELECT patient_id, pairing_no FROM pair": ["grace"],
     "INSERT INTO grace (pairing_no, patient_id) VALUES ($1, DEFAULT)": ["grace"],
+    "INSERT INTO grace (patient_id, pairing_no) VALUES ($1, 1), ($2, 1)": ["grace"],
+    "SELECT k FROM chunk WHERE patient_id = $1 OR k = $2": ["chunk"],
+    "SELECT k FROM chunk WHERE NOT (patient_id = $1)": ["chunk"],
+    "SELECT k FROM chunk WHERE patient_id >= $1": ["chunk"],
+    "SELECT k FROM chunk WHERE k = $1 AND (patient_id = $2 OR $2 IS NULL)": ["chunk"],
+    "SELECT patient_id = $1 FROM chunk": ["chunk"],
+    "SELECT count(*) FILTER (WHERE patient_id = $1) FROM chunk": ["chunk"],
+    "SELECT k FROM chunk c LEFT JOIN device d ON d.patient_id = $1 AND c.patient_id = $1": ["chunk"],
+    "SELECT 1 FROM (sensor s JOIN epoch e USING (patient_id)) WHERE s.patient_id = $1": ["epoch"],
+    "SELECT k FROM public.chunk": ["chunk"],
+    'SELECT k FROM "chunk"': ["chunk"],
+    "SET LOCAL lock_timeout = 0; SELECT k FROM chunk": ["chunk"],
+    "TABLE chunk": ["chunk"],
+    "COPY chunk FROM STDIN": ["chunk"],
+    "DELETE FROM browser_session WHERE patient_id = $1": ["browser_session"],
+    "UPDATE gateway_token SET revoked_ms = $2 WHERE app = $1": ["gateway_token"],
+    "SELECT 1 FROM account a JOIN patient p USING (patient_id) WHERE a.username = $1": ["patient"],
 }
 
 
@@ -57,12 +90,50 @@ def test_any_patient(sql: str) -> None:
     assert unnamed(sql) == BAD[sql]
 
 
+EVERYTHING = "SELECT count(*) FROM chunk"
+JOB = "ddr.store.search.pages.sweep"
+
+
 def test_who_is_not_in_the_list_is_told_of() -> None:
-    everything = "SELECT count(*) FROM chunk"
-    (told,) = undisciplined(
-        [(everything, "ddr.store.series.chunks.count"), (everything, "ddr.store.search.pages.sweep")]
-    )
-    assert told.startswith("ddr.store.series.chunks.count ")
+    of_nobody = Executed(EVERYTHING, "ddr.store.series.chunks.count", False)
+    (told,) = undisciplined([of_nobody, Executed(EVERYTHING, JOB, False)])
+    assert told == "ddr.store.series.chunks.count does not say `patient_id = $n` of chunk"
+
+
+def test_a_job_on_a_request_is_told_of() -> None:
+    (told,) = undisciplined([Executed(EVERYTHING, JOB, True), Executed(EVERYTHING, next(iter(BATCHES)), True)])
+    assert told.startswith(f"{JOB} is a job")
+
+
+async def test_each_way_to_execute_a_statement_is_seen(pool: asyncpg.Pool) -> None:
+    """Under the name of what executes it, which is not a test's; here a function that says it is another module's."""
+    source = """
+async def work(pool):
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("SELECT 1 AS a")
+        await conn.executemany("SELECT $1::int AS b", [(1,)])
+        await conn.fetch("SELECT 1 AS c")
+        await conn.fetchrow("SELECT 1 AS d")
+        await conn.fetchval("SELECT 1 AS e")
+        await conn.fetchmany("SELECT $1::int AS f", [(1,)])
+        async for _ in conn.cursor("SELECT 1 AS g"):
+            pass
+        await conn.execute("CREATE TEMPORARY TABLE heap (h int) ON COMMIT DROP")
+        await conn.copy_records_to_table("heap", records=[(1,)])
+    await pool.fetchval("SELECT 1 AS i")
+"""
+    room: dict[str, Any] = {"__name__": "ddr.store.invented"}
+    exec(source, room)
+    await room["work"](pool)
+    on = CURRENT.set(Call())
+    await asyncio.gather(pool.fetchval("SELECT 1 AS j"))  # a task of its own
+    CURRENT.reset(on)
+    seen = capture.taken()
+    assert {one.name for one in seen} >= {"ddr.store.invented.work"}
+    for letter in "abcdefgi":
+        assert any(f" AS {letter}" in one.query and not one.on_request for one in seen), letter
+    assert any(one.query == "COPY heap FROM STDIN" for one in seen)
+    assert any(one.query == "SELECT 1 AS j" and one.on_request for one in seen)
 
 
 async def test_the_tables_are_those_of_the_database(pool: asyncpg.Pool) -> None:
@@ -75,8 +146,30 @@ async def test_the_tables_are_those_of_the_database(pool: asyncpg.Pool) -> None:
     assert {row["relname"] for row in rows} <= patient_tables()
 
 
-@pytest.mark.parametrize("group", [JOBS, FINDS_THE_PATIENT, BATCHES], ids=["jobs", "finds", "batches"])
-def test_the_list_names_what_there_is(group: dict[str, tuple[str, ...]]) -> None:
-    for module, functions in group.items():
-        for function in functions:
-            assert callable(reduce(getattr, function.split("."), import_module(module))), function
+def test_directories_are_spread_by_their_own_key() -> None:
+    assert {table: column for table, column in placed().items() if table not in patient_tables()} == {
+        "account": "username",
+        "authorization_code": "code_sha256",
+        "browser_session": "cookie_sha256",
+        "gateway_token": "token_sha256",
+        "login_identity": "subject",
+        "pairing_directory": "pairing_id",
+        "pushed_request": "request_sha256",
+    }
+
+
+async def test_each_table_with_a_patient_is_spread(pool: asyncpg.Pool) -> None:
+    """But for parts of tables, and indexes, which are where their tables are."""
+    rows = await pool.fetch(
+        """SELECT c.relname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+            WHERE a.attname = 'patient_id' AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+              AND c.relnamespace = 'public'::regnamespace"""
+    )
+    assert {row["relname"] for row in rows} == placed().keys()
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=["jobs", "finds", "figures", "batches", "directories"])
+def test_the_list_names_what_there_is(group: Mapping[str, str]) -> None:
+    for name, reason in group.items():
+        assert callable(resolve_name(name)), name
+        assert reason

@@ -1,47 +1,74 @@
-"""Every statement that the recorder executes in this process, and which function of it does."""
+"""Every statement that the recorder executes in this process, which function of it does, and whether for a request."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
+from ddr.call import CURRENT
 from ddr.store.database import servers
 
 PASSED = ("asyncpg", "ddr.call", "ddr.store.database.servers", "ddr.store.database.sweeping", "contextlib", __name__)
 
-executed: dict[str, str] = {}  # text → `module.function` that executed it first; those of tests are not here
-_new: list[str] = []
+
+class Executed(NamedTuple):
+    """A statement and `module.function` of what executes it; what runs as a task of its own has the event loop's."""
+
+    query: str
+    name: str
+    on_request: bool
+
+
+executed: set[Executed] = set()  # those of tests are not here
+_new: list[Executed] = []
 
 
 def capture() -> None:
     """Begin, once in a process."""
     room: Any = servers
+    connection: Any = servers.ServerConnection
     told = room.statement
 
     def statement(query: str) -> AbstractContextManager[None]:
-        if query not in executed and (name := _who()):
-            executed[query] = name
-            _new.append(query)
+        _note(query)
         found: AbstractContextManager[None] = told(query)
         return found
 
+    def cursor(self: Any, query: str, *args: Any, **options: Any) -> Any:
+        _note(query)
+        return super(connection, self).cursor(query, *args, **options)
+
+    def copy_records_to_table(self: Any, table_name: str, **options: Any) -> Any:
+        _note(f"COPY {table_name} FROM STDIN")
+        return super(connection, self).copy_records_to_table(table_name, **options)
+
     room.statement = statement
+    connection.cursor, connection.copy_records_to_table = cursor, copy_records_to_table
 
 
-def taken() -> list[tuple[str, str]]:
-    """Text and function of those that were executed for the first time since this was last asked."""
-    found = [(query, executed[query]) for query in _new]
+def taken() -> list[Executed]:
+    """Those that were executed for the first time since this was last asked."""
+    found = _new.copy()
     _new.clear()
     return found
 
 
+def _note(query: str) -> None:
+    name, on_request = _who(), CURRENT.get() is not None
+    if name.startswith("ddr.") or (name and on_request):
+        found = Executed(query, name, on_request)
+        if found not in executed:
+            executed.add(found)
+            _new.append(found)
+
+
 def _who() -> str:
     """Whose statement it is; empty for a test's."""
-    frame = sys._getframe(2)
+    frame = sys._getframe(3)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if not module.startswith(PASSED):
-            return f"{module}.{frame.f_code.co_qualname}" if module.startswith("ddr.") else ""
+            return "" if module.startswith("tests") else f"{module}.{frame.f_code.co_qualname}"
         frame = frame.f_back  # type: ignore[assignment]
     return ""

@@ -1,56 +1,79 @@
-"""Does a statement name its patient by parameter on every table of patient data? Judged from its text.
+"""Is a statement answered by one server, once the tables are spread over several? Judged from its text.
 
-Beyond one server the tables are spread by patient (docs/scaling.md): a statement that says `patient_id = $n` of each of
-them runs on one server; one that only joins them with each other may ask all. The parser knows the SQL of this project.
+Tables of patient data are spread by patient, directories by what they are asked for: a Pairing ID, a login, the hash of
+a token (docs/scaling.md). A statement that says `patient_id = $n` of each such table, and `key = $n` of each directory,
+runs on one server; one that only joins them with each other may ask all. The parser knows the SQL of this project.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import chain
 from typing import Union
 
 from ddr.store.database.migrate import migrations
-from tests.support.fan_out import allowed
+from tests.support.capture import Executed
+from tests.support.fan_out import JOBS, allowed
 
 Node = Union[str, "list[Node]"]
 """A word, or what stands in parentheses."""
 
+Asked = list[tuple[str, str]]
+"""Tables with the names that a statement gives them."""
+
+PATIENT = "patient_id"
 _TOKEN = re.compile(
     r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"[^\"]*\"|\$\d+|[A-Za-z_][\w.]*|\d[\w.]*|::|[(),]|[^\s\w(),]", re.S
 )
 _CREATE = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+) \((.*?);\n", re.S)
-_PLACED = re.compile(r"PRIMARY KEY \(patient_id\b|\bpatient_id\s+uuid\b[^,\n]*PRIMARY KEY")
-_STATEMENTS = {"SELECT", "WITH", "INSERT", "UPDATE", "DELETE"}
+_ADDED = re.compile(r"ALTER TABLE (\w+) ADD COLUMN patient_id\b")
+_KEY = re.compile(r"PRIMARY KEY \(([\w, ]+)\)|^ *(\w+) [^,\n]*PRIMARY KEY", re.M)
+_STATEMENTS = {"SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "VALUES", "TABLE"}
 _UNIONS = {"UNION", "INTERSECT", "EXCEPT"}
 _ENDS = {"WHERE", "GROUP", "ORDER", "LIMIT", "SET", "RETURNING", "HAVING", "WINDOW", "FOR", "OFFSET", "FETCH"}
-_NO_ALIAS = _ENDS | _UNIONS | {
-    "ON", "JOIN", "LEFT", "RIGHT", "FULL", "INNER", "CROSS", "NATURAL", "USING", "VALUES", "DEFAULT", "TABLESAMPLE",
-}  # fmt: skip
+_JOINS = {"JOIN", "LEFT", "RIGHT", "FULL", "INNER", "CROSS", "NATURAL"}
+_NO_ALIAS = _ENDS | _UNIONS | _JOINS | {"ON", "USING", "VALUES", "DEFAULT", "TABLESAMPLE"}
 
 
 @cache
+def placed() -> Mapping[str, str]:
+    """By which column each table is spread; other tables are the same on all servers, or on one."""
+    text = "\n".join(f"{each.sql}\n" for each in migrations())
+    keys: dict[str, list[str]] = {}
+    holds = set(_ADDED.findall(text))
+    for name, body in _CREATE.findall(text):
+        if found := _KEY.search(body):
+            keys.setdefault(name, (found[1] or found[2]).split(", "))
+        if re.search(rf"\b{PATIENT}\b", body):
+            holds.add(name)
+    return {name: PATIENT if key[0] == PATIENT else key[-1] for name, key in keys.items() if name in holds}
+
+
 def patient_tables() -> frozenset[str]:
     """The tables that are spread by patient: their primary key begins with the patient's."""
-    text = "\n".join(f"{each.sql}\n" for each in migrations())
-    return frozenset(name for name, body in _CREATE.findall(text) if _PLACED.search(body))
+    return frozenset(table for table, column in placed().items() if column == PATIENT)
 
 
-def undisciplined(statements: Iterable[tuple[str, str]]) -> list[str]:
-    """What is wrong with these statements, given with the function that executes each, by the list of exceptions."""
-    exceptions = set(allowed())
-    return [
-        f"{name} does not say `patient_id = $n` of {', '.join(found)}"
-        for query, name in statements
-        if name not in exceptions and (found := unnamed(query))
-    ]
+def undisciplined(statements: Iterable[Executed]) -> list[str]:
+    """What is wrong with these statements, by the list of exceptions."""
+    exceptions, jobs, told = set(allowed()), set(JOBS), []
+    for query, name, on_request in statements:
+        if (name in exceptions and not (on_request and name in jobs)) or not (found := unnamed(query)):
+            continue
+        what = " and ".join(f"`{placed()[table]} = $n` of {table}" for table in found)
+        told.append(
+            f"{name} is a job in the list, and a request executes it" if name in jobs else f"{name} does not say {what}"
+        )
+    return told
 
 
 def unnamed(sql: str) -> list[str]:
-    """The tables of patient data that this statement asks without naming the patient by a parameter."""
-    root = _tree([token for token in _TOKEN.findall(sql) if not token.startswith(("--", "/*"))])
-    return sorted(set(_of(root, patient_tables())))
+    """The tables that this statement asks without naming by a parameter what they are spread by."""
+    tokens = [token for token in _TOKEN.findall(sql) if not token.startswith(("--", "/*"))]
+    tables = frozenset(placed())
+    return sorted(set(chain.from_iterable(_of(block, tables, True) for block in _split(_tree(tokens), ";"))))
 
 
 def _tree(tokens: Iterable[str]) -> list[Node]:
@@ -66,17 +89,34 @@ def _tree(tokens: Iterable[str]) -> list[Node]:
     return stack[0]
 
 
+def _split(nodes: Iterable[Node], *words: str) -> Iterator[list[Node]]:
+    """What stands between these words, which may be nothing."""
+    part: list[Node] = []
+    for node in nodes:
+        if isinstance(node, str) and node.upper() in words:
+            yield part
+            part = []
+        else:
+            part.append(node)
+    yield part
+
+
 def _word(nodes: Sequence[Node], at: int) -> str:
     """The keyword there, upper case; empty for what stands in parentheses or beyond the end."""
     return node.upper() if 0 <= at < len(nodes) and isinstance(node := nodes[at], str) else ""
 
 
-def _of(block: list[Node], tables: frozenset[str]) -> Iterator[str]:
+def _table(nodes: Sequence[Node], at: int) -> str:
+    """The name of a table there, without that of its schema."""
+    return _word(nodes, at).replace('"', "").lower().rpartition(".")[2]
+
+
+def _of(block: list[Node], tables: frozenset[str], whole: bool = False) -> Iterator[str]:
     """Of a statement, or of an expression with statements inside. What WITH gives a name hides a table of that name."""
-    if _word(block, 0) in _STATEMENTS:
+    if whole or _word(block, 0) in _STATEMENTS:
         tables -= frozenset(_given(block))
-        for part in _parts(block):
-            yield from _of_part(part, tables)
+        for part in _split(block, *_UNIONS):
+            yield from _of_part(_without_groups(part), tables)
     for node in block:
         if isinstance(node, list):
             yield from _of(node, tables)
@@ -90,32 +130,35 @@ def _given(block: Sequence[Node]) -> Iterator[str]:
             yield str(block[at]).lower()
 
 
-def _parts(block: Sequence[Node]) -> Iterator[list[Node]]:
-    """The statements that UNION and its like connect."""
-    part: list[Node] = []
-    for at, node in enumerate(block):
-        if _word(block, at) in _UNIONS:
-            yield part
-            part = []
-        elif part or _word(block, at) not in ("ALL", "DISTINCT"):
-            part.append(node)
-    yield part
+def _without_groups(part: Sequence[Node]) -> list[Node]:
+    """Joins in parentheses as if they stood without."""
+    found: list[Node] = []
+    for node in part:
+        before = _word(found, len(found) - 1)
+        joins = isinstance(node, list) and _word(node, 0) not in _STATEMENTS and (
+            before in ("FROM", "JOIN", "LATERAL")
+            or (before == "," and any(_word(node, at) == "JOIN" for at in range(len(node))))
+        )  # fmt: skip
+        if joins and isinstance(node, list):
+            found.extend(_without_groups(node))
+        else:
+            found.append(node)
+    return found
 
 
 def _of_part(part: list[Node], tables: frozenset[str]) -> Iterator[str]:
     asked, inserted = _asked(part, tables)
-    flat = list(_flat(part))
     for table, alias in asked:
-        names = {f"{alias}.patient_id"} | ({"patient_id"} if len(asked) == 1 else set())
-        if not any(_bound(flat, at) for at, token in enumerate(flat) if token.lower() in names):
+        names = {f"{alias}.{placed()[table]}"} | ({placed()[table]} if len(asked) == 1 else set())
+        if not any(_binds(condition, names) for condition in _conditions(part, alias)):
             yield table
-    if inserted is not None and (into := _word(part, inserted).lower()) in tables and not _inserts(part, inserted):
+    if inserted is not None and (into := _table(part, inserted)) in tables and not _inserts(part, inserted, into):
         yield into
 
 
-def _asked(part: Sequence[Node], tables: frozenset[str]) -> tuple[list[tuple[str, str]], int | None]:
+def _asked(part: Sequence[Node], tables: frozenset[str]) -> tuple[Asked, int | None]:
     """Tables with their aliases, and where the name of the table stands into which is inserted."""
-    found: list[tuple[str, str]] = []
+    found: Asked = []
     inserted, in_from = None, False
     for at in range(len(part)):
         word, before = _word(part, at), _word(part, at - 1)
@@ -123,46 +166,70 @@ def _asked(part: Sequence[Node], tables: frozenset[str]) -> tuple[list[tuple[str
             inserted = at + 1
         if word in _ENDS:
             in_from = False
-        begins = word == "FROM" and before != "DISTINCT"
+        begins = (word == "FROM" and before != "DISTINCT") or word in ("TABLE", "COPY")
         in_from = in_from or begins
         more = word == "JOIN" or (word == "USING" and _word(part, at + 1)) or (word == "," and in_from)
         if begins or more or (word == "UPDATE" and before not in ("FOR", "KEY", "DO")):
             name = at + 1 + (_word(part, at + 1) in ("ONLY", "LATERAL"))
-            if (table := _word(part, name).lower()) in tables:
-                alias = _word(part, name + 1 + (_word(part, name + 1) == "AS"))
-                found.append((table, alias.lower() if alias.isidentifier() and alias not in _NO_ALIAS else table))
+            if (table := _table(part, name)) in tables:
+                found.append((table, _alias(part, name) or table))
     return found, inserted
 
 
-def _flat(nodes: Iterable[Node]) -> Iterator[str]:
-    """The words of a statement without those of statements inside it."""
-    for node in nodes:
-        if isinstance(node, str):
-            yield node
-        elif _word(node, 0) not in _STATEMENTS:
-            yield from _flat(node)
+def _alias(part: Sequence[Node], name: int) -> str:
+    """What the table there is called in this statement; empty when it keeps its name."""
+    word = _word(part, name + 1 + (_word(part, name + 1) == "AS"))
+    return word.lower() if word.isidentifier() and word not in _NO_ALIAS else ""
 
 
-def _bound(flat: Sequence[str], at: int) -> bool:
-    """True when the column there is compared with a parameter: `= $1`, or `$1 =` and `$1::uuid =` before it."""
-    if flat[at + 1 : at + 2] == ["="]:
-        return "".join(flat[at + 2 : at + 3]).startswith("$")
-    left = list(flat[max(0, at - 4) : at])
-    if left[-1:] != ["="]:
+def _conditions(part: Sequence[Node], alias: str) -> Iterator[list[Node]]:
+    """What must be true of each row of the table with this name: what WHERE says, and ON behind its own JOIN."""
+    joined = ""
+    for at in range(len(part)):
+        word = _word(part, at)
+        if word == "ON" and _word(part, at + 1) == "CONFLICT":
+            return
+        if word == "JOIN":
+            name = at + 1 + (_word(part, at + 1) in ("ONLY", "LATERAL"))
+            joined = _alias(part, name) or _table(part, name)
+        if word == "WHERE" or (word == "ON" and joined == alias):
+            end = next(
+                (to for to in range(at + 1, len(part)) if _word(part, to) in _ENDS | _JOINS | {"ON", ","}), len(part)
+            )
+            yield list(part[at + 1 : end])
+
+
+def _binds(condition: Sequence[Node], names: set[str]) -> bool:
+    """True when the condition holds only for rows whose column, one of `names`, is a parameter: `= $1`, or `$1 =`."""
+    if any(_word(condition, at) == "OR" for at in range(len(condition))):
         return False
-    left = left[:-3] if left[-3:-2] == ["::"] else left[:-1]
-    return "".join(left[-1:]).startswith("$")
+    for one in _split(condition, "AND"):
+        if len(one) == 1 and isinstance(one[0], list) and _binds(one[0], names):
+            return True
+        sides = [list(side) for side in _split(one, "=")]
+        if len(sides) == 2 and any(
+            len(column) == 1 and _word(column, 0).lower() in names and _is_parameter(given)
+            for column, given in (sides, sides[::-1])
+        ):
+            return True
+    return False
 
 
-def _inserts(part: Sequence[Node], at: int) -> bool:
-    """True when the patient's key is a parameter in what is inserted."""
+def _is_parameter(nodes: Sequence[Node]) -> bool:
+    """`$1`, or `$1::uuid`."""
+    return _word(nodes, 0).startswith("$") and (len(nodes) == 1 or (len(nodes) == 3 and nodes[1] == "::"))
+
+
+def _inserts(part: Sequence[Node], at: int, table: str) -> bool:
+    """True when what the table is spread by is one parameter in all rows that are inserted."""
     columns = next((node for node in part[at : at + 4] if isinstance(node, list)), None)
     given = [str(node).lower() for node in columns if node != ","] if columns else []
-    place = given.index("patient_id") if "patient_id" in given else 0
+    place = given.index(placed()[table]) if placed()[table] in given else 0
     for index in range(at, len(part)):
         if _word(part, index) == "VALUES":
-            row = next(node for node in part[index + 1 :] if isinstance(node, list))
-            return _item(row, place).startswith("$")
+            end = next((to for to in range(index, len(part)) if _word(part, to) in ("ON", "RETURNING")), len(part))
+            rows = {_item(node, place) for node in part[index + 1 : end] if isinstance(node, list)}
+            return len(rows) == 1 and rows.pop().startswith("$")
         if _word(part, index) == "SELECT":
             return _item(part[index + 1 :], place).startswith("$")
     return False
@@ -170,12 +237,5 @@ def _inserts(part: Sequence[Node], at: int) -> bool:
 
 def _item(nodes: Sequence[Node], place: int) -> str:
     """The first word of the item at this place of a list."""
-    seen, begins = 0, True
-    for node in nodes:
-        if node == ",":
-            seen, begins = seen + 1, True
-        elif begins:
-            if seen == place:
-                return node if isinstance(node, str) else ""
-            begins = False
-    return ""
+    items = list(_split(nodes, ","))
+    return _word(items[place], 0) if place < len(items) else ""

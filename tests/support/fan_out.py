@@ -1,60 +1,97 @@
-"""All functions with statements that do not name one patient by a parameter on every table of patient data.
+"""All functions with statements that one server cannot answer once the tables are spread, and why each has some.
 
-Beyond one server the tables are spread by patient (docs/scaling.md); such a statement asks all servers. On a request
-there must be none but those that find out who the patient is.
+Beyond one server tables are spread by patient and directories by their own key (docs/scaling.md); what does not name
+these by a parameter asks all servers. On a request there must be none but those that find out who the patient is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-# Work without a request, and what an operator's command asks about all patients.
-JOBS: Mapping[str, tuple[str, ...]] = {
-    "ddr.store.audit.entries": ("between", "matching", "oldest_unsealed_ms", "unsealed"),
-    "ddr.store.audit.packs": ("_learn_words", "count_unpacked"),
-    "ddr.store.authorization.grace": ("GraceClaims.flush",),
-    "ddr.store.authorization.representations": ("end_due",),
-    "ddr.store.authorization.restore": ("declare", "end_consent"),
-    "ddr.store.authorization.tokens": ("sweep",),
-    "ddr.store.authorization.unpairing": ("lose", "unpair_client", "unpair_everyone", "unpair_expired"),
-    "ddr.store.database.migrate": ("_run",),
-    "ddr.store.gateways.apps": ("sweep_codes",),
-    "ddr.store.gateways.requests": ("sweep",),
-    "ddr.store.patients.administration": ("by_serial", "described"),
-    "ddr.store.patients.files": ("sweep",),
-    "ddr.store.patients.retention": ("forget_pairings", "forget_readings", "patients_after"),
-    "ddr.store.registries.losses": ("in_use",),
-    "ddr.store.registries.returning": ("give_back",),
-    "ddr.store.registries.terminology": ("_move", "consents"),
-    "ddr.store.search.pages": ("sweep",),
+# Work without a request, and what an operator's command asks about all patients: a request never executes one of these.
+JOBS: Mapping[str, str] = {
+    "ddr.demo.accounts.accounts": "the demonstration begins",
+    "ddr.store.audit.entries.between": "seals and packs go by number, over all patients",
+    "ddr.store.audit.entries.matching": "ddr audit export, for an assessor",
+    "ddr.store.audit.entries.unsealed": "ddr audit verify says how many",
+    "ddr.store.audit.packs._learn_words": "a day is packed",
+    "ddr.store.audit.packs.add": "a day is packed",
+    "ddr.store.audit.packs.count_unpacked": "a day is packed",
+    "ddr.store.audit.packs.groups": "a day is packed, patient after patient",
+    "ddr.store.audit.packs.rows_of": "ddr audit verify reads what is packed again",
+    "ddr.store.authorization.grace.GraceClaims.flush": "claims of many pairings are confirmed together",
+    "ddr.store.authorization.par.sweep": "what has run out is deleted",
+    "ddr.store.authorization.representations.end_due": "rights that are over are looked for",
+    "ddr.store.authorization.restore.declare": "a restore is declared",
+    "ddr.store.authorization.restore.end_consent": "after a restore, for each end in the journal",
+    "ddr.store.authorization.tokens.sweep": "what has run out is deleted",
+    "ddr.store.authorization.unpairing.lose": "the DiGA-VZ took a kind of data from a DiGA",
+    "ddr.store.authorization.unpairing.unpair_client": "the DiGA-VZ took a DiGA from the list",
+    "ddr.store.authorization.unpairing.unpair_everyone": "the recorder no longer offers HDDT",
+    "ddr.store.authorization.unpairing.unpair_expired": "consents that ran out are looked for",
+    "ddr.store.database.migrate._run": "the schema",
+    "ddr.store.gateways.apps.sweep_codes": "what has run out is deleted",
+    "ddr.store.gateways.requests.sweep": "what has run out is deleted",
+    "ddr.store.gateways.tokens.counted": "ddr credentials list",
+    "ddr.store.gateways.tokens.end_app": "after a restore, for each end in the journal",
+    "ddr.store.gateways.tokens.newest": "ddr gateway renew, by the app's name",
+    "ddr.store.gateways.tokens.sweep": "what has run out is deleted",
+    "ddr.store.patients.administration.by_serial": "ddr patient, found by a device",
+    "ddr.store.patients.administration.described": "ddr patient, of one or several",
+    "ddr.store.patients.erasure.contents": "ddr patient delete says what goes",
+    "ddr.store.patients.files.sweep": "what has run out is deleted",
+    "ddr.store.patients.retention.forget_pairings": "what is too old is deleted, by batches of patients",
+    "ddr.store.patients.retention.forget_readings": "what is too old is deleted, by batches of patients",
+    "ddr.store.patients.retention.patients_after": "the next batch of patients",
+    "ddr.store.patients.sessions.sweep": "what has run out is deleted",
+    "ddr.store.registries.losses.in_use": "how many pairings an end would concern",
+    "ddr.store.registries.returning.give_back": "a ValueSet has a code again",
+    "ddr.store.registries.terminology._move": "a ValueSet has a new version",
+    "ddr.store.registries.terminology.consents": "which ValueSets there are consents for",
+    "ddr.store.search.pages.sweep": "what has run out is deleted",
 }
 
-# Requests that come with something else than the patient: a Pairing ID, the hash of a token, code or cookie, a login.
-# A login may stand for several patients.
-FINDS_THE_PATIENT: Mapping[str, tuple[str, ...]] = {
-    "ddr.store.authorization.access": ("admit",),
-    "ddr.store.authorization.representations": ("choices", "end_all_of", "open_of"),
-    "ddr.store.authorization.reviews": ("awaits",),
-    "ddr.store.authorization.tokens": ("find_pairing", "redeem"),
-    "ddr.store.gateways.apps": ("connect",),
-    "ddr.store.gateways.tokens": ("find", "renew"),
-    "ddr.store.patients.accounts": ("verify",),
-    "ddr.store.patients.identities": ("patient_of",),
-    "ddr.store.patients.relations": ("follow",),
-    "ddr.store.patients.sessions": ("load_session",),
+# Requests that come with something else than the patient, and look for both at once.
+FINDS_THE_PATIENT: Mapping[str, str] = {
+    "ddr.store.authorization.access.admit": "a Pairing ID; each poll, so in one statement",
+    "ddr.store.authorization.representations.choices": "a login, which may stand for several patients",
+    "ddr.store.authorization.representations.open_of": "a login, which may stand for several patients",
+    "ddr.store.authorization.reviews.awaits": "a login, which may stand for several patients",
+    "ddr.store.gateways.apps.connect": "a code that a patient typed into an app, kept with the patient",
+    "ddr.store.gateways.tokens.find": "the hash of an app's token; each upload, so in one statement",
+    "ddr.store.patients.sessions.load_session": "the hash of a cookie; each click, so in one statement",
+}
+
+# What operators ask on their own listener, of all patients.
+FIGURES: Mapping[str, str] = {
+    "ddr.store.audit.entries.oldest_unsealed_ms": "/metrics; the index by number finds the one",
 }
 
 # A cloud bridge sends for many patients at once; a worker stores what it noted of several requests together.
-BATCHES: Mapping[str, tuple[str, ...]] = {
-    "ddr.store.audit.request_log": ("add",),
-    "ddr.store.gateways.bridges": ("patients",),
-    "ddr.store.series.bulk": ("_hear", "append_all"),
-    "ddr.store.series.sensors": ("load_all",),
+BATCHES: Mapping[str, str] = {
+    "ddr.store.audit.request_log.add": "the entries of several requests, stored together",
+    "ddr.store.gateways.bridges.patients": "the patients of the logins that a bridge names",
+    "ddr.store.series.bulk._hear": "the sensors of a bridge's batch",
+    "ddr.store.series.bulk.append_all": "the readings of a bridge's batch",
+    "ddr.store.series.sensors.load_all": "the sensors of a bridge's batch",
 }
+
+# What a patient or a DiGA has in a directory, asked by whose it is.
+IN_DIRECTORIES: Mapping[str, str] = {
+    "ddr.store.authorization.par.open_requests": "a DiGA pushes a request: how many others of it wait",
+    "ddr.store.authorization.representations.end": "sessions of a representative end with the right",
+    "ddr.store.gateways.tokens._insert": "a token is made: how many others the patient has",
+    "ddr.store.gateways.tokens.apps": "the page of apps",
+    "ddr.store.gateways.tokens.revoke": "an app is disconnected: all its tokens",
+    "ddr.store.patients.erasure.delete_patient": "all that is a patient's is deleted",
+    "ddr.store.patients.sessions.close_all": "all sessions of a patient end",
+}
+
+
+GROUPS = (JOBS, FINDS_THE_PATIENT, FIGURES, BATCHES, IN_DIRECTORIES)
 
 
 def allowed() -> Iterator[str]:
     """`module.function` of all of them."""
-    for group in (JOBS, FINDS_THE_PATIENT, BATCHES):
-        for module, functions in group.items():
-            yield from (f"{module}.{function}" for function in functions)
+    for group in GROUPS:
+        yield from group

@@ -51,10 +51,10 @@ async def _issued_to_client(call: Call, presented: str) -> Family:
         raise _unusable()
     pairing = await tokens.find_pairing(core.pool, contents.pairing_id)
     name = core.ids.decode(contents.grant_id)
-    if pairing is None or name is None or name[0] is not Kind.GRANT or pairing.client_id != call.diga.client_id:
+    if pairing is None or name is None or name[0] is not Kind.GRANT:
         raise _unusable()
     family = await tokens.load_family(core.pool, pairing.patient_id, name[1], call.arrived_ms)
-    if family is None:
+    if family is None or family.client_id != call.diga.client_id:
         raise _unusable()
     concerns(family.pairing_id)
     return family

@@ -1,4 +1,4 @@
-"""Authorization codes and refresh token families: redeemed, rotated and revoked, each change in one statement."""
+"""Authorization codes and refresh token families: redeemed, rotated and revoked, each change whole or not at all."""
 
 from __future__ import annotations
 
@@ -51,7 +51,6 @@ class PairingRef:
 
     patient_id: UUID
     pairing_no: int
-    client_id: str
 
 
 async def load_code(conn: asyncpg.Connection | asyncpg.Pool, code_sha256: bytes) -> Code | None:
@@ -90,19 +89,22 @@ async def load_family(
 
 async def find_pairing(conn: asyncpg.Connection | asyncpg.Pool, pairing_id: str) -> PairingRef | None:
     """The pairing with this pseudonym, ended ones included, or None."""
-    row = await conn.fetchrow(
-        """
-        SELECT p.patient_id, p.pairing_no, p.client_id
-        FROM pairing_directory d JOIN pairing p ON p.patient_id = d.patient_id AND p.pairing_no = d.pairing_no
-        WHERE d.pairing_id = $1
-        """,
-        pairing_id,
-    )
+    row = await conn.fetchrow("SELECT patient_id, pairing_no FROM pairing_directory WHERE pairing_id = $1", pairing_id)
     return row and PairingRef(**row)
 
 
+async def client_of(conn: asyncpg.Connection | asyncpg.Pool, pairing: PairingRef) -> str | None:
+    """The client_id of the DiGA that this pairing is with, or None when it was forgotten."""
+    client_id: str | None = await conn.fetchval(
+        "SELECT client_id FROM pairing WHERE patient_id = $1 AND pairing_no = $2",
+        pairing.patient_id,
+        pairing.pairing_no,
+    )
+    return client_id
+
+
 async def redeem(
-    conn: asyncpg.Connection | asyncpg.Pool,
+    pool: asyncpg.Pool,
     code_sha256: bytes,
     refresh_sha256: bytes,
     refresh_until_ms: int,
@@ -110,22 +112,30 @@ async def redeem(
     certificate_sha256: bytes,
 ) -> bool:
     """Use up the code and give its grant the first refresh token; of several callers one gets True (AS-009)."""
-    status: str = await conn.execute(
-        """
-        WITH won AS (
-            UPDATE authorization_code SET redeemed_ms = $4
-            WHERE code_sha256 = $1 AND redeemed_ms IS NULL AND expires_ms > $4
-            RETURNING patient_id, grant_no)
-        UPDATE token_grant g SET refresh_sha256 = $2, refresh_expires_ms = $3, certificate_sha256 = $5
-        FROM won WHERE g.patient_id = won.patient_id AND g.grant_no = won.grant_no AND g.revoked_ms IS NULL
-        """,
-        code_sha256,
-        refresh_sha256,
-        refresh_until_ms,
-        now_ms,
-        certificate_sha256,
-    )
-    return status == "UPDATE 1"
+    async with pool.acquire() as conn, conn.transaction():
+        won = await conn.fetchrow(
+            """
+            UPDATE authorization_code SET redeemed_ms = $2
+            WHERE code_sha256 = $1 AND redeemed_ms IS NULL AND expires_ms > $2
+            RETURNING patient_id, grant_no
+            """,
+            code_sha256,
+            now_ms,
+        )
+        if won is None:
+            return False
+        status: str = await conn.execute(
+            """
+            UPDATE token_grant SET refresh_sha256 = $3, refresh_expires_ms = $4, certificate_sha256 = $5
+            WHERE patient_id = $1 AND grant_no = $2 AND revoked_ms IS NULL
+            """,
+            won["patient_id"],
+            won["grant_no"],
+            refresh_sha256,
+            refresh_until_ms,
+            certificate_sha256,
+        )
+        return status == "UPDATE 1"
 
 
 async def rotate(

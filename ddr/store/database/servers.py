@@ -42,6 +42,11 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc]
         with statement(query):
             return await super().fetch(query, *args, **options)
 
+    async def fetchmany(self, query: str, args: Any, **options: Any) -> Any:
+        """As asyncpg's."""
+        with statement(query):
+            return await super().fetchmany(query, args, **options)
+
     async def fetchval(self, query: str, *args: Any, **options: Any) -> Any:
         """As asyncpg's."""
         with statement(query):

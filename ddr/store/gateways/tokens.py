@@ -14,6 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.database.able import able
 from ddr.store.database.digest import sha256
 from ddr.store.database.pool import Connection
 from ddr.store.database.sweeping import delete_due
@@ -104,11 +105,14 @@ async def renew(
     None when the former one is not good any more. Renewing again gives another token: an answer may have been lost.
     Raises TooManyTokens.
     """
+    if not await able(
+        conn, await conn.fetchval("SELECT patient_id FROM gateway_token WHERE token_sha256 = $1", token_sha256)
+    ):
+        return None
     row = await conn.fetchrow(
         """
-        UPDATE gateway_token t SET expires_ms = least(expires_ms, $3)
+        UPDATE gateway_token SET expires_ms = least(expires_ms, $3)
          WHERE token_sha256 = $1 AND revoked_ms IS NULL AND expires_ms > $2
-           AND EXISTS (SELECT FROM patient p WHERE p.patient_id = t.patient_id AND p.disabled_ms IS NULL)
         RETURNING patient_id, app, name, expires_ms
         """,
         token_sha256,

@@ -12,6 +12,7 @@ import asyncpg
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from ddr.store.database.able import able
 from ddr.store.database.names import account_name, normal
 
 # The parameters that OWASP names for argon2id. 19 MiB each: two threads bound the memory that attempts at once take.
@@ -62,12 +63,12 @@ async def verify(pool: asyncpg.Pool, username: str, password: str) -> UUID | Non
     """
     username = account_name(username)
     row = await pool.fetchrow(
-        "SELECT patient_id, password_hash FROM account JOIN patient USING (patient_id)"
-        " WHERE username = $1 AND disabled_ms IS NULL",
-        username if username.isprintable() else "",
+        "SELECT patient_id, password_hash FROM account WHERE username = $1", username if username.isprintable() else ""
     )
     right = await _in_thread(_matches, row["password_hash"] if row else NOBODYS_HASH, normal(password))
-    return row["patient_id"] if row and right else None
+    patient_id: UUID | None = row["patient_id"] if row else None
+    usable = await able(pool, patient_id)
+    return patient_id if right and usable else None
 
 
 async def _in_thread(function: Callable[..., T], *arguments: str) -> T:

@@ -6,10 +6,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-_FIND = """
-SELECT i.patient_id, p.disabled_ms IS NOT NULL AS disabled
-  FROM login_identity i JOIN patient p USING (patient_id) WHERE i.issuer = $1 AND i.subject = $2
-"""
+from ddr.store.database.able import able
 
 
 async def patient_of(pool: asyncpg.Pool, issuer: str, subject: str, now_ms: int) -> UUID | None:
@@ -17,16 +14,17 @@ async def patient_of(pool: asyncpg.Pool, issuer: str, subject: str, now_ms: int)
 
     A new patient when the user comes for the first time, also when that is twice at once.
     """
-    row = await pool.fetchrow(_FIND, issuer, subject)
-    if row is None:
+    patient_id = await find(pool, issuer, subject)
+    if patient_id is None:
         return await _welcome(pool, issuer, subject, now_ms)
-    patient_id: UUID = row["patient_id"]
-    return None if row["disabled"] else patient_id
+    return patient_id if await able(pool, patient_id) else None
 
 
 async def find(conn: asyncpg.Pool | asyncpg.Connection, issuer: str, subject: str) -> UUID | None:
     """The patient of this user, or None; also while the account is disabled."""
-    found: UUID | None = await conn.fetchval(_FIND, issuer, subject)
+    found: UUID | None = await conn.fetchval(
+        "SELECT patient_id FROM login_identity WHERE issuer = $1 AND subject = $2", issuer, subject
+    )
     return found
 
 

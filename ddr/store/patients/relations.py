@@ -21,7 +21,7 @@ from ddr.store.authorization.representations import (
 from ddr.store.patients import identities
 
 _LOCK_LOGIN = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"  # one login of an account after the other
-_LOCK_PATIENTS = "SELECT FROM patient WHERE patient_id = ANY ($1::uuid[]) ORDER BY patient_id FOR KEY SHARE"
+_LOCK_PATIENT = "SELECT FROM patient WHERE patient_id = $1 FOR KEY SHARE"
 
 
 async def patients_of(pool: asyncpg.Pool, issuer: str, said: Mapping[str, Terms], now_ms: int) -> dict[UUID, Terms]:
@@ -43,7 +43,8 @@ async def follow(pool: asyncpg.Pool, login_id: UUID, said: Mapping[UUID, Terms],
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute(_LOCK_LOGIN, login_id)
         there = {one.patient_id: one for one in await open_of(conn, login_id)}
-        await conn.execute(_LOCK_PATIENTS, [*{*there, *said}])
+        for patient_id in sorted({*there, *said}):
+            await conn.execute(_LOCK_PATIENT, patient_id)
         for patient_id, one in there.items():
             terms = said.get(patient_id)
             if one.set_by is not SetBy.PROVIDER:
