@@ -58,6 +58,11 @@ class Settings:
     database_migration_url: str = described(
         "Another way to the same database for migrations, around a pooler; empty: database_url.", ""
     )
+    database_schema: str = described(
+        "Schema of the database that all tables are in, made when it is missing; empty: what the role uses by itself,"
+        " usually public. Of several recorders in one database each has its own (docs/database.md).",
+        "",
+    )
     database_replica_url: str = described(
         "One standby that patients' pages, exports and verifications are read from; empty: database_url.", ""
     )

@@ -12,6 +12,7 @@ from ddr.fhir.device_types import DEVICE_TYPES
 from ddr.settings import DAY, OVERLAPS, Settings, SettingsError, overlaps
 
 PROOF_DAYS = 1096
+_SCHEMA = re.compile(r"(?!pg_|information_schema)[a-z_][a-z0-9_]{0,62}|")
 _LEAST = {
     "workers": 1,
     "database_pool_size": 2,
@@ -39,6 +40,11 @@ def check(settings: Settings) -> Settings:
     for registry in ("registry", "zts"):
         if getattr(settings, f"{registry}_refresh_seconds") >= getattr(settings, f"{registry}_max_age_seconds"):
             raise SettingsError(f"setting {registry}_refresh_seconds: must be below {registry}_max_age_seconds")
+    if not _SCHEMA.fullmatch(settings.database_schema):
+        raise SettingsError(
+            "setting database_schema: must be of lower-case letters, digits and _, 63 at most, and not begin with a"
+            " digit, pg_ or information_schema"
+        )
     _check_overlap(settings)
     _check_proxies(settings)
     if settings.registry_max_age_seconds > 4 * 3600:

@@ -48,6 +48,7 @@ HELP = "run the recorder"
 FIXED = (
     "state_dir",
     "database_url",
+    "database_schema",
     "embedded",
     "host",
     "diga_port",

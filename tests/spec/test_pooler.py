@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
@@ -76,6 +77,26 @@ async def test_the_limits_hold_in_transactions(own: Settings) -> None:
             await connection.execute("SELECT pg_sleep(20)")
         assert await connection.fetchval("SELECT 1") == 1
         assert await pool.ready()
+
+
+async def test_each_recorder_has_its_schema_by_its_own_line(server: Server, settings: Settings, tmp_path: Path) -> None:
+    """As docs/database.md has it: `connect_query`; who comes by a line without it is refused."""
+    with pooler(server.url, connections=1, schemas=("glucose", "pressure")) as folder:
+        found = []
+        for name in ("glucose", "pressure"):
+            url = urlsplit(through(folder, server.url))._replace(path=f"/{name}").geturl()
+            found.append(
+                replace(
+                    settings, database_url=url, database_schema=name, database_statement_cache=0, state_dir=tmp_path
+                )
+            )
+            await asyncio.to_thread(migrate_database, found[-1])
+        async with await open_pool(found[0]) as glucose, await open_pool(found[1]) as pressure:
+            await glucose.execute("INSERT INTO patient (patient_id, created_ms) VALUES (gen_random_uuid(), 1)")
+            counts = (pool.fetchval("SELECT count(*) FROM patient") for pool in (glucose, pressure) for _ in range(6))
+            assert await asyncio.gather(*counts) == [1] * 6 + [0] * 6
+        with pytest.raises(StoreError, match="use the schema public, not glucose of the setting database_schema"):
+            await open_pool(replace(found[0], database_url=through(folder, server.url)))
 
 
 async def test_a_recorder_works(own: Settings, server: Server, tmp_path: Path) -> None:

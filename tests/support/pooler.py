@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,11 @@ SECONDS = 10.0
 
 
 @contextmanager
-def pooler(server_url: str, connections: int) -> Iterator[Path]:
+def pooler(server_url: str, connections: int, schemas: Sequence[str] = ()) -> Iterator[Path]:
     """A pooler before the server of `server_url` (a socket); the directory of its own socket.
 
-    `connections`: to the server, for everybody who uses the same database.
+    `connections`: to the server, for everybody who uses the same database. `schemas`: each has a database of its name,
+    which is that of `server_url` with this schema.
     """
     assert PROGRAM is not None, "needs pgbouncer"
     account = server_account()
@@ -40,8 +41,12 @@ def pooler(server_url: str, connections: int) -> Iterator[Path]:
     (socket,) = parse_qs(urlsplit(server_url).query)["host"]
     config = folder / "pgbouncer.ini"
     settings = "SET plan_cache_mode TO force_generic_plan; SET jit TO off"  # as docs/database.md has it
+    database, to = urlsplit(server_url).path.removeprefix("/"), f"host={socket} user=ddr"
+    lines = (
+        f"{one} = {to} dbname={database} connect_query='SET search_path TO {one}; {settings}'\n" for one in schemas
+    )
     config.write_text(
-        f"[databases]\n* = host={socket} user=ddr connect_query='{settings}'\n[pgbouncer]\nunix_socket_dir = {folder}\n"
+        f"[databases]\n{''.join(lines)}* = {to} connect_query='{settings}'\n[pgbouncer]\nunix_socket_dir = {folder}\n"
         f"listen_port = {PORT}\nauth_type = any\npool_mode = transaction\ndefault_pool_size = {connections}\n"
         f"max_client_conn = 1000\nserver_idle_timeout = 10\nlogfile = {folder}/log\n"
     )
@@ -101,5 +106,5 @@ def own_connections_fit() -> None:
             return made(*arguments, **options)
 
         asyncpg.connect = connect
-        limits, _, lineage = pool.connect.__defaults__ or ()
-        pool.connect.__defaults__ = (limits, 0, lineage)
+        limits, _, *others = pool.connect.__defaults__ or ()
+        pool.connect.__defaults__ = (limits, 0, *others)

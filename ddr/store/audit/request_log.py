@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.store.audit.trail import NewEntry
-from ddr.store.database.locks import Lock
+from ddr.store.database.locks import LOCK, Lock
 from ddr.store.database.pool import Connection
 
 
@@ -45,7 +45,7 @@ async def add(conn: Connection, batch: Batch, entries: Sequence[NewEntry] = ()) 
 async def add_late(pool: asyncpg.Pool, batches: Iterable[Batch]) -> None:
     """Store batches of which nobody knows whether they were stored before: they may even be sealed by now."""
     async with pool.acquire() as conn, conn.transaction():
-        await conn.execute("SELECT pg_advisory_xact_lock($1)", Lock.REQUEST_LOG)
+        await conn.execute(LOCK, Lock.REQUEST_LOG)
         for batch in batches:
             await conn.execute(
                 """

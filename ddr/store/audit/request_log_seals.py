@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from ddr.store.audit.request_log import Batch
-from ddr.store.database.locks import Lock
+from ddr.store.database.locks import LOCK, Lock
 from ddr.store.database.pool import Connection
 
 Row = Mapping[str, Any]
@@ -35,7 +35,7 @@ STEP = 20  # seals read at once, each of at most some thousand lines
 
 async def lock(conn: asyncpg.Connection) -> None:
     """Within a transaction: be the only one that seals, drops, or adds late records."""
-    await conn.execute("SELECT pg_advisory_xact_lock($1)", Lock.REQUEST_LOG)
+    await conn.execute(LOCK, Lock.REQUEST_LOG)
 
 
 async def fresh(conn: asyncpg.Connection, batches: int) -> list[Batch]:

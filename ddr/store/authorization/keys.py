@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from ddr.store.database.locks import Lock
+from ddr.store.database.locks import LOCK, Lock
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ async def exist(pool: asyncpg.Pool) -> bool:
 async def add_first(pool: asyncpg.Pool, key: StoredKey) -> None:
     """Store `key` unless there is one already; of several workers that start together one succeeds."""
     async with pool.acquire() as conn, conn.transaction():
-        await conn.execute("SELECT pg_advisory_xact_lock($1)", Lock.SIGNING_KEYS)
+        await conn.execute(LOCK, Lock.SIGNING_KEYS)
         if not await conn.fetchval("SELECT EXISTS (SELECT FROM signing_key WHERE retires_ms IS NULL)"):
             await _insert(conn, key)
 
 
 async def replace(conn: asyncpg.Connection, key: StoredKey, others_retire_ms: int, now_ms: int) -> None:
     """Within a transaction: add `key`, let the others retire, and destroy those that have retired."""
-    await conn.execute("SELECT pg_advisory_xact_lock($1)", Lock.SIGNING_KEYS)
+    await conn.execute(LOCK, Lock.SIGNING_KEYS)
     await conn.execute("DELETE FROM signing_key WHERE retires_ms <= $1", now_ms)
     await conn.execute("UPDATE signing_key SET retires_ms = $1 WHERE retires_ms IS NULL", others_retire_ms)
     await _insert(conn, key)
@@ -56,7 +56,7 @@ async def replace(conn: asyncpg.Connection, key: StoredKey, others_retire_ms: in
 
 async def lock_all(conn: asyncpg.Connection) -> list[StoredKey]:
     """Within a transaction: every key, retired ones included, and nobody else changes one meanwhile."""
-    await conn.execute("SELECT pg_advisory_xact_lock($1)", Lock.SIGNING_KEYS)
+    await conn.execute(LOCK, Lock.SIGNING_KEYS)
     rows = await conn.fetch("SELECT kid, public_jwk, sealed_private, signs_from_ms FROM signing_key ORDER BY kid")
     return [StoredKey(**row) for row in rows]
 
@@ -68,7 +68,7 @@ async def reseal(conn: asyncpg.Connection, kid: str, sealed_private: bytes) -> N
 
 async def replace_all(conn: asyncpg.Connection, key: StoredKey) -> None:
     """Within a transaction: destroy every key, and begin anew with `key`."""
-    await conn.execute("SELECT pg_advisory_xact_lock($1)", Lock.SIGNING_KEYS)
+    await conn.execute(LOCK, Lock.SIGNING_KEYS)
     await conn.execute("DELETE FROM signing_key")
     await _insert(conn, key)
 

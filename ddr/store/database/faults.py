@@ -15,7 +15,8 @@ class PoolBusy(TimeoutError):
 
 
 class StaleServer(ConnectionError):
-    """A server that must not be used: of another cluster, or a former primary that was replaced."""
+    """A server that must not be used: of another cluster, a former primary that was replaced, or with a schema of
+    somebody else."""
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,12 @@ class PooledBackgroundConnection(PooledConnection):
     limits = BACKGROUND
 
 
-def session_options(limits: Limits, cache: int) -> dict[str, Any]:
-    """What asyncpg is told for each connection. A pooler (`cache` 0) takes no settings of a session."""
+def session_options(limits: Limits, cache: int, schema: str = "") -> dict[str, Any]:
+    """What asyncpg is told for each connection. A pooler (`cache` 0) takes no settings of a session: there the role or
+    the pooler sets the schema, and `ddr.store.database.servers` looks whether it does."""
     settings = {"application_name": "ddr"}
+    if cache and schema:
+        settings["search_path"] = f'"{schema}"'
     kind: type[asyncpg.Connection] = ServerConnection
     if cache:
         settings |= {**limits.server_settings(), "jit": "off"}  # short statements: compiling costs more than it saves

@@ -1,4 +1,4 @@
-"""The advisory locks of the database: a number for each kind of work, so that none waits for another kind."""
+"""The advisory locks of the database: a number for each kind of work and schema, so that none waits for another."""
 
 from __future__ import annotations
 
@@ -13,4 +13,12 @@ class Lock(IntEnum):
     SIGNING_KEYS = 0x4444_5202
     REQUEST_LOG = 0x4444_5203
     AUDIT = 0x4444_5204
+    SCHEMA = 0x4444_5205
     OUTAGES = 0x4444_5210
+
+
+# The key of a lock $1, the same as that of SQL's function lock_key (migration 0103). Recorders in several schemas of a
+# database never wait for each other; in `public` the key is the number, as it was before there were others.
+_KEY = "$1::bigint + CASE current_schema() WHEN 'public' THEN 0 ELSE hashtext(current_schema())::bigint << 32 END"
+LOCK = f"SELECT pg_advisory_xact_lock({_KEY})"
+TRY_LOCK = f"SELECT pg_try_advisory_xact_lock({_KEY})"

@@ -16,7 +16,7 @@ from ddr.store.database.binaries import OLDEST
 from ddr.store.database.errors import StoreError
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.lineage import FILE, Lineage
-from ddr.store.database.locks import Lock
+from ddr.store.database.locks import LOCK, Lock
 from ddr.store.database.pool import CACHED_STATEMENTS, connect
 
 FOLDER = Path(__file__).parent / "migrations"
@@ -58,6 +58,7 @@ async def migrate(pool: asyncpg.Pool, folder: Path = FOLDER) -> list[str]:
     try:
         async with pool.acquire() as connection:
             await _check_server(connection)
+            await _make_schema(connection, pool.servers.schema)
             return await _apply(connection, wanted)
     except (asyncpg.PostgresError, *FAULTS) as error:
         raise StoreError(
@@ -75,6 +76,20 @@ async def _check_server(connection: asyncpg.Connection) -> None:
         raise StoreError(f"the database has the encoding {encoding}; it must be made with ENCODING 'UTF8'")
 
 
+async def _make_schema(connection: asyncpg.Connection, schema: str) -> None:
+    """The schema that the tables shall be in; nothing when it is there: then no right to make it is needed."""
+    if not schema or await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", f'"{schema}"'):
+        return
+    async with connection.transaction():  # whose names of locks depend on schemas that are there
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", Lock.SCHEMA)
+        await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+    if await connection.fetchval("SELECT current_schema()") != schema:
+        raise StoreError(
+            f"the schema {schema} of the setting database_schema was made, but sessions do not use it: behind a pooler"
+            " the role or the pooler sets it (docs/database.md)"
+        )
+
+
 async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> list[str]:
     """Apply what is missing, each in a transaction in which nobody else does.
 
@@ -84,7 +99,7 @@ async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> lis
     while True:
         async with connection.transaction():
             await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", Lock.MIGRATION, timeout=PATIENCE_SECONDS)
+            await connection.execute(LOCK, Lock.MIGRATION, timeout=PATIENCE_SECONDS)
             done = await _done(connection)
             _check(done, wanted)
             missing = next((migration for migration in wanted if migration.name not in done), None)
@@ -101,7 +116,7 @@ def migrate_database(settings: Settings) -> list[str]:
         around, cache = settings.database_migration_url, settings.database_statement_cache
         async with await connect(
             around or settings.database_url, 1, cache=CACHED_STATEMENTS if around else cache,
-            lineage=Lineage(settings.state_dir / FILE),
+            lineage=Lineage(settings.state_dir / FILE), schema=settings.database_schema,
         ) as pool:  # fmt: skip
             return await migrate(pool)
 

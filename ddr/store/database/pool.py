@@ -57,7 +57,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
             connect=self._connect_somewhere,
             init=_init,
             reset=_keep,
-            **session_options(limits, cache),
+            **session_options(limits, cache, servers.schema),
         )
 
     async def _connect_somewhere(self, _: str, loop: Any, **options: Any) -> asyncpg.Connection:
@@ -116,7 +116,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
 def servers_of(settings: Settings) -> Servers:
     """The servers of `settings.database_url`, for all pools of a process. Raises StoreError."""
     check_url(settings.database_url)
-    return Servers(settings.database_url, Lineage(settings.state_dir / FILE))
+    return Servers(settings.database_url, Lineage(settings.state_dir / FILE), settings.database_schema)
 
 
 async def open_pool(
@@ -133,10 +133,14 @@ async def connect(
     limits: Limits = BACKGROUND,
     cache: int = CACHED_STATEMENTS,
     lineage: Lineage | None = None,
+    schema: str = "",
 ) -> Pool:
-    """A pool of at most `size` connections to `url`. Raises StoreError, DatabaseAway: one line, server and reason."""
+    """A pool of at most `size` connections to `url`, on the tables of `schema` (empty: what the role uses by itself).
+
+    Raises StoreError, DatabaseAway: one line, server and reason.
+    """
     check_url(url)
-    return await opened(Servers(url, lineage), size, limits, cache)
+    return await opened(Servers(url, lineage, schema), size, limits, cache)
 
 
 async def opened(servers: Servers, size: int, limits: Limits, cache: int) -> Pool:

@@ -32,7 +32,7 @@ class Probe:
 
     def __init__(self, servers: Servers, cache: int) -> None:
         self._servers = servers
-        self._options = session_options(LIMITS, cache)
+        self._options = session_options(LIMITS, cache, servers.schema)
         self._connection: asyncpg.Connection | None = None
         self._asking: asyncio.Task[bool] | None = None
 

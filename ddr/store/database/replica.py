@@ -34,7 +34,7 @@ class Replica:
     """The server of `database_replica_url`; without connections until `look` has found it."""
 
     def __init__(self, settings: Settings, limits: Limits = REQUESTS) -> None:
-        self._url = settings.database_replica_url
+        self._url, self._schema = settings.database_replica_url, settings.database_schema
         self._limits, self._cache = limits, settings.database_statement_cache
         self._size = settings.database_pool_size
         self._patience = settings.database_replica_milliseconds / 1000
@@ -54,7 +54,8 @@ class Replica:
         lineage = Lineage()
         lineage.system = primary.servers.lineage.system
         try:
-            self._pool = await opened(Servers(self._url, lineage), self._size, self._limits, self._cache)
+            servers = Servers(self._url, lineage, self._schema)
+            self._pool = await opened(servers, self._size, self._limits, self._cache)
         except StoreError as error:
             self._say(str(error))
         else:

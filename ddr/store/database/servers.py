@@ -20,6 +20,8 @@ HOST_SECONDS = 2.0  # for one server to accept a connection, as libpq's connect_
 CANCEL_SECONDS = 1.0  # for a server to stop a statement that took too long
 USER_TIMEOUT_MS = 5_000  # sent bytes that nobody acknowledges
 
+_SCHEMA = "SELECT current_schema()"  # null: it is not there yet
+
 
 class ServerConnection(asyncpg.Connection):  # type: ignore[misc]
     """A connection that is given up when its server does not even stop a statement that took too long."""
@@ -71,8 +73,9 @@ class Servers:
     All pools of a process share it, so that each learns at once what one of them finds out.
     """
 
-    def __init__(self, url: str, lineage: Lineage | None = None) -> None:
-        self.url = url
+    def __init__(self, url: str, lineage: Lineage | None = None, schema: str = "") -> None:
+        """`schema`: whose tables connections see, and no others; empty: what the role uses by itself."""
+        self.url, self.schema = url, schema
         self.lineage = lineage or Lineage()
         self.away = False
         self.doubts = 0  # how often connections in hand turned out to be of no use, as far as that can be known
@@ -116,6 +119,7 @@ class Servers:
                 _watch(connection)
                 async with asyncio.timeout(HOST_SECONDS):
                     newer = await self.lineage.check(connection)
+                    await self._check_schema(connection)
             except BaseException:
                 connection.terminate()
                 raise
@@ -131,6 +135,14 @@ class Servers:
         if newer:
             self._replaced_by(host)
         return connection
+
+    async def _check_schema(self, connection: asyncpg.Connection) -> None:
+        """Raises StaleServer when a pooler gives us sessions with the tables of somebody else."""
+        if self.schema and (found := await connection.fetchval(_SCHEMA)) not in (None, self.schema):
+            raise StaleServer(
+                f"its sessions use the schema {found}, not {self.schema} of the setting database_schema; behind a"
+                " pooler the role or the pooler sets it (docs/database.md)"
+            )
 
     @property
     def several(self) -> bool:

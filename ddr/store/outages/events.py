@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from ddr.store.database.locks import Lock
+from ddr.store.database.locks import LOCK, TRY_LOCK, Lock
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ async def follow(pool: asyncpg.Pool, found: Mapping[str, Event], over_ms: Mappin
     another worker is at it.
     """
     async with pool.acquire() as connection, connection.transaction():
-        if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", int(Lock.OUTAGES)):
+        if not await connection.fetchval(TRY_LOCK, int(Lock.OUTAGES)):
             return
         rows = await connection.fetch("SELECT key, state, functions, from_ms FROM outage_event WHERE until_ms IS NULL")
         going_on = {row["key"]: row for row in rows}
@@ -50,7 +50,7 @@ async def add(pool: asyncpg.Pool, event: Event) -> None:
     """Store one that is over already, unless another worker did."""
     known = "SELECT true FROM outage_event WHERE key = $1 AND from_ms = $2"
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", int(Lock.OUTAGES))
+        await connection.execute(LOCK, int(Lock.OUTAGES))
         if not await connection.fetchval(known, event.key, event.from_ms):
             await _begin(connection, event, event.from_ms)
 
