@@ -178,6 +178,9 @@ class Settings:
         " command is there.",
         False,
     )
+    research_least: int = described(
+        "What stands out in an export for research is that of so many people, or is left out (5 at least).", 10
+    )
     session_seconds: int = described("Lifetime of a patient's browser session without activity.", 1800)
     # audit trail
     audit_days: int = described("How long the audit trail is kept (30 days at least).", 730)

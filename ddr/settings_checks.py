@@ -70,6 +70,8 @@ def check(settings: Settings) -> Settings:
             f"setting ended_pairings_days: must be 0, or at least {PROOF_DAYS} (§ 195 BGB) and audit_days: the proof of"
             " a consent is needed for as long as somebody may ask for it"
         )
+    if settings.research_least < 5:
+        raise SettingsError("setting research_least: must be 5 at least, else people stand out (docs/research.md)")
     if settings.request_log_days < 30:
         raise SettingsError("setting request_log_days: the request log must be kept 30 days at least (HDDT operation)")
     _check_login(settings)

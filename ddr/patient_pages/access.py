@@ -96,6 +96,7 @@ def words(core: Core, row: Row, lang: str, say: Callable[..., T]) -> T:
         kinds=_kinds(core, detail, lang),
         reason=reason(lang, detail.get("reason")),
         who=who,
+        approval=detail.get("approval", ""),
         who_first=who[:1].upper() + who[1:],
     )
 

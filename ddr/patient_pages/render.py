@@ -34,7 +34,17 @@ _ENVIRONMENT = Environment(
 _STYLE = f"{STYLESHEET}?v={hashlib.sha256((_HERE / 'static' / 'style.css').read_bytes()).hexdigest()[:12]}"
 
 
-NAMES = {"app", "diga", "manufacturer", "devices", "person"}  # placeholders that somebody else's names fill
+NAMES = {
+    "app",
+    "diga",
+    "manufacturer",
+    "devices",
+    "person",
+    "recipient",
+    "project",
+    "reference",
+    "exported_by",
+}  # placeholders that somebody else's names fill
 
 
 def marked(lang: str, name: str, **values: object) -> Markup:

@@ -11,14 +11,18 @@ from starlette.responses import Response
 from ddr.http.core import Core
 from ddr.http.pages import language
 from ddr.patient_pages.consent import TEXT_CHANGED
+from ddr.patient_pages.dates import ZONE, day
+from ddr.patient_pages.names import title_of
 from ddr.patient_pages.render import page
 from ddr.patient_pages.research_text import SECTIONS, agreed_to, shown
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.texts.reasons import reason
 from ddr.patient_pages.texts.representation import somebody
 from ddr.patient_pages.visitor import FormRefused, Visitor, core_of, read_form, see_other
+from ddr.series.days import midnight
 from ddr.store.authorization import research
 from ddr.store.authorization.unpairing import withdrawn
+from ddr.store.patients import research as exports
 from ddr.store.patients.sessions import Session
 
 NOTICES = {"given": "research.given_notice", "withdrawn": "research.withdrawn_notice"}
@@ -71,9 +75,23 @@ async def _page(
         in_force=in_force,
         given_by=somebody(lang, in_force["given_role"]) if in_force else "",
         former=[one for one in reversed(consents) if one["ended_ms"] is not None],
+        exports=[_told(core, row, lang) for row in await exports.exports_with(core.pool, session.patient_id)],
         reason=lambda tag: reason(lang, tag),
         may_give=session.decides_for_good,
         text_digest=shown(lang, _role(session)).digest.hex(),
         notice=notice and text(lang, notice),
         error=error and text(lang, error),
     )
+
+
+def _told(core: Core, row: exports.Row, lang: str) -> dict[str, str]:
+    """An export, as the page tells it."""
+    return {
+        "day": day(lang, row["at_ms"]),
+        "recipient": row["recipient"],
+        "project": row["title"],
+        "reference": row["reference"],
+        "until": day(lang, midnight(row["until"], ZONE)),
+        "exported_by": row["exported_by"],
+        "kinds": text(lang, "access.and").join(title_of(core, url, lang) for url in row["valuesets"]),
+    }

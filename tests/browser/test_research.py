@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 
 from ddr.http.core import Core
 from ddr.store.authorization import research
+from ddr.store.patients import research as store
 from tests.browser.conftest import Site, Window, shoot
 from tests.browser.test_accessibility import check
 from tests.browser.test_pairing import overflow
 from tests.browser.test_representation import VISITS
 from tests.support.patients import PASSWORD, new_patient, represent
+from tests.support.volunteers import approved, moment
 
 pytestmark = pytest.mark.browser
 
@@ -46,6 +49,12 @@ async def test_agree_and_take_it_back(site: Site, window: Window, request: pytes
     await page.get_by_role("button", name=words["give"]).click()
     await page.get_by_text(words["on"]).wait_for()
     await check(window, f"research-given-{visit}")
+    week = {site.patient.patient_id: {miv.valueset: {2900} for miv in site.core.catalog.mivs[:2]}}
+    assert await store.note(site.core.pool, uuid4(), approved(), "Team Daten", week, moment(site.core))
+    await page.goto(f"{site.base}/me/research")
+    await page.get_by_text("University of Musterstadt").wait_for()
+    await check(window, f"research-exported-{visit}")
+    assert await overflow(page) == 0
     await page.get_by_role("button", name=words["back"]).click()
     await page.get_by_role("checkbox").wait_for()
     await check(window, f"research-withdrawn-{visit}")

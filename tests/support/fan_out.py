@@ -40,6 +40,8 @@ JOBS: Mapping[str, str] = {
     "ddr.store.patients.administration.described": "ddr patient, of one or several",
     "ddr.store.patients.erasure.contents": "ddr patient delete says what goes",
     "ddr.store.patients.files.sweep": "what has run out is deleted",
+    "ddr.store.patients.research._write_down": "ddr research export is written down",
+    "ddr.store.patients.research.agreed": "ddr research export asks all who agreed",
     "ddr.store.patients.retention.forget_pairings": "what is too old is deleted, by batches of patients",
     "ddr.store.patients.retention.forget_readings": "what is too old is deleted, by batches of patients",
     "ddr.store.patients.retention.patients_after": "the next batch of patients",

@@ -117,6 +117,11 @@ TEXTS = {
         "Die Zustimmung zur Forschung, die jemand für Sie gegeben hatte, ist beendet. {reason}",
         "The consent to research that somebody had given for you has ended. {reason}",
     ),
+    "operator:research:exported": Words(
+        "Der Betreiber hat Messwerte von Ihnen ohne Namen für Forschung weitergegeben "
+        "(Genehmigung {approval}): {kinds}.",
+        "The operator passed readings of yours on for research without your name (approval {approval}): {kinds}.",
+    ),
     # what representatives did, and that there are any
     "patient:pairing:granted:by": Words(
         "{who_first} hat für Sie {app} erlaubt, Daten zu lesen: {kinds}.",

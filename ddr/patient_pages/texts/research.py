@@ -85,6 +85,14 @@ TEXTS = {
         "Setzen Sie den Haken, wenn Sie zustimmen möchten. Es wurde nichts gespeichert.",
         "Tick the box if you want to agree. Nothing was saved.",
     ),
+    "exports": Words("Wer Messwerte von Ihnen bekommen hat", "Who got readings of yours"),
+    "exports_none": Words("Bisher niemand.", "Nobody so far."),
+    "export": Words(
+        "{day}: {recipient}, für „{project}“. Genehmigung: {reference}, gültig bis {until}. Weitergegeben von "
+        "{exported_by}: {kinds}.",
+        "{day}: {recipient}, for “{project}”. Approval: {reference}, valid until {until}. Passed on by "
+        "{exported_by}: {kinds}.",
+    ),
     "before": Words("Frühere Zustimmungen", "Former consents"),
     "before_one": Words("{given} bis {ended}. {reason}", "{given} to {ended}. {reason}"),
     # in the patient's copy

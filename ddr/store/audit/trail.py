@@ -72,6 +72,7 @@ class Event(StrEnum):
     RESEARCH_GIVEN = "patient:research:given"
     RESEARCH_WITHDRAWN = "patient:research:withdrawn"
     RESEARCH_ENDED_BY_SYSTEM = "system:research:ended"
+    RESEARCH_EXPORTED = "operator:research:exported"
     RESTORE_DECLARED = "operator:restore:declared"
     REFRESH_RESTORED = "diga:refresh:restored"
 

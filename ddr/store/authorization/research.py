@@ -16,7 +16,8 @@ from ddr.store.database.pool import Connection
 
 BY_SYSTEM = "system"
 By = tuple[str | None, UUID | None]  # role and right of a representative, as of `acted`
-# Whoever gives waits for whoever gives at the same time; not while the account is disabled.
+# Whoever gives or withdraws waits for whoever does so at the same time, and for an export that is being written down.
+_LOCK = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"
 _ABLE = "SELECT FROM patient WHERE patient_id = $1 AND disabled_ms IS NULL FOR NO KEY UPDATE"
 _RIGHT = "SELECT FROM representation WHERE patient_id = $1 AND representation_id = $2 AND ended_ms IS NULL FOR SHARE"
 _OPEN = """
@@ -75,6 +76,7 @@ async def withdraw_again(
 
 async def _withdraw(pool: asyncpg.Pool, patient_id: UUID, reason: str, now_ms: int, by: By, given_by_ms: int) -> bool:
     async with pool.acquire() as conn, conn.transaction():
+        await conn.execute(_LOCK, patient_id)
         if await conn.fetchrow(_END_ALL, patient_id, now_ms, BY_PATIENT, reason, *by, given_by_ms) is None:
             return False
         detail = {**detail_of(*by), "reason": reason}

@@ -1,0 +1,89 @@
+"""`ddr research export`: readings of those who agreed, without identifiers, under an approval (docs/research.md).
+
+What cannot be taken back is only described unless `--yes` is given. Without the setting `research` there is no such
+command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from uuid import uuid4
+from zoneinfo import ZoneInfo
+
+from ddr.cli.errors import CommandError
+from ddr.cli.operator import reading, with_database
+from ddr.http.clock import now_ms
+from ddr.operations.research import Export, Terms, prepare
+from ddr.operations.research_files import names, report, written
+from ddr.registries.terminology import current_catalog
+from ddr.research.approval import ApprovalError, approval
+from ddr.series.days import local_day
+from ddr.settings import Settings
+from ddr.settings_sources import load_settings
+from ddr.store.authorization.representations import Moment
+from ddr.store.database.pool import Pool
+from ddr.store.patients import research as store
+
+HELP = "give readings for research, without identifiers"
+LONGEST = 200
+MISUSED = 2
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`research` with its own subcommand."""
+    actions = subparsers.add_parser("research", help=HELP, description=__doc__).add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    export = actions.add_parser("export", help="write what an approval allows; each week of a patient leaves once")
+    export.add_argument("--approval", type=Path, required=True, metavar="FILE", help="the approval (TOML)")
+    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new one, or one without these files")
+    export.add_argument("--by", required=True, metavar="WHO", help="who exports, a team or function: patients see it")
+    export.add_argument("--yes", action="store_true", help="do it; without this only what would be done is told")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked for; status 1 when it could not be done, 2 when there is no such thing here."""
+    if not load_settings().research:
+        print("ddr: there is no command research: the setting research is off", file=sys.stderr)
+        return MISUSED
+    with_database(lambda settings, pool: _export(args, settings, pool))
+    return 0
+
+
+async def _export(args: argparse.Namespace, settings: Settings, pool: Pool) -> None:
+    catalog, zone = await current_catalog(settings, pool), ZoneInfo(settings.time_zone)
+    moment = Moment.at(now_ms(), settings)
+    known = {miv.name: miv for miv in catalog.mivs}
+    try:
+        allowed = approval(args.approval.read_bytes(), local_day(moment.now_ms, zone), known)
+    except ApprovalError as error:
+        raise CommandError(f"{args.approval}: {error}") from None
+    if not 0 < len(args.by.strip()) <= LONGEST or not args.by.isprintable():
+        raise CommandError(f"--by must have 1 to {LONGEST} printable characters")
+    if there := [name for name in names() if (args.out / name).exists()]:
+        raise CommandError(f"{args.out / there[0]} exists already; name another directory")
+    terms = Terms(allowed, settings.research_least, zone)
+    async with reading(settings, pool) as read:
+        export = await prepare(pool, read, [known[kind] for kind in allowed.kinds], terms, moment)
+    print(json.dumps(report(export, terms), indent=2, ensure_ascii=False))
+    if not export.parts:
+        raise CommandError("there is nothing to give: the report says why")
+    if not args.yes:
+        print("nothing was given; --yes does it, and it cannot be taken back")
+        return
+    await _give(args, settings, pool, export, terms)
+
+
+async def _give(args: argparse.Namespace, settings: Settings, pool: Pool, export: Export, terms: Terms) -> None:
+    args.out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with written(export, terms, args.out):  # what is written down may lack its files, but no file is not written down
+        moment = Moment.at(now_ms(), settings)
+        if not await store.note(pool, uuid4(), terms.approval, args.by.strip(), export.weeks, moment):
+            raise CommandError(
+                "somebody withdrew the consent meanwhile, or another export took the same weeks: nothing was given"
+            )
+    for name in names():
+        print(args.out / name)

@@ -1,0 +1,160 @@
+"""Exports for research: from those who agreed to parts that single nobody out, and what is written down of it.
+
+What is drawn for an export - ids, weeks, order - is in its memory only.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from random import SystemRandom
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from ddr.miv.model import Miv
+from ddr.research.approval import Approval
+from ddr.research.rules import safe_continuous, safe_singles, shared_groups
+from ddr.research.tables import Part, age, part
+from ddr.research.weeks import Continuous, Cut, Singles, monday, single_weeks, week_number, whole_weeks
+from ddr.series.days import local_day, midnight
+from ddr.series.packing import ERROR, HIGH, LOW
+from ddr.series.slots import shown
+from ddr.store.authorization.representations import Moment
+from ddr.store.patients import research as store
+from ddr.store.patients.research import Row
+
+BACK_WEEKS = 53  # how far back an export looks
+
+Found = dict[tuple[str, str], Cut[Continuous] | Cut[Singles]]
+"""The weeks of one patient by code and unit; single measurements have no unit here."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Under what an export is made: `least` people share what stands out, `zone` is that of the calendar."""
+
+    approval: Approval
+    least: int
+    zone: ZoneInfo
+
+
+@dataclass
+class Export:
+    """What is to be given. `weeks` by patient and ValueSet; `counts` says of each kind and code what is left out."""
+
+    agreed: int = 0
+    parts: list[Part] = field(default_factory=list)
+    weeks: dict[UUID, dict[str, set[int]]] = field(default_factory=dict)
+    counts: list[dict[str, Any]] = field(default_factory=list)
+
+
+async def prepare(pool: asyncpg.Pool, read: asyncpg.Pool, mivs: Sequence[Miv], terms: Terms, moment: Moment) -> Export:
+    """The export of these kinds as it would be now; `read` is a pool that readings may be read from.
+
+    Nothing is written.
+    """
+    people, today = await store.agreed(pool, moment), local_day(moment.now_ms, terms.zone)
+    export = Export(len(people))
+    ages = {one.patient_id: age(one.born, today) for one in people}
+    for miv in mivs:
+        streams: dict[tuple[str, str], dict[UUID, Cut[Any]]] = defaultdict(dict)
+        for one in people:
+            taken = await store.taken(pool, one.patient_id, miv.valueset)
+            for stream, cut in (await _found(read, one.patient_id, miv, today, terms.zone, taken)).items():
+                streams[stream][one.patient_id] = cut
+        for (code, unit), cuts in sorted(streams.items()):
+            made = _part(miv, code, unit, cuts, ages, terms)
+            export.counts.append(_counts(miv, code, unit, cuts, made, terms.least))
+            if made is None:
+                continue
+            export.parts.append(made[0])
+            for patient_id, weeks in made[1].items():
+                mine = export.weeks.setdefault(patient_id, {}).setdefault(miv.valueset, set())
+                mine |= {week.number for week in weeks}
+    return export
+
+
+async def _found(read: asyncpg.Pool, patient_id: UUID, miv: Miv, today: date, zone: ZoneInfo, taken: set[int]) -> Found:
+    """The weeks of a patient before this one."""
+    this_week = week_number(today)
+    span = (midnight(monday(this_week - BACK_WEEKS), zone), midnight(monday(this_week), zone))
+    if not miv.continuous:
+        rows = await store.measurements(read, patient_id, miv.valueset, *span)
+        return _singles(rows, zone, taken)
+    rows = await store.chunks(read, patient_id, miv.valueset, *span)
+    return _continuous(rows, span, zone, taken)
+
+
+def _continuous(rows: Sequence[Row], span: tuple[int, int], zone: ZoneInfo, taken: set[int]) -> Found:
+    readings: dict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
+    for row in rows:
+        readings[row["code"], row["unit"]] += [one for one in _numbers(row) if span[0] <= one[0] < span[1]]
+    return {key: whole_weeks(sorted(found), zone, taken) for key, found in readings.items()}
+
+
+def _numbers(row: Row) -> Iterator[tuple[int, float]]:
+    """Instants and numbers of a chunk; what is beyond the limits of the sensor is the limit, if that is known."""
+    beyond = {LOW: row["lower_limit"], HIGH: row["upper_limit"], ERROR: None}
+    for at_ms, raw in shown(row["times"], row["vals"], row["start_ms"], row["period_ms"]):
+        number = beyond[raw] if raw in beyond else Decimal(raw).scaleb(-row["decimals"])
+        if number is not None:
+            yield at_ms, float(number)
+
+
+def _singles(rows: Sequence[Row], zone: ZoneInfo, taken: set[int]) -> Found:
+    measured: dict[tuple[str, str], list[tuple[int, tuple[tuple[str, str, Decimal], ...]]]] = defaultdict(list)
+    for row in rows:
+        measured[row["code"], ""].append((row["effective_ms"], tuple(_values(row["content"]))))
+    return {key: single_weeks(found, zone, taken) for key, found in measured.items()}
+
+
+def _values(content: bytes) -> Iterator[tuple[str, str, Decimal]]:
+    """Code, unit and number of a measurement or of its components; nothing else of it."""
+    said = json.loads(content, parse_float=Decimal, parse_int=Decimal)
+    for one in said.get("component") or [said]:
+        if quantity := one.get("valueQuantity"):
+            yield one["code"]["coding"][0]["code"], quantity["code"], quantity["value"]
+
+
+def _part(
+    miv: Miv, code: str, unit: str, cuts: Mapping[UUID, Cut[Any]], ages: Mapping[UUID, str], terms: Terms
+) -> tuple[Part, Mapping[UUID, Sequence[Continuous | Singles]]] | None:
+    """What the rules leave of one kind and code, and of which patients; None when that is nothing."""
+    draw, least, most = SystemRandom(), terms.least, terms.approval.weeks
+    people = {one: cut.weeks for one, cut in cuts.items()}
+    kept: Mapping[UUID, Sequence[Continuous | Singles]]
+    kept = (safe_continuous if miv.continuous else safe_singles)(people, least, most, draw)
+    if not kept:
+        return None
+    groups = shared_groups({one: ages[one] for one in kept}, least)
+    return part(miv.name, code, unit, kept, groups, lambda: secrets.token_hex(8), draw), kept
+
+
+def _counts(
+    miv: Miv, code: str, unit: str, cuts: Mapping[UUID, Cut[Any]], made: tuple[Part, Any] | None, least: int
+) -> dict[str, Any]:
+    """How much there was of one kind and code, and how much is given. Of fewer than `least` people nothing is told."""
+    people = sum(1 for cut in cuts.values() if cut.weeks)
+    told: dict[str, Any] = {"kind": miv.name, "code": code, "unit": unit}
+    if made is None:
+        return {**told, "given": 0, "why": f"fewer than {least} people have weeks of it, or too little in common"}
+    weeks = sum(len(cut.weeks) for cut in cuts.values())
+    given = made[0].weeks.values()
+    return {
+        **told,
+        "people": {"found": people, "given": len(given)},
+        "weeks": {"found": weeks, "given": sum(map(len, given))},
+        "left out": {
+            "weeks with gaps": sum(cut.gaps for cut in cuts.values()),
+            "weeks given before": sum(cut.before for cut in cuts.values()),
+            "weeks not drawn, or more than others have": weeks - sum(map(len, given)),
+        },
+    }
