@@ -7,6 +7,7 @@ command.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -41,6 +42,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export.add_argument("--approval", type=Path, required=True, metavar="FILE", help="the approval (TOML)")
     export.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new one, or one without these files")
     export.add_argument("--by", required=True, metavar="WHO", help="who exports, a team or function: patients see it")
+    export.add_argument(
+        "--parquet", action="store_true", help="the tables as Parquet, too (needs the extra `research`)"
+    )
     export.add_argument("--yes", action="store_true", help="do it; without this only what would be done is told")
 
 
@@ -61,9 +65,11 @@ async def _export(args: argparse.Namespace, settings: Settings, pool: Pool) -> N
         allowed = approval(args.approval.read_bytes(), local_day(moment.now_ms, zone), known)
     except ApprovalError as error:
         raise CommandError(f"{args.approval}: {error}") from None
+    if args.parquet and not importlib.util.find_spec("pyarrow"):
+        raise CommandError("Parquet needs pyarrow: pip install 'ddr[research]'; CSV needs nothing more")
     if not 0 < len(args.by.strip()) <= LONGEST or not args.by.isprintable():
         raise CommandError(f"--by must have 1 to {LONGEST} printable characters")
-    if there := [name for name in names() if (args.out / name).exists()]:
+    if there := [name for name in names(parquet=args.parquet) if (args.out / name).exists()]:
         raise CommandError(f"{args.out / there[0]} exists already; name another directory")
     terms = Terms(allowed, settings.research_least, zone)
     async with reading(settings, pool) as read:
@@ -79,11 +85,12 @@ async def _export(args: argparse.Namespace, settings: Settings, pool: Pool) -> N
 
 async def _give(args: argparse.Namespace, settings: Settings, pool: Pool, export: Export, terms: Terms) -> None:
     args.out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with written(export, terms, args.out):  # what is written down may lack its files, but no file is not written down
+    # What is written down may lack its files, but no file is not written down.
+    with written(export, terms, args.out, parquet=args.parquet):
         moment = Moment.at(now_ms(), settings)
         if not await store.note(pool, uuid4(), terms.approval, args.by.strip(), export.weeks, moment):
             raise CommandError(
                 "somebody withdrew the consent meanwhile, or another export took the same weeks: nothing was given"
             )
-    for name in names():
+    for name in names(parquet=args.parquet):
         print(args.out / name)

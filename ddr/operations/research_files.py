@@ -1,4 +1,4 @@
-"""The files of an export for research: tables as CSV, the data dictionary, the report."""
+"""The files of an export for research: tables as CSV and, if asked for, Parquet, the data dictionary, the report."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from ddr.operations import research_parquet
 from ddr.operations.research import Export, Terms
 from ddr.research.tables import DICTIONARY, PersonRow, ValueRow
 
@@ -27,22 +28,26 @@ RULES = (
 )
 
 
-def names() -> tuple[str, ...]:
+def names(*, parquet: bool) -> tuple[str, ...]:
     """The files of an export."""
-    return ("persons.csv", "values.csv", "dictionary.csv", "report.json")
+    more = ("persons.parquet", "values.parquet") if parquet else ()
+    return ("persons.csv", "values.csv", *more, "dictionary.csv", "report.json")
 
 
 @contextmanager
-def written(export: Export, terms: Terms, folder: Path) -> Iterator[None]:
+def written(export: Export, terms: Terms, folder: Path, *, parquet: bool) -> Iterator[None]:
     """The files, readable for their owner only; they bear their names when the block ends well, else they are gone."""
-    parts = {name: folder / f".{name}.part" for name in names()}
+    parts = {name: folder / f".{name}.part" for name in names(parquet=parquet)}
     try:
         with ExitStack() as stack:
             files = {name: stack.enter_context(_create(path)) for name, path in parts.items()}
-            _table(files["persons.csv"], PersonRow._fields, (row for part in export.parts for row in part.persons()))
-            _table(files["values.csv"], ValueRow._fields, (row for part in export.parts for row in part.values()))
+            _table(files["persons.csv"], PersonRow._fields, _persons(export))
+            _table(files["values.csv"], ValueRow._fields, _values(export))
             _table(files["dictionary.csv"], ("file", "column", "type", "meaning"), DICTIONARY)
             json.dump(report(export, terms), files["report.json"], indent=2, ensure_ascii=False)
+            if parquet:
+                research_parquet.write(files["persons.parquet"].buffer, "persons", _persons(export))
+                research_parquet.write(files["values.parquet"].buffer, "values", _values(export))
             for file in files.values():
                 file.flush()
                 os.fsync(file.fileno())
@@ -72,6 +77,14 @@ def report(export: Export, terms: Terms) -> dict[str, Any]:
         "kinds": export.counts,
         "rules": list(RULES),
     }
+
+
+def _persons(export: Export) -> Iterator[PersonRow]:
+    return (row for part in export.parts for row in part.persons())
+
+
+def _values(export: Export) -> Iterator[ValueRow]:
+    return (row for part in export.parts for row in part.values())
 
 
 def _create(path: Path) -> TextIO:

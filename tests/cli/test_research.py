@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import importlib.util
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 from ddr.cli.main import main
 from ddr.http.clock import now_ms
@@ -88,7 +91,7 @@ async def test_the_files_the_trail_and_the_page(core: Core, run: Run, tmp_path: 
     status, _, err = await run("--yes")
     assert (status, err) == (0, "")
     folder = tmp_path / "out"
-    assert {path.name for path in folder.iterdir()} == set(names())
+    assert {path.name for path in folder.iterdir()} == set(names(parquet=False))
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
     persons, values = table(folder / "persons.csv"), table(folder / "values.csv")
     assert len(persons) == 6 and len(values) == 6 * 2 * 336
@@ -178,4 +181,27 @@ async def test_switched_off_there_is_no_such_command(run: Run, monkeypatch: pyte
     monkeypatch.setenv("DDR_DATABASE_URL", "postgresql://127.0.0.1:1/nowhere")
     status, out, err = await run("--yes")
     assert (status, out) == (2, "") and err == "ddr: there is no command research: the setting research is off\n"
+    assert not (tmp_path / "out").exists()
+
+
+async def test_parquet_has_the_same_with_types(core: Core, run: Run, tmp_path: Path) -> None:
+    await crowd(core)
+    assert (await run("--yes", "--parquet"))[0] == 0
+    folder = tmp_path / "out"
+    assert {path.name for path in folder.iterdir()} == set(names(parquet=True))
+    assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
+    for name in ("persons", "values"):
+        found = parquet.read_table(folder / f"{name}.parquet")
+        assert found.column_names == [column for file, column, _, _ in DICTIONARY if file == name]
+        rows = found.to_pylist()
+        texts = [{key: f"{v:g}" if isinstance(v, float) else str(v) for key, v in row.items()} for row in rows]
+        assert texts == table(folder / f"{name}.csv")
+    assert {type(row["week"]) for row in rows} == {date} and {type(row["value"]) for row in rows} == {float}
+
+
+async def test_without_pyarrow_there_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    true_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pyarrow" else true_spec(name))
+    status, _, err = await run("--yes", "--parquet")
+    assert (status, len(err.splitlines())) == (1, 1) and "pip install 'ddr[research]'" in err
     assert not (tmp_path / "out").exists()
