@@ -31,7 +31,7 @@ LOWER, UPPER = frozenset({"gt", "ge", "sa"}), frozenset({"lt", "le", "eb"})
 Pairs = Iterable[tuple[str, str]]
 
 
-def parse_search(resource_type: str, pairs: Pairs, now_ms: int, base: str = "") -> Search:
+def parse_search(resource_type: str, pairs: Pairs, now_ms: int, base: str) -> Search:
     """The search that `pairs` (names and values, decoded, in order, repeated ones kept) ask for.
 
     `base` is our FHIR base URL: absolute references below it are understood.
@@ -172,8 +172,8 @@ def _revincludes(resource_type: str, name: str, text: str) -> list[Include]:
 
 def _known_control(name: str) -> list[Include]:
     """Nothing, for a control parameter that is no _include; refuse modifiers that do not exist."""
-    base, _, rest = name.partition(":")
-    if (rest and base in PLAIN) or name == "_has":
+    base, colon, _ = name.partition(":")
+    if (colon and base in PLAIN) or name == "_has":
         raise unknown_parameter(name)
     return []
 

@@ -48,7 +48,7 @@ def unescape(text: str) -> str:
     return _ESCAPED.sub(r"\1", text)
 
 
-def parse_value(parameter: Parameter, modifier: str | None, text: str, now_ms: int, base: str = "") -> Value:
+def parse_value(parameter: Parameter, modifier: str | None, text: str, now_ms: int, base: str) -> Value:
     """One value, still escaped, of `parameter`; raises FhirError 400.
 
     `now_ms` is what ap on dates measures from, `base` our FHIR base URL, below which absolute references are ours.
@@ -135,11 +135,9 @@ def string_value(modifier: str | None, text: str) -> StringValue:
     return StringValue(modifier or "starts", unescape(text))
 
 
-def reference_value(parameter: Parameter, text: str, base: str = "") -> ReferenceValue:
+def reference_value(parameter: Parameter, text: str, base: str) -> ReferenceValue:
     """[id], [type]/[id], or [url]: one below `base` is the same as the relative reference, others match nothing."""
-    reference = unescape(text)
-    if base:
-        reference = reference.removeprefix(f"{base}/")
+    reference = unescape(text).removeprefix(f"{base}/")
     if _ABSOLUTE.fullmatch(reference):
         return ReferenceValue(None, "")
     match = _REFERENCE.fullmatch(reference)

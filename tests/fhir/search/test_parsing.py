@@ -10,17 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddr.fhir.outcome import FhirError
-from ddr.fhir.search.grammar import PARAMETERS, includes, revincludes
+from ddr.fhir.search.grammar import CONTROLS, PARAMETERS, includes, revincludes
 from ddr.fhir.search.parsing import flat_json, parse_search
 from ddr.fhir.search.query import DateValue, Filter, Has, Include, ReferenceValue, Search, Sort, StringValue, TokenValue
+from ddr.fhir.subset import Subset
 
 NOW = 1_795_341_600_000
 DAY = 86_400_000
+BASE = "https://ddr.example/fhir"
 Pairs = list[tuple[str, str]]
 
 
 def search(*pairs: tuple[str, str], resource_type: str = "Observation") -> Search:
-    return parse_search(resource_type, pairs, NOW)
+    return parse_search(resource_type, pairs, NOW, BASE)
 
 
 def refusal(*pairs: tuple[str, str], resource_type: str = "Observation") -> str:
@@ -52,35 +54,54 @@ def test_representation_is_not_part_of_a_search() -> None:
 @pytest.mark.parametrize(
     "name", ["foo", "code:not", "code:", "date:exact", "_id:exact", "_summary:x", "_text", "_totalMethod",
              "valueQuantity",
-             "device.type", "_sort:x", "_count:x", "_has", "_has:Observation", "_has:Observation:device:_has:x"],
+             "device.type", "_sort:x", "_sort:", "_count:x", "_count:", "_summary:", "_elements:", "_total:",
+             "_has", "_has:", "_has:Observation", "_has:Observation:device:_has:x"],
 )  # fmt: skip
 def test_what_is_not_known_is_refused_by_name(name: str) -> None:
     assert refusal((name, "1")).startswith(f"Unknown search parameter {name}")
 
 
-@pytest.mark.parametrize("name", ["subject", "patient", "subject:Patient", "patient.identifier"])
+def test_with_what_is_not_known_the_client_is_told_what_is() -> None:
+    told = refusal(("foo", "1"), resource_type="Device")
+    _, _, names = told.partition(". Supported search parameters: ")
+    assert sorted(names.split(", ")) == sorted({*PARAMETERS["Device"], *CONTROLS})
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        ("subject", "subject"),
+        ("patient", "patient"),
+        ("subject:Patient", "subject"),
+        ("patient.identifier", "patient.identifier"),
+    ],
+)
 @pytest.mark.parametrize("resource_type", list(PARAMETERS))
-def test_the_patient_is_never_a_parameter(name: str, resource_type: str) -> None:
-    assert "must not be given" in refusal((name, "Patient/1"), resource_type=resource_type)
+def test_the_patient_is_never_a_parameter(name: str, named: str, resource_type: str) -> None:
+    told = refusal((name, "Patient/1"), resource_type=resource_type)
+    assert told.startswith(f"Search parameter {named} must not be given")
 
 
 @pytest.mark.parametrize(
     "pairs",
     [
         [("date", "ge2026-02-01"), ("date", "le2026-01-31")],
+        [("date", "ge2026-02-01T10:00:00.001Z"), ("date", "le2026-02-01T10:00:00.000Z")],
         [("date", "gt2026-02"), ("date", "lt2026-01")],
         [("date", "sa2026-02-01T10:00:00Z"), ("date", "eb2026-02-01T09:59:00Z")],
         [("_lastUpdated", "ge2027"), ("_lastUpdated", "le2026")],
     ],
 )
 def test_an_end_before_the_start_is_refused(pairs: Pairs) -> None:
-    assert refusal(*pairs).startswith("Invalid date/time format or date range:")
+    told = f"Invalid date/time format or date range: {pairs[0][0]}: the end is before the start"
+    assert refusal(*pairs) == told
 
 
 @pytest.mark.parametrize(
     "pairs",
     [
         [("date", "ge2026-01-01"), ("date", "le2026-01-01")],
+        [("date", "ge2026-02-01T10:00:00.000Z"), ("date", "le2026-02-01T10:00:00.000Z")],
         [("date", "ge2026-02"), ("date", "le2026-02-01")],
         [("date", "ge2026-02"), ("_lastUpdated", "le2026-01")],
         [("date", "ge2026-02,ge2026-03"), ("date", "le2026-01")],
@@ -118,6 +139,12 @@ def test_a_search_with_too_many_values_is_refused(pairs: Pairs) -> None:
 
 def test_a_search_with_many_values_is_taken() -> None:
     assert len(search(("code", ",".join(["a"] * 1000))).values("code")[0]) == 1000
+    assert len(search(*[("code", "a")] * 1000).filters) == 1000
+    assert len(search(*[("_has:Observation:derived-from:code", ",".join(["a"] * 50))] * 10).has) == 10
+
+
+def test_controls_are_counted_with_the_rest() -> None:
+    assert "more than 1000 values" in refusal(*[("_include", "Observation:device")] * 1001)
 
 
 def test_count_may_be_zero() -> None:
@@ -132,7 +159,7 @@ def test_counts_that_are_no_number_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["_count", "_sort"])
 def test_controls_are_given_once(name: str) -> None:
-    assert name in refusal((name, "1"), (name, "1"))
+    assert refusal((name, "1"), (name, "1")) == f"Parameter {name} must not be repeated"
 
 
 def test_includes_of_both_kinds() -> None:
@@ -157,7 +184,11 @@ def test_includes_that_do_not_exist_are_refused(name: str, value: str) -> None:
     assert refusal((name, value)) == f"Invalid {name} parameter value: {value}"
 
 
-@pytest.mark.parametrize("name", ["_include:recurse", "_include:", "_revinclude:iterate"])
+def test_a_star_behind_revinclude_names_no_type_and_is_refused() -> None:
+    assert refusal(("_revinclude", "*"), resource_type="Device") == "Invalid _revinclude parameter value: *"
+
+
+@pytest.mark.parametrize("name", ["_include:recurse", "_include:", "_revinclude:iterate", "_revinclude:"])
 def test_modifiers_of_includes_that_do_not_exist_are_refused(name: str) -> None:
     assert refusal((name, "Observation:device")) == f"Invalid {name} parameter value: Observation:device"
 
@@ -169,10 +200,17 @@ def test_revinclude_and_has_follow_references_backwards() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["_has:Observation:derived-from:code", "_has:Patient:x:y", "_has:Observation:device:foo"]
+    ("name", "named"),
+    [
+        *(
+            (name, name)
+            for name in ("_has:Observation:derived-from:code", "_has:Patient:x:y", "_has:Observation:code:date")
+        ),
+        ("_has:Observation:device:foo", "foo. Supported search parameters: _id"),
+    ],
 )
-def test_has_along_references_that_do_not_lead_here_is_refused(name: str) -> None:
-    assert "Unknown search parameter" in refusal((name, "x"), resource_type="Device")
+def test_has_along_references_that_do_not_lead_here_is_refused(name: str, named: str) -> None:
+    assert refusal((name, "x"), resource_type="Device").startswith(f"Unknown search parameter {named}")
 
 
 def test_the_grammar_knows_its_own_paths() -> None:
@@ -206,23 +244,24 @@ NAMES = st.one_of(
 @given(st.sampled_from(list(PARAMETERS)), st.lists(st.tuples(NAMES, st.text(max_size=20)), max_size=4))
 def test_any_text_is_parsed_or_refused(resource_type: str, pairs: Pairs) -> None:
     try:
-        parse_search(resource_type, pairs, NOW)
+        parse_search(resource_type, pairs, NOW, BASE)
     except FhirError as error:
         assert error.status == 400
 
 
-def test_an_absolute_reference_behind_has_counts_below_our_base() -> None:
-    found = parse_search(
-        "Device", [("_has:Observation:device:derived-from", "https://x/fhir/Observation/a")], NOW, "https://x/fhir"
-    )
-    assert found.has[0].filter.values == (ReferenceValue("Observation", "a"),)
+def test_an_absolute_reference_counts_below_our_base_behind_has_too() -> None:
+    url = f"{BASE}/Observation/a"
+    ours = (ReferenceValue("Observation", "a"),)
+    assert search(("derived-from", url)).filters[0].values == ours
+    assert search(("_has:Observation:device:derived-from", url), resource_type="Device").has[0].filter.values == ours
 
 
-def test_an_approximate_date_behind_has_measures_from_now() -> None:
-    found = search(("_has:Observation:device:date", f"ap{instant(NOW - 10 * DAY)}"), resource_type="Device")
-    (value,) = found.has[0].filter.values
-    assert isinstance(value, DateValue)
-    assert value.high_ms - value.low_ms >= 2 * DAY
+def test_an_approximate_date_measures_from_now_behind_has_too() -> None:
+    ten_days_ago = f"ap{instant(NOW - 10 * DAY)}"
+    behind = search(("_has:Observation:device:date", ten_days_ago), resource_type="Device").has[0].filter
+    for (value,) in (search(("date", ten_days_ago)).filters[0].values, behind.values):
+        assert isinstance(value, DateValue)
+        assert 2 * DAY <= value.high_ms - value.low_ms <= 2 * DAY + 1000
 
 
 def test_a_star_includes_every_reference_of_the_searched_type() -> None:
@@ -268,6 +307,28 @@ def test_a_value_that_is_none_is_named_with_its_parameter(name: str, text: str, 
 def test_a_total_can_be_declined() -> None:
     assert search(("_total", "none")).total is False
     assert search(("_total", "estimate")).total is True
+    assert search(("_total", "accurate")).total is True
+
+
+def test_who_asks_for_the_count_only_gets_no_resources_and_always_the_total() -> None:
+    found = search(("_summary", "count"), ("_count", "7"), ("_total", "none"))
+    assert (found.count, found.total, found.subset) == (0, True, Subset("count"))
+
+
+def test_a_part_of_each_resource_is_asked_for_in_the_words_of_its_type() -> None:
+    assert search(("_summary", "true"), ("_elements", "status,value")).subset == Subset("true", ("status", "value"))
+    assert search(("_elements", "Device.owner"), resource_type="Device").subset == Subset("false", ("owner",))
+    assert refusal(("_elements", "owner")) == "Invalid value of search parameter _elements: owner"
+
+
+@pytest.mark.parametrize("name", ["_include", "_revinclude"])
+def test_a_summary_of_texts_has_no_place_for_other_resources(name: str) -> None:
+    pairs = (name, "Observation:derived-from"), ("_summary", "text")
+    assert refusal(*pairs) == (
+        "Invalid value of search parameter _summary: text, together with _include or _revinclude"
+    )
+    assert search(pairs[1]).subset == Subset("text")
+    assert search(pairs[0], ("_summary", "data"))
 
 
 def test_a_modifier_that_exists_is_taken() -> None:

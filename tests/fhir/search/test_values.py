@@ -23,10 +23,11 @@ from ddr.fhir.search.query import (
 from ddr.fhir.search.values import PREFIXES, parse_value, split, unescape
 
 NOW = parse_instant("2026-11-22T10:00:00Z")
+BASE = "https://ddr.example:8443/fhir"
 
 
 def value(name: str, text: str, modifier: str | None = None, resource_type: str = "Observation") -> Value:
-    return parse_value(PARAMETERS[resource_type][name], modifier, text, NOW)
+    return parse_value(PARAMETERS[resource_type][name], modifier, text, NOW, BASE)
 
 
 def refusal(name: str, text: str) -> str:
@@ -73,6 +74,7 @@ def test_a_number_stands_for_the_range_of_its_precision() -> None:
         "ne", Decimal("5.40"), Decimal("5.395"), Decimal("5.405"), None
     )
     assert value("value-quantity", "ap200") == QuantityValue("ap", Decimal(200), Decimal(180), Decimal(220), None)
+    assert value("value-quantity", "ap-200") == QuantityValue("ap", Decimal(-200), Decimal(-220), Decimal(-180), None)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,15 @@ def test_tokens(text: str, system: str | None, code: str | None) -> None:
 
 @pytest.mark.parametrize("text", ["", "|", "a|b|c"])
 def test_malformed_tokens_are_refused(text: str) -> None:
-    assert "code" in refusal("code", text)
+    assert refusal("code", text) == f"Invalid value of search parameter code: {text}"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("code", "value of search parameter code"), ("device", "value of"), ("date", "date/time")]
+)
+def test_no_value_holds_a_nul(name: str, told: str) -> None:
+    assert refusal(name, "2026\0").startswith(f"Invalid {told}")
+    assert refusal(name, "\0").startswith(f"Invalid {told}")
 
 
 def test_strings_keep_their_text() -> None:
@@ -154,19 +164,18 @@ def test_strings_keep_their_text() -> None:
 def test_references() -> None:
     assert value("source", "Device/ab-1", None, "DeviceMetric") == ReferenceValue("Device", "ab-1")
     assert value("source", "ab-1", None, "DeviceMetric") == ReferenceValue(None, "ab-1")
-    assert "device" in refusal("device", "Patient/1")
-    assert "device" in refusal("device", "Device/a b")
+    for malformed in ("Patient/1", "Device/a b", "Device/", "/ab-1", "Device/a/b"):
+        assert refusal("device", malformed) == f"Invalid value of search parameter device: {malformed}"
 
 
 def test_absolute_references_below_our_base_are_ours() -> None:
-    base = "https://ddr.example:8443/fhir"
     source = PARAMETERS["DeviceMetric"]["source"]
-    assert parse_value(source, None, f"{base}/Device/ab-1", NOW, base) == ReferenceValue("Device", "ab-1")
+    assert parse_value(source, None, f"{BASE}/Device/ab-1", NOW, BASE) == ReferenceValue("Device", "ab-1")
     for elsewhere in ("https://other.example/fhir/Device/ab-1", "urn:uuid:5f8b4bd4-0bb2-4e4e-8b5c-7e6b5f7a0001"):
-        assert parse_value(source, None, elsewhere, NOW, base) == ReferenceValue(None, "")
-    for malformed in (f"{base}/Observation/ab-1", f"{base}/Device/a b", f"{base}/"):
+        assert parse_value(source, None, elsewhere, NOW, BASE) == ReferenceValue(None, "")
+    for malformed in (f"{BASE}/Observation/ab-1", f"{BASE}/Device/a b", f"{BASE}/"):
         with pytest.raises(FhirError):
-            parse_value(source, None, malformed, NOW, base)
+            parse_value(source, None, malformed, NOW, BASE)
 
 
 def test_composites_join_code_and_value() -> None:
@@ -195,7 +204,7 @@ def test_a_converted_quantity_has_its_range_converted() -> None:
 
 
 def test_an_approximate_date_is_widened_by_whole_milliseconds() -> None:
-    found = parse_value(PARAMETERS["Observation"]["date"], None, "ap2026-11-22T09:59:59Z", NOW + 7)
+    found = parse_value(PARAMETERS["Observation"]["date"], None, "ap2026-11-22T09:59:59Z", NOW + 7, BASE)
     assert isinstance(found, DateValue)
     assert (found.low_ms, found.high_ms) == (NOW - 1000 - 100, NOW - 1 + 100)
     assert isinstance(found.low_ms, int) and isinstance(found.high_ms, int)
