@@ -29,6 +29,9 @@ def test_a_change_of_state_ends_a_segment_and_a_calibration_does_not() -> None:
 def test_events_after_the_end_begin_nothing() -> None:
     first, late = event(0, "calibrated"), event(20, "not-calibrated")
     assert segments([first, late], 15) == [Segment(0, 15, first)]
+    assert segments([first, event(15, "not-calibrated")], 15) == [Segment(0, 15, first)]
+    last = event(14, "not-calibrated")
+    assert segments([first, last], 15) == [Segment(0, 14, first), Segment(14, 15, last)]
 
 
 @given(events)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ddr.series.chain import cut
 from ddr.series.epoch import Chunk, Epoch
-from ddr.series.merge import merge
+from ddr.series.merge import Merge, merge
 from ddr.series.packing import Reading
 from ddr.series.recut import recut
 from ddr.series.resettle import resettled
@@ -26,8 +26,7 @@ def test_a_repeated_upload_writes_nothing(readings: list[Reading]) -> None:
     recorder = Recorder()
     recorder.upload(readings)
     again = recorder.upload(readings)
-    assert again.changed == []
-    assert again.accepted == set()
+    assert again == Merge([], recorder.chunks[max(recorder.chunks)], set(), set())
 
 
 def test_a_late_reading_writes_only_its_chunk() -> None:
@@ -35,6 +34,8 @@ def test_a_late_reading_writes_only_its_chunk() -> None:
     recorder.upload([(START + hour * HOUR, hour) for hour in range(5)])
     merged = recorder.upload([(START + HOUR + PERIOD, 7)], NOW)
     assert [(chunk.k, chunk.version) for chunk in merged.changed] == [(1, 2)]
+    assert merged.tail == recorder.chunks[4]
+    assert (merged.accepted, merged.hidden, merged.rivals) == ({(START + HOUR + PERIOD, 7)}, set(), set())
 
 
 def test_an_earlier_first_reading_moves_the_chunks_after_it() -> None:
@@ -207,3 +208,19 @@ def _same(one: Chunk, other: Chunk) -> bool:
     return (one.start_ms, one.status, one.version, one.updated_ms) == (
         other.start_ms, other.status, other.version, other.updated_ms,
     )  # fmt: skip
+
+
+def test_readings_of_one_instant_are_rivals_and_others_of_one_slot_are_not() -> None:
+    recorder = Recorder()
+    recorder.upload([(START, 2), (START + PERIOD, 4)])
+    merged = recorder.upload([(START, 1), (START, 3), (START + PERIOD + 1000, 5)], NOW)
+    assert merged.hidden == {(START, 3), (START + PERIOD + 1000, 5)}
+    assert merged.rivals == {(START, 1), (START, 2), (START, 3)}
+
+
+def test_nothing_new_changes_nothing() -> None:
+    assert merge(epoch_of(), (), (), NOW) == Merge([], None, set(), set())
+    stored = merge(epoch_of(), (), [(START, 1), (START + HOUR, 2)], START).changed
+    gone = replace(stored[1], status=WITHDRAWN, filled=0, times=b"", vals=b"")
+    assert merge(epoch_of(GRID, stored[0]), [stored[0], gone], (), NOW) == Merge([], stored[0], set(), set())
+    assert merge(epoch_of(GRID, stored[1]), stored, [(START, 1)], NOW).tail == stored[1]

@@ -55,10 +55,16 @@ def test_an_upload_in_mg_to_a_sensor_in_mmol() -> None:
     assert "look like mg/dL" in found
 
 
+def test_what_is_no_number_says_nothing_about_the_unit() -> None:
+    assert in_other_unit([None, 7, "x", [], {}, *items(5.6, None, True, "L", 7.8)], "mg/dL", RULES) is not None
+    assert in_other_unit([*items(5.6), None, {}, *items(True)], "mg/dL", RULES) is None, "one number alone"
+
+
 @pytest.mark.parametrize("values", [(5, 100), (30, 25), (100, 101), (5,), ("L", "E"), (), (0, 0), (-1, 5)])
 def test_other_uploads_are_judged_item_by_item(values: tuple[Any, ...]) -> None:
     assert in_other_unit(items(*values), "mg/dL", RULES) is None
     assert in_other_unit(items(5, 6), None, RULES) is None
+    assert in_other_unit(items(5, 6), "mg/dL", Rules("mg/dL", 0)) is None, "nobody says what values can be"
 
 
 def test_single_values() -> None:
@@ -91,3 +97,9 @@ def test_no_values_and_no_other_unit_tell_nothing() -> None:
     assert MG.other_unit([]) is None
     assert Plausible("L", 0.05, 0.3, 8, 15).other_unit([0.01]) is None
     assert in_other_unit(items(5, "E"), "mg/dL", RULES) is None, "one number alone"
+
+
+def test_where_the_units_overlap_a_usual_value_speaks_for_the_one_that_was_sent() -> None:
+    bounds = Plausible("kPa", 1, 2, 50, 80, Plausible("mm[Hg]", 10, 20, 300, 500))
+    assert bounds.other_unit([120, 90]) is not None
+    assert bounds.other_unit([120, 40]) is None

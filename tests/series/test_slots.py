@@ -7,7 +7,7 @@ from hypothesis import given
 
 from ddr.series.grid import slot_of
 from ddr.series.packing import ERROR, HIGH, LOW, Reading, encode
-from ddr.series.slots import data, place, text, winners
+from ddr.series.slots import _Texts, crowded, data, place, shown, text, winners
 from tests.series.model import MINUTE, START, reading_lists
 
 PERIOD = 5 * MINUTE
@@ -60,8 +60,47 @@ def test_placing_agrees_with_the_rule_for_winners(readings: list[Reading]) -> No
     ],
 )
 def test_values_are_written_exactly(raw: int, decimals: int, written: str) -> None:
-    assert text(raw, decimals) == written
+    assert text(raw, decimals) == _Texts(decimals)[raw] == written  # the latter has nothing written before
+
+
+def test_a_text_that_was_written_is_remembered() -> None:
+    texts = _Texts(1)
+    assert 55 not in texts and texts[55] is texts[55]
 
 
 def test_data_separates_values_by_one_blank() -> None:
     assert data([100, ERROR, LOW, 7], 0) == "100 E L 7"
+
+
+@pytest.mark.parametrize(
+    ("times", "two_in_one"),
+    [
+        ([], False),
+        ([0], False),
+        ([0, PERIOD + 1000], False),
+        ([0, PERIOD, 2 * PERIOD + 1], False),
+        ([0, 1], True),
+        ([0, PERIOD, 2 * PERIOD, 2 * PERIOD + 1], True),
+        ([PERIOD - 1000, PERIOD + 1000, 2 * PERIOD + 1], True),
+    ],
+)
+def test_a_chunk_is_crowded_when_two_share_a_slot(times: list[int], two_in_one: bool) -> None:
+    readings = [(time, number) for number, time in enumerate(times)]
+    packed = encode(readings, 0, PERIOD)
+    assert crowded(packed[0], PERIOD) is two_in_one
+    assert (len(shown(*packed, 0, PERIOD)) < len(times)) is two_in_one
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "raw"),
+    [(PERIOD - 1001, PERIOD + 1000, 2), (PERIOD - 1000, PERIOD + 1000, 1), (PERIOD - 1000, PERIOD + 1001, 1)],
+)
+def test_a_millisecond_decides_which_of_two_is_shown(first: int, second: int, raw: int) -> None:
+    packed = encode([(first, 1), (second, 2)], 0, PERIOD)
+    assert place(*packed, PERIOD) == ([ERROR, raw], 1)
+    assert [value for _, value in shown(*packed, 0, PERIOD)] == [raw]
+
+
+def test_times_of_shown_readings_are_exact() -> None:
+    readings = [(START + 1, 5), (START + 20, 6), (START + PERIOD + 7, 8)]
+    assert shown(*encode(readings, START, PERIOD), START, PERIOD) == [readings[0], readings[2]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ddr.series.status import State, advanced, created, settled
+from ddr.series.status import State, advanced, created, settled, settles, withdrawn
 
 NOW = 1_000_000
 
@@ -47,3 +47,20 @@ def test_the_version_follows_what_is_seen(before: str, changed: bool, complete: 
 def test_a_clock_behind_never_moves_an_update_back() -> None:
     assert advanced(State("p", 1, NOW + 5), True, False, NOW) == State("p", 2, NOW + 6)
     assert advanced(State("p", 1, NOW), True, False, NOW) == State("p", 2, NOW)  # twice in one transaction
+
+
+@pytest.mark.parametrize(
+    ("expires_ms", "settles_ms"), [(None, 1150), (100, 1150), (101, 101), (199, 199), (200, 1150), (50, 1150)]
+)
+def test_the_chunk_in_which_a_device_expires_waits_for_nothing_more(expires_ms: int | None, settles_ms: int) -> None:
+    assert settles(100, 199, 951, expires_ms) == settles_ms
+
+
+def test_a_device_that_keeps_nothing_settles_with_the_chunk() -> None:
+    assert settles(100, 199, 0, 150) == 150
+    assert settles(100, 199, 0, None) == 199
+
+
+def test_what_is_withdrawn_is_a_new_version_of_it() -> None:
+    assert withdrawn(State("a", 4, NOW - 1), NOW) == State("e", 5, NOW)
+    assert withdrawn(State("p", 1, NOW + 5), NOW) == State("e", 2, NOW + 6)

@@ -65,7 +65,29 @@ def test_usual_uploads_append() -> None:
     recorder.upload(readings[:4])
     tail, chunk = tail_of(recorder)
     assert tail is not None
+    assert (tail.count, tail.filled, tail.terms) == (4, 4, 0) and isinstance(tail.count, int)
     assert applied(chunk, tail, readings[4:], START + HOUR) is not None
+
+
+def test_a_run_of_one_is_counted_on() -> None:
+    recorder = Recorder()
+    recorder.upload([(START, 1), (START + GRID.period_ms, 2)])
+    tail, chunk = tail_of(recorder)
+    assert tail is not None
+    rest = [(START + 2 * GRID.period_ms, 3), (START + 3 * GRID.period_ms, 4)]
+    appended = applied(chunk, tail, rest, START + HOUR)
+    recorder.upload(rest, START + HOUR)
+    assert appended == recorder.chunks[0]
+
+
+def test_a_tail_knows_under_which_terms_it_is_remembered() -> None:
+    recorder = Recorder()
+    recorder.upload([(START, 1)])
+    _, chunk = tail_of(recorder)
+    tail = Tail.of(epoch_of(GRID, chunk), chunk, 7)
+    assert tail is not None and tail.terms == 7
+    extension = extended(tail, [(START + GRID.period_ms, 2)], START + HOUR)
+    assert extension is not None and extension.after.terms == 7
 
 
 def test_a_full_chunk_is_final_and_no_tail_any_more() -> None:
@@ -84,8 +106,10 @@ def test_what_cannot_be_appended() -> None:
     recorder.upload([(START, 1), (START + 10 * MINUTE, 2)])
     tail, _ = tail_of(recorder)
     assert tail is not None
-    for time in (START + 5 * MINUTE, START + 10 * MINUTE, START + 11 * MINUTE, START + HOUR):
+    bound = START + HOUR - GRID.period_ms // 2  # from here on it belongs to the next chunk
+    for time in (START + 5 * MINUTE, START + 10 * MINUTE, START + 11 * MINUTE, bound, START + HOUR):
         assert extended(tail, [(time, 3)], START + HOUR) is None
+    assert extended(tail, [(bound - 1, 3)], START + HOUR) is not None
     assert extended(tail, [(START + 20 * MINUTE, 3), (START + 21 * MINUTE, 4)], START + HOUR) is None
     assert extended(tail, [(START + 20 * MINUTE, 3)], START + 26 * HOUR) is None  # final by time
 

@@ -13,13 +13,19 @@ from ddr.series.grid import Grid, slot_of
 from ddr.series.merge import merge
 from ddr.series.packing import ERROR, HIGH, LOW, Reading, encode
 from ddr.series.slots import text, winners
-from ddr.series.view import REMEMBERED_BYTES, ChunkView, placeholder, readings, view
+from ddr.series.view import REMEMBERED_BYTES, ChunkView, _remembered, placeholder, readings, view
 from tests.series.model import GRID, HOUR, MINUTE, START, epoch_of, reading_lists
 
 PERIOD, DELAY = 5 * MINUTE, 15 * MINUTE
 UPLOAD = START + 15 * MINUTE  # before any placeholder
 SENSOR = {"period_ms": PERIOD, "span_ms": HOUR, "decimals": 0, "buffering_ms": 24 * HOUR, "until_ms": None}
 EPOCH: dict[str, Any] = SENSOR | {"from_ms": START, "tail_k": None, "tail_start_ms": None}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_remembered() -> None:
+    """Each test writes its texts itself: one that is remembered hides a fault."""
+    _remembered.cache_clear()
 
 
 def row_of(found: list[Reading], until_ms: int | None = None) -> dict[str, Any]:
