@@ -49,11 +49,10 @@ async def _issued_to_client(call: Call, presented: str) -> Family:
     contents = refresh_tokens.read(core.secrets["refresh-tokens"], presented)
     if contents is None:
         raise _unusable()
-    pairing = await tokens.find_pairing(core.pool, contents.pairing_id)
     name = core.ids.decode(contents.grant_id)
-    if pairing is None or name is None or name[0] is not Kind.GRANT:
+    if name is None or name[0] is not Kind.GRANT:
         raise _unusable()
-    family = await tokens.load_family(core.pool, pairing.patient_id, name[1], call.arrived_ms)
+    family = await tokens.find_family(core.pool, contents.pairing_id, name[1], call.arrived_ms)
     if family is None or family.client_id != call.diga.client_id:
         raise _unusable()
     concerns(family.pairing_id)

@@ -65,25 +65,40 @@ async def load_code(conn: asyncpg.Connection | asyncpg.Pool, code_sha256: bytes)
     return row and Code(**row)
 
 
+def _family(patient: str) -> str:
+    """The columns of Family of grant `g` and its pairing `p`; $3 is now."""
+    return f"""
+SELECT g.patient_id, g.grant_no, p.pairing_id, p.client_id, g.scope,
+       (g.revoked_ms IS NOT NULL OR p.ended_ms IS NOT NULL) AS ended,
+       g.refresh_sha256, g.previous_sha256, g.rotated_ms, g.refresh_expires_ms, g.certificate_sha256,
+       (SELECT coalesce(jsonb_object_agg(c.miv_url, c.until_ms), '{{}}') FROM consent c
+         WHERE c.patient_id = {patient} AND c.consent_no = ANY (g.consent_nos)
+           AND c.withdrawn_ms IS NULL AND c.until_ms > $3) AS consents"""  # noqa: S608 - words of ours
+
+
+_LOAD_FAMILY = f"""{_family("$1")}
+  FROM token_grant g JOIN pairing p ON p.patient_id = $1 AND p.pairing_no = g.pairing_no
+ WHERE g.patient_id = $1 AND g.grant_no = $2"""
+_FIND_FAMILY = f"""{_family("g.patient_id")}
+  FROM pairing_directory d
+  JOIN pairing p ON p.patient_id = d.patient_id AND p.pairing_no = d.pairing_no
+  JOIN token_grant g ON g.patient_id = p.patient_id AND g.pairing_no = p.pairing_no AND g.grant_no = $2
+ WHERE d.pairing_id = $1"""
+
+
 async def load_family(
     conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, grant_no: int, now_ms: int
 ) -> Family | None:
     """The grant of this number, ended ones included, or None."""
-    row = await conn.fetchrow(
-        """
-        SELECT g.patient_id, g.grant_no, p.pairing_id, p.client_id, g.scope,
-               (g.revoked_ms IS NOT NULL OR p.ended_ms IS NOT NULL) AS ended,
-               g.refresh_sha256, g.previous_sha256, g.rotated_ms, g.refresh_expires_ms, g.certificate_sha256,
-               (SELECT coalesce(jsonb_object_agg(c.miv_url, c.until_ms), '{}') FROM consent c
-                WHERE c.patient_id = $1 AND c.consent_no = ANY (g.consent_nos)
-                  AND c.withdrawn_ms IS NULL AND c.until_ms > $3) AS consents
-        FROM token_grant g JOIN pairing p ON p.patient_id = $1 AND p.pairing_no = g.pairing_no
-        WHERE g.patient_id = $1 AND g.grant_no = $2
-        """,
-        patient_id,
-        grant_no,
-        now_ms,
-    )
+    row = await conn.fetchrow(_LOAD_FAMILY, patient_id, grant_no, now_ms)
+    return row and Family(**row)
+
+
+async def find_family(
+    conn: asyncpg.Connection | asyncpg.Pool, pairing_id: str, grant_no: int, now_ms: int
+) -> Family | None:
+    """The grant of this number under the pairing with this pseudonym, ended ones included, or None."""
+    row = await conn.fetchrow(_FIND_FAMILY, pairing_id, grant_no, now_ms)
     return row and Family(**row)
 
 
