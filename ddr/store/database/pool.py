@@ -83,15 +83,44 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         super().terminate()
 
     async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """As asyncpg's."""
-        if connection._con is not None and not connection.is_closed():  # else it was lost, and is back already
+        """As asyncpg's, but without a task and two turns of the event loop where there is nothing to wait for."""
+        raw = connection._con
+        if raw is not None and not raw.is_closed():  # else it was lost, and is back already
             self._returned = asyncio.get_running_loop().time()
+            if self._as_it_was(connection._holder, raw):
+                raw._on_release()
+                await connection._holder.release(None)
+                return
         await super().release(connection, timeout=timeout)
+
+    def _as_it_was(self, holder: Any, raw: Any) -> bool:
+        """True when the next one can have this connection as it is, so that giving it back waits for nothing."""
+        protocol = raw._protocol
+        return (
+            holder._pool is self
+            and holder._generation == self._generation
+            and protocol.queries_count < holder._max_queries
+            and raw._top_xact is None
+            and not protocol.is_in_transaction()
+            and not protocol._is_cancelling()
+        )
+
+    def _at_hand(self) -> bool:
+        """True when the next connection that the queue gives is free and good, so that nothing is waited for."""
+        for holder in reversed(self._queue._queue):
+            if holder.is_connected():
+                return bool(holder._generation == self._generation)
+        return False
 
     async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109
         if self.servers.doubts != self._doubts:
             self._doubts = self.servers.doubts
             await self.expire_connections()
+        if timeout is None and self._at_hand():
+            spent(CONNECTION, 0.0)
+            connection = await super()._acquire(None)
+            connection._holder._timeout = self.limits.acquire  # for what may have to be mended when it is given back
+            return connection
         loop = asyncio.get_running_loop()
         begun, free = loop.time(), self.get_idle_size() > 0
         try:
