@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import pytest
 
+from ddr.store.authorization.access import Admission, Permit, Request, admit
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, GLUCOSE, PRESSURE, Backend, Body
 from tests.support.clock import Clock
@@ -139,3 +140,24 @@ async def test_every_way_to_search_counts(pair: Pair, method: str) -> None:
     fields = {"authorization": f"Bearer {diga.token}"}
     assert (await diga.client.request(method, path, headers=fields)).status_code == 200
     assert await status(diga) == 429
+
+
+async def test_to_claim_what_is_not_consented_is_to_claim_nothing(body: Body, pair: Pair, clock: Clock) -> None:
+    diga, pool = await pair(CGM, GLUCOSE), body.core.pool
+    ended, standing = (body.miv(kind).valueset for kind in (CGM, GLUCOSE))
+    await pool.execute(
+        "UPDATE consent SET withdrawn_ms = 1 WHERE patient_id = $1 AND miv_url = $2", body.patient_id, ended
+    )
+
+    async def asked(grace_ms: int | None) -> Admission:
+        permits = [Permit(ended, grace_ms, 30), Permit(standing, None, 30)]
+        names = diga.pairing_id, diga.grant_no, diga.diga.client_id
+        return await admit(pool, Request(*names, permits, {}, clock(), clock()))
+
+    await asked(None)  # which notes what it was the first to see
+    plain = await asked(None)
+    assert plain.standing is not None and set(plain.standing.consents) == {standing}
+    assert await asked(600_000) == plain
+    clock.advance(61)
+    await asked(600_000)
+    assert await pool.fetchval("SELECT read_ms FROM grace WHERE patient_id = $1", body.patient_id) == clock()

@@ -55,47 +55,59 @@ class Admission:
     openings: Mapping[str, Opened] = field(default_factory=dict)
 
 
-# A grant has the consents that it was issued under and no others: what ended stays ended whatever was given since.
+# A grant has the consents that it was issued under and no others: what ended stays ended whatever was given since. All
+# that decides is gathered once, as one row: each further look at a table costs more than what is found there.
 # `present` lets the patient's clock go on (ddr.store.database.stamps), unless somebody writes just now: then that does.
-# A claim is all or nothing: the row of the pairing is locked, and its condition is judged on its newest version, so of
-# several concurrent requests exactly one is answered.
-_ADMIT = f"""
-WITH pair AS (
+_BASIS = f"""
+WITH pair AS MATERIALIZED (
   SELECT p.patient_id, p.pairing_no, p.client_id, p.ended_ms IS NOT NULL OR g.revoked_ms IS NOT NULL AS ended,
-         g.consent_nos
+         CASE WHEN p.ended_ms IS NULL AND g.revoked_ms IS NULL AND p.client_id = $3 THEN coalesce((
+           SELECT jsonb_object_agg(c.miv_url, c.until_ms)
+             FROM consent c WHERE c.patient_id = p.patient_id AND c.consent_no = ANY (g.consent_nos)
+              AND c.withdrawn_ms IS NULL AND c.until_ms > $4), '{{}}') ELSE '{{}}' END AS consents,
+         coalesce((
+           SELECT jsonb_object_agg(kind, jsonb_build_array(opened_ms, historic_days, older_ms, older_opened_ms,
+                                                           delay_ms))
+             FROM opening o WHERE o.patient_id = p.patient_id AND o.pairing_no = p.pairing_no), '{{}}') AS openings,
+         coalesce(k.answered, '{{}}') AS answered, k.read_ms
     FROM pairing_directory d
     JOIN pairing p ON p.patient_id = d.patient_id AND p.pairing_no = d.pairing_no
     JOIN token_grant g ON g.patient_id = p.patient_id AND g.pairing_no = p.pairing_no AND g.grant_no = $2
+    LEFT JOIN grace k ON k.patient_id = p.patient_id AND k.pairing_no = p.pairing_no
    WHERE d.pairing_id = $1
-), consented AS (
-  SELECT c.miv_url, c.until_ms
-    FROM pair p JOIN consent c ON c.patient_id = p.patient_id AND c.consent_no = ANY (p.consent_nos)
-   WHERE NOT p.ended AND p.client_id = $3 AND c.withdrawn_ms IS NULL AND c.until_ms > $4
-), permitted AS (
-  SELECT t.miv_url, t.grace_ms, t.historic_days, t.delay_ms
-    FROM unnest($5::text[], $6::bigint[], $8::integer[], $9::bigint[]) AS t(miv_url, grace_ms, historic_days, delay_ms)
-    JOIN consented USING (miv_url)
-), kept AS (
-  SELECT g.answered, g.read_ms
-    FROM pair JOIN grace g ON g.patient_id = pair.patient_id AND g.pairing_no = pair.pairing_no
 ), noted AS (
   INSERT INTO opening (patient_id, pairing_no, kind, historic_days, delay_ms)
-  SELECT pair.patient_id, pair.pairing_no, permitted.miv_url, permitted.historic_days, permitted.delay_ms
-    FROM pair, permitted
-   WHERE NOT EXISTS (SELECT FROM opening o WHERE o.patient_id = pair.patient_id AND o.pairing_no = pair.pairing_no
-                        AND o.kind = permitted.miv_url)
+  SELECT patient_id, pairing_no, t.miv_url, t.historic_days, t.delay_ms
+    FROM pair, unnest($5::text[], $7::integer[], $8::bigint[]) AS t(miv_url, historic_days, delay_ms)
+   WHERE consents ? t.miv_url AND NOT openings ? t.miv_url
   ON CONFLICT DO NOTHING
 ), present AS (
-  UPDATE patient SET stamp_ms = greatest(stamp_ms, {present("$7")})
+  UPDATE patient SET stamp_ms = greatest(stamp_ms, {present("$6")})
    WHERE patient_id IN (SELECT patient_id FROM patient
-                         WHERE patient_id = (SELECT patient_id FROM pair WHERE EXISTS (SELECT FROM permitted))
-                           AND stamp_ms < {present("$7")} FOR NO KEY UPDATE SKIP LOCKED)
-), touched AS (
-  SELECT miv_url, grace_ms FROM permitted WHERE grace_ms IS NOT NULL
+                         WHERE patient_id = (SELECT patient_id FROM pair WHERE consents ?| $5)
+                           AND stamp_ms < {present("$6")} FOR NO KEY UPDATE SKIP LOCKED)
+)"""
+
+
+def _visited(unless: str) -> str:
+    """Requests that claim nothing note that they read, but not each one."""
+    return f""", visited AS (
+  INSERT INTO grace AS g (patient_id, pairing_no, answered, read_ms)
+  SELECT patient_id, pairing_no, '{{}}', $4::bigint FROM pair
+   WHERE consents ?| $5 AND {unless} AND (read_ms > $4 - {READ_STEP_MS} AND read_ms <= $4) IS NOT TRUE
+  ON CONFLICT (patient_id, pairing_no) DO UPDATE SET read_ms = excluded.read_ms
+)"""
+
+
+# A claim is all or nothing: the row of the pairing is locked, and its condition is judged on its newest version, so of
+# several concurrent requests exactly one is answered.
+_CLAIMED = f""", touched AS (
+  SELECT t.miv_url, t.grace_ms FROM pair, unnest($9::text[], $10::bigint[]) AS t(miv_url, grace_ms)
+   WHERE consents ? t.miv_url
 ), claimed AS (
   INSERT INTO grace AS g (patient_id, pairing_no, answered, pending, read_ms)
   SELECT patient_id, pairing_no, (SELECT jsonb_object_agg(miv_url, $4::bigint) FROM touched),
-         (SELECT jsonb_object_agg(miv_url, {grace.mark("$10::boolean", "$11::bigint")}) FROM touched), $4::bigint
+         (SELECT jsonb_object_agg(miv_url, {grace.mark("$11::boolean", "$12::bigint")}) FROM touched), $4::bigint
     FROM pair WHERE EXISTS (SELECT FROM touched)
   ON CONFLICT (patient_id, pairing_no) DO UPDATE
      SET answered = g.answered || excluded.answered, pending = g.pending || excluded.pending, read_ms = excluded.read_ms
@@ -103,13 +115,8 @@ WITH pair AS (
      SELECT FROM touched t WHERE (g.answered ->> t.miv_url)::bigint > $4 - t.grace_ms
         AND (g.pending ->> t.miv_url IS NULL OR NOT {grace.void("(g.pending ->> t.miv_url)")}))
   RETURNING true
-), visited AS (  -- requests that claim nothing note it, too, but not each one
-  INSERT INTO grace AS g (patient_id, pairing_no, answered, read_ms)
-  SELECT patient_id, pairing_no, '{{}}', $4::bigint FROM pair
-   WHERE EXISTS (SELECT FROM permitted) AND NOT EXISTS (SELECT FROM touched)
-     AND NOT EXISTS (SELECT FROM kept WHERE read_ms > $4 - {READ_STEP_MS} AND read_ms <= $4)
-  ON CONFLICT (patient_id, pairing_no) DO UPDATE SET read_ms = excluded.read_ms
-), begun AS (  -- in the future: the clock was set back, and nobody shall wait for it and for the period after it
+){_visited(unless="NOT EXISTS (SELECT FROM touched)")}, begun AS (
+  -- in the future: the clock was set back, and nobody shall wait for it and for the period after it
   UPDATE grace g
      SET answered = g.answered || (SELECT jsonb_object_agg(miv_url, $4::bigint) FROM touched
                                     WHERE (g.answered ->> miv_url)::bigint > $4)
@@ -117,17 +124,22 @@ WITH pair AS (
    WHERE g.patient_id = p.patient_id AND g.pairing_no = p.pairing_no
      AND EXISTS (SELECT FROM touched) AND NOT EXISTS (SELECT FROM claimed)
      AND EXISTS (SELECT FROM touched t WHERE (g.answered ->> t.miv_url)::bigint > $4)
-)
-SELECT pair.patient_id, pair.pairing_no, pair.client_id, pair.ended,
-       coalesce((SELECT jsonb_object_agg(miv_url, until_ms) FROM consented), '{{}}') AS consents,
-       coalesce((SELECT array_agg(miv_url) FROM touched WHERE EXISTS (SELECT FROM claimed)), '{{}}') AS claimed,
-       coalesce(g.answered, '{{}}') AS answered,
-       coalesce((SELECT jsonb_object_agg(kind, jsonb_build_array(opened_ms, historic_days, older_ms, older_opened_ms,
-                                                                 delay_ms))
-                   FROM opening o WHERE o.patient_id = pair.patient_id AND o.pairing_no = pair.pairing_no), '{{}}')
-         AS openings,
+)"""
+
+_FOUND = """
+SELECT patient_id, pairing_no, client_id, ended, consents, {claimed} AS claimed, answered, openings,
        set_config('synchronous_commit', 'off', true)
-  FROM pair LEFT JOIN kept g ON true"""
+  FROM pair"""
+
+# What a statement could write costs also when it writes nothing: only who claims pays for claims.
+_ADMIT = _BASIS + _visited(unless="true") + _FOUND.format(claimed="'{}'::text[]")
+_ADMIT_AND_CLAIM = (
+    _BASIS
+    + _CLAIMED
+    + _FOUND.format(
+        claimed="coalesce((SELECT array_agg(miv_url) FROM touched WHERE EXISTS (SELECT FROM claimed)), '{}')"
+    )
+)
 
 
 async def admit(pool: asyncpg.Pool, request: Request) -> Admission:
@@ -136,20 +148,20 @@ async def admit(pool: asyncpg.Pool, request: Request) -> Admission:
     Nothing of it may be answered before the entry is durable. What this statement writes is so with it, because the
     database's log goes to the disk in its order: it needs no wait of its own.
     """
-    row = await pool.fetchrow(
-        _ADMIT,
+    arguments: list[Any] = [
         request.pairing_id,
         request.grant_no,
         request.client_id,
         request.now_ms,
         [permit.valueset for permit in request.permits],
-        [permit.grace_ms for permit in request.permits],
         request.steered_ms,
         [permit.historic_days for permit in request.permits],
         [permit.delay_ms for permit in request.permits],
-        request.own_session,
-        grace.CLAIM_MS,
-    )
+    ]
+    if counted := [permit for permit in request.permits if permit.grace_ms is not None]:
+        arguments += [[permit.valueset for permit in counted], [permit.grace_ms for permit in counted]]
+        arguments += [request.own_session, grace.CLAIM_MS]
+    row = await pool.fetchrow(_ADMIT_AND_CLAIM if counted else _ADMIT, *arguments)
     if row is None:
         return Admission(None, 0, {}, (), _entry(request, NOBODY, (), ()))
     standing = Standing(row["patient_id"], row["client_id"], row["ended"], row["consents"])
