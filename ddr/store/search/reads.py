@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import asyncpg
 
 from ddr.store.database.ids import Kind
 from ddr.store.search.rows import COLUMNS, ROWS, lookups
-from ddr.store.search.sources import View
+from ddr.store.search.sources import NOW, View, sources_of
 
 Row = Mapping[str, Any]
 
@@ -25,25 +26,48 @@ _FORMER = {
 }
 
 
+# A chunk names its Device or DeviceMetric and shows nothing of them: what tells which chunks there are is all it needs.
+_CHUNK = f"""
+SELECT o.within, o.deleted, {NOW} AS at_ms, o.kind, o.no, o.k, o.miv_url AS observed_miv,
+       o.code_system AS observed_system, o.code AS observed_code,
+       c.status, c.version, c.updated_ms, c.start_ms, c.last_ms, c.filled, c.times, c.vals,
+       e.epoch_no, e.device_no, e.from_ms, e.until_ms, e.tail_k, e.tail_start_ms,
+       greatest(s.created_ms, e.created_ms) AS registered_ms,
+       s.unit, s.calibrated_device, s.method, s.note, s.period_ms, s.decimals, s.lower_limit, s.upper_limit, s.span_ms,
+       s.buffering_ms, s.complete_until_ms, s.ended_ms AS sensor_ended_ms, s.expiration_ms, s.device_ended_ms
+  FROM chunks o
+  JOIN period e ON e.epoch_no = o.no
+  JOIN worn s ON s.sensor_no = e.sensor_no
+  LEFT JOIN LATERAL (SELECT * FROM chunk c WHERE c.patient_id = $1 AND c.epoch_no = o.no AND c.k = o.k LIMIT 1) c
+       ON true
+ WHERE o.no = $10 AND o.k = $11"""
+
+
 async def read(pool: asyncpg.Pool, view: View, kind: Kind, no: int, k: int) -> Row | None:
     """The resource with this key, or None when the view does not hold it.
 
     An Observation is found beyond the historic period and when deleted, too: `within` and `deleted` tell.
     """
+    if _TABLES[kind] == "observations" and kind not in view.observed:
+        return None
+    row: Row | None = await pool.fetchrow(_statement(kind, view.observed), *view.parameters(), no, k)
+    return row
+
+
+@cache
+def _statement(kind: Kind, observed: frozenset[Kind]) -> str:
+    """What reads a resource of this kind in a view with these kinds of Observations."""
+    if kind is Kind.CHUNK:
+        return f"WITH {sources_of(frozenset({kind}), numbered=True)}{_CHUNK}"
     table = _TABLES[kind]
-    sources, observed = view.sources(), view.observed
     if table == "observations":
-        if kind not in observed:
-            return None
-        sources, observed = view.sources_of(kind), frozenset({kind})
-    query = f"""WITH {sources},
+        observed = frozenset({kind})
+    return f"""WITH {sources_of(observed, numbered=table == "observations")},
 hit AS (
   SELECT 1 AS ord, true AS matched, o.kind, o.no, o.k, {_STATE.get(table, "true AS within, false AS deleted")}
     FROM {table} o WHERE o.kind = {kind:d} AND o.no = $10 AND o.k = $11
 ),{lookups(observed)}
 SELECT hit.within, hit.deleted, {COLUMNS} FROM hit CROSS JOIN ({ROWS})"""
-    row: Row | None = await pool.fetchrow(query, *view.parameters(), no, k)
-    return row
 
 
 async def former_version(pool: asyncpg.Pool, view: View, kind: Kind, no: int, version: int) -> Row | None:

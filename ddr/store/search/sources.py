@@ -73,14 +73,7 @@ class View:
 
     def sources(self) -> str:
         """The common table expressions moment, term, observations, seen, metrics, devices and more of what is seen."""
-        return _sources(self.observed, numbered=False)
-
-    def sources_of(self, kind: Kind) -> str:
-        """The same for one kind of Observations, only for what has the number $10, but for that at any age.
-
-        Of what else is visible, and so when Devices became it, nothing is in it.
-        """
-        return _sources(frozenset({kind}), numbered=True)
+        return sources_of(self.observed, numbered=False)
 
 
 # `at_ms`: the patient's present (ddr.store.database.stamps).
@@ -254,7 +247,12 @@ _NONE_EXPECTED = "SELECT NULL::bigint AS device_no, NULL::bigint AS expected_ms 
 
 
 @cache
-def _sources(observed: frozenset[Kind], numbered: bool) -> str:
+def sources_of(observed: frozenset[Kind], numbered: bool) -> str:
+    """What `View.sources` gives, of these kinds of Observations.
+
+    `numbered`: only for what has the number $10, but for that at any age. Of what else is visible, and so when Devices
+    became it, nothing is in it then. For chunks there are `period`, `worn` and `chunks`, too.
+    """
     kinds = {}
     if Kind.CHUNK in observed:
         series = _SERIES.format(chosen="e.epoch_no = $10" if numbered else _ENDS_WITHIN)

@@ -1,0 +1,94 @@
+"""A free connection is taken and given back at once; what was left behind on one is not there for who has it next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ddr.settings import Settings
+from ddr.store.database.pool import Pool, open_pool
+from tests.support.pooler import direct_only
+
+PID = "SELECT pg_backend_pid()"
+
+
+@pytest.fixture
+async def one(settings: Settings) -> AsyncIterator[Pool]:
+    """A pool of one connection, which is made."""
+    async with await open_pool(settings, size=1) as pool:
+        await pool.fetchval(PID)
+        yield pool
+
+
+async def test_a_free_connection_costs_no_turn_of_the_event_loop(one: Pool) -> None:
+    turns: list[int] = []
+    asyncio.get_running_loop().call_soon(turns.append, 1)
+    for _ in range(3):
+        async with one.acquire() as connection:
+            assert not connection.is_closed()
+    assert not turns
+
+
+async def test_who_waits_has_it_in_order_of_coming(one: Pool) -> None:
+    came: list[int] = []
+
+    async def wait(number: int) -> None:
+        async with one.acquire():
+            came.append(number)
+
+    async with one.acquire():
+        waiting = [asyncio.create_task(wait(number)) for number in range(4)]
+        await asyncio.sleep(0)
+        assert not came
+    await asyncio.gather(*waiting)
+    assert came == [0, 1, 2, 3]
+
+
+async def test_a_transaction_that_was_left_open_is_rolled_back(one: Pool) -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["message"]))
+    async with one.acquire() as connection:
+        await connection.execute("BEGIN")
+    asyncio.get_running_loop().set_exception_handler(None)
+    assert len(told) == 1, "asyncpg says so"
+    async with one.acquire() as connection:
+        assert not connection.is_in_transaction()
+
+
+async def test_a_cancelled_statement_is_over_before_the_next_one(one: Pool) -> None:
+    asking = asyncio.create_task(one.fetchval("SELECT pg_sleep(60)"))
+    await asyncio.sleep(0.1)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    async with asyncio.timeout(10):
+        assert await one.fetchval("SELECT 1") == 1
+
+
+@direct_only
+async def test_a_connection_that_is_doubted_is_not_used_again(one: Pool) -> None:
+    before = await one.fetchval(PID)
+    one.servers.doubts += 1
+    between = await one.fetchval(PID)
+    assert between != before
+    async with one.acquire():
+        await one.expire_connections()
+    assert await one.fetchval(PID) not in (before, between)
+
+
+@direct_only
+async def test_a_connection_serves_only_so_many_statements(one: Pool) -> None:
+    before = await one.fetchval(PID)
+    for holder in one._holders:
+        holder._max_queries = 1
+    assert await one.fetchval(PID) == before, "it is looked at when it is given back"
+    assert await one.fetchval(PID) != before
+
+
+async def test_what_belongs_to_another_pool_is_not_taken_back(one: Pool, pool: Pool) -> None:
+    async with pool.acquire() as connection:
+        with pytest.raises(Exception, match="not a member of this pool"):
+            await one.release(connection)
+    assert await one.fetchval("SELECT 1") == 1
