@@ -64,20 +64,29 @@ found AS MATERIALIZED (
          CASE WHEN hit.kind IN ({Kind.CHUNK:d}, {Kind.METRIC:d}) THEN hit.no ELSE m.epoch_no END AS epoch_no,
          CASE WHEN hit.kind = {Kind.DEVICE:d} THEN hit.no ELSE m.device_no END AS device_no
     FROM hit{{observations}}
-), epochs AS MATERIALIZED (
+),{{ways}}, wearables AS MATERIALIZED (
+  SELECT d.*, {DELAY} AS delay_ms
+    FROM (SELECT DISTINCT coalesce(e.device_no, o.device_no) AS device_no
+            FROM found o LEFT JOIN epochs e ON e.epoch_no = o.epoch_no) f
+   CROSS JOIN LATERAL (SELECT * FROM device d WHERE d.patient_id = $1 AND d.device_no = f.device_no LIMIT 1) d
+)"""
+
+_LOOKED_UP = """
+epochs AS MATERIALIZED (
   SELECT e.* FROM (SELECT DISTINCT epoch_no FROM found) f
    CROSS JOIN LATERAL (SELECT * FROM epoch e WHERE e.patient_id = $1 AND e.epoch_no = f.epoch_no LIMIT 1) e
 ), sensors AS MATERIALIZED (
   SELECT s.* FROM (SELECT DISTINCT sensor_no FROM epochs) e
    CROSS JOIN LATERAL (SELECT * FROM sensor s WHERE s.patient_id = $1 AND s.sensor_no = e.sensor_no LIMIT 1) s
-), wearables AS MATERIALIZED (
-  SELECT d.*, {DELAY} AS delay_ms FROM (SELECT device_no FROM epochs UNION SELECT device_no FROM found) f
-   CROSS JOIN LATERAL (SELECT * FROM device d WHERE d.patient_id = $1 AND d.device_no = f.device_no LIMIT 1) d
 )"""
+# Where there are chunks only, all that they lead to has been looked up to find them.
+_AT_HAND = """
+epochs AS NOT MATERIALIZED (SELECT * FROM period), sensors AS NOT MATERIALIZED (SELECT * FROM worn)"""
 
 
 @cache
 def lookups(observed: frozenset[Kind]) -> str:
     """The common table expressions that `ROWS` joins; of Observations only those of the `observed` kinds."""
     joins = [text if kind in observed else _ABSENT[kind] for kind, text in _OBSERVATIONS.items()]
-    return _LOOKUPS.format(observations="".join(joins))
+    ways = _AT_HAND if observed == {Kind.CHUNK} else _LOOKED_UP
+    return _LOOKUPS.format(observations="".join(joins), ways=ways)

@@ -102,8 +102,7 @@ _OPENED = "greatest({updated}, opened_ms, CASE WHEN {end} < older_ms THEN older_
 # The series of sensors that lie within the period. `newest_ms`: no chunk starts later.
 _SERIES = f"""
 period AS MATERIALIZED (
-  SELECT epoch_no, sensor_no, device_no, from_ms, until_ms, tail_k, tail_start_ms, created_ms
-    FROM epoch e WHERE e.patient_id = $1 AND {{chosen}}
+  SELECT e.* FROM epoch e WHERE e.patient_id = $1 AND {{chosen}}
 ),
 worn AS MATERIALIZED (
   SELECT s.*, d.expiration_ms, d.ended_ms AS device_ended_ms
