@@ -16,15 +16,15 @@ INCLUDES = "_include=Observation:device&_include:iterate=DeviceMetric:source"
 
 # Three statements each: the admission with its claim, the data, and the record with its entry of the audit trail.
 LIMITS = {
-    "Observation/{newest}": Work(statements=3, blocks=65, fetched=35, written=4, wal=1_700, transactions=2),
+    "Observation/{newest}": Work(statements=3, blocks=52, fetched=27, written=4, wal=1_700, transactions=2),
     f"Observation?_sort=-date&_count=1&{INCLUDES}": Work(
-        statements=3, blocks=95, fetched=70, written=4, wal=1_800, transactions=2
+        statements=3, blocks=87, fetched=64, written=4, wal=1_800, transactions=2
     ),
     f"Observation?_count=100&{INCLUDES}": Work(
-        statements=3, blocks=150, fetched=115, written=4, wal=1_800, transactions=2
+        statements=3, blocks=118, fetched=104, written=4, wal=1_800, transactions=2
     ),
     f"Observation?_lastUpdated=gt{{now}}&{INCLUDES}": Work(
-        statements=3, blocks=95, fetched=70, written=4, wal=1_800, transactions=2
+        statements=3, blocks=84, fetched=62, written=4, wal=1_800, transactions=2
     ),
 }
 

@@ -63,13 +63,15 @@ async def first_page(
     limit = conditions.parameters.bind(count, "bigint")
     parts = [view.sources(), _match(search, conditions), f"\npage AS (SELECT * FROM match WHERE ord <= {limit})"]
     if count:
-        parts.append(_rest(limit, conditions.parameters.bind(expires_ms, "bigint")))
+        parts.append(_others(limit))
     total = "SELECT count(*) FROM match"
-    found = await _run(pool, view.observed, parts, total, search, conditions.parameters, _following() if count else "")
-    if not count or (first := found.matches[0] if found.matches else None) is None:
+    found = await _run(pool, view.observed, parts, total, search, conditions.parameters, following=count > 0)
+    if not count or (first := found.matches[0] if found.matches else None) is None or first["rest_kinds"] is None:
         return found
-    keys = tuple(zip(*(first[name] or () for name in ("rest_kinds", "rest_nos", "rest_ks")), strict=True))
-    return replace(found, rest=keys, rest_no=first["rest_no"])
+    columns = first["rest_kinds"], first["rest_nos"], first["rest_ks"]
+    if len(columns[0]) > FEW:
+        return replace(found, rest_no=await pool.fetchval(_KEEP, view.patient_id, expires_ms, *columns))
+    return replace(found, rest=tuple(zip(*columns, strict=True)))
 
 
 async def later_page(pool: asyncpg.Pool, view: View, search: Search, rest: RestPage) -> Found:
@@ -118,17 +120,18 @@ match AS MATERIALIZED (
 )"""
 
 
-def _rest(limit: str, expires: str) -> str:
+def _others(limit: str) -> str:
     return f"""
 others AS MATERIALIZED (
-  SELECT array_agg(kind ORDER BY ord) AS kinds, array_agg(no ORDER BY ord) AS nos, array_agg(k ORDER BY ord) AS ks,
-         count(*) AS length
+  SELECT array_agg(kind ORDER BY ord) AS rest_kinds, array_agg(no ORDER BY ord) AS rest_nos,
+         array_agg(k ORDER BY ord) AS rest_ks
     FROM match WHERE ord > {limit}
-), rest AS (
-  INSERT INTO search_rest (patient_id, expires_ms, kinds, nos, ks)
-  SELECT $1, {expires}, kinds, nos, ks FROM others WHERE length > {FEW}
-  RETURNING rest_no
 )"""
+
+
+# Long rests are rare: a statement that may write costs more than one that only reads, also where it does not.
+_KEEP = """
+INSERT INTO search_rest (patient_id, expires_ms, kinds, nos, ks) VALUES ($1, $2, $3, $4, $5) RETURNING rest_no"""
 
 
 def _related(search: Search) -> str:
@@ -154,16 +157,6 @@ SELECT o.kind, o.no, o.k FROM {TABLES[include.source]} o
  WHERE (p.to_kind, p.to_no) IN (SELECT kind, no FROM page)"""
 
 
-def _following() -> str:
-    """Columns with what follows the page, in the row of the first match."""
-    few = f"others WHERE length <= {FEW}"
-    columns = {"rest_no": "rest", "kinds": few, "nos": few, "ks": few}
-    return "".join(
-        f", CASE WHEN o.ord = 1 THEN (SELECT {column} FROM {source}) END AS rest_{column.removeprefix('rest_')}"
-        for column, source in columns.items()
-    )
-
-
 async def _run(
     pool: asyncpg.Pool,
     observed: frozenset[Kind],
@@ -171,8 +164,11 @@ async def _run(
     total: str,
     search: Search,
     parameters: Parameters,
-    more: str = "",
+    following: bool = False,
 ) -> Found:
+    columns, rows = COLUMNS, f"({ROWS}) ON true"
+    if following:  # beside the first match, what follows the page
+        columns, rows = f"{columns}, others.*", f"{rows} LEFT JOIN others ON o.ord = 1"
     query = f"""WITH {",".join(parts)},
 related AS ({_related(search)}),
 hit AS (
@@ -180,8 +176,8 @@ hit AS (
   UNION ALL
   SELECT NULL, false, kind, no, k FROM related
 ),{lookups(observed)}
-SELECT head.*, {COLUMNS}{more}
-  FROM (SELECT ({total}) AS total) head LEFT JOIN ({ROWS}) ON true
+SELECT head.*, {columns}
+  FROM (SELECT ({total}) AS total) head LEFT JOIN {rows}
  ORDER BY o.ord"""
     found = await pool.fetch(query, *parameters.values)
     matches = [row for row in found if row["matched"]]
