@@ -71,7 +71,9 @@ class Gate:
     def __init__(self, core: Core) -> None:
         self._core = core
         settings = core.settings
-        self._verifier = TokenVerifier(settings.public_base_url, settings.fhir_base, core.signer.public_key)
+        self._verifier = TokenVerifier(
+            settings.public_base_url, settings.fhir_base, core.signer.public_key, core.good_tokens
+        )
 
     async def identify(
         self, scope: Scope, path: str, resource_type: str, interaction: Interaction, only: str | None = None

@@ -18,6 +18,7 @@ from ddr.http.metrics import Metrics
 from ddr.http.presence import Presence
 from ddr.http.request_log.log import RequestLog
 from ddr.http.strangers import Strangers
+from ddr.http.tokens import GoodTokens
 from ddr.http.traces import Traces
 from ddr.http.watch import Watch
 from ddr.identity.provider import Provider
@@ -67,6 +68,7 @@ class Core:
     clock: Callable[[], int] = now_ms  # this host's, which may differ from others: it gives no stamps
     steer: Callable[[], int] | None = None  # a test's clock in the place of the database's (ddr.store.database.stamps)
     sensors: Remembered = field(default_factory=Remembered)  # tails of continuous series, for the gateway's uploads
+    good_tokens: GoodTokens = field(default_factory=GoodTokens)  # access tokens that were verified or signed here
     strangers: Strangers = field(default_factory=Strangers)  # what is counted and not recorded
     bridges: Anchors = field(default_factory=Anchors)  # certificates that the gateway listener lets pass
     inside: Inside | None = None  # the gateway API for the patients' pages; set by ddr.app

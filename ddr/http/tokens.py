@@ -1,7 +1,8 @@
 """Verification of access tokens at the resource server (RFC 9068; HDDT error-codes.md, Resource Server Errors).
 
-A token is verified once and then remembered until it expires. Whether its pairing is alive is not asked here: that is
-read from the database on each request.
+A token is verified once and then remembered until it expires; one that this worker has signed itself is remembered from
+the start, as most come back over the same connection. Whether its pairing is alive is not asked here: that is read from
+the database on each request.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import base64
 import binascii
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,44 +53,60 @@ class Claims:
     expires_ms: int
 
 
+class GoodTokens:
+    """The claims of the last `capacity` good tokens of a worker, by the SHA-256 of the token."""
+
+    def __init__(self, capacity: int = 10_000) -> None:
+        self._capacity = capacity
+        self._claims: OrderedDict[bytes, Claims] = OrderedDict()
+
+    def get(self, digest: bytes) -> Claims | None:
+        """What is remembered of it."""
+        claims = self._claims.get(digest)
+        if claims is not None:
+            self._claims.move_to_end(digest)
+        return claims
+
+    def put(self, digest: bytes, claims: Claims) -> None:
+        """Remember it."""
+        self._claims[digest] = claims
+        if len(self._claims) > self._capacity:
+            self._claims.popitem(last=False)
+
+    def drop(self, digest: bytes) -> None:
+        """Forget it."""
+        self._claims.pop(digest, None)
+
+    def issued(self, token: str, claims: Mapping[str, Any]) -> None:
+        """`token` was signed just now, with these claims: what verifying it would find."""
+        if len(token) <= MAX_LENGTH:
+            self.put(_digest(token), _claims(_json_object(token.partition(".")[0])["kid"], claims))
+
+
 class TokenVerifier:
-    """Verifies access tokens of one issuer for one resource server; remembers the last `capacity` good ones."""
+    """Verifies access tokens of one issuer for one resource server; remembers good ones in `known`."""
 
     def __init__(
-        self, issuer: str, audience: str, public_key: Callable[[str], ECKey | None], capacity: int = 10_000
+        self, issuer: str, audience: str, public_key: Callable[[str], ECKey | None], known: GoodTokens
     ) -> None:
         self._issuer = issuer
         self._audience = audience
         self._public_key = public_key
-        self._capacity = capacity
-        self._seen: OrderedDict[bytes, Claims] = OrderedDict()
+        self._known = known
 
     def verify(self, token: str, now_ms: int) -> Claims:
         """The claims of a token that is good now. Raises InvalidToken."""
-        digest = hashlib.sha256(token.encode()).digest()
-        claims = self._remembered(digest)
-        if claims is None:
+        digest = _digest(token)
+        claims = self._known.get(digest)
+        if claims is None or self._public_key(claims.kid) is None:  # a key that was taken back takes its tokens with it
             claims = self._read(token)
-            self._remember(digest, claims)
+            self._known.put(digest, claims)
         if now_ms >= claims.expires_ms:
-            self._seen.pop(digest, None)
+            self._known.drop(digest)
             raise InvalidToken(EXPIRED)
         if now_ms < claims.not_before_ms - LEEWAY_MS:
             raise InvalidToken(NOT_YET)
         return claims
-
-    def _remembered(self, digest: bytes) -> Claims | None:
-        """A key that was taken back takes back what it signed, remembered or not."""
-        claims = self._seen.get(digest)
-        if claims is None or self._public_key(claims.kid) is None:
-            return None
-        self._seen.move_to_end(digest)
-        return claims
-
-    def _remember(self, digest: bytes, claims: Claims) -> None:
-        self._seen[digest] = claims
-        if len(self._seen) > self._capacity:
-            self._seen.popitem(last=False)
 
     def _read(self, token: str) -> Claims:
         """Form, issuer, signature, then the rest: a foreign issuer is told apart although its key is unknown here."""
@@ -103,6 +120,10 @@ class TokenVerifier:
         if header.get("typ") != TYPE or claims.get("aud") != self._audience:
             raise InvalidToken(NOT_SIGNED)  # signed by us, but no access token for this resource server
         return _claims(kid, claims)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
 
 
 def _parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -145,7 +166,7 @@ def _signed_by(token: str, key: ECKey) -> bool:
     return True
 
 
-def _claims(kid: Any, claims: dict[str, Any]) -> Claims:
+def _claims(kid: Any, claims: Mapping[str, Any]) -> Claims:
     """The claims of a token whose signature is ours, so that their form is ours too."""
     return Claims(
         pairing_id=claims["sub"],

@@ -22,7 +22,9 @@ from ddr.store.audit.trail import Event
 
 def create_oauth_backend(core: Core) -> Starlette:
     """Endpoints for DiGA backends."""
-    verifier = TokenVerifier(core.settings.public_base_url, core.settings.fhir_base, core.signer.public_key)
+    verifier = TokenVerifier(
+        core.settings.public_base_url, core.settings.fhir_base, core.signer.public_key, core.good_tokens
+    )
     endpoints = {
         "/oauth/par": backend_endpoint(core, push, Event.PAIRING_REFUSED),
         "/oauth/token": backend_endpoint(core, token, Event.TOKEN_REFUSED),

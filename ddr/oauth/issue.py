@@ -66,4 +66,5 @@ def _access_token(core: Core, family: Family, scopes: Scopes, seconds: int, now_
         "exp": now + seconds,
     }
     token: str = core.signer.sign(claims, TYPE, now_ms)
+    core.good_tokens.issued(token, claims)
     return token

@@ -10,7 +10,16 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 
-from ddr.http.tokens import EXPIRED, FOREIGN_ISSUER, LEEWAY_MS, NOT_SIGNED, NOT_YET, InvalidToken, TokenVerifier
+from ddr.http.tokens import (
+    EXPIRED,
+    FOREIGN_ISSUER,
+    LEEWAY_MS,
+    NOT_SIGNED,
+    NOT_YET,
+    GoodTokens,
+    InvalidToken,
+    TokenVerifier,
+)
 
 ISSUER, AUDIENCE = "https://issuer.example", "https://rs.example/fhir"
 NOW_S = 1_795_341_600
@@ -43,7 +52,7 @@ def keys() -> dict[str, ECKey]:
 
 @pytest.fixture
 def verifier(keys: dict[str, ECKey]) -> TokenVerifier:
-    return TokenVerifier(ISSUER, AUDIENCE, keys.get, capacity=2)
+    return TokenVerifier(ISSUER, AUDIENCE, keys.get, GoodTokens(capacity=2))
 
 
 def refusal(verifier: TokenVerifier, text: str, seconds: float = 0) -> str:
@@ -136,3 +145,22 @@ def test_a_key_taken_back_takes_back_remembered_tokens(verifier: TokenVerifier, 
     verifier.verify(text, NOW_S * 1000)
     keys.clear()
     assert refusal(verifier, text) == NOT_SIGNED
+
+
+def test_what_was_signed_here_is_known_as_verifying_finds_it(
+    verifier: TokenVerifier, keys: dict[str, ECKey], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, known = token(), GoodTokens()
+    known.issued(text, CLAIMS)
+    found = verifier.verify(text, NOW_S * 1000)
+    monkeypatch.setattr(jwt, "decode", None)
+    own = TokenVerifier(ISSUER, AUDIENCE, keys.get, known)
+    assert own.verify(text, NOW_S * 1000) == found
+    assert refusal(own, text, 600) == EXPIRED
+    assert refusal(own, text[:-1]) == NOT_SIGNED
+
+
+def test_a_token_that_is_too_long_is_not_known_either() -> None:
+    text, known = token(padding="x" * 5000), GoodTokens()
+    known.issued(text, CLAIMS)
+    assert refusal(TokenVerifier(ISSUER, AUDIENCE, {"k": KEY}.get, known), text) == NOT_SIGNED

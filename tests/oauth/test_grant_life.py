@@ -27,13 +27,12 @@ from hypothesis.stateful import (
 )
 
 from ddr.http.core import Core
-from ddr.http.tokens import TokenVerifier
 from ddr.operations.pairing import approve
 from ddr.scopes.parse import granted
 from ddr.store.authorization import access, pairings, tokens
 from ddr.store.authorization.unpairing import Party, lose, unpair, unpair_expired, withdraw
 from ddr.store.database.digest import sha256
-from tests.oauth.backend import DigaBackend, answer, stands
+from tests.oauth.backend import DigaBackend, answer, stands, verified_elsewhere
 from tests.support.clock import Clock
 
 DAY = 86_400
@@ -175,10 +174,7 @@ class GrantMachine(RuleBasedStateMachine):
     async def admitted(self, grant: Grant) -> set[str]:
         """What the statement of the resource server permits to the grant's access token, however old."""
         assert grant.tokens is not None
-        verifier = TokenVerifier(
-            self.core.settings.public_base_url, self.core.settings.fhir_base, self.core.signer.public_key
-        )
-        claims = verifier.verify(grant.tokens["access_token"], self.issued_ms(grant))
+        claims = verified_elsewhere(self.core, grant.tokens["access_token"], self.issued_ms(grant))
         name = self.core.ids.decode(claims.grant_id)
         assert name is not None
         permits = [access.Permit(url, None, 30) for url in self.diga.scopes.valuesets]

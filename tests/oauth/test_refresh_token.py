@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -14,7 +15,7 @@ from ddr.http.presence import BACK_MS
 from ddr.scopes.parse import DEVICE, scope_of
 from ddr.store.authorization.unpairing import withdraw
 from ddr.store.outages.notices import Notice
-from tests.oauth.backend import DigaBackend, events, stands
+from tests.oauth.backend import DigaBackend, events, stands, verified_elsewhere
 from tests.support.clock import Clock
 from tests.support.trust import FakeTrust
 
@@ -29,6 +30,14 @@ async def test_a_refresh_gives_new_tokens_for_the_same_patient(diga: DigaBackend
     assert {second["sub"], second["scope"]} == {first["sub"], first["scope"]}
     assert second["refresh_token"] != first["refresh_token"]
     assert second["access_token"] != first["access_token"]
+
+
+async def test_who_signed_a_token_knows_it_as_others_verify_it(core: Core, diga: DigaBackend, patient_id: UUID) -> None:
+    first = await diga.pair(patient_id)
+    for answer in (first, (await diga.refresh(first["refresh_token"])).json()):
+        known = core.good_tokens.get(hashlib.sha256(answer["access_token"].encode()).digest())
+        assert known is not None
+        assert known == verified_elsewhere(core, answer["access_token"])
 
 
 async def test_the_old_access_token_lives_on_until_it_expires(core: Core, diga: DigaBackend, patient_id: UUID) -> None:
