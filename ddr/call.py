@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import NamedTuple
 
 MOST_STEPS = 64  # of a request that are kept one by one; a bridge's may have thousands
+KINDS = 256  # statements whose kind is remembered; few have a text of their own
 BODY, TURN, CONNECTION, DATABASE = "body", "turn", "connection", "database"  # phases; what is left is our own work
 _TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|JOIN)\s+(?:ONLY\s+)?([a-z_]+)")
 _WORD = re.compile(r"\s*(?:--[^\n]*\n\s*)*([A-Za-z]+)")
@@ -83,22 +85,33 @@ def phase(name: str) -> Iterator[None]:
         spent(name, time.perf_counter() - begun)
 
 
-@contextmanager
-def statement(query: str) -> Iterator[None]:
+class _Statement:
+    """The time of a statement, where a request is in hand."""
+
+    __slots__ = ("_begun", "_call", "_query")
+
+    def __init__(self, query: str) -> None:
+        self._query, self._call = query, CURRENT.get()
+        self._begun = time.perf_counter()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, error: object, *more: object) -> None:
+        if (call := self._call) is None:
+            return
+        if error is None:
+            call.statements += 1
+        what = kind(self._query) if len(call.steps) < MOST_STEPS else ""
+        call.spent(DATABASE, time.perf_counter() - self._begun, what)
+
+
+def statement(query: str) -> AbstractContextManager[None]:
     """One statement of the request in hand."""
-    call = CURRENT.get()
-    if call is None:
-        yield
-        return
-    begun = time.perf_counter()
-    try:
-        yield
-        call.statements += 1
-    finally:
-        what = kind(query) if len(call.steps) < MOST_STEPS else ""
-        call.spent(DATABASE, time.perf_counter() - begun, what)
+    return _Statement(query)
 
 
+@lru_cache(maxsize=KINDS)
 def kind(query: str) -> str:
     """Verb and first table of a statement: `select consent`. Values are bound and never part of a text."""
     verb, table = _WORD.match(query), _TABLE.search(query)

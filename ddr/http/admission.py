@@ -15,8 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -126,6 +125,23 @@ class _Line:
         return found
 
 
+class Held:
+    """A turn: `async with` it."""
+
+    __slots__ = ("_admission", "_began", "_line", "_whose")
+
+    def __init__(self, admission: Admission, line: _Line, whose: object) -> None:
+        self._admission, self._line, self._whose = admission, line, whose
+        self._began = 0.0
+
+    async def __aenter__(self) -> None:
+        await self._admission.begin(self._line, self._whose)
+        self._began = self._admission.now()
+
+    async def __aexit__(self, *error: object) -> None:
+        self._admission.end(self._line, self._whose, self._admission.now() - self._began)
+
+
 class Admission:
     """The turns of one worker."""
 
@@ -155,38 +171,45 @@ class Admission:
         self.breadth.note(seconds)
         self._give()
 
-    @asynccontextmanager
-    async def turn(self, room: str, whose: object) -> AsyncIterator[None]:
-        """The time of one request of `whose` to `room`, after waiting for its turn. Raises NoTurn."""
-        line = self._lines[room]
+    def turn(self, room: str, whose: object) -> Held:
+        """The time of one request of `whose` to `room`, after waiting for its turn. Entering it raises NoTurn."""
+        return Held(self, self._lines[room], whose)
+
+    async def begin(self, line: _Line, whose: object) -> None:
+        """Returns when it is the turn of `whose`. Raises NoTurn."""
         if not line.waiting.get(whose) and self._may_run(line, whose):
             self._begin(line, whose)
-        else:
-            with phase(TURN):
-                try:
-                    await self._wait(line, whose)
-                except NoTurn:
-                    line.told = self._clock()
-                    self.refused += 1
-                    refused("overloaded")
-                    await self._refusals.step()
-                    raise
-        began = self._clock()
-        try:
-            yield
-        finally:
-            line.seconds += WEIGHT * (self._clock() - began - line.seconds)
-            if (call := CURRENT.get()) is not None:
-                self.breadth.waited(call.phases.get(CONNECTION, 0.0))
-            self._end(line, whose)
+            return
+        with phase(TURN):
+            try:
+                await self._wait(line, whose)
+            except NoTurn:
+                line.told = self._clock()
+                self.refused += 1
+                refused("overloaded")
+                await self._refusals.step()
+                raise
+
+    def end(self, line: _Line, whose: object, seconds: float) -> None:
+        """What `begin` allowed has taken so long."""
+        line.seconds += WEIGHT * (seconds - line.seconds)
+        if (call := CURRENT.get()) is not None:
+            self.breadth.waited(call.phases.get(CONNECTION, 0.0))
+        self._end(line, whose)
+
+    def now(self) -> float:
+        """Seconds by the clock of the turns."""
+        return self._clock()
 
     def _may_run(self, line: _Line, whose: object) -> bool:
         """There is a place of its own share, or one that the others' unused shares do not need."""
         running, places = self.running, self.breadth.places
         if running >= places or line.running_of[whose] >= line.of_one:
             return False
+        if line.running < line.share(places):
+            return True
         kept = sum(max(0, other.share(places) - other.running) for other in self._lines.values() if other is not line)
-        return line.running < line.share(places) or running + kept < places
+        return running + kept < places
 
     def _begin(self, line: _Line, whose: object) -> None:
         line.running += 1
@@ -203,6 +226,8 @@ class Admission:
 
     def _give(self) -> None:
         """Give what is free to those who wait, first to the room that uses least of its share."""
+        if not self.waiting:
+            return
         for other in sorted(self._lines.values(), key=lambda line: line.running / line.part):
             while other.count and (found := other.next(self._may_run)):
                 who, turn = found

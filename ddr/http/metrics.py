@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter as Counts
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.metrics_core import Metric
@@ -65,18 +66,20 @@ class Metrics:
         self.resources = Counter("ddr_resources_sent", "Resources in answers to DiGA", ["type"], registry=own)
         self.tokens = Counter("ddr_token_decisions", "Decisions about tokens", ["grant", "decision"], registry=own)
         self.grace = Counter("ddr_grace_decisions", "Decisions about Grace-Periods", ["decision"], registry=own)
+        # The library looks for a series under a lock and by texts made anew; there are few, so each is kept.
+        self._requests, self._seconds = cache(self.requests.labels), cache(self.seconds.labels)
 
     def note(self, listener: str, interaction: str, status: int, call: Call) -> None:
         """A request has come to its end."""
-        self.requests.labels(listener, interaction, str(status)).inc()
+        self._requests(listener, interaction, status).inc()
         if status >= 400 or not status:
             reason = call.reason or (str(status) if status else GONE)
             self.refusals.labels(listener, interaction, reason).inc()
         whole = call.seconds
-        self.seconds.labels(listener, interaction, ALL).observe(whole)
+        self._seconds(listener, interaction, ALL).observe(whole)
         for phase, seconds in call.phases.items():
-            self.seconds.labels(listener, interaction, phase).observe(seconds)
-        self.seconds.labels(listener, interaction, OWN).observe(max(0.0, whole - sum(call.phases.values())))
+            self._seconds(listener, interaction, phase).observe(seconds)
+        self._seconds(listener, interaction, OWN).observe(max(0.0, whole - sum(call.phases.values())))
 
     def uploaded(self, kind: str, counts: Mapping[tuple[str, str], int]) -> None:
         """So many items of an upload got this result and reason (none: empty)."""
