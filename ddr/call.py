@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 MOST_STEPS = 64  # of a request that are kept one by one; a bridge's may have thousands
-KINDS = 256  # statements whose kind is remembered; few have a text of their own
+KINDS, LONGEST = 128, 24_000  # statements whose kind is remembered, and how long they may be: 3 MB at most
 BODY, TURN, CONNECTION, DATABASE = "body", "turn", "connection", "database"  # phases; what is left is our own work
 _TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|JOIN)\s+(?:ONLY\s+)?([a-z_]+)")
 _WORD = re.compile(r"\s*(?:--[^\n]*\n\s*)*([A-Za-z]+)")
@@ -102,7 +102,8 @@ class _Statement:
             return
         if error is None:
             call.statements += 1
-        what = kind(self._query) if len(call.steps) < MOST_STEPS else ""
+        told = _known if len(self._query) <= LONGEST else kind
+        what = told(self._query) if len(call.steps) < MOST_STEPS else ""
         call.spent(DATABASE, time.perf_counter() - self._begun, what)
 
 
@@ -111,8 +112,10 @@ def statement(query: str) -> AbstractContextManager[None]:
     return _Statement(query)
 
 
-@lru_cache(maxsize=KINDS)
 def kind(query: str) -> str:
     """Verb and first table of a statement: `select consent`. Values are bound and never part of a text."""
     verb, table = _WORD.match(query), _TABLE.search(query)
     return " ".join(filter(None, (verb[1].lower() if verb else "", table[1] if table else "")))
+
+
+_known = lru_cache(maxsize=KINDS)(kind)
