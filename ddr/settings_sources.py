@@ -14,10 +14,13 @@ from typing import Any, get_type_hints
 from ddr.reasons import in_words
 from ddr.settings import MivSettings, Settings, SettingsError
 from ddr.settings_checks import check
+from ddr.settings_recorders import with_file
 
 OTHER_VARIABLES = frozenset(
     {
         "DDR_SETTINGS",
+        "DDR_RECORDERS",  # several of them (ddr.settings_recorders)
+        "DDR_RECORDER",
         "DDR_GATEWAY_TOKEN",  # ddr import
         # of the project's own tests
         "DDR_CGM_TRACE",
@@ -78,9 +81,10 @@ def _miv_settings(name: str, raw: Any) -> MivSettings:
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Settings from the TOML file named by DDR_SETTINGS, then DDR_* variables, then `overrides`; later ones win.
 
-    Raises SettingsError for unknown names and malformed values.
+    Of several recorders the file of the chosen one counts like variables. Raises SettingsError for unknown names and
+    malformed values, and when none is chosen.
     """
-    environ = os.environ if environ is None else environ
+    environ = with_file(os.environ if environ is None else environ)
     raw: dict[str, Any] = {}
     if path := environ.get("DDR_SETTINGS"):
         try:

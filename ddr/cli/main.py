@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -12,9 +13,12 @@ from ddr.cli.found import Command, commands, missing
 from ddr.miv.model import MivError
 from ddr.reasons import in_words
 from ddr.settings import SettingsError
+from ddr.settings_recorders import CHOSEN, choosing
 from ddr.store.database.errors import StoreError
 from ddr.tls.context import TlsError
 
+_choice = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # stands anywhere in the command
+_choice.add_argument("--recorder")
 OPERATOR_ERRORS = (CommandError, MivError, SettingsError, StoreError, TlsError)
 
 
@@ -22,9 +26,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status: 0 done, 1 not done, 2 misused."""
     parser = argparse.ArgumentParser(prog="ddr", description="An open Device Data Recorder for HDDT.")
     parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--recorder", metavar="NAME", help="which one of the directory DDR_RECORDERS; also DDR_RECORDER"
+    )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     known = commands(subparsers)
-    parsed, unknown = parser.parse_known_args(arguments)
+    chosen, others = _choice.parse_known_args(arguments)
+    parsed, unknown = parser.parse_known_args(others)
+    if name := chosen.recorder or os.environ.get(CHOSEN):
+        environment = choosing(os.environ, name)
+        os.environ.clear()
+        os.environ.update(environment)
     command = known[parsed.command]
     if unknown and command.whole:  # argparse would print the usage of `ddr`, which has none of the command's arguments
         subparsers.choices[parsed.command].error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -46,7 +58,8 @@ def reported(action: Callable[[], int | None]) -> int:
     try:
         return action() or 0
     except OPERATOR_ERRORS as error:
-        print(f"ddr: {error}", file=sys.stderr)
+        which = f"recorder {name}: " if (name := os.environ.get(CHOSEN)) else ""
+        print(f"ddr: {which}{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -1,7 +1,8 @@
 """`ddr serve`: check the settings, provide the database, bind the listeners, run the workers.
 
 SIGTERM and Ctrl-C end it when the requests in hand are answered. SIGHUP reads the settings again and exchanges the
-workers one after another, so that nobody is refused meanwhile.
+workers one after another, so that nobody is refused meanwhile. With DDR_RECORDERS and without --recorder it runs all
+recorders of that directory, and SIGHUP adds, changes and retires them.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ddr import __version__
 from ddr.cli.errors import CommandError
 from ddr.cli.serving import log as technical_log
+from ddr.cli.serving.recorders import Recorders
 from ddr.cli.serving.sockets import Sockets, addresses, bind
 from ddr.cli.serving.supervisor import Supervisor
 from ddr.http.clock import now_ms
@@ -30,6 +32,7 @@ from ddr.operations.retention import check_retention
 from ddr.reasons import in_words
 from ddr.settings import Settings
 from ddr.settings_checks import missing_operator
+from ddr.settings_recorders import several
 from ddr.settings_sources import load_settings
 from ddr.store.audit.journal import check
 from ddr.store.database.dsn import shown
@@ -72,8 +75,10 @@ def run(args: argparse.Namespace) -> int:
     technical_log.configure()
     # Before there are workers to exchange, nothing is to be done on this signal; least of all may it end us.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    settings = checked()
-    check_period(settings.server_cert, datetime.now(UTC))
+    if several(os.environ):
+        asyncio.run(_keep_several())
+        return 0
+    settings = fit_to_start()
     sockets = bind(settings)
     _check_state(settings.state_dir)
     with database(settings, share=False) as provided:
@@ -94,9 +99,16 @@ def _check_state(folder: Path) -> None:
         raise CommandError(f"state directory {folder} cannot be written: it belongs to somebody else, or is read-only")
 
 
-def checked() -> Settings:
-    """The settings, found fit for a start. Raises errors for the operator."""
-    settings = load_settings()
+def fit_to_start(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings, and a certificate that is valid now. Raises errors for the operator."""
+    settings = checked(environ)
+    check_period(settings.server_cert, datetime.now(UTC))
+    return settings
+
+
+def checked(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings, of our environment if not of another, found fit for a start. Raises errors for the operator."""
+    settings = load_settings(environ)
     check_keys(settings)
     check_retention(settings, load_catalog(settings.miv_packages, settings.miv))
     public_context(settings.server_cert, settings.server_key)
@@ -165,17 +177,28 @@ async def _supervise(sockets: Sockets, settings: Settings) -> None:
             log.warning("serve.settings_kept", extra={"settings": kept, "reason": "a new start is needed"})
 
     supervisor = Supervisor(sockets, settings.workers, _environment(settings), recheck)
+    _on_signals(supervisor.stop, supervisor.reload)
+    await supervisor.run()
+
+
+async def _keep_several() -> None:
+    """A process for each recorder of the directory, until SIGTERM; SIGHUP reads it again."""
+    recorders = Recorders(fit_to_start, FIXED)
+    _on_signals(recorders.stop, recorders.read)
+    await recorders.run()
+
+
+def _on_signals(stop: Callable[[], None], reload: Callable[[], None]) -> None:
     on_terminal = sys.stderr.isatty()
 
     def hang_up() -> None:
-        """A request for new workers; or the end of the terminal that we ran in, which then is none any more."""
+        """A request to read anew; or the end of the terminal that we ran in, which then is none any more."""
         if on_terminal and not sys.stderr.isatty():
-            supervisor.stop()
+            stop()
         else:
-            supervisor.reload()
+            reload()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, supervisor.stop)
+        loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, hang_up)
-    await supervisor.run()

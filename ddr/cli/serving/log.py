@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import traceback
@@ -14,6 +15,7 @@ import orjson
 
 from ddr.cli.serving.condense import Condensed
 from ddr.http.exchange import request_id
+from ddr.settings_recorders import CHOSEN
 
 NOT_CONNECTED = "database.not_connected"
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -23,13 +25,18 @@ _FIELDS = re.compile(r"(\s+\w+=)?%\S+")  # ` name=%s` in a message's template
 class JsonLines(logging.Formatter):
     """Formats a record as JSON. Of an exception only type and places are written: its text may quote data.
 
-    For the same reason the first line of a message must do: asyncio shows the failed task in the next ones.
+    For the same reason the first line of a message must do: asyncio shows the failed task in the next ones. Of several
+    recorders each says which one it is.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._recorder = {"recorder": name} if (name := os.environ.get(CHOSEN)) else {}
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = {"at": at, "level": record.levelname.lower(), **fields(record)}
+        line = {"at": at, "level": record.levelname.lower(), **self._recorder, **fields(record)}
         if request := request_id():
             line["request_id"] = request
         return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()

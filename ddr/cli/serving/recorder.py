@@ -1,0 +1,33 @@
+"""One of several recorders: `python -m ddr.cli.serving.recorder`, started by `ddr serve` for a file of DDR_RECORDERS.
+
+It is `ddr serve` with the settings of that file, but for what it hears on its stdin: each line asks for a reload, and
+its end, which is that of the process that started it, for ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+
+from ddr.cli import serve
+from ddr.cli.main import reported
+
+
+def _listen() -> None:
+    for _ in sys.stdin.buffer:
+        os.kill(os.getpid(), signal.SIGHUP)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> int:
+    """Serve until the end; the exit status is that of `ddr serve`."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are workers to exchange
+    threading.Thread(target=_listen, daemon=True).start()
+    return reported(lambda: serve.run(argparse.Namespace()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

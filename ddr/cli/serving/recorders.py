@@ -1,0 +1,215 @@
+"""Keeps the recorders of one installation running, each a `ddr serve` of its own, and follows their files of settings.
+
+What is wrong with one file or one recorder touches that one alone: it is told in the log and looked at again at the
+next reading. A recorder that runs keeps running with what it has while its file is broken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import fields
+from typing import Any
+
+from ddr.cli.main import OPERATOR_ERRORS
+from ddr.cli.serving.apart import conflict
+from ddr.cli.serving.process import GRACE_SECONDS
+from ddr.settings import Settings
+from ddr.settings_recorders import choosing, names
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+STEADY_SECONDS = 60  # a recorder that ran this long starts again without a pause
+END_SECONDS = GRACE_SECONDS + 5  # that of its workers, and of what is around them
+
+log = logging.getLogger(__name__)
+
+
+class Kept:
+    """One recorder: the settings that it was started with, and its process, if it has one at present."""
+
+    def __init__(self, name: str, admitted: Callable[[str], Awaitable[Settings | None]]) -> None:
+        """`admitted` gives its settings; None, told in the log: it must not start with what its file says."""
+        self.name = name
+        self.settings: Settings | None = None  # while it shall run with them: nobody else gets what is its own
+        self._admitted = admitted
+        self._process: asyncio.subprocess.Process | None = None
+        self._leaving, self._again, self._ending = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._task = asyncio.create_task(self._keep())
+
+    @property
+    def runs(self) -> bool:
+        """True while it has a process."""
+        return self._process is not None
+
+    def look_again(self) -> None:
+        """Its file may be right now."""
+        self._again.set()
+
+    def reload(self) -> None:
+        """Let it read its settings again and exchange its workers."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.write(b"\n")
+
+    def restart(self) -> None:
+        """Let it end and start anew."""
+        self._ending.set()
+
+    async def end(self) -> None:
+        """Let it answer what was asked, and wait until it is gone."""
+        for event in (self._leaving, self._ending, self._again):
+            event.set()
+        await asyncio.shield(self._task)
+
+    async def _keep(self) -> None:
+        pause = 0.0
+        while not self._leaving.is_set():
+            self._again.clear()
+            self.settings = await self._admitted(self.name)
+            if self.settings is None:
+                await self._again.wait()
+                continue
+            begun, status = time.monotonic(), await self._run()
+            if self._ending.is_set():
+                self._ending.clear()
+                pause = 0.0
+                continue
+            log.error("recorders.ended", extra={"recorder": self.name, "status": status})
+            steady = time.monotonic() - begun > STEADY_SECONDS
+            pause = 0.0 if steady else min(max(2 * pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+            await self._wait(pause)
+
+    async def _wait(self, seconds: float) -> None:
+        """So long, or until its file was read again."""
+        try:
+            await asyncio.wait_for(self._again.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _run(self) -> int | None:
+        """Start it and wait for its end; its exit status, None: the system gives no process."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "ddr.cli.serving.recorder"),
+                env=choosing(os.environ, self.name),
+                stdin=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is for us, and we tell each
+            )
+        except OSError as error:
+            log.error("recorders.not_started", extra={"recorder": self.name, "error": type(error).__name__})
+            return None
+        self._process = process
+        log.info("recorders.started", extra={"recorder": self.name, "pid": process.pid})
+        ended, ending = asyncio.create_task(process.wait()), asyncio.create_task(self._ending.wait())
+        await asyncio.wait((ended, ending), return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        self._process = None
+        if not ended.done():
+            await self._finish(process)
+        return await ended
+
+    async def _finish(self, process: asyncio.subprocess.Process) -> None:
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), END_SECONDS)
+        except TimeoutError:
+            log.error("recorders.killed", extra={"recorder": self.name})
+            process.kill()
+
+
+class Recorders:
+    """All of them. `checked` gives the settings of an environment, found fit for a start; `fixed`: names of those that
+    need a new start."""
+
+    def __init__(self, checked: Callable[[Mapping[str, str]], Settings], fixed: tuple[str, ...]) -> None:
+        self._checked, self._fixed = checked, fixed
+        self._kept: dict[str, Kept] = {}
+        self._one_by_one = asyncio.Lock()  # of two that want the same, the first in the alphabet gets it
+        self._stopping, self._reading = asyncio.Event(), asyncio.Event()
+
+    def stop(self) -> None:
+        """Ask all to finish; `run` returns when they have."""
+        self._stopping.set()
+        self._reading.set()
+
+    def read(self) -> None:
+        """Ask for the directory to be read again."""
+        self._reading.set()
+
+    async def run(self) -> None:
+        """Run until `stop`. Raises SettingsError when the directory cannot be read at the start."""
+        names(os.environ)
+        settings = {"DDR_SETTINGS", *(f"DDR_{field.name.upper()}" for field in fields(Settings))}
+        if ignored := sorted(settings & os.environ.keys()):
+            log.warning("recorders.variables_ignored", extra={"variables": ignored})
+        self._reading.set()
+        while True:
+            await self._reading.wait()
+            self._reading.clear()
+            if self._stopping.is_set():
+                break
+            await self._unless_stopped(self._read())
+        await asyncio.gather(*(one.end() for one in self._kept.values()))
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        task, stopped = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if task.done():
+            task.result()
+        task.cancel()
+
+    async def _read(self) -> None:
+        try:
+            found = await asyncio.to_thread(names, os.environ)
+        except OPERATOR_ERRORS as error:
+            log.error("recorders.unreadable", extra={"reason": str(error)})
+            return
+        log.info("recorders.read", extra={"recorders": found})
+        gone = [name for name in self._kept if name not in found]
+        await asyncio.gather(*(self._retire(name) for name in gone))  # whose ports and names others may have now
+        for name in found:
+            if name in self._kept:
+                await self._follow(self._kept[name])
+            else:
+                self._kept[name] = Kept(name, self._admitted)
+
+    async def _retire(self, name: str) -> None:
+        await self._kept[name].end()
+        del self._kept[name]
+        log.info("recorders.retired", extra={"recorder": name})
+
+    async def _follow(self, one: Kept) -> None:
+        """Let it have what its file says now, if that is something else."""
+        if not one.runs or one.settings is None:
+            one.look_again()
+            return
+        before = one.settings
+        now = await self._admitted(one.name)
+        if now is None or now == before:
+            return
+        if changed := [name for name in self._fixed if getattr(now, name) != getattr(before, name)]:
+            log.info("recorders.restarting", extra={"recorder": one.name, "settings": changed})
+            one.restart()
+        else:
+            one.reload()
+
+    async def _admitted(self, name: str) -> Settings | None:
+        """The settings of this recorder; None, told in the log, when they are wrong or another's."""
+        async with self._one_by_one:
+            try:
+                settings = await asyncio.to_thread(self._checked, choosing(os.environ, name))
+                others = {each.name: each.settings for each in self._kept.values() if each.settings is not None}
+                others.pop(name, None)
+                reason = conflict(settings, others)
+            except OPERATOR_ERRORS as error:
+                reason = str(error)
+            else:
+                if reason is None:
+                    self._kept[name].settings = settings
+                    return settings
+        log.error("recorders.refused", extra={"recorder": name, "reason": reason})
+        return None
