@@ -54,7 +54,7 @@ def parse_search(resource_type: str, pairs: Pairs, now_ms: int, base: str) -> Se
         _sort(resource_type, _once(controls, "_sort")),
         0 if subset.counts_only else _count(_once(controls, "_count")),
         frozenset(include for name, value in controls for include in _includes(resource_type, name, value)),
-        frozenset(include for name, value in controls for include in _revincludes(resource_type, name, value)),
+        frozenset(include for name, value in controls for include in _revincludes(name, value)),
         subset,
         _total(_once(controls, "_total")) or subset.counts_only,
     )
@@ -162,7 +162,7 @@ def _includes(resource_type: str, name: str, text: str) -> list[Include]:
     return _paths(resource_type, name, text, iterate=modifier == "iterate")
 
 
-def _revincludes(resource_type: str, name: str, text: str) -> list[Include]:
+def _revincludes(name: str, text: str) -> list[Include]:
     if not name.startswith("_revinclude"):
         return []
     if name != "_revinclude":

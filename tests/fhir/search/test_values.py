@@ -196,6 +196,10 @@ def test_escaped_parts_survive_splitting(parts: list[str], separator: str) -> No
     assert [unescape(part) for part in split(joined, separator)] == parts
 
 
+def test_a_separator_behind_an_escaped_one_separates() -> None:
+    assert split(r"a\,,b\\,c", ",") == [r"a\,", r"b\\", "c"]
+
+
 def test_a_converted_quantity_has_its_range_converted() -> None:
     """1.0 g/L is 100 mg/dL, from 95 to 105: the precision is that of the text, not of the unit that is stored."""
     found = value("value-quantity", "1.0|http://unitsofmeasure.org|g/L")
