@@ -76,7 +76,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
             log.info("request_log.dropped", extra={"count": count})
 
     async def forget_ends() -> None:
-        await restore.keep_mark(pool, now_ms)
+        await restore.keep_mark(pool, settings.journal_folder, now_ms)
         await asyncio.to_thread(journal.forget, settings.journal_folder, now_ms - settings.journal_days * DAY_MS)
 
     return {

@@ -7,9 +7,11 @@ mark on that the database took along into its backup.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,11 +19,12 @@ from uuid import UUID
 import asyncpg
 
 from ddr.store.audit import patients as trail
-from ddr.store.audit.journal import Entry, entries
-from ddr.store.audit.trail import Event
+from ddr.store.audit.acting import ACTING, Acting, acted
+from ddr.store.audit.journal import Entry, entries, held
+from ddr.store.audit.trail import NOBODY, Event
 from ddr.store.authorization import representations, research
 from ddr.store.authorization import restore as store
-from ddr.store.authorization.unpairing import Party
+from ddr.store.authorization.unpairing import Party, withdrawn
 from ddr.store.gateways import certificates, tokens
 from ddr.store.patients import administration
 from ddr.store.patients.erasure import delete_patient
@@ -50,14 +53,16 @@ async def replay(pool: asyncpg.Pool, written: Iterable[Entry], now_ms: int) -> M
 
 
 async def catch_up(pool: asyncpg.Pool, folder: Path, now_ms: int) -> Mapping[str, int]:
-    """At a start: replay what the database may have missed since it was last said to know everything."""
-    since_ms = await store.marked(pool)
-    return await replay(pool, entries(folder, since_ms), now_ms)
+    """At a start: replay what the database may have missed beyond what it was last said to know."""
+    there = held(folder)
+    done = await replay(pool, entries(folder, await store.marked(pool)), now_ms)
+    await store.mark(pool, there)
+    return done
 
 
-async def keep_mark(pool: asyncpg.Pool, now_ms: int) -> None:
-    """Note now and then that the database knows everything that was written down until a while ago."""
-    await store.mark(pool, now_ms - LATE_MS)
+async def keep_mark(pool: asyncpg.Pool, folder: Path, now_ms: int) -> None:
+    """Note now and then that the database knows everything that was written down a while ago."""
+    await store.mark_later(pool, await asyncio.to_thread(held, folder), now_ms, LATE_MS)
 
 
 async def _redone(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
@@ -65,10 +70,23 @@ async def _redone(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
     if redo is None:
         return False
     try:
-        return await redo(pool, entry, now_ms)
+        with _acting(entry):
+            return await redo(pool, entry, now_ms)
     except (KeyError, TypeError, ValueError) as error:
         log.error("journal.unreadable", extra={"kind": entry["event"], "reason": type(error).__name__})
         return False
+
+
+@contextmanager
+def _acting(entry: Entry) -> Iterator[None]:
+    """What a representative did is done again in the same role, so that proof and trail say who it was."""
+    role, right = entry.get("by"), entry.get("representation")
+    acting = Acting(NOBODY, UUID(right), role, "") if isinstance(role, str) and isinstance(right, str) else None
+    token = ACTING.set(acting)
+    try:
+        yield
+    finally:
+        ACTING.reset(token)
 
 
 async def _pairing(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
@@ -76,15 +94,14 @@ async def _pairing(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
 
 
 async def _consent(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
-    pairing_id, valueset, reason = _text(entry, "pairing"), _text(entry, "valueset"), entry.get("reason")
-    return await store.end_consent(
-        pool, pairing_id, valueset, entry["at_ms"], _party(entry), reason or "consent-withdrawn", now_ms
-    )
+    pairing_id, valueset, reason = _text(entry, "pairing"), _text(entry, "valueset"), entry.get("reason") or withdrawn()
+    given = _instants(entry, "granted_ms")
+    return await store.end_consent(pool, pairing_id, valueset, entry["at_ms"], given, _party(entry), reason, now_ms)
 
 
 async def _grant(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
-    patient_id, grant_no = _patient(entry), int(entry["grant_no"])
-    return await store.end_grant(pool, patient_id, _text(entry, "pairing"), grant_no, entry["at_ms"])
+    patient_id, grant_no, created_ms = _patient(entry), int(entry["grant_no"]), entry.get("created_ms")
+    return await store.end_grant(pool, patient_id, _text(entry, "pairing"), grant_no, entry["at_ms"], created_ms)
 
 
 async def _deleted(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
@@ -101,7 +118,8 @@ async def _former(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
 
 async def _shortened(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
     pairing_id, kinds, until_ms = _text(entry, "pairing"), list(entry["shortened"]), int(entry["until_ms"])
-    return await store.shorten_consents(pool, pairing_id, kinds, until_ms, entry["at_ms"], _acted(entry))
+    given = _instants(entry, "granted_ms")
+    return await store.shorten_consents(pool, pairing_id, kinds, until_ms, entry["at_ms"], given, acted())
 
 
 async def _certificate(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
@@ -117,9 +135,7 @@ async def _representation(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool
 
 
 async def _research(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
-    return await research.withdraw_again(
-        pool, _patient(entry), _text(entry, "reason"), entry["at_ms"], _acted(entry), now_ms
-    )
+    return await research.withdraw_again(pool, _patient(entry), _text(entry, "reason"), entry["at_ms"], acted(), now_ms)
 
 
 async def _disabled(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
@@ -135,11 +151,6 @@ def _party(entry: Entry) -> Party:
     return Party(entry["event"].partition(":")[0])
 
 
-def _acted(entry: Entry) -> tuple[str | None, UUID | None]:
-    """Role and right of the representative who did it."""
-    return (_text(entry, "by"), UUID(_text(entry, "representation"))) if "by" in entry else (None, None)
-
-
 def _patient(entry: Entry) -> UUID:
     return UUID(entry["patient"])
 
@@ -149,6 +160,11 @@ def _text(entry: Entry, name: str) -> str:
     if not isinstance(value, str):
         raise TypeError(name)
     return value
+
+
+def _instants(entry: Entry, name: str) -> list[int]:
+    """Empty where a version before this one has written nothing of it."""
+    return [int(each) for each in entry.get(name, ())]
 
 
 _REDO: dict[str, Redo] = {

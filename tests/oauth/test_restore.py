@@ -16,11 +16,14 @@ from ddr.cli.main import main
 from ddr.http.core import Core
 from ddr.oauth.keys import Keys
 from ddr.operations.pairing import approve
-from ddr.operations.restore import replay
+from ddr.operations.restore import catch_up, keep_mark, replay
 from ddr.store.audit import journal
+from ddr.store.audit.acting import ACTING, Acting
 from ddr.store.audit.trail import Event
 from ddr.store.authorization import pairings, restore, unpairing
+from ddr.store.authorization.consents import records
 from ddr.store.authorization.representations import Moment
+from ddr.store.authorization.tokens import Family, load_family, revoke_family
 from ddr.store.authorization.unpairing import Party
 from ddr.store.database.digest import sha256
 from ddr.store.database.ids import IdCipher
@@ -184,6 +187,99 @@ async def test_an_earlier_end_that_was_chosen_after_the_backup_holds(world: Worl
         assert await world.replayed(core) == {}
 
 
+@pytest.mark.requirement("CON-005")
+async def test_what_was_withdrawn_while_the_clock_was_set_back_stays_withdrawn(world: World, clock: Clock) -> None:
+    """By hours: before the consents had been given, and before the time up to which the backup knew the journal."""
+    pool = world.core.pool
+    partly, shorter, stolen, whole = [await world.pair() for _ in range(4)]
+    await unpairing.unpair(pool, whole.patient_id, await world.pairing_no(whole), Party.PATIENT, "left", clock())
+    for _ in range(3):
+        await keep_mark(pool, world.journal, clock())
+        clock.advance(2 * HOUR_MS / 1000)
+    await world.back_up()
+    clock.advance(-24 * HOUR_MS / 1000)
+    now, kind = clock(), next(iter(partly.diga.diga.valuesets))
+    assert await unpairing.withdraw(pool, partly.patient_id, await world.pairing_no(partly), kind, now)
+    until_ms, request_uri = now + 30 * DAY_MS, await shorter.diga.request_uri()
+    assert await approve(world.core, request_uri, shorter.patient_id, shorter.diga.diga.valuesets, until_ms) is not None
+    family = await tokens_of(pool, stolen)
+    assert await revoke_family(pool, family, Event.REFRESH_REUSED, now)
+    async with world.restored() as core:
+        with journal.JOURNAL.kept_in(None):
+            done = await catch_up(core.pool, world.journal, now)
+        assert done == {"diga:refresh:reused": 1, "patient:consent:withdrawn": 1, "patient:pairing:granted": 1}
+        left = "SELECT until_ms FROM consent WHERE patient_id = $1 AND withdrawn_ms IS NULL AND miv_url = $2"
+        assert await core.pool.fetch(left, partly.patient_id, kind) == []
+        assert {row["until_ms"] for row in await core.pool.fetch(left, shorter.patient_id, kind)} == {until_ms}
+        assert await stolen.refresh_at(core) == 400
+        clock.advance(60)
+        again = await partly.at(core).pair(partly.patient_id)
+        with journal.JOURNAL.kept_in(None):
+            assert await catch_up(core.pool, world.journal, now) == {}, "it knows the journal now"
+            assert await replay(core.pool, journal.entries(world.journal), now) == {}
+        assert kind in again["scope"] and await stands(core, again["access_token"])
+
+
+async def test_a_start_reads_what_the_database_does_not_know(world: World, clock: Clock) -> None:
+    """Of a file that somebody put in the place of another one all of it, of a longer one the rest."""
+    pool, hour = world.core.pool, HOUR_MS / 1000
+    for _ in range(2):
+        pair = await world.pair()
+        await unpairing.unpair(pool, pair.patient_id, await world.pairing_no(pair), Party.PATIENT, "left", clock())
+    (path,) = journal.files(world.journal)
+
+    async def unread() -> int:
+        return len(list(journal.entries(world.journal, await restore.marked(pool))))
+
+    await keep_mark(pool, world.journal, clock())
+    assert await unread() == 2, "what was under way may not be in the database"
+    clock.advance(hour / 2)
+    await keep_mark(pool, world.journal, clock())
+    assert await unread() == 2
+    clock.advance(hour)
+    await keep_mark(pool, world.journal, clock())
+    assert await unread() == 0
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole.splitlines(keepends=True)[0])
+    assert await unread() == 1
+    first, second = whole.splitlines(keepends=True)
+    path.write_bytes(first)
+    assert await unread() == 1, "a file that was cut off"
+    path.write_bytes(second + first + first + first)
+    assert await unread() == 4, "a file of another host of this name"
+
+
+async def test_what_a_representative_withdrew_is_withdrawn_again_in_this_role(world: World, clock: Clock) -> None:
+    pool, one, other = world.core.pool, await world.pair(), await world.pair()
+    kind = next(iter(one.diga.diga.valuesets))
+    await world.back_up()
+    clock.advance(60)
+    acting = Acting(other.patient_id, UUID(int=7), "parent", "somebody")
+    token = ACTING.set(acting)
+    await unpairing.withdraw(pool, one.patient_id, await world.pairing_no(one), kind, clock())
+    number = await world.pairing_no(other)
+    await unpairing.unpair(pool, other.patient_id, number, Party.PATIENT, unpairing.withdrawn(), clock())
+    ACTING.reset(token)
+    clock.advance(60)
+    async with world.restored() as core:
+        await world.replayed(core)
+        for pair in (one, other):
+            ended = [row for row in await records(core.pool, pair.patient_id) if row["act"] == "ended"]
+            assert ended and {(row["role"], row["representation_id"]) for row in ended} == {("parent", UUID(int=7))}
+            assert {row["reason"] for row in ended} == {"withdrawn-by-representative"}
+        told = "SELECT detail FROM audit WHERE event IN ('patient:consent:withdrawn', 'patient:pairing:ended')"
+        assert [row["detail"]["by"] for row in await core.pool.fetch(told)] == ["parent", "parent"]
+    assert ACTING.get() is None
+
+
+async def tokens_of(pool: asyncpg.Pool, pair: Pair) -> Family:
+    """The grant of this pair."""
+    number = await pool.fetchval("SELECT grant_no FROM token_grant WHERE patient_id = $1", pair.patient_id)
+    family = await load_family(pool, pair.patient_id, number, 0)
+    assert family is not None
+    return family
+
+
 async def test_whoever_logged_out_after_the_backup_is_logged_out(world: World, clock: Clock) -> None:
     pair = await world.pair()
     moment = Moment.at(clock(), world.core.settings)
@@ -337,6 +433,10 @@ async def test_the_operators_commands(
         assert await pair.refresh_at(core) == 400
         assert (await ddr("replay")) == (0, "nothing had to be done again\n")
         assert (await ddr("end")) == (0, "the window is closed\n")
+        (file,) = journal.files(world.journal)
+        file.write_bytes(file.read_bytes() + b'{"event": "of a later version", "at_ms": 4102444800000}\n')
+        status, told = await ddr("begin", "--window", "72")
+        assert status == 0 and "2100-01-01" in told and "clocks" in told
 
 
 @pytest.mark.parametrize("line", [b"", b"{", b"[]", b'{"at_ms": 1}', b'{"at_ms": 1, "event": "patient:pairing:ended"}'])

@@ -10,6 +10,7 @@ One file per host and month in `journal_dir`, one JSON object a line; several pr
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import re
@@ -28,6 +29,8 @@ from ddr.store.database.errors import StoreError
 
 PREFIX, SUFFIX = "ends-", ".jsonl"
 _BEGIN = re.compile(rb'(?=\{"event":)')  # of an entry as `note` writes it; within a text of JSON the quotes are escaped
+
+_NOTHING: Mapping[str, int] = {}
 
 log = logging.getLogger(__name__)
 
@@ -74,15 +77,31 @@ def check(folder: Path) -> None:
         raise StoreError(f"journal_dir {folder}: {error.strerror or error}") from None
 
 
-def entries(folder: Path, from_ms: int = 0) -> Iterator[Entry]:
-    """The entries of all files since `from_ms`, by time; a line that a crash cut off is passed over: nothing ended.
+def entries(folder: Path, known: Mapping[str, int] = _NOTHING) -> Iterator[Entry]:
+    """The entries of all files beyond what is `known` of them (as of `held`), by time.
 
-    What another process wrote after that, on the same line, counts.
+    A line that a crash cut off is passed over: nothing ended. What another process wrote after that, on the same line,
+    counts.
     """
-    first = _month(from_ms)
-    lines = (line for path in files(folder) if path.stem[-7:] >= first for line in path.read_bytes().splitlines())
-    found = [entry for line in lines for entry in _on(line) if _is_entry(entry) and entry["at_ms"] >= from_ms]
+    rest = (_beyond(path, known.get(_identity(path), 0)) for path in files(folder))
+    found = [entry for text in rest for line in text.splitlines() for entry in _on(line) if _is_entry(entry)]
     yield from sorted(found, key=lambda entry: entry["at_ms"])
+
+
+def held(folder: Path) -> dict[str, int]:
+    """How many bytes each file holds, by name and a digest of its first line: hosts may have the same name."""
+    return {_identity(path): path.stat().st_size for path in files(folder)}
+
+
+def _identity(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"{path.name}:{hashlib.sha256(file.readline()).hexdigest()[:16]}"
+
+
+def _beyond(path: Path, size: int) -> bytes:
+    """What was written after the file had this size, from the begin of a line on; all of a file that is smaller now."""
+    content = path.read_bytes()
+    return content if size > len(content) else content[content.rfind(b"\n", 0, size) + 1 :]
 
 
 def _on(line: bytes) -> list[Any]:

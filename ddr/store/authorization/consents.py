@@ -33,11 +33,18 @@ class Shown:
         return sha256(self.content)
 
 
+class Shortened(NamedTuple):
+    """What was given an earlier end: the kinds of data, and when the consents to them had been given."""
+
+    kinds: list[str]
+    granted_ms: list[int]
+
+
 class Given(NamedTuple):
-    """What agreeing did: the numbers of the new consents, the kinds of data of which former ones end earlier now."""
+    """What agreeing did: the numbers of the new consents, and those former ones that end earlier now."""
 
     numbers: list[int]
-    shortened: list[str]
+    shortened: Shortened
 
 
 async def give(
@@ -86,17 +93,18 @@ async def shorten(
     at_ms: int,
     by: tuple[str | None, UUID | None],
     given_ms: int | None = None,
-) -> list[str]:
-    """Let no consent to these kinds of data outlast `until_ms`, as chosen at `at_ms`; the kinds of which one did.
+    granted_ms: Collection[int] = (),
+) -> Shortened:
+    """Let no consent to these kinds of data outlast `until_ms`, as chosen at `at_ms`; those that did.
 
-    With `given_ms` those given later stay. `by` as of `acted`.
+    With `given_ms` those given later stay, but for those given at `granted_ms`. `by` as of `acted`.
     """
     rows = await conn.fetch(
         """
         UPDATE consent SET until_ms = $4, shortened_ms = $5, role = $6, representation_id = $7
          WHERE patient_id = $1 AND pairing_no = $2 AND miv_url = ANY ($3) AND withdrawn_ms IS NULL AND until_ms > $4
-           AND ($8::bigint IS NULL OR granted_ms <= $8)
-        RETURNING miv_url
+           AND ($8::bigint IS NULL OR granted_ms <= $8 OR granted_ms = ANY ($9::bigint[]))
+        RETURNING miv_url, granted_ms
         """,
         patient_id,
         pairing_no,
@@ -105,8 +113,9 @@ async def shorten(
         at_ms,
         *by,
         given_ms,
+        list(granted_ms),
     )
-    return sorted({row["miv_url"] for row in rows})
+    return Shortened(*(sorted({row[name] for row in rows}) for name in ("miv_url", "granted_ms")))
 
 
 async def close(
@@ -117,12 +126,18 @@ async def close(
     reason: str,
     now_ms: int,
     valueset: str | None = None,
-) -> bool:
-    """Within a transaction: end the consents of a pairing, or those to one kind of data. False when there was none."""
-    status: str = await conn.execute(
+    consent_nos: Collection[int] | None = None,
+) -> list[int]:
+    """Within a transaction: end the consents of a pairing, or those to one kind of data, or of these numbers.
+
+    Returns when they had been given.
+    """
+    rows = await conn.fetch(
         """
         UPDATE consent SET withdrawn_ms = $3, ended_by = $4, end_reason = $5, role = $7, representation_id = $8
          WHERE patient_id = $1 AND pairing_no = $2 AND withdrawn_ms IS NULL AND ($6::text IS NULL OR miv_url = $6)
+           AND ($9::bigint[] IS NULL OR consent_no = ANY ($9))
+        RETURNING granted_ms
         """,
         patient_id,
         pairing_no,
@@ -131,8 +146,9 @@ async def close(
         reason,
         valueset,
         *(acted() if by == BY_PATIENT else (None, None)),
+        None if consent_nos is None else list(consent_nos),
     )
-    return status != "UPDATE 0"
+    return sorted({row["granted_ms"] for row in rows})
 
 
 async def close_expired(

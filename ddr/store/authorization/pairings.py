@@ -22,10 +22,10 @@ from ddr.scopes.parse import Scopes, parse
 from ddr.store.audit.acting import ACTING
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import par, representations
-from ddr.store.authorization.consents import Shown, give
+from ddr.store.authorization.consents import BY_PATIENT, Shortened, Shown, any_in_force, close, give
 from ddr.store.authorization.openings import announce
 from ddr.store.authorization.par import PushedRequest
-from ddr.store.authorization.unpairing import end_if_over
+from ddr.store.authorization.unpairing import Party, end, end_if_over, withdrawn
 from ddr.store.database.digest import sha256
 
 _ABLE = "SELECT FROM patient WHERE patient_id = $1 AND disabled_ms IS NULL FOR KEY SHARE"  # not while it is disabled
@@ -95,7 +95,7 @@ async def decide(
             client_id=request.client_id,
             pairing_id=pairing["pairing_id"],
             detail=_proof(scopes, terms, shown),
-            ends={"shortened": given.shortened} if given.shortened else None,
+            ends=_shortened(given.shortened),
         )
         return Approval(request, pairing["pairing_id"], code)
 
@@ -107,6 +107,42 @@ async def deny(pool: asyncpg.Pool, request_uri: str, patient_id: UUID, now_ms: i
         if request is not None:
             await record(conn, Event.PAIRING_DENIED, now_ms, patient_id=patient_id, client_id=request.client_id)
         return request
+
+
+async def take_back(pool: asyncpg.Pool, code: str, patient_id: UUID, now_ms: int) -> bool:
+    """Let a refusal win over the consent before it, as long as the DiGA has not redeemed the code; False when it has.
+
+    Code and grant end, and the consents given with them; those given before stay, with the end that was chosen.
+    """
+    async with pool.acquire() as conn, conn.transaction():
+        grant = await conn.fetchrow(
+            """
+            SELECT g.grant_no, g.consent_nos, p.pairing_no, p.pairing_id, p.client_id
+              FROM authorization_code c
+              JOIN token_grant g ON g.patient_id = $2 AND g.grant_no = c.grant_no
+              JOIN pairing p ON p.patient_id = $2 AND p.pairing_no = g.pairing_no
+             WHERE c.code_sha256 = $1 AND c.patient_id = $2 FOR UPDATE OF p
+            """,
+            sha256(code),
+            patient_id,
+        )
+        gone = "DELETE FROM authorization_code WHERE code_sha256 = $1 AND redeemed_ms IS NULL"
+        if grant is None or await conn.execute(gone, sha256(code)) != "DELETE 1":
+            return False
+        pairing_no, reason = grant["pairing_no"], withdrawn()
+        await conn.execute(
+            "UPDATE token_grant SET revoked_ms = $3 WHERE patient_id = $1 AND grant_no = $2 AND revoked_ms IS NULL",
+            patient_id,
+            grant["grant_no"],
+            now_ms,
+        )
+        numbers = grant["consent_nos"]
+        await close(conn, patient_id, pairing_no, BY_PATIENT, reason, now_ms, consent_nos=numbers)
+        named = {name: grant[name] for name in ("client_id", "pairing_id")}
+        await record(conn, Event.PAIRING_DENIED, now_ms, patient_id=patient_id, **named)
+        if not await any_in_force(conn, patient_id, pairing_no, now_ms):
+            await end(conn, patient_id, pairing_no, Party.PATIENT, reason, now_ms)
+        return True
 
 
 async def _join(
@@ -141,6 +177,11 @@ def _proof(scopes: Scopes, terms: Terms, shown: Shown | None) -> dict[str, Any]:
     """What the trail keeps of a consent: to what, until when, having read which text."""
     text = {"language": shown.language, "version": shown.version, "text": shown.digest.hex()} if shown else {}
     return {"scope": scopes.text, "until_ms": terms.consent_until_ms, **text}
+
+
+def _shortened(shortened: Shortened) -> dict[str, Any] | None:
+    """What a restored database needs to find the consents that were given an earlier end."""
+    return {"shortened": shortened.kinds, "granted_ms": shortened.granted_ms} if shortened.kinds else None
 
 
 async def _grant(

@@ -5,7 +5,7 @@ Numbers go on far beyond the last one that the database knows: ids made of the n
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from uuid import UUID
 
 import asyncpg
@@ -22,7 +22,6 @@ _NUMBERED = """
 SELECT table_name, column_name FROM information_schema.columns
  WHERE table_schema = current_schema() AND is_identity = 'YES'
 """
-
 
 async def declare(pool: asyncpg.Pool, until_ms: int, now_ms: int) -> None:
     """Open the window, and leap over the numbers that may have been given out since the backup.
@@ -43,19 +42,38 @@ async def declare(pool: asyncpg.Pool, until_ms: int, now_ms: int) -> None:
         await record(conn, Event.RESTORE_DECLARED, now_ms, detail={"until_ms": until_ms})
 
 
-async def mark(conn: Connection, at_ms: int) -> None:
-    """Every end that was written to the journal before `at_ms` is in this database."""
+async def mark(conn: Connection, known: Mapping[str, int]) -> None:
+    """What these files of the journal of ends hold (ddr.store.audit.journal.held) is in this database."""
     await conn.execute(
-        "INSERT INTO journal_mark (at_ms) VALUES ($1)"
-        " ON CONFLICT (one) DO UPDATE SET at_ms = greatest(journal_mark.at_ms, excluded.at_ms)",
-        at_ms,
+        "INSERT INTO journal_mark (at_ms, known) VALUES (0, $1)"
+        " ON CONFLICT (one) DO UPDATE SET known = journal_mark.known || excluded.known",
+        dict(known),
     )
 
 
-async def marked(conn: Connection) -> int:
-    """Up to when the database knows the journal; 0 for never."""
-    at_ms: int | None = await conn.fetchval("SELECT at_ms FROM journal_mark")
-    return at_ms or 0
+async def mark_later(conn: Connection, seen: Mapping[str, int], now_ms: int, late_ms: int) -> None:
+    """Note what the files hold now, unless that was done less than `late_ms` ago; what was noted then is known now.
+
+    The version before this one marks by time, in `at_ms`.
+    """
+    await conn.execute(
+        """
+        INSERT INTO journal_mark AS m (at_ms, seen, seen_ms) VALUES ($2::bigint - $3, $1, $2)
+        ON CONFLICT (one) DO UPDATE SET at_ms = greatest(m.at_ms, excluded.at_ms),
+            known = CASE WHEN m.seen_ms <= $2 THEN m.known || m.seen ELSE m.known END,
+            seen = excluded.seen, seen_ms = excluded.seen_ms
+         WHERE m.seen_ms IS NULL OR m.seen_ms NOT BETWEEN $2::bigint - $3 AND $2
+        """,
+        dict(seen),
+        now_ms,
+        late_ms,
+    )
+
+
+async def marked(conn: Connection) -> dict[str, int]:
+    """How much of which file of the journal the database knows."""
+    found: dict[str, int] | None = await conn.fetchval("SELECT known FROM journal_mark")
+    return found or {}
 
 
 async def window(conn: Connection, now_ms: int) -> int | None:
@@ -122,20 +140,31 @@ async def end_pairing(pool: asyncpg.Pool, pairing_id: str, by: Party, reason: st
 
 
 async def end_consent(
-    pool: asyncpg.Pool, pairing_id: str, valueset: str, ended_ms: int, by: Party, reason: str, now_ms: int
+    pool: asyncpg.Pool,
+    pairing_id: str,
+    valueset: str,
+    ended_ms: int,
+    granted_ms: Collection[int],
+    by: Party,
+    reason: str,
+    now_ms: int,
 ) -> bool:
-    """End the consents to a kind of data that were given before `ended_ms`, unless there is a later one."""
+    """End the consents to a kind of data that were given by `ended_ms`, unless there is a later one.
+
+    Those given at `granted_ms` have ended then, whatever the clock said.
+    """
     row = await pool.fetchrow(
         """
         SELECT patient_id, pairing_no FROM pairing_directory d
-         WHERE pairing_id = $1 AND $3 >= (
-               SELECT max(granted_ms) FROM consent c
+         WHERE pairing_id = $1 AND NOT EXISTS (
+               SELECT FROM consent c
                 WHERE c.patient_id = d.patient_id AND c.pairing_no = d.pairing_no AND c.miv_url = $2
-                  AND c.withdrawn_ms IS NULL)
+                  AND c.withdrawn_ms IS NULL AND c.granted_ms > $3 AND c.granted_ms <> ALL ($4::bigint[]))
         """,
         pairing_id,
         valueset,
         ended_ms,
+        list(granted_ms),
     )
     return row is not None and await withdraw_by(
         pool, row["patient_id"], row["pairing_no"], valueset, by, reason, now_ms
@@ -148,26 +177,36 @@ async def shorten_consents(
     valuesets: Collection[str],
     until_ms: int,
     at_ms: int,
+    granted_ms: Collection[int],
     by: tuple[str | None, UUID | None],
 ) -> bool:
-    """Give the consents of this pairing that existed at `at_ms` the earlier end that was chosen then."""
+    """Give the consents of this pairing that existed at `at_ms` the earlier end that was chosen then.
+
+    Those given at `granted_ms` existed, whatever the clock said.
+    """
     row = await conn.fetchrow("SELECT patient_id, pairing_no FROM pairing_directory WHERE pairing_id = $1", pairing_id)
-    return row is not None and bool(
-        await shorten(conn, row["patient_id"], row["pairing_no"], valuesets, until_ms, at_ms, by, given_ms=at_ms)
-    )
+    if row is None:
+        return False
+    patient_id, pairing_no = row
+    shortened = await shorten(conn, patient_id, pairing_no, valuesets, until_ms, at_ms, by, at_ms, granted_ms)
+    return bool(shortened.kinds)
 
 
-async def end_grant(conn: Connection, patient_id: UUID, pairing_id: str, grant_no: int, ended_ms: int) -> bool:
-    """End a grant of this pairing that existed at `ended_ms`."""
+async def end_grant(
+    conn: Connection, patient_id: UUID, pairing_id: str, grant_no: int, ended_ms: int, created_ms: int | None
+) -> bool:
+    """End a grant of this pairing that existed at `ended_ms`, or that began at `created_ms`."""
     status: str = await conn.execute(
         """
         UPDATE token_grant g SET revoked_ms = $4 FROM pairing p
-         WHERE g.patient_id = $1 AND g.grant_no = $2 AND g.revoked_ms IS NULL AND g.created_ms <= $4
+         WHERE g.patient_id = $1 AND g.grant_no = $2 AND g.revoked_ms IS NULL
+           AND (g.created_ms <= $4 OR g.created_ms = $5::bigint)
            AND p.patient_id = $1 AND p.pairing_no = g.pairing_no AND p.pairing_id = $3
         """,
         patient_id,
         grant_no,
         pairing_id,
         ended_ms,
+        created_ms,
     )
     return status == "UPDATE 1"

@@ -183,13 +183,14 @@ async def rotate(
 async def revoke_family(pool: asyncpg.Pool, family: Family, why: Event, now_ms: int) -> bool:
     """End this grant only, its access tokens included; consent and other grants stay. Recorded once."""
     async with pool.acquire() as conn, conn.transaction():
-        status: str = await conn.execute(
-            "UPDATE token_grant SET revoked_ms = $3 WHERE patient_id = $1 AND grant_no = $2 AND revoked_ms IS NULL",
+        created_ms = await conn.fetchval(
+            "UPDATE token_grant SET revoked_ms = $3 WHERE patient_id = $1 AND grant_no = $2 AND revoked_ms IS NULL"
+            " RETURNING created_ms",
             family.patient_id,
             family.grant_no,
             now_ms,
         )
-        if status != "UPDATE 1":
+        if created_ms is None:
             return False
         await record(
             conn,
@@ -198,7 +199,7 @@ async def revoke_family(pool: asyncpg.Pool, family: Family, why: Event, now_ms: 
             patient_id=family.patient_id,
             client_id=family.client_id,
             pairing_id=family.pairing_id,
-            ends={"grant_no": family.grant_no},
+            ends={"grant_no": family.grant_no, "created_ms": created_ms},
         )
         return True
 

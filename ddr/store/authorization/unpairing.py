@@ -152,11 +152,15 @@ async def _end_kind(
     """End the consents to one kind of data, and the pairing with the last. False when there was nothing to end."""
     async with pool.acquire() as conn, conn.transaction():
         pairing = await _lock(conn, patient_id, pairing_no)
-        if pairing is None or not await consents.close(conn, patient_id, pairing_no, by, reason, now_ms, valueset):
+        if pairing is None:
+            return False
+        granted_ms = await consents.close(conn, patient_id, pairing_no, by, reason, now_ms, valueset)
+        if not granted_ms:
             return False
         event = Event.CONSENT_WITHDRAWN if by is Party.PATIENT else Event.CONSENT_ENDED_BY_SYSTEM
         detail = {"valueset": valueset} if by is Party.PATIENT else {"valueset": valueset, "reason": reason}
-        await record(conn, event, now_ms, patient_id=patient_id, **pairing, detail=detail)
+        ends = {"granted_ms": granted_ms}
+        await record(conn, event, now_ms, patient_id=patient_id, **pairing, detail=detail, ends=ends)
         if not await consents.any_in_force(conn, patient_id, pairing_no, now_ms):
             await end(conn, patient_id, pairing_no, by, reason, now_ms)
         return True
