@@ -18,7 +18,7 @@ from ddr.scopes.parse import parse
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import par
 from ddr.store.authorization.consents import Shown
-from ddr.store.authorization.pairings import Terms, code_of, decide, deny, redeemable
+from ddr.store.authorization.pairings import Terms, code_of, decide, deny, redeemable, take_back
 from ddr.store.authorization.par import PushedRequest
 from ddr.store.database.faults import fault_of
 
@@ -70,12 +70,17 @@ async def refuse(core: Core, request_uri: str, patient_id: UUID) -> str | None:
     return None if request is None else _location(core, request, error="access_denied")
 
 
-async def answered(core: Core, request_uri: str, patient_id: UUID) -> str | None:
+async def answered(core: Core, request_uri: str, patient_id: UUID, refused: bool = False) -> str | None:
     """The Location once more when this patient decided the request just now: a form that was sent twice.
 
     None when that is not so, or when the DiGA has already redeemed the code: presenting it again would end the grant.
+    Who has agreed and is `refused` now, in another tab or by the back button, has refused, unless the DiGA was faster.
     """
     now_ms = core.clock()
+    if refused and (request := await par.decided(core.pool, request_uri, patient_id, 0)):
+        code = code_of(core.secrets["pairing-ids"], request_uri, patient_id)
+        if await take_back(core.pool, code, patient_id, now_ms):
+            return _location(core, request, error="access_denied")
     request = await par.decided(core.pool, request_uri, patient_id, now_ms - REPEAT_MS)
     if request is None:
         return None

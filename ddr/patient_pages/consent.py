@@ -102,8 +102,10 @@ async def submit(request: Request) -> Response:
     try:
         asked = await _asked(core, request_uri)
     except Refused as refused:
-        if visitor.session and (location := await answered(core, request_uri, visitor.session.patient_id)):
-            return see_other(location)
+        if visitor.session:
+            again = form.one("decision") == "deny"
+            if location := await answered(core, request_uri, visitor.session.patient_id, again):
+                return see_other(location)
         raise await _told(core, visitor, request_uri, refused) from None
     if visitor.session is None:
         return _login(request_uri)
@@ -136,7 +138,10 @@ async def _told(core: Core, visitor: Visitor, request_uri: str, refused: Refused
 async def _carry_out(
     core: Core, patient_id: UUID, asked: Asked, form: Form, ends: Mapping[str, int], read: Shown | None
 ) -> str:
-    """Where the decision leads. Of two clicks at once the second finds the request decided, and what was answered."""
+    """Where the decision leads. Of two clicks at once the second finds the request decided, and what was answered;
+
+    a refusal wins.
+    """
     request_uri, scopes = asked.request.request_uri, set(form.all("scope"))
     chosen = [miv.valueset for miv in asked.mivs if miv.scope in scopes]
     match form.one("decision"):
@@ -147,7 +152,7 @@ async def _carry_out(
             location = await approve(core, request_uri, patient_id, chosen, until_ms, read)
         case _:
             raise Refused(400, "bad_request")
-    location = location or await answered(core, request_uri, patient_id)
+    location = location or await answered(core, request_uri, patient_id, form.one("decision") == "deny")
     if location is None:
         raise Refused(400, "unknown_request")
     return location

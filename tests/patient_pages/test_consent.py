@@ -144,17 +144,22 @@ async def test_reload_works_and_the_decision_is_final(core: Core, clock: Clock) 
     assert "Sie haben schon entschieden" in again.text and "keine Daten" not in again.text
 
 
-async def test_of_many_decisions_at_once_one_counts(core: Core) -> None:
-    """Each click gets the answer of the first, as a browser shows the last answer only."""
+async def test_of_many_decisions_at_once_a_refusal_counts(core: Core) -> None:
+    """A browser shows the last answer only, and who has pressed "refuse" anywhere must find that nobody was let in."""
     patient, browser = await logged_in(core)
     request_uri = await push_request(core, list_diga(core))
     page = await browser.consent_page(request_uri)
     form = {"request_uri": request_uri, "scope": scope(core, CGM)}
     decisions = ["approve", "deny"] * 4
     responses = await asyncio.gather(*(browser.post("/consent", page, **form, decision=d) for d in decisions))
-    assert len({response.headers["location"] for response in responses}) == 1
-    grants = "SELECT count(*) FROM token_grant WHERE patient_id = $1"
-    assert await core.pool.fetchval(grants, patient.patient_id) == ("code" in answer(responses[0]))
+    told = [answer(response) for response in responses]
+    assert all(one.get("error") == "access_denied" for one in told[1::2])
+    assert len({one["code"] for one in told if "code" in one}) <= 1, "an agreement that was answered before"
+    grants = "SELECT count(*) FROM token_grant WHERE patient_id = $1 AND revoked_ms IS NULL"
+    codes = "SELECT count(*) FROM authorization_code WHERE patient_id = $1"
+    assert [await core.pool.fetchval(sql, patient.patient_id) for sql in (grants, codes)] == [0, 0]
+    assert await consents(core, patient) == {}
+    assert answer(await browser.post("/consent", page, **form, decision="approve"))["error"] == "access_denied"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from ddr.http.core import Core
-from tests.patient_pages.test_consent import CGM, consents, logged_in, scope
+from tests.patient_pages.test_consent import CGM, PRESSURE, consents, logged_in, scope
+from tests.support.clock import Clock
 from tests.support.patients import list_diga, push_request
 
 
@@ -25,6 +26,55 @@ async def test_a_second_click_leads_to_the_diga_like_the_first(core: Core, decis
     form = {"request_uri": request_uri, "decision": decision, "scope": scope(core, CGM)}
     first, second = [await browser.post("/consent", page, **form) for _ in range(2)]
     assert first.headers["location"] == second.headers["location"]
+
+
+@pytest.mark.parametrize("seconds", [1, 45])
+async def test_a_refusal_after_an_agreement_wins_until_the_diga_has_its_tokens(
+    core: Core, clock: Clock, seconds: int
+) -> None:
+    """In another tab, or by the back button; consents given before stay."""
+    patient, browser = await logged_in(core)
+    diga = list_diga(core)
+    await browser.decide(await push_request(core, diga, CGM), "approve", scope(core, CGM))
+    before = await consents(core, patient)
+    clock.advance(600)
+    page = await browser.consent_page(request_uri := await push_request(core, diga, CGM, PRESSURE))
+    form = {"request_uri": request_uri, "scope": scope(core, PRESSURE)}
+    assert "code=" in (await browser.post("/consent", page, **form, decision="approve")).headers["location"]
+    assert len(await consents(core, patient)) == 2
+    clock.advance(seconds)
+    refused = await browser.post("/consent", page, **form, decision="deny")
+    assert "error=access_denied" in refused.headers["location"] and "code=" not in refused.headers["location"]
+    assert await consents(core, patient) == before
+    alive = "SELECT count(*) FROM token_grant WHERE patient_id = $1 AND revoked_ms IS NULL"
+    assert await core.pool.fetchval(alive, patient.patient_id) == 1, "the one before"
+    told = "SELECT event FROM audit WHERE patient_id = $1 ORDER BY audit_no DESC LIMIT 1"
+    assert await core.pool.fetchval(told, patient.patient_id) == "patient:pairing:denied"
+    repeated = await browser.post("/consent", page, **form, decision="deny")
+    assert repeated.status_code == (303 if seconds == 1 else 400)
+
+
+async def test_a_refusal_after_the_first_agreement_leaves_no_pairing(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    page = await browser.consent_page(request_uri := await push_request(core, list_diga(core)))
+    form = {"request_uri": request_uri, "scope": scope(core, CGM)}
+    await browser.post("/consent", page, **form, decision="approve")
+    await browser.post("/consent", page, **form, decision="deny")
+    living = "SELECT count(*) FROM pairing WHERE patient_id = $1 AND ended_ms IS NULL"
+    assert await core.pool.fetchval(living, patient.patient_id) == 0
+    assert await consents(core, patient) == {}
+
+
+async def test_a_refusal_is_too_late_when_the_code_was_redeemed(core: Core) -> None:
+    """The page says that the decision stands and where it can be taken back."""
+    patient, browser = await logged_in(core)
+    page = await browser.consent_page(request_uri := await push_request(core, list_diga(core)))
+    form = {"request_uri": request_uri, "scope": scope(core, CGM)}
+    await browser.post("/consent", page, **form, decision="approve")
+    await core.pool.execute("UPDATE authorization_code SET redeemed_ms = 1 WHERE patient_id = $1", patient.patient_id)
+    late = await browser.post("/consent", page, **form, decision="deny")
+    assert late.status_code == 400 and "Verbindungen" in late.text
+    assert len(await consents(core, patient)) == 1
 
 
 async def test_a_second_click_of_another_patient_leads_nowhere(core: Core) -> None:
