@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,6 +48,13 @@ async def _begin(args: argparse.Namespace, settings: Settings, pool: asyncpg.Poo
     if not 1 <= args.window <= LONGEST_HOURS:
         raise CommandError(f"the window must have 1 to {LONGEST_HOURS} hours")
     await _replay(args, settings, pool)
+    last_ms = max((entry["at_ms"] for entry in journal.entries(args.journal or settings.journal_folder)), default=0)
+    if last_ms > now_ms():
+        print(
+            f"the journal has an end of {shown_instant(last_ms)}, which is still to come: what changes now may seem"
+            " older than what DiGA were shown; are the clocks of this host and of the database right?",
+            file=sys.stderr,
+        )
     until_ms = now_ms() + args.window * HOUR_MS
     await store.declare(pool, until_ms, now_ms())
     print(f"until {shown_instant(until_ms)} each DiGA may go on once with a refresh token that this database forgot")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from ddr.call import refused
 from ddr.fhir.outcome import FhirError, not_known, throttled, unauthorized, unavailable
+from ddr.fhir.versions import Restore
 from ddr.http.asgi import Reply, Scope, header_values
 from ddr.http.core import Core
 from ddr.http.exchange import audited, concerns
@@ -63,6 +64,7 @@ class Access:
     pairing_id: str
     client_id: str
     claim: Claim | None = None  # of Grace-Periods that begin with the answer
+    restores: tuple[Restore, ...] = ()
 
 
 class Gate:
@@ -150,7 +152,7 @@ class Gate:
             raise throttled(self._wait_seconds(admission, due, facts.now_ms), self._longest(due))
         scopes = granted(claims.scope).within(decision.valuesets)
         view = self._view(decision, await self._openings(decision, scopes, admission), facts.now_ms)
-        return Access(view, scopes, claims.pairing_id, claims.client_id, claim)
+        return Access(view, scopes, claims.pairing_id, claims.client_id, claim, admission.restores)
 
     async def _openings(self, decision: Allowed, scopes: Scopes, admission: Admission) -> Mapping[str, Opened]:
         """What this pairing was let see later than its first request, and when."""

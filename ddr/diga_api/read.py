@@ -9,6 +9,7 @@ from ddr.diga_api.resources import KINDS, TYPES, Builder
 from ddr.fhir.outcome import deleted, invalid_value, not_known, outside_history, version_not_valid
 from ddr.fhir.pieces import document
 from ddr.fhir.subset import WHOLE, Subset, read_subset
+from ddr.fhir.versions import stored_versions
 from ddr.http.asgi import Reply, Scope
 from ddr.http.core import Core
 from ddr.scopes.decision import Interaction
@@ -38,10 +39,10 @@ async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -
     kind, row = await _found(core, access, resource_type, logical_id)
     builder = Builder(core, access, fmt)
     if str(builder.version(row, kind)[0]) != version:
-        former = await former_version(core.pool, access.view, kind, row["no"], _number(version))
+        former = await _former(core, access, builder, kind, row, version)
         if former is None:
             raise version_not_valid(version, reference)
-        row = {**row, **former}
+        row = former
     return _reply(request, builder, row, kind, subset, conditional=False)
 
 
@@ -61,9 +62,13 @@ async def _found(core: Core, access: Access, resource_type: str, logical_id: str
     return decoded[0], row
 
 
-def _number(version: str) -> int:
-    """The number in a versionId; 0, which no version has, for any other text."""
-    return int(version) if version.isascii() and version.isdigit() and len(version) < 10 else 0
+async def _former(core: Core, access: Access, builder: Builder, kind: Kind, row: Row, version: str) -> Row | None:
+    """The row of the former version that was shown as `version`."""
+    for number in stored_versions(version, access.restores):
+        former = await former_version(core.pool, access.view, kind, row["no"], number)
+        if former is not None and str(builder.version(found := {**row, **former}, kind)[0]) == version:
+            return found
+    return None
 
 
 def _subset(resource_type: str, request: Request) -> Subset:

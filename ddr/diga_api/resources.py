@@ -19,6 +19,7 @@ from ddr.fhir.outages import Outage
 from ddr.fhir.outcome import unavailable
 from ddr.fhir.pieces import piece
 from ddr.fhir.search.query import Include, Search
+from ddr.fhir.versions import version_number
 from ddr.http.core import Core
 from ddr.miv.model import Miv, MivCode
 from ddr.series.view import ChunkView, placeholder, state_of, view
@@ -62,7 +63,8 @@ class Builder:
                 status = device_status(row, self.access.view.now_ms, row["device_delay_ms"])
                 return device_resource(row, self.core.ids, status)
             case Kind.METRIC:
-                return device_metric_resource(row, self.core.ids)
+                number = self._number(row["epoch_version"], row["epoch_stamp_ms"])
+                return device_metric_resource({**row, "epoch_version": number}, self.core.ids)
             case Kind.CHUNK:
                 row, seen = self._seen_chunk(row)
                 return chunk_resource(row, seen, self.core.ids, self._code(row)[1])
@@ -89,17 +91,24 @@ class Builder:
             case Kind.DEVICE:
                 return DEVICE_VERSION, row["device_updated_ms"]
             case Kind.METRIC:
-                return row["epoch_version"], row["epoch_updated_ms"]
+                return self._number(row["epoch_version"], row["epoch_stamp_ms"]), row["epoch_updated_ms"]
             case Kind.CHUNK:
                 row = self._stored_or_expected(row)
                 end_ms, state = state_of(row, row["at_ms"])
-                return state.version, self._opening(row).updated_ms(state.updated_ms, end_ms + 999)
+                number = self._number(state.version, state.updated_ms)
+                return number, self._opening(row).updated_ms(state.updated_ms, end_ms + 999)
             case _:
-                return row["version"], self._opened(row)["updated_ms"]
+                return self._number(row["version"], row["updated_ms"]), self._opened(row)["updated_ms"]
+
+    def _number(self, version: int, updated_ms: int) -> int:
+        """The number that is shown of a version; `updated_ms` is its stamp for everybody, not for this DiGA."""
+        return version_number(version, updated_ms, self.access.restores)
 
     def _seen_chunk(self, row: Row) -> tuple[Row, ChunkView]:
         row = self._stored_or_expected(row)
         seen = view(row, row["at_ms"])
+        if self.access.restores:
+            seen = replace(seen, version=self._number(seen.version, seen.updated_ms))
         if (opening := self._opening(row)) is not OPEN:
             seen = replace(seen, updated_ms=opening.updated_ms(seen.updated_ms, seen.end_ms + 999))
         return row, seen
@@ -122,7 +131,8 @@ class Builder:
     def _measurement(self, row: Row) -> Resource:
         miv, code = self._code(row)
         subject = self.access.pairing_id if miv.subject_required else None
-        return measurement_resource(self._opened(row), self.core.ids, code, subject)
+        number = self._number(row["version"], row["updated_ms"])
+        return measurement_resource({**self._opened(row), "version": number}, self.core.ids, code, subject)
 
     def _opened(self, row: Row) -> Row:
         """The row of a measurement with the stamp that this DiGA is shown."""

@@ -6,6 +6,7 @@ The Bundle also holds consents and accesses; as tables they are /me/consents.csv
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,6 +20,7 @@ from ddr.fhir.negotiation import Format
 from ddr.fhir.observation_chunk import chunk_resource
 from ddr.fhir.observation_measurement import measurement_resource
 from ddr.fhir.representation import render
+from ddr.fhir.versions import version_number
 from ddr.http.core import Core
 from ddr.http.pages import language, page_headers
 from ddr.patient_pages import record_copy
@@ -31,6 +33,7 @@ from ddr.series.status import WITHDRAWN
 from ddr.series.view import readings, view
 from ddr.store.audit import patients as trail
 from ddr.store.audit.trail import Event, record
+from ddr.store.authorization.restore import restores
 from ddr.store.patients import export
 from ddr.store.patients.sessions import Session
 
@@ -169,17 +172,21 @@ async def _everything(core: Core, patient_id: UUID, lang: str, upto_no: int) -> 
 
 
 async def _resources(core: Core, patient_id: UUID) -> AsyncIterator[Resource]:
-    now_ms, subject = core.clock(), uuid4().urn
+    now_ms, subject, declared = core.clock(), uuid4().urn, await restores(core.pool)
     for row in await export.devices(core.pool, patient_id):
         yield device_resource(row, core.ids, device_status(row, now_ms, _delay_ms(core, row["measures"])))
     for row in await export.metrics(core.pool, patient_id):
-        yield device_metric_resource(row, core.ids)
+        number = version_number(row["epoch_version"], row["epoch_updated_ms"], declared)
+        yield device_metric_resource({**row, "epoch_version": number}, core.ids)
     async for row in export.chunks(core.pool, patient_id):
         if found := core.catalog.code(row["code_system"], row["code"]):
-            yield chunk_resource(row, view(row, now_ms), core.ids, found[1])
+            seen = view(row, now_ms)
+            number = version_number(seen.version, seen.updated_ms, declared)
+            yield chunk_resource(row, replace(seen, version=number), core.ids, found[1])
     async for row in export.measurements(core.pool, patient_id):
         if found := core.catalog.code(row["code_system"], row["code"]):
             miv, code = found
+            row = {**row, "version": version_number(row["version"], row["updated_ms"], declared)}
             yield measurement_resource(row, core.ids, code, subject if miv.subject_required else None)
 
 

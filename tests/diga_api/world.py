@@ -211,7 +211,9 @@ class Backend:
     def __post_init__(self) -> None:
         self.client = fhir_client(self.core, self.certificate)
 
-    async def pair(self, valuesets: Collection[str], *, device: bool = True, device_metric: bool = True) -> Backend:
+    async def pair(
+        self, valuesets: Collection[str], *, device: bool = True, device_metric: bool = True, days: int = 1
+    ) -> Backend:
         """Pair for these MIVs, consented for a day; the token lasts ten minutes."""
         pool, now_ms = self.core.pool, self.core.clock()
         self.pairing_id = secrets.token_hex(32)
@@ -226,7 +228,7 @@ class Backend:
         )
         await pool.executemany(
             "INSERT INTO consent VALUES ($1, $2, $3, $4, $5)",
-            [(self.patient_id, self.pairing_no, url, now_ms, now_ms + DAY) for url in valuesets],
+            [(self.patient_id, self.pairing_no, url, now_ms, now_ms + days * DAY) for url in valuesets],
         )
         self.grant_no = await pool.fetchval(
             "INSERT INTO token_grant (patient_id, pairing_no, scope, created_ms, consent_nos) VALUES ($1, $2, $3, $4,"

@@ -9,10 +9,12 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.fhir.versions import Restore
 from ddr.scopes.decision import Standing
 from ddr.store.audit.trail import NOBODY, Event, NewEntry
 from ddr.store.authorization import grace
 from ddr.store.authorization.openings import Opened, of_json
+from ddr.store.authorization.restore import RESTORES
 from ddr.store.database.stamps import present
 
 READ_STEP_MS = 60_000  # grace.read_ms, which the patient's pages show, is exact to this
@@ -45,7 +47,8 @@ class Request:
 @dataclass(frozen=True)
 class Admission:
     """What the database says: `standing` is None when no pairing fits; `answered` are the times of the last answers
-    before this request, `claimed` those MIVs whose Grace-Period began anew with it. `entry` is for the audit trail."""
+    before this request, `claimed` those MIVs whose Grace-Period began anew with it. `entry` is for the audit trail,
+    `restores` for versions."""
 
     standing: Standing | None
     pairing_no: int
@@ -53,6 +56,7 @@ class Admission:
     claimed: tuple[str, ...]
     entry: NewEntry
     openings: Mapping[str, Opened] = field(default_factory=dict)
+    restores: tuple[Restore, ...] = ()
 
 
 # A grant has the consents that it was issued under and no others: what ended stays ended whatever was given since. All
@@ -126,8 +130,9 @@ _CLAIMED = f""", touched AS (
      AND EXISTS (SELECT FROM touched t WHERE (g.answered ->> t.miv_url)::bigint > $4)
 )"""
 
-_FOUND = """
-SELECT patient_id, pairing_no, client_id, ended, consents, {claimed} AS claimed, answered, openings,
+_FOUND = f"""
+SELECT patient_id, pairing_no, client_id, ended, consents, {{claimed}} AS claimed, answered, openings,
+       {RESTORES} AS restores,
        set_config('synchronous_commit', 'off', true)
   FROM pair"""
 
@@ -167,7 +172,8 @@ async def admit(pool: asyncpg.Pool, request: Request) -> Admission:
     standing = Standing(row["patient_id"], row["client_id"], row["ended"], row["consents"])
     claimed, openings = tuple(row["claimed"]), of_json(row["openings"])
     entry = _entry(request, standing.patient_id, standing.consents, claimed)
-    return Admission(standing, row["pairing_no"], row["answered"], claimed, entry, openings)
+    restores = tuple(Restore(*one) for one in row["restores"])
+    return Admission(standing, row["pairing_no"], row["answered"], claimed, entry, openings, restores)
 
 
 def _entry(request: Request, patient_id: UUID, consented: Collection[str], claimed: Collection[str]) -> NewEntry:

@@ -1,6 +1,7 @@
 """What a restored database has forgotten: ends are carried out again, refresh tokens beyond what it knows are adopted.
 
 Numbers go on far beyond the last one that the database knows: ids made of the next ones may have been shown already.
+So do versions (ddr.fhir.versions).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.fhir.versions import Restore
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.consents import shorten
 from ddr.store.authorization.tokens import Family
@@ -23,15 +25,35 @@ SELECT table_name, column_name FROM information_schema.columns
  WHERE table_schema = current_schema() AND is_identity = 'YES'
 """
 
-async def declare(pool: asyncpg.Pool, until_ms: int, now_ms: int) -> None:
-    """Open the window, and leap over the numbers that may have been given out since the backup.
+# What ddr.fhir.versions needs to know, as SQL.
+RESTORES = """coalesce((SELECT jsonb_agg(jsonb_build_array(known_ms, declared_ms)) FROM restore_window
+                        WHERE known_ms IS NOT NULL), '[]')"""
 
-    Who was logged in logs in again: the database does not know who has logged out since.
+
+async def restores(conn: Connection) -> list[Restore]:
+    """The restores that were declared."""
+    return [Restore(*one) for one in await conn.fetchval(f"SELECT {RESTORES}")]
+
+
+async def declare(pool: asyncpg.Pool, until_ms: int, now_ms: int) -> None:
+    """Open the window, and leap over the numbers that may have been given out since the backup; versions do, too.
+
+    All that changes from now on has a stamp after this one, whatever the clock says. Who was logged in logs in again:
+    the database does not know who has logged out since.
     """
     async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("SET LOCAL statement_timeout = 0")  # the stamps of all patients
         for table in _USED:
             await conn.execute(f"DELETE FROM {table}")  # noqa: S608 - a name of ours
-        await conn.execute("INSERT INTO restore_window VALUES ($1, $2)", now_ms, until_ms)
+        known_ms = await conn.fetchval("SELECT coalesce(max(stamp_ms), 0) FROM patient")
+        declared_ms = max(now_ms, known_ms + 1)
+        await conn.execute("UPDATE patient SET stamp_ms = $1", declared_ms)
+        await conn.execute(
+            "INSERT INTO restore_window (declared_ms, until_ms, known_ms) VALUES ($1, $2, $3)",
+            declared_ms,
+            until_ms,
+            known_ms,
+        )
         for table, column in await conn.fetch(_NUMBERED):
             await conn.execute(
                 "SELECT setval(s, nextval(s) + $3) FROM (SELECT pg_get_serial_sequence($1, $2)::regclass AS s) AS one",

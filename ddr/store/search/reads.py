@@ -21,7 +21,7 @@ _FORMER = {
     Kind.MEASUREMENT: """SELECT version, epoch_no, derived_from, content, status, updated_ms
           FROM measurement_version WHERE patient_id = $1 AND measurement_no = $2 AND version = $3""",
     Kind.METRIC: """SELECT version AS epoch_version, false AS withdrawn, calibration_state, calibration_type,
-               calibration_time, display_unit, updated_ms AS epoch_updated_ms
+               calibration_time, display_unit, updated_ms AS epoch_updated_ms, updated_ms AS epoch_stamp_ms
           FROM epoch_version WHERE patient_id = $1 AND epoch_no = $2 AND version = $3""",
 }
 

@@ -22,7 +22,7 @@ COLUMNS = f"""
        o.measurement_no, o.content, o.derived_from, o.effective_end_ms,
        e.epoch_no, e.from_ms, e.until_ms, e.withdrawn,
        e.calibration_state, e.calibration_type, e.calibration_time, e.display_unit,
-       e.tail_k, e.tail_start_ms, e.version AS epoch_version,
+       e.tail_k, e.tail_start_ms, e.version AS epoch_version, e.updated_ms AS epoch_stamp_ms,
        greatest(e.updated_ms, {APPEARED}, $9::bigint) AS epoch_updated_ms,
        s.code_system, s.code, s.unit, s.calibrated_device, s.metric, s.method, s.note, s.period_ms, s.decimals,
        s.lower_limit, s.upper_limit, s.span_ms, s.buffering_ms, s.complete_until_ms, s.ended_ms AS sensor_ended_ms,
