@@ -65,7 +65,7 @@ def furnish(folder: Path, cluster: Cluster) -> Path:
 def systemctl(folder: Path, action: str, *rest: str) -> None:
     """What systemd would do with the unit of the recorder, or with the database's."""
     unit = rest[-1] if rest else ""
-    if unit == "postgresql":
+    if unit.startswith("postgresql"):
         cluster = Cluster(folder / "cluster")
         {"start": cluster.start, "stop": cluster.stop}[action]()
     elif action in ("stop", "restart"):

@@ -147,14 +147,14 @@ async def followed(text: str, work: Path, environment: dict[str, str], folder: P
 async def judged(told: str, cluster: Cluster, folder: Path) -> None:
     """What must have come of it."""
     assert "Signature Verified Successfully" in told and "ddr.cdx.json: OK" in told
-    assert "\ndossier/dossier.html\n" in told
+    assert f"\n{folder}/var/lib/ddr/dossier/dossier.html\n" in told and (folder / "work/dossier/dossier.json").exists()
     assert "## Mandatory Interoperable Values" in told and "GlucoRecorder" in told
     assert "0 devices, 0 connected apps" in told and "1 apps disconnected" in told
     assert "each DiGA may go on once" in told and "the window is closed" in told
     assert "signing keys and" in told and "are sealed by key_encryption_key alone" in told
     assert "the file is complete and unchanged" in told and "Release 1.1" in told
     assert "\n503\n" in told and "Traceback" not in told + (folder / "log").read_text()
-    connection = await asyncpg.connect(f"postgresql://postgres@/ddr_restored?host={cluster.run_dir}")
+    connection = await asyncpg.connect(f"postgresql://postgres@/ddr?host={cluster.run_dir}")
     try:
         rights = "SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication FROM pg_roles WHERE rolname = 'ddr'"
         assert await connection.fetchval(rights) is False
