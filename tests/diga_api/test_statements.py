@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -32,6 +33,7 @@ async def counted(core: Core) -> AsyncIterator[list[str]]:
         connection.add_query_logger(note)
         await core.pool.release(connection)
     yield statements
+    await asyncio.sleep(0)  # asyncpg tells of a statement in the next turn of the event loop
     connections = [await core.pool.acquire() for _ in range(core.pool.get_size())]
     for connection in connections:
         connection.remove_query_logger(note)

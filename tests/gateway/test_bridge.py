@@ -97,9 +97,12 @@ class Patient:
     async def send(self, items: list[Any]) -> dict[str, Any]:
         """Readings by the phone."""
         async with self.phone() as phone:
-            answer = await phone.post(
-                "/devices/cgm/sensors/glucose/readings", json={"unit": "mg/dL", "readings": items}
-            )
+            content = {"unit": "mg/dL", "readings": items}
+            for _ in range(50):  # an app comes again
+                answer = await phone.post("/devices/cgm/sensors/glucose/readings", json=content)
+                if answer.status_code != 503:
+                    break
+                await asyncio.sleep(0.1)
         found: dict[str, Any] = answer.json()
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +23,7 @@ async def counted(pool: asyncpg.Pool) -> AsyncIterator[list[str]]:
         connection.add_query_logger(note)
         await pool.release(connection)
     yield statements
+    await asyncio.sleep(0)  # asyncpg tells of a statement in the next turn of the event loop
     for connection in await _idle(pool):
         connection.remove_query_logger(note)
         await pool.release(connection)
