@@ -80,9 +80,9 @@ def furnish(root: Path, plan: Plan) -> None:
         (root / name).mkdir()
     (root / "var/run").symlink_to("/run")
     _mount("-t", "proc", "-o", "hidepid=invisible,subset=pid", "proc", root / "proc")
+    _mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", root / "tmp")  # before what is bound: code may lie below it
     for here, there in plan.binds:
         _bind(Path(here), root / there.lstrip("/"))
-    _mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", root / "tmp")
     for here, there in plan.writable:
         _bind(Path(here), root / there.lstrip("/"), "rw")
     _mount("-o", "remount,ro", root)
