@@ -82,9 +82,8 @@ def run(args: argparse.Namespace) -> int:
             _show(path, file)
         return 0 if any(file.values for _, file, _ in files) else 1
     headers = {"authorization": f"Bearer {_token(args)}"}
-    base = (
-        f"{load_settings(allow_builtin_accounts=True).gateway_base_url}/gateway/v1/"  # the login is of no account here
-    )
+    settings = load_settings(allow_builtin_accounts=True)  # how patients log in does not matter here
+    base = f"{settings.gateway_base_url}/gateway/v1/"
     good = False
     arguments = client_arguments(base)
     with httpx.Client(base_url=base, headers=headers, verify=args.ca or True, timeout=60, **arguments) as client:

@@ -138,10 +138,7 @@ async def _told(core: Core, visitor: Visitor, request_uri: str, refused: Refused
 async def _carry_out(
     core: Core, patient_id: UUID, asked: Asked, form: Form, ends: Mapping[str, int], read: Shown | None
 ) -> str:
-    """Where the decision leads. Of two clicks at once the second finds the request decided, and what was answered;
-
-    a refusal wins.
-    """
+    """Where the decision leads. Of two clicks at once the second finds the request decided; a refusal wins over it."""
     request_uri, scopes = asked.request.request_uri, set(form.all("scope"))
     chosen = [miv.valueset for miv in asked.mivs if miv.scope in scopes]
     match form.one("decision"):

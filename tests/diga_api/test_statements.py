@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from ddr.http.core import Core
 from ddr.store.database.pool import open_pool
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, GLUCOSE, LUNG, Body, fhir_client
+from tests.support.counting import counted
 from tests.support.pooler import direct_only
 
 INCLUDES = "_include=Observation:device&_include:iterate=DeviceMetric:source&_include=Observation:derived-from"
-
-
-@asynccontextmanager
-async def counted(core: Core) -> AsyncIterator[list[str]]:
-    """The statements that connections of the pool execute meanwhile."""
-    statements: list[str] = []
-    connections = [await core.pool.acquire() for _ in range(core.pool.get_size())]
-
-    def note(record: Any) -> None:
-        if "typeinfo" not in record.query and "'jit'" not in record.query:  # asyncpg learns a type, once a connection
-            statements.append(record.query)
-
-    for connection in connections:
-        connection.add_query_logger(note)
-        await core.pool.release(connection)
-    yield statements
-    await asyncio.sleep(0)  # asyncpg tells of a statement in the next turn of the event loop
-    connections = [await core.pool.acquire() for _ in range(core.pool.get_size())]
-    for connection in connections:
-        connection.remove_query_logger(note)
-        await core.pool.release(connection)
 
 
 _PLANS = "SELECT sum(generic_plans) FROM pg_prepared_statements WHERE statement LIKE $1"
@@ -81,7 +56,7 @@ async def test_statements_per_request(body: Body, pair: Pair, path: str, most: i
     _, _, chunks = await body.cgm()
     await body.measurement(GLUCOSE, "2339-0", body.core.clock(), device_no=await body.glucose_meter())
     diga = await pair(CGM, GLUCOSE, LUNG)
-    async with counted(body.core) as statements:
+    async with counted(body.core.pool) as statements:
         response = await diga.get(path.format(chunk=chunks[0]))
     assert response.status_code in (200, 400)
     assert len(statements) == most
