@@ -135,7 +135,8 @@ async def _representation(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool
 
 
 async def _research(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
-    return await research.withdraw_again(pool, _patient(entry), _text(entry, "reason"), entry["at_ms"], acted(), now_ms)
+    patient_id, reason, given = _patient(entry), _text(entry, "reason"), _instants(entry, "given_ms")
+    return await research.withdraw_again(pool, patient_id, reason, entry["at_ms"], given, acted(), now_ms)
 
 
 async def _disabled(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:

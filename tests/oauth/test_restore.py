@@ -20,8 +20,8 @@ from ddr.operations.restore import catch_up, keep_mark, replay
 from ddr.store.audit import journal
 from ddr.store.audit.acting import ACTING, Acting
 from ddr.store.audit.trail import Event
-from ddr.store.authorization import pairings, restore, unpairing
-from ddr.store.authorization.consents import records
+from ddr.store.authorization import pairings, research, restore, unpairing
+from ddr.store.authorization.consents import Shown, records
 from ddr.store.authorization.representations import Moment
 from ddr.store.authorization.tokens import Family, load_family, revoke_family
 from ddr.store.authorization.unpairing import Party
@@ -193,6 +193,7 @@ async def test_what_was_withdrawn_while_the_clock_was_set_back_stays_withdrawn(w
     pool = world.core.pool
     partly, shorter, stolen, whole = [await world.pair() for _ in range(4)]
     await unpairing.unpair(pool, whole.patient_id, await world.pairing_no(whole), Party.PATIENT, "left", clock())
+    assert await research.give(pool, partly.patient_id, Shown("de", "1", "Forschung"), clock())
     for _ in range(3):
         await keep_mark(pool, world.journal, clock())
         clock.advance(2 * HOUR_MS / 1000)
@@ -204,10 +205,16 @@ async def test_what_was_withdrawn_while_the_clock_was_set_back_stays_withdrawn(w
     assert await approve(world.core, request_uri, shorter.patient_id, shorter.diga.diga.valuesets, until_ms) is not None
     family = await tokens_of(pool, stolen)
     assert await revoke_family(pool, family, Event.REFRESH_REUSED, now)
+    assert await research.withdraw(pool, partly.patient_id, "consent-withdrawn", now)
     async with world.restored() as core:
         with journal.JOURNAL.kept_in(None):
             done = await catch_up(core.pool, world.journal, now)
-        assert done == {"diga:refresh:reused": 1, "patient:consent:withdrawn": 1, "patient:pairing:granted": 1}
+        assert done == {
+            "diga:refresh:reused": 1,
+            "patient:consent:withdrawn": 1,
+            "patient:pairing:granted": 1,
+            "patient:research:withdrawn": 1,
+        }
         left = "SELECT until_ms FROM consent WHERE patient_id = $1 AND withdrawn_ms IS NULL AND miv_url = $2"
         assert await core.pool.fetch(left, partly.patient_id, kind) == []
         assert {row["until_ms"] for row in await core.pool.fetch(left, shorter.patient_id, kind)} == {until_ms}

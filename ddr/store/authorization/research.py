@@ -5,6 +5,7 @@ Of a patient at most one consent is in force. One that a representative gave end
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 import asyncpg
@@ -15,6 +16,7 @@ from ddr.store.authorization.consents import BY_PATIENT, Shown, keep_text
 from ddr.store.database.pool import Connection
 
 BY_SYSTEM = "system"
+_EVER = 2**63 - 1
 By = tuple[str | None, UUID | None]  # role and right of a representative, as of `acted`
 # Whoever gives or withdraws waits for whoever does so at the same time, and for an export that is being written down.
 _LOCK = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"
@@ -30,8 +32,10 @@ VALUES ($1, $2, 'given', $3, $4, $5, $6)"""
 _END = f"""
 INSERT INTO research_consent (patient_id, at_ms, act, given_no, ended_by, reason, role, representation_id)
 SELECT $1, $2, 'ended', o.act_no, $3, $4, $5, $6 FROM ({_OPEN} {{}}) AS o
-ON CONFLICT (patient_id, given_no) WHERE given_no IS NOT NULL DO NOTHING RETURNING given_no"""  # noqa: S608
-_END_ALL = _END.format("AND g.at_ms <= $7")
+ON CONFLICT (patient_id, given_no) WHERE given_no IS NOT NULL DO NOTHING
+RETURNING (SELECT g.at_ms FROM research_consent g
+            WHERE g.patient_id = $1 AND g.act_no = research_consent.given_no) AS given_ms"""  # noqa: S608
+_END_ALL = _END.format("AND (g.at_ms <= $7 OR g.at_ms = ANY ($8::bigint[]))")
 _END_OF_RIGHT = _END.format("AND g.representation_id = $7")
 _OF_PATIENT = """
 SELECT g.act_no, g.at_ms AS given_ms, g.role AS given_role, g.language, g.text_sha256, t.version, t.content,
@@ -63,24 +67,41 @@ async def give(pool: asyncpg.Pool, patient_id: UUID, shown: Shown, now_ms: int) 
 
 
 async def withdraw(pool: asyncpg.Pool, patient_id: UUID, reason: str, now_ms: int) -> bool:
-    """The patient, or whoever acts for the patient, takes the consent back. False when none is in force."""
-    return await _withdraw(pool, patient_id, reason, now_ms, acted(), now_ms)
+    """The patient, or whoever acts for the patient, takes the consent back. False when none is in force.
+
+    That is so whatever the clock said when it was given.
+    """
+    return await _withdraw(pool, patient_id, reason, now_ms, acted(), _EVER, ())
 
 
 async def withdraw_again(
-    pool: asyncpg.Pool, patient_id: UUID, reason: str, withdrawn_ms: int, by: By, now_ms: int
+    pool: asyncpg.Pool,
+    patient_id: UUID,
+    reason: str,
+    withdrawn_ms: int,
+    given_ms: Collection[int],
+    by: By,
+    now_ms: int,
 ) -> bool:
-    """What was done at `withdrawn_ms`, before the database was restored; a consent that was given later stays."""
-    return await _withdraw(pool, patient_id, reason, now_ms, by, withdrawn_ms)
+    """What was done at `withdrawn_ms`, before the database was restored; a consent that was given later stays.
+
+    One given at `given_ms` was withdrawn then, whatever the clock said.
+    """
+    return await _withdraw(pool, patient_id, reason, now_ms, by, withdrawn_ms, given_ms)
 
 
-async def _withdraw(pool: asyncpg.Pool, patient_id: UUID, reason: str, now_ms: int, by: By, given_by_ms: int) -> bool:
+async def _withdraw(
+    pool: asyncpg.Pool, patient_id: UUID, reason: str, now_ms: int, by: By, upto_ms: int, given_ms: Collection[int]
+) -> bool:
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute(_LOCK, patient_id)
-        if await conn.fetchrow(_END_ALL, patient_id, now_ms, BY_PATIENT, reason, *by, given_by_ms) is None:
+        ended = (patient_id, now_ms, BY_PATIENT, reason, *by, upto_ms, list(given_ms))
+        rows = await conn.fetch(_END_ALL, *ended)
+        if not rows:
             return False
         detail = {**detail_of(*by), "reason": reason}
-        await record(conn, Event.RESEARCH_WITHDRAWN, now_ms, patient_id=patient_id, detail=detail)
+        ends = {"given_ms": [row["given_ms"] for row in rows]}
+        await record(conn, Event.RESEARCH_WITHDRAWN, now_ms, patient_id=patient_id, detail=detail, ends=ends)
         return True
 
 
