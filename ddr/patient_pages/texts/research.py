@@ -33,8 +33,8 @@ TEXTS = {
         "the date: all days are moved by a secret number of weeks",
     ),
     "kept_rare": Words(
-        "was auffällt: sehr seltene Werte werden gekürzt, Tage mit Lücken weggelassen",
-        "what stands out: very rare values are cut, days with gaps are left out",
+        "was auffällt: sehr seltene Werte werden gekürzt, Wochen mit Lücken weggelassen",
+        "what stands out: very rare values are cut, weeks with gaps are left out",
     ),
     "who": Words("Wer die Daten bekommt", "Who gets the data"),
     "who_text": Words(
