@@ -12,6 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from ddr.collector import in_hand
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -27,7 +29,8 @@ async def aside(large: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kw
     """The result of `work`: called at once, or in a thread when it is `large`."""
     if not large:
         return work(*args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_THREADS, lambda: work(*args, **kwargs))
+    with in_hand(large=True):
+        return await asyncio.get_running_loop().run_in_executor(_THREADS, lambda: work(*args, **kwargs))
 
 
 class Breath:

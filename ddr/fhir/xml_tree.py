@@ -24,9 +24,12 @@ def read_tree(body: bytes) -> Element:
     Raises TooMuch, XmlError (too deep), ValueError (a DTD), ExpatError, LookupError (an unknown encoding).
     """
     tree = _Tree()
-    for at in range(0, len(body), PIECE):
-        tree.feed(body[at : at + PIECE], at)
-    return tree.close()
+    try:
+        for at in range(0, len(body), PIECE):
+            tree.feed(body[at : at + PIECE], at)
+        return tree.close()
+    finally:
+        tree.let_go()
 
 
 class _Tree:
@@ -51,6 +54,11 @@ class _Tree:
         """The root, at the end of the document."""
         self._parser.Parse(b"", True)
         return self._builder.close()
+
+    def let_go(self) -> None:
+        """The parser and this refer to each other: left so, only Python's collector would free the whole document."""
+        parser = self._parser
+        parser.StartElementHandler = parser.EndElementHandler = parser.CharacterDataHandler = None
 
     def _start(self, name: str, attributes: list[str]) -> None:
         self._count += 1 + len(attributes) // 2

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from ddr.aside import LARGE_BYTES, aside
+from ddr.collector import in_hand
 from ddr.gateway import (
     bridge_readings,
     bridges,
@@ -150,7 +151,7 @@ class _Server:
             reply: Reply = await route.handler(self._core, owner, request)
             return reply
         raw = await request.body(JSON) if route.has_body else b""
-        body = [await aside(len(raw) > LARGE_BYTES, parsed, raw, route.exact)] if route.has_body else []
+        large = len(raw) > LARGE_BYTES
         whose = [] if route.for_many else [owner]
 
         async def work() -> Reply:
@@ -158,9 +159,11 @@ class _Server:
                 status, content = await route.handler(self._core, *whose, *parameters, *body)
                 if status == HTTPStatus.NO_CONTENT:
                     return Reply(status, headers=NO_STORE)
-                return await aside(len(raw) > LARGE_BYTES, json_reply, content, status, NO_STORE)
+                return await aside(large, json_reply, content, status, NO_STORE)
 
-        return await (work() if method == "GET" else once(self._core, owner, scope, raw, work))
+        with in_hand(large):
+            body = [await aside(large, parsed, raw, route.exact)] if route.has_body else []
+            return await (work() if method == "GET" else once(self._core, owner, scope, raw, work))
 
     async def _opened(self, scope: Scope, receive: Receive) -> Reply:
         """What needs a pairing code and no token."""

@@ -110,7 +110,7 @@ def _part(entry: Any, where: str) -> Part | Problem:
             raise invalid(fields.at("readings"), "must be an array")
         return Part(account, device, sensor, unit, items)
     except Problem as problem:
-        return problem
+        return problem.kept()
 
 
 async def _stored(
@@ -145,7 +145,7 @@ def _upload(
         sensor = continuous(core, sensors.get(key))
         found = read(core, sensor, part.items, part.unit, now_ms)
     except Problem as problem:
-        return problem
+        return problem.kept()
     return Upload(key, sensor, part.items, found, ascending(found))
 
 

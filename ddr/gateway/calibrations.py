@@ -137,7 +137,7 @@ def _read(item: Any, latest_ms: int) -> Event | Problem:
         )
         fields.done()
     except Problem as problem:
-        return problem
+        return problem.kept()
     return event
 
 

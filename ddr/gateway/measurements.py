@@ -95,7 +95,7 @@ def _read_item(core: Core, item: Any) -> Upload | Problem:
         fields = Fields(item)
         return _parse(core, fields.need("key", fields.key), fields)
     except Problem as problem:
-        return problem
+        return problem.kept()
 
 
 def _refuse_repeated_keys(parsed: list[Upload | Problem]) -> None:

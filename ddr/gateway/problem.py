@@ -54,6 +54,13 @@ class Problem(Exception):
         """True when the same may be taken later; otherwise it never is."""
         return self.code in PASSING
 
+    def kept(self) -> Problem:
+        """The same as an answer to keep: without its traceback, whose frames hold all that the request is made of.
+
+        One that is kept among what they hold is a circle, which only a full pass of Python's collector frees.
+        """
+        return self.with_traceback(None)
+
     def item(self) -> dict[str, str | bool]:
         """The same as the answer to one item of a batch."""
         return {"reason": self.code, "detail": self.detail, "retry": self.retry, **self._place()}

@@ -61,7 +61,7 @@ async def _store_wave(
         try:
             row = plan(upload, before, *sources.of(upload), derivation(upload, stored))
         except Problem as problem:
-            answers[upload.key] = problem
+            answers[upload.key] = problem.kept()
             continue
         if row is not None:
             (new if before is None else revised).append(row)

@@ -84,7 +84,7 @@ async def test_a_page_is_short_whatever_the_file(core: Core) -> None:
     page = await lags.during(looked_at(browser, "time,code,value,unit,device,serial\n" + rows + "x,,,,,\n" * 10_000))
     assert page.status_code == 200 and len(page.content) < 30_000
     assert "und 9980 weitere" in page.text  # devices, and bad rows
-    lags.check()
+    await lags.check()
 
 
 async def test_nobody_else_takes_it(core: Core) -> None:

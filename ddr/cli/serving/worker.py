@@ -24,6 +24,7 @@ from ddr.cli.serving.crowd import raise_descriptors
 from ddr.cli.serving.lifeline import Lifeline
 from ddr.cli.serving.listeners import Listeners
 from ddr.cli.serving.sockets import Sockets, from_argument
+from ddr.collector import settle
 from ddr.http.asgi import ASGIApp
 from ddr.http.fleet import Fleet
 from ddr.operations.figures import worker_figures
@@ -74,6 +75,7 @@ async def work(number: int, sockets: Sockets, around: Around = plain) -> None:
             listeners = Listeners(rooms.core, apps)
             try:
                 await listeners.start(sockets)
+                settle()
                 lifeline.ready()
                 await asyncio.get_running_loop().create_future()  # until cancelled
             finally:

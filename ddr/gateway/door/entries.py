@@ -57,7 +57,7 @@ def _read(index: int, entry: Any) -> Entry | Problem:
             raise invalid("modifierExtension", "is not known here", "unknown-member")
         return Entry(index, found, resource, tuple(_names(fields.text("fullUrl"), found, resource.text("id"), url)))
     except Problem as problem:
-        return problem
+        return problem.kept()
 
 
 def _url(request: Fields, resource_type: str) -> str:

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from uuid import UUID
 
 from ddr.aside import LARGE_BYTES, aside
+from ddr.collector import in_hand
 from ddr.fhir.negotiation import Format, check_content_type, error_format, negotiate
 from ddr.fhir.outcome import FhirError, body_too_large, body_too_slow, malformed, unavailable
 from ddr.fhir.representation import parse, render
@@ -43,14 +44,16 @@ async def post_bundle(core: Core, patient_id: UUID, request: Upload) -> Reply:
     try:
         fmt = negotiate(sent, wanted)
         body, sent_as = await _body(core, request)
+        large = len(body) > LARGE_BYTES
 
         async def take() -> Reply:
-            bundle = await aside(len(body) > LARGE_BYTES, parse, body, sent_as)
+            bundle = await aside(large, parse, body, sent_as)
             async with request.turn():
                 taken = await _take(core, patient_id, bundle)
             return await aside(len(taken.get("entry", ())) > LARGE_ENTRIES, _reply, 200, taken, fmt)
 
-        return await once(core, patient_id, request.scope, body, take)
+        with in_hand(large):
+            return await once(core, patient_id, request.scope, body, take)
     except FhirError as error:
         return _reply(error.status, error.resource(), fmt)
     except Problem as problem:

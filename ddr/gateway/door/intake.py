@@ -75,9 +75,8 @@ class Intake:
         except Problem as problem:
             if problem.status == HTTPStatus.UNAUTHORIZED:  # the account is gone: nothing else can be taken
                 raise
-            self.answers[entry.index] = (
-                problem if problem.status != HTTPStatus.OK else Answer(200, passed_over=[problem])
-            )
+            told = problem.kept()
+            self.answers[entry.index] = told if told.status != HTTPStatus.OK else Answer(200, passed_over=[told])
         else:
             if answer is not None:
                 self.answers[entry.index] = answer
@@ -233,7 +232,7 @@ class Intake:
         try:
             _, sent = await post_readings(self.core, self.patient_id, device, sensor, body)
         except Problem as problem:
-            self.answers |= {item.entry.index: problem for item in items}
+            self.answers |= dict.fromkeys((item.entry.index for item in items), problem.kept())
             return
         self.answers |= await aside(len(sent["items"]) > LARGE_ITEMS, answers_of, items, sent["items"])
 
