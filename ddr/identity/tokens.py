@@ -31,26 +31,32 @@ class Identity:
     """A user of the provider: `subject` is the provider's name for it, `username` what to call the user on the page.
 
     `represents`: for whom the user acts, or what is wrong with an entry; None: the recorder does not read that.
+    `sid` is the session at the provider, if the provider names it; `issued_ms` when the token was made.
     """
 
     subject: str
     username: str
     authenticated_ms: int | None
+    sid: str | None
+    issued_ms: int
     represents: tuple[Represented | str, ...] | None = None
 
 
 async def read_id_token(provider: Provider, token: str, nonce: str, now_ms: int) -> Identity:
     """Who logged in. Raises LoginRefused unless the token is signed, for us, in time, and the answer to our `nonce`."""
-    claims = await _verified(provider, token, provider.client_id, now_ms)
+    claims = await verified(provider, token, provider.client_id, now_ms)
+    subject = subject_of(claims)
     if claims.get("nonce") != nonce:
         raise LoginRefused("nonce")
     if claims.get("azp", provider.client_id) != provider.client_id or ("azp" not in claims and _many(claims["aud"])):
         raise LoginRefused("azp")
-    username, auth_time = claims.get("preferred_username"), claims.get("auth_time")
+    username, auth_time, sid = (claims.get(name) for name in ("preferred_username", "auth_time", "sid"))
     return Identity(
-        subject=claims["sub"],
+        subject=subject,
         username=username if isinstance(username, str) and username.isprintable() else "",
         authenticated_ms=int(auth_time * 1000) if isinstance(auth_time, int | float) else None,
+        sid=sid if isinstance(sid, str) and sid else None,
+        issued_ms=instant(claims, "iat") if "iat" in claims else now_ms,
         represents=tuple(represented(claims.get(provider.represents_claim))) if provider.represents_claim else None,
     )
 
@@ -61,12 +67,13 @@ async def read_access_token(provider: Provider, token: str, now_ms: int) -> str:
     An ID token is none, whatever its audience: the header says `at+jwt` (RFC 9068 section 4), or what the operator set
     for a provider that does not follow it; then nothing in the token may be a mark of ID tokens.
     """
-    if _type_of(token) != _plain_type(provider.access_token_type):
+    if type_of(token) != _plain_type(provider.access_token_type):
         raise LoginRefused("typ")
-    claims = await _verified(provider, token, provider.audience, now_ms)
+    claims = await verified(provider, token, provider.audience, now_ms)
+    subject = subject_of(claims)
     if _plain_type(provider.access_token_type) != ACCESS_TOKEN and _may_be_id_token(claims, provider):
         raise LoginRefused("id token")
-    return str(claims["sub"])
+    return subject
 
 
 def _may_be_id_token(claims: Mapping[str, Any], provider: Provider) -> bool:
@@ -78,8 +85,11 @@ def _may_be_id_token(claims: Mapping[str, Any], provider: Provider) -> bool:
     )
 
 
-def _type_of(token: str) -> str:
-    """The media type that the header names, without `application/`, which may be left out (RFC 7515 section 4.1.9)."""
+def type_of(token: str) -> str:
+    """The media type that the header names, without `application/`, which may be left out (RFC 7515 section 4.1.9).
+
+    Raises LoginRefused when it is no token at all.
+    """
     typ = _header(token).get("typ")
     return _plain_type(typ) if isinstance(typ, str) else ""
 
@@ -88,8 +98,11 @@ def _plain_type(typ: str) -> str:
     return typ.lower().removeprefix("application/")
 
 
-async def _verified(provider: Provider, token: str, audience: str, now_ms: int) -> Mapping[str, Any]:
-    """The claims of a token that the provider signed for `audience` and that is good now."""
+async def verified(provider: Provider, token: str, audience: str, now_ms: int) -> Mapping[str, Any]:
+    """The claims of a token that the provider signed for `audience` and that is good now.
+
+    Raises LoginRefused with the check that failed, ProviderUnavailable.
+    """
     kid = _kid(token)
     keys = (await provider.description(kid)).keys
     try:
@@ -123,13 +136,18 @@ def _check(claims: Mapping[str, Any], issuer: str, audience: str, now_ms: int) -
         raise LoginRefused("iss")
     if audience not in _audiences(claims.get("aud")):
         raise LoginRefused("aud")
-    if _instant(claims, "exp") + LEEWAY_MS <= now_ms:
+    if instant(claims, "exp") + LEEWAY_MS <= now_ms:
         raise LoginRefused("exp")
-    if any(name in claims and _instant(claims, name) - LEEWAY_MS > now_ms for name in ("iat", "nbf")):
+    if any(name in claims and instant(claims, name) - LEEWAY_MS > now_ms for name in ("iat", "nbf")):
         raise LoginRefused("not yet")
+
+
+def subject_of(claims: Mapping[str, Any]) -> str:
+    """Whom the claims are about. Raises LoginRefused."""
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_SUBJECT or "\x00" in subject:
         raise LoginRefused("sub")
+    return subject
 
 
 def _audiences(claim: Any) -> list[Any]:
@@ -140,7 +158,8 @@ def _many(claim: Any) -> bool:
     return len(_audiences(claim)) > 1
 
 
-def _instant(claims: Mapping[str, Any], name: str) -> int:
+def instant(claims: Mapping[str, Any], name: str) -> int:
+    """The claim `name`, seconds since 1970, in milliseconds. Raises LoginRefused."""
     seconds = claims.get(name)
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < 1e11:
         raise LoginRefused(name)

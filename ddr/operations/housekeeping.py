@@ -27,7 +27,7 @@ from ddr.store.gateways import apps as gateway_apps
 from ddr.store.gateways import requests as gateway_requests
 from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.outages import events as outages
-from ddr.store.patients import files, journeys, login_attempts, sessions
+from ddr.store.patients import files, journeys, login_attempts, logouts, sessions
 from ddr.store.registries import sources as registry
 from ddr.store.search import pages as search
 
@@ -93,6 +93,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         "search-pages": lambda: search.sweep(pool, now_ms),
         "login-attempts": lambda: login_attempts.sweep(pool, now_ms),
         "login-journeys": lambda: journeys.sweep(pool, now_ms),
+        "provider-logouts": lambda: logouts.sweep(pool, now_ms),
         "sessions": lambda: sessions.sweep(pool, now_ms, settings.session_seconds * 1000),
         "pushed-requests": lambda: par.sweep(pool, now_ms),
         "tokens": lambda: tokens.sweep(pool, now_ms),

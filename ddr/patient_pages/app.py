@@ -27,6 +27,7 @@ from ddr.patient_pages import (
     logout,
     person,
     provider_login,
+    provider_logout,
     representation,
     research,
     review,
@@ -51,6 +52,7 @@ PROVIDER_LOGIN = [
     Route("/login", provider_login.show, methods=["GET"]),
     Route("/login/confirm", for_patients(provider_login.confirm), methods=["GET"]),
     Route("/login/callback", provider_login.callback, methods=["GET"]),
+    Route(provider_logout.PATH, provider_logout.submit, methods=["POST"]),
 ]
 PAGES = [
     Route("/logout", logout.submit, methods=["POST"]),

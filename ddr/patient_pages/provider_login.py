@@ -23,10 +23,10 @@ from ddr.patient_pages.arrival import first_page
 from ddr.patient_pages.relations import follow_provider
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
-from ddr.patient_pages.visitor import Visitor, core_of, enter, identify, see_other, set_cookie
-from ddr.store.patients import identities, journeys
+from ddr.patient_pages.visitor import Visitor, begin, core_of, entered, identify, see_other, set_cookie
+from ddr.store.patients import identities, journeys, logouts
 from ddr.store.patients.journeys import Journey
-from ddr.store.patients.sessions import Session
+from ddr.store.patients.sessions import Session, close_session
 
 LONGEST_REQUEST_URI = 512
 CONFIRMED = "/me/delete"  # the one page that asks for a new login
@@ -64,11 +64,12 @@ async def callback(request: Request) -> Response:
     try:
         identity = await way_back(provider, journey, answer, core.settings.public_base_url, core.clock())
         session = await _session(core, provider, visitor, identity, journey)
+        cookie = await _begin(core, provider, visitor, session, identity)
     except LoginRefused as refusal:
         log.warning("login.refused", extra={"check": str(refusal)})
         return _page(request, visitor, journey.request_uri, 400, error="login.refused")
     goal = CONFIRMED if journey.confirms else await first_page(core, session.login_id, journey.request_uri)
-    return await enter(request, visitor, session, goal)
+    return entered(cookie, goal)
 
 
 async def unavailable(request: Request, _: Exception) -> Response:
@@ -95,18 +96,27 @@ async def _depart(request: Request, visitor: Visitor, request_uri: str, *, confi
 
 async def _session(core: Core, provider: Provider, visitor: Visitor, identity: Identity, journey: Journey) -> Session:
     """Whose session begins. Who confirms must be the one who is logged in."""
-    now_ms = core.clock()
+    now_ms, sid = core.clock(), logouts.sid_digest(provider.issuer, identity.sid)
     if not journey.confirms:
         patient_id = await identities.patient_of(core.pool, provider.issuer, identity.subject, now_ms)
         if patient_id is None:
             raise LoginRefused("account disabled")
         if identity.represents is not None:
             await follow_provider(core, provider.issuer, patient_id, identity)
-        return Session(patient_id, identity.username)
+        return Session(patient_id, identity.username, provider_sid_sha256=sid)
     known = await identities.find(core.pool, provider.issuer, identity.subject)
     if visitor.session is None or visitor.session.login_id != known:
         raise LoginRefused("another user")
-    return replace(visitor.session, username=identity.username, confirmed_ms=now_ms)
+    return replace(visitor.session, username=identity.username, confirmed_ms=now_ms, provider_sid_sha256=sid)
+
+
+async def _begin(core: Core, provider: Provider, visitor: Visitor, session: Session, identity: Identity) -> str:
+    """The cookie of the session, which begins. Raises LoginRefused when the provider has ended this login meanwhile."""
+    cookie = await begin(core, visitor, session)
+    if await logouts.ended(core.pool, provider.issuer, identity.subject, identity.sid, identity.issued_ms):
+        await close_session(core.pool, cookie)
+        raise LoginRefused("ended meanwhile")
+    return cookie
 
 
 def _page(

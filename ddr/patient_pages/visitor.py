@@ -94,19 +94,24 @@ def moment(core: Core) -> Moment:
 
 async def read_form(request: Request, visitor: Visitor) -> Form:
     """The posted form. Raises FormRefused unless it is ours: right type, right token, and not sent by another site."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != "application/x-www-form-urlencoded":
-        raise FormRefused
+    form = await form_of(request)
     # With Referrer-Policy no-referrer browsers send "Origin: null", so their own verdict is asked instead.
     if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise FormRefused
-    form = Form(_fields(await _body(request)))
     try:
         check_token(form.one("form_token"), visitor)
     except FormRefused as refused:
         refused.form = form
         raise
     return form
+
+
+async def form_of(request: Request) -> Form:
+    """The posted form, whoever sent it. Raises FormRefused unless it is one."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/x-www-form-urlencoded":
+        raise FormRefused
+    return Form(_fields(await _body(request)))
 
 
 def check_token(token: str, visitor: Visitor) -> None:
@@ -151,10 +156,18 @@ def see_other(location: str) -> Response:
 
 async def enter(request: Request, visitor: Visitor, session: Session, goal: str) -> Response:
     """Log `session` in and lead on to `goal`. A new session has a new cookie, and ends the one before."""
-    core = core_of(request)
+    return entered(await begin(core_of(request), visitor, session), goal)
+
+
+async def begin(core: Core, visitor: Visitor, session: Session) -> str:
+    """Log `session` in: its new cookie. The session before ends."""
     if visitor.session:
         await close_session(core.pool, visitor.cookie)
-    cookie = await open_session(core.pool, session, core.clock())
+    return await open_session(core.pool, session, core.clock())
+
+
+def entered(cookie: str, goal: str) -> Response:
+    """On to `goal` with the cookie of a new session."""
     response = see_other(goal)
     set_cookie(response, cookie)
     return response

@@ -20,7 +20,7 @@ from ddr.store.database.pool import open_pool
 from ddr.store.database.sweeping import STEP
 from ddr.store.gateways import apps, requests
 from ddr.store.gateways import tokens as gateway_tokens
-from ddr.store.patients import files, journeys, sessions
+from ddr.store.patients import files, journeys, logouts, sessions
 from ddr.store.search import pages
 from tests.support.database import fresh_database
 from tests.support.touched import touched
@@ -49,6 +49,10 @@ SWEEPS: dict[str, tuple[str, Sweep]] = {
     "login_journey": (
         f"INSERT INTO login_journey SELECT {HASH}, {HASH}, 'n', 'v', '', false, {{at}} - {journeys.LONGEST_MS}",
         lambda pool: journeys.sweep(pool, NOW),
+    ),
+    "provider_logout": (
+        f"INSERT INTO provider_logout (token_sha256, issued_ms, expires_ms) SELECT {HASH}, 0, {{at}}",
+        lambda pool: logouts.sweep(pool, NOW),
     ),
     "patient_file": (
         f"INSERT INTO patient_file SELECT {MINE}, 'd', 'c', {{at}} - {files.KEEP_MS}",

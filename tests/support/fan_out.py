@@ -87,6 +87,7 @@ IN_DIRECTORIES: Mapping[str, str] = {
     "ddr.store.gateways.tokens.apps": "the page of apps",
     "ddr.store.gateways.tokens.revoke": "an app is disconnected: all its tokens",
     "ddr.store.patients.erasure.delete_patient": "all that is a patient's is deleted",
+    "ddr.store.patients.logouts._end_sessions": "the OpenID provider ended a login: its sessions",
     "ddr.store.patients.sessions.close_all": "all sessions of a patient end",
 }
 

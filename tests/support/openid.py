@@ -43,6 +43,7 @@ class Issued:
     parameters: Mapping[str, str]
     user: str
     auth_time: int
+    sid: str
 
 
 @dataclass
@@ -54,9 +55,10 @@ class OpenIdProvider:
     change: Callable[[Claims], None] = lambda claims: None
     key: RSAKey = field(default_factory=lambda: new_key("op-1"))
     codes: dict[str, Issued] = field(default_factory=dict)
-    sessions: dict[str, tuple[str, int]] = field(default_factory=dict)
+    sessions: dict[str, tuple[str, int, str]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     down: bool = False
+    names_sessions: bool = True
 
     def app(self) -> Starlette:
         """The provider as an ASGI application."""
@@ -101,15 +103,15 @@ class OpenIdProvider:
             form = await request.form()
             if form["secret"] != PASSWORD:
                 return HTMLResponse(LOGIN_FORM, 401)
-            remembered = str(form["user"]), self.clock() // 1000
+            remembered = str(form["user"]), self.clock() // 1000, secrets.token_urlsafe(16)
         if remembered is None:
             return HTMLResponse(LOGIN_FORM)
         return self._back(asked, *remembered)
 
-    def _back(self, asked: Mapping[str, str], user: str, auth_time: int) -> Response:
+    def _back(self, asked: Mapping[str, str], user: str, auth_time: int, sid: str) -> Response:
         code, cookie = secrets.token_urlsafe(16), secrets.token_urlsafe(16)
-        self.codes[code] = Issued(asked, user, auth_time)
-        self.sessions[cookie] = user, auth_time
+        self.codes[code] = Issued(asked, user, auth_time, sid)
+        self.sessions[cookie] = user, auth_time, sid
         answer = {"code": code, "state": asked["state"], "iss": self.issuer}
         response = RedirectResponse(f"{asked['redirect_uri']}?{urlencode(answer)}", 303)
         response.set_cookie(COOKIE, cookie, secure=True, httponly=True, samesite="lax")
@@ -126,6 +128,7 @@ class OpenIdProvider:
         if issued is None or not _fits(issued.parameters, form):
             return JSONResponse({"error": "invalid_grant"}, 400)
         claims = {"aud": CLIENT_ID, "nonce": issued.parameters["nonce"], "auth_time": issued.auth_time}
+        claims |= {"sid": issued.sid} if self.names_sessions else {}
         return JSONResponse(
             {
                 "token_type": "Bearer",
@@ -148,6 +151,18 @@ class OpenIdProvider:
     def access_token(self, user: str, **claims: Any) -> str:
         """What a gateway app of this user presents (RFC 9068)."""
         return self.sign({**self.claims(user), "aud": [AUDIENCE, "other"], **claims}, typ="at+jwt")
+
+    def logout_token(self, user: str | None, **changes: Any) -> str:
+        """What this provider sends when a login of `user` ends (Back-Channel Logout 1.0); None leaves a claim out."""
+        event = {"http://schemas.openid.net/event/backchannel-logout": {}}
+        claims = {**self.claims(user or ""), "aud": CLIENT_ID, "jti": secrets.token_urlsafe(16), "events": event}
+        claims |= {"sub": claims["sub"] if user else None, **changes}
+        typ = claims.pop("typ", "logout+jwt")
+        return self.sign({name: value for name, value in claims.items() if value is not None}, typ=typ)
+
+    def sid_of(self, user: str) -> str:
+        """The newest session of this user."""
+        return [sid for name, _, sid in self.sessions.values() if name == user][-1]
 
     def sign(self, claims: Claims, **header: Any) -> str:
         """A token as this provider signs it."""

@@ -45,6 +45,7 @@ class Session:
 
     `acting` is set when the login acts for another patient. `represents`: it may; `represented`: somebody acts or
     acted for this patient. `chosen_sha256` names the pushed request for which the patient was chosen.
+    `provider_sid_sha256` is the session at the OpenID provider; it is written, and never read here.
     """
 
     patient_id: UUID
@@ -54,6 +55,7 @@ class Session:
     represents: bool = False
     represented: bool = False
     chosen_sha256: bytes | None = None
+    provider_sid_sha256: bytes | None = None
 
     @property
     def login_id(self) -> UUID:
@@ -76,7 +78,7 @@ async def open_session(pool: asyncpg.Pool, session: Session, now_ms: int) -> str
     cookie, acting = new_cookie(), session.acting
     await pool.execute(
         "INSERT INTO browser_session (cookie_sha256, patient_id, username, created_ms, seen_ms, confirmed_ms, login_id,"
-        " representation_id) VALUES ($1, $2, $3, $4, $4, $5, $6, $7)",
+        " representation_id, provider_sid_sha256) VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8)",
         sha256(cookie),
         session.patient_id,
         session.username,
@@ -84,6 +86,7 @@ async def open_session(pool: asyncpg.Pool, session: Session, now_ms: int) -> str
         session.confirmed_ms,
         acting and acting.login_id,
         acting and acting.representation_id,
+        session.provider_sid_sha256,
     )
     return cookie
 
