@@ -12,7 +12,12 @@ import asyncpg
 import httpx
 import pytest
 
+from ddr.cli.operator import reading
+from ddr.http.clock import now_ms
+from ddr.http.core import Core
+from ddr.operations.research import Terms, prepare
 from ddr.settings import Settings
+from ddr.store.authorization.research import withdraw
 from ddr.store.database.errors import StoreError
 from ddr.store.database.migrate import migrate_database
 from ddr.store.database.pool import Pool, open_pool
@@ -20,10 +25,11 @@ from ddr.store.database.replica import Replica
 from tests.cli import recorder as process
 from tests.spec.conftest import received
 from tests.spec.patient_pages import PatientPages, pages_of
-from tests.spec.world import BG, Home, paired
+from tests.spec.world import BG, CGM, Home, paired
 from tests.support.counting import counted
 from tests.support.postgres import Server
 from tests.support.recorder import Patient, Recorder, recorder
+from tests.support.volunteers import BERLIN, LEAST, approved, moment, volunteer
 
 pytestmark = [pytest.mark.packaging, pytest.mark.timeout(240)]
 
@@ -238,6 +244,56 @@ async def test_commands_read_there(pair: Pair, own: Settings, ddr: Recorder, pat
         done = await asyncio.to_thread(process.ddr, *command, settings=settings)
         assert done.returncode == 0, done.stderr
         assert await pair.scans(pair.standby, tables) > before, command
+
+
+@pytest.fixture
+async def agreed(ddr: Recorder) -> Core:
+    """A recorder with people who agreed to research, by the time of this machine, which the command asks."""
+    core = replace(ddr.core, clock=now_ms)
+    people = [await volunteer(core, seed, 1) for seed in range(LEAST + 1)]
+    await withdraw(core.pool, people.pop().patient_id, "consent-withdrawn", now_ms())
+    return core
+
+
+async def test_research_reads_there_and_asks_who_agrees_at_the_primary(
+    pair: Pair, own: Settings, pool: Pool, agreed: Core, tmp_path: Path
+) -> None:
+    terms = Terms(approved(1), LEAST, BERLIN)
+    mivs = [miv for miv in agreed.catalog.mivs if miv.name in terms.approval.kinds]
+    async with reading(own, pool) as standby:
+        assert standby is not pool
+        async with counted(pool) as on_primary, counted(standby) as on_standby:
+            export = await prepare(pool, standby, mivs, terms, moment(agreed))
+    assert (export.agreed, len(export.weeks)) == (LEAST, LEAST)
+    assert {"FROM chunk" in query for query in on_standby} == {True}
+    assert not any("FROM chunk" in query for query in on_primary)
+    assert any("FROM research_consent" in query for query in on_primary)
+    await pair.ask(pair.standby, "SELECT pg_wal_replay_pause()")  # a reading that was taken back would still be there
+    try:
+        await agreed.pool.execute("UPDATE patient SET created_ms = created_ms")
+        async with reading(replace(own, database_replica_milliseconds=50), pool) as instead:
+            assert instead is pool
+    finally:
+        await pair.ask(pair.standby, "SELECT pg_wal_replay_resume()")
+    settings = process.settings_for(
+        own.state_dir, embedded=False, database_url=own.database_url, database_replica_url=own.database_replica_url,
+        database_replica_milliseconds=PATIENCE_MS, research=True, research_least=LEAST,
+    )  # fmt: skip
+    approval, out = tmp_path / "approval.toml", tmp_path / "out"
+    approval.write_text(
+        'title = "t"\nreference = "EK 114"\nrecipient = "r"\nuntil = 2099-12-31\n'
+        f'kinds = ["{CGM}"]\nweeks = 1\n'
+    )  # fmt: skip
+    command = ("research", "export", "--approval", str(approval), "--out", str(out), "--by", "Team Daten", "--yes")
+    before = await pair.scans(pair.standby, "chunk")
+    done = await asyncio.to_thread(process.ddr, *command, settings=settings)
+    assert done.returncode == 0, done.stderr
+    assert await pair.scans(pair.standby, "chunk") > before
+    assert len((out / "values.csv").read_text().splitlines()) == 1 + LEAST * 336
+    given = (
+        "SELECT count(*) FROM research_given g JOIN research_export e USING (export_id) WHERE e.reference = 'EK 114'"
+    )
+    assert await pair.ask(pair.primary, given) == LEAST
 
 
 async def test_the_recorder_connects_to_it(own: Settings) -> None:

@@ -154,7 +154,7 @@ class OpenIdProvider:
 
     def logout_token(self, user: str | None, **changes: Any) -> str:
         """What this provider sends when a login of `user` ends (Back-Channel Logout 1.0); None leaves a claim out."""
-        event = {"http://schemas.openid.net/event/backchannel-logout": {}}
+        event: dict[str, Claims] = {"http://schemas.openid.net/event/backchannel-logout": {}}
         claims = {**self.claims(user or ""), "aud": CLIENT_ID, "jti": secrets.token_urlsafe(16), "events": event}
         claims |= {"sub": claims["sub"] if user else None, **changes}
         typ = claims.pop("typ", "logout+jwt")
