@@ -89,9 +89,7 @@ async def refresh(one: Scene, line: Line, paired: Paired) -> int:
     """New tokens; the refresh token is used up."""
     form = {"grant_type": "refresh_token", "refresh_token": paired.tokens.refresh_token, "client_id": one.client_id}
     body = urlencode(form).encode()
-    status, found = await line.ask("POST", "/oauth/token", one.place.netloc, FORM, body)
-    if status != 200:
-        raise RuntimeError(f"refresh: {status} {found[:300]!r}")
+    found = await one.asked(line, "POST", "/oauth/token", FORM, body)
     told = orjson.loads(found)
     paired.tokens = Tokens(told["access_token"], told["refresh_token"], paired.tokens.scope, paired.tokens.pairing_id)
     return len(found)
