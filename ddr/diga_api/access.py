@@ -1,13 +1,14 @@
 """The one place where a DiGA's request is allowed or refused: every interaction passes it, and nothing else decides.
 
 HDDT security-and-privacy.md, smart-scopes.md. First what needs no database (certificate, registry, token, scopes), then
-one statement that asks the database and claims the Grace-Period. What the audit trail says of it is durable before the
-answer leaves. Whatever fails is refused.
+one statement that asks the database and claims the Grace-Period; who comes at the same time shares it. What the audit
+trail says of it is durable before the answer leaves. Whatever fails is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ddr.call import refused
@@ -23,10 +24,12 @@ from ddr.scopes.decision import Allowed, Facts, Interaction, Reason, Refused, St
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import Scopes, granted
 from ddr.store.audit.trail import NOBODY, Event, NewEntry
-from ddr.store.authorization.access import Admission, Permit, admit
+from ddr.store.authorization.access import Admission, Permit
 from ddr.store.authorization.access import Request as AdmissionRequest
+from ddr.store.authorization.admissions import admit_together
 from ddr.store.authorization.grace import Claim
 from ddr.store.authorization.openings import TYPES, Opened, Served, due, open_up
+from ddr.store.database.faults import FAULTS
 from ddr.store.database.ids import Kind
 from ddr.store.search.opening import OPEN, Opening
 from ddr.store.search.sources import Term, View
@@ -117,7 +120,7 @@ class Gate:
         Raises FhirError 401, 404, or 429 when one of these periods still runs.
         """
         counted = [url for url in counted if self._core.catalog.terms[url].grace_seconds]  # 0 switches it off
-        admission = await admit(self._core.pool, self._admission_request(candidate, counted))
+        admission = await admit_together(self._core.pool, self._admission_request(candidate, counted), self._forsaken)
         await audited(self._core.pool, admission.entry)
         claim = self._claim(admission, candidate.facts.now_ms)
         try:
@@ -125,6 +128,11 @@ class Gate:
         except BaseException:  # what fails before there is an answer does not count either
             await self._take_back(claim)
             raise
+
+    async def _forsaken(self, request: AdmissionRequest, admission: Admission) -> None:
+        """The client went away while others were admitted with it. What cannot be taken back ends by itself."""
+        with suppress(*FAULTS):
+            await self._take_back(self._claim(admission, request.now_ms))
 
     def _claim(self, admission: Admission, now_ms: int) -> Claim | None:
         if admission.standing is None or not admission.claimed:

@@ -1,10 +1,12 @@
-"""Processor time of one request after the other, of the database's session and of the process that answers.
+"""Processor time of a request, of the database's sessions and of the process that answers.
 
-What else the machine does hardly shows in it, so versions can be compared on a machine that is busy.
+One after the other, and eight at once: as many a DiGA has in hand at most, as settings come. What else the machine does
+hardly shows in it, so versions can be compared on a machine that is busy.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,8 @@ from tests.oauth.backend import DigaBackend, new_diga
 from tests.support.recorder import Recorder
 
 PATIENTS = 100
-WARM, REQUESTS = 20, 100
+WARM, REQUESTS = 20, 120
+AT_ONCE = (1, 8)
 OWN = "self"
 
 
@@ -29,18 +32,20 @@ async def run(running: Recorder, folder: Path, rounds: int) -> list[Figure]:
     async with population(running, folder, PATIENTS) as one:
         works = {name: (text, one.turns(work)) for name, (text, work) in WORK.items()}
         works["newest_all"] = "search: newest chunk, over all kinds of data", await _of_all_kinds(running, one)
-        seen: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
-        for _, step in works.values():
+        seen: dict[tuple[str, int], list[tuple[float, float]]] = {(name, n): [] for n in AT_ONCE for name in works}
+        for name, at_once in seen:
             for _ in range(WARM):
-                await step()
+                await _several(works[name][1], at_once)
         for _ in range(rounds):
-            for name, (_, step) in works.items():
-                seen[name].append(await _cost(one, step))
-    return [_figure(name, works[name][0], found) for name, found in seen.items()]
+            for (name, at_once), found in seen.items():
+                found.append(await _cost(one, works[name][1], at_once))
+    return [_figure(name, works[name][0], at_once, found) for (name, at_once), found in seen.items()]
 
 
-def _figure(name: str, text: str, found: list[tuple[float, float]]) -> Figure:
+def _figure(name: str, text: str, at_once: int, found: list[tuple[float, float]]) -> Figure:
     database, own = (median(column) for column in zip(*found, strict=True))
+    if at_once > 1:
+        name, text = f"{name}_{at_once}", f"{text}, {at_once} at once"
     return Figure(f"cost_{name}", f"CPU of the database: {text}", database, "us", more=f"recorder {own:,.0f} us")
 
 
@@ -56,12 +61,16 @@ async def _of_all_kinds(running: Recorder, one: Population) -> Callable[[], Awai
     return step
 
 
-async def _cost(one: Population, step: Callable[[], Awaitable[int]]) -> tuple[float, float]:
+async def _several(step: Callable[[], Awaitable[int]], at_once: int) -> None:
+    await asyncio.gather(*(step() for _ in range(at_once)))
+
+
+async def _cost(one: Population, step: Callable[[], Awaitable[int]], at_once: int) -> tuple[float, float]:
     """Microseconds of the sessions of this database, and of this process, for each request."""
     sessions = [row["pid"] for row in await one.pool.fetch(_SESSIONS)]
     before = _seconds(*sessions), _seconds(OWN)
-    for _ in range(REQUESTS):
-        await step()
+    for _ in range(REQUESTS // at_once):
+        await _several(step, at_once)
     after = _seconds(*sessions), _seconds(OWN)
     database, own = ((late - early) / REQUESTS * 1e6 for early, late in zip(before, after, strict=True))
     return database, own

@@ -73,6 +73,7 @@ FIGURES: Mapping[str, str] = {
 # A cloud bridge sends for many patients at once; a worker stores what it noted of several requests together.
 BATCHES: Mapping[str, str] = {
     "ddr.store.audit.request_log.add": "the entries of several requests, stored together",
+    "ddr.store.authorization.admissions.admit_all": "the pairings of requests that come at one time",
     "ddr.store.gateways.bridges.patients": "the patients of the logins that a bridge names",
     "ddr.store.series.bulk._hear": "the sensors of a bridge's batch",
     "ddr.store.series.bulk.append_all": "the readings of a bridge's batch",

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-import asyncpg
-
 from ddr.fhir.versions import Restore
 from ddr.scopes.decision import Standing
 from ddr.store.audit.trail import NOBODY, Event, NewEntry
 from ddr.store.authorization import grace
 from ddr.store.authorization.openings import Opened, of_json
 from ddr.store.authorization.restore import RESTORES
+from ddr.store.database.pool import Connection
 from ddr.store.database.stamps import present
 
 READ_STEP_MS = 60_000  # grace.read_ms, which the patient's pages show, is exact to this
@@ -59,16 +58,18 @@ class Admission:
     restores: tuple[Restore, ...] = ()
 
 
-# A grant has the consents that it was issued under and no others: what ended stays ended whatever was given since. All
-# that decides is gathered once, as one row: each further look at a table costs more than what is found there.
-# `present` lets the patient's clock go on (ddr.store.database.stamps), unless somebody writes just now: then that does.
-_BASIS = f"""
-WITH pair AS MATERIALIZED (
+def pair(pairing_id: str, grant_no: str, client_id: str, now_ms: str) -> str:
+    """SQL: all that decides about the request with these values, as one row or none.
+
+    It is gathered once: each further look at a table costs more than what is found there. A grant has the consents that
+    it was issued under and no others: what ended stays ended whatever was given since.
+    """
+    return f"""
   SELECT p.patient_id, p.pairing_no, p.client_id, p.ended_ms IS NOT NULL OR g.revoked_ms IS NOT NULL AS ended,
-         CASE WHEN p.ended_ms IS NULL AND g.revoked_ms IS NULL AND p.client_id = $3 THEN coalesce((
+         CASE WHEN p.ended_ms IS NULL AND g.revoked_ms IS NULL AND p.client_id = {client_id} THEN coalesce((
            SELECT jsonb_object_agg(c.miv_url, c.until_ms)
              FROM consent c WHERE c.patient_id = p.patient_id AND c.consent_no = ANY (g.consent_nos)
-              AND c.withdrawn_ms IS NULL AND c.until_ms > $4), '{{}}') ELSE '{{}}' END AS consents,
+              AND c.withdrawn_ms IS NULL AND c.until_ms > {now_ms}), '{{}}') ELSE '{{}}' END AS consents,
          coalesce((
            SELECT jsonb_object_agg(kind, jsonb_build_array(opened_ms, historic_days, older_ms, older_opened_ms,
                                                            delay_ms))
@@ -76,9 +77,14 @@ WITH pair AS MATERIALIZED (
          coalesce(k.answered, '{{}}') AS answered, k.read_ms
     FROM pairing_directory d
     JOIN pairing p ON p.patient_id = d.patient_id AND p.pairing_no = d.pairing_no
-    JOIN token_grant g ON g.patient_id = p.patient_id AND g.pairing_no = p.pairing_no AND g.grant_no = $2
+    JOIN token_grant g ON g.patient_id = p.patient_id AND g.pairing_no = p.pairing_no AND g.grant_no = {grant_no}
     LEFT JOIN grace k ON k.patient_id = p.patient_id AND k.pairing_no = p.pairing_no
-   WHERE d.pairing_id = $1
+   WHERE d.pairing_id = {pairing_id}"""
+
+
+# `present` lets the patient's clock go on (ddr.store.database.stamps), unless somebody writes just now: then that does.
+_BASIS = f"""
+WITH pair AS MATERIALIZED ({pair("$1", "$2", "$3", "$4")}
 ), noted AS (
   INSERT INTO opening (patient_id, pairing_no, kind, historic_days, delay_ms)
   SELECT patient_id, pairing_no, t.miv_url, t.historic_days, t.delay_ms
@@ -93,12 +99,17 @@ WITH pair AS MATERIALIZED (
 )"""
 
 
+def unnoted(now_ms: str) -> str:
+    """SQL: whether the row of a pairing does not say yet that it reads now."""
+    return f"(read_ms > {now_ms} - {READ_STEP_MS} AND read_ms <= {now_ms}) IS NOT TRUE"
+
+
 def _visited(unless: str) -> str:
     """Requests that claim nothing note that they read, but not each one."""
     return f""", visited AS (
   INSERT INTO grace AS g (patient_id, pairing_no, answered, read_ms)
   SELECT patient_id, pairing_no, '{{}}', $4::bigint FROM pair
-   WHERE consents ?| $5 AND {unless} AND (read_ms > $4 - {READ_STEP_MS} AND read_ms <= $4) IS NOT TRUE
+   WHERE consents ?| $5 AND {unless} AND {unnoted("$4")}
   ON CONFLICT (patient_id, pairing_no) DO UPDATE SET read_ms = excluded.read_ms
 )"""
 
@@ -137,8 +148,8 @@ SELECT patient_id, pairing_no, client_id, ended, consents, {{claimed}} AS claime
   FROM pair"""
 
 # What a statement could write costs also when it writes nothing: only who claims pays for claims.
-_ADMIT = _BASIS + _visited(unless="true") + _FOUND.format(claimed="'{}'::text[]")
-_ADMIT_AND_CLAIM = (
+ADMIT = _BASIS + _visited(unless="true") + _FOUND.format(claimed="'{}'::text[]")
+ADMIT_AND_CLAIM = (
     _BASIS
     + _CLAIMED
     + _FOUND.format(
@@ -147,7 +158,7 @@ _ADMIT_AND_CLAIM = (
 )
 
 
-async def admit(pool: asyncpg.Pool, request: Request) -> Admission:
+async def admit(conn: Connection, request: Request) -> Admission:
     """Look up the pairing that the token names, and claim the Grace-Period where it is due.
 
     Nothing of it may be answered before the entry is durable. What this statement writes is so with it, because the
@@ -166,7 +177,12 @@ async def admit(pool: asyncpg.Pool, request: Request) -> Admission:
     if counted := [permit for permit in request.permits if permit.grace_ms is not None]:
         arguments += [[permit.valueset for permit in counted], [permit.grace_ms for permit in counted]]
         arguments += [request.own_session, grace.CLAIM_MS]
-    row = await pool.fetchrow(_ADMIT_AND_CLAIM if counted else _ADMIT, *arguments)
+    row = await conn.fetchrow(ADMIT_AND_CLAIM if counted else ADMIT, *arguments)
+    return admission_of(request, row)
+
+
+def admission_of(request: Request, row: Mapping[str, Any] | None) -> Admission:
+    """What the database's row says of the request; None: no pairing fits."""
     if row is None:
         return Admission(None, 0, {}, (), _entry(request, NOBODY, (), ()))
     standing = Standing(row["patient_id"], row["client_id"], row["ended"], row["consents"])

@@ -43,6 +43,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         self.servers = servers
         self.limits = limits
         self.waits = Waits()
+        self.lines: dict[Any, Any] = {}  # of statements that go together (ddr.store.database.together)
         self._doubts = 0
         self._returned = 0.0  # when a connection came back the last time that was still good
         self._probe = Probe(servers, cache)

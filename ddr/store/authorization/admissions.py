@@ -1,0 +1,174 @@
+"""Admissions of several requests by one statement: what `access.admit` does for each (ddr.store.database.together).
+
+The statement waits for no row. What it cannot lock at once, and what is rare, it leaves alone: what a pairing does for
+the first time, a claim that another one may have left behind, a clock that was set back. These are admitted one by one.
+So it needs no order of locks, no two workers' statements can wait for each other, and nobody waits for a neighbour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from ddr.store.authorization import grace
+from ddr.store.authorization.access import (
+    ADMIT,
+    ADMIT_AND_CLAIM,
+    Admission,
+    Request,
+    admission_of,
+    admit,
+    pair,
+    unnoted,
+)
+from ddr.store.authorization.restore import RESTORES
+from ddr.store.database.pool import Connection
+from ddr.store.database.several import array
+from ddr.store.database.stamps import present
+from ddr.store.database.together import Way, ask
+
+
+def _basis(columns: str, parameters: str, more: str) -> str:
+    """`seen`: something is permitted and consented; `alone`: what is noted of a pairing once is not yet."""
+    return f"""
+WITH asked AS MATERIALIZED (
+  SELECT ord, pairing_id, grant_no, client_id, now_ms, kinds::text[] AS kinds{more}
+    FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[]{parameters})
+         WITH ORDINALITY AS t(pairing_id, grant_no, client_id, now_ms, kinds{columns}, ord)
+), pair AS MATERIALIZED (
+  SELECT a.ord, a.now_ms, a.kinds, p.*, p.consents ?| a.kinds AS seen,
+         EXISTS (SELECT FROM unnest(a.kinds) AS kind WHERE p.consents ? kind AND NOT p.openings ? kind) AS alone
+         {", a.counted, a.lengths" if more else ""}
+    FROM asked a CROSS JOIN LATERAL ({pair("a.pairing_id", "a.grant_no", "a.client_id", "a.now_ms")} OFFSET 0) p
+), behind AS MATERIALIZED (
+  SELECT patient_id FROM (SELECT DISTINCT patient_id FROM pair WHERE seen) o
+   CROSS JOIN LATERAL (SELECT FROM patient p WHERE p.patient_id = o.patient_id AND p.stamp_ms < {present("$6")}
+                          FOR NO KEY UPDATE SKIP LOCKED) p
+), present AS (
+  UPDATE patient p SET stamp_ms = greatest(p.stamp_ms, {present("$6")})
+    FROM behind WHERE p.patient_id = behind.patient_id
+)"""
+
+
+_FOUND = f"""
+SELECT p.ord, p.patient_id, p.pairing_no, p.client_id, p.ended, p.consents, p.openings, {{claimed}} AS claimed,
+       {{answered}} AS answered, {{alone}} AS alone, (SELECT {RESTORES}) AS restores,
+       (SELECT set_config('synchronous_commit', 'off', true))
+  FROM pair p"""
+
+_VISITED = f""", held AS MATERIALIZED (
+  SELECT patient_id, pairing_no, now_ms
+    FROM (SELECT DISTINCT ON (patient_id, pairing_no) patient_id, pairing_no, now_ms FROM pair
+           WHERE seen AND {unnoted("now_ms")} ORDER BY patient_id, pairing_no, ord) o
+   CROSS JOIN LATERAL (SELECT FROM grace g WHERE g.patient_id = o.patient_id AND g.pairing_no = o.pairing_no
+                          FOR NO KEY UPDATE SKIP LOCKED) g
+), visited AS (
+  UPDATE grace g SET read_ms = h.now_ms FROM held h WHERE g.patient_id = h.patient_id AND g.pairing_no = h.pairing_no
+)"""
+
+# `free`: no period of what is counted and consented runs. `doubtful`: one runs of which an answer may never have been
+# sent, or that began in the future.
+_CLAIMED = f""", touched AS MATERIALIZED (
+  SELECT ord, patient_id, pairing_no, now_ms, counted, lengths, mine
+    FROM (SELECT *, ARRAY(SELECT url FROM unnest(counted) AS url WHERE consents ? url) AS mine
+            FROM pair WHERE NOT alone) p
+   WHERE mine <> '{{}}'
+), judged AS MATERIALIZED (
+  SELECT t.ord, t.patient_id, t.pairing_no, t.now_ms, t.mine, g.answered, j.*
+    FROM touched t
+   CROSS JOIN LATERAL (SELECT answered, pending FROM grace g
+                        WHERE g.patient_id = t.patient_id AND g.pairing_no = t.pairing_no
+                          FOR NO KEY UPDATE SKIP LOCKED) g
+   CROSS JOIN LATERAL (
+     SELECT count(*) = 0 AS free, coalesce(bool_or(last_ms > t.now_ms OR g.pending ? url), false) AS doubtful
+       FROM (SELECT url, length_ms, (g.answered ->> url)::bigint AS last_ms
+               FROM unnest(t.counted, t.lengths) AS c(url, length_ms)) c
+      WHERE url = ANY (t.mine) AND last_ms > t.now_ms - length_ms) j
+), claimed AS (
+  UPDATE grace g
+     SET answered = g.answered || (SELECT jsonb_object_agg(url, j.now_ms) FROM unnest(j.mine) AS url),
+         pending = g.pending || (SELECT jsonb_object_agg(url, {grace.mark("$9::boolean", "$10::bigint")})
+                                   FROM unnest(j.mine) AS url),
+         read_ms = j.now_ms
+    FROM judged j WHERE j.free AND g.patient_id = j.patient_id AND g.pairing_no = j.pairing_no
+  RETURNING j.ord
+)"""
+
+_ADMIT_ALL = (
+    _basis("", "", "")
+    + _VISITED
+    + _FOUND.format(
+        claimed="'{}'::text[]",
+        answered="p.answered",
+        alone=f"p.alone OR (p.seen AND {unnoted('p.now_ms')} AND NOT EXISTS (SELECT FROM held h"
+        " WHERE h.patient_id = p.patient_id AND h.pairing_no = p.pairing_no))",
+    )
+)
+_ADMIT_ALL_AND_CLAIM = (
+    _basis(
+        ", counted, lengths", ", $7::text[], $8::text[]", ", counted::text[] AS counted, lengths::bigint[] AS lengths"
+    )
+    + _CLAIMED
+    + _FOUND.format(
+        claimed="CASE WHEN c.ord IS NOT NULL THEN j.mine ELSE '{}' END",
+        answered="coalesce(j.answered, p.answered)",
+        alone="p.alone OR (p.seen AND (j.ord IS NULL OR j.doubtful OR (j.free AND c.ord IS NULL)))",
+    )
+    + " LEFT JOIN judged j ON j.ord = p.ord LEFT JOIN claimed c ON c.ord = p.ord"
+)
+
+
+async def admit_together(
+    pool: Connection, request: Request, forsaken: Callable[[Request, Admission], Coroutine[Any, Any, None]]
+) -> Admission:
+    """As `access.admit`, but with those who come at the same time; `forsaken`: what becomes of it when nobody waits."""
+
+    async def left(admission: Admission) -> None:
+        await forsaken(request, admission)
+
+    return await ask(pool, _CLAIMING if _claims(request) else _LOOKING, request, left)
+
+
+async def admit_all(conn: Connection, requests: Sequence[Request], *, claims: bool) -> Sequence[Admission | None]:
+    """What `access.admit` says of each of them, or None: it has to be asked, and nothing was claimed.
+
+    `claims`: all of them count towards Grace-Periods, each of another pairing; else none of them does.
+    """
+    arguments: list[Any] = [
+        [request.pairing_id for request in requests],
+        [request.grant_no for request in requests],
+        [request.client_id for request in requests],
+        [request.now_ms for request in requests],
+        [array(permit.valueset for permit in request.permits) for request in requests],
+        max((request.steered_ms for request in requests if request.steered_ms is not None), default=None),
+    ]
+    if claims:
+        counted = [[permit for permit in request.permits if permit.grace_ms is not None] for request in requests]
+        arguments += [
+            [array(permit.valueset for permit in permits) for permits in counted],
+            [array(permit.grace_ms for permit in permits) for permits in counted],
+            requests[0].own_session,
+            grace.CLAIM_MS,
+        ]
+    rows = await conn.fetch(_ADMIT_ALL_AND_CLAIM if claims else _ADMIT_ALL, *arguments)
+    found = {row["ord"]: row for row in rows}
+    return [
+        None if (row := found.get(ord)) is not None and row["alone"] else admission_of(request, row)
+        for ord, request in enumerate(requests, 1)
+    ]
+
+
+def _claims(request: Request) -> bool:
+    return any(permit.grace_ms is not None for permit in request.permits)
+
+
+async def _look(conn: Connection, requests: Sequence[Request]) -> Sequence[Admission | None]:
+    return await admit_all(conn, requests, claims=False)
+
+
+async def _claim(conn: Connection, requests: Sequence[Request]) -> Sequence[Admission | None]:
+    return await admit_all(conn, requests, claims=True)
+
+
+_LOOKING = Way(ADMIT, admit, _look)
+_CLAIMING = Way(ADMIT_AND_CLAIM, admit, _claim, key=lambda request: request.pairing_id)

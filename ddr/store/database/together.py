@@ -1,0 +1,168 @@
+"""Natural batching (group commit): what is asked while a statement of its kind is under way goes together as the next.
+
+Who finds nothing under way goes at once and by itself, so light load pays nothing; nobody waits for company. What
+cannot be done together, or was spoilt by a neighbour, each one does by itself, as if there were no batching. Each pool,
+so each worker, has its own lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from ddr.call import statement
+from ddr.store.database.faults import BUSY, CHANGED, fault_of
+from ddr.store.database.pool import Connection, Pool
+
+MOST = 64  # in one statement
+PATIENCE_SECONDS = 0.1  # with who goes by itself, and may have to wait for a lock; then the others go without it
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False)
+class Way(Generic[Item, Result]):
+    """How one kind of statement is done; what `together` gives None for goes by itself, as if it had not been asked.
+
+    `text` is the statement for one. Of items with the same `key` one goes at a time, in order; None: any number.
+    """
+
+    text: str
+    alone: Callable[[Connection, Item], Awaitable[Result]]
+    together: Callable[[Connection, Sequence[Item]], Awaitable[Sequence[Result | None]]]
+    key: Callable[[Item], Hashable | None] = lambda item: None
+
+
+Forsaken = Callable[[Result], Coroutine[Any, Any, None]]
+"""What becomes of a result for which nobody waits any more; raises nothing."""
+
+
+async def ask(conn: Connection, way: Way[Item, Result], item: Item, forsaken: Forsaken[Result] | None = None) -> Result:
+    """What the statement says of `item`. Raises what it raises. On a connection, not a pool, it goes by itself.
+
+    Who is cancelled while others take part does not cancel the statement.
+    """
+    if not isinstance(conn, Pool):
+        return await way.alone(conn, item)
+    line: Line[Item, Result] | None = conn.lines.get(way)
+    if line is None:
+        line = conn.lines[way] = Line(conn, way)
+    return await line.ask(item, forsaken)
+
+
+class _Turn:
+    """The right to go, and the duty to say when it is over."""
+
+    __slots__ = ()
+
+
+class _Waiting(NamedTuple, Generic[Item, Result]):
+    item: Item
+    done: asyncio.Future[Result | _Turn | None]  # a turn: to go first; None: by itself, beside others
+    forsaken: Forsaken[Result] | None
+
+
+class Line(Generic[Item, Result]):
+    """The statements of one kind over one pool."""
+
+    def __init__(self, pool: Connection, way: Way[Item, Result]) -> None:
+        self._pool = pool
+        self._way = way
+        self._waiting: list[_Waiting[Item, Result]] = []
+        self._under_way: _Turn | None = None
+        self._aside: set[asyncio.Task[None]] = set()
+
+    async def ask(self, item: Item, forsaken: Forsaken[Result] | None = None) -> Result:
+        """As the function `ask`."""
+        if self._under_way is None:
+            self._under_way = turn = _Turn()
+            return await self._first(item, turn)
+        with statement(self._way.text):
+            found = await self._of_several(item, forsaken)
+        if isinstance(found, _Turn):
+            return await self._first(item, found)
+        return await self._way.alone(self._pool, item) if found is None else found
+
+    async def _first(self, item: Item, turn: _Turn) -> Result:
+        late = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._next, turn)
+        try:
+            return await self._way.alone(self._pool, item)
+        finally:
+            late.cancel()
+            self._next(turn)
+
+    async def _of_several(self, item: Item, forsaken: Forsaken[Result] | None) -> Result | _Turn | None:
+        done: asyncio.Future[Result | _Turn | None] = asyncio.get_running_loop().create_future()
+        one = _Waiting(item, done, forsaken)
+        self._waiting.append(one)
+        try:
+            return await done
+        except asyncio.CancelledError:
+            if not done.cancelled() and not done.exception():  # it came at the very moment
+                self._leave(one, done.result())
+            raise
+
+    def _next(self, turn: _Turn) -> None:
+        """What had this turn is over, or takes too long: who waits is next."""
+        if self._under_way is not turn:
+            return
+        now = self._taken()
+        self._under_way = next_turn = _Turn() if now else None
+        if next_turn is not None and len(now) == 1:
+            now[0].done.set_result(next_turn)
+        elif next_turn is not None:
+            self._do(self._go(now, next_turn))
+
+    def _taken(self) -> list[_Waiting[Item, Result]]:
+        """Those who go together now; the others go on waiting, in order."""
+        now: list[_Waiting[Item, Result]] = []
+        later: list[_Waiting[Item, Result]] = []
+        keys: set[Hashable] = set()
+        for one in self._waiting:
+            if one.done.done():
+                continue  # cancelled
+            key = self._way.key(one.item)
+            (later if len(now) >= MOST or key in keys else now).append(one)
+            if key is not None:
+                keys.add(key)
+        self._waiting = later
+        return now
+
+    async def _go(self, now: Sequence[_Waiting[Item, Result]], turn: _Turn) -> None:
+        found: Sequence[Result | None] = [None] * len(now)
+        failure: BaseException | None = None
+        try:
+            found = await self._way.together(self._pool, [one.item for one in now])
+        except Exception as error:
+            failure = error if fault_of(error) not in (None, BUSY, CHANGED) else None  # else it may be one item's
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            self._next(turn)
+            for one, result in zip(now, found, strict=True):
+                if one.done.done():
+                    self._leave(one, result)
+                elif isinstance(failure, Exception):
+                    one.done.set_exception(failure)
+                elif failure is not None:
+                    one.done.cancel()
+                else:
+                    one.done.set_result(result)
+
+    def _leave(self, one: _Waiting[Item, Result], found: Result | _Turn | None) -> None:
+        """Nobody waits for it any more."""
+        if isinstance(found, _Turn):
+            self._next(found)
+        elif found is not None and one.forsaken is not None:
+            self._do(one.forsaken(found))
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        """Beside the requests, in the name of none."""
+        task = asyncio.get_running_loop().create_task(work, context=Context())
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
