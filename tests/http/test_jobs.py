@@ -52,7 +52,8 @@ async def test_rare_work_is_not_left_for_long_after_a_failure(clock: Clock, monk
 
     async def sleep(seconds: float) -> None:
         if asyncio.current_task() is not this:  # servers of other tests go on beside this one, and sleep in turns
-            return await usual(seconds)
+            await usual(seconds)
+            return
         pauses.append(seconds)
         if len(pauses) == 3:
             raise asyncio.CancelledError
