@@ -27,7 +27,7 @@ async def ddr(
     """A recorder without grace period; tests of the grace period use `strict_ddr`."""
     catalog = load_catalog(settings.miv_packages, {})
     terms = {miv.name: MivSettings(0, miv.min_historic_days, miv.vendor_holdup_seconds) for miv in catalog.mivs}
-    async with recorder(pool, settings, tmp_path_factory.mktemp("recorder"), received, terms) as running:
+    async with recorder(pool, settings, tmp_path_factory.mktemp("recorder"), received, terms, True) as running:
         yield running
 
 
@@ -36,7 +36,7 @@ async def strict_ddr(
     pool: asyncpg.Pool, settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Recorder]:
     """A recorder with the specification's grace periods."""
-    async with recorder(pool, settings, tmp_path_factory.mktemp("strict"), received, {}) as running:
+    async with recorder(pool, settings, tmp_path_factory.mktemp("strict"), received, {}, True) as running:
         yield running
 
 

@@ -20,6 +20,7 @@ class Described:
     def __init__(self, document: Json) -> None:
         self.document = document
         self.seen: set[tuple[str, str]] = set()  # operationId, status
+        self._validators: dict[tuple[str, str], Any] = {}  # made once: each looks up its references anew
         self._paths = [
             (re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path))), item)
             for path, item in sorted(document["paths"].items(), key=lambda one: one[0].count("{"))
@@ -59,8 +60,10 @@ class Described:
         media_type = response.headers["content-type"].partition(";")[0]
         assert media_type in described["content"], (told, media_type)
         if media_type.endswith("json"):
-            schema = {**described["content"][media_type]["schema"], "components": self.document["components"]}
-            Draft202012Validator(schema).validate(orjson.loads(response.content))
+            if (told, media_type) not in self._validators:
+                schema = {**described["content"][media_type]["schema"], "components": self.document["components"]}
+                self._validators[told, media_type] = Draft202012Validator(schema)
+            self._validators[told, media_type].validate(orjson.loads(response.content))
 
     def resolved(self, node: Json) -> Json:
         """What a `$ref` stands for."""

@@ -9,13 +9,16 @@ import socket
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import httpx
+from argon2 import PasswordHasher
 
 from ddr.app import create_apps
 from ddr.cli.serving.listeners import Listeners
@@ -33,16 +36,19 @@ from ddr.store.database.ids import IdCipher
 from ddr.store.database.sealing import key_encryption_key
 from ddr.store.database.secrets import load_secrets
 from ddr.store.gateways import tokens as gateway_tokens
-from ddr.store.patients.accounts import create_patient
+from ddr.store.patients import accounts
 from tests.support.clock import Clock
 from tests.support.described import Described
 from tests.support.received import Received
 from tests.support.trust import FakeTrust
 
 LISTENERS = ("diga", "public", "gateway", "admin")
-SPARE = 300  # certificates for the DiGA of one test run
+SPARE = 300  # certificates for the DiGA of one process
 PASSWORD = "correct horse battery"
 _NUMBERS = count(1)
+_FOLDER = TemporaryDirectory(prefix="ddr-spare-")
+# Of the password above, made once and with little effort: what it costs to guess is tested where it is decided.
+_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 ALL_MIVS = (
     "blood-glucose-measurement",
     "blood-pressure-value",
@@ -109,7 +115,7 @@ class Recorder:
     async def patient(self) -> Patient:
         """A new patient."""
         name = f"patient-{self.number()}"
-        patient_id = await create_patient(self.core.pool, name, PASSWORD, self.clock())
+        patient_id = await accounts._insert(self.core.pool, name, _HASH, self.clock())
         token = await gateway_tokens.create(self.core.pool, patient_id, self.clock())
         base = f"{self.settings.gateway_base_url}/gateway/v1"
         gateway = await self.client(base_url=base, headers={"authorization": f"Bearer {token}"})
@@ -165,11 +171,26 @@ class Recorder:
         return await self._stack.enter_async_context(client)
 
 
+@cache
+def spare_certificates() -> tuple[certs.Pair, ...]:
+    """Certificates for the DiGA of this process: recorders may give out the same ones, each knows its own DiGA."""
+    folder = Path(_FOLDER.name)
+    return tuple(certs.client_certificate(folder / f"spare-{number}", "client") for number in range(SPARE))
+
+
 @asynccontextmanager
 async def recorder(
-    pool: asyncpg.Pool, settings: Settings, folder: Path, received: Received, miv: Mapping[str, MivSettings]
+    pool: asyncpg.Pool,
+    settings: Settings,
+    folder: Path,
+    received: Received,
+    miv: Mapping[str, MivSettings],
+    many: bool = False,
 ) -> AsyncIterator[Recorder]:
-    """Run a recorder on `pool` with listeners on free ports; `miv` replaces the registered terms."""
+    """Run a recorder on `pool` with listeners on free ports; `miv` replaces the registered terms.
+
+    With `many` it is for several files of tests: there are certificates for all their DiGA.
+    """
     sockets = {name: socket.create_server(("127.0.0.1", 0)) for name in LISTENERS}
     url = {name: f"https://localhost:{one.getsockname()[1]}" for name, one in sockets.items()}
     authority = certs.authority(folder)
@@ -185,7 +206,7 @@ async def recorder(
     )
     clock, trust = Clock(), FakeTrust()
     # In the trust store from the start, so that a test need not wait until it follows a new entry.
-    spare = [certs.client_certificate(folder / f"spare-{number}", "client") for number in range(SPARE)]
+    spare = spare_certificates()[: SPARE if many else SPARE // 5]
     trust.ders.extend(pair.der for pair in spare)
     secrets = await load_secrets(pool, key_encryption_key(settings))
     core = Core(
@@ -206,7 +227,9 @@ async def recorder(
         public = httpx.AsyncClient(verify=context, base_url=url["public"], timeout=30)
         admin = httpx.AsyncClient(base_url=url["admin"].replace("https", "http"), timeout=30)
         described = Described(description(core))
-        running = Recorder(core, clock, trust, authority, folder, received, public, admin, described, stack, spare)
+        running = Recorder(
+            core, clock, trust, authority, folder, received, public, admin, described, stack, list(spare)
+        )
         await stack.enter_async_context(public)
         await stack.enter_async_context(admin)
         yield running
