@@ -9,9 +9,12 @@ from ddr.conform.exchange import Exchange, Json
 MOST = 4000  # characters of a body that are shown
 MASK = "***"
 
-_FIELDS = "access_token|refresh_token|code|code_verifier|password|client_secret|token|id_token"
+_FIELDS = "access_token|refresh_token|code_verifier|password|client_secret|token|id_token"
+# What a search for Observations asks by `code`, which is no secret: codes of LOINC and HDDT, with their system or not.
+_SYSTEM, _CODE, _COMMA = r"(?:http[^&\s|,]*?)?(?:\||%7C)", r"(?:\d{1,7}-\d|PEF-measured(?:/|%2F)predicted)", "(?:,|%2C)"
+_SEARCHED = rf"(?:{_SYSTEM})?{_CODE}(?:{_COMMA}(?:{_SYSTEM})?{_CODE})*(?=[&\s]|$)"
 _JSON = re.compile(r'("(?:access_token|refresh_token|id_token)"\s*:\s*")[^"]*(")')
-_FORM = re.compile(rf"((?:^|[?&\s])(?:{_FIELDS})=)[^&\s]+", re.MULTILINE)
+_FORM = re.compile(rf"((?:^|[?&\s])(?:(?:{_FIELDS})=|code=(?!{_SEARCHED})))[^&\s]+", re.MULTILINE | re.IGNORECASE)
 _HEADERS = frozenset({"authorization", "cookie", "set-cookie", "proxy-authorization"})
 
 

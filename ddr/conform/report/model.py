@@ -149,7 +149,8 @@ def _chapters(rows: Iterable[Json]) -> list[Json]:
     grouped: dict[str, list[str]] = {}
     for row in rows:
         grouped.setdefault(row["chapter"], []).append(row["verdict"])
-    return [{"chapter": name, "counts": _counts(found)} for name, found in grouped.items()]
+    order = dict.fromkeys(one.chapter for one in catalogue().values())
+    return [{"chapter": name, "counts": _counts(grouped[name])} for name in order if name in grouped]
 
 
 def _counts(verdicts: Iterable[str]) -> dict[str, int]:
