@@ -1,4 +1,4 @@
-"""The kit's list of what BSI TR-02102-2 allows: its names are those of the scan, and it knows which year it is."""
+"""The kit's list of what BSI TR-02102-2 recommends: its names are those of the scan, and it knows which year it is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LAWS = (bsi.versions, bsi.suites, bsi.groups, bsi.signatures)
 
 
 @pytest.mark.parametrize("year", [2026, 2029, 2031])
-def test_the_profile_of_our_server_is_allowed(year: int) -> None:
+def test_the_profile_of_our_server_is_recommended(year: int) -> None:
     assert [law(OURS, year) for law in LAWS] == [[], [], [], []]
 
 
@@ -28,7 +28,7 @@ def test_years_decide() -> None:
     assert bsi.versions(OURS, 2032) == ["TLS 1.2 (recommended until 2031)"]
 
 
-def test_what_no_table_has_is_not_allowed() -> None:
+def test_what_no_table_has_is_not_recommended() -> None:
     names = ("ECDHE-RSA-CHACHA20-POLY1305", "TLS_AES_128_CCM_8_SHA256", "ECDHE-RSA-AES128-SHA", "DES-CBC3-SHA")
     assert bsi.suites(replace(OURS, suites=names), 2026) == list(names)
     groups = ("x25519", "X25519MLKEM768", "secp256k1", "ffdhe2048", "ffdhe8192", "secp224r1")

@@ -42,7 +42,8 @@ def _judged(kit: Kit, wrong: Callable[[Findings, int], list[str]], what: str) ->
     year = datetime.fromtimestamp(kit.now_ms() / 1000, UTC).year
     for host, port, found in _scans(kit):
         if bad := wrong(found, year):
-            raise Failed(f"{host}:{port} accepts the {what} {', '.join(bad)}, which {bsi.EDITION} does not allow")
+            accepted = f"{host}:{port} accepts the {what} {', '.join(bad)}"
+            raise Failed(f"{accepted}, which {bsi.EDITION} does not recommend ({bsi.KNOWN_FROM})")
 
 
 @check("TLS-002")
@@ -53,19 +54,19 @@ def tls_versions(kit: Kit) -> None:
 
 @check("TLS-002")
 def tls_cipher_suites(kit: Kit) -> None:
-    """Only cipher suites of BSI TR-02102-2 are accepted."""
+    """Only cipher suites that BSI TR-02102-2 recommends are accepted, by this kit's list of them."""
     _judged(kit, bsi.suites, "suite")
 
 
 @check("TLS-002")
 def tls_groups(kit: Kit) -> None:
-    """Only groups for the key exchange of BSI TR-02102-2 are accepted."""
+    """Only groups that BSI TR-02102-2 recommends are accepted for the key exchange, by this kit's list of them."""
     _judged(kit, bsi.groups, "group")
 
 
 @check("TLS-002")
 def tls_signatures(kit: Kit) -> None:
-    """Only signature algorithms of BSI TR-02102-2 are accepted."""
+    """Only signature algorithms that BSI TR-02102-2 recommends are accepted, by this kit's list of them."""
     _judged(kit, bsi.signatures, "signature algorithm")
 
 
@@ -113,7 +114,7 @@ def certificate_key_is_strong(kit: Kit) -> None:
         if properties(found.certificate).signature_is_pkcs1:
             raise NeedsPerson(
                 f"{host}:{port}: the authority signs by RSA with PKCS#1 v1.5, which {bsi.EDITION} recommends"
-                f" until {bsi.PKCS1} only; whether it has other signatures to offer, it has to say"
+                f" until {bsi.PKCS1} only ({bsi.KNOWN_FROM}); whether it has other signatures to offer, it has to say"
             )
 
 

@@ -1,9 +1,10 @@
-"""What BSI TR-02102-2 allows in TLS and until the end of which year, by the names that the scan gives.
+"""What BSI TR-02102-2 recommends in TLS and until the end of which year, by the names that the scan gives.
 
-Stands on version 2026-01 of 23 January 2026. Names are those of the tables of suites, groups and signature algorithms,
-as the BSI's own test tool has them (github.com/BSI-Bund/TaSK, specification TR-02102-2 1.0), with the years of 2026-01:
-classical key agreement and TLS 1.2 to 2031, DHE suites to 2029, RSA with PKCS#1 v1.5 to 2025. Groups that combine a
-recommended curve with ML-KEM follow TR-02102-1. It is wider than the profile of our own server (ddr.tls.bsi).
+Not copied from the guideline, which was not at hand, and which is right where this differs. Names of suites, groups and
+signature algorithms are those that the BSI's own test tool knows (github.com/BSI-Bund/TaSK, specification TR-02102-2
+1.0). Years are those that public summaries tell of version 2026-01 of 23 January 2026: classical key agreement and
+TLS 1.2 to 2031, DHE suites to 2029, RSA with PKCS#1 v1.5 to 2025. That groups of a recommended curve with ML-KEM are
+good is concluded from what they tell of TR-02102-1. It is wider than the profile of our own server (ddr.tls.bsi).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from ddr.tls.scan import Findings
 
 EDITION = "TR-02102-2, version 2026-01"
+KNOWN_FROM = "by this kit's list: names of the BSI's test tool, years of public summaries; the guideline decides"
 CLASSICAL, FINITE, PKCS1, OPEN = 2031, 2029, 2025, 9999
 
 VERSIONS = {"TLS 1.2": CLASSICAL, "TLS 1.3": OPEN}
@@ -50,22 +52,22 @@ SIGNATURES = {
 
 
 def versions(found: Findings, year: int) -> list[str]:
-    """Protocol versions that are not allowed in this year."""
+    """Protocol versions that are not recommended in this year."""
     return _beyond(found.versions, VERSIONS, year)
 
 
 def suites(found: Findings, year: int) -> list[str]:
-    """Cipher suites that are not allowed in this year."""
+    """Cipher suites that are not recommended in this year."""
     return _beyond(found.suites, SUITES, year)
 
 
 def groups(found: Findings, year: int) -> list[str]:
-    """Groups that are not allowed in this year."""
+    """Groups that are not recommended in this year."""
     return _beyond(found.groups, GROUPS, year)
 
 
 def signatures(found: Findings, year: int) -> list[str]:
-    """Signature algorithms that are not allowed in this year."""
+    """Signature algorithms that are not recommended in this year."""
     return _beyond(found.signatures, SIGNATURES, year)
 
 
