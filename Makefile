@@ -72,7 +72,7 @@ format: $(VENV)/.dev ## format the code
 
 conformance: $(VENV)/.dev ## black-box tests by requirement; writes docs/conformance.md
 	@rm -rf $(EVIDENCE)
-	@$(BIN)/python -m pytest tests/spec $(PARALLEL) -m "requirement and not validator" --evidence $(EVIDENCE) $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "requirement and not validator" --evidence $(EVIDENCE) $(ARGS)
 	@$(VALIDATE) tests/spec -m "requirement and validator" --evidence $(EVIDENCE) $(ARGS)
 	@$(BIN)/python -m tests.conformance $(EVIDENCE) --write docs/conformance.md
 

@@ -19,7 +19,7 @@ from ddr.conform.earlier import Earlier, remembered
 from ddr.conform.kit import Kit
 from ddr.conform.run import Result
 from ddr.conform.view import key_of
-from tests.conform.conftest import Examined, failed, with_pairings
+from tests.conform.conftest import failed, with_pairings
 from tests.conform.faults.changes import CHANGES
 from tests.conform.faults.contents import CONTENTS, LATER
 from tests.conform.faults.documents import DOCUMENTS
@@ -29,6 +29,7 @@ from tests.conform.faults.persons import PERSONS
 from tests.conform.faults.searches import SEARCHES
 from tests.conform.faults.summary import REPORTS
 from tests.conform.faults.tamper import wrapping
+from tests.spec.examined import Examined
 
 PAGE = Path(__file__).parents[2] / "docs/conformance-kit.md"
 WEAK = ("TLS_RSA_WITH_AES_128_CBC_SHA",)

@@ -47,6 +47,12 @@ def test_each_requirement_has_a_check_or_a_reason() -> None:
     assert {one.id for one in BINDING} - checks.keys() == unseen().keys()
 
 
+def test_every_check_stands_under_a_requirement() -> None:
+    for one in all_checks():
+        assert [name for name in one.requirements if name not in catalogue()] == [], one.name
+        assert one.words.endswith("."), one.name
+
+
 def test_the_page_has_the_table() -> None:
     text = PAGE.read_text("utf-8")
     assert BEGIN in text and page_with(text) == text, "python -m tests.conform.test_coverage"

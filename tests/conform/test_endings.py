@@ -20,6 +20,7 @@ from ddr.conform.browser import Person
 from ddr.conform.check import Check, all_checks
 from ddr.conform.kit import Kit
 from ddr.conform.pacing import Pace, Patience
+from ddr.conform.report import model
 from ddr.conform.report.html import html
 from ddr.conform.report.junit import junit
 from ddr.conform.report.model import Run, report
@@ -28,13 +29,13 @@ from ddr.conform.run import Result, run
 from ddr.conform.target import Account, Identity, Target
 from ddr.conform.verdict import Failed, NotRun, Verdict
 from ddr.conform.view import View
-from ddr.conform.wire import Wire
-from tests.conform.test_kit import SCHEMA
+from ddr.conform.wire import Wire, Writes
 
 BASE, ISSUER = "https://recorder.example/fhir", "https://login.recorder.example"
 DIGA = Identity("urn:diga:bfarm:00001", "https://diga.example/cb", Path("a.pem"), Path("a.key"))
 Answer = Callable[[httpx.Request], httpx.Response]
 FHIR = {"content-type": "application/fhir+json"}
+SCHEMA = json.loads(Path(model.__file__).with_name("schema.json").read_text())
 CHECKS = {one.name: one for one in all_checks()}
 
 
@@ -192,6 +193,14 @@ def test_what_breaks_a_recommendation_is_a_remark(
     assert len(root.findall(".//failure")) == status and len(root.findall(".//skipped")) == 1 - status
     Terminal(Console(), 2).end(document)
     assert ("a remark" in capsys.readouterr().out) == (status == 0)
+
+
+def test_nothing_can_be_written() -> None:
+    found = kit(answers({}))
+    for method, path in (("PUT", "Observation/1"), ("POST", "Observation"), ("DELETE", "Device/1"), ("POST", "x")):
+        with pytest.raises(Writes):
+            found.wire.send(method, f"{BASE}/{path}")
+    assert found.wire.exchanges == []
 
 
 def test_a_connection_that_breaks_once_does_not_end_the_run() -> None:

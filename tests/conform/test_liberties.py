@@ -9,8 +9,9 @@ import pytest
 from ddr.conform.check import all_checks
 from ddr.conform.kit import Kit
 from ddr.conform.verdict import Verdict
-from tests.conform.conftest import Examined, with_pairings
+from tests.conform.conftest import with_pairings
 from tests.conform.liberties import groups, together
+from tests.spec.examined import Examined
 
 # Those that look at what came from the FHIR server; not those that log in anew or end the pairing.
 APART = ("pairing", "consents", "ending", "changes", "two_times", "par", "authorize", "tokens", "client_certificates")

@@ -12,12 +12,13 @@ import pytest
 from ddr.miv.loader import load_catalog
 from ddr.settings import MivSettings, Settings
 from ddr.store.database.pool import open_pool
+from tests.spec.examined import examined
 from tests.spec.world import Scene, furnished
 from tests.support.database import migrated_database
 from tests.support.received import received
 from tests.support.recorder import Recorder, recorder
 
-__all__ = ["received"]
+__all__ = ["examined", "received"]
 
 
 @pytest.fixture(scope="session")
