@@ -79,6 +79,7 @@ MODULES = (
     "limits",
     "consents",
     "ending",
+    "whole_run",
 )
 
 

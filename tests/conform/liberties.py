@@ -148,8 +148,10 @@ def _without_metrics(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     token = request.headers.get("authorization", "")
     metrics: dict[str, str] = tamper.memory.setdefault(token, {})
     if asks(request, "/fhir/DeviceMetric/(?!_search)"):
+        asked = request.url.path.partition("/DeviceMetric/")[2].partition("/")[0]
         request = httpx.Request("GET", f"{_base(request)}/DeviceMetric/there-is-none", headers=_headers(request))
-        return tamper.pass_on(request)
+        answer = tamper.pass_on(request)
+        return replaced(answer, answer.content.replace(b"there-is-none", asked.encode()))
     if not metrics and asks(request, FHIR) and token:
         _learn(tamper, request, metrics)
     answer = tamper.pass_on(request)

@@ -26,6 +26,7 @@ from tests.conform.faults.documents import DOCUMENTS
 from tests.conform.faults.fault import Fault
 from tests.conform.faults.oauth import AUTHORIZATION
 from tests.conform.faults.persons import PERSONS
+from tests.conform.faults.refusals import REFUSALS
 from tests.conform.faults.searches import SEARCHES
 from tests.conform.faults.summary import REPORTS
 from tests.conform.faults.tamper import wrapping
@@ -33,7 +34,7 @@ from tests.spec.examined import Examined
 
 PAGE = Path(__file__).parents[2] / "docs/conformance-kit.md"
 WEAK = ("TLS_RSA_WITH_AES_128_CBC_SHA",)
-FAULTS = (*DOCUMENTS, *AUTHORIZATION, *SEARCHES, *CONTENTS, *PERSONS, *REPORTS, *LATER)
+FAULTS = (*DOCUMENTS, *AUTHORIZATION, *SEARCHES, *REFUSALS, *CONTENTS, *PERSONS, *REPORTS, *LATER)
 TLS = (
     ("tls-1-1", "TLS 1.1 is accepted", {"versions": ("TLS 1.1", "TLS 1.2", "TLS 1.3")}, "tls-versions"),
     (
@@ -61,10 +62,11 @@ async def paired(examined: Examined) -> Kit:
     return kit
 
 
-async def judged(examined: Examined, paired: Kit, fault: Fault, checks: Sequence[Check]) -> list[Result]:
+async def judged(
+    examined: Examined, paired: Kit, seen_before: Earlier, fault: Fault, checks: Sequence[Check]
+) -> list[Result]:
     """What these checks say of a recorder with the fault."""
-    earlier = await seen_before(examined, paired) if fault in LATER else None
-    kit = examined.kit(wrapping(fault.harm), earlier)
+    kit = examined.kit(wrapping(fault.harm), seen_before if fault in LATER else None)
     if not fault.pairs:
         with_pairings(kit, paired)
     results = await examined.run(kit, checks)
@@ -74,6 +76,7 @@ async def judged(examined: Examined, paired: Kit, fault: Fault, checks: Sequence
     return results
 
 
+@pytest.fixture(scope="module")
 async def seen_before(examined: Examined, paired: Kit) -> Earlier:
     """The memory of a run without fault."""
     kit = examined.kit()
@@ -89,8 +92,10 @@ async def seen_before(examined: Examined, paired: Kit) -> Earlier:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-async def test_each_fault_is_found_by_its_check(examined: Examined, paired: Kit, fault: Fault) -> None:
-    results = await judged(examined, paired, fault, named(fault.check, *fault.after))
+async def test_each_fault_is_found_by_its_check(
+    examined: Examined, paired: Kit, seen_before: Earlier, fault: Fault
+) -> None:
+    results = await judged(examined, paired, seen_before, fault, named(fault.check, *fault.after))
     told = [(one.check.name, one.verdict, one.text) for one in results]
     assert fault.check in failed(results) <= {fault.check, *fault.also}, told
 
@@ -106,11 +111,13 @@ async def test_each_fault_of_tls_is_found(
 
 @pytest.mark.packaging
 @pytest.mark.timeout(1800)
-async def test_no_fault_is_found_by_what_is_about_something_else(examined: Examined, paired: Kit) -> None:
+async def test_no_fault_is_found_by_what_is_about_something_else(
+    examined: Examined, paired: Kit, seen_before: Earlier
+) -> None:
     """All checks of its chapter; with DDR_FAULTS=thorough all but those that log in anew or end a pairing."""
     wrong = {}
     for fault in FAULTS:
-        found = failed(await judged(examined, paired, fault, beside(fault)))
+        found = failed(await judged(examined, paired, seen_before, fault, beside(fault)))
         if beyond := found - {fault.check, *fault.also}:
             wrong[fault.name] = sorted(beyond)
     assert not wrong, "\n".join(f"{name}: {beyond}" for name, beyond in wrong.items())

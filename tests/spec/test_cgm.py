@@ -8,7 +8,7 @@ import pytest
 
 from ddr.fhir.instants import date_time
 from tests.spec.series import PERIOD, SLOTS, Worn, chunks, ramp, values, worn
-from tests.spec.world import CGM, DAY, HOUR, MINUTE, Home, Json, later, paired
+from tests.spec.world import CGM, DAY, HOUR, MINUTE, Home, later, paired
 from tests.support.recorder import Recorder
 
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
@@ -113,26 +113,6 @@ async def test_search_by_last_change(ddr: Recorder) -> None:
         assert await sensor.chunks(seen) == []
         await sensor.send(SLOTS + 10, ramp(1))
         assert [chunk["id"] for chunk in await sensor.chunks(seen)] == [second["id"]]
-
-
-@pytest.mark.requirement("CGM-012")
-async def test_the_summary_covers_thirty_days(ddr: Recorder) -> None:
-    home, now_ms = Home(ddr, await ddr.patient()), ddr.clock()
-    start_ms = now_ms - 30 * DAY
-    await home.device("cgm")
-    await home.cgm("cgm", start_ms)
-    await home.readings("cgm", start_ms, ramp(30 * SLOTS))
-    reader = await paired(ddr, home.patient, CGM)
-    period = {"effectivePeriodStart": date_time(start_ms), "effectivePeriodEnd": date_time(now_ms)}
-    body: Json = {
-        "resourceType": "Parameters",
-        "parameter": [{"name": name, "valueDateTime": instant} for name, instant in period.items()],
-    }
-    response = await reader.post("Observation/$hddt-cgm-summary", json=body)
-    assert response.status_code == 200, response.text
-    observations = [each["resource"] for each in response.json()["entry"]]
-    (wear,) = [each for each in observations if each["code"]["coding"][0]["code"] == "104636-6"]
-    assert wear["valueQuantity"]["value"] >= 30
 
 
 @pytest.mark.requirement("CGM-013")

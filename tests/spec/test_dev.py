@@ -20,7 +20,6 @@ from tests.spec.world import (
     Reader,
     Scene,
     entries,
-    furnished,
     later,
     paired,
     refused,
@@ -45,32 +44,6 @@ async def worn(ddr: Recorder) -> Scene:
     home = Home(ddr, await ddr.patient())
     await home.rtcgm(ddr.clock())
     return Scene(home, await paired(ddr, home.patient, CGM))
-
-
-@pytest.mark.requirement("DEV-001", "DEV-003")
-async def test_read_and_search(ddr: Recorder, scene: Scene) -> None:
-    found = await devices(scene.reader)
-    assert {device["id"] for device in found} == {scene.home.ids[key] for key in ("meter", "cuff", "spirometer", "cgm")}
-    for device in found:
-        assert await scene.reader.read(f"Device/{device['id']}") == device
-        assert device["meta"]["profile"] == [
-            "https://gematik.de/fhir/hddt/StructureDefinition/hddt-personal-health-device"
-        ]
-    other = await furnished(ddr)
-    assert not {device["id"] for device in found} & set(await other.reader.ids("Device"))
-
-
-@pytest.mark.requirement("DEV-002")
-async def test_foreign_and_ungranted_devices_are_not_known(ddr: Recorder, scene: Scene) -> None:
-    other = await furnished(ddr)
-    narrow = await paired(ddr, scene.home.patient, BG)
-    assert await narrow.ids("Device") == [scene.home.ids["meter"]]
-    assert await narrow.ids("DeviceMetric") == []
-    hidden = [f"Device/{other.home.ids['meter']}", f"Device/{scene.home.ids['cgm']}"]
-    hidden += [f"DeviceMetric/{home.ids['metric']}" for home in (scene.home, other.home)]
-    for path in hidden:
-        for target in (path, f"{path}/_history/1"):
-            refused(await narrow.get(target), 404, diagnostics=f"Resource {path} is not known")
 
 
 @pytest.mark.requirement("DEV-004", "DEV-005")

@@ -35,19 +35,6 @@ async def strips(ddr: Recorder) -> Scene:
     return Scene(home, await paired(ddr, home.patient, BG))
 
 
-@pytest.mark.requirement("DEV-024", "DEV-026", "DEV-028")
-async def test_read_and_search(scene: Scene) -> None:
-    (metric,) = await metrics(scene.reader)
-    assert metric["id"] == scene.home.ids["metric"]
-    assert await scene.reader.read(f"DeviceMetric/{metric['id']}") == metric
-    assert metric["meta"]["profile"] == [
-        "https://gematik.de/fhir/hddt/StructureDefinition/hddt-sensor-type-and-calibration-status"
-    ]
-    assert metric["source"] == {"reference": f"Device/{scene.home.ids['cgm']}"}
-    assert metric["type"]["coding"]
-    assert metric["category"] == "measurement"
-
-
 @pytest.mark.requirement("DEV-025", "DEV-036")
 async def test_search_parameters(scene: Scene) -> None:
     ids, reader = scene.home.ids, scene.reader

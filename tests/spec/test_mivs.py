@@ -7,7 +7,7 @@ import time
 import pytest
 
 from ddr.demo.diga_client import DigaRefused
-from tests.spec.world import BG, BP, CGM, DAY, HOUR, LF, MINUTE, Home, paired
+from tests.spec.world import BG, BP, CGM, LF, MINUTE, Home, paired
 from tests.support.recorder import Recorder
 
 CANONICAL = "https://gematik.de/fhir/hddt/ValueSet/hddt-miv-"
@@ -61,16 +61,3 @@ async def test_data_is_served_as_soon_as_it_was_taken(ddr: Recorder, miv: str) -
     await observed(home, miv, ddr.clock() - 15 * MINUTE)
     assert await reader.ids("Observation")
     assert time.monotonic() - sent < 60
-
-
-@each("BG-013", "CGM-012", "LF-022", "BP-019")
-async def test_data_is_retrievable_for_the_historic_period(ddr: Recorder, miv: str) -> None:
-    days = 14 if miv == LF else 30
-    at_ms = ddr.clock() - days * DAY
-    home = Home(ddr, await ddr.patient())
-    await observed(home, miv, at_ms)
-    reader = await paired(ddr, home.patient, miv)
-    found = await reader.ids(f"Observation?date=lt{home.ago((days - 1) * DAY - HOUR)}")
-    assert found
-    for logical_id in found:
-        assert (await reader.get(f"Observation/{logical_id}")).status_code == 200

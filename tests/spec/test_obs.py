@@ -31,7 +31,8 @@ from tests.spec.world import (
 )
 from tests.support.recorder import Recorder
 
-PERIODS = {BG: 30, BP: 30, CGM: 30, LF: 14}  # minimum Historic-Data-Period in days (HDDT mivs.md)
+# The minimum Historic-Data-Period of each MIV in days (HDDT mivs.md), and the requirement that asks for it.
+PERIODS = ((BG, 30, "BG-013"), (BP, 30, "BP-019"), (CGM, 30, "CGM-012"), (LF, 14, "LF-022"))
 EXPIRED = (
     "Search includes a time range which is outside the historical time range of this service. "
     "Potentially no matches found."
@@ -55,27 +56,6 @@ def _expanded(valueset: Json) -> set[tuple[str, str]]:
         for include in valueset["compose"]["include"]
         for concept in include.get("concept", ())
     }
-
-
-@pytest.mark.requirement("OBS-001")
-async def test_read_and_search(scene: Scene) -> None:
-    found = await observations(scene.reader)
-    assert len(found) == 10
-    for observation in found:
-        assert await scene.reader.read(f"Observation/{observation['id']}") == observation
-
-
-@pytest.mark.requirement("OBS-003")
-async def test_each_token_sees_its_own_patient(ddr: Recorder, scene: Scene) -> None:
-    other = await furnished(ddr)
-    mine, theirs = set(await scene.reader.ids("Observation")), set(await other.reader.ids("Observation"))
-    assert mine
-    assert theirs
-    assert not mine & theirs
-    for logical_id in theirs:
-        path = f"Observation/{logical_id}"
-        refused(await scene.reader.get(path), 404, diagnostics=f"Resource {path} is not known")
-        assert await scene.reader.ids(f"Observation?_id={logical_id}") == []
 
 
 @pytest.mark.requirement("OBS-004", "OBS-005", "OBS-033")
@@ -151,14 +131,19 @@ async def old(ddr: Recorder, age_ms: int) -> Home:
 
 
 @pytest.mark.requirement("OBS-016", "OBS-039", "OBS-012")
-@pytest.mark.parametrize(("miv", "days"), PERIODS.items())
+@pytest.mark.parametrize(
+    ("miv", "days"), [pytest.param(miv, days, marks=pytest.mark.requirement(own)) for miv, days, own in PERIODS]
+)
 async def test_all_data_of_the_historic_period_is_served(ddr: Recorder, miv: str, days: int) -> None:
-    """What is a minute short of the period is there; two minutes later it is not."""
-    home = await old(ddr, days * DAY - MINUTE)
+    """What is as old as the period is there; two minutes later it is not."""
+    home = await old(ddr, days * DAY)
     reader = await paired(ddr, home.patient, miv)
     first = {BG: "bg-0", BP: "bp-0", LF: "pef-0"}
     before = await reader.ids("Observation")
     assert len(before) == (1 if miv == CGM else 2)
+    assert await reader.ids(f"Observation?date=lt{home.ago((days - 1) * DAY - HOUR)}") == before
+    for logical_id in before:
+        assert (await reader.get(f"Observation/{logical_id}")).status_code == 200
     with later(ddr, 2 * MINUTE):
         after = await reader.ids("Observation")
     # The chunk of CGM ends an hour later and stays.
@@ -178,20 +163,6 @@ async def test_every_observation_is_complete(scene: Scene) -> None:
             assert quantity["code"]
             assert quantity["unit"]
             assert isinstance(quantity["value"], int | float)
-
-
-@pytest.mark.requirement("OBS-022", "OBS-024", "DEV-026")
-async def test_every_observation_leads_to_its_device(scene: Scene) -> None:
-    for observation in await observations(scene.reader):
-        if code_of(observation) == "20149-1":
-            continue  # a reference value is not measured
-        reference = observation["device"]["reference"]
-        target = await scene.reader.read(reference)
-        if target["resourceType"] == "DeviceMetric":
-            assert set(observation["device"]) == {"reference"}
-            target = await scene.reader.read(target["source"]["reference"])
-        assert target["resourceType"] == "Device"
-        assert target["serialNumber"].startswith("SN-")
 
 
 @pytest.mark.requirement("OBS-023", "OBS-026", "DEV-030", "DEV-041")

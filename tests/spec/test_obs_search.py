@@ -9,7 +9,6 @@ import pytest
 from ddr.fhir.instants import date_time
 from tests.spec.world import (
     BG,
-    BP,
     CGM,
     HOUR,
     MINUTE,
@@ -37,23 +36,6 @@ async def found(scene: Scene, query: str) -> set[str]:
 def canonical(reader: Reader, miv: str) -> str:
     """The canonical of the MIV's ValueSet."""
     return next(each.valueset for each in reader.ddr.core.catalog.mivs if each.name == miv)
-
-
-@pytest.mark.requirement("OBS-006", "OBS-008")
-async def test_the_scopes_are_the_code_filter(ddr: Recorder, scene: Scene) -> None:
-    """ValueSets of several scopes are joined by OR; nothing else is found, asked for or not."""
-    reader = await paired(ddr, scene.home.patient, BG, BP)
-    codes = {code_of(observation) for observation in entries(await reader.search("Observation"))}
-    assert codes == {"2339-0", "15074-8", "85354-9"}
-    assert await reader.ids("Observation?code=99504-3,20150-9") == []
-
-
-@pytest.mark.requirement("OBS-007", "OBS-011")
-@pytest.mark.parametrize("system", ["", f"{LOINC}|"])
-async def test_codes_with_and_without_system(scene: Scene, system: str) -> None:
-    assert await found(scene, f"code={system}2339-0") == {"bg-old", "bg-new"}
-    assert await found(scene, f"code={system}2339-0,{system}15074-8") == {"bg-old", "bg-new", "bg-mmol"}
-    assert await found(scene, f"code={system}99504-3") == {"cgm"}
 
 
 @pytest.mark.requirement("OBS-007", "OBS-011")

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from tests.spec.backend import Backend, claims
-from tests.spec.world import BP, CGM, Home, Reader, Scene, entries, paired
-from tests.support.recorder import ALL_MIVS, PASSWORD, Recorder
+from tests.spec.world import Reader, Scene, entries
+from tests.support.recorder import ALL_MIVS, PASSWORD
 
 SEARCHES = ("Observation", "Device", "DeviceMetric", "Observation?_include=Observation:device")
 SUMMARY = "Observation/$hddt-cgm-summary?related=true"
@@ -44,12 +44,6 @@ async def test_nothing_identifies_the_patient(scene: Scene) -> None:
             assert secret not in text
 
 
-@pytest.mark.requirement("PRIV-002")
-@pytest.mark.parametrize("path", ["Patient", "patient", "Patient/1", "Patient/$everything", "Person", "RelatedPerson"])
-async def test_no_patient_endpoint(scene: Scene, path: str) -> None:
-    assert (await scene.reader.get(path)).status_code == 404
-
-
 @pytest.mark.requirement("PRIV-003", "PRIV-004", "PRIV-005")
 async def test_a_subject_is_the_pairing_id_where_a_profile_wants_one(scene: Scene) -> None:
     pairing_id, seen = scene.reader.tokens.pairing_id, 0
@@ -68,22 +62,3 @@ def _forced(resource: dict[str, Any]) -> bool:
     """Blood pressure, and the summary of glucose values."""
     codings = [coding["code"] for coding in resource.get("code", {}).get("coding", ())]
     return "85354-9" in codings or "cgm-summary" in str(resource.get("meta", {}).get("profile"))
-
-
-@pytest.mark.requirement("PRIV-006")
-async def test_two_diga_know_a_patient_by_different_names(ddr: Recorder) -> None:
-    home = Home(ddr, await ddr.patient())
-    await home.device("cuff", name="Tonometer", type="70665002")
-    await home.pressure("bp", ddr.clock() - 60_000)
-    readers = [await paired(ddr, home.patient, BP) for _ in range(2)]
-    assert readers[0].tokens.pairing_id != readers[1].tokens.pairing_id
-    texts = [(await reader.get("Observation")).text for reader in readers]
-    assert readers[0].tokens.pairing_id not in texts[1]
-    assert readers[1].tokens.pairing_id not in texts[0]
-
-
-@pytest.mark.requirement("PRIV-001")
-async def test_a_refusal_does_not_say_who_refused(ddr: Recorder) -> None:
-    backend, patient = Backend(ddr, await ddr.diga(CGM)), await ddr.patient()
-    landed = await backend.decide(patient, await backend.request_uri(CGM, state="s"), None)
-    assert landed.keys() == {"error", "state", "iss"}

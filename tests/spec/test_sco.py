@@ -94,33 +94,6 @@ async def test_scopes_have_the_prescribed_form(scene: Scene) -> None:
     assert set(supported) == set(tokens.scopes)
 
 
-@pytest.mark.requirement("SCO-003", "SCO-004", "SCO-012")
-@pytest.mark.parametrize(
-    "scope",
-    [
-        SCOPE + BG.upper(),
-        SCOPE + BG + "/",
-        SCOPE + BG + "|1.0.1",
-        (SCOPE + BG).replace("https://gematik", "http://gematik"),
-        (SCOPE + BG).replace("https://", "https://www."),
-        (SCOPE + BG).replace(".rs?", ".cruds?"),
-        (SCOPE + BG).replace(".rs?", ".r?"),
-        (SCOPE + BG).replace("patient/", "user/"),
-        (SCOPE + BG).replace("patient/", "system/"),
-        (SCOPE + BG).replace("code:in", "code"),
-        "patient/Observation.rs",
-        "patient/*.rs",
-        "patient/Patient.rs",
-        SCOPE + "unknown",
-        "launch/patient",
-        "openid",
-    ],
-)
-async def test_other_scopes_are_rejected(scene: Scene, scope: str) -> None:
-    assert await push(scene.reader, scope, *DEVICE_SCOPES) == (400, "invalid_scope")
-    assert await push(scene.reader, SCOPE + BG, scope, *DEVICE_SCOPES) == (400, "invalid_scope")
-
-
 @pytest.mark.requirement("SCO-012")
 @pytest.mark.parametrize("scope", ["patient/device.rs", "patient/devicemetric.rs", "patient/Devicemetric.rs"])
 async def test_scopes_are_compared_in_camel_case(scene: Scene, scope: str) -> None:
@@ -140,15 +113,6 @@ async def test_nothing_can_be_written(scene: Scene, method: str) -> None:
     assert [await scene.reader.search(kind) for kind in TYPES] == before
     for path in ("", "Patient", "Patient/1"):
         assert (await scene.reader.send(method, path, json={})).status_code in (404, 405)
-
-
-@pytest.mark.requirement("SCO-005", "SCO-009")
-async def test_the_patient_of_the_pairing_and_the_valueset_must_both_fit(ddr: Recorder, scene: Scene) -> None:
-    other = await Home(ddr, await ddr.patient()).furnish()
-    reader = await paired(ddr, scene.home.patient, BG)
-    assert (await reader.get(f"Observation/{scene.home.ids['bg-new']}")).status_code == 200
-    for wrong in (scene.home.ids["bp"], other.ids["bg-new"], other.ids["bp"]):
-        refused(await reader.get(f"Observation/{wrong}"), 404)
 
 
 @pytest.mark.requirement("SCO-006")

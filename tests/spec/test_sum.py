@@ -20,8 +20,6 @@ from tests.spec.summary import (
     BERLIN,
     DEFINITION,
     PERIOD,
-    PROFILES,
-    RANGE_CODES,
     SUMMARY,
     WORN,
     by_code,
@@ -36,7 +34,7 @@ from tests.spec.summary import (
     value,
     worn_for_a_month,
 )
-from tests.spec.world import BG, CGM, DAY, Home, Reader, entries, paired, warnings
+from tests.spec.world import BG, CGM, DAY, Home, Reader, entries, paired
 from tests.support.recorder import Recorder
 
 
@@ -134,7 +132,7 @@ async def test_partial_data_is_served_and_told(ddr: Recorder) -> None:
     assert value(bundle, "97507-8") == 120
 
 
-@pytest.mark.requirement("SUM-020")
+@pytest.mark.requirement("SUM-020", "CGM-012")
 async def test_the_last_thirty_days(ddr: Recorder, reader: Reader) -> None:
     bundle = await report(reader, effectivePeriodStart=date_time(ddr.clock() - 30 * DAY))
     assert period(bundle) == (today(ddr, 30), today(ddr))
@@ -208,11 +206,3 @@ async def test_warm_up_does_not_count_as_documented(ddr: Recorder) -> None:
     assert value(bundle, "97507-8") == 100
     assert [one["id"] for one in resources(bundle, "Device")] == [home.ids["ready"]]
     assert "Warm-up does not count" in (Path(__file__).parents[2] / "docs" / "cgm-summary.md").read_text()
-
-
-@pytest.mark.requirement("SUM-018")
-@pytest.mark.parametrize("code", [*PROFILES, *RANGE_CODES])
-async def test_no_metric_by_itself(reader: Reader, code: str) -> None:
-    bundle = await reader.search(f"Observation?code={code}")
-    assert not entries(bundle)
-    assert warnings(bundle)

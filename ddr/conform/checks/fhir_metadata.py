@@ -5,6 +5,7 @@ from __future__ import annotations
 from ddr.conform.check import check
 from ddr.conform.exchange import Json
 from ddr.conform.kit import Kit
+from ddr.conform.laws import structure
 from ddr.conform.target import MIV
 from ddr.conform.verdict import NotApplicable, expect
 
@@ -48,11 +49,14 @@ def fhir_version_and_types(kit: Kit) -> None:
 
 @check("RS-044")
 def capability_statement_is_valid(kit: Kit) -> None:
-    """It is a valid statement of FHIR R4: status, date, kind, formats, rest in mode server."""
+    """It is a valid statement of FHIR R4: known elements, status, date, kind instance, formats, rest in mode server."""
     found, shown = kit.capability, kit.capability_answer
     missing = [name for name in ("status", "date", "kind", "format", "rest") if not found.get(name)]
     expect(not missing, f"missing: {', '.join(missing)}", shown)
+    expect(found["kind"] == "instance", f"kind is {found['kind']}, not instance: it is that of a running server", shown)
     expect([rest.get("mode") for rest in found["rest"]] == ["server"], "rest.mode is not server", shown)
+    wrong = structure.problems(found)
+    expect(not wrong, wrong[0] if wrong else "", shown)
 
 
 @check("RS-007")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange
 from ddr.conform.judging import expect_refused
 from ddr.conform.kit import Kit
-from ddr.conform.laws.leaves import json_leaves, xml_leaves
+from ddr.conform.laws.leaves import Leaves, json_leaves, xml_leaves
 from ddr.conform.verdict import Failed, NotApplicable, expect
-from ddr.conform.view import View, key_of
+from ddr.conform.view import INCLUDES, View, key_of
 
 PATIENT = (Need.PATIENT,)
+TYPES = ("Observation", "Device", "DeviceMetric")
+FORM = "application/x-www-form-urlencoded"
 XML, JSON = "application/fhir+xml", "application/fhir+json"
+WRONG_VERSION = "FHIR version not supported. This server supports FHIR R4 (version 4.0.1)"
 
 
 @check("RS-007", needs=PATIENT, searches=1)
@@ -41,12 +46,13 @@ def _samples(view: View) -> list[str]:
     return found
 
 
-def _compare(key: str, plain: Exchange, marked: Exchange) -> None:
+def _compare(key: str, plain: Exchange, marked: Exchange, part: Callable[[Leaves], Leaves] = Counter) -> None:
+    """Fail unless JSON and XML have the same leaves in this `part` of them."""
     try:
-        found = xml_leaves(marked.content)
+        found = part(xml_leaves(marked.content))
     except ValueError as error:
         raise Failed(f"{key}: {error}", marked) from None
-    wanted = json_leaves(plain.json)
+    wanted = part(json_leaves(plain.json))
     lost, more = wanted - found, found - wanted
     if lost or more:
         what = f"JSON has {_first(lost)}" if lost else f"XML has {_first(more)}"
@@ -58,27 +64,48 @@ def _first(leaves: Counter[tuple[str, str]]) -> str:
     return f"{path} = {value}"
 
 
-@check("RS-007", needs=PATIENT, searches=1)
+@check("RS-007", needs=PATIENT, searches=3)
 def searchset_in_xml(kit: Kit) -> None:
-    """A search is answered in XML, too, with as many entries."""
+    """A search, by GET or POST, is answered in XML, too, with the same entries."""
     view = kit.views[0]
     for kind in ("Device", "DeviceMetric"):
-        plain, marked = view.get(kind), view.get(kind, accept=XML)
-        expect(marked.status == 200 and marked.media_type == XML, "a search is not answered in XML", marked)
-        try:
-            paths = Counter(path for path, _ in xml_leaves(marked.content).elements())
-        except ValueError as error:
-            raise Failed(str(error), marked) from None
-        entries = len(plain.json.get("entry") or ())
-        told = paths[f"Bundle.entry.resource.{kind}.id"]
-        expect(told == entries, f"{told} entries in XML, {entries} in JSON", plain, marked)
+        posted = partial(view.send, "POST", f"{kind}/_search", {"content-type": FORM, "accept": XML})
+        _same_entries(kind, partial(view.get, kind), partial(view.get, kind, accept=XML))
+        _same_entries(kind, partial(view.get, kind), posted)
+    for one in sorted(view.everything.matches, key=lambda each: each.get("status") != "final")[:1]:
+        path = f"Observation?_id={one['id']}&{INCLUDES}"
+        _same_entries("Observation", partial(view.search, path), partial(view.search, path, accept=XML))
+
+
+def _same_entries(kind: str, ask: Callable[[], Exchange], in_xml: Callable[[], Exchange]) -> None:
+    def compare() -> None:
+        plain, marked = ask(), in_xml()
+        expect(marked.status == 200 and marked.media_type == XML, f"{kind}: a search is not answered in XML", marked)
+        _compare(kind, plain, marked, _entries)
+
+    try:
+        compare()
+    except Failed:  # it may have changed meanwhile
+        compare()
+
+
+def _entries(leaves: Leaves) -> Leaves:
+    """What the entries of a Bundle say; links and ids of the Bundle itself are of the moment."""
+    return Counter({leaf: count for leaf, count in leaves.items() if leaf[0].startswith("Bundle.entry.")})
 
 
 @check("RS-007", "RS-004")
 def metadata_in_xml(kit: Kit) -> None:
-    """The CapabilityStatement is answered in XML, too."""
+    """The CapabilityStatement is answered in XML, too, and says the same."""
     answer = kit.wire.send("GET", kit.capability_answer.url, headers={"accept": XML})
     expect(answer.status == 200 and answer.media_type == XML, "not answered in XML", answer)
+    if kit.capability:
+        _compare("metadata", kit.capability_answer, answer, _undated)
+
+
+def _undated(leaves: Leaves) -> Leaves:
+    """Without the date, which may be that of the answer."""
+    return Counter({leaf: count for leaf, count in leaves.items() if leaf[0] != "CapabilityStatement.date"})
 
 
 @check("RS-011", needs=PATIENT)
@@ -100,38 +127,59 @@ def plain_types_are_accepted(kit: Kit) -> None:
         expect(answer.status == 200, f"Accept: {accept} is not answered with 200", answer)
 
 
-UNSUPPORTED = "Requested format not supported"
+def _unsupported(answer: Exchange, status: int, begins: str) -> None:
+    """The prescribed refusal, which names what is supported."""
+    expect_refused(answer, status, begins, "not-supported")
+    named = XML in answer.issue["diagnostics"] and JSON in answer.issue["diagnostics"]
+    expect(named, f"diagnostics do not name {JSON} and {XML}", answer)
 
 
 @check("RS-008", needs=PATIENT)
 def other_formats_are_refused(kit: Kit) -> None:
-    """An Accept that is not supported gets 406 with the prescribed OperationOutcome."""
-    answer = kit.views[0].get("Device", accept="text/turtle")
-    expect_refused(answer, 406, UNSUPPORTED, "not-supported")
+    """An Accept that is not supported gets 406 with the prescribed OperationOutcome: searches, reads, metadata."""
+    view = kit.views[0]
+    reads = [key_of(one) for one in view.listed("Device").matches[:1]]
+    asked = [
+        view.get(path, accept="text/turtle") for path in ("Observation?_count=1", "Device", "DeviceMetric", *reads)
+    ]
+    metadata = kit.wire.send("GET", kit.capability_answer.url, headers={"accept": "text/turtle"})
+    for answer in (*asked, metadata):
+        _unsupported(answer, 406, "Requested format not supported")
 
 
 @check("RS-009", needs=PATIENT)
 def other_bodies_are_refused(kit: Kit) -> None:
-    """A Content-Type that is not supported gets 415 with the prescribed OperationOutcome."""
-    view = kit.views[0]
-    answer = view.post_uncounted("Device/_search", "a", "text/turtle")
-    expect_refused(answer, 415, "Content-Type not supported", "not-supported")
+    """A Content-Type that is not supported gets 415 with the prescribed OperationOutcome, for each type."""
+    for kind in TYPES:
+        answer = kit.views[0].post_uncounted(f"{kind}/_search", "a", "text/turtle")
+        _unsupported(answer, 415, "Content-Type not supported")
 
 
 @check("RS-010", needs=PATIENT)
 def fhir_version_is_understood(kit: Kit) -> None:
     """fhirVersion=4.0 in Accept is served; another version gets 406 with the prescribed OperationOutcome."""
     view = kit.views[0]
-    good = view.get("Device", accept=f"{JSON}; fhirVersion=4.0")
-    expect(good.status == 200, "fhirVersion=4.0 is refused", good)
-    bad = view.get("Device", accept=f"{JSON}; fhirVersion=5.0")
-    expect_refused(bad, 406, "FHIR version not supported", "not-supported")
+    for path in ("Observation?_count=1", "Device", "DeviceMetric"):
+        if path in TYPES:  # searches of Observations are few
+            good = view.get(path, accept=f"{JSON}; fhirVersion=4.0")
+            expect(good.status == 200, "fhirVersion=4.0 is refused", good)
+        bad = view.get(path, accept=f"{JSON}; fhirVersion=5.0")
+        expect_refused(bad, 406, WRONG_VERSION, "not-supported")
 
 
 @check("RS-007", needs=PATIENT)
 def errors_in_the_asked_form(kit: Kit) -> None:
     """An error is an OperationOutcome in XML for whoever asks for XML."""
-    answer = kit.views[0].get("Device?there-is-none=1", accept=XML)
-    if answer.status < 400:
-        raise NotApplicable("unknown parameters are not refused")
-    expect(answer.media_type == XML, f"an error is answered as {answer.media_type or 'nothing'}", answer)
+    for path in ("Device?there-is-none=1", "Device/there-is-none"):
+        plain, answer = kit.views[0].get(path), kit.views[0].get(path, accept=XML)
+        if answer.status < 400:
+            raise NotApplicable("unknown parameters are not refused")
+        expect(answer.media_type == XML, f"an error is answered as {answer.media_type or 'nothing'}", answer)
+        expect(answer.status == plain.status, f"an error is answered {answer.status} in XML", plain, answer)
+        _compare(path, plain, answer, _coded)
+
+
+def _coded(leaves: Leaves) -> Leaves:
+    """Severity and code of each issue; texts may name the request."""
+    names = ("OperationOutcome.issue.severity", "OperationOutcome.issue.code")
+    return Counter({leaf: count for leaf, count in leaves.items() if leaf[0] in names})

@@ -6,7 +6,7 @@ from ddr.conform.agree import agree, query
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Json
 from ddr.conform.kit import Kit
-from ddr.conform.laws.codes import VALUESETS
+from ddr.conform.laws.codes import RANGES, SUMMARY, VALUESETS
 from ddr.conform.laws.naive import Case, codings, has_code, references
 from ddr.conform.target import MIV
 from ddr.conform.verdict import NoData, NotApplicable, NotRun, expect
@@ -67,24 +67,26 @@ def patient_is_refused(kit: Kit) -> None:
 
 
 def _hidden(kit: Kit, kind: str) -> list[tuple[View, Json]]:
-    """For each view a resource of the same patient that only another pairing sees. Raises NotApplicable."""
+    """For each view a resource that only another pairing sees, of this patient and of others. Raises NotApplicable."""
     found = []
     for view in kit.views:
         own = {key_of(one) for one in view.listed(kind).matches}
         for other in kit.views:
-            if other.patient == view.patient and other is not view:
-                found += [(view, one) for one in other.listed(kind).matches if key_of(one) not in own][:1]
+            found += [(view, one) for one in other.listed(kind).matches if key_of(one) not in own][:1]
     if not found:
-        raise NotApplicable(f"no {kind} of the patient is hidden from one pairing and visible to another")
+        raise NotApplicable(f"no {kind} is hidden from one pairing and visible to another")
     return found
 
 
-@check("SCO-001", "OBS-003", needs=TWO, searches=2)
+@check("SCO-001", "OBS-003", needs=TWO, searches=3)
 def hidden_observations_are_not_found(kit: Kit) -> None:
-    """What another MIV hides is not found by `_id`, `date` or `code`, and not counted in `total`."""
+    """What another MIV or patient hides is found neither by `_id` nor by `code`, and not counted in `total`."""
     for view, one in _hidden(kit, "Observation"):
         code = next(codings(one.get("code")))[1]
-        for text in (query(_id=str(one["id"])), query(code=code, _summary="count")):
+        queries = [query(_id=str(one["id"]))]
+        if not any(has_code(own.get("code"), code) for own in view.everything.matches):
+            queries += [query(code=code, _summary="count"), query(code=code)]
+        for text in queries:
             answer = view.search(f"Observation?{text}")
             if "_summary" in text and answer.status == 400:
                 continue
@@ -142,12 +144,12 @@ def single_metrics_are_not_found(kit: Kit) -> None:
     view = next((one for one in kit.views if one.sees("continuous-glucose-measurement")), None)
     if view is None:
         raise NotRun("no pairing has the scope of continuous glucose measurement")
-    agree(view, "Observation", Case(query(code="97506-0"), lambda _: False))
+    agree(view, "Observation", Case(query(code=",".join((*SUMMARY, *RANGES))), lambda _: False))
 
 
 @check("PRIV-001", "PRIV-004", needs=PATIENT, searches=1)
 def nothing_names_the_patient(kit: Kit) -> None:
-    """No answer of the FHIR server holds the patient's login name."""
+    """No answer of the FHIR server holds the patient's login name, nor the Pairing ID of another pairing."""
     for view in kit.views:
         account = kit.target.patients[view.patient].username
         if len(account) < 4:
@@ -155,6 +157,10 @@ def nothing_names_the_patient(kit: Kit) -> None:
         for kind in ("Observation", "Device", "DeviceMetric"):
             for page in view.listed(kind).pages:
                 expect(account not in page.text, "an answer holds the patient's login name", page)
+                foreign = [
+                    other.name for other in kit.views if other.sub not in ("", view.sub) and other.sub in page.text
+                ]
+                expect(not foreign, f"an answer holds the Pairing ID of {', '.join(foreign)}", page)
 
 
 @check("PRIV-007", "PRIV-001", needs=PATIENT, searches=1)

@@ -56,7 +56,7 @@ def issuer_is_the_one_that_was_asked(kit: Kit) -> None:
     expect(issuer == kit.target.issuer, f"issuer is {issuer}, not {kit.target.issuer}", kit.server_metadata)
 
 
-@check("AS-005")
+@check("AS-005", "TLS-012")
 def oauth_metadata_fixed_values(kit: Kit) -> None:
     """PAR is required, clients authenticate by certificate, PKCE knows S256 only, tokens are not bound."""
     found = _found(kit)

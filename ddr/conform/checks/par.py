@@ -25,6 +25,8 @@ def _refused(answer: Exchange, what: str, *errors: str) -> None:
     expect(answer.status in (400, 401), f"{what} is not refused", answer)
     error = answer.json.get("error")
     expect(not errors or error in errors, f"{what} is refused as {error}, not as {' or '.join(errors)}", answer)
+    right = answer.status == 400 or "invalid_scope" not in errors
+    expect(right, f"{what} is refused with {answer.status}, not with 400", answer)
 
 
 @check("AS-010", needs=CERTIFICATE)
@@ -95,28 +97,38 @@ def foreign_scope_is_refused(kit: Kit) -> None:
         _refused(_push(kit, scope=scope), f"the scope of {miv}", "invalid_scope")
 
 
-def _scopes(kit: Kit, scopes: Iterable[str]) -> None:
+def _scopes(kit: Kit, own: str, scopes: Iterable[str]) -> None:
+    """Each is refused, by itself and beside a good one."""
     for scope in scopes:
-        _refused(_push(kit, scope=scope), f"the scope {scope!r}", "invalid_scope")
+        for asked in (scope, f"{own} {scope}"):
+            _refused(_push(kit, scope=asked), f"the scope {asked!r}", "invalid_scope")
 
 
 @check("AS-014", "SCO-003", "SCO-007", needs=CERTIFICATE)
 def malformed_scopes_are_refused(kit: Kit) -> None:
     """Scopes in another form than HDDT's, or with another ValueSet URL by a character, are refused."""
+    own = _own_scope(kit)
+    urls = (own + "/", own + "|1.0.1", own + "there-is-none", own.replace("https:", "http:"), own + "&a=b")
+    _scopes(kit, own, (*urls, own.replace("https://", "https://www."), own.upper(), own + " x"))
+    others = (own.replace("code:in", "code"), own.replace("patient/", "system/"), own.replace("patient/", "user/"))
+    _scopes(kit, own, (*others, own.replace(".rs?", ".r?"), "patient/Observation.rs", "patient/Observation.read"))
+    strangers = ("patient/*.rs", "patient/Patient.rs", "user/Observation.rs", "launch/patient", "openid")
+    _scopes(kit, own, (*strangers, "offline_access"))
+
+
+def _own_scope(kit: Kit) -> str:
+    """A scope that the DiGA may ask for. Raises NotApplicable."""
     if not kit.diga.mivs:
         raise NotApplicable("the DiGA may read no MIV")
-    own = OBSERVATION + kit.diga.mivs[0]
-    _scopes(kit, (own + "/", own + "|1.0.1", own.upper(), own.replace("https:", "http:"), own + "&a=b", own + " x"))
-    _scopes(kit, ("patient/Observation.rs", "openid", "patient/*.rs", "launch/patient", "user/Observation.rs"))
-    _scopes(kit, (own.replace("code:in", "code"), own.replace("patient/", "system/"), "offline_access " + own))
+    return OBSERVATION + kit.diga.mivs[0]
 
 
 @check("SCO-004", needs=CERTIFICATE)
 def writing_scopes_are_refused(kit: Kit) -> None:
     """Scopes that would allow more than reading and searching are refused."""
-    miv = kit.diga.mivs[0] if kit.diga.mivs else MIV + "blood-glucose-measurement"
+    own = _own_scope(kit)
     for rights in ("cruds", "crus", "rsu", "*", "write", "d"):
-        _scopes(kit, (f"patient/Observation.{rights}?code:in={miv}", f"patient/Device.{rights}"))
+        _scopes(kit, own, (own.replace(".rs?", f".{rights}?"), f"patient/Device.{rights}"))
 
 
 @check("AS-012", needs=CERTIFICATE)

@@ -12,7 +12,7 @@ from ddr.conform.kit import Kit
 from ddr.conform.laws.codes import VALUESETS
 from ddr.conform.laws.naive import Case, bounded, codings, compared, has_code, in_range, quantities, references
 from ddr.conform.laws.times import effective, updated, written
-from ddr.conform.verdict import NoData, NotApplicable
+from ddr.conform.verdict import NoData, NotApplicable, expect
 from ddr.conform.view import View
 
 PATIENT = (Need.PATIENT,)
@@ -57,7 +57,7 @@ def search_by_code(kit: Kit) -> None:
     _each(kit, look)
 
 
-@check("OBS-011", needs=PATIENT, searches=2)
+@check("OBS-011", needs=PATIENT, searches=3)
 def search_by_code_with_system(kit: Kit) -> None:
     """`code` works with the system in front; with another system it finds nothing."""
 
@@ -65,6 +65,9 @@ def search_by_code_with_system(kit: Kit) -> None:
         system, code = _codes(found)[-1]
         agree(view, OBSERVATION, _case(lambda one: (system, code) in codings(one["code"]), code=f"{system}|{code}"))
         agree(view, OBSERVATION, _case(lambda one: False, code=f"http://example.org/none|{code}"))
+        both = {_codes(found)[0], (system, code)}
+        listed = ",".join("|".join(one) for one in sorted(both))
+        agree(view, OBSERVATION, _case(lambda one: not both.isdisjoint(codings(one["code"])), code=listed))
 
     _each(kit, look)
 
@@ -280,4 +283,6 @@ def empty_searches_are_answered(kit: Kit) -> None:
     """A search that nothing fits is answered 200 with an empty searchset, for each type."""
     view = kit.views[0]
     for kind in ("Observation", "Device", "DeviceMetric"):
-        agree(view, kind, _case(lambda one: False, _id="there-is-none"))
+        found = agree(view, kind, _case(lambda one: False, _id="there-is-none"))
+        total = found.pages[0].json.get("total", 0)
+        expect(total == 0, f"total is {total}, and nothing is found", *found.pages)

@@ -40,6 +40,12 @@ def _as_json(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     return tamper.pass_on(request)
 
 
+def _other_statement(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    answer = tamper.pass_on(request)
+    in_xml = "xml" in answer.headers.get("content-type", "") and asks(request, STATEMENT)
+    return replaced(answer, answer.content.replace(b'"4.0.1"', b'"4.3.0"')) if in_xml else answer
+
+
 DOCUMENTS = (
     Fault(
         "issuer-differs",
@@ -106,6 +112,19 @@ DOCUMENTS = (
         answers(STATEMENT, with_(fhirVersion="4.3.0")),
         "fhir-version-and-types",
         ("capability-statement-is-valid",),
+    ),
+    Fault(
+        "statement-with-more",
+        "the CapabilityStatement has an element that FHIR does not know",
+        answers(STATEMENT, with_(hddtVersion="1.0.1")),
+        "capability-statement-is-valid",
+        ("metadata-in-xml",),
+    ),
+    Fault(
+        "statement-differs-in-xml",
+        "the CapabilityStatement says FHIR 4.3.0 in XML",
+        _other_statement,
+        "metadata-in-xml",
     ),
     Fault(
         "statement-without-status",
@@ -178,6 +197,7 @@ DOCUMENTS = (
         "the CapabilityStatement is JSON, whatever is asked for",
         _as_json,
         "metadata-in-xml",
+        ("other-formats-are-refused",),
     ),
     Fault(
         "not-acceptable-is-400",

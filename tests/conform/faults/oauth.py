@@ -127,12 +127,12 @@ AUTHORIZATION = (
             query="rs%3F",
         ),
         "foreign-scope-is-refused",
-        ("malformed-scopes-are-refused",),
+        ("malformed-scopes-are-refused", "writing-scopes-are-refused"),
     ),
     Fault(
         "write-scope-accepted",
         "scopes that write are accepted",
-        accepted(PAR, PUSHED, 201, r"Observation\.\w*[cud]|Observation\.write"),
+        accepted(PAR, PUSHED, 201, r"Observation\.(?!read)\w*[cud]|Observation\.write"),
         "writing-scopes-are-refused",
     ),
     Fault(

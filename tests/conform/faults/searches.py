@@ -1,14 +1,13 @@
-"""Faults of searching, reading and refusing: what is found, how it is told, and to whom."""
+"""Faults of searching and reading: what is found, and how it is told."""
 
 from __future__ import annotations
 
 import httpx
 
-from tests.conform.faults.fault import Fault, answers, refusals, requests, without
-from tests.conform.faults.tamper import Json, Tamper, answered, asks, edited, replaced
+from tests.conform.faults.fault import Fault, answers, requests, without
+from tests.conform.faults.tamper import Json, Tamper, asks, edited
 
 OBSERVATIONS = "/fhir/Observation(/_search)?$"
-SOMEWHERE = "/fhir/"
 # Checks that compare a search with everything that was read: what is read once too much, they miss.
 COMPARING = (
     "newest-comes-first",
@@ -43,7 +42,7 @@ def _no_includes(body: Json) -> None:
         body["entry"] = [entry for entry in entries if entry["search"]["mode"] != "include"]
 
 
-def _lose(body: Json) -> None:
+def lose(body: Json) -> None:
     """A page lacks its first entry."""
     body["entry"] = _entries(body)[1:]
 
@@ -68,7 +67,7 @@ def _type(body: Json) -> None:
         body["type"] = "collection"
 
 
-def _foreign(body: Json) -> None:
+def foreign(body: Json) -> None:
     """A search without a code brings one Observation of a kind that was not granted."""
     matches = [one for one in _entries(body) if one["resource"]["resourceType"] == "Observation"]
     if matches and "total" in body:
@@ -80,53 +79,12 @@ def _foreign(body: Json) -> None:
         body["total"] += 1
 
 
-def _known(tamper: Tamper, request: httpx.Request, answer: httpx.Response) -> dict[str, Tamper]:
-    """The tokens that were good so far, each with the way on which it was."""
-    known: dict[str, Tamper] = tamper.memory.setdefault("tokens", {})
-    bearer = request.headers.get("authorization", "")
-    if answer.is_success and "/fhir/" in request.url.path and bearer:
-        known[bearer] = tamper
-    return known
-
-
-def _any_token(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """A token is good over the connection of another DiGA, too."""
+def _former(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """A read by id brings a former version."""
     answer = tamper.pass_on(request)
-    known = _known(tamper, request, answer)
-    way = known.get(request.headers.get("authorization", ""))
-    return way.pass_on(request) if way and answer.status_code in (401, 403) else answer
-
-
-def _any_view(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """A read by id finds what another pairing may see."""
-    answer = tamper.pass_on(request)
-    known = _known(tamper, request, answer)
-    if answer.status_code == 404 and asks(request, "/fhir/(Device|DeviceMetric|Observation)/[^/]+$", "GET"):
-        for other, way in known.items():
-            found = way.pass_on(httpx.Request("GET", request.url, headers={**request.headers, "authorization": other}))
-            if found.is_success:
-                return found
-    return answer
-
-
-def _no_token_needed(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """Whoever has no token is answered 400."""
-    answer = tamper.pass_on(request)
-    missing = asks(request, "/fhir/") and answer.status_code == 401 and "authorization" not in request.headers
-    return replaced(answer, status=400) if missing else answer
-
-
-def _writes(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """A DELETE is answered like a success."""
-    return answered(request, 204) if request.method == "DELETE" else tamper.pass_on(request)
-
-
-def _other_xml(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """XML has another status than JSON."""
-    answer = tamper.pass_on(request)
-    if "xml" in answer.headers.get("content-type", "") and asks(request, "/fhir/(Device|Observation|DeviceMetric)"):
-        return replaced(answer, answer.content.replace(b'<status value="final"/>', b'<status value="amended"/>'))
-    return answer
+    one = asks(request, "/fhir/Observation/[^/_]+$", "GET") and answer.is_success
+    former = {"versionId": "former", "lastUpdated": "2020-01-01T00:00:00Z"}
+    return edited(answer, lambda body: body["meta"].update(former)) if one else answer
 
 
 def _other_read(tamper: Tamper, request: httpx.Request) -> httpx.Response:
@@ -134,45 +92,6 @@ def _other_read(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     answer = tamper.pass_on(request)
     one = asks(request, "/fhir/Observation/[^/_]+$", "GET") and answer.is_success
     return edited(answer, without("category")) if one else answer
-
-
-def _patient(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """There is a Patient."""
-    if asks(request, "/fhir/Patient") and "authorization" in request.headers:
-        return answered(
-            request, 200, {"resourceType": "Patient", "id": "1"}, **{"content-type": "application/fhir+json"}
-        )
-    return tamper.pass_on(request)
-
-
-def _silent(body: Json) -> None:
-    for issue in body.get("issue", ()):
-        issue.pop("details", None)
-        issue.pop("diagnostics", None)
-
-
-def _lenient(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    answer = tamper.pass_on(request)
-    lenient = "lenient" in request.headers.get("prefer", "") and answer.status_code == 400
-    body = {"resourceType": "Bundle", "type": "searchset"}
-    return answered(request, 200, body, **{"content-type": "application/fhir+json"}) if lenient else answer
-
-
-def _newest(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    answer = tamper.pass_on(request)
-    path, history, _ = request.url.path.partition("/_history/")
-    if not (history and answer.status_code == 404):
-        return answer
-    return tamper.pass_on(httpx.Request("GET", request.url.copy_with(raw_path=path.encode()), headers=request.headers))
-
-
-def _throttled(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """A search is too early, as if the Grace-Period ran."""
-    if not asks(request, "/fhir/Observation$", query="_sort=-date&_count=1"):
-        return tamper.pass_on(request)
-    issue = {"severity": "error", "code": "throttled", "details": {"text": "Too early"}}
-    body = {"resourceType": "OperationOutcome", "issue": [issue]}
-    return answered(request, 429, body, **{"content-type": "application/fhir+json"})
 
 
 SEARCHES = (
@@ -254,7 +173,7 @@ SEARCHES = (
     Fault(
         "pages-lose",
         "a later page lacks an entry",
-        answers(OBSERVATIONS, _lose, query="page="),
+        answers(OBSERVATIONS, lose, query="page="),
         "pages-lose-and-repeat-nothing",
         ("sort-orders",),
     ),
@@ -280,6 +199,7 @@ SEARCHES = (
         requests("/_search$", r"(^|&)(_id|code)=[^&]*", method="POST"),
         "post-search-equals-get",
     ),
+    Fault("read-is-former", "a read brings a former version", _former, "what-is-found-can-be-read"),
     Fault("read-differs", "what is read differs from what is found", _other_read, "what-is-found-can-be-read"),
     Fault(
         "device-name-ignored",
@@ -287,106 +207,5 @@ SEARCHES = (
         requests("/fhir/Device$", r"(^|&)device-name=[^&]*"),
         "search-by-device-name",
         ("hidden-devices-are-not-found",),
-    ),
-    Fault(
-        "unknown-parameters-ignored",
-        "unknown parameters are ignored",
-        requests(SOMEWHERE, r"(^|&)there-is-none=[^&]*"),
-        "unknown-parameters-are-refused",
-        ("lenient-changes-nothing",),
-    ),
-    Fault(
-        "lenient",
-        "Prefer: handling=lenient lets unknown parameters pass",
-        _lenient,
-        "lenient-changes-nothing",
-    ),
-    Fault(
-        "no-outcome",
-        "a missing resource is answered without an OperationOutcome",
-        refusals(SOMEWHERE, lambda answer: answered(answer.request, 404), 404),
-        "unknown-ids-are-404",
-        (
-            "unknown-types-are-404",
-            "unknown-versions-are-404",
-            "errors-in-the-asked-form",
-            "errors-say-why",
-            "junk-is-refused-politely",
-            "resources-of-others-are-unknown",
-        ),
-    ),
-    Fault(
-        "empty-outcome",
-        "errors have neither details nor diagnostics",
-        refusals(SOMEWHERE, lambda answer: edited(answer, _silent), 404),
-        "errors-say-why",
-        ("unknown-ids-are-404", "unknown-types-are-404", "unknown-versions-are-404"),
-        after=("unknown-ids-are-404",),
-    ),
-    Fault(
-        "forbidden",
-        "what is hidden is answered 403",
-        refusals("/fhir/Device/", lambda answer: replaced(answer, status=403), 404),
-        "never-403",
-        (
-            "resources-of-others-are-unknown",
-            "unknown-ids-are-404",
-            "unknown-versions-are-404",
-            "junk-is-refused-politely",
-        ),
-        after=("resources-of-others-are-unknown",),
-    ),
-    Fault(
-        "failure",
-        "a date that is none is answered 500",
-        refusals(OBSERVATIONS, lambda answer: replaced(answer, status=500), 400, "date="),
-        "malformed-dates-are-refused",
-        ("no-failures", "reversed-ranges-are-refused"),
-    ),
-    Fault("xml-differs", "XML says another status than JSON", _other_xml, "xml-says-the-same"),
-    Fault("format-ignored", "_format is not looked at", requests(SOMEWHERE, r"(^|&)_format=[^&]*"), "format-parameter"),
-    Fault("no-token-is-400", "a missing token is answered 400", _no_token_needed, "no-token-no-data"),
-    Fault(
-        "token-is-anybodys",
-        "a token is good for another DiGA",
-        _any_token,
-        "token-needs-its-diga",
-        after=("includes-bring-the-devices",),
-    ),
-    Fault(
-        "others-are-read",
-        "a read by id finds what others see",
-        _any_view,
-        "resources-of-others-are-unknown",
-        ("only-devices-behind-observations", "hidden-devices-are-not-found", "devices-need-their-scope"),
-    ),
-    Fault(
-        "scope-leaks",
-        "a search without code brings a kind that was not granted",
-        answers(OBSERVATIONS, _foreign),
-        "only-granted-codes",
-        ("codes-are-loinc", *COMPARING),
-    ),
-    Fault("patient-is-there", "Patient can be read", _patient, "no-patient-endpoint"),
-    Fault("delete-accepted", "DELETE is answered 204", _writes, "nothing-can-be-written"),
-    Fault(
-        "subject-ignored",
-        "the parameter subject is ignored",
-        requests(OBSERVATIONS, r"(^|&)(subject|patient)=[^&]*"),
-        "subject-is-refused",
-    ),
-    Fault(
-        "versions-by-any-name",
-        "a version that does not exist is answered by the newest",
-        _newest,
-        "unknown-versions-are-404",
-    ),
-    Fault(
-        "throttled-without-a-time",
-        "429 says nothing of when to come back",
-        _throttled,
-        "refusals-say-when",
-        ("newest-comes-first",),
-        after=("newest-comes-first",),
     ),
 )
