@@ -6,7 +6,7 @@ import re
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from ddr.conform.exchange import Json
 from ddr.conform.run import Result
@@ -54,9 +54,12 @@ class Terminal:
 
     def end(self, report: Json) -> None:
         """The chapters, what is otherwise than before, and the failures."""
-        table = Table("chapter", *(str(one) for one in Verdict), box=None)
+        always = (Verdict.PASSED, Verdict.FAILED)
+        shown = [one for one in Verdict if one in always or any(each["counts"][one] for each in report["chapters"])]
+        heads = [Column(str(one).replace(" ", "\n", 1), justify="right") for one in shown]  # for 80 characters
+        table = Table(Column("chapter", no_wrap=True), *heads, box=None)
         for one in report["chapters"]:
-            table.add_row(one["chapter"], *(str(count or "") for count in one["counts"].values()))
+            table.add_row(one["chapter"], *(str(one["counts"][verdict] or "") for verdict in shown))
         self._console.print()
         self._console.print(table)
         for one in report["differences"]:
