@@ -14,6 +14,14 @@ from pathlib import Path
 CHART = Path(__file__).parents[2] / "deploy" / "helm" / "ddr"
 VALUES = Path(__file__).parent / "helm" / "values.yaml"
 RENDERED = Path(__file__).parent / "helm" / "rendered.yaml"
+URLS = ("postgresql://ddr:geheim@db/ddr", "postgresql://:geheim@db/ddr", "postgresql://db/ddr?user=ddr&password=geheim")
+# What must not stand in a ConfigMap, for each setting that may be a secret.
+CLEAR = {
+    **dict.fromkeys(("database_url", "database_migration_url", "database_replica_url"), URLS),
+    **dict.fromkeys(
+        ("key_encryption_key", "key_encryption_key_old", "oidc_client_secret", "registry_token"), ("geheim",)
+    ),
+}
 
 
 def digest() -> str:
@@ -25,9 +33,17 @@ def digest() -> str:
 
 
 def rendered(helm: str) -> str:
-    """Its manifests, after the linter had nothing to say. Raises CalledProcessError."""
+    """Its manifests, after the linter said nothing and secrets in the clear were refused. Raises CalledProcessError."""
     subprocess.run([helm, "lint", "--strict", CHART, "-f", VALUES], check=True, stdout=subprocess.DEVNULL)
-    return _output(helm, "template", "ddr", str(CHART), "-f", str(VALUES))
+    template = (helm, "template", "ddr", str(CHART), "-f", str(VALUES))
+    for name, values in CLEAR.items():
+        for value in values:
+            clear = subprocess.run([*template, "--set", f"settings.{name}={value}"], capture_output=True, text=True)
+            assert clear.returncode != 0 and f"settings.{name} is a secret" in clear.stderr, (value, clear.stderr)
+            assert value not in clear.stderr
+    for value in ("postgresql://ddr@db1:5432/ddr?sslmode=verify-full", "file:/run/ddr/database_replica_url"):
+        assert value in _output(*template, "--set", f"settings.database_replica_url={value}")
+    return _output(*template)
 
 
 def known() -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from ddr.settings import MivSettings
-from ddr.settings_sources import load_settings
+from ddr.settings_sources import SECRETS, load_settings
 from tests.packaging import chart
 
 AGAIN = "the chart has changed: run python -m tests.packaging.chart HELM"
@@ -42,16 +43,25 @@ def test_kubernetes_takes_it(manifests: dict[str, dict[str, Any]]) -> None:
 
 def test_the_recorder_takes_its_settings(manifests: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     (container,) = manifests["StatefulSet"]["spec"]["template"]["spec"]["containers"]
-    (tmp_path / "ddr.toml").write_text(manifests["ConfigMap"]["data"]["ddr.toml"])
-    environment = {one["name"]: one["value"] for one in container["env"]}
+    settings_file = manifests["ConfigMap"]["data"]["ddr.toml"]
+    (tmp_path / "ddr.toml").write_text(settings_file.replace("/run/ddr/", f"{tmp_path}/"))
+    environment = {one["name"]: one["value"].replace("/run/ddr/", f"{tmp_path}/") for one in container["env"]}
     environment["DDR_SETTINGS"] = str(tmp_path / "ddr.toml")
-    for name in ("database_url", "key_encryption_key"):
-        secret = environment[f"DDR_{name.upper()}"].removeprefix("file:/run/ddr/")
-        (tmp_path / secret).write_text("postgresql://ddr@db/ddr" if name == "database_url" else "A" * 43 + "=")
-        environment[f"DDR_{name.upper()}"] = f"file:{tmp_path / secret}"
+    secrets = {"database_url": "postgresql://ddr@db/ddr", "key_encryption_key": "A" * 43 + "="}
+    for name in ("database_url", "key_encryption_key", "registry_token", "oidc_client_secret"):
+        (tmp_path / name).write_text(secrets.get(name, name))
     settings = load_settings(environment)
+    assert (settings.registry_token, settings.oidc_client_secret) == ("registry_token", "oidc_client_secret")
     assert (settings.workers, settings.database_pool_size, settings.summary_uncalibrated) == (2, 12, True)
-    assert settings.miv["blood-pressure-value"] == MivSettings(3600, 365, 60)
+    assert settings.miv["blood-pressure-value"] == MivSettings(300, 365, 60)
+
+
+def test_no_secret_stands_in_the_config_map() -> None:
+    """Every setting that may be a secret is refused in the clear: tests.packaging.chart sees helm do it."""
+    template = (chart.CHART / "templates/config.yaml").read_text()
+    named = {name for names in re.findall(r"range \$name := list (.*?) }}", template) for name in names.split()}
+    assert {f'"{name}"' for name in SECRETS} < named
+    assert chart.CLEAR.keys() == SECRETS
 
 
 def test_names_that_belong_together_are_the_same(manifests: dict[str, dict[str, Any]]) -> None:

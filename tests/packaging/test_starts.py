@@ -1,4 +1,4 @@
-"""What deploy/ starts really starts: the unit and the container of compose, each shut in as it says.
+"""What deploy/ starts really starts: the unit, the container of compose and that of the chart, each shut in as it says.
 
 No systemd, no container engine: tests/packaging/confined.py makes the machine, at the default ports.
 Settings and database are those of the operator's guide.
@@ -25,6 +25,7 @@ import yaml
 from ddr.demo.certs import authority, server_certificate
 from ddr.settings import Settings
 from tests.docs.host import ROOT, Cluster
+from tests.packaging import chart
 from tests.packaging.confined import ACCOUNT, Outcome, Plan
 
 DEPLOY = ROOT / "deploy"
@@ -213,5 +214,25 @@ def test_the_container_of_compose(host: Host, configured: str) -> None:
             writable=[(host.writable("state"), places["state"])],
             probes=[made["health"], ("ddr", "probe", "readyz"), KNOCK],
             descriptors=service["ulimits"]["nofile"],
+        )
+    )
+
+
+def test_the_container_of_the_chart(host: Host, certificate: dict[str, str | Path]) -> None:
+    """What helm made of the chart, with its probes."""
+    made, manifests = image(), {one["kind"]: one for one in yaml.safe_load_all(chart.known()[1])}
+    pod = manifests["StatefulSet"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    places = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
+    settings = host.made("settings", manifests["ConfigMap"]["data"])
+    secrets = host.made("secrets", {**SECRETS, **certificate})
+    started(
+        Plan(
+            command=made["command"],
+            environment=made["environment"] | {one["name"]: one["value"] for one in container["env"]},
+            binds=[*host.binds(), (settings, places["settings"]), (secrets, places["secrets"])],
+            writable=[(host.writable("state"), places["state"])],
+            probes=[*(container[f"{name}Probe"]["exec"]["command"] for name in ("liveness", "readiness")), KNOCK],
         )
     )
