@@ -131,7 +131,7 @@ class Settings:
     operator_privacy_url: str = described("Address of the operator's privacy notice (Art. 13 GDPR).", "")
     operator_contact: str = described("Where patients and finders of faults turn to: a mail or a web address.", "")
     operator_logo: str = described("Picture beside the name: path of an SVG or PNG file of 200 kB at most.", "")
-    operator_colour: str = described("Colour of buttons and links, #rrggbb, dark enough for white text on it.", "")
+    operator_colour: str = described("Colour of buttons and links, #rrggbb, dark enough to be read on its own tint.", "")
     # authorization server
     access_token_seconds: int = described("Lifetime of an access token.", 600)
     refresh_token_seconds: int = described("Lifetime of a refresh token (HDDT: 30 days).", 30 * DAY)

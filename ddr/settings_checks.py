@@ -125,9 +125,10 @@ def _check_operator(settings: Settings) -> None:
     contact = settings.operator_contact
     if contact and not re.fullmatch(r"https://\S+|[^\s@:/]+@[^\s@:/]+", contact):
         raise SettingsError("setting operator_contact: must be a mail address or a web address, https://…")
-    if settings.operator_colour and _contrast(settings.operator_colour) < 4.5:
+    if settings.operator_colour and not _is_dark(settings.operator_colour):
         raise SettingsError(
-            "setting operator_colour: must be #rrggbb and so dark that white text on it has a contrast of 4.5 (WCAG)"
+            "setting operator_colour: must be #rrggbb and so dark that white text on it, and text of this colour on its"
+            " own tint, have a contrast of 4.5 (WCAG)"
         )
     logo = Path(settings.operator_logo)
     if settings.operator_logo:
@@ -137,14 +138,27 @@ def _check_operator(settings: Settings) -> None:
             raise SettingsError("setting operator_logo: there is no such file of 200 kB at most")
 
 
-def _contrast(colour: str) -> float:
-    """Contrast of #rrggbb with white (WCAG 2.2, relative luminance); 0 when it is no colour."""
-    if not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
-        return 0.0
-    parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
-    linear = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    luminance = sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-    return 1.05 / (luminance + 0.05)
+def tint(colour: str) -> str:
+    """A ground of this colour (#rrggbb) for notices: a tenth of it, the rest is white."""
+    return "#" + "".join(f"{round(0.9 * 255 + 0.1 * part):02x}" for part in _parts(colour))
+
+
+def _is_dark(colour: str) -> bool:
+    """Whether text of it can be read wherever the pages have any, and white text on it (WCAG 2.2, 1.4.3)."""
+    return bool(re.fullmatch(r"#[0-9a-fA-F]{6}", colour)) and (
+        (_luminance(tint(colour)) + 0.05) / (_luminance(colour) + 0.05) >= 4.5
+    )
+
+
+def _parts(colour: str) -> list[int]:
+    return [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb (WCAG 2.2)."""
+    shares = (part / 255 for part in _parts(colour))
+    linear = (share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares)
+    return sum(weight * share for weight, share in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def missing_operator(settings: Settings) -> list[str]:

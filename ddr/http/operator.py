@@ -14,13 +14,20 @@ _VALID = timedelta(days=180)  # RFC 9116: less than a year
 
 @dataclass(frozen=True)
 class Operator:
-    """Name, addresses of imprint and privacy notice, mail address or web address for questions; "" when not told."""
+    """Name, addresses of imprint and privacy notice, mail address or web address for questions, colour; "" when not
+    told."""
 
     name: str = ""
     imprint_url: str = ""
     privacy_url: str = ""
     contact: str = ""
     has_logo: bool = False
+    colour: str = ""
+
+    @property
+    def colours(self) -> str:
+        """The address of the stylesheet with the colour; another colour has another one."""
+        return f"/static/operator.css?v={self.colour[1:]}" if self.colour else ""
 
     @property
     def contact_url(self) -> str:
@@ -36,6 +43,7 @@ class Operator:
             settings.operator_privacy_url,
             settings.operator_contact,
             bool(settings.operator_logo),
+            settings.operator_colour,
         )
 
 

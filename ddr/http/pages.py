@@ -159,7 +159,7 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <link rel="stylesheet" href="{stylesheet}">
-</head>
+{colours}</head>
 <body>
 <main class="problem"><h1>{title}</h1><p>{advice}</p><p><a href="/me">{home}</a></p></main>
 {operator}</body>
@@ -256,7 +256,7 @@ def error_page(scope: Scope, status: int, problem: str, headers: dict[str, str] 
     """
     if status >= 400:
         refused_unless_told(problem)
-    lang = language(scope)
+    lang, operator = language(scope), operator_of(scope)
     title, advice = (escape(words.en if lang == "en" else words.de) for words in PROBLEMS[problem])
     later = {"Retry-After": RETRY_SECONDS} if status == 503 else {}
     body = _PAGE.format(
@@ -264,7 +264,8 @@ def error_page(scope: Scope, status: int, problem: str, headers: dict[str, str] 
         title=title,
         advice=advice,
         stylesheet=STYLESHEET,
+        colours=f'<link rel="stylesheet" href="{operator.colours}">\n' if operator.colours else "",
         home="To my data" if lang == "en" else "Zu meinen Daten",
-        operator=_footer(operator_of(scope), lang),
+        operator=_footer(operator, lang),
     )
     return HTMLResponse(body, status, headers=page_headers() | later | (headers or {}))

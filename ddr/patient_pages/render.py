@@ -82,7 +82,7 @@ def page(
         time_of_day=time_of_day,
         times_of_day=times_of_day,
         stylesheet=_STYLE,
-        colours=f"/static/operator.css?v={settings.operator_colour[1:]}" if settings.operator_colour else "",
+        colours=operator.colours,
         operator=operator,
         operator_links=operator_links(operator, lang),
         switch=_switch(request, lang),

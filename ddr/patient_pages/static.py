@@ -11,6 +11,7 @@ from starlette.responses import Response
 from ddr.http.operator import security_txt
 from ddr.http.pages import error_page
 from ddr.patient_pages.visitor import core_of
+from ddr.settings_checks import tint
 
 _FOLDER = Path(__file__).parent / "static"
 _TYPES = {"style.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
@@ -40,7 +41,8 @@ async def colours(request: Request) -> Response:
     colour = core_of(request).settings.operator_colour
     if not colour:
         return error_page(request.scope, 404, "not_found")
-    text = f"@media (prefers-color-scheme: light) {{ :root {{ --accent: {colour}; }} }}\n"
+    light = f":root {{ --accent: {colour}; --tint: {tint(colour)}; }}"
+    text = f"@media (prefers-color-scheme: light) {{ {light} }}\n"
     return Response(text, media_type=_TYPES["style.css"], headers=_HEADERS)
 
 

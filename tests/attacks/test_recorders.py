@@ -199,6 +199,16 @@ async def test_tokens_and_codes_of_gateways(ways: tuple[Side, Side]) -> None:
     assert (await own.patient.gateway.get("devices")).status_code == 200
 
 
+async def test_certificates_of_diga(ways: tuple[Side, Side]) -> None:
+    """A DiGA that is listed for one product only does not get through the handshake of the other."""
+    own, other = ways
+    diga = await own.ddr.diga()
+    assert (await diga.http.get("metadata")).status_code == 200
+    stranger = await other.ddr.client(diga.certificate, base_url=other.ddr.settings.fhir_base)
+    with pytest.raises((httpx.TransportError, ssl.SSLError)):
+        await stranger.get("metadata")
+
+
 async def test_the_trail_knows_its_own_only(ways: tuple[Side, Side]) -> None:
     own, other = ways
     mine = await paired(own)

@@ -201,6 +201,12 @@ def test_the_request_log_of_one_is_no_proof_at_the_other(house: Installation) ->
     assert [orjson.loads(line)["manifest"]["records"] for line in elsewhere.splitlines()] == [0]
 
 
+def test_the_trail_of_one_is_not_in_the_export_of_the_other(house: Installation) -> None:
+    """It has the certificate that was added above."""
+    exports = [house.command("--recorder", name, "audit", "export")[1] for name in ("glucose", "pressure")]
+    assert ["operator:gateway-certificate:added" in text for text in exports] == [True, False]
+
+
 def test_one_is_added_while_the_others_go_on(house: Installation) -> None:
     before = house.workers("glucose", "pressure")
     house.write("asthma")

@@ -98,6 +98,7 @@ async def test_colour_and_logo_are_the_operators(core: Core, tmp_path: Path) -> 
     page = (await browser.get("/login")).text
     assert 'src="/static/logo"' in page and "/static/operator.css?v=123456" in page
     assert "#123456" in (await browser.get("/static/operator.css")).text
+    assert "--tint: #e7ebee" in (await browser.get("/static/operator.css")).text
     assert (await browser.get("/static/logo")).headers["content-type"] == "image/svg+xml"
     logo.unlink()
     assert (await browser.get("/static/logo")).status_code == 404
@@ -110,6 +111,7 @@ async def test_colour_and_logo_are_the_operators(core: Core, tmp_path: Path) -> 
         {"operator_privacy_url": "muster.example"},
         {"operator_contact": "call us"},
         {"operator_colour": "#ffee00"},
+        {"operator_colour": "#0079a1"},  # white on it can be read, but not a link on a notice
         {"operator_colour": "red; } body { display: none"},
         {"operator_logo": "/nowhere/logo.svg"},
         {"operator_logo": "logo.gif"},

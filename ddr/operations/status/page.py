@@ -42,7 +42,7 @@ def reply(core: Core, board: Board, scope: Scope) -> Reply:
         function=partial(_function, lang, names),
         suffix="_de" if lang == "de" else "",
         stylesheet=STYLESHEET,
-        colours=f"/static/operator.css?v={colour[1:]}" if (colour := core.settings.operator_colour) else "",
+        colours=operator.colours,
         operator=operator,
         links=operator_links(operator, lang),
         other=other,
