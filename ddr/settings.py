@@ -98,6 +98,12 @@ class Settings:
         " empty: the peer of the connection is the client.",
         "",
     )
+    proxy_protocol_from: str = described(
+        "Addresses and networks of the proxies that pass TCP through and begin each connection with a header of the"
+        " PROXY protocol, version 2: it names the client. From them a connection without one is closed; from everybody"
+        " else none is taken.",
+        "",
+    )
     # watching
     otlp_endpoint: str = described(
         "Where traces are sent (OTLP over HTTP, for instance http://127.0.0.1:4318/v1/traces), with the extra otel;"
@@ -131,7 +137,9 @@ class Settings:
     operator_privacy_url: str = described("Address of the operator's privacy notice (Art. 13 GDPR).", "")
     operator_contact: str = described("Where patients and finders of faults turn to: a mail or a web address.", "")
     operator_logo: str = described("Picture beside the name: path of an SVG or PNG file of 200 kB at most.", "")
-    operator_colour: str = described("Colour of buttons and links, #rrggbb, dark enough to be read on its own tint.", "")
+    operator_colour: str = described(
+        "Colour of buttons and links, #rrggbb, dark enough to be read on its own tint.", ""
+    )
     # authorization server
     access_token_seconds: int = described("Lifetime of an access token.", 600)
     refresh_token_seconds: int = described("Lifetime of a refresh token (HDDT: 30 days).", 30 * DAY)

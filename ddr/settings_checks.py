@@ -91,11 +91,13 @@ def _check_overlap(settings: Settings) -> None:
 
 
 def _check_proxies(settings: Settings) -> None:
-    try:
-        proxies = [ip_network(part) for part in settings.trusted_proxies.split()]
-    except ValueError as error:
-        raise SettingsError(f"setting trusted_proxies: {error}") from None
-    if settings.client_address_header and not proxies:
+    for name in ("trusted_proxies", "proxy_protocol_from"):
+        try:
+            for part in getattr(settings, name).split():
+                ip_network(part)
+        except ValueError as error:
+            raise SettingsError(f"setting {name}: {error}") from None
+    if settings.client_address_header and not settings.trusted_proxies.split():
         raise SettingsError("setting client_address_header: needs trusted_proxies, else anybody could name any address")
 
 

@@ -30,6 +30,11 @@ def networks(text: str) -> tuple[Network, ...]:
     return tuple(ip_network(part) for part in text.split())
 
 
+def among(address: str, proxies: Sequence[Network]) -> bool:
+    """True when `address`, as a socket tells it, is one of these."""
+    return _trusted(_address(address), proxies)
+
+
 def behind_proxies(app: ASGIApp, proxies: Sequence[Network], name: str, only_proxies: Iterable[str] = ()) -> ASGIApp:
     """`app` with the address that trusted `proxies` name in the header `name` ("" for none) as that of the client.
 

@@ -18,6 +18,7 @@ import pytest
 from ddr.demo import certs
 from ddr.tls.context import diga_context, public_context
 from tests.cli.recorder import free_ports
+from tests.support.proxying import SIGNATURE
 
 pytestmark = pytest.mark.packaging
 CONFIG = Path(__file__).parents[2] / "deploy/proxy/haproxy.cfg"
@@ -28,7 +29,7 @@ FRONTENDS = {"diga": 8443, "public": 8444, "gateway": 8445}
 
 @contextmanager
 def listener(name: str, context: ssl.SSLContext) -> Iterator[int]:
-    """A TLS server that says its name and the subject of the client's certificate; its port."""
+    """A TLS server behind the PROXY protocol: its name, whether the client has a certificate, and where that one is."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
@@ -38,16 +39,24 @@ def listener(name: str, context: ssl.SSLContext) -> Iterator[int]:
                 except OSError:
                     return
                 try:
+                    client = read_header(plain)
                     with context.wrap_socket(plain, server_side=True) as connection:
                         connection.recv(1)
                         seen = bool(connection.getpeercert(binary_form=True))
-                        connection.sendall(f"{name} {seen}".encode())
+                        connection.sendall(f"{name} {seen} {client}".encode())
                 except OSError:
                     plain.close()
 
         threading.Thread(target=serve, daemon=True).start()
         yield listening.getsockname()[1]
         listening.close()
+
+
+def read_header(plain: socket.socket) -> str:
+    """The client's address as HAProxy tells it: over IPv4, version 2, with nothing after it."""
+    found = plain.recv(28, socket.MSG_WAITALL)
+    assert found[:12] == SIGNATURE and found[12:16] == b"\x21\x11\0\x0c"
+    return socket.inet_ntoa(found[16:20])
 
 
 @pytest.fixture(scope="module")
@@ -122,14 +131,14 @@ def test_haproxy_takes_the_file() -> None:
 def test_each_name_leads_to_its_recorder(fronts: dict[str, int], authority: certs.Pair, recorder: str) -> None:
     for listener_name in ("public", "gateway"):
         found = ask(fronts[listener_name], f"{recorder}.example.org", authority)
-        assert found == f"{recorder} {listener_name} False"
+        assert found == f"{recorder} {listener_name} False 127.0.0.1"
 
 
 @pytest.mark.parametrize("recorder", ["glucose", "pressure"])
 def test_the_certificate_of_a_diga_gets_through(
     fronts: dict[str, int], authority: certs.Pair, client: certs.Pair, recorder: str
 ) -> None:
-    assert ask(fronts["diga"], f"{recorder}.example.org", authority, client) == f"{recorder} diga True"
+    assert ask(fronts["diga"], f"{recorder}.example.org", authority, client) == f"{recorder} diga True 127.0.0.1"
     with pytest.raises(OSError):  # TLS itself refuses who has none
         assert not ask(fronts["diga"], f"{recorder}.example.org", authority)
         raise ConnectionError

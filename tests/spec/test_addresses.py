@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
+import httpx
 import pytest
 
 from ddr.gateway.auth import FAILURES
@@ -17,7 +20,9 @@ from tests.spec.backend import Backend
 from tests.spec.conftest import received
 from tests.spec.patient_pages import ENGLISH, form_of
 from tests.spec.world import CGM
+from tests.support.proxying import ask, header
 from tests.support.recorder import PASSWORD, Recorder, recorder
+from tests.tls.support import client_context
 
 PROXY: dict[str, Any] = {"trusted_proxies": "127.0.0.1 ::1", "client_address_header": "X-Forwarded-For"}
 _GUESSES = count()
@@ -49,6 +54,26 @@ async def test_without_a_trusted_proxy_the_header_means_nothing(
         async with recorder(pool, replace(settings, **changes), folder, received, {}) as ddr:
             answers = [await guess(ddr, f"203.0.113.{n}") for n in range(FAILURES + 1)]
             assert answers == [401] * FAILURES + [429]
+
+
+async def test_a_proxy_that_passes_tcp_through_names_each_client(
+    pool: asyncpg.Pool, settings: Settings, tmp_path: Path
+) -> None:
+    """PROXY protocol: one who guesses behind the proxy is locked out, and nobody beside."""
+    async with recorder(pool, replace(settings, proxy_protocol_from="127.0.0.1"), tmp_path, received, {}) as ddr:
+        trusting = client_context(ddr.authority.cert)
+
+        async def guess_from(address: str) -> int:
+            line = f"Authorization: Bearer guess-{next(_GUESSES)}\r\n"
+            port, path = urlsplit(ddr.settings.gateway_base_url).port or 0, "/gateway/v1/devices"
+            return (await asyncio.to_thread(ask, port, trusting, header(address), path, line))[0]
+
+        assert [await guess_from("203.0.113.1") for _ in range(FAILURES)] == [401] * FAILURES
+        assert await guess_from("203.0.113.1") == 429
+        assert await guess_from("203.0.113.2") == 401
+        assert await guess_from("2001:db8::1") == 401
+        with pytest.raises(httpx.TransportError):
+            await guess(ddr)  # from the proxy's own address, and without a header
 
 
 async def test_a_certificate_in_a_header_from_somebody_else(

@@ -6,10 +6,12 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ddr.cli.serving.connection import Connection, Trouble, unheard
 from ddr.cli.serving.crowd import Crowd, Guest
+from ddr.cli.serving.proxy_header import NoHeader, read_source
+from ddr.http.address import Network, among
 
 YIELD_SECONDS = 0.01  # head start of the other workers when this one has more connections than they
 HANDSHAKE_SECONDS = 10.0
@@ -29,10 +31,11 @@ class Acceptor:
         crowd: Crowd,
         burdened: Callable[[], bool] = lambda: False,
         trouble: Trouble = unheard,
+        proxies: Sequence[Network] = (),
     ) -> None:
         """`burdened` is true while this worker has more connections than another one; `trouble` is told of connections
-        that are not let in."""
-        self._trouble = trouble
+        that are not let in; who connects from `proxies` says first for whom (PROXY protocol), and nobody else may."""
+        self._trouble, self._proxies = trouble, proxies
         self._burdened, self._yielded = burdened, False
         self._listening, self._context, self._make, self._crowd = listening, context, make, crowd
         self._loop = asyncio.get_running_loop()
@@ -99,17 +102,32 @@ class Acceptor:
         connection.when_lost = lambda: self._crowd.leave(guest)
         limits = {"ssl_handshake_timeout": HANDSHAKE_SECONDS, "ssl_shutdown_timeout": GOODBYE_SECONDS}
         try:
+            if self._proxies and among(guest.address, self._proxies):
+                await self._introduced(guest, connection)
             await self._loop.connect_accepted_socket(
                 lambda: connection, guest.socket, ssl=self._context, **(limits if self._context else {})
             )
-        except (OSError, TimeoutError, ssl.SSLError, asyncio.CancelledError) as error:  # a handshake without success
+        except (OSError, TimeoutError, ssl.SSLError, NoHeader, asyncio.CancelledError) as error:  # without success
             self._trouble(_kind(error), None, None)
             self._crowd.leave(guest)
             guest.socket.close()
 
+    async def _introduced(self, guest: Guest, connection: Connection) -> None:
+        """The proxy says who the guest is. Raises NoHeader, also when it does not say so in time, and OSError."""
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                source = await read_source(guest.socket)
+        except TimeoutError:
+            raise NoHeader from None
+        if source is not None:
+            connection.source = source
+            self._crowd.know(guest, source[0])
+
 
 def _kind(error: BaseException) -> str:
     """Of what the handshake died, as the request log calls it. asyncio tells a timeout as a lost connection."""
+    if isinstance(error, NoHeader):
+        return "proxy-header"
     if isinstance(error, TimeoutError) or "taking longer" in str(error):
         return "tls-timeout"
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):

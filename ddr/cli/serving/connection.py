@@ -41,9 +41,15 @@ class Connection(TlsHttpProtocol):
 
     own: socket.socket | None = None
     when_lost: Callable[[], object] | None = None
+    source: tuple[str, int] | None = None  # the client, where a proxy has said who it is
     _quiet = 0
     _told = False
     _reader: asyncio.TimerHandle | None = None  # when to look whether the client reads
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The client is whom the proxy names."""
+        super().connection_made(transport)
+        self.client = self.source or self.client
 
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP, or too long."""

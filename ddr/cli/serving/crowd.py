@@ -77,6 +77,15 @@ class Crowd:
         self._count += 1
         return True
 
+    def know(self, guest: Guest, address: str) -> None:
+        """A proxy has said where the guest is from: it counts there."""
+        here = guest in self._of.get(guest.address, ())
+        self.leave(guest)
+        guest.address = address
+        if here:
+            self._of[address][guest] = None
+            self._count += 1
+
     def leave(self, guest: Guest) -> None:
         """It is gone."""
         if guest in self._of.get(guest.address, ()):

@@ -11,6 +11,7 @@ from typing import Never
 from ddr.cli.serving.connection import unheard
 from ddr.cli.serving.crowd import PARTS
 from ddr.cli.serving.server import Server, server_for
+from ddr.http.address import networks
 from ddr.http.asgi import ASGIApp
 from ddr.http.core import Core
 from ddr.http.request_log.logged import trouble
@@ -32,6 +33,7 @@ class Listeners:
         """Begin to accept connections. Raises TlsError."""
         contexts = await self._contexts()
         self._core.fleet.connections = lambda: sum(len(server.crowd) for server in self._serving)
+        proxies = networks(self._core.settings.proxy_protocol_from)
         for name, one in sockets.items():
             server = server_for(
                 self._apps[name],
@@ -39,6 +41,7 @@ class Listeners:
                 PARTS.get(name, 1.0),
                 self._core.fleet.burdened,
                 trouble(self._core, name) if name in INTERFACE else unheard,
+                proxies if name in contexts else (),  # the admin listener is the machine's own
             )
             self._serving[server] = asyncio.create_task(server.serve([one]))
         while not all(server.started for server in self._serving):  # noqa: ASYNC110 - uvicorn has no event for it

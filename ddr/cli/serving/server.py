@@ -11,7 +11,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
@@ -19,6 +19,7 @@ import uvicorn
 from ddr.cli.serving.acceptor import Acceptor
 from ddr.cli.serving.connection import Connection, State, Trouble, unheard
 from ddr.cli.serving.crowd import Crowd
+from ddr.http.address import Network
 from ddr.http.asgi import ASGIApp
 
 KEEP_ALIVE_SECONDS = 75  # a new mTLS connection costs fifteen times a request
@@ -33,9 +34,16 @@ log = logging.getLogger(__name__)
 class Server(uvicorn.Server):
     """Without uvicorn's signal handlers: the worker handles signals for all its listeners."""
 
-    def __init__(self, config: uvicorn.Config, crowd: Crowd, burdened: Callable[[], bool], trouble: Trouble) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        crowd: Crowd,
+        burdened: Callable[[], bool],
+        trouble: Trouble,
+        proxies: Sequence[Network],
+    ) -> None:
         super().__init__(config)
-        self.crowd, self._burdened, self._trouble = crowd, burdened, trouble
+        self.crowd, self._burdened, self._trouble, self._proxies = crowd, burdened, trouble, proxies
         self.servers: list[asyncio.Server] = []
         self.state = self.server_state = State()
         self.state.trouble = trouble
@@ -49,7 +57,9 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept what the crowd allows, and begin to wait for the end of the last handshake."""
         for one in sockets or []:
-            acceptor = Acceptor(one, self.config.ssl, self._connection, self.crowd, self._burdened, self._trouble)
+            acceptor = Acceptor(
+                one, self.config.ssl, self._connection, self.crowd, self._burdened, self._trouble, self._proxies
+            )
             self.servers.append(acceptor)  # type: ignore[arg-type]
         self.started = True
         self._gone = [asyncio.create_task(server.wait_closed()) for server in self.servers]
@@ -105,11 +115,12 @@ def server_for(
     part: float = 1.0,
     burdened: Callable[[], bool] = lambda: False,
     trouble: Trouble = unheard,
+    proxies: Sequence[Network] = (),
 ) -> Server:
     """A uvicorn server for `app` with our limits and without its log; plain HTTP when there is no context.
 
     Its connections may take `part` of the descriptors of this process. `burdened`: it has more than other processes.
-    `trouble` is told of connections that come to no request.
+    `trouble` is told of connections that come to no request. `proxies` begin theirs with a PROXY protocol header.
     """
     config = uvicorn.Config(
         app,
@@ -123,4 +134,4 @@ def server_for(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         ssl_context_factory=(lambda _config, _default: context) if context else None,
     )
-    return Server(config, Crowd(part), burdened, trouble)
+    return Server(config, Crowd(part), burdened, trouble, proxies)

@@ -30,6 +30,7 @@ TROUBLES = {
     "tls-refused": "The TLS handshake was refused",
     "tls-cut": "The connection ended within the TLS handshake",
     "tls-timeout": "The TLS handshake took too long",
+    "proxy-header": "The proxy did not say, in the PROXY protocol, for whom it connects",
     "too-many-connections": "The connection was closed: there were too many",
     "head-timeout": "The head of the request took too long",
     "head-cut": "The connection ended within the head of a request",
