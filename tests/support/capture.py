@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 from ddr.call import CURRENT
 from ddr.store.database import servers
 
-PASSED = ("asyncpg", "ddr.call", "ddr.store.database.servers", "ddr.store.database.sweeping", "contextlib", __name__)
+PASSED = (
+    "asyncpg",
+    "ddr.call",
+    "ddr.store.database.servers",
+    "ddr.store.database.several",
+    "ddr.store.database.sweeping",
+    "ddr.store.database.together",
+    "contextlib",
+    __name__,
+)
 
 
 class Executed(NamedTuple):

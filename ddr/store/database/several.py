@@ -1,9 +1,68 @@
-"""Arguments of several requests as those of one statement."""
+"""A statement that reads for one request as one that reads for several: once begun, it is asked for each of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import lru_cache
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache, lru_cache
+from typing import Any
+
+import asyncpg
+
+from ddr.store.database.pool import Connection
+from ddr.store.database.together import Way, ask
+
+Types = tuple[str, ...]
+Rows = list[asyncpg.Record]
+
+_PARAMETER = re.compile(r"\$(\d+)")
+
+
+async def fetch_together(conn: Connection, text: str, types: Types, *arguments: Any) -> Rows:
+    """What a reading statement finds, asked together with those who ask the same with other arguments.
+
+    Its parameters are of these SQL types. Texts are remembered, so they must be few: none may depend on a client.
+    """
+    return await ask(conn, _way(text, types), arguments)
+
+
+def for_several(text: str, types: Types) -> str:
+    """The same for each of a list of arguments; parameters are lists of these SQL types, `of_item` says whose a row is.
+
+    What is a parameter in `text` is one in its plan still, so it finds its rows in the same way.
+    """
+    given = ", ".join(f"${n}::{'text' if _is_array(kind) else kind}[]" for n, kind in enumerate(types, 1))
+    names = [f"p{n}" for n in range(1, len(types) + 1)]
+    typed = (f"{name}::{kind} AS {name}" if _is_array(kind) else name for name, kind in zip(names, types, strict=True))
+    one = _PARAMETER.sub(r"item.p\1", text)
+    return f"""
+WITH item AS MATERIALIZED (
+  SELECT ord, {", ".join(typed)} FROM unnest({given}) WITH ORDINALITY AS t({", ".join(names)}, ord)
+)
+SELECT item.ord AS of_item, found.* FROM item CROSS JOIN LATERAL ({one} OFFSET 0) found"""  # noqa: S608
+
+
+@cache
+def _way(text: str, types: Types) -> Way[Sequence[Any], Rows]:
+    several = for_several(text, types)
+
+    async def alone(conn: Connection, arguments: Sequence[Any]) -> Rows:
+        found: Rows = await conn.fetch(text, *arguments)
+        return found
+
+    async def together(conn: Connection, items: Sequence[Sequence[Any]]) -> list[Rows]:
+        columns = zip(types, zip(*items, strict=True), strict=True)
+        given = [list(map(array, column)) if _is_array(kind) else list(column) for kind, column in columns]
+        found: list[Rows] = [[] for _ in items]
+        for row in await conn.fetch(several, *given):
+            found[row["of_item"] - 1].append(row)
+        return found
+
+    return Way(text, alone, together)
+
+
+def _is_array(kind: str) -> bool:
+    return kind.endswith("[]")
 
 
 def array(values: Iterable[object]) -> str:

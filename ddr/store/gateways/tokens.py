@@ -17,6 +17,7 @@ import asyncpg
 from ddr.store.database.able import able
 from ddr.store.database.digest import sha256
 from ddr.store.database.pool import Connection
+from ddr.store.database.several import fetch_together
 from ddr.store.database.sweeping import delete_due
 
 DAY_MS = 86_400_000
@@ -52,6 +53,11 @@ class Renewed(NamedTuple):
 _APP = f"left(encode(app, 'hex'), {SHOWN})"
 
 
+_FIND = """
+SELECT t.patient_id, t.revoked_ms IS NULL AND t.expires_ms > $2 AND p.disabled_ms IS NULL AS good, t.used_ms
+  FROM gateway_token t JOIN patient p USING (patient_id) WHERE t.token_sha256 = $1"""
+
+
 async def create(conn: Connection, patient_id: UUID, now_ms: int, *, name: str = "", days: int = DAYS) -> str:
     """A new token (256 random bits) of a new app that writes for this patient for `days`. Raises TooManyTokens."""
     token = secrets.token_urlsafe(32)
@@ -61,13 +67,8 @@ async def create(conn: Connection, patient_id: UUID, now_ms: int, *, name: str =
 
 async def find(conn: Connection, token_sha256: bytes, now_ms: int) -> Holder | None:
     """Who holds this token; None when there never was such a token."""
-    row = await conn.fetchrow(
-        "SELECT t.patient_id, t.revoked_ms IS NULL AND t.expires_ms > $2 AND p.disabled_ms IS NULL AS good, t.used_ms"
-        " FROM gateway_token t JOIN patient p USING (patient_id) WHERE t.token_sha256 = $1",
-        token_sha256,
-        now_ms,
-    )
-    return row and Holder(**row)
+    rows = await fetch_together(conn, _FIND, ("bytea", "bigint"), token_sha256, now_ms)
+    return Holder(*(rows[0][name] for name in Holder._fields)) if rows else None
 
 
 async def note_use(conn: Connection, token_sha256: bytes, holder: Holder, now_ms: int) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 import asyncpg
 
 from ddr.store.database.ids import Kind
+from ddr.store.database.several import fetch_together
 from ddr.store.search.rows import COLUMNS, ROWS, lookups
-from ddr.store.search.sources import NOW, View, sources_of
+from ddr.store.search.sources import NOW, PARAMETERS, View, sources_of
 
 Row = Mapping[str, Any]
 
 _TABLES = {Kind.CHUNK: "observations", Kind.MEASUREMENT: "observations", Kind.METRIC: "metrics", Kind.DEVICE: "devices"}
+_TYPES = (*PARAMETERS, "bigint", "bigint")
 _STATE = {"observations": "o.within, o.deleted"}
 
 _FORMER = {
@@ -50,8 +52,9 @@ async def read(pool: asyncpg.Pool, view: View, kind: Kind, no: int, k: int) -> R
     """
     if _TABLES[kind] == "observations" and kind not in view.observed:
         return None
-    row: Row | None = await pool.fetchrow(_statement(kind, view.observed), *view.parameters(), no, k)
-    return row
+    text = _statement(kind, view.observed)
+    rows = await fetch_together(pool, text, _TYPES, *view.parameters(), no, k)
+    return rows[0] if rows else None
 
 
 @cache

@@ -23,6 +23,9 @@ from ddr.store.series.bounds import BRIEF_MS, LAST, SHORTEST_MS, first_k
 
 FOREVER = 2**63 - 1  # end of an open period
 
+# The SQL types of what `View.parameters` gives.
+PARAMETERS = ("uuid", "text[]", "bigint[]", "bigint[]", "bigint", "bigint[]", "bigint[]", "bigint[]", "bigint")
+
 
 @dataclass(frozen=True)
 class Term:
