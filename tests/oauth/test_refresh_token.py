@@ -6,17 +6,19 @@ import asyncio
 import hashlib
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from ddr.http.core import Core
 from ddr.http.presence import BACK_MS
 from ddr.scopes.parse import DEVICE, scope_of
+from ddr.store.authorization.tokens import rotate_all
 from ddr.store.authorization.unpairing import withdraw
 from ddr.store.outages.notices import Notice
 from tests.oauth.backend import DigaBackend, events, stands, verified_elsewhere
 from tests.support.clock import Clock
+from tests.support.counting import counted
 from tests.support.trust import FakeTrust
 
 DAY = 86_400
@@ -63,6 +65,52 @@ async def test_concurrent_refreshes_all_get_the_same_successor(diga: DigaBackend
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["refresh_token"] for answer in answers}) == 1
     assert (await diga.refresh(answers[0].json()["refresh_token"])).status_code == 200
+
+
+async def patients(core: Core, number: int) -> list[UUID]:
+    """So many new ones."""
+    made = [uuid4() for _ in range(number)]
+    await core.pool.execute("INSERT INTO patient SELECT unnest($1::uuid[]), $2", made, core.clock())
+    return made
+
+
+async def test_refreshes_at_once_are_judged_each_for_itself(core: Core, diga: DigaBackend) -> None:
+    """By few statements: the first goes by itself, those who come meanwhile together."""
+    tokens = [await diga.pair(one) for one in await patients(core, 4)]
+    assert (await diga.revoke(tokens[2]["refresh_token"])).status_code == 200
+    for _ in range(2):  # the second time the pool has made its connections
+        async with counted(core.pool) as statements:
+            answers = await asyncio.gather(*(diga.refresh(one["refresh_token"]) for one in tokens))
+        assert [answer.status_code for answer in answers] == [200, 200, 400, 200]
+        successors = [answer.json() for answer in answers]
+        for at in (0, 1, 3):
+            assert successors[at]["sub"] == tokens[at]["sub"]
+            assert successors[at]["refresh_token"] != tokens[at]["refresh_token"]
+            tokens[at] = successors[at]
+        assert sum("token_grant" in one for one in statements) < 7  # four that look, three that rotate
+
+
+async def test_a_rotation_that_has_to_wait_holds_nobody_up(core: Core, diga: DigaBackend) -> None:
+    """Of several at once one is locked just now, and one is not current: these go by themselves."""
+    patient_ids = await patients(core, 3)
+    for one in patient_ids:
+        await diga.pair(one)
+    held = "SELECT patient_id, grant_no, refresh_sha256 FROM token_grant WHERE patient_id = $1"
+    grants = [await core.pool.fetchrow(held, one) for one in patient_ids]
+    hashes = [grants[0]["refresh_sha256"], b"former", grants[2]["refresh_sha256"]]
+    rotations = [
+        (grant["patient_id"], grant["grant_no"], presented, b"next %d" % at, 9, 1, b"certificate")
+        for at, (grant, presented) in enumerate(zip(grants, hashes, strict=True))
+    ]
+    async with core.pool.acquire() as conn, conn.transaction(), asyncio.timeout(30):
+        await conn.execute("SELECT FROM token_grant WHERE patient_id = $1 FOR UPDATE", patient_ids[2])
+        assert await rotate_all(core.pool, rotations) == [True, None, None]
+    now = [
+        await core.pool.fetchval("SELECT refresh_sha256 FROM token_grant WHERE patient_id = $1", one)
+        for one in patient_ids
+    ]
+    assert now == [b"next 0", grants[1]["refresh_sha256"], grants[2]["refresh_sha256"]]
+    assert await rotate_all(core.pool, rotations[2:]) == [True]
 
 
 async def test_later_reuse_ends_the_family_and_only_that(

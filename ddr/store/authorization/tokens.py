@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from ddr.store.audit.trail import Event, record
+from ddr.store.database.pool import Connection
+from ddr.store.database.several import fetch_together
 from ddr.store.database.sweeping import delete_due
+from ddr.store.database.together import Way, ask
 
 MEMORY_MS = DAY_MS = 86_400_000
 
@@ -43,6 +47,9 @@ class Family:
     refresh_expires_ms: int | None
     certificate_sha256: bytes | None  # of the client that got the current refresh token
     consents: Mapping[str, int]  # ValueSet canonical → end of the consent in ms; those it was issued under, in force
+
+
+_FAMILY = tuple(one.name for one in fields(Family))
 
 
 @dataclass(frozen=True)
@@ -86,20 +93,47 @@ _FIND_FAMILY = f"""{_family("g.patient_id")}
  WHERE d.pairing_id = $1"""
 
 
+_ROTATE = """
+UPDATE token_grant
+   SET refresh_sha256 = $4, previous_sha256 = $3, rotated_ms = $6, refresh_expires_ms = $5, certificate_sha256 = $7
+ WHERE patient_id = $1 AND grant_no = $2 AND refresh_sha256 = $3 AND revoked_ms IS NULL"""
+
+# It waits for no row, so it needs no order of locks.
+_ROTATE_ALL = """
+WITH asked AS MATERIALIZED (
+  SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bytea[])
+         WITH ORDINALITY AS t(patient_id, grant_no, presented, successor, until_ms, now_ms, certificate, ord)
+), held AS MATERIALIZED (
+  SELECT a.* FROM asked a
+   CROSS JOIN LATERAL (SELECT FROM token_grant g
+                        WHERE g.patient_id = a.patient_id AND g.grant_no = a.grant_no AND g.revoked_ms IS NULL
+                          AND g.refresh_sha256 = a.presented FOR NO KEY UPDATE SKIP LOCKED) g
+)
+UPDATE token_grant g
+   SET refresh_sha256 = h.successor, previous_sha256 = h.presented, rotated_ms = h.now_ms,
+       refresh_expires_ms = h.until_ms, certificate_sha256 = h.certificate
+  FROM held h WHERE g.patient_id = h.patient_id AND g.grant_no = h.grant_no
+RETURNING h.ord"""
+
+
 async def load_family(
     conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, grant_no: int, now_ms: int
 ) -> Family | None:
     """The grant of this number, ended ones included, or None."""
     row = await conn.fetchrow(_LOAD_FAMILY, patient_id, grant_no, now_ms)
-    return row and Family(**row)
+    return row and _of_row(row)
+
+
+def _of_row(row: Mapping[str, Any]) -> Family:
+    return Family(**{name: row[name] for name in _FAMILY})
 
 
 async def find_family(
     conn: asyncpg.Connection | asyncpg.Pool, pairing_id: str, grant_no: int, now_ms: int
 ) -> Family | None:
     """The grant of this number under the pairing with this pseudonym, ended ones included, or None."""
-    row = await conn.fetchrow(_FIND_FAMILY, pairing_id, grant_no, now_ms)
-    return row and Family(**row)
+    rows = await fetch_together(conn, _FIND_FAMILY, ("text", "bigint", "bigint"), pairing_id, grant_no, now_ms)
+    return _of_row(rows[0]) if rows else None
 
 
 async def find_pairing(conn: asyncpg.Connection | asyncpg.Pool, pairing_id: str) -> PairingRef | None:
@@ -163,21 +197,24 @@ async def rotate(
     certificate_sha256: bytes,
 ) -> bool:
     """Retire the presented refresh token and make its successor current; False when it is not current any more."""
-    status: str = await conn.execute(
-        """
-        UPDATE token_grant
-        SET refresh_sha256 = $4, previous_sha256 = $3, rotated_ms = $6, refresh_expires_ms = $5, certificate_sha256 = $7
-        WHERE patient_id = $1 AND grant_no = $2 AND refresh_sha256 = $3 AND revoked_ms IS NULL
-        """,
-        family.patient_id,
-        family.grant_no,
-        presented_sha256,
-        successor_sha256,
-        refresh_until_ms,
-        now_ms,
-        certificate_sha256,
-    )
+    named = family.patient_id, family.grant_no
+    changes = presented_sha256, successor_sha256, refresh_until_ms, now_ms, certificate_sha256
+    return await ask(conn, _ROTATING, (*named, *changes))
+
+
+async def _rotate_one(conn: Connection, rotation: Sequence[Any]) -> bool:
+    status: str = await conn.execute(_ROTATE, *rotation)
     return status == "UPDATE 1"
+
+
+async def rotate_all(conn: Connection, rotations: Sequence[Sequence[Any]]) -> list[bool | None]:
+    """True for those that are made; None: not current, or locked just now, which is judged for each by itself."""
+    columns = map(list, zip(*rotations, strict=True))
+    made = {row["ord"] for row in await conn.fetch(_ROTATE_ALL, *columns)}
+    return [True if ord in made else None for ord in range(1, len(rotations) + 1)]
+
+
+_ROTATING = Way(_ROTATE, _rotate_one, rotate_all, key=lambda rotation: rotation[:2])
 
 
 async def revoke_family(pool: asyncpg.Pool, family: Family, why: Event, now_ms: int) -> bool:
