@@ -27,7 +27,8 @@ from ddr.series.reading import (
 )
 from ddr.store.gateways.uploads import UploadDeleted
 from ddr.store.series import sensors as series_sensors
-from ddr.store.series.chunks import Outcome, append, merge_readings
+from ddr.store.series.bulk import append_together
+from ddr.store.series.chunks import Outcome, merge_readings
 from ddr.store.series.correction import correct_readings
 from ddr.store.series.deletion import delete_upload as take_back
 from ddr.store.series.end import complete_until
@@ -73,7 +74,7 @@ async def post_readings(
         found = await aside(large, read, core, sensor, items, unit, now)
         if not any(isinstance(one, Rejection) and one.retry and one.reason == "range" for one in found):
             readings = await aside(large, ascending, found)
-            after = await append(core.pool, sensor, readings, now, core.steered_ms) if readings else None
+            after = await append_together(core.pool, sensor, readings, now, core.steered_ms) if readings else None
             if after is not None or not readings:
                 if after is not None:
                     core.sensors.put(key, after)
@@ -144,7 +145,7 @@ async def store_readings(
     """
     if not readings:
         return Outcome()
-    after = await append(core.pool, sensor, readings, now_ms, core.steered_ms)
+    after = await append_together(core.pool, sensor, readings, now_ms, core.steered_ms)
     if after is not None:
         core.sensors.put(key, after)
         return Outcome(accepted=set(readings))

@@ -40,7 +40,7 @@ class Slow:
             await self.go.wait()
             return await append(*arguments)
 
-        monkeypatch.setattr("ddr.gateway.readings.append", waiting)
+        monkeypatch.setattr("ddr.gateway.readings.append_together", waiting)
 
 
 async def test_the_answer_of_a_request_in_hand_is_waited_for(

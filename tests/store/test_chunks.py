@@ -13,10 +13,12 @@ import pytest
 from ddr.series.packing import Reading
 from ddr.store.database.migrate import migrate
 from ddr.store.database.pool import connect
+from ddr.store.series.bulk import append_together
 from ddr.store.series.chunks import HEARD_STEP_MS, append, merge_readings
 from ddr.store.series.sensors import Remembered, Sensor, load
 from tests.series.model import drifting
 from tests.store.continuous import DAY, DELAY, HOUR, MINUTE, START, Stored, register
+from tests.support.counting import counted
 from tests.support.database import fresh_database
 
 NOW = START + 15 * 24 * HOUR
@@ -200,3 +202,33 @@ def test_only_the_sensors_written_to_last_are_remembered() -> None:
     assert [remembered.get(key) is sensor for key in keys] == [True, False, True]
     remembered.forget(keys[0])
     assert remembered.get(keys[0]) is None
+
+
+async def test_uploads_at_once_are_as_one_after_the_other(pool: asyncpg.Pool) -> None:
+    """By few statements; one whose tail is not what it was is told so, and is nobody else's trouble."""
+    crowd, others = [await register(pool) for _ in range(6)], [await register(pool) for _ in range(6)]
+    for stored in (*crowd, *others):
+        await stored.merge(TRACE[:1], START)
+    remembered: list[Sensor | None] = [await stored.sensor() for stored in crowd]
+    outdated = remembered[3]
+    for at in (1, 13, 40):
+        readings, now_ms = TRACE[at : at + 12], START + at * HEARD_STEP_MS
+        async with counted(pool) as statements:
+            remembered = await asyncio.gather(
+                *(append_together(pool, sensor, readings, now_ms, now_ms) for sensor in remembered if sensor)
+            )
+        assert len(statements) < len(crowd)
+        for stored in others:
+            await stored.append(readings, now_ms)
+        for one, stored, other in zip(remembered, crowd, others, strict=True):
+            assert one == await stored.sensor()
+            assert await stored.content() == await other.content()
+    assert outdated is not None
+    before = await crowd[3].chunks()
+    remembered[3] = outdated
+    later = TRACE[60:62]
+    found = await asyncio.gather(
+        *(append_together(pool, sensor, later, NOW - 14 * DAY, NOW - 14 * DAY) for sensor in remembered if sensor)
+    )
+    assert [one is None for one in found] == [False, False, False, True, False, False]
+    assert await crowd[3].chunks() == before

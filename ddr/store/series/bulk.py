@@ -1,4 +1,4 @@
-"""Appending to the series of many sensors at once: the uploads of a cloud bridge.
+"""Appending to the series of many sensors at once: the uploads of a cloud bridge, and those that come at one time.
 
 The same change as `ddr.store.series.chunks.append` makes for each sensor, under the same conditions, but one statement
 and one commit for all. It waits for no lock: a patient that somebody else is writing to is left out, so that two such
@@ -7,14 +7,16 @@ statements cannot block each other, in whatever order they come by their rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import asyncpg
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from ddr.series.packing import Reading
 from ddr.series.tail import extended
+from ddr.store.database.pool import Connection
 from ddr.store.database.stamps import moved, stamp
-from ddr.store.series.chunks import HEARD_STEP_MS
+from ddr.store.database.together import Way, ask
+from ddr.store.series.chunks import APPEND, HEARD_STEP_MS, append
 from ddr.store.series.sensors import Sensor
 
 # The rows of the patients come first (ddr.store.database.stamps). What another writer holds is left out, too: it would
@@ -51,11 +53,11 @@ _HEAR = """
            FOR NO KEY UPDATE OF d SKIP LOCKED)
     UPDATE device d SET heard_ms = $3 FROM held h WHERE d.patient_id = h.patient_id AND d.device_no = h.device_no"""
 
-Upload = tuple[Sensor, list[Reading]]
+Upload = tuple[Sensor, Sequence[Reading]]
 
 
 async def append_all(
-    pool: asyncpg.Pool, uploads: Iterable[Upload], now_ms: int, steered_ms: int | None = None
+    pool: Connection, uploads: Iterable[Upload], now_ms: int, steered_ms: int | None = None
 ) -> list[bool]:
     """For each upload whether its ascending readings were appended to the tail of its sensor; else nothing was written.
 
@@ -71,7 +73,7 @@ async def append_all(
     return appended
 
 
-def _row(sensor: Sensor, readings: list[Reading], now_ms: int) -> tuple[object, ...] | None:
+def _row(sensor: Sensor, readings: Sequence[Reading], now_ms: int) -> tuple[object, ...] | None:
     """The arguments of one append, or None when the readings cannot simply be appended."""
     tail = sensor.tail
     extension = extended(tail, readings, now_ms) if tail else None
@@ -84,8 +86,48 @@ def _row(sensor: Sensor, readings: list[Reading], now_ms: int) -> tuple[object, 
     )  # fmt: skip
 
 
-async def _hear(sensors: Iterable[Sensor], pool: asyncpg.Pool, now_ms: int) -> None:
+async def _hear(sensors: Iterable[Sensor], pool: Connection, now_ms: int) -> None:
     """Note signs of life of the devices (Device.status, DEV-014), as exactly as `ddr.store.series.chunks` does."""
     devices = {(one.patient_id, one.device_no) for one in sensors if now_ms - one.heard_ms >= HEARD_STEP_MS}
     if devices:
         await pool.execute(_HEAR, *map(list, zip(*devices, strict=True)), now_ms)
+
+
+class _One(NamedTuple):
+    """The arguments of an append."""
+
+    sensor: Sensor
+    readings: Sequence[Reading]
+    now_ms: int
+    steered_ms: int | None
+
+
+async def append_together(
+    pool: Connection, sensor: Sensor, readings: Sequence[Reading], now_ms: int, steered_ms: int | None = None
+) -> Sensor | None:
+    """As ddr.store.series.chunks.append, but with those who come at the same time, by one statement and one commit."""
+    return await ask(pool, _APPENDING, _One(sensor, readings, now_ms, steered_ms))
+
+
+async def _append(pool: Connection, one: _One) -> Sensor | None:
+    return await append(pool, *one)
+
+
+async def _append_several(pool: Connection, several: Sequence[_One]) -> list[Sensor | None]:
+    now_ms = max(one.now_ms for one in several)
+    steered_ms = max((one.steered_ms for one in several if one.steered_ms is not None), default=None)
+    done = await append_all(pool, [(one.sensor, one.readings) for one in several], now_ms, steered_ms)
+    return [_after(one, now_ms) if appended else None for one, appended in zip(several, done, strict=True)]
+
+
+def _after(one: _One, now_ms: int) -> Sensor | None:
+    """The sensor as it is when the readings are appended."""
+    sensor = one.sensor
+    extension = extended(sensor.tail, one.readings, now_ms) if sensor.tail else None
+    heard_ms = now_ms if now_ms - sensor.heard_ms >= HEARD_STEP_MS else sensor.heard_ms
+    return replace(sensor, tail=extension.after, heard_ms=heard_ms) if extension else None
+
+
+_APPENDING: Way[_One, Sensor | None] = Way(
+    APPEND, _append, _append_several, key=lambda one: (one.sensor.patient_id, one.sensor.sensor_no)
+)

@@ -20,6 +20,7 @@ from ddr.series.merge import Merge, merge
 from ddr.series.packing import Reading, decode
 from ddr.series.status import WITHDRAWN
 from ddr.series.tail import extended
+from ddr.store.database.pool import Connection
 from ddr.store.database.stamps import lock_patient, moved, stamp
 from ddr.store.devices.appearance import series_appeared
 from ddr.store.devices.devices import Row, heard
@@ -43,7 +44,7 @@ _APPENDED = f"""
        AND terms = $15 AND stamped.stamp_ms <= $14
     RETURNING $12::bigint AS heard_ms"""  # noqa: S608
 
-_APPEND = f"WITH {_STAMPED} {_APPENDED}"
+APPEND = f"WITH {_STAMPED} {_APPENDED}"
 
 # A sign of life is not worth waiting for: another upload may hold the row of the device.
 _APPEND_AND_HEAR = f"""
@@ -99,7 +100,7 @@ _WITHDRAWN = """
 
 
 async def append(
-    pool: asyncpg.Pool, sensor: Sensor, readings: Sequence[Reading], now_ms: int, steered_ms: int | None = None
+    pool: Connection, sensor: Sensor, readings: Sequence[Reading], now_ms: int, steered_ms: int | None = None
 ) -> Sensor | None:
     """Append ascending `readings` to the tail of `sensor` in one statement. Returns the sensor as it is then.
 
@@ -117,7 +118,7 @@ async def append(
         tail.epoch.settles(tail.start_ms), tail.terms,
     )  # fmt: skip
     if now_ms - heard_ms < HEARD_STEP_MS:
-        written = await pool.fetchval(_APPEND, *arguments)
+        written = await pool.fetchval(APPEND, *arguments)
     else:
         written, heard_ms = await pool.fetchval(_APPEND_AND_HEAR, *arguments, sensor.device_no), now_ms
     return replace(sensor, tail=after, heard_ms=heard_ms) if written else None
