@@ -26,12 +26,17 @@ def code(page: Path) -> Iterator[str]:
     yield from (piece.replace("\n", " ") for piece in re.findall(r"`([^`]+)`", text))
 
 
+HELP: dict[tuple[str, ...], str] = {}  # what was asked before: pages name the same commands over and over
+
+
 def helped(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """What `--help` says of a command; empty when there is none of that name."""
-    with pytest.raises(SystemExit) as ended:
-        main([*words, "--help"])
-    told = capsys.readouterr().out
-    return told if ended.value.code == 0 else ""
+    if tuple(words) not in HELP:
+        with pytest.raises(SystemExit) as ended:
+            main([*words, "--help"])
+        told = capsys.readouterr().out
+        HELP[tuple(words)] = told if ended.value.code == 0 else ""
+    return HELP[tuple(words)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
