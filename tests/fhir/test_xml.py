@@ -51,7 +51,7 @@ def exact(value: Any) -> Any:
     return f"number {value}" if isinstance(value, (int, Decimal)) and not isinstance(value, bool) else value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(resources())
 def test_round_trips(resource: dict[str, Any]) -> None:
     from_json = parse(render(resource, Format.JSON), Format.JSON)
@@ -62,7 +62,7 @@ def test_round_trips(resource: dict[str, Any]) -> None:
     assert parse(render(resource, Format.JSON, pretty=True), Format.JSON) == from_json
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(resources())
 def test_elements_are_in_table_order(resource: dict[str, Any]) -> None:
     root = etree.fromstring(render(resource, Format.XML))
