@@ -17,6 +17,7 @@ import asyncpg
 from ddr.http.core import Core
 from ddr.http.jobs import Step
 from ddr.operations import audit_packing, audit_trail, credentials, inspection, restore, retention
+from ddr.operations.request_log import days as request_log_days
 from ddr.operations.request_log import sealing
 from ddr.store.audit import days, journal
 from ddr.store.authorization import par, representations, tokens
@@ -107,6 +108,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         "outages": lambda: outages.purge(pool, now_ms - settings.audit_days * DAY_MS),
         "registry-events": lambda: registry.purge_events(pool, now_ms - settings.audit_days * DAY_MS),
         "audit-pack": lambda: audit_packing.pack_some(pool, now_ms),
+        "request-log-pack": lambda: request_log_days.pack_some(pool, now_ms),
     }
 
 

@@ -1,5 +1,5 @@
-"""Bytes on disk, indexes included: of a reading, for 30 days of 5-minute readings that arrive hour by hour, and of an
-entry of the audit trail, for a day of polls, before and after it is packed.
+"""Bytes on disk, indexes included: of a reading, for 30 days of 5-minute readings that arrive hour by hour, of an entry
+of the audit trail, for a day of polls, before and after it is packed, and of a record of the request log.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncpg
 
 from ddr.operations.audit_trail import seal
 from ddr.series.packing import Reading
+from tests.bench import request_log
 from tests.bench.figure import Figure, Goal
 from tests.store.continuous import DAY, HOUR, MINUTE, START, register
 from tests.support.audit import DAY_MS, HOUR_MS, TODAY, pack_all
@@ -43,7 +44,8 @@ async def run(pool: asyncpg.Pool) -> list[Figure]:
     size = await pool.fetchval("SELECT pg_total_relation_size('chunk') + pg_total_relation_size('epoch')")
     per_reading = size / (PATIENTS * len(traces[0]))
     name = f"storage: {PATIENTS} sensors, {DAYS} days, uploads of {BATCH}"
-    return [Figure("bytes_per_reading", name, per_reading, "bytes", target=Goal(most=MOST)), *await _admissions(pool)]
+    readings = Figure("bytes_per_reading", name, per_reading, "bytes", target=Goal(most=MOST))
+    return [readings, *await _admissions(pool), *await request_log.figures(pool)]
 
 
 async def _admissions(pool: asyncpg.Pool) -> list[Figure]:

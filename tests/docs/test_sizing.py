@@ -38,6 +38,8 @@ def test_the_table_follows_from_what_was_measured() -> None:
         assert near(base, SPARE * (polls * database + uploads * upload / 2))  # about half is the statement itself
         assert near(disk, patients * YEAR / READING_SECONDS * reading)
         assert near(trail, patients * YEAR / POLL_SECONDS * float(entry[1]))
+    log = re.search(r"takes \d+ bytes on its day and (\d+) when that is packed.*?([\d.]+) GB a day", guide, re.DOTALL)
+    assert log is not None and near(float(log[2]) * 1e9, 1e6 * 2 * 86_400 / POLL_SECONDS * float(log[1]))
 
 
 def near(shown: float, exact: float) -> bool:

@@ -67,6 +67,8 @@ async def test_what_one_writes_the_other_does_not_see(two: tuple[Pool, Pool]) ->
     for pool in two:  # days of the trail and of the request log are made by functions, as their owner
         await pool.execute("SELECT audit_open('2031-01-01')")
         await pool.execute("SELECT request_log_open('2031-01-01')")
+        await pool.execute("SELECT request_log_pack_open('2031-01-01')")
+        assert await pool.fetchval("SELECT request_log_pack_close('2031-01-01', 1)") is True
         await pool.execute("SELECT audit_open_month('2031-01-01')")
         found = await pool.fetchval("SELECT to_regclass('audit_20310101')::oid::regclass::text")
         assert found == "audit_20310101", "in the own schema: else it would be named with it"

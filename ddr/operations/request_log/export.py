@@ -12,8 +12,10 @@ import orjson
 
 from ddr.http.request_log.record import at_ms_of
 from ddr.operations.request_log import signing
-from ddr.operations.request_log.chain import Seal
+from ddr.operations.request_log.chain import IN_LINES, NO_WORDS, Seal
+from ddr.operations.request_log.packing import Words
 from ddr.operations.request_log.signing import Signer
+from ddr.store.audit import request_log_packs as packs
 from ddr.store.audit import request_log_seals as store
 from ddr.store.database.pool import Connection
 
@@ -66,13 +68,24 @@ class Manifest:
         return cls(Filters(**claims["filters"]), **{name: claims[name] for name in names})
 
 
+async def seals(
+    conn: Connection, from_ms: int | None = None, until_ms: int | None = None
+) -> AsyncIterator[tuple[Seal, Words]]:
+    """All seals that may hold records of this period, oldest first, each with the words that it names."""
+    words, of_day = NO_WORDS, None
+    async for row in store.seals(conn, from_ms, until_ms):
+        kept = Seal(**row)
+        if kept.form != IN_LINES and kept.day != of_day:
+            words, of_day = Words(await packs.words(conn, kept.day)), kept.day
+        yield kept, words
+
+
 async def matching(conn: Connection, filters: Filters, upto_seal: int) -> AsyncIterator[bytes]:
     """The lines that fit, in the order of the chain. Raises ValueError for a seal that is damaged."""
-    async for row in store.seals(conn, filters.since_ms, filters.until_ms):
-        kept = Seal(**row)
+    async for kept, words in seals(conn, filters.since_ms, filters.until_ms):
         if kept.seal_no > upto_seal:
             return
-        for line in kept.lines():
+        for line in kept.lines(words):
             record = orjson.loads(line)
             if filters.fit(record, at_ms_of(record)):
                 yield line

@@ -12,9 +12,9 @@ import orjson
 
 from ddr.operations.audit_chain import START
 from ddr.operations.request_log import signing
-from ddr.operations.request_log.chain import Runs, Seal, faults, missing
+from ddr.operations.request_log.chain import Runs, faults, missing
 from ddr.operations.request_log.compare import differences
-from ddr.operations.request_log.export import MEMBER, Manifest, matching
+from ddr.operations.request_log.export import MEMBER, Manifest, matching, seals
 from ddr.store.audit import request_log_seals as store
 from ddr.store.database.pool import Connection
 
@@ -37,12 +37,14 @@ class Findings:
 async def verify_chain(pool: asyncpg.Pool, recorded: str | None = None) -> Findings:
     """Compute the whole chain anew. `recorded` is a head noted earlier, which must be part of it."""
     async with pool.acquire() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
+        await store.hold(conn)
         return await findings(conn, recorded)
 
 
 async def verify_file(pool: asyncpg.Pool, content: bytes) -> Findings:
     """The chain, and whether `content` is exactly what was exported from it."""
     async with pool.acquire() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
+        await store.hold(conn)
         found = await findings(conn, None)
         found.faults += await _file(conn, content)
         return found
@@ -57,9 +59,8 @@ async def findings(conn: Connection, recorded: str | None = None) -> Findings:
     found, runs, seen = Findings(), list[Runs](), recorded is None
     if dropped:
         found.faults += _dropped(dropped, keys)
-    async for row in store.seals(conn):
-        seal = Seal(**row)
-        found.faults += faults(former, seal)
+    async for seal, words in seals(conn):
+        found.faults += faults(former, seal, words)
         found.faults += _signature(seal.signature, seal.seal_no, seal.chain, keys, found.keys)
         if seal.policy_no not in policies:
             found.faults.append(f"seal {seal.seal_no} names policy {seal.policy_no}, which is missing")

@@ -7,9 +7,11 @@ the same: so the upper bytes of the differences are nearly all alike, and those 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
+
+from ddr.store.audit.columns import differences, folded, planes, read_planes, unfolded
 
 MOST_ENTRIES = 4096  # in one body: what a look at one page has to unpack
 MOST_BYTES = 16 * 8 * MOST_ENTRIES  # of a body that is good, unpacked
@@ -29,12 +31,12 @@ def pack(entries: Sequence[Packed]) -> bytes:
     """The body of entries (MOST_ENTRIES at most) in ascending order of their numbers."""
     numbers, times, words = zip(*entries, strict=True)
     columns = (
-        _differences(numbers),
-        _folded(_differences(times)),
+        differences(numbers),
+        folded(differences(times)),
         words,
     )
     packer = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    raw = len(entries).to_bytes(2, "big") + b"".join(map(_planes, columns))
+    raw = len(entries).to_bytes(2, "big") + b"".join(map(planes, columns))
     return packer.compress(raw) + packer.flush()
 
 
@@ -45,14 +47,14 @@ def unpack(body: bytes) -> list[Packed]:
         raw = unpacker.decompress(body, MOST_BYTES)
         if (count := int.from_bytes(raw[:2], "big")) == 0:
             raise ValueError
-        numbers, at = _read_planes(raw, 2, count)
-        times, at = _read_planes(raw, at, count)
-        words, at = _read_planes(raw, at, count)
+        numbers, at = read_planes(raw, 2, count)
+        times, at = read_planes(raw, at, count)
+        words, at = read_planes(raw, at, count)
     except (zlib.error, IndexError, ValueError):
         raise ValueError("is damaged") from None
     if at != len(raw) or not unpacker.eof or unpacker.unused_data:
         raise ValueError("is damaged")
-    instants = accumulate(_unfolded(times))
+    instants = accumulate(unfolded(times))
     return [Packed(*entry) for entry in zip(accumulate(numbers), instants, words, strict=True)]
 
 
@@ -81,36 +83,3 @@ def pairing_text(packed: bytes | None) -> str | None:
         return packed[1 if packed.startswith(b"=") else 2 :].decode()
     except UnicodeDecodeError:
         raise ValueError("is damaged") from None
-
-
-def _differences(values: Sequence[int]) -> list[int]:
-    return [values[0], *(later - earlier for earlier, later in pairwise(values))]
-
-
-def _folded(values: Iterable[int]) -> list[int]:
-    """Without signs: 0, -1, 1, -2, … become 0, 1, 2, 3, …"""
-    return [value << 1 if value >= 0 else ~(value << 1) for value in values]
-
-
-def _unfolded(values: Iterable[int]) -> list[int]:
-    return [value >> 1 if not value & 1 else ~(value >> 1) for value in values]
-
-
-def _planes(values: Sequence[int]) -> bytes:
-    """The first value and the width of the others in bytes, then all their lowest bytes, and so on."""
-    first, rest = values[0], values[1:]
-    width = (max(rest, default=0).bit_length() + 7) // 8
-    planes = [bytes([value >> 8 * place & 255 for value in rest]) for place in range(width)]
-    return first.to_bytes(8, "big") + bytes([width]) + b"".join(planes)
-
-
-def _read_planes(raw: bytes, at: int, count: int) -> tuple[list[int], int]:
-    """The values that begin at a place, and the place behind them."""
-    first, width = int.from_bytes(raw[at : at + 8], "big"), raw[at + 8]
-    at += 9
-    values = [0] * (count - 1)
-    for place in range(width):
-        plane = raw[at : at + count - 1]
-        at += count - 1
-        values = [value | byte << 8 * place for value, byte in zip(values, plane, strict=True)]
-    return [first, *values], at

@@ -27,6 +27,7 @@ COLUMNS = (
     "chain",
     "signature",
     "packed",
+    "form",
 )
 _SEAL = ", ".join(COLUMNS)
 MOST_BYTES = 8 * 1024 * 1024  # under one seal, before they are packed
@@ -83,6 +84,11 @@ async def add_seal(conn: asyncpg.Connection, seal: Row, batches: list[Batch]) ->
     )
 
 
+async def hold(conn: Connection) -> None:
+    """First in a transaction: until its end no day is packed or dropped, so that each seal is seen once."""
+    await conn.execute("LOCK TABLE request_log_seal IN ACCESS SHARE MODE")
+
+
 async def seals(conn: Connection, from_ms: int | None = None, until_ms: int | None = None) -> AsyncIterator[Row]:
     """All seals that may hold records of this period, oldest first."""
     seal_no = 0
@@ -112,11 +118,14 @@ async def newest_dropped(conn: Connection) -> Row | None:
 
 
 async def drop(pool: asyncpg.Pool, before: date) -> int:
-    """Drop the days before `before`, none of the last 30; how many."""
-    async with pool.acquire() as conn, conn.transaction():
-        await lock(conn)
-        days: int = await conn.fetchval("SELECT request_log_drop($1)", before)
-        return days
+    """Drop the days before `before`, none of the last 30; how many. None while somebody reads the log."""
+    try:
+        async with pool.acquire() as conn, conn.transaction():
+            await lock(conn)
+            days: int = await conn.fetchval("SELECT request_log_drop($1)", before)
+            return days
+    except asyncpg.LockNotAvailableError:
+        return 0
 
 
 async def keys(conn: Connection) -> dict[str, Mapping[str, Any]]:

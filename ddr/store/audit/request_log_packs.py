@@ -1,0 +1,92 @@
+"""Days of the request log that are packed, or being packed: seals in the new form, and the words that these name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import asyncpg
+
+from ddr.store.audit.request_log_seals import COLUMNS, lock
+from ddr.store.database.pool import Connection
+
+_SEAL = ", ".join(("day", *COLUMNS))
+STEP = 20  # seals packed in one transaction, each of at most some thousand lines
+
+
+async def due(conn: Connection, before: date) -> date | None:
+    """The oldest day before `before` that is not packed; None when there is none."""
+    day: date | None = await conn.fetchval(
+        """
+        SELECT min(day) FROM (
+          SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
+            FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+           WHERE i.inhparent = 'request_log_seal'::regclass AND c.relkind = 'r') AS there
+         WHERE day < $1
+           AND NOT EXISTS (SELECT FROM request_log_pack p WHERE p.day = there.day AND p.packed_ms IS NOT NULL)
+        """,
+        before,
+    )
+    return day
+
+
+async def begin(pool: asyncpg.Pool, day: date) -> bool:
+    """See to it that there are tables for what is packed of a day. False when that must wait for who reads the log."""
+    try:
+        async with pool.acquire() as conn, conn.transaction():
+            await lock(conn)
+            await conn.execute("SELECT request_log_pack_open($1)", day)
+            return True
+    except asyncpg.LockNotAvailableError:
+        return False
+
+
+async def words(conn: Connection, day: date) -> list[bytes]:
+    """The parts of the words of a day, in their order."""
+    rows = await conn.fetch("SELECT body FROM request_log_word WHERE day = $1 ORDER BY part", day)
+    return [row["body"] for row in rows]
+
+
+async def unpacked(conn: Connection, day: date) -> list[Mapping[str, Any]]:
+    """The next seals of a day that are not packed, with all columns, by number."""
+    rows: list[Mapping[str, Any]] = await conn.fetch(
+        f"SELECT {_SEAL} FROM request_log_seal"  # noqa: S608 - names of ours
+        " WHERE day = $1 AND seal_no > (SELECT coalesce(max(seal_no), 0) FROM request_log_packed WHERE day = $1)"
+        " ORDER BY seal_no LIMIT $2",
+        day,
+        STEP,
+    )
+    return rows
+
+
+async def add(pool: asyncpg.Pool, seals: Sequence[Mapping[str, Any]], learnt: tuple[int, bytes] | None) -> bool:
+    """Seals of one day in their new form, and the part of words with its number that they are the first to name: all or
+    nothing. False when another process was faster, be it with the seals or with the number.
+    """
+    day, names = seals[0]["day"], ("day", *COLUMNS)
+    places = ", ".join(f"${number + 1}" for number in range(len(names)))
+    try:
+        async with pool.acquire() as conn, conn.transaction():
+            await conn.executemany(
+                f"INSERT INTO request_log_packed ({_SEAL}) VALUES ({places})",  # noqa: S608 - names of ours
+                [[seal[name] for name in names] for seal in seals],
+            )
+            if learnt is not None:
+                await conn.execute("INSERT INTO request_log_word (day, part, body) VALUES ($1, $2, $3)", day, *learnt)
+    except asyncpg.UniqueViolationError:
+        return False
+    return True
+
+
+async def finish(pool: asyncpg.Pool, day: date, now_ms: int) -> bool:
+    """Let what is packed of a day take the place of what is not. False when that has to wait: a seal came late, or
+    somebody reads the log.
+    """
+    try:
+        async with pool.acquire() as conn, conn.transaction():
+            await lock(conn)
+            done: bool = await conn.fetchval("SELECT request_log_pack_close($1, $2)", day, now_ms)
+            return done
+    except asyncpg.LockNotAvailableError:
+        return False

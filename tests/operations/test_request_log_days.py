@@ -1,0 +1,297 @@
+"""Days of the request log that are packed: the same lines and the same proof in fewer bytes, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import orjson
+import pytest
+
+from ddr.operations.request_log import sealing
+from ddr.operations.request_log.chain import IN_COLUMNS, IN_LINES
+from ddr.operations.request_log.days import LATE_MS, pack_some
+from ddr.operations.request_log.export import Filters, export, matching
+from ddr.operations.request_log.verifying import Findings, findings, verify_chain, verify_file
+from ddr.settings import Settings
+from ddr.store.audit import request_log_packs as packs
+from ddr.store.database.pool import open_pool
+from tests.support.audit import DAY_MS, TODAY
+from tests.support.database import migrated_database
+from tests.support.request_log import ANSWERS, CLIENTS, Pen, seal_lines, some_lines
+
+TOMORROW_MS = (TODAY + 1) * DAY_MS + LATE_MS
+
+
+def as_date(day: int) -> date:
+    return datetime.fromtimestamp(day * 86_400, UTC).date()
+
+
+@dataclass
+class Log:
+    """A request log with a database of its own."""
+
+    pool: asyncpg.Pool
+    settings: Settings
+    pen: Pen
+    run: UUID
+    rows: int = 0
+
+    async def write(self, day: int, *counts: int) -> None:
+        """A day with a seal of each of so many records."""
+        lines = some_lines(day, sum(counts))
+        for number, count in enumerate(counts):
+            self.rows += 1
+            now_ms = day * DAY_MS + (number + 1) * 1000
+            await seal_lines(self.pool, self.pen, self.settings, self.run, self.rows, lines[:count], now_ms)
+            lines = lines[count:]
+
+    async def export(self, filters: Filters = Filters()) -> bytes:  # noqa: B008 - is immutable
+        return b"".join([line async for line in export(self.pool, self.pool, self.pen, filters, TODAY * DAY_MS)])
+
+    async def told(self, *filters: Filters) -> tuple[list[list[bytes]], Findings]:
+        """Lines and manifests of these exports, but for the signature; and what a proof says."""
+        found = []
+        for one in filters or (Filters(),):
+            *lines, last = (await self.export(one)).splitlines()
+            found.append([*lines, orjson.dumps({**orjson.loads(last)["manifest"], "signature": ""})])
+        return found, await verify_chain(self.pool)
+
+    async def forms(self) -> dict[int, int]:
+        """How many seals have which form."""
+        return dict(await self.pool.fetch("SELECT form, count(*) FROM request_log_seal GROUP BY 1"))
+
+    async def tamper(self, *statements: str) -> None:
+        """What an administrator of the database could do."""
+        async with self.pool.acquire() as conn, conn.transaction():
+            await conn.execute("SET LOCAL session_replication_role = replica")
+            for statement in statements:
+                await conn.execute(statement)
+
+
+@pytest.fixture
+async def log(settings: Settings, database_url: str) -> AsyncIterator[Log]:
+    async with migrated_database(database_url) as url, await open_pool(replace(settings, database_url=url)) as pool:
+        yield Log(pool, settings, Pen(), uuid4())
+
+
+def some_filters(count: int) -> list[Filters]:
+    """Each with one to three conditions, most of which fit some records."""
+    chance, lines = random.Random(7), [orjson.loads(line) for line in some_lines(TODAY - 2, 40)]
+    found = []
+    for _ in range(count):
+        one, since_ms = chance.choice(lines), (TODAY - 3) * DAY_MS + chance.randrange(3 * DAY_MS)
+        wanted = {
+            "since_ms": since_ms,
+            "until_ms": since_ms + chance.randrange(2 * DAY_MS),
+            "client": chance.choice(CLIENTS) or "nobody",
+            "pairing": one["pairing_id"] or "p",
+            "endpoint": chance.choice(ANSWERS)[1],
+            "status": one["status"] or 200,
+            "transaction": one["transaction_id"],
+        }
+        found.append(Filters(**{name: wanted[name] for name in chance.sample(sorted(wanted), chance.randint(1, 3))}))
+    return found
+
+
+async def test_what_is_packed_is_handed_out_and_proven_as_before(log: Log) -> None:
+    for day in (TODAY - 3, TODAY - 2, TODAY - 1, TODAY):
+        await log.write(day, 60, 1, 40)
+    filters = [Filters(), *some_filters(15)]
+    file, (before, proof) = await log.export(filters[1]), await log.told(*filters)
+    assert (proof.faults, proof.seals, proof.entries) == ([], 12, 404)
+    assert len({len(lines) for lines in before}) > 5
+    assert await pack_some(log.pool, TODAY * DAY_MS + LATE_MS - 1) == 2, "yesterday may still get seals"
+    assert await pack_some(log.pool, TODAY * DAY_MS + LATE_MS) == 1
+    assert await log.forms() == {IN_COLUMNS: 9, IN_LINES: 3}
+    assert await log.told(*filters) == (before, proof)
+    assert (await verify_file(log.pool, file)).faults == []
+    changed = file.replace(b'"status":', b'"status":1', 1)
+    assert any("was changed" in fault for fault in (await verify_file(log.pool, changed)).faults)
+    assert await pack_some(log.pool, TODAY * DAY_MS + LATE_MS) == 0
+    assert await log.pool.fetchval("SELECT count(*) FROM pg_tables WHERE tablename ~ '^request_log_packed_'") == 0
+
+
+async def test_packing_goes_on_where_it_stopped_while_others_write_and_read(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packs, "STEP", 2)
+    await log.write(TODAY - 1, *[7] * 15)
+    before, rounds, finished = (await log.told())[0][0][:-1], 0, 0
+    real = packs.add
+
+    async def add(*arguments: Any) -> bool:
+        nonlocal rounds
+        rounds += 1
+        if rounds % 3 == 1:
+            raise ConnectionError("the database went away")
+        return await real(*arguments)
+
+    monkeypatch.setattr(packs, "add", add)
+    while not finished:
+        try:
+            finished, _ = await asyncio.gather(pack_some(log.pool, TOMORROW_MS - DAY_MS, 0.001), log.write(TODAY, 1))
+        except ConnectionError:
+            continue
+        finally:
+            found, proof = await log.told()
+            assert (found[0][: len(before)], proof.faults) == (before, [])
+    assert rounds > 8
+    assert (await log.forms())[IN_COLUMNS] == 15
+
+
+async def test_two_that_pack_the_same_day_do_it_once(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was thought dead goes on: its numbers of words would be others."""
+    monkeypatch.setattr(packs, "STEP", 1)
+    await log.write(TODAY - 1, *[9] * 8)
+    before = await log.told()
+    done = [0, 0]
+    while sum(done) == 0:
+        done = await asyncio.gather(*(pack_some(log.pool, TOMORROW_MS - DAY_MS) for _ in range(2)))
+    assert await log.told() == before
+    assert await log.forms() == {IN_COLUMNS: 8}
+
+
+async def test_a_day_that_somebody_reads_or_that_gets_a_late_seal_is_finished_later(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await log.write(TODAY - 1, 5, 5)
+    async with log.pool.acquire() as backup, backup.transaction():
+        await backup.execute("LOCK TABLE request_log_seal IN ACCESS SHARE MODE")
+        assert await pack_some(log.pool, TOMORROW_MS) == 0
+        await log.write(TODAY - 1, 3)  # is not held up; by a clock that is late
+        assert (await verify_chain(log.pool)).faults == []
+    assert await packs.finish(log.pool, as_date(TODAY - 1), TOMORROW_MS) is False, "one seal is missing"
+    assert await log.forms() == {IN_LINES: 3}
+    assert await pack_some(log.pool, TODAY * DAY_MS + LATE_MS) == 1
+    await log.write(TODAY - 1, 2)
+    assert await log.forms() == {IN_COLUMNS: 3, IN_LINES: 1}
+    assert (await verify_chain(log.pool)).entries == 15
+    assert (await log.told())[1].faults == []
+
+
+TOUCHED = [
+    ("UPDATE request_log_word SET body = '' WHERE part = 1", "what seal 1 holds is damaged"),
+    ("DELETE FROM request_log_word", "what seal 2 holds is damaged"),
+    ("UPDATE request_log_seal SET packed = substr(packed, 9) WHERE seal_no = 2", "what seal 2 holds is damaged"),
+    (
+        "UPDATE request_log_seal SET packed = overlay(packed PLACING 'x' FROM length(packed))",
+        "what seal 1 holds is damaged",
+    ),
+    (
+        "UPDATE request_log_seal s SET packed = o.packed FROM request_log_seal o WHERE s.seal_no + o.seal_no = 3",
+        "what seal 2 holds is damaged",
+    ),
+    ("UPDATE request_log_seal SET form = 1 WHERE seal_no = 2", "what seal 2 holds is damaged"),
+    ("UPDATE request_log_seal SET entries = 4 WHERE seal_no = 2", "seal 2 was changed"),
+    ("UPDATE request_log_seal SET signature = 'x' WHERE seal_no = 2", "the signature of seal 2 is not good"),
+    ("DELETE FROM request_log_seal WHERE seal_no = 2", "seal 3 does not follow seal 1"),
+]
+
+
+async def test_what_was_touched_in_a_packed_day_is_found(log: Log) -> None:
+    await log.write(TODAY - 2, 5, 5)
+    await log.write(TODAY - 1, 5)
+    assert await pack_some(log.pool, TOMORROW_MS - DAY_MS) == 2
+    for statement, fault in TOUCHED:
+        async with log.pool.acquire() as conn:
+            change = conn.transaction()
+            await change.start()
+            assert (await findings(conn)).faults == []
+            await conn.execute("SET LOCAL session_replication_role = replica")
+            await conn.execute(statement)
+            seen = (await findings(conn)).faults
+            if "holds" in fault:  # and is not handed out
+                with pytest.raises(ValueError, match="is damaged"):
+                    _ = [line async for line in matching(conn, Filters(), 3)]
+            await change.rollback()
+        assert fault in seen, (statement, seen)
+
+
+async def test_lines_that_were_touched_before_stay_as_they_are(log: Log) -> None:
+    """They are evidence, and no reason to leave the rest of the day unpacked."""
+    await log.write(TODAY - 1, 5, 5, 5)
+    another = "(SELECT packed FROM request_log_seal WHERE seal_no = 3)"
+    await log.tamper(
+        "UPDATE request_log_seal SET packed = 'x' WHERE seal_no = 1",
+        f"UPDATE request_log_seal SET packed = {another} WHERE seal_no = 2",
+    )
+    before = (await verify_chain(log.pool)).faults
+    assert before == ["what seal 1 holds is damaged", "the records under seal 2 were changed"]
+    assert await pack_some(log.pool, TOMORROW_MS - DAY_MS) == 1
+    assert await log.forms() == {IN_LINES: 2, IN_COLUMNS: 1}
+    assert (await verify_chain(log.pool)).faults == before
+
+
+async def test_the_database_refuses_changes(log: Log) -> None:
+    await log.write(TODAY - 2, 3)
+    assert await pack_some(log.pool, TOMORROW_MS - DAY_MS) == 1
+    await packs.begin(log.pool, as_date(TODAY - 1))
+    await log.write(TODAY - 1, 3)
+    other = (
+        "INSERT INTO request_log_packed SELECT (s).* FROM (SELECT s FROM request_log_seal s WHERE seal_no = 2) AS one"
+    )
+    await log.pool.execute(other)
+    await log.tamper("UPDATE request_log_packed SET entries = 2")
+    assert await packs.finish(log.pool, as_date(TODAY - 1), TOMORROW_MS) is False, "is not the same seal"
+    tables = await log.pool.fetch(
+        "SELECT c.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid"
+        " WHERE c.relkind = 'r' AND c.relname ~ '^request_log_'"
+    )
+    names = [row["relname"] for row in tables]
+    parents = {"request_log_seal", "request_log_packed", "request_log_word"}
+    assert {name.rstrip("_0123456789") for name in names} == parents
+    for name in (*parents, *names):
+        statements = [f"TRUNCATE {name}"]
+        if await log.pool.fetchval(f"SELECT count(*) FROM {name}"):
+            statements += [f"UPDATE {name} SET day = day", f"DELETE FROM {name}"]
+        for statement in statements:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await log.pool.execute(statement)
+
+
+async def test_a_packed_day_goes_when_its_time_is_over(log: Log) -> None:
+    """With its words, and with what was packed of a day so far; not while somebody reads."""
+    for day in (TODAY - 40, TODAY - 33, TODAY - 29):
+        await log.write(day, 4, 4)
+    assert await pack_some(log.pool, (TODAY - 33) * DAY_MS + LATE_MS) == 1
+    await packs.begin(log.pool, as_date(TODAY - 33))
+    async with log.pool.acquire() as backup, backup.transaction():
+        await backup.execute("LOCK TABLE request_log_seal IN ACCESS SHARE MODE")
+        assert await sealing.drop(log.pool, 30, TODAY * DAY_MS) == 0
+    assert await sealing.drop(log.pool, 30, TODAY * DAY_MS) == 2
+    assert await sealing.drop(log.pool, 30, TODAY * DAY_MS) == 0
+    proof = await verify_chain(log.pool)
+    assert (proof.faults, proof.seals, proof.entries) == ([], 2, 8)
+    assert await pack_some(log.pool, TODAY * DAY_MS) == 1
+    left = await log.pool.fetch(
+        "SELECT tablename FROM pg_tables WHERE tablename ~ '^request_log_.*[0-9]{8}$' ORDER BY 1"
+    )
+    kept = as_date(TODAY - 29).strftime("%Y%m%d")
+    assert [row["tablename"] for row in left] == [f"request_log_seal_{kept}", f"request_log_word_{kept}"]
+    assert [row["day"] for row in await log.pool.fetch("SELECT day FROM request_log_pack")] == [as_date(TODAY - 29)]
+
+
+async def test_a_worker_of_the_version_before_seals_and_drops_as_it_did(log: Log) -> None:
+    """Its statements, as they were before days were packed."""
+    for day in (TODAY - 40, TODAY - 1):
+        await log.write(day, 4)
+    assert await pack_some(log.pool, TOMORROW_MS - DAY_MS) == 2
+    former = dict((await log.pool.fetch("SELECT * FROM request_log_seal ORDER BY seal_no"))[-1])
+    newest = await log.pool.fetchval("SELECT seal_no FROM request_log_seal ORDER BY day DESC, seal_no DESC LIMIT 1")
+    assert newest == 2, "the chain goes on from there"
+    names = [name for name in former if name != "form"]
+    await log.pool.execute("SELECT request_log_open($1)", as_date(TODAY - 1))
+    await log.pool.execute(
+        f"INSERT INTO request_log_seal ({', '.join(names)})"
+        f" VALUES ({', '.join(f'${number + 1}' for number in range(len(names)))})",
+        *({**former, "seal_no": 3, "packed": b"lines"}[name] for name in names),
+    )
+    assert await log.pool.fetchval("SELECT form FROM request_log_seal WHERE seal_no = 3") == IN_LINES
+    assert await log.pool.fetchval("SELECT request_log_drop($1)", as_date(TODAY - 30)) == 1

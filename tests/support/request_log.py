@@ -1,0 +1,79 @@
+"""A request log of some days, as a recorder would have written and sealed it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from ddr.http.request_log.record import Call, Operator, line
+from ddr.operations.request_log import sealing
+from ddr.settings import Settings
+from ddr.store.audit import request_log
+from ddr.store.audit.request_log import Batch
+from tests.support.audit import DAY_MS
+
+OPERATOR = Operator("hiis-00012", "ddr.muster.example")
+CLIENTS = ("urn:diga:bfarm:00101", "urn:diga:bfarm:00102", None)
+ANSWERS = (
+    ("Authorization", "/oauth/token", "POST /oauth/token: 200 OK", 200, None, None),
+    ("Transfer", "/fhir/Observation", "GET /fhir/Observation: 200 OK", 200, None, None),
+    ("Transfer", "/fhir/Device/{id}", "GET /fhir/Device/{id}: 404 Not Found", 404, "not-found", "Resource …"),
+    ("Transfer", "/fhir/Observation", "GET /fhir/Observation: no answer", None, "client-gone", "ä „quoted“ \\ text"),
+)
+
+
+class Pen:
+    """What signs seals."""
+
+    def __init__(self) -> None:
+        self._key = ECKey.generate_key("P-256")
+        self._kid = self._key.thumbprint()
+
+    def sign(self, claims: Mapping[str, Any], typ: str, now_ms: int) -> str:
+        """A JWT."""
+        return jwt.encode({"alg": "ES256", "typ": typ, "kid": self._kid}, dict(claims), self._key)
+
+    def jwks(self) -> dict[str, Any]:
+        """The public key."""
+        return {"keys": [{**self._key.as_dict(private=False), "kid": self._kid}]}
+
+
+def some_lines(day: int, count: int, seed: int = 1) -> list[bytes]:
+    """Records of a day since 1970 in the order of time; one in twenty is none that a recorder of today writes."""
+    chance = random.Random(seed * 1_000_003 + day)
+    pairings = ("p", None, *(random.Random(seed).randbytes(32).hex() for _ in range(1)), chance.randbytes(32).hex())
+    found = []
+    for at in sorted(chance.randrange(DAY_MS) for _ in range(count)):
+        event, endpoint, message, status, code, text = chance.choice(ANSWERS)
+        call = Call(
+            transaction_id=chance.choice((chance.randbytes(16).hex(), f"poll-{at}")),
+            at_ms=day * DAY_MS + at,
+            event_type=event,
+            endpoint=endpoint,
+            message=message,
+            status=status,
+            response_time_ms=chance.randrange(300),
+            data_volume_bytes=chance.randrange(70_000),
+            client_id=chance.choice(CLIENTS),
+            pairing_id=chance.choice(pairings),
+            error_code=code,
+            error_description=text,
+        )
+        told = line(call, OPERATOR)
+        found.append(json.dumps(json.loads(told)).encode() if chance.random() < 0.05 else told)
+    return found
+
+
+async def seal_lines(
+    pool: asyncpg.Pool, pen: Pen, settings: Settings, run: UUID, batch_no: int, lines: Sequence[bytes], now_ms: int
+) -> None:
+    """What a worker stored in one row, sealed."""
+    await request_log.add(pool, Batch(run, batch_no, b"\n".join(lines)))
+    await sealing.seal(pool, pen, settings, now_ms)
