@@ -1,17 +1,22 @@
 """Processor time of a request, of the database's sessions and of the process that answers.
 
-One after the other, and eight at once: as many a DiGA has in hand at most, as settings come. What else the machine does
-hardly shows in it, so versions can be compared on a machine that is busy.
+One after the other, and eight at once: as many a DiGA has in hand at most, as settings come; these also as if no
+statement were shared (ddr.store.database.together), in turns. What else the machine does hardly shows in it, so
+versions can be compared on a machine that is busy.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
+from ddr.store.database.together import Line
 from tests.bench.figure import Figure
 from tests.bench.growth import WORK
 from tests.bench.inside import Backend
@@ -20,9 +25,28 @@ from tests.oauth.backend import DigaBackend, new_diga
 from tests.support.recorder import Recorder
 
 PATIENTS = 100
-WARM, REQUESTS = 20, 120
-AT_ONCE = (1, 8)
+WARM, REQUESTS = 10, 120
+AT_ONCE = 8
 OWN = "self"
+
+Cost = tuple[float, float]
+"""Microseconds of the database and of the process that answers, for each request."""
+
+
+class Load(NamedTuple):
+    """How many requests at once, and whether they may share statements."""
+
+    suffix: str
+    told: str
+    at_once: int
+    shared: bool
+
+
+LOADS = (
+    Load("", "", 1, True),
+    Load(f"_{AT_ONCE}_apart", f", {AT_ONCE} at once, nothing shared", AT_ONCE, False),
+    Load(f"_{AT_ONCE}", f", {AT_ONCE} at once", AT_ONCE, True),
+)
 
 
 async def run(running: Recorder, folder: Path, rounds: int) -> list[Figure]:
@@ -32,21 +56,20 @@ async def run(running: Recorder, folder: Path, rounds: int) -> list[Figure]:
     async with population(running, folder, PATIENTS) as one:
         works = {name: (text, one.turns(work)) for name, (text, work) in WORK.items()}
         works["newest_all"] = "search: newest chunk, over all kinds of data", await _of_all_kinds(running, one)
-        seen: dict[tuple[str, int], list[tuple[float, float]]] = {(name, n): [] for n in AT_ONCE for name in works}
-        for name, at_once in seen:
+        seen: dict[tuple[str, Load], list[Cost]] = {(name, load): [] for load in LOADS for name in works}
+        for name, load in seen:
             for _ in range(WARM):
-                await _several(works[name][1], at_once)
+                await _several(works[name][1], load)
         for _ in range(rounds):
-            for (name, at_once), found in seen.items():
-                found.append(await _cost(one, works[name][1], at_once))
-    return [_figure(name, works[name][0], at_once, found) for (name, at_once), found in seen.items()]
+            for (name, load), found in seen.items():
+                found.append(await _cost(one, works[name][1], load))
+    return [_figure(name, works[name][0], load, found) for (name, load), found in seen.items()]
 
 
-def _figure(name: str, text: str, at_once: int, found: list[tuple[float, float]]) -> Figure:
+def _figure(name: str, text: str, load: Load, found: list[Cost]) -> Figure:
     database, own = (median(column) for column in zip(*found, strict=True))
-    if at_once > 1:
-        name, text = f"{name}_{at_once}", f"{text}, {at_once} at once"
-    return Figure(f"cost_{name}", f"CPU of the database: {text}", database, "us", more=f"recorder {own:,.0f} us")
+    what = f"CPU of the database: {text}{load.told}"
+    return Figure(f"cost_{name}{load.suffix}", what, database, "us", more=f"recorder {own:,.0f} us")
 
 
 async def _of_all_kinds(running: Recorder, one: Population) -> Callable[[], Awaitable[int]]:
@@ -61,16 +84,22 @@ async def _of_all_kinds(running: Recorder, one: Population) -> Callable[[], Awai
     return step
 
 
-async def _several(step: Callable[[], Awaitable[int]], at_once: int) -> None:
-    await asyncio.gather(*(step() for _ in range(at_once)))
+async def _alone(self: Line[Any, Any], item: Any, _: Any = None) -> Any:
+    """In the place of `Line.ask`: as if there were nobody else."""
+    return await self._way.alone(self._pool, item)
 
 
-async def _cost(one: Population, step: Callable[[], Awaitable[int]], at_once: int) -> tuple[float, float]:
-    """Microseconds of the sessions of this database, and of this process, for each request."""
+async def _several(step: Callable[[], Awaitable[int]], load: Load) -> None:
+    with nullcontext() if load.shared else patch.object(Line, "ask", _alone):
+        await asyncio.gather(*(step() for _ in range(load.at_once)))
+
+
+async def _cost(one: Population, step: Callable[[], Awaitable[int]], load: Load) -> Cost:
+    """Of the sessions of this database, and of this process."""
     sessions = [row["pid"] for row in await one.pool.fetch(_SESSIONS)]
     before = _seconds(*sessions), _seconds(OWN)
-    for _ in range(REQUESTS // at_once):
-        await _several(step, at_once)
+    for _ in range(REQUESTS // load.at_once):
+        await _several(step, load)
     after = _seconds(*sessions), _seconds(OWN)
     database, own = ((late - early) / REQUESTS * 1e6 for early, late in zip(before, after, strict=True))
     return database, own

@@ -18,6 +18,7 @@ async def ask(
     fields: dict[str, str],
     body: bytes = b"",
     certificate: bytes | None = None,
+    address: str = "127.0.0.1",
 ) -> bytes:
     """The body of an answer below 300."""
     path, _, query = target.partition("?")
@@ -25,7 +26,7 @@ async def ask(
     if body:
         headers.append((b"content-length", b"%d" % len(body)))
     scope: dict[str, Any] = {"type": "http", "http_version": "1.1", "method": method, "path": path, "headers": headers}
-    scope |= {"query_string": query.encode(), "client": ("127.0.0.1", 1), "scheme": "https"}
+    scope |= {"query_string": query.encode(), "client": (address, 1), "scheme": "https"}
     with_certificate(scope, certificate)
     sent: list[Any] = []
 

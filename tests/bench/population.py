@@ -34,6 +34,7 @@ CGM = "continuous-glucose-measurement"
 NEWEST = f"Observation?_sort=-date&_count=1&{INCLUDES}"
 MONTH = f"Observation?_count=100&{INCLUDES}"
 YEARS = 3 * 365
+PERIOD_MS, SENT_MS = 60_000, 20 * 3_600_000  # between readings that gateways send, and how long ago they begin
 
 
 @dataclass
@@ -45,16 +46,22 @@ class Patient:
     cursor: str  # nothing has changed since
     gateway: ASGIApp
     token: str
+    address: str  # of the gateway: those of one share few turns
+    sent_ms: int  # the time of the last reading
 
     async def poll(self) -> int:
         """With nothing new."""
         return len(await self.backend.poll(f"Observation?_lastUpdated=gt{self.cursor}&{INCLUDES}"))
 
     async def upload(self) -> int:
-        """One reading of now."""
-        body = orjson.dumps({"unit": "mg/dL", "readings": [{"time": date_time(now_ms()), "value": 111}]})
+        """One reading, the next one."""
+        self.sent_ms += PERIOD_MS
+        body = orjson.dumps({"unit": "mg/dL", "readings": [{"time": date_time(self.sent_ms), "value": 111}]})
         fields = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
-        return len(await ask(self.gateway, "POST", "/gateway/v1/devices/sent/sensors/s/readings", fields, body))
+        path = "/gateway/v1/devices/sent/sensors/s/readings"
+        answer = await ask(self.gateway, "POST", path, fields, body, address=self.address)
+        assert b'"accepted":1' in answer
+        return len(answer)
 
 
 @dataclass(frozen=True)
@@ -103,23 +110,25 @@ async def population(running: Recorder, folder: Path, patients: int) -> AsyncIte
             entry, certificate = new_diga(frozenset({valueset.valueset}))
             diga = DigaBackend(core, running.trust.add(entry, certificate), certificate)
             apps = create_apps(core)
-            ready = [await _ready(core, apps, diga, patient_id) for patient_id in (*asked, *old)]
+            everybody = enumerate((*asked, *old))
+            ready = [await _ready(core, apps, diga, patient_id, f"10.0.0.{at}") for at, patient_id in everybody]
             await fill(pool, asked[0], patients - len(ready))
             await pool.execute("VACUUM ANALYZE")
             yield Population(pool, core, apps, asked, ready[:ASKED], ready[ASKED:])
             await asyncio.sleep(0)
 
 
-async def _ready(core: Core, apps: dict[str, ASGIApp], diga: DigaBackend, patient_id: UUID) -> Patient:
+async def _ready(core: Core, apps: dict[str, ASGIApp], diga: DigaBackend, patient_id: UUID, address: str) -> Patient:
     assert diga.certificate is not None
     backend = Backend(apps["diga"], diga.certificate, diga.diga.client_id, await diga.pair(patient_id))
     newest = orjson.loads(await backend.get("Observation?_sort=-date&_count=1"))["entry"][0]["resource"]
     cursor = instant(parse_instant(newest["meta"]["lastUpdated"]) + 60_000)
     token = await gateway_tokens.create(core.pool, patient_id, core.clock())
+    started_ms = core.clock() // PERIOD_MS * PERIOD_MS - SENT_MS
     fields = {"authorization": f"Bearer {token}", "content-type": "application/json"}
     for path, content in (
-        ("devices/sent", {**CGM_DEVICE, "startedAt": date_time(core.clock() // 1000 * 1000 - 3_600_000)}),
-        ("devices/sent/sensors/s", {"code": "99504-3", "unit": "mg/dL", "samplingPeriodMs": 60_000}),
+        ("devices/sent", {**CGM_DEVICE, "startedAt": date_time(started_ms)}),
+        ("devices/sent/sensors/s", {"code": "99504-3", "unit": "mg/dL", "samplingPeriodMs": PERIOD_MS}),
     ):
         await ask(apps["gateway"], "PUT", f"/gateway/v1/{path}", fields, orjson.dumps(content))
-    return Patient(backend, newest["id"], cursor, apps["gateway"], token)
+    return Patient(backend, newest["id"], cursor, apps["gateway"], token, address, started_ms)
