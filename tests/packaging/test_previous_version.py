@@ -141,6 +141,11 @@ async def test_hosts_are_upgraded_one_after_another(former: Path, empty_url: str
                 assert after.end() and (after.refused, after.cut) == ([], 0)
         assert before.refused == []
     assert await applied(empty_url) == {one.name for one in migrations()}
-    assert not [
-        event for event in old.events() if event.get("level") == "error" and "worker_ended" not in event["event"]
-    ]
+    assert not [event for event in old.events() if event.get("level") == "error" and not expected(event)]
+
+
+def expected(event: dict[str, Any]) -> bool:
+    """A worker was killed. And the version before deletes old entries of the audit trail row by row, which is refused
+    once days are packed and dropped (0075): nothing is lost, and whoever serves on does it in its way.
+    """
+    return "worker_ended" in event["event"] or event.get("job") == "housekeeping-audit-purge"
