@@ -9,10 +9,8 @@ import socket
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
 
@@ -43,10 +41,9 @@ from tests.support.received import Received
 from tests.support.trust import FakeTrust
 
 LISTENERS = ("diga", "public", "gateway", "admin")
-SPARE = 300  # certificates for the DiGA of one process
+SPARE = 300  # certificates for the DiGA of one test run
 PASSWORD = "correct horse battery"
 _NUMBERS = count(1)
-_FOLDER = TemporaryDirectory(prefix="ddr-spare-")
 # Of the password above, made once and with little effort: what it costs to guess is tested where it is decided.
 _HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 ALL_MIVS = (
@@ -113,7 +110,7 @@ class Recorder:
         return self._spare.pop()
 
     async def patient(self) -> Patient:
-        """A new patient."""
+        """A new patient, whose password's hash costs little."""
         name = f"patient-{self.number()}"
         patient_id = await accounts._insert(self.core.pool, name, _HASH, self.clock())
         token = await gateway_tokens.create(self.core.pool, patient_id, self.clock())
@@ -171,13 +168,6 @@ class Recorder:
         return await self._stack.enter_async_context(client)
 
 
-@cache
-def spare_certificates() -> tuple[certs.Pair, ...]:
-    """Certificates for the DiGA of this process: recorders may give out the same ones, each knows its own DiGA."""
-    folder = Path(_FOLDER.name)
-    return tuple(certs.client_certificate(folder / f"spare-{number}", "client") for number in range(SPARE))
-
-
 @asynccontextmanager
 async def recorder(
     pool: asyncpg.Pool,
@@ -206,7 +196,8 @@ async def recorder(
     )
     clock, trust = Clock(), FakeTrust()
     # In the trust store from the start, so that a test need not wait until it follows a new entry.
-    spare = spare_certificates()[: SPARE if many else SPARE // 5]
+    spares = range(SPARE if many else SPARE // 5)
+    spare = [certs.client_certificate(folder / f"spare-{number}", "client") for number in spares]
     trust.ders.extend(pair.der for pair in spare)
     secrets = await load_secrets(pool, key_encryption_key(settings))
     core = Core(
@@ -227,9 +218,7 @@ async def recorder(
         public = httpx.AsyncClient(verify=context, base_url=url["public"], timeout=30)
         admin = httpx.AsyncClient(base_url=url["admin"].replace("https", "http"), timeout=30)
         described = Described(description(core))
-        running = Recorder(
-            core, clock, trust, authority, folder, received, public, admin, described, stack, list(spare)
-        )
+        running = Recorder(core, clock, trust, authority, folder, received, public, admin, described, stack, spare)
         await stack.enter_async_context(public)
         await stack.enter_async_context(admin)
         yield running
