@@ -31,7 +31,10 @@ from tests.support.pooler import direct_only
 from tests.support.received import received
 from tests.support.recorder import PASSWORD, Patient, Recorder, TestDiga, recorder
 
-pytestmark = direct_only  # behind a pooler each schema has a line of its own: tests/spec/test_pooler.py
+pytestmark = [
+    pytest.mark.packaging,
+    direct_only,
+]  # behind a pooler each schema has a line of its own: tests/spec/test_pooler.py
 
 
 @dataclass

@@ -23,7 +23,7 @@ from tests.cli.test_lifecycle import until
 from tests.support.database import fresh_database
 from tests.support.pooler import direct_only
 
-pytestmark = [pytest.mark.slow, direct_only]
+pytestmark = [pytest.mark.packaging, direct_only]
 PATH = "/gateway/v1/openapi.json"
 BRIDGE = "/gateway/v1/bridge/readings"
 
