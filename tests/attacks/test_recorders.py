@@ -31,10 +31,8 @@ from tests.support.pooler import direct_only
 from tests.support.received import received
 from tests.support.recorder import PASSWORD, Patient, Recorder, TestDiga, recorder
 
-pytestmark = [
-    pytest.mark.packaging,
-    direct_only,
-]  # behind a pooler each schema has a line of its own: tests/spec/test_pooler.py
+# Behind a pooler each schema has a line of its own: tests/spec/test_pooler.py.
+pytestmark = [pytest.mark.packaging, direct_only]
 
 
 @dataclass
