@@ -47,9 +47,9 @@ demo: $(VENV)/.run ## the whole recorder with stand-ins for the outside; ARGS="-
 serve: $(VENV)/.run ## the recorder alone, configured by DDR_* variables; without a database it runs one in .ddr
 	@$(if $(DDR_DATABASE_URL)$(DDR_SETTINGS)$(DDR_EMBEDDED),,DDR_EMBEDDED=true )$(BIN)/ddr serve $(ARGS)
 
-test: $(VENV)/.dev ## all tests but those that need a browser, a validator or a scanner
+test: $(VENV)/.dev ## all tests but those that need a browser, a validator or a scanner, or wait long (.ci/run has all)
 	@echo "About $(MINUTES) minutes on two cores; a file of tests runs on one core, several files at once."
-	@$(BIN)/python -m pytest $(PARALLEL) -m "not browser and not validator and not scanner and not packaging" $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not browser and not validator and not scanner and not packaging" $(ARGS)
 
 # Rooms that reach the database by the run's own settings; the others bring a server of their own, or use none.
 POOLED := attacks client clients diga_api gateway http identity miv oauth operations patient_pages registries scopes spec store
@@ -79,7 +79,7 @@ conformance: $(VENV)/.dev ## black-box tests by requirement; writes docs/conform
 ci: lint ## everything: lint, `make test`, what is beyond it, and whether the conformance report is up to date
 	@rm -rf $(EVIDENCE)
 	@$(MAKE) --no-print-directory test ARGS="--evidence $(EVIDENCE) $(ARGS)"
-	@$(BIN)/python -m pytest $(PARALLEL) -m "browser or scanner or packaging" --evidence $(EVIDENCE) $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "(slow or browser or scanner or packaging) and not validator" --evidence $(EVIDENCE) $(ARGS)
 	@$(VALIDATE) tests/spec -m validator --evidence $(EVIDENCE) $(ARGS)
 	@$(BIN)/python -m tests.conformance $(EVIDENCE) --check docs/conformance.md
 	@$(MAKE) --no-print-directory dossier
@@ -121,7 +121,7 @@ dossier: $(VENV)/.dev ## the dossier for a quality system in dist/dossier, from 
 	@$(BIN)/python -m tools.dossier --out dist/dossier --evidence $(EVIDENCE) $(if $(BENCH),--bench "$(BENCH)") && echo dist/dossier/dossier.html
 
 coverage: export COVERAGE_FILE := $(abspath .coverage-data)/coverage
-coverage: $(VENV)/.measure ## lines and branches that `make test` reaches, processes included; writes docs/evidence/measured, but not of a part (ARGS)
+coverage: $(VENV)/.measure ## lines and branches that tests reach without a browser, processes included; writes docs/evidence/measured, but not of a part (ARGS)
 	@rm -rf .coverage-data && mkdir .coverage-data
 	@$(BIN)/python -m coverage run -m pytest $(PARALLEL) -p tests.support.contexts \
 		-m "not browser and not validator and not scanner and not packaging" $(ARGS)

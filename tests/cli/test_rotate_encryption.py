@@ -18,6 +18,8 @@ import pytest
 from tests.cli.recorder import Recorder, ddr, settings_for
 from tests.support.database import migrated_database
 
+pytestmark = pytest.mark.slow
+
 OLD, NEW = (base64.b64encode(letter * 32).decode() for letter in (b"o", b"n"))
 
 

@@ -17,6 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
+pytestmark = pytest.mark.slow
+
 COMMAND = (sys.executable, "-m", "ddr.cli.main", "demo", "--ports", "auto")
 SECONDS = 120
 

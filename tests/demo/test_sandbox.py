@@ -17,6 +17,8 @@ from ddr.demo.own_diga import OwnDigaError, own_diga
 from ddr.http.clock import now_ms
 from tests.demo.sandbox import backend, command, environment, free_row, paired, running
 
+pytestmark = pytest.mark.slow
+
 CGM = {"code": "99504-3,105272-9"}
 SMALL = ("--patients", "2", "--days", "1", "--grace-seconds", "0")
 

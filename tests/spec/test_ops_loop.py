@@ -19,6 +19,7 @@ from tests.support.lags import Lags
 from tests.support.recorder import Patient, Recorder
 
 DAY, MINUTE = 86_400_000, 60_000
+MOST_OBJECTS = 50_000  # that a full pass of the collector may meet: what has not been read yet is not many
 MOST_CIRCLES = 5_000  # objects that only the collector can free after a request: some of the client, none per item
 TRIES = 3  # what keeps others waiting does so each time; client and clock of a busy machine do not
 JSON = {"content-type": "application/json"}
@@ -87,14 +88,13 @@ async def test_hostile_uploads_keep_nobody_waiting(patient: Patient, name: str) 
         async with asyncio.timeout(20):  # not packed: so tight would be refused for that alone
             answer = await lags.during(patient.gateway.request(method, path, content=body, headers=headers))
         assert answer.status_code in (200, 400, 413, 422), answer.text[:200]
-        assert lags.full_passes == 0
+        assert lags.largest_pass < MOST_OBJECTS
         assert lags.circles < MOST_CIRCLES
         if lags.short:
             break
     await lags.check()
 
 
-@pytest.mark.slow
 async def test_the_largest_honest_upload_keeps_nobody_waiting(ddr: Recorder, patient: Patient) -> None:
     first = ddr.clock() - 19 * DAY
     readings = [{"time": date_time(first + at * 31_000), "value": 100 + at % 90} for at in range(50_000)]

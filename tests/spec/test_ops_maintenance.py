@@ -23,6 +23,8 @@ from tests.cli.recorder import settings_for
 from tests.spec.world import BG, DAY, HOUR, MINUTE, later, paired, refused
 from tests.support.recorder import Recorder
 
+pytestmark = pytest.mark.slow
+
 AHEAD = 14 * DAY
 TOLD = ("--cause", "New release", "--impact", "No data", "--contact", "ops@example.com")
 

@@ -25,7 +25,7 @@ class Lags:
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
-        self.full_passes = 0  # of the collector, which nothing large may meet: they take the longer the larger it is
+        self.largest_pass = 0  # objects that a full pass of the collector had to visit, for which nothing else runs
         self.circles = 0  # objects that nothing but the collector frees
 
     async def during(self, work: Awaitable[T]) -> T:
@@ -50,7 +50,8 @@ class Lags:
             self.seconds.append(min(loop.time() - wanted, time.process_time() - computed))
 
     def _pass(self, phase: str, about: dict[str, int]) -> None:
-        self.full_passes += phase == "start" and about["generation"] == 2
+        if phase == "start" and about["generation"] == 2:
+            self.largest_pass = max(self.largest_pass, len(gc.get_objects()))
 
     @property
     def short(self) -> bool:
