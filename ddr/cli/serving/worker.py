@@ -74,8 +74,8 @@ async def work(number: int, sockets: Sockets, around: Around = plain) -> None:
             apps = {name: around(name, app, rooms.core.settings) for name, app in rooms.listeners().items()}
             listeners = Listeners(rooms.core, apps)
             try:
+                settle()  # nobody has to wait for it yet
                 await listeners.start(sockets)
-                settle()
                 lifeline.ready()
                 await asyncio.get_running_loop().create_future()  # until cancelled
             finally:

@@ -58,37 +58,46 @@ Upload = tuple[Sensor, Sequence[Reading]]
 
 async def append_all(
     pool: Connection, uploads: Iterable[Upload], now_ms: int, steered_ms: int | None = None
-) -> list[bool]:
-    """For each upload whether its ascending readings were appended to the tail of its sensor; else nothing was written.
+) -> list[Sensor | None]:
+    """For each upload its sensor as it is when the ascending readings were appended; None: nothing was written.
 
     The sensors must differ. `now_ms` and `steered_ms` as for ddr.store.series.chunks.append.
     """
-    uploads = list(uploads)
-    rows = [row for sensor, readings in uploads if readings and (row := _row(sensor, readings, now_ms))]
+    planned = [_planned(sensor, readings, now_ms) if readings else None for sensor, readings in uploads]
+    rows = [plan.row for plan in planned if plan is not None]
     if not rows:
-        return [False] * len(uploads)
+        return [None] * len(planned)
     written = {tuple(row) for row in await pool.fetch(_APPEND, *map(list, zip(*rows, strict=True)), steered_ms)}
-    appended = [(sensor.patient_id, sensor.epoch_no) in written for sensor, _ in uploads]
-    await _hear((sensor for (sensor, _), done in zip(uploads, appended, strict=True) if done), pool, now_ms)
-    return appended
+    done = [plan if plan is not None and plan.row[:2] in written else None for plan in planned]
+    await _hear((plan.after for plan in done if plan is not None and plan.hears), pool, now_ms)
+    return [plan and plan.after for plan in done]
 
 
-def _row(sensor: Sensor, readings: Sequence[Reading], now_ms: int) -> tuple[object, ...] | None:
-    """The arguments of one append, or None when the readings cannot simply be appended."""
+class _Plan(NamedTuple):
+    """One append: its arguments, patient and epoch first; the sensor as it is then; whether its device was heard."""
+
+    row: tuple[object, ...]
+    after: Sensor
+    hears: bool
+
+
+def _planned(sensor: Sensor, readings: Sequence[Reading], now_ms: int) -> _Plan | None:
+    """None when the readings cannot simply be appended."""
     tail = sensor.tail
     extension = extended(tail, readings, now_ms) if tail else None
     if tail is None or extension is None:
         return None
-    after = extension.after
-    return (
+    after, hears = extension.after, now_ms - sensor.heard_ms >= HEARD_STEP_MS
+    row = (
         sensor.patient_id, sensor.epoch_no, tail.k, tail.version, 2 * tail.count, extension.keep, extension.times,
         extension.vals, after.last_ms, after.filled, extension.status, tail.terms, tail.epoch.settles(tail.start_ms),
     )  # fmt: skip
+    return _Plan(row, replace(sensor, tail=after, heard_ms=now_ms if hears else sensor.heard_ms), hears)
 
 
 async def _hear(sensors: Iterable[Sensor], pool: Connection, now_ms: int) -> None:
     """Note signs of life of the devices (Device.status, DEV-014), as exactly as `ddr.store.series.chunks` does."""
-    devices = {(one.patient_id, one.device_no) for one in sensors if now_ms - one.heard_ms >= HEARD_STEP_MS}
+    devices = {(one.patient_id, one.device_no) for one in sensors}
     if devices:
         await pool.execute(_HEAR, *map(list, zip(*devices, strict=True)), now_ms)
 
@@ -116,16 +125,7 @@ async def _append(pool: Connection, one: _One) -> Sensor | None:
 async def _append_several(pool: Connection, several: Sequence[_One]) -> list[Sensor | None]:
     now_ms = max(one.now_ms for one in several)
     steered_ms = max((one.steered_ms for one in several if one.steered_ms is not None), default=None)
-    done = await append_all(pool, [(one.sensor, one.readings) for one in several], now_ms, steered_ms)
-    return [_after(one, now_ms) if appended else None for one, appended in zip(several, done, strict=True)]
-
-
-def _after(one: _One, now_ms: int) -> Sensor | None:
-    """The sensor as it is when the readings are appended."""
-    sensor = one.sensor
-    extension = extended(sensor.tail, one.readings, now_ms) if sensor.tail else None
-    heard_ms = now_ms if now_ms - sensor.heard_ms >= HEARD_STEP_MS else sensor.heard_ms
-    return replace(sensor, tail=extension.after, heard_ms=heard_ms) if extension else None
+    return await append_all(pool, [(one.sensor, one.readings) for one in several], now_ms, steered_ms)
 
 
 _APPENDING: Way[_One, Sensor | None] = Way(
