@@ -10,7 +10,7 @@ export DDR_CGM_TRACE ?= $(abspath $(wildcard ../shared/cgm/dexcom-g4-subject-1.c
 VALIDATE := $(if $(DDR_HDDT_ARTIFACTS),$(BIN)/python -m pytest,true)
 PARALLEL := -n logical --dist loadfile
 EVIDENCE := .evidence
-MINUTES := 15
+MINUTES := 13
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
