@@ -218,6 +218,24 @@ async def test_two_workers_with_the_same_pairings_never_wait_for_each_other(part
                 assert sorted([len(one.claimed), len(found[-1 - at].claimed)]) == [0, 3]
 
 
+async def test_first_requests_at_once_do_not_wait_for_each_other_in_a_circle(party: Make, clock: Clock) -> None:
+    """What they note of a pairing once, and its period, is locked in the same order by who claims and who does not."""
+    crowd: Party = await party(8)
+    pool = crowd.core.pool
+    clock.advance(1000)
+    for one in crowd.pairings:
+        for state in ("new", "never read"):
+            await put(pool, one, state, crowd.valuesets[0], clock())
+    claims: list[Sequence[str]] = [[], crowd.valuesets, crowd.valuesets[:1], []]
+    asked = [admit(pool, crowd.request(one, some)) for one in crowd.pairings for some in claims]
+    found = await asyncio.gather(*asked)  # raises DeadlockDetectedError
+    assert sum(bool(one.claimed) for one in found) == len(crowd.pairings)
+    noted = await pool.fetch(
+        "SELECT kind FROM opening WHERE patient_id = ANY($1::uuid[])", [one.patient_id for one in crowd.pairings]
+    )
+    assert len(noted) == len(crowd.pairings) * len(crowd.valuesets)
+
+
 async def test_requests_at_once_take_few_statements(party: Make, clock: Clock) -> None:
     crowd: Party = await party(8)
     for path in ("Observation", "Device"):
