@@ -46,15 +46,6 @@ async def worn(ddr: Recorder) -> Scene:
     return Scene(home, await paired(ddr, home.patient, CGM))
 
 
-@pytest.mark.requirement("DEV-004", "DEV-005")
-@pytest.mark.parametrize("kind", ["Device", "DeviceMetric"])
-@pytest.mark.parametrize("name", ["patient", "patient.identifier", "patient:Patient", "subject"])
-async def test_an_explicit_patient_is_refused(scene: Scene, kind: str, name: str) -> None:
-    for value in ("1", f"Patient/{scene.reader.tokens.pairing_id}"):
-        refused(await scene.reader.get(f"{kind}?{name}={value}"), 400)
-        refused(await scene.reader.post(f"{kind}/_search", data={name: value}), 400)
-
-
 @pytest.mark.requirement("DEV-006", "DEV-007")
 @pytest.mark.parametrize(
     ("query", "keys"),

@@ -58,15 +58,6 @@ def _expanded(valueset: Json) -> set[tuple[str, str]]:
     }
 
 
-@pytest.mark.requirement("OBS-004", "OBS-005", "OBS-033")
-@pytest.mark.parametrize("name", ["subject", "patient", "subject:Patient", "subject.identifier", "subject:missing"])
-async def test_an_explicit_subject_is_refused(scene: Scene, name: str) -> None:
-    for value in (scene.reader.tokens.pairing_id, "Patient/1"):
-        issue = refused(await scene.reader.get(f"Observation?{name}={value}"), 400)
-        assert "access token" in issue["diagnostics"]
-        refused(await scene.reader.post("Observation/_search", data={name: value}), 400)
-
-
 @pytest.mark.requirement("OBS-010", "OBS-012", "OBS-029", "OBS-020")
 @pytest.mark.parametrize(("miv", "count"), [(BG, 3), (BP, 1), (CGM, 2), (LF, 4)])
 async def test_all_data_of_a_miv(ddr: Recorder, scene: Scene, miv: str, count: int) -> None:

@@ -71,30 +71,6 @@ async def test_a_bad_token_is_told_why(scene: Scene) -> None:
         assert response.headers["www-authenticate"] == expected
 
 
-@pytest.mark.requirement("RS-025", "RS-020", "RS-050")
-@pytest.mark.parametrize(
-    "query",
-    ["date=xx2025", "date=2025-13-01", "date=2025-02-30", "date=", "date=20251122", "_lastUpdated=gt", "date=gtlt2026"],
-)
-async def test_malformed_dates(scene: Scene, query: str) -> None:
-    issue = refused(await scene.reader.get(f"Observation?{query}"), 400)
-    assert issue["diagnostics"] == f"Invalid date/time format or date range: {query.partition('=')[2]}"
-
-
-@pytest.mark.requirement("RS-025", "RS-020", "RS-050")
-async def test_an_end_before_the_start(scene: Scene) -> None:
-    issue = refused(await scene.reader.get("Observation?date=ge2026-02-01&date=le2026-01-01"), 400)
-    assert issue["diagnostics"].startswith("Invalid date/time format or date range: ")
-
-
-@pytest.mark.requirement("RS-026", "RS-020", "RS-050")
-@pytest.mark.parametrize("name", ["_include", "_include:iterate", "_revinclude"])
-@pytest.mark.parametrize("value", ["Observation:foo", "Patient:link", "Observation", "Observation:device:Patient", ""])
-async def test_invalid_includes(scene: Scene, name: str, value: str) -> None:
-    response = await scene.reader.get(f"Observation?{name}={value}")
-    refused(response, 400, diagnostics=f"Invalid {name} parameter value: {value}")
-
-
 @pytest.mark.requirement("RS-029", "OBS-034", "RS-020", "RS-050")
 async def test_deleted_resources_are_gone(ddr: Recorder) -> None:
     home = await Home(ddr, await ddr.patient()).furnish()

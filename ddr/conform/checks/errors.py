@@ -35,7 +35,16 @@ def lenient_changes_nothing(kit: Kit) -> None:
 @check("RS-025", needs=PATIENT)
 def malformed_dates_are_refused(kit: Kit) -> None:
     """A date that is none gets 400: wrong form, wrong prefix, days that do not exist."""
-    for text in ("xx2025", "2025-13-01", "2025-02-30", "yesterday", "2025-01-01T25:00:00Z", "ge"):
+    for text in (
+        "xx2025",
+        "2025-13-01",
+        "2025-02-30",
+        "yesterday",
+        "2025-01-01T25:00:00Z",
+        "20251122",
+        "gtlt2026",
+        "ge",
+    ):
         expect_refused(kit.views[0].get(f"Observation?date={text}"), 400)
 
 
@@ -48,7 +57,12 @@ def reversed_ranges_are_refused(kit: Kit) -> None:
 @check("RS-026", needs=PATIENT)
 def unknown_includes_are_refused(kit: Kit) -> None:
     """An `_include` or `_revinclude` that does not exist gets 400."""
-    for text in ("_include=Observation:foo", "_include=Foo:bar", "_revinclude=Observation:foo"):
+    for text in (
+        "_include=Observation:foo",
+        "_include=Foo:bar",
+        "_include:iterate=Observation:foo",
+        "_revinclude=Observation:foo",
+    ):
         expect_refused(kit.views[0].get(f"Observation?{text}"), 400)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from urllib.parse import quote
 
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange
@@ -112,19 +113,21 @@ def _undated(leaves: Leaves) -> Leaves:
 def format_parameter(kit: Kit) -> None:
     """`_format` asks for JSON or XML, whatever Accept says."""
     view = kit.views[0]
-    for text, wanted in (("xml", XML), ("json", JSON)):
-        answer = view.get(f"Device?_format={text}", accept=JSON if text == "xml" else XML)
+    for text, wanted in (("xml", XML), ("json", JSON), (quote(XML), XML), (quote(JSON), JSON)):
+        answer = view.get(f"Device?_format={text}", accept=JSON if wanted == XML else XML)
         expect(answer.status == 200, f"_format={text} is not answered with 200", answer)
         expect(answer.media_type == wanted, f"_format={text} is answered as {answer.media_type}", answer)
 
 
 @check("RS-047", needs=PATIENT)
 def plain_types_are_accepted(kit: Kit) -> None:
-    """Accept application/json, */* or none is answered with FHIR JSON."""
+    """Accept with the plain types of JSON and XML, or with */*, is answered in the types of FHIR."""
     view = kit.views[0]
-    for accept in ("application/json", "*/*"):
+    for accept in ("application/json", "text/json", "*/*", "application/xml", "text/xml"):
         answer = view.get("Device", accept=accept)
         expect(answer.status == 200, f"Accept: {accept} is not answered with 200", answer)
+        wanted = (XML,) if "xml" in accept else (JSON,) if "json" in accept else (JSON, XML)
+        expect(answer.media_type in wanted, f"Accept: {accept} is answered as {answer.media_type}", answer)
 
 
 def _unsupported(answer: Exchange, status: int, begins: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from ddr.conform.agree import agree, query
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Json
@@ -51,19 +53,27 @@ def only_devices_behind_observations(kit: Kit) -> None:
                 expect(key_of(one) in behind, text, found.origin[key_of(one)])
 
 
-@check("OBS-005", "OBS-004", needs=PATIENT)
+@check("OBS-005", "OBS-004", "OBS-033", needs=PATIENT)
 def subject_is_refused(kit: Kit) -> None:
-    """An Observation search with `subject` or `patient` is refused with 400."""
+    """An Observation search with `subject` or `patient` is refused with 400, whoever it names and in whatever form."""
     for name in ("subject", "patient"):
-        answer = kit.views[0].get(f"Observation?{name}=Patient/1")
-        expect(answer.status == 400, f"{name} is not refused with 400", answer)
+        _named_patient_is_refused(kit.views[0], "Observation", name)
 
 
 @check("DEV-005", "DEV-004", needs=PATIENT)
 def patient_is_refused(kit: Kit) -> None:
-    """A Device search with `patient` is refused with 400."""
-    answer = kit.views[0].get("Device?patient=1")
-    expect(answer.status == 400, "patient is not refused with 400", answer)
+    """A Device or DeviceMetric search with `patient` is refused with 400, whoever it names and in whatever form."""
+    for kind in ("Device", "DeviceMetric"):
+        _named_patient_is_refused(kit.views[0], kind, "patient")
+
+
+def _named_patient_is_refused(view: View, kind: str, name: str) -> None:
+    """By GET and POST, plain, typed and chained; the own Pairing ID is no better than another's."""
+    own = view.sub
+    posted = view.post_uncounted(f"{kind}/_search", urlencode({name: own}), "application/x-www-form-urlencoded")
+    asked = ({name: "Patient/1"}, {f"{name}:Patient": own}, {f"{name}.identifier": own})
+    for answer in (posted, *(view.get(f"{kind}?{urlencode(one)}") for one in asked)):
+        expect(answer.status == 400, f"{name} is not refused with 400", answer)
 
 
 def _hidden(kit: Kit, kind: str) -> list[tuple[View, Json]]:

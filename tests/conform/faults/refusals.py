@@ -207,6 +207,12 @@ REFUSALS = (
         "subject-is-refused",
     ),
     Fault(
+        "patient-in-a-form-ignored",
+        "the parameter patient is ignored in a form",
+        requests("/fhir/Device(Metric)?/_search$", r"(^|&)patient=[^&]*", method="POST"),
+        "patient-is-refused",
+    ),
+    Fault(
         "versions-by-any-name",
         "a version that does not exist is answered by the newest",
         _newest,
