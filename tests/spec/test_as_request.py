@@ -10,7 +10,7 @@ import pytest
 
 from ddr.demo import certs
 from ddr.demo.browser_user import BrowserUser, Page
-from tests.spec.backend import VERIFIER, Backend, answer, granted, refused
+from tests.spec.backend import Backend, answer, granted, refused
 from tests.spec.world import BG, BP, CGM, later
 from tests.support.recorder import PASSWORD, Recorder
 
@@ -31,26 +31,6 @@ async def other(ddr: Recorder) -> Backend:
     return Backend(ddr, await ddr.diga(CGM, BP))
 
 
-@pytest.mark.requirement("AS-010", "AS-009")
-async def test_a_request_is_pushed(backend: Backend) -> None:
-    response = await backend.push(CGM)
-    assert response.status_code == 201
-    content = response.json()
-    assert content["request_uri"].startswith("urn:ietf:params:oauth:request_uri:")
-    assert 60 <= content["expires_in"] <= 600
-    assert response.headers["cache-control"] == "no-store"
-
-
-@pytest.mark.requirement("AS-010", "AS-032", "AS-044", "AS-015")
-@pytest.mark.parametrize(
-    "name",
-    ["client_id", "scope", "code_challenge", "code_challenge_method", "redirect_uri", "state", "response_type"],
-)
-async def test_every_parameter_is_needed(backend: Backend, name: str) -> None:
-    refused(await backend.push(CGM, **{name: None}), 400, "invalid_request", f"Parameter {name} is missing")
-    refused(await backend.push(CGM, **{name: ""}), 400, "invalid_request")
-
-
 @pytest.mark.requirement("AS-011", "AS-033", "AS-038", "TLS-005")
 async def test_the_certificate_must_be_that_of_the_client(ddr: Recorder, backend: Backend, other: Backend) -> None:
     refused(await backend.push(CGM, http=other.diga.http), 401, "invalid_client", INVALID_CLIENT)
@@ -59,15 +39,6 @@ async def test_the_certificate_must_be_that_of_the_client(ddr: Recorder, backend
     inactive = Backend(ddr, await ddr.diga(CGM, active=False))
     for endpoint in ("par", "token", "revoke"):
         refused(await inactive.post(endpoint), 401, "invalid_client", INVALID_CLIENT)
-
-
-@pytest.mark.requirement("AS-011", "AS-018")
-@pytest.mark.parametrize("change", ["{}/", "{}?a=b", "{}#a", "{}%20", "http{}", "https://evil.example/callback"])
-async def test_the_redirect_uri_is_compared_character_by_character(backend: Backend, change: str) -> None:
-    changed = change.format(backend.diga.entry.redirect_uri)
-    refused(await backend.push(CGM, redirect_uri=changed), 400, "invalid_request")
-    upper = backend.diga.entry.redirect_uri.replace("https://diga", "https://DIGA")
-    refused(await backend.push(CGM, redirect_uri=upper), 400, "invalid_request")
 
 
 @pytest.mark.requirement("AS-011", "AS-034", "AS-038")
@@ -94,18 +65,6 @@ async def test_malformed_scopes(backend: Backend, scope: str) -> None:
     assert response.json()["error"] in {"invalid_scope", "invalid_request"}
 
 
-@pytest.mark.requirement("AS-012")
-async def test_request_objects_are_not_supported(backend: Backend) -> None:
-    refused(await backend.push(CGM, request="eyJhbGciOiJub25lIn0.e30."), 400, "request_not_supported")
-    refused(await backend.push(CGM, request_uri="urn:ietf:params:oauth:request_uri:a"), 400, "invalid_request")
-
-
-@pytest.mark.requirement("AS-015", "AS-044")
-@pytest.mark.parametrize("change", [{"code_challenge_method": "plain"}, {"code_challenge": VERIFIER + "x"}])
-async def test_pkce_is_s256(backend: Backend, change: dict[str, str]) -> None:
-    refused(await backend.push(CGM, **change), 400, "invalid_request")
-
-
 @pytest.mark.requirement("AS-013", "AS-040")
 async def test_plain_requests_to_authorize_fail(backend: Backend) -> None:
     """On a page of ours: nobody is sent to an address that was not checked."""
@@ -126,18 +85,6 @@ async def test_plain_requests_to_authorize_fail(backend: Backend) -> None:
         assert "text/html" in response.headers["content-type"]
         refused_as_json = await backend.ddr.public.get("/oauth/authorize", params=query)
         assert refused_as_json.json()["error"] in {"invalid_request", "invalid_request_uri"}
-
-
-@pytest.mark.requirement("AS-018", "AS-040")
-async def test_client_and_request_must_fit(backend: Backend, other: Backend) -> None:
-    request_uri = await backend.request_uri(CGM)
-    public = backend.ddr.public
-    for client_id in (other.diga.entry.client_id, "urn:diga:bfarm:99999", ""):
-        url = backend.authorize_url(request_uri, client_id or "x")
-        assert (await public.get(url, headers=HTML)).status_code == 400
-    good = await public.get(backend.authorize_url(request_uri), headers=HTML)
-    assert good.status_code == 303
-    assert good.headers["location"].startswith("/consent?")
 
 
 @pytest.mark.requirement("AS-018", "AS-013")

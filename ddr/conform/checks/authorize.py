@@ -61,10 +61,10 @@ def unknown_request_uri_is_refused(kit: Kit) -> None:
 
 @check("AS-018", needs=CERTIFICATE)
 def request_uri_belongs_to_its_client(kit: Kit) -> None:
-    """The request_uri of one DiGA with the client_id of another is refused."""
-    others = [one.client_id for one in kit.target.digas[1:2]] or ["urn:diga:bfarm:00000"]
-    answer = kit.wire.send("GET", address(kit, others[0], _pushed(kit)))
-    _refused(kit, answer, "a request_uri with another client_id")
+    """The request_uri of one DiGA with the client_id of another, or of none, is refused."""
+    for other in (*(one.client_id for one in kit.target.digas[1:2]), "urn:diga:bfarm:00000"):
+        answer = kit.wire.send("GET", address(kit, other, _pushed(kit)))
+        _refused(kit, answer, "a request_uri with another client_id")
 
 
 @check("AS-018", "AS-013", needs=CERTIFICATE)

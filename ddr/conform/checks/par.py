@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit
 
 from ddr.conform.authorization import DEVICES, OBSERVATION, push, request
 from ddr.conform.check import Need, check
@@ -49,14 +50,18 @@ def par_answer_is_not_cached(kit: Kit) -> None:
 
 @check("AS-010", needs=CERTIFICATE)
 def par_needs_every_parameter(kit: Kit) -> None:
-    """A request that lacks one of the seven parameters is refused with 400 (without client_id also 401)."""
+    """A request that lacks one of the seven parameters is refused with 400 (without client_id also 401).
+
+    One without value is as good as left out (RFC 6749 section 3.1).
+    """
     for name in REQUIRED:
         _refused(_push(kit, **{name: None}), f"a request without {name}")
+        _refused(_push(kit, **{name: ""}), f"a request with an empty {name}")
 
 
-@check("AS-015", needs=CERTIFICATE)
+@check("AS-015", "AS-044", needs=CERTIFICATE)
 def plain_pkce_is_refused(kit: Kit) -> None:
-    """code_challenge_method plain, and a challenge without method (which means plain), are refused."""
+    """code_challenge_method plain, or another than S256, is refused, though the client authenticates."""
     _refused(_push(kit, code_challenge_method="plain"), "code_challenge_method plain")
     _refused(_push(kit, code_challenge_method="S512"), "code_challenge_method S512")
 
@@ -64,7 +69,7 @@ def plain_pkce_is_refused(kit: Kit) -> None:
 @check("AS-015", needs=CERTIFICATE)
 def malformed_challenge_is_refused(kit: Kit) -> None:
     """A code_challenge that is no SHA-256 in base64url is refused."""
-    for challenge in ("", "a", "=" * 43, "a" * 200):
+    for challenge in ("", "a", "=" * 43, "+" * 43, "a" * 44, "a" * 200):
         _refused(_push(kit, code_challenge=challenge), f"the code_challenge {challenge[:10]!r}")
 
 
@@ -72,11 +77,15 @@ def malformed_challenge_is_refused(kit: Kit) -> None:
 def redirect_uri_must_be_exact(kit: Kit) -> None:
     """A redirect_uri that differs from the registered one in anything is refused."""
     own = kit.diga.redirect_uri
+    host = urlsplit(own).netloc
     variants = (
         own + "/",
         own + "?a=b",
         own + "#fragment",
+        own + "%20",
+        " " + own,
         own.upper(),
+        own.replace(host, host.upper(), 1),
         own.replace("://", "://evil.example/"),
         "https://evil.example/callback",
         own + "/../callback",

@@ -100,6 +100,12 @@ AUTHORIZATION = (
         "par-needs-every-parameter",
     ),
     Fault(
+        "empty-state-accepted",
+        "PAR is accepted with an empty state",
+        accepted(PAR, PUSHED, 201, "(^|&)state=(&|$)"),
+        "par-needs-every-parameter",
+    ),
+    Fault(
         "plain-accepted",
         "PKCE plain is accepted",
         accepted(PAR, PUSHED, 201, "code_challenge_method=plain"),
@@ -110,6 +116,7 @@ AUTHORIZATION = (
         "any code_challenge is accepted",
         accepted(PAR, PUSHED, 201, r"code_challenge=(?![\w-]{43}(&|$)).*code_challenge_method=S256"),
         "malformed-challenge-is-refused",
+        ("par-needs-every-parameter",),
     ),
     Fault(
         "any-redirect-uri",
@@ -146,6 +153,7 @@ AUTHORIZATION = (
         "response_type=token is accepted",
         accepted(PAR, PUSHED, 201, "response_type=(?!code(&|$))"),
         "other-response-types-are-refused",
+        ("par-needs-every-parameter",),
     ),
     Fault(
         "par-errors-as-text",
