@@ -205,7 +205,10 @@ def _headers(request: httpx.Request) -> dict[str, str]:
 
 def _oldest_first(tamper: Tamper, request: httpx.Request, body: Json) -> None:
     """Matches come in another order within a page when no order is asked for."""
-    if "_sort" not in str(request.url) and body.get("resourceType") == "Bundle" and body.get("entry"):
+    ordered: set[str] = tamper.memory.setdefault("ordered", set())  # further pages of what was asked for in order
+    if "_sort" in str(request.url) or str(request.url) in ordered:
+        ordered.update(link["url"] for link in body.get("link") or () if link["relation"] == "next")
+    elif body.get("resourceType") == "Bundle" and body.get("entry"):
         matches = [entry for entry in body["entry"] if entry["search"]["mode"] == "match"]
         others = [entry for entry in body["entry"] if entry["search"]["mode"] != "match"]
         body["entry"] = [*reversed(matches), *others]

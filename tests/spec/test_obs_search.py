@@ -100,33 +100,6 @@ async def test_dates_of_chunks_follow_the_rules_of_periods(scene: Scene) -> None
         assert set(await scene.reader.ids(f"Observation?code=99504-3&date={value}")) == ids, value
 
 
-@pytest.mark.requirement("OBS-017")
-async def test_includes(scene: Scene) -> None:
-    ids = scene.home.ids
-    codes = "code=99504-3,2339-0"
-    bundle = await scene.reader.search(f"Observation?{codes}&_include=Observation:device")
-    assert {each["id"] for each in entries(bundle, "include")} == {ids["metric"], ids["meter"]}
-    iterated = f"Observation?{codes}&_include=Observation:device&_include:iterate=DeviceMetric:source"
-    bundle = await scene.reader.search(iterated)
-    assert {each["id"] for each in entries(bundle, "include")} == {ids["metric"], ids["meter"], ids["cgm"]}
-    for target, expected in (("Device", {ids["meter"]}), ("DeviceMetric", {ids["metric"]})):
-        bundle = await scene.reader.search(f"Observation?{codes}&_include=Observation:device:{target}")
-        assert {each["id"] for each in entries(bundle, "include")} == expected
-    bundle = await scene.reader.search(f"Observation?{codes}&_include:iterate=DeviceMetric:source")
-    assert entries(bundle, "include") == []
-
-
-@pytest.mark.requirement("OBS-018")
-@pytest.mark.parametrize("code", ["2339-0", "99504-3", "85354-9"])
-async def test_the_latest_observation(scene: Scene, code: str) -> None:
-    every = entries(await scene.reader.search(f"Observation?code={code}"))
-    latest = max(every, key=lambda each: each.get("effectiveDateTime") or each["effectivePeriod"]["start"])
-    assert entries(await scene.reader.search(f"Observation?code={code}&_sort=-date&_count=1")) == [latest]
-    if code == "99504-3":
-        period = latest["effectivePeriod"]
-        assert period["start"] <= date_time(scene.home.ddr.clock()) <= period["end"]
-
-
 @pytest.mark.requirement("OBS-018")
 async def test_the_current_chunk_is_the_latest_even_without_data(ddr: Recorder) -> None:
     home = Home(ddr, await ddr.patient())

@@ -87,12 +87,13 @@ def search_by_device_type(kit: Kit) -> None:
 
 @check("RS-035", needs=PATIENT)
 def search_devices_by_id(kit: Kit) -> None:
-    """`_id` finds Device and DeviceMetric."""
+    """`_id` finds Device and DeviceMetric, one or several of a list."""
     for kind in (DEVICE, METRIC):
 
         def look(view: View, found: list[Json], kind: str = kind) -> None:
-            own = found[-1]["id"]
+            own, both = found[-1]["id"], (found[0]["id"], found[-1]["id"])
             agree(view, kind, Case(query(_id=own), lambda one: one["id"] == own))
+            agree(view, kind, Case(query(_id=",".join((*both, "there-is-none"))), lambda one: one["id"] in both))
 
         if any(view.listed(kind).matches for view in kit.views):
             _each(kit, kind, look, lambda one: one.get("id"))

@@ -104,6 +104,7 @@ SEARCHES = (
             "search-by-code-with-system",
             "search-by-foreign-code",
             "search-by-code-and-date",
+            "newest-comes-first",
             "hidden-observations-are-not-found",
             "single-metrics-are-not-found",
         ),
@@ -155,6 +156,12 @@ SEARCHES = (
         requests(OBSERVATIONS, "_sort=-date", "_sort=date"),
         "newest-comes-first",
         ("sort-orders",),
+    ),
+    Fault(
+        "newest-of-any-code",
+        "the newest of one code is looked for among all",
+        requests(OBSERVATIONS, "code=[^&]*&(_sort=-date&_count=1)", r"\1"),
+        "newest-comes-first",
     ),
     Fault(
         "sort-ignored",
