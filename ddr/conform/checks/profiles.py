@@ -66,7 +66,7 @@ def observations_are_complete(kit: Kit) -> None:
 
 @check("RS-042", "OBS-020", "BG-002", "CGM-002", "LF-003", "LF-010", "LF-016", needs=PATIENT, searches=1)
 def codes_are_loinc(kit: Kit) -> None:
-    """Every Observation has a code of HDDT in the system LOINC."""
+    """Every Observation has a code of HDDT in the system LOINC, and so have its components."""
     _judge(kit, observations.system_of_code)
 
 
@@ -101,13 +101,13 @@ def devices_can_be_reached(kit: Kit) -> None:
                 expect(good, f"{key_of(one)}: no Device behind {key}", view.everything.origin[key_of(one)])
 
 
-@check("BG-005", "BG-004", needs=PATIENT, searches=1)
+@check("BG-005", "BG-004", "RS-042", needs=PATIENT, searches=1)
 def glucose_units_fit(kit: Kit) -> None:
     """Blood glucose is in mg/dL or mmol/L of UCUM, as its code says."""
     _judge(kit, observations.unit, codes.BLOOD_GLUCOSE)
 
 
-@check("LF-006", "LF-005", needs=PATIENT, searches=1)
+@check("LF-006", "LF-005", "RS-042", needs=PATIENT, searches=1)
 def lung_units_fit(kit: Kit) -> None:
     """Lung function is in L/min, L or %, as its code says."""
     _judge(kit, observations.unit, LUNG)
@@ -135,7 +135,7 @@ def lo_and_hi_are_shown(kit: Kit) -> None:
     raise NoData("the test patient has no blood glucose beyond the limits of a meter (LO, HI)")
 
 
-@check("CGM-004", "CGM-005", needs=PATIENT, searches=1)
+@check("CGM-004", "CGM-005", "RS-042", needs=PATIENT, searches=1)
 def sampled_data_is_complete(kit: Kit) -> None:
     """SampledData has origin with the unit of the code in UCUM, period, one dimension, and data."""
     _judge(kit, observations.sampled, codes.CGM)
@@ -159,7 +159,7 @@ def pressure_components(kit: Kit) -> None:
     _judge(kit, observations.components, (codes.PRESSURE,))
 
 
-@check("BP-006", "BP-007", "BP-008", needs=PATIENT, searches=1)
+@check("BP-006", "BP-007", "BP-008", "RS-042", needs=PATIENT, searches=1)
 def pressure_values(kit: Kit) -> None:
     """Each component has a value in mm[Hg] with unit, or a dataAbsentReason."""
     _judge(kit, observations.pressures, (codes.PRESSURE,))

@@ -41,11 +41,11 @@ def _names(one: Json) -> Iterator[str]:
 
 @check("DEV-006", needs=PATIENT)
 def search_by_device_name(kit: Kit) -> None:
-    """`device-name` finds by the beginning of the name, whatever the case."""
+    """`device-name` finds by the beginning of the name, not by what follows, whatever the case."""
 
     def look(view: View, found: list[Json]) -> None:
         name = str(found[0]["deviceName"][0]["name"])
-        for text in (name, name.upper(), name[: max(1, len(name) // 2)].lower()):
+        for text in (name, name.upper(), name[: max(1, len(name) // 2)].lower(), name[1:] or name):
             agree(view, DEVICE, Case(query(device__name=text), _named(text)))
         agree(view, DEVICE, Case(query(device__name="there is none such"), lambda one: False))
 
@@ -75,12 +75,13 @@ def _made_by(text: str) -> Callable[[Json], bool]:
 
 @check("DEV-006", needs=PATIENT)
 def search_by_device_type(kit: Kit) -> None:
-    """`type` finds by code, with the system and without."""
+    """`type` finds by code, with the system and without; in another system it finds nothing."""
 
     def look(view: View, found: list[Json]) -> None:
         system, code = next(codings(found[0]["type"]))
         for text in (code, f"{system}|{code}"):
             agree(view, DEVICE, Case(query(type=text), lambda one: (system, code) in codings(one.get("type"))))
+        agree(view, DEVICE, Case(query(type=f"http://example.org/none|{code}"), lambda one: False))
 
     _each(kit, DEVICE, look, lambda one: any(codings(one.get("type"))))
 

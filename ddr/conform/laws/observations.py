@@ -20,8 +20,17 @@ def system_of_code(one: Json) -> str:
     for system, name in codings(one.get("code")):
         if name == code(one):
             wanted = codes.LUNG_CODES if name == "PEF-measured/predicted" else codes.LOINC
-            return "" if system == wanted else f"the code {name} has the system {system or 'none'}"
+            return _of_components(one) if system == wanted else f"the code {name} has the system {system or 'none'}"
     return "no code of HDDT"
+
+
+def _of_components(one: Json) -> str:
+    """The codes of HDDT in components are of LOINC, too."""
+    for part in one.get("component") or ():
+        for system, name in codings(part.get("code")):
+            if name in codes.COMPONENTS and system != codes.LOINC:
+                return f"the component {name} has the system {system or 'none'}"
+    return ""
 
 
 def mandatory(one: Json) -> str:
