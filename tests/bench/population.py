@@ -34,6 +34,7 @@ CGM = "continuous-glucose-measurement"
 NEWEST = f"Observation?_sort=-date&_count=1&{INCLUDES}"
 MONTH = f"Observation?_count=100&{INCLUDES}"
 YEARS = 3 * 365
+VACUUM_SECONDS = 1800.0  # of 100,000 patients
 PERIOD_MS, SENT_MS = 60_000, 20 * 3_600_000  # between readings that gateways send, and how long ago they begin
 
 
@@ -113,7 +114,7 @@ async def population(running: Recorder, folder: Path, patients: int) -> AsyncIte
             everybody = enumerate((*asked, *old))
             ready = [await _ready(core, apps, diga, patient_id, f"10.0.0.{at}") for at, patient_id in everybody]
             await fill(pool, asked[0], patients - len(ready))
-            await pool.execute("VACUUM ANALYZE")
+            await pool.execute("VACUUM ANALYZE", timeout=VACUUM_SECONDS)
             yield Population(pool, core, apps, asked, ready[:ASKED], ready[ASKED:])
             await asyncio.sleep(0)
 
