@@ -15,6 +15,7 @@ import pytest
 from ddr.cli.operator import reading
 from ddr.http.clock import now_ms
 from ddr.http.core import Core
+from ddr.operations.request_log import sealing
 from ddr.operations.research import Terms, prepare
 from ddr.settings import Settings
 from ddr.store.authorization.research import withdraw
@@ -61,7 +62,7 @@ class Pair:
         """How often a server was asked for rows of tables whose names begin so, by sessions that are over."""
         found = await self.ask(
             server,
-            "SELECT sum(coalesce(seq_scan, 0) + coalesce(idx_scan, 0))::bigint FROM pg_stat_user_tables"
+            "SELECT coalesce(sum(coalesce(seq_scan, 0) + coalesce(idx_scan, 0)), 0)::bigint FROM pg_stat_user_tables"
             f" WHERE relname LIKE '{tables}%'",
         )
         assert isinstance(found, int)
@@ -239,6 +240,8 @@ async def test_commands_read_there(pair: Pair, own: Settings, ddr: Recorder, pat
         ("logs", "verify"): "request_log_seal",
         ("patient", "export", patient.username, "--to", str(tmp_path / "copy")): "measurement",
     }
+    await (await ddr.diga()).http.get("metadata")
+    await sealing.seal(ddr.core.pool, ddr.core.signer, own, now_ms())  # a day of the request log is there to read
     for command, tables in reads.items():
         before = await pair.scans(pair.standby, tables)
         done = await asyncio.to_thread(process.ddr, *command, settings=settings)
