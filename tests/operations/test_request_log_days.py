@@ -15,12 +15,14 @@ import orjson
 import pytest
 
 from ddr.operations.request_log import sealing
-from ddr.operations.request_log.chain import IN_COLUMNS, IN_LINES
+from ddr.operations.request_log.chain import IN_COLUMNS, IN_LINES, Seal
 from ddr.operations.request_log.days import LATE_MS, pack_some
 from ddr.operations.request_log.export import Filters, export, matching
+from ddr.operations.request_log.packing import Words
 from ddr.operations.request_log.verifying import Findings, findings, verify_chain, verify_file
 from ddr.settings import Settings
 from ddr.store.audit import request_log_packs as packs
+from ddr.store.audit import request_log_seals as store
 from ddr.store.database.pool import open_pool
 from tests.support.audit import DAY_MS, TODAY
 from tests.support.database import migrated_database
@@ -174,6 +176,66 @@ async def test_a_day_that_somebody_reads_or_that_gets_a_late_seal_is_finished_la
     assert await log.forms() == {IN_COLUMNS: 3, IN_LINES: 1}
     assert (await verify_chain(log.pool)).entries == 15
     assert (await log.told())[1].faults == []
+
+
+async def test_a_filtered_export_of_packed_days_makes_few_lines_of_others(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bytes as by looking at every line."""
+    for day in (TODAY - 2, TODAY - 1):
+        await log.write(day, *[2] * 40)
+    everything = (await log.told())[0][0][:-1]
+    wanted = orjson.loads(next(line for line in everything if b'":' in line and b'": ' not in line))
+    filters = Filters(transaction=wanted["transaction_id"])
+    before = await log.told(filters)
+    assert await pack_some(log.pool, TOMORROW_MS - DAY_MS) == 2
+    read: list[int] = []
+    real = Seal.lines
+
+    def lines(seal: Seal, words: Words) -> list[bytes]:
+        read.append(seal.seal_no)
+        return real(seal, words)
+
+    monkeypatch.setattr(Seal, "lines", lines)
+    file = await log.export(filters)
+    assert 0 < len(read) < 40, "of 80"
+    monkeypatch.undo()
+    assert await log.told(filters) == before
+    assert file.splitlines()[:-1] == [
+        line for line in everything if orjson.loads(line)["transaction_id"] == wanted["transaction_id"]
+    ]
+    assert (await verify_file(log.pool, file)).faults == []
+    one, other = [number for number in range(1, 41) if number not in read][:2]
+    await log.tamper(
+        "UPDATE request_log_seal s SET packed = o.packed FROM request_log_seal o"
+        f" WHERE s.seal_no = {one} AND o.seal_no = {other}"
+    )
+    assert (await verify_file(log.pool, await log.export(filters))).faults == [f"what seal {one} holds is damaged"]
+
+
+async def test_a_step_through_the_seals_reads_no_others(log: Log) -> None:
+    """However many there are; seals of two days whose numbers mingle come in the order of the chain."""
+    for day in (TODAY - 3, TODAY - 2, TODAY - 1):
+        await log.write(day, *[1] * 30)
+    await log.tamper(
+        f"UPDATE request_log_seal SET day = '{as_date(TODAY - 1)}' WHERE seal_no = 58",
+        "ANALYZE request_log_seal",
+    )
+    async with log.pool.acquire() as conn:
+        assert [row["seal_no"] async for row in store.seals(conn)] == [*range(1, 91)]
+        days = await store._days(conn)
+        assert days == [[as_date(TODAY - 3)], [as_date(TODAY - 2), as_date(TODAY - 1)]]
+        text = await conn.fetchval(
+            f"EXPLAIN (ANALYZE, FORMAT JSON, TIMING OFF) {store.PAGE}", days[0], 5, None, None, store.STEP
+        )
+    read = [node for node in nodes(orjson.loads(text)[0]["Plan"]) if node.get("Relation Name")]
+    assert sum(node["Actual Rows"] + node.get("Rows Removed by Filter", 0) for node in read) <= store.STEP
+
+
+def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """A plan's nodes that were executed."""
+    below = [node for child in plan.get("Plans", ()) for node in nodes(child)]
+    return [plan, *below] if plan["Actual Loops"] else below
 
 
 TOUCHED = [

@@ -12,9 +12,10 @@ import orjson
 
 from ddr.http.request_log.record import at_ms_of
 from ddr.operations.request_log import signing
-from ddr.operations.request_log.chain import IN_LINES, NO_WORDS, Seal
+from ddr.operations.request_log.chain import IN_COLUMNS, IN_LINES, NO_WORDS, Seal
 from ddr.operations.request_log.packing import Words
 from ddr.operations.request_log.signing import Signer
+from ddr.operations.request_log.skipping import Skipping
 from ddr.store.audit import request_log_packs as packs
 from ddr.store.audit import request_log_seals as store
 from ddr.store.database.pool import Connection
@@ -45,6 +46,13 @@ class Filters:
             and self.status in (None, record["status"])
             and self.transaction in (None, record["transaction_id"])
         )
+
+    def skipping(self, words: Words) -> Skipping | None:
+        """What tells packed seals of a day that hold no such record; None when each may hold some."""
+        if (self.client, self.pairing, self.endpoint, self.status, self.transaction) == (None,) * 5:
+            return None
+        shared = Filters(client=self.client, endpoint=self.endpoint, status=self.status)
+        return Skipping(words, lambda record: shared.fit(record, 0), self.pairing, self.transaction)
 
 
 @dataclass(frozen=True)
@@ -81,10 +89,15 @@ async def seals(
 
 
 async def matching(conn: Connection, filters: Filters, upto_seal: int) -> AsyncIterator[bytes]:
-    """The lines that fit, in the order of the chain. Raises ValueError for a seal that is damaged."""
+    """The lines that fit, in the order of the chain. Raises ValueError for a damaged seal, if it was not skipped."""
+    skipping, of_words = None, NO_WORDS
     async for kept, words in seals(conn, filters.since_ms, filters.until_ms):
         if kept.seal_no > upto_seal:
             return
+        if words is not of_words:
+            skipping, of_words = filters.skipping(words), words
+        if kept.form == IN_COLUMNS and skipping is not None and skipping.skips(kept.packed):
+            continue
         for line in kept.lines(words):
             record = orjson.loads(line)
             if filters.fit(record, at_ms_of(record)):

@@ -30,7 +30,7 @@ END_MS = 253_402_300_800_000  # of the year 9999: no time can be told after it
 _PAIRING, _DRAWN = 32, 16  # bytes of a Pairing ID, and of a transaction id that the recorder made
 _HEX_PAIRING, _HEX_DRAWN = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{32}")
 _GIVEN = re.compile(r"[A-Za-z0-9.\-]{1,64}")  # a transaction id of a caller
-_ODD = 0  # instead of the number of a text
+ODD = 0  # instead of the number of a text
 
 
 class Words:
@@ -61,6 +61,13 @@ class Words:
         if not 0 < number <= self.pairings:
             raise IndexError
         return bytes(self._pairings[(number - 1) * _PAIRING : number * _PAIRING])
+
+    def number_of(self, pairing: bytes) -> int | None:
+        """The number of a Pairing ID, None when it has none."""
+        at = self._pairings.find(pairing) if len(pairing) == _PAIRING else -1
+        while at % _PAIRING and at >= 0:
+            at = self._pairings.find(pairing, at + 1)
+        return at // _PAIRING + 1 if at >= 0 else None
 
     @property
     def pairings(self) -> int:
@@ -124,7 +131,7 @@ def pack(lines: Sequence[bytes], learning: Learning) -> bytes:
     """The body of lines (one at least), which `unpack` can read with the words that were learnt."""
     told = [_told(line, learning) for line in lines]
     regular = [one for one in told if one is not None]
-    columns = [[_ODD if one is None else one.text for one in told]]
+    columns = [[ODD if one is None else one.text for one in told]]
     if regular:
         columns += [
             [one.pairing for one in regular],
@@ -147,12 +154,41 @@ def unpack(body: bytes, words: Words) -> list[bytes]:
         raise ValueError("is damaged") from None
 
 
+class Skimmed(NamedTuple):
+    """What a body tells before its lines are made: numbers that it names, ids as drawn, and all that is in it."""
+
+    texts: frozenset[int]  # with ODD
+    pairings: frozenset[int]  # with 0 for a line without one
+    drawn: bytes
+    raw: bytes
+
+    def may_name(self, transaction_id: str) -> bool:
+        """False when no line of the usual form has this id."""
+        if _HEX_DRAWN.fullmatch(transaction_id) and bytes.fromhex(transaction_id) in self.drawn:
+            return True
+        return transaction_id.encode("utf-8", "surrogatepass") in self.raw
+
+
+def skim(body: bytes) -> Skimmed:
+    """A body without its lines; that it is what was signed only these can prove. Raises ValueError as `unpack`."""
+    try:
+        raw, drawn = _opened(body)
+        if (many := int.from_bytes(raw[:4], "big")) > MOST_LINES:
+            raise ValueError
+        texts, at = read_planes(raw, 4, many)
+        count = many - texts.count(ODD)
+        pairings = read_planes(raw, at, count)[0] if count else []
+        return Skimmed(frozenset(texts), frozenset(pairings), drawn, raw)
+    except (zlib.error, LookupError, ValueError):
+        raise ValueError("is damaged") from None
+
+
 def _lines(raw: bytes, drawn: bytes, words: Words) -> list[bytes]:
     if (many := int.from_bytes(raw[:4], "big")) > MOST_LINES:
         raise ValueError
     texts, at = read_planes(raw, 4, many)
     columns: list[list[int]] = []
-    for _ in range(5 if (count := len(texts) - texts.count(_ODD)) else 0):
+    for _ in range(5 if (count := len(texts) - texts.count(ODD)) else 0):
         column, at = read_planes(raw, at, count)
         columns.append(column)
     if columns:
@@ -163,7 +199,7 @@ def _lines(raw: bytes, drawn: bytes, words: Words) -> list[bytes]:
     ids = iter(drawn[place : place + _DRAWN].hex() for place in range(0, len(drawn), _DRAWN))
     rows, found = zip(*columns, strict=True), list[bytes]()
     for text in texts:
-        if text == _ODD:
+        if text == ODD:
             found.append(next(lines))
             continue
         pairing, at_ms, response_ms, volume, is_given = next(rows)

@@ -89,24 +89,50 @@ async def hold(conn: Connection) -> None:
     await conn.execute("LOCK TABLE request_log_seal IN ACCESS SHARE MODE")
 
 
+_NUMBERS = """
+SELECT there.day, first, last FROM (
+  SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+   WHERE i.inhparent = 'request_log_seal'::regclass AND c.relkind = 'r') AS there
+ CROSS JOIN LATERAL (
+  SELECT min(seal_no) AS first, max(seal_no) AS last FROM request_log_seal s WHERE s.day = there.day) AS numbers
+ WHERE first IS NOT NULL ORDER BY first
+"""
+
+# The key is (day, seal_no): by seal_no alone each step would read all seals that there are.
+PAGE = f"""
+SELECT {_SEAL} FROM unnest($1::date[]) AS wanted (day) CROSS JOIN LATERAL (
+  SELECT {_SEAL} FROM request_log_seal s
+   WHERE s.day = wanted.day AND seal_no > $2
+     AND ($3::bigint IS NULL OR last_ms >= $3) AND ($4::bigint IS NULL OR first_ms < $4)
+   ORDER BY seal_no LIMIT $5) AS next
+ ORDER BY seal_no LIMIT $5
+"""  # noqa: S608 - names of ours
+
+
 async def seals(conn: Connection, from_ms: int | None = None, until_ms: int | None = None) -> AsyncIterator[Row]:
     """All seals that may hold records of this period, oldest first."""
     seal_no = 0
-    while True:
-        rows = await conn.fetch(
-            f"SELECT {_SEAL} FROM request_log_seal"  # noqa: S608 - names of ours
-            " WHERE seal_no > $1 AND ($2::bigint IS NULL OR last_ms >= $2) AND ($3::bigint IS NULL OR first_ms < $3)"
-            " ORDER BY seal_no LIMIT $4",
-            seal_no,
-            from_ms,
-            until_ms,
-            STEP,
-        )
-        for row in rows:
-            yield row
-        if len(rows) < STEP:
-            return
-        seal_no = rows[-1]["seal_no"]
+    for days in await _days(conn):
+        while rows := await conn.fetch(PAGE, days, seal_no, from_ms, until_ms, STEP):
+            for row in rows:
+                yield row
+            seal_no = rows[-1]["seal_no"]
+            if len(rows) < STEP:
+                break
+
+
+async def _days(conn: Connection) -> list[list[date]]:
+    """The days one after another; together those that share numbers, as clocks around midnight may bring about."""
+    found: list[list[date]] = []
+    upto = 0
+    for row in await conn.fetch(_NUMBERS):
+        if found and row["first"] <= upto:
+            found[-1].append(row["day"])
+        else:
+            found.append([row["day"]])
+        upto = max(upto, row["last"])
+    return found
 
 
 async def newest_dropped(conn: Connection) -> Row | None:

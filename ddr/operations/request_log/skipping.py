@@ -1,0 +1,58 @@
+"""Which packed seals of a day hold no record that is wanted: what they name tells, before lines are made. Pure.
+
+A seal that is skipped is not compared with what was signed: that is what `ddr logs verify` does, of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ddr.operations.request_log.packing import ODD, Words, skim
+
+
+class Skipping:
+    """For one day. `fits` judges a record by what it shares with others: all but time, size, Pairing ID and id."""
+
+    def __init__(
+        self, words: Words, fits: Callable[[Mapping[str, Any]], bool], pairing: str | None, transaction: str | None
+    ) -> None:
+        self._words, self._pairing, self._transaction = words, pairing, transaction
+        self._number = words.number_of(_content(pairing))
+        self._fitting: set[int] = set()
+        self._literal: set[int] = set()  # with another Pairing ID than those that have numbers
+        for number in range(1, len(words.texts) + 1):
+            try:
+                template = words.template(number)
+                if fits(template):
+                    self._fitting.add(number)
+                    if pairing == template["pairing_id"]:
+                        self._literal.add(number)
+            except (AttributeError, LookupError, TypeError, ValueError):  # such lines are left to whoever reads them
+                self._fitting.add(number)
+                self._literal.add(number)
+
+    def skips(self, body: bytes) -> bool:
+        """True when no line of the body is wanted; never for one that is damaged as far as is seen here."""
+        try:
+            seen = skim(body)
+        except ValueError:
+            return False
+        words = self._words
+        strange = words.damaged or max(seen.texts) > len(words.texts) or max(seen.pairings, default=0) > words.pairings
+        if strange or ODD in seen.texts:
+            return False
+        if not self._fitting & seen.texts:
+            return True
+        if self._pairing is not None and self._number not in seen.pairings and not self._literal & seen.texts:
+            return True
+        return self._transaction is not None and not seen.may_name(self._transaction)
+
+
+def _content(pairing: str | None) -> bytes:
+    """The bytes of a text that may be a Pairing ID; none for another one."""
+    try:
+        content = bytes.fromhex(pairing or "")
+    except ValueError:
+        return b""
+    return content if content.hex() == pairing else b""
