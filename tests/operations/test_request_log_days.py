@@ -257,6 +257,20 @@ TOUCHED = [
 ]
 
 
+@pytest.mark.parametrize("ahead_ms", [2_000, DAY_MS, 400 * DAY_MS])
+async def test_a_clock_that_is_behind_breaks_no_chain(log: Log, ahead_ms: int) -> None:
+    """Over midnight between two hosts, or for long: numbers go on, and none comes before the one that it follows."""
+    midnight_ms = TODAY * DAY_MS
+    clocks = (midnight_ms - 1000, midnight_ms - 1000 + ahead_ms, midnight_ms - 500, midnight_ms + 1500)
+    for number, now_ms in enumerate(clocks):
+        lines = some_lines(TODAY, 2)
+        await seal_lines(log.pool, log.pen, log.settings, log.run, number + 1, lines, now_ms)
+    ((*lines, _),), found = await log.told()
+    assert (len(lines), found.faults) == (8, [])
+    days = [row["day"] for row in await log.pool.fetch("SELECT day FROM request_log_seal ORDER BY seal_no")]
+    assert days == sorted(days) or ahead_ms > DAY_MS
+
+
 async def test_what_was_touched_in_a_packed_day_is_found(log: Log) -> None:
     await log.write(TODAY - 2, 5, 5)
     await log.write(TODAY - 1, 5)

@@ -110,7 +110,7 @@ async def export(
     """The sealed lines that `read` has, each with its line feed, the manifest last, for which `pool` keeps the key."""
     hashed, count = hashlib.sha256(), 0
     async with read.acquire() as conn:
-        upto_seal, chain = await store.end(conn)
+        upto_seal, chain, _ = await store.end(conn)
         async for line in matching(conn, filters, upto_seal):
             hashed.update(line + b"\n")
             count += 1

@@ -16,6 +16,9 @@ from ddr.settings import Settings
 from ddr.store.audit import request_log_seals as store
 
 BATCHES = 5000  # most rows under one seal; most have one line
+# A clock that is behind by up to so much dates no seal before the one that it follows: days are dropped one after
+# the other, and the chain goes on behind them. One that is further ahead was wrong, and is not followed.
+SKEW_MS = 86_400_000
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +46,9 @@ async def _seal_some(pool: asyncpg.Pool, signer: Signer, policy_no: int, now_ms:
             numbers.setdefault(str(batch.run), []).append(batch.batch_no)
         runs = {run: ranges(found) for run, found in numbers.items()}
         lines = [line for batch in batches for line in batch.records.splitlines()]
-        seal_no, former = await store.end(conn)
+        seal_no, former, former_ms = await store.end(conn)
+        if now_ms < former_ms <= now_ms + SKEW_MS:
+            now_ms = former_ms
         new = await asyncio.to_thread(seal_of, lines, seal_no + 1, former, runs, policy_no, now_ms)
         claims = {"seal": new.seal_no, "chain": new.chain.hex()}
         new = replace(new, signature=await signing.sign(conn, signer, claims, now_ms))

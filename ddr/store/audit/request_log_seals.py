@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -34,6 +34,35 @@ MOST_BYTES = 8 * 1024 * 1024  # under one seal, before they are packed
 STEP = 20  # seals read at once, each of at most some thousand lines
 
 
+class End(NamedTuple):
+    """Number, link and time of the newest seal; 0 before the first one."""
+
+    seal_no: int
+    chain: bytes
+    sealed_ms: int
+
+
+# Of each day that is there its first and last number, by its key.
+_NUMBERS = """
+SELECT there.day, first, last FROM (
+  SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+   WHERE i.inhparent = 'request_log_seal'::regclass AND c.relkind = 'r') AS there
+ CROSS JOIN LATERAL (
+  SELECT min(seal_no) AS first, max(seal_no) AS last FROM request_log_seal s WHERE s.day = there.day) AS numbers
+ WHERE first IS NOT NULL ORDER BY first
+"""
+
+# By number, not by day: a clock may have been wrong.
+_END = f"""
+SELECT seal_no, chain, sealed_ms FROM (
+  SELECT s.seal_no, s.chain, s.sealed_ms
+    FROM ({_NUMBERS}) AS days JOIN request_log_seal s ON s.day = days.day AND s.seal_no = days.last
+  UNION ALL (SELECT seal_no, chain, sealed_ms FROM request_log_dropped ORDER BY seal_no DESC LIMIT 1)) AS newest
+ ORDER BY seal_no DESC LIMIT 1
+"""  # noqa: S608 - names of ours
+
+
 async def lock(conn: asyncpg.Connection) -> None:
     """Within a transaction: be the only one that seals, drops, or adds late records."""
     await conn.execute(LOCK, Lock.REQUEST_LOG)
@@ -54,17 +83,10 @@ async def fresh(conn: asyncpg.Connection, batches: int) -> list[Batch]:
     return [Batch(**row) for row in rows]
 
 
-async def end(conn: Connection) -> tuple[int, bytes]:
-    """Number and link of the newest seal, kept or not; 0 before the first one."""
-    row = await conn.fetchrow(
-        """
-        SELECT seal_no, chain FROM (
-          (SELECT seal_no, chain FROM request_log_seal ORDER BY day DESC, seal_no DESC LIMIT 1)
-          UNION ALL (SELECT seal_no, chain FROM request_log_dropped ORDER BY seal_no DESC LIMIT 1)) AS newest
-         ORDER BY seal_no DESC LIMIT 1
-        """
-    )
-    return (row["seal_no"], row["chain"]) if row else (0, b"")
+async def end(conn: Connection) -> End:
+    """The newest seal, kept or not."""
+    row = await conn.fetchrow(_END)
+    return End(**row) if row else End(0, b"", 0)
 
 
 async def add_seal(conn: asyncpg.Connection, seal: Row, batches: list[Batch]) -> None:
@@ -88,16 +110,6 @@ async def hold(conn: Connection) -> None:
     """First in a transaction: until its end no day is packed or dropped, so that each seal is seen once."""
     await conn.execute("LOCK TABLE request_log_seal IN ACCESS SHARE MODE")
 
-
-_NUMBERS = """
-SELECT there.day, first, last FROM (
-  SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
-    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-   WHERE i.inhparent = 'request_log_seal'::regclass AND c.relkind = 'r') AS there
- CROSS JOIN LATERAL (
-  SELECT min(seal_no) AS first, max(seal_no) AS last FROM request_log_seal s WHERE s.day = there.day) AS numbers
- WHERE first IS NOT NULL ORDER BY first
-"""
 
 # The key is (day, seal_no): by seal_no alone each step would read all seals that there are.
 PAGE = f"""
