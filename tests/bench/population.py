@@ -114,7 +114,9 @@ async def population(running: Recorder, folder: Path, patients: int) -> AsyncIte
             everybody = enumerate((*asked, *old))
             ready = [await _ready(core, apps, diga, patient_id, f"10.0.0.{at}") for at, patient_id in everybody]
             await fill(pool, asked[0], patients - len(ready))
-            await pool.execute("VACUUM ANALYZE", timeout=VACUUM_SECONDS)
+            async with pool.acquire() as conn:  # which gets its limits back when it is given back
+                await conn.execute("SET statement_timeout = 0")
+                await conn.execute("VACUUM ANALYZE", timeout=VACUUM_SECONDS)
             yield Population(pool, core, apps, asked, ready[:ASKED], ready[ASKED:])
             await asyncio.sleep(0)
 
