@@ -34,7 +34,6 @@ CGM = "continuous-glucose-measurement"
 NEWEST = f"Observation?_sort=-date&_count=1&{INCLUDES}"
 MONTH = f"Observation?_count=100&{INCLUDES}"
 YEARS = 3 * 365
-VACUUM_SECONDS = 1800.0  # of 100,000 patients
 PERIOD_MS, SENT_MS = 60_000, 20 * 3_600_000  # between readings that gateways send, and how long ago they begin
 
 
@@ -114,11 +113,18 @@ async def population(running: Recorder, folder: Path, patients: int) -> AsyncIte
             everybody = enumerate((*asked, *old))
             ready = [await _ready(core, apps, diga, patient_id, f"10.0.0.{at}") for at, patient_id in everybody]
             await fill(pool, asked[0], patients - len(ready))
-            async with pool.acquire() as conn:  # which gets its limits back when it is given back
-                await conn.execute("SET statement_timeout = 0")
-                await conn.execute("VACUUM ANALYZE", timeout=VACUUM_SECONDS)
+            await _vacuum(url)
             yield Population(pool, core, apps, asked, ready[:ASKED], ready[ASKED:])
             await asyncio.sleep(0)
+
+
+async def _vacuum(url: str) -> None:
+    """By a connection without the pool's limits: among 100,000 patients it takes minutes."""
+    conn = await asyncpg.connect(url)
+    try:
+        await conn.execute("VACUUM ANALYZE")
+    finally:
+        await conn.close()
 
 
 async def _ready(core: Core, apps: dict[str, ASGIApp], diga: DigaBackend, patient_id: UUID, address: str) -> Patient:

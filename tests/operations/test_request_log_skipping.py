@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddr.http.request_log.record import at_ms_of
+from ddr.operations.request_log import packing
 from ddr.operations.request_log.export import Filters
 from ddr.operations.request_log.packing import Learning, Words, pack
 from tests.operations.test_request_log_packing import odd_lines
@@ -74,4 +75,5 @@ def test_what_holds_nothing_is_skipped() -> None:
         assert 0 < sum(wanted) < len(USUAL)
         assert not any(without.skips(body) for body in bodies)
         assert not any(skipping.skips(body[: len(body) // 2]) for body in bodies)
+        assert not skipping.skips(packing._closed(bytes([0, 0, 0, 0, *[1] * 9]), b"")), "none is packed without lines"
     assert Filters(since_ms=1, until_ms=2).skipping(learning.words) is None

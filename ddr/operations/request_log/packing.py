@@ -173,22 +173,25 @@ def skim(body: bytes) -> Skimmed:
     """A body without its lines; that it is what was signed only these can prove. Raises ValueError as `unpack`."""
     try:
         raw, drawn = _opened(body)
-        if (many := int.from_bytes(raw[:4], "big")) > MOST_LINES:
-            raise ValueError
-        texts, at = read_planes(raw, 4, many)
-        count = many - texts.count(ODD)
+        texts, count, at = _texts(raw)
         pairings = read_planes(raw, at, count)[0] if count else []
         return Skimmed(frozenset(texts), frozenset(pairings), drawn, raw)
     except (zlib.error, LookupError, ValueError):
         raise ValueError("is damaged") from None
 
 
-def _lines(raw: bytes, drawn: bytes, words: Words) -> list[bytes]:
-    if (many := int.from_bytes(raw[:4], "big")) > MOST_LINES:
+def _texts(raw: bytes) -> tuple[list[int], int, int]:
+    """The number of each line's text, how many lines are of the usual form, and where their columns begin."""
+    if not 0 < (many := int.from_bytes(raw[:4], "big")) <= MOST_LINES:
         raise ValueError
     texts, at = read_planes(raw, 4, many)
+    return texts, many - texts.count(ODD), at
+
+
+def _lines(raw: bytes, drawn: bytes, words: Words) -> list[bytes]:
+    texts, count, at = _texts(raw)
     columns: list[list[int]] = []
-    for _ in range(5 if (count := len(texts) - texts.count(ODD)) else 0):
+    for _ in range(5 if count else 0):
         column, at = read_planes(raw, at, count)
         columns.append(column)
     if columns:

@@ -39,8 +39,9 @@ class Skipping:
         except ValueError:
             return False
         words = self._words
-        strange = words.damaged or max(seen.texts) > len(words.texts) or max(seen.pairings, default=0) > words.pairings
-        if strange or ODD in seen.texts:
+        if ODD in seen.texts or words.damaged:
+            return False
+        if max(seen.texts) > len(words.texts) or max(seen.pairings) > words.pairings:
             return False
         if not self._fitting & seen.texts:
             return True

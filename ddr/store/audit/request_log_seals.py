@@ -35,7 +35,7 @@ STEP = 20  # seals read at once, each of at most some thousand lines
 
 
 class End(NamedTuple):
-    """Number, link and time of the newest seal; 0 before the first one."""
+    """Number, link and time (ms since the epoch) of the newest seal; 0 before the first one."""
 
     seal_no: int
     chain: bytes
