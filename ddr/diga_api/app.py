@@ -72,12 +72,10 @@ class _FhirServer:
             there = await arrived(scope, receive, self._bodies, whose, self._core.settings.fhir_max_body_bytes)
             async with self._core.admission.turn("reading", whose):
                 return await self._answer(scope, there, request)
-        except FhirError as error:
-            return request.refusal(error)
         except ClientGone:
             raise
         except Exception as error:
-            return request.refusal(_failure(noted(error)))
+            return _refusal(request, error)
 
     async def _answer(self, scope: Scope, receive: Receive, request: Request) -> Reply:
         match request.method, request.segments:
@@ -103,8 +101,13 @@ class _FhirServer:
         candidate = await self._gate.identify(scope, resource_type, resource_type, Interaction.SEARCH)
         if request.method == "POST":
             request = await with_form(request, scope, receive, self._core.settings.fhir_max_body_bytes)
-        request.check_representation()
-        return await self._searcher.answer(candidate, request)
+        try:
+            request.check_representation()
+            return await self._searcher.answer(candidate, request)
+        except ClientGone:
+            raise
+        except Exception as error:  # told here, where it is known what representation a form asks for
+            return _refusal(request, error)
 
     async def _nothing(self, scope: Scope, request: Request) -> Reply:
         """Only to those who could use the server do we say what it does not have."""
@@ -114,6 +117,11 @@ class _FhirServer:
                 raise method_not_allowed(methods)
             case _:
                 raise unknown_route(request.path)
+
+
+def _refusal(request: Request, error: Exception) -> Reply:
+    """What a request is told that failed."""
+    return request.refusal(error if isinstance(error, FhirError) else _failure(noted(error)))
 
 
 def _failure(fault: Fault | None) -> FhirError:

@@ -52,6 +52,8 @@ class Upload:
 
 # A decimal that ends with a zero, the only one that a float would not print as it was sent.
 _ZEROS = re.compile(rb"\.[0-9]*0\s*[,}\]]")
+# An exponent that no value has, and that Decimal may refuse: a float is 0 then, what is larger was refused before.
+_LARGE_EXPONENT = re.compile("[eE][+-]?[0-9]{4}")
 
 
 def parsed(body: bytes, exact: bool = False) -> Any:
@@ -59,8 +61,13 @@ def parsed(body: bytes, exact: bool = False) -> Any:
     try:
         check_json(body)
         found = orjson.loads(body)
-        return json.loads(body, parse_float=Decimal) if exact and _ZEROS.search(body) else found
+        return json.loads(body, parse_float=_decimal) if exact and _ZEROS.search(body) else found
     except TooMuch as error:
         raise Problem(413, "too-large", str(error)) from None
     except orjson.JSONDecodeError as error:
         raise Problem(400, "malformed", f"The body is not valid JSON: {error}") from None
+
+
+def _decimal(digits: str) -> Decimal | float:
+    """A JSON number that is no integer, with its digits."""
+    return float(digits) if _LARGE_EXPONENT.search(digits) else Decimal(digits)

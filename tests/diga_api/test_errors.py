@@ -104,6 +104,10 @@ async def test_errors_come_in_the_format_asked_for(pair: Pair) -> None:
     response = await diga.get("Device/x", accept="application/fhir+xml")
     assert response.status_code == 404
     assert "<OperationOutcome" in response.text
+    form = {"_format": "xml", "date": "yesterday"}
+    headers = {"authorization": f"Bearer {diga.token}"}
+    response = await diga.client.post("/fhir/Observation/_search", data=form, headers=headers)
+    assert (response.status_code, "<OperationOutcome" in response.text) == (400, True)
     diga.token = "nonsense"
     response = await diga.get("Device/x", accept="application/fhir+xml")
     assert "<OperationOutcome" in response.text
