@@ -52,12 +52,26 @@ def performance(report: Any) -> Chapter:
             "value": f"{one['value']:.4g} {one['unit']}",
             "floor": _number(one["floor"]),
             "ratio": _number(one["ratio"]),
-            "target": one["target"] or "",
+            "target": _target(one),
         }
         for one in report["figures"]
     ]
-    about = "Measured on one machine (`make bench`); the floor is what the same machine does without the recorder."
+    about = "Measured on one machine (`make bench`"
+    if "made" in report:
+        about += f", {report['made']}, commit {report['commit'][:12]}, {report['processors']} processors"
+    about += "); the floor is what the same machine does without the recorder."
+    aimed = [one for one in report["figures"] if one["target"]]
+    about += f" Of {len(aimed)} figures with a target {sum(map(_missed, aimed))} miss it."
     return Chapter(PERFORMANCE, about, rows)
+
+
+def _target(one: Any) -> str:
+    """What a figure should be, and whether it is not."""
+    return f"{one['target'] or ''}{', missed' if _missed(one) else ''}"
+
+
+def _missed(one: Any) -> bool:
+    return one["target"] is not None and not one.get("met", True)
 
 
 def _number(value: float | None) -> str:

@@ -7,9 +7,11 @@ is shown.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -18,6 +20,7 @@ from rich.table import Table
 
 from tests.bench.figure import Figure
 from tests.bench.sections import SECTIONS, Options, options_of
+from tests.conformance import commit
 
 console = Console(width=None if sys.stdout.isatty() else 160)
 
@@ -41,7 +44,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _write(figures: Sequence[Figure], options: Options) -> None:
     if options.json:
-        content = {"figures": [figure.as_json() for figure in figures]}
+        made = {"made": f"{datetime.now(UTC):%Y-%m-%d}", "commit": commit(), "processors": os.cpu_count()}
+        content = {**made, "figures": [figure.as_json() for figure in figures]}
         options.json.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 

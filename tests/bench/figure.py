@@ -59,7 +59,7 @@ class Figure:
     def as_json(self) -> dict[str, Any]:
         """Its entry in the file of figures."""
         told = {"name": self.name, "value": self.value, "unit": self.unit, "floor": self.floor, "ratio": self.ratio}
-        return {**told, "target": str(self.target) or None, "spread": self.spread}
+        return {**told, "target": str(self.target) or None, "spread": self.spread, "met": self.met}
 
     def cells(self) -> tuple[str, str, str, str, str]:
         """What the table says: name, value, floor, ratio with its spread, target."""

@@ -65,12 +65,11 @@ def _states(asked: Chapter) -> str:
 
 
 def _performance(bench: Path | None) -> Chapter:
-    if bench:
-        return reports.performance(reports.loaded(bench, "figures"))
-    about = (
-        "Not measured with this dossier: `make dossier BENCH=FILE` takes in what `make bench` wrote."
-        " docs/performance.md has figures of the development machine."
-    )
+    """The figures of `bench`, else those that were measured last on the development machine."""
+    file = bench or measured.FOLDER / "bench.json"
+    if bench or file.exists():
+        return reports.performance(reports.loaded(file, "figures"))
+    about = "Not measured with this dossier: `make dossier BENCH=FILE` takes in what `make bench` wrote."
     return Chapter(reports.PERFORMANCE, about, [{"figure": measured.NOT_MEASURED}])
 
 
