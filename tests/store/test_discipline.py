@@ -13,7 +13,7 @@ import pytest
 from ddr.call import CURRENT, Call
 from tests.support import capture
 from tests.support.capture import Executed
-from tests.support.discipline import patient_tables, placed, undisciplined, unnamed
+from tests.support.discipline import undisciplined, unnamed
 from tests.support.fan_out import BATCHES, GROUPS
 
 GOOD = (
@@ -134,66 +134,6 @@ async def work(pool):
         assert any(f" AS {letter}" in one.query and not one.on_request for one in seen), letter
     assert any(one.query == "COPY heap FROM STDIN" for one in seen)
     assert any(one.query == "SELECT 1 AS j" and one.on_request for one in seen)
-
-
-async def test_the_tables_are_those_of_the_database(pool: asyncpg.Pool) -> None:
-    rows = await pool.fetch(
-        """SELECT c.relname FROM pg_index i
-             JOIN pg_class c ON c.oid = i.indrelid AND NOT c.relispartition
-             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
-            WHERE i.indisprimary AND a.attname = 'patient_id' AND c.relnamespace = 'public'::regnamespace"""
-    )
-    assert {row["relname"] for row in rows} <= patient_tables()
-
-
-def test_directories_are_spread_by_their_own_key() -> None:
-    assert {table: column for table, column in placed().items() if table not in patient_tables()} == {
-        "account": "username",
-        "authorization_code": "code_sha256",
-        "browser_session": "cookie_sha256",
-        "gateway_token": "token_sha256",
-        "login_identity": "subject",
-        "pairing_directory": "pairing_id",
-        "pushed_request": "request_sha256",
-    }
-
-
-async def test_each_table_with_a_patient_is_spread(pool: asyncpg.Pool) -> None:
-    """But for parts of tables, and indexes, which are where their tables are."""
-    rows = await pool.fetch(
-        """SELECT c.relname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-            WHERE a.attname = 'patient_id' AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-              AND c.relnamespace = 'public'::regnamespace"""
-    )
-    assert {row["relname"] for row in rows} == placed().keys()
-
-
-# A code that a patient types into an app is found by its hash, and kept once for each patient: both cannot hold.
-NOT_YET = {"gateway_code_code_sha256_key"}
-
-
-async def test_what_is_unique_is_so_on_one_server(pool: asyncpg.Pool) -> None:
-    """No index reaches over several servers: each has the column by which its table is spread; so have foreign keys."""
-    rows = await pool.fetch(
-        """SELECT t.relname AS name, i.relname AS rule, x.indkey::int2[] AS columns, t.oid
-             FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
-            WHERE x.indisunique AND t.relname = ANY ($1::text[]) AND t.relnamespace = 'public'::regnamespace
-           UNION ALL
-           SELECT t.relname, c.conname, c.conkey, t.oid FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
-            WHERE c.contype = 'f' AND t.relname = ANY ($1::text[]) AND t.relnamespace = 'public'::regnamespace""",
-        list(placed()),
-    )
-    beyond = set()
-    assert len(rows) >= len(placed()) - 1  # parts of the audit trail have theirs
-    for row in rows:
-        columns = await pool.fetch(
-            "SELECT attname FROM pg_attribute WHERE attrelid = $1 AND attnum = ANY ($2::int2[])",
-            row["oid"],
-            row["columns"],
-        )
-        if placed()[row["name"]] not in {column["attname"] for column in columns}:
-            beyond.add(row["rule"])
-    assert beyond == NOT_YET
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=["jobs", "finds", "figures", "batches", "directories"])

@@ -8,12 +8,11 @@ runs on one server; one that only joins them with each other may ask all. The pa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Union
 
-from ddr.store.database.migrate import migrations
+from ddr.store.database.placing import PATIENT, named_by
 from tests.support.capture import Executed
 from tests.support.fan_out import JOBS, allowed
 
@@ -23,13 +22,10 @@ Node = Union[str, "list[Node]"]
 Asked = list[tuple[str, str]]
 """Tables with the names that a statement gives them."""
 
-PATIENT = "patient_id"
+PLACED = named_by()
 _TOKEN = re.compile(
     r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"[^\"]*\"|\$\d+|[A-Za-z_][\w.]*|\d[\w.]*|::|[(),]|[^\s\w(),]", re.S
 )
-_CREATE = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+) \((.*?);\n", re.S)
-_ADDED = re.compile(r"ALTER TABLE (\w+) ADD COLUMN patient_id\b")
-_KEY = re.compile(r"PRIMARY KEY \(([\w, ]+)\)|^ *(\w+) [^,\n]*PRIMARY KEY", re.M)
 _STATEMENTS = {"SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "VALUES", "TABLE"}
 _UNIONS = {"UNION", "INTERSECT", "EXCEPT"}
 _ENDS = {"WHERE", "GROUP", "ORDER", "LIMIT", "SET", "RETURNING", "HAVING", "WINDOW", "FOR", "OFFSET", "FETCH"}
@@ -37,23 +33,9 @@ _JOINS = {"JOIN", "LEFT", "RIGHT", "FULL", "INNER", "CROSS", "NATURAL"}
 _NO_ALIAS = _ENDS | _UNIONS | _JOINS | {"ON", "USING", "VALUES", "DEFAULT", "TABLESAMPLE"}
 
 
-@cache
-def placed() -> Mapping[str, str]:
-    """By which column each table is spread; other tables are the same on all servers, or on one."""
-    text = "\n".join(f"{each.sql}\n" for each in migrations())
-    keys: dict[str, list[str]] = {}
-    holds = set(_ADDED.findall(text))
-    for name, body in _CREATE.findall(text):
-        if found := _KEY.search(body):
-            keys.setdefault(name, (found[1] or found[2]).split(", "))
-        if re.search(rf"\b{PATIENT}\b", body):
-            holds.add(name)
-    return {name: PATIENT if key[0] == PATIENT else key[-1] for name, key in keys.items() if name in holds}
-
-
 def patient_tables() -> frozenset[str]:
-    """The tables that are spread by patient: their primary key begins with the patient's."""
-    return frozenset(table for table, column in placed().items() if column == PATIENT)
+    """The tables of which a statement names the patient."""
+    return frozenset(table for table, column in PLACED.items() if column == PATIENT)
 
 
 def undisciplined(statements: Iterable[Executed]) -> list[str]:
@@ -62,7 +44,7 @@ def undisciplined(statements: Iterable[Executed]) -> list[str]:
     for query, name, on_request in statements:
         if (name in exceptions and not (on_request and name in jobs)) or not (found := unnamed(query)):
             continue
-        what = " and ".join(f"`{placed()[table]} = $n` of {table}" for table in found)
+        what = " and ".join(f"`{PLACED[table]} = $n` of {table}" for table in found)
         told.append(
             f"{name} is a job in the list, and a request executes it" if name in jobs else f"{name} does not say {what}"
         )
@@ -72,7 +54,7 @@ def undisciplined(statements: Iterable[Executed]) -> list[str]:
 def unnamed(sql: str) -> list[str]:
     """The tables that this statement asks without naming by a parameter what they are spread by."""
     tokens = [token for token in _TOKEN.findall(sql) if not token.startswith(("--", "/*"))]
-    tables = frozenset(placed())
+    tables = frozenset(PLACED)
     return sorted(set(chain.from_iterable(_of(block, tables, True) for block in _split(_tree(tokens), ";"))))
 
 
@@ -149,7 +131,7 @@ def _without_groups(part: Sequence[Node]) -> list[Node]:
 def _of_part(part: list[Node], tables: frozenset[str]) -> Iterator[str]:
     asked, inserted = _asked(part, tables)
     for table, alias in asked:
-        names = {f"{alias}.{placed()[table]}"} | ({placed()[table]} if len(asked) == 1 else set())
+        names = {f"{alias}.{PLACED[table]}"} | ({PLACED[table]} if len(asked) == 1 else set())
         if not any(_binds(condition, names) for condition in _conditions(part, alias)):
             yield table
     if inserted is not None and (into := _table(part, inserted)) in tables and not _inserts(part, inserted, into):
@@ -224,7 +206,7 @@ def _inserts(part: Sequence[Node], at: int, table: str) -> bool:
     """True when what the table is spread by is one parameter in all rows that are inserted."""
     columns = next((node for node in part[at : at + 4] if isinstance(node, list)), None)
     given = [str(node).lower() for node in columns if node != ","] if columns else []
-    place = given.index(placed()[table]) if placed()[table] in given else 0
+    place = given.index(PLACED[table]) if PLACED[table] in given else 0
     for index in range(at, len(part)):
         if _word(part, index) == "VALUES":
             end = next((to for to in range(index, len(part)) if _word(part, to) in ("ON", "RETURNING")), len(part))

@@ -1,0 +1,73 @@
+"""Where each table is in an installation that is spread (ddr.store.database.placing), held against the schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import asyncpg
+
+from ddr.store.database.distribute import plan
+from ddr.store.database.placing import PATIENT, PLACES, Where, named_by, spread
+from tests.cli.recorder import ddr, settings_for
+
+
+async def test_each_table_has_a_place(pool: asyncpg.Pool) -> None:
+    """A migration that makes a table says in ddr/store/database/placing.py where it will be."""
+    rows = await pool.fetch(
+        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition"
+        " AND relnamespace = 'public'::regnamespace"
+    )
+    assert {row["relname"] for row in rows} == PLACES.keys()
+
+
+async def test_tables_with_a_patient_are_asked_by_patient_or_are_directories(pool: asyncpg.Pool) -> None:
+    rows = await pool.fetch(
+        """SELECT c.relname, (SELECT a.attname FROM pg_index i JOIN pg_attribute a
+                                  ON a.attrelid = c.oid AND a.attnum = i.indkey[i.indnkeyatts - 1]
+                               WHERE i.indrelid = c.oid AND i.indisprimary) AS key
+             FROM pg_attribute h JOIN pg_class c ON c.oid = h.attrelid
+            WHERE h.attname = $1 AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+              AND c.relnamespace = 'public'::regnamespace""",
+        PATIENT,
+    )
+    assert {row["relname"] for row in rows} == named_by().keys()
+    for row in rows:
+        place = PLACES[row["relname"]]
+        assert place.by == (row["key"] if place.where is Where.KEY else PATIENT), row["relname"]
+
+
+async def test_what_is_unique_is_so_on_one_server(pool: asyncpg.Pool) -> None:
+    """No index reaches over several servers: each has the column by which its table is spread; so have foreign keys."""
+    rows = await pool.fetch(
+        """SELECT t.relname AS name, i.relname AS rule, x.indkey::int2[] AS columns, t.oid
+             FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
+            WHERE x.indisunique AND t.relname = ANY ($1::text[]) AND t.relnamespace = 'public'::regnamespace
+           UNION ALL
+           SELECT t.relname, c.conname, c.conkey, t.oid FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
+            WHERE c.contype = 'f' AND t.relname = ANY ($1::text[]) AND t.relnamespace = 'public'::regnamespace""",
+        list(spread()),
+    )
+    assert {row["name"] for row in rows} == spread().keys()
+    for row in rows:
+        columns = await pool.fetch(
+            "SELECT attname FROM pg_attribute WHERE attrelid = $1 AND attnum = ANY ($2::int2[])",
+            row["oid"],
+            row["columns"],
+        )
+        assert spread()[row["name"]] in {column["attname"] for column in columns}, row["rule"]
+
+
+async def test_the_plan_is_told_without_an_engine_and_not_carried_out(
+    pool: asyncpg.Pool, database_url: str, tmp_path: Path
+) -> None:
+    assert [step.table for step in await plan(pool) if step.done] == [
+        table for table, place in PLACES.items() if place.where is Where.FIRST
+    ]
+    settings = settings_for(tmp_path, database_url=database_url, embedded=False)
+    told = ddr("db", "distribute", "--plan", settings=settings)
+    assert told.returncode == 0, told.stderr
+    for table, place in PLACES.items():
+        assert any(line.split()[0] == table and place.why in line for line in told.stdout.splitlines()[1:]), table
+    refused = ddr("db", "distribute", settings=settings)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines() == ["ddr: the database has no Citus: CREATE EXTENSION citus (docs/scaling.md)"]
