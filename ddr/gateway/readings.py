@@ -54,6 +54,12 @@ SUPERSEDED: Item = {
     "reason": "superseded",
     "detail": "a correction has replaced this value",
 }
+BEHIND: Item = {
+    "status": "accepted",
+    "shown": False,
+    "reason": "superseded",
+    "detail": 'a correction stands in its place; to replace that one send this value with "correction": true',
+}
 DUPLICATE: Item = {"status": "duplicate"}
 BEYOND = {LOW: "L", HIGH: "U"}
 
@@ -229,6 +235,8 @@ def _item(item: Any, reading: Reading | Rejection, left: set[Reading], outcome: 
         return _rejected(reading)
     if reading in left:
         left.remove(reading)
+        if reading in outcome.superseded:
+            return BEHIND
         answer = HIDDEN if reading in outcome.hidden else SHOWN
         if reading in outcome.rivals:
             answer = {**answer, **CONFLICT}

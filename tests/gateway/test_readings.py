@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 from uuid import UUID
 
@@ -382,6 +383,43 @@ async def test_a_correction_that_is_taken_back_gives_way_to_the_value_before(
     await cgm.delete(READINGS.replace("readings", "uploads/wrong"))
     assert await shown_values(core, patient_id) == [100, 101]
     assert (await send(cgm, readings))["duplicate"] == 2
+
+
+async def test_a_correction_stands_whatever_comes_before_or_after_it(
+    cgm: Client, clock: Clock, core: Core, patient_id: UUID
+) -> None:
+    """Everything may be sent in any order: each instant has three plain values and a correction, in each order."""
+    orders = list(permutations((99, "E", 150, "right")))
+    instants = items(clock, *range(len(orders)))
+    for step in range(4):
+        right = [{**one, "value": 120} for one, order in zip(instants, orders, strict=True) if order[step] == "right"]
+        assert {item["status"] for item in await corrected(cgm, right, upload=f"right{step}")} == {"accepted"}
+        rest = [(one, order) for one, order in zip(instants, orders, strict=True) if order[step] != "right"]
+        answer = await send(cgm, [{**one, "value": order[step]} for one, order in rest])
+        for (_, order), item in zip(rest, answer["items"], strict=True):
+            assert item["status"] == "accepted"
+            assert (item.get("reason") == "superseded") == ("right" in order[:step])
+    assert await shown_values(core, patient_id) == [120] * len(orders)
+    for value in (99, 150):
+        assert (await send(cgm, [{**one, "value": value} for one in instants]))["duplicate"] == len(orders)
+    for step in range(4):
+        await cgm.delete(READINGS.replace("readings", f"uploads/right{step}"))
+    last = [[value for value in order if value != "right"][-1] for order in orders]  # the newest of the others
+    assert await shown_values(core, patient_id) == [value for value in last if value != "E"]
+
+
+async def test_of_two_corrections_the_former_stands_again_before_a_later_value(
+    cgm: Client, clock: Clock, core: Core, patient_id: UUID
+) -> None:
+    (reading,) = items(clock, 100)
+    await corrected(cgm, [reading])
+    await corrected(cgm, [{**reading, "value": 110}], upload="wrong")
+    await send(cgm, [{**reading, "value": 90}])
+    await cgm.delete(READINGS.replace("readings", "uploads/wrong"))
+    assert await shown_values(core, patient_id) == [100]
+    (item,) = (await send(cgm, [{**reading, "value": 80}]))["items"]
+    assert (item["status"], item["shown"], item["reason"]) == ("accepted", False, "superseded")
+    assert await shown_values(core, patient_id) == [100]
 
 
 async def test_what_is_older_than_what_is_kept_is_rejected_item_by_item(core: Core, token: str, clock: Clock) -> None:

@@ -1,13 +1,14 @@
 """Different values for one instant of a series, in the order in which they came; in the lock of the patient.
 
 Without a correction all of them are stored and the series decides which one is shown. A correction stands in the place
-of the others, which stay here, and so does the newest of those that are left when the one that was shown is taken back.
+of the others, which stay here, whether they came before or come after it. When the one that was shown is taken back,
+the newest of the corrections that are left stands, or else the newest of the other values.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -23,18 +24,30 @@ _NOTE = """
 
 _REPLACE = """
     UPDATE claim c SET replaced_ms = CASE WHEN c.raw = w.raw THEN NULL ELSE coalesce(c.replaced_ms, $5) END,
+                       correction = CASE WHEN c.raw = w.raw THEN c.correction OR $6 ELSE c.correction END,
                        claim_no = CASE WHEN c.raw = w.raw AND $6
                                        THEN nextval(pg_get_serial_sequence('claim', 'claim_no')) ELSE c.claim_no END
       FROM unnest($3::bigint[], $4::integer[]) AS w (time, raw)
      WHERE c.patient_id = $1 AND c.sensor_no = $2 AND c.time_ms = w.time"""
 
-_REPLACED = """
-    SELECT time_ms, raw FROM claim
-     WHERE patient_id = $1 AND sensor_no = $2 AND time_ms BETWEEN $3 AND $4 AND replaced_ms IS NOT NULL"""
+_PUT_BEHIND = """
+    INSERT INTO claim (patient_id, sensor_no, time_ms, raw, claimed_ms, replaced_ms)
+    SELECT $1, $2, time, raw, $5, $5 FROM unnest($3::bigint[], $4::integer[]) WITH ORDINALITY AS w (time, raw, place)
+     ORDER BY place
+        ON CONFLICT DO NOTHING"""
+
+_DECIDED = """
+    SELECT time_ms, raw, replaced_ms FROM claim
+     WHERE patient_id = $1 AND sensor_no = $2 AND time_ms BETWEEN $3 AND $4
+       AND (replaced_ms IS NOT NULL OR correction)"""
+
+_NO_CORRECTION = """
+    UPDATE claim c SET correction = false FROM unnest($3::bigint[], $4::integer[]) AS w (time, raw)
+     WHERE c.patient_id = $1 AND c.sensor_no = $2 AND (c.time_ms, c.raw) = (w.time, w.raw) AND c.correction"""
 
 _ORDER = """
     SELECT time_ms, raw, replaced_ms FROM claim
-     WHERE patient_id = $1 AND sensor_no = $2 AND time_ms = ANY($3::bigint[]) ORDER BY claim_no"""
+     WHERE patient_id = $1 AND sensor_no = $2 AND time_ms = ANY($3::bigint[]) ORDER BY correction, claim_no"""
 
 
 @dataclass
@@ -62,17 +75,34 @@ async def stand(
     now_ms: int,
     newest: bool,
 ) -> None:
-    """Let these readings, all noted, stand in the place of all others of their instants; `newest`: they came last."""
+    """Let these readings, all noted, stand in the place of all others of their instants.
+
+    `newest`: they are corrections, and came last.
+    """
     if readings:
         await conn.execute(_REPLACE, patient_id, sensor_no, *map(list, zip(*readings, strict=True)), now_ms, newest)
 
 
-async def replaced(
-    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, from_ms: int, until_ms: int
-) -> set[Reading]:
-    """The readings of this time in whose place another one stands."""
-    rows = await conn.fetch(_REPLACED, patient_id, sensor_no, from_ms, until_ms)
-    return {(row["time_ms"], row["raw"]) for row in rows}
+async def decided(
+    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, readings: Sequence[Reading]
+) -> tuple[set[Reading], set[Reading]]:
+    """Of `readings`, which ascend: those in whose place another one stands, and new ones to put behind a correction."""
+    rows = await conn.fetch(_DECIDED, patient_id, sensor_no, readings[0][0], readings[-1][0])
+    behind = {(row["time_ms"], row["raw"]) for row in rows if row["replaced_ms"] is not None}
+    standing = {row["time_ms"]: row["raw"] for row in rows if row["replaced_ms"] is None}
+    late = (
+        {reading for reading in readings if standing.get(reading[0], reading[1]) != reading[1]} if standing else set()
+    )
+    return behind.intersection(readings), late - behind
+
+
+async def put_behind(
+    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, readings: Iterable[Reading], now_ms: int
+) -> None:
+    """Note readings that came after the correction that stands in their place, first those that came first."""
+    rows = list(readings)
+    if rows:
+        await conn.execute(_PUT_BEHIND, patient_id, sensor_no, *map(list, zip(*rows, strict=True)), now_ms)
 
 
 async def without(
@@ -80,8 +110,11 @@ async def without(
 ) -> Change:
     """What follows for other values when the readings in `gone` do not count any more.
 
-    Where the value that was shown is among them, the newest of the others stands in its place.
+    Where the value that was shown is among them, the newest of the others stands in its place. None of them is a
+    correction any more, also when it comes again.
     """
+    if gone:
+        await conn.execute(_NO_CORRECTION, patient_id, sensor_no, *map(list, zip(*gone, strict=True)))
     rows = await conn.fetch(_ORDER, patient_id, sensor_no, list({time for time, _ in gone}))
     claims: dict[int, list[tuple[int, bool]]] = defaultdict(list)
     for row in rows:

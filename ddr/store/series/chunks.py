@@ -24,7 +24,7 @@ from ddr.store.database.pool import Connection
 from ddr.store.database.stamps import lock_patient, moved, stamp
 from ddr.store.devices.appearance import series_appeared
 from ddr.store.devices.devices import Row, heard
-from ddr.store.gateways.claims import note_rivals, replaced
+from ddr.store.gateways.claims import decided, note_rivals, put_behind
 from ddr.store.gateways.uploads import note_upload, taken_back
 from ddr.store.series.bounds import first_k
 from ddr.store.series.sensors import CHUNK_COLUMNS, Sensor, chunk_of
@@ -172,8 +172,10 @@ async def merge_readings(
         gone = await taken_back(conn, sensor.patient_id, sensor.sensor_no)
         outcome.deleted.update(gone.intersection(readings))
         if readings:
-            behind = await replaced(conn, sensor.patient_id, sensor.sensor_no, readings[0][0], readings[-1][0])
-            outcome.superseded.update(behind.intersection(readings) - gone)
+            behind, late = await decided(conn, sensor.patient_id, sensor.sensor_no, readings)
+            await put_behind(conn, sensor.patient_id, sensor.sensor_no, sorted(late - gone), stamp_ms)
+            outcome.accepted.update(late - gone)
+            outcome.superseded.update((behind | late) - gone)
         left_out = outcome.deleted | outcome.superseded
         counting = [reading for reading in readings if reading not in left_out] if left_out else readings
         for (epoch_no, epoch), part in await aside(large, _routed, epochs, counting, outcome):

@@ -57,9 +57,8 @@ async def correct_readings(
         known = await readings_between(conn, sensor, min(values), max(values))
         before = {reading for reading in known if values.get(reading[0], reading[1]) != reading[1]}
         outcome.accepted.update(new - known)
-        corrected = {reading for reading in new if any(time == reading[0] for time, _ in before)} if before else set()
         await note_rivals(conn, patient_id, sensor_no, sorted(before), stamp_ms)
-        await note_rivals(conn, patient_id, sensor_no, sorted(corrected), stamp_ms)
+        await note_rivals(conn, patient_id, sensor_no, sorted(new), stamp_ms)  # others may come later
         await stand(conn, patient_id, sensor_no, sorted(new), stamp_ms, newest=True)
         touched = [row for row, grid in zip(rows, grids, strict=True) if any(grid.holds(time) for time in values)]
         await recut_series(conn, [Piece(row, row) for row in touched], stamp_ms, delay_ms, before, new)
