@@ -22,7 +22,7 @@ from ddr.operations.request_log import sealing
 from ddr.store.audit import days, journal
 from ddr.store.authorization import par, representations, tokens
 from ddr.store.authorization.unpairing import unpair_everyone, unpair_expired
-from ddr.store.database import leases
+from ddr.store.database import clock, leases
 from ddr.store.database.faults import FAULTS
 from ddr.store.gateways import apps as gateway_apps
 from ddr.store.gateways import requests as gateway_requests
@@ -52,8 +52,15 @@ async def one_round(core: Core) -> None:
 
 
 def steps(core: Core, now_ms: int) -> dict[str, Step]:
-    """What there is to do, by name, in the order in which it is done: ends first, then the trail, then deleting."""
+    """What there is to do, by name, in the order in which it is done: the clock, ends, the trail, then deleting."""
     pool, settings = core.pool, core.settings
+
+    async def look_at_clock() -> None:
+        moved_ms = await clock.look(pool)
+        if moved_ms > 0:
+            log.warning("clock.leapt", extra={"seconds": moved_ms // 1000})
+        elif moved_ms < 0:
+            log.warning("clock.set_back", extra={"seconds": -moved_ms // 1000})
 
     async def unpair_all() -> None:
         if settings.retired and (count := await unpair_everyone(pool, "recorder-retired", now_ms)):
@@ -81,6 +88,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         await asyncio.to_thread(journal.forget, settings.journal_folder, now_ms - settings.journal_days * DAY_MS)
 
     return {
+        "clock": look_at_clock,
         "retirement": unpair_all,
         "consents": end_consents,
         "representations": end_representations,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from dataclasses import replace
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import orjson
@@ -17,64 +16,18 @@ import pytest
 from ddr.operations.request_log import sealing
 from ddr.operations.request_log.chain import IN_COLUMNS, IN_LINES, Seal
 from ddr.operations.request_log.days import LATE_MS, pack_some
-from ddr.operations.request_log.export import Filters, export, matching
+from ddr.operations.request_log.export import Filters, matching
 from ddr.operations.request_log.packing import Words
-from ddr.operations.request_log.verifying import Findings, findings, verify_chain, verify_file
+from ddr.operations.request_log.verifying import findings, verify_chain, verify_file
 from ddr.settings import Settings
 from ddr.store.audit import request_log_packs as packs
 from ddr.store.audit import request_log_seals as store
 from ddr.store.database.pool import open_pool
 from tests.support.audit import DAY_MS, TODAY
 from tests.support.database import migrated_database
-from tests.support.request_log import ANSWERS, CLIENTS, Pen, seal_lines, some_lines
+from tests.support.request_log import ANSWERS, CLIENTS, Log, Pen, as_date, seal_lines, some_lines
 
 TOMORROW_MS = (TODAY + 1) * DAY_MS + LATE_MS
-
-
-def as_date(day: int) -> date:
-    return datetime.fromtimestamp(day * 86_400, UTC).date()
-
-
-@dataclass
-class Log:
-    """A request log with a database of its own."""
-
-    pool: asyncpg.Pool
-    settings: Settings
-    pen: Pen
-    run: UUID
-    rows: int = 0
-
-    async def write(self, day: int, *counts: int) -> None:
-        """A day with a seal of each of so many records."""
-        lines = some_lines(day, sum(counts))
-        for number, count in enumerate(counts):
-            self.rows += 1
-            now_ms = day * DAY_MS + (number + 1) * 1000
-            await seal_lines(self.pool, self.pen, self.settings, self.run, self.rows, lines[:count], now_ms)
-            lines = lines[count:]
-
-    async def export(self, filters: Filters = Filters()) -> bytes:  # noqa: B008 - is immutable
-        return b"".join([line async for line in export(self.pool, self.pool, self.pen, filters, TODAY * DAY_MS)])
-
-    async def told(self, *filters: Filters) -> tuple[list[list[bytes]], Findings]:
-        """Lines and manifests of these exports, but for the signature; and what a proof says."""
-        found = []
-        for one in filters or (Filters(),):
-            *lines, last = (await self.export(one)).splitlines()
-            found.append([*lines, orjson.dumps({**orjson.loads(last)["manifest"], "signature": ""})])
-        return found, await verify_chain(self.pool)
-
-    async def forms(self) -> dict[int, int]:
-        """How many seals have which form."""
-        return dict(await self.pool.fetch("SELECT form, count(*) FROM request_log_seal GROUP BY 1"))
-
-    async def tamper(self, *statements: str) -> None:
-        """What an administrator of the database could do."""
-        async with self.pool.acquire() as conn, conn.transaction():
-            await conn.execute("SET LOCAL session_replication_role = replica")
-            for statement in statements:
-                await conn.execute(statement)
 
 
 @pytest.fixture

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
+import orjson
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from ddr.http.request_log.record import Call, Operator, line
 from ddr.operations.request_log import sealing
+from ddr.operations.request_log.export import Filters, export
+from ddr.operations.request_log.verifying import Findings, verify_chain
 from ddr.settings import Settings
 from ddr.store.audit import request_log
 from ddr.store.audit.request_log import Batch
-from tests.support.audit import DAY_MS
+from tests.support.audit import DAY_MS, TODAY
 
 OPERATOR = Operator("hiis-00012", "ddr.muster.example")
 CLIENTS = ("urn:diga:bfarm:00101", "urn:diga:bfarm:00102", None)
@@ -77,3 +82,50 @@ async def seal_lines(
     """What a worker stored in one row, sealed."""
     await request_log.add(pool, Batch(run, batch_no, b"\n".join(lines)))
     await sealing.seal(pool, pen, settings, now_ms)
+
+
+def as_date(day: int) -> date:
+    """A day since 1970."""
+    return datetime.fromtimestamp(day * 86_400, UTC).date()
+
+
+@dataclass
+class Log:
+    """A request log with a database of its own."""
+
+    pool: asyncpg.Pool
+    settings: Settings
+    pen: Pen
+    run: UUID
+    rows: int = 0
+
+    async def write(self, day: int, *counts: int) -> None:
+        """A day with a seal of each of so many records."""
+        lines = some_lines(day, sum(counts))
+        for number, count in enumerate(counts):
+            self.rows += 1
+            now_ms = day * DAY_MS + (number + 1) * 1000
+            await seal_lines(self.pool, self.pen, self.settings, self.run, self.rows, lines[:count], now_ms)
+            lines = lines[count:]
+
+    async def export(self, filters: Filters = Filters()) -> bytes:  # noqa: B008 - is immutable
+        return b"".join([line async for line in export(self.pool, self.pool, self.pen, filters, TODAY * DAY_MS)])
+
+    async def told(self, *filters: Filters) -> tuple[list[list[bytes]], Findings]:
+        """Lines and manifests of these exports, but for the signature; and what a proof says."""
+        found = []
+        for one in filters or (Filters(),):
+            *lines, last = (await self.export(one)).splitlines()
+            found.append([*lines, orjson.dumps({**orjson.loads(last)["manifest"], "signature": ""})])
+        return found, await verify_chain(self.pool)
+
+    async def forms(self) -> dict[int, int]:
+        """How many seals have which form."""
+        return dict(await self.pool.fetch("SELECT form, count(*) FROM request_log_seal GROUP BY 1"))
+
+    async def tamper(self, *statements: str) -> None:
+        """What an administrator of the database could do."""
+        async with self.pool.acquire() as conn, conn.transaction():
+            await conn.execute("SET LOCAL session_replication_role = replica")
+            for statement in statements:
+                await conn.execute(statement)

@@ -125,5 +125,9 @@ def _manifest(lines: Sequence[bytes]) -> tuple[Manifest | None, str]:
 async def _still_kept(conn: Connection, manifest: Manifest) -> bool:
     """Whether all seals that the file was made from are still there."""
     dropped = await store.newest_dropped(conn)
-    since_ms = manifest.filters.since_ms
-    return dropped is None or (since_ms is not None and since_ms > dropped["sealed_ms"])
+    since_ms, until_ms = manifest.filters.since_ms, manifest.filters.until_ms
+    if dropped is None:
+        return True
+    if since_ms is None or since_ms <= dropped["sealed_ms"]:
+        return False
+    return not await store.dropped_around(conn, since_ms, until_ms)

@@ -155,12 +155,27 @@ async def newest_dropped(conn: Connection) -> Row | None:
     return row
 
 
+async def dropped_around(conn: Connection, since_ms: int, until_ms: int | None) -> bool:
+    """Whether records of this period were dropped with days that are over, because a clock was ahead when they were
+    made."""
+    found: bool = await conn.fetchval(
+        "SELECT EXISTS (SELECT FROM request_log_dropped"
+        " WHERE ahead_until_ms >= $1 AND ($2::bigint IS NULL OR ahead_from_ms < $2))",
+        since_ms,
+        until_ms,
+    )
+    return found
+
+
 async def drop(pool: asyncpg.Pool, before: date) -> int:
-    """Drop the days before `before`, none of the last 30; how many. None while somebody reads the log."""
+    """Drop the days before `before`, none of the last 30; how many. None while somebody reads the log.
+
+    Days on which no recorder ran do not count. Of days of a clock that was wrong see migration 0104.
+    """
     try:
         async with pool.acquire() as conn, conn.transaction():
             await lock(conn)
-            days: int = await conn.fetchval("SELECT request_log_drop($1)", before)
+            days: int = await conn.fetchval("SELECT request_log_drop_days($1)", before)
             return days
     except asyncpg.LockNotAvailableError:
         return 0

@@ -49,6 +49,7 @@ def _first(why: str, by: str | None = None) -> Place:
 _CHAIN = "one chain of seals in one order of numbers, dropped as whole tables"
 _LOGGED = f"request log: {_CHAIN}"
 _TRAIL = f"audit trail: {_CHAIN}"
+_CLOCK = "the clock that seals and retention go by"
 _REGISTRY = "what the registries said"
 _OUTAGE = "what does not work, or will not"
 _STRANGER = "what strangers cause, for minutes"
@@ -107,6 +108,8 @@ PLACES: Mapping[str, Place] = {
     "request_log_policy": _first(_LOGGED),
     "request_log_seal": _first(_LOGGED),
     "request_log_word": _first(_LOGGED),
+    "clock_gap": _first(_CLOCK),
+    "clock_seen": _first(_CLOCK),
     "bridge_request": _first("a request of a bridge, for a day"),
     "credential": _first("machines' credentials"),
     "gateway_certificate": _first("certificates of bridges"),

@@ -1,0 +1,146 @@
+"""A clock that is wrong for days or years: nothing recorded is lost, the chains are proven, retention goes on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from ddr.http.core import Core
+from ddr.operations import housekeeping
+from ddr.operations.request_log import sealing
+from ddr.operations.request_log.days import LATE_MS, pack_some
+from ddr.operations.request_log.export import Filters
+from ddr.operations.request_log.verifying import verify_chain, verify_file
+from ddr.settings import Settings
+from ddr.store.database import clock
+from ddr.store.database.pool import open_pool
+from tests.support.audit import DAY_MS, TODAY
+from tests.support.database import migrated_database
+from tests.support.request_log import Log, Pen, as_date
+
+FAR = 400  # days by which a clock is ahead
+
+
+@pytest.fixture
+async def pool(settings: Settings, database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    """A database of its own: chains cover all that is recorded."""
+    async with migrated_database(database_url) as url, await open_pool(replace(settings, database_url=url)) as pool:
+        yield pool
+
+
+@pytest.fixture
+def log(settings: Settings, pool: asyncpg.Pool) -> Log:
+    return Log(pool, settings, Pen(), uuid4())
+
+
+async def last_looked_at(pool: asyncpg.Pool, at_ms: int) -> None:
+    """Nobody can set the clock of the database here; but what it showed when it was last looked at."""
+    await clock.look(pool)
+    await pool.execute("UPDATE clock_seen SET at_ms = $1", at_ms)
+
+
+async def days_left(log: Log) -> list[int]:
+    """Days from today on which there are seals."""
+    return sorted(
+        (row["day"] - as_date(TODAY)).days for row in await log.pool.fetch("SELECT DISTINCT day FROM request_log_seal")
+    )
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("off", [FAR, 10 * 365, -FAR])
+async def test_the_request_log_goes_day_by_day_around_days_of_a_wrong_clock(log: Log, off: int, packed: bool) -> None:
+    await log.write(TODAY - 41, 4)
+    await log.write(TODAY - 40, 4, 4)
+    for day in (TODAY - 40 + off, TODAY - 39 + off):
+        await log.write(day, 4, 4)
+    after = await log.export(Filters(since_ms=(TODAY - 20) * DAY_MS, until_ms=(TODAY + 1) * DAY_MS))
+    ahead = await log.export(Filters(since_ms=(TODAY - 40 + off) * DAY_MS))
+    for day in (TODAY - 38, TODAY - 37, TODAY - 20, TODAY):
+        await log.write(day, 4, 4)
+    await log.pool.execute("SELECT request_log_open($1)", as_date(TODAY - 50))  # a day without seals
+    if packed:
+        await pack_some(log.pool, (TODAY + 1) * DAY_MS + LATE_MS)
+    whole = await verify_chain(log.pool)
+    assert (whole.faults, whole.seals) == ([], 15)
+    assert await sealing.drop(log.pool, 39, TODAY * DAY_MS) == 3, "and the day without seals"
+    assert await sealing.drop(log.pool, 30, TODAY * DAY_MS) > 0
+    assert await days_left(log) == [-20, 0]
+    proof = await verify_chain(log.pool)
+    assert (proof.faults, proof.seals, proof.entries, proof.head) == ([], 4, 16, whole.head)
+    assert (await verify_file(log.pool, after)).faults == []
+    assert (await verify_file(log.pool, ahead)).faults == []
+    await log.write(TODAY, 3)
+    assert (await verify_chain(log.pool)).faults == []
+
+
+async def test_a_seal_of_an_hour_ahead_puts_a_day_off_that_goes_on_behind_it(log: Log) -> None:
+    """Numbers of two days mingle, as they do in logs of earlier versions: neither goes without the other."""
+    for day in (TODAY - 33, TODAY - 32, TODAY - 31, TODAY - 1):
+        await log.write(day, 4, 4)
+    await log.tamper(f"UPDATE request_log_seal SET day = '{as_date(TODAY - 31)}' WHERE seal_no = 3")
+    assert await sealing.drop(log.pool, 31, TODAY * DAY_MS) == 1, "the one before both"
+    assert (await verify_chain(log.pool)).faults == []
+    assert await sealing.drop(log.pool, 30, TODAY * DAY_MS) == 2
+    assert (await verify_chain(log.pool)).faults == []
+    assert await days_left(log) == [-1]
+
+
+async def test_while_a_clock_is_ahead_nothing_goes_that_would_not_have_gone(log: Log) -> None:
+    """The clock of this test's database is taken for one that is a year ahead: at once, and five days later."""
+    begun = TODAY - 370
+    for day in range(begun - 40, begun):
+        await log.write(day, 1)
+    await last_looked_at(log.pool, begun * DAY_MS)
+    assert await clock.look(log.pool) // DAY_MS == 370
+    for passed in (0, 5):
+        gap = (begun * DAY_MS, (TODAY - passed) * DAY_MS)
+        await log.pool.execute("UPDATE clock_gap SET from_ms = $1, until_ms = $2", *gap)
+        assert await sealing.drop(log.pool, 30, TODAY * DAY_MS) == (passed or 10)
+        assert (await verify_chain(log.pool)).faults == []
+    assert len(await days_left(log)) == 25
+
+
+async def test_a_clock_that_is_set_back_takes_back_what_it_jumped_over(pool: asyncpg.Pool) -> None:
+    gap = "INSERT INTO clock_gap (from_ms, until_ms) SELECT at_ms + $1::bigint, at_ms + $2::bigint FROM clock_seen"
+    later = "at_ms = at_ms + $1::bigint", "from_ms = from_ms + $1::bigint, until_ms = until_ms + $1::bigint"
+
+    async def gaps() -> list[int]:
+        rows = await pool.fetch("SELECT until_ms - from_ms AS gap_ms FROM clock_gap ORDER BY until_ms")
+        return [row["gap_ms"] // DAY_MS for row in rows]
+
+    assert await clock.look(pool) == 0
+    # No recorder ran for a hundred days. Later the clock was 500 days ahead, then 100 more, and ten days passed.
+    for begun, ended in ((-300, -200), (-10, 490), (495, 595)):
+        await pool.execute(gap, begun * DAY_MS, ended * DAY_MS)
+    await pool.execute(f"UPDATE clock_seen SET {later[0]}", 530 * DAY_MS)
+    assert await clock.look(pool) // DAY_MS == -530
+    assert await gaps() == [100, 70], "it still is 70 days ahead"
+    await pool.execute(f"UPDATE clock_seen SET {later[0]}", 70 * DAY_MS)
+    await pool.execute(f"UPDATE clock_gap SET {later[1]} WHERE until_ms > $2", 70 * DAY_MS, (TODAY - 1) * DAY_MS)
+    assert await clock.look(pool) // DAY_MS == -70
+    assert await gaps() == [100]
+    before_ms = (TODAY - 250) * DAY_MS
+    assert await pool.fetchval("SELECT clock_counted($1)", before_ms) == before_ms - 100 * DAY_MS
+    assert await pool.fetchval("SELECT clock_counted($1)", TODAY * DAY_MS) == TODAY * DAY_MS
+
+
+async def test_a_clock_that_was_set_is_told_once(
+    core: Core, pool: asyncpg.Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    look = housekeeping.steps(replace(core, pool=pool), core.clock())["clock"]
+    await look()
+    for moved_ms, expected in (
+        (8 * DAY_MS + 60_000, ("clock.leapt", 8 * 86_400)),
+        (-7_200_000, ("clock.set_back", 7_200)),
+    ):
+        await pool.execute("UPDATE clock_seen SET at_ms = at_ms - $1::bigint", moved_ms)
+        caplog.clear()
+        for _ in range(3):
+            await look()
+        ((event, seconds),) = [(one.msg, vars(one)["seconds"]) for one in caplog.records if "clock." in one.msg]
+        assert event == expected[0]
+        assert abs(seconds - expected[1]) < 3_600
