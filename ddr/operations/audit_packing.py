@@ -17,6 +17,7 @@ from ddr.aside import aside
 from ddr.store.audit import days, packs, seals
 from ddr.store.audit.packing import MOST_ENTRIES, pack, pairing_bytes, pairing_text, unpack
 from ddr.store.audit.packs import Group, Pack, PackedRow
+from ddr.store.audit.seals import Run
 
 DAY_MS = 86_400_000
 LATE_MS = 600_000  # a day is packed so long after its end
@@ -25,6 +26,7 @@ BATCH = 200  # groups, or
 BATCH_ENTRIES = 20_000  # written at once
 ROUND_SECONDS = 20.0
 IDS = 1 << 128
+MOST_AHEAD = 31  # days by which the day of a pack may be ahead of its seals
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +48,26 @@ async def _next(pool: asyncpg.Pool, now_ms: int) -> Pack | None:
     newest = await packs.newest(pool)
     if newest is not None and newest.packed_ms is None:
         return newest
-    run = await seals.day_after(pool, newest.upto_no if newest else 0)
+    run = await seals.day_after(pool, newest.upto_no if newest else 0, now_ms + DAY_MS)
     if run is None or run.day >= (now_ms - LATE_MS) // DAY_MS:
         return None
-    day = max(run.day, newest.day if newest else 0)  # time goes on, whatever clocks say
+    day = _day(run, newest)
     first_part = newest.first_part + packs.PARTS if newest and newest.day == day else 0
     new = Pack(newest.pack_no + 1 if newest else 1, day, first_part, run.after_no, run.upto_no, run.last_ms)
     return new if await packs.begin(pool, new) else None
+
+
+def _day(run: Run, newest: Pack | None) -> int:
+    """The day under which seals are kept: their own, and never before that of the pack before, whatever clocks say.
+
+    After a clock was ahead for so long that days were packed, time catches up when that was little. Else days go on
+    from there, and each month of seals gets the next one, so that it can be dropped by itself.
+    """
+    if newest is None or run.day >= newest.day:
+        return run.day
+    if newest.day <= run.day + MOST_AHEAD or packs.month_of(newest.last_ms // DAY_MS) == packs.month_of(run.day):
+        return newest.day
+    return packs.month_after(newest.day)
 
 
 async def _advance(pool: asyncpg.Pool, work: Pack, deadline: float) -> bool:
@@ -111,4 +126,4 @@ async def _finish(pool: asyncpg.Pool, work: Pack, now_ms: int) -> None:
     if (there := await packs.count_unpacked(pool, work)) != work.entries:
         raise RuntimeError(f"pack {work.pack_no} of the audit trail has {work.entries} of {there} entries")
     await packs.finish(pool, work, now_ms)
-    log.info("audit.packed", extra={"count": work.entries, "day": work.date.isoformat()})
+    log.info("audit.packed", extra={"count": work.entries, "day": packs.date_of(work.last_ms // DAY_MS).isoformat()})

@@ -108,7 +108,7 @@ class _Walk:
         said = _Said([], 0) if pack.dropped_ms is not None else await read_pack(self._pool, pack, chain)
         now = await packs.numbered(self._pool, pack.pack_no)
         if now.dropped_ms is not None:  # before, or meanwhile
-            said = _Said(_dropped(now), 0)
+            said = _Said(_dropped(now, await packs.told(self._pool, now, now.dropped_ms)), 0)
         gone = [seal for seal in chain[1:] if seal.purged_ms is not None or now.dropped_ms is not None]
         self.found.purged_seals += len(gone)
         self._faulty(said.faults)
@@ -133,8 +133,8 @@ class _Said:
     entries: int
 
 
-def _dropped(pack: Pack) -> list[str]:
-    if pack.dropped_ms is not None and pack.dropped_ms < pack.last_ms + LEAST_DAYS * DAY_MS:
+def _dropped(pack: Pack, last_ms: int | None) -> list[str]:
+    if last_ms is None or (pack.dropped_ms or 0) < last_ms + LEAST_DAYS * DAY_MS:
         return [f"the entries up to {pack.upto_no} were dropped before {LEAST_DAYS} days had passed"]
     return []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -17,13 +17,11 @@ from ddr.operations.audit_trail import purge, seal
 from ddr.operations.audit_verifying import verify
 from ddr.settings import Settings
 from ddr.store.audit import days, packs, patients
-from ddr.store.audit.entries import WANTED
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.pool import open_pool
-from tests.support.audit import DAY_MS, HOUR_MS, TODAY, Person, pack_all, people, write_day
+from tests.support.audit import ALL, DAY_MS, HOUR_MS, TODAY, Person, pack_all, people, told, write_day
 from tests.support.database import migrated_database
 
-ALL: Mapping[str, Any] = dict.fromkeys(WANTED)
 TOMORROW_MS = (TODAY + 1) * DAY_MS + HOUR_MS
 
 
@@ -32,20 +30,6 @@ async def trail(settings: Settings, database_url: str) -> AsyncIterator[asyncpg.
     """A database of its own: a chain covers the whole trail, those of other tests included."""
     async with migrated_database(database_url) as url, await open_pool(replace(settings, database_url=url)) as pool:
         yield pool
-
-
-async def told(pool: asyncpg.Pool, who: list[Person], **wanted: object) -> tuple[list[Any], ...]:
-    """The export, and what each patient sees, page by page and in the copy."""
-    exported = [tuple(entry) async for entry in entries(pool, {**ALL, **wanted})]
-    pages, copies = [], []
-    for person in who:
-        before, day = patients.NEWEST, 0
-        while rows := await patients.before(pool, person.patient_id, before, 7, day):
-            pages += [{key: row[key] for key in row if key != "day"} for row in rows]
-            before, day = rows[-1]["audit_no"], rows[-1]["day"]
-        upto_no = await patients.newest_no(pool, person.patient_id)
-        copies += [(row["audit_no"], row["detail"]) async for row in patients.upto(pool, person.patient_id, upto_no)]
-    return exported, pages, copies
 
 
 async def tamper(pool: asyncpg.Pool, *statements: str) -> None:

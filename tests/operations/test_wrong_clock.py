@@ -10,15 +10,20 @@ import asyncpg
 import pytest
 
 from ddr.http.core import Core
-from ddr.operations import housekeeping
+from ddr.operations import audit_packing, housekeeping
+from ddr.operations.audit_trail import purge
+from ddr.operations.audit_verifying import verify
 from ddr.operations.request_log import sealing
 from ddr.operations.request_log.days import LATE_MS, pack_some
 from ddr.operations.request_log.export import Filters
 from ddr.operations.request_log.verifying import verify_chain, verify_file
 from ddr.settings import Settings
+from ddr.store.audit import packs, patients
+from ddr.store.audit.packs import Pack
+from ddr.store.audit.seals import Run
 from ddr.store.database import clock
 from ddr.store.database.pool import open_pool
-from tests.support.audit import DAY_MS, TODAY
+from tests.support.audit import DAY_MS, HOUR_MS, TODAY, pack_all, people, told, write_day
 from tests.support.database import migrated_database
 from tests.support.request_log import Log, Pen, as_date
 
@@ -144,3 +149,67 @@ async def test_a_clock_that_was_set_is_told_once(
         ((event, seconds),) = [(one.msg, vars(one)["seconds"]) for one in caplog.records if "clock." in one.msg]
         assert event == expected[0]
         assert abs(seconds - expected[1]) < 3_600
+
+
+@pytest.mark.parametrize("packed_while_ahead", [False, True])
+@pytest.mark.parametrize("off", [3, FAR, 10 * 365])
+async def test_the_trail_is_packed_shown_and_dropped_around_days_of_a_wrong_clock(
+    pool: asyncpg.Pool, off: int, packed_while_ahead: bool
+) -> None:
+    who = people(3)
+    await write_day(pool, TODAY - 100, who, 20)
+    for day in (TODAY + off, TODAY + off + 1):
+        await write_day(pool, day, who, 20)
+    if packed_while_ahead:
+        assert await audit_packing.pack_some(pool, (TODAY + off + 2) * DAY_MS + HOUR_MS, seconds=60) == 3
+    else:
+        assert [await pack_all(pool), await pack_all(pool)] == [1, 0], "nobody knows yet when those were made"
+    for day in (TODAY - 99, TODAY - 98, TODAY - 60, TODAY - 1):
+        await write_day(pool, day, who, 20)
+    before, whole = await told(pool, who), await verify(pool)
+    assert [len(part) for part in before] == [140] * 3
+    assert await pack_all(pool) == 4
+    assert await pool.fetchval("SELECT count(*) FROM audit") == (40 if off == 3 else 0), "made ahead in any case"
+    names = [row["name"] for row in await pool.fetch("SELECT name FROM audit_day")]
+    assert len([name for name in names if name > f"audit_{as_date(TODAY + 5):%Y%m%d}"]) == 0
+    assert await told(pool, who) == before
+    assert await verify(pool) == whole
+    await pool.execute("INSERT INTO clock_gap VALUES ($1, $2)", (TODAY - 90) * DAY_MS, TODAY * DAY_MS)
+    assert await purge(pool, 30, TODAY * DAY_MS) == 0, "the gap does not count"
+    await pool.execute("DELETE FROM clock_gap")
+    gone = await purge(pool, 30, TODAY * DAY_MS)
+    assert gone == 120
+    found = await verify(pool)
+    assert (found.faults, found.head, found.entries) == ((), whole.head, 140 - gone)
+    assert (await told(pool, who))[0] == before[0][gone:]
+
+
+async def test_a_patient_finds_each_entry_once_where_a_clock_jumped_before_there_were_tables(
+    pool: asyncpg.Pool,
+) -> None:
+    """The tables of the days until then are packed and gone; the first entries of the new day had no table."""
+    person = people(1)[1]
+    far = "INSERT INTO audit (patient_id, at_ms, event, hour) VALUES ($1, 0, 'x', $2)"
+    await pool.execute("SELECT audit_open($1)", as_date(TODAY + 401))
+    for day in (0, 400, 401):
+        await pool.execute(far, person.patient_id, (TODAY + day) * 24)
+    for name in [
+        row["name"] for row in await pool.fetch("SELECT name FROM audit_day WHERE first_hour < $1", (TODAY + 9) * 24)
+    ]:
+        await pool.execute(f"ALTER TABLE audit DETACH PARTITION {name}")
+        await pool.execute("DELETE FROM audit_day WHERE name = $1", name)
+    assert [row["audit_no"] for row in await patients.before(pool, person.patient_id, patients.NEWEST, 9)] == [3, 2]
+
+
+@pytest.mark.parametrize("ahead", [1, 20, 31, 32, 900])
+def test_days_of_packs_go_on_behind_a_clock_that_was_ahead(ahead: int) -> None:
+    """Until time has caught up, or each month of seals in a month of its own; no day before that of the pack before."""
+    newest = Pack(1, 20_000 + ahead, 0, 0, 0, (20_000 + ahead) * DAY_MS, packed_ms=1)
+    months: dict[int, set[int]] = {}
+    for day in range(20_000, 20_400):
+        made = audit_packing._day(Run(day, 0, 0, day * DAY_MS), newest)
+        assert made >= max(newest.day, day)
+        months.setdefault(packs.month_of(made), set()).add(packs.month_of(day))
+        newest = Pack(1, made, 0, 0, 0, day * DAY_MS, packed_ms=1)
+    assert max(map(len, months.values())) <= (3 if ahead < 62 else 1)
+    assert (newest.day == 20_399) == (ahead < 62)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,12 +13,16 @@ from uuid import UUID
 import asyncpg
 
 from ddr.operations.audit_packing import pack_some
+from ddr.operations.audit_reading import entries
 from ddr.operations.audit_trail import seal
+from ddr.store.audit import patients
+from ddr.store.audit.entries import WANTED
 from ddr.store.audit.trail import NOBODY
 
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 TODAY = time.time_ns() // 1_000_000 // DAY_MS  # tables of days come and go by the clock of the database
 
+ALL: Mapping[str, Any] = dict.fromkeys(WANTED)
 EVENTS: tuple[tuple[str, str | None, dict[str, Any]], ...] = (
     ("diga:data:read", "urn:diga:bfarm:00001", {"type": "Observation", "valuesets": ["https://x/ä"]}),
     ("diga:data:read", "urn:diga:bfarm:00002", {"b": 1.0, "a": [1, None, {"c": 1e-3}], "big": 2**53}),
@@ -64,3 +69,17 @@ async def write_day(pool: asyncpg.Pool, day: int, who: list[Person], count: int,
 async def pack_all(pool: asyncpg.Pool) -> int:
     """Pack every day that is over; how many packs."""
     return await pack_some(pool, (TODAY + 1) * DAY_MS + HOUR_MS, seconds=60)
+
+
+async def told(pool: asyncpg.Pool, who: list[Person], **wanted: object) -> tuple[list[Any], ...]:
+    """The export, and what each patient sees, page by page and in the copy."""
+    exported = [tuple(entry) async for entry in entries(pool, {**ALL, **wanted})]
+    pages, copies = [], []
+    for person in who:
+        before, day = patients.NEWEST, 0
+        while rows := await patients.before(pool, person.patient_id, before, 7, day):
+            pages += [{key: row[key] for key in row if key != "day"} for row in rows]
+            before, day = rows[-1]["audit_no"], rows[-1]["day"]
+        upto_no = await patients.newest_no(pool, person.patient_id)
+        copies += [(row["audit_no"], row["detail"]) async for row in patients.upto(pool, person.patient_id, upto_no)]
+    return exported, pages, copies

@@ -95,6 +95,11 @@ def month_of(day: int) -> int:
     return when.year * 100 + when.month
 
 
+def month_after(day: int) -> int:
+    """The first day of the month after that of a day since 1970."""
+    return ((date_of(day).replace(day=28) + timedelta(days=4)).replace(day=1) - EPOCH).days
+
+
 _PACK = ", ".join(Pack._fields)
 
 
@@ -117,6 +122,15 @@ async def covering(conn: Connection, after_no: int) -> Pack | None:
 async def numbered(conn: Connection, pack_no: int) -> Pack:
     """One pack as it is now."""
     return Pack(*await conn.fetchrow(f"SELECT {_PACK} FROM audit_pack WHERE pack_no = $1", pack_no))  # noqa: S608
+
+
+async def told(conn: Connection, pack: Pack, at_ms: int) -> int | None:
+    """The time of a pack's newest entry, in milliseconds, for a clock that shows `at_ms`: as it says, or that of the
+    next pack when it says one that was still to come; None when there is none."""
+    found: int | None = await conn.fetchval(
+        "SELECT audit_pack_told(p, $2) FROM audit_pack p WHERE pack_no = $1", pack.pack_no, at_ms
+    )
+    return found
 
 
 async def begin(conn: Connection, pack: Pack) -> bool:

@@ -31,8 +31,9 @@ _NUMBERS = "a.patient_id = $1 AND a.audit_no > (SELECT packed_upto FROM place) A
 _COLUMNS = ", ".join(COLUMNS)
 _FRESH = f"""
 WITH place AS (
-  SELECT audit_packed_upto() AS packed_upto, coalesce(min(first_hour) FILTER (WHERE first_hour > 0), 1) AS first,
-         floor(date_part('epoch', now()) / 3600)::integer + 1 AS last FROM audit_day
+  SELECT packed_upto, least(coalesce(first_hour, 1), last) AS first, last FROM (
+    SELECT audit_packed_upto() AS packed_upto, min(first_hour) FILTER (WHERE first_hour > 0) AS first_hour,
+           floor(date_part('epoch', now()) / 3600)::integer + 1 AS last FROM audit_day) AS days
 )
 SELECT place.packed_upto, fresh.* FROM place LEFT JOIN LATERAL (
   SELECT {_COLUMNS} FROM (

@@ -91,25 +91,33 @@ class Run(NamedTuple):
     last_ms: int
 
 
-async def day_after(conn: Connection, after_no: int) -> Run | None:
-    """The seals that follow number `after_no` until one of a later day, by the time of their newest entries."""
+async def day_after(conn: Connection, after_no: int, until_ms: int) -> Run | None:
+    """The seals that follow number `after_no` until one of a later day, by the time of their newest entries.
+
+    Those whose time is after `until_ms` were made by a clock that was ahead: they belong to the next one that was not,
+    and without it to nothing yet.
+    """
     row = await conn.fetchrow(
         f"""
         WITH first AS (
-          SELECT seal_no, {_DAY} AS day FROM audit_seal
-           WHERE upto_no > $1 AND purged_ms IS NULL ORDER BY upto_no LIMIT 1
+          SELECT seal_no FROM audit_seal WHERE upto_no > $1 AND purged_ms IS NULL ORDER BY upto_no LIMIT 1
+        ), told AS (
+          SELECT s.seal_no, {_DAY} AS day FROM audit_seal s, first
+           WHERE s.seal_no >= first.seal_no AND {_SEEN} <= $2 ORDER BY s.seal_no LIMIT 1
         ), later AS (
-          SELECT s.seal_no FROM audit_seal s, first
-           WHERE s.seal_no > first.seal_no AND {_DAY} > first.day ORDER BY s.seal_no LIMIT 1
+          SELECT s.seal_no FROM audit_seal s, told
+           WHERE s.seal_no > told.seal_no AND {_SEEN} <= $2 AND {_DAY} > told.day ORDER BY s.seal_no LIMIT 1
         )
-        SELECT first.day, coalesce((SELECT upto_no FROM audit_seal WHERE seal_no < first.seal_no
-                                     ORDER BY seal_no DESC LIMIT 1), 0) AS after_no,
+        SELECT told.day, coalesce((SELECT upto_no FROM audit_seal WHERE seal_no < first.seal_no
+                                    ORDER BY seal_no DESC LIMIT 1), 0) AS after_no,
                max(s.upto_no) AS upto_no, max({_SEEN}) AS last_ms
-          FROM first JOIN audit_seal s
-            ON s.seal_no >= first.seal_no AND s.seal_no < coalesce((SELECT seal_no FROM later), {LAST})
-         GROUP BY first.day, first.seal_no
+          FROM first, told JOIN audit_seal s
+            ON s.seal_no >= told.seal_no AND s.seal_no < coalesce((SELECT seal_no FROM later), {LAST})
+           AND {_SEEN} <= $2
+         GROUP BY told.day, first.seal_no
         """,  # noqa: S608 - texts of ours
         after_no,
+        until_ms,
     )
     return Run(*row) if row else None
 
