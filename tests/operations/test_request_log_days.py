@@ -17,7 +17,7 @@ from ddr.operations.request_log import sealing
 from ddr.operations.request_log.chain import IN_COLUMNS, IN_LINES, Seal
 from ddr.operations.request_log.days import LATE_MS, pack_some
 from ddr.operations.request_log.export import Filters, matching
-from ddr.operations.request_log.packing import Words
+from ddr.operations.request_log.packing import Learning, Words
 from ddr.operations.request_log.verifying import findings, verify_chain, verify_file
 from ddr.settings import Settings
 from ddr.store.audit import request_log_packs as packs
@@ -324,3 +324,26 @@ async def test_a_worker_of_the_version_before_seals_and_drops_as_it_did(log: Log
     )
     assert await log.pool.fetchval("SELECT form FROM request_log_seal WHERE seal_no = 3") == IN_LINES
     assert await log.pool.fetchval("SELECT request_log_drop($1)", as_date(TODAY - 30)) == 1
+
+
+@pytest.mark.parametrize("part", [1, 2])
+async def test_words_of_which_a_part_is_gone_are_not_taken_for_others(
+    log: Log, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    """Neither are lines skipped by such words, nor is more packed with them."""
+    monkeypatch.setattr(packs, "STEP", 1)
+    lines = [line for line in some_lines(TODAY - 1, 200) if b'": ' not in line]
+    for number, client in enumerate(CLIENTS):
+        own = [line for line in lines if orjson.loads(line)["client_id"] == client]
+        now_ms = (TODAY - 1) * DAY_MS + number
+        await seal_lines(log.pool, log.pen, log.settings, log.run, number + 1, own, now_ms)
+    assert await pack_some(log.pool, TOMORROW_MS - DAY_MS) == 1
+    assert await log.pool.fetchval("SELECT count(*) FROM request_log_word") == 3
+    assert len((await log.export(Filters(client=CLIENTS[part - 1]))).splitlines()) > 2
+    await log.tamper(f"DELETE FROM request_log_word WHERE part = {part}")
+    with pytest.raises(ValueError, match="is damaged"):
+        await log.export(Filters(client=CLIENTS[part - 1]))
+    words = await packs.words(log.pool, as_date(TODAY - 1))
+    assert len(words) == 3 and Words(words).damaged
+    with pytest.raises(ValueError, match="words of the request log are damaged"):
+        Learning(words)

@@ -34,7 +34,10 @@ ODD = 0  # instead of the number of a text
 
 
 class Words:
-    """Texts and Pairing IDs of a day, by number from 1. `damaged`: some parts could not be read, and are not there."""
+    """Texts and Pairing IDs of a day, by number from 1.
+
+    `damaged`: a part could not be read. From it on there are none: the numbers of what follows would be others.
+    """
 
     def __init__(self, parts: Iterable[bytes] = ()) -> None:
         self.texts: list[bytes] = []
@@ -46,7 +49,7 @@ class Words:
                 packed, pairings = _opened(part)
             except (zlib.error, ValueError):
                 self.damaged = True
-                continue
+                break
             self.texts += packed.splitlines()
             self._pairings += pairings
 

@@ -43,9 +43,10 @@ async def begin(pool: asyncpg.Pool, day: date) -> bool:
 
 
 async def words(conn: Connection, day: date) -> list[bytes]:
-    """The parts of the words of a day, in their order."""
-    rows = await conn.fetch("SELECT body FROM request_log_word WHERE day = $1 ORDER BY part", day)
-    return [row["body"] for row in rows]
+    """The parts of the words of a day, in their order; nothing in the place of one that is not there any more, because
+    words are numbered through all parts."""
+    there = dict(await conn.fetch("SELECT part, body FROM request_log_word WHERE day = $1", day))
+    return [there.get(part, b"") for part in range(1, max(there, default=0) + 1)]
 
 
 async def unpacked(conn: Connection, day: date) -> list[Mapping[str, Any]]:
