@@ -156,7 +156,7 @@ async def _disable(args: argparse.Namespace, settings: Settings, pool: asyncpg.P
 
 
 async def _enable(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
-    if not await administration.enable(pool, await the_patient(pool, args.account), now_ms()):
+    if not await administration.enable(pool, await the_patient(pool, args.account)):
         raise CommandError("the account is not disabled")
     print("enabled; the patient connects DiGA anew")
 

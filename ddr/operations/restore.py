@@ -140,11 +140,17 @@ async def _research(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
 
 
 async def _disabled(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
-    """Not when the account was enabled since: that may stand in the journal of another host."""
+    """Not when the account was enabled since: that may stand in the journal of another host.
+
+    Times tell which came later, because both are stamps of the patient: each is later than the one before, whatever
+    clocks of hosts and of another database say; and what is done again here is later than what it repeats.
+    """
     patient_id = _patient(entry)
+    if not await administration.is_able(pool, patient_id):
+        return False
     if await trail.happened_since(pool, patient_id, Event.ACCOUNT_ENABLED, entry["at_ms"]):
         return False
-    return await administration.disable(pool, patient_id, now_ms)
+    return await administration.disable(pool, patient_id, now_ms, entry["at_ms"])
 
 
 def _party(entry: Entry) -> Party:

@@ -351,7 +351,7 @@ async def test_a_disabled_account_is_unknown_to_bridges(bridge: Client, core: Co
     assert [part.get("reason") for part in found["patients"]] == ["unknown-account", None]
     async with bridge_client(core, der, **{"patient-account": resting.account}) as client:
         assert (await client.get("/devices")).status_code == 404
-        await administration.enable(core.pool, resting.patient_id, clock())
+        await administration.enable(core.pool, resting.patient_id)
         assert (await client.get("/devices")).status_code == 200
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from ddr.operations.pairing import approve
 from ddr.operations.restore import catch_up, keep_mark, replay
 from ddr.store.audit import journal
 from ddr.store.audit.acting import ACTING, Acting
-from ddr.store.audit.trail import Event
+from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import pairings, research, restore, unpairing
 from ddr.store.authorization.consents import Shown, records
 from ddr.store.authorization.representations import Moment
@@ -310,7 +311,7 @@ async def test_what_began_after_an_end_is_not_touched_by_it(world: World, clock:
     await unpairing.withdraw(world.core.pool, pair.patient_id, await world.pairing_no(pair), kind, clock())
     await administration.disable(world.core.pool, pair.patient_id, clock())
     clock.advance(60)
-    await administration.enable(world.core.pool, pair.patient_id, clock())
+    await administration.enable(world.core.pool, pair.patient_id)
     again = await pair.diga.pair(pair.patient_id)
     assert await world.replayed(world.core) == {}
     assert await stands(world.core, again["access_token"]) and kind in again["scope"]
@@ -322,7 +323,7 @@ async def test_an_account_that_was_enabled_from_another_host_stays_so(world: Wor
     await administration.disable(world.core.pool, pair.patient_id, clock())
     clock.advance(60)
     with journal.JOURNAL.kept_in(world.folder / "other host"):
-        await administration.enable(world.core.pool, pair.patient_id, clock())
+        await administration.enable(world.core.pool, pair.patient_id)
     again = await pair.diga.pair(pair.patient_id)
     assert await world.replayed(world.core) == {}
     assert await stands(world.core, again["access_token"])
@@ -330,6 +331,29 @@ async def test_an_account_that_was_enabled_from_another_host_stays_so(world: Wor
     await administration.disable(world.core.pool, pair.patient_id, clock())
     await world.core.pool.execute("UPDATE patient SET disabled_ms = NULL WHERE patient_id = $1", pair.patient_id)
     assert await world.replayed(world.core) == {"operator:account:disabled": 1}, "the last word is that it is disabled"
+
+
+async def test_no_clock_of_a_host_decides_whether_an_account_was_enabled_again(world: World, clock: Clock) -> None:
+    """One of another host is a day behind; then the database's own, since a restore, of the journal."""
+    pair = await world.pair()
+    await administration.disable(world.core.pool, pair.patient_id, clock() + 10 * DAY_MS)
+    clock.advance(-86_400)
+    with journal.JOURNAL.kept_in(world.folder / "other host"):
+        assert await administration.enable(world.core.pool, pair.patient_id)
+    assert await world.replayed(world.core) == {}
+    later_ms = time.time_ns() // 1_000_000 + DAY_MS
+    disabled = {"event": "operator:account:disabled", "at_ms": later_ms, "patient": str(pair.patient_id)}
+    await journal.JOURNAL.note(disabled)
+    for expected in ({"operator:account:disabled": 1}, {}):
+        assert await world.replayed(world.core) == expected
+    with journal.JOURNAL.kept_in(world.folder / "other host"):
+        assert await administration.enable(world.core.pool, pair.patient_id)
+    for _ in range(3):  # what is written later bears an earlier time
+        await record(world.core.pool, Event.DATA_READ, clock(), patient_id=pair.patient_id)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ddr.store.audit.patients.FRESH", 2)
+        assert await world.replayed(world.core) == {}
+    assert await administration.is_able(world.core.pool, pair.patient_id)
 
 
 async def test_refreshes_that_the_backup_missed(world: World, clock: Clock) -> None:

@@ -130,7 +130,7 @@ async def test_an_account_of_the_provider_that_the_operator_disabled(oidc_core: 
     refused = await Traveller(oidc_core, openid).login(user="yuri")
     assert refused.status_code == 400 and "hat nicht geklappt" in refused.text
     assert (await Traveller(oidc_core, openid).login(user="xenia")).status_code == 303
-    await administration.enable(oidc_core.pool, patient_id, oidc_core.clock())
+    await administration.enable(oidc_core.pool, patient_id)
     assert [await works(oidc_core, one) for one in both] == [True, True]
 
 

@@ -93,14 +93,14 @@ async def upto(pool: asyncpg.Pool, patient_id: UUID, upto_no: int) -> AsyncItera
 
 
 async def happened_since(pool: asyncpg.Pool, patient_id: UUID, event: str, since_ms: int) -> bool:
-    """Whether the trail has this event of the patient, from `since_ms` on."""
+    """Whether the trail has this event of the patient, from `since_ms` on.
+
+    All of it is looked through: what was written later may bear an earlier time, by another clock.
+    """
     before_no, day = NEWEST, 0
     while rows := await before(pool, patient_id, before_no, FRESH, day):
-        recent = [row for row in rows if row["at_ms"] >= since_ms]
-        if any(row["event"] == event for row in recent):
+        if any(row["event"] == event and row["at_ms"] >= since_ms for row in rows):
             return True
-        if len(recent) < len(rows):
-            return False
         before_no, day = rows[-1]["audit_no"], rows[-1]["day"]
     return False
 

@@ -11,6 +11,8 @@ import asyncpg
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.unpairing import Party, end
 from ddr.store.database.names import account_name
+from ddr.store.database.pool import Connection
+from ddr.store.database.stamps import lock_patient
 from ddr.store.patients.sessions import close_all
 
 Row = Mapping[str, Any]
@@ -57,17 +59,20 @@ async def described(conn: asyncpg.Pool, patient_ids: list[UUID], now_ms: int) ->
     return rows
 
 
-async def disable(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> bool:
+async def disable(pool: asyncpg.Pool, patient_id: UUID, now_ms: int, after_ms: int = 0) -> bool:
     """Nobody logs in or writes until `enable`; sessions and pairings end for good. False when it was disabled already.
 
-    The lock keeps a consent that is being given from outliving this.
+    The lock keeps a consent that is being given from outliving this. Disabling and enabling bear stamps of the patient,
+    not the time of some host: after a restore the later one of them counts (ddr.operations.restore). `after_ms`: what
+    is done again was done then, maybe by a clock that was ahead of the database's.
     """
     async with pool.acquire() as conn, conn.transaction():
         able = "SELECT FROM patient WHERE patient_id = $1 AND disabled_ms IS NULL FOR UPDATE"
         if await conn.fetchrow(able, patient_id) is None:
             return False
-        await record(conn, Event.ACCOUNT_DISABLED, now_ms, patient_id=patient_id)
-        await conn.execute("UPDATE patient SET disabled_ms = $2 WHERE patient_id = $1", patient_id, now_ms)
+        at_ms = await _stamp(conn, patient_id, after_ms)
+        await record(conn, Event.ACCOUNT_DISABLED, at_ms, patient_id=patient_id)
+        await conn.execute("UPDATE patient SET disabled_ms = $2 WHERE patient_id = $1", patient_id, at_ms)
         await close_all(conn, patient_id)
         await conn.execute("DELETE FROM gateway_code WHERE patient_id = $1", patient_id)
         for row in await conn.fetch(
@@ -77,13 +82,28 @@ async def disable(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> bool:
         return True
 
 
-async def enable(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> bool:
+async def enable(pool: asyncpg.Pool, patient_id: UUID) -> bool:
     """The patient may log in, and the apps may send again. False when the account was not disabled."""
     async with pool.acquire() as conn, conn.transaction():
-        status: str = await conn.execute(
-            "UPDATE patient SET disabled_ms = NULL WHERE patient_id = $1 AND disabled_ms IS NOT NULL", patient_id
+        disabled_ms = await conn.fetchval(
+            "SELECT disabled_ms FROM patient WHERE patient_id = $1 AND disabled_ms IS NOT NULL FOR UPDATE", patient_id
         )
-        if status != "UPDATE 1":
+        if disabled_ms is None:
             return False
-        await record(conn, Event.ACCOUNT_ENABLED, now_ms, patient_id=patient_id)
+        await conn.execute("UPDATE patient SET disabled_ms = NULL WHERE patient_id = $1", patient_id)
+        at_ms = await _stamp(conn, patient_id, disabled_ms)
+        await record(conn, Event.ACCOUNT_ENABLED, at_ms, patient_id=patient_id)
         return True
+
+
+async def is_able(conn: Connection, patient_id: UUID) -> bool:
+    """Whether there is such a patient whose account is not disabled."""
+    able: bool = await conn.fetchval(
+        "SELECT EXISTS (SELECT FROM patient WHERE patient_id = $1 AND disabled_ms IS NULL)", patient_id
+    )
+    return able
+
+
+async def _stamp(conn: asyncpg.Connection, patient_id: UUID, after_ms: int) -> int:
+    """The patient's next stamp in milliseconds, later than `after_ms`."""
+    return max(await lock_patient(conn, patient_id, None) or 0, after_ms + 1)
