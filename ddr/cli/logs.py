@@ -90,7 +90,7 @@ def _written(output: Path | None, recipient: x509.Certificate | None, wanted: Fi
         _into(sys.stdout.buffer.write, recipient, wanted)
         sys.stdout.buffer.flush()
         return
-    draft = output.with_name(f"{output.name}.part")
+    draft = output.parent / f"{output.name}.part"
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             _into(file.write, recipient, wanted)

@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+import asyncpg
+
+from ddr.cli.errors import CommandError
 from ddr.fhir.instants import date_time, parse_date_time
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
@@ -22,11 +25,17 @@ T = TypeVar("T")
 
 
 def with_database(action: Callable[[Settings, Pool], Awaitable[T]]) -> T:
-    """The result of `action` with settings and a pool on the migrated database. Raises StoreError, SettingsError."""
+    """The result of `action` with settings and a pool on the migrated database.
+
+    Raises StoreError, SettingsError, and CommandError for an argument that no column can hold.
+    """
 
     async def act(settings: Settings) -> T:
         async with await open_pool(settings, BACKGROUND) as pool:
-            return await action(settings, pool)
+            try:
+                return await action(settings, pool)
+            except (asyncpg.DataError, UnicodeEncodeError):  # their texts quote the value
+                raise CommandError("an argument has a number that is too large, or bytes that are no UTF-8") from None
 
     with database(load_settings()) as settings:
         migrate_database(settings)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -74,3 +75,26 @@ async def test_refused_without_builtin_accounts(
     monkeypatch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "false")
     assert await add("emma", "correct horse battery") == 1
     assert "demonstration only; set allow_builtin_accounts\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("patient find \udcff", "bytes that are no UTF-8"),
+        ("logs export --client \udcff", "bytes that are no UTF-8"),
+        ("audit verify --from-seal 99999999999999999999", "a number that is too large"),
+        ("logs export --output=", ""),
+    ],
+)
+async def test_what_no_column_or_file_can_hold_is_one_line(
+    add: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    line: str,
+    complaint: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert await asyncio.get_running_loop().run_in_executor(None, main, line.split()) == 1
+    error = capsys.readouterr().err
+    assert complaint in error and error.startswith("ddr: ") and error.count("\n") == 1
