@@ -14,11 +14,11 @@ import asyncpg
 
 from ddr.http.core import Core
 from ddr.http.exchange import concerns
-from ddr.scopes.parse import parse
+from ddr.scopes.parse import parse, scope_of
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import par
 from ddr.store.authorization.consents import Shown
-from ddr.store.authorization.pairings import Terms, code_of, decide, deny, redeemable, take_back
+from ddr.store.authorization.pairings import Terms, code_of, decide, deny, issued, take_back
 from ddr.store.authorization.par import PushedRequest
 from ddr.store.database.faults import fault_of
 
@@ -70,11 +70,14 @@ async def refuse(core: Core, request_uri: str, patient_id: UUID) -> str | None:
     return None if request is None else _location(core, request, error="access_denied")
 
 
-async def answered(core: Core, request_uri: str, patient_id: UUID, refused: bool = False) -> str | None:
+async def answered(
+    core: Core, request_uri: str, patient_id: UUID, scopes: Collection[str], refused: bool = False
+) -> str | None:
     """The Location once more when this patient decided the request just now: a form that was sent twice.
 
     None when that is not so, or when the DiGA has already redeemed the code: presenting it again would end the grant.
     Who has agreed and is `refused` now, in another tab or by the back button, has refused, unless the DiGA was faster.
+    Who agrees to other `scopes` now does not go on with what was agreed to first: None, too.
     """
     now_ms = core.clock()
     if refused and (request := await par.decided(core.pool, request_uri, patient_id, 0)):
@@ -85,13 +88,12 @@ async def answered(core: Core, request_uri: str, patient_id: UUID, refused: bool
     if request is None:
         return None
     code = code_of(core.secrets["pairing-ids"], request_uri, patient_id)
-    match await redeemable(core.pool, code, now_ms):
-        case None:
-            return _location(core, request, error="access_denied")
-        case True:
-            return _location(core, request, code=code)
-        case _:
-            return None
+    found = await issued(core.pool, code, patient_id, now_ms)
+    if found is None:
+        return _location(core, request, error="access_denied")
+    if found.redeemable and set(map(scope_of, found.scopes.valuesets)) == set(scopes):
+        return _location(core, request, code=code)
+    return None
 
 
 async def _failed(core: Core, request: PushedRequest, patient_id: UUID, error: Exception) -> str:

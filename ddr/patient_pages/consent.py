@@ -104,7 +104,7 @@ async def submit(request: Request) -> Response:
     except Refused as refused:
         if visitor.session:
             again = form.one("decision") == "deny"
-            if location := await answered(core, request_uri, visitor.session.patient_id, again):
+            if location := await answered(core, request_uri, visitor.session.patient_id, form.all("scope"), again):
                 return see_other(location)
         raise await _told(core, visitor, request_uri, refused) from None
     if visitor.session is None:
@@ -149,7 +149,7 @@ async def _carry_out(
             location = await approve(core, request_uri, patient_id, chosen, until_ms, read)
         case _:
             raise Refused(400, "bad_request")
-    location = location or await answered(core, request_uri, patient_id, form.one("decision") == "deny")
+    location = location or await answered(core, request_uri, patient_id, scopes, form.one("decision") == "deny")
     if location is None:
         raise Refused(400, "unknown_request")
     return location

@@ -28,6 +28,21 @@ async def test_a_second_click_leads_to_the_diga_like_the_first(core: Core, decis
     assert first.headers["location"] == second.headers["location"]
 
 
+@pytest.mark.parametrize("fewer", [(CGM,), ()])
+async def test_agreeing_again_to_less_does_not_go_on_with_more(core: Core, fewer: tuple[str, ...]) -> None:
+    """By the back button: the page says that the first decision stands, and where it can be ended."""
+    patient, browser = await logged_in(core)
+    page = await browser.consent_page(request_uri := await push_request(core, list_diga(core), CGM, PRESSURE))
+    form = {"request_uri": request_uri, "decision": "approve"}
+    both = [("scope", scope(core, miv)) for miv in (CGM, PRESSURE)]
+    first = await browser.post("/consent", page, *both, **form)
+    again = await browser.post("/consent", page, *(("scope", scope(core, miv)) for miv in fewer), **form)
+    assert "code=" in first.headers["location"]
+    assert again.status_code == 400 and "Verbindungen" in again.text
+    assert len(await consents(core, patient)) == 2
+    assert (await browser.post("/consent", page, *both, **form)).headers["location"] == first.headers["location"]
+
+
 @pytest.mark.parametrize("seconds", [1, 45])
 async def test_a_refusal_after_an_agreement_wins_until_the_diga_has_its_tokens(
     core: Core, clock: Clock, seconds: int

@@ -211,14 +211,27 @@ def code_of(secret: bytes, request_uri: str, patient_id: UUID) -> str:
     return urlsafe_b64encode(code).rstrip(b"=").decode()
 
 
-async def redeemable(pool: asyncpg.Pool, code: str, now_ms: int) -> bool | None:
-    """True for a code that is still to be redeemed, False for one that was or is too old, None for an unknown one."""
-    found: bool | None = await pool.fetchval(
-        "SELECT redeemed_ms IS NULL AND expires_ms > $2 FROM authorization_code WHERE code_sha256 = $1",
+@dataclass(frozen=True)
+class Issued:
+    """A code that was issued: whether it is still to be redeemed and in time, and for which scopes."""
+
+    redeemable: bool
+    scopes: Scopes
+
+
+async def issued(pool: asyncpg.Pool, code: str, patient_id: UUID, now_ms: int) -> Issued | None:
+    """What is known of a code of this patient, None for an unknown one."""
+    row = await pool.fetchrow(
+        """
+        SELECT c.redeemed_ms IS NULL AND c.expires_ms > $3 AS redeemable, g.scope
+          FROM authorization_code c JOIN token_grant g ON g.patient_id = $2 AND g.grant_no = c.grant_no
+         WHERE c.code_sha256 = $1 AND c.patient_id = $2
+        """,
         sha256(code),
+        patient_id,
         now_ms,
     )
-    return found
+    return row and Issued(row["redeemable"], parse(row["scope"]))
 
 
 async def _keep_code(
