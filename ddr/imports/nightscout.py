@@ -14,6 +14,7 @@ from ddr.imports.numbers import implausible
 from ddr.imports.times import instants
 
 _UNIT = "mg/dL"  # whatever a site displays, its entries are in mg/dL
+_DIGITS = 10  # more are no value
 _LOW, _HIGH = 39, 401  # how Dexcom's receivers, and all that follow them, write below 40 and above 400
 
 
@@ -48,7 +49,7 @@ def _take(file: ImportFile, number: int, entry: dict[str, Any], kind: str) -> No
     if not isinstance(time_ms, int | float) or isinstance(time_ms, bool) or not 0 < time_ms < 10**14:
         file.reject(number, "no date in milliseconds")
         return
-    if isinstance(raw, str) and raw.isdigit():
+    if isinstance(raw, str) and raw.isascii() and raw.isdigit() and len(raw) < _DIGITS:
         raw = int(raw)
     if not isinstance(raw, int | float) or isinstance(raw, bool):
         file.reject(number, f"{kind} is no number")

@@ -250,7 +250,7 @@ def test_damaged_files_are_read_or_refused_in_words(name: str, cut: float, noise
 
 
 _JSON_FORMS = {**{name: ALL[name] for name in ("tidepool", "nightscout", "open-mhealth")}, "fhir": samples.FHIR}
-_ODD: tuple[Any, ...] = (None, True, 5, -1e300, 1e300, "x", "", [], {}, [None], {"": 1})
+_ODD: tuple[Any, ...] = (None, True, 5, -1e300, 1e300, "x", "", "²", "1" * 5000, [], {}, [None], {"": 1})
 
 
 def _paths(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
