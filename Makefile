@@ -14,7 +14,7 @@ MINUTES := 13
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-pooler test-browser lint format conformance ci validator tls-scanner keycloak-test bench soak poller evidence dossier coverage mutation lock sbom prepare-release release clean
+.PHONY: help demo serve test test-pooler citus-test test-browser lint format conformance ci validator tls-scanner keycloak-test bench soak poller evidence dossier coverage mutation lock sbom prepare-release release clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -55,6 +55,14 @@ test: $(VENV)/.dev ## all tests but those that need a browser, a validator or a 
 POOLED := attacks client clients diga_api gateway http identity miv oauth operations patient_pages registries scopes spec store
 test-pooler: $(VENV)/.dev ## the tests that use the database, behind PgBouncer in transaction mode (needs pgbouncer)
 	@TEST_THROUGH_POOLER=1 $(BIN)/python -m pytest $(PARALLEL) $(POOLED:%=tests/%) \
+		-m "not browser and not validator and not scanner and not packaging" $(ARGS)
+
+# At a coordinator of Citus with servers, whose role makes databases on all of them.
+CITUS := isolation con as_tokens obs ops_grace ser dev priv bg
+citus-test: $(VENV)/.dev ## the demo and the tests of the interface on patients that are spread, at the coordinator of DDR_TEST_CITUS_URL
+	@test -n "$$DDR_TEST_CITUS_URL" || { echo "DDR_TEST_CITUS_URL must name a database of a coordinator (docs/scaling.md)" >&2; exit 2; }
+	@$(BIN)/python -m tests.support.citus
+	@DDR_TEST_DATABASE_URL="$$DDR_TEST_CITUS_URL" $(BIN)/python -m pytest $(CITUS:%=tests/spec/test_%.py) \
 		-m "not browser and not validator and not scanner and not packaging" $(ARGS)
 
 test-browser: $(VENV)/.dev ## the tests in a real Chromium (needs /usr/bin/chromium)

@@ -27,6 +27,7 @@ OTHER_VARIABLES = frozenset(
         "DDR_HDDT_ARTIFACTS",
         "DDR_MACHINE_EXAMPLES",
         "DDR_SCREENSHOTS",
+        "DDR_TEST_CITUS_URL",
         "DDR_TEST_DATABASE_URL",
     }
 )

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import asyncpg
 
-from ddr.store.database.distribute import plan
+from ddr.store.database.distribute import UNFIT_TRIGGERS, plan
 from ddr.store.database.placing import PATIENT, PLACES, Where, named_by, spread
+from ddr.store.database.spreading import look
 from tests.cli.recorder import ddr, settings_for
 
 
@@ -57,9 +58,23 @@ async def test_what_is_unique_is_so_on_one_server(pool: asyncpg.Pool) -> None:
         assert spread()[row["name"]] in {column["attname"] for column in columns}, row["rule"]
 
 
+async def test_triggers_that_go_are_those_that_look_into_other_tables(pool: asyncpg.Pool) -> None:
+    """One that stays is copied to every server, and must do with the row that it is given."""
+    rows = await pool.fetch(
+        """SELECT t.tgname, p.prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+            JOIN pg_class c ON c.oid = t.tgrelid
+           WHERE NOT t.tgisinternal AND c.relnamespace = 'public'::regnamespace AND c.relname = ANY ($1::text[])""",
+        [table for table, place in PLACES.items() if place.where is not Where.FIRST],
+    )
+    looks = {row["tgname"] for row in rows if "SELECT FROM" in row["prosrc"] or "INSERT INTO" in row["prosrc"]}
+    assert looks == set(UNFIT_TRIGGERS)
+    assert looks < {row["tgname"] for row in rows}
+
+
 async def test_the_plan_is_told_without_an_engine_and_not_carried_out(
     pool: asyncpg.Pool, database_url: str, tmp_path: Path
 ) -> None:
+    assert not await look(pool)
     assert [step.table for step in await plan(pool) if step.done] == [
         table for table, place in PLACES.items() if place.where is Where.FIRST
     ]

@@ -18,6 +18,7 @@ from ddr.store.database.binaries import _folders, _major
 from ddr.store.database.embedded import embedded
 from ddr.store.database.migrate import migrate, migrations
 from ddr.store.database.pool import connect
+from tests.support.citus import COORDINATOR, spread_database
 from tests.support.pooler import before, behind
 
 
@@ -35,6 +36,10 @@ async def fresh_database(server_url: str, template: str = "template1") -> AsyncI
 @asynccontextmanager
 async def migrated_database(server_url: str) -> AsyncIterator[str]:
     """The URL of a new database with the schema and nothing else; dropped afterwards."""
+    if coordinator := os.environ.get(COORDINATOR):
+        async with spread_database(coordinator) as url:
+            yield url
+        return
     async with fresh_database(server_url, await _template(itself(server_url))) as url:
         yield url
 

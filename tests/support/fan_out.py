@@ -29,6 +29,7 @@ JOBS: Mapping[str, str] = {
     "ddr.store.authorization.unpairing.unpair_client": "the DiGA-VZ took a DiGA from the list",
     "ddr.store.authorization.unpairing.unpair_everyone": "the recorder no longer offers HDDT",
     "ddr.store.authorization.unpairing.unpair_expired": "consents that ran out are looked for",
+    "ddr.store.database.distribute.distribute": "functions that run beside a patient's rows",
     "ddr.store.database.migrate._run": "the schema",
     "ddr.store.gateways.apps.sweep_codes": "what has run out is deleted",
     "ddr.store.gateways.requests.sweep": "what has run out is deleted",
@@ -62,6 +63,7 @@ FINDS_THE_PATIENT: Mapping[str, str] = {
     "ddr.store.authorization.tokens.find_family": "a Pairing ID; each refresh, so in one statement",
     "ddr.store.gateways.apps.connect": "a code that a patient typed into an app, kept with the patient",
     "ddr.store.gateways.tokens.find": "the hash of an app's token; each upload, so in one statement",
+    "ddr.store.patients.sessions._load_by_steps": "a login, which may stand for several patients",
     "ddr.store.patients.sessions.load_session": "the hash of a cookie; each click, so in one statement",
 }
 

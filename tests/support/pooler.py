@@ -91,7 +91,9 @@ def statement_cache() -> int | None:
 
 
 # For what tests of a session that is ours alone, or of plans that are kept.
-direct_only = pytest.mark.skipif(WANTED in os.environ, reason="this run is behind a pooler")
+direct_only = pytest.mark.skipif(
+    WANTED in os.environ or "DDR_TEST_CITUS_URL" in os.environ, reason="this run is behind a pooler, or over servers"
+)
 
 
 def own_connections_fit() -> None:

@@ -10,13 +10,13 @@ from uuid import UUID
 from ddr.fhir.versions import Restore
 from ddr.scopes.decision import Standing
 from ddr.store.audit.trail import NOBODY, Event, NewEntry
-from ddr.store.authorization import grace
+from ddr.store.authorization import admit_there, grace
 from ddr.store.authorization.openings import Opened, of_json
 from ddr.store.authorization.restore import RESTORES
+from ddr.store.authorization.tokens import find_pairing
 from ddr.store.database.pool import Connection
+from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import present
-
-READ_STEP_MS = 60_000  # grace.read_ms, which the patient's pages show, is exact to this
 
 
 @dataclass(frozen=True)
@@ -99,17 +99,12 @@ WITH pair AS MATERIALIZED ({pair("$1", "$2", "$3", "$4")}
 )"""
 
 
-def unnoted(now_ms: str) -> str:
-    """SQL: whether the row of a pairing does not say yet that it reads now."""
-    return f"(read_ms > {now_ms} - {READ_STEP_MS} AND read_ms <= {now_ms}) IS NOT TRUE"
-
-
 def _visited(unless: str) -> str:
     """Requests that claim nothing note that they read, but not each one."""
     return f""", visited AS (
   INSERT INTO grace AS g (patient_id, pairing_no, answered, read_ms)
   SELECT patient_id, pairing_no, '{{}}', $4::bigint FROM pair
-   WHERE consents ?| $5 AND {unless} AND {unnoted("$4")}
+   WHERE consents ?| $5 AND {unless} AND {grace.unnoted("$4")}
   ON CONFLICT (patient_id, pairing_no) DO UPDATE SET read_ms = excluded.read_ms
 )"""
 
@@ -164,6 +159,8 @@ async def admit(conn: Connection, request: Request) -> Admission:
     Nothing of it may be answered before the entry is durable. What this statement writes is so with it, because the
     database's log goes to the disk in its order: it needs no wait of its own.
     """
+    if is_spread(conn):
+        return await _admit_there(conn, request)
     arguments: list[Any] = [
         request.pairing_id,
         request.grant_no,
@@ -179,6 +176,24 @@ async def admit(conn: Connection, request: Request) -> Admission:
         arguments += [request.own_session, grace.CLAIM_MS]
     row = await conn.fetchrow(ADMIT_AND_CLAIM if counted else ADMIT, *arguments)
     return admission_of(request, row)
+
+
+_THERE = f"SELECT {admit_there.NAME}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+
+
+async def _admit_there(conn: Connection, request: Request) -> Admission:
+    """The same where the patient's rows are, once the Pairing ID's patient is known."""
+    if (pairing := await find_pairing(conn, request.pairing_id)) is None:
+        return admission_of(request, None)
+    counted = [permit for permit in request.permits if permit.grace_ms is not None]
+    row = await conn.fetchval(
+        _THERE, pairing.patient_id, request.pairing_id, pairing.pairing_no, request.grant_no, request.client_id,
+        request.now_ms, [permit.valueset for permit in request.permits], request.steered_ms,
+        [permit.historic_days for permit in request.permits], [permit.delay_ms for permit in request.permits],
+        [permit.valueset for permit in counted], [permit.grace_ms for permit in counted], grace.CLAIM_MS,
+    )  # fmt: skip
+    named = {"patient_id": pairing.patient_id, "pairing_no": pairing.pairing_no}
+    return admission_of(request, row and {**row, **named})
 
 
 def admission_of(request: Request, row: Mapping[str, Any] | None) -> Admission:

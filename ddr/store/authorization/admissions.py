@@ -19,7 +19,6 @@ from ddr.store.authorization.access import (
     admission_of,
     admit,
     pair,
-    unnoted,
 )
 from ddr.store.authorization.restore import RESTORES
 from ddr.store.database.pool import Connection
@@ -59,7 +58,7 @@ SELECT p.ord, p.patient_id, p.pairing_no, p.client_id, p.ended, p.consents, p.op
 _VISITED = f""", held AS MATERIALIZED (
   SELECT patient_id, pairing_no, now_ms
     FROM (SELECT DISTINCT ON (patient_id, pairing_no) patient_id, pairing_no, now_ms FROM pair
-           WHERE seen AND {unnoted("now_ms")} ORDER BY patient_id, pairing_no, ord) o
+           WHERE seen AND {grace.unnoted("now_ms")} ORDER BY patient_id, pairing_no, ord) o
    CROSS JOIN LATERAL (SELECT FROM grace g WHERE g.patient_id = o.patient_id AND g.pairing_no = o.pairing_no
                           FOR NO KEY UPDATE SKIP LOCKED) g
 ), visited AS (
@@ -100,7 +99,7 @@ _ADMIT_ALL = (
     + _FOUND.format(
         claimed="'{}'::text[]",
         answered="p.answered",
-        alone=f"p.alone OR (p.seen AND {unnoted('p.now_ms')} AND NOT EXISTS (SELECT FROM held h"
+        alone=f"p.alone OR (p.seen AND {grace.unnoted('p.now_ms')} AND NOT EXISTS (SELECT FROM held h"
         " WHERE h.patient_id = p.patient_id AND h.pairing_no = p.pairing_no))",
     )
 )

@@ -15,6 +15,7 @@ import asyncpg
 from ddr.store.audit.acting import acted
 from ddr.store.database.digest import sha256
 from ddr.store.database.pool import Connection
+from ddr.store.database.spreading import is_spread
 
 BY_PATIENT = "patient"  # what a representative may do, too
 
@@ -81,7 +82,9 @@ async def give(
         role,
         representation_id,
     )
-    return Given([row["consent_no"] for row in rows], shortened)
+    numbers = [row["consent_no"] for row in rows]
+    await _prove(conn, patient_id, "given", numbers)
+    return Given(numbers, shortened)
 
 
 async def shorten(
@@ -104,7 +107,7 @@ async def shorten(
         UPDATE consent SET until_ms = $4, shortened_ms = $5, role = $6, representation_id = $7
          WHERE patient_id = $1 AND pairing_no = $2 AND miv_url = ANY ($3) AND withdrawn_ms IS NULL AND until_ms > $4
            AND ($8::bigint IS NULL OR granted_ms <= $8 OR granted_ms = ANY ($9::bigint[]))
-        RETURNING miv_url, granted_ms
+        RETURNING miv_url, granted_ms, consent_no
         """,
         patient_id,
         pairing_no,
@@ -115,6 +118,7 @@ async def shorten(
         given_ms,
         list(granted_ms),
     )
+    await _prove(conn, patient_id, "shortened", [row["consent_no"] for row in rows])
     return Shortened(*(sorted({row[name] for row in rows}) for name in ("miv_url", "granted_ms")))
 
 
@@ -137,7 +141,7 @@ async def close(
         UPDATE consent SET withdrawn_ms = $3, ended_by = $4, end_reason = $5, role = $7, representation_id = $8
          WHERE patient_id = $1 AND pairing_no = $2 AND withdrawn_ms IS NULL AND ($6::text IS NULL OR miv_url = $6)
            AND ($9::bigint[] IS NULL OR consent_no = ANY ($9))
-        RETURNING granted_ms
+        RETURNING granted_ms, consent_no
         """,
         patient_id,
         pairing_no,
@@ -148,6 +152,7 @@ async def close(
         *(acted() if by == BY_PATIENT else (None, None)),
         None if consent_nos is None else list(consent_nos),
     )
+    await _prove(conn, patient_id, "ended", [row["consent_no"] for row in rows])
     return sorted({row["granted_ms"] for row in rows})
 
 
@@ -155,6 +160,11 @@ async def close_expired(
     conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, by: str, reason: str, now_ms: int
 ) -> list[str]:
     """Within a transaction: end what has run out; the kinds of data that no consent covers any more."""
+    if is_spread(conn):
+        rows = await conn.fetch(_CLOSE_EXPIRED, patient_id, pairing_no, now_ms, by, reason)
+        await _prove(conn, patient_id, "ended", [row["consent_no"] for row in rows])
+        held = await conn.fetch(_IN_FORCE, patient_id, pairing_no, now_ms)
+        return sorted({row["miv_url"] for row in rows} - {row["miv_url"] for row in held})
     rows = await conn.fetch(
         """
         WITH over AS (
@@ -171,6 +181,33 @@ async def close_expired(
         reason,
     )
     return [row["miv_url"] for row in rows]
+
+
+_CLOSE_EXPIRED = """
+UPDATE consent SET withdrawn_ms = $3, ended_by = $4, end_reason = $5, role = NULL, representation_id = NULL
+ WHERE patient_id = $1 AND pairing_no = $2 AND withdrawn_ms IS NULL AND until_ms <= $3 RETURNING miv_url, consent_no"""
+_IN_FORCE = """
+SELECT miv_url FROM consent WHERE patient_id = $1 AND pairing_no = $2 AND withdrawn_ms IS NULL AND until_ms > $3"""
+
+# What triggers write elsewhere (migration 0090, function consent_recorded).
+_PROVE = """
+INSERT INTO consent_record (patient_id, at_ms, act, consent_no, pairing_id, client_id, miv_url, until_ms, language,
+                            text_sha256, ended_by, reason, role, representation_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"""
+_TO_PROVE = """
+SELECT CASE $2 WHEN 'given' THEN c.granted_ms WHEN 'ended' THEN c.withdrawn_ms
+               ELSE coalesce(c.shortened_ms, c.granted_ms) END AS at_ms,
+       $2::text AS act, c.consent_no, p.pairing_id, p.client_id, c.miv_url, c.until_ms, c.language, c.text_sha256,
+       c.ended_by, c.end_reason, c.role, c.representation_id
+  FROM consent c LEFT JOIN pairing p ON p.patient_id = $1 AND p.pairing_no = c.pairing_no
+ WHERE c.patient_id = $1 AND c.consent_no = ANY ($3::bigint[]) ORDER BY c.consent_no"""
+
+
+async def _prove(conn: Connection, patient_id: UUID, act: str, consent_nos: Collection[int]) -> None:
+    """Within a transaction: the proof of what was just done, where the database cannot write it by itself."""
+    if consent_nos and is_spread(conn):
+        for row in await conn.fetch(_TO_PROVE, patient_id, act, list(consent_nos)):
+            await conn.execute(_PROVE, patient_id, *row)
 
 
 async def any_in_force(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, now_ms: int) -> bool:

@@ -18,8 +18,11 @@ from weakref import WeakSet
 
 import asyncpg
 
+from ddr.store.database.spreading import is_spread
+
 CLAIM_MS = 60_000  # how long a claim holds of which nothing more is heard
 RENEW_SECONDS = CLAIM_MS / 3000  # after which its worker puts the end off
+READ_STEP_MS = 60_000  # grace.read_ms, which the patient's pages show, is exact to this
 MOST = 100_000  # confirmations that wait while the database is away; the oldest are given up, as if nothing were heard
 
 _NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
@@ -33,12 +36,22 @@ def mark(own_session: str, holds_ms: str) -> str:
                      ELSE '/' END || '/' || ({_NOW} + {holds_ms}))"""
 
 
+def over(pending: str) -> str:
+    """SQL: whether the end of a claim with this text has come. Those of former versions have none."""
+    return f"(nullif(split_part({pending}, '/', 3), '')::bigint < {_NOW}) IS TRUE"
+
+
 def void(pending: str) -> str:
-    """SQL: whether a claim with this text was left by a worker that is gone. Those of former versions have no end."""
-    pid, begun, end = (f"nullif(split_part({pending}, '/', {place}), '')" for place in (1, 2, 3))
-    return f"""({end}::bigint < {_NOW} OR {pid} IS NOT NULL AND NOT EXISTS (
+    """SQL: whether a claim with this text was left by a worker that is gone."""
+    pid, begun = (f"nullif(split_part({pending}, '/', {place}), '')" for place in (1, 2))
+    return f"""({over(pending)} OR {pid} IS NOT NULL AND NOT EXISTS (
                   SELECT FROM pg_stat_get_activity({pid}::integer) a
                    WHERE a.pid = {pid}::integer AND extract(epoch FROM a.backend_start)::text = {begun}))"""
+
+
+def unnoted(now_ms: str, read_ms: str = "read_ms") -> str:
+    """SQL: whether the row of a pairing does not say yet that it reads now."""
+    return f"({read_ms} > {now_ms} - {READ_STEP_MS} AND {read_ms} <= {now_ms}) IS NOT TRUE"
 
 
 # Rows are locked in the order of their keys, so that two workers cannot wait for each other. What is taken out is
@@ -54,6 +67,8 @@ WITH confirmed AS (
 )
 UPDATE grace g SET pending = g.pending - h.urls
   FROM held h WHERE g.patient_id = h.patient_id AND g.pairing_no = h.pairing_no"""
+
+_CONFIRM_ONE = "UPDATE grace SET pending = pending - $3::text WHERE patient_id = $1 AND pairing_no = $2"
 
 # Only what still is as the claim left it goes back.
 _RESTORE = """
@@ -76,6 +91,14 @@ WITH renewed AS (
 )
 UPDATE grace g SET pending = g.pending || h.pending
   FROM held h WHERE g.patient_id = h.patient_id AND g.pairing_no = h.pairing_no AND h.pending IS NOT NULL"""
+
+
+_RENEW_ONE = f"""
+UPDATE grace
+   SET pending = pending || jsonb_object(
+         ARRAY[$3::text], ARRAY[regexp_replace(pending ->> $3::text, '[^/]*$', ({_NOW} + $5::bigint)::text)])
+ WHERE patient_id = $1 AND pairing_no = $2 AND (answered ->> $3::text)::bigint = $4
+   AND pending ->> $3::text IS NOT NULL"""
 
 
 @dataclass(eq=False)
@@ -118,13 +141,18 @@ class GraceClaims:
     async def flush(self, pool: asyncpg.Pool) -> None:
         """Confirm what was answered, and put off the end of what is being; what fails is kept for the next time."""
         rows = list(self._waiting)
-        if rows:
+        if rows and is_spread(pool):
+            await pool.executemany(_CONFIRM_ONE, rows)
+        elif rows:
             await pool.execute(_CONFIRM, *map(list, zip(*rows, strict=True)))
             for _ in rows:
                 self._waiting.popleft()
         now = time.monotonic()
         if due := [claim for claim in self._open if now - claim.since >= RENEW_SECONDS]:
             held = [(claim.patient_id, claim.pairing_no, url, claim.at_ms) for claim in due for url in claim.urls]
-            await pool.execute(_RENEW, *map(list, zip(*held, strict=True)), CLAIM_MS)
+            if is_spread(pool):
+                await pool.executemany(_RENEW_ONE, [(*one, CLAIM_MS) for one in held])
+            else:
+                await pool.execute(_RENEW, *map(list, zip(*held, strict=True)), CLAIM_MS)
             for claim in due:
                 claim.since = now

@@ -12,10 +12,12 @@ import asyncpg
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.pool import Connection
 from ddr.store.database.several import fetch_together
+from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
 from ddr.store.database.together import Way, ask
 
 MEMORY_MS = DAY_MS = 86_400_000
+MOST_KNOWN = 100_000
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,18 @@ class Family:
     consents: Mapping[str, int]  # ValueSet canonical → end of the consent in ms; those it was issued under, in force
 
 
-_FAMILY = tuple(one.name for one in fields(Family))
-
-
 @dataclass(frozen=True)
 class PairingRef:
     """Which pairing a token names."""
 
     patient_id: UUID
     pairing_no: int
+
+
+# A Pairing ID is never that of another pairing. Where it is a round trip to ask whose it is, a worker remembers; that
+# the pairing is still there is seen with the patient.
+_KNOWN: dict[str, PairingRef] = {}
+_FAMILY = tuple(one.name for one in fields(Family))
 
 
 async def load_code(conn: asyncpg.Connection | asyncpg.Pool, code_sha256: bytes) -> Code | None:
@@ -132,14 +137,25 @@ async def find_family(
     conn: asyncpg.Connection | asyncpg.Pool, pairing_id: str, grant_no: int, now_ms: int
 ) -> Family | None:
     """The grant of this number under the pairing with this pseudonym, ended ones included, or None."""
+    if is_spread(conn):
+        pairing = await find_pairing(conn, pairing_id)
+        family = pairing and await load_family(conn, pairing.patient_id, grant_no, now_ms)
+        return family if family and family.pairing_id == pairing_id else None
     rows = await fetch_together(conn, _FIND_FAMILY, ("text", "bigint", "bigint"), pairing_id, grant_no, now_ms)
     return _of_row(rows[0]) if rows else None
 
 
 async def find_pairing(conn: asyncpg.Connection | asyncpg.Pool, pairing_id: str) -> PairingRef | None:
     """The pairing with this pseudonym, ended ones included, or None."""
+    if (known := _KNOWN.get(pairing_id)) is not None and is_spread(conn):
+        return known
     row = await conn.fetchrow("SELECT patient_id, pairing_no FROM pairing_directory WHERE pairing_id = $1", pairing_id)
-    return row and PairingRef(**row)
+    found = row and PairingRef(**row)
+    if found is not None and is_spread(conn):
+        if len(_KNOWN) >= MOST_KNOWN:
+            del _KNOWN[next(iter(_KNOWN))]
+        _KNOWN[pairing_id] = found
+    return found
 
 
 async def client_of(conn: asyncpg.Connection | asyncpg.Pool, pairing: PairingRef) -> str | None:

@@ -1,14 +1,23 @@
-"""Which tables of an installation are where `placing` wants them, by what Citus says."""
+"""Spreading an installation over the servers of Citus, table by table as `placing` says; what is done stays done."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import asyncpg
 
 from ddr.store.database.errors import StoreError
-from ddr.store.database.placing import PLACES, Place, Where
+from ddr.store.database.placing import PATIENT, PLACES, Place, Where
+from ddr.store.database.spreading import STAMP, STAMP_FUNCTION
+
+SHARDS = 32  # as Citus has it by default
+
+# These look into another table, which one server cannot do for another. What they write is written by statements
+# instead (ddr.store.authorization.consents); what they forbid nothing of the recorder does.
+UNFIT_TRIGGERS = ("consent_given", "consent_changed", "consent_record_kept", "research_consent_kept")
+# Functions that statements use where a patient's rows are.
+FUNCTIONS = ("folded(text)", STAMP)
 
 
 class NoEngine(StoreError):
@@ -25,15 +34,18 @@ class Step:
 
 
 async def plan(conn: asyncpg.Connection | asyncpg.Pool) -> list[Step]:
-    """What is to become of each table, in that order; needs no engine. Raises StoreError for unknown tables."""
+    """What `distribute` would do, in its order; needs no engine. Raises StoreError for unknown tables."""
     rows = await conn.fetch(
         "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition"
         " AND relnamespace = current_schema()::regnamespace"
     )
     there = {row["relname"] for row in rows}
+    placed: Mapping[str, str] = {}
+    if await _has_engine(conn):
+        placed = await _placed(conn)
+        there -= {row["name"] for row in await conn.fetch(_PARTS)}
     if unknown := sorted(there - PLACES.keys()):
         raise StoreError(f"tables that are not the recorder's, or of a newer version: {', '.join(unknown)}")
-    placed = await _placed(conn) if await _has_engine(conn) else {}
     # what is joined with all comes first; `patient` is whom the others of a patient are beside
     order = sorted(
         (table for table in PLACES if table in there),
@@ -42,6 +54,8 @@ async def plan(conn: asyncpg.Connection | asyncpg.Pool) -> list[Step]:
     return [Step(table, PLACES[table], _is_so(PLACES[table], placed.get(table))) for table in order]
 
 
+# Of tables that are spread, what lies on this server.
+_PARTS = "SELECT shard_name(logicalrelid, shardid) AS name FROM pg_dist_shard"
 _ORDER = (Where.REFERENCE, Where.PATIENT, Where.KEY, Where.FIRST)
 
 
@@ -50,12 +64,82 @@ def _is_so(place: Place, found: str | None) -> bool:
     return found == wanted
 
 
-async def check_engine(conn: asyncpg.Connection | asyncpg.Pool) -> None:
-    """Raises NoEngine."""
+async def distribute(
+    pool: asyncpg.Pool,
+    functions: Mapping[str, str],
+    shards: int = SHARDS,
+    told: Callable[[Step], None] = lambda step: None,
+) -> int:
+    """Put each table where it belongs, with what is in it; how many were put. Each is whole or not at all.
+
+    `functions`: those that run beside a patient's rows, by their signatures; the first parameter is the patient.
+    Nobody may use the tables meanwhile. Raises NoEngine, StoreError.
+    """
+    async with pool.acquire() as conn:
+        await _check_engine(conn)
+        await _check_nobody(conn)
+        steps = [step for step in await plan(conn) if not step.done]
+        if wrong := [step.table for step in steps if step.place.where is Where.FIRST]:
+            raise StoreError(f"tables are spread that must not be: {', '.join(wrong)}")
+        for step in steps:
+            try:
+                await _put(conn, step, shards)
+            except asyncpg.PostgresError as error:
+                raise StoreError(f"table {step.table} cannot be spread: {error}") from None
+            told(step)
+        await conn.execute(STAMP_FUNCTION)
+        for function in FUNCTIONS:
+            await conn.execute("SELECT create_distributed_function($1::regprocedure)", function)
+        for signature, text in functions.items():
+            await conn.execute(text)
+            await conn.execute(
+                "SELECT create_distributed_function($1::regprocedure, $2, colocate_with => 'patient')",
+                signature, "$1",
+            )  # fmt: skip
+        return len(steps)
+
+
+async def _put(conn: asyncpg.Connection, step: Step, shards: int) -> None:
+    table, place = step.table, step.place
+    async with conn.transaction():
+        # some hours of copying are no reason to stop; triggers that look at nothing but their row work on any server
+        await conn.execute(
+            "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL citus.enable_unsafe_triggers = on"
+        )
+        for trigger in UNFIT_TRIGGERS:
+            if await conn.fetchval(_HAS_TRIGGER, table, trigger):
+                await conn.execute(f'DROP TRIGGER "{trigger}" ON "{table}"')
+        if place.where is Where.REFERENCE:
+            await conn.execute("SELECT create_reference_table($1::regclass)", table, timeout=None)
+        elif place.where is Where.KEY or table == "patient":
+            await conn.execute(
+                "SELECT create_distributed_table($1::regclass, $2, colocate_with => 'none', shard_count => $3)",
+                table, place.by, shards, timeout=None,
+            )  # fmt: skip
+        else:
+            await conn.execute(
+                "SELECT create_distributed_table($1::regclass, $2, colocate_with => 'patient')",
+                table, PATIENT, timeout=None,
+            )  # fmt: skip
+
+
+_HAS_TRIGGER = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::regclass AND tgname = $2)"
+
+
+async def _check_engine(conn: asyncpg.Connection) -> None:
     if not await _has_engine(conn):
         raise NoEngine("the database has no Citus: CREATE EXTENSION citus (docs/scaling.md)")
     if not await conn.fetchval("SELECT EXISTS (SELECT FROM pg_dist_node WHERE isactive AND shouldhaveshards)"):
         raise NoEngine("Citus has no servers to spread patients over: citus_add_node (docs/scaling.md)")
+
+
+async def _check_nobody(conn: asyncpg.Connection) -> None:
+    others = await conn.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'ddr'"
+        " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    )
+    if others:
+        raise StoreError(f"{others} connections of recorders are open: stop them first")
 
 
 async def _has_engine(conn: asyncpg.Connection | asyncpg.Pool) -> bool:

@@ -18,6 +18,7 @@ from ddr.store.database.limits import BACKGROUND, REQUESTS, Limits, session_opti
 from ddr.store.database.lineage import FILE, Lineage
 from ddr.store.database.probe import Probe
 from ddr.store.database.servers import HOST_SECONDS, Servers
+from ddr.store.database.spreading import SESSION, look
 
 Connection = asyncpg.Connection | asyncpg.Pool  # what a repository function takes: its statement runs on either
 
@@ -62,7 +63,12 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         )
 
     async def _connect_somewhere(self, _: str, loop: Any, **options: Any) -> asyncpg.Connection:
-        return await self.servers.connect(**options)
+        connection = await self.servers.connect(**options)
+        if self.servers.spread is None:
+            self.servers.spread = await look(connection)
+        if self.servers.spread:
+            await connection.execute(SESSION)
+        return connection
 
     async def ready(self) -> bool:
         """True when the database is fit for requests; asked beside the pool, answered within two seconds."""

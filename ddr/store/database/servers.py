@@ -14,6 +14,7 @@ from ddr.call import statement
 from ddr.store.database.dsn import Host, hosts, names_parameter
 from ddr.store.database.faults import FAULTS, StaleServer
 from ddr.store.database.lineage import Lineage
+from ddr.store.database.spreading import there
 from ddr.store.database.standing import Standing
 
 HOST_SECONDS = 2.0  # for one server to accept a connection, as libpq's connect_timeout counts per host
@@ -31,33 +32,37 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc]
     async def execute(self, query: str, *args: Any, **options: Any) -> str:
         """As asyncpg's; the request in hand is told how long it took, as with those below."""
         with statement(query):
-            status: str = await super().execute(query, *args, **options)
+            status: str = await super().execute(self._text(query), *args, **options)
             return status
 
     async def executemany(self, command: str, *args: Any, **options: Any) -> Any:
         """As asyncpg's."""
         with statement(command):
-            return await super().executemany(command, *args, **options)
+            return await super().executemany(self._text(command), *args, **options)
 
     async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
         """As asyncpg's."""
         with statement(query):
-            return await super().fetch(query, *args, **options)
+            return await super().fetch(self._text(query), *args, **options)
 
     async def fetchmany(self, query: str, args: Any, **options: Any) -> Any:
         """As asyncpg's."""
         with statement(query):
-            return await super().fetchmany(query, args, **options)
+            return await super().fetchmany(self._text(query), args, **options)
 
     async def fetchval(self, query: str, *args: Any, **options: Any) -> Any:
         """As asyncpg's."""
         with statement(query):
-            return await super().fetchval(query, *args, **options)
+            return await super().fetchval(self._text(query), *args, **options)
 
     async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
         """As asyncpg's."""
         with statement(query):
-            return await super().fetchrow(query, *args, **options)
+            return await super().fetchrow(self._text(query), *args, **options)
+
+    def _text(self, query: str) -> str:
+        servers = getattr(self, "servers", None)  # none while it is being connected
+        return there(query) if servers is not None and servers.spread else query
 
     async def _cancel(self, waiter: Any, cancel_waiter: Any = None) -> None:
         async with asyncio.timeout(CANCEL_SECONDS) as limit:
@@ -77,6 +82,7 @@ class Servers:
         """`schema`: whose tables connections see, and no others; empty: what the role uses by itself."""
         self.url, self.schema = url, schema
         self.lineage = lineage or Lineage()
+        self.spread: bool | None = None  # over servers of Citus; None: nobody has looked yet
         self.away = False
         self.doubts = 0  # how often connections in hand turned out to be of no use, as far as that can be known
         found = hosts(url)

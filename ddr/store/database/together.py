@@ -16,6 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from ddr.call import statement
 from ddr.store.database.faults import BUSY, CHANGED, fault_of
 from ddr.store.database.pool import Connection, Pool
+from ddr.store.database.spreading import is_spread
 
 MOST = 64  # in one statement
 PATIENCE_SECONDS = 0.1  # with who goes by itself, and may have to wait for a lock; then the others go without it
@@ -42,11 +43,12 @@ Forsaken = Callable[[Result], Coroutine[Any, Any, None]]
 
 
 async def ask(conn: Connection, way: Way[Item, Result], item: Item, forsaken: Forsaken[Result] | None = None) -> Result:
-    """What the statement says of `item`. Raises what it raises. On a connection, not a pool, it goes by itself.
+    """What the statement says of `item`. Raises what it raises. On a connection, not a pool, it goes by itself, and so
+    it does where each patient may be on another server.
 
     Who is cancelled while others take part does not cancel the statement.
     """
-    if not isinstance(conn, Pool):
+    if not isinstance(conn, Pool) or is_spread(conn):
         return await way.alone(conn, item)
     line: Line[Item, Result] | None = conn.lines.get(way)
     if line is None:

@@ -13,7 +13,9 @@ import asyncpg
 
 from ddr.store.audit.acting import acted, detail_of
 from ddr.store.audit.trail import Event, record
+from ddr.store.database.able import able
 from ddr.store.database.digest import sha256
+from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
 from ddr.store.gateways import tokens
 from ddr.store.gateways.tokens import DAY_MS, Renewed
@@ -48,24 +50,27 @@ async def offer_code(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> str:
     return f"{code[:5]}-{code[5:]}"
 
 
+_TAKE = """
+DELETE FROM gateway_code c USING patient p
+ WHERE c.code_sha256 = $1 AND c.expires_ms > $2 AND p.patient_id = c.patient_id AND p.disabled_ms IS NULL
+RETURNING c.patient_id, c.role, c.representation_id"""
+_TAKE_APART = """
+DELETE FROM gateway_code WHERE code_sha256 = $1 AND expires_ms > $2 RETURNING patient_id, role, representation_id"""
+
+
 async def connect(pool: asyncpg.Pool, code: str, name: str, days: int, now_ms: int) -> tuple[str, int] | None:
     """The first token of an app and its end, for a code that is good; of several callers one gets it.
 
     Raises TooManyTokens, and the code stays good.
     """
     async with pool.acquire() as conn, conn.transaction():
-        taken = await conn.fetchrow(
-            """
-            DELETE FROM gateway_code c USING patient p
-             WHERE c.code_sha256 = $1 AND c.expires_ms > $2 AND p.patient_id = c.patient_id AND p.disabled_ms IS NULL
-            RETURNING c.patient_id, c.role, c.representation_id
-            """,
-            sha256(normal_code(code)),
-            now_ms,
-        )
+        apart = is_spread(conn)
+        taken = await conn.fetchrow(_TAKE_APART if apart else _TAKE, sha256(normal_code(code)), now_ms)
         if taken is None:
             return None
         patient_id = taken["patient_id"]
+        if apart and not await able(conn, patient_id):
+            return None
         token = await tokens.create(conn, patient_id, now_ms, name=name, days=days)
         by = detail_of(taken["role"], taken["representation_id"])
         await record(conn, Event.GATEWAY_CONNECTED, now_ms, patient_id=patient_id, detail=by)

@@ -18,6 +18,7 @@ from ddr.store.database.able import able
 from ddr.store.database.digest import sha256
 from ddr.store.database.pool import Connection
 from ddr.store.database.several import fetch_together
+from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
 
 DAY_MS = 86_400_000
@@ -58,6 +59,10 @@ SELECT t.patient_id, t.revoked_ms IS NULL AND t.expires_ms > $2 AND p.disabled_m
   FROM gateway_token t JOIN patient p USING (patient_id) WHERE t.token_sha256 = $1"""
 
 
+_FIND_ALONE = """
+SELECT patient_id, revoked_ms IS NULL AND expires_ms > $2 AS good, used_ms FROM gateway_token WHERE token_sha256 = $1"""
+
+
 async def create(conn: Connection, patient_id: UUID, now_ms: int, *, name: str = "", days: int = DAYS) -> str:
     """A new token (256 random bits) of a new app that writes for this patient for `days`. Raises TooManyTokens."""
     token = secrets.token_urlsafe(32)
@@ -67,6 +72,9 @@ async def create(conn: Connection, patient_id: UUID, now_ms: int, *, name: str =
 
 async def find(conn: Connection, token_sha256: bytes, now_ms: int) -> Holder | None:
     """Who holds this token; None when there never was such a token."""
+    if is_spread(conn):
+        row = await conn.fetchrow(_FIND_ALONE, token_sha256, now_ms)
+        return row and Holder(row["patient_id"], row["good"] and await able(conn, row["patient_id"]), row["used_ms"])
     rows = await fetch_together(conn, _FIND, ("bytea", "bigint"), token_sha256, now_ms)
     return Holder(*(rows[0][name] for name in Holder._fields)) if rows else None
 

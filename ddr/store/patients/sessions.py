@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from ddr.store.audit.acting import Acting
 from ddr.store.authorization.representations import UNTIL_MAJORITY, Moment, in_force
+from ddr.store.database.able import able
 from ddr.store.database.digest import sha256
+from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
 
 HOUR_MS = 3_600_000  # as in column seen_hour
@@ -98,10 +101,14 @@ async def load_session(pool: asyncpg.Pool, cookie: str, moment: Moment, idle_ms:
     patient. Counts as activity.
     """
     now_ms = moment.now_ms
-    row = await pool.fetchrow(
-        _LOAD, sha256(cookie), now_ms, now_ms - idle_ms, now_ms - LONGEST_MS, moment.of_age_born_by
-    )
-    return row and Session(
+    asked = sha256(cookie), now_ms, now_ms - idle_ms, now_ms - LONGEST_MS
+    if is_spread(pool):
+        row = await _load_by_steps(pool, asked, moment)
+    else:
+        row = await pool.fetchrow(_LOAD, *asked, moment.of_age_born_by)
+    if row is None:
+        return None
+    return Session(
         patient_id=row["patient_id"],
         username=row["username"],
         confirmed_ms=row["confirmed_ms"],
@@ -110,6 +117,48 @@ async def load_session(pool: asyncpg.Pool, cookie: str, moment: Moment, idle_ms:
         represented=row["represented"],
         chosen_sha256=row["chosen_sha256"],
     )
+
+
+_SEEN = """
+UPDATE browser_session SET seen_ms = $2 WHERE cookie_sha256 = $1 AND seen_ms > $3 AND created_ms > $4
+RETURNING patient_id, username, confirmed_ms, login_id, representation_id, chosen_sha256"""
+_ROLES = f"""
+SELECT (SELECT jsonb_build_array(r.relation, r.name) FROM representation r
+         WHERE r.patient_id = $1 AND r.representation_id = $5 AND r.representative_id = $4
+           AND {in_force("r", "$2", "$3")}) AS acts,
+       EXISTS (SELECT FROM representation o
+                WHERE o.representative_id = coalesce($4, $1) AND {in_force("o", "$2", "$3")}) AS represents,
+       EXISTS (SELECT FROM representation o WHERE o.patient_id = $1) AS represented"""  # noqa: S608 - texts of ours
+
+
+async def _load_by_steps(pool: asyncpg.Pool, asked: tuple[object, ...], moment: Moment) -> dict[str, Any] | None:
+    """What _LOAD finds, where session and patients may be on several servers."""
+    seen = await pool.fetchrow(_SEEN, *asked)
+    if seen is None or not await able(pool, seen["patient_id"]):
+        return None
+    login_id = seen["login_id"]
+    if login_id is not None and not await able(pool, login_id):
+        return None
+    roles = await pool.fetchrow(
+        _ROLES, seen["patient_id"], moment.now_ms, moment.of_age_born_by, login_id, seen["representation_id"]
+    )
+    if login_id is not None and roles["acts"] is None:
+        return None
+    relation, name = roles["acts"] or (None, None)
+    return {**seen, "relation": relation, "name": name, **{key: roles[key] for key in ("represents", "represented")}}
+
+
+_TURN = """
+UPDATE browser_session SET cookie_sha256 = $2, patient_id = $3, login_id = $4, representation_id = $5,
+       chosen_sha256 = $6, confirmed_ms = NULL
+ WHERE cookie_sha256 = $1"""
+# A key says on which server a row is, so it is another row there.
+_TAKE = """
+DELETE FROM browser_session WHERE cookie_sha256 = $1 RETURNING username, created_ms, seen_ms, provider_sid_sha256"""
+_PUT = """
+INSERT INTO browser_session (cookie_sha256, patient_id, login_id, representation_id, chosen_sha256, username,
+                             created_ms, seen_ms, provider_sid_sha256)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
 
 
 async def turn_to(
@@ -121,19 +170,20 @@ async def turn_to(
     or has turned meanwhile: of two choices at once one holds.
     """
     successor = new_cookie()
-    status: str = await pool.execute(
-        """
-        UPDATE browser_session SET cookie_sha256 = $2, patient_id = $3, login_id = $4, representation_id = $5,
-               chosen_sha256 = $6, confirmed_ms = NULL
-         WHERE cookie_sha256 = $1
-        """,
-        sha256(cookie),
+    turned = (
         sha256(successor),
         patient_id,
         acting and acting.login_id,
         acting and acting.representation_id,
         sha256(request_uri) if request_uri else None,
     )
+    if is_spread(pool):
+        async with pool.acquire() as conn, conn.transaction():
+            former = await conn.fetchrow(_TAKE, sha256(cookie))
+            if former is not None:
+                await conn.execute(_PUT, *turned, *former)
+            return former and successor
+    status: str = await pool.execute(_TURN, sha256(cookie), *turned)
     return successor if status == "UPDATE 1" else None
 
 

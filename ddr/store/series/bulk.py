@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ddr.series.packing import Reading
 from ddr.series.tail import extended
 from ddr.store.database.pool import Connection
+from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import moved, stamp
 from ddr.store.database.together import Way, ask
 from ddr.store.series.chunks import APPEND, HEARD_STEP_MS, append
@@ -63,6 +64,11 @@ async def append_all(
 
     The sensors must differ. `now_ms` and `steered_ms` as for ddr.store.series.chunks.append.
     """
+    if is_spread(pool):  # each patient on its server
+        return [
+            await append(pool, sensor, readings, now_ms, steered_ms) if readings else None
+            for sensor, readings in uploads
+        ]
     planned = [_planned(sensor, readings, now_ms) if readings else None for sensor, readings in uploads]
     rows = [plan.row for plan in planned if plan is not None]
     if not rows:

@@ -21,6 +21,7 @@ from ddr.series.packing import Reading, decode
 from ddr.series.status import WITHDRAWN
 from ddr.series.tail import extended
 from ddr.store.database.pool import Connection
+from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import lock_patient, moved, stamp
 from ddr.store.devices.appearance import series_appeared
 from ddr.store.devices.devices import Row, heard
@@ -117,8 +118,12 @@ async def append(
         extension.vals, after.last_ms, after.filled, extension.status, now_ms, steered_ms,
         tail.epoch.settles(tail.start_ms), tail.terms,
     )  # fmt: skip
-    if now_ms - heard_ms < HEARD_STEP_MS:
+    hears = now_ms - heard_ms >= HEARD_STEP_MS
+    if not hears or is_spread(pool):
         written = await pool.fetchval(APPEND, *arguments)
+        if written and hears:
+            await heard(pool, sensor.patient_id, [sensor.device_no], now_ms)
+            heard_ms = now_ms
     else:
         written, heard_ms = await pool.fetchval(_APPEND_AND_HEAR, *arguments, sensor.device_no), now_ms
     return replace(sensor, tail=after, heard_ms=heard_ms) if written else None

@@ -15,6 +15,7 @@ import asyncpg
 from ddr.series.epoch import Chunk, Epoch
 from ddr.series.reading import Rules
 from ddr.series.tail import Tail
+from ddr.store.database.spreading import is_spread
 from ddr.store.devices.devices import OF_IMPORT
 
 SensorKey = tuple[UUID, str, str]
@@ -88,6 +89,9 @@ async def load_all(pool: asyncpg.Pool, keys: Collection[SensorKey]) -> dict[Sens
     """Those of these sensors that exist, as they are now. One statement."""
     if not keys:
         return {}
+    if is_spread(pool):
+        loaded = {key: await load(pool, *key) for key in set(keys)}
+        return {key: sensor for key, sensor in loaded.items() if sensor is not None}
     rows = await pool.fetch(_LOAD_ALL, *map(list, zip(*set(keys), strict=True)))
     return {(row["patient_id"], row["device_key"], row["sensor_key"]): _sensor(row) for row in rows}
 

@@ -1,0 +1,56 @@
+"""Whether patients lie on several servers (docs/scaling.md): then a statement asks one patient, or one directory.
+
+What one PostgreSQL does in one statement, for speed, is done in two there. It is found out when a pool is opened.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+import asyncpg
+
+from ddr.store.database.placing import spread
+from ddr.store.database.stamps import stamp
+
+# Citus must see which patient it is to plan a join; and what it hides in the catalogue takes seconds to ask.
+SESSION = "SET plan_cache_mode = auto; SET citus.override_table_visibility = off"
+_ENGINE = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')"
+_PLACED = """
+SELECT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = to_regclass('patient') AND partmethod = 'h')"""
+
+
+async def look(conn: asyncpg.Connection | asyncpg.Pool) -> bool:
+    """Whether the installation is spread, as the database says."""
+    return bool(await conn.fetchval(_ENGINE) and await conn.fetchval(_PLACED))
+
+
+def is_spread(conn: Any) -> bool:
+    """The same as it was when the pool of this connection was opened; False for a connection of no pool of ours."""
+    servers = getattr(conn, "servers", None)
+    return servers is not None and bool(servers.spread)
+
+
+def over_servers(conn: Any, table: str) -> bool:
+    """Whether the rows of this table lie on several servers."""
+    return is_spread(conn) and table in spread()
+
+
+# The next stamp as a function of the row (ddr.store.database.stamps.stamp). It is said to be immutable so that the
+# server that has the row computes it, after it has got its lock; what has a column in it is computed nowhere else.
+STAMP = "ddr_stamp(bigint, bigint)"
+STAMP_FUNCTION = """
+CREATE OR REPLACE FUNCTION ddr_stamp(stamp_ms bigint, steered_ms bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
+$$ BEGIN
+    RETURN greatest(stamp_ms + 1, coalesce(steered_ms, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint));
+END $$"""
+_STAMP = re.compile(re.escape(stamp("%")).replace("%", r"(\$\d+)"))
+
+
+@lru_cache(maxsize=2000)
+def there(text: str) -> str:
+    """A statement as it may be said of a patient on another server: with the clock of its beginning."""
+    if "FUNCTION" in text:  # what runs beside the row has a clock there
+        return text
+    return _STAMP.sub(r"ddr_stamp(stamp_ms, \1)", text).replace("clock_timestamp()", "statement_timestamp()")
