@@ -55,7 +55,7 @@ async def _distribute(args: argparse.Namespace, settings: Settings) -> None:
             return
         count = await distribute(pool, FUNCTIONS, args.shards, lambda step: print(_shown(step), flush=True))
         print(f"{count} tables were put where they belong; the others were there")
-        print("tried, not for patients yet: docs/scaling.md says what fails on several servers")
+        print("tried, not for patients yet: docs/scaling.md says what was not run")
 
 
 def _shown(step: Step) -> str:

@@ -23,20 +23,18 @@ _LOCK = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"
 _ABLE = "SELECT FROM patient WHERE patient_id = $1 AND disabled_ms IS NULL FOR NO KEY UPDATE"
 _RIGHT = "SELECT FROM representation WHERE patient_id = $1 AND representation_id = $2 AND ended_ms IS NULL FOR SHARE"
 _OPEN = """
-SELECT g.act_no FROM research_consent g
+SELECT g.act_no, g.at_ms FROM research_consent g
  WHERE g.patient_id = $1 AND g.act = 'given'
    AND NOT EXISTS (SELECT FROM research_consent e WHERE e.patient_id = $1 AND e.given_no = g.act_no)"""
 _GIVE = """
 INSERT INTO research_consent (patient_id, at_ms, act, language, text_sha256, role, representation_id)
 VALUES ($1, $2, 'given', $3, $4, $5, $6)"""
-_END = f"""
+_END = """
 INSERT INTO research_consent (patient_id, at_ms, act, given_no, ended_by, reason, role, representation_id)
-SELECT $1, $2, 'ended', o.act_no, $3, $4, $5, $6 FROM ({_OPEN} {{}}) AS o
-ON CONFLICT (patient_id, given_no) WHERE given_no IS NOT NULL DO NOTHING
-RETURNING (SELECT g.at_ms FROM research_consent g
-            WHERE g.patient_id = $1 AND g.act_no = research_consent.given_no) AS given_ms"""  # noqa: S608
-_END_ALL = _END.format("AND (g.at_ms <= $7 OR g.at_ms = ANY ($8::bigint[]))")
-_END_OF_RIGHT = _END.format("AND g.representation_id = $7")
+VALUES ($1, $2, 'ended', $3, $4, $5, $6, $7)
+ON CONFLICT (patient_id, given_no) WHERE given_no IS NOT NULL DO NOTHING RETURNING true"""
+_OPEN_UPTO = f"{_OPEN} AND (g.at_ms <= $2 OR g.at_ms = ANY ($3::bigint[]))"
+_OPEN_OF_RIGHT = f"{_OPEN} AND g.representation_id = $2"
 _OF_PATIENT = """
 SELECT g.act_no, g.at_ms AS given_ms, g.role AS given_role, g.language, g.text_sha256, t.version, t.content,
        e.at_ms AS ended_ms, e.ended_by, e.reason, e.role AS ended_role
@@ -95,12 +93,12 @@ async def _withdraw(
 ) -> bool:
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute(_LOCK, patient_id)
-        ended = (patient_id, now_ms, BY_PATIENT, reason, *by, upto_ms, list(given_ms))
-        rows = await conn.fetch(_END_ALL, *ended)
-        if not rows:
+        given = await conn.fetch(_OPEN_UPTO, patient_id, upto_ms, list(given_ms))
+        ended = await _end(conn, patient_id, given, now_ms, BY_PATIENT, reason, by)
+        if not ended:
             return False
         detail = {**detail_of(*by), "reason": reason}
-        ends = {"given_ms": [row["given_ms"] for row in rows]}
+        ends = {"given_ms": ended}
         await record(conn, Event.RESEARCH_WITHDRAWN, now_ms, patient_id=patient_id, detail=detail, ends=ends)
         return True
 
@@ -109,10 +107,27 @@ async def end_with_right(
     conn: asyncpg.Connection, patient_id: UUID, role: str, representation_id: UUID, reason: str, now_ms: int
 ) -> None:
     """Within the transaction that ends a right: a consent that was given by it ends, too."""
-    given = (patient_id, now_ms, BY_SYSTEM, reason, None, None, representation_id)
-    if await conn.fetchrow(_END_OF_RIGHT, *given) is not None:
+    given = await conn.fetch(_OPEN_OF_RIGHT, patient_id, representation_id)
+    if await _end(conn, patient_id, given, now_ms, BY_SYSTEM, reason, (None, None)):
         detail = {**detail_of(role, representation_id), "reason": reason}
         await record(conn, Event.RESEARCH_ENDED_BY_SYSTEM, now_ms, patient_id=patient_id, detail=detail)
+
+
+async def _end(
+    conn: asyncpg.Connection,
+    patient_id: UUID,
+    given: Collection[asyncpg.Record],
+    now_ms: int,
+    ended_by: str,
+    reason: str,
+    by: By,
+) -> list[int]:
+    """Of these consents in force those that end now: when they had been given."""
+    return [
+        row["at_ms"]
+        for row in given
+        if await conn.fetchval(_END, patient_id, now_ms, row["act_no"], ended_by, reason, *by)
+    ]
 
 
 async def of_patient(conn: Connection, patient_id: UUID) -> list[asyncpg.Record]:

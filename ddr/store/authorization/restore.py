@@ -14,7 +14,7 @@ import asyncpg
 from ddr.fhir.versions import Restore
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.consents import shorten
-from ddr.store.authorization.tokens import Family
+from ddr.store.authorization.tokens import Family, find_pairing
 from ddr.store.authorization.unpairing import Party, unpair, withdraw_by
 from ddr.store.database.pool import Connection
 
@@ -175,22 +175,22 @@ async def end_consent(
 
     Those given at `granted_ms` have ended then, whatever the clock said.
     """
-    row = await pool.fetchrow(
+    pairing = await find_pairing(pool, pairing_id)
+    if pairing is None:
+        return False
+    named = pairing.patient_id, pairing.pairing_no
+    later = await pool.fetchval(
         """
-        SELECT patient_id, pairing_no FROM pairing_directory d
-         WHERE pairing_id = $1 AND NOT EXISTS (
-               SELECT FROM consent c
-                WHERE c.patient_id = d.patient_id AND c.pairing_no = d.pairing_no AND c.miv_url = $2
-                  AND c.withdrawn_ms IS NULL AND c.granted_ms > $3 AND c.granted_ms <> ALL ($4::bigint[]))
+        SELECT EXISTS (SELECT FROM consent
+                        WHERE patient_id = $1 AND pairing_no = $2 AND miv_url = $3
+                          AND withdrawn_ms IS NULL AND granted_ms > $4 AND granted_ms <> ALL ($5::bigint[]))
         """,
-        pairing_id,
+        *named,
         valueset,
         ended_ms,
         list(granted_ms),
     )
-    return row is not None and await withdraw_by(
-        pool, row["patient_id"], row["pairing_no"], valueset, by, reason, now_ms
-    )
+    return not later and await withdraw_by(pool, *named, valueset, by, reason, now_ms)
 
 
 async def shorten_consents(
