@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import asyncpg
@@ -85,7 +85,11 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
 
     async def forget_ends() -> None:
         await restore.keep_mark(pool, settings.journal_folder, now_ms)
-        await asyncio.to_thread(journal.forget, settings.journal_folder, now_ms - settings.journal_days * DAY_MS)
+        before_ms = await clock.counted(pool, now_ms - settings.journal_days * DAY_MS)
+        await asyncio.to_thread(journal.forget, settings.journal_folder, before_ms)
+
+    async def as_the_trail(forget: Callable[[asyncpg.Pool, int], Awaitable[object]]) -> None:
+        await forget(pool, await clock.counted(pool, now_ms - settings.audit_days * DAY_MS))
 
     return {
         "clock": look_at_clock,
@@ -108,13 +112,13 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         "tokens": lambda: tokens.sweep(pool, now_ms),
         "gateway-requests": lambda: gateway_requests.sweep(pool, now_ms),
         "gateway-codes": lambda: gateway_apps.sweep_codes(pool, now_ms),
-        "gateway-tokens": lambda: gateway_tokens.sweep(pool, now_ms - settings.audit_days * DAY_MS),
+        "gateway-tokens": lambda: as_the_trail(gateway_tokens.sweep),
         "patient-files": lambda: files.sweep(pool, now_ms),
         "journal": forget_ends,
         "readings": lambda: retention.forget_readings(core, now_ms),
         "ended-pairings": lambda: retention.forget_pairings(core, now_ms),
-        "outages": lambda: outages.purge(pool, now_ms - settings.audit_days * DAY_MS),
-        "registry-events": lambda: registry.purge_events(pool, now_ms - settings.audit_days * DAY_MS),
+        "outages": lambda: as_the_trail(outages.purge),
+        "registry-events": lambda: as_the_trail(registry.purge_events),
         "audit-pack": lambda: audit_packing.pack_some(pool, now_ms),
         "request-log-pack": lambda: request_log_days.pack_some(pool, now_ms),
     }

@@ -14,6 +14,7 @@ import asyncpg
 from ddr.http.core import Core
 from ddr.miv.model import MivCatalog
 from ddr.settings import Settings, SettingsError
+from ddr.store.database.clock import counted
 from ddr.store.patients import retention as store
 
 DAY_MS = 86_400_000
@@ -43,13 +44,15 @@ async def forget_readings(core: Core, now_ms: int) -> None:
     """What is older than `readings_days`; nothing when that is 0."""
     if core.settings.readings_days:
         days = max(core.settings.readings_days, longest_historic_days(core.catalog) + 1)
-        await _through_all(core.pool, "readings", store.forget_readings, now_ms - days * DAY_MS - SLACK_MS, now_ms)
+        before_ms = await counted(core.pool, now_ms - days * DAY_MS - SLACK_MS)
+        await _through_all(core.pool, "readings", store.forget_readings, before_ms, now_ms)
 
 
 async def forget_pairings(core: Core, now_ms: int) -> None:
     """What ended more than `ended_pairings_days` ago; nothing when that is 0."""
     if days := core.settings.ended_pairings_days:
-        await _through_all(core.pool, "ended-pairings", store.forget_pairings, now_ms - days * DAY_MS, now_ms)
+        before_ms = await counted(core.pool, now_ms - days * DAY_MS)
+        await _through_all(core.pool, "ended-pairings", store.forget_pairings, before_ms, now_ms)
 
 
 async def _through_all(pool: asyncpg.Pool, job: str, forget: Forget, before_ms: int, now_ms: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -15,6 +17,7 @@ from ddr.operations.housekeeping import one_round
 from ddr.operations.retention import DAY_MS, check_retention, longest_historic_days
 from ddr.settings import Settings, SettingsError
 from ddr.settings_sources import load_settings
+from ddr.store.audit import journal
 from ddr.store.authorization.unpairing import Party, unpair
 from ddr.store.database.pool import open_pool
 from tests.store.continuous import DAY, HOUR, START, register
@@ -162,6 +165,27 @@ async def test_ended_pairings_go_with_their_proof_after_years_only(own: Core, cl
         assert len(numbers) == 1, table
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await core.pool.execute("DELETE FROM consent_record")
+
+
+async def test_nothing_goes_by_how_much_a_clock_leapt(own: Core, clock: Clock, tmp_path: Path) -> None:
+    core = replace(own, settings=replace(own.settings, ended_pairings_days=1096, journal_dir=str(tmp_path)))
+    stored = await register(own.pool)
+    await stored.upload([(START, 100), (START + DAY, 100)], START)
+    await ended_pairing(core, stored.patient_id, START - 1094 * DAY)  # no younger one goes, by the real clock
+    (tmp_path / f"ends-host-{datetime.fromtimestamp(START / 1000, UTC):%Y-%m}.jsonl").touch()
+
+    async def left() -> tuple[int, int, int]:
+        pairings = await own.pool.fetchval("SELECT count(*) FROM pairing")
+        return len(await stored.chunks()), pairings, len(journal.files(tmp_path))
+
+    before = await left()
+    assert before == (2, 1, 1)
+    await own.pool.execute("INSERT INTO clock_gap VALUES ($1, $2)", START + DAY, START + 3000 * DAY)
+    await days_later(core, clock, 3000)
+    assert await left() == before
+    await own.pool.execute("DELETE FROM clock_gap")
+    await days_later(core, clock, 3002)
+    assert await left() == (1, 0, 0)
 
 
 @pytest.mark.parametrize("values", [{"ended_pairings_days": 1095}, {"ended_pairings_days": 1100, "audit_days": 1101}])

@@ -44,6 +44,12 @@ async def look(pool: asyncpg.Pool) -> int:
     return moved_ms
 
 
+async def counted(pool: asyncpg.Pool, before_ms: int) -> int:
+    """What is older than `before_ms` once time by which the clock leapt does not count, is older than this instant."""
+    counted_ms: int = await pool.fetchval("SELECT clock_counted($1)", before_ms)
+    return counted_ms
+
+
 async def _look(pool: asyncpg.Pool) -> tuple[int, int]:
     """Milliseconds that the answer took, and by how much the database was ahead of the steady clock in its middle."""
     async with pool.acquire() as connection:  # waiting for one is no part of the answer's time
