@@ -9,12 +9,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ddr.series.chain import cut
-from ddr.series.epoch import Chunk, Epoch
+from ddr.series.epoch import Chunk, Epoch, empty_chunk
 from ddr.series.merge import Merge, merge
 from ddr.series.packing import Reading
 from ddr.series.recut import recut
 from ddr.series.resettle import resettled
-from ddr.series.status import WITHDRAWN
+from ddr.series.status import WITHDRAWN, State
 from tests.series.model import GRID, HOUR, MINUTE, START, Recorder, epoch_of, reading_lists
 
 PERIOD = 5 * MINUTE
@@ -169,6 +169,14 @@ def test_a_withdrawn_chunk_is_live_again_as_soon_as_readings_can_come(by_event: 
     (one,) = [chunk for chunk in merged.changed if chunk.k == 1]
     assert (one.status != WITHDRAWN, one.version, one.start_ms) == (True, chunks[1].version + 1, cut_ms)
     assert merged.tail == one
+
+
+def test_a_withdrawn_first_chunk_is_live_again_when_readings_come_after_it() -> None:
+    gone = empty_chunk(0, START, State("e", 2, START))
+    now_ms = START + 2 * HOUR
+    merged = merge(epoch_of(tail=gone), [gone], [(now_ms, 5)], now_ms)
+    assert (merged.changed[0].k, merged.changed[0].state) == (0, State("a", 3, now_ms))
+    assert [(chunk.k, chunk.filled) for chunk in merged.changed] == [(0, 0), (1, 0), (2, 1)]
 
 
 def test_the_history_of_a_new_sensor_is_final_not_amended() -> None:

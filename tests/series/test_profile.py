@@ -28,12 +28,18 @@ def test_percentiles_of_every_time_of_day(step: int) -> None:
         values[minute - minute % step].append(raw)
     found = profile(rows_of(readings), step=step)
     assert [one.minute for one in found] == sorted(values)
+    assert {type(one.minute) for one in found} == {int}
     for one in found:
         measured = values[one.minute]
         assert one.readings == len(measured)
         twentieths = quantiles(measured * 2 if len(measured) == 1 else measured, n=20, method="inclusive")
         expected = [twentieths[number - 1] for number in (1, 5, 10, 15, 19)]
         assert one.percentiles == pytest.approx(expected)
+
+
+def test_a_step_is_a_quarter_of_an_hour() -> None:
+    rows = rows_of([(START + minute * MINUTE, 100) for minute in (0, 15, 30)])
+    assert [one.minute for one in glucose_profile(counting(rows, 0, 1 << 50), UTC)] == [0, 15, 30]
 
 
 def test_a_single_reading_is_every_percentile() -> None:
@@ -59,6 +65,17 @@ def test_each_reading_weighs_its_sampling_period() -> None:
     (found,) = profile([*slow, *fast])
     assert found.readings == 8
     assert found.percentiles[2] == quantiles([100] * 15 + [200] * 5, n=2, method="inclusive")[0]
+
+
+def test_equal_values_of_different_sensors_add_up() -> None:
+    slow = rows_of([(START + n * PERIOD, 100) for n in range(3)])
+    fast = rows_of(
+        [(START + DAY + n * MINUTE, 200 if n else 100) for n in range(5)],
+        MINUTE, sensor_no=2, sensor_started_ms=START + HOUR,
+    )  # fmt: skip
+    for rows in ([*slow, *fast], [*fast, *slow]):
+        (found,) = profile(rows)
+        assert found.percentiles[2:4] == (100, 100), "16 of 20 minutes had 100"
 
 
 def test_millimoles_are_converted() -> None:

@@ -101,3 +101,25 @@ def test_a_first_chunk_of_all_is_cut_like_any_other() -> None:
     epoch = epoch_of(tail=stored[-1])
     merged = recut(epoch, epoch, stored, [(START + PERIOD + 2000, 9), *HOURLY[1:]], NOW)
     assert [(chunk.k, chunk.start_ms, chunk.version) for chunk in merged.changed] == [(0, START + 2000, 2)]
+
+
+def test_the_first_chunk_of_all_gets_empty_when_its_readings_are_taken_back() -> None:
+    stored = merge(epoch_of(), (), HOURLY, START).changed
+    epoch = epoch_of(tail=stored[-1])
+    merged = recut(epoch, epoch, stored, HOURLY[1:], NOW)
+    assert merged.changed == [empty_chunk(0, START, State("p", 2, NOW))]
+
+
+def test_a_place_beyond_the_end_of_the_series_is_none() -> None:
+    place = left_by_retention(3)
+    for hours in (2, 3):
+        merged = recut(ended(hours), epoch_of(tail=place), [place], [], place.start_ms)
+        assert [(chunk.k, chunk.status) for chunk in merged.changed if chunk.k == 3] == [(3, "e")]
+
+
+def test_the_last_chunk_gets_empty_though_nothing_was_expected_in_it() -> None:
+    """It is not gone: what was once part of the series still is."""
+    stored = merge(epoch_of(), (), HOURLY, START).changed
+    epoch = replace(epoch_of(tail=stored[-1]), expected_until_ms=START + 2 * HOUR)
+    merged = recut(epoch, epoch, stored, HOURLY[:2], NOW)
+    assert merged.changed == [empty_chunk(2, START + 2 * HOUR, State("p", 2, NOW))]

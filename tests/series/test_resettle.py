@@ -68,6 +68,13 @@ def test_an_empty_chunk_of_a_time_from_which_nothing_comes_is_withdrawn() -> Non
     assert 2 not in shown(over, chunks, LATER)
 
 
+def test_all_is_withdrawn_of_which_nothing_came_and_nothing_will() -> None:
+    now_ms = START + 30 * MINUTE  # chunk 0 is shown empty by now
+    merged = resettled(replace(epoch_of(), expected_until_ms=START), epoch_of(), [], now_ms)
+    assert states(merged) == [(0, "e", 2, now_ms)]
+    assert merged.tail is None
+
+
 def test_a_filled_chunk_is_never_withdrawn() -> None:
     epoch, chunks = stored()
     merged = resettled(replace(epoch, expected_until_ms=START), epoch, chunks, LATER)
@@ -137,6 +144,13 @@ def test_new_limits_leave_what_is_empty_or_withdrawn() -> None:
     gone = replace(chunks[0], status="e")
     assert [chunk.k for chunk in restated(epoch, [gone, chunks[1]], SOON).changed] == [1]
     assert restated(epoch_of(), [], START) == Merge([], None, set(), set())
+
+
+def test_new_limits_leave_an_empty_chunk_between_two_that_show_them() -> None:
+    chunks = merge(epoch_of(), (), [(START, 100), (START + 2 * HOUR, 110)], START).changed
+    assert [chunk.filled for chunk in chunks] == [1, 0, 1]
+    merged = restated(epoch_of(tail=chunks[-1]), chunks, SOON)
+    assert [chunk.k for chunk in merged.changed] == [0, 2]
 
 
 def test_an_empty_chunk_behind_one_that_is_stored_stays_when_its_state_is_its_own() -> None:

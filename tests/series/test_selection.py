@@ -95,6 +95,14 @@ def test_a_clock_that_runs_unevenly_lets_nothing_count_twice(offset_ms: int) -> 
     assert {raw for _, raw in counted(rows)} == {200}
 
 
+@pytest.mark.parametrize(
+    ("offset_ms", "counts"), [(-225_001, True), (-225_000, False), (225_000, False), (225_001, True)]
+)
+def test_a_reading_speaks_for_three_quarters_of_a_period_around_it(offset_ms: int, counts: bool) -> None:
+    rows = [*older([(START + HOUR + offset_ms, 100)]), *newer([(START + HOUR, 200)])]
+    assert (100 in [raw for _, raw in counted(rows)]) is counts
+
+
 def test_a_missing_reading_is_filled() -> None:
     rows = [*older(evenly([100] * 12)), *newer([reading for n, reading in enumerate(evenly([200] * 12)) if n != 6])]
     assert [raw for _, raw in counted(rows)] == [200] * 6 + [100] + [200] * 5

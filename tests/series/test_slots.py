@@ -53,6 +53,8 @@ def test_placing_agrees_with_the_rule_for_winners(readings: list[Reading]) -> No
         (55, 1, "5.5"),
         (5, 2, "0.05"),
         (-5, 1, "-0.5"),
+        (0, 0, "0"),
+        (0, 1, "0.0"),
         (100, 1, "10.0"),
         (LOW, 1, "L"),
         (HIGH, 0, "U"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,6 +79,19 @@ def test_a_run_of_one_is_counted_on() -> None:
     appended = applied(chunk, tail, rest, START + HOUR)
     recorder.upload(rest, START + HOUR)
     assert appended == recorder.chunks[0]
+
+
+@pytest.mark.parametrize("readings", [drifting(6), [(START + slot * GRID.period_ms, slot) for slot in range(6)]])
+def test_what_is_remembered_after_an_append_is_what_would_be_read(readings: list[Reading]) -> None:
+    recorder = Recorder()
+    recorder.upload(readings[:3])
+    tail, chunk = tail_of(recorder)
+    assert tail is not None and (tail.k, tail.start_ms) == (chunk.k, chunk.start_ms)
+    extension = extended(tail, readings[3:], START + HOUR)
+    appended = applied(chunk, tail, readings[3:], START + HOUR)
+    recorder.upload(readings[3:], START + HOUR)
+    assert appended is not None and appended == recorder.chunks[0]
+    assert extension is not None and extension.after == Tail.of(tail.epoch, appended)
 
 
 def test_a_tail_knows_under_which_terms_it_is_remembered() -> None:
