@@ -81,7 +81,6 @@ async def test_refused_without_builtin_accounts(
     ("line", "complaint"),
     [
         ("patient find \udcff", "bytes that are no UTF-8"),
-        ("logs export --client \udcff", "bytes that are no UTF-8"),
         ("audit verify --from-seal 99999999999999999999", "a number that is too large"),
         ("logs export --output=", ""),
     ],
