@@ -34,10 +34,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Apply what is missing and print the names; status 2 for `distribute` where there is no engine for it."""
+    """Apply what is missing and print the names; status 2 for `distribute` where there is no engine for it.
+
+    A plan changes nothing.
+    """
     with database(load_settings()) as settings:
-        applied = migrate_database(settings)
-        print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
+        if args.action == "migrate" or not args.plan:
+            applied = migrate_database(settings)
+            print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
         if args.action == "distribute":
             try:
                 asyncio.run(_distribute(args, settings))
