@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import httpx
@@ -24,6 +23,7 @@ from ddr.demo.stack import DemoStack, Options
 from tests.poller.diga import CONNECTIONS, digest
 from tests.poller.harm import Harm, Pollers
 from tests.poller.load import App, send
+from tests.support.reached import on
 
 MIV = "blood-glucose-measurement"
 AT_ONCE = 8
@@ -108,7 +108,7 @@ async def database(server_url: str) -> str:
     connection = await asyncpg.connect(server_url)
     await connection.execute("CREATE DATABASE diga")
     await connection.close()
-    return urlunsplit(urlsplit(server_url)._replace(path="/diga"))
+    return on(server_url, "diga")
 
 
 async def paired(

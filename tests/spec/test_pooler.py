@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
@@ -33,6 +32,7 @@ from tests.support.database import fresh_database
 from tests.support.grace import pass_time
 from tests.support.pooler import pooler, through
 from tests.support.postgres import Server, own_server
+from tests.support.reached import on
 from tests.support.recorder import recorder
 
 pytestmark = pytest.mark.packaging
@@ -84,7 +84,7 @@ async def test_each_recorder_has_its_schema_by_its_own_line(server: Server, sett
     with pooler(server.url, connections=1, schemas=("glucose", "pressure")) as folder:
         found = []
         for name in ("glucose", "pressure"):
-            url = urlsplit(through(folder, server.url))._replace(path=f"/{name}").geturl()
+            url = on(through(folder, server.url), name)
             found.append(
                 replace(
                     settings, database_url=url, database_schema=name, database_statement_cache=0, state_dir=tmp_path

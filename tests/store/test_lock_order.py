@@ -54,3 +54,22 @@ async def test_claims_are_confirmed_from_the_lowest_key_on(claims: Core) -> None
     pending = await claims.pool.fetch("SELECT pending FROM grace WHERE patient_id = ANY($1::uuid[]) ORDER BY 1", KEYS)
     left = [row["pending"] for row in pending]
     assert sorted(left, key=len) == [{}] * (len(KEYS) - 1) + [{"https://other.example": "me"}]
+
+
+@pytest.mark.parametrize("spread", [False, True])
+async def test_what_is_confirmed_is_not_confirmed_again(
+    claims: Core, monkeypatch: pytest.MonkeyPatch, spread: bool
+) -> None:
+    """A later claim of the same pairing would lose its mark; with patients on several servers (`spread`), too."""
+    monkeypatch.setattr(claims.pool.servers, "spread", spread)
+    waiting = GraceClaims()
+    for key in KEYS:
+        waiting.answered(Claim(key, 1, [URL], 0, {}))
+    count = "SELECT count(*) FROM grace WHERE patient_id = ANY($1::uuid[]) AND pending ? $2"
+    await waiting.flush(claims.pool)
+    assert await claims.pool.fetchval(count, KEYS, URL) == 0
+    await claims.pool.execute(
+        "UPDATE grace SET pending = jsonb_build_object($2::text, 'later') WHERE patient_id = ANY($1::uuid[])", KEYS, URL
+    )
+    await waiting.flush(claims.pool)
+    assert await claims.pool.fetchval(count, KEYS, URL) == len(KEYS)

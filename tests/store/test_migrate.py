@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -29,6 +28,7 @@ from ddr.store.database.pool import connect
 from ddr.store.gateways import tokens
 from tests.support.database import fresh_database
 from tests.support.pooler import direct_only
+from tests.support.reached import on
 
 DAY_MS = 86_400_000
 
@@ -237,7 +237,7 @@ async def test_a_database_in_another_encoding_is_refused(database_url: str) -> N
     server = await asyncpg.connect(database_url)
     try:
         await server.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
-        async with await connect(urlsplit(database_url)._replace(path=f"/{name}").geturl(), 1) as pool:
+        async with await connect(on(database_url, name), 1) as pool:
             with pytest.raises(StoreError, match="encoding LATIN1"):
                 await migrate(pool)
     finally:

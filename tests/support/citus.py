@@ -17,6 +17,7 @@ from ddr.cli.db import FUNCTIONS
 from ddr.store.database.distribute import distribute
 from ddr.store.database.migrate import migrate
 from ddr.store.database.pool import connect
+from tests.support.reached import execute, on
 
 COORDINATOR = "DDR_TEST_CITUS_URL"  # a database with Citus and its servers; its role makes databases on all of them
 SHARDS = 4
@@ -36,9 +37,9 @@ async def spread_database(coordinator: str) -> AsyncIterator[str]:
     servers = [coordinator, *(_at(coordinator, *node) for node in nodes)]
     try:
         for server in servers:
-            await _execute(server, f'CREATE DATABASE "{name}"')
-            await _execute(_on(server, name), "CREATE EXTENSION citus")
-        url = _on(coordinator, name)
+            await execute(server, f'CREATE DATABASE "{name}"')
+            await execute(on(server, name), "CREATE EXTENSION citus")
+        url = on(coordinator, name)
         conn = await asyncpg.connect(url)
         await conn.execute("SELECT citus_set_coordinator_host($1, $2)", *first)
         for node in nodes:
@@ -50,25 +51,13 @@ async def spread_database(coordinator: str) -> AsyncIterator[str]:
         yield url
     finally:
         for server in servers:
-            await _execute(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            await execute(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 def _at(url: str, host: str, port: int) -> str:
     parts = urlsplit(url)
     user, at, _ = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=f"{user}{at}{host}:{port}"))
-
-
-def _on(url: str, name: str) -> str:
-    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
-
-
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 async def _demo() -> int:

@@ -10,7 +10,6 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
@@ -20,17 +19,18 @@ from ddr.store.database.migrate import migrate, migrations
 from ddr.store.database.pool import connect
 from tests.support.citus import COORDINATOR, spread_database
 from tests.support.pooler import before, behind
+from tests.support.reached import execute, on
 
 
 @asynccontextmanager
 async def fresh_database(server_url: str, template: str = "template1") -> AsyncIterator[str]:
     """The URL of a new database on `server_url`, empty unless it copies `template`; dropped afterwards."""
     name, server_url = f"ddr_test_{os.getpid()}_{secrets.token_hex(4)}", itself(server_url)
-    await _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    await execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
-        yield behind(_on(server_url, name))
+        yield behind(on(server_url, name))
     finally:
-        await _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+        await execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @asynccontextmanager
@@ -54,7 +54,7 @@ async def _template(server_url: str) -> str:
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
             await connection.execute(f"DROP DATABASE IF EXISTS {name}_new WITH (FORCE)")
             await connection.execute(f"CREATE DATABASE {name}_new TEMPLATE template1")
-            pool = await connect(_on(server_url, f"{name}_new"), 1)
+            pool = await connect(on(server_url, f"{name}_new"), 1)
             await migrate(pool)
             await pool.close()
             await connection.execute(f"ALTER DATABASE {name}_new RENAME TO {name}")
@@ -76,18 +76,6 @@ def embedded_server(state_dir: Path) -> Iterator[str]:
 def itself(url: str) -> str:
     """The same database on the server itself, in a run behind a pooler."""
     return before(url, os.environ.get("DDR_TEST_DATABASE_URL", url))
-
-
-def _on(server_url: str, name: str) -> str:
-    return urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
-
-
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 @asynccontextmanager

@@ -141,10 +141,11 @@ class GraceClaims:
     async def flush(self, pool: asyncpg.Pool) -> None:
         """Confirm what was answered, and put off the end of what is being; what fails is kept for the next time."""
         rows = list(self._waiting)
-        if rows and is_spread(pool):
-            await pool.executemany(_CONFIRM_ONE, rows)
-        elif rows:
-            await pool.execute(_CONFIRM, *map(list, zip(*rows, strict=True)))
+        if rows:
+            if is_spread(pool):
+                await pool.executemany(_CONFIRM_ONE, rows)
+            else:
+                await pool.execute(_CONFIRM, *map(list, zip(*rows, strict=True)))
             for _ in rows:
                 self._waiting.popleft()
         now = time.monotonic()

@@ -17,8 +17,8 @@ import asyncpg
 from ddr.series.packing import Reading
 
 _NOTE = """
-    INSERT INTO claim (patient_id, sensor_no, time_ms, raw, claimed_ms)
-    SELECT $1, $2, time, raw, $5 FROM unnest($3::bigint[], $4::integer[]) WITH ORDINALITY AS w (time, raw, place)
+    INSERT INTO claim (patient_id, sensor_no, time_ms, raw, claimed_ms, replaced_ms)
+    SELECT $1, $2, time, raw, $5, $6 FROM unnest($3::bigint[], $4::integer[]) WITH ORDINALITY AS w (time, raw, place)
      ORDER BY place
         ON CONFLICT DO NOTHING"""
 
@@ -29,12 +29,6 @@ _REPLACE = """
                                        THEN nextval(pg_get_serial_sequence('claim', 'claim_no')) ELSE c.claim_no END
       FROM unnest($3::bigint[], $4::integer[]) AS w (time, raw)
      WHERE c.patient_id = $1 AND c.sensor_no = $2 AND c.time_ms = w.time"""
-
-_PUT_BEHIND = """
-    INSERT INTO claim (patient_id, sensor_no, time_ms, raw, claimed_ms, replaced_ms)
-    SELECT $1, $2, time, raw, $5, $5 FROM unnest($3::bigint[], $4::integer[]) WITH ORDINALITY AS w (time, raw, place)
-     ORDER BY place
-        ON CONFLICT DO NOTHING"""
 
 _DECIDED = """
     SELECT time_ms, raw, replaced_ms FROM claim
@@ -59,12 +53,21 @@ class Change:
 
 
 async def note_rivals(
-    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, rivals: Iterable[Reading], now_ms: int
+    conn: asyncpg.Connection,
+    patient_id: UUID,
+    sensor_no: int,
+    rivals: Iterable[Reading],
+    now_ms: int,
+    behind: bool = False,
 ) -> None:
-    """Note different values of equal instants, first those that came first; known ones keep their place."""
+    """Note different values of equal instants, first those that came first; known ones keep their place.
+
+    `behind`: they came after the correction that stands in their place.
+    """
     rows = list(rivals)
     if rows:
-        await conn.execute(_NOTE, patient_id, sensor_no, *map(list, zip(*rows, strict=True)), now_ms)
+        columns = map(list, zip(*rows, strict=True))
+        await conn.execute(_NOTE, patient_id, sensor_no, *columns, now_ms, now_ms if behind else None)
 
 
 async def stand(
@@ -94,15 +97,6 @@ async def decided(
         {reading for reading in readings if standing.get(reading[0], reading[1]) != reading[1]} if standing else set()
     )
     return behind.intersection(readings), late - behind
-
-
-async def put_behind(
-    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, readings: Iterable[Reading], now_ms: int
-) -> None:
-    """Note readings that came after the correction that stands in their place, first those that came first."""
-    rows = list(readings)
-    if rows:
-        await conn.execute(_PUT_BEHIND, patient_id, sensor_no, *map(list, zip(*rows, strict=True)), now_ms)
 
 
 async def without(

@@ -25,7 +25,7 @@ from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import lock_patient, moved, stamp
 from ddr.store.devices.appearance import series_appeared
 from ddr.store.devices.devices import Row, heard
-from ddr.store.gateways.claims import decided, note_rivals, put_behind
+from ddr.store.gateways.claims import decided, note_rivals
 from ddr.store.gateways.uploads import note_upload, taken_back
 from ddr.store.series.bounds import first_k
 from ddr.store.series.sensors import CHUNK_COLUMNS, Sensor, chunk_of
@@ -178,7 +178,7 @@ async def merge_readings(
         outcome.deleted.update(gone.intersection(readings))
         if readings:
             behind, late = await decided(conn, sensor.patient_id, sensor.sensor_no, readings)
-            await put_behind(conn, sensor.patient_id, sensor.sensor_no, sorted(late - gone), stamp_ms)
+            await note_rivals(conn, sensor.patient_id, sensor.sensor_no, sorted(late - gone), stamp_ms, behind=True)
             outcome.accepted.update(late - gone)
             outcome.superseded.update((behind | late) - gone)
         left_out = outcome.deleted | outcome.superseded

@@ -1,0 +1,21 @@
+"""Databases of a server by their names, as URLs, and a statement said there by a connection of its own."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+
+def on(server_url: str, name: str) -> str:
+    """The URL of the database `name` on the server of another one."""
+    return urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
+
+
+async def execute(url: str, statement: str) -> None:
+    """A statement that is done outside a pool, as those that make and drop databases are."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
