@@ -232,3 +232,22 @@ def test_nothing_new_changes_nothing() -> None:
     gone = replace(stored[1], status=WITHDRAWN, filled=0, times=b"", vals=b"")
     assert merge(epoch_of(GRID, stored[0]), [stored[0], gone], (), NOW) == Merge([], stored[0], set(), set())
     assert merge(epoch_of(GRID, stored[1]), stored, [(START, 1)], NOW).tail == stored[1]
+    sent = epoch_of(GRID, stored[1], complete_until_ms=NOW)  # stored with the upload that says so
+    assert merge(sent, stored, [(START, 1)], NOW) == Merge([], stored[1], set(), set())
+
+
+def test_the_tail_is_the_last_chunk_whether_it_was_written_or_not() -> None:
+    first = merge(epoch_of(), (), [(START + hour * HOUR, hour) for hour in range(3)], START)
+    assert [chunk.k for chunk in first.changed] == [0, 1, 2] and first.tail == first.changed[2]
+    last = first.changed[2]
+    second = merge(epoch_of(GRID, last), first.changed, [(START + 3 * HOUR, 3)], START)
+    assert [chunk.k for chunk in second.changed] == [3] and second.tail == second.changed[0]
+
+
+@pytest.mark.parametrize("withdrawn", [False, True])
+def test_what_is_covered_already_stays_the_tail(withdrawn: bool) -> None:
+    """Of chunk number 1 only the place counts: neither it nor the one before it is cut again."""
+    second = merge(epoch_of(), (), [(START, 1), (START + HOUR, 2)], START).changed[1]
+    anchor = replace(second, status=WITHDRAWN, filled=0, times=b"", vals=b"") if withdrawn else second
+    merged = merge(epoch_of(GRID, second), [anchor], (), NOW, cover_ms=NOW)
+    assert merged == Merge([], None if withdrawn else second, set(), set())

@@ -109,6 +109,8 @@ def test_values_beyond_the_limits(
 ) -> None:
     limits = [None if limit is None else Decimal(limit) for limit in (lower, upper)]
     scale = Scale.of(unit, decimals, *limits)
+    row = {"unit": unit, "decimals": decimals, "lower_limit": limits[0], "upper_limit": limits[1]}
+    assert Scale.of_row(row) == scale
     assert (scale.number(LOW), scale.number(HIGH), scale.number(7)) == (low, high, 7)
     assert (range_of(low, scale.limits()), range_of(high, scale.limits())) == (0, 4)
 
@@ -117,6 +119,13 @@ def test_low_and_high_count_in_ranges_mean_and_activity() -> None:
     found = calculated(rows_of(evenly([LOW, 100, HIGH, 60])), days=4 * 5 / 1440)
     assert found.mean == Fraction(39 + 100 + 401 + 60, 4)
     assert shares(found) == [25, 25, 25, 0, 25]
+    assert found.active == 100
+
+
+def test_low_counts_beside_its_own_number() -> None:
+    """A sensor that measures down to 40 can have said 39 before its limits were known."""
+    found = calculated(rows_of(evenly([LOW, 39, 102, 39])), days=4 * 5 / 1440)
+    assert (found.readings, found.mean) == (4, Fraction(3 * 39 + 102, 4))
     assert found.active == 100
 
 
@@ -183,6 +192,11 @@ def test_days_of_wear_are_calendar_days_of_the_zone() -> None:
 def test_days_of_wear_inside_of_long_chunks() -> None:
     week = [START + 12 * HOUR, START + 14 * HOUR, START + 3 * DAY, START + 6 * DAY]
     assert days_of_wear(week, span_ms=7 * DAY) == 3
+
+
+def test_days_of_wear_begin_with_the_first_reading_of_a_chunk_that_began_the_day_before() -> None:
+    rows = rows_of([(START + 23 * HOUR, 100)], from_ms=START)
+    assert calculated(rows, days=30, from_ms=START - 15 * DAY, zone=BERLIN).days_of_wear == 1
 
 
 @pytest.mark.parametrize(("day", "hours"), [(55, 25), (-155, 23)])  # 2025-10-26 and 2025-03-30

@@ -51,6 +51,15 @@ def test_the_period_cuts_chunks() -> None:
     assert [time for time, _ in counted(rows, times[3], times[9])] == times[3:9]
     assert [time for time, _ in counted(rows, times[3] + 1, times[9] + 1)] == times[4:10]
     assert counted(rows, times[-1] + 1) == []
+    assert [time for time, _ in counted(rows, times[0], times[-1])] == times[:-1]
+
+
+def test_readings_of_one_sensor_count_beside_each_other_however_near() -> None:
+    """The last of a chunk and the first of the next one, which are shown in two slots."""
+    bound = START + HOUR - PERIOD // 2
+    readings = [(START, 100), (bound - 1000, 110), (bound, 120)]
+    rows = rows_of(readings, span_ms=HOUR)
+    assert len(rows) == 2 and counted(rows) == readings
 
 
 @pytest.mark.parametrize("state", ["not-calibrated", "calibration-required"])
