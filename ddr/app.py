@@ -24,7 +24,6 @@ from ddr.http.address import behind_proxies, client_network, networks
 from ddr.http.arrival import in_turn
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send, json_reply, problem
 from ddr.http.caller import caller
-from ddr.http.clock import now_ms
 from ddr.http.core import Core, TrustSource
 from ddr.http.fleet import Fleet
 from ddr.http.guard import by_path, constant, guarded, with_headers
@@ -216,7 +215,7 @@ async def build_core(
     pool: asyncpg.Pool,
     registry: TrustSource,
     catalog: MivCatalog,
-    clock: Callable[[], int] = now_ms,
+    clock: Callable[[], int],
 ) -> Core:
     """What the rooms share, read from a migrated database. Raises SettingsError."""
     ring = await keys.opening_key(pool, settings)

@@ -11,8 +11,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import shown_instant, with_database
-from ddr.http.clock import now_ms
+from ddr.cli.operator import now_ms, shown_instant, with_database
 from ddr.operations import availability as rules
 from ddr.operations import calls, probes
 from ddr.operations.availability import GOAL, Item, Result

@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import instant_argument, shown_instant, with_database
-from ddr.http.clock import now_ms
+from ddr.cli.operator import instant_argument, now_ms, shown_instant, with_database
 from ddr.settings import Settings
 from ddr.store.credentials import register
 from ddr.store.credentials.register import SOON_MS, Assigned, Credential, Kind

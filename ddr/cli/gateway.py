@@ -10,8 +10,7 @@ import asyncpg
 
 from ddr.cli import gateway_token
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import shown_instant, with_database
-from ddr.http.clock import now_ms
+from ddr.cli.operator import now_ms, shown_instant, with_database
 from ddr.reasons import in_words
 from ddr.registries.certificates import BadCertificate, decode, expires_ms, fingerprint
 from ddr.settings import Settings
@@ -55,6 +54,8 @@ def _add(args: argparse.Namespace) -> Action:
     said = store.Said(args.name, expires_ms(der), args.owner, args.purpose)
 
     async def add(_settings: Settings, pool: asyncpg.Pool) -> int:
+        if said.until_ms <= now_ms():
+            raise CommandError(f"certificate {args.file}: has expired")
         try:
             await store.add(pool, der, said, now_ms())
         except store.AlreadyKnown:
@@ -68,13 +69,11 @@ def _add(args: argparse.Namespace) -> Action:
 
 
 def _certificate(file: Path) -> bytes:
-    """The DER of a client certificate that is good now."""
+    """The DER of a client certificate."""
     try:
         der = decode(file.read_text("ascii"))
     except (OSError, UnicodeDecodeError, BadCertificate) as error:
         raise CommandError(f"certificate {file}: {in_words(error)}") from None
-    if expires_ms(der) <= now_ms():
-        raise CommandError(f"certificate {file}: has expired")
     return der
 
 

@@ -8,8 +8,7 @@ import asyncpg
 
 from ddr.cli.account import ACCOUNT, Action, the_patient
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import shown_instant
-from ddr.http.clock import now_ms
+from ddr.cli.operator import now_ms, shown_instant
 from ddr.settings import Settings
 from ddr.store.audit.trail import Event
 from ddr.store.gateways import apps, tokens

@@ -12,9 +12,8 @@ import httpx
 import orjson
 
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import with_database
+from ddr.cli.operator import now_ms, with_database
 from ddr.fhir.instants import date_time
-from ddr.http.clock import now_ms
 from ddr.miv.model import MivCatalog
 from ddr.reasons import in_words
 from ddr.registries.errors import RegistryFault
@@ -42,16 +41,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Status 1 when something is wrong; the files of `register` are written only when nothing is."""
-    settings, catalog = with_database(_current)
+    settings, catalog, now = with_database(_current)
     if args.action == "diff":
         return asyncio.run(_diff(settings, catalog))
-    problems = asyncio.run(_problems(settings, catalog, args))
+    problems = asyncio.run(_problems(settings, catalog, args, now))
     if problems:
         raise CommandError("not fit to be registered:\n" + "\n".join(f"  {one}" for one in problems))
     args.out.mkdir(parents=True, exist_ok=True)
     written = {
         "hiis-registration.json": orjson.dumps(bundle(resources(settings, catalog)), option=orjson.OPT_INDENT_2),
-        "hiis-registration.md": sheet(settings, catalog, now_ms()).encode(),
+        "hiis-registration.md": sheet(settings, catalog, now).encode(),
     }
     for name, content in written.items():
         (args.out / name).write_bytes(content)
@@ -59,14 +58,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _current(settings: Settings, pool: object) -> tuple[Settings, MivCatalog]:
-    return settings, await current_catalog(settings, pool)
+async def _current(settings: Settings, pool: object) -> tuple[Settings, MivCatalog, int]:
+    return settings, await current_catalog(settings, pool), now_ms()
 
 
-async def _problems(settings: Settings, catalog: MivCatalog, args: argparse.Namespace) -> list[str]:
+async def _problems(settings: Settings, catalog: MivCatalog, args: argparse.Namespace, now: int) -> list[str]:
     hosts = {urlsplit(url).hostname or "" for url in (settings.diga_base_url, settings.public_base_url)}
     found = [f"setting {name}: is empty" for name in ("manufacturer", "product_name") if not getattr(settings, name)]
-    found += certificate_problems(settings.server_cert, hosts, now_ms())
+    found += certificate_problems(settings.server_cert, hosts, now)
     return found if args.offline else [*found, *await live_problems(settings, catalog, args.ca)]
 
 

@@ -7,8 +7,7 @@ import argparse
 import asyncpg
 
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import with_database
-from ddr.http.clock import now_ms
+from ddr.cli.operator import now_ms, with_database
 from ddr.oauth.keys import LEAD_MS, opening_key, replace_lost, reseal_all, rotate
 from ddr.settings import Settings
 from ddr.store.database.sealing import key_encryption_key

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import instant_argument, reading, with_database
+from ddr.cli.operator import instant_argument, now_ms, reading, with_database
 from ddr.http.request_log.record import stamp
 from ddr.oauth.keys import Keys, opening_key
 from ddr.operations.request_log.export import Filters, export
@@ -23,7 +23,6 @@ from ddr.operations.request_log.policy import history
 from ddr.operations.request_log.sealing import seal
 from ddr.operations.request_log.verifying import Findings, verify_chain, verify_file
 from ddr.settings import Settings
-from ddr.store.database.clock import DatabaseClock
 from ddr.store.database.pool import Pool
 
 HELP = "export and verify the request log, show its policy"
@@ -103,12 +102,10 @@ def _into(write: Callable[[bytes], object], recipient: x509.Certificate | None, 
     plain: list[bytes] = []
 
     async def lines(settings: Settings, pool: Pool) -> None:
-        clock = DatabaseClock()  # never this host's: days of seals would not follow each other
-        await clock.read(pool)
-        signer = await Keys.load(pool, await opening_key(pool, settings), clock())
-        await seal(pool, signer, settings, clock())  # what is durable by now
+        signer = await Keys.load(pool, await opening_key(pool, settings), now_ms())
+        await seal(pool, signer, settings, now_ms())  # what is durable by now
         async with reading(settings, pool) as read:
-            async for line in export(pool, read, signer, wanted, clock()):
+            async for line in export(pool, read, signer, wanted, now_ms()):
                 (plain.append if recipient else write)(line)
 
     try:

@@ -12,8 +12,7 @@ import asyncpg
 
 from ddr.cli.errors import CommandError
 from ddr.cli.notices import Action, act, announced, found, line, listed, words_in_german_and_contact
-from ddr.cli.operator import instant_argument
-from ddr.http.clock import now_ms
+from ddr.cli.operator import instant_argument, now_ms
 from ddr.operations.business_days import AHEAD, earliest
 from ddr.operations.status.functions import NAMES, TOWARDS_DIGA
 from ddr.settings import Settings

@@ -16,8 +16,7 @@ from pathlib import Path
 import asyncpg
 
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import shown_instant, with_database
-from ddr.http.clock import now_ms
+from ddr.cli.operator import now_ms, shown_instant, with_database
 from ddr.miv.loader import load_catalog
 from ddr.miv.model import Miv, MivCatalog, MivError
 from ddr.miv.versions import Difference, MivVersion, concepts, difference

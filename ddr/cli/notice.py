@@ -9,8 +9,7 @@ import asyncpg
 
 from ddr.cli.errors import CommandError
 from ddr.cli.notices import Action, act, announced, found, line, listed, words_in_german_and_contact
-from ddr.cli.operator import instant_argument
-from ddr.http.clock import now_ms
+from ddr.cli.operator import instant_argument, now_ms
 from ddr.miv.loader import load_catalog
 from ddr.operations.status.functions import NAMES, all_functions
 from ddr.settings import Settings

@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import asyncpg
 
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import shown_instant, with_database
-from ddr.http.clock import now_ms
+from ddr.cli.operator import now_ms, shown_instant, with_database
 from ddr.settings import Settings
 from ddr.store.outages import notices as store
 from ddr.store.outages.notices import Notice

@@ -1,4 +1,4 @@
-"""What the operator's commands share: the database, opened and up to date, and instants as arguments and as text."""
+"""What the operator's commands share: the database, opened and up to date, its clock, instants read and written."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import asyncpg
@@ -15,6 +16,7 @@ from ddr.fhir.instants import date_time, parse_date_time
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
 from ddr.store.audit.journal import JOURNAL
+from ddr.store.database.clock import DatabaseClock
 from ddr.store.database.embedded import database
 from ddr.store.database.limits import BACKGROUND
 from ddr.store.database.migrate import migrate_database
@@ -22,6 +24,7 @@ from ddr.store.database.pool import Pool, open_pool
 from ddr.store.database.replica import Replica
 
 T = TypeVar("T")
+_CLOCK: ContextVar[DatabaseClock] = ContextVar("clock")
 
 
 def with_database(action: Callable[[Settings, Pool], Awaitable[T]]) -> T:
@@ -32,6 +35,8 @@ def with_database(action: Callable[[Settings, Pool], Awaitable[T]]) -> T:
 
     async def act(settings: Settings) -> T:
         async with await open_pool(settings, BACKGROUND) as pool:
+            _CLOCK.set(clock := DatabaseClock())
+            await clock.read(pool)
             try:
                 return await action(settings, pool)
             except (asyncpg.DataError, UnicodeEncodeError):  # their texts quote the value
@@ -41,6 +46,14 @@ def with_database(action: Callable[[Settings, Pool], Awaitable[T]]) -> T:
         migrate_database(settings)
         with JOURNAL.kept_in(settings.journal_folder):
             return asyncio.run(act(settings))
+
+
+def now_ms() -> int:
+    """The present instant in milliseconds since 1970-01-01T00:00:00Z by the database's clock, as for every recorder.
+
+    Whoever types the command may sit at a host whose clock is wrong. Raises LookupError outside of `with_database`.
+    """
+    return _CLOCK.get()()
 
 
 @asynccontextmanager

@@ -15,9 +15,8 @@ import asyncpg
 from ddr.cli import patient_proxy
 from ddr.cli.account import ACCOUNT, Action, the_patient
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import shown_instant, with_database
+from ddr.cli.operator import now_ms, shown_instant, with_database
 from ddr.cli.patient_copy import write_copy
-from ddr.http.clock import now_ms
 from ddr.settings import Settings
 from ddr.store.authorization import pairings
 from ddr.store.authorization.unpairing import Party, unpair

@@ -11,8 +11,7 @@ from uuid import UUID
 
 from ddr.app import build_core
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import reading
-from ddr.http.clock import now_ms
+from ddr.cli.operator import now_ms, reading
 from ddr.http.core import Core
 from ddr.patient_pages.download import whole_copy
 from ddr.registries.diga_vz import DigaVz
@@ -67,4 +66,5 @@ async def _core(settings: Settings, pool: Pool) -> Core:
     catalog = await current_catalog(settings, pool)
     diga_vz = DigaVz(settings, pool, now_ms)
     await diga_vz.follow()
-    return await build_core(settings, pool, Trust(diga_vz, Zts(settings, pool, now_ms, catalog)), catalog)
+    zts = Zts(settings, pool, now_ms, catalog)
+    return await build_core(settings, pool, Trust(diga_vz, zts), catalog, now_ms)

@@ -11,8 +11,7 @@ import asyncpg
 
 from ddr.cli.account import ACCOUNT, Action, the_patient
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import shown_instant
-from ddr.http.clock import now_ms
+from ddr.cli.operator import now_ms, shown_instant
 from ddr.settings import Settings
 from ddr.store.authorization import representations
 from ddr.store.authorization.representations import End, Moment, Relation, SetBy

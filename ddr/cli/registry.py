@@ -11,9 +11,8 @@ import asyncpg
 import orjson
 
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import instant_argument, shown_instant, with_database
+from ddr.cli.operator import instant_argument, now_ms, shown_instant, with_database
 from ddr.fhir.instants import instant
-from ddr.http.clock import now_ms
 from ddr.operations.inspection import DAY_MS, Inspection, inspect
 from ddr.scopes.parse import is_canonical
 from ddr.settings import Settings

@@ -15,8 +15,7 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import reading, with_database
-from ddr.http.clock import now_ms
+from ddr.cli.operator import now_ms, reading, with_database
 from ddr.operations.research import Export, Terms, prepare
 from ddr.operations.research_files import names, report, written
 from ddr.registries.terminology import current_catalog

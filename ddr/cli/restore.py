@@ -10,8 +10,7 @@ from pathlib import Path
 import asyncpg
 
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import shown_instant, with_database
-from ddr.http.clock import now_ms
+from ddr.cli.operator import now_ms, shown_instant, with_database
 from ddr.operations.restore import replay
 from ddr.settings import Settings
 from ddr.store.audit import journal
@@ -52,7 +51,7 @@ async def _begin(args: argparse.Namespace, settings: Settings, pool: asyncpg.Poo
     if last_ms > now_ms():
         print(
             f"the journal has an end of {shown_instant(last_ms)}, which is still to come: what changes now may seem"
-            " older than what DiGA were shown; are the clocks of this host and of the database right?",
+            " older than what DiGA were shown; is the database's clock right?",
             file=sys.stderr,
         )
     until_ms = now_ms() + args.window * HOUR_MS

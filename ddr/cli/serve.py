@@ -24,7 +24,6 @@ from ddr.cli.serving import log as technical_log
 from ddr.cli.serving.recorders import Recorders
 from ddr.cli.serving.sockets import Sockets, addresses, bind
 from ddr.cli.serving.supervisor import Supervisor
-from ddr.http.clock import now_ms
 from ddr.miv.loader import load_catalog
 from ddr.oauth.keys import Keys, opening_key
 from ddr.operations.restore import catch_up
@@ -35,6 +34,7 @@ from ddr.settings_checks import missing_operator
 from ddr.settings_recorders import several
 from ddr.settings_sources import load_settings
 from ddr.store.audit.journal import check
+from ddr.store.database.clock import DatabaseClock
 from ddr.store.database.dsn import shown
 from ddr.store.database.embedded import database
 from ddr.store.database.errors import DatabaseAway
@@ -154,10 +154,12 @@ async def prepare(settings: Settings) -> None:
     """
     check(settings.journal_folder)
     async with await open_pool(settings, BACKGROUND, 2) as pool:
+        clock = DatabaseClock()
+        await clock.read(pool)
         ring = await opening_key(pool, settings)
-        await Keys.load(pool, ring, now_ms())
+        await Keys.load(pool, ring, clock())
         await load_secrets(pool, ring)
-        done = await catch_up(pool, settings.journal_folder, now_ms())
+        done = await catch_up(pool, settings.journal_folder, clock())
     if done:
         log.warning("restore.replayed", extra={"ends": dict(done)})
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import secrets
-import time
 
 import asyncpg
 
 from ddr.store.database.sealing import KeyRing, opened, seal, unseal
+from ddr.store.database.stamps import CLOCK
 
 NAMES = ("resource-ids", "page-links", "pairing-ids", "refresh-tokens", "known-browsers")
 LENGTH = 32
+_MAKE = f"INSERT INTO secret (name, sealed, created_ms) VALUES ($1, $2, {CLOCK}) ON CONFLICT DO NOTHING"  # noqa: S608
 _KEEP = "UPDATE secret SET sealed = $2, value = NULL WHERE name = $1"
 
 
@@ -19,10 +20,8 @@ async def load_secrets(pool: asyncpg.Pool, keys: KeyRing) -> dict[str, bytes]:
 
     What a version before this one left unsealed is sealed. Raises SettingsError when no key of `keys` is the right one.
     """
-    now_ms = time.time_ns() // 1_000_000
-    made = [(name, seal(keys, secrets.token_bytes(LENGTH), _label(name)), now_ms) for name in sorted(NAMES)]
     await pool.executemany(
-        "INSERT INTO secret (name, sealed, created_ms) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", made
+        _MAKE, [(name, seal(keys, secrets.token_bytes(LENGTH), _label(name))) for name in sorted(NAMES)]
     )
     await _seal_open_ones(pool, keys)
     rows = await pool.fetch("SELECT name, sealed FROM secret")
