@@ -129,10 +129,10 @@ dossier: $(VENV)/.dev ## the dossier for a quality system in dist/dossier, from 
 	@$(BIN)/python -m tools.dossier --out dist/dossier --evidence $(EVIDENCE) $(if $(BENCH),--bench "$(BENCH)") && echo dist/dossier/dossier.html
 
 coverage: export COVERAGE_FILE := $(abspath .coverage-data)/coverage
-coverage: $(VENV)/.measure ## lines and branches that tests reach without a browser, processes included; writes docs/evidence/measured, but not of a part (ARGS)
+coverage: $(VENV)/.measure ## lines and branches that tests reach, processes included; writes docs/evidence/measured, but not of a part (ARGS)
 	@rm -rf .coverage-data && mkdir .coverage-data
 	@$(BIN)/python -m coverage run -m pytest $(PARALLEL) -p tests.support.contexts \
-		-m "not browser and not validator and not scanner and not packaging" $(ARGS)
+		-m "not validator and not scanner" $(ARGS)
 	@$(BIN)/python -m coverage combine -q
 	@$(BIN)/python -m coverage json -q --show-contexts -o .coverage-data/report.json
 	@$(BIN)/python -m tools.measure.coverage .coverage-data/report.json $(if $(ARGS),--part)

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from ddr.fhir.instants import date_time
+from ddr.http.admission import Admission
 from ddr.http.clock import now_ms
 from ddr.http.core import Core
 from ddr.oauth.keys import Keys
@@ -33,6 +34,7 @@ Cursor = Callable[[dict[str, Any]], str]
 TYPES = ("Observation", "Device", "DeviceMetric")
 ROUNDS = 12
 APART_MS = 5000
+HOST_CONNECTIONS = 4
 
 
 def newest_entry(bundle: dict[str, Any]) -> str:
@@ -111,8 +113,9 @@ async def body(core: Core) -> Body:
 @asynccontextmanager
 async def host(core: Core, body: Body, ahead_ms: int) -> AsyncIterator[tuple[Core, httpx.AsyncClient]]:
     """Another host on the same database, whose clock differs, and the patient's gateway that talks to it."""
-    async with await open_pool(replace(core.settings, database_pool_size=4)) as pool:
-        there = replace(core, pool=pool, clock=lambda: now_ms() + ahead_ms, sensors=Remembered())
+    async with await open_pool(replace(core.settings, database_pool_size=HOST_CONNECTIONS)) as pool:
+        own = {"pool": pool, "sensors": Remembered(), "admission": Admission(HOST_CONNECTIONS)}
+        there = replace(core, clock=lambda: now_ms() + ahead_ms, **own)
         token = await gateway_tokens.create(pool, body.patient_id, now_ms())
         async with make_client(there, token) as client:
             yield there, client
@@ -203,13 +206,15 @@ async def test_nothing_is_missed_beside_racing_writers(core: Core, body: Body, p
     async with host(core, body, 0) as (_, one), host(core, body, APART_MS) as (ahead, other):
         await furnish(one, start)
         polling = asyncio.create_task(poller.until(done))
-        async with asyncio.TaskGroup() as writers:
-            writers.create_task(continuous(one, "a", start, chance))
-            writers.create_task(continuous(other, "b", start, chance))
-            writers.create_task(single(other, start))
-            writers.create_task(bridged(ahead, body, start))
-        done.set()
-        await polling
+        try:
+            async with asyncio.TaskGroup() as writers:
+                writers.create_task(continuous(one, "a", start, chance))
+                writers.create_task(continuous(other, "b", start, chance))
+                writers.create_task(single(other, start))
+                writers.create_task(bridged(ahead, body, start))
+        finally:
+            done.set()
+            await polling
         await poller.poll()
         assert await poller.missed() == []
         assert len(poller.known) > 10
