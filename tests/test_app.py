@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import httpx
 import pytest
 
 import ddr.app
-from ddr.app import create_apps
+from ddr.app import create_apps, running
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
 from ddr.oauth.keys import Keys
+from ddr.settings import Settings
 from ddr.store.database.sealing import key_encryption_key
 from ddr.tls.peer import client_certificate, with_certificate
 
@@ -114,3 +116,11 @@ async def test_a_certificate_header_counts_only_behind_a_proxy(
     app = create_apps(replace(composed, settings=replace(composed.settings, client_cert_header=header)))[listener]
     await get(connected, path, headers={"Client-Cert": ":cHJveHk=:"})
     assert seen == [b"proxy" if header else b"of the handshake"]
+
+
+async def test_a_worker_knows_how_far_its_host_is_ahead(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = "http://127.0.0.1:9/"
+    async with running(replace(settings, diga_vz_base=nowhere, zts_base=nowhere)) as rooms:
+        host_ns = time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: host_ns() + 3_600_000_000_000)
+        assert round(rooms.core.host_ahead_ms(), -4) == 3_600_000

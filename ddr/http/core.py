@@ -66,6 +66,7 @@ class Core:
     replica: Replica | None = None  # None: all is read where it is written
     identity: Provider | None = None  # None: patients log in with the built-in accounts
     clock: Callable[[], int] = now_ms  # this host's, which may differ from others: it gives no stamps
+    host_ahead_ms: Callable[[], int] = lambda: 0  # of `clock`, as far as that is another one
     steer: Callable[[], int] | None = None  # a test's clock in the place of the database's (ddr.store.database.stamps)
     sensors: Remembered = field(default_factory=Remembered)  # tails of continuous series, for the gateway's uploads
     good_tokens: GoodTokens = field(default_factory=GoodTokens)  # access tokens that were verified or signed here

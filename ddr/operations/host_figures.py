@@ -14,6 +14,7 @@ from ddr.http.metrics import Figure
 from ddr.http.request_log.spool import in_folder
 from ddr.store.audit import entries
 from ddr.store.credentials import register
+from ddr.store.database import clock
 from ddr.store.database.faults import FAULTS
 from ddr.store.registries import losses
 from ddr.tls.server_certificate import own
@@ -28,6 +29,9 @@ DESCRIBED = {
     "ddr_audit_unsealed_seconds": "Age of the oldest entry of the audit trail that has no seal yet; 0: none",
     "ddr_request_log_spooled_bytes": "Records of requests that wait on the disk of this host for the database",
     "ddr_request_log_spooled_seconds": "Since when the oldest file of them has been written; 0: there is none",
+    "ddr_clock_host_ahead_seconds": "By how much this host's own clock is ahead of the database's; negative: behind",
+    "ddr_clock_moved_seconds": "By how much the database's clock leapt (negative: was set back) within a day; 0: not",
+    "ddr_clock_gap_seconds": "Time over which it leapt, and which counts for no retention",
     "ddr_certificate_days": "Days until the server's certificate ends; negative: it has ended",
     "ddr_credentials_ending": "Credentials that have ended or end within 21 days, and that nothing follows",
     "ddr_credentials_incomplete": "Credentials without an owner, a purpose or an end (ddr credentials list)",
@@ -42,6 +46,7 @@ async def host_figures(core: Core) -> dict[str, Figure]:
         f'ddr_build_info{{version="{__version__}",python="{platform.python_version()}"}}': 1,
         "ddr_worker_restarts_total": core.fleet.restarts,
         "ddr_answering_worker": core.fleet.number,
+        "ddr_clock_host_ahead_seconds": core.host_ahead_ms() / 1000,
     }
     with suppress(OSError, ValueError):
         figures["ddr_certificate_days"] = await asyncio.to_thread(_certificate_days, core)
@@ -58,6 +63,9 @@ async def host_figures(core: Core) -> dict[str, Figure]:
         soon = Counter(kind for kind, _ in found.soon(core.clock()))
         for kind in register.Kind:
             figures[f'ddr_credentials_ending{{kind="{kind}"}}'] = soon[kind]
+        moved_ms, gap_ms = await clock.moved(core.pool)
+        figures["ddr_clock_moved_seconds"] = moved_ms / 1000
+        figures["ddr_clock_gap_seconds"] = gap_ms // 1000
         figures["ddr_registry_ends_held"] = await losses.held(core.pool)
         oldest_ms = await entries.oldest_unsealed_ms(core.pool)
         figures["ddr_audit_unsealed_seconds"] = max(0, core.clock() - oldest_ms) // 1000 if oldest_ms else 0

@@ -13,6 +13,7 @@ from ddr.http.core import Core
 from ddr.operations import audit_packing, housekeeping
 from ddr.operations.audit_trail import purge
 from ddr.operations.audit_verifying import verify
+from ddr.operations.host_figures import host_figures
 from ddr.operations.request_log import sealing
 from ddr.operations.request_log.days import LATE_MS, pack_some
 from ddr.operations.request_log.export import Filters
@@ -149,6 +150,22 @@ async def test_a_clock_that_was_set_is_told_once(
         ((event, seconds),) = [(one.msg, vars(one)["seconds"]) for one in caplog.records if "clock." in one.msg]
         assert event == expected[0]
         assert abs(seconds - expected[1]) < 3_600
+
+
+async def test_that_a_clock_was_set_is_told_for_a_day_whoever_noticed(core: Core, pool: asyncpg.Pool) -> None:
+    async def figures() -> list[object]:
+        found = await host_figures(replace(core, pool=pool))
+        return [found["ddr_clock_moved_seconds"], found["ddr_clock_gap_seconds"]]
+
+    assert await figures() == [0, 0]
+    await clock.look(pool)
+    for moved_ms in (8 * DAY_MS, -2 * HOUR_MS):
+        await pool.execute("UPDATE clock_seen SET at_ms = at_ms - $1::bigint", moved_ms)
+        await sealing.drop(pool, 30, TODAY * DAY_MS)
+        assert await clock.look(pool) == 0
+        assert await figures() == pytest.approx([moved_ms / 1000, 8 * DAY_MS / 1000], abs=60)
+    await pool.execute("UPDATE clock_seen SET moved_at_ms = moved_at_ms - $1::bigint", DAY_MS)
+    assert await figures() == pytest.approx([0, 8 * DAY_MS / 1000], abs=60)
 
 
 @pytest.mark.parametrize("packed_while_ahead", [False, True])

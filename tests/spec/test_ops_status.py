@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,6 +17,7 @@ import pytest
 
 from ddr.fhir.instants import instant
 from ddr.http.watch import CLEAR_MS, RAISE_MS
+from ddr.operations.status.checks import CLOCK_MS
 from ddr.operations.status.rounds import GAP_MS, Rounds
 from ddr.settings import Settings
 from ddr.store.outages import events, reports
@@ -255,6 +257,17 @@ async def test_a_certificate_that_expires_soon_is_announced(
                 running.clock.advance(5)
             events_told = (await running.public.get("/status")).json()["events"]
             assert [one["functions"] for one in events_told if "expires" in one["cause"]] == [[]]
+
+
+@pytest.mark.parametrize("ahead_ms", [-CLOCK_MS - 1, CLOCK_MS + 1])
+async def test_clocks_that_differ_are_told_without_an_outage(own: Recorder, ahead_ms: int) -> None:
+    those, core = Rounds(), own.core
+    for apart_ms, told in ((ahead_ms, ["demoted"]), (CLOCK_MS, [])):
+        own.core = replace(core, host_ahead_ms=partial(int, apart_ms))
+        await rounds(own, CLEAR_MS // 1000 + 5, those)
+        found = await feed(own)
+        assert [one["status"] for one in found["events"] if "clocks" in one["cause"]] == told
+        assert {one["status"] for one in found["functions"]} == {"operational"}
 
 
 async def test_an_event_that_is_over_is_stored_once(pool: asyncpg.Pool) -> None:

@@ -1,4 +1,4 @@
-"""What a worker can find out about itself: database, signing keys, certificate, queue, answers, background jobs."""
+"""What a worker can find out about itself: database, clock, signing keys, certificate, queue, answers, jobs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ddr.operations.status.functions import NAMES, TOKEN, TOWARDS_DIGA
 from ddr.tls.server_certificate import own
 
 EXPIRES_SOON = timedelta(days=14)  # what is not renewed by then needs somebody
+CLOCK_MS = 10_000  # a host that follows NTP is nearer than that to a database that does
 JOB_MS = 60_000  # a job that fails for so long is told
 CERTIFICATE = "certificate"
 DATABASE = "database"
@@ -33,7 +34,8 @@ async def look(core: Core, refused_before: int) -> list[Trouble]:
         found.append(Trouble("database-host", DEMOTED, [], *told))
     if core.registry.stale(now_ms):
         found.append(registry_stale(DIGA_VZ))
-    found += _signing(core, now_ms) + certificate(core.settings.server_cert, now_ms) + _jobs(core, now_ms)
+    found += certificate(core.settings.server_cert, now_ms)
+    found += _clock(core) + _signing(core, now_ms) + _jobs(core, now_ms)
     if core.admission.refused > refused_before:
         told = ("More requests come than can be answered", "Es kommen mehr Anfragen, als beantwortet werden können")
         found.append(Trouble("overload", DEMOTED, NAMES, *told))
@@ -41,6 +43,17 @@ async def look(core: Core, refused_before: int) -> list[Trouble]:
         told = (f"Requests fail: {function}", f"Anfragen schlagen fehl: {function}")
         found.append(Trouble(f"answers-{function}", UNAVAILABLE if share == 1 else DEMOTED, [function], *told))
     return found
+
+
+def _clock(core: Core) -> list[Trouble]:
+    """Everything is dated by the database's clock: it does no harm unless that is the wrong one."""
+    if abs(core.host_ahead_ms()) <= CLOCK_MS:
+        return []
+    told = (
+        "The clocks of a host and of the database differ",
+        "Die Uhren eines Hosts und der Datenbank weichen voneinander ab",
+    )
+    return [Trouble("clock", DEMOTED, [], *told)]
 
 
 def registry_stale(name: str, since_ms: int | None = None) -> Trouble:

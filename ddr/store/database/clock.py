@@ -10,10 +10,17 @@ import time
 
 import asyncpg
 
+from ddr.store.database.stamps import CLOCK
+
 LOOK_SECONDS = 10.0  # how often the database is asked
 LOOKS = 3  # at a time: the quickest answer is the most exact one
 TOLERATED_MS = 50  # by which ours may differ before it is set: never back and forth by the noise of answers
+TOLD_MS = 86_400_000  # for how long it is told that the clock was set
 
+_MOVED = f"""
+    SELECT coalesce((SELECT moved_ms FROM clock_seen WHERE moved_at_ms > {CLOCK} - $1::bigint), 0) AS moved_ms,
+           (SELECT coalesce(sum(until_ms - from_ms), 0)::bigint FROM clock_gap) AS gap_ms
+"""  # noqa: S608
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 
@@ -26,6 +33,10 @@ class DatabaseClock:
     def __call__(self) -> int:
         """The present instant in milliseconds since 1970-01-01T00:00:00Z."""
         return _steady_ms() + self._ahead_ms
+
+    def host_ahead_ms(self) -> int:
+        """By how many milliseconds this host's own clock is ahead of this one; negative: behind."""
+        return time.time_ns() // 1_000_000 - self()
 
     async def read(self, pool: asyncpg.Pool) -> None:
         """Ask the database what time it is, and follow it."""
@@ -42,6 +53,13 @@ async def look(pool: asyncpg.Pool) -> int:
     """
     moved_ms: int = await pool.fetchval("SELECT clock_look()")
     return moved_ms
+
+
+async def moved(pool: asyncpg.Pool) -> tuple[int, int]:
+    """By how many milliseconds it was set within the last day (the last time, as `look` says; 0: it was not), and how
+    many count for no retention because it leapt."""
+    row = await pool.fetchrow(_MOVED, TOLD_MS)
+    return row["moved_ms"], row["gap_ms"]
 
 
 async def counted(pool: asyncpg.Pool, before_ms: int) -> int:
