@@ -14,7 +14,7 @@ MINUTES := 13
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-pooler citus-test test-browser lint format conformance ci validator tls-scanner keycloak-test bench soak poller evidence dossier coverage mutation lock sbom prepare-release release clean
+.PHONY: help demo serve test test-pooler citus-test spread-test test-browser lint format conformance ci validator tls-scanner keycloak-test bench soak poller evidence dossier coverage mutation lock sbom prepare-release release clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -65,6 +65,11 @@ citus-test: $(VENV)/.dev ## the demo and the tests of the interface on patients 
 	@DDR_TEST_DATABASE_URL="$$DDR_TEST_CITUS_URL" $(BIN)/python -m pytest $(CITUS:%=tests/spec/test_%.py) \
 		-m "not browser and not validator and not scanner and not packaging" $(ARGS)
 
+# Without the engine: that the recorder does the same for patients that are spread, where it has other statements for them.
+spread-test: $(VENV)/.dev ## the same tests, and those of the patients' pages, on one PostgreSQL taken for several
+	@TEST_AS_IF_SPREAD=1 $(BIN)/python -m pytest $(PARALLEL) $(CITUS:%=tests/spec/test_%.py) tests/patient_pages \
+		-m "not skipif and not slow and not browser and not validator and not scanner and not packaging" $(ARGS)
+
 test-browser: $(VENV)/.dev ## the tests in a real Chromium (needs /usr/bin/chromium)
 	@$(BIN)/python -m pytest $(PARALLEL) -m browser $(ARGS)
 
@@ -88,6 +93,7 @@ ci: lint ## everything: lint, `make test`, what is beyond it, and whether the co
 	@rm -rf $(EVIDENCE)
 	@$(MAKE) --no-print-directory test ARGS="--evidence $(EVIDENCE) $(ARGS)"
 	@$(BIN)/python -m pytest $(PARALLEL) -m "(slow or browser or scanner or packaging) and not validator" --evidence $(EVIDENCE) $(ARGS)
+	@$(MAKE) --no-print-directory spread-test
 	@$(VALIDATE) tests/spec -m validator --evidence $(EVIDENCE) $(ARGS)
 	@$(BIN)/python -m tests.conformance $(EVIDENCE) --check docs/conformance.md
 	@$(MAKE) --no-print-directory dossier

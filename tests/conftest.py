@@ -25,7 +25,7 @@ from ddr.store.database.ids import IdCipher
 from ddr.store.database.pool import open_pool
 from ddr.store.database.sealing import key_encryption_key
 from ddr.store.database.secrets import load_secrets
-from tests.support import capture, discipline, pooler
+from tests.support import capture, citus, discipline, pooler
 from tests.support.clock import Clock
 from tests.support.database import embedded_server, migrated_database
 from tests.support.openid_fixtures import oidc_core, oidc_settings, openid, provider, provider_key  # noqa: F401
@@ -67,6 +67,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 capture.capture()
 pooler.own_connections_fit()
+citus.take_as_spread()
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]  # the tests talk to this machine only
 

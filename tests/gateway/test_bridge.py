@@ -31,6 +31,7 @@ from ddr.store.series.sensors import Remembered
 from ddr.tls.peer import with_certificate
 from tests.gateway.conftest import CGM, Client, make_client, put_device, put_sensor
 from tests.gateway.contract import check_answer
+from tests.support.citus import one_server_only
 from tests.support.clock import Clock
 
 PATH = "/bridge/readings"
@@ -181,6 +182,7 @@ async def test_a_part_that_cannot_be_taken_is_refused_alone(
     assert (answer["accepted"], answer["rejected"], answer["refused"]) == (4, 1, len(bad))
 
 
+@one_server_only
 async def test_many_patients_are_appended_by_one_statement(bridge: Client, core: Core, clock: Clock) -> None:
     everybody = await patients(core, 6)
     first = await push(bridge, *(one.part(items(clock(), 100)) for one in everybody))
@@ -247,6 +249,7 @@ async def test_bridges_and_phones_at_once_lose_nothing(
     }
 
 
+@one_server_only
 async def test_a_chunk_that_is_being_written_is_waited_for_in_the_end(bridge: Client, core: Core, clock: Clock) -> None:
     one, other = await patients(core, 2)
     await push(bridge, one.part(items(clock(), 100)), other.part(items(clock(), 100)))

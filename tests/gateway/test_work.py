@@ -8,6 +8,7 @@ from ddr.fhir.instants import date_time
 from ddr.http.core import Core
 from ddr.store.gateways import tokens as gateway_tokens
 from tests.gateway.conftest import CGM, make_client, put_device, put_sensor
+from tests.support.citus import one_server_only
 from tests.support.clock import Clock
 from tests.support.work import Work, among_others, work_of
 
@@ -20,6 +21,7 @@ UPLOADS = {
 
 
 @pytest.mark.parametrize("readings", UPLOADS)
+@one_server_only
 async def test_an_upload_takes_no_more_than_this(core: Core, clock: Clock, readings: int) -> None:
     async with among_others(core) as core:
         patient_id = await core.pool.fetchval("SELECT patient_id FROM patient LIMIT 1")

@@ -15,6 +15,7 @@ from ddr.store.authorization.pairings import alive
 from ddr.store.authorization.unpairing import Party, unpair, unpair_expired, withdraw
 from ddr.store.patients.erasure import delete_patient
 from tests.oauth.backend import DigaBackend
+from tests.support.citus import one_server_only
 from tests.support.clock import Clock
 
 DAY_MS = 86_400_000
@@ -72,7 +73,7 @@ async def test_it_tells_who_agreed_to_what_until_when_and_how_it_ended(
     "statement",
     [
         "UPDATE consent_record SET until_ms = 0",
-        "DELETE FROM consent_record WHERE patient_id = $1",
+        pytest.param("DELETE FROM consent_record WHERE patient_id = $1", marks=one_server_only),
         "TRUNCATE consent_record",
         "UPDATE consent_text SET content = ''",
         "DELETE FROM consent_text",

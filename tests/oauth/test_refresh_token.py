@@ -17,6 +17,7 @@ from ddr.store.authorization.tokens import rotate_all
 from ddr.store.authorization.unpairing import withdraw
 from ddr.store.outages.notices import Notice
 from tests.oauth.backend import DigaBackend, events, stands, verified_elsewhere
+from tests.support.citus import one_server_only
 from tests.support.clock import Clock
 from tests.support.counting import counted
 from tests.support.trust import FakeTrust
@@ -74,6 +75,7 @@ async def patients(core: Core, number: int) -> list[UUID]:
     return made
 
 
+@one_server_only
 async def test_refreshes_at_once_are_judged_each_for_itself(core: Core, diga: DigaBackend) -> None:
     """By few statements: the first goes by itself, those who come meanwhile together."""
     tokens = [await diga.pair(one) for one in await patients(core, 4)]

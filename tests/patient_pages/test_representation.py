@@ -23,6 +23,7 @@ from ddr.store.gateways import apps
 from ddr.store.patients.erasure import delete_patient
 from tests.patient_pages.browser import Browser, inputs
 from tests.patient_pages.test_consent import CGM, scope
+from tests.support.citus import one_server_only
 from tests.support.clock import Clock
 from tests.support.counting import counted
 from tests.support.patients import PASSWORD, Patient, add_device, list_diga, new_patient, push_request, represent
@@ -90,6 +91,7 @@ async def test_without_representation_nothing_is_added(core: Core, mother: Patie
     assert "/me/person" not in (await browser.consent_page(request_uri)).text
 
 
+@one_server_only
 async def test_no_page_takes_a_statement_more(core: Core, mother: Patient, mia: Patient) -> None:
     """That a right is in force is asked by the statement that loads the session."""
     browser, counts = await Browser(core).logged_in(mother), []

@@ -27,6 +27,7 @@ from tests.fhir.validity import assert_no_empties
 from tests.patient_pages.browser import Browser, inputs
 from tests.patient_pages.test_consent import CGM, logged_in, scope
 from tests.patient_pages.test_pages import paired
+from tests.support.citus import one_server_only
 from tests.support.clock import Clock
 from tests.support.patients import Patient, list_diga, new_patient, push_request, represent
 
@@ -151,8 +152,8 @@ async def test_a_page_that_says_something_else_by_now_is_shown_again(core: Core)
     [
         "UPDATE research_consent SET at_ms = 0 WHERE patient_id = $1",
         "UPDATE research_consent SET act = 'given', given_no = NULL WHERE patient_id = $1",
-        "DELETE FROM research_consent WHERE patient_id = $1",
-        "DELETE FROM research_consent WHERE patient_id = $1 AND act = 'ended'",
+        pytest.param("DELETE FROM research_consent WHERE patient_id = $1", marks=one_server_only),
+        pytest.param("DELETE FROM research_consent WHERE patient_id = $1 AND act = 'ended'", marks=one_server_only),
     ],
 )
 async def test_the_proof_is_only_added_to(core: Core, statement: str) -> None:

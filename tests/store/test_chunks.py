@@ -18,6 +18,7 @@ from ddr.store.series.chunks import HEARD_STEP_MS, append, merge_readings
 from ddr.store.series.sensors import Remembered, Sensor, load
 from tests.series.model import drifting
 from tests.store.continuous import DAY, DELAY, HOUR, MINUTE, START, Stored, register
+from tests.support.citus import one_server_only
 from tests.support.counting import counted
 from tests.support.database import fresh_database
 
@@ -162,6 +163,7 @@ async def test_a_device_is_heard_but_not_at_every_upload(pool: asyncpg.Pool) -> 
     assert await pool.fetchval(heard, stored.patient_id) == START + 2 * HEARD_STEP_MS
 
 
+@one_server_only
 async def test_an_upload_does_not_wait_for_a_locked_device(pool: asyncpg.Pool) -> None:
     stored = await register(pool)
     await stored.merge(TRACE[:1], START)
@@ -177,6 +179,7 @@ async def test_a_sensor_that_is_gone_takes_nothing(pool: asyncpg.Pool) -> None:
     assert await merge_readings(pool, sensor, TRACE[:1], NOW, DELAY) is None
 
 
+@one_server_only
 async def test_a_month_takes_at_most_four_bytes_per_reading(database_url: str) -> None:
     month = drifting(30 * 288, start_ms=START)
     async with fresh_database(database_url) as url, await connect(url, 2) as pool:
@@ -204,6 +207,7 @@ def test_only_the_sensors_written_to_last_are_remembered() -> None:
     assert remembered.get(keys[0]) is None
 
 
+@one_server_only
 async def test_uploads_at_once_are_as_one_after_the_other(pool: asyncpg.Pool) -> None:
     """By few statements; one whose tail is not what it was is told so, and is nobody else's trouble."""
     crowd, others = [await register(pool) for _ in range(6)], [await register(pool) for _ in range(6)]

@@ -10,6 +10,7 @@ from ddr.store.database.distribute import UNFIT_TRIGGERS, plan
 from ddr.store.database.placing import PATIENT, PLACES, Where, named_by, spread
 from ddr.store.database.spreading import look
 from tests.cli.recorder import ddr, settings_for
+from tests.support.citus import one_server_only
 
 
 async def test_each_table_has_a_place(pool: asyncpg.Pool) -> None:
@@ -58,6 +59,7 @@ async def test_what_is_unique_is_so_on_one_server(pool: asyncpg.Pool) -> None:
         assert spread()[row["name"]] in {column["attname"] for column in columns}, row["rule"]
 
 
+@one_server_only
 async def test_triggers_that_go_are_those_that_look_into_other_tables(pool: asyncpg.Pool) -> None:
     """One that stays is copied to every server, and must do with the row that it is given."""
     rows = await pool.fetch(

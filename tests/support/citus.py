@@ -1,4 +1,8 @@
-"""Databases for tests that are spread over the servers of the coordinator at DDR_TEST_CITUS_URL (make citus-test)."""
+"""Databases for tests that are spread over the servers of the coordinator at DDR_TEST_CITUS_URL (make citus-test).
+
+With TEST_AS_IF_SPREAD one PostgreSQL is treated as if it were such servers (make spread-test): what the recorder does
+otherwise there is tried without them, but not that each statement finds its server.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +16,24 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import pytest
 
 from ddr.cli.db import FUNCTIONS
-from ddr.store.database.distribute import distribute
+from ddr.store.database import pool
+from ddr.store.database.distribute import UNFIT_TRIGGERS, distribute
 from ddr.store.database.migrate import migrate
-from ddr.store.database.pool import connect
+from ddr.store.database.spreading import STAMP_FUNCTION
 from tests.support.reached import execute, on
 
 COORDINATOR = "DDR_TEST_CITUS_URL"  # a database with Citus and its servers; its role makes databases on all of them
+AS_IF = "TEST_AS_IF_SPREAD"
 SHARDS = 4
+# For what tests that several patients share a statement, how many there are, or triggers that go with the distribution.
+one_server_only = pytest.mark.skipif(
+    COORDINATOR in os.environ or AS_IF in os.environ, reason="in this run patients are spread over servers"
+)
+_TRIGGERS = """
+SELECT format('DROP TRIGGER %I ON %I', tgname, tgrelid::regclass) FROM pg_trigger WHERE tgname = ANY ($1::name[])"""
 
 
 @asynccontextmanager
@@ -45,9 +58,9 @@ async def spread_database(coordinator: str) -> AsyncIterator[str]:
         for node in nodes:
             await conn.execute("SELECT citus_add_node($1, $2)", *node)
         await conn.close()
-        async with await connect(url, 1) as pool:
-            await migrate(pool)
-            await distribute(pool, FUNCTIONS, SHARDS)
+        async with await pool.connect(url, 1) as own:
+            await migrate(own)
+            await distribute(own, FUNCTIONS, SHARDS)
         yield url
     finally:
         for server in servers:
@@ -58,6 +71,26 @@ def _at(url: str, host: str, port: int) -> str:
     parts = urlsplit(url)
     user, at, _ = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=f"{user}{at}{host}:{port}"))
+
+
+async def be_as_if_spread(url: str) -> None:
+    """Give a database on one server the functions that are beside a patient's rows, and take the triggers that go."""
+    conn = await asyncpg.connect(url)
+    try:
+        drops = [row[0] for row in await conn.fetch(_TRIGGERS, list(UNFIT_TRIGGERS))]
+        await conn.execute(";".join([*drops, STAMP_FUNCTION, *FUNCTIONS.values()]))
+    finally:
+        await conn.close()
+
+
+def take_as_spread() -> None:
+    """Let pools of this process take any database for one that is spread, in a run with TEST_AS_IF_SPREAD."""
+
+    async def look(_: asyncpg.Connection) -> bool:
+        return True
+
+    if AS_IF in os.environ:
+        pytest.MonkeyPatch().setattr(pool, "look", look)
 
 
 async def _demo() -> int:

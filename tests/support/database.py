@@ -17,7 +17,7 @@ from ddr.store.database.binaries import _folders, _major
 from ddr.store.database.embedded import embedded
 from ddr.store.database.migrate import migrate, migrations
 from ddr.store.database.pool import connect
-from tests.support.citus import COORDINATOR, spread_database
+from tests.support.citus import AS_IF, COORDINATOR, be_as_if_spread, spread_database
 from tests.support.pooler import before, behind
 from tests.support.reached import execute, on
 
@@ -41,6 +41,8 @@ async def migrated_database(server_url: str) -> AsyncIterator[str]:
             yield url
         return
     async with fresh_database(server_url, await _template(itself(server_url))) as url:
+        if AS_IF in os.environ:
+            await be_as_if_spread(url)
         yield url
 
 

@@ -92,7 +92,8 @@ def statement_cache() -> int | None:
 
 # For what tests of a session that is ours alone, or of plans that are kept.
 direct_only = pytest.mark.skipif(
-    WANTED in os.environ or "DDR_TEST_CITUS_URL" in os.environ, reason="this run is behind a pooler, or over servers"
+    bool({WANTED, "DDR_TEST_CITUS_URL", "TEST_AS_IF_SPREAD"} & os.environ.keys()),
+    reason="this run is behind a pooler, or over servers",
 )
 
 
