@@ -67,11 +67,12 @@ def test_each_reading_weighs_its_sampling_period() -> None:
     assert found.percentiles[2] == quantiles([100] * 15 + [200] * 5, n=2, method="inclusive")[0]
 
 
-def test_equal_values_of_different_sensors_add_up() -> None:
-    slow = rows_of([(START + n * PERIOD, 100) for n in range(3)])
+@pytest.mark.parametrize("newer", ["slow", "fast"])
+def test_equal_values_of_different_sensors_add_up(newer: str) -> None:
+    slow = rows_of([(START + n * PERIOD, 100) for n in range(3)], sensor_started_ms=START + HOUR * (newer == "slow"))
     fast = rows_of(
         [(START + DAY + n * MINUTE, 200 if n else 100) for n in range(5)],
-        MINUTE, sensor_no=2, sensor_started_ms=START + HOUR,
+        MINUTE, sensor_no=2, sensor_started_ms=START + HOUR * (newer == "fast"),
     )  # fmt: skip
     for rows in ([*slow, *fast], [*fast, *slow]):
         (found,) = profile(rows)

@@ -81,7 +81,10 @@ def test_a_run_of_one_is_counted_on() -> None:
     assert appended == recorder.chunks[0]
 
 
-@pytest.mark.parametrize("readings", [drifting(6), [(START + slot * GRID.period_ms, slot) for slot in range(6)]])
+STEADY, SLOW = ([(START + slot * (GRID.period_ms + late), slot) for slot in range(6)] for late in (0, 1000))
+
+
+@pytest.mark.parametrize("readings", [drifting(6), STEADY, SLOW])
 def test_what_is_remembered_after_an_append_is_what_would_be_read(readings: list[Reading]) -> None:
     recorder = Recorder()
     recorder.upload(readings[:3])
