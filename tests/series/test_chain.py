@@ -42,6 +42,10 @@ def test_a_gap_of_whole_chunks_gives_empty_chunks_of_the_expected_starts() -> No
     ]
 
 
+def test_without_a_reading_there_is_no_chunk_whenever_the_series_began() -> None:
+    assert full([]) == full([], Grid(0, 5 * MINUTE, HOUR)) == []
+
+
 def test_the_first_chunk_never_starts_before_its_series() -> None:
     assert full([(START + 4 * MINUTE, 1)])[0][1] == START + 4 * MINUTE
 
