@@ -258,6 +258,31 @@ async def test_lines_that_were_touched_before_stay_as_they_are(log: Log) -> None
     assert (await verify_chain(log.pool)).faults == before
 
 
+@pytest.mark.parametrize(
+    "damage", ["UPDATE request_log_word SET body = ''", "DELETE FROM request_log_word WHERE part = 1"]
+)
+async def test_a_half_packed_day_whose_words_are_damaged_is_packed_anew_and_holds_up_no_other(
+    log: Log, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    monkeypatch.setattr(packs, "STEP", 1)
+    for day in (TODAY - 2, TODAY - 1):
+        await log.write(day, *[9] * 5)
+    before, named = await log.told(), as_date(TODAY - 2).isoformat()
+    for _ in range(2):
+        assert await pack_some(log.pool, TOMORROW_MS - DAY_MS, 0.001) == 0
+    assert not await packs.begin_anew(log.pool, as_date(TODAY - 1)), "was not begun"
+    await log.tamper(damage)
+    async with log.pool.acquire() as backup, backup.transaction():
+        await backup.execute("LOCK TABLE request_log_word IN ACCESS SHARE MODE")
+        assert await pack_some(log.pool, TOMORROW_MS - DAY_MS) == 0
+        assert await log.told() == before
+    assert [await pack_some(log.pool, TOMORROW_MS - DAY_MS) for _ in range(2)] == [0, 2]
+    assert [vars(one)["day"] for one in caplog.records if one.msg == "request_log.words_damaged"] == [named] * 2
+    assert (await log.told(), await log.forms()) == (before, {IN_COLUMNS: 10})
+    await log.tamper(damage)
+    assert not await packs.begin_anew(log.pool, as_date(TODAY - 2)), "only its words tell what the seals hold"
+
+
 async def test_the_database_refuses_changes(log: Log) -> None:
     await log.write(TODAY - 2, 3)
     assert await pack_some(log.pool, TOMORROW_MS - DAY_MS) == 1

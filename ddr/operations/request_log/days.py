@@ -40,10 +40,15 @@ async def pack_some(pool: asyncpg.Pool, now_ms: int, seconds: float = ROUND_SECO
 
 
 async def _advance(pool: asyncpg.Pool, day: date, deadline: float) -> bool:
-    """Pack seal after seal; True when all are."""
+    """Pack seal after seal; True when all are. A day whose words are damaged is begun anew by the next round."""
     if not await packs.begin(pool, day):
         return False
-    learning = await aside(True, Learning, await packs.words(pool, day))
+    try:
+        learning = await aside(True, Learning, await packs.words(pool, day))
+    except ValueError:
+        log.error("request_log.words_damaged", extra={"day": day.isoformat()})
+        await packs.begin_anew(pool, day)
+        return False
     while rows := await packs.unpacked(pool, day):
         seals = [await aside(True, packed, row, learning) for row in rows]
         if not await packs.add(pool, seals, learning.learnt()):

@@ -33,13 +33,12 @@ async def due(conn: Connection, before: date) -> date | None:
 
 async def begin(pool: asyncpg.Pool, day: date) -> bool:
     """See to it that there are tables for what is packed of a day. False when that must wait for who reads the log."""
-    try:
-        async with pool.acquire() as conn, conn.transaction():
-            await lock(conn)
-            await conn.execute("SELECT request_log_pack_open($1)", day)
-            return True
-    except asyncpg.LockNotAvailableError:
-        return False
+    return await _alone(pool, "SELECT true FROM request_log_pack_open($1)", day)
+
+
+async def begin_anew(pool: asyncpg.Pool, day: date) -> bool:
+    """Forget what is packed so far of a day that is not packed. False when it is, or must wait as for `begin`."""
+    return await _alone(pool, "SELECT request_log_pack_anew($1)", day)
 
 
 async def words(conn: Connection, day: date) -> list[bytes]:
@@ -84,10 +83,15 @@ async def finish(pool: asyncpg.Pool, day: date, now_ms: int) -> bool:
     """Let what is packed of a day take the place of what is not. False when that has to wait: a seal came late, or
     somebody reads the log.
     """
+    return await _alone(pool, "SELECT request_log_pack_close($1, $2)", day, now_ms)
+
+
+async def _alone(pool: asyncpg.Pool, statement: str, *arguments: object) -> bool:
+    """What a function says that changes tables, while nobody seals; False when somebody holds them."""
     try:
         async with pool.acquire() as conn, conn.transaction():
             await lock(conn)
-            done: bool = await conn.fetchval("SELECT request_log_pack_close($1, $2)", day, now_ms)
+            done: bool = await conn.fetchval(statement, *arguments)
             return done
     except asyncpg.LockNotAvailableError:
         return False
