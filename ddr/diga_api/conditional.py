@@ -18,13 +18,20 @@ def validators(version: str, updated_ms: int) -> dict[str, str]:
 def has_it(headers: Mapping[str, str], version: str, updated_ms: int) -> bool:
     """True when the request (header names in lowercase) says that the client has this version.
 
-    A date counts when the change was before that second: within it there may have been another one.
+    A date counts when the change was before that second: within it there may have been another one (`of_that_second`).
     """
     if (tags := headers.get("if-none-match")) is not None:
         known = [tag.strip().removeprefix("W/") for tag in tags.split(",")]
         return "*" in known or f'"{version}"' in known
     since_ms = _instant(headers.get("if-modified-since", ""))
     return since_ms is not None and updated_ms < since_ms
+
+
+def of_that_second(headers: Mapping[str, str], updated_ms: int) -> bool:
+    """True when the date that the client gives is the Last-Modified of this version, which is in whole seconds."""
+    if "if-none-match" in headers:
+        return False
+    return _instant(headers.get("if-modified-since", "")) == updated_ms // 1000 * 1000
 
 
 def _instant(text: str) -> int | None:

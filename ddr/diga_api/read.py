@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ddr.diga_api.access import Access, Gate
-from ddr.diga_api.conditional import has_it, validators
+from ddr.diga_api.conditional import has_it, of_that_second, validators
 from ddr.diga_api.request import Request, rendered
 from ddr.diga_api.resources import KINDS, TYPES, Builder
 from ddr.fhir.outcome import deleted, invalid_value, not_known, outside_history, version_not_valid
@@ -25,7 +25,10 @@ async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) ->
     subset = _subset(resource_type, request)
     access = await gate.admit(candidate)
     kind, row = await _found(core, access, resource_type, logical_id)
-    return _reply(request, Builder(core, access, fmt), row, kind, subset)
+    builder = Builder(core, access, fmt)
+    if await _known(core, access, builder, kind, row, request):
+        return request.unchanged(_validators(builder, kind, row))
+    return _reply(request, builder, row, kind, subset)
 
 
 async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -> Reply:
@@ -43,7 +46,7 @@ async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -
         if former is None:
             raise version_not_valid(version, reference)
         row = former
-    return _reply(request, builder, row, kind, subset, conditional=False)
+    return _reply(request, builder, row, kind, subset)
 
 
 async def _found(core: Core, access: Access, resource_type: str, logical_id: str) -> tuple[Kind, Row]:
@@ -79,15 +82,29 @@ def _subset(resource_type: str, request: Request) -> Subset:
     return subset
 
 
-def _reply(
-    request: Request, builder: Builder, row: Row, kind: Kind, subset: Subset, *, conditional: bool = True
-) -> Reply:
-    """With the headers of FHIR R4 http.html#versioning; nothing is built for a client that has it."""
+async def _known(core: Core, access: Access, builder: Builder, kind: Kind, row: Row, request: Request) -> bool:
+    """Whether the client has the current version; a date tells when no other version was shown in that second."""
+    if kind is Kind.DEVICE:
+        return False
     number, updated_ms = builder.version(row, kind)
-    version = str(number)
-    extra = validators(version, updated_ms)
-    if conditional and kind is not Kind.DEVICE and has_it(request.headers, version, updated_ms):
-        return request.unchanged(extra)
+    if has_it(request.headers, str(number), updated_ms):
+        return True
+    if not of_that_second(request.headers, updated_ms):
+        return False
+    if number == 1 or builder.changed_ms(row, kind) < updated_ms:  # the first one, or the one since it is visible
+        return True
+    former = await _former(core, access, builder, kind, row, str(number - 1))
+    return former is not None and builder.version(former, kind)[1] // 1000 < updated_ms // 1000
+
+
+def _validators(builder: Builder, kind: Kind, row: Row) -> dict[str, str]:
+    number, updated_ms = builder.version(row, kind)
+    return validators(str(number), updated_ms)
+
+
+def _reply(request: Request, builder: Builder, row: Row, kind: Kind, subset: Subset) -> Reply:
+    """With the headers of FHIR R4 http.html#versioning."""
+    extra = _validators(builder, kind, row)
     fmt, pretty = request.check_representation()
     if pretty or subset != WHOLE:
         reply = request.reply(subset.of(builder.resource(row, kind)), 200, extra)

@@ -100,6 +100,19 @@ class Builder:
             case _:
                 return self._number(row["version"], row["updated_ms"]), self._opened(row)["updated_ms"]
 
+    def changed_ms(self, row: Row, kind: Kind) -> int:
+        """When the version that `version` names came into being, in ms; it may have become visible later."""
+        match kind:
+            case Kind.DEVICE:
+                return int(row["device_updated_ms"])
+            case Kind.METRIC:
+                return int(row["epoch_stamp_ms"])
+            case Kind.CHUNK:
+                row = self._stored_or_expected(row)
+                return state_of(row, row["at_ms"])[1].updated_ms
+            case _:
+                return int(row["updated_ms"])
+
     def _number(self, version: int, updated_ms: int) -> int:
         """The number that is shown of a version; `updated_ms` is its stamp for everybody, not for this DiGA."""
         return version_number(version, updated_ms, self.access.restores)

@@ -6,7 +6,7 @@ from email.utils import formatdate
 
 import pytest
 
-from ddr.diga_api.conditional import has_it
+from ddr.diga_api.conditional import has_it, of_that_second
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, DAY, GLUCOSE, HOUR, Body
 
@@ -42,6 +42,48 @@ def test_what_counts_as_known(headers: dict[str, str], known: bool) -> None:
     assert has_it(headers, "3", AT) is known
 
 
+@pytest.mark.parametrize(
+    ("headers", "same"),
+    [
+        ({"if-modified-since": http_date(AT)}, True),
+        ({"if-modified-since": http_date(AT + SECOND)}, False),
+        ({"if-modified-since": http_date(AT), "if-none-match": 'W/"2"'}, False),
+        ({"if-modified-since": "yesterday"}, False),
+        ({}, False),
+    ],
+)
+def test_a_date_may_be_that_of_the_version(headers: dict[str, str], same: bool) -> None:
+    assert of_that_second(headers, AT) is same
+
+
+@pytest.mark.parametrize(("gap_ms", "status"), [(SECOND, 304), (1, 200)])
+async def test_a_date_is_enough_unless_two_versions_are_of_its_second(
+    body: Body, pair: Pair, gap_ms: int, status: int
+) -> None:
+    at_ms = body.core.clock()
+    logical_id = await body.measurement(GLUCOSE, "2339-0", at_ms, device_no=await body.glucose_meter())
+    diga, path = await pair(), f"Observation/{logical_id}"
+    first = await diga.get(path)
+    date = first.headers["last-modified"]
+    assert (await diga.get(path, **{"if-modified-since": date})).status_code == 304
+    later_ms = (at_ms // SECOND + 5) * SECOND + 500  # both versions came after it was visible
+    await body.core.pool.execute(
+        """INSERT INTO measurement_version
+                  (patient_id, measurement_no, version, epoch_no, derived_from, content, status, updated_ms)
+           SELECT patient_id, measurement_no, 1, epoch_no, derived_from, content, status, $2
+             FROM measurement WHERE patient_id = $1""",
+        body.patient_id,
+        later_ms - gap_ms,
+    )
+    await body.core.pool.execute(
+        "UPDATE measurement SET version = 2, updated_ms = $2 WHERE patient_id = $1", body.patient_id, later_ms
+    )
+    date = (await diga.get(path)).headers["last-modified"]
+    answer = await diga.get(path, **{"if-modified-since": date})
+    assert answer.status_code == status
+    assert (await diga.get(path, **{"if-modified-since": first.headers["last-modified"]})).status_code == 200
+
+
 async def test_what_is_known_is_not_sent_again(body: Body, pair: Pair) -> None:
     _, epoch_no, chunks = await body.cgm()
     await body.measurement(GLUCOSE, "2339-0", body.core.clock(), device_no=await body.glucose_meter())
@@ -56,6 +98,7 @@ async def test_what_is_known_is_not_sent_again(body: Body, pair: Pair) -> None:
             assert again.status_code == 200
             continue
         assert (again.status_code, again.content) == (304, b"")
+        assert (await diga.get(path, **{"if-modified-since": first.headers["last-modified"]})).status_code == 304
         for name in ("etag", "last-modified"):
             assert again.headers[name] == first.headers[name]
         other = await diga.get(path, **{"if-none-match": 'W/"77"'})

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from ddr.http.core import Core
+from ddr.store.authorization import tokens
 from ddr.store.authorization.unpairing import Party, unpair
 from tests.oauth.backend import DigaBackend, events, stands
 from tests.support.clock import Clock
@@ -106,6 +109,55 @@ async def test_a_replay_leaves_another_grant_of_the_pairing(
     clock.advance(1)
     await diga.exchange(code)
     assert await stands(core, first["access_token"])
+
+
+@pytest.mark.parametrize("made", [True, False])
+async def test_a_connection_that_is_lost_at_the_end_uses_no_code_up_for_nothing(
+    core: Core, diga: DigaBackend, patient_id: UUID, monkeypatch: pytest.MonkeyPatch, made: bool
+) -> None:
+    redeem, load = tokens.redeem, tokens.load_family
+    away = False
+
+    async def lost(*arguments: Any) -> bool:
+        nonlocal away
+        away = True
+        if made:
+            await redeem(*arguments)
+        raise asyncpg.ConnectionDoesNotExistError
+
+    async def not_yet(*arguments: Any) -> Any:
+        nonlocal away
+        if away:  # the first question after it was lost
+            away = False
+            raise asyncpg.CannotConnectNowError
+        return await load(*arguments)
+
+    code = await diga.code(patient_id)
+    with monkeypatch.context() as once:
+        once.setattr(tokens, "redeem", lost)
+        once.setattr(tokens, "load_family", not_yet)
+        if made:
+            content = (await diga.exchange(code)).json()
+            assert await stands(core, content["access_token"])
+        else:
+            with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+                await diga.exchange(code)
+    answer = content if made else (await diga.exchange(code)).json()
+    assert (await diga.refresh(answer["refresh_token"])).status_code == 200
+
+
+async def test_a_database_that_stays_away_is_not_waited_for(
+    core: Core, diga: DigaBackend, patient_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(*_: Any) -> bool:
+        monkeypatch.setattr(tokens, "load_family", lost)
+        raise asyncpg.ConnectionDoesNotExistError
+
+    code = await diga.code(patient_id)
+    monkeypatch.setattr("ddr.oauth.grants.authorization_code.SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr(tokens, "redeem", lost)
+    with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+        await diga.exchange(code)
 
 
 async def test_a_code_dies_with_its_pairing(core: Core, diga: DigaBackend, patient_id: UUID) -> None:
