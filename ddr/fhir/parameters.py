@@ -61,8 +61,12 @@ def _collect(pairs: Iterable[tuple[str, Any]], declared: Declared, read: Callabl
 
 
 def _typed(kind: str, parameter: Mapping[str, Any]) -> Any:
-    """The value of the only element that a parameter has besides its name; None when it is of another type."""
-    content = parameter.keys() - {"name", "id"}
+    """The value of the only element that a parameter has besides its name; None when it is of another type.
+
+    Extensions, of a primitive too (`_valueBoolean`), are no reason to refuse (FHIR R4 extensibility.html); those that
+    modify are.
+    """
+    content = {name for name in parameter if name not in ("name", "id", "extension") and not name.startswith("_")}
     if not content:
         raise malformed("Every parameter needs a value")
     if len(content) > 1 or (element := min(content)) not in _ELEMENTS[kind]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
@@ -132,4 +134,12 @@ def _in_own_name(app: ASGIApp) -> ASGIApp:
 async def _no_such_page(request: Request, error: Exception) -> Response:
     """No such path, or a method that it does not have."""
     assert isinstance(error, HTTPException)
-    return error_page(request.scope, error.status_code, "not_found", dict(error.headers or {}))
+    headers = {"Allow": _methods_of(request)} if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else {}
+    return error_page(request.scope, error.status_code, "not_found", headers)
+
+
+def _methods_of(request: Request) -> str:
+    """All methods of this path: GET and POST have routes of their own, and Starlette names those of the first."""
+    routes = (route for route in request.app.routes if isinstance(route, Route))
+    found = [route.methods or () for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted({method for methods in found for method in methods}))

@@ -33,6 +33,16 @@ def test_booleans_and_none_at_all() -> None:
     assert resource_inputs({"resourceType": "Parameters"}, DECLARED) == {}
 
 
+def test_extensions_are_passed_over_unless_they_modify() -> None:
+    extension = [{"url": "https://example.org/why", "valueString": "x"}]
+    related = {"name": "related", "valueBoolean": True}
+    assert inputs(related | {"extension": extension, "_valueBoolean": {"extension": extension}}) == {"related": True}
+    with pytest.raises(FhirError):
+        inputs(related | {"modifierExtension": extension})
+    with pytest.raises(FhirError):
+        inputs({"name": "related", "extension": extension})
+
+
 def test_from_xml() -> None:
     body = b"""<Parameters xmlns="http://hl7.org/fhir"><parameter><name value="related"/><valueBoolean value="true"/>
         </parameter><parameter><name value="start"/><valueDateTime value="2025-08-01"/></parameter></Parameters>"""

@@ -236,8 +236,10 @@ async def test_static_files(core: Core) -> None:
 
 
 async def test_wrong_methods(core: Core) -> None:
-    response = await Browser(core).http.delete("/login")
-    assert response.status_code == 405
+    for path, methods in (("/login", "GET, HEAD, POST"), ("/consent", "GET, HEAD, POST"), ("/me/withdraw", "POST")):
+        response = await Browser(core).http.delete(path)
+        assert (response.status_code, response.headers["allow"]) == (405, methods)
+    assert "allow" not in (await Browser(core).get("/me/nothing")).headers
 
 
 async def test_a_fault_of_ours_has_a_page_without_details(core: Core) -> None:
