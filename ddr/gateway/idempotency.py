@@ -46,6 +46,8 @@ async def once(
     text = header(scope, NAME)
     if text is None:
         return await work()
+    if text.startswith('"') and text.endswith('"'):  # the form of draft-ietf-httpapi-idempotency-key-header: a String
+        text = text[1:-1]
     if not KEY.fullmatch(text):
         raise Problem(422, "invalid-key", "Idempotency-Key must have 1 to 64 characters of A-Z a-z 0-9 . _ ~ -")
     key, mark = store.Key(owner, text), secrets.token_bytes(16)

@@ -57,6 +57,15 @@ async def test_the_answer_of_a_request_in_hand_is_waited_for(
     assert (await first).json()["accepted"] == slow.count == 1
 
 
+async def test_a_key_may_be_quoted(cgm: Client, clock: Clock) -> None:
+    first = await cgm.post(READINGS, json=body(clock), headers={"idempotency-key": '"8e03978e-40d5"'})
+    again = await cgm.post(READINGS, json=body(clock), headers={"idempotency-key": "8e03978e-40d5"})
+    assert first.content == again.content and first.json()["accepted"] == 1
+    for broken in ('"', '""', '"a', 'a"', '"a"b"'):
+        answer = await cgm.post(READINGS, json=body(clock), headers={"idempotency-key": broken})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid-key")
+
+
 async def test_a_request_that_takes_long_says_when_to_come_again(
     cgm: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
