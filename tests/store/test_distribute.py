@@ -1,0 +1,129 @@
+"""The steps of a distribution; a stand-in keeps what the engine is asked (with the engine itself: make citus-test)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from ddr.cli.db import FUNCTIONS
+from ddr.store.authorization import admit_there
+from ddr.store.database import distribute as subject
+from ddr.store.database.distribute import NoEngine, Step, distribute, plan
+from ddr.store.database.errors import StoreError
+from ddr.store.database.placing import PATIENT, PLACES, Where
+from ddr.store.database.pool import connect
+from ddr.store.database.spreading import STAMP, look
+from tests.support.citus import one_server_only
+from tests.support.database import itself, migrated_database
+
+pytestmark = one_server_only
+
+_ENGINE = """
+CREATE SCHEMA engine;
+CREATE TABLE engine.pg_dist_node (isactive boolean, shouldhaveshards boolean);
+CREATE TABLE engine.pg_dist_partition (logicalrelid regclass, partmethod "char", partkey text, beside text, shards int);
+CREATE TABLE engine.pg_dist_shard (logicalrelid regclass, shardid bigint);
+CREATE TABLE engine.put (function regprocedure, by text, beside text);
+CREATE FUNCTION engine.shard_name(regclass, bigint) RETURNS text LANGUAGE sql AS $$SELECT $1 || '_' || $2$$;
+CREATE FUNCTION engine.column_to_column_name(regclass, text) RETURNS text LANGUAGE sql AS 'SELECT $2';
+CREATE FUNCTION engine.create_reference_table(regclass) RETURNS void LANGUAGE sql AS
+  $$INSERT INTO engine.pg_dist_partition VALUES ($1, 'n')$$;
+CREATE FUNCTION engine.create_distributed_table(regclass, by text, colocate_with text, shard_count int DEFAULT NULL)
+  RETURNS void LANGUAGE sql AS
+  $$INSERT INTO engine.pg_dist_partition VALUES ($1, 'h', by, colocate_with, shard_count)$$;
+CREATE FUNCTION engine.create_distributed_function(regprocedure, by text DEFAULT NULL, colocate_with text DEFAULT NULL)
+  RETURNS void LANGUAGE sql AS 'INSERT INTO engine.put VALUES ($1, by, colocate_with)';
+"""
+
+
+@pytest.fixture
+async def pool(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncpg.Pool]:
+    """A database of its own with two servers, as the stand-in says."""
+
+    async def yes(_: object) -> bool:
+        return True
+
+    async with migrated_database(database_url) as url:
+        own = await asyncpg.connect(itself(url))
+        await own.execute(_ENGINE + "INSERT INTO engine.pg_dist_node VALUES (true, true), (true, true)")
+        name = await own.fetchval("SELECT current_database()")
+        await own.execute(f'ALTER DATABASE "{name}" SET search_path = public, engine')
+        await own.close()
+        monkeypatch.setattr(subject, "_has_engine", yes)
+        async with await connect(itself(url), 1) as pool:
+            yield pool
+
+
+async def placed(pool: asyncpg.Pool) -> dict[str, tuple[str | None, str | None, int | None]]:
+    """Column, colocation and number of shards of each table, in the order in which they were asked for."""
+    rows = await pool.fetch("SELECT logicalrelid::text, partkey, beside, shards FROM pg_dist_partition")
+    return {row[0]: (row[1], row[2], row[3]) for row in rows}
+
+
+async def triggers(pool: asyncpg.Pool) -> set[str]:
+    rows = await pool.fetch("SELECT tgname FROM pg_trigger WHERE tgname = ANY ($1)", list(subject.UNFIT_TRIGGERS))
+    return {row["tgname"] for row in rows}
+
+
+async def test_each_table_is_put_where_it_belongs_and_once(pool: asyncpg.Pool) -> None:
+    told: list[Step] = []
+    away = [table for table, place in PLACES.items() if place.where is not Where.FIRST]
+    assert await distribute(pool, FUNCTIONS, 8, told.append) == len(away)
+    found = await placed(pool)
+    assert list(found) == [step.table for step in told] and set(found) == set(away)
+    for table, (by, beside, shards) in found.items():
+        match PLACES[table].where:
+            case Where.REFERENCE:
+                assert (by, beside, shards) == (None, None, None)
+            case Where.PATIENT if table != "patient":
+                assert (by, beside, shards) == (PATIENT, "patient", None)
+            case _:
+                assert (by, beside, shards) == (PLACES[table].by, "none", 8)
+    order = [PLACES[table].where for table in found]
+    assert order == sorted(order, key=[Where.REFERENCE, Where.PATIENT, Where.KEY].index)
+    assert next(table for table in found if PLACES[table].where is Where.PATIENT) == "patient"
+    assert await triggers(pool) == set()
+    put = {row[0]: (row[1], row[2]) for row in await pool.fetch("SELECT function::text, by, beside FROM put")}
+    assert put[STAMP.replace(", ", ",")] == (None, None)
+    assert put[admit_there.SIGNATURE.replace(", ", ",")] == ("$1", "patient")
+    assert {step.table for step in await plan(pool) if step.done} == PLACES.keys()
+    assert await distribute(pool, FUNCTIONS, 8, told.append) == 0 and len(told) == len(away)
+
+
+async def test_what_is_done_stays_done_when_a_table_fails(pool: asyncpg.Pool) -> None:
+    await pool.execute(
+        """CREATE FUNCTION engine.refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'a disk is full'; END$$;
+           CREATE TRIGGER refuse BEFORE INSERT ON engine.pg_dist_partition FOR EACH ROW
+             WHEN (NEW.logicalrelid = 'consent'::regclass) EXECUTE FUNCTION engine.refuse()"""
+    )
+    told: list[Step] = []
+    with pytest.raises(StoreError, match=r"^table consent cannot be spread: a disk is full$"):
+        await distribute(pool, FUNCTIONS, 8, told.append)
+    assert {step.table for step in told} == set(await placed(pool))
+    assert await triggers(pool) & {"consent_given", "consent_changed"}, "a table is put whole or not at all"
+    await pool.execute("DROP TRIGGER refuse ON engine.pg_dist_partition")
+    rest = [step.table for step in await plan(pool) if not step.done]
+    assert await distribute(pool, FUNCTIONS, 8) == len(rest) > 0
+    assert await triggers(pool) == set()
+
+
+async def test_it_begins_only_where_it_may(pool: asyncpg.Pool) -> None:
+    await pool.execute("INSERT INTO pg_dist_partition VALUES ('audit', 'h', 'patient_id')")
+    with pytest.raises(StoreError, match=r"^tables are spread that must not be: audit$"):
+        await distribute(pool, FUNCTIONS)
+    await pool.execute("DELETE FROM pg_dist_partition")
+    await pool.execute("CREATE TABLE of_others (); CREATE TABLE patient_7 ()")
+    await pool.execute("INSERT INTO pg_dist_shard VALUES ('patient', 7)")
+    with pytest.raises(StoreError, match=r"^tables that are not the recorder's, or of a newer version: of_others$"):
+        await plan(pool)
+    await pool.execute("DROP TABLE of_others")
+    async with await connect(pool.servers.url, 1):
+        with pytest.raises(StoreError, match=r"^1 connections of recorders are open: stop them first$"):
+            await distribute(pool, FUNCTIONS)
+    await pool.execute("UPDATE pg_dist_node SET shouldhaveshards = false")
+    with pytest.raises(NoEngine, match="citus_add_node"):
+        await distribute(pool, FUNCTIONS)
+    assert await placed(pool) == {}
+    assert await look(pool) is False
