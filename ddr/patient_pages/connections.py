@@ -64,8 +64,13 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
         "connections.html",
         alive=[await _connection(core, session, pairing, lang) for pairing in alive],
         ended=await _ended(core, session, lang),
-        notice=text(lang, "connections.withdrawn") if "withdrawn" in request.query_params else "",
+        notice=_notice(lang, bool(alive)) if "withdrawn" in request.query_params else "",
     )
+
+
+def _notice(lang: str, something_left: bool) -> str:
+    """That it is withdrawn; that nothing more is passed on only when that is so."""
+    return text(lang, "connections.withdrawn_part" if something_left else "connections.withdrawn")
 
 
 async def submit(request: Request, visitor: Visitor, session: Session) -> Response:

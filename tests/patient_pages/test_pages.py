@@ -72,12 +72,16 @@ async def test_withdraw_one_kind(core: Core) -> None:
     kind = scope(core, CGM).partition("=")[2]
     await browser.post("/me/withdraw", await browser.get("/me"), client_id=diga.client_id, kind=kind)
     assert list(await consents(core, patient)) == [scope(core, PRESSURE).partition("=")[2]]
+    page = (await browser.get("/me?withdrawn")).text
+    assert "widerrufen, wie Sie es gewählt haben" in page
+    assert "keine Daten mehr" not in page
 
 
 async def test_withdraw_all(core: Core) -> None:
     patient, browser = await paired(core, list_diga(core, "00001"), list_diga(core, "00002"))
     await browser.post("/me/withdraw", await browser.get("/me"), kind="all")
     assert await consents(core, patient) == {}
+    assert "Es werden keine Daten mehr weitergegeben" in (await browser.get("/me?withdrawn")).text
 
 
 @pytest.mark.parametrize("fields", [{}, {"kind": "https://example.org/x"}, {"client_id": "urn:diga:bfarm:00001"}])

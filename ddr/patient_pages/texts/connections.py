@@ -44,6 +44,10 @@ TEXTS = {
         "Ihre Zustimmung ist widerrufen. Es werden keine Daten mehr weitergegeben.",
         "Your consent is withdrawn. No more data is passed on.",
     ),
+    "withdrawn_part": Words(
+        "Ihre Zustimmung ist widerrufen, wie Sie es gewählt haben. Was Apps weiterhin lesen dürfen, sehen Sie hier.",
+        "Your consent is withdrawn as you chose. What apps may still read is shown here.",
+    ),
     "ended": Words("Beendete Verbindungen", "Ended connections"),
     "ended_on": Words("Beendet am {day}.", "Ended on {day}."),
 }
