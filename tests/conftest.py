@@ -28,6 +28,7 @@ from ddr.store.database.secrets import load_secrets
 from tests.support import capture, citus, discipline, pooler
 from tests.support.clock import Clock
 from tests.support.database import embedded_server, migrated_database
+from tests.support.ending import in_time
 from tests.support.openid_fixtures import oidc_core, oidc_settings, openid, provider, provider_key  # noqa: F401
 from tests.support.received import received
 from tests.support.trust import FakeTrust
@@ -101,7 +102,8 @@ async def pool(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
     """A pool on the migrated database; tests share it and keep apart by patient."""
     pool = await open_pool(settings)
     yield pool
-    await pool.close()
+    async with in_time():
+        await pool.close()
 
 
 @pytest.fixture

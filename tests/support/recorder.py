@@ -37,6 +37,7 @@ from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.patients import accounts
 from tests.support.clock import Clock
 from tests.support.described import Described
+from tests.support.ending import in_time
 from tests.support.received import Received
 from tests.support.trust import FakeTrust
 
@@ -222,4 +223,5 @@ async def recorder(
         await stack.enter_async_context(public)
         await stack.enter_async_context(admin)
         yield running
-    await listeners.stop()
+    async with in_time():
+        await listeners.stop()
