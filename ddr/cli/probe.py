@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         answer = httpx.get(url, timeout=SECONDS, trust_env=False)
     except httpx.TransportError as error:
-        raise CommandError(f"probe: {error or type(error).__name__}") from None
+        raise CommandError(f"probe: {str(error) or type(error).__name__}") from None
     if answer.status_code != httpx.codes.OK:
         raise CommandError(f"probe: {args.path} answers {answer.status_code}")
     return 0

@@ -62,7 +62,7 @@ async def migrate(pool: asyncpg.Pool, folder: Path = FOLDER) -> list[str]:
             return await _apply(connection, wanted)
     except (asyncpg.PostgresError, *FAULTS) as error:
         raise StoreError(
-            f"the schema of the database cannot be brought up to date: {error or type(error).__name__}"
+            f"the schema of the database cannot be brought up to date: {str(error) or type(error).__name__}"
         ) from None
 
 

@@ -1,0 +1,145 @@
+"""What the laws of single resources and chunks say of answers that break them, by hand-made ones."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ddr.conform.blame import blamed, malformed
+from ddr.conform.exchange import Exchange
+from ddr.conform.laws import chunks, observations
+from ddr.conform.laws.structure import misshapen, problems
+from ddr.conform.verdict import Failed, KitError
+from tests.conform.test_chunk_laws import observed
+
+LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
+GLUCOSE = {"coding": [{"system": LOINC, "code": "99504-3"}]}
+ORIGIN = {"value": 0, "system": UCUM, "code": "mg/dL"}
+SAMPLED = {"origin": ORIGIN, "period": 300_000, "dimensions": 1, "data": "100"}
+
+
+def part(code: str, **more: Any) -> dict[str, Any]:
+    return {"code": {"coding": [{"system": LOINC, "code": code}]}, **more}
+
+
+@pytest.mark.parametrize(
+    ("law", "resource", "said"),
+    [
+        (observations.sampled, {"code": GLUCOSE}, ""),
+        (observations.sampled, {"code": GLUCOSE, "valueSampledData": SAMPLED}, ""),
+        (
+            observations.sampled,
+            {"code": GLUCOSE, "valueSampledData": {"origin": ORIGIN, "data": "1"}},
+            "valueSampledData lacks period, dimensions",
+        ),
+        (
+            observations.sampled,
+            {"code": GLUCOSE, "valueSampledData": {**SAMPLED, "origin": {**ORIGIN, "code": "mmol/L"}}},
+            f"origin is in mmol/L of {UCUM}",
+        ),
+        (
+            observations.sampled,
+            {"code": GLUCOSE, "valueSampledData": {**SAMPLED, "dimensions": 2}},
+            "dimensions is 2",
+        ),
+        (observations.period_of_chunk, {}, "no effectivePeriod with start and end"),
+        (observations.period_of_chunk, {"effectivePeriod": {"start": "x"}}, "no effectivePeriod with start and end"),
+        (
+            observations.period_of_chunk,
+            {"effectivePeriod": {"start": "x", "end": "y"}, "effectiveDateTime": "x"},
+            "effectiveDateTime beside effectivePeriod",
+        ),
+        (observations.pressures, {"component": [part("8480-6", dataAbsentReason={})]}, ""),
+        (
+            observations.pressures,
+            {"component": [part("8480-6")]},
+            "a component has neither a value nor a dataAbsentReason",
+        ),
+        (
+            observations.pressures,
+            {"component": [part("8480-6", valueQuantity={"value": 1, "system": UCUM, "code": "mm[Hg]"})]},
+            "a component's value lacks unit",
+        ),
+        (observations.method, {}, "no method"),
+        (observations.method, {"method": {"text": "own"}}, ""),
+        (observations.unit, {"code": GLUCOSE, "valueQuantity": 7}, "no Quantity"),
+        (observations.unit, {"code": GLUCOSE, "valueQuantity": {}}, "a Quantity without value"),
+        (
+            observations.unit,
+            {"code": GLUCOSE, "valueQuantity": {"value": 7, "system": "http://units.example"}},
+            "the system of the unit is http://units.example",
+        ),
+    ],
+)
+def test_an_observation_that_breaks_a_law_is_told(law: Any, resource: dict[str, Any], said: str) -> None:
+    assert law(resource) == said
+
+
+@pytest.mark.parametrize(
+    ("resource", "said"),
+    [
+        ({"resourceType": "Observation", "status": "final", "category": []}, "Observation.category is an empty list"),
+        ({"resourceType": "Practitioner", "id": "p"}, "Practitioner is no resource type that is served"),
+        ({"resourceType": "Device", "status": ""}, "Device.status: '' is no code"),
+        ({"resourceType": "Device", "type": "text"}, "Device.type is no object"),
+        ({"resourceType": "Device", "colour": "red"}, "Device.colour is no element of R4"),
+    ],
+)
+def test_what_is_no_resource_of_r4_is_told(resource: dict[str, Any], said: str) -> None:
+    assert problems(resource) == [said]
+
+
+def test_what_is_not_known_is_no_wrong_shape() -> None:
+    assert list(misshapen({"resourceType": "Practitioner", "id": 7})) == []
+    assert list(misshapen({"resourceType": "Device", "colour": "red"})) == []
+
+
+def test_chunks_that_break_a_law_are_told() -> None:
+    first, second, *_ = observed(timedelta(hours=1), timedelta(minutes=5))
+    empty = replace(first, tokens=(), step=0.0)
+    begins = replace(second, start=first.start + 60_000)
+    assert list(chunks.overlaps([empty, begins])) == [f"{first.key} and {second.key} overlap"]
+    gaps = replace(first, tokens=("E", "E"))
+    assert list(chunks.absent([gaps])) == [f"{first.key} holds gaps only, and is not shown as temp-unknown"]
+    told = [f"{first.key} has no values, reason none and status final"]
+    assert list(chunks.absent([empty])) == told
+    assert list(chunks.absent([replace(empty, reason="temp-unknown", status="preliminary")])) == []
+    before_it = first.start - 3_600_000
+    assert f"{first.key} has values of the future" in list(chunks.future([first], before_it))
+    assert list(chunks.future([first], first.end + 1)) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "good"),
+    [("1 2 E", "1 2", True), ("1 2 3", "1 2", False), ("1 E", "1 5 6", True), ("1 2", "1 3 4", False)],
+)
+def test_values_stay_in_a_chunk_that_grows(before: str, now: str, good: bool) -> None:
+    assert chunks.kept(before.split(), now.split()) is good
+
+
+def answer(content: Any) -> Exchange:
+    return Exchange(1, "GET", "https://recorder.example/x", "", {}, "", 200, content=json.dumps(content).encode())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"expires_in": "600"}, "expires_in is '600'"),
+        ({"expires_in": True}, "expires_in is True"),
+        ({"expires_in": 600, "scope": "a b", "jwks_uri": 7}, ""),
+        ({"access_token": "\n"}, "access_token is '\\n'"),
+        ({"token_endpoint": None}, "token_endpoint is None"),
+        ({"scopes_supported": "openid"}, "scopes_supported is 'openid'"),
+        ({"scopes_supported": ["a", 7]}, "scopes_supported is ['a', 7]"),
+        ({"resourceType": "Device", "type": []}, "Device.type is a list"),
+    ],
+)
+def test_an_answer_of_another_shape_is_the_recorders_fault(content: Any, said: str) -> None:
+    assert malformed(answer(content)) == said
+    ended = blamed(TypeError("of a check"), [answer({}), answer(content)])
+    assert isinstance(ended, Failed if said else KitError)
+    assert (said or "TypeError: of a check (nowhere)") in str(ended)

@@ -1,0 +1,129 @@
+"""Recipes for logging in: what is refused when they are read, and what is told when pages are others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ddr.conform.earlier import Earlier, read_earlier
+from ddr.conform.recipe import OURS, RecipeBrowser, read_recipe, recipe_file
+from ddr.conform.target import Account, TargetError
+from ddr.conform.verdict import NotRun
+
+LOGIN = '<form action="/login" method="post"><input name="username"><input type="password" name="password"></form>'
+DECIDE = """<form action="/decide" method="post"><input type="hidden" name="csrf" value="c">
+<input type="checkbox" name="scope" value="patient/A.rs" checked>
+<input type="checkbox" name="scope" value="patient/B.rs">
+<input type="checkbox" name="remember" checked><input type="checkbox" name="letters">
+<button name="decision" value="approve">Ja</button><button name="decision" value="deny">Nein</button></form>"""
+BACK = "https://diga.example/back"
+WHO = Account("anna", "secret")
+
+
+def browser(pages: Mapping[str, httpx.Response], told: list[httpx.Request]) -> RecipeBrowser:
+    """Over a server with these answers by path; `told`: what it is sent."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        told.append(request)
+        found = pages.get(request.url.path)
+        if found is None:
+            raise httpx.ConnectError("away")
+        return found
+
+    return RecipeBrowser(read_recipe(OURS), lambda: httpx.Client(transport=httpx.MockTransport(answer)))
+
+
+def page(html: str) -> httpx.Response:
+    return httpx.Response(200, html=html)
+
+
+def to(url: str) -> httpx.Response:
+    return httpx.Response(303, headers={"location": url})
+
+
+@pytest.mark.parametrize(
+    ("approve", "fields"),
+    [
+        (["patient/A.rs"], b"csrf=c&scope=patient%2FA.rs&remember=on&decision=approve"),
+        (
+            ["patient/A.rs", "patient/B.rs"],
+            b"csrf=c&scope=patient%2FA.rs&scope=patient%2FB.rs&remember=on&decision=approve",
+        ),
+        ([], b"csrf=c&remember=on&decision=approve"),
+        (None, b"csrf=c&remember=on&decision=deny"),
+    ],
+)
+def test_what_is_agreed_to_is_ticked_and_what_else_is_ticked_stays_so(approve: list[str] | None, fields: bytes) -> None:
+    told: list[httpx.Request] = []
+    pages = {
+        "/authorize": page(LOGIN),
+        "/login": to("/consent"),
+        "/consent": page(DECIDE),
+        "/decide": to(BACK + "?code=1"),
+    }
+    assert browser(pages, told).decide("https://recorder.example/authorize", BACK, WHO, approve) == BACK + "?code=1"
+    assert [one.url.path for one in told] == ["/authorize", "/login", "/consent", "/decide"]
+    assert told[1].content == b"username=anna&password=secret"
+    assert told[3].content == fields
+
+
+@pytest.mark.parametrize(
+    ("pages", "said"),
+    [
+        ({"/authorize": httpx.Response(500)}, "logging in: /authorize answers 500"),
+        ({"/authorize": page("<p>Wartung</p>")}, "logging in: the recipe knows nothing on the page /authorize"),
+        ({"/authorize": to("/authorize")}, "logging in: more than 20 steps"),
+        ({}, "logging in: ConnectError: away"),
+        (
+            {"/authorize": page(DECIDE.replace('value="approve"', 'value="yes"'))},
+            "logging in: no button button[name=decision][value=approve]",
+        ),
+    ],
+)
+def test_other_pages_than_the_recipes_end_the_check(pages: Mapping[str, httpx.Response], said: str) -> None:
+    with pytest.raises(NotRun) as ended:
+        browser(pages, []).decide("https://recorder.example/authorize", BACK, WHO, [])
+    assert str(ended.value) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[[page", "recipe: "),
+        ("", "recipe: 'page'"),
+        ('[[page]]\npress = "button"', "recipe: 'when'"),
+        ('[[page]]\nwhen = "button"\nclick = "button"', "recipe: click is not known"),
+        ('[[page]]\nwhen = "div > p"', "recipe: "),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (file := tmp_path / "recipe.toml").write_text(text)
+    with pytest.raises(TargetError) as refused:
+        recipe_file(file)
+    assert str(refused.value).startswith(said)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    for read in (recipe_file, read_earlier):
+        with pytest.raises(TargetError) as refused:
+            read(tmp_path / "none")
+        assert str(refused.value) == f"{tmp_path / 'none'}: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"state": []}', '{"state": {}}', '{"state": {"format": "ddr-conform-state-1"}}']
+)
+def test_what_is_no_state_of_an_earlier_run_is_refused(text: str, tmp_path: Path) -> None:
+    (file := tmp_path / "report.json").write_text(text)
+    with pytest.raises(TargetError) as refused:
+        read_earlier(file)
+    assert str(refused.value) == f"{file} is no state of an earlier run"
+
+
+def test_the_state_of_an_earlier_run_is_read_as_it_was_kept(tmp_path: Path) -> None:
+    kept = Earlier("https://recorder.example/fhir", 7, {"anna": {"Device/1": {"id": "1"}}}, {"tls": "passed"})
+    (file := tmp_path / "report.json").write_text(httpx.Response(200, json={"state": kept.to_json()}).text)
+    assert read_earlier(file) == kept
