@@ -134,7 +134,7 @@ def canonical(name: str) -> str:
 
 
 def _every(digas: int, patients: int) -> list[tuple[int, int]]:
-    """Every DiGA with every patient, four at most: the first pair first, then what differs in both."""
+    """Every DiGA with every patient, six pairs at most: patient after patient."""
     pairs = [(diga, patient) for patient in range(patients) for diga in range(digas)]
     return pairs[:6] or [(0, 0)]
 
