@@ -1,0 +1,78 @@
+"""Tables with a map: what is wrong in a map is said, and columns are found by it in CSV and Parquet."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from ddr.imports import mapped
+from ddr.imports.content import Content
+from ddr.imports.model import ImportFileError
+from ddr.imports.numbers import number
+
+BERLIN = ZoneInfo("Europe/Berlin")
+COLUMNS = "[columns]\ntime = 'Zeit'\nvalue = 'Wert'\n"
+FIXED = "[fixed]\nunit = 'mg/dL'\ncode = '99504-3'\ndevice = 'Sensor X'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[columns", "is not TOML"),
+        (COLUMNS + "[other]\n", "and nothing else"),
+        ("columns = 'Zeit'\n", "and nothing else"),
+        (COLUMNS + "[fixed]\nunit = 1\n", "with texts"),
+        (COLUMNS + "unti = 'Einheit'\n", "names unti; known are time"),
+        ("[columns]\nvalue = 'Wert'\n", "which column is time"),
+        ("[columns]\nunit = 'Einheit'\n", "which column is time and value"),
+        (COLUMNS + "[fixed]\nzone = 'Europe/Nowhere'\n", "zone Europe/Nowhere, which is not known"),
+        (COLUMNS + "[fixed]\nzone = '/etc'\n", "zone /etc, which is not known"),
+    ],
+)
+def test_what_is_wrong_in_a_map_is_said(text: str, said: str) -> None:
+    with pytest.raises(ImportFileError, match=said):
+        mapped.load(text)
+
+
+def test_a_column_that_the_file_has_not_is_named() -> None:
+    with pytest.raises(ImportFileError, match="no column Wert; the file has Zeit, Value"):
+        mapped.read(Content(b"Zeit,Value\n2026-11-20T08:00:00,100\n"), mapped.load(COLUMNS + FIXED), BERLIN)
+
+
+def test_an_empty_parquet_file_is_refused_in_words() -> None:
+    pytest.importorskip("pyarrow")
+    with pytest.raises(ImportFileError, match="the Parquet file cannot be read"):
+        mapped.read(Content(b"PAR1"), mapped.load(COLUMNS + FIXED), BERLIN)
+
+
+def test_a_parquet_file_is_read_with_times_of_its_own_kind() -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    time, file = datetime(2026, 11, 20, 8, tzinfo=UTC), io.BytesIO()
+    parquet.write_table(pyarrow.table({"Zeit": [time, time], "Wert": [100, None]}), file)
+    found = mapped.read(Content(file.getvalue()), mapped.load(COLUMNS + FIXED), BERLIN)
+    assert [(one.time_ms, one.code, one.value) for one in found.values] == [
+        (round(time.timestamp() * 1000), "99504-3", Decimal(100))
+    ]
+    assert [one.line for one in found.bad] == [2]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1.234,5", "1234.5"),
+        ("1,234.5", "1234.5"),
+        ("\u22125,6", "-5.6"),
+        ("1\u202f234", "1234"),
+        ("0", "0"),
+        ("1e-20", None),
+        ("1e15", None),
+        ("5.6.7", None),
+    ],
+)
+def test_numbers_as_programs_write_them(text: str, value: str | None) -> None:
+    assert number(text) == (None if value is None else Decimal(value))
