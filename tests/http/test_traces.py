@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from ddr.call import Call
 from ddr.http.traces import Traces
@@ -10,11 +13,6 @@ from ddr.http.traces import Traces
 
 @pytest.mark.parametrize(("status", "is_error"), [(200, False), (404, False), (500, True), (0, True)])
 def test_a_request_is_a_span_and_an_error_only_where_the_recorder_failed(status: int, is_error: bool) -> None:
-    pytest.importorskip("opentelemetry.sdk")
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     Traces(provider.get_tracer("ddr")).note("diga", "search", status, Call())

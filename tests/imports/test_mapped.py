@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from ddr.imports import mapped
 from ddr.imports.content import Content
@@ -44,14 +46,11 @@ def test_a_column_that_the_file_has_not_is_named() -> None:
 
 
 def test_an_empty_parquet_file_is_refused_in_words() -> None:
-    pytest.importorskip("pyarrow")
     with pytest.raises(ImportFileError, match="the Parquet file cannot be read"):
         mapped.read(Content(b"PAR1"), mapped.load(COLUMNS + FIXED), BERLIN)
 
 
 def test_a_parquet_file_is_read_with_times_of_its_own_kind() -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
     time, file = datetime(2026, 11, 20, 8, tzinfo=UTC), io.BytesIO()
     parquet.write_table(pyarrow.table({"Zeit": [time, time], "Wert": [100, None]}), file)
     found = mapped.read(Content(file.getvalue()), mapped.load(COLUMNS + FIXED), BERLIN)
