@@ -143,8 +143,15 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
         await policy.keep(jobs, settings, clock())
         request_log = RequestLog(records, settings.request_log_folder)
         replica = Replica(settings) if settings.database_replica_url else None
-        core = replace(core, fleet=fleet or Fleet(), request_log=request_log, replica=replica)
-        rooms = Rooms(replace(core, host_ahead_ms=clock.host_ahead_ms))
+        rooms = Rooms(
+            replace(
+                core,
+                fleet=fleet or Fleet(),
+                request_log=request_log,
+                replica=replica,
+                host_ahead_ms=clock.host_ahead_ms,
+            )
+        )
         zts.exchanged = rooms.exchange
         sources: list[Follower[Any]] = [diga_vz, zts]
         if settings.hiis_id:

@@ -146,7 +146,7 @@ def _ask(client: httpx.Client, call: Call, wait: Callable[[float], None] | None 
         try:
             response = client.request(call.method, call.path, content=call.content, headers=JSON)
         except (httpx.TransportError, ssl.SSLError) as error:  # alerts of TLS 1.3 come as they are
-            problem = f"{str(error) or type(error).__name__}"
+            problem = in_words(error)
         else:
             if response.status_code not in (429, 502, 503, 504) or not left:
                 is_json = "json" in response.headers.get("content-type", "")

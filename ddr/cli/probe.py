@@ -7,6 +7,7 @@ import argparse
 import httpx
 
 from ddr.cli.errors import CommandError
+from ddr.reasons import in_words
 from ddr.settings_sources import load_settings
 
 HELP = "ask the recorder on this machine how it is"
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         answer = httpx.get(url, timeout=SECONDS, trust_env=False)
     except httpx.TransportError as error:
-        raise CommandError(f"probe: {str(error) or type(error).__name__}") from None
+        raise CommandError(f"probe: {in_words(error)}") from None
     if answer.status_code != httpx.codes.OK:
         raise CommandError(f"probe: {args.path} answers {answer.status_code}")
     return 0

@@ -10,12 +10,12 @@ from email.utils import formatdate, parsedate_to_datetime
 SUPPORT = {"Observation": "full-support", "DeviceMetric": "full-support", "Device": "not-supported"}
 
 
-def validators(version: str, updated_ms: int) -> dict[str, str]:
+def validators(version: int, updated_ms: int) -> dict[str, str]:
     """The headers that name a version (FHIR R4 http.html#versioning)."""
     return {"ETag": f'W/"{version}"', "Last-Modified": formatdate(updated_ms // 1000, usegmt=True)}
 
 
-def has_it(headers: Mapping[str, str], version: str, updated_ms: int) -> bool:
+def has_it(headers: Mapping[str, str], version: int, updated_ms: int) -> bool:
     """True when the request (header names in lowercase) says that the client has this version.
 
     A date counts when the change was before that second: within it there may have been another one (`of_that_second`).

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ddr.diga_api.access import Access, Gate
 from ddr.diga_api.conditional import has_it, of_that_second, validators
 from ddr.diga_api.request import Request, rendered
-from ddr.diga_api.resources import KINDS, TYPES, Builder
+from ddr.diga_api.resources import KINDS, TYPES, Builder, Version
 from ddr.fhir.outcome import deleted, invalid_value, not_known, outside_history, version_not_valid
 from ddr.fhir.pieces import document
 from ddr.fhir.subset import WHOLE, Subset, read_subset
@@ -26,9 +26,10 @@ async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) ->
     access = await gate.admit(candidate)
     kind, row = await _found(core, access, resource_type, logical_id)
     builder = Builder(core, access, fmt)
-    if await _known(core, access, builder, kind, row, request):
-        return request.unchanged(_validators(builder, kind, row))
-    return _reply(request, builder, row, kind, subset)
+    version = builder.version(row, kind)
+    if kind is not Kind.DEVICE and await _known(core, access, builder, kind, row, version, request):
+        return request.unchanged(validators(*version))
+    return _reply(request, builder, row, kind, version, subset)
 
 
 async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -> Reply:
@@ -41,12 +42,13 @@ async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -
     access = await gate.admit(candidate)
     kind, row = await _found(core, access, resource_type, logical_id)
     builder = Builder(core, access, fmt)
-    if str(builder.version(row, kind)[0]) != version:
+    shown = builder.version(row, kind)
+    if str(shown[0]) != version:
         former = await _former(core, access, builder, kind, row, version)
         if former is None:
             raise version_not_valid(version, reference)
-        row = former
-    return _reply(request, builder, row, kind, subset)
+        row, shown = former, builder.version(former, kind)
+    return _reply(request, builder, row, kind, shown, subset)
 
 
 async def _found(core: Core, access: Access, resource_type: str, logical_id: str) -> tuple[Kind, Row]:
@@ -82,12 +84,12 @@ def _subset(resource_type: str, request: Request) -> Subset:
     return subset
 
 
-async def _known(core: Core, access: Access, builder: Builder, kind: Kind, row: Row, request: Request) -> bool:
+async def _known(
+    core: Core, access: Access, builder: Builder, kind: Kind, row: Row, version: Version, request: Request
+) -> bool:
     """Whether the client has the current version; a date tells when no other version was shown in that second."""
-    if kind is Kind.DEVICE:
-        return False
-    number, updated_ms = builder.version(row, kind)
-    if has_it(request.headers, str(number), updated_ms):
+    number, updated_ms = version
+    if has_it(request.headers, number, updated_ms):
         return True
     if not of_that_second(request.headers, updated_ms):
         return False
@@ -97,14 +99,9 @@ async def _known(core: Core, access: Access, builder: Builder, kind: Kind, row: 
     return former is not None and builder.version(former, kind)[1] // 1000 < updated_ms // 1000
 
 
-def _validators(builder: Builder, kind: Kind, row: Row) -> dict[str, str]:
-    number, updated_ms = builder.version(row, kind)
-    return validators(str(number), updated_ms)
-
-
-def _reply(request: Request, builder: Builder, row: Row, kind: Kind, subset: Subset) -> Reply:
+def _reply(request: Request, builder: Builder, row: Row, kind: Kind, version: Version, subset: Subset) -> Reply:
     """With the headers of FHIR R4 http.html#versioning."""
-    extra = _validators(builder, kind, row)
+    extra = validators(*version)
     fmt, pretty = request.check_representation()
     if pretty or subset != WHOLE:
         reply = request.reply(subset.of(builder.resource(row, kind)), 200, extra)

@@ -44,6 +44,7 @@ KINDS = {
     resource_type: tuple(kind for kind, name in TYPES.items() if name == resource_type)
     for resource_type in TYPES.values()
 }
+Version = tuple[int, int]  # meta.versionId, meta.lastUpdated in ms
 
 
 class Builder:
@@ -85,7 +86,7 @@ class Builder:
             self.core.metrics.resources.labels(kind.name.lower()).inc(count)
         self._built.clear()
 
-    def version(self, row: Row, kind: Kind) -> tuple[int, int]:
+    def version(self, row: Row, kind: Kind) -> Version:
         """meta.versionId and meta.lastUpdated, in ms, of the resource that `resource` would build."""
         match kind:
             case Kind.DEVICE:

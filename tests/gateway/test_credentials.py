@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from typing import Any
 
+import asyncpg
 import httpx
 import pytest
+from asyncpg.transaction import Transaction
 
 from ddr.gateway import auth
 from ddr.http.core import Core
@@ -145,3 +148,24 @@ async def _app_of(core: Core, token: str) -> str:
         "SELECT left(encode(app, 'hex'), 16) FROM gateway_token WHERE token_sha256 = sha256($1::bytea)", token.encode()
     )
     return found
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_a_connection_that_is_lost_at_the_end_uses_no_code_up_for_nothing(
+    core: Core, patient_id: uuid.UUID, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    ending = Transaction.__aexit__
+
+    async def lost(transaction: Transaction, *error: Any) -> None:
+        how = (None, None, None) if there else (ConnectionError, ConnectionError(), None)
+        await ending(transaction, *how)
+        raise asyncpg.ConnectionDoesNotExistError
+
+    code = await apps.offer_code(core.pool, patient_id, core.clock())
+    with monkeypatch.context() as once:
+        once.setattr(Transaction, "__aexit__", lost)
+        answer = await connect(core, code)
+    assert answer.status_code == (201 if there else 503)
+    again = await connect(core, code)
+    assert again.status_code == (403 if there else 201)
+    assert await works(core, (answer if there else again).json()["token"])

@@ -154,7 +154,7 @@ async def test_a_database_that_stays_away_is_not_waited_for(
         raise asyncpg.ConnectionDoesNotExistError
 
     code = await diga.code(patient_id)
-    monkeypatch.setattr("ddr.oauth.grants.authorization_code.SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr("ddr.store.database.settling.SETTLE_SECONDS", 0.01)
     monkeypatch.setattr(tokens, "redeem", lost)
     with pytest.raises(asyncpg.ConnectionDoesNotExistError):
         await diga.exchange(code)

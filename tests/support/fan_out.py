@@ -60,7 +60,7 @@ FINDS_THE_PATIENT: Mapping[str, str] = {
     "ddr.store.authorization.representations.open_of": "a login, which may stand for several patients",
     "ddr.store.authorization.reviews.awaits": "a login, which may stand for several patients",
     "ddr.store.authorization.tokens.find_family": "a Pairing ID; each refresh, so in one statement",
-    "ddr.store.gateways.apps.connect": "a code that a patient typed into an app, kept with the patient",
+    "ddr.store.gateways.apps._exchanged": "a code that a patient typed into an app, kept with the patient",
     "ddr.store.gateways.tokens.find": "the hash of an app's token; each upload, so in one statement",
     "ddr.store.patients.sessions._load_by_steps": "a login, which may stand for several patients",
     "ddr.store.patients.sessions.load_session": "the hash of a cookie; each click, so in one statement",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from starlette.responses import Response
 
 from ddr.http.exchange import concerns
@@ -16,11 +14,9 @@ from ddr.store.audit.trail import Event
 from ddr.store.authorization import tokens
 from ddr.store.authorization.tokens import Code, Family
 from ddr.store.database.digest import sha256
-from ddr.store.database.faults import FAULTS, UNAVAILABLE, fault_of
+from ddr.store.database.faults import FAULTS
 from ddr.store.database.ids import Kind
-
-SETTLE_SECONDS = 5.0  # a server that crashed is usually back by then
-AGAIN_SECONDS = 0.2
+from ddr.store.database.settling import made
 
 
 async def exchange(call: Call) -> Response:
@@ -84,35 +80,23 @@ async def _redeem(call: Call, presented: str, family: Family) -> str:
     contents = refresh_tokens.Contents(family.pairing_id, core.ids.encode(Kind.GRANT, family.grant_no))
     refresh_token = refresh_tokens.mint(core.secrets["refresh-tokens"], contents)
     until_ms = refresh_until_ms(core, family, now_ms)
+    refresh_sha256 = sha256(refresh_token)
+
+    async def is_redeemed() -> bool:
+        now = await tokens.load_family(core.pool, family.patient_id, family.grant_no, call.arrived_ms)
+        return now is not None and now.refresh_sha256 == refresh_sha256
+
     try:
         redeemed = await tokens.redeem(
-            core.pool, sha256(presented), sha256(refresh_token), until_ms, now_ms, call.certificate_sha256
+            core.pool, sha256(presented), refresh_sha256, until_ms, now_ms, call.certificate_sha256
         )
-    except FAULTS as error:
-        redeemed = fault_of(error) == UNAVAILABLE and await _committed(call, family, sha256(refresh_token))
-        if not redeemed:
+    except FAULTS as error:  # presented once more, a code that is used up would end the grant
+        if not await made(error, is_redeemed):
             raise
+        redeemed = True
     if not redeemed:
         raise _unusable()
     return refresh_token
-
-
-async def _committed(call: Call, family: Family, refresh_sha256: bytes) -> bool:
-    """Whether a redemption whose end the database did not tell was made; asked until it answers, for SETTLE_SECONDS.
-
-    Nobody has the tokens yet. Told 503 instead, the DiGA would present a code that is used up, and lose the grant.
-    """
-    try:
-        async with asyncio.timeout(SETTLE_SECONDS):
-            while True:
-                try:
-                    now = await tokens.load_family(call.core.pool, family.patient_id, family.grant_no, call.arrived_ms)
-                except FAULTS:
-                    await asyncio.sleep(AGAIN_SECONDS)
-                else:
-                    return now is not None and now.refresh_sha256 == refresh_sha256
-    except TimeoutError:
-        return False
 
 
 def _unusable() -> OAuthError:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 
+from ddr.reasons import in_words
 from ddr.settings import Settings
 from ddr.store.database.binaries import OLDEST
 from ddr.store.database.errors import StoreError
@@ -61,9 +62,7 @@ async def migrate(pool: asyncpg.Pool, folder: Path = FOLDER) -> list[str]:
             await _make_schema(connection, pool.servers.schema)
             return await _apply(connection, wanted)
     except (asyncpg.PostgresError, *FAULTS) as error:
-        raise StoreError(
-            f"the schema of the database cannot be brought up to date: {str(error) or type(error).__name__}"
-        ) from None
+        raise StoreError(f"the schema of the database cannot be brought up to date: {in_words(error)}") from None
 
 
 async def _check_server(connection: asyncpg.Connection) -> None:

@@ -7,6 +7,7 @@ app never sees how the patient logs in, and the recorder needs nothing from the 
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -15,6 +16,8 @@ from ddr.store.audit.acting import acted, detail_of
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.able import able
 from ddr.store.database.digest import sha256
+from ddr.store.database.faults import FAULTS
+from ddr.store.database.settling import made
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
 from ddr.store.gateways import tokens
@@ -63,18 +66,32 @@ async def connect(pool: asyncpg.Pool, code: str, name: str, days: int, now_ms: i
 
     Raises TooManyTokens, and the code stays good.
     """
-    async with pool.acquire() as conn, conn.transaction():
-        apart = is_spread(conn)
-        taken = await conn.fetchrow(_TAKE_APART if apart else _TAKE, sha256(normal_code(code)), now_ms)
-        if taken is None:
-            return None
-        patient_id = taken["patient_id"]
-        if apart and not await able(conn, patient_id):
-            return None
-        token = await tokens.create(conn, patient_id, now_ms, name=name, days=days)
-        by = detail_of(taken["role"], taken["representation_id"])
-        await record(conn, Event.GATEWAY_CONNECTED, now_ms, patient_id=patient_id, detail=by)
-        return token, now_ms + days * DAY_MS
+    token: str | None = None
+    try:
+        async with pool.acquire() as conn, conn.transaction():
+            token = await _exchanged(conn, code, name, days, now_ms)
+    except FAULTS as error:  # the code would be used up, and nobody had the token
+        if token is None or not await made(error, partial(_is_there, pool, token, now_ms)):
+            raise
+    return None if token is None else (token, now_ms + days * DAY_MS)
+
+
+async def _exchanged(conn: asyncpg.Connection, code: str, name: str, days: int, now_ms: int) -> str | None:
+    apart = is_spread(conn)
+    taken = await conn.fetchrow(_TAKE_APART if apart else _TAKE, sha256(normal_code(code)), now_ms)
+    if taken is None:
+        return None
+    patient_id = taken["patient_id"]
+    if apart and not await able(conn, patient_id):
+        return None
+    token = await tokens.create(conn, patient_id, now_ms, name=name, days=days)
+    by = detail_of(taken["role"], taken["representation_id"])
+    await record(conn, Event.GATEWAY_CONNECTED, now_ms, patient_id=patient_id, detail=by)
+    return token
+
+
+async def _is_there(pool: asyncpg.Pool, token: str, now_ms: int) -> bool:
+    return await tokens.find(pool, sha256(token), now_ms) is not None
 
 
 async def renew(
