@@ -1,4 +1,4 @@
-"""docs/architecture.md: the drawing is that of the import contracts, and every file it names is there."""
+"""The house: its drawing is that of the import contracts, every file named is there, tests leave the loop's clock."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+PROCESS_CLOCK = re.compile(r"""setattr\(\s*(?:time,\s*"|"[\w.]*\btime\.)(?:monotonic|perf_counter)\b""")
 PATH = re.compile(r"`((?:ddr|docs|tests|tools|miv_packages)/[\w./-]*)`")
 
 
@@ -20,3 +21,12 @@ def test_every_path_named_exists() -> None:
     for page in ("docs/architecture.md", "CONTRIBUTING.md", "docs/security.md", "docs/performance.md"):
         named = PATH.findall((ROOT / page).read_text())
         assert [path for path in named if not (ROOT / path).exists()] == [], page
+
+
+def test_no_test_sets_the_clock_that_the_loop_goes_by() -> None:
+    """A server of another test that goes to sleep meanwhile does not wake up: a module is given a `time` of its own."""
+    assert PROCESS_CLOCK.search('setattr("ddr.module.time.monotonic", late)')
+    assert PROCESS_CLOCK.search('setattr(time, "monotonic", late)')
+    own = Path(__file__)
+    guilty = [path for path in own.parent.rglob("*.py") if path != own and PROCESS_CLOCK.search(path.read_text())]
+    assert guilty == []

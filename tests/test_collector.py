@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
+from ddr import collector
 from ddr.aside import aside
 from ddr.collector import LONGEST_SECONDS, NEVER, in_hand
 
@@ -42,7 +44,7 @@ async def test_what_is_done_aside_is_in_hand(usual: tuple[int, int, int]) -> Non
 def test_a_stream_of_large_things_does_not_keep_them_away(monkeypatch: pytest.MonkeyPatch) -> None:
     with in_hand(large=True):
         later = time.monotonic() + LONGEST_SECONDS + 1
-        monkeypatch.setattr("ddr.collector.time.monotonic", lambda: later)
+        monkeypatch.setattr(collector, "time", SimpleNamespace(monotonic=lambda: later))
         with in_hand(large=True):
             assert full() != NEVER
         assert full() != NEVER

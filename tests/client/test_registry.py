@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import pytest
@@ -116,7 +117,7 @@ async def test_devices_lead_to_their_recorder(foreign: Foreign) -> None:
 
 async def test_what_is_too_old_is_not_used(foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("ddr.client.registry.time.monotonic", lambda: now)
+    monkeypatch.setattr(registry, "time", SimpleNamespace(monotonic=lambda: now))
     found = Registry(foreign.http(), FHIR)
     assert len(await found.recorders()) == 2
     foreign.pages = {"": lambda _: resource({"resourceType": "OperationOutcome"}, 503)}
