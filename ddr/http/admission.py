@@ -3,8 +3,8 @@
 What a worker can do at once follows from its connections to the database, how long they are waited for, and how late
 the event loop is: work that only waits for other work makes all of it late (`breadth`). Beyond that a request waits its
 turn. A crowd that comes at once is given PATIENCE. Where the line has not been empty for as long as that, more comes
-than can be done: then only who comes just now is worked on, soon, and who would have to wait is told so; else everybody
-would be late.
+than can be done: then only who comes just now is worked on, soon, and who would have to wait is told so after PATIENCE;
+else everybody would be late.
 
 Each room keeps a share, so that uploads cannot crowd out reading nor the reverse, and takes what others leave; who has
 least in hand is next.
@@ -181,12 +181,15 @@ class Admission:
             self._begin(line, whose)
             return
         with phase(TURN):
+            came = self._clock()
             try:
                 await self._wait(line, whose)
             except NoTurn:
                 line.told = self._clock()
                 self.refused += 1
                 refused("overloaded")
+                if line.flooded:  # who is told at once is there again at once, and telling takes time, too
+                    await asyncio.sleep(came + PATIENCE - line.told)
                 await self._refusals.step()
                 raise
 

@@ -50,12 +50,15 @@ class World:
         except NoTurn:
             seen.refused.append(self._loop.time() - began)
 
-    async def offered(self, rate: float, seconds: float, whose: str = "diga") -> Seen:
-        """So many requests a second at random instants; nobody waits for the answers to those before."""
-        seen, until = Seen(), self._loop.time() + seconds
+    async def offered(self, rate: float, seconds: float, whose: str = "diga", connections: int = 10_000) -> Seen:
+        """So many requests a second at random instants, as long as connections are free for them; nobody waits for the
+        answers to those before."""
+        seen, until, asking = Seen(), self._loop.time() + seconds, set[asyncio.Task[None]]()
         async with asyncio.TaskGroup() as group:
             while self._loop.time() < until:
-                group.create_task(self.ask(seen, whose))
+                if len(asking) < connections:
+                    asking.add(one := group.create_task(self.ask(seen, whose)))
+                    one.add_done_callback(asking.discard)
                 await asyncio.sleep(self._random.expovariate(rate))
         return seen
 
@@ -95,6 +98,21 @@ def test_who_insists_does_not_change_that() -> None:
         return await World().insisting(128, 4)
 
     heavy = run(story())
+    assert p99(heavy.served) <= 3 * SERVICE
+    assert len(heavy.served) >= 0.9 * SUSTAINED * 4
+
+
+def test_in_a_flood_a_connection_is_refused_once_in_the_patience() -> None:
+    """A refusal takes the worker's time, too, and who is told at once is there again at once."""
+
+    async def story() -> Seen:
+        world = World()
+        await world.offered(4 * SUSTAINED, 2, connections=128)
+        return await world.offered(4 * SUSTAINED, 4, connections=128)
+
+    heavy = run(story())
+    assert len(heavy.refused) <= 128 * 4 / PATIENCE
+    assert max(heavy.refused) <= PATIENCE + SERVICE
     assert p99(heavy.served) <= 3 * SERVICE
     assert len(heavy.served) >= 0.9 * SUSTAINED * 4
 
