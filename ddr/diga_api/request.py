@@ -7,15 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-import orjson
-
 from ddr.call import refused_unless_told
-from ddr.fhir.bounds import TooMuch, check_json
+from ddr.fhir.bounds import TooMuch
 from ddr.fhir.negotiation import Format, check_content_type, error_format, negotiate, wants_pretty
-from ddr.fhir.outcome import FhirError, body_too_large, body_too_slow, malformed, too_much, unsupported_media_type
+from ddr.fhir.outcome import (
+    FhirError,
+    body_too_large,
+    body_too_slow,
+    echo,
+    malformed,
+    too_much,
+    unsupported_media_type,
+)
 from ddr.fhir.representation import parse, render
 from ddr.fhir.search.grammar import REPRESENTATION
 from ddr.fhir.search.parsing import MOST_VALUES, flat_json
+from ddr.fhir.strict_json import NotJson, read
 from ddr.http.asgi import Receive, Reply, Scope, headers, query_pairs
 from ddr.http.body import BodyError, read_body
 from ddr.http.exchange import refused, request_id
@@ -124,9 +131,8 @@ def _form(body: bytes) -> Pairs:
 
 def _json(body: bytes) -> Pairs:
     try:
-        check_json(body)
-        return flat_json(orjson.loads(body))
+        return flat_json(read(body))
     except TooMuch as error:
         raise too_much(str(error)) from None
-    except orjson.JSONDecodeError:
-        raise malformed("The body is not JSON") from None
+    except NotJson as error:
+        raise malformed(echo(f"The body is not valid JSON: {error}")) from None

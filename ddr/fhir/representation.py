@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import Any
 
 import orjson
 
-from ddr.fhir.bounds import MOST_DIGITS, TooMuch, check_json
+from ddr.fhir.bounds import MOST_DIGITS, TooMuch
 from ddr.fhir.negotiation import Format
 from ddr.fhir.outcome import echo, malformed, too_much
+from ddr.fhir.strict_json import LARGE_EXPONENT, NotJson, read_exact
 from ddr.fhir.xml_reader import read_xml
 from ddr.fhir.xml_writer import XmlError, write_xml
 
@@ -38,15 +38,15 @@ def parse(body: bytes, fmt: Format) -> dict[str, Any]:
         raise too_much(str(error)) from None
     except XmlError as error:
         raise malformed(echo(str(error))) from None
-    except (ValueError, RecursionError):
+    except NotJson as error:
+        raise malformed(echo(f"The body is not valid JSON: {error}")) from None
+    except ValueError:
         raise malformed("The body is not a FHIR resource in JSON") from None
 
 
 def read_json(body: bytes) -> dict[str, Any]:
-    """The resource in a FHIR JSON document. Raises ValueError (TooMuch, too) or RecursionError."""
-    check_json(body)
-    text = body.decode("utf-8-sig")
-    resource = json.loads(text, parse_float=_decimal, parse_int=_integer, parse_constant=_refuse)
+    """The resource in a FHIR JSON document. Raises ValueError (NotJson and TooMuch, too)."""
+    resource = read_exact(body, _decimal, _integer)
     if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
         raise ValueError("not a resource")
     return resource
@@ -69,11 +69,8 @@ def _number(value: Any) -> orjson.Fragment:
     raise TypeError
 
 
-_LARGE_EXPONENT = re.compile("[eE][+-]?[0-9]{4}")
-
-
 def _decimal(digits: str) -> Decimal:
-    if len(digits) > MOST_DIGITS or _LARGE_EXPONENT.search(digits):
+    if len(digits) > MOST_DIGITS or LARGE_EXPONENT.search(digits):
         raise ValueError("a number too long")
     return Decimal(digits)
 
@@ -82,7 +79,3 @@ def _integer(digits: str) -> int:
     if len(digits) > MOST_DIGITS:
         raise ValueError("a number too long")
     return int(digits)
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from functools import cache
 from http import HTTPStatus
@@ -137,7 +137,9 @@ class _Server:
     async def answer(self, scope: Scope, receive: Receive) -> Reply:
         """The reply. Raises Problem, Crowded, ClientGone and what the database raises."""
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        if scope["path"] == OPENAPI and method == "GET":
+        if scope["path"] == OPENAPI:
+            if method != "GET":
+                raise _not_allowed({"GET"})
             return Reply(200, openapi_document(), JSON)
         route, parameters = find_route(method, scope["path"])
         if route.opens:
@@ -191,12 +193,17 @@ def find_route(method: str, path: str) -> tuple[Route, list[str]]:
     for pattern, by_method in _TABLE.values():
         if match := pattern.fullmatch(path):
             if method not in by_method:
-                allow = ", ".join(sorted(by_method))
-                raise Problem(405, "method-not-allowed", f"Allowed here: {allow}", headers=(("allow", allow),))
+                raise _not_allowed(by_method)
             return by_method[method], [
                 value if name == "time" else check_key(value, name) for name, value in match.groupdict().items()
             ]
     raise Problem(404, "not-found", f"No such path; {OPENAPI} describes the API")
+
+
+def _not_allowed(methods: Collection[str]) -> Problem:
+    """405 for a path that has these; whoever may GET may ask for the head alone."""
+    allow = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else ())}))
+    return Problem(405, "method-not-allowed", f"Allowed here: {allow}", headers=(("allow", allow),))
 
 
 @cache

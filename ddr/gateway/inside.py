@@ -15,7 +15,7 @@ async def call(core: Core, patient_id: UUID, method: str, path: str, body: bytes
     """Status and content of the answer to a request below /gateway/v1 for this patient; `body` is JSON."""
     try:
         route, parameters = find_route(method, f"{BASE}/{path}")
-        given = [parsed(body or b"null")] if route.has_body else []
+        given = [parsed(body or b"null", route.exact)] if route.has_body else []
         status, content = await route.handler(core, patient_id, *parameters, *given)
     except Problem as problem:
         return problem.status, {"code": problem.code, "detail": problem.detail}

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import AbstractAsyncContextManager
-from decimal import Decimal
 from typing import Any
 
-import orjson
-
-from ddr.fhir.bounds import TooMuch, check_json
+from ddr.fhir.bounds import TooMuch
+from ddr.fhir.strict_json import NotJson, read, read_exact, with_digits
 from ddr.gateway.problem import Problem
 from ddr.http.asgi import Receive, Scope, header
 from ddr.http.bodies import Bodies
@@ -52,22 +49,14 @@ class Upload:
 
 # A decimal that ends with a zero, the only one that a float would not print as it was sent.
 _ZEROS = re.compile(rb"\.[0-9]*0\s*[,}\]]")
-# An exponent that no value has, and that Decimal may refuse: a float is 0 then, what is larger was refused before.
-_LARGE_EXPONENT = re.compile("[eE][+-]?[0-9]{4}")
 
 
 def parsed(body: bytes, exact: bool = False) -> Any:
     """The JSON in a body; with `exact`, decimals that a float would shorten are Decimal. Raises Problem 400 or 413."""
     try:
-        check_json(body)
-        found = orjson.loads(body)
-        return json.loads(body, parse_float=_decimal) if exact and _ZEROS.search(body) else found
+        found = read(body)  # stricter in all but digits
+        return read_exact(body, with_digits) if exact and _ZEROS.search(body) else found
     except TooMuch as error:
         raise Problem(413, "too-large", str(error)) from None
-    except orjson.JSONDecodeError as error:
+    except NotJson as error:
         raise Problem(400, "malformed", f"The body is not valid JSON: {error}") from None
-
-
-def _decimal(digits: str) -> Decimal | float:
-    """A JSON number that is no integer, with its digits."""
-    return float(digits) if _LARGE_EXPONENT.search(digits) else Decimal(digits)

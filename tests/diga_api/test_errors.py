@@ -127,6 +127,7 @@ async def test_content_types(pair: Pair) -> None:
         ("application/json", b"{"),
         ("application/fhir+json", b"[1]"),
         ("application/json", b'{"code": {"a": 1}}'),
+        ("application/json", b'{"date": "ge2026-11-01", "date": "ge2026-01-01"}'),
         (FORM, b"no equals sign"),
         (FORM, b"\xff\xfe=1"),
         (FORM, b"code=a%00b"),

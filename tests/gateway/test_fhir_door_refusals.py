@@ -179,3 +179,11 @@ async def test_damaged_entries(client: Client, data: st.DataObject) -> None:
 async def test_bodies_of_any_bytes(client: Client, body: bytes, fmt: Format) -> None:
     answer = await client.post("/fhir?_format=xml", content=body, headers={"content-type": fmt.value})
     assert answer.status_code in {400, 422}
+
+
+async def test_a_property_that_is_there_twice(client: Client) -> None:
+    """FHIR R4 json.html: each once. The last one would have counted, at other readers the first one."""
+    content = b'{"resourceType":"Bundle","type":"batch","type":"transaction","entry":[]}'
+    answer = await client.post("/fhir", content=content, headers={"content-type": "application/fhir+json"})
+    assert answer.status_code == 400
+    assert "more than once" in answer.json()["issue"][0]["diagnostics"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import uuid
 from dataclasses import replace
 
 import asyncpg
@@ -12,11 +13,11 @@ import orjson
 import pytest
 from openapi_spec_validator import validate
 
-from ddr.gateway import app
+from ddr.gateway import app, inside
 from ddr.gateway.app import ROUTES, create_gateway
 from ddr.http.core import Core
 from ddr.store.database.faults import PoolBusy
-from tests.gateway.conftest import METER, Client, make_client
+from tests.gateway.conftest import CGM, METER, Client, make_client, put_device, put_sensor
 from tests.gateway.contract import document
 
 JSON = {"content-type": "application/json"}
@@ -61,8 +62,9 @@ async def test_unknown_paths(client: Client, path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("DELETE", "/devices", "GET"),
-        ("POST", "/devices/a", "GET, PUT"),
+        ("DELETE", "/devices", "GET, HEAD"),
+        ("POST", "/devices/a", "GET, HEAD, PUT"),
+        ("PUT", "/openapi.json", "GET, HEAD"),
         ("GET", "/measurements", "POST"),
         ("PATCH", "/measurements/a", "DELETE, PUT"),
         ("GET", "/devices/a/sensors/b/readings", "POST"),
@@ -188,3 +190,44 @@ async def test_many_small_values_are_refused_whatever_they_are(client: Client, u
     for sent, fields in ((body, JSON), (gzip.compress(body), headers)):
         answer = await client.post("/devices/a/sensors/b/readings", content=sent, headers=fields)
         assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
+
+
+MEASURED = """{"code": "2339-0", "unit": "mg/dL", "device": "meter", "effective": "2026-11-20T10:00:00Z", %s}"""
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/measurements/a", MEASURED % '"value": 100, "value": 200'),
+        ("/measurements/a", MEASURED % '"value": 100.0, "value": 200.0'),
+        ("/measurements/a", MEASURED % ('"value": 100.0, "x": ' + "[" * 1010 + "]" * 1010)),
+        ("/measurements/a", MEASURED % ('"value": 100, "x": ' + "[" * 1030 + "]" * 1030)),
+        ("/devices/a", '{"name": "A", "name": "B"}'),
+    ],
+)
+async def test_bodies_that_could_be_read_in_two_ways_or_in_none(client: Client, path: str, body: str) -> None:
+    await put_device(client, "meter")
+    answer = await client.put(path, content=body, headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+    assert (await client.get("/devices")).json()["devices"][0]["key"] == "meter"
+
+
+async def test_a_reading_with_two_values_is_not_taken(client: Client) -> None:
+    """Else the record would hold whichever of them its reader takes."""
+    await put_device(client, "cgm", **CGM)
+    await put_sensor(client, "cgm", "glucose")
+    body = '{"unit": "mg/dL", "readings": [{"time": "2026-11-20T10:00:00Z", "value": 70, "value": 170}]}'
+    answer = await client.post("/devices/cgm/sensors/glucose/readings", content=body, headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+    assert (await client.get("/devices/cgm/sensors/glucose")).json().get("storedUntil") is None
+
+
+async def test_a_call_from_inside_keeps_the_digits_too(client: Client, core: Core, patient_id: uuid.UUID) -> None:
+    """A file on the patients' page goes this way, the same file by `ddr import` over HTTP."""
+    await put_device(client, "meter")
+    value = (
+        '{"code": "15074-8", "unit": "mmol/L", "value": 5.50, "device": "meter", "effective": "2026-11-20T10:00:00Z"}'
+    )
+    status, _ = await inside.call(core, patient_id, "PUT", "measurements/a", value.encode())
+    assert status == 201
+    assert '"value":5.50' in await core.pool.fetchval("SELECT convert_from(content, 'UTF8') FROM measurement")

@@ -1,0 +1,88 @@
+"""JSON from outside, read in one way by every door: bounded, and refused where readers understand it differently. Pure.
+
+Of a member that an object has twice some readers take the first value, some the last. So it is refused (RFC 8259
+section 4, RFC 7493 section 2.3; FHIR R4 json.html has each property once): a value must not depend on who reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, NoReturn
+
+import orjson
+
+from ddr.fhir.bounds import check_json
+
+# How the name of a member ends. Texts may hold the same, so there are never fewer of these than members.
+_NAME_ENDS = (b'":', b" :", b"\t:", b"\n:", b"\r:")
+# An exponent that no value has, and that Decimal may refuse.
+LARGE_EXPONENT = re.compile("[eE][+-]?[0-9]{4}")
+
+Number = Callable[[str], Any]
+
+
+class NotJson(ValueError):
+    """A text that is no JSON, or whose meaning is not certain; its own text says why and is safe to show."""
+
+
+def read(body: bytes) -> Any:
+    """The content; decimals as float. Raises NotJson and TooMuch."""
+    check_json(body)
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise NotJson(str(error)) from None
+    if sum(map(body.count, _NAME_ENDS)) != _members(found):  # nearly never; then it is looked at closely
+        read_exact(body)
+    return found
+
+
+def read_exact(body: bytes, decimal: Number = float, integer: Number = int) -> Any:
+    """The content, its numbers made by `decimal` and `integer` from their digits. Raises NotJson and TooMuch.
+
+    Three times as slow as `read`. What the functions raise is raised.
+    """
+    check_json(body)
+    try:
+        text = body.decode("utf-8-sig")
+        return json.loads(
+            text, parse_float=decimal, parse_int=integer, parse_constant=_refuse, object_pairs_hook=_object
+        )
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise NotJson(str(error)) from None
+    except RecursionError:
+        raise NotJson("it is nested too deeply") from None
+
+
+def with_digits(digits: str) -> Decimal | float:
+    """A JSON number that is no integer, with its digits; one with a large exponent as a float."""
+    return float(digits) if LARGE_EXPONENT.search(digits) else Decimal(digits)
+
+
+def _members(content: Any) -> int:
+    """How many members all objects of `content` have together."""
+    found, left = 0, [content]
+    while left:
+        value = left.pop()
+        if type(value) is dict:
+            found += len(value)
+            left.extend(value.values())
+        elif type(value) is list:
+            left.extend(value)
+    return found
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise NotJson(f"an object has the member {json.dumps(twice[:40])} more than once")
+    return found
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise NotJson(f"{constant} is no number in JSON")
