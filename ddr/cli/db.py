@@ -1,20 +1,22 @@
-"""`ddr db`: the schema of the database brought up to date, and an installation spread over several servers."""
+"""`ddr db`: the schema of the database brought up to date; patients spread over servers, and moved between them."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import sys
+from collections.abc import Iterable
 
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
 from ddr.store.authorization import admit_there
 from ddr.store.database.distribute import SHARDS, NoEngine, Step, distribute, plan
 from ddr.store.database.embedded import database
-from ddr.store.database.limits import BACKGROUND
+from ddr.store.database.limits import BACKGROUND, REQUESTS
 from ddr.store.database.migrate import migrate_database
 from ddr.store.database.placing import Where
 from ddr.store.database.pool import open_pool
+from ddr.store.database.rebalance import LONGEST_SECONDS, Move, moves, rebalance
 
 FUNCTIONS = {admit_there.SIGNATURE: admit_there.FUNCTION}
 HELP = "look after the database"
@@ -31,23 +33,27 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     spread.add_argument(
         "--shards", type=int, default=SHARDS, metavar="N", help="parts of each table; more than servers ever"
     )
+    move = actions.add_parser("rebalance", help="move patients to servers that were added (docs/scaling.md)")
+    move.add_argument("--plan", action="store_true", help="only say what would be moved, or what is in the way")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Apply what is missing and print the names; status 2 for `distribute` where there is no engine for it.
+    """Apply what is missing and print the names; status 2 where there is no engine to spread or move patients.
 
-    A plan changes nothing.
+    A plan changes nothing, and `rebalance` nothing of the schema.
     """
     with database(load_settings()) as settings:
-        if args.action == "migrate" or not args.plan:
+        if args.action == "migrate" or (args.action == "distribute" and not args.plan):
             applied = migrate_database(settings)
             print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
-        if args.action == "distribute":
-            try:
+        try:
+            if args.action == "distribute":
                 asyncio.run(_distribute(args, settings))
-            except NoEngine as error:
-                print(f"ddr: {error}", file=sys.stderr)
-                return 2
+            elif args.action == "rebalance":
+                asyncio.run(_rebalance(args, settings))
+        except NoEngine as error:
+            print(f"ddr: {error}", file=sys.stderr)
+            return 2
     return 0
 
 
@@ -65,3 +71,40 @@ async def _distribute(args: argparse.Namespace, settings: Settings) -> None:
 def _shown(step: Step) -> str:
     where = f"{step.place.where}: {step.place.by}" if step.place.where is Where.KEY else str(step.place.where)
     return f"{step.table:24}{where:34}{step.place.why}{' (done)' if step.done else ''}"
+
+
+_BEFOREHAND = f"""\
+Patients are read and written while their part is copied. At its end their writes wait for the copy, one part after
+the other; what waits longer than {REQUESTS.lock:g} seconds is answered 503 with Retry-After. Writes are tried:
+when one waits for {LONGEST_SECONDS:g} seconds, the part stays where it was and this command ends."""
+
+
+async def _rebalance(args: argparse.Namespace, settings: Settings) -> None:
+    async with await open_pool(settings, BACKGROUND, size=2) as pool:
+        planned = await moves(pool)
+        for parts in _alike(planned):
+            print(_moved(parts))
+        print(f"{len(planned)} parts to be moved" if planned else "each server has its share")
+        if args.plan:
+            return
+        print(_BEFOREHAND, flush=True)
+        done = await rebalance(pool, lambda line: print(line, flush=True))
+        print(
+            f"{done.steps} steps; of {done.writes} writes to patients of these parts the longest took"
+            f" {done.longest_seconds:.1f} seconds, {done.failed} failed"
+        )
+
+
+def _alike(planned: list[Move]) -> Iterable[list[Move]]:
+    """The parts of the same tables that go the same way."""
+    found: dict[tuple[str, str, str], list[Move]] = {}
+    for move in planned:
+        found.setdefault((move.tables[0], move.source, move.target), []).append(move)
+    return found.values()
+
+
+def _moved(parts: list[Move]) -> str:
+    first = parts[0]
+    tables = first.tables[0] + (f" and {len(first.tables) - 1} more" if len(first.tables) > 1 else "")
+    size = sum(part.bytes for part in parts) / 1e6
+    return f"{tables:24}{len(parts):4} parts{size:12.1f} MB   {first.source} to {first.target}"

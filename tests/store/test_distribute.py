@@ -12,48 +12,22 @@ from ddr.store.authorization import admit_there
 from ddr.store.database import distribute as subject
 from ddr.store.database.distribute import NoEngine, Step, distribute, plan
 from ddr.store.database.errors import StoreError
+from ddr.store.database.migrate import migrate
 from ddr.store.database.placing import PATIENT, PLACES, Where
 from ddr.store.database.pool import connect
 from ddr.store.database.spreading import STAMP, look
 from tests.support.citus import one_server_only
-from tests.support.database import itself, migrated_database
+from tests.support.database import migrated_database
+from tests.support.engine import stand_in
 
 pytestmark = one_server_only
-
-_ENGINE = """
-CREATE SCHEMA engine;
-CREATE TABLE engine.pg_dist_node (isactive boolean, shouldhaveshards boolean);
-CREATE TABLE engine.pg_dist_partition (logicalrelid regclass, partmethod "char", partkey text, beside text, shards int);
-CREATE TABLE engine.pg_dist_shard (logicalrelid regclass, shardid bigint);
-CREATE TABLE engine.put (function regprocedure, by text, beside text);
-CREATE FUNCTION engine.shard_name(regclass, bigint) RETURNS text LANGUAGE sql AS $$SELECT $1 || '_' || $2$$;
-CREATE FUNCTION engine.column_to_column_name(regclass, text) RETURNS text LANGUAGE sql AS 'SELECT $2';
-CREATE FUNCTION engine.create_reference_table(regclass) RETURNS void LANGUAGE sql AS
-  $$INSERT INTO engine.pg_dist_partition VALUES ($1, 'n')$$;
-CREATE FUNCTION engine.create_distributed_table(regclass, by text, colocate_with text, shard_count int DEFAULT NULL)
-  RETURNS void LANGUAGE sql AS
-  $$INSERT INTO engine.pg_dist_partition VALUES ($1, 'h', by, colocate_with, shard_count)$$;
-CREATE FUNCTION engine.create_distributed_function(regprocedure, by text DEFAULT NULL, colocate_with text DEFAULT NULL)
-  RETURNS void LANGUAGE sql AS 'INSERT INTO engine.put VALUES ($1, by, colocate_with)';
-"""
 
 
 @pytest.fixture
 async def pool(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncpg.Pool]:
     """A database of its own with two servers, as the stand-in says."""
-
-    async def yes(_: object) -> bool:
-        return True
-
-    async with migrated_database(database_url) as url:
-        own = await asyncpg.connect(itself(url))
-        await own.execute(_ENGINE + "INSERT INTO engine.pg_dist_node VALUES (true, true), (true, true)")
-        name = await own.fetchval("SELECT current_database()")
-        await own.execute(f'ALTER DATABASE "{name}" SET search_path = public, engine')
-        await own.close()
-        monkeypatch.setattr(subject, "_has_engine", yes)
-        async with await connect(itself(url), 1) as pool:
-            yield pool
+    async with stand_in(database_url, monkeypatch) as pool:
+        yield pool
 
 
 async def placed(pool: asyncpg.Pool) -> dict[str, tuple[str | None, str | None, int | None]]:
@@ -127,3 +101,20 @@ async def test_it_begins_only_where_it_may(pool: asyncpg.Pool) -> None:
         await distribute(pool, FUNCTIONS)
     assert await placed(pool) == {}
     assert await look(pool) is False
+
+
+async def test_back_on_one_server_the_triggers_are_there_again(database_url: str) -> None:
+    """A dump of an installation that was spread has four triggers less; migrating gives them back as they were."""
+    async with migrated_database(database_url) as url, await connect(url, 1) as pool:
+        before = await pool.fetch(_DEFINED, list(subject.UNFIT_TRIGGERS))
+        for name, (table, _) in subject.UNFIT_TRIGGERS.items():
+            await pool.execute(f"DROP TRIGGER {name} ON {table}")
+        pool.servers.spread = True
+        assert await migrate(pool) == [] and await triggers(pool) == set(), "not while they are spread"
+        pool.servers.spread = False
+        assert await migrate(pool) == []
+        assert await pool.fetch(_DEFINED, list(subject.UNFIT_TRIGGERS)) == before
+        assert len(before) == len(subject.UNFIT_TRIGGERS)
+
+
+_DEFINED = "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = ANY ($1) ORDER BY tgname"

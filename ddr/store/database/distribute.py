@@ -9,13 +9,29 @@ import asyncpg
 
 from ddr.store.database.errors import StoreError
 from ddr.store.database.placing import PATIENT, PLACES, Place, Where
-from ddr.store.database.spreading import STAMP, STAMP_FUNCTION
+from ddr.store.database.spreading import STAMP, STAMP_FUNCTION, is_spread
 
 SHARDS = 32  # as Citus has it by default
 
 # These look into another table, which one server cannot do for another. What they write is written by statements
 # instead (ddr.store.authorization.consents); what they forbid nothing of the recorder does.
-UNFIT_TRIGGERS = ("consent_given", "consent_changed", "consent_record_kept", "research_consent_kept")
+UNFIT_TRIGGERS: Mapping[str, tuple[str, str]] = {  # table, and the rest of it as migrations say
+    "consent_given": ("consent", "AFTER INSERT ON consent FOR EACH ROW EXECUTE FUNCTION consent_recorded()"),
+    "consent_changed": (
+        "consent",
+        "AFTER UPDATE OF until_ms, withdrawn_ms ON consent FOR EACH ROW EXECUTE FUNCTION consent_recorded()",
+    ),
+    "consent_record_kept": (
+        "consent_record",
+        "AFTER DELETE ON consent_record REFERENCING OLD TABLE AS gone"
+        " FOR EACH STATEMENT EXECUTE FUNCTION consent_record_keep()",
+    ),
+    "research_consent_kept": (
+        "research_consent",
+        "AFTER DELETE ON research_consent REFERENCING OLD TABLE AS gone"
+        " FOR EACH STATEMENT EXECUTE FUNCTION research_consent_keep()",
+    ),
+}
 # Functions that statements use where a patient's rows are.
 FUNCTIONS = ("folded(text)", STAMP)
 
@@ -41,7 +57,7 @@ async def plan(conn: asyncpg.Connection | asyncpg.Pool) -> list[Step]:
     )
     there = {row["relname"] for row in rows}
     placed: Mapping[str, str] = {}
-    if await _has_engine(conn):
+    if await has_engine(conn):
         placed = await _placed(conn)
         there -= {row["name"] for row in await conn.fetch(_PARTS)}
     if unknown := sorted(there - PLACES.keys()):
@@ -123,11 +139,23 @@ async def _put(conn: asyncpg.Connection, step: Step, shards: int) -> None:
             )  # fmt: skip
 
 
+async def give_back(conn: asyncpg.Connection) -> None:
+    """What a distribution took of triggers, to an installation that came back to one server by a dump and a restore."""
+    if not is_spread(conn):
+        tables = [table for table, _ in UNFIT_TRIGGERS.values()]
+        for row in await conn.fetch(_GONE, list(UNFIT_TRIGGERS), tables):
+            await conn.execute(f"CREATE TRIGGER {row['name']} {UNFIT_TRIGGERS[row['name']][1]}")
+
+
+_GONE = """
+SELECT name FROM unnest($1::text[], $2::text[]) AS t (name, kept)
+ WHERE to_regclass(kept) IS NOT NULL
+   AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass(kept) AND tgname = name)"""
 _HAS_TRIGGER = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::regclass AND tgname = $2)"
 
 
 async def _check_engine(conn: asyncpg.Connection) -> None:
-    if not await _has_engine(conn):
+    if not await has_engine(conn):
         raise NoEngine("the database has no Citus: CREATE EXTENSION citus (docs/scaling.md)")
     if not await conn.fetchval("SELECT EXISTS (SELECT FROM pg_dist_node WHERE isactive AND shouldhaveshards)"):
         raise NoEngine("Citus has no servers to spread patients over: citus_add_node (docs/scaling.md)")
@@ -142,7 +170,8 @@ async def _check_nobody(conn: asyncpg.Connection) -> None:
         raise StoreError(f"{others} connections of recorders are open: stop them first")
 
 
-async def _has_engine(conn: asyncpg.Connection | asyncpg.Pool) -> bool:
+async def has_engine(conn: asyncpg.Connection | asyncpg.Pool) -> bool:
+    """Whether this database has Citus."""
     found: bool = await conn.fetchval("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')")
     return found
 

@@ -14,6 +14,7 @@ import asyncpg
 from ddr.reasons import in_words
 from ddr.settings import Settings
 from ddr.store.database.binaries import OLDEST
+from ddr.store.database.distribute import give_back
 from ddr.store.database.errors import StoreError
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.lineage import FILE, Lineage
@@ -51,6 +52,8 @@ def migrations(folder: Path = FOLDER) -> list[Migration]:
 
 async def migrate(pool: asyncpg.Pool, folder: Path = FOLDER) -> list[str]:
     """Apply what is missing and return the names applied. Safe to run from several processes at once.
+
+    An installation that comes back from several servers gets its triggers, too.
 
     Raises StoreError when an applied file was changed, is unknown to this version, or fails, and for a database that
     cannot be used: too old, not in UTF-8, read-only, or without the right to make tables.
@@ -103,6 +106,7 @@ async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> lis
             _check(done, wanted)
             missing = next((migration for migration in wanted if migration.name not in done), None)
             if missing is None:
+                await give_back(connection)
                 return applied
             await _run(connection, missing)
             applied.append(missing.name)

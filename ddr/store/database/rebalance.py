@@ -1,0 +1,237 @@
+"""Moving patients to a server that was added, or away from one, by Citus's own rebalancer, while recorders run.
+
+A part of the tables (a shard, and those of other tables beside it) is copied while it is read and written. At the end
+its writes wait until the copy has caught up: that is what a patient's requests can notice. So writes are tried from
+beginning to end, as an upload does them, and a move during which one waits too long is taken back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from time import perf_counter
+from uuid import UUID
+
+import asyncpg
+
+from ddr.store.database.distribute import NoEngine, has_engine, plan
+from ddr.store.database.errors import StoreError
+from ddr.store.database.faults import FAULTS
+from ddr.store.database.placing import PLACES, Where
+
+LONGEST_SECONDS = 10.0  # that a write of a patient may wait; the lock's limit of work without a request is no shorter
+LOOK_SECONDS = 1.0
+WRITE_SECONDS = 0.2  # between two rounds of writes
+
+# The plan has a column for the size, which is 0 in Citus 13.
+_MOVES = """
+SELECT array_agg(m.table_name::text ORDER BY m.shardid) AS tables, min(m.shardid) AS shard,
+       coalesce(sum(z.size), 0)::bigint AS bytes, m.sourcename || ':' || m.sourceport AS source,
+       m.targetname || ':' || m.targetport AS target
+  FROM get_rebalance_table_shards_plan() m
+  JOIN pg_dist_partition p ON p.logicalrelid = m.table_name
+  JOIN pg_dist_shard s ON s.shardid = m.shardid
+  LEFT JOIN citus_shard_sizes() z ON z.shard_id = m.shardid
+ GROUP BY p.colocationid, s.shardminvalue, source, target ORDER BY shard"""
+_IDLE = "SELECT nodename || ':' || nodeport AS server FROM pg_dist_node WHERE NOT isactive ORDER BY nodeid"
+_APART = """
+SELECT from_nodename || ':' || from_nodeport AS server, to_nodename || ':' || to_nodeport AS other
+  FROM citus_check_cluster_node_health() WHERE result IS DISTINCT FROM true ORDER BY 1, 2"""
+# What a server must be able to: send and receive the changes of a table, row by row.
+_ABLE = """
+SELECT n.nodename || ':' || n.nodeport AS server, r.success, r.result
+  FROM run_command_on_all_nodes($$
+         SELECT json_build_object('level', current_setting('wal_level'),
+           'slots', current_setting('max_replication_slots')::int - (SELECT count(*) FROM pg_replication_slots),
+           'senders', current_setting('max_wal_senders')::int,
+           'workers', current_setting('max_logical_replication_workers')::int)
+       $$) r JOIN pg_dist_node n ON n.nodeid = r.nodeid ORDER BY n.nodeid"""
+# An update of a row without a name cannot be told to the other server.
+_NAMELESS = """
+SELECT c.relname FROM pg_class c
+ WHERE c.relname = ANY ($1::text[]) AND c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
+   AND (c.relreplident = 'n' OR c.relreplident = 'd'
+          AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary))
+ ORDER BY c.relname"""
+_SOMEBODY = """
+SELECT result FROM run_command_on_shards('patient', $$SELECT patient_id FROM %s LIMIT 1$$)
+ WHERE success AND result <> '' AND shardid = ANY ($1::bigint[])"""
+_SHARDS = "SELECT shardid FROM get_rebalance_table_shards_plan() WHERE table_name = 'patient'::regclass"
+_START = (
+    "SELECT citus_rebalance_start(shard_transfer_mode => 'auto')"  # never the mode that lets writes wait for a copy
+)
+_STATUS = "SELECT job_id, state::text AS state, details::text AS details FROM citus_rebalance_status()"
+_STOP = "SELECT citus_rebalance_stop()"
+# What an upload begins with; it changes nothing.
+_WRITE = "UPDATE patient SET stamp_ms = stamp_ms WHERE patient_id = $1"
+_OVER = {"finished", "failed", "cancelled"}
+
+
+@dataclass(frozen=True)
+class Move:
+    """A part of these tables, which lie together, from one server to another; `shard` is the first one's number."""
+
+    tables: tuple[str, ...]
+    shard: int
+    bytes: int
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How many steps the engine took, and how `writes` to patients of the moved parts went: the longest that one took
+    in seconds, and how many failed."""
+
+    steps: int
+    writes: int
+    longest_seconds: float
+    failed: int
+
+
+async def moves(conn: asyncpg.Connection | asyncpg.Pool) -> list[Move]:
+    """What would be moved now. Raises NoEngine, StoreError: one line, all that is in the way."""
+    await _check(conn)
+    try:
+        rows = await conn.fetch(_MOVES)
+    except asyncpg.PostgresError as error:
+        raise StoreError(f"Citus has no plan: {error}") from None
+    return [Move(tuple(row["tables"]), row["shard"], row["bytes"], row["source"], row["target"]) for row in rows]
+
+
+async def rebalance(pool: asyncpg.Pool, told: Callable[[str], None] = lambda line: None) -> Moved:
+    """Move what `moves` says, or go on with what somebody began; recorders run meanwhile. The pool has two connections.
+
+    Raises NoEngine, StoreError: what is in the way; a write that waited for LONGEST_SECONDS, then the move in hand is
+    taken back and what was moved before stays where it is; or what the engine failed at.
+    """
+    planned = await moves(pool)
+    patients = await _somebody(pool)
+    try:
+        job = await _running(pool) or (await pool.fetchval(_START) if planned else 0)
+    except asyncpg.PostgresError as error:
+        raise StoreError(f"Citus moves nothing: {error}") from None
+    if not job:
+        return Moved(0, 0, 0.0, 0)
+    watch = _Watch(pool, patients)
+    watching = asyncio.create_task(watch.run())
+    try:
+        steps = await _follow(pool, job, watch, told)
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+    return Moved(steps, watch.writes, watch.longest, watch.failed)
+
+
+async def _check(conn: asyncpg.Connection | asyncpg.Pool) -> None:
+    if not await has_engine(conn):
+        raise NoEngine("the database has no Citus: CREATE EXTENSION citus (docs/scaling.md)")
+    if away := [step.table for step in await plan(conn) if not step.done]:
+        which = "patients are not spread over servers" if "patient" in away else f"not spread: {', '.join(away)}"
+        raise StoreError(f"{which}; ddr db distribute comes first")
+    if found := [*await _servers(conn), *await _nameless(conn)]:
+        raise StoreError("; ".join(found))
+
+
+async def _servers(conn: asyncpg.Connection | asyncpg.Pool) -> list[str]:
+    """What servers lack."""
+    found = [f"server {row['server']} is not active: citus_activate_node" for row in await conn.fetch(_IDLE)]
+    found += [f"server {row['server']} does not reach {row['other']}" for row in await conn.fetch(_APART)]
+    for row in await conn.fetch(_ABLE):
+        if not row["success"]:
+            found.append(f"server {row['server']} does not answer: {row['result']}")
+            continue
+        able = json.loads(row["result"])
+        if able["level"] != "logical":
+            found.append(f"server {row['server']} has wal_level = {able['level']}: set it to logical and restart it")
+        for name, setting in (
+            ("slots", "max_replication_slots"),
+            ("senders", "max_wal_senders"),
+            ("workers", "max_logical_replication_workers"),
+        ):
+            if able[name] < 1:
+                found.append(f"server {row['server']} has nothing left of {setting}")
+    return found
+
+
+async def _nameless(conn: asyncpg.Connection | asyncpg.Pool) -> list[str]:
+    away = [table for table, place in PLACES.items() if place.where is not Where.FIRST]
+    return [
+        f"table {row['relname']} has neither primary key nor replica identity"
+        for row in await conn.fetch(_NAMELESS, away)
+    ]
+
+
+async def _somebody(pool: asyncpg.Pool) -> list[UUID]:
+    """One patient of each part that is to be moved, if it has any."""
+    shards = [row["shardid"] for row in await pool.fetch(_SHARDS)]
+    return [UUID(row["result"]) for row in await pool.fetch(_SOMEBODY, shards)]
+
+
+async def _running(pool: asyncpg.Pool) -> int | None:
+    row = await pool.fetchrow(_STATUS)
+    return None if row is None or row["state"] in _OVER else row["job_id"]
+
+
+async def _follow(pool: asyncpg.Pool, job: int, watch: _Watch, told: Callable[[str], None]) -> int:
+    """How many steps the engine took when the job is over. Raises StoreError."""
+    said = ""
+    while True:
+        row = await pool.fetchrow(_STATUS)
+        details = json.loads(row["details"])
+        counts, tasks = details["task_state_counts"], details["tasks"]
+        line = f"{counts.get('done', 0)} of {sum(counts.values())} steps are done"
+        # the engine tries again what failed; why it did is told each time
+        line += "".join(f"; tried again: {text}" for text in _messages(tasks))
+        if line != said:
+            told(line)
+            said = line
+        if row["state"] in _OVER:
+            break
+        if watch.too_long:
+            await pool.execute(_STOP)
+            raise StoreError(
+                f"a patient's write waited for {LONGEST_SECONDS:g} seconds: the move in hand was taken back, what was"
+                " moved before stays; try again when less is written"
+            )
+        await asyncio.sleep(LOOK_SECONDS)
+    if row["state"] != "finished":
+        raise StoreError(
+            f"job {job} of Citus is {row['state']}: {'; '.join(_messages(tasks)) or 'it does not say why'}"
+        )
+    done: int = counts.get("done", 0)
+    return done
+
+
+def _messages(tasks: Iterable[dict[str, str]]) -> list[str]:
+    return [" ".join(task["message"].split()) for task in tasks if task.get("message")]
+
+
+class _Watch:
+    """Writes to the patients in turn and keeps how long the longest one took."""
+
+    def __init__(self, pool: asyncpg.Pool, patients: list[UUID]) -> None:
+        self._pool, self._patients = pool, patients
+        self.writes, self.failed, self.longest, self.too_long = 0, 0, 0.0, False
+
+    async def run(self) -> None:
+        """Until it is cancelled, or a write has waited too long."""
+        while not self.too_long:
+            for patient_id in self._patients:
+                await self._write(patient_id)
+            await asyncio.sleep(WRITE_SECONDS)
+
+    async def _write(self, patient_id: UUID) -> None:
+        self.writes += 1
+        begun = perf_counter()
+        try:
+            await self._pool.execute(_WRITE, patient_id, timeout=LONGEST_SECONDS)
+        except (TimeoutError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
+            self.too_long = True
+        except FAULTS:  # a patient's request would have been answered 503
+            self.failed += 1
+        self.longest = max(self.longest, perf_counter() - begun)
