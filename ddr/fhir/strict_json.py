@@ -21,6 +21,9 @@ _NAME_ENDS = (b'":', b" :", b"\t:", b"\n:", b"\r:")
 # An exponent that no value has, and that Decimal may refuse.
 LARGE_EXPONENT = re.compile("[eE][+-]?[0-9]{4}")
 
+# A half of a pair that stands for one character, to which Python's reader does not look whether the other is there.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
 Number = Callable[[str], Any]
 
 
@@ -31,10 +34,7 @@ class NotJson(ValueError):
 def read(body: bytes) -> Any:
     """The content; decimals as float. Raises NotJson and TooMuch."""
     check_json(body)
-    try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise NotJson(str(error)) from None
+    found = _loads(body)
     if sum(map(body.count, _NAME_ENDS)) != _members(found):  # nearly never; then it is looked at closely
         read_exact(body)
     return found
@@ -46,6 +46,8 @@ def read_exact(body: bytes, decimal: Number = float, integer: Number = int) -> A
     Three times as slow as `read`. What the functions raise is raised.
     """
     check_json(body)
+    if _SURROGATE.search(body):
+        _loads(body)
     try:
         text = body.decode("utf-8-sig")
         return json.loads(
@@ -60,6 +62,13 @@ def read_exact(body: bytes, decimal: Number = float, integer: Number = int) -> A
 def with_digits(digits: str) -> Decimal | float:
     """A JSON number that is no integer, with its digits; one with a large exponent as a float."""
     return float(digits) if LARGE_EXPONENT.search(digits) else Decimal(digits)
+
+
+def _loads(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise NotJson(str(error)) from None
 
 
 def _members(content: Any) -> int:

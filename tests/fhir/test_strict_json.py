@@ -61,3 +61,12 @@ def test_what_is_nested_deeply_is_read_or_refused(depth: int) -> None:
             reader(body)
         except NotJson as error:
             assert "nested too deeply" in str(error) or "depth" in str(error)
+
+
+@pytest.mark.parametrize("text", [rb"\ud800", rb"\uDC00\ud83d", rb"a\udfffb"])
+def test_half_a_character_is_refused(text: bytes) -> None:
+    """No database and no XML can hold it."""
+    for reader in (read, read_exact):
+        with pytest.raises(NotJson):
+            reader(b'{"a":"' + text + b'"}')
+        assert reader(rb'{"a":"\ud83e\ude78"}') == {"a": "\U0001fa78"}

@@ -64,6 +64,10 @@ BAD: list[tuple[Json, str, str]] = [
     (series("100", origin=quantity(0, "mmol/L")), "422", "unit"),
     (metric(source="urn:nothing"), "422", "unknown-device"),
     (device("x", manufacturer=None), "422", "invalid"),
+    (glucose(True), "422", "invalid"),
+    (glucose(identifier=[{"system": "urn:x", "value": " "}]), "422", "invalid"),
+    (glucose(identifier=[{"system": {}, "value": "1"}]), "422", "invalid"),
+    (glucose(identifier=[{"value": "x" * 300}]), "422", "invalid"),
 ]
 
 
@@ -124,6 +128,7 @@ async def test_entries_that_depend_on_a_refused_one(client: Client) -> None:
         (b"{", "application/fhir+json", 400),
         (b"<Bundle/>", "application/fhir+xml", 400),
         (b"{}", "text/plain", 415),
+        (b'{"resourceType": "Bundle", "type": "batch", "entry": "\\ud800"}', "application/fhir+json", 400),
         (b'{"resourceType": "Patient"}', "application/fhir+json", 422),
         (b'{"resourceType": "Bundle", "type": "collection"}', "application/fhir+json", 422),
     ],

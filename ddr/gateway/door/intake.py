@@ -263,10 +263,10 @@ class Intake:
 
     async def _name(self, item: Observed, targets: dict[int, Target | None]) -> None:
         target = await self.directory.target(item.device) if item.device else None
-        targets[item.entry.index] = target
         device = target and target.device_key
         key = await self._corrected(item, device) if item.corrects else None
         self.directory.measurement_keys[item.entry.index] = key or item.key(device)
+        targets[item.entry.index] = target  # not before: what has no key is refused, and not asked for again
 
     async def _corrected(self, item: Observed, device: str | None) -> str | None:
         """The key of the only measurement that a correction without identifier can mean, by code, device and time."""

@@ -68,7 +68,8 @@ def _values(body: Json) -> list[str]:
     found = []
     for part in (body, *sorted(body.get("components", ()), key=lambda part: str(part.get("code")))):
         value = part.get("value")
-        number = Decimal(str(value)).normalize() if isinstance(value, int | float | Decimal) else value
+        numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+        number = Decimal(str(value)).normalize() if numeric else value
         found.append(
             "\t".join([str(number), *(str(part.get(name)) for name in ("code", "comparator", "dataAbsentReason"))])
         )
