@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ddr.fhir.negotiation import Format
 from ddr.fhir.representation import render
+from ddr.gateway.measurement_rules import ABSENT_SYSTEM
 from ddr.http.core import Core
 from tests.gateway.conftest import Client
 from tests.gateway.phd import (
@@ -64,6 +65,11 @@ BAD: list[tuple[Json, str, str]] = [
     (series("100", origin=quantity(0, "mmol/L")), "422", "unit"),
     (metric(source="urn:nothing"), "422", "unknown-device"),
     (device("x", manufacturer=None), "422", "invalid"),
+    (glucose(effectivePeriod={"start": "2026-11-20T10:00:00Z"}), "422", "invalid"),
+    (glucose(valueString="high"), "422", "invalid"),
+    (glucose(dataAbsentReason=coded("unknown", ABSENT_SYSTEM)), "422", "invalid"),
+    (pressure(component=[part | {"valueInteger": 1} for part in pressure()["component"]]), "422", "invalid"),
+    (series("100") | {"valueQuantity": quantity(100, "mg/dL")}, "422", "invalid"),
     (glucose(True), "422", "invalid"),
     (glucose(identifier=[{"system": "urn:x", "value": " "}]), "422", "invalid"),
     (glucose(identifier=[{"system": {}, "value": "1"}]), "422", "invalid"),

@@ -84,6 +84,7 @@ def is_time_stamp(fields: Fields) -> bool:
 def read_observation(entry: Entry, catalog: MivCatalog, latest_ms: int) -> Observed:
     """The Observation. Raises Problem: 422, and 200 for one of no supported MIV."""
     fields = entry.fields
+    _check_choices(fields)
     quantity, components = fields.object("valueQuantity"), fields.objects("component", MAX_PARTS) or []
     data = fields.object("valueSampledData")
     unit = unit_of(quantity or (data and data.object("origin")))
@@ -104,6 +105,19 @@ def read_observation(entry: Entry, catalog: MivCatalog, latest_ms: int) -> Obser
     device, period = reference(fields, "device"), f"{start_ms}/{end_ms}"
     unit = unit or component_unit
     return Observed(entry, miv, code, device, start_ms, period, unit, samples, body, derived, passed_over)
+
+
+def _check_choices(fields: Fields) -> None:
+    """One time, one value or the reason why there is none: of two, readers take different ones.
+
+    FHIR R4 formats.html#choice, observation.html (obs-6). Raises Problem 422.
+    """
+    for name in ("effective", "value"):
+        found = sorted(member for member, value in fields.data.items() if member.startswith(name) and value is not None)
+        if len(found) > 1:
+            raise invalid(fields.at(f"{name}[x]"), f"must be one of {', '.join(found)}")
+        if name == "value" and found and fields.data.get("dataAbsentReason") is not None:
+            raise invalid(fields.at("dataAbsentReason"), f"must not stand beside {found[0]}")
 
 
 def _of_panel(components: Sequence[Fields], code: MivCode) -> tuple[list[Fields], list[Problem]]:
@@ -174,4 +188,5 @@ def _value(fields: Fields, quantity: Fields | None) -> Json:
 
 
 def _component(part: Fields) -> Json:
+    _check_choices(part)
     return given({"code": component_code(part), **_value(part, part.object("valueQuantity"))})
