@@ -230,4 +230,5 @@ async def test_a_call_from_inside_keeps_the_digits_too(client: Client, core: Cor
     )
     status, _ = await inside.call(core, patient_id, "PUT", "measurements/a", value.encode())
     assert status == 201
-    assert '"value":5.50' in await core.pool.fetchval("SELECT convert_from(content, 'UTF8') FROM measurement")
+    content = "SELECT convert_from(content, 'UTF8') FROM measurement WHERE patient_id = $1"
+    assert '"value":5.50' in await core.pool.fetchval(content, patient_id)

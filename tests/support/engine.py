@@ -25,6 +25,8 @@ CREATE TABLE engine.pg_dist_partition (logicalrelid regclass, partmethod "char",
 CREATE TABLE engine.pg_dist_shard (logicalrelid regclass, shardid bigint, shardminvalue text);
 CREATE TABLE engine.put (function regprocedure, by text, beside text);
 CREATE FUNCTION engine.shard_name(regclass, bigint) RETURNS text LANGUAGE sql AS $$SELECT $1 || '_' || $2$$;
+CREATE FUNCTION engine.get_shard_id_for_distribution_column(regclass, uuid) RETURNS bigint LANGUAGE sql AS
+  'SELECT min(shardid) FROM engine.pg_dist_shard WHERE logicalrelid = $1';
 CREATE FUNCTION engine.column_to_column_name(regclass, text) RETURNS text LANGUAGE sql AS 'SELECT $2';
 CREATE FUNCTION engine.create_reference_table(regclass) RETURNS void LANGUAGE sql AS
   $$INSERT INTO engine.pg_dist_partition VALUES ($1, 'n')$$;

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from ddr.store.authorization import grace
 from ddr.store.authorization.restore import RESTORES
+from ddr.store.database import ask_there
+from ddr.store.database.ask_there import called, marked
 from ddr.store.database.stamps import present
 
 NAME = "ddr_admit_1"  # another number for another meaning, so that two versions can run beside each other
@@ -16,7 +18,24 @@ SIGNATURE = (
     f"{NAME}(uuid, text, bigint, bigint, text, bigint, text[], bigint, integer[], bigint[], text[], bigint[], bigint)"
 )
 
-# `looked`: all that decides, as one row or none; the same as `pair` of ddr.store.authorization.access.
+# All that decides, as one row or none; the same as `pair` of ddr.store.authorization.access. $2 is the Pairing ID, $3
+# and $4 the numbers of pairing and grant, $5 the DiGA, $6 the time.
+_LOOK = marked("""
+SELECT p.client_id, p.ended_ms IS NOT NULL OR g.revoked_ms IS NOT NULL,
+       CASE WHEN p.ended_ms IS NULL AND g.revoked_ms IS NULL AND p.client_id = $5 THEN coalesce((
+         SELECT jsonb_object_agg(c.miv_url, c.until_ms) FROM consent c
+          WHERE c.patient_id = $1 AND c.consent_no = ANY (g.consent_nos)
+            AND c.withdrawn_ms IS NULL AND c.until_ms > $6), '{}') ELSE '{}' END,
+       coalesce((
+         SELECT jsonb_object_agg(kind, jsonb_build_array(opened_ms, historic_days, older_ms, older_opened_ms, delay_ms))
+           FROM opening o WHERE o.patient_id = $1 AND o.pairing_no = $3), '{}'),
+       k.answered, k.read_ms
+  FROM pairing p
+  JOIN token_grant g ON g.patient_id = $1 AND g.pairing_no = $3 AND g.grant_no = $4
+  LEFT JOIN grace k ON k.patient_id = $1 AND k.pairing_no = $3
+ WHERE p.patient_id = $1 AND p.pairing_no = $3 AND p.pairing_id = $2""")
+
+# What is asked is prepared on the tables of the part; what is written goes by way of Citus, whose locks a move needs.
 FUNCTION = f"""
 CREATE OR REPLACE FUNCTION {NAME}(
     whose uuid, pseudonym text, pairing_number bigint, grant_number bigint, client text, at_ms bigint, kinds text[],
@@ -29,26 +48,17 @@ DECLARE
     mine text[];
     claimed text[] := '{{}}';
     before jsonb;
+    begun jsonb;
+    pends jsonb;
 BEGIN
-    SELECT p.client_id, p.ended_ms IS NOT NULL OR g.revoked_ms IS NOT NULL AS ended,
-           CASE WHEN p.ended_ms IS NULL AND g.revoked_ms IS NULL AND p.client_id = client THEN coalesce((
-             SELECT jsonb_object_agg(c.miv_url, c.until_ms) FROM consent c
-              WHERE c.patient_id = whose AND c.consent_no = ANY (g.consent_nos)
-                AND c.withdrawn_ms IS NULL AND c.until_ms > at_ms), '{{}}') ELSE '{{}}' END AS consents,
-           coalesce((
-             SELECT jsonb_object_agg(kind, jsonb_build_array(opened_ms, historic_days, older_ms, older_opened_ms,
-                                                             delay_ms))
-               FROM opening o WHERE o.patient_id = whose AND o.pairing_no = pairing_number), '{{}}') AS openings,
-           coalesce(k.answered, '{{}}') AS answered, k.read_ms
-      INTO looked
-      FROM pairing p
-      JOIN token_grant g ON g.patient_id = whose AND g.pairing_no = pairing_number AND g.grant_no = grant_number
-      LEFT JOIN grace k ON k.patient_id = whose AND k.pairing_no = pairing_number
-     WHERE p.patient_id = whose AND p.pairing_no = pairing_number AND p.pairing_id = pseudonym;
+    SELECT * INTO looked
+      FROM {ask_there.NAME}(whose, '{called(_LOOK)}', $look${_LOOK}$look$, 'uuid, text, bigint, bigint, text, bigint',
+             ARRAY[whose::text, pseudonym, pairing_number::text, grant_number::text, client, at_ms::text])
+        AS t (client_id text, ended boolean, consents jsonb, openings jsonb, answered jsonb, read_ms bigint);
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    before := looked.answered;
+    before := coalesce(looked.answered, '{{}}');
     IF looked.consents ?| kinds THEN
         FOR n IN 1 .. cardinality(kinds) LOOP
             IF looked.consents ? kinds[n] AND NOT looked.openings ? kinds[n] THEN
@@ -62,8 +72,10 @@ BEGIN
                                WHERE p.patient_id = whose AND p.stamp_ms < now_ms FOR NO KEY UPDATE SKIP LOCKED);
         mine := ARRAY(SELECT url FROM unnest(counted) AS url WHERE looked.consents ? url);
         IF mine <> '{{}}' THEN
-            INSERT INTO grace (patient_id, pairing_no, answered) VALUES (whose, pairing_number, '{{}}')
-                ON CONFLICT DO NOTHING;
+            IF looked.answered IS NULL THEN
+                INSERT INTO grace (patient_id, pairing_no, answered) VALUES (whose, pairing_number, '{{}}')
+                    ON CONFLICT DO NOTHING;
+            END IF;
             SELECT answered, pending INTO held FROM grace
              WHERE patient_id = whose AND pairing_no = pairing_number FOR NO KEY UPDATE;
             IF NOT EXISTS (
@@ -72,11 +84,9 @@ BEGIN
                    AND (held.pending ->> t.url IS NULL OR NOT {grace.over("(held.pending ->> t.url)")}))
             THEN
                 claimed := mine;
-                UPDATE grace
-                   SET answered = answered || (SELECT jsonb_object_agg(url, at_ms) FROM unnest(claimed) AS url),
-                       pending = pending || (SELECT jsonb_object_agg(url, {grace.mark("false", "holds_ms")})
-                                               FROM unnest(claimed) AS url),
-                       read_ms = at_ms
+                SELECT jsonb_object_agg(url, at_ms), jsonb_object_agg(url, {grace.mark("false", "holds_ms")})
+                  INTO begun, pends FROM unnest(claimed) AS url;
+                UPDATE grace SET answered = answered || begun, pending = pending || pends, read_ms = at_ms
                  WHERE patient_id = whose AND pairing_no = pairing_number;
             ELSIF EXISTS (SELECT FROM unnest(mine) AS url WHERE (held.answered ->> url)::bigint > at_ms) THEN
                 -- the clock was set back, and nobody shall wait for it and for the period after it

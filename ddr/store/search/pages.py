@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from ddr.fhir.search.query import Include, Search
+from ddr.store.database.ask_there import fetch_of_patient
 from ddr.store.database.ids import Kind
 from ddr.store.database.sweeping import delete_due
 from ddr.store.search.comparisons import Parameters
@@ -179,7 +180,7 @@ hit AS (
 SELECT head.*, {columns}
   FROM (SELECT ({total}) AS total) head LEFT JOIN {rows}
  ORDER BY o.ord"""
-    found = await pool.fetch(query, *parameters.values)
+    found = await fetch_of_patient(pool, query, *parameters.values)
     matches = [row for row in found if row["matched"]]
     related = [row for row in found if row["matched"] is False]
     return Found(found[0]["total"], None, matches, related, found[0]["at_ms"])

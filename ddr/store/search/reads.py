@@ -8,8 +8,10 @@ from typing import Any
 
 import asyncpg
 
+from ddr.store.database.ask_there import fetch_of_patient
 from ddr.store.database.ids import Kind
 from ddr.store.database.several import fetch_together
+from ddr.store.database.spreading import is_spread
 from ddr.store.search.rows import COLUMNS, ROWS, lookups
 from ddr.store.search.sources import NOW, PARAMETERS, View, sources_of
 
@@ -53,7 +55,10 @@ async def read(pool: asyncpg.Pool, view: View, kind: Kind, no: int, k: int) -> R
     if _TABLES[kind] == "observations" and kind not in view.observed:
         return None
     text = _statement(kind, view.observed)
-    rows = await fetch_together(pool, text, _TYPES, *view.parameters(), no, k)
+    if is_spread(pool):
+        rows = await fetch_of_patient(pool, text, *view.parameters(), no, k)
+    else:
+        rows = await fetch_together(pool, text, _TYPES, *view.parameters(), no, k)
     return rows[0] if rows else None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from ddr.store.database.ask_there import fetch_of_patient
 from ddr.store.database.pool import Connection
 from ddr.store.series.bounds import LAST, first_k
 
@@ -38,5 +39,5 @@ async def continuous_chunks(
 
     Rows for ddr.series.selection, which decides what of them counts, and for ddr.fhir.device.
     """
-    rows: list[Row] = await pool.fetch(_CHUNKS, patient_id, valueset, from_ms, until_ms)
+    rows: list[Row] = await fetch_of_patient(pool, _CHUNKS, patient_id, valueset, from_ms, until_ms)
     return rows

@@ -1,0 +1,117 @@
+"""A statement asked where the patient's rows are: the same answer, prepared once for a session, on the right tables.
+
+Several servers are played by one (tests/support/engine.py); with the engine itself: make citus-test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from ddr.store.database import ask_there
+from ddr.store.database.ask_there import FUNCTION, KEPT, fetch_of_patient
+from tests.support.citus import one_server_only
+from tests.support.engine import stand_in
+from tests.support.pooler import direct_only
+
+pytestmark = [one_server_only, direct_only]
+WHO = UUID(int=7)
+ALL = """SELECT $2::text AS said, $3::text[] AS words, $4::numeric AS number, $5::boolean AS yes, $6::bytea AS bytes,
+                $7::bigint[] AS numbers, p.stamp_ms
+           FROM patient
+                p
+           LEFT JOIN device d ON d.patient_id = $1 WHERE p.patient_id = $1"""
+VALUES = ("it's \\ {a} $1", ["a,b", None, 'c"d', ""], Decimal("1E+3"), False, b"\x00'", [1, None])
+PREPARED = "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'ddr\\_%'"
+
+
+@pytest.fixture
+async def pool(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncpg.Pool]:
+    """One connection to a database with one patient that is taken for spread; nothing says where parts are yet."""
+    async with stand_in(database_url, monkeypatch) as pool:
+        await pool.execute(f"ALTER SCHEMA engine RENAME TO absent; {FUNCTION}")
+        await pool.execute("INSERT INTO patient (patient_id, created_ms, stamp_ms) VALUES ($1, 0, 5)", WHO)
+        pool.servers.spread = True
+        yield pool
+
+
+async def test_it_finds_the_same_as_the_statement_itself(pool: asyncpg.Pool) -> None:
+    plain = await pool.fetch(ALL, WHO, *VALUES)
+    assert [tuple(row) for row in plain] == [(*VALUES, 5)]
+    for _ in range(2):
+        rows = await fetch_of_patient(pool, ALL, WHO, *VALUES)
+        assert [dict(row) for row in rows] == [dict(row) for row in plain]
+    nothing = await fetch_of_patient(pool, ALL, WHO, *[None] * len(VALUES))
+    assert [tuple(row) for row in nothing] == [(*[None] * len(VALUES), 5)]
+    assert await fetch_of_patient(pool, ALL, UUID(int=8), *VALUES) == []
+
+
+async def test_it_is_prepared_once_and_again_when_it_is_lost(pool: asyncpg.Pool) -> None:
+    for _ in range(2):
+        await fetch_of_patient(pool, ALL, WHO, *VALUES)
+        assert await pool.fetchval(PREPARED) == 1
+    for name in await pool.fetch("SELECT name FROM pg_prepared_statements WHERE name LIKE 'ddr\\_%'"):
+        await pool.execute(f"DEALLOCATE {name['name']}")
+    assert len(await fetch_of_patient(pool, ALL, WHO, *VALUES)) == 1
+
+
+async def test_what_is_prepared_has_an_end(pool: asyncpg.Pool) -> None:
+    """Shapes of searches come from outside, and each takes memory of a session."""
+    for number in range(KEPT + 3):
+        text = f"SELECT {number} AS number FROM patient WHERE patient_id = $1"
+        assert [row["number"] for row in await fetch_of_patient(pool, text, WHO)] == [number]
+        assert await pool.fetchval(PREPARED) <= KEPT
+    assert await pool.fetchval(PREPARED) == 3
+
+
+async def test_shapes_are_forgotten_when_there_are_many(pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ask_there, "_MOST", 2)
+    monkeypatch.setattr(ask_there, "_SHAPES", {})
+    for number in range(4):
+        text = f"SELECT {number} AS other FROM patient WHERE patient_id = $1"
+        assert len(await fetch_of_patient(pool, text, WHO)) == 1
+        assert len(ask_there._SHAPES) <= 2
+
+
+async def test_a_fault_of_the_statement_is_told(pool: asyncpg.Pool) -> None:
+    text = "SELECT 1 / (stamp_ms - 5) AS number FROM patient WHERE patient_id = $1"
+    for _ in range(2):
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await fetch_of_patient(pool, text, WHO)
+
+
+async def test_it_asks_the_part_that_is_on_this_server_and_follows_it(pool: asyncpg.Pool) -> None:
+    text = (
+        "SELECT p.stamp_ms, d.device_no FROM patient p LEFT JOIN device d ON d.patient_id = $1 WHERE p.patient_id = $1"
+    )
+
+    async def found() -> list[tuple[int, int | None]]:
+        return [tuple(row) for row in await fetch_of_patient(pool, text, WHO)]
+
+    assert await found() == [(5, None)]
+    await pool.execute(
+        """ALTER SCHEMA absent RENAME TO engine;
+           CREATE OR REPLACE FUNCTION engine.shard_name(regclass, bigint) RETURNS text LANGUAGE sql AS
+             $$SELECT $1 || '_' || $2$$;
+           INSERT INTO pg_dist_shard VALUES ('patient', 102, '0'), ('device', 104, '0'), ('patient', 103, '5');
+           INSERT INTO pg_dist_partition (logicalrelid, colocationid) VALUES ('patient', 1), ('device', 1)"""
+    )
+    assert await found() == [(5, None)], "the part is on another server"
+    await pool.execute(
+        """CREATE TABLE patient_102 AS SELECT patient_id, 102::bigint AS stamp_ms FROM patient;
+           CREATE TABLE device_104 AS SELECT patient_id, 104::bigint AS device_no FROM patient"""
+    )
+    assert await found() == [(102, 104)]
+    await pool.execute("UPDATE patient_102 SET stamp_ms = 103")
+    assert await found() == [(103, 104)]
+    await pool.execute(
+        """ALTER TABLE patient_102 RENAME TO gone; CREATE TABLE patient_102 AS SELECT patient_id, 9::bigint AS stamp_ms
+             FROM patient; DROP TABLE gone"""
+    )
+    assert await found() == [(9, 104)], "it went and came back"
+    await pool.execute("DROP TABLE patient_102")
+    assert await found() == [(5, None)]
