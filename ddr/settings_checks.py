@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import ssl
 from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from ddr.fhir.device_types import DEVICE_TYPES
+from ddr.reasons import in_words
 from ddr.settings import DAY, OVERLAPS, Settings, SettingsError, overlaps
 
 PROOF_DAYS = 1096
@@ -22,7 +24,20 @@ _LEAST = {
     "gateway_token_days": 1,
     "maintenance_retry_seconds": 1,
     "majority_years": 1,
+    # with 0 nobody is served, or BfArM is asked without a pause
+    "access_token_seconds": 1,
+    "refresh_token_seconds": 1,
+    "code_seconds": 1,
+    "session_seconds": 1,
+    "consent_days": 1,
+    "page_link_seconds": 1,
+    "gateway_max_items": 1,
+    "gateway_max_body_bytes": 1,
+    "fhir_max_body_bytes": 1,
+    "registry_refresh_seconds": 1,
+    "zts_refresh_seconds": 1,
 }
+_NOT_OF_ADDRESSES = re.compile(r"[^\x21-\x7e]|[@\\]")
 
 
 def check(settings: Settings) -> Settings:
@@ -37,6 +52,7 @@ def check(settings: Settings) -> Settings:
             raise SettingsError(
                 f"setting {name}: must be https://host or https://host:port, without a slash at its end"
             )
+    _check_authority(settings.registry_ca)
     for registry in ("registry", "zts"):
         if getattr(settings, f"{registry}_refresh_seconds") >= getattr(settings, f"{registry}_max_age_seconds"):
             raise SettingsError(f"setting {registry}_refresh_seconds: must be below {registry}_max_age_seconds")
@@ -99,6 +115,15 @@ def _check_proxies(settings: Settings) -> None:
             raise SettingsError(f"setting {name}: {error}") from None
     if settings.client_address_header and not settings.trusted_proxies.split():
         raise SettingsError("setting client_address_header: needs trusted_proxies, else anybody could name any address")
+
+
+def _check_authority(file: str) -> None:
+    """Without this check a slip of the pen shows when the registries are too old: then all DiGA are refused."""
+    try:
+        ssl.create_default_context(cafile=file or None)
+    except OSError as error:
+        reason = "has no certificate in PEM" if isinstance(error, ssl.SSLError) else in_words(error)
+        raise SettingsError(f"setting registry_ca: {file}: {reason}") from None
 
 
 def _check_login(settings: Settings) -> None:
@@ -174,7 +199,12 @@ def _is_origin(url: str) -> bool:
     """True when paths of ours can simply be appended: they are compared and published as they are written."""
     try:
         parts = urlsplit(url)
-        return bool(parts.hostname) and url == f"https://{parts.netloc}" and parts.port != 0
+        return (
+            bool(parts.hostname)
+            and not _NOT_OF_ADDRESSES.search(url)
+            and url == f"https://{parts.netloc}"
+            and parts.port != 0
+        )
     except ValueError:
         return False
 

@@ -94,3 +94,10 @@ def test_no_password_is_shown_whatever_it_looks_like(user: str, password: str) -
         check_url(url)
     except StoreError as error:
         assert SECRET not in str(error)
+
+
+async def test_a_parameter_with_a_wrong_value_is_told_in_words() -> None:
+    with pytest.raises(StoreError) as caught:
+        await connect(f"postgresql://ddr:{SECRET}@127.0.0.1:1/ddr?sslmode=requir", 1)
+    assert "behind the ? of the URL" in str(caught.value)
+    assert SECRET not in str(caught.value)

@@ -202,6 +202,8 @@ def _reason(url: str, error: BaseException) -> str:
             return f"no answer within {HOST_SECONDS:.0f} s"
         case asyncpg.InvalidAuthorizationSpecificationError():
             return "the server refuses the user or the password"
+        case asyncpg.exceptions.ClientConfigurationError():
+            return "a parameter behind the ? of the URL has a value that is not known"
         case asyncpg.ProtocolViolationError() if "startup parameter" in str(error):
             return f"a pooler refuses settings of a session: {POOLER}"
         case asyncpg.DuplicatePreparedStatementError() | asyncpg.InvalidSQLStatementNameError():
