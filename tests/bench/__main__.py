@@ -10,6 +10,7 @@ import asyncio
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,8 +31,10 @@ def main(arguments: Sequence[str]) -> int:
     options = options_of(arguments)
     figures: list[Figure] = []
     for name in options.sections:
+        begun = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="ddr-bench-") as temporary:
             figures += asyncio.run(SECTIONS[name](Path(temporary), options))
+        console.print(f"{name}: {time.monotonic() - begun:.0f} s")
         _write(figures, options)
     table = Table("figure", "measured", "floor", "ratio", "target")
     for figure in figures:

@@ -18,7 +18,8 @@ CLIENTS = 4
 FLAT = Goal(most=1.2)
 
 
-async def _read(patient: Patient) -> int:
+async def read(patient: Patient) -> int:
+    """The newest chunk by its id."""
     return len(await patient.backend.get(f"Observation/{patient.newest}"))
 
 
@@ -35,7 +36,7 @@ async def _refresh(patient: Patient) -> int:
 
 
 WORK: Mapping[str, tuple[str, Callable[[Patient], Awaitable[int]]]] = {
-    "read": ("Observation read", _read),
+    "read": ("Observation read", read),
     "newest": ("search: newest chunk", _newest),
     "days30": ("search: 30 days", _month),
     "refresh": ("refresh with rotation", _refresh),
@@ -49,7 +50,7 @@ async def run(running: Recorder, folder: Path, sizes: Sequence[int], rounds: int
     """Medians in this process, and processor time of the database, in turns for all sizes."""
     async with AsyncExitStack() as stack:
         crowds = [(size, await stack.enter_async_context(population(running, folder, size))) for size in sizes]
-        processes = await _processes(crowds[0][1])
+        processes = await processes_of(crowds[0][1])
         loads = {}
         for name, (_, work) in WORK.items():
             for size, one in crowds:
@@ -62,14 +63,15 @@ async def run(running: Recorder, folder: Path, sizes: Sequence[int], rounds: int
         few = seen[f"{name}@{sizes[0]}"]
         for size in sizes[1:]:
             told = f"{text}: {size:,} patients against {sizes[0]:,}"
-            figures += _compared(f"growth_{name}_{size}", told, seen[f"{name}@{size}"], few)
+            figures += compared(f"growth_{name}_{size}", told, seen[f"{name}@{size}"], few)
         if name in YEARS:
             told = f"{text}: three years against 30 days, among {sizes[-1]:,}"
-            figures += _compared(f"years_{name}", told, seen[f"{name}@years"], seen[f"{name}@{sizes[-1]}"])
+            figures += compared(f"years_{name}", told, seen[f"{name}@years"], seen[f"{name}@{sizes[-1]}"])
     return figures
 
 
-def _compared(name: str, text: str, many: Seen, few: Seen) -> list[Figure]:
+def compared(name: str, text: str, many: Seen, few: Seen) -> list[Figure]:
+    """Median and processor time of the database, which are to stay as they are."""
     return [
         against(name, f"{text}, median", "ms", many.p50_ms, few.p50_ms, FLAT),
         against(
@@ -83,7 +85,8 @@ def _compared(name: str, text: str, many: Seen, few: Seen) -> list[Figure]:
     ]
 
 
-async def _processes(one: Population) -> Processes:
+async def processes_of(one: Population) -> Processes:
+    """This one, in which the recorder is, and the database's."""
     postgres = psutil.Process(await one.pool.fetchval("SELECT pg_backend_pid()")).parent()
     assert postgres is not None
     return Processes([psutil.Process()], postgres)

@@ -18,11 +18,11 @@ from ddr.demo.curves import DAY_MS
 from ddr.demo.stack import DemoStack, Options
 from ddr.demo.upload import send_everything
 from ddr.http.clock import now_ms
+from tests.bench.caller import INCLUDES
 from tests.bench.figure import Figure, Goal, against
 from tests.bench.flood import Order, Seen, flood
 from tests.bench.load import Target
 from tests.bench.scene import CGM
-from tests.bench.serving import INCLUDES
 
 WORKER = "ddr.cli.serving.worker"
 TIMES = 4

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlencode
-
-import orjson
 
 from ddr.demo.cast import GLUKOBUCH
-from ddr.demo.diga_client import Tokens
-from ddr.fhir.instants import instant, parse_instant
+from ddr.fhir.instants import parse_instant
+from tests.bench.caller import Paired, changed_since
 from tests.bench.figure import NONE, Figure, Goal
 from tests.bench.line import Line
-from tests.bench.scene import FHIR_JSON, Paired, Scene, scene
-from tests.bench.serving import INCLUDES, NEWEST
+from tests.bench.scene import Scene, scene
+from tests.bench.serving import NEWEST
 from tests.bench.turns import Step, in_turns
 
 CLIENTS = 16
-FORM = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
 FIGURES: Mapping[str, tuple[str, Goal]] = {
     "refresh": ("refresh with rotation", Goal(least=0.60)),
     "poll": ("poll with nothing new, kept connection", Goal(least=0.35)),
@@ -47,11 +43,11 @@ async def _steps(one: Scene, line: Line, paired: Paired) -> dict[str, Step]:
     diga = await one.stack.diga(GLUKOBUCH)
     newest = (await diga.search(paired.tokens, "Observation", NEWEST))[0]
     changed_ms = parse_instant(newest["meta"]["lastUpdated"])
-    nothing, changed = _search(changed_ms), _search(changed_ms - 1)
+    nothing, changed = changed_since(changed_ms), changed_since(changed_ms - 1)
 
     async def poll_anew() -> int:
         fresh = await Line.open(one.place, one.tls)
-        size = await poll(one, fresh, paired, nothing)
+        size = await one.poll(fresh, paired, nothing)
         fresh.close()
         return size
 
@@ -60,7 +56,7 @@ async def _steps(one: Scene, line: Line, paired: Paired) -> dict[str, Step]:
     async def poll_again() -> int:
         nonlocal session
         again = await Line.open(one.place, one.tls, session)
-        size = await poll(one, again, paired, nothing)
+        size = await one.poll(again, paired, nothing)
         if not again.resumed:
             raise RuntimeError("the TLS session was not resumed")
         session = again.session
@@ -68,35 +64,14 @@ async def _steps(one: Scene, line: Line, paired: Paired) -> dict[str, Step]:
         return size
 
     first = await Line.open(one.place, one.tls)
-    await poll(one, first, paired, nothing)
+    await one.poll(first, paired, nothing)
     session = first.session
     first.close()
     return {
         "floor": one.floor(line),
-        "refresh": lambda: refresh(one, line, paired),
-        "poll": lambda: poll(one, line, paired, nothing),
-        "poll_changed": lambda: poll(one, line, paired, changed),
+        "refresh": lambda: one.refresh(line, paired),
+        "poll": lambda: one.poll(line, paired, nothing),
+        "poll_changed": lambda: one.poll(line, paired, changed),
         "poll_resumed_tls": poll_again,
         "poll_fresh_tls": poll_anew,
     }
-
-
-def _search(since_ms: int) -> str:
-    return f"/fhir/Observation?_lastUpdated=gt{instant(since_ms)}&{INCLUDES}"
-
-
-async def refresh(one: Scene, line: Line, paired: Paired) -> int:
-    """New tokens; the refresh token is used up."""
-    form = {"grant_type": "refresh_token", "refresh_token": paired.tokens.refresh_token, "client_id": one.client_id}
-    body = urlencode(form).encode()
-    found = await one.asked(line, "POST", "/oauth/token", FORM, body)
-    told = orjson.loads(found)
-    paired.tokens = Tokens(told["access_token"], told["refresh_token"], paired.tokens.scope, paired.tokens.pairing_id)
-    return len(found)
-
-
-async def poll(one: Scene, line: Line, paired: Paired, target: str) -> int:
-    """A refresh, and the search with the new token; the bytes of both answers."""
-    size = await refresh(one, line, paired)
-    fields = {"accept": FHIR_JSON, "authorization": f"Bearer {paired.tokens.access_token}"}
-    return size + await one.ok(line, "GET", target, fields)

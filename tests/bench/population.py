@@ -20,9 +20,9 @@ from ddr.http.core import Core
 from ddr.http.request_log.log import RequestLog
 from ddr.store.database.pool import open_pool
 from ddr.store.gateways import tokens as gateway_tokens
+from tests.bench.caller import INCLUDES
 from tests.bench.crowd import fill
 from tests.bench.inside import Backend, ask
-from tests.bench.serving import INCLUDES
 from tests.gateway.conftest import CGM as CGM_DEVICE
 from tests.oauth.backend import DigaBackend, new_diga
 from tests.support.database import migrated_database
@@ -88,8 +88,8 @@ class Population:
 
 
 @asynccontextmanager
-async def population(running: Recorder, folder: Path, patients: int) -> AsyncIterator[Population]:
-    """A database of its own on the server of `running`."""
+async def population(running: Recorder, folder: Path, patients: int, entries: int = 0) -> AsyncIterator[Population]:
+    """A database of its own on the server of `running`. The first `entries` numbers of the audit trail stay free."""
     async with migrated_database(running.settings.database_url) as url:
         settings = replace(running.settings, database_url=url)
         async with await open_pool(settings) as pool:
@@ -104,6 +104,8 @@ async def population(running: Recorder, folder: Path, patients: int) -> AsyncIte
             terms, valueset = core.catalog.terms, core.catalog.by_name(CGM)
             assert valueset is not None
             terms[valueset.valueset] = replace(terms[valueset.valueset], grace_seconds=0)
+            if entries:
+                await pool.execute("SELECT setval('audit_audit_no_seq', $1)", entries)
             asked, old = [uuid4() for _ in range(ASKED)], [uuid4() for _ in range(OLD)]
             await wear(core, asked, 30)
             await wear(core, old, YEARS)

@@ -8,7 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench import bridge, cost, gateway, growth, overload, polling, serving, statements, storage, summary, wal
+from tests.bench import (
+    audit,
+    bridge,
+    cost,
+    gateway,
+    growth,
+    overload,
+    pages,
+    polling,
+    serving,
+    statements,
+    storage,
+    summary,
+    wal,
+    workers,
+)
 from tests.bench.database import on_database, on_recorder
 from tests.bench.figure import Figure
 
@@ -40,6 +55,8 @@ SECTIONS: dict[str, Section] = {
     "summary": _summary,
     "reading": lambda folder, options: serving.run(folder, options.rounds, options.seconds),
     "polling": lambda folder, options: polling.run(folder, options.rounds, options.seconds),
+    "workers": lambda folder, options: workers.run(folder, options.rounds, options.seconds),
+    "pages": lambda folder, options: pages.run(folder, options.rounds, options.seconds),
     "overload": lambda folder, _: overload.run(folder),
 }
 
@@ -57,7 +74,11 @@ async def _cost(folder: Path, options: Options) -> list[Figure]:
     return await on_recorder(folder, lambda running: cost.run(running, folder, options.rounds))
 
 
-SECTIONS |= {"growth": _growth, "wal": _wal, "cost": _cost}
+async def _audit(folder: Path, options: Options) -> list[Figure]:
+    return await on_recorder(folder, lambda running: audit.run(running, folder, options.rounds, options.seconds))
+
+
+SECTIONS |= {"growth": _growth, "wal": _wal, "cost": _cost, "audit": _audit}
 
 
 def options_of(arguments: Sequence[str]) -> Options:

@@ -12,15 +12,15 @@ from statistics import median
 from urllib.parse import urlencode
 
 from ddr.demo.cast import GLUKOBUCH
+from tests.bench.caller import FHIR_XML, INCLUDES
 from tests.bench.figure import NONE, Figure, Goal
-from tests.bench.scene import FHIR_XML, Scene, scene
+from tests.bench.scene import Scene, scene
 from tests.bench.turns import Seen, Step, in_turns
 
 CLIENTS = 16
 MEMORY_MB = 120
 METADATA = "/.well-known/oauth-authorization-server"
 NEWEST = {"_sort": "-date", "_count": "1"}
-INCLUDES = "_include=Observation:device&_include:iterate=DeviceMetric:source"
 
 FIGURES: Mapping[str, tuple[str, Goal]] = {
     "static": ("static document", NONE),

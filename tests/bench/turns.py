@@ -6,7 +6,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
+from typing import NamedTuple
 
 import psutil
 
@@ -14,6 +16,19 @@ from tests.bench.figure import NONE, Figure, Goal, against
 
 Step = Callable[[], Awaitable[int]]
 """What one client does over and over; gives the bytes of its answer."""
+
+
+class Done(NamedTuple):
+    """What one run of a load saw: requests, seconds, median in milliseconds, bytes of an answer."""
+
+    requests: int
+    elapsed: float
+    p50_ms: float
+    size: int
+
+
+Drive = Callable[[float], Awaitable[Done]]
+"""Runs a load for so many seconds."""
 
 WARM_SECONDS = 0.7  # statements get prepared, what is remembered gets remembered
 
@@ -64,25 +79,36 @@ async def in_turns(
     duration: float,
 ) -> dict[str, Seen]:
     """Run every load `rounds` times for `duration` seconds, each of its steps as a client of its own."""
-    found = {name: Seen() for name in loads}
-    for steps in loads.values():
-        await _driven(steps, WARM_SECONDS)
+    return await driven_in_turns({name: partial(driven, steps) for name, steps in loads.items()}, of, rounds, duration)
+
+
+async def driven_in_turns(
+    drives: Mapping[str, Drive],
+    of: Mapping[str, Processes] | Processes,
+    rounds: int,
+    duration: float,
+) -> dict[str, Seen]:
+    """The same with loads that run themselves, in whatever process."""
+    found = {name: Seen() for name in drives}
+    for drive in drives.values():
+        await drive(WARM_SECONDS)
     for _ in range(rounds):
-        for name, steps in loads.items():
+        for name, drive in drives.items():
             processes = of if isinstance(of, Processes) else of[name]
             before = processes.seconds()
-            times, elapsed, size = await _driven(steps, duration)
+            done = await drive(duration)
             worker, database = (late - early for early, late in zip(before, processes.seconds(), strict=True))
             seen = found[name]
-            seen.per_second.append(len(times) / elapsed)
-            seen.p50_ms.append(median(times) * 1000)
-            seen.worker_us.append(worker / len(times) * 1e6)
-            seen.database_us.append(database / len(times) * 1e6)
-            seen.size = size
+            seen.per_second.append(done.requests / done.elapsed)
+            seen.p50_ms.append(done.p50_ms)
+            seen.worker_us.append(worker / done.requests * 1e6)
+            seen.database_us.append(database / done.requests * 1e6)
+            seen.size = done.size
     return found
 
 
-async def _driven(steps: Sequence[Step], duration: float) -> tuple[list[float], float, int]:
+async def driven(steps: Sequence[Step], duration: float) -> Done:
+    """Each of `steps` over and over, all at once, and once at least."""
     times: list[float] = []
     size = 0
     began = time.perf_counter()
@@ -95,4 +121,4 @@ async def _driven(steps: Sequence[Step], duration: float) -> tuple[list[float], 
             times.append(time.perf_counter() - begun)
 
     await asyncio.gather(*map(client, steps))
-    return times, time.perf_counter() - began, size
+    return Done(len(times), time.perf_counter() - began, median(times) * 1000, size)

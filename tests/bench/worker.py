@@ -1,4 +1,5 @@
-"""The recorder of the bench: `ddr serve`, but its DiGA listener also answers /bench/floor by one durable statement.
+"""The recorder of the bench: `ddr serve`, but its DiGA listener also answers /bench/floor by one durable statement, and
+its public listener /bench/turns by how long the event loop kept others waiting.
 
 `python -m tests.bench.worker` starts it, and it starts its workers likewise. The floor passes what every request passes
 on this listener (mutual TLS, HTTP), and nothing of the rooms behind it.
@@ -7,16 +8,20 @@ on this listener (mutual TLS, HTTP), and nothing of the rooms behind it.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
+
+import orjson
 
 from ddr.cli import serve
 from ddr.cli.main import reported
 from ddr.cli.serving import process, worker
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
+from ddr.http.lag import Lag
 from ddr.settings import Settings
 from ddr.store.database.pool import Pool, open_pool
 
-PATH = "/bench/floor"
+PATH, TURNS = "/bench/floor", "/bench/turns"
 CREATE = "CREATE TABLE bench_floor (at_ms bigint, client_id text, pairing_id text, detail text)"
 INSERT = "INSERT INTO bench_floor VALUES ($1, $2, $3, $4)"
 ROW = (1_795_000_000_000, "urn:diga:bfarm:00001", "ab" * 32, "as long as an entry of the audit trail is")
@@ -24,8 +29,28 @@ BODY = b'{"resourceType":"OperationOutcome"}'
 
 
 def around(name: str, app: ASGIApp, settings: Settings) -> ASGIApp:
-    """`app`, with the floor on the DiGA listener."""
-    return with_floor(app, settings) if name == "diga" else app
+    """`app`, with the floor on the DiGA listener, and with the turns on the public one."""
+    if name == "diga":
+        return with_floor(app, settings)
+    return with_turns(app) if name == "public" else app
+
+
+def with_turns(app: ASGIApp) -> ASGIApp:
+    """`app`, and at TURNS two times in milliseconds: the longest lag since somebody asked there last, and the processor
+    time that the loop's thread used within one."""
+    lag, watching = Lag(), list[asyncio.Task[None]]()
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != TURNS:
+            await app(scope, receive, send)
+            return
+        if not watching:
+            watching.append(asyncio.create_task(lag.watch()))
+        told = [1000 * lag.most, 1000 * lag.most_work]
+        lag.most = lag.most_work = 0.0
+        await send_reply(scope, send, Reply(200, orjson.dumps(told), "application/json"))
+
+    return answer
 
 
 def with_floor(app: ASGIApp, settings: Settings) -> ASGIApp:
