@@ -11,6 +11,7 @@ VALIDATE := $(if $(DDR_HDDT_ARTIFACTS),$(BIN)/python -m pytest,true)
 PARALLEL := -n logical --dist loadfile
 EVIDENCE := .evidence
 MINUTES := 13
+TESTS := $(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -49,7 +50,7 @@ serve: $(VENV)/.run ## the recorder alone, configured by DDR_* variables; withou
 
 test: $(VENV)/.dev ## all tests but those that need a browser, a validator or a scanner, or wait long (.ci/run has all)
 	@echo "About $(MINUTES) minutes on two cores; a file of tests runs on one core, several files at once."
-	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not browser and not validator and not scanner and not packaging" $(ARGS)
+	@$(TESTS) $(PARALLEL) -m "not slow and not browser and not validator and not scanner and not packaging" $(ARGS)
 
 # Rooms that reach the database by the run's own settings; the others bring a server of their own, or use none.
 POOLED := attacks client clients diga_api gateway http identity miv oauth operations patient_pages registries scopes spec store
@@ -90,8 +91,10 @@ conformance: $(VENV)/.dev ## black-box tests by requirement; writes docs/conform
 	@$(BIN)/python -m tests.conformance $(EVIDENCE) --write docs/conformance.md
 
 ci: lint ## everything: lint, `make test`, what is beyond it, and whether the conformance report is up to date
-	@rm -rf $(EVIDENCE)
-	@$(MAKE) --no-print-directory test ARGS="--evidence $(EVIDENCE) $(ARGS)"
+	@rm -rf $(EVIDENCE) && mkdir -p $(EVIDENCE)/documents
+	@$(MAKE) --no-print-directory test ARGS="--evidence $(EVIDENCE) $(ARGS)" \
+		TESTS="$(BIN)/python -m slipcover --json --out $(EVIDENCE)/documents/slipcover.json -m pytest"
+	@$(BIN)/python -m tools.measure.run $(EVIDENCE)/documents
 	@$(BIN)/python -m pytest $(PARALLEL) -m "(slow or browser or scanner or packaging) and not validator" --evidence $(EVIDENCE) $(ARGS)
 	@$(MAKE) --no-print-directory spread-test
 	@$(VALIDATE) tests/spec -m validator --evidence $(EVIDENCE) $(ARGS)

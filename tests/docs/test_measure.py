@@ -1,13 +1,17 @@
-"""What `make coverage` and `make mutation` make of their tools' reports, without these tools."""
+"""What `make coverage`, `make mutation` and CI make of their tools' reports, without these tools."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tools import evidence
-from tools.measure import coverage, mutation
+from tools.dossier import measured
+from tools.measure import coverage, mutation, run
 
 
 def _report(contexts: dict[str, list[str]]) -> dict[str, Any]:
@@ -36,6 +40,23 @@ def test_code_that_few_requirements_reach_answers_for_them() -> None:
     assert found["requirements"]["AS-015"] == ["ddr/oauth/pkce.py: well_formed"]
     assert (found["percent"], found["branch_percent"]) == (85.71, 75.0)
     assert found["lowest"] == [{"file": "ddr/oauth/pkce.py", "percent": 85.7, "missing": "3-4, 9, 7→9"}]
+
+
+@pytest.mark.parametrize(("covered", "percent", "status"), [(28, 92.5, 0), (25, 85.0, 1)])
+def test_a_run_must_reach_enough(covered: int, percent: float, status: int, tmp_path: Path) -> None:
+    """Of 30 lines and 10 branches."""
+    summary = {"covered_lines": covered, "missing_lines": 30 - covered, "covered_branches": 9, "missing_branches": 1}
+    one = {
+        "summary": {**summary, "percent_covered": percent},
+        "missing_lines": [7],
+        "missing_branches": [[3, 4], [7, 9], [3, 0]],
+    }
+    (tmp_path / "slipcover.json").write_text(json.dumps({"files": {"ddr/oauth/pkce.py": one, "tests/x.py": {}}}))
+    assert run.main(tmp_path) == status
+    found = json.loads((tmp_path / measured.OF_RUN).read_text())
+    assert (found["percent"], found["files"]) == (percent, 1)
+    (row,) = measured.coverage_of_run(found).rows
+    assert row == {"file": "ddr/oauth/pkce.py", "covered": f"{percent} %", "lines not reached": "7, 3→4"}
 
 
 def test_survivors_are_explained_one_by_one() -> None:

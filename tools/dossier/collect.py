@@ -28,6 +28,8 @@ def collected(folder: Path, bench: Path | None = None) -> Dossier:
     asked = requirements.chapter(run, covered["requirements"] if covered else None)
     risky, made_of = risks.chapters(run.outcomes), parts.chapter(bom)
     chapters = [asked, *risky, made_of, measured.coverage(covered), measured.mutation(mutated)]
+    if (file := folder / "documents" / measured.OF_RUN).exists():
+        chapters.insert(-1, measured.coverage_of_run(orjson.loads(file.read_bytes())))
     lacking = [*_run(run), *requirements.missing(asked), *risks.missing(risky), *parts.missing(made_of)]
     lacking += measured.missing(mutated)
     facts = {

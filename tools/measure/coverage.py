@@ -35,6 +35,11 @@ Report = Mapping[str, Any]  # what `coverage json --show-contexts` writes
 def document(report: Report) -> dict[str, Any]:
     """The figures of all files below ddr/, and what answers for each requirement."""
     files = {name: one for name, one in report["files"].items() if name.startswith("ddr/")}
+    return {**figures(files), "requirements": dict(sorted(answering(files).items()))}
+
+
+def figures(files: Mapping[str, Report]) -> dict[str, Any]:
+    """How much is reached, and the files of which least is."""
     totals: Counter[str] = Counter()
     for one in files.values():
         totals.update({key: value for key, value in one["summary"].items() if isinstance(value, int)})
@@ -50,8 +55,14 @@ def document(report: Report) -> dict[str, Any]:
         "lines": lines,
         "files": len(files),
         "lowest": [_row(name, files[name]) for name in lowest],
-        "requirements": dict(sorted(answering(files).items())),
     }
+
+
+def told(found: Mapping[str, Any]) -> Iterator[str]:
+    """The figures, a line for each file."""
+    yield f"{found['percent']} % of lines and branches, {found['branch_percent']} % of branches"
+    for row in found["lowest"]:
+        yield f"{row['percent']:6.1f} %  {row['file']}  {row['missing']}"
 
 
 def answering(files: Mapping[str, Report]) -> dict[str, list[str]]:
@@ -126,9 +137,7 @@ def main(arguments: list[str]) -> int:
     if not args.part:
         FOLDER.mkdir(exist_ok=True)
         (FOLDER / "coverage.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    print(f"{found['percent']} % of lines and branches, {found['branch_percent']} % of branches")
-    for row in found["lowest"]:
-        print(f"{row['percent']:6.1f} %  {row['file']}  {row['missing']}")
+    print("\n".join(told(found)))
     return 0
 
 
