@@ -5,6 +5,7 @@ What differs from `ddr serve` is only what a test has to steer: the clock, and a
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,6 +27,7 @@ from ddr.demo.diga_client import DigaClient, Tokens
 from ddr.demo.tls import client_context
 from ddr.diga_api.description.document import description
 from ddr.http.core import Core
+from ddr.http.request_log.log import RETRY_SECONDS
 from ddr.miv.loader import load_catalog
 from ddr.oauth.keys import Keys
 from ddr.scopes.diga import Diga
@@ -180,7 +182,8 @@ async def recorder(
 ) -> AsyncIterator[Recorder]:
     """Run a recorder on `pool` with listeners on free ports; `miv` replaces the registered terms.
 
-    With `many` it is for several files of tests: there are certificates for all their DiGA.
+    With `many` it is for several files of tests: there are certificates for all their DiGA, and a statement that took
+    too long once does not leave it without a request log for the rest of them.
     """
     sockets = {name: socket.create_server(("127.0.0.1", 0)) for name in LISTENERS}
     url = {name: f"https://localhost:{one.getsockname()[1]}" for name, one in sockets.items()}
@@ -215,6 +218,9 @@ async def recorder(
     listeners = Listeners(core, create_apps(core))
     await listeners.start(sockets)
     async with AsyncExitStack() as stack:
+        if many:
+            recovering = core.jobs.keep("request-log", core.request_log.recover, RETRY_SECONDS)
+            stack.callback(asyncio.create_task(recovering).cancel)
         context = client_context(authority.cert)
         public = httpx.AsyncClient(verify=context, base_url=url["public"], timeout=30)
         admin = httpx.AsyncClient(base_url=url["admin"].replace("https", "http"), timeout=30)
