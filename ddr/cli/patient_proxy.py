@@ -27,7 +27,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     for parser in (add, end):
         parser.add_argument("representative", metavar="REPRESENTATIVE", help=f"who acts: {ACCOUNT}")
         parser.add_argument("patient", metavar="PATIENT", help=f"for whom: {ACCOUNT}")
-    add.add_argument("--relation", choices=tuple(Relation), required=True)
+    add.add_argument("--relation", choices=[one.value for one in Relation], required=True)
     add.add_argument("--name", required=True, help="what the representative's pages call the patient; no DiGA sees it")
     add.add_argument("--born", type=_day, metavar="DATE", help="the patient's birthday; needed for parent and guardian")
     add.add_argument("--since", type=_day, metavar="DATE", help="first day (default: at once)")

@@ -47,15 +47,15 @@ class Upload:
         return self._core.admission.turn("ingestion", self._whose)
 
 
-# A decimal that ends with a zero, the only one that a float would not print as it was sent.
-_ZEROS = re.compile(rb"\.[0-9]*0\s*[,}\]]")
+# A decimal that ends with a zero, or has an exponent: a float would print other digits than were sent (1e2 as 100.0).
+_DIGITS = re.compile(rb"\.[0-9]*0\s*[,}\]]|[0-9][eE][+-]?[0-9]")
 
 
 def parsed(body: bytes, exact: bool = False) -> Any:
     """The JSON in a body; with `exact`, decimals that a float would shorten are Decimal. Raises Problem 400 or 413."""
     try:
         found = read(body)  # stricter in all but digits
-        return read_exact(body, with_digits) if exact and _ZEROS.search(body) else found
+        return read_exact(body, with_digits) if exact and _DIGITS.search(body) else found
     except TooMuch as error:
         raise Problem(413, "too-large", str(error)) from None
     except NotJson as error:

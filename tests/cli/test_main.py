@@ -30,6 +30,16 @@ def complaint(*arguments: str, **settings: object) -> str:
     return lines[0]
 
 
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [(("credentials", "assign", "x"), "bridge"), (("patient", "proxy", "add", "--relation", "x"), "parent")],
+)
+def test_words_to_choose_from_are_those_to_type(command: tuple[str, ...], named: str) -> None:
+    done = ddr(*command, settings={})
+    assert done.returncode == 2
+    assert f"'{named}'" in done.stderr and "<" not in done.stderr
+
+
 def test_wrong_settings() -> None:
     assert "setting workers" in complaint("serve", workers="none")
     assert "demonstration only" in complaint("serve")
