@@ -95,6 +95,31 @@ async def test_why_the_engine_failed_is_told(pool: asyncpg.Pool) -> None:
     assert told[-1] == "2 of 2 steps are done; tried again: ERROR: a disk is full"
 
 
+async def test_a_server_that_goes_away_meanwhile_is_waited_for(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine says nothing while one does not answer it, and goes on when it is back."""
+    await pool.execute(
+        """INSERT INTO job VALUES (6, 'running', 0, 3, '[]', 'finished'); CREATE SEQUENCE engine.looked;
+           ALTER FUNCTION engine.citus_rebalance_status RENAME TO told;
+           CREATE FUNCTION engine.citus_rebalance_status(OUT job_id bigint, OUT state text, OUT details jsonb)
+             RETURNS SETOF record LANGUAGE plpgsql AS $$
+           BEGIN
+             IF nextval('looked') IN (2, 3) THEN
+               RAISE 'db4 is not there' USING ERRCODE = 'connection_failure';
+             END IF;
+             RETURN QUERY SELECT * FROM told();
+           END $$"""
+    )
+    told: list[str] = []
+    assert (await rebalance(pool, told.append)).steps == 3
+    assert told[0] == "a server does not answer: db4 is not there" and len(told) == 3
+    await pool.execute("UPDATE job SET state = 'running', done = 0; ALTER SEQUENCE looked RESTART 1")
+    monkeypatch.setattr(subject, "LOOKS", 2)
+    with pytest.raises(StoreError, match=r"^the engine does not say how far it is, and goes on by itself: db4 is not"):
+        await rebalance(pool)
+
+
 @pytest.mark.parametrize(
     ("statement", "line"),
     [

@@ -24,6 +24,7 @@ from ddr.store.database.placing import PLACES, Where
 
 LONGEST_SECONDS = 10.0  # that a write of a patient may wait; the lock's limit of work without a request is no shorter
 LOOK_SECONDS = 1.0
+LOOKS = 60  # that may fail one after the other
 WRITE_SECONDS = 0.2  # between two rounds of writes
 
 # The plan has a column for the size, which is 0 in Citus 13.
@@ -179,9 +180,21 @@ async def _running(pool: asyncpg.Pool) -> int | None:
 
 async def _follow(pool: asyncpg.Pool, job: int, watch: _Watch, told: Callable[[str], None]) -> int:
     """How many steps the engine took when the job is over. Raises StoreError."""
-    said = ""
+    said, unanswered = "", 0
     while True:
-        row = await pool.fetchrow(_STATUS)
+        try:
+            row = await pool.fetchrow(_STATUS)
+            unanswered = 0
+        except (
+            FAULTS
+        ) as error:  # the engine asks all servers how far they are, and tries again what one of them was part of
+            unanswered += 1
+            if unanswered >= LOOKS:
+                raise StoreError(f"the engine does not say how far it is, and goes on by itself: {error}") from None
+            if unanswered == 1:
+                told(f"a server does not answer: {error}")
+            await asyncio.sleep(LOOK_SECONDS)
+            continue
         details = json.loads(row["details"])
         counts, tasks = details["task_state_counts"], details["tasks"]
         line = f"{counts.get('done', 0)} of {sum(counts.values())} steps are done"
