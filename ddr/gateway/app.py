@@ -32,7 +32,7 @@ from ddr.gateway.problem import Problem, unavailable
 from ddr.gateway.skew import clock_skew
 from ddr.gateway.upload import Upload, parsed
 from ddr.http.address import client_network
-from ddr.http.asgi import JSON, ASGIApp, Receive, Reply, Scope, Send, header, json_reply, send_reply
+from ddr.http.asgi import JSON, ASGIApp, Receive, Reply, Scope, Send, joined_header, json_reply, send_reply
 from ddr.http.bodies import Bodies
 from ddr.http.body import ClientGone
 from ddr.http.core import Core
@@ -182,7 +182,7 @@ async def _owner(core: Core, gatekeeper: Gatekeeper, route: Route, scope: Scope)
     """
     if route.for_many:
         return await bridges.check_bridge(core, scope)
-    account = header(scope, bridges.ACCOUNT_HEADER)
+    account = joined_header(scope, bridges.ACCOUNT_HEADER)
     if account is not None:
         return await bridges.patient_of_account(core, scope, account)
     return await gatekeeper.patient(scope)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from ddr.gateway.problem import Problem, unauthorized, unavailable
 from ddr.http.address import client_network
-from ddr.http.asgi import Scope, header
+from ddr.http.asgi import Scope, joined_header
 from ddr.http.core import Core
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
 from ddr.identity.tokens import read_access_token
@@ -117,5 +117,5 @@ class Gatekeeper:
 
 def bearer_token(scope: Scope) -> str | None:
     """The token of the Authorization header, or None."""
-    scheme, _, token = (header(scope, "authorization") or "").partition(" ")
+    scheme, _, token = (joined_header(scope, "authorization") or "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None

@@ -19,7 +19,7 @@ import asyncpg
 from ddr.aside import LARGE_BYTES, aside
 from ddr.gateway.fields import KEY
 from ddr.gateway.problem import Problem, conflict
-from ddr.http.asgi import JSON, Reply, Scope, header
+from ddr.http.asgi import JSON, Reply, Scope, header, joined_header
 from ddr.http.core import Core
 from ddr.store.database.faults import FAULTS
 from ddr.store.gateways import requests as store
@@ -43,7 +43,7 @@ async def once(
     when the key was used for another request, or, with Retry-After, when that one takes long. A request that failed may
     be sent again with its key.
     """
-    text = header(scope, NAME)
+    text = joined_header(scope, NAME)
     if text is None:
         return await work()
     if text.startswith('"') and text.endswith('"'):  # the form of draft-ietf-httpapi-idempotency-key-header: a String

@@ -48,6 +48,15 @@ def header_values(scope: Scope, name: str) -> list[str]:
     return [value.decode("latin-1") for key, value in scope["headers"] if key == wanted]
 
 
+def joined_header(scope: Scope, name: str) -> str | None:
+    """The header called `name` (lowercase), None without it; given more than once, all of it as one value.
+
+    So of two tokens, patients or keys none is taken (RFC 9110 section 5.3).
+    """
+    values = header_values(scope, name)
+    return ", ".join(values) if values else None
+
+
 def headers(scope: Scope) -> dict[str, str]:
     """All headers by lowercase name; repeated ones joined with a comma (RFC 9110 section 5.3)."""
     joined: dict[str, str] = {}

@@ -365,3 +365,20 @@ async def test_every_spelling_names_the_account_that_logs_in_with_it(bridge: Cli
     decomposed = unicodedata.normalize("NFD", patient.account)
     found = await push(bridge, patient.part(items(clock(), 100), account=decomposed))
     assert found["patients"][0]["accepted"] == 1
+
+
+async def test_of_two_accounts_none_is_meant(bridge: Client, core: Core, clock: Clock) -> None:
+    """Whichever were taken, a proxy or a log could mean the other patient."""
+    one, other = await patients(core, 2)
+    path, body = "/devices/cgm/sensors/glucose/readings", {"unit": "mg/dL", "readings": items(clock(), 100)}
+    named = [("patient-account", one.account), ("patient-account", other.account)]
+    answer = await bridge.post(path, json=body, headers=named)
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown-account")
+    assert [await patient.stored() for patient in (one, other)] == [[], []]
+    answer = await bridge.post(
+        path, json=body, headers=[*named[:1], ("idempotency-key", "a"), ("idempotency-key", "b")]
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-key")
+    tokens = [("authorization", f"Bearer {patient.token}") for patient in (one, other)]
+    async with make_client(core, None) as phone:
+        assert (await phone.get("/devices", headers=tokens)).status_code == 401
