@@ -67,8 +67,8 @@ citus-test: $(VENV)/.dev ## the demo and the tests of the interface on patients 
 		-m "not browser and not validator and not scanner and not packaging" $(ARGS)
 
 # Without the engine: that the recorder does the same for patients that are spread, where it has other statements for them.
-spread-test: $(VENV)/.dev ## the same tests, and those of the patients' pages, on one PostgreSQL taken for several
-	@TEST_AS_IF_SPREAD=1 $(BIN)/python -m pytest $(PARALLEL) $(CITUS:%=tests/spec/test_%.py) tests/patient_pages \
+spread-test: $(VENV)/.dev ## the same tests, those of searches and of the patients' pages, on one PostgreSQL taken for several
+	@TEST_AS_IF_SPREAD=1 $(BIN)/python -m pytest $(PARALLEL) $(CITUS:%=tests/spec/test_%.py) tests/diga_api tests/patient_pages \
 		-m "not skipif and not slow and not browser and not validator and not scanner and not packaging" $(ARGS)
 
 test-browser: $(VENV)/.dev ## the tests in a real Chromium (needs /usr/bin/chromium)

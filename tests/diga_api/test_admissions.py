@@ -22,6 +22,7 @@ from ddr.store.authorization.admissions import admit_all, admit_together
 from ddr.store.database.pool import open_pool
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, GLUCOSE, MINUTE, PRESSURE, Backend, Body
+from tests.support.citus import one_server_only
 from tests.support.clock import Clock
 from tests.support.counting import counted
 
@@ -236,6 +237,7 @@ async def test_first_requests_at_once_do_not_wait_for_each_other_in_a_circle(par
     assert len(noted) == len(crowd.pairings) * len(crowd.valuesets)
 
 
+@one_server_only
 async def test_requests_at_once_take_few_statements(party: Make, clock: Clock) -> None:
     crowd: Party = await party(8)
     for path in ("Observation", "Device"):
@@ -269,6 +271,7 @@ async def test_of_those_who_come_together_each_is_decided_for_itself(party: Make
     ]  # fmt: skip
 
 
+@one_server_only
 async def test_who_goes_away_while_others_are_admitted_is_not_charged(party: Make, clock: Clock) -> None:
     crowd: Party = await party(4)
     clock.advance(60)

@@ -11,6 +11,7 @@ from ddr.fhir.instants import date_time, parse_instant
 from ddr.store.audit.trail import Event
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, DAY, GLUCOSE, MINUTE, Backend, Body, fhir_client
+from tests.support.citus import one_server_only
 from tests.support.counting import counted
 
 PATH = "Observation/$hddt-cgm-summary"
@@ -49,6 +50,7 @@ async def numbers(diga: Backend, **parameters: str) -> dict[str, float]:
     return {**single, **dict(zip(("very low", "low", "target", "high", "very high"), shares, strict=True))}
 
 
+@one_server_only
 @pytest.mark.parametrize(("path", "most"), [("", 3), ("?related=true", 3), ("?foo=1", 1)])
 async def test_statements(body: Body, pair: Pair, path: str, most: int) -> None:
     await body.cgm(days=30)

@@ -6,9 +6,11 @@ import asyncio
 
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, DAY, GLUCOSE, PRESSURE, Backend, Body
+from tests.support.citus import one_server_only
 from tests.support.counting import counted
 
 
+@one_server_only
 async def test_reads_at_once_are_as_one_after_the_other(body: Body, pair: Pair) -> None:
     """Of two patients and all kinds; beyond the period, of somebody else, and nothing at all."""
     first = await pair(CGM, GLUCOSE, PRESSURE)

@@ -9,6 +9,7 @@ import pytest
 from ddr.store.database.pool import open_pool
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, GLUCOSE, LUNG, Body, fhir_client
+from tests.support.citus import one_server_only
 from tests.support.counting import counted
 from tests.support.pooler import direct_only
 
@@ -40,6 +41,7 @@ async def test_no_search_is_planned_anew(body: Body, pair: Pair, kinds: tuple[st
         assert await pool.fetchval(_PLANS, "%observations AS%") == 3
 
 
+@one_server_only
 @pytest.mark.parametrize(
     ("path", "most"),
     [

@@ -21,11 +21,20 @@ from tests.support.pooler import direct_only
 pytestmark = [one_server_only, direct_only]
 WHO = UUID(int=7)
 ALL = """SELECT $2::text AS said, $3::text[] AS words, $4::numeric AS number, $5::boolean AS yes, $6::bytea AS bytes,
-                $7::bigint[] AS numbers, p.stamp_ms
+                $7::bigint[] AS numbers, $8::jsonb AS found, $9::jsonb AS word, p.stamp_ms
            FROM patient
                 p
            LEFT JOIN device d ON d.patient_id = $1 WHERE p.patient_id = $1"""
-VALUES = ("it's \\ {a} $1", ["a,b", None, 'c"d', ""], Decimal("1E+3"), False, b"\x00'", [1, None])
+VALUES = (
+    "it's \\ {a} $1",
+    ["a,b", None, 'c"d', ""],
+    Decimal("1E+3"),
+    False,
+    b"\x00'",
+    [1, None],
+    [{"a": ["b"]}],
+    "it's",
+)
 PREPARED = "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'ddr\\_%'"
 
 

@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 import asyncpg
+import orjson
 
 from ddr.store.database.placing import PLACES, Where
 from ddr.store.database.pool import Connection
@@ -79,7 +80,7 @@ class _Shape(NamedTuple):
 
     called: str
     said: str
-    types: str
+    types: tuple[str, ...]
     columns: str
 
 
@@ -98,8 +99,8 @@ async def fetch_of_patient(conn: Connection, text: str, *arguments: Any) -> list
         return rows
     shape = _SHAPES.get(text) or await _learn(conn, text)
     there = f"SELECT * FROM {NAME}($1, $2, $3, $4, $5) AS t ({shape.columns})"  # noqa: S608 - names of columns
-    given = [_as_text(argument) for argument in arguments]
-    rows = await conn.fetch(there, arguments[0], shape.called, shape.said, shape.types, given)
+    given = [_as_text(*one) for one in zip(arguments, shape.types, strict=True)]
+    rows = await conn.fetch(there, arguments[0], shape.called, shape.said, ", ".join(shape.types), given)
     return rows
 
 
@@ -110,7 +111,7 @@ async def _learn(conn: Connection, text: str) -> _Shape:
             return await _learn(own, text)
     statement = await conn.prepare(text)
     columns = ", ".join(f'"{each.name}" {each.type.name}' for each in statement.get_attributes())
-    types = ", ".join(each.name for each in statement.get_parameters())
+    types = tuple(each.name for each in statement.get_parameters())
     if len(_SHAPES) >= _MOST:
         _SHAPES.clear()
     _SHAPES[text] = found = _Shape(called(text), marked(text), types, columns)
@@ -127,11 +128,13 @@ def called(text: str) -> str:
     return f"ddr_{sha256(text.encode()).hexdigest()[:24]}_"
 
 
-def _as_text(value: object) -> str | None:
-    """A parameter as the database reads it from a text."""
+def _as_text(value: object, kind: str) -> str | None:
+    """A parameter of this SQL type as the database reads it from a text."""
+    if value is None:
+        return None
+    if kind in ("json", "jsonb"):  # as ddr.store.database.pool has it
+        return orjson.dumps(value).decode()
     match value:
-        case None:
-            return None
         case bool():
             return "true" if value else "false"
         case bytes():
