@@ -22,6 +22,8 @@ from ddr.store.devices import devices as device_store
 from ddr.store.measurements import measurements as store
 from ddr.store.measurements.appearance import targets_appear
 
+MOMENT = "effectiveDateTime"
+
 Row = Mapping[str, Any]
 Answer = dict[str, Any]
 
@@ -107,12 +109,15 @@ def plan(
     status: str | None = upload.status
     if before is not None:
         _check_same_measurement(before, row)
-        content = exact_value(before["content"])
+        content, sent = exact_value(before["content"]), exact_value(exact_json(upload.content))
+        same_time = all(before[name] == row[name] for name in ("effective_ms", "effective_end_ms"))
+        if same_time and MOMENT in content and MOMENT in sent:
+            sent[MOMENT] = content[MOMENT]  # maybe in another zone now, as phones write it that travelled or in winter
         status = next_status(
             before["status"],
             upload.status,
             content | {"status": None, "derivedFrom": list(before["derived_from"])},
-            exact_value(exact_json(upload.content)) | {"status": None, "derivedFrom": derived_from},
+            sent | {"status": None, "derivedFrom": derived_from},
         )
         row |= {"measurement_no": before["measurement_no"], "version": before["version"] + 1}
     if status is None:

@@ -288,6 +288,18 @@ async def test_implausible_values_are_refused_and_unusual_ones_kept_with_a_warni
     )
 
 
+async def test_the_same_time_in_another_zone_is_no_change(client: Client) -> None:
+    """Else a phone that travelled, or went to winter time, would make final values `amended` by sending them again."""
+    first = await put(client, "a", glucose(effective="2026-11-20T10:00:00+01:00"))
+    again = await put(client, "a", glucose(effective="2026-11-20T09:00:00Z"))
+    assert (again.json()["result"], again.json()["version"]) == ("unchanged", first.json()["version"])
+    changed = await put(client, "a", glucose(effective="2026-11-20T09:00:00Z", value=121))
+    assert (changed.json()["result"], changed.json()["status"]) == ("updated", "corrected")
+    for effective in ("2026-11-20T09:00:00.000Z", "2026-11-20T09:00:01Z"):  # more exact, another time
+        answer = await put(client, "a", glucose(effective=effective, value=121))
+        assert (answer.json()["result"], answer.json()["status"]) == ("updated", "amended")
+
+
 @pytest.mark.parametrize("text", ["5.50", "7.0", "6", "0.10e1", "1e1", "1.0E+1", "70e-1", "7.000", "5.5"])
 async def test_digits_are_kept(client: Client, core: Core, patient_id: UUID, text: str) -> None:
     body = orjson.dumps({**glucose(code="15074-8", unit="mmol/L"), "value": 77777}).replace(b"77777", text.encode())
