@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from ddr.fhir.instants import parse_instant
 from ddr.gateway.bounds import MOST_SENSORS, check_room
 from ddr.gateway.problem import conflict, invalid, not_found
 from ddr.gateway.registration import Registration, parse_sensor
@@ -85,6 +86,8 @@ async def _register(
 def _check_same(stored: Row, wanted: Registration) -> None:
     before, now = stored["registration"], wanted.facts
     changed = {name: before.get(name) for name in sorted(now) if before.get(name) != now[name]}
+    if _calibrated_at(before.get("calibration")) == _calibrated_at(now["calibration"]):
+        changed.pop("calibration", None)
     if _adds(before.get("limits"), now["limits"]):
         changed.pop("limits", None)
     if changed:
@@ -92,6 +95,12 @@ def _check_same(stored: Row, wanted: Registration) -> None:
         raise conflict(
             f"This key names a registered sensor that differs: it has {told}. Use a new key for a new sensor"
         )
+
+
+def _calibrated_at(calibration: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The calibration without the zone that its time is written in: phones travel, and go to winter time."""
+    time = (calibration or {}).get("time")
+    return calibration if calibration is None or time is None else {**calibration, "time": parse_instant(time)}
 
 
 def _adds(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> bool:

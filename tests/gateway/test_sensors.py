@@ -219,3 +219,14 @@ async def test_end_of_sensor(client: Client) -> None:
     assert (await put_device(client, "cgm", **CGM)).json()["endedAt"] is None
     await put_device(client, "cgm", **CGM, endedAt="2026-11-22T09:30:00Z")
     assert (await client.get("/devices/cgm/sensors/glucose")).json()["endedAt"] == "2026-11-22T09:00:00Z"
+
+
+async def test_the_time_of_a_calibration_in_another_zone_is_the_same_sensor(client: Client) -> None:
+    """A phone that travelled, or went to winter time, registers what it has once more."""
+    await put_device(client, "cgm", **CGM)
+    calibration = {"state": "calibrated", "time": "2026-11-20T10:00:00+01:00"}
+    assert (await put_sensor(client, "cgm", "glucose", calibration=calibration)).status_code == 201
+    again = await put_sensor(client, "cgm", "glucose", calibration={**calibration, "time": "2026-11-20T09:00:00Z"})
+    assert again.status_code == 200
+    for other in ({**calibration, "time": "2026-11-20T09:00:01Z"}, {"state": "calibrated"}, None):
+        assert (await put_sensor(client, "cgm", "glucose", calibration=other)).status_code == 409
