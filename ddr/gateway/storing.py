@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.aside import Breath
+from ddr.fhir.instants import parse_date_time
 from ddr.fhir.representation import exact_json, exact_value
 from ddr.gateway.corrections import next_status
 from ddr.gateway.measurement_rules import Upload
@@ -22,7 +23,7 @@ from ddr.store.devices import devices as device_store
 from ddr.store.measurements import measurements as store
 from ddr.store.measurements.appearance import targets_appear
 
-MOMENT = "effectiveDateTime"
+EFFECTIVE = ("effectiveDateTime", "effectivePeriod")
 
 Row = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -110,9 +111,8 @@ def plan(
     if before is not None:
         _check_same_measurement(before, row)
         content, sent = exact_value(before["content"]), exact_value(exact_json(upload.content))
-        same_time = all(before[name] == row[name] for name in ("effective_ms", "effective_end_ms"))
-        if same_time and MOMENT in content and MOMENT in sent:
-            sent[MOMENT] = content[MOMENT]  # maybe in another zone now, as phones write it that travelled or in winter
+        if _times(content) == _times(sent):  # maybe written in another zone now: phones travel, and go to winter time
+            sent |= {name: content[name] for name in EFFECTIVE if name in content}
         status = next_status(
             before["status"],
             upload.status,
@@ -123,6 +123,13 @@ def plan(
     if status is None:
         return None
     return row | {"status": status, "content": exact_json(upload.content | {"status": status})}
+
+
+def _times(content: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """The times of effective[x] in milliseconds, each from its first to its last, as exact as it is written."""
+    moment, period = (content.get(name) for name in EFFECTIVE)
+    found = {"moment": moment, **(period or {})}
+    return {name: parse_date_time(text) for name, text in found.items() if text}
 
 
 def _check_same_measurement(before: Row, row: Row) -> None:

@@ -300,6 +300,20 @@ async def test_the_same_time_in_another_zone_is_no_change(client: Client) -> Non
         assert (answer.json()["result"], answer.json()["status"]) == ("updated", "amended")
 
 
+async def test_the_same_period_in_another_zone_is_no_change(client: Client) -> None:
+    first, last = "2026-11-01T00:00:00+01:00", "2026-11-09T00:00:00+01:00"
+    await put(client, "r", reference(effective={"start": first, "end": last}))
+    answers = [
+        await put(client, "r", reference(effective=effective))
+        for effective in (
+            {"start": "2026-10-31T23:00:00Z", "end": "2026-11-08T23:00:00Z"},
+            {"start": first, "end": "2026-11-09"},
+            {"start": first},
+        )
+    ]
+    assert [answer.json()["result"] for answer in answers] == ["unchanged", "updated", "updated"]
+
+
 @pytest.mark.parametrize("text", ["5.50", "7.0", "6", "0.10e1", "1e1", "1.0E+1", "70e-1", "7.000", "5.5"])
 async def test_digits_are_kept(client: Client, core: Core, patient_id: UUID, text: str) -> None:
     body = orjson.dumps({**glucose(code="15074-8", unit="mmol/L"), "value": 77777}).replace(b"77777", text.encode())
