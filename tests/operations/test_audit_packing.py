@@ -16,11 +16,12 @@ from ddr.operations.audit_reading import entries
 from ddr.operations.audit_trail import purge, seal
 from ddr.operations.audit_verifying import verify
 from ddr.settings import Settings
-from ddr.store.audit import days, packs, patients
+from ddr.store.audit import days, packs, patients, seals
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.pool import open_pool
 from tests.support.audit import ALL, DAY_MS, HOUR_MS, TODAY, Person, pack_all, people, told, write_day
 from tests.support.database import migrated_database
+from tests.support.touched import touched
 
 TOMORROW_MS = (TODAY + 1) * DAY_MS + HOUR_MS
 
@@ -292,3 +293,18 @@ async def test_a_damaged_row_does_not_hide_the_other_days_from_the_patient(trail
     await pack_all(trail)
     await tamper(trail, f"UPDATE audit_packed SET body = 'x' WHERE day = {TODAY - 1}")
     assert len(await patients.before(trail, who[0].patient_id, patients.NEWEST, 100)) == 10
+
+
+async def test_the_next_day_to_be_packed_is_found_without_reading_the_seals_of_all_years(trail: asyncpg.Pool) -> None:
+    count, last = 20_000, 19_000  # seals, one a minute, and the last that is packed
+    await trail.execute(
+        "INSERT INTO audit_seal (seal_no, upto_no, entries, last_ms, sealed_ms, digest, chain, form)"
+        " SELECT n, n, 1, n * 60000::bigint, n * 60000::bigint, sha256(''), sha256(''), 2"
+        "   FROM generate_series(1, $1) AS n",
+        count,
+    )
+    await trail.execute("ANALYZE audit_seal")
+    async with touched(trail, "audit_seal") as work:
+        run = await seals.day_after(trail, last, count * 60_000)
+    assert run == (13, last, count, count * 60_000)
+    assert work.fetched < 5_000, "those of this day only"

@@ -95,18 +95,19 @@ async def day_after(conn: Connection, after_no: int, until_ms: int) -> Run | Non
     """The seals that follow number `after_no` until one of a later day, by the time of their newest entries.
 
     Those whose time is after `until_ms` were made by a clock that was ahead: they belong to the next one that was not,
-    and without it to nothing yet.
+    and without it to nothing yet. Numbers are compared as values, not by joins: these would read all seals.
     """
     row = await conn.fetchrow(
         f"""
         WITH first AS (
           SELECT seal_no FROM audit_seal WHERE upto_no > $1 AND purged_ms IS NULL ORDER BY upto_no LIMIT 1
         ), told AS (
-          SELECT s.seal_no, {_DAY} AS day FROM audit_seal s, first
-           WHERE s.seal_no >= first.seal_no AND {_SEEN} <= $2 ORDER BY s.seal_no LIMIT 1
+          SELECT s.seal_no, {_DAY} AS day FROM audit_seal s
+           WHERE s.seal_no >= (SELECT seal_no FROM first) AND {_SEEN} <= $2 ORDER BY s.seal_no LIMIT 1
         ), later AS (
-          SELECT s.seal_no FROM audit_seal s, told
-           WHERE s.seal_no > told.seal_no AND {_SEEN} <= $2 AND {_DAY} > told.day ORDER BY s.seal_no LIMIT 1
+          SELECT s.seal_no FROM audit_seal s
+           WHERE s.seal_no > (SELECT seal_no FROM told) AND {_SEEN} <= $2 AND {_DAY} > (SELECT day FROM told)
+           ORDER BY s.seal_no LIMIT 1
         )
         SELECT told.day, coalesce((SELECT upto_no FROM audit_seal WHERE seal_no < first.seal_no
                                     ORDER BY seal_no DESC LIMIT 1), 0) AS after_no,
