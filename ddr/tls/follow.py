@@ -11,6 +11,8 @@ from pathlib import Path
 from ddr.tls.context import LiveContext, TlsError
 
 LOOK_SECONDS = 1.0
+RENEWAL_SECONDS = 2.0  # in which certificate and key are replaced, one after the other
+AGAIN_SECONDS = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +44,17 @@ class Following:
 
     @classmethod
     async def begin(cls, build: Build, mark: Mark) -> Following:
-        """With a first context. Raises TlsError."""
-        seen = mark()
-        return cls(LiveContext(await asyncio.to_thread(build)), build, mark, seen)
+        """With a first context. Raises TlsError when there is none for RENEWAL_SECONDS."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + RENEWAL_SECONDS
+        while True:
+            seen = mark()
+            try:
+                return cls(LiveContext(await asyncio.to_thread(build)), build, mark, seen)
+            except TlsError:
+                if loop.time() > until:
+                    raise
+            await asyncio.sleep(AGAIN_SECONDS)
 
     @property
     def outer(self) -> ssl.SSLContext:

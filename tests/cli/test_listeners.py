@@ -21,6 +21,7 @@ from ddr.http.core import Core
 from ddr.registries.certificates import expires_ms
 from ddr.store.gateways import certificates as gateway_certificates
 from ddr.store.gateways.certificates import Anchors, Said
+from ddr.tls.context import TlsError
 from ddr.tls.peer import from_proxy
 from tests.support.trust import FakeTrust
 from tests.tls.support import Connection, ask, client_context, echo_certificate
@@ -67,6 +68,25 @@ async def test_an_idle_connection_does_not_delay_the_end(secured: Core, tmp_path
     async with asyncio.timeout(5):
         await listeners.stop()
     idle.close()
+
+
+async def test_a_worker_may_begin_while_the_certificate_is_renewed(secured: Core, tmp_path: Path) -> None:
+    """`install` removes the file first."""
+    file = secured.settings.server_cert
+    content = file.read_bytes()
+    file.unlink()
+    beginning = asyncio.create_task(started(secured, {"public": echo_certificate}))
+    await asyncio.sleep(0.3)
+    file.write_bytes(content)
+    listeners, ports = await beginning
+    assert await ask(ports["public"], client_context(tmp_path / "authority.pem")) == "none"
+    await listeners.stop()
+
+
+async def test_a_worker_without_a_certificate_does_not_begin(secured: Core) -> None:
+    secured.settings.server_cert.unlink()
+    with pytest.raises(TlsError, match=r"server_cert|\.pem"):
+        await started(secured, {"public": echo_certificate})
 
 
 async def test_a_newly_listed_certificate_gets_in(secured: Core, trust: FakeTrust, tmp_path: Path) -> None:
