@@ -21,7 +21,8 @@ from ddr.store.audit.seals import Run
 
 DAY_MS = 86_400_000
 LATE_MS = 600_000  # a day is packed so long after its end
-SHARD = 500_000  # about so many entries are packed in one transaction
+SHARD = 500_000  # about so many entries are packed in one transaction,
+MOST_SHARDS = 32  # and more of a large day: to find those of its patients, all entries of the day are looked at
 BATCH = 200  # groups, or
 BATCH_ENTRIES = 20_000  # written at once
 ROUND_SECONDS = 20.0
@@ -75,18 +76,17 @@ async def _advance(pool: asyncpg.Pool, work: Pack, deadline: float) -> bool:
     if work.reached is None:
         await packs.learn_words(pool, work)
     expected = await seals.count_between(pool, work.after_no, work.upto_no)
-    shards = max(1, -(-expected // SHARD))
+    shards = min(max(1, -(-expected // SHARD)), MOST_SHARDS)
     step = -(-IDS // shards)
-    at = 0 if work.reached is None else -(-work.reached.int // step)
-    while at < shards:
-        begun, ends = UUID(int=at * step), UUID(int=min((at + 1) * step, IDS - 1))
-        last = at + 1 == shards
-        async with pool.acquire() as conn, conn.transaction():
+    begun = work.reached or UUID(int=0)  # maybe within a shard: a version with others began
+    for at in range(begun.int // step, shards):
+        ends, last = UUID(int=min((at + 1) * step, IDS - 1)), at + 1 == shards
+        async with packs.long(pool) as conn:
             count = await _shard(conn, work, begun, None if last else ends)
             if not await packs.note(conn, work, ends, count):
                 return False  # another process is at it
-        work, at = work._replace(reached=ends), at + 1
-        if at < shards and time.monotonic() > deadline:
+        work, begun = work._replace(reached=ends), ends
+        if not last and time.monotonic() > deadline:
             return False
     return True
 

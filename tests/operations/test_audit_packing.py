@@ -105,6 +105,29 @@ async def test_packing_goes_on_where_it_stopped_while_others_write(
     assert (await verify(trail)).faults == ()
 
 
+async def test_packing_goes_on_where_other_shards_were_made(
+    trail: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large day has larger shards; whatever was packed of it by smaller ones, the rest is. Each has its time."""
+    who, limits = people(8), list[str]()
+    await write_day(trail, TODAY - 1, who, 100)
+    before, real = await told(trail, who), packs.note
+
+    async def note(conn: asyncpg.Connection, *arguments: Any) -> bool:
+        limits.append(await conn.fetchval("SHOW statement_timeout"))
+        return await real(conn, *arguments)
+
+    monkeypatch.setattr(packs, "note", note)
+    monkeypatch.setattr(audit_packing, "SHARD", 10)
+    while len(limits) < 5:
+        assert await pack_some(trail, TOMORROW_MS, seconds=0.001) == 0
+    monkeypatch.setattr(audit_packing, "MOST_SHARDS", 3)
+    assert await pack_all(trail) == 1
+    assert limits == [f"{packs.LONG_SECONDS}s"] * len(limits) and len(limits) in (7, 8)
+    assert await told(trail, who) == before
+    assert (await verify(trail)).faults == ()
+
+
 async def test_a_day_is_packed_when_it_is_over_and_sealed(trail: asyncpg.Pool) -> None:
     await write_day(trail, TODAY - 1, people(2), 10)
     late_ms = audit_packing.LATE_MS

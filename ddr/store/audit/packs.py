@@ -146,7 +146,7 @@ async def begin(conn: Connection, pack: Pack) -> bool:
 
 async def learn_words(pool: asyncpg.Pool, pack: Pack) -> None:
     """Give each text that the pack's entries say a number, unless it has one this month."""
-    async with _long(pool) as conn:
+    async with long(pool) as conn:
         await _learn_words(conn, pack)
 
 
@@ -191,7 +191,7 @@ async def groups(conn: asyncpg.Connection, pack: Pack, from_id: UUID, until_id: 
 
 async def count_unpacked(pool: asyncpg.Pool, pack: Pack) -> int:
     """How many entries with the pack's numbers there are that are not packed."""
-    async with _long(pool) as conn:
+    async with long(pool) as conn:
         count: int = await conn.fetchval(
             "SELECT count(*) FROM audit WHERE audit_no > $1 AND audit_no <= $2",
             pack.after_no,
@@ -202,8 +202,8 @@ async def count_unpacked(pool: asyncpg.Pool, pack: Pack) -> int:
 
 
 @asynccontextmanager
-async def _long(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
-    """A transaction whose statements may read a whole day."""
+async def long(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
+    """A transaction whose statements may read a whole day, each for LONG_SECONDS."""
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute(f"SET LOCAL statement_timeout = '{LONG_SECONDS}s'")
         yield conn
