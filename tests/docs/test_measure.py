@@ -42,7 +42,7 @@ def test_code_that_few_requirements_reach_answers_for_them() -> None:
     assert found["lowest"] == [{"file": "ddr/oauth/pkce.py", "percent": 85.7, "missing": "3-4, 9, 7→9"}]
 
 
-@pytest.mark.parametrize(("covered", "percent", "status"), [(28, 92.5, 0), (25, 85.0, 1)])
+@pytest.mark.parametrize(("covered", "percent", "status"), [(28, 92.5, 0), (27, 90.0, 1)])
 def test_a_run_must_reach_enough(covered: int, percent: float, status: int, tmp_path: Path) -> None:
     """Of 30 lines and 10 branches."""
     summary = {"covered_lines": covered, "missing_lines": 30 - covered, "covered_branches": 9, "missing_branches": 1}

@@ -17,7 +17,7 @@ from typing import Any
 from tools.dossier.measured import OF_RUN
 from tools.measure.coverage import figures, told
 
-LEAST = 90.0  # percent of lines and branches
+LEAST = 92.0  # percent of lines and branches; 93.4 on 2026-11-28
 
 
 def document(report: Mapping[str, Any]) -> dict[str, Any]:
