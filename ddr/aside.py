@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 from ddr.collector import in_hand
@@ -29,8 +30,10 @@ async def aside(large: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kw
     """The result of `work`: called at once, or in a thread when it is `large`."""
     if not large:
         return work(*args, **kwargs)
+    given = [partial(work, *args, **kwargs)]
     with in_hand(large=True):
-        return await asyncio.get_running_loop().run_in_executor(_THREADS, lambda: work(*args, **kwargs))
+        # Popped: else the thread would have it in hand for a moment longer than those who are told of its end.
+        return await asyncio.get_running_loop().run_in_executor(_THREADS, lambda: given.pop()())
 
 
 class Breath:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from ddr import aside as module
 from ddr import collector
 from ddr.aside import aside
 from ddr.collector import LONGEST_SECONDS, NEVER, in_hand
@@ -39,6 +43,27 @@ def test_no_full_pass_begins_until_the_last_of_them_ends(usual: tuple[int, int, 
 async def test_what_is_done_aside_is_in_hand(usual: tuple[int, int, int]) -> None:
     assert await aside(True, full) == NEVER
     assert await aside(False, full) == usual[2]
+
+
+async def test_a_thread_keeps_nothing_of_what_it_has_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a full pass could begin between the end of a request and that of the thread, and meet all of it."""
+    kept: list[Callable[[], object]] = []
+
+    class Keeping(ThreadPoolExecutor):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            kept.append(fn)
+            return super().submit(fn, *args, **kwargs)
+
+    class Large(list[int]):
+        pass
+
+    with Keeping(1) as threads:
+        monkeypatch.setattr(module, "_THREADS", threads)
+        large = Large([1])
+        there = weakref.ref(large)
+        assert await aside(True, len, large) == len(kept) == 1
+        del large
+        assert there() is None
 
 
 def test_a_stream_of_large_things_does_not_keep_them_away(monkeypatch: pytest.MonkeyPatch) -> None:
