@@ -119,8 +119,10 @@ def _check_proxies(settings: Settings) -> None:
 
 def _check_authority(file: str) -> None:
     """Without this check a slip of the pen shows when the registries are too old: then all DiGA are refused."""
+    if not file:
+        return  # the system's authorities, of which a start need not read all
     try:
-        ssl.create_default_context(cafile=file or None)
+        ssl.create_default_context(cafile=file)
     except OSError as error:
         reason = "has no certificate in PEM" if isinstance(error, ssl.SSLError) else in_words(error)
         raise SettingsError(f"setting registry_ca: {file}: {reason}") from None

@@ -185,9 +185,8 @@ async def _follow(pool: asyncpg.Pool, job: int, watch: _Watch, told: Callable[[s
         try:
             row = await pool.fetchrow(_STATUS)
             unanswered = 0
-        except (
-            FAULTS
-        ) as error:  # the engine asks all servers how far they are, and tries again what one of them was part of
+        except FAULTS as error:
+            # The engine asks all servers how far they are, and tries again what one of them was part of.
             unanswered += 1
             if unanswered >= LOOKS:
                 raise StoreError(f"the engine does not say how far it is, and goes on by itself: {error}") from None
