@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from ddr.cli.arguments import number
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import instant_argument, reading, with_database
 from ddr.fhir.instants import instant
@@ -29,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check.add_argument("--head", help="a head that was noted earlier (from the log): it must be part of the chain")
     check.add_argument(
         "--from-seal",
-        type=int,
+        type=number(1),
         default=1,
         metavar="NO",
         help="begin with this seal, and take what is before for granted",

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 
+from ddr.cli.arguments import month
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, shown_instant, with_database
 from ddr.operations import availability as rules
@@ -27,7 +28,9 @@ HELP = "compute the availability of a month"
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The month, and what an external probe saw."""
     parser = subparsers.add_parser("availability", help=HELP, description=__doc__)
-    parser.add_argument("--month", required=True, metavar="YYYY-MM", help="in the time zone of the setting time_zone")
+    parser.add_argument(
+        "--month", type=month, required=True, metavar="YYYY-MM", help="in the time zone of the setting time_zone"
+    )
     parser.add_argument(
         "--probe",
         type=Path,
@@ -75,10 +78,7 @@ def _read(file: Path, read: Callable[[], list[T]]) -> list[T]:
 
 
 async def _compute(month: str, told: list[Item], settings: Settings, pool: asyncpg.Pool) -> Result:
-    try:
-        span = rules.month_of(month, ZoneInfo(settings.time_zone))
-    except ValueError:
-        raise CommandError(f"--month {month}: must be a month like 2027-07") from None
+    span = rules.month_of(month, ZoneInfo(settings.time_zone))
     now = now_ms()
     if span.from_ms > now:
         raise CommandError(f"--month {month}: is still to come")

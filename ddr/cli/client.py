@@ -7,6 +7,7 @@ import asyncio
 import ssl
 from pathlib import Path
 
+from ddr.cli.arguments import amount, number
 from ddr.cli.clients import commands
 from ddr.cli.errors import CommandError
 from ddr.client import ClientError, ConfigError
@@ -41,13 +42,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     pull.add_argument("pairings", nargs="*", metavar="PAIRING", help="which; all that there are, if none is named")
     pull.add_argument("--whole", action="store_true", help="look at everything: finds what was deleted, too")
     watch = _action(actions, "watch", "poll all pairings until Ctrl-C, and write what is new")
-    watch.add_argument("--interval", type=float, default=900.0, metavar="SECONDS", help="the Grace-Period or longer")
-    watch.add_argument("--at-once", type=int, default=16, metavar="N", help="pairings that are polled at a time")
-    watch.add_argument("--seconds", type=float, metavar="N", help="end after so long")
+    watch.add_argument("--interval", type=amount(), default=900.0, metavar="SECONDS", help="the Grace-Period or longer")
+    watch.add_argument("--at-once", type=number(1), default=16, metavar="N", help="pairings that are polled at a time")
+    watch.add_argument("--seconds", type=amount(), metavar="N", help="end after so long")
     for one in (pull, watch):
         one.add_argument("--out", type=Path, metavar="FILE", help="file to append to, folder for Parquet; else stdout")
         one.add_argument("--format", choices=FORMATS, help="default: what the name of the file ends with, or csv")
-        one.add_argument("--history-days", type=float, metavar="N", help="the recorder's Historic-Data-Period")
+        one.add_argument("--history-days", type=amount(36_500), metavar="N", help="the recorder's Historic-Data-Period")
     unpair = _action(actions, "unpair", "end a pairing at the recorder, and forget its tokens")
     unpair.add_argument("pairing", metavar="PAIRING")
 

@@ -19,6 +19,7 @@ from signal import SIGTERM, default_int_handler, signal
 from rich.console import Console
 
 import ddr
+from ddr.cli.arguments import amount, number
 from ddr.cli.errors import CommandError
 from ddr.conform.browser import Browser, Person
 from ddr.conform.check import Check, all_checks
@@ -61,9 +62,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--data", default="", metavar="PLUGIN", help="who brings data about that checks need: a Python file, or gateway"
     )
-    parser.add_argument("--grace-seconds", type=int, metavar="N", help="the registered Grace-Period; else the longest")
     parser.add_argument(
-        "--patience", type=float, default=60.0, metavar="SECONDS", help="how long to wait in all (default 60)"
+        "--grace-seconds", type=number(0), metavar="N", help="the registered Grace-Period; else the longest"
+    )
+    parser.add_argument(
+        "--patience",
+        type=amount(zero=True),
+        default=60.0,
+        metavar="SECONDS",
+        help="how long to wait in all (default 60)",
     )
     parser.add_argument("--provoke", action="store_true", help="ask once within the Grace-Period, to see the refusal")
     parser.add_argument("--keep", action="store_true", help="leave the pairing as it is; else it is ended")

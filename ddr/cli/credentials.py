@@ -70,8 +70,8 @@ def _shown(one: Credential) -> str:
 
 async def _assign(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     for text in (args.owner, args.purpose, *([] if args.name is None else [args.name])):
-        if not 0 < len(text.strip()) <= LONGEST or not text.isprintable():
-            raise CommandError(f"owner, purpose and name must have 1 to {LONGEST} printable characters")
+        if len(text) > LONGEST or not text.isprintable():
+            raise CommandError(f"owner, purpose and name must have at most {LONGEST} printable characters")
     one = await _which(pool, Kind(args.kind), args.which)
     if one.kind is Kind.BRIDGE and (args.until_ms, args.name) != (None, None):
         raise CommandError(
@@ -90,7 +90,7 @@ async def _which(pool: asyncpg.Pool, kind: Kind, which: str) -> Credential:
     """The one credential in use that is meant. Raises CommandError."""
     alive = [one for one in await register.every(pool) if one.kind is kind and one.ended_ms is None]
     found = [one for one in alive if one.mark == which] or [
-        one for one in alive if kind is not Kind.DATABASE and which and one.mark.startswith(which.lower())
+        one for one in alive if kind is not Kind.DATABASE and one.mark.startswith(which.lower())
     ]
     if len(found) != 1:
         raise CommandError(f"{'no' if not found else 'more than one'} {kind} credential in use is {which!r}")

@@ -7,6 +7,7 @@ import asyncio
 import sys
 from collections.abc import Iterable
 
+from ddr.cli.arguments import number
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
 from ddr.store.authorization import admit_there
@@ -32,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     spread = actions.add_parser("distribute", help="spread patients over the servers of Citus (docs/scaling.md)")
     spread.add_argument("--plan", action="store_true", help="only say what becomes of each table, and why")
     spread.add_argument(
-        "--shards", type=int, default=SHARDS, metavar="N", help="parts of each table; more than servers ever"
+        "--shards", type=number(1), default=SHARDS, metavar="N", help="parts of each table; more than servers ever"
     )
     move = actions.add_parser("rebalance", help="move patients to servers that were added (docs/scaling.md)")
     move.add_argument("--plan", action="store_true", help="only say what would be moved, or what is in the way")

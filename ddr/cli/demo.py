@@ -9,13 +9,14 @@ import argparse
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
 import httpx
 
+from ddr.cli.arguments import number
 from ddr.cli.errors import CommandError
 from ddr.demo.browser_user import BrowserError
 from ddr.demo.diga_client import DigaRefused
@@ -59,17 +60,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--once", action="store_true", help="end after the story instead of serving on")
     parser.add_argument("--readings", type=Path, metavar="FILE.csv", help="replay a trace id,time,gl (UTC, mg/dL)")
     parser.add_argument("--no-shift", action="store_true", help="keep the trace's own times instead of ending it now")
-    parser.add_argument("--patients", type=_number(2), default=3, metavar="N", help="simulated patients, 2 or more")
+    parser.add_argument("--patients", type=number(2), default=3, metavar="N", help="simulated patients, 2 or more")
     parser.add_argument(
-        "--days", type=_number(1), metavar="D", help=f"days of history (default {DAYS}), on a new state directory"
+        "--days", type=number(1), metavar="D", help=f"days of history (default {DAYS}), on a new state directory"
     )
     parser.add_argument(
-        "--grace-seconds", type=_number(0), metavar="N", help="grace period instead of the registered ones"
+        "--grace-seconds", type=number(0), metavar="N", help="grace period instead of the registered ones"
     )
-    parser.add_argument("--workers", type=_number(1), default=1, metavar="N", help="worker processes")
+    parser.add_argument("--workers", type=number(1), default=1, metavar="N", help="worker processes")
     parser.add_argument("--ports", choices=("default", "auto"), default="default", help="auto picks free ones")
     parser.add_argument(
-        "--port-base", type=_number(1024, 65_531), metavar="N", help="ports N to N+4, the same at every start"
+        "--port-base", type=number(1024, 65_531), metavar="N", help="ports N to N+4, the same at every start"
     )
     parser.add_argument("--no-story", action="store_true", help="send the data and serve; nothing is paired or ended")
     parser.add_argument(
@@ -82,11 +83,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--time-lapse",
-        type=_number(1),
+        type=number(1),
         metavar="N",
         help="hold back the last day of data and let it arrive N times as fast while serving, then in real time",
     )
-    parser.add_argument("--token-seconds", type=_number(1), metavar="N", help="how long access tokens last")
+    parser.add_argument("--token-seconds", type=number(1), metavar="N", help="how long access tokens last")
     parser.add_argument("--state-dir", type=Path, default=Path(".ddr"), metavar="DIR", help="where everything is kept")
 
 
@@ -94,21 +95,6 @@ def _given(environ: Mapping[str, str]) -> Settings:
     """The settings that the demonstration takes from its environment. Raises SettingsError."""
     taken = {f"DDR_{name.upper()}" for name in (*OPERATOR, "database_url", "database_statement_cache")}
     return load_settings({name: environ[name] for name in taken & environ.keys()}, allow_builtin_accounts=True)
-
-
-def _number(least: int, most: int | None = None) -> Callable[[str], int]:
-    """A type for whole numbers of `least` or more, and at most `most`."""
-
-    def parse(text: str) -> int:
-        number = int(text)
-        if number < least:
-            raise argparse.ArgumentTypeError(f"must be {least} or more")
-        if most is not None and number > most:
-            raise argparse.ArgumentTypeError(f"must be {most} or less")
-        return number
-
-    parse.__name__ = "number"
-    return parse
 
 
 def run(args: argparse.Namespace) -> int:
@@ -196,5 +182,5 @@ def _end_on_signals() -> None:
         if not task.cancelling():
             task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, end)
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(one, end)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+from ddr.cli.arguments import number
 from ddr.cli.errors import CommandError
 from ddr.demo.events import EVENTS, EventError, happen
 from ddr.demo.faults import FAULTS, switch
@@ -32,7 +33,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", choices=[*FAULTS, *HAPPENINGS, "none"], metavar="NAME")
-    parser.add_argument("--seconds", type=int, default=SECONDS, help=f"how long a fault is on (default {SECONDS})")
+    parser.add_argument(
+        "--seconds", type=number(1), default=SECONDS, help=f"how long a fault is on (default {SECONDS})"
+    )
     parser.add_argument("--patient", default="anna", metavar="USERNAME", help="to whom something happens")
     parser.add_argument("--client-id", metavar="URN", help="from which DiGA consent is withdrawn")
     parser.add_argument("--state-dir", type=Path, default=Path(".ddr"), metavar="DIR", help="that of the demonstration")
@@ -48,8 +51,6 @@ def run(args: argparse.Namespace) -> int:
         except (EventError, GatewayRefused, httpx.HTTPError) as error:
             raise CommandError(str(error) or type(error).__name__) from None
         return 0
-    if args.seconds < 1:
-        raise CommandError("--seconds must be 1 or more")
     switch(args.state_dir, None if args.name == "none" else args.name, args.seconds)
     print("no fault any more" if args.name == "none" else f"{args.name} for {args.seconds} s: {FAULTS[args.name]}")
     return 0

@@ -46,10 +46,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _add(args: argparse.Namespace) -> Action:
-    if not args.name or not all(
-        len(text) <= 250 and text.isprintable() for text in (args.name, args.owner, args.purpose)
-    ):
-        raise CommandError("the name must have 1 to 250 printable characters, owner and purpose at most as many")
+    if not all(len(text) <= 250 and text.isprintable() for text in (args.name, args.owner, args.purpose)):
+        raise CommandError("name, owner and purpose must have at most 250 printable characters")
     der = _certificate(args.file)
     said = store.Said(args.name, expires_ms(der), args.owner, args.purpose)
 

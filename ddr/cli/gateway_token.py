@@ -7,6 +7,7 @@ import argparse
 import asyncpg
 
 from ddr.cli.account import ACCOUNT, Action, the_patient
+from ddr.cli.arguments import number
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, shown_instant
 from ddr.settings import Settings
@@ -14,6 +15,7 @@ from ddr.store.audit.trail import Event
 from ddr.store.gateways import apps, tokens
 
 LONGEST_NAME = 80
+LONGEST_DAYS = 36_500
 
 
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,9 +32,11 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     for parser in parsers.values():
         parser.add_argument("account", metavar="ACCOUNT", help=ACCOUNT)
     parsers["add"].add_argument("--name", default="", help="what the patient calls the app")
-    parsers["add"].add_argument("--days", type=int, help="how long it lasts (default: gateway_token_days)")
+    parsers["add"].add_argument(
+        "--days", type=number(1, LONGEST_DAYS), help="how long it lasts (default: gateway_token_days)"
+    )
     parsers["renew"].add_argument("app", metavar="APP", help="as `list` shows it")
-    parsers["renew"].add_argument("--overlap-seconds", type=int, help="default: gateway_token_overlap_seconds")
+    parsers["renew"].add_argument("--overlap-seconds", type=number(0), help="default: gateway_token_overlap_seconds")
     which = parsers["revoke"].add_mutually_exclusive_group(required=True)
     which.add_argument("app", nargs="?", metavar="APP", help="as `list` shows it")
     which.add_argument("--all", action="store_true", help="every app of this patient")
@@ -55,8 +59,8 @@ async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool
 
 async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     days = settings.gateway_token_days if args.days is None else args.days
-    if days < 1 or len(args.name) > LONGEST_NAME or not args.name.isprintable():
-        raise CommandError(f"needs a day at least, and a name of at most {LONGEST_NAME} printable characters")
+    if len(args.name) > LONGEST_NAME or not args.name.isprintable():
+        raise CommandError(f"--name must have at most {LONGEST_NAME} printable characters")
     patient_id = await the_patient(pool, args.account)
     try:
         print(await apps.issue(pool, patient_id, args.name, days, now_ms()))
@@ -66,8 +70,6 @@ async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool)
 
 async def _renew(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     seconds = settings.gateway_token_overlap_seconds if args.overlap_seconds is None else args.overlap_seconds
-    if seconds < 0:
-        raise CommandError("the overlap cannot be negative")
     patient_id = await the_patient(pool, args.account)
     newest = await tokens.newest(pool, patient_id, args.app, now_ms())
     if newest is None:

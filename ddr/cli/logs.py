@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
+from ddr.cli.arguments import number
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import instant_argument, now_ms, reading, with_database
 from ddr.http.request_log.record import stamp
@@ -40,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     out.add_argument("--client", metavar="CLIENT_ID", help="of this DiGA only")
     out.add_argument("--pairing", metavar="PAIRING_ID", help="of this pairing only")
     out.add_argument("--endpoint", metavar="PATH", help="for instance /fhir/Observation, or /fhir/Device/{id}")
-    out.add_argument("--status", type=_status, metavar="CODE", help="answered with this HTTP status")
+    out.add_argument("--status", type=number(100, 599), metavar="CODE", help="answered with this HTTP status")
     out.add_argument("--transaction", metavar="ID", help="with this X-Request-Id")
     out.add_argument("--encrypt-to", type=Path, metavar="CERTIFICATE", help="write CMS for this RSA certificate (PEM)")
     out.add_argument("--output", type=Path, metavar="FILE", help="write to this file instead of standard output")
@@ -65,12 +66,6 @@ def run(args: argparse.Namespace) -> int:
         case _:
             with_database(lambda _, pool: _policy(pool))
     return 0
-
-
-def _status(text: str) -> int:
-    if len(text) != 3 or not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no HTTP status")
-    return int(text)
 
 
 def _recipient(path: Path) -> x509.Certificate:

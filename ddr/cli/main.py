@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ddr import __version__
+from ddr.cli.arguments import empty
 from ddr.cli.errors import CommandError
 from ddr.cli.found import Command, commands, missing
 from ddr.miv.model import MivError
@@ -31,8 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     known = commands(subparsers)
+    arguments = sys.argv[1:] if arguments is None else arguments
     chosen, others = _choice.parse_known_args(arguments)
     parsed, unknown = parser.parse_known_args(others)
+    if fault := empty(arguments):
+        subparsers.choices[parsed.command].error(fault)
     if name := chosen.recorder or os.environ.get(CHOSEN):
         environment = choosing(os.environ, name)
         os.environ.clear()

@@ -123,7 +123,7 @@ def _new(args: argparse.Namespace, settings: Settings, from_ms: int) -> Notice:
 
 
 def _urgent(args: argparse.Namespace) -> None:
-    if not (args.urgent and (args.reason or "").strip()):
+    if not (args.urgent and args.reason):
         raise CommandError("what was not announced in time needs --urgent and --reason TEXT")
 
 

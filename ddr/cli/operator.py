@@ -40,7 +40,7 @@ def with_database(action: Callable[[Settings, Pool], Awaitable[T]]) -> T:
             try:
                 return await action(settings, pool)
             except (asyncpg.DataError, UnicodeEncodeError):  # their texts quote the value
-                raise CommandError("an argument has a number that is too large, or bytes that are no UTF-8") from None
+                raise CommandError("an argument has bytes that are no UTF-8") from None
 
     with database(load_settings()) as settings:
         migrate_database(settings)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ddr.cli.arguments import number
 from ddr.cli.errors import CommandError
 from ddr.demo import certs
 from ddr.demo.registry import DIGA_PATH, HIIS_PATH, ZTS_PATH, create_registry
@@ -36,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--data", type=Path, default=FILE, metavar="FILE", help=f"the data (default {FILE})")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     serve = actions.add_parser("serve", help="run until Ctrl-C")
-    serve.add_argument("--port", type=int, default=REGISTRY_PORT)
+    serve.add_argument("--port", type=number(0, 65_535), default=REGISTRY_PORT)
     serve.add_argument("--token", default=REGISTRY_TOKEN, help="the bearer token that requests need")
     serve.add_argument("--certs", type=Path, default=Path(".ddr/certs"), metavar="DIR", help="made there on first use")
     actions.add_parser("show", help="list what it holds")

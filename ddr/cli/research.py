@@ -66,8 +66,8 @@ async def _export(args: argparse.Namespace, settings: Settings, pool: Pool) -> N
         raise CommandError(f"{args.approval}: {error}") from None
     if args.parquet and not importlib.util.find_spec("pyarrow"):
         raise CommandError("Parquet needs pyarrow: pip install 'ddr[research]'; CSV needs nothing more")
-    if not 0 < len(args.by.strip()) <= LONGEST or not args.by.isprintable():
-        raise CommandError(f"--by must have 1 to {LONGEST} printable characters")
+    if len(args.by) > LONGEST or not args.by.isprintable():
+        raise CommandError(f"--by must have at most {LONGEST} printable characters")
     if there := [name for name in names(parquet=args.parquet) if (args.out / name).exists()]:
         raise CommandError(f"{args.out / there[0]} exists already; name another directory")
     terms = Terms(allowed, settings.research_least, zone)

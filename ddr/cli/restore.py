@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 
+from ddr.cli.arguments import number
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, shown_instant, with_database
 from ddr.operations.restore import replay
@@ -28,7 +29,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     begin = actions.add_parser("begin", help="replay the journal, then open the window for refresh tokens")
     begin.add_argument(
-        "--window", type=int, required=True, metavar="HOURS", help="how long DiGA have to come by, e.g. 72"
+        "--window",
+        type=number(1, LONGEST_HOURS),
+        required=True,
+        metavar="HOURS",
+        help="how long DiGA have to come by, e.g. 72",
     )
     again = actions.add_parser("replay", help="carry out again what the journal says has ended; harmless at any time")
     for parser in (begin, again):
@@ -44,8 +49,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _begin(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
-    if not 1 <= args.window <= LONGEST_HOURS:
-        raise CommandError(f"the window must have 1 to {LONGEST_HOURS} hours")
     await _replay(args, settings, pool)
     last_ms = max((entry["at_ms"] for entry in journal.entries(args.journal or settings.journal_folder)), default=0)
     if last_ms > now_ms():

@@ -97,7 +97,7 @@ def test_what_is_wrong_is_told(checked: Checked, zone: Zone, problem: str) -> No
     assert said.count("PROBLEM") == 1 and problem in said
 
 
-@pytest.mark.parametrize("server", ["nonsense", "127.0.0.1:x"])
+@pytest.mark.parametrize("server", ["nonsense", "127.0.0.1:x", "127.0.0.1:-1", "127.0.0.1:65536"])
 def test_a_server_that_is_none(checked: Checked, capsys: pytest.CaptureFixture[str], server: str) -> None:
     assert main(["check", "dns", "--server", server]) == 1
     error = capsys.readouterr().err

@@ -170,8 +170,7 @@ async def test_many_at_once_are_two(own: Core, clock: Clock) -> None:
     "arguments",
     [
         ("registry", "ffff", "--owner", "x", "--purpose", "y"),
-        ("registry", "", "--owner", "x", "--purpose", "y"),
-        ("bridge", "{mark}", "--owner", " ", "--purpose", "y"),
+        ("bridge", "{mark}", "--owner", "\x07", "--purpose", "y"),
         ("bridge", "{mark}", "--owner", "x", "--purpose", "y", "--until", "2030-01-01"),
         ("registry", "{token}", "--owner", "x", "--purpose", "y", "--until", "2020-01-01"),
         ("database", "nobody", "--owner", "x", "--purpose", "y"),

@@ -46,7 +46,6 @@ async def test_creates_a_patient_and_prints_the_gateway_token(
     ("username", "password", "complaint"),
     [
         ("carla", "short", "password must have 8 to 256 characters"),
-        (" ", "correct horse battery", "username must have 1 to 256 printable characters"),
         ("a\x00b", "correct horse battery", "username must have 1 to 256 printable characters"),
     ],
 )
@@ -81,8 +80,7 @@ async def test_refused_without_builtin_accounts(
     ("line", "complaint"),
     [
         ("patient find \udcff", "bytes that are no UTF-8"),
-        ("audit verify --from-seal 99999999999999999999", "a number that is too large"),
-        ("logs export --output=", ""),
+        ("logs export --output=.", ""),
     ],
 )
 async def test_what_no_column_or_file_can_hold_is_one_line(

@@ -62,7 +62,7 @@ async def test_adds_lists_and_ends(core: Core, run: Run, pair: tuple[Patient, Pa
     [
         (("--relation", "parent", "--name", "Mia"), "the birthday of the child is needed"),
         (("--relation", "parent", "--name", "Mia", "--born", "1990-01-01"), "is of age"),
-        (("--relation", "carer", "--name", " "), "1 to 80 printable characters"),
+        (("--relation", "carer", "--name", "\x07"), "1 to 80 printable characters"),
         (("--relation", "carer", "--name", "M", "--until", "2020-01-01"), "must be in the future"),
         (("--relation", "carer", "--name", "M", "--new"), ""),
     ],

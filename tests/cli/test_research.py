@@ -162,7 +162,7 @@ async def test_who_withdraws_meanwhile_stops_the_export(
     ("until", "arguments", "told"),
     [
         ("2026-11-01", (), "approval.toml: it ended on 2026-11-01"),
-        ("2099-12-31", ("--by", " "), "--by must have"),
+        ("2099-12-31", ("--by", "\x07"), "--by must have"),
         ("2099-12-31", (), "there is nothing to give"),
     ],
 )

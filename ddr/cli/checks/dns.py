@@ -33,6 +33,8 @@ def _resolver(server: str) -> dns.resolver.Resolver:
         resolver = dns.resolver.Resolver(configure=not server)
         if server:
             address, _, port = server.rpartition(":") if server.count(":") == 1 else (server, "", "53")
+            if not 0 < int(port) <= 65_535:
+                raise ValueError(f"{port} is no port")
             resolver.nameservers, resolver.port = [str(ip_address(address))], int(port)
     except (ValueError, dns.exception.DNSException) as error:
         raise CommandError(f"DNS server {server or 'of this machine'}: {error}") from None

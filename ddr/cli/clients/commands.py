@@ -134,8 +134,6 @@ async def pull(args: argparse.Namespace) -> int:
 async def watch(args: argparse.Namespace) -> int:
     """Until Ctrl-C, SIGTERM or `--seconds`; then turns in hand are finished."""
     diga, tokens, file = _place(args.config)
-    if args.interval <= 0 or args.at_once < 1:
-        raise CommandError("--interval must be more than 0, --at-once 1 or more")
     out, journal, stop = opened(args.out, args.format), SqliteJournal(file), asyncio.Event()
     with suppress(RuntimeError):  # in a thread signals are somebody else's
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,0 +1,63 @@
+"""What arguments of commands may be: types for argparse, and the rule that none is empty."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+LARGEST = 2**31 - 1
+
+
+def number(least: int, most: int = LARGEST) -> Callable[[str], int]:
+    """A type for whole numbers of `least` or more, and at most `most`."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,18}", text):
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be {least} or more")
+        if int(text) > most:
+            raise argparse.ArgumentTypeError(f"must be {most} or less")
+        return int(text)
+
+    return parse
+
+
+def amount(most: float = LARGEST, *, zero: bool = False) -> Callable[[str], float]:
+    """A type for amounts of seconds or days with decimals: above 0, or 0 too, and at most `most`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        if not (value > 0 or (zero and value == 0)):  # also what is not a number (nan)
+            raise argparse.ArgumentTypeError("must be 0 or more" if zero else "must be more than 0")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"must be {most} or less")
+        return value
+
+    return parse
+
+
+def month(text: str) -> str:
+    """A type for months like 2027-07, of this century."""
+    if not re.fullmatch(r"20[0-9]{2}-(0[1-9]|1[0-2])", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no month like 2027-07")
+    return text
+
+
+def empty(arguments: Sequence[str]) -> str | None:
+    """Which of the words of a command line is empty or blank, in words; None when none is.
+
+    It is a variable of a script that was never set. Who wants no value leaves the option away.
+    """
+    for before, word in pairwise(("", *arguments)):
+        option, given, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        if given and not value.strip():
+            return f"argument {option}: is empty"
+        if not word.strip():
+            return f"argument {before}: is empty" if before.startswith("--") else "an argument is empty"
+    return None

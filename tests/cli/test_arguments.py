@@ -1,0 +1,99 @@
+"""What commands refuse to begin with: numbers out of range, months that are none, and words that are empty."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+import pytest
+
+from ddr.cli.found import commands
+from ddr.cli.main import main
+
+NUMBERS = [
+    ("audit verify --from-seal", "0"),
+    ("client watch --at-once", "0"),
+    ("client watch --history-days", "1e12"),
+    ("client watch --interval", "0"),
+    ("client watch --interval", "nan"),
+    ("client watch --seconds", "inf"),
+    ("conform https://x.example --grace-seconds", "-1"),
+    ("conform https://x.example --patience", "-0.5"),
+    ("db distribute --shards", "0"),
+    ("demo --patients", "1"),
+    ("demo-fault none --seconds", "0"),
+    ("gateway token add berta --days", "0"),
+    ("gateway token add berta --days", "1_0"),
+    ("gateway token renew berta app --overlap-seconds", "-1"),
+    ("logs export --status", "099"),
+    ("registry-sandbox serve --port", "65536"),
+    ("restore begin --window", "721"),
+]
+EMPTY = [
+    "audit export --client-id",
+    "credentials assign bridge 12 --purpose p --owner",
+    "gateway add-certificate x.pem --name",
+    "gateway token add berta --name",
+    "gateway token list",
+    "logs export --client",
+    "maintenance schedule --from 2027-08-01T00:00:00Z --urgent --reason",
+    "maintenance start --cause",
+    "notice report --state demoted --functions token --cause",
+    "patient add --password-stdin --username",
+    "patient find --serial",
+    "patient proxy add a b --relation carer --name",
+    "patient unpair berta --client-id",
+    "research export --approval x --out y --by",
+    "settings --recorder",
+]
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The line after the usage of a command that must be refused before it does anything."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    told = capsys.readouterr()
+    usage, _, line = told.err.rpartition("\nddr ")
+    assert ended.value.code == 2 and usage.startswith("usage: ddr ") and not told.out, told
+    return line.rstrip("\n")
+
+
+@pytest.mark.parametrize(("command", "value"), NUMBERS)
+def test_numbers_out_of_range(capsys: pytest.CaptureFixture[str], command: str, value: str) -> None:
+    *_, option = command.split()
+    line = refused(capsys, *command.split(), value)
+    assert f"error: argument {option}: " in line and "\n" not in line
+
+
+@pytest.mark.parametrize("month", ["2026-1", "2026-13", "2026-00", "26-01", "2026-01-01", " 2026-01", "٢٠٢٦-٠١"])
+def test_months_are_written_in_one_way(capsys: pytest.CaptureFixture[str], month: str) -> None:
+    assert "is no month like 2027-07" in refused(capsys, "availability", "--month", month)
+
+
+@pytest.mark.parametrize("value", ["", " ", "\t\u00a0"])
+@pytest.mark.parametrize("command", EMPTY)
+def test_what_is_empty(capsys: pytest.CaptureFixture[str], command: str, value: str) -> None:
+    """A variable of a script that was never set must not widen what is exported, or leave a name out."""
+    line = refused(capsys, *command.split(), value)
+    assert line.endswith("is empty") and "\n" not in line
+    *words, option = command.split()
+    if option.startswith("--"):
+        assert refused(capsys, *words, f"{option}={value}").endswith(f"error: argument {option}: is empty")
+
+
+def options(parser: argparse.ArgumentParser, *words: str) -> Iterator[tuple[str, argparse.Action]]:
+    """Each option of a command and of the commands below it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, below in action.choices.items():
+                yield from options(below, *words, word)
+        else:
+            yield " ".join((*words, *action.option_strings[:1])), action
+
+
+def test_each_number_has_bounds() -> None:
+    parser = argparse.ArgumentParser(prog="ddr")
+    commands(parser.add_subparsers())
+    found = dict(options(parser))
+    assert len(found) > 100 and "audit verify --from-seal" in found
+    assert [name for name, action in found.items() if action.type in (int, float, complex)] == []
