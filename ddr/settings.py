@@ -142,7 +142,9 @@ class Settings:
     )
     # authorization server
     access_token_seconds: int = described("Lifetime of an access token.", 600)
-    refresh_token_seconds: int = described("Lifetime of a refresh token (HDDT: 30 days).", 30 * DAY)
+    refresh_token_seconds: int = described(
+        "Lifetime of a refresh token: 30 days (HDDT); another one for demonstration and tests only.", 30 * DAY
+    )
     refresh_repeat_seconds: int = described("A repeated refresh within this time gets the same successor.", 10)
     key_encryption_key: str = described(
         "Key that seals signing keys and the server's other secrets in the database: 32 bytes in base64, further lines:"

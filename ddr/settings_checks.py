@@ -14,6 +14,7 @@ from ddr.reasons import in_words
 from ddr.settings import DAY, OVERLAPS, Settings, SettingsError, overlaps
 
 PROOF_DAYS = 1096
+REFRESH_TOKEN_SECONDS = 30 * DAY
 _SCHEMA = re.compile(r"(?!pg_|information_schema)[a-z_][a-z0-9_]{0,62}|")
 _LEAST = {
     "workers": 1,
@@ -70,6 +71,11 @@ def check(settings: Settings) -> Settings:
     if settings.zts_max_age_seconds > DAY:
         raise SettingsError(
             "setting zts_max_age_seconds: MIV ValueSets must not be relied on longer than 86400 s (HDDT caching)"
+        )
+    if settings.refresh_token_seconds != REFRESH_TOKEN_SECONDS and not settings.allow_builtin_accounts:
+        raise SettingsError(
+            f"setting refresh_token_seconds: must be {REFRESH_TOKEN_SECONDS} (HDDT pairing: 30 days); others are for"
+            " demonstration and tests only"
         )
     if not _is_time_zone(settings.time_zone):
         raise SettingsError(f"setting time_zone: {settings.time_zone!r} is not in the IANA time zone database")

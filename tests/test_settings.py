@@ -145,6 +145,15 @@ def test_the_documentation_page_is_up_to_date() -> None:
 OIDC = {"DDR_PATIENT_LOGIN": "oidc", "DDR_OIDC_ISSUER": "https://konto.example", "DDR_OIDC_CLIENT_ID": "ddr"}
 
 
+@pytest.mark.requirement("AS-026")
+@pytest.mark.parametrize("seconds", ["2591999", "2592001", "86400"])
+def test_refresh_tokens_live_for_thirty_days_but_in_demonstrations(seconds: str) -> None:
+    assert load_settings(OIDC).refresh_token_seconds == 30 * 86_400
+    with pytest.raises(SettingsError, match=r"refresh_token_seconds: must be 2592000 \(HDDT"):
+        load_settings({**OIDC, "DDR_REFRESH_TOKEN_SECONDS": seconds})
+    assert load_settings({**BUILTIN, "DDR_REFRESH_TOKEN_SECONDS": seconds}).refresh_token_seconds == int(seconds)
+
+
 def test_a_login_at_a_provider_needs_no_builtin_accounts() -> None:
     assert load_settings({**OIDC, "DDR_OIDC_AUDIENCE": "gateway"}).patient_login == "oidc"
 
