@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+
+from httpx import Response
 
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, DAY, GLUCOSE, PRESSURE, Backend, Body
@@ -39,3 +42,51 @@ async def test_reads_at_once_are_as_one_after_the_other(body: Body, pair: Pair) 
             assert after.status_code == 404 or after.content == before.content  # an OperationOutcome has an id
         shared.append(len(statements) < 2 * len(at_once))
     assert any(shared)  # not each time: nobody waits long for who goes by itself
+
+
+BRIEF = (
+    "Observation?_sort=-date&_count=1&_include=Observation:device&_include:iterate=DeviceMetric:source",
+    "Observation?_lastUpdated=gt2020-01-01T00:00:00Z&_include=Observation:device",
+    "Observation?_lastUpdated=ge2020-01-01&_lastUpdated=le2100-01-01&_sort=date&_include=Observation:derived-from",
+    "Observation?_lastUpdated=gt2100-01-01T00:00:00Z",
+)
+
+
+@one_server_only
+async def test_searches_at_once_are_as_one_after_the_other(body: Body, pair: Pair) -> None:
+    """Those that share a statement: the newest, and what polls ask for; each of a patient of its own."""
+    first = await pair(CGM, GLUCOSE, PRESSURE)
+    backends = [first]
+    for number in range(4):
+        other = Body(body.core)
+        second = Backend(body.core, first.diga, first.certificate, other.patient_id)
+        await second.pair([body.miv(name).valueset for name in (CGM, GLUCOSE, PRESSURE)])
+        second.client = first.client
+        backends.append(second)
+        await other.cgm()
+        for days in range(number):
+            await other.measurement(GLUCOSE, "2339-0", body.core.clock() - days * DAY)
+    await body.cgm()
+    for path in BRIEF:
+        one_by_one = [_told(await diga.get(path)) for diga in backends]
+        await _rest(backends)
+        async with counted(body.core.pool) as statements:
+            at_once = await asyncio.gather(*(diga.get(path) for diga in backends))
+        await _rest(backends)
+        assert [_told(answer) for answer in at_once] == one_by_one
+        assert sum("match AS MATERIALIZED" in text for text in statements) < len(backends), path
+    assert len({str(told) for told in one_by_one}) == 1, "nothing is new in the future"
+    assert {len(told["entry"]) for told in [_told(await diga.get(BRIEF[1])) for diga in backends]} != {0}
+
+
+async def _rest(backends: list[Backend]) -> None:
+    """No Grace-Period runs any more."""
+    for diga in backends:
+        await diga.rest()
+
+
+def _told(answer: Response) -> dict[str, Any]:
+    """Of a searchset what does not depend on when it was asked for."""
+    assert answer.status_code == 200, answer.text
+    bundle = answer.json()
+    return {"total": bundle["total"], "entry": bundle.get("entry", [])}

@@ -21,13 +21,13 @@ BAD, ODD = "bad", "odd"  # what no statement takes, and what goes by itself
 class Table:
     """A database that notes what it is asked; statements end when they are let."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = together.MOST) -> None:
         self.alone: list[str] = []
         self.several: list[list[str]] = []
         self.forsaken: list[str] = []
         self.away: Exception | None = None
         self.open, self.open_for_several = asyncio.Event(), asyncio.Event()
-        self.line = Line(cast(Pool, None), Way("SELECT 1", self._one, self._all, self.key))
+        self.line = Line(cast(Pool, None), Way("SELECT 1", self._one, self._all, self.key, most))
 
     @staticmethod
     def key(item: str) -> str | None:
@@ -100,9 +100,8 @@ async def test_those_with_one_key_go_one_after_the_other_in_order() -> None:
 
 
 async def test_no_statement_takes_more_than_its_most() -> None:
-    table = Table()
-    with patch.object(together, "MOST", 3):
-        await table.done(await table.under_way(*"abcdefgh"))
+    table = Table(most=3)
+    await table.done(await table.under_way(*"abcdefgh"))
     assert table.several == [["b", "c", "d"], ["e", "f", "g"]]
 
 

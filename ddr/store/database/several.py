@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from ddr.store.database.pool import Connection
-from ddr.store.database.together import Way, ask
+from ddr.store.database.together import MOST, Way, ask
 
 Types = tuple[str, ...]
 Rows = list[asyncpg.Record]
@@ -18,12 +18,12 @@ Rows = list[asyncpg.Record]
 _PARAMETER = re.compile(r"\$(\d+)")
 
 
-async def fetch_together(conn: Connection, text: str, types: Types, *arguments: Any) -> Rows:
-    """What a reading statement finds, asked together with those who ask the same with other arguments.
+async def fetch_together(conn: Connection, text: str, types: Types, *arguments: Any, most: int = MOST) -> Rows:
+    """What a reading statement finds, asked together with those who ask the same with other arguments, `most` of them.
 
     Its parameters are of these SQL types. Texts are remembered, so they must be few: none may depend on a client.
     """
-    return await ask(conn, _way(text, types), arguments)
+    return await ask(conn, _way(text, types, most), arguments)
 
 
 def for_several(text: str, types: Types) -> str:
@@ -43,7 +43,7 @@ SELECT item.ord AS of_item, found.* FROM item CROSS JOIN LATERAL ({one} OFFSET 0
 
 
 @cache
-def _way(text: str, types: Types) -> Way[Sequence[Any], Rows]:
+def _way(text: str, types: Types, most: int = MOST) -> Way[Sequence[Any], Rows]:
     several = for_several(text, types)
 
     async def alone(conn: Connection, arguments: Sequence[Any]) -> Rows:
@@ -58,7 +58,7 @@ def _way(text: str, types: Types) -> Way[Sequence[Any], Rows]:
             found[row["of_item"] - 1].append(row)
         return found
 
-    return Way(text, alone, together)
+    return Way(text, alone, together, most=most)
 
 
 def _is_array(kind: str) -> bool:

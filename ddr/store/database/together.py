@@ -29,13 +29,15 @@ Result = TypeVar("Result")
 class Way(Generic[Item, Result]):
     """How one kind of statement is done; what `together` gives None for goes by itself, as if it had not been asked.
 
-    `text` is the statement for one. Of items with the same `key` one goes at a time, in order; None: any number.
+    `text` is the statement for one. Of items with the same `key` one goes at a time, in order; None: any number. At
+    most `most` go together.
     """
 
     text: str
     alone: Callable[[Connection, Item], Awaitable[Result]]
     together: Callable[[Connection, Sequence[Item]], Awaitable[Sequence[Result | None]]]
     key: Callable[[Item], Hashable | None] = lambda item: None
+    most: int = MOST
 
 
 Forsaken = Callable[[Result], Coroutine[Any, Any, None]]
@@ -128,7 +130,7 @@ class Line(Generic[Item, Result]):
             if one.done.done():
                 continue  # cancelled
             key = self._way.key(one.item)
-            (later if len(now) >= MOST or key in keys else now).append(one)
+            (later if len(now) >= self._way.most or key in keys else now).append(one)
             if key is not None:
                 keys.add(key)
         self._waiting = later

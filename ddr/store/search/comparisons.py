@@ -14,14 +14,16 @@ NEVER = "false"
 
 
 class Parameters:
-    """The parameters of one statement, in order."""
+    """The parameters of one statement, in order; `types` are the SQL types of those that were bound."""
 
     def __init__(self, values: list[Any]) -> None:
         self.values = values
+        self.types: list[str] = []
 
     def bind(self, value: Any, sql_type: str) -> str:
         """`value` as the next parameter."""
         self.values.append(value)
+        self.types.append(sql_type)
         return f"${len(self.values)}::{sql_type}"
 
 

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import asyncpg
 
-from ddr.fhir.search.query import Include, Search
+from ddr.fhir.search.query import DateValue, Include, Search, Sort
 from ddr.store.database.ask_there import fetch_of_patient
 from ddr.store.database.ids import Kind
+from ddr.store.database.several import fetch_together
+from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
 from ddr.store.search.comparisons import Parameters
 from ddr.store.search.conditions import POINTERS, TABLES, Conditions, Names
 from ddr.store.search.rows import COLUMNS, ROWS, lookups
-from ddr.store.search.sources import View
+from ddr.store.search.sources import PARAMETERS, View, sources_of
 
 Row = Mapping[str, Any]
 Keys = Sequence[tuple[int, int, int]]  # kind, no, k
 
+KNOWN, LONGEST_KNOWN = 256, 2_000  # texts of first pages that are remembered, and how long their conditions may be
+FEW_MATCHES = 20  # of a search without `_lastUpdated` that shares its statement
+FEW_SEARCHES = 4  # that share one: who waits for all of them must not wait long
+_POLLS_SORT = ((), (Sort("date", False),), (Sort("date", True),))
+_POLLS_PREFIXES = (["gt"], ["ge"], ["gt", "lt"], ["gt", "le"], ["ge", "lt"], ["ge", "le"])
 FEW = 200  # keys that a link to the next page holds itself: most of them are never followed, and nothing is written
 
 
@@ -58,15 +66,16 @@ async def first_page(
 ) -> Found:
     """The first `count` matches and what is to be included with them; a long rest is kept until `expires_ms`.
 
-    With `count` 0 only `total` is found.
+    With `count` 0 only `total` is found. Who asks for few things, and at the same time as others, shares a statement.
     """
-    conditions = Conditions(names, Parameters(view.parameters()))
-    limit = conditions.parameters.bind(count, "bigint")
-    parts = [view.sources(), _match(search, conditions), f"\npage AS (SELECT * FROM match WHERE ord <= {limit})"]
-    if count:
-        parts.append(_others(limit))
-    total = "SELECT count(*) FROM match"
-    found = await _run(pool, view.observed, parts, total, search, conditions.parameters, following=count > 0)
+    resource_type, parameters = search.resource_type, Parameters(view.parameters())
+    conditions = Conditions(names, parameters)
+    where = conditions.all_of(resource_type, search.filters, search.has)
+    order = conditions.order(resource_type, search.sort)
+    limit = parameters.bind(count, "bigint")
+    known = _first_known if len(where) <= LONGEST_KNOWN else _first
+    text = known(view.observed, resource_type, where, order, limit, _related(search), count > 0)
+    found = _found(await _asked(pool, text, parameters, together=brief(search, count)))
     if not count or (first := found.matches[0] if found.matches else None) is None or first["rest_kinds"] is None:
         return found
     columns = first["rest_kinds"], first["rest_nos"], first["rest_ks"]
@@ -87,8 +96,8 @@ page AS (
     JOIN {TABLES[search.resource_type]} o ON (o.kind, o.no, o.k) = (r.kind, r.no, r.k)
    WHERE {until} IS NULL OR o.updated_ms <= {until}
 )"""
-    total = "SELECT count(*) FROM page"
-    return await _run(pool, view.observed, [view.sources(), page], total, search, parameters)
+    text = _text(view.observed, [view.sources(), page], "page", _related(search))
+    return _found(await _asked(pool, text, parameters))
 
 
 def _listed(rest: RestPage, parameters: Parameters) -> str:
@@ -111,14 +120,35 @@ async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
     await delete_due(pool, "search_rest", "expires_ms", now_ms + 1)
 
 
-def _match(search: Search, conditions: Conditions) -> str:
-    resource_type = search.resource_type
-    where = conditions.all_of(resource_type, search.filters, search.has)
-    order = conditions.order(resource_type, search.sort)
-    return f"""
+def brief(search: Search, count: int) -> bool:
+    """Whether a search may share a statement: what polls ask for, of which there are few texts, and that finds little.
+
+    What is large would keep the others of its statement waiting.
+    """
+    polled = [item for item in search.filters if item.name == "_lastUpdated"]
+    if search.resource_type != "Observation" or len(polled) < len(search.filters) or search.has or search.revincludes:
+        return False
+    if not polled:
+        return 0 < count <= FEW_MATCHES and search.sort in _POLLS_SORT
+    prefixes = [value.prefix for item in polled for value in item.values if isinstance(value, DateValue)]
+    return count > 0 and search.sort in _POLLS_SORT and prefixes in _POLLS_PREFIXES
+
+
+def _first(
+    observed: frozenset[Kind], resource_type: str, where: str, order: str, limit: str, related: str, following: bool
+) -> str:
+    """The statement of a first page; `following`: with what follows the page."""
+    match = f"""
 match AS MATERIALIZED (
   SELECT row_number() OVER (ORDER BY {order}) AS ord, o.kind, o.no, o.k FROM {TABLES[resource_type]} o WHERE {where}
 )"""
+    parts = [sources_of(observed, numbered=False), match, f"\npage AS (SELECT * FROM match WHERE ord <= {limit})"]
+    if following:
+        parts.append(_others(limit))
+    return _text(observed, parts, "match", related, following)
+
+
+_first_known = lru_cache(maxsize=KNOWN)(_first)
 
 
 def _others(limit: str) -> str:
@@ -158,29 +188,32 @@ SELECT o.kind, o.no, o.k FROM {TABLES[include.source]} o
  WHERE (p.to_kind, p.to_no) IN (SELECT kind, no FROM page)"""
 
 
-async def _run(
-    pool: asyncpg.Pool,
-    observed: frozenset[Kind],
-    parts: list[str],
-    total: str,
-    search: Search,
-    parameters: Parameters,
-    following: bool = False,
-) -> Found:
+def _text(observed: frozenset[Kind], parts: list[str], counted: str, related: str, following: bool = False) -> str:
+    """The statement that looks up all that is shown of a `page`; `total` is the count of `counted`."""
     columns, rows = COLUMNS, f"({ROWS}) ON true"
     if following:  # beside the first match, what follows the page
         columns, rows = f"{columns}, others.*", f"{rows} LEFT JOIN others ON o.ord = 1"
-    query = f"""WITH {",".join(parts)},
-related AS ({_related(search)}),
+    return f"""WITH {",".join(parts)},
+related AS ({related}),
 hit AS (
   SELECT ord, true AS matched, kind, no, k FROM page
   UNION ALL
   SELECT NULL, false, kind, no, k FROM related
 ),{lookups(observed)}
 SELECT head.*, {columns}
-  FROM (SELECT ({total}) AS total) head LEFT JOIN {rows}
+  FROM (SELECT (SELECT count(*) FROM {counted}) AS total) head LEFT JOIN {rows}
  ORDER BY o.ord"""
-    found = await fetch_of_patient(pool, query, *parameters.values)
-    matches = [row for row in found if row["matched"]]
-    related = [row for row in found if row["matched"] is False]
-    return Found(found[0]["total"], None, matches, related, found[0]["at_ms"])
+
+
+async def _asked(
+    pool: asyncpg.Pool, text: str, parameters: Parameters, *, together: bool = False
+) -> list[asyncpg.Record]:
+    if together and not is_spread(pool):
+        return await fetch_together(pool, text, (*PARAMETERS, *parameters.types), *parameters.values, most=FEW_SEARCHES)
+    return await fetch_of_patient(pool, text, *parameters.values)
+
+
+def _found(rows: Sequence[Row]) -> Found:
+    matches = [row for row in rows if row["matched"]]
+    related = [row for row in rows if row["matched"] is False]
+    return Found(rows[0]["total"], None, matches, related, rows[0]["at_ms"])
