@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from operator import sub
 
 Keys = Sequence[tuple[int, int, int]]  # kind, no, k
 
+SMALL_WINDOW, SMALL_MEMORY = 10, 2  # for a list of some hundred bytes; the library's usual ones take longer to set up
 MOST_BYTES = 100_000  # of a list; what a link holds was made by us, but is unpacked with a limit all the same
 
 
@@ -14,11 +16,12 @@ def packed(keys: Keys) -> bytes:
     """The keys as differences to the one before, column by column, compressed."""
     raw = bytearray()
     for column in zip(*keys, strict=True):
-        before = 0
-        for number in column:
-            _append(raw, number - before)
-            before = number
-    return zlib.compress(bytes(raw), 9) if keys else b""
+        for step in map(sub, column, (0, *column)):
+            raw += _SMALL.get(step) or _number(step)
+    if not keys:
+        return b""
+    deflated = zlib.compressobj(level=9, wbits=SMALL_WINDOW, memLevel=SMALL_MEMORY)
+    return deflated.compress(bytes(raw)) + deflated.flush()
 
 
 def unpacked(data: bytes) -> Keys:
@@ -46,13 +49,17 @@ def unpacked(data: bytes) -> Keys:
     return tuple(zip(*columns, strict=True))
 
 
-def _append(raw: bytearray, number: int) -> None:
+def _number(number: int) -> bytes:
     """Seven bits to a byte, the lowest first; the sign is the lowest bit of all."""
-    rest = number << 1 if number >= 0 else (-number << 1) - 1
+    raw, rest = bytearray(), number << 1 if number >= 0 else (-number << 1) - 1
     while rest > 127:
         raw.append(rest & 127 | 128)
         rest >>= 7
     raw.append(rest)
+    return bytes(raw)
+
+
+_SMALL = {number: _number(number) for number in range(-64, 64)}  # as most steps are
 
 
 def _numbers(raw: bytes) -> Iterator[int]:

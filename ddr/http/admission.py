@@ -149,22 +149,14 @@ class Admission:
         self.most = PER_CONNECTION * connections
         self.breadth = Breadth(self.most)
         self.refused = 0
+        self.running = 0  # requests that are worked on
+        self.waiting = 0  # requests that wait for their turn
         self._clock = clock
         self._refusals = Pace()
         self._lines = {
             name: _Line(part, of_one if isinstance(of_one, int) else max(2, int(self.most * of_one)))
             for name, (part, of_one) in SHARES.items()
         }
-
-    @property
-    def running(self) -> int:
-        """How many requests are worked on."""
-        return sum(line.running for line in self._lines.values())
-
-    @property
-    def waiting(self) -> int:
-        """How many wait for their turn."""
-        return sum(line.count for line in self._lines.values())
 
     def late(self, seconds: float) -> None:
         """The event loop is so late: fewer are begun (ddr.http.breadth)."""
@@ -207,7 +199,7 @@ class Admission:
     def _may_run(self, line: _Line, whose: object) -> bool:
         """There is a place of its own share, or one that the others' unused shares do not need."""
         running, places = self.running, self.breadth.places
-        if running >= places or line.running_of[whose] >= line.of_one:
+        if running >= places or line.running_of.get(whose, 0) >= line.of_one:
             return False
         if line.running < line.share(places):
             return True
@@ -215,11 +207,13 @@ class Admission:
         return running + kept < places
 
     def _begin(self, line: _Line, whose: object) -> None:
+        self.running += 1
         line.running += 1
         line.running_of[whose] += 1
 
     def _end(self, line: _Line, whose: object) -> None:
         """Leave the place to those who wait."""
+        self.running -= 1
         line.running -= 1
         line.running_of[whose] -= 1
         if not line.running_of[whose]:
@@ -231,13 +225,20 @@ class Admission:
         """Give what is free to those who wait, first to the room that uses least of its share."""
         if not self.waiting:
             return
-        for other in sorted(self._lines.values(), key=lambda line: line.running / line.part):
+        crowded = [line for line in self._lines.values() if line.count]
+        for other in sorted(crowded, key=lambda line: line.running / line.part):
             while other.count and (found := other.next(self._may_run)):
                 who, turn = found
-                other.drop(who, turn)
+                self._drop(other, who, turn)
                 if not turn.done():
                     self._begin(other, who)
                     turn.set_result(None)
+
+    def _drop(self, line: _Line, whose: object, turn: Turn) -> bool:
+        """It waits no more; False when it did not wait."""
+        waited = line.drop(whose, turn)
+        self.waiting -= waited
+        return waited
 
     async def _wait(self, line: _Line, whose: object) -> None:
         """Wait for a place, which whoever leaves one gives away. Raises NoTurn."""
@@ -247,11 +248,12 @@ class Admission:
             raise NoTurn
         turn: Turn = asyncio.get_running_loop().create_future()
         line.add(whose, turn, now)
+        self.waiting += 1
         try:
             async with asyncio.timeout(line.patience):
                 await turn
         except BaseException as error:
-            if not line.drop(whose, turn) and turn.done() and not turn.cancelled():
+            if not self._drop(line, whose, turn) and turn.done() and not turn.cancelled():
                 self._end(line, whose)  # it came at the very moment
             if isinstance(error, TimeoutError):
                 raise NoTurn from None
