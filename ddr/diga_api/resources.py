@@ -201,8 +201,11 @@ class Builder:
         return {Kind.DEVICE: scopes.device, Kind.METRIC: scopes.device_metric}.get(kind, True)
 
 
+_KINDS = {int(kind): kind for kind in TYPES}
+
+
 def _key(row: Row) -> Key:
-    return Kind(row["kind"]), row["no"], row["k"]
+    return _KINDS[row["kind"]], row["no"], row["k"]
 
 
 def _references(row: Row, key: Key) -> list[tuple[str, Key]]:

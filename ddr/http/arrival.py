@@ -29,7 +29,7 @@ async def arrived(scope: Scope, receive: Receive, bodies: Bodies, whose: object,
                 if body.size > limit:
                     break
             else:
-                found.append({"type": "http.request", "body": b"", "more_body": False})
+                found[-1]["more_body"] = False
         except BodyError as error:
             end = error
     return _replayed(found, end, receive)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 LOINC = "http://loinc.org"
 UCUM = "http://unitsofmeasure.org"
@@ -104,11 +105,12 @@ class MivCatalog:
 
     def code(self, system: str, code: str) -> tuple[Miv, MivCode] | None:
         """The MIV and its code entry for a system|code, or None."""
-        for miv in self.mivs:
-            for entry in miv.codes:
-                if entry.system == system and entry.code == code:
-                    return miv, entry
-        return None
+        return self._by_code.get((system, code))
+
+    @cached_property
+    def _by_code(self) -> dict[tuple[str, str], tuple[Miv, MivCode]]:
+        pairs = [((entry.system, entry.code), (miv, entry)) for miv in self.mivs for entry in miv.codes]
+        return dict(reversed(pairs))  # the first one that has a code counts
 
     def delay_ms(self, canonical: str) -> int:
         """The Delay-From-Real-Time registered for the MIV with this ValueSet canonical, in milliseconds."""
