@@ -57,6 +57,7 @@ class Upload:
     status: str
     content: Json  # the Observation without id, meta, subject, device, derivedFrom and status
     warning: str | None = None  # about a value that is kept and unusual
+    other_keys: tuple[str, ...] = ()  # under which the same code of the same device is this measurement, too
 
 
 def parse_measurement(key: str, fields: Fields, catalog: MivCatalog, latest_ms: int) -> Upload:

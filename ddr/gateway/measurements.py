@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from ddr.aside import aside
 from ddr.gateway.fields import Fields
 from ddr.gateway.measurement_rules import Upload, parse_measurement
-from ddr.gateway.problem import Problem, conflict, invalid, not_found
+from ddr.gateway.problem import Problem, conflict, invalid, not_found, repeated
 from ddr.gateway.storing import Answer, store_uploads
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
@@ -41,9 +42,12 @@ async def post_measurements(core: Core, patient_id: UUID, body: Any) -> tuple[in
     return 200, await aside(len(items) > LARGE_MEASUREMENTS, _told, items, taken)
 
 
-async def take_measurements(core: Core, patient_id: UUID, items: Sequence[Any]) -> list[Answer | Problem]:
-    """Store or correct measurements; what became of each, in order."""
-    parsed = await aside(len(items) > LARGE_MEASUREMENTS, _read_items, core, items)
+async def take_measurements(
+    core: Core, patient_id: UUID, items: Sequence[Any], other_keys: Sequence[tuple[str, ...]] | None = None
+) -> list[Answer | Problem]:
+    """Store or correct measurements; what became of each, in order. `other_keys` has those of each, if any."""
+    other_keys = other_keys or [()] * len(items)
+    parsed = await aside(len(items) > LARGE_MEASUREMENTS, _read_items, core, items, other_keys)
     _refuse_repeated_keys(parsed)
     uploads = [upload for upload in parsed if isinstance(upload, Upload)]
     stored = await store_uploads(core, patient_id, uploads) if uploads else {}
@@ -86,25 +90,29 @@ def _parse(core: Core, key: str, fields: Fields) -> Upload:
     return upload
 
 
-def _read_items(core: Core, items: Sequence[Any]) -> list[Upload | Problem]:
-    return [_read_item(core, item) for item in items]
+def _read_items(core: Core, items: Sequence[Any], other_keys: Sequence[tuple[str, ...]]) -> list[Upload | Problem]:
+    return [_read_item(core, item, others) for item, others in zip(items, other_keys, strict=True)]
 
 
-def _read_item(core: Core, item: Any) -> Upload | Problem:
+def _read_item(core: Core, item: Any, other_keys: tuple[str, ...]) -> Upload | Problem:
     try:
         fields = Fields(item)
-        return _parse(core, fields.need("key", fields.key), fields)
+        upload = _parse(core, fields.need("key", fields.key), fields)
+        return replace(upload, other_keys=other_keys) if other_keys else upload
     except Problem as problem:
         return problem.kept()
 
 
 def _refuse_repeated_keys(parsed: list[Upload | Problem]) -> None:
-    seen: set[str] = set()
+    seen: dict[str, Upload] = {}
     for i, upload in enumerate(parsed):
         if isinstance(upload, Upload):
-            if upload.key in seen:
-                parsed[i] = invalid("key", "occurs earlier in this request", "repeated-key")
-            seen.add(upload.key)
+            others = [seen[key] for key in upload.other_keys if key in seen]
+            alike = any((one.code, one.device_key) == (upload.code, upload.device_key) for one in others)
+            if upload.key in seen or alike:
+                parsed[i] = repeated()
+            else:
+                seen[upload.key] = upload
 
 
 def _told(items: Sequence[Any], taken: Sequence[Answer | Problem]) -> dict[str, Any]:

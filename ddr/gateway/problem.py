@@ -87,6 +87,11 @@ def invalid(field: str, detail: str, code: str = "invalid") -> Problem:
     return Problem(422, code, f"{field} {detail}", field)
 
 
+def repeated() -> Problem:
+    """422: one request cannot say two things of one measurement."""
+    return invalid("key", "occurs earlier in this request", "repeated-key")
+
+
 def conflict(detail: str, code: str = "conflict") -> Problem:
     """409: the request contradicts what is already stored."""
     return Problem(409, code, detail)

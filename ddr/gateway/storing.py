@@ -13,7 +13,7 @@ from ddr.fhir.instants import parse_date_time
 from ddr.fhir.representation import exact_json, exact_value
 from ddr.gateway.corrections import next_status
 from ddr.gateway.measurement_rules import Upload
-from ddr.gateway.problem import Problem, conflict
+from ddr.gateway.problem import Problem, conflict, repeated
 from ddr.gateway.same_value import told_apart
 from ddr.gateway.sources import Sources, derivation
 from ddr.gateway.writing import writing
@@ -35,13 +35,14 @@ async def store_uploads(core: Core, patient_id: UUID, uploads: Sequence[Upload])
     Relative values come last, because what they are derived from may be in the same request.
     """
     answers: dict[str, Answer | Problem] = {}
+    known = Known()
     async with writing(core, patient_id) as (conn, now):
         device_keys = list({upload.device_key for upload in uploads if upload.device_key})
         sources = Sources(await device_store.sources(conn, patient_id, device_keys))
         for derived in (False, True):
             wave = [upload for upload in uploads if bool(upload.derived_from) == derived]
             if wave:
-                answers |= await _store_wave(core, conn, patient_id, wave, sources, now)
+                answers |= await _store_wave(core, conn, patient_id, wave, sources, known, now)
         await device_store.heard(conn, patient_id, sources.device_nos(), now)
     for upload in uploads:
         answer = answers[upload.key]
@@ -50,19 +51,57 @@ async def store_uploads(core: Core, patient_id: UUID, uploads: Sequence[Upload])
     return answers
 
 
+class Known:
+    """What is stored under the keys of one request."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Row] = {}
+        self._meant: dict[str, str] = {}  # the key under which an upload with another one was found
+        self._changed: set[int] = set()
+
+    async def load(self, conn: asyncpg.Connection, patient_id: UUID, uploads: Sequence[Upload]) -> None:
+        """Read what these uploads name."""
+        keys = {key for up in uploads for key in (up.key, *up.other_keys, *up.derived_from)}
+        found = await store.by_keys(conn, patient_id, [*{self._meant.get(key, key) for key in keys}])
+        self.rows = found | {key: found[meant] for key, meant in self._meant.items() if meant in found}
+
+    def before(self, upload: Upload, device_no: int | None) -> Row | None:
+        """The stored measurement that is meant. Raises Problem 422 when an earlier upload of the request meant it."""
+        row = self.rows.get(upload.key)
+        if row is None:
+            wanted = upload.code.system, upload.code.code, device_no
+            others = [self.rows[key] for key in upload.other_keys if key in self.rows]
+            row = next((one for one in others if (one["code_system"], one["code"], one["device_no"]) == wanted), None)
+        if row is None:
+            return None
+        if row["measurement_no"] in self._changed:
+            raise repeated()
+        self._changed.add(row["measurement_no"])
+        if row["measurement_key"] != upload.key:
+            self.rows[upload.key], self._meant[upload.key] = row, row["measurement_key"]
+        return row
+
+
 async def _store_wave(
-    core: Core, conn: asyncpg.Connection, patient_id: UUID, uploads: Sequence[Upload], sources: Sources, now_ms: int
+    core: Core,
+    conn: asyncpg.Connection,
+    patient_id: UUID,
+    uploads: Sequence[Upload],
+    sources: Sources,
+    known: Known,
+    now_ms: int,
 ) -> dict[str, Answer | Problem]:
-    stored = await store.by_keys(conn, patient_id, [key for up in uploads for key in (up.key, *up.derived_from)])
+    await known.load(conn, patient_id, uploads)
     answers: dict[str, Answer | Problem] = {}
     new: list[Row] = []
     revised: list[Row] = []
     breath = Breath()
     for upload in uploads:
         await breath.take()
-        before = stored.get(upload.key)
         try:
-            row = plan(upload, before, *sources.of(upload), derivation(upload, stored))
+            device_no, epoch_no = sources.of(upload)
+            before = known.before(upload, device_no)
+            row = plan(upload, before, device_no, epoch_no, derivation(upload, known.rows))
         except Problem as problem:
             answers[upload.key] = problem.kept()
             continue

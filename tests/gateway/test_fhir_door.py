@@ -38,6 +38,7 @@ from tests.gateway.phd import (
     phg,
     pressure,
     quantity,
+    reason,
     reference_value,
     relative_value,
     series,
@@ -230,6 +231,73 @@ async def test_an_identifier_names_a_measurement(client: Client) -> None:
     first = await taken(client, bundle((METER, device()), glucose(**named)))
     later = await taken(client, bundle((METER, device()), glucose(effectiveDateTime="2026-11-20T13:00:00Z", **named)))
     assert later[1]["location"].split("/")[1] == first[1]["location"].split("/")[1]
+
+
+def identifiers(*values: str) -> Json:
+    return {"identifier": [{"system": "urn:meter", "value": value} for value in values]}
+
+
+async def place(client: Client, value: Json) -> tuple[str, str]:
+    """The status and the id of the only measurement of a Bundle."""
+    _, answer = await taken(client, bundle((METER, device()), value))
+    return answer["status"], answer["location"].split("/")[1]
+
+
+async def test_the_order_of_identifiers_does_not_matter(core: Core, client: Client, patient_id: uuid.UUID) -> None:
+    _, first = await place(client, glucose(120, **identifiers("a", "b")))
+    assert await place(client, glucose(120, **identifiers("b", "a"))) == ("200", first)
+    assert await place(client, glucose(121, **identifiers("c", "b", "a"))) == ("200", first), "corrected"
+    assert await place(client, glucose(121, **identifiers("a"))) == ("200", first)
+    assert [row[4] for row in await rows(core, MEASUREMENTS, patient_id)] == ["corrected"]
+
+
+async def test_identifiers_that_measurements_share_do_not_replace_them(
+    core: Core, client: Client, patient_id: uuid.UUID
+) -> None:
+    _, first = await place(client, glucose(120, **identifiers("a", "session")))
+    status, second = await place(client, glucose(121, **identifiers("b", "session")))
+    assert (status, second != first) == ("201", True)
+    _, whole = await place(client, pressure(**identifiers("panel")))
+    status, part = await place(client, glucose(122, **identifiers("c", "panel")))
+    assert (status, part != whole) == ("201", True), "another code is another measurement"
+    other = device("00-1C-05-04-00-00-78-27", serialNumber="SN2")
+    _, answer = await taken(client, bundle((METER, other), glucose(120, **identifiers("d", "a"))))
+    assert answer["status"] == "201", "another device is another measurement"
+    assert len(await rows(core, MEASUREMENTS, patient_id)) == 5
+
+
+@pytest.mark.parametrize("stored", [True, False])
+async def test_one_bundle_says_one_thing_of_a_measurement(client: Client, stored: bool) -> None:
+    both = [glucose(120 + n, **identifiers(*names)) for n, names in enumerate(("ab", "ba"))]
+    if stored:
+        await place(client, glucose(119, **identifiers("b")))
+    _, first, second = await taken(client, bundle((METER, device()), *both))
+    assert (first["status"], second["status"], reason(second)) == ("200" if stored else "201", "422", "repeated-key")
+
+
+async def test_bundles_at_once_make_one_measurement_in_any_order(
+    core: Core, client: Client, patient_id: uuid.UUID
+) -> None:
+    sent = [bundle((METER, device()), glucose(**identifiers(*names))) for names in ("ab", "ba", "ab", "ba")]
+    answers = await asyncio.gather(*(taken(client, one) for one in sent))
+    assert sorted(answer["status"] for _, answer in answers) == ["200", "200", "200", "201"]
+    assert len(await rows(core, MEASUREMENTS, patient_id)) == 1
+
+
+async def test_what_is_derived_finds_a_source_by_any_of_its_identifiers(client: Client) -> None:
+    reading, reference = (
+        "urn:uuid:00000000-0000-4000-8000-00000000000a",
+        "urn:uuid:00000000-0000-4000-8000-00000000000b",
+    )
+    for names in ("ab", "ba"):
+        sent = bundle(
+            (METER, device()),
+            (reading, fev1(**identifiers(*names))),
+            (reference, reference_value(**identifiers("r", *names))),
+            relative_value(reading, reference, **identifiers("x")),
+        )
+        found = statuses(await taken(client, sent))
+        assert found[1:] == (["201"] * 3 if names == "ab" else ["200"] * 3)
 
 
 @pytest.mark.parametrize("form", ["answer", "absolute", "conditional", "logical", "relative"])

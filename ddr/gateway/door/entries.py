@@ -115,6 +115,11 @@ def make_key(*parts: str) -> str:
 
 def identifier_key(kind: str, fields: Fields, preferred: str | None = None) -> str | None:
     """The key after the first identifier with a value, one of the type `preferred` first; None without any."""
+    return next(iter(identifier_keys(kind, fields, preferred)), None)
+
+
+def identifier_keys(kind: str, fields: Fields, preferred: str | None = None) -> list[str]:
+    """The key after each identifier with a value in their order, but one of the type `preferred` first."""
     found: list[str] = []
     for entry in fields.objects("identifier", 50) or ():
         value = entry.text("value")
@@ -124,4 +129,4 @@ def identifier_key(kind: str, fields: Fields, preferred: str | None = None) -> s
         codes = [coding.text("code") for coding in (concept.objects("coding", 20) or ())] if concept else []
         place = 0 if preferred in codes and preferred is not None else len(found)
         found.insert(place, make_key(kind, entry.text("system") or "", value))
-    return found[0] if found else None
+    return list(dict.fromkeys(found))

@@ -251,7 +251,8 @@ class Intake:
         for item in observed:
             if item.entry.index in targets:
                 await self._attempt(item.entry, self._complete(item, targets[item.entry.index], items))
-        taken = await take_measurements(self.core, self.patient_id, [body for _, body in items]) if items else []
+        bodies, others = [body for _, body in items], [item.other_keys for item, _ in items]
+        taken = await take_measurements(self.core, self.patient_id, bodies, others) if items else []
         for (item, _), answer in zip(items, taken, strict=True):
             done = answer if isinstance(answer, Problem) else _measurement_answer(answer)
             self.answers[item.entry.index] = with_warnings(done, item)

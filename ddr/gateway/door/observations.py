@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 from ddr.fhir.instants import date_time
@@ -21,7 +22,7 @@ from ddr.gateway.door.codes import (
     unit_of,
     unknown,
 )
-from ddr.gateway.door.entries import Entry, identifier_key, make_key, reference
+from ddr.gateway.door.entries import Entry, identifier_keys, make_key, reference
 from ddr.gateway.door.sampled import Samples, failed, sampled, single
 from ddr.gateway.fields import Fields
 from ddr.gateway.measurement_rules import ABSENT_SYSTEM
@@ -29,6 +30,7 @@ from ddr.gateway.problem import Problem, invalid
 from ddr.miv.model import Miv, MivCatalog, MivCode
 
 MAX_PARTS = 50
+MAX_NAMES = 4  # identifiers by which a measurement is looked for
 SERIES_STATUSES = ("preliminary", "final", "amended", "corrected")  # readings are taken back by DELETE …/uploads/{key}
 
 
@@ -51,16 +53,24 @@ class Observed:
     @property
     def corrects(self) -> bool:
         """Whether it is another value of something sent before, and does not say of what."""
-        named = identifier_key("Observation", self.entry.fields)
-        return named is None and self.body.get("status") in {"corrected", "amended"}
+        return not self._named and self.body.get("status") in {"corrected", "amended"}
 
     def key(self, device_key: str | None) -> str:
-        """The measurement's key: after its identifier, else after code, device, time and value.
+        """The measurement's key: after its first identifier, else after code, device, time and value.
 
         A meter's clock may know minutes only, so that two measurements of one time are not one corrected.
         """
         parts = (self.code.system, self.code.code, device_key or "", self.period, *_values(self.body))
-        return identifier_key("Observation", self.entry.fields) or make_key("Observation", *parts)
+        return self._named[0] if self._named else make_key("Observation", *parts)
+
+    @property
+    def other_keys(self) -> tuple[str, ...]:
+        """The keys after its other identifiers: under one of them it may have come before."""
+        return tuple(self._named[1:MAX_NAMES])
+
+    @cached_property
+    def _named(self) -> list[str]:
+        return identifier_keys("Observation", self.entry.fields)
 
 
 def _values(body: Json) -> list[str]:
