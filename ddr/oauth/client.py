@@ -9,19 +9,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from ddr.http.asgi import Scope
+from ddr.http.asgi import Scope, header_values
 from ddr.http.core import Core
-from ddr.oauth.errors import invalid_client, temporarily_unavailable
+from ddr.oauth.errors import invalid_client, invalid_request, temporarily_unavailable
 from ddr.oauth.parameters import required
 from ddr.scopes.diga import Diga
 from ddr.tls.peer import client_certificate
+
+OTHER_WAYS = {"client_secret", "client_assertion", "client_assertion_type"}  # RFC 6749 section 2.3.1, RFC 7521
 
 
 def authenticate(core: Core, scope: Scope, parameters: Mapping[str, str]) -> Diga:
     """The DiGA that sends this request.
 
-    Raises OAuthError: 400 without client_id, 401 invalid_client, 503 while the DiGA-VZ data is too old.
+    Raises OAuthError: 400 without client_id or with a second way to authenticate, 401 invalid_client, 503 while the
+    DiGA-VZ data is too old.
     """
+    _in_no_other_way(scope, parameters)
     client_id = required(parameters, "client_id")
     if core.registry.stale(core.clock()):
         raise temporarily_unavailable()
@@ -29,6 +33,13 @@ def authenticate(core: Core, scope: Scope, parameters: Mapping[str, str]) -> Dig
     if diga is None or not diga.active or not _presents(scope, diga):
         raise invalid_client()
     return diga
+
+
+def _in_no_other_way(scope: Scope, parameters: Mapping[str, str]) -> None:
+    """A client must not authenticate in two ways at once (RFC 6749 sections 2.3 and 5.2). A bearer token is none."""
+    schemes = {value.partition(" ")[0].lower() for value in header_values(scope, "authorization")}
+    if schemes - {"bearer"} or OTHER_WAYS & parameters.keys():
+        raise invalid_request("The client authenticates by its certificate only, without Authorization or a secret")
 
 
 def _presents(scope: Scope, diga: Diga) -> bool:

@@ -29,7 +29,8 @@ active in the DiGA-VZ. Changes there arrive here within $refresh minutes.</p>
 <li><code>client_id</code>: <code>urn:diga:bfarm:</code> and the five digits of the DiGA.</li>
 <li><code>redirect_uri</code>: compared character by character.</li>
 <li>The TLS client certificate, self-signed or not: the exact certificate is compared. Register the next one before the
-present one expires; both work meanwhile.</li>
+present one expires; both work meanwhile. It is the only client authentication: a request with
+<code>Authorization: Basic</code> or <code>client_secret</code> beside it is refused.</li>
 <li>The MIVs that the DiGA may read; they are the scopes that it may ask for.</li>
 </ul>
 <h2>How to connect</h2>

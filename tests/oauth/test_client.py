@@ -49,6 +49,38 @@ async def test_client_id_is_required(diga: DigaBackend, path: str) -> None:
     assert (response.status_code, response.json()["error"]) == (400, "invalid_request")
 
 
+@pytest.mark.requirement("AS-009")
+@pytest.mark.parametrize("path", ENDPOINTS)
+@pytest.mark.parametrize(
+    ("authorization", "more"),
+    [
+        ("Basic eDp5", {}),
+        ("basic", {}),
+        ("Digest x", {}),
+        (None, {"client_secret": "x"}),
+        (None, {"client_assertion": "x"}),
+        (None, {"client_assertion_type": "x"}),
+    ],
+)
+async def test_a_second_way_to_authenticate_is_refused(
+    core: Core, diga: DigaBackend, path: str, authorization: str | None, more: dict[str, str]
+) -> None:
+    """RFC 6749 sections 2.3 and 5.2: by the certificate, and by nothing else beside it."""
+    headers = {"authorization": authorization} if authorization else {}
+    response = await diga.client.post(path, data={"client_id": diga.diga.client_id, **more}, headers=headers)
+    assert (response.status_code, response.json()["error"]) == (400, "invalid_request")
+    assert "by its certificate only" in response.json()["error_description"]
+    assert len(await events(core, diga.diga)) == 1
+
+
+async def test_what_is_no_second_way_is_passed_over(diga: DigaBackend, patient_id: UUID) -> None:
+    content = await diga.pair(patient_id)
+    form = {"client_id": diga.diga.client_id, "grant_type": "refresh_token", "client_secret": ""}
+    form["refresh_token"] = content["refresh_token"]
+    response = await diga.client.post("/oauth/token", data=form, headers={"authorization": "Bearer x"})
+    assert response.status_code == 200, "an empty parameter is none, and a bearer token names no client"
+
+
 @pytest.mark.parametrize("path", ENDPOINTS)
 @pytest.mark.parametrize(
     ("body", "content_type", "status"),
