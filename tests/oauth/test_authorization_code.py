@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -10,10 +13,13 @@ import asyncpg
 import pytest
 
 from ddr.http.core import Core
+from ddr.http.presence import Presence
 from ddr.store.authorization import tokens
 from ddr.store.authorization.unpairing import Party, unpair
+from ddr.store.database.digest import sha256
 from tests.oauth.backend import DigaBackend, events, stands
 from tests.support.clock import Clock
+from tests.support.trust import FakeTrust
 
 
 async def test_the_answer_has_all_fields_and_is_not_cached(diga: DigaBackend, patient_id: UUID) -> None:
@@ -158,6 +164,125 @@ async def test_a_database_that_stays_away_is_not_waited_for(
     monkeypatch.setattr(tokens, "redeem", lost)
     with pytest.raises(asyncpg.ConnectionDoesNotExistError):
         await diga.exchange(code)
+
+
+REDEEMED = "SELECT count(*) FROM authorization_code WHERE client_id = $1 AND redeemed_ms IS NOT NULL"
+
+
+@asynccontextmanager
+async def lost_for_long(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """The database is lost when a code has just been redeemed, and stays away until the end of the block."""
+    redeem = tokens.redeem
+
+    async def lost(*arguments: Any) -> bool:
+        await redeem(*arguments)
+        raise asyncpg.ConnectionDoesNotExistError
+
+    async def away(*_: Any) -> Any:
+        raise asyncpg.CannotConnectNowError
+
+    with monkeypatch.context() as once:
+        once.setattr("ddr.store.database.settling.SETTLE_SECONDS", 0.01)
+        once.setattr(tokens, "redeem", lost)
+        once.setattr(tokens, "take_back", away)
+        yield
+
+
+async def refused_as_away(core: Core, diga: DigaBackend, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exchange whose tokens never leave; what they are is not known afterwards."""
+    load = tokens.load_family
+    with monkeypatch.context() as once, pytest.raises(asyncpg.ConnectionDoesNotExistError):
+        asked = 0
+
+        async def away(*arguments: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            if asked > 1:  # the first one is before it was lost
+                raise asyncpg.CannotConnectNowError
+            return await load(*arguments)
+
+        once.setattr(tokens, "load_family", away)
+        await diga.exchange(code)
+    assert await core.pool.fetchval(REDEEMED, diga.diga.client_id) == 1
+
+
+async def settled(core: Core, diga: DigaBackend) -> None:
+    """The redemption is taken back."""
+    async with asyncio.timeout(10):
+        while True:
+            if not await core.pool.fetchval(REDEEMED, diga.diga.client_id):
+                return
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.requirement("AS-009")
+async def test_a_code_whose_tokens_never_left_is_good_again_when_the_database_is_back(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = await diga.code(patient_id)
+    async with lost_for_long(monkeypatch):
+        await refused_as_away(core, diga, code, monkeypatch)
+    await settled(core, diga)
+    clock.advance(20)
+    content = (await diga.exchange(code)).json()
+    assert await stands(core, content["access_token"])
+    assert "diga:code:replayed" not in await events(core, diga.diga)
+    clock.advance(1)
+    assert (await diga.exchange(code)).json()["error"] == "invalid_grant", "this answer has left"
+    assert not await stands(core, content["access_token"])
+
+
+async def test_a_repetition_that_comes_first_waits_at_any_worker(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    another = DigaBackend(replace(core, presence=Presence()), diga.diga, diga.certificate)
+    another.core.presence.seen(clock())
+    code = await diga.code(patient_id)
+    async with lost_for_long(monkeypatch):
+        await refused_as_away(core, diga, code, monkeypatch)
+        clock.advance(20)
+        again = asyncio.create_task(another.exchange(code))
+        await asyncio.sleep(0.3)
+        assert not again.done()
+    content = (await again).json()
+    assert await stands(core, content["access_token"])
+    assert (await diga.refresh(content["refresh_token"])).status_code == 200
+
+
+@pytest.mark.parametrize("who", ["without the verifier", "with another certificate", "too late"])
+async def test_nobody_else_is_waited_for(
+    core: Core, diga: DigaBackend, trust: FakeTrust, patient_id: UUID, clock: Clock, monkeypatch: pytest.MonkeyPatch,
+    who: str,
+) -> None:  # fmt: skip
+    core.presence.seen(clock())
+    code = await diga.code(patient_id)
+    renewed = DigaBackend(core, trust.add(diga.diga, b"another"), b"another")
+    async with lost_for_long(monkeypatch):
+        await refused_as_away(core, diga, code, monkeypatch)
+        clock.advance(core.settings.code_seconds if who == "too late" else 20)
+        asked = renewed if who == "with another certificate" else diga
+        verifier = {"code_verifier": "a" * 43} if who == "without the verifier" else {}
+        monkeypatch.setattr("ddr.oauth.grants.unanswered.PATIENCE_SECONDS", 3600)
+        assert (await asked.exchange(code, **verifier)).json()["error"] == "invalid_grant"
+    assert "diga:code:replayed" in await events(core, diga.diga)
+
+
+async def test_what_was_redeemed_for_somebody_else_is_not_taken_back(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock
+) -> None:
+    code = await diga.code(patient_id)
+    row = await core.pool.fetchrow("SELECT * FROM authorization_code WHERE code_sha256 = $1", sha256(code))
+
+    async def take_back(refresh_token: str, digest: bytes = row["code_sha256"]) -> bool | None:
+        return await tokens.take_back(core.pool, digest, sha256(refresh_token), row["patient_id"], row["grant_no"])
+
+    assert await take_back("x") is None, "not redeemed"
+    assert await take_back("x", sha256("y")) is False, "gone"
+    content = (await diga.exchange(code)).json()
+    assert await take_back("x") is False, "another token"
+    assert (await diga.refresh(content["refresh_token"])).status_code == 200
+    assert await take_back(content["refresh_token"]) is False, "it was used"
+    assert await stands(core, content["access_token"])
 
 
 async def test_a_code_dies_with_its_pairing(core: Core, diga: DigaBackend, patient_id: UUID) -> None:

@@ -8,6 +8,7 @@ from ddr.http.exchange import concerns
 from ddr.oauth import pkce, refresh_tokens
 from ddr.oauth.endpoint import Call
 from ddr.oauth.errors import OAuthError, invalid_grant
+from ddr.oauth.grants.unanswered import Redemption, good_again, take_back
 from ddr.oauth.issue import refresh_until_ms, standing_scopes, token_response
 from ddr.oauth.parameters import required
 from ddr.store.audit.trail import Event
@@ -26,12 +27,12 @@ async def exchange(call: Call) -> Response:
     verifier = required(call.parameters, "code_verifier")
     code = await _issued_to_client(call, presented)
     family = await _family(call, code)
-    await _not_replayed(call, code, family)
+    await _not_replayed(call, presented, code, family, verifier)
     _not_expired(call, code)
     _same_redirect_uri(code, redirect_uri)
     _proven(code, verifier)
     scopes = standing_scopes(family, call.diga)
-    refresh_token = await _redeem(call, presented, family)
+    refresh_token = await _redeem(call, presented, code, family)
     return token_response(call.core, family, scopes, refresh_token, call.core.clock())
 
 
@@ -51,13 +52,22 @@ async def _family(call: Call, code: Code) -> Family:
     return family
 
 
-async def _not_replayed(call: Call, code: Code, family: Family) -> None:
+async def _not_replayed(call: Call, presented: str, code: Code, family: Family, verifier: str) -> None:
     """A second use revokes what the first one got (RFC 6749 section 4.1.2), unless both were on their way at once."""
     if code.redeemed_ms is None:
         return
     if call.arrived_ms > code.redeemed_ms:
+        if await _is_good_again(call, presented, code, family, verifier):
+            return
         await tokens.revoke_family(call.core.pool, family, Event.CODE_REPLAYED, call.arrived_ms)
     raise _unusable()
+
+
+async def _is_good_again(call: Call, presented: str, code: Code, family: Family, verifier: str) -> bool:
+    """Whether this is the client that redeemed it, and that was not answered because the database went away then."""
+    own = family.certificate_sha256 in (None, call.certificate_sha256) and pkce.proves(verifier, code.code_challenge)
+    unused = not family.ended and family.previous_sha256 is None and code.expires_ms > call.arrived_ms
+    return own and unused and await good_again(call.core, sha256(presented), code, call.arrived_ms)
 
 
 def _not_expired(call: Call, code: Code) -> None:
@@ -75,7 +85,7 @@ def _proven(code: Code, verifier: str) -> None:
         raise invalid_grant("The code_verifier does not fit the code_challenge")
 
 
-async def _redeem(call: Call, presented: str, family: Family) -> str:
+async def _redeem(call: Call, presented: str, code: Code, family: Family) -> str:
     core, now_ms = call.core, call.core.clock()
     contents = refresh_tokens.Contents(family.pairing_id, core.ids.encode(Kind.GRANT, family.grant_no))
     refresh_token = refresh_tokens.mint(core.secrets["refresh-tokens"], contents)
@@ -92,6 +102,7 @@ async def _redeem(call: Call, presented: str, family: Family) -> str:
         )
     except FAULTS as error:  # presented once more, a code that is used up would end the grant
         if not await made(error, is_redeemed):
+            take_back(core, Redemption(sha256(presented), family, refresh_sha256, code.expires_ms))
             raise
         redeemed = True
     if not redeemed:

@@ -203,6 +203,33 @@ async def redeem(
         return status == "UPDATE 1"
 
 
+async def take_back(
+    pool: asyncpg.Pool, code_sha256: bytes, refresh_sha256: bytes, patient_id: UUID, grant_no: int
+) -> bool | None:
+    """Make a code good again that was redeemed for this refresh token, which nobody has got.
+
+    None while it is not redeemed; False when it was redeemed for another one, is gone, or its grant has ended.
+    """
+    async with pool.acquire() as conn, conn.transaction():
+        code = await conn.fetchrow(
+            "SELECT redeemed_ms FROM authorization_code WHERE code_sha256 = $1 FOR UPDATE", code_sha256
+        )
+        if code is None or code["redeemed_ms"] is None:
+            return None if code else False
+        status: str = await conn.execute(
+            """
+            UPDATE token_grant SET refresh_sha256 = NULL, refresh_expires_ms = NULL, certificate_sha256 = NULL
+            WHERE patient_id = $1 AND grant_no = $2 AND refresh_sha256 = $3 AND revoked_ms IS NULL
+            """,
+            patient_id,
+            grant_no,
+            refresh_sha256,
+        )
+        if status == "UPDATE 1":
+            await conn.execute("UPDATE authorization_code SET redeemed_ms = NULL WHERE code_sha256 = $1", code_sha256)
+        return status == "UPDATE 1"
+
+
 async def rotate(
     conn: asyncpg.Connection | asyncpg.Pool,
     family: Family,
