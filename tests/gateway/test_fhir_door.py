@@ -284,6 +284,22 @@ async def test_bundles_at_once_make_one_measurement_in_any_order(
     assert len(await rows(core, MEASUREMENTS, patient_id)) == 1
 
 
+async def test_devices_and_sensors_are_known_by_identifiers_in_any_order(
+    core: Core, client: Client, patient_id: uuid.UUID
+) -> None:
+    found = []
+    for names in ("ab", "ba", "cba"):
+        sent = bundle((CGM, cgm(**identifiers(*names))), (METRIC, metric(**identifiers(*names))), series())
+        found.append([answer.get("location") for answer in await taken(client, sent)])
+    assert found[0][:2] == found[1][:2] == found[2][:2]
+    model = bundle((METER, device(**identifiers("d", "a"), serialNumber="SN2")))
+    assert statuses(await taken(client, model)) == ["201"], "an identifier of a model, and another serial number"
+    again = bundle((METER, device(**identifiers("a", "d"), serialNumber="SN2")))
+    assert statuses(await taken(client, again)) == ["409"], "the first one names a device"
+    assert await core.pool.fetchval("SELECT count(*) FROM sensor WHERE patient_id = $1", patient_id) == 1
+    assert await core.pool.fetchval("SELECT count(*) FROM device WHERE patient_id = $1", patient_id) == 2
+
+
 async def test_what_is_derived_finds_a_source_by_any_of_its_identifiers(client: Client) -> None:
     reading, reference = (
         "urn:uuid:00000000-0000-4000-8000-00000000000a",

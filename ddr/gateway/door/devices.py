@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ddr.fhir.instants import date_time
 from ddr.gateway.door.codes import GATEWAY_DEVICE, Json, codings, device_code, given
-from ddr.gateway.door.entries import identifier_key, make_key, reference
+from ddr.gateway.door.entries import MAX_NAMES, identifier_keys, make_key, reference
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import invalid
+from ddr.store.devices.devices import Row
 
 PHG_PROFILE = "http://hl7.org/fhir/uv/phd/StructureDefinition/PhgDevice"
 SYSTEM_ID = "SYSID"  # the IEEE 11073 system identifier, which stays when the transport address changes
@@ -20,13 +21,22 @@ def is_gateway(fields: Fields) -> bool:
     return PHG_PROFILE in profiles or GATEWAY_DEVICE in codings(fields.object("type"))
 
 
-def device_key(fields: Fields) -> str:
-    """The key after the system identifier, else another identifier, else manufacturer and serial number."""
-    found = identifier_key("Device", fields, SYSTEM_ID)
-    if found is not None:
-        return found
+def device_keys(fields: Fields) -> list[str]:
+    """The keys after its identifiers, the system identifier first; without any, after manufacturer and serial number.
+
+    A new device gets the first one, and may be known under another.
+    """
+    found = identifier_keys("Device", fields, SYSTEM_ID)
+    if found:
+        return found[:MAX_NAMES]
     manufacturer = fields.need("manufacturer", fields.text)
-    return make_key("Device", "serial", manufacturer, fields.need("serialNumber", fields.text))
+    return [make_key("Device", "serial", manufacturer, fields.need("serialNumber", fields.text))]
+
+
+def is_same(row: Row, fields: Fields) -> bool:
+    """Whether a stored device has this serial number of this manufacturer: identifiers may be those of a model."""
+    said = fields.text("serialNumber"), fields.text("manufacturer")
+    return None not in said and (row["serial_number"], row["manufacturer"]) == said
 
 
 def conditional_key(url: str) -> str | None:

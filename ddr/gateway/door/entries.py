@@ -13,6 +13,7 @@ from ddr.gateway.problem import Problem, invalid
 
 _MADE = "fhir-"
 BUNDLE_TYPES = ("batch", "transaction")
+MAX_NAMES = 4  # identifiers by which something is looked for
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,6 @@ def is_made(key: str) -> bool:
 def make_key(*parts: str) -> str:
     """The gateway's key of something that FHIR names by `parts`; equal parts give the same key for ever."""
     return _MADE + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
-
-
-def identifier_key(kind: str, fields: Fields, preferred: str | None = None) -> str | None:
-    """The key after the first identifier with a value, one of the type `preferred` first; None without any."""
-    return next(iter(identifier_keys(kind, fields, preferred)), None)
 
 
 def identifier_keys(kind: str, fields: Fields, preferred: str | None = None) -> list[str]:

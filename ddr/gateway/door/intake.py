@@ -16,7 +16,7 @@ from ddr.gateway.calibrations import post_calibrations
 from ddr.gateway.devices import put_device
 from ddr.gateway.door import metrics
 from ddr.gateway.door.answers import Answer, doubtful, not_kept
-from ddr.gateway.door.devices import device_body, device_key, is_gateway
+from ddr.gateway.door.devices import device_body, device_keys, is_gateway, is_same
 from ddr.gateway.door.directory import Directory, Target
 from ddr.gateway.door.entries import Entry, reference
 from ddr.gateway.door.observations import Observed, is_time_stamp, read_observation
@@ -127,7 +127,7 @@ class Intake:
     async def _device(self, entry: Entry) -> Answer:
         if is_gateway(entry.fields):
             return Answer(200, remark=NOT_KEPT)
-        key = device_key(entry.fields)
+        key = await self._device_key(entry.fields)
         earliest_ms = None
         if await store.find_device(self.core.pool, self.patient_id, key) is None:
             made, measuring = self.made[entry.index], self.metrics[entry.index]
@@ -136,6 +136,16 @@ class Intake:
         status, found = await put_device(self.core, self.patient_id, key, body)
         self.directory.targets[entry.index] = Target(key)
         return Answer(status, f"Device/{found['id']}")
+
+    async def _device_key(self, fields: Fields) -> str:
+        """The key that the device has, whatever the order of its identifiers; that of a new one."""
+        first, *others = device_keys(fields)
+        if not others:
+            return first
+        known = {row["device_key"]: row for row in await store.devices_of(self.core.pool, self.patient_id)}
+        if first in known:
+            return first
+        return next((key for key in others if key in known and is_same(known[key], fields)), first)
 
     async def _metric(self, entry: Entry) -> Answer:
         source = reference(entry.fields, "source")
@@ -150,14 +160,14 @@ class Intake:
         return Answer(status, f"DeviceMetric/{await self._calibrated(key, found, entry.fields)}")
 
     async def _stored_sensor(self, device: str, code: MivCode, metric: Fields | None) -> Row | None:
-        """The sensor with the key that this metric has, else, if it has no identifier, the only one of its kind."""
-        key = metrics.sensor_key(code, metric)
+        """The sensor with a key that this metric has, else, if it has no identifier, the only one of its kind."""
+        keys = metrics.sensor_keys(code, metric)
         rows = await store.sensor_states(self.core.pool, self.patient_id, device)
         alike = [row for row in rows if (row["code_system"], row["code"]) == (code.system, code.code)]
-        found = next((row for row in rows if row["sensor_key"] == key), None)
-        if found is None and key == metrics.sensor_key(code) and len(alike) == 1:
+        found = next((row for row in rows if row["sensor_key"] == keys[0]), None)
+        if found is None and keys == metrics.sensor_keys(code) and len(alike) == 1:
             return alike[0]
-        return found
+        return found or next((row for key in keys for row in alike if row["sensor_key"] == key), None)
 
     async def _put_sensor(
         self,
@@ -178,7 +188,7 @@ class Intake:
         now = self.core.clock()
         from_ms = max(row["started_ms"], now - historic_ms) if kind[0].continuous else row["started_ms"]
         body = metrics.new_sensor(*kind, observed, metric, from_ms, now)
-        return await put_sensor(self.core, self.patient_id, device, metrics.sensor_key(kind[1], metric), body)
+        return await put_sensor(self.core, self.patient_id, device, metrics.sensor_keys(kind[1], metric)[0], body)
 
     async def _calibrated(self, device: str, sensor: dict[str, Any], metric: Fields) -> str:
         """Store the calibrations of a metric that its registration does not have. Returns the id of the newest."""

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from ddr.fhir.instants import date_time, parse_instant
 from ddr.gateway.door.codes import Json, codings, concept, given, measured, plain, unknown
-from ddr.gateway.door.entries import identifier_key, make_key
+from ddr.gateway.door.entries import MAX_NAMES, identifier_keys, make_key
 from ddr.gateway.door.observations import Observed
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import invalid
@@ -19,10 +19,13 @@ MAX_CALIBRATIONS = 1000
 _UNIT_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
-def sensor_key(code: MivCode, metric: Fields | None = None) -> str:
-    """The key of a sensor: after the identifier of its DeviceMetric, else what it measures, once per device."""
-    found = None if metric is None else identifier_key("DeviceMetric", metric)
-    return found or make_key("sensor", code.system, code.code)
+def sensor_keys(code: MivCode, metric: Fields | None = None) -> list[str]:
+    """The keys of a sensor: after the identifiers of its DeviceMetric, else after what it measures, once per device.
+
+    A new sensor gets the first one, and may be known under another.
+    """
+    found = [] if metric is None else identifier_keys("DeviceMetric", metric)[:MAX_NAMES]
+    return found or [make_key("sensor", code.system, code.code)]
 
 
 def metric_code(metric: Fields, catalog: MivCatalog, observed: Sequence[Observed]) -> tuple[Miv, MivCode]:

@@ -22,7 +22,7 @@ from ddr.gateway.door.codes import (
     unit_of,
     unknown,
 )
-from ddr.gateway.door.entries import Entry, identifier_keys, make_key, reference
+from ddr.gateway.door.entries import MAX_NAMES, Entry, identifier_keys, make_key, reference
 from ddr.gateway.door.sampled import Samples, failed, sampled, single
 from ddr.gateway.fields import Fields
 from ddr.gateway.measurement_rules import ABSENT_SYSTEM
@@ -30,7 +30,6 @@ from ddr.gateway.problem import Problem, invalid
 from ddr.miv.model import Miv, MivCatalog, MivCode
 
 MAX_PARTS = 50
-MAX_NAMES = 4  # identifiers by which a measurement is looked for
 SERIES_STATUSES = ("preliminary", "final", "amended", "corrected")  # readings are taken back by DELETE …/uploads/{key}
 
 
