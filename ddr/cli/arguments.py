@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import date
 from itertools import pairwise
 
 LARGEST = 2**31 - 1
@@ -47,6 +49,14 @@ def month(text: str) -> str:
     if not re.fullmatch(r"20[0-9]{2}-(0[1-9]|1[0-2])", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no month like 2027-07")
     return text
+
+
+def day(text: str) -> date:
+    """A type for days like 2015-03-01, and no other form of ISO 8601."""
+    with suppress(ValueError):
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            return date.fromisoformat(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no date like 2015-03-01")
 
 
 def empty(arguments: Sequence[str]) -> str | None:

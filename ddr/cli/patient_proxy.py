@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from datetime import date
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import asyncpg
 
 from ddr.cli.account import ACCOUNT, Action, the_patient
+from ddr.cli.arguments import day
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, shown_instant
 from ddr.settings import Settings
@@ -29,21 +29,14 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         parser.add_argument("patient", metavar="PATIENT", help=f"for whom: {ACCOUNT}")
     add.add_argument("--relation", choices=[one.value for one in Relation], required=True)
     add.add_argument("--name", required=True, help="what the representative's pages call the patient; no DiGA sees it")
-    add.add_argument("--born", type=_day, metavar="DATE", help="the patient's birthday; needed for parent and guardian")
-    add.add_argument("--since", type=_day, metavar="DATE", help="first day (default: at once)")
-    add.add_argument("--until", type=_day, metavar="DATE", help="last day (default: none but majority)")
+    add.add_argument("--born", type=day, metavar="DATE", help="the patient's birthday; needed for parent and guardian")
+    add.add_argument("--since", type=day, metavar="DATE", help="first day (default: at once)")
+    add.add_argument("--until", type=day, metavar="DATE", help="last day (default: none but majority)")
     add.add_argument(
         "--new",
         action="store_true",
         help="PATIENT is a subject of the OpenID provider that was never here: make it known",
     )
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date like 2015-03-01") from None
 
 
 async def act(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:

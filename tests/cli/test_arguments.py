@@ -70,6 +70,12 @@ def test_months_are_written_in_one_way(capsys: pytest.CaptureFixture[str], month
     assert "is no month like 2027-07" in refused(capsys, "availability", "--month", month)
 
 
+@pytest.mark.parametrize("day", ["2015-3-1", "20150301", "2015-W09-7", "2015-02-30", "2015-03-01T00:00:00Z"])
+def test_days_are_written_in_one_way(capsys: pytest.CaptureFixture[str], day: str) -> None:
+    said = ("patient", "proxy", "add", "mother", "mia", "--relation", "parent", "--name", "Mia", "--born")
+    assert refused(capsys, *said, day).endswith(f"argument --born: {day!r} is no date like 2015-03-01")
+
+
 @pytest.mark.parametrize("value", ["", " ", "\t\u00a0"])
 @pytest.mark.parametrize("command", EMPTY)
 def test_what_is_empty(capsys: pytest.CaptureFixture[str], command: str, value: str) -> None:
