@@ -57,7 +57,7 @@ SECTIONS: dict[str, Section] = {
     "polling": lambda folder, options: polling.run(folder, options.rounds, options.seconds),
     "workers": lambda folder, options: workers.run(folder, options.rounds, options.seconds),
     "pages": lambda folder, options: pages.run(folder, options.rounds, options.seconds),
-    "overload": lambda folder, _: overload.run(folder),
+    "overload": lambda folder, options: overload.run(folder, options.rounds),
 }
 
 
