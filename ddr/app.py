@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from ddr import failures
+from ddr import allocator, failures
 from ddr.diga_api.app import create_fhir
 from ddr.diga_api.description.document import PATH as DESCRIPTION
 from ddr.diga_api.description.document import create_description
@@ -180,6 +180,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
                 housekeeping.ROUND_SECONDS,
             ),
             ("request-log", request_log.recover, RETRY_SECONDS),
+            ("memory", partial(asyncio.to_thread, allocator.give_back), allocator.EVERY_SECONDS),
             ("confirmations", lambda: rooms.core.grace_claims.flush(pool), CONFIRM_SECONDS),
         ]
         if replica is not None:

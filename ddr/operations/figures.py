@@ -25,6 +25,7 @@ DESCRIBED = {
     "ddr_replica_reads_total": "Reads that the replica answered in place of the primary; absent without a replica",
     "ddr_replica_passed_over_total": "Those that the primary answered because the replica was away or behind",
     "ddr_registry_age_seconds": "Age of what was last read from a registry; absent before the first reading",
+    "ddr_worker_memory_bytes": "Resident set",
     "ddr_worker_peak_memory_bytes": "Largest resident set so far",
     "ddr_requests_running": "Requests that are worked on",
     "ddr_requests_places": "Requests that may be worked on at once",
@@ -52,7 +53,8 @@ def worker_figures(core: Core) -> dict[str, Figure]:
         "ddr_database_waits_failed_total": core.pool.waits.failed,
         **_replica_figures(core),
         "ddr_registry_stale": int(core.registry.stale(core.clock())),
-        "ddr_worker_peak_memory_bytes": peak_memory_bytes(),
+        "ddr_worker_memory_bytes": memory_bytes(),
+        "ddr_worker_peak_memory_bytes": memory_bytes("VmHWM"),
         "ddr_requests_running": core.admission.running,
         "ddr_requests_places": core.admission.breadth.places,
         "ddr_requests_waiting": core.admission.waiting,
@@ -88,13 +90,13 @@ def _background_figures(core: Core) -> dict[str, Figure]:
     return figures
 
 
-def peak_memory_bytes() -> int:
-    """The largest resident set of this process so far; 0 where the kernel does not tell (other than Linux)."""
+def memory_bytes(field: str = "VmRSS") -> int:
+    """The resident set of this process, with VmHWM its largest so far; 0 where no kernel tells (other than Linux)."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), 0)
 
 
 @dataclass(frozen=True)
