@@ -16,6 +16,7 @@ from ddr.store.database.errors import DatabaseAway, StoreError
 from ddr.store.database.faults import FAULTS, PoolBusy, StaleServer
 from ddr.store.database.limits import BACKGROUND, REQUESTS, Limits, session_options
 from ddr.store.database.lineage import FILE, Lineage
+from ddr.store.database.prepared import Prepared
 from ddr.store.database.probe import Probe
 from ddr.store.database.servers import HOST_SECONDS, Servers
 from ddr.store.database.spreading import SESSION, look
@@ -221,7 +222,8 @@ def _decode(data: bytes) -> Any:
 
 
 async def _init(connection: asyncpg.Connection) -> None:
-    """jsonb as Python values: its binary form is the text after one byte of version."""
+    """Bound what it keeps prepared; jsonb becomes Python values: in binary form it is the text after one byte."""
+    connection._stmt_cache = Prepared.like(connection._stmt_cache)
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode, decoder=_decode, format="binary")
 
 

@@ -1,0 +1,43 @@
+"""Which statements a session keeps prepared: those used last, as long as their texts together are not too long.
+
+A prepared statement takes some 170 bytes of the database's memory for each character of its text, a search over all
+kinds of data 2.5 MB in each session. How many searches there are is up to the clients: with a hundred a session had
+220 MB.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asyncpg.connection import _StatementCache
+
+MOST_CHARACTERS = 300_000  # 50 MB; the statements of usual requests come to a third of it
+
+
+class Prepared(_StatementCache):  # type: ignore[misc]
+    """asyncpg's cache of one connection, which bounds the number of statements only; its keys begin with the text."""
+
+    __slots__ = ()
+
+    @classmethod
+    def like(cls, cache: _StatementCache) -> Prepared:
+        """An empty one with the limits of `cache`."""
+        return cls(
+            loop=cache._loop,
+            max_size=cache._max_size,
+            on_remove=cache._on_remove,
+            max_lifetime=cache._max_lifetime,
+        )
+
+    def _maybe_cleanup(self) -> None:
+        super()._maybe_cleanup()
+        characters = sum(map(_length, self._entries))
+        while characters > MOST_CHARACTERS and len(self._entries) > 1:
+            key, entry = self._entries.popitem(last=False)
+            self._clear_entry_callback(entry)
+            self._on_remove(entry._statement)
+            characters -= _length(key)
+
+
+def _length(key: tuple[Any, ...]) -> int:
+    return len(key[0])
