@@ -16,10 +16,10 @@ from typing import Any
 import asyncpg
 import uvloop
 
+from ddr.allocator import keep_little
 from ddr.app import Rooms, running
 from ddr.cli.main import reported
 from ddr.cli.serving import log as technical_log
-from ddr.cli.serving.allocator import keep_little
 from ddr.cli.serving.crowd import raise_descriptors
 from ddr.cli.serving.lifeline import Lifeline
 from ddr.cli.serving.listeners import Listeners
