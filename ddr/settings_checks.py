@@ -15,6 +15,7 @@ from ddr.settings import DAY, OVERLAPS, Settings, SettingsError, overlaps
 
 PROOF_DAYS = 1096
 REFRESH_TOKEN_SECONDS = 30 * DAY
+CODE_SECONDS = 600
 _SCHEMA = re.compile(r"(?!pg_|information_schema)[a-z_][a-z0-9_]{0,62}|")
 _LEAST = {
     "workers": 1,
@@ -85,6 +86,8 @@ def check(settings: Settings) -> Settings:
         raise SettingsError(
             "setting par_seconds: must be from 5 to 599 (RFC 9126 section 2.2, FAPI 2.0 section 5.3.2.2)"
         )
+    if settings.code_seconds > CODE_SECONDS:
+        raise SettingsError(f"setting code_seconds: must be {CODE_SECONDS} at most (RFC 6749 section 4.1.2)")
     if settings.audit_days < 30:
         raise SettingsError("setting audit_days: the audit trail must be kept 30 days at least (HDDT transparency)")
     if settings.ended_pairings_days and settings.ended_pairings_days < max(PROOF_DAYS, settings.audit_days):

@@ -94,6 +94,7 @@ def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
         ("ALLOW_BUILTIN_ACCOUNTS", "perhaps", "allow_builtin_accounts: 'perhaps' is not a valid bool"),
         ("ALLOW_BUILTIN_ACCOUNTS", "no", "built-in accounts are for demonstration only"),
         ("PAR_SECONDS", "600", "par_seconds: must be from 5 to 599"),
+        ("CODE_SECONDS", "601", "code_seconds: must be 600 at most"),
         ("CONSENT_DAYS", "366", "consent must not exceed one year"),
         ("REGISTRY_MAX_AGE_SECONDS", "14401", "must not be trusted longer"),
         ("TIME_ZONE", "Europe/Mainz", "time_zone: 'Europe/Mainz' is not in the IANA time zone database"),

@@ -9,6 +9,8 @@ from contextlib import suppress
 from datetime import date
 from itertools import pairwise
 
+from ddr.cli.errors import CommandError
+
 LARGEST = 2**31 - 1
 
 
@@ -57,6 +59,12 @@ def day(text: str) -> date:
         if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
             return date.fromisoformat(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no date like 2015-03-01")
+
+
+def in_order(begin: str, begin_ms: int | None, until_ms: int | None) -> None:
+    """Raises CommandError for a span of time between option `begin` and `--until` in which nothing can lie."""
+    if begin_ms is not None and until_ms is not None and until_ms <= begin_ms:
+        raise CommandError(f"--until must be after {begin}")
 
 
 def empty(arguments: Sequence[str]) -> str | None:

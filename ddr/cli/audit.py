@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from ddr.cli.arguments import number
+from ddr.cli.arguments import in_order, number
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import instant_argument, reading, with_database
 from ddr.fhir.instants import instant
@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the result; status 1 when the trail was changed."""
     if args.action == "verify":
         return _report(with_database(lambda settings, pool: _verify(settings, pool, args)))
+    in_order("--from", args.from_ms, args.until_ms)
     with_database(lambda settings, pool: _export(settings, pool, vars(args)))
     return 0
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
-from ddr.cli.arguments import number
+from ddr.cli.arguments import in_order, number
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import instant_argument, now_ms, reading, with_database
 from ddr.http.request_log.record import stamp
@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     """Print or write the result; status 1 when something is not whole."""
     match args.action:
         case "export":
+            in_order("--since", args.since_ms, args.until_ms)
             recipient = _recipient(args.encrypt_to) if args.encrypt_to else None
             wanted = Filters(**{name: getattr(args, name) for name in vars(Filters())})
             _written(args.output, recipient, wanted)

@@ -103,3 +103,11 @@ def test_each_number_has_bounds() -> None:
     found = dict(options(parser))
     assert len(found) > 100 and "audit verify --from-seal" in found
     assert [name for name, action in found.items() if action.type in (int, float, complex)] == []
+
+
+@pytest.mark.parametrize(("command", "begin"), [("logs export", "--since"), ("audit export", "--from")])
+def test_a_span_of_time_has_a_length(capsys: pytest.CaptureFixture[str], command: str, begin: str) -> None:
+    time = "2027-08-01T00:00:00Z"
+    assert main([*command.split(), begin, time, "--until", time]) == 1
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", f"ddr: --until must be after {begin}\n")
