@@ -16,6 +16,7 @@ from pathlib import Path
 from ddr.tls.alerts import alerting_context
 from ddr.tls.bsi import TLS12_SUITES
 from ddr.tls.server_certificate import own
+from ddr.tls.sessions import keep_few
 
 MISMATCHES = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")  # the last: of another kind
 
@@ -33,6 +34,7 @@ def public_context(cert: Path, key: Path) -> ssl.SSLContext:
     context.set_ciphers(":".join(TLS12_SUITES))
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_alpn_protocols(["http/1.1"])
+    keep_few(context)
     try:
         context.load_cert_chain(cert, key, password="")  # never ask on a terminal
     except (OSError, ssl.SSLError) as error:

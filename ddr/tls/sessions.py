@@ -1,0 +1,41 @@
+"""How many TLS sessions a listener keeps for clients that do not keep them themselves.
+
+Clients with TLS 1.3, or with tickets, keep their own. Of the others, with TLS 1.2, OpenSSL keeps the last 20,480 for
+two hours, with the client's certificate in each: 6 KB, so that one client may take 120 MB for each listener of a worker.
+Python's `ssl` has no word for it, so the library beneath is told.
+"""
+
+from __future__ import annotations
+
+import _ssl
+import ctypes
+import ssl
+import sys
+from collections.abc import Callable
+
+MOST = 200  # who comes again later makes a whole handshake, which costs 2 ms
+_SET_CACHE_SIZE = 42  # SSL_CTRL_SET_SESS_CACHE_SIZE of <openssl/ssl.h>
+
+
+def _control() -> Callable[..., int] | None:
+    """SSL_CTX_ctrl(3) of the OpenSSL that `ssl` uses; None where it cannot be reached, as in one that is linked in."""
+    if sys.implementation.name != "cpython" or not ssl.OPENSSL_VERSION.startswith("OpenSSL"):
+        return None
+    try:
+        control = ctypes.CDLL(_ssl.__file__).SSL_CTX_ctrl
+    except (AttributeError, OSError):
+        return None
+    control.argtypes = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p
+    control.restype = ctypes.c_long
+    return control
+
+
+_told = _control()
+
+
+def keep_few(context: ssl.SSLContext) -> None:
+    """Let `context` keep MOST sessions; nothing where the library cannot be told."""
+    if _told is not None:
+        # CPython's context begins, after what every object has, with the library's.
+        own = ctypes.c_void_p.from_address(id(context) + object.__basicsize__)
+        _told(own, _SET_CACHE_SIZE, MOST, None)
