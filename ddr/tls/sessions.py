@@ -1,7 +1,7 @@
 """How many TLS sessions a listener keeps for clients that do not keep them themselves.
 
 Clients with TLS 1.3, or with tickets, keep their own. Of the others, with TLS 1.2, OpenSSL keeps the last 20,480 for
-two hours, with the client's certificate in each: 6 KB, so that one client may take 120 MB for each listener of a worker.
+two hours, with the client's certificate in each: 6 KB, so that one client may take 120 MB for each listener.
 Python's `ssl` has no word for it, so the library beneath is told.
 """
 
