@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, wraps
 
 from ddr.fhir.outcome import FhirError, invalid_value, not_acceptable, unsupported_media_type, version_not_supported
 
 FHIR_VERSION = "4.0"  # of the MIME parameter, which has no patch level
 FORM = "application/x-www-form-urlencoded"
+KNOWN, LONGEST_KNOWN = 256, 300  # texts whose meaning is remembered, and their length: a head may have 64 KB
 
 
 class Format(Enum):
@@ -102,7 +103,18 @@ def _is_utf8(parameters: Mapping[str, str]) -> bool:
     return parameters.get("charset", "utf-8").lower() in {"utf-8", "utf8"}
 
 
-@lru_cache(maxsize=256)
+def _remembering(read: Callable[[str], Format]) -> Callable[[str], Format]:
+    """`read`, which is not asked again for what clients send with each request."""
+    known = lru_cache(maxsize=KNOWN)(read)
+
+    @wraps(read)
+    def reading(text: str) -> Format:
+        return known(text) if len(text) <= LONGEST_KNOWN else read(text)
+
+    return reading
+
+
+@_remembering
 def _by_parameter(value: str) -> Format:
     # "+" arrives as a blank from clients that do not escape it in the query
     mime, parameters = _media_type(value.strip().replace(" ", "+", 1) if "/" in value else value)
@@ -114,7 +126,7 @@ def _by_parameter(value: str) -> Format:
     return found
 
 
-@lru_cache(maxsize=256)
+@_remembering
 def _by_accept(header: str) -> Format:
     if not header.strip():
         return Format.JSON

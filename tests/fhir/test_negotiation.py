@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from ddr.fhir.negotiation import Format, check_content_type, error_format, negotiate, wants_pretty
@@ -145,3 +147,15 @@ def test_another_version_in_the_content_type(content_type: str) -> None:
     for caught in (of_body, of_request):
         assert (caught.value.status, caught.value.diagnostics) == (406, VERSION_TEXT)
     assert error_format(headers, {}) is XML
+
+
+@pytest.mark.parametrize("where", ["accept", "_format"])
+def test_long_texts_of_clients_are_not_kept(where: str) -> None:
+    """Each may fill a head of 64 KB; 256 of them took 15 MB of a worker for good."""
+    tracemalloc.start()
+    for number in range(256):
+        text = f"application/fhir+json; number={number}; {'x' * 60_000}"
+        assert (negotiate({"accept": text}, {}) if where == "accept" else negotiate({}, {"_format": text})) is JSON
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1_000_000

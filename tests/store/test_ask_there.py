@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from ddr.store.database import ask_there
+from ddr.store.database import ask_there, spreading
 from ddr.store.database.ask_there import FUNCTION, KEPT, fetch_of_patient
 from tests.support.citus import one_server_only
 from tests.support.engine import stand_in
@@ -84,6 +84,17 @@ async def test_shapes_are_forgotten_when_there_are_many(pool: asyncpg.Pool, monk
         text = f"SELECT {number} AS other FROM patient WHERE patient_id = $1"
         assert len(await fetch_of_patient(pool, text, WHO)) == 1
         assert len(ask_there._SHAPES) <= 2
+
+
+async def test_what_is_long_by_its_values_is_kept_nowhere(pool: asyncpg.Pool) -> None:
+    """A client's search may have half a million characters, of which each takes 170 bytes where it is prepared."""
+    shapes, known = dict(ask_there._SHAPES), spreading._known.cache_info().currsize
+    for number in range(3):
+        text = f"SELECT {number} AS number FROM patient WHERE patient_id = $1 AND '{'x' * 24_000}' <> ''"
+        assert [row["number"] for row in await fetch_of_patient(pool, text, WHO)] == [number]
+        assert shapes == ask_there._SHAPES
+        assert spreading._known.cache_info().currsize == known
+    assert await pool.fetchval(PREPARED) == 0
 
 
 async def test_a_fault_of_the_statement_is_told(pool: asyncpg.Pool) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import orjson
 
+from ddr.store.database.limits import LONGEST_CACHED
 from ddr.store.database.placing import PLACES, Where
 from ddr.store.database.pool import Connection
 from ddr.store.database.several import array
@@ -85,16 +86,17 @@ class _Shape(NamedTuple):
 
 
 _SHAPES: dict[str, _Shape] = {}
-_MOST = 1000  # then they are found out anew
+_MOST = 300  # then they are found out anew: 14 MB at most
 
 
 async def fetch_of_patient(conn: Connection, text: str, *arguments: Any) -> list[asyncpg.Record]:
     """What `text` finds, which only reads, and of one patient, who is $1. On one server it is asked as it stands.
 
-    It names tables of a patient after FROM or JOIN, and no others that are spread.
+    It names tables of a patient after FROM or JOIN, and no others that are spread. What is long by the values that a
+    client sent is not prepared either: it comes once, and would take megabytes of each session.
     """
     rows: list[asyncpg.Record]
-    if not is_spread(conn):
+    if not is_spread(conn) or len(text) > LONGEST_CACHED:
         rows = await conn.fetch(text, *arguments)
         return rows
     shape = _SHAPES.get(text) or await _learn(conn, text)

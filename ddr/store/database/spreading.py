@@ -14,6 +14,9 @@ import asyncpg
 from ddr.store.database.placing import spread
 from ddr.store.database.stamps import stamp
 
+# Texts that are remembered, and their length: a search may be long by the values that a client sent (limits.py).
+KNOWN, LONGEST_KNOWN = 1_000, 24_000
+
 # Citus must see which patient it is to plan a join; and what it hides in the catalogue takes seconds to ask.
 SESSION = "SET plan_cache_mode = auto; SET citus.override_table_visibility = off"
 _ENGINE = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')"
@@ -48,9 +51,15 @@ END $$"""
 _STAMP = re.compile(re.escape(stamp("%")).replace("%", r"(\$\d+)"))
 
 
-@lru_cache(maxsize=2000)
 def there(text: str) -> str:
     """A statement as it may be said of a patient on another server: with the clock of its beginning."""
+    return _known(text) if len(text) <= LONGEST_KNOWN else _there(text)
+
+
+def _there(text: str) -> str:
     if "FUNCTION" in text:  # what runs beside the row has a clock there
         return text
     return _STAMP.sub(r"ddr_stamp(stamp_ms, \1)", text).replace("clock_timestamp()", "statement_timestamp()")
+
+
+_known = lru_cache(maxsize=KNOWN)(_there)
