@@ -13,13 +13,17 @@ import ssl
 import sys
 from collections.abc import Callable
 
+LAYOUT_KNOWN = sys.implementation.name == "cpython" and sys.version_info < (3, 15)  # of the objects of `ssl`
 MOST = 200  # who comes again later makes a whole handshake, which costs 2 ms
 _SET_CACHE_SIZE = 42  # SSL_CTRL_SET_SESS_CACHE_SIZE of <openssl/ssl.h>
 
 
 def _control() -> Callable[..., int] | None:
-    """SSL_CTX_ctrl(3) of the OpenSSL that `ssl` uses; None where it cannot be reached, as in one that is linked in."""
-    if sys.implementation.name != "cpython" or not ssl.OPENSSL_VERSION.startswith("OpenSSL"):
+    """SSL_CTX_ctrl(3) of the OpenSSL that `ssl` uses; None where it cannot be reached, as in one that is linked in.
+
+    Where CPython puts the address of its SSL_CTX is no promise: versions that nobody looked at are left alone.
+    """
+    if not LAYOUT_KNOWN or not ssl.OPENSSL_VERSION.startswith("OpenSSL"):
         return None
     try:
         control = ctypes.CDLL(_ssl.__file__).SSL_CTX_ctrl
