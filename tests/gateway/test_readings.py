@@ -21,6 +21,7 @@ from ddr.store.series.sensors import Remembered
 from tests.gateway.conftest import CGM, START, Client, make_client, put_device, put_sensor
 from tests.gateway.samples import glucose
 from tests.support.clock import Clock
+from tests.support.touched import touched
 
 READINGS = "/devices/cgm/sensors/glucose/readings"
 COMPLETE = "/devices/cgm/sensors/glucose/complete"
@@ -227,6 +228,24 @@ async def test_the_order_of_uploads_and_deletion_does_not_matter(cgm: Client, cl
         await cgm.post(READINGS, json={"unit": "mg/dL", "readings": readings, "upload": key})
     await cgm.delete(f"{UPLOADS}/wrong")
     assert (await cgm.get("/devices/cgm/sensors/glucose")).json()["storedUntil"] == both[1]["time"]
+
+
+async def test_an_upload_reads_none_of_those_before(cgm: Client, clock: Clock, core: Core, patient_id: UUID) -> None:
+    """An app that gives each reading a key has 105,000 of them after a year."""
+    await cgm.post(READINGS, json={"unit": "mg/dL", "readings": items(clock, 100), "upload": "first"})
+    await core.pool.execute(
+        """INSERT INTO upload (patient_id, sensor_no, upload_key, times, vals, created_ms)
+           SELECT patient_id, sensor_no, 'of-old-' || n, ARRAY[n * 300000::bigint], vals, created_ms
+             FROM upload, generate_series(1, 2000) n WHERE patient_id = $1""",
+        patient_id,
+    )
+    await core.pool.execute("ANALYZE upload")
+    core.sensors.forget((patient_id, "cgm", "glucose"))
+    clock.advance(600)
+    async with touched(core.pool, "upload") as work:
+        answer = await cgm.post(READINGS, json={"unit": "mg/dL", "readings": items(clock, 101), "upload": "next"})
+    assert answer.json()["accepted"] == 1
+    assert work.fetched < 100
 
 
 async def test_an_unknown_upload_is_not_found(cgm: Client, stranger: Client, clock: Clock) -> None:

@@ -41,10 +41,14 @@ async def note_upload(
 
 
 async def taken_back(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int) -> set[Reading]:
-    """The readings that no longer count, and would not if they came again."""
+    """The readings that no longer count, and would not if they came again.
+
+    Most sensors have none, and may have uploads of years: these are read only when one of them was deleted.
+    """
     rows = await conn.fetch(
         """SELECT time, raw FROM upload, unnest(times, vals) AS reading (time, raw)
-            WHERE patient_id = $1 AND sensor_no = $2
+            WHERE patient_id = $1 AND sensor_no = $2 AND EXISTS (
+              SELECT FROM upload d WHERE d.patient_id = $1 AND d.sensor_no = $2 AND d.deleted_ms IS NOT NULL)
             GROUP BY time, raw HAVING bool_and(deleted_ms IS NOT NULL)""",
         patient_id, sensor_no,
     )  # fmt: skip
