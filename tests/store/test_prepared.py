@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ddr.settings import Settings
-from ddr.store.database.limits import LONGEST_CACHED
 from ddr.store.database.pool import Pool, open_pool
-from ddr.store.database.prepared import MOST_CHARACTERS
+from ddr.store.database.prepared import LONGEST_CACHED, MOST_CHARACTERS
 from tests.support.pooler import direct_only
 
 KEPT = "SELECT count(*) AS count, sum(length(statement)) AS characters FROM pg_prepared_statements"

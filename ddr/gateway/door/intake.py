@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from http import HTTPStatus
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -15,11 +13,12 @@ from ddr.aside import LARGE_ITEMS, Breath, aside
 from ddr.gateway.calibrations import post_calibrations
 from ddr.gateway.devices import put_device
 from ddr.gateway.door import metrics
-from ddr.gateway.door.answers import Answer, doubtful, not_kept
+from ddr.gateway.door.answers import Answer, not_kept
 from ddr.gateway.door.devices import device_body, device_keys, is_gateway, is_same
 from ddr.gateway.door.directory import Directory, Target
 from ddr.gateway.door.entries import Entry, reference
 from ddr.gateway.door.observations import Observed, is_time_stamp, read_observation
+from ddr.gateway.door.results import answers_of, measurement_answer, with_warnings
 from ddr.gateway.door.sampled import check_count, tokens_of
 from ddr.gateway.door.starts import reach_back
 from ddr.gateway.fields import Fields
@@ -264,7 +263,7 @@ class Intake:
         bodies, others = [body for _, body in items], [item.other_keys for item, _ in items]
         taken = await take_measurements(self.core, self.patient_id, bodies, others) if items else []
         for (item, _), answer in zip(items, taken, strict=True):
-            done = answer if isinstance(answer, Problem) else _measurement_answer(answer)
+            done = answer if isinstance(answer, Problem) else measurement_answer(answer)
             self.answers[item.entry.index] = with_warnings(done, item)
 
     async def _reach_back(self, device: str, sensor: str | None, items: Sequence[Observed]) -> None:
@@ -311,43 +310,3 @@ def split(items: Sequence[Observed], most: int) -> Iterator[list[Observed]]:
         count += size
     if part:
         yield part
-
-
-def with_warnings(answer: Answer | Problem, item: Observed) -> Answer | Problem:
-    """The answer, with what of the Observation is not kept although it is."""
-    if isinstance(answer, Problem):
-        return answer
-    return replace(answer, passed_over=[*answer.passed_over, *item.passed_over])
-
-
-def answers_of(observed: Sequence[Observed], items: Sequence[dict[str, Any]]) -> dict[int, Answer | Problem]:
-    """What became of each Observation of an upload, by its place; `items` has the answers to all its readings."""
-    left = iter(items)
-    own = [list(islice(left, len(item.samples.readings))) for item in observed if item.samples is not None]
-    return {
-        item.entry.index: with_warnings(readings_answer(part), item) for item, part in zip(observed, own, strict=True)
-    }
-
-
-def readings_answer(items: Sequence[dict[str, Any]]) -> Answer | Problem:
-    """What became of an Observation with these answers to its readings: 201 when something is new, 422 when nothing
-    was taken."""
-    rejected = [
-        Problem(422, item["reason"], f"Value {place}: {item['detail']}")
-        for place, item in enumerate(items, 1)
-        if item["status"] == "rejected"
-    ]
-    if len(rejected) == len(items):
-        return rejected[0]
-    counts = Counter(item["status"] for item in items)
-    told = ", ".join(f"{counts[name]} {name}" for name in ("accepted", "duplicate", "rejected"))
-    unusual = [
-        doubtful(f"Value {place}: {item['warning']}") for place, item in enumerate(items, 1) if "warning" in item
-    ]
-    return Answer(201 if counts["accepted"] else 200, remark=told, rejected=rejected, passed_over=unusual)
-
-
-def _measurement_answer(answer: dict[str, Any]) -> Answer:
-    status = 201 if answer["result"] == "created" else 200
-    unusual = [doubtful(answer["warning"])] if "warning" in answer else []
-    return Answer(status, f"Observation/{answer['id']}", answer["version"], passed_over=unusual)

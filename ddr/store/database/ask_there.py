@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import asyncpg
 import orjson
 
-from ddr.store.database.limits import LONGEST_CACHED
 from ddr.store.database.placing import PLACES, Where
 from ddr.store.database.pool import Connection
+from ddr.store.database.prepared import LONGEST_CACHED
 from ddr.store.database.several import array
 from ddr.store.database.spreading import is_spread
 

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 from asyncpg.transaction import Transaction
 
+from ddr.store.database.prepared import LONGEST_CACHED
 from ddr.store.database.servers import ServerConnection
 
 
@@ -27,10 +28,6 @@ class Limits:
             "idle_in_transaction_session_timeout": f"{int(self.statement * 2500)}ms",
         }
 
-
-# Characters of a statement that is kept prepared. A search over all kinds of data has 16,000, and planning it takes far
-# longer than executing it; what has more is long by the values that a client sent, and comes once.
-LONGEST_CACHED = 24_000
 
 REQUESTS = Limits(acquire=3, statement=5, lock=1.5)
 BACKGROUND = Limits(acquire=30, statement=60, lock=10)

@@ -11,6 +11,9 @@ from typing import Any
 
 from asyncpg.connection import _StatementCache
 
+# Characters of a statement that is kept prepared. A search over all kinds of data has 16,000, and planning it takes far
+# longer than executing it; what has more is long by the values that a client sent, and comes once.
+LONGEST_CACHED = 24_000
 MOST_CHARACTERS = 300_000  # 50 MB; the statements of usual requests come to a third of it
 
 

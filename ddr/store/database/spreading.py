@@ -12,10 +12,10 @@ from typing import Any
 import asyncpg
 
 from ddr.store.database.placing import spread
+from ddr.store.database.prepared import LONGEST_CACHED
 from ddr.store.database.stamps import stamp
 
-# Texts that are remembered, and their length: a search may be long by the values that a client sent (limits.py).
-KNOWN, LONGEST_KNOWN = 1_000, 24_000
+KNOWN = 1_000  # texts that are remembered, but for those that are long by the values that a client sent
 
 # Citus must see which patient it is to plan a join; and what it hides in the catalogue takes seconds to ask.
 SESSION = "SET plan_cache_mode = auto; SET citus.override_table_visibility = off"
@@ -53,7 +53,7 @@ _STAMP = re.compile(re.escape(stamp("%")).replace("%", r"(\$\d+)"))
 
 def there(text: str) -> str:
     """A statement as it may be said of a patient on another server: with the clock of its beginning."""
-    return _known(text) if len(text) <= LONGEST_KNOWN else _there(text)
+    return _known(text) if len(text) <= LONGEST_CACHED else _there(text)
 
 
 def _there(text: str) -> str:

@@ -1,0 +1,54 @@
+"""What the JSON API says of readings and measurements, as answers to the Observations that they came in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from ddr.gateway.door.answers import Answer, doubtful
+from ddr.gateway.door.observations import Observed
+from ddr.gateway.problem import Problem
+
+
+def with_warnings(answer: Answer | Problem, item: Observed) -> Answer | Problem:
+    """The answer, with what of the Observation is not kept although it is."""
+    if isinstance(answer, Problem):
+        return answer
+    return replace(answer, passed_over=[*answer.passed_over, *item.passed_over])
+
+
+def answers_of(observed: Sequence[Observed], items: Sequence[dict[str, Any]]) -> dict[int, Answer | Problem]:
+    """What became of each Observation of an upload, by its place; `items` has the answers to all its readings."""
+    left = iter(items)
+    own = [list(islice(left, len(item.samples.readings))) for item in observed if item.samples is not None]
+    return {
+        item.entry.index: with_warnings(readings_answer(part), item) for item, part in zip(observed, own, strict=True)
+    }
+
+
+def readings_answer(items: Sequence[dict[str, Any]]) -> Answer | Problem:
+    """What became of an Observation with these answers to its readings: 201 when something is new, 422 when nothing
+    was taken."""
+    rejected = [
+        Problem(422, item["reason"], f"Value {place}: {item['detail']}")
+        for place, item in enumerate(items, 1)
+        if item["status"] == "rejected"
+    ]
+    if len(rejected) == len(items):
+        return rejected[0]
+    counts = Counter(item["status"] for item in items)
+    told = ", ".join(f"{counts[name]} {name}" for name in ("accepted", "duplicate", "rejected"))
+    unusual = [
+        doubtful(f"Value {place}: {item['warning']}") for place, item in enumerate(items, 1) if "warning" in item
+    ]
+    return Answer(201 if counts["accepted"] else 200, remark=told, rejected=rejected, passed_over=unusual)
+
+
+def measurement_answer(answer: dict[str, Any]) -> Answer:
+    """What became of an Observation of a single value: 201 when it is new."""
+    status = 201 if answer["result"] == "created" else 200
+    unusual = [doubtful(answer["warning"])] if "warning" in answer else []
+    return Answer(status, f"Observation/{answer['id']}", answer["version"], passed_over=unusual)
