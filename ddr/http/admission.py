@@ -16,12 +16,12 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ddr.call import CONNECTION, CURRENT, TURN, phase, refused
 from ddr.http.breadth import Breadth
 from ddr.http.pace import Pace
+from ddr.http.waiting import Turn, Waiting
 from ddr.store.database.faults import PoolBusy
 
 PATIENCE = 1.0  # seconds
@@ -52,21 +52,18 @@ class NoTurn(PoolBusy):
     """No turn within the patience: the answer is 503 with Retry-After, in the room's own form."""
 
 
-Turn = asyncio.Future[None]
-
-
-@dataclass(slots=True)
 class _Line:
-    part: float
-    of_one: int
-    running: int = 0
-    running_of: Counter[object] = field(default_factory=Counter)
-    waiting: dict[object, dict[Turn, float]] = field(default_factory=dict)  # by whom, and since when: oldest first
-    count: int = 0  # of those who wait
-    short: float = 0.0  # when the line was not long the last time
-    flooded: bool = False
-    told: float = 0.0  # when one had to go without a turn the last time
-    seconds: float = FIRST_GUESS
+    """Those of one room."""
+
+    def __init__(self, part: float, of_one: int) -> None:
+        self.part, self.of_one = part, of_one
+        self.running = 0
+        self.running_of: Counter[object] = Counter()
+        self.waiting = Waiting(of_one)
+        self.seconds = FIRST_GUESS
+        self.flooded = False
+        self.told = 0.0  # when one had to go without a turn the last time
+        self._short = 0.0  # when the line was not long the last time
 
     def share(self, places: int) -> int:
         """Of so many places."""
@@ -75,15 +72,15 @@ class _Line:
     @property
     def long(self) -> bool:
         """Its end would have to wait too long for a turn in order."""
-        return self.count * self.seconds > LONG_SECONDS * max(self.running, 1)
+        return self.waiting.count * self.seconds > LONG_SECONDS * max(self.running, 1)
 
     def look(self, now: float) -> None:
         """See whether more comes than can be done."""
         if not self.long:
-            self.short = now
+            self._short = now
         if self.flooded:
             self.flooded = now - self.told <= PATIENCE
-        elif now - self.short > PATIENCE:
+        elif now - self._short > PATIENCE:
             self.flooded, self.told = True, now
 
     @property
@@ -93,36 +90,12 @@ class _Line:
 
     def expected_wait(self, whose: object, places: int) -> float:
         """Seconds. Many requests of one caller are before the others only as far as they may run at once."""
-        before = sum(min(len(turns), self.of_one) for turns in self.waiting.values())
-        own = len(self.waiting.get(whose, ()))
+        before, own = self.waiting.ahead, self.waiting.of(whose)
         return max((before + 1) / max(self.running, self.share(places)), (own + 1) / self.of_one) * self.seconds
 
-    def add(self, whose: object, turn: Turn, now: float) -> None:
-        """Another one waits."""
-        self.waiting.setdefault(whose, {})[turn] = now
-        self.count += 1
-
-    def drop(self, whose: object, turn: Turn) -> bool:
-        """It waits no more; False when it did not wait."""
-        turns = self.waiting.get(whose, {})
-        if turns.pop(turn, None) is None:
-            return False
-        self.count -= 1
-        if not turns:
-            del self.waiting[whose]
-        return True
-
-    def next(self, may_run: Callable[[_Line, object], bool]) -> tuple[object, Turn] | None:
-        """Who is next: of who has least in hand the one who came first; the one who came last when the line is long."""
-        last = self.flooded or self.long
-        least, found = (0, 0.0), None
-        for whose, turns in self.waiting.items():
-            if may_run(self, whose):
-                turn = next(reversed(turns) if last else iter(turns))
-                rank = (self.running_of[whose], -turns[turn] if last else turns[turn])
-                if found is None or rank < least:
-                    least, found = rank, (whose, turn)
-        return found
+    def take(self) -> tuple[object, Turn] | None:
+        """Who is next, and waits no more: in order, or the one who came last when the line is long."""
+        return self.waiting.take(self.running_of, last=self.flooded or self.long)
 
 
 class Held:
@@ -169,7 +142,7 @@ class Admission:
 
     async def begin(self, line: _Line, whose: object) -> None:
         """Returns when it is the turn of `whose`. Raises NoTurn."""
-        if not line.waiting.get(whose) and self._may_run(line, whose):
+        if not line.waiting.of(whose) and line.running_of[whose] < line.of_one and self._place(line):
             self._begin(line, whose)
             return
         with phase(TURN):
@@ -196,10 +169,10 @@ class Admission:
         """Seconds by the clock of the turns."""
         return self._clock()
 
-    def _may_run(self, line: _Line, whose: object) -> bool:
+    def _place(self, line: _Line) -> bool:
         """There is a place of its own share, or one that the others' unused shares do not need."""
         running, places = self.running, self.breadth.places
-        if running >= places or line.running_of.get(whose, 0) >= line.of_one:
+        if running >= places:
             return False
         if line.running < line.share(places):
             return True
@@ -225,36 +198,43 @@ class Admission:
         """Give what is free to those who wait, first to the room that uses least of its share."""
         if not self.waiting:
             return
-        crowded = [line for line in self._lines.values() if line.count]
-        for other in sorted(crowded, key=lambda line: line.running / line.part):
-            while other.count and (found := other.next(self._may_run)):
-                who, turn = found
-                self._drop(other, who, turn)
+        crowded = [line for line in self._lines.values() if line.waiting.count]
+        for line in sorted(crowded, key=lambda line: line.running / line.part):
+            while self._place(line) and (found := line.take()):
+                whose, turn = found
+                self.waiting -= 1
                 if not turn.done():
-                    self._begin(other, who)
-                    turn.set_result(None)
+                    self._begin(line, whose)
+                    turn.set_result(True)
 
-    def _drop(self, line: _Line, whose: object, turn: Turn) -> bool:
-        """It waits no more; False when it did not wait."""
-        waited = line.drop(whose, turn)
-        self.waiting -= waited
-        return waited
+    def _drop(self, line: _Line, whose: object, turn: Turn) -> None:
+        """It waits no more."""
+        self.waiting -= line.waiting.drop(whose, turn)
 
     async def _wait(self, line: _Line, whose: object) -> None:
         """Wait for a place, which whoever leaves one gives away. Raises NoTurn."""
-        now = self._clock()
-        line.look(now)
+        line.look(self._clock())
         if line.expected_wait(whose, self.breadth.places) > PATIENCE:
             raise NoTurn
-        turn: Turn = asyncio.get_running_loop().create_future()
-        line.add(whose, turn, now)
+        loop = asyncio.get_running_loop()
+        turn: Turn = loop.create_future()
+        line.waiting.add(whose, turn)
         self.waiting += 1
+        end = loop.call_later(line.patience, _over, turn)
         try:
-            async with asyncio.timeout(line.patience):
-                await turn
-        except BaseException as error:
-            if not self._drop(line, whose, turn) and turn.done() and not turn.cancelled():
+            given = await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.result():
                 self._end(line, whose)  # it came at the very moment
-            if isinstance(error, TimeoutError):
-                raise NoTurn from None
             raise
+        finally:
+            end.cancel()
+            self._drop(line, whose, turn)
+        if not given:
+            raise NoTurn
+
+
+def _over(turn: Turn) -> None:
+    """The patience is."""
+    if not turn.done():
+        turn.set_result(False)
