@@ -85,7 +85,7 @@ class _FhirServer:
                 return await self._search(scope, receive, request, resource_type)
             case "GET" | "POST", ("Observation", path) if path == SUMMARY:
                 return await self._summarizer.answer(scope, receive, request)
-            case "GET", (resource_type, _) if resource_type in PARAMETERS:
+            case "GET", (resource_type, name) if resource_type in PARAMETERS and name != "_search":
                 return await answer_read(self._core, self._gate, scope, request)
             case "GET", (resource_type, _, "_history", _) if resource_type in PARAMETERS:
                 return await answer_vread(self._core, self._gate, scope, request)

@@ -70,7 +70,8 @@ def wants_pretty(query: Mapping[str, str]) -> bool:
 def check_content_type(headers: Mapping[str, str], *, form: bool = False) -> Format | None:
     """The representation of a request body, or None for an HTML form where `form` allows one.
 
-    A body without `content-type` counts as a form where one is allowed. Raises 415, and 406 for another FHIR version.
+    A body without `content-type` counts as a form where one is allowed. A search in XML exists nowhere: where forms are
+    allowed it is refused like any other type. Raises 415, and 406 for another FHIR version.
     """
     _check_version(headers)
     value = headers.get("content-type", FORM)
@@ -78,7 +79,7 @@ def check_content_type(headers: Mapping[str, str], *, form: bool = False) -> For
     if form and mime == FORM:
         return None
     found = _MIME_TYPES.get(mime)
-    if found is None or not _is_utf8(parameters):
+    if found is None or (form and found is Format.XML) or not _is_utf8(parameters):
         raise unsupported_media_type()
     return found
 
@@ -116,8 +117,8 @@ def _remembering(read: Callable[[str], Format]) -> Callable[[str], Format]:
 
 @_remembering
 def _by_parameter(value: str) -> Format:
-    # "+" arrives as a blank from clients that do not escape it in the query
-    mime, parameters = _media_type(value.strip().replace(" ", "+", 1) if "/" in value else value)
+    mime, parameters = _media_type(value)
+    mime = mime.replace(" ", "+", 1)  # "+" arrives as a blank from clients that do not escape it in the query
     found = _SHORT_NAMES.get(mime) or _MIME_TYPES.get(mime)
     if found is None or not _is_utf8(parameters):
         raise not_acceptable()

@@ -17,7 +17,7 @@ from ddr.fhir.outages import HEADER, Outage
 from ddr.http.asgi import Scope, header
 from ddr.http.core import Core
 from ddr.http.exchange import concerns, refused
-from ddr.http.pages import error_page
+from ddr.http.pages import PROBLEMS, error_page
 from ddr.oauth.errors import NO_STORE, RETRY_SECONDS, OAuthError, error_response
 from ddr.oauth.parameters import query
 from ddr.scopes.diga import Diga
@@ -97,4 +97,5 @@ def _error_response(scope: Scope, error: PageError) -> Response:
     if "text/html" in (header(scope, "accept") or ""):
         return error_page(scope, error.status, error.problem, {HEADER: outage} if outage else {})
     later = {"Retry-After": str(RETRY_SECONDS)} if outage else {}
-    return error_response(OAuthError(error.error, error.problem, error.status, later, outage))
+    described = PROBLEMS[error.problem].title.en
+    return error_response(OAuthError(error.error, described, error.status, later, outage))

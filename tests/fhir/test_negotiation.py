@@ -75,6 +75,7 @@ def test_not_acceptable(accept: str, text: str) -> None:
         ("application/fhir+xml", XML),
         ("application/fhir xml", XML),
         ("application/fhir+xml; fhirVersion=4.0", XML),
+        ("application/fhir xml; fhirVersion=4.0", XML),
     ],
 )
 def test_format_parameter_wins_over_accept(value: str, expected: Format) -> None:
@@ -85,7 +86,14 @@ def test_format_parameter_wins_over_accept(value: str, expected: Format) -> None
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("ttl", FORMAT_TEXT), ("", FORMAT_TEXT), ("html", FORMAT_TEXT), ("xml; fhirVersion=5.0", VERSION_TEXT)],
+    [
+        ("ttl", FORMAT_TEXT),
+        ("", FORMAT_TEXT),
+        ("html", FORMAT_TEXT),
+        ("xml; fhirVersion=5.0", VERSION_TEXT),
+        ("application/fhir+json; fhirVersion=5.0", VERSION_TEXT),
+        ("application/fhir json; fhirVersion=4.0.1", VERSION_TEXT),
+    ],
 )
 def test_bad_format_parameter(value: str, text: str) -> None:
     with pytest.raises(FhirError) as caught:
@@ -98,7 +106,8 @@ def test_bad_format_parameter(value: str, text: str) -> None:
     [
         ("application/fhir+json", False, JSON),
         ("application/json; charset=utf-8", False, JSON),
-        ("application/fhir+xml; fhirVersion=4.0", True, XML),
+        ("application/fhir+xml; fhirVersion=4.0", False, XML),
+        ("application/fhir+json; fhirVersion=4.0", True, JSON),
         ("application/x-www-form-urlencoded; charset=UTF-8", True, None),
         (None, True, None),
     ],
@@ -116,6 +125,7 @@ def test_content_type(content_type: str | None, form: bool, expected: Format | N
         ("application/x-www-form-urlencoded", False),
         (None, False),
         ("application/fhir+json; charset=utf-16", False),
+        ("application/fhir+xml", True),  # no search is written in XML
     ],
 )
 def test_unsupported_content_type(content_type: str | None, form: bool) -> None:

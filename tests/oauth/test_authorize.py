@@ -117,6 +117,7 @@ async def test_the_registry_is_asked_again(
 async def test_an_unknown_client_is_refused(core: Core) -> None:
     response = await ask(core, client_id="urn:diga:bfarm:00000", request_uri="urn:x")
     assert (response.status_code, response.json()["error"]) == (400, "invalid_client")
+    assert response.json()["error_description"] == "This app is not known here"  # words (RFC 6749 section 4.1.2.1)
 
 
 async def test_data_that_is_too_old_is_not_decided_on(core: Core, diga: DigaBackend, trust: FakeTrust) -> None:

@@ -122,6 +122,31 @@ async def test_malformed_queries(scene: Scene, query: str) -> None:
     refused(await scene.reader.get(f"Observation?{query}"), 400, "invalid")
 
 
+@pytest.mark.requirement("RS-031", "RS-020")
+async def test_bytes_that_are_no_utf_8_find_nothing_but_a_reason(scene: Scene) -> None:
+    """A client that writes ß as Latin-1 is told, instead of there being no such device."""
+    assert refused(await scene.reader.get("Device?device-name=Stra%DFe"), 400, "processing")["diagnostics"]
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    response = await scene.reader.post("Device/_search", content=b"device-name=Stra%DFe", headers=form)
+    refused(response, 400, "processing")
+    searchset(await scene.reader.get("Device?device-name=Stra%C3%9Fe"))
+
+
+@pytest.mark.requirement("RS-034")
+@pytest.mark.parametrize("kind", TYPES)
+async def test_a_search_by_post_is_no_resource_to_read(scene: Scene, kind: str) -> None:
+    response = await scene.reader.get(f"{kind}/_search")
+    refused(response, 405, "not-supported")
+    assert response.headers["allow"] == "POST"
+
+
+@pytest.mark.requirement("RS-009", "RS-046")
+async def test_no_search_is_written_in_xml(scene: Scene) -> None:
+    headers = {"content-type": "application/fhir+xml"}
+    response = await scene.reader.post("Observation/_search", content=b"<Parameters/>", headers=headers)
+    refused(response, 415, "not-supported")
+
+
 @pytest.mark.requirement("RS-019")
 @pytest.mark.parametrize(
     "query",

@@ -27,6 +27,8 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?")
 _SINGLE_DIGIT = re.compile(r"[+-]?0*[0-9][eE].*")
 _ABSOLUTE = re.compile(r"(?:https?|urn):[^\s]+", re.IGNORECASE)
 _REFERENCE = re.compile(r"(?:([A-Z][A-Za-z]*)/)?([A-Za-z0-9.-]{1,64})")
+# No text of ours holds NUL, and PostgreSQL takes none; U+FFFD is what bytes become that are no UTF-8 (Latin-1's %DF).
+_UNREADABLE = re.compile("[\\0\ufffd]")
 _ESCAPED = re.compile(r"\\([\\,$|])")
 
 
@@ -53,7 +55,7 @@ def parse_value(parameter: Parameter, modifier: str | None, text: str, now_ms: i
 
     `now_ms` is what ap on dates measures from, `base` our FHIR base URL, below which absolute references are ours.
     """
-    if not text or "\0" in text:  # no text of ours holds NUL, and PostgreSQL takes none
+    if not text or _UNREADABLE.search(text):
         raise _invalid(parameter, text)
     match parameter.type:
         case "date":

@@ -153,6 +153,7 @@ def test_malformed_tokens_are_refused(text: str) -> None:
 def test_no_value_holds_a_nul(name: str, told: str) -> None:
     assert refusal(name, "2026\0").startswith(f"Invalid {told}")
     assert refusal(name, "\0").startswith(f"Invalid {told}")
+    assert refusal(name, "2026\ufffd").startswith(f"Invalid {told}")  # bytes that were no UTF-8
 
 
 def test_strings_keep_their_text() -> None:
