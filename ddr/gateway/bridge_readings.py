@@ -119,10 +119,18 @@ async def _stored(
     """The answers to parts: one statement finds their sensors, one appends what can be, the rest is merged alone."""
     keys = {part.key(patients) for part in parts if isinstance(part, Part) and part.account in patients}
     sensors = await series_sensors.load_all(core.pool, keys)
-    uploads = await aside(len(parts) > LARGE_PARTS, _uploads, core, parts, patients, sensors, now_ms)
+    # Of the slice as a whole: many small parts one after the other keep the event loop as long as a large one.
+    items = sum(len(part.items) for part in parts if isinstance(part, Part))
+    large = items > LARGE_ITEMS or len(parts) > LARGE_PARTS
+    uploads = await aside(large, _uploads, core, parts, patients, sensors, now_ms)
     await _append(core, (upload for upload in uploads if isinstance(upload, Upload)), now_ms)
     busy: set[UUID] = set()
-    return [await _answer(core, upload, now_ms, busy) for upload in uploads]
+    stored = [await _store(core, upload, now_ms, busy) for upload in uploads]
+    return await aside(items > LARGE_ITEMS, _answers, core, stored)
+
+
+def _answers(core: Core, stored: Iterable[Upload | Problem]) -> list[dict[str, Any]]:
+    return [_answer(core, upload) for upload in stored]
 
 
 def _uploads(
@@ -160,24 +168,31 @@ async def _append(core: Core, uploads: Iterable[Upload], now_ms: int) -> None:
             upload.outcome = Outcome(accepted=set(upload.readings))
 
 
-async def _answer(core: Core, upload: Upload | Problem, now_ms: int, busy: set[UUID]) -> dict[str, Any]:
-    """The answer to a part, which is stored on its own if it could not be appended with the others.
+async def _store(core: Core, upload: Upload | Problem, now_ms: int, busy: set[UUID]) -> Upload | Problem:
+    """The part with what became of it: stored on its own if it could not be appended with the others. Or why not.
 
     A patient whose data is locked is not waited for a second time, and after a few such patients the request ends.
     """
-    if isinstance(upload, Problem):
-        return upload.item()
+    if isinstance(upload, Problem) or upload.outcome is not None:
+        return upload
     patient_id = upload.key[0]
-    if upload.outcome is None and patient_id in busy:
-        return unavailable(BUSY).item()
+    if patient_id in busy:
+        return unavailable(BUSY)
     try:
-        outcome = upload.outcome or await store_readings(core, upload.key, upload.sensor, upload.readings, now_ms)
+        upload.outcome = await store_readings(core, upload.key, upload.sensor, upload.readings, now_ms)
     except Problem as problem:  # the sensor is gone
-        return problem.item()
+        return problem.kept()
     except FAULTS as error:
         busy.add(patient_id)
         if fault_of(error) != BUSY or len(busy) > MOST_BUSY:
             raise
-        return unavailable(BUSY).item()
-    large = len(upload.items) > LARGE_ITEMS
-    return await aside(large, answered, core, upload.items, upload.found, outcome, upload.sensor)
+        return unavailable(BUSY)
+    return upload
+
+
+def _answer(core: Core, upload: Upload | Problem) -> dict[str, Any]:
+    """The answer to a part."""
+    if isinstance(upload, Problem):
+        return upload.item()
+    assert upload.outcome is not None
+    return answered(core, upload.items, upload.found, upload.outcome, upload.sensor)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import threading
 import unicodedata
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,21 @@ from typing import Any
 import httpx
 import pytest
 
+from ddr.aside import LARGE_ITEMS
 from ddr.demo.certs import client_certificate
 from ddr.fhir.instants import date_time
-from ddr.gateway import bridge_readings
+from ddr.gateway import bridge_readings, readings
 from ddr.gateway.app import create_gateway
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
 from ddr.registries.certificates import expires_ms, fingerprint
+from ddr.series import tail
 from ddr.series.packing import encode_values
 from ddr.store.gateways import certificates as gateway_certificates
 from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.gateways.certificates import Said
 from ddr.store.patients import administration, identities
+from ddr.store.series import bulk
 from ddr.store.series.sensors import Remembered
 from ddr.tls.peer import with_certificate
 from tests.gateway.conftest import CGM, Client, make_client, put_device, put_sensor
@@ -196,6 +200,36 @@ async def test_many_patients_are_appended_by_one_statement(bridge: Client, core:
     assert len(written) == 1
     heard = "SELECT min(heard_ms) FROM device WHERE patient_id = ANY($1::uuid[])"
     assert await core.pool.fetchval(heard, [one.patient_id for one in everybody]) == clock()
+
+
+async def test_many_small_parts_are_worked_on_beside_the_event_loop(
+    bridge: Client, core: Core, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Together they are as much as one large upload, and nobody else would have a turn between them."""
+    everybody = await patients(core, 3)
+    await push(bridge, *(one.part(items(clock(), 100)) for one in everybody))
+    at_work: dict[str, set[bool]] = {"read": set(), "planned": set(), "answered": set()}
+
+    def noted(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*given: Any) -> Any:
+            at_work[name].add(threading.current_thread() is threading.main_thread())
+            return work(*given)
+
+        return watched
+
+    for name, module, work in (
+        ("read", bridge_readings, readings.read),
+        ("planned", bulk, tail.extended),
+        ("answered", bridge_readings, readings.answered),
+    ):
+        monkeypatch.setattr(module, work.__name__, noted(name, work))
+    for count, on_the_loop in ((LARGE_ITEMS // 3, True), (LARGE_ITEMS // 3 + 1, False)):
+        for found in at_work.values():
+            found.clear()
+        clock.advance(count * PERIOD / 1000)
+        answer = await push(bridge, *(one.part(items(clock(), *[100] * count)) for one in everybody))
+        assert answer["accepted"] == 3 * count
+        assert at_work == {name: {on_the_loop} for name in at_work}
 
 
 async def test_a_sensor_twice_in_one_request(bridge: Client, core: Core, clock: Clock) -> None:

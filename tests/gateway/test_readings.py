@@ -17,7 +17,7 @@ from ddr.fhir.instants import date_time
 from ddr.http.core import Core
 from ddr.series.packing import ERROR
 from ddr.series.slots import place
-from ddr.store.series.sensors import Remembered
+from ddr.store.series.sensors import Remembered, load
 from tests.gateway.conftest import CGM, START, Client, make_client, put_device, put_sensor
 from tests.gateway.samples import glucose
 from tests.support.clock import Clock
@@ -230,22 +230,47 @@ async def test_the_order_of_uploads_and_deletion_does_not_matter(cgm: Client, cl
     assert (await cgm.get("/devices/cgm/sensors/glucose")).json()["storedUntil"] == both[1]["time"]
 
 
-async def test_an_upload_reads_none_of_those_before(cgm: Client, clock: Clock, core: Core, patient_id: UUID) -> None:
-    """An app that gives each reading a key has 105,000 of them after a year."""
+@pytest.mark.parametrize("taken_back", [False, True])
+async def test_an_upload_reads_none_of_those_before(
+    cgm: Client, clock: Clock, core: Core, patient_id: UUID, taken_back: bool
+) -> None:
+    """An app that gives each reading a key has 105,000 of them after a year, of which some were sent in error."""
     await cgm.post(READINGS, json={"unit": "mg/dL", "readings": items(clock, 100), "upload": "first"})
     await core.pool.execute(
-        """INSERT INTO upload (patient_id, sensor_no, upload_key, times, vals, created_ms)
-           SELECT patient_id, sensor_no, 'of-old-' || n, ARRAY[n * 300000::bigint], vals, created_ms
+        """INSERT INTO upload (patient_id, sensor_no, upload_key, times, vals, created_ms, deleted_ms)
+           SELECT patient_id, sensor_no, 'of-old-' || n, ARRAY[n * 300000::bigint], vals, created_ms,
+                  CASE WHEN $2 AND n % 40 = 0 THEN 0 END
              FROM upload, generate_series(1, 2000) n WHERE patient_id = $1""",
         patient_id,
+        taken_back,
     )
     await core.pool.execute("ANALYZE upload")
     core.sensors.forget((patient_id, "cgm", "glucose"))
-    clock.advance(600)
+    for upload in ({"upload": "next"}, {}, {"correction": True}):
+        clock.advance(600)
+        async with touched(core.pool, "upload") as work:
+            answer = await cgm.post(READINGS, json={"unit": "mg/dL", "readings": items(clock, 101), **upload})
+        assert answer.json()["accepted"] == 1
+        assert work.fetched < 100, upload
     async with touched(core.pool, "upload") as work:
-        answer = await cgm.post(READINGS, json={"unit": "mg/dL", "readings": items(clock, 101), "upload": "next"})
-    assert answer.json()["accepted"] == 1
+        assert (await cgm.delete(f"{UPLOADS}/next")).status_code == 204
     assert work.fetched < 100
+
+
+async def test_what_comes_after_all_that_was_taken_back_is_appended(
+    cgm: Client, clock: Clock, core: Core, patient_id: UUID
+) -> None:
+    """And nothing is as long as something that was taken back is newer than all that is stored."""
+    readings = items(clock, *range(100, 112))
+    await send(cgm, readings[:2])
+    await cgm.post(READINGS, json={"unit": "mg/dL", "readings": readings[2:8], "upload": "wrong"})
+    await cgm.delete(f"{UPLOADS}/wrong")
+    for count, appended in ((4, False), (8, False), (9, True), (12, True)):
+        answer = await send(cgm, readings[:count])
+        assert answer["rejected"] == min(count - 2, 6)
+        sensor = await load(core.pool, patient_id, "cgm", "glucose")
+        assert sensor is not None
+        assert (sensor.tail is not None) == appended
 
 
 async def test_an_unknown_upload_is_not_found(cgm: Client, stranger: Client, clock: Clock) -> None:

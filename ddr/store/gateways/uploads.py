@@ -13,6 +13,17 @@ import asyncpg
 
 from ddr.series.packing import Reading
 
+FIRST, LAST = "times[1]", "times[array_upper(times, 1)]"
+"""SQL: from when until when the readings of an upload are, as its indexes say (migration 0118)."""
+
+_OF_THIS_TIME = f"patient_id = $1 AND sensor_no = $2 AND {LAST} >= $3 AND {FIRST} <= $4"
+
+_TAKEN_BACK = f"""
+    SELECT time, raw FROM upload, unnest(times, vals) AS reading (time, raw)
+     WHERE {_OF_THIS_TIME} AND time BETWEEN $3 AND $4
+       AND EXISTS (SELECT FROM upload WHERE {_OF_THIS_TIME} AND deleted_ms IS NOT NULL)
+     GROUP BY time, raw HAVING bool_and(deleted_ms IS NOT NULL)"""  # noqa: S608 - texts of ours
+
 
 class UploadDeleted(Exception):
     """The upload with this key was deleted."""
@@ -40,16 +51,13 @@ async def note_upload(
         )  # fmt: skip
 
 
-async def taken_back(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int) -> set[Reading]:
-    """The readings that no longer count, and would not if they came again.
+async def taken_back(
+    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, from_ms: int, until_ms: int
+) -> set[Reading]:
+    """The readings from `from_ms` to `until_ms` that no longer count, and would not if they came again.
 
-    Most sensors have none, and may have uploads of years: these are read only when one of them was deleted.
+    Most sensors have none, and may have uploads of years: of these are read those that have readings of this time, and
+    only when one of them was deleted.
     """
-    rows = await conn.fetch(
-        """SELECT time, raw FROM upload, unnest(times, vals) AS reading (time, raw)
-            WHERE patient_id = $1 AND sensor_no = $2 AND EXISTS (
-              SELECT FROM upload d WHERE d.patient_id = $1 AND d.sensor_no = $2 AND d.deleted_ms IS NOT NULL)
-            GROUP BY time, raw HAVING bool_and(deleted_ms IS NOT NULL)""",
-        patient_id, sensor_no,
-    )  # fmt: skip
+    rows = await conn.fetch(_TAKEN_BACK, patient_id, sensor_no, from_ms, until_ms)
     return {(row["time"], row["raw"]) for row in rows}

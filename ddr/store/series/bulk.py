@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from ddr.aside import LARGE_ITEMS, aside
 from ddr.series.packing import Reading
 from ddr.series.tail import extended
 from ddr.store.database.pool import Connection
@@ -69,7 +70,9 @@ async def append_all(
             await append(pool, sensor, readings, now_ms, steered_ms) if readings else None
             for sensor, readings in uploads
         ]
-    planned = [_planned(sensor, readings, now_ms) if readings else None for sensor, readings in uploads]
+    pairs = list(uploads)
+    large = sum(len(readings) for _, readings in pairs) > LARGE_ITEMS
+    planned = await aside(large, _all_planned, pairs, now_ms)
     rows = [plan.row for plan in planned if plan is not None]
     if not rows:
         return [None] * len(planned)
@@ -85,6 +88,10 @@ class _Plan(NamedTuple):
     row: tuple[object, ...]
     after: Sensor
     hears: bool
+
+
+def _all_planned(uploads: Iterable[Upload], now_ms: int) -> list[_Plan | None]:
+    return [_planned(sensor, readings, now_ms) if readings else None for sensor, readings in uploads]
 
 
 def _planned(sensor: Sensor, readings: Sequence[Reading], now_ms: int) -> _Plan | None:

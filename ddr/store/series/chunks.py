@@ -174,9 +174,9 @@ async def merge_readings(
             return None
         if upload_key is not None:
             await note_upload(conn, sensor.patient_id, sensor.sensor_no, upload_key, readings, stamp_ms)
-        gone = await taken_back(conn, sensor.patient_id, sensor.sensor_no)
-        outcome.deleted.update(gone.intersection(readings))
         if readings:
+            gone = await taken_back(conn, sensor.patient_id, sensor.sensor_no, readings[0][0], readings[-1][0])
+            outcome.deleted.update(gone.intersection(readings))
             behind, late = await decided(conn, sensor.patient_id, sensor.sensor_no, readings)
             await note_rivals(conn, sensor.patient_id, sensor.sensor_no, sorted(late - gone), stamp_ms, behind=True)
             outcome.accepted.update(late - gone)

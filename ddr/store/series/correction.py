@@ -41,7 +41,7 @@ async def correct_readings(
             return None
         if upload_key is not None:
             await note_upload(conn, patient_id, sensor_no, upload_key, readings, stamp_ms)
-        gone = await taken_back(conn, patient_id, sensor_no)
+        gone = await taken_back(conn, patient_id, sensor_no, readings[0][0], readings[-1][0])
         grids = [Epoch.of(row, delay_ms).grid for row in rows]
         new: set[Reading] = set()
         for reading in readings:

@@ -8,9 +8,14 @@ import asyncpg
 
 from ddr.series.epoch import Epoch
 from ddr.store.gateways.claims import without
-from ddr.store.gateways.uploads import taken_back
+from ddr.store.gateways.uploads import FIRST, LAST, taken_back
 from ddr.store.series.chunks import lock_epoch_rows
 from ddr.store.series.recut import Piece, recut_series
+
+_DELETE = f"""
+    UPDATE upload SET deleted_ms = coalesce(deleted_ms, $4)
+     WHERE patient_id = $1 AND sensor_no = $2 AND upload_key = $3
+    RETURNING {FIRST} AS first_ms, {LAST} AS last_ms"""  # noqa: S608 - texts of ours
 
 
 async def delete_upload(
@@ -18,17 +23,13 @@ async def delete_upload(
 ) -> bool:
     """Take back the upload `key`; False when there is none. Again changes nothing. `delay_ms` as for merge_readings."""
     rows = await lock_epoch_rows(conn, patient_id, sensor_no)
-    found = await conn.fetchval(
-        """UPDATE upload SET deleted_ms = coalesce(deleted_ms, $4)
-            WHERE patient_id = $1 AND sensor_no = $2 AND upload_key = $3 RETURNING true""",
-        patient_id, sensor_no, key, now_ms,
-    )  # fmt: skip
-    if found:
-        gone = await taken_back(conn, patient_id, sensor_no)
+    upload = await conn.fetchrow(_DELETE, patient_id, sensor_no, key, now_ms)
+    if upload is not None and upload["first_ms"] is not None:  # one without readings takes none back
+        gone = await taken_back(conn, patient_id, sensor_no, upload["first_ms"], upload["last_ms"])
         grids = [Epoch.of(row, delay_ms).grid for row in rows]
         touched = [row for row, grid in zip(rows, grids, strict=True) if any(grid.holds(time) for time, _ in gone)]
         change = await without(conn, patient_id, sensor_no, gone, now_ms)
         added = {reading for reading in change.added if any(grid.holds(reading[0]) for grid in grids)}
         pieces = [Piece(row, row) for row in touched]
         await recut_series(conn, pieces, now_ms, delay_ms, gone | change.removed, added)
-    return bool(found)
+    return upload is not None
