@@ -34,7 +34,7 @@ def merge(
     """Put `new` readings, all within the epoch, into its chunks; versions and states move as a DiGA would expect it.
 
     `stored` are the consecutive last chunks, beginning with number 0 or with one that ends before every new reading,
-    of which only the place counts: its readings may be gone (ddr.store.patients.retention).
+    of which only the place counts, unless it was withdrawn: its readings may be gone (ddr.store.patients.retention).
     Empty chunks are made while they start before `cover_ms`. A stored chunk never vanishes: at worst it gets empty.
     """
     new = list(new)
@@ -75,6 +75,8 @@ def trimmed(chunks: list[Chunk], former: Epoch, now_ms: int) -> list[Chunk]:
 
 def _opened(epoch: Epoch, stored: Sequence[Chunk], first_ms: int | None) -> tuple[int, int, Sequence[Chunk]]:
     """Number and expected start of the first chunk to cut again, and the stored ones from there on."""
+    if stored and stored[0].k > 0 and stored[0].status == WITHDRAWN:  # the live ones before it are gone
+        return *epoch.next_start(), stored
     if stored and (stored[0].k > 0 or _precedes(epoch, stored[0], first_ms)):
         return stored[0].k + 1, stored[0].start_ms + epoch.grid.span_ms, stored[1:]
     return 0, epoch.grid.first_start, stored

@@ -337,6 +337,26 @@ async def shown_chunks(core: Core, patient_id: UUID, now_ms: int) -> dict[tuple[
     return shown
 
 
+async def test_readings_after_withdrawn_chunks_follow_from_those_that_are_live(core: Core) -> None:
+    """What was withdrawn stays where it was when the first chunk moves; by its place the rest depended on the order."""
+    clock, patient_id, model = Clock(START + 6 * HOUR), uuid4(), Model(START)
+    terms = replace(core.settings, chunk_span_seconds=3600, gateway_future_seconds=10 * DAY)
+    core = replace(core, settings=terms, clock=clock, steer=clock, sensors=Remembered())
+    await register(core, patient_id)
+    clock.advance(6 * 3600)
+    await put_device(core, patient_id, expirationDate=date_time(START + HOUR))  # what was missing after it is withdrawn
+    before = await shown_chunks(core, patient_id, clock())
+    assert [chunk.status for chunk in before.values()].count("entered-in-error") == 10
+    batches: list[Batch] = [[(START + 23 * MINUTE, 100)], [(START + 285 * MINUTE, 101), (START + 295 * MINUTE, 102)]]
+    for batch in batches:
+        await upload(core, patient_id, batch)
+        model.take(batch)
+        assert await stored_record(core.pool, patient_id) == model.record()
+    after = await shown_chunks(core, patient_id, clock())
+    more = [after[key].version - chunk.version for key, chunk in before.items()]
+    assert more == [2, 1, 1, 1, 1] + [0] * 7
+
+
 @dataclass
 class Loop:
     """The event loop of the session's fixtures, for a test that is not a coroutine."""

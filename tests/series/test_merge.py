@@ -179,6 +179,15 @@ def test_a_withdrawn_first_chunk_is_live_again_when_readings_come_after_it() -> 
     assert [(chunk.k, chunk.filled) for chunk in merged.changed] == [(0, 0), (1, 0), (2, 1)]
 
 
+def test_where_only_withdrawn_chunks_are_left_a_series_goes_on_from_its_last_live_one() -> None:
+    last = merge(epoch_of(), (), [(START + 23 * MINUTE, 1)], START).changed[0]
+    gone = empty_chunk(1, START + HOUR, State("e", 2, START))
+    merged = merge(epoch_of(tail=last), [gone], [(START + 2 * HOUR, 5)], START + 3 * HOUR)
+    assert last.start_ms == START + 3 * MINUTE
+    one = merged.changed[0]
+    assert (one.k, one.start_ms, one.version) == (1, START + 65 * MINUTE, 3)
+
+
 def test_the_history_of_a_new_sensor_is_final_not_amended() -> None:
     now = START + 50 * HOUR
     epoch = replace(epoch_of(), registered_ms=now)

@@ -79,10 +79,12 @@ _BETWEEN = f"""
      WHERE s.patient_id = $1 AND s.sensor_no = $2 AND c.filled > 0
        AND c.k >= {first_k("e", "s", "$3::bigint")} AND c.last_ms >= $3 AND c.start_ms <= $4::bigint + s.period_ms"""  # noqa: S608
 
+# What was withdrawn stays where it was when the chunks before it move: nothing follows from its place.
 _LAST_CHUNKS = f"""
     SELECT {CHUNK_COLUMNS} FROM chunk
      WHERE patient_id = $1 AND epoch_no = $2 AND k >= coalesce(
-           (SELECT max(k) FROM chunk WHERE patient_id = $1 AND epoch_no = $2 AND start_ms <= $3), 0)
+           (SELECT max(k) FROM chunk
+             WHERE patient_id = $1 AND epoch_no = $2 AND start_ms <= $3 AND status <> '{WITHDRAWN}'), 0)
      ORDER BY k FOR NO KEY UPDATE"""  # noqa: S608
 
 _WRITE = f"""
@@ -254,7 +256,7 @@ def _routed(
 async def last_chunks(
     conn: asyncpg.Connection, patient_id: UUID, epoch_no: int, epoch: Epoch, first_ms: int
 ) -> list[Chunk]:
-    """The stored chunks that a reading at `first_ms` or later can change, and the one before them; locked."""
+    """The stored chunks that a reading at `first_ms` or later can change, and the live one before them; locked."""
     before_ms = first_ms - epoch.grid.bound(0)  # a chunk that starts by then ends before the reading
     rows = await conn.fetch(_LAST_CHUNKS, patient_id, epoch_no, before_ms)
     return [chunk_of(row) for row in rows]
