@@ -19,6 +19,7 @@ from ddr.reasons import in_words
 COLUMNS = {"id", "time", "gl"}
 DAY_MS = 86_400_000
 LOWEST_MEDIAN = 35  # mg/dL
+NOTHING = {"", "na", "nan", "null", "none"}  # how R, Python and others write that there is no value
 
 
 class TraceError(Exception):
@@ -54,10 +55,14 @@ class Trace:
 
 @dataclass(frozen=True)
 class Recording:
-    """A file: one trace per person in the order of the file, and what could not be read of it, by line."""
+    """A file: one trace per person in the order of the file, and what could not be read of it, by line.
+
+    `without` counts rows whose value is said to be missing: they are no readings, and no faults.
+    """
 
     traces: tuple[Trace, ...]
     faults: tuple[str, ...] = ()
+    without: int = 0
 
     @property
     def looks_like_mmol(self) -> bool:
@@ -78,29 +83,34 @@ def read_recording(path: Path) -> Recording:
             f"{path}: needs the columns id,time,gl and at least one reading (other files: ddr import, docs/imports.md)"
         )
     persons: dict[str, list[tuple[Sample, int]]] = {}
-    faults = []
+    faults, without = [], 0
     for number, row in enumerate(rows, 2):
         try:
-            persons.setdefault(row["id"], []).append((_sample(row), number))
+            if (sample := _sample(row)) is None:
+                without += 1
+            else:
+                persons.setdefault(row["id"], []).append((sample, number))
         except ValueError as error:
             faults.append(f"line {number}: {error}")
     digest = hashlib.sha256(raw).hexdigest()
     found = [_trace(person, sorted(samples), digest) for person, samples in persons.items() if samples]
     if not found:
-        raise TraceError(f"{path}: {faults[0]}")
-    return Recording(tuple(found), tuple(faults))
+        raise TraceError(f"{path}: {faults[0] if faults else 'no row has a value'}")
+    return Recording(tuple(found), tuple(faults), without)
 
 
 def _trace(person: str, found: Sequence[tuple[Sample, int]], digest: str) -> Trace:
     return Trace(person, tuple(sample for sample, _ in found), digest, tuple(line for _, line in found))
 
 
-def _sample(row: dict[str, str]) -> Sample:
-    """Time and value of a row. Raises ValueError with what is wrong."""
+def _sample(row: dict[str, str]) -> Sample | None:
+    """Time and value of a row; None when it says that there is no value. Raises ValueError with what is wrong."""
     try:
         at = datetime.fromisoformat(row["time"])
     except (TypeError, ValueError):
         raise ValueError(f"no time like 2015-06-06 21:50:27: {row['time']!r}") from None
+    if row["gl"] is not None and row["gl"].strip().lower() in NOTHING:
+        return None
     try:
         value = float(row["gl"])
     except (TypeError, ValueError):

@@ -52,7 +52,7 @@ def _all(recording: Recording) -> list[tuple[int, float | str]]:
 def test_bad_rows_are_told_by_line_and_the_rest_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "odd.csv"
     rows = [
-        "a,2015-06-06 21:50:27,nan",
+        "a,2015-06-06 21:50:27,high",
         "a,2015-06-06 21:55:27,120",
         "b,x,120",
         "a,2015-06-06 22:00:27,inf",
@@ -63,12 +63,24 @@ def test_bad_rows_are_told_by_line_and_the_rest_is_kept(tmp_path: Path) -> None:
     found = read_recording(path)
     assert [(trace.person, trace.lines) for trace in found.traces] == [("a", (3,))]
     assert found.faults == (
-        "line 2: no number: 'nan'",
+        "line 2: no number: 'high'",
         "line 4: no time like 2015-06-06 21:50:27: 'x'",
         "line 5: no number: 'inf'",
         "line 6: no time like 2015-06-06 21:50:27: None",
         "line 7: no time like 2015-06-06 21:50:27: ''",
     )
+
+
+def test_rows_that_say_they_have_no_value_are_no_faults(tmp_path: Path) -> None:
+    """R writes NA, Python NaN, a spreadsheet nothing."""
+    path = tmp_path / "gaps.csv"
+    rows = [f"a,2015-06-06 21:5{n}:27,{value}" for n, value in enumerate(["NA", "nan", "", "120", " NA "])]
+    path.write_text("\n".join(["id,time,gl", *rows]))
+    found = read_recording(path)
+    assert ([trace.lines for trace in found.traces], found.faults, found.without) == ([(5,)], (), 4)
+    path.write_text("id,time,gl\na,2015-06-06 21:50:27,NA")
+    with pytest.raises(TraceError, match="no row has a value"):
+        read_recording(path)
 
 
 @pytest.mark.parametrize(("values", "mmol"), [((5.6, 7.1, 12.9), True), ((56, 71, 129), False), ((40, 40, 41), False)])
@@ -85,7 +97,7 @@ def test_numbers_of_the_other_unit_are_noticed(tmp_path: Path, values: tuple[flo
         ("id,time\nx,2015-06-06 21:50:27\n", "needs the columns"),
         ("id,time,gl\n", "needs the columns"),
         ("id,time,gl\nx,yesterday,120\n", "line 2"),
-        ("id,time,gl\nx,2015-06-06 21:50:27,\n", "line 2"),
+        ("id,time,gl\nx,2015-06-06 21:50:27,\n", "no row has a value"),
     ],
 )
 def test_says_what_is_wrong_with_a_file(tmp_path: Path, text: str, complaint: str) -> None:
