@@ -83,14 +83,18 @@ async def test_a_request_that_takes_long_says_when_to_come_again(
     assert (await first).json()["accepted"] == slow.count == 1
 
 
-async def test_work_of_a_killed_worker_is_taken_over(cgm: Client, core: Core, clock: Clock, patient_id: UUID) -> None:
-    """As such a worker leaves it: claimed, with a lease that nobody renews."""
+@pytest.mark.parametrize("lease_ms", [700, 3_600_000])
+async def test_work_of_a_killed_worker_is_taken_over(
+    cgm: Client, core: Core, clock: Clock, patient_id: UUID, lease_ms: int
+) -> None:
+    """As such a worker leaves it: claimed, with a lease that nobody renews, or of a clock that was set back since."""
     upload = body(clock)
     await cgm.post(READINGS, json=upload, headers=KEY)
     await core.pool.execute(
         "UPDATE gateway_request SET status = NULL, answer = NULL, content_type = NULL, claim = '', lease_ms ="
-        " extract(epoch FROM clock_timestamp()) * 1000 + 700 WHERE patient_id = $1",
+        " extract(epoch FROM clock_timestamp()) * 1000 + $2 WHERE patient_id = $1",
         patient_id,
+        lease_ms,
     )
     answer = await cgm.post(READINGS, json=upload, headers=KEY)
     assert (answer.status_code, answer.json()["duplicate"]) == (200, 1)

@@ -135,9 +135,11 @@ async def test_one_worker_at_a_time(own: Core) -> None:
     assert set((await reasons(own)).values()) == {"consent-ended"}
 
 
-async def test_the_turn_of_a_worker_that_died_ends(own: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("until_ms", [-1, 3_600_000])
+async def test_the_turn_of_a_worker_that_died_ends(own: Core, monkeypatch: pytest.MonkeyPatch, until_ms: int) -> None:
+    """In time, or at once when the clock was set back by an hour since it began."""
     await pairing(own, 0)
-    monkeypatch.setattr(leases, "LEASE_MS", -1)
+    monkeypatch.setattr(leases, "LEASE_MS", until_ms)
     assert await leases.take(own.pool, housekeeping.JOB, b"dead")
     monkeypatch.undo()
     await housekeeping.one_round(own)

@@ -233,14 +233,39 @@ async def test_the_feed_is_readable_without_the_database(own: Recorder) -> None:
 
 
 @pytest.mark.requirement("OPS-001", "OPS-008")
-async def test_time_in_which_no_worker_ran_is_an_outage(own: Recorder) -> None:
-    those = Rounds()
+@pytest.mark.parametrize("hung", [True, False])
+async def test_time_in_which_no_worker_ran_is_an_outage(own: Recorder, hung: bool) -> None:
+    """Whether it hung, or another one was started."""
+    ran_ms = iter((0, GAP_MS + 60_000))
+    those = Rounds(lambda: next(ran_ms))
     await those.once(own.core)
     last = own.clock()
     own.clock.advance(GAP_MS // 1000 + 60)
-    await those.once(own.core)
+    await (those if hung else Rounds()).once(own.core)
     (past,) = (await feed(own))["past"]
     assert (past["status"], past["start"], past["end"]) == ("unavailable", instant(last), instant(own.clock()))
+
+
+@pytest.mark.requirement("OPS-001", "OPS-008")
+async def test_a_clock_that_leaps_is_no_outage(own: Recorder) -> None:
+    """Two workers tell one after the other that they are there, while the clock goes on by an hour and is set back."""
+    workers = [Rounds(), Rounds()]
+    for ahead in (0, 3600, 0, -3600, -3600, 7200):
+        own.clock.advance(ahead)
+        for those in workers:
+            await those.once(own.core)
+            assert (await feed(own))["past"] == []
+
+
+async def test_what_a_worker_said_before_the_clock_was_set_back_counts_no_more(own: Recorder) -> None:
+    trouble = {"key": "k", "state": "demoted", "functions": [], "cause": "c", "cause_de": "c"}
+    await reports.write(own.core.pool, "elsewhere", 1, own.clock() + 3_600_000, [trouble])
+    found = await feed(own)
+    assert found["events"] == []
+    await rounds(own, GAP_MS // 1000, Rounds())
+    own.clock.advance(GAP_MS // 1000 + 60)
+    await Rounds().once(own.core)
+    assert [one["status"] for one in (await feed(own))["past"]] == ["unavailable"]
 
 
 @pytest.mark.requirement("OPS-008")

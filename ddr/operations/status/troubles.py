@@ -91,11 +91,14 @@ def of_credentials(soon: Iterable[tuple[Kind, int]]) -> list[Trouble]:
 
 
 def of_workers(reports: Iterable[Report], now_ms: int) -> list[Trouble]:
-    """What every worker of every host found lately, and workers that fell silent."""
+    """What every worker of every host found lately, and workers that fell silent.
+
+    One that was there later than now is gone since before the clock was set back; whoever is there says so anew.
+    """
     found: list[Trouble] = []
     for report in reports:
         silent_ms = now_ms - report.seen_ms
-        if report.gone or silent_ms > FORGOTTEN_MS:
+        if report.gone or not -SILENT_MS <= silent_ms <= FORGOTTEN_MS:
             continue
         if silent_ms <= SILENT_MS:
             found += [Trouble(**trouble) for trouble in report.troubles]

@@ -28,11 +28,11 @@ class DatabaseClock:
     """Call it for the present instant in milliseconds since 1970; this machine's own clock until the first reading."""
 
     def __init__(self) -> None:
-        self._ahead_ms = time.time_ns() // 1_000_000 - _steady_ms()  # of the steady clock
+        self._ahead_ms = time.time_ns() // 1_000_000 - steady_ms()  # of the steady clock
 
     def __call__(self) -> int:
         """The present instant in milliseconds since 1970-01-01T00:00:00Z."""
-        return _steady_ms() + self._ahead_ms
+        return steady_ms() + self._ahead_ms
 
     def host_ahead_ms(self) -> int:
         """By how many milliseconds this host's own clock is ahead of this one; negative: behind."""
@@ -71,13 +71,13 @@ async def counted(pool: asyncpg.Pool, before_ms: int) -> int:
 async def _look(pool: asyncpg.Pool) -> tuple[int, int]:
     """Milliseconds that the answer took, and by how much the database was ahead of the steady clock in its middle."""
     async with pool.acquire() as connection:  # waiting for one is no part of the answer's time
-        asked_ms = _steady_ms()
+        asked_ms = steady_ms()
         now_ms: int = await connection.fetchval(_NOW)
-        took_ms = _steady_ms() - asked_ms
+        took_ms = steady_ms() - asked_ms
     return took_ms, now_ms - asked_ms - took_ms // 2
 
 
-def _steady_ms() -> int:
-    """Goes on while the machine sleeps, where the system can tell."""
+def steady_ms() -> int:
+    """Milliseconds of a clock that nobody sets; it goes on while the machine sleeps, where the system can tell."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime_ns(clock) // 1_000_000

@@ -11,12 +11,16 @@ LEASE_MS = 60_000
 
 
 async def take(pool: asyncpg.Pool, job: str, mark: bytes) -> bool:
-    """Take the turn for LEASE_MS, or hold it for longer; False while somebody with another mark has it."""
+    """Take the turn for LEASE_MS, or hold it for longer; False while somebody with another mark has it.
+
+    One that lasts longer than is ever given is of a clock that was set back: nobody waits until that has caught up.
+    """
     taken = await pool.fetchval(
         """INSERT INTO job_lease AS j (job, mark, until_ms)
            VALUES ($1, $2, (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $3)
            ON CONFLICT (job) DO UPDATE SET mark = excluded.mark, until_ms = excluded.until_ms
-            WHERE j.mark = excluded.mark OR j.until_ms < excluded.until_ms - $3
+            WHERE j.mark = excluded.mark
+               OR j.until_ms NOT BETWEEN excluded.until_ms - $3 AND excluded.until_ms + $3
            RETURNING true""",
         job, mark, LEASE_MS,
     )  # fmt: skip

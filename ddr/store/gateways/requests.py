@@ -40,7 +40,8 @@ class Key:
 async def claim(pool: asyncpg.Pool, key: Key, digest: bytes, mark: bytes, now_ms: int) -> Row | None:
     """Note that `mark` works on the request; the other one (request_sha256, status, answer, content_type) if there is.
 
-    Answers older than KEEP_MS count no more, and work whose lease ran out is taken over.
+    Answers older than KEEP_MS count no more, and work whose lease ran out is taken over; so is work whose lease is
+    longer than is ever given, by a clock that was set back.
     """
     claimed = await pool.fetchval(
         key.sql(
@@ -48,7 +49,8 @@ async def claim(pool: asyncpg.Pool, key: Key, digest: bytes, mark: bytes, now_ms
                VALUES ($1, $2, $3, $4, $5, {now} + $6) ON CONFLICT ({owner}, request_key) DO UPDATE
                   SET request_sha256 = excluded.request_sha256, status = NULL, answer = NULL, content_type = NULL,
                       created_ms = excluded.created_ms, claim = excluded.claim, lease_ms = excluded.lease_ms
-                WHERE r.created_ms < $7 OR r.status IS NULL AND coalesce(r.lease_ms, 0) < {now}
+                WHERE r.created_ms < $7
+                   OR r.status IS NULL AND coalesce(r.lease_ms, 0) NOT BETWEEN {now} AND {now} + 2 * $6
                RETURNING true"""
         ),
         key.owner, key.key, digest, now_ms, mark, LEASE_MS, now_ms - KEEP_MS,

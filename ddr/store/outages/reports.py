@@ -32,10 +32,11 @@ async def write(
 ) -> int | None:
     """Store the report of a worker; `closed`: the setting `maintenance` lets it serve no DiGA.
 
-    Returns when any worker was last heard of before that; None: never.
+    Returns when any worker was last heard of before that; None: never. What one said before the clock was set back is
+    later than that, and does not count.
     """
     last: int | None = await pool.fetchval(
-        """WITH before AS (SELECT max(seen_ms) AS seen_ms FROM worker_report),
+        """WITH before AS (SELECT max(seen_ms) AS seen_ms FROM worker_report WHERE seen_ms <= $3),
                 own AS (INSERT INTO worker_report AS w (host, worker, seen_ms, troubles, served_ms)
                         VALUES ($1, $2, $3, $4, CASE WHEN NOT $5::boolean THEN $3::bigint END)
                         ON CONFLICT (host, worker)
