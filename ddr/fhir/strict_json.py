@@ -10,7 +10,8 @@ import json
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, NoReturn
+from math import isinf
+from typing import Any, Final, NoReturn
 
 import orjson
 
@@ -24,7 +25,18 @@ LARGE_EXPONENT = re.compile("[eE][+-]?[0-9]{4}")
 # A half of a pair that stands for one character, to which Python's reader does not look whether the other is there.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
+# What may be a number that no double holds.
+_HUGE = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{309}")
+_LONG = 20  # digits from which an integer is read as a float, as orjson does
+
 Number = Callable[[str], Any]
+
+
+class Beyond:
+    """Stands for a number that no double holds: JSON allows it, and nothing of ours takes it for a number or a text."""
+
+
+BEYOND: Final = Beyond()
 
 
 class NotJson(ValueError):
@@ -32,9 +44,14 @@ class NotJson(ValueError):
 
 
 def read(body: bytes) -> Any:
-    """The content; decimals as float. Raises NotJson and TooMuch."""
+    """The content; decimals as float, BEYOND for what none holds (1e400). Raises NotJson and TooMuch."""
     check_json(body)
-    found = _loads(body)
+    try:
+        found = _loads(body)
+    except NotJson:
+        if not _HUGE.search(body):
+            raise
+        return read_exact(body, _within, whole)  # orjson refuses all of a body for one number
     if sum(map(body.count, _NAME_ENDS)) != _members(found):  # nearly never; then it is looked at closely
         read_exact(body)
     return found
@@ -59,9 +76,20 @@ def read_exact(body: bytes, decimal: Number = float, integer: Number = int) -> A
         raise NotJson("it is nested too deeply") from None
 
 
-def with_digits(digits: str) -> Decimal | float:
-    """A JSON number that is no integer, with its digits; one with a large exponent as a float."""
-    return float(digits) if LARGE_EXPONENT.search(digits) else Decimal(digits)
+def with_digits(digits: str) -> Decimal | float | Beyond:
+    """A JSON number that is no integer, with its digits; one with a large exponent as a float, or BEYOND."""
+    near = _within(digits)
+    return near if near is BEYOND or LARGE_EXPONENT.search(digits) else Decimal(digits)
+
+
+def whole(digits: str) -> int | float | Beyond:
+    """A JSON integer; a long one as a float, or BEYOND."""
+    return int(digits) if len(digits) < _LONG else _within(digits)
+
+
+def _within(digits: str) -> float | Beyond:
+    value = float(digits)
+    return BEYOND if isinf(value) else value
 
 
 def _loads(body: bytes) -> Any:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from ddr.fhir.bounds import TooMuch
-from ddr.fhir.strict_json import NotJson, read, read_exact, with_digits
+from ddr.fhir.strict_json import NotJson, read, read_exact, whole, with_digits
 from ddr.gateway.problem import Problem
 from ddr.http.asgi import Receive, Scope, header
 from ddr.http.bodies import Bodies
@@ -52,10 +52,13 @@ _DIGITS = re.compile(rb"\.[0-9]*0\s*[,}\]]|[0-9][eE][+-]?[0-9]")
 
 
 def parsed(body: bytes, exact: bool = False) -> Any:
-    """The JSON in a body; with `exact`, decimals that a float would shorten are Decimal. Raises Problem 400 or 413."""
+    """The JSON in a body; with `exact`, decimals that a float would shorten are Decimal. Raises Problem 400 or 413.
+
+    A number that no double holds is BEYOND: it makes its item a bad one, and leaves the others alone.
+    """
     try:
         found = read(body)  # stricter in all but digits
-        return read_exact(body, with_digits) if exact and _DIGITS.search(body) else found
+        return read_exact(body, with_digits, whole) if exact and _DIGITS.search(body) else found
     except TooMuch as error:
         raise Problem(413, "too-large", str(error)) from None
     except NotJson as error:

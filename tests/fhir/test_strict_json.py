@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddr.fhir.strict_json import NotJson, read, read_exact
+from ddr.fhir.strict_json import BEYOND, NotJson, read, read_exact, whole, with_digits
 
 # Texts that look like the end of a member's name, too.
 TEXTS = st.text(st.sampled_from('a":, \\\t\n{}[]'), max_size=6)
@@ -46,7 +46,7 @@ def test_a_member_that_is_there_twice_is_refused_wherever_it_is(
 @pytest.mark.parametrize(
     "body",
     [b'{"value":100,"value":200}', b'{"value" : 100 , "value" : 200}', b'{"a":":","b":{"c":1,"\\u0063":1}}',
-     b"\xef\xbb\xbf{}", b'{"a":1,}', b'{"a":NaN}', b'{"a":1e400}', b'"\xff"', b"[" * 5000, b""],
+     b"\xef\xbb\xbf{}", b'{"a":1,}', b'{"a":NaN}', b'{"a":1e400,}', b'"\xff"', b"[" * 5000, b""],
 )  # fmt: skip
 def test_what_is_not_certain_is_refused(body: bytes) -> None:
     with pytest.raises(NotJson):
@@ -70,3 +70,12 @@ def test_half_a_character_is_refused(text: bytes) -> None:
         with pytest.raises(NotJson):
             reader(b'{"a":"' + text + b'"}')
         assert reader(rb'{"a":"\ud83e\ude78"}') == {"a": "\U0001fa78"}
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"-1E+400", b"1.5e99999999999999999999", b"9" * 400, b"9" * 5000])
+def test_a_number_that_no_double_holds_spoils_nothing_beside_it(number: bytes) -> None:
+    body = b'{"a":[' + number + b',1,2.50,1e-400,"1e400"]}'
+    assert read(body) == {"a": [BEYOND, 1, 2.5, 0.0, "1e400"]}
+    beyond, *others = read_exact(body, with_digits, whole)["a"]
+    assert (beyond, [str(other) for other in others]) == (BEYOND, ["1", "2.50", "1E-400", "1e400"])
+    assert not isinstance(BEYOND, int | float | str)  # no member takes it for a value

@@ -90,6 +90,12 @@ async def test_one_bad_item_blocks_no_other(cgm: Client, clock: Clock) -> None:
     assert answer["items"][-1]["status"] == "accepted"
 
 
+async def test_a_number_that_no_double_holds_is_one_bad_item(cgm: Client, clock: Clock) -> None:
+    body = orjson.dumps({"unit": "mg/dL", "readings": items(clock, 77777, 100)}).replace(b"77777", b"1e400")
+    answer = (await cgm.post(READINGS, content=body, headers=JSON)).json()
+    assert [item.get("reason") for item in answer["items"]] == ["value", None]
+
+
 async def test_an_upload_without_unit_is_refused_item_by_item(cgm: Client, clock: Clock) -> None:
     good, own = items(clock, 100, 100)
     answer = await send(cgm, [good, own | {"unit": "mg/dL"}], unit=None)
