@@ -24,6 +24,7 @@ from ddr.operations.request_log.policy import history
 from ddr.operations.request_log.sealing import seal
 from ddr.operations.request_log.verifying import Findings, verify_chain, verify_file
 from ddr.settings import Settings
+from ddr.store.database.faults import ChangedMeanwhile
 from ddr.store.database.pool import Pool
 
 HELP = "export and verify the request log, show its policy"
@@ -108,6 +109,8 @@ def _into(write: Callable[[bytes], object], recipient: x509.Certificate | None, 
         with_database(lines)
     except ValueError as error:
         raise CommandError(f"request log: a seal {error}; see `ddr logs verify`") from None
+    except ChangedMeanwhile:
+        raise CommandError("request log: days that were asked for were dropped meanwhile; ask again") from None
     if recipient:
         write(_encrypted(b"".join(plain), recipient))
 

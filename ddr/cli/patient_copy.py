@@ -19,6 +19,7 @@ from ddr.registries.terminology import Zts, current_catalog
 from ddr.registries.trust import Trust
 from ddr.settings import Settings
 from ddr.store.audit.trail import Event, record
+from ddr.store.database.faults import ChangedMeanwhile
 from ddr.store.database.pool import Pool
 
 PROGRESS_BYTES = 10_000_000
@@ -27,17 +28,30 @@ PROGRESS_BYTES = 10_000_000
 async def write_copy(
     settings: Settings, pool: Pool, patient_id: UUID, folder: Path, lang: str
 ) -> AsyncIterator[tuple[str, int]]:
-    """Write the files into `folder`, readable for their owner only; name and bytes of each when it is complete.
+    """Write the files into `folder`, readable for their owner only; name and bytes of each when all are complete.
 
-    Nothing is written over: raises CommandError when one of the files is there. It is recorded; the patient sees it.
+    They bear their names when everything is in them: whatever happens before, no file is left. Nothing is written
+    over: raises CommandError when one of the files is there. It is recorded; the patient sees it.
     """
     core = await _core(settings, pool)
-    async with reading(settings, pool) as read:
-        files = await whole_copy(replace(core, pool=read), patient_id, lang)
-        _prepare(folder, files)
-        await record(pool, Event.DATA_EXPORTED_BY_OPERATOR, now_ms(), patient_id=patient_id)
-        for name, content in files.items():
-            yield name, await _written(folder / name, content)
+    parts: dict[Path, Path] = {}
+    try:
+        async with reading(settings, pool) as read:
+            files = await whole_copy(replace(core, pool=read), patient_id, lang)
+            _prepare(folder, files)
+            await record(pool, Event.DATA_EXPORTED_BY_OPERATOR, now_ms(), patient_id=patient_id)
+            for name, content in files.items():
+                part = folder / f"{name}.part"
+                parts[part] = folder / name
+                await _written(part, content)
+        for part, file in parts.items():
+            part.rename(file)
+            yield file.name, file.stat().st_size
+    except ChangedMeanwhile:
+        raise CommandError("the patient's data was changed or deleted meanwhile; nothing was written") from None
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
 
 
 def _prepare(folder: Path, names: Iterable[str]) -> None:
@@ -46,9 +60,7 @@ def _prepare(folder: Path, names: Iterable[str]) -> None:
         raise CommandError(f"{folder / there[0]} exists already; name another directory")
 
 
-async def _written(path: Path, content: AsyncIterator[bytes]) -> int:
-    """How many bytes there were; the file bears its name when all of them are in it."""
-    part = path.with_name(f"{path.name}.part")
+async def _written(part: Path, content: AsyncIterator[bytes]) -> None:
     size, said = 0, 0
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         async for piece in content:
@@ -56,9 +68,7 @@ async def _written(path: Path, content: AsyncIterator[bytes]) -> int:
             size += len(piece)
             if size - said >= PROGRESS_BYTES:
                 said = size
-                print(f"{path.name}: {size // 1_000_000} MB so far", file=sys.stderr, flush=True)
-    part.rename(path)
-    return size
+                print(f"{part.stem}: {size // 1_000_000} MB so far", file=sys.stderr, flush=True)
 
 
 async def _core(settings: Settings, pool: Pool) -> Core:

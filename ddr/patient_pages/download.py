@@ -46,14 +46,18 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with
 
 
 async def whole_copy(core: Core, patient_id: UUID, lang: str) -> dict[str, AsyncIterator[bytes]]:
-    """Everything of a patient as files: what the patient finds on the pages, by name of the file."""
+    """Everything of a patient as files: what the patient finds on the pages, by name of the file.
+
+    Each raises ChangedMeanwhile in place of its last piece when it is not whole.
+    """
     upto_no, exact = await trail.newest_no(core.pool, patient_id), Exact()
-    return {
+    files = {
         exact.file: _lines(core, patient_id, lang, exact),
         FHIR_FILE: _bundle(core, patient_id, lang, upto_no),
         CONSENTS_FILE: record_copy.consent_lines(core, patient_id, lang),
         ACCESSES_FILE: record_copy.access_lines(core, patient_id, lang, upto_no),
     }
+    return {name: export.whole(core.pool, patient_id, content) for name, content in files.items()}
 
 
 async def as_csv(request: Request, _: Visitor, session: Session) -> Response:
@@ -98,8 +102,10 @@ async def accesses(request: Request, _: Visitor, session: Session) -> Response:
 async def _answer(
     request: Request, session: Session, content: AsyncIterator[bytes], media_type: str, name: str
 ) -> Response:
+    """A download that is not whole is cut off (`ddr.http.guard`): the browser says that it failed."""
     core = core_of(request)
     await record(core.pool, Event.DATA_DOWNLOADED, core.clock(), patient_id=session.patient_id)
+    content = export.whole((await core.reading()).pool, session.patient_id, content)
     headers = page_headers() | {"Content-Disposition": f'attachment; filename="{name}"', "Content-Type": media_type}
     return StreamingResponse(content, headers=headers)
 

@@ -16,12 +16,13 @@ import pytest
 from ddr.operations.request_log import sealing
 from ddr.operations.request_log.chain import IN_COLUMNS, IN_LINES, Seal
 from ddr.operations.request_log.days import LATE_MS, pack_some
-from ddr.operations.request_log.export import Filters, matching
+from ddr.operations.request_log.export import Filters, export, matching
 from ddr.operations.request_log.packing import Learning, Words
 from ddr.operations.request_log.verifying import findings, verify_chain, verify_file
 from ddr.settings import Settings
 from ddr.store.audit import request_log_packs as packs
 from ddr.store.audit import request_log_seals as store
+from ddr.store.database.faults import ChangedMeanwhile
 from ddr.store.database.pool import open_pool
 from tests.support.audit import DAY_MS, TODAY
 from tests.support.database import migrated_database
@@ -372,3 +373,23 @@ async def test_words_of_which_a_part_is_gone_are_not_taken_for_others(
     assert len(words) == 3 and Words(words).damaged
     with pytest.raises(ValueError, match="words of the request log are damaged"):
         Learning(words)
+
+
+async def test_an_export_of_which_days_are_dropped_meanwhile_has_no_manifest(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would say that it is whole. One that asks for later days is."""
+    monkeypatch.setattr(store, "STEP", 1)
+    for day in (TODAY - 33, TODAY - 32, TODAY - 31, TODAY - 1):
+        await log.write(day, 4, 4)
+    early, late = (
+        export(log.pool, log.pool, log.pen, Filters(since_ms=since_ms), TODAY * DAY_MS)
+        for since_ms in (None, (TODAY - 2) * DAY_MS)
+    )
+    given = [await anext(lines) for lines in (early, late)]
+    assert await sealing.drop(log.pool, 30, TODAY * DAY_MS) > 0
+    with pytest.raises(ChangedMeanwhile):
+        given += [line async for line in early]
+    assert not any(b'"manifest"' in line for line in given)
+    given += [line async for line in late]
+    assert b'"manifest"' in given[-1]

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import threading
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC
@@ -14,6 +15,7 @@ from fractions import Fraction
 from importlib import import_module
 from typing import Any
 from unittest.mock import patch
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -27,7 +29,10 @@ from ddr.imports.formats import read
 from ddr.patient_pages.charts import LINES, axis_value
 from ddr.patient_pages.ranges import ranges
 from ddr.series.packing import ERROR, HIGH, LOW, encode
+from ddr.store.audit import patients as trail
+from ddr.store.database.faults import ChangedMeanwhile
 from ddr.store.patients import export
+from ddr.store.patients.erasure import delete_patient
 from tests.diga_api.world import CGM, DAY, GLUCOSE, HOUR, LOINC, MINUTE, Body
 from tests.fhir.validity import assert_valid
 from tests.patient_pages.browser import Browser
@@ -295,6 +300,46 @@ async def test_others_see_nothing_of_it(core: Core, path: str) -> None:
     assert "GlukoSense" not in answer.text
     assert "<svg" not in answer.text
     assert (await Browser(core).get(path)).headers["location"] == "/login"
+
+
+FILES = ("/me/data.csv", "/me/data-excel.csv", "/me/data.json", "/me/consents.csv", "/me/accesses.csv")
+
+
+@pytest.mark.parametrize("path", FILES)
+async def test_no_file_of_a_patient_who_is_deleted_meanwhile_looks_whole(
+    core: Core, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    _, browser = await worn(core)
+    module: Any = trail if "accesses" in path else export
+    read = trail.upto if "accesses" in path else export.chunks if "/data" in path else export.consents
+
+    async def deleted_meanwhile(pool: Any, patient_id: UUID, *more: Any) -> AsyncIterator[Any]:
+        async for row in read(pool, patient_id, *more):
+            yield row
+        await delete_patient(core.pool, patient_id, core.clock())
+
+    monkeypatch.setattr(module, read.__name__, deleted_meanwhile)
+    with pytest.raises(ChangedMeanwhile):  # the server cuts the connection then
+        await browser.get(path)
+
+
+async def test_no_file_misses_readings_that_go_back_meanwhile(core: Core) -> None:
+    """A calibration that is taken back gives its readings to the epoch before, which was read already."""
+    patient, _ = await worn(core)
+
+    async def pieces(withdrawn: bool) -> AsyncIterator[bytes]:
+        yield b"1"
+        if withdrawn:
+            await core.pool.execute("UPDATE epoch SET withdrawn = true WHERE patient_id = $1", patient.patient_id)
+        yield b"2"
+
+    whole = export.whole(core.pool, patient.patient_id, pieces(False))
+    assert [piece async for piece in whole] == [b"1", b"2"]
+    given = []
+    with pytest.raises(ChangedMeanwhile):
+        async for piece in export.whole(core.pool, patient.patient_id, pieces(True)):
+            given.append(piece)
+    assert given == [b"1"], "the last one is held back: it may be what makes a document whole"
 
 
 async def test_downloads_are_in_the_trail(core: Core) -> None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
+import asyncpg
 import pytest
 
 from ddr.cli.main import main
+from ddr.store.patients import export as copied
+from ddr.store.patients.erasure import delete_patient
 from tests.spec.backend import Backend
 from tests.spec.patient_pages import pages_of
 from tests.spec.world import BP, CGM
@@ -136,6 +142,26 @@ async def test_the_copy_for_a_letter(alone: Recorder, capsys: Output, tmp_path: 
     assert "exists already" in capsys.readouterr().err
     assert await operator(ddr, "patient", "export", "nobody at all", "--to", str(tmp_path / "none")) == 1
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("fault", ["deleted", "lost"])
+async def test_a_copy_is_there_as_a_whole_or_not_at_all(
+    alone: Recorder, capsys: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    patient, folder = await alone.patient(), tmp_path / "copy"
+    consents = copied.consents
+
+    async def spoilt(pool: asyncpg.Pool, patient_id: UUID) -> AsyncIterator[Any]:
+        async for row in consents(pool, patient_id):
+            yield row
+        if fault == "lost":
+            raise ConnectionError("the database is gone")
+        await delete_patient(pool, patient_id, 0)
+
+    monkeypatch.setattr(copied, "consents", spoilt)
+    assert await operator(alone, "patient", "export", patient.username, "--to", str(folder)) == 1
+    assert ("nothing was written" in capsys.readouterr().err) == (fault == "deleted")
+    assert not list(folder.iterdir())
 
 
 async def test_erasing_tells_what_and_how_far(ddr: Recorder, patient: Patient, capsys: Output) -> None:

@@ -18,6 +18,7 @@ from ddr.operations.request_log.signing import Signer
 from ddr.operations.request_log.skipping import Skipping
 from ddr.store.audit import request_log_packs as packs
 from ddr.store.audit import request_log_seals as store
+from ddr.store.database.faults import ChangedMeanwhile
 from ddr.store.database.pool import Connection
 
 MEMBER = "manifest"  # the only member of a file's last line
@@ -107,17 +108,33 @@ async def matching(conn: Connection, filters: Filters, upto_seal: int) -> AsyncI
 async def export(
     pool: asyncpg.Pool, read: asyncpg.Pool, signer: Signer, filters: Filters, now_ms: int
 ) -> AsyncIterator[bytes]:
-    """The sealed lines that `read` has, each with its line feed, the manifest last, for which `pool` keeps the key."""
+    """The sealed lines that `read` has, each with its line feed, the manifest last, for which `pool` keeps the key.
+
+    Raises ChangedMeanwhile in place of the manifest when days of which lines are wanted were dropped meanwhile.
+    """
     hashed, count = hashlib.sha256(), 0
     async with read.acquire() as conn:
+        before = await store.newest_dropped(conn)
         upto_seal, chain, _ = await store.end(conn)
         async for line in matching(conn, filters, upto_seal):
             hashed.update(line + b"\n")
             count += 1
             yield line + b"\n"
+        dropped = await store.newest_dropped(conn)
+        if dropped != before and not await still_kept(conn, filters, dropped):
+            raise ChangedMeanwhile
         manifest = Manifest(filters, count, hashed.hexdigest(), upto_seal, chain.hex())
     token = await signing.sign(pool, signer, manifest.claims(), now_ms)
     yield orjson.dumps({MEMBER: {**manifest.claims(), "signature": token}}) + b"\n"
+
+
+async def still_kept(conn: Connection, filters: Filters, dropped: Mapping[str, Any] | None) -> bool:
+    """Whether all seals of this period are still there; `dropped` is what went last."""
+    if dropped is None:
+        return True
+    if filters.since_ms is None or filters.since_ms <= dropped["sealed_ms"]:
+        return False
+    return not await store.dropped_around(conn, filters.since_ms, filters.until_ms)
 
 
 def _at(partner_id: str, endpoint: str) -> bool:

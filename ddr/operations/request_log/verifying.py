@@ -14,7 +14,7 @@ from ddr.operations.audit_chain import START
 from ddr.operations.request_log import signing
 from ddr.operations.request_log.chain import Runs, faults, missing
 from ddr.operations.request_log.compare import differences
-from ddr.operations.request_log.export import MEMBER, Manifest, matching, seals
+from ddr.operations.request_log.export import MEMBER, Manifest, matching, seals, still_kept
 from ddr.store.audit import request_log_seals as store
 from ddr.store.database.pool import Connection
 
@@ -101,7 +101,7 @@ async def _file(conn: Connection, content: bytes) -> list[str]:
         return [f"line {len(lines)}, the manifest, was changed"]
     given = lines[:-1]
     sha256 = hashlib.sha256(b"".join(line + b"\n" for line in given)).hexdigest()
-    if not await _still_kept(conn, manifest):
+    if not await still_kept(conn, manifest.filters, await store.newest_dropped(conn)):
         same = sha256 == manifest.sha256 and len(given) == manifest.records
         return [] if same else ["lines were changed, and the records themselves have been dropped since"]
     try:
@@ -120,14 +120,3 @@ def _manifest(lines: Sequence[bytes]) -> tuple[Manifest | None, str]:
         return Manifest.of(claims), claims["signature"]
     except (orjson.JSONDecodeError, LookupError, TypeError):
         return None, ""
-
-
-async def _still_kept(conn: Connection, manifest: Manifest) -> bool:
-    """Whether all seals that the file was made from are still there."""
-    dropped = await store.newest_dropped(conn)
-    since_ms, until_ms = manifest.filters.since_ms, manifest.filters.until_ms
-    if dropped is None:
-        return True
-    if since_ms is None or since_ms <= dropped["sealed_ms"]:
-        return False
-    return not await store.dropped_around(conn, since_ms, until_ms)

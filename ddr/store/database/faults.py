@@ -14,6 +14,10 @@ class PoolBusy(TimeoutError):
     """No connection of the pool became free in time: more is asked than can be done."""
 
 
+class ChangedMeanwhile(Exception):
+    """What was read step by step is not whole: it was changed between two steps, in a way that hides some of it."""
+
+
 class StaleServer(ConnectionError):
     """A server that must not be used: of another cluster, a former primary that was replaced, or with a schema of
     somebody else."""
@@ -38,6 +42,7 @@ READ_ONLY = Fault("unavailable", "The database cannot store anything at the mome
 _BY_TYPE: tuple[tuple[type[BaseException], Fault], ...] = (
     (PoolBusy, OVERLOADED),
     (asyncpg.LockNotAvailableError, BUSY),
+    (ChangedMeanwhile, BUSY),
     (asyncpg.TransactionRollbackError, BUSY),  # serialization, deadlock
     (exceptions.InvalidCachedStatementError, CHANGED),
     (exceptions.OutdatedSchemaCacheError, CHANGED),

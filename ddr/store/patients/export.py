@@ -1,17 +1,21 @@
 """Everything measured of one patient, page by page, for the patient's own view and download. Read only.
 
-Pages are read on their own, so that a slow download holds no connection to the database.
+Pages are read on their own, so that a slow download holds no connection to the database. `whole` sees to it that
+nobody takes what is left of a patient who is being deleted for everything.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
 
+from ddr.store.database.faults import ChangedMeanwhile
+
 Row = Mapping[str, Any]
+Piece = TypeVar("Piece")
 
 CHUNKS_PER_PAGE = 30
 CONSENTS_PER_PAGE = 50  # each with the text that was shown
@@ -48,6 +52,30 @@ SELECT m.measurement_no, m.miv_url, m.code_system, m.code, m.device_no, m.epoch_
        d.manufacturer, d.type_code
   FROM measurement m LEFT JOIN device d ON d.patient_id = $1 AND d.device_no = m.device_no
  WHERE m.patient_id = $1 AND m.deleted_ms IS NULL"""
+
+
+# Readings of an epoch that is withdrawn go back to one before it, which may have been read already.
+_STANDING = """
+SELECT ARRAY(SELECT epoch_no FROM epoch WHERE patient_id = $1 AND withdrawn ORDER BY epoch_no)
+  FROM patient WHERE patient_id = $1"""
+
+
+async def whole(pool: asyncpg.Pool, patient_id: UUID, pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
+    """`pieces` of what is read of this patient; the last one only when all of it was there to be read.
+
+    Raises ChangedMeanwhile when the patient was deleted while they were read, or readings went back to where they
+    had been.
+    """
+    before = await pool.fetchval(_STANDING, patient_id)
+    held: list[Piece] = []
+    async for piece in pieces:
+        if held:
+            yield held.pop()
+        held.append(piece)
+    if before is None or await pool.fetchval(_STANDING, patient_id) != before:
+        raise ChangedMeanwhile
+    for piece in held:
+        yield piece
 
 
 async def devices(pool: asyncpg.Pool, patient_id: UUID) -> list[Row]:
