@@ -73,7 +73,7 @@ async def as_spreadsheet(request: Request, _: Visitor, session: Session) -> Resp
 async def _table(request: Request, session: Session, form: Exact) -> Response:
     core = await core_of(request).reading()
     lines = _lines(core, session.patient_id, language(request.scope), form)
-    return await _answer(request, session, lines, CSV, form.file)
+    return await _answer(request, core, session, lines, CSV, form.file)
 
 
 async def as_fhir(request: Request, _: Visitor, session: Session) -> Response:
@@ -81,14 +81,14 @@ async def as_fhir(request: Request, _: Visitor, session: Session) -> Response:
     core, patient_id = await core_of(request).reading(), session.patient_id
     upto_no = await trail.newest_no(core.pool, patient_id)  # this download itself is not part of it
     bundle = _bundle(core, patient_id, language(request.scope), upto_no)
-    return await _answer(request, session, bundle, Format.JSON.content_type, FHIR_FILE)
+    return await _answer(request, core, session, bundle, Format.JSON.content_type, FHIR_FILE)
 
 
 async def consents(request: Request, _: Visitor, session: Session) -> Response:
     """Consents and pairings as a table."""
     core = await core_of(request).reading()
     lines = record_copy.consent_lines(core, session.patient_id, language(request.scope))
-    return await _answer(request, session, lines, CSV, CONSENTS_FILE)
+    return await _answer(request, core, session, lines, CSV, CONSENTS_FILE)
 
 
 async def accesses(request: Request, _: Visitor, session: Session) -> Response:
@@ -96,16 +96,16 @@ async def accesses(request: Request, _: Visitor, session: Session) -> Response:
     core = await core_of(request).reading()
     upto_no = await trail.newest_no(core.pool, session.patient_id)
     lines = record_copy.access_lines(core, session.patient_id, language(request.scope), upto_no)
-    return await _answer(request, session, lines, CSV, ACCESSES_FILE)
+    return await _answer(request, core, session, lines, CSV, ACCESSES_FILE)
 
 
 async def _answer(
-    request: Request, session: Session, content: AsyncIterator[bytes], media_type: str, name: str
+    request: Request, read: Core, session: Session, content: AsyncIterator[bytes], media_type: str, name: str
 ) -> Response:
-    """A download that is not whole is cut off (`ddr.http.guard`): the browser says that it failed."""
+    """`content` comes from `read`. A download that is not whole is cut off: the browser says that it failed."""
+    content = export.whole(read.pool, session.patient_id, content)
     core = core_of(request)
     await record(core.pool, Event.DATA_DOWNLOADED, core.clock(), patient_id=session.patient_id)
-    content = export.whole((await core.reading()).pool, session.patient_id, content)
     headers = page_headers() | {"Content-Disposition": f'attachment; filename="{name}"', "Content-Type": media_type}
     return StreamingResponse(content, headers=headers)
 

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -19,6 +20,7 @@ from tests.patient_pages.browser import Browser, inputs
 from tests.patient_pages.test_consent import CGM, PRESSURE, logged_in, scope
 from tests.support.clock import Clock
 from tests.support.patients import Patient, list_diga, push_request, record_read
+from tests.support.touched import touched
 
 Json = dict[str, Any]
 YEAR_MS = 365 * 86_400_000
@@ -101,3 +103,24 @@ async def test_nobody_else_gets_any_of_it(core: Core, told: tuple[Patient, Brows
     for path in ("/me/data.json", "/me/consents.csv", "/me/accesses.csv"):
         assert "GlucoPilot" not in (await stranger.get(path)).text
         assert (await Browser(core).get(path)).headers["location"] == "/login"
+
+
+async def test_the_proof_of_many_consents_is_read_once(core: Core, patient_id: UUID) -> None:
+    """Who agrees and withdraws hundreds of times has a copy that grows with that, and not with its square."""
+    pool, count = core.pool, 400
+    await pool.execute(
+        """
+        WITH p AS (INSERT INTO pairing (patient_id, pairing_id, client_id, salt, created_ms)
+                   VALUES ($1, gen_random_uuid()::text, 'c', '', 0) RETURNING pairing_no)
+        INSERT INTO consent (patient_id, pairing_no, miv_url, granted_ms, until_ms)
+        SELECT $1, pairing_no, 'https://x', n, 1000 FROM p, generate_series(1, $2::integer) n
+        """,
+        patient_id,
+        count,
+    )
+    await pool.execute("UPDATE consent SET withdrawn_ms = 1000 WHERE patient_id = $1", patient_id)
+    await pool.execute("ANALYZE consent_record")
+    async with touched(pool, "consent_record") as work:
+        found = [row async for row in export.consents(pool, patient_id)]
+    assert [len(row["acts"]) for row in found] == [2] * count
+    assert work.fetched < 3 * len(found)
