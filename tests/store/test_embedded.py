@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
+import os
 import shutil
 import signal
 import subprocess
@@ -78,6 +81,55 @@ async def test_a_killed_recorder_leaves_nothing_in_the_way(state: Path) -> None:
     start_and_kill_a_recorder(state)
     with embedded(state, share=False) as url:
         assert await query(url, "SELECT 1") == 1
+
+
+def pid(state: Path) -> int:
+    """The process id of the server."""
+    return int(((state / "postgres").resolve() / "data" / "postmaster.pid").read_text().split()[0])
+
+
+async def patiently(url: str, statement: str) -> object:
+    """The answer, once the server is there."""
+    for _ in range(600):
+        try:
+            return await query(url, statement)
+        except (OSError, asyncpg.PostgresError):
+            await asyncio.sleep(0.1)
+    return await query(url, statement)
+
+
+@pytest.fixture(params=["usual", "adopting"])
+def parent(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Adopting: we become the parent of processes that lose theirs, like process 1 of a container."""
+    prctl, set_child_subreaper = ctypes.CDLL(None).prctl, 36
+    prctl(set_child_subreaper, int(request.param == "adopting"), 0, 0, 0)
+    yield
+    prctl(set_child_subreaper, 0, 0, 0, 0)
+
+
+@pytest.mark.usefixtures("parent")
+async def test_a_recorder_starts_a_killed_server_again(state: Path) -> None:
+    """kill -9, as the kernel does when memory runs out."""
+    with embedded(state, share=False) as url:
+        await query(url, "CREATE TABLE kept AS SELECT 42 AS x")
+        for _ in range(2):
+            os.kill(killed := pid(state), signal.SIGKILL)
+            assert await patiently(url, "SELECT x FROM kept") == 42
+            assert pid(state) != killed
+
+
+async def test_the_end_of_a_server_that_was_killed_before_is_no_fault(state: Path) -> None:
+    with embedded(state) as url:
+        os.kill(pid(state), signal.SIGKILL)
+        for _ in range(600):
+            try:
+                await query(url, "SELECT 1")
+            except (ConnectionRefusedError, FileNotFoundError):
+                break
+            except (OSError, asyncpg.PostgresError):
+                pass
+            await asyncio.sleep(0.1)
+    assert not (state / "postgres.url").exists()
 
 
 async def test_a_long_path_gets_a_short_socket(state: Path) -> None:

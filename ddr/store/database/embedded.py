@@ -1,19 +1,22 @@
 """The embedded PostgreSQL: a private server in the state directory, for demonstrations, tests and small installations.
 
 It listens on a unix socket in a directory of mode 0700 only. The process that starts it holds a lock on the state
-directory and stops it at its end; other commands on the same state directory use the running one.
+directory and stops it at its end; other commands on the same state directory use the running one. A recorder starts it
+again when it is gone: nobody else looks after it.
 """
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -26,6 +29,7 @@ from ddr.store.database.errors import StoreError
 SOCKET = ".s.PGSQL.5432"
 LONGEST_SOCKET_PATH = 107  # bytes; sun_path of the kernel
 WAIT_SECONDS = 60
+LOOK_SECONDS = 1.0  # between two looks whether the server is still there
 SERVER_OPTIONS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -36,12 +40,15 @@ SERVER_OPTIONS = {
     "log_parameter_max_length_on_error": "0",
 }
 
+log = logging.getLogger(__name__)
+
 
 @contextmanager
 def embedded(state_dir: Path, share: bool = True) -> Iterator[str]:
     """Run the server of `state_dir` during the block and yield its URL; create it on first use (about 1 s).
 
-    If another process runs it already: yields the URL of that one when `share`, else raises StoreError.
+    If another process runs it already: yields the URL of that one when `share`, else raises StoreError. Without `share`
+    it is for a recorder, and is started again when it was killed.
     Raises StoreError with one line for everything that goes wrong.
     """
     try:
@@ -58,7 +65,8 @@ def embedded(state_dir: Path, share: bool = True) -> Iterator[str]:
         published = state_dir / "postgres.url"
         published.write_text(url)
         try:
-            yield url
+            with nullcontext() if share else _kept(server):
+                yield url
         finally:
             published.unlink(missing_ok=True)
             server.stop()
@@ -100,6 +108,36 @@ def _shared_url(state_dir: Path, share: bool) -> str:
     raise StoreError(f"state directory {state_dir}: another recorder holds it but its database does not start")
 
 
+@contextmanager
+def _kept(server: _Server) -> Iterator[None]:
+    """Start `server` again whenever it is gone (killed, for want of memory for instance) during the block."""
+    over = threading.Event()
+    keeper = threading.Thread(target=_keep, args=(server, over), name="embedded", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        keeper.join()
+
+
+def _keep(server: _Server, over: threading.Event) -> None:
+    failed = False
+    while not over.wait(LOOK_SECONDS):
+        if server.runs():
+            continue
+        server.bury()
+        try:
+            server.start()
+        except StoreError as error:  # as long as processes of the former one are there, for instance
+            if not failed:
+                log.warning("database.not_started", extra={"reason": str(error)})
+            failed = True
+        else:
+            log.warning("database.started_again")
+            failed = False
+
+
 class _Server:
     """One data directory and the programs to run it, as the account that may."""
 
@@ -122,9 +160,20 @@ class _Server:
         self._run("pg_ctl", "start", "-D", self.data, "-l", log, "-w", "-t", WAIT_SECONDS, "-s", "-o", arguments)
         return f"postgresql://ddr@/postgres?host={quote(str(self.run_dir))}"
 
+    def runs(self) -> bool:
+        """Whether somebody listens at its socket."""
+        return _answers(self.run_dir / SOCKET)
+
+    def bury(self) -> None:
+        """Let the process of a killed server go, if we became its parent (process 1 of a container): else it counts as
+        one that runs."""
+        with suppress(OSError, ValueError, IndexError):
+            os.waitpid(int((self.data / "postmaster.pid").read_text().split()[0]), os.WNOHANG)
+
     def stop(self) -> None:
-        """Stop the server; sessions that are still open are cut."""
-        self._run("pg_ctl", "stop", "-D", self.data, "-m", "fast", "-w", "-t", WAIT_SECONDS, "-s")
+        """Stop the server, if it is there; sessions that are still open are cut."""
+        if self.runs():
+            self._run("pg_ctl", "stop", "-D", self.data, "-m", "fast", "-w", "-t", WAIT_SECONDS, "-s")
         if self.run_dir.parent != self.home:
             shutil.rmtree(self.run_dir, ignore_errors=True)
 
@@ -189,9 +238,13 @@ class _Server:
 
 
 def _answers(path: Path) -> bool:
+    """Whether somebody listens at the socket, however busy."""
     with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(LOOK_SECONDS)
         try:
             probe.connect(str(path))
+        except (BlockingIOError, TimeoutError):
+            return True
         except OSError:
             return False
     return True
