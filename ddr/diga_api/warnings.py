@@ -41,7 +41,14 @@ def _foreign_codes(search: Search, mivs: Sequence[Miv]) -> Iterator[dict[str, An
     for tokens in codes(search):
         for token in tokens:
             if not any(covers(miv, token) for miv in mivs):
-                yield code_not_in_valueset(token.code or f"{token.system}|", valuesets)
+                yield code_not_in_valueset(_named(token, mivs), valuesets)
+
+
+def _named(token: TokenValue, mivs: Sequence[Miv]) -> str:
+    """The code alone, but with its system where it is that which is foreign, or no code was asked for."""
+    if token.code is None or any(covers(miv, TokenValue(None, token.code)) for miv in mivs):
+        return f"{token.system}|{token.code or ''}"
+    return token.code
 
 
 def _only_expired(search: Search, floor_ms: int) -> bool:

@@ -56,6 +56,13 @@ async def test_codes_outside_the_valueset_match_nothing(ddr: Recorder, scene: Sc
     assert [code_of(observation) for observation in entries(mixed)] == ["2339-0", "2339-0"]
     assert warnings(mixed) == [f"Code {code} not in ValueSet {canonical(reader, BG)}" for code in ("8480-6", "85354-9")]
     assert warnings(await reader.search("Observation?code=2339-0")) == []
+    for token in (
+        "http://snomed.info/sct|2339-0",
+        "|2339-0",
+        "http://snomed.info/sct|",
+    ):  # the system is what is foreign
+        foreign = await reader.search(f"Observation?code={token}")
+        assert warnings(foreign) == [f"Code {token} not in ValueSet {canonical(reader, BG)}"]
 
 
 @pytest.mark.requirement("OBS-010")
