@@ -67,10 +67,18 @@ class Model:
                 order += [raw for raw in (*known, *new) if raw not in order]
 
     def take_back(self, key: str) -> None:
-        """Take an upload back: where the lowest value goes, the one that came last stands in the place of all."""
+        """Take an upload back: where the lowest value goes, the one that came last stands in the place of all.
+
+        At the instants of its own readings that go; again, and elsewhere, nothing changes.
+        """
+        if key in self.deleted:
+            return
         self.deleted.add(key)
         gone = self.gone()
+        instants = {time for time, _ in self.uploads[key] & gone}
         for time, order in self.order.items():
+            if time not in instants:
+                continue
             left = [raw for raw in order if (time, raw) not in gone]
             stored = [raw for raw in order if (time, raw) not in self.behind]
             if left and stored and (time, min(stored)) in gone:

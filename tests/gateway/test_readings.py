@@ -435,6 +435,25 @@ async def test_a_correction_that_is_taken_back_gives_way_to_the_value_before(
     assert (await send(cgm, readings))["duplicate"] == 2
 
 
+async def test_taking_back_changes_nothing_at_other_instants_and_again_nothing_at_all(
+    cgm: Client, clock: Clock, core: Core, patient_id: UUID
+) -> None:
+    first, reading = items(clock, 80, 90)
+    await send(cgm, [first])
+    for key, value in (("u1", 90), ("u2", 100)):
+        body = {"unit": "mg/dL", "readings": [{**reading, "value": value}], "upload": key}
+        assert (await cgm.post(READINGS, json=body)).json()["accepted"] == 1
+    for key in ("u1", "u2"):
+        await cgm.delete(f"{UPLOADS}/{key}")
+    for value in (110, 120):
+        await send(cgm, [{**reading, "value": value}])
+    assert await shown_values(core, patient_id) == [80, 110]
+    await cgm.post(READINGS, json={"unit": "mg/dL", "readings": [{**first, "value": 70}], "upload": "u3"})
+    for key, left in (("u1", 70), ("u2", 70), ("u3", 80)):
+        assert (await cgm.delete(f"{UPLOADS}/{key}")).status_code == 204
+        assert await shown_values(core, patient_id) == [left, 110]
+
+
 async def test_a_correction_stands_whatever_comes_before_or_after_it(
     cgm: Client, clock: Clock, core: Core, patient_id: UUID
 ) -> None:

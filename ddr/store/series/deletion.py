@@ -8,14 +8,15 @@ import asyncpg
 
 from ddr.series.epoch import Epoch
 from ddr.store.gateways.claims import without
-from ddr.store.gateways.uploads import FIRST, LAST, taken_back
+from ddr.store.gateways.uploads import taken_back
 from ddr.store.series.chunks import lock_epoch_rows
 from ddr.store.series.recut import Piece, recut_series
 
-_DELETE = f"""
-    UPDATE upload SET deleted_ms = coalesce(deleted_ms, $4)
-     WHERE patient_id = $1 AND sensor_no = $2 AND upload_key = $3
-    RETURNING {FIRST} AS first_ms, {LAST} AS last_ms"""  # noqa: S608 - texts of ours
+_DELETE = """
+    UPDATE upload SET deleted_ms = $4
+     WHERE patient_id = $1 AND sensor_no = $2 AND upload_key = $3 AND deleted_ms IS NULL RETURNING times, vals"""
+
+_KNOWN = "SELECT EXISTS (SELECT FROM upload WHERE patient_id = $1 AND sensor_no = $2 AND upload_key = $3)"
 
 
 async def delete_upload(
@@ -24,12 +25,18 @@ async def delete_upload(
     """Take back the upload `key`; False when there is none. Again changes nothing. `delay_ms` as for merge_readings."""
     rows = await lock_epoch_rows(conn, patient_id, sensor_no)
     upload = await conn.fetchrow(_DELETE, patient_id, sensor_no, key, now_ms)
-    if upload is not None and upload["first_ms"] is not None:  # one without readings takes none back
-        gone = await taken_back(conn, patient_id, sensor_no, upload["first_ms"], upload["last_ms"])
+    if upload is None:
+        known: bool = await conn.fetchval(_KNOWN, patient_id, sensor_no, key)
+        return known
+    if upload["times"]:
+        gone = await taken_back(conn, patient_id, sensor_no, upload["times"][0], upload["times"][-1])
+        own = gone.intersection(zip(upload["times"], upload["vals"], strict=True))
+        instants = {time for time, _ in own}
+        gone = {reading for reading in gone if reading[0] in instants}  # with what had gone of them before
         grids = [Epoch.of(row, delay_ms).grid for row in rows]
         touched = [row for row, grid in zip(rows, grids, strict=True) if any(grid.holds(time) for time, _ in gone)]
         change = await without(conn, patient_id, sensor_no, gone, now_ms)
         added = {reading for reading in change.added if any(grid.holds(reading[0]) for grid in grids)}
         pieces = [Piece(row, row) for row in touched]
         await recut_series(conn, pieces, now_ms, delay_ms, gone | change.removed, added)
-    return upload is not None
+    return True
