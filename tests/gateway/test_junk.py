@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -26,8 +27,13 @@ SCALARS = st.one_of(
         ["2026-11-20T12:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:60Z", "a\u0000b", "\ufffe"]
     ),
 )
+# What Python's own numbers cannot be written as: these texts become numbers of the body, digit by digit.
+NUMBERS = st.sampled_from(["1e400", "-1E+400", "1e-400", "-0", "-0.0", "1E5", "1.50", "1" + "0" * 25, "9" * 400]).map(
+    "number {}".format
+)
+_NUMBER = re.compile(rb'"number ([^"]+)"')
 VALUES = st.recursive(
-    SCALARS,
+    SCALARS | NUMBERS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=8,
 )
@@ -75,9 +81,8 @@ async def prepared(client: Client) -> Client:
 async def test_damaged_bodies(prepared: Client, target: tuple[str, str, list[Json]], data: st.DataObject) -> None:
     method, path, bodies = target
     body = data.draw(damaged(data.draw(st.sampled_from(bodies))))
-    answer = await prepared.request(
-        method, path, content=orjson.dumps(body), headers={"content-type": "application/json"}
-    )
+    content = _NUMBER.sub(rb"\1", orjson.dumps(body))
+    answer = await prepared.request(method, path, content=content, headers={"content-type": "application/json"})
     assert answer.status_code < 500
 
 
