@@ -40,7 +40,7 @@ from tests.gateway.phd import (
     statuses,
     taken,
 )
-from tests.gateway.test_junk import JUNK_SETTINGS, damaged
+from tests.gateway.test_junk import JUNK_SETTINGS, damaged, written
 
 SERIES = ((CGM, cgm()), (METRIC, metric()))
 
@@ -170,7 +170,7 @@ WHOLE = bundle((METER, device()), *SERIES, phg(), glucose(), pressure(), series(
 @given(data=st.data(), kind=st.sampled_from(["batch", "transaction"]))
 async def test_damaged_bundles(client: Client, data: st.DataObject, kind: str) -> None:
     body = data.draw(damaged({**WHOLE, "type": kind}))
-    answer = await client.post("/fhir", content=orjson.dumps(body), headers={"content-type": "application/fhir+json"})
+    answer = await client.post("/fhir", content=written(body), headers={"content-type": "application/fhir+json"})
     assert answer.status_code < 500
 
 
@@ -181,7 +181,7 @@ async def test_damaged_entries(client: Client, data: st.DataObject) -> None:
     body = bundle(*SERIES, (METER, device()))
     body["entry"] += [{"resource": data.draw(damaged(resource)), "request": {"method": "POST",
                        "url": resource["resourceType"]}} for resource in resources]  # fmt: skip
-    answer = await client.post("/fhir", content=orjson.dumps(body), headers={"content-type": "application/fhir+json"})
+    answer = await client.post("/fhir", content=written(body), headers={"content-type": "application/fhir+json"})
     assert answer.status_code < 500
 
 

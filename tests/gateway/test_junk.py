@@ -66,6 +66,11 @@ def damaged(draw: st.DrawFn, valid: Any) -> Any:
     return draw(VALUES)
 
 
+def written(body: Any) -> bytes:
+    """`body` as JSON, with the numbers of NUMBERS."""
+    return _NUMBER.sub(rb"\1", orjson.dumps(body))
+
+
 @pytest.fixture
 async def prepared(client: Client) -> Client:
     """A client whose devices the targets name."""
@@ -81,8 +86,7 @@ async def prepared(client: Client) -> Client:
 async def test_damaged_bodies(prepared: Client, target: tuple[str, str, list[Json]], data: st.DataObject) -> None:
     method, path, bodies = target
     body = data.draw(damaged(data.draw(st.sampled_from(bodies))))
-    content = _NUMBER.sub(rb"\1", orjson.dumps(body))
-    answer = await prepared.request(method, path, content=content, headers={"content-type": "application/json"})
+    answer = await prepared.request(method, path, content=written(body), headers={"content-type": "application/json"})
     assert answer.status_code < 500
 
 
