@@ -25,6 +25,10 @@ class HostUnclear(Exception):
     """Raised into the parser as HeadTooLong."""
 
 
+class CodingUnknown(Exception):
+    """Raised into the parser as HeadTooLong."""
+
+
 class TlsHttpProtocol(HttpToolsProtocol):
     """Reads the certificate once per connection and puts it into the scope of each request; bounds its head in size and
     time."""
@@ -84,6 +88,10 @@ class TlsHttpProtocol(HttpToolsProtocol):
             or not all(map(_HOST.fullmatch, hosts))
         ):
             raise HostUnclear
+        # What is not undone must not be read as if it were: we know chunked only (RFC 9112 section 6.1).
+        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings not in ([], [b"chunked"]):
+            raise CodingUnknown
         self._unfinished_bytes = None
         self._head_is_over()
         before = self.cycle

@@ -1,4 +1,4 @@
-"""Host of HTTP/1.1 requests: exactly one (RFC 9112 section 3.2), on real connections."""
+"""What a head must say clearly: one Host, and no coding of the body but chunked (RFC 9112 sections 3.2, 6.1)."""
 
 from __future__ import annotations
 
@@ -27,11 +27,35 @@ from tests.tls.support import client_context, listening, live_context
     ],
 )
 async def test_a_request_names_one_host(tmp_path: Path, head: str, status: int) -> None:
+    assert await answered(tmp_path, f"{head}Connection: close\r\n\r\n") == status
+
+
+@pytest.mark.parametrize(
+    ("codings", "status"),
+    [
+        ("Transfer-Encoding: chunked\r\n", 200),
+        ("transfer-encoding:  Chunked \r\n", 200),
+        ("Transfer-Encoding: gzip, chunked\r\n", 400),
+        ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", 400),
+        ("Transfer-Encoding: chunked, chunked\r\n", 400),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", 400),
+        ("Transfer-Encoding: identity\r\n", 400),
+    ],
+)
+async def test_a_body_is_chunked_or_as_it_is(tmp_path: Path, codings: str, status: int) -> None:
+    """What is packed would be read as if it were not."""
+    head = f"POST / HTTP/1.1\r\nHost: localhost\r\n{codings}Connection: close\r\n\r\n"
+    assert await answered(tmp_path, f"{head}1\r\nx\r\n0\r\n\r\n") == status
+
+
+async def answered(tmp_path: Path, request: str) -> int:
+    """The status of the answer."""
     ca = authority(tmp_path)
     client = client_certificate(tmp_path, "client", None)
     async with listening(live_context(server_certificate(tmp_path, ca), client)) as port:
         reader, writer = await asyncio.open_connection("localhost", port, ssl=client_context(ca.cert, client))
-        writer.write(f"{head}Connection: close\r\n\r\n".encode())
+        writer.write(request.encode())
         async with asyncio.timeout(10):
-            assert int((await reader.readline()).split()[1]) == status
+            status = int((await reader.readline()).split()[1])
         writer.close()
+    return status
