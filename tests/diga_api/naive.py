@@ -91,8 +91,8 @@ def matches_quantity(quantity: Resource | None, text: str) -> bool:
         "lt": low < searched,
         "ge": high > searched or exactly,
         "le": low < searched or exactly,
-        "sa": low > searched,
-        "eb": high < searched,
+        "sa": low > searched or (low == searched < high),
+        "eb": high < searched or (low < searched == high),
     }[prefix]
 
 

@@ -68,8 +68,8 @@ _QUANTITY = {
     "ge": "{high} > {exact} OR ({comparator} IS NULL AND {number} = {exact})",
     "lt": "{low} < {exact}",
     "le": "{low} < {exact} OR ({comparator} IS NULL AND {number} = {exact})",
-    "sa": "{low} > {exact}",
-    "eb": "{high} < {exact}",
+    "sa": "{low} > {exact} OR ({comparator} = '>' AND {number} = {exact})",  # all that is above 600 starts after it
+    "eb": "{high} < {exact} OR ({comparator} = '<' AND {number} = {exact})",
     "ap": "{low} <= {upper} AND {high} >= {lower}",
 }
 
