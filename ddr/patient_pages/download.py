@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from ddr.aside import Breath, aside
 from ddr.fhir.device import device_resource, device_status
 from ddr.fhir.device_metric import device_metric_resource
 from ddr.fhir.instants import instant
@@ -42,6 +43,7 @@ Resource = Mapping[str, Any]
 
 CSV = "text/csv; charset=utf-8; header=present"
 FHIR_FILE, CONSENTS_FILE, ACCESSES_FILE = "messwerte.json", "zustimmungen.csv", "zugriffe.csv"
+LARGE_LINES = 100  # of a table that are made beside the event loop: a day of a sensor with a reading a minute has 1,440
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with a text that begins so
 
 
@@ -103,11 +105,19 @@ async def _answer(
     request: Request, read: Core, session: Session, content: AsyncIterator[bytes], media_type: str, name: str
 ) -> Response:
     """`content` comes from `read`. A download that is not whole is cut off: the browser says that it failed."""
-    content = export.whole(read.pool, session.patient_id, content)
+    content = _in_turns(export.whole(read.pool, session.patient_id, content))
     core = core_of(request)
     await record(core.pool, Event.DATA_DOWNLOADED, core.clock(), patient_id=session.patient_id)
     headers = page_headers() | {"Content-Disposition": f'attachment; filename="{name}"', "Content-Type": media_type}
     return StreamingResponse(content, headers=headers)
+
+
+async def _in_turns(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces. A client that reads as fast as they are made is never waited for: others get their turn here."""
+    breath = Breath()
+    async for piece in content:
+        yield piece
+        await breath.take()
 
 
 # --- CSV -------------------------------------------------------------------------------------------------------------
@@ -117,7 +127,7 @@ async def _lines(core: Core, patient_id: UUID, lang: str, form: Exact) -> AsyncI
     yield form.begin()
     async for row in export.chunks(core.pool, patient_id):
         if row["status"] != WITHDRAWN:
-            yield form.write(_of_chunk(core, row, lang))
+            yield await aside(len(row["vals"]) > 2 * LARGE_LINES, form.write, _of_chunk(core, row, lang))
     async for row in export.measurements(core.pool, patient_id):
         yield form.write(_of_measurement(core, row, lang))
 

@@ -14,6 +14,7 @@ import pytest
 
 from ddr.fhir.instants import date_time
 from ddr.http.lag import Lag
+from tests.spec.patient_pages import pages_of
 from tests.spec.world import CGM, Home, furnished, paired
 from tests.support.lags import Lags
 from tests.support.recorder import Patient, Recorder
@@ -101,6 +102,24 @@ async def test_the_largest_honest_upload_keeps_nobody_waiting(ddr: Recorder, pat
     sent, lags = packed(orjson.dumps({"unit": "mg/dL", "readings": readings}), JSON), Lags()
     answer = await lags.during(patient.gateway.post("devices/cgm/sensors/s/readings", **sent, timeout=60))
     assert (answer.status_code, answer.json()["accepted"]) == (200, 50_000)
+    await lags.check()
+
+
+@pytest.mark.parametrize("path", ["data.csv", "data-excel.csv", "data.json"])
+async def test_the_file_of_a_year_keeps_nobody_waiting(ddr: Recorder, patient: Patient, path: str) -> None:
+    """By a client that takes it as fast as it comes: 50,000 readings, as of half a year in steps of five minutes."""
+    first, pages = ddr.clock() - 19 * DAY, await pages_of(ddr, patient)
+    readings = [{"time": date_time(first + at * 31_000), "value": 100 + at % 90} for at in range(50_000)]
+    sent = packed(orjson.dumps({"unit": "mg/dL", "readings": readings}), JSON)
+    assert (await patient.gateway.post("devices/cgm/sensors/s/readings", **sent, timeout=60)).json()["accepted"] > 0
+    for _ in range(TRIES):
+        lags = Lags()
+        answer = await lags.during(pages.get(f"/me/{path}"))
+        assert answer.status_code == 200
+        if path.endswith(".csv"):
+            assert answer.text.count("\n") == 1 + len(readings)
+        if lags.short:
+            break
     await lags.check()
 
 
