@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import pytest
 
 from ddr.settings import Settings
+from ddr.store.database import probe
 from ddr.store.database.pool import Pool, open_pool
 from tests.support.pooler import direct_only
 
@@ -92,3 +94,23 @@ async def test_what_belongs_to_another_pool_is_not_taken_back(one: Pool, pool: P
         with pytest.raises(Exception, match="not a member of this pool"):
             await one.release(connection)
     assert await one.fetchval("SELECT 1") == 1
+
+
+async def test_a_database_that_hangs_is_found_out_without_an_error_that_nobody_looked_at(
+    one: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    try:
+        assert await one.ready()
+        monkeypatch.setattr(probe, "SECONDS", 0.2)
+        monkeypatch.setattr(probe, "_SPILL", "SELECT pg_sleep(5)")
+        assert not await one.ready()
+        monkeypatch.undo()
+        assert await one.ready()
+        gc.collect()
+        await asyncio.sleep(0)
+    finally:
+        loop.set_exception_handler(None)
+    assert not told

@@ -57,6 +57,7 @@ class Probe:
         self._drop()  # nobody waits for what a hanging server may still say
         if connection is not None and not done and self._servers.several:
             self._servers.doubt(connection.host)
+        task.add_done_callback(_no_matter)
         task.cancel()
         if done and not isinstance(error := task.exception(), FAULTS):
             raise error or RuntimeError
@@ -81,3 +82,9 @@ class Probe:
         if connection is not None:
             with suppress(*FAULTS):
                 connection.terminate()
+
+
+def _no_matter(task: asyncio.Task[bool]) -> None:
+    """How it ended when nobody waits for it any more; else asyncio tells it as an error that nobody looked at."""
+    if not task.cancelled():
+        task.exception()
