@@ -10,17 +10,15 @@ from collections.abc import Iterable
 from ddr.cli.arguments import number
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
-from ddr.store.authorization import admit_there
-from ddr.store.database import ask_there
 from ddr.store.database.distribute import SHARDS, NoEngine, Step, distribute, plan
 from ddr.store.database.embedded import database
+from ddr.store.database.functions_there import FUNCTIONS
 from ddr.store.database.limits import BACKGROUND, REQUESTS
 from ddr.store.database.migrate import migrate_database
 from ddr.store.database.placing import Where
 from ddr.store.database.pool import open_pool
 from ddr.store.database.rebalance import LONGEST_SECONDS, Move, moves, rebalance
 
-FUNCTIONS = {admit_there.SIGNATURE: admit_there.FUNCTION, ask_there.SIGNATURE: ask_there.FUNCTION}
 HELP = "look after the database"
 
 

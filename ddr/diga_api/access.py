@@ -7,9 +7,10 @@ trail says of it is durable before the answer leaves. Whatever fails is refused.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ddr.call import refused
 from ddr.fhir.outcome import FhirError, not_known, throttled, unauthorized, unavailable
@@ -24,19 +25,22 @@ from ddr.scopes.decision import Allowed, Facts, Interaction, Reason, Refused, St
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import Scopes, granted
 from ddr.store.audit.trail import NOBODY, Event, NewEntry
-from ddr.store.authorization.access import Admission, Permit
+from ddr.store.authorization.access import Admission, Ahead, Permit, admit
 from ddr.store.authorization.access import Request as AdmissionRequest
 from ddr.store.authorization.admissions import admit_together
 from ddr.store.authorization.grace import Claim
 from ddr.store.authorization.openings import TYPES, Opened, Served, due, open_up
+from ddr.store.database.each_there import Said
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.ids import Kind
+from ddr.store.database.spreading import is_spread
 from ddr.store.search.opening import OPEN, Opening
 from ddr.store.search.sources import Term, View
 from ddr.tls.peer import client_certificate
 
 DAY_MS = 86_400_000
 REGISTRY_RETRY_SECONDS = 300
+REMEMBERED = 10_000  # pairings
 
 # Texts for a token that is good in itself; RS-022 has those for tokens that are not.
 _TEXTS = {
@@ -68,6 +72,25 @@ class Access:
     client_id: str
     claim: Claim | None = None  # of Grace-Periods that begin with the answer
     restores: tuple[Restore, ...] = ()
+    asked: Sequence[Mapping[str, Any]] | None = None  # what was asked with the admission has found this
+
+
+class _Seen:
+    """What pairings were let see the last time, of the last REMEMBERED of them."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], tuple[Allowed, Mapping[str, Opened]]] = {}
+
+    def get(self, who: tuple[object, ...]) -> tuple[Allowed, Mapping[str, Opened]] | None:
+        """None: nobody remembers."""
+        return self._known.get(who)
+
+    def put(self, who: tuple[object, ...], seen: tuple[Allowed, Mapping[str, Opened]]) -> None:
+        """The newest comes last."""
+        self._known.pop(who, None)
+        if len(self._known) >= REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known[who] = seen
 
 
 class Gate:
@@ -76,6 +99,7 @@ class Gate:
     def __init__(self, core: Core) -> None:
         self._core = core
         settings = core.settings
+        self._seen = _Seen()
         self._verifier = TokenVerifier(
             settings.public_base_url, settings.fhir_base, core.signer.public_key, core.good_tokens
         )
@@ -114,20 +138,41 @@ class Gate:
             raise _refusal(decision, path)
         return Candidate(facts, claims, self._mivs(decision.valuesets), path)
 
-    async def admit(self, candidate: Candidate, counted: Collection[str] = ()) -> Access:
+    async def admit(
+        self, candidate: Candidate, counted: Collection[str] = (), then: Callable[[View], Said | None] | None = None
+    ) -> Access:
         """Ask the database; `counted` are the MIVs towards whose Grace-Period the request counts.
+
+        `then` says what is asked next of what the request sees: where patients are spread it is asked at once, in case
+        that the request sees the same as the last one.
 
         Raises FhirError 401, 404, or 429 when one of these periods still runs.
         """
         counted = [url for url in counted if self._core.catalog.terms[url].grace_seconds]  # 0 switches it off
-        admission = await admit_together(self._core.pool, self._admission_request(candidate, counted), self._forsaken)
+        request, ahead = self._admission_request(candidate, counted), self._ahead(candidate, then)
+        if ahead is None:
+            admission = await admit_together(self._core.pool, request, self._forsaken)
+        else:
+            admission = await admit(self._core.pool, request, ahead[1])
         await audited(self._core.pool, admission.entry)
         claim = self._claim(admission, candidate.facts.now_ms)
         try:
-            return await self._allow(candidate, counted, admission, claim)
+            access = await self._allow(candidate, counted, admission, claim)
+            if ahead is not None and access.view == ahead[0]:
+                return replace(access, asked=ahead[1].rows)
+            return access
         except BaseException:  # what fails before there is an answer does not count either
             await self._take_back(claim)
             raise
+
+    def _ahead(self, candidate: Candidate, then: Callable[[View], Said | None] | None) -> tuple[View, Ahead] | None:
+        """What the request may see, as far as the last one tells, and what it asks of that."""
+        known = self._seen.get(_who(candidate)) if then is not None else None
+        if then is None or known is None:
+            return None
+        view = self._view(*known, candidate.facts.now_ms)
+        said = then(view)
+        return None if said is None else (view, Ahead(said))
 
     async def _forsaken(self, request: AdmissionRequest, admission: Admission) -> None:
         """The client went away while others were admitted with it. What cannot be taken back ends by itself."""
@@ -159,7 +204,10 @@ class Gate:
             refused("grace-period")
             raise throttled(self._wait_seconds(admission, due, facts.now_ms), self._longest(due))
         scopes = granted(claims.scope).within(decision.valuesets)
-        view = self._view(decision, await self._openings(decision, scopes, admission), facts.now_ms)
+        openings = await self._openings(decision, scopes, admission)
+        view = self._view(decision, openings, facts.now_ms)
+        if is_spread(self._core.pool):
+            self._seen.put(_who(candidate), (decision, openings))
         return Access(view, scopes, claims.pairing_id, claims.client_id, claim, admission.restores)
 
     async def _openings(self, decision: Allowed, scopes: Scopes, admission: Admission) -> Mapping[str, Opened]:
@@ -273,6 +321,10 @@ class Gate:
         await audited(
             self._core.pool, NewEntry(NOBODY, now_ms, str(Event.DATA_REFUSED), diga.client_id, pairing_id, detail)
         )
+
+
+def _who(candidate: Candidate) -> tuple[object, ...]:
+    return candidate.claims.pairing_id, candidate.claims.grant_id, tuple(miv.valueset for miv in candidate.mivs)
 
 
 def _opening(opened: Opened | None) -> Opening:

@@ -23,7 +23,7 @@ from ddr.http.asgi import Reply
 from ddr.http.core import Core
 from ddr.miv.model import MivCatalog
 from ddr.store.search.conditions import Names
-from ddr.store.search.pages import Found, first_page, later_page
+from ddr.store.search.pages import Found, first_asked, first_page, later_page
 
 SMALL_ENTRIES = 8  # that take less than a millisecond
 LARGE_ENTRIES = 100  # that are written aside
@@ -46,7 +46,11 @@ class Searcher:
         search = parse_search(
             candidate.facts.resource_type, pairs, candidate.facts.now_ms, self._core.settings.fhir_base
         )
-        access = await self._gate.admit(candidate, _counted(candidate, search))
+        access = await self._gate.admit(
+            candidate,
+            _counted(candidate, search),
+            lambda view: first_asked(view, self._names, search, self._count(search)),
+        )
         try:
             return self._gate.charged(access, await self._first(access, request, search))
         except BaseException:  # also when the client goes away: what was not answered does not count
@@ -55,13 +59,17 @@ class Searcher:
 
     async def _first(self, access: Access, request: Request, search: Search) -> Reply:
         settings, now_ms = self._core.settings, access.view.now_ms
-        wanted = settings.search_default_count if search.count is None else search.count
-        count = min(wanted, settings.search_max_count)
+        count = self._count(search)
         expires_ms = now_ms + settings.page_link_seconds * 1000
-        found = await first_page(self._core.pool, access.view, self._names, search, count, expires_ms)
+        found = await first_page(self._core.pool, access.view, self._names, search, count, expires_ms, access.asked)
         following = _second(search, found, count, expires_ms)
         total = found.total if search.total else None
         return await self._reply(access, request, search, found, total, found.at_ms, following)
+
+    def _count(self, search: Search) -> int:
+        settings = self._core.settings
+        wanted = settings.search_default_count if search.count is None else search.count
+        return min(wanted, settings.search_max_count)
 
     async def _later(self, candidate: Candidate, request: Request, pairs: Pairs) -> Reply:
         links = [(name, value) for name, value in pairs if name not in SETTLED]

@@ -6,16 +6,12 @@ An export cuts times to the minute and keys of an import are its own, so nothing
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
-
-import asyncpg
 
 from ddr.fhir.representation import exact_json, exact_value
 from ddr.imports.calls import KEY
-from ddr.store.measurements import measurements as store
 
 Row = Mapping[str, Any]
 
@@ -23,19 +19,18 @@ MINUTE_MS = 60_000
 ERROR = "entered-in-error"
 
 
-async def told_apart(
-    conn: asyncpg.Connection, patient_id: UUID, new: list[Row]
-) -> tuple[list[Row], dict[str, Row], list[Row]]:
+def minutes_around(times: Sequence[int]) -> tuple[int, int]:
+    """From when until when what is stored may be the same as what has one of these times, in ms."""
+    return min(times) - MINUTE_MS, max(times) + MINUTE_MS
+
+
+def told_apart(new: list[Row], around: Sequence[Row]) -> tuple[list[Row], dict[str, Row], list[Row]]:
     """Of `new` rows those to store, those of an import that an app has sent already, by key, with the app's row, and
     stored rows of an import that give way to new ones, as they are to be revised.
 
+    `around`: at least what is stored of their MIVs within the minutes around them, and not deleted.
     Equal is what has one code, one value or set of components, and times less than a minute apart.
     """
-    if not new:
-        return new, {}, []
-    times = [row["effective_ms"] for row in new]
-    mivs = list({row["miv_url"] for row in new})
-    around = await store.around(conn, patient_id, mivs, min(times) - MINUTE_MS, max(times) + MINUTE_MS)
     known = _by_content(around)
     kept, there, giving = [], dict[str, Row](), dict[str, Row]()
     for row in new:

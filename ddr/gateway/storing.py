@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -13,15 +13,20 @@ from ddr.fhir.instants import parse_date_time
 from ddr.fhir.representation import exact_json, exact_value
 from ddr.gateway.corrections import next_status
 from ddr.gateway.measurement_rules import Upload
-from ddr.gateway.problem import Problem, conflict, repeated
-from ddr.gateway.same_value import told_apart
+from ddr.gateway.problem import Problem, conflict, repeated, unauthorized
+from ddr.gateway.same_value import minutes_around, told_apart
 from ddr.gateway.sources import Sources, derivation
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
 from ddr.settings import DAY
+from ddr.store.database.each_there import Said, each_there
+from ddr.store.database.spreading import is_spread
+from ddr.store.database.stamps import LOCK_PATIENT
 from ddr.store.devices import devices as device_store
 from ddr.store.measurements import measurements as store
-from ddr.store.measurements.appearance import targets_appear
+from ddr.store.measurements.appearance import appearing, targets_appear
+
+FEW, FEW_MS = 20, DAY * 1000  # uploads of one request, and the time between the first and the last of them
 
 EFFECTIVE = ("effectiveDateTime", "effectivePeriod")
 
@@ -34,16 +39,8 @@ async def store_uploads(core: Core, patient_id: UUID, uploads: Sequence[Upload])
 
     Relative values come last, because what they are derived from may be in the same request.
     """
-    answers: dict[str, Answer | Problem] = {}
-    known = Known()
-    async with writing(core, patient_id) as (conn, now):
-        device_keys = list({upload.device_key for upload in uploads if upload.device_key})
-        sources = Sources(await device_store.sources(conn, patient_id, device_keys))
-        for derived in (False, True):
-            wave = [upload for upload in uploads if bool(upload.derived_from) == derived]
-            if wave:
-                answers |= await _store_wave(core, conn, patient_id, wave, sources, known, now)
-        await device_store.heard(conn, patient_id, sources.device_nos(), now)
+    there = is_spread(core.pool) and _few(uploads)
+    answers = await (_store_there if there else _store)(core, patient_id, uploads)
     for upload in uploads:
         answer = answers[upload.key]
         if upload.warning and not isinstance(answer, Problem):
@@ -51,11 +48,63 @@ async def store_uploads(core: Core, patient_id: UUID, uploads: Sequence[Upload])
     return answers
 
 
+async def _store(core: Core, patient_id: UUID, uploads: Sequence[Upload]) -> dict[str, Answer | Problem]:
+    answers: dict[str, Answer | Problem] = {}
+    known = Known()
+    async with writing(core, patient_id) as (conn, now):
+        sources = Sources(await device_store.sources(conn, patient_id, _device_keys(uploads)))
+        for derived in (False, True):
+            wave = [upload for upload in uploads if bool(upload.derived_from) == derived]
+            if wave:
+                answers |= await _store_wave(core, conn, patient_id, wave, sources, known, now)
+        await device_store.heard(conn, patient_id, sources.device_nos(), now)
+    return answers
+
+
+def _few(uploads: Sequence[Upload]) -> bool:
+    """True when all that they refer to is asked at once: there is little of it, and none is derived from another."""
+    times = [upload.effective_ms for upload in uploads]
+    derived = any(upload.derived_from for upload in uploads)
+    return len(uploads) <= FEW and max(times) - min(times) <= FEW_MS and not derived
+
+
+async def _store_there(core: Core, patient_id: UUID, uploads: Sequence[Upload]) -> dict[str, Answer | Problem]:
+    """The same, of a few, by the same statements, where the patient's rows are: once to look, once to write."""
+    keys = list({key for upload in uploads for key in (upload.key, *upload.other_keys)})
+    mivs = list({upload.miv.valueset for upload in uploads})
+    looks = (
+        Said(LOCK_PATIENT, (patient_id, core.steered_ms)),
+        Said(device_store.SOURCES, (patient_id, _device_keys(uploads))),
+        Said(store.BY_KEYS, (patient_id, keys)),
+        Said(store.AROUND, (patient_id, mivs, *minutes_around([upload.effective_ms for upload in uploads]))),
+    )
+    async with core.pool.acquire() as conn, conn.transaction():
+        locked, devices, stored, around = await each_there(conn, patient_id, looks)
+        if not locked:
+            raise unauthorized(token_given=True)
+        now_ms, sources = locked[0]["stamp_ms"], Sources(devices)
+        wave = await _planned(core, uploads, sources, Known(stored))
+        new, there, giving = told_apart(wave.new, around)
+        numbers = await store.next_numbers(conn, len(new))
+        writes = (
+            *appearing(patient_id, [*new, *wave.revised], _floors(core, now_ms), now_ms),
+            *store.inserting(patient_id, new, numbers, now_ms),
+            Said(device_store.HEARD, (patient_id, sources.device_nos(), now_ms)),
+        )
+        await each_there(conn, patient_id, writes)
+        await store.revise(conn, patient_id, [*wave.revised, *giving], now_ms)
+    return _answers(core, wave, new, numbers, there)
+
+
+def _device_keys(uploads: Sequence[Upload]) -> list[str]:
+    return list({upload.device_key for upload in uploads if upload.device_key})
+
+
 class Known:
     """What is stored under the keys of one request."""
 
-    def __init__(self) -> None:
-        self.rows: dict[str, Row] = {}
+    def __init__(self, stored: Iterable[Row] = ()) -> None:
+        self.rows: dict[str, Row] = {row["measurement_key"]: row for row in stored}
         self._meant: dict[str, str] = {}  # the key under which an upload with another one was found
         self._changed: set[int] = set()
 
@@ -92,9 +141,27 @@ async def _store_wave(
     now_ms: int,
 ) -> dict[str, Answer | Problem]:
     await known.load(conn, patient_id, uploads)
-    answers: dict[str, Answer | Problem] = {}
-    new: list[Row] = []
-    revised: list[Row] = []
+    wave = await _planned(core, uploads, sources, known)
+    times = minutes_around([row["effective_ms"] for row in wave.new]) if wave.new else None
+    mivs = list({row["miv_url"] for row in wave.new})
+    around = await store.around(conn, patient_id, mivs, *times) if times else []
+    new, there, giving = told_apart(wave.new, around)
+    await targets_appear(conn, patient_id, [*new, *wave.revised], _floors(core, now_ms), now_ms)
+    numbers = await store.insert(conn, patient_id, new, now_ms)
+    await store.revise(conn, patient_id, [*wave.revised, *giving], now_ms)
+    return _answers(core, wave, new, numbers, there)
+
+
+class _Wave(NamedTuple):
+    """The answers that are known by now, rows to store, and stored ones to revise."""
+
+    answers: dict[str, Answer | Problem]
+    new: list[Row]
+    revised: list[Row]
+
+
+async def _planned(core: Core, uploads: Sequence[Upload], sources: Sources, known: Known) -> _Wave:
+    wave = _Wave({}, [], [])
     breath = Breath()
     for upload in uploads:
         await breath.take()
@@ -103,21 +170,25 @@ async def _store_wave(
             before = known.before(upload, device_no)
             row = plan(upload, before, device_no, epoch_no, derivation(upload, known.rows))
         except Problem as problem:
-            answers[upload.key] = problem.kept()
+            wave.answers[upload.key] = problem.kept()
             continue
         if row is not None:
-            (new if before is None else revised).append(row)
+            (wave.new if before is None else wave.revised).append(row)
         elif before is not None:
-            answers[upload.key] = _answer(core, before, "unchanged")
-    new, there, giving = await told_apart(conn, patient_id, new)
-    await targets_appear(conn, patient_id, [*new, *revised], _floors(core, now_ms), now_ms)
-    numbers = await store.insert(conn, patient_id, new, now_ms)
-    await store.revise(conn, patient_id, [*revised, *giving], now_ms)
+            wave.answers[upload.key] = _answer(core, before, "unchanged")
+    return wave
+
+
+def _answers(
+    core: Core, wave: _Wave, new: Sequence[Row], numbers: Sequence[int], there: Mapping[str, Row]
+) -> dict[str, Answer | Problem]:
+    """What became of each: `new` rows were stored under `numbers`, those `there` by an app before."""
+    answers = dict(wave.answers)
     for row, number in zip(new, numbers, strict=True):
         answers[row["measurement_key"]] = _answer(core, {**row, "measurement_no": number}, "created")
     for key, row in there.items():
         answers[key] = _answer(core, row, "unchanged") | {"key": key}
-    for row in revised:
+    for row in wave.revised:
         answers[row["measurement_key"]] = _answer(core, row, "updated")
     return answers
 

@@ -202,6 +202,7 @@ async def test_many_patients_are_appended_by_one_statement(bridge: Client, core:
     assert await core.pool.fetchval(heard, [one.patient_id for one in everybody]) == clock()
 
 
+@one_server_only
 async def test_many_small_parts_are_worked_on_beside_the_event_loop(
     bridge: Client, core: Core, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,8 @@ import asyncpg
 import pytest
 
 from ddr.store.database import ask_there, spreading
-from ddr.store.database.ask_there import FUNCTION, KEPT, fetch_of_patient
+from ddr.store.database.ask_there import fetch_of_patient
+from ddr.store.database.functions_there import FUNCTION, KEPT
 from tests.support.citus import one_server_only
 from tests.support.engine import stand_in
 from tests.support.pooler import direct_only
@@ -36,6 +37,7 @@ VALUES = (
     "it's",
 )
 PREPARED = "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'ddr\\_%'"
+LENGTH = "SELECT sum(length(statement)) FROM pg_prepared_statements WHERE name LIKE 'ddr\\_%'"
 
 
 @pytest.fixture
@@ -70,11 +72,30 @@ async def test_it_is_prepared_once_and_again_when_it_is_lost(pool: asyncpg.Pool)
 
 async def test_what_is_prepared_has_an_end(pool: asyncpg.Pool) -> None:
     """Shapes of searches come from outside, and each takes memory of a session."""
-    for number in range(KEPT + 3):
-        text = f"SELECT {number} AS number FROM patient WHERE patient_id = $1"
+    counts = []
+    for number in range(KEPT // 20_000 + 3):
+        text = f"SELECT {number} AS number FROM patient WHERE patient_id = $1 /* {'x' * 20_000} */"
         assert [row["number"] for row in await fetch_of_patient(pool, text, WHO)] == [number]
-        assert await pool.fetchval(PREPARED) <= KEPT
-    assert await pool.fetchval(PREPARED) == 3
+        assert await pool.fetchval(LENGTH) <= KEPT
+        counts.append(await pool.fetchval(PREPARED))
+    assert counts == [*range(1, 50), *range(1, 5)]
+
+
+async def test_a_long_one_is_sent_once(pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server takes its time to read one; it goes by its name, unless nothing is found."""
+    text = f"SELECT stamp_ms FROM patient WHERE patient_id = $1 /* {'x' * 3_000} */"
+    sent: list[int] = []
+
+    async def fetch(query: str, *arguments: object) -> list[asyncpg.Record]:
+        sent.append(len(str(arguments[2])))
+        rows: list[asyncpg.Record] = await asyncpg.Pool.fetch(pool, query, *arguments)
+        return rows
+
+    monkeypatch.setattr(pool, "fetch", fetch)
+    for _ in range(2):
+        assert [row["stamp_ms"] for row in await fetch_of_patient(pool, text, WHO)] == [5]
+    assert [size > 0 for size in sent] == [False, True, False]
+    assert await fetch_of_patient(pool, text, UUID(int=8)) == []
 
 
 async def test_shapes_are_forgotten_when_there_are_many(pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from ddr.cli.db import FUNCTIONS
 from ddr.store.database import rebalance as subject
 from ddr.store.database.distribute import distribute, plan
 from ddr.store.database.errors import StoreError
+from ddr.store.database.functions_there import FUNCTIONS
 from ddr.store.database.placing import PLACES, Where
 from ddr.store.database.rebalance import Move, moves, rebalance
 from tests.cli.recorder import ddr, settings_for

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from ddr.cli.db import FUNCTIONS
 from ddr.store.database import pool
 from ddr.store.database.distribute import UNFIT_TRIGGERS, distribute
+from ddr.store.database.functions_there import FUNCTIONS
 from ddr.store.database.migrate import migrate
 from ddr.store.database.spreading import STAMP_FUNCTION
 from tests.support.reached import execute, on

@@ -23,6 +23,11 @@ INSERT INTO engine.pg_dist_node (nodeid, nodename) VALUES (1, 'db2'), (2, 'db3')
 CREATE TABLE engine.pg_dist_partition (logicalrelid regclass, partmethod "char", partkey text, beside text, shards int,
   colocationid int DEFAULT 1);
 CREATE TABLE engine.pg_dist_shard (logicalrelid regclass, shardid bigint, shardminvalue text);
+CREATE TABLE engine.pg_dist_placement (shardid bigint, groupid int DEFAULT 0, shardstate int DEFAULT 1);
+CREATE TABLE engine.pg_dist_local_group AS SELECT 0 AS groupid;
+CREATE TABLE engine.locked (mode int, shardid bigint);
+CREATE FUNCTION engine.lock_shard_metadata(int, bigint[]) RETURNS void LANGUAGE sql AS
+  'INSERT INTO engine.locked SELECT $1, unnest($2)';
 CREATE TABLE engine.put (function regprocedure, by text, beside text);
 CREATE FUNCTION engine.shard_name(regclass, bigint) RETURNS text LANGUAGE sql AS $$SELECT $1 || '_' || $2$$;
 CREATE FUNCTION engine.get_shard_id_for_distribution_column(regclass, uuid) RETURNS bigint LANGUAGE sql AS
@@ -33,8 +38,9 @@ CREATE FUNCTION engine.create_reference_table(regclass) RETURNS void LANGUAGE sq
 CREATE FUNCTION engine.create_distributed_table(regclass, by text, colocate_with text, shard_count int DEFAULT NULL)
   RETURNS void LANGUAGE sql AS
   $$INSERT INTO engine.pg_dist_partition VALUES ($1, 'h', by, colocate_with, shard_count)$$;
-CREATE FUNCTION engine.create_distributed_function(regprocedure, by text DEFAULT NULL, colocate_with text DEFAULT NULL)
-  RETURNS void LANGUAGE sql AS 'INSERT INTO engine.put VALUES ($1, by, colocate_with)';
+CREATE FUNCTION engine.create_distributed_function(regprocedure, by text DEFAULT NULL, colocate_with text DEFAULT NULL,
+  force_delegation boolean DEFAULT false) RETURNS void LANGUAGE sql AS
+  'INSERT INTO engine.put VALUES ($1, by, colocate_with)';
 
 -- Moving parts. Each time that it is asked how far it is, one more step is done.
 CREATE TABLE engine.move (table_name regclass, shardid bigint, shard_size bigint, sourcename text, sourceport int,

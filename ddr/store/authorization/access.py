@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from ddr.fhir.versions import Restore
 from ddr.scopes.decision import Standing
 from ddr.store.audit.trail import NOBODY, Event, NewEntry
-from ddr.store.authorization import admit_there, grace
+from ddr.store.authorization import grace
 from ddr.store.authorization.openings import Opened, of_json
 from ddr.store.authorization.restore import RESTORES
 from ddr.store.authorization.tokens import find_pairing
+from ddr.store.database.each_there import Said, each_there
+from ddr.store.database.functions_there import STOP
 from ddr.store.database.pool import Connection
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import present
@@ -58,9 +62,13 @@ class Admission:
     restores: tuple[Restore, ...] = ()
 
 
-def pair(pairing_id: str, grant_no: str, client_id: str, now_ms: str) -> str:
+DIRECTORY = "pairing_directory"
+
+
+def pair(pairing_id: str, grant_no: str, client_id: str, now_ms: str, directory: str = DIRECTORY) -> str:
     """SQL: all that decides about the request with these values, as one row or none.
 
+    `directory` has the patient and the number of the pairing with that Pairing ID.
     It is gathered once: each further look at a table costs more than what is found there. A grant has the consents that
     it was issued under and no others: what ended stays ended whatever was given since.
     """
@@ -75,7 +83,7 @@ def pair(pairing_id: str, grant_no: str, client_id: str, now_ms: str) -> str:
                                                            delay_ms))
              FROM opening o WHERE o.patient_id = p.patient_id AND o.pairing_no = p.pairing_no), '{{}}') AS openings,
          coalesce(k.answered, '{{}}') AS answered, k.read_ms
-    FROM pairing_directory d
+    FROM {directory} d
     JOIN pairing p ON p.patient_id = d.patient_id AND p.pairing_no = d.pairing_no
     JOIN token_grant g ON g.patient_id = p.patient_id AND g.pairing_no = p.pairing_no AND g.grant_no = {grant_no}
     LEFT JOIN grace k ON k.patient_id = p.patient_id AND k.pairing_no = p.pairing_no
@@ -83,8 +91,9 @@ def pair(pairing_id: str, grant_no: str, client_id: str, now_ms: str) -> str:
 
 
 # `present` lets the patient's clock go on (ddr.store.database.stamps), unless somebody writes just now: then that does.
-_BASIS = f"""
-WITH pair AS MATERIALIZED ({pair("$1", "$2", "$3", "$4")}
+def _basis(directory: str) -> str:
+    return f"""
+WITH pair AS MATERIALIZED ({pair("$1", "$2", "$3", "$4", directory)}
 ), noted AS (
   INSERT INTO opening (patient_id, pairing_no, kind, historic_days, delay_ms)
   SELECT patient_id, pairing_no, t.miv_url, t.historic_days, t.delay_ms
@@ -136,31 +145,63 @@ _CLAIMED = f""", touched AS (
      AND EXISTS (SELECT FROM touched t WHERE (g.answered ->> t.miv_url)::bigint > $4)
 )"""
 
+# Nothing waits for the disk by itself where the entry of the audit trail, which must be there, comes after it.
 _FOUND = f"""
 SELECT patient_id, pairing_no, client_id, ended, consents, {{claimed}} AS claimed, answered, openings,
        {RESTORES} AS restores,
        set_config('synchronous_commit', 'off', true)
   FROM pair"""
 
+# The same where patients are spread. The audit trail is on another server than this, so this waits for its own disk.
+# Of who is refused nothing more is asked.
+_FOUND_THERE = f"""
+SELECT ARRAY[jsonb_build_object('client_id', client_id, 'ended', ended, 'consents', consents, 'claimed', {{claimed}},
+                                'answered', answered, 'openings', openings, 'restores', {RESTORES})::text,
+             CASE WHEN consents ?| $5 AND {{goes}} THEN 'go' ELSE '{STOP}' END]
+  FROM pair"""
+
+
+def _known(patient: str, pairing: str) -> str:
+    """In place of the directory, which lies elsewhere."""
+    return f"(SELECT $1::text AS pairing_id, {patient}::uuid AS patient_id, {pairing}::bigint AS pairing_no)"
+
+
 # What a statement could write costs also when it writes nothing: only who claims pays for claims.
-ADMIT = _BASIS + _visited(unless="true") + _FOUND.format(claimed="'{}'::text[]")
-ADMIT_AND_CLAIM = (
-    _BASIS
-    + _CLAIMED
-    + _FOUND.format(
-        claimed="coalesce((SELECT array_agg(miv_url) FROM touched WHERE EXISTS (SELECT FROM claimed)), '{}')"
+def _looking(directory: str, found: str) -> str:
+    return _basis(directory) + _visited(unless="true") + found.format(claimed="'{}'::text[]", goes="true")
+
+
+def _claiming(directory: str, found: str) -> str:
+    claimed = "coalesce((SELECT array_agg(miv_url) FROM touched WHERE EXISTS (SELECT FROM claimed)), '{}')"
+    return (
+        _basis(directory)
+        + _CLAIMED
+        + found.format(claimed=claimed, goes="(NOT EXISTS (SELECT FROM touched) OR EXISTS (SELECT FROM claimed))")
     )
-)
 
 
-async def admit(conn: Connection, request: Request) -> Admission:
+ADMIT = _looking(DIRECTORY, _FOUND)
+ADMIT_AND_CLAIM = _claiming(DIRECTORY, _FOUND)
+_ADMIT_THERE = _looking(_known("$9", "$10"), _FOUND_THERE)
+_ADMIT_AND_CLAIM_THERE = _claiming(_known("$13", "$14"), _FOUND_THERE)
+
+
+@dataclass(eq=False)
+class Ahead:
+    """What is asked with the admission, after it and unless it refuses; `rows` when it was asked and found any."""
+
+    said: Said
+    rows: list[Mapping[str, Any]] | None = None
+
+
+async def admit(conn: Connection, request: Request, ahead: Ahead | None = None) -> Admission:
     """Look up the pairing that the token names, and claim the Grace-Period where it is due.
+
+    Where patients are spread `ahead`, of the same patient, is asked in the same call, after it; elsewhere it is not.
 
     Nothing of it may be answered before the entry is durable. What this statement writes is so with it, because the
     database's log goes to the disk in its order: it needs no wait of its own.
     """
-    if is_spread(conn):
-        return await _admit_there(conn, request)
     arguments: list[Any] = [
         request.pairing_id,
         request.grant_no,
@@ -174,25 +215,30 @@ async def admit(conn: Connection, request: Request) -> Admission:
     if counted := [permit for permit in request.permits if permit.grace_ms is not None]:
         arguments += [[permit.valueset for permit in counted], [permit.grace_ms for permit in counted]]
         arguments += [request.own_session, grace.CLAIM_MS]
+    if is_spread(conn):
+        return await _admit_there(conn, request, arguments, ahead)
     row = await conn.fetchrow(ADMIT_AND_CLAIM if counted else ADMIT, *arguments)
     return admission_of(request, row)
 
 
-_THERE = f"SELECT {admit_there.NAME}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+async def _admit_there(conn: Connection, request: Request, arguments: list[Any], ahead: Ahead | None) -> Admission:
+    """The same where the patient's rows are, once the Pairing ID's patient is known.
 
-
-async def _admit_there(conn: Connection, request: Request) -> Admission:
-    """The same where the patient's rows are, once the Pairing ID's patient is known."""
+    Sessions of the recorder are not seen there: how long a claim holds of which nothing more is heard is said by its
+    end alone, as behind a pooler.
+    """
     if (pairing := await find_pairing(conn, request.pairing_id)) is None:
         return admission_of(request, None)
-    counted = [permit for permit in request.permits if permit.grace_ms is not None]
-    row = await conn.fetchval(
-        _THERE, pairing.patient_id, request.pairing_id, pairing.pairing_no, request.grant_no, request.client_id,
-        request.now_ms, [permit.valueset for permit in request.permits], request.steered_ms,
-        [permit.historic_days for permit in request.permits], [permit.delay_ms for permit in request.permits],
-        [permit.valueset for permit in counted], [permit.grace_ms for permit in counted], grace.CLAIM_MS,
-    )  # fmt: skip
-    named = {"patient_id": pairing.patient_id, "pairing_no": pairing.pairing_no}
+    whose, claims = pairing.patient_id, len(arguments) > 8
+    if claims:
+        arguments[10] = False
+    text = _ADMIT_AND_CLAIM_THERE if claims else _ADMIT_THERE
+    said = Said(text, (*arguments, whose, pairing.pairing_no), packed=True)
+    rows, *more = await each_there(conn, whose, [said] if ahead is None else [said, ahead.said])
+    if ahead is not None:
+        ahead.rows = more[0] or None
+    row = orjson.loads(rows[0]["packed"][0]) if rows else None
+    named = {"patient_id": whose, "pairing_no": pairing.pairing_no}
     return admission_of(request, row and {**row, **named})
 
 

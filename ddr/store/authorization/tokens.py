@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.store.audit.trail import Event, record
+from ddr.store.database.ask_there import fetch_of_patient
 from ddr.store.database.pool import Connection
 from ddr.store.database.several import fetch_together
 from ddr.store.database.spreading import is_spread
@@ -125,8 +126,8 @@ async def load_family(
     conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, grant_no: int, now_ms: int
 ) -> Family | None:
     """The grant of this number, ended ones included, or None."""
-    row = await conn.fetchrow(_LOAD_FAMILY, patient_id, grant_no, now_ms)
-    return row and _of_row(row)
+    rows = await fetch_of_patient(conn, _LOAD_FAMILY, patient_id, grant_no, now_ms)
+    return _of_row(rows[0]) if rows else None
 
 
 def _of_row(row: Mapping[str, Any]) -> Family:

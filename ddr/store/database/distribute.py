@@ -88,7 +88,8 @@ async def distribute(
 ) -> int:
     """Put each table where it belongs, with what is in it; how many were put. Each is whole or not at all.
 
-    `functions`: those that run beside a patient's rows, by their signatures; the first parameter is the patient.
+    `functions`: those that run beside a patient's rows, within transactions as well, by their signatures; the first
+    parameter is the patient.
     Nobody may use the tables meanwhile. Raises NoEngine, StoreError.
     """
     async with pool.acquire() as conn:
@@ -109,7 +110,7 @@ async def distribute(
         for signature, text in functions.items():
             await conn.execute(text)
             await conn.execute(
-                "SELECT create_distributed_function($1::regprocedure, $2, colocate_with => 'patient')",
+                "SELECT create_distributed_function($1::regprocedure, $2, 'patient', force_delegation => true)",
                 signature, "$1",
             )  # fmt: skip
         return len(steps)

@@ -72,6 +72,11 @@ def array(values: Iterable[object]) -> str:
 
 @lru_cache(maxsize=256)
 def _text(values: tuple[object, ...]) -> str:
+    return once_array(values)
+
+
+def once_array(values: Iterable[object]) -> str:
+    """The same, of values that do not come again."""
     return "{" + ",".join("NULL" if value is None else _quoted(str(value)) for value in values) + "}"
 
 

@@ -33,7 +33,7 @@ def moved(column: str, given: str) -> str:
     return f"greatest({given}, {column} + ({column} > {given})::int)"
 
 
-_LOCK = f"UPDATE patient SET stamp_ms = {stamp('$2')} WHERE patient_id = $1 RETURNING stamp_ms"  # noqa: S608
+LOCK_PATIENT = f"UPDATE patient SET stamp_ms = {stamp('$2')} WHERE patient_id = $1 RETURNING stamp_ms"  # noqa: S608
 
 
 async def lock_patient(conn: asyncpg.Connection, patient_id: UUID, steered_ms: int | None) -> int | None:
@@ -42,5 +42,5 @@ async def lock_patient(conn: asyncpg.Connection, patient_id: UUID, steered_ms: i
     The stamp is the transaction's present, too. It comes first in a transaction: all other locks of a patient's rows
     follow it. None when the patient no longer exists.
     """
-    found: int | None = await conn.fetchval(_LOCK, patient_id, steered_ms)
+    found: int | None = await conn.fetchval(LOCK_PATIENT, patient_id, steered_ms)
     return found

@@ -83,12 +83,12 @@ def _device_facts(facts: Row) -> list[Any]:
     ]
 
 
+HEARD = "UPDATE device SET heard_ms = $3 WHERE patient_id = $1 AND device_no = ANY($2::bigint[]) AND heard_ms < $3"
+
+
 async def heard(conn: asyncpg.Connection, patient_id: UUID, device_nos: Sequence[int], now_ms: int) -> None:
     """Note a synchronisation with these devices (Device.status, DEV-014)."""
-    await conn.execute(
-        "UPDATE device SET heard_ms = $3 WHERE patient_id = $1 AND device_no = ANY($2::bigint[]) AND heard_ms < $3",
-        patient_id, device_nos, now_ms,
-    )  # fmt: skip
+    await conn.execute(HEARD, patient_id, device_nos, now_ms)
 
 
 async def end_device(conn: asyncpg.Connection, patient_id: UUID, device_no: int, ended_ms: int, now_ms: int) -> Row:
@@ -272,17 +272,18 @@ async def _keep_version(conn: asyncpg.Connection, patient_id: UUID, epoch_no: in
     )  # fmt: skip
 
 
+SOURCES = """
+    SELECT d.device_key, d.device_no, d.started_ms AS device_started_ms, d.ended_ms AS device_ended_ms,
+           s.sensor_key, s.miv_url, s.calibrated_device, e.epoch_no, e.from_ms, e.until_ms
+      FROM device d
+      LEFT JOIN sensor s ON s.patient_id = $1 AND s.device_no = d.device_no
+      LEFT JOIN epoch e ON e.patient_id = $1 AND e.sensor_no = s.sensor_no AND NOT e.withdrawn
+     WHERE d.patient_id = $1 AND d.device_key = ANY($2::text[])
+     ORDER BY d.device_no, s.sensor_no, e.from_ms"""
+
+
 async def sources(conn: asyncpg.Connection, patient_id: UUID, device_keys: Sequence[str]) -> list[Row]:
     """What measurements of these devices can refer to: per device, sensor and epoch one row, sensor and epoch
     columns null where a device has none."""
-    rows: list[Row] = await conn.fetch(
-        """SELECT d.device_key, d.device_no, d.started_ms AS device_started_ms, d.ended_ms AS device_ended_ms,
-                  s.sensor_key, s.miv_url, s.calibrated_device, e.epoch_no, e.from_ms, e.until_ms
-             FROM device d
-             LEFT JOIN sensor s ON s.patient_id = $1 AND s.device_no = d.device_no
-             LEFT JOIN epoch e ON e.patient_id = $1 AND e.sensor_no = s.sensor_no AND NOT e.withdrawn
-            WHERE d.patient_id = $1 AND d.device_key = ANY($2::text[])
-            ORDER BY d.device_no, s.sensor_no, e.from_ms""",
-        patient_id, device_keys,
-    )  # fmt: skip
+    rows: list[Row] = await conn.fetch(SOURCES, patient_id, device_keys)
     return rows

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.database.each_there import Said
 from ddr.store.database.stamps import moved
 
 Row = Mapping[str, Any]
@@ -52,10 +53,8 @@ _SOURCES = f"""
        AND NOT EXISTS (SELECT FROM measurement m WHERE m.measurement_no = o.measurement_no AND {_SEEN})"""  # noqa: S608
 
 
-async def targets_appear(
-    conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row], floors: Mapping[str, int], now_ms: int
-) -> None:
-    """Stamp what these measurements, which are stored next, will be the only visible ones to refer to.
+def appearing(patient_id: UUID, rows: Sequence[Row], floors: Mapping[str, int], now_ms: int) -> list[Said]:
+    """The statements that stamp what these measurements, stored next, will be the only visible ones to refer to.
 
     `floors` says from when on measurements of a MIV are visible (its Historic-Data-Period), in ms.
     """
@@ -68,11 +67,20 @@ async def targets_appear(
         )
     }
     if not targets:
-        return
-    await conn.execute(_TARGETS, patient_id, *_columns(targets), now_ms)
+        return []
+    found = [Said(_TARGETS, (patient_id, *_columns(targets), now_ms))]
     sources = {(source, floor) for _, _, _, floor, source in targets if source is not None}
     if sources:
-        await conn.execute(_SOURCES, patient_id, *_columns(sources), now_ms)
+        found.append(Said(_SOURCES, (patient_id, *_columns(sources), now_ms)))
+    return found
+
+
+async def targets_appear(
+    conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row], floors: Mapping[str, int], now_ms: int
+) -> None:
+    """Execute these statements."""
+    for said in appearing(patient_id, rows, floors, now_ms):
+        await conn.execute(said.text, *said.arguments)
 
 
 def _columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.database.each_there import Said
 from ddr.store.database.stamps import moved
 
 Row = Mapping[str, Any]
@@ -16,14 +17,27 @@ _COLUMNS = """patient_id, measurement_no, measurement_key, miv_url, code_system,
     effective_ms, effective_end_ms, value, unit, comparator, content, derived_from, status, version, updated_ms,
     deleted_ms"""
 
+BY_KEYS = f"SELECT {_COLUMNS} FROM measurement WHERE patient_id = $1 AND measurement_key = ANY($2::text[])"  # noqa: S608
+AROUND = f"""
+    SELECT {_COLUMNS} FROM measurement
+     WHERE patient_id = $1 AND miv_url = ANY($2::text[]) AND effective_ms BETWEEN $3 AND $4
+       AND deleted_ms IS NULL ORDER BY measurement_no"""  # noqa: S608
+
+
+def _insert(column: str, value: str) -> str:
+    return f"""
+    INSERT INTO measurement (patient_id, updated_ms, effective_ms, effective_end_ms, epoch_no, derived_from, value,
+           unit, comparator, content, status, measurement_key, miv_url, code_system, code, device_no{column})
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16{value})"""  # noqa: S608
+
+
+_INSERT = _insert("", "") + " RETURNING measurement_no"
+_INSERT_AS = _insert(", measurement_no", ", $17")
+
 
 async def by_keys(conn: asyncpg.Connection, patient_id: UUID, keys: Sequence[str]) -> dict[str, Row]:
     """The measurements with these keys, deleted ones included, by key."""
-    rows: list[Row] = await conn.fetch(
-        f"SELECT {_COLUMNS} FROM measurement WHERE patient_id = $1 AND measurement_key = ANY($2::text[])",  # noqa: S608
-        patient_id,
-        keys,
-    )
+    rows: list[Row] = await conn.fetch(BY_KEYS, patient_id, keys)
     return {row["measurement_key"]: row for row in rows}
 
 
@@ -31,12 +45,7 @@ async def around(
     conn: asyncpg.Connection, patient_id: UUID, miv_urls: Sequence[str], from_ms: int, until_ms: int
 ) -> list[Row]:
     """The measurements of these MIVs that were made in this time, both ends included, deleted ones left out."""
-    rows: list[Row] = await conn.fetch(
-        f"""SELECT {_COLUMNS} FROM measurement
-             WHERE patient_id = $1 AND miv_url = ANY($2::text[]) AND effective_ms BETWEEN $3 AND $4
-               AND deleted_ms IS NULL ORDER BY measurement_no""",  # noqa: S608
-        patient_id, miv_urls, from_ms, until_ms,
-    )  # fmt: skip
+    rows: list[Row] = await conn.fetch(AROUND, patient_id, miv_urls, from_ms, until_ms)
     return rows
 
 
@@ -44,20 +53,31 @@ async def insert(conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row]
     """Store new measurements, each a row with the columns that the database does not make. Returns their numbers."""
     if not rows:
         return []
-    records = await conn.fetchmany(
-        """INSERT INTO measurement (patient_id, updated_ms, effective_ms, effective_end_ms, epoch_no, derived_from,
-               value, unit, comparator, content, status, measurement_key, miv_url, code_system, code, device_no)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-           RETURNING measurement_no""",
-        [
-            (
-                patient_id, now_ms, *_content(row), row["measurement_key"], row["miv_url"], row["code_system"],
-                row["code"], row["device_no"],
-            )
-            for row in rows
-        ],
-    )  # fmt: skip
+    values = [(patient_id, now_ms, *_content(row), *_identity(row)) for row in rows]
+    records = await conn.fetchmany(_INSERT, values)
     return [record["measurement_no"] for record in records]
+
+
+def inserting(patient_id: UUID, rows: Sequence[Row], numbers: Sequence[int], now_ms: int) -> list[Said]:
+    """The statements that do the same with numbers from `next_numbers`."""
+    return [
+        Said(_INSERT_AS, (patient_id, now_ms, *_content(row), *_identity(row), number))
+        for row, number in zip(rows, numbers, strict=True)
+    ]
+
+
+async def next_numbers(conn: asyncpg.Connection, count: int) -> list[int]:
+    """Numbers for new measurements, whose patient is locked. Those of all patients come from one server."""
+    if not count:
+        return []
+    rows = await conn.fetch(
+        "SELECT nextval(pg_get_serial_sequence('measurement', 'measurement_no')) FROM generate_series(1, $1)", count
+    )
+    return [row[0] for row in rows]
+
+
+def _identity(row: Row) -> tuple[Any, ...]:
+    return row["measurement_key"], row["miv_url"], row["code_system"], row["code"], row["device_no"]
 
 
 async def revise(conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row], now_ms: int) -> None:

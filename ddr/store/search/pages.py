@@ -11,7 +11,9 @@ import asyncpg
 
 from ddr.fhir.search.query import DateValue, Include, Search, Sort
 from ddr.store.database.ask_there import fetch_of_patient
+from ddr.store.database.each_there import Said
 from ddr.store.database.ids import Kind
+from ddr.store.database.prepared import LONGEST_CACHED
 from ddr.store.database.several import fetch_together
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
@@ -62,26 +64,48 @@ class RestPage:
 
 
 async def first_page(
-    pool: asyncpg.Pool, view: View, names: Names, search: Search, count: int, expires_ms: int
+    pool: asyncpg.Pool,
+    view: View,
+    names: Names,
+    search: Search,
+    count: int,
+    expires_ms: int,
+    asked: Sequence[Row] | None = None,
 ) -> Found:
     """The first `count` matches and what is to be included with them; a long rest is kept until `expires_ms`.
 
     With `count` 0 only `total` is found. Who asks for few things, and at the same time as others, shares a statement.
+    `asked`: what `first_asked` has found already.
     """
-    resource_type, parameters = search.resource_type, Parameters(view.parameters())
-    conditions = Conditions(names, parameters)
-    where = conditions.all_of(resource_type, search.filters, search.has)
-    order = conditions.order(resource_type, search.sort)
-    limit = parameters.bind(count, "bigint")
-    known = _first_known if len(where) <= LONGEST_KNOWN else _first
-    text = known(view.observed, resource_type, where, order, limit, _related(search), count > 0)
-    found = _found(await _asked(pool, text, parameters, together=brief(search, count)))
+    if asked is None:
+        text, parameters = _first_text(view, names, search, count)
+        asked = await _asked(pool, text, parameters, together=brief(search, count))
+    found = _found(asked)
     if not count or (first := found.matches[0] if found.matches else None) is None or first["rest_kinds"] is None:
         return found
     columns = first["rest_kinds"], first["rest_nos"], first["rest_ks"]
     if len(columns[0]) > FEW:
         return replace(found, rest_no=await pool.fetchval(_KEEP, view.patient_id, expires_ms, *columns))
     return replace(found, rest=tuple(zip(*columns, strict=True)))
+
+
+def first_asked(view: View, names: Names, search: Search, count: int) -> Said | None:
+    """The statement of a first page that finds little, to be asked with something else; None for all others."""
+    polls = any(item.name == "_lastUpdated" for item in search.filters)
+    if search.has or search.revincludes or not (0 < count <= FEW_MATCHES or (polls and count)):
+        return None
+    text, parameters = _first_text(view, names, search, count)
+    return Said(text, parameters.values) if len(text) <= LONGEST_CACHED else None
+
+
+def _first_text(view: View, names: Names, search: Search, count: int) -> tuple[str, Parameters]:
+    resource_type, parameters = search.resource_type, Parameters(view.parameters())
+    conditions = Conditions(names, parameters)
+    where = conditions.all_of(resource_type, search.filters, search.has)
+    order = conditions.order(resource_type, search.sort)
+    limit = parameters.bind(count, "bigint")
+    known = _first_known if len(where) <= LONGEST_KNOWN else _first
+    return known(view.observed, resource_type, where, order, limit, _related(search), count > 0), parameters
 
 
 async def later_page(pool: asyncpg.Pool, view: View, search: Search, rest: RestPage) -> Found:

@@ -20,6 +20,7 @@ from ddr.series.merge import Merge, merge
 from ddr.series.packing import Reading, decode
 from ddr.series.status import WITHDRAWN
 from ddr.series.tail import extended
+from ddr.store.database.each_there import Said, each_there
 from ddr.store.database.pool import Connection
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import lock_patient, moved, stamp
@@ -54,6 +55,12 @@ _APPEND_AND_HEAR = f"""
                        SELECT device_no FROM device WHERE patient_id = $1 AND device_no = $16 AND heard_ms < $12
                           AND EXISTS (SELECT FROM appended) FOR NO KEY UPDATE SKIP LOCKED))
     SELECT true FROM appended"""  # noqa: S608
+
+# As they are said where patients are spread (ddr.store.database.each_there).
+_THERE = {
+    APPEND: f"WITH {_STAMPED}, appended AS ({_APPENDED}) SELECT ARRAY['true'] FROM appended",  # noqa: S608
+    _APPEND_AND_HEAR: _APPEND_AND_HEAR.replace("SELECT true FROM", "SELECT ARRAY['true'] FROM"),
+}
 
 # Not the epochs: an epoch made while this waits would not be among those that a single statement saw when it began.
 _LOCK = "SELECT FROM sensor WHERE patient_id = $1 AND sensor_no = $2 FOR NO KEY UPDATE"
@@ -115,19 +122,18 @@ async def append(
     if tail is None or extension is None:
         return None
     after, heard_ms = extension.after, sensor.heard_ms
-    arguments = (
+    arguments: tuple[object, ...] = (
         sensor.patient_id, sensor.epoch_no, tail.k, tail.version, 2 * tail.count, extension.keep, extension.times,
         extension.vals, after.last_ms, after.filled, extension.status, now_ms, steered_ms,
         tail.epoch.settles(tail.start_ms), tail.terms,
     )  # fmt: skip
-    hears = now_ms - heard_ms >= HEARD_STEP_MS
-    if not hears or is_spread(pool):
-        written = await pool.fetchval(APPEND, *arguments)
-        if written and hears:
-            await heard(pool, sensor.patient_id, [sensor.device_no], now_ms)
-            heard_ms = now_ms
+    text = APPEND
+    if now_ms - heard_ms >= HEARD_STEP_MS:
+        text, heard_ms, arguments = _APPEND_AND_HEAR, now_ms, (*arguments, sensor.device_no)
+    if is_spread(pool):
+        (written,) = await each_there(pool, sensor.patient_id, [Said(_THERE[text], arguments, packed=True)])
     else:
-        written, heard_ms = await pool.fetchval(_APPEND_AND_HEAR, *arguments, sensor.device_no), now_ms
+        written = await pool.fetch(text, *arguments)
     return replace(sensor, tail=after, heard_ms=heard_ms) if written else None
 
 

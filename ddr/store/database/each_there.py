@@ -1,0 +1,107 @@
+"""Statements about one patient that may write, one after the other in one call, where the patient's rows are.
+
+Citus plans each statement anew, at the coordinator and again where the rows are, and what writes to several tables not
+at all. So the texts go as arguments of a function that is distributed with the patient and keeps them prepared on the
+very tables of the part (shard) that the patient is in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from ddr.store.database.ask_there import Shape, as_text, called, shape_of
+from ddr.store.database.functions_there import EACH
+from ddr.store.database.pool import Connection
+from ddr.store.database.several import once_array
+
+Row = Mapping[str, Any]
+
+
+class Said(NamedTuple):
+    """A statement as it is said on one server, and its arguments.
+
+    It names tables of the patient, or that are on all servers, after FROM, JOIN, INTO or UPDATE. What writes within a
+    WITH and tells something is `packed`: it returns arrays of texts, and a row is {"packed": texts}. With STOP as the
+    last of them it is the last statement that is done.
+    """
+
+    text: str
+    arguments: Sequence[Any]
+    packed: bool = False
+
+
+async def each_there(conn: Connection, whose: UUID, statements: Sequence[Said]) -> list[list[Row]]:
+    """What each of the statements finds, of a patient that is spread: all of them are done, or none.
+
+    Raises SerializationError in a transaction when the patient was moved to another server just now.
+    """
+    try:
+        return await _each(conn, whose, statements)
+    except asyncpg.SerializationError:
+        if not isinstance(conn, asyncpg.Pool):
+            raise
+        return await _each(conn, whose, statements)
+
+
+async def _each(conn: Connection, whose: UUID, statements: Sequence[Said]) -> list[list[Row]]:
+    shapes = [await shape_of(conn, said.text) for said in statements]
+    names = [f"{shape.called}each_" for shape in shapes]
+    together = called("".join(names))
+    given = [
+        once_array(as_text(*one) for one in zip(said.arguments, shape.types, strict=True))
+        for said, shape in zip(statements, shapes, strict=True)
+    ]
+    tells = [bool(shape.columns) + said.packed for said, shape in zip(statements, shapes, strict=True)]
+    rows = await conn.fetch(_THERE, whose, together, names, [], [], given, tells)
+    if rows and rows[0]["of_item"] == 0:
+        kinds = [", ".join(shape.types) for shape in shapes]
+        texts = [_telling(shape, said.packed) for said, shape in zip(statements, shapes, strict=True)]
+        rows = await conn.fetch(_THERE, whose, together, names, texts, kinds, given, tells)
+    found: list[list[Row]] = [[] for _ in statements]
+    for row in rows:
+        place, texts = row["of_item"] - 1, row["row_texts"]
+        found[place].append({"packed": texts} if statements[place].packed else _row(shapes[place], texts))
+    return found
+
+
+_THERE = f"SELECT * FROM {EACH}($1, $2, $3, $4, $5, $6, $7)"  # noqa: S608 - a name of ours
+
+
+def _telling(shape: Shape, packed: bool) -> str:
+    if packed or not shape.columns:
+        return shape.said
+    columns = ", ".join(f'said."{name}"::text' for name, _ in shape.columns)
+    return f"WITH said AS ({shape.said}) SELECT ARRAY[{columns}] FROM said"  # noqa: S608 - texts of ours
+
+
+def _row(shape: Shape, texts: Sequence[str | None]) -> Row:
+    return {
+        name: None if text is None else _READ[kind](text)
+        for (name, kind), text in zip(shape.columns, texts, strict=True)
+    }
+
+
+def _numbers(text: str) -> list[int | None]:
+    """An array of integers."""
+    return [None if one == "NULL" else int(one) for one in text[1:-1].split(",")] if text != "{}" else []
+
+
+_READ: Mapping[str, Callable[[str], Any]] = {  # as asyncpg has them
+    "text": str,
+    "int2": int,
+    "int4": int,
+    "int8": int,
+    "bool": lambda text: text == "true",
+    "bytea": lambda text: bytes.fromhex(text[2:]),
+    "numeric": Decimal,
+    "uuid": UUID,
+    "jsonb": orjson.loads,
+    "int4[]": _numbers,
+    "int8[]": _numbers,
+}
