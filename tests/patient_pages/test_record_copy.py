@@ -18,6 +18,7 @@ from ddr.store.patients import export
 from tests.fhir.validity import assert_no_empties
 from tests.patient_pages.browser import Browser, inputs
 from tests.patient_pages.test_consent import CGM, PRESSURE, logged_in, scope
+from tests.support.citus import one_server_only
 from tests.support.clock import Clock
 from tests.support.patients import Patient, list_diga, push_request, record_read
 from tests.support.touched import touched
@@ -105,6 +106,7 @@ async def test_nobody_else_gets_any_of_it(core: Core, told: tuple[Patient, Brows
         assert (await Browser(core).get(path)).headers["location"] == "/login"
 
 
+@one_server_only  # elsewhere no trigger writes the proof
 async def test_the_proof_of_many_consents_is_read_once(core: Core, patient_id: UUID) -> None:
     """Who agrees and withdraws hundreds of times has a copy that grows with that, and not with its square."""
     pool, count = core.pool, 400
