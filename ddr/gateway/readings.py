@@ -42,7 +42,7 @@ HIDDEN: Item = {
     "status": "accepted",
     "shown": False,
     "reason": "superseded",
-    "detail": "another reading is nearer to the same sampling time and is shown",
+    "detail": "another reading of the same sampling time is shown: it is nearer, or this one is an error",
 }
 CONFLICT: Item = {
     "reason": "conflict",

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 from ddr.series.chain import Cut, cut
 from ddr.series.epoch import Chunk, Epoch
-from ddr.series.packing import Reading, decode, encode
+from ddr.series.packing import ERROR, Reading, decode, encode
 from ddr.series.slots import place, winners
-from ddr.series.status import WITHDRAWN, advanced, created
+from ddr.series.status import PRELIMINARY, WITHDRAWN, State, advanced, created
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,10 @@ def revised(epoch: Epoch, former: Epoch, before: Chunk | None, part: Cut, now_ms
     if visible is None:
         state = created(complete or epoch.overdue(part.start_ms, now_ms), now_ms)
     else:
-        seen = visible.start_ms, former.end(visible.start_ms), _slots(visible, epoch)
-        changed = visible.status == WITHDRAWN or seen != (part.start_ms, epoch.end(part.start_ms), slots)
-        state = advanced(former.shown(visible, now_ms), changed, complete, now_ms) or visible.state
+        shown = former.shown(visible, now_ms)
+        seen = visible.start_ms, former.end(visible.start_ms), _seen(_slots(visible, epoch), shown)
+        changed = visible.status == WITHDRAWN or seen != (part.start_ms, epoch.end(part.start_ms), _seen(slots, shown))
+        state = advanced(shown, changed, complete, now_ms) or visible.state
     last_ms = part.readings[-1][0] if part.readings else part.start_ms - 1
     chunk = Chunk(part.k, part.start_ms, last_ms, state.updated_ms, state.version, filled, state.status, times, vals)
     return before if before == chunk else chunk
@@ -114,3 +115,11 @@ def revised(epoch: Epoch, former: Epoch, before: Chunk | None, part: Cut, now_ms
 
 def _slots(chunk: Chunk, epoch: Epoch) -> list[int]:
     return place(chunk.times, chunk.vals, epoch.grid.period_ms)[0]
+
+
+def _seen(slots: list[int], state: State) -> list[int]:
+    """What a DiGA sees of `slots`: only a preliminary chunk ends with its last reading (ddr.series.view)."""
+    end = len(slots)
+    while state.status != PRELIMINARY and end and slots[end - 1] == ERROR:
+        end -= 1
+    return slots[:end]

@@ -11,17 +11,23 @@ from ddr.series.packing import ERROR, HIGH, LOW, Reading, decode, decode_values,
 def winners(readings: Iterable[Reading], start_ms: int, period_ms: int) -> dict[int, Reading]:
     """The reading that each slot shows: the nearest to its time, of equally near ones the earlier, then the smaller.
 
-    `readings` are in ascending order, so an equally near one that comes later never wins.
+    One that failed (ERROR) stands back: a value that was measured is not lost to it. `readings` are in ascending order,
+    so an equally near one that comes later never wins.
     """
     shown: dict[int, Reading] = {}
-    nearest = 0
+    best = (False, 0)
     for reading in readings:
         offset = reading[0] - start_ms
         slot = slot_of(offset, period_ms)
-        distance = abs(offset - slot * period_ms)
-        if slot not in shown or distance < nearest:
-            shown[slot], nearest = reading, distance
+        rank = reading[1] == ERROR, abs(offset - slot * period_ms)
+        if slot not in shown or rank < best:
+            shown[slot], best = reading, rank
     return shown
+
+
+def shown_of(raws: Iterable[int]) -> int:
+    """Of values of the same instant the one that is shown."""
+    return min(raws, key=lambda raw: (raw == ERROR, raw))
 
 
 def crowded(times: bytes, period_ms: int) -> bool:

@@ -11,7 +11,7 @@ import asyncpg
 from ddr.series.calibration import Event, Segment, segments
 from ddr.series.chain import cut
 from ddr.series.grid import Grid
-from ddr.series.packing import Reading, encode
+from ddr.series.packing import ERROR, Reading, encode
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 PERIOD = 5 * MINUTE
@@ -67,7 +67,7 @@ class Model:
                 order += [raw for raw in (*known, *new) if raw not in order]
 
     def take_back(self, key: str) -> None:
-        """Take an upload back: where the lowest value goes, the one that came last stands in the place of all.
+        """Take an upload back: where the value goes that is shown, the one that came last stands in the place of all.
 
         At the instants of its own readings that go; again, and elsewhere, nothing changes.
         """
@@ -81,7 +81,7 @@ class Model:
                 continue
             left = [raw for raw in order if (time, raw) not in gone]
             stored = [raw for raw in order if (time, raw) not in self.behind]
-            if left and stored and (time, min(stored)) in gone:
+            if left and stored and (time, min(stored, key=lambda raw: (raw == ERROR, raw))) in gone:
                 self.behind |= {(time, raw) for raw in order}
                 self.behind.discard((time, left[-1]))
 

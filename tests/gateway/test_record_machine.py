@@ -31,6 +31,7 @@ from ddr.gateway import calibrations, devices, readings, sensors
 from ddr.gateway.problem import Problem
 from ddr.http.core import Core
 from ddr.series.epoch import Epoch
+from ddr.series.packing import ERROR
 from ddr.series.view import ChunkView, view
 from ddr.store.series.chunks import write
 from ddr.store.series.sensors import Remembered
@@ -88,7 +89,8 @@ times = st.one_of(
 runs = st.tuples(st.integers(0, 140), st.integers(1, 40)).map(
     lambda run: [(START + (run[0] + at) * PERIOD, 100 + at) for at in range(run[1])]
 )
-batches = st.one_of(runs, st.lists(st.tuples(times, st.integers(97, 103)), min_size=1, max_size=12))
+values = st.integers(97, 103) | st.just(ERROR)
+batches = st.one_of(runs, st.lists(st.tuples(times, values), min_size=1, max_size=12))
 events = st.lists(st.tuples(times, st.sampled_from(STATES), st.sampled_from((None, "offset"))), min_size=1, max_size=3)
 
 
@@ -303,7 +305,7 @@ async def post(handler: Callable[..., Awaitable[Any]], core: Core, patient_id: U
 
 async def upload(core: Core, patient_id: UUID, batch: Batch, **members: str) -> Any:
     """Send readings."""
-    items = [{"time": date_time(time), "value": value} for time, value in batch]
+    items = [{"time": date_time(time), "value": "E" if raw == ERROR else raw} for time, raw in batch]
     return await post(readings.post_readings, core, patient_id, {"unit": "mg/dL", "readings": items, **members})
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ddr.series.chain import cut
 from ddr.series.epoch import Chunk, Epoch, empty_chunk
 from ddr.series.merge import Merge, merge
-from ddr.series.packing import Reading
+from ddr.series.packing import ERROR, Reading
 from ddr.series.recut import recut
 from ddr.series.resettle import resettled
 from ddr.series.status import WITHDRAWN, State
@@ -186,6 +186,16 @@ def test_where_only_withdrawn_chunks_are_left_a_series_goes_on_from_its_last_liv
     assert last.start_ms == START + 3 * MINUTE
     one = merged.changed[0]
     assert (one.k, one.start_ms, one.version) == (1, START + 65 * MINUTE, 3)
+
+
+def test_a_failed_reading_at_the_end_is_a_new_version_only_where_it_is_seen() -> None:
+    """What a chunk lacks at its end is written as E once it is final; while it is preliminary it ends before that."""
+    first = merge(epoch_of(), (), [(START, 1)], START).changed[0]
+    late = START + 72 * HOUR
+    failed = merge(epoch_of(tail=first), [first], [(START + PERIOD, ERROR)], late).changed[0]
+    assert (failed.filled, failed.version, failed.status) == (2, first.version, "p")
+    running = merge(epoch_of(tail=first), [first], [(START + PERIOD, ERROR)], START).changed[0]
+    assert (running.filled, running.version, running.status) == (2, first.version + 1, "p")
 
 
 def test_the_history_of_a_new_sensor_is_final_not_amended() -> None:

@@ -20,6 +20,10 @@ PERIOD = 5 * MINUTE
         ([(PERIOD - 9000, 1), (PERIOD + 1000, 2)], 2),
         ([(PERIOD - 1000, 9), (PERIOD + 1000, 1)], 9),  # equally near: the earlier
         ([(PERIOD, 3), (PERIOD, 4)], 3),  # same time: the smaller
+        ([(PERIOD, ERROR), (PERIOD, 4)], 4),  # one that failed hides no value
+        ([(0, ERROR), (2000, 2), (3000, LOW)], 2),
+        ([(-2000, 2), (0, ERROR), (1000, LOW)], LOW),
+        ([(1000, ERROR), (2000, ERROR)], ERROR),
     ],
 )
 def test_one_of_two_readings_in_a_slot_is_shown(readings: list[Reading], shown: int) -> None:

@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.series.packing import Reading
+from ddr.series.slots import shown_of
 
 _NOTE = """
     INSERT INTO claim (patient_id, sensor_no, time_ms, raw, claimed_ms, replaced_ms)
@@ -118,7 +119,7 @@ async def without(
     for time, values in claims.items():
         stored = [raw for raw, stands in values if stands]
         left = [raw for raw, _ in values if (time, raw) not in gone]
-        if not left or not stored or (time, min(stored)) not in gone:
+        if not left or not stored or (time, shown_of(stored)) not in gone:
             continue  # nothing else there, or what is shown stays
         standing.add((time, left[-1]))
         change.added.add((time, left[-1]))
