@@ -14,7 +14,7 @@ from ddr.http.asgi import Reply, Scope
 from ddr.http.core import Core
 from ddr.scopes.decision import Interaction
 from ddr.store.database.ids import Kind
-from ddr.store.search.reads import Row, former_version, read
+from ddr.store.search.reads import Row, former_version, read, read_asked
 
 
 async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) -> Reply:
@@ -23,7 +23,8 @@ async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) ->
     candidate = await gate.identify(scope, request.path, resource_type, Interaction.READ)
     fmt, _ = request.check_representation()
     subset = _subset(resource_type, request)
-    access = await gate.admit(candidate)
+    key = _key(core, resource_type, logical_id)
+    access = await gate.admit(candidate, then=lambda view: None if key is None else read_asked(view, *key))
     kind, row = await _found(core, access, resource_type, logical_id)
     builder = Builder(core, access, fmt)
     version = builder.version(row, kind)
@@ -54,17 +55,22 @@ async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -
 async def _found(core: Core, access: Access, resource_type: str, logical_id: str) -> tuple[Kind, Row]:
     """The row behind an id. Unknown, foreign and out of scope look the same (RS-027)."""
     reference = f"{resource_type}/{logical_id}"
-    decoded = core.ids.decode(logical_id)
-    if decoded is None or decoded[0] not in KINDS[resource_type]:
+    if (key := _key(core, resource_type, logical_id)) is None:
         raise not_known(reference)
-    row = await read(core.pool, access.view, *decoded)
+    row = await read(core.pool, access.view, *key, access.asked)
     if row is None:
         raise not_known(reference)
     if not row["within"]:
         raise outside_history(reference, core.catalog.terms[row["observed_miv"]].historic_days)
     if row["deleted"]:
         raise deleted()
-    return decoded[0], row
+    return key[0], row
+
+
+def _key(core: Core, resource_type: str, logical_id: str) -> tuple[Kind, int, int] | None:
+    """What an id names, if it is one of this type."""
+    decoded = core.ids.decode(logical_id)
+    return decoded if decoded is not None and decoded[0] in KINDS[resource_type] else None
 
 
 async def _former(core: Core, access: Access, builder: Builder, kind: Kind, row: Row, version: str) -> Row | None:

@@ -72,6 +72,27 @@ async def test_the_same_is_told_in_one_call_less(body: Body, pair: Pair, path: s
     assert (await diga.bundle(path))["entry"] == by_itself["entry"]
 
 
+async def test_a_read_takes_one_call(body: Body, pair: Pair) -> None:
+    """Of each type; and what nobody may see is as unknown as before."""
+    device_no, epoch_no, chunks = await body.cgm()
+    value = await body.measurement(GLUCOSE, "2339-0", body.core.clock())
+    ids = body.core.ids
+    known = [f"Observation/{one}" for one in (chunks[0], value)]
+    known += [f"Device/{ids.device(device_no)}", f"DeviceMetric/{ids.metric(epoch_no)}"]
+    unknown = [f"Observation/{await Body(body.core).measurement(GLUCOSE, '2339-0', 0)}", "Observation/x"]
+    diga = await pair(CGM, GLUCOSE)
+    before = [await diga.get(path) for path in (*known, *unknown)]
+    assert [answer.status_code for answer in before] == [200] * 4 + [404] * 2
+    for path, first in zip((*known, *unknown), before, strict=True):
+        await diga.get(path)  # it is prepared with the admission
+        async with counted(body.core.pool) as statements:
+            answer = await diga.get(path)
+        assert answer.status_code == first.status_code
+        if answer.status_code == 200:
+            assert answer.content == first.content
+            assert sum("ddr_" in text for text in statements) == 1
+
+
 async def test_what_is_new_is_told(body: Body, pair: Pair) -> None:
     diga = await pair(GLUCOSE)
     totals = []

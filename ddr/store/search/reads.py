@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import asyncpg
 
 from ddr.store.database.ask_there import fetch_of_patient
+from ddr.store.database.each_there import Said
 from ddr.store.database.ids import Kind
 from ddr.store.database.several import fetch_together
 from ddr.store.database.spreading import is_spread
@@ -47,11 +48,16 @@ SELECT o.within, o.deleted, {NOW} AS at_ms, o.kind, o.no, o.k, o.miv_url AS obse
  WHERE o.no = $10 AND o.k = $11"""
 
 
-async def read(pool: asyncpg.Pool, view: View, kind: Kind, no: int, k: int) -> Row | None:
+async def read(
+    pool: asyncpg.Pool, view: View, kind: Kind, no: int, k: int, asked: Sequence[Row] | None = None
+) -> Row | None:
     """The resource with this key, or None when the view does not hold it.
 
     An Observation is found beyond the historic period and when deleted, too: `within` and `deleted` tell.
+    `asked`: what `read_asked` has found already.
     """
+    if asked:
+        return asked[0]
     if _TABLES[kind] == "observations" and kind not in view.observed:
         return None
     text = _statement(kind, view.observed)
@@ -60,6 +66,13 @@ async def read(pool: asyncpg.Pool, view: View, kind: Kind, no: int, k: int) -> R
     else:
         rows = await fetch_together(pool, text, _TYPES, *view.parameters(), no, k)
     return rows[0] if rows else None
+
+
+def read_asked(view: View, kind: Kind, no: int, k: int) -> Said | None:
+    """The statement of a read, to be asked with something else; None when nothing is to be asked."""
+    if _TABLES[kind] == "observations" and kind not in view.observed:
+        return None
+    return Said(_statement(kind, view.observed), [*view.parameters(), no, k])
 
 
 @cache
