@@ -29,6 +29,15 @@ def last_second(start_ms: int, span_ms: int, until_ms: int | None) -> int:
     return max(start_ms, end - SECOND)
 
 
+def least_slots(start_ms: int, span_ms: int, period_ms: int, until_ms: int | None) -> int:
+    """How many slots lie before the end of a chunk, whole or cut at `until_ms`: one at least.
+
+    A reading near the end of a cut chunk may have the slot after them.
+    """
+    length = span_ms if until_ms is None else min(span_ms, until_ms - start_ms)
+    return max(1, -(-length // period_ms))
+
+
 def grid_problem(period_ms: int, span_ms: int) -> str | None:
     """Why chunks of `span_ms` cannot hold a sensor of this sampling period, or None when they can."""
     if period_ms <= 2 * SECOND:

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from ddr.series.chain import Cut, cut
 from ddr.series.epoch import Chunk, Epoch
+from ddr.series.grid import least_slots
 from ddr.series.packing import ERROR, Reading, decode, encode
 from ddr.series.slots import place, winners
 from ddr.series.status import PRELIMINARY, WITHDRAWN, State, advanced, created
@@ -105,8 +106,8 @@ def revised(epoch: Epoch, former: Epoch, before: Chunk | None, part: Cut, now_ms
         state = created(complete or epoch.overdue(part.start_ms, now_ms), now_ms)
     else:
         shown = former.shown(visible, now_ms)
-        seen = visible.start_ms, former.end(visible.start_ms), _seen(_slots(visible, epoch), shown)
-        changed = visible.status == WITHDRAWN or seen != (part.start_ms, epoch.end(part.start_ms), _seen(slots, shown))
+        seen = _seen(former, shown, visible.start_ms, _slots(visible, epoch))
+        changed = visible.status == WITHDRAWN or seen != _seen(epoch, shown, part.start_ms, slots)
         state = advanced(shown, changed, complete, now_ms) or visible.state
     last_ms = part.readings[-1][0] if part.readings else part.start_ms - 1
     chunk = Chunk(part.k, part.start_ms, last_ms, state.updated_ms, state.version, filled, state.status, times, vals)
@@ -117,9 +118,9 @@ def _slots(chunk: Chunk, epoch: Epoch) -> list[int]:
     return place(chunk.times, chunk.vals, epoch.grid.period_ms)[0]
 
 
-def _seen(slots: list[int], state: State) -> list[int]:
-    """What a DiGA sees of `slots`: only a preliminary chunk ends with its last reading (ddr.series.view)."""
-    end = len(slots)
-    while state.status != PRELIMINARY and end and slots[end - 1] == ERROR:
-        end -= 1
-    return slots[:end]
+def _seen(epoch: Epoch, state: State, start_ms: int, slots: list[int]) -> tuple[int, int, list[int]]:
+    """What a DiGA sees: start, end and values; a preliminary chunk ends with its last reading (ddr.series.view)."""
+    grid = epoch.grid
+    if state.status != PRELIMINARY:
+        slots = slots + [ERROR] * (least_slots(start_ms, grid.span_ms, grid.period_ms, grid.until_ms) - len(slots))
+    return start_ms, epoch.end(start_ms), slots

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from ddr.series.epoch import Epoch
-from ddr.series.grid import last_second
+from ddr.series.grid import last_second, least_slots
 from ddr.series.packing import ERROR, Reading, decode
 from ddr.series.slots import data, place
 from ddr.series.status import NAMES, PRELIMINARY, WITHDRAWN, State, settled, settles
@@ -38,7 +38,9 @@ def view(row: Mapping[str, Any], now_ms: int) -> ChunkView:
     SER-022, SER-023). A preliminary one without readings has no data (SER-014), nor has a withdrawn one.
     """
     end_ms, state = state_of(row, now_ms)
-    least = 0 if state.status in (PRELIMINARY, WITHDRAWN) else _slots_before(row)
+    least = 0
+    if state.status not in (PRELIMINARY, WITHDRAWN):
+        least = least_slots(row["start_ms"], row["span_ms"], row["period_ms"], row["until_ms"])
     write = _remembered if len(row["vals"]) <= REMEMBERED_BYTES else _data
     shown = write(row["times"], row["vals"], row["period_ms"], row["decimals"], least)
     return ChunkView(row["start_ms"], end_ms, NAMES[state.status], state.version, state.updated_ms, shown)
@@ -63,13 +65,6 @@ def _data(times: bytes, vals: bytes, period_ms: int, decimals: int, least: int) 
 # Most chunks of a search are those of the search before. Nothing remembered can be outdated, as all that counts is in
 # the arguments, and nothing of it tells whose values these are.
 _remembered = lru_cache(maxsize=2048)(_data)
-
-
-def _slots_before(row: Mapping[str, Any]) -> int:
-    """How many slots lie before the end of the chunk, one at least."""
-    until = row["until_ms"]
-    length: int = row["span_ms"] if until is None else min(row["span_ms"], until - row["start_ms"])
-    return max(1, -(-length // int(row["period_ms"])))
 
 
 def readings(row: Mapping[str, Any]) -> list[Reading]:

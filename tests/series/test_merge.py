@@ -198,6 +198,16 @@ def test_a_failed_reading_at_the_end_is_a_new_version_only_where_it_is_seen() ->
     assert (running.filled, running.version, running.status) == (2, first.version + 1, "p")
 
 
+def test_a_failed_reading_after_the_last_slot_of_a_cut_chunk_is_seen() -> None:
+    """The chunk ends within its seventh slot, before the time of that."""
+    cut_off = epoch_of(replace(GRID, until_ms=START + 29 * MINUTE))
+    first = merge(cut_off, (), [(START, 1)], START).changed[0]
+    failed = merge(cut_off, [first], [(START + 28 * MINUTE + 59_000, ERROR)], START + HOUR).changed[0]
+    assert (first.status, failed.version) == ("f", first.version + 1)
+    failed = merge(cut_off, [first], [(START + 24 * MINUTE, ERROR)], START + HOUR).changed[0]
+    assert failed.version == first.version
+
+
 def test_the_history_of_a_new_sensor_is_final_not_amended() -> None:
     now = START + 50 * HOUR
     epoch = replace(epoch_of(), registered_ms=now)
