@@ -38,7 +38,7 @@ BUSY, CROWD = (
     256,
 )  # connections that keep a worker busy, and those of the flood: a handshake costs more than a request
 PATIENTS, DAYS = 10, 30
-MORE_MB = 48  # that the worker may take in the flood, its connections included
+MORE_MB = 64  # that the worker may take in the flood: a quarter for each connection, most of it buffers of TLS
 
 
 async def run(folder: Path, rounds: int) -> list[Figure]:
