@@ -117,7 +117,8 @@ async def test_many_unknown_tokens_are_throttled_while_good_ones_work(
 async def test_a_repeated_unknown_token_asks_the_database_once(core: Core, pool: asyncpg.Pool) -> None:
     async with make_client(core, "unknown") as client, counted(pool) as statements:
         answers = [(await client.get("/devices")).status_code for _ in range(3)]
-    assert (answers, len(statements)) == ([401] * 3, 1)
+    asked = [statement for statement in statements if "gateway_token" in statement]  # others may come from elsewhere
+    assert (answers, len(asked)) == ([401] * 3, 1)
 
 
 def test_memory_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
