@@ -15,6 +15,7 @@ LOOK_SECONDS = 0.005
 OWN_SECONDS = 0.5  # how long a thread computes to see how late a busy machine makes the loop all by itself
 # Measured beside a client in the same process on a busy machine. Before, each of these took 0.5 to 43 s.
 MOST_SECONDS = 0.25
+SOME = 10  # lags of which most are to be none
 
 
 class Lags:
@@ -64,7 +65,8 @@ class Lags:
             own = Lags()
             await own.during(asyncio.to_thread(_compute))
             assert max(self.seconds) < MOST_SECONDS + 3 * max(own.seconds), (max(self.seconds), max(own.seconds))
-        assert statistics.median(self.seconds or [0]) < MOST_SECONDS / 5
+        if len(self.seconds) >= SOME:  # of what was over at once they tell nothing
+            assert statistics.median(self.seconds) < MOST_SECONDS / 5
 
 
 def _compute() -> None:
