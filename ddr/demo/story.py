@@ -129,7 +129,7 @@ def _warn(show: Show, recording: Recording) -> None:
         show.say("[bold yellow]These numbers look like mmol/L, and a trace is taken as mg/dL.[/bold yellow]")
         show.say("[yellow]1 mmol/L of glucose is 18.0182 mg/dL; ddr import reads files in either unit.[/yellow]")
     if recording.without:
-        show.say(f"[dim]{recording.without} rows of the file have no value and are left out[/dim]")
+        show.say(f"[dim]rows of the file without a value, which are left out: {recording.without}[/dim]")
     if recording.faults:
         show.check(False, f"{len(recording.faults)} rows of the file could not be read")
         _list(show, recording.faults)

@@ -134,17 +134,18 @@ def test_a_broken_trace_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_what_a_file_lacks_is_told_and_everybody_in_it_is_kept(tmp_path: Path) -> None:
-    """Persons, rows that cannot be read, rows that the recorder rejects: each with line and reason."""
+    """Persons, rows that cannot be read or are rejected, each with line and reason, and how many have no value."""
     at, lines = datetime(2015, 6, 6, 21, 50, 27), ["id,time,gl"]
     for number in range(40):
         at += timedelta(minutes=5)
-        value = {7: "nan", 9: "99999999"}.get(number, str(100 + number))
+        value = {7: "nan", 9: "99999999", 11: "x"}.get(number, str(100 + number))
         lines += [f"One,{at},{value}", f"Two,{at},{200 - number}"]
     file = tmp_path / "two.csv"
     file.write_text("\n".join(lines))
     done = demo(tmp_path / "state", "--readings", str(file), "--grace-seconds", "0")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "line 16: no number: 'nan'" in done.stdout
+    assert "line 24: no number: 'x'" in done.stdout
+    assert "without a value, which are left out: 1" in done.stdout
     assert re.search(r"line 20: [a-z-]+: ", done.stdout)
-    assert "trace of One: 38 readings accepted, 0 duplicates, 1 rejected" in done.stdout
+    assert "trace of One: 37 readings accepted, 0 duplicates, 1 rejected" in done.stdout
     assert "trace of Two: 40 readings accepted, 0 duplicates, 0 rejected" in done.stdout
