@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ddr.call import refused
+from ddr.diga_api.seen import Seen
 from ddr.fhir.outcome import FhirError, not_known, throttled, unauthorized, unavailable
 from ddr.fhir.versions import Restore
 from ddr.http.asgi import Reply, Scope, header_values
@@ -40,7 +41,6 @@ from ddr.tls.peer import client_certificate
 
 DAY_MS = 86_400_000
 REGISTRY_RETRY_SECONDS = 300
-REMEMBERED = 10_000  # pairings
 
 # Texts for a token that is good in itself; RS-022 has those for tokens that are not.
 _TEXTS = {
@@ -75,31 +75,13 @@ class Access:
     asked: Sequence[Mapping[str, Any]] | None = None  # what was asked with the admission has found this
 
 
-class _Seen:
-    """What pairings were let see the last time, of the last REMEMBERED of them."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[object, ...], tuple[Allowed, Mapping[str, Opened]]] = {}
-
-    def get(self, who: tuple[object, ...]) -> tuple[Allowed, Mapping[str, Opened]] | None:
-        """None: nobody remembers."""
-        return self._known.get(who)
-
-    def put(self, who: tuple[object, ...], seen: tuple[Allowed, Mapping[str, Opened]]) -> None:
-        """The newest comes last."""
-        self._known.pop(who, None)
-        if len(self._known) >= REMEMBERED:
-            del self._known[next(iter(self._known))]
-        self._known[who] = seen
-
-
 class Gate:
     """Decides about the requests of one worker."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
         settings = core.settings
-        self._seen = _Seen()
+        self._seen = Seen()
         self._verifier = TokenVerifier(
             settings.public_base_url, settings.fhir_base, core.signer.public_key, core.good_tokens
         )
