@@ -8,8 +8,8 @@ from tests.support.clock import Clock
 from tests.support.trust import FakeTrust
 from tests.support.work import Work, among_others, work_of
 
-# The family with its consents, and the rotation.
-REFRESH = Work(statements=2, blocks=12, fetched=10, written=1, wal=350, transactions=1)
+# The family with its consents and its rotation.
+REFRESH = Work(statements=1, blocks=12, fetched=10, written=1, wal=350, transactions=1)
 
 
 async def test_a_refresh_takes_no_more_than_this(core: Core, trust: FakeTrust, clock: Clock) -> None:

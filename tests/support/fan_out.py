@@ -59,7 +59,8 @@ FINDS_THE_PATIENT: Mapping[str, str] = {
     "ddr.store.authorization.representations.choices": "a login, which may stand for several patients",
     "ddr.store.authorization.representations.open_of": "a login, which may stand for several patients",
     "ddr.store.authorization.reviews.awaits": "a login, which may stand for several patients",
-    "ddr.store.authorization.tokens.find_family": "a Pairing ID; each refresh, so in one statement",
+    "ddr.store.authorization.rotations._rotate_one": "a Pairing ID; each refresh, so in one statement",
+    "ddr.store.authorization.tokens.find_family": "a Pairing ID; a refresh that is not plainly right",
     "ddr.store.gateways.apps._exchanged": "a code that a patient typed into an app, kept with the patient",
     "ddr.store.gateways.tokens.find": "the hash of an app's token; each upload, so in one statement",
     "ddr.store.patients.sessions._load_by_steps": "a login, which may stand for several patients",
@@ -75,7 +76,7 @@ FIGURES: Mapping[str, str] = {
 BATCHES: Mapping[str, str] = {
     "ddr.store.audit.request_log.add": "the entries of several requests, stored together",
     "ddr.store.authorization.admissions.admit_all": "the pairings of requests that come at one time",
-    "ddr.store.authorization.tokens.rotate_all": "the grants of refreshes that come at one time",
+    "ddr.store.authorization.rotations.rotate_all": "the grants of refreshes that come at one time",
     "ddr.store.gateways.bridges.patients": "the patients of the logins that a bridge names",
     "ddr.store.series.bulk._hear": "the sensors of a bridge's batch",
     "ddr.store.series.bulk.append_all": "the readings of a bridge's batch",

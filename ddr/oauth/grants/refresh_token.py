@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import NamedTuple
 
 from starlette.responses import Response
 
@@ -17,7 +18,8 @@ from ddr.oauth.rotation import Rotation
 from ddr.operations.status.functions import TOKEN
 from ddr.scopes.parse import ScopeError, Scopes, parse
 from ddr.store.audit.trail import Event
-from ddr.store.authorization import restore, tokens
+from ddr.store.authorization import restore, rotations, tokens
+from ddr.store.authorization.rotations import Rotate
 from ddr.store.authorization.tokens import Family
 from ddr.store.database.digest import sha256
 from ddr.store.database.ids import Kind
@@ -31,28 +33,44 @@ async def refresh(call: Call) -> Response:
     The seconds are those in which the recorder could be asked (ddr.http.presence).
     """
     presented = required(call.parameters, "refresh_token")
-    family = await _issued_to_client(call, presented)
-    outcome = await _usable(call, family, presented)
-    scopes = _not_widened(call, standing_scopes(family, call.diga))
+    named = _named(call, presented)
     successor = refresh_tokens.successor(call.core.secrets["refresh-tokens"], presented)
-    taken = {Rotation.ROTATE: _rotate, Rotation.AHEAD: _adopt}.get(outcome)
-    if taken is not None and not await taken(call, family, presented, successor):
-        if outcome is Rotation.AHEAD:
+    # Who asks for fewer scopes may ask for too many: that is judged before anything changes.
+    family = None if "scope" in call.parameters else await _rotate(call, named, presented, successor)
+    if family is not None:
+        concerns(family.pairing_id)
+        scopes = standing_scopes(family, call.diga)
+    else:
+        family = await _issued_to_client(call, named)
+        outcome = await _usable(call, family, presented)
+        scopes = _not_widened(call, standing_scopes(family, call.diga))
+        if outcome is Rotation.AHEAD and not await _adopt(call, family, presented, successor):
             raise _unusable()
-        return await refresh(call)  # another request was faster; what it left behind is judged anew
+        if outcome is Rotation.ROTATE and not await _rotate(call, named, presented, successor):
+            return await refresh(call)  # another request was faster; what it left behind is judged anew
     return token_response(call.core, family, scopes, successor, call.core.clock())
 
 
-async def _issued_to_client(call: Call, presented: str) -> Family:
-    """The family of an authentic token of this client; another client's token is refused and left as it is."""
-    core = call.core
-    contents = refresh_tokens.read(core.secrets["refresh-tokens"], presented)
+class _Named(NamedTuple):
+    """What an authentic refresh token names."""
+
+    pairing_id: str
+    grant_no: int
+
+
+def _named(call: Call, presented: str) -> _Named:
+    contents = refresh_tokens.read(call.core.secrets["refresh-tokens"], presented)
     if contents is None:
         raise _unusable()
-    name = core.ids.decode(contents.grant_id)
+    name = call.core.ids.decode(contents.grant_id)
     if name is None or name[0] is not Kind.GRANT:
         raise _unusable()
-    family = await tokens.find_family(core.pool, contents.pairing_id, name[1], call.arrived_ms)
+    return _Named(contents.pairing_id, name[1])
+
+
+async def _issued_to_client(call: Call, named: _Named) -> Family:
+    """The family of a token of this client; another client's token is refused and left as it is."""
+    family = await tokens.find_family(call.core.pool, *named, call.arrived_ms)
     if family is None or family.client_id != call.diga.client_id:
         raise _unusable()
     concerns(family.pairing_id)
@@ -101,12 +119,21 @@ def _not_widened(call: Call, scopes: Scopes) -> Scopes:
     return asked
 
 
-async def _rotate(call: Call, family: Family, presented: str, successor: str) -> bool:
+async def _rotate(call: Call, named: _Named, presented: str, successor: str) -> Family | None:
     now_ms = call.core.clock()
-    until_ms = refresh_until_ms(call.core, family, now_ms)
-    return await tokens.rotate(
-        call.core.pool, family, sha256(presented), sha256(successor), until_ms, now_ms, call.certificate_sha256
+    asked = Rotate(
+        named.pairing_id,
+        named.grant_no,
+        call.arrived_ms,
+        sha256(presented),
+        sha256(successor),
+        now_ms,
+        now_ms + call.core.settings.refresh_token_seconds * 1000,
+        call.certificate_sha256,
+        call.diga.client_id,
+        call.diga.valuesets,
     )
+    return await rotations.rotate(call.core.pool, asked)
 
 
 async def _is_ahead(call: Call, family: Family, presented: str) -> bool:

@@ -1,8 +1,8 @@
-"""Authorization codes and refresh token families: redeemed, rotated and revoked, each change whole or not at all."""
+"""Authorization codes and refresh token families: redeemed and revoked, each change whole or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
@@ -11,11 +11,9 @@ import asyncpg
 
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.ask_there import fetch_of_patient
-from ddr.store.database.pool import Connection
 from ddr.store.database.several import fetch_together
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
-from ddr.store.database.together import Way, ask
 
 MEMORY_MS = DAY_MS = 86_400_000
 MOST_KNOWN = 100_000
@@ -78,59 +76,49 @@ async def load_code(conn: asyncpg.Connection | asyncpg.Pool, code_sha256: bytes)
     return row and Code(**row)
 
 
-def _family(patient: str) -> str:
-    """The columns of Family of grant `g` and its pairing `p`; $3 is now."""
+def _family(tables: str, which: str, patient: str, at_ms: str) -> str:
+    """The columns of Family of grant `g` and its pairing `p`, and when the last of its consents ends."""
     return f"""
 SELECT g.patient_id, g.grant_no, p.pairing_id, p.client_id, g.scope,
        (g.revoked_ms IS NOT NULL OR p.ended_ms IS NOT NULL) AS ended,
        g.refresh_sha256, g.previous_sha256, g.rotated_ms, g.refresh_expires_ms, g.certificate_sha256,
-       (SELECT coalesce(jsonb_object_agg(c.miv_url, c.until_ms), '{{}}') FROM consent c
-         WHERE c.patient_id = {patient} AND c.consent_no = ANY (g.consent_nos)
-           AND c.withdrawn_ms IS NULL AND c.until_ms > $3) AS consents"""  # noqa: S608 - words of ours
+       s.consents, s.until_ms
+  FROM {tables}
+ CROSS JOIN LATERAL (
+   SELECT coalesce(jsonb_object_agg(c.miv_url, c.until_ms), '{{}}') AS consents, max(c.until_ms) AS until_ms
+     FROM consent c
+    WHERE c.patient_id = {patient} AND c.consent_no = ANY (g.consent_nos)
+      AND c.withdrawn_ms IS NULL AND c.until_ms > {at_ms}) s
+ WHERE {which}"""  # noqa: S608 - words of ours
 
 
-_LOAD_FAMILY = f"""{_family("$1")}
-  FROM token_grant g JOIN pairing p ON p.patient_id = $1 AND p.pairing_no = g.pairing_no
- WHERE g.patient_id = $1 AND g.grant_no = $2"""
-_FIND_FAMILY = f"""{_family("g.patient_id")}
-  FROM pairing_directory d
+def of_pairing(pairing_id: str, grant_no: str, at_ms: str) -> str:
+    """The same, of the grant of this number under the pairing with this pseudonym."""
+    tables = f"""pairing_directory d
   JOIN pairing p ON p.patient_id = d.patient_id AND p.pairing_no = d.pairing_no
-  JOIN token_grant g ON g.patient_id = p.patient_id AND g.pairing_no = p.pairing_no AND g.grant_no = $2
- WHERE d.pairing_id = $1"""
+  JOIN token_grant g ON g.patient_id = p.patient_id AND g.pairing_no = p.pairing_no AND g.grant_no = {grant_no}"""
+    return _family(tables, f"d.pairing_id = {pairing_id}", "g.patient_id", at_ms)
 
 
-_ROTATE = """
-UPDATE token_grant
-   SET refresh_sha256 = $4, previous_sha256 = $3, rotated_ms = $6, refresh_expires_ms = $5, certificate_sha256 = $7
- WHERE patient_id = $1 AND grant_no = $2 AND refresh_sha256 = $3 AND revoked_ms IS NULL"""
-
-# It waits for no row, so it needs no order of locks.
-_ROTATE_ALL = """
-WITH asked AS MATERIALIZED (
-  SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bytea[])
-         WITH ORDINALITY AS t(patient_id, grant_no, presented, successor, until_ms, now_ms, certificate, ord)
-), held AS MATERIALIZED (
-  SELECT a.* FROM asked a
-   CROSS JOIN LATERAL (SELECT FROM token_grant g
-                        WHERE g.patient_id = a.patient_id AND g.grant_no = a.grant_no AND g.revoked_ms IS NULL
-                          AND g.refresh_sha256 = a.presented FOR NO KEY UPDATE SKIP LOCKED) g
+OF_PATIENT = _family(
+    "token_grant g JOIN pairing p ON p.patient_id = $1 AND p.pairing_no = g.pairing_no",
+    "g.patient_id = $1 AND g.grant_no = $2",
+    "$1",
+    "$3",
 )
-UPDATE token_grant g
-   SET refresh_sha256 = h.successor, previous_sha256 = h.presented, rotated_ms = h.now_ms,
-       refresh_expires_ms = h.until_ms, certificate_sha256 = h.certificate
-  FROM held h WHERE g.patient_id = h.patient_id AND g.grant_no = h.grant_no
-RETURNING h.ord"""
+FIND_FAMILY = of_pairing("$1", "$2", "$3")
 
 
 async def load_family(
     conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, grant_no: int, now_ms: int
 ) -> Family | None:
     """The grant of this number, ended ones included, or None."""
-    rows = await fetch_of_patient(conn, _LOAD_FAMILY, patient_id, grant_no, now_ms)
-    return _of_row(rows[0]) if rows else None
+    rows = await fetch_of_patient(conn, OF_PATIENT, patient_id, grant_no, now_ms)
+    return family_of(rows[0]) if rows else None
 
 
-def _of_row(row: Mapping[str, Any]) -> Family:
+def family_of(row: Mapping[str, Any]) -> Family:
+    """The family in a row with its columns."""
     return Family(**{name: row[name] for name in _FAMILY})
 
 
@@ -142,8 +130,8 @@ async def find_family(
         pairing = await find_pairing(conn, pairing_id)
         family = pairing and await load_family(conn, pairing.patient_id, grant_no, now_ms)
         return family if family and family.pairing_id == pairing_id else None
-    rows = await fetch_together(conn, _FIND_FAMILY, ("text", "bigint", "bigint"), pairing_id, grant_no, now_ms)
-    return _of_row(rows[0]) if rows else None
+    rows = await fetch_together(conn, FIND_FAMILY, ("text", "bigint", "bigint"), pairing_id, grant_no, now_ms)
+    return family_of(rows[0]) if rows else None
 
 
 async def find_pairing(conn: asyncpg.Connection | asyncpg.Pool, pairing_id: str) -> PairingRef | None:
@@ -229,36 +217,6 @@ async def take_back(
         if status == "UPDATE 1":
             await conn.execute("UPDATE authorization_code SET redeemed_ms = NULL WHERE code_sha256 = $1", code_sha256)
         return status == "UPDATE 1"
-
-
-async def rotate(
-    conn: asyncpg.Connection | asyncpg.Pool,
-    family: Family,
-    presented_sha256: bytes,
-    successor_sha256: bytes,
-    refresh_until_ms: int,
-    now_ms: int,
-    certificate_sha256: bytes,
-) -> bool:
-    """Retire the presented refresh token and make its successor current; False when it is not current any more."""
-    named = family.patient_id, family.grant_no
-    changes = presented_sha256, successor_sha256, refresh_until_ms, now_ms, certificate_sha256
-    return await ask(conn, _ROTATING, (*named, *changes))
-
-
-async def _rotate_one(conn: Connection, rotation: Sequence[Any]) -> bool:
-    status: str = await conn.execute(_ROTATE, *rotation)
-    return status == "UPDATE 1"
-
-
-async def rotate_all(conn: Connection, rotations: Sequence[Sequence[Any]]) -> list[bool | None]:
-    """True for those that are made; None: not current, or locked just now, which is judged for each by itself."""
-    columns = map(list, zip(*rotations, strict=True))
-    made = {row["ord"] for row in await conn.fetch(_ROTATE_ALL, *columns)}
-    return [True if ord in made else None for ord in range(1, len(rotations) + 1)]
-
-
-_ROTATING = Way(_ROTATE, _rotate_one, rotate_all, key=lambda rotation: rotation[:2])
 
 
 async def revoke_family(pool: asyncpg.Pool, family: Family, why: Event, now_ms: int) -> bool:

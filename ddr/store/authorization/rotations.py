@@ -1,0 +1,107 @@
+"""The rotation of refresh tokens: what is plainly right is found, judged and done by one statement (RFC 9700)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from ddr.store.authorization.tokens import FIND_FAMILY, OF_PATIENT, Family, family_of, find_pairing, of_pairing
+from ddr.store.database.each_there import Said, each_there
+from ddr.store.database.pool import Connection
+from ddr.store.database.several import array
+from ddr.store.database.spreading import is_spread
+from ddr.store.database.together import Way, ask
+
+
+class Rotate(NamedTuple):
+    """A refresh as it is asked for: whose, of which grant, when it came; what is presented and what follows it."""
+
+    pairing_id: str
+    grant_no: int
+    arrived_ms: int
+    presented_sha256: bytes
+    successor_sha256: bytes
+    now_ms: int
+    until_ms: int  # the successor ends then at the latest; it never outlives the last consent (AS-048)
+    certificate_sha256: bytes
+    client_id: str
+    valuesets: Collection[str]  # that the client may read
+
+
+def _is_usable(client_id: str, arrived_ms: str, presented: str, valuesets: str) -> str:
+    """That grant `g` of pairing `p` is rotated: nothing of it has ended, and the token is the current one."""
+    return f"""
+   AND g.revoked_ms IS NULL AND p.ended_ms IS NULL AND p.client_id = {client_id}
+   AND g.refresh_expires_ms > {arrived_ms} AND g.refresh_sha256 = {presented} AND s.consents ?| {valuesets}"""
+
+
+_ROTATED = (
+    "refresh_sha256 = {}, previous_sha256 = {}, rotated_ms = {}, refresh_expires_ms = {}, certificate_sha256 = {}"
+)
+_USABLE = _is_usable("$9", "$3", "$4", "$10")
+
+
+def _rotate(family: str, patient: str) -> str:
+    return f"""
+UPDATE token_grant t SET {_ROTATED.format("$5", "$4", "$6", "least($7, f.until_ms)", "$8")}
+  FROM ({family}{_USABLE}) f
+ WHERE t.patient_id = {patient} AND t.grant_no = $2 AND t.revoked_ms IS NULL AND t.refresh_sha256 = $4
+RETURNING f.*"""  # noqa: S608 - words of ours
+
+
+_ROTATE = _rotate(FIND_FAMILY, "f.patient_id")
+_ROTATE_THERE = _rotate(f"{OF_PATIENT} AND p.pairing_id = $11", "$1")
+
+# It waits for no row, so it needs no order of locks.
+_ROTATE_ALL = f"""
+WITH asked AS MATERIALIZED (
+  SELECT ord, pairing_id, grant_no, arrived_ms, presented, successor, now_ms, until_ms, certificate, client_id,
+         valuesets::text[] AS valuesets
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bigint[], $7::bigint[],
+                $8::bytea[], $9::text[], $10::text[]) WITH ORDINALITY
+         AS t(pairing_id, grant_no, arrived_ms, presented, successor, now_ms, until_ms, certificate, client_id,
+              valuesets, ord)
+), held AS MATERIALIZED (
+  SELECT a.ord, a.successor, a.presented, a.now_ms, least(a.until_ms, f.until_ms) AS ends_ms, a.certificate, f.*
+    FROM asked a CROSS JOIN LATERAL (
+      {of_pairing("a.pairing_id", "a.grant_no", "a.arrived_ms")}
+      {_is_usable("a.client_id", "a.arrived_ms", "a.presented", "a.valuesets")}
+        FOR NO KEY UPDATE OF g SKIP LOCKED) f
+)
+UPDATE token_grant t SET {_ROTATED.format("h.successor", "h.presented", "h.now_ms", "h.ends_ms", "h.certificate")}
+  FROM held h WHERE t.patient_id = h.patient_id AND t.grant_no = h.grant_no
+RETURNING h.*"""  # noqa: S608 - words of ours
+
+
+async def rotate(conn: asyncpg.Connection | asyncpg.Pool, asked: Rotate) -> Family | None:
+    """Retire the presented refresh token and make its successor current; the family as it stood before.
+
+    None, and nothing is changed, when the token is not current (any more), or the client's grant does not stand.
+    """
+    return await ask(conn, _ROTATING, asked)
+
+
+async def _rotate_one(conn: Connection, asked: Rotate) -> Family | None:
+    rows: Sequence[Mapping[str, Any]]
+    if is_spread(conn):
+        pairing = await find_pairing(conn, asked.pairing_id)
+        if pairing is None:
+            return None
+        arguments = pairing.patient_id, *asked[1:], asked.pairing_id
+        (rows,) = await each_there(conn, pairing.patient_id, [Said(_ROTATE_THERE, arguments)])
+    else:
+        rows = await conn.fetch(_ROTATE, *asked)
+    return family_of(rows[0]) if rows else None
+
+
+async def rotate_all(conn: Connection, asked: Sequence[Rotate]) -> list[Family | None]:
+    """The families of what is made; None: not usable, or locked just now, which is judged for each by itself."""
+    *columns, valuesets = zip(*asked, strict=True)
+    rows = await conn.fetch(_ROTATE_ALL, *columns, list(map(array, valuesets)))
+    made = {row["ord"]: family_of(row) for row in rows}
+    return [made.get(ord) for ord in range(1, len(asked) + 1)]
+
+
+_ROTATING = Way(_ROTATE, _rotate_one, rotate_all, key=lambda asked: (asked.pairing_id, asked.grant_no))
