@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -49,7 +49,7 @@ def merge(
     last_k = max((chunk.k for chunk in [*live, *epoch.placeholders(now_ms)]), default=-1)
     after: list[Chunk] = []
     cover_ms = max(cover_ms, epoch.overdue_before(now_ms))  # what is shown from now on is new, and so it is stored
-    for part in cut(sorted(known | accepted), epoch.grid, k, expected_ms, last_k, cover_ms):
+    for part in live_parts(epoch, before, sorted(known | accepted), k, expected_ms, last_k, cover_ms):
         after.append(revised(epoch, epoch, before.get(part.k), part, now_ms))
         if after[-1].filled < len(part.readings):
             shown = winners(part.readings, part.start_ms, epoch.grid.period_ms).values()
@@ -65,6 +65,32 @@ def _rivals(readings: Sequence[Reading]) -> Iterator[Reading]:
         if first[0] == second[0]:
             yield first
             yield second
+
+
+def live_parts(
+    epoch: Epoch,
+    known: Mapping[int, Chunk],
+    readings: Sequence[Reading],
+    k: int,
+    expected_ms: int,
+    last_k: int,
+    cover_ms: int,
+) -> Iterator[Cut]:
+    """The chunks of ascending `readings` as ddr.series.chain.cut, and what of `known` is live again after them."""
+    for part in cut(readings, epoch.grid, k, expected_ms, last_k, cover_ms):
+        yield part
+        k, expected_ms = part.k + 1, part.start_ms + epoch.grid.span_ms
+    yield from again(epoch, known, k, expected_ms)
+
+
+def again(epoch: Epoch, known: Mapping[int, Chunk], k: int, start_ms: int) -> Iterator[Cut]:
+    """The withdrawn chunks from number `k` on that can get readings again: they are live at once.
+
+    They would appear by time, in the place where they are expected now, under an id that is known.
+    """
+    while (before := known.get(k)) and before.status == WITHDRAWN and not epoch.over(start_ms):
+        yield Cut(k, start_ms, ())
+        k, start_ms = k + 1, start_ms + epoch.grid.span_ms
 
 
 def trimmed(chunks: list[Chunk], former: Epoch, now_ms: int) -> list[Chunk]:

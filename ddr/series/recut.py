@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ddr.series.chain import cut
 from ddr.series.epoch import Chunk, Epoch, empty_chunk
-from ddr.series.merge import Merge, revised, trimmed
+from ddr.series.merge import Merge, live_parts, revised, trimmed
 from ddr.series.packing import Reading
 from ddr.series.status import WITHDRAWN, withdrawn
 
@@ -29,16 +28,13 @@ def recut(
         epoch = former = replace(epoch, registered_ms=now_ms)
     known = {chunk.k: chunk for chunk in stored}
     anchor = _anchor(epoch, stored, readings)
-    k, expected_ms = (anchor.k + 1, anchor.start_ms + epoch.grid.span_ms) if anchor else (0, None)
+    k, expected_ms = (anchor.k + 1, anchor.start_ms + epoch.grid.span_ms) if anchor else (0, epoch.grid.first_start)
     cover_ms = max(_cover(epoch), epoch.overdue_before(now_ms))
     shown = [*stored, *former.placeholders(now_ms)]
-    # one that was withdrawn and can get readings again is live at once: it would appear by time under a known id
-    last_k = max(
-        (chunk.k for chunk in shown if chunk.status != WITHDRAWN or not epoch.over(chunk.start_ms)), default=-1
-    )
+    last_k = max((chunk.k for chunk in shown if chunk.status != WITHDRAWN), default=-1)
     parts = [
         part
-        for part in cut(readings, epoch.grid, k, expected_ms, last_k, cover_ms)
+        for part in live_parts(epoch, known, readings, k, expected_ms, last_k, cover_ms)
         if epoch.grid.until_ms is None or part.start_ms < epoch.grid.until_ms
     ]
     live = trimmed([revised(epoch, former, known.get(part.k), part, now_ms) for part in parts], former, now_ms)

@@ -6,11 +6,11 @@ was shown under the former ones becomes stored fact, and what is shown otherwise
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ddr.series.epoch import Chunk, Epoch, empty_chunk
-from ddr.series.merge import Merge
+from ddr.series.merge import Merge, again
 from ddr.series.status import AMENDED, FINAL, PRELIMINARY, WITHDRAWN, State, advanced, created, moved, withdrawn
 
 
@@ -34,7 +34,10 @@ def resettled(epoch: Epoch, former: Epoch, stored: Sequence[Chunk], now_ms: int)
     kept += [
         _appeared(epoch, known.get(new.k), new, now_ms) for new in epoch.placeholders(now_ms) if new.k not in shown
     ]
-    kept += _again(epoch, known, kept[-1] if kept else None, now_ms)
+    k, start_ms = (kept[-1].k + 1, kept[-1].start_ms + epoch.grid.span_ms) if kept else (0, epoch.grid.first_start)
+    for part in again(epoch, known, k, start_ms):
+        before = known[part.k]
+        kept.append(_appeared(epoch, before, empty_chunk(part.k, part.start_ms, before.state), now_ms))
     while (
         kept and kept[-1].k not in known and kept[-1] == epoch.placeholder(kept[-1].k, now_ms) == shown.get(kept[-1].k)
     ):
@@ -70,14 +73,6 @@ def _appeared(epoch: Epoch, before: Chunk | None, chunk: Chunk, now_ms: int) -> 
     if before is None:
         return _with(chunk, created(epoch.overdue(chunk.start_ms, now_ms), now_ms))
     return _with(chunk, State(AMENDED, before.version + 1, moved(before.updated_ms, now_ms)))
-
-
-def _again(epoch: Epoch, known: Mapping[int, Chunk], last: Chunk | None, now_ms: int) -> Iterator[Chunk]:
-    """The withdrawn chunks after `last` that can get readings again: they would appear by time under a known id."""
-    k, start_ms = (last.k + 1, last.start_ms + epoch.grid.span_ms) if last else (0, epoch.grid.first_start)
-    while (before := known.get(k)) and before.status == WITHDRAWN and not epoch.over(start_ms):
-        yield _appeared(epoch, before, empty_chunk(k, start_ms, before.state), now_ms)
-        k, start_ms = k + 1, start_ms + epoch.grid.span_ms
 
 
 def _with(chunk: Chunk, state: State) -> Chunk:

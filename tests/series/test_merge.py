@@ -171,6 +171,29 @@ def test_a_withdrawn_chunk_is_live_again_as_soon_as_readings_can_come(by_event: 
     assert merged.tail == one
 
 
+def test_a_withdrawn_first_chunk_is_live_again_where_it_is_expected_now() -> None:
+    """It began with its first reading, after the first place; that an end lies between the two is no reason to wait."""
+    gone = empty_chunk(0, START + 4 * MINUTE, State("e", 2, START))
+    former, epoch = (replace(epoch_of(), expected_until_ms=START + end * MINUTE) for end in (0, 2))
+    now_ms = START + MINUTE  # nothing is overdue
+    for merged in (recut(epoch, former, [gone], (), now_ms), resettled(epoch, former, [gone], now_ms)):
+        (one,) = merged.changed
+        assert (one.k, one.start_ms, one.state) == (0, START, State("a", 3, now_ms))
+
+
+def test_a_withdrawn_chunk_is_live_again_when_the_place_after_the_tail_comes_before_the_end() -> None:
+    """A late reading moves the chunks, and with them where the next one is expected."""
+    chunks = merge(epoch_of(), (), [(START + 24 * MINUTE, 1), (START + 64 * MINUTE, 2)], START).changed
+    assert [chunk.start_ms - START for chunk in chunks] == [4 * MINUTE, 64 * MINUTE]
+    end_ms = START + 122 * MINUTE
+    gone = empty_chunk(2, START + 124 * MINUTE, State("e", 2, START))
+    epoch = replace(epoch_of(tail=chunks[1]), expected_until_ms=end_ms)
+    assert [chunk.k for chunk in merge(epoch, [*chunks, gone], [(START + 70 * MINUTE, 3)], START).changed] == [1]
+    merged = merge(epoch, [*chunks, gone], [(START + 21 * MINUTE, 3)], START)
+    assert merged.tail is not None and merged.tail.k == 2 and merged.tail.start_ms < end_ms
+    assert (merged.tail.status, merged.tail.version) == ("a", 3)
+
+
 def test_a_withdrawn_first_chunk_is_live_again_when_readings_come_after_it() -> None:
     gone = empty_chunk(0, START, State("e", 2, START))
     now_ms = START + 2 * HOUR
