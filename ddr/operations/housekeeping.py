@@ -28,7 +28,7 @@ from ddr.store.gateways import apps as gateway_apps
 from ddr.store.gateways import requests as gateway_requests
 from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.outages import events as outages
-from ddr.store.patients import files, journeys, login_attempts, logouts, sessions
+from ddr.store.patients import erasure, files, journeys, login_attempts, logouts, sessions
 from ddr.store.registries import sources as registry
 from ddr.store.search import pages as search
 
@@ -88,6 +88,10 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         before_ms = await clock.counted(pool, now_ms - settings.journal_days * DAY_MS)
         await asyncio.to_thread(journal.forget, settings.journal_folder, before_ms)
 
+    async def delete_rest() -> None:
+        if count := await erasure.delete_rest(pool, now_ms):
+            log.info("housekeeping.late_rows_deleted", extra={"count": count})
+
     async def as_the_trail(forget: Callable[[asyncpg.Pool, int], Awaitable[object]]) -> None:
         await forget(pool, await clock.counted(pool, now_ms - settings.audit_days * DAY_MS))
 
@@ -114,6 +118,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         "gateway-codes": lambda: gateway_apps.sweep_codes(pool, now_ms),
         "gateway-tokens": lambda: as_the_trail(gateway_tokens.sweep),
         "patient-files": lambda: files.sweep(pool, now_ms),
+        "erased-patients": delete_rest,
         "journal": forget_ends,
         "readings": lambda: retention.forget_readings(core, now_ms),
         "ended-pairings": lambda: retention.forget_pairings(core, now_ms),

@@ -130,7 +130,7 @@ async def test_deleting_everything(site: Site, window: Window, request: pytest.F
     await page.locator("button.danger").click()
     await page.wait_for_url("**/deleted")
     await shoot(page, f"deleted-{visit}")
-    assert (await rows(site.core.pool, site.patient.patient_id)).keys() == {"audit"}
+    assert (await rows(site.core.pool, site.patient.patient_id)).keys() == {"audit", "erased"}
     assert window.complaints == []
 
 

@@ -39,7 +39,7 @@ async def rows(pool: asyncpg.Pool, patient_id: UUID) -> dict[str, int]:
 async def test_every_table_of_patient_data_is_thought_of(pool: asyncpg.Pool) -> None:
     """A new table has to be added to TABLES."""
     named = await pool.fetch(TABLES_OF_PATIENTS)
-    assert {row["relname"] for row in named} == {*TABLES, "audit", "audit_packed"}
+    assert {row["relname"] for row in named} == {*TABLES, "audit", "audit_packed", "erased"}
 
 
 async def test_everything_goes_but_the_trail(core: Core) -> None:
@@ -51,7 +51,7 @@ async def test_everything_goes_but_the_trail(core: Core) -> None:
     ).keys()
     response = await browser.post("/me/delete", await browser.get("/me/delete"), password=PASSWORD)
     assert (response.status_code, response.headers["location"]) == (303, "/deleted")
-    assert (await rows(core.pool, patient.patient_id)).keys() == {"audit"}
+    assert (await rows(core.pool, patient.patient_id)).keys() == {"audit", "erased"}
     trail = await core.pool.fetch(
         "SELECT event, detail FROM audit WHERE patient_id = $1 ORDER BY audit_no", patient.patient_id
     )
@@ -122,7 +122,7 @@ async def test_a_decision_at_the_same_time_leaves_nothing(core: Core) -> None:
     forms = [{"request_uri": uri, "decision": "approve", "scope": scope(core, CGM)} for uri in requests]
     posts = [browser.post("/consent", page, **form) for form in forms]
     await asyncio.gather(*posts[:3], delete_patient(core.pool, patient.patient_id, core.clock()), *posts[3:])
-    assert (await rows(core.pool, patient.patient_id)).keys() == {"audit"}
+    assert (await rows(core.pool, patient.patient_id)).keys() == {"audit", "erased"}
 
 
 async def test_deleting_twice_does_no_harm(core: Core) -> None:

@@ -39,6 +39,7 @@ JOBS: Mapping[str, str] = {
     "ddr.store.patients.administration.by_serial": "ddr patient, found by a device",
     "ddr.store.patients.administration.described": "ddr patient, of one or several",
     "ddr.store.patients.erasure.contents": "ddr patient delete says what goes",
+    "ddr.store.patients.erasure.delete_rest": "what came after a patient was deleted is deleted",
     "ddr.store.patients.files.sweep": "what has run out is deleted",
     "ddr.store.patients.research._write_down": "ddr research export is written down",
     "ddr.store.patients.research.agreed": "ddr research export asks all who agreed",

@@ -108,6 +108,7 @@ PLACES: Mapping[str, Place] = {
     "request_log_policy": _first(_LOGGED),
     "request_log_seal": _first(_LOGGED),
     "request_log_word": _first(_LOGGED),
+    "erased": _first("patients of whom a row may still come, for minutes", PATIENT),
     "clock_gap": _first(_CLOCK),
     "clock_seen": _first(_CLOCK),
     "bridge_request": _first("a request of a bridge, for a day"),

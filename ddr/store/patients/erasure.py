@@ -2,6 +2,9 @@
 
 Of the audit trail nothing is deleted: it says that somebody's data were read and then deleted, and as no row links its
 patient_id to an account any more, nobody can tell whose.
+
+A request that saw the patient a moment before may write afterwards: a poll that it read, a login its session. So
+minutes later the patient's rows are deleted once more.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from ddr.store.authorization.unpairing import Party, end
 from ddr.store.patients.sessions import close_all
 
 REASON = "data-deleted"
+AGAIN_MS = 10 * 60 * 1000  # longer than any request lasts
+STEP = 100  # patients
 
 # The proof of consents may only go when the patient has gone.
 # Epochs come first: an upload that is under way holds a lock on one, and what it wrote is seen by the statements after.
@@ -36,6 +41,10 @@ async def contents(pool: asyncpg.Pool, patient_id: UUID) -> dict[str, int]:
     )
     rows = await pool.fetch(f"SELECT name, rows FROM ({counted}) AS counted WHERE rows > 0", patient_id)
     return {row["name"]: row["rows"] for row in rows}
+
+
+_NOTE = "INSERT INTO erased (patient_id, at_ms) VALUES ($1, $2) ON CONFLICT (patient_id) DO NOTHING"
+_DUE = f"SELECT patient_id FROM erased WHERE at_ms <= $1 ORDER BY at_ms LIMIT {STEP}"
 
 
 def _untold(table: str, rows: int) -> None:
@@ -65,6 +74,21 @@ async def delete_patient(
         for table in TABLES:
             status = await conn.execute(f"DELETE FROM {table} WHERE patient_id = $1", patient_id)
             told(table, int(status.split()[-1]))
+        await conn.execute(_NOTE, patient_id, now_ms)
         event = Event.DATA_DELETED if by is Party.PATIENT else Event.DATA_DELETED_BY_OPERATOR
         await record(conn, event, now_ms, patient_id=patient_id)
         return True
+
+
+async def delete_rest(pool: asyncpg.Pool, now_ms: int) -> int:
+    """Delete what requests wrote that were under way while their patient was deleted; how many rows there were."""
+    count = 0
+    for row in await pool.fetch(_DUE, now_ms - AGAIN_MS):
+        patient_id = row["patient_id"]
+        async with pool.acquire() as conn, conn.transaction():
+            if await conn.fetchrow("SELECT FROM patient WHERE patient_id = $1", patient_id) is None:
+                for table in TABLES:
+                    status = await conn.execute(f"DELETE FROM {table} WHERE patient_id = $1", patient_id)
+                    count += int(status.split()[-1])
+            await conn.execute("DELETE FROM erased WHERE patient_id = $1", patient_id)
+    return count
