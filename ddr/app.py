@@ -162,9 +162,6 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
         await core.presence.look(pool, clock(), closed)
         await asyncio.gather(rooms.core.bridges.refresh(pool), *(source.start() for source in sources))
 
-        async def keep_house() -> None:
-            await housekeeping.one_round(replace(rooms.core, pool=jobs))
-
         rounds = Rounds()
         works: list[tuple[str, Step, float]] = [
             *((f"registry-{source.source}", source.step, FOLLOW_SECONDS) for source in sources),

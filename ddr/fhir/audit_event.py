@@ -13,7 +13,7 @@ SUCCESS, REFUSED = "0", "4"
 
 
 def audit_event_resource(row: Mapping[str, Any], name: str, *, app: str, words: str, observer: str) -> dict[str, Any]:
-    """The AuditEvent of a row of ddr.store.patients.export.accesses under the id `name`.
+    """The AuditEvent of a row of ddr.store.audit.patients.upto under the id `name`.
 
     `app` is what the DiGA is called, `words` says what happened, `observer` is this recorder.
     """

@@ -88,11 +88,6 @@ def problem(
     return json_reply({**content, **(more or {})}, status, headers, PROBLEM)
 
 
-def redirect(location: str, headers: Headers = ()) -> Reply:
-    """303 See Other: the browser continues with GET at `location`."""
-    return Reply(303, headers=(("location", location), ("cache-control", "no-store"), *headers))
-
-
 async def send_reply(scope: Scope, send: Send, reply: Reply) -> None:
     """Send `reply`; the body is left out for HEAD, its length is not (RFC 9110 section 9.3.2)."""
     if reply.settle is None:

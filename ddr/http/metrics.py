@@ -20,7 +20,7 @@ from ddr.call import Call
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 DELAYS = (10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 86_400.0, 7 * 86_400.0)
 ALL, OWN = "all", "work"  # phases: the whole request, and what is none of ddr.call's phases
-NONE, GONE = "0", "client-gone"  # no answer was given
+GONE = "client-gone"  # no answer was given
 
 Figure = float | list[float]
 """A number; of a histogram the counts up to each bound, the last without bound, and the sum."""

@@ -41,15 +41,15 @@ def is_business_day(day: date) -> bool:
     return day.weekday() < 5 and day not in holidays(day.year)
 
 
-def earliest(announced: datetime, ahead: int = AHEAD) -> datetime:
-    """From when on that may begin which is announced now: when `ahead` times 24 hours of business days have passed.
+def earliest(announced: datetime) -> datetime:
+    """From when on that may begin which is announced now: when AHEAD times 24 hours of business days have passed.
 
     `announced` carries the zone whose days count; on another day it counts from the next business day on.
     """
     moment = announced
     while not is_business_day(moment.date()):
         moment = datetime.combine(moment.date() + DAY, time(), moment.tzinfo)
-    for _ in range(ahead):
+    for _ in range(AHEAD):
         moment += DAY
         while not is_business_day(moment.date()):
             moment += DAY

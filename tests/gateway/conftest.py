@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -56,9 +56,6 @@ async def stranger(core: Core) -> AsyncIterator[Client]:
     await core.pool.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, 0)", other)
     async with make_client(core, await gateway_tokens.create(core.pool, other, core.clock())) as client:
         yield client
-
-
-Put = Callable[..., Any]
 
 
 async def put_device(client: Client, key: str, **members: Any) -> httpx.Response:

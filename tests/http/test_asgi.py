@@ -60,7 +60,3 @@ def test_problems_are_rfc_9457(detail: str | None) -> None:
     reply = asgi.problem(400, "Bad", detail)
     assert reply.content_type == "application/problem+json"
     assert (b"detail" in reply.body) == (detail is not None)
-
-
-def test_redirects_are_not_cached() -> None:
-    assert dict(asgi.redirect("/login").headers) == {"location": "/login", "cache-control": "no-store"}

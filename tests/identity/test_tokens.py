@@ -19,8 +19,6 @@ from ddr.identity.tokens import LEEWAY_MS, read_access_token, read_id_token
 from tests.support.clock import Clock
 from tests.support.openid import AUDIENCE, CLIENT_ID, OpenIdProvider, new_key
 
-MINUTE = 60
-
 
 def id_token(openid: OpenIdProvider, **changes: Any) -> str:
     """An ID token for us with these claims; None leaves one out."""

@@ -12,7 +12,7 @@ from tests.oauth.backend import DigaBackend
 from tests.support.clock import Clock
 from tests.support.touched import touched
 
-MINUTE, DAY = 60_000, 86_400_000
+MINUTE = 60_000
 POLLS = 40
 LEAST = 0.9
 CROWD = 400  # neighbours of the row, so that its page is full

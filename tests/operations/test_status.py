@@ -25,7 +25,6 @@ from ddr.store.database.pool import open_pool
 from ddr.store.registries import sources as store
 from tests.support.clock import Clock
 
-HOUR_MS = 3_600_000
 DATA = [
     f"data:{name}"
     for name in (

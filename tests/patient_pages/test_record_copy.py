@@ -24,7 +24,6 @@ from tests.support.patients import Patient, list_diga, push_request, record_read
 from tests.support.touched import touched
 
 Json = dict[str, Any]
-YEAR_MS = 365 * 86_400_000
 
 
 @pytest.fixture

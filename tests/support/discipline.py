@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Union
 
-from ddr.store.database.placing import PATIENT, named_by
+from ddr.store.database.placing import named_by
 from tests.support.capture import Executed
 from tests.support.fan_out import JOBS, allowed
 
@@ -31,11 +31,6 @@ _UNIONS = {"UNION", "INTERSECT", "EXCEPT"}
 _ENDS = {"WHERE", "GROUP", "ORDER", "LIMIT", "SET", "RETURNING", "HAVING", "WINDOW", "FOR", "OFFSET", "FETCH"}
 _JOINS = {"JOIN", "LEFT", "RIGHT", "FULL", "INNER", "CROSS", "NATURAL"}
 _NO_ALIAS = _ENDS | _UNIONS | _JOINS | {"ON", "USING", "VALUES", "DEFAULT", "TABLESAMPLE"}
-
-
-def patient_tables() -> frozenset[str]:
-    """The tables of which a statement names the patient."""
-    return frozenset(table for table, column in PLACED.items() if column == PATIENT)
 
 
 def undisciplined(statements: Iterable[Executed]) -> list[str]:

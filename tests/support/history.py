@@ -7,9 +7,6 @@ from uuid import UUID
 
 from ddr.http.core import Core
 
-DAY = 86_400_000
-WORN_DAYS = 10
-
 # Each sensor is a device of its own, is worn for ten days, and was not calibrated in the first half day.
 _SENSORS = """
 WITH worn AS (

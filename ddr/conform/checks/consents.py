@@ -14,10 +14,10 @@ from ddr.conform.verdict import NotApplicable, NotRun, expect
 MORE = (Need.PATIENT, Need.CONSENTS)
 
 
-def _landed(kit: Kit, scopes: tuple[str, ...] = ()) -> tuple[Pairing, str]:
+def _landed(kit: Kit) -> tuple[Pairing, str]:
     """A fresh code of the first view's pairing. Raises NotRun."""
     view = kit.views[0]
-    asked = request(kit, view.identity, scopes)
+    asked = request(kit, view.identity)
     pushed, landed = consent(kit, asked, view.pairing.account, asked.scopes)
     return Pairing(asked, view.pairing.account, pushed, landed, pushed), landed
 

@@ -64,10 +64,10 @@ def _asked(view: View, days: Days | None = None, **more: object) -> Exchange:
 def _fortnight(kit: Kit, view: View) -> Exchange:
     """The report of two weeks that most checks look at; asked for once. Raises Failed, NotApplicable."""
     days = _days(kit, DAYS)
-    return _served(kit, view, view.once("summary", lambda: _asked(view, days)), days)
+    return _served(view, view.once("summary", lambda: _asked(view, days)), days)
 
 
-def _served(kit: Kit, view: View, answer: Exchange, days: Days) -> Exchange:
+def _served(view: View, answer: Exchange, days: Days) -> Exchange:
     """An answer that must be a report, unless data do not fill the period. Raises Failed, NotApplicable."""
     if answer.status == 200 and answer.json.get("resourceType") == "Bundle":
         return answer
@@ -192,7 +192,7 @@ def summary_agrees_with_the_chunks(kit: Kit) -> None:
         if wrong:  # data may have come meanwhile
             view.again("Observation")
             answer = view.once("summary", lambda view=view: _asked(view, _days(kit, DAYS)), anew=True)  # type: ignore[misc]
-            wrong = _disagreeing(_bounds(kit, view), _served(kit, view, answer, _days(kit, DAYS)))
+            wrong = _disagreeing(_bounds(kit, view), _served(view, answer, _days(kit, DAYS)))
         expect(not wrong, f"{view.name}: {wrong}", answer)
 
 
@@ -216,7 +216,7 @@ def _period(answer: Exchange) -> tuple[int, int]:
 def summary_without_a_period(kit: Kit) -> None:
     """Without parameters the report reaches back seven days at least, and to today."""
     for view in _views(kit):
-        answer = _served(kit, view, _asked(view), _days(kit, 7))
+        answer = _served(view, _asked(view), _days(kit, 7))
         first, last = _period(answer)
         day, now = summary.DAY, kit.now_ms()
         expect(first <= now - 6 * day, "the report reaches back less than seven days", answer)
@@ -227,7 +227,7 @@ def summary_without_a_period(kit: Kit) -> None:
 def summary_of_seven_days(kit: Kit) -> None:
     """A period of seven days is served."""
     for view in _views(kit):
-        _served(kit, view, _asked(view, _days(kit, 7)), _days(kit, 7))
+        _served(view, _asked(view, _days(kit, 7)), _days(kit, 7))
 
 
 @check("SUM-020", "CGM-012", needs=PATIENT, searches=1)
@@ -236,7 +236,7 @@ def summary_of_thirty_days(kit: Kit) -> None:
     for view in _views(kit):
         days = _days(kit, 30)
         days = (days[0] + timedelta(days=1), days[1])  # by the minute, thirty days have not passed since midnight
-        _served(kit, view, _asked(view, days), days)
+        _served(view, _asked(view, days), days)
 
 
 @check("SUM-013", "SUM-002", needs=PATIENT, searches=2)
@@ -245,7 +245,7 @@ def summary_brings_related_devices(kit: Kit) -> None:
     for view in _views(kit):
         plain, days = _fortnight(kit, view), _days(kit, DAYS)
         expect(not _resources(plain, "Device"), "Devices though `related` is not asked for", plain)
-        answer = _served(kit, view, _asked(view, days, related=True), days)
+        answer = _served(view, _asked(view, days, related=True), days)
         found = {one.get("serialNumber") or one.get("id") for one in _resources(answer, "Device")}
         known = {key_of(one): one.get("serialNumber") or one.get("id") for one in view.listed("Device").matches}
         low, high = _periods(days)[0]

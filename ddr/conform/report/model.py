@@ -40,7 +40,7 @@ def report(run: Run) -> Json:
     """The document. Secrets are masked; evidence and `state` hold health data of the test patient."""
     kit, verdicts = run.kit, {one.check.name: one.verdict for one in run.results}
     rows = [_result(run, one) for one in run.results]
-    people = _people(run.results)
+    people = _people()
     return {
         "format": FORMAT,
         "version": run.version,
@@ -126,7 +126,7 @@ def _curl(kit: Kit, exchange: Exchange) -> str:
     return line.replace(f"'authorization: Bearer {MASK}'", '"authorization: Bearer $ACCESS_TOKEN"')
 
 
-def _people(results: Iterable[Result]) -> list[Json]:
+def _people() -> list[Json]:
     """What binds and no check looks at: the catalogue says how somebody can see it."""
     seen = {name for one in all_checks() for name in one.requirements}
     return [_row(one) for one in catalogue().values() if one.binds and one.id not in seen]

@@ -49,9 +49,9 @@ def void(pending: str) -> str:
                    WHERE a.pid = {pid}::integer AND extract(epoch FROM a.backend_start)::text = {begun}))"""
 
 
-def unnoted(now_ms: str, read_ms: str = "read_ms") -> str:
+def unnoted(now_ms: str) -> str:
     """SQL: whether the row of a pairing does not say yet that it reads now."""
-    return f"({read_ms} > {now_ms} - {READ_STEP_MS} AND {read_ms} <= {now_ms}) IS NOT TRUE"
+    return f"(read_ms > {now_ms} - {READ_STEP_MS} AND read_ms <= {now_ms}) IS NOT TRUE"
 
 
 # Rows are locked in the order of their keys, so that two workers cannot wait for each other. What is taken out is

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -46,17 +46,16 @@ SELECT client_id, valueset, since_ms, readings, unknown, evidence, held_ms, conf
 _READ_LOCKED = f"{_READ} FOR UPDATE"
 
 
-async def in_use(connection: Connection, client_ids: Collection[str] | None = None) -> dict[str, Use]:
-    """DiGA with living pairings by client id: all, or those among `client_ids`."""
+async def in_use(connection: Connection) -> dict[str, Use]:
+    """DiGA with living pairings by client id."""
     rows = await connection.fetch(
         """
         SELECT p.client_id, count(DISTINCT (p.patient_id, p.pairing_no)) AS pairings,
                coalesce(array_agg(DISTINCT c.miv_url) FILTER (WHERE c.miv_url IS NOT NULL), '{}') AS valuesets
           FROM pairing p
           LEFT JOIN consent c ON c.patient_id = p.patient_id AND c.pairing_no = p.pairing_no AND c.withdrawn_ms IS NULL
-         WHERE p.ended_ms IS NULL AND ($1::text[] IS NULL OR p.client_id = ANY ($1)) GROUP BY p.client_id
-        """,
-        None if client_ids is None else list(client_ids),
+         WHERE p.ended_ms IS NULL GROUP BY p.client_id
+        """
     )
     return {row["client_id"]: Use(row["pairings"], frozenset(row["valuesets"])) for row in rows}
 

@@ -11,7 +11,6 @@ from ddr.store.database.ids import IdCipher, Kind
 from ddr.store.search.comparisons import NEVER, Parameters, date, quantity, string, token
 
 TABLES = {"Observation": "seen", "DeviceMetric": "metrics", "Device": "devices"}
-KINDS = {"Observation": (Kind.CHUNK, Kind.MEASUREMENT), "DeviceMetric": (Kind.METRIC,), "Device": (Kind.DEVICE,)}
 
 OBSERVATION_STATUS = "'http://hl7.org/fhir/observation-status'"
 DEVICE_STATUS = "'http://hl7.org/fhir/device-status'"
