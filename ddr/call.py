@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
 from typing import NamedTuple
+
+from ddr.remembering import of_short_texts
 
 MOST_STEPS = 64  # of a request that are kept one by one; a bridge's may have thousands
 KINDS, LONGEST = 128, 24_000  # statements whose kind is remembered, and how long they may be: 3 MB at most
@@ -102,8 +103,7 @@ class _Statement:
             return
         if error is None:
             call.statements += 1
-        told = _known if len(self._query) <= LONGEST else kind
-        what = told(self._query) if len(call.steps) < MOST_STEPS else ""
+        what = kind(self._query) if len(call.steps) < MOST_STEPS else ""
         call.spent(DATABASE, time.perf_counter() - self._begun, what)
 
 
@@ -112,10 +112,8 @@ def statement(query: str) -> AbstractContextManager[None]:
     return _Statement(query)
 
 
+@of_short_texts(KINDS, LONGEST)
 def kind(query: str) -> str:
     """Verb and first table of a statement: `select consent`. Values are bound and never part of a text."""
     verb, table = _WORD.match(query), _TABLE.search(query)
     return " ".join(filter(None, (verb[1].lower() if verb else "", table[1] if table else "")))
-
-
-_known = lru_cache(maxsize=KINDS)(kind)

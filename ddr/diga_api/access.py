@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ddr.call import refused
-from ddr.diga_api.seen import Seen
 from ddr.fhir.outcome import FhirError, not_known, throttled, unauthorized, unavailable
 from ddr.fhir.versions import Restore
 from ddr.http.asgi import Reply, Scope, header_values
@@ -22,6 +21,7 @@ from ddr.http.exchange import audited, concerns
 from ddr.http.tokens import Claims, InvalidToken, TokenVerifier
 from ddr.miv.model import Miv
 from ddr.ratelimit import GRACE_PERIOD, limited, lowercase
+from ddr.remembering import Newest
 from ddr.scopes.decision import Allowed, Facts, Interaction, Reason, Refused, Standing, decide
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import Scopes, granted
@@ -41,6 +41,7 @@ from ddr.tls.peer import client_certificate
 
 DAY_MS = 86_400_000
 REGISTRY_RETRY_SECONDS = 300
+SEEN = 10_000  # pairings of which it is remembered what they may see: a guess at what is asked next, never a decision
 
 # Texts for a token that is good in itself; RS-022 has those for tokens that are not.
 _TEXTS = {
@@ -81,7 +82,7 @@ class Gate:
     def __init__(self, core: Core) -> None:
         self._core = core
         settings = core.settings
-        self._seen = Seen()
+        self._seen: Newest[tuple[object, ...], tuple[Allowed, Mapping[str, Opened]]] = Newest(SEEN)
         self._verifier = TokenVerifier(
             settings.public_base_url, settings.fhir_base, core.signer.public_key, core.good_tokens
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
-from functools import lru_cache, wraps
 
 from ddr.fhir.outcome import FhirError, invalid_value, not_acceptable, unsupported_media_type, version_not_supported
+from ddr.remembering import of_short_texts
 
 FHIR_VERSION = "4.0"  # of the MIME parameter, which has no patch level
 FORM = "application/x-www-form-urlencoded"
@@ -104,18 +104,7 @@ def _is_utf8(parameters: Mapping[str, str]) -> bool:
     return parameters.get("charset", "utf-8").lower() in {"utf-8", "utf8"}
 
 
-def _remembering(read: Callable[[str], Format]) -> Callable[[str], Format]:
-    """`read`, which is not asked again for what clients send with each request."""
-    known = lru_cache(maxsize=KNOWN)(read)
-
-    @wraps(read)
-    def reading(text: str) -> Format:
-        return known(text) if len(text) <= LONGEST_KNOWN else read(text)
-
-    return reading
-
-
-@_remembering
+@of_short_texts(KNOWN, LONGEST_KNOWN)
 def _by_parameter(value: str) -> Format:
     mime, parameters = _media_type(value)
     mime = mime.replace(" ", "+", 1)  # "+" arrives as a blank from clients that do not escape it in the query
@@ -127,7 +116,7 @@ def _by_parameter(value: str) -> Format:
     return found
 
 
-@_remembering
+@of_short_texts(KNOWN, LONGEST_KNOWN)
 def _by_accept(header: str) -> Format:
     if not header.strip():
         return Format.JSON

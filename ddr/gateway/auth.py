@@ -6,7 +6,6 @@ limited: an address that tries many unknown tokens is told to wait, and nobody e
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -18,6 +17,7 @@ from ddr.http.core import Core
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
 from ddr.identity.tokens import read_access_token
 from ddr.ratelimit import UNKNOWN_TOKENS, limited, lowercase
+from ddr.remembering import Newest
 from ddr.store.database.digest import sha256
 from ddr.store.database.faults import Fault
 from ddr.store.gateways import tokens as gateway_tokens
@@ -33,12 +33,12 @@ V = TypeVar("V")
 
 
 class Recent(Generic[V]):
-    """Values that are forgotten after a time, the oldest first when there are too many."""
+    """Values that are forgotten after a time."""
 
     def __init__(self, keep_ms: int, clock: Callable[[], int]) -> None:
         self.keep_ms = keep_ms
         self.clock = clock
-        self.entries: OrderedDict[object, tuple[int, V]] = OrderedDict()
+        self.entries: Newest[object, tuple[int, V]] = Newest(REMEMBERED)
 
     def get(self, key: object) -> tuple[int, V] | None:
         """(end of its time, value), or None when it is unknown or forgotten."""
@@ -48,10 +48,7 @@ class Recent(Generic[V]):
 
     def put(self, key: object, value: V, until_ms: int | None = None) -> None:
         """Remember `value`, until the end of its time when that is already known."""
-        self.entries[key] = (self.clock() + self.keep_ms if until_ms is None else until_ms, value)
-        self.entries.move_to_end(key)
-        if len(self.entries) > REMEMBERED:
-            self.entries.popitem(last=False)
+        self.entries.put(key, (self.clock() + self.keep_ms if until_ms is None else until_ms, value))
 
 
 class Gatekeeper:

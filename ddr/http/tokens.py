@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,8 @@ import orjson
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
+
+from ddr.remembering import Newest
 
 TYPE = "at+jwt"
 ALGORITHM = "ES256"
@@ -53,29 +54,11 @@ class Claims:
     expires_ms: int
 
 
-class GoodTokens:
-    """The claims of the last `capacity` good tokens of a worker, by the SHA-256 of the token."""
+class GoodTokens(Newest[bytes, Claims]):
+    """The claims of the last `most` good tokens of a worker, by the SHA-256 of the token."""
 
-    def __init__(self, capacity: int = 10_000) -> None:
-        self._capacity = capacity
-        self._claims: OrderedDict[bytes, Claims] = OrderedDict()
-
-    def get(self, digest: bytes) -> Claims | None:
-        """What is remembered of it."""
-        claims = self._claims.get(digest)
-        if claims is not None:
-            self._claims.move_to_end(digest)
-        return claims
-
-    def put(self, digest: bytes, claims: Claims) -> None:
-        """Remember it."""
-        self._claims[digest] = claims
-        if len(self._claims) > self._capacity:
-            self._claims.popitem(last=False)
-
-    def drop(self, digest: bytes) -> None:
-        """Forget it."""
-        self._claims.pop(digest, None)
+    def __init__(self, most: int = 10_000) -> None:
+        super().__init__(most)
 
     def issued(self, token: str, claims: Mapping[str, Any]) -> None:
         """`token` was signed just now, with these claims: what verifying it would find."""
@@ -102,7 +85,7 @@ class TokenVerifier:
             claims = self._read(token)
             self._known.put(digest, claims)
         if now_ms >= claims.expires_ms:
-            self._known.drop(digest)
+            self._known.forget(digest)
             raise InvalidToken(EXPIRED)
         if now_ms < claims.not_before_ms - LEEWAY_MS:
             raise InvalidToken(NOT_YET)

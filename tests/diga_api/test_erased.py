@@ -11,6 +11,7 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.operations.housekeeping import steps
+from ddr.store.audit import trail
 from ddr.store.patients import erasure
 from ddr.store.patients.erasure import AGAIN_MS, TABLES, delete_patient
 from tests.diga_api.conftest import Pair
@@ -39,7 +40,7 @@ async def test_a_poll_while_its_patient_is_deleted_leaves_nothing_for_long(
         assert (await diga.get("Observation")).status_code == 200
         clock.advance(3600)
         diga.token = diga.signed()
-    nearly_done, go_on, record = asyncio.Event(), asyncio.Event(), erasure.record
+    nearly_done, go_on, record = asyncio.Event(), asyncio.Event(), trail.record
 
     async def waiting(*arguments: object, **named: object) -> None:
         nearly_done.set()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddr.call import CURRENT, KINDS, LONGEST, Call, _known, kind, statement
+from ddr.call import LONGEST, kind
 from ddr.gateway.app import ROUTES
 from ddr.http.measured import interaction
 
@@ -62,15 +62,7 @@ def test_a_statement_is_known_by_verb_and_table(query: str, what: str) -> None:
     assert kind(query) == what
 
 
-def test_what_is_remembered_of_statements_is_bounded() -> None:
-    _known.cache_clear()
-    token = CURRENT.set(Call())
-    with statement("SELECT a FROM consent"), statement("SELECT a FROM consent WHERE b = " + "1" * LONGEST):
-        pass
-    assert _known.cache_info().currsize == 1
-    for number in range(KINDS + 9):
-        CURRENT.set(Call())  # each tells only of so many steps
-        with statement(f"SELECT {number}"):
-            pass
-    CURRENT.reset(token)
-    assert _known.cache_info().currsize == KINDS
+def test_the_kind_of_a_statement_is_found_once_unless_it_is_long() -> None:
+    short, long = "SELECT a FROM consent", "SELECT a FROM consent WHERE b = " + "1" * LONGEST
+    assert kind(short) is kind(short)
+    assert kind(long) is not kind(long)

@@ -52,7 +52,7 @@ def keys() -> dict[str, ECKey]:
 
 @pytest.fixture
 def verifier(keys: dict[str, ECKey]) -> TokenVerifier:
-    return TokenVerifier(ISSUER, AUDIENCE, keys.get, GoodTokens(capacity=2))
+    return TokenVerifier(ISSUER, AUDIENCE, keys.get, GoodTokens(most=2))
 
 
 def refusal(verifier: TokenVerifier, text: str, seconds: float = 0) -> str:

@@ -65,12 +65,12 @@ async def test_an_upload_by_a_worker_that_remembers_the_old_expiry_amends(ddr: R
     sensor = await worn(ddr)
     with later(ddr, 6 * HOUR):
         await sensor.send(0, ramp(60))
-        remembered = dict(ddr.core.sensors._sensors)
+        remembered = dict(ddr.core.sensors._known)
         await expire(sensor, sensor.start_ms + 7 * HOUR)
     with later(ddr, 8 * HOUR):
         (final,) = await sensor.chunks()
         assert state(final) == ("final", "3")
-        ddr.core.sensors._sensors.update(remembered)
+        ddr.core.sensors._known.update(remembered)
         await sensor.send(60, [111])
         (amended,) = await sensor.chunks()
         assert state(amended) == ("amended", "4")

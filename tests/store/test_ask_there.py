@@ -109,13 +109,15 @@ async def test_shapes_are_forgotten_when_there_are_many(pool: asyncpg.Pool, monk
 
 async def test_what_is_long_by_its_values_is_kept_nowhere(pool: asyncpg.Pool) -> None:
     """A client's search may have half a million characters, of which each takes 170 bytes where it is prepared."""
-    shapes, known = dict(ask_there._SHAPES), spreading._known.cache_info().currsize
+    shapes = dict(ask_there._SHAPES)
     for number in range(3):
         text = f"SELECT {number} AS number FROM patient WHERE patient_id = $1 AND '{'x' * 24_000}' <> ''"
         assert [row["number"] for row in await fetch_of_patient(pool, text, WHO)] == [number]
         assert shapes == ask_there._SHAPES
-        assert spreading._known.cache_info().currsize == known
     assert await pool.fetchval(PREPARED) == 0
+    short, long = (f"SELECT clock_timestamp() -- {'x' * length}" for length in (1, 24_000))
+    assert spreading.there(short) is spreading.there(short)
+    assert spreading.there(long) is not spreading.there(long)
 
 
 async def test_a_fault_of_the_statement_is_told(pool: asyncpg.Pool) -> None:

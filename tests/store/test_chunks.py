@@ -199,7 +199,7 @@ async def test_unknown_keys_find_no_sensor(pool: asyncpg.Pool) -> None:
 
 def test_only_the_sensors_written_to_last_are_remembered() -> None:
     keys = [(UUID(int=0), "device", name) for name in "abc"]
-    remembered, sensor = Remembered(size=2), cast(Sensor, object())
+    remembered, sensor = Remembered(most=2), cast(Sensor, object())
     for key in (keys[0], keys[1], keys[0], keys[2]):
         remembered.put(key, sensor)
     assert [remembered.get(key) is sensor for key in keys] == [True, False, True]

@@ -6,16 +6,16 @@ What one PostgreSQL does in one statement, for speed, is done in two there. It i
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Any
 
 import asyncpg
 
+from ddr.remembering import of_short_texts
 from ddr.store.database.placing import spread
 from ddr.store.database.prepared import LONGEST_CACHED
 from ddr.store.database.stamps import stamp
 
-KNOWN = 1_000  # texts that are remembered, but for those that are long by the values that a client sent
+KNOWN = 1_000  # texts that are remembered
 
 # Citus must see which patient it is to plan a join; and what it hides in the catalogue takes seconds to ask.
 SESSION = "SET plan_cache_mode = auto; SET citus.override_table_visibility = off"
@@ -51,15 +51,9 @@ END $$"""
 _STAMP = re.compile(re.escape(stamp("%")).replace("%", r"(\$\d+)"))
 
 
+@of_short_texts(KNOWN, LONGEST_CACHED)
 def there(text: str) -> str:
     """A statement as it may be said of a patient on another server: with the clock of its beginning."""
-    return _known(text) if len(text) <= LONGEST_CACHED else _there(text)
-
-
-def _there(text: str) -> str:
     if "FUNCTION" in text:  # what runs beside the row has a clock there
         return text
     return _STAMP.sub(r"ddr_stamp(stamp_ms, \1)", text).replace("clock_timestamp()", "statement_timestamp()")
-
-
-_known = lru_cache(maxsize=KNOWN)(_there)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.remembering import Newest
 from ddr.series.epoch import Chunk, Epoch
 from ddr.series.reading import Rules
 from ddr.series.tail import Tail
@@ -136,24 +137,8 @@ def chunk_of(row: asyncpg.Record) -> Chunk:
     )
 
 
-class Remembered:
-    """The sensors that this worker wrote to last, `size` at most."""
+class Remembered(Newest[SensorKey, Sensor]):
+    """The sensors that this worker wrote to last, `most` at most."""
 
-    def __init__(self, size: int = 20_000) -> None:
-        self._sensors: dict[SensorKey, Sensor] = {}
-        self._size = size
-
-    def get(self, key: SensorKey) -> Sensor | None:
-        """The sensor as last seen, or None."""
-        return self._sensors.get(key)
-
-    def put(self, key: SensorKey, sensor: Sensor) -> None:
-        """Remember `sensor`; the one that was not written to for longest is forgotten when there are too many."""
-        self._sensors.pop(key, None)
-        self._sensors[key] = sensor
-        if len(self._sensors) > self._size:
-            del self._sensors[next(iter(self._sensors))]
-
-    def forget(self, key: SensorKey) -> None:
-        """Forget what was remembered of this sensor."""
-        self._sensors.pop(key, None)
+    def __init__(self, most: int = 20_000) -> None:
+        super().__init__(most)
