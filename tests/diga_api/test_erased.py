@@ -11,8 +11,7 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.operations.housekeeping import steps
-from ddr.store.audit import trail
-from ddr.store.patients import erasure
+from ddr.store.audit.trail import record
 from ddr.store.patients.erasure import AGAIN_MS, TABLES, delete_patient
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, Body
@@ -40,14 +39,14 @@ async def test_a_poll_while_its_patient_is_deleted_leaves_nothing_for_long(
         assert (await diga.get("Observation")).status_code == 200
         clock.advance(3600)
         diga.token = diga.signed()
-    nearly_done, go_on, record = asyncio.Event(), asyncio.Event(), trail.record
+    nearly_done, go_on = asyncio.Event(), asyncio.Event()
 
     async def waiting(*arguments: object, **named: object) -> None:
         nearly_done.set()
         await go_on.wait()
         await record(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(erasure, "record", waiting)
+    monkeypatch.setattr("ddr.store.patients.erasure.record", waiting)
     deleting = asyncio.create_task(delete_patient(pool, patient_id, clock()))
     await nearly_done.wait()
     poll = asyncio.create_task(diga.get("Observation"))

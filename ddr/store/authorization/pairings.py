@@ -21,14 +21,13 @@ import asyncpg
 from ddr.scopes.parse import Scopes, parse
 from ddr.store.audit.acting import ACTING
 from ddr.store.audit.trail import Event, record
-from ddr.store.authorization import par, representations
+from ddr.store.authorization import par
 from ddr.store.authorization.consents import BY_PATIENT, Shortened, Shown, any_in_force, close, give
 from ddr.store.authorization.openings import announce
 from ddr.store.authorization.par import PushedRequest
 from ddr.store.authorization.unpairing import Party, end, end_if_over, withdrawn
+from ddr.store.database.able import stays_able
 from ddr.store.database.digest import sha256
-
-_ABLE = "SELECT FROM patient WHERE patient_id = $1 AND disabled_ms IS NULL FOR KEY SHARE"  # not while it is disabled
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,8 @@ async def decide(
     the patient has just deleted everything, the account was disabled, or the right to act for the patient has ended.
     """
     async with pool.acquire() as conn, conn.transaction():
-        if await conn.fetchrow(_ABLE, patient_id) is None:
-            return None
         acting = ACTING.get()
-        if acting and not await representations.holds(conn, patient_id, acting.representation_id):
+        if not await stays_able(conn, patient_id, acting.representation_id if acting else None):
             return None
         request = await par.consume(conn, request_uri, patient_id, now_ms)
         if request is None:

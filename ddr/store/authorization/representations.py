@@ -227,16 +227,6 @@ async def end(
     return True
 
 
-async def holds(conn: asyncpg.Connection, patient_id: UUID, representation_id: UUID) -> bool:
-    """Within a transaction: the right has not ended, and does not before the transaction does."""
-    found = await conn.fetchrow(
-        "SELECT FROM representation WHERE patient_id = $1 AND representation_id = $2 AND ended_ms IS NULL FOR SHARE",
-        patient_id,
-        representation_id,
-    )
-    return found is not None
-
-
 async def choices(conn: Connection, login_id: UUID, moment: Moment) -> list[Representation]:
     """Whom this login may act for now, by name."""
     rows = await conn.fetch(_CHOICES, login_id, moment.now_ms, moment.of_age_born_by)

@@ -11,3 +11,18 @@ async def able(conn: Connection, patient_id: UUID | None) -> bool:
     """True unless the operator disabled the account, or there is none (any more)."""
     # without a query within: Citus plans that at length
     return bool(await conn.fetchval("SELECT disabled_ms IS NULL FROM patient WHERE patient_id = $1", patient_id))
+
+
+_ACCOUNT = "SELECT FROM patient WHERE patient_id = $1 AND disabled_ms IS NULL FOR KEY SHARE"
+_RIGHT = "SELECT FROM representation WHERE patient_id = $1 AND representation_id = $2 AND ended_ms IS NULL FOR SHARE"
+
+
+async def stays_able(conn: Connection, patient_id: UUID, representation_id: UUID | None = None) -> bool:
+    """Within a transaction: True as `able`, and, with it, while the right to act for the patient has not ended.
+
+    Nobody disables or deletes the account or ends the right before the end of the transaction. For what must not
+    outlive that.
+    """
+    if await conn.fetchrow(_ACCOUNT, patient_id) is None:
+        return False
+    return representation_id is None or await conn.fetchrow(_RIGHT, patient_id, representation_id) is not None

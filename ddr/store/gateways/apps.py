@@ -14,7 +14,7 @@ import asyncpg
 
 from ddr.store.audit.acting import acted, detail_of
 from ddr.store.audit.trail import Event, record
-from ddr.store.database.able import able
+from ddr.store.database.able import able, stays_able
 from ddr.store.database.digest import sha256
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.settling import made
@@ -35,21 +35,28 @@ def normal_code(text: str) -> str:
 
 
 async def offer_code(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> str:
-    """A pairing code for this patient, good for CODE_MS and one app; it takes the place of the one before."""
+    """A pairing code for this patient, good for CODE_MS and one app; it takes the place of the one before.
+
+    It is worth nothing when the account is disabled or gone by now, or the right of whoever acts has ended.
+    """
+    role, representation_id = acted()
     code = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
-    await pool.execute(
-        """
-        INSERT INTO gateway_code (patient_id, code_sha256, expires_ms, role, representation_id)
-        VALUES ($1, $2, $3, $4, $5)
-        ON CONFLICT (patient_id) DO UPDATE
-           SET code_sha256 = excluded.code_sha256, expires_ms = excluded.expires_ms, role = excluded.role,
-               representation_id = excluded.representation_id
-        """,
-        patient_id,
-        sha256(code),
-        now_ms + CODE_MS,
-        *acted(),
-    )
+    async with pool.acquire() as conn, conn.transaction():
+        if await stays_able(conn, patient_id, representation_id):
+            await conn.execute(
+                """
+                INSERT INTO gateway_code (patient_id, code_sha256, expires_ms, role, representation_id)
+                VALUES ($1, $2, $3, $4, $5)
+                ON CONFLICT (patient_id) DO UPDATE
+                   SET code_sha256 = excluded.code_sha256, expires_ms = excluded.expires_ms, role = excluded.role,
+                       representation_id = excluded.representation_id
+                """,
+                patient_id,
+                sha256(code),
+                now_ms + CODE_MS,
+                role,
+                representation_id,
+            )
     return f"{code[:5]}-{code[5:]}"
 
 

@@ -15,7 +15,7 @@ import asyncpg
 
 from ddr.store.audit.acting import Acting
 from ddr.store.authorization.representations import UNTIL_MAJORITY, Moment, in_force
-from ddr.store.database.able import able
+from ddr.store.database.able import able, stays_able
 from ddr.store.database.digest import sha256
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
@@ -77,20 +77,24 @@ def new_cookie() -> str:
 
 
 async def open_session(pool: asyncpg.Pool, session: Session, now_ms: int) -> str:
-    """Log `session` in and return its new cookie."""
+    """Log `session` in and return its new cookie; it is worth nothing when an account is disabled or gone by now."""
     cookie, acting = new_cookie(), session.acting
-    await pool.execute(
-        "INSERT INTO browser_session (cookie_sha256, patient_id, username, created_ms, seen_ms, confirmed_ms, login_id,"
-        " representation_id, provider_sid_sha256) VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8)",
-        sha256(cookie),
-        session.patient_id,
-        session.username,
-        now_ms,
-        session.confirmed_ms,
-        acting and acting.login_id,
-        acting and acting.representation_id,
-        session.provider_sid_sha256,
-    )
+    async with pool.acquire() as conn, conn.transaction():
+        for patient_id in sorted({session.patient_id, session.login_id}):
+            if not await stays_able(conn, patient_id):
+                return cookie
+        await conn.execute(
+            "INSERT INTO browser_session (cookie_sha256, patient_id, username, created_ms, seen_ms, confirmed_ms,"
+            " login_id, representation_id, provider_sid_sha256) VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8)",
+            sha256(cookie),
+            session.patient_id,
+            session.username,
+            now_ms,
+            session.confirmed_ms,
+            acting and acting.login_id,
+            acting and acting.representation_id,
+            session.provider_sid_sha256,
+        )
     return cookie
 
 
