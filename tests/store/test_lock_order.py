@@ -9,7 +9,14 @@ from uuid import UUID
 import pytest
 
 from ddr.http.core import Core
+from ddr.operations.pairing import approve
+from ddr.store.audit.acting import Acting
 from ddr.store.authorization.grace import Claim, GraceClaims
+from ddr.store.authorization.representations import End, SetBy, end
+from ddr.store.patients.erasure import delete_patient
+from ddr.store.patients.sessions import Session, open_session
+from tests.support.clock import Clock
+from tests.support.patients import list_diga, new_patient, push_request, represent
 
 KEYS = [UUID(int=0xE5 << 120 | number) for number in range(12)]
 URL = "https://valueset.example"
@@ -73,3 +80,41 @@ async def test_what_is_confirmed_is_not_confirmed_again(
     )
     await waiting.flush(claims.pool)
     assert await claims.pool.fetchval(count, KEYS, URL) == len(KEYS)
+
+
+_SOMEBODY_WAITS = """
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"""
+
+
+async def test_a_code_is_redeemed_while_its_patient_is_deleted(core: Core, clock: Clock) -> None:
+    """Whoever redeems has the code and takes the grant next; the deletion waits for the code, and has not the grant."""
+    patient = await new_patient(core)
+    request_uri = await push_request(core, diga := list_diga(core, "70001"))
+    assert await approve(core, request_uri, patient.patient_id, diga.valuesets)
+    async with core.pool.acquire() as redeeming, redeeming.transaction():
+        await redeeming.execute(
+            "UPDATE authorization_code SET redeemed_ms = $2 WHERE patient_id = $1", patient.patient_id, clock()
+        )
+        deleting = asyncio.create_task(delete_patient(core.pool, patient.patient_id, clock()))
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not await core.pool.fetchval(_SOMEBODY_WAITS):  # noqa: ASYNC110 - nothing else tells it
+                await asyncio.sleep(0.01)
+        changed = "UPDATE token_grant SET refresh_expires_ms = 1 WHERE patient_id = $1"
+        assert await redeeming.execute(changed, patient.patient_id) == "UPDATE 1"
+    assert await deleting
+
+
+async def test_a_right_ends_while_its_patient_is_deleted(core: Core, clock: Clock) -> None:
+    """Whoever ends it has the right and takes its sessions next; the deletion waits for the right and has none."""
+    mother, child = await new_patient(core), await new_patient(core)
+    right = await represent(core, mother, child)
+    acting = Acting(mother.patient_id, right, "parent", "Mia")
+    await open_session(core.pool, Session(child.patient_id, mother.username, acting=acting), clock())
+    async with core.pool.acquire() as ending, ending.transaction():
+        await ending.execute("SELECT FROM representation WHERE patient_id = $1 FOR UPDATE", child.patient_id)
+        deleting = asyncio.create_task(delete_patient(core.pool, child.patient_id, clock()))
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not await core.pool.fetchval(_SOMEBODY_WAITS):  # noqa: ASYNC110 - nothing else tells it
+                await asyncio.sleep(0.01)
+        assert await end(ending, child.patient_id, right, SetBy.OPERATOR, End.RELATION, clock())
+    assert await deleting

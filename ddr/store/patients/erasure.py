@@ -43,6 +43,13 @@ async def contents(pool: asyncpg.Pool, patient_id: UUID) -> dict[str, int]:
     return {row["name"]: row["rows"] for row in rows}
 
 
+# In the order in which others lock them before what is deleted below: a right before the sessions that end with it, a
+# pairing before a code, a code before its grant.
+_LOCKS = (
+    "SELECT FROM representation WHERE patient_id = $1 ORDER BY representation_id FOR UPDATE",
+    "SELECT FROM pairing WHERE patient_id = $1 ORDER BY pairing_no FOR UPDATE",
+    "SELECT FROM authorization_code WHERE patient_id = $1 ORDER BY code_sha256 FOR UPDATE",
+)
 _NOTE = "INSERT INTO erased (patient_id, at_ms) VALUES ($1, $2) ON CONFLICT (patient_id) DO NOTHING"
 _DUE = f"SELECT patient_id FROM erased WHERE at_ms <= $1 ORDER BY at_ms LIMIT {STEP}"
 
@@ -65,6 +72,8 @@ async def delete_patient(
     async with pool.acquire() as conn, conn.transaction():
         if await conn.fetchrow("SELECT FROM patient WHERE patient_id = $1 FOR UPDATE", patient_id) is None:
             return False
+        for lock in _LOCKS:
+            await conn.execute(lock, patient_id)
         for row in await conn.fetch(
             "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND ended_ms IS NULL", patient_id
         ):
