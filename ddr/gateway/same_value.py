@@ -24,9 +24,11 @@ def minutes_around(times: Sequence[int]) -> tuple[int, int]:
     return min(times) - MINUTE_MS, max(times) + MINUTE_MS
 
 
-def told_apart(new: list[Row], around: Sequence[Row]) -> tuple[list[Row], dict[str, Row], list[Row]]:
+def told_apart(
+    new: list[Row], revised: Iterable[Row], around: Sequence[Row]
+) -> tuple[list[Row], dict[str, Row], list[Row]]:
     """Of `new` rows those to store, those of an import that an app has sent already, by key, with the app's row, and
-    stored rows of an import that give way to new ones, as they are to be revised.
+    stored rows of an import that give way to what an app sends or corrects now, as they are to be revised.
 
     `around`: at least what is stored of their MIVs within the minutes around them, and not deleted.
     Equal is what has one code, one value or set of components, and times less than a minute apart.
@@ -40,6 +42,10 @@ def told_apart(new: list[Row], around: Sequence[Row]) -> tuple[list[Row], dict[s
             continue
         kept.append(row)
         giving |= {other["measurement_key"]: _withdrawn(other) for other in others}
+    for row in revised:
+        if not _imported(row) and row["status"] != ERROR:
+            others = [other for other in known.get(_said(row), ()) if _same(row, other)]
+            giving |= {other["measurement_key"]: _withdrawn(other) for other in others}
     return kept, there, list(giving.values())
 
 

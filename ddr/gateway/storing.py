@@ -84,7 +84,7 @@ async def _store_there(core: Core, patient_id: UUID, uploads: Sequence[Upload]) 
             raise unauthorized(token_given=True)
         now_ms, sources = locked[0]["stamp_ms"], Sources(devices)
         wave = await _planned(core, uploads, sources, Known(stored))
-        new, there, giving = told_apart(wave.new, around)
+        new, there, giving = told_apart(wave.new, wave.revised, around)
         numbers = await store.next_numbers(conn, len(new))
         writes = (
             *appearing(patient_id, [*new, *wave.revised], _floors(core, now_ms), now_ms),
@@ -142,10 +142,11 @@ async def _store_wave(
 ) -> dict[str, Answer | Problem]:
     await known.load(conn, patient_id, uploads)
     wave = await _planned(core, uploads, sources, known)
-    times = minutes_around([row["effective_ms"] for row in wave.new]) if wave.new else None
-    mivs = list({row["miv_url"] for row in wave.new})
+    written = [*wave.new, *wave.revised]
+    times = minutes_around([row["effective_ms"] for row in written]) if written else None
+    mivs = list({row["miv_url"] for row in written})
     around = await store.around(conn, patient_id, mivs, *times) if times else []
-    new, there, giving = told_apart(wave.new, around)
+    new, there, giving = told_apart(wave.new, wave.revised, around)
     await targets_appear(conn, patient_id, [*new, *wave.revised], _floors(core, now_ms), now_ms)
     numbers = await store.insert(conn, patient_id, new, now_ms)
     await store.revise(conn, patient_id, [*wave.revised, *giving], now_ms)

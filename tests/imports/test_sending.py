@@ -262,6 +262,31 @@ async def test_single_values_of_an_app_and_an_import_are_there_once(
     assert again.counts == {"there": 1} and not again.refusals
 
 
+@pytest.mark.parametrize("corrected_first", [False, True])
+async def test_what_an_app_corrects_to_what_an_import_says_is_there_once(
+    gateway: httpx.AsyncClient, core: Core, patient_id: uuid.UUID, corrected_first: bool
+) -> None:
+    """Whether the file comes before the correction or after it."""
+    await gateway.put("/devices/cuff", json={**CUFF, "startedAt": "2026-11-01T00:00:00Z"})
+
+    async def send(systolic: float, status: str) -> None:
+        parts = [
+            {"code": code, "value": value, "unit": "mm[Hg]"} for code, value in (("8480-6", systolic), ("8462-4", 79))
+        ]
+        body = {"code": "85354-9", "effective": "2026-11-20T07:00:41Z", "device": "cuff", "components": parts}
+        assert (await gateway.put("/measurements/app-1", json={**body, "status": status})).is_success
+
+    await send(112, "preliminary")
+    if corrected_first:
+        await send(121, "final")
+    await give(gateway, samples.OMRON)
+    await send(121, "final")
+    rows = await core.pool.fetch(
+        "SELECT measurement_key FROM measurement WHERE patient_id = $1 AND status <> 'entered-in-error'", patient_id
+    )
+    assert [row["measurement_key"] for row in rows] == ["app-1"]
+
+
 async def test_a_device_that_is_refused_stops_no_other(gateway: httpx.AsyncClient) -> None:
     ahead = "FreeStyle Libre 3,AHEAD,19-11-2036 08:00,0,100\n"  # a reader whose clock was never set
     report = await give(gateway, five_minutes(3) + ahead)
