@@ -39,7 +39,6 @@ from ddr.store.search.opening import OPEN, Opening
 from ddr.store.search.sources import Term, View
 from ddr.tls.peer import client_certificate
 
-DAY_MS = 86_400_000
 REGISTRY_RETRY_SECONDS = 300
 SEEN = 10_000  # pairings of which it is remembered what they may see: a guess at what is asked next, never a decision
 
@@ -273,13 +272,13 @@ class Gate:
         )
 
     def _view(self, decision: Allowed, openings: Mapping[str, Opened], now_ms: int) -> View:
-        terms = self._core.catalog.terms
+        catalog = self._core.catalog
         visible = [
             Term(
                 miv.valueset,
                 miv.continuous,
-                now_ms - terms[miv.valueset].historic_days * DAY_MS,
-                terms[miv.valueset].delay_seconds * 1000,
+                catalog.floor_ms(miv.valueset, now_ms),
+                catalog.delay_ms(miv.valueset),
                 _opening(openings.get(miv.valueset)),
             )
             for miv in self._mivs(decision.valuesets)

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ddr.aside import LARGE_CHUNKS, aside
-from ddr.diga_api.access import DAY_MS, Access, Candidate, Gate
+from ddr.diga_api.access import Access, Candidate, Gate
 from ddr.diga_api.request import Request, resource_of
 from ddr.fhir.cgm_summary import OPERATION, Entry, summary_bundle
 from ddr.fhir.device import device_resource, device_status
@@ -70,8 +70,7 @@ class Summarizer:
 
     def _period(self, inputs: Inputs, candidate: Candidate, valueset: str) -> Period:
         now_ms = candidate.facts.now_ms
-        floor_ms = now_ms - self._core.catalog.terms[valueset].historic_days * DAY_MS
-        return reporting_period(inputs, self._zone, now_ms, floor_ms)
+        return reporting_period(inputs, self._zone, now_ms, self._core.catalog.floor_ms(valueset, now_ms))
 
     async def _report(self, access: Access, period: Period, *, related: bool) -> dict[str, Any]:
         (term,) = access.view.terms

@@ -13,8 +13,6 @@ from ddr.http.core import Core
 from ddr.store.devices.devices import sensor_state
 from ddr.store.series.chunks import readings_between
 
-DAY_MS = 86_400_000
-
 
 async def get_gaps(core: Core, patient_id: UUID, device_key: str, sensor_key: str) -> tuple[int, dict[str, Any]]:
     """The times without readings within the historic period, oldest first, each from one reading to the next.
@@ -25,7 +23,7 @@ async def get_gaps(core: Core, patient_id: UUID, device_key: str, sensor_key: st
     row = await sensor_state(core.pool, patient_id, device_key, sensor_key)
     assert row is not None
     now = core.clock()
-    from_ms = max(row["started_ms"], now - core.catalog.terms[sensor.miv_url].historic_days * DAY_MS)
+    from_ms = max(row["started_ms"], core.catalog.floor_ms(sensor.miv_url, now))
     until_ms = min(now, row["ended_ms"] or now)
     times = {time for time, _ in await readings_between(core.pool, sensor, from_ms, until_ms)}
     found = gaps([time for time in times if from_ms <= time < until_ms], from_ms, until_ms, row["period_ms"])

@@ -21,7 +21,7 @@ CONTRADICTED = "Data from before this startedAt is stored; register a new device
 
 def earliest_start_ms(core: Core, miv_url: str, now_ms: int) -> int:
     """Before this no continuous series begins; what it had measured before the historic period is never shown."""
-    return now_ms - max(core.catalog.terms[miv_url].historic_days, LEAST_DAYS) * DAY * 1000
+    return min(core.catalog.floor_ms(miv_url, now_ms), now_ms - LEAST_DAYS * DAY * 1000)
 
 
 def begins(core: Core, sensor: Row, wanted_ms: int, now_ms: int) -> int:
@@ -50,7 +50,7 @@ async def correct_sensor(core: Core, conn: asyncpg.Connection, sensor: Row, star
         raise conflict("startedAt must not be after endedAt")
     if not sensor["continuous"] and await starts.measured_before(conn, patient_id, sensor["device_no"], started_ms):
         raise conflict(CONTRADICTED)
-    delay_ms = core.catalog.terms[sensor["miv_url"]].delay_seconds * 1000
+    delay_ms = core.catalog.delay_ms(sensor["miv_url"])
     try:
         await series_start.move_start(conn, patient_id, sensor["sensor_no"], started_ms, now_ms, delay_ms)
     except series_start.KnownBefore:

@@ -196,7 +196,7 @@ def _answers(
 
 def _floors(core: Core, now_ms: int) -> dict[str, int]:
     """Where the Historic-Data-Period of each MIV begins."""
-    return {url: now_ms - terms.historic_days * DAY * 1000 for url, terms in core.catalog.terms.items()}
+    return {url: core.catalog.floor_ms(url, now_ms) for url in core.catalog.terms}
 
 
 def plan(

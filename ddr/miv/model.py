@@ -7,7 +7,7 @@ from functools import cached_property
 
 LOINC = "http://loinc.org"
 UCUM = "http://unitsofmeasure.org"
-
+DAY_MS = 86_400_000
 
 Plausible = tuple[float, float, float, float]
 """What a value can be: least possible, least usual, most usual, most possible; in the unit of the code."""
@@ -115,6 +115,10 @@ class MivCatalog:
     def delay_ms(self, canonical: str) -> int:
         """The Delay-From-Real-Time registered for the MIV with this ValueSet canonical, in milliseconds."""
         return self.terms[canonical].delay_seconds * 1000
+
+    def floor_ms(self, canonical: str, now_ms: int) -> int:
+        """Where the Historic-Data-Period registered for this MIV begins, in ms: what is older is shown to no DiGA."""
+        return now_ms - self.terms[canonical].historic_days * DAY_MS
 
     def scopes(self) -> tuple[str, ...]:
         """Every scope this recorder supports, for the OAuth metadata."""

@@ -215,7 +215,7 @@ async def _choices(core: Core, session: Session, asked: Asked, lang: str) -> lis
             title=title(miv, lang),
             description=miv.description_de if lang == "de" else miv.description,
             devices=tuple(dict.fromkeys(row["device_name"] for row in own if miv.valueset in measured_by(core, row))),
-            since_ms=now_ms - core.catalog.terms[miv.valueset].historic_days * DAY_MS,
+            since_ms=core.catalog.floor_ms(miv.valueset, now_ms),
             granted_until_ms=until.get(miv.valueset),
         )
         for miv in asked.mivs

@@ -28,7 +28,6 @@ from ddr.gateway.readings import post_readings
 from ddr.gateway.sensors import put_sensor
 from ddr.http.core import Core
 from ddr.miv.model import Miv, MivCode
-from ddr.settings import DAY
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
 from ddr.store.gateways import known_ids
@@ -183,9 +182,9 @@ class Intake:
         if row is None:
             raise invalid("device", "is not registered", "unknown-device")
         # a device whose clock was reset would begin a series long before anything that is kept
-        historic_ms = self.core.catalog.terms[kind[0].valueset].historic_days * DAY * 1000
-        now = self.core.clock()
-        from_ms = max(row["started_ms"], now - historic_ms) if kind[0].continuous else row["started_ms"]
+        now, from_ms = self.core.clock(), row["started_ms"]
+        if kind[0].continuous:
+            from_ms = max(from_ms, self.core.catalog.floor_ms(kind[0].valueset, now))
         body = metrics.new_sensor(*kind, observed, metric, from_ms, now)
         return await put_sensor(self.core, self.patient_id, device, metrics.sensor_keys(kind[1], metric)[0], body)
 
