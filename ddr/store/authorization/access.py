@@ -46,6 +46,11 @@ class Request:
     steered_ms: int | None = None  # as for ddr.store.database.stamps.lock_patient
     own_session: bool = True  # whether the database's session is this worker's alone: not behind a pooler
 
+    @property
+    def counted(self) -> list[Permit]:
+        """Towards whose Grace-Periods it counts."""
+        return [permit for permit in self.permits if permit.grace_ms is not None]
+
 
 @dataclass(frozen=True)
 class Admission:
@@ -145,18 +150,20 @@ _CLAIMED = f""", touched AS (
      AND EXISTS (SELECT FROM touched t WHERE (g.answered ->> t.miv_url)::bigint > $4)
 )"""
 
+# What is told of a pair, by name.
+_TOLD = {name: name for name in ("client_id", "ended", "consents", "answered", "openings")}
+_TOLD |= {"claimed": "{claimed}", "restores": RESTORES}
+
 # Nothing waits for the disk by itself where the entry of the audit trail, which must be there, comes after it.
 _FOUND = f"""
-SELECT patient_id, pairing_no, client_id, ended, consents, {{claimed}} AS claimed, answered, openings,
-       {RESTORES} AS restores,
+SELECT patient_id, pairing_no, {", ".join(f"{sql} AS {name}" for name, sql in _TOLD.items())},
        set_config('synchronous_commit', 'off', true)
   FROM pair"""
 
 # The same where patients are spread. The audit trail is on another server than this, so this waits for its own disk.
 # Of who is refused nothing more is asked.
 _FOUND_THERE = f"""
-SELECT ARRAY[jsonb_build_object('client_id', client_id, 'ended', ended, 'consents', consents, 'claimed', {{claimed}},
-                                'answered', answered, 'openings', openings, 'restores', {RESTORES})::text,
+SELECT ARRAY[jsonb_build_object({", ".join(f"'{name}', {sql}" for name, sql in _TOLD.items())})::text,
              CASE WHEN consents ?| $5 AND {{goes}} THEN 'go' ELSE '{STOP}' END]
   FROM pair"""
 
@@ -202,6 +209,7 @@ async def admit(conn: Connection, request: Request, ahead: Ahead | None = None) 
     Nothing of it may be answered before the entry is durable. What this statement writes is so with it, because the
     database's log goes to the disk in its order: it needs no wait of its own.
     """
+    spread = is_spread(conn)
     arguments: list[Any] = [
         request.pairing_id,
         request.grant_no,
@@ -212,10 +220,10 @@ async def admit(conn: Connection, request: Request, ahead: Ahead | None = None) 
         [permit.historic_days for permit in request.permits],
         [permit.delay_ms for permit in request.permits],
     ]
-    if counted := [permit for permit in request.permits if permit.grace_ms is not None]:
+    if counted := request.counted:
         arguments += [[permit.valueset for permit in counted], [permit.grace_ms for permit in counted]]
-        arguments += [request.own_session, grace.CLAIM_MS]
-    if is_spread(conn):
+        arguments += [request.own_session and not spread, grace.CLAIM_MS]
+    if spread:
         return await _admit_there(conn, request, arguments, ahead)
     row = await conn.fetchrow(ADMIT_AND_CLAIM if counted else ADMIT, *arguments)
     return admission_of(request, row)
@@ -229,10 +237,7 @@ async def _admit_there(conn: Connection, request: Request, arguments: list[Any],
     """
     if (pairing := await find_pairing(conn, request.pairing_id)) is None:
         return admission_of(request, None)
-    whose, claims = pairing.patient_id, len(arguments) > 8
-    if claims:
-        arguments[10] = False
-    text = _ADMIT_AND_CLAIM_THERE if claims else _ADMIT_THERE
+    whose, text = pairing.patient_id, _ADMIT_AND_CLAIM_THERE if request.counted else _ADMIT_THERE
     said = Said(text, (*arguments, whose, pairing.pairing_no), packed=True)
     rows, *more = await each_there(conn, whose, [said] if ahead is None else [said, ahead.said])
     if ahead is not None:

@@ -125,7 +125,7 @@ async def admit_together(
     async def left(admission: Admission) -> None:
         await forsaken(request, admission)
 
-    return await ask(pool, _CLAIMING if _claims(request) else _LOOKING, request, left)
+    return await ask(pool, _CLAIMING if request.counted else _LOOKING, request, left)
 
 
 async def admit_all(conn: Connection, requests: Sequence[Request], *, claims: bool) -> Sequence[Admission | None]:
@@ -142,7 +142,7 @@ async def admit_all(conn: Connection, requests: Sequence[Request], *, claims: bo
         max((request.steered_ms for request in requests if request.steered_ms is not None), default=None),
     ]
     if claims:
-        counted = [[permit for permit in request.permits if permit.grace_ms is not None] for request in requests]
+        counted = [request.counted for request in requests]
         arguments += [
             [array(permit.valueset for permit in permits) for permits in counted],
             [array(permit.grace_ms for permit in permits) for permits in counted],
@@ -155,10 +155,6 @@ async def admit_all(conn: Connection, requests: Sequence[Request], *, claims: bo
         None if (row := found.get(ord)) is not None and row["alone"] else admission_of(request, row)
         for ord, request in enumerate(requests, 1)
     ]
-
-
-def _claims(request: Request) -> bool:
-    return any(permit.grace_ms is not None for permit in request.permits)
 
 
 async def _look(conn: Connection, requests: Sequence[Request]) -> Sequence[Admission | None]:
