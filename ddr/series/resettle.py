@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ddr.series.epoch import Chunk, Epoch, empty_chunk
-from ddr.series.merge import Merge, again
+from ddr.series.merge import Merge, again, trimmed
 from ddr.series.status import AMENDED, FINAL, PRELIMINARY, WITHDRAWN, State, advanced, created, moved, withdrawn
 
 
@@ -56,8 +56,7 @@ def restated(epoch: Epoch, stored: Sequence[Chunk], now_ms: int) -> Merge:
         for chunk, state, changed in zip(shown, states, told, strict=True)
     ]
     known = {chunk.k: chunk for chunk in stored}
-    while kept and kept[-1].k not in known and kept[-1] == epoch.placeholder(kept[-1].k, now_ms):
-        kept.pop()
+    kept = trimmed(kept, epoch, now_ms)
     return Merge([c for c in kept if c != known.get(c.k)], kept[-1] if kept else None, set(), set())
 
 

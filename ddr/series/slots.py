@@ -27,7 +27,7 @@ def winners(readings: Iterable[Reading], start_ms: int, period_ms: int) -> dict[
 
 def shown_of(raws: Iterable[int]) -> int:
     """Of values of the same instant the one that is shown."""
-    return min(raws, key=lambda raw: (raw == ERROR, raw))
+    return winners(sorted((0, raw) for raw in raws), 0, 1)[0][1]
 
 
 def crowded(times: bytes, period_ms: int) -> bool:
