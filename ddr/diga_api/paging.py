@@ -16,11 +16,11 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ddr.diga_api.short_list import Keys, packed, unpacked
+from ddr.diga_api.short_list import packed, unpacked
 from ddr.fhir.outcome import FhirError
 from ddr.fhir.search.query import Include, Search
 from ddr.fhir.subset import WHOLE, Subset
-from ddr.store.search.pages import RestPage
+from ddr.store.search.pages import Keys, RestPage
 
 PARAMETER = "_page"
 # What clients add to a link although it has been settled with the first page (Medplum sends _count); without effect.

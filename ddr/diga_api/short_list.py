@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from operator import sub
 
-Keys = Sequence[tuple[int, int, int]]  # kind, no, k
+from ddr.store.search.pages import Keys
 
 SMALL_WINDOW, SMALL_MEMORY = 10, 2  # for a list of some hundred bytes; the library's usual ones take longer to set up
 MOST_BYTES = 100_000  # of a list; what a link holds was made by us, but is unpacked with a limit all the same

@@ -32,7 +32,7 @@ from ddr.gateway.problem import Problem, unavailable
 from ddr.gateway.skew import clock_skew
 from ddr.gateway.upload import Upload, parsed
 from ddr.http.address import client_network
-from ddr.http.asgi import JSON, ASGIApp, Receive, Reply, Scope, Send, joined_header, json_reply, send_reply
+from ddr.http.asgi import JSON, NO_STORE, ASGIApp, Receive, Reply, Scope, Send, joined_header, json_reply, send_reply
 from ddr.http.bodies import Bodies
 from ddr.http.body import ClientGone
 from ddr.http.core import Core
@@ -40,7 +40,6 @@ from ddr.http.guard import noted
 
 BASE = "/gateway/v1"
 OPENAPI = f"{BASE}/openapi.json"
-NO_STORE = (("cache-control", "no-store"),)
 FHIR_DOOR = f"{BASE}/fhir"
 
 Handler = Callable[..., Awaitable[Any]]

@@ -25,8 +25,8 @@ LONGEST_ACCOUNT = 256
 
 async def check_bridge(core: Core, scope: Scope) -> bytes:
     """The SHA-256 of the bridge's certificate. Raises Problem 403 unless a bridge asks."""
-    der = client_certificate(scope)
-    if der is None or not await gateway_certificates.let_in(core.pool, der, core.clock()):
+    der = await _certificate(core, scope)
+    if der is None:
         raise Problem(403, "not-a-bridge", "This needs the registered certificate of a bridge")
     return hashlib.sha256(der).digest()
 
@@ -36,7 +36,7 @@ async def patient_of_account(core: Core, scope: Scope, account: str) -> UUID:
 
     A PUT, which registers things, makes a patient of a user of the provider who was never here, as a token does.
     """
-    if not await _is_bridge(core, scope):
+    if await _certificate(core, scope) is None:
         raise unauthorized(token_given=False)
     found = (await patients_of(core, [account])).get(account)
     if found is not None:
@@ -54,10 +54,10 @@ def unknown_account() -> Problem:
     return Problem(404, "unknown-account", "No such account")
 
 
-async def _is_bridge(core: Core, scope: Scope) -> bool:
-    """True when the connection has the certificate of a bridge; looked up on every request, so revocation is prompt."""
+async def _certificate(core: Core, scope: Scope) -> bytes | None:
+    """The connection's certificate if it is a bridge's; looked up on every request, so revocation is prompt."""
     der = client_certificate(scope)
-    return der is not None and await gateway_certificates.let_in(core.pool, der, core.clock())
+    return der if der is not None and await gateway_certificates.let_in(core.pool, der, core.clock()) else None
 
 
 async def patients_of(core: Core, accounts: Collection[str]) -> dict[str, UUID]:

@@ -8,7 +8,7 @@ from uuid import UUID
 from ddr.fhir.instants import date_time
 from ddr.gateway.auth import Gatekeeper, bearer_token
 from ddr.gateway.problem import Problem, conflict, invalid
-from ddr.http.asgi import Reply, Scope, json_reply
+from ddr.http.asgi import NO_STORE, Reply, Scope, json_reply
 from ddr.http.core import Core
 from ddr.store.database.digest import sha256
 from ddr.store.gateways import apps
@@ -16,7 +16,6 @@ from ddr.store.gateways.tokens import MOST, TooManyTokens
 
 LONGEST = 4096  # bytes of a request that anybody may send
 LONGEST_NAME = 80
-NO_STORE = (("cache-control", "no-store"),)
 
 
 async def connect(core: Core, gatekeeper: Gatekeeper, scope: Scope, body: Any) -> Reply:

@@ -19,7 +19,7 @@ import asyncpg
 from ddr.aside import LARGE_BYTES, aside
 from ddr.gateway.fields import KEY
 from ddr.gateway.problem import Problem, conflict
-from ddr.http.asgi import JSON, Reply, Scope, header, joined_header
+from ddr.http.asgi import JSON, NO_STORE, Reply, Scope, header, joined_header
 from ddr.http.core import Core
 from ddr.store.database.faults import FAULTS
 from ddr.store.gateways import requests as store
@@ -88,7 +88,7 @@ async def _claimed(core: Core, key: store.Key, digest: bytes, mark: bytes) -> Re
             raise conflict("This Idempotency-Key was used for another request", "repeated-key")
         if known["status"] is not None:
             content_type = (known["content_type"] or JSON) if known["answer"] else None
-            return Reply(known["status"], known["answer"], content_type, (("cache-control", "no-store"),))
+            return Reply(known["status"], known["answer"], content_type, NO_STORE)
         if loop.time() > until:
             told = "The request with this Idempotency-Key is still being worked on"
             raise Problem(409, "in-use", told, headers=(("retry-after", RETRY_SECONDS),))

@@ -74,18 +74,12 @@ async def post_readings(
     items, unit, upload_key, correction = _parse(body, core.settings.gateway_max_items)
     key, now = (patient_id, device_key, sensor_key), core.clock()
     sensor, large = core.sensors.get(key), len(items) > LARGE_ITEMS
-    if (
-        sensor is not None and upload_key is None and not correction
-    ):  # nearly always: known, and new readings at the end
+    if sensor is not None and upload_key is None and not correction:  # nearly always, with new readings at the end
         found = await aside(large, read, core, sensor, items, unit, now)
         if not any(isinstance(one, Rejection) and one.retry and one.reason == "range" for one in found):
-            readings = await aside(large, ascending, found)
-            after = await append_together(core.pool, sensor, readings, now, core.steered_ms) if readings else None
-            if after is not None or not readings:
-                if after is not None:
-                    core.sensors.put(key, after)
-                outcome = Outcome(accepted=set(readings))
-                return 200, await aside(large, answered, core, items, found, outcome, sensor)
+            appended = await _append(core, key, sensor, await aside(large, ascending, found), now)
+            if appended is not None:
+                return 200, await aside(large, answered, core, items, found, appended, sensor)
     sensor = await load_series(core, key)  # limits may be known now, or another worker has written
     found = await aside(large, read, core, sensor, items, unit, now)
     if correction:
@@ -145,17 +139,22 @@ def continuous(core: Core, sensor: Sensor | None) -> Sensor:
 async def store_readings(
     core: Core, key: SensorKey, sensor: Sensor, readings: Sequence[Reading], now_ms: int
 ) -> Outcome:
-    """Append when all readings are new and at the end of the series, which is what gateways send nearly always.
+    """What became of `readings`, which ascend; `sensor` was loaded just now. Raises Problem 404 or 409."""
+    appended = await _append(core, key, sensor, readings, now_ms)
+    return await _merge(core, key, sensor, readings, now_ms, None) if appended is None else appended
 
-    `readings` ascend; `sensor` was loaded just now. Raises Problem 404 or 409.
-    """
+
+async def _append(
+    core: Core, key: SensorKey, sensor: Sensor, readings: Sequence[Reading], now_ms: int
+) -> Outcome | None:
+    """None unless all readings are new and at the end of the series, which is what gateways send nearly always."""
     if not readings:
         return Outcome()
     after = await append_together(core.pool, sensor, readings, now_ms, core.steered_ms)
-    if after is not None:
-        core.sensors.put(key, after)
-        return Outcome(accepted=set(readings))
-    return await _merge(core, key, sensor, readings, now_ms, None)
+    if after is None:
+        return None
+    core.sensors.put(key, after)
+    return Outcome(accepted=set(readings))
 
 
 async def _merge(

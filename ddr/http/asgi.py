@@ -20,6 +20,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
+NO_STORE: Headers = (("cache-control", "no-store"),)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from ddr.call import CURRENT, Call
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
 from ddr.http.guard import OUTAGE
+from ddr.http.request_log.endpoints import RESOURCES
 
 OTHER = "other"  # paths that are served nowhere
-_TYPES = {"Observation", "Device", "DeviceMetric"}
 _OAUTH = {"par", "token", "revoke", "authorize", "jwks"}
 _GATEWAY = {"devices", "measurements", "bridge", "fhir", "token", "openapi.json"}
 _OF_SENSOR = {"gaps", "readings", "uploads", "complete", "calibrations"}
@@ -68,15 +68,15 @@ def _fhir(rest: list[str]) -> str:
     match rest:
         case ["metadata"]:
             return "fhir.metadata"
-        case [name] if name in _TYPES:
+        case [name] if name in RESOURCES:
             return f"{name}.search"
-        case [name, "_search"] if name in _TYPES:
+        case [name, "_search"] if name in RESOURCES:
             return f"{name}.search"
         case ["Observation", "$hddt-cgm-summary"]:
             return "Observation.summary"
-        case [name, _] if name in _TYPES:
+        case [name, _] if name in RESOURCES:
             return f"{name}.read"
-        case [name, _, "_history", _] if name in _TYPES:
+        case [name, _, "_history", _] if name in RESOURCES:
             return f"{name}.vread"
         case _:
             return f"fhir.{OTHER}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from ddr.failures import NO_STORE
 from ddr.fhir.instants import date_time
 from ddr.fhir.outages import HEADER, MEMBER, Outage
 from ddr.http.asgi import ASGIApp, Headers, Receive, Scope, Send, header, json_reply, problem, send_reply
@@ -12,7 +13,6 @@ from ddr.http.pages import error_page
 from ddr.operations.status.functions import INGESTION, PAIRING, TOKEN
 from ddr.store.outages.notices import Closure, seconds_until
 
-NO_STORE = (("cache-control", "no-store"), ("pragma", "no-cache"))
 BACKEND = {"/oauth/par": PAIRING, "/oauth/token": TOKEN, "/oauth/revoke": TOKEN}
 BROWSER = {"/oauth/authorize": PAIRING, "/consent": PAIRING}
 

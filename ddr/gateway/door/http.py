@@ -19,7 +19,7 @@ from ddr.gateway.door.transaction import transaction
 from ddr.gateway.idempotency import once
 from ddr.gateway.problem import Problem
 from ddr.gateway.upload import Upload
-from ddr.http.asgi import Headers, Reply, Scope, headers, query_pairs
+from ddr.http.asgi import NO_STORE, Headers, Reply, Scope, headers, query_pairs
 from ddr.http.body import BodyError
 from ddr.http.core import Core
 from ddr.ratelimit import LOAD, limited, lowercase
@@ -128,4 +128,4 @@ def _with(more: Headers, reply: Reply) -> Reply:
 
 
 def _reply(status: int, content: Json, fmt: Format) -> Reply:
-    return Reply(status, render(content, fmt), fmt.content_type, (("cache-control", "no-store"),))
+    return Reply(status, render(content, fmt), fmt.content_type, NO_STORE)
