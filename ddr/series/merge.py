@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from types import MappingProxyType
 
 from ddr.series.chain import Cut, cut
 from ddr.series.epoch import Chunk, Epoch
 from ddr.series.grid import least_slots
 from ddr.series.packing import ERROR, Reading, decode, encode
+from ddr.series.rivals import surplus
 from ddr.series.slots import place, winners
 from ddr.series.status import PRELIMINARY, WITHDRAWN, State, advanced, created
+
+NONE: Mapping[int, Sequence[int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class Merge:
     accepted: set[Reading]
     hidden: set[Reading]  # accepted, but another reading of the same slot is shown
     rivals: set[Reading] = field(default_factory=set)  # readings, known ones too, that share their instant
+    left_out: set[Reading] = field(default_factory=set)  # of the rivals, known ones too, those that are not kept
 
 
 def merge(
@@ -31,12 +36,14 @@ def merge(
     new: Iterable[Reading],
     now_ms: int,
     cover_ms: int = 0,
+    came: Mapping[int, Sequence[int]] = NONE,
 ) -> Merge:
     """Put `new` readings, all within the epoch, into its chunks; versions and states move as a DiGA would expect it.
 
     `stored` are the consecutive last chunks, beginning with number 0 or with one that ends before every new reading,
     of which only the place counts, unless it was withdrawn: its readings may be gone (ddr.store.patients.retention).
     Empty chunks are made while they start before `cover_ms`. A stored chunk never vanishes: at worst it gets empty.
+    `came` as for ddr.series.rivals.surplus.
     """
     new = list(new)
     k, expected_ms, opened = _opened(epoch, stored, min(new)[0] if new else None)
@@ -49,7 +56,12 @@ def merge(
     last_k = max((chunk.k for chunk in [*live, *epoch.placeholders(now_ms)]), default=-1)
     after: list[Chunk] = []
     cover_ms = max(cover_ms, epoch.overdue_before(now_ms))  # what is shown from now on is new, and so it is stored
-    for part in live_parts(epoch, before, sorted(known | accepted), k, expected_ms, last_k, cover_ms):
+    together = sorted(known | accepted)
+    left_out = set(surplus(together, accepted, came))
+    if left_out:
+        together = [reading for reading in together if reading not in left_out]
+        hidden, rivals = accepted & left_out, set(left_out)
+    for part in live_parts(epoch, before, together, k, expected_ms, last_k, cover_ms):
         after.append(revised(epoch, epoch, before.get(part.k), part, now_ms))
         if after[-1].filled < len(part.readings):
             shown = winners(part.readings, part.start_ms, epoch.grid.period_ms).values()
@@ -57,7 +69,7 @@ def merge(
             rivals.update(_rivals(part.readings))
     after = trimmed(after, epoch, now_ms)
     changed = [chunk for chunk in after if chunk is not before.get(chunk.k)]
-    return Merge(changed, after[-1] if after else live[-1] if live else None, accepted, hidden, rivals)
+    return Merge(changed, after[-1] if after else live[-1] if live else None, accepted, hidden, rivals, left_out)
 
 
 def _rivals(readings: Sequence[Reading]) -> Iterator[Reading]:

@@ -2,7 +2,8 @@
 
 Without a correction all of them are stored and the series decides which one is shown. A correction stands in the place
 of the others, which stay here, whether they came before or come after it. When the one that was shown is taken back,
-the newest of the corrections that are left stands, or else the newest of the other values.
+the newest of the corrections that are left stands, or else the newest of the other values. What is not kept of many is
+counted (ddr.series.rivals).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.series.packing import Reading
+from ddr.series.rivals import NEWEST
 from ddr.series.slots import shown_of
 
 _NOTE = """
@@ -32,9 +34,8 @@ _REPLACE = """
      WHERE c.patient_id = $1 AND c.sensor_no = $2 AND c.time_ms = w.time"""
 
 _DECIDED = """
-    SELECT time_ms, raw, replaced_ms FROM claim
-     WHERE patient_id = $1 AND sensor_no = $2 AND time_ms BETWEEN $3 AND $4
-       AND (replaced_ms IS NOT NULL OR correction)"""
+    SELECT time_ms, raw, replaced_ms, correction FROM claim
+     WHERE patient_id = $1 AND sensor_no = $2 AND time_ms BETWEEN $3 AND $4 ORDER BY claim_no"""
 
 _NO_CORRECTION = """
     UPDATE claim c SET correction = false FROM unnest($3::bigint[], $4::integer[]) AS w (time, raw)
@@ -43,6 +44,35 @@ _NO_CORRECTION = """
 _ORDER = """
     SELECT time_ms, raw, replaced_ms FROM claim
      WHERE patient_id = $1 AND sensor_no = $2 AND time_ms = ANY($3::bigint[]) ORDER BY correction, claim_no"""
+
+# Of those in whose place another one stands as many are kept as of the others, corrections beside those that are none.
+_LEAVE_OUT = f"""
+    WITH placed AS (
+        SELECT time_ms, raw, replaced_ms, row_number() OVER (PARTITION BY time_ms ORDER BY claim_no) AS place,
+               row_number() OVER (PARTITION BY time_ms, correction ORDER BY claim_no DESC) AS newest
+          FROM claim WHERE patient_id = $1 AND sensor_no = $2 AND time_ms = ANY($3::bigint[])
+    ), surplus AS (
+        SELECT time_ms, raw FROM placed WHERE replaced_ms IS NOT NULL AND place > 1 AND newest > {NEWEST}
+        UNION SELECT time, raw FROM unnest($4::bigint[], $5::integer[]) AS w (time, raw)
+    ), gone AS (
+        DELETE FROM claim c USING surplus s
+         WHERE c.patient_id = $1 AND c.sensor_no = $2 AND c.time_ms = s.time_ms AND c.raw = s.raw
+        RETURNING c.time_ms, c.left_out
+    ), counted AS (
+        SELECT time_ms, sum(n) AS n
+          FROM (SELECT time_ms, 1 AS n FROM surplus UNION ALL SELECT time_ms, left_out FROM gone) one GROUP BY time_ms
+    )
+    UPDATE claim c SET left_out = c.left_out + n.n FROM placed p JOIN counted n ON n.time_ms = p.time_ms
+     WHERE c.patient_id = $1 AND c.sensor_no = $2 AND c.time_ms = p.time_ms AND c.raw = p.raw AND p.place = 1"""  # noqa: S608
+
+
+@dataclass
+class Decided:
+    """What is known of the instants of an upload."""
+
+    behind: set[Reading] = field(default_factory=set)  # of its readings those in whose place another one stands
+    late: set[Reading] = field(default_factory=set)  # new ones, to put behind a correction
+    came: dict[int, list[int]] = field(default_factory=dict)  # stored values in the order in which they came
 
 
 @dataclass
@@ -87,17 +117,31 @@ async def stand(
         await conn.execute(_REPLACE, patient_id, sensor_no, *map(list, zip(*readings, strict=True)), now_ms, newest)
 
 
-async def decided(
-    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, readings: Sequence[Reading]
-) -> tuple[set[Reading], set[Reading]]:
-    """Of `readings`, which ascend: those in whose place another one stands, and new ones to put behind a correction."""
-    rows = await conn.fetch(_DECIDED, patient_id, sensor_no, readings[0][0], readings[-1][0])
-    behind = {(row["time_ms"], row["raw"]) for row in rows if row["replaced_ms"] is not None}
-    standing = {row["time_ms"]: row["raw"] for row in rows if row["replaced_ms"] is None}
-    late = (
-        {reading for reading in readings if standing.get(reading[0], reading[1]) != reading[1]} if standing else set()
-    )
-    return behind.intersection(readings), late - behind
+async def leave_out(
+    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, times: Collection[int], more: Collection[Reading]
+) -> None:
+    """Keep no more values of these instants than needed, and count the others: `more`, and surplus replaced ones."""
+    if times:
+        raws = [raw for _, raw in more]
+        await conn.execute(_LEAVE_OUT, patient_id, sensor_no, list(times), [time for time, _ in more], raws)
+
+
+async def decided(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, readings: Sequence[Reading]) -> Decided:
+    """What claims say of the instants of `readings`, which ascend."""
+    found, standing, replaced = Decided(), dict[int, int](), set[Reading]()
+    for row in await conn.fetch(_DECIDED, patient_id, sensor_no, readings[0][0], readings[-1][0]):
+        time, raw = row["time_ms"], row["raw"]
+        if row["replaced_ms"] is not None:
+            replaced.add((time, raw))
+            continue
+        found.came.setdefault(time, []).append(raw)
+        if row["correction"]:
+            standing[time] = raw
+    found.behind = replaced.intersection(readings)
+    if standing:
+        late = {reading for reading in readings if standing.get(reading[0], reading[1]) != reading[1]}
+        found.late = late - replaced
+    return found
 
 
 async def without(

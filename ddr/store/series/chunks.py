@@ -26,7 +26,7 @@ from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import lock_patient, moved, stamp
 from ddr.store.devices.appearance import series_appeared
 from ddr.store.devices.devices import Row, heard
-from ddr.store.gateways.claims import decided, note_rivals
+from ddr.store.gateways.claims import Decided, decided, leave_out, note_rivals
 from ddr.store.gateways.uploads import note_upload, taken_back
 from ddr.store.series.bounds import first_k
 from ddr.store.series.sensors import CHUNK_COLUMNS, Sensor, chunk_of
@@ -168,7 +168,7 @@ async def merge_readings(
     `delay_ms` is the Delay-From-Real-Time of the sensor's MIV; `now_ms` and `steered_ms` as for `append`.
     `then` is what else is to be done in the same transaction, with the lock of the patient. Raises UploadDeleted.
     """
-    outcome, large = Outcome(), len(readings) > LARGE_ITEMS
+    outcome, known, large = Outcome(), Decided(), len(readings) > LARGE_ITEMS
     if now_ms - sensor.heard_ms >= HEARD_STEP_MS:
         await heard(pool, sensor.patient_id, [sensor.device_no], now_ms)
     if upload_key is None and await _all_stored(pool, sensor, readings):
@@ -185,15 +185,19 @@ async def merge_readings(
         if readings:
             gone = await taken_back(conn, sensor.patient_id, sensor.sensor_no, readings[0][0], readings[-1][0])
             outcome.deleted.update(gone.intersection(readings))
-            behind, late = await decided(conn, sensor.patient_id, sensor.sensor_no, readings)
-            await note_rivals(conn, sensor.patient_id, sensor.sensor_no, sorted(late - gone), stamp_ms, behind=True)
-            outcome.accepted.update(late - gone)
-            outcome.superseded.update((behind | late) - gone)
+            known = await decided(conn, sensor.patient_id, sensor.sensor_no, readings)
+            late = known.late - gone
+            await note_rivals(conn, sensor.patient_id, sensor.sensor_no, sorted(late), stamp_ms, behind=True)
+            await leave_out(conn, sensor.patient_id, sensor.sensor_no, {time for time, _ in late}, ())
+            outcome.accepted.update(late)
+            outcome.superseded.update(late, known.behind - gone)
         left_out = outcome.deleted | outcome.superseded
         counting = [reading for reading in readings if reading not in left_out] if left_out else readings
         for (epoch_no, epoch), part in await aside(large, _routed, epochs, counting, outcome):
             stored = await last_chunks(conn, sensor.patient_id, epoch_no, epoch, part[0][0])
-            merged = await aside(large or len(stored) > LARGE_CHUNKS, merge, epoch, stored, part, stamp_ms)
+            merged = await aside(
+                large or len(stored) > LARGE_CHUNKS, merge, epoch, stored, part, stamp_ms, came=known.came
+            )
             await write(conn, sensor.patient_id, epoch_no, epoch, merged)
             outcome.accepted.update(merged.accepted)
             outcome.hidden.update(merged.hidden)
@@ -205,9 +209,11 @@ async def merge_readings(
 
 
 async def _note_rivals(conn: asyncpg.Connection, sensor: Sensor, merged: Merge, stamp_ms: int) -> None:
-    """Remember in which order different values of one instant came."""
-    for rivals in (merged.rivals - merged.accepted, merged.rivals & merged.accepted):
+    """Remember in which order different values of one instant came, and how many more than are kept."""
+    kept, left_out = merged.rivals - merged.left_out, merged.left_out
+    for rivals in (kept - merged.accepted, kept & merged.accepted):
         await note_rivals(conn, sensor.patient_id, sensor.sensor_no, sorted(rivals), stamp_ms)
+    await leave_out(conn, sensor.patient_id, sensor.sensor_no, {time for time, _ in left_out}, left_out)
 
 
 async def _all_stored(pool: asyncpg.Pool, sensor: Sensor, readings: Sequence[Reading]) -> bool:

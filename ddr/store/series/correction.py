@@ -10,7 +10,7 @@ from ddr.series.epoch import Epoch
 from ddr.series.packing import Reading
 from ddr.store.database.stamps import lock_patient
 from ddr.store.devices.devices import heard
-from ddr.store.gateways.claims import note_rivals, stand
+from ddr.store.gateways.claims import leave_out, note_rivals, stand
 from ddr.store.gateways.uploads import note_upload, taken_back
 from ddr.store.series.chunks import Outcome, lock_epoch_rows, readings_between
 from ddr.store.series.giving_way import give_way
@@ -60,6 +60,7 @@ async def correct_readings(
         await note_rivals(conn, patient_id, sensor_no, sorted(before), stamp_ms)
         await note_rivals(conn, patient_id, sensor_no, sorted(new), stamp_ms)  # others may come later
         await stand(conn, patient_id, sensor_no, sorted(new), stamp_ms, newest=True)
+        await leave_out(conn, patient_id, sensor_no, list(values), ())
         touched = [row for row, grid in zip(rows, grids, strict=True) if any(grid.holds(time) for time in values)]
         await recut_series(conn, [Piece(row, row) for row in touched], stamp_ms, delay_ms, before, new)
         if sensor.beside_import:
