@@ -27,6 +27,7 @@ from hypothesis.stateful import (
 )
 
 from ddr.fhir.instants import date_time
+from ddr.fhir.outcome import FhirError
 from ddr.gateway import calibrations, devices, readings, sensors
 from ddr.gateway.problem import Problem
 from ddr.http.core import Core
@@ -37,6 +38,7 @@ from ddr.store.series.chunks import write
 from ddr.store.series.sensors import Remembered
 from tests.gateway.conftest import CGM
 from tests.gateway.record_model import DAY, HOUR, MINUTE, PERIOD, Model, order_of_arrival, stored_record
+from tests.gateway.record_search import Query, Reader, queries
 from tests.support.clock import Clock
 
 T = TypeVar("T")
@@ -89,6 +91,7 @@ times = st.one_of(
 runs = st.tuples(st.integers(0, 140), st.integers(1, 40)).map(
     lambda run: [(START + (run[0] + at) * PERIOD, 100 + at) for at in range(run[1])]
 )
+instants = st.one_of(times, st.integers(0, 40 * 60).map(lambda minute: START + HOUR + minute * MINUTE))
 values = st.integers(97, 103) | st.just(ERROR)
 batches = st.one_of(runs, st.lists(st.tuples(times, values), min_size=1, max_size=12))
 events = st.lists(st.tuples(times, st.sampled_from(STATES), st.sampled_from((None, "offset"))), min_size=1, max_size=3)
@@ -230,6 +233,25 @@ class RecordMachine(RuleBasedStateMachine):
         """The gateway corrects when the device expires: whatever was shown keeps its version and its content."""
         members = {} if at is None else {"expirationDate": date_time(at)}
         self.run(put_device(self.workers[worker], self.patient_id, **members))
+
+    @rule(query=queries(instants), floor=st.one_of(st.just(0), times), data=st.data())
+    def search(self, query: Query, floor: int, data: st.DataObject) -> None:
+        """A DiGA finds and reads what is shown, as of the patient's present."""
+        core = self.workers[0]
+        reader = Reader(core, self.patient_id, floor, DELAY)
+        shown = self.run(shown_chunks(core, self.patient_id, self.run(reader.present())))
+        try:
+            found = self.run(reader.found(query))
+        except FhirError:  # no instant is in all of the ranges
+            return
+        assert found == reader.expected(shown, query)
+        starts = [chunk.start_ms for chunk in found.values()]
+        assert starts == sorted(starts)
+        if not shown:
+            return
+        no, k = data.draw(st.sampled_from([*shown, *((no, k + 1) for no, k in shown)]))
+        expected = shown.get((no, k))
+        assert self.run(reader.read(no, k)) == (expected if expected and reader.sees(expected) else None)
 
     def take(self, batch: Batch) -> None:
         taken = [reading for reading in batch if self.model.takes(reading[0])]
