@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -33,6 +33,7 @@ class Model:
     withdrawn: set[tuple[int, str]] = field(default_factory=set)
     order: dict[int, list[int]] = field(default_factory=dict)  # different values of one instant, as they came
     behind: set[Reading] = field(default_factory=set)  # another value of the instant stands in its place
+    corrections: dict[int, list[int]] = field(default_factory=dict)  # of each instant, the newest last
 
     def __post_init__(self) -> None:
         self.events[self.start_ms] = ("not-calibrated", None)
@@ -56,8 +57,10 @@ class Model:
 
     def take(self, batch: Iterable[Reading]) -> None:
         """Take readings; an instant with several values remembers their order, those of one upload from the lowest."""
+        batch = [reading for reading in batch if self.takes(reading[0])]
+        self._take_late(batch)
         before = self.stored()
-        self.readings.update(reading for reading in batch if self.takes(reading[0]))
+        self.readings.update(batch)
         stored = self.stored()
         for time in {time for time, _ in stored - before}:
             values = sorted(raw for at, raw in stored if at == time)
@@ -66,10 +69,39 @@ class Model:
                 known, new = ([raw for raw in values if ((time, raw) in before) is old] for old in (True, False))
                 order += [raw for raw in (*known, *new) if raw not in order]
 
+    def _take_late(self, batch: Sequence[Reading]) -> None:
+        """What comes after a correction of its instant goes behind it."""
+        for time, raw in sorted(set(batch) - self.gone() - self.behind):
+            if raw != self.correction(time) is not None:
+                self.behind.add((time, raw))
+                self.order[time].append(raw)
+
+    def correction(self, time_ms: int) -> int | None:
+        """The correction that stands at this instant."""
+        gone, corrections = self.gone() | self.behind, self.corrections.get(time_ms, [])
+        return next((raw for raw in reversed(corrections) if (time_ms, raw) not in gone), None)
+
+    def correct(self, batch: Iterable[Reading]) -> None:
+        """Take readings that stand in the place of all others of their instants; of two for one the later item."""
+        gone = self.gone()
+        for time, raw in dict(batch).items():
+            if not self.takes(time) or (time, raw) in gone:
+                continue
+            order = self.order.setdefault(time, [])
+            order += sorted(one for at, one in self.stored() if at == time and one not in (raw, *order))
+            self.readings.add((time, raw))
+            for values in (order, self.corrections.setdefault(time, [])):
+                if raw in values:
+                    values.remove(raw)
+                values.append(raw)
+            self.behind |= {(time, one) for one in order}
+            self.behind.discard((time, raw))
+
     def take_back(self, key: str) -> None:
         """Take an upload back: where the value goes that is shown, the one that came last stands in the place of all.
 
-        At the instants of its own readings that go; again, and elsewhere, nothing changes.
+        It is a correction if one is left, and what goes is none any more. At the instants of its own readings that go;
+        again, and elsewhere, nothing changes.
         """
         if key in self.deleted:
             return
@@ -79,7 +111,9 @@ class Model:
         for time, order in self.order.items():
             if time not in instants:
                 continue
-            left = [raw for raw in order if (time, raw) not in gone]
+            corrections = [raw for raw in self.corrections.get(time, []) if (time, raw) not in gone]
+            self.corrections[time] = corrections
+            left = [raw for raw in order if (time, raw) not in gone and raw not in corrections] + corrections
             stored = [raw for raw in order if (time, raw) not in self.behind]
             if left and stored and (time, min(stored, key=lambda raw: (raw == ERROR, raw))) in gone:
                 self.behind |= {(time, raw) for raw in order}

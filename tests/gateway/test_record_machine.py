@@ -137,6 +137,19 @@ class RecordMachine(RuleBasedStateMachine):
             self.model.uploads.setdefault(key, set()).update(batch)
             self.take(batch)
 
+    @rule(worker=st.integers(0, 1), batch=batches, key=st.sampled_from((None, "a", "d")))
+    def correct(self, worker: int, batch: Batch, key: str | None) -> None:
+        members: dict[str, Any] = {"correction": True} if key is None else {"correction": True, "upload": key}
+        try:
+            self.run(upload(self.workers[worker], self.patient_id, batch, **members))
+        except Problem as problem:
+            assert (problem.code, key in self.model.deleted) == ("deleted", True)
+            return
+        if key is not None:
+            self.model.uploads.setdefault(key, set()).update(dict(batch).items())
+        self.sent += [reading for reading in dict(batch).items() if self.model.takes(reading[0])]
+        self.model.correct(batch)
+
     @precondition(lambda self: self.model.uploads)
     @rule(worker=st.integers(0, 1), data=st.data())
     def take_back(self, worker: int, data: st.DataObject) -> None:
@@ -234,8 +247,8 @@ class RecordMachine(RuleBasedStateMachine):
         members = {} if at is None else {"expirationDate": date_time(at)}
         self.run(put_device(self.workers[worker], self.patient_id, **members))
 
-    @rule(query=queries(instants), floor=st.one_of(st.just(0), times), data=st.data())
-    def search(self, query: Query, floor: int, data: st.DataObject) -> None:
+    @rule(query=queries(instants), floor=st.one_of(st.just(0), times), which=st.integers(0, 1000))
+    def search(self, query: Query, floor: int, which: int) -> None:
         """A DiGA finds and reads what is shown, as of the patient's present."""
         core = self.workers[0]
         reader = Reader(core, self.patient_id, floor, DELAY)
@@ -247,11 +260,11 @@ class RecordMachine(RuleBasedStateMachine):
         assert found == reader.expected(shown, query)
         starts = [chunk.start_ms for chunk in found.values()]
         assert starts == sorted(starts)
-        if not shown:
-            return
-        no, k = data.draw(st.sampled_from([*shown, *((no, k + 1) for no, k in shown)]))
-        expected = shown.get((no, k))
-        assert self.run(reader.read(no, k)) == (expected if expected and reader.sees(expected) else None)
+        keys = [*shown, *((no, k + 1) for no, k in shown)]
+        if keys:
+            no, k = keys[which % len(keys)]
+            expected = shown.get((no, k))
+            assert self.run(reader.read(no, k)) == (expected if expected and reader.sees(expected) else None)
 
     def take(self, batch: Batch) -> None:
         taken = [reading for reading in batch if self.model.takes(reading[0])]
@@ -325,7 +338,7 @@ async def post(handler: Callable[..., Awaitable[Any]], core: Core, patient_id: U
     return (await handler(core, patient_id, "cgm", "s", body))[1]
 
 
-async def upload(core: Core, patient_id: UUID, batch: Batch, **members: str) -> Any:
+async def upload(core: Core, patient_id: UUID, batch: Batch, **members: Any) -> Any:
     """Send readings."""
     items = [{"time": date_time(time), "value": "E" if raw == ERROR else raw} for time, raw in batch]
     return await post(readings.post_readings, core, patient_id, {"unit": "mg/dL", "readings": items, **members})
