@@ -23,7 +23,6 @@ from ddr.store.authorization.par import PushedRequest
 from ddr.store.database.faults import fault_of
 
 DAY_MS = 86_400_000
-REPEAT_MS = 10_000  # a second click comes within this time
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +74,7 @@ async def answered(
 ) -> str | None:
     """The Location once more when this patient decided the request just now: a form that was sent twice.
 
+    Just now is as long as a code is good: whoever was told that the database is away tries again when it is back.
     None when that is not so, or when the DiGA has already redeemed the code: presenting it again would end the grant.
     Who has agreed and is `refused` now, in another tab or by the back button, has refused, unless the DiGA was faster.
     Who agrees to other `scopes` now does not go on with what was agreed to first: None, too.
@@ -84,7 +84,7 @@ async def answered(
         code = code_of(core.secrets["pairing-ids"], request_uri, patient_id)
         if await take_back(core.pool, code, patient_id, now_ms):
             return _location(core, request, error="access_denied")
-    request = await par.decided(core.pool, request_uri, patient_id, now_ms - REPEAT_MS)
+    request = await par.decided(core.pool, request_uri, patient_id, now_ms - core.settings.code_seconds * 1000)
     if request is None:
         return None
     code = code_of(core.secrets["pairing-ids"], request_uri, patient_id)

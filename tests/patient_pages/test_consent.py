@@ -138,7 +138,7 @@ async def test_reload_works_and_the_decision_is_final(core: Core, clock: Clock) 
         assert page.status_code == 200
     form = {"request_uri": request_uri, "decision": "approve", "scope": scope(core, CGM)}
     assert (await browser.post("/consent", page, **form)).status_code == 303
-    clock.advance(11)
+    clock.advance(core.settings.code_seconds)
     again = await browser.post("/consent", page, **form)
     assert (again.status_code, "location" in again.headers) == (400, False)
     assert "Sie haben schon entschieden" in again.text and "keine Daten" not in again.text
