@@ -24,6 +24,7 @@ from ddr.patient_pages.visitor import FormRefused, Visitor, core_of, read_form, 
 from ddr.series.days import midnight
 from ddr.store.database.ids import Kind
 from ddr.store.patients import export
+from ddr.store.patients.measured import measured_between
 from ddr.store.patients.sessions import Session
 
 SINGLES = 20  # measurements on the page with everything
@@ -36,7 +37,7 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
     core, lang, patient_id = await core_of(request).reading(), language(request.scope), session.patient_id
     days = _period(request)
     miv = glucose(core)
-    measured = await export.measured_between(core.pool, patient_id, miv.valueset) if miv else None
+    measured = await measured_between(core.pool, patient_id, miv.valueset) if miv else None
     first, last = (day_of(ms) for ms in measured) if measured else (None, None)
     chosen = _named_day(core, request.path_params["place"]) if "place" in request.path_params else last
     if (chosen is None and "place" in request.path_params) or days is None:

@@ -50,8 +50,36 @@ _MEASUREMENTS = """
 SELECT m.measurement_no, m.miv_url, m.code_system, m.code, m.device_no, m.epoch_no, m.effective_ms, m.content,
        m.derived_from, m.status, m.version, m.updated_ms, d.device_name, d.serial_number,
        d.manufacturer, d.type_code
-  FROM measurement m LEFT JOIN device d ON d.patient_id = $1 AND d.device_no = m.device_no
- WHERE m.patient_id = $1 AND m.deleted_ms IS NULL"""
+  FROM {source} m LEFT JOIN device d ON d.patient_id = $1 AND d.device_no = m.device_no"""
+
+_ALL_MEASUREMENTS = f"""{_MEASUREMENTS.format(source="measurement")}
+ WHERE m.patient_id = $1 AND m.deleted_ms IS NULL AND m.measurement_no > $2 ORDER BY m.measurement_no LIMIT $3"""
+
+# The newest of each kind, and of these the newest: by an index (measurement_by_time), however many there are.
+_NEWEST = (
+    """
+WITH RECURSIVE kind AS (
+    SELECT min(miv_url) AS miv_url FROM measurement WHERE patient_id = $1
+    UNION ALL
+    SELECT (SELECT min(m.miv_url) FROM measurement m WHERE m.patient_id = $1 AND m.miv_url > k.miv_url)
+      FROM kind k WHERE k.miv_url IS NOT NULL)"""
+    + _MEASUREMENTS.format(
+        source="""kind k CROSS JOIN LATERAL (
+    SELECT m.measurement_no, m.miv_url, m.code_system, m.code, m.device_no, m.epoch_no, m.effective_ms, m.content,
+           m.derived_from, m.status, m.version, m.updated_ms FROM measurement m
+     WHERE m.patient_id = $1 AND m.miv_url = k.miv_url AND m.deleted_ms IS NULL AND m.status <> 'entered-in-error'
+       AND {where} ORDER BY m.effective_ms DESC, m.measurement_no DESC LIMIT {most})"""
+    )
+    + " ORDER BY m.effective_ms DESC, m.measurement_no DESC LIMIT {most}"
+)
+_NEWEST_BETWEEN = _NEWEST.format(where="m.effective_ms >= $2 AND m.effective_ms < $3", most=5_000)
+_PLACE = "SELECT {columns} FROM measurement WHERE patient_id = $1 AND measurement_no = $2"
+_NEWEST_BEFORE = _NEWEST.format(
+    where=f"""($2::bigint IS NULL OR (m.effective_ms, m.measurement_no) < (
+           {_PLACE.format(columns="effective_ms, measurement_no")}))
+       AND m.effective_ms <= coalesce(({_PLACE.format(columns="effective_ms")}), 9223372036854775807)""",
+    most="$3",
+)
 
 
 # Readings of an epoch that is withdrawn go back to one before it, which may have been read already.
@@ -102,8 +130,7 @@ async def chunks(pool: asyncpg.Pool, patient_id: UUID) -> AsyncIterator[Row]:
 async def measurements(pool: asyncpg.Pool, patient_id: UUID) -> AsyncIterator[Row]:
     """Rows for ddr.fhir.observation_measurement in order of arrival, with the name of the device."""
     after = 0
-    query = f"{_MEASUREMENTS} AND m.measurement_no > $2 ORDER BY m.measurement_no LIMIT $3"
-    while rows := await pool.fetch(query, patient_id, after, MEASUREMENTS_PER_PAGE):
+    while rows := await pool.fetch(_ALL_MEASUREMENTS, patient_id, after, MEASUREMENTS_PER_PAGE):
         for row in rows:
             yield row
         after = rows[-1]["measurement_no"]
@@ -111,38 +138,15 @@ async def measurements(pool: asyncpg.Pool, patient_id: UUID) -> AsyncIterator[Ro
 
 async def measurements_between(pool: asyncpg.Pool, patient_id: UUID, from_ms: int, until_ms: int) -> list[Row]:
     """The measurements of [from_ms, until_ms) in order of time, without those entered in error; the newest 5,000."""
-    query = (
-        f"{_MEASUREMENTS} AND m.status <> 'entered-in-error' AND m.effective_ms >= $2 AND m.effective_ms < $3"
-        " ORDER BY m.effective_ms DESC, m.measurement_no DESC LIMIT 5000"
-    )
-    rows: list[Row] = await pool.fetch(query, patient_id, from_ms, until_ms)
+    rows: list[Row] = await pool.fetch(_NEWEST_BETWEEN, patient_id, from_ms, until_ms)
     return rows[::-1]
 
 
 async def measurements_before(pool: asyncpg.Pool, patient_id: UUID, before_no: int | None, count: int) -> list[Row]:
     """Up to `count` measurements older than number `before_no` (None: from the newest on), newest first, without those
     entered in error."""
-    query = f"""{_MEASUREMENTS} AND m.status <> 'entered-in-error'
-    AND ($2::bigint IS NULL OR (m.effective_ms, m.measurement_no) < (
-        SELECT effective_ms, measurement_no FROM measurement WHERE patient_id = $1 AND measurement_no = $2))
-  ORDER BY m.effective_ms DESC, m.measurement_no DESC LIMIT $3"""
-    rows: list[Row] = await pool.fetch(query, patient_id, before_no, count)
+    rows: list[Row] = await pool.fetch(_NEWEST_BEFORE, patient_id, before_no, count)
     return rows
-
-
-async def measured_between(pool: asyncpg.Pool, patient_id: UUID, valueset: str) -> tuple[int, int] | None:
-    """First and last instant of this patient's continuous readings of a MIV, or None."""
-    row = await pool.fetchrow(
-        """
-        SELECT min(c.start_ms) AS first_ms, max(c.last_ms) AS last_ms
-          FROM sensor s JOIN epoch e USING (sensor_no) JOIN chunk c USING (epoch_no)
-         WHERE s.patient_id = $1 AND e.patient_id = $1 AND c.patient_id = $1
-           AND s.miv_url = $2 AND s.continuous AND c.filled > 0
-        """,
-        patient_id,
-        valueset,
-    )
-    return None if row["first_ms"] is None else (row["first_ms"], row["last_ms"])
 
 
 _CONSENTS = """

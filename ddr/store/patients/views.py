@@ -8,6 +8,8 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.series.bounds import LAST
+
 Row = Mapping[str, Any]
 
 
@@ -68,24 +70,27 @@ async def devices(pool: asyncpg.Pool, patient_id: UUID) -> list[Row]:
     return rows
 
 
+# Sensors that were in use since then, by the ends of their epochs; others may be those of years.
+_EVENTS = f"""
+    WITH used AS (
+        SELECT s.sensor_no, s.started_ms
+          FROM (SELECT DISTINCT sensor_no FROM epoch e WHERE e.patient_id = $1 AND {LAST} >= $3) e
+          CROSS JOIN LATERAL (
+            SELECT s.sensor_no, s.started_ms FROM sensor s
+             WHERE s.patient_id = $1 AND s.sensor_no = e.sensor_no AND s.miv_url = $2 AND s.continuous LIMIT 1) s)
+    SELECT started_ms AS at_ms, 'sensor' AS kind FROM used WHERE started_ms >= $3 AND started_ms < $4
+    UNION ALL
+    SELECT c.time_ms, 'calibration'
+      FROM used CROSS JOIN LATERAL (
+        SELECT c.time_ms FROM calibration c
+         WHERE c.patient_id = $1 AND c.sensor_no = used.sensor_no AND c.time_ms >= $3 AND c.time_ms < $4 OFFSET 0) c
+     ORDER BY at_ms, kind"""  # noqa: S608 - texts of ours
+
+
 async def sensor_events(
     pool: asyncpg.Pool, patient_id: UUID, valueset: str, from_ms: int, until_ms: int
 ) -> list[tuple[int, str]]:
     """What happened to the continuous sensors of a MIV within [from_ms, until_ms): instant, "sensor" (a new one) or
     "calibration"; in order of time."""
-    rows = await pool.fetch(
-        """
-        SELECT s.started_ms AS at_ms, 'sensor' AS kind FROM sensor s
-         WHERE s.patient_id = $1 AND s.miv_url = $2 AND s.continuous AND s.started_ms >= $3 AND s.started_ms < $4
-        UNION ALL
-        SELECT c.time_ms, 'calibration'
-          FROM sensor s JOIN calibration c ON c.patient_id = $1 AND c.sensor_no = s.sensor_no
-         WHERE s.patient_id = $1 AND s.miv_url = $2 AND s.continuous AND c.time_ms >= $3 AND c.time_ms < $4
-         ORDER BY at_ms, kind
-        """,
-        patient_id,
-        valueset,
-        from_ms,
-        until_ms,
-    )
+    rows = await pool.fetch(_EVENTS, patient_id, valueset, from_ms, until_ms)
     return [(row["at_ms"], row["kind"]) for row in rows]
