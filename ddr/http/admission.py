@@ -235,6 +235,6 @@ class Admission:
 
 
 def _over(turn: Turn) -> None:
-    """The patience is."""
+    """Its patience has come to an end."""
     if not turn.done():
         turn.set_result(False)

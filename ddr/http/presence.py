@@ -47,9 +47,8 @@ class Presence:
             self.seen(now_ms)
 
     def there_ms(self, from_ms: int, until_ms: int, closed: Iterable[Span] = ()) -> int:
-        """For how long of this time clients could ask; neither in an absence nor while it was `closed`, nor soon after.
-
-        Soon after: until those who were told to wait are back. Never below 0.
+        """For how long of this time clients could ask: without absences, without the time while it was `closed`, and
+        without the time after each in which those who were told to wait come back. Never below 0.
         """
         there_ms, at_ms = 0, from_ms
         for gone_ms, back_ms in sorted((*self._absences, *self._lasting(until_ms), *closed)):

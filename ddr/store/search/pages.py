@@ -145,9 +145,8 @@ async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
 
 
 def brief(search: Search, count: int) -> bool:
-    """Whether a search may share a statement: what polls ask for, of which there are few texts, and that finds little.
-
-    What is large would keep the others of its statement waiting.
+    """Whether a search may share its statement with others: what polls ask for has few texts, and what finds much would
+    keep the others waiting.
     """
     polled = [item for item in search.filters if item.name == "_lastUpdated"]
     if search.resource_type != "Observation" or len(polled) < len(search.filters) or search.has or search.revincludes:

@@ -252,8 +252,8 @@ _NONE_EXPECTED = "SELECT NULL::bigint AS device_no, NULL::bigint AS expected_ms 
 def sources_of(observed: frozenset[Kind], numbered: bool) -> str:
     """What `View.sources` gives, of these kinds of Observations.
 
-    `numbered`: only for what has the number $10, but for that at any age. Of what else is visible, and so when Devices
-    became it, nothing is in it then. For chunks there are `period`, `worn` and `chunks`, too.
+    `numbered`: only of what has the number $10, at any age; what else is visible, and since when Devices are, is not
+    told then. For chunks there are `period`, `worn` and `chunks`, too.
     """
     kinds = {}
     if Kind.CHUNK in observed:
