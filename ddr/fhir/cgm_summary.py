@@ -14,9 +14,9 @@ from uuid import uuid4
 
 from ddr.fhir.bundle import collection
 from ddr.fhir.observation_measurement import opaque_subject
-from ddr.fhir.references import PROFILES, UCUM
+from ddr.fhir.references import ABSENT, CATEGORY, PROFILES
 from ddr.fhir.reporting_period import Period
-from ddr.miv.model import LOINC
+from ddr.miv.model import LOINC, UCUM
 from ddr.series.metrics import Metrics
 
 OPERATION = "hddt-cgm-summary"
@@ -26,12 +26,8 @@ HL7 = "http://hl7.org/fhir/uv/cgm/StructureDefinition/cgm-summary"
 
 RANGE_CODES = ("104642-4", "104641-6", "97510-2", "104640-8", "104639-0")  # very low to very high
 
-_LABORATORY = {
-    "coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "laboratory"}]
-}
-_UNKNOWN = {
-    "coding": [{"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": "unknown"}],
-}
+_LABORATORY = {"coding": [{"system": CATEGORY, "code": "laboratory"}]}
+_UNKNOWN = {"coding": [{"system": ABSENT, "code": "unknown"}]}
 _HUNDREDTH = Decimal("0.01")
 
 Entry = tuple[str, Mapping[str, Any]]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ddr.miv.model import LOINC
+
 SNOMED = "http://snomed.info/sct"
 SNOMED_VERSION = "http://snomed.info/sct/11000274103/version/20251115"  # the edition that the HDDT ValueSets name
 NOMENCLATURE = "urn:iso:std:iso:11073:10101"
-LOINC = "http://loinc.org"
 
 # HDDT ValueSet hddt-device-type (binding: required).
 DEVICE_TYPES = {

@@ -7,15 +7,14 @@ from functools import lru_cache
 from typing import Any
 
 from ddr.fhir.instants import date_time
-from ddr.fhir.references import UCUM, ResourceIds, device_reference, meta
-from ddr.miv.model import MivCode
+from ddr.fhir.references import ABSENT, ResourceIds, device_reference, meta
+from ddr.miv.model import UCUM, MivCode, MivComponent
 from ddr.series.status import NAMES, WITHDRAWN
 from ddr.series.view import ChunkView
 
 
 def _absent(code: str, display: str) -> dict[str, Any]:
-    system = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
-    return {"coding": [{"system": system, "code": code, "display": display}]}
+    return {"coding": [{"system": ABSENT, "code": code, "display": display}]}
 
 
 # For a span of which nothing has arrived yet; never together with a value (FHIR obs-6).
@@ -48,8 +47,8 @@ def chunk_resource(row: Mapping[str, Any], view: ChunkView, ids: ResourceIds, co
 
 
 @lru_cache(maxsize=256)
-def code_concept(code: MivCode) -> dict[str, Any]:
-    """Observation.code of a MIV code."""
+def code_concept(code: MivCode | MivComponent) -> dict[str, Any]:
+    """Observation.code of a MIV code, or that of one of its components; never change it."""
     return {"coding": [{"system": code.system, "code": code.code, "display": code.display}]}
 
 

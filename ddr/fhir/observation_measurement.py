@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 from ddr.fhir.references import ResourceIds, device_reference, meta
+from ddr.fhir.representation import exact_value
 from ddr.miv.model import MivCode
 
 
@@ -23,7 +22,7 @@ def measurement_resource(
         "resourceType": "Observation",
         "id": ids.measurement(row["measurement_no"]),
         "meta": meta(row["version"], row["updated_ms"], code.profile),
-        **json.loads(row["content"], parse_float=Decimal),
+        **exact_value(row["content"]),
         "status": row["status"],
     }
     if subject is not None:

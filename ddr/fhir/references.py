@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from ddr.fhir.instants import instant
+from ddr.miv.model import UCUM
 
 PROFILES = "https://gematik.de/fhir/hddt/StructureDefinition/"
-UCUM = "http://unitsofmeasure.org"
+CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
+ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 
 
 class ResourceIds(Protocol):

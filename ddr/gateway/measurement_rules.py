@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from ddr.fhir.observation_chunk import code_concept
+from ddr.fhir.references import ABSENT, CATEGORY
 from ddr.gateway.concepts import concept, concepts
 from ddr.gateway.fields import Fields, check_key, decimal
 from ddr.gateway.plausibility import check_pressures, check_value, of_code
@@ -19,8 +21,6 @@ from ddr.miv.model import UCUM, Miv, MivCatalog, MivCode, MivComponent
 
 Json = dict[str, Any]
 
-CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
-ABSENT_SYSTEM = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 # Why a measurement has no value (BG-006, LF-007, BP-007): the codes that a failed measurement can have.
 ABSENT_REASONS = {
     "error": "Error",
@@ -71,7 +71,7 @@ def parse_measurement(key: str, fields: Fields, catalog: MivCatalog, latest_ms: 
     content = {
         "resourceType": "Observation",
         **_category(miv),
-        "code": _code_concept(code),
+        "code": code_concept(code),
         **effective,
         **value,
         **_remarks(fields, code),
@@ -98,10 +98,6 @@ def parse_measurement(key: str, fields: Fields, catalog: MivCatalog, latest_ms: 
 def _category(miv: Miv) -> Json:
     """The category, where the profile of the MIV forces one (BP-009)."""
     return {"category": [{"coding": [{"system": CATEGORY, "code": miv.category}]}]} if miv.category else {}
-
-
-def _code_concept(code: MivCode | MivComponent) -> Json:
-    return {"coding": [{"system": code.system, "code": code.code, "display": code.display}]}
 
 
 # --- effective[x] ----------------------------------------------------------------------------------------------------
@@ -144,7 +140,7 @@ def _value(fields: Fields, unit: str, unit_text: str) -> Json:
     if reason is not None:
         if any(fields.raw(name) is not None for name in ("value", "unit", "comparator")):
             raise invalid(fields.at("dataAbsentReason"), "excludes a value", "value-and-absent")
-        coding = {"system": ABSENT_SYSTEM, "code": reason, "display": ABSENT_REASONS[reason]}
+        coding = {"system": ABSENT, "code": reason, "display": ABSENT_REASONS[reason]}
         return {"dataAbsentReason": {"coding": [coding]}}
     value = fields.need("value", fields.exact)
     if fields.need("unit", fields.text) != unit:
@@ -162,7 +158,7 @@ def _panel(fields: Fields, code: MivCode) -> Json:
         part = known[_component_code(entry, known)]
         if part.code in found:
             raise invalid(entry.at("code"), "occurs twice")
-        found[part.code] = {"code": _code_concept(part), **_value(entry, part.unit, part.unit_text)}
+        found[part.code] = {"code": code_concept(part), **_value(entry, part.unit, part.unit_text)}
         entry.done()
     if missing := [part.code for part in code.components if part.required and part.code not in found]:
         raise invalid(fields.at("components"), f"must have {' and '.join(missing)}")

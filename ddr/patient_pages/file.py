@@ -23,6 +23,7 @@ from ddr.imports.formats import FORMATS, read
 from ddr.imports.model import ImportFile, ImportFileError, MostlyBad, SeveralPersons, Source
 from ddr.imports.sending import sending
 from ddr.imports.taking_back import taking_back
+from ddr.miv.model import LOINC
 from ddr.patient_pages.dates import ZONE
 from ddr.patient_pages.names import title_of
 from ddr.patient_pages.render import page
@@ -173,7 +174,7 @@ def _parts(core: Core, file: ImportFile, lang: str) -> Sequence[Part]:
 
 
 def _kind(core: Core, code: str, lang: str) -> str:
-    miv = core.catalog.code("http://loinc.org", code)
+    miv = core.catalog.code(LOINC, code)
     return title_of(core, miv[0].valueset, lang) if miv else code
 
 

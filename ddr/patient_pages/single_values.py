@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Any
 
+from ddr.fhir.representation import exact_value
 from ddr.http.core import Core
 from ddr.patient_pages.names import title_of
 from ddr.patient_pages.numbers import local
@@ -51,7 +50,7 @@ def single(core: Core, row: Row, lang: str) -> Single:
 
 def values(row: Row, lang: str) -> Iterator[Value]:
     """The numbers of a measurement: its own, or those of its components."""
-    content = json.loads(row["content"], parse_float=Decimal)
+    content = exact_value(row["content"])
     for part in content.get("component") or [content]:
         code = part["code"]["coding"][0]["code"]
         quantity = part.get("valueQuantity")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import urlsplit
 
-from ddr.miv.model import MivCatalog, MivTerms
+from ddr.miv.model import UCUM, MivCatalog, MivTerms
 from ddr.registries.extensions import extensions, value, values
 from ddr.settings import Settings
 
@@ -23,7 +23,6 @@ MIV_SET = BASE + "HiisDeviceDefinitionMivSet"
 HIIS_ID = "https://fhir.bfarm.de/Identifier/HiisId"
 CONNECTION = "https://fhir.bfarm.de/CodeSystem/HiisEndpointConnectionType"
 PAYLOAD = "http://terminology.hl7.org/CodeSystem/endpoint-payload-type"
-UCUM = "http://unitsofmeasure.org"
 
 FHIR, AUTHORIZATION = "hl7-fhir-rest", "oauth-authz-server"
 SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "wk": 604_800}

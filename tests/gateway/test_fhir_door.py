@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ddr.fhir.negotiation import Format
+from ddr.fhir.references import ABSENT
 from ddr.fhir.representation import render
-from ddr.gateway.measurement_rules import ABSENT_SYSTEM
 from ddr.http.core import Core
 from ddr.store.database.digest import sha256
 from ddr.store.gateways import tokens as gateway_tokens
@@ -375,7 +375,7 @@ async def test_single_values_of_a_series(client: Client) -> None:
     times = [f"2026-11-22T08:{minute:02}:00Z" for minute in (0, 5, 10)]
     values = [observation("99504-3", METRIC, effectiveDateTime=time, valueQuantity=quantity(100 + i, "mg/dL"))
               for i, time in enumerate(times[:2])]  # fmt: skip
-    failed = observation("99504-3", METRIC, effectiveDateTime=times[2], dataAbsentReason=coded("error", ABSENT_SYSTEM))
+    failed = observation("99504-3", METRIC, effectiveDateTime=times[2], dataAbsentReason=coded("error", ABSENT))
     responses = await taken(client, bundle(*SERIES, *values, failed))
     assert statuses(responses) == ["201"] * 5
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddr.fhir.negotiation import Format
+from ddr.fhir.references import ABSENT
 from ddr.fhir.representation import render
-from ddr.gateway.measurement_rules import ABSENT_SYSTEM
 from ddr.http.core import Core
 from tests.gateway.conftest import Client
 from tests.gateway.phd import (
@@ -67,7 +67,7 @@ BAD: list[tuple[Json, str, str]] = [
     (device("x", manufacturer=None), "422", "invalid"),
     (glucose(effectivePeriod={"start": "2026-11-20T10:00:00Z"}), "422", "invalid"),
     (glucose(valueString="high"), "422", "invalid"),
-    (glucose(dataAbsentReason=coded("unknown", ABSENT_SYSTEM)), "422", "invalid"),
+    (glucose(dataAbsentReason=coded("unknown", ABSENT)), "422", "invalid"),
     (pressure(component=[part | {"valueInteger": 1} for part in pressure()["component"]]), "422", "invalid"),
     (series("100") | {"valueQuantity": quantity(100, "mg/dL")}, "422", "invalid"),
     (glucose(True), "422", "invalid"),

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from ddr.fhir.instants import date_time
+from ddr.fhir.references import ABSENT
 from ddr.gateway.door.answers import not_kept
 from ddr.gateway.door.codes import (
     TIME_STAMPS,
@@ -25,7 +26,6 @@ from ddr.gateway.door.codes import (
 from ddr.gateway.door.entries import MAX_NAMES, Entry, identifier_keys, make_key, reference
 from ddr.gateway.door.sampled import Samples, failed, sampled, single
 from ddr.gateway.fields import Fields
-from ddr.gateway.measurement_rules import ABSENT_SYSTEM
 from ddr.gateway.problem import Problem, invalid
 from ddr.miv.model import Miv, MivCatalog, MivCode
 
@@ -193,7 +193,7 @@ def _value(fields: Fields, quantity: Fields | None) -> Json:
         number, comparator = quantity.raw("value"), quantity.text("comparator")
         return given({"value": number, "unit": unit_of(quantity), "comparator": comparator})
     reasons = codings(fields.object("dataAbsentReason"))
-    return given({"dataAbsentReason": next((code for system, code in reasons if system == ABSENT_SYSTEM), None)})
+    return given({"dataAbsentReason": next((code for system, code in reasons if system == ABSENT), None)})
 
 
 def _component(part: Fields) -> Json:
