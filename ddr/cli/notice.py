@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 
 import asyncpg
@@ -13,9 +14,12 @@ from ddr.cli.operator import instant_argument, now_ms
 from ddr.miv.loader import load_catalog
 from ddr.operations.status.functions import NAMES, all_functions
 from ddr.settings import Settings
+from ddr.store.outages import events, retractions
 from ddr.store.outages import notices as store
+from ddr.store.outages.retractions import Retraction
 
 HELP = "tell of disruptions in the status feed"
+_EVENT = re.compile(rf"{events.NAMED}([0-9]{{1,18}})")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,6 +37,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     report.add_argument("--until", dest="until_ms", type=instant_argument, metavar="TIME", help="if it is known")
     resolve = actions.add_parser("resolve", help="it is over")
     resolve.add_argument("notice", metavar="NAME")
+    retract = actions.add_parser("retract", help="what is over never was: it counts for no availability any more")
+    retract.add_argument("name", metavar="NAME", help="of a disruption, or event-NUMBER of what the checks found")
+    retract.add_argument("--by", required=True, metavar="WHO", help="who says so, a team or function")
+    retract.add_argument("--reason", required=True, metavar="TEXT", help="shown by ddr availability")
+    retract.add_argument("--undo", action="store_true", help="it was: it counts again")
     actions.add_parser("list", help="what goes on, is to come, or was within thirty days")
 
 
@@ -65,8 +74,34 @@ async def _resolve(args: argparse.Namespace, settings: Settings, pool: asyncpg.P
     return [f"{args.notice} is over"]
 
 
+async def _retract(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
+    now = now_ms()
+    name = await _over(pool, args.name, now)
+    if not await retractions.note(pool, Retraction(name, not args.undo, args.by, args.reason, now)):
+        raise CommandError(f"{name} counts as it is" if args.undo else f"{name} is taken back already")
+    return [f"{name} {'counts again' if args.undo else 'is taken back'}: ddr availability says so"]
+
+
+async def _over(pool: asyncpg.Pool, name: str, now: int) -> str:
+    """The name of a disruption or an event that is over. Raises CommandError."""
+    number = _EVENT.fullmatch(name)
+    if number:
+        event = await events.find(pool, int(number[1]))
+        if event is None:
+            raise CommandError(f"there is no {name}: ddr availability")
+        name, end_ms = event.name, event.until_ms
+    else:
+        notice = await found(pool, name)
+        if notice.planned:
+            raise CommandError(f"{name} is maintenance: what it closed was closed")
+        end_ms = now if notice.cancelled_ms is not None else notice.end_ms
+    if end_ms is None or end_ms > now:
+        raise CommandError(f"{name} is not over yet" + ("" if number else ": ddr notice resolve"))
+    return name
+
+
 async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> Sequence[str]:
     return await listed(pool, planned=False) or ["no disruption is told"]
 
 
-_ACTIONS: dict[str, Action] = {"report": _report, "resolve": _resolve, "list": _list}
+_ACTIONS: dict[str, Action] = {"report": _report, "resolve": _resolve, "retract": _retract, "list": _list}

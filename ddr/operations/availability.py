@@ -3,25 +3,30 @@
 Counted over the whole month, 24 hours a day. Maintenance that was announced with start, end, impact and contact five
 business days ahead, or that security did not let wait, is planned: it is taken out of the calculation. Every other time
 in which a function towards DiGA was unavailable is downtime, once however many functions and sources tell of it.
-Restrictions (demoted) and limits are no downtime.
+Restrictions (demoted) and limits are no downtime. What an operator took back, because it never was, counts as nothing,
+and the report says who said so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from ddr.fhir.instants import date_time
 from ddr.operations.business_days import earliest
 from ddr.operations.status.functions import TOWARDS_DIGA
 from ddr.store.outages.events import Event
 from ddr.store.outages.notices import Notice
+from ddr.store.outages.retractions import Retraction
 
 GOAL = 0.995
 UNAVAILABLE = "unavailable"
 ZONE = ZoneInfo("Europe/Berlin")  # of the business days
+NONE: Mapping[str, Retraction] = MappingProxyType({})
 
 
 class Span(NamedTuple):
@@ -71,12 +76,19 @@ def month_of(text: str, zone: ZoneInfo) -> Span:
 
 
 def compute(
-    month: Span, now_ms: int, notices: Iterable[Notice], events: Iterable[Event], probe: Iterable[Item] = ()
+    month: Span,
+    now_ms: int,
+    notices: Iterable[Notice],
+    events: Iterable[Event],
+    probe: Iterable[Item] = (),
+    retracted: Mapping[str, Retraction] = NONE,
 ) -> Result:
-    """The availability of this month as far as it has passed."""
+    """The availability of this month as far as it has passed; `retracted`: notices and events that were taken back."""
     until_ms = max(month.from_ms, min(month.until_ms, now_ms))
     window = Span(month.from_ms, until_ms)
-    evidence = [*map(of_notice, notices), *(of_event(one, now_ms) for one in events), *probe]
+    said = [(of_notice(one), retracted.get(one.notice)) for one in notices]
+    said += [(of_event(one, now_ms), retracted.get(one.name)) for one in events]
+    evidence = [*(taken_back(item, by) if by else item for item, by in said), *probe]
     items = sorted(
         (Item(span, one.source, one.cause, one.counts, one.why) for one in evidence if (span := cut(one.span, window))),
         key=lambda one: one.span,
@@ -105,12 +117,19 @@ def of_notice(notice: Notice) -> Item:
     return Item(span, source, notice.cause, "down", "announced too late")
 
 
+def taken_back(item: Item, retraction: Retraction) -> Item:
+    """The same evidence, which does not count because an operator said so."""
+    why = f"taken back by {retraction.by}, {date_time(retraction.at_ms // 1000 * 1000)}: {retraction.reason}"
+    return replace(item, counts="nothing", why=why)
+
+
 def of_event(event: Event, now_ms: int) -> Item:
     """How a state that the checks found counts."""
+    source = f"check {event.key}, {event.name}"
     span = Span(event.from_ms, now_ms if event.until_ms is None else event.until_ms)
     if event.state == UNAVAILABLE and _towards_diga(event.functions):
-        return Item(span, f"check {event.key}", event.cause, "down")
-    return Item(span, f"check {event.key}", event.cause, "nothing", "no function towards DiGA was unavailable")
+        return Item(span, source, event.cause, "down")
+    return Item(span, source, event.cause, "nothing", "no function towards DiGA was unavailable")
 
 
 def _towards_diga(functions: Iterable[str]) -> bool:

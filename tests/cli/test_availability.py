@@ -10,26 +10,31 @@ import asyncpg
 import pytest
 
 from ddr.cli.main import main
-from ddr.fhir.instants import parse_date_time
+from ddr.fhir.instants import date_time, parse_date_time
 from ddr.store.outages import events
 from ddr.store.outages.events import Event
 
+DAY_MS = 86_400_000
+
+
+async def command(*arguments: str) -> int:
+    return await asyncio.get_running_loop().run_in_executor(None, main, arguments)
+
 
 async def run(*arguments: str) -> int:
-    return await asyncio.get_running_loop().run_in_executor(None, main, ("availability", *arguments))
+    return await command("availability", *arguments)
 
 
-@pytest.mark.requirement("OPS-001")
-async def test_the_report(
-    pool: asyncpg.Pool,
-    database_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> None:
+@pytest.fixture
+def own(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Settings for commands on the database of this file's tests."""
     monkeypatch.setenv("DDR_DATABASE_URL", database_url)
     monkeypatch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "true")
     monkeypatch.setenv("DDR_STATE_DIR", str(tmp_path))
+
+
+@pytest.mark.requirement("OPS-001")
+async def test_the_report(pool: asyncpg.Pool, own: None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     await pool.execute("TRUNCATE outage_event, outage_notice")
     assert await run("--month", "2026-09") == 0
     assert "100.0000%" in capsys.readouterr().out
@@ -39,7 +44,7 @@ async def test_the_report(
     probe.write_text("time,status\n2026-09-10T12:55:00Z,0\n2026-09-10T13:05:00Z,200\n")
     assert await run("--month", "2026-09", "--probe", str(probe)) == 0, "3 h 5 min of 720 h"
     out = capsys.readouterr().out
-    assert re.search(r"check database: Away", out) and re.search(r"probe: no answer", out)
+    assert re.search(r"check database, event-\d+: Away", out) and re.search(r"probe: no answer", out)
     assert re.search(r"time +720:00:00 h", out) and re.search(r"down +3:05:00 h", out)
     assert f"{1 - 185 / 43200:.4%}" in out and "goal reached" in out
     await events.add(
@@ -51,3 +56,64 @@ async def test_the_report(
         assert await run(*wrong) == 1
         assert capsys.readouterr().err.count("\n") == 1
     await pool.execute("TRUNCATE outage_event")
+
+
+WORDS = ("--by", "Operations", "--reason", "Change 4711: the clock was set")
+
+
+async def test_what_never_was_is_taken_back_with_who_and_why(
+    pool: asyncpg.Pool, own: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await pool.execute("TRUNCATE outage_event, outage_notice")
+    from_ms = parse_date_time("2026-08-10T10:00:00Z")[0]
+    stopped = Event(
+        "recorder-stopped", "unavailable", ["token"], "Did not run", "Lief nicht", from_ms, from_ms + DAY_MS
+    )
+    await events.add(pool, stopped)
+    assert await run("--month", "2026-08") == 1
+    found = re.search(r"down .*recorder-stopped, (event-\d+): Did not run", capsys.readouterr().out)
+    assert found
+    before = await pool.fetch("SELECT * FROM outage_event")
+    assert await command("notice", "retract", found[1], *WORDS) == 0
+    assert await command("notice", "retract", found[1].replace("-", "-0"), *WORDS) == 1, "the same, and no news"
+    assert await run("--month", "2026-08") == 0
+    out = capsys.readouterr().out
+    assert re.search(rf"nothing +check recorder-stopped, {found[1]}: .*taken back by Operations, .*Change 4711", out)
+    assert "100.0000%" in out
+    assert await pool.fetch("SELECT * FROM outage_event") == before
+    assert await command("notice", "retract", found[1], "--undo", "--by", "Quality", "--reason", "It was") == 0
+    assert await command("notice", "retract", found[1], "--undo", "--by", "Quality", "--reason", "It was") == 1
+    assert await run("--month", "2026-08") == 1
+    said = await pool.fetch(
+        "SELECT retracted, retracted_by FROM outage_retraction WHERE name = $1 ORDER BY retraction", found[1]
+    )
+    assert [tuple(row) for row in said] == [(True, "Operations"), (False, "Quality")]
+    for words in ("DELETE FROM outage_retraction", "UPDATE outage_retraction SET reason = ''"):
+        with pytest.raises(asyncpg.PostgresError):
+            await pool.execute(words)
+    await pool.execute("TRUNCATE outage_event")
+
+
+async def test_only_disruptions_and_events_that_are_over_are_taken_back(
+    pool: asyncpg.Pool, own: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await pool.execute("TRUNCATE outage_event, outage_notice")
+    report = ("notice", "report", "--state", "unavailable", "--functions", "token", "--cause", "By mistake")
+    assert await command(*report) == 0
+    name = capsys.readouterr().out.split()[0]
+    assert await command("notice", "retract", name, *WORDS) == 1
+    assert "ddr notice resolve" in capsys.readouterr().err
+    assert await command("notice", "resolve", name) == 0
+    assert await command("notice", "retract", name, *WORDS) == 0
+    now_ms = await pool.fetchval("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+    window = ("--until", date_time(now_ms + DAY_MS), "--urgent", "--reason", "z", "--cause", "x", "--impact", "y")
+    capsys.readouterr()
+    assert await command("maintenance", "start", *window, "--contact", "ops@example.org") == 0
+    maintenance = capsys.readouterr().out.split()[0]
+    await events.follow(pool, {"k": Event("k", "unavailable", ["token"], "c", "c", now_ms - 1000)}, {}, now_ms)
+    going_on = await pool.fetchval("SELECT event FROM outage_event WHERE key = 'k'")
+    never = [f"event-{name}" for name in ("999999", "", "x", "9" * 30)]
+    for wrong in (maintenance, f"event-{going_on}", "nowhere", *never):
+        assert await command("notice", "retract", wrong, *WORDS) == 1, wrong
+        assert capsys.readouterr().err.count("\n") == 1
+    await pool.execute("TRUNCATE outage_event, outage_notice")

@@ -20,7 +20,7 @@ from ddr.http.watch import CLEAR_MS, RAISE_MS
 from ddr.operations.status.checks import CLOCK_MS
 from ddr.operations.status.rounds import GAP_MS, Rounds
 from ddr.settings import Settings
-from ddr.store.outages import events, reports
+from ddr.store.outages import events, reports, retractions
 from tests.spec.conftest import received
 from tests.spec.test_ops_maintenance import notice, tell
 from tests.spec.world import DAY, HOUR, MINUTE, later
@@ -155,6 +155,18 @@ async def test_a_trouble_is_told_when_it_lasts_and_kept_with_its_begin_and_end(o
     assert (found["status"], found["events"]) == ("operational", [])
     (past,) = found["past"]
     assert (past["start"], past["end"]) == (instant(began), instant(last)), "as long as it was"
+
+
+async def test_what_was_taken_back_is_told_no_more(own: Recorder) -> None:
+    now, pool = own.clock(), own.core.pool
+    told = notice(now - 3 * HOUR, now - 2 * HOUR, planned=False)
+    await tell(own, told, notice(now - 3 * HOUR, now - 2 * HOUR))
+    await events.add(pool, events.Event("k", "unavailable", ["token"], "c", "c", now - HOUR, now - HOUR // 2))
+    (event,) = await events.between(pool, now - HOUR, now)
+    for undo, left in ((False, 1), (True, 3)):
+        for name in (event.name, told.notice):
+            assert await retractions.note(pool, retractions.Retraction(name, not undo, "us", "why", now))
+        assert len((await feed(own))["past"]) == left
 
 
 @pytest.mark.requirement("OPS-008")

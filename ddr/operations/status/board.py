@@ -18,6 +18,7 @@ from ddr.store.credentials import register
 from ddr.store.database.faults import FAULTS
 from ddr.store.outages import events as events_store
 from ddr.store.outages import reports as reports_store
+from ddr.store.outages import retractions
 from ddr.store.outages.events import Event
 from ddr.store.outages.notices import Notice
 from ddr.store.registries import losses
@@ -92,7 +93,13 @@ async def shared(core: Core, own: Sequence[Trouble] = ()) -> Board:
     begun = await events_store.going_on(pool)
     board = _board(core, now_ms, found, begun)
     past = [one for one in await events_store.between(pool, now_ms - PAST_MS, now_ms) if one.until_ms is not None]
-    return replace(board, past=past, sources=sources)
+    never = await retractions.standing(pool)
+    return replace(
+        board,
+        notices=[one for one in board.notices if one.notice not in never],
+        past=[one for one in past if one.name not in never],
+        sources=sources,
+    )
 
 
 def _board(core: Core, now_ms: int, found: list[Trouble], begun: Mapping[str, int] | None = None) -> Board:

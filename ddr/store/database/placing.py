@@ -123,6 +123,7 @@ PLACES: Mapping[str, Place] = {
     "miv_version": _first("versions of ValueSets"),
     "outage_event": _first(_OUTAGE),
     "outage_notice": _first(_OUTAGE),
+    "outage_retraction": _first(_OUTAGE),
     "worker_report": _first(_OUTAGE),
     "registry_entry": _first(_REGISTRY),
     "registry_event": _first(_REGISTRY),

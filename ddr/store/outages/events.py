@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncpg
 
 from ddr.store.database.locks import LOCK, TRY_LOCK, Lock
+
+NAMED = "event-"  # and the number: no notice is called so
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,12 @@ class Event:
     cause_de: str
     from_ms: int
     until_ms: int | None = None
+    number: int = field(default=0, compare=False)  # once it is stored
+
+    @property
+    def name(self) -> str:
+        """What operators call it."""
+        return f"{NAMED}{self.number}"
 
 
 async def follow(pool: asyncpg.Pool, found: Mapping[str, Event], over_ms: Mapping[str, int], now_ms: int) -> None:
@@ -61,14 +69,23 @@ async def going_on(pool: asyncpg.Pool) -> dict[str, int]:
     return {row["key"]: row["from_ms"] for row in rows}
 
 
+_COLUMNS = "key, state, functions, cause, cause_de, from_ms, until_ms, event AS number"
+
+
 async def between(pool: asyncpg.Pool, from_ms: int, until_ms: int) -> list[Event]:
     """What went on at any time of this interval, in order of its begin."""
     rows = await pool.fetch(
-        """SELECT key, state, functions, cause, cause_de, from_ms, until_ms FROM outage_event
-            WHERE from_ms < $2 AND coalesce(until_ms, $2) > $1 ORDER BY from_ms, event""",
+        f"""SELECT {_COLUMNS} FROM outage_event
+            WHERE from_ms < $2 AND coalesce(until_ms, $2) > $1 ORDER BY from_ms, event""",  # noqa: S608
         from_ms, until_ms,
     )  # fmt: skip
     return [Event(**dict(row)) for row in rows]
+
+
+async def find(pool: asyncpg.Pool, number: int) -> Event | None:
+    """The one of this number."""
+    row = await pool.fetchrow(f"SELECT {_COLUMNS} FROM outage_event WHERE event = $1", number)  # noqa: S608
+    return None if row is None else Event(**dict(row))
 
 
 async def purge(pool: asyncpg.Pool, before_ms: int) -> None:
