@@ -12,12 +12,15 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from ddr.http.asgi import Receive, Scope, Send
 from ddr.http.core import Core
 from ddr.http.presence import Presence
+from ddr.oauth.app import create_oauth_backend
 from ddr.store.authorization import tokens
 from ddr.store.authorization.unpairing import Party, unpair
 from ddr.store.database.digest import sha256
-from tests.oauth.backend import DigaBackend, events, stands
+from ddr.tls.peer import LOST
+from tests.oauth.backend import DigaBackend, connected, events, stands
 from tests.support.clock import Clock
 from tests.support.trust import FakeTrust
 
@@ -307,3 +310,68 @@ async def test_a_grant_type_that_no_diga_may_use(diga: DigaBackend) -> None:
         "error": "unauthorized_client",
         "error_description": "The client is not authorized to use this authorization grant type",
     }
+
+
+class Caller:
+    """A DiGA's backend on a connection of its own, which it may give up."""
+
+    def __init__(self, diga: DigaBackend) -> None:
+        self.gone = False
+        app = create_oauth_backend(diga.core)
+
+        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+            scope.setdefault("extensions", {})[LOST] = lambda: self.gone
+            await app(scope, receive, send)
+
+        self.backend = DigaBackend(diga.core, diga.diga, diga.certificate)
+        self.backend.client = connected(watched, diga.certificate)
+
+    async def hang_up(self, code: str) -> None:
+        """Exchange a code, and be gone before there is an answer."""
+        self.gone = True
+        with pytest.raises(AssertionError):  # of a client that is not answered
+            await self.backend.exchange(code)
+
+
+async def test_a_code_whose_client_hung_up_is_good_again(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock
+) -> None:
+    """It had waited long enough, and tries again: nobody has got its tokens."""
+    code = await diga.code(patient_id)
+    await Caller(diga).hang_up(code)
+    clock.advance(5)
+    answer = await diga.exchange(code)
+    assert answer.status_code == 200, answer.text
+    assert await stands(core, answer.json()["access_token"])
+    assert (await diga.refresh(answer.json()["refresh_token"])).status_code == 200
+    assert "diga:code:replayed" not in await events(core, diga.diga)
+
+
+async def test_a_client_that_hung_up_may_try_again_while_its_code_is_being_redeemed(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have seen that it is good; the first one redeems it, and has nobody to answer."""
+    code, redeem, began = await diga.code(patient_id), tokens.redeem, 0
+    both, redeemed = asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments: Any) -> bool:
+        nonlocal began
+        began += 1
+        if began == 1:
+            await both.wait()
+            won = await redeem(*arguments)
+            redeemed.set()
+            return won
+        both.set()
+        await redeemed.wait()
+        return await redeem(*arguments)
+
+    monkeypatch.setattr(tokens, "redeem", slow)
+    first = asyncio.create_task(Caller(diga).hang_up(code))
+    while not began:  # noqa: ASYNC110 - the first is to be the first
+        await asyncio.sleep(0)
+    clock.advance(5)
+    answer = await diga.exchange(code)
+    await first
+    assert answer.status_code == 200, answer.text
+    assert await stands(core, answer.json()["access_token"])

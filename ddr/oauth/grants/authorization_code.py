@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.responses import Response
 
+from ddr.http.core import Core
 from ddr.http.exchange import concerns
 from ddr.oauth import pkce, refresh_tokens
 from ddr.oauth.endpoint import Call
 from ddr.oauth.errors import OAuthError, invalid_grant
-from ddr.oauth.grants.unanswered import Redemption, good_again, take_back
+from ddr.oauth.grants.unanswered import Redemption, Tokens, good_again, take_back
 from ddr.oauth.issue import refresh_until_ms, standing_scopes, token_response
 from ddr.oauth.parameters import required
 from ddr.store.audit.trail import Event
@@ -33,7 +36,10 @@ async def exchange(call: Call) -> Response:
     _proven(code, verifier)
     scopes = standing_scopes(family, call.diga)
     refresh_token = await _redeem(call, presented, code, family)
-    return token_response(call.core, family, scopes, refresh_token, call.core.clock())
+    if refresh_token is None:
+        return await _after_another(call, presented, verifier)
+    answer = token_response(call.core, family, scopes, refresh_token, call.core.clock())
+    return Tokens(answer, partial(_take_back, call.core, presented, code, family, refresh_token))
 
 
 async def _issued_to_client(call: Call, presented: str) -> Code:
@@ -54,20 +60,29 @@ async def _family(call: Call, code: Code) -> Family:
 
 async def _not_replayed(call: Call, presented: str, code: Code, family: Family, verifier: str) -> None:
     """A second use revokes what the first one got (RFC 6749 section 4.1.2), unless both were on their way at once."""
-    if code.redeemed_ms is None:
+    if code.redeemed_ms is None or await _is_good_again(call, presented, code, family, verifier):
         return
     if call.arrived_ms > code.redeemed_ms:
-        if await _is_good_again(call, presented, code, family, verifier):
-            return
         await tokens.revoke_family(call.core.pool, family, Event.CODE_REPLAYED, call.arrived_ms)
     raise _unusable()
 
 
 async def _is_good_again(call: Call, presented: str, code: Code, family: Family, verifier: str) -> bool:
-    """Whether this is the client that redeemed it, and that was not answered because the database went away then."""
+    """Whether this is the client that redeemed it, and that was not answered then."""
+    assert code.redeemed_ms is not None
     own = family.certificate_sha256 in (None, call.certificate_sha256) and pkce.proves(verifier, code.code_challenge)
     unused = not family.ended and family.previous_sha256 is None and code.expires_ms > call.arrived_ms
-    return own and unused and await good_again(call.core, sha256(presented), code, call.arrived_ms)
+    return own and unused and await good_again(call.core, sha256(presented), code.redeemed_ms, call.arrived_ms)
+
+
+async def _after_another(call: Call, presented: str, verifier: str) -> Response:
+    """Another request was faster. It may have been this client's, which has hung up since and tries again."""
+    code = await _issued_to_client(call, presented)
+    if code.expires_ms > call.core.clock():
+        family = await _family(call, code)
+        if code.redeemed_ms is None or await _is_good_again(call, presented, code, family, verifier):
+            return await exchange(call)
+    raise _unusable()
 
 
 def _not_expired(call: Call, code: Code) -> None:
@@ -85,7 +100,8 @@ def _proven(code: Code, verifier: str) -> None:
         raise invalid_grant("The code_verifier does not fit the code_challenge")
 
 
-async def _redeem(call: Call, presented: str, code: Code, family: Family) -> str:
+async def _redeem(call: Call, presented: str, code: Code, family: Family) -> str | None:
+    """The first refresh token; None when the code is not good any more."""
     core, now_ms = call.core, call.core.clock()
     contents = refresh_tokens.Contents(family.pairing_id, core.ids.encode(Kind.GRANT, family.grant_no))
     refresh_token = refresh_tokens.mint(core.secrets["refresh-tokens"], contents)
@@ -102,12 +118,14 @@ async def _redeem(call: Call, presented: str, code: Code, family: Family) -> str
         )
     except FAULTS as error:  # presented once more, a code that is used up would end the grant
         if not await made(error, is_redeemed):
-            take_back(core, Redemption(sha256(presented), family, refresh_sha256, code.expires_ms))
+            _take_back(core, presented, code, family, refresh_token)
             raise
         redeemed = True
-    if not redeemed:
-        raise _unusable()
-    return refresh_token
+    return refresh_token if redeemed else None
+
+
+def _take_back(core: Core, presented: str, code: Code, family: Family, refresh_token: str) -> None:
+    take_back(core, Redemption(sha256(presented), family, sha256(refresh_token), code.expires_ms))
 
 
 def _unusable() -> OAuthError:

@@ -1,24 +1,31 @@
-"""A code that was redeemed and whose tokens never left: the database was lost in that moment, the DiGA was told 503.
+"""A code that was redeemed and whose tokens never left: the database was lost in that moment and the DiGA was told 503,
+or the DiGA had hung up before it was answered.
 
 What nobody got is no use of the code (RFC 6749 section 4.1.2). So the worker that made the tokens takes the redemption
-back as soon as the database is there again, and the code is good once more for the rest of its time.
+back, as soon as the database is there again, and the code is good once more for the rest of its time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 
+from starlette.responses import Response
+
+from ddr.http.asgi import Receive, Scope, Send, client_gone
 from ddr.http.core import Core
 from ddr.store.authorization import tokens
-from ddr.store.authorization.tokens import Code, Family
+from ddr.store.authorization.tokens import Family
 from ddr.store.database.faults import FAULTS
 
 AGAIN_SECONDS = 0.2
 PATIENCE_SECONDS = 2.0  # in which a worker that has the database again takes back what it has to
+UNDER_WAY_MS = 10_000  # since a code was redeemed: its answer may not have left
+SOON_SECONDS, LOOK_SECONDS = 0.3, 0.05  # in which that shows; nobody else has this one's turn meanwhile
 
 log = logging.getLogger(__name__)
 _running: set[asyncio.Task[None]] = set()
@@ -56,17 +63,41 @@ async def _take_back(core: Core, redemption: Redemption) -> None:
                 await asyncio.sleep(AGAIN_SECONDS)
 
 
-async def good_again(core: Core, code_sha256: bytes, code: Code, now_ms: int) -> bool:
-    """Whether a redeemed `code` is good again, now or in a moment. Only after the database was away this takes time."""
-    assert code.redeemed_ms is not None
-    since_ms = now_ms - code.redeemed_ms
-    if core.presence.there_ms(code.redeemed_ms, now_ms) >= since_ms:
-        return False
+class Tokens(Response):
+    """An answer with tokens; `not_given` is called when the client went away before they left."""
+
+    def __init__(self, answer: Response, not_given: Callable[[], None]) -> None:
+        super().__init__(status_code=answer.status_code)
+        self._answer, self._not_given = answer, not_given
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        sent = False
+        try:
+            for _ in range(3):  # whatever has arrived meanwhile is seen, through TLS, too
+                await asyncio.sleep(0)
+            if not client_gone(scope):
+                await self._answer(scope, receive, send)
+                sent = not client_gone(scope)
+        finally:
+            if not sent:
+                self._not_given()
+
+
+async def good_again(core: Core, code_sha256: bytes, redeemed_ms: int, now_ms: int) -> bool:
+    """Whether a code that was redeemed at this time is good again, now or in a moment.
+
+    This takes time only after the database was away, and while the answer to whoever redeemed it may be under way.
+    """
+    since_ms = now_ms - redeemed_ms
+    away = core.presence.there_ms(redeemed_ms, now_ms) < since_ms
+    under_way = SOON_SECONDS if since_ms < UNDER_WAY_MS else 0.0
+    patience, pause = (PATIENCE_SECONDS, AGAIN_SECONDS) if away else (under_way, LOOK_SECONDS)
     with suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(patience):
             while True:
                 found = await tokens.load_code(core.pool, code_sha256)
-                if found is None or found.redeemed_ms != code.redeemed_ms:
+                if found is None or found.redeemed_ms != redeemed_ms:
                     return found is not None and found.redeemed_ms is None
-                await asyncio.sleep(AGAIN_SECONDS)
+                await asyncio.sleep(pause)
     return False
