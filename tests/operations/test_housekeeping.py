@@ -78,6 +78,7 @@ async def test_the_trail_is_packed_and_kept_as_long_as_set(own: Core, clock: Clo
 
 async def test_what_was_kept_for_minutes_goes_although_nobody_comes_by(own: Core, clock: Clock) -> None:
     patient_id, pool = uuid.uuid4(), own.pool
+    await pool.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, 0)", patient_id)
     await sessions.open_session(pool, Session(patient_id, "anna"), clock())
     await journeys.begin(pool, "cookie", Journey("state", "nonce", "verifier", "", False, clock()))
     await login_attempts.count_attempt(pool, "anna", "", "192.0.2.1", clock())
