@@ -19,13 +19,12 @@ from weakref import WeakSet
 import asyncpg
 
 from ddr.store.database.spreading import is_spread
+from ddr.store.database.stamps import CLOCK
 
 CLAIM_MS = 60_000  # how long a claim holds of which nothing more is heard
 RENEW_SECONDS = CLAIM_MS / 3000  # after which its worker puts the end off
 READ_STEP_MS = 60_000  # grace.read_ms, which the patient's pages show, is exact to this
 MOST = 100_000  # confirmations that wait while the database is away; the oldest are given up, as if nothing were heard
-
-_NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 
 def mark(own_session: str, holds_ms: str) -> str:
@@ -33,12 +32,12 @@ def mark(own_session: str, holds_ms: str) -> str:
     return f"""(CASE WHEN {own_session}
                      THEN (SELECT pid || '/' || extract(epoch FROM backend_start)
                              FROM pg_stat_get_activity(pg_backend_pid()) WHERE pid = pg_backend_pid())
-                     ELSE '/' END || '/' || ({_NOW} + {holds_ms}))"""
+                     ELSE '/' END || '/' || ({CLOCK} + {holds_ms}))"""
 
 
 def over(pending: str) -> str:
     """SQL: whether the end of a claim with this text has come. Those of former versions have none."""
-    return f"(nullif(split_part({pending}, '/', 3), '')::bigint < {_NOW}) IS TRUE"
+    return f"(nullif(split_part({pending}, '/', 3), '')::bigint < {CLOCK}) IS TRUE"
 
 
 def void(pending: str) -> str:
@@ -82,7 +81,7 @@ WITH renewed AS (
   SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[]) AS t(patient_id, pairing_no, url, at_ms)
 ), held AS MATERIALIZED (
   SELECT g.patient_id, g.pairing_no,
-         (SELECT jsonb_object_agg(r.url, regexp_replace(g.pending ->> r.url, '[^/]*$', ({_NOW} + $5::bigint)::text))
+         (SELECT jsonb_object_agg(r.url, regexp_replace(g.pending ->> r.url, '[^/]*$', ({CLOCK} + $5::bigint)::text))
             FROM renewed r
            WHERE r.patient_id = g.patient_id AND r.pairing_no = g.pairing_no
              AND (g.answered ->> r.url)::bigint = r.at_ms AND g.pending ->> r.url IS NOT NULL) AS pending
@@ -96,7 +95,7 @@ UPDATE grace g SET pending = g.pending || h.pending
 _RENEW_ONE = f"""
 UPDATE grace
    SET pending = pending || jsonb_object(
-         ARRAY[$3::text], ARRAY[regexp_replace(pending ->> $3::text, '[^/]*$', ({_NOW} + $5::bigint)::text)])
+         ARRAY[$3::text], ARRAY[regexp_replace(pending ->> $3::text, '[^/]*$', ({CLOCK} + $5::bigint)::text)])
  WHERE patient_id = $1 AND pairing_no = $2 AND (answered ->> $3::text)::bigint = $4
    AND pending ->> $3::text IS NOT NULL"""
 

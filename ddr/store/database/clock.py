@@ -21,7 +21,6 @@ _MOVED = f"""
     SELECT coalesce((SELECT moved_ms FROM clock_seen WHERE moved_at_ms > {CLOCK} - $1::bigint), 0) AS moved_ms,
            (SELECT coalesce(sum(until_ms - from_ms), 0)::bigint FROM clock_gap) AS gap_ms
 """  # noqa: S608
-_NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 
 class DatabaseClock:
@@ -72,7 +71,7 @@ async def _look(pool: asyncpg.Pool) -> tuple[int, int]:
     """Milliseconds that the answer took, and by how much the database was ahead of the steady clock in its middle."""
     async with pool.acquire() as connection:  # waiting for one is no part of the answer's time
         asked_ms = steady_ms()
-        now_ms: int = await connection.fetchval(_NOW)
+        now_ms: int = await connection.fetchval(f"SELECT {CLOCK}")
         took_ms = steady_ms() - asked_ms
     return took_ms, now_ms - asked_ms - took_ms // 2
 

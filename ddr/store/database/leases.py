@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncpg
 
+from ddr.store.database.stamps import CLOCK
+
 LEASE_MS = 60_000
 
 
@@ -16,12 +18,12 @@ async def take(pool: asyncpg.Pool, job: str, mark: bytes) -> bool:
     One that lasts longer than is ever given is of a clock that was set back: nobody waits until that has caught up.
     """
     taken = await pool.fetchval(
-        """INSERT INTO job_lease AS j (job, mark, until_ms)
-           VALUES ($1, $2, (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $3)
+        f"""INSERT INTO job_lease AS j (job, mark, until_ms)
+           VALUES ($1, $2, {CLOCK} + $3)
            ON CONFLICT (job) DO UPDATE SET mark = excluded.mark, until_ms = excluded.until_ms
             WHERE j.mark = excluded.mark
                OR j.until_ms NOT BETWEEN excluded.until_ms - $3 AND excluded.until_ms + $3
-           RETURNING true""",
+           RETURNING true""",  # noqa: S608 - the clock as SQL
         job, mark, LEASE_MS,
     )  # fmt: skip
     return bool(taken)

@@ -19,21 +19,20 @@ SURELY_SEEN_MS = 86_400_000
 
 _STAMP = "(SELECT stamp_ms FROM patient WHERE patient_id = $1)"
 
-# A series that held nothing of the last day may have left the period, or never have been within it.
-_SERIES = f"""
+
+def _appeared(which: str) -> str:
+    """SQL: the epochs of the patient for which this holds, and their devices, have a new stamp."""
+    return f"""
     WITH shown AS (
-        UPDATE epoch SET updated_ms = {moved("updated_ms", _STAMP)}
-         WHERE patient_id = $1 AND epoch_no = $2 AND ($3::bigint IS NULL OR $3 < {_STAMP} - {SURELY_SEEN_MS})
+        UPDATE epoch SET updated_ms = {moved("updated_ms", _STAMP)} WHERE patient_id = $1 AND {which}
         RETURNING device_no)
     UPDATE device SET updated_ms = {moved("updated_ms", _STAMP)}
      WHERE patient_id = $1 AND device_no IN (SELECT device_no FROM shown)"""  # noqa: S608
 
-_EPOCHS = f"""
-    WITH shown AS (
-        UPDATE epoch SET updated_ms = {moved("updated_ms", _STAMP)}
-         WHERE patient_id = $1 AND epoch_no = ANY($2::bigint[]) RETURNING device_no)
-    UPDATE device SET updated_ms = {moved("updated_ms", _STAMP)}
-     WHERE patient_id = $1 AND device_no IN (SELECT device_no FROM shown)"""  # noqa: S608
+
+# A series that held nothing of the last day may have left the period, or never have been within it.
+_SERIES = _appeared(f"epoch_no = $2 AND ($3::bigint IS NULL OR $3 < {_STAMP} - {SURELY_SEEN_MS})")
+_EPOCHS = _appeared("epoch_no = ANY($2::bigint[])")
 
 
 async def series_appeared(conn: asyncpg.Connection, patient_id: UUID, epoch_no: int, former: Epoch) -> None:

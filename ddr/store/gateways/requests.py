@@ -13,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.database.stamps import CLOCK
 from ddr.store.database.sweeping import delete_due
 
 Row = Mapping[str, Any]
@@ -21,7 +22,6 @@ KEEP_MS = 86_400_000  # how long an answer is kept
 LEASE_MS = 5_000
 
 _TABLES = {UUID: ("gateway_request", "patient_id"), bytes: ("bridge_request", "bridge_sha256")}
-_NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Key:
     def sql(self, statement: str) -> str:
         """`statement` for the owner's table; $1 is the owner, $2 the key."""
         table, column = _TABLES[bytes if isinstance(self.owner, bytes) else UUID]
-        return statement.format(table=table, owner=column, mine=f"{column} = $1 AND request_key = $2", now=_NOW)
+        return statement.format(table=table, owner=column, mine=f"{column} = $1 AND request_key = $2", now=CLOCK)
 
 
 async def claim(pool: asyncpg.Pool, key: Key, digest: bytes, mark: bytes, now_ms: int) -> Row | None:
