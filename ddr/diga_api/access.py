@@ -16,9 +16,10 @@ from ddr.call import refused
 from ddr.fhir.outcome import FhirError, not_known, throttled, unauthorized, unavailable
 from ddr.fhir.versions import Restore
 from ddr.http.asgi import Reply, Scope, header_values
+from ddr.http.caller import presented
 from ddr.http.core import Core
 from ddr.http.exchange import audited, concerns
-from ddr.http.tokens import Claims, InvalidToken, TokenVerifier
+from ddr.http.tokens import Claims, InvalidToken
 from ddr.miv.model import Miv
 from ddr.ratelimit import GRACE_PERIOD, limited, lowercase
 from ddr.remembering import Newest
@@ -37,7 +38,6 @@ from ddr.store.database.ids import Kind
 from ddr.store.database.spreading import is_spread
 from ddr.store.search.opening import OPEN, Opening
 from ddr.store.search.sources import Term, View
-from ddr.tls.peer import client_certificate
 
 REGISTRY_RETRY_SECONDS = 300
 SEEN = 10_000  # pairings of which it is remembered what they may see: a guess at what is asked next, never a decision
@@ -80,11 +80,8 @@ class Gate:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        settings = core.settings
         self._seen: Newest[tuple[object, ...], tuple[Allowed, Mapping[str, Opened]]] = Newest(SEEN)
-        self._verifier = TokenVerifier(
-            settings.public_base_url, settings.fhir_base, core.signer.public_key, core.good_tokens
-        )
+        self._verifier = core.token_verifier()
 
     async def identify(
         self, scope: Scope, path: str, resource_type: str, interaction: Interaction, only: str | None = None
@@ -94,8 +91,7 @@ class Gate:
         Raises FhirError 401, 404 or 503, after recording it.
         """
         now_ms = self._core.clock()
-        der = client_certificate(scope)
-        diga = None if der is None else self._core.registry.by_certificate(der)
+        diga = presented(self._core, scope)
         try:
             claims = self._verified(scope, now_ms)
         except InvalidToken as error:

@@ -1,15 +1,21 @@
-"""Whose a request is, where shares are counted: the DiGA's, else that of an address."""
+"""Whose a request is: that of the DiGA that the connection proves, else, where shares are counted, of an address."""
 
 from __future__ import annotations
 
 from ddr.http.address import client_network
 from ddr.http.asgi import Scope
 from ddr.http.core import Core
+from ddr.scopes.diga import Diga
 from ddr.tls.peer import client_certificate
 
 
-def caller(core: Core, scope: Scope) -> str:
-    """The client_id of the DiGA that holds the connection's certificate, whatever certificate; else the address."""
+def presented(core: Core, scope: Scope) -> Diga | None:
+    """The DiGA, active or not, that holds the connection's certificate."""
     der = client_certificate(scope)
-    diga = None if der is None else core.registry.by_certificate(der)
+    return None if der is None else core.registry.by_certificate(der)
+
+
+def caller(core: Core, scope: Scope) -> str:
+    """The client_id of that DiGA, else the address."""
+    diga = presented(core, scope)
     return client_network(scope) if diga is None else diga.client_id

@@ -18,7 +18,7 @@ from ddr.http.metrics import Metrics
 from ddr.http.presence import Presence
 from ddr.http.request_log.log import RequestLog
 from ddr.http.strangers import Strangers
-from ddr.http.tokens import GoodTokens
+from ddr.http.tokens import GoodTokens, TokenVerifier
 from ddr.http.traces import Traces
 from ddr.http.watch import Watch
 from ddr.identity.provider import Provider
@@ -94,6 +94,11 @@ class Core:
     async def reading(self) -> Self:
         """With a pool for what only shows, and decides and writes nothing: the replica's, if it has what we have."""
         return self if self.replica is None else replace(self, pool=await self.replica.instead_of(self.pool))
+
+    def token_verifier(self) -> TokenVerifier:
+        """For the access tokens that this recorder has issued for itself."""
+        own = self.settings
+        return TokenVerifier(own.public_base_url, own.fhir_base, self.signer.public_key, self.good_tokens)
 
     @property
     def steered_ms(self) -> int | None:

@@ -10,7 +10,6 @@ from starlette.routing import Route
 
 from ddr.http.core import Core
 from ddr.http.guard import left_to_guard
-from ddr.http.tokens import TokenVerifier
 from ddr.oauth import authorize, client_registration, jwks, metadata
 from ddr.oauth.endpoint import backend_endpoint
 from ddr.oauth.errors import OAuthError, error_response
@@ -22,13 +21,10 @@ from ddr.store.audit.trail import Event
 
 def create_oauth_backend(core: Core) -> Starlette:
     """Endpoints for DiGA backends."""
-    verifier = TokenVerifier(
-        core.settings.public_base_url, core.settings.fhir_base, core.signer.public_key, core.good_tokens
-    )
     endpoints = {
         "/oauth/par": backend_endpoint(core, push, Event.PAIRING_REFUSED),
         "/oauth/token": backend_endpoint(core, token, Event.TOKEN_REFUSED),
-        "/oauth/revoke": backend_endpoint(core, revocation(verifier), Event.UNPAIRING_REFUSED),
+        "/oauth/revoke": backend_endpoint(core, revocation(core.token_verifier()), Event.UNPAIRING_REFUSED),
     }
     return _app(core, [Route(path, handle, methods=["POST"]) for path, handle in endpoints.items()])
 

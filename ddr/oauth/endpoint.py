@@ -10,6 +10,7 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ddr.http.caller import presented
 from ddr.http.core import Core
 from ddr.oauth.client import authenticate
 from ddr.oauth.errors import OAuthError, error_response
@@ -55,8 +56,7 @@ def backend_endpoint(core: Core, handle: Handler, refused: Event) -> Callable[[R
 
 async def _record(core: Core, request: Request, refused: Event, error: OAuthError) -> None:
     """The DiGA is named by its certificate: the client_id of a refused request is only a claim."""
-    certificate = client_certificate(request.scope)
-    diga = core.registry.by_certificate(certificate) if certificate else None
+    diga = presented(core, request.scope)
     if diga is None or error.status == HTTPStatus.TOO_MANY_REQUESTS:
         core.strangers.count(f"{refused}", diga.client_id if diga else None, core.clock())
         return

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send, header_values
+from ddr.http.caller import presented
 from ddr.http.core import Core
 from ddr.http.exchange import CURRENT, HEADER, Exchange, Withheld, transaction_id
 from ddr.http.request_log.endpoints import CONNECTION, belongs, endpoint, spoken
@@ -17,7 +18,6 @@ from ddr.http.request_log.record import Call, Operator, line
 from ddr.settings import Settings
 from ddr.store.audit.trail import NewEntry
 from ddr.store.database.faults import UNAVAILABLE
-from ddr.tls.peer import client_certificate
 
 GONE = ("client-gone", "The connection ended before the answer")
 CUT = ("answer-cut", "The answer was cut off")
@@ -170,8 +170,7 @@ class _Logged:
 
     def _line(self) -> bytes:
         code, text = self._error()
-        der = client_certificate(self._scope)
-        diga = self._core.registry.by_certificate(der) if der else None
+        diga = presented(self._core, self._scope)
         exchange = self._exchange
         call = Call(
             transaction_id=exchange.transaction_id,
