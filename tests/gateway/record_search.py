@@ -47,14 +47,14 @@ class Reader:
         present: int = await self._core.pool.fetchval(text, self._view.patient_id, self._core.clock())
         return present
 
-    async def found(self, query: Query) -> dict[tuple[int, int], ChunkView]:
-        """What a search finds, in its order: by epoch and number."""
-        pairs = [(name, prefix + (one if isinstance(one, str) else date_time(one))) for name, prefix, one in query]
+    async def found(self, query: Query) -> tuple[dict[tuple[int, int], ChunkView], int]:
+        """What a search finds, in its order: by epoch and number; and as of when."""
+        pairs = [(name, prefix + _text(name, one)) for name, prefix, one in query]
         pairs += [("_sort", "date"), ("_count", str(MOST))]
         search = parse_search("Observation", pairs, self._core.clock(), self._core.settings.fhir_base)
         page = await first_page(self._core.pool, self._view, Names(self._core.ids, {}), search, MOST, 0)
         assert page.total == len(page.matches) and not page.rest
-        return {(row["no"], row["k"]): self._seen(row) for row in page.matches}
+        return {(row["no"], row["k"]): self._seen(row) for row in page.matches}, page.at_ms
 
     async def read(self, no: int, k: int) -> ChunkView | None:
         """What a read finds that is not beyond the historic period."""
@@ -83,7 +83,13 @@ def _matches(chunk: ChunkView, name: str, prefix: str, one: int | str) -> bool:
     if isinstance(one, str):
         return chunk.status == one
     target = _period(chunk) if name == "date" else date_range(instant(chunk.updated_ms))
-    return compare(prefix, date_range(date_time(one)), target)
+    return compare(prefix, date_range(_text(name, one)), target)
+
+
+def _text(name: str, one: int | str) -> str:
+    if isinstance(one, str):
+        return one
+    return instant(one) if name == "_lastUpdated" else date_time(one)
 
 
 def _period(chunk: ChunkView) -> Range:

@@ -111,6 +111,8 @@ class RecordMachine(RuleBasedStateMachine):
         self.model = Model(START)
         self.sent: Batch = []
         self.seen: dict[tuple[int, int], ChunkView] = {}
+        self.polled: dict[tuple[int, int], ChunkView] = {}
+        self.polled_ms = 0
         self.at_once = False
 
     @initialize()
@@ -172,13 +174,14 @@ class RecordMachine(RuleBasedStateMachine):
 
         async def both() -> Any:
             return await asyncio.gather(
+                self.polls(0),
                 upload(a, self.patient_id, first),
                 upload(b, self.patient_id, second),
                 report(b, self.patient_id, event),
                 upload(b, self.patient_id, first),
             )
 
-        *answers, again = [answer for answer in self.run(both()) if "early" not in answer]
+        *answers, again = [answer for answer in self.run(both())[1:] if "early" not in answer]
         new = {reading for reading in [*first, *second] if self.model.takes(reading[0])}
         new -= self.model.counting() | self.model.gone()
         answers = [answers[0], answers[1], again]
@@ -247,6 +250,19 @@ class RecordMachine(RuleBasedStateMachine):
         members = {} if at is None else {"expirationDate": date_time(at)}
         self.run(put_device(self.workers[worker], self.patient_id, **members))
 
+    async def polls(self, worker: int) -> None:
+        """Find what changed after the time before."""
+        reader = Reader(self.workers[worker], self.patient_id, 0, DELAY)
+        await reader.present()
+        changed, self.polled_ms = await reader.found([("_lastUpdated", "gt", self.polled_ms)])
+        self.polled |= changed
+
+    @rule(worker=st.integers(0, 1))
+    def poll(self, worker: int) -> None:
+        """What a DiGA has found since it began, each time only what changed, is all there is."""
+        self.run(self.polls(worker))
+        assert self.polled == self.run(shown_chunks(self.core, self.patient_id, self.polled_ms))
+
     @rule(query=queries(instants), floor=st.one_of(st.just(0), times), which=st.integers(0, 1000))
     def search(self, query: Query, floor: int, which: int) -> None:
         """A DiGA finds and reads what is shown, as of the patient's present."""
@@ -254,7 +270,7 @@ class RecordMachine(RuleBasedStateMachine):
         reader = Reader(core, self.patient_id, floor, DELAY)
         shown = self.run(shown_chunks(core, self.patient_id, self.run(reader.present())))
         try:
-            found = self.run(reader.found(query))
+            found, _ = self.run(reader.found(query))
         except FhirError:  # no instant is in all of the ranges
             return
         assert found == reader.expected(shown, query)
