@@ -2,9 +2,9 @@
 
 What a worker can do at once follows from its connections to the database, how long they are waited for, and how late
 the event loop is: work that only waits for other work makes all of it late (`breadth`). Beyond that a request waits its
-turn. A crowd that comes at once is given PATIENCE. Where the line has not been empty for as long as that, more comes
-than can be done: then only who comes just now is worked on, soon, and who would have to wait is told so after PATIENCE;
-else everybody would be late.
+turn. A crowd that comes at once is given PATIENCE, and each of it up to half as much more. Where the line has not been
+empty for as long as PATIENCE, more comes than can be done: then only who comes just now is worked on, soon, and who
+would have to wait is told so after that time; else everybody would be late.
 
 Each room keeps a share, so that uploads cannot crowd out reading nor the reverse, and takes what others leave; who has
 least in hand is next.
@@ -13,6 +13,7 @@ least in hand is next.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from ddr.http.waiting import Turn, Waiting
 from ddr.store.database.faults import PoolBusy
 
 PATIENCE = 1.0  # seconds
+APART = 0.5  # more of it at most: told at one moment, a crowd would be there again at one moment, again and again
 LONG_SECONDS = 0.1  # in which a line that is not long comes to its end
 SHORT_TIMES = 2  # of the time that a request takes: the patience while more comes than can be done
 FIRST_GUESS = 0.02  # seconds that a request takes, before any was measured
@@ -79,14 +81,13 @@ class _Line:
         if not self.long:
             self._short = now
         if self.flooded:
-            self.flooded = now - self.told <= PATIENCE
+            self.flooded = now - self.told <= PATIENCE * (1 + APART)  # by then who was told is there again
         elif now - self._short > PATIENCE:
             self.flooded, self.told = True, now
 
-    @property
-    def patience(self) -> float:
-        """Seconds that who comes now may wait."""
-        return min(PATIENCE, SHORT_TIMES * self.seconds) if self.flooded else PATIENCE
+    def patience(self, most: float) -> float:
+        """Seconds that who comes now may wait, `most` of them."""
+        return min(most, SHORT_TIMES * self.seconds) if self.flooded else most
 
     def expected_wait(self, whose: object, places: int) -> float:
         """Seconds. Many requests of one caller are before the others only as far as they may run at once."""
@@ -146,15 +147,15 @@ class Admission:
             self._begin(line, whose)
             return
         with phase(TURN):
-            came = self._clock()
+            came, most = self._clock(), PATIENCE * random.uniform(1, 1 + APART)  # noqa: S311 - not a secret
             try:
-                await self._wait(line, whose)
+                await self._wait(line, whose, most)
             except NoTurn:
                 line.told = self._clock()
                 self.refused += 1
                 refused("overloaded")
                 if line.flooded:  # who is told at once is there again at once, and telling takes time, too
-                    await asyncio.sleep(came + PATIENCE - line.told)
+                    await asyncio.sleep(came + most - line.told)
                 await self._refusals.step()
                 raise
 
@@ -211,7 +212,7 @@ class Admission:
         """It waits no more."""
         self.waiting -= line.waiting.drop(whose, turn)
 
-    async def _wait(self, line: _Line, whose: object) -> None:
+    async def _wait(self, line: _Line, whose: object, most: float) -> None:
         """Wait for a place, which whoever leaves one gives away. Raises NoTurn."""
         line.look(self._clock())
         if line.expected_wait(whose, self.breadth.places) > PATIENCE:
@@ -220,7 +221,7 @@ class Admission:
         turn: Turn = loop.create_future()
         line.waiting.add(whose, turn)
         self.waiting += 1
-        end = loop.call_later(line.patience, _over, turn)
+        end = loop.call_later(line.patience(most), _over, turn)
         try:
             given = await turn
         except asyncio.CancelledError:

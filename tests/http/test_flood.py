@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
 
 from ddr.call import CONNECTION, CURRENT, Call, spent
-from ddr.http.admission import PATIENCE, Admission, NoTurn
+from ddr.http.admission import APART, PATIENCE, Admission, NoTurn
 from ddr.http.breadth import LATE_SECONDS, LEAST, Breadth
 from ddr.http.guard import SELDOM_SECONDS, Seldom
 from ddr.http.pace import Pace
@@ -30,6 +31,7 @@ class Seen:
 
     served: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
+    told: list[float] = field(default_factory=list)  # when these were
 
 
 class World:
@@ -48,7 +50,8 @@ class World:
                 await asyncio.sleep(SERVICE)
             seen.served.append(self._loop.time() - began)
         except NoTurn:
-            seen.refused.append(self._loop.time() - began)
+            seen.told.append(self._loop.time())
+            seen.refused.append(seen.told[-1] - began)
 
     async def offered(self, rate: float, seconds: float, whose: str = "diga", connections: int = 10_000) -> Seen:
         """So many requests a second at random instants, as long as connections are free for them; nobody waits for the
@@ -90,7 +93,7 @@ def test_what_is_served_in_a_flood_stays_fast(times: float, most: float) -> None
     assert not light.refused and p99(light.served) < 1.01 * SERVICE
     assert p99(heavy.served) <= most
     assert len(heavy.served) >= 0.9 * SUSTAINED * 4  # nothing is left idle for it
-    assert max(heavy.refused) <= PATIENCE + SERVICE
+    assert max(heavy.refused) <= PATIENCE * (1 + APART) + SERVICE
 
 
 def test_who_insists_does_not_change_that() -> None:
@@ -112,9 +115,21 @@ def test_in_a_flood_a_connection_is_refused_once_in_the_patience() -> None:
 
     heavy = run(story())
     assert len(heavy.refused) <= 128 * 4 / PATIENCE
-    assert max(heavy.refused) <= PATIENCE + SERVICE
+    assert max(heavy.refused) <= PATIENCE * (1 + APART) + SERVICE
     assert p99(heavy.served) <= 3 * SERVICE
     assert len(heavy.served) >= 0.9 * SUSTAINED * 4
+
+
+def test_those_who_are_told_do_not_come_back_in_step() -> None:
+    """A crowd that came at one moment would be there again at one moment, each time all of it beside those served."""
+    told = run(_told())
+    tenths = Counter(int(10 * at) for at in told if at >= told[0] + 4)
+    assert sum(tenths.values()) > 200
+    assert max(tenths.values()) <= 3 * sum(tenths.values()) / len(range(min(tenths), max(tenths) + 1))
+
+
+async def _told() -> list[float]:
+    return (await World().insisting(128, 8)).told
 
 
 def test_a_crowd_that_comes_at_once_is_served() -> None:
