@@ -25,6 +25,7 @@ from ddr.store.database.digest import sha256
 from ddr.store.database.errors import StoreError
 from ddr.store.database.migrate import migrate, migrations
 from ddr.store.database.pool import connect
+from ddr.store.database.stamps import CLOCK
 from ddr.store.gateways import tokens
 from tests.support.database import fresh_database
 from tests.support.pooler import direct_only
@@ -49,6 +50,18 @@ async def test_the_real_schema_is_applied_once(empty: asyncpg.Pool) -> None:
     assert await migrate(empty) == [migration.name for migration in migrations()]
     assert await migrate(empty) == []
     assert await empty.fetchval("SELECT count(*) FROM patient") == 0
+
+
+async def test_when_a_file_was_applied_is_the_time_of_the_database_not_of_the_host(
+    empty: asyncpg.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "0001_first.sql", "CREATE TABLE t (a int)")
+    begun: int = await empty.fetchval(f"SELECT {CLOCK}")
+    with monkeypatch.context() as host:
+        host.setattr(time, "time_ns", lambda: (begun - 1000 * DAY_MS) * 1_000_000)
+        await migrate(empty, tmp_path)
+    applied, now = await empty.fetchrow(f"SELECT applied_ms, {CLOCK} FROM schema_migration")
+    assert begun <= applied <= now
 
 
 async def test_tokens_of_gateways_that_are_out_stay_good_and_get_an_end(empty: asyncpg.Pool, tmp_path: Path) -> None:

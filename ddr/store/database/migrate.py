@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from ddr.store.database.faults import FAULTS
 from ddr.store.database.lineage import FILE, Lineage
 from ddr.store.database.locks import LOCK, Lock
 from ddr.store.database.pool import CACHED_STATEMENTS, connect
+from ddr.store.database.stamps import CLOCK
 
 FOLDER = Path(__file__).parent / "migrations"
 PATIENCE_SECONDS = 3600  # for the lock, and for one migration of a large database
@@ -150,10 +150,9 @@ async def _run(connection: asyncpg.Connection, migration: Migration) -> None:
     try:
         await connection.execute(migration.sql, timeout=PATIENCE_SECONDS)
         await connection.execute(
-            "INSERT INTO schema_migration VALUES ($1, $2, $3)",
+            f"INSERT INTO schema_migration (name, checksum, applied_ms) VALUES ($1, $2, {CLOCK})",  # noqa: S608
             migration.name,
             migration.checksum,
-            time.time_ns() // 1_000_000,
         )
     except asyncpg.PostgresError as error:
         raise StoreError(f"migration {migration.name} failed: {error}") from error
