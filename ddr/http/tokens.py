@@ -48,7 +48,6 @@ class Claims:
     client_id: str
     scope: str
     grant_id: str
-    jti: str
     kid: str
     not_before_ms: int
     expires_ms: int
@@ -156,7 +155,6 @@ def _claims(kid: Any, claims: Mapping[str, Any]) -> Claims:
         client_id=claims["client_id"],
         scope=claims["scope"],
         grant_id=claims["gid"],
-        jti=claims["jti"],
         kid=kid,
         not_before_ms=claims["nbf"] * 1000,
         expires_ms=claims["exp"] * 1000,

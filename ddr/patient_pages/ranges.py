@@ -28,21 +28,17 @@ class Range:
     share: int
     minutes: int
     target: str
-    met: bool
 
 
 def ranges(shares: Sequence[Fraction], unit: str) -> list[Range]:
     """The ranges from very high to very low. Shares sum to exactly 100.0 %, minutes to exactly one day.
 
-    `shares`: per cent of very low … very high (ddr.series.metrics); the sum is 100. Whether a target is met is judged
-    before rounding.
+    `shares`: per cent of very low … very high (ddr.series.metrics); the sum is 100.
     """
     tenths = whole([share * 10 for share in shares], 1000)
     minutes = whole([share * DAY_MINUTES / 100 for share in shares], DAY_MINUTES)
-    met = {4: shares[4] < 5, 3: shares[3] + shares[4] < 25, 2: shares[2] > 70}
-    met |= {1: shares[0] + shares[1] < 4, 0: shares[0] < 1}
     return [
-        Range(place, COUNTED[unit][4 - place], tenths[place], minutes[place], TARGETS[4 - place], met[place])
+        Range(place, COUNTED[unit][4 - place], tenths[place], minutes[place], TARGETS[4 - place])
         for place in (4, 3, 2, 1, 0)
     ]
 

@@ -10,13 +10,14 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.operations.pairing import approve
-from ddr.store.authorization.consents import Shown, records
+from ddr.store.authorization.consents import Shown
 from ddr.store.authorization.pairings import alive
 from ddr.store.authorization.unpairing import Party, unpair, unpair_expired, withdraw
 from ddr.store.patients.erasure import delete_patient
 from tests.oauth.backend import DigaBackend
 from tests.support.citus import one_server_only
 from tests.support.clock import Clock
+from tests.support.proofs import records
 
 DAY_MS = 86_400_000
 SHOWN = Shown("de", "1a2b3c", "Welche Daten darf Eins lesen?")

@@ -22,7 +22,7 @@ from ddr.store.audit import journal
 from ddr.store.audit.acting import ACTING, Acting
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import pairings, research, restore, unpairing
-from ddr.store.authorization.consents import Shown, records
+from ddr.store.authorization.consents import Shown
 from ddr.store.authorization.representations import Moment
 from ddr.store.authorization.tokens import Family, load_family, revoke_family
 from ddr.store.authorization.unpairing import Party
@@ -38,6 +38,7 @@ from ddr.store.patients.erasure import delete_patient
 from tests.oauth.backend import DigaBackend, new_diga, stands
 from tests.support.clock import Clock
 from tests.support.database import dumped, migrated_database, restored_database
+from tests.support.proofs import records
 from tests.support.trust import FakeTrust
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000

@@ -10,10 +10,10 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.patient_pages.consent_text import VERSION
-from ddr.store.authorization.consents import records
 from tests.patient_pages.browser import Browser, inputs
 from tests.patient_pages.test_consent import CGM, PRESSURE, consents, logged_in, scope
 from tests.support.patients import Patient, add_device, list_diga, push_request
+from tests.support.proofs import records
 
 
 def digest(html: str) -> str:

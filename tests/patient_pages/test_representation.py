@@ -16,7 +16,6 @@ from ddr.patient_pages.dates import ZONE
 from ddr.series.days import midnight
 from ddr.store.audit.acting import ACTING
 from ddr.store.audit.trail import Event
-from ddr.store.authorization.consents import records
 from ddr.store.authorization.pairings import alive
 from ddr.store.authorization.representations import End, Relation, SetBy, end, of_patient
 from ddr.store.gateways import apps
@@ -27,6 +26,7 @@ from tests.support.citus import one_server_only
 from tests.support.clock import Clock
 from tests.support.counting import counted
 from tests.support.patients import PASSWORD, Patient, add_device, list_diga, new_patient, push_request, represent
+from tests.support.proofs import records
 
 DAY = 86_400
 ANSWER = {"code", "state", "iss"}  # all that a DiGA is told: neither the name nor who acted
