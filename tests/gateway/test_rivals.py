@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from itertools import permutations
+from random import Random
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from ddr.http.core import Core
-from ddr.series.packing import ERROR
+from ddr.series.packing import ERROR, decode
 from ddr.series.rivals import NEWEST
 from tests.gateway.conftest import Client
-from tests.gateway.test_readings import READINGS, UPLOADS, cgm, corrected, items, send, shown_values
+from tests.gateway.test_readings import PERIOD, READINGS, UPLOADS, cgm, corrected, items, send, shown_values
 from tests.support.clock import Clock
 
 __all__ = ["cgm"]
@@ -133,3 +134,43 @@ async def test_a_flood_over_a_day_of_instants_takes_what_is_said(
     )
     assert (rows, left_out) == (288 * (NEWEST + 1), 288 * (40 - NEWEST))
     assert await values_stored(core, patient_id) == 288 * (NEWEST + 1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_is_sent_what_is_noted_as_stored_is_what_the_chunks_hold(
+    cgm: Client, clock: Clock, core: Core, patient_id: UUID, seed: int
+) -> None:
+    chance, instants = Random(seed), items(clock, 0, 0)
+    for step in range(80):
+        batch = [{**chance.choice(instants), "value": chance.randint(50, 90)} for _ in range(chance.randint(1, 15))]
+        act = chance.random()
+        members: dict[str, Any] = {"upload": f"u{step}"} if chance.random() < 0.2 else {}
+        if act < 0.15:
+            members["correction"] = True
+        answer = await cgm.post(READINGS, json={"unit": "mg/dL", "readings": batch, **members})
+        assert answer.status_code == 200
+        if act > 0.9:
+            await cgm.delete(f"{UPLOADS}/u{chance.randint(0, step)}")
+        noted: dict[int, set[int]] = {}
+        rows = await core.pool.fetch(
+            "SELECT time_ms, raw, replaced_ms FROM claim WHERE patient_id = $1 ORDER BY claim_no", patient_id
+        )
+        for row in rows:
+            values = noted.setdefault(row["time_ms"], set())
+            if row["replaced_ms"] is None:
+                values.add(row["raw"])
+        held = await readings_held(core, patient_id)
+        for time, values in noted.items():
+            taken_back = values - held.get(time, set())  # of an upload that was deleted
+            assert held.get(time, set()) <= values
+            assert len(taken_back) <= NEWEST + 2
+        assert len(rows) <= len(instants) * (3 * NEWEST + 3)
+
+
+async def readings_held(core: Core, patient_id: UUID) -> dict[int, set[int]]:
+    """The values that the chunks hold, by instant."""
+    found: dict[int, set[int]] = {}
+    for row in await core.pool.fetch("SELECT start_ms, times, vals FROM chunk WHERE patient_id = $1", patient_id):
+        for time, raw in decode(row["times"], row["vals"], row["start_ms"], PERIOD):
+            found.setdefault(time, set()).add(raw)
+    return found
