@@ -165,21 +165,7 @@ async def close_expired(
         await _prove(conn, patient_id, "ended", [row["consent_no"] for row in rows])
         held = await conn.fetch(_IN_FORCE, patient_id, pairing_no, now_ms)
         return sorted({row["miv_url"] for row in rows} - {row["miv_url"] for row in held})
-    rows = await conn.fetch(
-        """
-        WITH over AS (
-          UPDATE consent SET withdrawn_ms = $3, ended_by = $4, end_reason = $5, role = NULL, representation_id = NULL
-           WHERE patient_id = $1 AND pairing_no = $2 AND withdrawn_ms IS NULL AND until_ms <= $3 RETURNING miv_url)
-        SELECT DISTINCT miv_url FROM over EXCEPT
-        SELECT miv_url FROM consent
-         WHERE patient_id = $1 AND pairing_no = $2 AND withdrawn_ms IS NULL AND until_ms > $3
-        """,
-        patient_id,
-        pairing_no,
-        now_ms,
-        by,
-        reason,
-    )
+    rows = await conn.fetch(_CLOSE_EXPIRED_AND_TELL, patient_id, pairing_no, now_ms, by, reason)
     return [row["miv_url"] for row in rows]
 
 
@@ -188,6 +174,8 @@ UPDATE consent SET withdrawn_ms = $3, ended_by = $4, end_reason = $5, role = NUL
  WHERE patient_id = $1 AND pairing_no = $2 AND withdrawn_ms IS NULL AND until_ms <= $3 RETURNING miv_url, consent_no"""
 _IN_FORCE = """
 SELECT miv_url FROM consent WHERE patient_id = $1 AND pairing_no = $2 AND withdrawn_ms IS NULL AND until_ms > $3"""
+_CLOSE_EXPIRED_AND_TELL = f"""
+WITH over AS ({_CLOSE_EXPIRED}) SELECT DISTINCT miv_url FROM over EXCEPT {_IN_FORCE}"""  # noqa: S608
 
 # What triggers write elsewhere (migration 0090, function consent_recorded).
 _PROVE = """
