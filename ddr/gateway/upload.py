@@ -9,7 +9,7 @@ from typing import Any
 from ddr.fhir.bounds import TooMuch
 from ddr.fhir.strict_json import NotJson, read, read_exact, whole, with_digits
 from ddr.gateway.problem import Problem
-from ddr.http.asgi import Receive, Scope, header
+from ddr.http.asgi import Receive, Scope, media_type
 from ddr.http.bodies import Bodies
 from ddr.http.body import BodyError, read_body
 from ddr.http.core import Core
@@ -34,8 +34,7 @@ class Upload:
 
     async def body(self, wanted: str) -> bytes:
         """The body, which is of the media type `wanted`. Raises Problem 400, 408, 413, 415, NoTurn, ClientGone."""
-        media_type = (header(self.scope, "content-type") or "").partition(";")[0].strip().lower()
-        if media_type != wanted:
+        if media_type(self.scope) != wanted:
             raise Problem(415, "unsupported-media-type", f"Content-Type must be {wanted}")
         try:
             return await self.read()

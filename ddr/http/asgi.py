@@ -58,6 +58,11 @@ def joined_header(scope: Scope, name: str) -> str | None:
     return ", ".join(values) if values else None
 
 
+def media_type(scope: Scope) -> str:
+    """The type of the body without its parameters, in lower case; "" when it is not said."""
+    return (header(scope, "content-type") or "").partition(";")[0].strip().lower()
+
+
 def headers(scope: Scope) -> dict[str, str]:
     """All headers by lowercase name; repeated ones joined with a comma (RFC 9110 section 5.3)."""
     joined: dict[str, str] = {}

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl
 
-from ddr.http.asgi import Receive, Scope, header
+from ddr.fhir.negotiation import FORM
+from ddr.http.asgi import Receive, Scope, media_type
 from ddr.http.body import BodyError, read_body
 from ddr.oauth.errors import invalid_request
 
-FORM = "application/x-www-form-urlencoded"
 MAX_FIELDS = 50
 MAX_LENGTH = 4096
 
 
 async def form(scope: Scope, receive: Receive, limit: int) -> dict[str, str]:
     """The parameters of a form body of at most `limit` bytes. Raises OAuthError invalid_request, 413 when too large."""
-    media_type = (header(scope, "content-type") or "").partition(";")[0].strip().lower()
-    if media_type != FORM:
+    if media_type(scope) != FORM:
         raise invalid_request(f"Content-Type must be {FORM}")
     try:
         body = await read_body(scope, receive, limit)

@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from ddr.fhir.negotiation import FORM
+from ddr.http.asgi import media_type
 from ddr.http.body import BodyError, read_body
 from ddr.http.core import Core
 from ddr.http.pages import error_page, page_headers
@@ -108,8 +110,7 @@ async def read_form(request: Request, visitor: Visitor) -> Form:
 
 async def form_of(request: Request) -> Form:
     """The posted form, whoever sent it. Raises FormRefused unless it is one."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != "application/x-www-form-urlencoded":
+    if media_type(request.scope) != FORM:
         raise FormRefused
     return Form(_fields(await _body(request)))
 

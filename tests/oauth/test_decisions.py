@@ -9,9 +9,10 @@ from uuid import UUID
 
 import pytest
 
+from ddr.fhir.negotiation import FORM
 from ddr.oauth import pkce
 from ddr.oauth.errors import OAuthError
-from ddr.oauth.parameters import FORM, MAX_FIELDS, MAX_LENGTH, form, query, required
+from ddr.oauth.parameters import MAX_FIELDS, MAX_LENGTH, form, query, required
 from ddr.oauth.rotation import Rotation, decide
 from ddr.store.authorization.tokens import Family
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ddr.fhir.negotiation import FORM
 from ddr.fhir.search.grammar import PARAMETERS, Parameter, references, revincludes
 
 Json = dict[str, Any]
-FORM = "application/x-www-form-urlencoded"
 FHIR_JSON, FHIR_XML = "application/fhir+json", "application/fhir+xml"
 SECURITY: list[dict[str, list[str]]] = [{"certificate": [], "tokens": []}]
 SHARED = ("_summary", "_elements", "_format", "_pretty")  # described once for all types
