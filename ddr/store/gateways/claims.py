@@ -25,12 +25,15 @@ _NOTE = """
      ORDER BY place
         ON CONFLICT DO NOTHING"""
 
+# Where patients are spread, an UPDATE cannot take numbers for itself.
+_NUMBERS = "SELECT nextval(pg_get_serial_sequence('claim', 'claim_no')) AS number FROM generate_series(1, $1)"
+
+# Only of a correction there is a number.
 _REPLACE = """
     UPDATE claim c SET replaced_ms = CASE WHEN c.raw = w.raw THEN NULL ELSE coalesce(c.replaced_ms, $5) END,
-                       correction = CASE WHEN c.raw = w.raw THEN c.correction OR $6 ELSE c.correction END,
-                       claim_no = CASE WHEN c.raw = w.raw AND $6
-                                       THEN nextval(pg_get_serial_sequence('claim', 'claim_no')) ELSE c.claim_no END
-      FROM unnest($3::bigint[], $4::integer[]) AS w (time, raw)
+                       correction = c.correction OR (c.raw = w.raw AND w.number IS NOT NULL),
+                       claim_no = CASE WHEN c.raw = w.raw THEN coalesce(w.number, c.claim_no) ELSE c.claim_no END
+      FROM unnest($3::bigint[], $4::integer[], $6::bigint[]) AS w (time, raw, number)
      WHERE c.patient_id = $1 AND c.sensor_no = $2 AND c.time_ms = w.time"""
 
 _DECIDED = """
@@ -114,7 +117,8 @@ async def stand(
     `newest`: they are corrections, and came last.
     """
     if readings:
-        await conn.execute(_REPLACE, patient_id, sensor_no, *map(list, zip(*readings, strict=True)), now_ms, newest)
+        numbers = [row["number"] for row in await conn.fetch(_NUMBERS, len(readings))] if newest else []
+        await conn.execute(_REPLACE, patient_id, sensor_no, *map(list, zip(*readings, strict=True)), now_ms, numbers)
 
 
 async def leave_out(
