@@ -48,8 +48,10 @@ async def contents(pool: asyncpg.Pool, patient_id: UUID) -> dict[str, int]:
 _LOCKS = (
     "SELECT FROM representation WHERE patient_id = $1 ORDER BY representation_id FOR UPDATE",
     "SELECT FROM pairing WHERE patient_id = $1 ORDER BY pairing_no FOR UPDATE",
-    "SELECT FROM authorization_code WHERE patient_id = $1 ORDER BY code_sha256 FOR UPDATE",
 )
+# Codes lie by their own keys where patients are spread, and are locked there one by one only.
+_CODES = "SELECT code_sha256 FROM authorization_code WHERE patient_id = $1 ORDER BY code_sha256"
+_LOCK_CODE = "SELECT FROM authorization_code WHERE code_sha256 = $1 FOR UPDATE"
 _NOTE = "INSERT INTO erased (patient_id, at_ms) VALUES ($1, $2) ON CONFLICT (patient_id) DO NOTHING"
 _DUE = f"SELECT patient_id FROM erased WHERE at_ms <= $1 ORDER BY at_ms LIMIT {STEP}"
 
@@ -74,6 +76,8 @@ async def delete_patient(
             return False
         for lock in _LOCKS:
             await conn.execute(lock, patient_id)
+        for row in await conn.fetch(_CODES, patient_id):
+            await conn.execute(_LOCK_CODE, row["code_sha256"])
         for row in await conn.fetch(
             "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND ended_ms IS NULL", patient_id
         ):
