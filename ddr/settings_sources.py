@@ -27,6 +27,9 @@ OTHER_VARIABLES = frozenset(
         "DDR_HDDT_ARTIFACTS",
         "DDR_MACHINE_EXAMPLES",
         "DDR_SCREENSHOTS",
+        "DDR_STORM_FROM",
+        "DDR_STORM_SEEDS",
+        "DDR_STORM_STEPS",
         "DDR_TEST_CITUS_URL",
         "DDR_TEST_DATABASE_URL",
     }
@@ -71,12 +74,14 @@ def _whole(raw: Any) -> int:
 
 
 def _miv_settings(name: str, raw: Any) -> MivSettings:
+    known = [field.name for field in fields(MivSettings)]
+    given = raw if isinstance(raw, Mapping) else {}
+    if unknown := sorted(given.keys() - set(known)):
+        raise SettingsError("; ".join(f"unknown setting miv.{name}.{one}{_meant(one, known)}" for one in unknown))
     try:
-        return MivSettings(**{key: _whole(value) for key, value in dict(raw).items()})
-    except (TypeError, ValueError) as error:
-        raise SettingsError(
-            f"setting miv.{name}: needs whole numbers grace_seconds, historic_days and delay_seconds ({error})"
-        ) from None
+        return MivSettings(**{one: _whole(given[one]) for one in known})
+    except (KeyError, TypeError, ValueError):
+        raise SettingsError(f"setting miv.{name}: needs the whole numbers {', '.join(known)}") from None
 
 
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:

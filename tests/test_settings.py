@@ -138,6 +138,25 @@ def test_wrong_files_are_refused(tmp_path: Path, content: str) -> None:
         load_settings({"DDR_SETTINGS": str(path), **BUILTIN})
 
 
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("grace_seconds = 1\nhistoric_days = 30\ndelay_seconds = 1\nhistory = 3", "unknown setting miv.x.history"),
+        ("grace_second = 1", "unknown setting miv.x.grace_second (is grace_seconds meant?)"),
+        (
+            "grace_seconds = 'short'",
+            "setting miv.x: needs the whole numbers grace_seconds, historic_days, delay_seconds",
+        ),
+    ],
+)
+def test_wrong_terms_of_a_miv_are_one_clear_line(tmp_path: Path, content: str, text: str) -> None:
+    path = tmp_path / "ddr.toml"
+    path.write_text(f"[miv.x]\n{content}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"DDR_SETTINGS": str(path), **BUILTIN})
+    assert text in str(caught.value) and "MivSettings" not in str(caught.value)
+
+
 def test_the_documentation_page_is_up_to_date() -> None:
     page = Path(__file__).parents[1] / "docs" / "settings.md"
     assert page.read_text() == markdown(), "run `ddr settings --markdown > docs/settings.md`"
