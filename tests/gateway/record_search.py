@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from hypothesis import strategies as st
 
+from ddr.diga_api.resources import TYPES
+from ddr.fhir.device import device_resource
+from ddr.fhir.device_metric import device_metric_resource
 from ddr.fhir.instants import date_time, instant
 from ddr.fhir.search.parsing import parse_search
 from ddr.http.core import Core
@@ -55,6 +59,15 @@ class Reader:
         page = await first_page(self._core.pool, self._view, Names(self._core.ids, {}), search, MOST, 0)
         assert page.total == len(page.matches) and not page.rest
         return {(row["no"], row["k"]): self._seen(row) for row in page.matches}, page.at_ms
+
+    async def beside(self, kind: Kind, changed_after_ms: int = -1) -> dict[int, Any]:
+        """The Devices or DeviceMetrics that changed after this; the connection of a Device is no version of it."""
+        pairs = [("_lastUpdated", f"gt{instant(max(0, changed_after_ms))}")] if changed_after_ms >= 0 else []
+        search = parse_search(TYPES[kind], pairs, self._core.clock(), self._core.settings.fhir_base)
+        page = await first_page(self._core.pool, self._view, Names(self._core.ids, {}), search, MOST, 0)
+        if kind is Kind.METRIC:
+            return {row["no"]: device_metric_resource(row, self._core.ids) for row in page.matches}
+        return {row["no"]: device_resource(row, self._core.ids, "active") for row in page.matches}
 
     async def read(self, no: int, k: int) -> ChunkView | None:
         """What a read finds that is not beyond the historic period."""

@@ -34,6 +34,7 @@ from ddr.http.core import Core
 from ddr.series.epoch import Epoch
 from ddr.series.packing import ERROR
 from ddr.series.view import ChunkView, view
+from ddr.store.database.ids import Kind
 from ddr.store.series.chunks import write
 from ddr.store.series.sensors import Remembered
 from tests.gateway.conftest import CGM
@@ -112,6 +113,7 @@ class RecordMachine(RuleBasedStateMachine):
         self.sent: Batch = []
         self.seen: dict[tuple[int, int], ChunkView] = {}
         self.polled: dict[tuple[int, int], ChunkView] = {}
+        self.beside: dict[Kind, dict[int, Any]] = {Kind.DEVICE: {}, Kind.METRIC: {}}
         self.polled_ms = 0
         self.at_once = False
 
@@ -254,14 +256,21 @@ class RecordMachine(RuleBasedStateMachine):
         """Find what changed after the time before."""
         reader = Reader(self.workers[worker], self.patient_id, 0, DELAY)
         await reader.present()
-        changed, self.polled_ms = await reader.found([("_lastUpdated", "gt", self.polled_ms)])
+        since_ms = self.polled_ms
+        changed, self.polled_ms = await reader.found([("_lastUpdated", "gt", since_ms)])
         self.polled |= changed
+        for kind, known in self.beside.items():
+            known |= await reader.beside(kind, since_ms)
 
     @rule(worker=st.integers(0, 1))
     def poll(self, worker: int) -> None:
         """What a DiGA has found since it began, each time only what changed, is all there is."""
         self.run(self.polls(worker))
         assert self.polled == self.run(shown_chunks(self.core, self.patient_id, self.polled_ms))
+        reader = Reader(self.workers[worker], self.patient_id, 0, DELAY)
+        for kind, known in self.beside.items():
+            there = self.run(reader.beside(kind))
+            assert {no: known.get(no) for no in there} == there
 
     @rule(query=queries(instants), floor=st.one_of(st.just(0), times), which=st.integers(0, 1000))
     def search(self, query: Query, floor: int, which: int) -> None:
