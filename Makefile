@@ -2,6 +2,8 @@
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv
+# The tests start hundreds of processes, and each would translate the whole recorder anew (2 s).
+unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 # The specification's artifacts (profiles, examples) are not part of this repository; the validator's tests need them.
 export DDR_HDDT_ARTIFACTS ?= $(abspath $(wildcard ../shared/hddt/artifacts))
