@@ -78,7 +78,7 @@ BATCHES: Mapping[str, str] = {
     "ddr.store.audit.request_log.add": "the entries of several requests, stored together",
     "ddr.store.authorization.admissions.admit_all": "the pairings of requests that come at one time",
     "ddr.store.authorization.rotations.rotate_all": "the grants of refreshes that come at one time",
-    "ddr.store.gateways.bridges.patients": "the patients of the logins that a bridge names",
+    "ddr.store.gateways.bridges._found": "the patients of the logins that a bridge names",
     "ddr.store.series.bulk._hear": "the sensors of a bridge's batch",
     "ddr.store.series.bulk.append_all": "the readings of a bridge's batch",
     "ddr.store.series.sensors.load_all": "the sensors of a bridge's batch",
