@@ -11,6 +11,7 @@ from tests.patient_pages.browser import Browser
 from tests.patient_pages.test_consent import logged_in
 from tests.support.history import measure, wear
 from tests.support.touched import touched
+from tests.support.work import among_others
 
 MONTH, YEARS = 30, 3 * 365
 MOST = 1.2  # times as many blocks
@@ -36,18 +37,20 @@ async def blocks(core: Core, browser: Browser, path: str) -> int:
 
 
 async def test_years_of_values_cost_no_blocks(core: Core) -> None:
-    (young, young_browser), (old, old_browser) = await logged_in(core), await logged_in(core)
-    others = [uuid4() for _ in range(50)]
-    for fill in (wear, measure):
-        await fill(core, [*others, young.patient_id], MONTH)
-        await fill(core, [old.patient_id], YEARS)
-    await core.pool.execute(_READABLE)
-    await core.pool.execute("UPDATE measurement SET content = $1", _CONTENT)
-    await core.pool.execute("VACUUM ANALYZE")
-    for path in PATHS:
-        few, many = [await blocks(core, browser, path) for browser in (young_browser, old_browser)]
-        assert many <= MOST * few, path
-    assert "144" in (await old_browser.get("/me/data")).text  # readings of the day
+    """Among others like them: how many values a patient has on average decides the plan."""
+    async with among_others(core) as core:
+        (young, young_browser), (old, old_browser) = await logged_in(core), await logged_in(core)
+        others = [uuid4() for _ in range(50)]
+        for fill in (wear, measure):
+            await fill(core, [*others, young.patient_id], MONTH)
+            await fill(core, [old.patient_id], YEARS)
+        await core.pool.execute(_READABLE)
+        await core.pool.execute("UPDATE measurement SET content = $1", _CONTENT)
+        await core.pool.execute("VACUUM ANALYZE")
+        for path in PATHS:
+            few, many = [await blocks(core, browser, path) for browser in (young_browser, old_browser)]
+            assert many <= MOST * few, path
+        assert "144" in (await old_browser.get("/me/data")).text  # readings of the day
 
 
 async def test_the_first_and_the_last_instant_are_those_of_all_sensors(core: Core) -> None:
