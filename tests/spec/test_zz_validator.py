@@ -17,21 +17,32 @@ Json = dict[str, Any]
 BASE = "https://localhost/fhir"
 
 
+@pytest.fixture(scope="module")
+def validator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Validator]:
+    with Validator(
+        Path(os.environ["DDR_HDDT_ARTIFACTS"]), write_cgm_profiles(tmp_path_factory.mktemp("cgm"))
+    ) as running:
+        yield running
+
+
+@pytest.mark.validator
+def test_findings_are_told_of_the_resource_that_has_them(validator: Validator) -> None:
+    good: Json = {"resourceType": "Bundle", "type": "searchset"}
+    wrong: Json = {"resourceType": "Device", "status": "none-of-these"}
+    resources = [wrong if number % 7 == 3 else good for number in range(50)]
+    assert [bool(found) for found in validator.all_errors(resources)] == [one is wrong for one in resources]
+
+
 @pytest.mark.validator
 @pytest.mark.requirement("RS-001", "RS-013", "OBS-002")
-def test_every_resource_received_is_valid(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_every_resource_received_is_valid(validator: Validator, pytestconfig: pytest.Config) -> None:
     if folder := pytestconfig.getoption("--evidence"):
         received.read(folder)
     resources = [(origin, resource) for origin, resource in received.resources() if not _parts(resource)]
     assert resources, "run together with the tests that receive something, or after them with the same --evidence"
     sources = dict(_observations(resource for _, resource in resources))
-    with Validator(Path(os.environ["DDR_HDDT_ARTIFACTS"]), write_cgm_profiles(tmp_path)) as validator:
-        found = {
-            origin: errors
-            for origin, resource in resources
-            if (errors := validator.errors(_with_sources(resource, sources)))
-        }
-    assert not found
+    errors = validator.all_errors([_with_sources(resource, sources) for _, resource in resources])
+    assert not [(origin, each) for (origin, _), each in zip(resources, errors, strict=True) if each]
 
 
 def _parts(resource: Json) -> bool:

@@ -9,6 +9,8 @@ artifacts; tests/support/cgm_profiles.py writes them from their published rules.
 from __future__ import annotations
 
 import subprocess
+import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ class Validator:
     """One Java process that validates resource after resource; use as a context manager."""
 
     def __init__(self, *artifacts: Path) -> None:
-        command = ["java", "-Xmx1g", "-cp", f"{CLASSES}:{JARS}/*", "Validator", *map(str, artifacts)]
+        # Two resources at a time do not fit into 1 GB: it spent its time collecting garbage.
+        command = ["java", "-Xmx2g", "-cp", f"{CLASSES}:{JARS}/*", "Validator", *map(str, artifacts)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
@@ -37,13 +40,23 @@ class Validator:
         self._process.terminate()
         self._process.wait()
 
-    def errors(self, resource: dict[str, Any]) -> list[str]:
-        """The findings of severity error or worse, empty when the resource is valid."""
+    def all_errors(self, resources: Sequence[dict[str, Any]]) -> list[list[str]]:
+        """Of each, in this order, the findings of severity error or worse, empty when it is valid.
+
+        Two are validated at a time.
+        """
+        sender = threading.Thread(target=self._send, args=(resources,), daemon=True)
+        sender.start()  # beside the reading: the validator takes no more while nobody reads its answers
+        answers = [self._line() for _ in resources]
+        sender.join()
+        assert all(answers), "the validator has ended"
+        return [[] if answer == "valid" else answer.split(" | ") for answer in answers]
+
+    def _send(self, resources: Iterable[dict[str, Any]]) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(orjson.dumps(resource) + b"\n")
-        self._process.stdin.flush()
-        answer = self._line()
-        return [] if answer == "valid" else answer.split(" | ")
+        for resource in resources:
+            self._process.stdin.write(orjson.dumps(resource) + b"\n")
+            self._process.stdin.flush()
 
     def _line(self) -> str:
         assert self._process.stdout is not None

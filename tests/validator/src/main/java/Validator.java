@@ -1,4 +1,5 @@
-// HAPI's validator as a line server: one resource (JSON, on one line) in, one line with its findings out.
+// HAPI's validator as a line server: one resource (JSON, on one line) in, one line with its findings out, in the same
+// order. Whoever sends several without waiting has them validated two at a time.
 // Arguments: folders with the profiles, value sets and code systems to validate against.
 
 import ca.uhn.fhir.context.FhirContext;
@@ -13,6 +14,13 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.ArrayBlockingQueue;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.stream.Collectors;
 import org.hl7.fhir.common.hapi.validation.support.CommonCodeSystemsTerminologyService;
 import org.hl7.fhir.common.hapi.validation.support.InMemoryTerminologyServerValidationSupport;
@@ -31,14 +39,35 @@ public final class Validator {
   private static final Set<String> KINDS =
       Set.of("StructureDefinition", "ValueSet", "CodeSystem", "OperationDefinition", "ConceptMap");
 
-  public static void main(String[] folders) throws IOException {
+  /** The last of the answers. */
+  private static final Future<String> END = new CompletableFuture<>();
+
+  public static void main(String[] folders) throws IOException, InterruptedException {
     FhirContext context = FhirContext.forR4();
     FhirValidator validator = validator(context, artifacts(context, folders));
     System.out.println("ready");
     BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+    int cores = Math.min(2, Runtime.getRuntime().availableProcessors()); // each needs some of the heap
+    ExecutorService pool = Executors.newFixedThreadPool(cores);
+    BlockingQueue<Future<String>> answers = new ArrayBlockingQueue<>(8 * cores); // resources are large: no more of them
+    new Thread(() -> print(answers)).start();
     for (String line = in.readLine(); line != null; line = in.readLine()) {
-      System.out.println(findings(validator, line));
-      System.out.flush();
+      String resource = line;
+      answers.put(pool.submit(() -> findings(validator, resource)));
+    }
+    answers.put(END);
+    pool.shutdown();
+  }
+
+  private static void print(BlockingQueue<Future<String>> answers) {
+    try {
+      for (Future<String> answer = answers.take(); answer != END; answer = answers.take()) {
+        System.out.println(answer.get());
+        System.out.flush();
+      }
+    } catch (InterruptedException | ExecutionException error) {
+      error.printStackTrace();
+      System.exit(1); // an answer less would be taken for another resource's
     }
   }
 
