@@ -40,9 +40,9 @@ class Pollers:
     async def kill(self, chance: random.Random) -> None:
         """One dies without a word; another one is started."""
         victim = chance.choice(self._running)
+        self._running.remove(victim)  # first: this may be cancelled at any time
         victim.kill()
         await victim.wait()
-        self._running.remove(victim)
         await self.start()
 
     async def stop(self) -> None:
