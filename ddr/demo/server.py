@@ -12,6 +12,8 @@ import uvicorn
 
 from ddr.demo.certs import Pair
 
+GRACE_SECONDS = 3  # for requests under way and connections that a browser keeps open
+
 
 class PortTaken(Exception):
     """A stand-in cannot listen; the text says where and why."""
@@ -33,7 +35,13 @@ async def serving(app: Any, pair: Pair, port: int = 0, host: str = "127.0.0.1") 
     except OSError as error:
         raise PortTaken(f"stand-in: cannot bind {host}:{port}: {error.strerror}") from None
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", ssl_certfile=str(pair.cert), ssl_keyfile=str(pair.key)
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ssl_certfile=str(pair.cert),
+        ssl_keyfile=str(pair.key),
+        timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
