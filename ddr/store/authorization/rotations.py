@@ -43,6 +43,7 @@ _ROTATED = (
 _USABLE = _is_usable("$9", "$3", "$4", "$10")
 
 
+# `f` is as it was when the statement began: what another request changed meanwhile is seen by the row itself, `t`.
 def _rotate(family: str, patient: str) -> str:
     return f"""
 UPDATE token_grant t SET {_ROTATED.format("$5", "$4", "$6", "least($7, f.until_ms)", "$8")}

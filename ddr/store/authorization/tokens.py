@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.remembering import Newest
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.ask_there import fetch_of_patient
 from ddr.store.database.several import fetch_together
@@ -60,7 +61,7 @@ class PairingRef:
 
 # A Pairing ID is never that of another pairing. Where it is a round trip to ask whose it is, a worker remembers; that
 # the pairing is still there is seen with the patient.
-_KNOWN: dict[str, PairingRef] = {}
+_KNOWN: Newest[str, PairingRef] = Newest(MOST_KNOWN)
 _FAMILY = tuple(one.name for one in fields(Family))
 
 
@@ -77,7 +78,7 @@ async def load_code(conn: asyncpg.Connection | asyncpg.Pool, code_sha256: bytes)
 
 
 def _family(tables: str, which: str, patient: str, at_ms: str) -> str:
-    """The columns of Family of grant `g` and its pairing `p`, and when the last of its consents ends."""
+    """The columns of Family of grant `g` and its pairing `p`, and `until_ms`, when the last of its consents ends."""
     return f"""
 SELECT g.patient_id, g.grant_no, p.pairing_id, p.client_id, g.scope,
        (g.revoked_ms IS NOT NULL OR p.ended_ms IS NOT NULL) AS ended,
@@ -141,9 +142,7 @@ async def find_pairing(conn: asyncpg.Connection | asyncpg.Pool, pairing_id: str)
     row = await conn.fetchrow("SELECT patient_id, pairing_no FROM pairing_directory WHERE pairing_id = $1", pairing_id)
     found = row and PairingRef(**row)
     if found is not None and is_spread(conn):
-        if len(_KNOWN) >= MOST_KNOWN:
-            del _KNOWN[next(iter(_KNOWN))]
-        _KNOWN[pairing_id] = found
+        _KNOWN.put(pairing_id, found)
     return found
 
 
