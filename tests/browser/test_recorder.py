@@ -10,6 +10,7 @@ import pytest
 from playwright.async_api import Page
 
 from ddr.cli.main import main
+from ddr.demo.accounts import Account
 from ddr.demo.cast import GLUKOBUCH
 from ddr.demo.diga_client import DigaRefused, Tokens
 from ddr.demo.stack import DemoStack, Options
@@ -18,17 +19,25 @@ from tests.browser.conftest import Window
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-async def agree(page: Page, stack: DemoStack, url: str) -> str:
-    """Open the DiGA's link, log in, allow the first of two kinds of data; the address that leads back to the DiGA."""
-    patient = stack.patients[0]
-    await page.goto(url)
-    await page.fill("input[name=username]", patient.username)
-    await page.fill("input[name=password]", patient.password)
-    await page.press("input[name=password]", "Enter")
-    await page.locator("input[name=scope]").first.check()
-    async with page.expect_request(lambda request: request.url.startswith(GLUKOBUCH.redirect_uri)) as redirected:
-        await page.locator("button[value=approve]").click()
-    return (await redirected.value).url
+async def log_in(tab: Page, patient: Account, url: str) -> None:
+    """Open the DiGA's link and log in."""
+    await tab.goto(url)
+    await tab.fill("input[name=username]", patient.username)
+    await tab.fill("input[name=password]", patient.password)
+    await tab.press("input[name=password]", "Enter")
+
+
+async def allow_the_first(tab: Page) -> str:
+    """Allow the first of several kinds of data; the address that leads back to the DiGA.
+
+    The tab is closed then: nobody serves that address, and when the browser gives up looking for it is its own matter.
+    """
+    await tab.locator("input[name=scope]").first.check()
+    async with tab.expect_request(lambda request: request.url.startswith(GLUKOBUCH.redirect_uri)) as redirected:
+        await tab.locator("button[value=approve]").click()
+    url = (await redirected.value).url
+    await tab.close()
+    return url
 
 
 async def refused_everywhere(stack: DemoStack, tokens: Tokens) -> bool:
@@ -47,7 +56,9 @@ async def test_consent_and_withdrawal(window: Window, tmp_path: Path) -> None:
     async with DemoStack(Options(state_dir=tmp_path, ports="auto", patients=2, workers=2)) as stack:
         diga = await stack.diga(GLUKOBUCH)
         request = await diga.push_request(stack.scopes(*GLUKOBUCH.mivs))
-        tokens = await diga.redeem(request, await agree(page, stack, request.url))
+        tab = await page.context.new_page()
+        await log_in(tab, stack.patients[0], request.url)
+        tokens = await diga.redeem(request, await allow_the_first(tab))
         assert len([scope for scope in tokens.scopes if "Observation" in scope]) == 1
         await diga.search(tokens, "Device", {})
         await page.goto(f"{stack.settings.public_base_url}/me")
@@ -71,16 +82,11 @@ async def test_a_mother_pairs_for_her_child(window: Window, tmp_path: Path, monk
         assert await asyncio.to_thread(main, ["patient", "proxy", "add", mother, child, *terms]) == 0
         diga = await stack.diga(GLUKOBUCH)
         request = await diga.push_request(stack.scopes(*GLUKOBUCH.mivs))
-        await page.goto(request.url)
-        await page.fill("input[name=username]", mother)
-        await page.fill("input[name=password]", stack.patients[0].password)
-        await page.press("input[name=password]", "Enter")
-        await page.get_by_role("button", name="Mia").click()
-        assert "Darf GlukoBuch die Daten von Mia lesen?" in await page.get_by_role("heading", level=1).inner_text()
-        await page.locator("input[name=scope]").first.check()
-        async with page.expect_request(lambda sent: sent.url.startswith(GLUKOBUCH.redirect_uri)) as redirected:
-            await page.locator("button[value=approve]").click()
-        tokens = await diga.redeem(request, (await redirected.value).url)
+        tab = await page.context.new_page()
+        await log_in(tab, stack.patients[0], request.url)
+        await tab.get_by_role("button", name="Mia").click()
+        assert "Darf GlukoBuch die Daten von Mia lesen?" in await tab.get_by_role("heading", level=1).inner_text()
+        tokens = await diga.redeem(request, await allow_the_first(tab))
         whose = "SELECT username FROM pairing_directory JOIN account USING (patient_id) WHERE pairing_id = $1"
         assert await stack.pool.fetchval(whose, tokens.pairing_id) == child
         await diga.search(tokens, "Device", {})
