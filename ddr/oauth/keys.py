@@ -13,6 +13,7 @@ from joserfc.jwk import ECKey
 from ddr.settings import Settings
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import keys as store
+from ddr.store.database.pool import Connection
 from ddr.store.database.sealing import KeyRing, key_encryption_key, seal, unseal
 from ddr.store.database.secrets import forget_lost, reseal, sealed_ones_exist
 
@@ -45,9 +46,9 @@ class Keys:
         await keys.read(pool, now_ms)
         return keys
 
-    async def read(self, pool: asyncpg.Pool, now_ms: int) -> None:
-        """Read the keys again, to learn of new ones and forget retired ones."""
-        rows = await store.load(pool, now_ms)
+    async def read(self, conn: Connection, now_ms: int) -> None:
+        """Read the keys again, to learn of new ones and forget retired ones. Raises SettingsError for a wrong key."""
+        rows = await store.load(conn, now_ms)
         self._keys = {row.kid: self._keys.get(row.kid) or _open(self._ring, row) for row in rows}
 
     def sign(self, claims: Mapping[str, Any], typ: str, now_ms: int) -> str:
@@ -95,6 +96,7 @@ async def rotate(pool: asyncpg.Pool, ring: KeyRing, access_token_seconds: int, n
     others_retire_ms = key.signs_from_ms + FOLLOW_SECONDS * 1000 + access_token_seconds * 1000
     async with pool.acquire() as conn, conn.transaction():
         await store.replace(conn, key, others_retire_ms, now_ms)
+        await Keys(ring, {}).read(conn, now_ms)  # everything may have been sealed under another key since it was read
         await record(conn, Event.SIGNING_KEY_ROTATED, now_ms, detail={"kid": key.kid})
     return key.kid
 

@@ -9,14 +9,16 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import patch
 
 import asyncpg
 import pytest
 from joserfc import jws, jwt
 from joserfc.jwk import KeySet, KeySetSerialization
 
-from ddr.oauth.keys import LEAD_MS, Keys, opening_key, replace_lost, rotate
+from ddr.oauth.keys import LEAD_MS, Keys, opening_key, replace_lost, reseal_all, rotate
 from ddr.settings import Settings, SettingsError
+from ddr.store.authorization import keys as store
 from ddr.store.database.locks import Lock
 from ddr.store.database.pool import connect
 from ddr.store.database.sealing import KeyRing, key_encryption_key, seal, unseal
@@ -79,6 +81,20 @@ async def test_rotation_publishes_first_signs_later_and_then_forgets(empty: asyn
     assert [key["kid"] for key in keys.jwks()["keys"]] == [new_kid]
     await rotate(empty, KEY, 600, clock())
     assert kid_of(old) not in {row["kid"] for row in await empty.fetch("SELECT kid FROM signing_key")}
+
+
+async def test_no_key_is_sealed_by_one_that_is_exchanged_meanwhile(empty: asyncpg.Pool, clock: Clock) -> None:
+    """`ddr keys rotate` where the new key-encryption key is not known, beside `ddr keys rotate-encryption`."""
+    await Keys.load(empty, KEY, clock())
+
+    async def replaced(*arguments: Any) -> None:
+        await reseal_all(empty, KeyRing(OTHER.current, (KEY.current,)), clock())
+        await put_in_place(*arguments)
+
+    put_in_place = store.replace
+    with patch.object(store, "replace", replaced), pytest.raises(SettingsError, match="key_encryption_key"):
+        await rotate(empty, KEY, 600, clock())
+    assert len((await Keys.load(empty, OTHER, clock())).jwks()["keys"]) == 1
 
 
 async def test_a_clock_that_was_set_back_leaves_a_key_to_sign_with(empty: asyncpg.Pool, clock: Clock) -> None:

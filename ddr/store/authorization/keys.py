@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 
 from ddr.store.database.locks import LOCK, Lock
+from ddr.store.database.pool import Connection
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class StoredKey:
     signs_from_ms: int
 
 
-async def load(conn: asyncpg.Connection | asyncpg.Pool, now_ms: int) -> list[StoredKey]:
+async def load(conn: Connection, now_ms: int) -> list[StoredKey]:
     """Every key that signs, will sign, or has signed tokens that may still be valid; oldest first."""
     rows = await conn.fetch(
         """
