@@ -30,14 +30,15 @@ from ddr.demo.stack import DemoStack, Options
 from ddr.demo.story import Plot, prepare, tell
 from ddr.demo.trace import Recording, TraceError, placed, read_recording
 from ddr.demo.upload import kept_start
+from ddr.durations import DAY_MS, HOUR_MS
 from ddr.http.clock import now_ms
 from ddr.reasons import in_words
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
 from ddr.store.patients.accounts import AccountError
 
-DAYS, DAY_MS = 7, 86_400_000
-TOLERATED_MS = 3_600_000
+DAYS = 7
+TOLERATED_MS = HOUR_MS
 OPERATOR = tuple(field.name for field in fields(Settings) if field.name.startswith("operator_"))
 HELP = "show the whole recorder with stand-ins for the outside"
 FAULTS = (

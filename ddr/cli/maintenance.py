@@ -13,6 +13,7 @@ import asyncpg
 from ddr.cli.errors import CommandError
 from ddr.cli.notices import Action, act, announced, found, line, listed, words_in_german_and_contact
 from ddr.cli.operator import instant_argument, now_ms
+from ddr.durations import DAY_MS
 from ddr.operations.business_days import AHEAD, earliest
 from ddr.operations.status.functions import NAMES, TOWARDS_DIGA
 from ddr.settings import Settings
@@ -21,7 +22,7 @@ from ddr.store.outages.notices import Notice
 
 HELP = "announce, begin and end planned maintenance"
 ZONE = ZoneInfo("Europe/Berlin")  # whose holidays count
-LONGEST_MS = 7 * 86_400_000
+LONGEST_MS = 7 * DAY_MS
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -12,8 +12,9 @@ import orjson
 
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import instant_argument, now_ms, shown_instant, with_database
+from ddr.durations import DAY_MS
 from ddr.fhir.instants import instant
-from ddr.operations.inspection import DAY_MS, Inspection, inspect
+from ddr.operations.inspection import Inspection, inspect
 from ddr.scopes.parse import is_canonical
 from ddr.settings import Settings
 from ddr.store.registries import losses

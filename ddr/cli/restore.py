@@ -12,13 +12,13 @@ import asyncpg
 from ddr.cli.arguments import number
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, shown_instant, with_database
+from ddr.durations import HOUR_MS
 from ddr.operations.restore import replay
 from ddr.settings import Settings
 from ddr.store.audit import journal
 from ddr.store.authorization import restore as store
 
 HELP = "after a restore: carry out again what had ended, let DiGA go on"
-HOUR_MS = 3_600_000
 LONGEST_HOURS = 30 * 24  # a refresh token lasts 30 days
 
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ddr.demo.curves import DAY_MS, blood_pressure_at, glucose_at, peak_flow_at
+from ddr.demo.curves import blood_pressure_at, glucose_at, peak_flow_at
 from ddr.demo.gateway_client import instant
 from ddr.demo.sensor import GlucoseSensor
 from ddr.demo.trace import Trace, decimals
+from ddr.durations import DAY_MS, HOUR_MS
 
 Json = dict[str, Any]
 
-HOUR_MS = 3_600_000
 HDDT_CODES = "https://gematik.de/fhir/hddt/CodeSystem/"
 LUNG_CODES = HDDT_CODES + "hddt-lung-function-temporary-codes"
 REFERENCE_METHOD = HDDT_CODES + "hddt-lung-function-reference-value-method-codes"

@@ -6,7 +6,8 @@ import math
 import random
 from functools import lru_cache
 
-DAY_MS = 86_400_000
+from ddr.durations import DAY_MS
+
 STEP_MS = 300_000
 STEPS = DAY_MS // STEP_MS
 MEALS = ((7.0, 75), (12.5, 85), (18.75, 80))  # hour of day, typical rise in mg/dL

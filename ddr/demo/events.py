@@ -15,14 +15,13 @@ import httpx
 
 from ddr.demo.browser_user import Page
 from ddr.demo.cast import glucose_device
-from ddr.demo.curves import DAY_MS
 from ddr.demo.gateway_client import GatewayClient, instant
 from ddr.demo.sensor import GlucoseSensor
 from ddr.demo.tls import client_context
 from ddr.demo.upload import UNITS
+from ddr.durations import DAY_MS, HOUR_MS
 from ddr.http.clock import now_ms
 
-HOUR_MS = 3_600_000
 SETTLED_MS = 2 * DAY_MS + 2 * HOUR_MS  # a chunk and the time for which the sensor keeps what it could not send
 NOTE = "demo-events.json"  # in the state directory: what was done already
 

@@ -11,11 +11,11 @@ import httpx
 
 from ddr.demo.accounts import Account
 from ddr.demo.cast import glucose_device, second_device
-from ddr.demo.curves import DAY_MS
 from ddr.demo.gateway_client import GatewayRefused
 from ddr.demo.sensor import GlucoseSensor
 from ddr.demo.stack import DemoStack
 from ddr.demo.upload import UNITS
+from ddr.durations import DAY_MS
 from ddr.http.clock import now_ms
 
 PAUSE_SECONDS = 2.0

@@ -7,7 +7,6 @@ from typing import Any
 
 from ddr.demo import memory
 from ddr.demo.chunks import compare, samples_of, start_ms
-from ddr.demo.curves import DAY_MS
 from ddr.demo.diga_client import DigaRefused
 from ddr.demo.pairing_story import Pairing, paired_again
 from ddr.demo.sensor import Sample
@@ -15,6 +14,7 @@ from ddr.demo.show import Show, day_and_hour, sparkline
 from ddr.demo.stack import DemoStack
 from ddr.demo.trace import Trace
 from ddr.demo.upload import Sent
+from ddr.durations import DAY_MS
 from ddr.http.clock import now_ms
 
 Json = dict[str, Any]

@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ddr.demo.sensor import Sample
+from ddr.durations import DAY_MS
 
 BARS = "▁▂▃▄▅▆▇█"
-DAY_MS = 86_400_000
 PROGRESS_SECONDS = 5  # between two lines of progress where there is no terminal
 PLAIN_WIDTH = 110  # of what is written to a file or a pipe
 RANGES = {"mg/dL": (70.0, 180.0), "mmol/L": (3.9, 10.0)}  # target range of glucose (international consensus on CGM)

@@ -14,10 +14,10 @@ from pathlib import Path
 from statistics import median
 
 from ddr.demo.sensor import Sample
+from ddr.durations import DAY_MS
 from ddr.reasons import in_words
 
 COLUMNS = {"id", "time", "gl"}
-DAY_MS = 86_400_000
 LOWEST_MEDIAN = 35  # mg/dL
 NOTHING = {"", "na", "nan", "null", "none"}  # how R, Python and others write that there is no value
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ddr.demo.accounts import Account
 from ddr.demo.cast import Device, glucose_device, second_device, trace_device
-from ddr.demo.curves import DAY_MS
 from ddr.demo.sensor import GlucoseSensor, Sample
 from ddr.demo.stack import DemoStack
 from ddr.demo.trace import Trace
+from ddr.durations import DAY_MS
 
 AT_ONCE = 4
 UNITS = ("mg/dL", "mmol/L")

@@ -7,11 +7,10 @@ from calendar import isleap, monthrange
 from datetime import UTC, date, datetime
 from functools import lru_cache
 
+from ddr.durations import DAY_MS, MINUTE_MS
 from ddr.series.instants import instant_ms
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
-_DAY_MS = 86_400_000
-_MINUTE_MS = 60_000
 
 _DATE_TIME = re.compile(
     r"(?P<year>[0-9]{4})(?:-(?P<month>0[1-9]|1[0-2])(?:-(?P<day>0[1-9]|[12][0-9]|3[01])"
@@ -72,13 +71,13 @@ def _range(match: re.Match[str]) -> tuple[int, int]:
     """First and last millisecond that the text covers. Raises ValueError for days that do not exist."""
     year, month = int(match["year"]), int(match["month"] or 1)
     first = date(year, month, int(match["day"] or 1))
-    start = (first.toordinal() - _EPOCH_DAY) * _DAY_MS
+    start = (first.toordinal() - _EPOCH_DAY) * DAY_MS
     if match["month"] is None:
-        return start, start + (365 + isleap(year)) * _DAY_MS - 1
+        return start, start + (365 + isleap(year)) * DAY_MS - 1
     if match["day"] is None:
-        return start, start + monthrange(year, month)[1] * _DAY_MS - 1
+        return start, start + monthrange(year, month)[1] * DAY_MS - 1
     if match["hour"] is None:
-        return start, start + _DAY_MS - 1
+        return start, start + DAY_MS - 1
     offset, width = _time(match)
     return start + offset, start + offset + width - 1
 
@@ -91,7 +90,7 @@ def _time(match: re.Match[str]) -> tuple[int, int]:
         offset = int(zone[1:3]) * 60 + int(zone[4:6])
         minutes -= offset if zone[0] == "+" else -offset
     if match["second"] is None:
-        return minutes * _MINUTE_MS, _MINUTE_MS
+        return minutes * MINUTE_MS, MINUTE_MS
     fraction = match["fraction"] or ""
-    ms = minutes * _MINUTE_MS + int(match["second"]) * 1000 + int((fraction + "000")[:3])
+    ms = minutes * MINUTE_MS + int(match["second"]) * 1000 + int((fraction + "000")[:3])
     return ms, 10 ** max(0, 3 - len(fraction))

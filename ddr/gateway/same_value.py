@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from ddr.durations import MINUTE_MS
 from ddr.fhir.representation import exact_json, exact_value
 from ddr.imports.calls import KEY
 
 Row = Mapping[str, Any]
 
-MINUTE_MS = 60_000
 ERROR = "entered-in-error"
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 
-MINUTE_MS = 60_000
+from ddr.durations import MINUTE_MS
+
 MOST = 1000  # pairs of kind and client; client ids that are counted are listed ones, so there are not many
 
 log = logging.getLogger(__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ddr.durations import DAY_MS
 from ddr.identity.errors import LoginRefused
 from ddr.identity.provider import Provider
 from ddr.identity.tokens import LEEWAY_MS, instant, subject_of, type_of, verified
@@ -13,7 +14,7 @@ from ddr.store.patients.logouts import Logout
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 TYPES = {"logout+jwt", "jwt", ""}  # section 2.4 recommends the first; providers from before it leave the type open
 LONGEST_ID = 512  # characters of jti and sid
-OLDEST_MS = 24 * 3600 * 1000  # so long a token is remembered at most, however long it says that it is good
+OLDEST_MS = DAY_MS  # so long a token is remembered at most, however long it says that it is good
 
 
 async def read_logout_token(provider: Provider, token: str, now_ms: int) -> Logout:

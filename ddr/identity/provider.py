@@ -17,12 +17,13 @@ import httpx
 from joserfc.errors import JoseError
 from joserfc.jwk import Key, KeySet, import_key
 
+from ddr.durations import HOUR_MS
 from ddr.identity.errors import ProviderUnavailable
 from ddr.proxies import client_arguments
 from ddr.settings import Settings
 
 TIMEOUT = httpx.Timeout(10)
-FRESH_MS = 3600 * 1000
+FRESH_MS = HOUR_MS
 GOOD_MS = 24 * FRESH_MS
 AGAIN_MS = 60 * 1000  # a token with an unknown key makes the keys be read again, but not more often than this
 

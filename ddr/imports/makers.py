@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from ddr.durations import MINUTE_MS
 from ddr.imports.model import CGM_SYSTEM, GLUCOSE_METER
 
 Limits = dict[str, tuple[Decimal, Decimal]]
@@ -28,7 +29,6 @@ class Maker:
     type: str = CGM_SYSTEM
 
 
-MINUTE_MS = 60_000
 DEXCOM = Maker("Dexcom, Inc.", "Dexcom", _limits("40", "400", "2.2", "22.2"), 5 * MINUTE_MS)
 ABBOTT = Maker("Abbott", "FreeStyle Libre", _limits("40", "500", "2.2", "27.8"), 15 * MINUTE_MS)
 MEDTRONIC = Maker("Medtronic", "Guardian", _limits("40", "400", "2.2", "22.2"), 5 * MINUTE_MS)

@@ -13,13 +13,13 @@ from itertools import pairwise
 from statistics import median_low
 from typing import Any
 
+from ddr.durations import MINUTE_MS
 from ddr.imports.calls import KEY, Answer, Call, Json, as_json, checked, instant, milliseconds
 from ddr.imports.makers import maker_of
 from ddr.imports.model import ImportFile, Source, Value
 
 # Of glucose sensors whose maker is not known, as the summary takes them (ddr.series.glucose).
 USUAL_LIMITS = {"mg/dL": (Decimal(40), Decimal(400)), "mmol/L": (Decimal("2.2"), Decimal("22.2"))}
-MINUTE_MS = 60_000
 _PERIODS = tuple(minutes * MINUTE_MS for minutes in (1, 2, 3, 4, 5, 6, 10, 15, 20, 30, 60))
 _DEVICE = ("name", "manufacturer", "modelNumber", "type", "expirationDate", "definition", "replaces")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Sequence
 
+from ddr.durations import MINUTE_MS
 from ddr.imports.calls import (
     Answer,
     Call,
@@ -25,7 +26,7 @@ from ddr.imports.calls import (
 )
 from ddr.imports.model import CGM, ImportFile, Source, Value
 from ddr.imports.naming import GENERATIONS, batches, measurement_key, upload_key
-from ddr.imports.registering import MINUTE_MS, end_own, find_of_app, find_own, is_own, own_device, own_sensor
+from ddr.imports.registering import end_own, find_of_app, find_own, is_own, own_device, own_sensor
 
 
 def sending(file: ImportFile, digest: str) -> Steps:

@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from itertools import pairwise
 from statistics import median_low
 
+from ddr.durations import HOUR_MS
+
 _CLOCK = (
     r"(?P<h>\d{1,2})[:.h](?P<m>\d{2})(?:[:.](?P<s>\d{2}))?(?:[.,](?P<f>\d{1,9}))?"
     r"\s*(?P<ap>[AaPp]\.?\s?[Mm]\.?)?(?:\s*Uhr)?"
@@ -33,7 +35,6 @@ _MONTHS = {
 }
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_HOUR = 3_600_000
 
 
 def instants(
@@ -180,7 +181,7 @@ def _interleaved(doubled: Sequence[datetime], zone: tzinfo, before: int | None, 
     There are more times than the sensor measures in an hour, and each of the two hours goes on in steps of its own.
     """
     rising = all(after >= earlier for earlier, after in pairwise(doubled))
-    if step is None or not rising or len(doubled) * step < 1.25 * _HOUR:
+    if step is None or not rising or len(doubled) * step < 1.25 * HOUR_MS:
         return []
     last = [before if before is not None and _ms(doubled[0], zone, 0) - before <= 2 * step else None, None]
     found = []
@@ -210,7 +211,7 @@ def _folds(doubled: Sequence[datetime], zone: tzinfo, before: int | None, after:
     if after is None:
         return [0] * len(doubled)
     if before is None:  # a file, or a sensor, that begins within the hour: the second one when it goes on from there
-        return [int(after - _ms(doubled[-1], zone, 1) < _HOUR)] * len(doubled)
+        return [int(after - _ms(doubled[-1], zone, 1) < HOUR_MS)] * len(doubled)
     gap_before = _ms(doubled[0], zone, 0) - before
     gap_after = after - _ms(doubled[-1], zone, 1)
     return [int(gap_before > gap_after)] * len(doubled)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from ddr.durations import DAY_MS
+
 LOINC = "http://loinc.org"
 UCUM = "http://unitsofmeasure.org"
-DAY_MS = 86_400_000
 
 Plausible = tuple[float, float, float, float]
 """What a value can be: least possible, least usual, most usual, most possible; in the unit of the code."""

@@ -14,12 +14,12 @@ from uuid import UUID
 import asyncpg
 
 from ddr.aside import aside
+from ddr.durations import DAY_MS
 from ddr.store.audit import days, packs, seals
 from ddr.store.audit.packing import MOST_ENTRIES, pack, pairing_bytes, pairing_text, unpack
 from ddr.store.audit.packs import Group, Pack, PackedRow
 from ddr.store.audit.seals import Run
 
-DAY_MS = 86_400_000
 LATE_MS = 600_000  # a day is packed so long after its end
 SHARD = 500_000  # about so many entries are packed in one transaction,
 MOST_SHARDS = 32  # and more of a large day: to find those of its patients, all entries of the day are looked at

@@ -8,11 +8,11 @@ import logging
 import asyncpg
 
 from ddr.aside import aside
+from ddr.durations import DAY_MS
 from ddr.operations.audit_chain import GENESIS, Seal, seal_after
 from ddr.store.audit import entries, packs
 from ddr.store.audit import seals as store
 
-DAY_MS = 86_400_000
 SLICE = 10_000  # most entries under one seal, and read at once
 
 log = logging.getLogger(__name__)

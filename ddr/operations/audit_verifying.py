@@ -14,6 +14,7 @@ from itertools import pairwise
 import asyncpg
 
 from ddr.aside import aside
+from ddr.durations import DAY_MS
 from ddr.operations.audit_chain import GENESIS, IN_ORDER, Seal, Tally, chain_faults, entry_faults
 from ddr.store.audit import entries as hot
 from ddr.store.audit import packs, seals
@@ -21,7 +22,7 @@ from ddr.store.audit.packs import Pack, PackedRow, Word
 
 SEALS = 1000  # read at once
 IN_MEMORY = 200_000  # entries of seals of the older form, which need them in order
-LEAST_DAYS, DAY_MS = 30, 86_400_000
+LEAST_DAYS = 30
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cryptography import x509
 
+from ddr.durations import DAY_MS
 from ddr.http.core import Core
 from ddr.store.credentials import register
 from ddr.store.credentials.register import Kind
@@ -11,7 +12,7 @@ from ddr.store.credentials.roles import roles
 from ddr.store.database.digest import sha256
 from ddr.store.gateways import certificates
 
-UNUSED_MS = 86_400_000  # a token that is in these settings no more may still be in those of another host
+UNUSED_MS = DAY_MS  # a token that is in these settings no more may still be in those of another host
 
 
 async def follow(core: Core, now_ms: int) -> None:

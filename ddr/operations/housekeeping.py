@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 
+from ddr.durations import DAY_MS
 from ddr.http.core import Core
 from ddr.http.jobs import Step
 from ddr.operations import audit_packing, audit_trail, credentials, inspection, restore, retention
@@ -33,7 +34,6 @@ from ddr.store.registries import sources as registry
 from ddr.store.search import pages as search
 
 ROUND_SECONDS = 60.0
-DAY_MS = 86_400_000
 JOB = "housekeeping"
 
 log = logging.getLogger(__name__)

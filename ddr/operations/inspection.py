@@ -12,9 +12,9 @@ from typing import Any
 
 import asyncpg
 
+from ddr.durations import DAY_MS
 from ddr.store.registries import sources as store
 
-DAY_MS = 86_400_000
 REPORT = "report"
 OWN = "recorder"  # the source of events that are no registry's
 

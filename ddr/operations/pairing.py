@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.durations import DAY_MS
 from ddr.http.core import Core
 from ddr.http.exchange import concerns
 from ddr.scopes.parse import parse, scope_of
@@ -21,8 +22,6 @@ from ddr.store.authorization.consents import Shown
 from ddr.store.authorization.pairings import Terms, code_of, decide, deny, issued, take_back
 from ddr.store.authorization.par import PushedRequest
 from ddr.store.database.faults import fault_of
-
-DAY_MS = 86_400_000
 
 log = logging.getLogger(__name__)
 

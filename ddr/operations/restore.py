@@ -18,6 +18,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.durations import HOUR_MS
 from ddr.store.audit import patients as trail
 from ddr.store.audit.acting import ACTING, Acting, acted
 from ddr.store.audit.journal import Entry, entries, held
@@ -31,9 +32,7 @@ from ddr.store.patients.erasure import delete_patient
 
 log = logging.getLogger(__name__)
 
-LATE_MS = (
-    3_600_000  # longer than a transaction takes to commit what it has written down, and than clocks of hosts differ
-)
+LATE_MS = HOUR_MS  # longer than a transaction takes to commit what it has written down, and than clocks of hosts differ
 
 Redo = Callable[[asyncpg.Pool, Entry, int], Awaitable[bool]]
 

@@ -11,13 +11,13 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.durations import DAY_MS
 from ddr.http.core import Core
 from ddr.miv.model import MivCatalog
 from ddr.settings import Settings, SettingsError
 from ddr.store.database.clock import counted
 from ddr.store.patients import retention as store
 
-DAY_MS = 86_400_000
 PATIENTS = 50  # in one transaction
 ROUND_SECONDS = 10.0
 SLACK_MS = DAY_MS  # what is being uploaded while it grows too old is not deleted under the upload

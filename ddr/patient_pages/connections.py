@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ddr.durations import DAY_MS
 from ddr.http.core import Core
 from ddr.http.pages import language
 from ddr.patient_pages.names import app_name, title_of
@@ -20,7 +21,7 @@ from ddr.store.authorization.unpairing import Party, unpair, withdraw, withdrawn
 from ddr.store.patients import views as patient_view
 from ddr.store.patients.sessions import Session
 
-ENDED_SHOWN_MS = 90 * 86_400_000  # how long an ended connection stays on the page
+ENDED_SHOWN_MS = 90 * DAY_MS  # how long an ended connection stays on the page
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ddr.durations import DAY_MS
 from ddr.http.core import Core
 from ddr.http.pages import error_page, language, redirect_targets
 from ddr.miv.model import Miv
-from ddr.operations.pairing import DAY_MS, answered, approve, refuse
+from ddr.operations.pairing import answered, approve, refuse
 from ddr.patient_pages.arrival import PERSON, with_request
 from ddr.patient_pages.consent_text import agreed_to, shown
 from ddr.patient_pages.dates import day

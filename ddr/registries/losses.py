@@ -11,10 +11,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from enum import StrEnum
 
+from ddr.durations import HOUR_MS
 from ddr.registries.health_app import Entry
 from ddr.store.registries.losses import WHOLE, Loss, Use
 
-HOUR_MS = 3_600_000
 UNKNOWN_READINGS = 2  # that say "unknown" when asked
 ABSENT_READINGS, ABSENT_MS = 4, 6 * HOUR_MS  # without any answer about the DiGA
 FEW = 3  # DiGA that one reading may end by itself

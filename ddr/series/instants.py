@@ -6,9 +6,10 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from ddr.durations import DAY_MS, MINUTE_MS
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = _EPOCH.toordinal()
-_DAY_MS = 86_400_000
 _MILLISECOND = timedelta(milliseconds=1)
 _USUAL = frozenset((20, 24, 25))  # lengths of 2026-11-22T10:00:00Z, with milliseconds, and with an offset
 
@@ -48,4 +49,4 @@ def _exactly(text: str) -> int | None:
         return None
     offset = int(hours) * 60 + int(minutes) if sign else 14 * 60 if far else 0
     clock = int(hour) * 60 + int(minute) + (offset if (sign or far) == "-" else -offset)
-    return days * _DAY_MS + clock * 60_000 + int(second) * 1000 + int(((fraction or "") + "000")[:3])
+    return days * DAY_MS + clock * MINUTE_MS + int(second) * 1000 + int(((fraction or "") + "000")[:3])

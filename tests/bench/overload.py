@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import psutil
 
 from ddr.demo.cast import GLUKOBUCH
-from ddr.demo.curves import DAY_MS
 from ddr.demo.stack import DemoStack, Options
 from ddr.demo.upload import send_everything
+from ddr.durations import DAY_MS
 from ddr.http.clock import now_ms
 from tests.bench.caller import INCLUDES
 from tests.bench.figure import Figure, Goal, against

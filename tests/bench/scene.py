@@ -13,10 +13,10 @@ import psutil
 
 from ddr.demo import recorder
 from ddr.demo.cast import GLUKOBUCH
-from ddr.demo.curves import DAY_MS
 from ddr.demo.stack import DemoStack, Options
 from ddr.demo.tls import client_context
 from ddr.demo.upload import send_everything
+from ddr.durations import DAY_MS
 from ddr.http.clock import now_ms
 from tests.bench.caller import Caller, Paired
 from tests.bench.line import Line

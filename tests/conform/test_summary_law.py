@@ -8,14 +8,15 @@ import pytest
 
 from ddr.conform.laws import codes, summary
 from ddr.conform.laws.chunks import Chunk, series
-from ddr.conform.laws.summary import DAY, Bounds, bounds, samples
+from ddr.conform.laws.summary import Bounds, bounds, samples
+from ddr.durations import DAY_MS
 
 STEP = 300_000
-FOURTEEN = (0.0, 14 * DAY - 1.0)
+FOURTEEN = (0.0, 14 * DAY_MS - 1.0)
 
 
 def observation(values: list[float | str], name: str = "1", start_ms: int = 0, device: str = "a") -> dict[str, object]:
-    start = f"1970-01-{1 + start_ms // DAY:02d}T{start_ms % DAY // 3_600_000:02d}:00:00Z"
+    start = f"1970-01-{1 + start_ms // DAY_MS:02d}T{start_ms % DAY_MS // 3_600_000:02d}:00:00Z"
     data = {"origin": {"code": "mg/dL"}, "period": STEP, "data": " ".join(map(str, values))}
     return {
         "resourceType": "Observation",
@@ -79,7 +80,7 @@ def test_each_choice_is_within() -> None:
     signs = of(observation(["L", 100, 100, "U"]))
     for value in (100, (40 + 200 + 400) / 4, (39 + 200 + 401) / 4):
         assert holds(signs, summary.MEAN_MASS, value, 150.0)
-    warm = of(observation([60] * 10), observation([160] * 10, "2", DAY, "b"), uncalibrated=("DeviceMetric/a",))
+    warm = of(observation([60] * 10), observation([160] * 10, "2", DAY_MS, "b"), uncalibrated=("DeviceMetric/a",))
     assert holds(warm, summary.MEAN_MASS, 160, 100.0) and holds(warm, summary.MEAN_MASS, 110, 100.0)
     both = of(observation([100] * 20), observation([200] * 20, "2", 0, "b"))
     for value in (100, 150, 200):

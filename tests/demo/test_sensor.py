@@ -7,8 +7,8 @@ from statistics import mean
 
 import pytest
 
-from ddr.demo.curves import DAY_MS
 from ddr.demo.sensor import GlucoseSensor
+from ddr.durations import DAY_MS
 from tests.support.clock import Clock
 
 NOW = Clock().ms

@@ -11,10 +11,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from ddr.durations import DAY_MS
 from ddr.http.core import Core
 from ddr.miv.loader import load_catalog
 from ddr.operations.housekeeping import one_round
-from ddr.operations.retention import DAY_MS, check_retention, longest_historic_days
+from ddr.operations.retention import check_retention, longest_historic_days
 from ddr.settings import Settings, SettingsError
 from ddr.settings_sources import load_settings
 from ddr.store.audit import journal

@@ -14,9 +14,9 @@ from ddr.conform.laws.times import effective, is_instant, written
 from ddr.conform.target import MIV, limits
 from ddr.conform.verdict import NeedsPerson, NoData, NotApplicable, expect
 from ddr.conform.view import key_of, matches
+from ddr.durations import DAY_MS
 
 PATIENT = (Need.PATIENT,)
-DAY = 86_400_000
 STATES = {"operational", "demoted", "unavailable"}
 
 
@@ -74,7 +74,7 @@ def history_is_not_exceeded(kit: Kit) -> None:
         raise NeedsPerson("compare the age of the oldest data with the HIIS-VZ; here no terms were given")
     for view in kit.views:
         days = max((kit.terms(miv).historic_days for miv in view.mivs), default=0)
-        oldest = kit.now_ms() - (days + 1) * DAY
+        oldest = kit.now_ms() - (days + 1) * DAY_MS
         for one in view.everything.matches:
             time = effective(one)
             text = f"{key_of(one)} is older than {days} days"
@@ -86,7 +86,7 @@ def before_the_history_is_empty(kit: Kit) -> None:
     """A search for a time before the Historic-Data-Period is answered 200 and empty."""
     view = kit.views[0]
     days = max((kit.terms(miv).historic_days for miv in view.mivs), default=30)
-    asked = written((kit.now_ms() - (days + 30) * DAY) // 1000 * 1000)
+    asked = written((kit.now_ms() - (days + 30) * DAY_MS) // 1000 * 1000)
     answer = view.search(f"Observation?{urlencode({'date': f'lt{asked}'})}")
     expect(answer.status == 200, "not answered with 200", answer)
     found = matches(answer)
@@ -102,7 +102,7 @@ def history_reaches_back(kit: Kit) -> None:
             days, known = limits(miv).historic_days, VALUESETS.get(miv.removeprefix(MIV), frozenset())
             times = [effective(one) for one in view.everything.matches if has_code(one.get("code"), *known)]
             oldest = min((time[0] for time in times if time), default=kit.now_ms())
-            age = (kit.now_ms() - oldest) / DAY
+            age = (kit.now_ms() - oldest) / DAY_MS
             if age < days - 2:
                 short.append(f"{miv.removeprefix(MIV)} {age:.0f} of {days} days")
     if short:

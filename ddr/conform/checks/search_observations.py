@@ -14,6 +14,7 @@ from ddr.conform.laws.naive import Case, bounded, codings, compared, has_code, i
 from ddr.conform.laws.times import effective, updated, written
 from ddr.conform.verdict import NoData, NotApplicable, expect
 from ddr.conform.view import View
+from ddr.durations import DAY_MS
 
 PATIENT = (Need.PATIENT,)
 UCUM = "http://unitsofmeasure.org"
@@ -118,7 +119,7 @@ def search_by_dates(kit: Kit) -> None:
 
     def look(view: View, found: list[Json]) -> None:
         low = _middle(found)
-        high = low + 86_400_000
+        high = low + DAY_MS
         both = f"{_dated('ge', low).query}&{_dated('lt', high).query}"
 
         def wanted(one: Json, low: int = low, high: int = high) -> bool:

@@ -16,6 +16,7 @@ from ddr.conform.laws.naive import codings, references
 from ddr.conform.laws.times import span
 from ddr.conform.verdict import Failed, NoData, NotApplicable, expect
 from ddr.conform.view import View, key_of
+from ddr.durations import DAY_MS
 
 PATIENT = (Need.PATIENT,)
 OPERATION = "Observation/$hddt-cgm-summary"
@@ -218,7 +219,7 @@ def summary_without_a_period(kit: Kit) -> None:
     for view in _views(kit):
         answer = _served(view, _asked(view), _days(kit, 7))
         first, last = _period(answer)
-        day, now = summary.DAY, kit.now_ms()
+        day, now = DAY_MS, kit.now_ms()
         expect(first <= now - 6 * day, "the report reaches back less than seven days", answer)
         expect(now - day <= last <= now + 2 * day, "the report does not end today", answer)
 

@@ -12,10 +12,10 @@ from ddr.conform.laws.chunks import kept
 from ddr.conform.laws.times import milliseconds, span
 from ddr.conform.verdict import NotApplicable, expect
 from ddr.conform.view import View, key_of
+from ddr.durations import DAY_MS
 
 EARLIER = (Need.PATIENT, Need.EARLIER)
 OVER = ("amended", "corrected", "entered-in-error", "cancelled")
-DAY = 86_400_000
 
 
 def _both(kit: Kit, *kinds: str) -> Iterator[tuple[View, Json, Json]]:
@@ -88,7 +88,7 @@ def nothing_disappears(kit: Kit) -> None:
     asked = 0
     for view in kit.views:
         days = min((kit.terms(miv).historic_days for miv in view.mivs), default=0)
-        oldest = kit.now_ms() - max(0, days - 1) * DAY
+        oldest = kit.now_ms() - max(0, days - 1) * DAY_MS
         now = {key_of(one) for kind in ("Observation", "Device") for one in view.listed(kind).matches}
         for key, old in kit.earlier.resources.get(view.name, {}).items():
             end = old.get("period", {}).get("end")

@@ -18,9 +18,9 @@ from zoneinfo import ZoneInfo
 from ddr.conform.exchange import Json
 from ddr.conform.laws import codes
 from ddr.conform.laws.chunks import Chunk
+from ddr.durations import DAY_MS
 
 MOLAR = (18.0, 18.0182)  # mg/dL in one mmol/L: least and greatest factor in use
-DAY = 86_400_000
 LIMITS = {"mg/dL": (40.0, 400.0, 1.0), "mmol/L": (2.2, 22.2, 0.1)}  # of a sensor that tells none, and a step
 # Upper bounds of the ranges (Battelino 2019), in the unit of measurement: below, below, up to, up to.
 RANGES = {"mg/dL": (54.0, 70.0, 180.0, 250.0), "mmol/L": (3.0, 3.9, 10.0, 13.9)}
@@ -170,8 +170,8 @@ def _metrics(chosen: Sequence[tuple[Sample, float]], period: tuple[float, float]
     found[ACTIVE, "of the time from the first to the last value"] = [min(100.0, 100 * total / covered)]
     days = [len({datetime.fromtimestamp(one.at / 1000, zone).date() for one, _ in chosen}) for zone in ZONES]
     found[DAYS, "calendar days"] = [*map(float, days)]
-    found[DAYS, "the time of the values"] = [total / DAY]
-    found[DAYS, "the time from the first to the last value"] = [covered / DAY]
+    found[DAYS, "the time of the values"] = [total / DAY_MS]
+    found[DAYS, "the time from the first to the last value"] = [covered / DAY_MS]
     return found
 
 

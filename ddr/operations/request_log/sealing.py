@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
+from ddr.durations import DAY_MS
 from ddr.operations.request_log import policy, signing
 from ddr.operations.request_log.chain import Seal, as_row, ranges, seal_of
 from ddr.operations.request_log.signing import Signer
@@ -18,7 +19,7 @@ from ddr.store.audit import request_log_seals as store
 BATCHES = 5000  # most rows under one seal; most have one line
 # A clock that is behind by up to so much dates no seal before the one that it follows: days are dropped one after
 # the other, and the chain goes on behind them. One that is further ahead was wrong, and is not followed.
-SKEW_MS = 86_400_000
+SKEW_MS = DAY_MS
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import orjson
 
+from ddr.durations import DAY_MS
 from ddr.operations.audit_chain import START
 from ddr.operations.request_log import signing
 from ddr.operations.request_log.chain import Runs, faults, missing
@@ -18,7 +19,6 @@ from ddr.operations.request_log.export import MEMBER, Manifest, matching, seals,
 from ddr.store.audit import request_log_seals as store
 from ddr.store.database.pool import Connection
 
-DAY_MS = 86_400_000
 LEAST_DAYS = 30
 
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ddr.durations import DAY_MS
 from ddr.http.core import Core
 from ddr.http.watch import DEMOTED, UNAVAILABLE, Trouble
 from ddr.operations.status import troubles
@@ -26,7 +27,7 @@ from ddr.store.registries.sources import Source, read_sources
 
 SECONDS = 2.0  # for the database to answer
 MOST_A_SECOND = 10  # readings: a flood of readers does not become one of statements
-PAST_MS = 14 * 86_400_000  # how long what is over is shown
+PAST_MS = 14 * DAY_MS  # how long what is over is shown
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.durations import DAY_MS
 from ddr.scopes.parse import DEVICE, DEVICE_METRIC, Scopes, scope_of
 from ddr.store.database.stamps import lock_patient
 
-DAY_MS = 86_400_000
 TYPES = {"Device": DEVICE, "DeviceMetric": DEVICE_METRIC}
 
 _ANNOUNCE = """

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.durations import HOUR_MS
 from ddr.store.database.digest import sha256
 from ddr.store.database.sweeping import delete_due
 
@@ -126,4 +127,4 @@ async def refuse_once(conn: asyncpg.Connection | asyncpg.Pool, request_uri: str,
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
     """Forget the requests that are long past; a form that is sent twice is answered twice for a while."""
-    await delete_due(pool, "pushed_request", "expires_ms", now_ms - 3_600_000)
+    await delete_due(pool, "pushed_request", "expires_ms", now_ms - HOUR_MS)

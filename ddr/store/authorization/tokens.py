@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.durations import DAY_MS
 from ddr.remembering import Newest
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.ask_there import fetch_of_patient
@@ -16,7 +17,7 @@ from ddr.store.database.several import fetch_together
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
 
-MEMORY_MS = DAY_MS = 86_400_000
+MEMORY_MS = DAY_MS
 MOST_KNOWN = 100_000
 
 

@@ -11,12 +11,12 @@ from enum import StrEnum
 
 import asyncpg
 
+from ddr.durations import DAY_MS, HOUR_MS
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.digest import sha256
 from ddr.store.database.pool import Connection
 
-HOUR_MS = 3_600_000  # a use is noted once an hour
-SOON_MS = 21 * 86_400_000  # what nothing follows by then needs somebody
+SOON_MS = 21 * DAY_MS  # what nothing follows by then needs somebody
 MOST = 2  # of a kind and name at once: one, and the one that follows it
 
 
@@ -164,7 +164,7 @@ async def note_use(conn: Connection, kind: Kind, mark: str, now_ms: int) -> None
         "UPDATE credential SET used_ms = $3 WHERE kind = $1 AND mark = $2 AND coalesce(used_ms, 0) < $3",
         kind,
         mark,
-        now_ms // HOUR_MS * HOUR_MS,
+        now_ms // HOUR_MS * HOUR_MS,  # a use is noted once an hour
     )
 
 

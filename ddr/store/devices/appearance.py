@@ -11,11 +11,12 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.durations import DAY_MS
 from ddr.series.epoch import Epoch
 from ddr.store.database.stamps import moved
 
 # No Historic-Data-Period is shorter: whoever may see a series at all, sees what it measured within the last day.
-SURELY_SEEN_MS = 86_400_000
+SURELY_SEEN_MS = DAY_MS
 
 _STAMP = "(SELECT stamp_ms FROM patient WHERE patient_id = $1)"
 

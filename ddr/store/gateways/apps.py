@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.durations import DAY_MS
 from ddr.store.audit.acting import acted, detail_of
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.able import able, stays_able
@@ -21,7 +22,7 @@ from ddr.store.database.settling import made
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
 from ddr.store.gateways import tokens
-from ddr.store.gateways.tokens import DAY_MS, Renewed
+from ddr.store.gateways.tokens import Renewed
 
 CODE_MS = 10 * 60 * 1000
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no letter that looks like a digit

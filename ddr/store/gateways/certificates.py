@@ -10,9 +10,10 @@ from typing import Any
 
 import asyncpg
 
+from ddr.durations import HOUR_MS
 from ddr.store.audit.trail import Event, record
 from ddr.store.credentials import register
-from ddr.store.credentials.register import HOUR_MS, Kind
+from ddr.store.credentials.register import Kind
 from ddr.store.database.pool import Connection
 
 LOOK_SECONDS = 5.0  # after this time at the latest a new certificate passes the handshake

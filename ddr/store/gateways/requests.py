@@ -13,12 +13,13 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.durations import DAY_MS
 from ddr.store.database.stamps import CLOCK
 from ddr.store.database.sweeping import delete_due
 
 Row = Mapping[str, Any]
 
-KEEP_MS = 86_400_000  # how long an answer is kept
+KEEP_MS = DAY_MS  # how long an answer is kept
 LEASE_MS = 5_000
 
 _TABLES = {UUID: ("gateway_request", "patient_id"), bytes: ("bridge_request", "bridge_sha256")}

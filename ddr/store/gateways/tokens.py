@@ -14,6 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.durations import DAY_MS, HOUR_MS
 from ddr.store.database.able import able
 from ddr.store.database.digest import sha256
 from ddr.store.database.pool import Connection
@@ -21,9 +22,8 @@ from ddr.store.database.several import fetch_together
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
 
-DAY_MS = 86_400_000
 DAYS = 365  # how long a token lasts when nobody says otherwise
-NOTED_MS = 3_600_000  # a use is noted once an hour
+NOTED_MS = HOUR_MS  # a use is noted once an hour
 MOST = 20  # tokens of one patient that are good at once
 SHOWN = 16  # hex characters of the hash that name an app towards people
 

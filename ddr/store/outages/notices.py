@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 import asyncpg
 
+from ddr.durations import DAY_MS
+
 LOOK_SECONDS = 2.0  # how often a worker reads them: a change is in force everywhere within five
-KEPT_MS = 30 * 86_400_000  # how long an ended one is shown
+KEPT_MS = 30 * DAY_MS  # how long an ended one is shown
 LETTERS = "bcdfghjkmnpqrstvwxyz23456789"
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import asyncpg
 
-KEPT_MS = 86_400_000
+from ddr.durations import DAY_MS
+
+KEPT_MS = DAY_MS
 
 
 @dataclass(frozen=True)

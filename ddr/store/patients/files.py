@@ -6,10 +6,11 @@ import gzip
 from dataclasses import dataclass
 from uuid import UUID
 
+from ddr.durations import DAY_MS
 from ddr.store.database.pool import Connection
 from ddr.store.database.sweeping import delete_due
 
-KEEP_MS = 86_400_000
+KEEP_MS = DAY_MS
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from ddr.durations import HOUR_MS
 from ddr.store.database.sweeping import delete_due
 from ddr.store.patients import identities
 
-KEEP_MS = 3600 * 1000  # longer than a login is under way
+KEEP_MS = HOUR_MS  # longer than a login is under way
 
 # Sessions whose session at the provider is not known end with any of the user: those from before it was kept, or of a
 # provider that names none.

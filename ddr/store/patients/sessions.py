@@ -13,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.durations import HOUR_MS
 from ddr.store.audit.acting import Acting
 from ddr.store.authorization.representations import UNTIL_MAJORITY, Moment, in_force
 from ddr.store.database.able import able, stays_able
@@ -20,8 +21,7 @@ from ddr.store.database.digest import sha256
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
 
-HOUR_MS = 3_600_000  # as in column seen_hour
-LONGEST_MS = 12 * 3600 * 1000  # a session ends after this time even when it is used all the while
+LONGEST_MS = 12 * HOUR_MS  # a session ends after this time even when it is used all the while
 
 # The one statement of a click: activity, unless an account is disabled or the right to act for the patient is over.
 _LOAD = f"""
