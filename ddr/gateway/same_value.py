@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from ddr.durations import MINUTE_MS
 from ddr.fhir.representation import exact_json, exact_value
@@ -24,29 +24,34 @@ def minutes_around(times: Sequence[int]) -> tuple[int, int]:
     return min(times) - MINUTE_MS, max(times) + MINUTE_MS
 
 
-def told_apart(
-    new: list[Row], revised: Iterable[Row], around: Sequence[Row]
-) -> tuple[list[Row], dict[str, Row], list[Row]]:
-    """Of `new` rows those to store, those of an import that an app has sent already, by key, with the app's row, and
-    stored rows of an import that give way to what an app sends or corrects now, as they are to be revised.
+class Told(NamedTuple):
+    """What is to be done: rows to store, those not to store by key, each with the app's row that says the same, rows to
+    revise as they are wanted, and further stored ones that give way, as they are to be revised."""
 
-    `around`: at least what is stored of their MIVs within the minutes around them, and not deleted.
+    new: list[Row]
+    there: dict[str, Row]
+    revised: list[Row]
+    giving: list[Row]
+
+
+def told_apart(new: Sequence[Row], revised: Sequence[Row], around: Iterable[Row]) -> Told:
+    """Of an import's values those give way that an app's says, too, as everything will be.
+
+    `new` rows are wanted, and stored ones `revised`; `around`: at least what is stored of their MIVs within the minutes
+    around them, and not deleted.
     Equal is what has one code, one value or set of components, and times less than a minute apart.
     """
-    known = _by_content(around)
-    kept, there, giving = [], dict[str, Row](), dict[str, Row]()
-    for row in new:
-        others = [other for other in known.get(_said(row), ()) if _same(row, other)]
-        if others and _imported(row):
-            there[row["measurement_key"]] = others[0]
-            continue
-        kept.append(row)
-        giving |= {other["measurement_key"]: _withdrawn(other) for other in others}
-    for row in revised:
-        if not _imported(row) and row["status"] != ERROR:
-            others = [other for other in known.get(_said(row), ()) if _same(row, other)]
-            giving |= {other["measurement_key"]: _withdrawn(other) for other in others}
-    return kept, there, list(giving.values())
+    stored = {row["measurement_no"]: row for row in (*around, *revised)}
+    apps = _by_content(row for row in (*stored.values(), *new) if not _imported(row) and _stands(row))
+    there = {row["measurement_key"]: same for row in new if (same := _same(row, apps)) is not None}
+    written = {row["measurement_key"] for row in (*new, *revised)}
+    giving = {}
+    for number, row in stored.items():
+        same = _same(row, apps)
+        if same is not None and not written.isdisjoint((row["measurement_key"], same["measurement_key"])):
+            giving[number] = _withdrawn(row)
+    wanted = [giving.pop(row["measurement_no"], row) for row in revised]
+    return Told([row for row in new if row["measurement_key"] not in there], there, wanted, list(giving.values()))
 
 
 def _by_content(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
@@ -60,9 +65,16 @@ def _imported(row: Row) -> bool:
     return str(row["measurement_key"]).startswith(KEY)
 
 
-def _same(row: Row, other: Row) -> bool:
-    near = abs(row["effective_ms"] - other["effective_ms"]) < MINUTE_MS
-    return near and _imported(row) != _imported(other) and other["status"] != ERROR
+def _stands(row: Row) -> bool:
+    return bool(row["status"] != ERROR)
+
+
+def _same(row: Row, apps: Mapping[tuple[Any, ...], Sequence[Row]]) -> Row | None:
+    """The app's row that says what this one of an import says."""
+    if not _imported(row) or not _stands(row):
+        return None
+    near = (app for app in apps.get(_said(row), ()) if abs(row["effective_ms"] - app["effective_ms"]) < MINUTE_MS)
+    return next(near, None)
 
 
 def _said(row: Row) -> tuple[Any, ...]:
@@ -84,4 +96,4 @@ def _amount(part: Mapping[str, Any]) -> Decimal | None:
 
 def _withdrawn(row: Row) -> Row:
     content = exact_value(row["content"]) | {"status": ERROR}
-    return {**row, "status": ERROR, "content": exact_json(content), "version": row["version"] + 1}
+    return {**row, "status": ERROR, "content": exact_json(content)}

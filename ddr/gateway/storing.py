@@ -14,7 +14,7 @@ from ddr.fhir.representation import exact_json, exact_value
 from ddr.gateway.corrections import next_status
 from ddr.gateway.measurement_rules import Upload
 from ddr.gateway.problem import Problem, conflict, repeated, unauthorized
-from ddr.gateway.same_value import minutes_around, told_apart
+from ddr.gateway.same_value import Told, minutes_around, told_apart
 from ddr.gateway.sources import Sources, derivation
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
@@ -84,16 +84,16 @@ async def _store_there(core: Core, patient_id: UUID, uploads: Sequence[Upload]) 
             raise unauthorized(token_given=True)
         now_ms, sources = locked[0]["stamp_ms"], Sources(devices)
         wave = await _planned(core, uploads, sources, Known(stored))
-        new, there, giving = told_apart(wave.new, wave.revised, around)
-        numbers = await store.next_numbers(conn, len(new))
+        told = told_apart(wave.new, wave.revised, around)
+        numbers = await store.next_numbers(conn, len(told.new))
         writes = (
-            *appearing(patient_id, [*new, *wave.revised], _floors(core, now_ms), now_ms),
-            *store.inserting(patient_id, new, numbers, now_ms),
+            *appearing(patient_id, [*told.new, *told.revised], _floors(core, now_ms), now_ms),
+            *store.inserting(patient_id, told.new, numbers, now_ms),
             Said(device_store.HEARD, (patient_id, sources.device_nos(), now_ms)),
         )
         await each_there(conn, patient_id, writes)
-        await store.revise(conn, patient_id, [*wave.revised, *giving], now_ms)
-    return _answers(core, wave, new, numbers, there)
+        await store.revise(conn, patient_id, [*told.revised, *told.giving], now_ms)
+    return wave.answers | _answers(core, told, numbers)
 
 
 def _device_keys(uploads: Sequence[Upload]) -> list[str]:
@@ -146,11 +146,11 @@ async def _store_wave(
     times = minutes_around([row["effective_ms"] for row in written]) if written else None
     mivs = list({row["miv_url"] for row in written})
     around = await store.around(conn, patient_id, mivs, *times) if times else []
-    new, there, giving = told_apart(wave.new, wave.revised, around)
-    await targets_appear(conn, patient_id, [*new, *wave.revised], _floors(core, now_ms), now_ms)
-    numbers = await store.insert(conn, patient_id, new, now_ms)
-    await store.revise(conn, patient_id, [*wave.revised, *giving], now_ms)
-    return _answers(core, wave, new, numbers, there)
+    told = told_apart(wave.new, wave.revised, around)
+    await targets_appear(conn, patient_id, [*told.new, *told.revised], _floors(core, now_ms), now_ms)
+    numbers = await store.insert(conn, patient_id, told.new, now_ms)
+    await store.revise(conn, patient_id, [*told.revised, *told.giving], now_ms)
+    return wave.answers | _answers(core, told, numbers)
 
 
 class _Wave(NamedTuple):
@@ -180,16 +180,14 @@ async def _planned(core: Core, uploads: Sequence[Upload], sources: Sources, know
     return wave
 
 
-def _answers(
-    core: Core, wave: _Wave, new: Sequence[Row], numbers: Sequence[int], there: Mapping[str, Row]
-) -> dict[str, Answer | Problem]:
-    """What became of each: `new` rows were stored under `numbers`, those `there` by an app before."""
-    answers = dict(wave.answers)
-    for row, number in zip(new, numbers, strict=True):
-        answers[row["measurement_key"]] = _answer(core, {**row, "measurement_no": number}, "created")
-    for key, row in there.items():
-        answers[key] = _answer(core, row, "unchanged") | {"key": key}
-    for row in wave.revised:
+def _answers(core: Core, told: Told, numbers: Sequence[int]) -> dict[str, Answer | Problem]:
+    """What became of each that was written, new ones under `numbers`, and of those that an app says."""
+    pairs = zip(told.new, numbers, strict=True)
+    made = {row["measurement_key"]: {**row, "measurement_no": number} for row, number in pairs}
+    answers: dict[str, Answer | Problem] = {key: _answer(core, row, "created") for key, row in made.items()}
+    for key, row in told.there.items():
+        answers[key] = _answer(core, made.get(row["measurement_key"], row), "unchanged") | {"key": key}
+    for row in told.revised:
         answers[row["measurement_key"]] = _answer(core, row, "updated")
     return answers
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
 import httpx
@@ -13,7 +15,9 @@ import orjson
 import pytest
 
 from ddr.http.core import Core
+from ddr.store.measurements.appearance import targets_appear
 from ddr.store.measurements.measurements import by_keys
+from ddr.store.patients.retention import forget_readings
 from tests.gateway.conftest import Client, make_client, put_device, put_sensor
 from tests.gateway.samples import Json, fev1, glucose, peak_flow, pressure, reference, relative
 from tests.support.clock import Clock
@@ -171,6 +175,83 @@ async def test_concurrent_repetitions_store_once(client: Client) -> None:
     answers = await asyncio.gather(*(put(client, "m1", glucose()) for _ in range(8)))
     assert sorted(answer.json()["result"] for answer in answers) == ["created"] + ["unchanged"] * 7
     assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+async def forgotten_within(
+    core: Core, patient_id: UUID, request: Callable[[], Awaitable[httpx.Response]]
+) -> httpx.Response:
+    """The answer to a request in which retention comes after it has read what is stored, and before it writes."""
+    forgetting: list[asyncio.Task[int]] = []
+
+    async def seen(*arguments: Any) -> None:
+        forgetting.append(asyncio.create_task(forget_readings(core.pool, [patient_id], core.clock() - 86_400_000)))
+        await asyncio.wait(forgetting, timeout=0.5)
+        await targets_appear(*arguments)
+
+    with patch("ddr.gateway.storing.targets_appear", seen):
+        answer = await request()
+    await asyncio.gather(*forgetting)
+    return answer
+
+
+async def test_a_correction_of_what_is_old_is_not_lost_to_retention(
+    client: Client, core: Core, patient_id: UUID
+) -> None:
+    """A meter whose date was wrong: its value comes again with the right one while the wrong one grows too old."""
+    await put(client, "m1", glucose(effective="2026-10-02T12:00:00Z"))
+    answer = await forgotten_within(
+        core, patient_id, lambda: put(client, "m1", glucose(effective="2026-11-22T09:00:00Z"))
+    )
+    assert answer.json()["result"] == "updated"
+    assert (await stored(core, patient_id, "m1"))["version"] == 2
+    assert await versions(core, patient_id) == [(1, "final", 120)]
+
+
+async def test_what_a_new_value_is_derived_from_is_not_lost_to_retention(
+    client: Client, core: Core, patient_id: UUID
+) -> None:
+    await post(client, reading=fev1(effective="2026-10-02T12:00:00Z"), reference=reference())
+    await forgotten_within(core, patient_id, lambda: put(client, "r", relative(effective="2026-11-22T09:00:00Z")))
+    (reading, _) = (await stored(core, patient_id, "r"))["derived_from"]
+    assert (await stored(core, patient_id, "reading"))["measurement_no"] == reading
+
+
+@pytest.mark.parametrize("app_first", [True, False])
+async def test_an_app_and_an_import_that_say_the_same_at_once_are_there_once(
+    client: Client, core: Core, patient_id: UUID, app_first: bool
+) -> None:
+    keys = ("m1", "import-1") if app_first else ("import-1", "m1")
+    items, counts = await post(client, **{key: glucose() for key in keys})
+    assert counts == {"created": 1, "updated": 0, "unchanged": 1, "rejected": 0}
+    assert items["import-1"] == {**items["m1"], "key": "import-1", "result": "unchanged"}
+    assert await core.pool.fetchval("SELECT count(*) FROM measurement WHERE patient_id = $1", patient_id) == 1
+
+
+async def test_an_import_that_is_corrected_to_what_an_app_says_gives_way(
+    client: Client, core: Core, patient_id: UUID
+) -> None:
+    await post(client, **{"m1": glucose(), "import-1": glucose(value=130)})
+    answer = (await put(client, "import-1", glucose())).json()
+    assert (answer["result"], answer["version"], answer["status"]) == ("updated", 2, "entered-in-error")
+    assert (await stored(core, patient_id, "import-1"))["content"]["status"] == "entered-in-error"
+    assert await versions(core, patient_id) == [(1, "final", 130)]
+
+
+async def test_what_is_corrected_and_gives_way_at_once_has_one_version_more(
+    client: Client, core: Core, patient_id: UUID
+) -> None:
+    await put(client, "import-1", glucose())
+    items, _ = await post(client, **{"m1": glucose(), "import-1": glucose(value=130)})
+    assert (items["import-1"]["version"], items["import-1"]["status"]) == (2, "corrected")
+    row = await stored(core, patient_id, "import-1")
+    assert (row["version"], row["status"], row["value"]) == (2, "corrected", Decimal(130))
+    assert await versions(core, patient_id) == [(1, "final", 120)]
+
+
+async def test_what_an_app_enters_in_error_puts_nothing_away(client: Client, core: Core, patient_id: UUID) -> None:
+    await put(client, "import-1", glucose())
+    await put(client, "m1", glucose(status="entered-in-error"))
+    assert (await stored(core, patient_id, "import-1"))["status"] == "final"
 
 
 async def test_measuring_is_a_sign_of_life(client: Client, clock: Clock) -> None:
