@@ -22,6 +22,7 @@ from ddr.operations.request_log.verifying import findings, verify_chain, verify_
 from ddr.settings import Settings
 from ddr.store.audit import request_log_packs as packs
 from ddr.store.audit import request_log_seals as store
+from ddr.store.audit.request_log import Batch, add
 from ddr.store.database.faults import ChangedMeanwhile
 from ddr.store.database.pool import open_pool
 from tests.support.audit import DAY_MS, TODAY
@@ -54,6 +55,21 @@ def some_filters(count: int) -> list[Filters]:
         }
         found.append(Filters(**{name: wanted[name] for name in chance.sample(sorted(wanted), chance.randint(1, 3))}))
     return found
+
+
+async def test_what_comes_after_it_is_sealed_is_sealed_once(log: Log) -> None:
+    """A worker gives a statement up, stores the batch from a file, and the database gets the statement in the end."""
+    lines = some_lines(TODAY, 6)
+    late, other = (Batch(log.run, number, b"\n".join(part)) for number, part in ((1, lines[:3]), (2, lines[3:])))
+    await seal_lines(log.pool, log.pen, log.settings, log.run, 1, lines[:3], TODAY * DAY_MS)
+    await add(log.pool, late)
+    assert await sealing.seal(log.pool, log.pen, log.settings, (TODAY + 1) * DAY_MS) == 0
+    await add(log.pool, late)
+    await add(log.pool, other)
+    assert await sealing.seal(log.pool, log.pen, log.settings, (TODAY + 1) * DAY_MS) == 1
+    assert await log.pool.fetch("SELECT FROM request_log_fresh") == []
+    (told,), proof = await log.told()
+    assert (sorted(told[:-1]), proof.faults) == (sorted(lines), [])
 
 
 async def test_what_is_packed_is_handed_out_and_proven_as_before(log: Log) -> None:

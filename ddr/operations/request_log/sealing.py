@@ -39,7 +39,11 @@ async def seal(pool: asyncpg.Pool, signer: Signer, settings: Settings, now_ms: i
 async def _seal_some(pool: asyncpg.Pool, signer: Signer, policy_no: int, now_ms: int) -> Seal | None:
     async with pool.acquire() as conn, conn.transaction():
         await store.lock(conn)
-        batches = await store.fresh(conn, BATCHES)
+        last = await store.end(conn)
+        found = await store.fresh(conn, BATCHES)
+        await store.take_out(conn, found)
+        again = await store.sealed_lately(conn, found, last)
+        batches = [batch for batch in found if batch not in again]
         if not batches:
             return None
         numbers: dict[str, list[int]] = {}
@@ -47,13 +51,13 @@ async def _seal_some(pool: asyncpg.Pool, signer: Signer, policy_no: int, now_ms:
             numbers.setdefault(str(batch.run), []).append(batch.batch_no)
         runs = {run: ranges(found) for run, found in numbers.items()}
         lines = [line for batch in batches for line in batch.records.splitlines()]
-        seal_no, former, former_ms = await store.end(conn)
+        seal_no, former, former_ms = last
         if now_ms < former_ms <= now_ms + SKEW_MS:
             now_ms = former_ms
         new = await asyncio.to_thread(seal_of, lines, seal_no + 1, former, runs, policy_no, now_ms)
         claims = {"seal": new.seal_no, "chain": new.chain.hex()}
         new = replace(new, signature=await signing.sign(conn, signer, claims, now_ms))
-        await store.add_seal(conn, as_row(new), batches)
+        await store.add_seal(conn, as_row(new))
         return new
 
 

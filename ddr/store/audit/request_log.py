@@ -15,7 +15,7 @@ from ddr.store.database.pool import Connection
 
 @dataclass(frozen=True)
 class Batch:
-    """Lines of one life of a worker, numbered from 1, so that a batch that is stored twice is found once."""
+    """Lines of one life of a worker, numbered from 1, so that a batch that is stored twice is sealed once."""
 
     run: UUID
     batch_no: int

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from datetime import date
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -31,6 +31,7 @@ COLUMNS = (
 )
 _SEAL = ", ".join(COLUMNS)
 MOST_BYTES = 8 * 1024 * 1024  # under one seal, before they are packed
+LATELY = 1000  # seals of some hours: no statement is later
 STEP = 20  # seals read at once, each of at most some thousand lines
 
 
@@ -89,8 +90,31 @@ async def end(conn: Connection) -> End:
     return End(**row) if row else End(0, b"", 0)
 
 
-async def add_seal(conn: asyncpg.Connection, seal: Row, batches: list[Batch]) -> None:
-    """Within the same transaction as `fresh`: the seal in, its batches out."""
+_SEALED_LATELY = """
+SELECT s.runs FROM unnest($1::date[]) AS wanted (day) CROSS JOIN LATERAL (
+  SELECT runs FROM request_log_seal s WHERE s.day = wanted.day AND seal_no > $2 AND s.runs ?| $3::text[]) AS s
+"""
+
+
+async def sealed_lately(conn: asyncpg.Connection, batches: Sequence[Batch], last: End) -> list[Batch]:
+    """Those of `batches` that are under one of the last LATELY seals already: a statement that a worker gave up came
+    through after all, when the batch had been stored from a file."""
+    day = datetime.fromtimestamp(last.sealed_ms / 1000, UTC).date()
+    days = [day - timedelta(days=1), day]
+    runs = list({str(batch.run) for batch in batches})
+    sealed: dict[str, list[list[int]]] = {}
+    for row in await conn.fetch(_SEALED_LATELY, days, last.seal_no - LATELY, runs):
+        for run, parts in row["runs"].items():
+            sealed.setdefault(run, []).extend(parts)
+    return [
+        batch
+        for batch in batches
+        if any(first <= batch.batch_no <= upto for first, upto in sealed.get(str(batch.run), ()))
+    ]
+
+
+async def add_seal(conn: asyncpg.Connection, seal: Row) -> None:
+    """Within the same transaction as `fresh`: the seal in."""
     await conn.execute("SELECT request_log_open($1)", seal["day"])
     names = ("day", *COLUMNS)
     places = ", ".join(f"${number + 1}" for number in range(len(names)))
@@ -98,6 +122,10 @@ async def add_seal(conn: asyncpg.Connection, seal: Row, batches: list[Batch]) ->
         f"INSERT INTO request_log_seal ({', '.join(names)}) VALUES ({places})",  # noqa: S608 - names of ours
         *(seal[name] for name in names),
     )
+
+
+async def take_out(conn: asyncpg.Connection, batches: Sequence[Batch]) -> None:
+    """Within the same transaction as `fresh`: what is under a seal now."""
     await conn.execute(
         "DELETE FROM request_log_fresh f USING unnest($1::uuid[], $2::bigint[]) AS t(run, batch_no)"
         " WHERE f.run = t.run AND f.batch_no = t.batch_no",
