@@ -83,7 +83,7 @@ async def delete_calibration(
             await calibrations.apply_events(conn, patient_id, number, now, _delay_ms(core, sensor))
             await record(conn, AuditEvent.CALIBRATION_TAKEN_BACK, now, patient_id=patient_id)
         elif time_ms == sensor["started_ms"]:
-            raise conflict("The calibration that the sensor was registered with cannot be taken back", "in-use")
+            raise conflict("The calibration that the sensor was registered with cannot be taken back")
         elif not any(at_ms == time_ms for at_ms, _ in await calibrations.taken_back(conn, patient_id, number)):
             raise not_found("calibration")
     return 204, None

@@ -14,7 +14,7 @@ from ddr.store.database.faults import OVERLOADED, Fault
 # What is refused for one of these may be taken when it is sent again later: it passes with time, or as the text says.
 PASSING = frozenset(
     ("busy", "future", "in-use", "not-found", "overloaded", "planned-maintenance", "throttled", "unauthorized",
-     "unavailable", "unknown-account", "unknown-device", "unknown-sensor")
+     "unavailable", "unknown-account", "unknown-device", "unknown-measurement", "unknown-sensor")
 )  # fmt: skip
 
 REFUSAL = "A valid gateway token is required"

@@ -53,7 +53,7 @@ def _calibrated(upload: Upload, rows: list[Row]) -> list[Row]:
     if not epochs:
         raise invalid("sensor", "is not registered for this device", "unknown-sensor")
     if epochs[0]["miv_url"] != upload.miv.valueset:
-        raise invalid("sensor", "is registered for values of another kind", "unknown-sensor")
+        raise invalid("sensor", "is registered for values of another kind")
     return epochs if epochs[0]["calibrated_device"] else []
 
 
@@ -88,8 +88,10 @@ def _in_error(row: Row | None) -> bool:
 
 def _source(upload: Upload, row: Row | None) -> tuple[str, int]:
     """The kind of a measurement that `upload` is derived from, and its number."""
-    if row is None or row["deleted_ms"] is not None:
-        raise invalid("derivedFrom", "names a measurement that is not stored", "derivation")
+    if row is None:
+        raise invalid("derivedFrom", "names a measurement that is not stored; send that first", "unknown-measurement")
+    if row["deleted_ms"] is not None:
+        raise invalid("derivedFrom", "names a measurement that was deleted", "derivation")
     code = next((c for c in upload.miv.codes if (c.system, c.code) == (row["code_system"], row["code"])), None)
     if code is None or code.quantity != upload.code.quantity:
         raise invalid("derivedFrom", "names a measurement of another quantity", "derivation")

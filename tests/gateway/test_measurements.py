@@ -145,7 +145,7 @@ async def test_a_bad_item_blocks_no_other(client: Client) -> None:
     ]
     answer = (await client.post("/measurements", json={"measurements": items})).json()
     assert [item.get("reason", item["result"]) for item in answer["items"]] == [
-        "created", "unit", "invalid", "repeated-key", "invalid", "unknown-device", "invalid", "derivation",
+        "created", "unit", "invalid", "repeated-key", "invalid", "unknown-device", "invalid", "unknown-measurement",
         "invalid-key", "created",
     ]  # fmt: skip
     assert (answer["created"], answer["rejected"]) == (2, 8)
@@ -281,7 +281,7 @@ async def test_a_calibrated_sensor_means_its_epoch(client: Client, core: Core, p
     unnamed = await put(client, "m3", glucose())
     assert (unnamed.status_code, unnamed.json()["field"]) == (422, "sensor")
     other_kind = await put(client, "m4", pressure(sensor="strip"))
-    assert (other_kind.status_code, other_kind.json()["code"]) == (422, "unknown-sensor")
+    assert (other_kind.status_code, other_kind.json()["field"], other_kind.json()["retry"]) == (422, "sensor", False)
 
 
 async def test_the_life_of_device_and_sensor_bounds_measurements(client: Client) -> None:
@@ -312,7 +312,7 @@ async def test_reference_values_need_no_device_and_outlive_it(client: Client, co
 @pytest.mark.parametrize(
     ("sources", "reason"),
     [
-        (["reading", "none"], "derivation"),
+        (["reading", "none"], "unknown-measurement"),
         (["reading", "reading2"], "derivation"),
         (["reference", "reference2"], "derivation"),
         (["peak", "reference"], "derivation"),
@@ -349,7 +349,14 @@ async def test_a_relative_value_can_be_withdrawn_after_its_reading(client: Clien
 async def test_other_patients_measurements_are_no_source(client: Client, stranger: Client) -> None:
     await post(client, reading=fev1(), reference=reference())
     await put_device(stranger, "meter")
-    assert (await put(stranger, "r", relative())).json()["code"] == "derivation"
+    assert (await put(stranger, "r", relative())).json()["code"] == "unknown-measurement"
+
+
+async def test_a_relative_value_that_comes_before_its_sources_is_taken_later(client: Client) -> None:
+    early = (await put(client, "r", relative())).json()
+    assert (early["code"], early["retry"]) == ("unknown-measurement", True)
+    await post(client, reading=fev1(), reference=reference())
+    assert (await put(client, "r", relative())).json()["result"] == "created"
 
 
 async def test_implausible_values_are_refused_and_unusual_ones_kept_with_a_warning(client: Client) -> None:

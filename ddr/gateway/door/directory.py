@@ -59,7 +59,8 @@ class Directory:
             known = kind is Kind.MEASUREMENT
             found = await known_ids.measurement_key(self.core.pool, self.patient_id, number) if known else None
         if found is None:
-            raise invalid("derivedFrom", "leads to no entry that was taken and to no measurement", "derivation")
+            told = "leads to no entry that was taken and to no measurement"
+            raise invalid("derivedFrom", told, "unknown-measurement")
         return found
 
     async def _own_target(self, text: str) -> Target | None:
