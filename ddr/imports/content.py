@@ -67,7 +67,8 @@ class Content:
 
     @cached_property
     def _lines(self) -> list[str]:
-        return self.text.splitlines()
+        """Ended as files end lines, and by nothing else: a note may have a line separator of its own (U+2028)."""
+        return self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
     @cached_property
     def separator(self) -> str:

@@ -15,6 +15,7 @@ from ddr.imports.model import (
     GLUCOSE_METER,
     HIGH,
     LOW,
+    MMHG,
     PANEL,
     PRESSURES,
     ImportFile,
@@ -22,13 +23,17 @@ from ddr.imports.model import (
     Value,
     of_one_person,
 )
-from ddr.imports.numbers import number
+from ddr.imports.numbers import implausible, number
 from ddr.imports.table import UNITS
 from ddr.imports.times import instants
 
 Json = Mapping[str, Any]
 _DEAD = ("entered-in-error", "cancelled")
 _LOINC = "http://loinc.org"
+
+
+class _Unfit(Exception):
+    """An Observation that is well-formed and gives no value; the text says why."""
 
 
 def recognises(content: Content) -> bool:
@@ -48,6 +53,8 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
             continue
         try:
             _take(file, line, observation, named)
+        except _Unfit as error:
+            file.reject(line, str(error))
         except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, IndexError, StopIteration):
             file.reject(line, "this Observation is not of a form that HDDT knows")
     return file
@@ -78,14 +85,24 @@ def _take(file: ImportFile, line: int, observation: Json, named: Mapping[str, Js
         raise ValueError("effectiveDateTime")
     if code == PANEL:
         found = {_loinc(part): part["valueQuantity"] for part in observation["component"] if "valueQuantity" in part}
-        parts = tuple((name, _amount(found[name]["value"])) for name in PRESSURES if name in found)
+        parts = tuple((name, _measured(found[name], MMHG)) for name in PRESSURES if name in found)
         source = _source(observation, named, CUFF)
-        file.values.append(Value(line, time_ms, PANEL, "mm[Hg]", None, source, parts))
+        file.values.append(Value(line, time_ms, PANEL, MMHG, None, source, parts))
         return
     quantity = observation["valueQuantity"]
     unit = UNITS.get(quantity["code"].casefold(), quantity["code"])
     source = _source(observation, named, GLUCOSE_METER)
-    file.values.append(Value(line, time_ms, code, unit, _amount(quantity["value"]), source))
+    file.values.append(Value(line, time_ms, code, unit, _measured(quantity, unit), source))
+
+
+def _measured(quantity: Json, unit: str) -> Decimal:
+    """The value of a Quantity. Raises _Unfit for one that says only that it lies below or above."""
+    if quantity.get("comparator"):
+        raise _Unfit("a single value must be a number")
+    value = _amount(quantity["value"])
+    if reason := implausible(value, unit):
+        raise _Unfit(reason)
+    return value
 
 
 def _loinc(part: Json) -> str:
@@ -94,25 +111,36 @@ def _loinc(part: Json) -> str:
 
 
 def _series(file: ImportFile, line: int, observation: Json, code: str, named: Mapping[str, Json]) -> None:
-    """Token i of SampledData is the value at start + i · period (FHIR R4 datatypes.html#SampledData)."""
+    """Token i of SampledData is the value at start + i · period (FHIR R4 datatypes.html#SampledData); all or nothing is
+    taken, but for samples that cannot have been measured."""
     data = observation["valueSampledData"]
     (start_ms,) = instants([observation["effectivePeriod"]["start"]], [""], UTC)
     origin, factor = _amount(data["origin"].get("value", 0)), _amount(data.get("factor", 1))
+    period = _amount(data["period"])
     unit = UNITS.get(data["origin"]["code"].casefold(), data["origin"]["code"])
-    if start_ms is None or CGM.get(unit) != code:
+    if start_ms is None or period <= 0 or CGM.get(unit) != code:
         raise ValueError("series")
-    source = _source(observation, named, NOT_STATED.type)
+    source, found, unfit = _source(observation, named, NOT_STATED.type), [], []
+    for place, token in enumerate(str(data.get("data", "")).split()):
+        if token == "E":  # noqa: S105 - SampledData's sign for no value
+            continue
+        value = token if token in (LOW, HIGH) else origin + factor * _sample(token)
+        if isinstance(value, Decimal) and (reason := implausible(value, unit)):
+            unfit.append(reason)
+        else:
+            found.append(Value(line, start_ms + round(place * period), code, unit, value, source))
     if "lowerLimit" in data and "upperLimit" in data:
         file.limits[source] = {unit: (_amount(data["lowerLimit"]), _amount(data["upperLimit"]))}
-    for place, token in enumerate(str(data.get("data", "")).split()):
-        time_ms = start_ms + round(place * _amount(data["period"]))
-        if token in (LOW, HIGH):
-            file.values.append(Value(line, time_ms, code, unit, token, source))
-        elif token != "E":  # noqa: S105 - SampledData's sign for no value
-            amount = number(token)
-            if amount is None:
-                raise ValueError("data")
-            file.values.append(Value(line, time_ms, code, unit, origin + factor * amount, source))
+    file.values += found
+    for reason in unfit:
+        file.reject(line, reason)
+
+
+def _sample(token: str) -> Decimal:
+    found = number(token)
+    if found is None:
+        raise ValueError("data")
+    return found
 
 
 def _amount(value: Any) -> Decimal:

@@ -68,7 +68,7 @@ def read(raw: bytes, zone: tzinfo, name: str | None = None) -> ImportFile:
     if found is None:
         raise ImportFileError(_unknown(content, name))
     file = FORMATS[found].read(content, zone)
-    file.leave_unset_clocks()
+    file.leave_wrong_clocks()
     if not file.values and not file.bad:
         raise ImportFileError("there are no values in this file")
     return file

@@ -70,7 +70,7 @@ def read(content: Content, mapping: ColumnMap, zone: tzinfo) -> ImportFile:
         for line, row in rows
     ]
     file = read_cells("mapped", cells, mapping.zone or zone)
-    file.leave_unset_clocks()
+    file.leave_wrong_clocks()
     return file
 
 

@@ -19,6 +19,7 @@ CGM_SYSTEM, GLUCOSE_METER, CUFF = "700585005", "337414009", "70665002"
 PEAK_FLOW_METER, SPIROMETER = "334990001", "303501006"
 
 _SET_MS = 946_684_800_000  # 2000-01-01T00:00Z
+_END_MS = 253_402_300_800_000  # the end of the year 9999: later times have no form (RFC 3339)
 MOST_BAD = 10_000  # bad rows of a file that has no more good ones: looking at all of a large file takes seconds
 
 LOW, HIGH = "L", "U"  # below and above what the sensor measures (HDDT measurement-cgm.md)
@@ -89,16 +90,20 @@ class ImportFile:
     skipped: int = 0  # rows that are no values: meals, insulin, alerts, settings, scans
     limits: dict[Source, dict[str, tuple[Decimal, Decimal]]] = field(default_factory=dict)
 
-    def leave_unset_clocks(self) -> None:
-        """Reject what lies before 2000: the clock was never set, or seconds are taken for milliseconds.
+    def leave_wrong_clocks(self) -> None:
+        """Reject what lies before 2000 (the clock was never set, or seconds are taken for milliseconds) or after 9999.
 
         Raises MostlyBad.
         """
-        early = [value for value in self.values if value.time_ms < _SET_MS]
-        if early:
-            self.values = [value for value in self.values if value.time_ms >= _SET_MS]
-        for value in early:
-            self.reject(value.line, "the time lies before 2000: the clock of the device was not set")
+        wrong = [value for value in self.values if not _SET_MS <= value.time_ms < _END_MS]
+        if wrong:
+            self.values = [value for value in self.values if _SET_MS <= value.time_ms < _END_MS]
+        for value in wrong:
+            early = value.time_ms < _SET_MS
+            self.reject(
+                value.line,
+                "the time lies before 2000: the clock of the device was not set" if early else "no time: after 9999",
+            )
 
     def reject(self, line: int, reason: str, beside: int = 0) -> None:
         """Note a bad row. Raises MostlyBad when there are too many, and more than good ones, of which `beside` are not

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddr.imports.calls import instant, milliseconds
 from ddr.imports.content import Content
 from ddr.imports.formats import FORMATS, read
 from ddr.imports.model import MOST_BAD, ImportFile, ImportFileError, MostlyBad, SeveralPersons, Value
@@ -268,7 +269,53 @@ def test_odd_members_of_json_are_bad_rows_at_most(name: str) -> None:
             changed = orjson.loads(_JSON_FORMS[name])
             reduce(getitem, path[:-1], changed)[path[-1]] = odd
             with suppress(ImportFileError):
-                read(orjson.dumps(changed), BERLIN)
+                for value in read(orjson.dumps(changed), BERLIN).values:
+                    _sendable(value)
+
+
+def _sendable(value: Value) -> None:
+    """A time that RFC 3339 can write, and numbers that can have been measured."""
+    assert milliseconds(instant(value.time_ms)) == value.time_ms
+    amounts = [value.value, *(amount for _, amount in value.parts)]
+    assert not [one for one in amounts if isinstance(one, Decimal) and not 0 < one <= 1000]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        ('"valueQuantity": {', '"valueQuantity": {"comparator": "<", ', "must be a number"),
+        ('"value": 101', '"value": 1e6', "cannot have been measured"),
+        (' E L"', ' E L x"', "form that HDDT knows"),
+        ('"period": ', '"period": -', "form that HDDT knows"),
+    ],
+)
+def test_an_observation_that_says_no_value_gives_none(before: str, after: str, reason: str) -> None:
+    whole = read(samples.FHIR.encode(), BERLIN)
+    assert before in samples.FHIR and not whole.bad
+    file = read(samples.FHIR.replace(before, after, 1).encode(), BERLIN)
+    assert len(file.bad) == 1 and reason in file.bad[0].reason
+    assert file.values == [value for value in whole.values if value.line != file.bad[0].line]
+
+
+def test_a_sample_that_cannot_have_been_measured_leaves_the_others_of_its_chunk() -> None:
+    whole = read(samples.FHIR.encode(), BERLIN)
+    file = read(samples.FHIR.replace('"data": "', '"data": "9999 ', 1).encode(), BERLIN)
+    assert [bad.reason for bad in file.bad] == ["9999 mg/dL cannot have been measured"]
+    assert len(file.values) == len(whole.values)
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x0b", "\x0c", "\x1e", "\x85"])
+def test_a_line_separator_in_a_note_ends_no_row(separator: str) -> None:
+    heading = "time,note,value,unit\n"
+    file = read(f"{heading}2026-11-20T07:00:00Z,a{separator}b,101,mg/dL\r\n".encode(), BERLIN)
+    assert [(value.line, value.value) for value in file.values] == [(2, Decimal(101))] and not file.bad
+
+
+def test_a_time_beyond_the_calendar_is_a_bad_row() -> None:
+    file = read(f"{samples.TABLE}9999-12-31T23:30:00-01:00,99504-3,101,mg/dL,D,S\n".encode(), BERLIN)
+    assert [(bad.line, bad.reason) for bad in file.bad] == [(7, "no time: after 9999")]
+    for value in file.values:
+        _sendable(value)
 
 
 def test_many_rows_are_read_in_little_time() -> None:
