@@ -262,7 +262,8 @@ class Settings:
     miv: Mapping[str, MivSettings] = field(
         default_factory=dict,
         metadata={
-            "doc": "Per MIV package name: grace_seconds, historic_days, delay_seconds; unset: the package's limits."
+            "doc": "Per MIV package name: grace_seconds, historic_days and delay_seconds, all three; of a MIV that is"
+            " not named: the package's limits."
         },
     )
 
