@@ -21,13 +21,14 @@ from rich.progress import Progress
 from rich.table import Table
 
 from ddr.cli.errors import CommandError
+from ddr.client.oauth import retry_seconds
 from ddr.imports import mapped
 from ddr.imports.calls import Answer, Call, Refused, Report, Steps
 from ddr.imports.content import Content
 from ddr.imports.formats import FORMATS, read
 from ddr.imports.model import ImportFile, ImportFileError
 from ddr.imports.registering import period_ms
-from ddr.imports.sending import sending
+from ddr.imports.sending import by_source, sending
 from ddr.imports.taking_back import taking_back
 from ddr.proxies import client_arguments
 from ddr.reasons import in_words
@@ -107,19 +108,29 @@ def _token(args: argparse.Namespace) -> str:
 
 def _read(path: Path, insist: str | None, args: argparse.Namespace) -> tuple[ImportFile, str]:
     """The file, and the digest that names its import: of its content and of how its times were read."""
+    zone = _zone(args.zone)
     try:
-        raw, zone = path.read_bytes(), ZoneInfo(args.zone)
-        if args.map:
-            file = mapped.read(Content(raw), mapped.load(args.map.read_text()), zone)
-        else:
-            file = read(raw, zone, insist)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise CommandError(f"import: no time zone {args.zone}; an example is Europe/Berlin") from None
+        raw = path.read_bytes()
+        file = mapped.read(Content(raw), _map(args.map), zone) if args.map else read(raw, zone, insist)
     except OSError as error:
         raise CommandError(f"import: {in_words(error, named=True)}") from None
     except ImportFileError as error:
         raise CommandError(f"import: {path}: {error}") from None
     return file, hashlib.sha256(args.zone.encode() + b"\n" + raw).hexdigest()
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # Europe is a folder of zones
+        raise CommandError(f"import: no time zone {name}; an example is Europe/Berlin") from None
+
+
+def _map(path: Path) -> mapped.ColumnMap:
+    try:
+        return mapped.load(path.read_text("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise CommandError(f"import: {path}: {in_words(error)}") from None
 
 
 def _walk(client: httpx.Client, steps: Steps, total: int) -> Report:
@@ -145,18 +156,28 @@ def _ask(client: httpx.Client, call: Call, wait: Callable[[float], None] | None 
     for left in range(TRIES - 1, -1, -1):
         try:
             response = client.request(call.method, call.path, content=call.content, headers=JSON)
-        except (httpx.TransportError, ssl.SSLError) as error:  # alerts of TLS 1.3 come as they are
+        except (httpx.RequestError, ssl.SSLError) as error:  # alerts of TLS 1.3 come as they are
             problem = in_words(error)
         else:
             if response.status_code not in (429, 502, 503, 504) or not left:
-                is_json = "json" in response.headers.get("content-type", "")
-                return Answer(response.status_code, response.json() if is_json else None)
+                return _answer(response)
             problem = f"the recorder answers {response.status_code}"
-            pause = min(60.0, float(response.headers.get("retry-after", pause)))
+            pause = min(60.0, retry_seconds(response, pause))
         if left:
             wait(pause)
             pause = min(30.0, 2 * pause)
     raise CommandError(f"import: {problem}; run it again to go on")
+
+
+def _answer(response: httpx.Response) -> Answer:
+    """What a recorder says. Raises CommandError for what something else does: a proxy, a page of another port."""
+    try:
+        body = response.json() if response.content else None
+    except ValueError:
+        body = None
+    if not (response.is_error or response.status_code == httpx.codes.NO_CONTENT or isinstance(body, dict)):
+        raise CommandError("import: what answers at the setting gateway_base_url is no gateway API of a recorder")
+    return Answer(response.status_code, body)
 
 
 def _show(path: Path, file: ImportFile) -> None:
@@ -164,9 +185,9 @@ def _show(path: Path, file: ImportFile) -> None:
     table = Table(
         "device", "serial number", "code", "unit", "values", "first (UTC)", "last (UTC)", "every", title=str(path)
     )
-    for source in sorted({value.source for value in file.values}):
-        for code in sorted({value.code for value in file.values if value.source == source}):
-            own = [value for value in file.values if (value.source, value.code) == (source, code)]
+    for source, values in by_source(file.values).items():
+        for code in sorted({value.code for value in values}):
+            own = [value for value in values if value.code == code]
             times = [value.time_ms for value in own]
             every = f"{period_ms(own, source) // 60_000} min" if own[0].continuous else ""
             ends = (

@@ -55,7 +55,7 @@ def load(text: str) -> ColumnMap:
         raise ImportFileError(f"the map does not say which column is {' and '.join(sorted(missing))}")
     try:
         return ColumnMap(columns, fixed, ZoneInfo(zone) if zone else None)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # Europe is a folder of zones
         raise ImportFileError(f"the map names the zone {zone}, which is not known") from None
 
 
@@ -64,6 +64,10 @@ def read(content: Content, mapping: ColumnMap, zone: tzinfo) -> ImportFile:
     heading, rows = _parquet(content.raw) if content.raw.startswith(_PARQUET) else _csv(content, mapping)
     if missing := set(mapping.columns.values()) - set(heading):
         raise ImportFileError(f"no column {', '.join(sorted(missing))}; the file has {', '.join(heading)}")
+    if twice := [name for name in mapping.columns.values() if heading.count(name) > 1]:
+        raise ImportFileError(
+            f"the file has several columns {', '.join(sorted(twice))}; which one is meant cannot be told"
+        )
     places = {meaning: heading.index(name) for meaning, name in mapping.columns.items()}
     cells = [
         Cells(line, *(row[places[name]] if name in places else mapping.fixed.get(name, "") for name in _MEANINGS))

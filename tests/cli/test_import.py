@@ -10,8 +10,9 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from ddr.cli.errors import CommandError
 from ddr.cli.main import main
-from ddr.imports.calls import Call, Report, Steps
+from ddr.imports.calls import Answer, Call, Report, Steps
 from tests.imports import samples
 
 importer = importlib.import_module("ddr.cli.import")
@@ -81,10 +82,13 @@ def test_a_dry_run_sends_nothing_and_shows_what_is_there(capsys: pytest.CaptureF
         (["libreview", "export.csv"], "looks like Dexcom Clarity"),
         (["nowhere.csv"], "nowhere.csv: No such file"),
         (["export.csv", "--zone", "Europe/Nirgends"], "no time zone"),
+        (["export.csv", "--zone", "Europe"], "no time zone"),
+        (["export.csv", "--map", "latin.toml"], "latin.toml: is no text in UTF-8"),
         (["export.csv", "--map", "export.csv"], "the map is not TOML"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("latin.toml").write_bytes("time = 'Größe'".encode("latin-1"))
     assert main(["import", *words, "--dry-run"]) == 1
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
@@ -93,7 +97,7 @@ def test_what_cannot_be_read_is_one_line(words: list[str], said: str, capsys: py
 def test_any_other_table_is_described_by_a_map(capsys: pytest.CaptureFixture[str]) -> None:
     Path("own.csv").write_text("Notiz\nWann;Wieviel;Sensor\n20.11.2026 08:00;101;S9\n")
     Path("map.toml").write_text(
-        '[columns]\ntime = "Wann"\nvalue = "Wieviel"\nserial = "Sensor"\n'
+        '\ufeff[columns]\ntime = "Wann"\nvalue = "Wieviel"\nserial = "Sensor"\n'
         '[fixed]\nunit = "mg/dL"\nzone = "Europe/Berlin"\n'
     )
     assert main(["import", "own.csv", "--map", "map.toml", "--dry-run"]) == 0
@@ -112,13 +116,40 @@ def test_a_parquet_file_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Dexcom G6" in capsys.readouterr().out
 
 
-def test_a_busy_recorder_is_asked_again() -> None:
-    answers = [httpx.Response(503, headers={"retry-after": "7"}), httpx.Response(200, json={"devices": []})]
-    waited: list[float] = []
-    transport = httpx.MockTransport(lambda request: answers.pop(0))
+def asked(*answers: httpx.Response) -> tuple[Answer, list[float]]:
+    """What comes of these answers to one call, and for how long it was waited between them."""
+    left, waited = [*answers], list[float]()
+    transport = httpx.MockTransport(lambda request: left.pop(0))
     with httpx.Client(transport=transport, base_url="https://recorder/") as client:
-        assert importer._ask(client, Call("GET", "devices"), waited.append).body == {"devices": []}
-    assert waited == [7.0]
+        return importer._ask(client, Call("GET", "devices"), waited.append), waited
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7.0), ("-7", 0.0), ("nan", 1.0), ("soon", 1.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("99999", 60.0)],
+)
+def test_a_busy_recorder_is_asked_again(header: str, seconds: float) -> None:
+    busy = httpx.Response(503, headers={"retry-after": header})
+    answer, waited = asked(busy, httpx.Response(200, json={"devices": []}))
+    assert (answer.body, waited) == ({"devices": []}, [seconds])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, html="<p>Log in"),
+        httpx.Response(200, text="{", headers={"content-type": "application/json"}),
+        httpx.Response(200, json=[]),
+        httpx.Response(302, headers={"location": "https://elsewhere/"}),
+    ],
+)
+def test_what_is_no_recorder_is_one_line(answer: httpx.Response) -> None:
+    with pytest.raises(CommandError, match="is no gateway API of a recorder"):
+        asked(answer)
+
+
+def test_an_error_without_a_body_of_ours_keeps_its_status() -> None:
+    assert asked(httpx.Response(404, html="<p>no"))[0] == Answer(404, None)
 
 
 def test_rows_with_one_fault_are_told_together() -> None:

@@ -33,6 +33,7 @@ FIXED = "[fixed]\nunit = 'mg/dL'\ncode = '99504-3'\ndevice = 'Sensor X'\n"
         ("[columns]\nunit = 'Einheit'\n", "which column is time and value"),
         (COLUMNS + "[fixed]\nzone = 'Europe/Nowhere'\n", "zone Europe/Nowhere, which is not known"),
         (COLUMNS + "[fixed]\nzone = '/etc'\n", "zone /etc, which is not known"),
+        (COLUMNS + "[fixed]\nzone = 'Europe'\n", "zone Europe, which is not known"),
     ],
 )
 def test_what_is_wrong_in_a_map_is_said(text: str, said: str) -> None:
@@ -43,6 +44,11 @@ def test_what_is_wrong_in_a_map_is_said(text: str, said: str) -> None:
 def test_a_column_that_the_file_has_not_is_named() -> None:
     with pytest.raises(ImportFileError, match="no column Wert; the file has Zeit, Value"):
         mapped.read(Content(b"Zeit,Value\n2026-11-20T08:00:00,100\n"), mapped.load(COLUMNS + FIXED), BERLIN)
+
+
+def test_a_column_that_the_file_has_twice_is_not_guessed() -> None:
+    with pytest.raises(ImportFileError, match="several columns Wert"):
+        mapped.read(Content(b"Zeit,Wert,Wert\n2026-11-20T08:00:00,100,5.6\n"), mapped.load(COLUMNS + FIXED), BERLIN)
 
 
 def test_an_empty_parquet_file_is_refused_in_words() -> None:
