@@ -29,8 +29,8 @@ ATTRIBUTES = (
 # Whoever changes what is recorded or left out says so here: it becomes a new version at the next start.
 SCOPE = (
     "every request and connection on the DiGA listener (FHIR interface, PAR, token and revocation endpoint)",
-    "on the public listener: authorization endpoint, login and consent on its way, both metadata documents, keys,"
-    " client registration, status; and connections that come to no request",
+    "on the public listener: authorization endpoint, login and consent on its way, both metadata documents, the OpenAPI"
+    " document, keys, client registration, status; and connections that come to no request",
 )
 MASKING = (
     "never: tokens, codes, header fields, queries and forms, addresses, names, bodies",
