@@ -2,26 +2,68 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from ddr.client.errors import Unreachable
+from ddr.client.errors import Refused, Unreachable
 from ddr.client.xml import FhirXmlError, from_xml
 
 Json = dict[str, Any]
+PORTS = {"https": 443, "http": 80}
 
 
 def content_of(answer: httpx.Response) -> Json:
     """The resource. Raises Unreachable for what is none: an answer that was cut, or of something in between."""
     try:
         found = from_xml(answer.content) if "xml" in answer.headers.get("content-type", "") else answer.json()
-    except (ValueError, FhirXmlError):
+    except (ValueError, RecursionError, FhirXmlError):
         found = None
     if not isinstance(found, dict) or "resourceType" not in found:
         raise Unreachable("an answer that is no FHIR resource")
+    if found["resourceType"] == "Bundle" and not _is_bundle(found):
+        raise Unreachable("an answer that is no Bundle of FHIR")
     return found
+
+
+def _is_bundle(found: Json) -> bool:
+    """Entries with resources and links with addresses, of the types that FHIR gives them."""
+    entries, links = found.get("entry") or [], found.get("link") or []
+    if not isinstance(entries, list) or not isinstance(links, list):
+        return False
+    resources = [entry.get("resource") or {} if isinstance(entry, dict) else None for entry in entries]
+    return all(
+        isinstance(one, dict) and isinstance(one.get("id", ""), str) and isinstance(one.get("meta") or {}, dict)
+        for one in resources
+    ) and all(isinstance(one, dict) and isinstance(one.get("url") or "", str) for one in links)
+
+
+def next_page(bundle: Json, base: str) -> str:
+    """The address of the next page, absolute or relative to `base` in the Bundle; "" on the last one.
+
+    Raises Refused.
+    """
+    link = next((one.get("url") for one in bundle.get("link") or () if one.get("relation") == "next"), None)
+    return at_same_server(base, link) if link else ""
+
+
+def at_same_server(base: str, link: str) -> str:
+    """`link`, absolute. Raises Refused for one to another server, which would get our token."""
+    try:
+        absolute = urljoin(base, link)
+        same = _server(absolute) == _server(base)
+    except ValueError:
+        same = False
+    if not same:
+        raise Refused(200, "link", "a page's link leads to another server")
+    return absolute
+
+
+def _server(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port, however they are written (RFC 3986 section 6.2.3)."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
 
 
 def outcome_of(answer: httpx.Response) -> tuple[str, str]:
@@ -30,5 +72,5 @@ def outcome_of(answer: httpx.Response) -> tuple[str, str]:
         issue = (content_of(answer).get("issue") or [{}])[0]
         text = (issue.get("details") or {}).get("text") or issue.get("diagnostics") or answer.reason_phrase
         return str(issue.get("code", "error")), str(text)
-    except (Unreachable, LookupError, AttributeError, json.JSONDecodeError):
+    except (Unreachable, LookupError, AttributeError, TypeError):
         return "error", answer.reason_phrase

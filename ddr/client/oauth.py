@@ -40,6 +40,14 @@ async def post(http: httpx.AsyncClient, url: str, form: Mapping[str, str], **opt
     return _read(await ask(http, "POST", url, data=form, **options))
 
 
+def member(answer: Json, name: str) -> str:
+    """A text that an answer must have. Raises Unreachable for one that came without: of something in between."""
+    found = answer.get(name)
+    if not isinstance(found, str) or not found:
+        raise Unreachable(f"an answer without {name}")
+    return found
+
+
 async def ask(http: httpx.AsyncClient, method: str, url: str, **options: Any) -> httpx.Response:
     """One request. Raises Unreachable when there is no answer."""
     try:

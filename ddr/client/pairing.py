@@ -8,7 +8,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
@@ -28,8 +28,8 @@ class Started:
     """A pairing under way. Send the patient's browser to `url`; keep the rest until it comes back (it is a secret)."""
 
     url: str
-    state: str
-    verifier: str
+    state: str = field(repr=False)
+    verifier: str = field(repr=False)
 
 
 class Pairing:
@@ -57,9 +57,9 @@ class Pairing:
             "code_challenge": _challenge(verifier),
             "code_challenge_method": "S256",
         }
-        pushed = await oauth.post(self._http, server["pushed_authorization_request_endpoint"], form)
-        query = urlencode({"client_id": self._diga.client_id, "request_uri": pushed["request_uri"]})
-        return Started(f"{server['authorization_endpoint']}?{query}", state, verifier)
+        pushed = await oauth.post(self._http, oauth.member(server, "pushed_authorization_request_endpoint"), form)
+        query = urlencode({"client_id": self._diga.client_id, "request_uri": oauth.member(pushed, "request_uri")})
+        return Started(f"{oauth.member(server, 'authorization_endpoint')}?{query}", state, verifier)
 
     async def finish(self, started: Started, callback_url: str) -> Grant:
         """Redeem the code that the browser brought to the redirect_uri; the grant is stored when this returns.
@@ -84,7 +84,7 @@ class Pairing:
             "code_verifier": started.verifier,
         }
         began = time.time()
-        grant = grant_of(await oauth.post(self._http, server["token_endpoint"], form), began)
+        grant = grant_of(await oauth.post(self._http, oauth.member(server, "token_endpoint"), form), began)
         async with self._store.alone(grant.pairing_id):  # a refresh of former tokens shall not overwrite these
             await self._store.save(grant)
         return grant
@@ -102,7 +102,7 @@ class Pairing:
                     "token": grant.refresh_token,
                     "token_type_hint": "refresh_token",
                 }
-                await oauth.post(self._http, server["revocation_endpoint"], form)
+                await oauth.post(self._http, oauth.member(server, "revocation_endpoint"), form)
             await self._store.forget(pairing_id)
 
 

@@ -196,10 +196,18 @@ def _missing(
     for name, one in list(known.items()):
         if name in present:
             continue
-        old = floor is not None and bool(one.end) and instant(one.end) < floor
+        old = floor is not None and _before(one.end, floor)
         if old or (seen is not None and name not in seen):
             del known[name]
             yield Change(Kind.GONE if old else Kind.DELETED, name, None, related)
+
+
+def _before(end: str, floor: datetime) -> bool:
+    """False for a time that cannot be read: the cursor has it for ever, and a pull goes on."""
+    try:
+        return bool(end) and instant(end) < floor
+    except ValueError:
+        return False
 
 
 def _earlier(stamp: str) -> str:

@@ -7,12 +7,12 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode
 
 import httpx
 
 from ddr.client import oauth
-from ddr.client.answers import Json, content_of, outcome_of
+from ddr.client.answers import Json, at_same_server, content_of, next_page, outcome_of
 from ddr.client.diga import Diga
 from ddr.client.errors import Refused, ScopeRefused, Unreachable, throttled
 from ddr.client.pull import Change, Cursor, Step, query_of, resources_of, step
@@ -59,14 +59,15 @@ class Recorder:
         cursor = since or Cursor()
         if cursor.following:
             try:
-                bundle = await self.get(self._ours(self._diga.fhir_base, cursor.following))
+                bundle = await self.get(at_same_server(self._diga.fhir_base, cursor.following))
             except Refused:  # pages are kept for some time only: once more, what is known is left out
                 cursor = Cursor(cursor.since, cursor.known, "", None if cursor.seen is None else frozenset())
                 bundle = await self._first(cursor)
         else:
             bundle = await self._first(cursor)
+        read = {cursor.following}
         while True:
-            following = self._next(bundle)
+            following = self._next(bundle, read)
             found = step(cursor, bundle, await self._related(bundle), following, self._floor())
             yield found
             if not found.more:
@@ -75,11 +76,11 @@ class Recorder:
 
     async def pages(self, kind: str, parameters: Mapping[str, str]) -> AsyncIterator[Json]:
         """The Bundles of a search, page after page. Raises as `get`."""
-        url = f"{self._diga.fhir_base}/{kind}?{urlencode(parameters)}"
+        url, read = f"{self._diga.fhir_base}/{kind}?{urlencode(parameters)}", set[str]()
         while url:
             bundle = await self.get(url)
             yield bundle
-            url = self._next(bundle)
+            url = self._next(bundle, read)
 
     async def get(self, url: str) -> Json:
         """The resource that a FHIR request is answered with, in FHIR's JSON form.
@@ -95,6 +96,8 @@ class Recorder:
                 )
                 if answer.is_success:
                     return content_of(answer)
+                if answer.status_code >= 500 and answer.status_code != 503:
+                    raise Unreachable(f"the recorder answers {answer.status_code}")
             except Unreachable:
                 if attempt + 1 == TRIES:
                     raise
@@ -110,7 +113,7 @@ class Recorder:
                     raise throttled(answer.status_code, pause)
                 waited += pause
                 await asyncio.sleep(pause)
-            elif answer.status_code < 500:
+            else:
                 code, text = outcome_of(answer)
                 raise (ScopeRefused if answer.status_code == 403 else Refused)(answer.status_code, code, text)
         raise Unreachable("the recorder does not answer")
@@ -144,18 +147,14 @@ class Recorder:
             waiting.append(related[key].get("source"))
         return related
 
-    def _next(self, bundle: Json) -> str:
-        """The address of the next page, absolute or relative in the Bundle; never at another server, which would get
-        our token."""
-        found = next((one.get("url") for one in bundle.get("link") or () if one.get("relation") == "next"), None)
-        return self._ours(f"{self._diga.fhir_base}/Observation", found) if found else ""
-
-    def _ours(self, url: str, link: str) -> str:
-        absolute = urljoin(url, link)
-        here, there = urlsplit(self._diga.fhir_base), urlsplit(absolute)
-        if (here.scheme, here.netloc) != (there.scheme, there.netloc):
-            raise Refused(200, "link", "a page's link leads to another server")
-        return absolute
+    def _next(self, bundle: Json, read: set[str]) -> str:
+        """The address of the next page, "" on the last one; it is noted in `read`. Raises Refused for one that was read
+        already: pages in a circle have no end."""
+        found = next_page(bundle, f"{self._diga.fhir_base}/Observation")
+        if found and found in read:
+            raise Refused(200, "link", "a page's link leads back to a page that was read")
+        read.add(found)
+        return found
 
     def _floor(self) -> datetime | None:
         return None if self._history is None else datetime.fromtimestamp(self._clock(), UTC) - self._history

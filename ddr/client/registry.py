@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode
 
 import httpx
 
 from ddr.client import oauth
-from ddr.client.answers import content_of, outcome_of
+from ddr.client.answers import content_of, next_page, outcome_of
 from ddr.client.diga import Diga
 from ddr.client.errors import NotFound, Refused, Throttled, Unreachable
 
@@ -136,11 +136,7 @@ class Registry:
                 raise Unreachable("the HIIS-VZ does not answer as a whole")
             bundle = content_of(answer)
             found += [one for entry in bundle.get("entry") or () if (one := entry.get("resource") or {}).get("id")]
-            link = next((one.get("url") for one in bundle.get("link") or () if one.get("relation") == "next"), None)
-            following = urljoin(url, link) if link else ""
-            if following and urlsplit(following)[:2] != urlsplit(url)[:2]:
-                raise Refused(200, "link", "a page's link leads to another server")
-            url = following
+            url = next_page(bundle, url)
         return [one for one in found if one.get("resourceType") == kind]
 
 

@@ -8,8 +8,10 @@ unanswered refresh is repeated at once, with short timeouts, and is not given up
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import replace
+from typing import Any
 
 import httpx
 
@@ -20,6 +22,7 @@ from ddr.client.tokens import Grant, TokenStore
 
 EARLY_SECONDS = 30  # a token that ends within this time is renewed before it is used
 REPEAT_SECONDS = 8.0  # since the first try; recorders repeat an answer for ten
+UNSAID_SECONDS = 60.0  # how long a token is taken for good whose answer does not say so
 PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
 LONGEST_PAUSE = 2.0  # before an unanswered refresh is sent by somebody else
 ANSWER = httpx.Timeout(4, connect=2)  # two tries fit into REPEAT_SECONDS even when nothing answers
@@ -59,7 +62,7 @@ class Session:
             }
             began = time.time()
             try:
-                fresh = grant_of(await self._answer(server["token_endpoint"], form), began, grant)
+                fresh = grant_of(await self._answer(oauth.member(server, "token_endpoint"), form), began, grant)
             except PairingEnded:
                 await self._store.save(replace(grant, ended=True))
                 raise
@@ -72,7 +75,9 @@ class Session:
         until, sent = time.monotonic() + REPEAT_SECONDS, False
         for pause in (*PAUSES, REPEAT_SECONDS):
             try:
-                return await oauth.post(self._http, url, form, timeout=ANSWER)
+                answer = await oauth.post(self._http, url, form, timeout=ANSWER)
+                oauth.member(answer, "access_token")
+                return answer
             except Unreachable:
                 sent, wait = True, pause
             except Throttled as error:
@@ -98,14 +103,24 @@ class Session:
 
 
 def grant_of(answer: oauth.Json, began: float, former: Grant | None = None) -> Grant:
-    """The grant in an answer of the token endpoint that was asked for at `began`, seconds since 1970."""
+    """The grant in an answer of the token endpoint that was asked for at `began`, seconds since 1970; what an answer to
+    a refresh leaves out is as in `former`. Raises Unreachable for an answer that lacks what it must have."""
     return Grant(
-        pairing_id=answer.get("sub") or (former.pairing_id if former else ""),
+        pairing_id=former.pairing_id if former else oauth.member(answer, "sub"),
         scope=answer.get("scope") or (former.scope if former else ""),
         refresh_token=answer.get("refresh_token") or (former.refresh_token if former else ""),
-        access_token=answer["access_token"],
-        expires_at=began + float(answer.get("expires_in", 60)),
+        access_token=oauth.member(answer, "access_token"),
+        expires_at=began + _lifetime(answer.get("expires_in")),
     )
+
+
+def _lifetime(expires_in: Any) -> float:
+    """Seconds for which an access token is good (RFC 6749 section 5.1); a minute when the answer does not say."""
+    try:
+        seconds = float(expires_in)
+    except (TypeError, ValueError, OverflowError):
+        return UNSAID_SECONDS
+    return seconds if math.isfinite(seconds) else UNSAID_SECONDS
 
 
 def _finished(task: asyncio.Task[Grant]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddr.client import Change, Cursor, Kind, Refused, Series, Throttled, readings
+from ddr.client import Change, Cursor, FileTokens, Kind, Recorder, Refused, Series, Throttled, Unreachable, readings
 from ddr.client.pull import Known
 from ddr.client.series import expected_of
 from ddr.fhir.xml_writer import write_xml
-from tests.client.foreign import FHIR, Answer, Foreign, Json, bundle, chunk, recorder_of, resource
+from tests.client.foreign import DIGA, FHIR, PAIRING, Answer, Foreign, Json, bundle, chunk, recorder_of, resource
 
 DEVICE = {"resourceType": "Device", "id": "1", "serialNumber": "S"}
 METRIC = {
@@ -236,3 +236,88 @@ def test_glucose_in_the_other_unit() -> None:
     assert millimoles.unit == "mmol/L" and round(millimoles.value or 0, 2) == Decimal("5.55")
     back = millimoles.within("mg/dL").value
     assert back is not None and abs(back - 100) < Decimal("1e-20")
+
+
+@pytest.mark.parametrize("circle", ["Observation?p=2", f"{FHIR}/Observation?p=1"])
+async def test_pages_in_a_circle_come_to_an_end(circle: str, tmp_path: Path) -> None:
+    pages = {
+        "Observation?p=2": bundle(chunk("b"), following=circle),
+        "Observation?p=1": bundle(chunk("a"), following="Observation?p=2"),
+        "Observation?": bundle(chunk("a"), following="Observation?p=1"),
+    }
+    with pytest.raises(Refused, match="back to a page that was read"):
+        await changes(foreign := Foreign(pages), tmp_path)
+    recorder = await recorder_of(Foreign(pages), tmp_path)
+    with pytest.raises(Refused, match="back to a page that was read"):
+        [_ async for _ in recorder.pages("Observation", {"code": "x"})]
+    assert len(foreign.asked) <= 4
+
+
+@pytest.mark.parametrize("base", ["https://data.example:443/r4/fhir", "HTTPS://DATA.example/r4/fhir"])
+async def test_a_server_is_the_same_however_its_address_is_written(base: str, tmp_path: Path) -> None:
+    pages = {"Observation?p=2": bundle(chunk("b")), "Observation?": bundle(following=f"{base}/Observation?p=2")}
+    assert [one.id for one in await changes(Foreign(pages), tmp_path)] == ["b"]
+
+
+@pytest.mark.parametrize("link", ["https://data.example:99999/", "https://[data.example/", "https://data.example:444/"])
+async def test_an_address_that_is_none_is_no_page(link: str, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="leads to another server"):
+        await changes(Foreign({"Observation?": bundle(following=link)}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"entry": {"resource": {}}},
+        {"entry": [None]},
+        {"entry": [{"resource": []}, {"resource": "x"}]},
+        {"entry": [{"resource": {"resourceType": "Observation", "id": ["a"]}}]},
+        {"entry": [{"resource": {"resourceType": "Observation", "id": "a", "meta": "x"}}]},
+        {"link": "x"},
+        {"link": [None]},
+        {"link": [{"relation": "next", "url": 5}]},
+    ],
+)
+async def test_a_bundle_of_another_form_is_an_error_of_the_client(
+    odd: Json, tmp_path: Path, pauses: list[float]
+) -> None:
+    page = {"resourceType": "Bundle", "type": "searchset", **odd}
+    with pytest.raises(Unreachable, match="no Bundle of FHIR"):
+        await changes(Foreign({"Observation?": page}), tmp_path)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the client waits for, which it does not."""
+    found: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        found.append(seconds)
+
+    monkeypatch.setattr("ddr.client.recorder.asyncio.sleep", sleep)
+    return found
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+async def test_a_recorder_that_fails_is_asked_again_with_growing_pauses(
+    status: int, tmp_path: Path, pauses: list[float]
+) -> None:
+    foreign = Foreign({"Observation?": lambda _: httpx.Response(status)})
+    with pytest.raises(Unreachable, match=f"answers {status}"):
+        await changes(foreign, tmp_path)
+    assert len(foreign.asked) == 4
+    assert [low <= one <= 2 * low for low, one in zip((0.5, 1, 2), pauses, strict=True)] == [True] * 3
+
+
+async def test_a_leap_second_is_a_time_and_what_is_none_keeps_no_pull_from_going_on(tmp_path: Path) -> None:
+    leap = chunk("c", effectivePeriod={"start": "2026-12-31T23:59:60Z"})
+    assert [
+        f"{one.time:%Y-%m-%d %H:%M:%S}" for one in await only(Foreign({"Observation?": bundle(leap)}), tmp_path)
+    ] == [
+        "2027-01-01 00:00:00",
+        "2027-01-01 00:05:00",
+    ]
+    broken = Cursor("", {"c": Known("1@", "yesterday"), "old": Known("1@", "2020-01-01T00:00:00.5Z")})
+    tokens = FileTokens(tmp_path / "tokens")
+    recorder = Recorder(DIGA, Foreign({"Observation?": bundle()}).http(), tokens, PAIRING, history=timedelta(days=30))
+    assert [(one.kind, one.id) async for one in recorder.pull(broken)] == [(Kind.GONE, "old")]

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 
-from ddr.client import NotFound, PairingEnded, Refused, Throttled, Unreachable, oauth
+from ddr.client import (
+    FileTokens,
+    Grant,
+    NotFound,
+    Pairing,
+    PairingEnded,
+    Refused,
+    Started,
+    Throttled,
+    Unreachable,
+    oauth,
+)
 from ddr.client.registry import Registry
+from ddr.client.session import grant_of
+from tests.client.foreign import DIGA
 
 ISSUER = "https://recorder.example"
 
@@ -89,3 +104,49 @@ async def test_a_registry_is_read_as_a_whole_or_not_at_all(
         with pytest.raises(kind) as told:
             await Registry(http, "https://hiis.example").find("1")
     assert said in str(told.value)
+
+
+GOOD = {"access_token": "a", "refresh_token": "r", "sub": "p", "expires_in": 600}
+
+
+def without(name: str) -> dict[str, object]:
+    return {key: value for key, value in GOOD.items() if key != name}
+
+
+@pytest.mark.parametrize("answer", [without("access_token"), {**GOOD, "access_token": None}, without("sub")])
+def test_tokens_that_are_none_are_an_error_of_the_client(answer: dict[str, object]) -> None:
+    with pytest.raises(Unreachable, match="an answer without"):
+        grant_of(answer, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "end"),
+    [
+        (600, 600),
+        ("600", 600),
+        (None, 60),
+        ("soon", 60),
+        ([], 60),
+        (float("nan"), 60),
+        (float("inf"), 60),
+        (10**400, 60),
+    ],
+)
+def test_a_lifetime_that_is_none_is_a_minute(expires_in: object, end: float) -> None:
+    assert grant_of({**GOOD, "expires_in": expires_in}, 0.0).expires_at == end
+
+
+def test_a_refresh_leaves_the_pairing_what_it_was() -> None:
+    former = Grant("pairing", "scope", "r0", "a0", 0.0)
+    assert grant_of(GOOD, 0.0, former).pairing_id == "pairing"
+
+
+def test_secrets_are_in_no_text_of_a_grant_or_of_a_pairing_under_way() -> None:
+    shown = f"{Grant('pairing', 'scope', 'secret-r', 'secret-a', 0.0)} {Started('https://x', 'secret-s', 'secret-v')}"
+    assert "secret" not in shown and "pairing" in shown
+
+
+async def test_metadata_that_lack_an_address_are_an_error_of_the_client(tmp_path: Path) -> None:
+    async with over(httpx.Response(200, json={"issuer": DIGA.issuer})) as http:
+        with pytest.raises(Unreachable, match="without pushed_authorization_request_endpoint"):
+            await Pairing(DIGA, http, FileTokens(tmp_path)).start([])

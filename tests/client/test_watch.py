@@ -189,6 +189,8 @@ def refreshing(*outcomes: str) -> Answer:
                 raise httpx.ReadError("lost", request=request)
             case "busy":
                 return httpx.Response(503, headers={"retry-after": "0"})
+            case "half":
+                return httpx.Response(200, json={"refresh_token": "y"})
             case _:
                 return httpx.Response(200, json={"access_token": "x", "refresh_token": "y", "expires_in": 600})
 
@@ -208,7 +210,7 @@ async def test_a_refresh_without_an_answer_is_repeated_at_once(tmp_path: Path) -
 
 async def test_a_refresh_without_an_answer_is_repeated_through_503(tmp_path: Path) -> None:
     await FileTokens(tmp_path / "tokens").save(Grant("one", "", "r", "a", 0))
-    token = refreshing("lost", "busy", "busy", "lost")
+    token = refreshing("lost", "busy", "busy", "half")
     foreign, taker = Foreign({"Observation?": bundle(chunk("a"))}, token=token), Taker()
     async with watching(tmp_path, foreign, taker) as service:
         await until(lambda: len(taker.taken) == 1)
