@@ -113,11 +113,11 @@ async def test_nothing_is_written_to_what_a_move_left_here(pool: asyncpg.Pool) -
 
 
 async def test_who_is_moved_meanwhile_is_asked_for_again(pool: asyncpg.Pool) -> None:
-    """The coordinator knows by then where the part is; in a transaction there is more to be done again."""
+    """Servers learn of a move one after another, within a second; in a transaction there is more to be done again."""
     await pool.execute(
         """DROP TABLE pg_dist_placement; CREATE SEQUENCE engine.asked;
            CREATE VIEW engine.pg_dist_placement AS SELECT 102::bigint AS shardid, 1 AS shardstate,
-             CASE nextval('engine.asked') WHEN 1 THEN 2 ELSE 0 END AS groupid"""
+             CASE WHEN nextval('engine.asked') <= 3 THEN 2 ELSE 0 END AS groupid"""
     )
     async with pool.acquire() as conn:
         with pytest.raises(asyncpg.SerializationError):

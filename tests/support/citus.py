@@ -18,10 +18,12 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from ddr.store.database import pool
+from ddr.store.database import pool, straight
 from ddr.store.database.distribute import UNFIT_TRIGGERS, distribute
+from ddr.store.database.dsn import Host, hosts
 from ddr.store.database.functions_there import FUNCTIONS
 from ddr.store.database.migrate import migrate
+from ddr.store.database.parts import Parts
 from ddr.store.database.spreading import STAMP_FUNCTION
 from tests.support.reached import execute, on
 
@@ -84,13 +86,25 @@ async def be_as_if_spread(url: str) -> None:
 
 
 def take_as_spread() -> None:
-    """Let pools of this process take any database for one that is spread, in a run with TEST_AS_IF_SPREAD."""
+    """Let pools of this process take any database for one that is spread, in a run with TEST_AS_IF_SPREAD.
+
+    All parts of patients are on the one server, and what goes straight to it goes by connections of its own.
+    """
 
     async def look(_: asyncpg.Connection) -> bool:
         return True
 
+    async def parts(coordinator: pool.Pool) -> Parts:
+        return Parts([(-(2**31), hosts(coordinator.servers.url)[0])])
+
+    async def system_at(coordinator: pool.Pool, _: Host) -> str | None:
+        return coordinator.servers.lineage.system
+
     if AS_IF in os.environ:
-        pytest.MonkeyPatch().setattr(pool, "look", look)
+        patch = pytest.MonkeyPatch()
+        patch.setattr(pool, "look", look)
+        patch.setattr(straight, "parts", parts)
+        patch.setattr(straight, "system_at", system_at)
 
 
 async def _demo() -> int:

@@ -18,7 +18,9 @@ from tests.support.database import itself, migrated_database
 _ENGINE = """
 CREATE SCHEMA engine;
 CREATE TABLE engine.pg_dist_node (nodeid int, nodename text, nodeport int DEFAULT 5432, isactive boolean DEFAULT true,
-  shouldhaveshards boolean DEFAULT true, reached boolean DEFAULT true, tells jsonb DEFAULT '{"level": "logical"}');
+  shouldhaveshards boolean DEFAULT true, reached boolean DEFAULT true, tells jsonb DEFAULT '{"level": "logical"}',
+  groupid int DEFAULT 1, noderole text DEFAULT 'primary', hasmetadata boolean DEFAULT true,
+  metadatasynced boolean DEFAULT true);
 INSERT INTO engine.pg_dist_node (nodeid, nodename) VALUES (1, 'db2'), (2, 'db3');
 CREATE TABLE engine.pg_dist_partition (logicalrelid regclass, partmethod "char", partkey text, beside text, shards int,
   colocationid int DEFAULT 1);
@@ -60,6 +62,13 @@ BEGIN
   EXECUTE command INTO here;
   RETURN QUERY SELECT n.nodeid, n.reached, CASE WHEN n.reached THEN here || n.tells ELSE '"refused"' END::text
     FROM engine.pg_dist_node n;
+END $$;
+CREATE FUNCTION engine.master_run_on_worker(text[], int[], command text[], parallel boolean)
+  RETURNS TABLE (node_name text, node_port int, success boolean, result text) LANGUAGE plpgsql AS $$
+BEGIN
+  EXECUTE command[1] INTO result;
+  success := true;
+  RETURN NEXT;
 END $$;
 CREATE FUNCTION engine.run_command_on_shards(name regclass, command text)
   RETURNS TABLE (shardid bigint, success boolean, result text) LANGUAGE plpgsql AS $$

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from ddr.store.database.straight import Ways
+
 _BLOCKS = """
 SELECT coalesce(sum(coalesce(heap_blks_hit, 0) + coalesce(heap_blks_read, 0) + coalesce(idx_blks_hit, 0)
            + coalesce(idx_blks_read, 0) + coalesce(toast_blks_hit, 0) + coalesce(toast_blks_read, 0)), 0)::bigint
@@ -42,10 +44,11 @@ async def touched(pool: asyncpg.Pool, table: str = "") -> AsyncIterator[Touched]
 
 
 async def _counted(pool: asyncpg.Pool, table: str) -> Touched:
-    connections = [await pool.acquire() for _ in range(pool.get_size())]
-    for connection in connections:  # each tells its figures when the transaction ends
-        await connection.execute("SELECT pg_stat_force_next_flush()")
-        await pool.release(connection)
+    for each in (pool, *(pool.beside.pools.values() if isinstance(pool.beside, Ways) else ())):
+        connections = [await each.acquire() for _ in range(each.get_size())]
+        for connection in connections:  # each tells its figures when the transaction ends
+            await connection.execute("SELECT pg_stat_force_next_flush()")
+            await each.release(connection)
     where = " WHERE relname = $1 OR $1 = ''"
     blocks = await pool.fetchval(_BLOCKS + where, table)
     return Touched(blocks, *(await pool.fetchrow(_ROWS + where, table)))

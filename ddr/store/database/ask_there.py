@@ -22,6 +22,7 @@ from ddr.store.database.pool import Connection
 from ddr.store.database.prepared import LONGEST_CACHED
 from ddr.store.database.several import array
 from ddr.store.database.spreading import is_spread
+from ddr.store.database.straight import fetch_there
 
 LONG = 2_000  # characters of a text that is sent only when it is not prepared: to read 15,000 of them takes 0.3 ms
 
@@ -63,10 +64,10 @@ async def fetch_of_patient(conn: Connection, text: str, *arguments: Any) -> list
     there = f"SELECT * FROM {NAME}($1, $2, $3, $4, $5) AS t ({shape.listed})"  # noqa: S608 - names of columns
     given = [as_text(*one) for one in zip(arguments, shape.types, strict=True)]
     types = ", ".join(shape.types)
-    rows = []
+    whose, rows = arguments[0], []
     if len(text) > LONG:
-        rows = await conn.fetch(there, arguments[0], shape.called, "", types, given)
-    return rows or await conn.fetch(there, arguments[0], shape.called, shape.said, types, given)
+        rows = await fetch_there(conn, whose, there, whose, shape.called, "", types, given)
+    return rows or await fetch_there(conn, whose, there, whose, shape.called, shape.said, types, given)
 
 
 async def shape_of(conn: Connection, text: str) -> Shape:

@@ -7,6 +7,7 @@ very tables of the part (shard) that the patient is in.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -19,8 +20,11 @@ from ddr.store.database.ask_there import Shape, as_text, called, shape_of
 from ddr.store.database.functions_there import EACH
 from ddr.store.database.pool import Connection
 from ddr.store.database.several import once_array
+from ddr.store.database.straight import fetch_there
 
 Row = Mapping[str, Any]
+
+AGAIN_SECONDS = (0.0, 0.05, 0.5)  # until a moved patient is asked for again: servers learn of a move one after another
 
 
 class Said(NamedTuple):
@@ -41,12 +45,13 @@ async def each_there(conn: Connection, whose: UUID, statements: Sequence[Said]) 
 
     Raises SerializationError in a transaction when the patient was moved to another server just now.
     """
-    try:
-        return await _each(conn, whose, statements)
-    except asyncpg.SerializationError:
-        if not isinstance(conn, asyncpg.Pool):
-            raise
-        return await _each(conn, whose, statements)
+    pauses = AGAIN_SECONDS if isinstance(conn, asyncpg.Pool) else ()
+    for pause in pauses:
+        try:
+            return await _each(conn, whose, statements)
+        except asyncpg.SerializationError:
+            await asyncio.sleep(pause)
+    return await _each(conn, whose, statements)
 
 
 async def _each(conn: Connection, whose: UUID, statements: Sequence[Said]) -> list[list[Row]]:
@@ -58,11 +63,11 @@ async def _each(conn: Connection, whose: UUID, statements: Sequence[Said]) -> li
         for said, shape in zip(statements, shapes, strict=True)
     ]
     tells = [bool(shape.columns) + said.packed for said, shape in zip(statements, shapes, strict=True)]
-    rows = await conn.fetch(_THERE, whose, together, names, [], [], given, tells)
+    rows = await fetch_there(conn, whose, _THERE, whose, together, names, [], [], given, tells)
     if rows and rows[0]["of_item"] == 0:
         kinds = [", ".join(shape.types) for shape in shapes]
         texts = [_telling(shape, said.packed) for said, shape in zip(statements, shapes, strict=True)]
-        rows = await conn.fetch(_THERE, whose, together, names, texts, kinds, given, tells)
+        rows = await fetch_there(conn, whose, _THERE, whose, together, names, texts, kinds, given, tells)
     found: list[list[Row]] = [[] for _ in statements]
     for row in rows:
         place, texts = row["of_item"] - 1, row["row_texts"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import asyncpg
 import orjson
 
 from ddr.call import CONNECTION, spent
 from ddr.settings import Settings
-from ddr.store.database.dsn import check_url, shown, told
+from ddr.store.database.dsn import check_url, told
 from ddr.store.database.errors import DatabaseAway, StoreError
 from ddr.store.database.faults import FAULTS, PoolBusy, StaleServer
 from ddr.store.database.limits import BACKGROUND, REQUESTS, Limits, session_options
@@ -38,14 +38,26 @@ class Waits:
     failed: int = 0
 
 
+class Beside(Protocol):
+    """Something with connections of its own that ends with a pool."""
+
+    async def close(self) -> None:
+        """Once what is asked is answered."""
+
+    def terminate(self) -> None:
+        """At once."""
+
+
 class Pool(asyncpg.Pool):  # type: ignore[misc]
     """A pool that nobody waits for without end: each `acquire` raises PoolBusy or the error of the database."""
 
     def __init__(self, servers: Servers, size: int, limits: Limits, cache: int) -> None:
         self.servers = servers
         self.limits = limits
+        self.cache = cache
         self.waits = Waits()
         self.lines: dict[Any, Any] = {}  # of statements that go together (ddr.store.database.together)
+        self.beside: Beside | None = None  # ways to the servers where patients are (ddr.store.database.straight)
         self._doubts = 0
         self._returned = 0.0  # when a connection came back the last time that was still good
         self._probe = Probe(servers, cache)
@@ -83,11 +95,15 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
     async def close(self) -> None:
         """As asyncpg's."""
         self._probe.close()
+        if self.beside is not None:
+            await self.beside.close()
         await super().close()
 
     def terminate(self) -> None:
         """As asyncpg's."""
         self._probe.close()
+        if self.beside is not None:
+            self.beside.terminate()
         super().terminate()
 
     async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
@@ -190,7 +206,7 @@ async def opened(servers: Servers, size: int, limits: Limits, cache: int) -> Poo
     except (*FAULTS, asyncpg.PostgresError, ValueError) as error:
         away = isinstance(error, AWAY) and not isinstance(error, StaleServer)
         kind = DatabaseAway if away else StoreError
-        raise kind(f"database {shown(url)}: cannot connect: {_reason(url, error)}") from None
+        raise kind(f"database {servers.shown}: cannot connect: {_reason(url, error)}") from None
     return pool
 
 

@@ -11,11 +11,11 @@ from weakref import WeakSet
 import asyncpg
 
 from ddr.call import statement
-from ddr.store.database.dsn import Host, hosts, names_parameter
+from ddr.store.database.dsn import Host, hosts, names_parameter, shown
 from ddr.store.database.faults import FAULTS, StaleServer
 from ddr.store.database.lineage import Lineage
 from ddr.store.database.spreading import there
-from ddr.store.database.standing import Standing
+from ddr.store.database.standing import Standing, label
 
 HOST_SECONDS = 2.0  # for one server to accept a connection, as libpq's connect_timeout counts per host
 CANCEL_SECONDS = 1.0  # for a server to stop a statement that took too long
@@ -78,19 +78,21 @@ class Servers:
     All pools of a process share it, so that each learns at once what one of them finds out.
     """
 
-    def __init__(self, url: str, lineage: Lineage | None = None, schema: str = "") -> None:
-        """`schema`: whose tables connections see, and no others; empty: what the role uses by itself."""
+    def __init__(self, url: str, lineage: Lineage | None = None, schema: str = "", at: Host | None = None) -> None:
+        """`schema`: whose tables connections see, and no others; empty: what the role uses by itself. `at`: the one
+        server that is asked in the place of those that the URL names, with all else that it says."""
         self.url, self.schema = url, schema
+        self.shown = shown(url) if at is None else label(at)
         self.lineage = lineage or Lineage()
         self.spread: bool | None = None  # over servers of Citus; None: nobody has looked yet
         self.away = False
         self.doubts = 0  # how often connections in hand turned out to be of no use, as far as that can be known
-        found = hosts(url)
-        self.order: list[Host | None] = list(found) if len(found) > 1 else [None]
+        found = hosts(url) if at is None else [at]
+        self.order: list[Host | None] = list(found) if len(found) > 1 else [at]
         self.standing = Standing(self.several)
         self._open: WeakSet[asyncpg.Connection] = WeakSet()
         # a recorder has no use for a standby when there is a primary to look for
-        primary = len(found) > 1 and not names_parameter(url, "target_session_attrs")
+        primary = (self.several or at is not None) and not names_parameter(url, "target_session_attrs")
         self._wanted = {"target_session_attrs": "primary"} if primary else {}
 
     async def connect(self, **options: Any) -> asyncpg.Connection:
