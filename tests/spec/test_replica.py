@@ -131,6 +131,15 @@ async def read_by(replica: Replica, pages: PatientPages, path: str) -> str:
     return {(1, 0): "standby", (0, 1): "primary"}[replica.reads - before[0], replica.passed_over - before[1]]
 
 
+async def back(pool: Pool, replica: Replica, pages: PatientPages) -> None:
+    """Wait until the standby is read again: it is let alone for a while after it did not answer in the time for it."""
+    replica._patience = PATIENCE_MS / 1000
+    async with asyncio.timeout(60):
+        while await read_by(replica, pages, "/me") != "standby":
+            await asyncio.sleep(0.1)
+            await replica.look(pool)
+
+
 async def test_the_pages_of_patients_are_read_there(ddr: Recorder, replica: Replica, pages: PatientPages) -> None:
     standby = replica._pool
     assert standby is not None
@@ -145,7 +154,7 @@ async def test_the_pages_of_patients_are_read_there(ddr: Recorder, replica: Repl
 
 
 async def test_what_was_written_is_seen_at_once(
-    ddr: Recorder, pair: Pair, replica: Replica, patient: Patient, pages: PatientPages
+    ddr: Recorder, pair: Pair, pool: Pool, replica: Replica, patient: Patient, pages: PatientPages
 ) -> None:
     """While the standby stands still, the primary answers; when it goes on, it does."""
     home = Home(ddr, patient)
@@ -158,8 +167,7 @@ async def test_what_was_written_is_seen_at_once(
         assert replica.passed_over == before + 1
     finally:
         await pair.ask(pair.standby, "SELECT pg_wal_replay_resume()")
-    replica._patience = PATIENCE_MS / 1000
-    assert await read_by(replica, pages, "/me/devices") == "standby"
+    await back(pool, replica, pages)
     for number in range(10):
         await home.device(f"d{number}", name=f"Device no. {number}")
         assert f"Device no. {number}" in (await pages.get("/me/devices")).text
@@ -182,9 +190,7 @@ async def test_it_may_go_and_come_back(pair: Pair, pool: Pool, replica: Replica,
     await replica.look(pool)
     assert await read_by(replica, pages, "/me") == "primary"
     pair.standby.start()
-    async with asyncio.timeout(60):
-        while await read_by(replica, pages, "/me") != "standby":
-            await replica.look(pool)
+    await back(pool, replica, pages)
 
 
 async def test_it_may_hang(pair: Pair, pool: Pool, replica: Replica, pages: PatientPages) -> None:
@@ -196,11 +202,7 @@ async def test_it_may_hang(pair: Pair, pool: Pool, replica: Replica, pages: Pati
             assert await read_by(replica, pages, path) == "primary"
     finally:
         pair.standby.resume()
-    replica._patience = PATIENCE_MS / 1000
-    async with asyncio.timeout(60):
-        while await read_by(replica, pages, "/me") != "standby":
-            await asyncio.sleep(0.1)
-            await replica.look(pool)
+    await back(pool, replica, pages)
 
 
 async def test_another_cluster_is_none(own: Settings, pool: Pool, tmp_path: Path) -> None:
