@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import os
 import random
 import shutil
-import signal
 import threading
 import time
 from pathlib import Path
@@ -20,6 +18,7 @@ import pytest
 from ddr.fhir.instants import date_time
 from tests.cli.recorder import Recorder
 from tests.gateway.durability import Database, gateways, recorder, stored
+from tests.support.processes import send
 
 spec = importlib.util.spec_from_file_location("gateway_client", Path("examples/gateway_client.py"))
 assert spec is not None and spec.loader is not None
@@ -113,7 +112,7 @@ def test_nothing_is_lost_when_a_real_recorder_is_killed(tmp_path: Path, monkeypa
             )
             work.start()
             kill_under(work, running, database)
-            work.join(60)
+            work.join(200)
             assert not work.is_alive()
             assert asyncio.run(stored(database, gateway, "glucose")) == readings
             database.stack.close()
@@ -129,7 +128,7 @@ def kill_under(work: threading.Thread, running: Recorder, database: Database) ->
         time.sleep(0.7)
         assert work.is_alive(), "the gateway was done before everything was killed"
         if victim == "worker":
-            os.kill(running.workers()[0], signal.SIGKILL)
+            send(running.workers()[0])
         elif victim == "serve":
             running.kill()
         else:

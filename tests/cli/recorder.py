@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import httpx
 import orjson
 
 from ddr.demo.certs import authority, server_certificate
+from tests.support.processes import alive, children, send
 
 LISTENERS = ("diga", "public", "gateway", "admin")
 START_SECONDS = 60
@@ -83,10 +83,15 @@ class Recorder:
             self.wait()
 
     def kill(self) -> None:
-        """kill -9 all of its processes, and start it again."""
-        for process in (self.process.pid, *self.workers()):
-            os.kill(process, signal.SIGKILL)
+        """kill -9 all of its processes, and start it again when all are gone: workers end by themselves without it."""
+        workers = self.workers()
+        for process in (self.process.pid, *workers):
+            send(process)
         self.process.wait()
+        until = time.monotonic() + START_SECONDS
+        while any(alive(worker) for worker in workers):
+            assert time.monotonic() < until
+            time.sleep(0.02)
         self._start()
 
     def wait(self) -> None:
@@ -111,8 +116,7 @@ class Recorder:
 
     def workers(self) -> list[int]:
         """Process ids of the workers."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(child) for child in children.read_text().split()]
+        return children(self.process.pid)
 
     def log(self) -> str:
         """What it has logged so far."""

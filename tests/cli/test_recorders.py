@@ -22,6 +22,7 @@ from tests.cli.recorder import Recorder, ddr, free_ports, settings_for
 from tests.cli.test_lifecycle import until
 from tests.support.database import fresh_database
 from tests.support.pooler import direct_only
+from tests.support.processes import alive, children
 
 pytestmark = [pytest.mark.packaging, direct_only]
 PATH = "/gateway/v1/openapi.json"
@@ -96,14 +97,6 @@ class Installation:
             context.load_cert_chain(certificate.cert, certificate.key)
         url = f"https://localhost:{self.settings[name][f'{listener}_port']}"
         return httpx.Client(verify=context, base_url=url, timeout=30, trust_env=False)
-
-
-def children(process: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-
-
-def alive(process: int) -> bool:
-    return Path(f"/proc/{process}").exists()
 
 
 @pytest.fixture(scope="module")

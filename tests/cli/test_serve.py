@@ -17,6 +17,7 @@ import pytest
 from ddr import __version__
 from tests import conformance
 from tests.cli.recorder import Recorder, ddr, settings_for
+from tests.support.processes import alive
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_sigterm_ends_everything_in_order(recorder: Recorder) -> None:
     workers = recorder.workers()
     status, log = recorder.stop()
     assert status == 0
-    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert not any(alive(worker) for worker in workers)
     assert not (recorder.settings["state_dir"] / "postgres.url").exists()
     events = [orjson.loads(line)["event"] for line in log.splitlines()]
     assert "serve.ready" in events

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from tests.support.postgres import Server
+from tests.support.processes import alive
 
 ROOT = Path(__file__).parents[2]
 PATHS = re.compile(r"(?<![\w.*/-])/(?=(?:etc/ddr|etc/systemd|opt/ddr|var/lib/ddr|var/backups|usr/local/bin)\b)")
@@ -107,17 +108,10 @@ def _stop(folder: Path) -> None:
     pid = int((folder / "run/ddr.pid").read_text())
     os.kill(pid, signal.SIGTERM)
     until = time.monotonic() + STOP_SECONDS
-    while _alive(pid):
+    while alive(pid):
         if time.monotonic() > until:
             raise SystemExit(f"ddr.service does not end: {(folder / 'log').read_text()[-2000:]}")
         time.sleep(0.05)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,10 +25,12 @@ from ddr.store.series.chunks import readings_between
 from ddr.store.series.sensors import load
 from tests.cli.recorder import Recorder, settings_for
 from tests.gateway.conftest import CGM
+from tests.support.processes import send
 
 PERIOD = 300_000
 START = 1_790_000_000_000
 CLIENTS = 4
+BACK_SECONDS = 120
 
 
 class Database:
@@ -48,7 +48,7 @@ class Database:
 
     def kill(self) -> None:
         """kill -9 the server, and start it again: it recovers from its log."""
-        os.kill(self.pid(), signal.SIGKILL)
+        send(self.pid())
         for _ in range(60):
             try:
                 self.stack.close()
@@ -134,6 +134,14 @@ async def stored(database: Database, gateway: Gateway, sensor_key: str = "s") ->
         return dict(await readings_between(pool, sensor, 0, 2**53))
 
 
+def answered_anew(clients: Sequence[Gateway]) -> None:
+    """Wait until the recorder is back for all of them."""
+    before, until = [len(client.answered) for client in clients], time.monotonic() + BACK_SECONDS
+    while any(len(client.answered) <= known for client, known in zip(clients, before, strict=True)):
+        assert time.monotonic() < until, "a gateway gets no answer any more"
+        time.sleep(0.05)
+
+
 def endure(folder: Path, seconds: float, seed: int = 1) -> list[str]:
     """Kill something every half second or so; a line of the report per gateway. Raises AssertionError for a loss."""
     chance, stop, report, kills = random.Random(seed), threading.Event(), [], [0, 0]
@@ -152,9 +160,9 @@ def endure(folder: Path, seconds: float, seed: int = 1) -> list[str]:
                 database.kill()
                 kills[1] += 1
             elif workers := running.workers():
-                os.kill(chance.choice(workers), signal.SIGKILL)
+                send(chance.choice(workers))
                 kills[0] += 1
-        time.sleep(3)
+        answered_anew(clients)
         stop.set()
         for thread in threads:
             thread.join()

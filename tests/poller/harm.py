@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,11 +16,12 @@ from ddr.demo.accounts import Account
 from ddr.demo.browser_user import Page
 from ddr.demo.faults import current, switch
 from ddr.demo.stack import DemoStack
-from tests.soak.chaos import children, supervisor
+from tests.soak.chaos import supervisor
+from tests.support.processes import children, send
 
 POLLERS = 2
 FAULT_SECONDS = 2
-STOP_SECONDS = 60
+STOP_SECONDS, WITHDRAW_SECONDS = 120, 60
 
 
 class Pollers:
@@ -67,14 +66,20 @@ class Harm:
     ) -> None:
         self._stack, self._pollers, self._chance = stack, pollers, chance
         self._leaving = dict(leaving)  # by pairing
+        self._at_it: dict[str, Account] = {}  # who may have withdrawn, if this was cancelled meanwhile
         self.done: Counter[str] = Counter()
         self._turns = 0
         self.withdrawn: set[str] = set()
 
     async def run(self, pause: float) -> None:
-        """Each kind again and again, with pauses of about so many seconds."""
+        """Each kind again and again, with pauses of about so many seconds; `finish` when it was cancelled."""
         kinds = (self._kill_worker, self._kill_poller, self._fault, self._withdraw)
         await asyncio.gather(*(self._again(kind, pause) for kind in kinds))
+
+    async def finish(self) -> None:
+        """Whoever was about to withdraw does."""
+        for pairing_id, patient in list(self._at_it.items()):
+            await self._withdrawn(pairing_id, patient)
 
     async def _again(self, kind: Callable[[], Awaitable[None]], pause: float) -> None:
         while True:
@@ -83,8 +88,7 @@ class Harm:
 
     async def _kill_worker(self) -> None:
         if workers := children(supervisor(self._stack.options.state_dir)):
-            with suppress(ProcessLookupError):
-                os.kill(self._chance.choice(workers), signal.SIGKILL)
+            send(self._chance.choice(workers))
             self.done["workers killed"] += 1
 
     async def _kill_poller(self) -> None:
@@ -117,9 +121,14 @@ class Harm:
         if not self._leaving:
             return
         pairing_id, patient = self._leaving.popitem()
-        for _ in range(20):
+        self._at_it[pairing_id] = patient
+        await self._withdrawn(pairing_id, patient)
+
+    async def _withdrawn(self, pairing_id: str, patient: Account) -> None:
+        for _ in range(WITHDRAW_SECONDS):
             if await withdraw(self._stack, patient):
                 self.withdrawn.add(pairing_id)
+                del self._at_it[pairing_id]
                 self.done["consents withdrawn"] += 1
                 return
             await asyncio.sleep(1)

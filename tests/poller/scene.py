@@ -91,6 +91,7 @@ async def endure(folder: Path, size: Size, seed: int = 0) -> Report:
                 leaving = dict(chance.sample(sorted(patients.items()), max(1, int(LEAVING * size.pairings))))
                 harm = Harm(stack, pollers, leaving, chance)
                 await storm(pollers, harm, apps, chance, size, report)
+                await harm.finish()
                 await pollers.start()  # one may have been killed just as the storm ended
                 await quiet(pool, pollers)
                 await pollers.stop()

@@ -18,6 +18,7 @@ from ddr.demo.registry_state import Fault
 from ddr.demo.stack import DemoStack
 from tests.gateway.durability import Database
 from tests.soak.ledger import Ledger
+from tests.support.processes import children, send
 
 STORM_SECONDS, CALM_SECONDS = 25.0, 25.0
 STEPS = (-600.0, -60.0, -5.0, 5.0, 60.0, 600.0)
@@ -72,11 +73,11 @@ class Chaos:
         with self._ledger.fault("worker stopped", WORKER):
             worker = self._signal_worker(signal.SIGSTOP)
             await asyncio.sleep(self._chance.uniform(1, 9))
-            _signal(worker, signal.SIGCONT)
+            send(worker, signal.SIGCONT)
 
     async def _reload(self) -> None:
         with self._ledger.fault("rolling restart", WORKER):
-            _signal(self.supervisor, signal.SIGHUP)
+            send(self.supervisor, signal.SIGHUP)
             await asyncio.sleep(5)
 
     async def _kill_backend(self) -> None:
@@ -88,7 +89,7 @@ class Chaos:
                 found = [row["pid"] for row in await connection.fetch(query)]
                 await connection.close()
                 if found:
-                    _signal(self._chance.choice(found), signal.SIGKILL)
+                    send(self._chance.choice(found))
 
     async def _kill_postgres(self) -> None:
         with self._ledger.fault("PostgreSQL killed", POSTGRES):
@@ -98,12 +99,13 @@ class Chaos:
         """It hangs."""
         with self._ledger.fault("PostgreSQL stopped", POSTGRES):
             main = self._database.pid()
+            send(main, signal.SIGSTOP)  # from then on it makes no other one
             stopped = [main, *children(main)]
             for process in stopped:
-                _signal(process, signal.SIGSTOP)
+                send(process, signal.SIGSTOP)
             await asyncio.sleep(self._chance.uniform(1, 6))
             for process in stopped:
-                _signal(process, signal.SIGCONT)
+                send(process, signal.SIGCONT)
 
     async def _step_clock(self) -> None:
         """Nobody may notice, so this is no fault to the ledger."""
@@ -128,28 +130,15 @@ class Chaos:
     def _signal_worker(self, number: signal.Signals) -> int:
         worker = self._chance.choice(self.workers() or [0])
         if worker:
-            _signal(worker, number)
+            send(worker, number)
         return worker
-
-
-def _signal(process: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        if process > 1:
-            os.kill(process, number)
-
-
-def children(process: int) -> list[int]:
-    """Its child processes."""
-    try:
-        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
 
 
 def supervisor(state_dir: Path) -> int:
     """Our child whose settings are those of the scene."""
     wanted = f"DDR_SETTINGS={state_dir}/serve.toml".encode()
     for child in children(os.getpid()):
-        if wanted in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
-            return child
+        with suppress(FileNotFoundError, ProcessLookupError):  # another one may end just now
+            if wanted in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+                return child
     raise AssertionError("the recorder does not run")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import signal
 import subprocess
@@ -25,13 +24,14 @@ from ddr.store.database import leases
 from ddr.store.database.errors import StoreError
 from ddr.store.database.migrate import migrate_database
 from ddr.store.database.pool import connect, open_pool
-from tests.soak.chaos import children, supervisor
+from tests.soak.chaos import supervisor
 from tests.spec.conftest import received
 from tests.spec.world import BG, CGM, Home
 from tests.support.database import fresh_database
 from tests.support.grace import pass_time
 from tests.support.pooler import pooler, through
 from tests.support.postgres import Server, own_server
+from tests.support.processes import children, send
 from tests.support.reached import on
 from tests.support.recorder import recorder
 
@@ -187,7 +187,7 @@ async def killed_while_searching(stack: DemoStack, direct: str) -> None:
         workers = children(supervisor(stack.options.state_dir))
         assert len(workers) == 2
         for each in workers:
-            os.kill(each, signal.SIGKILL)
+            send(each)
         assert isinstance((await asyncio.gather(lost, return_exceptions=True))[0], httpx.TransportError)
     async with asyncio.timeout(60):
         while (answered := await status_of(search)) not in (200, 429):  # noqa: ASYNC110

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import time
@@ -11,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ddr.store.database.embedded import _Server
+from tests.support.processes import alive, children, send
 
 
 class Server(_Server):
@@ -45,28 +45,28 @@ class Server(_Server):
 
     def pause(self) -> None:
         """Hang, as a machine whose cable was pulled: connections stay, nobody answers."""
-        for pid in self._pids():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
+        first, *_ = self._pids()
+        send(first, signal.SIGSTOP)  # from then on it makes no other one
+        for pid in children(first):
+            send(pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         """Go on."""
         for pid in self._pids():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+            send(pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """End at once, without a word to anybody; and wait until it is gone."""
         pids = self._pids()
-        os.kill(pids[0], signal.SIGQUIT)
+        send(pids[0], signal.SIGQUIT)
         until = time.monotonic() + 30
-        while any(_alive(pid) for pid in pids) and time.monotonic() < until:
+        while any(alive(pid) for pid in pids) and time.monotonic() < until:
             time.sleep(0.05)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _pids(self) -> list[int]:
         first = int((self.data / "postmaster.pid").read_text().split()[0])
-        return [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
+        return [first, *children(first)]
 
     def dispose(self) -> None:
         """Stop, whatever state it is in, and leave nothing."""
@@ -75,13 +75,6 @@ class Server(_Server):
             self.kill()
         shutil.rmtree(self.home, ignore_errors=True)
         shutil.rmtree(self.run_dir, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @contextmanager
