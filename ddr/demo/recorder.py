@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
@@ -19,7 +20,10 @@ from ddr.settings import Settings
 
 START_SECONDS = 60
 STOP_SECONDS = 40
+MOST_KEPT = 200  # a process has few descriptors, and few recorders at a time
 LISTENERS = ("diga_port", "public_port", "gateway_port", "admin_port")
+
+_kept: deque[socket.socket] = deque()  # of free_ports
 
 
 class RecorderError(Exception):
@@ -27,11 +31,19 @@ class RecorderError(Exception):
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on at the moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
+    """Ports that nobody listens on. On Linux nobody else is given them as any port, now and later.
+
+    There a socket that is bound and does not listen keeps its port from all who ask for any one; who asks for this one
+    with SO_REUSEADDR, as servers do, may listen on it.
+    """
+    sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
-        one.close()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    _kept.extend(sockets)
+    while len(_kept) > (MOST_KEPT if sys.platform == "linux" else 0):
+        _kept.popleft().close()
     return ports
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,19 +15,11 @@ import httpx
 import orjson
 
 from ddr.demo.certs import authority, server_certificate
+from ddr.demo.recorder import free_ports
 from tests.support.processes import alive, children, send
 
 LISTENERS = ("diga", "public", "gateway", "admin")
 START_SECONDS = 60
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def ddr(*arguments: str, settings: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ import dns.rrset
 import pytest
 
 from ddr.cli.main import main
-from tests.cli.recorder import free_ports
+from ddr.demo.recorder import free_ports
 
 Zone = dict[tuple[str, str], list[str]]
 Checked = Callable[[Zone], tuple[int, str, str]]

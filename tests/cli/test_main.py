@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from ddr import __version__
 from ddr.cli.errors import CommandError
 from ddr.cli.serve import _check_state
-from tests.cli.recorder import ddr, free_ports, settings_for
+from ddr.demo.recorder import free_ports
+from tests.cli.recorder import ddr, settings_for
 from tests.support.database import fresh_database
 
 

@@ -18,7 +18,8 @@ import orjson
 import pytest
 
 from ddr.demo.certs import client_certificate
-from tests.cli.recorder import Recorder, ddr, free_ports, settings_for
+from ddr.demo.recorder import free_ports
+from tests.cli.recorder import Recorder, ddr, settings_for
 from tests.cli.test_lifecycle import until
 from tests.support.database import fresh_database
 from tests.support.pooler import direct_only

@@ -8,7 +8,7 @@ import pytest
 
 from ddr.cli.main import main
 from ddr.conform.target import Target
-from tests.cli.recorder import free_ports
+from ddr.demo.recorder import free_ports
 
 DIGA = ("--client-id", "urn:diga:bfarm:1", "--redirect-uri", "https://diga.example/callback")
 

@@ -22,10 +22,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ddr.demo.certs import authority, client_certificate, server_certificate
+from ddr.demo.recorder import free_ports
 from ddr.demo.registry import DIGA_PATH, HIIS_PATH, ZTS_PATH, create_registry
 from ddr.demo.registry_state import ListedDiga, RegistryState
 from ddr.demo.server import serving
-from tests.cli.recorder import free_ports
 from tests.docs.dossier import kept
 from tests.docs.host import ROOT, Cluster, furnish, mapped
 from tests.packaging.test_release import git, made, tree, written  # noqa: F401

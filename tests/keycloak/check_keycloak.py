@@ -22,6 +22,7 @@ import httpx
 import pytest
 
 from ddr.demo.certs import Pair, authority, server_certificate
+from ddr.demo.recorder import free_ports
 from ddr.demo.server import serving
 from ddr.http.clock import now_ms
 from ddr.http.core import Core
@@ -29,7 +30,6 @@ from ddr.identity.provider import Provider
 from ddr.patient_pages.app import create_consent
 from ddr.store.authorization.representations import open_of
 from ddr.store.patients import identities
-from tests.cli.recorder import free_ports
 from tests.gateway.conftest import make_client, put_device
 from tests.patient_pages.browser import Browser
 from tests.support.openid import AUDIENCE, CLIENT_ID, CLIENT_SECRET, PASSWORD

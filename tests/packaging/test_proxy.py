@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from ddr.demo import certs
+from ddr.demo.recorder import free_ports
 from ddr.tls.context import diga_context, public_context
-from tests.cli.recorder import free_ports
 from tests.support.proxying import SIGNATURE
 
 pytestmark = pytest.mark.packaging
