@@ -27,6 +27,7 @@ from ddr.patient_pages.app import create_consent
 from ddr.scopes.diga import Diga
 from tests.support.patients import Patient, list_diga, new_patient, push_request
 
+PATIENCE_MS = 120_000  # of whoever waits for the browser on a busy machine
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
     "--no-sandbox",
@@ -59,7 +60,7 @@ class Site:
 async def chromium() -> AsyncIterator[Browser]:
     """One browser process for all tests."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE_MS)
         yield browser
         await browser.close()
 
@@ -106,12 +107,18 @@ async def window(chromium: Browser, request: pytest.FixtureRequest) -> AsyncIter
     """A private window; an indirect parameter holds options of the browser context."""
     options = {"locale": "de-DE", "ignore_https_errors": True} | getattr(request, "param", {})
     context = await chromium.new_context(**options)
+    context.set_default_timeout(PATIENCE_MS)
     page = await context.new_page()
     opened = Window(page, [], set())
     page.on("console", lambda message: opened.complaints.append(message.text))
     page.on("request", lambda sent: opened.hosts.add(sent.url.partition("://")[2].partition("/")[0]))
     yield opened
     await context.close()
+
+
+async def focused(page: Page, name: str) -> None:
+    """Wait until the element with this id has the focus, which a page gives when it is shown."""
+    await page.locator(f"#{name}:focus").wait_for(state="attached")
 
 
 async def shoot(page: Page, name: str) -> None:

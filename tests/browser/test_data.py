@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,10 +90,10 @@ async def test_values_without_javascript(site: Site, window: Window, request: py
     assert await overflow(page) == 0
     await shoot(page, f"data-tables-{visit}")
     await page.locator("nav.pages a").first.click()
-    assert "21" in await page.locator("#day").inner_text()
+    await page.locator("#day", has_text=re.compile(r"\b21\b")).wait_for()
     await page.fill("input[name=day]", "2026-11-20")
     await page.locator("form.choose button").click()
-    assert "20" in await page.locator("#day").inner_text()
+    await page.locator("#day", has_text=re.compile(r"\b20\b")).wait_for()
     assert "2026" not in page.url
     for name in ("messwerte.csv", "messwerte.json"):
         async with page.expect_download() as download:

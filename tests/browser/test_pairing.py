@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.async_api import Page
 
-from tests.browser.conftest import Site, Window, shoot
+from tests.browser.conftest import Site, Window, focused, shoot
 from tests.support.clock import Clock
 from tests.support.patients import PASSWORD, add_device, record_read
 
@@ -92,10 +92,10 @@ async def test_allowing_nothing_leads_to_the_message(site: Site, window: Window)
     await log_in(page, site)
     await page.get_by_role("button", name="Auswahl erlauben").click()
     assert "Sie haben nichts ausgewählt" in await page.get_by_role("alert").inner_text()
-    assert await page.evaluate("document.activeElement.id") == "error"
+    await focused(page, "error")
     await shoot(page, "consent-nothing-chosen")
     await page.get_by_role("alert").get_by_role("link").click()
-    assert await page.evaluate("document.activeElement.id") == "kind-1"
+    await focused(page, "kind-1")
 
 
 async def test_by_keyboard_alone(site: Site, window: Window) -> None:
