@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sqlite3
 import ssl
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ddr.cli.clients import commands
 from ddr.cli.errors import CommandError
 from ddr.client import ClientError, ConfigError
 from ddr.client.files import FORMATS
+from ddr.client.tokens import PAIRING_ID
 
 HELP = "be a DiGA: pair, pull, watch, unpair"
 ACTIONS = {
@@ -39,7 +41,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     recorders.add_argument("--manufacturer", default="", help="as printed on the device")
     recorders.add_argument("--model", default="", help="as printed on the device")
     pull = _action(actions, "pull", "write what is new since the last time")
-    pull.add_argument("pairings", nargs="*", metavar="PAIRING", help="which; all that there are, if none is named")
+    pull.add_argument(
+        "pairings", nargs="*", type=_pairing, metavar="PAIRING", help="which; all that there are, if none is named"
+    )
     pull.add_argument("--whole", action="store_true", help="look at everything: finds what was deleted, too")
     watch = _action(actions, "watch", "poll all pairings until Ctrl-C, and write what is new")
     watch.add_argument("--interval", type=amount(), default=900.0, metavar="SECONDS", help="the Grace-Period or longer")
@@ -50,7 +54,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         one.add_argument("--format", choices=FORMATS, help="default: what the name of the file ends with, or csv")
         one.add_argument("--history-days", type=amount(36_500), metavar="N", help="the recorder's Historic-Data-Period")
     unpair = _action(actions, "unpair", "end a pairing at the recorder, and forget its tokens")
-    unpair.add_argument("pairing", metavar="PAIRING")
+    unpair.add_argument("pairing", type=_pairing, metavar="PAIRING")
+
+
+def _pairing(text: str) -> str:
+    if not PAIRING_ID.fullmatch(text):
+        raise argparse.ArgumentTypeError("is no id of a pairing")
+    return text
 
 
 def _action(
@@ -74,5 +84,7 @@ def run(args: argparse.Namespace) -> int:
         return asyncio.run(ACTIONS[args.action](args))
     except ssl.SSLError as error:
         raise CommandError(f"certificate, key or CA: {error.reason or error}") from None
+    except sqlite3.Error as error:
+        raise CommandError(f"{args.config.with_suffix('.sqlite')}: {error}") from None
     except (ClientError, ConfigError, ImportError) as error:
         raise CommandError(str(error) or type(error).__name__) from None

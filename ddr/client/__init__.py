@@ -6,6 +6,7 @@ docs/client.md is the way through; everything works against any recorder of HDDT
 from ddr.client.data import Series
 from ddr.client.diga import ConfigError, Diga
 from ddr.client.errors import (
+    BrokenGrant,
     Busy,
     ClientError,
     ConsentDenied,
@@ -32,6 +33,7 @@ from ddr.client.tokens import FileTokens, Grant, PairingStore, TokenStore
 from ddr.client.watch import News, Watch
 
 __all__ = [
+    "BrokenGrant",
     "Busy",
     "Change",
     "ClientError",

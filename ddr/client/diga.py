@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -44,24 +47,59 @@ class Diga:
         found: dict[str, Any] = {name: content[name] for name in names if name in content}
         for name in ("certificate", "key"):
             found[name] = file.parent / found[name]
-        if found.get("ca"):
-            found["ca"] = str(file.parent / found["ca"])
+        found["ca"] = ca_of(content, file)
         for name in ("issuer", "fhir_base"):
-            found[name] = found[name].rstrip("/")
+            found[name] = address_of(content, name, file)
         return cls(**found)
 
     def http(self) -> httpx.AsyncClient:
         """A connection pool that presents the certificate; close it when done. Proxies of the environment are not
         used: mTLS ends at the recorder. Raises OSError, ssl.SSLError for files that cannot be used."""
-        context = ssl.create_default_context(cafile=self.ca or None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context = trusting(self.ca)
+        for file in (self.certificate, self.key):
+            _readable(file)
         context.load_cert_chain(self.certificate, self.key)
         return httpx.AsyncClient(verify=context, timeout=TIMEOUT, trust_env=False)
 
 
-def read_toml(file: Path) -> dict[str, Any]:
-    """What it says. Raises ConfigError, OSError."""
+def trusting(ca: str = "") -> ssl.SSLContext:
+    """TLS that trusts the public authorities, or those of the PEM file `ca`. Raises OSError, ssl.SSLError."""
+    if ca:
+        _readable(Path(ca))
+    context = ssl.create_default_context(cafile=ca or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _readable(file: Path) -> None:
+    """Raises OSError with the name of the file, which the errors of ssl lack."""
+    file.open("rb").close()
+
+
+def address_of(content: Mapping[str, Any], name: str, file: Path) -> str:
+    """The address that `file` says under `name`, without a slash at its end. Raises ConfigError for what is none."""
+    text = content.get(name)
     try:
-        return tomllib.loads(file.read_text())
+        parts = urlsplit(text) if isinstance(text, str) else urlsplit("")
+        good = parts.scheme in ("https", "http") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not isinstance(text, str) or not good or re.search(r"\s", text):
+        raise ConfigError(f"{file}: {name} must be an address like https://recorder.example")
+    return text.rstrip("/")
+
+
+def ca_of(content: Mapping[str, Any], file: Path) -> str:
+    """The path of the extra PEM file to trust, "" for none. Raises ConfigError."""
+    name = content.get("ca", "")
+    if not isinstance(name, str):
+        raise ConfigError(f"{file}: ca must be the name of a file")
+    return str(file.parent / name) if name else ""
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """What it says, also behind a byte order mark. Raises ConfigError, OSError."""
+    try:
+        return tomllib.loads(file.read_text("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: {error}") from None

@@ -36,6 +36,10 @@ class PairingEnded(ClientError):
     """The patient or somebody else has ended the pairing, or its tokens are used up: pair anew, with the patient."""
 
 
+class BrokenGrant(ClientError):
+    """What the token store holds for a pairing cannot be read: bring it back from a copy, or pair anew."""
+
+
 class Refused(ClientError):
     """A request that will never succeed as it is. `status` is that of HTTP, `code` that of OAuth or the outcome."""
 

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ddr.client.data import COLUMNS, Row, plain
 
 FORMATS = ("csv", "jsonl", "parquet")
+PIECE = 65_536  # bytes that are looked at at once for the end of a line
 
 
 class Output:
     """Rows into one file, which grows (CSV, JSON Lines), or into a folder of files (Parquet, which cannot grow).
 
-    `columns` are those of the rows. Raises ImportError when Parquet is asked for and pyarrow is not there.
+    `columns` are those of the rows. Raises ImportError when Parquet is asked for and pyarrow is not there, OSError for
+    a path where no such thing can be: better now than after the first pull.
     """
 
     def __init__(self, path: Path, form: str, columns: Sequence[str]) -> None:
         self._path, self._form, self._columns = path, form, tuple(columns)
         if form == "parquet":
-            import pyarrow  # noqa: F401 - better now than after the first pull
+            import pyarrow  # noqa: F401
 
             path.mkdir(parents=True, exist_ok=True)
+        elif path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        else:
+            path.parent.stat()
 
     def write(self, rows: Iterable[Row]) -> int:
         """Append; how many rows there were. Nothing is written without rows."""
@@ -38,7 +46,8 @@ class Output:
         return len(found)
 
     def _append(self, rows: Sequence[Row]) -> None:
-        with self._path.open("a", encoding="utf-8", newline="") as out:
+        with self._path.open("a+b") as out:
+            _without_torn_line(out)
             text = io.StringIO()
             if self._form == "csv":
                 writer = csv.DictWriter(text, self._columns, lineterminator="\n")
@@ -47,20 +56,35 @@ class Output:
                 writer.writerows(map(as_text, rows))
             else:
                 text.writelines(json.dumps(row, default=as_json, ensure_ascii=False) + "\n" for row in rows)
-            out.write(text.getvalue())
+            out.write(text.getvalue().encode("utf-8", "replace"))  # halves of characters have no UTF-8
             out.flush()
             os.fsync(out.fileno())
 
     def _parquet(self, rows: Sequence[Row]) -> None:
         from pyarrow import parquet
 
-        taken = [int(one.stem) for one in self._path.glob("[0-9]*.parquet")]
+        taken = [int(one.stem) for one in self._path.glob("*.parquet") if re.fullmatch("[0-9]{1,9}", one.stem)]
         target = self._path / f"{max(taken, default=0) + 1:08}.parquet"
         part = target.with_suffix(".part")
         parquet.write_table(arrow_table(rows, self._columns), part)
         with part.open("rb+") as written:
             os.fsync(written.fileno())
         part.replace(target)
+
+
+def _without_torn_line(out: IO[bytes]) -> None:
+    """Leave `out` at its end, less a last line that a crash or a full disk has cut: its row comes again."""
+    end = out.seek(0, os.SEEK_END)
+    while end:
+        begin = max(0, end - PIECE)
+        out.seek(begin)
+        end = begin + out.read(end - begin).rfind(b"\n") + 1
+        if end > begin:
+            break
+    out.seek(0, os.SEEK_END)
+    if end < out.tell():
+        out.truncate(end)
+        out.seek(end)
 
 
 def arrow_table(rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> Any:

@@ -17,10 +17,13 @@ import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Protocol
 
+from ddr.client.errors import BrokenGrant
+
+PAIRING_ID = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}")
 LOOK_SECONDS = 0.05  # how often it is looked whether a lock is free
 
 
@@ -66,8 +69,12 @@ def to_text(grant: Grant) -> str:
 
 
 def from_text(text: str) -> Grant:
-    """What `to_text` gave."""
-    return Grant(**json.loads(text))
+    """What `to_text` gave. Raises BrokenGrant for anything else; members that this version does not know are left."""
+    try:
+        content = json.loads(text)
+        return Grant(**{field.name: content[field.name] for field in fields(Grant) if field.name in content})
+    except (ValueError, TypeError):
+        raise BrokenGrant("the stored tokens of this pairing cannot be read") from None
 
 
 class FileTokens:
@@ -120,7 +127,7 @@ class FileTokens:
         os.close(folder)
 
     def _file(self, pairing_id: str) -> Path:
-        if not re.fullmatch(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}", pairing_id):
+        if not PAIRING_ID.fullmatch(pairing_id):
             raise ValueError("no pairing id")
         return self._folder / f"{pairing_id}.json"
 

@@ -97,20 +97,24 @@ class Watch:
         self.figures = Figures()
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
-        """Until `stop` is set, then the turns in hand are finished; or until cancelled, then they are given back."""
+        """Until `stop` is set, then the turns in hand are finished; or until cancelled, then they are given back.
+
+        A journal or a token store that is away later on is waited for; one that is away at the beginning is an error.
+        """
         stop = stop or asyncio.Event()
+        await self._follow()
+        followed = time.monotonic()
         ending, beating = asyncio.create_task(stop.wait()), asyncio.create_task(self._beat())
-        followed = float("-inf")
         try:
             while not stop.is_set():
-                if time.monotonic() >= followed + FOLLOW_SECONDS:
-                    await self._follow()
-                    followed = time.monotonic()
-                free = self._concurrency - len(self._turns)
-                claimed = await self._claim(free) if free else []
-                self._turns |= {asyncio.create_task(self._turn(turn)): turn.pairing_id for turn in claimed}
-                if len(claimed) < free or not free:
-                    await self._pause(ending, free)
+                try:
+                    if time.monotonic() >= followed + FOLLOW_SECONDS:
+                        await self._follow()
+                        followed = time.monotonic()
+                    await self._fill(ending)
+                except Exception as error:  # the journal or the tokens are away
+                    self._count(error)
+                    await asyncio.wait({ending}, timeout=FIRST_PAUSE_SECONDS)
                 self._turns = {turn: whose for turn, whose in self._turns.items() if not turn.done()}
             if self._turns:
                 await asyncio.wait(self._turns)
@@ -120,6 +124,14 @@ class Watch:
             for turn in self._turns:
                 turn.cancel()
             await asyncio.gather(*self._turns, ending, beating, return_exceptions=True)
+
+    async def _fill(self, ending: asyncio.Task[bool]) -> None:
+        """Begin turns as long as there is room and somebody is due, then wait until something can be done."""
+        free = self._concurrency - len(self._turns)
+        claimed = await self._claim(free) if free else []
+        self._turns |= {asyncio.create_task(self._turn(turn)): turn.pairing_id for turn in claimed}
+        if len(claimed) < free or not free:
+            await self._pause(ending, free)
 
     async def _beat(self) -> None:
         """Keep the turns in hand from others. A journal that is away ends nothing: then others may take them, too."""
@@ -157,7 +169,17 @@ class Watch:
             await self._journal.add(pairing_id, now + number * gap)
 
     async def _turn(self, turn: Turn) -> None:
-        """One poll of one pairing. Whatever goes wrong is for the next turn, and never ends the service."""
+        """One poll of one pairing. Whatever goes wrong is for the next turn, and never ends the service.
+
+        A turn that the journal could not be told of is an interrupted one.
+        """
+        try:
+            await self._take(turn)
+        except Exception as error:
+            self._count(error)
+
+    async def _take(self, turn: Turn) -> None:
+        """Poll, and tell the journal when the next turn is."""
         self.figures.turns += 1
         began, failures, whole = time.time(), 0, turn.whole
         late = began - turn.due > self._interval / 4

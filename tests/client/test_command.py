@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -99,8 +100,19 @@ async def test_pair_pull_and_part(
 
 
 async def test_what_is_wrong_is_one_line(config: Path, tmp_path: Path, capsys: Output) -> None:
+    numbers = count()
     (tmp_path / "half.toml").write_text('client_id = "urn:diga:bfarm:00001"\n')
     (tmp_path / "broken.toml").write_text("= 1\n")
+    (tmp_path / "diga.tokens").mkdir()
+    (tmp_path / "diga.tokens" / "torn.json").write_text("{")
+
+    def other(name: str, value: object) -> Path:
+        """The DiGA's file with another value, behind a byte order mark."""
+        file = tmp_path / f"other-{next(numbers)}.toml"
+        lines = [line for line in config.read_text().splitlines() if not line.startswith(f"{name} =")]
+        file.write_text("\n".join(["\ufeff" + f"{name} = {json.dumps(value)}", *lines]))
+        return file
+
     for words, complaint in (
         (["unpair", "x" * 64, "--config", config], "no tokens are kept"),
         (["pull", "--config", tmp_path / "absent.toml"], "absent.toml"),
@@ -108,10 +120,27 @@ async def test_what_is_wrong_is_one_line(config: Path, tmp_path: Path, capsys: O
         (["pull", "--config", tmp_path / "broken.toml"], "broken.toml"),
         (["pull", "--config", config, "--format", "parquet"], "--out FOLDER"),
         (["pull", "x" * 64, "--config", config], "pair anew"),
+        (["pull", "torn", "--config", config], "the stored tokens of this pairing cannot be read"),
+        (["unpair", "torn", "--config", config], "the stored tokens of this pairing cannot be read"),
+        (["pull", "--config", config, "--out", tmp_path / "absent" / "x.csv"], "absent: No such file"),
+        (["pull", "--config", other("ca", "absent.pem")], "absent.pem: No such file"),
+        (["pull", "--config", other("ca", 5)], "ca must be the name of a file"),
+        (["pull", "--config", other("key", "absent.key")], "absent.key: No such file"),
+        (["pull", "--config", other("key", "broken.toml")], "certificate, key or CA"),
+        (["pull", "--config", other("issuer", "https://localhost:99999")], "issuer must be an address"),
+        (["pull", "--config", other("fhir_base", "recorder.example/fhir")], "fhir_base must be an address"),
+        (["recorders", "--config", other("hiis", "https://[x")], "hiis must be an address"),
+        (["recorders", "--config", config], "hiis must be an address"),
     ):
-        assert await client(*map(str, words)) == 1
+        assert await client(*map(str, words)) == 1, words
         error = capsys.readouterr().err.removesuffix("0 of 1 pairings, 0 rows\n")
         assert complaint in error and error.count("\n") == 1, error
+    config.with_suffix(".sqlite").write_text("something else")
+    assert await client("pull", "--config", config) == 1
+    assert capsys.readouterr().err == f"ddr: {tmp_path / 'diga.sqlite'}: file is not a database\n"
+    with pytest.raises(SystemExit):
+        await client("pull", "../x", "--config", config)
+    assert "is no id of a pairing" in capsys.readouterr().err
 
 
 async def test_recorders_are_listed(tmp_path: Path, capsys: Output) -> None:

@@ -6,6 +6,7 @@ import json
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +60,34 @@ def test_elsewhere_only_the_end_is_told(capsys: pytest.CaptureFixture[str]) -> N
     progress.clear()
     progress.end("done")
     assert capsys.readouterr().err == "done\n"
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("rest", ["p,ne", '{"pairing": "p', "x" * 200_000])
+def test_a_line_that_a_crash_has_cut_is_written_anew(form: str, rest: str, tmp_path: Path) -> None:
+    file = tmp_path / "news"
+    assert opened(file, form).write([ROW]) == 1
+    whole = file.read_text()
+    file.write_text(whole + rest)
+    assert opened(file, form).write([ROW]) == 1
+    assert file.read_text() == whole + whole.splitlines(keepends=True)[-1]
+    file.write_text(rest)
+    assert opened(file, form).write([ROW]) == 1
+    assert file.read_text() == whole
+
+
+def test_half_a_character_is_written_as_one_that_is_not_known(tmp_path: Path) -> None:
+    assert opened(tmp_path / "news", "jsonl").write([{**ROW, "serial": "S\ud800"}]) == 1
+    assert json.loads((tmp_path / "news").read_text())["serial"] == "S?"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("", IsADirectoryError), ("absent/news.csv", FileNotFoundError)])
+def test_where_no_file_can_be_is_said_before_anything_is_pulled(name: str, kind: type[OSError], tmp_path: Path) -> None:
+    with pytest.raises(kind):
+        opened(tmp_path / name, "csv")
+
+
+def test_a_file_of_somebody_else_in_a_folder_of_tables_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "2026-11.parquet").touch()
+    assert opened(tmp_path, "parquet").write([ROW]) == 1
+    assert (tmp_path / "00000001.parquet").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -253,3 +254,43 @@ async def test_a_real_recorder_is_watched(backend: Backend, home: Home, tmp_path
     stop.set()
     await running
     assert {one[0] for one in taker.taken} == {pairing_id}
+
+
+async def test_a_journal_that_is_away_for_a_while_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await grants(tmp_path, "one", "two")
+    away, lost = {"claim": 2, "settle": 1, "pairings": 1, "keep": 1}, list[str]()
+
+    def breaking(name: str) -> None:
+        whole = getattr(SqliteJournal, name)
+
+        async def part(self: SqliteJournal, *given: Any, **more: Any) -> Any:
+            if running and away[name]:
+                away[name] -= 1
+                lost.append(name)
+                raise OSError("the database is away")
+            return await whole(self, *given, **more)
+
+        monkeypatch.setattr(SqliteJournal, name, part)
+
+    running = False
+    for name in away:
+        breaking(name)
+    monkeypatch.setattr(watch, "LEASE_SECONDS", 0.1)
+    taker = Taker()
+    async with watching(tmp_path, Foreign({"Observation?": bundle(chunk("a"))}), taker) as service:
+        await asyncio.sleep(0)
+        running = True
+        await until(lambda: len({one[0] for one in taker.taken}) == 2 and not any(away.values()))
+        await until(lambda: service.figures.last_errors.get("OSError") == len(lost) == 5)
+    assert "never retrieved" not in caplog.text
+
+
+async def test_a_journal_that_is_away_at_the_beginning_is_an_error(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    await journal._db.execute("DROP TABLE watched")
+    foreign = Foreign({})
+    async with foreign.http() as http:
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            await Watch(DIGA, http, FileTokens(tmp_path / "tokens"), journal, Taker()).run()

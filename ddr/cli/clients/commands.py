@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
-import ssl
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -18,6 +17,7 @@ from ddr.cli.clients.output import opened
 from ddr.cli.clients.progress import Progress
 from ddr.cli.errors import CommandError
 from ddr.client import (
+    BrokenGrant,
     Cursor,
     Diga,
     FileTokens,
@@ -30,7 +30,7 @@ from ddr.client import (
     Watch,
 )
 from ddr.client.data import rows_of
-from ddr.client.diga import TIMEOUT, read_toml
+from ddr.client.diga import TIMEOUT, address_of, ca_of, read_toml, trusting
 from ddr.client.registry import Registry, Terms
 
 
@@ -68,13 +68,10 @@ async def pairings(args: argparse.Namespace) -> int:
 async def recorders(args: argparse.Namespace) -> int:
     """Their addresses and times; of all, or of the one that has a device."""
     content = read_toml(args.config)
-    base, token = content.get("hiis"), content.get("hiis_token", "")
-    if not isinstance(base, str) or not isinstance(token, str):
-        raise CommandError(
-            f"{args.config}: hiis must be the address of the HIIS-VZ's FHIR interface, hiis_token a text"
-        )
-    ca = str(args.config.parent / content["ca"]) if content.get("ca") else None
-    async with httpx.AsyncClient(verify=ssl.create_default_context(cafile=ca), timeout=TIMEOUT) as http:
+    base, token = address_of(content, "hiis", args.config), content.get("hiis_token", "")
+    if not isinstance(token, str):
+        raise CommandError(f"{args.config}: hiis_token must be a text")
+    async with httpx.AsyncClient(verify=trusting(ca_of(content, args.config)), timeout=TIMEOUT) as http:
         registry = Registry(http, base, token)
         wanted = args.device or args.model
         found = (
@@ -127,6 +124,9 @@ async def pull(args: argparse.Namespace) -> int:
             except PairingEnded as error:
                 failed += 1
                 progress.say(f"{pairing_id}: {error}; pair anew")
+            except BrokenGrant as error:
+                failed += 1
+                progress.say(f"{pairing_id}: {error}")
     progress.end(f"{len(named) - failed} of {len(named)} pairings, {rows} rows")
     return int(failed > 0)
 
