@@ -123,7 +123,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         "readings": lambda: retention.forget_readings(core, now_ms),
         "ended-pairings": lambda: retention.forget_pairings(core, now_ms),
         "outages": lambda: as_the_trail(outages.purge),
-        "registry-events": lambda: as_the_trail(registry.purge_events),
+        "registry-events": lambda: as_the_trail(registry.purge),
         "audit-pack": lambda: audit_packing.pack_some(pool, now_ms),
         "request-log-pack": lambda: request_log_days.pack_some(pool, now_ms),
     }

@@ -102,6 +102,8 @@ async def test_what_was_kept_for_days_goes_and_what_is_in_force_stays(own: Core,
     await gateway_requests.claim(pool, gateway_requests.Key(patient_id, "key"), b"", b"", now_ms)
     await registry.record_event(pool, "zts", now_ms, "fault", {})
     await registry.record_event(pool, "zts", now_ms, "downloaded", {"package": "p"})
+    entry = "INSERT INTO registry_entry (source, entry, from_ms, until_ms, content) VALUES ('x', 'e', $1, $2, '{}')"
+    await pool.executemany(entry, [(0, now_ms), (now_ms, None)])  # the one that was replaced, and the one in force
     code = "INSERT INTO authorization_code VALUES ($1, $2, 1, 'c', '', '', $3)"
     await pool.execute(code, b"code", patient_id, now_ms)
     await pool.executemany(
@@ -110,11 +112,18 @@ async def test_what_was_kept_for_days_goes_and_what_is_in_force_stays(own: Core,
         [(patient_id, now_ms), (patient_id, now_ms + 800 * DAY_MS)],
     )
     tables = ("pushed_request", "gateway_request", "authorization_code", "token_grant", "registry_event")
-    for days, left in ((0, (1, 1, 1, 2, 2)), (1, (0, 1, 1, 2, 2)), (1, (0, 0, 0, 1, 2)), (729, (0, 0, 0, 1, 1))):
+    former = "SELECT count(*) FROM registry_entry WHERE source = 'x'"
+    for days, left in (
+        (0, (1, 1, 1, 2, 2, 2)),
+        (1, (0, 1, 1, 2, 2, 2)),
+        (1, (0, 0, 0, 1, 2, 2)),
+        (729, (0, 0, 0, 1, 1, 1)),
+    ):
         clock.advance(days * 86_400)
         await housekeeping.one_round(own)
         await pool.execute("DELETE FROM registry_event WHERE kind = 'report'")  # the daily one
-        assert tuple([await pool.fetchval(f"SELECT count(*) FROM {table}") for table in tables]) == left
+        counts = [await pool.fetchval(f"SELECT count(*) FROM {table}") for table in tables]
+        assert (*counts, await pool.fetchval(former)) == left
 
 
 async def test_a_retired_recorder_unpairs_everybody(own: Core) -> None:

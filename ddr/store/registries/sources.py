@@ -198,6 +198,9 @@ async def events(
     return found
 
 
-async def purge_events(pool: asyncpg.Pool, before_ms: int) -> None:
-    """Delete events from before `before_ms`, but not those that say which packages need not be downloaded again."""
+async def purge(pool: asyncpg.Pool, before_ms: int) -> None:
+    """Delete events from before `before_ms`, but not those that say which packages need not be downloaded again, and
+    entries that something else had taken the place of by then.
+    """
     await pool.execute("DELETE FROM registry_event WHERE at_ms < $1 AND kind <> 'downloaded'", before_ms)
+    await pool.execute("DELETE FROM registry_entry WHERE until_ms < $1", before_ms)
