@@ -78,7 +78,8 @@ def _files(plain: bytes) -> dict[str, bytes]:
                 if count >= MAX_MEMBERS:
                     raise BadArchive(f"the archive has more than {MAX_MEMBERS} files")
                 path = member.name.removeprefix("./")
-                if member.isreg() and path.startswith(FOLDER) and "/" not in path.removeprefix(FOLDER):
+                plain_file = member.isreg() and not member.issparse()  # a sparse one is as large as it says
+                if plain_file and path.startswith(FOLDER) and "/" not in path.removeprefix(FOLDER):
                     found = tar.extractfile(member)
                     files[path] = found.read() if found else b""
     except tarfile.TarError:

@@ -67,11 +67,13 @@ def _parse(raw: bytes) -> x509.Certificate:
         return x509.load_der_x509_certificate(raw)
     except ValueError:
         raise BadCertificate("the certificate is neither DER nor PEM") from None
+    except x509.InvalidVersion:
+        raise BadCertificate("the certificate is not of version 3") from None
 
 
 def _extended_usages(certificate: x509.Certificate) -> x509.ExtendedKeyUsage | None:
     try:
         extension = certificate.extensions.get_extension_for_oid(ExtensionOID.EXTENDED_KEY_USAGE)
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
         return None
     return extension.value if isinstance(extension.value, x509.ExtendedKeyUsage) else None

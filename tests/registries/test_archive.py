@@ -80,6 +80,21 @@ def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
         read_archive(bytes(11))
 
 
+def test_a_file_that_only_says_how_large_it_is_is_passed_over() -> None:
+    """A sparse member (GNU tar) of 8 GB has no bytes in the archive, and would be read as that many."""
+    member = tarfile.TarInfo("package/ValueSet-x.json")
+    member.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = b"%011o\0%011o\0" % (8**10 * 8 - 1, 0)  # one piece of data: none, at the end
+    header[482:495] = b"\0%011o\0" % (8**10 * 8 - 1)  # no further header; the size
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    plain = gzip.decompress(packed({"package/package.json": MANIFEST}))
+    with tarfile.open(fileobj=io.BytesIO(bytes(header) + plain)) as tar:
+        assert tar.getmembers()[0].size == 8**11 - 1
+    assert read_archive(gzip.compress(bytes(header) + plain, mtime=0)).resources == ()
+
+
 def test_too_many_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MAX_MEMBERS", 3)
     with pytest.raises(BadArchive, match="more than 3 files"):

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtensionOID
 
 from ddr.demo import certs
 from ddr.demo.registry_fhir import catalog_entry, health_app, manufacturer
@@ -110,6 +111,27 @@ def test_a_broken_certificate_spoils_neither_the_others_nor_the_diga(
     trust(app).append({"url": "clientCertificates", "valueBase64Binary": broken or "AAAA"})
     entry = read_one(diga, app)
     assert entry.usable and entry.certificates == (der["a"],) and len(entry.problems) == 1
+
+
+@pytest.mark.parametrize("version", [1, 8])
+def test_a_certificate_of_an_odd_version_spoils_nothing_else(
+    diga: ListedDiga, der: dict[str, bytes], version: int
+) -> None:
+    odd = der["c"].replace(bytes.fromhex("a003020102"), bytes.fromhex("a0030201") + bytes([version]), 1)
+    diga.certificates = [odd, der["a"]]
+    entry = read_one(diga)
+    assert entry.usable and entry.certificates == (der["a"],)
+    assert entry.problems == ("the certificate is not of version 3",)
+
+
+def test_a_name_of_a_kind_that_nobody_uses_is_no_fault_of_a_certificate(diga: ListedDiga) -> None:
+    x400 = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes.fromhex("3004a3020500"))
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
+    signed = builder.add_extension(x400, critical=False).sign(key, hashes.SHA256())
+    diga.certificates = [signed.public_bytes(serialization.Encoding.DER)]
+    assert read_one(diga).certificates == tuple(diga.certificates)
 
 
 def test_a_server_certificate_authenticates_no_client(diga: ListedDiga, folder: Path, authority: certs.Pair) -> None:
