@@ -20,7 +20,7 @@ from ddr.http.watch import CLEAR_MS, RAISE_MS
 from ddr.operations.status.checks import CLOCK_MS
 from ddr.operations.status.rounds import GAP_MS, Rounds
 from ddr.settings import Settings
-from ddr.store.outages import events, reports, retractions
+from ddr.store.outages import events, notices, reports, retractions
 from tests.spec.conftest import received
 from tests.spec.test_ops_maintenance import notice, tell
 from tests.spec.world import DAY, HOUR, MINUTE, later
@@ -127,6 +127,36 @@ async def test_subscribers_get_one_entry_for_each_event(own: Recorder) -> None:
     assert hostile in (entries[0].findtext(f"{ATOM}title") or "")
     assert all(one.findtext(f"{ATOM}updated") for one in entries)
     assert hostile not in (await own.public.get("/status.html")).text, "escaped"
+
+
+@pytest.mark.requirement("OPS-007", "OPS-008")
+async def test_what_is_cancelled_is_told_to_who_knows_of_it(own: Recorder) -> None:
+    start = own.clock() + DAY
+    window = notice(start, start + HOUR, announced_ms=own.clock() - DAY, changed_ms=own.clock() - DAY)
+    await tell(own, window)
+    (planned,) = (await feed(own))["planned"]
+    assert await notices.cancel(own.core.pool, window.notice, own.clock())
+    found = await feed(own)
+    (cancelled,) = found["cancelled"]
+    assert (found["planned"], cancelled["id"], cancelled["cancelled"]) == ([], planned["id"], instant(own.clock()))
+    root = ElementTree.fromstring((await own.public.get("/status.atom")).content)
+    (entry,) = root.findall(f"{ATOM}entry")
+    told = [entry.findtext(f"{ATOM}{name}") for name in ("id", "title", "updated")]
+    assert told == [planned["id"], "cancelled: New release", instant(own.clock())]
+    assert root.findtext(f"{ATOM}updated") == instant(own.clock())
+    assert "Abgesagt" in (await own.public.get("/status.html")).text
+    with later(own, 15 * DAY):
+        assert (await feed(own))["cancelled"] == []
+
+
+@pytest.mark.requirement("OPS-007", "OPS-008")
+async def test_a_disruption_whose_end_was_not_known_is_told_as_long_as_others(own: Recorder) -> None:
+    now = own.clock()
+    await tell(own, replace(notice(now - HOUR, now, planned=False, ended_ms=now), until_ms=None))
+    assert len((await feed(own))["past"]) == 1
+    with later(own, 31 * DAY):
+        assert (await feed(own))["past"] == []
+        assert await notices.recent(own.core.pool, own.clock() - notices.KEPT_MS) == []
 
 
 @pytest.mark.requirement("OPS-007", "OPS-008")

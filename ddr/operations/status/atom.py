@@ -1,4 +1,4 @@
-"""The status feed for subscribers (RFC 4287): what goes on, is announced, and was."""
+"""The status feed for subscribers (RFC 4287): what goes on, is announced, was, and will not be."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def render(core: Core, feed: dict[str, Any]) -> bytes:
     """`feed` (ddr.operations.status.feed) as an Atom document; an entry changes when its event does."""
     base = core.settings.public_base_url
     root = Element("feed", {"xmlns": NAMESPACE, "xml:lang": "en"})
-    entries = [*feed["events"], *feed["planned"], *feed["past"]]
+    entries = [*feed["events"], *feed["planned"], *feed["cancelled"], *feed["past"]]
     _text(root, "id", f"urn:uuid:{uuid5(NAMESPACE_URL, f'{base}/status')}")
     _text(root, "title", f"Status of {core.settings.product_name}: {feed['status']}")
     _text(root, "updated", max((str(one["updated"]) for one in entries if one["updated"]), default=feed["updated"]))
@@ -32,14 +32,15 @@ def render(core: Core, feed: dict[str, Any]) -> bytes:
 
 def _entry(root: Element, one: dict[str, Any], now: str, base: str) -> None:
     entry = SubElement(root, "entry")
+    status = "cancelled" if one.get("cancelled") else one["status"]  # a reader keeps what is left out
     _text(entry, "id", one["id"])
-    _text(entry, "title", f"{one['status']}: {one['cause']}")
+    _text(entry, "title", f"{status}: {one['cause']}")
     _text(entry, "updated", one["updated"] or now)
     if published := one.get("announced") or one["start"]:
         _text(entry, "published", published)
     SubElement(entry, "link", {"rel": "alternate", "type": "text/html", "href": f"{base}/status.html"})
     SubElement(entry, "category", {"term": one["kind"]})
-    SubElement(entry, "category", {"term": one["status"]})
+    SubElement(entry, "category", {"term": status})
     lines = {
         "Start": one["start"] or "not known",
         "End": one["end"] or "not known yet",

@@ -50,6 +50,12 @@ class Board:
         """Maintenance that is announced."""
         return [one for one in self.notices if one.to_come(self.now_ms)]
 
+    @property
+    def cancelled(self) -> list[Notice]:
+        """What was announced, and will not be."""
+        since_ms = self.now_ms - PAST_MS
+        return [one for one in self.notices if one.cancelled_ms is not None and one.cancelled_ms > since_ms]
+
 
 class Reader:
     """Reads boards for whoever asks, one at a time; in a flood of readers so many a second, shown to all of them."""

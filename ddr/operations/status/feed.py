@@ -40,6 +40,7 @@ def document(core: Core, board: Board) -> Json:
         "functions": [_function(core, name, events) for name in all_functions(core.catalog)],
         "events": events,
         "planned": [_of_notice(core, one) for one in board.to_come],
+        "cancelled": [_of_notice(core, one) for one in board.cancelled],
         "past": _past(core, board),
         "registries": {name: _registry(source) for name, source in board.sources.items()},
         "certificate_days_left": days_left(core.settings.server_cert, board.now_ms),
@@ -99,6 +100,7 @@ def _of_notice(core: Core, notice: Notice) -> Json:
         "contact": notice.contact or None,
         "announced": instant(notice.announced_ms),
         "urgent": notice.urgent_reason,
+        "cancelled": None if notice.cancelled_ms is None else instant(notice.cancelled_ms),
         "updated": instant(notice.changed_ms),
     }
 

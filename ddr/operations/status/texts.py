@@ -27,6 +27,7 @@ TEXTS = {
     "until": Words("bis", "until"),
     "now": Words("Gerade", "At present"),
     "planned": Words("Angekündigt", "Announced"),
+    "cancelled": Words("Abgesagt", "Cancelled"),
     "past": Words("Vorbei", "Past"),
     "nothing": Words("Nichts.", "Nothing."),
     "maintenance": Words("Wartung", "Maintenance"),

@@ -112,7 +112,8 @@ _COLUMNS = ", ".join(field.name for field in fields(Notice))
 async def recent(pool: asyncpg.Pool, since_ms: int) -> list[Notice]:
     """Those that are not over since before `since_ms`, in order of their begin."""
     rows = await pool.fetch(
-        f"SELECT {_COLUMNS} FROM outage_notice WHERE coalesce(until_ms, $1::bigint) >= $1 ORDER BY from_ms, notice",  # noqa: S608
+        f"""SELECT {_COLUMNS} FROM outage_notice
+            WHERE coalesce(least(until_ms, ended_ms), cancelled_ms, $1::bigint) >= $1 ORDER BY from_ms, notice""",  # noqa: S608
         since_ms,
     )
     return [Notice(**dict(row)) for row in rows]
