@@ -68,7 +68,7 @@ def _search(kind: str) -> Json:
     return {
         "operationId": f"search{kind}",
         "summary": f"Search for {kind}",
-        "description": f"{_words(kind)} A search counts for the Grace-Period of each kind of data that it may bring.",
+        "description": f"{_words(kind)} {_counting(kind)}",
         "tags": [kind],
         "security": SECURITY,
         "parameters": _search_parameters(kind),
@@ -83,7 +83,7 @@ def _posted(kind: str) -> Json:
     return {
         "operationId": f"post{kind}Search",
         "summary": f"Search for {kind} by a form",
-        "description": f"{_words(kind)} Parameters may be in the form or in the query.",
+        "description": f"{_words(kind)} {_counting(kind)} Parameters may be in the form or in the query.",
         "tags": [kind],
         "security": SECURITY,
         "requestBody": {
@@ -106,6 +106,13 @@ def _words(kind: str) -> str:
     if kind == "Observation":
         texts.append("Poll with _lastUpdated=gt and the Bundle.meta.lastUpdated of the answer before.")
     return " ".join(texts)
+
+
+def _counting(kind: str) -> str:
+    """Whether a search counts for the Grace-Period (OPS-028)."""
+    if kind == "Observation":
+        return "A search counts for the Grace-Period of each kind of data that it asks for: without code, of all."
+    return "It counts for the Grace-Period only when _revinclude brings Observations."
 
 
 def _search_parameters(kind: str) -> list[Json]:
