@@ -25,7 +25,7 @@ from ddr.store.database.ids import IdCipher
 from ddr.store.database.pool import open_pool
 from ddr.store.database.sealing import key_encryption_key
 from ddr.store.database.secrets import load_secrets
-from tests.support import capture, citus, discipline, pooler
+from tests.support import capture, citus, day, discipline, pooler
 from tests.support.clock import Clock
 from tests.support.database import embedded_server, migrated_database
 from tests.support.ending import in_time
@@ -78,6 +78,12 @@ def disciplined() -> Iterator[None]:
     """Each statement names its patient on every table of patient data, or is in tests/support/fan_out.py."""
     yield
     assert not (found := discipline.undisciplined(capture.taken())), found
+
+
+@pytest.fixture(autouse=True)
+def begun_on_its_day() -> None:
+    """A test that would be at it when the day ends begins on the next one."""
+    day.begin()
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,8 @@ from tests.bench.inside import ask
 from tests.bench.population import Population, population
 from tests.bench.trail import DETAIL, EVENT, POLLS, Made, Pairing, entries_of, write
 from tests.bench.turns import Seen, Step, in_turns
-from tests.support.audit import DAY_MS, HOUR_MS, TODAY
+from tests.support.audit import DAY_MS, HOUR_MS
+from tests.support.day import today
 from tests.support.recorder import Recorder
 
 PATIENTS, DAYS = 100, 365
@@ -134,7 +135,7 @@ async def behind(running: Recorder, folder: Path, days: int, patients: int = PAT
         often, others = one.patient_ids[:LOOKED], one.patient_ids[LOOKED : 2 * LOOKED]
         found = [Pairing(*row) for row in await one.pool.fetch(_PAIRINGS)]
         pairings = [each._replace(polls=OFTEN) if each.patient_id in often else each for each in found]
-        made = await write(one.pool, pairings, TODAY - days, days)
+        made = await write(one.pool, pairings, today() - days, days)
         await one.pool.execute("VACUUM ANALYZE audit_packed, audit_word, audit_seal, audit_pack")
         places = [await _place(one, patient_id, made.entries // 2) for patient_id in others]
         yield Behind(
@@ -189,6 +190,6 @@ async def _sealed(one: Behind) -> float:
 async def _packed(one: Behind) -> float:
     """Microseconds for an entry of today, as if the day were over."""
     pool, begun = one.jobs, time.perf_counter()
-    await pack_some(pool, (TODAY + 1) * DAY_MS + HOUR_MS)
+    await pack_some(pool, (today() + 1) * DAY_MS + HOUR_MS)
     seconds = time.perf_counter() - begun
     return seconds / int(await pool.fetchval("SELECT entries FROM audit_pack ORDER BY pack_no DESC LIMIT 1")) * 1e6

@@ -14,7 +14,8 @@ from ddr.http.request_log.record import Call, line
 from ddr.operations.request_log.days import pack_some
 from ddr.settings import Settings
 from tests.bench.figure import Figure, Goal
-from tests.support.audit import DAY_MS, HOUR_MS, TODAY
+from tests.support.audit import DAY_MS, HOUR_MS
+from tests.support.day import today
 from tests.support.request_log import CLIENTS, OPERATOR, Pen, seal_lines
 
 PAIRINGS, POLLS, MINUTE_MS = 1000, 96, 60_000
@@ -29,11 +30,11 @@ async def figures(pool: asyncpg.Pool) -> list[Figure]:
     for at, told in _polls(chance):
         minutes[at // MINUTE_MS].append((at, told))
     for number, found in enumerate(minutes):
-        now_ms = (TODAY - 1) * DAY_MS + number * MINUTE_MS + MINUTE_MS - 1
+        now_ms = (today() - 1) * DAY_MS + number * MINUTE_MS + MINUTE_MS - 1
         await seal_lines(pool, pen, settings, run, number + 1, [told for _, told in sorted(found)], now_ms)
     count = await pool.fetchval("SELECT sum(entries) FROM request_log_seal")
     sealed = await pool.fetchval(_SIZE, "request_log_seal")
-    while not await pack_some(pool, TODAY * DAY_MS + HOUR_MS):
+    while not await pack_some(pool, today() * DAY_MS + HOUR_MS):
         pass
     packed = sum([await pool.fetchval(_SIZE, table) for table in ("request_log_seal", "request_log_word")])
     name = f"request log: a day of {POLLS} polls of {PAIRINGS:,} pairings"
@@ -75,7 +76,7 @@ def _polls(chance: random.Random) -> Iterator[tuple[int, bytes]]:
                     line(
                         Call(
                             transaction_id=chance.randbytes(16).hex(),
-                            at_ms=(TODAY - 1) * DAY_MS + when,
+                            at_ms=(today() - 1) * DAY_MS + when,
                             event_type=event,
                             endpoint=endpoint,
                             message=f"{method} {endpoint}: 200 OK",

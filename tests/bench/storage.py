@@ -13,7 +13,8 @@ from ddr.series.packing import Reading
 from tests.bench import request_log
 from tests.bench.figure import Figure, Goal
 from tests.store.continuous import DAY, HOUR, MINUTE, START, register
-from tests.support.audit import DAY_MS, HOUR_MS, TODAY, pack_all
+from tests.support.audit import DAY_MS, HOUR_MS, pack_all
+from tests.support.day import today
 
 PATIENTS, DAYS, BATCH = 60, 30, 12
 MOST = 3.6  # bytes per reading
@@ -50,7 +51,7 @@ async def run(pool: asyncpg.Pool) -> list[Figure]:
 
 async def _admissions(pool: asyncpg.Pool) -> list[Figure]:
     """Yesterday's polls of PAIRINGS, in the order of time."""
-    begun_ms = (TODAY - 1) * DAY_MS
+    begun_ms = (today() - 1) * DAY_MS
     await pool.execute("SELECT audit_open((now() AT TIME ZONE 'UTC')::date - 1)")
     await pool.execute(_POLLS, PAIRINGS, begun_ms, begun_ms // HOUR_MS)
     fresh = await pool.fetchval(_SIZE, "audit") / (PAIRINGS * POLLS)

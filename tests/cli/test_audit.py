@@ -14,8 +14,9 @@ from ddr.operations.audit_trail import seal
 from ddr.settings_sources import load_settings
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.pool import open_pool
-from tests.support.audit import TODAY, pack_all, people, write_day
+from tests.support.audit import pack_all, people, write_day
 from tests.support.database import migrated_database
+from tests.support.day import today
 
 NOW = 1_795_341_600_000
 
@@ -68,7 +69,7 @@ async def test_export_of_a_damaged_pack(
     trail: asyncpg.Pool, capsys: pytest.CaptureFixture[str], damage: str, told: str
 ) -> None:
     """One line and a status; what is before the damage is there, nothing behind it."""
-    await write_day(trail, TODAY - 2, people(1), 4)
+    await write_day(trail, today() - 2, people(1), 4)
     await pack_all(trail)
     async with trail.acquire() as conn, conn.transaction():
         await conn.execute("SET LOCAL session_replication_role = replica")

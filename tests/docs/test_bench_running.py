@@ -22,8 +22,9 @@ from tests.bench.audit import OFTEN
 from tests.bench.clients import Client, Order, clients_of
 from tests.bench.trail import POLLS, Pairing, entries_of, write
 from tests.spec.world import CGM, DAY, HOUR, Home
-from tests.support.audit import TODAY, pack_all
+from tests.support.audit import pack_all
 from tests.support.database import migrated_database
+from tests.support.day import today
 from tests.support.received import received
 from tests.support.recorder import recorder
 
@@ -47,17 +48,17 @@ async def test_a_trail_of_the_past_goes_on_with_what_is_written(trail: asyncpg.P
     often, other = (Pairing(uuid4(), "urn:diga:bfarm:00001", f"{at:064x}") for at in range(2))
     count = entries_of(2, 3) + OFTEN - POLLS
     await trail.execute("SELECT setval('audit_audit_no_seq', $1)", count)
-    made = await write(trail, [often._replace(polls=OFTEN), other], TODAY - 4, 3)
+    made = await write(trail, [often._replace(polls=OFTEN), other], today() - 4, 3)
     assert made.entries == count and len(made.first_seals) == 3
     whole, end = await verify(trail), await verify(trail, from_seal=made.first_seals[-1])
     assert (whole.faults, whole.entries, whole.unsealed) == ((), count, 0)
     assert (end.faults, end.entries, end.head) == ((), OFTEN + POLLS, whole.head)
     page = await patients.before(trail, often.patient_id, patients.NEWEST, 501)
-    assert len(page) == 501 and {row["day"] for row in page} == {TODAY - 2}
+    assert len(page) == 501 and {row["day"] for row in page} == {today() - 2}
     assert {row["pairing_id"] for row in page} == {often.pairing_id}
     assert len(await patients.before(trail, other.patient_id, patients.NEWEST, 501)) == 3 * POLLS
-    await record(trail, Event.DATA_READ, TODAY * 86_400_000, patient_id=other.patient_id)
-    await seal(trail, TODAY * 86_400_000)
+    await record(trail, Event.DATA_READ, today() * 86_400_000, patient_id=other.patient_id)
+    await seal(trail, today() * 86_400_000)
     assert await pack_all(trail) == 1
     again = await verify(trail, whole.head)
     assert (again.faults, again.entries) == ((), count + 1)

@@ -19,11 +19,15 @@ from ddr.settings import Settings
 from ddr.store.audit import days, packs, patients, seals
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.pool import open_pool
-from tests.support.audit import ALL, DAY_MS, HOUR_MS, TODAY, Person, pack_all, people, told, write_day
+from tests.support.audit import ALL, DAY_MS, HOUR_MS, Person, pack_all, people, told, write_day
 from tests.support.database import migrated_database
+from tests.support.day import today
 from tests.support.touched import touched
 
-TOMORROW_MS = (TODAY + 1) * DAY_MS + HOUR_MS
+
+def tomorrow_ms() -> int:
+    """Of the day after the test, when this one may be packed."""
+    return (today() + 1) * DAY_MS + HOUR_MS
 
 
 @pytest.fixture
@@ -43,14 +47,14 @@ async def tamper(pool: asyncpg.Pool, *statements: str) -> None:
 
 async def test_what_is_packed_is_handed_out_and_shown_as_before(trail: asyncpg.Pool) -> None:
     who = people(6)
-    for day in (TODAY - 40, TODAY - 2, TODAY - 1):
+    for day in (today() - 40, today() - 2, today() - 1):
         await write_day(trail, day, who, 120)
-    await record(trail, Event.DATA_READ, TODAY * DAY_MS, patient_id=who[1].patient_id)
+    await record(trail, Event.DATA_READ, today() * DAY_MS, patient_id=who[1].patient_id)
     filters: list[dict[str, Any]] = [
         {},
         {"client_id": "urn:diga:bfarm:00001", "event": "diga:data:"},
         {"pairing_id": who[2].pairings[0]},
-        {"from_ms": (TODAY - 2) * DAY_MS + HOUR_MS, "until_ms": (TODAY - 1) * DAY_MS + HOUR_MS},
+        {"from_ms": (today() - 2) * DAY_MS + HOUR_MS, "until_ms": (today() - 1) * DAY_MS + HOUR_MS},
     ]
     before = [await told(trail, who, **wanted) for wanted in filters]
     assert [len(part) for part in before[0]] == [361] * 3
@@ -70,7 +74,7 @@ async def test_many_entries_are_exported_in_order_with_little_memory(
 ) -> None:
     monkeypatch.setattr("ddr.operations.audit_reading.IN_MEMORY", 10)
     monkeypatch.setattr("ddr.store.audit.packs.ROWS", 2)
-    await write_day(trail, TODAY - 1, people(9), 100)
+    await write_day(trail, today() - 1, people(9), 100)
     before = [entry async for entry in entries(trail, ALL)]
     await pack_all(trail)
     assert [entry async for entry in entries(trail, ALL)] == before
@@ -82,7 +86,7 @@ async def test_packing_goes_on_where_it_stopped_while_others_write(
     """Shard after shard, with failures between; a part that is packed is not shown twice."""
     monkeypatch.setattr(audit_packing, "SHARD", 10)
     who = people(8)
-    await write_day(trail, TODAY - 1, who, 100)
+    await write_day(trail, today() - 1, who, 100)
     before, finished, rounds = await told(trail, who), 0, 0
     real = packs.note
 
@@ -97,7 +101,7 @@ async def test_packing_goes_on_where_it_stopped_while_others_write(
     while not finished:
         assert await told(trail, who) == before
         try:
-            finished = await pack_some(trail, TOMORROW_MS, seconds=0.001)
+            finished = await pack_some(trail, tomorrow_ms(), seconds=0.001)
         except ConnectionError:
             continue
     assert rounds >= 10
@@ -110,7 +114,7 @@ async def test_packing_goes_on_where_other_shards_were_made(
 ) -> None:
     """A large day has larger shards; whatever was packed of it by smaller ones, the rest is. Each has its time."""
     who, limits = people(8), list[str]()
-    await write_day(trail, TODAY - 1, who, 100)
+    await write_day(trail, today() - 1, who, 100)
     before, real = await told(trail, who), packs.note
 
     async def note(conn: asyncpg.Connection, *arguments: Any) -> bool:
@@ -120,7 +124,7 @@ async def test_packing_goes_on_where_other_shards_were_made(
     monkeypatch.setattr(packs, "note", note)
     monkeypatch.setattr(audit_packing, "SHARD", 10)
     while len(limits) < 5:
-        assert await pack_some(trail, TOMORROW_MS, seconds=0.001) == 0
+        assert await pack_some(trail, tomorrow_ms(), seconds=0.001) == 0
     monkeypatch.setattr(audit_packing, "MOST_SHARDS", 3)
     assert await pack_all(trail) == 1
     assert limits == [f"{packs.LONG_SECONDS}s"] * len(limits) and len(limits) in (7, 8)
@@ -129,14 +133,14 @@ async def test_packing_goes_on_where_other_shards_were_made(
 
 
 async def test_a_day_is_packed_when_it_is_over_and_sealed(trail: asyncpg.Pool) -> None:
-    await write_day(trail, TODAY - 1, people(2), 10)
+    await write_day(trail, today() - 1, people(2), 10)
     late_ms = audit_packing.LATE_MS
-    assert await pack_some(trail, TODAY * DAY_MS + late_ms - 1) == 0
-    assert await pack_some(trail, TODAY * DAY_MS + late_ms) == 1
-    await record(trail, Event.DATA_READ, TODAY * DAY_MS)
-    assert await pack_some(trail, TOMORROW_MS) == 0, "not sealed yet"
-    await seal(trail, TODAY * DAY_MS)
-    assert await pack_some(trail, TOMORROW_MS) == 1
+    assert await pack_some(trail, today() * DAY_MS + late_ms - 1) == 0
+    assert await pack_some(trail, today() * DAY_MS + late_ms) == 1
+    await record(trail, Event.DATA_READ, today() * DAY_MS)
+    assert await pack_some(trail, tomorrow_ms()) == 0, "not sealed yet"
+    await seal(trail, today() * DAY_MS)
+    assert await pack_some(trail, tomorrow_ms()) == 1
     assert await trail.fetchval("SELECT count(*) FROM audit") == 1, "the table of a day that goes on stays"
     assert [entry.audit_no async for entry in entries(trail, ALL)] == list(range(1, 12))
 
@@ -162,8 +166,8 @@ async def test_a_day_is_packed_when_it_is_over_and_sealed(trail: asyncpg.Pool) -
 )
 async def test_what_was_touched_in_a_pack_is_found(trail: asyncpg.Pool, statement: str, fault: str) -> None:
     who = people(3)
-    await write_day(trail, TODAY - 2, who, 20)
-    await write_day(trail, TODAY - 1, who, 10)
+    await write_day(trail, today() - 2, who, 20)
+    await write_day(trail, today() - 1, who, 10)
     monday = await trail.fetchval("SELECT max(upto_no) FROM audit_seal WHERE seal_no <= 2")
     assert monday == 20
     await pack_all(trail)
@@ -175,7 +179,7 @@ async def test_what_was_touched_in_a_pack_is_found(trail: asyncpg.Pool, statemen
 
 async def test_two_entries_that_change_places_are_found(trail: asyncpg.Pool) -> None:
     """A digest that does not depend on the order still knows each entry."""
-    await write_day(trail, TODAY - 1, people(3), 20)
+    await write_day(trail, today() - 1, people(3), 20)
     await pack_all(trail)
     first, second = await trail.fetch("SELECT patient_id, part, body FROM audit_packed LIMIT 2")
     swap = "UPDATE audit_packed SET body = '\\x{}' WHERE patient_id = '{}' AND part = {}"
@@ -188,9 +192,9 @@ async def test_two_entries_that_change_places_are_found(trail: asyncpg.Pool) -> 
 
 
 async def test_the_database_refuses_changes(trail: asyncpg.Pool) -> None:
-    await write_day(trail, TODAY - 1, people(1), 10)
+    await write_day(trail, today() - 1, people(1), 10)
     await pack_all(trail)
-    await write_day(trail, TODAY - 2, people(1), 10)
+    await write_day(trail, today() - 2, people(1), 10)
     for statement in (
         "UPDATE audit_packed SET body = ''",
         "DELETE FROM audit_packed",
@@ -225,10 +229,10 @@ async def test_a_worker_of_the_version_before_purges_nothing_and_fails_nothing(t
           AND purged_ms IS NULL AND last_ms < $1
         RETURNING upto_no
         """
-    now_ms = TOMORROW_MS + 731 * DAY_MS
+    now_ms = tomorrow_ms() + 731 * DAY_MS
     assert await trail.fetchval(marking, now_ms - 730 * DAY_MS, now_ms) is None
-    await write_day(trail, TODAY - 1, people(1), 10)
-    await seal(trail, TOMORROW_MS)
+    await write_day(trail, today() - 1, people(1), 10)
+    await seal(trail, tomorrow_ms())
     before = await trail.fetch("SELECT * FROM audit_seal")
     assert before and await trail.fetchval(marking, now_ms - 730 * DAY_MS, now_ms) is None
     assert await trail.fetch("SELECT * FROM audit_seal") == before
@@ -238,11 +242,11 @@ async def test_a_worker_of_the_version_before_purges_nothing_and_fails_nothing(t
 
 async def test_verifying_can_begin_with_any_seal(trail: asyncpg.Pool) -> None:
     who = people(3)
-    for day in (TODAY - 2, TODAY - 1):
+    for day in (today() - 2, today() - 1):
         await write_day(trail, day, who, 20)
     await pack_all(trail)
-    await record(trail, Event.DATA_READ, TODAY * DAY_MS)
-    await seal(trail, TODAY * DAY_MS)
+    await record(trail, Event.DATA_READ, today() * DAY_MS)
+    await seal(trail, today() * DAY_MS)
     whole = await verify(trail)
     assert (whole.seals, whole.entries) == (5, 41)
     for number, left in ((2, 31), (3, 21), (4, 11), (5, 1), (6, 0)):
@@ -257,15 +261,15 @@ async def test_verifying_can_begin_with_any_seal(trail: asyncpg.Pool) -> None:
 
 async def test_months_go_when_all_in_them_is_old_enough(trail: asyncpg.Pool) -> None:
     who = people(2)
-    for day in (TODAY - 800, TODAY - 100, TODAY - 1):
+    for day in (today() - 800, today() - 100, today() - 1):
         await write_day(trail, day, who, 10)
-    assert await purge(trail, 30, TODAY * DAY_MS) == 0, "nothing is packed"
+    assert await purge(trail, 30, today() * DAY_MS) == 0, "nothing is packed"
     await pack_all(trail)
     tables = "SELECT count(*) FROM pg_tables WHERE tablename ~ '^audit_(packed|word)_[0-9]+$'"
     assert await trail.fetchval(tables) == 6
-    assert await purge(trail, 730, TODAY * DAY_MS) == 10
-    assert await purge(trail, 30, TODAY * DAY_MS) == 10
-    assert await purge(trail, 30, TODAY * DAY_MS) == 0, "the last month goes on"
+    assert await purge(trail, 730, today() * DAY_MS) == 10
+    assert await purge(trail, 30, today() * DAY_MS) == 10
+    assert await purge(trail, 30, today() * DAY_MS) == 0, "the last month goes on"
     assert await trail.fetchval(tables) == 2
     findings = await verify(trail)
     assert (findings.faults, findings.seals, findings.entries, findings.purged_seals) == ((), 6, 10, 4)
@@ -273,24 +277,24 @@ async def test_months_go_when_all_in_them_is_old_enough(trail: asyncpg.Pool) -> 
 
 
 async def test_nothing_goes_before_thirty_days_whatever_is_set(trail: asyncpg.Pool) -> None:
-    await write_day(trail, TODAY - 70, people(1), 10)
+    await write_day(trail, today() - 70, people(1), 10)
     await pack_all(trail)
-    assert await purge(trail, 0, (TODAY - 69 + 29) * DAY_MS) == 0
+    assert await purge(trail, 0, (today() - 69 + 29) * DAY_MS) == 0
     assert (await verify(trail)).entries == 10
-    assert await purge(trail, 0, TODAY * DAY_MS) == 10
+    assert await purge(trail, 0, today() * DAY_MS) == 10
 
 
 async def test_entries_find_a_place_when_their_day_has_no_table(trail: asyncpg.Pool) -> None:
     """A database whose clock is wrong, or a recorder whose housekeeping does not run, loses nothing."""
     who = people(2)
     far = "INSERT INTO audit (patient_id, at_ms, event, hour) VALUES ($1, $2, 'x', $3)"
-    for hour in (TODAY * 24 + 9_999, 5, TODAY * 24 - 9_999):
-        await trail.execute(far, who[1].patient_id, (TODAY - 1) * DAY_MS, hour)
+    for hour in (today() * 24 + 9_999, 5, today() * 24 - 9_999):
+        await trail.execute(far, who[1].patient_id, (today() - 1) * DAY_MS, hour)
     await trail.execute("SELECT audit_open(DATE '1970-01-01')")  # is refused in silence: there are entries of that day
-    await record(trail, Event.DATA_READ, (TODAY - 1) * DAY_MS, patient_id=who[1].patient_id)
+    await record(trail, Event.DATA_READ, (today() - 1) * DAY_MS, patient_id=who[1].patient_id)
     before = await told(trail, who)
     assert [len(part) for part in before] == [4, 4, 4]
-    await seal(trail, (TODAY - 1) * DAY_MS)
+    await seal(trail, (today() - 1) * DAY_MS)
     assert await pack_all(trail) == 1
     assert await trail.fetchval("SELECT count(*) FROM audit_rest") == 0
     assert await told(trail, who) == before
@@ -298,11 +302,11 @@ async def test_entries_find_a_place_when_their_day_has_no_table(trail: asyncpg.P
 
 
 async def test_a_table_that_a_backup_holds_is_dropped_later(trail: asyncpg.Pool) -> None:
-    await write_day(trail, TODAY - 1, people(1), 10)
+    await write_day(trail, today() - 1, people(1), 10)
     async with trail.acquire() as backup, backup.transaction():
         await backup.execute("LOCK TABLE audit IN ACCESS SHARE MODE")
         assert await pack_all(trail) == 1
-        await record(trail, Event.DATA_READ, TODAY * DAY_MS)  # is not held up
+        await record(trail, Event.DATA_READ, today() * DAY_MS)  # is not held up
         assert await trail.fetchval("SELECT count(*) FROM audit") == 11
         assert (await verify(trail)).entries == 10
     assert len(await days.clear(trail)) == 1
@@ -311,10 +315,10 @@ async def test_a_table_that_a_backup_holds_is_dropped_later(trail: asyncpg.Pool)
 
 async def test_a_damaged_row_does_not_hide_the_other_days_from_the_patient(trail: asyncpg.Pool) -> None:
     who = [Person(uuid4(), ("p",))]
-    for day in (TODAY - 2, TODAY - 1):
+    for day in (today() - 2, today() - 1):
         await write_day(trail, day, who, 10)
     await pack_all(trail)
-    await tamper(trail, f"UPDATE audit_packed SET body = 'x' WHERE day = {TODAY - 1}")
+    await tamper(trail, f"UPDATE audit_packed SET body = 'x' WHERE day = {today() - 1}")
     assert len(await patients.before(trail, who[0].patient_id, patients.NEWEST, 100)) == 10
 
 

@@ -24,9 +24,10 @@ from ddr.store.patients import journeys, login_attempts, sessions
 from ddr.store.patients.journeys import Journey
 from ddr.store.patients.sessions import Session
 from ddr.store.registries import sources as registry
-from tests.support.audit import TODAY, people, write_day
+from tests.support.audit import people, write_day
 from tests.support.clock import Clock
 from tests.support.database import fresh_database
+from tests.support.day import today
 
 DAY_MS = 86_400_000
 
@@ -68,8 +69,8 @@ async def test_what_has_run_out_ends_and_is_sealed(own: Core) -> None:
 
 
 async def test_the_trail_is_packed_and_kept_as_long_as_set(own: Core, clock: Clock) -> None:
-    clock.ms = TODAY * DAY_MS + 3_600_000
-    await write_day(own.pool, TODAY - 100, people(2), 10)
+    clock.ms = today() * DAY_MS + 3_600_000
+    await write_day(own.pool, today() - 100, people(2), 10)
     for audit_days, left in ((730, 10), (30, 0)):
         await housekeeping.one_round(replace(own, settings=replace(own.settings, audit_days=audit_days)))
         assert (await verify(own.pool)).entries == left

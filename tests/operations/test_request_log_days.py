@@ -25,11 +25,15 @@ from ddr.store.audit import request_log_seals as store
 from ddr.store.audit.request_log import Batch, add
 from ddr.store.database.faults import ChangedMeanwhile
 from ddr.store.database.pool import open_pool
-from tests.support.audit import DAY_MS, TODAY
+from tests.support.audit import DAY_MS
 from tests.support.database import migrated_database
+from tests.support.day import today
 from tests.support.request_log import ANSWERS, CLIENTS, Log, Pen, as_date, seal_lines, some_lines
 
-TOMORROW_MS = (TODAY + 1) * DAY_MS + LATE_MS
+
+def tomorrow_ms() -> int:
+    """Of the day after the test, when this one may be packed."""
+    return (today() + 1) * DAY_MS + LATE_MS
 
 
 @pytest.fixture
@@ -40,10 +44,10 @@ async def log(settings: Settings, database_url: str) -> AsyncIterator[Log]:
 
 def some_filters(count: int) -> list[Filters]:
     """Each with one to three conditions, most of which fit some records."""
-    chance, lines = random.Random(7), [orjson.loads(line) for line in some_lines(TODAY - 2, 40)]
+    chance, lines = random.Random(7), [orjson.loads(line) for line in some_lines(today() - 2, 40)]
     found = []
     for _ in range(count):
-        one, since_ms = chance.choice(lines), (TODAY - 3) * DAY_MS + chance.randrange(3 * DAY_MS)
+        one, since_ms = chance.choice(lines), (today() - 3) * DAY_MS + chance.randrange(3 * DAY_MS)
         wanted = {
             "since_ms": since_ms,
             "until_ms": since_ms + chance.randrange(2 * DAY_MS),
@@ -59,34 +63,34 @@ def some_filters(count: int) -> list[Filters]:
 
 async def test_what_comes_after_it_is_sealed_is_sealed_once(log: Log) -> None:
     """A worker gives a statement up, stores the batch from a file, and the database gets the statement in the end."""
-    lines = some_lines(TODAY, 6)
+    lines = some_lines(today(), 6)
     late, other = (Batch(log.run, number, b"\n".join(part)) for number, part in ((1, lines[:3]), (2, lines[3:])))
-    await seal_lines(log.pool, log.pen, log.settings, log.run, 1, lines[:3], TODAY * DAY_MS)
+    await seal_lines(log.pool, log.pen, log.settings, log.run, 1, lines[:3], today() * DAY_MS)
     await add(log.pool, late)
-    assert await sealing.seal(log.pool, log.pen, log.settings, (TODAY + 1) * DAY_MS) == 0
+    assert await sealing.seal(log.pool, log.pen, log.settings, (today() + 1) * DAY_MS) == 0
     await add(log.pool, late)
     await add(log.pool, other)
-    assert await sealing.seal(log.pool, log.pen, log.settings, (TODAY + 1) * DAY_MS) == 1
+    assert await sealing.seal(log.pool, log.pen, log.settings, (today() + 1) * DAY_MS) == 1
     assert await log.pool.fetch("SELECT FROM request_log_fresh") == []
     (told,), proof = await log.told()
     assert (sorted(told[:-1]), proof.faults) == (sorted(lines), [])
 
 
 async def test_what_is_packed_is_handed_out_and_proven_as_before(log: Log) -> None:
-    for day in (TODAY - 3, TODAY - 2, TODAY - 1, TODAY):
+    for day in (today() - 3, today() - 2, today() - 1, today()):
         await log.write(day, 60, 1, 40)
     filters = [Filters(), *some_filters(15)]
     file, (before, proof) = await log.export(filters[1]), await log.told(*filters)
     assert (proof.faults, proof.seals, proof.entries) == ([], 12, 404)
     assert len({len(lines) for lines in before}) > 5
-    assert await pack_some(log.pool, TODAY * DAY_MS + LATE_MS - 1) == 2, "yesterday may still get seals"
-    assert await pack_some(log.pool, TODAY * DAY_MS + LATE_MS) == 1
+    assert await pack_some(log.pool, today() * DAY_MS + LATE_MS - 1) == 2, "yesterday may still get seals"
+    assert await pack_some(log.pool, today() * DAY_MS + LATE_MS) == 1
     assert await log.forms() == {IN_COLUMNS: 9, IN_LINES: 3}
     assert await log.told(*filters) == (before, proof)
     assert (await verify_file(log.pool, file)).faults == []
     changed = file.replace(b'"status":', b'"status":1', 1)
     assert any("was changed" in fault for fault in (await verify_file(log.pool, changed)).faults)
-    assert await pack_some(log.pool, TODAY * DAY_MS + LATE_MS) == 0
+    assert await pack_some(log.pool, today() * DAY_MS + LATE_MS) == 0
     assert await log.pool.fetchval("SELECT count(*) FROM pg_tables WHERE tablename ~ '^request_log_packed_'") == 0
 
 
@@ -94,7 +98,7 @@ async def test_packing_goes_on_where_it_stopped_while_others_write_and_read(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packs, "STEP", 2)
-    await log.write(TODAY - 1, *[7] * 15)
+    await log.write(today() - 1, *[7] * 15)
     before, rounds, finished = (await log.told())[0][0][:-1], 0, 0
     real = packs.add
 
@@ -108,7 +112,9 @@ async def test_packing_goes_on_where_it_stopped_while_others_write_and_read(
     monkeypatch.setattr(packs, "add", add)
     while not finished:
         try:
-            finished, _ = await asyncio.gather(pack_some(log.pool, TOMORROW_MS - DAY_MS, 0.001), log.write(TODAY, 1))
+            finished, _ = await asyncio.gather(
+                pack_some(log.pool, tomorrow_ms() - DAY_MS, 0.001), log.write(today(), 1)
+            )
         except ConnectionError:
             continue
         finally:
@@ -121,11 +127,11 @@ async def test_packing_goes_on_where_it_stopped_while_others_write_and_read(
 async def test_two_that_pack_the_same_day_do_it_once(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that was thought dead goes on: its numbers of words would be others."""
     monkeypatch.setattr(packs, "STEP", 1)
-    await log.write(TODAY - 1, *[9] * 8)
+    await log.write(today() - 1, *[9] * 8)
     before = await log.told()
     done = [0, 0]
     while sum(done) == 0:
-        done = await asyncio.gather(*(pack_some(log.pool, TOMORROW_MS - DAY_MS) for _ in range(2)))
+        done = await asyncio.gather(*(pack_some(log.pool, tomorrow_ms() - DAY_MS) for _ in range(2)))
     assert await log.told() == before
     assert await log.forms() == {IN_COLUMNS: 8}
 
@@ -133,16 +139,16 @@ async def test_two_that_pack_the_same_day_do_it_once(log: Log, monkeypatch: pyte
 async def test_a_day_that_somebody_reads_or_that_gets_a_late_seal_is_finished_later(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await log.write(TODAY - 1, 5, 5)
+    await log.write(today() - 1, 5, 5)
     async with log.pool.acquire() as backup, backup.transaction():
         await backup.execute("LOCK TABLE request_log_seal IN ACCESS SHARE MODE")
-        assert await pack_some(log.pool, TOMORROW_MS) == 0
-        await log.write(TODAY - 1, 3)  # is not held up; by a clock that is late
+        assert await pack_some(log.pool, tomorrow_ms()) == 0
+        await log.write(today() - 1, 3)  # is not held up; by a clock that is late
         assert (await verify_chain(log.pool)).faults == []
-    assert await packs.finish(log.pool, as_date(TODAY - 1), TOMORROW_MS) is False, "one seal is missing"
+    assert await packs.finish(log.pool, as_date(today() - 1), tomorrow_ms()) is False, "one seal is missing"
     assert await log.forms() == {IN_LINES: 3}
-    assert await pack_some(log.pool, TODAY * DAY_MS + LATE_MS) == 1
-    await log.write(TODAY - 1, 2)
+    assert await pack_some(log.pool, today() * DAY_MS + LATE_MS) == 1
+    await log.write(today() - 1, 2)
     assert await log.forms() == {IN_COLUMNS: 3, IN_LINES: 1}
     assert (await verify_chain(log.pool)).entries == 15
     assert (await log.told())[1].faults == []
@@ -152,13 +158,13 @@ async def test_a_filtered_export_of_packed_days_makes_few_lines_of_others(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same bytes as by looking at every line."""
-    for day in (TODAY - 2, TODAY - 1):
+    for day in (today() - 2, today() - 1):
         await log.write(day, *[2] * 40)
     everything = (await log.told())[0][0][:-1]
     wanted = orjson.loads(next(line for line in everything if b'":' in line and b'": ' not in line))
     filters = Filters(transaction=wanted["transaction_id"])
     before = await log.told(filters)
-    assert await pack_some(log.pool, TOMORROW_MS - DAY_MS) == 2
+    assert await pack_some(log.pool, tomorrow_ms() - DAY_MS) == 2
     read: list[int] = []
     real = Seal.lines
 
@@ -185,16 +191,16 @@ async def test_a_filtered_export_of_packed_days_makes_few_lines_of_others(
 
 async def test_a_step_through_the_seals_reads_no_others(log: Log) -> None:
     """However many there are; seals of two days whose numbers mingle come in the order of the chain."""
-    for day in (TODAY - 3, TODAY - 2, TODAY - 1):
+    for day in (today() - 3, today() - 2, today() - 1):
         await log.write(day, *[1] * 30)
     await log.tamper(
-        f"UPDATE request_log_seal SET day = '{as_date(TODAY - 1)}' WHERE seal_no = 58",
+        f"UPDATE request_log_seal SET day = '{as_date(today() - 1)}' WHERE seal_no = 58",
         "ANALYZE request_log_seal",
     )
     async with log.pool.acquire() as conn:
         assert [row["seal_no"] async for row in store.seals(conn)] == [*range(1, 91)]
         days = await store._days(conn)
-        assert days == [[as_date(TODAY - 3)], [as_date(TODAY - 2), as_date(TODAY - 1)]]
+        assert days == [[as_date(today() - 3)], [as_date(today() - 2), as_date(today() - 1)]]
         text = await conn.fetchval(
             f"EXPLAIN (ANALYZE, FORMAT JSON, TIMING OFF) {store.PAGE}", days[0], 5, None, None, store.STEP
         )
@@ -230,10 +236,10 @@ TOUCHED = [
 @pytest.mark.parametrize("ahead_ms", [2_000, DAY_MS, 400 * DAY_MS])
 async def test_a_clock_that_is_behind_breaks_no_chain(log: Log, ahead_ms: int) -> None:
     """Over midnight between two hosts, or for long: numbers go on, and none comes before the one that it follows."""
-    midnight_ms = TODAY * DAY_MS
+    midnight_ms = today() * DAY_MS
     clocks = (midnight_ms - 1000, midnight_ms - 1000 + ahead_ms, midnight_ms - 500, midnight_ms + 1500)
     for number, now_ms in enumerate(clocks):
-        lines = some_lines(TODAY, 2)
+        lines = some_lines(today(), 2)
         await seal_lines(log.pool, log.pen, log.settings, log.run, number + 1, lines, now_ms)
     ((*lines, _),), found = await log.told()
     assert (len(lines), found.faults) == (8, [])
@@ -242,9 +248,9 @@ async def test_a_clock_that_is_behind_breaks_no_chain(log: Log, ahead_ms: int) -
 
 
 async def test_what_was_touched_in_a_packed_day_is_found(log: Log) -> None:
-    await log.write(TODAY - 2, 5, 5)
-    await log.write(TODAY - 1, 5)
-    assert await pack_some(log.pool, TOMORROW_MS - DAY_MS) == 2
+    await log.write(today() - 2, 5, 5)
+    await log.write(today() - 1, 5)
+    assert await pack_some(log.pool, tomorrow_ms() - DAY_MS) == 2
     for statement, fault in TOUCHED:
         async with log.pool.acquire() as conn:
             change = conn.transaction()
@@ -262,7 +268,7 @@ async def test_what_was_touched_in_a_packed_day_is_found(log: Log) -> None:
 
 async def test_lines_that_were_touched_before_stay_as_they_are(log: Log) -> None:
     """They are evidence, and no reason to leave the rest of the day unpacked."""
-    await log.write(TODAY - 1, 5, 5, 5)
+    await log.write(today() - 1, 5, 5, 5)
     another = "(SELECT packed FROM request_log_seal WHERE seal_no = 3)"
     await log.tamper(
         "UPDATE request_log_seal SET packed = 'x' WHERE seal_no = 1",
@@ -270,7 +276,7 @@ async def test_lines_that_were_touched_before_stay_as_they_are(log: Log) -> None
     )
     before = (await verify_chain(log.pool)).faults
     assert before == ["what seal 1 holds is damaged", "the records under seal 2 were changed"]
-    assert await pack_some(log.pool, TOMORROW_MS - DAY_MS) == 1
+    assert await pack_some(log.pool, tomorrow_ms() - DAY_MS) == 1
     assert await log.forms() == {IN_LINES: 2, IN_COLUMNS: 1}
     assert (await verify_chain(log.pool)).faults == before
 
@@ -282,35 +288,35 @@ async def test_a_half_packed_day_whose_words_are_damaged_is_packed_anew_and_hold
     log: Log, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     monkeypatch.setattr(packs, "STEP", 1)
-    for day in (TODAY - 2, TODAY - 1):
+    for day in (today() - 2, today() - 1):
         await log.write(day, *[9] * 5)
-    before, named = await log.told(), as_date(TODAY - 2).isoformat()
+    before, named = await log.told(), as_date(today() - 2).isoformat()
     for _ in range(2):
-        assert await pack_some(log.pool, TOMORROW_MS - DAY_MS, 0.001) == 0
-    assert not await packs.begin_anew(log.pool, as_date(TODAY - 1)), "was not begun"
+        assert await pack_some(log.pool, tomorrow_ms() - DAY_MS, 0.001) == 0
+    assert not await packs.begin_anew(log.pool, as_date(today() - 1)), "was not begun"
     await log.tamper(damage)
     async with log.pool.acquire() as backup, backup.transaction():
         await backup.execute("LOCK TABLE request_log_word IN ACCESS SHARE MODE")
-        assert await pack_some(log.pool, TOMORROW_MS - DAY_MS) == 0
+        assert await pack_some(log.pool, tomorrow_ms() - DAY_MS) == 0
         assert await log.told() == before
-    assert [await pack_some(log.pool, TOMORROW_MS - DAY_MS) for _ in range(2)] == [0, 2]
+    assert [await pack_some(log.pool, tomorrow_ms() - DAY_MS) for _ in range(2)] == [0, 2]
     assert [vars(one)["day"] for one in caplog.records if one.msg == "request_log.words_damaged"] == [named] * 2
     assert (await log.told(), await log.forms()) == (before, {IN_COLUMNS: 10})
     await log.tamper(damage)
-    assert not await packs.begin_anew(log.pool, as_date(TODAY - 2)), "only its words tell what the seals hold"
+    assert not await packs.begin_anew(log.pool, as_date(today() - 2)), "only its words tell what the seals hold"
 
 
 async def test_the_database_refuses_changes(log: Log) -> None:
-    await log.write(TODAY - 2, 3)
-    assert await pack_some(log.pool, TOMORROW_MS - DAY_MS) == 1
-    await packs.begin(log.pool, as_date(TODAY - 1))
-    await log.write(TODAY - 1, 3)
+    await log.write(today() - 2, 3)
+    assert await pack_some(log.pool, tomorrow_ms() - DAY_MS) == 1
+    await packs.begin(log.pool, as_date(today() - 1))
+    await log.write(today() - 1, 3)
     other = (
         "INSERT INTO request_log_packed SELECT (s).* FROM (SELECT s FROM request_log_seal s WHERE seal_no = 2) AS one"
     )
     await log.pool.execute(other)
     await log.tamper("UPDATE request_log_packed SET entries = 2")
-    assert await packs.finish(log.pool, as_date(TODAY - 1), TOMORROW_MS) is False, "is not the same seal"
+    assert await packs.finish(log.pool, as_date(today() - 1), tomorrow_ms()) is False, "is not the same seal"
     tables = await log.pool.fetch(
         "SELECT c.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid"
         " WHERE c.relkind = 'r' AND c.relname ~ '^request_log_'"
@@ -329,43 +335,43 @@ async def test_the_database_refuses_changes(log: Log) -> None:
 
 async def test_a_packed_day_goes_when_its_time_is_over(log: Log) -> None:
     """With its words, and with what was packed of a day so far; not while somebody reads."""
-    for day in (TODAY - 40, TODAY - 33, TODAY - 29):
+    for day in (today() - 40, today() - 33, today() - 29):
         await log.write(day, 4, 4)
-    assert await pack_some(log.pool, (TODAY - 33) * DAY_MS + LATE_MS) == 1
-    await packs.begin(log.pool, as_date(TODAY - 33))
+    assert await pack_some(log.pool, (today() - 33) * DAY_MS + LATE_MS) == 1
+    await packs.begin(log.pool, as_date(today() - 33))
     async with log.pool.acquire() as backup, backup.transaction():
         await backup.execute("LOCK TABLE request_log_seal IN ACCESS SHARE MODE")
-        assert await sealing.drop(log.pool, 30, TODAY * DAY_MS) == 0
-    assert await sealing.drop(log.pool, 30, TODAY * DAY_MS) == 2
-    assert await sealing.drop(log.pool, 30, TODAY * DAY_MS) == 0
+        assert await sealing.drop(log.pool, 30, today() * DAY_MS) == 0
+    assert await sealing.drop(log.pool, 30, today() * DAY_MS) == 2
+    assert await sealing.drop(log.pool, 30, today() * DAY_MS) == 0
     proof = await verify_chain(log.pool)
     assert (proof.faults, proof.seals, proof.entries) == ([], 2, 8)
-    assert await pack_some(log.pool, TODAY * DAY_MS) == 1
+    assert await pack_some(log.pool, today() * DAY_MS) == 1
     left = await log.pool.fetch(
         "SELECT tablename FROM pg_tables WHERE tablename ~ '^request_log_.*[0-9]{8}$' ORDER BY 1"
     )
-    kept = as_date(TODAY - 29).strftime("%Y%m%d")
+    kept = as_date(today() - 29).strftime("%Y%m%d")
     assert [row["tablename"] for row in left] == [f"request_log_seal_{kept}", f"request_log_word_{kept}"]
-    assert [row["day"] for row in await log.pool.fetch("SELECT day FROM request_log_pack")] == [as_date(TODAY - 29)]
+    assert [row["day"] for row in await log.pool.fetch("SELECT day FROM request_log_pack")] == [as_date(today() - 29)]
 
 
 async def test_a_worker_of_the_version_before_seals_and_drops_as_it_did(log: Log) -> None:
     """Its statements, as they were before days were packed."""
-    for day in (TODAY - 40, TODAY - 1):
+    for day in (today() - 40, today() - 1):
         await log.write(day, 4)
-    assert await pack_some(log.pool, TOMORROW_MS - DAY_MS) == 2
+    assert await pack_some(log.pool, tomorrow_ms() - DAY_MS) == 2
     former = dict((await log.pool.fetch("SELECT * FROM request_log_seal ORDER BY seal_no"))[-1])
     newest = await log.pool.fetchval("SELECT seal_no FROM request_log_seal ORDER BY day DESC, seal_no DESC LIMIT 1")
     assert newest == 2, "the chain goes on from there"
     names = [name for name in former if name != "form"]
-    await log.pool.execute("SELECT request_log_open($1)", as_date(TODAY - 1))
+    await log.pool.execute("SELECT request_log_open($1)", as_date(today() - 1))
     await log.pool.execute(
         f"INSERT INTO request_log_seal ({', '.join(names)})"
         f" VALUES ({', '.join(f'${number + 1}' for number in range(len(names)))})",
         *({**former, "seal_no": 3, "packed": b"lines"}[name] for name in names),
     )
     assert await log.pool.fetchval("SELECT form FROM request_log_seal WHERE seal_no = 3") == IN_LINES
-    assert await log.pool.fetchval("SELECT request_log_drop($1)", as_date(TODAY - 30)) == 1
+    assert await log.pool.fetchval("SELECT request_log_drop($1)", as_date(today() - 30)) == 1
 
 
 @pytest.mark.parametrize("part", [1, 2])
@@ -374,18 +380,18 @@ async def test_words_of_which_a_part_is_gone_are_not_taken_for_others(
 ) -> None:
     """Neither are lines skipped by such words, nor is more packed with them."""
     monkeypatch.setattr(packs, "STEP", 1)
-    lines = [line for line in some_lines(TODAY - 1, 200) if b'": ' not in line]
+    lines = [line for line in some_lines(today() - 1, 200) if b'": ' not in line]
     for number, client in enumerate(CLIENTS):
         own = [line for line in lines if orjson.loads(line)["client_id"] == client]
-        now_ms = (TODAY - 1) * DAY_MS + number
+        now_ms = (today() - 1) * DAY_MS + number
         await seal_lines(log.pool, log.pen, log.settings, log.run, number + 1, own, now_ms)
-    assert await pack_some(log.pool, TOMORROW_MS - DAY_MS) == 1
+    assert await pack_some(log.pool, tomorrow_ms() - DAY_MS) == 1
     assert await log.pool.fetchval("SELECT count(*) FROM request_log_word") == 3
     assert len((await log.export(Filters(client=CLIENTS[part - 1]))).splitlines()) > 2
     await log.tamper(f"DELETE FROM request_log_word WHERE part = {part}")
     with pytest.raises(ValueError, match="is damaged"):
         await log.export(Filters(client=CLIENTS[part - 1]))
-    words = await packs.words(log.pool, as_date(TODAY - 1))
+    words = await packs.words(log.pool, as_date(today() - 1))
     assert len(words) == 3 and Words(words).damaged
     with pytest.raises(ValueError, match="words of the request log are damaged"):
         Learning(words)
@@ -396,14 +402,14 @@ async def test_an_export_of_which_days_are_dropped_meanwhile_has_no_manifest(
 ) -> None:
     """It would say that it is whole. One that asks for later days is."""
     monkeypatch.setattr(store, "STEP", 1)
-    for day in (TODAY - 33, TODAY - 32, TODAY - 31, TODAY - 1):
+    for day in (today() - 33, today() - 32, today() - 31, today() - 1):
         await log.write(day, 4, 4)
     early, late = (
-        export(log.pool, log.pool, log.pen, Filters(since_ms=since_ms), TODAY * DAY_MS)
-        for since_ms in (None, (TODAY - 2) * DAY_MS)
+        export(log.pool, log.pool, log.pen, Filters(since_ms=since_ms), today() * DAY_MS)
+        for since_ms in (None, (today() - 2) * DAY_MS)
     )
     given = [await anext(lines) for lines in (early, late)]
-    assert await sealing.drop(log.pool, 30, TODAY * DAY_MS) > 0
+    assert await sealing.drop(log.pool, 30, today() * DAY_MS) > 0
     with pytest.raises(ChangedMeanwhile):
         given += [line async for line in early]
     assert not any(b'"manifest"' in line for line in given)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ddr.operations.request_log import packing
 from ddr.operations.request_log.packing import Learning, Words, pack, unpack
 from ddr.operations.request_log.policy import ATTRIBUTES
-from tests.support.audit import TODAY
+from tests.support.day import today
 from tests.support.request_log import some_lines
 
 json_values = st.recursive(
@@ -33,12 +33,12 @@ def with_value(line: bytes, name: str, value: Any) -> bytes:
 
 odd_lines = st.one_of(
     st.binary(max_size=40).map(lambda found: found.replace(b"\n", b"")),
-    st.builds(with_value, st.sampled_from(some_lines(TODAY, 30)), st.sampled_from(ATTRIBUTES), json_values),
+    st.builds(with_value, st.sampled_from(some_lines(today(), 30)), st.sampled_from(ATTRIBUTES), json_values),
 )
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.lists(st.sampled_from(some_lines(TODAY, 200)) | odd_lines, min_size=1, max_size=30), max_size=4))
+@given(st.lists(st.lists(st.sampled_from(some_lines(today(), 200)) | odd_lines, min_size=1, max_size=30), max_size=4))
 def test_every_line_comes_back_byte_for_byte(days: list[list[bytes]]) -> None:
     """Of whatever lines, also when the words were read again between two seals, and when there is no number left."""
     parts: list[bytes] = []
@@ -59,7 +59,7 @@ def test_every_line_comes_back_byte_for_byte(days: list[list[bytes]]) -> None:
 @given(st.binary(max_size=60), st.integers(0, 400), st.integers(0, 255))
 def test_a_damaged_body_is_an_error_and_nothing_worse(noise: bytes, at: int, byte: int) -> None:
     learning = Learning()
-    lines = some_lines(TODAY, 20)
+    lines = some_lines(today(), 20)
     body = bytearray(pack(lines, learning))
     body[at % len(body)] ^= byte
     for damaged in (noise, bytes(body), bytes(body[: at % len(body)])):

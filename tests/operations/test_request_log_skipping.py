@@ -13,10 +13,10 @@ from ddr.operations.request_log import packing
 from ddr.operations.request_log.export import Filters
 from ddr.operations.request_log.packing import Learning, Words, pack
 from tests.operations.test_request_log_packing import odd_lines
-from tests.support.audit import TODAY
+from tests.support.day import today
 from tests.support.request_log import some_lines
 
-LINES = some_lines(TODAY, 300)
+LINES = some_lines(today(), 300)
 USUAL = [line for line in LINES if orjson.dumps(orjson.loads(line)) == line]
 NAMES = ["client", "pairing", "endpoint", "status", "transaction"]
 ATTRIBUTE = {

@@ -24,8 +24,9 @@ from ddr.store.audit.packs import Pack
 from ddr.store.audit.seals import Run
 from ddr.store.database import clock
 from ddr.store.database.pool import open_pool
-from tests.support.audit import DAY_MS, HOUR_MS, TODAY, pack_all, people, told, write_day
+from tests.support.audit import DAY_MS, HOUR_MS, pack_all, people, told, write_day
 from tests.support.database import migrated_database
+from tests.support.day import today
 from tests.support.request_log import Log, Pen, as_date
 
 FAR = 400  # days by which a clock is ahead
@@ -52,60 +53,61 @@ async def last_looked_at(pool: asyncpg.Pool, at_ms: int) -> None:
 async def days_left(log: Log) -> list[int]:
     """Days from today on which there are seals."""
     return sorted(
-        (row["day"] - as_date(TODAY)).days for row in await log.pool.fetch("SELECT DISTINCT day FROM request_log_seal")
+        (row["day"] - as_date(today())).days
+        for row in await log.pool.fetch("SELECT DISTINCT day FROM request_log_seal")
     )
 
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("off", [FAR, 10 * 365, -FAR])
 async def test_the_request_log_goes_day_by_day_around_days_of_a_wrong_clock(log: Log, off: int, packed: bool) -> None:
-    await log.write(TODAY - 41, 4)
-    await log.write(TODAY - 40, 4, 4)
-    for day in (TODAY - 40 + off, TODAY - 39 + off):
+    await log.write(today() - 41, 4)
+    await log.write(today() - 40, 4, 4)
+    for day in (today() - 40 + off, today() - 39 + off):
         await log.write(day, 4, 4)
-    after = await log.export(Filters(since_ms=(TODAY - 20) * DAY_MS, until_ms=(TODAY + 1) * DAY_MS))
-    ahead = await log.export(Filters(since_ms=(TODAY - 40 + off) * DAY_MS))
-    for day in (TODAY - 38, TODAY - 37, TODAY - 20, TODAY):
+    after = await log.export(Filters(since_ms=(today() - 20) * DAY_MS, until_ms=(today() + 1) * DAY_MS))
+    ahead = await log.export(Filters(since_ms=(today() - 40 + off) * DAY_MS))
+    for day in (today() - 38, today() - 37, today() - 20, today()):
         await log.write(day, 4, 4)
-    await log.pool.execute("SELECT request_log_open($1)", as_date(TODAY - 50))  # a day without seals
+    await log.pool.execute("SELECT request_log_open($1)", as_date(today() - 50))  # a day without seals
     if packed:
-        await pack_some(log.pool, (TODAY + 1) * DAY_MS + LATE_MS)
+        await pack_some(log.pool, (today() + 1) * DAY_MS + LATE_MS)
     whole = await verify_chain(log.pool)
     assert (whole.faults, whole.seals) == ([], 15)
-    assert await sealing.drop(log.pool, 39, TODAY * DAY_MS) == 3, "and the day without seals"
-    assert await sealing.drop(log.pool, 30, TODAY * DAY_MS) > 0
+    assert await sealing.drop(log.pool, 39, today() * DAY_MS) == 3, "and the day without seals"
+    assert await sealing.drop(log.pool, 30, today() * DAY_MS) > 0
     assert await days_left(log) == [-20, 0]
     proof = await verify_chain(log.pool)
     assert (proof.faults, proof.seals, proof.entries, proof.head) == ([], 4, 16, whole.head)
     assert (await verify_file(log.pool, after)).faults == []
     assert (await verify_file(log.pool, ahead)).faults == []
-    await log.write(TODAY, 3)
+    await log.write(today(), 3)
     assert (await verify_chain(log.pool)).faults == []
 
 
 async def test_a_seal_of_an_hour_ahead_puts_a_day_off_that_goes_on_behind_it(log: Log) -> None:
     """Numbers of two days mingle, as they do in logs of earlier versions: neither goes without the other."""
-    for day in (TODAY - 33, TODAY - 32, TODAY - 31, TODAY - 1):
+    for day in (today() - 33, today() - 32, today() - 31, today() - 1):
         await log.write(day, 4, 4)
-    await log.tamper(f"UPDATE request_log_seal SET day = '{as_date(TODAY - 31)}' WHERE seal_no = 3")
-    assert await sealing.drop(log.pool, 31, TODAY * DAY_MS) == 1, "the one before both"
+    await log.tamper(f"UPDATE request_log_seal SET day = '{as_date(today() - 31)}' WHERE seal_no = 3")
+    assert await sealing.drop(log.pool, 31, today() * DAY_MS) == 1, "the one before both"
     assert (await verify_chain(log.pool)).faults == []
-    assert await sealing.drop(log.pool, 30, TODAY * DAY_MS) == 2
+    assert await sealing.drop(log.pool, 30, today() * DAY_MS) == 2
     assert (await verify_chain(log.pool)).faults == []
     assert await days_left(log) == [-1]
 
 
 async def test_while_a_clock_is_ahead_nothing_goes_that_would_not_have_gone(log: Log) -> None:
     """The clock of this test's database is taken for one that is a year ahead: at once, and five days later."""
-    begun = TODAY - 370
+    begun = today() - 370
     for day in range(begun - 40, begun):
         await log.write(day, 1)
     await last_looked_at(log.pool, begun * DAY_MS)
     assert await clock.look(log.pool) // DAY_MS == 370
     for passed in (0, 5):
-        gap = (begun * DAY_MS, (TODAY - passed) * DAY_MS)
+        gap = (begun * DAY_MS, (today() - passed) * DAY_MS)
         await log.pool.execute("UPDATE clock_gap SET from_ms = $1, until_ms = $2", *gap)
-        assert await sealing.drop(log.pool, 30, TODAY * DAY_MS) == (passed or 10)
+        assert await sealing.drop(log.pool, 30, today() * DAY_MS) == (passed or 10)
         assert (await verify_chain(log.pool)).faults == []
     assert len(await days_left(log)) == 25
 
@@ -126,12 +128,12 @@ async def test_a_clock_that_is_set_back_takes_back_what_it_jumped_over(pool: asy
     assert await clock.look(pool) // DAY_MS == -530
     assert await gaps() == [100, 70], "it still is 70 days ahead"
     await pool.execute(f"UPDATE clock_seen SET {later[0]}", 70 * DAY_MS)
-    await pool.execute(f"UPDATE clock_gap SET {later[1]} WHERE until_ms > $2", 70 * DAY_MS, (TODAY - 1) * DAY_MS)
+    await pool.execute(f"UPDATE clock_gap SET {later[1]} WHERE until_ms > $2", 70 * DAY_MS, (today() - 1) * DAY_MS)
     assert await clock.look(pool) // DAY_MS == -70
     assert await gaps() == [100]
-    before_ms = (TODAY - 250) * DAY_MS
+    before_ms = (today() - 250) * DAY_MS
     assert await pool.fetchval("SELECT clock_counted($1)", before_ms) == before_ms - 100 * DAY_MS
-    assert await pool.fetchval("SELECT clock_counted($1)", TODAY * DAY_MS) == TODAY * DAY_MS
+    assert await pool.fetchval("SELECT clock_counted($1)", today() * DAY_MS) == today() * DAY_MS
 
 
 async def test_a_clock_that_was_set_is_told_once(
@@ -161,7 +163,7 @@ async def test_that_a_clock_was_set_is_told_for_a_day_whoever_noticed(core: Core
     await clock.look(pool)
     for moved_ms in (8 * DAY_MS, -2 * HOUR_MS):
         await pool.execute("UPDATE clock_seen SET at_ms = at_ms - $1::bigint", moved_ms)
-        await sealing.drop(pool, 30, TODAY * DAY_MS)
+        await sealing.drop(pool, 30, today() * DAY_MS)
         assert await clock.look(pool) == 0
         assert await figures() == pytest.approx([moved_ms / 1000, 8 * DAY_MS / 1000], abs=60)
     await pool.execute("UPDATE clock_seen SET moved_at_ms = moved_at_ms - $1::bigint", DAY_MS)
@@ -174,27 +176,27 @@ async def test_the_trail_is_packed_shown_and_dropped_around_days_of_a_wrong_cloc
     pool: asyncpg.Pool, off: int, packed_while_ahead: bool
 ) -> None:
     who = people(3)
-    await write_day(pool, TODAY - 100, who, 20)
-    for day in (TODAY + off, TODAY + off + 1):
+    await write_day(pool, today() - 100, who, 20)
+    for day in (today() + off, today() + off + 1):
         await write_day(pool, day, who, 20)
     if packed_while_ahead:
-        assert await audit_packing.pack_some(pool, (TODAY + off + 2) * DAY_MS + HOUR_MS, seconds=60) == 3
+        assert await audit_packing.pack_some(pool, (today() + off + 2) * DAY_MS + HOUR_MS, seconds=60) == 3
     else:
         assert [await pack_all(pool), await pack_all(pool)] == [1, 0], "nobody knows yet when those were made"
-    for day in (TODAY - 99, TODAY - 98, TODAY - 60, TODAY - 1):
+    for day in (today() - 99, today() - 98, today() - 60, today() - 1):
         await write_day(pool, day, who, 20)
     before, whole = await told(pool, who), await verify(pool)
     assert [len(part) for part in before] == [140] * 3
     assert await pack_all(pool) == 4
     assert await pool.fetchval("SELECT count(*) FROM audit") == (40 if off == 3 else 0), "made ahead in any case"
     names = [row["name"] for row in await pool.fetch("SELECT name FROM audit_day")]
-    assert len([name for name in names if name > f"audit_{as_date(TODAY + 5):%Y%m%d}"]) == 0
+    assert len([name for name in names if name > f"audit_{as_date(today() + 5):%Y%m%d}"]) == 0
     assert await told(pool, who) == before
     assert await verify(pool) == whole
-    await pool.execute("INSERT INTO clock_gap VALUES ($1, $2)", (TODAY - 90) * DAY_MS, TODAY * DAY_MS)
-    assert await purge(pool, 30, TODAY * DAY_MS) == 0, "the gap does not count"
+    await pool.execute("INSERT INTO clock_gap VALUES ($1, $2)", (today() - 90) * DAY_MS, today() * DAY_MS)
+    assert await purge(pool, 30, today() * DAY_MS) == 0, "the gap does not count"
     await pool.execute("DELETE FROM clock_gap")
-    gone = await purge(pool, 30, TODAY * DAY_MS)
+    gone = await purge(pool, 30, today() * DAY_MS)
     assert gone == 120
     found = await verify(pool)
     assert (found.faults, found.head, found.entries) == ((), whole.head, 140 - gone)
@@ -207,11 +209,11 @@ async def test_a_patient_finds_each_entry_once_where_a_clock_jumped_before_there
     """The tables of the days until then are packed and gone; the first entries of the new day had no table."""
     person = people(1)[1]
     far = "INSERT INTO audit (patient_id, at_ms, event, hour) VALUES ($1, 0, 'x', $2)"
-    await pool.execute("SELECT audit_open($1)", as_date(TODAY + 401))
+    await pool.execute("SELECT audit_open($1)", as_date(today() + 401))
     for day in (0, 400, 401):
-        await pool.execute(far, person.patient_id, (TODAY + day) * 24)
+        await pool.execute(far, person.patient_id, (today() + day) * 24)
     for name in [
-        row["name"] for row in await pool.fetch("SELECT name FROM audit_day WHERE first_hour < $1", (TODAY + 9) * 24)
+        row["name"] for row in await pool.fetch("SELECT name FROM audit_day WHERE first_hour < $1", (today() + 9) * 24)
     ]:
         await pool.execute(f"ALTER TABLE audit DETACH PARTITION {name}")
         await pool.execute("DELETE FROM audit_day WHERE name = $1", name)

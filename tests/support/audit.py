@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,9 +17,9 @@ from ddr.operations.audit_trail import seal
 from ddr.store.audit import patients
 from ddr.store.audit.entries import WANTED
 from ddr.store.audit.trail import NOBODY
+from tests.support.day import today
 
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
-TODAY = time.time_ns() // 1_000_000 // DAY_MS  # tables of days come and go by the clock of the database
 
 ALL: Mapping[str, Any] = dict.fromkeys(WANTED)
 EVENTS: tuple[tuple[str, str | None, dict[str, Any]], ...] = (
@@ -48,7 +47,7 @@ def people(count: int) -> list[Person]:
 
 async def write_day(pool: asyncpg.Pool, day: int, who: list[Person], count: int) -> None:
     """`count` entries of a day since 1970, in the order of time, and the seals of the day."""
-    chance = random.Random(1_000_003 + day - TODAY)  # the same entries whatever the date
+    chance = random.Random(1_000_003 + day - today())  # the same entries whatever the date
     await pool.execute("SELECT audit_open($1)", (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).date())
     rows = []
     for at in sorted(chance.randrange(DAY_MS) for _ in range(count)):
@@ -68,7 +67,7 @@ async def write_day(pool: asyncpg.Pool, day: int, who: list[Person], count: int)
 
 async def pack_all(pool: asyncpg.Pool) -> int:
     """Pack every day that is over; how many packs."""
-    return await pack_some(pool, (TODAY + 1) * DAY_MS + HOUR_MS, seconds=60)
+    return await pack_some(pool, (today() + 1) * DAY_MS + HOUR_MS, seconds=60)
 
 
 async def told(pool: asyncpg.Pool, who: list[Person], **wanted: object) -> tuple[list[Any], ...]:

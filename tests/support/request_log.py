@@ -22,7 +22,8 @@ from ddr.operations.request_log.verifying import Findings, verify_chain
 from ddr.settings import Settings
 from ddr.store.audit import request_log
 from ddr.store.audit.request_log import Batch
-from tests.support.audit import DAY_MS, TODAY
+from tests.support.audit import DAY_MS
+from tests.support.day import today
 
 OPERATOR = Operator("hiis-00012", "ddr.muster.example")
 CLIENTS = ("urn:diga:bfarm:00101", "urn:diga:bfarm:00102", None)
@@ -52,7 +53,7 @@ class Pen:
 
 def some_lines(day: int, count: int) -> list[bytes]:
     """Records of a day since 1970 in the order of time; one in twenty is none that a recorder of today writes."""
-    chance = random.Random(1_000_003 + day - TODAY)  # the same lines whatever the date
+    chance = random.Random(1_000_003 + day - today())  # the same lines whatever the date
     pairings = ("p", None, random.Random(1).randbytes(32).hex(), chance.randbytes(32).hex())
     found = []
     for at in sorted(chance.randrange(DAY_MS) for _ in range(count)):
@@ -109,7 +110,7 @@ class Log:
             lines = lines[count:]
 
     async def export(self, filters: Filters = Filters()) -> bytes:  # noqa: B008 - is immutable
-        return b"".join([line async for line in export(self.pool, self.pool, self.pen, filters, TODAY * DAY_MS)])
+        return b"".join([line async for line in export(self.pool, self.pool, self.pen, filters, today() * DAY_MS)])
 
     async def told(self, *filters: Filters) -> tuple[list[list[bytes]], Findings]:
         """Lines and manifests of these exports, but for the signature; and what a proof says."""
