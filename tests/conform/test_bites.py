@@ -19,6 +19,8 @@ from ddr.conform.earlier import Earlier, remembered
 from ddr.conform.kit import Kit
 from ddr.conform.run import Result
 from ddr.conform.view import key_of
+from ddr.store.outages import notices
+from ddr.store.outages.notices import Notice
 from tests.conform.conftest import failed, with_pairings
 from tests.conform.faults.changes import CHANGES
 from tests.conform.faults.contents import CONTENTS, LATER
@@ -31,6 +33,7 @@ from tests.conform.faults.searches import SEARCHES
 from tests.conform.faults.summary import REPORTS
 from tests.conform.faults.tamper import wrapping
 from tests.spec.examined import Examined
+from tests.spec.world import HOUR
 
 PAGE = Path(__file__).parents[2] / "docs/conformance-kit.md"
 WEAK = ("TLS_RSA_WITH_AES_128_CBC_SHA",)
@@ -98,6 +101,23 @@ async def test_each_fault_is_found_by_its_check(
     results = await judged(examined, paired, seen_before, fault, named(fault.check, *fault.after))
     told = [(one.check.name, one.verdict, one.text) for one in results]
     assert fault.check in failed(results) <= {fault.check, *fault.also}, told
+
+
+async def test_what_goes_on_hides_no_feed_without_functions(
+    examined: Examined, paired: Kit, seen_before: Earlier
+) -> None:
+    """As on a machine that is so busy that the recorder finds a disruption."""
+    core, fault = examined.ddr.core, next(one for one in FAULTS if one.name == "status-without-functions")
+    now_ms, told = core.clock(), ("Repair", "Reparatur", "", "", "")
+    times = (now_ms + HOUR, now_ms + 2 * HOUR)
+    await notices.add(core.pool, Notice("soon", True, "unavailable", ["data"], *times, *told, None, now_ms, now_ms))
+    try:
+        kept = await examined.run(examined.kit(), named(fault.check))
+        results = await judged(examined, paired, seen_before, fault, named(fault.check))
+    finally:
+        await core.pool.execute("DELETE FROM outage_notice WHERE notice = 'soon'")
+        await core.notices.read(core.pool, now_ms)
+    assert (failed(kept), failed(results)) == (set(), {fault.check})
 
 
 @pytest.mark.parametrize(("_name", "_words", "found", "check"), TLS, ids=[one[0] for one in TLS])

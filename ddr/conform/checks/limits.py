@@ -141,8 +141,8 @@ def status_feed(kit: Kit) -> None:
     expect(found.get("status") in STATES, f"status is {found.get('status')}", answer)
     times = [value for value in found.values() if is_instant(value)]
     expect(times, "no time of an update", answer)
-    named = all(name in answer.text for name in ("cause", "start", "end", "endpoint"))
-    expect(named, "start, end, cause or endpoints are missing", answer)
+    named = all(name in answer.text for name in ("cause", "start", "end", "function", "endpoint"))
+    expect(named, "start, end, cause, functions or endpoints are missing", answer)
 
 
 @check("OPS-009")
