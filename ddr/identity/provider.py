@@ -7,6 +7,7 @@ provider cannot be reached, what was read before stays good for a day, so that g
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,9 +24,13 @@ from ddr.proxies import client_arguments
 from ddr.settings import Settings
 
 TIMEOUT = httpx.Timeout(10)
+LONGEST_SECONDS = 20  # of a whole answer, however slowly it comes
+PATIENCE_SECONDS = 2  # for a new answer, while the former one is good
 FRESH_MS = HOUR_MS
 GOOD_MS = 24 * FRESH_MS
 AGAIN_MS = 60 * 1000  # a token with an unknown key makes the keys be read again, but not more often than this
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Provider:
         self._clock = clock
         self._known: Description | None = None
         self._tried_ms = -AGAIN_MS
-        self._reading = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
 
     @property
     def origin(self) -> str:
@@ -69,27 +74,43 @@ class Provider:
     async def description(self, kid: str | None = None) -> Description:
         """What the provider publishes, read again when it is old or does not know the key `kid`.
 
-        Raises ProviderUnavailable when there is nothing good enough.
+        Whom the former answer serves waits no longer than a moment for the new one: a provider that hangs would hold up
+        all gateways. Raises ProviderUnavailable when there is nothing good enough.
         """
-        if not self._suffices(kid):
-            async with self._reading:
-                if not self._suffices(kid) and not 0 <= self._clock() - self._tried_ms < AGAIN_MS:
-                    await self._read_again()
-        if self._known is None or self._clock() >= self._known.read_ms + GOOD_MS:
+        if not self._suffices(kid) and (reading := self._read_again()) is not None:
+            serves = self._good() and self._knows(kid)
+            await asyncio.wait({reading}, timeout=PATIENCE_SECONDS if serves else None)
+            if reading.done() and not reading.cancelled():
+                reading.result()
+        if self._known is None or not self._good():
             raise ProviderUnavailable
         return self._known
 
     def _suffices(self, kid: str | None) -> bool:
         known = self._known
-        if known is None or abs(self._clock() - known.read_ms) >= FRESH_MS:
-            return False
-        return kid is None or any(key.kid == kid for key in known.keys.keys)
+        return known is not None and abs(self._clock() - known.read_ms) < FRESH_MS and self._knows(kid)
 
-    async def _read_again(self) -> None:
+    def _good(self) -> bool:
+        return self._known is not None and self._clock() < self._known.read_ms + GOOD_MS
+
+    def _knows(self, kid: str | None) -> bool:
+        return kid is None or (self._known is not None and any(key.kid == kid for key in self._known.keys.keys))
+
+    def _read_again(self) -> asyncio.Task[None] | None:
+        """The reading under way, or a new one; None when the last one is not long enough ago."""
+        if self._reading is None or self._reading.done():
+            if 0 <= self._clock() - self._tried_ms < AGAIN_MS:
+                return None
+            self._reading = asyncio.create_task(self._replace())
+            self._reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return self._reading
+
+    async def _replace(self) -> None:
         self._tried_ms = self._clock()
         try:
             self._known = await self._read()
-        except ProviderUnavailable:
+        except ProviderUnavailable as error:
+            log.warning("login.provider_away", extra={"fault": str(error)})
             if self._known is None:
                 self._tried_ms -= AGAIN_MS  # nobody can log in at all: the next one may try at once
                 raise
@@ -110,6 +131,8 @@ class Provider:
 
     async def close(self) -> None:
         """Close the connections to the provider."""
+        if self._reading is not None:
+            self._reading.cancel()
         await self.http.aclose()
 
     async def get_json(self, url: str) -> Mapping[str, Any]:
@@ -119,9 +142,10 @@ class Provider:
     async def json_of(self, request: httpx.Request, *statuses: int) -> Mapping[str, Any]:
         """The JSON object that answers `request` with 200 or one of `statuses`. Raises ProviderUnavailable."""
         try:
-            response = await self.http.send(request)
+            async with asyncio.timeout(LONGEST_SECONDS):
+                response = await self.http.send(request)
             content = response.json()
-        except (httpx.HTTPError, ssl.SSLError, ValueError):
+        except (httpx.HTTPError, ssl.SSLError, TimeoutError, ValueError):
             raise ProviderUnavailable("no answer") from None
         if response.status_code not in (200, *statuses) or not isinstance(content, dict):
             raise ProviderUnavailable(f"status {response.status_code}")
@@ -131,7 +155,12 @@ class Provider:
 def _address(found: Mapping[str, Any], name: str) -> str:
     """An endpoint; only https is asked."""
     address = found.get(name)
-    if not isinstance(address, str) or not address.startswith("https://"):
+    try:
+        parts = urlsplit(address) if isinstance(address, str) else None
+        good = parts is not None and parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not isinstance(address, str) or not good:
         raise ProviderUnavailable(name)
     return address
 

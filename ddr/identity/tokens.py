@@ -50,15 +50,22 @@ async def read_id_token(provider: Provider, token: str, nonce: str, now_ms: int)
         raise LoginRefused("nonce")
     if claims.get("azp", provider.client_id) != provider.client_id or ("azp" not in claims and _many(claims["aud"])):
         raise LoginRefused("azp")
-    username, auth_time, sid = (claims.get(name) for name in ("preferred_username", "auth_time", "sid"))
+    username, sid = (claims.get(name) for name in ("preferred_username", "sid"))
     return Identity(
         subject=subject,
         username=username if isinstance(username, str) and username.isprintable() else "",
-        authenticated_ms=int(auth_time * 1000) if isinstance(auth_time, int | float) else None,
+        authenticated_ms=_authenticated(claims),
         sid=sid if isinstance(sid, str) and sid else None,
         issued_ms=instant(claims, "iat") if "iat" in claims else now_ms,
         represents=tuple(represented(claims.get(provider.represents_claim))) if provider.represents_claim else None,
     )
+
+
+def _authenticated(claims: Mapping[str, Any]) -> int | None:
+    try:
+        return instant(claims, "auth_time")
+    except LoginRefused:  # the claim is needed by some only, who find none then
+        return None
 
 
 async def read_access_token(provider: Provider, token: str, now_ms: int) -> str:

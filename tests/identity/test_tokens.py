@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -14,8 +16,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc import jwt
 
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
-from ddr.identity.provider import AGAIN_MS, FRESH_MS, GOOD_MS, Provider
+from ddr.identity.provider import AGAIN_MS, FRESH_MS, GOOD_MS, Description, Provider
 from ddr.identity.tokens import LEEWAY_MS, read_access_token, read_id_token
+from ddr.settings import Settings
 from tests.support.clock import Clock
 from tests.support.openid import AUDIENCE, CLIENT_ID, OpenIdProvider, new_key
 
@@ -156,6 +159,65 @@ async def test_keys_stay_good_for_a_day_while_the_provider_is_down(
     clock.advance((GOOD_MS - FRESH_MS) / 1000)
     with pytest.raises(ProviderUnavailable):
         await read_id_token(provider, id_token(openid), "n", clock())
+
+
+async def test_a_provider_that_hangs_keeps_nobody_waiting_whom_its_former_keys_serve(
+    provider: Provider, openid: OpenIdProvider, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await provider.description()
+    asked, going_on = [0], asyncio.Event()
+    read = provider._read
+
+    async def hang() -> Description:
+        asked[0] += 1
+        await going_on.wait()
+        return await read()
+
+    monkeypatch.setattr(provider, "_read", hang)
+    monkeypatch.setattr("ddr.identity.provider.PATIENCE_SECONDS", 0.01)
+    clock.advance(FRESH_MS / 1000)
+    async with asyncio.timeout(5):
+        for _ in range(3):
+            assert await read_id_token(provider, id_token(openid), "n", clock())
+    openid.key = new_key("op-2")
+    waiting = asyncio.create_task(read_id_token(provider, id_token(openid), "n", clock()))
+    await asyncio.sleep(0.1)
+    assert not waiting.done() and asked == [1], "a key that is not known is waited for"
+    going_on.set()
+    assert await waiting
+    assert asked == [1]
+
+
+async def test_an_answer_that_comes_drop_by_drop_is_none(
+    oidc_settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def drops() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr("ddr.identity.provider.LONGEST_SECONDS", 0.1)
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=drops()))
+    async with asyncio.timeout(5):
+        with pytest.raises(ProviderUnavailable):
+            await Provider(oidc_settings, clock, transport).description()
+    assert [(one.message, vars(one)["fault"]) for one in caplog.records] == [("login.provider_away", "no answer")]
+
+
+@pytest.mark.parametrize("jwks_uri", ["https://[", "https://x:99999/", "http://konto.example/keys", None])
+async def test_an_address_that_is_none_is_no_answer(oidc_settings: Settings, clock: Clock, jwks_uri: object) -> None:
+    described = {"issuer": oidc_settings.oidc_issuer, "jwks_uri": jwks_uri}
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=described))
+    with pytest.raises(ProviderUnavailable, match="jwks_uri"):
+        await Provider(oidc_settings, clock, transport).description()
+
+
+@pytest.mark.parametrize("auth_time", ["now", True, None, -1, float("inf"), float("nan")])
+async def test_a_time_of_login_that_is_none_is_none(
+    provider: Provider, openid: OpenIdProvider, clock: Clock, auth_time: object
+) -> None:
+    token = id_token(openid, auth_time=auth_time)
+    assert (await read_id_token(provider, token, "n", clock())).authenticated_ms is None
 
 
 async def test_a_provider_that_was_never_reached_may_be_asked_at_once(
