@@ -9,27 +9,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from ddr.http.operator import Operator
 from ddr.http.pages import LANGUAGE_COOKIE, STYLESHEET, chosen_language, language, operator_links, page_headers
+from ddr.http.templates import templates
 from ddr.patient_pages.dates import day, moment, short_moment, short_moments, time_of_day, times_of_day
 from ddr.patient_pages.texts import template, text
 from ddr.patient_pages.texts.representation import role_name
 from ddr.patient_pages.visitor import Visitor, core_of, set_cookie
 
 _HERE = Path(__file__).parent
-_ENVIRONMENT = Environment(
-    loader=FileSystemLoader(_HERE / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    auto_reload=False,
-)
+_TEMPLATES = templates(_HERE / "templates")
 # The hash makes browsers fetch a new stylesheet at once although they keep the old one.
 _STYLE = f"{STYLESHEET}?v={hashlib.sha256((_HERE / 'static' / 'style.css').read_bytes()).hexdigest()[:12]}"
 
@@ -71,7 +64,7 @@ def page(
     """The page `template` with `content`; `form_targets` are CSP sources that its form may lead to."""
     lang, identity, settings = language(request.scope), core_of(request).identity, core_of(request).settings
     operator = Operator.of(settings)
-    body = _ENVIRONMENT.get_template(template).render(
+    body = _TEMPLATES.get_template(template).render(
         lang=lang,
         t=partial(marked, lang),
         plain=partial(text, lang),

@@ -7,24 +7,16 @@ from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from ddr.http.asgi import Reply, Scope
 from ddr.http.core import Core
 from ddr.http.operator import Operator
 from ddr.http.pages import LANGUAGE_COOKIE, STYLESHEET, chosen_language, language, operator_links, page_headers
+from ddr.http.templates import templates
 from ddr.operations.status.board import Board
 from ddr.operations.status.feed import document
 from ddr.operations.status.texts import DATA_OF, TEXTS
 
-_ENVIRONMENT = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    auto_reload=False,
-)
+_TEMPLATES = templates(Path(__file__).parent)
 YEAR_SECONDS = 31_536_000
 
 
@@ -34,7 +26,7 @@ def reply(core: Core, board: Board, scope: Scope) -> Reply:
     other = "de" if lang == "en" else "en"
     names = {miv.name: miv.title_de if lang == "de" else miv.title for miv in core.catalog.mivs}
     text = partial(_text, lang)
-    body = _ENVIRONMENT.get_template("page.html").render(
+    body = _TEMPLATES.get_template("page.html").render(
         lang=lang,
         t=text,
         feed=document(core, board),
