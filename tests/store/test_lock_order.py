@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from ddr.http.core import Core
@@ -13,6 +14,8 @@ from ddr.operations.pairing import approve
 from ddr.store.audit.acting import Acting
 from ddr.store.authorization.grace import Claim, GraceClaims
 from ddr.store.authorization.representations import End, SetBy, end
+from ddr.store.database.limits import REQUESTS
+from ddr.store.database.stamps import lock_patient
 from ddr.store.patients.erasure import delete_patient
 from ddr.store.patients.sessions import Session, open_session
 from tests.support.clock import Clock
@@ -101,6 +104,23 @@ async def test_a_code_is_redeemed_while_its_patient_is_deleted(core: Core, clock
                 await asyncio.sleep(0.01)
         changed = "UPDATE token_grant SET refresh_expires_ms = 1 WHERE patient_id = $1"
         assert await redeeming.execute(changed, patient.patient_id) == "UPDATE 1"
+    assert await deleting
+
+
+async def test_a_deletion_outlasts_uploads_of_its_patient(core: Core, clock: Clock) -> None:
+    """An app that sends all the time: each upload waits a moment for the one before, and the deletion for them all."""
+    patient = await new_patient(core)
+    async with core.pool.acquire() as uploading, uploading.transaction():
+        await lock_patient(uploading, patient.patient_id, clock())
+        deleting = asyncio.create_task(delete_patient(core.pool, patient.patient_id, clock()))
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not await core.pool.fetchval(_SOMEBODY_WAITS):  # noqa: ASYNC110 - nothing else tells it
+                await asyncio.sleep(0.01)
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            async with core.pool.acquire() as other, other.transaction():
+                await lock_patient(other, patient.patient_id, clock())
+        await asyncio.wait([deleting], timeout=REQUESTS.lock / 2)
+        assert not deleting.done()
     assert await deleting
 
 

@@ -20,6 +20,7 @@ from ddr.store.authorization.unpairing import Party, end
 from ddr.store.patients.sessions import close_all
 
 REASON = "data-deleted"
+PATIENCE_SECONDS = 4.0  # for uploads of the patient that are under way; they wait for each other less, and give way
 AGAIN_MS = 10 * 60 * 1000  # longer than any request lasts
 STEP = 100  # patients
 
@@ -71,7 +72,9 @@ async def delete_patient(
 
     `told` hears of each table how many rows went; they are gone when all are.
     """
+    patience = max(PATIENCE_SECONDS, pool.limits.lock)
     async with pool.acquire() as conn, conn.transaction():
+        await conn.execute(f"SET LOCAL lock_timeout = {int(patience * 1000)}")
         if await conn.fetchrow("SELECT FROM patient WHERE patient_id = $1 FOR UPDATE", patient_id) is None:
             return False
         for lock in _LOCKS:
