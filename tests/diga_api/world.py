@@ -230,10 +230,13 @@ class Backend:
             "INSERT INTO consent VALUES ($1, $2, $3, $4, $5)",
             [(self.patient_id, self.pairing_no, url, now_ms, now_ms + days * DAY) for url in valuesets],
         )
+        consents = await pool.fetch(
+            "SELECT consent_no FROM consent WHERE patient_id = $1 AND pairing_no = $2", self.patient_id, self.pairing_no
+        )
         self.grant_no = await pool.fetchval(
-            "INSERT INTO token_grant (patient_id, pairing_no, scope, created_ms, consent_nos) VALUES ($1, $2, $3, $4,"
-            " ARRAY(SELECT consent_no FROM consent WHERE patient_id = $1 AND pairing_no = $2)) RETURNING grant_no",
-            self.patient_id, self.pairing_no, self.scope, now_ms,
+            "INSERT INTO token_grant (patient_id, pairing_no, scope, created_ms, consent_nos)"
+            " VALUES ($1, $2, $3, $4, $5) RETURNING grant_no",
+            self.patient_id, self.pairing_no, self.scope, now_ms, [row["consent_no"] for row in consents],
         )  # fmt: skip
         self.token = self.signed()
         return self

@@ -100,6 +100,21 @@ def test_who_is_not_in_the_list_is_told_of() -> None:
     assert told == "ddr.store.series.chunks.count does not say `patient_id = $n` of chunk"
 
 
+def test_a_clock_in_a_conflict_is_told_of() -> None:
+    """Citus refuses it, and only when it is executed: each request with an Idempotency-Key was answered 500."""
+    row, change = "(patient_id, k) VALUES ($1, now()) ON CONFLICT DO", "UPDATE SET k = 1 WHERE r.k < clock_timestamp()"
+    told = undisciplined(
+        [
+            Executed(f"WITH a AS (SELECT 1) INSERT INTO chunk AS r {row} {change} RETURNING k", "ddr.a", False),
+            Executed(f"INSERT INTO audit AS r {row} {change}", "ddr.b", False),
+            Executed(f"INSERT INTO chunk {row} NOTHING RETURNING now()", "ddr.c", False),
+            Executed(f"INSERT INTO chunk {row} UPDATE SET k = excluded.k", "ddr.d", False),
+        ]
+    )
+    assert "ddr.a says a clock in ON CONFLICT" in told
+    assert not any("clock" in one for one in told[1:])
+
+
 def test_a_job_on_a_request_is_told_of() -> None:
     (told,) = undisciplined([Executed(EVERYTHING, JOB, True), Executed(EVERYTHING, next(iter(BATCHES)), True)])
     assert told.startswith(f"{JOB} is a job")

@@ -44,6 +44,7 @@ async def claim(pool: asyncpg.Pool, key: Key, digest: bytes, mark: bytes, now_ms
     Answers older than KEEP_MS count no more, and work whose lease ran out is taken over; so is work whose lease is
     longer than is ever given, by a clock that was set back.
     """
+    # the clock is said once: where patients are spread, a conflict is judged beside the row, which has another one
     claimed = await pool.fetchval(
         key.sql(
             """INSERT INTO {table} AS r ({owner}, request_key, request_sha256, created_ms, claim, lease_ms)
@@ -51,7 +52,8 @@ async def claim(pool: asyncpg.Pool, key: Key, digest: bytes, mark: bytes, now_ms
                   SET request_sha256 = excluded.request_sha256, status = NULL, answer = NULL, content_type = NULL,
                       created_ms = excluded.created_ms, claim = excluded.claim, lease_ms = excluded.lease_ms
                 WHERE r.created_ms < $7
-                   OR r.status IS NULL AND coalesce(r.lease_ms, 0) NOT BETWEEN {now} AND {now} + 2 * $6
+                   OR r.status IS NULL
+                      AND coalesce(r.lease_ms, 0) NOT BETWEEN excluded.lease_ms - $6 AND excluded.lease_ms + $6
                RETURNING true"""
         ),
         key.owner, key.key, digest, now_ms, mark, LEASE_MS, now_ms - KEEP_MS,
