@@ -36,7 +36,17 @@ from ddr.conform.report.model import Run, plan, report
 from ddr.conform.report.terminal import Terminal
 from ddr.conform.run import INTERRUPTED
 from ddr.conform.run import run as run_checks
-from ddr.conform.target import LIMITS, Account, Identity, Target, TargetError, canonical, read_target, with_terms
+from ddr.conform.target import (
+    LIMITS,
+    Account,
+    Identity,
+    Target,
+    TargetError,
+    canonical,
+    read_target,
+    text_of,
+    with_terms,
+)
 from ddr.conform.verdict import Verdict
 from ddr.conform.wire import Wire
 
@@ -109,17 +119,17 @@ def _target(args: argparse.Namespace) -> Target:
             raise TargetError(f"{missing[0]} is no file")
         mivs = tuple(canonical(name) for name in args.miv or LIMITS)
         digas = (Identity(args.client_id, args.redirect_uri, args.certificate, args.key, mivs),)
-    password = args.password_file.read_text().strip() if args.password_file else ""
+    password = text_of(args.password_file).strip() if args.password_file else ""
     base, issuer = args.recorder.rstrip("/"), args.issuer.rstrip("/")
     return Target(base, issuer, digas, (Account(args.username, password),), ca=args.ca)
 
 
 def _chosen(only: Sequence[str]) -> list[Check]:
     checks = all_checks()
-    found = [one for one in checks if not only or one.name in only or set(one.requirements) & set(only)]
-    if not found:
-        raise TargetError(f"no check is called {', '.join(only)}")
-    return found
+    known = {name for one in checks for name in (one.name, *one.requirements)}
+    if unknown := [name for name in only if name not in known]:
+        raise TargetError(f"no check is called {', '.join(unknown)}")
+    return [one for one in checks if not only or one.name in only or set(one.requirements) & set(only)]
 
 
 def _plan(target: Target, checks: Sequence[Check]) -> int:
@@ -139,7 +149,7 @@ def _plan(target: Target, checks: Sequence[Check]) -> int:
 def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) -> int:
     console = Console()
     for file in (args.json, args.html, args.junit):
-        if file and not (file.parent.is_dir() and os.access(file if file.exists() else file.parent, os.W_OK)):
+        if file and not _writable(file):
             raise TargetError(f"{file} cannot be written")
     wire = Wire(target)
     wire.prepare()
@@ -160,6 +170,11 @@ def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) 
     _write(args.html, lambda: html(found))
     _write(args.junit, lambda: junit(found))
     return _status(found)
+
+
+def _writable(file: Path) -> bool:
+    """Better known before a run of minutes than after it."""
+    return not file.is_dir() and file.parent.is_dir() and os.access(file if file.exists() else file.parent, os.W_OK)
 
 
 def _status(report: Json) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ddr.conform.exchange import Json
-from ddr.conform.target import TargetError
+from ddr.conform.target import TargetError, text_of
 
 FORMAT = "ddr-conform-state-1"
 
@@ -36,13 +36,12 @@ class Earlier:
 
 def read_earlier(file: Path) -> Earlier:
     """The state in the JSON report of an earlier run. Raises TargetError."""
+    text = text_of(file)
     try:
-        found = json.loads(file.read_text())["state"]
+        found = json.loads(text)["state"]
         if found.get("format") != FORMAT:
             raise TargetError(f"{file} is no state of an earlier run")
         return Earlier(found["fhirBase"], found["seen"], found["resources"], found["verdicts"])
-    except OSError as error:
-        raise TargetError(f"{file}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise TargetError(f"{file} is no state of an earlier run") from None
 

@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 import httpx
 
 from ddr.conform.markup import Form, SelectorError, forms, matches
-from ddr.conform.target import Account, TargetError
+from ddr.conform.target import Account, TargetError, text_of
 from ddr.conform.verdict import NotRun
 
 MAX_STEPS = 20
@@ -56,16 +56,18 @@ def read_recipe(text: str) -> tuple[Page, ...]:
 
 def recipe_file(file: Path) -> tuple[Page, ...]:
     """The recipe in a file. Raises TargetError."""
-    try:
-        return read_recipe(file.read_text())
-    except OSError as error:
-        raise TargetError(f"{file}: {error.strerror}") from None
+    return read_recipe(text_of(file))
 
 
 def _page(one: Mapping[str, Any]) -> Page:
     if unknown := set(one) - {"when", "fill", "tick", "press", "refuse"}:
         raise TargetError(f"recipe: {min(unknown)} is not known")
     page = Page(one["when"], one.get("fill", {}), one.get("tick", ""), one.get("press", ""), one.get("refuse", ""))
+    if not isinstance(page.fill, dict):
+        raise TargetError("recipe: fill must be a table of texts")
+    for text in (page.when, page.tick, page.press, page.refuse, *page.fill.values()):
+        if not isinstance(text, str):
+            raise TargetError(f"recipe: {text!r} must be a text")
     for selector in (page.when, page.tick, page.press, page.refuse, *page.fill):
         if selector:
             matches(_NOTHING, selector)
@@ -87,7 +89,7 @@ class RecipeBrowser:
             for _ in range(MAX_STEPS):
                 answer = _sent(http, method, url, body)
                 method, body = "GET", None
-                if answer.is_redirect:
+                if answer.has_redirect_location:
                     url = urljoin(url, answer.headers["location"])
                     if url.startswith(redirect_uri):
                         return url
@@ -115,7 +117,7 @@ def _sent(http: httpx.Client, method: str, url: str, body: list[tuple[str, str]]
         if method == "GET":
             return http.get(url, params=fields or None)
         return http.request(method, url, data=fields)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise NotRun(f"logging in: {type(error).__name__}: {error}") from None
 
 

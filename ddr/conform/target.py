@@ -82,16 +82,24 @@ def limits(valueset: str) -> Terms:
 
 def read_target(file: Path) -> Target:
     """A description in TOML, or the `demo.json` of the demonstration. Raises TargetError."""
+    text = text_of(file)
     try:
-        text = file.read_text()
         content = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
         return _target(content, file.parent)
-    except OSError as error:
-        raise TargetError(f"{file}: {error.strerror}") from None
-    except (ValueError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, OverflowError) as error:
         raise TargetError(f"{file}: {error}") from None
     except (KeyError, TypeError, AttributeError) as error:
         raise TargetError(f"{file}: {error} is missing or not as it must be") from None
+
+
+def text_of(file: Path) -> str:
+    """The text of a file. Raises TargetError."""
+    try:
+        return file.read_text("utf-8-sig")
+    except OSError as error:
+        raise TargetError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise TargetError(f"{file} is no text in UTF-8") from None
 
 
 def _target(content: Mapping[str, Any], folder: Path) -> Target:

@@ -18,6 +18,7 @@ from ddr.conform.masking import Secrets
 from ddr.conform.target import Identity, Target, TargetError
 
 TIMEOUT = httpx.Timeout(30, connect=10)
+MOST_BYTES, MOST_SECONDS = 64 * 1024 * 1024, 300  # of an answer
 BROWSER = "browser"
 SAFE = ("GET", "HEAD", "OPTIONS")
 Wrap = Callable[[httpx.BaseTransport, str], httpx.BaseTransport]
@@ -25,6 +26,20 @@ Wrap = Callable[[httpx.BaseTransport, str], httpx.BaseTransport]
 
 class Writes(AssertionError):
     """A check tried to send what could change something: a fault of the kit."""
+
+
+class Endless(OSError):
+    """An answer that is larger, or takes longer, than any that a check needs."""
+
+
+def _received(answer: httpx.Response, began: float) -> bytes:
+    """The body. Raises Endless, httpx.HTTPError."""
+    found = bytearray()
+    for piece in answer.iter_bytes():
+        found += piece
+        if len(found) > MOST_BYTES or time.monotonic() - began > MOST_SECONDS:
+            raise Endless(f"the answer has more than {MOST_BYTES:,} bytes, or takes more than {MOST_SECONDS} s")
+    return bytes(found)
 
 
 class Wire:
@@ -83,13 +98,14 @@ class Wire:
         began = time.monotonic()
         try:
             body = content.encode("utf-8") if content or method == "POST" else None
-            answer = self._client(identity).request(method, url, headers=sent, content=body)
+            with self._client(identity).stream(method, url, headers=sent, content=body) as answer:
+                received = _received(answer, began)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             seconds, text = time.monotonic() - began, f"no answer: {type(error).__name__}: {error}"
             return Exchange(number, method, url, name, sent, content, 0, seconds=seconds, error=text)
         found = {key.lower(): value for key, value in answer.headers.items()}
         seconds = time.monotonic() - began
-        return Exchange(number, method, url, name, sent, content, answer.status_code, found, answer.content, seconds)
+        return Exchange(number, method, url, name, sent, content, answer.status_code, found, received, seconds)
 
     def _reads(self, url: str) -> bool:
         """Whether a POST there is a search, an operation, or for the authorization server."""

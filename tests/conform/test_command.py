@@ -24,6 +24,24 @@ def test_files_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == f"ddr: {tmp_path / 'a.pem'} is no file\n"
 
 
+def test_a_check_that_is_not_known_is_not_left_out_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    only = ("--only", "TLS-002", "--only", "TLS-0O2", "--only", "tls-version")
+    assert main(["conform", "https://x.example/fhir", "--issuer", "https://x.example", "--plan", *only]) == 1
+    assert capsys.readouterr().err == "ddr: no check is called TLS-0O2, tls-version\n"
+
+
+def test_a_folder_is_no_file_for_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["conform", "https://x.example/fhir", "--issuer", "https://x.example", "--json", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"ddr: {tmp_path} cannot be written\n"
+
+
+def test_a_password_that_is_no_text_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (file := tmp_path / "password").write_bytes(b"\xff")
+    given = ("--issuer", "https://x.example", "--password-file", str(file))
+    assert main(["conform", "https://x.example/fhir", *given]) == 1
+    assert capsys.readouterr().err == f"ddr: {file} is no text in UTF-8\n"
+
+
 def test_without_mivs_all_of_hddt_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Target] = []
 

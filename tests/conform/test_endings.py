@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -258,3 +258,28 @@ def test_files_that_cannot_be_used_are_told_before_anything_is_asked(
     assert str(tmp_path / "a.pem") in capsys.readouterr().err
     assert main(["conform", BASE, "--issuer", ISSUER, "--html", str(tmp_path / "none" / "a.html")]) == 1
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_an_answer_without_an_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield bytes(1000)
+
+    monkeypatch.setattr("ddr.conform.wire.MOST_BYTES", 10_000)
+    wire = kit(lambda _: httpx.Response(200, content=endless())).wire
+    told = wire.send("GET", BASE)
+    assert told.status == 0 and told.error.startswith("no answer: Endless: the answer has more than 10,000 bytes")
+
+
+@pytest.mark.parametrize("link", ["http://recorder.example/fhir/Device?2", "https://other.example/fhir/Device?2"])
+def test_a_link_that_would_give_the_token_away_is_not_followed(link: str) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        page = {"resourceType": "Bundle", "type": "searchset", "link": [{"relation": "next", "url": link}]}
+        return answers(page)(request)
+
+    with pytest.raises(NotRun, match="another server"):
+        kit(answer).views[0].all_pages("Device", counted=False)
+    assert link not in asked

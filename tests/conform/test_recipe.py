@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -77,6 +78,11 @@ def test_what_is_agreed_to_is_ticked_and_what_else_is_ticked_stays_so(approve: l
         ({"/authorize": page("<p>Wartung</p>")}, "logging in: the recipe knows nothing on the page /authorize"),
         ({"/authorize": to("/authorize")}, "logging in: more than 20 steps"),
         ({}, "logging in: ConnectError: away"),
+        ({"/authorize": httpx.Response(304)}, "logging in: the recipe knows nothing on the page /authorize"),
+        (
+            {"/authorize": page(re.sub('action="[^"]*"', 'action="http://x:port/"', LOGIN))},
+            "logging in: InvalidURL: Invalid port: 'port'",
+        ),
         (
             {"/authorize": page(DECIDE.replace('value="approve"', 'value="yes"'))},
             "logging in: no button button[name=decision][value=approve]",
@@ -97,6 +103,10 @@ def test_other_pages_than_the_recipes_end_the_check(pages: Mapping[str, httpx.Re
         ('[[page]]\npress = "button"', "recipe: 'when'"),
         ('[[page]]\nwhen = "button"\nclick = "button"', "recipe: click is not known"),
         ('[[page]]\nwhen = "div > p"', "recipe: "),
+        ("[[page]]\nwhen = 5", "recipe: 5 must be a text"),
+        ('[[page]]\nwhen = "input"\ntick = true', "recipe: True must be a text"),
+        ('[[page]]\nwhen = "input"\nfill = ["input"]', "recipe: fill must be a table of texts"),
+        ('[[page]]\nwhen = "input"\nfill = { input = 5 }', "recipe: 5 must be a text"),
     ],
 )
 def test_a_recipe_that_cannot_be_followed_is_refused(text: str, said: str, tmp_path: Path) -> None:
@@ -111,6 +121,9 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
         with pytest.raises(TargetError) as refused:
             read(tmp_path / "none")
         assert str(refused.value) == f"{tmp_path / 'none'}: No such file or directory"
+        (tmp_path / "latin").write_bytes(b"\xe4")
+        with pytest.raises(TargetError, match="latin is no text in UTF-8"):
+            read(tmp_path / "latin")
 
 
 @pytest.mark.parametrize(

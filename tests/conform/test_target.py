@@ -27,6 +27,11 @@ def read(folder: Path, content: Any) -> Target:
         ({}, "'digas' is missing or not as it must be"),
         ({**WHOLE, "digas": [{"key": "d.key"}]}, "'cert' is missing or not as it must be"),
         ([], "is missing or not as it must be"),
+        ('{"x": "\ufeff', "Unterminated string"),
+        (
+            json.dumps({**WHOLE, "terms": {CGM: vars(Terms(30, 900, 900)) | {"grace_seconds": float("inf")}}}),
+            "infinity",
+        ),
         ({**WHOLE, "pairings": [[0, 1]]}, "there is no DiGA 0 with patient 1; the first is 0"),
     ],
 )
@@ -45,7 +50,7 @@ def test_without_pairings_every_diga_meets_every_patient_six_at_most(tmp_path: P
     patients = [{"username": name} for name in ("anna", "bernd", "clara", "dora")]
     found = read(tmp_path, {**WHOLE, "digas": [DIGA, DIGA], "patients": patients})
     assert list(found.pairings) == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)]
-    assert list(read(tmp_path, WHOLE).pairings) == [(0, 0)]
+    assert list(read(tmp_path, "\ufeff" + json.dumps(WHOLE)).pairings) == [(0, 0)]
     assert (found.issuer, found.fhir_base) == ("https://r.example", "https://r.example/fhir")
 
 
