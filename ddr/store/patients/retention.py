@@ -29,12 +29,11 @@ _CHUNKS = """
            AND c.patient_id = old.patient_id AND c.epoch_no = old.epoch_no AND c.k = old.k RETURNING 1)
     SELECT (SELECT count(*) FROM emptied) + (SELECT count(*) FROM deleted)"""
 
-# Who writes for a patient may be correcting an old measurement, or deriving one from it. Nobody else is waited for.
-_HOLD = """
-    UPDATE patient p SET stamp_ms = stamp_ms
-     WHERE p.patient_id = ANY ($1::uuid[]) AND EXISTS (
-           SELECT FROM measurement m WHERE m.patient_id = p.patient_id AND m.effective_end_ms < $2)
-    RETURNING p.patient_id"""
+_WITH_OLD_MEASUREMENTS = """
+    SELECT DISTINCT patient_id FROM measurement WHERE patient_id = ANY ($1::uuid[]) AND effective_end_ms < $2"""
+
+# Who writes for a patient may be correcting an old measurement, or deriving one from it. Nobody else has to wait.
+_HOLD = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"
 
 # What a newer measurement is derived from stays with it.
 _MEASUREMENTS = """
@@ -94,9 +93,10 @@ async def forget_readings(pool: asyncpg.Pool, patient_ids: Sequence[UUID], befor
             count: int = await conn.fetchval(_CHUNKS, patient_ids, before_ms)
             for statement in _BESIDE:
                 await conn.execute(statement, patient_ids, before_ms)
-        async with conn.transaction():
-            if held := [row["patient_id"] for row in await conn.fetch(_HOLD, patient_ids, before_ms)]:
-                count += await conn.fetchval(_MEASUREMENTS, held, before_ms)
+        for row in await conn.fetch(_WITH_OLD_MEASUREMENTS, patient_ids, before_ms):
+            async with conn.transaction():
+                await conn.execute(_HOLD, row["patient_id"])
+                count += await conn.fetchval(_MEASUREMENTS, [row["patient_id"]], before_ms)
     return count
 
 
