@@ -22,7 +22,7 @@ from ddr.store.authorization.admissions import admit_all, admit_together
 from ddr.store.database.pool import open_pool
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, GLUCOSE, MINUTE, PRESSURE, Backend, Body
-from tests.support.citus import one_server_only
+from tests.support.citus import not_over_servers, one_server_only
 from tests.support.clock import Clock
 from tests.support.counting import counted
 
@@ -131,6 +131,7 @@ async def undone(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
             await transaction.rollback()
 
 
+@not_over_servers
 @pytest.mark.parametrize("claims", [False, True], ids=["look", "claim"])
 async def test_together_is_as_one_by_one(party: Make, clock: Clock, claims: bool) -> None:
     random = Random(7 + claims)
@@ -173,6 +174,7 @@ async def test_together_is_as_one_by_one(party: Make, clock: Clock, claims: bool
     assert together > len(asked), "most of three rounds"
 
 
+@not_over_servers
 async def test_usual_requests_all_go_together(party: Make, clock: Clock) -> None:
     crowd: Party = await party(6)
     for claims in (False, True):
@@ -185,6 +187,7 @@ async def test_usual_requests_all_go_together(party: Make, clock: Clock) -> None
             await answered(crowd)
 
 
+@not_over_servers
 async def test_who_finds_a_row_locked_goes_alone_and_nobody_waits(party: Make, clock: Clock) -> None:
     crowd: Party = await party(3)
     clock.advance(1000)

@@ -29,6 +29,7 @@ from ddr.store.series.sensors import Remembered, load
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, GLUCOSE, HOUR, LOINC, MINUTE, Backend, Body, fhir_client
 from tests.gateway.conftest import make_client
+from tests.support.waiting import waiting
 
 Cursor = Callable[[dict[str, Any]], str]
 TYPES = ("Observation", "Device", "DeviceMetric")
@@ -238,7 +239,7 @@ async def test_a_writer_that_waits_hides_nothing(core: Core, body: Body, pair: P
                     WHERE patient_id = $1 AND device_key = 'a' FOR UPDATE OF s""",
                 body.patient_id,
             )
-            waiting = asyncio.create_task(ok(one.post("/devices/a/sensors/s/readings", json=late | {"upload": "late"})))
+            held_up = asyncio.create_task(ok(one.post("/devices/a/sensors/s/readings", json=late | {"upload": "late"})))
             await locked_out(core.pool, 1)
             behind = [
                 asyncio.create_task(ok(other.post("/devices/b/sensors/s/readings", json=late))),
@@ -248,16 +249,15 @@ async def test_a_writer_that_waits_hides_nothing(core: Core, body: Body, pair: P
             ]
             for _ in range(3):
                 await poller.poll()
-        await asyncio.gather(waiting, *behind)
+        await asyncio.gather(held_up, *behind)
         await poller.poll()
         assert await poller.missed() == []
 
 
 async def locked_out(pool: asyncpg.Pool, count: int) -> None:
     """Wait until so many sessions of this database wait for a lock."""
-    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     async with asyncio.timeout(10):
-        while await pool.fetchval(query) < count:  # noqa: ASYNC110 - nothing tells
+        while await waiting(pool) < count:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.01)
 
 

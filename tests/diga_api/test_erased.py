@@ -16,6 +16,7 @@ from ddr.store.patients.erasure import AGAIN_MS, TABLES, delete_patient
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, Body
 from tests.support.clock import Clock
+from tests.support.waiting import waiting
 
 
 async def left(pool: asyncpg.Pool, patient_id: UUID) -> Mapping[str, int]:
@@ -41,16 +42,16 @@ async def test_a_poll_while_its_patient_is_deleted_leaves_nothing_for_long(
         diga.token = diga.signed()
     nearly_done, go_on = asyncio.Event(), asyncio.Event()
 
-    async def waiting(*arguments: object, **named: object) -> None:
+    async def at_the_end(*arguments: object, **named: object) -> None:
         nearly_done.set()
         await go_on.wait()
         await record(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("ddr.store.patients.erasure.record", waiting)
+    monkeypatch.setattr("ddr.store.patients.erasure.record", at_the_end)
     deleting = asyncio.create_task(delete_patient(pool, patient_id, clock()))
     await nearly_done.wait()
     poll = asyncio.create_task(diga.get("Observation"))
-    while not poll.done() and not await _waits(pool):  # noqa: ASYNC110 - for the row that is being deleted
+    while not poll.done() and not await waiting(pool):  # noqa: ASYNC110 - for the row that is being deleted
         await asyncio.sleep(0.01)
     go_on.set()
     assert await deleting
@@ -73,11 +74,3 @@ async def test_a_patient_who_is_there_keeps_everything(core: Core, clock: Clock,
     await pool.execute("INSERT INTO erased (patient_id, at_ms) VALUES ($1, 0)", patient_id)
     await steps(core, clock())["erased-patients"]()
     assert await left(pool, patient_id) == before
-
-
-async def _waits(pool: asyncpg.Pool) -> bool:
-    """Whether some session of this database waits for another one."""
-    found: bool = await pool.fetchval(
-        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
-    )
-    return found

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 from ddr.http.core import Core
@@ -18,6 +17,7 @@ from ddr.store.patients.erasure import delete_patient
 from ddr.store.patients.sessions import Session, load_session, open_session
 from tests.support.clock import Clock
 from tests.support.patients import new_patient, represent
+from tests.support.waiting import waiting
 
 HOUR_MS = 3_600_000
 
@@ -29,19 +29,12 @@ async def while_disabled(core: Core, patient_id: UUID, work: Awaitable[str]) -> 
         working = asyncio.ensure_future(work)
         disabling = asyncio.create_task(disable(core.pool, patient_id, core.clock()))
         async with asyncio.timeout(30):
-            while await _waiting(core.pool) + working.done() < 2:  # noqa: ASYNC110 - nothing tells that a lock is waited for
+            while await waiting(core.pool) + working.done() < 2:  # noqa: ASYNC110 - nothing tells that a lock is waited for
                 await asyncio.sleep(0.01)
         await conn.execute("UPDATE patient SET disabled_ms = 1 WHERE patient_id = $1", patient_id)
     await disabling
     found = await working
     assert await enable(core.pool, patient_id)
-    return found
-
-
-async def _waiting(pool: asyncpg.Pool) -> int:
-    found: int = await pool.fetchval(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
     return found
 
 
@@ -71,7 +64,7 @@ async def test_a_code_for_an_app_that_a_representative_makes_as_the_right_ends(c
         assert await end(conn, child.patient_id, right, SetBy.OPERATOR, End.RELATION, clock())
         offering = asyncio.create_task(apps.offer_code(core.pool, child.patient_id, clock()))
         async with asyncio.timeout(30):
-            while not offering.done() and not await _waiting(core.pool):  # noqa: ASYNC110 - for the end
+            while not offering.done() and not await waiting(core.pool):  # noqa: ASYNC110 - for the end
                 await asyncio.sleep(0.01)
     ACTING.reset(acting)
     assert await apps.connect(core.pool, await offering, "App", 365, clock()) is None

@@ -20,6 +20,7 @@ from ddr.store.patients.erasure import delete_patient
 from ddr.store.patients.sessions import Session, open_session
 from tests.support.clock import Clock
 from tests.support.patients import list_diga, new_patient, push_request, represent
+from tests.support.waiting import waiting
 
 KEYS = [UUID(int=0xE5 << 120 | number) for number in range(12)]
 URL = "https://valueset.example"
@@ -41,13 +42,13 @@ async def claims(core: Core) -> AsyncIterator[Core]:
 
 
 async def test_claims_are_confirmed_from_the_lowest_key_on(claims: Core) -> None:
-    waiting = GraceClaims()
+    unsaid = GraceClaims()
     for key in KEYS:
-        waiting.answered(Claim(key, 1, [URL], 0, {}))
+        unsaid.answered(Claim(key, 1, [URL], 0, {}))
     async with claims.pool.acquire() as holder, claims.pool.acquire() as watcher:
         async with holder.transaction():
             await holder.execute("SELECT FROM grace WHERE patient_id = $1 FOR UPDATE", KEYS[0])
-            flushing = asyncio.create_task(waiting.flush(claims.pool))
+            flushing = asyncio.create_task(unsaid.flush(claims.pool))
             async with asyncio.timeout(WAIT_SECONDS):
                 while not await watcher.fetchval(_WAITS):  # noqa: ASYNC110 - nothing tells that a lock is waited for
                     await asyncio.sleep(0.01)
@@ -72,21 +73,17 @@ async def test_what_is_confirmed_is_not_confirmed_again(
 ) -> None:
     """A later claim of the same pairing would lose its mark; with patients on several servers (`spread`), too."""
     monkeypatch.setattr(claims.pool.servers, "spread", spread)
-    waiting = GraceClaims()
+    unsaid = GraceClaims()
     for key in KEYS:
-        waiting.answered(Claim(key, 1, [URL], 0, {}))
+        unsaid.answered(Claim(key, 1, [URL], 0, {}))
     count = "SELECT count(*) FROM grace WHERE patient_id = ANY($1::uuid[]) AND pending ? $2"
-    await waiting.flush(claims.pool)
+    await unsaid.flush(claims.pool)
     assert await claims.pool.fetchval(count, KEYS, URL) == 0
     await claims.pool.execute(
         "UPDATE grace SET pending = jsonb_build_object($2::text, 'later') WHERE patient_id = ANY($1::uuid[])", KEYS, URL
     )
-    await waiting.flush(claims.pool)
+    await unsaid.flush(claims.pool)
     assert await claims.pool.fetchval(count, KEYS, URL) == len(KEYS)
-
-
-_SOMEBODY_WAITS = """
-SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"""
 
 
 async def test_a_code_is_redeemed_while_its_patient_is_deleted(core: Core, clock: Clock) -> None:
@@ -100,7 +97,7 @@ async def test_a_code_is_redeemed_while_its_patient_is_deleted(core: Core, clock
         )
         deleting = asyncio.create_task(delete_patient(core.pool, patient.patient_id, clock()))
         async with asyncio.timeout(WAIT_SECONDS):
-            while not await core.pool.fetchval(_SOMEBODY_WAITS):  # noqa: ASYNC110 - nothing else tells it
+            while not await waiting(core.pool):  # noqa: ASYNC110 - nothing else tells it
                 await asyncio.sleep(0.01)
         changed = "UPDATE token_grant SET refresh_expires_ms = 1 WHERE patient_id = $1"
         assert await redeeming.execute(changed, patient.patient_id) == "UPDATE 1"
@@ -114,7 +111,7 @@ async def test_a_deletion_outlasts_uploads_of_its_patient(core: Core, clock: Clo
         await lock_patient(uploading, patient.patient_id, clock())
         deleting = asyncio.create_task(delete_patient(core.pool, patient.patient_id, clock()))
         async with asyncio.timeout(WAIT_SECONDS):
-            while not await core.pool.fetchval(_SOMEBODY_WAITS):  # noqa: ASYNC110 - nothing else tells it
+            while not await waiting(core.pool):  # noqa: ASYNC110 - nothing else tells it
                 await asyncio.sleep(0.01)
         with pytest.raises(asyncpg.LockNotAvailableError):
             async with core.pool.acquire() as other, other.transaction():
@@ -134,7 +131,7 @@ async def test_a_right_ends_while_its_patient_is_deleted(core: Core, clock: Cloc
         await ending.execute("SELECT FROM representation WHERE patient_id = $1 FOR UPDATE", child.patient_id)
         deleting = asyncio.create_task(delete_patient(core.pool, child.patient_id, clock()))
         async with asyncio.timeout(WAIT_SECONDS):
-            while not await core.pool.fetchval(_SOMEBODY_WAITS):  # noqa: ASYNC110 - nothing else tells it
+            while not await waiting(core.pool):  # noqa: ASYNC110 - nothing else tells it
                 await asyncio.sleep(0.01)
         assert await end(ending, child.patient_id, right, SetBy.OPERATOR, End.RELATION, clock())
     assert await deleting

@@ -59,6 +59,24 @@ async def test_a_transaction_that_was_left_open_is_rolled_back(one: Pool) -> Non
         assert not connection.is_in_transaction()
 
 
+async def test_a_transaction_over_servers_says_how_long_a_lock_is_waited_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would wait as long as a statement may take, and one locked patient would keep a bridge's others waiting."""
+
+    async def look(_: object) -> bool:
+        return True
+
+    monkeypatch.setattr("ddr.store.database.pool.look", look)
+    async with await open_pool(settings, size=1) as one:
+        await one.execute("SET lock_timeout = 0")
+        async with one.acquire() as connection, connection.transaction():
+            assert await connection.fetchval("SHOW lock_timeout") == "1500ms"
+            async with connection.transaction():
+                assert await connection.fetchval("SHOW lock_timeout") == "1500ms"
+        assert await one.fetchval("SHOW lock_timeout") == "0"
+
+
 async def test_a_cancelled_statement_is_over_before_the_next_one(one: Pool) -> None:
     asking = asyncio.create_task(one.fetchval("SELECT pg_sleep(60)"))
     await asyncio.sleep(0.1)

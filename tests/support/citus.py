@@ -34,6 +34,8 @@ SHARDS = 4
 one_server_only = pytest.mark.skipif(
     COORDINATOR in os.environ or AS_IF in os.environ, reason="in this run patients are spread over servers"
 )
+# For what has several patients in one transaction, or is never used where patients are spread.
+not_over_servers = pytest.mark.skipif(COORDINATOR in os.environ, reason="in this run patients are on several servers")
 _TRIGGERS = """
 SELECT format('DROP TRIGGER %I ON %I', tgname, tgrelid::regclass) FROM pg_trigger WHERE tgname = ANY ($1::name[])"""
 

@@ -81,6 +81,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
             self.servers.spread = await look(connection)
         if self.servers.spread:
             await connection.execute(SESSION)
+            connection.lock_seconds = self.limits.lock
         return connection
 
     async def ready(self) -> bool:

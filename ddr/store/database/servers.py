@@ -9,6 +9,7 @@ from typing import Any
 from weakref import WeakSet
 
 import asyncpg
+from asyncpg.transaction import Transaction
 
 from ddr.call import statement
 from ddr.store.database.dsn import Host, hosts, names_parameter, shown
@@ -24,10 +25,21 @@ USER_TIMEOUT_MS = 5_000  # sent bytes that nobody acknowledges
 _SCHEMA = "SELECT current_schema()"  # null: it is not there yet
 
 
+class _Bounded(Transaction):  # type: ignore[misc]
+    """A transaction over servers: Citus tells them nothing of a session, and of a transaction what is set within."""
+
+    __slots__ = ()
+
+    async def start(self) -> None:
+        await super().start()
+        if not self._nested:
+            await self._connection.execute(f"SET LOCAL lock_timeout = {int(self._connection.lock_seconds * 1000)}")
+
+
 class ServerConnection(asyncpg.Connection):  # type: ignore[misc]
     """A connection that is given up when its server does not even stop a statement that took too long."""
 
-    __slots__ = ("host", "servers")
+    __slots__ = ("host", "lock_seconds", "servers")
 
     async def execute(self, query: str, *args: Any, **options: Any) -> str:
         """As asyncpg's; the request in hand is told how long it took, as with those below."""
@@ -59,6 +71,11 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc]
         """As asyncpg's."""
         with statement(query):
             return await super().fetchrow(self._text(query), *args, **options)
+
+    def transaction(self, **options: Any) -> Transaction:
+        """As asyncpg's; where patients are spread a lock of any server is waited for as long as one of the first."""
+        kind = _Bounded if hasattr(self, "lock_seconds") else Transaction
+        return kind(self, options.get("isolation"), options.get("readonly", False), options.get("deferrable", False))
 
     def _text(self, query: str) -> str:
         servers = getattr(self, "servers", None)  # none while it is being connected

@@ -18,7 +18,10 @@ from ddr.store.database.stamps import stamp
 KNOWN = 1_000  # texts that are remembered
 
 # Citus must see which patient it is to plan a join; and what it hides in the catalogue takes seconds to ask.
-SESSION = "SET plan_cache_mode = auto; SET citus.override_table_visibility = off"
+# What is set for a transaction holds on each of its servers.
+SESSION = (
+    "SET plan_cache_mode = auto; SET citus.override_table_visibility = off; SET citus.propagate_set_commands = 'local'"
+)
 _ENGINE = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')"
 _PLACED = """
 SELECT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = to_regclass('patient') AND partmethod = 'h')"""
