@@ -167,8 +167,8 @@ class Model:
                 if before.key != item.key:
                     known[item.key], meant[item.key] = before, before.key
             sources = self._sources(item, known)
-            if sources is None:
-                told[at] = "derivation"
+            if isinstance(sources, str):
+                told[at] = sources
                 continue
             content = (item.at_ms, item.end_ms, item.value, item.note, sources)
             if before is None:
@@ -223,17 +223,19 @@ class Model:
         others = [known[key] for key in item.others if key in known]
         return next((one for one in others if (one.kind, one.device) == (item.kind, _device(item))), None)
 
-    def _sources(self, item: Item, known: dict[str, Measurement]) -> tuple[int, ...] | None:
+    def _sources(self, item: Item, known: dict[str, Measurement]) -> tuple[int, ...] | str:
+        """The numbers of what it is derived from, or why it is refused."""
         if not item.sources:
             return ()
-        found = {}
-        for key in item.sources:
-            source = known.get(key)
-            if source is None or source.deleted or (item.key not in known and source.status == ERROR):
-                return None
-            found[source.kind] = source.no
+        named = [known.get(key) for key in item.sources]
+        if item.key not in known and any(one is not None and one.status == ERROR for one in named):
+            return "derivation"
+        for one in named:
+            if one is None or one.deleted:
+                return "unknown-measurement" if one is None else "derivation"
+        found = {one.kind: one.no for one in named if one is not None}
         if set(found) != {"reading", "reference"}:
-            return None
+            return "derivation"
         return found["reading"], found["reference"]
 
     @staticmethod
