@@ -71,6 +71,12 @@ class Searcher:
         wanted = settings.search_default_count if search.count is None else search.count
         return min(wanted, settings.search_max_count)
 
+    def _used(self, request: Request, search: Search) -> Pairs:
+        """The parameters as they were used, for the self link (FHIR search.html#conformance): a page is never larger
+        than `search_max_count`."""
+        count = str(self._count(search))
+        return [(name, count if name == "_count" else value) for name, value in request.search_parameters()]
+
     async def _later(self, candidate: Candidate, request: Request, pairs: Pairs) -> Reply:
         links = [(name, value) for name, value in pairs if name not in SETTLED]
         if len(links) != 1:
@@ -95,7 +101,7 @@ class Searcher:
         fmt, pretty = request.check_representation()
         builder, breath = Builder(self._core, access, fmt), Breath()
         base = self._core.settings.fhir_base
-        links = {"self": _url(base, search, [*request.search_parameters(), *request.representation()])}
+        links = {"self": _url(base, search, [*self._used(request, search), *request.representation()])}
         if following is not None:
             token = self._links.seal(following, access.pairing_id + access.client_id)
             links["next"] = _url(base, search, [(PARAMETER, token), *request.representation()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,15 @@ async def test_pages_join_to_the_whole(body: Body, pair: Pair) -> None:
     assert [logical_id for page in found for logical_id in ids(page)] == expected
     assert {page["total"] for page in found} == {10}
     assert all(len(ids(page, "include")) == 1 for page in found)
+
+
+async def test_the_self_link_says_how_large_the_page_was_at_most(body: Body, pair: Pair) -> None:
+    core, diga = body.core, await pair(GLUCOSE)
+    core.settings = replace(core.settings, search_max_count=2)
+    await many(body, 3)
+    bundle = await diga.bundle("Observation?_count=5000&_format=json")
+    links = {link["relation"]: link["url"].partition("/fhir/")[2] for link in bundle["link"]}
+    assert (links["self"], len(ids(bundle))) == ("Observation?_count=2&_format=json", 2)
 
 
 async def test_a_page_that_holds_all_has_no_next(body: Body, pair: Pair) -> None:
