@@ -18,6 +18,7 @@ from tests.patient_pages.browser import Browser
 from tests.patient_pages.test_consent import CGM, logged_in, scope
 from tests.patient_pages.test_pages import paired
 from tests.patient_pages.test_provider_login import Traveller
+from tests.support.citus import not_over_servers
 from tests.support.clock import Clock
 from tests.support.openid import OpenIdProvider
 from tests.support.patients import PASSWORD, add_device, list_diga, push_request
@@ -36,6 +37,7 @@ async def rows(pool: asyncpg.Pool, patient_id: UUID) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
+@not_over_servers
 async def test_every_table_of_patient_data_is_thought_of(pool: asyncpg.Pool) -> None:
     """A new table has to be added to TABLES."""
     named = await pool.fetch(TABLES_OF_PATIENTS)

@@ -112,16 +112,20 @@ async def take_back(pool: asyncpg.Pool, code: str, patient_id: UUID, now_ms: int
     Code and grant end, and the consents given with them; those given before stay, with the end that was chosen.
     """
     async with pool.acquire() as conn, conn.transaction():
+        # one after the other, as in `issued`: where patients are spread, codes lie apart from grants
+        grant_no = await conn.fetchval(
+            "SELECT grant_no FROM authorization_code WHERE code_sha256 = $1 AND patient_id = $2",
+            sha256(code),
+            patient_id,
+        )
         grant = await conn.fetchrow(
             """
             SELECT g.grant_no, g.consent_nos, p.pairing_no, p.pairing_id, p.client_id
-              FROM authorization_code c
-              JOIN token_grant g ON g.patient_id = $2 AND g.grant_no = c.grant_no
-              JOIN pairing p ON p.patient_id = $2 AND p.pairing_no = g.pairing_no
-             WHERE c.code_sha256 = $1 AND c.patient_id = $2 FOR UPDATE OF p
+              FROM token_grant g JOIN pairing p ON p.patient_id = $1 AND p.pairing_no = g.pairing_no
+             WHERE g.patient_id = $1 AND g.grant_no = $2 FOR UPDATE OF p
             """,
-            sha256(code),
             patient_id,
+            grant_no,
         )
         gone = "DELETE FROM authorization_code WHERE code_sha256 = $1 AND redeemed_ms IS NULL"
         if grant is None or await conn.execute(gone, sha256(code)) != "DELETE 1":
@@ -220,15 +224,17 @@ async def issued(pool: asyncpg.Pool, code: str, patient_id: UUID, now_ms: int) -
     """What is known of a code of this patient, None for an unknown one."""
     row = await pool.fetchrow(
         """
-        SELECT c.redeemed_ms IS NULL AND c.expires_ms > $3 AS redeemable, g.scope
-          FROM authorization_code c JOIN token_grant g ON g.patient_id = $2 AND g.grant_no = c.grant_no
-         WHERE c.code_sha256 = $1 AND c.patient_id = $2
+        SELECT grant_no, redeemed_ms IS NULL AND expires_ms > $3 AS redeemable
+          FROM authorization_code WHERE code_sha256 = $1 AND patient_id = $2
         """,
         sha256(code),
         patient_id,
         now_ms,
     )
-    return row and Issued(row["redeemable"], parse(row["scope"]))
+    scope = row and await pool.fetchval(
+        "SELECT scope FROM token_grant WHERE patient_id = $1 AND grant_no = $2", patient_id, row["grant_no"]
+    )
+    return None if row is None or scope is None else Issued(row["redeemable"], parse(scope))
 
 
 async def _keep_code(
