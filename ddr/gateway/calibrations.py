@@ -56,8 +56,8 @@ async def post_calibrations(
         gone = await calibrations.taken_back(conn, patient_id, sensor["sensor_no"])
         known = [calibrations.registered(sensor), *stored]
         answers, new = await aside(large, decide, parsed, sensor, known, gone)
-        await aside(large, _check_room, [*known, *new], sensor)
         if new:
+            await aside(large, _check_room, [*known, *new], len(gone), sensor)
             await calibrations.insert_events(conn, patient_id, sensor["sensor_no"], new, now)
             await calibrations.apply_events(conn, patient_id, sensor["sensor_no"], now, _delay_ms(core, sensor))
             await show(core, conn, device, sensor, now)
@@ -101,11 +101,14 @@ async def get_calibrations(core: Core, patient_id: UUID, device_key: str, sensor
     }
 
 
-def _check_room(events: list[Event], sensor: Row) -> None:
-    """Raises Problem 409 when the sensor would have too many calibrations, or too many changes of its state."""
-    if len(events) > MOST_CALIBRATIONS + 1:
+def _check_room(events: list[Event], gone: int, sensor: Row) -> None:
+    """Raises Problem 409 when the sensor would have too many calibrations, or too many changes of its state.
+
+    Those that were taken back (`gone`) count, too: each may have left a DeviceMetric, which keeps its id.
+    """
+    if len(events) + gone > MOST_CALIBRATIONS + 1:
         raise full(MOST_CALIBRATIONS, "calibrations of a sensor")
-    if len(segments(sorted(events, key=lambda event: event.time_ms), sensor["ended_ms"])) > MOST_EPOCHS:
+    if len(segments(sorted(events, key=lambda event: event.time_ms), sensor["ended_ms"])) + gone > MOST_EPOCHS:
         raise full(MOST_EPOCHS, "changes of a sensor's calibration state")
 
 

@@ -127,6 +127,32 @@ async def test_calibrations_and_changes_of_state_are_bounded(client: Client, clo
         assert (await client.post(CALIBRATIONS, json=events(20, "calibrated"))).json()["accepted"] == 20
 
 
+async def test_calibrations_that_are_taken_back_count(
+    client: Client, core: Core, patient_id: uuid.UUID, clock: Clock
+) -> None:
+    """Each leaves a DeviceMetric: a gateway that reports and takes back again and again makes no more than others."""
+    start = clock() - 10 * DAY
+    await put_device(client, "cgm", **CGM)
+    await put_sensor(client, "cgm", "glucose", startedAt=date_time(start), calibration={"state": "not-calibrated"})
+    await upload(client, *(start + number * MINUTE for number in range(0, 100, 5)))
+
+    async def report(number: int, state: str = "calibrated") -> httpx.Response:
+        time = date_time(start + number * MINUTE)
+        return await client.post(CALIBRATIONS, json={"calibrations": [{"time": time, "state": state}]})
+
+    with patch("ddr.gateway.calibrations.MOST_EPOCHS", 5):
+        for number in (60, 50, 40):
+            assert (await report(number)).json()["accepted"] == 1
+            time = date_time(start + number * MINUTE)
+            assert (await client.delete(f"{CALIBRATIONS}/{time}")).status_code == 204
+        assert (await report(30)).json()["accepted"] == 1
+        told(await report(80, "not-calibrated"), 5)
+        assert (await report(30)).json()["duplicate"] == 1
+        assert (await report(60)).json()["rejected"] == 1
+    epochs = await core.pool.fetchval("SELECT count(*) FROM epoch WHERE patient_id = $1", patient_id)
+    assert epochs <= 5
+
+
 async def test_20_000_alternating_calibrations_are_refused_at_once(client: Client, core: Core, clock: Clock) -> None:
     await put_device(client, "cgm", **CGM)
     await put_sensor(client, "cgm", "glucose", calibration={"state": "calibrated"})
