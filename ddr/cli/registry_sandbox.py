@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
             args.data.parent.mkdir(parents=True, exist_ok=True)
             save(state, args.data)
             print(f"{done}; a recorder takes it over when it reads the registry again (ddr registry refresh)")
-    except (DataError, PortTaken, BadArchive, OSError, ValueError) as error:
+    except (DataError, PortTaken, OSError, ValueError) as error:
         raise CommandError(in_words(error, named=True)) from None
     return 0
 
@@ -173,15 +173,22 @@ def _add(state: RegistryState, args: argparse.Namespace) -> str:
     if any(diga.number == args.number for diga in state.digas):
         raise CommandError(f"the stand-in holds DiGA {args.number} already")
     mivs, redirect = _canonicals(args.mivs), _redirectable(args.redirect)
-    der = certificate(args.cert.read_text(), Path())
+    der = _certificate(args.cert)
     state.digas.append(added := ListedDiga(args.number, args.name, f"{args.name} GmbH", redirect, mivs, [der]))
     return f"DiGA {args.number} is listed: client_id {added.client_id}, redirect {redirect}, {_told(mivs)}"
+
+
+def _certificate(file: Path) -> bytes:
+    try:
+        return certificate(file.read_text(), Path())
+    except ValueError:
+        raise CommandError(f"{file}: is no certificate in PEM") from None
 
 
 def _rollover(state: RegistryState, args: argparse.Namespace) -> str:
     diga = _one(state, args.number)
     kept = diga.certificates if args.keep else []
-    diga.certificates = [*kept, certificate(args.cert.read_text(), Path())]
+    diga.certificates = [*kept, _certificate(args.cert)]
     return f"DiGA {args.number} has {len(diga.certificates)} certificates, {args.cert} among them"
 
 
@@ -196,7 +203,10 @@ def _redirect(state: RegistryState, args: argparse.Namespace) -> str:
 
 
 def _publish(state: RegistryState, args: argparse.Namespace) -> str:
-    found = read_archive(args.archive.read_bytes())
+    try:
+        found = read_archive(args.archive.read_bytes())
+    except BadArchive as error:
+        raise CommandError(f"{args.archive}: {error}") from None
     others = [one for one in state.packages if (one.name, one.version) != (found.name, found.version)]
     state.packages = [*others, Package(found.name, found.version, list(found.resources))]
     return f"package {found.name} {found.version} is published"
@@ -212,11 +222,13 @@ def _deprecate(state: RegistryState, args: argparse.Namespace) -> str:
 
 
 def _register(state: RegistryState, args: argparse.Namespace) -> str:
-    resources = [entry["resource"] for entry in json.loads(args.bundle.read_text())["entry"]]
-    if args.hiis_id:
-        for one in resources:
-            if one["resourceType"] == "DeviceDefinition":
-                one["identifier"] = [{"system": "https://fhir.bfarm.de/Identifier/HiisId", "value": args.hiis_id}]
+    try:
+        resources = [entry["resource"] for entry in json.loads(args.bundle.read_text())["entry"]]
+        definitions = [one for one in resources if one["resourceType"] == "DeviceDefinition"]
+    except (ValueError, KeyError, TypeError):
+        raise CommandError(f"{args.bundle}: is no Bundle of resources in JSON") from None
+    for one in definitions if args.hiis_id else ():
+        one["identifier"] = [{"system": "https://fhir.bfarm.de/Identifier/HiisId", "value": args.hiis_id}]
     state.hiis = resources
     return f"the HIIS-VZ holds {len(resources)} resources of {args.bundle}"
 

@@ -60,9 +60,9 @@ async def happen(name: str, state_dir: Path, patient: str, client_id: str | None
     """Let one of EVENTS happen to this patient; returns what was done. Raises EventError, GatewayRefused."""
     try:
         described = json.loads((state_dir / "demo.json").read_text())
-    except (OSError, ValueError):
+        names = [one["username"] for one in described["patients"]]
+    except (OSError, ValueError, KeyError, TypeError):
         raise EventError(f"no demonstration has run on {state_dir}") from None
-    names = [one["username"] for one in described["patients"]]
     if patient not in names:
         raise EventError(f"no patient {patient}; there are {', '.join(names)}")
     context = client_context(Path(described["ca"]))

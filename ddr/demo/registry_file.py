@@ -36,11 +36,15 @@ def load(file: Path) -> RegistryState:
     """The state in `file`; certificates may be base64, PEM text, or the name of a PEM file. Raises DataError."""
     try:
         content = orjson.loads(file.read_bytes())
+        if not isinstance(content, dict):
+            raise DataError(f"{file}: is no JSON object")
         digas = [_diga(one, file.parent) for one in content.pop("digas", [])]
         packages = [Package(**one) for one in content.pop("packages", [])]
         state = RegistryState(digas=digas, packages=packages, **content)
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{file}: {in_words(error)}") from None
+    except (TypeError, AttributeError, KeyError):  # their texts are about our own classes
+        raise DataError(f"{file}: a member is missing, not known, or of another type") from None
     if state.fault not in FAULTS or state.fault_on not in PARTS:
         raise DataError(f"{file}: fault must be one of {', '.join(FAULTS[1:])}; fault_on one of {', '.join(PARTS)}")
     return state

@@ -35,7 +35,7 @@ class Approval:
 def approval(content: bytes, today: date, known: Collection[str]) -> Approval:
     """The approval of a TOML file that holds `today`; `known` are the names of MIVs. Raises ApprovalError."""
     try:
-        said = tomllib.loads(content.decode())
+        said = tomllib.loads(content.decode("utf-8-sig"))
     except ValueError as error:
         raise ApprovalError(f"it is no TOML: {error}") from None
     if unknown := said.keys() - set(MEMBERS):

@@ -125,3 +125,39 @@ def test_what_was_done_is_told(file: Path, capsys: pytest.CaptureFixture[str]) -
 def test_what_it_holds_is_shown(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sandbox(file, "show") == 0
     assert "00001 Eins: active, 1 certificates, 1 MIVs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "content", "told"),
+    [
+        (("register",), b"[]", "is no Bundle of resources in JSON"),
+        (("register",), b'{"entry": [{"resource": 5}]}', "is no Bundle of resources in JSON"),
+        (("register",), b"\xff", "is no Bundle of resources in JSON"),
+        (("publish",), b"x", "the archive is not gzip"),
+        (("rollover", "00001"), b"no certificate", "is no certificate in PEM"),
+        (("rollover", "00001"), b"\xff", "is no certificate in PEM"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(
+    file: Path, words: tuple[str, ...], content: bytes, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = file.with_name("given")
+    given.write_bytes(content)
+    assert sandbox(file, *words, str(given)) == 1
+    assert capsys.readouterr().err == f"ddr: {given}: {told}\n"
+
+
+def test_what_is_wrong_with_the_data_is_said_in_words(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text, told in (("[]", "is no JSON object"), ('{"unknown": 1}', "a member is missing, not known, or")):
+        file.write_text(text)
+        assert sandbox(file, "show") == 1
+        assert capsys.readouterr().err.startswith(f"ddr: {file}: {told}")
+
+
+@pytest.mark.parametrize("described", ["[]", "{}", '{"patients": [{}]}'])
+def test_a_demonstration_that_is_none_has_no_events(
+    tmp_path: Path, described: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "demo.json").write_text(described)
+    assert main(["demo-fault", "amended", "--state-dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"ddr: no demonstration has run on {tmp_path}\n"

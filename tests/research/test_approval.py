@@ -24,6 +24,7 @@ def test_a_good_one_holds_on_its_last_day() -> None:
     found = approval(GOOD.encode(), TODAY, KNOWN)
     assert (found.until, found.weeks, found.kinds) == (TODAY, 12, ("continuous-glucose-measurement",))
     assert found.recipient == "University of Musterstadt" and len(found.sha256) == 32
+    assert approval(b"\xef\xbb\xbf" + GOOD.encode(), TODAY, KNOWN).title == found.title, "a byte order mark"
 
 
 @pytest.mark.parametrize(
