@@ -133,7 +133,7 @@ def test_what_it_holds_is_shown(file: Path, capsys: pytest.CaptureFixture[str]) 
         (("register",), b"[]", "is no Bundle of resources in JSON"),
         (("register",), b'{"entry": [{"resource": 5}]}', "is no Bundle of resources in JSON"),
         (("register",), b"\xff", "is no Bundle of resources in JSON"),
-        (("publish",), b"x", "the archive is not gzip"),
+        (("publish",), b"no archive", "the archive is not gzip"),
         (("rollover", "00001"), b"no certificate", "is no certificate in PEM"),
         (("rollover", "00001"), b"\xff", "is no certificate in PEM"),
     ],
