@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from statistics import median
 from time import perf_counter
 
 import httpx
@@ -157,7 +156,7 @@ async def test_timing_of_login(ddr: Recorder) -> None:
             began = perf_counter()
             assert (await log_in(ddr, name, "wrong")).status_code == 422
             times[kind].append(perf_counter() - began)
-    known, unknown = median(times["known"]), median(times["unknown"])
+    known, unknown = min(times["known"]), min(times["unknown"])  # others on the machine only add to them
     assert 0.6 < known / unknown < 1.7
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import statistics
 import time
 import unicodedata
 import uuid
@@ -90,7 +89,7 @@ async def test_unknown_name_takes_as_long(core: Core) -> None:
             start = time.perf_counter()
             await browser.login(Patient(patient.patient_id, username), "not the password")
             seconds.append(time.perf_counter() - start)
-    known, unknown = (statistics.median(seconds) for seconds in durations.values())
+    known, unknown = (min(seconds) for seconds in durations.values())  # others on the machine only add to them
     assert 0.5 < known / unknown < 2
 
 
