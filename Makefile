@@ -10,7 +10,8 @@ export DDR_HDDT_ARTIFACTS ?= $(abspath $(wildcard ../shared/hddt/artifacts))
 export DDR_CGM_TRACE ?= $(abspath $(wildcard ../shared/cgm/dexcom-g4-subject-1.csv))
 # One process, after the others: it judges what they received.
 VALIDATE := $(if $(DDR_HDDT_ARTIFACTS),$(BIN)/python -m pytest,true)
-PARALLEL := -n logical --dist loadfile
+# Not more than one PostgreSQL has connections for, where there are many cores.
+PARALLEL := -n logical --maxprocesses 6 --dist loadfile
 EVIDENCE := .evidence
 MINUTES := 13
 TESTS := $(BIN)/python -m pytest
@@ -101,7 +102,7 @@ ci: lint ## everything: lint, `make test`, what is beyond it, and whether the co
 	@$(MAKE) --no-print-directory test ARGS="--evidence $(EVIDENCE) $(ARGS)" \
 		TESTS="$(BIN)/python -m slipcover --json --out $(EVIDENCE)/documents/slipcover.json -m pytest"
 	@$(BIN)/python -m tools.measure.run $(EVIDENCE)/documents
-	@$(BIN)/python -m pytest $(PARALLEL) -m "(slow or browser or scanner or packaging) and not validator" --evidence $(EVIDENCE) $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) --no-loadscope-reorder -m "(slow or browser or scanner or packaging) and not validator" --evidence $(EVIDENCE) $(ARGS)
 	@$(MAKE) --no-print-directory spread-test
 	@$(MAKE) --no-print-directory test-pooler POOLED="$(POOLED_IN_CI)"
 	@$(VALIDATE) tests/spec -m validator --evidence $(EVIDENCE) $(ARGS)

@@ -34,6 +34,30 @@ from tests.support.received import received
 from tests.support.trust import FakeTrust
 
 SERVER = "DDR_TEST_DATABASE_URL"
+BEYOND = ("slow", "browser", "scanner", "packaging")
+LONG_SECONDS = 900
+LONGEST = (  # of those, in this order
+    "tests/docs/test_operator_guide.py",
+    "tests/packaging/test_wheel.py",
+    "tests/conform/test_bites.py",
+    "tests/spec/test_reg_life.py",
+    "tests/packaging/test_conformance_kit.py",
+    "tests/test_example_client.py",
+    "tests/cli/test_recovery.py",
+    "tests/demo/test_sandbox.py",
+    "tests/packaging/test_release.py",
+    "tests/demo/test_diga_guide.py",
+    "tests/demo/test_demo.py",
+    "tests/demo/test_example.py",
+    "tests/cli/test_recorders.py",
+    "tests/spec/test_ops_maintenance.py",
+    "tests/cli/test_failover.py",
+    "tests/packaging/test_previous_version.py",
+    "tests/spec/test_ops_log_durable.py",
+    "tests/cli/test_rotate_encryption.py",
+    "tests/poller/test_poller.py",
+    "tests/gateway/test_durability.py",
+)
 hypothesis.settings.register_profile("busy", deadline=None)  # no example is wrong because the machine is busy
 hypothesis.settings.register_profile(  # make mutation: a fault that is found need not be found in its smallest form
     "mutation",
@@ -43,6 +67,18 @@ hypothesis.settings.register_profile(  # make mutation: a fault that is found ne
     phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
 )
 hypothesis.settings.load_profile("busy")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give whatever starts recorders of its own time on a slow machine, and begin with what takes longest.
+
+    A file runs on one core: begun last, a long one keeps the others waiting (with --no-loadscope-reorder).
+    """
+    for item in items:
+        if not item.get_closest_marker("timeout") and any(map(item.get_closest_marker, BEYOND)):
+            item.add_marker(pytest.mark.timeout(LONG_SECONDS))
+    order = {name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
 
 
 def pytest_configure(config: pytest.Config) -> None:

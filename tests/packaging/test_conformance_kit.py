@@ -27,7 +27,7 @@ from tests.demo.sandbox import running
 from tests.packaging.test_wheel import CONSTRAINTS, run, wheel
 from tools.closure import ROOT
 
-pytestmark = [pytest.mark.packaging, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.packaging, pytest.mark.timeout(1800)]
 __all__ = ["wheel"]
 GUIDE = (ROOT / "docs/conformance-kit.md").read_text("utf-8")
 SCHEMA = json.loads((ROOT / "ddr/conform/report/schema.json").read_text())

@@ -22,7 +22,7 @@ from tests.cli.test_recovery import Life
 from tests.packaging.previous import checked_out, previous_commit
 from tests.support.database import fresh_database
 
-pytestmark = [pytest.mark.packaging, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.packaging
 KEY = base64.b64encode(b"k" * 32).decode()
 
 

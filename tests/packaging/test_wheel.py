@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Commands of the package alone. `check dns` and the rest of the server's say what to install.
 ALONE = {"check", "client", "probe", "settings", "verify-release"}
 DIGA = ("client_id", "redirect_uri", "issuer", "fhir_base", "certificate", "key")
-pytestmark = [pytest.mark.packaging, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.packaging, pytest.mark.timeout(1800)]
 
 
 def run(*command: str | Path, cwd: Path) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.poller.scene import Size, endure
 
-pytestmark = [pytest.mark.packaging, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.packaging
 
 
 async def test_nothing_is_missed_and_no_pairing_is_lost(tmp_path: Path) -> None:
