@@ -76,7 +76,7 @@ async def known(ddr: Recorder, diga: TestDiga) -> TestDiga:
     """The same DiGA as it talks to `ddr`, as soon as that one's listener lets its certificate in."""
     http = await ddr.client(diga.certificate, base_url=ddr.settings.fhir_base)
     client = replace(diga.client, http=http, issuer=ddr.settings.public_base_url, fhir_base=ddr.settings.fhir_base)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while True:
         try:
             await http.get("metadata")

@@ -19,12 +19,14 @@ from ddr.demo.recorder import free_ports
 from tests.support.processes import alive, children, send
 
 LISTENERS = ("diga", "public", "gateway", "admin")
-START_SECONDS = 60
+START_SECONDS = STOP_SECONDS = COMMAND_SECONDS = 180  # on a slow and busy machine; only what hangs takes longer
 
 
 def ddr(*arguments: str, settings: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    return subprocess.run(command(*arguments), env=environment(settings), capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command(*arguments), env=environment(settings), capture_output=True, text=True, timeout=COMMAND_SECONDS
+    )
 
 
 def command(*arguments: str) -> list[str]:
@@ -121,5 +123,5 @@ class Recorder:
     def stop(self) -> tuple[int, str]:
         """SIGTERM; returns exit status and log."""
         self.process.terminate()
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=STOP_SECONDS)
         return self.process.returncode, self.log()

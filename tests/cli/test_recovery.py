@@ -22,11 +22,11 @@ from ddr.http.clock import now_ms
 from ddr.operations.audit_trail import seal
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.pool import connect
-from tests.cli.recorder import Recorder, command, ddr, environment, settings_for
+from tests.cli.recorder import COMMAND_SECONDS, START_SECONDS, Recorder, command, ddr, environment, settings_for
 from tests.support.postgres import Server, own_server
 
 PAGE = Path(__file__).parents[2] / "docs" / "backup.md"
-pytestmark = [pytest.mark.packaging, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.packaging
 METER = {"serialNumber": "S-1", "name": "Meter", "manufacturer": "M", "type": "337414009"}
 
 
@@ -62,7 +62,8 @@ class Life:
     def register(self) -> None:
         added = subprocess.run(
             command("patient", "add", "--username", "berta", "--password-stdin"), cwd=self.checkout,
-            env=environment(self.settings), input="correct horse battery\n", capture_output=True, text=True, timeout=60,
+            env=environment(self.settings), input="correct horse battery\n", capture_output=True, text=True,
+            timeout=COMMAND_SECONDS,
         )  # fmt: skip
         assert added.returncode == 0, added.stderr
         self.token = added.stdout.strip()
@@ -172,7 +173,7 @@ async def test_recovery_to_the_instant_before_a_mistake(primary: Server, life: L
         recorder.stop()
     await value(primary.url, "DELETE FROM measurement")
     await value(primary.url, "SELECT pg_switch_wal()")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + START_SECONDS
     lag = "SELECT last_archived_wal >= pg_walfile_name(pg_current_wal_lsn() - 1) FROM pg_stat_archiver"
     while not await value(primary.url, lag):
         assert time.monotonic() < deadline

@@ -15,7 +15,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.cli.recorder import Recorder, ddr, settings_for
+from tests.cli.recorder import START_SECONDS, Recorder, ddr, settings_for
 from tests.support.database import migrated_database
 
 pytestmark = pytest.mark.slow
@@ -53,7 +53,7 @@ def serving(settings: dict[str, Any]) -> Iterator[Recorder]:
 
 
 def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + START_SECONDS
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)

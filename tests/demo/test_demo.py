@@ -20,7 +20,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 COMMAND = (sys.executable, "-m", "ddr.cli.main", "demo", "--ports", "auto")
-SECONDS = 120
+SECONDS = 400
 
 
 PROXY = "http://127.0.0.1:9"  # of a company, say: it reaches nothing on this machine

@@ -15,7 +15,7 @@ from ddr.demo.chunks import samples_of
 from ddr.demo.diga_client import DigaClient, Tokens
 from ddr.demo.own_diga import OwnDigaError, own_diga
 from ddr.http.clock import now_ms
-from tests.demo.sandbox import backend, command, environment, free_row, paired, running
+from tests.demo.sandbox import SECONDS, backend, command, environment, free_row, paired, running
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +68,7 @@ def test_an_own_diga_that_makes_no_sense(words: list[str], complaint: str) -> No
 
 def test_ports_are_fixed_or_free_but_not_both(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "ddr.cli.main", "demo", "--ports", "auto", "--port-base", "9000"]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env=environment(), timeout=60)
+    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env=environment(), timeout=SECONDS)
     assert done.returncode == 1
     assert done.stderr == "ddr: --ports auto and --port-base exclude each other\n"
 
@@ -131,14 +131,14 @@ async def test_data_arrives_while_a_diga_polls(tmp_path: Path) -> None:
         async with backend(one, diga) as client:
             tokens = await paired(one, diga, client)
             newest: list[str] = []
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(SECONDS):
                 while len(newest) < 4:
                     found = await client.search(tokens, "Observation", {**CGM, "_sort": "-_lastUpdated", "_count": "1"})
                     stamp = found[0]["meta"]["lastUpdated"]
                     newest += [stamp] if stamp not in newest else []
                     await asyncio.sleep(0.5)
             assert newest == sorted(newest)
-            async with asyncio.timeout(60):  # a day in 24 s: the last readings are of now
+            async with asyncio.timeout(SECONDS):  # a day in 24 s: the last readings are of now
                 while not await reaches_now(client, tokens):  # noqa: ASYNC110 - it is over there
                     await asyncio.sleep(0.5)
 

@@ -18,7 +18,7 @@ from tests.support.processes import alive
 ROOT = Path(__file__).parents[2]
 PATHS = re.compile(r"(?<![\w.*/-])/(?=(?:etc/ddr|etc/systemd|opt/ddr|var/lib/ddr|var/backups|usr/local/bin)\b)")
 NOTHING = ("apt-get", "useradd", "chown")
-STOP_SECONDS = 60
+STOP_SECONDS = 180
 
 
 class Cluster(Server):

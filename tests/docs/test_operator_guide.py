@@ -34,8 +34,8 @@ from tests.support.openid import CLIENT_SECRET, OpenIdProvider
 GUIDE = ROOT / "docs" / "operator-guide.md"
 BLOCK = re.compile(r"^```sh( outside)?\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PORTS = ("8443", "8444", "8445", "8446")
-SECONDS = 600
-pytestmark = [pytest.mark.packaging, pytest.mark.timeout(900)]
+SECONDS = 1800  # it installs a release, fills a database, and restores it
+pytestmark = [pytest.mark.packaging, pytest.mark.timeout(SECONDS + 600)]
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ class Database:
     def kill(self) -> None:
         """kill -9 the server, and start it again: it recovers from its log."""
         send(self.pid())
-        for _ in range(60):
+        for _ in range(240):
             try:
                 self.stack.close()
                 self.stack = ExitStack()
@@ -108,7 +108,7 @@ def recorder(folder: Path, database: Database) -> Iterator[Recorder]:
         yield running
     finally:
         running.process.terminate()
-        running.process.wait(60)
+        running.process.wait(180)
 
 
 async def gateways(database: Database, running: Recorder) -> list[Gateway]:

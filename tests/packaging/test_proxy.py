@@ -95,7 +95,7 @@ def fronts(
         config = folder / "haproxy.cfg"
         config.write_text(text)
         process = subprocess.Popen([PROGRAM, "-db", "-f", config])
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while socket.socket().connect_ex(("127.0.0.1", ports["gateway"])):
             assert time.monotonic() < until and process.poll() is None
             time.sleep(0.05)
@@ -103,7 +103,7 @@ def fronts(
             yield ports
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
 
 def ask(port: int, name: str | None, authority: certs.Pair, own: certs.Pair | None = None) -> str:

@@ -20,7 +20,7 @@ import httpx
 import orjson
 import pytest
 
-from tests.cli.recorder import Recorder, settings_for
+from tests.cli.recorder import START_SECONDS, Recorder, settings_for
 from tests.support.postgres import own_server
 
 pytestmark = pytest.mark.slow
@@ -59,7 +59,7 @@ def asking(recorder: Recorder) -> Iterator[Counter[int]]:
 
 def until(counted: Counter[int], more: int) -> None:
     """So many answers more."""
-    wanted, deadline = counted.total() + more, time.monotonic() + 60
+    wanted, deadline = counted.total() + more, time.monotonic() + START_SECONDS
     while counted.total() < wanted:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -98,7 +98,7 @@ async def test_no_record_of_an_answer_is_lost(tmp_path: Path) -> None:
             answered = recorder.answered  # type: ignore[attr-defined]
             folder = tmp_path / "request-log"
             assert "request_log.spooled" in recorder.log()
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + START_SECONDS
             while any(folder.glob("*.spool")):
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.05)

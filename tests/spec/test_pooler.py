@@ -123,7 +123,7 @@ async def test_two_workers_never_keep_house_at_once(own: Settings, server: Serve
     await turns_begin(server)
     workers = [worker(own, name, leases.LEASE_MS, "round") for name in ("a", "b")]
     for each in workers:
-        assert await asyncio.to_thread(each.wait, 60) == 0
+        assert await asyncio.to_thread(each.wait, 180) == 0
     steps = [
         tuple(row) for row in await rows(server, "SELECT who, step FROM turn WHERE step <> 'here' ORDER BY turn_no")
     ]
@@ -176,7 +176,7 @@ async def killed_while_searching(stack: DemoStack, direct: str) -> None:
             return (await http.get(f"{stack.settings.fhir_base}/Observation", headers=headers)).status_code
 
     async def claimed(wanted: bool) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while wanted != await own.fetchval("SELECT EXISTS (SELECT FROM grace WHERE pending <> '{}')"):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
@@ -189,7 +189,7 @@ async def killed_while_searching(stack: DemoStack, direct: str) -> None:
         for each in workers:
             send(each)
         assert isinstance((await asyncio.gather(lost, return_exceptions=True))[0], httpx.TransportError)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while (answered := await status_of(search)) not in (200, 429):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     assert answered == 429, "nothing tells yet that its worker is gone"
@@ -223,7 +223,7 @@ async def turns_begin(server: Server) -> None:
 
 async def until(server: Server, query: str, wanted: int) -> None:
     """Wait for this answer of the server."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while await value(server, query) != wanted:  # noqa: ASYNC110 - asked from outside
             await asyncio.sleep(0.05)
 

@@ -32,7 +32,7 @@ from tests.support.database import fresh_database
 pytestmark = pytest.mark.slow
 
 ROUNDS = 8  # requests over connections of their own: the kernel spreads them over the workers
-PATIENCE = 20  # seconds, for the worker that reads, the one that follows, and the TLS context
+PATIENCE = 60  # seconds, for the worker that reads, the one that follows, and the TLS context
 CGM = "continuous-glucose-measurement"
 NEW, GONE = "32016-8", "2339-0"
 Json = dict[str, Any]
@@ -184,7 +184,7 @@ async def ddr(stack: DemoStack, *arguments: str) -> subprocess.CompletedProcess[
         env={**environment, "DDR_SETTINGS": str(file)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
 
 

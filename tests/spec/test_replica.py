@@ -32,7 +32,7 @@ from tests.support.postgres import Server
 from tests.support.recorder import Patient, Recorder, recorder
 from tests.support.volunteers import BERLIN, LEAST, approved, moment, volunteer
 
-pytestmark = [pytest.mark.packaging, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.packaging
 
 PAGES = ("/me", "/me/access", "/me/devices", "/me/data", "/me/data/values")
 FILES = ("/me/data.csv", "/me/data-excel.csv", "/me/data.json", "/me/consents.csv", "/me/accesses.csv")
@@ -134,7 +134,7 @@ async def read_by(replica: Replica, pages: PatientPages, path: str) -> str:
 async def back(pool: Pool, replica: Replica, pages: PatientPages) -> None:
     """Wait until the standby is read again: it is let alone for a while after it did not answer in the time for it."""
     replica._patience = PATIENCE_MS / 1000
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while await read_by(replica, pages, "/me") != "standby":
             await asyncio.sleep(0.1)
             await replica.look(pool)

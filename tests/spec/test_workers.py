@@ -25,7 +25,7 @@ from tests.support.database import fresh_database
 pytestmark = pytest.mark.slow
 
 CONNECTIONS = 12  # with two workers the chance that all end at one of them is 1 in 2,048
-REGISTRY_SECONDS = 30
+REGISTRY_SECONDS = 120
 
 
 @pytest.fixture(scope="module")

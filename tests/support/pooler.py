@@ -24,7 +24,7 @@ PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin
 PORT = 6432
 WANTED = "TEST_THROUGH_POOLER"  # set by whoever wants the whole run behind a pooler
 FOLDER = "TEST_POOLER_FOLDER"  # set for the workers of such a run: where its socket is
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 @contextmanager
