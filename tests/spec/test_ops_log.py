@@ -7,7 +7,7 @@ import re
 import secrets
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import httpx
 import orjson
 import pytest
 
+from ddr.cli.serving.connection import Connection
 from ddr.demo import certs
 from ddr.demo.tls import client_context
 from tests.spec.backend import Backend
@@ -40,6 +41,7 @@ ATTRIBUTES = {
     "transaction_id",
 }
 Json = dict[str, Any]
+Arrived = Callable[[bytes], Awaitable[None]]
 __all__ = ["received"]
 
 
@@ -70,6 +72,25 @@ async def eventually(ddr: Recorder, fits: Callable[[Json], bool]) -> Json:
                 assert found[-1].keys() == ATTRIBUTES
                 return found[-1]
             await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def arrived(monkeypatch: pytest.MonkeyPatch) -> Arrived:
+    """Wait until the last that the recorder has read ends so."""
+    received, last = Connection.data_received, [b""]
+
+    def data_received(connection: Connection, data: bytes) -> None:
+        received(connection, data)
+        last[0] = data
+
+    monkeypatch.setattr(Connection, "data_received", data_received)
+
+    async def until(end: bytes) -> None:
+        async with asyncio.timeout(20):
+            while not last[0].endswith(end):  # noqa: ASYNC110 - nobody tells it
+                await asyncio.sleep(0.01)
+
+    return until
 
 
 def an_id() -> str:
@@ -174,15 +195,14 @@ async def test_a_refused_handshake_is_recorded(ddr: Recorder, tmp_path: Path, kn
 
 
 @pytest.mark.requirement("OPS-017")
-async def test_connections_that_are_cut_are_recorded(ddr: Recorder, scene: Scene) -> None:
+async def test_connections_that_are_cut_are_recorded(ddr: Recorder, scene: Scene, arrived: Arrived) -> None:
     diga = scene.reader.diga
     with socket.create_connection(("127.0.0.1", urlsplit(ddr.settings.diga_base_url).port or 0)) as bare:
         bare.sendall(b"\x16\x03\x01")
     await eventually(ddr, lambda one: one["error_code"] in ("tls-cut", "tls-refused"))
     head = await connected(ddr, ddr.settings.diga_base_url, diga.certificate)
     head.write(b"GET /fhir/Device HTTP/1.1\r\nHost: local")
-    await head.drain()
-    await asyncio.sleep(0.2)
+    await arrived(b"Host: local")
     head.transport.abort()
     cut = await eventually(ddr, lambda one: one["error_code"] == "head-cut")
     assert cut["client_id"] == diga.entry.client_id
@@ -192,8 +212,7 @@ async def test_connections_that_are_cut_are_recorded(ddr: Recorder, scene: Scene
         f"POST /fhir/Device/_search HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: {name}\r\nContent-Length: 90\r\n"
         "Content-Type: application/x-www-form-urlencoded\r\n\r\n_id=".encode()
     )
-    await body.drain()
-    await asyncio.sleep(0.2)
+    await arrived(b"_id=")
     body.transport.abort()
     gone = await eventually(ddr, lambda one: one["transaction_id"] == name)
     assert (gone["error_code"], gone["status"]) == ("client-gone", None)

@@ -45,7 +45,8 @@ async def test_a_host_whose_own_clock_is_set_does_not_notice(
     await clock.read(pool)
     monkeypatch.setattr(time, "time_ns", lambda: 0)
     assert 0 <= clock() - before < 10_000
-    assert -clock() - 10 <= clock.host_ahead_ms() <= -before, "its own says 1970"
+    told = clock.host_ahead_ms()
+    assert -clock() - 1 <= told <= -before, "its own says 1970"
 
 
 async def test_it_is_not_moved_by_the_noise_of_answers(pool: asyncpg.Pool) -> None:
