@@ -27,7 +27,7 @@ from tests.support.clock import Clock
 from tests.support.counting import counted
 
 PERIOD_MS = 15 * MINUTE
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 LIVING, LEFT = "//9999999999999", "//1"  # claims of which an answer may come, and may not
 
 # What may be true of a pairing; the first lines are the usual, the last ones seldom.

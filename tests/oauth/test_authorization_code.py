@@ -211,7 +211,7 @@ async def refused_as_away(core: Core, diga: DigaBackend, code: str, monkeypatch:
 
 async def settled(core: Core, diga: DigaBackend) -> None:
     """The redemption is taken back."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             if not await core.pool.fetchval(REDEEMED, diga.diga.client_id):
                 return

@@ -135,7 +135,7 @@ def test_in_development_it_is_kept_in_a_private_file(settings: Settings, tmp_pat
 
 
 async def test_housekeeping_keeps_no_worker_from_starting(empty: asyncpg.Pool, clock: Clock) -> None:
-    async with empty.acquire() as housekeeping, asyncio.timeout(5):
+    async with empty.acquire() as housekeeping, asyncio.timeout(60):
         await housekeeping.execute("SELECT pg_advisory_lock($1)", Lock.MIGRATION)
         await Keys.load(empty, KEY, clock())
         await housekeeping.execute("SELECT pg_advisory_unlock($1)", Lock.MIGRATION)

@@ -99,13 +99,13 @@ class House:
 
     async def unready(self) -> None:
         """Wait until /readyz says 503."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await self.ready() != 503:  # noqa: ASYNC110 - asked from outside
                 await asyncio.sleep(0.05)
 
     async def back(self) -> None:
         """Wait until all is well again, as it is within seconds."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await self.ready() != 200 or any(  # noqa: ASYNC110 - asked from outside
                 x.status_code >= 500 for x in (await self.rooms()).values()
             ):

@@ -66,7 +66,7 @@ async def of(ddr: Recorder, answer: httpx.Response) -> Json:
 
 async def eventually(ddr: Recorder, fits: Callable[[Json], bool]) -> Json:
     """The record of something that got no answer."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             if found := [record for record in await records(ddr) if fits(record)]:
                 assert found[-1].keys() == ATTRIBUTES
@@ -86,7 +86,7 @@ def arrived(monkeypatch: pytest.MonkeyPatch) -> Arrived:
     monkeypatch.setattr(Connection, "data_received", data_received)
 
     async def until(end: bytes) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not last[0].endswith(end):  # noqa: ASYNC110 - nobody tells it
                 await asyncio.sleep(0.01)
 

@@ -75,5 +75,5 @@ class Wire:
     async def _event(self) -> Any:
         assert self._streams is not None
         while (event := self._http.next_event()) is h11.NEED_DATA:
-            self._http.receive_data(await asyncio.wait_for(self._streams[0].read(65_536), 20))
+            self._http.receive_data(await asyncio.wait_for(self._streams[0].read(65_536), 60))
         return event

@@ -24,7 +24,7 @@ from tests.support.waiting import waiting
 
 KEYS = [UUID(int=0xE5 << 120 | number) for number in range(12)]
 URL = "https://valueset.example"
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 _WAITS = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%UPDATE grace%')"
 
 

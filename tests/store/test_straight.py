@@ -164,7 +164,7 @@ async def test_a_call_goes_on_by_way_of_the_coordinator_when_its_server_takes_no
 
     monkeypatch.setattr(server.servers, "connect", refused)
     await engine.fetchval("SELECT pg_terminate_backend($1)", there)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while server.get_size():  # noqa: ASYNC110 - the pool tells nobody
             await asyncio.sleep(0.01)
     assert await answered_by(pool) == await pool.fetchval(PID)
@@ -236,6 +236,6 @@ async def test_connections_end_with_the_pool(engine: asyncpg.Pool) -> None:
             await pool.close()
         else:
             pool.terminate()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while await engine.fetchval(SESSIONS) > 1:  # noqa: ASYNC110 - the database tells nobody
                 await asyncio.sleep(0.01)

@@ -27,7 +27,7 @@ async def refusal(folder: Path, version: ssl.TLSVersion, known: bool, ciphers: s
     registered = client_certificate(folder, "registered", None)
     async with listening(live_context(server_certificate(folder, ca), registered)) as port:
         with pytest.raises(ssl.SSLError) as caught:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 reader, writer = await asyncio.open_connection("localhost", port, ssl=context)
                 writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
                 await reader.readline()
@@ -62,6 +62,6 @@ async def test_what_is_no_tls_is_closed_at_once(tmp_path: Path) -> None:
     async with listening(live_context(server_certificate(tmp_path, ca))) as port:
         reader, writer = await asyncio.open_connection("localhost", port)
         writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await reader.read()
         writer.close()

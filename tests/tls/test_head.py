@@ -55,7 +55,7 @@ async def answered(tmp_path: Path, request: str) -> int:
     async with listening(live_context(server_certificate(tmp_path, ca), client)) as port:
         reader, writer = await asyncio.open_connection("localhost", port, ssl=client_context(ca.cert, client))
         writer.write(request.encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             status = int((await reader.readline()).split()[1])
         writer.close()
     return status
