@@ -145,14 +145,14 @@ def _placed(moments: Sequence[datetime | None], zone: tzinfo) -> list[int]:
 
 
 def _ascending(local: Sequence[datetime], zone: tzinfo) -> list[int]:
-    times, step = [_ms(moment, zone, 0) for moment in local], _usual_step(local, zone)
-    at = 0
+    times, twice = [_ms(moment, zone, 0) for moment in local], [_twice(moment, zone) for moment in local]
+    at, step = 0, _usual_step(local, twice)
     while at < len(local):
-        if not _twice(local[at], zone):
+        if not twice[at]:
             at += 1
             continue
         end = at
-        while end < len(local) and _twice(local[end], zone) and local[end].date() == local[at].date():
+        while end < len(local) and twice[end] and local[end].date() == local[at].date():
             end += 1
         before = times[at - 1] if at else None
         folds = _interleaved(local[at:end], zone, before, step) or _folds(
@@ -168,10 +168,10 @@ def _after(local: Sequence[datetime], end: int, zone: tzinfo) -> int | None:
     return _ms(local[end], zone, 0) if end < len(local) else None
 
 
-def _usual_step(local: Sequence[datetime], zone: tzinfo) -> int | None:
+def _usual_step(local: Sequence[datetime], twice: Sequence[bool]) -> int | None:
     """What most neighbours outside of a doubled hour are apart, in milliseconds; None when there are too few."""
-    pairs = [(one, other) for one, other in pairwise(local) if not (_twice(one, zone) or _twice(other, zone))]
-    steps = [(other - one) // _MILLISECOND for one, other in pairs if other > one]
+    pairs = zip(pairwise(local), pairwise(twice), strict=True)
+    steps = [(other - one) // _MILLISECOND for (one, other), doubled in pairs if other > one and not any(doubled)]
     return median_low(steps) if len(steps) > 1 else None
 
 
