@@ -152,7 +152,7 @@ async def record(core: Core, client: Client) -> list[tuple[Any, ...]]:
     token = client.headers["authorization"].removeprefix("Bearer ")
     rows = await core.pool.fetch(
         """SELECT from_ms, until_ms, calibration_state, k, start_ms, times, vals
-             FROM epoch e LEFT JOIN chunk c ON c.epoch_no = e.epoch_no AND filled > 0
+             FROM epoch e LEFT JOIN chunk c ON c.patient_id = e.patient_id AND c.epoch_no = e.epoch_no AND filled > 0
             WHERE e.patient_id = $1 ORDER BY from_ms, k""",
         await core.pool.fetchval("SELECT patient_id FROM gateway_token WHERE token_sha256 = $1", sha256(token)),
     )

@@ -115,6 +115,17 @@ def test_a_clock_in_a_conflict_is_told_of() -> None:
     assert not any("clock" in one for one in told[1:])
 
 
+def test_what_lies_apart_is_not_asked_at_once() -> None:
+    """Citus refuses it, and only when it is executed, though each table is named by its own parameter."""
+    grant = "token_grant g ON g.patient_id = $2 AND g.grant_no = c.grant_no"
+    joined = f"SELECT 1 FROM authorization_code c JOIN {grant} WHERE c.code_sha256 = $1"
+    (told,) = undisciplined([Executed(joined, "ddr.a", False)])
+    assert told == "ddr.a asks at once what lies apart: authorization_code, patient"
+    near = f"SELECT 1 FROM pairing c JOIN {grant} JOIN consent_text USING (digest) WHERE c.patient_id = $2"
+    union = "SELECT 1 FROM account WHERE username = $1 UNION SELECT 1 FROM login_identity WHERE subject = $2"
+    assert undisciplined([Executed(near, "ddr.b", False), Executed(union, "ddr.b", False)]) == []
+
+
 def test_a_job_on_a_request_is_told_of() -> None:
     (told,) = undisciplined([Executed(EVERYTHING, JOB, True), Executed(EVERYTHING, next(iter(BATCHES)), True)])
     assert told.startswith(f"{JOB} is a job")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Union
 
-from ddr.store.database.placing import named_by, spread
+from ddr.store.database.placing import PLACES, Where, named_by, spread
 from tests.support.capture import Executed
 from tests.support.fan_out import JOBS, allowed
 
@@ -27,6 +27,8 @@ _TOKEN = re.compile(
     r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"[^\"]*\"|\$\d+|[A-Za-z_][\w.]*|\d[\w.]*|::|[(),]|[^\s\w(),]", re.S
 )
 _CHANGED = re.compile(r"\bINSERT\s+INTO\s+(\w+)(?:(?!\bINSERT\b).)*?\bON\s+CONFLICT\b(.*?)(?:\bRETURNING\b|$)", re.S)
+_ASKED = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|USING)\s+(?:public\.)?([a-z_]+)")
+_UNION = re.compile(r"\bUNION\b")
 _CLOCK = re.compile(r"\b(?:clock_timestamp|statement_timestamp|now)\(\)")
 _STATEMENTS = {"SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "VALUES", "TABLE"}
 _UNIONS = {"UNION", "INTERSECT", "EXCEPT"}
@@ -43,6 +45,8 @@ def undisciplined(statements: Iterable[Executed]) -> list[str]:
             continue
         if clocked(query):
             told.append(f"{name} says a clock in ON CONFLICT")
+        if len(tables := apart(query)) > 1:
+            told.append(f"{name} asks at once what lies apart: {', '.join(sorted(tables))}")
         if not (found := unnamed(query)):
             continue
         what = " and ".join(f"`{PLACED[table]} = $n` of {table}" for table in found)
@@ -62,6 +66,17 @@ def unnamed(sql: str) -> list[str]:
 def clocked(sql: str) -> bool:
     """True when a row that conflicts is changed by a clock, which Citus refuses: another server has the row."""
     return any(table in spread() and _CLOCK.search(change) for table, change in _CHANGED.findall(sql))
+
+
+def apart(sql: str) -> set[str]:
+    """One table for each place that this statement asks: a patient's tables lie together, each directory by itself.
+
+    What UNION puts together is asked one by one.
+    """
+    tokens = " ".join(token for token in _TOKEN.findall(sql) if not token.startswith(("--", "/*", "'")))
+    asked = [{table for table in _ASKED.findall(part) if table in spread()} for part in _UNION.split(tokens)]
+    places = [{table if PLACES[table].where is Where.KEY else "patient" for table in part} for part in asked]
+    return max(places, key=len)
 
 
 def _tree(tokens: Iterable[str]) -> list[Node]:

@@ -20,14 +20,17 @@ REASON = "account-disabled"
 
 _FOUND = """
 SELECT p.patient_id, p.created_ms, p.disabled_ms,
-       ARRAY(SELECT username FROM account a WHERE a.patient_id = p.patient_id
-             UNION ALL SELECT subject FROM login_identity i WHERE i.patient_id = p.patient_id) AS accounts,
        (SELECT count(*) FROM device d WHERE d.patient_id = p.patient_id) AS devices,
-       (SELECT count(*) FROM pairing c WHERE c.patient_id = p.patient_id AND c.ended_ms IS NULL) AS pairings,
-       (SELECT count(DISTINCT app) FROM gateway_token t
-         WHERE t.patient_id = p.patient_id AND t.revoked_ms IS NULL AND t.expires_ms > $2) AS apps
+       (SELECT count(*) FROM pairing c WHERE c.patient_id = p.patient_id AND c.ended_ms IS NULL) AS pairings
   FROM patient p WHERE p.patient_id = ANY ($1::uuid[]) ORDER BY p.created_ms, p.patient_id
 """
+# Logins and apps lie apart from their patients where those are spread.
+_ACCOUNTS = """
+SELECT patient_id, username AS account FROM account WHERE patient_id = ANY ($1::uuid[])
+ UNION ALL SELECT patient_id, subject FROM login_identity WHERE patient_id = ANY ($1::uuid[])"""
+_APPS = """
+SELECT patient_id, count(DISTINCT app) AS apps FROM gateway_token
+ WHERE patient_id = ANY ($1::uuid[]) AND revoked_ms IS NULL AND expires_ms > $2 GROUP BY patient_id"""
 
 
 async def by_account(conn: asyncpg.Pool, account: str) -> list[UUID]:
@@ -55,8 +58,14 @@ async def by_pairing_id(conn: asyncpg.Pool, pairing_id: str) -> list[UUID]:
 
 async def described(conn: asyncpg.Pool, patient_ids: list[UUID], now_ms: int) -> list[Row]:
     """accounts, created_ms, disabled_ms and the numbers of devices, living pairings and connected apps, per patient."""
-    rows: list[Row] = await conn.fetch(_FOUND, patient_ids, now_ms)
-    return rows
+    accounts: dict[UUID, list[str]] = {}
+    for row in await conn.fetch(_ACCOUNTS, patient_ids):
+        accounts.setdefault(row["patient_id"], []).append(row["account"])
+    apps = {row["patient_id"]: row["apps"] for row in await conn.fetch(_APPS, patient_ids, now_ms)}
+    return [
+        {**row, "accounts": accounts.get(whose := row["patient_id"], []), "apps": apps.get(whose, 0)}
+        for row in await conn.fetch(_FOUND, patient_ids)
+    ]
 
 
 async def disable(pool: asyncpg.Pool, patient_id: UUID, now_ms: int, after_ms: int = 0) -> bool:
