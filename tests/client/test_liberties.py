@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -288,13 +289,13 @@ async def test_a_bundle_of_another_form_is_an_error_of_the_client(
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the client waits for, which it does not."""
+    """What the client waits for, which it does not. Whatever else is in this process waits as ever."""
     found: list[float] = []
 
     async def sleep(seconds: float) -> None:
         found.append(seconds)
 
-    monkeypatch.setattr("ddr.client.recorder.asyncio.sleep", sleep)
+    monkeypatch.setattr("ddr.client.recorder.asyncio", SimpleNamespace(sleep=sleep))
     return found
 
 
