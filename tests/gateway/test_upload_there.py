@@ -103,8 +103,8 @@ async def test_how_often_the_database_is_asked(core: Core, database_url: str, cl
         await sent(client, pool, clock)
         async with counted(pool) as statements:
             await client.put("/measurements/z", json=_without_key(glucose("z", clock.ms, 100)))
-        # the token, whether the account is in use, BEGIN, looking, a number, writing, COMMIT
-        assert len(statements) == 7, statements
+        # the token, whether the account is in use, BEGIN, the patience for locks, looking, a number, writing, COMMIT
+        assert len(statements) == 8, statements
         clock.ms += 5 * MINUTE
         async with counted(pool) as statements:
             body = {"unit": "mg/dL", "readings": [{"time": date_time(clock.ms), "value": 100}]}
