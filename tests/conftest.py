@@ -6,6 +6,7 @@ worker copies a database of its own from one template.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -29,6 +30,7 @@ from tests.support import capture, citus, day, discipline, pooler
 from tests.support.clock import Clock
 from tests.support.database import embedded_server, migrated_database
 from tests.support.ending import in_time
+from tests.support.loop import Loop
 from tests.support.openid_fixtures import oidc_core, oidc_settings, openid, provider, provider_key  # noqa: F401
 from tests.support.received import received
 from tests.support.trust import FakeTrust
@@ -120,6 +122,12 @@ def disciplined() -> Iterator[None]:
 def begun_on_its_day() -> None:
     """A test that would be at it when the day ends begins on the next one."""
     day.begin()
+
+
+@pytest.fixture
+async def loop() -> Loop:
+    """The running loop, for a test that is not a coroutine."""
+    return Loop(asyncio.get_running_loop().run_until_complete)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import permutations
@@ -42,9 +42,9 @@ from tests.gateway.conftest import METER
 from tests.gateway.measurement_model import CODES, DAY, ERROR, Differs, Item, Measurement, Model
 from tests.gateway.record_search import PREFIXES, Query
 from tests.support.clock import Clock
+from tests.support.loop import Loop, Run
 
 T = TypeVar("T")
-Run = Callable[[Coroutine[Any, Any, T]], T]
 
 LONG = "DDR_MACHINE_EXAMPLES" in os.environ
 BUDGET = settings(
@@ -502,19 +502,6 @@ async def register(core: Core, patient_id: UUID) -> None:
         await devices.put_device(core, patient_id, key, members)
     strip = {"code": "2339-0", "unit": "mg/dL", "calibration": {"state": "not-calibrated"}}
     await sensors.put_sensor(core, patient_id, "strips", "strip", strip)
-
-
-@dataclass
-class Loop:
-    """The event loop of the session's fixtures, for a test that is not a coroutine."""
-
-    run: Run[Any]
-
-
-@pytest.fixture
-async def loop() -> Loop:
-    """The running loop."""
-    return Loop(asyncio.get_running_loop().run_until_complete)
 
 
 @pytest.mark.timeout(0 if LONG else 300)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 from unittest.mock import patch
 from uuid import UUID, uuid4
@@ -41,9 +41,9 @@ from tests.gateway.conftest import CGM
 from tests.gateway.record_model import DAY, HOUR, MINUTE, PERIOD, Model, order_of_arrival, stored_record
 from tests.gateway.record_search import Query, Reader, queries
 from tests.support.clock import Clock
+from tests.support.loop import Loop, Run
 
 T = TypeVar("T")
-Run = Callable[[Coroutine[Any, Any, T]], T]
 Batch = list[tuple[int, int]]
 
 # An example takes a tenth of a second. DDR_MACHINE_EXAMPLES=2000 looks longer than CI does, and makes what it finds
@@ -417,19 +417,6 @@ async def test_readings_after_withdrawn_chunks_follow_from_those_that_are_live(c
     after = await shown_chunks(core, patient_id, clock())
     more = [after[key].version - chunk.version for key, chunk in before.items()]
     assert more == [2, 1, 1, 1, 1] + [0] * 7
-
-
-@dataclass
-class Loop:
-    """The event loop of the session's fixtures, for a test that is not a coroutine."""
-
-    run: Run[Any]
-
-
-@pytest.fixture
-async def loop() -> Loop:
-    """The running loop."""
-    return Loop(asyncio.get_running_loop().run_until_complete)
 
 
 @pytest.mark.timeout(0 if LONG else 300)

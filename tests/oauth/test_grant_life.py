@@ -5,7 +5,6 @@ A model grant holds, per kind of data, until when it was agreed to; every end ta
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import os
 from collections.abc import Callable, Coroutine
@@ -34,6 +33,7 @@ from ddr.store.authorization.unpairing import Party, lose, unpair, unpair_expire
 from ddr.store.database.digest import sha256
 from tests.oauth.backend import DigaBackend, answer, stands, verified_elsewhere
 from tests.support.clock import Clock
+from tests.support.loop import Loop
 
 DAY = 86_400
 MOST_GRANTS = 4
@@ -186,19 +186,6 @@ class GrantMachine(RuleBasedStateMachine):
         assert grant.tokens is not None
         body = grant.tokens["access_token"].split(".")[1]
         return int(orjson.loads(base64.urlsafe_b64decode(body + "=="))["iat"]) * 1000
-
-
-@dataclass
-class Loop:
-    """The event loop of the session's fixtures, for a test that is not a coroutine."""
-
-    run: Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-@pytest.fixture
-async def loop() -> Loop:
-    """The running loop."""
-    return Loop(asyncio.get_running_loop().run_until_complete)
 
 
 @pytest.mark.requirement("CON-004", "CON-005")

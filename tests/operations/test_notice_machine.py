@@ -41,6 +41,7 @@ from ddr.store.outages import retractions
 from ddr.store.outages.notices import KEPT_MS, Notices
 from tests.support.clock import Clock
 from tests.support.database import migrated_database
+from tests.support.loop import Loop
 
 LONG = "DDR_MACHINE_EXAMPLES" in os.environ
 BUDGET = settings(
@@ -375,19 +376,6 @@ async def own(core: Core, database_url: str) -> AsyncIterator[Core]:
         own_settings = replace(core.settings, database_url=url)
         async with await open_pool(own_settings) as pool:
             yield replace(core, settings=own_settings, pool=pool)
-
-
-@dataclass
-class Loop:
-    """The event loop of the session's fixtures, for a test that is not a coroutine."""
-
-    run: Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-@pytest.fixture
-async def loop() -> Loop:
-    """The running loop."""
-    return Loop(asyncio.get_running_loop().run_until_complete)
 
 
 @pytest.mark.timeout(0 if LONG else 300)
