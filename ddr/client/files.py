@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import errno
+import fcntl
 import io
 import json
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -22,6 +24,7 @@ PIECE = 65_536  # bytes that are looked at at once for the end of a line
 
 class Output:
     """Rows into one file, which grows (CSV, JSON Lines), or into a folder of files (Parquet, which cannot grow).
+    Several processes may write to the same one.
 
     `columns` are those of the rows. Raises ImportError when Parquet is asked for and pyarrow is not there, OSError for
     a path where no such thing can be: better now than after the first pull.
@@ -47,6 +50,8 @@ class Output:
 
     def _append(self, rows: Sequence[Row]) -> None:
         with self._path.open("a+b") as out:
+            with suppress(OSError):  # a file system without locks: then for one process
+                fcntl.flock(out, fcntl.LOCK_EX)  # the half of a line may be what somebody is just writing
             _without_torn_line(out)
             text = io.StringIO()
             if self._form == "csv":
@@ -63,13 +68,32 @@ class Output:
     def _parquet(self, rows: Sequence[Row]) -> None:
         from pyarrow import parquet
 
+        target, part = self._claimed()
+        try:
+            parquet.write_table(arrow_table(rows, self._columns), part)
+            with part.open("rb+") as written:
+                os.fsync(written.fileno())
+            part.replace(target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+    def _claimed(self) -> tuple[Path, Path]:
+        """The next file, and the part of it that nobody else writes: two processes see the same files and would take
+        the same number. A part that a crash has left takes its number with it."""
         taken = [int(one.stem) for one in self._path.glob("*.parquet") if re.fullmatch("[0-9]{1,9}", one.stem)]
-        target = self._path / f"{max(taken, default=0) + 1:08}.parquet"
-        part = target.with_suffix(".part")
-        parquet.write_table(arrow_table(rows, self._columns), part)
-        with part.open("rb+") as written:
-            os.fsync(written.fileno())
-        part.replace(target)
+        number = max(taken, default=0)
+        while True:
+            number += 1
+            target = self._path / f"{number:08}.parquet"
+            part = target.with_suffix(".part")
+            try:
+                part.touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            if not target.exists():
+                return target, part
+            part.unlink()  # its owner was done just before
 
 
 def _without_torn_line(out: IO[bytes]) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from ddr.cli.clients.output import COLUMNS, opened
 from ddr.cli.clients.progress import Progress
 from ddr.cli.errors import CommandError
+from ddr.client import files
+from ddr.client.data import Row
 
 ROW = {**dict.fromkeys(COLUMNS), "pairing": "p", "change": "new", "value": Decimal("5.10")}
 ROW["time"] = datetime(2026, 11, 28, 1, 2, 3, tzinfo=UTC)
@@ -91,3 +96,68 @@ def test_a_file_of_somebody_else_in_a_folder_of_tables_does_no_harm(tmp_path: Pa
     (tmp_path / "2026-11.parquet").touch()
     assert opened(tmp_path, "parquet").write([ROW]) == 1
     assert (tmp_path / "00000001.parquet").exists()
+
+
+def _serials(folder: Path) -> list[str]:
+    from pyarrow import parquet
+
+    return [row["serial"] for one in sorted(folder.glob("*.parquet")) for row in parquet.read_table(one).to_pylist()]
+
+
+def test_two_that_write_tables_into_one_folder_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: both saw the same files, took the same number, and one replaced the file of the other."""
+    one, other, table = opened(tmp_path, "parquet"), opened(tmp_path, "parquet"), files.arrow_table
+
+    def meanwhile(rows: Sequence[Row], columns: Sequence[str]) -> object:
+        monkeypatch.setattr(files, "arrow_table", table)
+        assert other.write([{**ROW, "serial": "other"}]) == 1
+        return table(rows, columns)
+
+    monkeypatch.setattr(files, "arrow_table", meanwhile)
+    assert one.write([{**ROW, "serial": "one"}]) == 1
+    assert sorted(_serials(tmp_path)) == ["one", "other"]
+
+
+def test_a_number_that_was_taken_while_it_was_looked_for_stays_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other, touch = opened(tmp_path, "parquet"), opened(tmp_path, "parquet"), Path.touch
+
+    def late(path: Path, exist_ok: bool) -> None:
+        monkeypatch.setattr(Path, "touch", touch)
+        assert other.write([{**ROW, "serial": "other"}]) == 1
+        touch(path, exist_ok=exist_ok)
+
+    monkeypatch.setattr(Path, "touch", late)
+    assert one.write([{**ROW, "serial": "one"}]) == 1
+    assert _serials(tmp_path) == ["other", "one"] and not list(tmp_path.glob("*.part"))
+
+
+def test_a_table_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(rows: Sequence[Row], columns: Sequence[str]) -> object:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "arrow_table", full)
+    with pytest.raises(OSError, match="No space"):
+        opened(tmp_path, "parquet").write([ROW])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_line_that_somebody_is_writing_is_not_taken_for_a_cut_one(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before: of two processes one cut the half of the other's line off, or both wrote a heading."""
+    file, looked, locked = tmp_path / "news", files._without_torn_line, list[bool]()
+
+    def look(out: IO[bytes]) -> None:
+        with file.open("rb") as theirs:
+            try:
+                fcntl.flock(theirs, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                locked.append(True)
+        looked(out)
+
+    monkeypatch.setattr(files, "_without_torn_line", look)
+    assert opened(file, form).write([ROW]) == 1
+    assert locked == [True]
