@@ -54,6 +54,9 @@ class Journal(Protocol):
     async def settle(self, pairing_id: str, due: float, failures: int, whole: float) -> None:
         """The turn is over; the next one is `due`."""
 
+    async def hasten(self, now: float, interval: float) -> None:
+        """Who is due later than two intervals from `now` is due within one, as far apart from others as before."""
+
     async def next_due(self) -> float | None:
         """When somebody is due next."""
 
@@ -66,6 +69,7 @@ failures INTEGER NOT NULL DEFAULT 0, whole REAL NOT NULL DEFAULT 0, lent INTEGER
 INDEX = "CREATE INDEX IF NOT EXISTS watched_due ON watched (due)"
 DUE = """SELECT pairing_id, cursor, due, failures, whole, lent FROM watched WHERE due <= ? AND lent >= ?
 ORDER BY lent DESC, due LIMIT ?"""
+HASTEN = "UPDATE watched SET due = due - ?2 * CAST((due - ?1) / ?2 AS INTEGER) WHERE due > ?1 + 2 * ?2"
 EMPTY = json.dumps(Cursor().to_json())
 
 
@@ -118,6 +122,10 @@ class SqliteJournal:
         """See Journal."""
         statement = "UPDATE watched SET due = ?, failures = ?, whole = ?, lent = 0 WHERE pairing_id = ?"
         await self._db.execute(statement, due, failures, whole, pairing_id)
+
+    async def hasten(self, now: float, interval: float) -> None:
+        """See Journal."""
+        await self._db.execute(HASTEN, now, interval)
 
     async def next_due(self) -> float | None:
         """See Journal."""

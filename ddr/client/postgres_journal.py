@@ -20,6 +20,9 @@ AND (lent OR NOT $4) ORDER BY lent DESC, due LIMIT $3 FOR UPDATE SKIP LOCKED)
 UPDATE ddr_client_watched watched SET due = $2, lent = true FROM mine WHERE watched.pairing_id = mine.pairing_id
 RETURNING mine.*"""
 
+HASTEN = """UPDATE ddr_client_watched SET due = due - $2::float8 * trunc((due - $1::float8) / $2::float8)
+WHERE due > $1::float8 + 2 * $2::float8"""
+
 
 class PostgresJournal:
     """A table in a database of the DiGA; `pool` is one of asyncpg. Clocks of the hosts should agree to a second."""
@@ -70,6 +73,10 @@ class PostgresJournal:
         statement = """UPDATE ddr_client_watched SET due = $2, failures = $3, whole = $4, lent = false
             WHERE pairing_id = $1"""
         await self._fetch(statement, pairing_id, due, failures, whole)
+
+    async def hasten(self, now: float, interval: float) -> None:
+        """See Journal."""
+        await self._fetch(HASTEN, now, interval)
 
     async def next_due(self) -> float | None:
         """See Journal."""

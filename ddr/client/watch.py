@@ -33,6 +33,7 @@ FOLLOW_SECONDS = 10.0  # how often it is looked for new pairings
 FIRST_PAUSE_SECONDS = 2.0  # after a failure; doubled by each further one, up to the interval
 DELIVERY_PAUSES = (0.1, 0.5, 2.0)  # before a delivery that failed is tried again; later with the next turn
 JITTER = 0.02  # of the interval
+SET_BACK_SECONDS = 1.0  # by which a clock was set and did not merely drift
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ class Watch:
         self._whole_seconds = whole_seconds
         self._turns: dict[asyncio.Task[None], str] = {}  # and whose turn it is
         self._rest = Rest(interval)
+        self._ahead = float("inf")  # of the clock that nobody sets, when it was looked at last
         self.figures = Figures()
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
@@ -103,6 +105,7 @@ class Watch:
         """
         stop = stop or asyncio.Event()
         await self._follow()
+        await self._hasten()
         followed = time.monotonic()
         ending, beating = asyncio.create_task(stop.wait()), asyncio.create_task(self._beat())
         try:
@@ -111,6 +114,7 @@ class Watch:
                     if time.monotonic() >= followed + FOLLOW_SECONDS:
                         await self._follow()
                         followed = time.monotonic()
+                    await self._hasten()
                     await self._fill(ending)
                 except Exception as error:  # the journal or the tokens are away
                     self._count(error)
@@ -168,6 +172,14 @@ class Watch:
         for number, pairing_id in enumerate(new):
             await self._journal.add(pairing_id, now + number * gap)
 
+    async def _hasten(self) -> None:
+        """At the beginning, and when the clock was set back: what the journal has from a clock that was ahead would
+        keep pairings waiting until that time has come."""
+        ahead = time.time() - time.monotonic()
+        if ahead < self._ahead - SET_BACK_SECONDS:
+            await self._journal.hasten(time.time(), max(self._interval, LEASE_SECONDS))  # what is lent stays lent
+        self._ahead = ahead
+
     async def _turn(self, turn: Turn) -> None:
         """One poll of one pairing. Whatever goes wrong is for the next turn, and never ends the service.
 
@@ -221,7 +233,7 @@ class Watch:
         """Hand over what is new. When the first answer was there (the Grace-Period runs since then), and whether
         everything was looked at."""
         cursor = turn.cursor
-        if not cursor.following and began >= turn.whole + self._whole_seconds:
+        if not cursor.following and abs(began - turn.whole) >= self._whole_seconds:  # or the clock was ahead
             cursor = cursor.whole()
         answered, looked_at_all = 0.0, cursor.seen is not None
         recorder = Recorder(self._diga, self._http, self._tokens, turn.pairing_id, patience=0.0, history=self._history)

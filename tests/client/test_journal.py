@@ -76,6 +76,16 @@ async def test_interrupted_turns_come_first_and_a_settled_one_is_not_held(journa
     assert [turn.pairing_id for turn in await journal.claim(500.0, 600.0, 3)] == ["waiting", "done"]
 
 
+async def test_turns_of_a_clock_that_was_ahead_are_hastened_and_stay_apart(journal: Journal) -> None:
+    for name, due in (("soon", 110.0), ("later", 300.0), ("ahead", 87_005.5), ("further", 87_073.5)):
+        await journal.add(name, due)
+    await journal.hasten(100.0, 100.0)
+    hastened = {turn.pairing_id: turn.due for turn in await journal.claim(9e9, 9e9, 9)}
+    assert hastened == {"soon": 110.0, "later": 300.0, "ahead": 105.5, "further": 173.5}
+    await journal.hasten(100.0, 100.0)  # also what is lent
+    assert {turn.due for turn in await journal.claim(200.0, 9e9, 9)} == {100.0}
+
+
 async def test_a_long_turn_is_kept_from_others(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

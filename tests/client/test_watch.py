@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
-from ddr.client import FileTokens, Grant, Kind, News, SqliteJournal, Watch, session, watch
+from ddr.client import Cursor, FileTokens, Grant, Kind, News, SqliteJournal, Watch, session, watch
+from ddr.client.pull import Known
 from tests.client.conftest import Backend
 from tests.client.foreign import DIGA, Answer, Foreign, Json, bundle, chunk, resource
 from tests.spec.world import CGM, HOUR, Home
@@ -91,6 +93,35 @@ async def test_what_was_taken_does_not_come_again_after_a_restart(tmp_path: Path
         await until(lambda: len(taker.taken) >= 6 or len(foreign.asked) > 9)
     assert sorted(set(taker.taken)) == [(who, what, Kind.NEW) for who in ("one", "two") for what in "abc"]
     assert len(taker.taken) == 6
+
+
+async def test_what_a_clock_that_was_ahead_has_noted_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before: no poll, and no look at everything, until the time came that the clock had shown."""
+    monkeypatch.setattr(watch, "LEASE_SECONDS", 0.1)
+    await grants(tmp_path, "one")
+    journal, ahead = SqliteJournal(tmp_path / "journal.sqlite"), time.time() + 30 * 86_400.0
+    await journal.add("one", 0.0)
+    await journal.keep("one", Cursor("2026-11-20T12:00:00Z", {"gone": Known("1", "")}), ahead)
+    await journal.settle("one", ahead, 0, ahead)
+    taker = Taker()
+    async with watching(tmp_path, Foreign({"Observation?": bundle(chunk("a"))}), taker, interval=0.05):
+        await until(lambda: len(taker.taken) == 2)
+    assert taker.taken == [("one", "a", Kind.NEW), ("one", "gone", Kind.DELETED)]
+
+
+async def test_a_clock_that_is_set_back_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await grants(tmp_path, "one")
+    monkeypatch.setattr(watch, "LEASE_SECONDS", 0.1)
+    clock = SimpleNamespace(time=lambda: time.time() + 86_400.0, monotonic=time.monotonic)
+    monkeypatch.setattr(watch, "time", clock)
+    foreign = Foreign({"Observation?": bundle(chunk("a"))})
+    async with watching(tmp_path, foreign, Taker(), interval=0.05) as service:
+        await until(lambda: service.figures.turns > 1)
+        clock.time = time.time
+        turns = service.figures.turns
+        await until(lambda: service.figures.turns > turns + 3)
 
 
 async def test_a_callback_that_fails_is_called_again(tmp_path: Path) -> None:
