@@ -236,6 +236,7 @@ class NoticeMachine(RuleBasedStateMachine):
         self.model = Model()
         self.causes = 0
         self.told_ms = 0
+        self.updated: dict[str, str] = {}  # of the feed and of each entry, as a subscriber has it
 
     @initialize()
     def begin(self) -> None:
@@ -308,6 +309,10 @@ class NoticeMachine(RuleBasedStateMachine):
             root = ElementTree.fromstring(atom.render(worker, feed))
             if self.told_ms == now_ms:
                 assert root.findtext(f"{ATOM}updated") == instant(now_ms), "who reads what is new learns of it"
+            for one in (root, *root.iter(f"{ATOM}entry")):
+                name, updated = one.findtext(f"{ATOM}id", ""), one.findtext(f"{ATOM}updated", "")
+                assert updated >= self.updated.get(name, ""), "what is older is ignored"
+                self.updated[name] = updated
             titles = [entry.findtext(f"{ATOM}title", "").partition(": ")[2] for entry in root.iter(f"{ATOM}entry")]
             everything = sorted(cause for causes in wanted.values() for cause in causes)
             assert sorted(title for title in titles if title.startswith("cause")) == everything

@@ -149,6 +149,32 @@ async def test_what_is_cancelled_is_told_to_who_knows_of_it(own: Recorder) -> No
         assert (await feed(own))["cancelled"] == []
 
 
+async def test_what_subscribers_have_is_never_newer_than_what_they_are_told(own: Recorder) -> None:
+    """They ignore what is older than what they have (RFC 4287), so the feed would stand still for them."""
+    pool, began = own.core.pool, own.clock()
+    mistake, window = notice(began - HOUR, began - MINUTE, planned=False), notice(began + DAY, began + 2 * DAY)
+    seen: list[str] = []
+
+    async def look() -> str:
+        root = ElementTree.fromstring((await own.public.get("/status.atom")).content)
+        seen.append(root.findtext(f"{ATOM}updated") or "")
+        return root.findtext(f"{ATOM}entry/{ATOM}updated") or ""
+
+    await look()
+    await tell(own, replace(window, announced_ms=began - HOUR, changed_ms=began - HOUR))
+    announced = await look()
+    own.clock.advance(60)
+    await tell(own, replace(mistake, changed_ms=own.clock()))
+    await look()
+    assert await retractions.note(pool, retractions.Retraction(mistake.notice, True, "us", "why", own.clock()))
+    await look()
+    assert await notices.cancel(pool, window.notice, began - 2 * HOUR), "by the clock of another machine"
+    assert await look() > announced, "the news is seen"
+    own.clock.advance(DAY // 1000 * 15)
+    await look()
+    assert seen == sorted(seen)
+
+
 @pytest.mark.requirement("OPS-007", "OPS-008")
 async def test_a_disruption_whose_end_was_not_known_is_told_as_long_as_others(own: Recorder) -> None:
     now = own.clock()

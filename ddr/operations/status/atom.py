@@ -12,13 +12,17 @@ NAMESPACE = "http://www.w3.org/2005/Atom"
 
 
 def render(core: Core, feed: dict[str, Any]) -> bytes:
-    """`feed` (ddr.operations.status.feed) as an Atom document; an entry changes when its event does."""
+    """`feed` (ddr.operations.status.feed) as an Atom document; an entry changes when its event does.
+
+    What is left out changes the feed, too, and leaves no instant behind: the newest entry's would go back. So each
+    answer is of its own moment, for readers ignore what is older than what they have.
+    """
     base = core.settings.public_base_url
     root = Element("feed", {"xmlns": NAMESPACE, "xml:lang": "en"})
     entries = [*feed["events"], *feed["planned"], *feed["cancelled"], *feed["past"]]
     _text(root, "id", f"urn:uuid:{uuid5(NAMESPACE_URL, f'{base}/status')}")
     _text(root, "title", f"Status of {core.settings.product_name}: {feed['status']}")
-    _text(root, "updated", max((str(one["updated"]) for one in entries if one["updated"]), default=feed["updated"]))
+    _text(root, "updated", feed["updated"])
     author = SubElement(root, "author")
     _text(author, "name", core.settings.operator_name or core.settings.manufacturer or core.settings.product_name)
     SubElement(root, "link", {"rel": "self", "type": "application/atom+xml", "href": f"{base}/status.atom"})

@@ -107,6 +107,8 @@ def new_name() -> str:
 
 
 _COLUMNS = ", ".join(field.name for field in fields(Notice))
+# Never back, whatever the clock of the machine on which an operator says it: subscribers ignore what is no newer.
+_CHANGED = "changed_ms = greatest($2, changed_ms + 1)"
 
 
 async def recent(pool: asyncpg.Pool, since_ms: int) -> list[Notice]:
@@ -138,9 +140,9 @@ async def find(pool: asyncpg.Pool, name: str) -> Notice | None:
 async def end(pool: asyncpg.Pool, name: str, now_ms: int) -> bool:
     """It is over now; False when it is not under way."""
     done = await pool.fetchval(
-        """UPDATE outage_notice SET ended_ms = greatest($2, from_ms), changed_ms = $2
+        f"""UPDATE outage_notice SET ended_ms = greatest($2, from_ms), {_CHANGED}
             WHERE notice = $1 AND cancelled_ms IS NULL AND ended_ms IS NULL AND from_ms <= $2
-              AND coalesce(until_ms, $2 + 1) > $2 RETURNING true""",
+              AND coalesce(until_ms, $2 + 1) > $2 RETURNING true""",  # noqa: S608
         name, now_ms,
     )  # fmt: skip
     return bool(done)
@@ -149,8 +151,8 @@ async def end(pool: asyncpg.Pool, name: str, now_ms: int) -> bool:
 async def cancel(pool: asyncpg.Pool | asyncpg.Connection, name: str, now_ms: int) -> bool:
     """It will not take place; False when it has begun."""
     done = await pool.fetchval(
-        """UPDATE outage_notice SET cancelled_ms = $2, changed_ms = $2
-            WHERE notice = $1 AND cancelled_ms IS NULL AND from_ms > $2 RETURNING true""",
+        f"""UPDATE outage_notice SET cancelled_ms = $2, {_CHANGED}
+            WHERE notice = $1 AND cancelled_ms IS NULL AND from_ms > $2 RETURNING true""",  # noqa: S608
         name, now_ms,
     )  # fmt: skip
     return bool(done)
