@@ -19,8 +19,10 @@ _SEPARATORS = (";", "\t", "|")
 _SNIFFED = 200
 _MOST_COLUMNS = 300  # of a heading; sections of a file have some dozens
 _MOST_TITLES = 20_000  # in all that may be headings: each is compared with what every reader looks for
-_DECIMALS = 2  # of a number in a file; a longer one is a column of its own
+_DECIMALS = 3  # of a number in a file; a longer one is a column of its own, but behind
+_SMALL = 2  # digits, as of mmol/L that were made of mg/dL and have decimals without end
 _LETTERS = "äöüÄÖÜßéèàçñ"
+_RELATIVE = re.compile(r"%|percent|prozent|\b(?:pred|soll|z-?score|lln)|^ ?/ ?[if]?vc\b")
 _NUMERIC = re.compile(r"[\d\s.,:/TZ+-]+")
 
 
@@ -110,8 +112,10 @@ class _Titles:
             self._by_letter.setdefault(title[:1], []).append((at, title))
 
     def place(self, beginning: str) -> int | None:
-        """The number of the first column that begins so."""
+        """The number of the column that is called so, else of the first one that begins so."""
         alike = self._by_letter.get(beginning[:1], ())
+        if (exact := next((at for at, title in alike if title == beginning.removesuffix("$")), None)) is not None:
+            return exact
         return next((at for at, title in alike if _begins(title, beginning)), None)
 
 
@@ -231,7 +235,7 @@ def cut_in_two(cells: Sequence[str], at: int, width: int, separator: str) -> str
     if separator != "," or not at + 1 < len(cells) > width:
         return ""
     whole, part = cells[at], cells[at + 1]
-    if not (whole.isdecimal() and part.isdecimal() and len(part) <= _DECIMALS):
+    if not (whole.isdecimal() and part.isdecimal() and (len(part) <= _DECIMALS or len(whole) <= _SMALL)):
         return ""
     return f"{whole},{part} without quotes is two columns"
 
@@ -248,11 +252,14 @@ def _found(titles: _Titles, columns: Columns) -> dict[str, int]:
 
 
 def _begins(title: str, beginning: str) -> bool:
-    """`beginning` stands at the start of `title` as whole words; with a `$` behind it is all but a unit."""
+    """`beginning` stands at the start of `title` as whole words; with a `$` behind it is all but a unit.
+
+    What is predicted, or a share of something else (FEV1/FVC, PEF %), is not what was measured.
+    """
     wanted = beginning.removesuffix("$")
     if not title.startswith(wanted):
         return False
     rest = title[len(wanted) :]
     if beginning.endswith("$"):
         return not rest or rest.lstrip()[:1] in ("(", "[")
-    return not rest[:1].isalpha()
+    return not rest[:1].isalpha() and not _RELATIVE.search(rest)

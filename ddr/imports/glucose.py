@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from ddr.imports.makers import Maker
 from ddr.imports.model import CGM, METER, ImportFile, Source, Value
-from ddr.imports.numbers import beyond, implausible, number
+from ddr.imports.numbers import beyond, doubtful, implausible, number
 from ddr.imports.times import instants
 
 
@@ -40,7 +40,8 @@ def glucose_file(name: str, readings: Sequence[Reading], zone: tzinfo, skipped: 
         if value is None:
             file.reject(reading.line, f"no value: {reading.value or 'empty'}"[:80])
             continue
-        if isinstance(value, Decimal) and (reason := implausible(value, reading.unit)):
+        doubt = doubtful(reading.value, reading.unit)
+        if isinstance(value, Decimal) and (reason := doubt or implausible(value, reading.unit)):
             file.reject(reading.line, reason)
             continue
         if isinstance(value, str) and reading.meter:

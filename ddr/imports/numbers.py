@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 
 from ddr.imports.model import HIGH, LOW
@@ -12,6 +13,9 @@ _WORDS = {
     HIGH: ("high", "hi", "hoch", "zu hoch", "haut", "alto", "hoog", ">"),
 }
 _BY_WORD = {word: sign for sign, words in _WORDS.items() for word in words}
+_GROUPED = re.compile(r"[+-]?\d{1,3}(?:(?: \d{3})+(?:[.,]\d+)?|(?:\.\d{3})+,\d+|(?:,\d{3})+\.\d+)")
+_TWOFOLD = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
+_FAR = 10  # times what can have been measured: nobody means so much
 _NUMBER = re.compile(r"[+-]?\d{1,7}(?:\.\d{1,20})?(?:[eE][+-]?\d{1,2})?")
 
 # What a sensor or a meter can have shown at all; what lies beyond is a code of the device. Numbers of mmol/L under a
@@ -26,11 +30,15 @@ PLAUSIBLE = {
 
 
 def number(text: str) -> Decimal | None:
-    """The number that `text` is, None when it is none. `1.234,5` and `1,234.5` are the same; so are `5,6` and `5.6`."""
-    plain = text.strip().replace("\u00a0", "").replace("\u202f", "").replace(" ", "").replace("\u2212", "-")
-    if "," in plain and "." in plain:
-        thousands = "." if plain.rindex(",") > plain.rindex(".") else ","
-        plain = plain.replace(thousands, "")
+    """The number that `text` is, None when it is none. `1.234,5` and `1,234.5` are the same; so are `5,6` and `5.6`.
+
+    Of `1,000`, which may be a thousand, it is the smaller one: `doubtful` tells.
+    """
+    plain = _plain(text)
+    if _GROUPED.fullmatch(plain):
+        plain = plain.replace(" ", "")
+        if "," in plain and "." in plain:
+            plain = plain.replace("." if plain.rindex(",") > plain.rindex(".") else ",", "")
     plain = plain.replace(",", ".")
     if not _NUMBER.fullmatch(plain):
         return None
@@ -39,6 +47,24 @@ def number(text: str) -> Decimal | None:
     except InvalidOperation:
         return None
     return found if not found or -10 < found.adjusted() < 10 else None
+
+
+def _plain(text: str) -> str:
+    return text.strip().replace("\u00a0", " ").replace("\u202f", " ").replace("\u2212", "-")
+
+
+def doubtful(text: str, unit: str, converted: Callable[[Decimal], Decimal] = lambda value: value) -> str | None:
+    """Why nobody can tell whether `1,000` or `1.000` is 1 or 1000 in `unit`; None when only one can be meant.
+
+    `converted` brings a number of the file into `unit`.
+    """
+    found = number(text)
+    if found is None or unit not in PLAUSIBLE or not _TWOFOLD.fullmatch(_plain(text)):
+        return None
+    thousands = converted(found * 1000)
+    if thousands == converted(found) or abs(thousands) > _FAR * PLAUSIBLE[unit][1]:
+        return None
+    return f"{text.strip()} may be {found} and {found * 1000:f}; please write it without a sign between thousands"
 
 
 def beyond(text: str) -> str | None:

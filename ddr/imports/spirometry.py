@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import tzinfo
 from decimal import Decimal
+from functools import partial
 
 from ddr.imports.content import Content, Row, Table, tables
 from ddr.imports.model import FEV1, PEAK_FLOW_METER, PEF, SPIROMETER, ImportFile, Source, Value
-from ddr.imports.numbers import implausible, number
+from ddr.imports.numbers import doubtful, implausible, number
 from ddr.imports.times import instants
 
 _COLUMNS = {
@@ -55,8 +56,9 @@ def _take(file: ImportFile, table: Table, row: Row, time_ms: int, code: str, cel
     if value is None:
         file.reject(row.line, f"no value: {cell}"[:80])
         return
-    value = _in_unit(value, table.title(code), code)
-    if reason := implausible(value, unit):
+    converted = partial(_in_unit, title=table.title(code), code=code)
+    value = converted(value)
+    if reason := doubtful(cell, unit, converted) or implausible(value, unit):
         file.reject(row.line, reason)
         return
     kind = SPIROMETER if FEV1 in table else PEAK_FLOW_METER

@@ -34,7 +34,7 @@ from ddr.imports.model import (
     Value,
     of_one_person,
 )
-from ddr.imports.numbers import beyond, implausible, number
+from ddr.imports.numbers import beyond, doubtful, implausible, number
 from ddr.imports.times import instants
 
 COLUMNS = ("time", "code", "value", "unit", "device", "serial")
@@ -154,7 +154,7 @@ def _checked(row: Cells, time_ms: int | None) -> Value | str:
         return f"no value: {row.value or 'empty'}"
     if isinstance(value, str) and code not in CGM.values():
         return "a single value must be a number"
-    if isinstance(value, Decimal) and (reason := implausible(value, unit)):
+    if isinstance(value, Decimal) and (reason := doubtful(row.value, unit) or implausible(value, unit)):
         return reason
     return Value(row.line, time_ms, code, unit, value, _source(row, code))
 

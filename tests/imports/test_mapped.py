@@ -77,6 +77,12 @@ def test_a_parquet_file_is_read_with_times_of_its_own_kind() -> None:
         ("1e-20", None),
         ("1e15", None),
         ("5.6.7", None),
+        ("1 234,5", "1234.5"),
+        ("12,345,678.9", None),
+        ("5 6", None),
+        ("120 80", None),
+        ("1.2,3", None),
+        ("5.6,7", None),
     ],
 )
 def test_numbers_as_programs_write_them(text: str, value: str | None) -> None:

@@ -1,0 +1,93 @@
+"""Numbers and columns that may mean something else: what cannot be told is a bad row, and no guess."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from ddr.imports.formats import read
+from ddr.imports.model import FEV1, ImportFile
+
+BERLIN = ZoneInfo("Europe/Berlin")
+CLARITY = """Timestamp,Event Type,Source Device ID,Glucose Value ({unit}),Transmitter ID
+2026-11-20T08:00:00,EGV,G7,{text},9A
+"""
+TABLE = "time;value;unit\n2026-11-20T08:00:00Z;{text};{unit}\n"
+LUNG = "Datum;Uhrzeit;{title};Gerät\n20.11.2026;08:00;{text};asma-1\n"
+
+
+def _read(text: str) -> ImportFile:
+    return read(text.encode(), BERLIN)
+
+
+@pytest.mark.parametrize("text", ["1,000", "1.000", "1,050", "2.345"])
+@pytest.mark.parametrize("form", [CLARITY, TABLE])
+def test_one_or_a_thousand_is_not_guessed(form: str, text: str) -> None:
+    """Before: 1 mg/dL, taken without a word."""
+    file = _read(form.format(text=f'"{text}"', unit="mg/dL"))
+    assert file.values == [] and [f"{text} may be" in bad.reason for bad in file.bad] == [True]
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "value"),
+    [
+        ("5,6", "mmol/L", "5.6"),
+        ("5,551", "mmol/L", "5.551"),
+        ("5.551", "mmol/L", "5.551"),
+        ("101,000", "mg/dL", "101.000"),
+        ("101.5", "mg/dL", "101.5"),
+        ("999", "mg/dL", "999"),
+    ],
+)
+@pytest.mark.parametrize("form", [CLARITY, TABLE])
+def test_what_can_be_only_one_number_is_taken(form: str, text: str, unit: str, value: str) -> None:
+    file = _read(form.format(text=f'"{text}"', unit=unit))
+    assert [str(one.value) for one in file.values] == [value] and not file.bad
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "value"),
+    [
+        ("FEV1 (L)", "3,456", "3.456"),
+        ("FEV1", "3.456", "3.456"),
+        ("FEV1 (mL)", "3456", "3.456"),
+        ("FEV1 (mL)", "3,456", None),
+        ("PEF (L/s)", "7,512", "450.72"),
+        ("PEF (L/min)", "412,000", "412.000"),
+        ("PEF (L/min)", "1,000", None),
+        ("PEF", "1,000", None),
+    ],
+)
+def test_a_value_of_lung_function_in_any_unit(title: str, text: str, value: str | None) -> None:
+    """Before: a PEF of 1,000 was taken for 1 L/s, 60 L/min."""
+    file = _read(LUNG.format(title=title, text=text))
+    assert [str(one.value) for one in file.values] == ([] if value is None else [value])
+    assert [f"{text} may be" in bad.reason for bad in file.bad] == ([True] if value is None else [])
+
+
+@pytest.mark.parametrize(
+    "other", ["FEV1/FVC", "FEV1 / FVC (%)", "FEV1 %Soll", "FEV1 % pred", "FEV1 Soll (L)", "FEV1 pred."]
+)
+def test_what_is_predicted_or_a_share_is_no_measured_value(other: str) -> None:
+    """Before: FEV1/FVC of 0.82 was an FEV1 of 0.82 L, and 105 % of the predicted one 0.105 L."""
+    file = _read(f"Datum;Uhrzeit;{other};FEV1 (L);Gerät\n20.11.2026;08:00;0,82;3,05;asma-1\n")
+    assert [(one.code, str(one.value)) for one in file.values] == [(FEV1, "3.05")] and not file.bad
+
+
+def test_a_share_of_the_best_peak_flow_is_none() -> None:
+    file = _read("Datum;Uhrzeit;PEF % Bestwert;PEF (L/min)\n20.11.2026;08:00;85;412\n")
+    assert [str(one.value) for one in file.values] == ["412"]
+
+
+def test_a_date_of_birth_is_no_date_of_a_value() -> None:
+    """Before: the first column that begins with the word was taken."""
+    file = _read("Name,Date of birth,Date,Time,Systolic,Diastolic\nA,2004-03-01,2026-11-20,08:00,121,79\n")
+    assert [one.time_ms for one in file.values] == [1_795_158_000_000]
+
+
+@pytest.mark.parametrize("text", ["5,551", "5,55075", "11,1013"])
+def test_half_of_a_number_with_many_decimals_is_not_taken_for_it(text: str) -> None:
+    """Before: 5 mmol/L for an unquoted 5,551."""
+    file = _read(CLARITY.format(text=text, unit="mmol/L"))
+    assert file.values == [] and "without quotes is two columns" in file.bad[0].reason
