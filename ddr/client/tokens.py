@@ -96,8 +96,10 @@ class FileTokens:
         await asyncio.to_thread(self._save, grant)
 
     async def forget(self, pairing_id: str) -> None:
-        """See TokenStore."""
-        self._file(pairing_id).unlink(missing_ok=True)
+        """See TokenStore. A draft that a crash has left goes, too: it is a secret."""
+        file = self._file(pairing_id)
+        for one in (file, file.with_suffix(".new")):
+            one.unlink(missing_ok=True)
 
     async def pairings(self) -> list[str]:
         """See PairingStore."""
@@ -105,14 +107,16 @@ class FileTokens:
 
     @asynccontextmanager
     async def alone(self, pairing_id: str) -> AsyncIterator[None]:
-        """See TokenStore: a lock on a file beside, which the system drops when the process dies."""
-        descriptor = os.open(self._file(pairing_id).with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        """See TokenStore: a lock on a file beside, which the system drops when the process dies. The file goes with the
+        lock."""
+        beside = self._file(pairing_id).with_suffix(".lock")
+        while (lock := _locked(beside)) is None:  # noqa: ASYNC110 - another process tells nobody
+            await asyncio.sleep(LOOK_SECONDS)
         try:
-            while not _locked(descriptor):  # noqa: ASYNC110 - another process tells nobody
-                await asyncio.sleep(LOOK_SECONDS)
             yield
         finally:
-            os.close(descriptor)
+            beside.unlink(missing_ok=True)
+            os.close(lock)
 
     def _save(self, grant: Grant) -> None:
         file = self._file(grant.pairing_id)
@@ -132,9 +136,16 @@ class FileTokens:
         return self._folder / f"{pairing_id}.json"
 
 
-def _locked(descriptor: int) -> bool:
+def _locked(beside: Path) -> int | None:
+    """The open file with the lock; None while somebody else has it, or when it is not the file that others see: its
+    owner has removed it meanwhile."""
+    lock, own = os.open(beside, os.O_RDWR | os.O_CREAT, 0o600), False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        own = os.path.samestat(os.fstat(lock), beside.stat())
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    finally:
+        if not own:
+            os.close(lock)
+    return lock if own else None
