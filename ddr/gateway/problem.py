@@ -57,8 +57,10 @@ class Problem(Exception):
     def kept(self) -> Problem:
         """The same as an answer to keep: without its traceback, whose frames hold all that the request is made of.
 
-        One that is kept among what they hold is a circle, which only a full pass of Python's collector frees.
+        One that is kept among what they hold is a circle, which only a full pass of Python's collector frees. So is
+        one that came of another error (a text that is no time), which has a traceback of its own.
         """
+        self.__cause__ = self.__context__ = None
         return self.with_traceback(None)
 
     def item(self) -> dict[str, str | bool]:

@@ -6,7 +6,9 @@ import asyncio
 import gc
 import statistics
 import time
+from collections import Counter
 from collections.abc import Awaitable
+from types import CoroutineType, FrameType, TracebackType
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -27,7 +29,7 @@ class Lags:
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self.largest_pass = 0  # objects that a full pass of the collector had to visit, for which nothing else runs
-        self.circles = 0  # objects that nothing but the collector frees
+        self.circles: Counter[str] = Counter()  # objects that nothing but the collector frees, by what they are
 
     async def during(self, work: Awaitable[T]) -> T:
         """The answer."""
@@ -40,7 +42,7 @@ class Lags:
         finally:
             gc.callbacks.remove(self._pass)
             watching.cancel()
-            self.circles = gc.collect()
+            self.circles = _circles()
             gc.unfreeze()
 
     async def _watch(self) -> None:
@@ -67,6 +69,28 @@ class Lags:
             assert max(self.seconds) < MOST_SECONDS + 3 * max(own.seconds), (max(self.seconds), max(own.seconds))
         if len(self.seconds) >= SOME:  # of what was over at once they tell nothing
             assert statistics.median(self.seconds) < MOST_SECONDS / 5
+
+
+def _circles() -> Counter[str]:
+    """Free what only the collector can; what it was, and of frames the code: so one sees who holds the others."""
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    gc.collect()
+    gc.set_debug(0)
+    found = Counter(map(_kind, gc.garbage))
+    gc.garbage.clear()
+    gc.collect()
+    return found
+
+
+def _kind(one: object) -> str:
+    match one:
+        case FrameType():
+            return f"frame of {one.f_code.co_qualname}"
+        case TracebackType():
+            return f"traceback in {one.tb_frame.f_code.co_qualname}"
+        case CoroutineType():
+            return f"coroutine {one.cr_code.co_qualname}"
+    return type(one).__qualname__
 
 
 def _compute() -> None:
