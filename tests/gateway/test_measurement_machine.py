@@ -1,13 +1,10 @@
 """Any uploads, corrections, deletions and repeats of single measurements, also at the same time, leave what a naive
 model has, and a DiGA that asks for changes only ends with all of it.
-
-The budget is small in CI, and as large as DDR_MACHINE_EXAMPLES says.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -16,8 +13,6 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import orjson
-import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -41,20 +36,13 @@ from tests.diga_api.naive import FAR, Range, compare, date_range
 from tests.gateway.conftest import METER
 from tests.gateway.measurement_model import CODES, DAY, ERROR, Differs, Item, Measurement, Model
 from tests.gateway.record_search import PREFIXES, Query
+from tests.support.budget import budget, limited
 from tests.support.clock import Clock
 from tests.support.loop import Loop, Run
 
 T = TypeVar("T")
 
-LONG = "DDR_MACHINE_EXAMPLES" in os.environ
-BUDGET = settings(
-    max_examples=int(os.environ.get("DDR_MACHINE_EXAMPLES", "40")),
-    phases=tuple(Phase) if LONG else (Phase.generate,),
-    stateful_step_count=15,
-    deadline=None,
-    derandomize=not LONG,
-    suppress_health_check=list(HealthCheck),
-)
+BUDGET = budget(examples=40)
 START = 1_795_000_000_000
 READINGS_DAYS = 40
 STATUSES = ("final", "final", "final", "preliminary", "amended", "corrected", ERROR)
@@ -504,7 +492,7 @@ async def register(core: Core, patient_id: UUID) -> None:
     await sensors.put_sensor(core, patient_id, "strips", "strip", strip)
 
 
-@pytest.mark.timeout(0 if LONG else 300)
+@limited
 def test_what_was_acknowledged_is_there_once(core: Core, loop: Loop) -> None:
     terms = replace(core.settings, readings_days=READINGS_DAYS)
     members = {"core": replace(core, settings=terms), "run": staticmethod(loop.run)}

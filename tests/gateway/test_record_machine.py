@@ -1,12 +1,8 @@
-"""Any uploads, events, repeats, crashes and concurrent clients leave the record of a naive model (rule 3).
-
-The budget is small in CI, and as large as DDR_MACHINE_EXAMPLES says.
-"""
+"""Any uploads, events, repeats, crashes and concurrent clients leave the record of a naive model (rule 3)."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,8 +10,6 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 from uuid import UUID, uuid4
 
-import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -40,23 +34,14 @@ from ddr.store.series.sensors import Remembered
 from tests.gateway.conftest import CGM
 from tests.gateway.record_model import DAY, HOUR, MINUTE, PERIOD, Model, order_of_arrival, stored_record
 from tests.gateway.record_search import Query, Reader, queries
+from tests.support.budget import budget, limited
 from tests.support.clock import Clock
 from tests.support.loop import Loop, Run
 
 T = TypeVar("T")
 Batch = list[tuple[int, int]]
 
-# An example takes a tenth of a second. DDR_MACHINE_EXAMPLES=2000 looks longer than CI does, and makes what it finds
-# small, which takes longer than the time limit of a test.
-LONG = "DDR_MACHINE_EXAMPLES" in os.environ
-BUDGET = settings(
-    max_examples=int(os.environ.get("DDR_MACHINE_EXAMPLES", "60")),
-    phases=tuple(Phase) if LONG else (Phase.generate,),
-    stateful_step_count=15,
-    deadline=None,
-    derandomize=not LONG,
-    suppress_health_check=list(HealthCheck),
-)
+BUDGET = budget(examples=60)  # each takes a tenth of a second
 START = 1_795_000_000_000
 STATES = ("not-calibrated", "calibrated", "calibration-required", "unspecified")
 DELAY = 15 * MINUTE
@@ -419,7 +404,7 @@ async def test_readings_after_withdrawn_chunks_follow_from_those_that_are_live(c
     assert more == [2, 1, 1, 1, 1] + [0] * 7
 
 
-@pytest.mark.timeout(0 if LONG else 300)
+@limited
 def test_the_record_is_that_of_the_model(core: Core, loop: Loop) -> None:
     terms = replace(core.settings, chunk_span_seconds=3600, gateway_future_seconds=10 * DAY)
     members = {"core": replace(core, settings=terms), "run": staticmethod(loop.run)}

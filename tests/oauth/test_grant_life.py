@@ -6,7 +6,6 @@ A model grant holds, per kind of data, until when it was agreed to; every end ta
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,6 @@ from uuid import UUID, uuid4
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -32,17 +30,13 @@ from ddr.store.authorization import access, pairings, tokens
 from ddr.store.authorization.unpairing import Party, lose, unpair, unpair_expired, withdraw
 from ddr.store.database.digest import sha256
 from tests.oauth.backend import DigaBackend, answer, stands, verified_elsewhere
+from tests.support.budget import budget, limited
 from tests.support.clock import Clock
 from tests.support.loop import Loop
 
 DAY = 86_400
 MOST_GRANTS = 4
-BUDGET = settings(
-    max_examples=int(os.environ.get("DDR_MACHINE_EXAMPLES", "12")),
-    stateful_step_count=15,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+BUDGET = budget(examples=12)
 KINDS = st.sampled_from((0, 1))
 
 
@@ -232,7 +226,7 @@ async def test_a_refresh_token_that_ran_out_ends_its_grant(
     assert await core.pool.fetchval(alive, patient_id) == 0
 
 
-@pytest.mark.timeout(0 if "DDR_MACHINE_EXAMPLES" in os.environ else 300)
+@limited
 @pytest.mark.requirement("CON-004", "CON-005", "AS-030")
 def test_what_ended_for_a_grant_never_comes_back(core: Core, diga: DigaBackend, clock: Clock, loop: Loop) -> None:
     members = {"core": core, "diga": diga, "clock": clock, "run": staticmethod(loop.run)}

@@ -1,14 +1,11 @@
 """Any commands of operators, also at the same time, leave what a naive model has, in each form of the status feed and
 on every worker; and a month's availability is what counting moment by moment gives.
-
-The budget is small in CI, and as large as DDR_MACHINE_EXAMPLES says.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from copy import deepcopy
@@ -20,7 +17,6 @@ from unittest.mock import patch
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -39,19 +35,12 @@ from ddr.store.database.pool import open_pool
 from ddr.store.outages import notices as store
 from ddr.store.outages import retractions
 from ddr.store.outages.notices import KEPT_MS, Notices
+from tests.support.budget import budget, limited
 from tests.support.clock import Clock
 from tests.support.database import migrated_database
 from tests.support.loop import Loop
 
-LONG = "DDR_MACHINE_EXAMPLES" in os.environ
-BUDGET = settings(
-    max_examples=int(os.environ.get("DDR_MACHINE_EXAMPLES", "25")),
-    phases=tuple(Phase) if LONG else (Phase.generate,),
-    stateful_step_count=12,
-    deadline=None,
-    derandomize=not LONG,
-    suppress_health_check=list(HealthCheck),
-)
+BUDGET = budget(examples=25, steps=12)
 ATOM = "{http://www.w3.org/2005/Atom}"
 HOUR = 3_600_000
 BACK = ("retract", "undo")
@@ -383,7 +372,7 @@ async def own(core: Core, database_url: str) -> AsyncIterator[Core]:
             yield replace(core, settings=own_settings, pool=pool)
 
 
-@pytest.mark.timeout(0 if LONG else 300)
+@limited
 def test_every_form_tells_what_operators_said(own: Core, loop: Loop) -> None:
     members = {"core": own, "run": staticmethod(loop.run)}
     run_state_machine_as_test(type("Machine", (NoticeMachine,), members), settings=BUDGET)
