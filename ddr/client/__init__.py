@@ -19,6 +19,7 @@ from ddr.client.errors import (
     Throttled,
     Unanswered,
     Unreachable,
+    Unreadable,
 )
 from ddr.client.journal import Journal, SqliteJournal
 from ddr.client.pairing import Pairing, Started
@@ -68,6 +69,7 @@ __all__ = [
     "TokenStore",
     "Unanswered",
     "Unreachable",
+    "Unreadable",
     "Watch",
     "readings",
 ]

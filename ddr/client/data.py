@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
+from ddr.client.errors import Unreadable
 from ddr.client.pull import Change, Kind
 from ddr.client.series import Expected, Json, Reading, expected_of, readings_of
 
 Row = dict[str, Any]
+UNREADABLE = "unreadable"  # in the place of a Kind
 COLUMNS = (
     *("time", "value", "unit", "sign", "limit", "code", "status", "final"),
     *("serial", "calibration", "observation_id", "version"),
@@ -19,7 +22,8 @@ class Series:
     """The Observations that a pairing has at present. What is gone from the recorder's history stays, what was deleted
     or entered in error does not.
 
-    Chunks of two devices that overlap stay apart, by `serial`; readings come in order of time.
+    Chunks of two devices that overlap stay apart, by `serial`; readings come in order of time. An Observation of
+    another form than FHIR gives it has none; `unreadable` names it.
     """
 
     def __init__(self, changes: Iterable[Change] = ()) -> None:
@@ -39,14 +43,22 @@ class Series:
     def readings(self, unit: str = "", codes: Iterable[str] = ()) -> list[Reading]:
         """In order of time; glucose in `unit` (mg/dL or mmol/L) if given, and only these codes."""
         wanted = set(codes)
-        found = [one for each in self.observations.values() for one in readings_of(each, self._related)]
+        found = [one for each in self.observations.values() for one in _of(each, self._related) or ()]
         found.sort(key=lambda one: (one.time, one.serial or "", one.code))
         return [one.within(unit) if unit else one for one in found if not wanted or one.code in wanted]
 
     def expected(self) -> list[Expected]:
         """Spans for which values are expected and none has arrived."""
-        found = (expected_of(each, self._related) for each in self.observations.values())
-        return sorted((one for one in found if one is not None), key=lambda one: one.start)
+        found = list[Expected]()
+        for each in self.observations.values():
+            with suppress(Unreadable):
+                one = expected_of(each, self._related)
+                found += [one] if one is not None else []
+        return sorted(found, key=lambda one: one.start)
+
+    def unreadable(self) -> list[str]:
+        """The ids of those whose readings cannot be told."""
+        return [name for name, each in self.observations.items() if _of(each, self._related) is None]
 
     def rows(self, unit: str = "") -> list[Row]:
         """The readings as dicts with the keys COLUMNS; values are Decimal, times have UTC offsets."""
@@ -74,16 +86,25 @@ def row_of(reading: Reading) -> Row:
 
 def rows_of(changes: Iterable[Change]) -> Iterator[Row]:
     """Rows with two more columns: `change`, and `pairing`-free identity `observation_id`: replace all rows of an id by
-    those that come last; a row without `time` says that the id has none any more."""
+    those that come last; a row without `time` says that the id has none any more. Its `change` is UNREADABLE where
+    the Observation has a form that FHIR does not give it."""
     for change in changes:
-        found = [] if change.resource is None else list(readings_of(change.resource, change.related))
-        for reading in found:
+        found = [] if change.resource is None else _of(change.resource, change.related)
+        for reading in found or ():
             yield {"change": change.kind.value, **row_of(reading)}
         if not found:
-            resource: Mapping[str, Any] = change.resource or {}
+            status = (change.resource or {}).get("status")
             empty: Row = dict.fromkeys(COLUMNS)
-            about = {"observation_id": change.id, "status": resource.get("status")}
-            yield {"change": change.kind.value, **empty, **about}
+            about = {"observation_id": change.id, "status": None if status is None else str(status)}
+            yield {"change": UNREADABLE if found is None else change.kind.value, **empty, **about}
+
+
+def _of(observation: Json, related: Mapping[str, Json]) -> list[Reading] | None:
+    """The readings; None where nobody can tell them."""
+    try:
+        return list(readings_of(observation, related))
+    except Unreadable:
+        return None
 
 
 def plain(row: Row) -> Row:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# What reading a resource of another form than FHIR gives it ends with.
+ODD = (AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
+
 
 class ClientError(Exception):
     """Every error of this library."""
@@ -63,6 +66,14 @@ class NoAnswerToThisRequest(ClientError):
 
 class ConsentDenied(ClientError):
     """The patient has not agreed (access_denied)."""
+
+
+class Unreadable(ClientError):
+    """An Observation of another form than FHIR gives it: what it says cannot be told. The others of a pull can."""
+
+    def __init__(self, observation_id: str) -> None:
+        super().__init__("an Observation of a form that FHIR does not give it")
+        self.observation_id = observation_id
 
 
 class NotFound(ClientError):

@@ -41,19 +41,22 @@ async def post(http: httpx.AsyncClient, url: str, form: Mapping[str, str], **opt
 
 
 def member(answer: Json, name: str) -> str:
-    """A text that an answer must have. Raises Unreachable for one that came without: of something in between."""
+    """A text that an answer must have, of the characters that RFC 6749 gives it. Raises Unreachable for one that came
+    without: of something in between."""
     found = answer.get(name)
-    if not isinstance(found, str) or not found:
+    if not isinstance(found, str) or not found or not (found.isascii() and found.isprintable()):
         raise Unreachable(f"an answer without {name}")
     return found
 
 
 async def ask(http: httpx.AsyncClient, method: str, url: str, **options: Any) -> httpx.Response:
-    """One request. Raises Unreachable when there is no answer."""
+    """One request. Raises Unreachable when there is no answer, Refused for an address that is none."""
     try:
         return await http.request(method, url, **options)
     except (httpx.TransportError, httpx.DecodingError, ssl.SSLError) as error:  # alerts of TLS 1.3 come as they are
         raise Unreachable(type(error).__name__) from None
+    except httpx.InvalidURL:
+        raise Refused(200, "link", "an address that is none") from None
 
 
 def retry_seconds(answer: httpx.Response, otherwise: float = 60.0) -> float:
@@ -64,7 +67,7 @@ def retry_seconds(answer: httpx.Response, otherwise: float = 60.0) -> float:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(text).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):
             return otherwise
     return min(max(0.0, seconds), LONGEST_SECONDS) if not math.isnan(seconds) else otherwise
 
@@ -76,7 +79,7 @@ def _read(answer: httpx.Response) -> Json:
         raise Unreachable(f"the authorization server answers {answer.status_code}")
     try:
         found = answer.json() if answer.content else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if answer.is_success:
         if isinstance(found, dict):

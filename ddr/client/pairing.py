@@ -17,7 +17,7 @@ from ddr.client import oauth
 from ddr.client.diga import Diga
 from ddr.client.errors import ConsentDenied, NoAnswerToThisRequest, refused
 from ddr.client.session import grant_of
-from ddr.client.tokens import Grant, TokenStore
+from ddr.client.tokens import PAIRING_ID, Grant, TokenStore
 
 MIVS = "https://gematik.de/fhir/hddt/ValueSet/hddt-miv-"
 DEVICE_SCOPES = ("patient/Device.rs", "patient/DeviceMetric.rs")
@@ -85,6 +85,8 @@ class Pairing:
         }
         began = time.time()
         grant = grant_of(await oauth.post(self._http, oauth.member(server, "token_endpoint"), form), began)
+        if not PAIRING_ID.fullmatch(grant.pairing_id):
+            raise refused(200, "sub", "the answer has a pairing id of a form that none has")
         async with self._store.alone(grant.pairing_id):  # a refresh of former tokens shall not overwrite these
             await self._store.save(grant)
         return grant

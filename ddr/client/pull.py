@@ -144,7 +144,7 @@ def step(cursor: Cursor, bundle: Json, related: Mapping[str, Json], following: s
     else:
         found += _missing(known, seen, floor, related, {one["id"] for one in observations})
         newest = updated(observations[-1]) if observations else ""
-        since = _earlier(begun or newest) or cursor.since
+        since = _earlier(begun) or _earlier(newest) or cursor.since
         last = Cursor(since, known)
     if found:
         found[-1] = replace(found[-1], cursor=last)
@@ -162,13 +162,22 @@ def updated(resource: Json) -> str:
 
 
 def _updated(resource: Json) -> datetime:
-    text = updated(resource)
-    return instant(text) if text else datetime.min.replace(tzinfo=UTC)
+    """Of what does not say it, or in no form of FHIR, the beginning of time."""
+    return _instant(updated(resource)) or datetime.min.replace(tzinfo=UTC)
+
+
+def _instant(text: str) -> datetime | None:
+    """None for what is no instant: the cursor has it for ever, and a pull goes on."""
+    try:
+        return instant(text)
+    except (ValueError, OverflowError):
+        return None
 
 
 def end_of(resource: Json) -> str:
     """Until when an Observation was measured; empty where it does not say."""
-    period = resource.get("effectivePeriod") or {}
+    period = resource.get("effectivePeriod")
+    period = period if isinstance(period, dict) else {}
     return str(period.get("end") or resource.get("effectiveDateTime") or period.get("start") or "")
 
 
@@ -203,14 +212,12 @@ def _missing(
 
 
 def _before(end: str, floor: datetime) -> bool:
-    """False for a time that cannot be read: the cursor has it for ever, and a pull goes on."""
-    try:
-        return bool(end) and instant(end) < floor
-    except ValueError:
-        return False
+    found = _instant(end)
+    return found is not None and found < floor
 
 
 def _earlier(stamp: str) -> str:
-    if not stamp:
+    found = _instant(stamp)
+    if found is None or found.year == 1:  # the overlap would lie before the calendar
         return ""
-    return (instant(stamp) - OVERLAP).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (found - OVERLAP).isoformat(timespec="milliseconds").replace("+00:00", "Z")

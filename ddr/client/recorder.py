@@ -135,7 +135,8 @@ class Recorder:
         waiting += [one.get("source") for one in related.values() if one["resourceType"] == "DeviceMetric"]
         asked: set[str] = set()
         while waiting:
-            reference = str((waiting.pop() or {}).get("reference") or "")
+            one = waiting.pop()
+            reference = str(one.get("reference") or "") if isinstance(one, dict) else ""
             key = "/".join(reference.split("/_history/")[0].split("/")[-2:])
             if key in related or key in asked or not key.startswith(("Device/", "DeviceMetric/")):
                 continue

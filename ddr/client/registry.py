@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import httpx
@@ -18,9 +19,10 @@ import httpx
 from ddr.client import oauth
 from ddr.client.answers import content_of, next_page, outcome_of
 from ddr.client.diga import Diga
-from ddr.client.errors import NotFound, Refused, Throttled, Unreachable
+from ddr.client.errors import ODD, NotFound, Refused, Throttled, Unreachable
 
 Json = dict[str, Any]
+T = TypeVar("T")
 BASE = "https://fhir.bfarm.de/StructureDefinition/"
 RECORDER, ENDPOINT = BASE + "HiisDeviceDataRecorderDefinition", BASE + "HiisDeviceDataRecorderEndpoint"
 DEVICE = BASE + "HiisPersonalHealthDeviceDefinition"
@@ -69,6 +71,17 @@ class Entry:
         return max((one.grace for one in self.mivs.values() if one.grace is not None), default=None)
 
 
+@dataclass(frozen=True)
+class _Device:
+    """A device of the HIIS-VZ, and the ids of what may be its recorder."""
+
+    id: str
+    numbers: frozenset[str]
+    names: frozenset[str]
+    manufacturer: str
+    parents: frozenset[str]
+
+
 class Registry:
     """`base` is the address of the FHIR interface, `token` the API user's; `http` may have proxies and a CA."""
 
@@ -77,7 +90,7 @@ class Registry:
         self._headers = {"accept": "application/fhir+json", **({"authorization": f"Bearer {token}"} if token else {})}
         self._read = float("-inf")
         self._entries: list[Entry] = []
-        self._devices: list[Json] = []
+        self._devices: list[_Device] = []
         self._reading = asyncio.Lock()
 
     async def recorders(self) -> list[Entry]:
@@ -93,13 +106,8 @@ class Registry:
         Raises NotFound, and as `recorders`.
         """
         await self._fresh()
-        wanted = {one["id"] for one in self._devices if _is(one, device, manufacturer, model)}
-        parents = {
-            _id_of(reference)
-            for one in self._devices
-            if one["id"] in wanted
-            for reference in [(one.get("parentDevice") or {}).get("reference"), *_miv_references(one)]
-        }
+        wanted = {one.id for one in self._devices if _is(one, device, manufacturer, model)}
+        parents = {parent for one in self._devices if one.id in wanted for parent in one.parents}
         for one in self._entries:
             if wanted & one.devices or one.definition_id in parents:
                 return one
@@ -119,9 +127,9 @@ class Registry:
                     return
                 self._entries, self._devices = [], []
                 raise
-            found = (entry_of(one, endpoints) for one in definitions)
+            found = _readable(definitions, lambda one: entry_of(one, endpoints))
             self._entries = [one for one in found if one.fhir_base and one.issuer]
-            self._devices, self._read = devices, time.monotonic()
+            self._devices, self._read = list(_readable(devices, _device_of)), time.monotonic()
 
     async def _all(self, kind: str, profile: str) -> list[Json]:
         """Every resource of a profile. Raises Unreachable rather than giving a part."""
@@ -164,13 +172,30 @@ def entry_of(definition: Json, endpoints: Mapping[str, Json]) -> Entry:
     )
 
 
-def _is(device: Json, wanted: str, manufacturer: str, model: str) -> bool:
+def _device_of(device: Json) -> _Device:
+    names = (device.get("modelNumber", ""), *(one.get("name") for one in device.get("deviceName") or ()))
+    parents = ((device.get("parentDevice") or {}).get("reference"), *_miv_references(device))
+    return _Device(
+        id=device["id"],
+        numbers=frozenset(str(one.get("value")) for one in device.get("identifier") or ()),
+        names=frozenset(str(one).casefold() for one in names),
+        manufacturer=_manufacturer(device).casefold(),
+        parents=frozenset(map(_id_of, parents)),
+    )
+
+
+def _readable(resources: Iterable[Json], read: Callable[[Json], T]) -> Iterator[T]:
+    """What `read` gives of each. One of another form than FHIR gives it is left out: the others are what they are."""
+    for one in resources:
+        with suppress(*ODD):
+            yield read(one)
+
+
+def _is(device: _Device, wanted: str, manufacturer: str, model: str) -> bool:
     if wanted:
-        numbers = {str(one.get("value")) for one in device.get("identifier") or ()}
-        return wanted in numbers or device["id"] == _id_of(wanted)
-    names = {str(device.get("modelNumber", "")), *(str(one.get("name")) for one in device.get("deviceName") or ())}
-    makers = {_manufacturer(device).casefold(), ""}
-    return bool(model) and model.casefold() in {one.casefold() for one in names} and manufacturer.casefold() in makers
+        return wanted in device.numbers or device.id == _id_of(wanted)
+    makers = {device.manufacturer, ""}
+    return bool(model) and model.casefold() in device.names and manufacturer.casefold() in makers
 
 
 def _manufacturer(definition: Json) -> str:

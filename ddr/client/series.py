@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from ddr.client.errors import ODD, Unreadable
 from ddr.client.instants import instant
 
 Json = Mapping[str, Any]
@@ -20,6 +21,7 @@ BEYOND = ("L", "U")
 SIGNS = {"<": "L", "<=": "L", ">": "U", ">=": "U"}
 MG_PER_MMOL = Decimal("18.0156")  # mg/dL in 1 mmol/L: glucose has 180.156 g/mol
 GLUCOSE = ("mg/dL", "mmol/L")
+MOST_DIGITS = 30  # before or behind the point of a number: what is longer is none
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,21 @@ def readings(observations: Iterable[Json], related: Mapping[str, Json]) -> Itera
     """The readings of chunks, single measurements and their components, in order of time.
 
     `related` are Device and DeviceMetric by `<Type>/<id>`. Chunks entered in error, and such without values, give none.
+    Raises Unreadable.
     """
     found = [reading for one in observations for reading in readings_of(one, related)]
     yield from sorted(found, key=lambda reading: reading.time)
 
 
 def readings_of(observation: Json, related: Mapping[str, Json]) -> Iterator[Reading]:
-    """The readings of one Observation."""
+    """The readings of one Observation, all of them or none. Raises Unreadable."""
+    try:
+        yield from list(_readings(observation, related))
+    except ODD:
+        raise _unreadable(observation) from None
+
+
+def _readings(observation: Json, related: Mapping[str, Json]) -> Iterator[Reading]:
     if observation.get("status") in ("entered-in-error", "cancelled"):
         return
     about = _about(observation, related)
@@ -89,7 +99,18 @@ def readings_of(observation: Json, related: Mapping[str, Json]) -> Iterator[Read
 
 
 def expected_of(observation: Json, related: Mapping[str, Json]) -> Expected | None:
-    """The span of which nothing has arrived yet, if the Observation says so."""
+    """The span of which nothing has arrived yet, if the Observation says so. Raises Unreadable."""
+    try:
+        return _expected(observation, related)
+    except ODD:
+        raise _unreadable(observation) from None
+
+
+def _unreadable(observation: Json) -> Unreadable:
+    return Unreadable(str(observation.get("id", "")))
+
+
+def _expected(observation: Json, related: Mapping[str, Json]) -> Expected | None:
     codings = (observation.get("dataAbsentReason") or {}).get("coding") or ()
     period, start = observation.get("effectivePeriod") or {}, _start(observation)
     if start is None or not any(one.get("code") == "temp-unknown" for one in codings):
@@ -126,7 +147,7 @@ def _start(observation: Json) -> datetime | None:
 
 
 def _single(quantity: Json, time: datetime, about: dict[str, Any]) -> Iterator[Reading]:
-    if "value" not in quantity:
+    if quantity.get("value") is None:
         return
     sign, amount = SIGNS.get(quantity.get("comparator", ""), ""), _decimal(quantity["value"])
     value, limit = (None, amount) if sign else (amount, None)
@@ -137,6 +158,8 @@ def _samples(data: Json, start: datetime, about: dict[str, Any]) -> Iterator[Rea
     origin, factor = _decimal(data["origin"].get("value", 0)), _decimal(data.get("factor", 1))
     unit = _unit(data["origin"])
     period = timedelta(milliseconds=float(data["period"]))
+    if period <= timedelta() or data.get("dimensions", 1) != 1:
+        raise ValueError("times that cannot be told")
     limits = {
         "L": _decimal(data["lowerLimit"]) if "lowerLimit" in data else None,
         "U": _decimal(data["upperLimit"]) if "upperLimit" in data else None,
@@ -148,7 +171,7 @@ def _samples(data: Json, start: datetime, about: dict[str, Any]) -> Iterator[Rea
         if token in BEYOND:
             yield Reading(time, None, token, limits[token], unit, **about)
         else:
-            yield Reading(time, origin + factor * Decimal(token), "", None, unit, **about)
+            yield Reading(time, origin + factor * _decimal(token), "", None, unit, **about)
 
 
 def _device(observation: Json, related: Mapping[str, Json]) -> tuple[str | None, str | None]:
@@ -161,7 +184,11 @@ def _device(observation: Json, related: Mapping[str, Json]) -> tuple[str | None,
         calibration = states[0].get("state")
         own = {f"#{one.get('id')}": one for one in found.get("contained") or ()}
         found = _resolved(found.get("source"), {**contained, **own}, related)
-    return found.get("serialNumber"), calibration
+    return _text(found.get("serialNumber")), _text(calibration)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _resolved(reference: Any, contained: Mapping[str, Json], related: Mapping[str, Json]) -> Json:
@@ -183,4 +210,8 @@ def _converted(value: Decimal | None, unit: str) -> Decimal | None:
 
 
 def _decimal(value: Any) -> Decimal:
-    return Decimal(str(value))
+    text = str(value)
+    found = Decimal(text)
+    if not found.is_finite() or abs(found.adjusted()) > MOST_DIGITS or "_" in text:
+        raise ValueError("no number of FHIR")
+    return found

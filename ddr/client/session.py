@@ -107,11 +107,16 @@ def grant_of(answer: oauth.Json, began: float, former: Grant | None = None) -> G
     a refresh leaves out is as in `former`. Raises Unreachable for an answer that lacks what it must have."""
     return Grant(
         pairing_id=former.pairing_id if former else oauth.member(answer, "sub"),
-        scope=answer.get("scope") or (former.scope if former else ""),
-        refresh_token=answer.get("refresh_token") or (former.refresh_token if former else ""),
+        scope=_said(answer, "scope") or (former.scope if former else ""),
+        refresh_token=_said(answer, "refresh_token") or (former.refresh_token if former else ""),
         access_token=oauth.member(answer, "access_token"),
         expires_at=began + _lifetime(answer.get("expires_in")),
     )
+
+
+def _said(answer: oauth.Json, name: str) -> str:
+    found = answer.get(name)
+    return found if isinstance(found, str) else ""
 
 
 def _lifetime(expires_in: Any) -> float:

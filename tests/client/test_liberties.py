@@ -260,6 +260,12 @@ async def test_a_server_is_the_same_however_its_address_is_written(base: str, tm
     assert [one.id for one in await changes(Foreign(pages), tmp_path)] == ["b"]
 
 
+@pytest.mark.parametrize("link", ["Observation?p=\x7f", "Observation?p=" + 70_000 * "x"])
+async def test_an_address_that_nobody_can_ask_is_an_error_of_the_client(link: str, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="an address that is none"):
+        await changes(Foreign({"Observation?": bundle(following=link)}), tmp_path)
+
+
 @pytest.mark.parametrize("link", ["https://data.example:99999/", "https://[data.example/", "https://data.example:444/"])
 async def test_an_address_that_is_none_is_no_page(link: str, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="leads to another server"):

@@ -42,6 +42,7 @@ def error(status: int, name: str, **headers: str) -> httpx.Response:
         (httpx.Response(200, json=[]), Unreachable, "an answer that is no JSON object"),
         (error(400, "invalid_grant"), PairingEnded, "the grant is not valid any more"),
         (httpx.Response(400, text="no"), Refused, "Bad Request"),
+        (httpx.Response(200, text="[" * 100_000), Unreachable, "an answer that is no JSON object"),
     ],
 )
 async def test_an_answer_that_is_no_good_is_told(answer: httpx.Response, kind: type[Exception], said: str) -> None:
@@ -59,6 +60,7 @@ async def test_an_answer_that_is_no_good_is_told(answer: httpx.Response, kind: t
         (error(400, "server_error", **{"retry-after": "nan"}), 60),
         (error(429, "any", **{"retry-after": "-1"}), 0),
         (error(503, "any", **{"retry-after": "9999999"}), 7 * 86_400),
+        (error(503, "any", **{"retry-after": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}), 60),
     ],
 )
 async def test_who_is_busy_is_asked_again_later(answer: httpx.Response, seconds: float) -> None:
@@ -113,7 +115,9 @@ def without(name: str) -> dict[str, object]:
     return {key: value for key, value in GOOD.items() if key != name}
 
 
-@pytest.mark.parametrize("answer", [without("access_token"), {**GOOD, "access_token": None}, without("sub")])
+@pytest.mark.parametrize(
+    "answer", [without("access_token"), {**GOOD, "access_token": None}, {**GOOD, "access_token": "ä\n"}, without("sub")]
+)
 def test_tokens_that_are_none_are_an_error_of_the_client(answer: dict[str, object]) -> None:
     with pytest.raises(Unreachable, match="an answer without"):
         grant_of(answer, 0.0)
@@ -139,6 +143,19 @@ def test_a_lifetime_that_is_none_is_a_minute(expires_in: object, end: float) -> 
 def test_a_refresh_leaves_the_pairing_what_it_was() -> None:
     former = Grant("pairing", "scope", "r0", "a0", 0.0)
     assert grant_of(GOOD, 0.0, former).pairing_id == "pairing"
+    odd = grant_of({**GOOD, "refresh_token": {}, "scope": ["x"]}, 0.0, former)
+    assert (odd.refresh_token, odd.scope) == ("r0", "scope")
+
+
+async def test_a_pairing_id_that_is_none_is_an_error_of_the_client(tmp_path: Path) -> None:
+    """Before: an error of Python, of the store that keeps a file of that name."""
+    answer = {"issuer": DIGA.issuer, "token_endpoint": f"{DIGA.issuer}/token", **GOOD, "sub": "../p"}
+    async with over(httpx.Response(200, json=answer)) as http:
+        started = Started("", "s", "v")
+        with pytest.raises(Refused, match="a pairing id of a form that none has"):
+            await Pairing(DIGA, http, FileTokens(tmp_path)).finish(
+                started, f"https://x?state=s&iss={DIGA.issuer}&code=c"
+            )
 
 
 def test_secrets_are_in_no_text_of_a_grant_or_of_a_pairing_under_way() -> None:

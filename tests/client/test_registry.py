@@ -115,6 +115,28 @@ async def test_devices_lead_to_their_recorder(foreign: Foreign) -> None:
     assert len(foreign.asked) == 4, "what is fresh is not asked for again"
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"deviceName": ["x"]},
+        {"identifier": "x"},
+        {"extension": [5]},
+        {"extension": [{"url": registry.ENDPOINT_LINK, "valueReference": "x"}]},
+        {"manufacturerReference": "x"},
+        {"parentDevice": ["x"]},
+    ],
+)
+async def test_an_odd_entry_is_its_own_problem(odd: Json, foreign: Foreign) -> None:
+    """Before: an error of Python, and no recorder was found any more, of any device."""
+    one = {"resourceType": "DeviceDefinition", "id": "odd", **odd}
+    for start, page in foreign.pages.items():
+        if isinstance(page, dict) and start.startswith("DeviceDefinition?_profile"):
+            page["entry"].insert(0, {"resource": one})
+    found = Registry(foreign.http(), FHIR)
+    assert [one.hiis_id for one in await found.recorders()] == ["DE-a", "DE-b"]
+    assert (await found.find("phd-2")).issuer == f"{ISSUER}/b"
+
+
 async def test_what_is_too_old_is_not_used(foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(registry, "time", SimpleNamespace(monotonic=lambda: now))
