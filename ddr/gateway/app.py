@@ -25,10 +25,10 @@ from ddr.gateway import (
     sensors,
 )
 from ddr.gateway.auth import Gatekeeper
-from ddr.gateway.door.http import post_bundle, unavailable_reply
+from ddr.gateway.door.http import failed_reply, post_bundle, unavailable_reply
 from ddr.gateway.fields import check_key
 from ddr.gateway.idempotency import once
-from ddr.gateway.problem import Problem, unavailable
+from ddr.gateway.problem import Problem, failed, unavailable
 from ddr.gateway.skew import clock_skew
 from ddr.gateway.upload import Upload, parsed
 from ddr.http.address import client_network
@@ -114,11 +114,11 @@ def create_gateway(core: Core) -> ASGIApp:
         except Problem as problem:
             reply = problem.reply()
         except Exception as error:  # the gateway keeps its data and sends it again
-            fault = noted(error)
+            fault, at_door = noted(error), scope["path"] == FHIR_DOOR
             if fault is None:
-                raise
-            at_door = scope["path"] == FHIR_DOOR
-            reply = unavailable_reply(scope, fault) if at_door else unavailable(fault).reply()
+                reply = failed_reply(core, scope) if at_door else failed().reply()
+            else:
+                reply = unavailable_reply(scope, fault) if at_door else unavailable(fault).reply()
         skew = clock_skew(scope, arrived_ms)
         await send_reply(scope, send, replace(reply, headers=(*reply.headers, *skew)) if skew else reply)
 

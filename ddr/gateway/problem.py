@@ -13,8 +13,8 @@ from ddr.store.database.faults import OVERLOADED, Fault
 
 # What is refused for one of these may be taken when it is sent again later: it passes with time, or as the text says.
 PASSING = frozenset(
-    ("busy", "future", "in-use", "not-found", "overloaded", "planned-maintenance", "throttled", "unauthorized",
-     "unavailable", "unknown-account", "unknown-device", "unknown-measurement", "unknown-sensor")
+    ("busy", "future", "in-use", "internal", "not-found", "overloaded", "planned-maintenance", "throttled",
+     "unauthorized", "unavailable", "unknown-account", "unknown-device", "unknown-measurement", "unknown-sensor")
 )  # fmt: skip
 
 REFUSAL = "A valid gateway token is required"
@@ -82,6 +82,11 @@ def unavailable(fault: Fault) -> Problem:
     again = ("retry-after", str(fault.retry_seconds))
     limit = lowercase(limited(LOAD, fault.retry_seconds)) if fault == OVERLOADED else ()
     return Problem(503, fault.code, fault.detail, headers=(again, *limit), outage=fault.outage)
+
+
+def failed() -> Problem:
+    """500: a fault of ours. Nothing tells what happened inside; sent again, nothing is stored twice."""
+    return Problem(500, "internal", "The recorder failed, and it is not known what was stored; send it again")
 
 
 def invalid(field: str, detail: str, code: str = "invalid") -> Problem:

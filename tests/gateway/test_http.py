@@ -18,7 +18,7 @@ from ddr.gateway.app import ROUTES, create_gateway
 from ddr.http.core import Core
 from ddr.store.database.faults import PoolBusy
 from tests.gateway.conftest import CGM, METER, Client, make_client, put_device, put_sensor
-from tests.gateway.contract import document
+from tests.gateway.contract import check_described, document
 
 JSON = {"content-type": "application/json"}
 
@@ -50,6 +50,28 @@ async def test_openapi_is_served_without_token(core: Core) -> None:
     async with make_client(core, None) as client:
         answer = await client.get("/openapi.json")
     assert answer.json() == document()
+
+
+async def test_a_fault_of_ours_has_the_form_of_all_problems(
+    core: Core, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*args: object, **more: object) -> None:
+        raise RuntimeError("patient 0815")
+
+    monkeypatch.setattr(app, "once", broken)
+    monkeypatch.setattr("ddr.gateway.door.http.once", broken)
+    async with make_client(core, token) as client:
+        client.event_hooks = {}
+        failed = await client.put("/devices/meter", json=METER)
+        check_described(failed)
+        assert failed.status_code == 500
+        assert (failed.json()["code"], failed.json()["retry"]) == ("internal", True)
+        at_door = await client.post("/fhir", json={}, headers={"content-type": "application/fhir+json"})
+        check_described(at_door)
+        (issue,) = at_door.json()["issue"]
+        assert (at_door.status_code, issue["severity"], issue["code"]) == (500, "error", "exception")
+        assert issue["details"]["coding"][0]["code"] == "internal"
+        assert "0815" not in failed.text + at_door.text
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,14 @@ from ddr.gateway.problem import Problem
 Json = dict[str, Any]
 
 MAX_ISSUES = 20  # of one entry; the counts are complete
-_ISSUE_CODES = {404: "not-found", 405: "not-supported", 409: "conflict", 413: "too-long", 503: "transient"}
+_ISSUE_CODES = {
+    404: "not-found",
+    405: "not-supported",
+    409: "conflict",
+    413: "too-long",
+    500: "exception",
+    503: "transient",
+}
 _REASON_CODES = {
     "unknown-code": "code-invalid",
     "unknown-device": "not-found",

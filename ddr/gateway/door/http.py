@@ -17,7 +17,7 @@ from ddr.gateway.door.entries import Entry, read_bundle
 from ddr.gateway.door.intake import Intake
 from ddr.gateway.door.transaction import transaction
 from ddr.gateway.idempotency import once
-from ddr.gateway.problem import Problem
+from ddr.gateway.problem import Problem, failed
 from ddr.gateway.upload import Upload
 from ddr.http.asgi import NO_STORE, Headers, Reply, Scope, headers, query_pairs
 from ddr.http.body import BodyError
@@ -72,6 +72,13 @@ def unavailable_reply(scope: Scope, fault: Fault) -> Reply:
     limit = limited(LOAD, fault.retry_seconds) if fault == OVERLOADED else {}
     why = lowercase(error.headers | limit)
     return _with(why, _reply(error.status, error.resource(), fmt))
+
+
+def failed_reply(core: Core, scope: Scope) -> Reply:
+    """500 as an OperationOutcome in the representation asked for."""
+    fmt = error_format(headers(scope), dict(query_pairs(scope)))
+    problem = failed()
+    return _reply(problem.status, outcome([issue(problem, reasons(core))]), fmt)
 
 
 def reasons(core: Core) -> str:
