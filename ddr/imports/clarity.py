@@ -9,7 +9,7 @@ from datetime import tzinfo
 from ddr.imports.content import Content, Table, tables
 from ddr.imports.glucose import Reading, glucose_file
 from ddr.imports.makers import DEXCOM
-from ddr.imports.model import ImportFile, Source
+from ddr.imports.model import ImportFile, Sources
 from ddr.imports.numbers import glucose_unit
 
 _COLUMNS = {
@@ -32,13 +32,14 @@ def recognises(content: Content) -> bool:
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The estimated glucose values, in local time of `zone`; what else a row may be is skipped."""
     readings, skipped = [], 0
+    sources = Sources()
     for table in _tables(content):
         unit, events = glucose_unit(table.title("value")), _events(table)
         for row in table.rows:
             if table.cell(row, "event").casefold() not in events:
                 skipped += 1
                 continue
-            source = Source(DEXCOM.manufacturer, DEXCOM.name, table.cell(row, "serial"), DEXCOM.type)
+            source = sources(DEXCOM.manufacturer, DEXCOM.name, table.cell(row, "serial"), DEXCOM.type)
             ticks = table.cell(row, "ticks")
             tick = int(ticks) if ticks.isdecimal() and len(ticks) < _DIGITS else None
             text = table.amount(row, "value")

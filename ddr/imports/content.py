@@ -21,6 +21,7 @@ _MOST_COLUMNS = 300  # of a heading; sections of a file have some dozens
 _MOST_TITLES = 20_000  # in all that may be headings: each is compared with what every reader looks for
 _DECIMALS = 3  # of a number in a file; a longer one is a column of its own, but behind
 _SMALL = 2  # digits, as of mmol/L that were made of mg/dL and have decimals without end
+_SHARED = 4096  # texts of the first rows, of which most are those of further ones
 _LETTERS = "äöüÄÖÜßéèàçñ"
 _RELATIVE = re.compile(r"%|percent|prozent|\b(?:pred|soll|z-?score|lln)|^ ?/ ?[if]?vc\b")
 _NUMERIC = re.compile(r"[\d\s.,:/TZ+-]+")
@@ -30,7 +31,7 @@ class Row(NamedTuple):
     """A row of a table, and the number of the line on which it ends."""
 
     line: int
-    cells: list[str]
+    cells: tuple[str, ...]
 
 
 class Content:
@@ -67,24 +68,28 @@ class Content:
                 raise ImportFileError(f"the file is not whole: {error}") from None
             return None
 
-    @cached_property
-    def _lines(self) -> list[str]:
-        """Ended as files end lines, and by nothing else: a note may have a line separator of its own (U+2028)."""
-        return self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-
-    @cached_property
+    @property
     def separator(self) -> str:
         """What stands between the cells of a table."""
-        return _separator(self._lines)
+        return self._table[0]
 
-    @cached_property
+    @property
     def rows(self) -> list[Row]:
         """The rows of a table, those without any text left out."""
-        return [
-            Row(line, [cell.strip() for cell in cells])
-            for line, cells in _read_rows(self._lines, self.separator)
-            if any(cell.strip() for cell in cells)
-        ]
+        return self._table[1]
+
+    @cached_property
+    def _table(self) -> tuple[str, list[Row]]:
+        """Separator and rows. Lines end as files end them, and by nothing else: a note may have a line separator of its
+        own (U+2028). A text that many cells have is there once."""
+        lines = self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        separator, rows, known = _separator(lines), list[Row](), dict[str, str]()
+        for line, cells in _read_rows(lines, separator):
+            stripped = [cell.strip() for cell in cells]
+            if any(stripped):
+                share = known.setdefault if len(known) < _SHARED else known.get
+                rows.append(Row(line, tuple([share(cell, cell) for cell in stripped])))
+        return separator, rows
 
     @cached_property
     def headings(self) -> list[tuple[int, _Titles]]:

@@ -8,7 +8,7 @@ from datetime import tzinfo
 from ddr.imports.content import Content, Table, tables
 from ddr.imports.glucose import Reading, glucose_file
 from ddr.imports.makers import SENSEONICS
-from ddr.imports.model import ImportFile, Source
+from ddr.imports.model import ImportFile, Sources
 from ddr.imports.numbers import glucose_unit
 
 _COLUMNS = {
@@ -31,6 +31,7 @@ def recognises(content: Content) -> bool:
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The sensor's values, in local time of `zone`."""
     readings, skipped = [], 0
+    sources = Sources()
     for table in _tables(content):
         unit = glucose_unit(table.title("value"))
         for row in table.rows:
@@ -38,7 +39,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
             if not text:
                 skipped += 1
                 continue
-            source = Source(SENSEONICS.manufacturer, SENSEONICS.name, table.cell(row, "serial"), SENSEONICS.type)
+            source = sources(SENSEONICS.manufacturer, SENSEONICS.name, table.cell(row, "serial"), SENSEONICS.type)
             readings.append(Reading(row.line, table.moment(row), text, unit, source, SENSEONICS))
     return glucose_file("eversense", readings, zone, skipped)
 

@@ -8,7 +8,7 @@ from datetime import tzinfo
 from ddr.imports.content import Content, Table, tables
 from ddr.imports.glucose import Reading, glucose_file
 from ddr.imports.makers import METER, maker_of
-from ddr.imports.model import GLUCOSE_METER, ImportFile, Source
+from ddr.imports.model import GLUCOSE_METER, ImportFile, Sources
 from ddr.imports.numbers import glucose_unit
 
 _COLUMNS = {
@@ -28,6 +28,7 @@ def recognises(content: Content) -> bool:
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The values, in local time of `zone`."""
     readings, skipped = [], 0
+    sources = Sources()
     for table in _tables(content):
         meter = "value" not in table
         column = "meter" if meter else "value"
@@ -38,7 +39,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
                 skipped += 1
                 continue
             maker = METER if meter else maker_of(serial)
-            source = Source(maker.manufacturer, maker.name, serial, GLUCOSE_METER if meter else maker.type)
+            source = sources(maker.manufacturer, maker.name, serial, GLUCOSE_METER if meter else maker.type)
             readings.append(Reading(row.line, table.moment(row), text, unit, source, maker, meter))
     return glucose_file("glooko", readings, zone, skipped)
 

@@ -13,7 +13,7 @@ from ddr.imports.numbers import beyond, doubtful, implausible, number
 from ddr.imports.times import instants
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reading:
     """One row that should be a glucose value, as its texts; `meter` says that it is from a drop of blood."""
 

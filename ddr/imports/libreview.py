@@ -11,7 +11,7 @@ from datetime import tzinfo
 from ddr.imports.content import Content, Table, tables
 from ddr.imports.glucose import Reading, glucose_file
 from ddr.imports.makers import ABBOTT
-from ddr.imports.model import ImportFile, Source
+from ddr.imports.model import ImportFile, Sources
 from ddr.imports.numbers import glucose_unit
 
 _COLUMNS = {
@@ -35,6 +35,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     """The stored values and those of strips, in local time of `zone`; scans and all else are skipped."""
     readings, skipped, first = [], 0, content.rows[0].cells[0]
     reader = first.removeprefix("#").strip() if first.startswith("#") else ""  # whose software writes it above
+    sources = Sources()
     for table in _tables(content):
         for row in table.rows:
             kind = table.cell(row, "record")
@@ -43,7 +44,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
                 skipped += 1
                 continue
             name = table.cell(row, "device") or ABBOTT.name
-            source = Source(ABBOTT.manufacturer, name[:100], table.cell(row, "serial") or reader, ABBOTT.type)
+            source = sources(ABBOTT.manufacturer, name[:100], table.cell(row, "serial") or reader, ABBOTT.type)
             unit = glucose_unit(table.title(column))
             value = table.amount(row, column)
             readings.append(Reading(row.line, table.moment(row), value, unit, source, ABBOTT, meter=kind == _STRIP))

@@ -83,15 +83,15 @@ def _csv(content: Content, mapping: ColumnMap) -> tuple[list[str], Sequence[tupl
     for at, row in enumerate(content.rows):
         if wanted <= set(row.cells):
             width, value = len(row.cells), row.cells.index(mapping.columns["value"])
-            return row.cells, [
+            return list(row.cells), [
                 (one.line, _as_wide(one.cells, width, value, content.separator)) for one in content.rows[at + 1 :]
             ]
-    return (content.rows[0].cells if content.rows else []), []
+    return (list(content.rows[0].cells) if content.rows else []), []
 
 
-def _as_wide(cells: list[str], width: int, value: int, separator: str) -> list[str]:
+def _as_wide(cells: Sequence[str], width: int, value: int, separator: str) -> list[str]:
     """A row as wide as the heading; its value is no number where a comma without quotes may have cut it in two."""
-    wide = (cells + [""] * width)[:width]
+    wide = [*cells, *[""] * width][:width]
     wide[value] = cut_in_two(cells, value, width, separator) or wide[value]
     return wide
 

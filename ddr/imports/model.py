@@ -43,7 +43,7 @@ def of_one_person(names: Iterable[object]) -> None:
         raise SeveralPersons("the file has values of several persons; please divide it, one person a file")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Source:
     """A device as a file knows it; `serial` is "" when the file has none."""
 
@@ -53,7 +53,21 @@ class Source:
     type: str
 
 
-@dataclass(frozen=True)
+class Sources:
+    """The devices of a file, each of them once: it has few, and hundreds of thousands of rows."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str, str, str], Source] = {}
+
+    def __call__(self, manufacturer: str, name: str, serial: str, kind: str) -> Source:
+        """The Source of these members."""
+        told = (manufacturer, name, serial, kind)
+        if (found := self._known.get(told)) is None:
+            found = self._known[told] = Source(*told)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class Value:
     """One measured value: `line` says where it stands, `time_ms` is UTC. A panel has `parts` (code, value) instead of
     a value of its own; a continuous value may be LOW or HIGH."""
@@ -72,7 +86,7 @@ class Value:
         return self.code in CGM.values()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BadRow:
     """A row that should have been a value, and why it is none."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 
 from ddr.imports.model import HIGH, LOW
 
@@ -15,6 +16,7 @@ _WORDS = {
 _BY_WORD = {word: sign for sign, words in _WORDS.items() for word in words}
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:(?: \d{3})+(?:[.,]\d+)?|(?:\.\d{3})+,\d+|(?:,\d{3})+\.\d+)")
 _TWOFOLD = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
+_SHORT = 16
 _FAR = 10  # times what can have been measured: nobody means so much
 _NUMBER = re.compile(r"[+-]?\d{1,7}(?:\.\d{1,20})?(?:[eE][+-]?\d{1,2})?")
 
@@ -34,6 +36,10 @@ def number(text: str) -> Decimal | None:
 
     Of `1,000`, which may be a thousand, it is the smaller one: `doubtful` tells.
     """
+    return _known(text) if len(text) <= _SHORT else _number(text)
+
+
+def _number(text: str) -> Decimal | None:
     plain = _plain(text)
     if _GROUPED.fullmatch(plain):
         plain = plain.replace(" ", "")
@@ -49,6 +55,9 @@ def number(text: str) -> Decimal | None:
     return found if not found or -10 < found.adjusted() < 10 else None
 
 
+_known = lru_cache(maxsize=1024)(_number)  # a file has few different ones, and so they are there once
+
+
 def _plain(text: str) -> str:
     return text.strip().replace("\u00a0", " ").replace("\u202f", " ").replace("\u2212", "-")
 
@@ -58,8 +67,7 @@ def doubtful(text: str, unit: str, converted: Callable[[Decimal], Decimal] = lam
 
     `converted` brings a number of the file into `unit`.
     """
-    found = number(text)
-    if found is None or unit not in PLAUSIBLE or not _TWOFOLD.fullmatch(_plain(text)):
+    if unit not in PLAUSIBLE or not _TWOFOLD.fullmatch(_plain(text)) or (found := number(text)) is None:
         return None
     thousands = converted(found * 1000)
     if thousands == converted(found) or abs(thousands) > _FAR * PLAUSIBLE[unit][1]:

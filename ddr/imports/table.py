@@ -31,6 +31,7 @@ from ddr.imports.model import (
     SYSTOLIC,
     ImportFile,
     Source,
+    Sources,
     Value,
     of_one_person,
 )
@@ -117,14 +118,14 @@ def _left_out(row: Cells, shown: str) -> bool:
 
 def read_cells(name: str, rows: Sequence[Cells], zone: tzinfo) -> ImportFile:
     """The file that `rows` make: also what a --map makes of a table of another form."""
-    file = ImportFile(name)
+    file, sources = ImportFile(name), Sources()
     times = instants([row.time for row in rows], [(row.serial, row.device, row.code) for row in rows], zone)
     parts: dict[tuple[int, Source], list[tuple[int, str, Decimal]]] = defaultdict(list)
     for row, time_ms in zip(rows, times, strict=True):
         if not (row.value or row.time):
             file.skipped += 1
             continue
-        found = _checked(row, time_ms)
+        found = _checked(row, time_ms, sources)
         if isinstance(found, str):
             file.reject(row.line, found[:120], len(parts))
         elif found.code in PRESSURES and isinstance(found.value, Decimal):
@@ -138,7 +139,7 @@ def read_cells(name: str, rows: Sequence[Cells], zone: tzinfo) -> ImportFile:
     return file
 
 
-def _checked(row: Cells, time_ms: int | None) -> Value | str:
+def _checked(row: Cells, time_ms: int | None, sources: Sources) -> Value | str:
     """The value of a row, or why it has none."""
     if time_ms is None:
         return f"no time: {row.time or 'empty'}"
@@ -156,7 +157,7 @@ def _checked(row: Cells, time_ms: int | None) -> Value | str:
         return "a single value must be a number"
     if isinstance(value, Decimal) and (reason := doubtful(row.value, unit) or implausible(value, unit)):
         return reason
-    return Value(row.line, time_ms, code, unit, value, _source(row, code))
+    return Value(row.line, time_ms, code, unit, value, _source(row, code, sources))
 
 
 def _limits(row: Cells, unit: str) -> Limits | None:
@@ -164,7 +165,7 @@ def _limits(row: Cells, unit: str) -> Limits | None:
     return None if lower is None or upper is None else {unit: (lower, upper)}
 
 
-def _source(row: Cells, code: str) -> Source:
+def _source(row: Cells, code: str, sources: Sources) -> Source:
     maker: Maker = maker_of(f"{row.manufacturer} {row.device}")
     kind = maker.type
     for types, codes in _TYPES.items():
@@ -174,7 +175,7 @@ def _source(row: Cells, code: str) -> Source:
         kind = row.device_type
     names: Mapping[str, str] = {CUFF: "Blood pressure monitor", GLUCOSE_METER: "Blood glucose meter"}
     name = row.device or names.get(kind, maker.name)
-    return Source((row.manufacturer or maker.manufacturer)[:100], name[:100], row.serial, kind)
+    return sources((row.manufacturer or maker.manufacturer)[:100], name[:100], row.serial, kind)
 
 
 _TYPES = {

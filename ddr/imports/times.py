@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from itertools import pairwise
 from statistics import median_low
@@ -46,9 +46,8 @@ def instants(
     `ticks`, the seconds of a clock of the device that nobody sets, where a file has them.
     """
     known = [*ticks] or [None] * len(texts)
-    matches = [_NUMERIC.fullmatch(text.strip()) or _NAMED.fullmatch(text.strip()) for text in texts]
-    day_first = _day_first(matches)
-    moments = [match and _moment(match, day_first) for match in matches]
+    day_first = _day_first(map(_match, texts))  # twice, for a match takes more memory than all else of a row
+    moments = [match and _moment(match, day_first) for match in map(_match, texts)]
     found: list[int | None] = [None] * len(texts)
     local: dict[Hashable, list[int]] = defaultdict(list)
     for at, moment in enumerate(moments):
@@ -70,6 +69,8 @@ def _by_ticks(
     moments: Sequence[datetime | None], placed: Sequence[int], ticks: Sequence[int | None], zone: tzinfo
 ) -> list[int]:
     """`placed`, with times of the doubled hour moved to where the device's own clock says that they were."""
+    if not any(moment is not None and _twice(moment, zone) for moment in moments):
+        return list(placed)
     sure = sorted(
         (tick, time)
         for moment, time, tick in zip(moments, placed, ticks, strict=True)
@@ -89,12 +90,21 @@ def _by_ticks(
     return found
 
 
-def _day_first(matches: Sequence[re.Match[str] | None]) -> bool:
+def _match(text: str) -> re.Match[str] | None:
+    stripped = text.strip()
+    return _NUMERIC.fullmatch(stripped) or _NAMED.fullmatch(stripped)
+
+
+def _day_first(matches: Iterable[re.Match[str] | None]) -> bool:
     """True unless the column shows that months come first: a second number above 12, or hours of a.m. and p.m."""
-    pairs = [(int(m["a"]), int(m["b"])) for m in matches if m and m.re is _NUMERIC and len(m["a"]) < 4]
-    if any(first > 12 for first, _ in pairs):
-        return True
-    return not (any(second > 12 for _, second in pairs) or any(m and m["ap"] for m in matches))
+    months_first = False
+    for match in filter(None, matches):
+        if match.re is _NUMERIC and len(match["a"]) < 4:
+            if int(match["a"]) > 12:
+                return True
+            months_first |= int(match["b"]) > 12
+        months_first |= bool(match["ap"])
+    return not months_first
 
 
 def _moment(match: re.Match[str], day_first: bool) -> datetime | None:
@@ -139,8 +149,9 @@ def _zone(match: re.Match[str]) -> tzinfo | None:
 def _placed(moments: Sequence[datetime | None], zone: tzinfo) -> list[int]:
     """The instants of local times in the order of the file, which ascends or descends."""
     local = [moment for moment in moments if moment is not None]
-    steps = [after - before for before, after in pairwise(local)]
-    falling = sum(step < timedelta() for step in steps) > sum(step > timedelta() for step in steps)
+    falling = sum(after < before for before, after in pairwise(local)) * 2 > sum(
+        after != before for before, after in pairwise(local)
+    )
     return _ascending(local[::-1], zone)[::-1] if falling else _ascending(local, zone)
 
 
