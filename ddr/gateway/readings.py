@@ -150,7 +150,8 @@ async def _append(
     """None unless all readings are new and at the end of the series, which is what gateways send nearly always."""
     if not readings:
         return Outcome()
-    after = await append_together(core.pool, sensor, readings, now_ms, core.steered_ms)
+    async with core.writers.one(sensor.patient_id):
+        after = await append_together(core.pool, sensor, readings, now_ms, core.steered_ms)
     if after is None:
         return None
     core.sensors.put(key, after)
@@ -162,16 +163,17 @@ async def _merge(
 ) -> Outcome:
     core.sensors.forget(key)
     try:
-        outcome = await merge_readings(
-            core.pool,
-            sensor,
-            readings,
-            now_ms,
-            _delay_ms(core, sensor),
-            upload_key,
-            core.steered_ms,
-            give_way if sensor.beside_import else None,
-        )
+        async with core.writers.one(sensor.patient_id):
+            outcome = await merge_readings(
+                core.pool,
+                sensor,
+                readings,
+                now_ms,
+                _delay_ms(core, sensor),
+                upload_key,
+                core.steered_ms,
+                give_way if sensor.beside_import else None,
+            )
     except UploadDeleted:
         raise conflict("This upload was deleted; use a new key", "deleted") from None
     if outcome is None:
@@ -193,9 +195,10 @@ async def _correct(
     if not newest:
         return Outcome()
     try:
-        outcome = await correct_readings(
-            core.pool, sensor, sorted(newest.items()), core.steered_ms, _delay_ms(core, sensor), upload_key
-        )
+        async with core.writers.one(sensor.patient_id):
+            outcome = await correct_readings(
+                core.pool, sensor, sorted(newest.items()), core.steered_ms, _delay_ms(core, sensor), upload_key
+            )
     except UploadDeleted:
         raise conflict("This upload was deleted; use a new key", "deleted") from None
     if outcome is None:
@@ -276,7 +279,8 @@ async def post_complete(
     until_ms = fields.need("until", lambda name: fields.instant(name, latest_ms))
     fields.done()
     sensor = await load_series(core, (patient_id, device_key, sensor_key))
-    noted = await complete_until(core.pool, sensor, until_ms, _delay_ms(core, sensor), core.steered_ms)
+    async with core.writers.one(patient_id):
+        noted = await complete_until(core.pool, sensor, until_ms, _delay_ms(core, sensor), core.steered_ms)
     if noted is None:
         raise not_found("sensor")
     return 200, {"until": date_time(noted)}

@@ -78,7 +78,7 @@ async def _store_there(core: Core, patient_id: UUID, uploads: Sequence[Upload]) 
         Said(store.BY_KEYS, (patient_id, keys)),
         Said(store.AROUND, (patient_id, mivs, *minutes_around([upload.effective_ms for upload in uploads]))),
     )
-    async with core.pool.acquire() as conn, conn.transaction():
+    async with core.writers.one(patient_id), core.pool.acquire() as conn, conn.transaction():
         locked, devices, stored, around = await each_there(conn, patient_id, looks)
         if not locked:
             raise unauthorized(token_given=True)

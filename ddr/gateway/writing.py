@@ -21,9 +21,9 @@ from ddr.store.series import end as series_end
 async def writing(core: Core, patient_id: UUID) -> AsyncIterator[tuple[asyncpg.Connection, int]]:
     """A transaction in which nobody else writes for this patient, and its stamp: what it changes, changes then.
 
-    Raises Problem 401 when the account was deleted while its token was still remembered.
+    Raises Problem 401 when the account was deleted while its token was still remembered, and PatientBusy.
     """
-    async with core.pool.acquire() as conn, conn.transaction():
+    async with core.writers.one(patient_id), core.pool.acquire() as conn, conn.transaction():
         stamp_ms = await lock_patient(conn, patient_id, core.steered_ms)
         if stamp_ms is None:
             raise unauthorized(token_given=True)

@@ -21,6 +21,7 @@ from ddr.http.strangers import Strangers
 from ddr.http.tokens import GoodTokens, TokenVerifier
 from ddr.http.traces import Traces
 from ddr.http.watch import Watch
+from ddr.http.writers import Writers
 from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
 from ddr.scopes.diga import Diga
@@ -68,6 +69,7 @@ class Core:
     clock: Callable[[], int] = now_ms  # this host's, which may differ from others: it gives no stamps
     host_ahead_ms: Callable[[], int] = lambda: 0  # of `clock`, as far as that is another one
     steer: Callable[[], int] | None = None  # a test's clock in the place of the database's (ddr.store.database.stamps)
+    writers: Writers = field(default_factory=Writers)  # for one patient not more at once than leave others connections
     sensors: Remembered = field(default_factory=Remembered)  # tails of continuous series, for the gateway's uploads
     good_tokens: GoodTokens = field(default_factory=GoodTokens)  # access tokens that were verified or signed here
     strangers: Strangers = field(default_factory=Strangers)  # what is counted and not recorded

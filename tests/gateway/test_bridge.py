@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -21,6 +22,7 @@ from ddr.demo.certs import client_certificate
 from ddr.fhir.instants import date_time
 from ddr.gateway import bridge_readings, readings
 from ddr.gateway.app import create_gateway
+from ddr.http import writers
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
 from ddr.registries.certificates import expires_ms, fingerprint
@@ -296,6 +298,40 @@ async def test_a_chunk_that_is_being_written_is_waited_for_in_the_end(bridge: Cl
             await asyncio.sleep(0.01)
         assert not pushing.done()
     assert (await pushing)["accepted"] == 2
+
+
+@one_server_only
+async def test_writers_of_one_patient_leave_connections_to_others(
+    core: Core, der: bytes, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever they are: two bridges that have the patient in several slices of their requests, and an app."""
+    monkeypatch.setattr(bridge_readings, "SLICE", 1)
+    second = client_certificate(tmp_path / "second", "bridge").der
+    await gateway_certificates.add(core.pool, second, Said(fingerprint(second), expires_ms(second)), core.clock())
+    one, other = await patients(core, 2)
+    for patient in (one, other):
+        await patient.send(items(clock(), 100))
+    clock.advance(300)
+    parts = [one.part(items(clock(), 100 + at)) for at in range(4)]
+    locks = await asyncpg.connect(core.settings.database_url)
+    waiting = """SELECT count(DISTINCT l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                  WHERE NOT l.granted AND a.datname = current_database()"""
+    async with bridge_client(core, der) as first, bridge_client(core, second) as another, one.phone() as phone:
+        transaction = locks.transaction()
+        await transaction.start()
+        await locks.execute("SELECT FROM patient WHERE patient_id = $1 FOR UPDATE", one.patient_id)
+        reading = {"unit": "mg/dL", "readings": items(clock(), 109)}
+        asked = [bridge.post(PATH, json={"patients": parts}) for bridge in (first, another) for _ in range(2)]
+        asked += [phone.post("/devices/cgm/sensors/glucose/readings", json=reading) for _ in range(2)]
+        pushing, most = [asyncio.create_task(one) for one in asked], 0
+        while not all(task.done() for task in pushing):
+            most = max(most, await locks.fetchval(waiting))
+            await asyncio.sleep(0.01)
+        assert {task.result().status_code for task in pushing} <= {200, 503}
+        await transaction.rollback()
+        assert (await other.send(items(clock(), 101)))["accepted"] == 1
+    await locks.close()
+    assert 0 < most <= writers.MOST, f"of {core.settings.database_pool_size} connections"
 
 
 @pytest.mark.parametrize("body", [[], {}, {"patients": 5}, {"patients": [], "unit": "mg/dL"}])

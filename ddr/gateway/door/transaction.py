@@ -12,6 +12,7 @@ import asyncpg
 
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
+from ddr.http.writers import Writers
 from ddr.store.series.sensors import Remembered
 
 
@@ -34,7 +35,8 @@ class OneConnection:
 async def transaction(core: Core, patient_id: UUID) -> AsyncIterator[Core]:
     """A Core whose changes of this patient take effect together, or not at all when an exception leaves the block.
 
-    It remembers tails of series for itself only: what is rolled back must not be known afterwards.
+    It remembers tails of series for itself only: what is rolled back must not be known afterwards. It is one writer,
+    whatever is written in it.
     """
     async with writing(core, patient_id) as (conn, _):
-        yield replace(core, pool=OneConnection(conn), sensors=Remembered())
+        yield replace(core, pool=OneConnection(conn), sensors=Remembered(), writers=Writers())

@@ -14,6 +14,10 @@ class PoolBusy(TimeoutError):
     """No connection of the pool became free in time: more is asked than can be done."""
 
 
+class PatientBusy(TimeoutError):
+    """Others of this process write for the same patient, and did not come to an end in time."""
+
+
 class ChangedMeanwhile(Exception):
     """What was read step by step is not whole: it was changed between two steps, in a way that hides some of it."""
 
@@ -41,6 +45,7 @@ READ_ONLY = Fault("unavailable", "The database cannot store anything at the mome
 
 _BY_TYPE: tuple[tuple[type[BaseException], Fault], ...] = (
     (PoolBusy, OVERLOADED),
+    (PatientBusy, BUSY),
     (asyncpg.LockNotAvailableError, BUSY),
     (ChangedMeanwhile, BUSY),
     (asyncpg.TransactionRollbackError, BUSY),  # serialization, deadlock
