@@ -23,7 +23,7 @@ _DECIMALS = 3  # of a number in a file; a longer one is a column of its own, but
 _SMALL = 2  # digits, as of mmol/L that were made of mg/dL and have decimals without end
 _SHARED = 4096  # texts of the first rows, of which most are those of further ones
 _LETTERS = "äöüÄÖÜßéèàçñ"
-_RELATIVE = re.compile(r"%|percent|prozent|\b(?:pred|soll|z-?score|lln)|^ ?/ ?[if]?vc\b")
+_RELATIVE = re.compile(r"%|percent|prozent|\b(?:pred|soll|z-?score|lln|of birth)|^ ?/ ?[if]?vc\b")
 _NUMERIC = re.compile(r"[\d\s.,:/TZ+-]+")
 
 
@@ -259,7 +259,8 @@ def _found(titles: _Titles, columns: Columns) -> dict[str, int]:
 def _begins(title: str, beginning: str) -> bool:
     """`beginning` stands at the start of `title` as whole words; with a `$` behind it is all but a unit.
 
-    What is predicted, or a share of something else (FEV1/FVC, PEF %), is not what was measured.
+    What is predicted, or a share of something else (FEV1/FVC, PEF %), is not what was measured; a date of birth is not
+    when.
     """
     wanted = beginning.removesuffix("$")
     if not title.startswith(wanted):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import suppress
 from datetime import tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ddr.imports.content import Content, Table, tables
 from ddr.imports.makers import METER
@@ -25,12 +28,17 @@ _COLUMNS = {
     "clock": ("time$", "uhrzeit", "zeit$"),
     SYSTOLIC: ("systolic", "systolisch", "systolischer", "systole", "sys", "oberer"),
     DIASTOLIC: ("diastolic", "diastolisch", "diastolischer", "diastole", "dia", "unterer"),
-    MEAN: ("mean arterial", "map$", "mittlerer", "mean"),
+    MEAN: (
+        *("mean arterial", "mean blood pressure", "mean pressure", "mean bp", "mean$", "map$"),
+        *("mittlerer blutdruck", "mittlerer arterieller", "mittlerer druck", "mittlerer wert", "mittlerer$"),
+    ),
+    "zone": ("time zone", "timezone", "zeitzone"),
     "device": ("device$", "gerät$", "model", "modell"),
     "serial": ("serial", "seriennummer"),
     "heart": ("heart rate", "herzfrequenz"),
     "pulse": ("pulse", "puls"),
 }
+_MOST_ZONES = 20  # of a file: looking for one that is none takes a while
 _WITHINGS = "heart"  # Withings writes the heart rate between date and pressure, all others a pulse behind it
 
 
@@ -49,7 +57,8 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
 
 def _read(file: ImportFile, table: Table, maker: str, zone: tzinfo) -> None:
     texts = [table.moment(row) for row in table.rows]
-    times = instants(texts, [""] * len(texts), zone)
+    told = [table.cell(row, "zone") for row in table.rows]
+    times = instants(texts, told, zone, zones=_zones(told))
     for row, text, time_ms in zip(table.rows, texts, times, strict=True):
         found = {code: table.cell(row, code) for code in (SYSTOLIC, DIASTOLIC, MEAN)}
         if not any(found.values()):
@@ -63,10 +72,21 @@ def _read(file: ImportFile, table: Table, maker: str, zone: tzinfo) -> None:
             file.reject(row.line, "needs an upper and a lower value")
         elif reasons or parts[0][1] <= parts[1][1]:
             file.reject(row.line, reasons[0] if reasons else "the upper value is not above the lower one")
+        elif len(parts) > 2 and not parts[1][1] <= parts[2][1] <= parts[0][1]:
+            file.reject(row.line, "the mean value is not between the upper and the lower one")
         else:
             name = table.cell(row, "device") or "Blood pressure monitor"
             source = Source(maker, name[:100], table.cell(row, "serial"), CUFF)
             file.values.append(Value(row.line, time_ms, PANEL, MMHG, None, source, parts))
+
+
+def _zones(names: Iterable[str]) -> dict[Hashable, tzinfo]:
+    """The zones that a table names itself, as OMRON connect does; what is none of IANA's says nothing."""
+    found: dict[Hashable, tzinfo] = {}
+    for name, _ in Counter(names).most_common(_MOST_ZONES):
+        with suppress(ZoneInfoNotFoundError, ValueError, OSError):  # Europe is a folder of zones
+            found[name] = ZoneInfo(name)
+    return found
 
 
 def _tables(content: Content) -> Iterator[Table]:

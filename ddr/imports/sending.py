@@ -7,6 +7,7 @@ what is there already is answered as duplicate.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Sequence
 
@@ -87,8 +88,8 @@ def _beside(report: Report, app: Json, values: list[Value], start_ms: int) -> Ge
     for sensor in checked((yield Call("GET", path)))["sensors"]:
         same = [value for value in values if value.code == sensor["code"] and value.time_ms >= start_ms - MINUTE_MS]
         if same and same[0].continuous:
-            lacking = set((yield from _missing(report, path, sensor, same)))
-            values = [value for value in values if value not in lacking ^ set(same)]
+            there = set(same) - set((yield from _missing(report, path, sensor, same)))
+            values = [value for value in values if value not in there]
     return values
 
 
@@ -151,18 +152,21 @@ def _missing(report: Report, path: str, sensor: Json, values: list[Value]) -> Ge
     stored_ms = milliseconds(sensor["storedUntil"]) if sensor["storedUntil"] else 0
     if not any(milliseconds(gap["from"]) == from_ms for gap in found["gaps"]):
         from_ms -= half  # there is a reading at the beginning
-    gaps = []  # both ends exclusive
+    gaps = []  # both ends exclusive, in order of time
     for gap in found["gaps"]:
         first, last = milliseconds(gap["from"]), milliseconds(gap["until"])
         # the beginning of the history and the present are no readings that a value could be the same as
         gaps.append((first - 1 if first == from_ms else first + half, last + 1 if first >= stored_ms else last - half))
-    lacking = [
-        value
-        for value in values
-        if value.time_ms < from_ms or any(first < value.time_ms < last for first, last in gaps)
-    ]
+    gaps.sort()
+    lacking = [value for value in values if value.time_ms < from_ms or _within(value.time_ms, gaps)]
     report.counts["there"] += len(values) - len(lacking)
     return lacking
+
+
+def _within(time_ms: int, gaps: Sequence[tuple[int, int]]) -> bool:
+    """True for a time in one of `gaps`, which do not overlap and are in order of time."""
+    after = bisect_left(gaps, (time_ms, 0))
+    return after > 0 and time_ms < gaps[after - 1][1]
 
 
 def _upload(path: str, body: Json, digest: str, number: int, size: int) -> Generator[Call, Answer, Json]:

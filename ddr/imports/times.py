@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from itertools import pairwise
 from statistics import median_low
@@ -38,16 +38,21 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def instants(
-    texts: Sequence[str], groups: Sequence[Hashable], zone: tzinfo, ticks: Sequence[int | None] = ()
+    texts: Sequence[str],
+    groups: Sequence[Hashable],
+    zone: tzinfo,
+    ticks: Sequence[int | None] = (),
+    zones: Mapping[Hashable, tzinfo] | None = None,
 ) -> list[int | None]:
-    """Each text as milliseconds since 1970 (UTC), None where it is no time; local times are those of `zone`.
+    """Each text as milliseconds since 1970 (UTC), None where it is no time; local times are those of `zone`, or of the
+    one that `zones` has for their group.
 
     `groups` names the device of each text: within one, times ascend or descend, which settles the doubled hour; so do
     `ticks`, the seconds of a clock of the device that nobody sets, where a file has them.
     """
     known = [*ticks] or [None] * len(texts)
-    day_first = _day_first(map(_match, texts))  # twice, for a match takes more memory than all else of a row
-    moments = [match and _moment(match, day_first) for match in map(_match, texts)]
+    days_first = _days_first(map(_match, texts))  # twice, for a match takes more memory than all else of a row
+    moments = [match and _moment(match, days_first) for match in map(_match, texts)]
     found: list[int | None] = [None] * len(texts)
     local: dict[Hashable, list[int]] = defaultdict(list)
     for at, moment in enumerate(moments):
@@ -57,9 +62,9 @@ def instants(
             found[at] = (moment - _EPOCH) // _MILLISECOND
         else:
             local[groups[at]].append(at)
-    for positions in local.values():
-        placed = _placed([moments[at] for at in positions if moments[at]], zone)
-        by_ticks = _by_ticks([moments[at] for at in positions], placed, [known[at] for at in positions], zone)
+    for group, positions in local.items():
+        own, there = [moments[at] for at in positions], (zones or {}).get(group, zone)
+        by_ticks = _by_ticks(own, _placed(own, there), [known[at] for at in positions], there)
         for at, time in zip(positions, by_ticks, strict=True):
             found[at] = time
     return found
@@ -95,26 +100,40 @@ def _match(text: str) -> re.Match[str] | None:
     return _NUMERIC.fullmatch(stripped) or _NAMED.fullmatch(stripped)
 
 
-def _day_first(matches: Iterable[re.Match[str] | None]) -> bool:
-    """True unless the column shows that months come first: a second number above 12, or hours of a.m. and p.m."""
-    months_first = False
+def _days_first(matches: Iterable[re.Match[str] | None]) -> Callable[[re.Match[str]], bool]:
+    """Whether in a time the day comes before the month.
+
+    It does unless the column shows that months come first: a second number above 12, or hours of a.m. and p.m. Two
+    exports in one file may write in two ways, each in its own order.
+    """
+    days, months = set[tuple[str, bool]](), set[tuple[str, bool]]()
     for match in filter(None, matches):
-        if match.re is _NUMERIC and len(match["a"]) < 4:
-            if int(match["a"]) > 12:
-                return True
-            months_first |= int(match["b"]) > 12
-        months_first |= bool(match["ap"])
-    return not months_first
+        if match.re is _NUMERIC and 12 < int(match["a"]) < 100:
+            days.add(_way(match))
+        elif match["ap"] or (match.re is _NUMERIC and len(match["a"]) < 4 and int(match["b"]) > 12):
+            months.add(_way(match))
+    otherwise = bool(days) or not months
+
+    def first(match: re.Match[str]) -> bool:
+        way = _way(match)
+        return way in days or (otherwise and way not in months)
+
+    return first
 
 
-def _moment(match: re.Match[str], day_first: bool) -> datetime | None:
+def _way(match: re.Match[str]) -> tuple[str, bool]:
+    """What stands between the numbers of a date, and whether its hours are those of a.m. and p.m."""
+    return match.string[match.end("a")] if match.re is _NUMERIC else "", bool(match["ap"])
+
+
+def _moment(match: re.Match[str], days_first: Callable[[re.Match[str]], bool]) -> datetime | None:
     if match.re is _NAMED:
         month = _MONTHS.get((match["n"] or match["n2"])[:3].casefold(), 0)
         year, day = int(match["c"]), int(match["a"] or match["a2"])
     elif len(match["a"]) == 4:
         year, month, day = int(match["a"]), int(match["b"]), int(match["c"])
     else:
-        day, month = (int(match["a"]), int(match["b"])) if day_first else (int(match["b"]), int(match["a"]))
+        day, month = (int(match["a"]), int(match["b"])) if days_first(match) else (int(match["b"]), int(match["a"]))
         year = int(match["c"]) + (2000 if len(match["c"]) == 2 else 0)
     try:
         return datetime(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from ddr.imports.formats import read
-from ddr.imports.model import FEV1, ImportFile
+from ddr.imports.model import FEV1, ImportFile, ImportFileError
 
+EIGHT_MS = 1_795_158_000_000  # 2026-11-20 08:00 in Berlin
 BERLIN = ZoneInfo("Europe/Berlin")
 CLARITY = """Timestamp,Event Type,Source Device ID,Glucose Value ({unit}),Transmitter ID
 2026-11-20T08:00:00,EGV,G7,{text},9A
@@ -80,10 +82,55 @@ def test_a_share_of_the_best_peak_flow_is_none() -> None:
     assert [str(one.value) for one in file.values] == ["412"]
 
 
-def test_a_date_of_birth_is_no_date_of_a_value() -> None:
+@pytest.mark.parametrize("heading", ["Date of birth,Date,Time,Name", "Date of birth,Measurement date,Name"])
+def test_a_date_of_birth_is_no_date_of_a_value(heading: str) -> None:
     """Before: the first column that begins with the word was taken."""
-    file = _read("Name,Date of birth,Date,Time,Systolic,Diastolic\nA,2004-03-01,2026-11-20,08:00,121,79\n")
-    assert [one.time_ms for one in file.values] == [1_795_158_000_000]
+    when = "2026-11-20,08:00" if "Time" in heading else "2026-11-20 08:00"
+    file = _read(f"{heading},Systolic,Diastolic\n2004-03-01,{when},A,121,79\n")
+    assert [one.time_ms for one in file.values] == [EIGHT_MS]
+
+
+def test_without_another_date_a_date_of_birth_is_none_either() -> None:
+    with pytest.raises(ImportFileError, match="no file of a known form"):
+        _read("Date of birth,Measured,Systolic,Diastolic\n2004-03-01,2026-11-20 08:00,121,79\n")
+
+
+@pytest.mark.parametrize("title", ["Mittlerer Puls", "Mean heart rate"])
+def test_a_mean_pulse_is_no_mean_pressure(title: str) -> None:
+    """Before: a pulse of 90 was a mean pressure of 90 mmHg."""
+    file = _read(f"Datum,Uhrzeit,Systolisch,Diastolisch,{title}\n20.11.2026,08:00,121,79,90\n")
+    assert [len(one.parts) for one in file.values] == [2]
+
+
+@pytest.mark.parametrize("mean", ["78", "122"])
+def test_a_mean_pressure_is_between_the_others(mean: str) -> None:
+    heading = "Datum,Uhrzeit,Systolisch,Diastolisch,Mittlerer Blutdruck"
+    file = _read(f"{heading}\n20.11.2026,08:00,121,79,{mean}\n20.11.2026,09:00,121,79,93\n")
+    assert [len(one.parts) for one in file.values] == [3]
+    assert [(bad.line, "not between" in bad.reason) for bad in file.bad] == [(2, True)]
+
+
+def test_times_are_of_the_zone_that_a_table_names() -> None:
+    """Before: all of them were times of Berlin, hours away from when it was measured."""
+    rows = ("02:00,America/New_York", "08:00,Europe/Berlin", "08:00,", "08:00,Europe", "08:00,somewhere")
+    heading = "Measurement Date,Time Zone,SYS(mmHg),DIA(mmHg)\n"
+    file = _read(heading + "".join(f"2026/11/20 {row},121,79\n" for row in rows))
+    assert [one.time_ms for one in file.values] == [EIGHT_MS] * 5
+
+
+def test_each_of_two_exports_in_one_file_has_its_own_order_of_day_and_month() -> None:
+    """Before: the 5th of November of the first one was the 11th of May."""
+    american = (
+        "Timestamp,CGM Glucose Value (mg/dL),Serial Number\n11/05/2026 8:00 AM,100,G7\n11/20/2026 8:00 AM,101,G7\n"
+    )
+    german = "Zeitstempel,CGM-Glukosewert (mg/dl),Seriennummer\n06.11.2026 08:00,102,G7\n20.11.2026 08:00,103,G7\n"
+    for text in (american + german, german + american):
+        file = _read(text)
+        days = {str(one.value): datetime.fromtimestamp(one.time_ms / 1000, BERLIN).isoformat() for one in file.values}
+        assert days == {
+            value: f"2026-11-{day}T08:00:00+01:00"
+            for value, day in (("100", "05"), ("101", "20"), ("102", "06"), ("103", "20"))
+        }
 
 
 @pytest.mark.parametrize("text", ["5,551", "5,55075", "11,1013"])
