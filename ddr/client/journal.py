@@ -73,6 +73,14 @@ HASTEN = "UPDATE watched SET due = due - ?2 * CAST((due - ?1) / ?2 AS INTEGER) W
 EMPTY = json.dumps(Cursor().to_json())
 
 
+def cursor_of(text: str) -> Cursor:
+    """What is kept of a pairing. One that cannot be read begins anew, and keeps nobody else from being polled."""
+    try:
+        return Cursor.from_json(json.loads(text))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return Cursor()
+
+
 class SqliteJournal:
     """A Journal in a SQLite file; several processes of one host may share it."""
 
@@ -101,7 +109,7 @@ class SqliteJournal:
                 "UPDATE watched SET due = ?, lent = 1 WHERE pairing_id = ?", [(until, row[0]) for row in rows]
             )
             return [
-                Turn(name, Cursor.from_json(json.loads(cursor)), due, failures, whole, bool(lent))
+                Turn(name, cursor_of(cursor), due, failures, whole, bool(lent))
                 for name, cursor, due, failures, whole, lent in rows
             ]
 
@@ -135,4 +143,4 @@ class SqliteJournal:
     async def cursor(self, pairing_id: str) -> Cursor | None:
         """See Journal."""
         rows = await self._db.execute("SELECT cursor FROM watched WHERE pairing_id = ?", pairing_id)
-        return Cursor.from_json(json.loads(rows[0][0])) if rows else None
+        return cursor_of(rows[0][0]) if rows else None

@@ -66,8 +66,8 @@ class Pairing:
 
         Raises NoAnswerToThisRequest, ConsentDenied, PairingEnded (the code is used or too old), Refused.
         """
-        found = {name: values[0] for name, values in parse_qs(urlsplit(callback_url).query).items()}
-        if not hmac.compare_digest(found.get("state", "").encode(), started.state.encode()):
+        found = _answered(callback_url)
+        if not hmac.compare_digest(found.get("state", "").encode("utf-8", "replace"), started.state.encode()):
             raise NoAnswerToThisRequest("state")
         if found.get("iss") != self._diga.issuer:
             raise NoAnswerToThisRequest("iss")
@@ -111,6 +111,14 @@ class Pairing:
 def canonical(miv: str) -> str:
     """The canonical of a MIV's ValueSet."""
     return miv if ":" in miv else MIVS + miv
+
+
+def _answered(callback_url: str) -> dict[str, str]:
+    """What the query says. Raises NoAnswerToThisRequest for an address that is none."""
+    try:
+        return {name: values[0] for name, values in parse_qs(urlsplit(callback_url).query).items()}
+    except ValueError:
+        raise NoAnswerToThisRequest("address") from None
 
 
 def _challenge(verifier: str) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from ddr.client.journal import EMPTY, Turn
+from ddr.client.journal import EMPTY, Turn, cursor_of
 from ddr.client.postgres import Pool
 from ddr.client.pull import Cursor
 
@@ -54,7 +54,8 @@ class PostgresJournal:
         """See Journal."""
         rows = await self._fetch(CLAIM, now, until, most, interrupted)
         turns = [
-            Turn(name, _cursor(cursor), due, failures, whole, lent) for name, cursor, due, failures, whole, lent in rows
+            Turn(name, cursor_of(cursor), due, failures, whole, lent)
+            for name, cursor, due, failures, whole, lent in rows
         ]
         return sorted(turns, key=lambda turn: (not turn.interrupted, turn.due))
 
@@ -86,13 +87,9 @@ class PostgresJournal:
     async def cursor(self, pairing_id: str) -> Cursor | None:
         """See Journal."""
         rows = await self._fetch("SELECT cursor FROM ddr_client_watched WHERE pairing_id = $1", pairing_id)
-        return _cursor(rows[0][0]) if rows else None
+        return cursor_of(rows[0][0]) if rows else None
 
     async def _fetch(self, statement: str, *values: Any) -> list[Any]:
         async with self._pool.acquire() as connection:
             rows: list[Any] = await connection.fetch(statement, *values)
             return rows
-
-
-def _cursor(text: str) -> Cursor:
-    return Cursor.from_json(json.loads(text))

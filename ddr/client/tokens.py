@@ -24,6 +24,7 @@ from typing import Protocol
 from ddr.client.errors import BrokenGrant
 
 PAIRING_ID = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}")
+BROKEN = "the stored tokens of this pairing cannot be read"
 LOOK_SECONDS = 0.05  # how often it is looked whether a lock is free
 
 
@@ -72,9 +73,13 @@ def from_text(text: str) -> Grant:
     """What `to_text` gave. Raises BrokenGrant for anything else; members that this version does not know are left."""
     try:
         content = json.loads(text)
-        return Grant(**{field.name: content[field.name] for field in fields(Grant) if field.name in content})
-    except (ValueError, TypeError):
-        raise BrokenGrant("the stored tokens of this pairing cannot be read") from None
+        found = Grant(**{field.name: content[field.name] for field in fields(Grant) if field.name in content})
+    except (ValueError, TypeError, RecursionError):
+        raise BrokenGrant(BROKEN) from None
+    texts = (found.pairing_id, found.scope, found.refresh_token, found.access_token)
+    if not isinstance(found.expires_at, int | float) or not all(isinstance(one, str) for one in texts):
+        raise BrokenGrant(BROKEN)
+    return found
 
 
 class FileTokens:
@@ -87,9 +92,11 @@ class FileTokens:
     async def load(self, pairing_id: str) -> Grant | None:
         """See TokenStore."""
         try:
-            return from_text(await asyncio.to_thread(self._file(pairing_id).read_text))
+            return from_text(await asyncio.to_thread(self._file(pairing_id).read_text, "utf-8"))
         except FileNotFoundError:
             return None
+        except UnicodeDecodeError:
+            raise BrokenGrant(BROKEN) from None
 
     async def save(self, grant: Grant) -> None:
         """See TokenStore: written beside, synced, renamed, and the folder synced."""

@@ -90,9 +90,17 @@ def _value(node: Element, name: str, kind: str) -> Any:
     if "value" in node.attrib and not any(child.tag.startswith(NAMESPACE) for child in node):
         text = node.attrib["value"]
         if name in NUMBERS or (name == "value" and kind in QUANTITIES):
-            return float(text) if set(text) & set(".eE") else int(text)
+            return _number(text)
         return BOOLEANS.get(text, text) if name in ("valueBoolean", "preferred") else text
     return _object(node, name)
+
+
+def _number(text: str) -> float | int | str:
+    """The number; a text that is none is kept, and is the affair of its Observation."""
+    try:
+        return float(text) if set(text) & set(".eE") else int(text)
+    except ValueError:
+        return text
 
 
 def _name(node: Element) -> str:

@@ -8,11 +8,13 @@ import io
 import json
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow import parquet
 
 from ddr.cli.main import main
+from ddr.client import FileTokens, Grant, Recorder, ScopeRefused
 from ddr.client.registry import (
     AUTHORIZATION,
     ENDPOINT,
@@ -141,6 +143,34 @@ async def test_what_is_wrong_is_one_line(config: Path, tmp_path: Path, capsys: O
     with pytest.raises(SystemExit):
         await client("pull", "../x", "--config", config)
     assert "is no id of a pairing" in capsys.readouterr().err
+
+
+async def test_one_pairing_that_is_refused_keeps_no_other_from_being_pulled(
+    backend: Backend, home: Home, config: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before: the command ended there, and those behind it got nothing, every time."""
+    await home.device("d")
+    start = home.ddr.clock() - 4 * HOUR
+    await home.cgm("d", start)
+    await home.readings("d", start, [100])
+    pairing_id = await paired(backend, home, config, capsys, monkeypatch)
+    for name in ("-first", "~last"):
+        await FileTokens(tmp_path / "diga.tokens").save(Grant(name, "", "r", "a", 4e9))
+
+    class Refusing(Recorder):
+        def __init__(self, *given: Any, **more: Any) -> None:
+            super().__init__(*given, **more)
+            self.refused = given[3] != pairing_id
+
+        async def get(self, url: str) -> dict[str, Any]:
+            if self.refused:
+                raise ScopeRefused(403, "forbidden", "not agreed to")
+            return await super().get(url)
+
+    monkeypatch.setattr("ddr.cli.clients.commands.Recorder", Refusing)
+    assert await client("pull", "--config", config, "--out", tmp_path / "news.csv") == 1
+    told = capsys.readouterr().err
+    assert "-first: 403 forbidden: not agreed to" in told and told.endswith("1 of 3 pairings, 1 rows\n"), told
 
 
 async def test_recorders_are_listed(tmp_path: Path, capsys: Output) -> None:

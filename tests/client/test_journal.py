@@ -86,6 +86,22 @@ async def test_turns_of_a_clock_that_was_ahead_are_hastened_and_stay_apart(journ
     assert {turn.due for turn in await journal.claim(200.0, 9e9, 9)} == {100.0}
 
 
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"since": "", "known": {"a": [1, 2, 3]}}', '{"since": "", "known": 5}']
+)
+async def test_a_cursor_that_cannot_be_read_keeps_nobody_else_waiting(text: str, tmp_path: Path) -> None:
+    """Before: an error of Python whenever somebody was to be polled, and so nobody was."""
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    for name in ("broken", "good"):
+        await journal.add(name, 0.0)
+    await journal._db.execute("UPDATE watched SET cursor = ? WHERE pairing_id = 'broken'", text)
+    assert [(turn.pairing_id, turn.cursor) for turn in await journal.claim(1.0, 2.0, 9)] == [
+        ("broken", Cursor()),
+        ("good", Cursor()),
+    ]
+    assert await journal.cursor("broken") == Cursor()
+
+
 async def test_a_long_turn_is_kept_from_others(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

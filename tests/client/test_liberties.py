@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -162,6 +163,15 @@ async def test_xml_alone_will_do(tmp_path: Path) -> None:
     found = await only(Foreign({"Observation?": answer}), tmp_path)
     assert {(one.serial, one.calibration) for one in found} == {("S", "calibrated")}
     assert found[0].value == Decimal(100)
+
+
+async def test_a_number_of_xml_that_is_none_is_the_affair_of_its_observation(tmp_path: Path) -> None:
+    """Before: nothing of the whole page could be read."""
+    page = write_xml(bundle(chunk("odd"), chunk("c"), total=2))
+    odd = re.sub(rb'<period value="[^"]*"', b'<period value="soon"', page, count=1)
+    answer = httpx.Response(200, content=odd, headers={"content-type": "application/fhir+xml"})
+    series = Series(await changes(Foreign({"Observation?": lambda _: answer}), tmp_path))
+    assert {one.observation_id for one in series.readings()} == {"c"} and series.unreadable() == ["odd"]
 
 
 async def test_links_to_others_are_not_followed(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from ddr.client import (
     FileTokens,
     Grant,
+    NoAnswerToThisRequest,
     NotFound,
     Pairing,
     PairingEnded,
@@ -145,6 +146,14 @@ def test_a_refresh_leaves_the_pairing_what_it_was() -> None:
     assert grant_of(GOOD, 0.0, former).pairing_id == "pairing"
     odd = grant_of({**GOOD, "refresh_token": {}, "scope": ["x"]}, 0.0, former)
     assert (odd.refresh_token, odd.scope) == ("r0", "scope")
+
+
+@pytest.mark.parametrize("address", ["http://[x?state=s", "https://x?state=\ud800", "", "nonsense"])
+async def test_what_is_no_address_is_no_answer(address: str, tmp_path: Path) -> None:
+    """A person pastes it. Before: an error of Python."""
+    async with over(httpx.Response(200, json={})) as http:
+        with pytest.raises(NoAnswerToThisRequest):
+            await Pairing(DIGA, http, FileTokens(tmp_path)).finish(Started("", "s", "v"), address)
 
 
 async def test_a_pairing_id_that_is_none_is_an_error_of_the_client(tmp_path: Path) -> None:

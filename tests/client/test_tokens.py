@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ddr.client import FileTokens, Grant, SqliteTokens, tokens
+from ddr.client import BrokenGrant, FileTokens, Grant, SqliteTokens, tokens
 
 GRANT = Grant("one", "", "r", "a", 4e9)
 
@@ -44,6 +45,23 @@ async def test_a_draft_that_a_crash_has_left_goes_with_the_grant(
     assert files(tmp_path) == ["one.json", "one.new"]
     await store.forget("one")
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe",
+        b"[" * 100_000,
+        tokens.to_text(replace(GRANT, expires_at="soon")).encode(),  # type: ignore[arg-type]
+        tokens.to_text(replace(GRANT, access_token=5)).encode(),  # type: ignore[arg-type]
+    ],
+)
+async def test_what_is_no_grant_is_a_broken_one(content: bytes, tmp_path: Path) -> None:
+    """Before: an error of Python, here or at the next request."""
+    store = FileTokens(tmp_path)
+    store._file("one").write_bytes(content)
+    with pytest.raises(BrokenGrant):
+        await store.load("one")
 
 
 async def test_who_waits_for_a_lock_that_goes_is_not_in_beside_another(

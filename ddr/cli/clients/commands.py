@@ -25,6 +25,7 @@ from ddr.client import (
     Pairing,
     PairingEnded,
     Recorder,
+    Refused,
     SqliteJournal,
     Throttled,
     Watch,
@@ -124,7 +125,7 @@ async def pull(args: argparse.Namespace) -> int:
             except PairingEnded as error:
                 failed += 1
                 progress.say(f"{pairing_id}: {error}; pair anew")
-            except BrokenGrant as error:
+            except (BrokenGrant, Refused) as error:
                 failed += 1
                 progress.say(f"{pairing_id}: {error}")
     progress.end(f"{len(named) - failed} of {len(named)} pairings, {rows} rows")
