@@ -15,6 +15,7 @@ from ddr.client import ClientError, ConfigError
 from ddr.client.files import FORMATS
 from ddr.client.tokens import PAIRING_ID
 
+HISTORY = "the recorder's Historic-Data-Period: without it, what has become older is told as deleted"
 HELP = "be a DiGA: pair, pull, watch, unpair"
 ACTIONS = {
     "pair": commands.pair,
@@ -52,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     for one in (pull, watch):
         one.add_argument("--out", type=Path, metavar="FILE", help="file to append to, folder for Parquet; else stdout")
         one.add_argument("--format", choices=FORMATS, help="default: what the name of the file ends with, or csv")
-        one.add_argument("--history-days", type=amount(36_500), metavar="N", help="the recorder's Historic-Data-Period")
+        one.add_argument("--history-days", type=amount(36_500), metavar="N", help=HISTORY)
     unpair = _action(actions, "unpair", "end a pairing at the recorder, and forget its tokens")
     unpair.add_argument("pairing", type=_pairing, metavar="PAIRING")
 

@@ -39,6 +39,14 @@ def _is_bundle(found: Json) -> bool:
     ) and all(isinstance(one, dict) and isinstance(one.get("url") or "", str) for one in links)
 
 
+def page_of(found: Json) -> Json:
+    """A page of a search. Raises Unreachable for another resource: it would read like a page with nothing on it, and
+    all that is known like deleted."""
+    if found["resourceType"] != "Bundle":
+        raise Unreachable("an answer to a search that is no Bundle")
+    return found
+
+
 def next_page(bundle: Json, base: str) -> str:
     """The address of the next page, absolute or relative to `base` in the Bundle; "" on the last one.
 

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import httpx
 
 from ddr.client import oauth
-from ddr.client.answers import Json, at_same_server, content_of, next_page, outcome_of
+from ddr.client.answers import Json, at_same_server, content_of, next_page, outcome_of, page_of
 from ddr.client.diga import Diga
 from ddr.client.errors import Refused, ScopeRefused, Unreachable, throttled
 from ddr.client.pull import Change, Cursor, Step, query_of, resources_of, step
@@ -59,7 +59,7 @@ class Recorder:
         cursor = since or Cursor()
         if cursor.following:
             try:
-                bundle = await self.get(at_same_server(self._diga.fhir_base, cursor.following))
+                bundle = page_of(await self.get(at_same_server(self._diga.fhir_base, cursor.following)))
             except Refused:  # pages are kept for some time only: once more, what is known is left out
                 cursor = Cursor(cursor.since, cursor.known, "", None if cursor.seen is None else frozenset())
                 bundle = await self._first(cursor)
@@ -72,13 +72,13 @@ class Recorder:
             yield found
             if not found.more:
                 return
-            cursor, bundle = found.cursor, await self.get(following)
+            cursor, bundle = found.cursor, page_of(await self.get(following))
 
     async def pages(self, kind: str, parameters: Mapping[str, str]) -> AsyncIterator[Json]:
         """The Bundles of a search, page after page. Raises as `get`."""
         url, read = f"{self._diga.fhir_base}/{kind}?{urlencode(parameters)}", set[str]()
         while url:
-            bundle = await self.get(url)
+            bundle = page_of(await self.get(url))
             yield bundle
             url = self._next(bundle, read)
 
@@ -121,12 +121,12 @@ class Recorder:
     async def _first(self, cursor: Cursor) -> Json:
         url = f"{self._diga.fhir_base}/Observation?"
         try:
-            return await self.get(url + urlencode(query_of(cursor)))
+            return page_of(await self.get(url + urlencode(query_of(cursor))))
         except Refused as error:
             if error.status != 400 or not cursor.since:
                 raise
             # HDDT demands `_lastUpdated` for continuous glucose only: look at everything, what is known is left out.
-            return await self.get(url + urlencode(query_of(Cursor())))
+            return page_of(await self.get(url + urlencode(query_of(Cursor()))))
 
     async def _related(self, bundle: Json) -> Mapping[str, Json]:
         """Device and DeviceMetric that the page refers to; those that it does not hold are read one by one."""

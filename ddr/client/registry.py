@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import httpx
 
 from ddr.client import oauth
-from ddr.client.answers import content_of, next_page, outcome_of
+from ddr.client.answers import content_of, next_page, outcome_of, page_of
 from ddr.client.diga import Diga
 from ddr.client.errors import ODD, NotFound, Refused, Throttled, Unreachable
 
@@ -142,7 +142,7 @@ class Registry:
                 raise Refused(answer.status_code, *outcome_of(answer))
             if not answer.is_success or (pages := pages + 1) > MOST_PAGES:
                 raise Unreachable("the HIIS-VZ does not answer as a whole")
-            bundle = content_of(answer)
+            bundle = page_of(content_of(answer))
             found += [one for entry in bundle.get("entry") or () if (one := entry.get("resource") or {}).get("id")]
             url = next_page(bundle, url)
         return [one for one in found if one.get("resourceType") == kind]

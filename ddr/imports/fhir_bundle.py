@@ -99,6 +99,9 @@ def _measured(quantity: Json, unit: str) -> Decimal:
     """The value of a Quantity. Raises _Unfit for one that says only that it lies below or above."""
     if quantity.get("comparator"):
         raise _Unfit("a single value must be a number")
+    told = quantity.get("code") or quantity.get("unit")
+    if told and UNITS.get(str(told).casefold(), told) != unit:
+        raise _Unfit(f"no value in {unit}")
     value = _amount(quantity["value"])
     if reason := implausible(value, unit):
         raise _Unfit(reason)

@@ -28,9 +28,13 @@ def taking_back(file: ImportFile, digest: str) -> Steps:
             for sensor in checked((yield Call("GET", path)))["sensors"]:
                 part = [value for value in values if value.code == sensor["code"]]
                 uploads = f"{path}/{sensor['key']}/uploads"
-                for number, batch in enumerate(batches(part)):
+                sent = batches(part)
+                for number, batch in enumerate(sent):
                     if (yield from _upload(uploads, digest, number)):
                         back.update(batch)
+                number = len(sent)  # another version, or another --map, may have found more in the file
+                while (yield from _upload(uploads, digest, number)):
+                    number += 1
         report.counts["taken back"] += len(back)
     return report
 

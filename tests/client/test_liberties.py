@@ -174,6 +174,16 @@ async def test_a_number_of_xml_that_is_none_is_the_affair_of_its_observation(tmp
     assert {one.observation_id for one in series.readings()} == {"c"} and series.unreadable() == ["odd"]
 
 
+@pytest.mark.parametrize("first", [True, False])
+async def test_what_is_no_page_of_a_search_is_no_empty_one(first: bool, tmp_path: Path) -> None:
+    """Before: all that was known was told as deleted."""
+    outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": "information", "code": "informational"}]}
+    page = outcome if first else bundle(following="Observation?p=2")
+    known = Cursor("2026-11-20T11:00:00Z", {"a": Known("1", "")}).whole()
+    with pytest.raises(Unreachable, match="no Bundle"):
+        await changes(Foreign({"Observation?p=2": outcome, "Observation?": page}), tmp_path, known)
+
+
 async def test_links_to_others_are_not_followed(tmp_path: Path) -> None:
     foreign = Foreign({"Observation?": bundle(chunk("a"), following="https://evil.example/fhir/Observation?p=2")})
     with pytest.raises(Refused, match="another server"):

@@ -96,6 +96,7 @@ async def test_metadata_are_of_the_issuer_that_was_asked() -> None:
             Unreachable,
             "the HIIS-VZ does not answer as a whole",
         ),
+        (httpx.Response(200, json={"resourceType": "OperationOutcome"}), Unreachable, "is no Bundle"),
         (httpx.Response(200, json={"resourceType": "Bundle"}), NotFound, "no recorder of the HIIS-VZ has this device"),
     ],
 )

@@ -286,6 +286,7 @@ def _sendable(value: Value) -> None:
     ("before", "after", "reason"),
     [
         ('"valueQuantity": {', '"valueQuantity": {"comparator": "<", ', "must be a number"),
+        ('"valueQuantity": {', '"valueQuantity": {"code": "kPa", ', "no value in mm[Hg]"),
         ('"value": 101', '"value": 1e6', "cannot have been measured"),
         (' E L"', ' E L x"', "form that HDDT knows"),
         ('"period": ', '"period": -', "form that HDDT knows"),

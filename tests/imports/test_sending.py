@@ -348,3 +348,22 @@ def test_many_values_beside_an_app_are_told_apart_in_one_go(monkeypatch: pytest.
         steps.send(Answer(200, {"from": instant(0), "gaps": gaps}))
     assert [value.line for value in done.value.value] == sorted({0, *range(1, 300, 4)})
     assert len(hashed) < 4 * len(values)
+
+
+def test_what_another_version_found_in_the_file_is_taken_back_too() -> None:
+    """Before: of a file that gives fewer values than when it was taken the last ones stayed."""
+    file = read(samples.CLARITY.encode(), BERLIN)
+    device = {"key": "import-d", "serialNumber": "8ABCDE", "manufacturer": "Dexcom, Inc.", "name": "Dexcom"}
+    sensor = {"key": "s", "code": CGM["mg/dL"]}
+    there = {f"devices/import-d/sensors/s/uploads/import-a-1-{number}" for number in range(3)}
+    steps, answer = taking_back(file, "a"), None
+    with suppress(StopIteration):
+        call = next(steps)
+        while True:
+            if call.method == "DELETE":
+                answer = Answer(204 if call.path in there else 404)
+                there.discard(call.path)
+            else:
+                answer = Answer(200, {"devices": [device]} if call.path == "devices" else {"sensors": [sensor]})
+            call = steps.send(answer)
+    assert not there
