@@ -54,6 +54,20 @@ class _Waiting(NamedTuple):
         return self.withheld() if self.entries and self.withheld else self.record
 
 
+class _Row(NamedTuple):
+    """What is stored by one statement."""
+
+    waiting: Sequence[_Waiting]
+    batch: Batch
+    entries: Sequence[NewEntry]
+
+    def told(self, stored: bool) -> None:
+        """Tell who waits, those who were served first; entries are durable only when the database has stored them."""
+        for one in sorted(self.waiting, key=lambda one: one.refused):
+            if one.durable is not None and not one.durable.done():
+                one.durable.set_result(stored or not one.entries)
+
+
 class RequestLog:
     """Where the records of this process go: to the database behind `pool`, or into `folder`."""
 
@@ -62,10 +76,9 @@ class RequestLog:
         self._run, self._batch_no = uuid4(), 0
         self._spool = Spool(folder, self._run)
         self._waiting: list[_Waiting] = []
-        self._connection: asyncpg.Connection | None = None  # while there is something to store
         self._kept: deque[Batch] = deque(maxlen=KEPT)
-        self._flushing: asyncio.Task[None] | None = None
-        self._late: set[asyncio.Task[None]] = set()  # statements that did not end in time
+        self._storing: asyncio.Task[None] | None = None  # while there is something to store
+        self._tasks: set[asyncio.Task[None]] = set()  # that one, and those whose statement did not end in time
         self._refusals = Pace()
         self._away = False
         self._looked = 0.0
@@ -116,82 +129,85 @@ class RequestLog:
 
     async def close(self) -> None:
         """Until everything that was noted is durable."""
-        while self._flushing is not None:
-            await asyncio.shield(self._flushing)
+        while self._storing is not None:
+            await asyncio.shield(self._storing)
 
     def _add(self, waiting: _Waiting) -> None:
         self._waiting.append(waiting)
-        if self._flushing is None:
-            self._flushing = asyncio.get_running_loop().create_task(self._flush(), context=Context())
+        if self._storing is None:
+            self._begin()
 
-    async def _flush(self) -> None:
+    def _begin(self, first: _Row | None = None) -> None:
+        task = asyncio.get_running_loop().create_task(self._go(first), context=Context())
+        self._storing = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _go(self, first: _Row | None) -> None:
+        """Make durable what waits, row after row, until nothing does; `first` goes to a file.
+
+        Who is told and the next row's statement are one step of the event loop: where many requests are in hand a step
+        more would make each answer wait for all of them once more.
+        """
+        me, connection = asyncio.current_task(), None
         try:
-            while self._waiting:
-                await self._write_down()
-                if not self._waiting or not self._batch_no % KEEP_ROWS:
-                    await self._let_go()
+            if first is not None:
+                await self._keep(first)
+            while self._storing is me and self._waiting:
+                row, failure = self._taken(), None
+                if self._away and not row.entries:
+                    await self._keep(row)
+                    continue
+                late = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._leave, me, row)
+                try:
+                    connection = connection or await self._pool.acquire()
+                    await store.add(connection, row.batch, row.entries)
+                except Exception as error:
+                    failure = type(error).__name__
+                finally:
+                    late.cancel()
+                if failure and self._storing is me:
+                    self._be_away(failure)
+                    await self._keep(row)
+                elif self._storing is me:
+                    row.told(stored=True)
+                if failure or not row.batch.batch_no % KEEP_ROWS:
+                    await self._let_go(connection)
+                    connection = None
         finally:
-            self._flushing = None
+            await self._let_go(connection)
+            if self._storing is me:
+                self._storing = None
+                if self._waiting:  # it came while the connection was given back
+                    self._begin()
 
-    async def _write_down(self) -> None:
-        """Make durable what waits now, and tell so."""
+    def _taken(self) -> _Row:
+        """What waits now."""
         now, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
         self._batch_no += 1
-        batch = Batch(self._run, self._batch_no, b"\n".join(one.record for one in now))
         entries = [entry for one in now for entry in one.entries]
-        stored = (not self._away or bool(entries)) and await self._stored(batch, entries)
-        if not stored:
-            await self._keep(replace(batch, records=b"\n".join(one.spooled() for one in now)))
-        for one in sorted(now, key=lambda one: one.refused):
-            if one.durable is not None and not one.durable.done():
-                one.durable.set_result(stored or not one.entries)
+        return _Row(now, Batch(self._run, self._batch_no, b"\n".join(one.record for one in now)), entries)
 
-    async def _let_go(self) -> None:
-        connection, self._connection = self._connection, None
+    def _leave(self, task: asyncio.Task[None] | None, row: _Row) -> None:
+        """The statement takes too long: it is left to end by itself, and another task goes on."""
+        if self._storing is task:
+            self._be_away("TimeoutError")
+            self._begin(row)
+
+    async def _let_go(self, connection: asyncpg.Connection | None) -> None:
         if connection is not None:
             with suppress(*FAULTS):
                 await self._pool.release(connection)
 
-    async def _keep(self, batch: Batch) -> None:
-        """In a file."""
+    async def _keep(self, row: _Row) -> None:
+        """In a file, where entries of the audit trail cannot go."""
+        batch = replace(row.batch, records=b"\n".join(one.spooled() for one in row.waiting))
         try:
             await asyncio.to_thread(self._spool.append, batch)
         except OSError as error:
             self._kept.append(batch)
             log.error("request_log.not_durable", extra={"reason": error.strerror})
-
-    async def _stored(self, batch: Batch, entries: Sequence[NewEntry]) -> bool:
-        """Whether the database has it for certain. A statement that takes too long is left to end by itself."""
-        storing = asyncio.get_running_loop().create_task(self._store(batch, entries))
-        done, _ = await asyncio.wait([storing], timeout=PATIENCE_SECONDS)
-        if not done:
-            self._late.add(storing)
-            storing.add_done_callback(self._ended)
-            self._be_away("TimeoutError")
-            return False
-        if error := storing.exception():
-            self._be_away(type(error).__name__)
-            return False
-        return True
-
-    async def _store(self, batch: Batch, entries: Sequence[NewEntry]) -> None:
-        connection, self._connection = self._connection, None  # nobody else's while the statement runs
-        if connection is None:
-            connection = await self._pool.acquire()
-        try:
-            await store.add(connection, batch, entries)
-        except BaseException:
-            await self._pool.release(connection)
-            raise
-        if asyncio.current_task() in self._late:
-            await self._pool.release(connection)
-        else:
-            self._connection = connection
-
-    def _ended(self, storing: asyncio.Task[None]) -> None:
-        self._late.discard(storing)
-        if not storing.cancelled():
-            storing.exception()  # the batch is in the spool
+        row.told(stored=False)
 
     def _be_away(self, error: str) -> None:
         self._away = True
