@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import formatdate, parsedate_to_datetime
+from functools import lru_cache
 
 # conditionalRead of the CapabilityStatement. A Device has one version only, and a status that time changes.
 SUPPORT = {"Observation": "full-support", "DeviceMetric": "full-support", "Device": "not-supported"}
@@ -12,7 +13,12 @@ SUPPORT = {"Observation": "full-support", "DeviceMetric": "full-support", "Devic
 
 def validators(version: int, updated_ms: int) -> dict[str, str]:
     """The headers that name a version (FHIR R4 http.html#versioning)."""
-    return {"ETag": f'W/"{version}"', "Last-Modified": formatdate(updated_ms // 1000, usegmt=True)}
+    return {"ETag": f'W/"{version}"', "Last-Modified": _date(updated_ms // 1000)}
+
+
+@lru_cache(maxsize=1024)
+def _date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
 
 
 def has_it(headers: Mapping[str, str], version: int, updated_ms: int) -> bool:
@@ -23,7 +29,7 @@ def has_it(headers: Mapping[str, str], version: int, updated_ms: int) -> bool:
     if (tags := headers.get("if-none-match")) is not None:
         known = [tag.strip().removeprefix("W/") for tag in tags.split(",")]
         return "*" in known or f'"{version}"' in known
-    since_ms = _instant(headers.get("if-modified-since", ""))
+    since_ms = _instant(headers.get("if-modified-since"))
     return since_ms is not None and updated_ms < since_ms
 
 
@@ -31,11 +37,13 @@ def of_that_second(headers: Mapping[str, str], updated_ms: int) -> bool:
     """True when the date that the client gives is the Last-Modified of this version, which is in whole seconds."""
     if "if-none-match" in headers:
         return False
-    return _instant(headers.get("if-modified-since", "")) == updated_ms // 1000 * 1000
+    return _instant(headers.get("if-modified-since")) == updated_ms // 1000 * 1000
 
 
-def _instant(text: str) -> int | None:
+def _instant(text: str | None) -> int | None:
     """An HTTP date in ms; None for any other text, which is to be ignored (RFC 9110 section 13.1.3)."""
+    if text is None:
+        return None
     try:
         found = parsedate_to_datetime(text)
         return int(found.replace(tzinfo=found.tzinfo or UTC).timestamp()) * 1000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -30,6 +31,7 @@ def decode(text: str) -> bytes:
     return certificate.public_bytes(Encoding.DER)
 
 
+@lru_cache(maxsize=256)
 def fingerprint(der: bytes) -> str:
     """SHA-256 of the DER, lowercase hex: certificates are compared by identity (HDDT security-and-privacy.md)."""
     return hashlib.sha256(der).hexdigest()

@@ -108,13 +108,15 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         super().terminate()
 
     async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """As asyncpg's, but without a task and two turns of the event loop where there is nothing to wait for."""
+        """As asyncpg's, but without a task, a timer and turns of the event loop where there is nothing to wait for."""
         raw = connection._con
         if raw is not None and not raw.is_closed():  # else it was lost, and is back already
             self._returned = asyncio.get_running_loop().time()
-            if self._as_it_was(connection._holder, raw):
+            if self._as_it_was(holder := connection._holder, raw):
                 raw._on_release()
-                await connection._holder.release(None)
+                holder._timeout = None
+                holder._release()
+                holder._setup_inactive_callback()
                 return
         await super().release(connection, timeout=timeout)
 
@@ -128,6 +130,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
             and raw._top_xact is None
             and not protocol.is_in_transaction()
             and not protocol._is_cancelling()
+            and not raw._listeners
         )
 
     def _at_hand(self) -> bool:
