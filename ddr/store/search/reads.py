@@ -14,7 +14,7 @@ from ddr.store.database.ids import Kind
 from ddr.store.database.several import fetch_together
 from ddr.store.database.spreading import is_spread
 from ddr.store.search.rows import COLUMNS, ROWS, lookups
-from ddr.store.search.sources import NOW, PARAMETERS, View, sources_of
+from ddr.store.search.sources import NOW, PARAMETERS, View, chunk_of_key, sources_of
 
 Row = Mapping[str, Any]
 
@@ -32,6 +32,7 @@ _FORMER = {
 
 
 # A chunk names its Device or DeviceMetric and shows nothing of them: what tells which chunks there are is all it needs.
+# When these became visible ($9) does not matter; a parameter that stands nowhere would have no type.
 _CHUNK = f"""
 SELECT o.within, o.deleted, {NOW} AS at_ms, o.kind, o.no, o.k, o.miv_url AS observed_miv,
        o.code_system AS observed_system, o.code AS observed_code,
@@ -45,7 +46,7 @@ SELECT o.within, o.deleted, {NOW} AS at_ms, o.kind, o.no, o.k, o.miv_url AS obse
   JOIN worn s ON s.sensor_no = e.sensor_no
   LEFT JOIN LATERAL (SELECT * FROM chunk c WHERE c.patient_id = $1 AND c.epoch_no = o.no AND c.k = o.k LIMIT 1) c
        ON true
- WHERE o.no = $10 AND o.k = $11"""
+ WHERE o.no = $10 AND o.k = $11 AND $9::bigint IS NOT NULL"""
 
 
 async def read(
@@ -79,7 +80,7 @@ def read_asked(view: View, kind: Kind, no: int, k: int) -> Said | None:
 def _statement(kind: Kind, observed: frozenset[Kind]) -> str:
     """What reads a resource of this kind in a view with these kinds of Observations."""
     if kind is Kind.CHUNK:
-        return f"WITH {sources_of(frozenset({kind}), numbered=True)}{_CHUNK}"
+        return f"WITH {chunk_of_key()}{_CHUNK}"
     table = _TABLES[kind]
     if table == "observations":
         observed = frozenset({kind})

@@ -109,7 +109,7 @@ period AS MATERIALIZED (
 ),
 worn AS MATERIALIZED (
   SELECT s.*, d.expiration_ms, d.ended_ms AS device_ended_ms
-    FROM (SELECT DISTINCT sensor_no FROM period) p
+    FROM {{sensors}} p
     CROSS JOIN LATERAL (SELECT * FROM sensor s WHERE s.patient_id = $1 AND s.sensor_no = p.sensor_no LIMIT 1) s
     CROSS JOIN LATERAL (SELECT expiration_ms, ended_ms FROM device d
                          WHERE d.patient_id = $1 AND d.device_no = s.device_no LIMIT 1) d
@@ -248,17 +248,28 @@ _EXPECTED = f"""
 _NONE_EXPECTED = "SELECT NULL::bigint AS device_no, NULL::bigint AS expected_ms WHERE false"
 
 
+def _of_period() -> str:
+    """Chunks that end within the historic period."""
+    series = _SERIES.format(chosen=_ENDS_WITHIN, sensors="(SELECT DISTINCT sensor_no FROM period)")
+    return f"{series},{_CHUNKS.format(kept=_NUMBERED_WITHIN)}"
+
+
+def chunk_of_key() -> str:
+    """The common table expressions moment, term, period, worn and chunks of the chunk $11 of the series $10."""
+    series = _SERIES.format(chosen="e.epoch_no = $10", sensors="period")
+    return f"{TERM},{series},{_CHUNKS.format(kept='c.k = $11')}"
+
+
 @cache
 def sources_of(observed: frozenset[Kind], numbered: bool) -> str:
     """What `View.sources` gives, of these kinds of Observations.
 
-    `numbered`: only of what has the number $10, at any age; what else is visible, and since when Devices are, is not
-    told then. For chunks there are `period`, `worn` and `chunks`, too.
+    `numbered`: of single values only that with the number $10, at any age; what else is visible, and since when Devices
+    are, is not told then.
     """
     kinds = {}
     if Kind.CHUNK in observed:
-        series = _SERIES.format(chosen="e.epoch_no = $10" if numbered else _ENDS_WITHIN)
-        kinds["chunks"] = f"{series},{_CHUNKS.format(kept='true' if numbered else _NUMBERED_WITHIN)}"
+        kinds["chunks"] = _of_period()
     if Kind.MEASUREMENT in observed:
         kinds["measurements"] = _MEASUREMENTS.format(stored=_NUMBERED if numbered else _VISIBLE)
     union = " UNION ALL ".join(f"SELECT * FROM {name}" for name in kinds)
