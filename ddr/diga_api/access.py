@@ -246,12 +246,7 @@ class Gate:
         decoded = self._core.ids.decode(claims.grant_id)
         terms = self._core.catalog.terms
         permits = [
-            Permit(
-                miv.valueset,
-                terms[miv.valueset].grace_seconds * 1000 if miv.valueset in counted else None,
-                terms[miv.valueset].historic_days,
-                self._delay_ms(miv),
-            )
+            Permit(miv.valueset, terms[miv.valueset].grace_seconds * 1000 if miv.valueset in counted else None)
             for miv in candidate.mivs
         ]
         detail = {"interaction": facts.interaction, "type": facts.resource_type}

@@ -43,7 +43,6 @@ STATES = {
     f" pending = jsonb_build_object($3::text, '{LIVING}') WHERE {{it}}",
     "left": "UPDATE grace SET answered = jsonb_build_object($3::text, $4::bigint - 1000),"
     f" pending = jsonb_build_object($3::text, '{LEFT}') WHERE {{it}}",
-    "new": "DELETE FROM opening WHERE {it} AND $3 <> '' AND $4::bigint > 0",
     "withdrawn": "UPDATE consent SET withdrawn_ms = $4::bigint - 1 WHERE {it} AND miv_url = $3",
     "nothing left": "UPDATE consent SET withdrawn_ms = $4::bigint - 1 WHERE {it} AND $3 <> ''",
     "ran out": "UPDATE consent SET until_ms = $4::bigint WHERE {it} AND miv_url = $3",
@@ -62,7 +61,7 @@ class Party:
 
     def request(self, one: Backend, counted: Sequence[str] = (), **changes: Any) -> Request:
         """What asks for everything, and claims the periods of what is `counted`."""
-        permits = [Permit(url, PERIOD_MS if url in counted else None, 30) for url in self.valuesets]
+        permits = [Permit(url, PERIOD_MS if url in counted else None) for url in self.valuesets]
         now_ms = self.core.clock()
         found = Request(one.pairing_id, one.grant_no, one.diga.client_id, permits, {}, now_ms, now_ms)
         return replace(found, **changes)
@@ -85,7 +84,6 @@ def party(core: Core, pair: Pair) -> Make:
             other.client = first.client  # one application, as in a worker
         found = Party(core, pairings, valuesets)
         for one in pairings:
-            await core.pool.execute("INSERT INTO patient VALUES ($1, 0) ON CONFLICT DO NOTHING", one.patient_id)
             await admit(core.pool, found.request(one))
         return found
 
@@ -112,11 +110,10 @@ async def left_behind(conn: asyncpg.Connection, patient_ids: Sequence[UUID]) -> 
         " FROM grace WHERE patient_id = ANY($1::uuid[]) ORDER BY 1, 2",
         patient_ids,
     )
-    opened = await conn.fetch("SELECT * FROM opening WHERE patient_id = ANY($1::uuid[]) ORDER BY 1, 2, 3", patient_ids)
     stamps = await conn.fetch(
         "SELECT patient_id, stamp_ms FROM patient WHERE patient_id = ANY($1::uuid[]) ORDER BY 1", patient_ids
     )
-    return [tuple(row) for row in (*rows, *opened, *stamps)]
+    return [tuple(row) for row in (*rows, *stamps)]
 
 
 @asynccontextmanager
@@ -141,7 +138,7 @@ async def test_together_is_as_one_by_one(party: Make, clock: Clock, claims: bool
     for one in crowd.pairings:
         counted = random.sample(crowd.valuesets, random.randint(1, 3)) if claims else []
         changes: dict[str, Any] = random.choice([{}, {}, {}, {"client_id": "x"}, {"grant_no": 0}, {"pairing_id": "x"}])
-        some = [Permit("https://not-consented.example", PERIOD_MS if claims else None, 30)]
+        some = [Permit("https://not-consented.example", PERIOD_MS if claims else None)]
         request = crowd.request(one, counted, **changes)
         asked.append(replace(request, permits=[*request.permits, *some] if random.random() < 0.2 else request.permits))
         if not claims and random.random() < 0.3:  # another one of the same pairing
@@ -223,21 +220,31 @@ async def test_two_workers_with_the_same_pairings_never_wait_for_each_other(part
 
 
 async def test_first_requests_at_once_do_not_wait_for_each_other_in_a_circle(party: Make, clock: Clock) -> None:
-    """What they note of a pairing once, and its period, is locked in the same order by who claims and who does not."""
+    """What they note of a pairing is locked in the same order by who claims and who does not."""
     crowd: Party = await party(8)
     pool = crowd.core.pool
     clock.advance(1000)
     for one in crowd.pairings:
-        for state in ("new", "never read"):
-            await put(pool, one, state, crowd.valuesets[0], clock())
+        await put(pool, one, "never read", crowd.valuesets[0], clock())
     claims: list[Sequence[str]] = [[], crowd.valuesets, crowd.valuesets[:1], []]
     asked = [admit(pool, crowd.request(one, some)) for one in crowd.pairings for some in claims]
     found = await asyncio.gather(*asked)  # raises DeadlockDetectedError
     assert sum(bool(one.claimed) for one in found) == len(crowd.pairings)
-    noted = await pool.fetch(
-        "SELECT kind FROM opening WHERE patient_id = ANY($1::uuid[])", [one.patient_id for one in crowd.pairings]
-    )
-    assert len(noted) == len(crowd.pairings) * len(crowd.valuesets)
+
+
+async def test_first_requests_at_once_note_each_kind_once(body: Body, pair: Pair) -> None:
+    """And nothing of resource types, which are seen from the start."""
+    diga, core = await pair(CGM, GLUCOSE, PRESSURE), body.core
+    answers = await asyncio.gather(*(diga.get(path) for path in ("Device", "DeviceMetric") * 4))
+    assert [answer.status_code for answer in answers] == [200] * 8
+    rows = await core.pool.fetch("SELECT * FROM opening WHERE patient_id = $1 ORDER BY kind", body.patient_id)
+    noted = [(row["kind"], row["opened_ms"], row["historic_days"], row["delay_ms"]) for row in rows]
+    terms = {body.miv(name).valueset: name for name in (CGM, GLUCOSE, PRESSURE)}
+    delay_ms = core.catalog.delay_ms(body.miv(CGM).valueset)
+    assert noted == [
+        (url, 0, core.catalog.terms[url].historic_days, delay_ms if terms[url] == CGM else None)
+        for url in sorted(terms)
+    ]
 
 
 @one_server_only

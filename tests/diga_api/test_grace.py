@@ -150,7 +150,7 @@ async def test_to_claim_what_is_not_consented_is_to_claim_nothing(body: Body, pa
     )
 
     async def asked(grace_ms: int | None) -> Admission:
-        permits = [Permit(ended, grace_ms, 30), Permit(standing, None, 30)]
+        permits = [Permit(ended, grace_ms), Permit(standing, None)]
         names = diga.pairing_id, diga.grant_no, diga.diga.client_id
         return await admit(pool, Request(*names, permits, {}, clock(), clock()))
 

@@ -218,6 +218,7 @@ class Backend:
         pool, now_ms = self.core.pool, self.core.clock()
         self.pairing_id = secrets.token_hex(32)
         self.scope = Scopes(tuple(valuesets), device, device_metric).text
+        await pool.execute("INSERT INTO patient VALUES ($1, 0) ON CONFLICT DO NOTHING", self.patient_id)
         self.pairing_no = await pool.fetchval(
             "INSERT INTO pairing (patient_id, pairing_id, client_id, salt, created_ms) VALUES ($1, $2, $3, '', $4)"
             " RETURNING pairing_no",

@@ -171,7 +171,7 @@ class GrantMachine(RuleBasedStateMachine):
         claims = verified_elsewhere(self.core, grant.tokens["access_token"], self.issued_ms(grant))
         name = self.core.ids.decode(claims.grant_id)
         assert name is not None
-        permits = [access.Permit(url, None, 30) for url in self.diga.scopes.valuesets]
+        permits = [access.Permit(url, None) for url in self.diga.scopes.valuesets]
         request = access.Request(claims.pairing_id, name[1], claims.client_id, permits, {}, self.core.clock())
         standing = (await access.admit(self.core.pool, request)).standing
         return set(standing.consents) if standing and not standing.ended else set()

@@ -50,7 +50,7 @@ async def test_admission_moves_no_index_entry(
         " WHERE patient_id = $1",
         patient_id,
     )
-    permits = [Permit(url, grace_ms, 30) for url in diga.diga.valuesets]
+    permits = [Permit(url, grace_ms) for url in diga.diga.valuesets]
 
     async def poll() -> None:
         request = Request(row["pairing_id"], row["grant_no"], diga.diga.client_id, permits, {}, clock(), clock())

@@ -29,8 +29,6 @@ class Permit:
 
     valueset: str
     grace_ms: int | None
-    historic_days: int
-    delay_ms: int | None = None  # Delay-From-Real-Time of a MIV with series
 
 
 @dataclass(frozen=True)
@@ -99,12 +97,6 @@ def pair(pairing_id: str, grant_no: str, client_id: str, now_ms: str, directory:
 def _basis(directory: str) -> str:
     return f"""
 WITH pair AS MATERIALIZED ({pair("$1", "$2", "$3", "$4", directory)}
-), noted AS (
-  INSERT INTO opening (patient_id, pairing_no, kind, historic_days, delay_ms)
-  SELECT patient_id, pairing_no, t.miv_url, t.historic_days, t.delay_ms
-    FROM pair, unnest($5::text[], $7::integer[], $8::bigint[]) AS t(miv_url, historic_days, delay_ms)
-   WHERE consents ? t.miv_url AND NOT openings ? t.miv_url
-  ON CONFLICT DO NOTHING
 ), present AS (
   UPDATE patient SET stamp_ms = greatest(stamp_ms, {present("$6")})
    WHERE patient_id IN (SELECT patient_id FROM patient
@@ -126,12 +118,12 @@ def _visited(unless: str) -> str:
 # A claim is all or nothing: the row of the pairing is locked, and its condition is judged on its newest version, so of
 # several concurrent requests exactly one is answered.
 _CLAIMED = f""", touched AS (
-  SELECT t.miv_url, t.grace_ms FROM pair, unnest($9::text[], $10::bigint[]) AS t(miv_url, grace_ms)
+  SELECT t.miv_url, t.grace_ms FROM pair, unnest($7::text[], $8::bigint[]) AS t(miv_url, grace_ms)
    WHERE consents ? t.miv_url
 ), claimed AS (
   INSERT INTO grace AS g (patient_id, pairing_no, answered, pending, read_ms)
   SELECT patient_id, pairing_no, (SELECT jsonb_object_agg(miv_url, $4::bigint) FROM touched),
-         (SELECT jsonb_object_agg(miv_url, {grace.mark("$11::boolean", "$12::bigint")}) FROM touched), $4::bigint
+         (SELECT jsonb_object_agg(miv_url, {grace.mark("$9::boolean", "$10::bigint")}) FROM touched), $4::bigint
     FROM pair WHERE EXISTS (SELECT FROM touched)
   ON CONFLICT (patient_id, pairing_no) DO UPDATE
      SET answered = g.answered || excluded.answered, pending = g.pending || excluded.pending, read_ms = excluded.read_ms
@@ -189,8 +181,8 @@ def _claiming(directory: str, found: str) -> str:
 
 ADMIT = _looking(DIRECTORY, _FOUND)
 ADMIT_AND_CLAIM = _claiming(DIRECTORY, _FOUND)
-_ADMIT_THERE = _looking(_known("$9", "$10"), _FOUND_THERE)
-_ADMIT_AND_CLAIM_THERE = _claiming(_known("$13", "$14"), _FOUND_THERE)
+_ADMIT_THERE = _looking(_known("$7", "$8"), _FOUND_THERE)
+_ADMIT_AND_CLAIM_THERE = _claiming(_known("$11", "$12"), _FOUND_THERE)
 
 
 @dataclass(eq=False)
@@ -217,8 +209,6 @@ async def admit(conn: Connection, request: Request, ahead: Ahead | None = None) 
         request.now_ms,
         [permit.valueset for permit in request.permits],
         request.steered_ms,
-        [permit.historic_days for permit in request.permits],
-        [permit.delay_ms for permit in request.permits],
     ]
     if counted := request.counted:
         arguments += [[permit.valueset for permit in counted], [permit.grace_ms for permit in counted]]

@@ -28,15 +28,14 @@ from ddr.store.database.together import Way, ask
 
 
 def _basis(columns: str, parameters: str, more: str) -> str:
-    """`seen`: something is permitted and consented; `alone`: what is noted of a pairing once is not yet."""
+    """`seen`: something is permitted and consented."""
     return f"""
 WITH asked AS MATERIALIZED (
   SELECT ord, pairing_id, grant_no, client_id, now_ms, kinds::text[] AS kinds{more}
     FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[]{parameters})
          WITH ORDINALITY AS t(pairing_id, grant_no, client_id, now_ms, kinds{columns}, ord)
 ), pair AS MATERIALIZED (
-  SELECT a.ord, a.now_ms, a.kinds, p.*, p.consents ?| a.kinds AS seen,
-         EXISTS (SELECT FROM unnest(a.kinds) AS kind WHERE p.consents ? kind AND NOT p.openings ? kind) AS alone
+  SELECT a.ord, a.now_ms, a.kinds, p.*, p.consents ?| a.kinds AS seen
          {", a.counted, a.lengths" if more else ""}
     FROM asked a CROSS JOIN LATERAL ({pair("a.pairing_id", "a.grant_no", "a.client_id", "a.now_ms")} OFFSET 0) p
 ), behind AS MATERIALIZED (
@@ -70,7 +69,7 @@ _VISITED = f""", held AS MATERIALIZED (
 _CLAIMED = f""", touched AS MATERIALIZED (
   SELECT ord, patient_id, pairing_no, now_ms, counted, lengths, mine
     FROM (SELECT *, ARRAY(SELECT url FROM unnest(counted) AS url WHERE consents ? url) AS mine
-            FROM pair WHERE NOT alone) p
+            FROM pair) p
    WHERE mine <> '{{}}'
 ), judged AS MATERIALIZED (
   SELECT t.ord, t.patient_id, t.pairing_no, t.now_ms, t.mine, g.answered, j.*
@@ -99,7 +98,7 @@ _ADMIT_ALL = (
     + _FOUND.format(
         claimed="'{}'::text[]",
         answered="p.answered",
-        alone=f"p.alone OR (p.seen AND {grace.unnoted('p.now_ms')} AND NOT EXISTS (SELECT FROM held h"
+        alone=f"(p.seen AND {grace.unnoted('p.now_ms')} AND NOT EXISTS (SELECT FROM held h"
         " WHERE h.patient_id = p.patient_id AND h.pairing_no = p.pairing_no))",
     )
 )
@@ -111,7 +110,7 @@ _ADMIT_ALL_AND_CLAIM = (
     + _FOUND.format(
         claimed="CASE WHEN c.ord IS NOT NULL THEN j.mine ELSE '{}' END",
         answered="coalesce(j.answered, p.answered)",
-        alone="p.alone OR (p.seen AND (j.ord IS NULL OR j.doubtful OR (j.free AND c.ord IS NULL)))",
+        alone="(p.seen AND (j.ord IS NULL OR j.doubtful OR (j.free AND c.ord IS NULL)))",
     )
     + " LEFT JOIN judged j ON j.ord = p.ord LEFT JOIN claimed c ON c.ord = p.ord"
 )

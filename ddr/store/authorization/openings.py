@@ -39,6 +39,10 @@ SELECT $1, $2, asked.kind, NULL FROM unnest($4::text[], $5::text[]) AS asked (ki
             AND (asked.kind = ANY ($7::text[]) OR asked.kind IN (SELECT miv_url FROM running)))
 ON CONFLICT (patient_id, pairing_no, kind) DO UPDATE SET opened_ms = NULL"""
 
+_NOTE = """
+INSERT INTO opening (patient_id, pairing_no, kind, historic_days, delay_ms) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT DO NOTHING"""
+
 _OPEN = """
 UPDATE opening o
    SET opened_ms = CASE WHEN o.delay_ms > seen.delay_ms THEN $5 ELSE coalesce(o.opened_ms, $5) END,
@@ -92,12 +96,18 @@ async def announce(
 
 
 def due(openings: Mapping[str, Opened], seen: Mapping[str, Served]) -> bool:
-    """True when a request is the first to see these kinds with these terms."""
-    found = ((openings[kind], served) for kind, served in seen.items() if kind in openings)
-    return any(
-        opened.opened_ms is None or (opened.historic_days, opened.delay_ms) != (served.days, served.delay_ms)
-        for opened, served in found
-    )
+    """True when a request is the first to see these kinds with these terms.
+
+    Of a resource type nothing is noted as long as it is seen from the start.
+    """
+    for kind, served in seen.items():
+        opened = openings.get(kind)
+        if opened is None:
+            if served.days is not None:
+                return True
+        elif opened.opened_ms is None or (opened.historic_days, opened.delay_ms) != (served.days, served.delay_ms):
+            return True
+    return False
 
 
 async def open_up(
@@ -110,6 +120,8 @@ async def open_up(
     async with pool.acquire() as conn, conn.transaction():
         stamp_ms = await lock_patient(conn, patient_id, steered_ms)
         if stamp_ms is not None:
+            noted = [(kind, served.days, served.delay_ms) for kind, served in seen.items() if served.days is not None]
+            await conn.executemany(_NOTE, [(patient_id, pairing_no, *one) for one in noted])
             days = [served.days for served in seen.values()]
             delays = [served.delay_ms for served in seen.values()]
             await conn.execute(_OPEN, patient_id, pairing_no, list(seen), days, stamp_ms, DAY_MS, delays)
