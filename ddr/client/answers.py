@@ -30,7 +30,7 @@ def content_of(answer: httpx.Response) -> Json:
 def _is_bundle(found: Json) -> bool:
     """Entries with resources and links with addresses, of the types that FHIR gives them."""
     entries, links = found.get("entry") or [], found.get("link") or []
-    if not isinstance(entries, list) or not isinstance(links, list):
+    if not isinstance(entries, list) or not isinstance(links, list) or not isinstance(found.get("meta") or {}, dict):
         return False
     resources = [entry.get("resource") or {} if isinstance(entry, dict) else None for entry in entries]
     return all(

@@ -81,7 +81,14 @@ class Series:
 
 def row_of(reading: Reading) -> Row:
     """A reading by the names of COLUMNS."""
-    return {name: getattr(reading, name) for name in COLUMNS}
+    return {name: _written(getattr(reading, name)) for name in COLUMNS}
+
+
+def _written(value: Any) -> Any:
+    """A text as files can have it: JSON may have halves of characters, for which there is no UTF-8."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "replace").decode()
+    return value
 
 
 def rows_of(changes: Iterable[Change]) -> Iterator[Row]:
@@ -95,7 +102,7 @@ def rows_of(changes: Iterable[Change]) -> Iterator[Row]:
         if not found:
             status = (change.resource or {}).get("status")
             empty: Row = dict.fromkeys(COLUMNS)
-            about = {"observation_id": change.id, "status": None if status is None else str(status)}
+            about = {"observation_id": _written(change.id), "status": None if status is None else _written(str(status))}
             yield {"change": UNREADABLE if found is None else change.kind.value, **empty, **about}
 
 

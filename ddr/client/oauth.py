@@ -55,7 +55,7 @@ async def ask(http: httpx.AsyncClient, method: str, url: str, **options: Any) ->
         return await http.request(method, url, **options)
     except (httpx.TransportError, httpx.DecodingError, ssl.SSLError) as error:  # alerts of TLS 1.3 come as they are
         raise Unreachable(type(error).__name__) from None
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, UnicodeEncodeError):
         raise Refused(200, "link", "an address that is none") from None
 
 

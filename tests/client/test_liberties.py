@@ -280,7 +280,7 @@ async def test_a_server_is_the_same_however_its_address_is_written(base: str, tm
     assert [one.id for one in await changes(Foreign(pages), tmp_path)] == ["b"]
 
 
-@pytest.mark.parametrize("link", ["Observation?p=\x7f", "Observation?p=" + 70_000 * "x"])
+@pytest.mark.parametrize("link", ["Observation?p=\x7f", "Observation?p=\ud800", "Observation?p=" + 70_000 * "x"])
 async def test_an_address_that_nobody_can_ask_is_an_error_of_the_client(link: str, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="an address that is none"):
         await changes(Foreign({"Observation?": bundle(following=link)}), tmp_path)
@@ -301,6 +301,7 @@ async def test_an_address_that_is_none_is_no_page(link: str, tmp_path: Path) -> 
         {"entry": [{"resource": {"resourceType": "Observation", "id": ["a"]}}]},
         {"entry": [{"resource": {"resourceType": "Observation", "id": "a", "meta": "x"}}]},
         {"link": "x"},
+        {"meta": "x"},
         {"link": [None]},
         {"link": [{"relation": "next", "url": 5}]},
     ],

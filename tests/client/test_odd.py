@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ddr.cli.clients.output import opened
 from ddr.client import Change, ClientError, Cursor, Kind, Reading, Series, Unreadable, readings
 from ddr.client.data import rows_of
 from ddr.client.pull import Known
@@ -80,6 +81,16 @@ async def test_one_odd_observation_keeps_nobody_from_the_others(odd: Json, tmp_p
     series = Series(found)
     assert {one.observation_id for one in series.readings()} == {"a", "b"} and series.unreadable() == ["odd"]
     assert series.expected() == []
+
+
+def test_half_a_character_is_written_as_one_that_is_not_known(tmp_path: Path) -> None:
+    """Before: an error of Python whenever it was to be written as a table, and nothing behind it was pulled."""
+    half = [{**chunk("a\ud800"), "status": "x\ud800"}, chunk("b\ud800", effectivePeriod=None, status="y\ud800")]
+    changes = [Change(Kind.NEW, one["id"], one, {}) for one in half]
+    rows = [{"pairing": "p", **row} for row in rows_of(changes)]
+    assert [(row["observation_id"], row["status"]) for row in rows] == [("a?", "x?"), ("a?", "x?"), ("b?", "y?")]
+    assert opened(tmp_path, "parquet").write(rows) == 3
+    assert Series(changes).to_arrow().num_rows == 2
 
 
 def test_what_is_in_error_is_dropped_whatever_its_form() -> None:
