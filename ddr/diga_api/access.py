@@ -119,15 +119,16 @@ class Gate:
     async def admit(
         self, candidate: Candidate, counted: Collection[str] = (), then: Callable[[View], Said | None] | None = None
     ) -> Access:
-        """Ask the database; `counted` are the MIVs towards whose Grace-Period the request counts.
+        """Ask the database; `counted` are the MIVs that are asked for, towards whose Grace-Period the request counts.
 
         `then` says what is asked next of what the request sees: where patients are spread it is asked at once, in case
         that the request sees the same as the last one.
 
         Raises FhirError 401, 404, or 429 when one of these periods still runs.
         """
-        counted = [url for url in counted if self._core.catalog.terms[url].grace_seconds]  # 0 switches it off
-        request, ahead = self._admission_request(candidate, counted), self._ahead(candidate, then)
+        asked = counted
+        counted = [url for url in asked if self._core.catalog.terms[url].grace_seconds]  # 0 switches it off
+        request, ahead = self._admission_request(candidate, asked, counted), self._ahead(candidate, then)
         if ahead is None:
             admission = await admit_together(self._core.pool, request, self._forsaken)
         else:
@@ -241,12 +242,18 @@ class Gate:
         """The time after which a value that has not arrived is shown as missing; None of what has no series."""
         return self._core.catalog.delay_ms(miv.valueset) if miv.continuous else None
 
-    def _admission_request(self, candidate: Candidate, counted: Collection[str]) -> AdmissionRequest:
+    def _admission_request(
+        self, candidate: Candidate, asked: Collection[str], counted: Collection[str]
+    ) -> AdmissionRequest:
         facts, claims = candidate.facts, candidate.claims
         decoded = self._core.ids.decode(claims.grant_id)
         terms = self._core.catalog.terms
         permits = [
-            Permit(miv.valueset, terms[miv.valueset].grace_seconds * 1000 if miv.valueset in counted else None)
+            Permit(
+                miv.valueset,
+                terms[miv.valueset].grace_seconds * 1000 if miv.valueset in counted else None,
+                miv.valueset in asked,
+            )
             for miv in candidate.mivs
         ]
         detail = {"interaction": facts.interaction, "type": facts.resource_type}

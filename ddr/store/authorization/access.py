@@ -25,10 +25,14 @@ from ddr.store.database.stamps import present
 
 @dataclass(frozen=True)
 class Permit:
-    """A MIV that token and registry permit; `grace_ms` is set when the request counts towards its Grace-Period."""
+    """A MIV that token and registry permit; `grace_ms` is set when the request counts towards its Grace-Period.
+
+    `asked`: it is among those whose measurements the request asks for; of a request that names none all are read.
+    """
 
     valueset: str
     grace_ms: int | None
+    asked: bool = False
 
 
 @dataclass(frozen=True)
@@ -253,7 +257,8 @@ def _entry(request: Request, patient_id: UUID, consented: Collection[str], claim
     permitted = [permit for permit in request.permits if permit.valueset in consented]
     counted = [permit.valueset for permit in permitted if permit.grace_ms is not None]
     refusal = "not-permitted" if not permitted else "grace-period" if counted and not claimed else None
-    told = {"reason": refusal} if refusal else {"valuesets": counted or [permit.valueset for permit in permitted]}
+    asked = [permit.valueset for permit in permitted if permit.asked]
+    told = {"reason": refusal} if refusal else {"valuesets": asked or [permit.valueset for permit in permitted]}
     event = Event.DATA_REFUSED if refusal else Event.DATA_READ
     detail = {**request.detail, **told}
     return NewEntry(patient_id, request.now_ms, str(event), request.client_id, request.pairing_id, detail)

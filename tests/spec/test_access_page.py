@@ -1,0 +1,239 @@
+"""The page that tells a patient who read what has each access once and in order, whatever DiGA and patient do, and
+whatever of the trail is sealed and packed meanwhile (AUD-005).
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from ddr.demo.diga_client import DigaRefused
+from ddr.miv.loader import load_catalog
+from ddr.operations.audit_packing import pack_some
+from ddr.operations.audit_trail import seal
+from ddr.patient_pages import access
+from ddr.patient_pages.dates import day, time_of_day
+from ddr.patient_pages.texts import text
+from ddr.settings import MivSettings, Settings
+from ddr.store.audit.trail import Event
+from ddr.store.database.pool import open_pool
+from tests.spec.patient_pages import pages_of
+from tests.spec.world import BG, BP, CGM, DAY, MINUTE, Home, paired
+from tests.support.budget import budget, limited
+from tests.support.database import migrated_database
+from tests.support.loop import Loop, Run
+from tests.support.received import received
+from tests.support.recorder import Recorder, TestDiga, recorder
+
+GRACE_SECONDS = 600
+KINDS = (BG, BP, CGM)
+FREE = BP  # of which the operator has no Grace-Period
+CODES = {BG: "2339-0", BP: "85354-9", CGM: "99504-3"}
+_DAY = re.compile(r"<h2 id=\"day-[0-9]+\">(.*?)</h2>(.*?)</section>", re.S)
+_LINE = re.compile(r"<li>(.*?)</li>", re.S)
+_OLDER = re.compile(r'href="(/me/access\?before=[0-9a-f]+)"')
+
+
+@dataclass(frozen=True)
+class Line:
+    """What the page says of one moment."""
+
+    day: str
+    time: str
+    words: str
+
+
+def lines(page: str) -> list[Line]:
+    """All of one page: a day at a time, of each the newest first."""
+    found: list[Line] = []
+    for name, part in _DAY.findall(page):
+        of_day = []
+        for line in _LINE.findall(part):
+            words = re.sub(
+                r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", "", re.findall(r"<p>(.*?)</p>", line, re.S)[0]))
+            )
+            several = re.findall(r'<p class="quiet">(.*?)</p>', line, re.S)
+            times = several[0].split(", ") if several else re.findall(r'<span class="when">(.*?)</span>', line, re.S)
+            assert times == sorted(times, reverse=True), "the newest first"
+            of_day += [Line(name, time.strip(), words) for time in times]
+        found += sorted(of_day, key=lambda one: one.time, reverse=True)
+    return found
+
+
+class AccessMachine(RuleBasedStateMachine):
+    """One patient, one DiGA."""
+
+    ddr: Recorder
+    diga: TestDiga
+    run: Run[Any]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[Line] = []
+        self.refused: list[tuple[str, str]] = []
+        self.run(self.begin())
+
+    async def begin(self) -> None:
+        """A patient with a value of each kind, and a DiGA that may read all."""
+        self.ddr.clock.advance(DAY / 1000)
+        self.patient = await self.ddr.patient()
+        home = Home(self.ddr, self.patient)
+        await home.device("meter", type="337414009")
+        await home.device("cuff", type="70665002")
+        self.glucose = await home.glucose("g", self.ddr.clock() - MINUTE)
+        await home.pressure("p", self.ddr.clock() - MINUTE)
+        await self.pair()
+
+    def now(self) -> tuple[str, str]:
+        """Day and time as the page says them."""
+        now_ms = self.ddr.clock()
+        return day("en", now_ms), time_of_day(now_ms)
+
+    def tell(self, event: Event, **detail: Any) -> None:
+        """This is on the page from now on."""
+        row = {"event": str(event), "client_id": self.diga.entry.client_id, "detail": detail}
+        self.told.append(Line(*self.now(), access.words(self.ddr.core, row, "en", text)))
+
+    async def pair(self) -> None:
+        """The patient agrees to everything."""
+        self.reader = await paired(self.ddr, self.patient, *KINDS, diga=self.diga)
+        self.consented = set(KINDS)
+        self.tell(Event.PAIRING_GRANTED, scope=" ".join(self.ddr.scopes(*KINDS)))
+
+    def urls(self, kinds: Collection[str]) -> list[str]:
+        return [miv.valueset for miv in self.ddr.core.catalog.mivs if miv.name in kinds]
+
+    async def ask(self, path: str, about: Sequence[str], resource: str = "Observation") -> None:
+        """A request about these kinds of data; what is answered is told, as about all when it may see none of these."""
+        await self.renew()
+        answer = await self.reader.get(path)
+        asked = [kind for kind in about if kind in self.consented] or [*self.consented]
+        if answer.status_code == 200:
+            interaction = "read" if "/" in path else "search"
+            self.tell(Event.DATA_READ, interaction=interaction, type=resource, valuesets=self.urls(asked))
+        else:
+            assert answer.status_code in (401, 403, 404, 429), answer.text
+            self.refused.append(self.now())
+
+    async def renew(self) -> None:
+        with suppress(DigaRefused):
+            self.reader.tokens = await self.diga.client.refresh(self.reader.tokens)
+        self.reader.renewed_ms = self.ddr.clock()
+
+    @rule(kind=st.sampled_from((None, *KINDS)))
+    def search(self, kind: str | None) -> None:
+        self.ddr.clock.advance(60)
+        query = "" if kind is None else f"?code=http://loinc.org|{CODES[kind]}"
+        self.run(self.ask(f"Observation{query}", KINDS if kind is None else (kind,)))
+
+    @rule()
+    def read(self) -> None:
+        self.ddr.clock.advance(60)
+        self.run(self.ask(f"Observation/{self.glucose}", KINDS))
+
+    @rule()
+    def devices(self) -> None:
+        self.ddr.clock.advance(60)
+        self.run(self.ask("Device", KINDS, "Device"))
+
+    @rule(minutes=st.sampled_from((1, 15, 24 * 60, 3 * 24 * 60)))
+    def wait(self, minutes: int) -> None:
+        self.ddr.clock.advance(minutes * 60)
+
+    @rule(kind=st.sampled_from((*KINDS, "all")))
+    def withdraw(self, kind: str) -> None:
+        self.ddr.clock.advance(60)
+        if (kind != "all" and kind not in self.consented) or not self.consented:
+            return
+        url = kind if kind == "all" else self.urls([kind])[0]
+        self.run(self.withdraw_at_the_page(url))
+        if kind != "all":
+            self.tell(Event.CONSENT_WITHDRAWN, valueset=url)
+        self.consented -= {*KINDS} if kind == "all" else {kind}
+        if not self.consented:
+            self.tell(Event.PAIRING_ENDED_BY_PATIENT)
+
+    async def withdraw_at_the_page(self, kind: str) -> None:
+        await (await pages_of(self.ddr, self.patient)).withdraw(self.diga.entry.client_id, kind)
+
+    @rule()
+    def revoke(self) -> None:
+        self.ddr.clock.advance(60)
+        if self.consented:
+            self.run(self.renew())
+            self.run(self.diga.client.revoke(self.reader.tokens))
+            self.consented = set()
+            self.tell(Event.PAIRING_ENDED_BY_DIGA)
+
+    @rule()
+    def pair_anew(self) -> None:
+        self.ddr.clock.advance(60)
+        if not self.consented:
+            self.run(self.pair())
+
+    @rule(pack=st.booleans())
+    def tidy(self, pack: bool) -> None:
+        """What housekeeping does, at the time of the recorder."""
+        self.run(seal(self.ddr.core.pool, self.ddr.clock()))
+        if pack:
+            self.run(pack_some(self.ddr.core.pool, self.ddr.clock()))
+
+    @rule()
+    def look(self) -> None:
+        self.run(self.look_at_all_pages())
+
+    def teardown(self) -> None:
+        self.run(self.look_at_all_pages())
+
+    async def look_at_all_pages(self) -> None:
+        """Page by page, as the links lead."""
+        pages, path = await pages_of(self.ddr, self.patient), "/me/access"
+        seen: list[Line] = []
+        while path:
+            page = (await pages.get(path)).text
+            seen += lines(page)
+            older = _OLDER.search(page)
+            path = html.unescape(older[1]) if older else ""
+        told = [one for one in seen if (one.day, one.time) not in self.refused]
+        assert Counter(told) == Counter(self.told)
+        assert [(one.day, one.time) for one in told] == [(one.day, one.time) for one in self.told[::-1]]
+        others = [(one.day, one.time) for one in seen if (one.day, one.time) in self.refused]
+        assert len(others) == len(set(others))
+
+
+@pytest.fixture
+async def own(
+    settings: Settings, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Recorder]:
+    """A recorder with a database of its own, whose trail is packed as a whole; small pages."""
+    monkeypatch.setattr(access, "PAGE", 4)
+    catalog = load_catalog(settings.miv_packages, {})
+    terms = {
+        miv.name: MivSettings(
+            0 if miv.name == FREE else GRACE_SECONDS, miv.min_historic_days, miv.vendor_holdup_seconds
+        )
+        for miv in catalog.mivs
+    }
+    async with migrated_database(database_url) as url:
+        theirs = replace(settings, database_url=url)
+        async with (
+            await open_pool(theirs) as pool,
+            recorder(pool, theirs, tmp_path / "own", received, terms) as running,
+        ):
+            yield running
+
+
+@limited
+def test_each_access_is_told_once_and_in_order(own: Recorder, loop: Loop) -> None:
+    members = {"ddr": own, "diga": loop.run(own.diga(*KINDS)), "run": staticmethod(loop.run)}
+    run_state_machine_as_test(type("Machine", (AccessMachine,), members), settings=budget(examples=8, steps=20))
