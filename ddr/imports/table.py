@@ -186,15 +186,35 @@ _TYPES = {
 }
 
 
+class _Panel(NamedTuple):
+    """A blood pressure in the making: the line of its first row, and its values by code."""
+
+    line: int
+    values: dict[str, Decimal]
+
+
 def _panels(file: ImportFile, parts: Mapping[tuple[int, Source], Sequence[tuple[int, str, Decimal]]]) -> None:
-    """Rows of blood pressure with one time and device are one measurement."""
+    """Rows of blood pressure with one time and device are one measurement, or several, one after the other: three in a
+    minute are usual. Upper and lower values are never taken from different ones."""
     for (time_ms, source), rows in parts.items():
-        by_code = {code: value for _, code, value in rows}
-        if not {SYSTOLIC, DIASTOLIC} <= by_code.keys():
-            file.reject(rows[0][0], "a blood pressure needs its upper and its lower value", len(parts))
+        found = [_Panel(rows[0][0], {})]
+        for line, code, value in rows:
+            if code in found[-1].values:
+                found.append(_Panel(line, {}))
+            found[-1].values[code] = value
+        if len({(code, value) for _, code, value in rows}) == len({code for _, code, _ in rows}):
+            found = [_Panel(rows[0][0], {code: value for _, code, value in rows})]  # the same once more
+        if not all({SYSTOLIC, DIASTOLIC} <= one.values.keys() for one in found):
+            few = "a blood pressure needs its upper and its lower value"
+            several = "which upper and lower values of this time belong together cannot be told"
+            file.reject(rows[0][0], several if len(found) > 1 else few, len(parts))
             continue
-        ordered = tuple((code, by_code[code]) for code in PRESSURES if code in by_code)
-        file.values.append(Value(rows[0][0], time_ms, PANEL, MMHG, None, source, ordered))
+        seen = set[tuple[tuple[str, Decimal], ...]]()
+        for line, by_code in found:
+            ordered = tuple((code, by_code[code]) for code in PRESSURES if code in by_code)
+            if ordered not in seen:
+                file.values.append(Value(line, time_ms, PANEL, MMHG, None, source, ordered))
+            seen.add(ordered)
 
 
 def _tables(content: Content) -> Iterator[Table]:

@@ -189,6 +189,27 @@ def test_a_file_of_which_most_is_bad_is_refused_and_one_of_which_most_is_good_is
             taken(text)
 
 
+@pytest.mark.parametrize(
+    ("rows", "taken_as"),
+    [
+        ("U121 L79 U130 L85 U125 L80", ["121/79", "130/85", "125/80"]),
+        ("L79 U121 L85 U130", ["121/79", "130/85"]),
+        ("U121 L79 M93 U121 L80 M93", ["121/79", "121/80"]),
+        ("U121 L79 U121 L79", ["121/79"]),
+        ("U121 U121 L79 L79", ["121/79"]),
+        ("U121 U130 L79 L85", None),
+        ("U121 L79 U130", None),
+    ],
+)
+def test_several_blood_pressures_of_a_minute_stay_apart(rows: str, taken_as: list[str] | None) -> None:
+    """Before: the last upper and the last lower value were taken, and the others lost without a word."""
+    codes = {"U": "8480-6", "L": "8462-4", "M": "8478-0"}
+    lines = [f"2026-11-20T07:00Z,{codes[row[0]]},{row[1:]},mm[Hg],cuff" for row in rows.split()]
+    file = taken("\n".join(["time,code,value,unit,device", *lines]))
+    assert [f"{one.parts[0][1]}/{one.parts[1][1]}" for one in file.values] == (taken_as or [])
+    assert ["cannot be told" in bad.reason for bad in file.bad] == ([] if taken_as else [True])
+
+
 def test_parts_of_blood_pressures_count_as_good_rows() -> None:
     parts = (("8480-6", 120), ("8462-4", 80))
     good = [f"2026-11-20T07:00Z,{code},{value},mm[Hg],cuff {at}" for at in range(MOST_BAD + 1) for code, value in parts]
