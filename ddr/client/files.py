@@ -32,6 +32,7 @@ class Output:
 
     def __init__(self, path: Path, form: str, columns: Sequence[str]) -> None:
         self._path, self._form, self._columns = path, form, tuple(columns)
+        self._number = 0  # of the last file of the folder that was taken
         if form == "parquet":
             import pyarrow  # noqa: F401
 
@@ -81,11 +82,12 @@ class Output:
     def _claimed(self) -> tuple[Path, Path]:
         """The next file, and the part of it that nobody else writes: two processes see the same files and would take
         the same number. A part that a crash has left takes its number with it."""
-        taken = [int(one.stem) for one in self._path.glob("*.parquet") if re.fullmatch("[0-9]{1,9}", one.stem)]
-        number = max(taken, default=0)
+        if not self._number:  # once: a service fills the folder
+            names = [one.stem for one in self._path.glob("*.parquet")]
+            self._number = max((int(one) for one in names if re.fullmatch("[0-9]{1,9}", one)), default=0)
         while True:
-            number += 1
-            target = self._path / f"{number:08}.parquet"
+            self._number += 1
+            target = self._path / f"{self._number:08}.parquet"
             part = target.with_suffix(".part")
             try:
                 part.touch(exist_ok=False)

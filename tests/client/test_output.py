@@ -133,6 +133,21 @@ def test_a_number_that_was_taken_while_it_was_looked_for_stays_taken(
     assert _serials(tmp_path) == ["other", "one"] and not list(tmp_path.glob("*.part"))
 
 
+def test_a_folder_of_many_tables_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: all of its files for each further one, which held the polling up longer and longer."""
+    (tmp_path / "00000007.parquet").touch()
+    one, other, looked, glob = opened(tmp_path, "parquet"), opened(tmp_path, "parquet"), list[str](), Path.glob
+
+    def counted(path: Path, pattern: str) -> object:
+        looked.append(pattern)
+        return glob(path, pattern)
+
+    monkeypatch.setattr(Path, "glob", counted)
+    assert [out.write([ROW]) for out in (one, one, other, one, other, other)] == [1] * 6
+    assert len(looked) == 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f"{number:08}.parquet" for number in range(7, 14)]
+
+
 def test_a_table_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(rows: Sequence[Row], columns: Sequence[str]) -> object:
         raise OSError(28, "No space left on device")
