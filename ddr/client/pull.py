@@ -50,8 +50,8 @@ class Cursor:
     begun: str = ""
 
     def whole(self) -> Cursor:
-        """The same, but the next pull looks at everything: that finds out what is deleted."""
-        return Cursor("", self.known, "", frozenset())
+        """The same, but the next pull looks at everything: that finds out what is deleted. A first one does anyway."""
+        return Cursor("", self.known, "", frozenset()) if self.known or self.since else self
 
     def to_json(self) -> Json:
         """For keeping."""
@@ -124,7 +124,8 @@ def resources_of(bundle: Json) -> tuple[list[Json], dict[str, Json]]:
 def step(cursor: Cursor, bundle: Json, related: Mapping[str, Json], following: str, floor: datetime | None) -> Step:
     """What a page says. Known versions are left out; the last page also tells what is not there any more.
 
-    `floor` is where the Historic-Data-Period begins; without it nothing is gone, but deleted.
+    `floor` is where the Historic-Data-Period begins; without it nothing is gone, but deleted. What is older and served
+    nevertheless is told as gone once: looking at everything does not make it new again.
 
     The cursor that goes on after the last page is `Bundle.meta.lastUpdated` of the first page where the recorder sends
     it (what changes between two pages may stand on a page that was read), else the newest `meta.lastUpdated` of the
@@ -134,6 +135,8 @@ def step(cursor: Cursor, bundle: Json, related: Mapping[str, Json], following: s
     known = dict(cursor.known)
     found: list[Change] = []
     for one in observations:
+        if cursor.seen is not None and one["id"] not in known and floor is not None and _before(end_of(one), floor):
+            continue
         if (kind := _kind(one, known)) is not None:
             found.append(Change(kind, one["id"], one, related))
         known[one["id"]] = Known(version(one), end_of(one))
@@ -206,7 +209,7 @@ def _missing(
         if name in present:
             continue
         old = floor is not None and _before(one.end, floor)
-        if old or (seen is not None and name not in seen):
+        if old if seen is None else name not in seen:
             del known[name]
             yield Change(Kind.GONE if old else Kind.DELETED, name, None, related)
 

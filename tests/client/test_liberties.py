@@ -174,6 +174,23 @@ async def test_a_number_of_xml_that_is_none_is_the_affair_of_its_observation(tmp
     assert {one.observation_id for one in series.readings()} == {"c"} and series.unreadable() == ["odd"]
 
 
+async def test_what_is_served_for_longer_than_its_history_is_new_once_and_gone_once(tmp_path: Path) -> None:
+    """Before: each look at everything made it new again, and gone again: once a day all rows of it."""
+    old = chunk("old", effectivePeriod={"start": "2020-01-01T00:00:00Z"})
+    all_pages, nothing = bundle(old, following="Observation?p=2"), bundle()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return resource(nothing if "_lastUpdated" in str(request.url) else all_pages)
+
+    recorder = await recorder_of(Foreign({"Observation?p=2": bundle(chunk("a")), "Observation?": answer}), tmp_path)
+    recorder._history, cursor, told = timedelta(days=1200), Cursor(), list[tuple[Kind, str]]()
+    for whole in (True, False, True, False, True):
+        async for step in recorder.steps(cursor.whole() if whole else cursor):
+            told += [(one.kind, one.id) for one in step.changes]
+            cursor = step.cursor
+    assert told == [(Kind.NEW, "old"), (Kind.NEW, "a"), (Kind.GONE, "old")]
+
+
 @pytest.mark.parametrize("first", [True, False])
 async def test_what_is_no_page_of_a_search_is_no_empty_one(first: bool, tmp_path: Path) -> None:
     """Before: all that was known was told as deleted."""
