@@ -20,6 +20,7 @@ from ddr.operations.restore import replay
 from ddr.patient_pages.visitor import COOKIE
 from ddr.store.audit.journal import JOURNAL, entries
 from ddr.store.authorization.representations import End, Relation, SetBy, end, of_patient
+from ddr.store.database.able import able
 from ddr.store.database.digest import sha256
 from ddr.store.gateways import apps
 from ddr.store.patients import administration
@@ -300,10 +301,29 @@ async def test_a_consent_is_not_given_while_the_right_ends(family: Family) -> No
     assert await family.pairings() == [0, 0, 0]
 
 
-async def _waits(core: Core) -> bool:
+async def test_nothing_is_deleted_after_the_right_has_ended(family: Family) -> None:
+    """The deletion waits for an upload when the operator ends the right: what cannot be undone is not done."""
+    core, browser = family.core, family.browser
+    await browser.act_for("Mia")
+    page = await browser.get("/me/delete")
+    async with core.pool.acquire() as conn, conn.transaction():
+        await conn.execute("SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE", family.mia.patient_id)
+        sending = asyncio.create_task(browser.post("/me/delete", page, password=PASSWORD))
+        async with asyncio.timeout(30):
+            while not await _waits(core, "FROM patient%FOR UPDATE"):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        async with core.pool.acquire() as other, other.transaction():
+            await end(other, family.mia.patient_id, family.rights["Mia"], SetBy.OPERATOR, End.RELATION, core.clock())
+    assert (await sending).headers["location"] == "/me"
+    assert (await browser.get("/me")).headers["location"] == "/login"
+    assert await able(core.pool, family.mia.patient_id), "everything is there"
+
+
+async def _waits(core: Core, statement: str = "FROM representation%FOR SHARE") -> bool:
     found: bool = await core.pool.fetchval(
         "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        " AND query LIKE '%FROM representation%FOR SHARE%' AND datname = current_database())"
+        " AND query LIKE $1 AND datname = current_database())",
+        f"%{statement}%",
     )
     return found
 

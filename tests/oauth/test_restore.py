@@ -296,12 +296,12 @@ async def test_whoever_logged_out_after_the_backup_is_logged_out(world: World, c
     code = await apps.offer_code(world.core.pool, pair.patient_id, clock())
     await world.back_up()
     await sessions.close_session(world.core.pool, cookie)
-    assert await apps.connect(world.core.pool, code, "app", 1, clock()) is not None
+    assert await apps.connect(world.core.pool, code, "app", 1, clock(), moment.stands) is not None
     async with world.restored() as core:
         assert await sessions.load_session(core.pool, cookie, moment, HOUR_MS) is not None
         await restore.declare(core.pool, clock() + HOUR_MS, clock())
         assert await sessions.load_session(core.pool, cookie, moment, HOUR_MS) is None
-        assert await apps.connect(core.pool, code, "app", 1, clock()) is None
+        assert await apps.connect(core.pool, code, "app", 1, clock(), moment.stands) is None
 
 
 async def test_what_began_after_an_end_is_not_touched_by_it(world: World, clock: Clock) -> None:

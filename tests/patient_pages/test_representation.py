@@ -14,10 +14,10 @@ from ddr.http.core import Core
 from ddr.operations.housekeeping import steps
 from ddr.patient_pages.dates import ZONE
 from ddr.series.days import midnight
-from ddr.store.audit.acting import ACTING
+from ddr.store.audit.acting import ACTING, Acting
 from ddr.store.audit.trail import Event
 from ddr.store.authorization.pairings import alive
-from ddr.store.authorization.representations import End, Relation, SetBy, end, of_patient
+from ddr.store.authorization.representations import End, Moment, Relation, SetBy, end, of_patient
 from ddr.store.gateways import apps
 from ddr.store.patients.erasure import delete_patient
 from tests.patient_pages.browser import Browser, inputs
@@ -173,17 +173,17 @@ async def test_a_consent_that_ends_by_others_is_no_act_of_the_representative(
 async def test_the_trail_shows_each_act_of_a_representative(
     core: Core, mother: Patient, mia: Patient, right: Any
 ) -> None:
-    browser = await acting(core, mother)
+    browser, moment = await acting(core, mother), Moment.at(core.clock(), core.settings)
     await allowed(core, browser)
     request_uri = await push_request(core, list_diga(core, "00002"), CGM)
     await browser.act_for("Mia", request_uri)
     await browser.decide(request_uri, "deny")
     assert "text/csv" in (await browser.get("/me/data.csv")).headers["content-type"]
     code = await apps.offer_code(core.pool, mia.patient_id, core.clock())  # what Mia makes herself is hers
-    assert await apps.connect(core.pool, code, "own", 1, core.clock())
+    assert await apps.connect(core.pool, code, "own", 1, core.clock(), moment.stands)
     page = await browser.post("/me/devices/connect", await browser.get("/me/devices"))
     code = page.text.split("<code>")[1].split("<")[0]
-    assert await apps.connect(core.pool, code, "hers", 1, core.clock())
+    assert await apps.connect(core.pool, code, "hers", 1, core.clock(), moment.stands)
     page = await browser.get("/me/devices")
     app = next(str(one["value"]) for one in inputs(page.text) if one.get("name") == "app")
     await browser.post("/me/devices/disconnect", page, app=app)
@@ -241,6 +241,26 @@ async def test_rights_end_at_the_instant(
     (row,) = await of_patient(core.pool, mia.patient_id)
     assert (row["ended_ms"], row["end_reason"], row["born"]) == (clock(), ends, None)
     assert (await events(core, mia))[-1] == (Event.REPRESENTATION_ENDED_BY_SYSTEM, relation)
+
+
+@pytest.mark.parametrize("over", [False, True])
+async def test_a_code_for_an_app_is_good_as_long_as_the_right(
+    core: Core, mother: Patient, mia: Patient, clock: Clock, over: bool
+) -> None:
+    """The last minutes before majority, and before housekeeping has closed the right: its app would have a year."""
+    majority = midnight(date(2029, 3, 4), ZONE)
+    clock.advance((majority - 300_000 - clock()) / 1000)
+    right = await represent(core, mother, mia, born=date(2011, 3, 4))
+    acts = ACTING.set(Acting(mother.patient_id, right, Relation.PARENT, "Mia"))
+    code = await apps.offer_code(core.pool, mia.patient_id, clock())
+    ACTING.reset(acts)
+    clock.advance((majority - clock()) / 1000 - (not over))
+    moment = Moment.at(clock(), core.settings)
+    made = await apps.connect(core.pool, code, "app", 365, clock(), moment.stands)
+    assert (made is None) is over
+    assert (await events(core, mia))[-1][0] == (
+        Event.REPRESENTATION_SET_BY_OPERATOR if over else Event.GATEWAY_CONNECTED
+    )
 
 
 async def test_the_operator_says_when_majority_is(core: Core, mother: Patient, mia: Patient) -> None:

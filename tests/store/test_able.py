@@ -52,7 +52,7 @@ async def test_a_session(core: Core, clock: Clock, who: str) -> None:
 async def test_a_code_for_an_app(core: Core, clock: Clock) -> None:
     one = await new_patient(core)
     code = await while_disabled(core, one.patient_id, apps.offer_code(core.pool, one.patient_id, clock()))
-    assert await apps.connect(core.pool, code, "App", 365, clock()) is None
+    assert await apps.connect(core.pool, code, "App", 365, clock(), Moment.at(clock(), core.settings).stands) is None
 
 
 async def test_a_code_for_an_app_that_a_representative_makes_as_the_right_ends(core: Core, clock: Clock) -> None:
@@ -67,7 +67,8 @@ async def test_a_code_for_an_app_that_a_representative_makes_as_the_right_ends(c
             while not offering.done() and not await waiting(core.pool):  # noqa: ASYNC110 - for the end
                 await asyncio.sleep(0.01)
     ACTING.reset(acting)
-    assert await apps.connect(core.pool, await offering, "App", 365, clock()) is None
+    moment = Moment.at(clock(), core.settings)
+    assert await apps.connect(core.pool, await offering, "App", 365, clock(), moment.stands) is None
 
 
 async def test_nobody_logs_in_to_a_patient_who_is_gone(core: Core, clock: Clock) -> None:

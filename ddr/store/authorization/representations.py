@@ -140,6 +140,11 @@ class Moment:
         """The moment `now_ms`, with the age of majority that the operator set."""
         return cls(now_ms, of_age_born_by(now_ms, settings.majority_years, ZoneInfo(settings.time_zone)))
 
+    async def stands(self, conn: asyncpg.Connection, patient_id: UUID, representation_id: UUID) -> bool:
+        """Within a transaction: the right is in force, and does not end before the end of the transaction."""
+        row = await conn.fetchrow(_STANDS, patient_id, representation_id, self.now_ms, self.of_age_born_by)
+        return row is not None
+
 
 def in_force(row: str, now_ms: str, of_age_born_by: str) -> str:
     """SQL that is true for a representation `row` that counts; names of parameters as in Moment."""
@@ -157,6 +162,9 @@ _CHOICES = f"""
 SELECT {_COLUMNS} FROM representation r
  WHERE r.representative_id = $1 AND {in_force("r", "$2", "$3")} AND EXISTS ({_ABLE})
  ORDER BY r.name, r.created_ms"""  # noqa: S608 - texts of ours
+_STANDS = f"""
+SELECT FROM representation r
+ WHERE r.patient_id = $1 AND r.representation_id = $2 AND {in_force("r", "$3", "$4")} FOR SHARE"""
 _DUE = """
 SELECT patient_id, representation_id, until_ms IS NOT NULL AND until_ms <= $1 AS over FROM representation
  WHERE ended_ms IS NULL AND (until_ms <= $1 OR born <= $2) LIMIT 10000"""

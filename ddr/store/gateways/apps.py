@@ -7,6 +7,7 @@ app never sees how the patient logs in, and the recorder needs nothing from the 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from functools import partial
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from ddr.store.gateways.tokens import Renewed
 CODE_MS = 10 * 60 * 1000
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no letter that looks like a digit
 LENGTH = 10  # 50 random bits, good for minutes, with few tries
+Stands = Callable[[asyncpg.Connection, UUID, UUID], Awaitable[bool]]  # of a patient's representation, by its id
 _ALIKE = str.maketrans("OIL", "011", "- \t")
 
 
@@ -69,22 +71,27 @@ _TAKE_APART = """
 DELETE FROM gateway_code WHERE code_sha256 = $1 AND expires_ms > $2 RETURNING patient_id, role, representation_id"""
 
 
-async def connect(pool: asyncpg.Pool, code: str, name: str, days: int, now_ms: int) -> tuple[str, int] | None:
+async def connect(
+    pool: asyncpg.Pool, code: str, name: str, days: int, now_ms: int, stands: Stands
+) -> tuple[str, int] | None:
     """The first token of an app and its end, for a code that is good; of several callers one gets it.
 
+    `stands` says whether the right of a representative who made the code is in force: without it the code is none.
     Raises TooManyTokens, and the code stays good.
     """
     token: str | None = None
     try:
         async with pool.acquire() as conn, conn.transaction():
-            token = await _exchanged(conn, code, name, days, now_ms)
+            token = await _exchanged(conn, code, name, days, now_ms, stands)
     except FAULTS as error:  # the code would be used up, and nobody had the token
         if token is None or not await made(error, partial(_is_there, pool, token, now_ms)):
             raise
     return None if token is None else (token, now_ms + days * DAY_MS)
 
 
-async def _exchanged(conn: asyncpg.Connection, code: str, name: str, days: int, now_ms: int) -> str | None:
+async def _exchanged(
+    conn: asyncpg.Connection, code: str, name: str, days: int, now_ms: int, stands: Stands
+) -> str | None:
     apart = is_spread(conn)
     taken = await conn.fetchrow(_TAKE_APART if apart else _TAKE, sha256(normal_code(code)), now_ms)
     if taken is None:
@@ -92,8 +99,11 @@ async def _exchanged(conn: asyncpg.Connection, code: str, name: str, days: int, 
     patient_id = taken["patient_id"]
     if apart and not await able(conn, patient_id):
         return None
+    right = taken["representation_id"]
+    if right is not None and not await stands(conn, patient_id, right):
+        return None
     token = await tokens.create(conn, patient_id, now_ms, name=name, days=days)
-    by = detail_of(taken["role"], taken["representation_id"])
+    by = detail_of(taken["role"], right)
     await record(conn, Event.GATEWAY_CONNECTED, now_ms, patient_id=patient_id, detail=by)
     return token
 
