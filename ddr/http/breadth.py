@@ -4,13 +4,28 @@ One event loop does one thing at a time. What is begun beyond what keeps it and 
 it makes every step of all others wait. That shows in how late the loop is, and in how long requests wait for a
 connection, which is where work queues that the database does not get done. Then fewer are begun, and slowly more again
 (additive increase, multiplicative decrease, as in RFC 5681).
+
+While more comes than can be done, who is served is to be served soon: then less lateness is borne, with fewer at once.
+That costs some of what could be done, as fewer share statements and more of the time somebody waits for somebody.
 """
 
 from __future__ import annotations
 
-LATE_SECONDS = 0.004  # of the loop, or that a request waited for a connection
-LEAST = 6  # places: one for each room, and some for the one that is asked most
-FEWER, MORE = 0.85, 0.25  # at each look: times so many, or so many more
+from typing import NamedTuple
+
+
+class Bounds(NamedTuple):
+    """Who is `late`r, in seconds, is too late: the loop, or a request for a connection. There are `least` places, and
+    `more` at each look that finds nobody late."""
+
+    late: float
+    least: int
+    more: float
+
+
+USUAL = Bounds(0.004, 6, 0.25)  # places for each room, and some for the one that is asked most
+CROWDED = Bounds(0.001, 4, 0.1)
+FEWER = 0.85  # times so many, at each look that finds somebody late
 
 
 class Breadth:
@@ -30,10 +45,11 @@ class Breadth:
         """A request waited so long for a connection to the database. Many of one time count once."""
         self._waited = max(self._waited, seconds)
 
-    def note(self, late_seconds: float) -> None:
-        """A look: the loop was so late."""
+    def note(self, late_seconds: float, crowded: bool = False) -> None:
+        """A look: the loop was so late; `crowded`: more comes than can be done."""
+        bounds = CROWDED if crowded else USUAL
         longest, self._waited = max(late_seconds, self._waited), 0.0
-        if longest > LATE_SECONDS:
-            self._now = max(min(LEAST, self._most), self._now * FEWER)
+        if longest > bounds.late:
+            self._now = max(min(bounds.least, self._most), self._now * FEWER)
         else:
-            self._now = min(self._most, self._now + MORE)
+            self._now = min(self._most, self._now + bounds.more)

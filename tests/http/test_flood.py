@@ -14,7 +14,7 @@ import pytest
 
 from ddr.call import CONNECTION, CURRENT, Call, spent
 from ddr.http.admission import APART, PATIENCE, Admission, NoTurn
-from ddr.http.breadth import LATE_SECONDS, LEAST, Breadth
+from ddr.http.breadth import CROWDED, USUAL, Breadth
 from ddr.http.guard import SELDOM_SECONDS, Seldom
 from ddr.http.pace import Pace
 from tests.support.virtual import run
@@ -178,22 +178,33 @@ def test_a_flood_of_one_is_not_felt_by_others() -> None:
 def test_a_worker_that_is_late_begins_less_and_later_more_again() -> None:
     breadth = Breadth(16)
     for _ in range(20):
-        breadth.note(2 * LATE_SECONDS)
-    assert breadth.places == LEAST
+        breadth.note(2 * USUAL.late)
+    assert breadth.places == USUAL.least
     for _ in range(100):
         breadth.note(0.0)
     assert breadth.places == 16
     assert Breadth(2).places == 2  # few connections
 
 
+def test_while_more_comes_than_can_be_done_less_lateness_is_borne() -> None:
+    usual, crowded = Breadth(16), Breadth(16)
+    for _ in range(50):
+        usual.note(2 * CROWDED.late)
+        crowded.note(2 * CROWDED.late, crowded=True)
+    assert (usual.places, crowded.places) == (16, CROWDED.least)
+    for _ in range(100):
+        crowded.note(0.0)
+    assert crowded.places == 16
+
+
 def test_waits_for_the_database_narrow_too_and_count_once_a_look() -> None:
     breadth = Breadth(16)
     for _ in range(50):
-        breadth.waited(2 * LATE_SECONDS)
+        breadth.waited(2 * USUAL.late)
     assert breadth.places == 16  # nobody has looked yet
     breadth.note(0.0)
     narrow = breadth.places
-    assert LEAST < narrow < 16
+    assert USUAL.least < narrow < 16
     breadth.note(0.0)
     assert breadth.places >= narrow
 
@@ -203,7 +214,7 @@ def test_a_request_tells_how_long_it_waited_for_a_connection() -> None:
         admission = World().admission
         token = CURRENT.set(Call())
         async with admission.turn("reading", "diga"):
-            spent(CONNECTION, 2 * LATE_SECONDS)
+            spent(CONNECTION, 2 * USUAL.late)
         CURRENT.reset(token)
         admission.late(0.0)
         return admission.most - admission.breadth.places
