@@ -134,7 +134,7 @@ class Admission:
 
     def late(self, seconds: float) -> None:
         """The event loop is so late: fewer are begun (ddr.http.breadth)."""
-        self.breadth.note(seconds, any(line.flooded or line.long for line in self._lines.values()))
+        self.breadth.note(seconds, any(line.flooded for line in self._lines.values()))
         self._give()
 
     def turn(self, room: str, whose: object) -> Held:
