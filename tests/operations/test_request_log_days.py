@@ -15,7 +15,7 @@ import pytest
 
 from ddr.operations.request_log import sealing
 from ddr.operations.request_log.chain import IN_COLUMNS, IN_LINES, Seal
-from ddr.operations.request_log.days import LATE_MS, pack_some
+from ddr.operations.request_log.days import LATE_MS, pack_some, packed
 from ddr.operations.request_log.export import Filters, export, matching
 from ddr.operations.request_log.packing import Learning, Words
 from ddr.operations.request_log.verifying import findings, verify_chain, verify_file
@@ -134,6 +134,19 @@ async def test_two_that_pack_the_same_day_do_it_once(log: Log, monkeypatch: pyte
         done = await asyncio.gather(*(pack_some(log.pool, tomorrow_ms() - DAY_MS) for _ in range(2)))
     assert await log.told() == before
     assert await log.forms() == {IN_COLUMNS: 8}
+
+
+async def test_seals_that_come_when_the_day_is_packed_change_nothing(log: Log) -> None:
+    """Of one that was thought dead, too."""
+    await log.write(today() - 1, 4, 4)
+    day = as_date(today() - 1)
+    assert await packs.begin(log.pool, day)
+    learning = Learning([])
+    seals = [packed(row, learning) for row in await packs.unpacked(log.pool, day)]
+    assert await pack_some(log.pool, tomorrow_ms() - DAY_MS) == 1
+    before = await log.told()
+    assert await packs.add(log.pool, seals, learning.learnt()) is False
+    assert await log.told() == before
 
 
 async def test_a_day_that_somebody_reads_or_that_gets_a_late_seal_is_finished_later(

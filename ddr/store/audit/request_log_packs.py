@@ -62,7 +62,7 @@ async def unpacked(conn: Connection, day: date) -> list[Mapping[str, Any]]:
 
 async def add(pool: asyncpg.Pool, seals: Sequence[Mapping[str, Any]], learnt: tuple[int, bytes] | None) -> bool:
     """Seals of one day in their new form, and the part of words with its number that they are the first to name: all or
-    nothing. False when another process was faster, be it with the seals or with the number.
+    nothing. False when another process was faster: with the seals, with the number, or with the whole day.
     """
     day, names = seals[0]["day"], ("day", *COLUMNS)
     places = ", ".join(f"${number + 1}" for number in range(len(names)))
@@ -76,6 +76,10 @@ async def add(pool: asyncpg.Pool, seals: Sequence[Mapping[str, Any]], learnt: tu
                 await conn.execute("INSERT INTO request_log_word (day, part, body) VALUES ($1, $2, $3)", day, *learnt)
     except asyncpg.UniqueViolationError:
         return False
+    except asyncpg.CheckViolationError as error:
+        if error.constraint_name is None:  # what is packed of the day has taken its place, and no partition is there
+            return False
+        raise
     return True
 
 
