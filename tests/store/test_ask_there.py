@@ -61,6 +61,25 @@ async def test_it_finds_the_same_as_the_statement_itself(pool: asyncpg.Pool) -> 
     assert await fetch_of_patient(pool, ALL, UUID(int=8), *VALUES) == []
 
 
+async def test_who_looks_for_a_shape_leaves_the_session_idle(pool: asyncpg.Pool, database_url: str) -> None:
+    """Else it would hold locks, and the next statement would be cut off when the time of this one is over."""
+    async with pool.acquire() as conn:
+        pid = conn.get_server_pid()
+        for number in range(3):
+            await ask_there.shape_of(conn, f"SELECT stamp_ms + {number} FROM patient WHERE patient_id = $1")
+            assert await _seen(database_url, pid) == ("idle", 0)
+
+
+async def _seen(database_url: str, pid: int) -> tuple[str, int]:
+    other = await asyncpg.connect(database_url)
+    try:
+        state = await other.fetchval("SELECT state FROM pg_stat_activity WHERE pid = $1", pid)
+        locks = await other.fetchval("SELECT count(*) FROM pg_locks WHERE pid = $1 AND locktype = 'relation'", pid)
+    finally:
+        await other.close()
+    return state, locks
+
+
 async def test_it_is_prepared_once_and_again_when_it_is_lost(pool: asyncpg.Pool) -> None:
     for _ in range(2):
         await fetch_of_patient(pool, ALL, WHO, *VALUES)

@@ -80,6 +80,7 @@ async def shape_of(conn: Connection, text: str) -> Shape:
     statement = await conn.prepare(text)
     columns = tuple((each.name, each.type.name) for each in statement.get_attributes())
     types = tuple(each.name for each in statement.get_parameters())
+    await conn.execute("SELECT 1")  # who only prepares leaves a session active, with locks, and its time running on
     if len(_SHAPES) >= _MOST:
         _SHAPES.clear()
     _SHAPES[text] = found = Shape(called(text), marked(text), types, columns)
