@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 
 class Bounds(NamedTuple):
-    """Who is `late`r, in seconds, is too late: the loop, or a request for a connection. There are `least` places, and
-    `more` at each look that finds nobody late."""
+    """More than `late` seconds are too late for the loop, or for a request that waits for a connection. There are at
+    least `least` places, and `more` of them at each look that finds nobody late."""
 
     late: float
     least: int
@@ -24,7 +24,7 @@ class Bounds(NamedTuple):
 
 
 USUAL = Bounds(0.004, 6, 0.25)  # places for each room, and some for the one that is asked most
-CROWDED = Bounds(0.001, 4, 0.1)
+CROWDED = Bounds(0.001, 4, 0.1)  # one for each room
 FEWER = 0.85  # times so many, at each look that finds somebody late
 
 

@@ -131,6 +131,29 @@ async def test_one_connection_stores_what_comes_one_after_the_other(own: asyncpg
     assert len(await stored(own)) == 2 * KEEP_ROWS
 
 
+async def test_who_waits_is_told_in_the_step_in_which_the_statement_ends(own: asyncpg.Pool, tmp_path: Path) -> None:
+    """In each step that it takes more, all that other requests have ready is done before."""
+    log, rounds, ended = RequestLog(own, tmp_path), 0, 0
+
+    async def count() -> None:
+        nonlocal rounds
+        while True:
+            await asyncio.sleep(0)
+            rounds += 1
+
+    async def stored_at_once(conn: asyncpg.Connection, batch: Batch, entries: Sequence[NewEntry] = ()) -> None:
+        nonlocal ended
+        await asyncio.sleep(0)
+        ended = rounds
+
+    counting = asyncio.create_task(count())
+    with patch.object(store, "add", stored_at_once):
+        await log.write(b"one")
+    told = rounds
+    counting.cancel()
+    assert told - ended <= 1
+
+
 async def test_who_was_served_is_told_first_and_refusals_one_by_one(own: asyncpg.Pool, tmp_path: Path) -> None:
     log, told, rounds = RequestLog(own, tmp_path), [], 0
 

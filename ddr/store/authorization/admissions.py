@@ -98,8 +98,8 @@ _ADMIT_ALL = (
     + _FOUND.format(
         claimed="'{}'::text[]",
         answered="p.answered",
-        alone=f"(p.seen AND {grace.unnoted('p.now_ms')} AND NOT EXISTS (SELECT FROM held h"
-        " WHERE h.patient_id = p.patient_id AND h.pairing_no = p.pairing_no))",
+        alone=f"p.seen AND {grace.unnoted('p.now_ms')} AND NOT EXISTS (SELECT FROM held h"
+        " WHERE h.patient_id = p.patient_id AND h.pairing_no = p.pairing_no)",
     )
 )
 _ADMIT_ALL_AND_CLAIM = (
@@ -110,7 +110,7 @@ _ADMIT_ALL_AND_CLAIM = (
     + _FOUND.format(
         claimed="CASE WHEN c.ord IS NOT NULL THEN j.mine ELSE '{}' END",
         answered="coalesce(j.answered, p.answered)",
-        alone="(p.seen AND (j.ord IS NULL OR j.doubtful OR (j.free AND c.ord IS NULL)))",
+        alone="p.seen AND (j.ord IS NULL OR j.doubtful OR (j.free AND c.ord IS NULL))",
     )
     + " LEFT JOIN judged j ON j.ord = p.ord LEFT JOIN claimed c ON c.ord = p.ord"
 )
