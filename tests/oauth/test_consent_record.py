@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -12,11 +13,14 @@ from ddr.http.core import Core
 from ddr.operations.pairing import approve
 from ddr.store.authorization.consents import Shown
 from ddr.store.authorization.pairings import alive
+from ddr.store.authorization.restore import shorten_consents
 from ddr.store.authorization.unpairing import Party, unpair, unpair_expired, withdraw
+from ddr.store.database.pool import connect
 from ddr.store.patients.erasure import delete_patient
-from tests.oauth.backend import DigaBackend
-from tests.support.citus import one_server_only
+from tests.oauth.backend import DigaBackend, answer
+from tests.support.citus import be_as_if_spread, one_server_only
 from tests.support.clock import Clock
+from tests.support.database import migrated_database
 from tests.support.proofs import records
 
 DAY_MS = 86_400_000
@@ -100,3 +104,30 @@ async def test_it_goes_with_the_patient(core: Core, diga: DigaBackend, patient_i
     assert len(await records(core.pool, patient_id)) == 2
     assert await delete_patient(core.pool, patient_id, core.clock())
     assert await records(core.pool, patient_id) == []
+
+
+@one_server_only
+async def test_where_statements_write_the_proof_a_restore_shortens_with_it_or_not_at_all(database_url: str) -> None:
+    """What is replayed is not done again once it is done: without the proof it would be for ever."""
+    whose, pairing, valueset = UUID(int=7), "ab" * 32, "https://valueset.example"
+    async with migrated_database(database_url) as url:
+        await be_as_if_spread(url)
+        async with await connect(url, 2) as pool:
+            pool.servers.spread = True
+            await pool.execute(
+                f"""INSERT INTO patient (patient_id, created_ms) VALUES ('{whose}', 1);
+                    INSERT INTO pairing (patient_id, pairing_no, pairing_id, client_id, salt, created_ms)
+                    VALUES ('{whose}', 3, '{pairing}', 'urn:diga', '', 1);
+                    INSERT INTO pairing_directory (pairing_id, patient_id, pairing_no)
+                    VALUES ('{pairing}', '{whose}', 3);
+                    INSERT INTO consent (patient_id, pairing_no, miv_url, granted_ms, until_ms)
+                    VALUES ('{whose}', 3, '{valueset}', 1, 90);
+                    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'injected'; END $$;
+                    CREATE TRIGGER fail BEFORE INSERT ON consent_record EXECUTE FUNCTION fail()"""
+            )
+            for broken in (True, False):
+                with pytest.raises(asyncpg.RaiseError) if broken else nullcontext():
+                    assert await shorten_consents(pool, pairing, [valueset], 50, 20, (), (None, None))
+                assert await pool.fetchval("SELECT until_ms FROM consent") == (90 if broken else 50)
+                await pool.execute("DROP TRIGGER IF EXISTS fail ON consent_record")
+            assert [(row["act"], row["until_ms"]) for row in await records(pool, whose)] == [("shortened", 50)]

@@ -14,7 +14,6 @@ import asyncpg
 
 from ddr.store.audit.acting import acted
 from ddr.store.database.digest import sha256
-from ddr.store.database.pool import Connection
 from ddr.store.database.spreading import is_spread
 
 BY_PATIENT = "patient"  # what a representative may do, too
@@ -88,7 +87,7 @@ async def give(
 
 
 async def shorten(
-    conn: Connection,
+    conn: asyncpg.Connection,
     patient_id: UUID,
     pairing_no: int,
     valuesets: Collection[str],
@@ -98,7 +97,8 @@ async def shorten(
     given_ms: int | None = None,
     granted_ms: Collection[int] = (),
 ) -> Shortened:
-    """Let no consent to these kinds of data outlast `until_ms`, as chosen at `at_ms`; those that did.
+    """Within a transaction: let no consent to these kinds of data outlast `until_ms`, as chosen at `at_ms`; those that
+    did.
 
     With `given_ms` those given later stay, but for those given at `granted_ms`. `by` as of `acted`.
     """
@@ -191,7 +191,7 @@ SELECT CASE $2 WHEN 'given' THEN c.granted_ms WHEN 'ended' THEN c.withdrawn_ms
  WHERE c.patient_id = $1 AND c.consent_no = ANY ($3::bigint[]) ORDER BY c.consent_no"""
 
 
-async def _prove(conn: Connection, patient_id: UUID, act: str, consent_nos: Collection[int]) -> None:
+async def _prove(conn: asyncpg.Connection, patient_id: UUID, act: str, consent_nos: Collection[int]) -> None:
     """Within a transaction: the proof of what was just done, where the database cannot write it by itself."""
     if consent_nos and is_spread(conn):
         for row in await conn.fetch(_TO_PROVE, patient_id, act, list(consent_nos)):

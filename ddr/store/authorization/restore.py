@@ -194,7 +194,7 @@ async def end_consent(
 
 
 async def shorten_consents(
-    conn: Connection,
+    pool: asyncpg.Pool,
     pairing_id: str,
     valuesets: Collection[str],
     until_ms: int,
@@ -206,11 +206,12 @@ async def shorten_consents(
 
     Those given at `granted_ms` existed, whatever the clock said.
     """
-    row = await conn.fetchrow("SELECT patient_id, pairing_no FROM pairing_directory WHERE pairing_id = $1", pairing_id)
+    row = await pool.fetchrow("SELECT patient_id, pairing_no FROM pairing_directory WHERE pairing_id = $1", pairing_id)
     if row is None:
         return False
     patient_id, pairing_no = row
-    shortened = await shorten(conn, patient_id, pairing_no, valuesets, until_ms, at_ms, by, at_ms, granted_ms)
+    async with pool.acquire() as conn, conn.transaction():  # with the proof, or not at all
+        shortened = await shorten(conn, patient_id, pairing_no, valuesets, until_ms, at_ms, by, at_ms, granted_ms)
     return bool(shortened.kinds)
 
 
