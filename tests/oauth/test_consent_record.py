@@ -74,6 +74,17 @@ async def test_it_tells_who_agreed_to_what_until_when_and_how_it_ended(
     }
 
 
+async def test_a_text_that_is_known_is_not_written_again(core: Core, diga: DigaBackend, patient_id: UUID) -> None:
+    """Where patients are spread it is on all servers: each consent would wait for those of everybody else."""
+    valuesets = diga.diga.valuesets
+    await approve(core, await diga.request_uri(), patient_id, valuesets, None, SHOWN)
+    async with core.pool.acquire() as other, other.transaction():
+        await other.execute("LOCK TABLE consent_text IN SHARE MODE")  # who writes waits, who reads does not
+        location = await approve(core, await diga.request_uri(), patient_id, valuesets, None, SHOWN)
+    assert location is not None and "code" in answer(location)
+    assert {row["content"] for row in await records(core.pool, patient_id)} == {SHOWN.content}
+
+
 @pytest.mark.parametrize(
     "statement",
     [

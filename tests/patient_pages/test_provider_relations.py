@@ -98,6 +98,22 @@ async def test_the_claim_gives_changes_and_ends_rights(
     ]
 
 
+async def test_who_says_the_same_again_writes_nothing(oidc_core: Core, traveller: Traveller, says: Says) -> None:
+    """Where patients are spread, rights are on all servers: each such login would wait for all others."""
+    ben = await new_patient(oidc_core, "again-ben")
+    says([child("again-mia")])
+    await traveller.login(user="again-mother")
+    login_id = await identities.find(oidc_core.pool, ISSUER, subject("again-mother"))
+    assert login_id is not None
+    await represent(oidc_core, Patient(login_id, ""), ben, "Ben")
+    before = await rights(oidc_core, "again-mother")
+    async with oidc_core.pool.acquire() as other, other.transaction():
+        await other.execute("LOCK TABLE representation IN SHARE MODE")  # who writes waits, who reads does not
+        again = await Traveller(oidc_core, traveller.provider).login(user="again-mother")
+    assert again.headers["location"] == "/me/person"
+    assert await rights(oidc_core, "again-mother") == before and len(before) == 2
+
+
 async def test_other_terms_are_another_right(oidc_core: Core, traveller: Traveller, says: Says) -> None:
     says([child("terms-mia")])
     await traveller.login(user="terms-mother")

@@ -211,7 +211,13 @@ async def any_in_force(conn: asyncpg.Connection, patient_id: UUID, pairing_no: i
 
 
 async def keep_text(conn: asyncpg.Connection, shown: Shown, now_ms: int) -> None:
-    """Keep a text for the proofs that name it."""
+    """Keep a text for the proofs that name it.
+
+    Nearly always it is known. It is looked for first, because it is on all servers where patients are spread: what
+    writes there waits for all others who do, and fails while one of the servers is away.
+    """
+    if await conn.fetchval("SELECT true FROM consent_text WHERE text_sha256 = $1", shown.digest):
+        return
     await conn.execute(
         "INSERT INTO consent_text (text_sha256, language, version, content, created_ms) VALUES ($1, $2, $3, $4, $5)"
         " ON CONFLICT DO NOTHING",

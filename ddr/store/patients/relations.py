@@ -38,22 +38,24 @@ async def patients_of(pool: asyncpg.Pool, issuer: str, said: Mapping[str, Terms]
 async def follow(pool: asyncpg.Pool, login_id: UUID, said: Mapping[UUID, Terms], moment: Moment) -> None:
     """From now on this login acts for the patients of `said` under these terms, and for no other by the provider.
 
-    Other terms are another right: the former one ends, and its sessions with it.
+    Other terms are another right: the former one ends, and its sessions with it. Who says the same as before writes
+    nothing: rights are on all servers where patients are spread, and are written there by one transaction at a time.
     """
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute(_LOCK_LOGIN, login_id)
         there = {one.patient_id: one for one in await open_of(conn, login_id)}
         for patient_id in sorted({*there, *said}):
             await conn.execute(_LOCK_PATIENT, patient_id)
+        new = dict(said)
         for patient_id, one in there.items():
             terms = said.get(patient_id)
-            if one.set_by is not SetBy.PROVIDER:
-                continue
-            if terms is None or not _same(one, terms):
+            if one.set_by is SetBy.PROVIDER and (terms is None or not _same(one, terms)):
                 await end(conn, patient_id, one.representation_id, SetBy.PROVIDER, End.RELATION, moment.now_ms)
-            else:
+                continue
+            new.pop(patient_id, None)  # the right stands
+            if one.set_by is SetBy.PROVIDER and terms is not None and terms.name != one.terms.name:
                 await rename(conn, patient_id, one.representation_id, terms.name)
-        for patient_id, terms in said.items():
+        for patient_id, terms in new.items():
             await begin(conn, login_id, patient_id, terms, SetBy.PROVIDER, moment.now_ms)
 
 
