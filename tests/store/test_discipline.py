@@ -131,6 +131,18 @@ def test_a_job_on_a_request_is_told_of() -> None:
     assert told.startswith(f"{JOB} is a job")
 
 
+def test_a_job_that_locks_rows_of_several_servers_is_told_of() -> None:
+    """Citus refuses it, and only when it is executed: no export for research was written down there."""
+    several = "SELECT FROM patient WHERE patient_id = ANY ($1::uuid[])"
+    for lock in ("FOR UPDATE", "FOR NO KEY UPDATE", "FOR SHARE", "FOR KEY SHARE OF patient"):
+        (told,) = undisciplined([Executed(f"{several} ORDER BY patient_id {lock}", JOB, False)])
+        assert told == f"{JOB} locks rows of several servers at once: patient"
+        held = f"WITH held AS (SELECT FROM sensor {lock}) SELECT FROM chunk"
+        assert undisciplined([Executed(held, JOB, False)]) == [f"{JOB} locks rows of several servers at once: sensor"]
+    fine = ("SELECT FROM patient WHERE patient_id = $1 FOR UPDATE", several, "SELECT FROM gateway_code FOR SHARE")
+    assert undisciplined([Executed(text, JOB, False) for text in fine]) == []
+
+
 async def test_each_way_to_execute_a_statement_is_seen(pool: asyncpg.Pool) -> None:
     """Under the name of what executes it, which is not a test's; here a function that says it is another module's."""
     source = """

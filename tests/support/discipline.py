@@ -33,6 +33,7 @@ _CLOCK = re.compile(r"\b(?:clock_timestamp|statement_timestamp|now)\(\)")
 _STATEMENTS = {"SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "VALUES", "TABLE"}
 _UNIONS = {"UNION", "INTERSECT", "EXCEPT"}
 _ENDS = {"WHERE", "GROUP", "ORDER", "LIMIT", "SET", "RETURNING", "HAVING", "WINDOW", "FOR", "OFFSET", "FETCH"}
+_LOCKS = {"UPDATE", "NO", "SHARE", "KEY"}
 _JOINS = {"JOIN", "LEFT", "RIGHT", "FULL", "INNER", "CROSS", "NATURAL"}
 _NO_ALIAS = _ENDS | _UNIONS | _JOINS | {"ON", "USING", "VALUES", "DEFAULT", "TABLESAMPLE"}
 
@@ -41,6 +42,8 @@ def undisciplined(statements: Iterable[Executed]) -> list[str]:
     """What is wrong with these statements, by the list of exceptions."""
     exceptions, jobs, told = set(allowed()), set(JOBS), []
     for query, name, on_request in statements:
+        if name in jobs and (held := locked(query)):
+            told.append(f"{name} locks rows of several servers at once: {', '.join(held)}")
         if name in exceptions and not (on_request and name in jobs):
             continue
         if clocked(query):
@@ -56,11 +59,17 @@ def undisciplined(statements: Iterable[Executed]) -> list[str]:
     return told
 
 
-def unnamed(sql: str) -> list[str]:
-    """The tables that this statement asks without naming by a parameter what they are spread by."""
+def unnamed(sql: str, *, locking: bool = False) -> list[str]:
+    """The tables that this statement asks without naming by a parameter what they are spread by; `locking`: those of
+    which it locks rows."""
     tokens = [token for token in _TOKEN.findall(sql) if not token.startswith(("--", "/*"))]
     tables = frozenset(PLACED)
-    return sorted(set(chain.from_iterable(_of(block, tables, True) for block in _split(_tree(tokens), ";"))))
+    return sorted(set(chain.from_iterable(_of(block, tables, True, locking) for block in _split(_tree(tokens), ";"))))
+
+
+def locked(sql: str) -> list[str]:
+    """The tables of which this statement locks rows wherever they are, which Citus refuses."""
+    return [table for table in unnamed(sql, locking=True) if table in spread()]
 
 
 def clocked(sql: str) -> bool:
@@ -114,15 +123,21 @@ def _table(nodes: Sequence[Node], at: int) -> str:
     return _word(nodes, at).replace('"', "").lower().rpartition(".")[2]
 
 
-def _of(block: list[Node], tables: frozenset[str], whole: bool = False) -> Iterator[str]:
+def _of(block: list[Node], tables: frozenset[str], whole: bool = False, locking: bool = False) -> Iterator[str]:
     """Of a statement, or of an expression with statements inside. What WITH gives a name hides a table of that name."""
     if whole or _word(block, 0) in _STATEMENTS:
         tables -= frozenset(_given(block))
         for part in _split(block, *_UNIONS):
-            yield from _of_part(_without_groups(part), tables)
+            if not locking or _locks(part):
+                yield from _of_part(_without_groups(part), tables)
     for node in block:
         if isinstance(node, list):
-            yield from _of(node, tables)
+            yield from _of(node, tables, locking=locking)
+
+
+def _locks(part: Sequence[Node]) -> bool:
+    """`FOR UPDATE` and its like."""
+    return any(_word(part, at) == "FOR" and _word(part, at + 1) in _LOCKS for at in range(len(part)))
 
 
 def _given(block: Sequence[Node]) -> Iterator[str]:

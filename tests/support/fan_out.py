@@ -19,7 +19,6 @@ JOBS: Mapping[str, str] = {
     "ddr.store.audit.packs.count_unpacked": "a day is packed",
     "ddr.store.audit.packs.groups": "a day is packed, patient after patient",
     "ddr.store.audit.packs.rows_of": "ddr audit verify reads what is packed again",
-    "ddr.store.authorization.grace.GraceClaims.flush": "claims of many pairings are confirmed together",
     "ddr.store.authorization.par.sweep": "what has run out is deleted",
     "ddr.store.authorization.representations.end_due": "rights that are over are looked for",
     "ddr.store.authorization.restore.declare": "a restore is declared",
@@ -77,6 +76,7 @@ FIGURES: Mapping[str, str] = {
 BATCHES: Mapping[str, str] = {
     "ddr.store.audit.request_log.add": "the entries of several requests, stored together",
     "ddr.store.authorization.admissions.admit_all": "the pairings of requests that come at one time",
+    "ddr.store.authorization.grace.GraceClaims.flush": "claims of many pairings are confirmed together",
     "ddr.store.authorization.rotations.rotate_all": "the grants of refreshes that come at one time",
     "ddr.store.gateways.bridges._found": "the patients of the logins that a bridge names",
     "ddr.store.series.bulk._hear": "the sensors of a bridge's batch",
