@@ -14,6 +14,7 @@ from ddr.operations.pairing import approve
 from ddr.store.audit.acting import Acting
 from ddr.store.authorization.grace import Claim, GraceClaims
 from ddr.store.authorization.representations import End, SetBy, end
+from ddr.store.database.faults import FAULTS
 from ddr.store.database.limits import REQUESTS
 from ddr.store.database.stamps import lock_patient
 from ddr.store.patients.erasure import delete_patient
@@ -84,6 +85,24 @@ async def test_what_is_confirmed_is_not_confirmed_again(
     )
     await unsaid.flush(claims.pool)
     assert await claims.pool.fetchval(count, KEYS, URL) == len(KEYS)
+
+
+async def test_over_servers_who_is_not_to_be_had_keeps_no_other_from_being_confirmed(
+    claims: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else, while one server is away, claims on all others are over after a minute: who polls is answered too early."""
+    monkeypatch.setattr(claims.pool.servers, "spread", True)
+    unsaid = GraceClaims()
+    for key in KEYS:
+        unsaid.answered(Claim(key, 1, [URL], 0, {}))
+    left = "SELECT patient_id FROM grace WHERE patient_id = ANY($1::uuid[]) AND pending ? $2"
+    async with claims.pool.acquire() as holder, holder.transaction():
+        await holder.execute("SELECT FROM grace WHERE patient_id = $1 FOR UPDATE", KEYS[0])
+        with pytest.raises(FAULTS):
+            await unsaid.flush(claims.pool)
+        assert [row["patient_id"] for row in await claims.pool.fetch(left, KEYS, URL)] == KEYS[:1]
+    await unsaid.flush(claims.pool)
+    assert await claims.pool.fetch(left, KEYS, URL) == []
 
 
 async def test_a_code_is_redeemed_while_its_patient_is_deleted(core: Core, clock: Clock) -> None:

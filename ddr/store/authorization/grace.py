@@ -18,12 +18,14 @@ from weakref import WeakSet
 
 import asyncpg
 
+from ddr.store.database.faults import FAULTS
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import CLOCK
 
 CLAIM_MS = 60_000  # how long a claim holds of which nothing more is heard
 RENEW_SECONDS = CLAIM_MS / 3000  # after which its worker puts the end off
 READ_STEP_MS = 60_000  # grace.read_ms, which the patient's pages show, is exact to this
+PATIENCE_SECONDS = 5.0  # with claims that cannot be confirmed, before others that came later have to wait
 MOST = 100_000  # confirmations that wait while the database is away; the oldest are given up, as if nothing were heard
 
 
@@ -139,20 +141,46 @@ class GraceClaims:
 
     async def flush(self, pool: asyncpg.Pool) -> None:
         """Confirm what was answered, and put off the end of what is being; what fails is kept for the next time."""
+        if is_spread(pool):
+            await self._flush_there(pool)
+            return
         rows = list(self._waiting)
         if rows:
-            if is_spread(pool):
-                await pool.executemany(_CONFIRM_ONE, rows)
-            else:
-                await pool.execute(_CONFIRM, *map(list, zip(*rows, strict=True)))
+            await pool.execute(_CONFIRM, *map(list, zip(*rows, strict=True)))
             for _ in rows:
                 self._waiting.popleft()
         now = time.monotonic()
-        if due := [claim for claim in self._open if now - claim.since >= RENEW_SECONDS]:
+        if due := self._due(now):
             held = [(claim.patient_id, claim.pairing_no, url, claim.at_ms) for claim in due for url in claim.urls]
-            if is_spread(pool):
-                await pool.executemany(_RENEW_ONE, [(*one, CLAIM_MS) for one in held])
-            else:
-                await pool.execute(_RENEW, *map(list, zip(*held, strict=True)), CLAIM_MS)
+            await pool.execute(_RENEW, *map(list, zip(*held, strict=True)), CLAIM_MS)
             for claim in due:
                 claim.since = now
+
+    def _due(self, now: float) -> list[Claim]:
+        return [claim for claim in self._open if now - claim.since >= RENEW_SECONDS]
+
+    async def _flush_there(self, pool: asyncpg.Pool) -> None:
+        """The same one by one, where a server that is away must not keep the claims of all others from holding.
+
+        What fails is tried again after the others; when that takes long, the next time.
+        """
+        failed: BaseException | None = None
+        begun = time.monotonic()
+        for _ in range(len(self._waiting)):
+            try:
+                await pool.execute(_CONFIRM_ONE, *self._waiting[0])
+                self._waiting.popleft()
+            except FAULTS as error:
+                failed = error
+                self._waiting.rotate(-1)
+                if time.monotonic() - begun > PATIENCE_SECONDS:
+                    break
+        for claim in self._due(begun):
+            try:
+                for url in claim.urls:
+                    await pool.execute(_RENEW_ONE, claim.patient_id, claim.pairing_no, url, claim.at_ms, CLAIM_MS)
+                claim.since = begun
+            except FAULTS as error:
+                failed = error
+        if failed is not None:
+            raise failed
