@@ -16,6 +16,7 @@ from ddr.store.audit.entries import oldest_unsealed_ms
 from ddr.store.authorization import par, tokens
 from ddr.store.authorization.unpairing import unpair_expired
 from ddr.store.database.migrate import migrate
+from ddr.store.database.placing import spread
 from ddr.store.database.pool import open_pool
 from ddr.store.database.sweeping import STEP
 from ddr.store.gateways import apps, requests
@@ -98,7 +99,8 @@ async def own(core: Core, database_url: str) -> AsyncIterator[asyncpg.Pool]:
         yield pool
 
 
-async def fill(pool: asyncpg.Pool, insert: str, at_ms: int, rows: int) -> None:
+async def fill(pool: asyncpg.Pool, insert: str, at_ms: int | str, rows: int) -> None:
+    """`at_ms`: an instant, or an expression as SQL."""
     await pool.execute(f"{insert.format(at=at_ms)} FROM generate_series(1, {rows})")
 
 
@@ -118,6 +120,29 @@ async def test_sweeps_look_at_what_is_due_only(own: asyncpg.Pool) -> None:
         assert work.written == STEP + 5, table
         assert work.fetched <= 3 * work.written, table
         assert await own.fetchval(f"SELECT count(*) FROM {table}") == ROWS
+
+
+async def test_over_servers_a_backlog_goes_in_steps(own: asyncpg.Pool) -> None:
+    """As one statement it would meet the limit of statements after a pause of days, each minute anew."""
+    await own.execute(
+        """CREATE TABLE step (rows bigint);
+           CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO step SELECT count(*) FROM gone; RETURN NULL; END'"""
+    )
+    own.servers.spread = True
+    for table in sorted(SWEEPS.keys() & spread().keys()):
+        insert, sweep = SWEEPS[table]
+        await own.execute(
+            f"""CREATE TRIGGER step AFTER DELETE ON {table} REFERENCING OLD TABLE AS gone
+                  FOR EACH STATEMENT EXECUTE FUNCTION note()"""
+        )
+        await fill(own, insert, f"({NOW} - (generate_series::bigint + 2) * {DAY})", 2 * STEP + 5)
+        await fill(own, insert, NOW + 2 * DAY, 3)
+        await sweep(own)
+        assert await own.fetchval(f"SELECT count(*) FROM {table}") == 3, table
+        steps = await own.fetchrow("SELECT max(rows) AS most, sum(rows) AS rows FROM step")
+        assert (steps["most"], steps["rows"]) == (STEP, 2 * STEP + 5), table
+        await own.execute("TRUNCATE step")
 
 
 async def test_consents_that_run_are_not_looked_at(own: asyncpg.Pool) -> None:

@@ -14,8 +14,8 @@ async def delete_due(pool: Connection, table: str, due: str, before: int, also: 
     Of these only where `also` holds, a condition that may name `more` as $2 and so on.
     """
     condition = f"{due} < $1 AND {also}"
-    if over_servers(pool, table):  # each of which has its own places of rows, and fewer rows
-        await pool.execute(f"DELETE FROM {table} WHERE {condition}", before, *more)  # noqa: S608 - our own names
+    if over_servers(pool, table):
+        await _delete_over_servers(pool, table, due, condition, before, *more)
         return
     statement = (
         f"DELETE FROM {table} WHERE ctid = ANY (ARRAY("  # noqa: S608 - our own names
@@ -25,3 +25,12 @@ async def delete_due(pool: Connection, table: str, due: str, before: int, also: 
     while deleted >= STEP:
         status: str = await pool.execute(statement, before, *more)
         deleted = int(status.removeprefix("DELETE "))
+
+
+async def _delete_over_servers(pool: Connection, table: str, due: str, condition: str, *given: object) -> None:
+    """The same where each server has places of rows of its own: in steps of `due`, as many rows as share the last."""
+    last = f"SELECT {due} FROM {table} WHERE {condition} ORDER BY {due} OFFSET {STEP - 1} LIMIT 1"  # noqa: S608
+    delete = f"DELETE FROM {table} WHERE {condition}"  # noqa: S608 - our own names
+    while (upto := await pool.fetchval(last, *given)) is not None:
+        await pool.execute(f"{delete} AND {due} <= ${len(given) + 1}", *given, upto)
+    await pool.execute(delete, *given)
