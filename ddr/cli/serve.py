@@ -35,9 +35,11 @@ from ddr.settings_recorders import several
 from ddr.settings_sources import load_settings
 from ddr.store.audit.journal import check
 from ddr.store.database.clock import DatabaseClock
+from ddr.store.database.distribute import check_placed
 from ddr.store.database.dsn import shown
 from ddr.store.database.embedded import database
 from ddr.store.database.errors import DatabaseAway
+from ddr.store.database.functions_there import FUNCTIONS
 from ddr.store.database.limits import BACKGROUND
 from ddr.store.database.migrate import migrate_database
 from ddr.store.database.pool import open_pool
@@ -149,11 +151,12 @@ def _migrate(settings: Settings) -> None:
 async def prepare(settings: Settings) -> None:
     """What must hold before anything is served. Raises StoreError, SettingsError.
 
-    The key opens what is sealed, and nothing is left unsealed; the journal of ends can be written, and what it knows
-    has ended here, too.
+    Where patients are spread all is where this version has it; the key opens what is sealed, and nothing is left
+    unsealed; the journal of ends can be written, and what it knows has ended here, too.
     """
     check(settings.journal_folder)
     async with await open_pool(settings, BACKGROUND, 2) as pool:
+        await check_placed(pool, FUNCTIONS)
         clock = DatabaseClock()
         await clock.read(pool)
         ring = await opening_key(pool, settings)

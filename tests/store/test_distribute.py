@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
 
+from ddr.cli.serve import prepare
+from ddr.settings_sources import load_settings
 from ddr.store.database import distribute as subject
 from ddr.store.database.distribute import NoEngine, Step, distribute, plan
 from ddr.store.database.errors import StoreError
@@ -100,6 +103,24 @@ async def test_it_begins_only_where_it_may(pool: asyncpg.Pool) -> None:
         await distribute(pool, FUNCTIONS)
     assert await placed(pool) == {}
     assert await look(pool) is False
+
+
+async def test_a_start_after_an_update_says_what_is_left_to_distribute(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It brings the schema up to date by itself; a new table is on the coordinator then, apart from patients."""
+
+    async def yes(_: object) -> bool:
+        return True
+
+    monkeypatch.setattr("ddr.store.database.pool.look", yes)
+    settings = load_settings({}, database_url=pool.servers.url, state_dir=tmp_path, allow_builtin_accounts=True)
+    await distribute(pool, FUNCTIONS, 8)
+    await prepare(settings)
+    await pool.execute("DELETE FROM pg_dist_partition WHERE logicalrelid IN ('claim'::regclass, 'opening'::regclass)")
+    await pool.execute("DROP FUNCTION ddr_ask_2")
+    with pytest.raises(StoreError, match=r"not yet where they belong: claim, opening, ddr_ask_2; .* `ddr db distrib"):
+        await prepare(settings)
 
 
 async def test_back_on_one_server_the_triggers_are_there_again(database_url: str) -> None:

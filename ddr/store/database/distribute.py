@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import asyncpg
@@ -49,13 +49,29 @@ class Step:
     done: bool
 
 
+async def check_placed(pool: asyncpg.Pool, functions: Iterable[str]) -> None:
+    """Raises StoreError when patients are spread and not all is where it belongs: a later version has more of it.
+
+    `functions` as for `distribute`. Each request that uses a table that is on the coordinator still would fail.
+    """
+    if not is_spread(pool):
+        return
+    placed = await _placed(pool)
+    there = {row["relname"] for row in await pool.fetch(_TABLES)}
+    left = [table for table in sorted(there & PLACES.keys()) if not _is_so(PLACES[table], placed.get(table))]
+    for name in (*FUNCTIONS, *functions):
+        if await pool.fetchval("SELECT to_regprocedure($1) IS NULL", name):
+            left.append(name.partition("(")[0])
+    if left:
+        raise StoreError(
+            f"patients are spread over servers, and not yet where they belong: {', '.join(left)}; stop every recorder,"
+            " then run `ddr db distribute` (docs/scaling.md)"
+        )
+
+
 async def plan(conn: asyncpg.Connection | asyncpg.Pool) -> list[Step]:
     """What `distribute` would do, in its order; needs no engine. Raises StoreError for unknown tables."""
-    rows = await conn.fetch(
-        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition"
-        " AND relnamespace = current_schema()::regnamespace"
-    )
-    there = {row["relname"] for row in rows}
+    there = {row["relname"] for row in await conn.fetch(_TABLES)}
     placed: Mapping[str, str] = {}
     if await has_engine(conn):
         placed = await _placed(conn)
@@ -70,6 +86,9 @@ async def plan(conn: asyncpg.Connection | asyncpg.Pool) -> list[Step]:
     return [Step(table, PLACES[table], _is_so(PLACES[table], placed.get(table))) for table in order]
 
 
+_TABLES = """
+SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition
+   AND relnamespace = current_schema()::regnamespace"""
 # Of tables that are spread, what lies on this server.
 _PARTS = "SELECT shard_name(logicalrelid, shardid) AS name FROM pg_dist_shard"
 _ORDER = (Where.REFERENCE, Where.PATIENT, Where.KEY, Where.FIRST)
