@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from ddr.cli.serving.handed import handed, taken_over
 from ddr.cli.settings import markdown
-from ddr.settings import MivSettings, SettingsError
+from ddr.settings import MivSettings, Settings, SettingsError
 from ddr.settings_sources import SECRETS, load_settings
 
 BUILTIN = {"DDR_ALLOW_BUILTIN_ACCOUNTS": "true"}
@@ -195,3 +197,20 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path, name: str) -> None:
     file.write_text(" \n")
     with pytest.raises(SettingsError, match=f"setting {name}: {file}: is empty"):
         load_settings({f"DDR_{name.upper()}": f"file:{file}", **BUILTIN})
+
+
+def test_settings_reach_a_worker_as_they_were_found_fit() -> None:
+    settings = Settings(
+        state_dir=Path("/var/lib/ddr"),
+        server_key=Path("/srv/schl\udcfcssel"),  # a name that is no UTF-8
+        workers=7,
+        registry_token="one\ntwo",
+        research=True,
+        miv={"lung-function-testing": MivSettings(60, 400, 30)},
+    )
+    text = handed(settings)
+    assert taken_over(text) == settings
+    told = json.loads(text)
+    assert taken_over(json.dumps({**told, "of_a_version_to_come": 1})) == settings
+    told.pop("workers")
+    assert taken_over(json.dumps(told)).workers == Settings().workers

@@ -46,8 +46,7 @@ def test_what_surrounds_a_recorder_is_none_of_its_settings(tmp_path: Path) -> No
     assert load_settings(chosen).workers == 1
 
 
-def test_a_process_of_a_recorder_is_told_what_is_fixed(tmp_path: Path) -> None:
-    """As workers are: by variables, which win."""
+def test_variables_win_over_the_file_of_a_recorder(tmp_path: Path) -> None:
     (tmp_path / "glucose.env").write_text(f"{BUILTIN}DDR_WORKERS=3\n")
     assert load_settings({**of(tmp_path), "DDR_WORKERS": "2"}).workers == 2
 

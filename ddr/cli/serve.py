@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -168,20 +169,20 @@ async def prepare(settings: Settings) -> None:
 
 
 def _environment(settings: Settings) -> Mapping[str, str]:
-    """What workers inherit: our own environment, the settings that are fixed, the TLS profile."""
-    fixed = {f"DDR_{name.upper()}": str(getattr(settings, name)) for name in FIXED}
-    return {**os.environ, **fixed, **bsi.environment(settings.state_dir)}
+    """What workers inherit: our own environment and the TLS profile. Their settings they are told."""
+    return {**os.environ, **bsi.environment(settings.state_dir)}
 
 
 async def _supervise(sockets: Sockets, settings: Settings) -> None:
-    def recheck() -> None:
+    def recheck() -> Settings:
         new = checked()
         # The URL of the embedded database is ours, not the operator's.
         fixed = [name for name in FIXED if name != "database_url" or not settings.embedded]
         if kept := [name for name in fixed if getattr(new, name) != getattr(settings, name)]:
             log.warning("serve.settings_kept", extra={"settings": kept, "reason": "a new start is needed"})
+        return replace(new, **{name: getattr(settings, name) for name in FIXED})
 
-    supervisor = Supervisor(sockets, settings.workers, _environment(settings), recheck)
+    supervisor = Supervisor(sockets, settings, _environment(settings), recheck)
     _on_signals(supervisor.stop, supervisor.reload)
     await supervisor.run()
 

@@ -149,6 +149,19 @@ def test_a_reload_with_wrong_settings_changes_nothing(recorder: Recorder, worker
     file.write_text('maintenance = ""\n')
 
 
+def test_a_worker_that_goes_while_the_file_is_wrong_has_a_successor_with_what_is_in_force(
+    recorder: Recorder, workers: list[int]
+) -> None:
+    file = Path(recorder.settings["settings"])
+    file.write_text("mantenance = 1\n")
+    before = status(recorder)
+    for worker in workers:
+        os.kill(worker, signal.SIGTERM)
+    until(exchanged(recorder, *workers))
+    assert "until noon" in before and "until noon" in status(recorder), "what the last good reload took over"
+    file.write_text('maintenance = ""\n')
+
+
 def status(recorder: Recorder) -> str:
     context = ssl.create_default_context(cafile=Path(recorder.settings["state_dir"]) / "authority.pem")
     url = f"https://localhost:{recorder.settings['public_port']}/status"

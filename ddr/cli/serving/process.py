@@ -2,8 +2,8 @@
 
 They talk in lines of JSON. Every BEAT_SECONDS, which is the beat of its event loop, and whenever a state changes, the
 worker says `{"ready": bool, "leaving": bool, "figures": {name: number or list}}`: it serves; it has been told to end.
-What it gets on its stdin is what it shall know of the others (`ddr.http.fleet`); when its stdin closes, it finishes
-what it has in hand and ends.
+What it gets on its stdin is first its settings (`ddr.cli.serving.handed`), then what it shall know of the others
+(`ddr.http.fleet`); when its stdin closes, it finishes what it has in hand and ends.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Any
 
 import orjson
 
+from ddr.cli.serving.handed import handed
 from ddr.cli.serving.server import DRAIN_SECONDS
 from ddr.cli.serving.sockets import Sockets, to_argument
+from ddr.settings import Settings
 
 BEAT_SECONDS = 1.0
 STUCK_BEATS = 5  # a worker that misses so many is replaced: no request may keep an event loop for that long
@@ -44,7 +46,9 @@ class WorkerProcess:
         self._tasks = (asyncio.create_task(self._listen()), asyncio.create_task(self._watch()))
 
     @classmethod
-    async def spawn(cls, number: int, sockets: Sockets, environment: Mapping[str, str]) -> WorkerProcess:
+    async def spawn(
+        cls, number: int, sockets: Sockets, environment: Mapping[str, str], settings: Settings
+    ) -> WorkerProcess:
         """Start worker `number`. Raises OSError when the system gives no further process."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, str(number), to_argument(sockets)),
@@ -54,6 +58,8 @@ class WorkerProcess:
             stdout=asyncio.subprocess.PIPE,
             limit=LONGEST_LINE,
         )
+        assert process.stdin is not None
+        process.stdin.write(orjson.dumps({"settings": handed(settings)}) + b"\n")
         return cls(number, process)
 
     @property

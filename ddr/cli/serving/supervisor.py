@@ -14,6 +14,7 @@ from ddr.cli.errors import CommandError
 from ddr.cli.main import OPERATOR_ERRORS
 from ddr.cli.serving.process import BEAT_SECONDS, WorkerProcess
 from ddr.cli.serving.sockets import Sockets
+from ddr.settings import Settings
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 5.0
 STEADY_SECONDS = 10  # a worker that served this long starts again without a pause
@@ -32,13 +33,15 @@ class Slot:
 
 
 class Supervisor:
-    """Starts `count` workers on shared sockets, and others in their place when they crash, hang, or shall be new."""
+    """Starts workers on shared sockets, and others in their place when they crash, hang, or shall be new."""
 
     def __init__(
-        self, sockets: Sockets, count: int, environment: Mapping[str, str], recheck: Callable[[], None]
+        self, sockets: Sockets, settings: Settings, environment: Mapping[str, str], recheck: Callable[[], Settings]
     ) -> None:
-        """`recheck` is called before workers are exchanged; an error for the operator keeps those that run."""
-        self._sockets, self._count, self._environment, self._recheck = sockets, count, environment, recheck
+        """`settings` are what workers get, however late they are started; `recheck` gives those to exchange workers
+        for, and an error for the operator keeps the former ones."""
+        self._sockets, self._settings, self._environment, self._recheck = sockets, settings, environment, recheck
+        self._count = settings.workers
         self._stopping, self._reloading = asyncio.Event(), asyncio.Event()
         self._slots: list[Slot] = []
         self._alive: set[WorkerProcess] = set()
@@ -93,7 +96,7 @@ class Supervisor:
     async def _spawn(self, number: int) -> WorkerProcess | None:
         """A new process; None, noted in the log, when the system gives none at the moment."""
         try:
-            worker = await WorkerProcess.spawn(number, self._sockets, self._environment)
+            worker = await WorkerProcess.spawn(number, self._sockets, self._environment, self._settings)
         except OSError as error:
             log.error("serve.worker_not_started", extra={"worker": number, "error": type(error).__name__})
             return None
@@ -119,14 +122,17 @@ class Supervisor:
     async def _reload_when_asked(self) -> None:
         while await self._unless_stopped(self._reloading.wait()) is not None:
             self._reloading.clear()
+            former = self._settings
             try:
-                await asyncio.to_thread(self._recheck)
+                self._settings = await asyncio.to_thread(self._recheck)
             except OPERATOR_ERRORS as error:
                 log.error("serve.reload_refused", extra={"reason": str(error)})
                 continue
             log.info("serve.reloading")
             if await self._unless_stopped(self._exchange_all()):
                 log.info("serve.reloaded")
+            else:
+                self._settings = former
 
     async def _exchange_all(self) -> bool:
         """One after another, each after its successor serves; False: a new one does not, and the others stay."""

@@ -21,6 +21,7 @@ from ddr.app import Rooms, running
 from ddr.cli.main import reported
 from ddr.cli.serving import log as technical_log
 from ddr.cli.serving.crowd import raise_descriptors
+from ddr.cli.serving.handed import taken_over
 from ddr.cli.serving.lifeline import Lifeline
 from ddr.cli.serving.listeners import Listeners
 from ddr.cli.serving.sockets import Sockets, from_argument
@@ -61,15 +62,20 @@ async def work(number: int, sockets: Sockets, around: Around = plain) -> None:
     `around` is put around the application of each listener.
     """
     fleet = Fleet(number)
+    first: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
 
     def told(message: Mapping[str, Any]) -> None:
-        fleet.learn(message["workers"], message["restarts"])
+        if not first.done():
+            first.set_result(message)
+        if "workers" in message:
+            fleet.learn(message["workers"], message["restarts"])
 
     lifeline = Lifeline(told)
     await lifeline.open()
     with suppress(asyncio.CancelledError):
         async with AsyncExitStack() as stack:
-            rooms = await opened(stack, load_settings(), fleet)
+            given = (await first).get("settings")  # none: the supervisor is of a version before this one
+            rooms = await opened(stack, taken_over(given) if given else load_settings(), fleet)
             lifeline.figures = lambda: worker_figures(rooms.core)
             apps = {name: around(name, app, rooms.core.settings) for name, app in rooms.listeners().items()}
             listeners = Listeners(rooms.core, apps)

@@ -1,0 +1,25 @@
+"""The settings as `ddr serve` hands them to its workers: those that it found fit, whatever their files say by then."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from ddr.settings import MivSettings, Settings
+
+
+def handed(settings: Settings) -> str:
+    """`settings` as JSON, secrets included: for a pipe, not for a file. Unlike in orjson, any path has a form in it."""
+    return json.dumps(asdict(settings), default=str)
+
+
+def taken_over(text: str) -> Settings:
+    """The inverse. Nothing is checked again: a file that has gone since keeps no worker from its place."""
+    told: dict[str, Any] = json.loads(text)
+    paths = {name for name, kind in get_type_hints(Settings).items() if kind is Path}
+    known = {one.name: told[one.name] for one in fields(Settings) if one.name in told}
+    values: dict[str, Any] = {name: Path(value) if name in paths else value for name, value in known.items()}
+    values["miv"] = {name: MivSettings(**terms) for name, terms in known.get("miv", {}).items()}
+    return Settings(**values)
