@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import zlib
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -22,6 +23,8 @@ Known = MutableMapping[str, tuple[str, dict[str, Any]]]  # address of an answer 
 PAGE_SIZE = 200
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 MAX_PAGES = 500
+MAX_BYTES = 64 * 1024 * 1024  # of all pages: what is read of them takes ten times as much
+GZIP = 16 + zlib.MAX_WBITS
 MAX_AGE_SECONDS = 3600  # of an answer from a cache on the way
 TIMEOUT = httpx.Timeout(20, connect=10)
 
@@ -36,6 +39,7 @@ def http_client(settings: Settings, *, token: bool = True) -> httpx.AsyncClient:
         context.load_verify_locations(settings.registry_ca)
     headers = {
         "accept": "application/fhir+json, */*;q=0.5",
+        "accept-encoding": "gzip",
         "cache-control": "no-cache",
         "user-agent": f"ddr/{__version__}",
     }
@@ -54,22 +58,23 @@ async def search_all(
     """
     known = {} if known is None else known
     page = str(httpx.URL(url, params={**parameters, "_count": str(PAGE_SIZE)}))
-    origin, seen, total = _origin(page), set[str](), None
+    seen, total, size, kind = set[str](), None, 0, url.rpartition("/")[2]
     resources: list[dict[str, Any]] = []
     while page:
         if page in seen or len(seen) == MAX_PAGES:
             raise RegistryFault("the pages of the answer never end")
         seen.add(page)
-        bundle = await _fetch_bundle(http, page, known)
+        bundle, length = await _fetch_bundle(http, page, known)
+        if (size := size + length) > MAX_BYTES:
+            raise RegistryFault(f"the pages of the answer are larger than {MAX_BYTES} bytes")
         total = bundle.get("total", total)
         resources += _matches(bundle)
-        link = _next_link(bundle)
-        page = urljoin(page, link) if link else ""
-        if page and _origin(page) != origin:
-            raise RegistryFault("a paging link leads to another host")
+        page = _following(page, _next_link(bundle))
     if isinstance(total, int) and total != len(resources):
         raise RegistryFault(f"the answer announces {total} entries and holds {len(resources)}")
-    return resources
+    if resources and not any(one.get("resourceType") == kind for one in resources):
+        raise RegistryFault(f"the answer holds no {kind}")
+    return _once(resources)
 
 
 async def fetch(
@@ -99,15 +104,28 @@ def age_seconds(response: httpx.Response) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
-async def _fetch_bundle(http: httpx.AsyncClient, url: str, known: Known) -> dict[str, Any]:
+async def _fetch_bundle(http: httpx.AsyncClient, url: str, known: Known) -> tuple[dict[str, Any], int]:
+    """The answer, and the bytes that came for it."""
     tag, body = await fetch(http, url, known[url][0] if url in known else "")
     if body is None:
-        return known[url][1]
+        return known[url][1], 0
     bundle = await aside(len(body) > LARGE_BYTES, _bundle, body)
     known.pop(url, None)
-    if tag and not _next_link(bundle):
+    if tag.isascii() and tag and not _next_link(bundle):  # a tag may have other characters, a header of ours has none
         known[url] = tag, bundle
-    return bundle
+    return bundle, len(body)
+
+
+def _following(page: str, link: str) -> str:
+    """The address of the next page; empty without a link. Raises RegistryFault."""
+    try:
+        following = str(httpx.URL(urljoin(page, link))) if link else ""
+        elsewhere = link and _origin(following) != _origin(page)
+    except (httpx.InvalidURL, ValueError):
+        raise RegistryFault("a paging link is no address") from None
+    if elsewhere:
+        raise RegistryFault("a paging link leads to another host")
+    return following
 
 
 def _bundle(body: bytes) -> dict[str, Any]:
@@ -121,11 +139,21 @@ def _bundle(body: bytes) -> dict[str, Any]:
 
 
 async def _limited_body(response: httpx.Response, limit: int) -> bytes:
+    """The body, unpacked by us: httpx unpacks each piece as a whole, and what was packed several times as often."""
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
+        raise RegistryFault("the answer is encoded otherwise than was asked for")
+    packed = zlib.decompressobj(GZIP) if encoding.endswith("gzip") else None
     body = bytearray()
-    async for piece in response.aiter_bytes():
-        body += piece
+    async for piece in response.aiter_raw():
+        try:
+            body += packed.decompress(piece, limit + 1 - len(body)) if packed else piece
+        except zlib.error:
+            raise RegistryFault("the answer is not gzip") from None
         if len(body) > limit:
             raise RegistryFault(f"an answer is larger than {limit} bytes")
+    if packed and not packed.eof:
+        raise RegistryFault("the answer is cut off")
     return bytes(body)
 
 
@@ -133,6 +161,12 @@ def _matches(bundle: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The resources found; an entry without a usable resource stays as an empty one: the total still adds up."""
     found = [entry for entry in _objects(bundle.get("entry")) if _search_mode(entry) == "match"]
     return [entry["resource"] if isinstance(entry.get("resource"), dict) else {} for entry in found]
+
+
+def _once(resources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without repetitions: where an entry is added between two pages, the last one of the first comes again."""
+    first: dict[str, dict[str, Any]] = {}
+    return [one for one in resources if (known := first.setdefault(str(one.get("id")), one)) is one or known != one]
 
 
 def _search_mode(entry: Mapping[str, Any]) -> Any:

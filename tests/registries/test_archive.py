@@ -108,7 +108,7 @@ async def test_a_feed_of_nothing_but_elements_keeps_nobody_waiting() -> None:
     }
 
     async def serve(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, content=feeds[request.url.params["packageName"]])
+        return httpx.Response(200, stream=httpx.ByteStream(feeds[request.url.params["packageName"]]))
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(serve)) as http:
         assert await lags.during(zts.deprecations(http, "https://zts.example", "small")) == []

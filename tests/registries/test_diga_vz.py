@@ -11,6 +11,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from ddr.demo.registry import SEARCHES
+from ddr.demo.registry_fhir import manufacturer
 from ddr.demo.registry_state import ListedDiga, RegistryState
 from ddr.registries.diga_vz import SOURCE, DigaVz
 from ddr.settings import Settings
@@ -263,6 +265,17 @@ async def test_time_in_a_cache_on_the_way_counts(vz: DigaVz, state: RegistryStat
     assert not vz.stale(clock())
     clock.advance(1)
     assert vz.stale(clock())
+
+
+async def test_an_answer_about_something_else_changes_nothing(
+    vz: DigaVz, state: RegistryState, pool: asyncpg.Pool, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await vz.start()
+    monkeypatch.setitem(SEARCHES, "DeviceDefinition", ("HealthApp", manufacturer))
+    await refresh(vz, clock)
+    diga = vz.by_client_id(CLIENT)
+    assert diga is not None and diga.active
+    assert (await store.read_source(pool, SOURCE)).fault == "the answer holds no DeviceDefinition"
 
 
 async def test_a_slow_registry_does_not_hold_up_the_start(
