@@ -4,7 +4,8 @@ direct question about one DiGA that a reading does not mention (HDDT pairing.md,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import httpx
@@ -25,7 +26,9 @@ from ddr.registries.health_app import (
 )
 from ddr.registries.losses import Evidence
 
-MOST_QUESTIONS = 20  # in one reading; the others are asked about in later ones
+MOST_QUESTIONS = 20  # in one reading; the others are asked about when these are back, or have ended
+ASKING_SECONDS = 30.0  # for all of them: a registry that does not answer them has given its lists all the same
+NAMES_SECONDS = 20.0  # for the names of manufacturers
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,20 @@ async def read_diga_vz(
     found = await asyncio.to_thread(read_entries, apps, catalog, await _manufacturers(http, base, known))
     states = catalog_states(catalog)
     missing = sorted(set(expected) - {entry.client_id for entry in found.entries} - found.listed)
-    asked = {client_id: await _ask(http, base, client_id, states) for client_id in missing[:MOST_QUESTIONS]}
-    return Reading(found, asked)
+    return Reading(found, await _answers(http, base, missing, states))
+
+
+async def _answers(
+    http: httpx.AsyncClient, base: str, missing: Sequence[str], states: Mapping[str, set[str]]
+) -> dict[str, Evidence]:
+    """What the registry says about each of these in its time, which is nothing of those whose turn does not come."""
+    asked, others = missing[:MOST_QUESTIONS], missing[MOST_QUESTIONS:]
+    answers = dict.fromkeys(asked, Evidence.UNANSWERED) | dict.fromkeys(others, Evidence.NOT_ASKED)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ASKING_SECONDS):
+            for client_id in asked:
+                answers[client_id] = await _ask(http, base, client_id, states)
+    return answers
 
 
 async def _ask(http: httpx.AsyncClient, base: str, client_id: str, states: Mapping[str, set[str]]) -> Evidence:
@@ -75,6 +90,7 @@ async def _ask(http: httpx.AsyncClient, base: str, client_id: str, states: Mappi
 async def _manufacturers(http: httpx.AsyncClient, base: str, known: Known | None) -> list[dict[str, object]]:
     """Names for the consent page; a registry that does not answer this search costs the names only."""
     try:
-        return await search_all(http, f"{base}/Organization", {"_profile": MANUFACTURER}, known)
-    except RegistryFault:
+        async with asyncio.timeout(NAMES_SECONDS):
+            return await search_all(http, f"{base}/Organization", {"_profile": MANUFACTURER}, known)
+    except (RegistryFault, TimeoutError):
         return []

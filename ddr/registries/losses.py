@@ -30,6 +30,7 @@ class Evidence(StrEnum):
     UNKNOWN = "unknown"  # asked directly, it does not know the DiGA
     LISTED = "listed"  # asked directly, it lists the DiGA that its list lacks
     UNANSWERED = "unanswered"  # not mentioned, and no answer to the question
+    NOT_ASKED = "not-asked"  # not mentioned, and others were asked about: this reading says nothing of it
 
 
 def taken_away(
@@ -80,6 +81,8 @@ def judged(
 def _seen(loss: Loss, said: Evidence, now_ms: int) -> Loss:
     if said is Evidence.LISTED:  # whatever spoke for an end before is refuted
         return replace(loss, evidence=said, since_ms=now_ms, readings=0, unknown=0)
+    if said is Evidence.NOT_ASKED:
+        return replace(loss, evidence=said)
     unknown = loss.unknown + (said is Evidence.UNKNOWN)
     return replace(loss, evidence=said, readings=loss.readings + 1, unknown=unknown)
 
@@ -88,7 +91,7 @@ def _proven(loss: Loss, now_ms: int, *, certain: bool) -> bool:
     match loss.evidence:
         case Evidence.RETIRED | Evidence.NOT_PERMITTED:
             return True
-        case Evidence.LISTED:
+        case Evidence.LISTED | Evidence.NOT_ASKED:
             return loss.confirmed
     long_gone = loss.readings >= ABSENT_READINGS and now_ms - loss.since_ms >= ABSENT_MS
     return loss.confirmed or (certain and (loss.unknown >= UNKNOWN_READINGS or long_gone))

@@ -14,6 +14,7 @@ import pytest
 from ddr.demo.registry import SEARCHES
 from ddr.demo.registry_fhir import manufacturer
 from ddr.demo.registry_state import ListedDiga, RegistryState
+from ddr.registries import diga_reading
 from ddr.registries.diga_vz import SOURCE, DigaVz
 from ddr.settings import Settings
 from ddr.store.registries import sources as store
@@ -276,6 +277,29 @@ async def test_an_answer_about_something_else_changes_nothing(
     diga = vz.by_client_id(CLIENT)
     assert diga is not None and diga.active
     assert (await store.read_source(pool, SOURCE)).fault == "the answer holds no DeviceDefinition"
+
+
+async def test_who_answers_no_question_and_names_no_manufacturer_has_given_its_lists(
+    vz: DigaVz, state: RegistryState, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nothing is read while one DiGA is missing, and after four hours everybody is refused."""
+    await vz.start()
+    search = diga_reading.search_all
+
+    async def hangs(http: Any, url: str, parameters: Any, *more: Any) -> Any:
+        if url.endswith("/Organization") or "identifier" in parameters:
+            await asyncio.Event().wait()
+        return await search(http, url, parameters, *more)
+
+    monkeypatch.setattr(diga_reading, "search_all", hangs)
+    monkeypatch.setattr(diga_reading, "NAMES_SECONDS", 0.05)
+    monkeypatch.setattr(diga_reading, "ASKING_SECONDS", 0.05)
+    monkeypatch.setattr("ddr.registries.follower.READING_SECONDS", 20)
+    state.digas.pop(0)
+    await refresh(vz, clock)
+    assert vz.seen_ms() == clock()
+    found = {client_id: vz.by_client_id(client_id) for client_id in (CLIENT, OTHER)}
+    assert [diga is not None and diga.active for diga in found.values()] == [False, True]
 
 
 async def test_a_slow_registry_does_not_hold_up_the_start(

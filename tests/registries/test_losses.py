@@ -293,6 +293,25 @@ def walk(*said: Evidence, hours: float, certain: bool = True) -> list[bool]:
     return found
 
 
+def test_who_was_not_asked_about_is_not_counted() -> None:
+    """A list that lacks more DiGA than are asked about in one reading: of some the registry is never asked."""
+    assert not any(walk(*[Evidence.NOT_ASKED] * 30, hours=2.5))
+    assert walk(*[Evidence.NOT_ASKED] * 30, *[Evidence.UNANSWERED] * 4, hours=2.5)[-2:] == [False, True]
+
+
+async def test_more_that_are_missing_than_are_asked_about_do_not_end(
+    vz: DigaVz, state: RegistryState, pool: asyncpg.Pool, clock: Clock, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddr.registries.diga_reading.MOST_QUESTIONS", 1)
+    state.digas.append(replace(state.digas[0], number="00003", client_id="", certificates=[]))
+    patients = [await pair(ONE), await pair(TWO)]
+    await vz.start()
+    state.fault, state.fault_on, state.missing = "partial", "diga", 2
+    for _ in range(12):
+        await again(vz, clock, HOUR)
+    assert [await alive(pool, one) for one in patients] == [True, True], "asked, the registry would know both"
+
+
 def test_without_an_answer_only_hours_prove_it() -> None:
     unanswered = [Evidence.UNANSWERED] * 30
     assert walk(*unanswered, hours=2.5) == [False] * 3 + [True] * 27
