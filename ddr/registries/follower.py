@@ -7,7 +7,6 @@ import logging
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Generic, TypeVar
 
 import asyncpg
@@ -44,6 +43,7 @@ class Follower(ABC, Generic[T]):
         self._settings, self._pool, self._clock = settings, pool, clock
         self._state = store.Source()
         self._accepted = ""  # the token with which the last reading was done
+        self._asking = False  # this worker has the turn, and has not done what it is for
 
     @abstractmethod
     async def _read(self, http: httpx.AsyncClient) -> T:
@@ -75,17 +75,21 @@ class Follower(ABC, Generic[T]):
         return self._state.seen_ms
 
     async def start(self) -> None:
-        """Take over the stored state; when it is stale, wait a while for a reading by this worker or another.
+        """Take over the stored state; when it is stale, wait a while for a reading by this worker or another. One that
+        takes longer is begun anew by whoever has the next turn.
 
         Without what is stored a worker would refuse whom the others know, so what is wrong with the database is raised.
         """
         try:
             await self._follow()
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(START_SECONDS):
-                    while (await self._turn()).fault is None and self.stale(self._clock()):
+                    while self.stale(self._clock()) and (await self._turn()).fault is None:
                         await asyncio.sleep(0.2)  # another process may be reading
                         await self._follow()
+            except TimeoutError:
+                if self._asking:
+                    await store.request_reading(self._pool, self.source)
         except FAULTS:
             raise
         except Exception as error:  # in what the registry says: no reason not to serve what needs no registry
@@ -106,7 +110,9 @@ class Follower(ABC, Generic[T]):
         longest_ms = (self._every_seconds + LEASE_SECONDS) * 1000  # a later turn is of a clock that was set back
         due = not now_ms < self._state.next_ms <= now_ms + longest_ms
         if due and await store.claim(self._pool, self.source, now_ms, LEASE_SECONDS * 1000, longest_ms):
+            self._asking = True
             await self.read_now()
+            self._asking = False
             await self._follow()
         return self._state
 
@@ -126,7 +132,12 @@ class Follower(ABC, Generic[T]):
         next_ms = self._clock() + int(self._every_seconds * 1000 * random.uniform(0.8, 1))  # noqa: S311
         if self._accepted:
             await register.note_use(self._pool, Kind.REGISTRY, sha256(self._accepted).hex(), began_ms)
-        await self._save(read, began_ms - max(ages) * 1000, next_ms)
+        said_ms = began_ms - max(ages) * 1000
+        last_ms = self._state.seen_ms
+        if said_ms + store.SET_BACK_MS < last_ms <= began_ms + store.SET_BACK_MS:  # else the clock was set back
+            await self._failed("the answer is older than the last one and comes from a cache on the way", began_ms)
+            return
+        await self._save(read, said_ms, next_ms)
 
     async def _failed(self, fault: str, began_ms: int) -> None:
         log.warning("registry.fault", extra={"source": self.source, "fault": fault})

@@ -268,6 +268,27 @@ async def test_time_in_a_cache_on_the_way_counts(vz: DigaVz, state: RegistryStat
     assert vz.stale(clock())
 
 
+async def test_what_a_cache_gives_that_is_older_than_what_is_known_brings_nobody_back(
+    vz: DigaVz, state: RegistryState, pool: asyncpg.Pool, clock: Clock, der: dict[str, bytes]
+) -> None:
+    """One of several caches on the way still has the answer from before a certificate was taken away."""
+    state.digas[0].certificates = [der["c"]]
+    await vz.start()
+    last_ms = clock()
+    state.digas[0].certificates = [der["a"], der["c"]]
+    state.fault, state.stale_seconds = "stale", 3000
+    await refresh(vz, clock)
+    assert vz.by_certificate(der["a"]) is None
+    found = await store.read_source(pool, SOURCE)
+    assert found.seen_ms == last_ms and found.fault == (
+        "the answer is older than the last one and comes from a cache on the way"
+    )
+    state.fault = ""
+    clock.advance(60)
+    await vz.step()
+    assert vz.by_certificate(der["a"]) is not None and (await store.read_source(pool, SOURCE)).fault is None
+
+
 async def test_an_answer_about_something_else_changes_nothing(
     vz: DigaVz, state: RegistryState, pool: asyncpg.Pool, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +330,23 @@ async def test_a_slow_registry_does_not_hold_up_the_start(
     state.fault, state.slow_seconds = "slow", 1
     await vz.start()
     assert vz.stale(clock())
+    clock.advance(2)
+    await vz.step()
+    assert not vz.stale(clock()), "the turn that was broken off is nobody's: it is taken at once"
+
+
+async def test_a_start_does_not_wait_for_a_registry_whose_data_may_be_relied_on(
+    vz: DigaVz, state: RegistryState, registry_settings: Settings, pool: asyncpg.Pool, clock: Clock
+) -> None:
+    """For instance of a worker in the place of one that died, while the registry hangs."""
+    await vz.start()
+    clock.advance(1800)
+    state.requests = 0
+    late = DigaVz(registry_settings, pool, clock)
+    await late.start()
+    assert state.requests == 0 and late.certificates() == vz.certificates() != []
+    await late.step()
+    assert state.requests == 3, "the first step does what is due"
 
 
 async def test_a_worker_does_not_start_without_what_is_stored(
