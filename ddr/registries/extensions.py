@@ -1,4 +1,4 @@
-"""FHIR extensions read by URL, never by position; whatever is unknown is passed over."""
+"""FHIR extensions and identifiers read by URL, never by position; whatever is unknown is passed over."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def values(element: Mapping[str, Any], url: str) -> list[str]:
 def value(element: Mapping[str, Any], url: str) -> str | None:
     """The first of `values`, or None."""
     return next(iter(values(element, url)), None)
+
+
+def identifiers(resource: Mapping[str, Any], system: str) -> list[str]:
+    """The identifiers of this system, in order."""
+    found = resource.get("identifier")
+    items = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+    return [str(item["value"]) for item in items if item.get("system") == system and item.get("value")]
 
 
 def _text(extension: Mapping[str, Any]) -> str | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddr.registries.certificates import BadCertificate, decode, weakness
-from ddr.registries.extensions import extensions, value, values
+from ddr.registries.extensions import extensions, identifiers, value, values
 from ddr.registries.wording import LONGEST_NOTE, clean, redirect_problem
 from ddr.scopes.parse import is_canonical
 
@@ -195,8 +195,7 @@ def _reference_id(reference: str) -> str:
 
 def diga_id(app: Mapping[str, Any]) -> str | None:
     """The DiGA-ID of a HealthApp as it is written, or None."""
-    found = [item for item in _objects(app.get("identifier")) if item.get("system") == DIGA_ID]
-    return next((str(item["value"]) for item in found if item.get("value")), None)
+    return next(iter(identifiers(app, DIGA_ID)), None)
 
 
 def _name(app: Mapping[str, Any]) -> str:

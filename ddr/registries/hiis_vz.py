@@ -15,6 +15,7 @@ import httpx
 
 from ddr.miv.model import MivCatalog
 from ddr.registries.errors import RegistryFault
+from ddr.registries.extensions import identifiers
 from ddr.registries.fhir_search import search_all
 from ddr.registries.follower import Follower
 from ddr.registries.hiis import (
@@ -38,7 +39,8 @@ async def registered(http: httpx.AsyncClient, settings: Settings) -> Registratio
     """What the HIIS-VZ says about this recorder, None when it does not know it. Raises RegistryFault."""
     base = settings.hiis_vz_base.rstrip("/")
     wanted = {"identifier": f"{HIIS_ID}|{settings.hiis_id}", "_profile": RECORDER}
-    found = await search_all(http, f"{base}/DeviceDefinition", wanted)
+    definitions = await search_all(http, f"{base}/DeviceDefinition", wanted)
+    found = [one for one in definitions if settings.hiis_id in identifiers(one, HIIS_ID)]  # of others we know nothing
     if len(found) > 1:
         raise RegistryFault(f"holds {len(found)} recorders with the number {settings.hiis_id}")
     endpoints = await search_all(http, f"{base}/Endpoint", {"_profile": ENDPOINT}) if found else []

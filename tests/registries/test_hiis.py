@@ -16,7 +16,7 @@ from ddr.demo.registry_state import RegistryState
 from ddr.miv.loader import load_catalog
 from ddr.miv.model import MivCatalog
 from ddr.registries.certificates import expires_ms
-from ddr.registries.hiis import differences, read_registration, registration, resources
+from ddr.registries.hiis import HIIS_ID, differences, read_registration, registration, resources
 from ddr.registries.hiis_checks import certificate_problems
 from ddr.registries.hiis_vz import SOURCE, HiisVz
 from ddr.settings import Settings
@@ -59,6 +59,27 @@ async def test_a_missing_entry_is_told(hiis: HiisVz, clock: Clock, pool: asyncpg
     assert await notes(hiis, clock) == ["holds no recorder 00374"]
     happened = await store.events(pool, 0, clock() + 1, "note")
     assert [(row["source"], row["kind"]) for row in happened] == [(SOURCE, "note")], "told once, not at each reading"
+
+
+async def test_the_entry_of_somebody_else_is_not_ours(
+    hiis: HiisVz,
+    state: RegistryState,
+    own: Settings,
+    catalog: MivCatalog,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A registry that passes over `identifier`, as a FHIR server may with parameters that it does not know."""
+    monkeypatch.setattr("ddr.demo.registry._identifiers", lambda _: [f"{HIIS_ID}|{own.hiis_id}"])
+    state.hiis = resources(replace(own, hiis_id="00001"), catalog)
+    assert await notes(hiis, clock) == ["holds no recorder 00374"]
+    mine = [{**one, "id": f"own-{one['id']}"} for one in resources(own, catalog)]
+    mine[0] = deepcopy(mine[0])
+    for link in mine[0]["extension"]:
+        if "valueReference" in link:
+            link["valueReference"]["reference"] = link["valueReference"]["reference"].replace("/", "/own-")
+    state.hiis += mine
+    assert await notes(hiis, clock) == [], "beside that of another"
 
 
 def terms(found: Resources, part: str) -> dict[str, Any]:
