@@ -12,6 +12,7 @@ from ddr.operations.figures import DESCRIBED as WORKER
 from ddr.operations.figures import worker_figures
 from ddr.operations.host_figures import DESCRIBED as HOST
 from ddr.operations.host_figures import host_figures
+from ddr.operations.status.checks import DIGA_VZ, ZTS, too_old
 
 
 def create_admin(core: Core) -> ASGIApp:
@@ -43,7 +44,8 @@ async def _ready(core: Core) -> Reply:
     A stale registry is told, but takes no host out of a balancer: it is the same for all, and each of them answers what
     depends on it with the codes that DiGA know (OPS-005), which a balancer does not.
     """
-    checks = {"database": await core.pool.ready(), "diga-vz": not core.registry.stale(core.clock())}
+    old = too_old(core, core.clock())
+    checks = {"database": await core.pool.ready(), **{name: name not in old for name in (DIGA_VZ, ZTS)}}
     ready = checks["database"]
     told = {"status": "ready" if ready else "not ready", "checks": checks}
     if states := core.pool.servers.standing.told():

@@ -21,7 +21,7 @@ DESCRIBED = {
     "ddr_database_waits_total": "Times that a connection was waited for",
     "ddr_database_wait_seconds_total": "Time of these",
     "ddr_database_waits_failed_total": "Those of them that ended without a connection",
-    "ddr_registry_stale": "1 when the DiGA-VZ was not read within its maximum age",
+    "ddr_registry_stale": "1 when the DiGA-VZ or the ZTS was not read within its maximum age",
     "ddr_replica_reads_total": "Reads that the replica answered in place of the primary; absent without a replica",
     "ddr_replica_passed_over_total": "Those that the primary answered because the replica was away or behind",
     "ddr_registry_age_seconds": "Age of what was last read from a registry; absent before the first reading",

@@ -39,7 +39,7 @@ def recorder(folder: Path) -> Iterator[Recorder]:
 def test_it_says_what_it_lacks(recorder: Recorder) -> None:
     answer = recorder.admin("/readyz")
     assert answer.status_code == 200
-    assert answer.json()["checks"] == {"database": True, "diga-vz": False}
+    assert answer.json()["checks"] == {"database": True, "diga-vz": False, "zts": False}
 
 
 def test_a_worker_stays_small(recorder: Recorder) -> None:

@@ -6,15 +6,18 @@ from dataclasses import replace
 
 import httpx
 import orjson
+import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from ddr.call import Call
+from ddr.durations import HOUR_MS
 from ddr.http.core import Core
 from ddr.http.fleet import Fleet
 from ddr.http.jobs import State
 from ddr.http.metrics import Metrics
 from ddr.operations.admin import create_admin
+from ddr.operations.status.checks import look
 from ddr.store.database.pool import open_pool
 from tests.support.trust import FakeTrust
 
@@ -28,7 +31,7 @@ async def get(core: Core, path: str, method: str = "GET") -> httpx.Response:
 async def test_a_worker_that_can_serve_is_ready(core: Core) -> None:
     answer = await get(core, "/readyz")
     assert answer.status_code == 200
-    assert answer.json() == {"status": "ready", "checks": {"database": True, "diga-vz": True}}
+    assert answer.json() == {"status": "ready", "checks": {"database": True, "diga-vz": True, "zts": True}}
 
 
 async def test_stale_trust_data_is_named_and_takes_no_host_out_of_the_balancer(core: Core, trust: FakeTrust) -> None:
@@ -37,6 +40,17 @@ async def test_stale_trust_data_is_named_and_takes_no_host_out_of_the_balancer(c
     answer = await get(core, "/readyz")
     assert answer.status_code == 200
     assert answer.json()["checks"]["diga-vz"] is False
+
+
+@pytest.mark.parametrize(("old", "fresh"), [("diga-vz", "zts"), ("zts", "diga-vz")])
+async def test_the_registry_that_is_too_old_is_named_and_not_another(
+    core: Core, trust: FakeTrust, old: str, fresh: str
+) -> None:
+    trust.is_stale, now_ms = True, core.clock()
+    core.registry_seen.update({old: lambda: now_ms - 25 * HOUR_MS, fresh: lambda: now_ms, "hiis-vz": lambda: 0})
+    assert (await get(core, "/readyz")).json()["checks"] == {"database": True, old: False, fresh: True}
+    found = {one.key: one.cause for one in await look(core, 0)}
+    assert fresh not in found and found[old] == f"{old} could not be read for too long"
 
 
 async def test_a_lost_database_is_named_while_the_process_is_healthy(core: Core) -> None:

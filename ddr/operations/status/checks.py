@@ -9,6 +9,7 @@ from ddr.fhir.instants import date_time
 from ddr.http.core import Core
 from ddr.http.watch import DEMOTED, UNAVAILABLE, Trouble
 from ddr.operations.status.functions import NAMES, TOKEN, TOWARDS_DIGA
+from ddr.settings import Settings
 from ddr.tls.server_certificate import own
 
 EXPIRES_SOON = timedelta(days=14)  # what is not renewed by then needs somebody
@@ -16,7 +17,7 @@ CLOCK_MS = 10_000  # a host that follows NTP is nearer than that to a database t
 JOB_MS = 60_000  # a job that fails for so long is told
 CERTIFICATE = "certificate"
 DATABASE = "database"
-DIGA_VZ = "diga-vz"
+DIGA_VZ, ZTS = "diga-vz", "zts"  # without them requests are refused
 
 
 def database_away(since_ms: int | None = None) -> Trouble:
@@ -32,8 +33,7 @@ async def look(core: Core, refused_before: int) -> list[Trouble]:
     if core.pool.servers.standing.reasons:
         told = ("A server of the database must not be used", "Ein Server der Datenbank darf nicht benutzt werden")
         found.append(Trouble("database-host", DEMOTED, [], *told))
-    if core.registry.stale(now_ms):
-        found.append(registry_stale(DIGA_VZ))
+    found += [registry_stale(name) for name in too_old(core, now_ms)]
     found += certificate(core.settings.server_cert, now_ms)
     found += _clock(core) + _signing(core, now_ms) + _jobs(core, now_ms)
     if core.admission.refused > refused_before:
@@ -54,6 +54,19 @@ def _clock(core: Core) -> list[Trouble]:
         "Die Uhren eines Hosts und der Datenbank weichen voneinander ab",
     )
     return [Trouble("clock", DEMOTED, [], *told)]
+
+
+def relied_on_ms(settings: Settings) -> dict[str, int]:
+    """For how long requests rely on what each registry said last."""
+    return {DIGA_VZ: settings.registry_max_age_seconds * 1000, ZTS: settings.zts_max_age_seconds * 1000}
+
+
+def too_old(core: Core, now_ms: int) -> list[str]:
+    """The registries because of whose age this worker refuses requests."""
+    if not core.registry.stale(now_ms):
+        return []
+    limits, seen = relied_on_ms(core.settings), core.registry_seen
+    return [name for name in limits if name in seen and now_ms - seen[name]() > limits[name]] or [DIGA_VZ]
 
 
 def registry_stale(name: str, since_ms: int | None = None) -> Trouble:

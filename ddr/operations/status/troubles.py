@@ -10,13 +10,12 @@ from ddr.fhir.instants import date_time
 from ddr.http.core import Core
 from ddr.http.watch import DEMOTED, UNAVAILABLE, Trouble
 from ddr.operations.figures import background
-from ddr.operations.status.checks import JOB_MS, job_fails, registry_stale
+from ddr.operations.status.checks import JOB_MS, job_fails, registry_stale, relied_on_ms
 from ddr.operations.status.functions import INGESTION, data_of, expanded
 from ddr.store.credentials.register import Kind
 from ddr.store.outages.reports import Report
 from ddr.store.registries.sources import Source
 
-NEEDED = ("diga-vz", "zts")  # without them requests are refused
 CREDENTIALS = {
     Kind.BRIDGE: ("The certificate of a cloud bridge", "Das Zertifikat einer Cloud-Bridge"),
     Kind.REGISTRY: ("The access to a registry", "Der Zugang zu einem Register"),
@@ -53,13 +52,10 @@ def of_registries(core: Core, sources: Mapping[str, Source], held: int, now_ms: 
 
 
 def _registry(core: Core, name: str, source: Source, now_ms: int) -> Trouble | None:
-    limit_ms = {
-        "diga-vz": core.settings.registry_max_age_seconds * 1000,
-        "zts": core.settings.zts_max_age_seconds * 1000,
-    }.get(name)
+    limit_ms = relied_on_ms(core.settings).get(name)
     if limit_ms is not None and now_ms - source.seen_ms > limit_ms:
         return registry_stale(name, source.seen_ms + limit_ms if source.seen_ms else source.fault_ms)
-    if source.fault is not None and name in NEEDED:
+    if source.fault is not None and limit_ms is not None:
         told = (f"{name} cannot be read at the moment", f"{name} ist zurzeit nicht lesbar")
         return Trouble(f"{name}-fault", DEMOTED, [], *told, source.fault_ms)
     if name == "hiis-vz" and source.notes:
