@@ -101,7 +101,7 @@ class Zts(Follower[Read]):
         seen = await terminology.looked_into(self._pool)
         fetched, unread = [], list[str]()
         for package in newest(published):
-            if package.label not in seen:
+            if package.label not in seen or seen[package.label] not in (None, package.shasum):  # or published anew
                 try:
                     fetched.append((package, *await download(http, base, package)))
                 except (BadArchive, RegistryFault) as error:
@@ -118,7 +118,7 @@ class Zts(Follower[Read]):
         async with self._pool.acquire() as connection, connection.transaction():
             for package, archive, sha256 in read.fetched:
                 held, told = await keep_all(connection, self.catalog, archive, package.label, sha256, began_ms)
-                detail = {"package": package.label, "sha256": sha256, "mivs": held}
+                detail = {"package": package.label, "shasum": package.shasum, "sha256": sha256, "mivs": held}
                 await store.record_event(connection, SOURCE, began_ms, "downloaded", detail)
                 notes += told
         unusable = await narrow(self._settings, self._pool, read.published, self._clock())
@@ -134,10 +134,12 @@ class Zts(Follower[Read]):
 async def keep_all(
     connection: asyncpg.Connection, catalog: MivCatalog, archive: Archive, origin: str, sha256: str, now_ms: int
 ) -> tuple[dict[str, str], list[str]]:
-    """Keep every version in `archive` that differs from what is in force.
+    """Keep every version in `archive` that differs from what is in force. One that is called like a kept one, and is
+    another, is kept beside it under a name of its own.
 
     Returns the name of the version of each MIV that the archive holds, and what the operator should know.
     """
+    others = {(one.name, one.content.version): one.content for one in await terminology.kept(connection)}
     notes = [
         f"package {origin} defines the MIV {url}, for which this recorder has no package"
         for url in unknown_mivs(archive.resources, (miv.valueset for miv in catalog.mivs))
@@ -150,6 +152,9 @@ async def keep_all(
         version = MivVersion(version.version, version.valuesets, archive.meta)
         changed, problem = compared(miv, version)
         if version.version != miv.version:
+            if others.get((miv.name, version.version), version).valuesets != version.valuesets:
+                notes.append(f"package {origin}: MIV {miv.name} {version.version} is another than the one kept before")
+                version = replace(version, version=f"{version.version}+{sha256[:8]}")
             await terminology.keep(connection, miv.name, version, origin, sha256, now_ms)
         elif changed or problem:
             notes.append(f"package {origin}: MIV {miv.name} {miv.version} has other codes than the one in force")

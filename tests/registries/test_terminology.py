@@ -149,6 +149,27 @@ async def test_what_could_be_read_beside_a_broken_package_holds(
     assert "2339-0" not in (await codes(settings, pool))[1]
 
 
+@pytest.mark.parametrize("package", ["1.1.0", "1.2.0"])
+async def test_what_is_published_anew_under_a_version_that_is_known_holds(
+    zts: Zts, state: RegistryState, settings: Settings, pool: asyncpg.Pool, clock: Clock, package: str
+) -> None:
+    """The same package with another digest, or a later one whose ValueSet still has the version of the last."""
+    state.packages = [Package(PACKAGE, "1.1.0", with_new(resources(settings, "1.1.0")))]
+    await read(zts, clock)
+    assert "2339-0" in (await codes(settings, pool))[1]
+    again = Package(PACKAGE, package, with_new(resources(settings, "1.1.0", "2339-0")))
+    state.packages = [*state.packages[: package != "1.1.0"], again]
+    notes = await read(zts, clock)
+    assert f"package {PACKAGE}#{package}: MIV {BG} 1.1.0 is another than the one kept before" in notes
+    assert "2339-0" not in (await codes(settings, pool))[1]
+    waits = [one for one in await waiting(pool, await current_catalog(settings, pool)) if one.miv.name == BG]
+    assert [list(one.difference.added) for one in waits] == [[(LOINC, NEW)]]
+    asked = state.requests
+    await read(zts, clock)
+    assert not zts.stale(clock())
+    assert state.requests - asked == 6, "four searches, one package, one feed: no further download"
+
+
 async def read(zts: Zts, clock: Clock) -> list[str]:
     """The notes after the next reading."""
     clock.advance(3600)

@@ -82,13 +82,15 @@ async def complete(connection: Connection, name: str, version: str, meta: str) -
     await connection.execute("UPDATE miv_version SET meta = $3 WHERE name = $1 AND version = $2", name, version, meta)
 
 
-async def looked_into(connection: Connection) -> set[str]:
-    """The packages (name#version) that were downloaded already."""
+async def looked_into(connection: Connection) -> dict[str, str | None]:
+    """The packages (name#version) that were downloaded already, each with the published digest of its last archive;
+    None: downloaded before that was noted."""
     rows = await connection.fetch(
-        "SELECT DISTINCT detail ->> 'package' AS package FROM registry_event WHERE source = $1 AND kind = 'downloaded'",
+        "SELECT detail ->> 'package' AS package, detail ->> 'shasum' AS shasum FROM registry_event"
+        " WHERE source = $1 AND kind = 'downloaded' ORDER BY event_no",
         SOURCE,
     )
-    return {row["package"] for row in rows}
+    return {row["package"]: row["shasum"] for row in rows}
 
 
 async def held_by_packages(connection: Connection) -> dict[str, dict[str, str]]:
