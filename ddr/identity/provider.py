@@ -119,13 +119,16 @@ class Provider:
         found = await self.get_json(self.issuer.rstrip("/") + "/.well-known/openid-configuration")
         if found.get("issuer") != self.issuer:
             raise ProviderUnavailable("issuer")
-        keys = (await self.get_json(_address(found, "jwks_uri"))).get("keys")
+        listed = (await self.get_json(_address(found, "jwks_uri"))).get("keys")
+        keys = [key for jwk in listed if (key := _signing_key(jwk))] if isinstance(listed, list) else []
+        if not keys:  # a set without any is a fault there, and no reason to forget the former ones
+            raise ProviderUnavailable("keys")
         return Description(
             authorization_endpoint=_address(found, "authorization_endpoint"),
             token_endpoint=_address(found, "token_endpoint"),
             end_session_endpoint=_address(found, "end_session_endpoint") if "end_session_endpoint" in found else None,
             names_itself=found.get("authorization_response_iss_parameter_supported") is True,
-            keys=KeySet([key for jwk in keys if (key := _signing_key(jwk))] if isinstance(keys, list) else []),
+            keys=KeySet(keys),
             read_ms=self._clock(),
         )
 

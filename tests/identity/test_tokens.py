@@ -161,6 +161,25 @@ async def test_keys_stay_good_for_a_day_while_the_provider_is_down(
         await read_id_token(provider, id_token(openid), "n", clock())
 
 
+@pytest.mark.parametrize("answer", [{"keys": []}, {"keys": [{"kty": "NEW", "kid": "future"}]}, {"error": "busy"}])
+async def test_keys_stay_good_while_the_provider_publishes_none(
+    oidc_settings: Settings, openid: OpenIdProvider, clock: Clock, answer: dict[str, Any]
+) -> None:
+    """Every gateway was refused, with an error that tells an app to log its patient in again."""
+    spoilt = list[bool]()
+
+    async def answered(request: httpx.Request) -> httpx.Response:
+        if spoilt and request.url.path == "/keys":
+            return httpx.Response(200, json=answer)
+        return await httpx.ASGITransport(openid.app()).handle_async_request(request)
+
+    provider = Provider(oidc_settings, clock, httpx.MockTransport(answered))
+    await provider.description()
+    spoilt.append(True)
+    clock.advance(FRESH_MS / 1000)
+    assert await read_access_token(provider, openid.access_token("anna"), clock())
+
+
 async def test_a_provider_that_hangs_keeps_nobody_waiting_whom_its_former_keys_serve(
     provider: Provider, openid: OpenIdProvider, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
