@@ -55,6 +55,8 @@ def check(settings: Settings) -> Settings:
                 f"setting {name}: must be https://host or https://host:port, without a slash at its end"
             )
     _check_authority(settings.registry_ca)
+    if not all(token.isascii() and token.isprintable() for token in settings.registry_token.split()):
+        raise SettingsError("setting registry_token: has a character that no token has (RFC 6750 section 2.1)")
     for registry in ("registry", "zts"):
         if getattr(settings, f"{registry}_refresh_seconds") >= getattr(settings, f"{registry}_max_age_seconds"):
             raise SettingsError(f"setting {registry}_refresh_seconds: must be below {registry}_max_age_seconds")

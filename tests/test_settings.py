@@ -99,6 +99,8 @@ def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
         ("CODE_SECONDS", "601", "code_seconds: must be 600 at most"),
         ("CONSENT_DAYS", "366", "consent must not exceed one year"),
         ("REGISTRY_MAX_AGE_SECONDS", "14401", "must not be trusted longer"),
+        ("REGISTRY_TOKEN", "\ufeff5d1c", "registry_token: has a character that no token has"),  # of some editors
+        ("REGISTRY_TOKEN", "5d1c\n5d1\x00", "registry_token: has a character that no token has"),
         ("TIME_ZONE", "Europe/Mainz", "time_zone: 'Europe/Mainz' is not in the IANA time zone database"),
         ("TIME_ZONE", "../etc/passwd", "time_zone: '../etc/passwd' is not"),
         ("TIME_ZONE", "Europe", "time_zone: 'Europe' is not"),

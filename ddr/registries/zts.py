@@ -23,6 +23,7 @@ from ddr.aside import aside
 from ddr.registries.archive import MAX_ARCHIVE_BYTES, Archive, BadArchive, read_archive
 from ddr.registries.errors import RegistryFault
 from ddr.registries.fhir_search import fetch
+from ddr.registries.wording import LONGEST_NOTE, clean
 
 NAME = re.compile(r"[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+")
 STABLE = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
@@ -68,7 +69,7 @@ async def deprecations(http: httpx.AsyncClient, base: str, name: str) -> list[st
     """Titles in the feed that announce a deprecated version of the package `name`. Raises RegistryFault."""
     _, body = await fetch(http, f"{base}/feeds/?packageName={name}&type=publication", limit=MAX_FEED_BYTES)
     titles = await aside(True, _titles, body or b"")
-    return [title for title in titles if title.startswith(DEPRECATED)]
+    return [clean(title, LONGEST_NOTE) for title in titles if title.startswith(DEPRECATED)]
 
 
 def _titles(body: bytes) -> list[str]:
@@ -125,7 +126,7 @@ def _published(name: str, version: str, content: Any) -> Published:
     content = content if isinstance(content, Mapping) else {}
     dist = content.get("dist")
     shasum = str(dist.get("shasum") or "") if isinstance(dist, Mapping) else ""
-    return Published(name, version, shasum, str(content.get("unlisted") or ""))
+    return Published(name, clean(version), shasum, clean(str(content.get("unlisted") or ""), LONGEST_NOTE))
 
 
 async def _json(http: httpx.AsyncClient, url: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import asyncpg
@@ -12,7 +13,9 @@ from ddr.demo.registry_zts import PACKAGE, valuesets
 from ddr.miv.loader import load_catalog
 from ddr.miv.model import MivCatalog, MivError
 from ddr.miv.versions import MivVersion
+from ddr.registries import zts as zts_reading
 from ddr.registries.terminology import SOURCE, Zts, current_catalog, waiting
+from ddr.registries.wording import LONGEST_NOTE
 from ddr.registries.zts import Published, newest
 from ddr.settings import Settings
 from ddr.store.registries import sources as store
@@ -235,6 +238,19 @@ async def test_deprecated_versions_are_told_and_not_fetched(
     entries = await store.read_entries(pool, SOURCE)
     assert entries[f"{PACKAGE}#1.1.0"]["deprecated"] == "wrong code"
     assert any(name.startswith("Veraltet:") for name in entries)
+
+
+async def test_texts_that_nothing_can_be_stored_under_keep_no_reading_from_being_one(
+    zts: Zts, state: RegistryState, settings: Settings, pool: asyncpg.Pool, clock: Clock
+) -> None:
+    """Longer than an entry of an index may be, or with what the database takes for no text."""
+    state.packages = [Package(PACKAGE, "1.1.0", [], unlisted=random.Random(1).randbytes(4000).hex())]
+    state.packages[0].resources = resources(settings, "1.1.0")
+    assert await read(zts, clock) == [] and not zts.stale(clock())
+    (title,) = (name for name in await store.read_entries(pool, SOURCE) if name.startswith("Veraltet:"))
+    assert len(title) == LONGEST_NOTE
+    odd = zts_reading._published(PACKAGE, "1.0.0\x00", {"unlisted": "because\x00of"})
+    assert (odd.version, odd.deprecated) == ("1.0.0", "becauseof")
 
 
 def test_the_newest_is_the_highest_stable_version() -> None:
