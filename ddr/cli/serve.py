@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,10 +76,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C, then drain and return 0. Problems at start raise errors of one line."""
     technical_log.configure()
-    # Before there are workers to exchange, nothing is to be done on this signal; least of all may it end us.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Before there are workers to exchange this signal may not end us; what it asks for is done when there are.
+    early = list[int]()
+    signal.signal(signal.SIGHUP, lambda number, _: early.append(number))
     if several(os.environ):
-        asyncio.run(_keep_several())
+        asyncio.run(_keep_several(early))
         return 0
     settings = fit_to_start()
     sockets = bind(settings)
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         _tell(provided)
         _migrate(provided)
         asyncio.run(prepare(provided))
-        asyncio.run(_supervise(sockets, provided))
+        asyncio.run(_supervise(sockets, provided, early))
     return 0
 
 
@@ -173,7 +174,7 @@ def _environment(settings: Settings) -> Mapping[str, str]:
     return {**os.environ, **bsi.environment(settings.state_dir)}
 
 
-async def _supervise(sockets: Sockets, settings: Settings) -> None:
+async def _supervise(sockets: Sockets, settings: Settings, early: Sequence[int]) -> None:
     def recheck() -> Settings:
         new = checked()
         # The URL of the embedded database is ours, not the operator's.
@@ -183,18 +184,19 @@ async def _supervise(sockets: Sockets, settings: Settings) -> None:
         return replace(new, **{name: getattr(settings, name) for name in FIXED})
 
     supervisor = Supervisor(sockets, settings, _environment(settings), recheck)
-    _on_signals(supervisor.stop, supervisor.reload)
+    _on_signals(supervisor.stop, supervisor.reload, early)
     await supervisor.run()
 
 
-async def _keep_several() -> None:
+async def _keep_several(early: Sequence[int]) -> None:
     """A process for each recorder of the directory, until SIGTERM; SIGHUP reads it again."""
     recorders = Recorders(fit_to_start, FIXED)
-    _on_signals(recorders.stop, recorders.read)
+    _on_signals(recorders.stop, recorders.read, early)
     await recorders.run()
 
 
-def _on_signals(stop: Callable[[], None], reload: Callable[[], None]) -> None:
+def _on_signals(stop: Callable[[], None], reload: Callable[[], None], early: Sequence[int]) -> None:
+    """`early`: what had come before."""
     on_terminal = sys.stderr.isatty()
 
     def hang_up() -> None:
@@ -208,3 +210,5 @@ def _on_signals(stop: Callable[[], None], reload: Callable[[], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, hang_up)
+    if early:
+        reload()

@@ -192,6 +192,23 @@ def test_the_end_answers_what_was_asked_and_waits_for_no_idle_connection(
     idle.close()
 
 
+def test_a_reload_that_is_asked_for_before_there_are_workers_is_done_when_there_are(tmp_path: Path) -> None:
+    """The settings were read before that: else what was changed meanwhile is in force for nobody."""
+    with embedded(tmp_path / "database") as url:
+        pass
+    file = tmp_path / "ddr.toml"
+    file.write_text('maintenance = ""\n')
+    settings = settings_for(tmp_path, workers=1, database_url=url, database_wait_seconds=60, settings=file)
+    recorder = Recorder(settings, healthy=False)
+    until(lambda: "serve.waits_for_database" in recorder.log())
+    file.write_text('maintenance = "until noon"\n')
+    recorder.process.send_signal(signal.SIGHUP)
+    with embedded(tmp_path / "database"):
+        until(lambda: "serve.reloaded" in recorder.log())
+        assert "until noon" in status(recorder)
+        assert recorder.stop()[0] == 0
+
+
 def test_a_database_that_starts_late_is_waited_for_and_is_no_crash(tmp_path: Path) -> None:
     with embedded(tmp_path / "database") as url:
         pass
