@@ -18,6 +18,7 @@ from ddr.registries.tokens import Tokens
 from ddr.settings import Settings
 from ddr.store.credentials import register
 from ddr.store.credentials.register import Kind
+from ddr.store.database.clock import steady_ms
 from ddr.store.database.digest import sha256
 from ddr.store.database.faults import FAULTS
 from ddr.store.registries import sources as store
@@ -42,6 +43,7 @@ class Follower(ABC, Generic[T]):
     def __init__(self, settings: Settings, pool: asyncpg.Pool, clock: Callable[[], int]) -> None:
         self._settings, self._pool, self._clock = settings, pool, clock
         self._state = store.Source()
+        self._seen_steady_ms = 0  # when that was read, by the steady clock
         self._accepted = ""  # the token with which the last reading was done
         self._asking = False  # this worker has the turn, and has not done what it is for
 
@@ -67,8 +69,11 @@ class Follower(ABC, Generic[T]):
         return self._settings.registry_max_age_seconds
 
     def stale(self, now_ms: int) -> bool:
-        """True when nothing was read within the maximum age (HDDT caching of trust-related information)."""
-        return now_ms - self._state.seen_ms > self._max_age_seconds * 1000
+        """True when nothing was read within the maximum age (HDDT caching of trust-related information).
+
+        By a clock that nobody sets, too: one that is set back makes nothing younger.
+        """
+        return max(now_ms - self._state.seen_ms, steady_ms() - self._seen_steady_ms) > self._max_age_seconds * 1000
 
     def seen_ms(self) -> int:
         """When the registry was last read; 0: never."""
@@ -170,4 +175,6 @@ class Follower(ABC, Generic[T]):
         state = await store.read_source(self._pool, self.source)
         if state.generation != self._state.generation or self._state.generation == 0:
             await self._changed()
+        if state.seen_ms != self._state.seen_ms:
+            self._seen_steady_ms = steady_ms() - max(0, self._clock() - state.seen_ms)
         self._state = state

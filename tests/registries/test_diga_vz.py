@@ -17,6 +17,7 @@ from ddr.demo.registry_state import ListedDiga, RegistryState
 from ddr.registries import diga_reading
 from ddr.registries.diga_vz import SOURCE, DigaVz
 from ddr.settings import Settings
+from ddr.store.database.clock import steady_ms
 from ddr.store.registries import sources as store
 from tests.support.clock import Clock
 from tests.support.counting import counted
@@ -56,6 +57,25 @@ async def test_a_clock_that_was_set_back_stops_no_reading(
     assert found is not None and found.redirect_uri == "https://one.example/after"
     clock.advance(4 * 3600 + 1)
     assert vz.stale(clock()), "not trusted for longer than allowed"
+
+
+async def test_a_clock_that_was_set_back_makes_nothing_younger(
+    vz: DigaVz, state: RegistryState, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Set back by a day as the registry goes away: what it said was relied on for a day longer than it may be."""
+    now = steady_ms()
+    monkeypatch.setattr("ddr.registries.follower.steady_ms", lambda: now)
+    clock.advance(600)
+    await vz.start()
+    clock.advance(-24 * 3600)
+    state.fault = "error"
+    now += 4 * 3600 * 1000 - 60_000
+    clock.advance(4 * 3600 - 60)
+    await vz.step()
+    assert not vz.stale(clock())
+    now += 60_001
+    clock.advance(60.001)
+    assert vz.stale(clock())
 
 
 async def test_all_pages_are_read(vz: DigaVz, state: RegistryState, diga: ListedDiga) -> None:
