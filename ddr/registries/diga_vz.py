@@ -39,8 +39,11 @@ class DigaVz(Follower[Reading]):
         self._compared = False  # with the consents, at least once
 
     def by_certificate(self, der: bytes) -> Diga | None:
-        """The DiGA that holds exactly this certificate (DER), inactive ones included."""
-        return self._snapshot.by_certificate.get(fingerprint(der))
+        """The DiGA that holds exactly this certificate (DER), inactive ones included; nobody once it has expired, which
+        a connection from before and a proxy that does not look let through."""
+        digest = fingerprint(der)
+        known = self._snapshot.ends_ms.get(digest, 0) > self._clock()
+        return self._snapshot.by_certificate.get(digest) if known else None
 
     def by_client_id(self, client_id: str) -> Diga | None:
         """The DiGA with this client id, inactive ones included."""

@@ -24,6 +24,7 @@ class Snapshot:
     by_client_id: Mapping[str, Diga] = field(default_factory=dict)
     by_certificate: Mapping[str, Diga] = field(default_factory=dict)  # key: sha256 of the DER, hex
     certificates: tuple[bytes, ...] = ()  # DER, those of retired and disabled DiGA included
+    ends_ms: Mapping[str, int] = field(default_factory=dict)  # of the certificates, by the same key
 
 
 def snapshot(entries: Iterable[Entry]) -> Snapshot:
@@ -35,6 +36,7 @@ def snapshot(entries: Iterable[Entry]) -> Snapshot:
         by_client_id={diga.client_id: diga for diga in digas},
         by_certificate={digest: diga for diga in digas for digest in diga.certificates},
         certificates=tuple(der for entry in entries for der in entry.certificates),
+        ends_ms={fingerprint(der): expires_ms(der) for entry in entries for der in entry.certificates},
     )
 
 

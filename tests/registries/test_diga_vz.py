@@ -14,7 +14,8 @@ import pytest
 from ddr.demo.registry import SEARCHES
 from ddr.demo.registry_fhir import manufacturer
 from ddr.demo.registry_state import ListedDiga, RegistryState
-from ddr.registries import diga_reading
+from ddr.registries import diga_reading, fhir_search
+from ddr.registries.certificates import expires_ms
 from ddr.registries.diga_vz import SOURCE, DigaVz
 from ddr.settings import Settings
 from ddr.store.database.clock import steady_ms
@@ -42,6 +43,19 @@ async def test_first_start_reads_the_registry(vz: DigaVz, clock: Clock, der: dic
     assert vz.by_certificate(der["a"]) is diga
     assert vz.by_certificate(der["c"]) is None
     assert sorted(vz.certificates()) == sorted([der["a"], der["b"]])
+
+
+async def test_a_certificate_that_ends_between_two_readings_authenticates_nobody(
+    vz: DigaVz, clock: Clock, der: dict[str, bytes]
+) -> None:
+    ends_ms = min(map(expires_ms, (der["a"], der["b"])))
+    clock.ms = ends_ms - 1000
+    await vz.start()
+    (ended,) = [one for one in (der["a"], der["b"]) if expires_ms(one) == ends_ms][:1]
+    diga = vz.by_certificate(ended)
+    assert diga is not None and diga.active
+    clock.advance(1)
+    assert vz.by_certificate(ended) is None and not vz.stale(clock())
 
 
 @pytest.mark.parametrize("back", [5, 60, 600, 7200])
@@ -325,7 +339,7 @@ async def test_who_answers_no_question_and_names_no_manufacturer_has_given_its_l
 ) -> None:
     """Else nothing is read while one DiGA is missing, and after four hours everybody is refused."""
     await vz.start()
-    search = diga_reading.search_all
+    search = fhir_search.search_all
 
     async def hangs(http: Any, url: str, parameters: Any, *more: Any) -> Any:
         if url.endswith("/Organization") or "identifier" in parameters:
