@@ -14,7 +14,8 @@ from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, shown_instant
 from ddr.settings import Settings
 from ddr.store.authorization import representations
-from ddr.store.authorization.representations import End, Moment, Relation, SetBy
+from ddr.store.authorization.representations import End, Relation, SetBy
+from ddr.store.database.rights import Moment
 from ddr.store.patients import administration, identities
 
 

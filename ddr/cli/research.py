@@ -23,8 +23,8 @@ from ddr.research.approval import ApprovalError, approval
 from ddr.series.days import local_day
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
-from ddr.store.authorization.representations import Moment
 from ddr.store.database.pool import Pool
+from ddr.store.database.rights import Moment
 from ddr.store.patients import research as store
 
 HELP = "give readings for research, without identifiers"

@@ -10,8 +10,8 @@ from ddr.gateway.auth import Gatekeeper, bearer_token
 from ddr.gateway.problem import Problem, conflict, invalid
 from ddr.http.asgi import NO_STORE, Reply, Scope, json_reply
 from ddr.http.core import Core
-from ddr.store.authorization.representations import Moment
 from ddr.store.database.digest import sha256
+from ddr.store.database.rights import Moment
 from ddr.store.gateways import apps
 from ddr.store.gateways.tokens import MOST, TooManyTokens
 
@@ -28,7 +28,7 @@ async def connect(core: Core, gatekeeper: Gatekeeper, scope: Scope, body: Any) -
     try:
         moment = Moment.at(core.clock(), core.settings)
         days = core.settings.gateway_token_days
-        made = await apps.connect(core.pool, code, name, days, moment.now_ms, moment.stands)
+        made = await apps.connect(core.pool, code, name, days, moment)
     except TooManyTokens:
         raise _too_many() from None
     if made is None:

@@ -19,6 +19,7 @@ from ddr.gateway.sources import Sources, derivation
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
 from ddr.settings import DAY
+from ddr.store.audit.acting import check_right
 from ddr.store.database.each_there import Said, each_there
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import LOCK_PATIENT
@@ -82,6 +83,7 @@ async def _store_there(core: Core, patient_id: UUID, uploads: Sequence[Upload]) 
         locked, devices, stored, around = await each_there(conn, patient_id, looks)
         if not locked:
             raise unauthorized(token_given=True)
+        await check_right(conn, patient_id, core.clock())
         now_ms, sources = locked[0]["stamp_ms"], Sources(devices)
         wave = await _planned(core, uploads, sources, Known(stored))
         told = told_apart(wave.new, wave.revised, around)

@@ -11,6 +11,7 @@ import asyncpg
 from ddr.fhir.instants import date_time
 from ddr.gateway.problem import conflict, invalid, unauthorized
 from ddr.http.core import Core
+from ddr.store.audit.acting import check_right
 from ddr.store.database.stamps import lock_patient
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
@@ -21,12 +22,14 @@ from ddr.store.series import end as series_end
 async def writing(core: Core, patient_id: UUID) -> AsyncIterator[tuple[asyncpg.Connection, int]]:
     """A transaction in which nobody else writes for this patient, and its stamp: what it changes, changes then.
 
-    Raises Problem 401 when the account was deleted while its token was still remembered, and PatientBusy.
+    Raises Problem 401 when the account was deleted while its token was still remembered, and PatientBusy; RightOver
+    when a page writes for a representative (ddr.gateway.inside).
     """
     async with core.writers.one(patient_id), core.pool.acquire() as conn, conn.transaction():
         stamp_ms = await lock_patient(conn, patient_id, core.steered_ms)
         if stamp_ms is None:
             raise unauthorized(token_given=True)
+        await check_right(conn, patient_id, core.clock())
         yield conn, stamp_ms
 
 

@@ -25,6 +25,7 @@ from ddr.store.authorization import par, representations, tokens
 from ddr.store.authorization.unpairing import unpair_everyone, unpair_expired
 from ddr.store.database import clock, leases
 from ddr.store.database.faults import FAULTS
+from ddr.store.database.rights import Moment
 from ddr.store.gateways import apps as gateway_apps
 from ddr.store.gateways import requests as gateway_requests
 from ddr.store.gateways import tokens as gateway_tokens
@@ -71,7 +72,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
             log.info("housekeeping.consents_ended", extra={"count": count})
 
     async def end_representations() -> None:
-        moment = representations.Moment.at(now_ms, settings)
+        moment = Moment.at(now_ms, settings)
         if count := await representations.end_due(pool, moment):
             log.info("housekeeping.representations_ended", extra={"count": count})
 

@@ -27,7 +27,7 @@ from ddr.research.weeks import Continuous, Cut, Singles, monday, single_weeks, w
 from ddr.series.days import local_day, midnight
 from ddr.series.packing import ERROR, HIGH, LOW
 from ddr.series.slots import shown
-from ddr.store.authorization.representations import Moment
+from ddr.store.database.rights import Moment
 from ddr.store.patients import research as store
 from ddr.store.patients.research import Row
 

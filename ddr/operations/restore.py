@@ -78,9 +78,12 @@ async def _redone(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
 
 @contextmanager
 def _acting(entry: Entry) -> Iterator[None]:
-    """What a representative did is done again in the same role, so that proof and trail say who it was."""
+    """What a representative did is done again in the same role, so that proof and trail say who it was.
+
+    The right to it was asked then; by now it may be over, or have begun after the backup.
+    """
     role, right = entry.get("by"), entry.get("representation")
-    acting = Acting(NOBODY, UUID(right), role, "") if isinstance(role, str) and isinstance(right, str) else None
+    acting = Acting(NOBODY, UUID(right), role, "", None) if isinstance(role, str) and isinstance(right, str) else None
     token = ACTING.set(acting)
     try:
         yield

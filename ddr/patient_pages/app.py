@@ -35,8 +35,8 @@ from ddr.patient_pages import (
     review,
     static,
 )
-from ddr.patient_pages.visitor import FormRefused, for_patients, form_refused, see_other
-from ddr.store.audit.acting import ACTING
+from ddr.patient_pages.visitor import FormRefused, for_patients, form_refused, right_over, see_other
+from ddr.store.audit.acting import ACTING, RightOver
 
 FILE_PATH = "/me/devices/file"
 
@@ -107,6 +107,7 @@ def create_consent(core: Core) -> ASGIApp:
         routes=[*(PROVIDER_LOGIN if core.identity else builtin), *PAGES, *(RESEARCH if core.settings.research else [])],
         exception_handlers={
             FormRefused: form_refused,
+            RightOver: right_over,
             consent.Refused: consent.refused,
             ProviderUnavailable: provider_login.unavailable,
             HTTPException: _no_such_page,

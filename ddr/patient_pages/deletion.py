@@ -35,9 +35,7 @@ async def submit(request: Request, visitor: Visitor, session: Session) -> Respon
             return _page(request, visitor, session, 422, error="deletion.confirm_first")
     elif error := await _wrong_password(request, core, session, form):
         return _page(request, visitor, session, 422, error=error)
-    deleted = await delete_patient(core.pool, session.patient_id, core.clock())
-    if not deleted and session.acting:  # the right has ended meanwhile, and the session with it
-        return see_other("/me")
+    await delete_patient(core.pool, session.patient_id, core.clock())
     response = see_other("/deleted")
     drop_cookie(response)
     return response

@@ -33,8 +33,10 @@ from ddr.series.slots import text, winners
 from ddr.series.status import WITHDRAWN
 from ddr.series.view import readings, view
 from ddr.store.audit import patients as trail
+from ddr.store.audit.acting import RightOver, check_right
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.restore import restores
+from ddr.store.database.faults import ChangedMeanwhile
 from ddr.store.patients import export
 from ddr.store.patients.sessions import Session
 
@@ -44,6 +46,7 @@ Resource = Mapping[str, Any]
 CSV = "text/csv; charset=utf-8; header=present"
 FHIR_FILE, CONSENTS_FILE, ACCESSES_FILE = "messwerte.json", "zustimmungen.csv", "zugriffe.csv"
 LARGE_LINES = 100  # of a table that are made beside the event loop: a day of a sensor with a reading a minute has 1,440
+ASKED_MS = 1000  # how long a right that was found in force is not asked again while somebody reads
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with a text that begins so
 
 
@@ -105,11 +108,29 @@ async def _answer(
     request: Request, read: Core, session: Session, content: AsyncIterator[bytes], media_type: str, name: str
 ) -> Response:
     """`content` comes from `read`. A download that is not whole is cut off: the browser says that it failed."""
-    content = _in_turns(export.whole(read.pool, session.patient_id, content))
-    core = core_of(request)
+    core, content = core_of(request), _in_turns(export.whole(read.pool, session.patient_id, content))
+    if session.acting:
+        content = _while_in_force(core, session.patient_id, content)
     await record(core.pool, Event.DATA_DOWNLOADED, core.clock(), patient_id=session.patient_id)
     headers = page_headers() | {"Content-Disposition": f'attachment; filename="{name}"', "Content-Type": media_type}
     return StreamingResponse(content, headers=headers)
+
+
+async def _while_in_force(core: Core, patient_id: UUID, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces that a representative gets: a client may take all day to read, and the patient goes on measuring.
+
+    Raises ChangedMeanwhile when the right has ended.
+    """
+    asked_ms = core.clock()
+    async for piece in content:
+        if (now_ms := core.clock()) >= asked_ms + ASKED_MS:
+            asked_ms = now_ms
+            try:
+                async with core.pool.acquire() as conn, conn.transaction():
+                    await check_right(conn, patient_id, now_ms)
+            except RightOver:
+                raise ChangedMeanwhile from None
+        yield piece
 
 
 async def _in_turns(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

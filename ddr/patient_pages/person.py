@@ -39,7 +39,7 @@ async def choose(request: Request, visitor: Visitor, session: Session) -> Respon
     """The session is about this person from now on; the person's trail says that a representative came in."""
     form, core = await read_form(request, visitor), core_of(request)
     request_uri, chosen = form.one("request_uri"), await _right(request, session, form.one("person"))
-    patient_id, acting = (chosen.patient_id, chosen.acting()) if chosen else (session.login_id, None)
+    patient_id, acting = (chosen.patient_id, chosen.acting(moment(core))) if chosen else (session.login_id, None)
     cookie = await turn_to(core.pool, visitor.cookie, patient_id, acting, request_uri)
     if cookie is None:
         raise FormRefused(problem="other_person")

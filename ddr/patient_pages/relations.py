@@ -10,7 +10,8 @@ from ddr.http.core import Core
 from ddr.identity.representing import Represented
 from ddr.identity.tokens import Identity
 from ddr.patient_pages.visitor import moment
-from ddr.store.authorization.representations import Moment, Terms, said
+from ddr.store.authorization.representations import Terms, said
+from ddr.store.database.rights import Moment
 from ddr.store.patients.relations import follow, patients_of
 
 log = logging.getLogger(__name__)

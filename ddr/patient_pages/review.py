@@ -30,6 +30,8 @@ async def submit(request: Request, visitor: Visitor, session: Session) -> Respon
     """Carry out what was decided, about all of them at once."""
     form, core = await read_form(request, visitor), core_of(request)
     request_uri, found = form.one("request_uri"), await _left(core, session)
+    if not found:
+        return see_other(onward(request_uri))
     decided = {client_id: form.one(client_id) for client_id in found}
     if not set(decided.values()) <= {KEEP, WITHDRAW}:
         return _page(request, visitor, found, request_uri, error="representation.review_missing")

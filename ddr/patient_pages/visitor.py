@@ -16,8 +16,8 @@ from ddr.http.asgi import media_type
 from ddr.http.body import BodyError, read_body
 from ddr.http.core import Core
 from ddr.http.pages import error_page, page_headers
-from ddr.store.audit.acting import ACTING
-from ddr.store.authorization.representations import Moment
+from ddr.store.audit.acting import ACTING, RightOver
+from ddr.store.database.rights import Moment
 from ddr.store.patients.sessions import Session, close_session, load_session, new_cookie, open_session
 
 COOKIE = "__Host-ddr"  # the prefix makes browsers insist on Secure, Path=/ and no Domain
@@ -188,6 +188,12 @@ def for_patients(endpoint: PatientEndpoint) -> Endpoint:
         return await endpoint(request, visitor, visitor.session)
 
     return guarded
+
+
+async def right_over(_: Request, error: Exception) -> Response:
+    """The answer to RightOver: nothing was done, and the session has ended with the right."""
+    assert isinstance(error, RightOver)
+    return see_other("/login")
 
 
 async def form_refused(request: Request, error: Exception) -> Response:

@@ -23,12 +23,12 @@ from ddr.store.audit.acting import ACTING, Acting
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import pairings, research, restore, unpairing
 from ddr.store.authorization.consents import Shown
-from ddr.store.authorization.representations import Moment
 from ddr.store.authorization.tokens import Family, load_family, revoke_family
 from ddr.store.authorization.unpairing import Party
 from ddr.store.database.digest import sha256
 from ddr.store.database.ids import IdCipher
 from ddr.store.database.pool import connect
+from ddr.store.database.rights import Moment
 from ddr.store.database.sealing import key_encryption_key
 from ddr.store.database.secrets import load_secrets
 from ddr.store.gateways import apps, tokens
@@ -38,6 +38,7 @@ from ddr.store.patients.erasure import delete_patient
 from tests.oauth.backend import DigaBackend, new_diga, stands
 from tests.support.clock import Clock
 from tests.support.database import dumped, migrated_database, restored_database
+from tests.support.patients import Patient, represent
 from tests.support.proofs import records
 from tests.support.trust import FakeTrust
 
@@ -263,7 +264,7 @@ async def test_what_a_representative_withdrew_is_withdrawn_again_in_this_role(wo
     kind = next(iter(one.diga.diga.valuesets))
     await world.back_up()
     clock.advance(60)
-    acting = Acting(other.patient_id, UUID(int=7), "parent", "somebody")
+    acting = Acting(other.patient_id, UUID(int=7), "parent", "somebody", None)
     token = ACTING.set(acting)
     await unpairing.withdraw(pool, one.patient_id, await world.pairing_no(one), kind, clock())
     number = await world.pairing_no(other)
@@ -281,6 +282,22 @@ async def test_what_a_representative_withdrew_is_withdrawn_again_in_this_role(wo
     assert ACTING.get() is None
 
 
+async def test_what_a_representative_deleted_is_deleted_again(world: World, clock: Clock) -> None:
+    """The right to it began after the backup, so that the database does not know it."""
+    pool, gone, other = world.core.pool, await world.pair(), await world.pair()
+    await world.back_up()
+    clock.advance(60)
+    mother, mia = [Patient(pair.patient_id, pair.name) for pair in (other, gone)]
+    right, moment = await represent(world.core, mother, mia), Moment.at(clock(), world.core.settings)
+    token = ACTING.set(Acting(mother.patient_id, right, "parent", "Mia", moment))
+    assert await delete_patient(pool, mia.patient_id, clock())
+    ACTING.reset(token)
+    async with world.restored() as core:
+        assert await verify(core.pool, gone.name, PASSWORD)
+        assert (await world.replayed(core))["patient:data:deleted"] == 1
+        assert await verify(core.pool, gone.name, PASSWORD) is None
+
+
 async def tokens_of(pool: asyncpg.Pool, pair: Pair) -> Family:
     """The grant of this pair."""
     number = await pool.fetchval("SELECT grant_no FROM token_grant WHERE patient_id = $1", pair.patient_id)
@@ -296,12 +313,12 @@ async def test_whoever_logged_out_after_the_backup_is_logged_out(world: World, c
     code = await apps.offer_code(world.core.pool, pair.patient_id, clock())
     await world.back_up()
     await sessions.close_session(world.core.pool, cookie)
-    assert await apps.connect(world.core.pool, code, "app", 1, clock(), moment.stands) is not None
+    assert await apps.connect(world.core.pool, code, "app", 1, moment) is not None
     async with world.restored() as core:
         assert await sessions.load_session(core.pool, cookie, moment, HOUR_MS) is not None
         await restore.declare(core.pool, clock() + HOUR_MS, clock())
         assert await sessions.load_session(core.pool, cookie, moment, HOUR_MS) is None
-        assert await apps.connect(core.pool, code, "app", 1, clock(), moment.stands) is None
+        assert await apps.connect(core.pool, code, "app", 1, moment) is None
 
 
 async def test_what_began_after_an_end_is_not_touched_by_it(world: World, clock: Clock) -> None:

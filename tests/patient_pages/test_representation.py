@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date
 from html import unescape
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 
@@ -17,10 +18,13 @@ from ddr.series.days import midnight
 from ddr.store.audit.acting import ACTING, Acting
 from ddr.store.audit.trail import Event
 from ddr.store.authorization.pairings import alive
-from ddr.store.authorization.representations import End, Moment, Relation, SetBy, end, of_patient
+from ddr.store.authorization.representations import End, Relation, SetBy, end, of_patient
+from ddr.store.database.faults import ChangedMeanwhile
+from ddr.store.database.rights import Moment
 from ddr.store.gateways import apps
-from ddr.store.patients.erasure import delete_patient
-from tests.patient_pages.browser import Browser, inputs
+from ddr.store.patients import export
+from ddr.store.patients.erasure import contents, delete_patient
+from tests.patient_pages.browser import FORM, Browser, form_token, inputs
 from tests.patient_pages.test_consent import CGM, scope
 from tests.support.citus import one_server_only
 from tests.support.clock import Clock
@@ -180,10 +184,10 @@ async def test_the_trail_shows_each_act_of_a_representative(
     await browser.decide(request_uri, "deny")
     assert "text/csv" in (await browser.get("/me/data.csv")).headers["content-type"]
     code = await apps.offer_code(core.pool, mia.patient_id, core.clock())  # what Mia makes herself is hers
-    assert await apps.connect(core.pool, code, "own", 1, core.clock(), moment.stands)
+    assert await apps.connect(core.pool, code, "own", 1, moment)
     page = await browser.post("/me/devices/connect", await browser.get("/me/devices"))
     code = page.text.split("<code>")[1].split("<")[0]
-    assert await apps.connect(core.pool, code, "hers", 1, core.clock(), moment.stands)
+    assert await apps.connect(core.pool, code, "hers", 1, moment)
     page = await browser.get("/me/devices")
     app = next(str(one["value"]) for one in inputs(page.text) if one.get("name") == "app")
     await browser.post("/me/devices/disconnect", page, app=app)
@@ -251,16 +255,75 @@ async def test_a_code_for_an_app_is_good_as_long_as_the_right(
     majority = midnight(date(2029, 3, 4), ZONE)
     clock.advance((majority - 300_000 - clock()) / 1000)
     right = await represent(core, mother, mia, born=date(2011, 3, 4))
-    acts = ACTING.set(Acting(mother.patient_id, right, Relation.PARENT, "Mia"))
+    acts = ACTING.set(Acting(mother.patient_id, right, Relation.PARENT, "Mia", Moment.at(clock(), core.settings)))
     code = await apps.offer_code(core.pool, mia.patient_id, clock())
     ACTING.reset(acts)
     clock.advance((majority - clock()) / 1000 - (not over))
     moment = Moment.at(clock(), core.settings)
-    made = await apps.connect(core.pool, code, "app", 365, clock(), moment.stands)
+    made = await apps.connect(core.pool, code, "app", 365, moment)
     assert (made is None) is over
     assert (await events(core, mia))[-1][0] == (
         Event.REPRESENTATION_SET_BY_OPERATOR if over else Event.GATEWAY_CONNECTED
     )
+
+
+@pytest.mark.parametrize(("shown", "sent", "fields"), [
+    ("/me", "/me/withdraw", {"kind": "all"}),
+    ("/me/devices", "/me/devices/connect", {}),
+    ("/me/devices", "/me/devices/disconnect", {"app": "x"}),
+    ("/me/delete", "/me/delete", {"password": PASSWORD}),
+])  # fmt: skip
+async def test_a_form_that_is_on_its_way_as_the_right_ends_does_nothing(
+    core: Core, mother: Patient, mia: Patient, clock: Clock, shown: str, sent: str, fields: dict[str, str]
+) -> None:
+    """Whose it is was asked when it began to come; majority is there when it has, and the right not closed yet."""
+    majority = midnight(date(2029, 3, 4), ZONE)
+    clock.advance((majority - 60_000 - clock()) / 1000)
+    await represent(core, mother, mia, born=date(2011, 3, 4))
+    browser = await acting(core, mother)
+    await allowed(core, browser)
+    token = form_token((await browser.get(shown)).text)
+    before = await contents(core.pool, mia.patient_id), await events(core, mia)
+
+    async def coming() -> AsyncIterator[bytes]:
+        yield urlencode({"form_token": token}).encode()
+        clock.advance((majority - clock()) / 1000)
+        yield f"&{urlencode(fields)}".encode()
+
+    answer = await browser.http.post(sent, content=coming(), headers={"content-type": FORM})
+    assert answer.headers["location"] == "/login"
+    assert (await contents(core.pool, mia.patient_id), await events(core, mia)) == before
+
+
+async def test_a_download_ends_with_the_right(
+    core: Core, mother: Patient, mia: Patient, right: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that reads slowly would get what is measured later, too."""
+    browser, read = await acting(core, mother), export.chunks
+
+    async def slowly(pool: Any, patient_id: Any) -> AsyncIterator[Any]:
+        async for row in read(pool, patient_id):
+            yield row
+        await finish(core, mia, right)
+        clock.advance(1)
+
+    monkeypatch.setattr(export, "chunks", slowly)
+    with pytest.raises(ChangedMeanwhile):  # the server cuts the connection then
+        await browser.get("/me/data.csv")
+
+
+async def test_a_representative_decides_nothing_that_the_patient_is_asked(
+    core: Core, mother: Patient, mia: Patient, right: Any
+) -> None:
+    """What the father had allowed is Mia's to keep, also while the mother acts for her."""
+    father = await new_patient(core, "father")
+    his = await represent(core, father, mia)
+    await allowed(core, await acting(core, father))
+    await finish(core, mia, his)
+    browser = await acting(core, mother)
+    assert (await browser.post("/me/review", await browser.get("/me"))).headers["location"] == "/me"
+    assert len(await alive(core.pool, mia.patient_id, core.clock())) == 1
+    assert (await Browser(core).login(mia)).headers["location"] == "/me/review"
 
 
 async def test_the_operator_says_when_majority_is(core: Core, mother: Patient, mia: Patient) -> None:

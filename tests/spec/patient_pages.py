@@ -42,11 +42,16 @@ def form_of(page: httpx.Response, control: str) -> Form:
     return form
 
 
-async def pages_of(ddr: Recorder, patient: Patient) -> PatientPages:
-    """Log the patient in."""
+async def logged_in(ddr: Recorder, patient: Patient) -> tuple[PatientPages, httpx.Response]:
+    """Log the patient in; the page that this leads to."""
     http = await ddr.client(base_url=ddr.settings.public_base_url, headers=ENGLISH, follow_redirects=True)
     pages = PatientPages(http)
     credentials = {"username": patient.username, "password": PASSWORD}
-    landed = await pages.submit(await pages.get("/login"), "username", **credentials)
+    return pages, await pages.submit(await pages.get("/login"), "username", **credentials)
+
+
+async def pages_of(ddr: Recorder, patient: Patient) -> PatientPages:
+    """Log the patient in."""
+    pages, landed = await logged_in(ddr, patient)
     assert landed.url.path == "/me", landed.text
     return pages

@@ -1,5 +1,5 @@
-"""The page that tells a patient who read what has each access once and in order, whatever DiGA and patient do, and
-whatever of the trail is sealed and packed meanwhile (AUD-005).
+"""The page that tells a patient who read what has each access once and in order, whatever DiGA, patient and somebody
+who acts for the patient do, and whatever of the trail is sealed and packed meanwhile (AUD-005).
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import httpx
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
@@ -26,14 +28,19 @@ from ddr.patient_pages.dates import day, time_of_day
 from ddr.patient_pages.texts import text
 from ddr.settings import MivSettings, Settings
 from ddr.store.audit.trail import Event
+from ddr.store.authorization.representations import End, SetBy, end, end_due
 from ddr.store.database.pool import open_pool
-from tests.spec.patient_pages import pages_of
+from ddr.store.database.rights import Moment
+from ddr.store.patients.erasure import delete_rest
+from tests.spec.patient_pages import PatientPages, form_of, logged_in, pages_of
 from tests.spec.world import BG, BP, CGM, DAY, MINUTE, Home, paired
 from tests.support.budget import budget, limited
 from tests.support.database import migrated_database
 from tests.support.loop import Loop, Run
+from tests.support.patients import Patient as Person
+from tests.support.patients import represent
 from tests.support.received import received
-from tests.support.recorder import Recorder, TestDiga, recorder
+from tests.support.recorder import PASSWORD, Recorder, TestDiga, recorder
 
 GRACE_SECONDS = 600
 KINDS = (BG, BP, CGM)
@@ -70,8 +77,18 @@ def lines(page: str) -> list[Line]:
     return found
 
 
+@dataclass
+class Opened:
+    """The patient's pages in the browser of the mother: by which right, the token of their forms, the last use."""
+
+    pages: PatientPages
+    right: UUID
+    token: str
+    used_ms: int
+
+
 class AccessMachine(RuleBasedStateMachine):
-    """One patient, one DiGA."""
+    """One patient after the other, each gone before the next; one DiGA; and a mother who may act now and then."""
 
     ddr: Recorder
     diga: TestDiga
@@ -79,12 +96,19 @@ class AccessMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[Line] = []
-        self.refused: list[tuple[str, str]] = []
-        self.run(self.begin())
+        self.run(self.first())
+
+    async def first(self) -> None:
+        self.mother = await self.ddr.patient()
+        await self.begin()
 
     async def begin(self) -> None:
-        """A patient with a value of each kind, and a DiGA that may read all."""
+        """A patient with a value of each kind, and a DiGA that may read all; nobody acts for the patient."""
+        self.told: list[Line] = []
+        self.refused: list[tuple[str, str]] = []
+        self.right: UUID | None = None  # its row is open
+        self.until_ms = 0
+        self.opened: Opened | None = None
         self.ddr.clock.advance(DAY / 1000)
         self.patient = await self.ddr.patient()
         home = Home(self.ddr, self.patient)
@@ -157,14 +181,119 @@ class AccessMachine(RuleBasedStateMachine):
             return
         url = kind if kind == "all" else self.urls([kind])[0]
         self.run(self.withdraw_at_the_page(url))
-        if kind != "all":
-            self.tell(Event.CONSENT_WITHDRAWN, valueset=url)
-        self.consented -= {*KINDS} if kind == "all" else {kind}
-        if not self.consented:
-            self.tell(Event.PAIRING_ENDED_BY_PATIENT)
+        self.withdrawn(kind)
 
     async def withdraw_at_the_page(self, kind: str) -> None:
         await (await pages_of(self.ddr, self.patient)).withdraw(self.diga.entry.client_id, kind)
+
+    def withdrawn(self, kind: str, **by: str) -> None:
+        """Of a kind that was allowed, or of all."""
+        if kind != "all":
+            self.tell(Event.CONSENT_WITHDRAWN, valueset=self.urls([kind])[0], **by)
+        self.consented -= {*KINDS} if kind == "all" else {kind}
+        if not self.consented:
+            self.tell(Event.PAIRING_ENDED_BY_PATIENT, **by)
+
+    @rule()
+    def delete(self) -> None:
+        """The patient deletes everything."""
+        self.ddr.clock.advance(60)
+        self.run(self.delete_at_the_page())
+
+    async def delete_at_the_page(self) -> None:
+        pages = await pages_of(self.ddr, self.patient)
+        page = await pages.submit(await pages.get("/me/delete"), "password", password=PASSWORD)
+        assert page.url.path == "/deleted", page.text
+        await self.gone(pages)
+
+    async def gone(self, pages: PatientPages) -> None:
+        """Nothing of the patient is served any more, to anybody; another patient comes."""
+        for one in (pages, *([self.opened.pages] if self.opened else ())):
+            assert (await one.get("/me/access")).url.path == "/login"
+        with pytest.raises(DigaRefused):
+            await self.diga.client.refresh(self.reader.tokens)
+        self.reader.renewed_ms = self.ddr.clock()
+        assert (await self.reader.get("Device")).status_code in (401, 403)
+        assert (await self.patient.gateway.get("devices")).status_code == 401
+        self.right = None
+        await self.log_the_mother_in()
+        await self.begin()
+
+    @property
+    def may(self) -> bool:
+        """Whether the mother may act now."""
+        return self.right is not None and self.ddr.clock() < self.until_ms
+
+    @rule(hours=st.sampled_from((1, 24, 365 * 24)))
+    def let_act(self, hours: int) -> None:
+        """The operator enters that the mother acts, for so long."""
+        self.ddr.clock.advance(60)
+        if self.right is None:
+            self.until_ms = self.ddr.clock() + hours * 60 * MINUTE
+            mother, child = [Person(one.patient_id, one.username) for one in (self.mother, self.patient)]
+            self.right = self.run(represent(self.ddr.core, mother, child, until_ms=self.until_ms))
+            self.tell(Event.REPRESENTATION_SET_BY_OPERATOR, by="parent")
+
+    @rule()
+    def let_act_no_more(self) -> None:
+        self.ddr.clock.advance(60)
+        if self.right is not None:
+            self.run(self.end_the_right(self.right))
+
+    async def end_the_right(self, right: UUID) -> None:
+        async with self.ddr.core.pool.acquire() as conn, conn.transaction():
+            assert await end(conn, self.patient.patient_id, right, SetBy.OPERATOR, End.RELATION, self.ddr.clock())
+        self.right = None
+        self.tell(Event.REPRESENTATION_ENDED_BY_OPERATOR, by="parent", reason=str(End.RELATION))
+
+    @rule()
+    def enter(self) -> None:
+        """The mother opens the patient's pages, if she may."""
+        self.ddr.clock.advance(60)
+        self.run(self.log_the_mother_in())
+
+    async def log_the_mother_in(self) -> None:
+        pages, page = await logged_in(self.ddr, self.mother)
+        assert page.url.path == ("/me/person" if self.may else "/me")
+        if self.right is not None and self.may:
+            page = await pages.submit(page, "person", person=str(self.right))
+            assert page.url.path == "/me", page.text
+            token = dict(form_of(await pages.get("/me/devices"), "file").hidden)["form_token"]
+            self.opened = Opened(pages, self.right, token, self.ddr.clock())
+            self.tell(Event.REPRESENTATIVE_ENTERED, by="parent")
+
+    @rule(what=st.sampled_from((*KINDS, "all", "download", "delete")))
+    def act(self, what: str) -> None:
+        """The mother goes on with pages that she opened before: done while she may, and nothing at all else."""
+        self.ddr.clock.advance(60)
+        if self.opened is not None:
+            self.run(self.go_on(self.opened, what))
+
+    async def go_on(self, opened: Opened, what: str) -> None:
+        now_ms = self.ddr.clock()
+        still = self.may and opened.right == self.right  # another right is another session
+        still = still and now_ms - opened.used_ms < self.ddr.settings.session_seconds * 1000
+        answer = await self.send(opened, what)
+        assert (answer.url.path == "/login") is not still, answer.text
+        opened.used_ms = now_ms
+        if not still:
+            self.opened = None
+        elif what == "delete":
+            await self.gone(opened.pages)
+        elif what == "download":
+            self.tell(Event.DATA_DOWNLOADED, by="parent")
+        elif what in self.consented or (what == "all" and self.consented):
+            self.withdrawn(what, by="parent")
+
+    async def send(self, opened: Opened, what: str) -> httpx.Response:
+        """A link or a form of such a page."""
+        if what == "download":
+            return await opened.pages.get("/me/accesses.csv")
+        form = {"form_token": opened.token}
+        if what == "delete":
+            return await opened.pages.http.post("/me/delete", data={**form, "password": PASSWORD})
+        form["kind"] = what if what == "all" else self.urls([what])[0]
+        return await opened.pages.http.post("/me/withdraw", data={**form, "client_id": self.diga.entry.client_id})
 
     @rule()
     def revoke(self) -> None:
@@ -184,6 +313,12 @@ class AccessMachine(RuleBasedStateMachine):
     @rule(pack=st.booleans())
     def tidy(self, pack: bool) -> None:
         """What housekeeping does, at the time of the recorder."""
+        self.ddr.clock.advance(60)
+        self.run(end_due(self.ddr.core.pool, Moment.at(self.ddr.clock(), self.ddr.settings)))
+        if self.right is not None and not self.may:
+            self.right = None
+            self.tell(Event.REPRESENTATION_ENDED_BY_SYSTEM, by="parent", reason=str(End.DUE))
+        self.run(delete_rest(self.ddr.core.pool, self.ddr.clock()))
         self.run(seal(self.ddr.core.pool, self.ddr.clock()))
         if pack:
             self.run(pack_some(self.ddr.core.pool, self.ddr.clock()))

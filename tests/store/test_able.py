@@ -9,8 +9,9 @@ from uuid import UUID
 import pytest
 
 from ddr.http.core import Core
-from ddr.store.audit.acting import ACTING, Acting
-from ddr.store.authorization.representations import End, Moment, SetBy, end
+from ddr.store.audit.acting import ACTING, Acting, RightOver
+from ddr.store.authorization.representations import End, SetBy, end
+from ddr.store.database.rights import Moment
 from ddr.store.gateways import apps
 from ddr.store.patients.administration import disable, enable
 from ddr.store.patients.erasure import delete_patient
@@ -44,7 +45,8 @@ async def test_a_session(core: Core, clock: Clock, who: str) -> None:
     session = Session(one.patient_id, one.username)
     if who == "representative":
         right = await represent(core, one, child)
-        session = Session(child.patient_id, one.username, acting=Acting(one.patient_id, right, "parent", "Mia"))
+        acting = Acting(one.patient_id, right, "parent", "Mia", Moment.at(clock(), core.settings))
+        session = Session(child.patient_id, one.username, acting=acting)
     cookie = await while_disabled(core, one.patient_id, open_session(core.pool, session, clock()))
     assert await load_session(core.pool, cookie, Moment.at(clock(), core.settings), HOUR_MS) is None
 
@@ -52,14 +54,14 @@ async def test_a_session(core: Core, clock: Clock, who: str) -> None:
 async def test_a_code_for_an_app(core: Core, clock: Clock) -> None:
     one = await new_patient(core)
     code = await while_disabled(core, one.patient_id, apps.offer_code(core.pool, one.patient_id, clock()))
-    assert await apps.connect(core.pool, code, "App", 365, clock(), Moment.at(clock(), core.settings).stands) is None
+    assert await apps.connect(core.pool, code, "App", 365, Moment.at(clock(), core.settings)) is None
 
 
 async def test_a_code_for_an_app_that_a_representative_makes_as_the_right_ends(core: Core, clock: Clock) -> None:
     """An app with it would send for a year."""
     mother, child = await new_patient(core), await new_patient(core)
     right = await represent(core, mother, child)
-    acting = ACTING.set(Acting(mother.patient_id, right, "parent", "Mia"))
+    acting = ACTING.set(Acting(mother.patient_id, right, "parent", "Mia", Moment.at(clock(), core.settings)))
     async with core.pool.acquire() as conn, conn.transaction():
         assert await end(conn, child.patient_id, right, SetBy.OPERATOR, End.RELATION, clock())
         offering = asyncio.create_task(apps.offer_code(core.pool, child.patient_id, clock()))
@@ -67,8 +69,8 @@ async def test_a_code_for_an_app_that_a_representative_makes_as_the_right_ends(c
             while not offering.done() and not await waiting(core.pool):  # noqa: ASYNC110 - for the end
                 await asyncio.sleep(0.01)
     ACTING.reset(acting)
-    moment = Moment.at(clock(), core.settings)
-    assert await apps.connect(core.pool, await offering, "App", 365, clock(), moment.stands) is None
+    with pytest.raises(RightOver):
+        await offering
 
 
 async def test_nobody_logs_in_to_a_patient_who_is_gone(core: Core, clock: Clock) -> None:

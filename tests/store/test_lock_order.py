@@ -11,12 +11,14 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.operations.pairing import approve
-from ddr.store.audit.acting import Acting
+from ddr.store.audit.acting import ACTING, Acting
 from ddr.store.authorization.grace import Claim, GraceClaims
 from ddr.store.authorization.representations import End, SetBy, end
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.limits import REQUESTS
+from ddr.store.database.rights import Moment
 from ddr.store.database.stamps import lock_patient
+from ddr.store.gateways import apps
 from ddr.store.patients.erasure import delete_patient
 from ddr.store.patients.sessions import Session, open_session
 from tests.support.clock import Clock
@@ -144,7 +146,7 @@ async def test_a_right_ends_while_its_patient_is_deleted(core: Core, clock: Cloc
     """Whoever ends it has the right and takes its sessions next; the deletion waits for the right and has none."""
     mother, child = await new_patient(core), await new_patient(core)
     right = await represent(core, mother, child)
-    acting = Acting(mother.patient_id, right, "parent", "Mia")
+    acting = Acting(mother.patient_id, right, "parent", "Mia", Moment.at(clock(), core.settings))
     await open_session(core.pool, Session(child.patient_id, mother.username, acting=acting), clock())
     async with core.pool.acquire() as ending, ending.transaction():
         await ending.execute("SELECT FROM representation WHERE patient_id = $1 FOR UPDATE", child.patient_id)
@@ -154,3 +156,20 @@ async def test_a_right_ends_while_its_patient_is_deleted(core: Core, clock: Cloc
                 await asyncio.sleep(0.01)
         assert await end(ending, child.patient_id, right, SetBy.OPERATOR, End.RELATION, clock())
     assert await deleting
+
+
+async def test_a_right_ends_while_an_app_is_connected_by_a_code_of_it(core: Core, clock: Clock) -> None:
+    """Whoever ends it has the right and deletes the code next; the app waits for the right and has no code."""
+    mother, child = await new_patient(core), await new_patient(core)
+    right, moment = await represent(core, mother, child), Moment.at(clock(), core.settings)
+    acting = ACTING.set(Acting(mother.patient_id, right, "parent", "Mia", moment))
+    code = await apps.offer_code(core.pool, child.patient_id, clock())
+    ACTING.reset(acting)
+    async with core.pool.acquire() as ending, ending.transaction():
+        await ending.execute("SELECT FROM representation WHERE patient_id = $1 FOR UPDATE", child.patient_id)
+        connecting = asyncio.create_task(apps.connect(core.pool, code, "App", 365, moment))
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not await waiting(core.pool):  # noqa: ASYNC110 - nothing else tells it
+                await asyncio.sleep(0.01)
+        assert await end(ending, child.patient_id, right, SetBy.OPERATOR, End.RELATION, clock())
+    assert await connecting is None

@@ -17,8 +17,8 @@ from ddr.research.approval import Approval
 from ddr.research.weeks import monday, week_number
 from ddr.series.days import local_day, midnight
 from ddr.store.authorization import research
-from ddr.store.authorization.representations import Moment
 from ddr.store.database.pool import open_pool
+from ddr.store.database.rights import Moment
 from ddr.store.patients import research as store
 from tests.diga_api.world import CGM, DAY, Body
 from tests.support.database import migrated_database

@@ -19,7 +19,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.scopes.parse import Scopes, parse
-from ddr.store.audit.acting import ACTING
+from ddr.store.audit.acting import check_right
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import par
 from ddr.store.authorization.consents import BY_PATIENT, Shortened, Shown, any_in_force, close, give
@@ -66,12 +66,12 @@ async def decide(
 
     Consumes the request, finds or founds the pairing, records the consents, creates grant and code: all or nothing,
     before the browser is sent back (CON-003). None when the request is unknown, expired or already decided, or when
-    the patient has just deleted everything, the account was disabled, or the right to act for the patient has ended.
+    the patient has just deleted everything, or the account was disabled. Raises RightOver.
     """
     async with pool.acquire() as conn, conn.transaction():
-        acting = ACTING.get()
-        if not await stays_able(conn, patient_id, acting.representation_id if acting else None):
+        if not await stays_able(conn, patient_id):
             return None
+        await check_right(conn, patient_id, now_ms)
         request = await par.consume(conn, request_uri, patient_id, now_ms)
         if request is None:
             return None
@@ -98,8 +98,9 @@ async def decide(
 
 
 async def deny(pool: asyncpg.Pool, request_uri: str, patient_id: UUID, now_ms: int) -> PushedRequest | None:
-    """Carry out the patient's refusal: the request is consumed, nothing is issued. None as for `decide`."""
+    """Carry out the patient's refusal: the request is consumed, nothing is issued. None and raises as `decide`."""
     async with pool.acquire() as conn, conn.transaction():
+        await check_right(conn, patient_id, now_ms)
         request = await par.consume(conn, request_uri, patient_id, now_ms)
         if request is not None:
             await record(conn, Event.PAIRING_DENIED, now_ms, patient_id=patient_id, client_id=request.client_id)
@@ -110,8 +111,10 @@ async def take_back(pool: asyncpg.Pool, code: str, patient_id: UUID, now_ms: int
     """Let a refusal win over the consent before it, as long as the DiGA has not redeemed the code; False when it has.
 
     Code and grant end, and the consents given with them; those given before stay, with the end that was chosen.
+    Raises RightOver.
     """
     async with pool.acquire() as conn, conn.transaction():
+        await check_right(conn, patient_id, now_ms)
         # one after the other, as in `issued`: where patients are spread, codes lie apart from grants
         grant_no = await conn.fetchval(
             "SELECT grant_no FROM authorization_code WHERE code_sha256 = $1 AND patient_id = $2",

@@ -9,19 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import date, timedelta, tzinfo
 from enum import StrEnum
-from typing import Self
 from uuid import UUID, uuid4
-from zoneinfo import ZoneInfo
 
 import asyncpg
 
-from ddr.scopes.majority import of_age_born_by
 from ddr.series.days import midnight
-from ddr.settings import Settings
 from ddr.store.audit.acting import Acting, detail_of
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import research
 from ddr.store.database.pool import Connection
+from ddr.store.database.rights import Moment, in_force
 
 
 class Relation(StrEnum):
@@ -123,36 +120,9 @@ class Representation:
     set_by: SetBy
     terms: Terms
 
-    def acting(self) -> Acting:
-        """Whoever acts by it."""
-        return Acting(self.representative_id, self.representation_id, self.terms.relation, self.terms.name)
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Now, and the latest birthday of those who are of age now (ddr.scopes.majority)."""
-
-    now_ms: int
-    of_age_born_by: date
-
-    @classmethod
-    def at(cls, now_ms: int, settings: Settings) -> Self:
-        """The moment `now_ms`, with the age of majority that the operator set."""
-        return cls(now_ms, of_age_born_by(now_ms, settings.majority_years, ZoneInfo(settings.time_zone)))
-
-    async def stands(self, conn: asyncpg.Connection, patient_id: UUID, representation_id: UUID) -> bool:
-        """Within a transaction: the right is in force, and does not end before the end of the transaction."""
-        row = await conn.fetchrow(_STANDS, patient_id, representation_id, self.now_ms, self.of_age_born_by)
-        return row is not None
-
-
-def in_force(row: str, now_ms: str, of_age_born_by: str) -> str:
-    """SQL that is true for a representation `row` that counts; names of parameters as in Moment."""
-    return (
-        f"{row}.ended_ms IS NULL AND {row}.since_ms <= {now_ms}"
-        f" AND ({row}.until_ms IS NULL OR {row}.until_ms > {now_ms})"
-        f" AND ({row}.born IS NULL OR {row}.born > {of_age_born_by})"
-    )
+    def acting(self, moment: Moment) -> Acting:
+        """Whoever acts by it; it was in force at `moment`."""
+        return Acting(self.representative_id, self.representation_id, self.terms.relation, self.terms.name, moment)
 
 
 _COLUMNS = """r.representation_id, r.patient_id, r.representative_id, r.set_by, r.relation, r.name, r.since_ms,
@@ -162,9 +132,6 @@ _CHOICES = f"""
 SELECT {_COLUMNS} FROM representation r
  WHERE r.representative_id = $1 AND {in_force("r", "$2", "$3")} AND EXISTS ({_ABLE})
  ORDER BY r.name, r.created_ms"""  # noqa: S608 - texts of ours
-_STANDS = f"""
-SELECT FROM representation r
- WHERE r.patient_id = $1 AND r.representation_id = $2 AND {in_force("r", "$3", "$4")} FOR SHARE"""
 _DUE = """
 SELECT patient_id, representation_id, until_ms IS NOT NULL AND until_ms <= $1 AS over FROM representation
  WHERE ended_ms IS NULL AND (until_ms <= $1 OR born <= $2) LIMIT 10000"""

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.store.audit.acting import acted, detail_of
+from ddr.store.audit.acting import acted, check_right, detail_of
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.consents import BY_PATIENT, Shown, keep_text
 from ddr.store.database.pool import Connection
@@ -21,7 +21,6 @@ By = tuple[str | None, UUID | None]  # role and right of a representative, as of
 # Whoever gives or withdraws waits for whoever does so at the same time, and for an export that is being written down.
 _LOCK = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"
 _ABLE = "SELECT FROM patient WHERE patient_id = $1 AND disabled_ms IS NULL FOR NO KEY UPDATE"
-_RIGHT = "SELECT FROM representation WHERE patient_id = $1 AND representation_id = $2 AND ended_ms IS NULL FOR SHARE"
 _OPEN = """
 SELECT g.act_no, g.at_ms FROM research_consent g
  WHERE g.patient_id = $1 AND g.act = 'given'
@@ -47,14 +46,13 @@ SELECT g.act_no, g.at_ms AS given_ms, g.role AS given_role, g.language, g.text_s
 async def give(pool: asyncpg.Pool, patient_id: UUID, shown: Shown, now_ms: int) -> bool:
     """The patient, or whoever acts for the patient, agrees to research, having read `shown`.
 
-    False when a consent is in force already, and when the account is gone or disabled or the right to act has ended.
+    False when a consent is in force already, and when the account is gone or disabled. Raises RightOver.
     """
     role, representation_id = acted()
     async with pool.acquire() as conn, conn.transaction():
         if await conn.fetchrow(_ABLE, patient_id) is None:
             return False
-        if representation_id and await conn.fetchrow(_RIGHT, patient_id, representation_id) is None:
-            return False
+        await check_right(conn, patient_id, now_ms)
         if await conn.fetchrow(_OPEN, patient_id) is not None:
             return False
         await keep_text(conn, shown, now_ms)
@@ -67,7 +65,7 @@ async def give(pool: asyncpg.Pool, patient_id: UUID, shown: Shown, now_ms: int) 
 async def withdraw(pool: asyncpg.Pool, patient_id: UUID, reason: str, now_ms: int) -> bool:
     """The patient, or whoever acts for the patient, takes the consent back. False when none is in force.
 
-    That is so whatever the clock said when it was given.
+    That is so whatever the clock said when it was given. Raises RightOver.
     """
     return await _withdraw(pool, patient_id, reason, now_ms, acted(), _EVER, ())
 
@@ -93,6 +91,7 @@ async def _withdraw(
 ) -> bool:
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute(_LOCK, patient_id)
+        await check_right(conn, patient_id, now_ms)
         given = await conn.fetch(_OPEN_UPTO, patient_id, upto_ms, list(given_ms))
         ended = await _end(conn, patient_id, given, now_ms, BY_PATIENT, reason, by)
         if not ended:

@@ -9,9 +9,9 @@ from uuid import UUID
 import asyncpg
 
 from ddr.store.audit.trail import Event, record
-from ddr.store.authorization.representations import Moment, in_force
 from ddr.store.authorization.unpairing import Party, end, withdrawn
 from ddr.store.database.pool import Connection
+from ddr.store.database.rights import Moment, in_force
 
 # Consents in force that somebody gave whose right is over, whether its row is closed yet or not.
 _OVER = "(r.ended_ms IS NOT NULL OR r.until_ms <= $2 OR r.born <= $3) AND r.reviewed_ms IS NULL"

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.store.audit.acting import ACTING
+from ddr.store.audit.acting import ACTING, check_right
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import consents
 
@@ -41,9 +41,16 @@ SELECT patient_id, pairing_no FROM consent
 
 
 async def unpair(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, by: Party, reason: str, now_ms: int) -> bool:
-    """End one pairing with all its consents, grants and tokens. False when it had already ended."""
+    """End one pairing with all its consents, grants and tokens. False when it had already ended. Raises RightOver."""
     async with pool.acquire() as conn, conn.transaction():
+        await _check(conn, patient_id, by, now_ms)
         return await end(conn, patient_id, pairing_no, by, reason, now_ms)
+
+
+async def _check(conn: asyncpg.Connection, patient_id: UUID, by: Party, now_ms: int) -> None:
+    """What ends in the patient's name is ended by who may. Raises RightOver."""
+    if by is Party.PATIENT:
+        await check_right(conn, patient_id, now_ms)
 
 
 def withdrawn() -> str:
@@ -52,7 +59,10 @@ def withdrawn() -> str:
 
 
 async def withdraw(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, valueset: str, now_ms: int) -> bool:
-    """The patient takes back one kind of data; with the last one the pairing ends. False when it was not granted."""
+    """The patient takes back one kind of data; with the last one the pairing ends. False when it was not granted.
+
+    Raises RightOver.
+    """
     return await _end_kind(pool, patient_id, pairing_no, valueset, Party.PATIENT, withdrawn(), now_ms)
 
 
@@ -151,6 +161,7 @@ async def _end_kind(
 ) -> bool:
     """End the consents to one kind of data, and the pairing with the last. False when there was nothing to end."""
     async with pool.acquire() as conn, conn.transaction():
+        await _check(conn, patient_id, by, now_ms)
         pairing = await _lock(conn, patient_id, pairing_no)
         if pairing is None:
             return False

@@ -14,15 +14,11 @@ async def able(conn: Connection, patient_id: UUID | None) -> bool:
 
 
 _ACCOUNT = "SELECT FROM patient WHERE patient_id = $1 AND disabled_ms IS NULL FOR KEY SHARE"
-_RIGHT = "SELECT FROM representation WHERE patient_id = $1 AND representation_id = $2 AND ended_ms IS NULL FOR SHARE"
 
 
-async def stays_able(conn: Connection, patient_id: UUID, representation_id: UUID | None = None) -> bool:
-    """Within a transaction: True as `able`, and, with it, while the right to act for the patient has not ended.
+async def stays_able(conn: Connection, patient_id: UUID) -> bool:
+    """Within a transaction: True as `able`, and nobody disables or deletes the account before the end of it.
 
-    Nobody disables or deletes the account or ends the right before the end of the transaction. For what must not
-    outlive that.
+    For what must not outlive that.
     """
-    if await conn.fetchrow(_ACCOUNT, patient_id) is None:
-        return False
-    return representation_id is None or await conn.fetchrow(_RIGHT, patient_id, representation_id) is not None
+    return await conn.fetchrow(_ACCOUNT, patient_id) is not None

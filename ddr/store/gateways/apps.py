@@ -7,20 +7,19 @@ app never sees how the patient logs in, and the recorder needs nothing from the 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
 from functools import partial
 from uuid import UUID
 
 import asyncpg
 
 from ddr.durations import DAY_MS
-from ddr.store.audit.acting import acted, detail_of
+from ddr.store.audit.acting import acted, check_right, detail_of
 from ddr.store.audit.trail import Event, record
-from ddr.store.database.able import able, stays_able
+from ddr.store.database.able import stays_able
 from ddr.store.database.digest import sha256
 from ddr.store.database.faults import FAULTS
+from ddr.store.database.rights import Moment
 from ddr.store.database.settling import made
-from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
 from ddr.store.gateways import tokens
 from ddr.store.gateways.tokens import Renewed
@@ -28,7 +27,6 @@ from ddr.store.gateways.tokens import Renewed
 CODE_MS = 10 * 60 * 1000
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no letter that looks like a digit
 LENGTH = 10  # 50 random bits, good for minutes, with few tries
-Stands = Callable[[asyncpg.Connection, UUID, UUID], Awaitable[bool]]  # of a patient's representation, by its id
 _ALIKE = str.maketrans("OIL", "011", "- \t")
 
 
@@ -40,12 +38,13 @@ def normal_code(text: str) -> str:
 async def offer_code(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> str:
     """A pairing code for this patient, good for CODE_MS and one app; it takes the place of the one before.
 
-    It is worth nothing when the account is disabled or gone by now, or the right of whoever acts has ended.
+    It is worth nothing when the account is disabled or gone by now. Raises RightOver.
     """
     role, representation_id = acted()
     code = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
     async with pool.acquire() as conn, conn.transaction():
-        if await stays_able(conn, patient_id, representation_id):
+        if await stays_able(conn, patient_id):
+            await check_right(conn, patient_id, now_ms)
             await conn.execute(
                 """
                 INSERT INTO gateway_code (patient_id, code_sha256, expires_ms, role, representation_id)
@@ -63,48 +62,39 @@ async def offer_code(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> str:
     return f"{code[:5]}-{code[5:]}"
 
 
-_TAKE = """
-DELETE FROM gateway_code c USING patient p
- WHERE c.code_sha256 = $1 AND c.expires_ms > $2 AND p.patient_id = c.patient_id AND p.disabled_ms IS NULL
-RETURNING c.patient_id, c.role, c.representation_id"""
-_TAKE_APART = """
-DELETE FROM gateway_code WHERE code_sha256 = $1 AND expires_ms > $2 RETURNING patient_id, role, representation_id"""
+_LOOK = "SELECT patient_id, role, representation_id FROM gateway_code WHERE code_sha256 = $1 AND expires_ms > $2"
+_TAKE = "DELETE FROM gateway_code WHERE patient_id = $1 AND code_sha256 = $2"
 
 
-async def connect(
-    pool: asyncpg.Pool, code: str, name: str, days: int, now_ms: int, stands: Stands
-) -> tuple[str, int] | None:
+async def connect(pool: asyncpg.Pool, code: str, name: str, days: int, moment: Moment) -> tuple[str, int] | None:
     """The first token of an app and its end, for a code that is good; of several callers one gets it.
 
-    `stands` says whether the right of a representative who made the code is in force: without it the code is none.
-    Raises TooManyTokens, and the code stays good.
+    The code of a representative is good while the right is. Raises TooManyTokens, and the code stays good.
     """
     token: str | None = None
+    now_ms = moment.now_ms
     try:
         async with pool.acquire() as conn, conn.transaction():
-            token = await _exchanged(conn, code, name, days, now_ms, stands)
+            token = await _exchanged(conn, sha256(normal_code(code)), name, days, moment)
     except FAULTS as error:  # the code would be used up, and nobody had the token
         if token is None or not await made(error, partial(_is_there, pool, token, now_ms)):
             raise
     return None if token is None else (token, now_ms + days * DAY_MS)
 
 
-async def _exchanged(
-    conn: asyncpg.Connection, code: str, name: str, days: int, now_ms: int, stands: Stands
-) -> str | None:
-    apart = is_spread(conn)
-    taken = await conn.fetchrow(_TAKE_APART if apart else _TAKE, sha256(normal_code(code)), now_ms)
-    if taken is None:
+async def _exchanged(conn: asyncpg.Connection, code_sha256: bytes, name: str, days: int, moment: Moment) -> str | None:
+    """Locks account, right and code in the order of whoever ends one of them: an end deletes the code last."""
+    found = await conn.fetchrow(_LOOK, code_sha256, moment.now_ms)
+    if found is None or not await stays_able(conn, found["patient_id"]):
         return None
-    patient_id = taken["patient_id"]
-    if apart and not await able(conn, patient_id):
+    patient_id, right = found["patient_id"], found["representation_id"]
+    if right is not None and not await moment.stands(conn, patient_id, right):
         return None
-    right = taken["representation_id"]
-    if right is not None and not await stands(conn, patient_id, right):
+    if await conn.execute(_TAKE, patient_id, code_sha256) != "DELETE 1":
         return None
-    token = await tokens.create(conn, patient_id, now_ms, name=name, days=days)
-    by = detail_of(taken["role"], right)
-    await record(conn, Event.GATEWAY_CONNECTED, now_ms, patient_id=patient_id, detail=by)
+    token = await tokens.create(conn, patient_id, moment.now_ms, name=name, days=days)
+    by = detail_of(found["role"], right)
+    await record(conn, Event.GATEWAY_CONNECTED, moment.now_ms, patient_id=patient_id, detail=by)
     return token
 
 
@@ -133,8 +123,12 @@ async def issue(pool: asyncpg.Pool, patient_id: UUID, name: str, days: int, now_
 
 
 async def disconnect(pool: asyncpg.Pool, patient_id: UUID, app: str | None, by: Event, now_ms: int) -> int:
-    """End all tokens of the app that is shown so (None: of all apps), from the next request on; how many apps."""
+    """End all tokens of the app that is shown so (None: of all apps), from the next request on; how many apps.
+
+    Raises RightOver.
+    """
     async with pool.acquire() as conn, conn.transaction():
+        await check_right(conn, patient_id, now_ms)
         ended = await tokens.revoke(conn, patient_id, app, now_ms)
         for first in ended:
             await record(conn, by, now_ms, patient_id=patient_id, ends={"app": first.hex()})

@@ -14,11 +14,10 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.store.audit.acting import acted
+from ddr.store.audit.acting import check_right
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.representations import end_all_of
 from ddr.store.authorization.unpairing import Party, end
-from ddr.store.database.able import stays_able
 from ddr.store.patients.sessions import close_all
 
 REASON = "data-deleted"
@@ -70,10 +69,9 @@ async def delete_patient(
     by: Party = Party.PATIENT,
     told: Callable[[str, int], None] = _untold,
 ) -> bool:
-    """End the patient's pairings and delete all of the patient's rows. False when there is no such patient, and when
-    the right of whoever acts has ended.
+    """End the patient's pairings and delete all of the patient's rows. False when there is no such patient.
 
-    `told` hears of each table how many rows went; they are gone when all are.
+    `told` hears of each table how many rows went; they are gone when all are. Raises RightOver.
     """
     patience = max(PATIENCE_SECONDS, pool.limits.lock)
     async with pool.acquire() as conn, conn.transaction():
@@ -82,9 +80,7 @@ async def delete_patient(
             return False
         for lock in _LOCKS:
             await conn.execute(lock, patient_id)
-        _, right = acted()
-        if right is not None and not await stays_able(conn, patient_id, right):
-            return False
+        await check_right(conn, patient_id, now_ms)
         for row in await conn.fetch(_CODES, patient_id):
             await conn.execute(_LOCK_CODE, row["code_sha256"])
         for row in await conn.fetch(

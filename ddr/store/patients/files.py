@@ -6,7 +6,10 @@ import gzip
 from dataclasses import dataclass
 from uuid import UUID
 
+import asyncpg
+
 from ddr.durations import DAY_MS
+from ddr.store.audit.acting import check_right
 from ddr.store.database.pool import Connection
 from ddr.store.database.sweeping import delete_due
 
@@ -22,19 +25,18 @@ class WaitingFile:
     taken_ms: int | None
 
 
-async def keep(pool: Connection, patient_id: UUID, digest: str, content: bytes, now_ms: int) -> None:
-    """Keep this file in the place of the one before."""
-    await pool.execute(
-        """
-        INSERT INTO patient_file (patient_id, digest, content, created_ms) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (patient_id) DO UPDATE
-           SET digest = excluded.digest, content = excluded.content, created_ms = excluded.created_ms, taken_ms = NULL
-        """,
-        patient_id,
-        digest,
-        gzip.compress(content, 1),
-        now_ms,
-    )
+_KEEP = """
+INSERT INTO patient_file (patient_id, digest, content, created_ms) VALUES ($1, $2, $3, $4)
+ON CONFLICT (patient_id) DO UPDATE
+   SET digest = excluded.digest, content = excluded.content, created_ms = excluded.created_ms, taken_ms = NULL"""
+
+
+async def keep(pool: asyncpg.Pool, patient_id: UUID, digest: str, content: bytes, now_ms: int) -> None:
+    """Keep this file in the place of the one before. Raises RightOver."""
+    packed = gzip.compress(content, 1)
+    async with pool.acquire() as conn, conn.transaction():
+        await check_right(conn, patient_id, now_ms)
+        await conn.execute(_KEEP, patient_id, digest, packed, now_ms)
 
 
 async def find(pool: Connection, patient_id: UUID, now_ms: int) -> WaitingFile | None:

@@ -9,7 +9,6 @@ import asyncpg
 
 from ddr.store.authorization.representations import (
     End,
-    Moment,
     Representation,
     SetBy,
     Terms,
@@ -18,6 +17,7 @@ from ddr.store.authorization.representations import (
     open_of,
     rename,
 )
+from ddr.store.database.rights import Moment
 from ddr.store.patients import identities
 
 _LOCK_LOGIN = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"  # one login of an account after the other

@@ -11,8 +11,8 @@ import asyncpg
 from ddr.research.approval import Approval
 from ddr.series.status import WITHDRAWN
 from ddr.store.audit.trail import Event, record
-from ddr.store.authorization.representations import Moment, in_force
 from ddr.store.database.pool import Connection
+from ddr.store.database.rights import Moment, in_force
 
 Row = Mapping[str, Any]
 

@@ -15,9 +15,10 @@ import asyncpg
 
 from ddr.durations import HOUR_MS
 from ddr.store.audit.acting import Acting
-from ddr.store.authorization.representations import UNTIL_MAJORITY, Moment, in_force
+from ddr.store.authorization.representations import UNTIL_MAJORITY
 from ddr.store.database.able import able, stays_able
 from ddr.store.database.digest import sha256
+from ddr.store.database.rights import Moment, in_force
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
 
@@ -112,11 +113,12 @@ async def load_session(pool: asyncpg.Pool, cookie: str, moment: Moment, idle_ms:
         row = await pool.fetchrow(_LOAD, *asked, moment.of_age_born_by)
     if row is None:
         return None
+    right = row["login_id"], row["representation_id"], row["relation"], row["name"]
     return Session(
         patient_id=row["patient_id"],
         username=row["username"],
         confirmed_ms=row["confirmed_ms"],
-        acting=row["login_id"] and Acting(row["login_id"], row["representation_id"], row["relation"], row["name"]),
+        acting=Acting(*right, moment) if row["login_id"] else None,
         represents=row["represents"],
         represented=row["represented"],
         chosen_sha256=row["chosen_sha256"],
