@@ -43,7 +43,7 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
         visitor,
         "devices.html",
         devices=[_device(core, row, lang) for row in rows],
-        apps=await apps_of(core, session),
+        apps=await apps_of(core, session, lang),
         at_provider=at_provider(core),
         notice=_notice(request, lang),
     )

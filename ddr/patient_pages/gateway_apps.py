@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from ddr.http.core import Core
 from ddr.patient_pages.render import page
+from ddr.patient_pages.texts.representation import somebody
 from ddr.patient_pages.visitor import FormRefused, Visitor, core_of, read_form, see_other
 from ddr.store.audit.trail import Event
 from ddr.store.gateways import apps, tokens
@@ -20,18 +21,25 @@ MINUTES = apps.CODE_MS // 60_000
 
 @dataclass(frozen=True)
 class OwnApp:
-    """An app that may send readings of the patient; `used_ms` to the hour."""
+    """An app that may send readings of the patient; `used_ms` to the hour; `by`: who connected it for the patient."""
 
     app: str
     name: str
     since_ms: int
     used_ms: int | None
     until_ms: int
+    by: str
 
 
-async def apps_of(core: Core, session: Session) -> Sequence[OwnApp]:
+async def apps_of(core: Core, session: Session, lang: str) -> Sequence[OwnApp]:
     """The patient's apps, the oldest first."""
-    return [OwnApp(**row) for row in await tokens.apps(core.pool, session.patient_id, core.clock())]
+    return [
+        OwnApp(
+            **{name: row[name] for name in ("app", "name", "since_ms", "used_ms", "until_ms")},
+            by=somebody(lang, row["role"]),
+        )
+        for row in await tokens.apps(core.pool, session.patient_id, core.clock())
+    ]
 
 
 def at_provider(core: Core) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,43 +20,53 @@ from ddr.store.patients.sessions import Session
 KEEP, WITHDRAW = "keep", "withdraw"
 
 
+class Left(NamedTuple):
+    """Names of what there is to decide about: DiGA by their client_id, apps that send by what they are shown by."""
+
+    readers: dict[str, str]
+    senders: dict[str, str]
+
+
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
     """The connections to decide about; on to the goal when there are none."""
     request_uri, core = request.query_params.get("request_uri", ""), core_of(request)
-    if not (found := await _left(core, session)):
-        return see_other(onward(request_uri))
-    return _page(request, visitor, found, request_uri)
+    found = await _left(core, session)
+    return _page(request, visitor, found, request_uri) if any(found) else see_other(onward(request_uri))
 
 
 async def submit(request: Request, visitor: Visitor, session: Session) -> Response:
     """Carry out what was decided, about all of them at once."""
     form, core = await read_form(request, visitor), core_of(request)
     request_uri, found = form.one("request_uri"), await _left(core, session)
-    if not found:
+    decided = {name: form.one(name) for name in (*found.readers, *found.senders)}
+    if not decided:
         return see_other(onward(request_uri))
-    decided = {client_id: form.one(client_id) for client_id in found}
     if not set(decided.values()) <= {KEEP, WITHDRAW}:
         return _page(request, visitor, found, request_uri, error="representation.review_missing")
-    kept = [client_id for client_id, decision in decided.items() if decision == KEEP]
+    kept = [name for name, decision in decided.items() if decision == KEEP]
     await reviews.decide(core.pool, session.patient_id, kept, moment(core))
     return see_other(onward(request_uri))
 
 
-async def _left(core: Core, session: Session) -> dict[str, str]:
-    """Client_id and name of the DiGA to decide about; whoever represents decides nothing here."""
+async def _left(core: Core, session: Session) -> Left:
+    """What the patient has to decide about; whoever represents decides nothing here."""
     if session.acting:
-        return {}
-    rows = await reviews.left(core.pool, session.patient_id, moment(core))
-    return {row["client_id"]: app_name(core, row["client_id"]) for row in rows}
+        return Left({}, {})
+    found = await reviews.left(core.pool, session.patient_id, moment(core))
+    return Left(
+        {row["client_id"]: app_name(core, row["client_id"]) for row in found.pairings},
+        {row["app"]: row["name"] for row in found.apps},
+    )
 
 
-def _page(request: Request, visitor: Visitor, found: dict[str, str], request_uri: str, error: str = "") -> Response:
+def _page(request: Request, visitor: Visitor, found: Left, request_uri: str, error: str = "") -> Response:
     return page(
         request,
         visitor,
         "review.html",
         status=422 if error else 200,
-        apps=found,
+        readers=found.readers,
+        senders=found.senders,
         request_uri=request_uri,
         later=onward(request_uri),
         error=error and text(language(request.scope), error),

@@ -19,9 +19,10 @@ from ddr.store.audit.acting import ACTING, Acting
 from ddr.store.audit.trail import Event
 from ddr.store.authorization.pairings import alive
 from ddr.store.authorization.representations import End, Relation, SetBy, end, of_patient
+from ddr.store.database.digest import sha256
 from ddr.store.database.faults import ChangedMeanwhile
 from ddr.store.database.rights import Moment
-from ddr.store.gateways import apps
+from ddr.store.gateways import apps, tokens
 from ddr.store.patients import export
 from ddr.store.patients.erasure import contents, delete_patient
 from tests.patient_pages.browser import FORM, Browser, form_token, inputs
@@ -355,6 +356,62 @@ async def test_connections_stay_until_the_patient_decides(
     assert [tag for tag, _ in await events(core, mia)][-2:] == [Event.PAIRING_KEPT, Event.PAIRING_ENDED_BY_PATIENT]
     assert (await own.login(mia)).headers["location"] == "/me"
     assert (await own.get("/me/review")).headers["location"] == "/me"
+
+
+@pytest.mark.parametrize("lang", ["de", "en"])
+async def test_an_app_stays_until_the_patient_decides(
+    core: Core, mother: Patient, mia: Patient, right: Any, clock: Clock, lang: str
+) -> None:
+    """No reading is lost, the mother has nothing new, and Mia sees whose app it is and ends it."""
+    browser, sending = await acting(core, mother, lang=lang), []
+    for name in ("Phone", "Mother's", ""):
+        page = await browser.post("/me/devices/connect", await browser.get("/me/devices"))
+        code = page.text.split("<code>")[1].split("<")[0]
+        made = await apps.connect(core.pool, code, name, 365, Moment.at(clock(), core.settings))
+        assert made is not None
+        sending.append(made[0])
+    shown = [sha256(token).hex()[: tokens.SHOWN] for token in sending]
+    renewed = await apps.renew(core.pool, sha256(sending[1]), 365, 0, clock())  # by the mother, who has it
+    assert renewed is not None
+    sending[1] = renewed.token
+    own = Browser(core, lang)
+    assert (await own.login(mia)).headers["location"] == "/me"  # nothing to decide yet
+    await finish(core, mia, right)
+    clock.advance(1)
+    assert [await sends(core, token) for token in sending] == [True] * 3
+    assert (await own.login(mia)).headers["location"] == "/me/review"
+    assert (await own.get("/me/devices")).text.count({"de": "ein Elternteil", "en": "a parent"}[lang]) == 3
+    page = await own.get("/me/review")
+    assert {"de": "Diese Apps senden Messwerte", "en": "These apps send readings"}[lang] in page.text
+    unnamed = {"de": "App ohne Namen</bdi> darf weiter senden", "en": "App without a name</bdi> may go on"}
+    assert unnamed[lang] in page.text
+    assert {"de": "lesen Ihre Daten weiter", "en": "go on reading your data"}[lang] not in page.text
+    assert (await own.post("/me/review", page, **{shown[0]: "keep"})).status_code == 422
+    assert [await sends(core, token) for token in sending] == [True] * 3
+    answer = await own.post("/me/review", page, **dict(zip(shown, ("keep", "withdraw", "withdraw"), strict=True)))
+    assert answer.headers["location"] == "/me"
+    assert [await sends(core, token) for token in sending] == [True, False, False]
+    assert [tag for tag, _ in await events(core, mia)][-2:] == [Event.GATEWAY_DISCONNECTED] * 2
+    assert (await own.login(mia)).headers["location"] == "/me"
+
+
+async def test_nobody_is_asked_about_what_was_connected_by_who_represents_still(
+    core: Core, mother: Patient, mia: Patient, right: Any
+) -> None:
+    """Other terms are another right of the same person."""
+    await allowed(core, await acting(core, mother))
+    await finish(core, mia, right)
+    other = await represent(core, mother, mia)
+    own = Browser(core)
+    assert (await own.login(mia)).headers["location"] == "/me"
+    await finish(core, mia, other)
+    assert (await own.login(mia)).headers["location"] == "/me/review"
+
+
+async def sends(core: Core, token: str) -> bool:
+    """Whether the app with this token is let in."""
+    found = await tokens.find(core.pool, sha256(token), core.clock())
+    return found is not None and found.good
 
 
 @pytest.mark.parametrize("gone", ["representative", "patient"])

@@ -18,6 +18,7 @@ TEXTS = {
     ),
     "unnamed": Words("App ohne Namen", "App without a name"),
     "since": Words("Verbunden seit", "Connected since"),
+    "by": Words("Verbunden hat sie", "Connected by"),
     "used": Words("Zuletzt benutzt (volle Stunde)", "Last used (full hour)"),
     "never": Words("noch nie", "never"),
     "until": Words("Verbunden bis", "Connected until"),

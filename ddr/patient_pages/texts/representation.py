@@ -73,10 +73,10 @@ TEXTS = {
         "manufacturer says so. The representative then cannot reach the data any more, at once.",
     ),
     "what_stays": Words(
-        "Verbindungen mit Apps bleiben danach bestehen, bis die vertretene Person selbst entscheidet. "
-        "Sie wird bei ihrer nächsten Anmeldung gefragt.",
-        "Connections with apps then stay until the person who was represented decides. "
-        "They are asked the next time they sign in.",
+        "Verbindungen mit Apps bleiben danach bestehen, bis die vertretene Person selbst entscheidet: mit Apps, die "
+        "Daten lesen, und mit Apps, die Messwerte senden. Sie wird bei ihrer nächsten Anmeldung gefragt.",
+        "Connections with apps then stay until the person who was represented decides: with apps that read data, and "
+        "with apps that send readings. They are asked the next time they sign in.",
     ),
     "what_wrong": Words(
         "Stimmt eine Vertretung nicht, wenden Sie sich bitte an uns.",
@@ -98,6 +98,18 @@ TEXTS = {
     ),
     "review_keep": Words("Behalten: {app} darf weiter lesen", "Keep: {app} may go on reading"),
     "review_withdraw": Words("Beenden: {app} liest ab sofort nichts mehr", "End: {app} reads nothing from now on"),
+    "review_senders": Words(
+        "Diese Apps senden Messwerte für Sie. Verbunden hat sie jemand, der Sie nicht mehr vertritt. Wer eine davon "
+        "auf dem Telefon hat, kann dort auch sehen, welche Messgeräte Sie benutzen und wann Messwerte ankommen. "
+        "Beenden Sie keine App, die auf Ihrem eigenen Telefon für Sie sendet: Von dort kommt dann nichts mehr an.",
+        "These apps send readings for you. Somebody who no longer represents you connected them. Whoever has one of "
+        "them on a phone can also see there which measuring devices you use and when readings arrive. "
+        "Do not end an app that sends for you from your own phone: nothing would arrive from there any more.",
+    ),
+    "review_keep_sender": Words("Behalten: {app} darf weiter senden", "Keep: {app} may go on sending"),
+    "review_withdraw_sender": Words(
+        "Beenden: {app} sendet ab sofort nichts mehr", "End: {app} sends nothing from now on"
+    ),
     "review_submit": Words("So entscheiden", "Decide so"),
     "review_later": Words("Später entscheiden", "Decide later"),
     "review_missing": Words(

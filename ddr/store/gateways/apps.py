@@ -92,9 +92,9 @@ async def _exchanged(conn: asyncpg.Connection, code_sha256: bytes, name: str, da
         return None
     if await conn.execute(_TAKE, patient_id, code_sha256) != "DELETE 1":
         return None
-    token = await tokens.create(conn, patient_id, moment.now_ms, name=name, days=days)
-    by = detail_of(found["role"], right)
-    await record(conn, Event.GATEWAY_CONNECTED, moment.now_ms, patient_id=patient_id, detail=by)
+    by = found["role"], right
+    token = await tokens.create(conn, patient_id, moment.now_ms, name=name, days=days, by=by)
+    await record(conn, Event.GATEWAY_CONNECTED, moment.now_ms, patient_id=patient_id, detail=detail_of(*by))
     return token
 
 
@@ -129,10 +129,15 @@ async def disconnect(pool: asyncpg.Pool, patient_id: UUID, app: str | None, by: 
     """
     async with pool.acquire() as conn, conn.transaction():
         await check_right(conn, patient_id, now_ms)
-        ended = await tokens.revoke(conn, patient_id, app, now_ms)
-        for first in ended:
-            await record(conn, by, now_ms, patient_id=patient_id, ends={"app": first.hex()})
-        return len(ended)
+        return await end(conn, patient_id, app, by, now_ms)
+
+
+async def end(conn: asyncpg.Connection, patient_id: UUID, app: str | None, by: Event, now_ms: int) -> int:
+    """Within a transaction: the same, by who may."""
+    ended = await tokens.revoke(conn, patient_id, app, now_ms)
+    for first in ended:
+        await record(conn, by, now_ms, patient_id=patient_id, ends={"app": first.hex()})
+    return len(ended)
 
 
 async def sweep_codes(pool: asyncpg.Pool, now_ms: int) -> None:

@@ -28,6 +28,8 @@ MOST = 20  # tokens of one patient that are good at once
 SHOWN = 16  # hex characters of the hash that name an app towards people
 
 Row = Mapping[str, Any]
+By = tuple[str | None, UUID | None]  # role and right of a representative, as of `acted`
+NOBODY_ELSE: By = (None, None)
 
 
 class TooManyTokens(Exception):
@@ -63,10 +65,15 @@ _FIND_ALONE = """
 SELECT patient_id, revoked_ms IS NULL AND expires_ms > $2 AS good, used_ms FROM gateway_token WHERE token_sha256 = $1"""
 
 
-async def create(conn: Connection, patient_id: UUID, now_ms: int, *, name: str = "", days: int = DAYS) -> str:
-    """A new token (256 random bits) of a new app that writes for this patient for `days`. Raises TooManyTokens."""
+async def create(
+    conn: Connection, patient_id: UUID, now_ms: int, *, name: str = "", days: int = DAYS, by: By = NOBODY_ELSE
+) -> str:
+    """A new token (256 random bits) of a new app that writes for this patient for `days`. Raises TooManyTokens.
+
+    `by` connected it in the patient's place.
+    """
     token = secrets.token_urlsafe(32)
-    await _insert(conn, token, sha256(token), patient_id, name, now_ms, now_ms + days * DAY_MS)
+    await _insert(conn, token, sha256(token), patient_id, name, now_ms, now_ms + days * DAY_MS, by)
     return token
 
 
@@ -91,11 +98,15 @@ async def note_use(conn: Connection, token_sha256: bytes, holder: Holder, now_ms
 
 
 async def apps(conn: Connection, patient_id: UUID, now_ms: int) -> Sequence[Row]:
-    """The patient's apps that have a good token, the oldest first: app, name, since_ms, used_ms, until_ms."""
+    """The patient's apps that have a good token, the oldest first: app, name, since_ms, used_ms, until_ms.
+
+    And role and representation_id of whoever connected it in the patient's place.
+    """
     rows: Sequence[Row] = await conn.fetch(
         f"""
         SELECT {_APP} AS app, min(name) AS name, min(created_ms) AS since_ms, max(used_ms) AS used_ms,
-               max(expires_ms) AS until_ms
+               max(expires_ms) AS until_ms, max(role) AS role,
+               (array_agg(representation_id) FILTER (WHERE representation_id IS NOT NULL))[1] AS representation_id
           FROM gateway_token
          WHERE patient_id = $1 AND revoked_ms IS NULL
          GROUP BY app HAVING max(expires_ms) > $2 ORDER BY since_ms, app
@@ -122,7 +133,7 @@ async def renew(
         """
         UPDATE gateway_token SET expires_ms = least(expires_ms, $3)
          WHERE token_sha256 = $1 AND revoked_ms IS NULL AND expires_ms > $2
-        RETURNING patient_id, app, name, expires_ms
+        RETURNING patient_id, app, name, expires_ms, role, representation_id
         """,
         token_sha256,
         now_ms,
@@ -131,7 +142,8 @@ async def renew(
     if row is None:
         return None
     token, expires_ms = secrets.token_urlsafe(32), now_ms + days * DAY_MS
-    await _insert(conn, token, row["app"], row["patient_id"], row["name"], now_ms, expires_ms)
+    by = row["role"], row["representation_id"]
+    await _insert(conn, token, row["app"], row["patient_id"], row["name"], now_ms, expires_ms, by)
     return Renewed(token, row["patient_id"], expires_ms, row["expires_ms"])
 
 
@@ -186,15 +198,15 @@ async def sweep(pool: asyncpg.Pool, before_ms: int) -> None:
 
 
 async def _insert(
-    conn: Connection, token: str, app: bytes, patient_id: UUID, name: str, now_ms: int, expires_ms: int
+    conn: Connection, token: str, app: bytes, patient_id: UUID, name: str, now_ms: int, expires_ms: int, by: By
 ) -> None:
     status: str = await conn.execute(
         """
-        INSERT INTO gateway_token (token_sha256, app, patient_id, name, created_ms, expires_ms)
-        SELECT $1, $2, $3, $4, $5, $6 WHERE $7 > (
+        INSERT INTO gateway_token (token_sha256, app, patient_id, name, created_ms, expires_ms, role, representation_id)
+        SELECT $1, $2, $3, $4, $5, $6, $8, $9 WHERE $7 > (
             SELECT count(*) FROM gateway_token WHERE patient_id = $3 AND revoked_ms IS NULL AND expires_ms > $5)
         """,
-        sha256(token), app, patient_id, name, now_ms, expires_ms, MOST,
+        sha256(token), app, patient_id, name, now_ms, expires_ms, MOST, *by,
     )  # fmt: skip
     if status == "INSERT 0 0":
         raise TooManyTokens
