@@ -143,6 +143,15 @@ def test_a_job_that_locks_rows_of_several_servers_is_told_of() -> None:
     assert undisciplined([Executed(text, JOB, False) for text in fine]) == []
 
 
+def test_a_job_that_asks_for_rows_without_columns_is_told_of() -> None:
+    """As above: whether a week had been given before was asked so."""
+    (told,) = undisciplined([Executed("SELECT EXISTS (SELECT FROM pairing WHERE client_id = $1)", JOB, False)])
+    assert told == f"{JOB} asks several servers for rows without columns"
+    named = "SELECT EXISTS (SELECT FROM pairing WHERE patient_id = $1), EXISTS (SELECT 1 FROM pairing)"
+    beside = "SELECT 1 FROM chunk c WHERE EXISTS (SELECT FROM epoch e WHERE e.patient_id = c.patient_id)"
+    assert undisciplined([Executed(text, JOB, False) for text in (named, beside)]) == []
+
+
 async def test_each_way_to_execute_a_statement_is_seen(pool: asyncpg.Pool) -> None:
     """Under the name of what executes it, which is not a test's; here a function that says it is another module's."""
     source = """

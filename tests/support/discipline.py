@@ -44,6 +44,8 @@ def undisciplined(statements: Iterable[Executed]) -> list[str]:
     for query, name, on_request in statements:
         if name in jobs and (held := locked(query)):
             told.append(f"{name} locks rows of several servers at once: {', '.join(held)}")
+        if name in jobs and columnless(query):
+            told.append(f"{name} asks several servers for rows without columns")
         if name in exceptions and not (on_request and name in jobs):
             continue
         if clocked(query):
@@ -70,6 +72,21 @@ def unnamed(sql: str, *, locking: bool = False) -> list[str]:
 def locked(sql: str) -> list[str]:
     """The tables of which this statement locks rows wherever they are, which Citus refuses."""
     return [table for table in unnamed(sql, locking=True) if table in spread()]
+
+
+def columnless(sql: str) -> bool:
+    """True for a SELECT that has no table but that of a `SELECT FROM` within, whose rows are on several servers: Citus
+    keeps what it finds, and cannot read it again without a column."""
+    whole = _tree(token for token in _TOKEN.findall(sql) if not token.startswith(("--", "/*")))
+    within = [node for node in whole if isinstance(node, list)]
+    return (
+        _word(whole, 0) == "SELECT"
+        and "FROM" not in whole
+        and any(
+            (_word(block, 0), _word(block, 1)) == ("SELECT", "FROM") and [*_of(block, frozenset(spread()))]
+            for block in within
+        )
+    )
 
 
 def clocked(sql: str) -> bool:

@@ -51,10 +51,9 @@ _TAKE = "INSERT INTO research_given (patient_id, export_id, miv_url, weeks) VALU
 # One by one, in the order of their ids: where patients are spread, Citus locks no rows of several servers at once.
 _LOCK = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"
 _TWICE = """
-SELECT EXISTS (
-  SELECT FROM research_given g JOIN research_given o
+SELECT true FROM research_given g JOIN research_given o
     ON o.patient_id = g.patient_id AND o.miv_url = g.miv_url AND o.export_id <> g.export_id AND o.weeks && g.weeks
-   WHERE g.export_id = $1 AND g.patient_id = ANY ($2::uuid[]))"""
+ WHERE g.export_id = $1 AND g.patient_id = ANY ($2::uuid[]) LIMIT 1"""
 
 
 class Agreed(NamedTuple):
