@@ -6,7 +6,7 @@ import codecs
 import csv
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -23,7 +23,8 @@ _DECIMALS = 3  # of a number in a file; a longer one is a column of its own, but
 _SMALL = 2  # digits, as of mmol/L that were made of mg/dL and have decimals without end
 _SHARED = 4096  # texts of the first rows, of which most are those of further ones
 _LETTERS = "äöüÄÖÜßéèàçñ"
-_RELATIVE = re.compile(r"%|percent|prozent|\b(?:pred|soll|z-?score|lln|of birth)|^ ?/ ?[if]?vc\b")
+_RELATIVE = re.compile(r"%|percent|prozent|\b(?:pred|soll|z-?score|lln|of birth)|^ ?/ ?(?:[if]?vc\b|fev)")
+NUMBERED = r"[\s_#.(]*\d[\s.)]*"  # of columns that are called alike, behind the name
 _NUMERIC = re.compile(r"[\d\s.,:/TZ+-]+")
 
 
@@ -112,8 +113,7 @@ class _Titles:
 
     def __init__(self, cells: Sequence[str]) -> None:
         self._by_letter: dict[str, list[tuple[int, str]]] = {}
-        for at, cell in enumerate(cells):
-            title = " ".join(cell.strip('\ufeff" ').casefold().split())
+        for at, title in enumerate(map(_plain, cells)):
             self._by_letter.setdefault(title[:1], []).append((at, title))
 
     def place(self, beginning: str) -> int | None:
@@ -122,6 +122,11 @@ class _Titles:
         if (exact := next((at for at, title in alike if title == beginning.removesuffix("$")), None)) is not None:
             return exact
         return next((at for at, title in alike if _begins(title, beginning)), None)
+
+
+def _plain(cell: str) -> str:
+    """A cell of a heading as titles are compared."""
+    return " ".join(cell.strip('\ufeff" ').casefold().split())
 
 
 def _may_be_heading(cells: Sequence[str]) -> bool:
@@ -178,16 +183,42 @@ def _separator(lines: Sequence[str]) -> str:
     return ","
 
 
+Columns = Mapping[str, Sequence[str]]  # meaning → how the title of its column begins, in lower case
+
+
 class Table:
     """Rows below a heading, whose cells are asked for by what they mean."""
 
     def __init__(
-        self, columns: Mapping[str, int], heading: Sequence[str], rows: Sequence[Row], separator: str = ","
+        self,
+        columns: Mapping[str, int],
+        heading: Sequence[str],
+        rows: Sequence[Row],
+        separator: str = ",",
+        names: Columns | None = None,
     ) -> None:
         self._columns, self._heading, self.rows, self._separator = columns, heading, rows, separator
+        self._names = names or {}
 
     def __contains__(self, meaning: str) -> bool:
         return meaning in self._columns
+
+    def alike(self, meaning: str) -> dict[int, str]:
+        """Every column whose title begins with a name of this meaning, and what it says behind the name."""
+        found = dict[int, str]()
+        for at, title in enumerate(map(_plain, self._heading)):
+            if (name := next((one for one in self._names.get(meaning, ()) if _begins(title, one)), None)) is not None:
+                found[at] = title.removeprefix(name.removesuffix("$"))
+        return found
+
+    def several(self, places: Iterable[int]) -> str:
+        """What to say of a row with other values in each of these columns, which are called alike."""
+        titles = ", ".join(self.title_at(at) for at in places)
+        return f"several values of one time ({titles[:90]}); which one is meant cannot be told"
+
+    def title_at(self, at: int) -> str:
+        """The text above a column by its number from the left."""
+        return self._heading[at]
 
     def title(self, meaning: str) -> str:
         """The text above a column, which often has the unit."""
@@ -199,13 +230,19 @@ class Table:
 
     def cell(self, row: Row, meaning: str) -> str:
         """The text in a column; "" when the row is too short or there is no such column."""
-        at = self._columns.get(meaning, len(row.cells))
+        return self.cell_at(row, self._columns.get(meaning, len(row.cells)))
+
+    def cell_at(self, row: Row, at: int) -> str:
+        """The same of a column by its number from the left."""
         return row.cells[at] if at < len(row.cells) else ""
 
     def amount(self, row: Row, meaning: str) -> str:
         """The text of a number; where a comma without quotes may have cut it in two, a text that is no number."""
-        cut = cut_in_two(row.cells, self._columns[meaning], len(self._heading), self._separator)
-        return cut or self.cell(row, meaning)
+        return self.amount_at(row, self._columns[meaning])
+
+    def amount_at(self, row: Row, at: int) -> str:
+        """The same of a column by its number from the left."""
+        return cut_in_two(row.cells, at, len(self._heading), self._separator) or self.cell_at(row, at)
 
     def cells(self, meanings: Sequence[str]) -> Iterator[list[str]]:
         """The texts in these columns, row by row: `cell` of each, for files of hundreds of thousands of rows."""
@@ -220,16 +257,13 @@ class Table:
         return self.cell(row, "time") or f"{self.cell(row, 'date')} {self.cell(row, 'clock')}".strip()
 
 
-Columns = Mapping[str, Sequence[str]]  # meaning → how the title of its column begins, in lower case
-
-
 def tables(content: Content, columns: Columns, needed: Callable[[Mapping[str, int]], bool]) -> Iterator[Table]:
     """Every table of a file whose heading has what is `needed`; a table ends where the next heading begins."""
     rows = content.rows
     heads = [(at, found) for at, titles in content.headings if needed(found := _found(titles, columns))]
     for number, (at, found) in enumerate(heads):
         end = heads[number + 1][0] if number + 1 < len(heads) else len(rows)
-        yield Table(found, rows[at].cells, rows[at + 1 : end], content.separator)
+        yield Table(found, rows[at].cells, rows[at + 1 : end], content.separator, columns)
 
 
 def cut_in_two(cells: Sequence[str], at: int, width: int, separator: str) -> str:

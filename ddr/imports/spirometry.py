@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import tzinfo
 from decimal import Decimal
 from functools import partial
+from typing import NamedTuple
 
-from ddr.imports.content import Content, Row, Table, tables
+from ddr.imports.content import NUMBERED, Content, Row, Table, tables
 from ddr.imports.model import FEV1, PEAK_FLOW_METER, PEF, SPIROMETER, ImportFile, Source, Value
 from ddr.imports.numbers import doubtful, implausible, number
 from ddr.imports.times import instants
@@ -23,6 +25,9 @@ _COLUMNS = {
     "serial": ("serial", "seriennummer"),
 }
 _UNITS = {PEF: "L/min", FEV1: "L"}
+_ROUNDED = {PEF: Decimal(3), FEV1: Decimal("0.05")}  # that one value differs by when it is written in two units
+_UNIT = r"[\s(\[]*(?:(?:ml|l)(?: ?/ ?(?:min|s|sec|sek))?\.?)?[\s)\]]*"
+_PLAIN, _ATTEMPT = re.compile(_UNIT), re.compile(NUMBERED + _UNIT)
 
 
 def recognises(content: Content) -> bool:
@@ -38,25 +43,63 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     return file
 
 
+class _Columns(NamedTuple):
+    """Where the values of a code are; `attempts`: several blows of one time, each a value of its own. Else those of a
+    row say the same when they differ by no more than `rounded`."""
+
+    places: tuple[int, ...]
+    attempts: bool
+    rounded: Decimal
+
+
 def _read(file: ImportFile, table: Table, zone: tzinfo) -> None:
     texts = [table.moment(row) for row in table.rows]
+    columns = {code: _columns(table, code) for code in _UNITS}
     for row, text, time_ms in zip(table.rows, texts, instants(texts, [""] * len(texts), zone), strict=True):
-        cells = {code: table.amount(row, code) for code in _UNITS if table.cell(row, code)}
-        if not cells:
+        cells = {code: _filled(table, row, columns[code]) for code in _UNITS}
+        if not any(cells.values()):
             file.skipped += 1
         elif time_ms is None:
             file.reject(row.line, f"no time: {text or 'empty'}"[:80])
         else:
-            for code, cell in cells.items():
-                _take(file, table, row, time_ms, code, cell)
+            for code, found in cells.items():
+                where = columns[code]
+                for at in found if where.attempts else _one(file, table, row, code, where, found):
+                    _take(file, table, row, time_ms, code, at, found[at])
 
 
-def _take(file: ImportFile, table: Table, row: Row, time_ms: int, code: str, cell: str) -> None:
+def _columns(table: Table, code: str) -> _Columns:
+    """The columns that say no more than name and unit; else those with numbers; else all that begin with the name, of
+    which a row has one value at most: of a morning's and an evening's only one can be that of its time."""
+    found = table.alike(code)
+    plain = tuple(at for at, rest in found.items() if _PLAIN.fullmatch(rest))
+    attempts = tuple(at for at, rest in found.items() if _ATTEMPT.fullmatch(rest))
+    several_units = len({found[at] for at in plain}) > 1
+    return _Columns(
+        plain or attempts or tuple(found), bool(attempts and not plain), _ROUNDED[code] if several_units else Decimal(0)
+    )
+
+
+def _filled(table: Table, row: Row, columns: _Columns) -> dict[int, str]:
+    return {at: cell for at in columns.places if (cell := table.amount_at(row, at))}
+
+
+def _one(file: ImportFile, table: Table, row: Row, code: str, columns: _Columns, cells: dict[int, str]) -> list[int]:
+    """Of several columns the first when all numbers say the same; none, and a bad row, when they do not."""
+    numbers = {at: value for at, cell in cells.items() if (value := number(cell)) is not None}
+    same = [_in_unit(value, table.title_at(at), code) for at, value in numbers.items()]
+    if len(same) < 2 or max(same) - min(same) <= columns.rounded:
+        return [*(numbers or cells)][:1]
+    file.reject(row.line, table.several(numbers))
+    return []
+
+
+def _take(file: ImportFile, table: Table, row: Row, time_ms: int, code: str, at: int, cell: str) -> None:
     value, unit = number(cell), _UNITS[code]
     if value is None:
         file.reject(row.line, f"no value: {cell}"[:80])
         return
-    converted = partial(_in_unit, title=table.title(code), code=code)
+    converted = partial(_in_unit, title=table.title_at(at), code=code)
     value = converted(value)
     if reason := doubtful(cell, unit, converted) or implausible(value, unit):
         file.reject(row.line, reason)

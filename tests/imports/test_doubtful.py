@@ -82,6 +82,35 @@ def test_a_share_of_the_best_peak_flow_is_none() -> None:
     assert [str(one.value) for one in file.values] == ["412"]
 
 
+@pytest.mark.parametrize(
+    ("titles", "texts", "values"),
+    [
+        ("PEF 1 (L/min);PEF 2 (L/min);PEF 3 (L/min)", "412;;418", ["412", "418"]),
+        ("FEV1 1;FEV1 #2;FEV1 best", "3,05;3,1;3,1", ["3.05", "3.1"]),
+        ("PEF morgens;PEF abends", ";430", ["430"]),
+        ("PEF morgens;PEF abends", "430;430", ["430"]),
+        ("PEF morgens;PEF Zone", "430;grün", ["430"]),
+        ("PEF Bestwert;PEF (L/min)", "520;412", ["412"]),
+        ("PEF;PEF abends", "412;430", ["412"]),
+        ("PEF (L/s);PEF (L/min)", "7,5;448", ["450"]),
+        ("FEV1/FEV6;FEV1 (L)", "0,82;3,05", ["3.05"]),
+    ],
+)
+def test_of_several_columns_of_lung_function_each_value_is_read(titles: str, texts: str, values: list[str]) -> None:
+    """Before: the first column alone, whatever it was."""
+    file = _read(LUNG.format(title=titles, text=texts))
+    assert [str(one.value) for one in file.values] == values and not file.bad
+
+
+@pytest.mark.parametrize("titles", ["PEF morgens;PEF abends", "PEF vor;PEF nach", "PEF (L/s);PEF (L/min)", "PEF;PEF"])
+def test_which_of_two_columns_is_of_this_time_is_no_guess(titles: str) -> None:
+    """Before: the second was lost without a word."""
+    file = _read(LUNG.format(title=titles, text="412;430") + "20.11.2026;09:00;;\n")
+    first, second = titles.split(";")
+    assert file.values == [] and file.skipped == 1
+    assert [(bad.line, f"({first}, {second}); which one" in bad.reason) for bad in file.bad] == [(2, True)]
+
+
 @pytest.mark.parametrize("heading", ["Date of birth,Date,Time,Name", "Date of birth,Measurement date,Name"])
 def test_a_date_of_birth_is_no_date_of_a_value(heading: str) -> None:
     """Before: the first column that begins with the word was taken."""
