@@ -40,6 +40,7 @@ NAMES = ("auto", *FORMATS)
 LISTED = 20  # bad rows shown one by one
 TRIES = 5
 JSON = {"content-type": "application/json"}
+NO_RECORDER = "what answers at the setting gateway_base_url is no gateway API of a recorder"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -142,7 +143,11 @@ def _walk(client: httpx.Client, steps: Steps, total: int) -> Report:
             while True:
                 answer = _ask(client, call)
                 progress.advance(task, call.values)
-                call = steps.send(answer)
+                try:
+                    call = steps.send(answer)
+                except (LookupError, TypeError, ValueError, AttributeError) as error:  # it lacks what ours has
+                    told = " ".join(f"{call.method} {call.path}: {type(error).__name__} {error}".split())
+                    raise CommandError(f"import: {NO_RECORDER} ({told[:160]})") from error
         except StopIteration as end:
             report: Report = end.value
             return report
@@ -176,7 +181,7 @@ def _answer(response: httpx.Response) -> Answer:
     except ValueError:
         body = None
     if not (response.is_error or response.status_code == httpx.codes.NO_CONTENT or isinstance(body, dict)):
-        raise CommandError("import: what answers at the setting gateway_base_url is no gateway API of a recorder")
+        raise CommandError(f"import: {NO_RECORDER}")
     return Answer(response.status_code, body)
 
 

@@ -155,3 +155,29 @@ def test_an_error_without_a_body_of_ours_keeps_its_status() -> None:
 def test_rows_with_one_fault_are_told_together() -> None:
     told = [(2, "no time"), (3, "no time"), (4, "no time"), (7, "no value"), (9, "no time")]
     assert importer._lines(told) == ["lines 2–4: no time", "line 7: no value", "line 9: no time"]
+
+
+OF_A_DEVICE = {"key": "d", "startedAt": "2026-11-20T08:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("body", "undo"),
+    [
+        *(({"devices": found}, undo) for found in (None, ["7"], [{"id": 7}]) for undo in (False, True)),
+        ({}, False),
+        ({}, True),
+        ({"devices": []}, False),
+        ({"devices": [], **OF_A_DEVICE, "startedAt": "yesterday"}, False),
+        ({"devices": [], "sensors": [], **OF_A_DEVICE}, False),
+        ({"devices": [], "sensors": [], **OF_A_DEVICE, "items": []}, False),
+    ],
+)
+def test_other_json_than_a_recorders_is_one_line(
+    body: object, undo: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before: KeyError 'devices', with a traceback."""
+    client, transport = httpx.Client, httpx.MockTransport(lambda _: httpx.Response(200, json=body))
+    monkeypatch.setattr(importer.httpx, "Client", lambda **_: client(transport=transport, base_url="https://other/"))
+    assert main(["import", "export.csv", "--token", "t", *(["--undo"] if undo else [])]) == 1
+    error = capsys.readouterr().err
+    assert "is no gateway API of a recorder (" in error.splitlines()[-1] and "Traceback" not in error
