@@ -30,7 +30,7 @@ from ddr.operations.business_days import earliest
 from ddr.operations.maintenance import closure
 from ddr.operations.status import atom, board, page
 from ddr.operations.status.board import PAST_MS
-from ddr.operations.status.feed import document
+from ddr.operations.status.feed import document, retracted
 from ddr.store.database.pool import open_pool
 from ddr.store.outages import notices as store
 from ddr.store.outages import retractions
@@ -67,6 +67,7 @@ class Told:
     ended_ms: int | None = None
     cancelled_ms: int | None = None
     retracted: bool = False
+    said_ms: int = 0  # when it was retracted, or that undone
     name: str = ""
 
     @property
@@ -84,7 +85,11 @@ class Told:
             return "planned"
         if self.end_ms is None or now_ms < self.end_ms:
             return "events"
-        return "past" if self.end_ms >= now_ms - KEPT_MS else "nowhere"
+        return "past" if self.end_ms >= now_ms - KEPT_MS or self.lately(now_ms) else "nowhere"
+
+    def lately(self, now_ms: int) -> bool:
+        """Whether what was said of it afterwards is news."""
+        return self.said_ms > now_ms - PAST_MS
 
 
 @dataclass(frozen=True)
@@ -207,7 +212,7 @@ class Model:
         over = one.cancelled_ms is not None or (one.end_ms is not None and one.end_ms <= now_ms)
         if one.planned or not over or one.retracted != undo:
             return False
-        one.retracted = not undo
+        one.retracted, one.said_ms = not undo, now_ms
         return True
 
 
@@ -295,16 +300,20 @@ class NoticeMachine(RuleBasedStateMachine):
             told = {name: [cause for cause in causes if cause.startswith("cause")] for name, causes in told.items()}
             assert told == wanted, (told, wanted, self.model.told, now_ms)
             text = page.reply(worker, seen, {"path": "/status", "headers": [], "query_string": b""}).body.decode()
-            root = ElementTree.fromstring(atom.render(worker, feed))
+            root = ElementTree.fromstring(atom.render(worker, feed, retracted(worker, seen)))
             if self.told_ms == now_ms:
                 assert root.findtext(f"{ATOM}updated") == instant(now_ms), "who reads what is new learns of it"
             for one in (root, *root.iter(f"{ATOM}entry")):
                 name, updated = one.findtext(f"{ATOM}id", ""), one.findtext(f"{ATOM}updated", "")
                 assert updated >= self.updated.get(name, ""), "what is older is ignored"
                 self.updated[name] = updated
-            titles = [entry.findtext(f"{ATOM}title", "").partition(": ")[2] for entry in root.iter(f"{ATOM}entry")]
+            titles = [entry.findtext(f"{ATOM}title", "").partition(": ") for entry in root.iter(f"{ATOM}entry")]
             everything = sorted(cause for causes in wanted.values() for cause in causes)
-            assert sorted(title for title in titles if title.startswith("cause")) == everything
+            never = [one.cause for one in self.model.told if one.retracted and one.lately(now_ms)]
+            seen_by = {True: sorted(never), False: everything}
+            for back, causes in seen_by.items():
+                told_so = [cause for status, _, cause in titles if (status == "retracted") == back]
+                assert sorted(cause for cause in told_so if cause.startswith("cause")) == causes
             assert sorted(re.findall(r": (cause[0-9]+\.)</h3>", text)) == everything
 
     @invariant()

@@ -225,6 +225,35 @@ async def test_what_was_taken_back_is_told_no_more(own: Recorder) -> None:
         assert len((await feed(own))["past"]) == left
 
 
+async def test_subscribers_learn_what_never_was_and_what_was_after_all(own: Recorder) -> None:
+    """Before: the entry was left out, which no reader sees, and came back with a time that readers had already."""
+    now, pool = own.clock(), own.core.pool
+    told = notice(now - 3 * HOUR, now - 2 * HOUR, planned=False)
+    await tell(own, told)
+    for key, began in (("k", now - HOUR), ("old", now - 20 * DAY)):
+        await events.add(pool, events.Event(key, "unavailable", ["token"], "c", "c", began, began + HOUR // 2))
+    names = [one.name for one in await events.between(pool, now - 21 * DAY, now)] + [told.notice]
+
+    async def entries() -> dict[str, tuple[str, str]]:
+        root = ElementTree.fromstring((await own.public.get("/status.atom")).content)
+        texts = [[one.findtext(f"{ATOM}{name}", "") for name in ("id", "title", "updated")] for one in root]
+        return {name: (title.partition(":")[0], updated) for name, title, updated in texts if title}
+
+    before = await entries()
+    assert sorted(status for status, _ in before.values()) == ["unavailable"] * 2
+    for undo in (False, True, False):
+        for name in names:  # by the clock of another machine
+            word = retractions.Retraction(name, not undo, "us", "why", now - DAY)
+            assert await retractions.note(pool, word)
+        found = await entries()
+        assert [status for status, _ in found.values()] == ["unavailable" if undo else "retracted"] * 3
+        assert all(found[name][1] > updated for name, (_, updated) in before.items()), "else readers ignore it"
+        assert len((await feed(own))["past"]) == (3 if undo else 0)
+        before = found
+    with later(own, 15 * DAY):
+        assert await entries() == {}
+
+
 @pytest.mark.requirement("OPS-008")
 async def test_what_flaps_is_one_event(own: Recorder) -> None:
     those = Rounds()
@@ -298,6 +327,17 @@ async def test_the_feed_is_readable_without_the_database(own: Recorder) -> None:
     assert len(found["planned"]) == 1, "what is known stays known"
     for path in ("/status.html", "/status.atom"):
         assert (await own.public.get(path)).status_code == 200
+
+
+async def test_what_never_was_is_not_told_without_the_database_either(own: Recorder) -> None:
+    now = own.clock()
+    told = notice(now - 3 * HOUR, now - 2 * HOUR, planned=False)
+    await tell(own, told)
+    assert await retractions.note(own.core.pool, retractions.Retraction(told.notice, True, "us", "why", now))
+    assert (await feed(own))["past"] == []
+    await own.core.pool.close()
+    found = await feed(own)
+    assert "database" in found["events"][0]["cause"] and found["past"] == []
 
 
 @pytest.mark.requirement("OPS-001", "OPS-008")

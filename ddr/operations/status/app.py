@@ -8,7 +8,7 @@ from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, header, json_rep
 from ddr.http.core import Core
 from ddr.operations.status import atom, page
 from ddr.operations.status.board import Board, Reader
-from ddr.operations.status.feed import document, schema
+from ddr.operations.status.feed import document, retracted, schema
 
 PATH = "/status"
 JSON, HTML, ATOM, SCHEMA = "application/json", "text/html", "application/atom+xml", "application/schema+json"
@@ -72,7 +72,8 @@ def _json(core: Core, board: Board, scope: Scope) -> Reply:
 
 
 def _atom(core: Core, board: Board, scope: Scope) -> Reply:
-    return Reply(200, atom.render(core, document(core, board)), f"{ATOM}; charset=utf-8", OPEN)
+    written = atom.render(core, document(core, board), retracted(core, board))
+    return Reply(200, written, f"{ATOM}; charset=utf-8", OPEN)
 
 
 _FORMS: dict[str, Callable[[Core, Board, Scope], Reply]] = {JSON: _json, HTML: page.reply, ATOM: _atom}

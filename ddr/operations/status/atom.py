@@ -1,7 +1,9 @@
-"""The status feed for subscribers (RFC 4287): what goes on, is announced, was, and will not be."""
+"""The status feed for subscribers (RFC 4287): what goes on, is announced, was, will not be, and never was."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -9,17 +11,20 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from ddr.http.core import Core
 
 NAMESPACE = "http://www.w3.org/2005/Atom"
+RETRACTED = "retracted"
 
 
-def render(core: Core, feed: dict[str, Any]) -> bytes:
+def render(core: Core, feed: dict[str, Any], retracted: Iterable[dict[str, Any]]) -> bytes:
     """`feed` (ddr.operations.status.feed) as an Atom document; an entry changes when its event does.
+
+    Readers keep what is left out: what was `retracted` is told as such here, where other forms leave it out.
 
     What is left out changes the feed, too, and leaves no instant behind: the newest entry's would go back. So each
     answer is of its own moment, for readers ignore what is older than what they have.
     """
     base = core.settings.public_base_url
     root = Element("feed", {"xmlns": NAMESPACE, "xml:lang": "en"})
-    entries = [*feed["events"], *feed["planned"], *feed["cancelled"], *feed["past"]]
+    told = chain(feed["events"], feed["planned"], feed["cancelled"], feed["past"])
     _text(root, "id", f"urn:uuid:{uuid5(NAMESPACE_URL, f'{base}/status')}")
     _text(root, "title", f"Status of {core.settings.product_name}: {feed['status']}")
     _text(root, "updated", feed["updated"])
@@ -28,15 +33,16 @@ def render(core: Core, feed: dict[str, Any]) -> bytes:
     SubElement(root, "link", {"rel": "self", "type": "application/atom+xml", "href": f"{base}/status.atom"})
     SubElement(root, "link", {"rel": "alternate", "type": "text/html", "href": f"{base}/status.html"})
     SubElement(root, "link", {"rel": "alternate", "type": "application/json", "href": f"{base}/status.json"})
-    for one in entries:
-        _entry(root, one, feed["updated"], base)
+    for one in told:
+        _entry(root, one, "cancelled" if one.get("cancelled") else one["status"], feed["updated"], base)
+    for one in retracted:
+        _entry(root, one, RETRACTED, feed["updated"], base)
     written: bytes = tostring(root, "utf-8")
     return b'<?xml version="1.0" encoding="utf-8"?>\n' + written
 
 
-def _entry(root: Element, one: dict[str, Any], now: str, base: str) -> None:
+def _entry(root: Element, one: dict[str, Any], status: str, now: str, base: str) -> None:
     entry = SubElement(root, "entry")
-    status = "cancelled" if one.get("cancelled") else one["status"]  # a reader keeps what is left out
     _text(entry, "id", one["id"])
     _text(entry, "title", f"{status}: {one['cause']}")
     _text(entry, "updated", one["updated"] or now)
@@ -46,6 +52,7 @@ def _entry(root: Element, one: dict[str, Any], now: str, base: str) -> None:
     SubElement(entry, "category", {"term": one["kind"]})
     SubElement(entry, "category", {"term": status})
     lines = {
+        "Retracted": "this never was" if status == RETRACTED else None,
         "Start": one["start"] or "not known",
         "End": one["end"] or "not known yet",
         "Cause": one["cause"],

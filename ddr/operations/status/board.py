@@ -18,26 +18,33 @@ from ddr.operations.status.functions import TOWARDS_DIGA
 from ddr.store.credentials import register
 from ddr.store.database.faults import FAULTS
 from ddr.store.outages import events as events_store
+from ddr.store.outages import notices as notices_store
 from ddr.store.outages import reports as reports_store
 from ddr.store.outages import retractions
 from ddr.store.outages.events import Event
 from ddr.store.outages.notices import Notice
+from ddr.store.outages.retractions import Newest
 from ddr.store.registries import losses
 from ddr.store.registries.sources import Source, read_sources
 
 SECONDS = 2.0  # for the database to answer
 MOST_A_SECOND = 10  # readings: a flood of readers does not become one of statements
-PAST_MS = 14 * DAY_MS  # how long what is over is shown
+PAST_MS = 14 * DAY_MS  # how long what is over is shown, and that it never was
 
 
 @dataclass(frozen=True)
 class Board:
-    """What goes on, what will, and what was; instants in milliseconds."""
+    """What goes on, what will, and what was; instants in milliseconds.
+
+    `retracted`: what operators lately said that it never was; `words`: their newest about a notice or an event.
+    """
 
     now_ms: int
     troubles: Sequence[Trouble]
     notices: Sequence[Notice]
     past: Sequence[Event] = ()
+    retracted: Sequence[Notice | Event] = ()
+    words: Mapping[str, Newest] = field(default_factory=dict)
     sources: Mapping[str, Source] = field(default_factory=dict)
 
     @property
@@ -98,13 +105,21 @@ async def shared(core: Core, own: Sequence[Trouble] = ()) -> Board:
     found += troubles.of_registries(core, sources, held, now_ms)
     found += troubles.of_credentials((await register.warnings(pool)).soon(now_ms))
     begun = await events_store.going_on(pool)
+    core.notices.words = words = await retractions.newest(pool)
     board = _board(core, now_ms, found, begun)
-    past = [one for one in await events_store.between(pool, now_ms - PAST_MS, now_ms) if one.until_ms is not None]
-    never = await retractions.standing(pool)
+    lately = [name for name, word in words.items() if word.latest_ms > now_ms - PAST_MS]
+    notices = {one.notice: one for one in core.notices.known}
+    past = await events_store.between(pool, now_ms - PAST_MS, now_ms)
+    over = {one.name: one for one in past if one.until_ms is not None}
+    if lately:  # also of what has grown too old to be shown without
+        notices |= {one.notice: one for one in await notices_store.named(pool, lately)}
+        over |= {one.name: one for one in await events_store.named(pool, lately)}
+    never = {name for name, word in words.items() if word.retracted}
     return replace(
         board,
-        notices=[one for one in board.notices if one.notice not in never],
-        past=[one for one in past if one.name not in never],
+        notices=[one for name, one in notices.items() if name not in never],
+        past=[one for name, one in over.items() if name not in never],
+        retracted=[one for name, one in (notices | over).items() if name in never and name in lately],
         sources=sources,
     )
 
@@ -125,7 +140,9 @@ def _board(core: Core, now_ms: int, found: list[Trouble], begun: Mapping[str, in
     known |= {one.key: one for one in troubles.beyond_holdup(core, still, now_ms)}
     order = {UNAVAILABLE: 0, DEMOTED: 1}
     told = sorted((troubles.named(one, core) for one in known.values()), key=lambda one: (order[one.state], one.key))
-    return Board(now_ms, told, core.notices.known)
+    words = core.notices.words
+    notices = [one for one in core.notices.known if (word := words.get(one.notice)) is None or not word.retracted]
+    return Board(now_ms, told, notices, words=words)
 
 
 def _own(core: Core) -> list[Trouble]:

@@ -29,7 +29,7 @@ Json = dict[str, Any]
 def document(core: Core, board: Board) -> Json:
     """The whole feed."""
     now = datetime.fromtimestamp(board.now_ms / 1000, UTC)
-    events = [_of_notice(core, one) for one in board.present]
+    events = [_of_notice(core, board, one) for one in board.present]
     events += [_of_trouble(core, one) for one in board.troubles]
     return {
         "schema": f"{core.settings.public_base_url}/status.schema.json",
@@ -39,8 +39,8 @@ def document(core: Core, board: Board) -> Json:
         "contact": Operator.of(core.settings).contact_url or None,
         "functions": [_function(core, name, events) for name in all_functions(core.catalog)],
         "events": events,
-        "planned": [_of_notice(core, one) for one in board.to_come],
-        "cancelled": [_of_notice(core, one) for one in board.cancelled],
+        "planned": [_of_notice(core, board, one) for one in board.to_come],
+        "cancelled": [_of_notice(core, board, one) for one in board.cancelled],
         "past": _past(core, board),
         "registries": {name: _registry(source) for name, source in board.sources.items()},
         "certificate_days_left": days_left(core.settings.server_cert, board.now_ms),
@@ -54,6 +54,15 @@ def document(core: Core, board: Board) -> Json:
             for name, one in background(core).items()
         },
     }
+
+
+def retracted(core: Core, board: Board) -> list[Json]:
+    """What was told and never was, the latest word first: for who keeps what is left out."""
+    found = [
+        _of_notice(core, board, one) if isinstance(one, Notice) else _of_event(core, board, one)
+        for one in board.retracted
+    ]
+    return sorted(found, key=lambda one: str(one["updated"]), reverse=True)
 
 
 @cache
@@ -83,7 +92,7 @@ def _function(core: Core, name: str, events: list[Json]) -> Json:
     }
 
 
-def _of_notice(core: Core, notice: Notice) -> Json:
+def _of_notice(core: Core, board: Board, notice: Notice) -> Json:
     functions = expanded(notice.functions, core.catalog)
     return {
         "id": f"urn:uuid:{uuid5(NAMESPACE_URL, f'{core.settings.public_base_url}/status#{notice.notice}')}",
@@ -101,8 +110,20 @@ def _of_notice(core: Core, notice: Notice) -> Json:
         "announced": instant(notice.announced_ms),
         "urgent": notice.urgent_reason,
         "cancelled": None if notice.cancelled_ms is None else instant(notice.cancelled_ms),
-        "updated": instant(notice.changed_ms),
+        "updated": _updated(board, notice.notice, notice.changed_ms),
     }
+
+
+def _updated(board: Board, name: str, changed_ms: int) -> str:
+    """When there was news of a notice or an event: its own change, or what operators said of it afterwards."""
+    word = board.words.get(name)
+    return instant(changed_ms if word is None else word.told_ms(changed_ms))
+
+
+def _of_event(core: Core, board: Board, event: Event) -> Json:
+    until_ms = event.from_ms if event.until_ms is None else event.until_ms
+    found = _found(core, event, instant(event.from_ms), instant(until_ms))
+    return {**found, "updated": _updated(board, event.name, until_ms)}
 
 
 def _of_trouble(core: Core, trouble: Trouble) -> Json:
@@ -133,11 +154,9 @@ def _found(core: Core, one: Trouble | Event, start: str | None, end: str | None)
 
 def _past(core: Core, board: Board) -> list[Json]:
     """What is over, the newest first."""
-    found = [
-        _found(core, one, instant(one.from_ms), instant(one.until_ms)) for one in board.past if one.until_ms is not None
-    ]
+    found = [_of_event(core, board, one) for one in board.past]
     found += [
-        _of_notice(core, one)
+        _of_notice(core, board, one)
         for one in board.notices
         if one.cancelled_ms is None and one.end_ms is not None and one.end_ms <= board.now_ms
     ]

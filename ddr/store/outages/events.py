@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -84,8 +84,15 @@ async def between(pool: asyncpg.Pool, from_ms: int, until_ms: int) -> list[Event
 
 async def find(pool: asyncpg.Pool, number: int) -> Event | None:
     """The one of this number."""
-    row = await pool.fetchrow(f"SELECT {_COLUMNS} FROM outage_event WHERE event = $1", number)  # noqa: S608
-    return None if row is None else Event(**dict(row))
+    found = await named(pool, [f"{NAMED}{number}"])
+    return found[0] if found else None
+
+
+async def named(pool: asyncpg.Pool, names: Collection[str]) -> list[Event]:
+    """Those that operators call so; names of notices may be among them."""
+    numbers = [int(name.removeprefix(NAMED)) for name in names if name.startswith(NAMED)]
+    rows = await pool.fetch(f"SELECT {_COLUMNS} FROM outage_event WHERE event = ANY ($1::bigint[])", numbers)  # noqa: S608
+    return [Event(**dict(row)) for row in rows]
 
 
 async def purge(pool: asyncpg.Pool, before_ms: int) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import asyncpg
 
 from ddr.durations import DAY_MS
+from ddr.store.outages.retractions import Newest
 
 LOOK_SECONDS = 2.0  # how often a worker reads them: a change is in force everywhere within five
 KEPT_MS = 30 * DAY_MS  # how long an ended one is shown
@@ -62,10 +63,14 @@ class Closure(NamedTuple):
 
 
 class Notices:
-    """What a worker knows; `read` looks again, and a database that is away changes nothing."""
+    """What a worker knows; `read` looks again, and a database that is away changes nothing.
+
+    `words`: what operators said of notices and events afterwards, as the status was read last.
+    """
 
     def __init__(self, known: Iterable[Notice] = ()) -> None:
         self.known = tuple(known)
+        self.words: Mapping[str, Newest] = {}
 
     async def read(self, pool: asyncpg.Pool, now_ms: int) -> None:
         """Learn of new and changed ones."""
@@ -133,8 +138,17 @@ async def add(pool: asyncpg.Pool | asyncpg.Connection, notice: Notice) -> None:
 
 async def find(pool: asyncpg.Pool, name: str) -> Notice | None:
     """The one of this name."""
-    row = await pool.fetchrow(f"SELECT {_COLUMNS} FROM outage_notice WHERE notice = $1", name)  # noqa: S608
-    return None if row is None else Notice(**dict(row))
+    found = await named(pool, [name])
+    return found[0] if found else None
+
+
+async def named(pool: asyncpg.Pool, names: Collection[str]) -> list[Notice]:
+    """Those of these names, at any age."""
+    rows = await pool.fetch(
+        f"SELECT {_COLUMNS} FROM outage_notice WHERE notice = ANY ($1::text[])",  # noqa: S608
+        list(names),
+    )
+    return [Notice(**dict(row)) for row in rows]
 
 
 async def end(pool: asyncpg.Pool, name: str, now_ms: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
+from typing import NamedTuple
 
 import asyncpg
 
@@ -12,6 +13,10 @@ _STANDING = """
     SELECT name, retracted, retracted_by, reason, at_ms FROM outage_retraction r
      WHERE retracted AND NOT EXISTS (
            SELECT FROM outage_retraction later WHERE later.name = r.name AND later.retraction > r.retraction)"""
+
+_NEWEST = """
+    SELECT DISTINCT ON (name) name, retracted, max(at_ms) OVER about AS latest_ms, count(*) OVER about AS times
+      FROM outage_retraction WINDOW about AS (PARTITION BY name) ORDER BY name, retraction DESC"""
 
 _NOTE = """
     INSERT INTO outage_retraction (name, retracted, retracted_by, reason, at_ms)
@@ -32,6 +37,19 @@ class Retraction:
     at_ms: int
 
 
+class Newest(NamedTuple):
+    """The newest word about a name: that it does not count, or counts again. `latest_ms` is the latest instant of all
+    `times` words about it, for operators' machines have clocks of their own."""
+
+    retracted: bool
+    latest_ms: int
+    times: int
+
+    def told_ms(self, changed_ms: int) -> int:
+        """When it is told of what had changed at `changed_ms`: later with each word, as readers ignore older ones."""
+        return max(self.latest_ms, changed_ms) + self.times
+
+
 async def note(pool: asyncpg.Pool, retraction: Retraction) -> bool:
     """Write it down; False when the newest word about this name says the same."""
     async with pool.acquire() as connection, connection.transaction():
@@ -42,3 +60,8 @@ async def note(pool: asyncpg.Pool, retraction: Retraction) -> bool:
 async def standing(pool: asyncpg.Pool) -> dict[str, Retraction]:
     """What does not count at present, by its name."""
     return {row["name"]: Retraction(*row) for row in await pool.fetch(_STANDING)}
+
+
+async def newest(pool: asyncpg.Pool) -> dict[str, Newest]:
+    """The newest word about each name that there ever was one about."""
+    return {row["name"]: Newest(row["retracted"], row["latest_ms"], row["times"]) for row in await pool.fetch(_NEWEST)}
