@@ -117,17 +117,23 @@ class Gate:
         return Candidate(facts, claims, self._mivs(decision.valuesets), path)
 
     async def admit(
-        self, candidate: Candidate, counted: Collection[str] = (), then: Callable[[View], Said | None] | None = None
+        self,
+        candidate: Candidate,
+        asked: Collection[str] | None = None,
+        then: Callable[[View], Said | None] | None = None,
+        *,
+        counts: bool = True,
     ) -> Access:
-        """Ask the database; `counted` are the MIVs that are asked for, towards whose Grace-Period the request counts.
+        """Ask the database; `asked` are the MIVs that are asked for, towards whose Grace-Periods the request `counts`.
+        None: it names no kinds of data and counts towards no period.
 
         `then` says what is asked next of what the request sees: where patients are spread it is asked at once, in case
         that the request sees the same as the last one.
 
         Raises FhirError 401, 404, or 429 when one of these periods still runs.
         """
-        asked = counted
-        counted = [url for url in asked if self._core.catalog.terms[url].grace_seconds]  # 0 switches it off
+        grace = {url: self._core.catalog.terms[url].grace_seconds for url in (asked if counts and asked else ())}
+        counted = [url for url, seconds in grace.items() if seconds]  # 0 switches it off
         request, ahead = self._admission_request(candidate, asked, counted), self._ahead(candidate, then)
         if ahead is None:
             admission = await admit_together(self._core.pool, request, self._forsaken)
@@ -243,7 +249,7 @@ class Gate:
         return self._core.catalog.delay_ms(miv.valueset) if miv.continuous else None
 
     def _admission_request(
-        self, candidate: Candidate, asked: Collection[str], counted: Collection[str]
+        self, candidate: Candidate, asked: Collection[str] | None, counted: Collection[str]
     ) -> AdmissionRequest:
         facts, claims = candidate.facts, candidate.claims
         decoded = self._core.ids.decode(claims.grant_id)
@@ -252,7 +258,7 @@ class Gate:
             Permit(
                 miv.valueset,
                 terms[miv.valueset].grace_seconds * 1000 if miv.valueset in counted else None,
-                miv.valueset in asked,
+                asked is None or miv.valueset in asked,
             )
             for miv in candidate.mivs
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ddr.diga_api.access import Access, Gate
+from ddr.diga_api.access import Access, Candidate, Gate
 from ddr.diga_api.conditional import has_it, of_that_second, validators
 from ddr.diga_api.request import Request, rendered
 from ddr.diga_api.resources import KINDS, TYPES, Builder, Version
@@ -24,7 +24,12 @@ async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) ->
     fmt, _ = request.check_representation()
     subset = _subset(resource_type, request)
     key = _key(core, resource_type, logical_id)
-    access = await gate.admit(candidate, then=lambda view: None if key is None else read_asked(view, *key))
+    access = await gate.admit(
+        candidate,
+        _asked(candidate, key),
+        lambda view: None if key is None else read_asked(view, *key),
+        counts=False,
+    )
     kind, row = await _found(core, access, resource_type, logical_id)
     builder = Builder(core, access, fmt)
     version = builder.version(row, kind)
@@ -40,7 +45,7 @@ async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -
     candidate = await gate.identify(scope, reference, resource_type, Interaction.VREAD)
     fmt, _ = request.check_representation()
     subset = _subset(resource_type, request)
-    access = await gate.admit(candidate)
+    access = await gate.admit(candidate, _asked(candidate, _key(core, resource_type, logical_id)), counts=False)
     kind, row = await _found(core, access, resource_type, logical_id)
     builder = Builder(core, access, fmt)
     shown = builder.version(row, kind)
@@ -65,6 +70,14 @@ async def _found(core: Core, access: Access, resource_type: str, logical_id: str
     if row["deleted"]:
         raise deleted()
     return key[0], row
+
+
+def _asked(candidate: Candidate, key: tuple[Kind, int, int] | None) -> list[str] | None:
+    """Of an Observation the MIVs that may have it, as its id tells whether it is a chunk; of others None."""
+    if candidate.facts.resource_type != "Observation":
+        return None
+    chunk = key is not None and key[0] is Kind.CHUNK
+    return [miv.valueset for miv in candidate.mivs if key is not None and miv.continuous == chunk]
 
 
 def _key(core: Core, resource_type: str, logical_id: str) -> tuple[Kind, int, int] | None:

@@ -48,7 +48,7 @@ class Searcher:
         )
         access = await self._gate.admit(
             candidate,
-            _counted(candidate, search),
+            _asked(candidate, search),
             lambda view: first_asked(view, self._names, search, self._count(search)),
         )
         try:
@@ -138,13 +138,15 @@ def _metric_types(catalog: MivCatalog) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _counted(candidate: Candidate, search: Search) -> list[str]:
-    """The MIVs whose measurements the search asks for: each counts towards its Grace-Period (OPS-028)."""
-    brings = search.resource_type == "Observation" or any(i.source == "Observation" for i in search.revincludes)
+def _asked(candidate: Candidate, search: Search) -> list[str] | None:
+    """The MIVs whose measurements the search asks for: each counts towards its Grace-Period (OPS-028). None of a search
+    that brings no measurements."""
+    if search.resource_type != "Observation" and all(one.source != "Observation" for one in search.revincludes):
+        return None
     return [
         miv.valueset
         for miv in candidate.mivs
-        if brings and all(any(covers(miv, token) for token in tokens) for tokens in codes(search))
+        if all(any(covers(miv, token) for token in tokens) for tokens in codes(search))
     ]
 
 

@@ -86,6 +86,8 @@ def _happenings(core: Core, rows: Iterable[Row], lang: str) -> tuple[Happening, 
 def words(core: Core, row: Row, lang: str, say: Callable[..., T]) -> T:
     """What an entry of the trail says; `say` makes it HTML (`marked`) or a text (`text`)."""
     name, detail = f"access.{row['event']}", row["detail"]
+    if detail.get("valuesets") == [] and f"{name}:nothing" in TEXTS:  # it asked for what it may not read
+        name = f"{name}:nothing"
     who = somebody(lang, detail.get("by"))
     if who and f"{name}:by" in TEXTS:
         name = f"{name}:by"

@@ -151,6 +151,30 @@ async def test_one_call_one_entry(backend: Backend, patient: Patient, capsys: py
     assert entries[4]["detail"]["valuesets"] == [cgm.valueset]
 
 
+async def test_a_search_is_told_as_a_reading_of_what_it_may_see_of_what_it_asked_for(
+    backend: Backend, patient: Patient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before: of nothing, as one of all kinds, and so was each Observation that was read."""
+    ddr, home = backend.ddr, Home(backend.ddr, patient)
+    await home.furnish()
+    tokens = await backend.pair(patient, CGM, BP)
+    pressure, glucose = ddr.core.catalog.by_name(BP), ddr.core.catalog.by_name(CGM)
+    assert pressure is not None and glucose is not None
+    page = await backend.fhir(tokens, "Observation?code=99504-3&_count=1")
+    ids = [page.json()["entry"][0]["resource"]["id"], home.ids["bp"], "x"]
+    for name, status in zip(ids, (200, 200, 404), strict=True):
+        assert (await backend.fhir(tokens, f"Observation/{name}")).status_code == status
+    pages = await pages_of(ddr, patient)
+    await pages.withdraw(backend.diga.entry.client_id, pressure.valueset)
+    for code in ("85354-9", "1234-5"):
+        assert (await backend.fhir(tokens, f"Observation?code={code}")).status_code == 200
+    entries = await trail(ddr, capsys, "--pairing-id", tokens["sub"], "--event", "diga:data:read")
+    read = [entry["detail"]["valuesets"] for entry in entries]
+    assert read == [[glucose.valueset]] * 2 + [[pressure.valueset], [], [], []]
+    told = (await pages.get("/me/access")).text
+    assert "asked for data that is not shared with it, and read nothing" in told
+
+
 @pytest.mark.requirement("AUD-003", "AUD-004", "PRIV-001")
 async def test_no_entry_identifies_a_patient(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     """Nor holds a token, a value, a serial number, or anything else than our own words."""

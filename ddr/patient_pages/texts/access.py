@@ -64,6 +64,10 @@ TEXTS = {
         "An old access key of {app} was presented again. It and its successors were blocked.",
     ),
     "diga:data:read": Words("{app} hat gelesen: {kinds}.", "{app} read: {kinds}."),
+    "diga:data:read:nothing": Words(
+        "{app} hat nach Daten gefragt, die nicht freigegeben sind, und nichts gelesen.",
+        "{app} asked for data that is not shared with it, and read nothing.",
+    ),
     "diga:data:refused": Words(
         "{app} wollte Daten lesen; das wurde abgewiesen.", "{app} wanted to read data; this was turned away."
     ),

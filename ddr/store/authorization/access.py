@@ -27,12 +27,12 @@ from ddr.store.database.stamps import present
 class Permit:
     """A MIV that token and registry permit; `grace_ms` is set when the request counts towards its Grace-Period.
 
-    `asked`: it is among those whose measurements the request asks for; of a request that names none all are read.
+    `asked`: it is among those that the request asks for; one that names no kinds asks for all.
     """
 
     valueset: str
     grace_ms: int | None
-    asked: bool = False
+    asked: bool = True
 
 
 @dataclass(frozen=True)
@@ -253,12 +253,15 @@ def admission_of(request: Request, row: Mapping[str, Any] | None) -> Admission:
 
 
 def _entry(request: Request, patient_id: UUID, consented: Collection[str], claimed: Collection[str]) -> NewEntry:
-    """DATA_READ when some permitted MIV is consented and no Grace-Period runs, else DATA_REFUSED."""
+    """DATA_READ when some permitted MIV is consented and no Grace-Period runs, else DATA_REFUSED.
+
+    Of a search for kinds that are not permitted, or not consented, nothing is read: `valuesets` is empty.
+    """
     permitted = [permit for permit in request.permits if permit.valueset in consented]
     counted = [permit.valueset for permit in permitted if permit.grace_ms is not None]
     refusal = "not-permitted" if not permitted else "grace-period" if counted and not claimed else None
-    asked = [permit.valueset for permit in permitted if permit.asked]
-    told = {"reason": refusal} if refusal else {"valuesets": asked or [permit.valueset for permit in permitted]}
+    read = [permit.valueset for permit in permitted if permit.asked]
+    told = {"reason": refusal} if refusal else {"valuesets": read}
     event = Event.DATA_REFUSED if refusal else Event.DATA_READ
     detail = {**request.detail, **told}
     return NewEntry(patient_id, request.now_ms, str(event), request.client_id, request.pairing_id, detail)
