@@ -15,7 +15,7 @@ from ddr.client import ClientError, ConfigError
 from ddr.client.files import FORMATS
 from ddr.client.tokens import PAIRING_ID
 
-HISTORY = "the recorder's Historic-Data-Period: without it, what has become older is told as deleted"
+HISTORY = "the recorder's longest Historic-Data-Period: what becomes older is told as gone at once, else once a day"
 HELP = "be a DiGA: pair, pull, watch, unpair"
 ACTIONS = {
     "pair": commands.pair,

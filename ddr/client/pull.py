@@ -124,8 +124,8 @@ def resources_of(bundle: Json) -> tuple[list[Json], dict[str, Json]]:
 def step(cursor: Cursor, bundle: Json, related: Mapping[str, Json], following: str, floor: datetime | None) -> Step:
     """What a page says. Known versions are left out; the last page also tells what is not there any more.
 
-    `floor` is where the Historic-Data-Period begins; without it nothing is gone, but deleted. What is older and served
-    nevertheless is told as gone once: looking at everything does not make it new again.
+    `floor` is where the Historic-Data-Period begins; without it nothing is gone, but deleted (the Recorder asks). What
+    is older and served nevertheless is told as gone once: looking at everything does not make it new again.
 
     The cursor that goes on after the last page is `Bundle.meta.lastUpdated` of the first page where the recorder sends
     it (what changes between two pages may stand on a page that was read), else the newest `meta.lastUpdated` of the
@@ -135,7 +135,7 @@ def step(cursor: Cursor, bundle: Json, related: Mapping[str, Json], following: s
     known = dict(cursor.known)
     found: list[Change] = []
     for one in observations:
-        if cursor.seen is not None and one["id"] not in known and floor is not None and _before(end_of(one), floor):
+        if cursor.seen is not None and one["id"] not in known and floor is not None and before(end_of(one), floor):
             continue
         if (kind := _kind(one, known)) is not None:
             found.append(Change(kind, one["id"], one, related))
@@ -208,13 +208,14 @@ def _missing(
     for name, one in list(known.items()):
         if name in present:
             continue
-        old = floor is not None and _before(one.end, floor)
+        old = floor is not None and before(one.end, floor)
         if old if seen is None else name not in seen:
             del known[name]
             yield Change(Kind.GONE if old else Kind.DELETED, name, None, related)
 
 
-def _before(end: str, floor: datetime) -> bool:
+def before(end: str, floor: datetime) -> bool:
+    """Whether what was measured until `end` is older; what is no instant is not."""
     found = _instant(end)
     return found is not None and found < floor
 

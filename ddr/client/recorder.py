@@ -6,28 +6,33 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import httpx
 
 from ddr.client import oauth
 from ddr.client.answers import Json, at_same_server, content_of, next_page, outcome_of, page_of
 from ddr.client.diga import Diga
-from ddr.client.errors import Refused, ScopeRefused, Unreachable, throttled
-from ddr.client.pull import Change, Cursor, Step, query_of, resources_of, step
+from ddr.client.errors import Refused, ScopeRefused, Unanswered, Unreachable, throttled
+from ddr.client.pull import Change, Cursor, Kind, Known, Step, before, query_of, resources_of, step
 from ddr.client.session import Session
 from ddr.client.tokens import TokenStore
 
 TRIES = 4
 ACCEPT = "application/fhir+json, application/fhir+xml;q=0.5"
+SHORTEST_HISTORY = timedelta(days=14)  # of any kind of data (HDDT): what is younger and not served was deleted
+MOST_ASKED = 1000  # of what one look at everything does not find any more
 
 
 class Recorder:
     """The data of one pairing.
 
-    `patience` is the longest time in seconds that a request waits for Retry-After. `history` is the recorder's
-    Historic-Data-Period (the Registry knows it): what becomes older is told as gone. `clock` gives seconds since 1970.
+    `patience` is the longest time in seconds that a request waits for Retry-After. `history` is the recorder's longest
+    Historic-Data-Period (the Registry knows it): what becomes older is told as gone with the next pull. Without, and of
+    kinds of data with a shorter one, a look at everything asks for what it does not find any more: the recorder says
+    whether it has grown too old. `clock` gives seconds since 1970.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Recorder:
         while True:
             following = self._next(bundle, read)
             found = step(cursor, bundle, await self._related(bundle), following, self._floor())
+            found = await self._told_apart(found, cursor.known)
             yield found
             if not found.more:
                 return
@@ -148,6 +154,32 @@ class Recorder:
             waiting.append(related[key].get("source"))
         return related
 
+    async def _told_apart(self, found: Step, known: Mapping[str, Known]) -> Step:
+        """`found`, with what the recorder says to be too old as gone and not as deleted."""
+        young, left, changes = self._now() - SHORTEST_HISTORY, MOST_ASKED, list[Change]()
+        for change in found.changes:
+            if left and change.kind is Kind.DELETED and before(known[change.id].end, young):
+                too_old = await self._too_old(change.id)
+                left = 0 if too_old is None else left - 1
+                change = replace(change, kind=Kind.GONE) if too_old else change
+            changes.append(change)
+        return replace(found, changes=tuple(changes))
+
+    async def _too_old(self, name: str) -> bool | None:
+        """Whether an Observation lies before the Historic-Data-Period, which the outcome names then (HDDT
+        fhir-api-observation.md, read). None: it does not answer. Raises as `get` for what is about the token."""
+        try:
+            await self.get(f"{self._diga.fhir_base}/Observation/{quote(name, safe='')}")
+        except Refused as error:
+            if error.status not in (403, 404, 410):
+                raise
+            return "historic" in str(error).casefold()
+        except Unanswered:
+            raise
+        except Unreachable:
+            return None
+        return False
+
     def _next(self, bundle: Json, read: set[str]) -> str:
         """The address of the next page, "" on the last one; it is noted in `read`. Raises Refused for one that was read
         already: pages in a circle have no end."""
@@ -158,4 +190,7 @@ class Recorder:
         return found
 
     def _floor(self) -> datetime | None:
-        return None if self._history is None else datetime.fromtimestamp(self._clock(), UTC) - self._history
+        return None if self._history is None else self._now() - self._history
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)

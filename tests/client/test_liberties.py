@@ -14,7 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddr.client import Change, Cursor, FileTokens, Kind, Recorder, Refused, Series, Throttled, Unreachable, readings
+from ddr.client import (
+    Change,
+    Cursor,
+    FileTokens,
+    Kind,
+    Recorder,
+    Refused,
+    Series,
+    Throttled,
+    Unanswered,
+    Unreachable,
+    readings,
+)
 from ddr.client.pull import Known
 from ddr.client.series import expected_of
 from ddr.fhir.xml_writer import write_xml
@@ -366,3 +378,72 @@ async def test_a_leap_second_is_a_time_and_what_is_none_keeps_no_pull_from_going
     tokens = FileTokens(tmp_path / "tokens")
     recorder = Recorder(DIGA, Foreign({"Observation?": bundle()}).http(), tokens, PAIRING, history=timedelta(days=30))
     assert [(one.kind, one.id) async for one in recorder.pull(broken)] == [(Kind.GONE, "old")]
+
+
+def outcome(text: str, status: int) -> Answer:
+    issue = {"severity": "error", "code": "processing", "details": {"text": text}}
+    return lambda _: resource({"resourceType": "OperationOutcome", "issue": [issue]}, status)
+
+
+async def missing(foreign: Foreign, folder: Path, names: list[str], history: timedelta | None) -> list[str]:
+    """What is told as gone of Observations of 20 days ago, and one of yesterday, that are not found any more."""
+    recorder = await recorder_of(foreign, folder)
+    recorder._history, recorder._clock = history, datetime.fromisoformat("2026-11-21T12:00:00Z").timestamp
+    known = {name: Known("1@", "2026-11-01T12:00:00Z") for name in names} | {"young": Known("1@", "2026-11-20")}
+    found = [one async for one in recorder.pull(Cursor("", known).whole())]
+    assert [one.id for one in found] == [*names, "young"] and found[-1].cursor is not None
+    assert {one.kind for one in found} <= {Kind.GONE, Kind.DELETED}
+    return [one.id for one in found if one.kind is Kind.GONE]
+
+
+OUTSIDE = "Outside the historic period of 14 days"
+
+
+@pytest.mark.parametrize("days", [None, 30])
+async def test_each_kind_of_data_may_have_a_history_of_its_own(days: int | None, tmp_path: Path) -> None:
+    """Before: what had grown too old by a shorter one was deleted."""
+    pages: dict[str, Json | Answer] = {
+        "Observation/a": outcome(OUTSIDE, 404),
+        "Observation/b": outcome(OUTSIDE, 410),
+        "Observation/erased": outcome("Resource was deleted", 410),
+        "Observation/hidden": outcome("Not yours", 403),
+        "Observation/served": chunk("served"),
+        "Observation?": bundle(),
+    }
+    foreign, names = Foreign(pages), ["a", "erased", "b", "unknown", "hidden", "served"]
+    assert await missing(foreign, tmp_path, names, None if days is None else timedelta(days=days)) == ["a", "b"]
+    assert foreign.asked[1:] == [f"Observation/{name}" for name in names], "none that is too young for any"
+
+
+async def test_of_what_is_not_found_any_more_so_many_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddr.client.recorder.MOST_ASKED", 2)
+    foreign = Foreign({"Observation/": outcome(OUTSIDE, 404), "Observation?": bundle()})
+    assert await missing(foreign, tmp_path, ["a", "b", "c"], None) == ["a", "b"]
+    assert len(foreign.asked) == 3
+
+
+async def test_who_fails_when_asked_for_one_is_pulled_nevertheless(tmp_path: Path, pauses: list[float]) -> None:
+    foreign = Foreign({"Observation/a": lambda _: httpx.Response(500), "Observation?": bundle()})
+    assert await missing(foreign, tmp_path, ["a", "b"], None) == []
+    assert {*foreign.asked[1:]} == {"Observation/a"}, "nor is another one asked for"
+
+
+@pytest.mark.parametrize("error", [Refused(401, "login", "historic"), Unanswered(1.0), Throttled(1.0)])
+async def test_what_is_about_the_token_tells_nothing_of_an_observation(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked again with the next pull, and an unanswered refresh within seconds."""
+    recorder = await recorder_of(Foreign({"Observation?": bundle()}), tmp_path)
+    get = recorder.get
+
+    async def failing(url: str) -> Json:
+        if "Observation/" in url:
+            raise error
+        return await get(url)
+
+    monkeypatch.setattr(recorder, "get", failing)
+    known = Cursor("", {"a": Known("1@", "2020-01-01T00:00:00Z")}).whole()
+    with pytest.raises(type(error)):
+        [one async for one in recorder.pull(known)]

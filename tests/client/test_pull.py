@@ -96,3 +96,20 @@ async def test_what_was_deleted_is_found_by_looking_at_everything(backend: Backe
     assert cursor.known.keys() == {home.ids["b"]}
     series = Series([*first, *deleted, *gone])
     assert series.observations.keys() == {home.ids["b"], home.ids["old"]}, "what one has read may be kept"
+
+
+async def test_what_has_grown_too_old_is_told_without_knowing_the_history(backend: Backend, home: Home) -> None:
+    """Before: as deleted, so that a DiGA dropped what it may keep."""
+    await home.device("meter")
+    now = home.ddr.clock()
+    for key, hours in (("erased", 20 * 24), ("young", 2), ("old", 30 * 24 - 1)):
+        await home.glucose(key, now - hours * HOUR)
+    recorder = await paired(backend, home, BG)
+    recorder._history = None
+    _, cursor = await pulled(recorder)
+    await home.erase("erased")
+    with later(home.ddr, 2 * HOUR):
+        missing, cursor = await pulled(recorder, cursor.whole())
+    told = {change.id: change.kind for change in missing}
+    assert told == {home.ids["erased"]: Kind.DELETED, home.ids["old"]: Kind.GONE}
+    assert cursor.known.keys() == {home.ids["young"]}
