@@ -22,7 +22,7 @@ from typing import NamedTuple
 from ddr.call import CONNECTION, CURRENT, TURN, phase, refused
 from ddr.http.breadth import Breadth
 from ddr.http.pace import Pace
-from ddr.http.waiting import Turn, Waiting
+from ddr.http.waiting import Turn, Waiting, over
 from ddr.store.database.faults import PoolBusy
 
 PATIENCE = 1.0  # seconds
@@ -221,7 +221,7 @@ class Admission:
         turn: Turn = loop.create_future()
         line.waiting.add(whose, turn)
         self.waiting += 1
-        end = loop.call_later(line.patience(most), _over, turn)
+        end = loop.call_later(line.patience(most), over, turn)
         try:
             given = await turn
         except asyncio.CancelledError:
@@ -233,9 +233,3 @@ class Admission:
             self._drop(line, whose, turn)
         if not given:
             raise NoTurn
-
-
-def _over(turn: Turn) -> None:
-    """Its patience has come to an end."""
-    if not turn.done():
-        turn.set_result(False)

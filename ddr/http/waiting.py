@@ -14,6 +14,12 @@ Turn = asyncio.Future[bool]
 """Done when the wait is over: True with a turn, False without one."""
 
 
+def over(turn: Turn) -> None:
+    """The patience of who waits has come to an end."""
+    if not turn.done():
+        turn.set_result(False)
+
+
 class Waiting:
     """The turns that are waited for, by caller."""
 

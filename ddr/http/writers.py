@@ -10,6 +10,7 @@ import asyncio
 from types import TracebackType
 from uuid import UUID
 
+from ddr.http.waiting import Turn, over
 from ddr.store.database.faults import PatientBusy
 from ddr.store.database.limits import REQUESTS
 
@@ -17,11 +18,16 @@ MOST = 2  # of one patient: who writes, and who is next
 
 
 class Writers:
-    """The writers of one worker, by patient."""
+    """The writers of one worker, by patient: how many are inside, and the turns of those who wait, the oldest first.
+
+    While anybody waits all places are taken: who leaves gives his to the next. Nearly always there is a place, and then
+    nothing is made for it but a number.
+    """
 
     def __init__(self, seconds: float = REQUESTS.lock) -> None:
         self.seconds = seconds  # that one waits for the others
-        self.places: dict[UUID, _Places] = {}
+        self.places: dict[UUID, int] = {}
+        self.waiting: dict[UUID, dict[Turn, None]] = {}
 
     def one(self, patient_id: UUID) -> _Writer:
         """The time of one change of this patient's data, to be entered before a connection is asked for.
@@ -30,43 +36,64 @@ class Writers:
         """
         return _Writer(self, patient_id)
 
+    async def enter(self, patient_id: UUID) -> None:
+        """Take a place. Raises PatientBusy."""
+        inside = self.places.get(patient_id, 0)
+        if inside < MOST:
+            self.places[patient_id] = inside + 1
+        else:
+            await self._wait(patient_id)
 
-class _Places(asyncio.Semaphore):
-    """Of one patient, as long as anybody asks for them."""
+    def leave(self, patient_id: UUID) -> None:
+        """Give the place to who waits longest, if anybody does."""
+        for turn in self.waiting.get(patient_id, ()):
+            if not turn.done():
+                self._drop(patient_id, turn)
+                turn.set_result(True)
+                return
+        if self.places[patient_id] > 1:
+            self.places[patient_id] -= 1
+        else:
+            del self.places[patient_id]
 
-    def __init__(self) -> None:
-        super().__init__(MOST)
-        self.asked = 0
+    async def _wait(self, patient_id: UUID) -> None:
+        loop = asyncio.get_running_loop()
+        turn: Turn = loop.create_future()
+        self.waiting.setdefault(patient_id, {})[turn] = None
+        end = loop.call_later(self.seconds, over, turn)
+        try:
+            given = await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled() and turn.result():
+                self.leave(patient_id)  # it came at the very moment
+            raise
+        finally:
+            end.cancel()
+            self._drop(patient_id, turn)
+        if not given:
+            raise PatientBusy
+
+    def _drop(self, patient_id: UUID, turn: Turn) -> None:
+        """It waits no more."""
+        turns = self.waiting.get(patient_id, {})
+        if turn in turns:
+            del turns[turn]
+            if not turns:
+                del self.waiting[patient_id]
 
 
 class _Writer:
     """One of them."""
 
-    __slots__ = ("_patient_id", "_places", "_writers")
+    __slots__ = ("_patient_id", "_writers")
 
     def __init__(self, writers: Writers, patient_id: UUID) -> None:
         self._writers, self._patient_id = writers, patient_id
 
     async def __aenter__(self) -> None:
-        self._places = self._writers.places.setdefault(self._patient_id, _Places())
-        self._places.asked += 1
-        try:
-            # nearly always there is a place, and no time to be watched
-            async with asyncio.timeout(self._writers.seconds if self._places.locked() else None):
-                await self._places.acquire()
-        except BaseException as error:
-            self._leave()
-            if isinstance(error, TimeoutError):
-                raise PatientBusy from None
-            raise
+        await self._writers.enter(self._patient_id)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._places.release()
-        self._leave()
-
-    def _leave(self) -> None:
-        self._places.asked -= 1
-        if not self._places.asked:
-            del self._writers.places[self._patient_id]
+        self._writers.leave(self._patient_id)
