@@ -20,6 +20,7 @@ Row = Mapping[str, Any]
 
 _TABLES = {Kind.CHUNK: "observations", Kind.MEASUREMENT: "observations", Kind.METRIC: "metrics", Kind.DEVICE: "devices"}
 _TYPES = (*PARAMETERS, "bigint", "bigint")
+_TYPES_OF_CHUNK = (*PARAMETERS[:-1], "bigint", "bigint")
 _STATE = {"observations": "o.within, o.deleted"}
 
 _FORMER = {
@@ -32,7 +33,6 @@ _FORMER = {
 
 
 # A chunk names its Device or DeviceMetric and shows nothing of them: what tells which chunks there are is all it needs.
-# When these became visible ($9) does not matter; a parameter that stands nowhere would have no type.
 _CHUNK = f"""
 SELECT o.within, o.deleted, {NOW} AS at_ms, o.kind, o.no, o.k, o.miv_url AS observed_miv,
        o.code_system AS observed_system, o.code AS observed_code,
@@ -46,7 +46,7 @@ SELECT o.within, o.deleted, {NOW} AS at_ms, o.kind, o.no, o.k, o.miv_url AS obse
   JOIN worn s ON s.sensor_no = e.sensor_no
   LEFT JOIN LATERAL (SELECT * FROM chunk c WHERE c.patient_id = $1 AND c.epoch_no = o.no AND c.k = o.k LIMIT 1) c
        ON true
- WHERE o.no = $10 AND o.k = $11 AND $9::bigint IS NOT NULL"""
+ WHERE o.no = $9 AND o.k = $10"""
 
 
 async def read(
@@ -61,11 +61,11 @@ async def read(
         return asked[0]
     if _TABLES[kind] == "observations" and kind not in view.observed:
         return None
-    text = _statement(kind, view.observed)
+    text, given = _statement(kind, view.observed), _parameters(view, kind, no, k)
     if is_spread(pool):
-        rows = await fetch_of_patient(pool, text, *view.parameters(), no, k)
+        rows = await fetch_of_patient(pool, text, *given)
     else:
-        rows = await fetch_together(pool, text, _TYPES, *view.parameters(), no, k)
+        rows = await fetch_together(pool, text, _TYPES_OF_CHUNK if kind is Kind.CHUNK else _TYPES, *given)
     return rows[0] if rows else None
 
 
@@ -73,7 +73,13 @@ def read_asked(view: View, kind: Kind, no: int, k: int) -> Said | None:
     """The statement of a read, to be asked with something else; None when nothing is to be asked."""
     if _TABLES[kind] == "observations" and kind not in view.observed:
         return None
-    return Said(_statement(kind, view.observed), [*view.parameters(), no, k])
+    return Said(_statement(kind, view.observed), _parameters(view, kind, no, k))
+
+
+def _parameters(view: View, kind: Kind, no: int, k: int) -> list[Any]:
+    """The values of `_statement`: those of the view as far as it has a use for them, and the key."""
+    of_view = view.parameters()
+    return [*(of_view[:-1] if kind is Kind.CHUNK else of_view), no, k]
 
 
 @cache

@@ -255,9 +255,13 @@ def _of_period() -> str:
 
 
 def chunk_of_key() -> str:
-    """The common table expressions moment, term, period, worn and chunks of the chunk $11 of the series $10."""
-    series = _SERIES.format(chosen="e.epoch_no = $10", sensors="period")
-    return f"{TERM},{series},{_CHUNKS.format(kept='c.k = $11')}"
+    """The common table expressions moment, term, period, worn and chunks of the chunk $10 of the series $9.
+
+    $1 to $8 are those of `View`: since when Devices and DeviceMetrics are visible does not matter to a chunk, and a
+    parameter that stands nowhere would have no type.
+    """
+    series = _SERIES.format(chosen="e.epoch_no = $9", sensors="period")
+    return f"{TERM},{series},{_CHUNKS.format(kept='c.k = $10')}"
 
 
 @cache
