@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from ddr.imports.content import Content, Table, tables
+from ddr.imports.content import NUMBERED, Content, Row, Table, tables
 from ddr.imports.makers import METER
 from ddr.imports.model import CUFF, DIASTOLIC, MEAN, MMHG, PANEL, SYSTOLIC, ImportFile, Source, Value
 from ddr.imports.numbers import implausible, number
@@ -38,6 +39,8 @@ _COLUMNS = {
     "heart": ("heart rate", "herzfrequenz"),
     "pulse": ("pulse", "puls"),
 }
+_UNIT = r"[\s(\[]*(?:mm ?\[?hg\]?)?[\s)\]]*"
+_PLAIN, _NUMBERED, _ANY = re.compile(_UNIT), re.compile(NUMBERED + _UNIT), re.compile(r".*", re.DOTALL)
 _MOST_ZONES = 20  # of a file: looking for one that is none takes a while
 _WITHINGS = "heart"  # Withings writes the heart rate between date and pressure, all others a pulse behind it
 
@@ -59,25 +62,56 @@ def _read(file: ImportFile, table: Table, maker: str, zone: tzinfo) -> None:
     texts = [table.moment(row) for row in table.rows]
     told = [table.cell(row, "zone") for row in table.rows]
     times = instants(texts, told, zone, zones=_zones(told))
+    pairs, numbered = _pairs(table)
     for row, text, time_ms in zip(table.rows, texts, times, strict=True):
-        found = {code: table.cell(row, code) for code in (SYSTOLIC, DIASTOLIC, MEAN)}
-        if not any(found.values()):
+        cells = [{code: table.cell_at(row, at) for code, at in pair.items()} for pair in pairs]
+        filled = [number for number, found in enumerate(cells) if any(found.values())]
+        if not filled:
             file.skipped += 1
-            continue
-        parts = tuple((code, value) for code, cell in found.items() if (value := number(cell)) is not None)
-        reasons = [reason for _, value in parts if (reason := implausible(value, MMHG))]
-        if time_ms is None:
-            file.reject(row.line, f"no time: {text or 'empty'}"[:80])
-        elif [code for code, _ in parts][:2] != [SYSTOLIC, DIASTOLIC]:
-            file.reject(row.line, "needs an upper and a lower value")
-        elif reasons or parts[0][1] <= parts[1][1]:
-            file.reject(row.line, reasons[0] if reasons else "the upper value is not above the lower one")
-        elif len(parts) > 2 and not parts[1][1] <= parts[2][1] <= parts[0][1]:
-            file.reject(row.line, "the mean value is not between the upper and the lower one")
+        elif not numbered and any(cells[at] != cells[filled[0]] for at in filled):
+            file.reject(row.line, table.several(at for number in filled for at in pairs[number].values()))
         else:
-            name = table.cell(row, "device") or "Blood pressure monitor"
-            source = Source(maker, name[:100], table.cell(row, "serial"), CUFF)
-            file.values.append(Value(row.line, time_ms, PANEL, MMHG, None, source, parts))
+            for at in filled if numbered else filled[:1]:
+                _take(file, table, row, maker, time_ms, text, cells[at])
+
+
+def _pairs(table: Table) -> tuple[list[dict[str, int]], bool]:
+    """Where upper and lower values that belong together are, and whether each of several is a measurement of its own.
+
+    Those that say no more than name and unit; else those with numbers; else all, of which a row has one at most: of a
+    morning's and an evening's only one can be that of its time.
+    """
+    for form in (_PLAIN, _NUMBERED, _ANY):
+        upper, lower = (
+            [at for at, rest in table.alike(code).items() if form.fullmatch(rest)] for code in (SYSTOLIC, DIASTOLIC)
+        )
+        if upper or lower:
+            break
+    if len(upper) != len(lower) or not upper:
+        upper, lower = [table.place(SYSTOLIC)], [table.place(DIASTOLIC)]
+    pairs = [{SYSTOLIC: one, DIASTOLIC: other} for one, other in zip(upper, lower, strict=True)]
+    if len(pairs) == 1 and MEAN in table:
+        pairs[0][MEAN] = table.place(MEAN)
+    return pairs, form is _NUMBERED
+
+
+def _take(
+    file: ImportFile, table: Table, row: Row, maker: str, time_ms: int | None, text: str, found: Mapping[str, str]
+) -> None:
+    parts = tuple((code, value) for code, cell in found.items() if (value := number(cell)) is not None)
+    reasons = [reason for _, value in parts if (reason := implausible(value, MMHG))]
+    if time_ms is None:
+        file.reject(row.line, f"no time: {text or 'empty'}"[:80])
+    elif [code for code, _ in parts][:2] != [SYSTOLIC, DIASTOLIC]:
+        file.reject(row.line, "needs an upper and a lower value")
+    elif reasons or parts[0][1] <= parts[1][1]:
+        file.reject(row.line, reasons[0] if reasons else "the upper value is not above the lower one")
+    elif len(parts) > 2 and not parts[1][1] <= parts[2][1] <= parts[0][1]:
+        file.reject(row.line, "the mean value is not between the upper and the lower one")
+    else:
+        name = table.cell(row, "device") or "Blood pressure monitor"
+        source = Source(maker, name[:100], table.cell(row, "serial"), CUFF)
+        file.values.append(Value(row.line, time_ms, PANEL, MMHG, None, source, parts))
 
 
 def _zones(names: Iterable[str]) -> dict[Hashable, tzinfo]:

@@ -139,6 +139,29 @@ def test_a_mean_pressure_is_between_the_others(mean: str) -> None:
     assert [(bad.line, "not between" in bad.reason) for bad in file.bad] == [(2, True)]
 
 
+@pytest.mark.parametrize(
+    ("titles", "texts", "values"),
+    [
+        ("Systolisch 1,Diastolisch 1,Systolisch 2,Diastolisch 2", "121,79,125,81", ["121/79", "125/81"]),
+        ("Sys 1,Sys 2,Dia 1,Dia 2", "121,,79,", ["121/79"]),
+        ("Systolisch morgens,Diastolisch morgens,Systolisch abends,Diastolisch abends", ",,125,81", ["125/81"]),
+        ("Systolisch Ziel,Systolisch (mmHg),Diastolisch Ziel,Diastolisch (mmHg)", "120,131,80,85", ["131/85"]),
+        ("Systolisch,Diastolisch,Systolisch,Diastolisch", "121,79,121,79", ["121/79"]),
+    ],
+)
+def test_of_several_columns_of_blood_pressure_each_pair_is_read(titles: str, texts: str, values: list[str]) -> None:
+    """Before: the first pair alone, whatever it was."""
+    file = _read(f"Datum,Uhrzeit,{titles}\n20.11.2026,08:00,{texts}\n")
+    assert ["/".join(str(value) for _, value in one.parts) for one in file.values] == values and not file.bad
+
+
+def test_which_of_two_blood_pressures_is_of_this_time_is_no_guess() -> None:
+    """Before: the second was lost without a word."""
+    titles = "Systolisch morgens,Diastolisch morgens,Systolisch abends,Diastolisch abends"
+    file = _read(f"Datum,Uhrzeit,{titles}\n20.11.2026,08:00,121,79,125,81\n")
+    assert file.values == [] and ["(Systolisch morgens, Diastolisch" in bad.reason for bad in file.bad] == [True]
+
+
 def test_times_are_of_the_zone_that_a_table_names() -> None:
     """Before: all of them were times of Berlin, hours away from when it was measured."""
     rows = ("02:00,America/New_York", "08:00,Europe/Berlin", "08:00,", "08:00,Europe", "08:00,somewhere")
