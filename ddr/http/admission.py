@@ -2,9 +2,10 @@
 
 What a worker can do at once follows from its connections to the database, how long they are waited for, and how late
 the event loop is: work that only waits for other work makes all of it late (`breadth`). Beyond that a request waits its
-turn. A crowd that comes at once is given PATIENCE, and each of it up to half as much more. Where the line has not been
-empty for as long as PATIENCE, more comes than can be done: then only who comes just now is worked on, soon, and who
-would have to wait is told so after that time; else everybody would be late.
+turn. A crowd that comes at once is given PATIENCE, and each of it up to half as much more. Where the line has been long
+for that time, more comes than can be done: then only who comes just now is worked on, soon, and who would have to wait
+is told so after that time; else everybody would be late. Where it becomes longer and longer, who comes just now is
+first already, and half the time is enough to know: in its first moments a flood is no crowd either.
 
 Each room keeps a share, so that uploads cannot crowd out reading nor the reverse, and takes what others leave; who has
 least in hand is next.
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ddr.call import CONNECTION, CURRENT, TURN, phase, refused
-from ddr.http.breadth import Breadth
+from ddr.http.breadth import CROWDED, RUSHED, USUAL, Breadth
 from ddr.http.pace import Pace
 from ddr.http.waiting import Turn, Waiting, over
 from ddr.store.database.faults import PoolBusy
@@ -28,6 +29,9 @@ from ddr.store.database.faults import PoolBusy
 PATIENCE = 1.0  # seconds
 APART = 0.5  # more of it at most: told at one moment, a crowd would be there again at one moment, again and again
 LONG_SECONDS = 0.1  # in which a line that is not long comes to its end
+RUSH_SECONDS = 0.5  # that a line which has risen is long before more comes than can be done; PATIENCE for others
+RISE_SECONDS = 0.03  # in two of which, one after the other, a line that rises has become longer
+RISE, RISE_LEAST = 2, 8  # by more than so many times what has ended meanwhile, and than so many
 SHORT_TIMES = 2  # of the time that a request takes: the patience while more comes than can be done
 FIRST_GUESS = 0.02  # seconds that a request takes, before any was measured
 WEIGHT = 0.1  # of the newest request in the mean time of one
@@ -35,16 +39,20 @@ PER_CONNECTION = 2  # requests on their way for each connection: while one compu
 
 
 class Share(NamedTuple):
-    """What a room may count on: a part of all places; and what one caller may have at most, of all or as a number."""
+    """What a room may count on: a part of all places; and what one caller may have at most, of all or as a number.
+
+    `together`: what is worked on at once is stored at once, so that fewer at once would only be slower.
+    """
 
     part: float
     of_one: float | int
+    together: bool = False
 
 
 # Two writers of a patient would only wait for each other; a DiGA asks for many patients, an address has many people.
 SHARES = {
     "reading": Share(0.3, 0.5),
-    "ingestion": Share(0.3, 2),
+    "ingestion": Share(0.3, 2, together=True),
     "authorization": Share(0.1, 0.25),
     "pages": Share(0.1, 0.25),
 }
@@ -63,9 +71,13 @@ class _Line:
         self.running_of: Counter[object] = Counter()
         self.waiting = Waiting(of_one)
         self.seconds = FIRST_GUESS
+        self.ended = 0  # requests since the last count
         self.flooded = False
+        self.rising = False
         self.told = 0.0  # when one had to go without a turn the last time
         self._short = 0.0  # when the line was not long the last time
+        self._counted, self._counted_at = 0, 0.0  # how many waited at the last count
+        self._rose = self._rushed = False  # at the last count; since the line was not long
 
     def share(self, places: int) -> int:
         """Of so many places."""
@@ -79,11 +91,20 @@ class _Line:
     def look(self, now: float) -> None:
         """See whether more comes than can be done."""
         if not self.long:
-            self._short = now
+            self._short, self._rushed = now, False
         if self.flooded:
             self.flooded = now - self.told <= PATIENCE * (1 + APART)  # by then who was told is there again
-        elif now - self._short > PATIENCE:
+        elif now - self._short > (RUSH_SECONDS if self._rushed else PATIENCE):
             self.flooded, self.told = True, now
+        if now - self._counted_at >= RISE_SECONDS:
+            self._count(now)
+
+    def _count(self, now: float) -> None:
+        """Of a crowd that comes at once the line becomes longer once, and then shorter."""
+        rises = self.waiting.count - self._counted > max(RISE * self.ended, RISE_LEAST)
+        self.rising, self._rose = rises and self._rose, rises
+        self._rushed |= self.rising
+        self._counted, self._counted_at, self.ended = self.waiting.count, now, 0
 
     def patience(self, most: float) -> float:
         """Seconds that who comes now may wait, `most` of them."""
@@ -96,7 +117,7 @@ class _Line:
 
     def take(self) -> tuple[object, Turn] | None:
         """Who is next, and waits no more: in order, or the one who came last when the line is long."""
-        return self.waiting.take(self.running_of, last=self.flooded or self.long)
+        return self.waiting.take(self.running_of, last=self.flooded or self.rising or self.long)
 
 
 class Held:
@@ -129,12 +150,14 @@ class Admission:
         self._refusals = Pace()
         self._lines = {
             name: _Line(part, of_one if isinstance(of_one, int) else max(2, int(self.most * of_one)))
-            for name, (part, of_one) in SHARES.items()
+            for name, (part, of_one, _) in SHARES.items()
         }
 
     def late(self, seconds: float) -> None:
         """The event loop is so late: fewer are begun (ddr.http.breadth)."""
-        self.breadth.note(seconds, any(line.flooded for line in self._lines.values()))
+        lines = [line for name, line in self._lines.items() if not SHARES[name].together]
+        flooded, rising = any(line.flooded for line in lines), any(line.rising for line in lines)
+        self.breadth.note(seconds, CROWDED if flooded else RUSHED if rising else USUAL)
         self._give()
 
     def turn(self, room: str, whose: object) -> Held:
@@ -189,6 +212,7 @@ class Admission:
         """Leave the place to those who wait."""
         self.running -= 1
         line.running -= 1
+        line.ended += 1
         line.running_of[whose] -= 1
         if not line.running_of[whose]:
             del line.running_of[whose]
@@ -215,7 +239,7 @@ class Admission:
     async def _wait(self, line: _Line, whose: object, most: float) -> None:
         """Wait for a place, which whoever leaves one gives away. Raises NoTurn."""
         line.look(self._clock())
-        if line.expected_wait(whose, self.breadth.places) > PATIENCE:
+        if line.expected_wait(whose, self.most if line.rising else self.breadth.places) > PATIENCE:
             raise NoTurn
         loop = asyncio.get_running_loop()
         turn: Turn = loop.create_future()

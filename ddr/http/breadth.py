@@ -16,16 +16,17 @@ from typing import NamedTuple
 
 class Bounds(NamedTuple):
     """More than `late` seconds are too late for the loop, or for a request that waits for a connection. There are at
-    least `least` places, and `more` of them at each look that finds nobody late."""
+    least `least` places, `more` of them at each look that finds nobody late, else `fewer` times so many."""
 
     late: float
     least: int
     more: float
+    fewer: float
 
 
-USUAL = Bounds(0.004, 6, 0.25)  # places for each room, and some for the one that is asked most
-CROWDED = Bounds(0.001, 4, 0.1)  # one for each room
-FEWER = 0.85  # times so many, at each look that finds somebody late
+USUAL = Bounds(0.004, 6, 0.25, 0.85)  # places for each room, and some for the one that is asked most
+CROWDED = Bounds(0.001, 4, 0.1, 0.85)  # one for each room
+RUSHED = Bounds(0.001, 4, 0.1, 0.5)  # soon, as many are begun before it shows
 
 
 class Breadth:
@@ -45,11 +46,10 @@ class Breadth:
         """A request waited so long for a connection to the database. Many of one time count once."""
         self._waited = max(self._waited, seconds)
 
-    def note(self, late_seconds: float, crowded: bool = False) -> None:
-        """A look: the loop was so late; `crowded`: more comes than can be done."""
-        bounds = CROWDED if crowded else USUAL
+    def note(self, late_seconds: float, bounds: Bounds = USUAL) -> None:
+        """A look: the loop was so late."""
         longest, self._waited = max(late_seconds, self._waited), 0.0
         if longest > bounds.late:
-            self._now = max(min(bounds.least, self._most), self._now * FEWER)
+            self._now = max(min(bounds.least, self._most), self._now * bounds.fewer)
         else:
             self._now = min(self._most, self._now + bounds.more)

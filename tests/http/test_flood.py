@@ -14,12 +14,13 @@ import pytest
 
 from ddr.call import CONNECTION, CURRENT, Call, spent
 from ddr.http.admission import APART, PATIENCE, Admission, NoTurn
-from ddr.http.breadth import CROWDED, USUAL, Breadth
+from ddr.http.breadth import CROWDED, RUSHED, USUAL, Breadth
 from ddr.http.guard import SELDOM_SECONDS, Seldom
 from ddr.http.pace import Pace
 from tests.support.virtual import run
 
 SERVICE = 0.02  # seconds
+LOOK = 0.02  # between two looks at how late the loop is
 CONNECTIONS = 4
 AT_ONCE = 4  # places of reading that one DiGA can have (ddr.http.admission.SHARES)
 SUSTAINED = AT_ONCE / SERVICE  # requests a second
@@ -190,11 +191,42 @@ def test_while_more_comes_than_can_be_done_less_lateness_is_borne() -> None:
     usual, crowded = Breadth(16), Breadth(16)
     for _ in range(50):
         usual.note(2 * CROWDED.late)
-        crowded.note(2 * CROWDED.late, crowded=True)
+        crowded.note(2 * CROWDED.late, CROWDED)
     assert (usual.places, crowded.places) == (16, CROWDED.least)
     for _ in range(100):
         crowded.note(0.0)
     assert crowded.places == 16
+
+
+async def _narrowest(world: World, seconds: float) -> int:
+    """The fewest places within so many seconds, in which each look finds the loop late, but not by much."""
+    fewest = world.admission.breadth.places
+    for _ in range(round(seconds / LOOK)):
+        await asyncio.sleep(LOOK)
+        world.admission.late(2 * RUSHED.late)
+        fewest = min(fewest, world.admission.breadth.places)
+    return fewest
+
+
+def test_in_the_first_moments_of_a_flood_less_is_begun_and_not_of_a_crowd() -> None:
+    async def flood() -> int:
+        world = World()
+        return (await asyncio.gather(_narrowest(world, 0.25), world.offered(6 * SUSTAINED, 0.25)))[0]
+
+    async def crowd() -> int:
+        world, seen = World(), Seen()
+        asking = asyncio.gather(*(world.ask(seen) for _ in range(64)))
+        fewest = await _narrowest(world, 2 * PATIENCE)
+        await asking
+        assert not seen.refused
+        return fewest
+
+    async def turns() -> int:
+        world = World()
+        return (await asyncio.gather(_narrowest(world, 2), world.insisting(4 * AT_ONCE, 2)))[0]
+
+    most = 2 * CONNECTIONS
+    assert (run(flood()), run(crowd()), run(turns())) == (RUSHED.least, most, most)
 
 
 def test_waits_for_the_database_narrow_too_and_count_once_a_look() -> None:
