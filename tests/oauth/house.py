@@ -25,7 +25,7 @@ from tests.support.clock import Clock
 Act = Callable[[], Coroutine[Any, Any, None]]
 DAY_MS = 86_400_000
 PERIODS_MS = (30_000, 400_000, DAY_MS, 90 * DAY_MS)
-_LIVES = "SELECT EXISTS (SELECT FROM pairing WHERE pairing_id = $1 AND ended_ms IS NULL)"
+_LIVES = "SELECT true FROM pairing WHERE pairing_id = $1 AND ended_ms IS NULL"
 
 
 @dataclass

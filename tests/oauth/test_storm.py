@@ -124,11 +124,10 @@ async def no_refresh_token_is_lost(house: House) -> None:
     for number, held in house.tokens:
         backend = house.chance.choice(house.backends[number])
         stands = await backend.core.pool.fetchval(
-            """SELECT EXISTS (
-                 SELECT FROM pairing_directory d JOIN token_grant g USING (patient_id, pairing_no)
-                   JOIN consent c ON c.patient_id = g.patient_id AND c.consent_no = ANY (g.consent_nos)
-                  WHERE d.pairing_id = $1 AND g.revoked_ms IS NULL AND c.withdrawn_ms IS NULL AND c.until_ms > $2
-                    AND g.grant_no = $3)""",
+            """SELECT count(*) > 0 FROM pairing p JOIN token_grant g USING (patient_id, pairing_no)
+                 JOIN consent c ON c.patient_id = g.patient_id AND c.consent_no = ANY (g.consent_nos)
+                WHERE p.pairing_id = $1 AND g.revoked_ms IS NULL AND c.withdrawn_ms IS NULL AND c.until_ms > $2
+                  AND g.grant_no = $3""",
             held["sub"],
             house.clock(),
             _grant_no(backend.core, held["access_token"]),
