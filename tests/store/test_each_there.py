@@ -68,6 +68,20 @@ async def test_each_sees_what_those_before_it_did_and_on_the_part(pool: asyncpg.
     assert {tuple(row) for row in await pool.fetch("SELECT mode, shardid FROM locked")} == {(5, 102)}
 
 
+async def test_tables_are_found_whatever_a_session_sees(pool: asyncpg.Pool) -> None:
+    """The coordinator's sessions on other servers know nothing of a schema of the recorder's own (database_schema)."""
+    ask = "SELECT %s FROM /*patient*/patient WHERE patient_id = $1"
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("SET LOCAL search_path = ''")
+        rows = await conn.fetch(
+            "SELECT row_texts FROM public.ddr_each_1($1, 'ddr_w_', '{ddr_e_}', $2, '{uuid}', $3, '{1}')",
+            WHO, [ask % "ARRAY[stamp_ms::text]"], [f"{{{WHO}}}"],
+        )  # fmt: skip
+        assert [row["row_texts"] for row in rows] == [["5"]]
+        found = "SELECT stamp_ms FROM public.ddr_ask_2($1, 'ddr_a_', $2, 'uuid', $3) AS t (stamp_ms bigint)"
+        assert await conn.fetchval(found, WHO, ask % "stamp_ms", [str(WHO)]) == 5
+
+
 async def test_rows_are_what_the_statement_itself_finds(pool: asyncpg.Pool) -> None:
     plain = [dict(row) for row in await pool.fetch(TYPES.text, *TYPES.arguments)]
     assert plain[0]["number"] == Decimal("1.500") and plain[0]["numbers"] == [1, None]

@@ -39,12 +39,14 @@ def _executed(called: str, given: str) -> str:
               FROM unnest({given}) WITH ORDINALITY AS t (one, n)))"""  # noqa: S608 - texts of ours
 
 
-# What is read of a part that is not on this server is left to Citus, which finds it; and so is everything where there
-# is no Citus. What was prepared on a table that is gone is planned anew by its name. Without a text nothing is found
-# unless it is prepared.
+# Tables are those that were seen when the function was made: the coordinator's sessions on other servers do not know
+# the schema of ours. What is read of a part that is not on this server is left to Citus, which finds it; and so is
+# everything where there is no Citus. What was prepared on a table that is gone is planned anew by its name. Without a
+# text nothing is found unless it is prepared.
 FUNCTION = f"""
 CREATE OR REPLACE FUNCTION {NAME}(whose uuid, called text, said text, types text, given text[])
-RETURNS SETOF record LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET jit = off AS $function$
+RETURNS SETOF record LANGUAGE plpgsql
+SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan SET jit = off AS $function$
 DECLARE
     part bigint := 0;
     part_of record;
@@ -88,7 +90,7 @@ EACH_FUNCTION = f"""
 CREATE OR REPLACE FUNCTION {EACH}(
     whose uuid, whole text, called text[], said text[], types text[], given text[], tells integer[]
 ) RETURNS TABLE (of_item integer, row_texts text[]) LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET jit = off AS $function$
+SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan SET jit = off AS $function$
 DECLARE
     part bigint := 0;
     part_of record;
