@@ -25,7 +25,7 @@ from ddr.store.database.stamps import CLOCK
 CLAIM_MS = 60_000  # how long a claim holds of which nothing more is heard
 RENEW_SECONDS = CLAIM_MS / 3000  # after which its worker puts the end off
 READ_STEP_MS = 60_000  # grace.read_ms, which the patient's pages show, is exact to this
-PATIENCE_SECONDS = 5.0  # with claims that cannot be confirmed, before others that came later have to wait
+PATIENCE_SECONDS = CLAIM_MS / 3000  # with claims that cannot be confirmed, each for as long as a statement may take
 MOST = 100_000  # confirmations that wait while the database is away; the oldest are given up, as if nothing were heard
 
 
