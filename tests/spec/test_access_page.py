@@ -225,15 +225,16 @@ class AccessMachine(RuleBasedStateMachine):
         """Whether the mother may act now."""
         return self.right is not None and self.ddr.clock() < self.until_ms
 
-    @rule(hours=st.sampled_from((1, 24, 365 * 24)))
-    def let_act(self, hours: int) -> None:
-        """The operator enters that the mother acts, for so long."""
+    @rule(minutes=st.sampled_from((3, 20, 365 * 24 * 60)))
+    def let_act(self, minutes: int) -> None:
+        """The operator enters that the mother acts, for so long; she opens the pages at once."""
         self.ddr.clock.advance(60)
         if self.right is None:
-            self.until_ms = self.ddr.clock() + hours * 60 * MINUTE
+            self.until_ms = self.ddr.clock() + minutes * MINUTE
             mother, child = [Person(one.patient_id, one.username) for one in (self.mother, self.patient)]
             self.right = self.run(represent(self.ddr.core, mother, child, until_ms=self.until_ms))
             self.tell(Event.REPRESENTATION_SET_BY_OPERATOR, by="parent")
+            self.enter()
 
     @rule()
     def let_act_no_more(self) -> None:
@@ -329,6 +330,9 @@ class AccessMachine(RuleBasedStateMachine):
         self.run(self.look_at_all_pages())
 
     def teardown(self) -> None:
+        """The pages that the mother has opened are as open as they may be."""
+        self.act("download")
+        self.enter()
         self.run(self.look_at_all_pages())
 
     async def look_at_all_pages(self) -> None:
