@@ -132,11 +132,17 @@ def _check_authority(file: str) -> None:
     """Without this check a slip of the pen shows when the registries are too old: then all DiGA are refused."""
     if not file:
         return  # the system's authorities, of which a start need not read all
+    if fault := authority_fault(file):
+        raise SettingsError(f"setting registry_ca: {file}: {fault}")
+
+
+def authority_fault(file: str) -> str | None:
+    """Why a file holds no certificates of authorities; None when it does. Without a name: Python's errors have none."""
     try:
         ssl.create_default_context(cafile=file)
     except OSError as error:
-        reason = "has no certificate in PEM" if isinstance(error, ssl.SSLError) else in_words(error)
-        raise SettingsError(f"setting registry_ca: {file}: {reason}") from None
+        return "has no certificate in PEM" if isinstance(error, ssl.SSLError) else in_words(error)
+    return None
 
 
 def _check_login(settings: Settings) -> None:

@@ -10,6 +10,7 @@ from datetime import date
 from itertools import pairwise
 
 from ddr.cli.errors import CommandError
+from ddr.settings_checks import authority_fault
 
 LARGEST = 2**31 - 1
 
@@ -59,6 +60,13 @@ def day(text: str) -> date:
         if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
             return date.fromisoformat(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no date like 2015-03-01")
+
+
+def authority(text: str) -> str:
+    """A type for files with the certificate of an authority in PEM; none is named by default."""
+    if text.strip() and (fault := authority_fault(text)):
+        raise argparse.ArgumentTypeError(f"{text}: {fault}")
+    return text
 
 
 def in_order(begin: str, begin_ms: int | None, until_ms: int | None) -> None:

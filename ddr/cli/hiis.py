@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
+from ddr.cli.arguments import authority
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, with_database
+from ddr.drafts import draft
 from ddr.fhir.instants import date_time
 from ddr.miv.model import MivCatalog
 from ddr.reasons import in_words
@@ -35,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     register = actions.add_parser("register", help="check, and write the Bundle and a sheet for BfArM's portal")
     register.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the two files go")
     register.add_argument("--offline", action="store_true", help="do not ask the running recorder")
-    register.add_argument("--ca", default="", metavar="FILE", help="an extra CA (development)")
+    register.add_argument("--ca", type=authority, default="", metavar="FILE", help="an extra CA (development)")
     actions.add_parser("diff", help="compare with what is registered; status 1 when they differ")
 
 
@@ -53,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
         "hiis-registration.md": sheet(settings, catalog, now).encode(),
     }
     for name, content in written.items():
-        (args.out / name).write_bytes(content)
+        with draft(args.out / name) as file:
+            file.write(content)
         print(args.out / name)
     return 0
 
@@ -77,6 +80,8 @@ async def _diff(settings: Settings, catalog: MivCatalog) -> int:
             theirs = await registered(http, settings)
     except (RegistryFault, OSError, httpx.InvalidURL) as error:
         raise CommandError(f"HIIS-VZ: {in_words(error, named=True)}") from None
+    except (AttributeError, LookupError, TypeError, ValueError) as error:  # of an answer that nobody has thought of
+        raise CommandError(f"HIIS-VZ: cannot be read: {type(error).__name__}") from None
     lines = complaints(registration(settings, catalog), theirs, settings.hiis_id)
     print("\n".join(lines) or "the HIIS-VZ says what this recorder does")
     return int(bool(lines))

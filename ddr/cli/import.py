@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from ddr.cli.arguments import authority
 from ddr.cli.errors import CommandError
 from ddr.client.oauth import retry_seconds
 from ddr.imports import mapped
@@ -65,7 +66,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be taken")
     parser.add_argument("--undo", action="store_true", help="take these files back; give the same --zone as before")
-    parser.add_argument("--ca", help="PEM file of the CA of the gateway listener (development)")
+    parser.add_argument(
+        "--ca", type=authority, metavar="FILE", help="PEM file of the CA of the gateway listener (development)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from ddr.cli.arguments import in_order, number
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import instant_argument, now_ms, reading, with_database
+from ddr.drafts import OWN, draft
 from ddr.http.request_log.record import stamp
 from ddr.oauth.keys import Keys, opening_key
 from ddr.operations.request_log.export import Filters, export
@@ -86,13 +86,8 @@ def _written(output: Path | None, recipient: x509.Certificate | None, wanted: Fi
         _into(sys.stdout.buffer.write, recipient, wanted)
         sys.stdout.buffer.flush()
         return
-    draft = output.parent / f"{output.name}.part"
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            _into(file.write, recipient, wanted)
-        draft.replace(output)
-    finally:
-        draft.unlink(missing_ok=True)
+    with draft(output, OWN) as file:
+        _into(file.write, recipient, wanted)
 
 
 def _into(write: Callable[[bytes], object], recipient: x509.Certificate | None, wanted: Filters) -> None:
@@ -123,7 +118,7 @@ def _encrypted(content: bytes, recipient: x509.Certificate) -> bytes:
 
 async def _verified(settings: Settings, pool: Pool, content: bytes | None, head: str | None) -> Findings:
     async with reading(settings, pool) as read:
-        return await (verify_chain(read, head) if content is None else verify_file(read, content))
+        return await (verify_chain(read, head) if content is None else verify_file(read, content, head))
 
 
 def _report(found: Findings, with_file: bool) -> int:

@@ -12,6 +12,7 @@ from uuid import UUID
 from ddr.app import build_core
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, reading
+from ddr.drafts import alone_in
 from ddr.http.core import Core
 from ddr.patient_pages.download import whole_copy
 from ddr.registries.diga_vz import DigaVz
@@ -34,28 +35,34 @@ async def write_copy(
     over: raises CommandError when one of the files is there. It is recorded; the patient sees it.
     """
     core = await _core(settings, pool)
+    _make(folder)
     parts: dict[Path, Path] = {}
-    try:
-        async with reading(settings, pool) as read:
-            files = await whole_copy(replace(core, pool=read), patient_id, lang)
-            _prepare(folder, files)
-            await record(pool, Event.DATA_EXPORTED_BY_OPERATOR, now_ms(), patient_id=patient_id)
-            for name, content in files.items():
-                part = folder / f"{name}.part"
-                parts[part] = folder / name
-                await _written(part, content)
-        for part, file in parts.items():
-            part.rename(file)
-            yield file.name, file.stat().st_size
-    except ChangedMeanwhile:
-        raise CommandError("the patient's data was changed or deleted meanwhile; nothing was written") from None
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
+    with alone_in(folder):  # else what is another patient's could get into these files
+        try:
+            async with reading(settings, pool) as read:
+                files = await whole_copy(replace(core, pool=read), patient_id, lang)
+                _prepare(folder, files)
+                await record(pool, Event.DATA_EXPORTED_BY_OPERATOR, now_ms(), patient_id=patient_id)
+                for name, content in files.items():
+                    part = folder / f"{name}.part"
+                    parts[part] = folder / name
+                    await _written(part, content)
+            for part, file in parts.items():
+                part.rename(file)
+            for file in parts.values():
+                yield file.name, file.stat().st_size
+        except ChangedMeanwhile:
+            raise CommandError("the patient's data was changed or deleted meanwhile; nothing was written") from None
+        finally:
+            for part in parts:
+                part.unlink(missing_ok=True)
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _prepare(folder: Path, names: Iterable[str]) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if there := [name for name in names if (folder / name).exists()]:
         raise CommandError(f"{folder / there[0]} exists already; name another directory")
 

@@ -9,7 +9,7 @@ import argparse
 import asyncio
 import json
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from ddr.demo.registry_file import DataError, certificate, following, load, save
 from ddr.demo.registry_state import FAULTS, PARTS, ListedDiga, Package, RegistryState
 from ddr.demo.server import PortTaken, serving
 from ddr.demo.stack import REGISTRY_PORT, REGISTRY_TOKEN
+from ddr.drafts import alone_in
 from ddr.reasons import in_words
 from ddr.registries.archive import BadArchive, read_archive
 from ddr.scopes.parse import is_canonical
@@ -79,21 +80,30 @@ def _arguments(parser: argparse.ArgumentParser, *names: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve, show, or edit the file."""
     try:
-        state = load(args.data) if args.data.exists() else RegistryState()
-        if args.action == "serve":
-            args.data.parent.mkdir(parents=True, exist_ok=True)
-            save(state, args.data)
-            asyncio.run(_serve(args, state))
-        elif args.action == "show":
-            print(_shown(state))
+        if args.action == "show":
+            print(_shown(_state(args.data)))
+        elif args.action == "serve":
+            asyncio.run(_serve(args, _edited(args.data, lambda state: "")[0]))
         else:
-            done = _EDITS[args.action](state, args)
-            args.data.parent.mkdir(parents=True, exist_ok=True)
-            save(state, args.data)
+            done = _edited(args.data, lambda state: _EDITS[args.action](state, args))[1]
             print(f"{done}; a recorder takes it over when it reads the registry again (ddr registry refresh)")
     except (DataError, PortTaken, OSError, ValueError) as error:
         raise CommandError(in_words(error, named=True)) from None
     return 0
+
+
+def _state(file: Path) -> RegistryState:
+    return load(file) if file.exists() else RegistryState()
+
+
+def _edited(file: Path, edit: Callable[[RegistryState], str]) -> tuple[RegistryState, str]:
+    """What the file holds after `edit`, and what that says; nobody else edits it meanwhile."""
+    with alone_in(file.parent, patient=True) if file.parent.is_dir() else nullcontext():
+        state = _state(file)
+        done = edit(state)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save(state, file)
+    return state, done
 
 
 async def _serve(args: argparse.Namespace, state: RegistryState) -> None:

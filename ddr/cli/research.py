@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, reading, with_database
+from ddr.drafts import alone_in
 from ddr.operations.research import Export, Terms, prepare
 from ddr.operations.research_files import names, report, written
 from ddr.registries.terminology import current_catalog
@@ -68,8 +69,7 @@ async def _export(args: argparse.Namespace, settings: Settings, pool: Pool) -> N
         raise CommandError("Parquet needs pyarrow: pip install 'ddr[research]'; CSV needs nothing more")
     if len(args.by) > LONGEST or not args.by.isprintable():
         raise CommandError(f"--by must have at most {LONGEST} printable characters")
-    if there := [name for name in names(parquet=args.parquet) if (args.out / name).exists()]:
-        raise CommandError(f"{args.out / there[0]} exists already; name another directory")
+    _check_free(args)
     terms = Terms(allowed, settings.research_least, zone)
     async with reading(settings, pool) as read:
         export = await prepare(pool, read, [known[kind] for kind in allowed.kinds], terms, moment)
@@ -82,10 +82,16 @@ async def _export(args: argparse.Namespace, settings: Settings, pool: Pool) -> N
     await _give(args, settings, pool, export, terms)
 
 
+def _check_free(args: argparse.Namespace) -> None:
+    if there := [name for name in names(parquet=args.parquet) if (args.out / name).exists()]:
+        raise CommandError(f"{args.out / there[0]} exists already; name another directory")
+
+
 async def _give(args: argparse.Namespace, settings: Settings, pool: Pool, export: Export, terms: Terms) -> None:
     args.out.mkdir(mode=0o700, parents=True, exist_ok=True)
     # What is written down may lack its files, but no file is not written down.
-    with written(export, terms, args.out, parquet=args.parquet):
+    with alone_in(args.out), written(export, terms, args.out, parquet=args.parquet):
+        _check_free(args)
         moment = Moment.at(now_ms(), settings)
         if not await store.note(pool, uuid4(), terms.approval, args.by.strip(), export.weeks, moment):
             raise CommandError(

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from ddr.dossier.page import html
+from ddr.drafts import draft
 
 Row = dict[str, str]
 
@@ -54,10 +55,14 @@ def write(dossier: Dossier, folder: Path) -> None:
     """dossier.html, dossier.json, and each document as a file of its own. Raises OSError."""
     files = folder / "documents"
     files.mkdir(parents=True, exist_ok=True)
-    (folder / "dossier.html").write_text(html(dossier), "utf-8")
-    (folder / "dossier.json").write_bytes(as_json(dossier))
-    for name, document in dossier.documents.items():
-        (files / name).write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+    written = {
+        folder / "dossier.html": html(dossier).encode(),
+        folder / "dossier.json": as_json(dossier),
+        **{files / name: orjson.dumps(one, option=orjson.OPT_INDENT_2) for name, one in dossier.documents.items()},
+    }
+    for file, content in written.items():
+        with draft(file) as out:
+            out.write(content)
 
 
 def as_json(dossier: Dossier) -> bytes:

@@ -14,6 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from ddr.cli.main import main
+from ddr.drafts import alone_in
 from ddr.http.clock import now_ms
 from ddr.http.core import Core
 from ddr.operations.research_files import names
@@ -156,6 +157,16 @@ async def test_who_withdraws_meanwhile_stops_the_export(
     assert list((tmp_path / "out").iterdir()) == []
     assert await core.pool.fetchval("SELECT count(*) FROM research_given") == 0
     assert await core.pool.fetchval("SELECT count(*) FROM audit WHERE event = 'operator:research:exported'") == 0
+
+
+async def test_another_export_into_the_same_folder(core: Core, run: Run, tmp_path: Path) -> None:
+    await crowd(core)
+    (tmp_path / "out").mkdir()
+    with alone_in(tmp_path / "out"):
+        status, _, err = await run("--yes")
+    assert (status, err) == (1, f"ddr: {tmp_path / 'out'}: somebody else writes into it just now\n")
+    assert list((tmp_path / "out").iterdir()) == []
+    assert await core.pool.fetchval("SELECT count(*) FROM research_given") == 0
 
 
 @pytest.mark.parametrize(

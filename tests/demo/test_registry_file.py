@@ -12,6 +12,7 @@ from ddr.demo import certs
 from ddr.demo.registry_file import DataError, following, load, save
 from ddr.demo.registry_state import ListedDiga, Package, RegistryState
 from ddr.demo.registry_zts import archive
+from ddr.drafts import alone_in
 
 
 @pytest.fixture
@@ -161,3 +162,18 @@ def test_a_demonstration_that_is_none_has_no_events(
     (tmp_path / "demo.json").write_text(described)
     assert main(["demo-fault", "amended", "--state-dir", str(tmp_path)]) == 1
     assert capsys.readouterr().err == f"ddr: no demonstration has run on {tmp_path}\n"
+
+
+def test_nobody_else_edits_meanwhile(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two edits at once one was lost, and said to be done."""
+    looks: list[str] = []
+
+    def looked(state: RegistryState, to: Path) -> None:
+        with pytest.raises(BlockingIOError), alone_in(file.parent):
+            looks.append("somebody else came in")
+        looks.append("alone")
+        save(state, to)
+
+    monkeypatch.setattr("ddr.cli.registry_sandbox.save", looked)
+    assert sandbox(file, "retire", "00001") == 0
+    assert looks == ["alone"]

@@ -88,6 +88,7 @@ async def test_what_is_packed_is_handed_out_and_proven_as_before(log: Log) -> No
     assert await log.forms() == {IN_COLUMNS: 9, IN_LINES: 3}
     assert await log.told(*filters) == (before, proof)
     assert (await verify_file(log.pool, file)).faults == []
+    assert (await verify_file(log.pool, file, "1:other")).faults == ["the chain has no seal 1:other"]
     changed = file.replace(b'"status":', b'"status":1', 1)
     assert any("was changed" in fault for fault in (await verify_file(log.pool, changed)).faults)
     assert await pack_some(log.pool, today() * DAY_MS + LATE_MS) == 0

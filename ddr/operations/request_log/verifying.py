@@ -41,11 +41,11 @@ async def verify_chain(pool: asyncpg.Pool, recorded: str | None = None) -> Findi
         return await findings(conn, recorded)
 
 
-async def verify_file(pool: asyncpg.Pool, content: bytes) -> Findings:
-    """The chain, and whether `content` is exactly what was exported from it."""
+async def verify_file(pool: asyncpg.Pool, content: bytes, recorded: str | None = None) -> Findings:
+    """The chain as `verify_chain` proves it, and whether `content` is exactly what was exported from it."""
     async with pool.acquire() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
         await store.hold(conn)
-        found = await findings(conn, None)
+        found = await findings(conn, recorded)
         found.faults += await _file(conn, content)
         return found
 
