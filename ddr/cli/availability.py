@@ -18,6 +18,7 @@ from ddr.operations import calls, probes
 from ddr.operations.availability import GOAL, Item, Result
 from ddr.reasons import in_words
 from ddr.settings import Settings
+from ddr.store.database.migrate import first_migration_ms
 from ddr.store.outages import events, notices, retractions
 
 T = TypeVar("T")
@@ -84,7 +85,10 @@ async def _compute(month: str, told: list[Item], settings: Settings, pool: async
         raise CommandError(f"--month {month}: is still to come")
     known = [one for one in await notices.recent(pool, span.from_ms) if one.from_ms < span.until_ms]
     found = await events.between(pool, span.from_ms, span.until_ms)
-    return rules.compute(span, now, known, found, told, await retractions.standing(pool))
+    result = rules.compute(span, now, known, found, told, await retractions.standing(pool))
+    if not result.items and span.until_ms <= (begun_ms := await first_migration_ms(pool)):
+        raise CommandError(f"nothing is known of {month}: this database was made {shown_instant(begun_ms)}")
+    return result
 
 
 def _report(month: str, result: Result, looks: list[probes.Look], probed: bool) -> Iterator[str]:

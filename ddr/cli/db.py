@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 
 from ddr.cli.arguments import number
+from ddr.cli.operator import told_by_database
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
 from ddr.store.database.distribute import SHARDS, NoEngine, Step, distribute, plan
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     A plan changes nothing, and `rebalance` nothing of the schema.
     """
-    with database(load_settings()) as settings:
+    with database(load_settings()) as settings, told_by_database():
         if args.action == "migrate" or (args.action == "distribute" and not args.plan):
             applied = migrate_database(settings)
             print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
 import asyncpg
 
 from ddr.cli.errors import CommandError
+from ddr.cli.serving import log as technical_log
 from ddr.fhir.instants import date_time, parse_date_time
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
 from ddr.store.audit.journal import JOURNAL
 from ddr.store.database.clock import DatabaseClock
 from ddr.store.database.embedded import database
+from ddr.store.database.faults import said
 from ddr.store.database.limits import BACKGROUND
 from ddr.store.database.migrate import migrate_database
 from ddr.store.database.pool import Pool, open_pool
@@ -30,22 +32,45 @@ _CLOCK: ContextVar[DatabaseClock] = ContextVar("clock")
 def with_database(action: Callable[[Settings, Pool], Awaitable[T]]) -> T:
     """The result of `action` with settings and a pool on the migrated database.
 
-    Raises StoreError, SettingsError, and CommandError for an argument that no column can hold.
+    Raises StoreError, SettingsError, and CommandError for an argument that no column can hold, for a database that
+    refuses or goes away, and for an end that is not in the journal.
     """
 
     async def act(settings: Settings) -> T:
         async with await open_pool(settings, BACKGROUND) as pool:
             _CLOCK.set(clock := DatabaseClock())
             await clock.read(pool)
-            try:
-                return await action(settings, pool)
-            except (asyncpg.DataError, UnicodeEncodeError):  # their texts quote the value
-                raise CommandError("an argument has bytes that are no UTF-8") from None
+            return await action(settings, pool)
 
-    with database(load_settings()) as settings:
+    with database(load_settings()) as settings, told_by_database():
         migrate_database(settings)
         with JOURNAL.kept_in(settings.journal_folder):
-            return asyncio.run(act(settings))
+            result = asyncio.run(act(settings))
+            if JOURNAL.unwritten:
+                raise CommandError(
+                    f"it is done, but could not be written into the journal of ends {settings.journal_folder}:"
+                    f" {JOURNAL.unwritten}; a restore would undo it"
+                )
+            return result
+
+
+@contextmanager
+def told_by_database() -> Iterator[None]:
+    """What the database refuses or breaks off in the block as one line: it went away, is a standby, is locked.
+
+    Raises CommandError.
+    """
+    technical_log.for_commands()
+    try:
+        yield
+    except BrokenPipeError:  # of the standard output
+        raise
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError) as error:
+        if isinstance(error, asyncpg.DataError | ValueError):  # its text quotes the value
+            raise CommandError("an argument has bytes that are no UTF-8") from None
+        raise CommandError(f"database: {said(error)}") from None
+    except TimeoutError as error:
+        raise CommandError(f"database: {said(error) if str(error) else 'no answer in time'}") from None
 
 
 def now_ms() -> int:
@@ -71,11 +96,16 @@ async def reading(settings: Settings, pool: Pool) -> AsyncIterator[Pool]:
 
 
 def instant_argument(text: str) -> int:
-    """The begin of a FHIR dateTime in milliseconds, as a type for argparse."""
+    """The begin of a FHIR dateTime in milliseconds, as a type for argparse; in UTC it must have a year, too."""
     try:
-        return parse_date_time(text)[0]
+        ms = parse_date_time(text)[0]
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is {error}") from None
+    try:
+        date_time(ms)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text!r} is before the year 1 or after 9999 in UTC") from None
+    return ms
 
 
 def shown_instant(ms: int | None) -> str:

@@ -45,7 +45,11 @@ class Look:
 def read(text: str) -> list[Look]:
     """All looks of a file, in the order of their times. Raises ProbeError."""
     found = []
-    for number, row in _rows(text):
+    try:
+        rows = list(_rows(text))
+    except csv.Error as error:
+        raise ProbeError(f"is no CSV: {error}") from None
+    for number, row in rows:
         try:
             cause, endpoint = str(row.get("cause") or ""), str(row.get("endpoint") or "")
             found.append(Look(parse_date_time(str(row["time"]))[0], _status(row["status"]), cause, endpoint))

@@ -36,6 +36,12 @@ def own(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 @pytest.mark.requirement("OPS-001")
 async def test_the_report(pool: asyncpg.Pool, own: None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     await pool.execute("TRUNCATE outage_event, outage_notice")
+    await pool.execute("UPDATE schema_migration SET applied_ms = 1767225600000")  # 2026-01-01
+    assert await run("--month", "2025-11") == 1, "of a year that was mistyped"
+    assert capsys.readouterr() == (
+        "",
+        "ddr: nothing is known of 2025-11: this database was made 2026-01-01T00:00:00Z\n",
+    )
     assert await run("--month", "2026-09") == 0
     assert "100.0000%" in capsys.readouterr().out
     from_ms = parse_date_time("2026-09-10T10:00:00Z")[0]

@@ -195,6 +195,19 @@ async def test_update_tells_a_fault_of_the_zts(
     assert "ZTS: " in capsys.readouterr().err
 
 
+async def test_an_answer_that_nobody_has_thought_of_is_one_line(
+    ddr: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def odd(*_: object) -> None:
+        raise KeyError("whatever stood there")
+
+    monkeypatch.setattr("ddr.registries.terminology.Zts._read", odd)
+    monkeypatch.setattr("ddr.cli.hiis.registered", odd)
+    for command, source in ((("miv", "update"), "ZTS"), (("hiis", "diff"), "HIIS-VZ")):
+        assert await ddr(*command) == 1
+        assert capsys.readouterr().err == f"ddr: {source}: cannot be read: KeyError\n"
+
+
 def written(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 

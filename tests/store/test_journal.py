@@ -42,3 +42,31 @@ async def test_a_line_that_a_full_disk_cut_off_is_told_and_costs_no_other(
     assert "journal.not_written" in caplog.messages
     await noted(tmp_path, THREE)
     assert list(entries(tmp_path)) == [ONE, THREE]
+
+
+async def test_who_typed_the_command_is_told_that_an_end_is_not_in_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    journal = Journal()
+    with journal.kept_in(tmp_path / "file"):
+        await journal.note(ONE)
+        assert journal.unwritten == "Not a directory"
+    with journal.kept_in(tmp_path):
+        assert journal.unwritten == ""
+        await journal.note(ONE)
+        assert journal.unwritten == ""
+
+
+def owner_of(path: Path) -> tuple[int, int]:
+    return path.stat().st_uid, path.stat().st_gid
+
+
+async def test_a_command_of_root_leaves_the_journal_to_the_owner_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the recorder could write no end until the next month."""
+    given: list[tuple[Path, int, int]] = []
+    owner = owner_of(tmp_path)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("os.chown", lambda path, user, group: given.append((path, user, group)))
+    path = await noted(tmp_path / "journal", ONE, TWO)
+    assert given == [(one, *owner) for one in (tmp_path / "journal", path)]

@@ -66,6 +66,16 @@ def of_pool(record: logging.LogRecord) -> bool:
     return True
 
 
+def for_commands() -> None:
+    """The same from warnings on, for a command, which has no log of its own: Python would print a bare name, or a
+    stack."""
+    if not logging.getLogger().handlers:
+        logging.getLogger("asyncpg.pool").addFilter(of_pool)
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(JsonLines())
+        logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
 def configure() -> None:
     """Send the log of this process to stderr. Libraries are heard from warnings on; there is no access log."""
     logging.getLogger("asyncpg.pool").addFilter(of_pool)

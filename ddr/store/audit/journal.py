@@ -42,11 +42,12 @@ class Journal:
 
     def __init__(self) -> None:
         self.folder: Path | None = None
+        self.unwritten = ""  # why an end could not be written, of the last one since `kept_in`
 
     @contextmanager
     def kept_in(self, folder: Path | None) -> Iterator[None]:
         """Keep ends in `folder` during the block; nowhere for None."""
-        before, self.folder = self.folder, folder
+        before, self.folder, self.unwritten = self.folder, folder, ""
         try:
             yield
         finally:
@@ -63,6 +64,7 @@ class Journal:
         try:
             await asyncio.to_thread(_append, folder, entry["at_ms"], orjson.dumps(entry) + b"\n")
         except OSError as error:
+            self.unwritten = error.strerror or str(error)
             log.error("journal.not_written", extra={"reason": error.strerror, "kind": entry["event"]})
 
 
@@ -138,16 +140,28 @@ def forget(folder: Path, before_ms: int) -> int:
 def _append(folder: Path, at_ms: int, line: bytes) -> None:
     """One write with O_APPEND, so that lines of several processes do not mix."""
     host = "".join(char if char.isalnum() else "-" for char in socket.gethostname()) or "host"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not folder.exists():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _give(folder)
     path = folder / f"{PREFIX}{host}-{_month(at_ms)}{SUFFIX}"
     fresh = not path.exists()
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
+        if fresh:
+            _give(path)
         append(descriptor, line)
     finally:
         os.close(descriptor)
     if fresh:
         keep_names(folder)
+
+
+def _give(path: Path) -> None:
+    """To the owner of the folder, when we are root: of whom a command was typed, whose file the recorder could not
+    write."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _month(at_ms: int) -> str:

@@ -8,6 +8,7 @@ import asyncpg
 from asyncpg import exceptions
 
 from ddr.fhir.outages import Outage
+from ddr.reasons import in_words
 
 
 class PoolBusy(TimeoutError):
@@ -73,6 +74,13 @@ _BY_TYPE: tuple[tuple[type[BaseException], Fault], ...] = (
 
 FAULTS: tuple[type[BaseException], ...] = tuple(kind for kind, _ in _BY_TYPE)
 """For `except`, where work without a request is tried again later."""
+
+
+def said(error: BaseException) -> str:
+    """What is wrong in one line for operators, without what the database adds in detail: that quotes values of rows."""
+    if isinstance(error, asyncpg.PostgresError) and error.args:
+        return " ".join(str(error.args[0]).split())
+    return in_words(error)
 
 
 def fault_of(error: BaseException) -> Fault | None:

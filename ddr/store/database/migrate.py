@@ -10,12 +10,11 @@ from pathlib import Path
 
 import asyncpg
 
-from ddr.reasons import in_words
 from ddr.settings import Settings
 from ddr.store.database.binaries import OLDEST
 from ddr.store.database.distribute import give_back
 from ddr.store.database.errors import StoreError
-from ddr.store.database.faults import FAULTS
+from ddr.store.database.faults import FAULTS, said
 from ddr.store.database.lineage import FILE, Lineage
 from ddr.store.database.locks import LOCK, Lock
 from ddr.store.database.pool import CACHED_STATEMENTS, connect
@@ -65,7 +64,12 @@ async def migrate(pool: asyncpg.Pool, folder: Path = FOLDER) -> list[str]:
             await _make_schema(connection, pool.servers.schema)
             return await _apply(connection, wanted)
     except (asyncpg.PostgresError, *FAULTS) as error:
-        raise StoreError(f"the schema of the database cannot be brought up to date: {in_words(error)}") from None
+        raise StoreError(f"the schema of the database cannot be brought up to date: {said(error)}") from None
+
+
+async def first_migration_ms(pool: asyncpg.Pool) -> int:
+    """When this database got its first table, in milliseconds."""
+    return int(await pool.fetchval("SELECT min(applied_ms) FROM schema_migration"))
 
 
 async def _check_server(connection: asyncpg.Connection) -> None:
@@ -155,4 +159,4 @@ async def _run(connection: asyncpg.Connection, migration: Migration) -> None:
             migration.checksum,
         )
     except asyncpg.PostgresError as error:
-        raise StoreError(f"migration {migration.name} failed: {error}") from error
+        raise StoreError(f"migration {migration.name} failed: {said(error)}") from None

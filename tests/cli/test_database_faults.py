@@ -1,0 +1,78 @@
+"""Commands on a database that goes away or takes no writes, or without a journal: one line, and nobody's data in it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from ddr.store.database.faults import said
+from ddr.store.database.pool import Pool
+from tests.cli.held_up import ACCOUNT, ended, export, held_up, own, own_settings, told
+from tests.cli.recorder import ddr
+
+__all__ = ["own", "own_settings"]
+
+
+async def test_a_database_that_goes_away_in_the_middle(own: Pool, own_settings: dict[str, Any], tmp_path: Path) -> None:
+    async with held_up(own, "chunk", *export(tmp_path / "copy"), settings=own_settings) as process:
+        cut = await own.fetchval(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        assert cut == 1
+        status, out, error = await ended(process)
+    assert (status, out, error.count("\n")) == (1, "", 1) and error.startswith("ddr: database: ")
+    assert list((tmp_path / "copy").iterdir()) == []
+
+
+WRITING = (
+    ("gateway", "token", "add", ACCOUNT),
+    ("gateway", "token", "revoke", ACCOUNT, "--all"),
+    ("keys", "rotate"),
+    ("notice", "report", "--state", "demoted", "--functions", "token", "--cause", "Geheimnis"),
+    ("patient", "disable", ACCOUNT, "--yes"),
+    ("patient", "delete", ACCOUNT, "--yes"),
+    ("registry", "refresh"),
+)
+
+
+@pytest.mark.parametrize("arguments", WRITING)
+async def test_a_database_that_takes_no_writes(
+    own: Pool, own_settings: dict[str, Any], arguments: tuple[str, ...]
+) -> None:
+    """A standby, or a primary that an administrator has closed."""
+    name = await own.fetchval("SELECT current_database()")
+    await own.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    status, out, error = await told(*arguments, settings=own_settings)
+    assert (status, out, error.count("\n")) == (1, "", 1), error
+    assert "read-only transaction" in error and "Geheim" not in error
+
+
+async def test_a_migration_that_fails_quotes_no_row(own: Pool) -> None:
+    await own.execute("CREATE TABLE named (name text PRIMARY KEY)")
+    insert = "INSERT INTO named VALUES ('Gerda Geheim'), ('Gerda Geheim')"
+    with pytest.raises(asyncpg.UniqueViolationError) as found:
+        await own.execute(insert)
+    assert "Geheim" in str(found.value)
+    assert said(found.value) == 'duplicate key value violates unique constraint "named_pkey"'
+
+
+async def test_an_end_that_the_journal_does_not_take(own: Pool, own_settings: dict[str, Any], tmp_path: Path) -> None:
+    """It holds, for a patient's withdrawal must not wait for a disk; but it is not all that was asked for."""
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "journal"
+    disabling = ("patient", "disable", ACCOUNT, "--yes")
+    done = await asyncio.to_thread(ddr, *disabling, settings={**own_settings, "journal_dir": folder})
+    assert done.returncode == 1 and done.stdout.startswith("disabled: ")
+    *logged, line = done.stderr.splitlines()
+    assert {json.loads(one)["event"] for one in logged} == {"journal.not_written"}, "as in the log of the recorder"
+    assert line == (
+        f"ddr: it is done, but could not be written into the journal of ends {folder}: Not a directory;"
+        " a restore would undo it"
+    )
+    assert await own.fetchval("SELECT disabled_ms FROM patient") is not None
