@@ -6,6 +6,7 @@ It reads what a test patient has, with a DiGA's certificate, and writes nothing.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from rich.console import Console
 
 import ddr
 from ddr.cli.arguments import amount, number
+from ddr.cli.ending import LOST, printed
 from ddr.cli.errors import CommandError
 from ddr.conform.browser import Browser, Person
 from ddr.conform.check import Check, all_checks
@@ -146,8 +148,20 @@ def _plan(target: Target, checks: Sequence[Check]) -> int:
     return 0
 
 
+class _Read(Console):
+    """A console whose reader may go away: then the run is broken off as by Ctrl-C, so that its pairings end and its
+    reports are written."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich, whose own way is to leave at once."""
+        self.quiet = True
+        printed()
+        print(f"ddr: {LOST}: {os.strerror(errno.EPIPE)}", file=sys.stderr)
+        raise KeyboardInterrupt
+
+
 def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) -> int:
-    console = Console()
+    console = _Read()
     for file in (args.json, args.html, args.junit):
         if file and not _writable(file):
             raise TargetError(f"{file} cannot be written")
@@ -165,10 +179,12 @@ def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) 
     command = ["ddr", *sys.argv[1:]]
     found = report(Run(kit, results, started, int(time.time() * 1000), command, ddr.__version__, args.strict))
     wire.close()
-    terminal.end(found)
-    _write(args.json, lambda: json.dumps(found, indent=1, default=str, ensure_ascii=False))
-    _write(args.html, lambda: html(found))
-    _write(args.junit, lambda: junit(found))
+    try:
+        terminal.end(found)
+    finally:
+        _write(args.json, lambda: json.dumps(found, indent=1, default=str, ensure_ascii=False))
+        _write(args.html, lambda: html(found))
+        _write(args.junit, lambda: junit(found))
     return _status(found)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 
 from ddr import __version__
 from ddr.cli.arguments import empty
+from ddr.cli.ending import LOST, die, open_streams, printed, taking_back
 from ddr.cli.errors import CommandError
 from ddr.cli.found import Command, commands, missing
 from ddr.miv.model import MivError
@@ -20,11 +22,35 @@ from ddr.tls.context import TlsError
 
 _choice = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # stands anywhere in the command
 _choice.add_argument("--recorder")
+INTERRUPTED = 130  # as shells say it of Ctrl-C
+WRITING = (errno.EBADF, errno.EPIPE, errno.ENOSPC)
 OPERATOR_ERRORS = (CommandError, MivError, SettingsError, StoreError, TlsError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status: 0 done, 1 not done, 2 misused."""
+    open_streams()
+    with taking_back() as came:
+        try:
+            status = _taken(reported(lambda: _run(sys.argv[1:] if arguments is None else arguments)))
+        except SystemExit as ended:  # of argparse, which has printed
+            if ended.code == 1:  # of rich, which says nothing
+                print(f"ddr: {LOST}: {os.strerror(errno.EPIPE)}", file=sys.stderr)
+            raise SystemExit(_taken(int(ended.code or 0))) from None
+    if came and status == INTERRUPTED:
+        die(came[0])
+    return status
+
+
+def _taken(status: int) -> int:
+    """The exit status of what has printed: it is not done when nobody could take it."""
+    lost = printed()
+    if lost and not status:
+        print(f"ddr: {lost}", file=sys.stderr)
+    return status or int(lost is not None)
+
+
+def _run(arguments: Sequence[str]) -> int | None:
     parser = argparse.ArgumentParser(prog="ddr", description="An open Device Data Recorder for HDDT.")
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument(
@@ -32,7 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     known = commands(subparsers)
-    arguments = sys.argv[1:] if arguments is None else arguments
     chosen, others = _choice.parse_known_args(arguments)
     parsed, unknown = parser.parse_known_args(others)
     if fault := empty(arguments):
@@ -44,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = known[parsed.command]
     if unknown and command.whole:  # argparse would print the usage of `ddr`, which has none of the command's arguments
         subparsers.choices[parsed.command].error(f"unrecognized arguments: {' '.join(unknown)}")
-    return reported(lambda: _done(command, parsed))
+    return _done(command, parsed)
 
 
 def _done(command: Command, parsed: argparse.Namespace) -> int | None:
@@ -52,7 +77,10 @@ def _done(command: Command, parsed: argparse.Namespace) -> int | None:
     try:
         return command.run(parsed)
     except OSError as error:
-        raise CommandError(in_words(error, named=True)) from error
+        unwritten = f"{LOST}: " if error.filename is None and error.errno in WRITING else ""
+        raise CommandError(unwritten + in_words(error, named=True)) from error
+    except UnicodeEncodeError:  # its text quotes the value
+        raise CommandError("an argument has bytes that are no UTF-8") from None
     except ModuleNotFoundError as error:
         raise missing(error, parsed.command) from None
 
@@ -66,7 +94,8 @@ def reported(action: Callable[[], int | None]) -> int:
         print(f"ddr: {which}{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        print("ddr: interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from ddr.cli.account import ACCOUNT, Action, the_patient
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, shown_instant, with_database
 from ddr.cli.patient_copy import write_copy
+from ddr.reasons import in_words
 from ddr.settings import Settings
 from ddr.store.authorization import pairings
 from ddr.store.authorization.unpairing import Party, unpair
@@ -81,17 +82,25 @@ def _on_account(
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked for; status 1 when it could not be done."""
+    if args.action == "add":
+        args.password = _password()  # before there is an event loop, which would not hear Ctrl-C meanwhile
     with_database(lambda settings, pool: _ACTIONS[args.action](args, settings, pool))
     return 0
+
+
+def _password() -> str:
+    try:
+        return sys.stdin.readline().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise CommandError(f"the password {in_words(error)}") from None
 
 
 async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     """The token is printed once and cannot be shown again."""
     if not settings.allow_builtin_accounts:
         raise CommandError("built-in accounts are for demonstration only; set allow_builtin_accounts")
-    password = sys.stdin.readline().rstrip("\r\n")
     try:
-        patient_id = await create_patient(pool, args.username, password, now_ms())
+        patient_id = await create_patient(pool, args.username, args.password, now_ms())
     except AccountError as error:
         raise CommandError(f"patient {args.username!r}: {error}") from None
     print(await gateway_tokens.create(pool, patient_id, now_ms(), days=settings.gateway_token_days))
@@ -139,6 +148,8 @@ async def _unpair(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
             print(f"would end the pairing with {pairing.client_id} for good")
         elif await unpair(pool, patient_id, pairing.pairing_no, Party.OPERATOR, REASON, now_ms()):
             print(f"ended the pairing with {pairing.client_id}")
+        else:
+            print(f"the pairing with {pairing.client_id} was ended meanwhile by somebody else")
     _hint(args)
 
 
@@ -175,6 +186,8 @@ async def _delete(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
             _told(table, rows)
     elif await delete_patient(pool, patient_id, now_ms(), Party.OPERATOR, _told):
         print("deleted; a user of the OpenID provider becomes a new patient with the next login")
+    else:
+        raise CommandError("somebody else deleted the account meanwhile")
     _hint(args)
 
 

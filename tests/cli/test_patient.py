@@ -95,3 +95,18 @@ async def test_what_no_column_or_file_can_hold_is_one_line(
     assert await asyncio.get_running_loop().run_in_executor(None, main, line.split()) == 1
     error = capsys.readouterr().err
     assert complaint in error and error.startswith("ddr: ") and error.count("\n") == 1
+
+
+async def test_two_who_delete_the_same_account(
+    add: Run, pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await add("frieda", "correct horse battery") == 0
+    capsys.readouterr()
+
+    async def nothing_left(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr("ddr.cli.patient.delete_patient", nothing_left)
+    words = ["patient", "delete", "frieda", "--yes"]
+    assert await asyncio.get_running_loop().run_in_executor(None, main, words) == 1
+    assert capsys.readouterr() == ("", "ddr: somebody else deleted the account meanwhile\n")
