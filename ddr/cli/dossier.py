@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ddr import __version__
+from ddr.cli.arguments import authority
 from ddr.cli.errors import CommandError
 from ddr.dossier import interfaces, reports, settings
 from ddr.dossier.model import Dossier, DossierError, read, write
@@ -31,15 +32,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--release", type=Path, metavar="FILE", help="dossier.json of the release that is installed")
     parser.add_argument("--kit", type=Path, metavar="FILE", help="report of `ddr conform --json` about this recorder")
     parser.add_argument("--bench", type=Path, metavar="FILE", help="figures of `make bench --json` on this machine")
-    parser.add_argument("--ca", default="", metavar="FILE", help="an extra CA to trust (development)")
+    parser.add_argument("--ca", type=authority, default="", metavar="FILE", help="an extra CA to trust (development)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the files, and say what is missing."""
     try:
         dossier = _installed(load_settings(), args.ca)
-        more = [reports.kit(reports.loaded(args.kit, "checks"))] if args.kit else []
-        more += [reports.performance(reports.loaded(args.bench, "figures"))] if args.bench else []
+        more = [reports.of(args.kit, "checks", reports.kit)] if args.kit else []
+        more += [reports.of(args.bench, "figures", reports.performance)] if args.bench else []
         dossier = replace(dossier, chapters=[*dossier.chapters, *more])
         if args.release:
             dossier = replace(read(args.release).with_installation(dossier), title=TITLE)

@@ -8,7 +8,7 @@ import asyncpg
 
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, with_database
-from ddr.oauth.keys import LEAD_MS, opening_key, replace_lost, reseal_all, rotate
+from ddr.oauth.keys import LEAD_MS, opening_key, opens_all, replace_lost, reseal_all, rotate
 from ddr.settings import Settings
 from ddr.store.database.sealing import key_encryption_key
 
@@ -59,4 +59,7 @@ async def _reseal(settings: Settings, pool: asyncpg.Pool) -> tuple[int, int]:
 
 
 async def _begin_anew(settings: Settings, pool: asyncpg.Pool) -> tuple[str, int]:
-    return await replace_lost(pool, key_encryption_key(settings, make=True), now_ms())
+    ring = key_encryption_key(settings, make=True)
+    if await opens_all(pool, ring):
+        raise CommandError("key_encryption_key opens everything, nothing is lost; a new signing key: ddr keys rotate")
+    return await replace_lost(pool, ring, now_ms())

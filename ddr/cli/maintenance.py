@@ -40,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         parser.add_argument("--impact", help="what does not work meanwhile; shown in public")
         words_in_german_and_contact(parser)
         parser.add_argument(
-            "--functions", nargs="+", choices=NAMES, default=list(TOWARDS_DIGA), metavar="FUNCTION",
+            "--functions", nargs="+", choices=NAMES, metavar="FUNCTION",
             help=f"of {', '.join(NAMES)}; default: all but ingestion",
         )  # fmt: skip
         parser.add_argument("--demoted", action="store_true", help="it goes on, but not as well: nothing is closed")
@@ -65,6 +65,8 @@ async def _schedule(args: argparse.Namespace, settings: Settings, pool: asyncpg.
 async def _start(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
     if args.notice is None:
         return [await _add(pool, args, _new(args, settings, now_ms()))]
+    if kept := [option for option, value in _words(args).items() if value]:
+        raise CommandError(f"{args.notice} stays as it was announced: {', '.join(kept)} is for a new one, without NAME")
     _urgent(args)
     former = await found(pool, args.notice)
     now = now_ms()
@@ -103,6 +105,12 @@ async def _add(pool: asyncpg.Pool, args: argparse.Namespace, notice: Notice) -> 
     return line(notice, notice.announced_ms)
 
 
+def _words(args: argparse.Namespace) -> dict[str, object]:
+    """What a new window says, by its option; nothing of it changes with the begin of one that was announced."""
+    names = ("cause", "impact", "cause_de", "impact_de", "contact", "functions", "demoted")
+    return {f"--{name.replace('_', '-')}": getattr(args, name) for name in names}
+
+
 def _new(args: argparse.Namespace, settings: Settings, from_ms: int) -> Notice:
     """The notice of the arguments. Raises CommandError: start, end, impact and contact belong to an announcement."""
     contact = args.contact or settings.operator_contact
@@ -114,6 +122,7 @@ def _new(args: argparse.Namespace, settings: Settings, from_ms: int) -> Notice:
         raise CommandError("--from is past")
     return announced(
         args,
+        args.functions or TOWARDS_DIGA,
         planned=True,
         state="demoted" if args.demoted else "unavailable",
         from_ms=from_ms,

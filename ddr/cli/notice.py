@@ -59,7 +59,7 @@ async def _report(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
     if args.until_ms is not None and args.until_ms <= max(from_ms, now):
         raise CommandError("--until must be after the start, and still to come")
     contact = args.contact or settings.operator_contact
-    notice = announced(args, planned=False, state=args.state, from_ms=from_ms, now=now, contact=contact)
+    notice = announced(args, args.functions, planned=False, state=args.state, from_ms=from_ms, now=now, contact=contact)
     await store.add(pool, notice)
     return [line(notice, now)]
 

@@ -32,6 +32,7 @@ def words_in_german_and_contact(parser: argparse.ArgumentParser) -> None:
 
 def announced(
     args: argparse.Namespace,
+    functions: Sequence[str],
     *,
     planned: bool,
     state: str,
@@ -40,12 +41,12 @@ def announced(
     contact: str,
     urgent_reason: str | None = None,
 ) -> Notice:
-    """A new notice, told at `now`, with functions, end and words of the arguments; instants in milliseconds."""
+    """A new notice, told at `now`, with end and words of the arguments; instants in milliseconds."""
     return Notice(
         notice=store.new_name(),
         planned=planned,
         state=state,
-        functions=list(dict.fromkeys(args.functions)),
+        functions=list(dict.fromkeys(functions)),
         from_ms=from_ms,
         until_ms=args.until_ms,
         cause=args.cause,

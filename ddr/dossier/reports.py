@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ def loaded(file: Path, wanted: str) -> Any:
     if not isinstance(report, dict) or wanted not in report:
         raise DossierError(f"{file}: is no report with {wanted}")
     return report
+
+
+def of(file: Path, wanted: str, made: Callable[[Any], Chapter]) -> Chapter:
+    """The chapter that `made` makes of such a report. Raises DossierError, OSError."""
+    report = loaded(file, wanted)
+    try:
+        return made(report)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise DossierError(f"{file}: is a report of another form, or of another version") from None
 
 
 def kit(report: Any) -> Chapter:

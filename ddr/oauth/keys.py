@@ -14,8 +14,8 @@ from ddr.settings import Settings
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import keys as store
 from ddr.store.database.pool import Connection
-from ddr.store.database.sealing import KeyRing, key_encryption_key, seal, unseal
-from ddr.store.database.secrets import forget_lost, reseal, sealed_ones_exist
+from ddr.store.database.sealing import KeyRing, key_encryption_key, opened, seal, unseal
+from ddr.store.database.secrets import forget_lost, lost_ones, reseal, sealed_ones_exist
 
 ALGORITHM = "ES256"
 FOLLOW_SECONDS = 60  # how often a worker reads the keys again
@@ -114,6 +114,17 @@ async def reseal_all(pool: asyncpg.Pool, ring: KeyRing, now_ms: int) -> tuple[in
         secrets = await reseal(conn, ring)
         await record(conn, Event.ENCRYPTION_KEY_ROTATED, now_ms, detail={"keys": len(rows), "secrets": secrets})
     return len(rows), secrets
+
+
+async def opens_all(pool: asyncpg.Pool, ring: KeyRing) -> bool:
+    """True when there are signing keys and secrets, and `ring` opens each of them: nothing is lost."""
+    async with pool.acquire() as conn, conn.transaction():
+        rows = await store.lock_all(conn)
+        return (
+            bool(rows)
+            and all(opened(ring, row.sealed_private, row.kid) is not None for row in rows)
+            and not await lost_ones(conn, ring)
+        )
 
 
 async def replace_lost(pool: asyncpg.Pool, ring: KeyRing, now_ms: int) -> tuple[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,34 @@ def test_months_are_written_in_one_way(capsys: pytest.CaptureFixture[str], month
 def test_days_are_written_in_one_way(capsys: pytest.CaptureFixture[str], day: str) -> None:
     said = ("patient", "proxy", "add", "mother", "mia", "--relation", "parent", "--name", "Mia", "--born")
     assert refused(capsys, *said, day).endswith(f"argument --born: {day!r} is no date like 2015-03-01")
+
+
+@pytest.mark.parametrize("command", ["dossier --out x", "hiis register", "import x.csv"])
+def test_authorities_are_in_files_that_are_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
+) -> None:
+    (garbage := tmp_path / "garbage").write_text("x")
+    for file, fault in ((tmp_path / "absent", "No such file or directory"), (garbage, "has no certificate in PEM")):
+        line = refused(capsys, *command.split(), "--ca", str(file))
+        assert line.endswith(f"error: argument --ca: {file}: {fault}")
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-01:00", "9999-12-31T23:59:60Z", "0001-01-01T00:00:00+01:00"])
+@pytest.mark.parametrize(
+    "command",
+    ["notice report --state demoted --functions token --cause x --until", "registry at", "audit export --from"],
+)
+def test_instants_have_a_year_of_four_digits(capsys: pytest.CaptureFixture[str], command: str, time: str) -> None:
+    """What cannot be shown must not be stored: nobody could list the notices any more."""
+    line = refused(capsys, *command.split(), time)
+    assert line.endswith(f"{time!r} is before the year 1 or after 9999 in UTC")
+
+
+@pytest.mark.parametrize(
+    "time", ["2026-02-30", "2026-11-22T10:00:00", "2026-11-22T10:00", "24:00", "tomorrow", "２０２６"]
+)
+def test_instants_exist_and_have_a_zone(capsys: pytest.CaptureFixture[str], time: str) -> None:
+    assert refused(capsys, "registry", "at", time).startswith("registry at: error: argument TIME: ")
 
 
 @pytest.mark.parametrize("value", ["", " ", "\t\u00a0"])

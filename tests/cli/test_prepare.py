@@ -60,6 +60,8 @@ async def test_a_lost_key_is_said_and_not_replaced(own_url: str, tmp_path: Path)
     status, text = await told("keys", "replace", "--yes", settings={**settings, "key_encryption_key": KEY})
     assert status == 0, text
     await prepare(_loaded({**settings, "key_encryption_key": KEY}))
+    status, text = await told("keys", "replace", "--yes", settings={**settings, "key_encryption_key": KEY})
+    assert (status, text.count("\n")) == (1, 1) and "nothing is lost" in text, "typed a second time"
     events = [row["event"] for row in await pool.fetch("SELECT event FROM audit")]
     await pool.close()
     assert events == ["operator:signing-key:replaced"]

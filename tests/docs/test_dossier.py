@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from ddr.cli.main import main as ddr
-from ddr.dossier.model import Chapter, Dossier, read, write
+from ddr.dossier import reports
+from ddr.dossier.model import Chapter, Dossier, DossierError, read, write
 from ddr.dossier.page import html
 from tests import conformance
 from tests.docs.dossier import kept
@@ -107,6 +108,14 @@ def test_an_installation_takes_the_release_in(
     (tmp_path / "no.json").write_text("[]")
     assert ddr(["dossier", "--out", str(tmp_path / "out"), "--release", str(tmp_path / "no.json")]) == 1
     assert "no.json: is no dossier.json\n" in capsys.readouterr().err
+
+
+def test_a_report_of_another_version_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    for wanted, made in (("checks", reports.kit), ("figures", reports.performance)):
+        file.write_text(json.dumps({wanted: [{}]}))
+        with pytest.raises(DossierError, match=r"report\.json: is a report of another form, or of another version"):
+            reports.of(file, wanted, made)
 
 
 def test_what_a_cell_says_is_shown_as_it_is(tmp_path: Path) -> None:

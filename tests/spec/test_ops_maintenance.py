@@ -218,7 +218,11 @@ def test_an_announcement_is_whole_and_in_time(served: Served) -> None:
     assert status == 0 and "announced" in text
     name = text.split()[0]
     assert maintenance(served, "end", name)[0] == 1, "it has not begun"
-    status, text = maintenance(served, "start", name, "--urgent", "--reason", "cannot wait")
+    begin = ("start", name, "--urgent", "--reason", "cannot wait")
+    for option in (("--demoted",), ("--functions", "token"), ("--impact", "other")):
+        status, text = maintenance(served, *begin, *option)
+        assert (status, text.count("\n")) == (1, 1) and f"stays as it was announced: {option[0]} is" in text
+    status, text = maintenance(served, *begin)
     assert status == 0 and "goes on" in text
     earlier = text.splitlines()[1].split()[0]
     assert maintenance(served, "cancel", name)[0] == 1, "it was cancelled for the earlier one"

@@ -46,10 +46,15 @@ async def reseal(conn: asyncpg.Connection, keys: KeyRing) -> int:
 
 async def forget_lost(conn: asyncpg.Connection, keys: KeyRing) -> int:
     """Within a transaction: delete the secrets that none of the keys opens; how many. New ones are made at a start."""
+    gone = await lost_ones(conn, keys)
+    await conn.execute("DELETE FROM secret WHERE name = ANY ($1::text[])", gone)
+    return len(gone)
+
+
+async def lost_ones(conn: asyncpg.Connection, keys: KeyRing) -> list[str]:
+    """Within a transaction: the names of the secrets that none of the keys opens; nobody changes one meanwhile."""
     rows = await conn.fetch("SELECT name, sealed FROM secret WHERE sealed IS NOT NULL FOR UPDATE")
-    lost = [row["name"] for row in rows if opened(keys, row["sealed"], _label(row["name"])) is None]
-    await conn.execute("DELETE FROM secret WHERE name = ANY ($1::text[])", lost)
-    return len(lost)
+    return [row["name"] for row in rows if opened(keys, row["sealed"], _label(row["name"])) is None]
 
 
 async def _seal_open_ones(pool: asyncpg.Pool, keys: KeyRing) -> None:
