@@ -24,14 +24,18 @@ def ddr(strict_ddr: Recorder) -> Recorder:
     return strict_ddr
 
 
+def settings_of(backend: Backend) -> dict[str, str]:
+    """Variables for the command."""
+    settings = {"DDR_PUBLIC_BASE_URL": backend.diga.issuer, "DDR_ALLOW_BUILTIN_ACCOUNTS": "true"}
+    return settings | {"DDR_DIGA_BASE_URL": backend.diga.fhir_base.removesuffix("/fhir")}
+
+
 async def checked(backend: Backend, token: Path, **files: Path) -> int:
     """The exit status of the command."""
-    settings = {"DDR_PUBLIC_BASE_URL": backend.diga.issuer, "DDR_ALLOW_BUILTIN_ACCOUNTS": "true"}
-    settings["DDR_DIGA_BASE_URL"] = backend.diga.fhir_base.removesuffix("/fhir")
     given = {"certificate": backend.diga.certificate, "key": backend.diga.key, "refresh-token": token, **files}
     arguments = [part for name, file in given.items() for part in (f"--{name}", str(file))]
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
+        for name, value in settings_of(backend).items():
             patch.setenv(name, value)
         identity = ["--client-id", backend.diga.client_id, "--ca", backend.diga.ca]
         return await asyncio.to_thread(main, ["check", "api", *identity, *arguments])
@@ -97,3 +101,25 @@ async def test_what_is_wrong_is_one_line_and_status_1(
         assert await checked(backend, token, **files) == 1
         error = capsys.readouterr().err
         assert complaint in error and error.count("\n") == 1, error
+
+
+async def test_a_token_whose_successor_could_not_be_kept_is_not_used(
+    backend: Backend, token: Path, capsys: Output
+) -> None:
+    """The next check would use it a second time, which ends the pairing."""
+    first, blocked = content(token), token.with_name("refresh-token.new")
+    blocked.mkdir()
+    assert await checked(backend, token) == 1
+    told = capsys.readouterr()
+    assert "POST" not in told.out and told.err == f"ddr: {blocked}: Is a directory\n"
+    blocked.rmdir()
+    assert content(token) == first and await checked(backend, token) == 0
+
+
+async def test_checks_with_one_token_come_one_after_the_other(
+    backend: Backend, token: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in settings_of(backend).items():
+        monkeypatch.setenv(name, value)
+    assert await asyncio.gather(*(checked(backend, token) for _ in range(3))) == [0, 0, 0]
+    assert await checked(backend, token) == 0

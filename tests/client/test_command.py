@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import errno
 import io
 import json
+import os
+import signal
+from asyncio.subprocess import PIPE
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -28,6 +32,7 @@ from ddr.demo import certs
 from ddr.demo.registry import HIIS_PATH, create_registry
 from ddr.demo.registry_state import RegistryState
 from ddr.demo.server import serving
+from tests.cli.recorder import COMMAND_SECONDS, command, environment
 from tests.client.conftest import Backend
 from tests.spec.world import CGM, HOUR, Home
 
@@ -171,6 +176,43 @@ async def test_one_pairing_that_is_refused_keeps_no_other_from_being_pulled(
     assert await client("pull", "--config", config, "--out", tmp_path / "news.csv") == 1
     told = capsys.readouterr().err
     assert "-first: 403 forbidden: not agreed to" in told and told.endswith("1 of 3 pairings, 1 rows\n"), told
+
+
+async def test_ctrl_c_while_an_address_is_waited_for(backend: Backend, config: Path) -> None:
+    words = ("client", "pair", "continuous-glucose-measurement", "--config", str(config))
+    process = await asyncio.create_subprocess_exec(
+        *command(*words), env=environment({}), stdin=PIPE, stdout=PIPE, stderr=PIPE
+    )
+    assert process.stdin and process.stderr
+    try:
+        while "paste that address here" not in (line := (await process.stderr.readline()).decode()):
+            assert line, "it has ended"
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), COMMAND_SECONDS) == 130
+        assert await process.stderr.read() == b"ddr: interrupted\n"
+    finally:
+        process.stdin.close()
+        if process.returncode is None:
+            process.kill()
+
+
+async def test_a_watch_that_nobody_reads_any_more_ends(
+    backend: Backend, home: Home, config: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await home.device("d")
+    start = home.ddr.clock() - 4 * HOUR
+    await home.cgm("d", start)
+    await home.readings("d", start, [100])
+    await paired(backend, home, config, capsys, monkeypatch)
+
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    bound = ("--interval", "0.2", "--seconds", str(COMMAND_SECONDS / 3))
+    assert await client("watch", "--config", config, "--format", "jsonl", *bound) == 1
+    assert capsys.readouterr().err.endswith("ddr: not all of the output could be written: Broken pipe\n")
 
 
 async def test_recorders_are_listed(tmp_path: Path, capsys: Output) -> None:

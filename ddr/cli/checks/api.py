@@ -19,6 +19,7 @@ import httpx
 
 from ddr.cli.errors import CommandError
 from ddr.client import ClientError, Diga, Grant, Recorder, Throttled
+from ddr.drafts import alone_in
 from ddr.reasons import in_words
 
 MOST_PAGES = 3  # a test patient has few; and a check ends
@@ -44,8 +45,13 @@ class TokenFile:
 
     @asynccontextmanager
     async def alone(self, pairing_id: str) -> AsyncIterator[None]:
-        """Two checks with one token would end its pairing: let a timer run one after another."""
+        """Two checks with one token would end its pairing: `check_api` lets one wait for the other."""
         yield
+
+    def try_out(self) -> None:
+        """Write the token as its successor will be written. Raises OSError: better now than when the recorder has
+        exchanged it, for a token that is used twice ends the pairing."""
+        self._write(self._file.read_text().strip())
 
     def _write(self, token: str) -> None:
         draft = self._file.with_name(f"{self._file.name}.new")
@@ -76,12 +82,17 @@ class _Timed:
 def check_api(diga: Diga, tokens: Path) -> int:
     """Print what was asked and how long it took; the number of problems. Raises CommandError for a wrong file."""
     print(f"DiGA {diga.client_id} at {diga.fhir_base}")
+    file = TokenFile(tokens)
     try:
-        found = asyncio.run(_poll(diga, TokenFile(tokens)))
+        with alone_in(tokens.parent, patient=True):
+            file.try_out()
+            found = asyncio.run(_poll(diga, file))
     except ssl.SSLError as error:
         raise CommandError(f"certificate, key or CA: {error.reason or error}") from None
     except OSError as error:
         raise CommandError(in_words(error, named=True)) from None
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{tokens}: {in_words(error)}") from None
     for text in found:
         print(f"  PROBLEM {text}")
     return len(found)

@@ -33,6 +33,7 @@ from ddr.client import (
 from ddr.client.data import rows_of
 from ddr.client.diga import TIMEOUT, address_of, ca_of, read_toml, trusting
 from ddr.client.registry import Registry, Terms
+from ddr.reasons import in_words
 
 
 def _place(config: Path) -> tuple[Diga, FileTokens, Path]:
@@ -49,13 +50,31 @@ async def pair(args: argparse.Namespace) -> int:
         started = await pairing.start(args.mivs, devices=not args.no_devices)
         print(f"Send the patient's browser to:\n{started.url}", file=sys.stderr)
         print(f"It ends at {diga.redirect_uri}?…; paste that address here:", file=sys.stderr, flush=True)
-        landed = (await asyncio.to_thread(sys.stdin.readline)).strip()
+        try:
+            landed = (await _line()).strip()
+        except UnicodeDecodeError as error:
+            raise CommandError(f"the address {in_words(error)}") from None
         if not landed:
             raise CommandError("no address was given; nothing is paired")
         grant = await pairing.finish(started, landed)
     print(grant.pairing_id)
     print(f"agreed to: {grant.scope}", file=sys.stderr)
     return 0
+
+
+async def _line() -> str:
+    """A line of the standard input. It is not read in a thread: after Ctrl-C that would wait for the line on and on."""
+    loop, typed = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        loop.add_reader(sys.stdin.fileno(), typed.set)
+    except (OSError, AttributeError):  # a file, in which everything is there
+        pass
+    else:
+        try:
+            await typed.wait()
+        finally:
+            loop.remove_reader(sys.stdin.fileno())
+    return sys.stdin.readline()
 
 
 async def pairings(args: argparse.Namespace) -> int:
@@ -140,8 +159,15 @@ async def watch(args: argparse.Namespace) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
+    gone: list[BrokenPipeError] = []
+
     async def deliver(news: News) -> None:
-        out.write({"pairing": news.pairing_id, **row} for row in rows_of(news.changes))
+        try:
+            out.write({"pairing": news.pairing_id, **row} for row in rows_of(news.changes))
+        except BrokenPipeError as error:  # unlike a full disk it does not mend: nobody reads what we print any more
+            gone.append(error)
+            stop.set()
+            raise
 
     async def ended(pairing_id: str) -> None:
         progress.say(f"{pairing_id}: the pairing has ended")
@@ -159,6 +185,8 @@ async def watch(args: argparse.Namespace) -> int:
                     await asyncio.wait({running}, timeout=0.5)
         stop.set()
         await running
+    if gone:
+        raise gone[0]
     progress.end(f"{service.figures.turns} polls, {service.figures.changes} changes")
     return 0
 
