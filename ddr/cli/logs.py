@@ -136,7 +136,10 @@ def _report(found: Findings, with_file: bool) -> int:
 
 
 async def _policy(pool: Pool) -> None:
-    for version in await history(pool):
+    versions = await history(pool)
+    if not versions:
+        raise CommandError("no recorder has started on this database yet, so no policy was ever in force")
+    for version in versions:
         line = {
             "version": version["version"],
             "since": stamp(version["since_ms"]),

@@ -76,3 +76,8 @@ async def test_an_end_that_the_journal_does_not_take(own: Pool, own_settings: di
         " a restore would undo it"
     )
     assert await own.fetchval("SELECT disabled_ms FROM patient") is not None
+
+
+async def test_a_database_on_which_no_recorder_has_started(own: Pool, own_settings: dict[str, Any]) -> None:
+    status, out, error = await told("logs", "policy", settings=own_settings)
+    assert (status, out, error.count("\n")) == (1, "", 1) and error.startswith("ddr: no recorder has started on this")

@@ -72,8 +72,8 @@ async def newest(pool: asyncpg.Pool, settings: Settings, now_ms: int) -> int:
 async def history(pool: asyncpg.Pool) -> list[Mapping[str, Any]]:
     """Every version with `version`, `since_ms`, `until_ms` (None: in force) and `policy`."""
     rows = await store.policies(pool)
-    ends = [row["since_ms"] for row in rows[1:]]
+    ends: list[int | None] = [row["since_ms"] for row in rows[1:]]
     return [
         {"version": row["policy_no"], "since_ms": row["since_ms"], "until_ms": until, "policy": row["policy"]}
-        for row, until in zip(rows, [*ends, None], strict=True)
+        for row, until in zip(rows, [*ends, None], strict=False)  # none of none
     ]
