@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sqlite3
 import ssl
 from pathlib import Path
 
 from ddr.cli.arguments import amount, number
 from ddr.cli.clients import commands
+from ddr.cli.ending import waking
 from ddr.cli.errors import CommandError
 from ddr.client import ClientError, ConfigError
 from ddr.client.files import FORMATS
@@ -82,7 +82,7 @@ def _action(
 def run(args: argparse.Namespace) -> int:
     """The action's exit status."""
     try:
-        return asyncio.run(ACTIONS[args.action](args))
+        return waking(ACTIONS[args.action](args))
     except ssl.SSLError as error:
         raise CommandError(f"certificate, key or CA: {error.reason or error}") from None
     except sqlite3.Error as error:

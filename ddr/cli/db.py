@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Iterable
 
 from ddr.cli.arguments import number
+from ddr.cli.ending import waking
 from ddr.cli.operator import told_by_database
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
@@ -49,9 +49,9 @@ def run(args: argparse.Namespace) -> int:
             print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
         try:
             if args.action == "distribute":
-                asyncio.run(_distribute(args, settings))
+                waking(_distribute(args, settings))
             elif args.action == "rebalance":
-                asyncio.run(_rebalance(args, settings))
+                waking(_rebalance(args, settings))
         except NoEngine as error:
             print(f"ddr: {error}", file=sys.stderr)
             return 2

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any, TypeVar
 
 from ddr.reasons import in_words
+
+T = TypeVar("T")
 
 LOST = "not all of the output could be written"
 ENDING = (signal.SIGTERM, signal.SIGHUP)  # of a service manager; of a terminal that is gone
@@ -44,6 +48,20 @@ def taking_back() -> Iterator[list[int]]:
         for number in taken:
             if signal.getsignal(number) is end:
                 signal.signal(number, signal.SIG_DFL)
+
+
+def waking(main: Coroutine[Any, Any, T]) -> T:
+    """As asyncio.run, but a signal ends it at whatever moment it comes.
+
+    One that comes just before the event loop begins to wait would only be seen when something else wakes it, which may
+    be at the end of a statement: a loop that has a handler of its own, for whichever signal, is woken by each of them.
+    """
+
+    async def woken() -> T:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGURG, lambda: None)
+        return await main
+
+    return asyncio.run(woken() if threading.current_thread() is threading.main_thread() else main)
 
 
 def die(number: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ import httpx
 import orjson
 
 from ddr.cli.arguments import authority
+from ddr.cli.ending import waking
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, with_database
 from ddr.drafts import draft
@@ -45,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
     """Status 1 when something is wrong; the files of `register` are written only when nothing is."""
     settings, catalog, now = with_database(_current)
     if args.action == "diff":
-        return asyncio.run(_diff(settings, catalog))
-    problems = asyncio.run(_problems(settings, catalog, args, now))
+        return waking(_diff(settings, catalog))
+    problems = waking(_problems(settings, catalog, args, now))
     if problems:
         raise CommandError("not fit to be registered:\n" + "\n".join(f"  {one}" for one in problems))
     args.out.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import argparse
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from ddr import __version__
 from ddr.cli.arguments import empty
@@ -22,7 +22,7 @@ from ddr.tls.context import TlsError
 
 _choice = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # stands anywhere in the command
 _choice.add_argument("--recorder")
-INTERRUPTED = 130  # as shells say it of Ctrl-C
+INTERRUPTED, INTERRUPTION = 130, "ddr: interrupted"  # as shells say it of Ctrl-C
 WRITING = (errno.EBADF, errno.EPIPE, errno.ENOSPC)
 OPERATOR_ERRORS = (CommandError, MivError, SettingsError, StoreError, TlsError)
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_streams()
     with taking_back() as came:
         try:
-            status = _taken(reported(lambda: _run(sys.argv[1:] if arguments is None else arguments)))
+            status = _taken(reported(lambda: _run(sys.argv[1:] if arguments is None else arguments), came))
         except SystemExit as ended:  # of argparse, which has printed
             if ended.code == 1:  # of rich, which says nothing
                 print(f"ddr: {LOST}: {os.strerror(errno.EPIPE)}", file=sys.stderr)
@@ -85,16 +85,22 @@ def _done(command: Command, parsed: argparse.Namespace) -> int | None:
         raise missing(error, parsed.command) from None
 
 
-def reported(action: Callable[[], int | None]) -> int:
-    """The exit status of `action`; an error meant for the operator becomes one line on stderr and status 1."""
+def reported(action: Callable[[], int | None], came: Collection[int] = ()) -> int:
+    """The exit status of `action`; an error meant for the operator becomes one line on stderr and status 1.
+
+    One that is met after a signal in `came`, on the way out, is not why it ended.
+    """
     try:
         return action() or 0
     except OPERATOR_ERRORS as error:
+        if came:
+            print(INTERRUPTION, file=sys.stderr)
+            return INTERRUPTED
         which = f"recorder {name}: " if (name := os.environ.get(CHOSEN)) else ""
         print(f"ddr: {which}{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("ddr: interrupted", file=sys.stderr)
+        print(INTERRUPTION, file=sys.stderr)
         return INTERRUPTED
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -11,6 +10,7 @@ from typing import TypeVar
 
 import asyncpg
 
+from ddr.cli.ending import waking
 from ddr.cli.errors import CommandError
 from ddr.cli.serving import log as technical_log
 from ddr.fhir.instants import date_time, parse_date_time
@@ -45,7 +45,7 @@ def with_database(action: Callable[[Settings, Pool], Awaitable[T]]) -> T:
     with database(load_settings()) as settings, told_by_database():
         migrate_database(settings)
         with JOURNAL.kept_in(settings.journal_folder):
-            result = asyncio.run(act(settings))
+            result = waking(act(settings))
             if JOURNAL.unwritten:
                 raise CommandError(
                     f"it is done, but could not be written into the journal of ends {settings.journal_folder}:"

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
 import pytest
 
+from ddr.cli.errors import CommandError
+from ddr.cli.main import INTERRUPTED as INTERRUPTED_STATUS
+from ddr.cli.main import reported
 from ddr.demo.recorder import free_ports
 from ddr.store.database.pool import Pool
 from tests.cli.held_up import ended, export, held_up, own, own_settings
@@ -44,6 +48,41 @@ async def test_a_signal_ends_what_ignores_ctrl_c(own: Pool, own_settings: dict[s
     finally:
         signal.signal(signal.SIGINT, before)
     assert list((tmp_path / "copy").iterdir()) == []
+
+
+@pytest.mark.parametrize("loop", ["waking", "asyncio.run"])
+def test_a_signal_is_seen_that_does_not_wake_who_waits(loop: str) -> None:
+    """As one that comes just before the wait: here another thread takes it from the one that waits."""
+    script = f"""
+import asyncio, os, signal, sys, threading, time
+from ddr.cli.ending import taking_back, waking
+
+def other():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+threading.Thread(target=other, daemon=True).start()
+began = time.monotonic()
+with taking_back():
+    try:
+        {loop}(asyncio.sleep(4))
+    except KeyboardInterrupt:
+        pass
+print(time.monotonic() - began < 3)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"{loop == 'waking'}\n", "")
+
+
+def test_what_fails_after_a_signal_is_not_why_it_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    def action() -> int:
+        raise CommandError("database: canceling statement due to lock timeout")
+
+    assert reported(action, [signal.SIGTERM]) == INTERRUPTED_STATUS
+    assert capsys.readouterr().err == INTERRUPTED
+    assert reported(action) == 1
 
 
 @pytest.mark.parametrize(

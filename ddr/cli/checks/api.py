@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from ddr.cli.ending import waking
 from ddr.cli.errors import CommandError
 from ddr.client import ClientError, Diga, Grant, Recorder, Throttled
 from ddr.drafts import alone_in
@@ -86,7 +87,7 @@ def check_api(diga: Diga, tokens: Path) -> int:
     try:
         with alone_in(tokens.parent, patient=True):
             file.try_out()
-            found = asyncio.run(_poll(diga, file))
+            found = waking(_poll(diga, file))
     except ssl.SSLError as error:
         raise CommandError(f"certificate, key or CA: {error.reason or error}") from None
     except OSError as error:
