@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -25,6 +26,15 @@ __all__ = ["own", "own_settings"]
 INTERRUPTED, LOST = "ddr: interrupted\n", "not all of the output could be written"
 
 
+@pytest.fixture
+def hung_up() -> Iterator[None]:
+    """SIGHUP is not ignored by what is started, as it is by all that nohup has started, these tests, too."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hung_up")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 async def test_no_half_of_a_copy_outlives_a_signal(
     own: Pool, own_settings: dict[str, Any], tmp_path: Path, number: signal.Signals
