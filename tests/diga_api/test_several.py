@@ -10,7 +10,10 @@ from httpx import Response
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, DAY, GLUCOSE, PRESSURE, Backend, Body
 from tests.support.citus import one_server_only
+from tests.support.company import company
 from tests.support.counting import counted
+
+ADMISSION, SEARCH = "pairing_directory", "match AS MATERIALIZED"  # what their statements contain
 
 
 @one_server_only
@@ -33,15 +36,15 @@ async def test_reads_at_once_are_as_one_after_the_other(body: Body, pair: Pair) 
     asked += [(second, asked[0][1]), (first, "Observation/x")]
     one_by_one = [await diga.get(path) for diga, path in asked]
     assert [answer.status_code for answer in one_by_one].count(200) == len(asked) - 4
-    shared = []
     for at in range(0, len(asked), 8):
+        some = asked[at : at + 8]
         async with counted(body.core.pool) as statements:
-            at_once = await asyncio.gather(*(diga.get(path) for diga, path in asked[at : at + 8]))
+            with company(len(some) - 1, ADMISSION):
+                at_once = await asyncio.gather(*(diga.get(path) for diga, path in some))
+        assert sum(ADMISSION in text for text in statements) == 2  # the first by itself, and the others
         for before, after in zip(one_by_one[at : at + 8], at_once, strict=True):
             assert after.status_code == before.status_code
             assert after.status_code == 404 or after.content == before.content  # an OperationOutcome has an id
-        shared.append(len(statements) < 2 * len(at_once))
-    assert any(shared)  # not each time: nobody waits long for who goes by itself
 
 
 BRIEF = (
@@ -71,10 +74,11 @@ async def test_searches_at_once_are_as_one_after_the_other(body: Body, pair: Pai
         one_by_one = [_told(await diga.get(path)) for diga in backends]
         await _rest(backends)
         async with counted(body.core.pool) as statements:
-            at_once = await asyncio.gather(*(diga.get(path) for diga in backends))
+            with company(len(backends) - 1, SEARCH):
+                at_once = await asyncio.gather(*(diga.get(path) for diga in backends))
         await _rest(backends)
         assert [_told(answer) for answer in at_once] == one_by_one
-        assert sum("match AS MATERIALIZED" in text for text in statements) < len(backends), path
+        assert sum(SEARCH in text for text in statements) == 2, path
     assert len({str(told) for told in one_by_one}) == 1, "nothing is new in the future"
     assert {len(told["entry"]) for told in [_told(await diga.get(BRIEF[1])) for diga in backends]} != {0}
 

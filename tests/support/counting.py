@@ -6,23 +6,31 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import patch
 
 import asyncpg
 
 
 @asynccontextmanager
 async def counted(pool: asyncpg.Pool) -> AsyncIterator[list[str]]:
-    """The statements that connections of `pool` execute meanwhile."""
+    """The statements that connections of `pool` execute meanwhile, those included that it only makes now."""
     statements: list[str] = []
 
     def note(record: Any) -> None:
         if "typeinfo" not in record.query and "'jit'" not in record.query:  # asyncpg learns a type, once a connection
             statements.append(record.query)
 
+    async def made(connection: Any) -> None:
+        if begin is not None:
+            await begin(connection)
+        connection.add_query_logger(note)
+
     for connection in await _idle(pool):
         connection.add_query_logger(note)
         await pool.release(connection)
-    yield statements
+    begin = pool._init
+    with patch.object(pool, "_init", made):
+        yield statements
     await asyncio.sleep(0)  # asyncpg tells of a statement in the next turn of the event loop
     for connection in await _idle(pool):
         connection.remove_query_logger(note)

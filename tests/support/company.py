@@ -1,0 +1,34 @@
+"""Lets what is asked at once go together for certain, however slow the machine: the first waits for the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from ddr.store.database.together import Line
+
+SECONDS = 60  # until it is given up that they come
+
+
+@contextmanager
+def company(others: int, of: str = "") -> Iterator[None]:
+    """Meanwhile the first that goes by itself begins its statement only when so many stand behind it in its line.
+
+    `of`: of the line whose statement contains this.
+    """
+    go, awaited = Line._first, True
+
+    async def first(line: Line[Any, Any], item: Any, turn: Any) -> Any:
+        nonlocal awaited
+        if awaited and of in line._way.text:
+            awaited = False
+            async with asyncio.timeout(SECONDS):
+                while len(line._waiting) < others:  # noqa: ASYNC110, of the code under test, which tells nobody
+                    await asyncio.sleep(0.001)
+        return await go(line, item, turn)
+
+    with patch.object(Line, "_first", first):
+        yield
