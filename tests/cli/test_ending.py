@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -20,30 +19,23 @@ from ddr.demo.recorder import free_ports
 from ddr.store.database.pool import Pool
 from tests.cli.held_up import ended, export, held_up, own, own_settings
 from tests.cli.recorder import command, environment
+from tests.support.signals import not_ignored
 
 __all__ = ["own", "own_settings"]
 
 INTERRUPTED, LOST = "ddr: interrupted\n", "not all of the output could be written"
 
 
-@pytest.fixture
-def hung_up() -> Iterator[None]:
-    """SIGHUP is not ignored by what is started, as it is by all that nohup has started, these tests, too."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
-@pytest.mark.usefixtures("hung_up")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 async def test_no_half_of_a_copy_outlives_a_signal(
     own: Pool, own_settings: dict[str, Any], tmp_path: Path, number: signal.Signals
 ) -> None:
-    async with held_up(own, "chunk", *export(tmp_path / "copy"), settings=own_settings) as process:
-        assert [path.suffix for path in (tmp_path / "copy").iterdir()] == [".part"]
-        process.send_signal(number)
-        status = 130 if number == signal.SIGINT else -number  # who sent it sees that it was that
-        assert await ended(process) == (status, "", INTERRUPTED)
+    with not_ignored():
+        async with held_up(own, "chunk", *export(tmp_path / "copy"), settings=own_settings) as process:
+            assert [path.suffix for path in (tmp_path / "copy").iterdir()] == [".part"]
+            process.send_signal(number)
+            status = 130 if number == signal.SIGINT else -number  # who sent it sees that it was that
+            assert await ended(process) == (status, "", INTERRUPTED)
     assert list((tmp_path / "copy").iterdir()) == []
 
 

@@ -35,6 +35,7 @@ from ddr.demo.server import serving
 from tests.cli.recorder import COMMAND_SECONDS, command, environment
 from tests.client.conftest import Backend
 from tests.spec.world import CGM, HOUR, Home
+from tests.support.signals import not_ignored
 
 Output = pytest.CaptureFixture[str]
 
@@ -180,9 +181,10 @@ async def test_one_pairing_that_is_refused_keeps_no_other_from_being_pulled(
 
 async def test_ctrl_c_while_an_address_is_waited_for(backend: Backend, config: Path) -> None:
     words = ("client", "pair", "continuous-glucose-measurement", "--config", str(config))
-    process = await asyncio.create_subprocess_exec(
-        *command(*words), env=environment({}), stdin=PIPE, stdout=PIPE, stderr=PIPE
-    )
+    with not_ignored():
+        process = await asyncio.create_subprocess_exec(
+            *command(*words), env=environment({}), stdin=PIPE, stdout=PIPE, stderr=PIPE
+        )
     assert process.stdin and process.stderr
     try:
         while "paste that address here" not in (line := (await process.stderr.readline()).decode()):
