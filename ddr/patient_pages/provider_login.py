@@ -12,10 +12,11 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ddr.call import refused_unless_told
 from ddr.fhir.outages import HEADER, Outage
 from ddr.http.core import Core
-from ddr.http.pages import error_page, language
-from ddr.identity.errors import LoginRefused
+from ddr.http.pages import RETRY_SECONDS, error_page, language
+from ddr.identity.errors import LoginRefused, ProviderUnavailable
 from ddr.identity.journey import set_out, way_back, way_out
 from ddr.identity.provider import Provider
 from ddr.identity.tokens import Identity
@@ -30,6 +31,7 @@ from ddr.store.patients.sessions import Session, close_session
 
 LONGEST_REQUEST_URI = 512
 CONFIRMED = "/me/delete"  # the one page that asks for a new login
+AWAY = {"Retry-After": RETRY_SECONDS, HEADER: str(Outage.DEPENDENCY_FAILED)}
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +59,11 @@ async def callback(request: Request) -> Response:
     """The browser is back: a new session with a new cookie, if the provider proves who it is."""
     visitor, core = await identify(request), core_of(request)
     answer = dict(request.query_params)
-    journey = await journeys.end(core.pool, visitor.cookie, answer.get("state", ""), core.clock())
-    if journey is None:
-        return _page(request, visitor, "", 400, error="login.lost")
+    state = answer.get("state", "")
+    journey = await journeys.end(core.pool, visitor.cookie, state, core.clock())
+    if journey is None:  # its DiGA still waits: whoever logs in once more goes on with that
+        waiting = await journeys.request_behind(core.pool, state, core.clock())
+        return _page(request, visitor, waiting, 400, error="login.lost")
     provider = _provider(core)
     try:
         identity = await way_back(provider, journey, answer, core.settings.public_base_url, core.clock())
@@ -68,13 +72,16 @@ async def callback(request: Request) -> Response:
     except LoginRefused as refusal:
         log.warning("login.refused", extra={"check": str(refusal)})
         return _page(request, visitor, journey.request_uri, 400, error="login.refused")
+    except ProviderUnavailable:  # as `unavailable`, but this address has served its turn: the page leads on
+        refused_unless_told("login_unavailable")
+        return _page(request, visitor, journey.request_uri, 503, error="login.unavailable", headers=AWAY)
     goal = CONFIRMED if journey.confirms else await first_page(core, session.login_id, journey.request_uri)
     return entered(cookie, goal)
 
 
 async def unavailable(request: Request, _: Exception) -> Response:
     """The answer to ProviderUnavailable."""
-    return error_page(request.scope, 503, "login_unavailable", {HEADER: Outage.DEPENDENCY_FAILED})
+    return error_page(request.scope, 503, "login_unavailable", AWAY)
 
 
 def _provider(core: Core) -> Provider:
@@ -120,7 +127,14 @@ async def _begin(core: Core, provider: Provider, visitor: Visitor, session: Sess
 
 
 def _page(
-    request: Request, visitor: Visitor, request_uri: str, status: int = 200, *, error: str = "", notice: str = ""
+    request: Request,
+    visitor: Visitor,
+    request_uri: str,
+    status: int = 200,
+    *,
+    error: str = "",
+    notice: str = "",
+    headers: dict[str, str] | None = None,
 ) -> Response:
     lang = language(request.scope)
     return page(
@@ -128,6 +142,7 @@ def _page(
         visitor,
         "provider_login.html",
         status=status,
+        headers=headers,
         target=f"/login?{urlencode({'request_uri': request_uri})}" if request_uri else "/login",
         error=error and text(lang, error),
         notice=notice and text(lang, notice),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
-from urllib.parse import parse_qs, urlsplit
+from unittest.mock import AsyncMock
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import pytest
 
 from ddr.http.core import Core
+from ddr.identity.errors import ProviderUnavailable
 from ddr.store.patients import identities
 from ddr.store.patients.journeys import LONGEST_MS
 from tests.patient_pages.browser import Browser
@@ -52,6 +55,12 @@ def traveller(oidc_core: Core, openid: OpenIdProvider) -> Traveller:
 def parameters(address: str) -> dict[str, str]:
     """The query of an address."""
     return {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
+
+
+def button(html: str) -> str:
+    """Where the button of the page leads."""
+    (found,) = re.findall(r'class="button main" href="([^"]+)"', html)
+    return str(found)
 
 
 async def test_the_way_out(traveller: Traveller) -> None:
@@ -174,6 +183,33 @@ async def test_giving_up_at_the_provider_is_explained(oidc_core: Core, traveller
     response = await traveller.here.get(f"/login/callback?{answer}")
     assert response.status_code == 400
     assert 'href="/login?request_uri=urn%3A' in response.text
+
+
+async def test_two_tabs_each_lead_on_to_their_request(oidc_core: Core, traveller: Traveller) -> None:
+    """Who has logged in in one tab comes back in the other under another cookie; no DiGA is forgotten over that."""
+    diga = list_diga(oidc_core)
+    requests = [await push_request(oidc_core, diga) for _ in range(2)]
+    tabs = [await traveller.ask(f"/login?{urlencode({'request_uri': request})}") for request in requests]
+    assert (await traveller.here.get(await traveller.prove(tabs[0]))).status_code == 303
+    lost = await traveller.here.get(await traveller.prove(tabs[1]))
+    assert lost.status_code == 400
+    assert (await traveller.login(button(lost.text))).headers[
+        "location"
+    ] == f"/consent?{urlencode({'request_uri': requests[1]})}"
+
+
+async def test_a_provider_that_goes_away_meanwhile_loses_no_request(
+    oidc_core: Core, traveller: Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address of the return has served its turn, so the page has to lead on."""
+    request_uri = await push_request(oidc_core, list_diga(oidc_core))
+    callback = await traveller.prove(await traveller.ask(f"/login?{urlencode({'request_uri': request_uri})}"))
+    with monkeypatch.context() as away:
+        away.setattr(oidc_core.identity, "json_of", AsyncMock(side_effect=ProviderUnavailable))
+        response = await traveller.here.get(callback)
+    assert (response.status_code, "gerade nicht möglich" in response.text) == (503, True)
+    assert response.headers["retry-after"] == "300"
+    assert (await traveller.login(button(response.text))).headers["location"].startswith("/consent?request_uri=urn%3A")
 
 
 async def test_a_journey_ends_after_a_while(traveller: Traveller, clock: Clock) -> None:

@@ -33,6 +33,10 @@ TEXTS = {
         "Diese Anmeldung gilt nicht mehr. Bitte melden Sie sich noch einmal an.",
         "This sign-in is no longer valid. Please sign in again.",
     ),
+    "unavailable": Words(
+        "Die Anmeldung ist gerade nicht möglich. Bitte versuchen Sie es in einigen Minuten noch einmal.",
+        "Signing in is not possible right now. Please try again in a few minutes.",
+    ),
     "refused": Words(
         "Die Anmeldung hat nicht geklappt. Bitte versuchen Sie es noch einmal.",
         "Signing in did not work. Please try again.",

@@ -56,6 +56,19 @@ async def end(pool: asyncpg.Pool, cookie: str, state: str, now_ms: int) -> Journ
     return row and Journey(state, **row)
 
 
+async def request_behind(pool: asyncpg.Pool, state: str, now_ms: int) -> str:
+    """The request_uri of the journey with this state, which may be of another browser; "" when there is none.
+
+    Nothing is used up. A browser has another cookie when it comes back if somebody has logged in or out in another tab.
+    """
+    found: str | None = await pool.fetchval(
+        "SELECT request_uri FROM login_journey WHERE state_sha256 = $1 AND started_ms > $2",
+        sha256(state),
+        now_ms - LONGEST_MS,
+    )
+    return found or ""
+
+
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
     """Forget the browsers that did not return."""
     await delete_due(pool, "login_journey", "started_ms", now_ms - LONGEST_MS + 1)
