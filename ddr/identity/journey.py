@@ -88,9 +88,10 @@ async def _redeem(provider: Provider, endpoint: str, code: str, verifier: str, b
     return token
 
 
-async def way_to_logout(provider: Provider, base_url: str) -> str | None:
+async def way_to_logout(provider: Provider, base_url: str, request_uri: str) -> str | None:
     """Where the patient's session at the provider ends, or None when it offers that at no address of its own.
 
+    `request_uri` is of the DiGA that waits, or empty; it comes back as `state` (RP-Initiated Logout 1.0 section 2).
     No id_token_hint goes along: it would carry the patient's name through addresses and logs, and the recorder would
     have to keep it. The provider may ask the patient to confirm instead.
     """
@@ -100,9 +101,8 @@ async def way_to_logout(provider: Provider, base_url: str) -> str | None:
         return None
     if endpoint is None or not endpoint.startswith(provider.origin + "/"):
         return None  # the pages' forms may lead to the issuer's origin only
-    return _with_query(
-        endpoint, {"client_id": provider.client_id, "post_logout_redirect_uri": f"{base_url}/login?bye=1"}
-    )
+    parameters = {"client_id": provider.client_id, "post_logout_redirect_uri": f"{base_url}/login?bye=1"}
+    return _with_query(endpoint, parameters | ({"state": request_uri} if request_uri else {}))
 
 
 def _with_query(endpoint: str, parameters: Mapping[str, str]) -> str:

@@ -25,6 +25,7 @@ async def submit(request: Request) -> Response:
 
 
 async def _farewell(core: Core, request_uri: str) -> str:
-    if core.identity and (location := await way_to_logout(core.identity, core.settings.public_base_url)):
+    base_url = core.settings.public_base_url
+    if core.identity and (location := await way_to_logout(core.identity, base_url, request_uri)):
         return location
     return f"/login?{urlencode({'request_uri': request_uri} if request_uri else {'bye': 1})}"

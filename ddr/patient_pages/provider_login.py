@@ -40,13 +40,13 @@ async def show(request: Request) -> Response:
     """On to the provider at once; after logging out a page that says so."""
     visitor = await identify(request)
     if "bye" in request.query_params:
-        return _page(request, visitor, "", notice="login.logged_out")
-    return await _depart(request, visitor, _request_uri(request))
+        return _page(request, visitor, _request_uri(request, "state"), notice="login.logged_out")
+    return await _depart(request, visitor, _request_uri(request, "request_uri"))
 
 
-def _request_uri(request: Request) -> str:
+def _request_uri(request: Request, parameter: str) -> str:
     """What the DiGA's request is called, as far as it can be kept; whether it exists is asked after the login."""
-    text = request.query_params.get("request_uri", "")
+    text = request.query_params.get(parameter, "")
     return text if len(text) <= LONGEST_REQUEST_URI and text.isprintable() else ""
 
 

@@ -91,6 +91,18 @@ async def test_logs_in_and_out(traveller: Traveller) -> None:
     assert (await traveller.there.get(await traveller.ask())).status_code == 200  # the provider asks again
 
 
+async def test_another_account_goes_on_with_the_request(oidc_core: Core, traveller: Traveller) -> None:
+    """From the consent page: who is not meant signs out, there and here, and the DiGA still waits."""
+    request_uri = await push_request(oidc_core, list_diga(oidc_core))
+    consent = f"/consent?{urlencode({'request_uri': request_uri})}"
+    await traveller.login(user="anna")
+    bye = await traveller.here.post("/logout", await traveller.here.get(consent), request_uri=request_uri)
+    page = await traveller.here.get((await traveller.there.get(bye.headers["location"])).headers["location"])
+    assert "Sie sind abgemeldet" in page.text
+    assert (await traveller.login(button(page.text), user="berta")).headers["location"] == consent
+    assert "Angemeldet als berta" in (await traveller.here.get(consent)).text
+
+
 async def test_a_patient_who_comes_again_is_the_same(oidc_core: Core, openid: OpenIdProvider) -> None:
     for user in ("berta", "berta", "carla"):
         await Traveller(oidc_core, openid).login(user=user)

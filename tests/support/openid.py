@@ -140,7 +140,8 @@ class OpenIdProvider:
     async def logout(self, request: Request) -> Response:
         """RP-Initiated Logout 1.0."""
         self.sessions.pop(request.cookies.get(COOKIE, ""), None)
-        return RedirectResponse(request.query_params["post_logout_redirect_uri"], 303)
+        back, state = request.query_params["post_logout_redirect_uri"], request.query_params.get("state")
+        return RedirectResponse(back if state is None else f"{back}&{urlencode({'state': state})}", 303)
 
     def claims(self, user: str) -> Claims:
         """What both kinds of tokens say; the subject is not the name."""
