@@ -6,15 +6,14 @@ The exact certificate is compared, not its subject: a name can be had by anyone 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 from ddr.http.asgi import Scope, header_values
+from ddr.http.caller import presented
 from ddr.http.core import Core
 from ddr.oauth.errors import invalid_client, invalid_request, temporarily_unavailable
 from ddr.oauth.parameters import required
 from ddr.scopes.diga import Diga
-from ddr.tls.peer import client_certificate
 
 OTHER_WAYS = {"client_secret", "client_assertion", "client_assertion_type"}  # RFC 6749 section 2.3.1, RFC 7521
 
@@ -29,8 +28,8 @@ def authenticate(core: Core, scope: Scope, parameters: Mapping[str, str]) -> Dig
     client_id = required(parameters, "client_id")
     if core.registry.stale(core.clock()):
         raise temporarily_unavailable()
-    diga = core.registry.by_client_id(client_id)
-    if diga is None or not diga.active or not _presents(scope, diga):
+    diga = presented(core, scope)
+    if diga is None or diga.client_id != client_id or not diga.active:
         raise invalid_client()
     return diga
 
@@ -40,8 +39,3 @@ def _in_no_other_way(scope: Scope, parameters: Mapping[str, str]) -> None:
     schemes = {value.partition(" ")[0].lower() for value in header_values(scope, "authorization")}
     if schemes - {"bearer"} or OTHER_WAYS & parameters.keys():
         raise invalid_request("The client authenticates by its certificate only, without Authorization or a secret")
-
-
-def _presents(scope: Scope, diga: Diga) -> bool:
-    certificate = client_certificate(scope)
-    return certificate is not None and hashlib.sha256(certificate).hexdigest() in diga.certificates

@@ -14,12 +14,17 @@ import pytest
 from ddr.demo.registry import SEARCHES
 from ddr.demo.registry_fhir import manufacturer
 from ddr.demo.registry_state import ListedDiga, RegistryState
+from ddr.http.asgi import Scope
+from ddr.http.core import Core
+from ddr.oauth.client import authenticate
+from ddr.oauth.errors import OAuthError
 from ddr.registries import diga_reading, fhir_search
 from ddr.registries.certificates import expires_ms
 from ddr.registries.diga_vz import SOURCE, DigaVz
 from ddr.settings import Settings
 from ddr.store.database.clock import steady_ms
 from ddr.store.registries import sources as store
+from ddr.tls.peer import with_certificate
 from tests.support.clock import Clock
 from tests.support.counting import counted
 
@@ -46,7 +51,7 @@ async def test_first_start_reads_the_registry(vz: DigaVz, clock: Clock, der: dic
 
 
 async def test_a_certificate_that_ends_between_two_readings_authenticates_nobody(
-    vz: DigaVz, clock: Clock, der: dict[str, bytes]
+    core: Core, vz: DigaVz, clock: Clock, der: dict[str, bytes]
 ) -> None:
     ends_ms = min(map(expires_ms, (der["a"], der["b"])))
     clock.ms = ends_ms - 1000
@@ -54,8 +59,15 @@ async def test_a_certificate_that_ends_between_two_readings_authenticates_nobody
     (ended,) = [one for one in (der["a"], der["b"]) if expires_ms(one) == ends_ms][:1]
     diga = vz.by_certificate(ended)
     assert diga is not None and diga.active
+    scope: Scope = {"headers": []}
+    core = replace(core, registry=vz)
+    with_certificate(scope, ended)
+    assert authenticate(core, scope, {"client_id": diga.client_id}) is diga
     clock.advance(1)
     assert vz.by_certificate(ended) is None and not vz.stale(clock())
+    with pytest.raises(OAuthError) as refused:
+        authenticate(core, scope, {"client_id": diga.client_id})
+    assert (refused.value.status, refused.value.error) == (401, "invalid_client")
 
 
 @pytest.mark.parametrize("back", [5, 60, 600, 7200])
