@@ -369,6 +369,16 @@ async def test_a_revoked_certificate_is_refused_at_once_and_for_ever(core: Core,
         await gateway_certificates.add(core.pool, der, Said("another name", expires_ms(der)), core.clock())
 
 
+async def test_a_certificate_opens_nothing_once_it_has_expired(bridge: Client, der: bytes, clock: Clock) -> None:
+    """It comes on a connection from before, or through a proxy that does not look."""
+    clock.ms = expires_ms(der) - 1
+    assert (await bridge.post(PATH, json={"patients": []})).status_code == 200
+    clock.ms += 1
+    answer = await bridge.post(PATH, json={"patients": []})
+    assert (answer.status_code, answer.json()["code"]) == (403, "not-a-bridge")
+    assert (await bridge.get("/devices", headers={"patient-account": "a"})).status_code == 401
+
+
 async def test_a_bridge_uses_every_operation_for_one_patient(core: Core, der: bytes, clock: Clock) -> None:
     one = await Patient(core).register()
     async with bridge_client(core, der, **{"patient-account": one.account}) as client:

@@ -67,17 +67,19 @@ async def known(conn: Connection) -> Sequence[Row]:
 
 
 async def let_in(conn: Connection, der: bytes, now_ms: int) -> bool:
-    """True while exactly this certificate is registered and not revoked. Counts as a use of it.
+    """True while exactly this certificate is registered, neither revoked nor expired. Counts as a use of it.
 
-    A database that takes no writes is no reason to refuse.
+    An expired one comes on a connection from before, and through a proxy that does not look. A database that takes no
+    writes is no reason to refuse.
     """
     digest = hashlib.sha256(der).digest()
     row = await conn.fetchrow(
         "SELECT c.used_ms FROM gateway_certificate g LEFT JOIN credential c ON c.kind = $2 AND c.mark = $3"
-        " WHERE g.certificate_sha256 = $1 AND g.revoked_ms IS NULL",
+        " WHERE g.certificate_sha256 = $1 AND g.revoked_ms IS NULL AND coalesce(c.until_ms > $4, true)",
         digest,
         Kind.BRIDGE,
         digest.hex(),
+        now_ms,
     )
     if row is not None and now_ms - (row["used_ms"] or 0) >= HOUR_MS:
         with suppress(asyncpg.PostgresError):
