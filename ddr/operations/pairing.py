@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 from uuid import UUID
 
 import asyncpg
@@ -118,6 +118,6 @@ def _terms(core: Core, now_ms: int, until_ms: int | None) -> Terms:
 
 def _location(core: Core, request: PushedRequest, **answer: str) -> str:
     """The redirect_uri exactly as registered, with the answer appended to its query."""
-    joint = "&" if urlsplit(request.redirect_uri).query else "?"
+    joint = "?" if "?" not in request.redirect_uri else "" if request.redirect_uri.endswith("?") else "&"
     parameters = urlencode({**answer, "state": request.state, "iss": core.settings.public_base_url})
     return f"{request.redirect_uri}{joint}{parameters}"

@@ -90,13 +90,15 @@ async def test_a_request_is_decided_once(core: Core, diga: DigaBackend, patient_
     assert await refuse(core, handle, patient_id) is None
 
 
+@pytest.mark.parametrize(("query", "joint"), [("?tenant=1", "&"), ("?", "")])
 async def test_a_redirect_uri_with_a_query_keeps_it(
-    core: Core, diga: DigaBackend, trust: FakeTrust, patient_id: UUID
+    core: Core, diga: DigaBackend, trust: FakeTrust, patient_id: UUID, query: str, joint: str
 ) -> None:
-    backend = DigaBackend(core, replace(diga.diga, redirect_uri="https://a.example/cb?tenant=1"), diga.certificate)
+    address = f"https://a.example/cb{query}"
+    backend = DigaBackend(core, replace(diga.diga, redirect_uri=address), diga.certificate)
     trust.add(backend.diga)
     location = await refuse(core, await backend.request_uri(), patient_id)
-    assert location is not None and location.startswith("https://a.example/cb?tenant=1&error=")
+    assert location is not None and location.startswith(f"{address}{joint}error=")
     assert urlsplit(location).fragment == ""
 
 
