@@ -210,6 +210,19 @@ async def test_two_tabs_each_lead_on_to_their_request(oidc_core: Core, traveller
     ] == f"/consent?{urlencode({'request_uri': requests[1]})}"
 
 
+async def test_a_return_whose_answer_was_lost_still_leads_on(oidc_core: Core, traveller: Traveller) -> None:
+    """A button clicked twice, a reload, a switch of the language: the return is used up, and the DiGA still waits."""
+    consent = {"request_uri": await push_request(oidc_core, list_diga(oidc_core))}
+    callback = await traveller.prove(await traveller.ask(f"/login?{urlencode(consent)}"))
+    before = dict(traveller.here.http.cookies)
+    await traveller.here.get(callback)
+    traveller.here.http.cookies = httpx.Cookies(before)  # the answer with the new one never came
+    again = await traveller.here.get(callback)
+    assert again.status_code == 400
+    location = (await traveller.login(button(again.text))).headers["location"]
+    assert location == f"/consent?{urlencode(consent)}"
+
+
 async def test_a_provider_that_goes_away_meanwhile_loses_no_request(
     oidc_core: Core, traveller: Traveller, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,10 +43,13 @@ async def begin(pool: asyncpg.Pool, cookie: str, journey: Journey) -> None:
 
 
 async def end(pool: asyncpg.Pool, cookie: str, state: str, now_ms: int) -> Journey | None:
-    """The journey with this state, used up; None when it is unknown, too old, or of another browser."""
+    """The journey with this state, used up; None when it is unknown, too old, or of another browser.
+
+    No browser is expected any more then. What it was for stays known: the answer may be lost, or asked for twice.
+    """
     row = await pool.fetchrow(
         """
-        DELETE FROM login_journey WHERE state_sha256 = $1 AND cookie_sha256 = $2 AND started_ms > $3
+        UPDATE login_journey SET cookie_sha256 = '' WHERE state_sha256 = $1 AND cookie_sha256 = $2 AND started_ms > $3
         RETURNING nonce, verifier, request_uri, confirms, started_ms
         """,
         sha256(state),
@@ -57,9 +60,9 @@ async def end(pool: asyncpg.Pool, cookie: str, state: str, now_ms: int) -> Journ
 
 
 async def request_behind(pool: asyncpg.Pool, state: str, now_ms: int) -> str:
-    """The request_uri of the journey with this state, which may be of another browser; "" when there is none.
+    """The request_uri of the journey with this state, used up or of another browser; "" when there is none.
 
-    Nothing is used up. A browser has another cookie when it comes back if somebody has logged in or out in another tab.
+    A browser has another cookie when it comes back if somebody has logged in or out in another tab.
     """
     found: str | None = await pool.fetchval(
         "SELECT request_uri FROM login_journey WHERE state_sha256 = $1 AND started_ms > $2",
