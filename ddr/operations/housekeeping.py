@@ -20,7 +20,7 @@ from ddr.http.jobs import Step
 from ddr.operations import audit_packing, audit_trail, credentials, inspection, restore, retention
 from ddr.operations.request_log import days as request_log_days
 from ddr.operations.request_log import sealing
-from ddr.store.audit import days, journal
+from ddr.store.audit import days, journal, request_log_seals
 from ddr.store.authorization import par, representations, tokens
 from ddr.store.authorization.unpairing import unpair_everyone, unpair_expired
 from ddr.store.database import clock, leases
@@ -105,6 +105,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         "audit-days": lambda: days.open_days(pool),
         "audit-seal": lambda: audit_trail.seal(pool, now_ms),
         "audit-purge": purge_trail,
+        "request-log-days": lambda: request_log_seals.open_days(pool),
         "request-log-seal": lambda: sealing.seal(pool, core.signer, settings, now_ms),
         "request-log-drop": drop_requests,
         "inspection": lambda: inspection.daily(pool, now_ms),

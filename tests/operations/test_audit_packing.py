@@ -313,6 +313,16 @@ async def test_a_table_that_a_backup_holds_is_dropped_later(trail: asyncpg.Pool)
     assert await trail.fetchval("SELECT count(*) FROM audit") == 1
 
 
+async def test_a_month_that_a_backup_holds_goes_later(trail: asyncpg.Pool) -> None:
+    await write_day(trail, today() - 70, people(1), 10)
+    await pack_all(trail)
+    async with trail.acquire() as backup, backup.transaction():
+        await backup.execute("LOCK TABLE audit_packed IN ACCESS SHARE MODE")
+        assert await purge(trail, 30, today() * DAY_MS) == 0
+    assert await purge(trail, 30, today() * DAY_MS) == 10
+    assert (await verify(trail)).faults == ()
+
+
 async def test_a_damaged_row_does_not_hide_the_other_days_from_the_patient(trail: asyncpg.Pool) -> None:
     who = [Person(uuid4(), ("p",))]
     for day in (today() - 2, today() - 1):

@@ -13,6 +13,8 @@ import asyncpg
 import orjson
 import pytest
 
+from ddr.http.core import Core
+from ddr.operations import housekeeping
 from ddr.operations.request_log import sealing
 from ddr.operations.request_log.chain import IN_COLUMNS, IN_LINES, Seal
 from ddr.operations.request_log.days import LATE_MS, pack_some, packed
@@ -166,6 +168,28 @@ async def test_a_day_that_somebody_reads_or_that_gets_a_late_seal_is_finished_la
     assert await log.forms() == {IN_COLUMNS: 3, IN_LINES: 1}
     assert (await verify_chain(log.pool)).entries == 15
     assert (await log.told())[1].faults == []
+
+
+async def test_a_dump_that_lasts_over_midnight_holds_up_no_seal(log: Log, core: Core) -> None:
+    """Whoever makes the table of a day waits until nobody reads the log."""
+    open_days = housekeeping.steps(replace(core, pool=log.pool), core.clock())["request-log-days"]
+    dump = "LOCK TABLE request_log_seal IN ACCESS SHARE MODE"
+    await log.write(today() - 1, 3)
+    async with log.pool.acquire() as backup, backup.transaction():
+        await backup.execute(dump)
+        await open_days()
+    await open_days()
+    async with log.pool.acquire() as backup, backup.transaction():
+        await backup.execute(dump)
+        await open_days()
+        await log.write(today(), 3)
+        await log.write(today() + 1, 3)
+    proof = await verify_chain(log.pool)
+    assert (proof.faults, proof.entries) == ([], 9)
+    over_ms = (today() + 4) * DAY_MS + LATE_MS
+    assert await pack_some(log.pool, over_ms) == 5, "days on which nothing was sealed among them"
+    assert await log.forms() == {IN_COLUMNS: 3}
+    assert (await verify_chain(log.pool)).head == proof.head
 
 
 async def test_a_filtered_export_of_packed_days_makes_few_lines_of_others(

@@ -270,6 +270,12 @@ def _word(content: str) -> Word | None:
 
 
 async def drop(pool: asyncpg.Pool, before_ms: int, now_ms: int) -> int | None:
-    """Drop the oldest month if it is over and all its entries are older; how many entries went, None: none."""
-    entries: int | None = await pool.fetchval("SELECT audit_drop($1, $2)", before_ms, now_ms)
-    return entries
+    """Drop the oldest month if it is over and all its entries are older; how many entries went, None: none.
+
+    None while somebody reads the trail, such as a backup: then another round will do.
+    """
+    try:
+        entries: int | None = await pool.fetchval("SELECT audit_drop($1, $2)", before_ms, now_ms)
+        return entries
+    except asyncpg.LockNotAvailableError:
+        return None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 import asyncpg
 
 from ddr.store.audit.request_log import Batch
-from ddr.store.database.locks import LOCK, Lock
+from ddr.store.database.locks import LOCK, TRY_LOCK, Lock
 from ddr.store.database.pool import Connection
 
 Row = Mapping[str, Any]
@@ -33,6 +34,7 @@ _SEAL = ", ".join(COLUMNS)
 MOST_BYTES = 8 * 1024 * 1024  # under one seal, before they are packed
 LATELY = 1000  # seals of some hours: no statement is later
 STEP = 20  # seals read at once, each of at most some thousand lines
+AHEAD = 3  # days
 
 
 class End(NamedTuple):
@@ -67,6 +69,20 @@ SELECT seal_no, chain, sealed_ms FROM (
 async def lock(conn: asyncpg.Connection) -> None:
     """Within a transaction: be the only one that seals, drops, or adds late records."""
     await conn.execute(LOCK, Lock.REQUEST_LOG)
+
+
+async def open_days(pool: asyncpg.Pool) -> None:
+    """See to it that there is a table for today and for the next days.
+
+    Who makes one waits for all who read the log: behind a dump that lasts over midnight nothing could be sealed. While
+    somebody reads or seals, nothing is done, and nobody has to wait.
+    """
+    with suppress(asyncpg.LockNotAvailableError):
+        async with pool.acquire() as conn, conn.transaction():
+            await conn.execute("SET LOCAL lock_timeout = '100ms'")
+            if await conn.fetchval(TRY_LOCK, Lock.REQUEST_LOG):
+                for days in range(AHEAD + 1):
+                    await conn.execute("SELECT request_log_open((now() AT TIME ZONE 'UTC')::date + $1::integer)", days)
 
 
 async def fresh(conn: asyncpg.Connection, batches: int) -> list[Batch]:
