@@ -16,6 +16,7 @@ from ddr.cli.operator import now_ms, shown_instant, with_database
 from ddr.operations import availability as rules
 from ddr.operations import calls, probes
 from ddr.operations.availability import GOAL, Item, Result
+from ddr.operations.retention import outages_since_ms
 from ddr.reasons import in_words
 from ddr.settings import Settings
 from ddr.store.database.migrate import first_migration_ms
@@ -86,8 +87,11 @@ async def _compute(month: str, told: list[Item], settings: Settings, pool: async
     known = [one for one in await notices.recent(pool, span.from_ms) if one.from_ms < span.until_ms]
     found = await events.between(pool, span.from_ms, span.until_ms)
     result = rules.compute(span, now, known, found, told, await retractions.standing(pool))
-    if not result.items and span.until_ms <= (begun_ms := await first_migration_ms(pool)):
+    begun_ms = await first_migration_ms(pool)
+    if not result.items and span.until_ms <= begun_ms:
         raise CommandError(f"nothing is known of {month}: this database was made {shown_instant(begun_ms)}")
+    if span.from_ms < (kept_ms := await outages_since_ms(pool, settings, now)) and begun_ms < kept_ms:
+        raise CommandError(f"{month} is too long ago: what the checks found before {shown_instant(kept_ms)} is deleted")
     return result
 
 

@@ -93,6 +93,9 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         if count := await erasure.delete_rest(pool, now_ms):
             log.info("housekeeping.late_rows_deleted", extra={"count": count})
 
+    async def forget_outages() -> None:
+        await outages.purge(pool, await retention.outages_since_ms(pool, settings, now_ms))
+
     async def as_the_trail(forget: Callable[[asyncpg.Pool, int], Awaitable[object]]) -> None:
         await forget(pool, await clock.counted(pool, now_ms - settings.audit_days * DAY_MS))
 
@@ -124,7 +127,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         "journal": forget_ends,
         "readings": lambda: retention.forget_readings(core, now_ms),
         "ended-pairings": lambda: retention.forget_pairings(core, now_ms),
-        "outages": lambda: as_the_trail(outages.purge),
+        "outages": forget_outages,
         "registry-events": lambda: as_the_trail(registry.purge),
         "audit-pack": lambda: audit_packing.pack_some(pool, now_ms),
         "request-log-pack": lambda: request_log_days.pack_some(pool, now_ms),

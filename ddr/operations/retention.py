@@ -18,6 +18,7 @@ from ddr.settings import Settings, SettingsError
 from ddr.store.database.clock import counted
 from ddr.store.patients import retention as store
 
+OUTAGE_DAYS = 400  # at least: the availability of each month of a whole year can be told
 PATIENTS = 50  # in one transaction
 ROUND_SECONDS = 10.0
 SLACK_MS = DAY_MS  # what is being uploaded while it grows too old is not deleted under the upload
@@ -38,6 +39,11 @@ def check_retention(settings: Settings, catalog: MivCatalog) -> None:
 def longest_historic_days(catalog: MivCatalog) -> int:
     """The longest registered Historic-Data-Period."""
     return max(terms.historic_days for terms in catalog.terms.values())
+
+
+async def outages_since_ms(pool: asyncpg.Pool, settings: Settings, now_ms: int) -> int:
+    """What the checks found is kept when it was over then or later: as long as the trail, and OUTAGE_DAYS at least."""
+    return await counted(pool, now_ms - max(settings.audit_days, OUTAGE_DAYS) * DAY_MS)
 
 
 async def forget_readings(core: Core, now_ms: int) -> None:

@@ -31,6 +31,7 @@ def own(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setenv("DDR_DATABASE_URL", database_url)
     monkeypatch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "true")
     monkeypatch.setenv("DDR_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("DDR_AUDIT_DAYS", "36500")  # months of the past, whatever the date is
 
 
 @pytest.mark.requirement("OPS-001")
@@ -62,6 +63,20 @@ async def test_the_report(pool: asyncpg.Pool, own: None, capsys: pytest.CaptureF
         assert await run(*wrong) == 1
         assert capsys.readouterr().err.count("\n") == 1
     await pool.execute("TRUNCATE outage_event")
+
+
+async def test_a_month_of_which_evidence_is_deleted_has_no_figure(
+    pool: asyncpg.Pool, own: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pool.execute("TRUNCATE outage_event, outage_notice")
+    await pool.execute("UPDATE schema_migration SET applied_ms = 1609459200000")  # 2021-01-01
+    assert await run("--month", "2022-09") == 0, "nothing is deleted for a hundred years"
+    monkeypatch.setenv("DDR_AUDIT_DAYS", "730")
+    capsys.readouterr()
+    assert await run("--month", "2022-09") == 1
+    out, err = capsys.readouterr()
+    assert not out
+    assert re.fullmatch(r"ddr: 2022-09 is too long ago: what the checks found before 20\S+Z is deleted\n", err)
 
 
 WORDS = ("--by", "Operations", "--reason", "Change 4711: the clock was set")

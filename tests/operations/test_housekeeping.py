@@ -20,6 +20,8 @@ from ddr.store.database import leases
 from ddr.store.database.migrate import migrate
 from ddr.store.database.pool import open_pool
 from ddr.store.gateways import requests as gateway_requests
+from ddr.store.outages import events
+from ddr.store.outages.events import Event
 from ddr.store.patients import journeys, login_attempts, sessions
 from ddr.store.patients.journeys import Journey
 from ddr.store.patients.sessions import Session
@@ -125,6 +127,18 @@ async def test_what_was_kept_for_days_goes_and_what_is_in_force_stays(own: Core,
         await pool.execute("DELETE FROM registry_event WHERE kind = 'report'")  # the daily one
         counts = [await pool.fetchval(f"SELECT count(*) FROM {table}") for table in tables]
         assert (*counts, await pool.fetchval(former)) == left
+
+
+async def test_what_the_checks_found_is_kept_for_more_than_a_year_however_short_the_trail_is(
+    own: Core, clock: Clock
+) -> None:
+    """The availability of a month is asked for later, and what is not kept any more would not have been."""
+    ended_ms = clock()
+    await events.add(own.pool, Event("database", "unavailable", ["token"], "Away", "Weg", ended_ms - 1000, ended_ms))
+    for days, audit_days, left in ((399, 30, 1), (2, 730, 1), (0, 30, 0)):
+        clock.advance(days * 86_400)
+        await housekeeping.one_round(replace(own, settings=replace(own.settings, audit_days=audit_days)))
+        assert len(await events.named(own.pool, ["event-1"])) == left
 
 
 async def test_a_retired_recorder_unpairs_everybody(own: Core) -> None:
