@@ -53,9 +53,11 @@ class Jobs:
                 await step()
         except Exception as error:
             state.failures += 1
+            now_ms = self._clock()
             if state.failing_since_ms is None:
-                state.failing_since_ms = self._clock()
+                state.failing_since_ms = now_ms
                 log.error("background.failed", extra={"job": name}, exc_info=error)
+            state.failing_since_ms = min(state.failing_since_ms, now_ms)  # a clock may be set back
             return False
         state.good_ms = self._clock()
         if state.failing_since_ms is not None:

@@ -43,7 +43,10 @@ class Watch:
     over_ms: dict[str, int] = field(default_factory=dict)  # when what was raised was seen for the last time
 
     def note(self, troubles: Collection[Trouble], now_ms: int) -> None:
-        """One round's findings, all of them."""
+        """One round's findings, all of them. When the clock was set back since the last one, it was seen just now."""
+        for known in self._seen.values():
+            back_ms = max(0, known.last_ms - now_ms)
+            known.first_ms, known.last_ms = known.first_ms - back_ms, known.last_ms - back_ms
         for trouble in troubles:
             seen = self._seen.get(trouble.key)
             if seen is None:
@@ -78,9 +81,15 @@ class Watch:
         answers.append((now_ms, good))
 
     def failing(self, now_ms: int) -> Mapping[str, float]:
-        """The share of failed answers of the last minute for each function of which at least half failed."""
+        """The share of failed answers of the last minute for each function of which at least half failed.
+
+        Those of before the clock was set back count for a minute from now on.
+        """
         shares = {}
         for function, answers in self._answers.items():
+            for index, (at_ms, good) in enumerate(answers):
+                if at_ms > now_ms:
+                    answers[index] = (now_ms, good)
             while answers and answers[0][0] < now_ms - WINDOW_MS:
                 answers.popleft()
             failed = sum(1 for _, good in answers if not good)

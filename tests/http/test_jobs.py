@@ -46,6 +46,22 @@ async def test_work_that_hangs_is_ended_and_counts_as_failed(clock: Clock, monke
     assert jobs.states["work"].failing_since_ms == clock()
 
 
+async def test_on_a_clock_that_was_set_back_it_fails_since_now(clock: Clock) -> None:
+    """Else nobody is told until the clock has caught up."""
+    jobs = Jobs(clock)
+
+    async def work() -> None:
+        raise OSError
+
+    await jobs.attempt("work", work)
+    clock.advance(-3600)
+    await jobs.attempt("work", work)
+    assert jobs.states["work"].failing_since_ms == clock()
+    clock.advance(60)
+    await jobs.attempt("work", work)
+    assert jobs.states["work"].failing_since_ms == clock() - 60_000
+
+
 async def test_rare_work_is_not_left_for_long_after_a_failure(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     this, usual = asyncio.current_task(), asyncio.sleep
