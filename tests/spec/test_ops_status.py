@@ -344,7 +344,7 @@ async def test_what_never_was_is_not_told_without_the_database_either(own: Recor
 @pytest.mark.parametrize("hung", [True, False])
 async def test_time_in_which_no_worker_ran_is_an_outage(own: Recorder, hung: bool) -> None:
     """Whether it hung, or another one was started."""
-    ran_ms = iter((0, GAP_MS + 60_000))
+    ran_ms = iter((0, 0, GAP_MS + 60_000))
     those = Rounds(lambda: next(ran_ms))
     await those.once(own.core)
     last = own.clock()
@@ -352,6 +352,25 @@ async def test_time_in_which_no_worker_ran_is_an_outage(own: Recorder, hung: boo
     await (those if hung else Rounds()).once(own.core)
     (past,) = (await feed(own))["past"]
     assert (past["status"], past["start"], past["end"]) == ("unavailable", instant(last), instant(own.clock()))
+
+
+async def test_a_worker_that_could_not_tell_ran_all_the_same(own: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the database was away for minutes: that it was is told by another check."""
+    those = Rounds(own.clock)
+    await those.once(own.core)
+
+    async def away(*_: object) -> None:
+        raise OSError
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(reports, "write", away)
+        for _ in range(2 * GAP_MS // 5000):
+            own.clock.advance(5)
+            with pytest.raises(OSError):
+                await those.once(own.core)
+    own.clock.advance(5)
+    await those.once(own.core)
+    assert (await feed(own))["past"] == []
 
 
 @pytest.mark.requirement("OPS-001", "OPS-008")

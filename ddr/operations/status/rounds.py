@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ from ddr.store.outages.events import Event
 
 EVERY_SECONDS = 5.0
 GAP_MS = 60_000  # when no worker was heard of for so long, none served
+TELL_SECONDS = 40.0  # for the database to take a report: a worker that waits for it looks at itself within GAP_MS
 STOPPED = "recorder-stopped"
 
 
@@ -30,10 +32,15 @@ class Rounds:
     def __init__(self, steady: Callable[[], int] = steady_ms) -> None:
         self._refused = 0
         self._steady = steady
-        self._told_ms: int | None = None  # by `steady`
+        self._looked_ms = self._runs_ms = steady()  # the last look, and since when there was no gap between looks
+        self._told_ms: int | None = None  # what `_runs_ms` was when something was told the last time
 
     async def look(self, core: Core) -> None:
         """What needs no database: so it is known also when that is away."""
+        steady_now_ms = self._steady()
+        if steady_now_ms - self._looked_ms > GAP_MS:
+            self._runs_ms = steady_now_ms
+        self._looked_ms = steady_now_ms
         found = await checks.look(core, self._refused)
         self._refused = core.admission.refused
         core.watch.note(found, core.clock())
@@ -43,11 +50,10 @@ class Rounds:
         now_ms, pool = core.clock(), core.pool
         told = [as_json(one) for one in core.watch.raised().values()]
         closed = bool(core.settings.maintenance)
-        steady = self._steady()
         last_ms = await reports.write(pool, host_of(core), core.fleet.number, now_ms, told, closed)
-        ran = self._told_ms is not None and steady - self._told_ms <= GAP_MS
-        self._told_ms = steady
-        # Who told something a moment ago knows that it was the clock that leapt.
+        ran, self._told_ms = self._told_ms == self._runs_ms, self._runs_ms
+        # Who has looked at itself ever since it told something knows that it was the clock that leapt, or the database
+        # that was away, which is told as such.
         if last_ms is not None and now_ms - last_ms > GAP_MS and not ran:
             await events.add(pool, _stopped(core, last_ms, now_ms))
         seen = await board.shared(core)
@@ -61,7 +67,8 @@ class Rounds:
     async def once(self, core: Core) -> None:
         """One round."""
         await self.look(core)
-        await self.tell(core)
+        async with asyncio.timeout(TELL_SECONDS):
+            await self.tell(core)
 
 
 def _stopped(core: Core, from_ms: int, until_ms: int) -> Event:
