@@ -91,18 +91,20 @@ async def _start(args: argparse.Namespace, settings: Settings, pool: asyncpg.Poo
 
 
 async def _add(pool: asyncpg.Pool, args: argparse.Namespace, notice: Notice) -> str:
-    """Store what meets the rules. Raises CommandError."""
+    """Store what meets the rules, once. Raises CommandError."""
     _check_span(notice)
-    first = earliest(datetime.fromtimestamp(notice.announced_ms / 1000, ZONE))
-    if notice.from_ms < int(first.timestamp() * 1000):
-        if not args.urgent:
-            raise CommandError(
-                f"maintenance is announced {AHEAD} business days ahead: from {first.isoformat(timespec='minutes')} on;"
-                " what security does not let wait: --urgent --reason TEXT"
-            )
-        _urgent(args)
-    await store.add(pool, notice)
-    return line(notice, notice.announced_ms)
+
+    def check() -> None:
+        first = earliest(datetime.fromtimestamp(notice.announced_ms / 1000, ZONE))
+        if notice.from_ms < int(first.timestamp() * 1000):
+            if not args.urgent:
+                raise CommandError(
+                    f"maintenance is announced {AHEAD} business days ahead: from {first.isoformat(timespec='minutes')}"
+                    " on; what security does not let wait: --urgent --reason TEXT"
+                )
+            _urgent(args)
+
+    return line(await store.add_once(pool, notice, check), notice.announced_ms)
 
 
 def _words(args: argparse.Namespace) -> dict[str, object]:

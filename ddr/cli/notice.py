@@ -60,8 +60,7 @@ async def _report(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
         raise CommandError("--until must be after the start, and still to come")
     contact = args.contact or settings.operator_contact
     notice = announced(args, args.functions, planned=False, state=args.state, from_ms=from_ms, now=now, contact=contact)
-    await store.add(pool, notice)
-    return [line(notice, now)]
+    return [line(await store.add_once(pool, notice), now)]
 
 
 async def _resolve(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:

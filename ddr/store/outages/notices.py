@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import asyncpg
 
 from ddr.durations import DAY_MS
+from ddr.store.database.locks import LOCK, Lock
 from ddr.store.outages.retractions import Newest
 
 LOOK_SECONDS = 2.0  # how often a worker reads them: a change is in force everywhere within five
@@ -53,6 +54,17 @@ class Notice:
     def to_come(self, now_ms: int) -> bool:
         """True before it begins."""
         return self.cancelled_ms is None and now_ms < self.from_ms
+
+    def says_all_of(self, other: Notice) -> bool:
+        """True while this stands and another one, told now, would tell nothing more: a command was typed twice.
+
+        What begins with the command began when it was typed first.
+        """
+        now_ms = other.announced_ms
+        stands = self.in_force(now_ms) or self.to_come(now_ms)
+        begun = self.from_ms <= other.from_ms <= now_ms
+        told = ("notice", "announced_ms", "changed_ms", *(("from_ms",) if begun else ()))
+        return stands and replace(other, **{name: getattr(self, name) for name in told}) == self
 
 
 class Closure(NamedTuple):
@@ -116,7 +128,7 @@ _COLUMNS = ", ".join(field.name for field in fields(Notice))
 _CHANGED = "changed_ms = greatest($2, changed_ms + 1)"
 
 
-async def recent(pool: asyncpg.Pool, since_ms: int) -> list[Notice]:
+async def recent(pool: asyncpg.Pool | asyncpg.Connection, since_ms: int) -> list[Notice]:
     """Those that are not over since before `since_ms`, in order of their begin."""
     rows = await pool.fetch(
         f"""SELECT {_COLUMNS} FROM outage_notice
@@ -134,6 +146,19 @@ async def add(pool: asyncpg.Pool | asyncpg.Connection, notice: Notice) -> None:
         f"INSERT INTO outage_notice ({_COLUMNS}) VALUES ({places})",  # noqa: S608
         *(list(value) if name == "functions" else value for name in names for value in (getattr(notice, name),)),
     )
+
+
+async def add_once(pool: asyncpg.Pool, notice: Notice, check: Callable[[], None] = lambda: None) -> Notice:
+    """Store a new one, unless one that stands says all of it: which of them stands now. Before one is stored `check` is
+    called, and may raise."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(LOCK, int(Lock.OUTAGES))
+        for known in await recent(connection, notice.announced_ms):
+            if known.says_all_of(notice):
+                return known
+        check()
+        await add(connection, notice)
+        return notice
 
 
 async def find(pool: asyncpg.Pool, name: str) -> Notice | None:
