@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ddr.series.grid import Grid, last_second
+from ddr.series.grid import Grid, last_second, whole_second
 from ddr.series.status import PRELIMINARY, State, settled, settles
 
 
@@ -43,7 +43,7 @@ class Epoch:
     buffering_ms: int
     delay_ms: int  # Delay-From-Real-Time of the MIV
     complete_until_ms: int | None  # the gateway has sent everything up to then
-    expected_until_ms: int | None  # no reading can come from later than that
+    expected_until_ms: int | None  # no reading can come from later than this second
     tail_k: int | None  # the last stored chunk
     tail_start_ms: int | None
     expires_ms: int | None = None  # the device's expiration
@@ -53,12 +53,13 @@ class Epoch:
     def of(cls, row: Mapping[str, Any], delay_ms: int) -> Epoch:
         """From the columns of an epoch and its sensor; `registered_ms` and the ends may be joined."""
         ends = (row.get(name) for name in ("until_ms", "sensor_ended_ms", "device_ended_ms", "expiration_ms"))
+        end_ms = min((end for end in ends if end is not None), default=None)
         return cls(
             Grid(row["from_ms"], row["period_ms"], row["span_ms"], row["until_ms"]),
             row["buffering_ms"],
             delay_ms,
             row.get("complete_until_ms"),
-            min((end for end in ends if end is not None), default=None),
+            None if end_ms is None else whole_second(end_ms),  # as chunks start: none has less than a second to go
             row["tail_k"],
             row["tail_start_ms"],
             row.get("expiration_ms"),

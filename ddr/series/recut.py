@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ddr.series.epoch import Chunk, Epoch, empty_chunk
+from ddr.series.grid import whole_second
 from ddr.series.merge import Merge, live_parts, revised, trimmed
 from ddr.series.packing import Reading
 from ddr.series.status import WITHDRAWN, withdrawn
@@ -35,7 +36,7 @@ def recut(
     parts = [
         part
         for part in live_parts(epoch, known, readings, k, expected_ms, last_k, cover_ms)
-        if epoch.grid.until_ms is None or part.start_ms < epoch.grid.until_ms
+        if epoch.grid.until_ms is None or part.readings or part.start_ms < whole_second(epoch.grid.until_ms)
     ]
     live = trimmed([revised(epoch, former, known.get(part.k), part, now_ms) for part in parts], former, now_ms)
     gone = [_withdrawn(chunk, former, now_ms) for chunk in shown if chunk.k >= k + len(parts)]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ddr.series.grid import SECOND, whole_second
+
 PRELIMINARY, FINAL, AMENDED = "p", "f", "a"
 WITHDRAWN = "e"  # no longer part of the series: a late event moved its readings to another one
 NAMES = {PRELIMINARY: "preliminary", FINAL: "final", AMENDED: "amended", WITHDRAWN: "entered-in-error"}
@@ -23,10 +25,10 @@ class State(NamedTuple):
 def settles(start_ms: int, end_ms: int, buffering_ms: int, expires_ms: int | None) -> int:
     """When a preliminary chunk becomes final by time: when its device cannot have unsent readings any more.
 
-    `buffering_ms` is how long the device keeps what it could not send. The chunk in which the device expires is final
-    with it, because it is inactive then (SER-017).
+    `buffering_ms` is how long the device keeps what it could not send. The chunk in which the device expires, or which
+    ends just then, is final with it, because it is inactive then (SER-017).
     """
-    if expires_ms is not None and start_ms < expires_ms <= end_ms:
+    if expires_ms is not None and start_ms < expires_ms and whole_second(expires_ms) <= end_ms + SECOND:
         return min(end_ms + buffering_ms, expires_ms)
     return end_ms + buffering_ms
 

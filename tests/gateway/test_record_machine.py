@@ -391,7 +391,8 @@ async def test_readings_after_withdrawn_chunks_follow_from_those_that_are_live(c
     core = replace(core, settings=terms, clock=clock, steer=clock, sensors=Remembered())
     await register(core, patient_id)
     clock.advance(6 * 3600)
-    await put_device(core, patient_id, expirationDate=date_time(START + HOUR))  # what was missing after it is withdrawn
+    expires_ms = START + HOUR + 1000
+    await put_device(core, patient_id, expirationDate=date_time(expires_ms))  # what was missing after it is withdrawn
     before = await shown_chunks(core, patient_id, clock())
     assert [chunk.status for chunk in before.values()].count("entered-in-error") == 10
     batches: list[Batch] = [[(START + 23 * MINUTE, 100)], [(START + 285 * MINUTE, 101), (START + 295 * MINUTE, 102)]]

@@ -50,10 +50,20 @@ def test_a_clock_behind_never_moves_an_update_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expires_ms", "settles_ms"), [(None, 1150), (100, 1150), (101, 101), (199, 199), (200, 1150), (50, 1150)]
+    ("expires_ms", "settles_ms"),
+    [
+        (None, 1_150_000),
+        (50_000, 1_150_000),
+        (100_000, 1_150_000),
+        (100_001, 100_001),
+        (199_000, 199_000),
+        (200_000, 200_000),  # as the chunk ends, whose last second is 199
+        (200_999, 200_999),
+        (201_000, 1_150_000),
+    ],
 )
 def test_the_chunk_in_which_a_device_expires_waits_for_nothing_more(expires_ms: int | None, settles_ms: int) -> None:
-    assert settles(100, 199, 951, expires_ms) == settles_ms
+    assert settles(100_000, 199_000, 951_000, expires_ms) == settles_ms
 
 
 def test_a_device_that_keeps_nothing_settles_with_the_chunk() -> None:

@@ -113,3 +113,23 @@ async def test_the_expiry_of_the_device_makes_the_running_chunk_final(ddr: Recor
         (chunk,) = await chunks(reader)
         assert ((await device_of(reader, chunk))["status"], chunk["status"]) == ("inactive", "final")
         assert not empty(chunk)
+
+
+@pytest.mark.parametrize("how", ["end", "calibration"])
+async def test_a_series_that_ends_as_a_chunk_does_has_none_of_the_last_split_second(ddr: Recorder, how: str) -> None:
+    """Chunks start at whole seconds: one began in that of the end, without a reading and beside the next series."""
+    home, start_ms = Home(ddr, await ddr.patient()), ddr.clock() + 500
+    reader = await paired(ddr, home.patient, CGM)
+    await home.device("cgm", startedAt=date_time(start_ms))
+    await home.cgm("cgm", start_ms)
+    with later(ddr, DAY + HOUR):
+        await home.readings("cgm", start_ms, ramp(SLOTS))
+        if how == "end":
+            await home.device("cgm", startedAt=date_time(start_ms), endedAt=date_time(start_ms + DAY))
+        else:
+            event = {"time": date_time(start_ms + DAY), "state": "calibration-required"}
+            await home.patient.gateway.post("devices/cgm/sensors/s/calibrations", json={"calibrations": [event]})
+    with later(ddr, DAY + 2 * HOUR):
+        found = [period(chunk) for chunk in await chunks(reader) if chunk["status"] != "entered-in-error"]
+        assert found[0] == (start_ms - 500, start_ms - 500 + DAY - 1)
+        assert [one[0] for one in found[1:]] == ([] if how == "end" else [start_ms - 500 + DAY])

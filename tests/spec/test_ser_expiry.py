@@ -87,3 +87,19 @@ async def test_what_is_withdrawn_stays_so_when_the_end_takes_the_place_of_the_ex
     with later(ddr, DAY + 2 * HOUR):
         await sensor.home.device("cgm", startedAt=date_time(sensor.start_ms), endedAt=date_time(sensor.start_ms + DAY))
         assert await sensor.reader.read(f"Observation/{empty['id']}") == gone
+
+
+async def test_nothing_is_missing_after_a_device_that_expires_as_a_chunk_ends(ddr: Recorder) -> None:
+    """HDDT's own example expires 14 days after its start: by a second, a whole day was expected after that."""
+    sensor = await worn(ddr)
+    with later(ddr, HOUR):
+        await expire(sensor, sensor.start_ms + DAY)
+        await sensor.send(0, ramp(3))
+    with later(ddr, DAY - 1000):
+        (running,) = await sensor.chunks()
+        assert running["status"] == "preliminary"
+    with later(ddr, DAY + 1000):
+        (final,) = await sensor.chunks()
+        assert (final["id"], final["status"]) == (running["id"], "final")
+    with later(ddr, 3 * DAY):
+        assert await sensor.chunks() == [final]

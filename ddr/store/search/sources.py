@@ -122,9 +122,9 @@ worn AS MATERIALIZED (
          coalesce(e.tail_k + 1, 0) AS next_k, {_NEXT} AS next_ms,
          least({NOW} - s.period_ms - term.delay_ms,
                CASE WHEN greatest(s.created_ms, e.created_ms) + term.delay_ms > {NOW} THEN -1 END,
-               e.until_ms - 1, s.ended_ms - 1, s.device_ended_ms - 1, s.expiration_ms - 1) AS newest_ms,
+               least(e.until_ms, s.ended_ms, s.device_ended_ms, s.expiration_ms) / 1000 * 1000 - 1) AS newest_ms,
          {EXPECTED} AS expected_ms, {_FIRST} AS first_ms,
-         least(e.until_ms, s.ended_ms, s.device_ended_ms, s.expiration_ms) AS end_ms
+         least(e.until_ms, s.ended_ms, s.device_ended_ms, s.expiration_ms) / 1000 * 1000 AS end_ms
     FROM period e
     JOIN worn s ON s.sensor_no = e.sensor_no AND s.continuous
      AND (s.shown_from_ms IS NULL OR e.from_ms >= s.shown_from_ms)
@@ -167,7 +167,8 @@ chunks AS NOT MATERIALIZED (
         ) y
         CROSS JOIN LATERAL (
           SELECT least(end_ms + s.buffering_ms,
-                       CASE WHEN s.expiration_ms > x.start_ms AND s.expiration_ms <= end_ms THEN s.expiration_ms END
+                       CASE WHEN s.expiration_ms > x.start_ms AND s.expiration_ms / 1000 * 1000 <= end_ms + 1000
+                            THEN s.expiration_ms END
                  ) AS settles_ms
         ) z
     ) c
