@@ -140,7 +140,9 @@ def _plan(target: Target, checks: Sequence[Check]) -> int:
         needs = f" [dim](needs {'; '.join(one['needs'])})[/dim]" if one["needs"] else ""
         console.print(f"{one['requirements'][0]:8} {one['check']}: {one['words']}{needs}", highlight=False)
         searches += one["searches"]
-    grace = max((terms.grace_seconds for terms in target.terms.values()), default=900)
+    grace = target.grace_seconds
+    if grace is None:
+        grace = max((terms.grace_seconds for terms in target.terms.values()), default=900)
     console.print(
         f"\n{len(checks)} checks, {len(target.pairings)} pairings; {searches} Observation searches in each at most, "
         f"{grace} s apart where that is the Grace-Period: up to {searches * grace / 60:.0f} minutes of --patience."

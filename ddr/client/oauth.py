@@ -60,16 +60,21 @@ async def ask(http: httpx.AsyncClient, method: str, url: str, **options: Any) ->
 
 
 def retry_seconds(answer: httpx.Response, otherwise: float = 60.0) -> float:
-    """Retry-After in seconds from now; it may also be a date (RFC 9110 section 10.2.3)."""
-    text = answer.headers.get("retry-after", "")
+    """Retry-After in seconds from now, `otherwise` where it does not say."""
+    seconds = seconds_told(answer.headers.get("retry-after", ""))
+    return otherwise if seconds is None else min(max(0.0, seconds), LONGEST_SECONDS)
+
+
+def seconds_told(retry_after: str) -> float | None:
+    """Retry-After in seconds from now; it may also be a date (RFC 9110 section 10.2.3). None for what is neither."""
     try:
-        seconds = float(text)
+        seconds = float(retry_after)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(text).timestamp() - time.time()
+            seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
         except (ValueError, OverflowError):
-            return otherwise
-    return min(max(0.0, seconds), LONGEST_SECONDS) if not math.isnan(seconds) else otherwise
+            return None
+    return None if math.isnan(seconds) else seconds
 
 
 def _read(answer: httpx.Response) -> Json:

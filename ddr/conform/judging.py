@@ -1,11 +1,14 @@
-"""What several checks do alike: judge each resource by a rule, and an OperationOutcome by what is prescribed."""
+"""What several checks do alike: judge each resource by a rule, an OperationOutcome by what is prescribed, and JSON and
+XML by each other."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from ddr.conform.exchange import Exchange, Json
 from ddr.conform.kit import Kit
+from ddr.conform.laws.leaves import Leaves, json_leaves, xml_leaves
 from ddr.conform.verdict import Failed, NoData, expect
 from ddr.conform.view import key_of
 
@@ -37,3 +40,26 @@ def expect_refused(answer: Exchange, status: int, begins: str = "", code: str = 
     expect(issue.get("code") == code, f"code is {issue.get('code')}, not {code}", answer)
     told = str(issue.get("diagnostics", ""))
     expect(told.startswith(begins), f"diagnostics do not begin with {begins!r}", answer)
+
+
+def is_said(answer: Exchange, wanted: str) -> None:
+    """The Content-Type, by which a DiGA reads what it gets. Raises Failed."""
+    expect(answer.media_type == wanted, f"Content-Type is {answer.media_type or 'missing'}, not {wanted}", answer)
+
+
+def same_leaves(key: str, plain: Exchange, marked: Exchange, part: Callable[[Leaves], Leaves] = Counter) -> None:
+    """Fail unless JSON and XML have the same leaves in this `part` of them."""
+    try:
+        found = part(xml_leaves(marked.content))
+    except ValueError as error:
+        raise Failed(f"{key}: {error}", marked) from None
+    wanted = part(json_leaves(plain.json))
+    lost, more = wanted - found, found - wanted
+    if lost or more:
+        what = f"JSON has {_first(lost)}" if lost else f"XML has {_first(more)}"
+        raise Failed(f"{key}: {what}, the other has not", plain, marked)
+
+
+def _first(leaves: Leaves) -> str:
+    path, value = min(leaves)
+    return f"{path} = {value}"

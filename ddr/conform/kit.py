@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ddr.conform.authorization import pair, revoke
@@ -47,6 +47,8 @@ class Kit:
     _furnished: set[tuple[Data, str]] = field(default_factory=set)
     begun: list[View] = field(default_factory=list)  # pairings that were made, also when a later one failed
     scans: dict[tuple[str, int], Findings] = field(default_factory=dict)  # what the scanner found, by host and port
+    searched: dict[int, float] = field(default_factory=dict)  # when each patient's data were searched for last
+    due: list[Exchange] = field(default_factory=list)  # answers to searches that came after the Grace-Period
 
     @cached_property
     def server_metadata(self) -> Exchange:
@@ -119,7 +121,7 @@ class Kit:
             grace = max((self.terms(miv).grace_seconds for miv in identity.mivs), default=0)
             name = f"DiGA {diga + 1}, patient {patient + 1}"
             self._furnish(identity, account)
-            registered = all(miv in self.target.terms for miv in identity.mivs)
+            registered = self.target.grace_seconds is not None or all(miv in self.target.terms for miv in identity.mivs)
             self.begun.append(View(self, name, patient, pairing, Pace(self.patience, grace, registered)))
         return self.begun or NotRun("nothing is paired")
 
@@ -187,7 +189,8 @@ class Kit:
 
     def terms(self, valueset: str) -> Terms:
         """What is registered for a MIV, else the limits of the specification."""
-        return self.target.terms.get(valueset, limits(valueset))
+        found, grace = self.target.terms.get(valueset, limits(valueset)), self.target.grace_seconds
+        return found if grace is None else replace(found, grace_seconds=grace)
 
 
 ACCEPT = {"accept": "application/fhir+json"}

@@ -44,6 +44,14 @@ class Pace:
         if left > 0:
             self._patience.wait(left, f"the Grace-Period ({self.grace:.0f} s) still runs")
 
+    def now(self) -> float:
+        """Seconds of the clock that this goes by."""
+        return self._patience.clock()
+
+    def is_over(self, since: float | None) -> bool:
+        """Whether there is a Grace-Period, and it is over when it runs since then; None: nobody knows since when."""
+        return self.grace > 0 and since is not None and self.now() >= since + self.grace
+
     def answered(self, exchange: Exchange) -> None:
         """A search was answered: the next one is due after the Grace-Period, or when the recorder says so."""
         if exchange.status != 200:

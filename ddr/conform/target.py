@@ -59,6 +59,7 @@ class Target:
     metadata_url: str = ""
     status_url: str = ""
     gateway_base: str = ""
+    grace_seconds: int | None = None  # of every MIV, where the operator knows it better
 
     @property
     def private(self) -> bool:
@@ -148,9 +149,9 @@ def _every(digas: int, patients: int) -> list[tuple[int, int]]:
 
 
 def with_terms(target: Target, grace_seconds: int | None) -> Target:
-    """`target` with another Grace-Period for every MIV, where the operator knows it better."""
+    """`target` with another Grace-Period for every MIV, where the operator knows it better. Nothing else is known of a
+    MIV by that: least of all for how long its history reaches back."""
     if grace_seconds is None:
         return target
-    names = {miv for diga in target.digas for miv in diga.mivs} | set(target.terms)
-    known = {name: target.terms.get(name, limits(name)) for name in names}
-    return replace(target, terms={name: replace(one, grace_seconds=grace_seconds) for name, one in known.items()})
+    terms = {name: replace(one, grace_seconds=grace_seconds) for name, one in target.terms.items()}
+    return replace(target, terms=terms, grace_seconds=grace_seconds)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from ddr.client.oauth import seconds_told
 from ddr.conform.authorization import OBSERVATION, Pairing, refresh_form, token
 from ddr.conform.blame import blamed
 from ddr.conform.exchange import Exchange, Json
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 INCLUDES = "_include=Observation:device&_include:iterate=DeviceMetric:source"
 EARLY_SECONDS = 30
 MOST_PAGES = 2000
+
+
+class Elsewhere(NotRun):
+    """A page's link leads to another server, which would get the token: it is not followed."""
 
 
 @dataclass
@@ -135,9 +140,11 @@ class View:
         Some recorders look at the Grace-Period before they look for faults: the search then waits. Raises NotRun.
         """
         answer = self.send("GET", path, headers)
-        if answer.status == 429 and path.startswith("Observation?") and self._told(answer):
+        if not path.startswith("Observation?"):
+            return answer
+        if answer.status == 429 and self._told(answer):
             return self.counted(lambda: self.send("GET", path, headers))
-        return answer
+        return self._asked_now(answer)
 
     def search(self, path: str, **headers: str) -> Exchange:
         """An Observation search when one is due; waits, also for a Retry-After. Raises NotRun."""
@@ -151,29 +158,37 @@ class View:
         """The same for what does not count for the Grace-Period; see `get`. Raises NotRun."""
         ask = partial(self.send, "POST", path, {"content-type": media_type}, content)
         answer = ask()
-        if answer.status == 429 and path.startswith("Observation/") and self._told(answer):
+        if not path.startswith("Observation/"):
+            return answer
+        if answer.status == 429 and self._told(answer):
             return self.counted(ask)
-        return answer
+        return self._asked_now(answer)
 
     def counted(self, ask: Callable[[], Exchange]) -> Exchange:
         """What `ask()` answers, asked when a search is due."""
         for _ in range(2):
             self.pace.claim()
+            after = self.pace.is_over(self.kit.searched.get(self.patient))
             answer = ask()
+            self.kit.due += [answer] if after and answer.status in (200, 429) else []
             if answer.status != 429:
                 self.pace.answered(answer)
-                return answer
+                return self._asked_now(answer)
             if not self._told(answer):
                 return answer
         return answer
 
+    def _asked_now(self, answer: Exchange) -> Exchange:
+        """`answer` to a search, from which another recorder than ours may count the Grace-Period of the patient."""
+        self.kit.searched[self.patient] = self.pace.now()
+        return answer
+
     def _told(self, answer: Exchange) -> bool:
         """Whether a refusal says when to come back; then searches wait for it."""
-        try:
-            self.pace.told(float(answer.headers.get("retry-after", "")) + 0.5)
-        except ValueError:
-            return False
-        return True
+        seconds = seconds_told(answer.headers.get("retry-after", ""))
+        if seconds is not None:
+            self.pace.told(seconds + 0.5)
+        return seconds is not None
 
     def once(self, name: str, ask: Callable[[], Exchange], anew: bool = False) -> Exchange:
         """What `ask()` has answered, for several checks; asked again with `anew`."""
@@ -192,6 +207,9 @@ class View:
             answer = self.search(url) if counted and not found.pages else self.get(url)
             if answer.status != 200 or answer.json.get("resourceType") != "Bundle":
                 raise NotRun(f"{self.name}: {answer.told}", answer)
+            if counted and found.pages:
+                self.pace.answered(answer)
+                self._asked_now(answer)
             found.take(answer)
             url = self._next(answer)
             if meanwhile and len(found.pages) == 1:
@@ -205,7 +223,7 @@ class View:
             return None
         absolute = urljoin(answer.url, found)
         if urlsplit(absolute)[:2] != urlsplit(self.kit.target.fhir_base)[:2]:
-            raise NotRun("a link leads to another server, which would get the token", answer)
+            raise Elsewhere("a link leads to another server, which would get the token", answer)
         return absolute
 
     def listed(self, kind: str) -> Found:
@@ -220,7 +238,8 @@ class View:
                     raise ended from error
         found = self._read[kind]
         if isinstance(found, Ended):
-            raise NotRun(f"reading every {kind}: {found.text}", *found.shown)
+            why = Elsewhere if isinstance(found, Elsewhere) else NotRun
+            raise why(f"reading every {kind}: {found.text}", *found.shown)
         return found
 
     def again(self, kind: str) -> Found:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import httpx
@@ -17,7 +19,7 @@ from ddr.conform.report.terminal import Terminal
 from ddr.conform.run import run
 from ddr.conform.target import TargetError, read_target
 from ddr.conform.verdict import NotRun, Verdict
-from tests.conform.test_endings import FHIR, bundle, check, kit, told
+from tests.conform.test_endings import CHECKS, FHIR, bundle, check, kit, told
 
 
 def patience(seconds: float, now: list[float]) -> Patience:
@@ -62,6 +64,66 @@ def test_searches_wait_where_the_grace_period_is_looked_at_before_faults() -> No
     found.views[0].pace = Pace(patience(60, now), 0)
     assert found.views[0].get("Observation?there-is-none=1").status == 400
     assert now == [3.5] and len(asked) == 2
+
+
+def test_a_date_to_come_back_at_is_waited_for() -> None:
+    """Retry-After may be one (RFC 9110 section 10.2.3)."""
+    asked: list[str] = []
+
+    def early(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        late = {"retry-after": format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)}
+        return httpx.Response(429 if len(asked) == 1 else 200, headers={**FHIR, **late}, content=b"{}")
+
+    found = kit(early)
+    asked.clear()
+    now = [0.0]
+    found.views[0].pace = Pace(patience(4000, now), 0)
+    assert found.views[0].search("Observation").status == 200
+    assert len(asked) == 2 and now[0] > 3000
+
+
+@pytest.mark.parametrize(
+    ("kept", "said", "verdict", "why"),
+    [
+        (900, 0, Verdict.PASSED, ""),
+        (1800, 0, Verdict.FAILED, "refused, though the Grace-Period of 900 s is over"),
+        (900, 3600, Verdict.FAILED, "Retry-After is longer than the Grace-Period of 900 s"),
+    ],
+)
+def test_a_grace_period_that_is_longer_than_registered_is_found(
+    kept: int, said: int, verdict: Verdict, why: str
+) -> None:
+    """`kept`: what the recorder keeps to, after its last answer; `said`: what it says, if that is another."""
+    now, last = [0.0], [-1e9]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        left = last[0] + kept - now[0]
+        if left > 0:
+            return httpx.Response(429, headers={"retry-after": str(said or int(left))}, content=b"{}")
+        last[0] = now[0]
+        return httpx.Response(200, headers=FHIR, content=json.dumps(bundle()))
+
+    found = kit(answer)
+    last[0] = -1e9
+    found.views[0].pace = Pace(patience(20_000, now), 900)
+    for _ in range(3):
+        found.views[0].search("Observation")
+    if said:
+        found.views[0].get("Observation?there-is-none=1")
+    (result,) = run(found, [check(CHECKS["once-per-grace-period-is-served"].run)])
+    assert (result.verdict, result.text) == (verdict, why)
+
+
+def test_a_refusal_is_no_fault_while_the_grace_period_may_run() -> None:
+    """It may run from a page, from a search that was refused, from another DiGA's, or from before this run."""
+    now = [0.0]
+    found = kit(lambda _: httpx.Response(429, headers={**FHIR, "retry-after": "1"}, content=b"{}"))
+    found.views[0].pace = Pace(patience(20_000, now), 900)
+    for searched in ({}, {0: 500.0}):
+        now[0], found.searched = 1000.0, searched
+        found.views[0].search("Observation")
+    assert found.due == []
 
 
 def test_the_end_names_what_was_not_run() -> None:

@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from ddr.conform.browser import Person
+from ddr.conform.kit import Kit
+from ddr.conform.pacing import Patience
 from ddr.conform.target import MIV, Target, TargetError, Terms, limits, read_target, with_terms
+from ddr.conform.wire import Wire
 
 CGM, BP = MIV + "continuous-glucose-measurement", MIV + "blood-pressure-value"
 DIGA = {"client_id": "d", "redirect_uri": "https://d.example", "cert": "d.pem", "key": "d.key", "mivs": [CGM]}
@@ -58,8 +62,7 @@ def test_the_operator_may_know_another_grace_period(tmp_path: Path) -> None:
     terms = {BP: {"historic_days": 40, "grace_seconds": 200, "delay_seconds": 5}}
     found = read(tmp_path, {**WHOLE, "terms": terms})
     assert with_terms(found, None) is found
-    least = limits(CGM)
-    assert with_terms(found, 0).terms == {
-        CGM: Terms(least.historic_days, 0, least.delay_seconds),
-        BP: Terms(40, 0, 5),
-    }
+    known = with_terms(found, 0)
+    assert (known.terms, known.grace_seconds) == ({BP: Terms(40, 0, 5)}, 0), "nothing is made up of other MIVs"
+    kit = Kit(known, Wire(known), Person(print, str), Patience(0))
+    assert kit.terms(CGM) == Terms(limits(CGM).historic_days, 0, limits(CGM).delay_seconds)

@@ -51,6 +51,7 @@ ELSEWHERE = {
         "caa-record",
         "history-reaches-back",
         "refusals-say-when",
+        "once-per-grace-period-is-served",
     },
     Verdict.PERSON: {"consent-page-is-understandable", "answers-are-quick"},
     Verdict.NOT_RUN: {

@@ -4,22 +4,60 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import dataclass
 
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange
 from ddr.conform.kit import Kit
+from ddr.conform.target import Identity
 from ddr.conform.verdict import NotApplicable, expect
 from ddr.conform.view import View, key_of
 
 PATIENT = (Need.PATIENT,)
 TYPES = ("Observation", "Device", "DeviceMetric")
+FHIR = "application/fhir+json"
 
 
-def _asked(view: View, path: str, authorization: str | None) -> Exchange:
-    headers = {"accept": "application/fhir+json"}
-    if authorization is not None:
-        headers["authorization"] = authorization
-    return view.kit.wire.send("GET", view.url(path), view.identity, headers)
+@dataclass(frozen=True)
+class Door:
+    """A way to data, below the FHIR base."""
+
+    method: str
+    path: str
+    media_type: str = ""
+    content: str = ""
+
+    def asked(self, view: View, authorization: str | None, identity: Identity | None = None) -> Exchange:
+        """The answer to this header, over the connection of the view's DiGA or of another one."""
+        headers = {"accept": FHIR}
+        if authorization is not None:
+            headers["authorization"] = authorization
+        if self.media_type:
+            headers["content-type"] = self.media_type
+        who = identity or view.identity
+        return view.kit.wire.send(self.method, view.url(self.path), who, headers, content=self.content)
+
+    @property
+    def told(self) -> str:
+        """For a verdict."""
+        return f"{self.method} {self.path}"
+
+
+def _doors(view: View) -> list[Door]:
+    """All ways to data that there are: searches by GET and POST, reads of what was found, versions, the summary."""
+    view.listed("Device")  # others as they have been read before: their search may count for the Grace-Period
+    found = []
+    for kind in TYPES:
+        found += [Door("GET", kind), Door("POST", f"{kind}/_search", "application/x-www-form-urlencoded", "_count=1")]
+        for one in view.seen(kind)[:1]:
+            version = (one.get("meta") or {}).get("versionId")
+            found += [
+                Door("GET", key_of(one)),
+                *([Door("GET", f"{key_of(one)}/_history/{version}")] if version else ()),
+            ]
+    if view.sees("continuous-glucose-measurement"):
+        found.append(Door("POST", "Observation/$hddt-cgm-summary", FHIR, '{"resourceType": "Parameters"}'))
+    return found
 
 
 def _unauthorized(answer: Exchange, what: str) -> None:
@@ -30,12 +68,12 @@ def _unauthorized(answer: Exchange, what: str) -> None:
 
 @check("RS-021", "SCO-009", needs=PATIENT)
 def no_token_no_data(kit: Kit) -> None:
-    """Without a token, or with another scheme, every type is answered 401."""
+    """Without a token, or with another scheme, every way to data is answered 401."""
     view = kit.views[0]
-    for kind in TYPES:
-        _unauthorized(_asked(view, kind, None), f"{kind} without a token")
     basic = base64.b64encode(b"user:secret").decode()
-    _unauthorized(_asked(view, "Device", f"Basic {basic}"), "another scheme")
+    for door in _doors(view):
+        _unauthorized(door.asked(view, None), f"{door.told} without a token")
+        _unauthorized(door.asked(view, f"Basic {basic}"), f"{door.told} with another scheme")
 
 
 @check("RS-022", needs=PATIENT)
@@ -44,11 +82,12 @@ def bad_tokens_are_refused(kit: Kit) -> None:
     view = kit.views[0]
     for text in ("there-is-no-such-token", _unsigned(kit), _altered(view.access_token)):
         kit.wire.secrets.learn(text)
-        answer = _asked(view, "Device", f"Bearer {text}")
-        _unauthorized(answer, "a bad token")
-        told = answer.headers.get("www-authenticate", "")
-        expect('error="invalid_token"' in told, 'error="invalid_token" is missing', answer)
-        expect("error_description=" in told, "error_description is missing", answer)
+        for door in _doors(view):
+            answer = door.asked(view, f"Bearer {text}")
+            _unauthorized(answer, f"{door.told} with a bad token")
+            told = answer.headers.get("www-authenticate", "")
+            expect('error="invalid_token"' in told, 'error="invalid_token" is missing', answer)
+            expect("error_description=" in told, "error_description is missing", answer)
 
 
 def _unsigned(kit: Kit) -> str:
@@ -67,15 +106,18 @@ def _altered(token: str) -> str:
 def token_in_the_address_is_refused(kit: Kit) -> None:
     """A token in the query instead of the header opens nothing (RFC 9700 section 4.3.2)."""
     view = kit.views[0]
-    answer = _asked(view, f"Device?access_token={view.access_token}", None)
-    expect(answer.status in (400, 401), "a token in the address is accepted", answer)
+    for door in _doors(view):
+        if door.method == "GET":
+            answer = Door("GET", f"{door.path}?access_token={view.access_token}").asked(view, None)
+            expect(answer.status in (400, 401), f"{door.told}: a token in the address is accepted", answer)
 
 
 @check("AS-009", needs=PATIENT)
 def refresh_token_opens_nothing(kit: Kit) -> None:
     """A refresh token is no access token."""
     view = kit.views[0]
-    _unauthorized(_asked(view, "Device", f"Bearer {view.refresh_token}"), "a refresh token")
+    for door in _doors(view):
+        _unauthorized(door.asked(view, f"Bearer {view.refresh_token}"), f"{door.told} with a refresh token")
 
 
 @check("TLS-013", needs=(Need.PATIENT, Need.TWO_DIGA))
@@ -83,10 +125,9 @@ def token_needs_its_diga(kit: Kit) -> None:
     """The token of one DiGA over the connection of another is refused."""
     view = kit.views[0]
     thief = next(diga for diga in kit.target.digas if diga != view.identity)
-    headers = {"accept": "application/fhir+json", "authorization": f"Bearer {view.access_token}"}
-    for kind in TYPES:
-        answer = kit.wire.send("GET", view.url(kind), thief, headers)
-        expect(answer.status in (401, 404), f"another DiGA gets {kind}", answer)
+    for door in _doors(view):
+        answer = door.asked(view, f"Bearer {view.access_token}", thief)
+        expect(answer.status in (401, 404), f"another DiGA gets {door.path}", answer)
 
 
 @check("PRIV-002", needs=PATIENT)

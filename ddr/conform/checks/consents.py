@@ -9,7 +9,11 @@ from ddr.conform.authorization import DEVICES, Pairing, code_form, consent, requ
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange
 from ddr.conform.kit import Kit
+from ddr.conform.laws.codes import VALUESETS
+from ddr.conform.laws.naive import has_code
+from ddr.conform.target import MIV
 from ddr.conform.verdict import NotApplicable, NotRun, expect
+from ddr.conform.view import View, key_of
 
 MORE = (Need.PATIENT, Need.CONSENTS)
 
@@ -69,7 +73,7 @@ def refusal_brings_no_code(kit: Kit) -> None:
 
 @check("CON-004", "CON-002", needs=MORE)
 def patient_may_choose(kit: Kit) -> None:
-    """When the patient agrees to one kind of data of two, `scope` holds that one only."""
+    """When the patient agrees to one kind of data of two, `scope` holds that one only, and no other one is shown."""
     view = next((one for one in kit.views if len(one.identity.mivs) > 1), None)
     if view is None:
         raise NotApplicable("the DiGA may read one MIV only")
@@ -83,6 +87,16 @@ def patient_may_choose(kit: Kit) -> None:
     extra = granted - set(wanted)
     expect(not extra, f"granted although not chosen: {', '.join(sorted(extra))}", answer)
     expect(wanted[0] in granted, "what was chosen is not granted", answer)
+    _sees_no_more(view, answer, view.identity.mivs[0])
+
+
+def _sees_no_more(view: View, tokens: Exchange, chosen: str) -> None:
+    """The tokens open nothing that was read before and is of another kind than `chosen`, whatever their scope says."""
+    known = VALUESETS.get(chosen.removeprefix(MIV), frozenset())
+    bearer = {"authorization": f"Bearer {tokens.json['access_token']}", "accept": "application/fhir+json"}
+    for one in [one for one in view.seen("Observation") if not has_code(one.get("code"), *known)][:1]:
+        found = view.kit.wire.send("GET", view.url(key_of(one)), view.identity, bearer)
+        expect(found.status == 404, f"{key_of(one)} is shown, though its kind was not chosen", tokens, found)
 
 
 @check("CON-012", needs=MORE)

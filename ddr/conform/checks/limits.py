@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlencode
 
+from ddr.client.oauth import seconds_told
 from ddr.conform.check import Need, check
 from ddr.conform.kit import Kit
 from ddr.conform.laws.chunks import series
@@ -12,11 +13,12 @@ from ddr.conform.laws.codes import VALUESETS
 from ddr.conform.laws.naive import has_code, references
 from ddr.conform.laws.times import effective, is_instant, written
 from ddr.conform.target import MIV, limits
-from ddr.conform.verdict import NeedsPerson, NoData, NotApplicable, expect
+from ddr.conform.verdict import NeedsPerson, NoData, NotApplicable, NotRun, expect
 from ddr.conform.view import key_of, matches
 from ddr.durations import DAY_MS
 
 PATIENT = (Need.PATIENT,)
+LONG_AGO = "2000-01-01T00:00:00Z"
 STATES = {"operational", "demoted", "unavailable"}
 
 
@@ -43,9 +45,9 @@ def too_early_is_throttled(kit: Kit) -> None:
         raise NotApplicable("the recorder does not refuse")
     expect(answer.status in (429, 503), f"refused with {answer.status}", answer)
     expect(answer.issue.get("code") == "throttled", f"code is {answer.issue.get('code')}", answer)
-    seconds = answer.headers.get("retry-after", "")
-    expect(seconds.isdigit(), "Retry-After is missing", answer)
-    expect(int(seconds) <= view.pace.grace + 1, "Retry-After is longer than the Grace-Period", answer)
+    seconds = seconds_told(answer.headers.get("retry-after", ""))
+    expect(seconds is not None, "Retry-After is missing, or neither seconds nor a date", answer)
+    expect((seconds or 0.0) <= view.pace.grace + 1, "Retry-After is longer than the Grace-Period", answer)
 
 
 @check("OPS-028", needs=PATIENT, searches=1)
@@ -59,35 +61,55 @@ def reads_are_not_throttled(kit: Kit) -> None:
 
 @check("OPS-015", "OPS-014")
 def refusals_say_when(kit: Kit) -> None:
-    """Every 429 and 503 of this run says Retry-After."""
+    """Every 429 and 503 of this run says Retry-After, in seconds or as a date."""
     seen = [one for one in kit.wire.exchanges if one.status in (429, 503)]
     if not seen:
         raise NotApplicable("nothing was refused for load, maintenance or the Grace-Period during this run")
     for one in seen:
-        expect("retry-after" in one.headers, "Retry-After is missing", one)
+        told = one.headers.get("retry-after", "")
+        expect(told, "Retry-After is missing", one)
+        expect(seconds_told(told) is not None, f"Retry-After is {told}: neither seconds nor a date", one)
+
+
+@check("OPS-013", needs=PATIENT, searches=2)
+def once_per_grace_period_is_served(kit: Kit) -> None:
+    """A search that comes after the Grace-Period is answered, and no refusal tells to wait for longer than that."""
+    if not any(view.pace.grace for view in kit.views):
+        raise NotApplicable("there is no Grace-Period")
+    longest = max(view.pace.grace for view in kit.views)
+    for one in kit.wire.exchanges:
+        seconds = seconds_told(one.headers.get("retry-after", "")) if one.status == 429 else None
+        expect((seconds or 0.0) <= longest + 1, f"Retry-After is longer than the Grace-Period of {longest:.0f} s", one)
+    for one in kit.due:
+        expect(one.status != 429, f"refused, though the Grace-Period of {longest:.0f} s is over", one)
+    if not kit.due:
+        raise NotRun("no search of this run came after the Grace-Period of the one before")
 
 
 @check("OBS-016", "OBS-013", needs=PATIENT, searches=1)
 def history_is_not_exceeded(kit: Kit) -> None:
-    """Nothing older than the Historic-Data-Period is served."""
-    if not kit.target.terms:
+    """Nothing older than the Historic-Data-Period of its kind is served."""
+    if not any(miv in kit.target.terms for view in kit.views for miv in view.mivs):
         raise NeedsPerson("compare the age of the oldest data with the HIIS-VZ; here no terms were given")
     for view in kit.views:
-        days = max((kit.terms(miv).historic_days for miv in view.mivs), default=0)
-        oldest = kit.now_ms() - (days + 1) * DAY_MS
-        for one in view.everything.matches:
-            time = effective(one)
-            text = f"{key_of(one)} is older than {days} days"
-            expect(time is None or time[1] >= oldest, text, view.everything.origin[key_of(one)])
+        for miv in (one for one in view.mivs if one in kit.target.terms):
+            days, known = kit.terms(miv).historic_days, VALUESETS.get(miv.removeprefix(MIV), frozenset())
+            oldest = kit.now_ms() - (days + 1) * DAY_MS
+            for one in view.everything.matches:
+                time = effective(one)
+                good = time is None or time[1] >= oldest or not has_code(one.get("code"), *known)
+                expect(good, f"{key_of(one)} is older than {days} days", view.everything.origin[key_of(one)])
 
 
 @check("OBS-013", needs=PATIENT, searches=1)
 def before_the_history_is_empty(kit: Kit) -> None:
     """A search for a time before the Historic-Data-Period is answered 200 and empty."""
     view = kit.views[0]
-    days = max((kit.terms(miv).historic_days for miv in view.mivs), default=30)
-    asked = written((kit.now_ms() - (days + 30) * DAY_MS) // 1000 * 1000)
-    answer = view.search(f"Observation?{urlencode({'date': f'lt{asked}'})}")
+    before = LONG_AGO  # a history may reach back for as long as the manufacturer likes
+    if all(miv in kit.target.terms for miv in view.mivs):
+        days = max((kit.terms(miv).historic_days for miv in view.mivs), default=30)
+        before = written((kit.now_ms() - (days + 30) * DAY_MS) // 1000 * 1000)
+    answer = view.search(f"Observation?{urlencode({'date': f'lt{before}'})}")
     expect(answer.status == 200, "not answered with 200", answer)
     found = matches(answer)
     expect(not found, f"{len(found)} matches before the history", answer)

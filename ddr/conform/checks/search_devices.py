@@ -9,8 +9,8 @@ from ddr.conform.check import Need, check
 from ddr.conform.exchange import Json
 from ddr.conform.kit import Kit
 from ddr.conform.laws.naive import Case, codings, folded, references, starts
-from ddr.conform.verdict import NoData, NotApplicable
-from ddr.conform.view import View
+from ddr.conform.verdict import NoData, NotApplicable, expect
+from ddr.conform.view import View, matches
 
 PATIENT = (Need.PATIENT,)
 DEVICE, METRIC = "Device", "DeviceMetric"
@@ -111,3 +111,19 @@ def search_metrics_by_source(kit: Kit) -> None:
         agree(view, METRIC, Case(query(source=device), lambda one: device in references(one, "source")))
 
     _each(kit, METRIC, look, lambda one: any(references(one, "source")))
+
+
+@check("RS-035", "RS-038", needs=PATIENT)
+def devices_come_in_pages(kit: Kit) -> None:
+    """`_count` of Device and DeviceMetric: a page has no more, and all pages together have all, each once."""
+    seen = False
+    for view in kit.views:
+        for kind in (DEVICE, METRIC):
+            if len(view.listed(kind).matches) < 2:
+                continue
+            seen = True
+            found = agree(view, kind, Case(query(_count="1"), lambda _: True))
+            for page in found.pages:
+                expect(len(matches(page)) <= 1, f"{kind}: more than one match on a page of one", page)
+    if not seen:
+        raise NoData("the test patient has no two devices")

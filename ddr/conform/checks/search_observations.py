@@ -93,14 +93,18 @@ def _middle(found: list[Json]) -> int:
     return first + min(last - first, 7_200_000) // 2 // 1000 * 1000
 
 
-@check("OBS-010", "RS-050", needs=PATIENT, searches=6)
+@check("OBS-010", "RS-050", needs=PATIENT, searches=8)
 def search_by_date(kit: Kit) -> None:
-    """`date` with each of the prefixes finds what R4 says, for instants and for periods."""
+    """`date` with each of the prefixes, and without, finds what R4 says, for instants and for periods."""
 
     def look(view: View, found: list[Json]) -> None:
         asked = _middle(found)
         for prefix in ("gt", "ge", "lt", "le", "sa", "eb"):
             agree(view, OBSERVATION, _dated(prefix, asked))
+        moments = sorted(time for one in found if "effectiveDateTime" in one and (time := effective(one)))
+        at = moments[len(moments) // 2][0] // 1000 * 1000 if moments else asked
+        for prefix in ("", "ne"):
+            agree(view, OBSERVATION, _dated(prefix, at))
 
     _each(kit, look)
 
@@ -108,7 +112,7 @@ def search_by_date(kit: Kit) -> None:
 def _dated(prefix: str, asked: int) -> Case:
     def wanted(one: Json) -> bool:
         time = effective(one)
-        return time is not None and in_range(prefix, time, (asked, asked + 999))
+        return time is not None and in_range(prefix or "eq", time, (asked, asked + 999))
 
     return _case(wanted, date=f"{prefix}{written(asked)}")
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange, Json
+from ddr.conform.judging import is_said, same_leaves
 from ddr.conform.kit import Kit
 from ddr.conform.laws import codes, summary
 from ddr.conform.laws.chunks import series
+from ddr.conform.laws.leaves import Leaves
 from ddr.conform.laws.naive import codings, references
 from ddr.conform.laws.times import span
 from ddr.conform.verdict import Failed, NoData, NotApplicable, expect
@@ -20,7 +23,7 @@ from ddr.durations import DAY_MS
 
 PATIENT = (Need.PATIENT,)
 OPERATION = "Observation/$hddt-cgm-summary"
-JSON = "application/fhir+json"
+JSON, XML = "application/fhir+json", "application/fhir+xml"
 BERLIN = summary.ZONES[1]
 DAYS = 14
 UNITS = {
@@ -31,6 +34,7 @@ UNITS = {
     summary.DAYS: "d",
     summary.ACTIVE: "%",
 }
+VOLATILE = ("id", "fullUrl", "reference", "lastUpdated", "versionId", "timestamp")
 Days = tuple[datetime, datetime]  # the first and the last instant of whole German days
 
 
@@ -104,12 +108,33 @@ def summary_is_a_collection(kit: Kit) -> None:
         answer = _fortnight(kit, view)
         found = answer.json
         expect(found.get("type") == "collection", f"type is {found.get('type')}", answer)
+        is_said(answer, JSON)
         expect(found.get("entry"), "the Bundle is empty", answer)
         for entry in found["entry"]:
             kind = (entry.get("resource") or {}).get("resourceType")
             expect(kind in ("Observation", "Device"), f"the report holds {kind}", answer)
         strange = sorted(_by_code(answer).keys() - codes.SUMMARY.keys())
         expect(not strange, f"the report holds Observations with the code {', '.join(strange)}", answer)
+
+
+@check("RS-007", needs=PATIENT, searches=2)
+def summary_in_xml(kit: Kit) -> None:
+    """The report is answered in XML, too, and says the same."""
+    for view in _views(kit)[:1]:
+        days = _days(kit, DAYS)
+        marked = view.post(OPERATION, _body(days), JSON, accept=XML)
+        expect(marked.status == _fortnight(kit, view).status, "not answered in XML", marked)
+        is_said(marked, XML)
+        try:
+            same_leaves("the report", _fortnight(kit, view), marked, _said)
+        except Failed:  # data may have come meanwhile
+            plain, marked = _asked(view, days), view.post(OPERATION, _body(days), JSON, accept=XML)
+            same_leaves("the report", plain, marked, _said)
+
+
+def _said(leaves: Leaves) -> Leaves:
+    """Without what is of one answer: a report may be made anew each time, with ids of its own (SUM-016)."""
+    return Counter({leaf: count for leaf, count in leaves.items() if leaf[0].rpartition(".")[2] not in VOLATILE})
 
 
 @check("SUM-010", "SUM-012", "SUM-011", needs=PATIENT, searches=1)

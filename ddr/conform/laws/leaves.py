@@ -1,4 +1,8 @@
-"""Resources in JSON and in XML as the same bag of leaves, to compare both forms (FHIR R4 xml.html, json.html)."""
+"""Resources in JSON and in XML as the same bag of leaves, to compare both forms (FHIR R4 xml.html, json.html).
+
+A path has the place of each element among those of its name; what is alone is the first. The entries of a Bundle have
+none: two searches may bring them in another order.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ Leaves = Counter[tuple[str, str]]
 
 
 def json_leaves(resource: Json) -> Leaves:
-    """Path and value of every primitive; places in lists do not count."""
+    """Path and value of every primitive."""
     found: Leaves = Counter()
     _json(str(resource.get("resourceType")), {k: v for k, v in resource.items() if k != "resourceType"}, found)
     return found
@@ -26,14 +30,20 @@ def _json(path: str, value: object, found: Leaves) -> None:
         for name, inner in value.items():
             if name != "resourceType":
                 step = f".{kind}" if kind else ""
-                _json(f"{path}{step}.{name.removeprefix('_')}", inner, found)
-    elif isinstance(value, list):
-        for inner in value:
-            _json(path, inner, found)
+                _members(f"{path}{step}.{name.removeprefix('_')}", inner, found)
     elif isinstance(value, bool):
         found[path, str(value).lower()] += 1
     elif value is not None and not path.endswith(".div"):
         found[path, str(value)] += 1
+
+
+def _members(path: str, value: object, found: Leaves) -> None:
+    for place, inner in enumerate(value if isinstance(value, list) else [value]):
+        _json(_placed(path, place), inner, found)
+
+
+def _placed(path: str, place: int) -> str:
+    return path if not place or path == "Bundle.entry" else f"{path}[{place}]"
 
 
 def xml_leaves(content: bytes) -> Leaves:
@@ -53,6 +63,9 @@ def _xml(path: str, node: Element, found: Leaves) -> None:
     for name in ("value", "id", "url"):
         if name in node.attrib:
             found[path if name == "value" else f"{path}.{name}", node.attrib[name]] += 1
+    seen: Counter[str] = Counter()
     for child in node:
         if child.tag.startswith(FHIR):
-            _xml(f"{path}.{child.tag.removeprefix(FHIR)}", child, found)
+            name = child.tag.removeprefix(FHIR)
+            _xml(_placed(f"{path}.{name}", seen[name]), child, found)
+            seen[name] += 1

@@ -244,6 +244,16 @@ CONTENTS = (
         ),
     ),
     Fault(
+        "lung-too-old",
+        "a value is older than the Historic-Data-Period of its kind, and younger than that of another",
+        each(
+            "Observation",
+            _of(LUNG, lambda one: one.update(effectiveDateTime=_moved(one["effectiveDateTime"], days=-20))),
+        ),
+        "history-is-not-exceeded",
+        ("search-by-date", "search-by-dates", "search-by-code-and-date", "sort-orders", "newest-comes-first"),
+    ),
+    Fault(
         "no-serial-number",
         "devices have no serial number",
         each("Device", without("serialNumber")),

@@ -88,6 +88,23 @@ def _unrotated(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     return edited(answer, with_(refresh_token=form["refresh_token"]))
 
 
+def _more_than_chosen(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """New tokens read by id whatever the DiGA's former ones could."""
+    answer = tamper.pass_on(request)
+    known: dict[str, Tamper] = tamper.memory.setdefault("tokens", {})
+    bearer = request.headers.get("authorization", "")
+    if answer.is_success and "/fhir/" in request.url.path and bearer:
+        known[bearer] = tamper
+    if answer.status_code == 404 and bearer not in known and asks(request, "/fhir/Observation/[^/]+$", "GET"):
+        for other in [token for token, way in known.items() if way.client_id == tamper.client_id]:
+            found = tamper.pass_on(
+                httpx.Request("GET", request.url, headers={**request.headers, "authorization": other})
+            )
+            if found.is_success:
+                return found
+    return answer
+
+
 AUTHORIZATION = (
     Fault("par-is-200", "PAR is answered 200", heads(PAR, status=200), "par-is-accepted"),
     Fault(
@@ -267,5 +284,12 @@ AUTHORIZATION = (
         _deaf,
         "revoking-ends-everything",
         ("revoking-needs-the-own-certificate",),
+    ),
+    Fault(
+        "choice-is-a-word",
+        "tokens for one kind of data of two read the other one, too",
+        _more_than_chosen,
+        "patient-may-choose",
+        after=("includes-bring-the-devices",),
     ),
 )

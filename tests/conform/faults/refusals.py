@@ -6,7 +6,7 @@ import httpx
 
 from tests.conform.faults.fault import Fault, answers, refusals, requests
 from tests.conform.faults.searches import COMPARING, OBSERVATIONS, foreign, lose
-from tests.conform.faults.tamper import Json, Tamper, answered, asks, edited, replaced
+from tests.conform.faults.tamper import Harm, Json, Tamper, answered, asks, edited, replaced
 
 SOMEWHERE = "/fhir/"
 
@@ -65,6 +65,51 @@ def _other_xml(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     return answer
 
 
+def _swapped_xml(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """In XML the diastolic value is the systolic one, and the other way round."""
+    answer = tamper.pass_on(request)
+    if "xml" not in answer.headers.get("content-type", "") or not asks(request, "/fhir/Observation/"):
+        return answer
+
+    def swap(body: Json) -> None:
+        if len(parts := body.get("component", ())) > 1:
+            parts[0]["valueQuantity"], parts[1]["valueQuantity"] = parts[1]["valueQuantity"], parts[0]["valueQuantity"]
+
+    return edited(answer, swap)
+
+
+def _as_text(path: str, good: bool) -> Harm:
+    """JSON is said to be text: that of successful answers, or of errors."""
+
+    def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+        answer = tamper.pass_on(request)
+        fits = asks(request, path) and answer.is_success is good and "json" in answer.headers.get("content-type", "")
+        return replaced(answer, content_type="text/plain") if fits else answer
+
+    return harm
+
+
+def _open(path: str, whoever: bool = False) -> Harm:
+    """What is there is answered without a token; to `whoever` has any, too."""
+
+    def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+        answer = tamper.pass_on(request)
+        known = _known(tamper, request, answer)
+        refused = answer.status_code == 401 and asks(request, path)
+        if not refused or (not whoever and "authorization" in request.headers):
+            return answer
+        fields = {key: value for key, value in request.headers.items() if key not in ("host", "content-length")}
+        for token, way in known.items():
+            asked = httpx.Request(
+                request.method, request.url, headers={**fields, "authorization": token}, content=request.content
+            )
+            if (found := way.pass_on(asked)).is_success:
+                return found
+        return answer
+
+    return harm
+
+
 def _fewer_in_xml(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     """A search answered in XML lacks an entry."""
     answer = tamper.pass_on(request)
@@ -102,13 +147,17 @@ def _newest(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     return tamper.pass_on(httpx.Request("GET", request.url.copy_with(raw_path=path.encode()), headers=request.headers))
 
 
-def _throttled(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+def _throttled(**headers: str) -> Harm:
     """A search is too early, as if the Grace-Period ran."""
-    if not asks(request, "/fhir/Observation$", query="_sort=-date&_count=1"):
-        return tamper.pass_on(request)
-    issue = {"severity": "error", "code": "throttled", "details": {"text": "Too early"}}
-    body = {"resourceType": "OperationOutcome", "issue": [issue]}
-    return answered(request, 429, body, **{"content-type": "application/fhir+json"})
+
+    def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+        if not asks(request, "/fhir/Observation$", query="_sort=-date&_count=1"):
+            return tamper.pass_on(request)
+        issue = {"severity": "error", "code": "throttled", "details": {"text": "Too early"}}
+        body = {"resourceType": "OperationOutcome", "issue": [issue]}
+        return answered(request, 429, body, **{"content-type": "application/fhir+json", **headers})
+
+    return harm
 
 
 REFUSALS = (
@@ -169,6 +218,56 @@ REFUSALS = (
     ),
     Fault("xml-differs", "XML says another status than JSON", _other_xml, "xml-says-the-same", ("searchset-in-xml",)),
     Fault("xml-lacks-an-entry", "a search answered in XML lacks an entry", _fewer_in_xml, "searchset-in-xml"),
+    Fault(
+        "xml-swaps-components",
+        "systolic and diastolic value are swapped in XML",
+        _swapped_xml,
+        "xml-says-the-same",
+    ),
+    Fault(
+        "json-as-text",
+        "Observations in JSON are said to be text",
+        _as_text("/fhir/Observation(/|$)", True),
+        "xml-says-the-same",
+        ("searchset-in-xml", "summary-is-a-collection", "summary-in-xml"),
+    ),
+    Fault(
+        "errors-as-text",
+        "errors in JSON are said to be text",
+        _as_text("/fhir/", False),
+        "errors-in-the-asked-form",
+    ),
+    Fault(
+        "read-without-token",
+        "a read by id needs no token",
+        _open("/fhir/(Observation|Device|DeviceMetric)/[^/_$]+$"),
+        "no-token-no-data",
+        ("token-in-the-address-is-refused",),
+    ),
+    Fault(
+        "posted-without-token",
+        "a search by POST needs no token",
+        _open("/_search$"),
+        "no-token-no-data",
+    ),
+    Fault(
+        "summary-without-token",
+        "the summary needs no token",
+        _open("hddt-cgm-summary$"),
+        "no-token-no-data",
+    ),
+    Fault(
+        "read-with-any-token",
+        "a read by id takes any token",
+        _open("/fhir/(Observation|Device|DeviceMetric)/[^/_$]+$", True),
+        "bad-tokens-are-refused",
+        (
+            "no-token-no-data",
+            "token-in-the-address-is-refused",
+            "refresh-token-opens-nothing",
+            "token-needs-its-diga",
+        ),
+    ),
     Fault("format-ignored", "_format is not looked at", requests(SOMEWHERE, r"(^|&)_format=[^&]*"), "format-parameter"),
     Fault("no-token-is-400", "a missing token is answered 400", _no_token_needed, "no-token-no-data"),
     Fault(
@@ -221,7 +320,15 @@ REFUSALS = (
     Fault(
         "throttled-without-a-time",
         "429 says nothing of when to come back",
-        _throttled,
+        _throttled(),
+        "refusals-say-when",
+        ("newest-comes-first",),
+        after=("newest-comes-first",),
+    ),
+    Fault(
+        "throttled-until-soon",
+        "429 says to come back soon",
+        _throttled(**{"retry-after": "soon"}),
         "refusals-say-when",
         ("newest-comes-first",),
         after=("newest-comes-first",),

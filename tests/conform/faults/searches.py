@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 
 from tests.conform.faults.fault import Fault, answers, requests, without
-from tests.conform.faults.tamper import Json, Tamper, asks, edited
+from tests.conform.faults.tamper import Harm, Json, Tamper, answered, asks, edited
 
 OBSERVATIONS = "/fhir/Observation(/_search)?$"
 # Checks that compare a search with everything that was read: what is read once too much, they miss.
@@ -94,7 +94,55 @@ def _other_read(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     return edited(answer, without("category")) if one else answer
 
 
+def _no_such_include(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """A search that includes devices is refused."""
+    if not asks(request, OBSERVATIONS, query="_include=Observation(%3A|:)device"):
+        return tamper.pass_on(request)
+    return answered(request, 400, NO, **{"content-type": "application/fhir+json"})
+
+
+def _next(url: str) -> Harm:
+    """The search for everything has a link `next` that leads nowhere."""
+
+    def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+        if asks(request, OBSERVATIONS, query="page=lost"):
+            return answered(request, 404, NO, **{"content-type": "application/fhir+json"})
+        answer = tamper.pass_on(request)
+        if not asks(request, OBSERVATIONS, query="iterate") or not answer.is_success:
+            return answer
+        following = {"relation": "next", "url": url or f"{request.url}&page=lost"}
+        kept = [one for one in answer.json()["link"] if one["relation"] != "next"]
+        return edited(answer, lambda body: body.update(link=[*kept, following]))
+
+    return harm
+
+
+NO = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "processing", "diagnostics": "No"}]}
 SEARCHES = (
+    Fault(
+        "include-refused",
+        "a search with `_include` is answered 400",
+        _no_such_include,
+        "search-is-answered-with-a-searchset",
+    ),
+    Fault(
+        "page-is-gone",
+        "the second page of a search is answered 404",
+        _next(""),
+        "search-is-answered-with-a-searchset",
+    ),
+    Fault(
+        "page-elsewhere",
+        "the link next leads to another server",
+        _next("https://cluster.example/fhir/Observation?page=2"),
+        "links-name-the-search",
+    ),
+    Fault(
+        "date-means-since",
+        "a date without a prefix is taken for ge",
+        requests(OBSERVATIONS, r"date=(?=\d)", "date=ge"),
+        "search-by-date",
+    ),
     Fault(
         "code-ignored",
         "the parameter code is not looked at",
@@ -214,5 +262,11 @@ SEARCHES = (
         requests("/fhir/Device$", r"(^|&)device-name=[^&]*"),
         "search-by-device-name",
         ("hidden-devices-are-not-found",),
+    ),
+    Fault(
+        "devices-on-one-page",
+        "_count is not looked at for devices",
+        requests("/fhir/Device(Metric)?$", r"(^|&)_count=[^&]*"),
+        "devices-come-in-pages",
     ),
 )

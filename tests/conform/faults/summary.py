@@ -105,7 +105,25 @@ def _never_related(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     return edited(answer, without) if asks(request, SUMMARY) and answer.is_success else answer
 
 
+def _json_always(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """The summary is JSON, whatever is asked for."""
+    if asks(request, SUMMARY):
+        headers = {key: value for key, value in request.headers.items() if key not in ("content-length", "host")}
+        headers["accept"] = "application/fhir+json"
+        request = httpx.Request(request.method, request.url, headers=headers, content=request.content)
+    return tamper.pass_on(request)
+
+
+def _other_xml(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """The summary has another status in XML."""
+    answer = tamper.pass_on(request)
+    in_xml = asks(request, SUMMARY) and "xml" in answer.headers.get("content-type", "")
+    return edited(answer, _all(lambda one: one.update(status="amended"))) if in_xml else answer
+
+
 REPORTS = (
+    Fault("summary-json-only", "a summary is JSON, whatever is asked for", _json_always, "summary-in-xml"),
+    Fault("summary-differs-in-xml", "a summary says another status in XML", _other_xml, "summary-in-xml"),
     Fault(
         "summary-searchset",
         "a summary is a searchset",
