@@ -51,6 +51,7 @@ from ddr.conform.target import (
 )
 from ddr.conform.verdict import Verdict
 from ddr.conform.wire import Wire
+from ddr.drafts import draft
 
 HELP = "check any recorder from outside against HDDT 1.0.1"
 
@@ -191,8 +192,11 @@ def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) 
 
 
 def _writable(file: Path) -> bool:
-    """Better known before a run of minutes than after it."""
-    return not file.is_dir() and file.parent.is_dir() and os.access(file if file.exists() else file.parent, os.W_OK)
+    """Better known before a run of minutes than after it. An ordinary file is replaced, which its folder must allow."""
+    folder = file.resolve().parent
+    if file.exists() and not file.is_file():
+        return not file.is_dir() and os.access(file, os.W_OK)
+    return folder.is_dir() and os.access(folder, os.W_OK)
 
 
 def _status(report: Json) -> int:
@@ -214,8 +218,11 @@ def _source(name: str, target: Target, wire: Wire) -> Source | None:
 
 
 def _write(file: Path | None, text: Callable[[], str]) -> None:
+    """Whole, or not at all: a report is what somebody relies on, and the memory of `--against`."""
     if file:
-        file.write_text(text(), encoding="utf-8", errors="replace")  # halves of characters have no UTF-8
+        content = text().encode("utf-8", "replace")  # halves of characters have no UTF-8
+        with draft(file) as out:
+            out.write(content)
 
 
 def _browser(args: argparse.Namespace, wire: Wire) -> Browser:

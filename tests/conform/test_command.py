@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,24 @@ def test_a_check_that_is_not_known_is_not_left_out_in_silence(capsys: pytest.Cap
 def test_a_folder_is_no_file_for_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["conform", "https://x.example/fhir", "--issuer", "https://x.example", "--json", str(tmp_path)]) == 1
     assert capsys.readouterr().err == f"ddr: {tmp_path} cannot be written\n"
+
+
+def test_a_report_that_cannot_be_written_whole_leaves_the_former_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (report := tmp_path / "report.json").write_text("former")
+    base = f"https://127.0.0.1:{free_ports(1)[0]}"
+    given = ("conform", f"{base}/fhir", "--issuer", base, "--only", "TLS-002", "--json", str(report))
+    with monkeypatch.context() as disk:
+        disk.setattr("ddr.drafts.os.fsync", full)
+        assert main(given) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert report.read_text() == "former" and list(tmp_path.iterdir()) == [report]
+    assert main(given) == 1
+    assert json.loads(report.read_text())["stopped"].startswith("the recorder cannot be reached")
 
 
 def test_a_password_that_is_no_text_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
