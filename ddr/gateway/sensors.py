@@ -120,9 +120,10 @@ async def _corrected(
         return
     if wanted.started_ms < device["started_ms"]:
         raise invalid("startedAt", "must not be before the start of the device", "before-start")
-    registered = begins(core, stored, wanted.started_ms, stored["created_ms"])
-    if registered != stored["started_ms"]:  # else it is the start that was asked for already
-        await correct_sensor(core, conn, stored, begins(core, stored, wanted.started_ms, now_ms), now_ms)
+    # as it would have been registered: by the day of the correction the start of a sensor worn for long would move
+    started_ms = begins(core, stored, wanted.started_ms, stored["created_ms"])
+    if started_ms != stored["started_ms"]:  # else it is the start that was asked for already
+        await correct_sensor(core, conn, stored, started_ms, now_ms)
 
 
 async def _changed(core: Core, conn: asyncpg.Connection, row: Row, wanted: Registration, now_ms: int) -> Row:

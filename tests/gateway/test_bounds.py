@@ -66,6 +66,19 @@ async def test_a_start_is_corrected_where_no_data_contradicts(client: Client, cl
     assert [item["status"] for item in await upload(client, clock() - 3 * DAY - MINUTE)] == ["accepted"]
 
 
+async def test_the_start_of_a_sensor_that_is_worn_for_long_is_corrected(client: Client, clock: Clock) -> None:
+    """Implants last a year, and an app sends the whole registration each time."""
+    await put_device(client, "cgm", **CGM, startedAt="1970-01-01T00:00:00Z")
+    await put_sensor(client, "cgm", "glucose", startedAt=date_time(clock() - 3 * DAY))
+    await upload(client, clock() - 2 * DAY)
+    right = date_time(clock() - 4 * DAY)
+    clock.advance(200 * 86_400)
+    for _ in range(2):
+        answer = await put_sensor(client, "cgm", "glucose", startedAt=right)
+        assert (answer.status_code, answer.json().get("startedAt")) == (200, right)
+        clock.advance(86_400)
+
+
 async def test_a_start_that_data_contradicts_stays(client: Client, clock: Clock) -> None:
     begun = date_time(clock() - 3 * DAY)
     await put_device(client, "cgm", **CGM, startedAt=begun)
