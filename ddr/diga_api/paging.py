@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,7 +33,8 @@ _NONCE = 12
 class Page:
     """A later page: `count` items from `offset` of a rest of `length` items; `total` matches in all, None untold.
 
-    `keys` are those of this page and of all that follow, of a list that is not stored.
+    `keys` are those of this page and of all that follow, of a list that is not stored. `asked` are the MIVs that the
+    search asked for, None for all that the DiGA may read: a page shows no others.
 
     `at_ms` is what the first page gave as Bundle.meta.lastUpdated. In a search by `_lastUpdated` (`polled`) what has
     changed since is left to the next one: an entry never has a newer stamp than something that was missed.
@@ -51,6 +53,7 @@ class Page:
     polled: bool
     subset: Subset = WHOLE
     keys: Keys = ()
+    asked: Sequence[str] | None = None
 
     @property
     def rest(self) -> RestPage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -46,23 +47,26 @@ class Searcher:
         search = parse_search(
             candidate.facts.resource_type, pairs, candidate.facts.now_ms, self._core.settings.fhir_base
         )
+        asked = _asked(candidate, search)
         access = await self._gate.admit(
             candidate,
-            _asked(candidate, search),
+            asked,
             lambda view: first_asked(view, self._names, search, self._count(search)),
         )
+        some = asked if asked is not None and len(asked) < len(candidate.mivs) else None
         try:
-            return self._gate.charged(access, await self._first(access, request, search))
+            return self._gate.charged(access, await self._first(access, request, search, some))
         except BaseException:  # also when the client goes away: what was not answered does not count
             await self._gate.forgive(access)
             raise
 
-    async def _first(self, access: Access, request: Request, search: Search) -> Reply:
+    async def _first(self, access: Access, request: Request, search: Search, asked: Sequence[str] | None) -> Reply:
+        """`asked` are the MIVs that the search is about, None for all that the DiGA may read."""
         settings, now_ms = self._core.settings, access.view.now_ms
         count = self._count(search)
         expires_ms = now_ms + settings.page_link_seconds * 1000
         found = await first_page(self._core.pool, access.view, self._names, search, count, expires_ms, access.asked)
-        following = _second(search, found, count, expires_ms)
+        following = _second(search, found, count, expires_ms, asked)
         total = found.total if search.total else None
         return await self._reply(access, request, search, found, total, found.at_ms, following)
 
@@ -84,7 +88,7 @@ class Searcher:
         page = self._links.open(links[0][1], _holder(candidate), candidate.facts.now_ms)
         if page.resource_type != candidate.facts.resource_type:
             raise malformed("The link to a further page must be used as it is")
-        access = await self._gate.admit(candidate)
+        access = await self._gate.admit(candidate, page.asked, counts=False)
         found = await later_page(self._core.pool, access.view, page.search, page.rest)
         return await self._reply(access, request, page.search, found, page.total, page.at_ms, page.next())
 
@@ -150,7 +154,7 @@ def _asked(candidate: Candidate, search: Search) -> list[str] | None:
     ]
 
 
-def _second(search: Search, found: Found, count: int, expires_ms: int) -> Page | None:
+def _second(search: Search, found: Found, count: int, expires_ms: int, asked: Sequence[str] | None) -> Page | None:
     if found.rest_no is None and not found.rest:
         return None
     return Page(
@@ -167,6 +171,7 @@ def _second(search: Search, found: Found, count: int, expires_ms: int) -> Page |
         polled=any(item.name == "_lastUpdated" for item in search.filters),
         subset=search.subset,
         keys=found.rest,
+        asked=asked,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from ddr.http.core import Core
 from ddr.scopes.diga import Diga
 from tests.diga_api.conftest import Pair
-from tests.diga_api.world import CGM, DAY, GLUCOSE, Backend, Body, fhir_client, ids
+from tests.diga_api.world import CGM, DAY, GLUCOSE, PRESSURE, Backend, Body, fhir_client, ids
 from tests.support.citus import one_server_only
 from tests.support.clock import Clock
 from tests.support.trust import FakeTrust
@@ -239,3 +239,19 @@ async def test_every_call_is_recorded_with_the_pairing(body: Body, pair: Pair) -
         "SELECT pairing_id, patient_id FROM audit WHERE client_id = $1 ORDER BY audit_no LIMIT 3", diga.diga.client_id
     )
     assert {tuple(row) for row in pairings} == {(diga.pairing_id, body.patient_id)}
+
+
+async def test_a_further_page_is_told_as_of_the_kinds_that_its_search_asked_for(body: Body, pair: Pair) -> None:
+    for minutes in range(3):
+        await body.measurement(GLUCOSE, "2339-0", body.core.clock() - minutes * 60_000)
+    diga = await pair(GLUCOSE, PRESSURE)
+    own, every = [body.miv(GLUCOSE).valueset], sorted(diga.diga.valuesets)
+    for query, told in (("?code=2339-0&_count=1", own), ("?_count=1", every)):
+        await diga.rest()
+        answer = await diga.bundle(f"Observation{query}")
+        for _ in range(2):
+            following = next(link["url"] for link in answer["link"] if link["relation"] == "next")
+            answer = await diga.bundle(following.partition("/fhir/")[2])
+            assert len(ids(answer)) == 1
+        read = [sorted(detail["valuesets"]) for event, detail in await events(diga) if event == "diga:data:read"]
+        assert read[-3:] == [told] * 3
