@@ -10,6 +10,7 @@ from ddr.cli.account import ACCOUNT, Action, the_patient
 from ddr.cli.arguments import number
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, shown_instant
+from ddr.patient_pages.texts.representation import somebody
 from ddr.settings import Settings
 from ddr.store.audit.trail import Event
 from ddr.store.gateways import apps, tokens
@@ -23,7 +24,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parsers = {
         name: actions.add_parser(name, help=text)
         for name, text in (
-            ("list", "the apps of a patient that may send, and when they last did"),
+            ("list", "the apps of a patient that may send, when they last did, and who connected them for the patient"),
             ("add", "issue a token for a new app and print it, once"),
             ("renew", "issue the next token of an app; the former one stays good for the overlap"),
             ("revoke", "end an app, or all apps of a patient, from the next request on"),
@@ -51,9 +52,10 @@ async def act(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) 
 async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     for row in await tokens.apps(pool, await the_patient(pool, args.account), now_ms()):
         used = f"last used {shown_instant(row['used_ms'])}" if row["used_ms"] is not None else "never used"
+        connected = f", connected by {somebody('en', row['role'])}" if row["role"] else ""
         print(
             f"{row['app']}: {row['name'] or '(no name)'}, since {shown_instant(row['since_ms'])},"
-            f" until {shown_instant(row['until_ms'])}, {used}"
+            f" until {shown_instant(row['until_ms'])}, {used}{connected}"
         )
 
 

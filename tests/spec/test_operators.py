@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from ddr.cli.main import main
+from ddr.store.gateways import tokens
 from ddr.store.patients import export as copied
 from ddr.store.patients.erasure import delete_patient
 from tests.spec.backend import Backend
@@ -206,6 +207,15 @@ async def test_tokens_of_apps(ddr: Recorder, patient: Patient, capsys: Output) -
     assert await operator(ddr, "gateway", "token", "revoke", patient.username, app) == 1
     await told(ddr, capsys, "gateway", "token", "revoke", patient.username, "--all")
     assert await sends(patient) == 401
+
+
+async def test_who_connected_an_app_for_the_patient_is_told(ddr: Recorder, patient: Patient, capsys: Output) -> None:
+    assert "connected by" not in await told(ddr, capsys, "gateway", "token", "list", patient.username)
+    async with ddr.core.pool.acquire() as conn, conn.transaction():
+        await tokens.create(conn, patient.patient_id, ddr.core.clock(), name="Family phone", by=("parent", None))
+    lines = (await told(ddr, capsys, "gateway", "token", "list", patient.username)).splitlines()
+    (line,) = [one for one in lines if "Family phone" in one]
+    assert line.endswith("never used, connected by a parent") and len(lines) == 2
 
 
 @pytest.mark.parametrize("action", ["list", "add"])
