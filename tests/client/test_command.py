@@ -18,7 +18,7 @@ import pytest
 from pyarrow import parquet
 
 from ddr.cli.main import main
-from ddr.client import FileTokens, Grant, Recorder, ScopeRefused
+from ddr.client import FileTokens, Grant, Recorder, ScopeRefused, Unanswered, Unreachable
 from ddr.client.registry import (
     AUTHORIZATION,
     ENDPOINT,
@@ -151,8 +151,17 @@ async def test_what_is_wrong_is_one_line(config: Path, tmp_path: Path, capsys: O
     assert "is no id of a pairing" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "error", [ScopeRefused(403, "forbidden", "not agreed to"), Unreachable("an answer that is no Bundle of FHIR")]
+)
 async def test_one_pairing_that_is_refused_keeps_no_other_from_being_pulled(
-    backend: Backend, home: Home, config: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    error: Exception,
+    backend: Backend,
+    home: Home,
+    config: Path,
+    tmp_path: Path,
+    capsys: Output,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Before: the command ended there, and those behind it got nothing, every time."""
     await home.device("d")
@@ -170,13 +179,37 @@ async def test_one_pairing_that_is_refused_keeps_no_other_from_being_pulled(
 
         async def get(self, url: str) -> dict[str, Any]:
             if self.refused:
-                raise ScopeRefused(403, "forbidden", "not agreed to")
+                raise error
             return await super().get(url)
 
     monkeypatch.setattr("ddr.cli.clients.commands.Recorder", Refusing)
     assert await client("pull", "--config", config, "--out", tmp_path / "news.csv") == 1
     told = capsys.readouterr().err
-    assert "-first: 403 forbidden: not agreed to" in told and told.endswith("1 of 3 pairings, 1 rows\n"), told
+    assert f"-first: {error}" in told and told.endswith("1 of 3 pairings, 1 rows\n"), told
+
+
+async def test_a_recorder_that_answers_nobody_ends_a_pull(
+    config: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Silent(Recorder):
+        def __init__(self, *given: Any, **more: Any) -> None:
+            super().__init__(*given, **more)
+            self.name = given[3]
+
+        async def get(self, url: str) -> dict[str, Any]:
+            asked.append(self.name)
+            raise Unanswered(1.0) if self.name == "unanswered" else Unreachable("the recorder does not answer")
+
+    monkeypatch.setattr("ddr.cli.clients.commands.Recorder", Silent)
+    for names, last in ((("a", "b", "c"), "the recorder does not answer"), (("unanswered", "d"), "a refresh was sent")):
+        asked.clear()
+        for name in names:
+            await FileTokens(tmp_path / "diga.tokens").save(Grant(name, "", "r", "a", 4e9))
+        assert await client("pull", *names, "--config", config) == 1
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"ddr: {last}")
+        assert asked == list(names[:-1])
 
 
 async def test_ctrl_c_while_an_address_is_waited_for(backend: Backend, config: Path) -> None:

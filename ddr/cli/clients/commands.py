@@ -28,6 +28,8 @@ from ddr.client import (
     Refused,
     SqliteJournal,
     Throttled,
+    Unanswered,
+    Unreachable,
     Watch,
 )
 from ddr.client.data import rows_of
@@ -121,11 +123,14 @@ async def unpair(args: argparse.Namespace) -> int:
 
 
 async def pull(args: argparse.Namespace) -> int:
-    """What is new of one or all pairings; 1 when one of them could not be asked."""
+    """What is new of one or all pairings; 1 when one of them could not be asked.
+
+    Raises Unreachable when two in a row are not answered: it is the recorder, and not what it says of one of them.
+    """
     diga, tokens, file = _place(args.config)
     journal, out = SqliteJournal(file), opened(args.out, args.format)
     named = args.pairings or await tokens.pairings()
-    progress, rows, failed = Progress("pulling", len(named)), 0, 0
+    progress, rows, failed, lost = Progress("pulling", len(named)), 0, 0, False
     async with diga.http() as http:
         for number, pairing_id in enumerate(named):
             progress.show(number, f"{rows} rows")
@@ -138,6 +143,12 @@ async def pull(args: argparse.Namespace) -> int:
                 async for step in recorder.steps(cursor):
                     rows += out.write({"pairing": pairing_id, **row} for row in rows_of(step.changes))
                     await journal.keep(pairing_id, step.cursor, 0.0)
+            except Unreachable as error:
+                if lost or isinstance(error, Unanswered):  # an unanswered refresh is to be repeated at once
+                    raise
+                failed, lost = failed + 1, True
+                progress.say(f"{pairing_id}: {error}")
+                continue
             except Throttled as error:
                 failed += 1
                 progress.say(f"{pairing_id}: the Grace-Period still runs, {error}")
@@ -147,6 +158,7 @@ async def pull(args: argparse.Namespace) -> int:
             except (BrokenGrant, Refused) as error:
                 failed += 1
                 progress.say(f"{pairing_id}: {error}")
+            lost = False
     progress.end(f"{len(named) - failed} of {len(named)} pairings, {rows} rows")
     return int(failed > 0)
 
