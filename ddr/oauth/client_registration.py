@@ -43,7 +43,8 @@ present one expires; both work meanwhile. It is the only client authentication: 
 <li>Check <code>state</code> and <code>iss</code> (<code>$issuer</code>) in the answer, then exchange the code with
 mutual TLS at <code>$token_endpoint</code>.</li>
 <li>Refresh there too. Each refresh retires the token used; keep the new one. A lost answer may be asked for again
-within $repeat seconds in which the service is available, a later second use ends the grant.</li>
+within $repeat seconds in which the service is available, or later when you had closed the connection before it came;
+any other second use ends the grant.</li>
 <li>When the patient's consent or prescription has ended, revoke the refresh token at
 <code>$revocation_endpoint</code>: that ends the pairing.</li>
 </ol>

@@ -1,7 +1,8 @@
 """What to do with an authentic refresh token: the rotation decision, pure (RFC 9700 section 4.14.2).
 
 A client that lost the answer, or two of its workers at once, repeat a refresh within seconds: they get the same
-successor. Any later use of a retired token means that two parties hold it: its family ends.
+successor. Any later use of a retired token means that two parties hold it: its family ends. A client that is known to
+have got no answer may repeat it later (ddr.oauth.grants.unanswered): then `rotated_ms` is still to come.
 """
 
 from __future__ import annotations

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
 import httpx
+import pytest
 
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
@@ -20,7 +21,7 @@ from ddr.operations.pairing import approve
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import Scopes
 from ddr.store.authorization import tokens
-from ddr.tls.peer import with_certificate
+from ddr.tls.peer import LOST, with_certificate
 
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 STATE = "af0ifjsldkj"
@@ -124,6 +125,34 @@ class DigaBackend:
     async def revoke(self, token: str | None, /, **changes: str | None) -> httpx.Response:
         """Revoke a token."""
         return await self.post("/oauth/revoke", token=token, **({"token_type_hint": "refresh_token"} | changes))
+
+
+class Caller:
+    """A DiGA's backend on a connection of its own, which it may give up."""
+
+    def __init__(self, diga: DigaBackend) -> None:
+        self.gone = False
+        app = create_oauth_backend(diga.core)
+
+        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+            scope.setdefault("extensions", {})[LOST] = lambda: self.gone
+            await app(scope, receive, send)
+
+        self.backend = DigaBackend(diga.core, diga.diga, diga.certificate)
+        self.backend.client = connected(watched, diga.certificate)
+
+    async def hang_up(self, code: str) -> None:
+        """Exchange a code, and be gone before there is an answer."""
+        await self._unanswered(self.backend.exchange(code))
+
+    async def hang_up_refresh(self, refresh_token: str) -> None:
+        """The same with a refresh token."""
+        await self._unanswered(self.backend.refresh(refresh_token))
+
+    async def _unanswered(self, request: Coroutine[Any, Any, httpx.Response]) -> None:
+        self.gone = True
+        with pytest.raises(AssertionError):  # of a client that is not answered
+            await request
 
 
 def verified_elsewhere(core: Core, access_token: str, now_ms: int | None = None) -> Claims:

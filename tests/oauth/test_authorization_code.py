@@ -12,15 +12,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from ddr.http.asgi import Receive, Scope, Send
 from ddr.http.core import Core
 from ddr.http.presence import Presence
-from ddr.oauth.app import create_oauth_backend
 from ddr.store.authorization import tokens
 from ddr.store.authorization.unpairing import Party, unpair
 from ddr.store.database.digest import sha256
-from ddr.tls.peer import LOST
-from tests.oauth.backend import DigaBackend, connected, events, stands
+from tests.oauth.backend import Caller, DigaBackend, events, stands
 from tests.support.clock import Clock
 from tests.support.trust import FakeTrust
 
@@ -310,27 +307,6 @@ async def test_a_grant_type_that_no_diga_may_use(diga: DigaBackend) -> None:
         "error": "unauthorized_client",
         "error_description": "The client is not authorized to use this authorization grant type",
     }
-
-
-class Caller:
-    """A DiGA's backend on a connection of its own, which it may give up."""
-
-    def __init__(self, diga: DigaBackend) -> None:
-        self.gone = False
-        app = create_oauth_backend(diga.core)
-
-        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
-            scope.setdefault("extensions", {})[LOST] = lambda: self.gone
-            await app(scope, receive, send)
-
-        self.backend = DigaBackend(diga.core, diga.diga, diga.certificate)
-        self.backend.client = connected(watched, diga.certificate)
-
-    async def hang_up(self, code: str) -> None:
-        """Exchange a code, and be gone before there is an answer."""
-        self.gone = True
-        with pytest.raises(AssertionError):  # of a client that is not answered
-            await self.backend.exchange(code)
 
 
 async def test_a_code_whose_client_hung_up_is_good_again(

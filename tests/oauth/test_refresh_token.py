@@ -12,11 +12,12 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.http.presence import BACK_MS
+from ddr.oauth.grants import unanswered
 from ddr.scopes.parse import DEVICE, scope_of
 from ddr.store.authorization.rotations import Rotate, rotate_all
 from ddr.store.authorization.unpairing import withdraw
 from ddr.store.outages.notices import Notice
-from tests.oauth.backend import DigaBackend, events, stands, verified_elsewhere
+from tests.oauth.backend import Caller, DigaBackend, events, stands, verified_elsewhere
 from tests.support.citus import one_server_only
 from tests.support.clock import Clock
 from tests.support.counting import counted
@@ -173,6 +174,23 @@ async def test_nor_do_seconds_of_maintenance_count(
     assert (await diga.refresh(first["refresh_token"])).json()["refresh_token"] == one["refresh_token"]
     core.notices.known = (replace(closed, cancelled_ms=from_ms),)
     assert (await diga.refresh(first["refresh_token"])).json()["error"] == "invalid_grant"
+
+
+async def test_a_client_that_hung_up_may_come_back_later(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock
+) -> None:
+    """It had waited long enough, and polls again at its next turn: nobody has got what the token was used up for."""
+    first = await diga.pair(patient_id)
+    await Caller(diga).hang_up_refresh(first["refresh_token"])
+    await asyncio.gather(*unanswered._running)
+    clock.advance(DAY)
+    again = await diga.refresh(first["refresh_token"])
+    assert again.status_code == 200, again.text
+    clock.advance(DAY)
+    assert (await diga.refresh(first["refresh_token"])).json()["refresh_token"] == again.json()["refresh_token"]
+    assert (await diga.refresh(again.json()["refresh_token"])).status_code == 200
+    assert (await diga.refresh(first["refresh_token"])).status_code == 400, "the successor was used"
+    assert "diga:refresh:reused" in await events(core, diga.diga)
 
 
 async def test_a_token_two_generations_old_is_reuse_at_once(diga: DigaBackend, patient_id: UUID) -> None:

@@ -22,6 +22,8 @@ from ddr.store.database.faults import FAULTS
 from ddr.store.database.ids import Kind
 from ddr.store.database.settling import made
 
+ROUNDS = 3  # a code is redeemed once in the life of a pairing: there is time to see who is still there
+
 
 async def exchange(call: Call) -> Response:
     """Tokens for a code that was issued to this client, for this redirect_uri and this code_challenge."""
@@ -39,7 +41,7 @@ async def exchange(call: Call) -> Response:
     if refresh_token is None:
         return await _after_another(call, presented, verifier)
     answer = token_response(call.core, family, scopes, refresh_token, call.core.clock())
-    return Tokens(answer, partial(_take_back, call.core, presented, code, family, refresh_token))
+    return Tokens(answer, partial(_take_back, call.core, presented, code, family, refresh_token), ROUNDS)
 
 
 async def _issued_to_client(call: Call, presented: str) -> Code:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import NamedTuple
 
 from starlette.responses import Response
@@ -12,6 +13,7 @@ from ddr.http.exchange import concerns
 from ddr.oauth import refresh_tokens, rotation
 from ddr.oauth.endpoint import Call
 from ddr.oauth.errors import OAuthError, excessive_scope, invalid_grant, malformed_scope
+from ddr.oauth.grants.unanswered import Tokens, let_repeat
 from ddr.oauth.issue import refresh_until_ms, standing_scopes, token_response
 from ddr.oauth.parameters import required
 from ddr.oauth.rotation import Rotation
@@ -30,7 +32,8 @@ log = logging.getLogger(__name__)
 async def refresh(call: Call) -> Response:
     """New tokens for the current refresh token; the same ones again for a repetition within seconds.
 
-    The seconds are those in which the recorder could be asked (ddr.http.presence).
+    The seconds are those in which the recorder could be asked (ddr.http.presence). They do not run for a client that
+    had hung up before it was answered.
     """
     presented = required(call.parameters, "refresh_token")
     named = _named(call, presented)
@@ -48,7 +51,8 @@ async def refresh(call: Call) -> Response:
             raise _unusable()
         if outcome is Rotation.ROTATE and not await _rotate(call, named, presented, successor):
             return await refresh(call)  # another request was faster; what it left behind is judged anew
-    return token_response(call.core, family, scopes, successor, call.core.clock())
+    answer = token_response(call.core, family, scopes, successor, call.core.clock())
+    return Tokens(answer, partial(let_repeat, call.core, family, sha256(successor)))
 
 
 class _Named(NamedTuple):

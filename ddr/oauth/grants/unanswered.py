@@ -1,15 +1,15 @@
-"""A code that was redeemed and whose tokens never left: the database was lost in that moment and the DiGA was told 503,
-or the DiGA had hung up before it was answered.
+"""Tokens that never left: the database was lost in that moment and the DiGA was told 503, or it had hung up before.
 
-What nobody got is no use of the code (RFC 6749 section 4.1.2). So the worker that made the tokens takes the redemption
-back, as soon as the database is there again, and the code is good once more for the rest of its time.
+What nobody got is no use of a code (RFC 6749 section 4.1.2). So the worker that made the tokens takes the redemption
+back, as soon as the database is there again, and the code is good once more for the rest of its time. Nor is it one of
+a refresh token: after a hang-up it gets the same successor again for as long as nobody has used that.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
@@ -18,12 +18,13 @@ from starlette.responses import Response
 
 from ddr.http.asgi import Receive, Scope, Send, client_gone
 from ddr.http.core import Core
-from ddr.store.authorization import tokens
+from ddr.store.authorization import rotations, tokens
 from ddr.store.authorization.tokens import Family
 from ddr.store.database.faults import FAULTS
 
 AGAIN_SECONDS = 0.2
 PATIENCE_SECONDS = 2.0  # in which a worker that has the database again takes back what it has to
+REPEAT_MS, REPEAT_SECONDS = 10 * 60_000, 2.0  # how long, and how often, a refresh is tried to be made repeatable
 UNDER_WAY_MS = 10_000  # since a code was redeemed: its answer may not have left
 SOON_SECONDS, LOOK_SECONDS = 0.3, 0.05  # in which that shows; nobody else has this one's turn meanwhile
 
@@ -43,38 +44,59 @@ class Redemption:
 
 def take_back(core: Core, redemption: Redemption) -> None:
     """Take it back beside the requests, if it was made. Its tokens must not be answered any more."""
-    task = asyncio.get_running_loop().create_task(_take_back(core, redemption), context=Context())
+    family, hashes = redemption.family, (redemption.code_sha256, redemption.refresh_sha256)
+
+    async def step() -> bool:
+        taken = await tokens.take_back(core.pool, *hashes, family.patient_id, family.grant_no)
+        if taken:
+            log.info("code.good_again", extra={"client_id": family.client_id})
+        return taken is not None
+
+    _beside(step, redemption.until_ms - core.clock(), AGAIN_SECONDS)
+
+
+def let_repeat(core: Core, family: Family, successor_sha256: bytes) -> None:
+    """Let the refresh token before this one be repeated, beside the requests: the client did not get the answer."""
+
+    async def step() -> bool:
+        await rotations.let_repeat(core.pool, family.patient_id, family.grant_no, successor_sha256)
+        return True
+
+    _beside(step, REPEAT_MS, REPEAT_SECONDS)
+
+
+def _beside(step: Callable[[], Awaitable[bool]], patience_ms: int, pause: float) -> None:
+    task = asyncio.get_running_loop().create_task(_settle(step, patience_ms, pause), context=Context())
     _running.add(task)
     task.add_done_callback(_running.discard)
 
 
-async def _take_back(core: Core, redemption: Redemption) -> None:
-    """Until it is settled, or the code is too old: the end of a lost transaction may come late."""
-    family, hashes = redemption.family, (redemption.code_sha256, redemption.refresh_sha256)
+async def _settle(step: Callable[[], Awaitable[bool]], patience_ms: int, pause: float) -> None:
+    """Until it is settled, or too late: the end of a lost transaction may come late."""
     with suppress(TimeoutError):
-        async with asyncio.timeout((redemption.until_ms - core.clock()) / 1000):
+        async with asyncio.timeout(patience_ms / 1000):
             while True:
                 with suppress(*FAULTS):
-                    taken = await tokens.take_back(core.pool, *hashes, family.patient_id, family.grant_no)
-                    if taken:
-                        log.info("code.good_again", extra={"client_id": family.client_id})
-                    if taken is not None:
+                    if await step():
                         return
-                await asyncio.sleep(AGAIN_SECONDS)
+                await asyncio.sleep(pause)
 
 
 class Tokens(Response):
-    """An answer with tokens; `not_given` is called when the client went away before they left."""
+    """An answer with tokens; `not_given` is called when the client went away before they left.
 
-    def __init__(self, answer: Response, not_given: Callable[[], None]) -> None:
+    `rounds` of the event loop are waited first, so that whatever has arrived meanwhile is seen, through TLS, too.
+    """
+
+    def __init__(self, answer: Response, not_given: Callable[[], None], rounds: int = 0) -> None:
         super().__init__(status_code=answer.status_code)
-        self._answer, self._not_given = answer, not_given
+        self._answer, self._not_given, self._rounds = answer, not_given, rounds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         sent = False
         try:
-            for _ in range(3):  # whatever has arrived meanwhile is seen, through TLS, too
+            for _ in range(self._rounds):
                 await asyncio.sleep(0)
             if not client_gone(scope):
                 await self._answer(scope, receive, send)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import asyncpg
 
@@ -103,6 +104,20 @@ async def rotate_all(conn: Connection, asked: Sequence[Rotate]) -> list[Family |
     rows = await conn.fetch(_ROTATE_ALL, *columns, list(map(array, valuesets)))
     made = {row["ord"]: family_of(row) for row in rows}
     return [made.get(ord) for ord in range(1, len(asked) + 1)]
+
+
+async def let_repeat(
+    conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, grant_no: int, successor_sha256: bytes
+) -> None:
+    """The answer with this refresh token did not reach the client: the one before it gets it for as long as it is the
+    current one. The seconds of a repetition would begin when it ends."""
+    await conn.execute(
+        "UPDATE token_grant SET rotated_ms = refresh_expires_ms"
+        " WHERE patient_id = $1 AND grant_no = $2 AND refresh_sha256 = $3 AND revoked_ms IS NULL",
+        patient_id,
+        grant_no,
+        successor_sha256,
+    )
 
 
 _ROTATING = Way(_ROTATE, _rotate_one, rotate_all, key=lambda asked: (asked.pairing_id, asked.grant_no))
