@@ -6,14 +6,17 @@ import asyncio
 import hashlib
 from dataclasses import replace
 from typing import Any
+from unittest.mock import AsyncMock
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from ddr.http.core import Core
 from ddr.http.presence import BACK_MS
 from ddr.oauth.grants import unanswered
 from ddr.scopes.parse import DEVICE, scope_of
+from ddr.store.authorization import rotations
 from ddr.store.authorization.rotations import Rotate, rotate_all
 from ddr.store.authorization.unpairing import withdraw
 from ddr.store.outages.notices import Notice
@@ -191,6 +194,47 @@ async def test_a_client_that_hung_up_may_come_back_later(
     assert (await diga.refresh(again.json()["refresh_token"])).status_code == 200
     assert (await diga.refresh(first["refresh_token"])).status_code == 400, "the successor was used"
     assert "diga:refresh:reused" in await events(core, diga.diga)
+
+
+@pytest.mark.parametrize("scoped", [False, True])
+async def test_a_rotation_whose_end_was_not_heard_may_be_repeated_later(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock, monkeypatch: pytest.MonkeyPatch, scoped: bool
+) -> None:
+    """The database is lost between commit and answer: the DiGA is told 503, and polls again at its next turn."""
+    first, rotate = await diga.pair(patient_id), rotations.rotate
+
+    async def lost(*arguments: Any) -> None:
+        assert await rotate(*arguments)
+        raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+
+    scope = {"scope": first["scope"]} if scoped else {}
+    with monkeypatch.context() as away:
+        away.setattr(rotations, "rotate", lost)
+        with pytest.raises(asyncpg.ConnectionDoesNotExistError):  # 503 outside (ddr.http.guard)
+            await diga.refresh(first["refresh_token"], **scope)
+        await asyncio.gather(*unanswered._running)
+    clock.advance(DAY)
+    again = await diga.refresh(first["refresh_token"])
+    assert again.status_code == 200, again.text
+    assert (await diga.refresh(again.json()["refresh_token"])).status_code == 200
+
+
+async def test_a_database_that_is_away_gathers_no_work_without_end(
+    core: Core, diga: DigaBackend, patient_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await diga.pair(patient_id)
+    monkeypatch.setattr(unanswered, "MOST", 5)
+    with monkeypatch.context() as away:
+        for name in ("rotate", "let_repeat"):
+            away.setattr(rotations, name, AsyncMock(side_effect=ConnectionRefusedError))
+        for _ in range(10):
+            with pytest.raises(ConnectionRefusedError):
+                await diga.refresh(first["refresh_token"])
+        running = list(unanswered._running)
+        assert len(running) == 5
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 async def test_a_token_two_generations_old_is_reuse_at_once(diga: DigaBackend, patient_id: UUID) -> None:

@@ -24,6 +24,7 @@ from ddr.store.authorization import restore, rotations, tokens
 from ddr.store.authorization.rotations import Rotate
 from ddr.store.authorization.tokens import Family
 from ddr.store.database.digest import sha256
+from ddr.store.database.faults import FAULTS, UNAVAILABLE, fault_of
 from ddr.store.database.ids import Kind
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ async def refresh(call: Call) -> Response:
     """New tokens for the current refresh token; the same ones again for a repetition within seconds.
 
     The seconds are those in which the recorder could be asked (ddr.http.presence). They do not run for a client that
-    had hung up before it was answered.
+    had hung up before it was answered, or was told 503 for a rotation that was made.
     """
     presented = required(call.parameters, "refresh_token")
     named = _named(call, presented)
@@ -52,7 +53,7 @@ async def refresh(call: Call) -> Response:
         if outcome is Rotation.ROTATE and not await _rotate(call, named, presented, successor):
             return await refresh(call)  # another request was faster; what it left behind is judged anew
     answer = token_response(call.core, family, scopes, successor, call.core.clock())
-    return Tokens(answer, partial(let_repeat, call.core, family, sha256(successor)))
+    return Tokens(answer, partial(let_repeat, call.core, *named, sha256(successor)))
 
 
 class _Named(NamedTuple):
@@ -137,7 +138,12 @@ async def _rotate(call: Call, named: _Named, presented: str, successor: str) -> 
         call.diga.client_id,
         call.diga.valuesets,
     )
-    return await rotations.rotate(call.core.pool, asked)
+    try:
+        return await rotations.rotate(call.core.pool, asked)
+    except FAULTS as error:
+        if fault_of(error) == UNAVAILABLE:  # it may have been made all the same
+            let_repeat(call.core, *named, asked.successor_sha256)
+        raise
 
 
 async def _is_ahead(call: Call, family: Family, presented: str) -> bool:

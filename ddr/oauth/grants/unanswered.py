@@ -2,7 +2,7 @@
 
 What nobody got is no use of a code (RFC 6749 section 4.1.2). So the worker that made the tokens takes the redemption
 back, as soon as the database is there again, and the code is good once more for the rest of its time. Nor is it one of
-a refresh token: after a hang-up it gets the same successor again for as long as nobody has used that.
+a refresh token: that gets the same successor again for as long as nobody has used that.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
+from ddr.durations import HOUR_MS
 from ddr.http.asgi import Receive, Scope, Send, client_gone
 from ddr.http.core import Core
 from ddr.store.authorization import rotations, tokens
@@ -24,7 +25,9 @@ from ddr.store.database.faults import FAULTS
 
 AGAIN_SECONDS = 0.2
 PATIENCE_SECONDS = 2.0  # in which a worker that has the database again takes back what it has to
-REPEAT_MS, REPEAT_SECONDS = 10 * 60_000, 2.0  # how long, and how often, a refresh is tried to be made repeatable
+REPEAT_MS, REPEAT_SECONDS = HOUR_MS, 5.0  # how long, and how often, a refresh is tried to be made repeatable
+LOOKS = 3  # at a database that answers: so long a lost rotation may take to end
+MOST = 200  # at once: those that were under way when the database was lost come first
 UNDER_WAY_MS = 10_000  # since a code was redeemed: its answer may not have left
 SOON_SECONDS, LOOK_SECONDS = 0.3, 0.05  # in which that shows; nobody else has this one's turn meanwhile
 
@@ -55,14 +58,21 @@ def take_back(core: Core, redemption: Redemption) -> None:
     _beside(step, redemption.until_ms - core.clock(), AGAIN_SECONDS)
 
 
-def let_repeat(core: Core, family: Family, successor_sha256: bytes) -> None:
-    """Let the refresh token before this one be repeated, beside the requests: the client did not get the answer."""
+def let_repeat(core: Core, pairing_id: str, grant_no: int, successor_sha256: bytes) -> None:
+    """Let the refresh token before this one be repeated, beside the requests: the client did not get the answer, if
+    the rotation was made at all."""
+    looks = 0
 
     async def step() -> bool:
-        await rotations.let_repeat(core.pool, family.patient_id, family.grant_no, successor_sha256)
-        return True
+        nonlocal looks
+        pairing = await tokens.find_pairing(core.pool, pairing_id)
+        if pairing is None or await rotations.let_repeat(core.pool, pairing.patient_id, grant_no, successor_sha256):
+            return True
+        looks += 1
+        return looks == LOOKS
 
-    _beside(step, REPEAT_MS, REPEAT_SECONDS)
+    if len(_running) < MOST:
+        _beside(step, REPEAT_MS, REPEAT_SECONDS)
 
 
 def _beside(step: Callable[[], Awaitable[bool]], patience_ms: int, pause: float) -> None:

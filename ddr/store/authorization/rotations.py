@@ -108,16 +108,17 @@ async def rotate_all(conn: Connection, asked: Sequence[Rotate]) -> list[Family |
 
 async def let_repeat(
     conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, grant_no: int, successor_sha256: bytes
-) -> None:
+) -> bool:
     """The answer with this refresh token did not reach the client: the one before it gets it for as long as it is the
-    current one. The seconds of a repetition would begin when it ends."""
-    await conn.execute(
+    current one. The seconds of a repetition would begin when it ends. False when it is not the current one."""
+    status: str = await conn.execute(
         "UPDATE token_grant SET rotated_ms = refresh_expires_ms"
         " WHERE patient_id = $1 AND grant_no = $2 AND refresh_sha256 = $3 AND revoked_ms IS NULL",
         patient_id,
         grant_no,
         successor_sha256,
     )
+    return status == "UPDATE 1"
 
 
 _ROTATING = Way(_ROTATE, _rotate_one, rotate_all, key=lambda asked: (asked.pairing_id, asked.grant_no))
