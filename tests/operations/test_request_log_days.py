@@ -412,6 +412,24 @@ async def test_a_worker_of_the_version_before_seals_and_drops_as_it_did(log: Log
     assert await log.pool.fetchval("SELECT request_log_drop($1)", as_date(today() - 30)) == 1
 
 
+@pytest.mark.parametrize("avoided", ["nestloop", "hashjoin", "mergejoin", "indexscan", "nestloop, hashjoin"])
+async def test_days_are_found_by_whatever_plan(log: Log, avoided: str) -> None:
+    """A plan may look at the names of all tables before it looks which of them are days of the log."""
+    for day in (today() - 40, today() - 2):
+        await log.write(day, 4)
+    database = await log.pool.fetchval("SELECT current_database()")
+    for method in avoided.split(", "):
+        await log.pool.execute(f"ALTER DATABASE {database} SET enable_{method} = off")
+    await log.pool.execute(f"ALTER DATABASE {database} SET enable_indexonlyscan = off")
+    await log.pool.execute("ANALYZE pg_class, pg_inherits")
+    await log.pool.expire_connections()
+    assert await log.pool.fetchval("SELECT request_log_drop($1)", as_date(today() - 50)) == 0  # the version before
+    assert await pack_some(log.pool, tomorrow_ms()) == 2
+    assert await packs.due(log.pool, as_date(today() + 1)) is None
+    assert await sealing.drop(log.pool, 30, today() * DAY_MS) == 1
+    assert (await verify_chain(log.pool)).faults == []
+
+
 @pytest.mark.parametrize("part", [1, 2])
 async def test_words_of_which_a_part_is_gone_are_not_taken_for_others(
     log: Log, monkeypatch: pytest.MonkeyPatch, part: int

@@ -20,7 +20,7 @@ async def due(conn: Connection, before: date) -> date | None:
     day: date | None = await conn.fetchval(
         """
         SELECT min(day) FROM (
-          SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
+          SELECT request_log_day(c.relname) AS day
             FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
            WHERE i.inhparent = 'request_log_seal'::regclass AND c.relkind = 'r') AS there
          WHERE day < $1

@@ -48,7 +48,7 @@ class End(NamedTuple):
 # Of each day that is there its first and last number, by its key.
 _NUMBERS = """
 SELECT there.day, first, last FROM (
-  SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
+  SELECT request_log_day(c.relname) AS day
     FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
    WHERE i.inhparent = 'request_log_seal'::regclass AND c.relkind = 'r') AS there
  CROSS JOIN LATERAL (
