@@ -211,12 +211,13 @@ class View:
                 self.pace.answered(answer)
                 self._asked_now(answer)
             found.take(answer)
-            url = self._next(answer)
+            url = self.following(answer)
             if meanwhile and len(found.pages) == 1:
                 meanwhile()
         return found
 
-    def _next(self, answer: Exchange) -> str | None:
+    def following(self, answer: Exchange) -> str | None:
+        """The address of the next page, None on the last one. Raises Elsewhere."""
         links = answer.json.get("link") or ()
         found = next((str(link.get("url")) for link in links if link.get("relation") == "next"), None)
         if found is None:

@@ -4,60 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
 
 from ddr.conform.check import Need, check
+from ddr.conform.doors import Door, doors
 from ddr.conform.exchange import Exchange
 from ddr.conform.kit import Kit
-from ddr.conform.target import Identity
 from ddr.conform.verdict import NotApplicable, expect
 from ddr.conform.view import View, key_of
 
 PATIENT = (Need.PATIENT,)
 TYPES = ("Observation", "Device", "DeviceMetric")
-FHIR = "application/fhir+json"
-
-
-@dataclass(frozen=True)
-class Door:
-    """A way to data, below the FHIR base."""
-
-    method: str
-    path: str
-    media_type: str = ""
-    content: str = ""
-
-    def asked(self, view: View, authorization: str | None, identity: Identity | None = None) -> Exchange:
-        """The answer to this header, over the connection of the view's DiGA or of another one."""
-        headers = {"accept": FHIR}
-        if authorization is not None:
-            headers["authorization"] = authorization
-        if self.media_type:
-            headers["content-type"] = self.media_type
-        who = identity or view.identity
-        return view.kit.wire.send(self.method, view.url(self.path), who, headers, content=self.content)
-
-    @property
-    def told(self) -> str:
-        """For a verdict."""
-        return f"{self.method} {self.path}"
-
-
-def _doors(view: View) -> list[Door]:
-    """All ways to data that there are: searches by GET and POST, reads of what was found, versions, the summary."""
-    view.listed("Device")  # others as they have been read before: their search may count for the Grace-Period
-    found = []
-    for kind in TYPES:
-        found += [Door("GET", kind), Door("POST", f"{kind}/_search", "application/x-www-form-urlencoded", "_count=1")]
-        for one in view.seen(kind)[:1]:
-            version = (one.get("meta") or {}).get("versionId")
-            found += [
-                Door("GET", key_of(one)),
-                *([Door("GET", f"{key_of(one)}/_history/{version}")] if version else ()),
-            ]
-    if view.sees("continuous-glucose-measurement"):
-        found.append(Door("POST", "Observation/$hddt-cgm-summary", FHIR, '{"resourceType": "Parameters"}'))
-    return found
 
 
 def _unauthorized(answer: Exchange, what: str) -> None:
@@ -71,7 +27,7 @@ def no_token_no_data(kit: Kit) -> None:
     """Without a token, or with another scheme, every way to data is answered 401."""
     view = kit.views[0]
     basic = base64.b64encode(b"user:secret").decode()
-    for door in _doors(view):
+    for door in doors(view):
         _unauthorized(door.asked(view, None), f"{door.told} without a token")
         _unauthorized(door.asked(view, f"Basic {basic}"), f"{door.told} with another scheme")
 
@@ -82,7 +38,7 @@ def bad_tokens_are_refused(kit: Kit) -> None:
     view = kit.views[0]
     for text in ("there-is-no-such-token", _unsigned(kit), _altered(view.access_token)):
         kit.wire.secrets.learn(text)
-        for door in _doors(view):
+        for door in doors(view):
             answer = door.asked(view, f"Bearer {text}")
             _unauthorized(answer, f"{door.told} with a bad token")
             told = answer.headers.get("www-authenticate", "")
@@ -106,7 +62,7 @@ def _altered(token: str) -> str:
 def token_in_the_address_is_refused(kit: Kit) -> None:
     """A token in the query instead of the header opens nothing (RFC 9700 section 4.3.2)."""
     view = kit.views[0]
-    for door in _doors(view):
+    for door in doors(view):
         if door.method == "GET":
             answer = Door("GET", f"{door.path}?access_token={view.access_token}").asked(view, None)
             expect(answer.status in (400, 401), f"{door.told}: a token in the address is accepted", answer)
@@ -116,7 +72,7 @@ def token_in_the_address_is_refused(kit: Kit) -> None:
 def refresh_token_opens_nothing(kit: Kit) -> None:
     """A refresh token is no access token."""
     view = kit.views[0]
-    for door in _doors(view):
+    for door in doors(view):
         _unauthorized(door.asked(view, f"Bearer {view.refresh_token}"), f"{door.told} with a refresh token")
 
 
@@ -125,7 +81,7 @@ def token_needs_its_diga(kit: Kit) -> None:
     """The token of one DiGA over the connection of another is refused."""
     view = kit.views[0]
     thief = next(diga for diga in kit.target.digas if diga != view.identity)
-    for door in _doors(view):
+    for door in doors(view):
         answer = door.asked(view, f"Bearer {view.access_token}", thief)
         expect(answer.status in (401, 404), f"another DiGA gets {door.path}", answer)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ddr.conform.authorization import pair, refresh_form, revoke, token
 from ddr.conform.check import Need, check
+from ddr.conform.doors import doors
 from ddr.conform.exchange import Exchange
 from ddr.conform.kit import Kit
 from ddr.conform.verdict import NotRun, expect
@@ -98,8 +99,9 @@ def another_diga_cannot_refresh_or_revoke(kit: Kit) -> None:
     """A refresh token in the hands of another DiGA brings nothing, and its pairing goes on."""
     view = _living(kit)
     thief = next(diga for diga in kit.target.digas if diga != view.identity)
-    stolen = token(kit, refresh_form(thief, view.refresh_token), thief)
-    expect("access_token" not in stolen.json, "another DiGA refreshes", stolen)
+    for claimed in (thief, view.identity):
+        stolen = token(kit, refresh_form(claimed, view.refresh_token), thief)
+        expect("access_token" not in stolen.json, f"another DiGA refreshes as {claimed.client_id}", stolen)
     revoke(kit, thief, view.refresh_token)
     after = view.get("Device")
     expect(after.status == 200, "another DiGA has ended the pairing", stolen, after)
@@ -119,12 +121,14 @@ def refresh_token_works_once(kit: Kit) -> None:
 def revoking_ends_everything(kit: Kit) -> None:
     """After revoking, access token and refresh token are refused at once: 401 invalid_token and invalid_grant."""
     view = _living(kit)
+    ways = doors(view)
     answer = revoke(kit, view.identity, view.refresh_token)
     expect(answer.status == 200, "revoking is not answered with 200", answer)
-    asked = view.get("Device")
-    expect(asked.status == 401, "the access token still works", answer, asked)
-    named = "invalid_token" in asked.headers.get("www-authenticate", "")
-    expect(named, "the refusal does not say invalid_token", asked)
+    for door in ways:
+        asked = door.asked(view, f"Bearer {view.access_token}")
+        expect(asked.status == 401, f"{door.told}: the access token still works", answer, asked)
+        named = "invalid_token" in asked.headers.get("www-authenticate", "")
+        expect(named, "the refusal does not say invalid_token", asked)
     refreshed = token(kit, refresh_form(view.identity, view.refresh_token), view.identity)
     expect("access_token" not in refreshed.json, "the refresh token still works", answer, refreshed)
     error = refreshed.json.get("error")

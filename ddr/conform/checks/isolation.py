@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from urllib.parse import urlencode
 
 from ddr.conform.agree import agree, query
 from ddr.conform.check import Need, check
-from ddr.conform.exchange import Json
+from ddr.conform.exchange import Exchange, Json
 from ddr.conform.kit import Kit
 from ddr.conform.laws.codes import RANGES, SUMMARY, VALUESETS
 from ddr.conform.laws.naive import Case, codings, has_code, references
@@ -109,6 +111,62 @@ def hidden_observations_are_not_found(kit: Kit) -> None:
 
 def _is(entry: Json, kind: str) -> bool:
     return (entry.get("resource") or {}).get("resourceType") == kind
+
+
+@check("SCO-001", "OBS-003", needs=PATIENT, searches=1)
+def links_belong_to_their_pairing(kit: Kit) -> None:
+    """The link to a further page, followed with another pairing's token, brings nothing that is not for that one."""
+    asked = 0
+    for view in kit.views:
+        others = [other for other in kit.views if other is not view and _hides(other, view)]
+        if not others:
+            continue
+        page = view.search("Observation?_count=1")
+        if url := view.following(page):
+            for other in others:
+                asked += 1
+                _is_for(other, other.get(url), f"a link of {view.name}")
+    if not asked:
+        raise NotApplicable("no search of one pairing has two pages with something that is hidden from another")
+
+
+def _hides(other: View, view: View) -> bool:
+    own = {key_of(one) for one in other.everything.matches}
+    return any(key_of(one) not in own for one in view.everything.matches)
+
+
+def _is_for(view: View, answer: Exchange, what: str) -> None:
+    """Fail for any resource in the answer, wherever it stands, that the view does not find by a search."""
+    for kind in ("Observation", "Device", "DeviceMetric"):
+        known = {key_of(one) for one in view.listed(kind).matches}
+        for one in _within(answer.json, kind):
+            expect(key_of(one) in known, f"{what} brings {view.name} {key_of(one)}, which is not for it", answer)
+
+
+def _within(found: object, kind: str) -> Iterator[Json]:
+    if isinstance(found, dict):
+        if found.get("resourceType") == kind:
+            yield found
+        for inner in found.values():
+            yield from _within(inner, kind)
+    elif isinstance(found, list):
+        for inner in found:
+            yield from _within(inner, kind)
+
+
+@check("SCO-004", "SCO-001", needs=PATIENT, searches=1)
+def other_interactions_bring_nothing_hidden(kit: Kit) -> None:
+    """History, a search over all types and a batch of reads, if they are answered, show what a search finds only."""
+    batch = {"resourceType": "Bundle", "type": "batch", "entry": [_asking(kind) for kind in ("Observation", "Device")]}
+    for view in kit.views:
+        for path in ("_history", "Observation/_history", "Device/_history", "?_type=Observation,Device"):
+            _is_for(view, view.get(path), path)
+        fields = {"content-type": "application/fhir+json"}
+        _is_for(view, view.send("POST", "", fields, json.dumps(batch), harmless=True), "a batch")
+
+
+def _asking(kind: str) -> Json:
+    return {"request": {"method": "GET", "url": kind}}
 
 
 @check("SCO-006", needs=TWO)

@@ -60,6 +60,19 @@ def _deaf(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     return answered(request, 200) if tamper.client_id and asks(request, REVOKE, "POST") else tamper.pass_on(request)
 
 
+def _half_deaf(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """After revoking, searches are refused, and reads by id are not."""
+    over: set[str] = tamper.memory.setdefault("over", set())
+    if tamper.client_id and asks(request, REVOKE, "POST"):
+        over.add(tamper.client_id)
+        return answered(request, 200)
+    if tamper.client_id not in over or asks(request, "/fhir/Device/[^/_]+$", "GET"):
+        return tamper.pass_on(request)
+    if asks(request, TOKEN):
+        return answered(request, 400, {"error": "invalid_grant"})
+    return answered(request, 401, {}, **{"www-authenticate": 'Bearer error="invalid_token"'})
+
+
 def _sub(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     """All pairings have one Pairing ID."""
     return answers(TOKEN, lambda body: body.update(sub=TOKENS["sub"]) if "sub" in body else None)(tamper, request)
@@ -284,6 +297,19 @@ AUTHORIZATION = (
         _deaf,
         "revoking-ends-everything",
         ("revoking-needs-the-own-certificate",),
+    ),
+    Fault(
+        "revoked-token-reads",
+        "after revoking, an access token still reads by id",
+        _half_deaf,
+        "revoking-ends-everything",
+        ("revoking-needs-the-own-certificate",),
+    ),
+    Fault(
+        "refresh-without-the-certificate",
+        "a refresh token brings tokens to whoever says the name of its DiGA",
+        refusals(TOKEN, lambda answer: answered(answer.request, 200, TOKENS), 401, REFRESH),
+        "another-diga-cannot-refresh-or-revoke",
     ),
     Fault(
         "choice-is-a-word",

@@ -6,7 +6,7 @@ import httpx
 
 from tests.conform.faults.fault import Fault, answers, refusals, requests
 from tests.conform.faults.searches import COMPARING, OBSERVATIONS, foreign, lose
-from tests.conform.faults.tamper import Harm, Json, Tamper, answered, asks, edited, replaced
+from tests.conform.faults.tamper import Harm, Json, Tamper, answered, asks, edited, loaded, replaced, resources
 
 SOMEWHERE = "/fhir/"
 
@@ -108,6 +108,33 @@ def _open(path: str, whoever: bool = False) -> Harm:
         return answer
 
     return harm
+
+
+def _any_link(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """A link to a further page is good for whoever has it."""
+    answer = tamper.pass_on(request)
+    known = _known(tamper, request, answer)
+    if answer.is_success or not asks(request, "/fhir/Observation$", query="(^|&)_page="):
+        return answer
+    for token, way in known.items():
+        asked = httpx.Request("GET", request.url, headers={**request.headers, "authorization": token})
+        if (found := way.pass_on(asked)).is_success:
+            return found
+    return answer
+
+
+def _history(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """The history of a type is that of everybody."""
+    seen: dict[str, Json] = tamper.memory.setdefault("seen", {})
+    if asks(request, "/fhir/Observation/_history$", "GET"):
+        body = {"resourceType": "Bundle", "type": "history", "entry": [{"resource": one} for one in seen.values()]}
+        return answered(request, 200, body, **{"content-type": "application/fhir+json"})
+    answer = tamper.pass_on(request)
+    if asks(request, "/fhir/Observation$") and answer.is_success and "json" in answer.headers["content-type"]:
+        for one in resources(loaded(answer.content)):
+            if one["resourceType"] == "Observation":
+                seen[one["id"]] = {"resourceType": "Observation", "id": one["id"]}
+    return answer
 
 
 def _fewer_in_xml(tamper: Tamper, request: httpx.Request) -> httpx.Response:
@@ -296,6 +323,19 @@ REFUSALS = (
         "a version read by id is found, whoever may see it",
         _any_version,
         "resources-of-others-are-unknown",
+    ),
+    Fault(
+        "link-is-anybodys",
+        "the link to a further page is good for another pairing",
+        _any_link,
+        "links-belong-to-their-pairing",
+    ),
+    Fault(
+        "history-of-all",
+        "the history of Observation is that of everybody",
+        _history,
+        "other-interactions-bring-nothing-hidden",
+        after=("includes-bring-the-devices",),
     ),
     Fault("patient-is-there", "Patient can be read", _patient, "no-patient-endpoint"),
     Fault("delete-accepted", "DELETE is answered 204", _writes, "nothing-can-be-written"),
