@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from ddr.conform.laws.naive import Case
 from ddr.conform.verdict import Failed, NotRun
-from ddr.conform.view import Found, View
+from ddr.conform.view import Circle, Found, View
 
 
 def query(**parameters: str) -> str:
@@ -40,6 +40,8 @@ def answered(view: View, kind: str, text: str) -> Found:
     """All pages of a search that must be answered. Raises Failed."""
     try:
         return view.all_pages(f"{kind}?{text}", counted=kind == "Observation")
+    except Circle as error:
+        raise Failed(f"{kind}?{text}: {error.text}", *error.shown) from None
     except NotRun as error:
         if error.shown:
             raise Failed(f"{kind}?{text} is not answered with a Bundle", *error.shown) from None

@@ -28,6 +28,10 @@ class Elsewhere(NotRun):
     """A page's link leads to another server, which would get the token: it is not followed."""
 
 
+class Circle(NotRun):
+    """A page's link leads back to a page that was read: there is no end."""
+
+
 @dataclass
 class Found:
     """What a search brought over all pages: matches in order, what was included, and which answer brought what."""
@@ -201,7 +205,7 @@ class View:
 
         Raises NotRun when a page is not answered by a Bundle.
         """
-        found = Found()
+        found, read = Found(), set[str]()
         url: str | None = path
         while url and len(found.pages) < MOST_PAGES:
             answer = self.search(url) if counted and not found.pages else self.get(url)
@@ -211,7 +215,10 @@ class View:
                 self.pace.answered(answer)
                 self._asked_now(answer)
             found.take(answer)
+            read.add(answer.url)
             url = self.following(answer)
+            if url in read:
+                raise Circle(f"{self.name}: the link next leads back to a page that was read", answer)
             if meanwhile and len(found.pages) == 1:
                 meanwhile()
         return found
@@ -239,7 +246,7 @@ class View:
                     raise ended from error
         found = self._read[kind]
         if isinstance(found, Ended):
-            why = Elsewhere if isinstance(found, Elsewhere) else NotRun
+            why = type(found) if isinstance(found, NotRun) else NotRun
             raise why(f"reading every {kind}: {found.text}", *found.shown)
         return found
 

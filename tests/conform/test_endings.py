@@ -283,3 +283,22 @@ def test_a_link_that_would_give_the_token_away_is_not_followed(link: str) -> Non
     with pytest.raises(NotRun, match="another server"):
         kit(answer).views[0].all_pages("Device", counted=False)
     assert link not in asked
+
+
+def test_pages_in_a_circle_have_an_end() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        page = {
+            "resourceType": "Bundle",
+            "type": "searchset",
+            "link": [{"relation": "next", "url": f"{BASE}/Device?2"}],
+        }
+        return answers(page)(request)
+
+    found = kit(answer)
+    asked.clear()
+    (result,) = run(found, [check(CHECKS["search-is-answered-with-a-searchset"].run)])
+    assert result.verdict is Verdict.FAILED and result.text.endswith("leads back to a page that was read")
+    assert len(asked) == 2, asked

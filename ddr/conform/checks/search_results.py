@@ -13,7 +13,7 @@ from ddr.conform.laws.naive import has_code, references
 from ddr.conform.laws.observations import code
 from ddr.conform.laws.times import effective, milliseconds
 from ddr.conform.verdict import Failed, NoData, NotApplicable, NotRun, expect
-from ddr.conform.view import Elsewhere, View, key_of, matches, mode
+from ddr.conform.view import Circle, Elsewhere, View, key_of, matches, mode
 
 PATIENT = (Need.PATIENT,)
 TYPES = ("Observation", "Device", "DeviceMetric")
@@ -41,6 +41,8 @@ def _answered(view: View) -> Sequence[Exchange]:
     not run without it. A recorder that is busy (503) may be asked later."""
     try:
         return _read(view)
+    except Circle as error:
+        raise Failed(error.text, *error.shown) from None
     except NotRun as error:
         if any(one.status not in (200, 503) or (one.status == 200 and not _is_bundle(one)) for one in error.shown):
             raise Failed(error.text, *error.shown) from None

@@ -102,7 +102,7 @@ def _no_such_include(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _next(url: str) -> Harm:
-    """The search for everything has a link `next` that leads nowhere."""
+    """The search for everything has a link `next` that leads nowhere, or there; `{}` is the address of the search."""
 
     def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
         if asks(request, OBSERVATIONS, query="page=lost"):
@@ -110,7 +110,7 @@ def _next(url: str) -> Harm:
         answer = tamper.pass_on(request)
         if not asks(request, OBSERVATIONS, query="iterate") or not answer.is_success:
             return answer
-        following = {"relation": "next", "url": url or f"{request.url}&page=lost"}
+        following = {"relation": "next", "url": url.format(request.url)}
         kept = [one for one in answer.json()["link"] if one["relation"] != "next"]
         return edited(answer, lambda body: body.update(link=[*kept, following]))
 
@@ -128,7 +128,13 @@ SEARCHES = (
     Fault(
         "page-is-gone",
         "the second page of a search is answered 404",
-        _next(""),
+        _next("{}&page=lost"),
+        "search-is-answered-with-a-searchset",
+    ),
+    Fault(
+        "pages-in-a-circle",
+        "the link next leads back to the page that has it",
+        _next("{}"),
         "search-is-answered-with-a-searchset",
     ),
     Fault(
