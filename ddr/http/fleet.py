@@ -22,6 +22,7 @@ class Fleet:
     pid: int = field(default_factory=os.getpid)
     restarts: int = 0  # of workers, since the recorder was started
     connections: Callable[[], int] = int  # of clients, at present
+    certificate: Callable[[], bytes] = bytes  # the chain in force (PEM); empty before there is one
     _told: Mapping[int, Figures] = field(default_factory=dict)
 
     def learn(self, workers: Mapping[str, Figures], restarts: int) -> None:

@@ -12,12 +12,12 @@ from ddr import __version__
 from ddr.http.core import Core
 from ddr.http.metrics import Figure
 from ddr.http.request_log.spool import in_folder
+from ddr.operations.status.checks import in_force
 from ddr.store.audit import entries
 from ddr.store.credentials import register
 from ddr.store.database import clock
 from ddr.store.database.faults import FAULTS
 from ddr.store.registries import losses
-from ddr.tls.server_certificate import own
 
 DAY_SECONDS = 86_400
 
@@ -73,5 +73,5 @@ async def host_figures(core: Core) -> dict[str, Figure]:
 
 
 def _certificate_days(core: Core) -> float:
-    ends = own(core.settings.server_cert).not_valid_after_utc.timestamp()
+    ends = in_force(core).not_valid_after_utc.timestamp()
     return round((ends - core.clock() / 1000) / DAY_SECONDS, 2)

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
+from cryptography import x509
+
 from ddr.tls.alerts import alerting_context
 from ddr.tls.bsi import TLS12_SUITES
 from ddr.tls.server_certificate import own
@@ -27,14 +29,20 @@ class TlsError(Exception):
     """The server certificate cannot be used; the text is one clear line for the operator."""
 
 
-def public_context(cert: Path, key: Path) -> ssl.SSLContext:
-    """A context that asks for no client certificate. `cert` is a PEM chain, `key` its PEM key. Raises TlsError."""
+def bare_context() -> ssl.SSLContext:
+    """A context that asks for no client certificate, and has none of its own yet."""
     context = alerting_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(":".join(TLS12_SUITES))
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_alpn_protocols(["http/1.1"])
     keep_few(context)
+    return context
+
+
+def public_context(cert: Path, key: Path) -> ssl.SSLContext:
+    """A context that asks for no client certificate. `cert` is a PEM chain, `key` its PEM key. Raises TlsError."""
+    context = bare_context()
     try:
         context.load_cert_chain(cert, key, password="")  # never ask on a terminal
     except (OSError, ssl.SSLError) as error:
@@ -42,18 +50,28 @@ def public_context(cert: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-def diga_context(cert: Path, key: Path, registered: Iterable[bytes]) -> ssl.SSLContext:
-    """A context that completes handshakes with the `registered` certificates (DER) only. Raises TlsError.
+def requiring(context: ssl.SSLContext, registered: Iterable[bytes]) -> ssl.SSLContext:
+    """`context`, which from now on completes handshakes with the `registered` certificates (DER) only.
 
     Each is a trust anchor of its own, so that self-signed certificates and leaves of an unknown CA pass (TLS-006).
-    Building takes about 0.35 ms per certificate: call it off the event loop.
+    It takes about 0.35 ms per certificate: call it off the event loop.
     """
-    return _with_clients(public_context(cert, key), ssl.CERT_REQUIRED, registered)
+    return _with_clients(context, ssl.CERT_REQUIRED, registered)
+
+
+def accepting(context: ssl.SSLContext, registered: Iterable[bytes]) -> ssl.SSLContext:
+    """The same for clients that may have no certificate: gateways with a token. Another certificate is refused."""
+    return _with_clients(context, ssl.CERT_OPTIONAL, registered)
+
+
+def diga_context(cert: Path, key: Path, registered: Iterable[bytes]) -> ssl.SSLContext:
+    """What `requiring` makes of `public_context`. Raises TlsError."""
+    return requiring(public_context(cert, key), registered)
 
 
 def gateway_context(cert: Path, key: Path, registered: Iterable[bytes]) -> ssl.SSLContext:
-    """The same for clients that may have no certificate: gateways with a token. Another certificate is refused."""
-    return _with_clients(public_context(cert, key), ssl.CERT_OPTIONAL, registered)
+    """What `accepting` makes of `public_context`. Raises TlsError."""
+    return accepting(public_context(cert, key), registered)
 
 
 def _with_clients(context: ssl.SSLContext, mode: ssl.VerifyMode, registered: Iterable[bytes]) -> ssl.SSLContext:
@@ -91,14 +109,21 @@ def check_period(cert: Path, now: datetime) -> None:
     replaced in spite of it.
     """
     try:
-        found = own(cert)
+        fault = out_of_period(own(cert), now)
     except (OSError, ValueError):
         raise TlsError(f"server certificate {cert}: is not valid PEM") from None
+    if fault:
+        raise TlsError(f"server certificate {cert}: {fault}")
+
+
+def out_of_period(found: x509.Certificate, now: datetime) -> str:
+    """Why nobody would take this certificate now; empty when it is valid."""
     clock = f"this machine's clock says {now:%Y-%m-%d %H:%M} UTC"
     if now > found.not_valid_after_utc:
-        raise TlsError(f"server certificate {cert}: it ended on {found.not_valid_after_utc:%Y-%m-%d}; {clock}")
+        return f"it ended on {found.not_valid_after_utc:%Y-%m-%d}; {clock}"
     if now < found.not_valid_before_utc:
-        raise TlsError(f"server certificate {cert}: it is valid from {found.not_valid_before_utc:%Y-%m-%d} on; {clock}")
+        return f"it is valid from {found.not_valid_before_utc:%Y-%m-%d} on; {clock}"
+    return ""
 
 
 def _reason(error: OSError, cert: Path, key: Path) -> str:

@@ -18,7 +18,12 @@ TIMESTAMPS = 2
 
 def own(file: Path) -> x509.Certificate:
     """The server's own certificate in a PEM file, which is the first one. Raises OSError, ValueError."""
-    return x509.load_pem_x509_certificates(file.read_bytes())[0]
+    return first_of(file.read_bytes())
+
+
+def first_of(chain: bytes) -> x509.Certificate:
+    """The server's own certificate of a chain in PEM. Raises ValueError."""
+    return x509.load_pem_x509_certificates(chain)[0]
 
 
 @dataclass(frozen=True)

@@ -228,3 +228,18 @@ def test_a_database_that_starts_late_is_waited_for_and_is_no_crash(tmp_path: Pat
     assert status == 0
     assert log.count("serve.worker_ended") == 1, "the kill"
     assert log.count("worker.waits_for_database") == 1, "one line"
+
+
+def test_a_worker_that_dies_while_the_key_is_another_one_has_a_successor(tmp_path: Path) -> None:
+    """When all have, nothing would serve until the files are mended."""
+    with embedded(tmp_path / "database") as url:
+        recorder = Recorder(settings_for(tmp_path, workers=2, database_url=url))
+        until(lambda: len(recorder.workers()) == 2 and len(figures_of(recorder)) == 2)
+        key, workers = Path(recorder.settings["server_key"]), recorder.workers()
+        key.write_bytes((Path(recorder.settings["state_dir"]) / "authority.key").read_bytes())
+        for gone, worker in enumerate(workers, 1):
+            os.kill(worker, signal.SIGKILL)
+            until(exchanged(recorder, *workers[:gone]))
+        assert status(recorder), "with the certificate that was in force"
+        until(lambda: "tls.context_kept" in recorder.log())
+        assert recorder.stop()[0] == 0

@@ -18,6 +18,9 @@ from ddr.demo.certs import authority, client_certificate, server_certificate
 from ddr.gateway.app import create_gateway
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
 from ddr.http.core import Core
+from ddr.http.fleet import Fleet
+from ddr.http.jobs import Jobs
+from ddr.operations.status.checks import days_left
 from ddr.registries.certificates import expires_ms
 from ddr.store.gateways import certificates as gateway_certificates
 from ddr.store.gateways.certificates import Anchors, Said
@@ -103,6 +106,32 @@ async def test_a_newly_listed_certificate_gets_in(secured: Core, trust: FakeTrus
                 break
             except (OSError, EOFError):
                 await asyncio.sleep(0.1)
+    await listeners.stop()
+
+
+async def test_a_newly_listed_certificate_gets_in_while_the_server_has_another_key(
+    secured: Core, trust: FakeTrust, tmp_path: Path
+) -> None:
+    """What is wrong with the files keeps the certificate that was good in force, and the allow list as it is now."""
+    core = replace(secured, fleet=Fleet(), jobs=Jobs())
+    pair = client_certificate(tmp_path, "newest")
+    listeners, ports = await started(core, {"diga": echo_certificate})
+    served = core.settings.server_cert.read_bytes()
+    core.settings.server_key.write_bytes(pair.key.read_bytes())
+    core.settings.server_cert.write_bytes(pair.cert.read_bytes()[:100])
+    trust.ders.append(pair.der)
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                assert await ask(ports["diga"], client_context(tmp_path / "authority.pem", pair))
+                break
+            except (OSError, EOFError):
+                await asyncio.sleep(0.1)
+        while core.jobs.states["tls-files"].failures == 0:  # noqa: ASYNC110 - a matter of one round
+            await asyncio.sleep(0.1)
+    assert core.fleet.certificate() == served
+    days = days_left(core, core.clock())
+    assert days is not None and days > 300, "of what is served, not of the file"
     await listeners.stop()
 
 

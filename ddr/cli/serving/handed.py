@@ -1,13 +1,15 @@
-"""The settings as `ddr serve` hands them to its workers: those that it found fit, whatever their files say by then."""
+"""What `ddr serve` hands to its workers: settings and a certificate that it found fit, whatever files say by then."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from ddr.settings import MivSettings, Settings
+from ddr.tls.pair import ServerPair
 
 
 def handed(settings: Settings) -> str:
@@ -23,3 +25,13 @@ def taken_over(text: str) -> Settings:
     values: dict[str, Any] = {name: Path(value) if name in paths else value for name, value in known.items()}
     values["miv"] = {name: MivSettings(**terms) for name, terms in known.get("miv", {}).items()}
     return Settings(**values)
+
+
+def handed_pair(pair: ServerPair | None) -> dict[str, str] | None:
+    """The server's certificate and key for JSON: for a pipe, too. Every byte has a character in this encoding."""
+    return pair and {name: content.decode("latin-1") for name, content in pair._asdict().items()}
+
+
+def taken_pair(told: Mapping[str, str] | None) -> ServerPair | None:
+    """The inverse."""
+    return ServerPair(**{name: text.encode("latin-1") for name, text in told.items()}) if told else None

@@ -14,9 +14,11 @@ from ddr.cli.serving.server import Server, server_for
 from ddr.http.address import networks
 from ddr.http.asgi import ASGIApp
 from ddr.http.core import Core
+from ddr.http.jobs import Step
 from ddr.http.request_log.logged import trouble
-from ddr.tls.context import diga_context, gateway_context, public_context
-from ddr.tls.follow import LOOK_SECONDS, Build, Following, Mark, files_mark
+from ddr.tls.context import accepting, requiring
+from ddr.tls.follow import LOOK_SECONDS, Build, Following, Mark
+from ddr.tls.pair import PairFiles, ServerPair
 
 INTERFACE = ("diga", "public")  # whose connections the request log knows
 
@@ -24,8 +26,10 @@ INTERFACE = ("diga", "public")  # whose connections the request log knows
 class Listeners:
     """All listeners of a worker, from start to the end of the last request."""
 
-    def __init__(self, core: Core, apps: Mapping[str, ASGIApp]) -> None:
+    def __init__(self, core: Core, apps: Mapping[str, ASGIApp], held: ServerPair | None = None) -> None:
+        """`held`: certificate and key in force, for as long as those of the files are worse."""
         self._core, self._apps = core, apps
+        self._files = PairFiles(core.settings.server_cert, core.settings.server_key, held)
         self._following: list[asyncio.Task[Never]] = []
         self._serving: dict[Server, asyncio.Task[None]] = {}
 
@@ -57,31 +61,29 @@ class Listeners:
 
     async def _contexts(self) -> dict[str, ssl.SSLContext]:
         """The outer context of each TLS listener. Behind a proxy none asks for a client certificate."""
-        settings = self._core.settings
-        files = (settings.server_cert, settings.server_key)
+        settings, files = self._core.settings, self._files
+        await files.begin()
+        self._core.fleet.certificate = lambda: files.pair.chain
+        self._keep("files", files.step)
 
         def for_diga() -> ssl.SSLContext:
-            return diga_context(*files, self._core.registry.certificates())
+            return requiring(files.pair.context(), self._core.registry.certificates())
 
         def for_gateways() -> ssl.SSLContext:
-            return gateway_context(*files, self._core.bridges.certificates)
+            return accepting(files.pair.context(), self._core.bridges.certificates)
 
-        def for_all() -> ssl.SSLContext:
-            return public_context(*files)
-
-        everybody = await self._live("public", for_all, lambda: files_mark(*files))
+        everybody = await self._live("public", lambda: files.pair.context(), lambda: files.pair)
         if settings.client_cert_header:
             return {"diga": everybody, "public": everybody, "gateway": everybody}
-        diga = await self._live(
-            "diga", for_diga, lambda: (files_mark(*files), frozenset(self._core.registry.certificates()))
-        )
-        gateway = await self._live(
-            "gateway", for_gateways, lambda: (files_mark(*files), self._core.bridges.certificates)
-        )
+        diga = await self._live("diga", for_diga, lambda: (files.pair, frozenset(self._core.registry.certificates())))
+        gateway = await self._live("gateway", for_gateways, lambda: (files.pair, self._core.bridges.certificates))
         return {"diga": diga, "public": everybody, "gateway": gateway}
 
     async def _live(self, name: str, build: Build, mark: Mark) -> ssl.SSLContext:
         """The outer context of what `build` makes, made again whenever `mark` changes."""
         following = await Following.begin(build, mark)
-        self._following.append(asyncio.create_task(self._core.jobs.keep(f"tls-{name}", following.step, LOOK_SECONDS)))
+        self._keep(name, following.step)
         return following.outer
+
+    def _keep(self, name: str, step: Step) -> None:
+        self._following.append(asyncio.create_task(self._core.jobs.keep(f"tls-{name}", step, LOOK_SECONDS)))

@@ -2,8 +2,8 @@
 
 They talk in lines of JSON. Every BEAT_SECONDS, which is the beat of its event loop, and whenever a state changes, the
 worker says `{"ready": bool, "leaving": bool, "figures": {name: number or list}}`: it serves; it has been told to end.
-What it gets on its stdin is first its settings (`ddr.cli.serving.handed`), then what it shall know of the others
-(`ddr.http.fleet`); when its stdin closes, it finishes what it has in hand and ends.
+What it gets on its stdin is first its settings and the certificate in force (`ddr.cli.serving.handed`), then what it
+shall know of the others (`ddr.http.fleet`); when its stdin closes, it finishes what it has in hand and ends.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any
 
 import orjson
 
-from ddr.cli.serving.handed import handed
+from ddr.cli.serving.handed import handed, handed_pair
 from ddr.cli.serving.server import DRAIN_SECONDS
 from ddr.cli.serving.sockets import Sockets, to_argument
 from ddr.settings import Settings
+from ddr.tls.pair import ServerPair
 
 BEAT_SECONDS = 1.0
 STUCK_BEATS = 5  # a worker that misses so many is replaced: no request may keep an event loop for that long
@@ -47,7 +48,7 @@ class WorkerProcess:
 
     @classmethod
     async def spawn(
-        cls, number: int, sockets: Sockets, environment: Mapping[str, str], settings: Settings
+        cls, number: int, sockets: Sockets, environment: Mapping[str, str], settings: Settings, pair: ServerPair | None
     ) -> WorkerProcess:
         """Start worker `number`. Raises OSError when the system gives no further process."""
         process = await asyncio.create_subprocess_exec(
@@ -59,7 +60,8 @@ class WorkerProcess:
             limit=LONGEST_LINE,
         )
         assert process.stdin is not None
-        process.stdin.write(orjson.dumps({"settings": handed(settings)}) + b"\n")
+        told = {"settings": handed(settings), "pair": handed_pair(pair)}
+        process.stdin.write(orjson.dumps(told) + b"\n")
         return cls(number, process)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,6 +16,8 @@ from ddr.cli.main import OPERATOR_ERRORS
 from ddr.cli.serving.process import BEAT_SECONDS, WorkerProcess
 from ddr.cli.serving.sockets import Sockets
 from ddr.settings import Settings
+from ddr.tls.follow import LOOK_SECONDS
+from ddr.tls.pair import PairFiles
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 5.0
 STEADY_SECONDS = 10  # a worker that served this long starts again without a pause
@@ -41,6 +44,7 @@ class Supervisor:
         """`settings` are what workers get, however late they are started; `recheck` gives those to exchange workers
         for, and an error for the operator keeps the former ones."""
         self._sockets, self._settings, self._environment, self._recheck = sockets, settings, environment, recheck
+        self._files = PairFiles(settings.server_cert, settings.server_key)
         self._count = settings.workers
         self._stopping, self._reloading = asyncio.Event(), asyncio.Event()
         self._slots: list[Slot] = []
@@ -58,6 +62,7 @@ class Supervisor:
     async def run(self) -> None:
         """Run until `stop`. Raises CommandError when a worker cannot even start for the first time."""
         try:
+            await self._look_at_files()
             for number in range(1, self._count + 1):
                 self._slots.append(Slot(number, await self._spawn_first(number)))
             started = await self._unless_stopped(self._all_started())
@@ -70,6 +75,7 @@ class Supervisor:
                     group.create_task(self._keep(slot))
                 group.create_task(self._reload_when_asked())
                 group.create_task(self._tell_all())
+                group.create_task(self._follow_files())
         finally:
             await self._end()
 
@@ -96,7 +102,9 @@ class Supervisor:
     async def _spawn(self, number: int) -> WorkerProcess | None:
         """A new process; None, noted in the log, when the system gives none at the moment."""
         try:
-            worker = await WorkerProcess.spawn(number, self._sockets, self._environment, self._settings)
+            worker = await WorkerProcess.spawn(
+                number, self._sockets, self._environment, self._settings, self._files.held
+            )
         except OSError as error:
             log.error("serve.worker_not_started", extra={"worker": number, "error": type(error).__name__})
             return None
@@ -122,17 +130,20 @@ class Supervisor:
     async def _reload_when_asked(self) -> None:
         while await self._unless_stopped(self._reloading.wait()) is not None:
             self._reloading.clear()
-            former = self._settings
+            former = self._settings, self._files
             try:
-                self._settings = await asyncio.to_thread(self._recheck)
+                self._settings = new = await asyncio.to_thread(self._recheck)
             except OPERATOR_ERRORS as error:
                 log.error("serve.reload_refused", extra={"reason": str(error)})
                 continue
             log.info("serve.reloading")
+            if (new.server_cert, new.server_key) != (former[0].server_cert, former[0].server_key):
+                self._files = PairFiles(new.server_cert, new.server_key)
+            await self._look_at_files()
             if await self._unless_stopped(self._exchange_all()):
                 log.info("serve.reloaded")
             else:
-                self._settings = former
+                self._settings, self._files = former
 
     async def _exchange_all(self) -> bool:
         """One after another, each after its successor serves; False: a new one does not, and the others stay."""
@@ -144,6 +155,15 @@ class Supervisor:
             former, slot.worker = slot.worker, successor
             await former.end()
         return True
+
+    async def _follow_files(self) -> None:
+        """Know the certificate and key that are in force: what is in their files may be no good when a worker dies."""
+        while await self._unless_stopped(asyncio.sleep(LOOK_SECONDS, result=True)) is not None:
+            await self._look_at_files()
+
+    async def _look_at_files(self) -> None:
+        with suppress(Exception):  # workers tell it, in `/status`, too
+            await self._files.step()
 
     async def _tell_all(self) -> None:
         """Each worker learns the figures of all, for whoever asks it."""

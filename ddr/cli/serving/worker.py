@@ -21,7 +21,7 @@ from ddr.app import Rooms, running
 from ddr.cli.main import reported
 from ddr.cli.serving import log as technical_log
 from ddr.cli.serving.crowd import raise_descriptors
-from ddr.cli.serving.handed import taken_over
+from ddr.cli.serving.handed import taken_over, taken_pair
 from ddr.cli.serving.lifeline import Lifeline
 from ddr.cli.serving.listeners import Listeners
 from ddr.cli.serving.sockets import Sockets, from_argument
@@ -74,11 +74,12 @@ async def work(number: int, sockets: Sockets, around: Around = plain) -> None:
     await lifeline.open()
     with suppress(asyncio.CancelledError):
         async with AsyncExitStack() as stack:
-            given = (await first).get("settings")  # none: the supervisor is of a version before this one
-            rooms = await opened(stack, taken_over(given) if given else load_settings(), fleet)
+            given = await first  # of a supervisor of a version before this one neither settings nor a pair
+            settings = taken_over(given["settings"]) if "settings" in given else load_settings()
+            rooms = await opened(stack, settings, fleet)
             lifeline.figures = lambda: worker_figures(rooms.core)
             apps = {name: around(name, app, rooms.core.settings) for name, app in rooms.listeners().items()}
-            listeners = Listeners(rooms.core, apps)
+            listeners = Listeners(rooms.core, apps, taken_pair(given.get("pair")))
             try:
                 settle()  # nobody has to wait for it yet
                 await listeners.start(sockets)

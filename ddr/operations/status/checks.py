@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+
+from cryptography import x509
 
 from ddr.fhir.instants import date_time
 from ddr.http.core import Core
 from ddr.http.watch import DEMOTED, UNAVAILABLE, Trouble
 from ddr.operations.status.functions import NAMES, TOKEN, TOWARDS_DIGA
 from ddr.settings import Settings
-from ddr.tls.server_certificate import own
+from ddr.tls.server_certificate import first_of, own
 
 EXPIRES_SOON = timedelta(days=14)  # what is not renewed by then needs somebody
 CLOCK_MS = 10_000  # a host that follows NTP is nearer than that to a database that does
@@ -34,7 +35,7 @@ async def look(core: Core, refused_before: int) -> list[Trouble]:
         told = ("A server of the database must not be used", "Ein Server der Datenbank darf nicht benutzt werden")
         found.append(Trouble("database-host", DEMOTED, [], *told))
     found += [registry_stale(name) for name in too_old(core, now_ms)]
-    found += certificate(core.settings.server_cert, now_ms)
+    found += certificate(core, now_ms)
     found += _clock(core) + _signing(core, now_ms) + _jobs(core, now_ms)
     if core.admission.refused > refused_before:
         told = ("More requests come than can be answered", "Es kommen mehr Anfragen, als beantwortet werden können")
@@ -75,9 +76,9 @@ def registry_stale(name: str, since_ms: int | None = None) -> Trouble:
     return Trouble(name, UNAVAILABLE, TOWARDS_DIGA, *told, since_ms)
 
 
-def certificate(file: Path, now_ms: int) -> list[Trouble]:
+def certificate(core: Core, now_ms: int) -> list[Trouble]:
     """The certificate of the listeners has expired, or will within EXPIRES_SOON; one that cannot be read stays."""
-    if (ends := _ends(file)) is None:
+    if (ends := _ends(core)) is None:
         return []
     now = datetime.fromtimestamp(now_ms / 1000, UTC)
     end = date_time(int(ends.timestamp() * 1000))
@@ -90,15 +91,21 @@ def certificate(file: Path, now_ms: int) -> list[Trouble]:
     return []
 
 
-def days_left(file: Path, now_ms: int) -> int | None:
+def days_left(core: Core, now_ms: int) -> int | None:
     """Whole days until the certificate of the listeners expires; None when it cannot be read."""
-    ends = _ends(file)
+    ends = _ends(core)
     return None if ends is None else (ends - datetime.fromtimestamp(now_ms / 1000, UTC)).days
 
 
-def _ends(file: Path) -> datetime | None:
+def in_force(core: Core) -> x509.Certificate:
+    """The certificate of the listeners: of the file, unless they keep a former one. Raises OSError, ValueError."""
+    chain = core.fleet.certificate()
+    return first_of(chain) if chain else own(core.settings.server_cert)
+
+
+def _ends(core: Core) -> datetime | None:
     try:
-        return own(file).not_valid_after_utc
+        return in_force(core).not_valid_after_utc
     except (OSError, ValueError):
         return None
 

@@ -43,7 +43,7 @@ def document(core: Core, board: Board) -> Json:
         "cancelled": [_of_notice(core, board, one) for one in board.cancelled],
         "past": _past(core, board),
         "registries": {name: _registry(source) for name, source in board.sources.items()},
-        "certificate_days_left": days_left(core.settings.server_cert, board.now_ms),
+        "certificate_days_left": days_left(core, board.now_ms),
         "metadata": {
             "fhir": f"{core.settings.public_base_url}/fhir/metadata",
             "oauth": f"{core.settings.public_base_url}/.well-known/oauth-authorization-server",
