@@ -73,6 +73,9 @@ class Access:
     claim: Claim | None = None  # of Grace-Periods that begin with the answer
     restores: tuple[Restore, ...] = ()
     asked: Sequence[Mapping[str, Any]] | None = None  # what was asked with the admission has found this
+    entry: NewEntry | None = (
+        None  # of the audit trail, which may say more exactly what was read until the answer leaves
+    )
 
 
 class Gate:
@@ -193,7 +196,9 @@ class Gate:
         view = self._view(decision, openings, facts.now_ms)
         if is_spread(self._core.pool):
             self._seen.put(_who(candidate), (decision, openings))
-        return Access(view, scopes, claims.pairing_id, claims.client_id, claim, admission.restores)
+        return Access(
+            view, scopes, claims.pairing_id, claims.client_id, claim, admission.restores, entry=admission.entry
+        )
 
     async def _openings(self, decision: Allowed, scopes: Scopes, admission: Admission) -> Mapping[str, Opened]:
         """What this pairing was let see later than its first request, and when."""

@@ -12,6 +12,7 @@ from ddr.fhir.subset import WHOLE, Subset, read_subset
 from ddr.fhir.versions import stored_versions
 from ddr.http.asgi import Reply, Scope
 from ddr.http.core import Core
+from ddr.http.exchange import told
 from ddr.scopes.decision import Interaction
 from ddr.store.database.ids import Kind
 from ddr.store.search.reads import Row, former_version, read, read_asked
@@ -63,6 +64,11 @@ async def _found(core: Core, access: Access, resource_type: str, logical_id: str
     if (key := _key(core, resource_type, logical_id)) is None:
         raise not_known(reference)
     row = await read(core.pool, access.view, *key, access.asked)
+    if (
+        resource_type == "Observation"
+    ):  # an id tells what may have it, its row what it is; what is not shown is not read
+        shown = row is not None and row["within"] and not row["deleted"]
+        told(access.entry, valuesets=[row["observed_miv"]] if row is not None and shown else [])
     if row is None:
         raise not_known(reference)
     if not row["within"]:

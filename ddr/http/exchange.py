@@ -69,3 +69,12 @@ async def audited(pool: asyncpg.Pool, entry: NewEntry) -> None:
         await add(pool, entry)
     else:
         exchange.entries.append(entry)
+
+
+def told(former: NewEntry | None, **detail: object) -> None:
+    """What is `audited` says this instead, as it is known by now. What is stored already stays as it is."""
+    exchange = CURRENT.get()
+    if exchange is not None and exchange.entries:
+        exchange.entries[:] = [
+            one._replace(detail={**one.detail, **detail}) if one is former else one for one in exchange.entries
+        ]

@@ -255,3 +255,22 @@ async def test_a_further_page_is_told_as_of_the_kinds_that_its_search_asked_for(
             assert len(ids(answer)) == 1
         read = [sorted(detail["valuesets"]) for event, detail in await events(diga) if event == "diga:data:read"]
         assert read[-3:] == [told] * 3
+
+
+async def test_a_value_that_is_read_by_its_id_is_told_as_of_its_kind(body: Body, pair: Pair, clock: Clock) -> None:
+    now_ms = body.core.clock()
+    value = await body.measurement(GLUCOSE, "2339-0", now_ms)
+    old = await body.measurement(GLUCOSE, "2339-0", now_ms - 31 * DAY)
+    diga = await pair(GLUCOSE, PRESSURE)
+    own = [body.miv(GLUCOSE).valueset]
+    for path, status, told in (
+        (f"Observation/{value}", 200, own),
+        (f"Observation/{value}/_history/1", 200, own),
+        (f"Observation/{value}/_history/9", 404, own),
+        (f"Observation/{old}", 404, []),
+        ("Observation/x", 404, []),
+    ):
+        answer = await diga.get(path)
+        assert answer.status_code == status, answer.text
+        event, detail = (await events(diga))[-1]
+        assert (event, detail["valuesets"]) == ("diga:data:read", told), path

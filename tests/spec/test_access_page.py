@@ -44,7 +44,6 @@ from tests.support.recorder import PASSWORD, Recorder, TestDiga, recorder
 
 GRACE_SECONDS = 600
 KINDS = (BG, BP, CGM)
-SINGLE = (BG, BP)  # whose values are no series: their ids tell that, and not which of them it is
 FREE = BP  # of which the operator has no Grace-Period
 CODES = {BG: "2339-0", BP: "85354-9", CGM: "99504-3"}
 _DAY = re.compile(r"<h2 id=\"day-[0-9]+\">(.*?)</h2>(.*?)</section>", re.S)
@@ -164,7 +163,7 @@ class AccessMachine(RuleBasedStateMachine):
     @rule()
     def read(self) -> None:
         self.ddr.clock.advance(60)
-        self.run(self.ask(f"Observation/{self.glucose}", SINGLE))
+        self.run(self.ask(f"Observation/{self.glucose}", (BG,)))
 
     @rule()
     def devices(self) -> None:
