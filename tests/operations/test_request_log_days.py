@@ -24,13 +24,14 @@ from ddr.operations.request_log.verifying import findings, verify_chain, verify_
 from ddr.settings import Settings
 from ddr.store.audit import request_log_packs as packs
 from ddr.store.audit import request_log_seals as store
-from ddr.store.audit.request_log import Batch, add
+from ddr.store.audit.request_log import Batch, add, add_late
 from ddr.store.database.faults import ChangedMeanwhile
 from ddr.store.database.pool import open_pool
 from tests.support.audit import DAY_MS
 from tests.support.database import migrated_database
 from tests.support.day import today
 from tests.support.request_log import ANSWERS, CLIENTS, Log, Pen, as_date, seal_lines, some_lines
+from tests.support.touched import touched
 
 
 def tomorrow_ms() -> int:
@@ -168,6 +169,17 @@ async def test_a_day_that_somebody_reads_or_that_gets_a_late_seal_is_finished_la
     assert await log.forms() == {IN_COLUMNS: 3, IN_LINES: 1}
     assert (await verify_chain(log.pool)).entries == 15
     assert (await log.told())[1].faults == []
+
+
+async def test_of_many_batches_that_come_late_those_that_are_not_sealed_are_stored_in_one_look(log: Log) -> None:
+    """After a long outage there are thousands of them, and ten thousands of seals: once for each would never end."""
+    await log.write(today(), *[1] * 30)
+    late = [Batch(run, number, b"%d" % number) for run in (log.run, uuid4()) for number in range(21, 61)]
+    async with touched(log.pool, f"request_log_seal_{as_date(today()):%Y%m%d}") as work:
+        await add_late(log.pool, [*late, late[-1]])
+    assert 30 <= work.fetched <= 60
+    rows = await log.pool.fetch("SELECT run, batch_no, records FROM request_log_fresh ORDER BY records, run")
+    assert {Batch(**row) for row in rows} == {one for one in late if one.run != log.run or one.batch_no > 30}
 
 
 async def test_a_dump_that_lasts_over_midnight_holds_up_no_seal(log: Log, core: Core) -> None:

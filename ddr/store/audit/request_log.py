@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -42,22 +42,24 @@ async def add(conn: Connection, batch: Batch, entries: Sequence[NewEntry] = ()) 
         await conn.execute(_ADD, *told)
 
 
-async def add_late(pool: asyncpg.Pool, batches: Iterable[Batch]) -> None:
-    """Store batches of which nobody knows whether they were stored before: they may even be sealed by now."""
+# All seals are looked through once, however many batches there are: of a long outage there are thousands.
+_ADD_LATE = """
+  WITH late AS (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bytea[]) AS t (run, batch_no, records)),
+       wanted AS (SELECT run::text AS run, min(batch_no) AS low, max(batch_no) AS high FROM late GROUP BY run),
+       sealed AS MATERIALIZED (
+         SELECT w.run, (part ->> 0)::bigint AS first, (part ->> 1)::bigint AS last
+           FROM request_log_seal s JOIN wanted w ON s.runs ? w.run
+          CROSS JOIN LATERAL jsonb_array_elements(s.runs -> w.run) AS part
+          WHERE (part ->> 1)::bigint >= w.low AND (part ->> 0)::bigint <= w.high)
+INSERT INTO request_log_fresh (run, batch_no, records)
+SELECT run, batch_no, records FROM late
+ WHERE NOT EXISTS (SELECT FROM sealed s WHERE s.run = late.run::text AND late.batch_no BETWEEN s.first AND s.last)
+ON CONFLICT DO NOTHING"""
+
+
+async def add_late(pool: asyncpg.Pool, batches: Sequence[Batch]) -> None:
+    """Store batches (one at least) of which nobody knows whether they were stored before: they may even be sealed."""
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute(LOCK, Lock.REQUEST_LOG)
-        for batch in batches:
-            await conn.execute(
-                """
-                INSERT INTO request_log_fresh (run, batch_no, records)
-                SELECT $1::uuid, $2::bigint, $3::bytea
-                 WHERE NOT EXISTS (
-                   SELECT FROM request_log_seal s, jsonb_array_elements(s.runs -> $4::text) AS part
-                    WHERE s.runs ? $4::text AND $2 BETWEEN (part ->> 0)::bigint AND (part ->> 1)::bigint)
-                ON CONFLICT DO NOTHING
-                """,
-                batch.run,
-                batch.batch_no,
-                batch.records,
-                str(batch.run),
-            )
+        told = [(batch.run, batch.batch_no, batch.records) for batch in batches]
+        await conn.execute(_ADD_LATE, *map(list, zip(*told, strict=True)))
