@@ -171,6 +171,8 @@ def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) 
     wire = Wire(target)
     wire.prepare()
     earlier = read_earlier(args.against) if args.against else None
+    if earlier and earlier.fhir_base != target.fhir_base:  # of which everything would have disappeared
+        raise TargetError(f"{args.against} is of another recorder: {earlier.fhir_base}")
     kit = Kit(target, wire, _browser(args, wire), Patience(args.patience), args.provoke, args.keep, earlier)
     kit.source = _source(args.data, target, wire)
     terminal, started = Terminal(console, len(checks)), int(time.time() * 1000)

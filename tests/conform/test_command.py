@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ddr.cli.main import main
+from ddr.conform.earlier import Earlier
 from ddr.conform.target import Target
 from ddr.demo.recorder import free_ports
 
@@ -54,6 +55,13 @@ def test_a_report_that_cannot_be_written_whole_leaves_the_former_one(
     assert report.read_text() == "former" and list(tmp_path.iterdir()) == [report]
     assert main(given) == 1
     assert json.loads(report.read_text())["stopped"].startswith("the recorder cannot be reached")
+
+
+def test_a_report_of_another_recorder_is_no_earlier_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (report := tmp_path / "report.json").write_text(json.dumps({"state": Earlier("https://y.example", 0).to_json()}))
+    given = ("--issuer", "https://x.example", "--against", str(report))
+    assert main(["conform", "https://x.example/fhir", *given]) == 1
+    assert capsys.readouterr().err == f"ddr: {report} is of another recorder: https://y.example\n"
 
 
 def test_a_password_that_is_no_text_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
