@@ -70,9 +70,10 @@ def _status(raw: Any) -> int:
 
 def _rows(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     if not text.lstrip().startswith("{"):
-        yield from enumerate(csv.DictReader(io.StringIO(text)), 2)
+        rows = csv.DictReader(io.StringIO(text))
+        yield from ((rows.line_num, row) for row in rows)  # empty lines are left out, and count
         return
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(io.StringIO(text), 1):  # ended by line feeds alone
         if line.strip():
             try:
                 row = json.loads(line)

@@ -153,6 +153,8 @@ def test_a_probe_sees_downtime_from_a_failed_look_to_the_next(text: str) -> None
     [
         ("time,status\nyesterday,200\n", "line 2"),
         ("time,status\n2027-07-11T10:00:00Z,\n", "line 2"),
+        ("time,status\n2027-07-11T10:00:00Z,200\n\n\n2027-07-11T10:01:00Z,\n", "line 5"),
+        ('{"time": "2027-07-11T10:00:00Z", "status": 200, "cause": "a\u2028b"}\n{"time"', "line 2"),
         ("when,status\n2027-07-11T10:00:00Z,200\n", "time is missing"),
         ("time,status\n2027-07-11T10:00:00Z,42\n", "no HTTP status"),
         ('{"time": "2027-07-11T10:00:00Z", "status": 200}\n{"time"', "line 2"),
