@@ -70,7 +70,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
             loop=None,
             record_class=asyncpg.Record,
             connect=self._connect_somewhere,
-            init=_init,
+            init=self._begin,
             reset=_keep,
             **session_options(limits, cache, servers.schema),
         )
@@ -83,6 +83,12 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
             await connection.execute(SESSION)
             connection.lock_seconds = self.limits.lock
         return connection
+
+    async def _begin(self, connection: asyncpg.Connection) -> None:
+        """Bound what it keeps prepared; jsonb becomes Python values: in binary form it is the text after one byte."""
+        connection._stmt_cache = Prepared.like(connection._stmt_cache)
+        await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode, decoder=_decode, format="binary")
+        await self.servers.fitting.put_right(connection, own=bool(self.cache))
 
     async def ready(self) -> bool:
         """True when the database is fit for requests; asked beside the pool, answered within two seconds."""
@@ -239,12 +245,6 @@ def _encode(value: Any) -> bytes:
 
 def _decode(data: bytes) -> Any:
     return orjson.loads(memoryview(data)[1:])
-
-
-async def _init(connection: asyncpg.Connection) -> None:
-    """Bound what it keeps prepared; jsonb becomes Python values: in binary form it is the text after one byte."""
-    connection._stmt_cache = Prepared.like(connection._stmt_cache)
-    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode, decoder=_decode, format="binary")
 
 
 async def _keep(connection: asyncpg.Connection) -> None:

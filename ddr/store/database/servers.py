@@ -14,6 +14,7 @@ from asyncpg.transaction import Transaction
 from ddr.call import statement
 from ddr.store.database.dsn import Host, hosts, names_parameter, shown
 from ddr.store.database.faults import FAULTS, StaleServer
+from ddr.store.database.fitting import Fitting
 from ddr.store.database.lineage import Lineage
 from ddr.store.database.spreading import there
 from ddr.store.database.standing import Standing, label
@@ -101,6 +102,7 @@ class Servers:
         self.url, self.schema = url, schema
         self.shown = shown(url) if at is None else label(at)
         self.lineage = lineage or Lineage()
+        self.fitting = Fitting()
         self.spread: bool | None = None  # over servers of Citus; None: nobody has looked yet
         self.away = False
         self.doubts = 0  # how often connections in hand turned out to be of no use, as far as that can be known

@@ -1,0 +1,40 @@
+"""Settings of a server or a role by which what it acknowledges may be lost, or transactions are not what they are here.
+
+A session of our own is put right. What is the server's alone, or a pooler's, can only be told.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import asyncpg
+
+log = logging.getLogger(__name__)
+
+# By name what is unfit, and what a session is set to; "": no session can. Where a commit need not wait for the disk
+# (the admission) it is asked for; `remote_apply` and the like are the operator's choice.
+_UNFIT = {
+    "synchronous_commit": (("off",), "on"),
+    "default_transaction_isolation": (("repeatable read", "serializable"), "read committed"),
+    "fsync": (("off",), ""),
+    "full_page_writes": (("off",), ""),
+}
+_ASKED = f"SELECT {', '.join(f'current_setting({name!r})' for name in _UNFIT)}"
+
+
+class Fitting:
+    """What has been told of the servers of a URL; shared by all connections of a process."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    async def put_right(self, connection: asyncpg.Connection, own: bool) -> None:
+        """Look at a new connection; `own`: its session is nobody else's."""
+        for (name, (unfit, fit)), value in zip(_UNFIT.items(), await connection.fetchrow(_ASKED), strict=True):
+            if value not in unfit:
+                continue
+            if own and fit:
+                await connection.execute(f"SET {name} = '{fit}'")
+            elif name not in self._told:
+                self._told.add(name)
+                log.warning("database.setting_unfit", extra={"setting": name, "value": value})

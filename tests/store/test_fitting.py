@@ -1,0 +1,78 @@
+"""What is acknowledged is on the disk, whatever the role or the server says by itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from ddr.settings import Settings
+from ddr.store.database import fitting
+from ddr.store.database.pool import open_pool
+from tests.support.citus import one_server_only
+from tests.support.database import fresh_database
+from tests.support.pooler import direct_only
+
+SETTINGS = ("synchronous_commit", "default_transaction_isolation")
+
+
+@pytest.fixture
+async def own(settings: Settings, database_url: str) -> AsyncIterator[Settings]:
+    """Of a database whose sessions begin as somebody has set them."""
+    async with fresh_database(database_url) as url:
+        yield replace(settings, database_url=url)
+
+
+async def sessions_begin(own: Settings, **values: str) -> None:
+    """From now on."""
+    async with await open_pool(own, size=1) as pool:
+        name = await pool.fetchval("SELECT current_database()")
+        for setting, value in values.items():
+            await pool.execute(f"ALTER DATABASE {name} SET {setting} = '{value}'")
+
+
+async def found(own: Settings) -> list[Any]:
+    """What the settings are in a session of a pool, two of which are made."""
+    async with await open_pool(own, size=2) as pool, pool.acquire(), pool.acquire() as second:
+        return [await second.fetchval(f"SHOW {name}") for name in SETTINGS]
+
+
+@direct_only
+@one_server_only
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+async def test_a_session_of_our_own_is_put_right(
+    own: Settings, isolation: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await sessions_begin(own, synchronous_commit="off", default_transaction_isolation=isolation)
+    assert await found(own) == ["on", "read committed"]
+    assert not caplog.records
+
+
+@direct_only
+@one_server_only
+async def test_a_commit_that_waits_for_more_than_the_disk_stays_so(own: Settings) -> None:
+    await sessions_begin(own, synchronous_commit="remote_apply")
+    assert await found(own) == ["remote_apply", "read committed"]
+
+
+@direct_only
+@one_server_only
+async def test_a_session_that_may_be_somebody_elses_is_told_and_left_alone(
+    own: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As behind a pooler in transaction mode."""
+    await sessions_begin(own, synchronous_commit="off")
+    assert await found(replace(own, database_statement_cache=0)) == ["off", "read committed"]
+    told = [(record.message, record.setting, record.value) for record in caplog.records]  # type: ignore[attr-defined]
+    assert told == [("database.setting_unfit", "synchronous_commit", "off")], "once, not for each connection"
+
+
+async def test_what_is_the_servers_alone_is_told(own: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """Of a server that does as those do which we must not start: what it says is changed here."""
+    with patch.object(fitting, "_ASKED", "SELECT 'on', 'read committed', 'off', 'on'"):
+        await found(own)
+    told = [(record.message, record.setting, record.value) for record in caplog.records]  # type: ignore[attr-defined]
+    assert told == [("database.setting_unfit", "fsync", "off")]
