@@ -29,8 +29,11 @@ def set_out(request_uri: str, confirms: bool, now_ms: int) -> Journey:
     return Journey(state, nonce, verifier, request_uri, confirms, now_ms)
 
 
-async def way_out(provider: Provider, journey: Journey, base_url: str, language: str) -> str:
-    """The address at the provider where the patient logs in. Raises ProviderUnavailable."""
+async def way_out(provider: Provider, journey: Journey, base_url: str, language: str, *, asks: bool = False) -> str:
+    """The address at the provider where the patient logs in. Raises ProviderUnavailable.
+
+    `asks`: whoever is remembered there shall be asked all the same.
+    """
     challenge = urlsafe_b64encode(hashlib.sha256(journey.verifier.encode()).digest()).rstrip(b"=").decode()
     parameters = {
         "response_type": "code",
@@ -42,7 +45,8 @@ async def way_out(provider: Provider, journey: Journey, base_url: str, language:
         "code_challenge": challenge,
         "code_challenge_method": "S256",
         "ui_locales": language,
-        **({"prompt": "login", "max_age": "0"} if journey.confirms else {}),
+        **({"prompt": "login"} if journey.confirms or asks else {}),
+        **({"max_age": "0"} if journey.confirms else {}),
     }
     return _with_query((await provider.description()).authorization_endpoint, parameters)
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from ddr.http.core import Core
 from ddr.identity.journey import way_to_logout
+from ddr.patient_pages.provider_login import ASKS
 from ddr.patient_pages.visitor import core_of, drop_cookie, identify, read_form, see_other
 from ddr.store.patients.sessions import close_session
 
@@ -28,4 +29,5 @@ async def _farewell(core: Core, request_uri: str) -> str:
     base_url = core.settings.public_base_url
     if core.identity and (location := await way_to_logout(core.identity, base_url, request_uri)):
         return location
-    return f"/login?{urlencode({'request_uri': request_uri} if request_uri else {'bye': 1})}"
+    asks = {ASKS: "1"} if core.identity else {}  # the provider still remembers who it was
+    return f"/login?{urlencode(({'request_uri': request_uri} if request_uri else {'bye': '1'}) | asks)}"

@@ -31,6 +31,7 @@ from ddr.store.patients.sessions import Session, close_session
 
 LONGEST_REQUEST_URI = 512
 CONFIRMED = "/me/delete"  # the one page that asks for a new login
+ASKS = "asks"  # in the query of the login: whoever the provider remembers is asked, too
 AWAY = {"Retry-After": RETRY_SECONDS, HEADER: str(Outage.DEPENDENCY_FAILED)}
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ async def show(request: Request) -> Response:
     visitor = await identify(request)
     if "bye" in request.query_params:
         return _page(request, visitor, _request_uri(request, "state"), notice="login.logged_out")
-    return await _depart(request, visitor, _request_uri(request, "request_uri"))
+    return await _depart(request, visitor, _request_uri(request, "request_uri"), asks=ASKS in request.query_params)
 
 
 def _request_uri(request: Request, parameter: str) -> str:
@@ -89,11 +90,13 @@ def _provider(core: Core) -> Provider:
     return core.identity
 
 
-async def _depart(request: Request, visitor: Visitor, request_uri: str, *, confirms: bool = False) -> Response:
+async def _depart(
+    request: Request, visitor: Visitor, request_uri: str, *, confirms: bool = False, asks: bool = False
+) -> Response:
     core = core_of(request)
     journey = set_out(request_uri, confirms, core.clock())
     base_url, lang = core.settings.public_base_url, language(request.scope)
-    location = await way_out(_provider(core), journey, base_url, lang)
+    location = await way_out(_provider(core), journey, base_url, lang, asks=asks)
     await journeys.begin(core.pool, visitor.cookie, journey)
     response = see_other(location)
     if visitor.is_new:
@@ -137,13 +140,15 @@ def _page(
     headers: dict[str, str] | None = None,
 ) -> Response:
     lang = language(request.scope)
+    onward = {"request_uri": request_uri} if request_uri else {}
+    onward |= {ASKS: "1"} if ASKS in request.query_params else {}
     return page(
         request,
         visitor,
         "provider_login.html",
         status=status,
         headers=headers,
-        target=f"/login?{urlencode({'request_uri': request_uri})}" if request_uri else "/login",
+        target=f"/login?{urlencode(onward)}" if onward else "/login",
         error=error and text(lang, error),
         notice=notice and text(lang, notice),
     )

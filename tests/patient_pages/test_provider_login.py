@@ -103,6 +103,24 @@ async def test_another_account_goes_on_with_the_request(oidc_core: Core, travell
     assert "Angemeldet als berta" in (await traveller.here.get(consent)).text
 
 
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_provider_without_logout_is_told_to_ask(
+    oidc_core: Core, openid: OpenIdProvider, traveller: Traveller, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    """It remembers who was logged in, and would bring back that account again and again."""
+    monkeypatch.setattr("ddr.patient_pages.logout.way_to_logout", AsyncMock(return_value=None))
+    request_uri = await push_request(oidc_core, list_diga(oidc_core))
+    consent = f"/consent?{urlencode({'request_uri': request_uri})}"
+    await traveller.login(user="anna")
+    fields = {"request_uri": request_uri} if waits else {}
+    bye = await traveller.here.post("/logout", await traveller.here.get(consent), **fields)
+    again = bye.headers["location"] if waits else button((await traveller.here.get(bye.headers["location"])).text)
+    address = await traveller.ask(again)
+    assert (await traveller.there.get(address)).status_code == 200, "the form"
+    assert (await traveller.login(again, user="berta")).headers["location"] == (consent if waits else "/me")
+    assert "Angemeldet als berta" in (await traveller.here.get("/me")).text
+
+
 async def test_a_patient_who_comes_again_is_the_same(oidc_core: Core, openid: OpenIdProvider) -> None:
     for user in ("berta", "berta", "carla"):
         await Traveller(oidc_core, openid).login(user=user)
