@@ -72,7 +72,7 @@ async def callback(request: Request) -> Response:
         cookie = await _begin(core, provider, visitor, session, identity)
     except LoginRefused as refusal:
         log.warning("login.refused", extra={"check": str(refusal)})
-        return _page(request, visitor, journey.request_uri, 400, error="login.refused")
+        return _page(request, visitor, journey.request_uri, 400, error="login.refused", asks=True)
     except ProviderUnavailable:  # as `unavailable`, but this address has served its turn: the page leads on
         refused_unless_told("login_unavailable")
         return _page(request, visitor, journey.request_uri, 503, error="login.unavailable", headers=AWAY)
@@ -138,10 +138,12 @@ def _page(
     error: str = "",
     notice: str = "",
     headers: dict[str, str] | None = None,
+    asks: bool = False,
 ) -> Response:
+    """`asks`: the next try is one with another account, if somebody wants that."""
     lang = language(request.scope)
     onward = {"request_uri": request_uri} if request_uri else {}
-    onward |= {ASKS: "1"} if ASKS in request.query_params else {}
+    onward |= {ASKS: "1"} if asks or ASKS in request.query_params else {}
     return page(
         request,
         visitor,

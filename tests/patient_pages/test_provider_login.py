@@ -14,6 +14,7 @@ import pytest
 from ddr.http.core import Core
 from ddr.identity.errors import ProviderUnavailable
 from ddr.store.patients import identities
+from ddr.store.patients.administration import disable
 from ddr.store.patients.journeys import LONGEST_MS
 from tests.patient_pages.browser import Browser
 from tests.support.clock import Clock
@@ -119,6 +120,18 @@ async def test_a_provider_without_logout_is_told_to_ask(
     assert (await traveller.there.get(address)).status_code == 200, "the form"
     assert (await traveller.login(again, user="berta")).headers["location"] == (consent if waits else "/me")
     assert "Angemeldet als berta" in (await traveller.here.get("/me")).text
+
+
+async def test_whose_account_is_disabled_may_try_another_one(
+    oidc_core: Core, openid: OpenIdProvider, traveller: Traveller, clock: Clock
+) -> None:
+    """The provider remembers the one that is of no use here."""
+    await traveller.login(user="emil")
+    emil = await identities.find(oidc_core.pool, openid.issuer, openid.claims("emil")["sub"])
+    assert emil is not None and await disable(oidc_core.pool, emil, clock())
+    refused = await traveller.login()
+    assert refused.status_code == 400
+    assert (await traveller.login(button(refused.text), user="berta")).headers["location"] == "/me"
 
 
 async def test_a_patient_who_comes_again_is_the_same(oidc_core: Core, openid: OpenIdProvider) -> None:
