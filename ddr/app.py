@@ -171,11 +171,6 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
             ("status", lambda: rounds.once(replace(rooms.core, pool=jobs)), EVERY_SECONDS),
             ("notices", lambda: rooms.core.notices.read(jobs, rooms.core.clock()), notices.LOOK_SECONDS),
             ("bridges", lambda: rooms.core.bridges.refresh(jobs), LOOK_SECONDS),
-            (
-                "housekeeping",
-                lambda: housekeeping.one_round(replace(rooms.core, pool=jobs)),
-                housekeeping.ROUND_SECONDS,
-            ),
             ("request-log", request_log.recover, RETRY_SECONDS),
             ("memory", partial(asyncio.to_thread, allocator.give_back), allocator.EVERY_SECONDS),
             ("confirmations", lambda: rooms.core.grace_claims.flush(pool), CONFIRM_SECONDS),
@@ -187,6 +182,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
             turns = cycle((True, *(False,) * (HOSTS_TURNS - 1)))
             works.append(("database-hosts", lambda: pool.watch_servers(next(turns)), HOSTS_SECONDS))
         background = [asyncio.create_task(rooms.core.jobs.keep(*work)) for work in works]
+        background.append(asyncio.create_task(housekeeping.rounds(lambda: replace(rooms.core, pool=jobs))))
         background.append(asyncio.create_task(rooms.core.lag.watch(rooms.core.admission.late)))
         try:
             yield rooms

@@ -36,20 +36,23 @@ class Jobs:
         self._clock = clock
         self.states: dict[str, State] = {}
 
-    async def keep(self, name: str, step: Step, every_seconds: float) -> Never:
-        """Do `step` about every so many seconds, until cancelled; sooner again after a failure if that is long."""
+    async def keep(self, name: str, step: Step, every_seconds: float, limited: bool = True) -> Never:
+        """Do `step` about every so many seconds, until cancelled; sooner again after a failure if that is long.
+
+        `limited`: it has LIMIT_SECONDS each time; not for one that is made of others, each of which has them.
+        """
         while True:
             good = self.states.setdefault(name, State()).failing_since_ms is None
             pause = every_seconds if good else min(every_seconds, AGAIN_SECONDS)
             await asyncio.sleep(pause * random.uniform(0.8, 1))  # noqa: S311 - jitter
-            await self.attempt(name, step)
+            await self.attempt(name, step, limited)
 
-    async def attempt(self, name: str, step: Step) -> bool:
+    async def attempt(self, name: str, step: Step, limited: bool = True) -> bool:
         """Do `step` once; False when it failed, which is noted, and logged if it did not fail the last time."""
         state = self.states.setdefault(name, State())
         state.runs += 1
         try:
-            async with asyncio.timeout(LIMIT_SECONDS):
+            async with asyncio.timeout(LIMIT_SECONDS if limited else None):
                 await step()
         except Exception as error:
             state.failures += 1

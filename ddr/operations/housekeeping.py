@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Never
 
 import asyncpg
 
@@ -40,16 +41,22 @@ JOB = "housekeeping"
 log = logging.getLogger(__name__)
 
 
+async def rounds(core: Callable[[], Core]) -> Never:
+    """One round after another; `core` as it is then. A round lasts for as long as its steps do."""
+    await core().jobs.keep(JOB, lambda: one_round(core()), ROUND_SECONDS, limited=False)
+
+
 async def one_round(core: Core) -> None:
     """Everything that is due now, unless another worker is at it.
 
-    Each step is a job of its own (`ddr.http.jobs`): one that fails, once or always, keeps no other from being done.
+    Each step is a job of its own (`ddr.http.jobs`): one that fails or hangs, once or always, keeps no other from being
+    done, and those that come after it have the time of their own begin.
     """
     core.strangers.flush()
     async with _alone(core.pool) as alone:
         if alone:
-            for name, step in steps(core, core.clock()).items():
-                await core.jobs.attempt(f"housekeeping-{name}", step)
+            for name in steps(core, core.clock()):
+                await core.jobs.attempt(f"housekeeping-{name}", steps(core, core.clock())[name])
 
 
 def steps(core: Core, now_ms: int) -> dict[str, Step]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
+from ddr.http import jobs
 from ddr.http.core import Core
 from ddr.http.jobs import Step
 from ddr.operations import housekeeping
@@ -145,6 +147,33 @@ async def test_a_retired_recorder_unpairs_everybody(own: Core) -> None:
     name = await pairing(own, own.clock() + DAY_MS)
     await housekeeping.one_round(replace(own, settings=replace(own.settings, retired=True)))
     assert await reasons(own) == {name: "recorder-retired"}
+
+
+async def test_a_step_that_hangs_keeps_no_other_from_being_done(
+    own: Core, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LIMIT_SECONDS", 0.05)
+    monkeypatch.setattr(housekeeping, "ROUND_SECONDS", 0.001)
+    done, begun_ms, told = asyncio.Event(), clock(), list[int]()
+
+    def steps(core: Core, now_ms: int) -> dict[str, Step]:
+        async def hangs() -> None:
+            clock.advance(300)
+            await asyncio.Event().wait()
+
+        async def other() -> None:
+            told.append(now_ms)
+            done.set()
+
+        return {"hangs": hangs, "other": other}
+
+    monkeypatch.setattr(housekeeping, "steps", steps)
+    running = asyncio.create_task(housekeeping.rounds(lambda: own))
+    async with asyncio.timeout(60):
+        await done.wait()
+    running.cancel()
+    assert own.jobs.states["housekeeping-hangs"].failures > 0
+    assert told[0] == begun_ms + 300_000, "the time at which it is done"
 
 
 async def test_one_worker_at_a_time(own: Core) -> None:
