@@ -11,10 +11,10 @@ from ddr.conform.kit import Kit
 from ddr.conform.laws.chunks import series
 from ddr.conform.laws.codes import VALUESETS
 from ddr.conform.laws.naive import has_code, references
-from ddr.conform.laws.times import effective, is_instant, written
+from ddr.conform.laws.times import effective, is_instant, span, written
 from ddr.conform.target import MIV, limits
 from ddr.conform.verdict import NeedsPerson, NoData, NotApplicable, NotRun, expect
-from ddr.conform.view import key_of, matches
+from ddr.conform.view import View, key_of, matches
 from ddr.durations import DAY_MS
 
 PATIENT = (Need.PATIENT,)
@@ -131,25 +131,37 @@ def history_reaches_back(kit: Kit) -> None:
         raise NotApplicable(f"the test patient's data are not old enough to tell: {', '.join(dict.fromkeys(short))}")
 
 
-@check("DEV-014", needs=PATIENT, searches=1)
+@check("DEV-014", "DEV-015", needs=PATIENT, searches=1)
 def silent_devices_are_unknown(kit: Kit) -> None:
-    """A worn sensor with values up to now is active; one whose values are long over is not."""
-    seen = False
+    """A worn sensor with values up to now is active; one that has expired, and whose values are long over, is not."""
+    seen, quiet = False, ""
     for view in kit.views:
-        for name, chunks in series(view.everything.matches).items():
-            reference = name.partition(" ")[0]
-            metric = view.everything.included.get(reference, {})
-            device = view.everything.included.get(next(references(metric, "source"), reference), {})
-            valued = [one for one in chunks if one.tokens]
-            if not device or not valued:
-                continue
-            seen = True
-            silent = kit.now_ms() - max(one.valued_until for one in valued)
+        for key, last in _last_values(view).items():
+            device, silent = view.everything.included[key], kit.now_ms() - last
+            status, shown, seen = device.get("status"), view.everything.origin[key], True
             if silent < 60_000:
-                text = f"{key_of(device)} has values of this minute, and is {device.get('status')}"
-                expect(device.get("status") in ("active", "inactive"), text, view.everything.origin[key_of(device)])
+                expect(status in ("active", "inactive"), f"{key} has values of this minute, and is {status}", shown)
+            if status == "active" and silent > DAY_MS:
+                until = device.get("expirationDate")
+                over = until is not None and span(until)[1] < kit.now_ms() - DAY_MS
+                expect(not over, f"{key} is active, expired on {until}, and has had no values for a day", shown)
+                quiet = quiet or key
     if not seen:
         raise NoData("the test patient wears no sensor")
+    if quiet:
+        raise NeedsPerson(f"{quiet} is active without values for a day: good only if it goes on synchronising")
+
+
+def _last_values(view: View) -> dict[str, float]:
+    """When each Device behind continuous values has measured last, in milliseconds: of all its series."""
+    found: dict[str, float] = {}
+    for name, chunks in series(view.everything.matches).items():
+        reference = name.partition(" ")[0]
+        device = next(references(view.everything.included.get(reference, {}), "source"), reference)
+        valued = [one.valued_until for one in chunks if one.tokens]
+        if valued and device in view.everything.included:
+            found[device] = max(*valued, found.get(device, 0.0))
+    return found
 
 
 @check("OPS-008")
