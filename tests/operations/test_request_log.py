@@ -18,7 +18,7 @@ from ddr.http.request_log.endpoints import belongs, endpoint, spoken
 from ddr.http.request_log.log import KEEP_ROWS, RequestLog
 from ddr.http.request_log.record import described
 from ddr.http.request_log.spool import Spool, in_folder, taken
-from ddr.operations.request_log.chain import faults, missing, ranges, seal_of
+from ddr.operations.request_log.chain import Batches, faults, ranges, seal_of
 from ddr.operations.request_log.compare import differences
 from ddr.store.audit import request_log as store
 from ddr.store.audit.request_log import Batch
@@ -55,8 +55,27 @@ def test_the_line_is_named(count: int, data: st.DataObject) -> None:
 @given(st.sets(st.integers(1, 40)))
 def test_gaps_are_what_is_not_there(numbers: set[int]) -> None:
     assert {n for a, b in ranges(numbers) for n in range(a, b + 1)} == numbers
-    whole = numbers == set(range(1, len(numbers) + 1))
-    assert bool(missing([{"run": ranges(numbers)}] if numbers else [], known_from_start=True)) != whole
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 9)), max_size=4), max_size=6), st.booleans())
+def test_batches_that_are_missing_are_those_between_others(seals: list[list[tuple[int, int]]], whole: bool) -> None:
+    """In whatever order they were sealed, and when one was sealed twice."""
+    batches, there = Batches(), set[int]()
+    for seal in seals:
+        batches.add({"run": [[first, first + more] for first, more in seal]})
+        there |= {number for first, more in seal for number in range(first, first + more + 1)}
+    gaps = ranges({*range(1 if whole else min(there, default=1), max(there, default=0))} - there)
+    assert batches.missing(whole) == [f"records of worker run are missing (batch {a} to {b})" for a, b in gaps]
+
+
+def test_however_many_batches_there_are_they_are_not_counted_one_by_one() -> None:
+    """Of months with thousands in a second; and a seal that was changed is told as such, whatever it says."""
+    batches, many = Batches(), 10**15
+    for runs in ({"a": [[1, many]]}, {"a": [[many + 1, many + 2], [many + 4, many + 4]]}, {"b": "c"}, {"b": [None]}):
+        batches.add(runs)  # type: ignore[arg-type]
+    assert batches.missing(known_from_start=True) == [
+        f"records of worker a are missing (batch {many + 3} to {many + 3})"
+    ]
 
 
 @given(st.lists(st.integers(0, 999), min_size=1, max_size=20))

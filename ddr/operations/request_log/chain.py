@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -132,22 +133,36 @@ def ranges(numbers: Iterable[int]) -> list[list[int]]:
     return found
 
 
-def missing(all_runs: Iterable[Runs], known_from_start: bool) -> list[str]:
-    """Batches that are in no seal although later ones of the same worker are.
+class Batches:
+    """Which batches of each worker are under seals, as spans: there are millions, next to each other."""
 
-    Without `known_from_start` the first ones of a worker may lie under seals that are not kept any more.
-    """
-    numbers: dict[str, set[int]] = {}
-    for runs in all_runs:
-        for run, parts in runs.items():
-            for first, last in parts:
-                numbers.setdefault(run, set()).update(range(first, last + 1))
-    found = []
-    for run, have in sorted(numbers.items()):
-        begin = 1 if known_from_start else min(have)
-        gaps = ranges(set(range(begin, max(have))) - have)
-        found += [f"records of worker {run[:8]} are missing (batch {a} to {b})" for a, b in gaps]
-    return found
+    def __init__(self) -> None:
+        self._spans: dict[str, list[tuple[int, int]]] = {}
+
+    def add(self, runs: Runs) -> None:
+        """Those of one more seal. What is no span is passed over: the seal was changed, and that is told of it."""
+        with suppress(AttributeError, TypeError, ValueError):
+            for run, parts in runs.items():
+                spans = self._spans.setdefault(run, [])
+                for first, last in parts:
+                    if spans and first == spans[-1][1] + 1:
+                        spans[-1] = (spans[-1][0], last)
+                    else:
+                        spans.append((int(first), int(last)))
+
+    def missing(self, known_from_start: bool) -> list[str]:
+        """Batches that are in no seal although later ones of the same worker are.
+
+        Without `known_from_start` the first ones of a worker may lie under seals that are not kept any more.
+        """
+        found = []
+        for run, spans in sorted(self._spans.items()):
+            upto = 0 if known_from_start else min(spans, default=(1, 0))[0] - 1
+            for first, last in sorted(spans):
+                if first > upto + 1:
+                    found.append(f"records of worker {run[:8]} are missing (batch {upto + 1} to {first - 1})")
+                upto = max(upto, last)
+        return found
 
 
 def as_row(seal: Seal) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ import orjson
 from ddr.durations import DAY_MS
 from ddr.operations.audit_chain import START
 from ddr.operations.request_log import signing
-from ddr.operations.request_log.chain import Runs, faults, missing
+from ddr.operations.request_log.chain import Batches, faults
 from ddr.operations.request_log.compare import differences
 from ddr.operations.request_log.export import MEMBER, Manifest, matching, seals, still_kept
 from ddr.store.audit import request_log_seals as store
@@ -56,7 +56,7 @@ async def findings(conn: Connection, recorded: str | None = None) -> Findings:
     policies = {row["policy_no"] for row in await store.policies(conn)}
     dropped = await store.newest_dropped(conn)
     former = (dropped["seal_no"], dropped["chain"]) if dropped else (0, START)
-    found, runs, seen = Findings(), list[Runs](), recorded is None
+    found, batches, seen = Findings(), Batches(), recorded is None
     if dropped:
         found.faults += _dropped(dropped, keys)
     async for seal, words in seals(conn):
@@ -65,11 +65,11 @@ async def findings(conn: Connection, recorded: str | None = None) -> Findings:
         if seal.policy_no not in policies:
             found.faults.append(f"seal {seal.seal_no} names policy {seal.policy_no}, which is missing")
         found.seals, found.entries = found.seals + 1, found.entries + seal.entries
-        runs.append(seal.runs)
+        batches.add(seal.runs)
         former, found.head, seen = (seal.seal_no, seal.chain), seal.head, seen or seal.head == recorded
     if not seen:
         found.faults.append(f"the chain has no seal {recorded}")
-    found.faults += missing(runs, known_from_start=dropped is None)
+    found.faults += batches.missing(known_from_start=dropped is None)
     found.unsealed = await store.unsealed(conn)
     return found
 
