@@ -50,6 +50,9 @@ class Kit:
     searched: dict[int, float] = field(default_factory=dict)  # when each patient's data were searched for last
     due: list[Exchange] = field(default_factory=list)  # answers to searches that came after the Grace-Period
 
+    def __post_init__(self) -> None:
+        self.wire.patience = self.patience
+
     @cached_property
     def server_metadata(self) -> Exchange:
         """The authorization server's metadata (RFC 8414), asked for without a certificate."""

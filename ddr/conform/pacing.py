@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ddr.conform.exchange import Exchange
 from ddr.conform.verdict import NotRun
 
+SOON = 10.0  # seconds: to wait for so long is to be slower, and no Grace-Period
 _LEFT = re.compile(r'"grace-period";r=0;t=([0-9]+)')
 
 

@@ -5,6 +5,7 @@ What FHIR calls a write is sent by two checks alone, which say so by `harmless`:
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -13,13 +14,17 @@ from urllib.parse import urlencode, urlsplit
 
 import httpx
 
+from ddr.client.oauth import seconds_told
 from ddr.conform.exchange import Exchange
 from ddr.conform.masking import Secrets
+from ddr.conform.pacing import SOON, Patience
 from ddr.conform.target import Identity, Target, TargetError
 
 TIMEOUT = httpx.Timeout(30, connect=10)
 MOST_BYTES, MOST_SECONDS = 64 * 1024 * 1024, 300  # of an answer
 BROWSER = "browser"
+TRIES = 4
+_SEARCH = re.compile(r"/Observation(/_search|/\$[a-z-]+)?$")
 SAFE = ("GET", "HEAD", "OPTIONS")
 Wrap = Callable[[httpx.BaseTransport, str], httpx.BaseTransport]
 
@@ -51,6 +56,7 @@ class Wire:
         self._target, self._wrap = target, wrap
         self._clients: dict[tuple[str, Path | None], httpx.Client] = {}
         self._open: set[str] = set()
+        self.patience: Patience | None = None
 
     def prepare(self) -> None:
         """Load every certificate, so that a bad one does not look like a fault of the recorder. Raises TargetError."""
@@ -80,16 +86,34 @@ class Wire:
         content: str = "",
         harmless: bool = False,
     ) -> Exchange:
-        """One request; no answer is an Exchange with status 0. Redirects are not followed."""
+        """One request; no answer is an Exchange with status 0. Redirects are not followed.
+
+        Asked again when the recorder wants to be asked again soon. Raises NotRun when there is no patience for that.
+        """
         if not (harmless or method in SAFE or (method == "POST" and self._reads(url))):
             raise Writes(f"{method} {url}")
         sent = dict(headers or {})
         if form is not None:
             content = urlencode(form)
             sent.setdefault("content-type", "application/x-www-form-urlencoded")
-        exchange = self._exchange(method, url, identity, sent, content)
-        self.exchanges.append(exchange)
+        for _ in range(TRIES):
+            exchange = self._exchange(method, url, identity, sent, content)
+            self.exchanges.append(exchange)
+            wait = self._pause(exchange)
+            if not wait or self.patience is None:
+                break
+            self.patience.wait(wait, f"{exchange.told}, to be asked again")
         return exchange
+
+    def _pause(self, exchange: Exchange) -> float:
+        """Seconds to wait where requests are limited, as they may be (OPS-011); 0 for none.
+
+        Searches of Observations have a Grace-Period, too: how long they wait is the affair of who sends them.
+        """
+        if exchange.status not in (429, 503) or _SEARCH.search(urlsplit(exchange.url).path):
+            return 0.0
+        seconds = seconds_told(exchange.headers.get("retry-after", ""))
+        return min(seconds, SOON) + 0.1 if seconds is not None and 0 <= seconds <= SOON else 0.0
 
     def _exchange(
         self, method: str, url: str, identity: Identity | None, sent: dict[str, str], content: str

@@ -43,9 +43,9 @@ def kit(answer: Answer, ask: Callable[[str], str] = str) -> Kit:
     """A kit at a recorder that answers so, with one pairing."""
     target = Target(BASE, ISSUER)
     wire = Wire(target, lambda _transport, _client: httpx.MockTransport(answer))
-    found = Kit(target, wire, Person(lambda _: None, ask), Patience(0))
     exchange = wire.send("GET", BASE)
     wire.exchanges.clear()
+    found = Kit(target, wire, Person(lambda _: None, ask), Patience(0))
     request = Request(DIGA, (), "", "", {})
     view = View(
         found, "DiGA 1, patient 1", 0, Pairing(request, Account(), exchange, "", exchange), Pace(Patience(0), 0)

@@ -126,6 +126,34 @@ def test_a_refusal_is_no_fault_while_the_grace_period_may_run() -> None:
     assert found.due == []
 
 
+def test_a_limit_of_requests_is_kept_to() -> None:
+    """A recorder may have one (OPS-011): it is no failure of what was asked, and no Grace-Period of reads."""
+    asked: list[str] = []
+
+    def limited(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        if len(asked) % 2:
+            return httpx.Response(429, headers={**FHIR, "retry-after": "2"}, content=b"{}")
+        return httpx.Response(200, headers=FHIR, content=json.dumps(bundle()))
+
+    found, now = kit(limited), [0.0]
+    found.wire.patience = patience(7, now)
+    asked.clear()
+    assert [found.views[0].get(path).status for path in ("Device", "Observation/1")] == [200, 200]
+    assert len(asked) == 4 and now == [4.2]
+    (result,) = run(found, [check(CHECKS["reads-are-not-throttled"].run)])
+    assert result.verdict is Verdict.PASSED, result.text
+    with pytest.raises(NotRun, match="--patience is too short"):
+        [found.views[0].get("Device") for _ in range(2)]
+
+
+def test_a_read_that_is_to_wait_for_long_is_a_failure() -> None:
+    found = kit(lambda _: httpx.Response(429, headers={**FHIR, "retry-after": "600"}, content=b"{}"))
+    assert found.views[0].get("Device").status == 429
+    (result,) = run(found, [check(CHECKS["reads-are-not-throttled"].run)])
+    assert result.verdict is Verdict.FAILED
+
+
 def test_the_end_names_what_was_not_run() -> None:
     def wait(seconds: int) -> object:
         raise NotRun(f"--patience is too short, the Grace-Period (900 s) still runs: {seconds} s to wait")
