@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from ddr.fhir.instants import parse_date_time
 from ddr.fhir.observation_chunk import code_concept
 from ddr.fhir.references import ABSENT, CATEGORY
 from ddr.gateway.concepts import concept, concepts
@@ -38,6 +39,10 @@ METHOD_SYSTEM = "https://gematik.de/fhir/hddt/CodeSystem/hddt-lung-function-refe
 METHODS = {"personal-best", "GLI-2012", "GLI-2022", "other"}
 
 MAX_INTERPRETATIONS = 10
+
+# A reference value begins within a life: an unset date is one of the year 1, or of 9999, and no calendar goes beyond.
+FIRST_YEAR, LAST_YEAR = "1900", "2200"
+EARLIEST_MS, LATEST_MS = parse_date_time(FIRST_YEAR)[0], parse_date_time(LAST_YEAR)[1]
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,8 @@ def _validity(fields: Fields) -> tuple[Json, int, int | None]:
     start, start_ms, _ = period.need("start", period.date_time)
     ends = period.date_time("end")
     period.done()
+    if not EARLIEST_MS <= start_ms <= LATEST_MS:
+        raise invalid(period.at("start"), f"must be of the years {FIRST_YEAR} to {LAST_YEAR}")
     if ends is None:
         return {"effectivePeriod": {"start": start}}, start_ms, None
     if ends[2] < start_ms:

@@ -194,6 +194,8 @@ def test_relative_values() -> None:
         (reference(effective=TIME), "effective"),
         (reference(effective={}), "effective.start"),
         (reference(effective={"start": "2025-05-01", "end": "2025-04-30"}), "effective.end"),
+        (reference(effective={"start": "0001-01-01T00:00:00+01:00"}), "effective.start"),  # no date in some languages
+        (reference(effective={"start": "9999-12-31"}), "effective.start"),
         (reference(effective={"start": "2025-05-01", "to": "2025-06-01"}), "effective.to"),
         (reference(sensor="s"), "sensor"),
     ],
