@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -16,13 +17,12 @@ from ddr.cli.operator import now_ms, shown_instant, with_database
 from ddr.operations import availability as rules
 from ddr.operations import calls, probes
 from ddr.operations.availability import GOAL, Item, Result
+from ddr.operations.calls import Call
 from ddr.operations.retention import outages_since_ms
 from ddr.reasons import in_words
 from ddr.settings import Settings
 from ddr.store.database.migrate import first_migration_ms
 from ddr.store.outages import events, notices, retractions
-
-T = TypeVar("T")
 
 HELP = "compute the availability of a month"
 
@@ -49,28 +49,36 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Print the evidence, the calculation and the result; status 1 when the goal was missed."""
     looks = sorted((look for file in args.probe for look in _looks(file)), key=lambda look: look.at_ms)
-    told = [*probes.downtimes(looks), *calls.downtimes(call for file in args.log for call in _calls(file))]
+    logs = [_again_and_again(file) for file in args.log]
+    told = [*probes.downtimes(looks), *calls.downtimes(lambda: chain.from_iterable(log() for log in logs))]
     result = with_database(lambda settings, pool: _compute(args.month, told, settings, pool))
     print("\n".join(_report(args.month, result, looks, bool(args.probe))))
     return 0 if result.availability >= GOAL else 1
 
 
 def _looks(file: Path) -> list[probes.Look]:
-    return _read(file, lambda: probes.read(file.read_text("utf-8-sig")))
+    with _told(file):
+        return probes.read(file.read_text("utf-8-sig"))
 
 
-def _calls(file: Path) -> list[tuple[int, str, bool]]:
-    def read() -> list[tuple[int, str, bool]]:
-        with file.open(encoding="utf-8") as lines:
-            return list(calls.read(lines))
+def _again_and_again(file: Path) -> Callable[[], Iterable[Call]]:
+    """What gives the calls of a log as often as is wanted: a file is read each time, what is a pipe is kept."""
+    if file.is_file():
+        return lambda: _calls(file)
+    kept = list(_calls(file))
+    return lambda: kept
 
-    return _read(file, read)
+
+def _calls(file: Path) -> Iterator[Call]:
+    with _told(file), file.open(encoding="utf-8") as lines:
+        yield from calls.read(lines)
 
 
-def _read(file: Path, read: Callable[[], list[T]]) -> list[T]:
-    """What `read` makes of a file. Raises CommandError."""
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    """What is wrong with a file that is read in the block as one line. Raises CommandError."""
     try:
-        return read()
+        yield
     except probes.ProbeError as error:
         raise CommandError(f"{file}: {error}") from None
     except UnicodeDecodeError:

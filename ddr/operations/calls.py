@@ -8,7 +8,8 @@ between. Refusals by a limit (429, 503 throttled) and during maintenance are no 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,6 +24,8 @@ LIMITS = frozenset({"throttled", "overloaded"})  # error codes of refusals by a 
 PLANNED = "planned-maintenance"
 MANIFEST = "manifest"  # the last line of an export, which proves the others
 
+Call = tuple[int, str, bool]  # instant in milliseconds, function, whether it failed
+
 
 @dataclass
 class _Row:
@@ -33,7 +36,7 @@ class _Row:
     count: int = 1
 
 
-def read(lines: Iterable[str]) -> Iterator[tuple[int, str, bool]]:
+def read(lines: Iterable[str]) -> Iterator[Call]:
     """Instant, function, and whether it failed, of each call that tells something. Raises ProbeError."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -62,11 +65,34 @@ def _function(path: str) -> str | None:
     return {"/oauth/par": PAIRING, "/oauth/authorize": PAIRING, "/oauth/token": TOKEN, "/oauth/revoke": TOKEN}.get(path)
 
 
-def downtimes(calls: Iterable[tuple[int, str, bool]]) -> list[Item]:
-    """What was down; `calls` in any order."""
+def downtimes(calls: Callable[[], Iterable[Call]]) -> list[Item]:
+    """What was down; `calls` gives all of them twice, in any order. Of those that were answered only the first after
+    each that failed is kept: a month may have a hundred million."""
+    failures: dict[str, list[int]] = {}
+    for at_ms, function, failed in calls():
+        if failed:
+            failures.setdefault(function, []).append(at_ms)
+    for times in failures.values():
+        times.sort()
+    first: dict[tuple[str, int], int] = {}  # answered behind so many that failed
+    for at_ms, function, failed in calls():
+        if not failed and (times := failures.get(function, [])):
+            place = function, bisect_left(times, at_ms)
+            first[place] = min(at_ms, first.get(place, at_ms))
+    return _in_order(
+        sorted(
+            [
+                *((at_ms, function, True) for function, times in failures.items() for at_ms in times),
+                *((at_ms, function, False) for (function, _), at_ms in first.items()),
+            ]
+        )
+    )
+
+
+def _in_order(calls: Iterable[Call]) -> list[Item]:
     rows: dict[str, _Row] = {}
     found: list[Item] = []
-    for at_ms, function, failed in sorted(calls):
+    for at_ms, function, failed in calls:
         row = rows.get(function)
         if failed and row is not None and at_ms - row.last_ms <= GAP_MS:
             row.last_ms, row.count = at_ms, row.count + 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import threading
 from pathlib import Path
 
 import asyncpg
@@ -77,6 +79,27 @@ async def test_a_month_of_which_evidence_is_deleted_has_no_figure(
     out, err = capsys.readouterr()
     assert not out
     assert re.fullmatch(r"ddr: 2022-09 is too long ago: what the checks found before 20\S+Z is deleted\n", err)
+
+
+async def test_a_log_may_be_a_file_or_a_pipe(
+    pool: asyncpg.Pool, own: None, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    await pool.execute("TRUNCATE outage_event, outage_notice")
+    await pool.execute("UPDATE schema_migration SET applied_ms = 1767225600000")  # 2026-01-01
+    call = '{"timestamp": "2026-09-10T10:00:%02d.000Z", "partner_id": "h/oauth/token", "status": %d}\n'
+    log, pipe = tmp_path / "calls.jsonl", tmp_path / "pipe"
+    log.write_text("".join(call % (second, 503 if second < 6 else 200) for second in range(9)))
+    os.mkfifo(pipe)
+    told = []
+    threading.Thread(target=pipe.write_text, args=(log.read_text(),), daemon=True).start()  # waits for who reads
+    for file in (log, pipe):
+        assert await run("--month", "2026-09", "--log", str(file)) == 0
+        told.append(capsys.readouterr().out)
+    assert "10:00:00Z to 2026-09-10T10:00:06Z  down     log: 6 calls of token" in told[0]
+    assert re.sub("until .*", "", told[0]) == re.sub("until .*", "", told[1])
+    log.write_text("no record")
+    assert await run("--month", "2026-09", "--log", str(log)) == 1
+    assert capsys.readouterr().err == f"ddr: {log}: line 1: is no record of the request log\n"
 
 
 WORDS = ("--by", "Operations", "--reason", "Change 4711: the clock was set")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from ddr.operations import calls, probes
 from ddr.operations.availability import Item, Result, Span, compute, month_of, subtract, total, union
+from ddr.operations.calls import Call
 from ddr.store.outages.events import Event
 from ddr.store.outages.notices import Notice
 
@@ -189,8 +192,46 @@ def call(second: int, path: str = "/oauth/token", status: int | None = 503, **me
     ],
 )
 def test_the_log_tells_of_rows_of_failed_calls(lines: list[str], seconds: list[int]) -> None:
-    found = calls.downtimes(calls.read(reversed(lines)))
+    found = calls.downtimes(lambda: calls.read(reversed(lines)))
     assert [(one.span.until_ms - one.span.from_ms) // 1000 for one in found] == seconds
+
+
+def test_of_calls_that_were_answered_few_are_kept() -> None:
+    """A month has a hundred million, which no memory holds."""
+    many = 100_000
+
+    def month() -> Iterator[Call]:
+        yield from ((at * 25, "token", False) for at in range(many))
+        yield from ((1_000_000 + at, "token", True) for at in range(calls.FEW))
+
+    tracemalloc.start()
+    try:
+        found = calls.downtimes(month)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [one.span for one in found] == [Span(1_000_000, 1_000_025)]
+    assert most < many
+
+
+def naive(told: list[Call]) -> list[tuple[int, int]]:
+    """Rows of failed calls by looking at each call."""
+    found, row = list[tuple[int, int]](), list[int]()
+    for at_ms, _, failed in [*sorted(told), (2**53, "token", False)]:
+        if row and (not failed or at_ms - row[-1] > probes.GAP_MS):
+            last = row[-1] if at_ms == 2**53 else min(at_ms, row[-1] + probes.GAP_MS)
+            found += [(row[0], max(last, row[0] + 1))] if len(row) >= calls.FEW else []
+            row = []
+        row += [at_ms] if failed else []
+    return found
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.just("token"), st.booleans()), max_size=60), st.sampled_from((1, 10**5))
+)
+def test_rows_of_failed_calls_are_those_of_all_calls(some: list[Call], apart: int) -> None:
+    told = [(at * apart, function, failed) for at, function, failed in some]
+    assert [tuple(one.span) for one in calls.downtimes(lambda: told)] == naive(told)
 
 
 def test_a_line_that_is_no_record_is_named() -> None:
