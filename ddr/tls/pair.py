@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from ddr.tls.context import TlsError, bare_context, out_of_period, public_context
 from ddr.tls.server_certificate import first_of
@@ -127,14 +127,20 @@ def _file_mark(path: Path) -> tuple[int, ...]:
 
 @contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    """A path to `content`, because OpenSSL is given files: in memory, where the system has such; else for a moment."""
-    if not (hasattr(os, "memfd_create") and OPEN_FILES.is_dir()):
-        with tempfile.NamedTemporaryFile() as kept:  # for the owner only
-            kept.write(content)
-            kept.flush()
-            yield kept.name
-        return
-    with open(os.memfd_create("ddr"), "wb") as file:
+    """A path to `content`, because OpenSSL is given files: in memory, where the system lets us; else for a moment."""
+    with _in_memory() or tempfile.NamedTemporaryFile() as file:  # that one for the owner only
         file.write(content)
         file.flush()
-        yield str(OPEN_FILES / str(file.fileno()))
+        yield file.name if isinstance(file.name, str) else str(OPEN_FILES / str(file.name))
+
+
+def _in_memory() -> IO[bytes] | None:
+    """A file that is nowhere else, None where there is none, or none that has a path."""
+    try:
+        file = open(os.memfd_create("ddr"), "wb")  # noqa: SIM115 - closed by the caller
+    except (AttributeError, OSError):
+        return None
+    if os.access(OPEN_FILES / str(file.fileno()), os.R_OK):
+        return file
+    file.close()
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable
 from datetime import timedelta
@@ -97,12 +98,19 @@ async def test_a_worker_begins_with_what_was_in_force(
         await PairFiles(files.cert, files.key).begin()
 
 
-@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("without", ["", "a path", "leave"])
 async def test_a_pair_in_memory_serves(
-    files: Pair, tmp_path: Path, in_memory: bool, monkeypatch: pytest.MonkeyPatch
+    files: Pair, tmp_path: Path, without: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not in_memory:
+    """Also where the system has no files in memory, or lets nobody make them."""
+
+    def refused(_: str) -> int:
+        raise PermissionError
+
+    if without == "a path":
         monkeypatch.setattr(module, "OPEN_FILES", Path("/nowhere"))
+    elif without:
+        monkeypatch.setattr(os, "memfd_create", refused)
     pair = read_pair(files.cert, files.key)
     files.key.unlink()
     files.cert.unlink()
