@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from ddr.conform.agree import agree, query
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange, Json
+from ddr.conform.judging import login_name
 from ddr.conform.kit import Kit
 from ddr.conform.laws.codes import RANGES, SUMMARY, VALUESETS
 from ddr.conform.laws.naive import Case, codings, has_code, references
@@ -218,17 +219,16 @@ def single_metrics_are_not_found(kit: Kit) -> None:
 @check("PRIV-001", "PRIV-004", needs=PATIENT, searches=1)
 def nothing_names_the_patient(kit: Kit) -> None:
     """No answer of the FHIR server holds the patient's login name, nor the Pairing ID of another pairing."""
+    names = {view.patient: login_name(kit, kit.target.patients[view.patient].username) for view in kit.views}
     for view in kit.views:
-        account = kit.target.patients[view.patient].username
-        if len(account) < 4:
-            raise NotApplicable("the login name is not known, or too short to look for")
+        name, others = names[view.patient], [one for one in kit.views if one.sub not in ("", view.sub)]
         for kind in ("Observation", "Device", "DeviceMetric"):
             for page in view.listed(kind).pages:
-                expect(account not in page.text, "an answer holds the patient's login name", page)
-                foreign = [
-                    other.name for other in kit.views if other.sub not in ("", view.sub) and other.sub in page.text
-                ]
+                expect(not (name and name.search(page.text)), "an answer holds the patient's login name", page)
+                foreign = [other.name for other in others if other.sub in page.text]
                 expect(not foreign, f"an answer holds the Pairing ID of {', '.join(foreign)}", page)
+    if None in names.values():
+        raise NotApplicable("a login name is not known, too short to look for, or a word that the recorder uses itself")
 
 
 @check("PRIV-007", "PRIV-001", needs=PATIENT, searches=1)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Iterator
 
 from ddr.conform.authorization import Pairing
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Json
+from ddr.conform.judging import login_name
 from ddr.conform.kit import Kit
 from ddr.conform.verdict import Failed, NotApplicable, expect
 
@@ -145,8 +145,7 @@ def tokens_say_nothing_of_the_patient(kit: Kit) -> None:
         claims = jwt[1] if jwt else {}
         sub = one.tokens.get("sub")
         expect(claims.get("sub", sub) == sub, "sub in the token is not the Pairing ID", one.answered)
-        account = one.account.username
-        named = account and re.search(rf"\b{re.escape(account)}\b", json.dumps(claims))
-        expect(not named, "the token has the patient's login name", one.answered)
+        name = login_name(kit, one.account.username)
+        expect(not (name and name.search(json.dumps(claims))), "the token has the patient's login name", one.answered)
         personal = PERSONAL & set(claims)
         expect(not personal, f"the token has the claims {', '.join(sorted(personal))}", one.answered)

@@ -118,6 +118,17 @@ def _more_than_chosen(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     return answer
 
 
+def _one_access_token(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """The access token stays what it was, and is not that of the next refresh."""
+    answer = tamper.pass_on(request)
+    bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if answer.is_success and "/fhir/" in request.url.path and bearer:
+        tamper.memory[tamper.client_id] = bearer
+    if not (asks(request, TOKEN, query=REFRESH) and answer.is_success):
+        return answer
+    return edited(answer, with_(access_token=tamper.memory[tamper.client_id]))
+
+
 AUTHORIZATION = (
     Fault("par-is-200", "PAR is answered 200", heads(PAR, status=200), "par-is-accepted"),
     Fault(
@@ -277,6 +288,12 @@ AUTHORIZATION = (
         "refresh-keeps-the-token",
         "refreshing gives the same refresh token again",
         _unrotated,
+        "refresh-gives-new-tokens",
+    ),
+    Fault(
+        "refresh-keeps-the-access-token",
+        "refreshing gives the same access token again",
+        _one_access_token,
         "refresh-gives-new-tokens",
     ),
     Fault("refresh-token-works-twice", "a used refresh token brings other tokens", _twice, "refresh-token-works-once"),
