@@ -11,12 +11,13 @@ import pytest
 
 from ddr.settings import Settings
 from ddr.store.database import fitting
+from ddr.store.database.limits import BACKGROUND
 from ddr.store.database.pool import open_pool
 from tests.support.citus import one_server_only
 from tests.support.database import fresh_database
 from tests.support.pooler import direct_only
 
-SETTINGS = ("synchronous_commit", "default_transaction_isolation")
+SETTINGS = ("synchronous_commit", "default_transaction_isolation", "bytea_output")
 
 
 @pytest.fixture
@@ -46,8 +47,8 @@ async def found(own: Settings) -> list[Any]:
 async def test_a_session_of_our_own_is_put_right(
     own: Settings, isolation: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await sessions_begin(own, synchronous_commit="off", default_transaction_isolation=isolation)
-    assert await found(own) == ["on", "read committed"]
+    await sessions_begin(own, synchronous_commit="off", default_transaction_isolation=isolation, bytea_output="escape")
+    assert await found(own) == ["on", "read committed", "hex"]
     assert not caplog.records
 
 
@@ -55,7 +56,7 @@ async def test_a_session_of_our_own_is_put_right(
 @one_server_only
 async def test_a_commit_that_waits_for_more_than_the_disk_stays_so(own: Settings) -> None:
     await sessions_begin(own, synchronous_commit="remote_apply")
-    assert await found(own) == ["remote_apply", "read committed"]
+    assert await found(own) == ["remote_apply", "read committed", "hex"]
 
 
 @direct_only
@@ -65,14 +66,16 @@ async def test_a_session_that_may_be_somebody_elses_is_told_and_left_alone(
 ) -> None:
     """As behind a pooler in transaction mode."""
     await sessions_begin(own, synchronous_commit="off")
-    assert await found(replace(own, database_statement_cache=0)) == ["off", "read committed"]
+    assert await found(replace(own, database_statement_cache=0)) == ["off", "read committed", "hex"]
     told = [(record.message, record.setting, record.value) for record in caplog.records]  # type: ignore[attr-defined]
     assert told == [("database.setting_unfit", "synchronous_commit", "off")], "once, not for each connection"
 
 
 async def test_what_is_the_servers_alone_is_told(own: Settings, caplog: pytest.LogCaptureFixture) -> None:
-    """Of a server that does as those do which we must not start: what it says is changed here."""
-    with patch.object(fitting, "_ASKED", "SELECT 'on', 'read committed', 'off', 'on'"):
+    """By who serves, not by each command. The server is one that does its work: what it says is changed here."""
+    with patch.object(fitting, "_ASKED", "SELECT 'on', 'read committed', 'hex', 'off', 'on'"):
         await found(own)
+        async with await open_pool(own, BACKGROUND, size=1):
+            pass
     told = [(record.message, record.setting, record.value) for record in caplog.records]  # type: ignore[attr-defined]
     assert told == [("database.setting_unfit", "fsync", "off")]

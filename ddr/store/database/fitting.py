@@ -1,4 +1,4 @@
-"""Settings of a server or a role by which what it acknowledges may be lost, or transactions are not what they are here.
+"""Settings of a server or a role by which what it acknowledges may be lost, or which change what statements say.
 
 A session of our own is put right. What is the server's alone, or a pooler's, can only be told.
 """
@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 _UNFIT = {
     "synchronous_commit": (("off",), "on"),
     "default_transaction_isolation": (("repeatable read", "serializable"), "read committed"),
+    "bytea_output": (("escape",), "hex"),  # bytes that come as text, from where patients are spread
     "fsync": (("off",), ""),
     "full_page_writes": (("off",), ""),
 }
@@ -28,13 +29,13 @@ class Fitting:
     def __init__(self) -> None:
         self._told: set[str] = set()
 
-    async def put_right(self, connection: asyncpg.Connection, own: bool) -> None:
-        """Look at a new connection; `own`: its session is nobody else's."""
+    async def put_right(self, connection: asyncpg.Connection, own: bool, tells: bool) -> None:
+        """Look at a new connection; `own`: its session is nobody else's; `tells`: it serves requests."""
         for (name, (unfit, fit)), value in zip(_UNFIT.items(), await connection.fetchrow(_ASKED), strict=True):
             if value not in unfit:
                 continue
             if own and fit:
                 await connection.execute(f"SET {name} = '{fit}'")
-            elif name not in self._told:
+            elif tells and name not in self._told:
                 self._told.add(name)
                 log.warning("database.setting_unfit", extra={"setting": name, "value": value})

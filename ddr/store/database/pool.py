@@ -88,7 +88,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         """Bound what it keeps prepared; jsonb becomes Python values: in binary form it is the text after one byte."""
         connection._stmt_cache = Prepared.like(connection._stmt_cache)
         await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode, decoder=_decode, format="binary")
-        await self.servers.fitting.put_right(connection, own=bool(self.cache))
+        await self.servers.fitting.put_right(connection, own=bool(self.cache), tells=self.limits == REQUESTS)
 
     async def ready(self) -> bool:
         """True when the database is fit for requests; asked beside the pool, answered within two seconds."""
