@@ -82,7 +82,8 @@ class PageLinks:
     def seal(self, page: Page, holder: str) -> str:
         """The text of a link for `holder` (pairing and client)."""
         nonce = secrets.token_bytes(_NONCE)
-        content = orjson.dumps(replace(page, keys=()))
+        # The version before knows no `asked`: of a search for all it can go on.
+        content = orjson.dumps({k: v for k, v in vars(replace(page, keys=())).items() if k != "asked" or v is not None})
         plain = len(content).to_bytes(4, "big") + content + packed(page.keys)
         sealed = self._cipher.encrypt(nonce, plain, holder.encode())
         return base64.urlsafe_b64encode(nonce + sealed).rstrip(b"=").decode()
