@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import orjson
 import pytest
 
 from ddr.http.core import Core
-from ddr.http.request_log.log import RequestLog
+from ddr.http.request_log.log import PATIENCE_SECONDS, RequestLog
 from ddr.store.audit import request_log as store
 from ddr.store.audit.trail import Event, NewEntry
 from ddr.store.database.faults import UNAVAILABLE
@@ -64,6 +65,20 @@ async def test_an_answer_whose_entry_is_not_stored_is_withheld(body: Body, pair:
     await body.core.request_log.recover()
     (record,) = await records(body.core, answer.headers["x-request-id"])
     assert (record["status"], record["error_code"]) == (503, "transient")
+
+
+async def test_a_process_that_stood_still_hears_first_what_the_database_has_answered(body: Body, pair: Pair) -> None:
+    """A pause of its machine, say, or a busy event loop: the time for the database does not go by meanwhile."""
+    diga, add = await pair(CGM), store.add
+
+    async def held(conn: asyncpg.Connection, batch: store.Batch, entries: Sequence[NewEntry] = ()) -> None:
+        storing = asyncio.create_task(add(conn, batch, entries))
+        await asyncio.sleep(0)  # it is asked
+        time.sleep(PATIENCE_SECONDS + 0.1)  # noqa: ASYNC251 - as the machine does
+        await storing
+
+    with patch.object(store, "add", held):
+        assert (await diga.get("Observation")).status_code == 200
 
 
 async def test_a_withheld_answer_does_not_begin_the_grace_period(body: Body, pair: Pair) -> None:

@@ -41,7 +41,7 @@ class Examined:
             self.target,
             wire,
             browser,
-            Patience(5),
+            Patience(60),
             earlier=earlier,
             now_ms=self.ddr.clock,
             scanner=lambda _host, _port: self.findings,

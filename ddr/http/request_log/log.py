@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -31,7 +32,8 @@ from ddr.store.database.faults import FAULTS
 
 MOST = 1000  # records in one row
 KEEP_ROWS = 50  # stored with one connection before somebody else may have it
-PATIENCE_SECONDS = 1.5  # for the database to store a row
+PATIENCE_SECONDS = 3.0  # for the database to store a row: a checkpoint may hold its disk up for longer than a second
+STEPS = 15  # in which that goes by
 KEPT = 1000  # rows in memory, when there is neither a database nor room on the disk
 AT_ONCE = 100  # rows stored together when they come from a file
 LOOK_SECONDS = 20.0  # between two looks for what dead processes have left behind
@@ -66,6 +68,33 @@ class _Row(NamedTuple):
         for one in sorted(self.waiting, key=lambda one: one.refused):
             if one.durable is not None and not one.durable.done():
                 one.durable.set_result(stored or not one.entries)
+
+
+class _Patience:
+    """Calls `out` when the event loop has waited for PATIENCE_SECONDS.
+
+    Step by step: while the process stands still, or its loop is busy, nobody hears that the database has answered.
+    """
+
+    __slots__ = ("_handle", "_left", "_out")
+
+    def __init__(self, out: Callable[[], None]) -> None:
+        self._out, self._left = out, STEPS
+        self._wait()
+
+    def cancel(self) -> None:
+        """It is not over."""
+        self._handle.cancel()
+
+    def _wait(self) -> None:
+        self._handle = asyncio.get_running_loop().call_later(PATIENCE_SECONDS / STEPS, self._step)
+
+    def _step(self) -> None:
+        self._left -= 1
+        if self._left:
+            self._wait()
+        else:
+            self._out()
 
 
 class RequestLog:
@@ -158,7 +187,7 @@ class RequestLog:
                 if self._away and not row.entries:
                     await self._keep(row)
                     continue
-                late = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._leave, me, row)
+                late = _Patience(partial(self._leave, me, row))
                 try:
                     connection = connection or await self._pool.acquire()
                     await store.add(connection, row.batch, row.entries)
