@@ -73,9 +73,7 @@ class Access:
     claim: Claim | None = None  # of Grace-Periods that begin with the answer
     restores: tuple[Restore, ...] = ()
     asked: Sequence[Mapping[str, Any]] | None = None  # what was asked with the admission has found this
-    entry: NewEntry | None = (
-        None  # of the audit trail, which may say more exactly what was read until the answer leaves
-    )
+    entry: NewEntry | None = None  # of the audit trail: until the answer leaves it may say more exactly what was read
 
 
 class Gate:

@@ -64,9 +64,8 @@ async def _found(core: Core, access: Access, resource_type: str, logical_id: str
     if (key := _key(core, resource_type, logical_id)) is None:
         raise not_known(reference)
     row = await read(core.pool, access.view, *key, access.asked)
-    if (
-        resource_type == "Observation"
-    ):  # an id tells what may have it, its row what it is; what is not shown is not read
+    if resource_type == "Observation":
+        # An id tells what may have it, its row what it is; what is not shown is not read.
         shown = row is not None and row["within"] and not row["deleted"]
         told(access.entry, valuesets=[row["observed_miv"]] if row is not None and shown else [])
     if row is None:

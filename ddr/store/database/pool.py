@@ -85,7 +85,8 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         return connection
 
     async def _begin(self, connection: asyncpg.Connection) -> None:
-        """Bound what it keeps prepared; jsonb becomes Python values: in binary form it is the text after one byte."""
+        """Bound what it keeps prepared, and put its settings right. jsonb becomes Python values: in binary form it is
+        the text after one byte."""
         connection._stmt_cache = Prepared.like(connection._stmt_cache)
         await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode, decoder=_decode, format="binary")
         await self.servers.fitting.put_right(connection, own=bool(self.cache), tells=self.limits == REQUESTS)
