@@ -195,7 +195,8 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
                 replica.close()
             with suppress(*FAULTS):  # else they count as long as their sessions live
                 await rooms.core.grace_claims.flush(pool)
-                await reports.leave(pool, host_of(rooms.core), rooms.core.fleet.number, rooms.core.clock())
+                own = host_of(rooms.core), rooms.core.fleet.number
+                await reports.leave(pool, *own, rooms.core.clock(), rounds.run)
 
 
 @asynccontextmanager

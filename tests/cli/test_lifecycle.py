@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -9,7 +10,9 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest
 
@@ -137,6 +140,33 @@ def test_a_reload_takes_new_settings_and_neither_loses_nor_refuses_a_request(
     assert "until noon" in status(recorder)
     assert restarts(recorder) == before, "none has crashed"
     until(lambda: recorder.events()[-1]["event"] == "serve.reloaded")
+
+
+def test_who_was_killed_is_known_as_lost_and_who_was_exchanged_is_not(
+    database: str, recorder: Recorder, workers: list[int]
+) -> None:
+    """What was in hand with the former may not have been answered (ddr.store.outages.reports)."""
+
+    def told(column: str) -> set[UUID]:
+        async def ask() -> set[UUID]:
+            conn = await asyncpg.connect(database)
+            try:
+                rows = await conn.fetch(f"SELECT {column} FROM worker_report WHERE NOT gone")
+            finally:
+                await conn.close()
+            return {row[0] for row in rows} - {None}
+
+        return asyncio.run(ask())
+
+    runs, lost = told("run"), told("lost_run")
+    recorder.process.send_signal(signal.SIGHUP)
+    until(exchanged(recorder, *workers), 2 * BACK_SECONDS)
+    until(lambda: len(told("run") - runs) == 2)
+    until(lambda: told("lost_run") <= lost)
+    exchanged_runs, now = told("run"), recorder.workers()
+    os.kill(now[0], signal.SIGKILL)
+    until(exchanged(recorder, now[0]))
+    until(lambda: bool(told("lost_run") & exchanged_runs))
 
 
 def test_a_reload_with_wrong_settings_changes_nothing(recorder: Recorder, workers: list[int]) -> None:

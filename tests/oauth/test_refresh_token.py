@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 from unittest.mock import AsyncMock
@@ -19,6 +20,7 @@ from ddr.scopes.parse import DEVICE, scope_of
 from ddr.store.authorization import rotations
 from ddr.store.authorization.rotations import Rotate, rotate_all
 from ddr.store.authorization.unpairing import withdraw
+from ddr.store.outages import reports
 from ddr.store.outages.notices import Notice
 from tests.oauth.backend import Caller, DigaBackend, events, stands, verified_elsewhere
 from tests.support.citus import one_server_only
@@ -148,6 +150,61 @@ async def test_the_seconds_are_those_in_which_the_recorder_could_be_asked(
     three = (await diga.refresh(first["refresh_token"])).json()
     assert one["refresh_token"] == two["refresh_token"] == three["refresh_token"]
     assert (await diga.refresh(three["refresh_token"])).status_code == 200
+
+
+@pytest.fixture
+async def host(core: Core) -> AsyncIterator[str]:
+    """The name of one that nobody else has."""
+    name = str(uuid4())
+    yield name
+    await core.pool.execute("DELETE FROM worker_report WHERE host = $1", name)
+
+
+async def test_a_client_whose_worker_was_killed_may_come_back_later(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock, host: str
+) -> None:
+    first, former = await diga.pair(patient_id), uuid4()
+    await reports.write(core.pool, host, 1, clock(), [], run=former)
+    clock.advance(3)
+    one = (await diga.refresh(first["refresh_token"])).json()  # its answer goes with the worker
+    clock.advance(1)
+    await reports.write(core.pool, host, 1, clock(), [], run=uuid4())
+    clock.advance(900)
+    two = (await diga.refresh(first["refresh_token"])).json()
+    assert one["refresh_token"] == two["refresh_token"]
+    assert (await diga.refresh(two["refresh_token"])).status_code == 200
+    assert (await diga.refresh(first["refresh_token"])).json()["error"] == "invalid_grant"
+    assert "diga:refresh:reused" in await events(core, diga.diga)
+
+
+async def test_nor_does_it_matter_that_the_whole_host_was_lost(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock, host: str
+) -> None:
+    first = await diga.pair(patient_id)
+    await reports.write(core.pool, host, 1, clock(), [], run=uuid4())
+    clock.advance(3)
+    one = (await diga.refresh(first["refresh_token"])).json()
+    clock.advance(900)
+    assert (await diga.refresh(first["refresh_token"])).json()["refresh_token"] == one["refresh_token"]
+
+
+async def test_a_worker_that_left_or_was_exchanged_is_not_lost(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock, host: str
+) -> None:
+    """A worker that is exchanged ends beside its successor."""
+    first, run, successor = await diga.pair(patient_id), uuid4(), uuid4()
+    for number in (1, 2):
+        await reports.write(core.pool, host, number, clock(), [], run=run)
+    await diga.refresh(first["refresh_token"])
+    await reports.leave(core.pool, host, 1, clock(), run)
+    for number, one in ((1, successor), (2, successor), (2, run), (2, successor)):
+        await reports.write(core.pool, host, number, clock(), [], run=one)
+    assert await reports.lost_around(core.pool, clock(), clock())
+    await reports.leave(core.pool, host, 2, clock(), run)
+    assert not await reports.lost_around(core.pool, clock(), clock())
+    assert not any(one.gone for one in await reports.read(core.pool) if one.host == host)
+    clock.advance(11)
+    assert (await diga.refresh(first["refresh_token"])).json()["error"] == "invalid_grant"
 
 
 async def test_reuse_long_after_an_absence_ends_the_family(

@@ -26,6 +26,7 @@ from ddr.store.authorization.tokens import Family
 from ddr.store.database.digest import sha256
 from ddr.store.database.faults import FAULTS, UNAVAILABLE, fault_of
 from ddr.store.database.ids import Kind
+from ddr.store.outages import reports
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ async def refresh(call: Call) -> Response:
     """New tokens for the current refresh token; the same ones again for a repetition within seconds.
 
     The seconds are those in which the recorder could be asked (ddr.http.presence). They do not run for a client that
-    had hung up before it was answered, or was told 503 for a rotation that was made.
+    had hung up before it was answered, was told 503 for a rotation that was made, or whose worker was killed around it.
     """
     presented = required(call.parameters, "refresh_token")
     named = _named(call, presented)
@@ -97,6 +98,8 @@ async def _usable(call: Call, family: Family, presented: str) -> Rotation:
 
     repeat_ms = core.settings.refresh_repeat_seconds * 1000
     outcome = rotation.decide(family, sha256(presented), call.arrived_ms, repeat_ms, there_ms)
+    if outcome is Rotation.REUSE and await _went_with_its_worker(call, family, presented):
+        return Rotation.REPEAT
     if outcome is Rotation.REUSE and await _is_ahead(call, family, presented):
         return Rotation.AHEAD
     if outcome is Rotation.REUSE:
@@ -144,6 +147,13 @@ async def _rotate(call: Call, named: _Named, presented: str, successor: str) -> 
         if fault_of(error) == UNAVAILABLE:  # it may have been made all the same
             let_repeat(call.core, *named, asked.successor_sha256)
         raise
+
+
+async def _went_with_its_worker(call: Call, family: Family, presented: str) -> bool:
+    """Whether the answer to the last rotation may have been lost with the worker that made it."""
+    if sha256(presented) != family.previous_sha256 or family.rotated_ms is None:
+        return False
+    return await reports.lost_around(call.core.pool, family.rotated_ms, call.arrived_ms)
 
 
 async def _is_ahead(call: Call, family: Family, presented: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from uuid import uuid4
 
 from ddr.http.core import Core
 from ddr.http.watch import UNAVAILABLE
@@ -30,6 +31,7 @@ class Rounds:
     """The rounds of one worker. `core` by name, since rooms are exchanged; `steady` is a clock that nobody sets."""
 
     def __init__(self, steady: Callable[[], int] = steady_ms) -> None:
+        self.run = uuid4()  # this process
         self._refused = 0
         self._steady = steady
         self._looked_ms = self._runs_ms = steady()  # the last look, and since when there was no gap between looks
@@ -50,7 +52,7 @@ class Rounds:
         now_ms, pool = core.clock(), core.pool
         told = [as_json(one) for one in core.watch.raised().values()]
         closed = bool(core.settings.maintenance)
-        last_ms = await reports.write(pool, host_of(core), core.fleet.number, now_ms, told, closed)
+        last_ms = await reports.write(pool, host_of(core), core.fleet.number, now_ms, told, closed, self.run)
         ran, self._told_ms = self._told_ms == self._runs_ms, self._runs_ms
         # Who has looked at itself ever since it told something knows that it was the clock that leapt, or the database
         # that was away, which is told as such.

@@ -5,12 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
 from ddr.durations import DAY_MS
 
 KEPT_MS = DAY_MS
+SILENT_MS = 15_000  # without a word, before it is taken for lost
+NEXT_MS = 6_000  # in which the next word would have come
+UNDER_WAY_MS = 5_000  # that a request may have been in hand when its worker was lost
+
+_LOST = "w.run <> excluded.run AND NOT w.gone"  # whose row it was
+_HERE = "w.lost_run = excluded.run"  # it was not lost: it ends beside its successor
+_WRITE = f"""
+WITH before AS (SELECT max(seen_ms) AS seen_ms FROM worker_report WHERE seen_ms <= $3), own AS (
+  INSERT INTO worker_report AS w (host, worker, seen_ms, troubles, served_ms, run)
+  VALUES ($1, $2, $3, $4, CASE WHEN NOT $5::boolean THEN $3::bigint END, $6::uuid)
+  ON CONFLICT (host, worker) DO UPDATE
+     SET seen_ms = excluded.seen_ms, troubles = excluded.troubles, gone = false,
+         served_ms = coalesce(excluded.served_ms, w.served_ms), run = excluded.run,
+         lost_run = CASE WHEN {_LOST} THEN w.run WHEN {_HERE} THEN NULL ELSE w.lost_run END,
+         lost_from_ms = CASE WHEN {_LOST} THEN w.seen_ms ELSE w.lost_from_ms END,
+         lost_until_ms = CASE WHEN {_LOST} THEN least(excluded.seen_ms, w.seen_ms + {NEXT_MS}) ELSE w.lost_until_ms END)
+SELECT seen_ms FROM before
+"""  # noqa: S608 - words of ours
 
 
 @dataclass(frozen=True)
@@ -31,22 +50,16 @@ async def write(
     now_ms: int,
     troubles: Sequence[Mapping[str, Any]],
     closed: bool = False,
+    run: UUID | None = None,
 ) -> int | None:
     """Store the report of a worker; `closed`: the setting `maintenance` lets it serve no DiGA.
+
+    `run` is one process: when another one reports in its place, and it has not said that it leaves, it was lost.
 
     Returns when any worker was last heard of before that; None: never. What one said before the clock was set back is
     later than that, and does not count.
     """
-    last: int | None = await pool.fetchval(
-        """WITH before AS (SELECT max(seen_ms) AS seen_ms FROM worker_report WHERE seen_ms <= $3),
-                own AS (INSERT INTO worker_report AS w (host, worker, seen_ms, troubles, served_ms)
-                        VALUES ($1, $2, $3, $4, CASE WHEN NOT $5::boolean THEN $3::bigint END)
-                        ON CONFLICT (host, worker)
-                        DO UPDATE SET seen_ms = excluded.seen_ms, troubles = excluded.troubles, gone = false,
-                                      served_ms = coalesce(excluded.served_ms, w.served_ms))
-           SELECT seen_ms FROM before""",
-        host, worker, now_ms, list(troubles), closed,
-    )  # fmt: skip
+    last: int | None = await pool.fetchval(_WRITE, host, worker, now_ms, list(troubles), closed, run)
     return last
 
 
@@ -56,12 +69,31 @@ async def last_served_ms(pool: asyncpg.Pool) -> int | None:
     return last
 
 
-async def leave(pool: asyncpg.Pool, host: str, worker: int, now_ms: int) -> None:
-    """The worker ends because it was told to: nobody need wonder where it is."""
-    await pool.execute(
-        "UPDATE worker_report SET gone = true, seen_ms = $3, troubles = '[]' WHERE host = $1 AND worker = $2",
-        host, worker, now_ms,
+async def leave(pool: asyncpg.Pool, host: str, worker: int, now_ms: int, run: UUID | None = None) -> None:
+    """The worker ends because it was told to: nobody need wonder where it is. Where another process reports in its
+    place already, it was not lost."""
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute(
+            "UPDATE worker_report SET gone = true, seen_ms = $3, troubles = '[]'"
+            " WHERE host = $1 AND worker = $2 AND (lost_run IS NULL OR lost_run <> $4::uuid)",
+            host, worker, now_ms, run,
+        )  # fmt: skip
+        await conn.execute(
+            "UPDATE worker_report SET lost_run = NULL WHERE host = $1 AND worker = $2 AND lost_run = $3",
+            host, worker, run,
+        )  # fmt: skip
+
+
+async def lost_around(pool: asyncpg.Pool, at_ms: int, now_ms: int) -> bool:
+    """Whether a worker was lost (killed, or with its host) that may have had a request of this instant in hand."""
+    found: bool = await pool.fetchval(
+        """SELECT EXISTS (SELECT FROM worker_report
+                           WHERE lost_run IS NOT NULL AND $1 BETWEEN lost_from_ms - $3 AND lost_until_ms
+                              OR NOT gone AND seen_ms < $2::bigint - $4::bigint
+                                 AND $1 BETWEEN seen_ms - $3 AND seen_ms + $5)""",
+        at_ms, now_ms, UNDER_WAY_MS, SILENT_MS, NEXT_MS,
     )  # fmt: skip
+    return found
 
 
 async def read(pool: asyncpg.Pool) -> list[Report]:
