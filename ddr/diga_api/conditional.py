@@ -26,11 +26,16 @@ def has_it(headers: Mapping[str, str], version: int, updated_ms: int) -> bool:
 
     A date counts when the change was before that second: within it there may have been another one (`of_that_second`).
     """
-    if (tags := headers.get("if-none-match")) is not None:
-        known = [tag.strip().removeprefix("W/") for tag in tags.split(",")]
-        return "*" in known or f'"{version}"' in known
+    if "if-none-match" in headers:
+        return has_tag(headers, str(version))
     since_ms = _instant(headers.get("if-modified-since"))
     return since_ms is not None and updated_ms < since_ms
+
+
+def has_tag(headers: Mapping[str, str], tag: str) -> bool:
+    """True when `If-None-Match` names this tag (without its quotes), or any."""
+    known = [one.strip().removeprefix("W/") for one in headers.get("if-none-match", "").split(",")]
+    return "*" in known or f'"{tag}"' in known
 
 
 def of_that_second(headers: Mapping[str, str], updated_ms: int) -> bool:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
+import orjson
+
 from ddr import __version__
-from ddr.diga_api.conditional import SUPPORT
+from ddr.diga_api.conditional import SUPPORT, has_tag
 from ddr.diga_api.operation import summarized
 from ddr.diga_api.request import Request
 from ddr.fhir.capability import Operation, Server, capability_statement
@@ -41,6 +45,11 @@ class Metadata:
             ),
         )
 
+        self._tag = sha256(orjson.dumps(self._statement)).hexdigest()[:32]  # it has no version
+
     def answer(self, request: Request) -> Reply:
-        """The CapabilityStatement in the representation asked for. Raises FhirError 406."""
-        return request.reply(self._statement)
+        """The CapabilityStatement in the representation asked for, or that the client has it already (FHIR R4
+        http.html#capabilities). Raises FhirError 406."""
+        told = {"ETag": f'W/"{self._tag}"'}
+        reply = request.reply(self._statement, 200, told)
+        return request.unchanged(told) if has_tag(request.headers, self._tag) else reply

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from email.utils import formatdate
 
 import pytest
 
 from ddr.diga_api.conditional import has_it, of_that_second
+from tests.diga_api import world
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, DAY, GLUCOSE, HOUR, Body
 
@@ -125,6 +127,21 @@ async def test_a_known_version_is_of_no_use_without_consent(body: Body, pair: Pa
     assert await body.core.pool.fetchval(entries, body.patient_id) == before + 1
     await body.core.pool.execute("UPDATE pairing SET ended_ms = 1 WHERE patient_id = $1", body.patient_id)
     assert (await diga.get(path, **{"if-none-match": "*"})).status_code == 401
+
+
+async def test_the_statement_has_a_tag_of_its_content(body: Body, pair: Pair) -> None:
+    """FHIR R4 http.html#capabilities."""
+    diga = await pair(CGM)
+    first = await diga.get("metadata")
+    tag = first.headers["etag"]
+    assert (await diga.get("metadata?_format=xml")).headers["etag"] == tag
+    again = await diga.get("metadata", **{"if-none-match": f'W/"1", {tag}'})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    assert (await diga.get("metadata", **{"if-none-match": 'W/"1"'})).json() == first.json()
+    assert (await diga.get("metadata", **{"if-none-match": tag, "accept": "text/turtle"})).status_code == 406
+    core = replace(body.core, settings=replace(body.core.settings, diga_base_url="https://other.example"))
+    other = await world.fhir_client(core, None).get("/fhir/metadata", headers={"if-none-match": tag})
+    assert (other.status_code, other.headers["etag"] == tag) == (200, False)
 
 
 async def test_the_statement_says_so(body: Body, pair: Pair) -> None:
