@@ -49,8 +49,8 @@ class Request:
         return [(name, value) for name, value in self.parameters if name not in REPRESENTATION]
 
     def representation(self) -> Pairs:
-        """The parameters that choose the representation; links to further pages repeat them."""
-        return [(name, value) for name, value in self.parameters if name in REPRESENTATION]
+        """The parameters that choose the representation, none of them empty; links to further pages repeat them."""
+        return [(name, value) for name, value in self.parameters if name in REPRESENTATION and value]
 
     def check_representation(self) -> tuple[Format, bool]:
         """Which format is asked for, and whether indented.
@@ -123,10 +123,14 @@ def _refused(error: BodyError, limit: int) -> FhirError:
 
 
 def _form(body: bytes) -> Pairs:
+    """Read as a query is, because both mean the same (FHIR R4 http.html#search); what has no `=` at all is no form."""
     try:
-        return parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=MOST_VALUES)
+        text = body.decode()
+        if "=" in text or not text.strip("&"):
+            return parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_VALUES)
     except ValueError:
-        raise malformed("The body is not a form of parameters") from None
+        pass
+    raise malformed("The body is not a form of parameters")
 
 
 def _json(body: bytes) -> Pairs:

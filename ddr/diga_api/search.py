@@ -76,10 +76,10 @@ class Searcher:
         return min(wanted, settings.search_max_count)
 
     def _used(self, request: Request, search: Search) -> Pairs:
-        """The parameters as they were used, for the self link (FHIR search.html#conformance): a page is never larger
-        than `search_max_count`."""
+        """The parameters as they were used, for the self link (FHIR search.html#conformance): without empty ones, and a
+        page is never larger than `search_max_count`."""
         count = str(self._count(search))
-        return [(name, count if name == "_count" else value) for name, value in request.search_parameters()]
+        return [(name, count if name == "_count" else value) for name, value in request.search_parameters() if value]
 
     async def _later(self, candidate: Candidate, request: Request, pairs: Pairs) -> Reply:
         links = [(name, value) for name, value in pairs if name not in SETTLED]

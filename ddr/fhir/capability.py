@@ -21,8 +21,12 @@ SECURITY_SERVICES = "http://terminology.hl7.org/CodeSystem/restful-security-serv
 GENERAL_PARAMETERS = {
     "_count": ("number", "Matches per page; more follow by the link 'next'"),
     "_sort": ("string", "Parameter to sort by, with '-' in front for descending order"),
-    "_include": ("string", "Adds the resources that matches refer to; with :iterate also those behind them"),
-    "_revinclude": ("string", "Adds the resources that refer to matches"),
+    "_include": (
+        "string",
+        "Adds the resources that matches refer to; with :iterate also those behind them. [type]:* stands for every"
+        " reference of a type, * for every one of the searched type",
+    ),
+    "_revinclude": ("string", "Adds the resources that refer to matches; [type]:* by whichever reference"),
     "_has": ("string", "Selects resources by the properties of those that refer to them"),
     "_summary": ("token", "true: the elements of the summary; text, data, false; count: only the total"),
     "_elements": ("string", "Names of root elements; mandatory ones are sent besides, included resources whole"),

@@ -62,11 +62,11 @@ def read_subset(kind: str, pairs: Iterable[tuple[str, str]]) -> Subset:
     """What the parameters `_summary` and `_elements` among `pairs` ask for of resources of this type.
 
     An element may be named with or without its type ("value", "value[x]", "valueQuantity", "Observation.value").
-    Raises FhirError 400.
+    A parameter without a value is ignored (search.html#errors). Raises FhirError 400.
     """
     found: dict[str, str] = {}
     for name, value in pairs:
-        if name in PARAMETERS and found.setdefault(name, value) != value:
+        if name in PARAMETERS and value and found.setdefault(name, value) != value:
             raise invalid_value(name, value)
     summary = found.get("_summary", "false")
     if summary not in SUMMARIES:

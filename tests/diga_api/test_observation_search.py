@@ -86,6 +86,8 @@ async def test_get_and_post_find_the_same(body: Body, pair: Pair) -> None:
         {"content": "&".join(f"{name}={value}" for name, value in form),
          "headers": fields | {"content-type": "application/x-www-form-urlencoded"}},
         {"json": dict(form), "headers": fields},
+        {"content": "&" + "&&".join(f"{name}={value}" for name, value in form) + "&_count&code=&",
+         "headers": fields | {"content-type": "application/x-www-form-urlencoded"}},
     ]  # fmt: skip
     for options in bodies:
         await diga.rest()
@@ -94,6 +96,29 @@ async def test_get_and_post_find_the_same(body: Body, pair: Pair) -> None:
         assert response.json()["entry"] == by_get["entry"]
     empty = await diga.client.post("/fhir/Device/_search", headers=fields)
     assert types(empty.json()) == ["Device"]
+
+
+@pytest.mark.parametrize("handling", ["strict", "lenient"])
+async def test_what_has_no_value_is_as_if_it_were_not_there(body: Body, pair: Pair, handling: str) -> None:
+    """FHIR R4 search.html#errors: empty parameters are no error, and the link self tells what was used."""
+    await body.cgm()
+    diga = await pair(CGM)
+    expected = await diga.bundle("Observation?date=ge2026-11-21")
+    empty = ("code", "date", "_id", "_sort", "_count", "_include", "_summary", "_elements", "_total", "_pretty")
+    query = "&".join(f"{name}=" for name in (*empty, "_has:Observation:derived-from:code"))
+    await diga.rest()
+    told = {"accept": "application/fhir+json", "prefer": f"handling={handling}"}
+    response = await diga.get(f"Observation?{query}&date=ge2026-11-21&_format=", **told)
+    assert response.status_code == 200
+    assert response.json()["entry"] == expected["entry"]
+    assert response.json()["link"] == expected["link"]
+    path = f"Observation/{ids(expected)[0]}"
+    assert (await diga.get(f"{path}?_summary=&_elements=&_format=&_pretty=")).json() == (await diga.get(path)).json()
+
+
+async def test_a_count_of_zero_brings_the_total_though_it_is_declined(body: Body, pair: Pair) -> None:
+    await body.cgm()
+    assert (await (await pair(CGM)).bundle("Observation?_count=0&_total=none"))["total"] == 3
 
 
 async def test_head_has_no_body(pair: Pair) -> None:
@@ -110,7 +135,11 @@ async def test_head_has_no_body(pair: Pair) -> None:
         ("Observation?_include=DeviceMetric:source", []),
         (f"Observation?{BOTH}", ["DeviceMetric", "Device"]),
         ("Observation?_include=*&_include:iterate=DeviceMetric:source:Device", ["DeviceMetric", "Device"]),
+        ("Observation?_include=Observation:*&_include:iterate=DeviceMetric:*", ["DeviceMetric", "Device"]),
+        ("Observation?_include=Observation:*:Device", []),
         ("DeviceMetric?_include=DeviceMetric:source", ["Device"]),
+        ("DeviceMetric?_include=DeviceMetric:*", ["Device"]),
+        ("DeviceMetric?_revinclude=Observation:*", ["Observation"] * 3),
         ("DeviceMetric?_revinclude=Observation:device", ["Observation"] * 3),
         ("Device?_revinclude=DeviceMetric:source", ["DeviceMetric"]),
         ("Device?_revinclude=Observation:device", []),

@@ -116,10 +116,9 @@ async def test_parts_in_xml(scene: Scene) -> None:
     ("path", "named"),
     [
         ("Observation?_summary=maybe", "_summary: maybe"),
-        ("Observation?_summary=", "_summary: "),
         ("Observation?_elements=nonsense", "_elements: nonsense"),
         ("Observation?_elements=-code", "_elements: -code"),
-        ("Observation?_elements=", "_elements: "),
+        ("Observation?_elements=,", "_elements: "),
         ("Observation?_total=all", "_total: all"),
         ("Observation?_summary=true&_summary=false", "_summary: false"),
         ("Observation?_summary=text&_include=Observation:device", "_summary: text, together with _include"),

@@ -119,7 +119,7 @@ def _search_parameters(kind: str) -> list[Json]:
     sorts = [one.name for one in PARAMETERS[kind].values() if one.sortable]
     own = [each for one in PARAMETERS[kind].values() for each in _of(one)]
     paths = [f"{source}:{one.name}" for source in PARAMETERS for one in references(source)]
-    followed = f"{', '.join(paths)}, also with :target; *: all of a {kind}."
+    followed = f"{', '.join(paths)}, also with :target; [type]:*: all of that type; *: all of a {kind}."
     controls = [
         _parameter("_count", "Matches per page.", {"type": "integer", "minimum": 0}, 5),
         _parameter("_sort", f"{', '.join(sorts)}; - in front: descending.", {"type": "string"}, f"-{sorts[0]}"),
@@ -128,7 +128,8 @@ def _search_parameters(kind: str) -> list[Json]:
         _many("_include:iterate", f"And what these refer to: {followed}", {"type": "string"}, "DeviceMetric:source"),
     ]
     if found := revincludes(kind):
-        controls.append(_many("_revinclude", "Adds those that refer to matches.", _enum(*found), found[0]))
+        every = dict.fromkeys(f"{path.partition(':')[0]}:*" for path in found)
+        controls.append(_many("_revinclude", "Adds those that refer to matches.", _enum(*found, *every), found[0]))
     shared = ("SearchSummary", "Elements", "Format", "Pretty", "Page")
     return [*own, *controls, *(_reference("parameters", name) for name in shared)]
 

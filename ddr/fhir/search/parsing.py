@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ddr.fhir.outcome import (
@@ -41,22 +41,24 @@ def parse_search(resource_type: str, pairs: Pairs, now_ms: int, base: str) -> Se
     pairs = [(name, value) for name, value in pairs if name not in REPRESENTATION]
     if len(pairs) > MOST_VALUES:
         raise too_costly(MOST_VALUES)
+    pairs = list(_with_value(resource_type, pairs))
     filters = tuple(_filter(resource_type, name, value, now_ms, base) for name, value in pairs if _is_filter(name))
     _check_ranges(filters)
     controls = [(name, value) for name, value in pairs if not _is_filter(name)]
     has = tuple(_has(resource_type, name, value, now_ms, base) for name, value in controls if name.startswith("_has:"))
     _check_cost(filters, has)
     subset = read_subset(resource_type, controls)
+    count = 0 if subset.counts_only else _count(_once(controls, "_count"))
     found = Search(
         resource_type,
         filters,
         has,
-        _sort(resource_type, _once(controls, "_sort")),
-        0 if subset.counts_only else _count(_once(controls, "_count")),
+        _sort(resource_type, [value for name, value in controls if name == "_sort"]),
+        count,
         frozenset(include for name, value in controls for include in _includes(resource_type, name, value)),
         frozenset(include for name, value in controls for include in _revincludes(name, value)),
         subset,
-        _total(_once(controls, "_total")) or subset.counts_only,
+        _total(_once(controls, "_total")) or count == 0,  # which asks for the total and nothing else
     )
     if subset.summary == "text" and (found.includes or found.revincludes):  # search.html#summary forbids it
         raise invalid_value("_summary", "text, together with _include or _revinclude")
@@ -76,6 +78,25 @@ def flat_json(body: Any) -> list[tuple[str, str]]:
     return pairs
 
 
+def _with_value(resource_type: str, pairs: Pairs) -> Iterator[tuple[str, str]]:
+    """Those that have a value: the others are ignored (search.html#errors), unless there is none of this name."""
+    for name, value in pairs:
+        if value:
+            yield name, value
+        else:
+            _check_name(resource_type, name)
+
+
+def _check_name(resource_type: str, name: str) -> None:
+    if _is_filter(name):
+        _parameter(resource_type, name)
+    elif name.startswith("_has:"):
+        source, _, target = _way(resource_type, name)
+        _parameter(source, target)
+    elif name not in PLAIN | {"_include", "_include:iterate", "_revinclude"}:
+        raise unknown_parameter(name)
+
+
 def _is_filter(name: str) -> bool:
     return name.partition(":")[0] not in CONTROLS
 
@@ -88,14 +109,20 @@ def _once(controls: Pairs, name: str) -> str | None:
 
 
 def _filter(resource_type: str, name: str, text: str, now_ms: int, base: str) -> Filter:
+    parameter, modifier = _parameter(resource_type, name)
+    values = (parse_value(parameter, modifier, part, now_ms, base) for part in split(text, ","))
+    return Filter(parameter.name, tuple(values))
+
+
+def _parameter(resource_type: str, name: str) -> tuple[Parameter, str | None]:
+    """The parameter that a name means, and its modifier."""
     plain, _, modifier = name.partition(":")
     if re.split(r"[:.]", name)[0] in IMPLICIT:
         raise implicit_patient(plain)
     parameter = PARAMETERS[resource_type].get(plain)
     if parameter is None or ((modifier or name.endswith(":")) and modifier not in parameter.modifiers):
         raise unknown_parameter(name, [*sorted(PARAMETERS[resource_type]), *sorted(CONTROLS)])
-    values = (parse_value(parameter, modifier or None, part, now_ms, base) for part in split(text, ","))
-    return Filter(plain, tuple(values))
+    return parameter, modifier or None
 
 
 def _check_ranges(filters: Iterable[Filter]) -> None:
@@ -119,18 +146,25 @@ def _check_cost(filters: Iterable[Filter], has: Iterable[Has]) -> None:
 
 
 def _has(resource_type: str, name: str, text: str, now_ms: int, base: str) -> Has:
+    source, reference, target = _way(resource_type, name)
+    return Has(source, reference, _filter(source, target, text, now_ms, base))
+
+
+def _way(resource_type: str, name: str) -> tuple[str, str, str]:
+    """The type that points here, by which reference, and the name of its parameter."""
     parts = name.split(":", 3)
     if len(parts) != 4 or parts[1] not in PARAMETERS or parts[3].startswith("_has"):
         raise unknown_parameter(name)
     _, source, reference, target = parts
     if not any(p.name == reference and resource_type in p.targets for p in references(source)):
         raise unknown_parameter(name)
-    return Has(source, reference, _filter(source, target, text, now_ms, base))
+    return source, reference, target
 
 
-def _sort(resource_type: str, text: str | None) -> tuple[Sort, ...]:
-    texts = dict.fromkeys(text.split(",") if text is not None else ())  # a key given twice decides nothing more
-    keys = [Sort(key.removeprefix("-"), key.startswith("-")) for key in texts]
+def _sort(resource_type: str, texts: Iterable[str]) -> tuple[Sort, ...]:
+    """The keys, outer ones first; the parameter may be repeated for inner ones (search.html#table)."""
+    names = dict.fromkeys(key for text in texts for key in text.split(","))  # one given twice decides nothing more
+    keys = [Sort(key.removeprefix("-"), key.startswith("-")) for key in names]
     for key in keys:
         parameter = PARAMETERS[resource_type].get(key.name)
         if parameter is None or not parameter.sortable:
@@ -179,16 +213,19 @@ def _known_control(name: str) -> list[Include]:
 
 
 def _paths(resource_type: str | None, name: str, text: str, *, iterate: bool) -> list[Include]:
-    """The includes that `source:parameter[:target]` names; `*` is every reference of the searched type."""
+    """The includes that `source:parameter[:target]` names; `*` in the place of a parameter is every reference of the
+    source (search.html#include), and alone every one of the searched type."""
     if text == "*" and resource_type is not None:
-        return [Include(resource_type, p.name, None, iterate) for p in references(resource_type)]
+        text = f"{resource_type}:*"
     source, _, rest = text.partition(":")
     path, _, target = rest.partition(":")
-    parameter = _reference(source, path)
-    if parameter is None or (target and target not in parameter.targets) or text.endswith(":"):
+    known = references(source) if source in PARAMETERS else ()
+    found = [
+        Include(source, p.name, target or None, iterate)
+        for p in known
+        if path in ("*", p.name) and target in ("", *p.targets)
+    ]
+    every = source in PARAMETERS and rest == "*"  # also of a type that has none
+    if text.endswith(":") or not (found or every):
         raise invalid_include(name, text)
-    return [Include(source, path, target or None, iterate)]
-
-
-def _reference(source: str, name: str) -> Parameter | None:
-    return next((p for p in references(source) if p.name == name), None) if source in PARAMETERS else None
+    return found

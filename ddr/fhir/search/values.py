@@ -29,7 +29,7 @@ _ABSOLUTE = re.compile(r"(?:https?|urn):[^\s]+", re.IGNORECASE)
 _REFERENCE = re.compile(r"(?:([A-Z][A-Za-z]*)/)?([A-Za-z0-9.-]{1,64})")
 # No text of ours holds NUL, and PostgreSQL takes none; U+FFFD is what bytes become that are no UTF-8 (Latin-1's %DF).
 _UNREADABLE = re.compile("[\\0\ufffd]")
-_ESCAPED = re.compile(r"\\([\\,$|])")
+_ESCAPED = re.compile(r"\\([\\,$|])")  # a backslash before anything else is illegal (search.html#escaping)
 
 
 def split(text: str, separator: str) -> list[str]:
@@ -55,7 +55,7 @@ def parse_value(parameter: Parameter, modifier: str | None, text: str, now_ms: i
 
     `now_ms` is what ap on dates measures from, `base` our FHIR base URL, below which absolute references are ours.
     """
-    if not text or _UNREADABLE.search(text):
+    if not text or _UNREADABLE.search(text) or "\\" in _ESCAPED.sub("", text):
         raise _invalid(parameter, text)
     match parameter.type:
         case "date":

@@ -115,9 +115,14 @@ def test_sort_keys_keep_their_order() -> None:
     assert search(("_sort", "-date,code")).sort == (Sort("date", True), Sort("code", False))
 
 
-@pytest.mark.parametrize("text", ["", "foo", "date,", "--date", "component-code"])
+@pytest.mark.parametrize("text", [",", "foo", "date,", "--date", "component-code"])
 def test_sort_keys_that_do_not_exist_are_refused(text: str) -> None:
     assert "_sort" in refusal(("_sort", text))
+
+
+def test_sort_may_be_repeated_for_inner_keys() -> None:
+    expected = (Sort("date", True), Sort("code", False), Sort("status", False))
+    assert search(("_sort", "-date,code"), ("_sort", "status,-date")).sort == expected
 
 
 def test_a_sort_key_counts_once() -> None:
@@ -152,12 +157,12 @@ def test_count_may_be_zero() -> None:
     assert search(("_count", "50")).count == 50
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1.5", "many", "1e3", "٣", "9999999999"])
+@pytest.mark.parametrize("text", ["-1", "1.5", "many", "1e3", "٣", "9999999999"])
 def test_counts_that_are_no_number_are_refused(text: str) -> None:
     assert "_count" in refusal(("_count", text))
 
 
-@pytest.mark.parametrize("name", ["_count", "_sort"])
+@pytest.mark.parametrize("name", ["_count", "_total"])
 def test_controls_are_given_once(name: str) -> None:
     assert refusal((name, "1"), (name, "1")) == f"Parameter {name} must not be repeated"
 
@@ -175,8 +180,18 @@ def test_a_star_includes_every_reference_of_the_type() -> None:
     assert {include.name for include in found.includes} == {"device", "derived-from"}
 
 
+def test_a_star_in_the_place_of_a_parameter_is_every_reference_of_the_type_before_it() -> None:
+    every = {Include("Observation", "device", None), Include("Observation", "derived-from", None)}
+    assert search(("_include", "Observation:*")).includes == every
+    assert search(("_revinclude", "Observation:*"), resource_type="Device").revincludes == every
+    assert search(("_include:iterate", "DeviceMetric:*")).includes == {Include("DeviceMetric", "source", None, True)}
+    assert search(("_include", "Observation:*:Device")).includes == {Include("Observation", "device", "Device")}
+    assert search(("_include", "Device:*"), ("_include", "*"), resource_type="Device").includes == frozenset()
+
+
 @pytest.mark.parametrize(
-    "value", ["", "Observation", "Observation:", "Observation:foo", "Observation:device:", "Observation:device:Patient",
+    "value", ["Observation", "Observation:", "Observation:foo", "Observation:*:Patient", "Observation:*:", "Patient:*",
+              "Device:*:Patient", "*:*", "Observation:device:", "Observation:device:Patient",
               "Patient:link", "Observation:code", "foo:bar"],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["_include", "_include:iterate", "_revinclude"])
@@ -308,6 +323,27 @@ def test_a_total_can_be_declined() -> None:
     assert search(("_total", "none")).total is False
     assert search(("_total", "estimate")).total is True
     assert search(("_total", "accurate")).total is True
+
+
+def test_a_parameter_without_a_value_is_ignored() -> None:
+    """FHIR R4 search.html#errors: no error; whether a value is there says nothing about the name."""
+    names = ["code", "date", "_id", "device", "value-quantity", "_sort", "_count", "_total", "_summary", "_elements"]
+    for name in [*names, "_include", "_include:iterate", "_revinclude", "_has:Observation:derived-from:code"]:
+        assert search((name, "")) == Search("Observation")
+        assert search((name, ""), ("status", "final"), (name, "")) == search(("status", "final"))
+    assert search(("device-name:exact", ""), resource_type="Device") == Search("Device")
+    for name in ("foo", "code:not", "code:", "_sort:", "_include:recurse", "_has", "_has:Observation:device:foo"):
+        assert refusal((name, "")).startswith("Unknown search parameter")
+    assert refusal(("subject", "")).startswith("Search parameter subject must not be given")
+
+
+@pytest.mark.parametrize("text", ["a,,b", "a,", ",a", ","])
+def test_a_value_between_commas_is_not_left_out(text: str) -> None:
+    assert refusal(("code", text)) == "Invalid value of search parameter code: "
+
+
+def test_a_page_of_nothing_brings_the_total() -> None:
+    assert search(("_count", "0"), ("_total", "none")).total is True
 
 
 def test_who_asks_for_the_count_only_gets_no_resources_and_always_the_total() -> None:

@@ -156,6 +156,12 @@ def test_no_value_holds_a_nul(name: str, told: str) -> None:
     assert refusal(name, "2026\ufffd").startswith(f"Invalid {told}")  # bytes that were no UTF-8
 
 
+@pytest.mark.parametrize("text", [r"a\b", "a\\", r"\a", r"a\\\b"])
+def test_a_backslash_that_escapes_nothing_is_refused(text: str) -> None:
+    assert refusal("code", text) == f"Invalid value of search parameter code: {text}"
+    assert refusal("date", text) == f"Invalid date/time format or date range: {text}"
+
+
 def test_strings_keep_their_text() -> None:
     assert value("device-name", "Glükko\\, CHECK", None, "Device") == StringValue("starts", "Glükko, CHECK")
     assert value("device-name", "É", "contains", "Device") == StringValue("contains", "É")
