@@ -37,7 +37,7 @@ class Searcher:
         self._core = core
         self._gate = gate
         self._links = PageLinks(core.secrets["page-links"])
-        self._names = Names(core.ids, _metric_types(core.catalog))
+        self._names = Names(core.ids, _metric_types(core.catalog), _codes(core.catalog))
 
     async def answer(self, candidate: Candidate, request: Request) -> Reply:
         """The searchset; `request` has the parameters of its body already. Raises FhirError."""
@@ -140,6 +140,13 @@ def _metric_types(catalog: MivCatalog) -> dict[str, dict[str, Any]]:
         for code in miv.codes:
             found.setdefault(code.system, {})[code.code] = metric_type(code.system, code.code)
     return found
+
+
+def _codes(catalog: MivCatalog) -> dict[str, str]:
+    """The codes of values by themselves and by their small letters: LOINC and HDDT's own system do not tell capitals
+    apart."""
+    found = [code.code for miv in catalog.mivs for code in miv.codes]
+    return {code.lower(): code for code in found} | {code: code for code in found}
 
 
 def _asked(candidate: Candidate, search: Search) -> list[str] | None:

@@ -15,8 +15,9 @@ _OPEN = {"gt", "ge", "sa", "ne"}
 
 
 def covers(miv: Miv, token: TokenValue) -> bool:
-    """True when some code of the MIV matches the token."""
-    return any(token.code in (None, code.code) and token.system in (None, code.system) for code in miv.codes)
+    """True when some code of the MIV matches the token, in capitals or not: its code systems do not tell them apart."""
+    wanted = token.code and token.code.lower()
+    return any(wanted in (None, code.code.lower()) and token.system in (None, code.system) for code in miv.codes)
 
 
 def codes(search: Search) -> list[list[TokenValue]]:

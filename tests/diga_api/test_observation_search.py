@@ -13,6 +13,7 @@ from tests.diga_api.world import (
     GLUCOSE,
     HOUR,
     LOINC,
+    LUNG,
     MINUTE,
     PRESSURE,
     Backend,
@@ -119,6 +120,21 @@ async def test_what_has_no_value_is_as_if_it_were_not_there(body: Body, pair: Pa
 async def test_a_count_of_zero_brings_the_total_though_it_is_declined(body: Body, pair: Pair) -> None:
     await body.cgm()
     assert (await (await pair(CGM)).bundle("Observation?_count=0&_total=none"))["total"] == 3
+
+
+async def test_codes_are_found_in_capitals_or_not(body: Body, pair: Pair) -> None:
+    """FHIR R4 search.html#token: HDDT's code system of lung function says that case does not count."""
+    code = "PEF-measured/predicted"
+    (system,) = {one.system for one in body.miv(LUNG).codes if one.code == code}
+    device_no = await body.device()
+    relative = await body.measurement(LUNG, code, body.core.clock(), "80", device_no)
+    await body.measurement(LUNG, "19935-6", body.core.clock(), "400", device_no)
+    diga = await pair(LUNG)
+    for text in (code, code.lower(), f"{system}|{code.upper()}"):
+        bundle = await diga.bundle(f"Observation?code={text}")
+        assert (ids(bundle), types(bundle, "outcome")) == ([relative], []), text
+        await diga.rest()
+    assert ids(await diga.bundle(f"Observation?code={system.upper()}|{code}")) == []
 
 
 async def test_head_has_no_body(pair: Pair) -> None:

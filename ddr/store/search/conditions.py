@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ddr.fhir.search.query import Filter, Has, QuantityValue, ReferenceValue, Sort, TokenValue
@@ -20,10 +20,18 @@ _NUMBER = ("o.kind", "o.no", "o.k")
 
 @dataclass(frozen=True)
 class Names:
-    """How outside names relate to rows: ids, and the DeviceMetric.type of sensors that have none of their own."""
+    """How outside names relate to rows: ids, the DeviceMetric.type of sensors that have none of their own, and codes of
+    values, whose case does not count (search.html#token)."""
 
     ids: IdCipher
     metric_types: Mapping[str, Mapping[str, Any]]  # code system → code of the values → CodeableConcept
+    codes: Mapping[str, str] = field(default_factory=dict)  # as stored, and in small letters → as stored
+
+    def spelled(self, value: TokenValue) -> TokenValue:
+        """The token with its code as it is stored."""
+        if value.code is None:
+            return value
+        return replace(value, code=self.codes.get(value.code) or self.codes.get(value.code.lower(), value.code))
 
 
 @dataclass(frozen=True)
@@ -146,7 +154,7 @@ _WRITERS: dict[tuple[str, str], _Writer] = {
         for resource_type in TABLES
     },
     **{(resource_type, "_id"): _identity for resource_type in TABLES},
-    ("Observation", "code"): lambda c, v: token(c.parameters, "o.code_system", "o.code", v),
+    ("Observation", "code"): lambda c, v: token(c.parameters, "o.code_system", "o.code", c.names.spelled(v)),
     ("Observation", "date"): lambda c, v: date(c.parameters, "o.start_ms", "o.end_ms", v),
     ("Observation", "status"): lambda c, v: token(c.parameters, OBSERVATION_STATUS, "o.status", v),
     ("Observation", "value-quantity"): lambda c, v: quantity(c.parameters, "o.value", "o.unit", "o.comparator", v),
