@@ -6,10 +6,12 @@ import re
 import ssl
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from ddr.fhir.device_types import DEVICE_TYPES
+from ddr.proxies import is_loopback
 from ddr.reasons import in_words
 from ddr.settings import DAY, OVERLAPS, Settings, SettingsError, overlaps
 
@@ -21,6 +23,7 @@ _LEAST = {
     "workers": 1,
     "database_pool_size": 2,
     "chunk_span_seconds": 3600,
+    "search_default_count": 1,
     "search_max_count": 1,
     "par_max_open": 1,
     "gateway_token_days": 1,
@@ -39,6 +42,11 @@ _LEAST = {
     "registry_refresh_seconds": 1,
     "zts_refresh_seconds": 1,
 }
+# Beyond it instants have years that no FHIR dateTime and no calendar has, wherever they are shown.
+LONGEST_DAYS, LONGEST_YEARS, LARGEST = 36_500, 100, 2**31 - 1
+_MOST = {"_days": LONGEST_DAYS, "_years": LONGEST_YEARS}
+_REGISTRIES = ("diga_vz_base", "hiis_vz_base", "zts_base")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*")  # a token (RFC 9110 section 5.6.2), or none
 _NOT_OF_ADDRESSES = re.compile(r"[^\x21-\x7e]|[@\\]")
 
 
@@ -49,12 +57,20 @@ def check(settings: Settings) -> Settings:
             raise SettingsError(f"setting {name}: must be at least {_LEAST.get(name, 0)}")
         if name.endswith("_port") and value > 65_535:
             raise SettingsError(f"setting {name}: is no port number")
+        _check_most(name, value)
+    for miv, terms in settings.miv.items():
+        for name, value in vars(terms).items():
+            _check_most(f"miv.{miv}.{name}", value)
     for name in ("diga_base_url", "public_base_url", "gateway_base_url"):
         if not _is_origin(getattr(settings, name)):
             raise SettingsError(
                 f"setting {name}: must be https://host or https://host:port, without a slash at its end"
             )
-    _check_authority(settings.registry_ca)
+    for name in _REGISTRIES:
+        if not _is_registry(getattr(settings, name)):
+            raise SettingsError(f"setting {name}: must be https://host, with a path or without")
+    for name in ("registry_ca", "oidc_ca"):
+        _check_authority(name, getattr(settings, name))
     if not all(token.isascii() and token.isprintable() for token in settings.registry_token.split()):
         raise SettingsError("setting registry_token: has a character that no token has (RFC 6750 section 2.1)")
     for registry in ("registry", "zts"):
@@ -106,6 +122,12 @@ def check(settings: Settings) -> Settings:
     return settings
 
 
+def _check_most(name: str, value: Any) -> None:
+    most = next((most for ending, most in _MOST.items() if name.endswith(ending)), LARGEST)
+    if isinstance(value, int) and value > most:
+        raise SettingsError(f"setting {name}: must be at most {most}")
+
+
 def _check_overlap(settings: Settings) -> None:
     if settings.device_overlap not in OVERLAPS:
         raise SettingsError(f"setting device_overlap: must be one of {', '.join(OVERLAPS)}")
@@ -124,16 +146,20 @@ def _check_proxies(settings: Settings) -> None:
                 ip_network(part)
         except ValueError as error:
             raise SettingsError(f"setting {name}: {error}") from None
+    for name in ("client_cert_header", "client_address_header"):
+        if not _HEADER.fullmatch(getattr(settings, name)):
+            raise SettingsError(f"setting {name}: must be the name of a header, as in X-Forwarded-For")
     if settings.client_address_header and not settings.trusted_proxies.split():
         raise SettingsError("setting client_address_header: needs trusted_proxies, else anybody could name any address")
 
 
-def _check_authority(file: str) -> None:
-    """Without this check a slip of the pen shows when the registries are too old: then all DiGA are refused."""
+def _check_authority(name: str, file: str) -> None:
+    """Without this check a slip of the pen shows when the registries are too old: then all DiGA are refused; or in a
+    worker that cannot start."""
     if not file:
         return  # the system's authorities, of which a start need not read all
     if fault := authority_fault(file):
-        raise SettingsError(f"setting registry_ca: {file}: {fault}")
+        raise SettingsError(f"setting {name}: {file}: {fault}")
 
 
 def authority_fault(file: str) -> str | None:
@@ -165,8 +191,8 @@ def _check_login(settings: Settings) -> None:
 
 
 def _check_operator(settings: Settings) -> None:
-    for name in ("operator_imprint_url", "operator_privacy_url"):
-        if getattr(settings, name) and not getattr(settings, name).startswith(("https://", "http://")):
+    for name in ("operator_imprint_url", "operator_privacy_url", "otlp_endpoint"):
+        if getattr(settings, name) and not re.fullmatch(r"https?://[^\s/]\S*", getattr(settings, name)):
             raise SettingsError(f"setting {name}: must be a web address, https://…")
     contact = settings.operator_contact
     if contact and not re.fullmatch(r"https://\S+|[^\s@:/]+@[^\s@:/]+", contact):
@@ -222,6 +248,21 @@ def _is_origin(url: str) -> bool:
             bool(parts.hostname)
             and not _NOT_OF_ADDRESSES.search(url)
             and url == f"https://{parts.netloc}"
+            and parts.port != 0
+        )
+    except ValueError:
+        return False
+
+
+def _is_registry(url: str) -> bool:
+    """True when paths can be appended, and nobody on the way reads the token or writes what is trusted."""
+    try:
+        parts = urlsplit(url)
+        plain = parts.scheme == "http" and is_loopback(url)  # a stand-in on this machine
+        return (
+            bool(parts.hostname)
+            and (parts.scheme == "https" or plain)
+            and not (_NOT_OF_ADDRESSES.search(url) or "?" in url or "#" in url)
             and parts.port != 0
         )
     except ValueError:

@@ -54,16 +54,32 @@ SECRETS = frozenset(
 )
 
 
+# What is left out has a default that says something; an empty text in its place is a variable that was never set.
+_DEFAULTS = {field.name: str(field.default) for field in fields(Settings) if isinstance(field.default, str | Path)}
+
+
 def _convert(name: str, wanted: Any, raw: Any) -> Any:
+    if name in _DEFAULTS:
+        return wanted(_text(name, raw))
     try:
         if wanted is bool:
             text = str(raw).lower()
             if text not in {"true", "false", "1", "0", "yes", "no"}:
                 raise ValueError
             return text in {"true", "1", "yes"}
-        return _whole(raw) if wanted is int else wanted(raw)
+        return _whole(raw)
     except (TypeError, ValueError):
         raise SettingsError(f"setting {name}: {raw!r} is not a valid {wanted.__name__}") from None
+
+
+def _text(name: str, raw: Any) -> str:
+    """A text without the blanks around it. A number is none: 1.10 has lost a digit by then. No message repeats it."""
+    if not isinstance(raw, str | Path):
+        raise SettingsError(f"setting {name}: must be one text, in quotation marks")
+    text = str(raw).strip()
+    if not text and (default := _DEFAULTS[name]):
+        raise SettingsError(f"setting {name}: is empty; leave it out for {default}")
+    return text
 
 
 def _whole(raw: Any) -> int:
@@ -108,9 +124,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         for name, value in raw.pop("miv", {}).items()
     }
     hints = get_type_hints(Settings)
-    values = {
-        name: value if type(value) is hints[name] else _convert(name, hints[name], value) for name, value in raw.items()
-    }
+    values = {name: _convert(name, hints[name], value) for name, value in raw.items()}
     values |= {name: _from_file(name, values[name]) for name in SECRETS & values.keys()}
     return check(replace(Settings(), miv=miv, **values))
 

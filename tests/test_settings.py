@@ -88,6 +88,26 @@ def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
         ("CONSENT_DAYS", "0", "consent_days: must be at least 1"),
         ("REGISTRY_CA", "/nowhere.pem", "registry_ca: /nowhere.pem: No such file"),
         ("REGISTRY_CA", "/etc/passwd", "registry_ca: /etc/passwd: has no certificate in PEM"),
+        ("OIDC_CA", "/nowhere.pem", "oidc_ca: /nowhere.pem: No such file"),
+        # what a token goes to, and what is trusted comes from, is not read or written on the way
+        ("DIGA_VZ_BASE", "http://diga.bfarm.de/api/fhir/v3.0", "diga_vz_base: must be https://host"),
+        ("HIIS_VZ_BASE", "hiis.bfarm.de/api", "hiis_vz_base: must be https://host"),
+        ("ZTS_BASE", "https://terminologien.bfarm.de/?x=1", "zts_base: must be https://host"),
+        ("ZTS_BASE", "https://name@terminologien.bfarm.de", "zts_base: must be https://host"),
+        # an empty variable is one that was never set: it does not stand for all addresses, or the present directory
+        ("HOST", "", "host: is empty; leave it out for 127.0.0.1"),
+        ("STATE_DIR", " ", "state_dir: is empty; leave it out for .ddr"),
+        ("PRODUCT_NAME", "", "product_name: is empty; leave it out for Device Data Recorder"),
+        # beyond these instants have no year
+        ("GATEWAY_TOKEN_DAYS", "36501", "gateway_token_days: must be at most 36500"),
+        ("AUDIT_DAYS", "100000000000000000000", "audit_days: must be at most 36500"),
+        ("MAJORITY_YEARS", "9000", "majority_years: must be at most 100"),
+        ("SESSION_SECONDS", "2147483648", "session_seconds: must be at most 2147483647"),
+        ("SEARCH_DEFAULT_COUNT", "0", "search_default_count: must be at least 1"),  # a search would find nothing
+        ("CLIENT_CERT_HEADER", "Client Cert", "client_cert_header: must be the name of a header"),
+        ("CLIENT_ADDRESS_HEADER", "X-Forwarded-For:", "client_address_header: must be the name of a header"),
+        ("OPERATOR_IMPRINT_URL", "https://", "operator_imprint_url: must be a web address"),
+        ("OTLP_ENDPOINT", "127.0.0.1:4318", "otlp_endpoint: must be a web address"),
         ("REGISTRY_REFRESH_SECONDS", "14400", "registry_refresh_seconds: must be below registry_max_age_seconds"),
         ("ZTS_REFRESH_SECONDS", "86400", "zts_refresh_seconds: must be below zts_max_age_seconds"),
         ("DIGA_PORT", "70000", "diga_port: is no port number"),
@@ -133,6 +153,7 @@ def test_wrong_values_are_one_clear_line(name: str, value: str, text: str) -> No
         "[miv.x]\ngrace_seconds = 1",
         "[miv.x]\ngrace_seconds = 1.5\nhistoric_days = 30\ndelay_seconds = 1",
         "[miv.x]\ngrace_seconds = 1\nhistoric_days = 30\ndelay_seconds = 1\nhistory = 3",
+        "[miv.x]\ngrace_seconds = 1\nhistoric_days = 36501\ndelay_seconds = 1",
     ],
 )
 def test_wrong_files_are_refused(tmp_path: Path, content: str) -> None:
@@ -140,6 +161,31 @@ def test_wrong_files_are_refused(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(SettingsError):
         load_settings({"DDR_SETTINGS": str(path), **BUILTIN})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("registry_token", '["one-token", "other-token"]'),  # not a token `['one-token',`
+        ("key_encryption_key", '{ first = "c2VjcmV0" }'),
+        ("product_version", "1.10"),  # not 1.1
+        ("hiis_id", "374"),
+        ("operator_name", "true"),
+        ("trusted_proxies", '["10.0.0.7"]'),
+        ("state_dir", "7"),
+    ],
+)
+def test_only_a_text_is_taken_for_one_and_no_message_repeats_it(tmp_path: Path, name: str, value: str) -> None:
+    path = tmp_path / "ddr.toml"
+    path.write_text(f"{name} = {value}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"DDR_SETTINGS": str(path), **BUILTIN})
+    assert str(caught.value) == f"setting {name}: must be one text, in quotation marks"
+
+
+def test_blanks_around_a_text_are_none_of_it() -> None:
+    found = load_settings({**BUILTIN, "DDR_HIIS_ID": " 00374\r", "DDR_OPERATOR_NAME": "  ", "DDR_HOST": "::1\n"})
+    assert (found.hiis_id, found.operator_name, found.host) == ("00374", "", "::1")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,9 @@ environment variable `DDR_` + its name in capitals, which wins. The per-MIV tabl
 Several recorders have a file each in the directory that `DDR_RECORDERS` names
 ([operations](operations.md#several-recorders)).
 Secrets ({secrets}) may also
-stand in a file of their own: `file:` and its path.
+stand in a file of their own: `file:` and its path. A text of the TOML file stands in quotation marks, a version such as
+`"1.10"` and several tokens or addresses (with spaces between them) included. Blanks around it are none of it. What has
+a default cannot be empty: leave it out.
 
 | setting | default | meaning |
 |---|---|---|
