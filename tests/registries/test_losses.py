@@ -260,6 +260,27 @@ async def test_the_end_of_many_waits_for_an_operator(
     assert await lost.held(pool) == 0
 
 
+@pytest.mark.parametrize("named", [False, True])
+async def test_confirming_all_ends_nothing_that_does_not_wait(
+    vz: DigaVz, state: RegistryState, pool: asyncpg.Pool, clock: Clock, pair: Pair, named: bool
+) -> None:
+    """Of a DiGA that its list lacks and that the registry knows when asked an end is nobody's to wait for."""
+    waits, known = await pair(ONE), await pair(TWO)
+    await vz.start()
+    async with pool.acquire() as connection, connection.transaction():
+        await lost.write(connection, [Loss(ONE, WHOLE, 0, evidence="retired", held_ms=1), Loss(TWO, WHOLE, 0)])
+    state.digas[0].status = "retired"
+    state.digas.reverse()
+    state.fault, state.fault_on = "partial", "diga"
+    assert await lost.confirm(pool, None) == 1
+    await again(vz, clock)
+    assert not await alive(pool, waits) and await alive(pool, known)
+    if named:
+        assert await lost.confirm(pool, TWO) == 1
+        await again(vz, clock)
+    assert await alive(pool, known) is not named, "who names it knows better"
+
+
 async def test_a_crowd_counts_although_it_has_one_app(
     vz: DigaVz, state: RegistryState, pool: asyncpg.Pool, clock: Clock, pair: Pair
 ) -> None:

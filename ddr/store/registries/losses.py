@@ -77,9 +77,10 @@ async def write(connection: asyncpg.Connection, losses: Sequence[Loss]) -> None:
 
 
 async def confirm(connection: Connection, client_id: str | None) -> int:
-    """An operator has looked: the ends that wait for this DiGA (None: for all) may happen; returns how many."""
+    """An operator has looked: the ends of this DiGA may happen (None: all that wait for an operator, and no others,
+    such as of a DiGA that the registry still knows when asked); returns how many."""
     status: str = await connection.execute(
-        "UPDATE registry_loss SET confirmed = true WHERE NOT decided AND ($1::text IS NULL OR client_id = $1)",
+        "UPDATE registry_loss SET confirmed = true WHERE NOT decided AND coalesce(client_id = $1, held_ms IS NOT NULL)",
         client_id,
     )
     return int(status.split()[-1])
