@@ -179,6 +179,7 @@ def _environment(settings: Settings) -> Mapping[str, str]:
 async def _supervise(sockets: Sockets, settings: Settings, early: Sequence[int]) -> None:
     def recheck() -> Settings:
         new = checked()
+        check(new.journal_folder)  # as at a start: better the former settings than withdrawals that a restore undoes
         # The URL of the embedded database is ours, not the operator's.
         fixed = [name for name in FIXED if name != "database_url" or not settings.embedded]
         if kept := [name for name in fixed if getattr(new, name) != getattr(settings, name)]:

@@ -170,12 +170,24 @@ def test_who_was_killed_is_known_as_lost_and_who_was_exchanged_is_not(
     until(lambda: bool(told("lost_run") & exchanged_runs))
 
 
-def test_a_reload_with_wrong_settings_changes_nothing(recorder: Recorder, workers: list[int]) -> None:
-    file = Path(recorder.settings["settings"])
-    file.write_text("mantenance = 1\n")
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("mantenance = 1\n", "is maintenance meant?"),
+        ('journal_dir = "/dev/null/ends"\n', "journal_dir /dev/null/ends: Not a directory"),  # as at a start
+    ],
+)
+def test_a_reload_with_wrong_settings_changes_nothing(
+    recorder: Recorder, workers: list[int], content: str, reason: str
+) -> None:
+    def refusals() -> list[str]:
+        return [event["reason"] for event in recorder.events() if event["event"] == "serve.reload_refused"]
+
+    file, before = Path(recorder.settings["settings"]), refusals()
+    file.write_text(content)
     recorder.process.send_signal(signal.SIGHUP)
-    until(lambda: recorder.events()[-1]["event"] == "serve.reload_refused")
-    assert "is maintenance meant?" in recorder.events()[-1]["reason"]
+    until(lambda: len(refusals()) > len(before))
+    assert reason in refusals()[-1]
     assert recorder.workers() == workers
     file.write_text('maintenance = ""\n')
 
