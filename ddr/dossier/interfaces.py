@@ -49,11 +49,14 @@ def interfaces(settings: Settings, ca: str = "") -> Seen:
         for name, (base, path) in DOCUMENTS.items():
             url = getattr(settings, base) + path
             try:
-                seen.documents[name] = client.get(url).raise_for_status().json()
-            except (httpx.HTTPError, ValueError) as error:
+                document = client.get(url).raise_for_status().json()
+                operations += list(_operations(name, document))
+            except (httpx.HTTPError, OSError, ValueError) as error:  # alerts of TLS 1.3 come as they are
                 seen.missing.append(f"interface {url}: {in_words(error)}")
+            except (AttributeError, LookupError, TypeError):  # whoever answers there is no recorder of ours
+                seen.missing.append(f"interface {url}: is a document of another form")
             else:
-                operations += _operations(name, seen.documents[name])
+                seen.documents[name] = document
     about = "Fetched from the running recorder; the whole documents lie beside this page (chapter Documents)."
     seen.chapters.append(Chapter("Interfaces", about, operations, by="document"))
     return seen

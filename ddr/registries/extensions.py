@@ -34,6 +34,11 @@ def identifiers(resource: Mapping[str, Any], system: str) -> list[str]:
     return [str(item["value"]) for item in items if item.get("system") == system and item.get("value")]
 
 
+def reference_id(reference: str) -> str:
+    """The resource id in `DeviceDefinition/66`, `https://…/DeviceDefinition/66` or either with `/_history/…`."""
+    return reference.split("/_history/")[0].rstrip("/").rpartition("/")[2]
+
+
 def _text(extension: Mapping[str, Any]) -> str | None:
     found = next((item for key, item in extension.items() if key.startswith("value")), None)
     if isinstance(found, dict):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddr.registries.certificates import BadCertificate, decode, weakness
-from ddr.registries.extensions import extensions, identifiers, value, values
+from ddr.registries.extensions import extensions, identifiers, reference_id, value, values
 from ddr.registries.wording import LONGEST_NOTE, clean, redirect_problem
 from ddr.scopes.parse import is_canonical
 
@@ -184,13 +184,8 @@ def catalog_states(catalog: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
         item = entry.get("referencedItem")
         reference = value(item, APP_LINK) if isinstance(item, dict) else None
         if reference:
-            states.setdefault(_reference_id(reference), set()).add(str(entry.get("status")))
+            states.setdefault(reference_id(reference), set()).add(str(entry.get("status")))
     return states
-
-
-def _reference_id(reference: str) -> str:
-    """The resource id in `DeviceDefinition/66`, `https://…/DeviceDefinition/66` or either with `/_history/…`."""
-    return reference.split("/_history/")[0].rstrip("/").rpartition("/")[2]
 
 
 def diga_id(app: Mapping[str, Any]) -> str | None:
@@ -206,7 +201,7 @@ def _name(app: Mapping[str, Any]) -> str:
 def _manufacturer(app: Mapping[str, Any], makers: Mapping[str, str]) -> str:
     reference = app.get("manufacturerReference")
     if isinstance(reference, dict):
-        named = makers.get(_reference_id(str(reference.get("reference") or ""))) or reference.get("display")
+        named = makers.get(reference_id(str(reference.get("reference") or ""))) or reference.get("display")
         return clean(str(named or ""))
     return clean(str(app.get("manufacturerString") or ""))
 

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ddr.miv.model import UCUM, MivCatalog, MivTerms
-from ddr.registries.extensions import extensions, value, values
+from ddr.registries.extensions import extensions, reference_id, value, values
 from ddr.settings import Settings
 
 BASE = "https://fhir.bfarm.de/StructureDefinition/"
@@ -87,7 +87,7 @@ def bundle(entries: Iterable[Resource]) -> Resource:
 
 def read_registration(definition: Mapping[str, Any], endpoints: Iterable[Mapping[str, Any]]) -> Registration:
     """What a registered DeviceDefinition and its Endpoints say; unknown and unusable parts are left out."""
-    linked = {reference.rsplit("/", 1)[-1] for reference in values(definition, ENDPOINT_LINK)}
+    linked = {reference_id(reference) for reference in values(definition, ENDPOINT_LINK)}
     found = [one for one in endpoints if one.get("id") in linked and one.get("status", "active") == "active"]
     sets = {value(one, "mivSet") or "": _terms(one) for one in extensions(definition, MIV_SET)}
     return Registration({_kind(one): _address(one) for one in found}, sets)

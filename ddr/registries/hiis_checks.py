@@ -51,12 +51,13 @@ async def live_problems(settings: Settings, catalog: MivCatalog, ca: str = "") -
     found = await _unreachable(settings.diga_base_url, context)
     public = settings.public_base_url
     async with httpx.AsyncClient(verify=context, timeout=CONNECT_SECONDS, **client_arguments(public)) as http:
-        statement = await _document(http, f"{public}/fhir/metadata", found)
-        if statement is not None:
-            found += _statement_problems(statement, settings, catalog)
-        metadata = await _document(http, f"{public}/.well-known/oauth-authorization-server", found)
-        if metadata is not None:
-            found += _metadata_problems(metadata, settings, catalog)
+        for path, problems in _DOCUMENTS.items():
+            url = f"{public}{path}"
+            if (document := await _document(http, url, found)) is not None:
+                try:
+                    found += problems(document, settings, catalog)
+                except (AttributeError, LookupError, TypeError):  # whoever answers there is no recorder of ours
+                    found.append(f"{url}: is a document of another form")
     return found
 
 
@@ -96,7 +97,7 @@ async def _document(http: httpx.AsyncClient, url: str, found: list[str]) -> Mapp
     try:
         response = await http.get(url, headers={"accept": "application/json, application/fhir+json"})
         content = response.json() if response.status_code == httpx.codes.OK else None
-    except (httpx.HTTPError, ValueError) as error:
+    except (httpx.HTTPError, OSError, ValueError) as error:  # alerts of TLS 1.3 come as they are
         found.append(f"{url}: cannot be read: {str(error) or type(error).__name__}")
         return None
     if not isinstance(content, Mapping):
@@ -126,3 +127,6 @@ def _metadata_problems(metadata: Mapping[str, Any], settings: Settings, catalog:
         *found,
         *(f"OAuth metadata: scope of MIV {miv.name} is missing" for miv in catalog.mivs if miv.scope not in scopes),
     ]
+
+
+_DOCUMENTS = {"/fhir/metadata": _statement_problems, "/.well-known/oauth-authorization-server": _metadata_problems}

@@ -17,8 +17,11 @@ from ddr.demo import certs
 from ddr.demo.recorder import free_ports
 from ddr.demo.registry_state import Package, RegistryState
 from ddr.demo.registry_zts import PACKAGE, archive
+from ddr.demo.server import serving
 from ddr.fhir.instants import instant
+from ddr.http.asgi import json_reply
 from ddr.http.clock import now_ms
+from ddr.http.guard import constant
 from ddr.miv.loader import load_catalog
 from ddr.registries.diga_vz import SOURCE, DigaVz
 from ddr.registries.hiis import resources
@@ -224,6 +227,37 @@ async def test_the_registration_is_written_when_it_is_fit(
     assert kinds == ["DeviceDefinition", "Endpoint", "Endpoint"]
     sheet = (tmp_path / "hiis-registration.md").read_text()
     assert operator.fhir_base in sheet and "| 900 s | 30 d |" in sheet
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [],
+        {"implementation": [], "paths": {"/x": 5}, "scopes_supported": 5},
+        {"rest": [5], "scopes_supported": None, "paths": []},
+    ],
+)
+async def test_documents_of_somebody_else_are_one_line_each(
+    ddr: Run,
+    folder: Path,
+    authority: certs.Pair,
+    answer: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The base URLs lead to something else that speaks JSON: an older version, a proxy, another product."""
+    async with serving(constant(json_reply(answer)), certs.server_certificate(folder, authority)) as port:
+        for listener in ("DIGA", "PUBLIC", "GATEWAY"):
+            monkeypatch.setenv(f"DDR_{listener}_BASE_URL", f"https://localhost:{port}")
+        trusted = ("--ca", str(authority.cert))
+        assert await ddr("hiis", "register", "--out", str(tmp_path), *trusted) == 1
+        told = capsys.readouterr().err
+        assert f"https://localhost:{port}/fhir/metadata: " in told and written(tmp_path) == []
+        assert await ddr("dossier", "--out", str(tmp_path), *trusted) == 1
+        told = capsys.readouterr().err
+        assert f"missing: interface https://localhost:{port}/docs/openapi.json: is a document of another form\n" in told
+        assert "dossier.html" in written(tmp_path)
 
 
 async def test_diff_fails_when_the_registration_differs(

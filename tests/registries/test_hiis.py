@@ -134,6 +134,9 @@ def test_other_forms_of_the_same_are_no_difference(own: Settings, catalog: MivCa
     terms(found, "historicDataPeriod").update(value=720, unit="h", code="h")
     found[2]["address"] += "/.well-known/openid-configuration"
     found[1]["connectionType"]["system"] = "http://terminology.hl7.org/CodeSystem/endpoint-connection-type"
+    for link in found[0]["extension"]:
+        if "valueReference" in link:
+            link["valueReference"]["reference"] += "/_history/3"
     found[0]["extension"].reverse()
     found[0]["surprise"] = 1
     assert differences(registration(own, catalog), read_registration(found[0], found[1:])) == []
