@@ -114,3 +114,9 @@ def test_an_alert_says_how_bad_it_is_and_has_a_page(rule: dict[str, dict[str, st
 def test_the_runbook_has_no_alert_that_there_is_not() -> None:
     page = (ROOT / "docs/runbook.md").read_text()
     assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == {rule["alert"] for rule in RULES}
+
+
+def test_a_host_that_is_silent_beside_others_is_told() -> None:
+    """What the others tell is not absent: only Prometheus itself knows of each, by the job of the runbook."""
+    (job,) = re.findall(r"job_name: (\w+)", (ROOT / "docs/runbook.md").read_text())
+    assert f'up{{job="{job}"}} == 0' in EXPRESSIONS["DdrDown"]
