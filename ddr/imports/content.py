@@ -17,6 +17,7 @@ from ddr.imports.model import ImportFileError
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _SEPARATORS = (";", "\t", "|")
 _SNIFFED = 200
+_TIMES = ("time", "date")  # meanings of the columns that say when
 _MOST_COLUMNS = 300  # of a heading; sections of a file have some dozens
 _MOST_TITLES = 20_000  # in all that may be headings: each is compared with what every reader looks for
 _DECIMALS = 3  # of a number in a file; a longer one is a column of its own, but behind
@@ -258,12 +259,27 @@ class Table:
 
 
 def tables(content: Content, columns: Columns, needed: Callable[[Mapping[str, int]], bool]) -> Iterator[Table]:
-    """Every table of a file whose heading has what is `needed`; a table ends where the next heading begins."""
+    """Every table of a file whose heading has what is `needed`; a table ends where the next heading begins, also that
+    of a table of something else (weights behind blood pressures), whose numbers stand in the same columns."""
     rows = content.rows
-    heads = [(at, found) for at, titles in content.headings if needed(found := _found(titles, columns))]
-    for number, (at, found) in enumerate(heads):
+    heads: list[tuple[int, dict[str, int] | None]] = []
+    for at, titles in content.headings:
+        if needed(found := _found(titles, columns)):
+            heads.append((at, found))
+        elif heads and (above := heads[-1][1]) is not None and _is_title(rows[at].cells, above, columns):
+            heads.append((at, None))
+    for number, (at, of_ours) in enumerate(heads):
         end = heads[number + 1][0] if number + 1 < len(heads) else len(rows)
-        yield Table(found, rows[at].cells, rows[at + 1 : end], content.separator, columns)
+        if of_ours is not None:
+            yield Table(of_ours, rows[at].cells, rows[at + 1 : end], content.separator, columns)
+
+
+def _is_title(cells: Sequence[str], above: Mapping[str, int], columns: Columns) -> bool:
+    """True for a row with the title of a time where the rows of a table have their time."""
+    places = {above[meaning] for meaning in _TIMES if meaning in above}
+    names = [name for meaning in _TIMES for name in columns.get(meaning, ())]
+    titles = [_plain(cells[at]) for at in places if at < len(cells)]
+    return any(_begins(title, name) for title in titles for name in names)
 
 
 def cut_in_two(cells: Sequence[str], at: int, width: int, separator: str) -> str:

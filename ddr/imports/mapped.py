@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import io
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from ddr.imports.content import Content, cut_in_two
+from ddr.imports.content import Content, Row, cut_in_two
 from ddr.imports.model import ImportFile, ImportFileError
 from ddr.imports.table import Cells, read_cells
 
@@ -84,9 +84,20 @@ def _csv(content: Content, mapping: ColumnMap) -> tuple[list[str], Sequence[tupl
         if wanted <= set(row.cells):
             width, value = len(row.cells), row.cells.index(mapping.columns["value"])
             return list(row.cells), [
-                (one.line, _as_wide(one.cells, width, value, content.separator)) for one in content.rows[at + 1 :]
+                (one.line, _as_wide(one.cells, width, value, content.separator))
+                for one in _below(row, content.rows[at + 1 :], row.cells.index(mapping.columns["time"]))
             ]
     return (list(content.rows[0].cells) if content.rows else []), []
+
+
+def _below(heading: Row, rows: Iterable[Row], time: int) -> Iterator[Row]:
+    """The rows of the table: below the heading of another one the same columns have other numbers."""
+    ours = True
+    for row in rows:
+        if row.cells[time : time + 1] == heading.cells[time : time + 1]:
+            ours = [*filter(None, row.cells)] == [*filter(None, heading.cells)]
+        elif ours:
+            yield row
 
 
 def _as_wide(cells: Sequence[str], width: int, value: int, separator: str) -> list[str]:

@@ -235,6 +235,24 @@ def test_open_mhealth() -> None:
     assert [value[1:3] for value in values(samples.OPEN_MHEALTH)] == [("41653-7", "95"), ("85354-9", "121/79")]
 
 
+PRESSURES = "Date,Time,Systolic (mmHg),Diastolic (mmHg),Pulse (bpm)\n2026-11-20,08:00,121,79,66\n"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Date,Time,SpO2 (%),Pulse (bpm)\n2026-11-21,08:00,98,72\n",
+        "Date,Time,Weight (lb),BMI\n2026-11-21,08:00,170.5,25.1\n",
+        "BLOOD SUGAR\nDate,Time,Value (mg/dL),Type\n2026-11-21,08:00,104,40\n",
+    ],
+)
+def test_numbers_below_a_heading_of_something_else_are_no_blood_pressure(other: str) -> None:
+    for text in (f"{PRESSURES}\n{other}", f"{other}\n{PRESSURES}", f"{PRESSURES}{other}{PRESSURES}"):
+        file = taken(text)
+        assert {_told(value)[:3] for value in file.values} == {(0, "85354-9", "121/79")}
+        assert not file.bad
+
+
 def test_the_neutral_table() -> None:
     assert values(samples.TABLE) == [
         (250, "99504-3", "101", "S1"),

@@ -51,6 +51,13 @@ def test_a_column_that_the_file_has_twice_is_not_guessed() -> None:
         mapped.read(Content(b"Zeit,Wert,Wert\n2026-11-20T08:00:00,100,5.6\n"), mapped.load(COLUMNS + FIXED), BERLIN)
 
 
+def test_numbers_below_a_heading_of_something_else_are_left() -> None:
+    weights, glucose = "Zeit,Gewicht\n2026-11-20T08:05:00,81\n", "Zeit,Wert\n2026-11-20T08:{}:00,{}\n"
+    text = f"{glucose.format('00', 100)}\n{weights}\n{glucose.format('10', 110)}"
+    file = mapped.read(Content(text.encode()), mapped.load(COLUMNS + FIXED), BERLIN)
+    assert ([str(value.value) for value in file.values], file.bad) == (["100", "110"], [])
+
+
 def test_an_empty_parquet_file_is_refused_in_words() -> None:
     with pytest.raises(ImportFileError, match="the Parquet file cannot be read"):
         mapped.read(Content(b"PAR1"), mapped.load(COLUMNS + FIXED), BERLIN)
