@@ -9,6 +9,9 @@ from decimal import Decimal
 # LOINC codes of the MIVs that files are read into, by UCUM unit.
 CGM = {"mg/dL": "99504-3", "mmol/L": "105272-9"}
 METER = {"mg/dL": "41653-7", "mmol/L": "14743-9"}  # capillary blood, by a meter
+BLOOD = {"mg/dL": "2339-0", "mmol/L": "15074-8"}
+PLASMA = {"mg/dL": "2345-7", "mmol/L": "14749-6"}  # or serum
+BLOOD_GLUCOSE = (*METER.values(), *BLOOD.values(), *PLASMA.values())
 PANEL, SYSTOLIC, DIASTOLIC, MEAN = "85354-9", "8480-6", "8462-4", "8478-0"
 PEF, FEV1 = "19935-6", "20150-9"
 MMHG = "mm[Hg]"

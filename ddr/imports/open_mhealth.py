@@ -8,13 +8,15 @@ from decimal import Decimal
 from typing import Any
 
 from ddr.imports.content import Content
-from ddr.imports.makers import METER
+from ddr.imports.makers import METER, NOT_STATED
 from ddr.imports.model import (
+    BLOOD,
+    CGM,
     CUFF,
     DIASTOLIC,
-    GLUCOSE_METER,
     MMHG,
     PANEL,
+    PLASMA,
     SYSTOLIC,
     ImportFile,
     Source,
@@ -25,6 +27,14 @@ from ddr.imports.model import METER as METER_CODES
 from ddr.imports.numbers import implausible
 from ddr.imports.times import instants
 
+# By the schemas blood-glucose 1 (blood_specimen_type) and later ones (specimen_source).
+_SPECIMENS = {
+    "interstitial fluid": CGM,
+    "capillary blood": METER_CODES,
+    "whole blood": BLOOD,
+    "plasma": PLASMA,
+    "serum": PLASMA,
+}
 _PRESSURES = {SYSTOLIC: "systolic_blood_pressure", DIASTOLIC: "diastolic_blood_pressure"}
 
 
@@ -39,12 +49,12 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     of_one_person(_users(content))
     times = instants([_time(body) for body in bodies], [""] * len(bodies), zone)
     for line, (body, time_ms) in enumerate(zip(bodies, times, strict=True), 1):
-        if "blood_glucose" not in body and "systolic_blood_pressure" not in body:
+        if not _is_value(body):
             file.skipped += 1
         elif time_ms is None:
             file.reject(line, "no effective_time_frame")
         elif "blood_glucose" in body:
-            _glucose(file, line, time_ms, body["blood_glucose"])
+            _glucose(file, line, time_ms, body)
         else:
             _pressure(file, line, time_ms, body)
     return file
@@ -71,6 +81,11 @@ def _time(body: dict[str, Any]) -> str:
     return str(frame.get("date_time") or interval.get("start_date_time") or "")
 
 
+def _is_value(body: dict[str, Any]) -> bool:
+    """False for what has no MIV, and for the average or the highest value of a time, which nobody measured."""
+    return ("blood_glucose" in body or "systolic_blood_pressure" in body) and not body.get("descriptive_statistic")
+
+
 def _amount(quantity: Any, *units: str) -> tuple[Decimal, str] | None:
     if not isinstance(quantity, dict) or quantity.get("unit") not in units:
         return None
@@ -80,15 +95,21 @@ def _amount(quantity: Any, *units: str) -> tuple[Decimal, str] | None:
     return Decimal(str(value)), quantity["unit"]
 
 
-def _glucose(file: ImportFile, line: int, time_ms: int, quantity: Any) -> None:
-    found = _amount(quantity, "mg/dL", "mmol/L")
+def _glucose(file: ImportFile, line: int, time_ms: int, body: dict[str, Any]) -> None:
+    found = _amount(body["blood_glucose"], "mg/dL", "mmol/L")
     reason = implausible(*found) if found else "blood_glucose must have a value in mg/dL or mmol/L"
     if found is None or reason:
         file.reject(line, reason or "")
         return
     value, unit = found
-    source = Source(METER.manufacturer, METER.name, "", GLUCOSE_METER)
-    file.values.append(Value(line, time_ms, METER_CODES[unit], unit, value, source))
+    specimen = str(body.get("specimen_source") or body.get("blood_specimen_type") or "")
+    if specimen and specimen not in _SPECIMENS:
+        file.reject(line, f"glucose of {specimen[:40]} has no code that is taken")
+        return
+    codes = _SPECIMENS.get(specimen, METER_CODES)
+    maker = NOT_STATED if codes is CGM else METER
+    source = Source(maker.manufacturer, maker.name, "", maker.type)
+    file.values.append(Value(line, time_ms, codes[unit], unit, value, source))
 
 
 def _pressure(file: ImportFile, line: int, time_ms: int, body: dict[str, Any]) -> None:

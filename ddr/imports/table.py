@@ -16,6 +16,8 @@ from typing import NamedTuple
 from ddr.imports.content import Content, Table, tables
 from ddr.imports.makers import Limits, Maker, maker_of
 from ddr.imports.model import (
+    BLOOD,
+    BLOOD_GLUCOSE,
     CGM,
     CUFF,
     DIASTOLIC,
@@ -26,6 +28,7 @@ from ddr.imports.model import (
     PANEL,
     PEAK_FLOW_METER,
     PEF,
+    PLASMA,
     PRESSURES,
     SPIROMETER,
     SYSTOLIC,
@@ -57,11 +60,7 @@ _TOLD = ("manufacturer", "device_type", "lower_limit", "upper_limit")  # what th
 UNITS = {"mg/dl": "mg/dL", "mmol/l": "mmol/L", "mmhg": MMHG, MMHG.casefold(): MMHG, "l/min": "L/min", "l": "L"}
 _CODES = {
     **{code: (unit,) for unit, code in CGM.items()},
-    **{code: (unit,) for unit, code in METER.items()},
-    "2339-0": ("mg/dL",),
-    "15074-8": ("mmol/L",),
-    "2345-7": ("mg/dL",),
-    "14749-6": ("mmol/L",),
+    **{code: (unit,) for codes in (METER, BLOOD, PLASMA) for unit, code in codes.items()},
     **dict.fromkeys(PRESSURES, (MMHG,)),
     PEF: ("L/min",),
     FEV1: ("L",),
@@ -180,7 +179,7 @@ def _source(row: Cells, code: str, sources: Sources) -> Source:
 
 _TYPES = {
     CUFF: PRESSURES,
-    GLUCOSE_METER: (*METER.values(), "2339-0", "15074-8", "2345-7", "14749-6"),
+    GLUCOSE_METER: BLOOD_GLUCOSE,
     PEAK_FLOW_METER: (PEF,),
     SPIROMETER: (FEV1,),
 }

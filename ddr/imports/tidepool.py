@@ -27,7 +27,7 @@ def recognises(content: Content) -> bool:
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The glucose values. A device whose values have more digits than mmol/L is measured with measured in mg/dL."""
     file, records = ImportFile("tidepool"), _records(content)
-    taken = [(at, one) for at, one in enumerate(records, 1) if isinstance(one, dict) and str(one.get("type")) in _KINDS]
+    taken = [(at, one) for at, one in enumerate(records, 1) if _is_value(one)]
     of_one_person(str(one.get("userId") or one.get("_userId") or "") for _, one in taken)
     file.skipped = len(records) - len(taken)
     times = instants(
@@ -54,6 +54,11 @@ def _records(content: Content) -> Sequence[Any]:
     if isinstance(found, dict):
         found = found.get("data")
     return found if isinstance(found, list) else []
+
+
+def _is_value(one: Any) -> bool:
+    """True for a glucose value; a scan of a sensor is called `smbg`, and repeats what the sensor stores anyway."""
+    return isinstance(one, dict) and str(one.get("type")) in _KINDS and one.get("subType") != "scanned"
 
 
 def _digits(value: Any) -> int:

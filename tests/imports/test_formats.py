@@ -225,6 +225,11 @@ def test_tidepool_gives_mg_per_dl_back_where_it_was_measured() -> None:
     ]
 
 
+def test_a_scanned_sensor_is_no_drop_of_blood_in_tidepool() -> None:
+    file = taken(samples.TIDEPOOL.replace('"smbg",', '"smbg","subType":"scanned",'))
+    assert ({value.code for value in file.values}, file.skipped) == ({"99504-3"}, 2)
+
+
 def test_nightscout_codes_are_no_values() -> None:
     file = read(samples.NIGHTSCOUT.encode(), BERLIN)
     assert [str(value.value) for value in file.values] == ["L", "100", "U", "110"]
@@ -233,6 +238,30 @@ def test_nightscout_codes_are_no_values() -> None:
 
 def test_open_mhealth() -> None:
     assert [value[1:3] for value in values(samples.OPEN_MHEALTH)] == [("41653-7", "95"), ("85354-9", "121/79")]
+
+
+def _point(**members: Any) -> dict[str, Any]:
+    time = {"effective_time_frame": {"date_time": "2026-11-20T08:00:00+01:00"}}
+    return {"body": {"blood_glucose": {"unit": "mg/dL", "value": 95}, **time, **members}}
+
+
+@pytest.mark.parametrize(
+    ("members", "code"),
+    [
+        ({"specimen_source": "interstitial fluid"}, "99504-3"),
+        ({"specimen_source": "capillary blood"}, "41653-7"),
+        ({"blood_specimen_type": "whole blood"}, "2339-0"),
+        ({"blood_specimen_type": "plasma"}, "2345-7"),
+    ],
+)
+def test_open_mhealth_says_in_what_glucose_was_measured(members: dict[str, Any], code: str) -> None:
+    assert [value[1:3] for value in values(orjson.dumps([_point(**members)]).decode())] == [(code, "95")]
+
+
+def test_of_open_mhealth_what_nobody_measured_in_blood_is_left() -> None:
+    tears, average = _point(specimen_source="tears"), _point(descriptive_statistic="average")
+    file = taken(orjson.dumps([_point(), tears, average]).decode())
+    assert (len(file.values), [bad.line for bad in file.bad], file.skipped) == (1, [2], 1)
 
 
 PRESSURES = "Date,Time,Systolic (mmHg),Diastolic (mmHg),Pulse (bpm)\n2026-11-20,08:00,121,79,66\n"
