@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Sequence
+from decimal import Decimal
 
 from ddr.durations import MINUTE_MS
 from ddr.imports.calls import (
@@ -134,12 +135,19 @@ def _series(
     if sensor is None:
         return
     for number, batch in enumerate(batches(values)):
-        readings = [{"time": instant(one.time_ms), "value": as_json(one.value)} for one in batch]
+        readings = [
+            {"time": instant(one.time_ms), "value": as_json(_rounded(one.value, sensor["decimals"]))} for one in batch
+        ]
         body = {"unit": unit, "readings": readings}
         steps = _upload(f"{path}/{sensor['key']}/readings", body, digest, number, len(batch))
         answer = yield from _guarded(report, batch, steps)
         if answer is not None:
             _note(report, batch, answer["items"])
+
+
+def _rounded(value: Decimal | str | None, decimals: int) -> Decimal | str | None:
+    """A value with the decimals of its sensor: a program that converts or takes means writes more than was measured."""
+    return value if not isinstance(value, Decimal) or value == round(value, decimals) else round(value, decimals)
 
 
 def _missing(report: Report, path: str, sensor: Json, values: list[Value]) -> Generator[Call, Answer, list[Value]]:

@@ -308,6 +308,18 @@ async def test_mmol_under_a_heading_of_mg_is_refused_whole(gateway: httpx.AsyncC
     assert {one.reason for one in report.refusals} == {"unit"}
 
 
+async def test_decimals_that_a_program_made_keep_no_value_out(gateway: httpx.AsyncClient) -> None:
+    """A mean of a phone's app, or a unit that was converted, has more digits than any sensor."""
+    table = "time,code,value,unit,device,serial\n2026-11-19T07:{},105272-9,{},mmol/L,Dexcom G7,X\n"
+    for minute, value in (("00:00Z", "5.6"), ("05:00Z", "5.551"), ("10:00Z", "5.600000000000001")):
+        assert (await give(gateway, table.format(minute, value))).counts == {"taken": 1}
+    (device,) = (await gateway.get("/devices")).json()["devices"]
+    (sensor,) = (await gateway.get(f"/devices/{device['key']}/sensors")).json()["sensors"]
+    readings = {"unit": "mmol/L", "readings": [{"time": "2026-11-19T07:05:00Z", "value": 5.6}]}
+    again = await gateway.post(f"/devices/{device['key']}/sensors/{sensor['key']}/readings", json=readings)
+    assert again.json()["duplicate"] == 1
+
+
 async def test_numbers_and_times_go_in_as_the_file_has_them(gateway: httpx.AsyncClient) -> None:
     table = "time,code,value,unit\n2026-11-19T07:00:00Z,14743-9,5.50,mmol/L\n2026-11-19T07:00:00.250Z,20150-9,2.00,L\n"
     asked = []
