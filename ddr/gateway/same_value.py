@@ -1,4 +1,4 @@
-"""Single values that an import and an app both have: the app's stay (docs/imports.md).
+"""Single values that an import and an app both have: the app's stay; of two imports the first (docs/imports.md).
 
 An export cuts times to the minute and keys of an import are its own, so nothing else tells that they are the same.
 """
@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from ddr.durations import MINUTE_MS
 from ddr.fhir.representation import exact_json, exact_value
 from ddr.imports.calls import KEY
+from ddr.imports.model import BLOOD_GLUCOSE, MEAN
+from ddr.imports.naming import value_in
 
 Row = Mapping[str, Any]
 
@@ -25,7 +27,7 @@ def minutes_around(times: Sequence[int]) -> tuple[int, int]:
 
 
 class Told(NamedTuple):
-    """What is to be done: rows to store, those not to store by key, each with the app's row that says the same, rows to
+    """What is to be done: rows to store, those not to store by key, each with the row that says the same, rows to
     revise as they are wanted, and further stored ones that give way, as they are to be revised."""
 
     new: list[Row]
@@ -35,15 +37,18 @@ class Told(NamedTuple):
 
 
 def told_apart(new: Sequence[Row], revised: Sequence[Row], around: Iterable[Row]) -> Told:
-    """Of an import's values those give way that an app's says, too, as everything will be.
+    """Of an import's values those give way that an app's says, too, as everything will be, and none is there twice.
 
     `new` rows are wanted, and stored ones `revised`; `around`: at least what is stored of their MIVs within the minutes
     around them, and not deleted.
-    Equal is what has one code, one value or set of components, and times less than a minute apart.
+    Equal is what has one code, one value or set of components (see `_said`), and times less than a minute apart.
     """
     stored = {row["measurement_no"]: row for row in (*around, *revised)}
     apps = _by_content(row for row in (*stored.values(), *new) if not _imported(row) and _stands(row))
-    there = {row["measurement_key"]: same for row in new if (same := _same(row, apps)) is not None}
+    files = {value_in(row["measurement_key"]): row for row in stored.values() if _imported(row)}
+    there = {
+        row["measurement_key"]: same for row in new if (same := _same(row, apps) or _brought(row, files)) is not None
+    }
     written = {row["measurement_key"] for row in (*new, *revised)}
     giving = {}
     for number, row in stored.items():
@@ -52,6 +57,11 @@ def told_apart(new: Sequence[Row], revised: Sequence[Row], around: Iterable[Row]
             giving[number] = _withdrawn(row)
     wanted = [giving.pop(row["measurement_no"], row) for row in revised]
     return Told([row for row in new if row["measurement_key"] not in there], there, wanted, list(giving.values()))
+
+
+def _brought(row: Row, files: Mapping[str, Row]) -> Row | None:
+    """What another file has brought of this value."""
+    return files.get(value_in(row["measurement_key"])) if _imported(row) else None
 
 
 def _by_content(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
@@ -74,15 +84,25 @@ def _same(row: Row, apps: Mapping[tuple[Any, ...], Sequence[Row]]) -> Row | None
     if not _imported(row) or not _stands(row):
         return None
     near = (app for app in apps.get(_said(row), ()) if abs(row["effective_ms"] - app["effective_ms"]) < MINUTE_MS)
-    return next(near, None)
+    return next((app for app in near if _parts(row) <= _parts(app)), None)
 
 
 def _said(row: Row) -> tuple[Any, ...]:
-    """What a measurement says, as numbers: 5.50 and 5.5 are equal."""
+    """What a measurement says, as numbers: 5.50 and 5.5 are equal.
+
+    A file does not tell in what blood a meter measured, and seldom has the mean of a blood pressure: an app that knows
+    more says the same.
+    """
     if row["value"] is not None:
-        return row["code"], row["unit"], row["comparator"], Decimal(row["value"])
-    parts = exact_value(row["content"]).get("component", ())
-    return row["code"], frozenset((_code(part), _amount(part)) for part in parts)
+        code = "glucose" if row["code"] in BLOOD_GLUCOSE else row["code"]
+        return code, row["unit"], row["comparator"], Decimal(row["value"])
+    return row["code"], frozenset(part for part in _parts(row) if part[0] != MEAN)
+
+
+def _parts(row: Row) -> frozenset[tuple[str, Decimal | None]]:
+    """The components of a measurement; none of one that has a value."""
+    parts = () if row["value"] is not None else exact_value(row["content"]).get("component", ())
+    return frozenset((_code(part), _amount(part)) for part in parts)
 
 
 def _code(part: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from ddr.imports.calls import KEY
 from ddr.imports.model import Value
 
 BATCH = 2000
+_DIGITS = 24  # of a hash
 GENERATIONS = 9  # what was taken back can come again under a further key
 
 
@@ -19,11 +20,17 @@ def batches(values: Sequence[Value]) -> list[Sequence[Value]]:
 
 def upload_key(digest: str, generation: int, number: int) -> str:
     """Of the batch `number` of a file."""
-    return f"{KEY}{digest[:24]}-{generation}-{number}"
+    return f"{KEY}{digest[:_DIGITS]}-{generation}-{number}"
 
 
-def measurement_key(value: Value, generation: int = 1) -> str:
-    """Of a single value: all that it says, so that another value never has the same."""
+def measurement_key(value: Value, digest: str, generation: int = 1) -> str:
+    """Of a single value: all that it says, so that another value never has the same; and the file that brings it, so
+    that what is taken back is not what another file has brought."""
     text = f"{value.code}\n{value.time_ms}\n{value.value}\n{value.parts}\n{value.source}"
-    key = KEY + hashlib.sha256(text.encode()).hexdigest()[:24]
+    key = f"{KEY}{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}-{digest[:_DIGITS]}"
     return key if generation == 1 else f"{key}-{generation}"
+
+
+def value_in(key: str) -> str:
+    """The part of such a key that is the same whichever file brings the value."""
+    return key[: len(KEY) + _DIGITS]

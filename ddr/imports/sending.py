@@ -114,7 +114,7 @@ def _values(
     for code in sorted({value.code for value in series}):
         part = [value for value in series if value.code == code]
         yield from _series(report, file, source, device, part, digest)
-    yield from _measurements(report, device, [value for value in values if not value.continuous])
+    yield from _measurements(report, device, [value for value in values if not value.continuous], digest)
 
 
 def _series(
@@ -188,12 +188,12 @@ def _upload(path: str, body: Json, digest: str, number: int, size: int) -> Gener
     raise Refused(409, "deleted", "this file was taken back too often")
 
 
-def _measurements(report: Report, device: Json, values: list[Value]) -> Generator[Call, Answer, None]:
+def _measurements(report: Report, device: Json, values: list[Value], digest: str) -> Generator[Call, Answer, None]:
     """Send single values, each under its first key that was not taken back."""
     for batch in batches(values):
         left: Sequence[Value] = batch
         for generation in range(1, GENERATIONS + 1):
-            items = [_measurement(value, device["key"], generation) for value in left]
+            items = [_measurement(value, device["key"], measurement_key(value, digest, generation)) for value in left]
             size = len(batch) if generation == 1 else 0
             steps = _send(Call("POST", "measurements", {"measurements": items}, size))
             answer = yield from _guarded(report, left, steps)
@@ -216,9 +216,9 @@ def _deleted(item: Json) -> bool:
     return item.get("reason") == "deleted"
 
 
-def _measurement(value: Value, device: str, generation: int) -> Json:
+def _measurement(value: Value, device: str, key: str) -> Json:
     body = {
-        "key": measurement_key(value, generation),
+        "key": key,
         "code": value.code,
         "effective": instant(value.time_ms),
         "device": device,

@@ -21,7 +21,7 @@ def taking_back(file: ImportFile, digest: str) -> Steps:
             continue
         for value in values:
             if not value.continuous:
-                report.counts["taken back"] += yield from _single(value)
+                report.counts["taken back"] += yield from _single(value, digest)
         back: set[Value] = set()
         for device in devices:
             path = f"devices/{device['key']}/sensors"
@@ -39,10 +39,11 @@ def taking_back(file: ImportFile, digest: str) -> Steps:
     return report
 
 
-def _single(value: Value) -> Generator[Call, Answer, bool]:
+def _single(value: Value, digest: str) -> Generator[Call, Answer, bool]:
     found = False
     for generation in range(1, GENERATIONS + 1):
-        answer = yield Call("DELETE", f"measurements/{measurement_key(value, generation)}", values=generation == 1)
+        path = f"measurements/{measurement_key(value, digest, generation)}"
+        answer = yield Call("DELETE", path, values=generation == 1)
         if answer.status != 204:
             break
         found = True

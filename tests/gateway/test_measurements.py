@@ -227,6 +227,35 @@ async def test_an_app_and_an_import_that_say_the_same_at_once_are_there_once(
     assert await core.pool.fetchval("SELECT count(*) FROM measurement WHERE patient_id = $1", patient_id) == 1
 
 
+MEAN = {"code": "8478-0", "value": 96, "unit": "mm[Hg]"}
+
+
+@pytest.mark.parametrize(
+    ("app", "file"),
+    [
+        (glucose(), glucose(code="41653-7")),
+        (glucose(code="2345-7"), glucose(code="41653-7")),
+        (pressure(components=[*pressure()["components"], MEAN]), pressure()),
+    ],
+)
+@pytest.mark.parametrize("app_first", [True, False])
+async def test_what_an_app_knows_more_of_than_a_file_is_there_once(
+    client: Client, core: Core, patient_id: UUID, app_first: bool, app: Json, file: Json
+) -> None:
+    for key, body in (("m1", app), ("import-1", file)) if app_first else (("import-1", file), ("m1", app)):
+        assert (await put(client, key, body)).is_success
+    rows = await core.pool.fetch(
+        "SELECT measurement_key FROM measurement WHERE patient_id = $1 AND status <> 'entered-in-error'", patient_id
+    )
+    assert [row["measurement_key"] for row in rows] == ["m1"]
+
+
+async def test_a_mean_that_only_a_file_has_does_not_give_way(client: Client, core: Core, patient_id: UUID) -> None:
+    await put(client, "import-1", pressure(components=[*pressure()["components"], MEAN]))
+    await put(client, "m1", pressure())
+    assert (await stored(core, patient_id, "import-1"))["status"] == "final"
+
+
 async def test_an_import_that_is_corrected_to_what_an_app_says_gives_way(
     client: Client, core: Core, patient_id: UUID
 ) -> None:

@@ -153,6 +153,17 @@ async def test_single_values_come_again_after_they_were_taken_back(gateway: http
         assert (await walk(gateway, taking_back(file, "a"))).counts["taken back"] == 1
 
 
+async def test_what_another_file_has_brought_stays_when_one_is_taken_back(gateway: httpx.AsyncClient) -> None:
+    """A cuff's app exports all that it has each time."""
+    later = samples.OMRON + "2026/11/20 18:00,Europe/Berlin,126,81,66,OMRON X7,\n"
+    assert (await give(gateway, samples.OMRON, "a")).counts == {"taken": 1}
+    assert (await give(gateway, later, "b")).counts == {"there": 1, "taken": 1}
+    file = read(later.encode(), BERLIN)
+    assert (await walk(gateway, taking_back(file, "b"))).counts["taken back"] == 1
+    assert (await give(gateway, samples.OMRON, "a")).counts == {"there": 1}
+    assert (await give(gateway, later, "b")).counts == {"there": 1, "taken": 1}
+
+
 APP = {"serialNumber": "L3", "name": "Libre 3", "manufacturer": "Abbott", "type": "700585005"}
 SENSOR = {"code": "99504-3", "unit": "mg/dL", "samplingPeriodMs": 300_000}
 
