@@ -47,7 +47,7 @@ async def put_device(core: Core, patient_id: UUID, device_key: str, body: Any) -
             await store.note_replaced(conn, row, wanted["replaces_key"])
             row = {**row, "replaces_key": wanted["replaces_key"]}
         if row["replaces_key"] is not None and (stored is None or stored["replaces_key"] is None):
-            await take_over(core, conn, row, now, afterwards=stored is not None)
+            await take_over(core, conn, row, now)
         if check_end(row, wanted["ended_ms"]):
             row = await end_device(core, conn, row, wanted["ended_ms"], now)
         await end_import(core, conn, row, now)

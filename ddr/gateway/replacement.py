@@ -3,8 +3,8 @@
 `keep`: both are active until the gateway ends the old one. `end`: the old one ends as the new one starts.
 `end-when-calibrated`: it ends as the first continuous sensor of the new one is calibrated, and what a sensor measured
 before it was calibrated is never shown to DiGA. No end comes before the last stored reading or calibration, because
-nothing is ever lost. A device that turns out to be registered a second time, under another key with the same serial
-number, cannot overlap with itself: it ends when the second registration takes it over, whatever the setting.
+nothing is ever lost. A device that is registered a second time, under another key with the same serial number, cannot
+overlap with itself: it ends when the second registration takes it over, whatever the setting.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ from ddr.store.devices.devices import Row
 from ddr.store.series import calibrations
 
 
-async def take_over(core: Core, conn: asyncpg.Connection, new: Row, now_ms: int, afterwards: bool = False) -> None:
-    """Check what a device replaces, and end that with `end`, or when `afterwards` it turns out to be the same device.
+async def take_over(core: Core, conn: asyncpg.Connection, new: Row, now_ms: int) -> None:
+    """Check what a device replaces, and end that with `end`, or when it is the same device. Raises Problem 422.
 
-    Raises Problem 422.
+    When it is said late, sensors are registered, shown and maybe calibrated already.
     """
     old = None if new["replaces_key"] == new["device_key"] else await _replaced(conn, new)
     if old is None:
         raise invalid("replaces", "is no other registered device", "unknown-device")
-    if core.settings.overlap_of(new["type_code"]) == "end" or (afterwards and _same(old, new)):
+    if core.settings.overlap_of(new["type_code"]) == "end" or _same(old, new):
         await _end(core, conn, old, new["started_ms"], now_ms)
+        return
+    for sensor in await store.sensor_states(conn, new["patient_id"], new["device_key"]):
+        await show(core, conn, new, sensor, now_ms)
 
 
 async def withhold(core: Core, conn: asyncpg.Connection, device: Row, sensor: Row, now_ms: int) -> None:
@@ -57,9 +60,14 @@ async def show(core: Core, conn: asyncpg.Connection, device: Row, sensor: Row, n
     if sensor["calibrated_device"]:
         events = await calibrations.events_of(conn, sensor["patient_id"], sensor["sensor_no"])
         first_ms = first_calibrated([calibrations.registered(sensor), *events])
-    if sensor["shown_from_ms"] is None or first_ms is None or first_ms >= sensor["shown_from_ms"]:
+    if first_ms is None or not sensor["continuous"]:
         return
-    await calibrations.show_from(conn, sensor, first_ms, now_ms)
+    if sensor["shown_from_ms"] is not None:
+        if first_ms >= sensor["shown_from_ms"]:
+            return
+        await calibrations.show_from(conn, sensor, first_ms, now_ms)
+    elif core.settings.overlap_of(device["type_code"]) != "end-when-calibrated":
+        return
     old = await _replaced(conn, device)
     if old is not None:
         await _end(core, conn, old, first_ms, now_ms)

@@ -139,7 +139,7 @@ async def test_concurrent_registrations_make_one_device(client: Client) -> None:
 
 
 async def test_a_replaced_device_stays_active_until_the_gateway_ends_it(client: Client) -> None:
-    await put_device(client, "old")
+    await put_device(client, "old", serialNumber="SN1")
     new = await put_device(client, "new", replaces="old")
     assert (new.status_code, new.json()["replaces"]) == (201, "old")
     assert (await client.get("/devices/old")).json()["endedAt"] is None
@@ -181,3 +181,10 @@ async def test_the_same_serial_under_a_second_key_is_told_and_can_be_taken_over(
     assert (await put_device(client, "new-install", **METER)).status_code == 200
     again = await put_device(client, "new-install", **METER, replaces="other")
     assert (again.status_code, "replaces is old-install" in again.json()["detail"]) == (409, True)
+
+
+async def test_an_app_that_knows_of_the_first_registration_takes_it_over_at_once(client: Client) -> None:
+    await put_device(client, "old-install")
+    taken = await put_device(client, "new-install", startedAt="2026-11-01T00:00:00Z", replaces="old-install")
+    assert (taken.status_code, "warning" in taken.json()) == (201, False)
+    assert (await client.get("/devices/old-install")).json()["endedAt"] == "2026-11-01T00:00:00Z"

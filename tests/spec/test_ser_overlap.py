@@ -148,3 +148,22 @@ async def test_without_an_overlap_nothing_is_withheld(ddr: Recorder) -> None:
         await put_on_another(sensor)
         await sensor.home.readings("new", sensor.start_ms + NEW, ramp(6))
         assert values((await sensor.chunks())[-1]) == [str(value) for value in ramp(6)]
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_what_replaces_another_device_is_said_after_its_sensor_was_registered(ddr: Recorder, late: bool) -> None:
+    """Before or after it is calibrated. What a DiGA saw before stays shown."""
+    sensor = await worn(ddr)
+    start = date_time(sensor.start_ms + NEW)
+    with later(ddr, 6 * HOUR):
+        await sensor.send(0, ramp(24))
+        await sensor.home.device("new", startedAt=start, type=SENSOR_TYPE)
+        await sensor.home.cgm("new", sensor.start_ms + NEW, "not-calibrated")
+        if late:
+            await calibrate(sensor, (CALIBRATED, "calibrated"))
+        await sensor.home.device("new", startedAt=start, type=SENSOR_TYPE, replaces="cgm")
+        assert await old_status(sensor) == ("inactive" if late else "active")
+        if not late:
+            await calibrate(sensor, (CALIBRATED, "calibrated"))
+        assert await old_status(sensor) == "inactive"
+        assert period((await sensor.chunks())[0])[1] == sensor.start_ms + CALIBRATED - 1
