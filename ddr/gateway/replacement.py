@@ -2,7 +2,7 @@
 
 `keep`: both are active until the gateway ends the old one. `end`: the old one ends as the new one starts.
 `end-when-calibrated`: it ends as the first continuous sensor of the new one is calibrated, and what a sensor measured
-before it was calibrated is never shown to DiGA. No end comes before the last stored reading or calibration, because
+before it was calibrated is never shown to DiGA. No end comes before the last stored value or calibration, because
 nothing is ever lost. A device that is registered a second time, under another key with the same serial number, cannot
 overlap with itself: it ends when the second registration takes it over, whatever the setting.
 """
@@ -18,6 +18,7 @@ from ddr.imports.model import Source
 from ddr.imports.registering import find_own, is_own
 from ddr.series.calibration import first_calibrated
 from ddr.store.devices import devices as store
+from ddr.store.devices import starts
 from ddr.store.devices.devices import Row
 from ddr.store.series import calibrations
 
@@ -121,6 +122,7 @@ async def _end(core: Core, conn: asyncpg.Connection, old: Row, ended_ms: int, no
         return
     sensors = await store.sensor_states(conn, old["patient_id"], old["device_key"])
     last_ms = max((sensor[name] or 0 for sensor in sensors for name in ("stored_ms", "calibrated_ms")), default=0)
-    end_ms = max(ended_ms, last_ms + 1, old["started_ms"])
+    single_ms = await starts.last_measured(conn, old["patient_id"], old["device_no"], core.catalog.references)
+    end_ms = max(ended_ms, max(last_ms, single_ms or 0) + 1, old["started_ms"])
     if old["ended_ms"] is None or end_ms < old["ended_ms"]:
         await end_device(core, conn, old, end_ms, now_ms)

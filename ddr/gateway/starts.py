@@ -34,7 +34,7 @@ async def correct_device(core: Core, conn: asyncpg.Connection, device: Row, star
     patient_id, device_no = device["patient_id"], device["device_no"]
     if device["ended_ms"] is not None and device["ended_ms"] < started_ms:
         raise conflict("startedAt must not be after endedAt")
-    if await starts.measured_before(conn, patient_id, device_no, started_ms):
+    if await starts.measured_before(conn, patient_id, device_no, core.catalog.references, started_ms):
         raise conflict(CONTRADICTED)
     for sensor in await store.sensor_states(conn, patient_id, device["device_key"]):
         if sensor["started_ms"] < started_ms:
@@ -48,7 +48,9 @@ async def correct_sensor(core: Core, conn: asyncpg.Connection, sensor: Row, star
     patient_id, ended_ms = sensor["patient_id"], sensor["ended_ms"]
     if ended_ms is not None and ended_ms <= started_ms:
         raise conflict("startedAt must not be after endedAt")
-    if not sensor["continuous"] and await starts.measured_before(conn, patient_id, sensor["device_no"], started_ms):
+    if not sensor["continuous"] and await starts.measured_before(
+        conn, patient_id, sensor["device_no"], core.catalog.references, started_ms
+    ):
         raise conflict(CONTRADICTED)
     delay_ms = core.catalog.delay_ms(sensor["miv_url"])
     try:

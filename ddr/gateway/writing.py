@@ -9,11 +9,12 @@ from uuid import UUID
 import asyncpg
 
 from ddr.fhir.instants import date_time
-from ddr.gateway.problem import conflict, invalid, unauthorized
+from ddr.gateway.problem import Problem, conflict, invalid, unauthorized
 from ddr.http.core import Core
 from ddr.store.audit.acting import check_right
 from ddr.store.database.stamps import lock_patient
 from ddr.store.devices import devices as store
+from ddr.store.devices import starts
 from ddr.store.devices.devices import Row
 from ddr.store.series import end as series_end
 
@@ -48,8 +49,12 @@ def check_end(stored: Row, ended_ms: int | None) -> bool:
 
 
 async def end_device(core: Core, conn: asyncpg.Connection, row: Row, ended_ms: int, now_ms: int) -> Row:
-    """End a device and its sensors; the device as it is then. Raises Problem 409 as `end_sensors`."""
+    """End a device and its sensors; the device as it is then.
+
+    Raises Problem 409 when a single value of it, or a reading as in `end_sensors`, is from after that instant.
+    """
     patient_id, device_no = row["patient_id"], row["device_no"]
+    _check_last(await starts.last_measured(conn, patient_id, device_no, core.catalog.references), ended_ms)
     ended = await store.end_device(conn, patient_id, device_no, ended_ms, now_ms)
     sensors = await store.sensor_states(conn, patient_id, row["device_key"])
     await end_sensors(core, conn, sensors, ended_ms, now_ms)
@@ -59,7 +64,7 @@ async def end_device(core: Core, conn: asyncpg.Connection, row: Row, ended_ms: i
 async def end_sensors(core: Core, conn: asyncpg.Connection, sensors: Iterable[Row], ended_ms: int, now_ms: int) -> None:
     """End sensors that have not ended earlier: their epochs close, and the running chunks with them (SER-003, SER-017).
 
-    Raises Problem 409 when one has readings after that instant.
+    Raises Problem 409 when one has readings, or single values, after that instant.
     """
     for sensor in sensors:
         if sensor["ended_ms"] is None or sensor["ended_ms"] > ended_ms:
@@ -70,13 +75,26 @@ async def end_sensors(core: Core, conn: asyncpg.Connection, sensors: Iterable[Ro
 async def _close(core: Core, conn: asyncpg.Connection, sensor: Row, ended_ms: int, now_ms: int) -> None:
     patient_id, sensor_no = sensor["patient_id"], sensor["sensor_no"]
     if not sensor["continuous"]:
+        device_no, references = sensor["device_no"], core.catalog.references
+        _check_last(sensor["calibrated_ms"], ended_ms)
+        _check_last(await starts.last_measured(conn, patient_id, device_no, references, sensor_no), ended_ms)
         await store.close_epochs(conn, patient_id, sensor_no, ended_ms)
         return
     delay_ms = core.catalog.delay_ms(sensor["miv_url"])
     try:
         await series_end.close_epochs(conn, patient_id, sensor_no, ended_ms, now_ms, delay_ms)
     except series_end.ReadingsAfterEnd:
-        raise conflict("Readings or calibrations after this instant are stored", "readings-after-end") from None
+        raise _after_end() from None
+
+
+def _check_last(last_ms: int | None, ended_ms: int) -> None:
+    """Raise Problem 409 for an end that is not behind what was measured."""
+    if last_ms is not None and last_ms >= ended_ms:
+        raise _after_end()
+
+
+def _after_end() -> Problem:
+    return conflict("Values or calibrations after this instant are stored", "readings-after-end")
 
 
 def at(ms: int | None) -> str | None:

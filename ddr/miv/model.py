@@ -109,6 +109,11 @@ class MivCatalog:
         return self._by_code.get((system, code))
 
     @cached_property
+    def references(self) -> tuple[str, ...]:
+        """The codes of reference values: they hold for a period and say nothing of when a device measured."""
+        return tuple(code.code for miv in self.mivs for code in miv.codes if code.kind == "reference")
+
+    @cached_property
     def _by_code(self) -> dict[tuple[str, str], tuple[Miv, MivCode]]:
         pairs = [((entry.system, entry.code), (miv, entry)) for miv in self.mivs for entry in miv.codes]
         return dict(reversed(pairs))  # the first one that has a code counts

@@ -331,6 +331,44 @@ async def test_the_life_of_device_and_sensor_bounds_measurements(client: Client)
     assert (await put(client, "late", pressure())).json()["code"] == "after-end"
 
 
+async def test_no_device_ends_before_its_last_value(client: Client) -> None:
+    at, end = "2026-11-20T08:00:00Z", {"endedAt": "2026-11-20T08:00:00Z"}
+    await put(client, "m1", glucose(effective=at))
+    early = await put_device(client, "meter", **end)
+    assert (early.status_code, early.json()["code"]) == (409, "readings-after-end")
+    assert (await put(client, "m1", glucose(effective=at))).json()["result"] == "unchanged"
+    await put(client, "m1", glucose(effective=at, status="entered-in-error"))
+    assert (await put_device(client, "meter", **end)).status_code == 200
+
+
+async def test_no_calibrated_sensor_ends_before_its_last_value_or_calibration(client: Client) -> None:
+    members: Json = {"code": "2339-0", "samplingPeriodMs": None, "calibration": {"state": "calibrated"}}
+    for key in ("strip", "other"):
+        await put_sensor(client, "meter", key, **members)
+    await put(client, "m1", glucose(sensor="strip", effective="2026-11-20T08:00:00Z"))
+    events = {"calibrations": [{"time": "2026-11-21T08:00:00Z", "state": "calibration-required"}]}
+    await client.post("/devices/meter/sensors/strip/calibrations", json=events)
+    ends = ("2026-11-20T07:00:00Z", "2026-11-20T09:00:00Z", "2026-11-22T00:00:00Z")
+    answers = [await put_sensor(client, "meter", "strip", endedAt=end, **members) for end in ends]
+    assert [answer.status_code for answer in answers] == [409, 409, 200]
+    assert (await put_sensor(client, "meter", "other", endedAt=ends[0], **members)).status_code == 200
+
+
+async def test_what_a_replaced_meter_measured_last_is_not_behind_its_end(core: Core, token: str) -> None:
+    async with make_client(replace(core, settings=replace(core.settings, device_overlap="end")), token) as client:
+        await put(client, "m1", glucose(effective="2026-11-20T08:00:00Z"))
+        await put_device(client, "new", serialNumber="SN2", startedAt="2026-11-19T00:00:00Z", replaces="meter")
+        assert (await client.get("/devices/meter")).json()["endedAt"] == "2026-11-20T08:00:00.001Z"
+        assert (await put(client, "m1", glucose(effective="2026-11-20T08:00:00Z"))).json()["result"] == "unchanged"
+
+
+async def test_a_reference_value_says_nothing_of_when_its_device_was_used(client: Client) -> None:
+    await put(client, "best", reference(device="meter"))
+    moved = await put_device(client, "meter", startedAt="2026-10-05T00:00:00Z")
+    assert (moved.status_code, moved.json().get("startedAt")) == (200, "2026-10-05T00:00:00Z")
+    assert (await put_device(client, "meter", endedAt="2026-10-06T00:00:00Z")).status_code == 200
+
+
 async def test_reference_values_need_no_device_and_outlive_it(client: Client, core: Core, patient_id: UUID) -> None:
     items, counts = await post(client, a=reference(), b=reference(device="meter"), c=reference(device="unknown"))
     assert (counts["created"], items["c"]["reason"]) == (2, "unknown-device")

@@ -1,16 +1,25 @@
-"""Counts of what a patient has registered, and corrections of when it began, in the caller's transaction."""
+"""Counts of what a patient has registered, corrections of when it began, and what single values say of its life.
+
+All in the caller's transaction.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import asyncpg
 
 _DEVICES = "SELECT count(*) FROM (SELECT FROM device WHERE patient_id = $1 LIMIT $2) AS counted"
 _SENSORS = "SELECT count(*) FROM (SELECT FROM sensor WHERE patient_id = $1 AND device_no = $2 LIMIT $3) AS counted"
-_EARLIEST = """
-    SELECT min(effective_ms) FROM measurement
-     WHERE patient_id = $1 AND device_no = $2 AND deleted_ms IS NULL AND effective_ms < $3"""
+# What was entered in error was never measured; and a reference value ($3: their codes) holds for a period.
+_MEASURED = """measurement
+     WHERE patient_id = $1 AND device_no = $2 AND code <> ALL($3::text[])
+       AND deleted_ms IS NULL AND status <> 'entered-in-error'"""
+_EARLIEST = f"SELECT min(effective_ms) FROM {_MEASURED} AND effective_ms < $4"  # noqa: S608
+_LATEST = f"""
+    SELECT max(effective_ms) FROM {_MEASURED}
+       AND ($4::bigint IS NULL OR epoch_no IN (SELECT epoch_no FROM epoch WHERE patient_id = $1 AND sensor_no = $4))"""  # noqa: S608
 _MOVE_DEVICE = "UPDATE device SET started_ms = $3 WHERE patient_id = $1 AND device_no = $2"
 _MOVE_SENSOR = "UPDATE sensor SET started_ms = $3 WHERE patient_id = $1 AND sensor_no = $2"
 
@@ -25,9 +34,19 @@ async def count_sensors(conn: asyncpg.Connection, patient_id: UUID, device_no: i
     return int(await conn.fetchval(_SENSORS, patient_id, device_no, most))
 
 
-async def measured_before(conn: asyncpg.Connection, patient_id: UUID, device_no: int, ms: int) -> bool:
+async def measured_before(
+    conn: asyncpg.Connection, patient_id: UUID, device_no: int, references: Sequence[str], ms: int
+) -> bool:
     """True when the device has measured a single value before this instant."""
-    return await conn.fetchval(_EARLIEST, patient_id, device_no, ms) is not None
+    return await conn.fetchval(_EARLIEST, patient_id, device_no, references, ms) is not None
+
+
+async def last_measured(
+    conn: asyncpg.Connection, patient_id: UUID, device_no: int, references: Sequence[str], sensor_no: int | None = None
+) -> int | None:
+    """The instant of the newest single value of the device, or of this sensor of it; None when there is none."""
+    found: int | None = await conn.fetchval(_LATEST, patient_id, device_no, references, sensor_no)
+    return found
 
 
 async def move_device(conn: asyncpg.Connection, patient_id: UUID, device_no: int, started_ms: int) -> None:
