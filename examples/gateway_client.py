@@ -88,7 +88,7 @@ def send(client: httpx.Client, method: str, path: str, body: dict[str, Any]) -> 
         except httpx.TransportError as error:
             print(f"no answer ({type(error).__name__}), again in {pause:.1f} s")
         else:
-            if answer.status_code not in (429, 502, 503, 504):
+            if answer.status_code < 500 and answer.status_code not in (408, 429):
                 answer.raise_for_status()
                 return answer
             pause = float(answer.headers.get("retry-after", pause))

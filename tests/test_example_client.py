@@ -37,7 +37,7 @@ class Server:
         self.stored: dict[str, float] = {}
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        fate = self.chance.choice(("fine", "before", "after", "busy"))
+        fate = self.chance.choice(("fine", "before", "after", "busy", "failed"))
         if fate == "busy":
             return httpx.Response(503, headers={"retry-after": "0"})
         if fate == "before":
@@ -45,7 +45,7 @@ class Server:
         answer = self.take(request)
         if fate == "after":
             raise httpx.ReadError("connection reset")
-        return answer
+        return httpx.Response(500) if fate == "failed" else answer
 
     def take(self, request: httpx.Request) -> httpx.Response:
         if request.method == "PUT":

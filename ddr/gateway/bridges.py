@@ -21,6 +21,7 @@ from ddr.tls.peer import client_certificate
 
 ACCOUNT_HEADER = "patient-account"
 LONGEST_ACCOUNT = 256
+NO_BRIDGE = "Patient-Account needs the registered certificate of a bridge; an app sends its token without this header"
 
 
 async def check_bridge(core: Core, scope: Scope) -> bytes:
@@ -37,7 +38,7 @@ async def patient_of_account(core: Core, scope: Scope, account: str) -> UUID:
     A PUT, which registers things, makes a patient of a user of the provider who was never here, as a token does.
     """
     if await _certificate(core, scope) is None:
-        raise unauthorized(token_given=False)
+        raise unauthorized(token_given=False, detail=NO_BRIDGE)
     found = (await patients_of(core, [account])).get(account)
     if found is not None:
         return found

@@ -71,10 +71,10 @@ class Problem(Exception):
         return {"field": self.field} if self.field else {}
 
 
-def unauthorized(token_given: bool) -> Problem:
+def unauthorized(token_given: bool, detail: str = REFUSAL) -> Problem:
     """401: no token, or none that works; why it does not is never said (RFC 6750 section 3)."""
     challenge = 'Bearer realm="gateway"' + (', error="invalid_token"' if token_given else "")
-    return Problem(401, "unauthorized", REFUSAL, headers=(("www-authenticate", challenge),))
+    return Problem(401, "unauthorized", detail, headers=(("www-authenticate", challenge),))
 
 
 def unavailable(fault: Fault) -> Problem:
