@@ -10,12 +10,15 @@ from asyncio import to_thread
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
+from http import HTTPStatus
 from uuid import UUID
 
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message
 
+from ddr.http.body import BodyError, read_body
 from ddr.http.core import Core
 from ddr.http.pages import language
 from ddr.imports.calls import Answer, Refused, Report, Steps
@@ -28,12 +31,13 @@ from ddr.patient_pages.dates import ZONE
 from ddr.patient_pages.names import title_of
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
-from ddr.patient_pages.visitor import FormRefused, Visitor, check_token, core_of, read_form, see_other
+from ddr.patient_pages.visitor import FORM_BYTES, FormRefused, Visitor, check_token, core_of, read_form, see_other
 from ddr.store.audit.trail import Event, record
 from ddr.store.patients import files
 from ddr.store.patients.sessions import Session
 
 FILE_BYTES = 5_000_000
+PIECE = 65_536  # bytes that are parsed before others have their turn
 LISTED = 20  # devices, and bad rows, shown one by one
 
 
@@ -71,11 +75,10 @@ async def take(request: Request, visitor: Visitor, session: Session) -> Response
     core = core_of(request)
     file, digest = await _chosen(core, request, visitor, session)
     try:
-        report = await _walk(core, session.patient_id, sending(file, digest))
+        report = await _walk(core, session.patient_id, sending(file, digest), Event.FILE_TAKEN)
     except Refused:
         return await _page(request, visitor, error=text(language(request.scope), "file.refused"))
     await files.taken(core.pool, session.patient_id, digest, core.clock())
-    await record(core.pool, Event.FILE_TAKEN, core.clock(), patient_id=session.patient_id)
     return await _page(request, visitor, file=file, digest=digest, report=report)
 
 
@@ -84,11 +87,10 @@ async def take_back(request: Request, visitor: Visitor, session: Session) -> Res
     core = core_of(request)
     file, digest = await _chosen(core, request, visitor, session)
     try:
-        await _walk(core, session.patient_id, taking_back(file, digest))
+        await _walk(core, session.patient_id, taking_back(file, digest), Event.FILE_TAKEN_BACK)
     except Refused:
         return await _page(request, visitor, error=text(language(request.scope), "file.not_back"))
     await files.taken(core.pool, session.patient_id, digest, None)
-    await record(core.pool, Event.FILE_TAKEN_BACK, core.clock(), patient_id=session.patient_id)
     return see_other("/me/devices?file-taken-back")
 
 
@@ -106,7 +108,7 @@ async def _given(request: Request, visitor: Visitor) -> bytes:
     if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise FormRefused
     try:
-        async with request.form(max_files=1, max_fields=3, max_part_size=FILE_BYTES) as form:
+        async with (await _arrived(request)).form(max_files=1, max_fields=3) as form:
             token, given = form.get("form_token"), form.get("file")
             if not isinstance(token, str):
                 raise FormRefused
@@ -121,17 +123,50 @@ async def _given(request: Request, visitor: Visitor) -> bytes:
     return raw
 
 
-async def _walk(core: Core, patient_id: UUID, steps: Steps) -> Report:
-    """Give the requests of `steps` to the gateway API of this worker."""
+_PROBLEMS: dict[int, str] = {HTTPStatus.REQUEST_TIMEOUT: "too_slow", HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large"}
+
+
+async def _arrived(request: Request) -> Request:
+    """The same request, all of whose body is there. Raises FormRefused for one that is too long or comes too slowly.
+
+    Starlette's parser would read on for as long as something comes, and put it on the disk.
+    """
+    try:
+        body = await read_body(request.scope, request.receive, FILE_BYTES + FORM_BYTES)
+    except BodyError as error:
+        if error.status in _PROBLEMS:
+            raise FormRefused(error.status, _PROBLEMS[error.status]) from None
+        raise FormRefused from None
+    pieces = iter([body[at : at + PIECE] for at in range(0, len(body), PIECE)])
+
+    async def receive() -> Message:
+        piece = next(pieces, b"")
+        return {"type": "http.request", "body": piece, "more_body": bool(piece)}
+
+    scope = dict(request.scope)
+    del scope["app"]  # with it, the parser's faults would be HTTPExceptions
+    return Request(scope, receive)
+
+
+async def _walk(core: Core, patient_id: UUID, steps: Steps, event: Event) -> Report:
+    """Give the requests of `steps` to the gateway API of this worker.
+
+    When one changed anything the trail says `event`, whatever became of the others: what is done stands.
+    """
     assert core.inside is not None
+    changed = False
     try:
         call = next(steps)
         while True:
             status, content = await core.inside(patient_id, call.method, call.path, call.content)
+            changed = changed or (call.method != "GET" and status < HTTPStatus.BAD_REQUEST)
             call = steps.send(Answer(status, content))
     except StopIteration as end:
         report: Report = end.value
         return report
+    finally:
+        if changed:
+            await record(core.pool, event, core.clock(), patient_id=patient_id)
 
 
 async def _page(

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
 
+from ddr.http.address import client_network
+from ddr.http.arrival import in_turn
 from ddr.http.core import Core
 from ddr.imports.model import MOST_BAD
+from ddr.patient_pages.app import create_consent
 from ddr.patient_pages.file import FILE_BYTES
+from ddr.patient_pages.visitor import FORM_BYTES
 from ddr.store.patients import export
 from tests.imports import samples
-from tests.patient_pages.browser import Browser
+from tests.patient_pages.browser import Browser, form_token
 from tests.patient_pages.test_consent import logged_in
 from tests.support.clock import Clock
 from tests.support.lags import Lags
@@ -123,3 +129,72 @@ async def test_a_recorder_that_refuses_to_take_back_is_told(core: Core) -> None:
     core.inside = refusing
     back = await browser.post("/me/devices/file/back", done, digest=digest(done))
     assert back.status_code == 422 and "Nicht alle Werte" in back.text
+
+
+async def test_what_was_taken_before_a_refusal_is_told(core: Core) -> None:
+    """Half of the file is in the record: neither the page nor the trail says that nothing happened."""
+    patient, browser = await logged_in(core)
+    rows = "".join(f"2026-11-20T0{hour}:00Z,2339-0,99,mg/dL,Meter,S{hour}\n" for hour in (7, 8))
+    page = await looked_at(browser, "time,code,value,unit,device,serial\n" + rows)
+    inside, sent = core.inside, 0
+    assert inside is not None
+
+    async def overloaded(patient_id: UUID, method: str, path: str, body: Any) -> tuple[int, Any]:
+        nonlocal sent
+        sent += path == "measurements"
+        return (503, {"code": "overloaded"}) if sent > 1 else await inside(patient_id, method, path, body)
+
+    core.inside = overloaded
+    answer = await browser.post("/me/devices/file/take", page, digest=digest(page))
+    assert answer.status_code == 422 and "Nicht alle Werte konnten übernommen werden" in answer.text
+    assert await stored(core, patient) == 1
+    assert "Datei mit Messwerten eingelesen" in (await browser.get("/me/access")).text
+
+
+MULTIPART = {"content-type": "multipart/form-data; boundary=b"}
+
+
+def beginning(page: httpx.Response) -> bytes:
+    """Of a form with a file, all that stands before the content of the file."""
+    token = f'--b\r\nContent-Disposition: form-data; name="form_token"\r\n\r\n{form_token(page.text)}\r\n'
+    return f'{token}--b\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'.encode()
+
+
+async def test_of_a_file_without_end_no_more_is_read_than_may_come(core: Core) -> None:
+    """It would fill the disk, and hold a place for as long as somebody sends."""
+    _, browser = await logged_in(core)
+    first, sent = beginning(await browser.get("/me/devices")), 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        yield first
+        while sent < 4 * FILE_BYTES:
+            sent += 100_000
+            yield b"x" * 100_000
+
+    answer = await browser.http.post("/me/devices/file", content=endless(), headers=MULTIPART)
+    assert answer.status_code == 413 and "Diese Datei ist zu groß" in answer.text
+    assert sent < 1.1 * FILE_BYTES
+
+
+async def test_a_file_that_comes_too_slowly_is_said(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, browser = await logged_in(core)
+    first = beginning(await browser.get("/me/devices"))
+    monkeypatch.setattr("ddr.http.body.MOST_SECONDS", 0.0)
+
+    async def stuck() -> AsyncIterator[bytes]:
+        yield first
+        await asyncio.Event().wait()
+
+    app = in_turn(create_consent(core), core.admission, "pages", client_network, FILE_BYTES + FORM_BYTES)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://recorder.example") as http:
+        http.cookies = browser.http.cookies
+        answer = await http.post("/me/devices/file", content=stuck(), headers=MULTIPART)
+    assert answer.status_code == 408 and "hat zu lange gedauert" in answer.text
+
+
+@pytest.mark.parametrize("headers", [MULTIPART, {"content-type": "multipart/form-data"}])
+async def test_a_form_that_is_none_is_said(core: Core, headers: dict[str, str]) -> None:
+    _, browser = await logged_in(core)
+    answer = await browser.http.post("/me/devices/file", content=b"--b\r\nnothing", headers=headers)
+    assert answer.status_code == 403 and "Es wurde nichts geändert" in answer.text

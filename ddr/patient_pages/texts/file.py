@@ -48,8 +48,8 @@ TEXTS = {
         "This file has no form that we know, or there are no readings in it. Known are: {known}.",
     ),
     "refused": Words(
-        "Die Werte konnten nicht übernommen werden. Bitte versuchen Sie es später noch einmal.",
-        "The readings could not be taken. Please try again later.",
+        "Nicht alle Werte konnten übernommen werden. Bitte lesen Sie die Datei später noch einmal ein.",
+        "Not all readings could be taken. Please read the file in once more later.",
     ),
     "several": Words(
         "In dieser Datei stehen Messwerte mehrerer Personen. Bitte geben Sie nur Ihre eigenen.",
