@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import httpx
+import pytest
 
 from ddr.gateway.app import create_gateway
 from ddr.http.core import Core
@@ -16,6 +18,7 @@ from tests.patient_pages.test_consent import logged_in
 from tests.patient_pages.test_provider_login import Traveller
 from tests.support.openid import AUDIENCE, CLIENT_ID, OpenIdProvider
 from tests.support.patients import new_patient
+from tests.support.waiting import waiting
 
 
 def gateway(core: Core, token: str | None = None) -> httpx.AsyncClient:
@@ -60,6 +63,28 @@ async def test_connect_see_and_disconnect(core: Core) -> None:
     trail = (await browser.get("/me/access")).text
     assert "Sie haben eine App verbunden" in trail and "Sie haben eine App getrennt" in trail
     assert patient.username not in token
+
+
+@pytest.mark.parametrize("overlap_ms", [60_000, 0])
+async def test_an_app_that_is_being_renewed_is_disconnected_with_its_new_token(core: Core, overlap_ms: int) -> None:
+    """A phone that was lost renews at the same moment: whoever has it would go on sending for a year."""
+    patient, browser = await logged_in(core)
+    token = await connected(core, browser)
+    page = await browser.get("/me/devices")
+    async with core.pool.acquire() as conn:
+        renewal = conn.transaction()
+        await renewal.start()
+        renewed = await tokens.renew(conn, sha256(token), 365, overlap_ms, core.clock())
+        sending = asyncio.create_task(
+            browser.post("/me/devices/disconnect", page, app=sha256(token).hex()[: tokens.SHOWN])
+        )
+        async with asyncio.timeout(60):
+            while not await waiting(core.pool):  # noqa: ASYNC110 - nothing tells that a lock is waited for
+                await asyncio.sleep(0.01)
+        await renewal.commit()
+    assert (await sending).headers["location"] == "/me/devices?disconnected"
+    assert renewed is not None and [await works(core, one) for one in (token, renewed.token)] == [False, False]
+    assert await tokens.apps(core.pool, patient.patient_id, core.clock()) == []
 
 
 async def test_nobody_disconnects_the_app_of_another(core: Core) -> None:

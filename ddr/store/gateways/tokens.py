@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -172,16 +173,22 @@ async def newest(conn: Connection, patient_id: UUID, app: str, now_ms: int) -> b
 async def revoke(conn: Connection, patient_id: UUID, app: str | None, now_ms: int) -> list[bytes]:
     """End the tokens of the app that is shown so, of every app when `app` is None, from the next request on.
 
-    Returns the hashes of the first tokens of the apps that ended, each once.
+    Returns the hashes of the first tokens of the apps that ended, each once. A renewal under way holds the token that
+    it renews, and the one that it makes is seen by the next statement only: so there is always another one.
     """
-    rows = await conn.fetch(
-        f"UPDATE gateway_token SET revoked_ms = $3 WHERE patient_id = $1 AND ($2::text IS NULL OR {_APP} = $2)"
-        " AND revoked_ms IS NULL AND expires_ms > $3 RETURNING app",
-        patient_id,
-        app,
-        now_ms,
-    )
-    return sorted({row["app"] for row in rows})
+    ended: set[bytes] = set()
+    for number in count():
+        rows = await conn.fetch(
+            f"UPDATE gateway_token SET revoked_ms = $3 WHERE patient_id = $1 AND ($2::text IS NULL OR {_APP} = $2)"
+            " AND revoked_ms IS NULL AND expires_ms > $3 RETURNING app",
+            patient_id,
+            app,
+            now_ms,
+        )
+        ended |= {row["app"] for row in rows}
+        if number and not rows:
+            break
+    return sorted(ended)
 
 
 async def end_app(conn: Connection, app: bytes, at_ms: int) -> bool:
