@@ -6,6 +6,7 @@ import math
 import ssl
 import time
 from collections.abc import Mapping, MutableMapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,6 +14,7 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from ddr.client.errors import PairingEnded, Refused, Throttled, Unreachable, refused, throttled
+from ddr.reasons import in_words
 
 Json = dict[str, Any]
 BUSY = ("temporarily_unavailable", "server_error", "slow_down")  # RFC 6749 section 4.1.2.1: try again later
@@ -24,12 +26,12 @@ _known: MutableMapping[httpx.AsyncClient, dict[str, tuple[float, Json]]] = WeakK
 
 async def metadata(http: httpx.AsyncClient, issuer: str, **options: Any) -> Json:
     """The server's metadata (RFC 8414); its issuer must be the one that was asked. Raises Unreachable, Refused."""
-    known = _known.setdefault(http, {})
+    known, asked = _known.setdefault(http, {}), issuer.rstrip("/")  # RFC 8414 section 3.1 takes it away, too
     until, found = known.get(issuer, (0.0, {}))
     if until > time.monotonic():
         return found
-    found = _read(await ask(http, "GET", f"{issuer}/.well-known/oauth-authorization-server", **options))
-    if found.get("issuer") != issuer:
+    found = _read(await ask(http, "GET", f"{asked}/.well-known/oauth-authorization-server", **options))
+    if not same_issuer(found.get("issuer"), issuer):
         raise Refused(200, "issuer", "the metadata is of another issuer")
     known[issuer] = time.monotonic() + METADATA_SECONDS, found
     return found
@@ -38,6 +40,20 @@ async def metadata(http: httpx.AsyncClient, issuer: str, **options: Any) -> Json
 async def post(http: httpx.AsyncClient, url: str, form: Mapping[str, str], **options: Any) -> Json:
     """The JSON of the answer to a form. Raises Unreachable, Throttled, PairingEnded, Refused."""
     return _read(await ask(http, "POST", url, data=form, **options))
+
+
+async def told(http: httpx.AsyncClient, url: str, form: Mapping[str, str]) -> None:
+    """A form that is answered by the status alone: what comes with it is nobody's affair (RFC 7009 section 2.2).
+    Raises as `post`."""
+    answer = await ask(http, "POST", url, data=form)
+    if not answer.is_success:
+        _read(answer)
+
+
+def same_issuer(named: object, issuer: str) -> bool:
+    """Whether `named` is this one. The HIIS-VZ has base URLs, which their owners write with a slash at the end or
+    without; that makes no other issuer of them."""
+    return isinstance(named, str) and named.rstrip("/") == issuer.rstrip("/")
 
 
 def member(answer: Json, name: str) -> str:
@@ -54,7 +70,7 @@ async def ask(http: httpx.AsyncClient, method: str, url: str, **options: Any) ->
     try:
         return await http.request(method, url, **options)
     except (httpx.TransportError, httpx.DecodingError, ssl.SSLError) as error:  # alerts of TLS 1.3 come as they are
-        raise Unreachable(type(error).__name__) from None
+        raise Unreachable(f"no answer: {in_words(error)}") from None
     except (httpx.InvalidURL, UnicodeEncodeError):
         raise Refused(200, "link", "an address that is none") from None
 
@@ -71,7 +87,9 @@ def seconds_told(retry_after: str) -> float | None:
         seconds = float(retry_after)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
+            until = parsedate_to_datetime(retry_after)
+            until = until if until.tzinfo else until.replace(tzinfo=UTC)  # the form of asctime names no zone
+            seconds = until.timestamp() - time.time()
         except (ValueError, OverflowError):
             return None
     return None if math.isnan(seconds) else seconds

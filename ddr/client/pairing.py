@@ -8,6 +8,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -15,7 +16,7 @@ import httpx
 
 from ddr.client import oauth
 from ddr.client.diga import Diga
-from ddr.client.errors import ConsentDenied, NoAnswerToThisRequest, refused
+from ddr.client.errors import ConsentDenied, NoAnswerToThisRequest, PairingEnded, refused
 from ddr.client.session import grant_of
 from ddr.client.tokens import PAIRING_ID, Grant, TokenStore
 
@@ -59,17 +60,19 @@ class Pairing:
         }
         pushed = await oauth.post(self._http, oauth.member(server, "pushed_authorization_request_endpoint"), form)
         query = urlencode({"client_id": self._diga.client_id, "request_uri": oauth.member(pushed, "request_uri")})
-        return Started(f"{oauth.member(server, 'authorization_endpoint')}?{query}", state, verifier)
+        page = oauth.member(server, "authorization_endpoint")
+        return Started(f"{page}{'&' if '?' in page else '?'}{query}", state, verifier)  # RFC 6749 section 3.1
 
     async def finish(self, started: Started, callback_url: str) -> Grant:
         """Redeem the code that the browser brought to the redirect_uri; the grant is stored when this returns.
 
-        Raises NoAnswerToThisRequest, ConsentDenied, PairingEnded (the code is used or too old), Refused.
+        Raises NoAnswerToThisRequest, ConsentDenied, PairingEnded (the code is used or too old), Refused, Throttled,
+        Unreachable.
         """
         found = _answered(callback_url)
         if not hmac.compare_digest(found.get("state", "").encode("utf-8", "replace"), started.state.encode()):
             raise NoAnswerToThisRequest("state")
-        if found.get("iss") != self._diga.issuer:
+        if not await self._is_of_the_issuer(found.get("iss")):
             raise NoAnswerToThisRequest("iss")
         if error := found.get("error"):
             if error == "access_denied":
@@ -91,6 +94,14 @@ class Pairing:
             await self._store.save(grant)
         return grant
 
+    async def _is_of_the_issuer(self, named: str | None) -> bool:
+        """Whether a redirect is of the server that was asked. HDDT does not want it to name itself (RFC 9207): it must
+        where its metadata says that it does, else what it says counts."""
+        if named is not None:
+            return oauth.same_issuer(named, self._diga.issuer)
+        server = await oauth.metadata(self._http, self._diga.issuer)
+        return server.get("authorization_response_iss_parameter_supported") is not True
+
     async def unpair(self, pairing_id: str) -> None:
         """End the pairing at the recorder and forget its tokens. Raises Throttled, Unreachable, Refused."""
         async with self._store.alone(pairing_id):
@@ -104,7 +115,8 @@ class Pairing:
                     "token": grant.refresh_token,
                     "token_type_hint": "refresh_token",
                 }
-                await oauth.post(self._http, oauth.member(server, "revocation_endpoint"), form)
+                with suppress(PairingEnded):  # then it was over
+                    await oauth.told(self._http, oauth.member(server, "revocation_endpoint"), form)
             await self._store.forget(pairing_id)
 
 

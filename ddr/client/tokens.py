@@ -20,10 +20,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote, unquote
 
 from ddr.client.errors import BrokenGrant
 
-PAIRING_ID = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}")
+PAIRING_ID = re.compile(r"[!-~]{1,128}")  # HDDT gives it no form: it may be base64, or a URN
 BROKEN = "the stored tokens of this pairing cannot be read"
 LOOK_SECONDS = 0.05  # how often it is looked whether a lock is free
 
@@ -110,7 +111,7 @@ class FileTokens:
 
     async def pairings(self) -> list[str]:
         """See PairingStore."""
-        return sorted(file.stem for file in self._folder.glob("*.json"))
+        return sorted(unquote(file.stem) for file in self._folder.glob("*.json"))
 
     @asynccontextmanager
     async def alone(self, pairing_id: str) -> AsyncIterator[None]:
@@ -133,14 +134,21 @@ class FileTokens:
             out.flush()
             os.fsync(out.fileno())
         draft.replace(file)
-        folder = os.open(self._folder, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        synced(self._folder)
 
     def _file(self, pairing_id: str) -> Path:
         if not PAIRING_ID.fullmatch(pairing_id):
             raise ValueError("no pairing id")
-        return self._folder / f"{pairing_id}.json"
+        return self._folder / f"{quote(pairing_id, safe='')}.json"
+
+
+def synced(folder: Path) -> None:
+    """What was made or renamed in it is on the disk: a file that is synced has no name yet."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _locked(beside: Path) -> int | None:

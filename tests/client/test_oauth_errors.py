@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+import time
 from pathlib import Path
 
 import httpx
@@ -69,6 +71,40 @@ async def test_who_is_busy_is_asked_again_later(answer: httpx.Response, seconds:
         with pytest.raises(Throttled) as told:
             await oauth.post(http, f"{ISSUER}/oauth/token", {})
     assert told.value.retry_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    "date", ["Sun, 06 Nov 1994 08:51:17 GMT", "Sunday, 06-Nov-94 08:51:17 GMT", "Sun Nov  6 08:51:17 1994"]
+)
+def test_a_date_is_in_utc_in_each_of_its_three_forms(date: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 9110 section 5.6.7. Before: the one without a zone was taken for local time."""
+    monkeypatch.setattr(time, "time", lambda: 784111777.0)
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        assert oauth.seconds_told(date) == 100
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"), "certificate verify failed"),
+        (ssl.SSLError(1, "[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca"), "alert unknown ca"),
+        (httpx.ReadTimeout(""), "ReadTimeout"),
+    ],
+)
+async def test_why_there_is_no_answer_is_told(error: Exception, said: str) -> None:
+    """Before: "ConnectError", whether the certificate, the authority or the name was wrong."""
+
+    def broken(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(broken)) as http:
+        with pytest.raises(Unreachable, match=said):
+            await oauth.metadata(http, ISSUER)
 
 
 async def test_metadata_are_of_the_issuer_that_was_asked() -> None:
@@ -159,7 +195,7 @@ async def test_what_is_no_address_is_no_answer(address: str, tmp_path: Path) -> 
 
 async def test_a_pairing_id_that_is_none_is_an_error_of_the_client(tmp_path: Path) -> None:
     """Before: an error of Python, of the store that keeps a file of that name."""
-    answer = {"issuer": DIGA.issuer, "token_endpoint": f"{DIGA.issuer}/token", **GOOD, "sub": "../p"}
+    answer = {"issuer": DIGA.issuer, "token_endpoint": f"{DIGA.issuer}/token", **GOOD, "sub": "a b"}
     async with over(httpx.Response(200, json=answer)) as http:
         started = Started("", "s", "v")
         with pytest.raises(Refused, match="a pairing id of a form that none has"):
