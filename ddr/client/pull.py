@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from ddr.client.instants import instant
@@ -40,7 +42,8 @@ class Cursor:
     """How far a DiGA has read, and which version of what. Keep `to_json()` with the data, in one transaction.
 
     In the middle of a search `following` is the next page, `begun` what its first page gave as Bundle.meta.lastUpdated,
-    and `seen` what a whole search has found so far (None: this search only asks for what changed).
+    and `seen` what a whole search has found so far (None: this search only asks for what changed). `scope` is what had
+    been granted when the search began: what is granted later may be older than `since`.
     """
 
     since: str = ""  # an instant (FHIR), from which on it is searched next
@@ -48,10 +51,18 @@ class Cursor:
     following: str = ""
     seen: frozenset[str] | None = None
     begun: str = ""
+    scope: str = ""  # "": not known
 
     def whole(self) -> Cursor:
         """The same, but the next pull looks at everything: that finds out what is deleted. A first one does anyway."""
-        return Cursor("", self.known, "", frozenset()) if self.known or self.since else self
+        whole = Cursor("", self.known, "", frozenset(), scope=self.scope)
+        return whole if self.known or self.since else self
+
+    def under(self, scope: str) -> Cursor:
+        """The same for the next search, under this scope. More than before: the next pull looks at everything, since
+        nobody says that what was consented to later has a later `lastUpdated`."""
+        more = set(scope.split()) - set(self.scope.split())
+        return replace(self.whole() if more and self.scope else self, scope=scope or self.scope)
 
     def to_json(self) -> Json:
         """For keeping."""
@@ -60,6 +71,8 @@ class Cursor:
             found |= {"following": self.following, "begun": self.begun}
         if self.seen is not None:
             found["seen"] = sorted(self.seen)
+        if self.scope:
+            found["scope"] = self.scope
         return found
 
     @classmethod
@@ -68,14 +81,16 @@ class Cursor:
         seen = content.get("seen")
         known = {name: Known(*one) for name, one in content["known"].items()}
         seen = None if seen is None else frozenset(seen)
-        return cls(content["since"], known, content.get("following", ""), seen, content.get("begun", ""))
+        texts = (str(content.get(name, "")) for name in ("begun", "scope"))
+        return cls(content["since"], known, content.get("following", ""), seen, *texts)
 
 
 @dataclass(frozen=True)
 class Change:
     """One Observation that is new, changed or not there any more (then `resource` is None).
 
-    `related` are Device and DeviceMetric by `<Type>/<id>`. `cursor` is set on the last change of each page, where a
+    `related` are Device and DeviceMetric by `<Type>/<id>`, and one of a version by `<Type>/<id>/_history/<version>`,
+    too. `cursor` is set on the last change of each page, where a
     pull can be resumed.
     """
 
@@ -106,7 +121,8 @@ def query_of(cursor: Cursor) -> dict[str, str]:
 
 
 def resources_of(bundle: Json) -> tuple[list[Json], dict[str, Json]]:
-    """The Observations of a page in the order of their change, and Device and DeviceMetric by `<Type>/<id>`.
+    """The Observations of a page in the order of their change, and Device and DeviceMetric by `<Type>/<id>`, and by
+    `<Type>/<id>/_history/<version>`: of one that is kept in versions there may be several.
 
     Told apart by type: recorders differ in the order of entries and in what they say of them.
     """
@@ -114,11 +130,21 @@ def resources_of(bundle: Json) -> tuple[list[Json], dict[str, Json]]:
     for entry in bundle.get("entry") or ():
         resource = entry.get("resource") or {}
         if resource.get("resourceType") in ("Observation", "Device", "DeviceMetric") and resource.get("id"):
-            found[f"{resource['resourceType']}/{resource['id']}"] = resource
+            key = f"{resource['resourceType']}/{resource['id']}"
+            found[key] = resource
+            if resource["resourceType"] != "Observation" and (number := version_id(resource)):
+                found[f"{key}/_history/{number}"] = resource
     related = {key: one for key, one in found.items() if not key.startswith("Observation/")}
     observations = [one for key, one in found.items() if key.startswith("Observation/")]
     observations.sort(key=_updated)
     return observations, related
+
+
+def keys_of(reference: str) -> list[str]:
+    """Where what an absolute, relative or versioned reference means may stand among what is related, the best first."""
+    plain, _, number = reference.partition("/_history/")
+    key = "/".join(plain.split("/")[-2:])
+    return [f"{key}/_history/{number}", key] if number else [key]
 
 
 def step(cursor: Cursor, bundle: Json, related: Mapping[str, Json], following: str, floor: datetime | None) -> Step:
@@ -143,20 +169,29 @@ def step(cursor: Cursor, bundle: Json, related: Mapping[str, Json], following: s
     seen = None if cursor.seen is None else cursor.seen | {one["id"] for one in observations}
     begun = cursor.begun if cursor.following else updated(bundle)
     if following:
-        last = Cursor(cursor.since, known, following, seen, begun)
+        last = Cursor(cursor.since, known, following, seen, begun, cursor.scope)
     else:
         found += _missing(known, seen, floor, related, {one["id"] for one in observations})
         newest = updated(observations[-1]) if observations else ""
         since = _earlier(begun) or _earlier(newest) or cursor.since
-        last = Cursor(since, known)
+        last = Cursor(since, known, scope=cursor.scope)
     if found:
         found[-1] = replace(found[-1], cursor=last)
     return Step(tuple(found), last, bool(following))
 
 
 def version(resource: Json) -> str:
-    """What tells two states of a resource apart."""
-    return f"{(resource.get('meta') or {}).get('versionId', '')}@{updated(resource)}"
+    """What tells two states of a resource apart: its version and its stamp; FHIR demands neither, so without them its
+    content."""
+    number, stamp = version_id(resource), updated(resource)
+    if number or stamp:
+        return f"{number}@{stamp}"
+    return sha256(json.dumps(resource, sort_keys=True).encode("utf-8", "replace")).hexdigest()
+
+
+def version_id(resource: Json) -> str:
+    """`meta.versionId`, empty where there is none."""
+    return str((resource.get("meta") or {}).get("versionId") or "")
 
 
 def updated(resource: Json) -> str:

@@ -15,8 +15,8 @@ import httpx
 from ddr.client import oauth
 from ddr.client.answers import Json, at_same_server, content_of, next_page, outcome_of, page_of
 from ddr.client.diga import Diga
-from ddr.client.errors import Refused, ScopeRefused, Unanswered, Unreachable, throttled
-from ddr.client.pull import Change, Cursor, Kind, Known, Step, before, query_of, resources_of, step
+from ddr.client.errors import Refused, ScopeRefused, Throttled, Unanswered, Unreachable, throttled
+from ddr.client.pull import Change, Cursor, Kind, Known, Step, before, keys_of, query_of, resources_of, step
 from ddr.client.session import Session
 from ddr.client.tokens import TokenStore
 
@@ -66,16 +66,20 @@ class Recorder:
             try:
                 bundle = page_of(await self.get(at_same_server(self._diga.fhir_base, cursor.following)))
             except Refused:  # pages are kept for some time only: once more, what is known is left out
-                cursor = Cursor(cursor.since, cursor.known, "", None if cursor.seen is None else frozenset())
+                seen = None if cursor.seen is None else frozenset[str]()
+                cursor = Cursor(cursor.since, cursor.known, "", seen, scope=cursor.scope)
                 bundle = await self._first(cursor)
         else:
+            cursor = cursor.under(await self._session.scope())
             bundle = await self._first(cursor)
         read = {cursor.following}
         while True:
             following = self._next(bundle, read)
             found = step(cursor, bundle, await self._related(bundle), following, self._floor())
-            found = await self._told_apart(found, cursor.known)
+            found, limit = await self._told_apart(found, cursor.known)
             yield found
+            if limit is not None:
+                raise limit
             if not found.more:
                 return
             cursor, bundle = found.cursor, page_of(await self.get(following))
@@ -142,28 +146,43 @@ class Recorder:
         asked: set[str] = set()
         while waiting:
             one = waiting.pop()
-            reference = str(one.get("reference") or "") if isinstance(one, dict) else ""
-            key = "/".join(reference.split("/_history/")[0].split("/")[-2:])
-            if key in related or key in asked or not key.startswith(("Device/", "DeviceMetric/")):
-                continue
-            asked.add(key)
-            try:
-                related[key] = await self.get(f"{self._diga.fhir_base}/{key}")
-            except Refused:  # not served, or not consented to: the values are what they are without it
-                continue
-            waiting.append(related[key].get("source"))
+            for key in keys_of(str(one.get("reference") or "") if isinstance(one, dict) else ""):
+                if key in related:
+                    break
+                if key in asked or not key.startswith(("Device/", "DeviceMetric/")):
+                    continue
+                asked.add(key)
+                try:
+                    related[key] = await self.get(f"{self._diga.fhir_base}/{key}")
+                except Refused:  # not served, or not consented to: the values are what they are without it
+                    continue
+                waiting.append(related[key].get("source"))
+                break
         return related
 
-    async def _told_apart(self, found: Step, known: Mapping[str, Known]) -> Step:
-        """`found`, with what the recorder says to be too old as gone and not as deleted."""
+    async def _told_apart(self, found: Step, known: Mapping[str, Known]) -> tuple[Step, Throttled | None]:
+        """`found`, with what the recorder says to be too old as gone and not as deleted.
+
+        When it wants to be asked less, that, too: what is not settled stays known, or each look at everything would ask
+        from the beginning.
+        """
         young, left, changes = self._now() - SHORTEST_HISTORY, MOST_ASKED, list[Change]()
+        waiting, limit = dict[str, Known](), None
         for change in found.changes:
             if left and change.kind is Kind.DELETED and before(known[change.id].end, young):
-                too_old = await self._too_old(change.id)
+                try:
+                    too_old = False if limit else await self._too_old(change.id)
+                except Throttled as error:
+                    too_old, limit = False, error
+                if limit:
+                    waiting[change.id] = known[change.id]
+                    continue
                 left = 0 if too_old is None else left - 1
                 change = replace(change, kind=Kind.GONE) if too_old else change
             changes.append(change)
-        return replace(found, changes=tuple(changes))
+        cursor = replace(found.cursor, known={**found.cursor.known, **waiting}) if waiting else found.cursor
+        changes[-1:] = [replace(change, cursor=cursor) for change in changes[-1:]]
+        return Step(tuple(changes), cursor, found.more), limit
 
     async def _too_old(self, name: str) -> bool | None:
         """Whether an Observation lies before the Historic-Data-Period, which the outcome names then (HDDT

@@ -14,6 +14,7 @@ from typing import Any
 
 from ddr.client.errors import ODD, Unreadable
 from ddr.client.instants import instant
+from ddr.client.pull import keys_of
 
 Json = Mapping[str, Any]
 MISSING = "E"
@@ -196,7 +197,7 @@ def _resolved(reference: Any, contained: Mapping[str, Json], related: Mapping[st
     text = str((reference or {}).get("reference") or "")
     if text.startswith("#"):
         return contained.get(text, {})
-    return related.get("/".join(text.split("/_history/")[0].split("/")[-2:]), {})
+    return next((related[key] for key in keys_of(text) if key in related), {})
 
 
 def _unit(quantity: Json) -> str:

@@ -49,6 +49,10 @@ class Session:
         task.add_done_callback(_finished)
         return (await asyncio.shield(task)).access_token
 
+    async def scope(self) -> str:
+        """What is granted, "" where nobody knows. Raises PairingEnded."""
+        return (await self._stored()).scope
+
     async def _renew(self, refused: str | None) -> Grant:
         async with self._store.alone(self._pairing_id):
             grant = await self._stored()

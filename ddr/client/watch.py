@@ -235,7 +235,7 @@ class Watch:
         cursor = turn.cursor
         if not cursor.following and abs(began - turn.whole) >= self._whole_seconds:  # or the clock was ahead
             cursor = cursor.whole()
-        answered, looked_at_all = 0.0, cursor.seen is not None or cursor == Cursor()
+        answered, looked_at_all = 0.0, cursor.seen is not None or not (cursor.since or cursor.following)
         recorder = Recorder(self._diga, self._http, self._tokens, turn.pairing_id, patience=0.0, history=self._history)
         async for step in recorder.steps(cursor):
             answered = answered or time.time()

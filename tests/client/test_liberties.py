@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,7 @@ from ddr.client import (
     Change,
     Cursor,
     FileTokens,
+    Grant,
     Kind,
     Recorder,
     Refused,
@@ -76,6 +78,72 @@ async def test_device_and_calibration_are_found(page: Json, tmp_path: Path) -> N
         (Decimal(100), "S", "calibrated"),
         (Decimal(101), "S", "calibrated"),
     ]
+
+
+def of_version(number: str, state: str) -> Json:
+    return {**METRIC, "meta": {"versionId": number}, "calibration": [{"state": state}]}
+
+
+@pytest.mark.parametrize("included", [0, 1, 2])
+async def test_values_keep_the_calibration_that_they_were_measured_under(included: int, tmp_path: Path) -> None:
+    """HDDT leaves to a recorder whether a change of calibration.state is another DeviceMetric or another version of it.
+    Before: all values had the state of the version that came last."""
+    first, second = of_version("1", "not-calibrated"), of_version("2", "calibrated")
+    chunks = [chunk(name, device={"reference": f"DeviceMetric/m/_history/{name}"}) for name in ("1", "2")]
+    foreign = Foreign(
+        {
+            "Observation?": bundle(*chunks, *(second, first)[:included], DEVICE),
+            "DeviceMetric/m/_history/1": first,
+            "DeviceMetric/m/_history/2": second,
+        }
+    )
+    found = {(one.observation_id, one.serial, one.calibration) for one in await only(foreign, tmp_path)}
+    assert found == {("1", "S", "not-calibrated"), ("2", "S", "calibrated")}
+    assert len(foreign.asked) == 3 - included, "what came is not asked for again"
+
+
+async def test_a_version_that_is_not_served_is_the_one_that_is_there(tmp_path: Path) -> None:
+    page = bundle(chunk("c", device={"reference": "DeviceMetric/m/_history/1"}), of_version("2", "calibrated"), DEVICE)
+    found = {(one.serial, one.calibration) for one in await only(Foreign({"Observation?": page}), tmp_path)}
+    assert found == {("S", "calibrated")}
+
+
+@pytest.mark.parametrize("meta", [{}, {"meta": {}}, {"meta": {"profile": ["https://x.example/p"]}}])
+async def test_changes_are_told_without_version_and_stamp(meta: Json, tmp_path: Path) -> None:
+    """FHIR demands neither. Before: a correction, and that it was entered in error, was never told."""
+
+    def value(number: int, status: str) -> Json:
+        one = chunk("c", status=status, valueSampledData={**chunk("c")["valueSampledData"], "data": f"{number}"})
+        return bundle({**{name: part for name, part in one.items() if name != "meta"}, **meta})
+
+    pages, told, cursor = [value(100, "final"), value(100, "final"), value(90, "amended")], list[Kind](), Cursor()
+    for page in [*pages, value(90, "entered-in-error")]:
+        recorder = await recorder_of(Foreign({"Observation?": page}), tmp_path)
+        (step,) = [step async for step in recorder.steps(cursor)]
+        told += [one.kind for one in step.changes]
+        cursor = Cursor.from_json(step.cursor.to_json())
+    assert told == [Kind.NEW, Kind.AMENDED, Kind.ENTERED_IN_ERROR]
+
+
+async def test_what_is_consented_to_later_comes_with_the_next_pull(tmp_path: Path) -> None:
+    """Its `lastUpdated` may be of long ago: HDDT says nothing of it. Before: nobody asked for it any more."""
+    later, shown = "patient/Observation.rs?code:in=b", [chunk("a")]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return resource(bundle() if "_lastUpdated" in str(request.url) else bundle(*shown))
+
+    foreign = Foreign({"Observation?": answer})
+    recorder, tokens = await recorder_of(foreign, tmp_path), FileTokens(tmp_path / "tokens")
+    told, cursor = list[list[str]](), Cursor()
+    for scope in ("a", "a", f"a {later}", f"{later} a", "a"):
+        await tokens.save(Grant(PAIRING, scope, "r0", "a0", 4e9))
+        if later in scope:
+            shown[1:] = [chunk("old", "2026-11-01T12:00:00Z")]
+        steps = [step async for step in recorder.steps(cursor)]
+        told.append([one.id for step in steps for one in step.changes])
+        cursor = Cursor.from_json(steps[-1].cursor.to_json())
+    assert told == [["a"], [], ["old"], [], []]
+    assert ["_lastUpdated" in url for url in foreign.asked] == [False, True, False, True, True]
 
 
 async def test_without_a_metric_the_device_is_named_itself(tmp_path: Path) -> None:
@@ -201,6 +269,35 @@ async def test_what_is_served_for_longer_than_its_history_is_new_once_and_gone_o
             told += [(one.kind, one.id) for one in step.changes]
             cursor = step.cursor
     assert told == [(Kind.NEW, "old"), (Kind.NEW, "a"), (Kind.GONE, "old")]
+
+
+async def test_a_limit_of_requests_keeps_no_look_at_everything_from_its_end(tmp_path: Path) -> None:
+    """Of what is missing and old the recorder is asked why. Before: a limit amid that began it anew, for ever, and
+    nothing new was told any more."""
+    gone = resource({"resourceType": "OperationOutcome", "issue": [{"diagnostics": "historic period"}]}, 404)
+    left = [2]  # requests before it comes
+
+    def limited(_: httpx.Request) -> httpx.Response:
+        left[0] -= 1
+        return gone if left[0] >= 0 else httpx.Response(429, headers={"retry-after": "60"})
+
+    foreign = Foreign({"Observation/": limited, "Observation?": bundle(chunk("new"))})
+    recorder = await recorder_of(foreign, tmp_path)
+    recorder._patience, told = 0.0, list[list[tuple[Kind, str]]]()
+    cursor = Cursor("2026-11-20T11:00:00Z", {name: Known("1", "2020-01-01") for name in "abcde"})
+    for limit in (True, True, False, False):
+        with pytest.raises(Throttled) if limit else nullcontext():
+            async for step in recorder.steps(cursor.whole()):
+                assert step.changes == () or step.changes[-1].cursor == step.cursor
+                told.append([(one.kind, one.id) for one in step.changes])
+                cursor, left[0] = Cursor.from_json(step.cursor.to_json()), 2
+    news = (Kind.NEW, "new")
+    assert told == [
+        [news, (Kind.GONE, "a"), (Kind.GONE, "b")],
+        [(Kind.GONE, "c"), (Kind.GONE, "d")],
+        [(Kind.GONE, "e")],
+        [],
+    ]
 
 
 @pytest.mark.parametrize("first", [True, False])
