@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ddr.client.data import COLUMNS, Row, plain
+from ddr.client.tokens import synced
 
 FORMATS = ("csv", "jsonl", "parquet")
 PIECE = 65_536  # bytes that are looked at at once for the end of a line
@@ -55,9 +56,10 @@ class Output:
                 fcntl.flock(out, fcntl.LOCK_EX)  # the half of a line may be what somebody is just writing
             _without_torn_line(out)
             text = io.StringIO()
+            first = out.tell() == 0
             if self._form == "csv":
                 writer = csv.DictWriter(text, self._columns, lineterminator="\n")
-                if out.tell() == 0:
+                if first:
                     writer.writeheader()
                 writer.writerows(map(as_text, rows))
             else:
@@ -65,6 +67,8 @@ class Output:
             out.write(text.getvalue().encode("utf-8", "replace"))  # halves of characters have no UTF-8
             out.flush()
             os.fsync(out.fileno())
+        if first:
+            synced(self._path.resolve().parent)
 
     def _parquet(self, rows: Sequence[Row]) -> None:
         from pyarrow import parquet
@@ -75,6 +79,7 @@ class Output:
             with part.open("rb+") as written:
                 os.fsync(written.fileno())
             part.replace(target)
+            synced(self._path)
         except BaseException:
             part.unlink(missing_ok=True)
             raise

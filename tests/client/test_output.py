@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -176,3 +177,23 @@ def test_a_line_that_somebody_is_writing_is_not_taken_for_a_cut_one(
     monkeypatch.setattr(files, "_without_torn_line", look)
     assert opened(file, form).write([ROW]) == 1
     assert locked == [True]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_a_file_has_its_name_on_the_disk_before_anybody_goes_on(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before: after a power failure the rows could be without a file, and the cursor was behind them."""
+    kept, real = list[list[str]](), os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if os.path.samestat(os.fstat(descriptor), folder.stat()):
+            kept.append(sorted(one.name for one in folder.iterdir()))
+        real(descriptor)
+
+    folder = tmp_path / "news" if form == "parquet" else tmp_path
+    out = opened(tmp_path / "news", form)
+    monkeypatch.setattr(os, "fsync", fsync)
+    out.write([ROW])
+    names = ["00000001.parquet"] if form == "parquet" else ["news"]
+    assert kept == [names]
