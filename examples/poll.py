@@ -55,33 +55,40 @@ class Recorder:
             text = error.read()
             return error.code, error.headers, json.loads(text) if text else None
 
+    def ask(self, url: str, form: Mapping[str, str] | None = None) -> tuple[int, Any]:
+        """Status and JSON of a request that waits when it has to."""
+        while True:
+            status, headers, answer = self.send(url, form)
+            if status not in (429, 503):
+                return status, answer
+            time.sleep(int(headers.get("Retry-After", "60")))
+
     def refresh(self) -> None:
         """A new access token; the refresh token is used up and replaced, too."""
         form = {"grant_type": "refresh_token", "client_id": self.environ["CLIENT_ID"]}
         form["refresh_token"] = self.state["refresh_token"]
-        status, _, answer = self.send(self.metadata()["token_endpoint"], form)
+        status, answer = self.ask(self.metadata()["token_endpoint"], form)
         if status != 200:
-            sys.exit(f"no new token ({answer}): the patient has to pair again")
+            over = isinstance(answer, dict) and answer.get("error") == "invalid_grant"
+            sys.exit(f"no new token ({answer}){': the patient has to pair again' if over else ''}")
         self.access_token = answer["access_token"]
         self.state["refresh_token"] = answer["refresh_token"]
         self.save()
 
     def metadata(self) -> dict[str, str]:
         """The authorization server's metadata."""
-        found: dict[str, str] = self.send(self.environ["ISSUER"] + "/.well-known/oauth-authorization-server")[2]
+        found: dict[str, str] = self.ask(self.environ["ISSUER"] + "/.well-known/oauth-authorization-server")[1]
         return found
 
     def get(self, url: str) -> dict[str, Any]:
-        """One FHIR request that waits when it has to, and renews the access token when it has expired."""
+        """One FHIR request that renews the access token when it has expired."""
         renewed = False
         while True:
-            status, headers, answer = self.send(url)
+            status, answer = self.ask(url)
             if status == 200:
                 found: dict[str, Any] = answer
                 return found
-            if status in (429, 503):
-                time.sleep(int(headers.get("Retry-After", "60")))
-            elif status == 401 and not renewed:
+            if status == 401 and not renewed:
                 self.refresh()
                 renewed = True
             else:
