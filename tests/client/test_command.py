@@ -18,7 +18,7 @@ import pytest
 from pyarrow import parquet
 
 from ddr.cli.main import main
-from ddr.client import FileTokens, Grant, Recorder, ScopeRefused, Unanswered, Unreachable
+from ddr.client import Busy, FileTokens, Grant, Recorder, ScopeRefused, Throttled, Unanswered, Unreachable
 from ddr.client.registry import (
     AUTHORIZATION,
     ENDPOINT,
@@ -147,7 +147,7 @@ async def test_what_is_wrong_is_one_line(config: Path, tmp_path: Path, capsys: O
     assert await client("pull", "--config", config) == 1
     assert capsys.readouterr().err == f"ddr: {tmp_path / 'diga.sqlite'}: file is not a database\n"
     with pytest.raises(SystemExit):
-        await client("pull", "../x", "--config", config)
+        await client("pull", "a b", "--config", config)
     assert "is no id of a pairing" in capsys.readouterr().err
 
 
@@ -210,6 +210,23 @@ async def test_a_recorder_that_answers_nobody_ends_a_pull(
         assert await client("pull", *names, "--config", config) == 1
         assert capsys.readouterr().err.splitlines()[-1].startswith(f"ddr: {last}")
         assert asked == list(names[:-1])
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(Busy(7), "the recorder is busy"), (Throttled(7), "the Grace-Period still runs")]
+)
+async def test_why_a_pull_has_to_wait_is_told(
+    error: Throttled, said: str, config: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before: the Grace-Period, when the recorder was closed for maintenance, too."""
+
+    async def get(_: Recorder, __: str) -> dict[str, Any]:
+        raise error
+
+    monkeypatch.setattr(Recorder, "get", get)
+    await FileTokens(tmp_path / "diga.tokens").save(Grant("a", "", "r", "a", 4e9))
+    assert await client("pull", "--config", config) == 1
+    assert f"a: {said}, come back in 7 s" in capsys.readouterr().err
 
 
 async def test_ctrl_c_while_an_address_is_waited_for(backend: Backend, config: Path) -> None:

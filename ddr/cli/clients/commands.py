@@ -18,6 +18,7 @@ from ddr.cli.clients.progress import Progress
 from ddr.cli.errors import CommandError
 from ddr.client import (
     BrokenGrant,
+    Busy,
     Cursor,
     Diga,
     FileTokens,
@@ -151,7 +152,8 @@ async def pull(args: argparse.Namespace) -> int:
                 continue
             except Throttled as error:
                 failed += 1
-                progress.say(f"{pairing_id}: the Grace-Period still runs, {error}")
+                why = "the recorder is busy" if isinstance(error, Busy) else "the Grace-Period still runs"
+                progress.say(f"{pairing_id}: {why}, {error}")
             except PairingEnded as error:
                 failed += 1
                 progress.say(f"{pairing_id}: {error}; pair anew")
