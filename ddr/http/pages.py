@@ -98,6 +98,15 @@ PROBLEMS = {
             "Please open the page again, and check at its top for whom you act.",
         ),
     ),
+    "signed_out": Problem(
+        Words("Sie sind nicht mehr angemeldet", "You are signed out"),
+        Words(
+            "Was Sie gerade abgeschickt haben, wurde nicht ausgeführt. Haben Sie zweimal gedrückt, kann schon das "
+            "erste Mal gezählt haben. Bitte melden Sie sich wieder an, und prüfen Sie dort, was gilt.",
+            "What you have just sent was not carried out. If you pressed twice, the first time may have counted. "
+            "Please sign in again, and check there what holds.",
+        ),
+    ),
     "too_large": Problem(
         Words("Diese Datei ist zu groß", "This file is too large"),
         Words(

@@ -27,7 +27,9 @@ async def submit(request: Request) -> Response:
 
 async def _farewell(core: Core, request_uri: str) -> str:
     base_url = core.settings.public_base_url
-    if core.identity and (location := await way_to_logout(core.identity, base_url, request_uri)):
+    if core.identity is None:
+        return f"/login?{urlencode({'request_uri': request_uri} if request_uri else {'bye': '1'})}"
+    if location := await way_to_logout(core.identity, base_url, request_uri):
         return location
-    asks = {ASKS: "1"} if core.identity else {}  # the provider still remembers who it was
-    return f"/login?{urlencode(({'request_uri': request_uri} if request_uri else {'bye': '1'}) | asks)}"
+    # The provider still remembers who it was. A link leads to it: it may log in at an origin that no form may lead to.
+    return f"/login?{urlencode({'bye': '1', ASKS: '1'} | ({'state': request_uri} if request_uri else {}))}"

@@ -184,16 +184,27 @@ def for_patients(endpoint: PatientEndpoint) -> Endpoint:
     async def guarded(request: Request) -> Response:
         visitor = await identify(request)
         if visitor.session is None:
-            return see_other("/login")
+            return signed_out(request)
         return await endpoint(request, visitor, visitor.session)
 
     return guarded
 
 
-async def right_over(_: Request, error: Exception) -> Response:
+def signed_out(request: Request) -> Response:
+    """On to the login; who has sent a form is told that nothing was done.
+
+    A provider that remembers the patient would lead on to the pages as if it were done. Who deletes everything and
+    presses twice would be a new patient then.
+    """
+    if request.method == "POST":
+        return error_page(request.scope, HTTPStatus.FORBIDDEN, "signed_out")
+    return see_other("/login")
+
+
+async def right_over(request: Request, error: Exception) -> Response:
     """The answer to RightOver: nothing was done, and the session has ended with the right."""
     assert isinstance(error, RightOver)
-    return see_other("/login")
+    return signed_out(request)
 
 
 async def form_refused(request: Request, error: Exception) -> Response:

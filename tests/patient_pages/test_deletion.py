@@ -6,6 +6,7 @@ import asyncio
 from uuid import UUID
 
 import asyncpg
+import httpx
 import pytest
 
 from ddr.http.core import Core
@@ -155,3 +156,18 @@ async def test_a_new_login_counts_for_minutes(oidc_core: Core, openid: OpenIdPro
     clock.advance(300)
     page = await traveller.here.get("/me/delete")
     assert (await traveller.here.post("/me/delete", page)).status_code == 422
+
+
+async def test_pressing_twice_makes_no_new_patient(oidc_core: Core, openid: OpenIdProvider) -> None:
+    """The provider remembers who it is: a way to the login would make the patient known again at once."""
+    traveller = Traveller(oidc_core, openid)
+    await traveller.login(user="greta")
+    await traveller.login("/login/confirm", user="greta")
+    page, cookies = await traveller.here.get("/me/delete"), dict(traveller.here.http.cookies)
+    assert (await traveller.here.post("/me/delete", page)).headers["location"] == "/deleted"
+    traveller.here.http.cookies = httpx.Cookies(cookies)  # the second form was sent before the answer came
+    again = await traveller.here.post("/me/delete", page)
+    assert (again.status_code, "location" in again.headers) == (403, False)
+    assert "kann schon das erste Mal gezählt haben" in again.text
+    subject = openid.claims("greta")["sub"]
+    assert await oidc_core.pool.fetchval("SELECT count(*) FROM login_identity WHERE subject = $1", subject) == 0

@@ -225,6 +225,19 @@ async def test_pages_need_a_login(core: Core, path: str) -> None:
     assert (response.status_code, response.headers["location"]) == (303, "/login")
 
 
+@pytest.mark.parametrize("lang", ["de", "en"])
+async def test_who_sends_a_form_after_the_session_has_ended_is_told(core: Core, clock: Clock, lang: str) -> None:
+    """A provider that remembers the patient would lead to the pages at once, as if it had been done."""
+    patient = await new_patient(core)
+    browser = await Browser(core, lang).logged_in(patient)
+    page = await browser.get("/me")
+    clock.advance(core.settings.session_seconds)
+    answer = await browser.post("/me/withdraw", page, kind="all")
+    assert answer.status_code == 403
+    assert {"de": "Sie sind nicht mehr angemeldet", "en": "You are signed out"}[lang] in answer.text
+    assert 'href="/me"' in answer.text
+
+
 async def test_every_page_below_me_is_guarded() -> None:
     guarded = {route.path for route in PAGES if "guarded" in route.name}
     assert guarded == {route.path for route in PAGES if route.path.startswith("/me")}

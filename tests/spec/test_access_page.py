@@ -275,7 +275,8 @@ class AccessMachine(RuleBasedStateMachine):
         still = self.may and opened.right == self.right  # another right is another session
         still = still and now_ms - opened.used_ms < self.ddr.settings.session_seconds * 1000
         answer = await self.send(opened, what)
-        assert (answer.url.path == "/login") is not still, answer.text
+        signed_out = answer.url.path == "/login" or answer.status_code == 403
+        assert signed_out is not still, answer.text
         opened.used_ms = now_ms
         if not still:
             self.opened = None
