@@ -5,7 +5,7 @@ Colours and sizes are those of the stylesheet. What a picture shows is told in w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from markupsafe import Markup
@@ -21,6 +21,7 @@ USUAL_TOP = 300.0
 LINES = (70.0, 180.0, 54.0, 250.0, 300.0, 400.0)  # mg/dL; the first two are the ends of the target range
 MMOL = dict(zip(LINES, ("3.9", "10.0", "3.0", "13.9", "16.7", "22.2"), strict=True))
 HOURS = (0, 6, 12, 18, 24)
+USUAL_DAY = {hour: hour / 24 for hour in HOURS}
 
 Point = tuple[float, float]
 """Part of the day from 0 to 1, and mg/dL."""
@@ -34,20 +35,29 @@ def profile_chart(steps: Sequence[TimeOfDay], step: int, unit: str, lang: str, t
     runs = _runs(steps, step)
     bands = "".join(_band(run, low, high, name, step, top) for run in runs for low, high, name in BANDS)
     medians = "".join(_line(_points(run, 2, step), "median", top) for run in runs)
-    return picture(_frame(unit, lang, top) + bands + medians + _ends(top), title, text)
+    return picture(_frame(unit, lang, top, USUAL_DAY) + bands + medians + _ends(top), title, text)
 
 
 BANDS = ((0, 4, "wide"), (1, 3, "narrow"))  # places in ddr.series.profile.PERCENTILES
 
 
 def day_chart(
-    curve: Iterable[Sequence[Point]], marks: Iterable[Mark], unit: str, lang: str, title: str, text: str
+    curve: Iterable[Sequence[Point]],
+    marks: Iterable[Mark],
+    unit: str,
+    lang: str,
+    title: str,
+    text: str,
+    hours: Mapping[int, float] = USUAL_DAY,
 ) -> Markup:
-    """The curve of one day, in pieces without a gap; `marks` are changes of the sensor and calibrations."""
+    """The curve of one day, in pieces without a gap; `marks` are changes of the sensor and calibrations.
+
+    `hours`: which part of the day is over when clocks show each of HOURS; a day may have 23 or 25 hours.
+    """
     pieces = list(curve)
     top = _top(value for piece in pieces for _, value in piece)
     lines = "".join(_line(piece, "curve", top) if len(piece) > 1 else _dot(piece[0], top) for piece in pieces)
-    return picture(_frame(unit, lang, top) + _marks(marks) + lines + _ends(top), title, text)
+    return picture(_frame(unit, lang, top, hours) + _marks(marks) + lines + _ends(top), title, text)
 
 
 def shown(mg_dl: float, unit: str) -> str:
@@ -76,7 +86,7 @@ def _y(mg_dl: float, top: float) -> float:
     return HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM)
 
 
-def _frame(unit: str, lang: str, top: float) -> str:
+def _frame(unit: str, lang: str, top: float, hours: Mapping[int, float]) -> str:
     """Target range, lines with their values, hours."""
     low, high = _y(LINES[0], top), _y(LINES[1], top)
     target = (
@@ -89,12 +99,12 @@ def _frame(unit: str, lang: str, top: float) -> str:
         for line in LINES
         if line == top or line < USUAL_TOP
     )
-    hours = "".join(
-        f'<path class="grid" d="M{_x(hour / 24):.1f} {TOP}V{HEIGHT - BOTTOM}"/>'
-        f'<text class="hour h{hour}" x="{_x(hour / 24):.1f}" y="{HEIGHT - 14}">{hour:02}:00</text>'
-        for hour in HOURS
+    times = "".join(
+        f'<path class="grid" d="M{_x(part):.1f} {TOP}V{HEIGHT - BOTTOM}"/>'
+        f'<text class="hour h{hour}" x="{_x(part):.1f}" y="{HEIGHT - 14}">{hour:02}:00</text>'
+        for hour, part in hours.items()
     )
-    return target + lines + hours
+    return target + lines + times
 
 
 def axis_value(mg_dl: float, unit: str) -> str:

@@ -26,6 +26,18 @@ def day(lang: str, ms: int) -> str:
     return f"{local.day}{'.' if lang == 'de' else ''} {MONTHS[lang][local.month - 1]} {local.year}"
 
 
+def given_day(lang: str, given: str, ms: int) -> str:
+    """The day of a FHIR dateTime whose last instant is `ms`. A date is the same day everywhere, and has no instant.
+
+    A month or a year stays one: `Dezember 2026`.
+    """
+    if not given or "T" in given:
+        return day(lang, ms)
+    year, month, on = (*map(int, given.split("-")), 0, 0)[:3]
+    parts = (f"{on}{'.' if lang == 'de' else ''}" if on else "", MONTHS[lang][month - 1] if month else "", str(year))
+    return " ".join(filter(None, parts))
+
+
 def time_of_day(ms: int) -> str:
     """The local time of the instant `ms`: `09:05`."""
     return f"{_local(ms):%H:%M}"

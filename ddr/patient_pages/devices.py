@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from ddr.http.core import Core
 from ddr.http.pages import language
+from ddr.patient_pages.dates import given_day
 from ddr.patient_pages.gateway_apps import apps_of, at_provider
 from ddr.patient_pages.names import measured_by, title_of
 from ddr.patient_pages.render import page
@@ -30,7 +31,8 @@ class OwnDevice:
     measures: tuple[str, ...]
     started_ms: int
     ended_ms: int | None
-    expires_ms: int | None
+    expires: str
+    expired: bool
     heard_ms: int
 
 
@@ -42,7 +44,7 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
         request,
         visitor,
         "devices.html",
-        devices=[_device(core, row, lang) for row in rows],
+        devices=sorted((_device(core, row, lang) for row in rows), key=lambda one: bool(one.ended_ms) or one.expired),
         apps=await apps_of(core, session, lang),
         at_provider=at_provider(core),
         notice=_notice(request, lang),
@@ -58,7 +60,8 @@ def _device(core: Core, row: Row, lang: str) -> OwnDevice:
         measures=tuple(title_of(core, valueset, lang) for valueset in measured_by(core, row)),
         started_ms=row["started_ms"],
         ended_ms=row["ended_ms"],
-        expires_ms=row["expiration_ms"],
+        expires=given_day(lang, row["expiration_date"] or "", row["expiration_ms"]) if row["expiration_ms"] else "",
+        expired=row["expiration_ms"] is not None and row["expiration_ms"] <= core.clock(),
         heard_ms=row["heard_ms"],
     )
 

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta
 from statistics import median
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -14,15 +14,16 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup
 
 from ddr.aside import aside
+from ddr.durations import HOUR_MS
 from ddr.fhir.cgm_summary import OPERATION
 from ddr.http.core import Core
 from ddr.miv.model import Miv
-from ddr.patient_pages.charts import Point, day_chart, profile_chart, shown
+from ddr.patient_pages.charts import HOURS, Point, day_chart, profile_chart, shown
 from ddr.patient_pages.dates import ZONE, time_of_day
 from ddr.patient_pages.numbers import local
 from ddr.patient_pages.ranges import Range, ranges
 from ddr.patient_pages.texts import text
-from ddr.series.days import local_day, midnight
+from ddr.series.days import as_local, local_day, midnight
 from ddr.series.glucose import Scale
 from ddr.series.metrics import Metrics, metrics
 from ddr.series.profile import TimeOfDay, glucose_profile
@@ -134,7 +135,8 @@ async def one_day(core: Core, patient_id: UUID, miv: Miv, day: date, lang: str) 
         readings = sorted(reading for part in parts for reading in _readings(part, unit, lang))
         curve = _pieces(readings, max(part.row["period_ms"] for part in parts) * GAP, from_ms, until_ms)
         marks = [((at_ms - from_ms) / (until_ms - from_ms), kind) for at_ms, kind in events]
-        chart = day_chart(curve, marks, unit, lang, text(lang, "data.curve"), _day_words(readings, unit, lang))
+        words = _day_words(readings, unit, lang)
+        chart = day_chart(curve, marks, unit, lang, text(lang, "data.curve"), words, _hours_of(day))
         told = tuple((time_of_day(at_ms), kind) for at_ms, kind in events)
         return DayView(unit, len(readings), chart, tuple(_hours(readings)), told)
 
@@ -169,6 +171,13 @@ def _pieces(readings: Sequence[Reading], gap_ms: float, from_ms: int, until_ms: 
         pieces[-1].append(((time - from_ms) / (until_ms - from_ms), mg_dl))
         before = time
     return pieces
+
+
+def _hours_of(day: date) -> Mapping[int, float]:
+    """Which part of a German day is over when clocks show each hour: one lacks an hour, one has one more."""
+    from_ms, until_ms = midnight(day, ZONE), midnight(day + timedelta(days=1), ZONE)
+    shown_ms = {hour: as_local(midnight(day, UTC) + hour * HOUR_MS, ZONE) for hour in HOURS}
+    return {hour: (at_ms - from_ms) / (until_ms - from_ms) for hour, at_ms in shown_ms.items()}
 
 
 def _hours(readings: Sequence[Reading]) -> Iterator[Hour]:

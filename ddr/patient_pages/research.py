@@ -65,7 +65,8 @@ async def _page(
     lang = language(request.scope)
     consents = await research.of_patient(core.pool, session.patient_id)
     in_force = next((one for one in consents if one["ended_ms"] is None), None)
-    notice = next((name for asked, name in NOTICES.items() if asked in request.query_params), "")
+    done = "given" if in_force else "withdrawn"  # what was done may have been undone since, in another tab
+    notice = NOTICES[done] if done in request.query_params else ""
     return page(
         request,
         visitor,

@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from fractions import Fraction
 from importlib import import_module
@@ -173,6 +173,22 @@ async def test_limits_gaps_and_errors(core: Core) -> None:
     assert "niedrigster &lt;40 um" in words(page, "Tageskurve")
     assert "höchster &gt;400 um" in words(page, "Tageskurve")
     assert page.count('class="curve"') == 2
+
+
+@pytest.mark.parametrize("day", [date(2026, 3, 29), date(2026, 10, 25)])
+async def test_a_day_of_23_or_25_hours_is_drawn_by_the_clock(core: Core, day: date) -> None:
+    """What was measured at noon stands over 12:00, also after the clocks have changed in the night."""
+    patient, browser = await logged_in(core)
+    noon = round(datetime.combine(day, time(12), ZoneInfo("Europe/Berlin")).timestamp() * 1000)
+    body = Body(core, patient.patient_id)
+    device_no = await body.device("GlukoSense 7")
+    sensor_no = await body.sensor(device_no, CGM, code="99504-3")
+    await body.chunk(await body.epoch(device_no, sensor_no, noon), 0, noon, [100])
+    page = (await browser.get("/me/data")).text
+    (drawn,) = re.findall(r'<circle class="dot" cx="([0-9.]+)"', page)
+    below = dict(re.findall(r'<text class="hour h([0-9]+)" x="([0-9.]+)"', page.partition('id="profile"')[0]))
+    assert "niedrigster 100 um 12:00 Uhr" in page and drawn == below["12"]
+    assert (below["0"], below["24"]) == ("56.0", "628.0"), "from edge to edge"
 
 
 async def test_values_in_mmol(core: Core) -> None:

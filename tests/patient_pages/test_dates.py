@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ddr.fhir.instants import parse_date_time
-from ddr.patient_pages.dates import day, moment, short_moments, times_of_day
+from ddr.patient_pages.dates import day, given_day, moment, short_moments, times_of_day
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,18 @@ def test_a_device_may_last_for_ever() -> None:
     first, last = parse_date_time("0001-01-01")[0], parse_date_time("9999-12-31")[1]
     assert (day("de", first), day("de", last)) == ("2. Januar 1", "31. Dezember 9999")
     assert day("en", 2**62) == "31 December 9999"
+
+
+@pytest.mark.parametrize(("given", "german", "english"), [
+    ("2026-12-31", "31. Dezember 2026", "31 December 2026"),
+    ("2026-12", "Dezember 2026", "December 2026"),
+    ("2026", "2026", "2026"),
+    ("2026-12-31T23:30:00Z", "1. Januar 2027", "1 January 2027"),
+    ("2026-12-31T23:30:00+01:00", "31. Dezember 2026", "31 December 2026"),
+])  # fmt: skip
+def test_a_date_that_a_device_bears_is_told_as_it_is(given: str, german: str, english: str) -> None:
+    last_ms = parse_date_time(given)[1]
+    assert (given_day("de", given, last_ms), given_day("en", given, last_ms)) == (german, english)
 
 
 def test_a_span_within_a_minute_is_one_time() -> None:

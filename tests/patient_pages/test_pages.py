@@ -10,13 +10,14 @@ import httpx
 import pytest
 
 from ddr import failures
+from ddr.fhir.instants import parse_date_time
 from ddr.http.core import Core
 from ddr.http.guard import guarded
 from ddr.http.pages import PROBLEMS
 from ddr.patient_pages.app import PAGES, create_consent
 from ddr.scopes.diga import Diga
 from ddr.store.audit.trail import Event, record
-from ddr.store.authorization.unpairing import lose, unpair_client
+from ddr.store.authorization.unpairing import lose, unpair_client, unpair_expired
 from ddr.store.patients import views as patient_view
 from tests.patient_pages.browser import Browser
 from tests.patient_pages.test_consent import CGM, PRESSURE, consents, logged_in, scope
@@ -194,6 +195,27 @@ async def test_devices_with_serial_numbers(core: Core) -> None:
     assert "SN-77" not in (await stranger.get("/me/devices")).text
 
 
+async def test_a_device_that_has_expired_is_not_in_use(core: Core, clock: Clock) -> None:
+    """No app has to say that it ended: to a DiGA it is inactive from that day on. A date is the same day everywhere."""
+    patient, browser = await logged_in(core)
+    for serial in ("old", "new"):
+        await add_device(core, patient, f"Sensor {serial}", CGM, serial)
+    last = parse_date_time("2026-11-24")[1]
+    await core.pool.execute(
+        "UPDATE device SET expiration_date = '2026-11-24', expiration_ms = $2, started_ms = started_ms + 1"
+        " WHERE patient_id = $1 AND serial_number = 'old'",
+        patient.patient_id,
+        last,
+    )
+    page = (await browser.get("/me/devices")).text
+    assert page.count("In Benutzung") == 2 and page.index("Sensor old") < page.index("Sensor new")
+    assert "<dd>24. November 2026</dd>" in page
+    clock.advance((last - clock()) / 1000 + 1)
+    page = (await (await browser.logged_in(patient)).get("/me/devices")).text
+    assert page.count("In Benutzung") == 1 and "Abgelaufen" in page
+    assert page.index("Sensor new") < page.index("Sensor old")
+
+
 @pytest.mark.parametrize("path", ["/login", "/consent", "/me", "/me/access", "/me/devices", "/me/none", "/login/x"])
 async def test_headers_of_every_page(core: Core, path: str) -> None:
     for browser in (Browser(core), (await logged_in(core))[1]):
@@ -297,6 +319,21 @@ async def test_a_kind_of_data_that_an_app_lost_is_told_and_asked_anew(core: Core
     assert "Schon erlaubt" not in (await browser.consent_page(request_uri)).text
     await browser.decide(request_uri, "approve", scope(core, PRESSURE))
     assert "nicht mehr zugelassen" not in (await browser.get("/me")).text
+
+
+async def test_a_kind_of_data_that_ended_twice_is_told_with_its_last_reason(core: Core, clock: Clock) -> None:
+    """The app lost its permission, got it again, was allowed to read for a month more, and that is over."""
+    diga = list_diga(core)
+    patient, browser = await paired(core, diga)
+    miv = core.catalog.by_name(PRESSURE)
+    assert miv is not None and await lose(core.pool, diga.client_id, miv.valueset, core.clock()) >= 1
+    await browser.decide(await push_request(core, diga, PRESSURE), "approve", scope(core, PRESSURE), days="30")
+    clock.advance(31 * 86_400)
+    await unpair_expired(core.pool, core.clock())
+    page = (await (await browser.logged_in(patient)).get("/me")).text
+    assert "<h3><bdi>GlucoPilot</bdi>: Blutdruck</h3>" in page
+    assert "Beendet am 23. Dezember 2026. Ihre Zustimmung ist abgelaufen." in page
+    assert "nicht mehr zugelassen" not in page
 
 
 async def test_the_last_access_is_found_without_the_trail(core: Core) -> None:

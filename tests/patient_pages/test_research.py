@@ -104,6 +104,19 @@ async def test_one_agrees_and_takes_it_back(core: Core, lang: str) -> None:
     assert {"de": "Zustimmung zur Forschung widerrufen", "en": "withdrew your consent to research"}[lang] in trail
 
 
+async def test_a_notice_says_what_holds(core: Core) -> None:
+    """A tab that is loaded again after another one has decided otherwise; a link that somebody sends."""
+    _, browser = await logged_in(core)
+    given, withdrawn = "Ihre Zustimmung ist gespeichert", "Die Zustimmung ist widerrufen"
+    assert given not in (await browser.get(f"{PATH}?given")).text
+    await agree(browser)
+    assert given in (await browser.get(f"{PATH}?given")).text
+    assert withdrawn not in (await browser.get(f"{PATH}?withdrawn")).text
+    await take_back(browser)
+    assert given not in (await browser.get(f"{PATH}?given")).text
+    assert withdrawn in (await browser.get(f"{PATH}?withdrawn")).text
+
+
 async def test_of_many_clicks_one_counts(core: Core) -> None:
     patient, browser = await logged_in(core)
     page = await browser.get(PATH)

@@ -14,6 +14,7 @@ from ddr.patient_pages import research_text
 from ddr.patient_pages.dates import day, moment, short_moment
 from ddr.patient_pages.texts import TEXTS
 from ddr.patient_pages.texts.reasons import reason
+from ddr.store.audit.trail import Event
 
 SOURCES = [path for path in Path(ddr.patient_pages.__file__).parent.rglob("*") if path.suffix in {".html", ".py"}]
 
@@ -26,6 +27,19 @@ BUILT = (
     | {f"research.{name}" for one in research_text.SECTIONS.items() for name in (one[0], *one[1])}
     | {"data.target_1", "data.target_3", "data.event_sensor", "data.event_calibration"}
 )  # put together in a template
+
+
+OF_NO_PATIENT = {
+    Event.SIGNING_KEY_ROTATED,
+    Event.SIGNING_KEYS_REPLACED,
+    Event.ENCRYPTION_KEY_ROTATED,
+    Event.GATEWAY_CERTIFICATE_ADDED,
+    Event.GATEWAY_CERTIFICATE_REVOKED,
+    Event.CREDENTIAL_FOUND,
+    Event.CREDENTIAL_ASSIGNED,
+    Event.CREDENTIAL_ENDED,
+    Event.RESTORE_DECLARED,
+}
 
 
 def placeholders(text: str) -> set[str]:
@@ -47,6 +61,10 @@ def test_every_name_exists_and_every_text_is_used() -> None:
     built = {name for name in TEXTS if ":" in name or name in BUILT}
     assert named <= set(TEXTS)
     assert set(TEXTS) - named - built == set()
+
+
+def test_whatever_can_stand_in_the_trail_of_a_patient_has_words() -> None:
+    assert {event for event in Event if f"access.{event}" not in TEXTS} == OF_NO_PATIENT
 
 
 def test_an_unknown_reason_has_words() -> None:

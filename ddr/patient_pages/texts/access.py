@@ -81,6 +81,10 @@ TEXTS = {
         "Eine App, die Messwerte sendet, hat ihren Zugangsschlüssel erneuert.",
         "An app that sends readings renewed its access key.",
     ),
+    "gateway:calibration:taken-back": Words(
+        "Eine App, die Messwerte sendet, hat eine Kalibrierung zurückgenommen.",
+        "An app that sends readings took back a calibration.",
+    ),
     "operator:gateway-token:issued": Words(
         "Der Betreiber hat einen Zugangsschlüssel für eine App ausgestellt, die Messwerte sendet.",
         "The operator issued an access key for an app that sends readings.",

@@ -12,6 +12,7 @@ TEXTS = {
     ),
     "none": Words("Es ist noch kein Gerät verbunden.", "No device is connected yet."),
     "in_use": Words("In Benutzung", "In use"),
+    "expired": Words("Abgelaufen", "Expired"),
     "ended": Words("Benutzt bis {day}", "Used until {day}"),
     "manufacturer": Words("Hersteller", "Manufacturer"),
     "model": Words("Modell", "Model"),

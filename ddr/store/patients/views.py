@@ -26,15 +26,17 @@ async def ended_pairings(pool: asyncpg.Pool, patient_id: UUID, after_ms: int) ->
 
 async def lost_kinds(pool: asyncpg.Pool, patient_id: UUID, after_ms: int) -> list[Row]:
     """Kinds of data that ended in living pairings after `after_ms` without the patient: client_id, miv_url, ended_ms,
-    end_reason; latest first, each once, without those agreed to again."""
+    end_reason; latest first, each once as it ended last, without those agreed to again."""
     rows: list[Row] = await pool.fetch(
         """
-        SELECT client_id, c.miv_url, max(c.withdrawn_ms) AS ended_ms, max(c.end_reason) AS end_reason
-          FROM consent c JOIN pairing p ON p.patient_id = $1 AND p.pairing_no = c.pairing_no AND p.ended_ms IS NULL
-         WHERE c.patient_id = $1 AND c.withdrawn_ms > $2 AND c.ended_by = 'system' AND NOT EXISTS (
-               SELECT FROM consent n WHERE n.patient_id = $1 AND n.pairing_no = c.pairing_no AND n.miv_url = c.miv_url
-                  AND n.withdrawn_ms IS NULL)
-         GROUP BY client_id, c.miv_url ORDER BY ended_ms DESC, c.miv_url
+        SELECT client_id, miv_url, ended_ms, end_reason FROM (
+            SELECT DISTINCT ON (client_id, c.miv_url) client_id, c.miv_url, c.withdrawn_ms AS ended_ms, c.end_reason
+              FROM consent c JOIN pairing p ON p.patient_id = $1 AND p.pairing_no = c.pairing_no AND p.ended_ms IS NULL
+             WHERE c.patient_id = $1 AND c.withdrawn_ms > $2 AND c.ended_by = 'system' AND NOT EXISTS (
+                   SELECT FROM consent n WHERE n.patient_id = $1 AND n.pairing_no = c.pairing_no
+                      AND n.miv_url = c.miv_url AND n.withdrawn_ms IS NULL)
+             ORDER BY client_id, c.miv_url, c.withdrawn_ms DESC, c.consent_no DESC) AS last
+         ORDER BY ended_ms DESC, miv_url
         """,
         patient_id,
         after_ms,
@@ -55,8 +57,8 @@ async def devices(pool: asyncpg.Pool, patient_id: UUID) -> list[Row]:
     has measured."""
     rows: list[Row] = await pool.fetch(
         """
-        SELECT device_key, device_name, manufacturer, model_number, serial_number, type_code, expiration_ms, started_ms,
-            ended_ms, heard_ms, coalesce(m.measures, '{}') AS measures
+        SELECT device_key, device_name, manufacturer, model_number, serial_number, type_code, expiration_date,
+            expiration_ms, started_ms, ended_ms, heard_ms, coalesce(m.measures, '{}') AS measures
         FROM device d LEFT JOIN (
             SELECT device_no, array_agg(DISTINCT miv_url ORDER BY miv_url) AS measures FROM (
                 SELECT device_no, miv_url FROM sensor WHERE patient_id = $1
