@@ -24,6 +24,7 @@ from ddr.fhir.representation import render
 from ddr.fhir.versions import version_number
 from ddr.http.core import Core
 from ddr.http.pages import language, page_headers
+from ddr.miv.model import MivCode
 from ddr.patient_pages import record_copy
 from ddr.patient_pages.names import title_of
 from ddr.patient_pages.single_values import values
@@ -216,15 +217,28 @@ async def _resources(core: Core, patient_id: UUID) -> AsyncIterator[Resource]:
         number = version_number(row["epoch_version"], row["epoch_updated_ms"], declared)
         yield device_metric_resource({**row, "epoch_version": number}, core.ids)
     async for row in export.chunks(core.pool, patient_id):
-        if found := core.catalog.code(row["code_system"], row["code"]):
-            seen = view(row, now_ms)
-            number = version_number(seen.version, seen.updated_ms, declared)
-            yield chunk_resource(row, replace(seen, version=number), core.ids, found[1])
+        seen, found = view(row, now_ms), core.catalog.code(row["code_system"], row["code"])
+        seen = replace(seen, version=version_number(seen.version, seen.updated_ms, declared))
+        resource = chunk_resource(row, seen, core.ids, found[1] if found else _not_served(row))
+        yield resource if found else _as_stored(resource)
     async for row in export.measurements(core.pool, patient_id):
-        if found := core.catalog.code(row["code_system"], row["code"]):
-            miv, code = found
-            row = {**row, "version": version_number(row["version"], row["updated_ms"], declared)}
-            yield measurement_resource(row, core.ids, code, subject if miv.subject_required else None)
+        found = core.catalog.code(row["code_system"], row["code"])
+        row = {**row, "version": version_number(row["version"], row["updated_ms"], declared)}
+        forced = subject if found and found[0].subject_required else None
+        resource = measurement_resource(row, core.ids, found[1] if found else _not_served(row), forced)
+        yield resource if found else _as_stored(resource)
+
+
+def _not_served(row: Row) -> MivCode:
+    """A code that no DiGA may read now, because no MIV that is served has it: the copy is of all that is stored."""
+    return MivCode(row["code_system"], row["code"], display="", kind="", profile="", unit=None, unit_text=None)
+
+
+def _as_stored(resource: Resource) -> Resource:
+    """The same without what only a MIV that is served could say: the profile, and what the code is called."""
+    meta = {name: value for name, value in resource["meta"].items() if name != "profile"}
+    coding = {name: value for name, value in resource["code"]["coding"][0].items() if value}
+    return {**resource, "meta": meta, "code": {**resource["code"], "coding": [coding]}}
 
 
 def _delay_ms(core: Core, measures: Iterable[str]) -> int:

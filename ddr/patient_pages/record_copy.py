@@ -20,6 +20,7 @@ from ddr.patient_pages.dates import day
 from ddr.patient_pages.names import app_name, title_of
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.texts.reasons import reason
+from ddr.patient_pages.texts.representation import somebody
 from ddr.store.audit import patients as trail
 from ddr.store.authorization import research
 from ddr.store.database.ids import Kind
@@ -35,6 +36,7 @@ CONSENT_HEADING = (
 )
 ACCESS_HEADING = ("time", "app", "client_id", "event", "what")
 ACTS = {"given": "copy.given", "shortened": "copy.shortened", "ended": "copy.ended"}
+ACTS_BY = {"given": "copy.given_by", "shortened": "copy.shortened_by"}  # of a representative
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with a text that begins so
 
 
@@ -118,7 +120,8 @@ def _story(core: Core, row: Row, lang: str) -> list[str]:
     told = [
         text(
             lang,
-            ACTS[act["act"]],
+            (ACTS | ACTS_BY if act["role"] else ACTS)[act["act"]],
+            who=somebody(lang, act["role"]),
             day=day(lang, act["at_ms"]),
             until=day(lang, act["until_ms"]),
             reason=reason(lang, act["reason"]),

@@ -300,6 +300,25 @@ async def test_the_bundle_has_what_a_diga_gets(core: Core, monkeypatch: pytest.M
     assert_valid(bundle)
 
 
+async def test_the_bundle_has_what_no_diga_may_read_any_more(core: Core) -> None:
+    """The recorder serves neither kind now; what was measured is the patient's all the same."""
+    patient, browser = await worn(core)
+    await Body(core, patient.patient_id).pressure(MIDNIGHT + HOUR, 128, 82)
+    before = orjson.loads((await browser.get("/me/data.json")).content)
+    core.catalog = replace(core.catalog, mivs=tuple(miv for miv in core.catalog.mivs if miv.name == GLUCOSE))
+    after = orjson.loads((await browser.get("/me/data.json")).content)
+    told = [[one["resource"] for one in bundle["entry"] if one["resource"]["resourceType"] == "Observation"]
+            for bundle in (before, after)]  # fmt: skip
+    assert len(told[1]) == 4
+    for served, stored in zip(*told, strict=True):
+        assert_valid(stored)
+        assert "profile" not in stored["meta"] and stored["id"] == served["id"]
+        assert stored["code"]["coding"][0]["code"] == served["code"]["coding"][0]["code"]
+        left = {"meta", "code", "subject", "valueSampledData"}
+        assert {k: v for k, v in stored.items() if k not in left} == {k: v for k, v in served.items() if k not in left}
+        assert stored.get("valueSampledData", {}).get("data") == served.get("valueSampledData", {}).get("data")
+
+
 async def test_an_empty_bundle_has_no_entry(core: Core) -> None:
     _, browser = await logged_in(core)
     bundle = orjson.loads((await browser.get("/me/data.json")).content)

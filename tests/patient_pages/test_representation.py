@@ -305,6 +305,24 @@ async def test_the_page_names_the_last_day(core: Core, mother: Patient, mia: Pat
     assert "Betreuungsperson, seit 22. November 2026, bis 31. Dezember 2027" in page.text
 
 
+async def test_the_copy_says_who_decided(core: Core, mother: Patient, mia: Patient, right: Any) -> None:
+    """Mia reads in her copy that a parent agreed, and chose an earlier end; she did neither."""
+    browser = await acting(core, mother)
+    await allowed(core, browser)
+    request_uri = await push_request(core, list_diga(core), CGM)
+    await browser.act_for("Mia", request_uri)
+    await browser.decide(request_uri, "approve", scope(core, CGM), days="30")
+    for lang, told in (
+        ("de", ("hat ein Elternteil GlucoPilot für Sie bis", "hat ein Elternteil für Sie ein früheres Ende gewählt")),
+        ("en", ("a parent allowed GlucoPilot for you to read", "a parent chose an earlier end for you")),
+    ):
+        bundle = (await (await Browser(core, lang).logged_in(mia)).get("/me/data.json")).json()
+        consents = [one["resource"] for one in bundle["entry"] if one["resource"]["resourceType"] == "Consent"]
+        story = " ".join(one["text"]["div"] for one in consents)
+        assert all(words in story for words in told)
+        assert "haben Sie" not in story and "you allowed" not in story and "you chose" not in story
+
+
 async def test_a_download_ends_with_the_right(
     core: Core, mother: Patient, mia: Patient, right: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
