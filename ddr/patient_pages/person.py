@@ -37,7 +37,13 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
 
 async def choose(request: Request, visitor: Visitor, session: Session) -> Response:
     """The session is about this person from now on; the person's trail says that a representative came in."""
-    form, core = await read_form(request, visitor), core_of(request)
+    core = core_of(request)
+    try:
+        form = await read_form(request, visitor)
+    except FormRefused as refused:
+        if refused.form is None or refused.form.one("person") != _chosen(session):
+            raise
+        return see_other(onward(refused.form.one("request_uri")))  # pressed twice: it is done
     request_uri, chosen = form.one("request_uri"), await _right(request, session, form.one("person"))
     patient_id, acting = (chosen.patient_id, chosen.acting(moment(core))) if chosen else (session.login_id, None)
     cookie = await turn_to(core.pool, visitor.cookie, patient_id, acting, request_uri)
@@ -49,6 +55,11 @@ async def choose(request: Request, visitor: Visitor, session: Session) -> Respon
     response = see_other(onward(request_uri))
     set_cookie(response, cookie)
     return response
+
+
+def _chosen(session: Session) -> str:
+    """What the button sends of whom the session is about now."""
+    return str(session.acting.representation_id) if session.acting else MYSELF
 
 
 async def _right(request: Request, session: Session, person: str) -> Representation | None:

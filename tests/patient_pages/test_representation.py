@@ -323,6 +323,19 @@ async def test_the_copy_says_who_decided(core: Core, mother: Patient, mia: Patie
         assert "haben Sie" not in story and "you allowed" not in story and "you chose" not in story
 
 
+async def test_a_choice_that_is_pressed_twice_leads_on(core: Core, mother: Patient, mia: Patient, right: Any) -> None:
+    """The second form is of the cookie before the choice. The DiGA still waits, and nothing is chosen by it."""
+    browser = await Browser(core).logged_in(mother)
+    request_uri = await push_request(core, list_diga(core), CGM)
+    page = await browser.get(f"/me/person?{urlencode({'request_uri': request_uri})}")
+    for _ in range(2):
+        answer = await browser.post("/me/person", page, person=str(right), request_uri=request_uri)
+        assert answer.headers["location"] == f"/consent?{urlencode({'request_uri': request_uri})}"
+    assert "Darf" in (await browser.consent_page(request_uri)).text
+    assert (await browser.post("/me/person", page, person="self", request_uri=request_uri)).status_code == 403
+    assert [event for event, _ in await events(core, mia)].count(Event.REPRESENTATIVE_ENTERED) == 1
+
+
 async def test_a_download_ends_with_the_right(
     core: Core, mother: Patient, mia: Patient, right: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
