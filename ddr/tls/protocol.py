@@ -11,7 +11,9 @@ from ddr.tls.joined import JoinedWrites
 from ddr.tls.peer import LOST, with_certificate
 
 # uvicorn itself would take a head of any length, and wait for one as long as the client likes.
-HEAD_BYTES = 65_536  # longest request line with all header fields
+HEAD_BYTES = 65_536  # longest request line with all header fields, and trailers
+FIELD_BYTES = 32  # that a field counts beside name and value (RFC 9113 section 6.5.2): short ones take memory, too
+AHEAD = 32  # requests that are kept while one before them is answered: to send a short one costs next to nothing
 HEAD_SECONDS = 30.0  # from its first byte, or from the handshake on
 LINGER_SECONDS = 30.0  # for the rest of a body that was answered before it was there
 _HOST = re.compile(rb"[0-9A-Za-z._~%!$&'()*+;=:\[\]-]*")  # uri-host [":" port] of RFC 9110, but for the comma
@@ -29,6 +31,10 @@ class CodingUnknown(Exception):
     """Raised into the parser as HeadTooLong."""
 
 
+class TooFarAhead(Exception):
+    """Raised into the parser as HeadTooLong."""
+
+
 class TlsHttpProtocol(HttpToolsProtocol):
     """Reads the certificate once per connection and puts it into the scope of each request; bounds its head in size and
     time."""
@@ -37,6 +43,8 @@ class TlsHttpProtocol(HttpToolsProtocol):
     _lost = False
     _head_bytes = 0  # of the fields that are complete
     _unfinished_bytes: int | None = None  # received since the head began; None outside of a head
+    _trailing_bytes: int | None = None  # received since the length of a chunk: trailers, if it is the last one
+    _fresh = False  # one of these began behind something else of what was received just now
     _deadline: asyncio.TimerHandle | None = None  # for a head to be complete, or for the rest of an answered body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -61,12 +69,27 @@ class TlsHttpProtocol(HttpToolsProtocol):
         self.scope["extensions"][LOST] = lambda: self._lost  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        """A single field that never ends is not seen by the parser's callbacks."""
+        """A single field that never ends is not seen by the parser's callbacks.
+
+        What comes ends uvicorn's wait for who is idle. When it is no request (an empty line, the rest of an answered
+        body), one is waited for anew.
+        """
+        self._fresh = False
         super().data_received(data)
-        if self._unfinished_bytes is not None and not self.transport.is_closing():
-            self._unfinished_bytes += len(data)
-            if self._unfinished_bytes > HEAD_BYTES:
-                self.send_400_response("Request head too long")
+        if self.transport.is_closing():
+            return
+        if not self._fresh:
+            self._unfinished_bytes = self._longer(self._unfinished_bytes, data)
+            self._trailing_bytes = self._longer(self._trailing_bytes, data)
+        if self._idle and self._deadline is None and self.timeout_keep_alive_task is None:
+            self._await_head()
+
+    def _longer(self, received: int | None, data: bytes) -> int | None:
+        if received is None:
+            return None
+        if received + len(data) > HEAD_BYTES:
+            self.send_400_response("Request head too long")
+        return received + len(data)
 
     def on_url(self, url: bytes) -> None:
         """Count a part of the target."""
@@ -74,9 +97,10 @@ class TlsHttpProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a field."""
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
+        """Count a field. A trailer must not pass for a header field (RFC 9110 section 6.5.1); nobody asks for one."""
+        self._count(len(name) + len(value) + FIELD_BYTES)
+        if self._unfinished_bytes is not None:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """What follows is the body, which the rooms bound. Without exactly one Host a proxy before us may see another
@@ -98,9 +122,21 @@ class TlsHttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if (cycle := self.cycle) is not before:
             cycle.transport = JoinedWrites(self.transport, cycle)  # type: ignore[assignment]
+        if len(self.pipeline) > AHEAD:
+            raise TooFarAhead
+
+    def on_chunk_header(self) -> None:
+        """Trailers follow, or what the chunk holds."""
+        self._trailing_bytes, self._fresh = 0, True
+
+    def on_body(self, body: bytes) -> None:
+        """It was not the last chunk."""
+        self._trailing_bytes = None
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """An answered body is there after all."""
+        self._trailing_bytes, self._fresh = None, True
         if self.cycle.response_complete:
             self._head_is_over()
         super().on_message_complete()
@@ -121,10 +157,22 @@ class TlsHttpProtocol(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
+    @property
+    def _answered(self) -> bool:
+        """No request waits for its answer."""
+        return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def _idle(self) -> bool:
+        """Nor has one begun."""
+        return self._answered and self._unfinished_bytes is None
+
     def _give_up(self) -> None:
         """Idle connections must not use up the descriptors; an answer to an earlier request may still be under way."""
-        if self.cycle is None or self.cycle.response_complete:
+        if self._answered:
             self.transport.close()
+        else:
+            self._await_head()
 
     def _count(self, length: int) -> None:
         self._head_bytes += length

@@ -64,7 +64,7 @@ class Connection(TlsHttpProtocol):
 
     def _begun_in_vain(self, kind: str, status: int | None = None) -> None:
         """Told once a connection, and not of one that is only idle."""
-        if not self._told and (status is not None or self._unfinished_bytes):
+        if not self._told and (status is not None or self._unfinished_bytes is not None):
             self._told = True
             self.server_state.trouble(kind, self._client_certificate, status)  # type: ignore[attr-defined]
 
@@ -132,12 +132,12 @@ class Connection(TlsHttpProtocol):
     @property
     def unasked(self) -> bool:
         """True while no request is in hand; one may have begun to arrive."""
-        return self.cycle is None or self.cycle.response_complete
+        return self._answered
 
     @property
     def idle(self) -> bool:
         """True while nothing has arrived of a request."""
-        return self.unasked and self._unfinished_bytes is None
+        return self._idle
 
     def delivered(self) -> bool:
         """True when the client's machine has for some time had everything that was sent: look repeatedly."""

@@ -1,0 +1,213 @@
+"""Clients that send what nobody sends, or do not read: it passes for no header field, and is neither waited for without
+end, nor kept without bound, nor in the way of others. Plain HTTP, which after its handshake TLS is, too."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from ddr.cli.serving.connection import Connection, State
+from ddr.cli.serving.server import Server, server_for
+from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
+from ddr.http.body import read_body
+from ddr.tls import protocol
+from ddr.tls.peer import client_certificate, from_proxy
+
+SECONDS = 30  # for what comes at once
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Connect = Callable[[bytes], Awaitable[Client]]
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncIterator[tuple[Connect, Server]]:
+    """A listener for `app`; gives what connects to it and sends something first."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    port, running = listening.getsockname()[1], server_for(app, None)
+    task, writers = asyncio.create_task(running.serve([listening])), list[asyncio.StreamWriter]()
+
+    async def connect(sent: bytes) -> Client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writers.append(writer)
+        writer.write(sent)
+        return reader, writer
+
+    try:
+        while not running.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        yield connect, running
+    finally:
+        for writer in writers:
+            writer.close()
+        running.should_exit = True
+        await task
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Tells the header fields that there are when the body has been read, and the body; /deaf does not read it."""
+    body = b"" if scope["path"] == "/deaf" else await read_body(scope, receive, 1_000_000)
+    names = b",".join(name for name, _ in scope["headers"])
+    await send_reply(scope, send, Reply(200, names + b"|" + body))
+
+
+async def answered(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Status and body of the next answer."""
+    async with asyncio.timeout(SECONDS):
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        return int(head.split()[1]), await reader.readexactly(length)
+
+
+async def test_a_trailer_is_no_header_field() -> None:
+    """A proxy takes a header away that it sets itself, and passes trailers on."""
+    async with serving(echo) as (connect, _):
+        reader, _ = await connect(CHUNKED + b"1\r\na\r\n0\r\nClient-Cert: :YQ==:\r\nAuthorization: Bearer x\r\n\r\n")
+        assert await answered(reader) == (200, b"host,transfer-encoding|a")
+
+
+async def test_nobody_is_whom_a_trailer_names() -> None:
+    async def whose(scope: Scope, receive: Receive, send: Send) -> None:
+        await read_body(scope, receive, 9)
+        await from_proxy(told, "Client-Cert")(scope, receive, send)
+
+    async def told(scope: Scope, receive: Receive, send: Send) -> None:
+        await send_reply(scope, send, Reply(200, client_certificate(scope) or b"nobody"))
+
+    async with serving(whose) as (connect, _):
+        reader, _ = await connect(CHUNKED + b"0\r\nClient-Cert: :YQ==:\r\n\r\n")
+        assert await answered(reader) == (200, b"nobody")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        CHUNKED + b"0\r\nX: " + b"a" * 1_000_000,
+        CHUNKED + b"0\r\n" + b"a: b\r\n" * 20_000,
+        HEAD + b"X: " + b"a" * 1_000_000,
+        HEAD + b"a:\r\n" * 20_000 + b"\r\n",  # 80 kB that take 3 MB
+    ],
+)
+async def test_fields_without_end_are_not_kept(sent: bytes) -> None:
+    async with serving(echo) as (connect, _):
+        reader, _ = await connect(sent)
+        async with asyncio.timeout(SECONDS):
+            assert (await reader.readline()).split()[1] == b"400"
+
+
+async def test_a_large_chunked_body_is_no_head() -> None:
+    async with serving(echo) as (connect, _):
+        body, step = b"b" * 400_000, 40_000
+        chunks = b"".join(b"%x\r\n%b\r\n" % (step, body[at : at + step]) for at in range(0, len(body), step))
+        reader, _ = await connect(CHUNKED + chunks + b"0\r\n\r\n")
+        assert await answered(reader) == (200, b"host,transfer-encoding|" + body)
+
+
+class Wire(asyncio.Transport):
+    """The transport of a connection that gets what the test gives it, in these very pieces."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__()
+        self.sent = b""
+        self.connection = Connection(server_for(app, None).config, State(), {})
+        self._closing = False
+        self.connection.connection_made(self)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.sent += data
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        self._closing = True
+
+    def pause_reading(self) -> None:
+        """What is given is given."""
+
+    def resume_reading(self) -> None:
+        """As above."""
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for something."""
+        async with asyncio.timeout(SECONDS):
+            while not holds():  # noqa: ASYNC110 - nobody is told of it
+                await asyncio.sleep(0)
+
+    def lost(self) -> None:
+        """The end."""
+        self.connection.connection_lost(None)
+
+
+async def test_a_head_that_begins_behind_a_large_body_is_as_long_as_it_is() -> None:
+    wire = Wire(echo)
+    first = HEAD + b"Content-Length: 100000\r\n\r\n" + bytes(100_000)
+    wire.connection.data_received(first + GET[:10])
+    wire.connection.data_received(GET[10:])
+    await wire.until(lambda: wire.sent.count(b"HTTP/1.1 200") == 2)
+    wire.lost()
+
+
+async def test_not_more_requests_are_kept_than_anybody_sends_at_once() -> None:
+    wire = Wire(echo)
+    wire.connection.data_received(GET * (protocol.AHEAD + 1))
+    await wire.until(lambda: wire.sent.count(b"HTTP/1.1 200") == protocol.AHEAD + 1)
+    wire.connection.data_received(GET * 10_000)
+    assert wire.is_closing() and wire.sent.count(b"HTTP/1.1 400") == 1
+    assert len(wire.connection.pipeline) <= protocol.AHEAD + 1
+    wire.lost()
+
+
+@pytest.mark.parametrize(
+    ("asked", "then"),
+    [
+        (GET, b"\r\n"),  # as some send it behind a form
+        (HEAD.replace(b" / ", b" /deaf ") + b"Content-Length: 4\r\n\r\n", b"rest"),
+        (HEAD.replace(b" / ", b" /deaf ") + b"Transfer-Encoding: chunked\r\n\r\n", b"0\r\n\r\n"),
+    ],
+)
+async def test_who_says_nothing_after_an_answer_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, asked: bytes, then: bytes
+) -> None:
+    async with serving(echo) as (connect, _):
+        reader, writer = await connect(asked)
+        assert (await answered(reader))[0] == 200
+        monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.1)
+        writer.write(then)
+        async with asyncio.timeout(SECONDS):
+            assert await reader.read() == b""
+
+
+async def test_a_head_that_does_not_end_behind_another_request_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It begins while that is worked on, for longer than a head may take; and from time to time there is more of it."""
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.05)
+    go_on, given_up = asyncio.Event(), asyncio.Event()
+    give_up = Connection._give_up
+
+    def noted(own: Connection) -> None:
+        give_up(own)
+        given_up.set()
+
+    monkeypatch.setattr(Connection, "_give_up", noted)
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await go_on.wait()
+        await echo(scope, receive, send)
+
+    async with serving(slow) as (connect, _):
+        reader, writer = await connect(GET + b"GET /")
+        async with asyncio.timeout(SECONDS):
+            await given_up.wait()
+            go_on.set()
+            assert (await answered(reader))[0] == 200
+            with suppress(OSError):
+                writer.write(b"x")
+            assert await reader.read() == b""
