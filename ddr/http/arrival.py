@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 from ddr.http.admission import Admission
@@ -50,13 +51,22 @@ def _replayed(found: list[MutableMapping[str, Any]], end: Exception | None, rece
 
 
 def in_turn(app: ASGIApp, admission: Admission, room: str, whose: Callable[[Scope], object], limit: int) -> ASGIApp:
-    """`app` for requests whose body of at most `limit` bytes is there and whose turn has come; else raises NoTurn."""
+    """`app` for requests whose body of at most `limit` bytes is there and whose turn has come; else raises NoTurn.
+
+    The turn is over when the answer begins: it leaves when the client takes what it got before, which may be never.
+    """
     bodies = Bodies()
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         caller = whose(scope)
         there = await arrived(scope, receive, bodies, caller, limit)
-        async with admission.turn(room, caller):
-            await app(scope, there, send)
+        async with AsyncExitStack() as turn:
+            await turn.enter_async_context(admission.turn(room, caller))
+
+            async def answering(message: MutableMapping[str, Any]) -> None:
+                await turn.aclose()
+                await send(message)
+
+            await app(scope, there, answering)
 
     return call

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, Self
 from uuid import UUID
 
@@ -32,6 +34,8 @@ from ddr.store.database.replica import Replica
 from ddr.store.gateways.certificates import Anchors
 from ddr.store.outages.notices import Notices
 from ddr.store.series.sensors import Remembered
+
+DOWNLOADS = 2  # for which a piece is made at once, so that they leave connections to others
 
 Inside = Callable[[UUID, str, str, Any], Awaitable[tuple[int, Any]]]
 """Patient, method, path below /gateway/v1, body; gives status and content."""
@@ -70,6 +74,7 @@ class Core:
     host_ahead_ms: Callable[[], int] = lambda: 0  # of `clock`, as far as that is another one
     steer: Callable[[], int] | None = None  # a test's clock in the place of the database's (ddr.store.database.stamps)
     writers: Writers = field(default_factory=Writers)  # for one patient not more at once than leave others connections
+    downloading: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, DOWNLOADS))  # of patients' files
     sensors: Remembered = field(default_factory=Remembered)  # tails of continuous series, for the gateway's uploads
     good_tokens: GoodTokens = field(default_factory=GoodTokens)  # access tokens that were verified or signed here
     strangers: Strangers = field(default_factory=Strangers)  # what is counted and not recorded

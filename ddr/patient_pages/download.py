@@ -109,7 +109,8 @@ async def _answer(
     request: Request, read: Core, session: Session, content: AsyncIterator[bytes], media_type: str, name: str
 ) -> Response:
     """`content` comes from `read`. A download that is not whole is cut off: the browser says that it failed."""
-    core, content = core_of(request), _in_turns(export.whole(read.pool, session.patient_id, content))
+    core = core_of(request)
+    content = _in_turns(core, export.whole(read.pool, session.patient_id, content))
     if session.acting:
         content = _while_in_force(core, session.patient_id, content)
     await record(core.pool, Event.DATA_DOWNLOADED, core.clock(), patient_id=session.patient_id)
@@ -134,10 +135,15 @@ async def _while_in_force(core: Core, patient_id: UUID, content: AsyncIterator[b
         yield piece
 
 
-async def _in_turns(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The pieces. A client that reads as fast as they are made is never waited for: others get their turn here."""
+async def _in_turns(core: Core, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces, each made while few are made for others: a turn of the pages would be held for as long as a client
+    reads. One that reads as fast as they are made is never waited for: others get their turn here."""
     breath = Breath()
-    async for piece in content:
+    while True:
+        async with core.downloading:
+            piece = await anext(content, None)
+        if piece is None:
+            return
         yield piece
         await breath.take()
 

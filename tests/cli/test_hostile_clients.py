@@ -10,9 +10,12 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from ddr.cli.serving import connection
 from ddr.cli.serving.connection import Connection, State
 from ddr.cli.serving.server import Server, server_for
-from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
+from ddr.http.admission import Admission
+from ddr.http.arrival import in_turn
+from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, header, send_reply
 from ddr.http.body import read_body
 from ddr.tls import protocol
 from ddr.tls.peer import client_certificate, from_proxy
@@ -21,6 +24,7 @@ SECONDS = 30  # for what comes at once
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+LARGE = 32 * 1024 * 1024  # more than sockets hold
 
 Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[bytes], Awaitable[Client]]
@@ -211,3 +215,48 @@ async def test_a_head_that_does_not_end_behind_another_request_is_not_waited_for
             with suppress(OSError):
                 writer.write(b"x")
             assert await reader.read() == b""
+
+
+async def test_who_does_not_read_holds_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first answer fills what lies between; the second one cannot leave, and others are served meanwhile."""
+    monkeypatch.setattr(connection, "READ_SECONDS", 10 * SECONDS)
+    admission, asked = Admission(4), 0
+
+    async def large(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal asked
+        asked += 1
+        await send_reply(scope, send, Reply(200, b"s" if header(scope, "small") else bytes(LARGE)))
+
+    count = 4
+    async with serving(in_turn(large, admission, "authorization", lambda scope: object(), 10)) as (connect, _):
+        deaf = [await connect(GET) for _ in range(count)]
+        for reader, writer in deaf:
+            await reader.readexactly(1)
+            writer.write(GET)
+        async with asyncio.timeout(SECONDS):
+            while asked < 2 * count:  # noqa: ASYNC110 - the other end does it
+                await asyncio.sleep(0.01)
+            assert admission.running == 0
+        reader, _ = await connect(GET.replace(b"\r\n\r\n", b"\r\nSmall: 1\r\n\r\n"))
+        assert await answered(reader) == (200, b"s")
+        for _, writer in deaf:
+            writer.transport.abort()
+
+
+async def test_a_stream_that_is_read_slowly_holds_no_turn() -> None:
+    admission, begun, go_on = Admission(4), asyncio.Event(), asyncio.Event()
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        begun.set()
+        await go_on.wait()
+        await send({"type": "http.response.body", "body": b"b"})
+
+    async with serving(in_turn(stream, admission, "pages", lambda scope: "", 10)) as (connect, _):
+        reader, _ = await connect(GET)
+        async with asyncio.timeout(SECONDS):
+            await begun.wait()
+            assert admission.running == 0
+            go_on.set()
+            assert (await reader.readuntil(b"0\r\n\r\n")).endswith(b"\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n")
