@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from ddr.cli.serving import connection
+from ddr.cli.serving import connection, server
 from ddr.cli.serving.connection import Connection, State
 from ddr.cli.serving.server import Server, server_for
 from ddr.http.admission import Admission
@@ -260,3 +260,20 @@ async def test_a_stream_that_is_read_slowly_holds_no_turn() -> None:
             assert admission.running == 0
             go_on.set()
             assert (await reader.readuntil(b"0\r\n\r\n")).endswith(b"\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n")
+
+
+async def test_what_is_cut_off_at_the_end_is_answered_with_no_500(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "DRAIN_SECONDS", 0.1)
+    asked = asyncio.Event()
+
+    async def never(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with serving(never) as (connect, running):
+        reader, _ = await connect(GET)
+        async with asyncio.timeout(SECONDS):
+            await asked.wait()
+            running.should_exit = True
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""

@@ -98,13 +98,14 @@ class Server(uvicorn.Server):
         return not (self.state.connections or self.state.tasks or handshakes)
 
     async def _cut(self) -> None:
+        """First the connections: uvicorn would answer what is cancelled with a 500."""
         if self.state.tasks:
             log.error("serve.requests_cut", extra={"count": len(self.state.tasks)})
+        for connection in self._connections():
+            connection.transport.abort()
         for task in list(self.state.tasks):
             task.cancel(msg="the recorder ends")
         await asyncio.sleep(0)
-        for connection in self._connections():
-            connection.transport.abort()
         for waiting in self._gone:
             waiting.cancel()
 
