@@ -8,7 +8,6 @@ trail says of it is durable before the answer leaves. Whatever fails is refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,7 +32,6 @@ from ddr.store.authorization.admissions import admit_together
 from ddr.store.authorization.grace import Claim
 from ddr.store.authorization.openings import TYPES, Opened, Served, due, open_up
 from ddr.store.database.each_there import Said
-from ddr.store.database.faults import FAULTS
 from ddr.store.database.ids import Kind
 from ddr.store.database.spreading import is_spread
 from ddr.store.search.opening import OPEN, Opening
@@ -161,9 +159,8 @@ class Gate:
         return None if said is None else (view, Ahead(said))
 
     async def _forsaken(self, request: AdmissionRequest, admission: Admission) -> None:
-        """The client went away while others were admitted with it. What cannot be taken back ends by itself."""
-        with suppress(*FAULTS):
-            await self._take_back(self._claim(admission, request.now_ms))
+        """The client went away while others were admitted with it."""
+        await self._take_back(self._claim(admission, request.now_ms))
 
     def _claim(self, admission: Admission, now_ms: int) -> Claim | None:
         if admission.standing is None or not admission.claimed:

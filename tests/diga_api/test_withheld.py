@@ -93,3 +93,21 @@ async def test_a_withheld_answer_does_not_begin_the_grace_period(body: Body, pai
         assert (await diga.get("Observation")).status_code == 503
     assert (await diga.get("Observation")).status_code == 200
     assert (await diga.get("Observation")).status_code == 429
+
+
+async def test_a_database_that_goes_away_after_the_admission_is_told_as_any_other(body: Body, pair: Pair) -> None:
+    """Then the claim of the Grace-Period cannot be taken back either: that is done when it is there again."""
+    diga, core = await pair(CGM), body.core
+
+    async def away(*of: object) -> None:
+        raise ConnectionError
+
+    with patch.object(store, "add", away), patch.object(type(core.pool), "execute", away):
+        answer = await diga.get("Observation")
+        assert (answer.status_code, answer.json()["issue"][0]["code"]) == (503, "transient")
+        assert answer.headers["retry-after"] == str(UNAVAILABLE.retry_seconds)
+        with pytest.raises(ConnectionError):
+            await core.grace_claims.flush(core.pool)
+    await core.grace_claims.flush(core.pool)
+    assert (await diga.get("Observation")).status_code == 200
+    assert (await diga.get("Observation")).status_code == 429

@@ -123,6 +123,7 @@ class GraceClaims:
     def __init__(self) -> None:
         self._open: WeakSet[Claim] = WeakSet()
         self._waiting: deque[tuple[UUID, int, str]] = deque(maxlen=MOST)
+        self._left: deque[Claim] = deque(maxlen=MOST)  # to be taken back once the database is there
 
     def begin(self, claim: Claim) -> None:
         """It is being answered."""
@@ -134,8 +135,15 @@ class GraceClaims:
         self._waiting.extend((claim.patient_id, claim.pairing_no, url) for url in claim.urls)
 
     async def take_back(self, pool: asyncpg.Pool, claim: Claim) -> None:
-        """The answer was not sent: it counts no more, and what was before it does."""
+        """The answer was not sent: it counts no more, and what was before it does. What fails is left to `flush`: what
+        is said in place of the answer must not fail with it."""
         self._open.discard(claim)
+        try:
+            await self._restore(pool, claim)
+        except FAULTS:
+            self._left.append(claim)
+
+    async def _restore(self, pool: asyncpg.Pool, claim: Claim) -> None:
         kept = {url: claim.before[url] for url in claim.urls if url in claim.before}
         await pool.execute(_RESTORE, claim.patient_id, claim.pairing_no, list(claim.urls), kept, claim.at_ms)
 
@@ -149,12 +157,25 @@ class GraceClaims:
             await pool.execute(_CONFIRM, *map(list, zip(*rows, strict=True)))
             for _ in rows:
                 self._waiting.popleft()
+        await self._take_back_late(pool)
         now = time.monotonic()
         if due := self._due(now):
             held = [(claim.patient_id, claim.pairing_no, url, claim.at_ms) for claim in due for url in claim.urls]
             await pool.execute(_RENEW, *map(list, zip(*held, strict=True)), CLAIM_MS)
             for claim in due:
                 claim.since = now
+
+    async def _take_back_late(self, pool: asyncpg.Pool) -> None:
+        """What fails comes after the others the next time; what has ended by itself meanwhile is left as it is."""
+        for _ in range(len(self._left)):
+            claim = self._left.popleft()
+            if time.monotonic() - claim.since > CLAIM_MS / 1000:
+                continue
+            try:
+                await self._restore(pool, claim)
+            except BaseException:
+                self._left.append(claim)
+                raise
 
     def _due(self, now: float) -> list[Claim]:
         return [claim for claim in self._open if now - claim.since >= RENEW_SECONDS]
@@ -175,6 +196,10 @@ class GraceClaims:
                 self._waiting.rotate(-1)
                 if time.monotonic() - begun > PATIENCE_SECONDS:
                     break
+        try:
+            await self._take_back_late(pool)
+        except FAULTS as error:
+            failed = error
         for claim in self._due(begun):
             try:
                 for url in claim.urls:
