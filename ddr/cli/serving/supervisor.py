@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import orjson
@@ -33,6 +33,7 @@ class Slot:
 
     number: int
     worker: WorkerProcess
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by who puts another one in its place
 
 
 class Supervisor:
@@ -123,8 +124,10 @@ class Supervisor:
                 if await self._unless_stopped(asyncio.sleep(pause, result=True)) is None:
                     return
                 pause = min(max(2 * pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
-                self._restarts += 1
-                slot.worker = await self._spawn(slot.number) or worker
+                async with slot.changing:
+                    if slot.worker is worker:  # else it was exchanged meanwhile, and two would be in its place
+                        self._restarts += 1
+                        slot.worker = await self._spawn(slot.number) or worker
             worker = slot.worker
 
     async def _reload_when_asked(self) -> None:
@@ -152,7 +155,8 @@ class Supervisor:
             if successor is None or not await successor.started():
                 log.error("serve.reload_failed", extra={"worker": slot.number})
                 return False
-            former, slot.worker = slot.worker, successor
+            async with slot.changing:
+                former, slot.worker = slot.worker, successor
             await former.end()
         return True
 

@@ -1,0 +1,118 @@
+"""A worker that is replaced since it died and exchanged since settings changed, at one time: one takes its place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddr.cli.serving import supervisor
+from ddr.cli.serving.process import BEAT_SECONDS
+from ddr.cli.serving.supervisor import Supervisor
+from ddr.settings import Settings
+from ddr.tls.follow import LOOK_SECONDS
+
+
+class Worker:
+    """A process as the supervisor sees it; `pid` counts them. It serves when it is told so."""
+
+    age_seconds, figures, gave_up, status = 1.0, dict[str, Any](), False, -9
+    every: list[Worker]
+
+    def __init__(self) -> None:
+        self.every.append(self)
+        self.ready, self.leaving, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @classmethod
+    async def spawn(cls, *of: object) -> Worker:
+        return cls()
+
+    async def started(self) -> bool:
+        await self.ready.wait()
+        return not self.ended.is_set()
+
+    def tell(self, line: bytes) -> None:
+        """Nothing to hear."""
+
+    def die(self) -> None:
+        self.ended.set()
+        self.leaving.set()
+
+    async def end(self) -> None:
+        self.die()
+
+
+class Pauses:
+    """Pauses of the supervisor that end when the test says so."""
+
+    def __init__(self) -> None:
+        self.begun, self.over = asyncio.Event(), asyncio.Event()
+
+    async def sleep(self, seconds: float, result: Any = None) -> Any:
+        if seconds in (0.0, BEAT_SECONDS, LOOK_SECONDS):
+            await asyncio.sleep(0.01)
+        else:
+            self.begun.set()
+            await self.over.wait()
+        return result
+
+
+@asynccontextmanager
+async def supervised(settings: Settings, pauses: Pauses, patch: pytest.MonkeyPatch) -> AsyncIterator[Supervisor]:
+    patch.setattr(Worker, "every", [], raising=False)
+    patch.setattr(supervisor, "WorkerProcess", Worker)
+    patch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.7)  # none of the others
+    own = Supervisor({}, settings, {}, lambda: settings)
+
+    class Asyncio:
+        """The module, but for its pauses."""
+
+        sleep = staticmethod(pauses.sleep)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(asyncio, name)
+
+    patch.setattr(supervisor, "asyncio", Asyncio())
+    running = asyncio.create_task(own.run())
+    try:
+        yield own
+    finally:
+        pauses.over.set()
+        own.stop()
+        await running
+
+
+async def spawned(count: int) -> Worker:
+    """The newest of so many workers."""
+    async with asyncio.timeout(60):
+        while len(Worker.every) < count:  # noqa: ASYNC110 - the supervisor does it
+            await asyncio.sleep(0.01)
+    return Worker.every[-1]
+
+
+async def test_a_reload_while_a_dead_worker_is_not_replaced_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else that of the reload is forgotten: it would serve for ever, with settings that no later reload changes."""
+    settings, pauses = Settings(server_cert=tmp_path / "no", server_key=tmp_path / "no", workers=1), Pauses()
+    async with supervised(settings, pauses, monkeypatch) as own:
+        (await spawned(1)).ready.set()
+        Worker.every[0].die()
+        (await spawned(2)).die()  # at once, so that the next one has to wait
+        async with asyncio.timeout(60):
+            await pauses.begun.wait()
+        own.reload()
+        (await spawned(3)).ready.set()
+        async with asyncio.timeout(60):
+            while own._slots[0].worker.ready is not Worker.every[2].ready:  # noqa: ASYNC110 - the supervisor does it
+                await asyncio.sleep(0.01)
+        pauses.over.set()
+        own.reload()
+        (await spawned(4)).ready.set()
+        async with asyncio.timeout(60):
+            await Worker.every[2].ended.wait()
+        assert [worker.ended.is_set() for worker in Worker.every] == [True, True, True, False]
