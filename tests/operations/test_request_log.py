@@ -193,6 +193,10 @@ def only_file(folder: Path) -> Path:
     return path
 
 
+def left(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
 def cut_off(folder: Path) -> Path:
     """The only file of a spool, now with a line that its writer did not end."""
     path = only_file(folder)
@@ -247,3 +251,51 @@ async def test_without_database_and_disk_records_wait_in_memory(
     await log.recover()
     await log.write(b"two")
     assert await stored(own) == [b"one", b"two"]
+
+
+async def test_who_waits_is_told_when_the_system_gives_no_thread_for_the_file(
+    own: asyncpg.Pool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def none(*of: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    log = RequestLog(own, tmp_path)
+    await own.execute("ALTER TABLE request_log_fresh RENAME TO away")
+    with patch("ddr.http.request_log.log.asyncio.to_thread", none):
+        async with asyncio.timeout(60):
+            assert await log.write(b"one")
+    assert "request_log.not_durable" in caplog.messages
+    await own.execute("ALTER TABLE away RENAME TO request_log_fresh")
+    await log.recover()
+    assert await stored(own) == [b"one"]
+
+
+async def test_a_file_that_another_worker_stores_and_removes_meanwhile_is_no_fault(
+    own: asyncpg.Pool, tmp_path: Path
+) -> None:
+    run = uuid.uuid4()
+    spool = Spool(tmp_path, run)
+    spool.append(Batch(run, 1, b"1"))
+    spool.waiting()
+
+    def late(descriptor: int, how: int) -> None:
+        only_file(tmp_path).unlink()
+
+    with patch("ddr.http.request_log.spool.fcntl.flock", late):
+        await RequestLog(own, tmp_path).recover()
+    assert left(tmp_path) == []
+
+
+async def test_a_file_that_cannot_be_begun_is_kept_from_nobody(own: asyncpg.Pool, tmp_path: Path) -> None:
+    """Its descriptor is given back: there are as many tries as rows."""
+    log, folder = (
+        RequestLog(own, tmp_path),
+        patch("ddr.http.request_log.spool.keep_names", side_effect=OSError(5, "no")),
+    )
+    await own.execute("ALTER TABLE request_log_fresh RENAME TO away")
+    with folder:
+        await log.write(b"one")
+    assert only_file(tmp_path).stat().st_size == 0
+    await own.execute("ALTER TABLE away RENAME TO request_log_fresh")
+    await log.recover()
+    assert (left(tmp_path), await stored(own)) == ([], [b"one"])

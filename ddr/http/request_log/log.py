@@ -25,6 +25,7 @@ import asyncpg
 
 from ddr.http.pace import Pace
 from ddr.http.request_log.spool import Spool, taken
+from ddr.reasons import in_words
 from ddr.store.audit import request_log as store
 from ddr.store.audit.request_log import Batch
 from ddr.store.audit.trail import NewEntry
@@ -233,9 +234,9 @@ class RequestLog:
         batch = replace(row.batch, records=b"\n".join(one.spooled() for one in row.waiting))
         try:
             await asyncio.to_thread(self._spool.append, batch)
-        except OSError as error:
+        except Exception as error:  # a full disk, or no thread to be had: whoever waits is told all the same
             self._kept.append(batch)
-            log.error("request_log.not_durable", extra={"reason": error.strerror})
+            log.error("request_log.not_durable", extra={"reason": in_words(error)})
         row.told(stored=False)
 
     def _be_away(self, error: str) -> None:

@@ -58,9 +58,14 @@ class Spool:
         self._files += 1
         path = self._folder / f"{self._run}-{self._files}"
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        path.rename(path.with_suffix(SUFFIX))  # not before the lock: another process would take it over, and remove it
-        keep_names(self._folder)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            path.rename(path.with_suffix(SUFFIX))  # not before the lock: another one would take it over, and remove it
+            keep_names(self._folder)
+        except OSError:
+            os.close(descriptor)  # else each row of an outage would take one more, and keep its file from all
+            path.unlink(missing_ok=True)
+            raise
         return descriptor
 
 
@@ -82,12 +87,17 @@ def taken(path: Path) -> Iterator[list[Batch] | None]:
         yield None
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield list(_batches(path))
-    except BlockingIOError:
-        yield None
+        yield _alone_with(descriptor, path)
     finally:
         os.close(descriptor)
+
+
+def _alone_with(descriptor: int, path: Path) -> list[Batch] | None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return list(_batches(path))
+    except (BlockingIOError, FileNotFoundError):  # whoever had it may have stored and removed it since it was opened
+        return None
 
 
 def _batches(path: Path) -> Iterator[Batch]:
