@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, tzinfo
 from decimal import Decimal
 from typing import Any
@@ -91,13 +91,14 @@ def _take(file: ImportFile, line: int, observation: Json, named: Mapping[str, Js
         return
     quantity = observation["valueQuantity"]
     unit = UNITS.get(quantity["code"].casefold(), quantity["code"])
-    source = _source(observation, named, GLUCOSE_METER)
-    file.values.append(Value(line, time_ms, code, unit, _measured(quantity, unit), source))
+    source, comparator = _source(observation, named, GLUCOSE_METER), str(quantity.get("comparator") or "")
+    measured = _measured(quantity, unit, ("", "<", ">"))
+    file.values.append(Value(line, time_ms, code, unit, measured, source, comparator=comparator))
 
 
-def _measured(quantity: Json, unit: str) -> Decimal:
-    """The value of a Quantity. Raises _Unfit for one that says only that it lies below or above."""
-    if quantity.get("comparator"):
+def _measured(quantity: Json, unit: str, comparators: Sequence[str] = ("",)) -> Decimal:
+    """The value of a Quantity with one of these comparators. Raises _Unfit."""
+    if (quantity.get("comparator") or "") not in comparators:
         raise _Unfit("a single value must be a number")
     told = quantity.get("code") or quantity.get("unit")
     if told and UNITS.get(str(told).casefold(), told) != unit:

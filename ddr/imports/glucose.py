@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from ddr.imports.makers import Maker
 from ddr.imports.model import CGM, METER, ImportFile, Source, Value
-from ddr.imports.numbers import beyond, doubtful, implausible, number
+from ddr.imports.numbers import beyond, doubtful, implausible, number, single
 from ddr.imports.times import instants
 
 
@@ -40,6 +40,9 @@ def glucose_file(name: str, readings: Sequence[Reading], zone: tzinfo, skipped: 
         if value is None:
             file.reject(reading.line, f"no value: {reading.value or 'empty'}"[:80])
             continue
+        comparator = ""
+        if isinstance(value, str) and reading.meter and (found := single(reading.value)):
+            comparator, value = found
         doubt = doubtful(reading.value, reading.unit)
         if isinstance(value, Decimal) and (reason := doubt or implausible(value, reading.unit)):
             file.reject(reading.line, reason)
@@ -48,7 +51,8 @@ def glucose_file(name: str, readings: Sequence[Reading], zone: tzinfo, skipped: 
             file.reject(reading.line, "a single value must be a number")
             continue
         code = (METER if reading.meter else CGM)[reading.unit]
-        file.values.append(Value(reading.line, time_ms, code, reading.unit, value, reading.source))
+        one = Value(reading.line, time_ms, code, reading.unit, value, reading.source, comparator=comparator)
+        file.values.append(one)
         if reading.maker.limits and not reading.meter:
             file.limits.setdefault(reading.source, reading.maker.limits)
     return file

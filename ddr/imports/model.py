@@ -73,7 +73,8 @@ class Sources:
 @dataclass(frozen=True, slots=True)
 class Value:
     """One measured value: `line` says where it stands, `time_ms` is UTC. A panel has `parts` (code, value) instead of
-    a value of its own; a continuous value may be LOW or HIGH."""
+    a value of its own; a continuous value may be LOW or HIGH, a single one lie below or above its number (`comparator`,
+    HDDT measurement-blood-glucose.md, LO and HI)."""
 
     line: int
     time_ms: int
@@ -82,6 +83,7 @@ class Value:
     value: Decimal | str | None
     source: Source
     parts: tuple[tuple[str, Decimal], ...] = ()
+    comparator: str = ""
 
     @property
     def continuous(self) -> bool:

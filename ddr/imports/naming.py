@@ -26,7 +26,7 @@ def upload_key(digest: str, generation: int, number: int) -> str:
 def measurement_key(value: Value, digest: str, generation: int = 1) -> str:
     """Of a single value: all that it says, so that another value never has the same; and the file that brings it, so
     that what is taken back is not what another file has brought."""
-    text = f"{value.code}\n{value.time_ms}\n{value.value}\n{value.parts}\n{value.source}"
+    text = f"{value.code}\n{value.time_ms}\n{value.comparator}{value.value}\n{value.parts}\n{value.source}"
     key = f"{KEY}{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}-{digest[:_DIGITS]}"
     return key if generation == 1 else f"{key}-{generation}"
 

@@ -67,6 +67,7 @@ def doubtful(text: str, unit: str, converted: Callable[[Decimal], Decimal] = lam
 
     `converted` brings a number of the file into `unit`.
     """
+    text = text.strip().lstrip("<>")
     if unit not in PLAUSIBLE or not _TWOFOLD.fullmatch(_plain(text)) or (found := number(text)) is None:
         return None
     thousands = converted(found * 1000)
@@ -79,6 +80,14 @@ def beyond(text: str) -> str | None:
     """LOW or HIGH when `text` is a word for it in a language of the exports, or begins with `<` or `>`."""
     word = text.strip().casefold()
     return _BY_WORD.get(word) or (_BY_WORD.get(word[0]) if word[:1] in ("<", ">") else None)
+
+
+def single(text: str) -> tuple[str, Decimal] | None:
+    """Comparator and number of a single value, as in `<20`; None for LO and HI without the limit of the meter."""
+    plain = text.strip()
+    comparator = plain[:1] if plain[:1] in ("<", ">") else ""
+    found = number(plain.removeprefix(comparator))
+    return None if found is None else (comparator, found)
 
 
 def glucose_unit(title: str) -> str:

@@ -226,7 +226,8 @@ def _measurement(value: Value, device: str, key: str) -> Json:
     if value.parts:
         parts = [{"code": code, "value": as_json(amount), "unit": value.unit} for code, amount in value.parts]
         return {**body, "components": parts}
-    return {**body, "value": as_json(value.value), "unit": value.unit}
+    comparator = {"comparator": value.comparator} if value.comparator else {}
+    return {**body, "value": as_json(value.value), "unit": value.unit, **comparator}
 
 
 def _note_single(report: Report, results: Iterable[tuple[Value, Json]]) -> None:

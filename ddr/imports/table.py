@@ -38,7 +38,7 @@ from ddr.imports.model import (
     Value,
     of_one_person,
 )
-from ddr.imports.numbers import beyond, doubtful, implausible, number
+from ddr.imports.numbers import beyond, doubtful, implausible, number, single
 from ddr.imports.times import instants
 
 COLUMNS = ("time", "code", "value", "unit", "device", "serial")
@@ -111,8 +111,8 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
 
 
 def _left_out(row: Cells, shown: str) -> bool:
-    """True for what a patient's export has that is no value: entered in error, or a reading that failed."""
-    return row.value == "E" if row.code in CGM.values() else shown == "no"
+    """True for what a patient's export has that is no value: entered in error, or a measurement that failed."""
+    return row.value == "E" if row.code in CGM.values() else shown == "no" or not (row.value or row.unit)
 
 
 def read_cells(name: str, rows: Sequence[Cells], zone: tzinfo) -> ImportFile:
@@ -152,11 +152,15 @@ def _checked(row: Cells, time_ms: int | None, sources: Sources) -> Value | str:
     value: Decimal | str | None = sign or number(row.value)
     if value is None:
         return f"no value: {row.value or 'empty'}"
+    comparator = ""
     if isinstance(value, str) and code not in CGM.values():
-        return "a single value must be a number"
+        found = single(row.value)
+        if found is None or code in PRESSURES:
+            return "a single value must be a number"
+        comparator, value = found
     if isinstance(value, Decimal) and (reason := doubtful(row.value, unit) or implausible(value, unit)):
         return reason
-    return Value(row.line, time_ms, code, unit, value, _source(row, code, sources))
+    return Value(row.line, time_ms, code, unit, value, _source(row, code, sources), comparator=comparator)
 
 
 def _limits(row: Cells, unit: str) -> Limits | None:

@@ -282,6 +282,34 @@ def test_numbers_below_a_heading_of_something_else_are_no_blood_pressure(other: 
         assert not file.bad
 
 
+def _shown(text: str) -> list[tuple[str, str]]:
+    return [(value.comparator, str(value.value)) for value in taken(text).values if not value.parts]
+
+
+LIMITED = samples.FHIR.replace('"value": 101, "code"', '"comparator": ">", "value": 600, "code"')
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"{samples.TABLE}2026-11-20T08:00:00Z,2339-0,<20,mg/dL,Meter,S\n", ("<", "20")),
+        (
+            f"{samples.TABLE}2026-11-20T08:00:00Z,2339-0, > 33.3 ,mmol/L,Meter,S\n".replace("2339-0", "15074-8"),
+            (">", "33.3"),
+        ),
+        (f"{samples.LIBREVIEW}FreeStyle Libre 3,ABC123,20-11-2026 08:40,2,,,,>27.8\n", (">", "27.8")),
+        (LIMITED, (">", "600")),
+    ],
+)
+def test_a_single_value_may_lie_below_or_above_what_a_meter_measures(text: str, shown: tuple[str, str]) -> None:
+    assert _shown(text)[-1] == shown
+
+
+def test_without_the_limit_of_the_meter_nobody_knows_what_lo_is() -> None:
+    file = taken(f"{samples.TABLE}2026-11-20T08:00:00Z,2339-0,LO,mg/dL,Meter,S\n")
+    assert [bad.reason for bad in file.bad] == ["a single value must be a number"]
+
+
 def test_the_neutral_table() -> None:
     assert values(samples.TABLE) == [
         (250, "99504-3", "101", "S1"),

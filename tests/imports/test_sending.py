@@ -331,6 +331,17 @@ async def test_decimals_that_a_program_made_keep_no_value_out(gateway: httpx.Asy
     assert again.json()["duplicate"] == 1
 
 
+async def test_what_lies_below_a_meter_goes_in_as_lo(
+    gateway: httpx.AsyncClient, core: Core, patient_id: uuid.UUID
+) -> None:
+    """HDDT measurement-blood-glucose.md: LO is the limit with "<"."""
+    table = "time,code,value,unit\n2026-11-19T07:00:00Z,41653-7,<20,mg/dL\n2026-11-19T07:00:00Z,41653-7,20,mg/dL\n"
+    assert (await give(gateway, table)).counts == {"taken": 2}
+    assert (await give(gateway, table)).counts == {"there": 2}
+    rows = await core.pool.fetch("SELECT comparator, value FROM measurement WHERE patient_id = $1", patient_id)
+    assert {(row["comparator"], row["value"]) for row in rows} == {("<", 20), (None, 20)}
+
+
 async def test_numbers_and_times_go_in_as_the_file_has_them(gateway: httpx.AsyncClient) -> None:
     table = "time,code,value,unit\n2026-11-19T07:00:00Z,14743-9,5.50,mmol/L\n2026-11-19T07:00:00.250Z,20150-9,2.00,L\n"
     asked = []

@@ -273,6 +273,26 @@ async def test_another_recorder_learns_makers_kinds_and_limits(core: Core) -> No
         assert (single.source.manufacturer, single.source.type) == ("Puste AG", "303501006")
 
 
+async def test_another_recorder_takes_lo_and_leaves_what_failed(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    body = Body(core, patient.patient_id)
+    device_no = await body.device("Meter", serial_number="M1")
+    quantity = {"value": 20, "comparator": "<", "unit": "mg/dl", "code": "mg/dL"}
+    results: tuple[dict[str, Any], ...] = (
+        {"valueQuantity": quantity},
+        {"dataAbsentReason": {"coding": [{"code": "error"}]}},
+    )
+    for at, told in enumerate(results):
+        coding = {"code": {"coding": [{"system": LOINC, "code": "2339-0"}]}}
+        moment = {"resourceType": "Observation", "effectiveDateTime": date_time(MIDNIGHT + at * HOUR)}
+        content = {**moment, **coding, **told}
+        await body.measurement(GLUCOSE, "2339-0", MIDNIGHT + at * HOUR, content=content, device_no=device_no)
+    for path in ("/me/data.csv", "/me/data-excel.csv", "/me/data.json"):
+        brought = read((await browser.get(path)).content, ZoneInfo("Europe/Berlin"))
+        assert [(one.comparator, one.value) for one in brought.values] == [("<", Decimal(20))]
+        assert not brought.bad
+
+
 async def test_the_copy_says_of_a_meter_what_a_diga_is_told(core: Core) -> None:
     patient, browser = await logged_in(core)
     body = Body(core, patient.patient_id)
