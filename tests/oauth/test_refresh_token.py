@@ -23,7 +23,7 @@ from ddr.store.authorization.unpairing import withdraw
 from ddr.store.outages import reports
 from ddr.store.outages.notices import Notice
 from tests.oauth.backend import Caller, DigaBackend, events, stands, verified_elsewhere
-from tests.support.citus import one_server_only
+from tests.support.citus import not_over_servers, one_server_only
 from tests.support.clock import Clock
 from tests.support.counting import counted
 from tests.support.trust import FakeTrust
@@ -100,6 +100,7 @@ async def test_refreshes_at_once_are_judged_each_for_itself(core: Core, diga: Di
         )  # at worst one for each, and one that looks why it was not made
 
 
+@not_over_servers
 async def test_a_rotation_that_has_to_wait_holds_nobody_up(core: Core, diga: DigaBackend) -> None:
     """Of several at once one is locked just now, and one is not current: these go by themselves."""
     patient_ids = await patients(core, 3)
