@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from ddr.fhir.bounds import TooMuch
 from ddr.fhir.strict_json import NotJson, read, read_exact, whole, with_digits
 from ddr.gateway.problem import Problem
+from ddr.http.admission import Held
 from ddr.http.asgi import Receive, Scope, media_type
 from ddr.http.bodies import Bodies
 from ddr.http.body import BodyError, read_body
@@ -41,7 +41,7 @@ class Upload:
         except BodyError as error:
             raise Problem(error.status, _CODES[error.status], str(error)) from None
 
-    def turn(self) -> AbstractAsyncContextManager[None]:
+    def turn(self) -> Held:
         """The time in which it is worked on. Raises NoTurn."""
         return self._core.admission.turn("ingestion", self._whose)
 

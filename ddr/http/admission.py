@@ -121,20 +121,27 @@ class _Line:
 
 
 class Held:
-    """A turn: `async with` it."""
+    """A turn: `async with` it. It may be `over` before that ends."""
 
-    __slots__ = ("_admission", "_began", "_line", "_whose")
+    __slots__ = ("_admission", "_began", "_line", "_running", "_whose")
 
     def __init__(self, admission: Admission, line: _Line, whose: object) -> None:
         self._admission, self._line, self._whose = admission, line, whose
-        self._began = 0.0
+        self._began, self._running = 0.0, False
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Held:
         await self._admission.begin(self._line, self._whose)
-        self._began = self._admission.now()
+        self._began, self._running = self._admission.now(), True
+        return self
 
     async def __aexit__(self, *error: object) -> None:
-        self._admission.end(self._line, self._whose, self._admission.now() - self._began)
+        self.over()
+
+    def over(self) -> None:
+        """Leave the place to others."""
+        if self._running:
+            self._running = False
+            self._admission.end(self._line, self._whose, self._admission.now() - self._began)
 
 
 class Admission:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from contextlib import AsyncExitStack
 from typing import Any
 
 from ddr.http.admission import Admission
@@ -60,11 +59,10 @@ def in_turn(app: ASGIApp, admission: Admission, room: str, whose: Callable[[Scop
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         caller = whose(scope)
         there = await arrived(scope, receive, bodies, caller, limit)
-        async with AsyncExitStack() as turn:
-            await turn.enter_async_context(admission.turn(room, caller))
+        async with admission.turn(room, caller) as turn:
 
             async def answering(message: MutableMapping[str, Any]) -> None:
-                await turn.aclose()
+                turn.over()
                 await send(message)
 
             await app(scope, there, answering)
