@@ -94,6 +94,7 @@ async def test_the_diga_ends_consent_when_the_prescription_ends(backend: Backend
     assert (await backend.revoke(tokens["refresh_token"])).status_code == 200
     assert await consents(backend.ddr, patient) == {}
     unauthorized(await backend.fhir(tokens))
+    refused(await backend.refresh(tokens), 400, "invalid_grant")
 
 
 @pytest.mark.requirement("CON-007", "CON-017")

@@ -122,6 +122,7 @@ async def test_each_call_and_its_answer_are_one_record(ddr: Recorder, scene: Sce
         assert (stamp.tzinfo is not None, round(stamp.timestamp() * 1000)) == (True, ddr.clock())
         assert record["client_id"] == scene.reader.diga.entry.client_id
         assert record["pairing_id"] == scene.reader.tokens.pairing_id
+        assert (record["status"], record["transaction_id"]) == (200, answer.headers["x-request-id"])
         assert (record["error_code"], record["error_description"]) == (None, None)
 
 

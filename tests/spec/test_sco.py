@@ -84,6 +84,7 @@ async def test_a_token_for_one_miv_opens_nothing_else(ddr: Recorder, scene: Scen
             assert await reader.ids(f"{kind}?_id={resource['id']}") == ([resource["id"]] if allowed else [])
     if miv != CGM:
         assert (await reader.get("Observation/$hddt-cgm-summary")).status_code in (404, 405)
+        refused(await reader.post("Observation/$hddt-cgm-summary"), 404)
 
 
 @pytest.mark.requirement("SCO-002", "SCO-007")
