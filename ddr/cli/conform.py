@@ -123,8 +123,7 @@ def _target(args: argparse.Namespace) -> Target:
         mivs = tuple(canonical(name) for name in args.miv or LIMITS)
         digas = (Identity(args.client_id, args.redirect_uri, args.certificate, args.key, mivs),)
     password = text_of(args.password_file).strip() if args.password_file else ""
-    base, issuer = args.recorder.rstrip("/"), args.issuer.rstrip("/")
-    return Target(base, issuer, digas, (Account(args.username, password),), ca=args.ca)
+    return Target(args.recorder.rstrip("/"), args.issuer, digas, (Account(args.username, password),), ca=args.ca)
 
 
 def _chosen(only: Sequence[str]) -> list[Check]:

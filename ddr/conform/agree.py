@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlencode
 
 from ddr.conform.laws.naive import Case
@@ -12,6 +13,11 @@ from ddr.conform.view import Circle, Found, View
 def query(**parameters: str) -> str:
     """Parameters as a query; `__` in a name stands for a hyphen."""
     return urlencode({name.replace("__", "-"): value for name, value in parameters.items()})
+
+
+def literal(text: str) -> str:
+    """A text as the value of a parameter, in which some characters mean something (FHIR R4 search.html#escaping)."""
+    return re.sub(r"([\\,$|])", r"\\\1", text)
 
 
 def agree(view: View, kind: str, case: Case) -> Found:

@@ -32,7 +32,7 @@ def judge(kit: Kit, kind: str, rule: Rule, concerns: Callable[[Json], bool] = la
         raise NoData(f"the test patient has no such {kind}")
 
 
-def expect_refused(answer: Exchange, status: int, begins: str = "", code: str = "processing") -> None:
+def expect_refused(answer: Exchange, status: int, begins: str | tuple[str, ...] = "", code: str = "processing") -> None:
     """The one error that HDDT prescribes (error-codes.md): its status, code, and how its diagnostics begin."""
     expect(answer.status == status, f"not refused with {status}", answer)
     issue = answer.issue
@@ -40,7 +40,11 @@ def expect_refused(answer: Exchange, status: int, begins: str = "", code: str = 
     expect(issue.get("severity") == "error", f"severity is {issue.get('severity')}", answer)
     expect(issue.get("code") == code, f"code is {issue.get('code')}, not {code}", answer)
     told = str(issue.get("diagnostics", ""))
-    expect(told.startswith(begins), f"diagnostics do not begin with {begins!r}", answer)
+    expect(told.startswith(begins), f"diagnostics do not begin with {_one(begins)!r}", answer)
+
+
+def _one(begins: str | tuple[str, ...]) -> str:
+    return begins if isinstance(begins, str) else begins[0]
 
 
 def is_said(answer: Exchange, wanted: str) -> None:

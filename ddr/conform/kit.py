@@ -56,7 +56,7 @@ class Kit:
     @cached_property
     def server_metadata(self) -> Exchange:
         """The authorization server's metadata (RFC 8414), asked for without a certificate."""
-        answer = self.wire.send("GET", f"{self.target.issuer}/.well-known/oauth-authorization-server")
+        answer = self.wire.send("GET", self.target.metadata)
         found = answer.json
         self.wire.allow_post(*(str(found[name]) for name in ENDPOINTS if name in found))
         return answer
@@ -176,9 +176,8 @@ class Kit:
 
     def lost(self) -> Exchange | None:
         """The last of two requests that a recorder must answer, when it answers neither."""
-        metadata = f"{self.target.issuer}/.well-known/oauth-authorization-server"
         identity = self.target.digas[0] if self.target.digas else None
-        for url, client in ((metadata, None), (f"{self.target.fhir_base}/metadata", identity)):
+        for url, client in ((self.target.metadata, None), (f"{self.target.fhir_base}/metadata", identity)):
             answer = self.wire.send("GET", url, client)
             if answer.status:
                 return None

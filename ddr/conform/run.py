@@ -12,7 +12,7 @@ from ddr.conform.data import OF_CHAPTER, WORDS, Data
 from ddr.conform.exchange import Exchange
 from ddr.conform.kit import Kit
 from ddr.conform.masking import printable
-from ddr.conform.verdict import Ended, Failed, NoData, NotRun, Verdict
+from ddr.conform.verdict import Advised, Ended, Failed, NoData, NotRun, Verdict
 
 INTERRUPTED = "interrupted"
 SHOWN = 3  # exchanges of a check that are evidence when it names none
@@ -20,7 +20,8 @@ SHOWN = 3  # exchanges of a check that are evidence when it names none
 
 @dataclass(frozen=True)
 class Result:
-    """How a check ended. `shown` are the exchanges that show it; `requests` how many it made."""
+    """How a check ended. `shown` are the exchanges that show it; `requests` how many it made; `advice`: what it has
+    found is against a recommendation only."""
 
     check: Check
     verdict: Verdict
@@ -28,6 +29,7 @@ class Result:
     shown: tuple[Exchange, ...]
     seconds: float
     requests: int
+    advice: bool = False
 
 
 def run(kit: Kit, checks: Iterable[Check], told: Callable[[Result], None] = lambda _: None) -> list[Result]:
@@ -67,7 +69,8 @@ def _run(kit: Kit, one: Check) -> Result:
     shown = end.shown
     if verdict in (Verdict.FAILED, Verdict.KIT_ERROR) and not shown:
         shown = tuple(made[-SHOWN:])
-    return Result(one, verdict, printable(end.text), shown, time.monotonic() - began, len(made))
+    seconds, advice = time.monotonic() - began, isinstance(end, Advised)
+    return Result(one, verdict, printable(end.text), shown, seconds, len(made), advice)
 
 
 def _ready(kit: Kit, one: Check) -> None:

@@ -62,6 +62,12 @@ class Target:
     grace_seconds: int | None = None  # of every MIV, where the operator knows it better
 
     @property
+    def metadata(self) -> str:
+        """Where the authorization server's metadata are. `issuer` is as it is registered: a slash at its end is part of
+        it, and not of this address (RFC 8414 section 3.1)."""
+        return f"{self.issuer.rstrip('/')}/.well-known/oauth-authorization-server"
+
+    @property
     def private(self) -> bool:
         """Whether its certificate comes from an authority of its own: a test system."""
         return bool(self.ca)
@@ -113,10 +119,10 @@ def _target(content: Mapping[str, Any], folder: Path) -> Target:
         if not (0 <= diga < len(digas) and 0 <= patient < len(patients)):
             raise ValueError(f"pairings: there is no DiGA {diga} with patient {patient}; the first is 0")
     pairings = pairings or _every(len(digas), len(patients))
-    issuer = content["oauth_issuer"].rstrip("/")
+    issuer: str = content["oauth_issuer"]
     return Target(
         fhir_base=content["fhir_base"].rstrip("/"),
-        issuer=issuer,
+        issuer=issuer.strip(),
         digas=digas,
         patients=patients,
         pairings=tuple(pairings),

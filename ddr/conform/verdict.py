@@ -36,6 +36,10 @@ class Failed(Ended):
     verdict = Verdict.FAILED
 
 
+class Advised(Failed):
+    """The recorder does not do what is recommended only (RFC 2119), in a check that looks at more: a remark."""
+
+
 class NotApplicable(Ended):
     """The requirement does not concern this recorder, this DiGA or this data; the text says why."""
 

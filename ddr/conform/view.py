@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
 
+from ddr.client.answers import at_same_server
+from ddr.client.errors import Refused
 from ddr.client.oauth import seconds_told
 from ddr.conform.authorization import OBSERVATION, Pairing, refresh_form, token
 from ddr.conform.blame import blamed
@@ -229,10 +230,10 @@ class View:
         found = next((str(link.get("url")) for link in links if link.get("relation") == "next"), None)
         if found is None:
             return None
-        absolute = urljoin(answer.url, found)
-        if urlsplit(absolute)[:2] != urlsplit(self.kit.target.fhir_base)[:2]:
-            raise Elsewhere("a link leads to another server, which would get the token", answer)
-        return absolute
+        try:
+            return at_same_server(answer.url, found)
+        except Refused:
+            raise Elsewhere("a link leads to another server, which would get the token", answer) from None
 
     def listed(self, kind: str) -> Found:
         """All of Observation (with the devices behind them), Device or DeviceMetric; read once. Raises NotRun."""

@@ -16,7 +16,8 @@ from ddr.conform.laws.structure import misshapen, problems
 from ddr.conform.verdict import Failed, KitError
 from tests.conform.test_chunk_laws import observed
 
-LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
+LOINC, UCUM, SNOMED = "http://loinc.org", "http://unitsofmeasure.org", "http://snomed.info/sct"
+VITAL = "http://terminology.hl7.org/CodeSystem/observation-category"
 GLUCOSE = {"coding": [{"system": LOINC, "code": "99504-3"}]}
 ORIGIN = {"value": 0, "system": UCUM, "code": "mg/dL"}
 SAMPLED = {"origin": ORIGIN, "period": 300_000, "dimensions": 1, "data": "100"}
@@ -24,6 +25,10 @@ SAMPLED = {"origin": ORIGIN, "period": 300_000, "dimensions": 1, "data": "100"}
 
 def part(code: str, **more: Any) -> dict[str, Any]:
     return {"code": {"coding": [{"system": LOINC, "code": code}]}, **more}
+
+
+def codings(*systems: str) -> dict[str, Any]:
+    return {"code": {"coding": [{"system": one, "code": "85354-9"} for one in systems]}}
 
 
 @pytest.mark.parametrize(
@@ -64,6 +69,43 @@ def part(code: str, **more: Any) -> dict[str, Any]:
             {"component": [part("8480-6", valueQuantity={"value": 1, "system": UCUM, "code": "mm[Hg]"})]},
             "a component's value lacks unit",
         ),
+        (observations.anonymous, {}, ""),
+        (observations.anonymous, {"subject": {"reference": "Patient/4f1c0d2e-a9"}}, ""),
+        (observations.anonymous, {"subject": {"identifier": {"system": "urn:x", "value": "A12345678f"}}}, ""),
+        (observations.anonymous, {"subject": {"display": "Anna"}}, "subject has a display"),
+        *(
+            (observations.anonymous, {"subject": named}, "subject has a health insurance number")
+            for named in (
+                {"reference": "Patient/A123456789"},
+                {"identifier": {"value": "A123456789"}},
+                {"identifier": {"system": "http://fhir.de/sid/gkv/kvid-10"}},
+            )
+        ),
+        (
+            observations.anonymous,
+            {"subject": {"identifier": {"value": "a@x.example"}}},
+            "subject has an address of mail",
+        ),
+        (observations.vital_signs, {"category": [{"coding": [{"system": VITAL, "code": "vital-signs"}]}]}, ""),
+        (
+            observations.vital_signs,
+            {"category": [{"coding": [{"system": "https://x.example", "code": "vital-signs"}]}]},
+            "the category vital-signs is missing",
+        ),
+        (observations.pressure_code, codings(LOINC, "https://x.example"), ""),
+        (observations.pressure_code, codings(LOINC, SNOMED), f"the codings are of {LOINC}, {SNOMED}"),
+        (observations.pressure_code, codings(LOINC, LOINC), f"the codings are of {LOINC}, {LOINC}"),
+        (observations.pressure_code, codings("https://x.example"), "the codings are of https://x.example"),
+        (
+            observations.mandatory,
+            {"status": "final", "effectiveDateTime": "2026", "component": [], "code": GLUCOSE},
+            "neither a value nor a dataAbsentReason",
+        ),
+        (
+            observations.mandatory,
+            {"status": "final", "effectiveDateTime": "2026", "component": [], **codings(LOINC)},
+            "",
+        ),
         (observations.method, {}, "no method"),
         (observations.method, {"method": {"text": "own"}}, ""),
         (observations.unit, {"code": GLUCOSE, "valueQuantity": 7}, "no Quantity"),
@@ -103,7 +145,7 @@ def test_chunks_that_break_a_law_are_told() -> None:
     empty = replace(first, tokens=(), step=0.0)
     begins = replace(second, start=first.start + 60_000)
     assert list(chunks.overlaps([empty, begins])) == [f"{first.key} and {second.key} overlap"]
-    gaps = replace(first, tokens=("E", "E"))
+    gaps = replace(first, tokens=("E", "E"), status="preliminary")
     assert list(chunks.absent([gaps])) == [f"{first.key} holds gaps only, and is not shown as temp-unknown"]
     told = [f"{first.key} has no values, reason none and status final"]
     assert list(chunks.absent([empty])) == told

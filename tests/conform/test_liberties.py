@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx
 import pytest
 
 from ddr.conform.check import all_checks
 from ddr.conform.kit import Kit
 from ddr.conform.verdict import Verdict
 from tests.conform.conftest import with_pairings
+from tests.conform.faults.tamper import Tamper, asks, edited, replaced, wrapping
 from tests.conform.liberties import groups, together
 from tests.spec.examined import Examined
 
@@ -23,6 +25,22 @@ async def paired(examined: Examined) -> Kit:
     kit = examined.kit()
     await asyncio.to_thread(lambda: kit.views)
     return kit
+
+
+async def test_a_pushed_request_may_live_for_long_and_say_nothing_of_caches(examined: Examined, paired: Kit) -> None:
+    """RFC 9126 leaves its life to the server, and shows the header in an example. Before: failures of a MUST."""
+
+    def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+        answer = tamper.pass_on(request)
+        if not asks(request, "/oauth/par$") or answer.status_code != 201:
+            return answer
+        return replaced(edited(answer, lambda body: body.update(expires_in=3600)), None, cache_control=None)
+
+    kit = examined.kit(wrapping(harm))
+    with_pairings(kit, paired)
+    names = ("par-is-accepted", "par-answer-is-not-cached")
+    results = await examined.run(kit, [one for one in all_checks() if one.name in names])
+    assert [(one.verdict, one.advice) for one in results] == [(Verdict.PASSED, False), (Verdict.FAILED, True)]
 
 
 @pytest.mark.parametrize("group", ["forms", "devices"])

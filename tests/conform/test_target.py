@@ -55,7 +55,8 @@ def test_without_pairings_every_diga_meets_every_patient_six_at_most(tmp_path: P
     found = read(tmp_path, {**WHOLE, "digas": [DIGA, DIGA], "patients": patients})
     assert list(found.pairings) == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)]
     assert list(read(tmp_path, "\ufeff" + json.dumps(WHOLE)).pairings) == [(0, 0)]
-    assert (found.issuer, found.fhir_base) == ("https://r.example", "https://r.example/fhir")
+    assert (found.issuer, found.fhir_base) == ("https://r.example/", "https://r.example/fhir")
+    assert found.metadata == "https://r.example/.well-known/oauth-authorization-server"
 
 
 def test_the_operator_may_know_another_grace_period(tmp_path: Path) -> None:

@@ -98,9 +98,10 @@ def no_patient_endpoint(kit: Kit) -> None:
 
 @check("SCO-004", needs=PATIENT)
 def nothing_can_be_written(kit: Kit) -> None:
-    """PUT, PATCH and DELETE of an id that does not exist, and of a type as a whole, are refused."""
+    """PATCH and DELETE of an id that does not exist, and DELETE of what a search for it finds, are refused."""
     view = kit.views[0]
-    for method, path in (("DELETE", "Observation/there-is-none"), ("PATCH", "Device/there-is-none")):
+    nowhere = ("DELETE", "Observation/there-is-none"), ("DELETE", "Observation?_id=there-is-none")
+    for method, path in (*nowhere, ("PATCH", "Device/there-is-none")):
         headers = {"content-type": "application/json-patch+json"}
         content = "[]" if method == "PATCH" else ""
         answer = view.send(method, path, headers, content, harmless=True)

@@ -102,14 +102,13 @@ def new_values_are_served(kit: Kit) -> None:
     """A single measurement is found within the Vendor-Holdup of 60 seconds after it came, and moves lastUpdated on."""
     view = _singles(kit)
     before = _keyed(view.again("Observation"))
-    latest = max((milliseconds(one["meta"]["lastUpdated"]) for one in before.values()), default=0)
+    latest = max(map(_stamp, before.values()), default=0)
     _bring(kit, view, Data.NEW)
     for found in _until(kit, view):
         new = [one for key, one in _keyed(found).items() if key not in before]
         if new:
-            stamps = [milliseconds(one["meta"]["lastUpdated"]) for one in new]
             text = "what came last has an earlier lastUpdated than what was there"
-            expect(max(stamps) >= latest, text, found.origin[key_of(new[0])])
+            expect(max(map(_stamp, new)) >= latest, text, found.origin[key_of(new[0])])
             return
     expect(False, f"a new measurement is not served after {HOLDUP} s", *found.pages[:1])
 
@@ -142,13 +141,19 @@ def corrections_are_told(kit: Kit) -> None:
             shown = found.origin[key_of(one)]
             told = one.get("status") in ("amended", "corrected", "entered-in-error", "preliminary")
             expect(told, f"{key_of(one)} has changed and is {one.get('status')}", shown)
-            versions = [part["meta"].get("versionId") for part in (old, one)]
+            versions = [(part.get("meta") or {}).get("versionId") for part in (old, one)]
             expect(versions[0] is None or versions[0] != versions[1], f"{key_of(one)} has the same version", shown)
-            moved = milliseconds(one["meta"]["lastUpdated"]) > milliseconds(old["meta"]["lastUpdated"])
-            expect(moved, f"{key_of(one)} has the same lastUpdated", shown)
+            moved = _stamp(one) > _stamp(old)
+            expect(moved or not _stamp(old), f"{key_of(one)} has the same lastUpdated", shown)
         if changed:
             return
     raise NotApplicable("the recorder shows no correction")
+
+
+def _stamp(one: Json) -> int:
+    """When it has changed last; 0 where it does not say: `meta-is-complete` knows where it must."""
+    stamp = (one.get("meta") or {}).get("lastUpdated")
+    return 0 if stamp is None else milliseconds(stamp)
 
 
 def _is_other(old: Json | None, one: Json) -> bool:

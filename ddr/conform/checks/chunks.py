@@ -22,9 +22,17 @@ def _series(kit: Kit) -> Iterator[tuple[View, str, list[Chunk]]]:
     for view in kit.views:
         for name, found in chunks.series(view.everything.matches).items():
             seen = True
-            yield view, name, found
+            yield view, name, chunks.of_versions(found) if _in_versions(kit, view, name) else found
     if not seen:
         raise NoData("the test patient has no continuous values")
+
+
+def _in_versions(kit: Kit, view: View, name: str) -> bool:
+    """Whether the DeviceMetric of a series has had another version before this one."""
+    metric = view.everything.included.get(name.partition(" ")[0], {})
+    versions = "vread" in {one.get("code") for one in kit.declared("DeviceMetric").get("interaction") or ()}
+    number = str((metric.get("meta") or {}).get("versionId", ""))
+    return versions and metric.get("resourceType") == "DeviceMetric" and number not in ("", "1")
 
 
 def _judge(kit: Kit, law: Callable[[Sequence[Chunk]], Iterable[str]]) -> None:

@@ -62,8 +62,9 @@ def capability_statement_is_valid(kit: Kit) -> None:
 @check("RS-007")
 def formats_declared(kit: Kit) -> None:
     """It names JSON and XML."""
-    formats = {str(one).removeprefix("application/fhir+") for one in kit.capability.get("format") or ()}
-    expect({"json", "xml"} <= formats, f"format is {', '.join(sorted(formats))}", kit.capability_answer)
+    formats = [str(one).partition(";")[0].strip() for one in kit.capability.get("format") or ()]
+    known = {one.removeprefix("application/").removeprefix("fhir+") for one in formats}
+    expect({"json", "xml"} <= known, f"format is {', '.join(sorted(formats))}", kit.capability_answer)
 
 
 @check("RS-006", "RS-035")

@@ -46,14 +46,16 @@ def no_modifier_extensions(kit: Kit) -> None:
 
 @check("RS-001", "RS-013", needs=PATIENT, searches=1)
 def meta_is_complete(kit: Kit) -> None:
-    """Every resource has meta.lastUpdated, and names its profile of HDDT."""
+    """Every resource has meta.lastUpdated where it can be searched by it, and names its profile of HDDT."""
     for view in kit.views:
         for kind in ("Observation", "Device", "DeviceMetric"):
             found = view.listed(kind)
+            polled = "_lastUpdated" in kit.parameters(kind)
+            polled = polled or (kind == "Observation" and view.sees("continuous-glucose-measurement"))
             for one in found.matches:
                 meta = one.get("meta") or {}
                 shown = found.origin[key_of(one)]
-                expect("lastUpdated" in meta, f"{key_of(one)}: no meta.lastUpdated", shown)
+                expect("lastUpdated" in meta or not polled, f"{key_of(one)}: no meta.lastUpdated", shown)
                 named = any("gematik.de/fhir/hddt/" in str(name) for name in meta.get("profile") or ())
                 expect(named or not meta.get("profile"), f"{key_of(one)}: no profile of HDDT", shown)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator
 
-from ddr.conform.agree import agree, query
+from ddr.conform.agree import agree, answered, literal, query
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Json
 from ddr.conform.kit import Kit
-from ddr.conform.laws.naive import Case, codings, folded, references, starts
+from ddr.conform.laws.naive import Case, codings, references, starts
 from ddr.conform.verdict import NoData, NotApplicable, expect
 from ddr.conform.view import View, matches
 
@@ -45,8 +46,8 @@ def search_by_device_name(kit: Kit) -> None:
 
     def look(view: View, found: list[Json]) -> None:
         name = str(found[0]["deviceName"][0]["name"])
-        for text in (name, name.upper(), name[: max(1, len(name) // 2)].lower(), name[1:] or name):
-            agree(view, DEVICE, Case(query(device__name=text), _named(text)))
+        for text in (name, _upper(name), name[: max(1, len(name) // 2)].lower(), name[1:] or name):
+            agree(view, DEVICE, Case(query(device__name=literal(text)), _named(text)))
         agree(view, DEVICE, Case(query(device__name="there is none such"), lambda one: False))
 
     _each(kit, DEVICE, look, lambda one: one.get("deviceName"))
@@ -58,11 +59,21 @@ def search_by_manufacturer(kit: Kit) -> None:
 
     def look(view: View, found: list[Json]) -> None:
         for name in sorted({str(one["manufacturer"]) for one in found})[:3]:
-            for text in (name, folded(name)):
+            for text in (name, _plain(name)):
                 wanted = _made_by(text)
-                agree(view, DEVICE, Case(query(manufacturer=text), wanted))
+                agree(view, DEVICE, Case(query(manufacturer=literal(text)), wanted))
 
     _each(kit, DEVICE, look, lambda one: one.get("manufacturer"))
+
+
+def _upper(text: str) -> str:
+    """In capitals; a sharp s stays: whether "SS" finds it is left to the server."""
+    return "".join(char.upper() if len(char.upper()) == 1 else char for char in text)
+
+
+def _plain(text: str) -> str:
+    """In small letters, without accents; ligatures and signs stay."""
+    return "".join(char for char in unicodedata.normalize("NFD", text) if not unicodedata.combining(char)).lower()
 
 
 def _named(text: str) -> Callable[[Json], bool]:
@@ -88,16 +99,27 @@ def search_by_device_type(kit: Kit) -> None:
 
 @check("RS-035", needs=PATIENT)
 def search_devices_by_id(kit: Kit) -> None:
-    """`_id` finds Device and DeviceMetric, one or several of a list."""
+    """`_id` finds Device and DeviceMetric, one or several of a list; `_include` brings the Device of a DeviceMetric."""
     for kind in (DEVICE, METRIC):
 
         def look(view: View, found: list[Json], kind: str = kind) -> None:
             own, both = found[-1]["id"], (found[0]["id"], found[-1]["id"])
             agree(view, kind, Case(query(_id=own), lambda one: one["id"] == own))
             agree(view, kind, Case(query(_id=",".join((*both, "there-is-none"))), lambda one: one["id"] in both))
+            if kind == METRIC:
+                _brings_sources(view, found)
 
         if any(view.listed(kind).matches for view in kit.views):
             _each(kit, kind, look, lambda one: one.get("id"))
+
+
+def _brings_sources(view: View, found: list[Json]) -> None:
+    """The Devices of these DeviceMetrics, and nothing else."""
+    wanted = {key for one in found for key in references(one, "source") if "#" not in key}
+    answer = answered(view, METRIC, "_include=DeviceMetric:source")
+    lost, more = wanted - set(answer.included), set(answer.included) - wanted
+    expect(not lost, f"_include=DeviceMetric:source does not bring {min(lost, default='')}", answer.pages[0])
+    expect(not more, f"_include=DeviceMetric:source brings {min(more, default='')}", answer.pages[0])
 
 
 @check("DEV-025", needs=PATIENT)

@@ -11,7 +11,7 @@ from ddr.conform.exchange import Json
 from ddr.conform.kit import Kit
 from ddr.conform.laws.codes import VALUESETS
 from ddr.conform.laws.naive import Case, bounded, codings, compared, has_code, in_range, quantities, references
-from ddr.conform.laws.times import effective, updated, written
+from ddr.conform.laws.times import effective, is_finer, updated, written
 from ddr.conform.verdict import NoData, NotApplicable, expect
 from ddr.conform.view import View
 from ddr.durations import DAY_MS
@@ -176,12 +176,18 @@ def search_observations_by_last_updated(kit: Kit) -> None:
             def wanted(one: Json, prefix: str = prefix) -> bool:
                 return in_range(prefix, (updated(one), updated(one)), (asked, asked + (0 if asked % 1000 else 999)))
 
-            agree(view, OBSERVATION, _case(wanted, _lastUpdated=f"{prefix}{written(asked)}"))
+            text = query(_lastUpdated=f"{prefix}{written(asked)}")
+            agree(view, OBSERVATION, Case(text, wanted, lambda one: _within(one, asked)))
 
     _each(kit, look)
 
 
-@check("BG-011", "LF-020", needs=PATIENT, searches=3)
+def _within(one: Json, asked: int) -> bool:
+    """Whether it changed within the millisecond that was asked for, and not at its beginning: before it, or after."""
+    return updated(one) == asked and is_finer(one["meta"]["lastUpdated"])
+
+
+@check("BG-011", "LF-020", needs=PATIENT, searches=4)
 def search_by_value_quantity(kit: Kit) -> None:
     """`value-quantity` compares the numbers of single measurements, with unit and without."""
 
@@ -189,9 +195,8 @@ def search_by_value_quantity(kit: Kit) -> None:
         pairs = sorted(pair for one in found for pair in quantities(one))
         unit, value = pairs[len(pairs) // 2]
         asked = value + Decimal("0.01")
-        for prefix in ("gt", "lt"):
-            case = _quantity("value-quantity", prefix, asked, unit, False)
-            agree(view, OBSERVATION, case)
+        for prefix, named in (("gt", unit), ("lt", unit), ("lt", "")):
+            agree(view, OBSERVATION, _quantity("value-quantity", prefix, asked, named, False))
         mine = [one for one in found if any(pair == (unit, value) for pair in quantities(one))]
         text = query(value__quantity=f"ge{value}|{UCUM}|{unit}", _id=str(mine[0]["id"]))
         agree(view, OBSERVATION, Case(text, lambda one: one["id"] == mine[0]["id"]))
@@ -201,9 +206,11 @@ def search_by_value_quantity(kit: Kit) -> None:
 
 def _quantity(name: str, prefix: str, asked: Decimal, unit: str, components: bool) -> Case:
     def wanted(one: Json) -> bool:
-        return any(code == unit and compared(prefix, value, asked) for code, value in quantities(one, components))
+        found = quantities(one, components)
+        return any(unit in ("", code) and compared(prefix, value, asked) for code, value in found)
 
-    return Case(query(**{name: f"{prefix}{asked}|{UCUM}|{unit}"}), wanted, bounded)
+    text = f"{prefix}{asked}|{UCUM}|{unit}" if unit else f"{prefix}{asked}"
+    return Case(query(**{name: text}), wanted, bounded)
 
 
 def _valued(one: Json) -> bool:
@@ -232,15 +239,15 @@ def search_by_component_code(kit: Kit) -> None:
     _each(kit, look, PRESSURE)
 
 
-@check("BP-015", needs=PATIENT, searches=2)
+@check("BP-015", needs=PATIENT, searches=3)
 def search_by_component_value(kit: Kit) -> None:
-    """`component-value-quantity` compares the value of any component."""
+    """`component-value-quantity` compares the value of any component, with unit and without."""
 
     def look(view: View, found: list[Json]) -> None:
         values = sorted(value for one in found for _, value in quantities(one, True))
         asked = values[len(values) // 2] + Decimal("0.01")
-        for prefix in ("gt", "lt"):
-            agree(view, OBSERVATION, _quantity("component-value-quantity", prefix, asked, "mm[Hg]", True))
+        for prefix, unit in (("gt", "mm[Hg]"), ("lt", "mm[Hg]"), ("gt", "")):
+            agree(view, OBSERVATION, _quantity("component-value-quantity", prefix, asked, unit, True))
 
     _each(kit, look, PRESSURE, having=_composed)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ddr.conform.exchange import Json
@@ -27,6 +27,7 @@ class Chunk:
     step: float
     tokens: tuple[str, ...]
     reason: str  # code of dataAbsentReason
+    device: str = ""  # the reference, with the version that it names
 
     @property
     def length(self) -> int:
@@ -56,6 +57,7 @@ def chunk(one: Json) -> Chunk:
         step=float(data.get("period", 0)),
         tokens=tuple(str(data.get("data", "")).split()),
         reason=next((code for _, code in codings(one.get("dataAbsentReason"))), ""),
+        device=str((one.get("device") or {}).get("reference", "")),
     )
 
 
@@ -76,6 +78,24 @@ def the_span(chunks: Sequence[Chunk]) -> int:
     return max(one.length for one in chunks)
 
 
+def recalibrated(one: Chunk, following: Chunk) -> bool:
+    """Whether they name different versions of their DeviceMetric: HDDT lets a recorder keep the states of a calibration
+    in versions of one, and each of them begins a chunk (retrieving-data.md)."""
+    return one.device != following.device
+
+
+def of_versions(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """Chunks of a DeviceMetric that is kept in versions, where references name none: one that was cut short, with
+    another one where it ends, may stand for a change of the calibration."""
+    longest, number, found = the_span(chunks), 0, list[Chunk]()
+    for one in chunks:
+        before = found[-1] if found else one
+        cut = longest - before.length > SECOND and before.status in ENDED
+        number += cut and abs(one.start - before.end) <= 2 * max(one.step, before.step, SECOND)
+        found.append(replace(one, device=f"{one.device}, {number}"))
+    return found
+
+
 def lengths(chunks: Sequence[Chunk]) -> Iterator[str]:
     """All have the span, but for a last one that ended."""
     longest = the_span(chunks)
@@ -84,7 +104,7 @@ def lengths(chunks: Sequence[Chunk]) -> Iterator[str]:
             continue
         if one.status not in ENDED:
             yield f"{one.key} is {one.status} and shorter than the span of {longest // SECOND} s"
-        elif place < len(chunks) - 1:
+        elif place < len(chunks) - 1 and not recalibrated(one, chunks[place + 1]):
             yield f"{one.key} is shorter than the span, and another chunk of the same sensor follows"
 
 
@@ -111,7 +131,7 @@ def grid(chunks: Sequence[Chunk]) -> Iterator[str]:
     for one, following in pairwise(chunks):
         step = max(one.step, following.step)
         off = (following.start - one.start + longest // 2) % longest - longest // 2
-        if step and abs(off) > step:
+        if step and abs(off) > step and not recalibrated(one, following):
             yield f"{following.key} starts {abs(off) / SECOND:.0f} s off the grid of {one.key}"
 
 
@@ -126,11 +146,14 @@ def data(chunks: Sequence[Chunk]) -> Iterator[str]:
 
 
 def absent(chunks: Sequence[Chunk]) -> Iterator[str]:
-    """Without any value: temp-unknown and preliminary, no data of gaps only."""
+    """Without any value: temp-unknown as long as they may come, which is preliminary; gaps, or the reason of an error,
+    when none will (HDDT measurement-cgm.md; it leaves open how a recorder ends what is lost)."""
     for one in chunks:
-        if one.tokens and set(one.tokens) == {"E"}:
+        if set(one.tokens) == {"E"} and one.status not in ENDED:
             yield f"{one.key} holds gaps only, and is not shown as temp-unknown"
-        if not one.tokens and (one.reason, one.status) != ("temp-unknown", "preliminary"):
+        awaited = one.reason == "temp-unknown"
+        good = awaited if one.status == "preliminary" else one.reason != "" and not awaited
+        if not one.tokens and not good:
             yield f"{one.key} has no values, reason {one.reason or 'none'} and status {one.status}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
 NOMENCLATURE = "urn:iso:std:iso:11073:10101"
 SNOMED = "http://snomed.info/sct"
+CATEGORIES = "http://terminology.hl7.org/CodeSystem/observation-category"
 LUNG_CODES = "https://gematik.de/fhir/hddt/CodeSystem/hddt-lung-function-temporary-codes"
 LUNG_METHODS = "https://gematik.de/fhir/hddt/CodeSystem/hddt-lung-function-reference-value-method-codes"
 

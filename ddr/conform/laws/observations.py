@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from ddr.conform.exchange import Json
 from ddr.conform.laws import codes
-from ddr.conform.laws.naive import codings, has_code, references
+from ddr.conform.laws.naive import codings, references
 
 VALUES = ("valueQuantity", "valueSampledData")
+_KVNR = re.compile(r"\b[A-Z][0-9]{9}\b")
 
 
 def code(one: Json) -> str:
@@ -40,7 +43,8 @@ def mandatory(one: Json) -> str:
         return f"status is {status}"
     if not any(name in one for name in ("effectiveDateTime", "effectivePeriod")):
         return "" if code(one) in codes.LUNG_REFERENCE else "no effective time"
-    if not any(name in one for name in (*VALUES, "dataAbsentReason", "component")):
+    parts = ("component",) if code(one) == codes.PRESSURE else ()
+    if not any(name in one for name in (*VALUES, "dataAbsentReason", *parts)):
         return "neither a value nor a dataAbsentReason"
     return ""
 
@@ -162,14 +166,15 @@ def day_at_least(one: Json) -> str:
 
 def vital_signs(one: Json) -> str:
     """Blood pressure is in the category vital-signs."""
-    good = any(has_code(category, "vital-signs") for category in one.get("category") or ())
+    good = any((codes.CATEGORIES, "vital-signs") in codings(category) for category in one.get("category") or ())
     return "" if good else "the category vital-signs is missing"
 
 
 def pressure_code(one: Json) -> str:
-    """Blood pressure has one coding of LOINC, and none of SNOMED CT."""
+    """Blood pressure has one coding of LOINC, and none of SNOMED CT; the profile leaves open what else."""
     systems = [system for system, _ in codings(one.get("code"))]
-    return "" if systems == [codes.LOINC] else f"the codings are of {', '.join(systems)}"
+    good = systems.count(codes.LOINC) == 1 and codes.SNOMED not in systems
+    return "" if good else f"the codings are of {', '.join(systems)}"
 
 
 def method(one: Json) -> str:
@@ -194,5 +199,13 @@ def derived(one: Json) -> str:
 
 
 def anonymous(one: Json) -> str:
-    """A subject, if there is one, has no name to display; a reference is a pseudonym, since no Patient is served."""
-    return "subject has a display" if "display" in (one.get("subject") or {}) else ""
+    """A subject, if there is one, has no name to display, no insurance number and no address of mail; a reference is a
+    pseudonym, since no Patient is served."""
+    subject = one.get("subject") or {}
+    identifier = subject.get("identifier") or {}
+    told = f"{subject.get('reference', '')} {identifier.get('value', '')}"
+    if "display" in subject:
+        return "subject has a display"
+    if "kvid" in str(identifier.get("system")) or _KVNR.search(told):
+        return "subject has a health insurance number"
+    return "subject has an address of mail" if "@" in told else ""

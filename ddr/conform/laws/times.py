@@ -11,6 +11,7 @@ _INSTANT = re.compile(
     r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-]\d{2}:\d{2})"
 )
 _DATE_TIME = re.compile(rf"\d{{4}}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?|{_INSTANT.pattern}")
+_FINER = re.compile(r"\.\d{3}\d*[1-9]")
 Range = tuple[int, int]
 
 
@@ -61,6 +62,11 @@ def updated(resource: Json) -> int:
     return milliseconds(resource["meta"]["lastUpdated"])
 
 
+def is_finer(text: object) -> bool:
+    """Whether a time is told more finely than in milliseconds, as many servers do."""
+    return isinstance(text, str) and _FINER.search(text) is not None
+
+
 def written(ms: int) -> str:
     """An instant for a query: with Z, without a fraction where there is none."""
     moment = datetime.fromtimestamp(ms / 1000, UTC)
@@ -70,4 +76,4 @@ def written(ms: int) -> str:
 
 def _ms(moment: datetime) -> int:
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round((moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(milliseconds=1))
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
