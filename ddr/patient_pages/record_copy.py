@@ -18,13 +18,17 @@ from ddr.http.core import Core
 from ddr.patient_pages.access import words
 from ddr.patient_pages.dates import day
 from ddr.patient_pages.names import app_name, title_of
+from ddr.patient_pages.research import told_of
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.texts.reasons import reason
 from ddr.patient_pages.texts.representation import somebody
 from ddr.store.audit import patients as trail
 from ddr.store.authorization import research
+from ddr.store.authorization.representations import of_patient
 from ddr.store.database.ids import Kind
+from ddr.store.gateways import tokens
 from ddr.store.patients import export
+from ddr.store.patients import research as exports
 
 Row = Mapping[str, Any]
 
@@ -90,6 +94,24 @@ async def consent_lines(core: Core, patient_id: UUID, lang: str) -> AsyncIterato
         roles = (row["given_role"] or "", row["ended_role"] or "")
         about = (text(lang, "research.title"), "", instant(row["given_ms"]), "", "")
         yield _written([("",) * 6 + (*about, *ended, *roles, *_words(row))])
+    async for line in _others(core, patient_id, lang):
+        yield _written([line])
+
+
+async def _others(core: Core, patient_id: UUID, lang: str) -> AsyncIterator[Sequence[str]]:
+    """Lines of the same columns: who sends, who represents, who got readings for research; as the pages tell it."""
+    for row in await tokens.apps(core.pool, patient_id, core.clock()):
+        app = ("", row["name"] or text(lang, "gateway_apps.unnamed"), "", instant(row["since_ms"]), "", "")
+        about = (text(lang, "gateway_apps.title"), "", "", instant(row["until_ms"]), "", "", "", "")
+        yield (*app, *about, row["role"] or "", *("",) * 5)
+    for row in await of_patient(core.pool, patient_id):
+        because = reason(lang, row["end_reason"]) if row["ended_ms"] else ""
+        times = (instant(row["since_ms"]), _at(row["until_ms"]), "", _at(row["ended_ms"]), "", because)
+        yield (*("",) * 6, text(lang, "representation.by_whom"), "", *times, row["relation"], *("",) * 5)
+    for row in await exports.exports_with(core.pool, patient_id):
+        given = (text(lang, "research.exports"), " ".join(row["valuesets"]), instant(row["at_ms"]))
+        told = text(lang, "research.export", **told_of(core, row, lang))
+        yield ("", row["recipient"], *("",) * 4, *given, *("",) * 7, lang, "", "", told)
 
 
 async def access_lines(core: Core, patient_id: UUID, lang: str, upto_no: int) -> AsyncIterator[bytes]:

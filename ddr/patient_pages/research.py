@@ -76,7 +76,7 @@ async def _page(
         in_force=in_force,
         given_by=somebody(lang, in_force["given_role"]) if in_force else "",
         former=[one for one in reversed(consents) if one["ended_ms"] is not None],
-        exports=[_told(core, row, lang) for row in await exports.exports_with(core.pool, session.patient_id)],
+        exports=[told_of(core, row, lang) for row in await exports.exports_with(core.pool, session.patient_id)],
         reason=lambda tag: reason(lang, tag),
         may_give=session.decides_for_good,
         text_digest=shown(lang, _role(session)).digest.hex(),
@@ -85,8 +85,8 @@ async def _page(
     )
 
 
-def _told(core: Core, row: exports.Row, lang: str) -> dict[str, str]:
-    """An export, as the page tells it."""
+def told_of(core: Core, row: exports.Row, lang: str) -> dict[str, str]:
+    """An export, as the page and the patient's copy tell it."""
     return {
         "day": day(lang, row["at_ms"]),
         "recipient": row["recipient"],

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import csv
 import io
+from datetime import date
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import orjson
 import pytest
@@ -14,13 +15,15 @@ from fhir.resources.R4B import get_fhir_model_class
 
 from ddr.http.core import Core
 from ddr.store.audit import patients as trail
+from ddr.store.authorization.representations import End, SetBy, end
+from ddr.store.gateways import tokens
 from ddr.store.patients import export
 from tests.fhir.validity import assert_no_empties
 from tests.patient_pages.browser import Browser, inputs
 from tests.patient_pages.test_consent import CGM, PRESSURE, logged_in, scope
 from tests.support.citus import one_server_only
 from tests.support.clock import Clock
-from tests.support.patients import Patient, list_diga, push_request, record_read
+from tests.support.patients import Patient, list_diga, new_patient, push_request, record_read, represent
 from tests.support.touched import touched
 
 Json = dict[str, Any]
@@ -96,6 +99,39 @@ async def test_the_tables_hold_the_same(told: tuple[Patient, Browser]) -> None:
     accesses = list(csv.DictReader(io.StringIO((await browser.get("/me/accesses.csv")).text)))
     assert [row["event"] for row in accesses].count("diga:data:read") == 5
     assert accesses[-1]["event"] == "patient:data:downloaded", "the table before; not this one"
+
+
+async def test_the_table_holds_who_sends_who_represents_and_who_got_readings(core: Core) -> None:
+    """All of it is stored about the patient and shown on the pages; the patient's copy has no less."""
+    patient, browser = await logged_in(core, "en")
+    mother = await new_patient(core, "mother")
+    right = await represent(core, mother, patient)
+    by = ("parent", right)
+    await tokens.create(core.pool, patient.patient_id, core.clock(), name="Phone", days=30, by=by)
+    async with core.pool.acquire() as conn, conn.transaction():
+        assert await end(conn, patient.patient_id, right, SetBy.OPERATOR, End.RELATION, core.clock())
+    await core.pool.execute(
+        "INSERT INTO research_export VALUES ($1, $2, 'Everyday life', 'EC 1', 'A university', $3, '', 'Team')",
+        export_id := uuid4(),
+        core.clock(),
+        date(2027, 12, 31),
+    )
+    miv = core.catalog.by_name(PRESSURE)
+    assert miv is not None
+    await core.pool.execute(
+        "INSERT INTO research_given VALUES ($1, $2, $3, '{2900}')", patient.patient_id, export_id, miv.valueset
+    )
+    answer = await browser.get("/me/consents.csv")
+    sender, representative, recipient = csv.DictReader(io.StringIO(answer.text))
+    assert None not in sender and None not in sender.values(), "as many cells as columns"
+    assert [sender[name] for name in ("app", "connected", "until", "given_as", "client_id")] == [
+        *("Phone", "2026-11-22T10:00:00.000Z", "2026-12-22T10:00:00.000Z", "parent", "")
+    ]
+    assert [representative[name] for name in ("kind", "given_as", "ended_because")] == [
+        *("Who represents", "parent", "The representation has ended.")
+    ]
+    assert recipient["app"] == "A university" and "for “Everyday life”. Approval: EC 1" in recipient["text"]
+    assert recipient["valueset"] == miv.valueset and mother.username not in answer.text
 
 
 async def test_nobody_else_gets_any_of_it(core: Core, told: tuple[Patient, Browser]) -> None:

@@ -107,8 +107,8 @@ TEXTS = {
         "All for medical software (FHIR), with consents and accesses",
     ),
     "download_consents": Words(
-        "Zustimmungen und Verbindungen, mit dem Text, dem Sie zugestimmt haben (CSV)",
-        "Consents and connections, with the text that you agreed to (CSV)",
+        "Zustimmungen mit dem Text, dem Sie zugestimmt haben, Verbindungen und wer Sie vertritt (CSV)",
+        "Consents with the text that you agreed to, connections, and who represents you (CSV)",
     ),
     "download_accesses": Words("Wer wann was gelesen hat (CSV)", "Who read what and when (CSV)"),
     "delete": Words("Alle meine Daten löschen", "Delete all my data"),
