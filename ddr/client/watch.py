@@ -258,19 +258,27 @@ class Watch:
         self.figures.changes += len(news.changes)
 
     async def _end(self, turn: Turn, began: float) -> None:
-        """Tell, then forget, unless the patient has paired again meanwhile."""
+        """Tell, then forget, unless the patient has paired again meanwhile: then there is nothing to tell, or, when it
+        was told already, everything is told anew, since what there was may have been deleted."""
         try:
-            await self._ended(turn.pairing_id)
-            async with self._tokens.alone(turn.pairing_id):
-                grant = await self._tokens.load(turn.pairing_id)
-                if grant is None or grant.ended:
-                    await self._tokens.forget(turn.pairing_id)
+            if await self._over(turn.pairing_id):
+                await self._ended(turn.pairing_id)
+                async with self._tokens.alone(turn.pairing_id):
+                    if over := await self._over(turn.pairing_id):
+                        await self._tokens.forget(turn.pairing_id)
                     await self._journal.remove(turn.pairing_id)
                     self.figures.ended += 1
-                    return
+                if not over:
+                    await self._journal.add(turn.pairing_id, began)
+                return
         except Exception as error:
             self._count(error)
         await self._journal.settle(turn.pairing_id, began + FIRST_PAUSE_SECONDS, turn.failures + 1, turn.whole)
+
+    async def _over(self, pairing_id: str) -> bool:
+        """Whether there are no tokens, or none that are of use."""
+        grant = await self._tokens.load(pairing_id)
+        return grant is None or grant.ended
 
     def _count(self, error: Exception) -> None:
         """Names of pairings are pseudonyms of patients: not for a log."""

@@ -211,6 +211,49 @@ async def test_what_the_recorder_has_ended_is_told_and_forgotten(tmp_path: Path)
     assert await SqliteJournal(tmp_path / "journal.sqlite").pairings() == ["two"]
 
 
+async def test_a_patient_who_pairs_again_just_then_is_not_told_as_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new tokens wait for the refresh of the old ones, which the recorder has ended with them. Before: it was told,
+    so that a DiGA deleted what it had, and got from then on what is new only."""
+    whole = FileTokens.save
+
+    async def save(self: FileTokens, grant: Grant) -> None:
+        await whole(self, grant)
+        if grant.ended:
+            await whole(self, Grant("one", "", "r1", "a1", 4e9))
+
+    monkeypatch.setattr(FileTokens, "save", save)
+    await FileTokens(tmp_path / "tokens").save(Grant("one", "", "r", "a", 0))
+    foreign, taker = Foreign({"Observation?": bundle(chunk("a"))}), Taker()
+    foreign.token = lambda _: httpx.Response(400, json={"error": "invalid_grant"})
+    async with watching(tmp_path, foreign, taker) as service:
+        await until(lambda: len(taker.taken) == 1)
+        await until(lambda: not service._turns or all(turn.done() for turn in service._turns))
+    assert (taker.ended, len(foreign.refreshed)) == ([], 1)
+    assert await FileTokens(tmp_path / "tokens").pairings() == ["one"]
+
+
+async def test_a_patient_who_pairs_again_after_the_end_was_told_begins_anew(tmp_path: Path) -> None:
+    """Before: with the cursor of what was deleted on its word."""
+    tokens, journal = FileTokens(tmp_path / "tokens"), SqliteJournal(tmp_path / "journal.sqlite")
+    await tokens.save(Grant("one", "", "r", "a", 0))
+    await journal.add("one", 0.0)
+    await journal.keep("one", Cursor("", {"a": Known("1@" + chunk("a")["meta"]["lastUpdated"], "")}), 0.0)
+    foreign = Foreign({"Observation?": bundle(chunk("a"))})
+    foreign.token = lambda _: httpx.Response(400, json={"error": "invalid_grant"})
+
+    class Deleting(Taker):
+        async def end(self, pairing_id: str) -> None:
+            await super().end(pairing_id)
+            await tokens.save(Grant("one", "", "r1", "a1", 4e9))
+
+    taker = Deleting()
+    async with watching(tmp_path, foreign, taker, interval=0.05) as service:
+        await until(lambda: service.figures.turns > 3)
+    assert (taker.ended, taker.taken) == (["one"], [("one", "a", Kind.NEW)])
+
+
 def refreshing(*outcomes: str) -> Answer:
     """A token endpoint that loses answers or is busy, in this order, and then works."""
     left = list(outcomes)
