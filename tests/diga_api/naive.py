@@ -131,6 +131,11 @@ def _single(kind: str, system: str) -> Callable[[Resource, str], bool]:
     return lambda r, v: matches_token([{"system": system, "code": r[kind]}], v)
 
 
+def _names(resource: Resource) -> list[str]:
+    """Device.deviceName.name | Device.type.coding.display | Device.type.text, the last of which is never sent."""
+    return [resource["deviceName"][0]["name"], *(coding["display"] for coding in codings(resource, "type"))]
+
+
 RULES: dict[tuple[str, str], Callable[[Resource, str], bool]] = {
     ("*", "_id"): lambda r, v: r["id"] == v,
     ("*", "_lastUpdated"): lambda r, v: matches_date(date_range(r["meta"]["lastUpdated"]), v),
@@ -145,9 +150,9 @@ RULES: dict[tuple[str, str], Callable[[Resource, str], bool]] = {
     ("Observation", "derived-from"): lambda r, v: matches_reference(
         [reference["reference"] for reference in r.get("derivedFrom", [])], v
     ),
-    ("Device", "device-name"): lambda r, v: matches_text(r["deviceName"][0]["name"], v, "starts"),
-    ("Device", "device-name:exact"): lambda r, v: matches_text(r["deviceName"][0]["name"], v, "exact"),
-    ("Device", "device-name:contains"): lambda r, v: matches_text(r["deviceName"][0]["name"], v, "contains"),
+    ("Device", "device-name"): lambda r, v: any(matches_text(name, v, "starts") for name in _names(r)),
+    ("Device", "device-name:exact"): lambda r, v: any(matches_text(name, v, "exact") for name in _names(r)),
+    ("Device", "device-name:contains"): lambda r, v: any(matches_text(name, v, "contains") for name in _names(r)),
     ("Device", "manufacturer"): lambda r, v: matches_text(r["manufacturer"], v, "starts"),
     ("Device", "type"): lambda r, v: matches_token(codings(r, "type"), v),
     ("Device", "status"): _single("status", "http://hl7.org/fhir/device-status"),

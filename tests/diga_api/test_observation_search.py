@@ -273,6 +273,24 @@ async def test_a_changed_chunk_is_found_by_its_time_of_change(body: Body, pair: 
     assert await diga.matches("Observation?_lastUpdated=gt2026-11-22T10:00:00Z") == []
 
 
+async def test_a_device_is_found_by_what_its_type_is_called(body: Body, pair: Pair) -> None:
+    """R4's device-name is Device.deviceName.name | Device.type.coding.display | Device.type.text."""
+    now_ms = body.core.clock()
+    numbers = [await body.device("Blood", type_code="70665002"), await body.glucose_meter(type_code="337414009")]
+    for device_no in (*numbers, await body.glucose_meter()):
+        await body.measurement(GLUCOSE, "2339-0", now_ms, device_no=device_no)
+    cuff, meter = map(body.core.ids.device, numbers)
+    diga = await pair(GLUCOSE)
+    for query, expected in (
+        ("device-name=blood", [cuff, meter]),
+        ("device-name=BLOOD%20G", [meter]),
+        ("device-name:exact=Blood", [cuff]),
+        ("device-name:contains=cuff%5C,%20DEVICE", [cuff]),
+        ("device-name=cuff", []),
+    ):
+        assert await diga.matches(f"Device?_sort=device-name&{query}") == expected, query
+
+
 async def test_a_device_without_type_has_no_code_of_any_system(body: Body, pair: Pair) -> None:
     typed, untyped = await body.glucose_meter(type_code="337414009"), await body.glucose_meter()
     for meter in (typed, untyped):

@@ -97,7 +97,13 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         ),
     ),
     "Device": _table(
-        Parameter("device-name", "string", REGISTRY + "Device-device-name", "Name given by the manufacturer", True),
+        Parameter(
+            "device-name",
+            "string",
+            REGISTRY + "Device-device-name",
+            "Name given by the manufacturer, by which it sorts, or that of the type",
+            True,
+        ),
         Parameter("type", "token", REGISTRY + "Device-type", "SNOMED CT code of the type", True),
         Parameter("manufacturer", "string", REGISTRY + "Device-manufacturer", "Manufacturer", True),
         Parameter("status", "token", REGISTRY + "Device-status", "active, inactive, or unknown: not heard of lately"),

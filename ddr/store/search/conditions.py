@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ddr.fhir.search.query import Filter, Has, QuantityValue, ReferenceValue, Sort, TokenValue
+from ddr.fhir.device_types import DEVICE_TYPES
+from ddr.fhir.search.query import Filter, Has, QuantityValue, ReferenceValue, Sort, StringValue, TokenValue
 from ddr.store.database.ids import IdCipher, Kind
 from ddr.store.search.comparisons import NEVER, Parameters, date, quantity, string, token
 
@@ -146,6 +147,15 @@ def _metric_type(conditions: Conditions, value: TokenValue) -> str:
     return token(conditions.parameters, f"{coding} ->> 'system'", f"{coding} ->> 'code'", value)
 
 
+_KINDS = ", ".join(f"('{code}', '{display}')" for code, display in DEVICE_TYPES.items())
+
+
+def _device_name(conditions: Conditions, value: StringValue) -> str:
+    """All that R4's definition of the parameter names: the names of the device and what its type is called."""
+    name, kind = (string(conditions.parameters, column, value) for column in ("o.device_name", "display"))
+    return f"{name} OR EXISTS (SELECT FROM (VALUES {_KINDS}) AS t(code, display) WHERE code = o.type_code AND {kind})"
+
+
 _Writer = Callable[[Conditions, Any], str]
 
 _WRITERS: dict[tuple[str, str], _Writer] = {
@@ -163,7 +173,7 @@ _WRITERS: dict[tuple[str, str], _Writer] = {
     ("Observation", "component-code-value-quantity"): lambda c, v: _component(c, v.token, v.quantity),
     ("Observation", "device"): lambda c, v: _reference(c, v, _DEVICE),
     ("Observation", "derived-from"): lambda c, v: _reference(c, v, _DERIVED),
-    ("Device", "device-name"): lambda c, v: string(c.parameters, "o.device_name", v),
+    ("Device", "device-name"): _device_name,
     ("Device", "manufacturer"): lambda c, v: string(c.parameters, "o.manufacturer", v),
     ("Device", "type"): lambda c, v: token(c.parameters, SNOMED, "o.type_code", v),
     ("Device", "status"): lambda c, v: token(c.parameters, DEVICE_STATUS, "o.status", v),
