@@ -25,7 +25,7 @@ async def put_measurement(core: Core, patient_id: UUID, measurement_key: str, bo
     """Store or correct one measurement: 201 when it is new, else 200. Raises Problem 409 or 422."""
     upload = _parse(core, measurement_key, Fields(body))
     answer = (await store_uploads(core, patient_id, [upload]))[upload.key]
-    counted(core, [upload], [answer])
+    _count(core, _tally([upload], [answer]))
     if isinstance(answer, Problem):
         raise answer
     return 201 if answer["result"] == "created" else 200, answer
@@ -47,24 +47,31 @@ async def take_measurements(
 ) -> list[Answer | Problem]:
     """Store or correct measurements; what became of each, in order. `other_keys` has those of each, if any."""
     other_keys = other_keys or [()] * len(items)
-    parsed = await aside(len(items) > LARGE_MEASUREMENTS, _read_items, core, items, other_keys)
-    _refuse_repeated_keys(parsed)
+    large = len(items) > LARGE_MEASUREMENTS
+    parsed = await aside(large, _read_items, core, items, other_keys)
     uploads = [upload for upload in parsed if isinstance(upload, Upload)]
     stored = await store_uploads(core, patient_id, uploads) if uploads else {}
     answers = [stored[found.key] if isinstance(found, Upload) else found for found in parsed]
-    counted(core, uploads, answers)
+    _count(core, await aside(large, _tally, uploads, answers))
     return answers
 
 
-def counted(core: Core, uploads: Sequence[Upload], answers: Sequence[Answer | Problem]) -> None:
-    """Count what became of each, and how old the newest of those is that are stored for the first time."""
+def _tally(
+    uploads: Sequence[Upload], answers: Sequence[Answer | Problem]
+) -> tuple[Counter[tuple[str, str]], dict[str, int]]:
+    """What became of how many, and by MIV when the newest of those was measured that are stored for the first time."""
     results = (("rejected", one.code) if isinstance(one, Problem) else (one["result"], "") for one in answers)
-    core.metrics.uploaded("measurements", Counter(results))
     created = {one["key"] for one in answers if not isinstance(one, Problem) and one["result"] == "created"}
     newest: dict[str, int] = {}
     for upload in uploads:
         if upload.key in created:
             newest[upload.miv.name] = max(newest.get(upload.miv.name, upload.effective_ms), upload.effective_ms)
+    return Counter(results), newest
+
+
+def _count(core: Core, tally: tuple[Counter[tuple[str, str]], dict[str, int]]) -> None:
+    results, newest = tally
+    core.metrics.uploaded("measurements", results)
     for name, at_ms in newest.items():
         core.metrics.arrived(name, core.clock() - at_ms)
 
@@ -91,7 +98,9 @@ def _parse(core: Core, key: str, fields: Fields) -> Upload:
 
 
 def _read_items(core: Core, items: Sequence[Any], other_keys: Sequence[tuple[str, ...]]) -> list[Upload | Problem]:
-    return [_read_item(core, item, others) for item, others in zip(items, other_keys, strict=True)]
+    parsed = [_read_item(core, item, others) for item, others in zip(items, other_keys, strict=True)]
+    _refuse_repeated_keys(parsed)
+    return parsed
 
 
 def _read_item(core: Core, item: Any, other_keys: tuple[str, ...]) -> Upload | Problem:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from heapq import nlargest
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from ddr.durations import MINUTE_MS
@@ -19,11 +21,20 @@ from ddr.imports.naming import value_in
 Row = Mapping[str, Any]
 
 ERROR = "entered-in-error"
+MOST_TIMES = 20  # that are asked for at once
 
 
-def minutes_around(times: Sequence[int]) -> tuple[int, int]:
-    """From when until when what is stored may be the same as what has one of these times, in ms."""
-    return min(times) - MINUTE_MS, max(times) + MINUTE_MS
+def minutes_around(times: Iterable[int]) -> tuple[list[int], list[int]]:
+    """From when and until when what is stored may be the same as what has one of these times, in ms.
+
+    In order and apart: two values of one request may lie years apart, and what is between is no concern of it. So are
+    the widest gaps of many; the database asks for each of these times anew.
+    """
+    ordered = sorted(times)
+    gaps = ((after - before, at) for at, (before, after) in enumerate(pairwise(ordered), 1))
+    widest = nlargest(MOST_TIMES - 1, (gap for gap in gaps if gap[0] > 2 * MINUTE_MS))
+    parts = [*pairwise([0, *sorted(at for _, at in widest), len(ordered)])]
+    return [ordered[at] - MINUTE_MS for at, _ in parts], [ordered[end - 1] + MINUTE_MS for _, end in parts]
 
 
 class Told(NamedTuple):

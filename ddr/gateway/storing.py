@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.aside import Breath
+from ddr.aside import LARGE_ITEMS, Breath, aside
 from ddr.fhir.instants import parse_date_time
 from ddr.fhir.representation import exact_json, exact_value
 from ddr.gateway.corrections import next_status
@@ -95,7 +95,7 @@ async def _store_there(core: Core, patient_id: UUID, uploads: Sequence[Upload]) 
         )
         await each_there(conn, patient_id, writes)
         await store.revise(conn, patient_id, [*told.revised, *told.giving], now_ms)
-    return wave.answers | _answers(core, told, numbers)
+    return wave.answers | await _answers(core, told, numbers)
 
 
 def _device_keys(uploads: Sequence[Upload]) -> list[str]:
@@ -145,14 +145,13 @@ async def _store_wave(
     await known.load(conn, patient_id, uploads)
     wave = await _planned(core, uploads, sources, known)
     written = [*wave.new, *wave.revised]
-    times = minutes_around([row["effective_ms"] for row in written]) if written else None
-    mivs = list({row["miv_url"] for row in written})
-    around = await store.around(conn, patient_id, mivs, *times) if times else []
-    told = told_apart(wave.new, wave.revised, around)
+    mivs, times = list({row["miv_url"] for row in written}), [row["effective_ms"] for row in written]
+    around = await store.around(conn, patient_id, mivs, *minutes_around(times)) if written else []
+    told = await aside(len(written) + len(around) > LARGE_ITEMS, told_apart, wave.new, wave.revised, around)
     await targets_appear(conn, patient_id, [*told.new, *told.revised], _floors(core, now_ms), now_ms)
     numbers = await store.insert(conn, patient_id, told.new, now_ms)
     await store.revise(conn, patient_id, [*told.revised, *told.giving], now_ms)
-    return wave.answers | _answers(core, told, numbers)
+    return wave.answers | await _answers(core, told, numbers)
 
 
 class _Wave(NamedTuple):
@@ -182,11 +181,15 @@ async def _planned(core: Core, uploads: Sequence[Upload], sources: Sources, know
     return wave
 
 
-def _answers(core: Core, told: Told, numbers: Sequence[int]) -> dict[str, Answer | Problem]:
+async def _answers(core: Core, told: Told, numbers: Sequence[int]) -> dict[str, Answer | Problem]:
     """What became of each that was written, new ones under `numbers`, and of those that an app says."""
-    pairs = zip(told.new, numbers, strict=True)
-    made = {row["measurement_key"]: {**row, "measurement_no": number} for row, number in pairs}
-    answers: dict[str, Answer | Problem] = {key: _answer(core, row, "created") for key, row in made.items()}
+    made: dict[str, Row] = {}
+    answers: dict[str, Answer | Problem] = {}
+    breath = Breath()
+    for row, number in zip(told.new, numbers, strict=True):
+        await breath.take()
+        made[row["measurement_key"]] = numbered = {**row, "measurement_no": number}
+        answers[row["measurement_key"]] = _answer(core, numbered, "created")
     for key, row in told.there.items():
         answers[key] = _answer(core, made.get(row["measurement_key"], row), "unchanged") | {"key": key}
     for row in told.revised:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -14,6 +15,7 @@ import httpx
 import orjson
 import pytest
 
+from ddr.gateway.same_value import MOST_TIMES, Told, minutes_around, told_apart
 from ddr.http.core import Core
 from ddr.store.measurements.appearance import targets_appear
 from ddr.store.measurements.measurements import by_keys
@@ -248,6 +250,41 @@ async def test_what_an_app_knows_more_of_than_a_file_is_there_once(
         "SELECT measurement_key FROM measurement WHERE patient_id = $1 AND status <> 'entered-in-error'", patient_id
     )
     assert [row["measurement_key"] for row in rows] == ["m1"]
+
+
+def test_minutes_that_touch_are_one_and_others_stay_apart() -> None:
+    assert minutes_around([300_000, 0, 90_000]) == ([-60_000, 240_000], [150_000, 360_000])
+    hours = [hour * 3_600_000 for hour in range(100)]
+    begins, ends = minutes_around([*hours, hours[-1] + 7_200_000])
+    assert (len(begins), begins[-1], ends[-2]) == (MOST_TIMES, ends[-1] - 120_000, hours[-1] + 60_000)
+    assert all(any(begin < hour < end for begin, end in zip(begins, ends, strict=True)) for hour in hours)
+    assert all(end < begin for end, begin in zip(ends, begins[1:], strict=False))
+
+
+async def test_what_lies_between_the_values_of_a_request_is_not_looked_at(client: Client) -> None:
+    """A patient's values of years may lie between two of them."""
+    hours = [f"2026-11-20T{hour:02}:00:00Z" for hour in range(8)]
+    await post(client, **{f"m{hour}": glucose(effective=at) for hour, at in enumerate(hours)})
+    with patch("ddr.gateway.storing.told_apart", wraps=told_apart) as told:
+        await post(client, **{f"import-{at}": glucose(effective=hours[at], value=130) for at in (0, 7)})
+    (_, _, around), _ = told.call_args
+    assert [row["measurement_key"] for row in around] == ["m0", "m7"]
+
+
+async def test_many_values_are_told_apart_beside_the_event_loop(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_the_loop: list[bool] = []
+
+    def watched(*given: Any) -> Told:
+        on_the_loop.append(threading.current_thread() is threading.main_thread())
+        return told_apart(*given)
+
+    monkeypatch.setattr("ddr.gateway.storing.told_apart", watched)
+    monkeypatch.setattr("ddr.gateway.storing.LARGE_ITEMS", 2)
+    for keys in (("a", "b"), ("c", "d", "e")):
+        await post(client, **{key: glucose() for key in keys})
+    assert on_the_loop == [True, False]
 
 
 async def test_a_mean_that_only_a_file_has_does_not_give_way(client: Client, core: Core, patient_id: UUID) -> None:

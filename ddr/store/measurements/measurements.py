@@ -13,15 +13,21 @@ from ddr.store.database.stamps import moved
 
 Row = Mapping[str, Any]
 
+_TOGETHER = 2000  # that are made ready at once: the event loop has others to serve, too
 _COLUMNS = """patient_id, measurement_no, measurement_key, miv_url, code_system, code, device_no, epoch_no,
     effective_ms, effective_end_ms, value, unit, comparator, content, derived_from, status, version, updated_ms,
     deleted_ms"""
 
 BY_KEYS = f"SELECT {_COLUMNS} FROM measurement WHERE patient_id = $1 AND measurement_key = ANY($2::text[])"  # noqa: S608
+# OFFSET 0: each time is looked up by the index, also where the database does not know yet how much there is. Few of
+# them: a plan from when there was nothing reads all of a patient's for each.
 AROUND = f"""
-    SELECT {_COLUMNS} FROM measurement
-     WHERE patient_id = $1 AND miv_url = ANY($2::text[]) AND effective_ms BETWEEN $3 AND $4
-       AND deleted_ms IS NULL ORDER BY measurement_no"""  # noqa: S608
+    SELECT {_COLUMNS} FROM unnest($3::bigint[], $4::bigint[]) AS w (from_ms, until_ms)
+      CROSS JOIN LATERAL (
+        SELECT {_COLUMNS} FROM measurement
+         WHERE patient_id = $1 AND miv_url = ANY($2::text[]) AND effective_ms BETWEEN w.from_ms AND w.until_ms
+           AND deleted_ms IS NULL OFFSET 0) AS m
+     ORDER BY measurement_no"""  # noqa: S608
 
 
 def _insert(column: str, value: str) -> str:
@@ -42,20 +48,21 @@ async def by_keys(conn: asyncpg.Connection, patient_id: UUID, keys: Sequence[str
 
 
 async def around(
-    conn: asyncpg.Connection, patient_id: UUID, miv_urls: Sequence[str], from_ms: int, until_ms: int
+    conn: asyncpg.Connection, patient_id: UUID, miv_urls: Sequence[str], from_ms: Sequence[int], until_ms: Sequence[int]
 ) -> list[Row]:
-    """The measurements of these MIVs that were made in this time, both ends included, deleted ones left out."""
+    """The measurements of these MIVs that were made in these times, which do not overlap, both ends included, deleted
+    ones left out."""
     rows: list[Row] = await conn.fetch(AROUND, patient_id, miv_urls, from_ms, until_ms)
     return rows
 
 
 async def insert(conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row], now_ms: int) -> list[int]:
     """Store new measurements, each a row with the columns that the database does not make. Returns their numbers."""
-    if not rows:
-        return []
-    values = [(patient_id, now_ms, *_content(row), *_identity(row)) for row in rows]
-    records = await conn.fetchmany(_INSERT, values)
-    return [record["measurement_no"] for record in records]
+    numbers: list[int] = []
+    for at in range(0, len(rows), _TOGETHER):
+        values = [(patient_id, now_ms, *_content(row), *_identity(row)) for row in rows[at : at + _TOGETHER]]
+        numbers += [record["measurement_no"] for record in await conn.fetchmany(_INSERT, values)]
+    return numbers
 
 
 def inserting(patient_id: UUID, rows: Sequence[Row], numbers: Sequence[int], now_ms: int) -> list[Said]:
