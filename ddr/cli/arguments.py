@@ -84,6 +84,8 @@ def empty(arguments: Sequence[str]) -> str | None:
         option, given, value = word.partition("=") if word.startswith("--") else ("", "", word)
         if given and not value.strip():
             return f"argument {option}: is empty"
+        if given and value == "--":  # of which argparse makes an empty list, whatever the type of the option
+            return f"argument {option}: expected one argument"
         if not word.strip():
             return f"argument {before}: is empty" if before.startswith("--") else "an argument is empty"
     return None

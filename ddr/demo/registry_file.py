@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from ddr.demo.registry_state import FAULTS, PARTS, ListedDiga, Package, RegistryState
+from ddr.drafts import draft
 from ddr.reasons import in_words
 
 COUNTERS = ("requests", "unchanged")
@@ -27,9 +28,8 @@ def save(state: RegistryState, file: Path) -> None:
     content = {name: value for name, value in asdict(state).items() if name not in COUNTERS}
     for diga in content["digas"]:
         diga["certificates"] = [base64.b64encode(der).decode() for der in diga["certificates"]]
-    part = file.with_suffix(".part")
-    part.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-    part.replace(file)
+    with draft(file) as out:
+        out.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
 def load(file: Path) -> RegistryState:

@@ -140,3 +140,9 @@ def test_a_span_of_time_has_a_length(capsys: pytest.CaptureFixture[str], command
     assert main([*command.split(), begin, time, "--until", time]) == 1
     told = capsys.readouterr()
     assert (told.out, told.err) == ("", f"ddr: --until must be after {begin}\n")
+
+
+@pytest.mark.parametrize("command", ["audit verify --from-seal", "availability --month", "logs export --client"])
+def test_a_mark_of_the_end_of_options_is_no_value(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    *words, option = command.split()
+    assert refused(capsys, *words, f"{option}=--").endswith(f"error: argument {option}: expected one argument")

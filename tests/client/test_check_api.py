@@ -116,6 +116,21 @@ async def test_a_token_whose_successor_could_not_be_kept_is_not_used(
     assert content(token) == first and await checked(backend, token) == 0
 
 
+async def test_a_link_leads_to_the_next_token_and_what_keeps_none_is_left_alone(
+    backend: Backend, token: Path, tmp_path: Path, capsys: Output
+) -> None:
+    """Who follows the link next must not find the token that was used: that ends the pairing."""
+    first, link, device = content(token), tmp_path / "link", tmp_path / "device"
+    link.symlink_to(token)
+    assert await checked(backend, link) == 0, capsys.readouterr()
+    assert link.is_symlink() and content(token) not in ("", first)
+    assert await checked(backend, token) == 0, capsys.readouterr()
+    device.symlink_to("/dev/null")
+    assert await checked(backend, device) == 1
+    assert "/dev/null: is no file that could hold the next token\n" in capsys.readouterr().err
+    assert device.is_symlink() and device.is_char_device()
+
+
 async def test_checks_with_one_token_come_one_after_the_other(
     backend: Backend, token: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ The refresh token is in a file, which holds its successor afterwards: the record
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import ssl
 import time
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import httpx
@@ -52,6 +54,8 @@ class TokenFile:
     def try_out(self) -> None:
         """Write the token as its successor will be written. Raises OSError: better now than when the recorder has
         exchanged it, for a token that is used twice ends the pairing."""
+        if not S_ISREG(self._file.stat().st_mode):
+            raise OSError(errno.EINVAL, "is no file that could hold the next token", str(self._file))
         self._write(self._file.read_text().strip())
 
     def _write(self, token: str) -> None:
@@ -83,6 +87,7 @@ class _Timed:
 def check_api(diga: Diga, tokens: Path) -> int:
     """Print what was asked and how long it took; the number of problems. Raises CommandError for a wrong file."""
     print(f"DiGA {diga.client_id} at {diga.fhir_base}")
+    tokens = tokens.resolve()  # a link stays one: what it leads to has the next token, by whichever way it is read
     file = TokenFile(tokens)
     try:
         with alone_in(tokens.parent, patient=True):
