@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -132,6 +133,25 @@ async def test_deleting_twice_does_no_harm(core: Core) -> None:
     patient, _ = await logged_in(core)
     assert await delete_patient(core.pool, patient.patient_id, core.clock())
     assert not await delete_patient(core.pool, patient.patient_id, core.clock())
+
+
+async def test_a_database_that_goes_away_as_it_is_done(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit was made and its end not heard: who tries again is nobody any more, and would never know."""
+    done = False
+
+    async def lost(pool: asyncpg.Pool, *of: Any) -> bool:
+        if done:
+            await delete_patient(pool, *of)
+        raise ConnectionError
+
+    _, browser = await logged_in(core)
+    monkeypatch.setattr("ddr.patient_pages.deletion.delete_patient", lost)
+    with pytest.raises(ConnectionError):  # 503, around the pages
+        await browser.post("/me/delete", await browser.get("/me/delete"), password=PASSWORD)
+    assert (await browser.get("/me")).status_code == 200
+    done = True
+    response = await browser.post("/me/delete", await browser.get("/me/delete"), password=PASSWORD)
+    assert (response.status_code, response.headers["location"]) == (303, "/deleted")
 
 
 async def test_at_the_provider_a_new_login_is_needed(oidc_core: Core, openid: OpenIdProvider, clock: Clock) -> None:

@@ -99,6 +99,11 @@ async def delete_patient(
         return True
 
 
+async def is_gone(pool: asyncpg.Pool, patient_id: UUID) -> bool:
+    """True when there is no such patient (any more)."""
+    return await pool.fetchrow("SELECT FROM patient WHERE patient_id = $1", patient_id) is None
+
+
 async def delete_rest(pool: asyncpg.Pool, now_ms: int) -> int:
     """Delete what requests wrote that were under way while their patient was deleted; how many rows there were."""
     count = 0
