@@ -126,6 +126,12 @@ def test_an_observation_that_breaks_a_law_is_told(law: Any, resource: dict[str, 
     [
         ({"resourceType": "Observation", "status": "final", "category": []}, "Observation.category is an empty list"),
         ({"resourceType": "Practitioner", "id": "p"}, "Practitioner is no resource type that is served"),
+        ({"resourceType": "Observation", "contained": ["x"]}, "Observation.contained is no resource"),
+        ({"resourceType": "Observation", "contained": [{"id": "x"}]}, "Observation.contained is no resource"),
+        (
+            {"resourceType": "Observation", "contained": [{"resourceType": "Device", "colour": "red"}]},
+            "Device.colour is no element of R4",
+        ),
         ({"resourceType": "Device", "status": ""}, "Device.status: '' is no code"),
         ({"resourceType": "Device", "type": "text"}, "Device.type is no object"),
         ({"resourceType": "Device", "colour": "red"}, "Device.colour is no element of R4"),
@@ -133,6 +139,12 @@ def test_an_observation_that_breaks_a_law_is_told(law: Any, resource: dict[str, 
 )
 def test_what_is_no_resource_of_r4_is_told(resource: dict[str, Any], said: str) -> None:
     assert problems(resource) == [said]
+
+
+def test_a_resource_may_contain_others_of_any_type() -> None:
+    """Before: an Organization was no resource type that is served."""
+    owner = {"resourceType": "Organization", "id": "o", "name": "Muster AG"}
+    assert problems({"resourceType": "Device", "contained": [owner], "owner": {"reference": "#o"}}) == []
 
 
 def test_what_is_not_known_is_no_wrong_shape() -> None:

@@ -11,7 +11,9 @@ from ddr.conform.check import all_checks
 from ddr.conform.kit import Kit
 from ddr.conform.verdict import Verdict
 from tests.conform.conftest import with_pairings
-from tests.conform.faults.tamper import Tamper, asks, edited, replaced, wrapping
+from tests.conform.faults.fault import accepted
+from tests.conform.faults.oauth import PAR
+from tests.conform.faults.tamper import PUSHED, Tamper, asks, edited, replaced, wrapping
 from tests.conform.liberties import groups, together
 from tests.spec.examined import Examined
 
@@ -41,6 +43,14 @@ async def test_a_pushed_request_may_live_for_long_and_say_nothing_of_caches(exam
     names = ("par-is-accepted", "par-answer-is-not-cached")
     results = await examined.run(kit, [one for one in all_checks() if one.name in names])
     assert [(one.verdict, one.advice) for one in results] == [(Verdict.PASSED, False), (Verdict.FAILED, True)]
+
+
+async def test_a_challenge_may_have_as_many_characters_as_its_rfc_allows(examined: Examined, paired: Kit) -> None:
+    """RFC 7636 section 4.2; one that is no SHA-256 never fits its verifier. Before: a failure."""
+    kit = examined.kit(wrapping(accepted(PAR, PUSHED, 201, "code_challenge=[a-z]{43,128}(&|$)")))
+    with_pairings(kit, paired)
+    results = await examined.run(kit, [one for one in all_checks() if one.name == "malformed-challenge-is-refused"])
+    assert [one.verdict for one in results] == [Verdict.PASSED]
 
 
 @pytest.mark.parametrize("group", ["forms", "devices"])

@@ -7,7 +7,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from ddr.conform.authorization import OBSERVATION
+from ddr.conform.earlier import Earlier, remembered
 from ddr.conform.kit import Kit
 from ddr.conform.report import model
 from ddr.conform.report.model import Run
@@ -432,3 +433,14 @@ def test_values_are_searched_without_unit_too(name: str, without: bool) -> None:
     wanted = PASSED if without else FAILED
     result = of(recorder(*shown, finds=finds, mivs=miv), name)
     assert result.verdict is wanted, result.text
+
+
+@pytest.mark.parametrize(("hours", "verdict"), [(0, PASSED), (1, FAILED)])
+def test_a_chunk_may_tell_its_start_in_another_zone(hours: float, verdict: Verdict) -> None:
+    """As after the change of clocks, or of versions. Before: "starts at another time"."""
+    now = chunk("a", -0.5, 24, status="preliminary")
+    berlin = (NOW + timedelta(days=-0.5, hours=hours)).astimezone(timezone(timedelta(hours=1)))
+    before = {**now, "effectivePeriod": {**now["effectivePeriod"], "start": berlin.isoformat()}}
+    found = recorder(now, metric("1"))
+    found.earlier = Earlier(found.target.fhir_base, 0, {found.views[0].name: {"Observation/a": remembered(before)}})
+    assert of(found, "growing-chunks-keep-values").verdict is verdict
