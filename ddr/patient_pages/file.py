@@ -21,7 +21,7 @@ from starlette.types import Message
 from ddr.http.body import BodyError, read_body
 from ddr.http.core import Core
 from ddr.http.pages import language
-from ddr.imports.calls import Answer, Refused, Report, Steps
+from ddr.imports.calls import Answer, Call, Refused, Report, Steps
 from ddr.imports.formats import FORMATS, read
 from ddr.imports.model import ImportFile, ImportFileError, MostlyBad, SeveralPersons, Source
 from ddr.imports.sending import sending
@@ -151,22 +151,30 @@ async def _arrived(request: Request) -> Request:
 async def _walk(core: Core, patient_id: UUID, steps: Steps, event: Event) -> Report:
     """Give the requests of `steps` to the gateway API of this worker.
 
-    When one changed anything the trail says `event`, whatever became of the others: what is done stands.
+    When one changed anything the trail says `event`, whatever became of the others: what is done stands. A file may
+    have a hundred thousand values: which request comes next is found out beside the event loop.
     """
     assert core.inside is not None
-    changed = False
+    changed, answer = False, None
     try:
-        call = next(steps)
-        while True:
-            status, content = await core.inside(patient_id, call.method, call.path, call.content)
-            changed = changed or (call.method != "GET" and status < HTTPStatus.BAD_REQUEST)
-            call = steps.send(Answer(status, content))
-    except StopIteration as end:
-        report: Report = end.value
-        return report
+        while not isinstance(step := await to_thread(_next, steps, answer), Report):
+            call, body = step
+            answer = Answer(*await core.inside(patient_id, call.method, call.path, body))
+            changed = changed or (call.method != "GET" and answer.status < HTTPStatus.BAD_REQUEST)
+        return step
     finally:
         if changed:
             await record(core.pool, event, core.clock(), patient_id=patient_id)
+
+
+def _next(steps: Steps, answer: Answer | None) -> tuple[Call, bytes | None] | Report:
+    """The next request and its body; after the last one what became of all."""
+    try:
+        call = next(steps) if answer is None else steps.send(answer)
+    except StopIteration as end:
+        report: Report = end.value
+        return report
+    return call, call.content
 
 
 async def _page(

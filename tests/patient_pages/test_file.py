@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,9 @@ import pytest
 from ddr.http.address import client_network
 from ddr.http.arrival import in_turn
 from ddr.http.core import Core
-from ddr.imports.model import MOST_BAD
+from ddr.imports.calls import Report, Steps
+from ddr.imports.model import MOST_BAD, ImportFile
+from ddr.imports.sending import sending
 from ddr.patient_pages.app import create_consent
 from ddr.patient_pages.file import FILE_BYTES
 from ddr.patient_pages.visitor import FORM_BYTES
@@ -91,6 +94,29 @@ async def test_a_page_is_short_whatever_the_file(core: Core) -> None:
     assert page.status_code == 200 and len(page.content) < 30_000
     assert "und 9980 weitere" in page.text  # devices, and bad rows
     await lags.check()
+
+
+async def test_what_comes_next_of_a_file_is_found_out_beside_the_event_loop(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a year of a sensor it takes some tenths of a second to sort the values, or to see how often they come."""
+    on_the_loop: list[bool] = []
+
+    def watched(file: ImportFile, name: str) -> Steps:
+        steps, answer = sending(file, name), None
+        while True:
+            on_the_loop.append(threading.current_thread() is threading.main_thread())
+            try:
+                answer = yield steps.send(answer) if answer else next(steps)
+            except StopIteration as end:
+                report: Report = end.value
+                return report
+
+    monkeypatch.setattr("ddr.patient_pages.file.sending", watched)
+    _, browser = await logged_in(core)
+    page = await looked_at(browser, samples.CLARITY)
+    assert "Übernommen: 3" in (await browser.post("/me/devices/file/take", page, digest=digest(page))).text
+    assert on_the_loop == [False] * len(on_the_loop) and on_the_loop
 
 
 async def test_nobody_else_takes_it(core: Core) -> None:
