@@ -76,6 +76,7 @@ async def test_an_unexpected_exception_tells_nothing(caplog: pytest.LogCaptureFi
         (asyncpg.exceptions.InvalidCachedStatementError("column"), b"unavailable"),
         (asyncpg.LockNotAvailableError("locked"), b"busy"),
         (asyncpg.DeadlockDetectedError("locked"), b"busy"),
+        (RuntimeError("can't start new thread"), b"unavailable"),
         (RuntimeError("unable to perform operation on <TCPTransport>; the handler is closed"), b"unavailable"),
     ],
 )

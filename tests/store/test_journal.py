@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -54,6 +55,16 @@ async def test_who_typed_the_command_is_told_that_an_end_is_not_in_it(tmp_path: 
         assert journal.unwritten == ""
         await journal.note(ONE)
         assert journal.unwritten == ""
+
+
+async def test_an_end_for_whose_line_there_is_no_thread_is_told_and_fails_for_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal()
+    with patch("asyncio.to_thread", side_effect=RuntimeError("can't start new thread")), journal.kept_in(tmp_path):
+        await journal.note(ONE)
+        assert journal.unwritten == "can't start new thread"
+    assert "journal.not_written" in caplog.messages
 
 
 def owner_of(path: Path) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from typing import Any
 import orjson
 
 from ddr.appending import append, keep_names
+from ddr.reasons import in_words
 from ddr.store.database.errors import StoreError
 
 PREFIX, SUFFIX = "ends-", ".jsonl"
@@ -56,16 +57,16 @@ class Journal:
     async def note(self, entry: Entry) -> None:
         """Write one end down, with its time `at_ms`; returns when it is on the disk. `entry` begins with its `event`.
 
-        A disk that takes nothing does not stop a patient's withdrawal: then the log says so.
+        A disk that takes nothing, or a lack of threads, does not stop a patient's withdrawal: then the log says so.
         """
         folder = self.folder
         if folder is None:
             return
         try:
             await asyncio.to_thread(_append, folder, entry["at_ms"], orjson.dumps(entry) + b"\n")
-        except OSError as error:
-            self.unwritten = error.strerror or str(error)
-            log.error("journal.not_written", extra={"reason": error.strerror, "kind": entry["event"]})
+        except (OSError, RuntimeError) as error:
+            self.unwritten = in_words(error)
+            log.error("journal.not_written", extra={"reason": self.unwritten, "kind": entry["event"]})
 
 
 JOURNAL = Journal()

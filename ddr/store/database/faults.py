@@ -72,6 +72,10 @@ _BY_TYPE: tuple[tuple[type[BaseException], Fault], ...] = (
     (OSError, UNAVAILABLE),
 )
 
+# Told as RuntimeError: by uvloop, a connection that was cut while something was written to it; by Python, that the
+# machine or the container gives no thread.
+_BY_TEXT = ("the handler is closed", "can't start new thread")
+
 FAULTS: tuple[type[BaseException], ...] = tuple(kind for kind, _ in _BY_TYPE)
 """For `except`, where work without a request is tried again later."""
 
@@ -87,6 +91,6 @@ def fault_of(error: BaseException) -> Fault | None:
     """What is wrong around us when `error` says so, else None: then the fault is in this program or in the request."""
     if isinstance(error, ValueError) and isinstance(error, asyncpg.InterfaceError):
         return None  # arguments that do not fit their statement
-    if isinstance(error, RuntimeError) and "the handler is closed" in str(error):
-        return UNAVAILABLE  # uvloop: a connection that was cut while something was written to it
+    if isinstance(error, RuntimeError) and any(text in str(error) for text in _BY_TEXT):
+        return UNAVAILABLE
     return next((fault for kind, fault in _BY_TYPE if isinstance(error, kind)), None)
