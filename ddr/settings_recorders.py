@@ -62,7 +62,7 @@ def with_file(environ: Mapping[str, str]) -> Mapping[str, str]:
 def _variables(file: Path) -> dict[str, str]:
     """The lines `DDR_NAME=value` of a file; values may stand in quotation marks. No message repeats a value."""
     try:
-        text = file.read_text("utf-8")
+        text = file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file.name}: {in_words(error)}") from None
     found: dict[str, str] = {}

@@ -107,12 +107,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     malformed values, and when none is chosen.
     """
     environ = with_file(os.environ if environ is None else environ)
-    raw: dict[str, Any] = {}
-    if path := environ.get("DDR_SETTINGS"):
-        try:
-            raw.update(tomllib.loads(Path(path).read_text("utf-8")))
-        except (OSError, ValueError) as error:
-            raise SettingsError(f"settings file {path}: {in_words(error)}") from None
+    raw = _of_file(environ)
     if not isinstance(raw.get("miv", {}), Mapping):
         raise SettingsError("setting miv: must be a table of MIV packages")
     known = {f.name for f in fields(Settings)}
@@ -129,13 +124,37 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     return check(replace(Settings(), miv=miv, **values))
 
 
+def admin_port(environ: Mapping[str, str] | None = None) -> int:
+    """The port of the admin listener. Other settings are not looked at: what is wrong with them by now is nothing to a
+    recorder that runs with those of its start, and whoever asks whether it does must not take it for dead.
+
+    Raises SettingsError for a file that cannot be read, and a port that is none.
+    """
+    environ = with_file(os.environ if environ is None else environ)
+    default = _of_file(environ).get("admin_port", Settings.admin_port)
+    port = int(_convert("admin_port", int, environ.get("DDR_ADMIN_PORT", default)))
+    if not 0 <= port <= 65_535:
+        raise SettingsError("setting admin_port: is no port number")
+    return port
+
+
+def _of_file(environ: Mapping[str, str]) -> dict[str, Any]:
+    """What the TOML file says that DDR_SETTINGS names, also behind a byte order mark. Raises SettingsError."""
+    if not (path := environ.get("DDR_SETTINGS")):
+        return {}
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"settings file {path}: {in_words(error)}") from None
+
+
 def _from_file(name: str, value: str) -> str:
     """A secret as it stands, or the content of the file that `file:PATH` names. Raises SettingsError."""
     if not value.startswith(FILE):
         return value
     path = value.removeprefix(FILE)
     try:
-        if found := Path(path).read_text("utf-8").strip():
+        if found := Path(path).read_text("utf-8-sig").strip():
             return found
         raise SettingsError(f"setting {name}: {path}: is empty")
     except OSError as error:

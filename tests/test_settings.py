@@ -10,7 +10,7 @@ import pytest
 from ddr.cli.serving.handed import handed, taken_over
 from ddr.cli.settings import markdown
 from ddr.settings import MivSettings, Settings, SettingsError
-from ddr.settings_sources import SECRETS, load_settings
+from ddr.settings_sources import SECRETS, admin_port, load_settings
 
 BUILTIN = {"DDR_ALLOW_BUILTIN_ACCOUNTS": "true"}
 
@@ -245,6 +245,27 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path, name: str) -> None:
     file.write_text(" \n")
     with pytest.raises(SettingsError, match=f"setting {name}: {file}: is empty"):
         load_settings({f"DDR_{name.upper()}": f"file:{file}", **BUILTIN})
+
+
+def test_the_admin_port_is_found_whatever_else_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "ddr.toml"
+    path.write_text('admin_port = 9446\nmisspelt = 1\nregistry_token = "file:/nowhere"\n')
+    wrong = {"DDR_SETTINGS": str(path), "DDR_MISSPELT": "1", "DDR_WORKERS": "0"}
+    assert admin_port(wrong) == 9446
+    assert admin_port({**wrong, "DDR_ADMIN_PORT": "9447"}) == 9447
+    assert admin_port({}) == Settings().admin_port
+    for value in ("70000", "-1"):
+        with pytest.raises(SettingsError, match="setting admin_port: is no port number"):
+            admin_port({"DDR_ADMIN_PORT": value})
+
+
+def test_a_byte_order_mark_is_none_of_the_content(tmp_path: Path) -> None:
+    """Some editors write one before everything; nobody sees it."""
+    path, secret = tmp_path / "ddr.toml", tmp_path / "token"
+    path.write_text(f'workers = 3\nregistry_token = "file:{secret}"\n', "utf-8-sig")
+    secret.write_text("5d1c\n", "utf-8-sig")
+    found = load_settings({**BUILTIN, "DDR_SETTINGS": str(path)})
+    assert (found.workers, found.registry_token) == (3, "5d1c")
 
 
 def test_settings_reach_a_worker_as_they_were_found_fit() -> None:

@@ -8,7 +8,7 @@ import httpx
 
 from ddr.cli.errors import CommandError
 from ddr.reasons import in_words
-from ddr.settings_sources import load_settings
+from ddr.settings_sources import admin_port
 
 HELP = "ask the recorder on this machine how it is"
 SECONDS = 3
@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """0 when the answer is 200; otherwise one line with what it is. Raises CommandError."""
-    url = f"http://127.0.0.1:{load_settings().admin_port}/{args.path}"
+    url = f"http://127.0.0.1:{admin_port()}/{args.path}"
     try:
         answer = httpx.get(url, timeout=SECONDS, trust_env=False)
     except httpx.TransportError as error:
