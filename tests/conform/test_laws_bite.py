@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ddr.conform.blame import blamed, malformed
+from ddr.conform.checks import search_devices
 from ddr.conform.exchange import Exchange
 from ddr.conform.laws import chunks, observations
 from ddr.conform.laws.structure import misshapen, problems
@@ -197,3 +198,20 @@ def test_an_answer_of_another_shape_is_the_recorders_fault(content: Any, said: s
     ended = blamed(TypeError("of a check"), [answer({}), answer(content)])
     assert isinstance(ended, Failed if said else KitError)
     assert (said or "TypeError: of a check (nowhere)") in str(ended)
+
+
+@pytest.mark.parametrize(
+    ("asked", "begins", "may"),
+    [
+        ("accu-chek g", True, True),
+        ("AccuChek", False, True),
+        ("accu chek", False, True),
+        ("chek", False, False),
+        ("Accu-Chek Guide Me", False, False),
+    ],
+)
+def test_punctuation_and_blanks_of_a_text_are_left_to_the_server(asked: str, begins: bool, may: bool) -> None:
+    case = search_devices._beginning("", lambda one: iter([str(one["name"])]), asked)
+    one = {"name": "Accu-Chek Guide"}
+    assert (case.wanted(one), case.wanted(one) or case.open(one)) == (begins, may)
+    assert not (case.wanted(one) and case.open(one))

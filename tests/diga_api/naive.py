@@ -108,7 +108,8 @@ def codings(resource: Resource, name: str) -> list[Resource]:
 
 def matches_text(target: str, text: str, modifier: str) -> bool:
     def plain(value: str) -> str:
-        return "".join(c for c in unicodedata.normalize("NFKD", value) if not unicodedata.combining(c)).casefold()
+        letters = (c for c in unicodedata.normalize("NFKD", value) if unicodedata.category(c)[0] not in "MP")
+        return " ".join("".join(letters).casefold().split())
 
     if modifier == "exact":
         return target == text

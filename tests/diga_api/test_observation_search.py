@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -271,6 +272,27 @@ async def test_a_changed_chunk_is_found_by_its_time_of_change(body: Body, pair: 
     assert await diga.matches("Observation?_lastUpdated=ge2026-11-22T10:00:00Z") == chunks[-1:]
     clock.advance(60)
     assert await diga.matches("Observation?_lastUpdated=gt2026-11-22T10:00:00Z") == []
+
+
+async def test_punctuation_and_blanks_do_not_count_in_a_text(body: Body, pair: Pair) -> None:
+    """FHIR R4 search.html#string; between words a blank does."""
+    for name in ("Accu-Chek  Guide (mg/dL)", "AccuChek Mobile", "Accu Vue"):
+        meter = await body.device(name, manufacturer="O'Hara & Sons, Inc.")
+        await body.measurement(GLUCOSE, "2339-0", body.core.clock(), device_no=meter)
+    diga = await pair(GLUCOSE)
+    for query, found in (
+        ("device-name=accuchek", 2),
+        ("device-name=accu-chek guide", 1),
+        ("device-name=Accu‑Chek\tGuide mgdl ", 1),
+        ("device-name=accu chek", 0),
+        ("device-name:contains=guide mg/dl", 1),
+        ("device-name:exact=Accu-Chek Guide (mg/dL)", 0),
+        ("device-name:exact=Accu-Chek  Guide (mg/dL)", 1),
+        ("manufacturer=ohara sons inc", 3),
+        ("manufacturer=O’Hara", 3),
+    ):
+        name, _, value = query.partition("=")
+        assert len(await diga.matches(f"Device?{urlencode({name: value})}")) == found, query
 
 
 async def test_a_device_is_found_by_what_its_type_is_called(body: Body, pair: Pair) -> None:

@@ -148,7 +148,7 @@ def texts(resources: Resources) -> dict[tuple[str, str], st.SearchStrategy[str]]
     components = st.sampled_from(["8480-6", f"{LOINC}|8462-4", f"{LOINC}|", "8478-0", "http://example.org|8480-6"])
     references = st.sampled_from([*ids, *(f"{resource['resourceType']}/{resource['id']}" for resource in resources)])
     names = st.sampled_from(
-        ["glukko", "GLUKKO", "elan", "Élan Sensor", "s", "sensor", "Plus", "zebra", "äbc", "GmbH", "blood g", "object"]
+        ["glukko", "GLUK-KO", "elan", "Élan \tSensor", "s", "sensor", "Plus", "zebra", "äbc", "GmbH", "blood g", "t)"]
     )
     return {
         ("*", "_id"): st.sampled_from(ids),

@@ -9,7 +9,7 @@ from ddr.conform.agree import agree, answered, literal, query
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Json
 from ddr.conform.kit import Kit
-from ddr.conform.laws.naive import Case, codings, references, starts
+from ddr.conform.laws.naive import Case, codings, near, references, starts
 from ddr.conform.verdict import NoData, NotApplicable, expect
 from ddr.conform.view import View, matches
 
@@ -47,7 +47,7 @@ def search_by_device_name(kit: Kit) -> None:
     def look(view: View, found: list[Json]) -> None:
         name = str(found[0]["deviceName"][0]["name"])
         for text in (name, _upper(name), name[: max(1, len(name) // 2)].lower(), name[1:] or name):
-            agree(view, DEVICE, Case(query(device__name=literal(text)), _named(text)))
+            agree(view, DEVICE, _beginning(query(device__name=literal(text)), _names, text))
         agree(view, DEVICE, Case(query(device__name="there is none such"), lambda one: False))
 
     _each(kit, DEVICE, look, lambda one: one.get("deviceName"))
@@ -60,8 +60,7 @@ def search_by_manufacturer(kit: Kit) -> None:
     def look(view: View, found: list[Json]) -> None:
         for name in sorted({str(one["manufacturer"]) for one in found})[:3]:
             for text in (name, _plain(name)):
-                wanted = _made_by(text)
-                agree(view, DEVICE, Case(query(manufacturer=literal(text)), wanted))
+                agree(view, DEVICE, _beginning(query(manufacturer=literal(text)), _makers, text))
 
     _each(kit, DEVICE, look, lambda one: one.get("manufacturer"))
 
@@ -76,12 +75,14 @@ def _plain(text: str) -> str:
     return "".join(char for char in unicodedata.normalize("NFD", text) if not unicodedata.combining(char)).lower()
 
 
-def _named(text: str) -> Callable[[Json], bool]:
-    return lambda one: starts(_names(one), text)
+def _beginning(query: str, of: Callable[[Json], Iterator[str]], text: str) -> Case:
+    """A search for what begins with a text; whether punctuation and blanks count is left to the server."""
+    return Case(query, lambda one: starts(of(one), text), lambda one: not starts(of(one), text) and near(of(one), text))
 
 
-def _made_by(text: str) -> Callable[[Json], bool]:
-    return lambda one: "manufacturer" in one and starts([one["manufacturer"]], text)
+def _makers(one: Json) -> Iterator[str]:
+    if "manufacturer" in one:
+        yield str(one["manufacturer"])
 
 
 @check("DEV-006", needs=PATIENT)

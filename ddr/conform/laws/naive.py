@@ -90,6 +90,15 @@ def starts(values: Iterable[object], asked: str) -> bool:
     return any(folded(str(value)).startswith(folded(asked)) for value in values)
 
 
+def near(values: Iterable[object], asked: str) -> bool:
+    """The same without punctuation and blanks, which FHIR says should be ignored, too: a server may find it."""
+    return any(_letters(str(value)).startswith(_letters(asked)) for value in values)
+
+
+def _letters(text: str) -> str:
+    return "".join(char for char in folded(text) if unicodedata.category(char)[0] not in "PZC")
+
+
 def references(resource: Json, *path: str) -> Iterator[str]:
     """`<Type>/<id>` of the references at an element; `<Type>/#<id>` of what is contained."""
     found: object = resource

@@ -44,7 +44,7 @@ class TokenValue:
 
 @dataclass(frozen=True)
 class StringValue:
-    """A text and how it must match: starts | contains (case and accents do not count) | exact."""
+    """A text and how it must match: starts | contains (case, accents and punctuation do not count) | exact."""
 
     match: str
     text: str

@@ -98,11 +98,19 @@ def token(parameters: Parameters, system: str, code: str, value: TokenValue) -> 
     return " AND ".join(parts)
 
 
+_PUNCTUATION = "!\"#%&''()*,-./:;?@[\\]_{}¡§«¶·»¿‐–—‘’‚“”„†‡•‹›"  # as SQL, after folding
+
+
 def string(parameters: Parameters, column: str, value: StringValue) -> str:
-    """The text in `column`, compared without case and accents unless the match is exact (search.html#string)."""
+    """The text in `column`, compared without case, accents, punctuation, and how many blanks of which kind there are,
+    unless the match is exact (search.html#string)."""
     text = parameters.bind(value.text, "text")
     return {
         "exact": f"{column} = {text}",
-        "starts": f"starts_with(folded({column}), folded({text}))",
-        "contains": f"strpos(folded({column}), folded({text})) > 0",
+        "starts": f"starts_with({_plain(column)}, {_plain(text)})",
+        "contains": f"strpos({_plain(column)}, {_plain(text)}) > 0",
     }[value.match]
+
+
+def _plain(text: str) -> str:
+    return f"btrim(regexp_replace(translate(folded({text}), '{_PUNCTUATION}', ''), '[[:space:]]+', ' ', 'g'))"
