@@ -7,9 +7,11 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
+from ddr.aside import LARGE_ITEMS, aside
 from ddr.gateway.readings import load_series
 from ddr.gateway.writing import at
 from ddr.http.core import Core
+from ddr.series.packing import Reading
 from ddr.store.devices.devices import sensor_state
 from ddr.store.series.chunks import readings_between
 
@@ -25,9 +27,14 @@ async def get_gaps(core: Core, patient_id: UUID, device_key: str, sensor_key: st
     now = core.clock()
     from_ms = max(row["started_ms"], core.catalog.floor_ms(sensor.miv_url, now))
     until_ms = min(now, row["ended_ms"] or now)
-    times = {time for time, _ in await readings_between(core.pool, sensor, from_ms, until_ms)}
-    found = gaps([time for time in times if from_ms <= time < until_ms], from_ms, until_ms, row["period_ms"])
-    return 200, {"from": at(from_ms), "gaps": [{"from": at(first), "until": at(last)} for first, last in found]}
+    stored = await readings_between(core.pool, sensor, from_ms, until_ms)
+    found = await aside(len(stored) > LARGE_ITEMS, _told, stored, from_ms, until_ms, row["period_ms"])
+    return 200, {"from": at(from_ms), "gaps": found}
+
+
+def _told(stored: Iterable[Reading], from_ms: int, until_ms: int, period_ms: int) -> list[dict[str, str | None]]:
+    times = {time for time, _ in stored if from_ms <= time < until_ms}
+    return [{"from": at(first), "until": at(last)} for first, last in gaps(times, from_ms, until_ms, period_ms)]
 
 
 def gaps(times: Iterable[int], from_ms: int, until_ms: int, period_ms: int) -> list[tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -99,6 +100,23 @@ async def test_what_the_recorder_lacks(cgm: Client, clock: Clock) -> None:
         ("09:10", "09:40"),
         ("09:45", "10:00"),
     ]
+
+
+async def test_what_lacks_among_many_readings_is_found_beside_the_event_loop(
+    cgm: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_the_loop: list[bool] = []
+
+    def watched(*given: Any) -> list[tuple[int, int]]:
+        on_the_loop.append(threading.current_thread() is threading.main_thread())
+        return gaps(*given)
+
+    monkeypatch.setattr("ddr.gateway.gaps.gaps", watched)
+    monkeypatch.setattr("ddr.gateway.gaps.LARGE_ITEMS", 1)
+    for ago in (4, 3):
+        await cgm.post(READINGS, json=body(clock, periods_ago=ago))
+        await cgm.get("/devices/cgm/sensors/glucose/gaps")
+    assert on_the_loop == [True, False]
 
 
 @given(st.sets(st.integers(0, 50)))
