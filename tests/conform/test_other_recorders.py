@@ -444,3 +444,18 @@ def test_a_chunk_may_tell_its_start_in_another_zone(hours: float, verdict: Verdi
     found = recorder(now, metric("1"))
     found.earlier = Earlier(found.target.fhir_base, 0, {found.views[0].name: {"Observation/a": remembered(before)}})
     assert of(found, "growing-chunks-keep-values").verdict is verdict
+
+
+@pytest.mark.parametrize("left_out", [(), ("15074-8",)])
+def test_a_search_without_code_has_all_codes(left_out: tuple[str, ...]) -> None:
+    """Before: one that left a code out was good, since nobody asked for what had not been seen."""
+    values = [value(code, at(), code={"coding": [{"system": LOINC, "code": code}]}) for code in ("2339-0", "15074-8")]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = request.url.params.get("code", "").split(",")
+        shown = [one for one in values if one["id"] in asked or (asked == [""] and one["id"] not in left_out)]
+        found = {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": one} for one in shown]}
+        scope = OBSERVATION + MIV + "blood-glucose-measurement"
+        return httpx.Response(200, headers=FHIR, content=json.dumps({"scope": scope, **found}))
+
+    assert of(kit(answer), "only-granted-codes").verdict is (FAILED if left_out else PASSED)

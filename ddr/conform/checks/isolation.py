@@ -21,15 +21,17 @@ PATIENT = (Need.PATIENT,)
 TWO = (Need.PATIENT, Need.TWO_DIGA)
 
 
-@check("SCO-005", "OBS-006", needs=PATIENT, searches=1)
+@check("SCO-005", "OBS-006", needs=PATIENT, searches=2)
 def only_granted_codes(kit: Kit) -> None:
-    """A search without `code` brings codes of the granted ValueSets, and no others."""
+    """A search without `code` brings all codes of the granted ValueSets, as one that names them does, and no others."""
     for view in kit.views:
-        allowed = {code for miv in view.mivs for code in VALUESETS.get(miv.removeprefix(MIV), ())}
+        allowed = sorted({code for miv in view.mivs for code in VALUESETS.get(miv.removeprefix(MIV), ())})
         for one in view.everything.matches:
             codes = {code for _, code in codings(one.get("code"))}
-            good = bool(codes & allowed)
+            good = bool(codes & set(allowed))
             expect(good, f"{key_of(one)} has the code {', '.join(codes)}", view.everything.origin[key_of(one)])
+        if allowed:
+            agree(view, "Observation", Case(query(code=",".join(allowed)), lambda _: True))
 
 
 @check("OBS-029", needs=PATIENT, searches=1)
