@@ -6,7 +6,6 @@ import re
 import ssl
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -57,10 +56,6 @@ def check(settings: Settings) -> Settings:
             raise SettingsError(f"setting {name}: must be at least {_LEAST.get(name, 0)}")
         if name.endswith("_port") and value > 65_535:
             raise SettingsError(f"setting {name}: is no port number")
-        _check_most(name, value)
-    for miv, terms in settings.miv.items():
-        for name, value in vars(terms).items():
-            _check_most(f"miv.{miv}.{name}", value)
     for name in ("diga_base_url", "public_base_url", "gateway_base_url"):
         if not _is_origin(getattr(settings, name)):
             raise SettingsError(
@@ -119,13 +114,16 @@ def check(settings: Settings) -> Settings:
         raise SettingsError("setting request_log_days: the request log must be kept 30 days at least (HDDT operation)")
     _check_login(settings)
     _check_operator(settings)
+    _check_most(settings)  # after limits that say more
     return settings
 
 
-def _check_most(name: str, value: Any) -> None:
-    most = next((most for ending, most in _MOST.items() if name.endswith(ending)), LARGEST)
-    if isinstance(value, int) and value > most:
-        raise SettingsError(f"setting {name}: must be at most {most}")
+def _check_most(settings: Settings) -> None:
+    terms = {f"miv.{miv}.{name}": value for miv, own in settings.miv.items() for name, value in vars(own).items()}
+    for name, value in {**vars(settings), **terms}.items():
+        most = next((most for ending, most in _MOST.items() if name.endswith(ending)), LARGEST)
+        if isinstance(value, int) and value > most:
+            raise SettingsError(f"setting {name}: must be at most {most}")
 
 
 def _check_overlap(settings: Settings) -> None:

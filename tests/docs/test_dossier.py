@@ -14,6 +14,8 @@ from ddr.cli.main import main as ddr
 from ddr.dossier import reports
 from ddr.dossier.model import Chapter, Dossier, DossierError, read, write
 from ddr.dossier.page import html
+from ddr.dossier.settings import in_force
+from ddr.settings import Settings
 from tests import conformance
 from tests.docs.dossier import kept
 from tools import evidence
@@ -79,6 +81,14 @@ def test_what_lacks_evidence_is_told(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "Hazards of wrong data: a value at the wrong time: failed" in told
     assert "conformance kit: no report of this run" in told
     assert "RS-001: not covered" in (tmp_path / "out" / "dossier.html").read_text()
+
+
+def test_the_limits_of_settings_are_the_narrowest() -> None:
+    rows = in_force(Settings(allow_builtin_accounts=True)).rows
+    limits = {row["setting"]: row["limits"].splitlines() for row in rows}
+    assert limits["consent_days"] == ["must be at least 1", "consent must not exceed one year"]
+    assert limits["code_seconds"][-1].startswith("must be 600 at most")
+    assert limits["gateway_token_days"] == ["must be at least 1", "must be at most 36500"]
 
 
 def test_every_point_of_the_checklist_has_evidence_or_an_owner() -> None:
