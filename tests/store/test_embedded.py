@@ -17,7 +17,7 @@ import pytest
 
 from ddr.store.database import binaries
 from ddr.store.database.account import Account
-from ddr.store.database.embedded import embedded
+from ddr.store.database.embedded import complaint, embedded
 from ddr.store.database.errors import StoreError
 
 
@@ -170,6 +170,15 @@ def test_a_broken_data_directory_is_reported_in_one_line(state: Path) -> None:
         pass
     assert "could not find the database system" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_of_all_that_a_program_says_the_complaint_is_told() -> None:
+    about = 'The files belonging to this database system will be owned by user "postgres".\n'
+    killed = "child process was terminated by signal 9: Killed"
+    assert complaint("initdb", 1, f"{about}running bootstrap script ... {killed}\nremoving it\n").endswith(killed)
+    assert complaint("initdb", -9, about) == "initdb was ended by SIGKILL"
+    assert complaint("pg_ctl", 1, "waiting ...\nno luck\n") == "no luck"
+    assert complaint("pg_ctl", 1, "\n") == "pg_ctl failed"
 
 
 def test_a_state_directory_that_is_a_file_is_reported(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import threading
@@ -27,6 +28,7 @@ from ddr.store.database.binaries import Installation, copied, find_installation
 from ddr.store.database.errors import StoreError
 
 SOCKET = ".s.PGSQL.5432"
+TELLING = ("FATAL", "PANIC", "error:", "terminated by signal", "could not")  # in what PostgreSQL's programs say
 LONGEST_SOCKET_PATH = 107  # bytes; sun_path of the kernel
 WAIT_SECONDS = 60
 LOOK_SECONDS = 1.0  # between two looks whether the server is still there
@@ -223,18 +225,25 @@ class _Server:
         return run_dir
 
     def _run(self, program: str, *arguments: str | Path | int) -> None:
-        """Run one of the programs to its end; its first line of complaint becomes the StoreError."""
+        """Run one of the programs to its end; its complaint becomes the StoreError."""
         command = [str(self.installation.bin / program), *(str(argument) for argument in arguments)]
         done = self.account.run(command, cwd=self.home)
         if done.returncode != 0:
-            raise StoreError(f"embedded PostgreSQL in {self.home}: {self._complaint(program, done.stdout)}")
+            log = self.home / "log"
+            text = (log.read_text(errors="replace") if log.exists() else "") + done.stdout
+            raise StoreError(f"embedded PostgreSQL in {self.home}: {complaint(program, done.returncode, text)}")
 
-    def _complaint(self, program: str, output: str) -> str:
-        log = self.home / "log"
-        text = (log.read_text(errors="replace") if log.exists() else "") + output
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        telling = [line for line in lines if "FATAL" in line or "PANIC" in line or "error:" in line]
-        return (telling or lines or [f"{program} failed"])[0]
+
+def complaint(program: str, status: int, text: str) -> str:
+    """The line that says what was wrong, of all that a program said before it ended with this exit status.
+
+    One that was killed, as for lack of memory, says only what it was about to do.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if any(word in line for word in TELLING)]
+    if not telling and status < 0:
+        return f"{program} was ended by {signal.Signals(-status).name}"
+    return (telling or lines[-1:] or [f"{program} failed"])[0]
 
 
 def _answers(path: Path) -> bool:
