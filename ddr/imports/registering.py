@@ -37,22 +37,26 @@ def find_own(known: Iterable[Json], source: Source) -> Json | None:
     return named or _by_serial(devices, source)
 
 
-def find_of_app(known: Iterable[Json], source: Source) -> Json | None:
-    """The device with this serial number and maker that an app has registered; the latest when there are several."""
-    devices = [device for device in known if not str(device["key"]).startswith(KEY)]
-    going_on = [device for device in devices if device["endedAt"] is None]
-    return _by_serial(going_on[::-1], source) or _by_serial(devices[::-1], source)
+def all_of_app(known: Iterable[Json], source: Source) -> list[Json]:
+    """The devices with this serial number and maker that apps have registered, the latest that goes on first.
+
+    An app that was installed anew has registered it under two keys, and the sensors of one transmitter may have its
+    number one after the other.
+    """
+    devices = [device for device in known if not str(device["key"]).startswith(KEY) and _has_serial(device, source)]
+    devices.reverse()
+    return sorted(devices, key=lambda device: device["endedAt"] is not None)
 
 
 def _by_serial(devices: Iterable[Json], source: Source) -> Json | None:
-    if not source.serial:
-        return None
+    return next((device for device in devices if _has_serial(device, source)), None)
+
+
+def _has_serial(device: Json, source: Source) -> bool:
+    """True for a device with the serial number of `source`, when both are of one maker or nobody knows of which."""
     maker = maker_of(f"{source.manufacturer} {source.name}")
-    for device in devices:
-        same = (device["serialNumber"] or "").strip().casefold() == source.serial.strip().casefold()
-        if same and maker_of(f"{device['manufacturer']} {device['name']}", maker) is maker:
-            return device
-    return None
+    same = (device["serialNumber"] or "").strip().casefold() == source.serial.strip().casefold()
+    return bool(source.serial) and same and maker_of(f"{device['manufacturer']} {device['name']}", maker) is maker
 
 
 def own_device(own: Json | None, source: Source, first_ms: int) -> Generator[Call, Answer, Json]:

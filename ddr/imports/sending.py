@@ -28,7 +28,9 @@ from ddr.imports.calls import (
 )
 from ddr.imports.model import CGM, ImportFile, Source, Value
 from ddr.imports.naming import GENERATIONS, batches, measurement_key, upload_key
-from ddr.imports.registering import end_own, find_of_app, find_own, is_own, own_device, own_sensor
+from ddr.imports.registering import all_of_app, end_own, find_own, is_own, own_device, own_sensor
+
+FOREVER = 1 << 62  # ms
 
 
 def sending(file: ImportFile, digest: str) -> Steps:
@@ -36,10 +38,13 @@ def sending(file: ImportFile, digest: str) -> Steps:
     report = Report()
     known = checked((yield Call("GET", "devices")))["devices"]
     for source, values in by_source(file.values).items():
-        own, app = find_own(known, source), find_of_app(known, source)
+        own, apps = find_own(known, source), all_of_app(known, source)
+        app = apps[0] if apps else None
+        for other in apps[1:]:
+            values = yield from _beside(report, other, values)
         early, late, end_ms = yield from _divided(own, app, values)
         if early and app is not None and own is not None:
-            early = yield from _beside(report, app, early, milliseconds(app["startedAt"]))
+            early = yield from _beside(report, app, early)
         if early:
             own = yield from _guarded(report, early, own_device(own, source, early[0].time_ms))
             if own is not None:
@@ -64,7 +69,8 @@ def _divided(
 ) -> Generator[Call, Answer, tuple[list[Value], list[Value], int]]:
     """The values from before what the app registered, the others, and when the latter begin.
 
-    Where an earlier import has values already, the same values go there again.
+    Where an earlier import has values already, the same values go there again. What was measured after the end of the
+    app's device is none of it either, and goes there, too, unless the import's own device has ended as the app came.
     """
     if app is None:
         return values, [], 0
@@ -78,16 +84,19 @@ def _divided(
                 time_ms = milliseconds(sensor["storedUntil"]) + 1 if sensor["storedUntil"] else 0
             if sensor["code"] in begins:
                 begins[sensor["code"]] = max(time_ms, begins[sensor["code"]])
-    early = [value for value in values if value.time_ms < begins[value.code]]
-    late = [value for value in values if value.time_ms >= begins[value.code]]
+    takes_more = own is None or own["endedAt"] is None
+    end_ms = milliseconds(app["endedAt"]) if app["endedAt"] is not None and takes_more else FOREVER
+    early = [value for value in values if not begins[value.code] <= value.time_ms < end_ms]
+    late = [value for value in values if begins[value.code] <= value.time_ms < end_ms]
     return early, late, max((begins[value.code] + MINUTE_MS for value in early), default=start_ms)
 
 
-def _beside(report: Report, app: Json, values: list[Value], start_ms: int) -> Generator[Call, Answer, list[Value]]:
-    """Of values of an earlier import those that did not give way to what the app has sent since."""
-    path = f"devices/{app['key']}/sensors"
+def _beside(report: Report, app: Json, values: list[Value]) -> Generator[Call, Answer, list[Value]]:
+    """Of the values of an earlier import, or of a later registration of the device, those that the app has not sent."""
+    path, start_ms = f"devices/{app['key']}/sensors", milliseconds(app["startedAt"]) - MINUTE_MS
+    end_ms = FOREVER if app["endedAt"] is None else milliseconds(app["endedAt"])
     for sensor in checked((yield Call("GET", path)))["sensors"]:
-        same = [value for value in values if value.code == sensor["code"] and value.time_ms >= start_ms - MINUTE_MS]
+        same = [value for value in values if value.code == sensor["code"] and start_ms <= value.time_ms < end_ms]
         if same and same[0].continuous:
             there = set(same) - set((yield from _missing(report, path, sensor, same)))
             values = [value for value in values if value not in there]
@@ -158,6 +167,7 @@ def _missing(report: Report, path: str, sensor: Json, values: list[Value]) -> Ge
     found = checked((yield Call("GET", f"{path}/{sensor['key']}/gaps")))
     from_ms, half = milliseconds(found["from"]), sensor["samplingPeriodMs"] // 2
     stored_ms = milliseconds(sensor["storedUntil"]) if sensor["storedUntil"] else 0
+    end_ms = milliseconds(sensor["endedAt"]) if sensor["endedAt"] else FOREVER
     if not any(milliseconds(gap["from"]) == from_ms for gap in found["gaps"]):
         from_ms -= half  # there is a reading at the beginning
     gaps = []  # both ends exclusive, in order of time
@@ -166,7 +176,7 @@ def _missing(report: Report, path: str, sensor: Json, values: list[Value]) -> Ge
         # the beginning of the history and the present are no readings that a value could be the same as
         gaps.append((first - 1 if first == from_ms else first + half, last + 1 if first >= stored_ms else last - half))
     gaps.sort()
-    lacking = [value for value in values if value.time_ms < from_ms or _within(value.time_ms, gaps)]
+    lacking = [one for one in values if not from_ms <= one.time_ms < end_ms or _within(one.time_ms, gaps)]
     report.counts["there"] += len(values) - len(lacking)
     return lacking
 

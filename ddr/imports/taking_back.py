@@ -7,7 +7,7 @@ from collections.abc import Generator
 from ddr.imports.calls import Answer, Call, Report, Steps, checked
 from ddr.imports.model import ImportFile, Value
 from ddr.imports.naming import GENERATIONS, batches, measurement_key, upload_key
-from ddr.imports.registering import find_of_app, find_own
+from ddr.imports.registering import all_of_app, find_own
 from ddr.imports.sending import by_source
 
 
@@ -16,7 +16,8 @@ def taking_back(file: ImportFile, digest: str) -> Steps:
     report = Report()
     known = checked((yield Call("GET", "devices")))["devices"]
     for source, values in by_source(file.values).items():
-        devices = [one for one in (find_own(known, source), find_of_app(known, source)) if one is not None]
+        own = find_own(known, source)
+        devices = [*([own] if own else ()), *all_of_app(known, source)]
         if not devices:
             continue
         for value in values:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -117,6 +117,56 @@ async def test_beside_the_app_only_what_it_lacks_is_taken(gateway: httpx.AsyncCl
     assert len((await gateway.get("/devices")).json()["devices"]) == 1
 
 
+APP = {"serialNumber": "L3", "name": "Libre 3", "manufacturer": "Abbott", "type": "700585005"}
+SENSOR = {"code": "99504-3", "unit": "mg/dL", "samplingPeriodMs": 300_000}
+START = datetime(2026, 11, 19, 7, tzinfo=UTC)  # of five_minutes
+
+
+def at_minute(minute: int) -> str:
+    return (START + timedelta(minutes=minute)).isoformat()
+
+
+async def app_sends(gateway: httpx.AsyncClient, key: str, slots: Iterable[int], **members: str) -> None:
+    """A registration of the device, and readings of it, seconds beside those of an export."""
+    await gateway.put(f"/devices/{key}", json={**APP, "startedAt": at_minute(0), **members})
+    await gateway.put(f"/devices/{key}/sensors/g", json=SENSOR)
+    live = [{"time": (START + timedelta(minutes=5 * at, seconds=12)).isoformat(), "value": 100 + at} for at in slots]
+    await gateway.post(f"/devices/{key}/sensors/g/readings", json={"unit": "mg/dL", "readings": live})
+
+
+async def test_what_the_app_has_under_its_former_key_is_there(gateway: httpx.AsyncClient) -> None:
+    """The app was installed anew, or the next sensor has the number of the transmitter, too."""
+    await app_sends(gateway, "old", [at for at in range(40) if not 20 <= at < 30])
+    await app_sends(gateway, "new", range(40, 60), startedAt=at_minute(200), replaces="old")
+    assert (await give(gateway, five_minutes(60))).counts == {"there": 50, "taken": 10}
+
+
+async def test_what_went_to_the_apps_former_registration_is_taken_back(gateway: httpx.AsyncClient) -> None:
+    await app_sends(gateway, "old", [at for at in range(40) if not 20 <= at < 30])
+    await give(gateway, five_minutes(40), "b")
+    await app_sends(gateway, "new", range(40, 60), startedAt=at_minute(200), replaces="old")
+    back = await walk(gateway, taking_back(read(five_minutes(40).encode(), BERLIN), "b"))
+    assert back.counts["taken back"]
+    assert (await give(gateway, five_minutes(60), "c")).counts == {"there": 50, "taken": 10}
+
+
+@pytest.mark.parametrize("imported", [False, True])
+async def test_what_was_measured_after_the_end_of_the_apps_device_is_not_there(
+    gateway: httpx.AsyncClient, imported: bool
+) -> None:
+    """The import's own device takes it, unless that has ended as the app came: then each value is refused."""
+    if imported:
+        await give(gateway, five_minutes(10), "b")
+    await app_sends(gateway, "app", range(10, 20), startedAt=at_minute(50))
+    await gateway.put("/devices/app", json={**APP, "startedAt": at_minute(50), "endedAt": at_minute(100)})
+    report = await give(gateway, five_minutes(60))
+    if imported:
+        assert report.counts == {"there": 20} and {one.reason for one in report.refusals} == {"after-end"}
+        assert len(report.refusals) == 40
+    else:
+        assert report.counts == {"there": 10, "taken": 50} and not report.refusals
+
+
 async def test_another_unit_beside_the_app_is_refused(gateway: httpx.AsyncClient) -> None:
     device = {"serialNumber": "ABC123", "name": "Libre 3", "manufacturer": "Abbott", "type": "700585005"}
     await gateway.put("/devices/app", json={**device, "startedAt": "2026-11-01T00:00:00Z"})
@@ -162,10 +212,6 @@ async def test_what_another_file_has_brought_stays_when_one_is_taken_back(gatewa
     assert (await walk(gateway, taking_back(file, "b"))).counts["taken back"] == 1
     assert (await give(gateway, samples.OMRON, "a")).counts == {"there": 1}
     assert (await give(gateway, later, "b")).counts == {"there": 1, "taken": 1}
-
-
-APP = {"serialNumber": "L3", "name": "Libre 3", "manufacturer": "Abbott", "type": "700585005"}
-SENSOR = {"code": "99504-3", "unit": "mg/dL", "samplingPeriodMs": 300_000}
 
 
 async def test_what_is_older_than_the_app_goes_to_a_registration_of_its_own(gateway: httpx.AsyncClient) -> None:
@@ -367,7 +413,8 @@ def test_many_values_beside_an_app_are_told_apart_in_one_go(monkeypatch: pytest.
     """Before: for each value all the others were looked at, hours for a year of a sensor."""
     source, hashed, real = Source("Dexcom, Inc.", "G7", "S", CGM_SYSTEM), list[int](), Value.__hash__
     values = [Value(at, at * 300_000, CGM["mg/dL"], "mg/dL", Decimal(100), source) for at in range(300)]
-    sensor = {"key": "s", "code": CGM["mg/dL"], "samplingPeriodMs": 300_000, "storedUntil": instant(90_000_000)}
+    sensor = {"key": "s", "code": CGM["mg/dL"], "samplingPeriodMs": 300_000, "endedAt": None}
+    sensor["storedUntil"] = instant(90_000_000)
     gaps = [{"from": instant(at * 300_000), "until": instant((at + 2) * 300_000)} for at in range(0, 300, 4)]
 
     def counted(value: Value) -> int:
@@ -375,7 +422,7 @@ def test_many_values_beside_an_app_are_told_apart_in_one_go(monkeypatch: pytest.
         return real(value)
 
     monkeypatch.setattr(Value, "__hash__", counted)
-    steps = _beside(Report(), {"key": "d"}, values, 0)
+    steps = _beside(Report(), {"key": "d", "startedAt": instant(0), "endedAt": None}, values)
     next(steps)
     steps.send(Answer(200, {"sensors": [sensor]}))
     with pytest.raises(StopIteration) as done:
