@@ -16,7 +16,7 @@ from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, shown_instant, with_database
 from ddr.operations import availability as rules
 from ddr.operations import calls, probes
-from ddr.operations.availability import GOAL, Item, Result
+from ddr.operations.availability import GOAL, Item, Result, Span
 from ddr.operations.calls import Call
 from ddr.operations.retention import outages_since_ms
 from ddr.reasons import in_words
@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
     looks = sorted((look for file in args.probe for look in _looks(file)), key=lambda look: look.at_ms)
     logs = [_again_and_again(file) for file in args.log]
     told = [*probes.downtimes(looks), *calls.downtimes(lambda: chain.from_iterable(log() for log in logs))]
-    result = with_database(lambda settings, pool: _compute(args.month, told, settings, pool))
-    print("\n".join(_report(args.month, result, looks, bool(args.probe))))
+    span, result = with_database(lambda settings, pool: _compute(args.month, told, settings, pool))
+    print("\n".join(_report(args.month, span, result, looks, bool(args.probe))))
     return 0 if result.availability >= GOAL else 1
 
 
@@ -87,31 +87,36 @@ def _told(file: Path) -> Iterator[None]:
         raise CommandError(f"{file}: {in_words(error)}") from None
 
 
-async def _compute(month: str, told: list[Item], settings: Settings, pool: asyncpg.Pool) -> Result:
+async def _compute(month: str, told: list[Item], settings: Settings, pool: asyncpg.Pool) -> tuple[Span, Result]:
+    """The month, and its figures."""
     span = rules.month_of(month, ZoneInfo(settings.time_zone))
     now = now_ms()
     if span.from_ms > now:
         raise CommandError(f"--month {month}: is still to come")
     known = [one for one in await notices.recent(pool, span.from_ms) if one.from_ms < span.until_ms]
     found = await events.between(pool, span.from_ms, span.until_ms)
-    result = rules.compute(span, now, known, found, told, await retractions.standing(pool))
-    begun_ms = await first_migration_ms(pool)
+    begun_ms, words = await first_migration_ms(pool), await retractions.standing(pool)
+    result = rules.compute(span, now, known, found, told, words)
+    if span.from_ms < begun_ms < span.until_ms and all(one.span.from_ms >= begun_ms for one in result.items):
+        since = span._replace(from_ms=begun_ms)  # of what was before nothing is known
+        result = rules.compute(since, now, known, found, told, words)
     if not result.items and span.until_ms <= begun_ms:
         raise CommandError(f"nothing is known of {month}: this database was made {shown_instant(begun_ms)}")
     if span.from_ms < (kept_ms := await outages_since_ms(pool, settings, now)) and begun_ms < kept_ms:
         raise CommandError(f"{month} is too long ago: what the checks found before {shown_instant(kept_ms)} is deleted")
-    return result
+    return span, result
 
 
-def _report(month: str, result: Result, looks: list[probes.Look], probed: bool) -> Iterator[str]:
+def _report(month: str, span: Span, result: Result, looks: list[probes.Look], probed: bool) -> Iterator[str]:
     """The lines of the report."""
     begin, end = shown_instant(result.month.from_ms), shown_instant(result.until_ms)
     yield f"Availability of {month} by HDDT operational-requirements (goal {GOAL:.1%})"
-    yield f"counted from {begin} until {end}" + ("" if result.until_ms == result.month.until_ms else ": not over yet")
+    made = "" if span.from_ms == result.month.from_ms else ", when this database was made,"
+    yield f"counted from {begin}{made} until {end}" + ("" if result.until_ms == span.until_ms else ": not over yet")
     yield f"evidence: {len(result.items)} (operators' notices, states that the checks found, probes, request log)"
     yield from (_line(one) for one in result.items)
     if probed:
-        seen = probes.observed_ms(looks, rules.Span(result.month.from_ms, result.until_ms))
+        seen = probes.observed_ms(looks, Span(result.month.from_ms, result.until_ms))
         whole = result.until_ms - result.month.from_ms
         yield f"the probes looked for {_hours(seen)} of {_hours(whole)}; for the rest the recorder speaks alone"
     else:

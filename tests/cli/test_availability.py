@@ -67,6 +67,25 @@ async def test_the_report(pool: asyncpg.Pool, own: None, capsys: pytest.CaptureF
     await pool.execute("TRUNCATE outage_event")
 
 
+async def test_of_the_month_in_which_the_database_was_made_counts_what_came_after(
+    pool: asyncpg.Pool, own: None, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Days before there was a recorder are none on which it was available."""
+    await pool.execute("TRUNCATE outage_event, outage_notice")
+    await pool.execute("UPDATE schema_migration SET applied_ms = $1", parse_date_time("2026-09-25T22:00:00Z")[0])
+    from_ms = parse_date_time("2026-09-28T10:00:00Z")[0]
+    await events.add(pool, Event("database", "unavailable", ["token"], "Away", "Weg", from_ms, from_ms + 3_600_000))
+    assert await run("--month", "2026-09") == 1, "an hour of five days, and not of thirty"
+    out = capsys.readouterr().out
+    assert "counted from 2026-09-25T22:00:00Z, when this database was made, until 2026-09-30T22:00:00Z\n" in out
+    assert re.search(r"time +120:00:00 h", out) and f"{1 - 1 / 120:.4%}" in out
+    probe = tmp_path / "probe.csv"  # of the time before: then something is known of it
+    probe.write_text("time,status\n2026-09-10T12:55:00Z,0\n2026-09-10T12:56:00Z,200\n")
+    assert await run("--month", "2026-09", "--probe", str(probe)) == 0
+    assert re.search(r"time +720:00:00 h", capsys.readouterr().out)
+    await pool.execute("TRUNCATE outage_event")
+
+
 async def test_a_month_of_which_evidence_is_deleted_has_no_figure(
     pool: asyncpg.Pool, own: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
