@@ -29,6 +29,7 @@ from ddr.imports.times import instants
 
 Json = Mapping[str, Any]
 _DEAD = ("entered-in-error", "cancelled")
+_UNCALIBRATED = frozenset(("not-calibrated", "calibration-required"))  # DeviceMetric.calibration.state
 _LOINC = "http://loinc.org"
 
 
@@ -52,12 +53,21 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
             file.skipped += 1
             continue
         try:
-            _take(file, line, observation, named)
+            if _uncalibrated(observation, named):
+                file.skipped += 1
+            else:
+                _take(file, line, observation, named)
         except _Unfit as error:
             file.reject(line, str(error))
         except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, IndexError, StopIteration):
             file.reject(line, "this Observation is not of a form that HDDT knows")
     return file
+
+
+def _uncalibrated(observation: Json, named: Mapping[str, Json]) -> bool:
+    """True for what its sensor itself does not trust: an import has no DeviceMetric that would say so (OBS-026)."""
+    metric = named.get(_key(observation.get("device")), {})
+    return not _UNCALIBRATED.isdisjoint(one.get("state") for one in metric.get("calibration", ()))
 
 
 def _resources(content: Content, kind: str) -> list[tuple[int, str, Json]]:

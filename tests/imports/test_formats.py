@@ -396,6 +396,14 @@ def test_an_observation_that_says_no_value_gives_none(before: str, after: str, r
     assert file.values == [value for value in whole.values if value.line != file.bad[0].line]
 
 
+@pytest.mark.parametrize(("state", "left"), [("not-calibrated", 1), ("calibration-required", 1), ("calibrated", 0)])
+def test_what_a_sensor_measured_before_it_was_calibrated_is_left(state: str, left: int) -> None:
+    """An import registers sensors without calibration: to a DiGA it would be as good as any other value."""
+    calibrated = f'"id": "m", "calibration": [{{"state": "{state}"}}], '
+    file = read(samples.FHIR.replace('"id": "m", ', calibrated, 1).encode(), BERLIN)
+    assert (any(value.continuous for value in file.values), file.skipped, file.bad) == (not left, left, [])
+
+
 def test_a_sample_that_cannot_have_been_measured_leaves_the_others_of_its_chunk() -> None:
     whole = read(samples.FHIR.encode(), BERLIN)
     file = read(samples.FHIR.replace('"data": "', '"data": "9999 ', 1).encode(), BERLIN)
