@@ -108,13 +108,18 @@ async def accesses(request: Request, _: Visitor, session: Session) -> Response:
 async def _answer(
     request: Request, read: Core, session: Session, content: AsyncIterator[bytes], media_type: str, name: str
 ) -> Response:
-    """`content` comes from `read`. A download that is not whole is cut off: the browser says that it failed."""
+    """`content` comes from `read`. A download that is not whole is cut off: the browser says that it failed.
+
+    Who asks for the headers only (HEAD, as programs do that download) has downloaded nothing.
+    """
+    headers = page_headers() | {"Content-Disposition": f'attachment; filename="{name}"', "Content-Type": media_type}
+    if request.method == "HEAD":
+        return StreamingResponse((), headers=headers)  # which says no length, as it is not known
     core = core_of(request)
     content = _in_turns(core, export.whole(read.pool, session.patient_id, content))
     if session.acting:
         content = _while_in_force(core, session.patient_id, content)
     await record(core.pool, Event.DATA_DOWNLOADED, core.clock(), patient_id=session.patient_id)
-    headers = page_headers() | {"Content-Disposition": f'attachment; filename="{name}"', "Content-Type": media_type}
     return StreamingResponse(content, headers=headers)
 
 

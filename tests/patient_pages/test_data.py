@@ -403,6 +403,15 @@ async def test_downloads_are_in_the_trail(core: Core) -> None:
     assert "Sie haben Ihre Daten heruntergeladen" in (await browser.get("/me/access")).text
 
 
+async def test_who_asks_for_the_headers_has_downloaded_nothing(core: Core) -> None:
+    _, browser = await worn(core)
+    for path in ("/me/data.csv", "/me/data-excel.csv", "/me/data.json", "/me/consents.csv", "/me/accesses.csv"):
+        answer = await browser.http.head(path)
+        assert answer.status_code == 200 and answer.content == b"" and "content-length" not in answer.headers
+        assert answer.headers["content-disposition"].startswith("attachment")
+    assert "Sie haben Ihre Daten heruntergeladen" not in (await browser.get("/me/access")).text
+
+
 def test_every_line_of_the_charts_has_its_value_in_both_units() -> None:
     assert [axis_value(line, unit) for line in LINES for unit in ("mg/dL", "mmol/L")] == [
         "70", "3.9", "180", "10.0", "54", "3.0", "250", "13.9", "300", "16.7", "400", "22.2",
