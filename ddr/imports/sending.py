@@ -199,8 +199,11 @@ def _upload(path: str, body: Json, digest: str, number: int, size: int) -> Gener
 
 
 def _measurements(report: Report, device: Json, values: list[Value], digest: str) -> Generator[Call, Answer, None]:
-    """Send single values, each under its first key that was not taken back."""
-    for batch in batches(values):
+    """Send single values, each once, and under its first key that was not taken back."""
+    once = {(one.time_ms, one.code, one.comparator, one.value, one.parts): one for one in reversed(values)}
+    if again := len(values) - len(once):
+        report.counts["there"] += again
+    for batch in batches([*once.values()][::-1]):
         left: Sequence[Value] = batch
         for generation in range(1, GENERATIONS + 1):
             items = [_measurement(value, device["key"], measurement_key(value, digest, generation)) for value in left]

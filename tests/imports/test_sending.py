@@ -203,6 +203,13 @@ async def test_single_values_come_again_after_they_were_taken_back(gateway: http
         assert (await walk(gateway, taking_back(file, "a"))).counts["taken back"] == 1
 
 
+async def test_a_single_value_that_a_file_has_twice_is_there(gateway: httpx.AsyncClient) -> None:
+    """Two uploaders of one site, or a row that a program writes again; nobody can tell it from a second measurement."""
+    row = samples.OMRON.splitlines()[1]
+    report = await give(gateway, f"{samples.OMRON}{row}\n{row}\n")
+    assert report.counts == {"taken": 1, "there": 2} and not report.refusals
+
+
 async def test_what_another_file_has_brought_stays_when_one_is_taken_back(gateway: httpx.AsyncClient) -> None:
     """A cuff's app exports all that it has each time."""
     later = samples.OMRON + "2026/11/20 18:00,Europe/Berlin,126,81,66,OMRON X7,\n"
