@@ -180,6 +180,14 @@ def step(cursor: Cursor, bundle: Json, related: Mapping[str, Json], following: s
     return Step(tuple(found), last, bool(following))
 
 
+def lacks(cursor: Cursor, bundle: Json) -> bool:
+    """Whether a look at everything whose last page this is has fewer Observations than the recorder says that it has:
+    HDDT leaves pages to it, and how much it answers without (retrieving-data.md#paging)."""
+    found = {one["id"] for one in resources_of(bundle)[0]} | (cursor.seen or frozenset())
+    total = bundle.get("total")
+    return isinstance(total, int) and total > len(found)
+
+
 def version(resource: Json) -> str:
     """What tells two states of a resource apart: its version and its stamp; FHIR demands neither, so without them its
     content."""

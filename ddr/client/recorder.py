@@ -16,7 +16,7 @@ from ddr.client import oauth
 from ddr.client.answers import Json, at_same_server, content_of, next_page, outcome_of, page_of
 from ddr.client.diga import Diga
 from ddr.client.errors import Refused, ScopeRefused, Throttled, Unanswered, Unreachable, throttled
-from ddr.client.pull import Change, Cursor, Kind, Known, Step, before, keys_of, query_of, resources_of, step
+from ddr.client.pull import Change, Cursor, Kind, Known, Step, before, keys_of, lacks, query_of, resources_of, step
 from ddr.client.session import Session
 from ddr.client.tokens import TokenStore
 
@@ -76,7 +76,7 @@ class Recorder:
         while True:
             following = self._next(bundle, read)
             found = step(cursor, bundle, await self._related(bundle), following, self._floor())
-            found, limit = await self._told_apart(found, cursor.known)
+            found, limit = await self._told_apart(found, cursor.known, lacks(cursor, bundle))
             yield found
             if limit is not None:
                 raise limit
@@ -160,44 +160,52 @@ class Recorder:
                 break
         return related
 
-    async def _told_apart(self, found: Step, known: Mapping[str, Known]) -> tuple[Step, Throttled | None]:
-        """`found`, with what the recorder says to be too old as gone and not as deleted.
+    async def _told_apart(
+        self, found: Step, known: Mapping[str, Known], partial: bool
+    ) -> tuple[Step, Throttled | None]:
+        """`found`, with what has grown too old as gone and not as deleted. What is missing because the recorder has not
+        shown everything (`partial`) stays known while it is served.
 
         When it wants to be asked less, that, too: what is not settled stays known, or each look at everything would ask
         from the beginning.
         """
         young, left, changes = self._now() - SHORTEST_HISTORY, MOST_ASKED, list[Change]()
-        waiting, limit = dict[str, Known](), None
+        kept, limit = dict[str, Known](), None
         for change in found.changes:
-            if left and change.kind is Kind.DELETED and before(known[change.id].end, young):
-                try:
-                    too_old = False if limit else await self._too_old(change.id)
-                except Throttled as error:
-                    too_old, limit = False, error
-                if limit:
-                    waiting[change.id] = known[change.id]
+            if change.kind is Kind.DELETED:
+                old, fate = before(known[change.id].end, young), None
+                doubtful = old or partial
+                if doubtful and left and not limit:
+                    try:
+                        fate = await self._fate(change.id)
+                    except Throttled as error:
+                        limit = error
+                    left = left - 1 if fate else 0
+                served = partial and not old and fate in (Kind.CHANGED, None)
+                if served or (doubtful and limit):
+                    kept[change.id] = known[change.id]
                     continue
-                left = 0 if too_old is None else left - 1
-                change = replace(change, kind=Kind.GONE) if too_old else change
+                change = replace(change, kind=Kind.GONE) if fate in (Kind.CHANGED, Kind.GONE) else change
             changes.append(change)
-        cursor = replace(found.cursor, known={**found.cursor.known, **waiting}) if waiting else found.cursor
+        cursor = replace(found.cursor, known={**found.cursor.known, **kept}) if kept else found.cursor
         changes[-1:] = [replace(change, cursor=cursor) for change in changes[-1:]]
         return Step(tuple(changes), cursor, found.more), limit
 
-    async def _too_old(self, name: str) -> bool | None:
-        """Whether an Observation lies before the Historic-Data-Period, which the outcome names then (HDDT
-        fhir-api-observation.md, read). None: it does not answer. Raises as `get` for what is about the token."""
+    async def _fate(self, name: str) -> Kind | None:
+        """What has become of an Observation that a search does not find any more: gone, where the outcome names the
+        Historic-Data-Period (HDDT fhir-api-observation.md, read), deleted, or `changed`: it is served under its id.
+        None: the recorder does not answer. Raises as `get` for what is about the token."""
         try:
             await self.get(f"{self._diga.fhir_base}/Observation/{quote(name, safe='')}")
         except Refused as error:
             if error.status not in (403, 404, 410):
                 raise
-            return "historic" in str(error).casefold()
+            return Kind.GONE if "historic" in str(error).casefold() else Kind.DELETED
         except Unanswered:
             raise
         except Unreachable:
             return None
-        return False
+        return Kind.CHANGED
 
     def _next(self, bundle: Json, read: set[str]) -> str:
         """The address of the next page, "" on the last one; it is noted in `read`. Raises Refused for one that was read

@@ -508,8 +508,34 @@ async def test_each_kind_of_data_may_have_a_history_of_its_own(days: int | None,
         "Observation?": bundle(),
     }
     foreign, names = Foreign(pages), ["a", "erased", "b", "unknown", "hidden", "served"]
-    assert await missing(foreign, tmp_path, names, None if days is None else timedelta(days=days)) == ["a", "b"]
+    gone = ["a", "b", "served"]  # the last one is in use by another one, say, and is found by no search
+    assert await missing(foreign, tmp_path, names, None if days is None else timedelta(days=days)) == gone
     assert foreign.asked[1:] == [f"Observation/{name}" for name in names], "none that is too young for any"
+
+
+@pytest.mark.parametrize("total", [None, 1, 3])
+@pytest.mark.parametrize("most", [1000, 1])
+async def test_what_a_recorder_does_not_show_without_pages_is_not_deleted(
+    most: int, total: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HDDT lets it answer with a limited number. Before: each look at everything told the rest as deleted."""
+    monkeypatch.setattr("ddr.client.recorder.MOST_ASKED", most)
+    page = bundle(chunk("shown")) if total is None else bundle(chunk("shown"), total=total)
+    pages: dict[str, Json | Answer] = {
+        "Observation/served": chunk("served"),
+        "Observation/erased": outcome("Resource was deleted", 410),
+        "Observation?": page,
+    }
+    recorder = await recorder_of(foreign := Foreign(pages), tmp_path)
+    recorder._clock = datetime.fromisoformat("2026-11-21T12:00:00Z").timestamp
+    known = {name: Known("1@", "2026-11-20T12:00:00Z") for name in ("erased", "served")}
+    (step,) = [step async for step in recorder.steps(Cursor("", known).whole())]
+    told = [one.id for one in step.changes if one.kind is Kind.DELETED]
+    if total == 3:
+        assert (told, foreign.asked[1:]) == (["erased"], ["Observation/erased", "Observation/served"][:most])
+        assert step.cursor.known.keys() == {"shown", "served"} and step.changes[-1].cursor == step.cursor
+    else:
+        assert (told, foreign.asked[1:]) == (["erased", "served"], [])
 
 
 async def test_of_what_is_not_found_any_more_so_many_are_asked_for(
