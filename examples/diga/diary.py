@@ -19,11 +19,14 @@ class Diary:
         self._db.execute("CREATE TABLE IF NOT EXISTS value (pairing, observation, time, mg_dl)")
         self._db.execute("CREATE TABLE IF NOT EXISTS cursor (pairing PRIMARY KEY, content)")
 
-    def update(self, client: Client, pairing: str) -> None:
-        """Take over what is new: rows of an Observation replace those that were there."""
+    def update(self, client: Client, pairing: str, whole: bool = False) -> None:
+        """Take over what is new: rows of an Observation replace those that were there.
+
+        `whole`, once a day: everything is looked at, which finds what was deleted.
+        """
         row = self._db.execute("SELECT content FROM cursor WHERE pairing = ?", (pairing,)).fetchone()
-        since = Cursor.from_json(json.loads(row[0])) if row else None
-        for step in client.steps(pairing, since):
+        since = Cursor.from_json(json.loads(row[0])) if row else Cursor()
+        for step in client.steps(pairing, since.whole() if whole else since):
             with self._db:
                 for change in step.changes:
                     if change.kind is Kind.GONE:
