@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, timedelta
 from statistics import median
 from uuid import UUID
@@ -114,7 +114,7 @@ async def weeks_until(core: Core, patient_id: UUID, miv: Miv, last: date, days: 
             enough=found.active >= ENOUGH,
             chart=chart,
             hours=table,
-            ranges=tuple(ranges(found.ranges, unit)),
+            ranges=tuple(replace(one, counted=local(lang, one.counted)) for one in ranges(found.ranges, unit)),
             changes=tuple(dict.fromkeys((day_of(at_ms), kind) for at_ms, kind in events)),
         )
 

@@ -198,7 +198,9 @@ async def test_values_in_mmol(core: Core) -> None:
     page = (await browser.get("/me/data")).text
     assert "niedrigster 5,6 um 00:00 Uhr, höchster 11,2 um 00:10 Uhr" in page
     assert all(f">{line}</text>" in page for line in ("3,9", "10,0"))
-    assert 'im Zielbereich <span class="counted">3.9–10.0</span>' in page
+    assert 'im Zielbereich <span class="counted">3,9–10,0</span>' in page
+    english = await browser.http.get("/me/data", headers={"accept-language": "en"})
+    assert 'in the target range <span class="counted">3.9–10.0</span>' in english.text
 
 
 async def test_nothing_is_measured_yet(core: Core) -> None:
