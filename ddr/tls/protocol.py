@@ -44,6 +44,7 @@ class TlsHttpProtocol(HttpToolsProtocol):
     _head_bytes = 0  # of the fields that are complete
     _unfinished_bytes: int | None = None  # received since the head began; None outside of a head
     _trailing_bytes: int | None = None  # received since the length of a chunk: trailers, if it is the last one
+    _refused = False  # nothing more is read: what came behind a request that is answered still was none
     _fresh = False  # one of these began behind something else of what was received just now
     _deadline: asyncio.TimerHandle | None = None  # for a head to be complete, or for the rest of an answered body
 
@@ -74,6 +75,8 @@ class TlsHttpProtocol(HttpToolsProtocol):
         What comes ends uvicorn's wait for who is idle. When it is no request (an empty line, the rest of an answered
         body), one is waited for anew.
         """
+        if self._refused:
+            return
         self._fresh = False
         super().data_received(data)
         if self.transport.is_closing():
@@ -90,6 +93,14 @@ class TlsHttpProtocol(HttpToolsProtocol):
         if received + len(data) > HEAD_BYTES:
             self.send_400_response("Request head too long")
         return received + len(data)
+
+    def send_400_response(self, msg: str) -> None:
+        """What was asked before is answered first (RFC 9112 section 9.3.2): else its client took this for the answer.
+        After that the connection ends."""
+        if self._answered or self.cycle.more_body:
+            super().send_400_response(msg)
+        else:
+            self._refused, self.cycle.keep_alive = True, False
 
     def on_url(self, url: bytes) -> None:
         """Count a part of the target."""
@@ -116,14 +127,14 @@ class TlsHttpProtocol(HttpToolsProtocol):
         codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
         if codings not in ([], [b"chunked"]):
             raise CodingUnknown
+        if len(self.pipeline) >= AHEAD:
+            raise TooFarAhead
         self._unfinished_bytes = None
         self._head_is_over()
         before = self.cycle
         super().on_headers_complete()
         if (cycle := self.cycle) is not before:
             cycle.transport = JoinedWrites(self.transport, cycle)  # type: ignore[assignment]
-        if len(self.pipeline) > AHEAD:
-            raise TooFarAhead
 
     def on_chunk_header(self) -> None:
         """Trailers follow, or what the chunk holds."""

@@ -54,7 +54,7 @@ class Connection(TlsHttpProtocol):
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP, or too long."""
         super().send_400_response(msg)
-        self._begun_in_vain("malformed-request", 400)
+        self._begun_in_vain("malformed-request", 400 if self.closing else None)
 
     def _give_up(self) -> None:
         """A head that does not end."""
