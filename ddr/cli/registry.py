@@ -17,6 +17,8 @@ from ddr.fhir.instants import instant
 from ddr.operations.inspection import Inspection, inspect
 from ddr.scopes.parse import is_canonical
 from ddr.settings import Settings
+from ddr.store.database.clock import counted
+from ddr.store.database.migrate import first_migration_ms
 from ddr.store.registries import losses
 from ddr.store.registries import sources as store
 
@@ -81,6 +83,7 @@ def _history(args: argparse.Namespace) -> Action:
 
 def _at(args: argparse.Namespace) -> Action:
     async def at(settings: Settings, pool: asyncpg.Pool) -> int:
+        await _check_kept(settings, pool, args.time)
         entries = await store.entries_at(pool, args.source, args.time)
         for entry, content in entries.items():
             print(_diga(entry, content) if args.source == "diga-vz" else f"{entry}  {orjson.dumps(content).decode()}")
@@ -89,6 +92,16 @@ def _at(args: argparse.Namespace) -> Action:
         return 0
 
     return at
+
+
+async def _check_kept(settings: Settings, pool: asyncpg.Pool, at_ms: int) -> None:
+    """Raises CommandError for an instant of which only a part is left: what still stands, without what has ended."""
+    kept_ms = await counted(pool, now_ms() - settings.audit_days * DAY_MS)
+    if at_ms < kept_ms and await first_migration_ms(pool) < kept_ms:
+        raise CommandError(
+            f"{shown_instant(at_ms)} is too long ago: what was over before {shown_instant(kept_ms)} is deleted (setting"
+            " audit_days)"
+        )
 
 
 def _refresh(args: argparse.Namespace) -> Action:
@@ -121,7 +134,9 @@ def _confirm(args: argparse.Namespace) -> Action:
 def _report(args: argparse.Namespace) -> Action:
     async def report(settings: Settings, pool: asyncpg.Pool) -> int:
         now = now_ms()
-        found = await inspect(pool, args.since if args.since is not None else now - 7 * DAY_MS, now)
+        since_ms = args.since if args.since is not None else now - 7 * DAY_MS
+        await _check_kept(settings, pool, since_ms)
+        found = await inspect(pool, since_ms, now)
         print(orjson.dumps(asdict(found)).decode() if args.json else "\n".join(_told(found)))
         return 0
 

@@ -18,6 +18,7 @@ from ddr.demo.recorder import free_ports
 from ddr.demo.registry_state import Package, RegistryState
 from ddr.demo.registry_zts import PACKAGE, archive
 from ddr.demo.server import serving
+from ddr.durations import DAY_MS
 from ddr.fhir.instants import instant
 from ddr.http.asgi import json_reply
 from ddr.http.clock import now_ms
@@ -109,6 +110,26 @@ async def test_the_past_can_be_asked(
     assert await ddr("registry", "history", CLIENT) == 0
     assert capsys.readouterr().out.count(CLIENT + "\n") == 2
     assert await ddr("registry", "history", "urn:diga:bfarm:99999") == 1
+
+
+async def test_of_what_is_deleted_no_part_is_told_as_the_whole(
+    ddr: Run, followed: DigaVz, state: RegistryState, pool: asyncpg.Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Entries that still stand are kept, those that had ended are not: together they were what was believed."""
+    first_ms = await pool.fetchval("SELECT min(applied_ms) FROM schema_migration")
+    long_ago = now_ms() - 3 * 365 * DAY_MS
+    await pool.execute("UPDATE registry_entry SET from_ms = $1", long_ago)
+    assert await ddr("registry", "at", instant(long_ago + DAY_MS)) == 0, "a younger database has deleted nothing"
+    await pool.execute("UPDATE schema_migration SET applied_ms = $1", long_ago)
+    try:
+        assert await ddr("registry", "at", instant(now_ms() - 700 * DAY_MS)) == 0
+        assert CLIENT in capsys.readouterr().out
+        for command in (("at", instant(long_ago + DAY_MS)), ("report", "--since", instant(long_ago))):
+            assert await ddr("registry", *command) == 1
+            told = capsys.readouterr()
+            assert told.out == "" and "is too long ago: what was over before " in told.err
+    finally:
+        await pool.execute("UPDATE schema_migration SET applied_ms = $1", first_ms)
 
 
 async def test_the_report_tells_what_changed_and_what_was_done(
