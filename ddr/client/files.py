@@ -23,12 +23,17 @@ FORMATS = ("csv", "jsonl", "parquet")
 PIECE = 65_536  # bytes that are looked at at once for the end of a line
 
 
+class OtherColumns(ValueError):
+    """A CSV file to which these rows cannot be added; the text is one line that says why."""
+
+
 class Output:
     """Rows into one file, which grows (CSV, JSON Lines), or into a folder of files (Parquet, which cannot grow).
     Several processes may write to the same one.
 
     `columns` are those of the rows. Raises ImportError when Parquet is asked for and pyarrow is not there, OSError for
-    a path where no such thing can be: better now than after the first pull.
+    a path where no such thing can be, OtherColumns for a CSV file that has others: better now than after the first
+    pull.
     """
 
     def __init__(self, path: Path, form: str, columns: Sequence[str]) -> None:
@@ -42,6 +47,15 @@ class Output:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         else:
             path.parent.stat()
+            if form == "csv" and path.is_file():
+                self._compare()
+
+    def _compare(self) -> None:
+        """The file may be of a version with other columns, or nobody's of us: rows would stand under wrong names."""
+        with self._path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+            head = lines.readline(PIECE)
+        if head.endswith("\n") and next(csv.reader([head]), []) != list(self._columns):
+            raise OtherColumns(f"{self._path}: its first line does not name these columns: take another file")
 
     def write(self, rows: Iterable[Row]) -> int:
         """Append; how many rows there were. Nothing is written without rows."""

@@ -197,3 +197,30 @@ def test_a_file_has_its_name_on_the_disk_before_anybody_goes_on(
     out.write([ROW])
     names = ["00000001.parquet"] if form == "parquet" else ["news"]
     assert kept == [names]
+
+
+@pytest.mark.parametrize(
+    ("content", "good"),
+    [
+        ("", True),
+        (",".join(COLUMNS) + "\n", True),
+        ("\ufeff" + ",".join(COLUMNS) + "\r\n", True),
+        ('"' + '","'.join(COLUMNS) + '"\n', True),
+        ("pairing,cha", True),  # a crash has cut it
+        (",".join(COLUMNS[:-1]) + "\n", False),
+        (",".join(reversed(COLUMNS)) + "\n", False),
+        ('{"pairing": "p"}\n', False),
+    ],
+)
+def test_rows_do_not_come_under_the_names_of_others(content: str, good: bool, tmp_path: Path) -> None:
+    """As of a version with other columns, or of somebody else. Before: they were appended as they are."""
+    file = tmp_path / "news.csv"
+    file.write_bytes(content.encode())
+    if good:
+        assert opened(file, None).write([ROW]) == 1
+        assert file.read_text().count("pairing") == 1
+    else:
+        with pytest.raises(CommandError, match="does not name these columns"):
+            opened(file, None)
+        assert file.read_bytes() == content.encode()
+    assert opened(file, "jsonl")

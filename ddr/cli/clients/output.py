@@ -11,7 +11,7 @@ from pathlib import Path
 from ddr.cli.errors import CommandError
 from ddr.client.data import COLUMNS as READING
 from ddr.client.data import Row
-from ddr.client.files import FORMATS, Output, as_json, as_text
+from ddr.client.files import FORMATS, OtherColumns, Output, as_json, as_text
 
 COLUMNS = ("pairing", "change", *READING)
 
@@ -39,7 +39,7 @@ class Printed:
 
 
 def opened(path: Path | None, form: str | None) -> Output | Printed:
-    """The output. Raises CommandError when the form is none, or Parquet lacks what it needs."""
+    """The output. Raises CommandError when the form is none, a file has other columns, or Parquet lacks pyarrow."""
     ending = path.suffix.removeprefix(".") if path else ""
     form = form or (ending if ending in FORMATS else "csv")
     if path is None:
@@ -48,5 +48,7 @@ def opened(path: Path | None, form: str | None) -> Output | Printed:
         return Printed(form)
     try:
         return Output(path, form, COLUMNS)
+    except OtherColumns as error:
+        raise CommandError(str(error)) from None
     except ImportError:
         raise CommandError("Parquet needs pyarrow: pip install 'ddr[parquet]'") from None
