@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ddr.tls.joined import JoinedWrites
 from ddr.tls.peer import LOST, with_certificate
@@ -41,6 +42,7 @@ class TlsHttpProtocol(HttpToolsProtocol):
 
     _client_certificate: bytes | None = None
     _lost = False
+    _worked_on: RequestResponseCycle | None = None  # uvicorn knows the newest one, which may still wait in line
     _head_bytes = 0  # of the fields that are complete
     _unfinished_bytes: int | None = None  # received since the head began; None outside of a head
     _trailing_bytes: int | None = None  # received since the length of a chunk: trailers, if it is the last one
@@ -56,10 +58,17 @@ class TlsHttpProtocol(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is awaited any more."""
+        """Nothing is awaited any more, and nothing is made for nobody."""
         self._lost = True
         self._head_is_over()
+        if (own := self._worked_on) is not None and not own.response_complete:
+            own.disconnected = True
+            own.message_event.set()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._worked_on = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_message_begin(self) -> None:
         """Add the certificate to the new scope."""

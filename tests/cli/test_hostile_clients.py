@@ -169,6 +169,24 @@ async def test_not_more_requests_are_kept_than_anybody_sends_at_once() -> None:
     wire.lost()
 
 
+async def test_who_goes_away_with_another_request_in_line_is_worked_for_no_more() -> None:
+    begun, gone = asyncio.Event(), asyncio.Event()
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        begun.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    wire = Wire(stream)
+    wire.connection.data_received(GET * 2)
+    async with asyncio.timeout(SECONDS):
+        await begun.wait()
+        wire.lost()
+        await gone.wait()
+
+
 @pytest.mark.parametrize(
     "behind", [b"NONSENSE\r\n\r\n", HEAD + b"X: " + b"a" * 70_000, HEAD + b"a:\r\n" * 20_000, b"GET / HTTP/1.1\r\n\r\n"]
 )
