@@ -75,7 +75,7 @@ def test_the_dossier_of_an_installation(recorder: Recorder, tmp_path: Path, pyte
     assert {row["document"] for row in rows["Interfaces"]} == set(found["documents"])
     assert [row["versions"] for row in rows["TLS scan"]] == ["TLS 1.2\nTLS 1.3"] * 3
     limits = {row["setting"]: (row["in force"], row["limits"]) for row in rows["Settings in force"]}
-    assert limits["workers"] == ("2", "must be at least 1")
+    assert limits["workers"] == ("2", "must be at least 1\nmust be at most 2147483647")
     assert "one year" in limits["consent_days"][1]
     assert len(rows["Registered values"]) == 4
     assert {one.name for one in (out / "documents").iterdir()} == set(found["documents"])
