@@ -107,6 +107,7 @@ def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
         ("CLIENT_CERT_HEADER", "Client Cert", "client_cert_header: must be the name of a header"),
         ("CLIENT_ADDRESS_HEADER", "X-Forwarded-For:", "client_address_header: must be the name of a header"),
         ("OPERATOR_IMPRINT_URL", "https://", "operator_imprint_url: must be a web address"),
+        ("OPERATOR_NAME", "M\udcfcller GmbH", "operator_name: is no text in UTF-8"),  # of a terminal in Latin-1
         ("OTLP_ENDPOINT", "127.0.0.1:4318", "otlp_endpoint: must be a web address"),
         ("REGISTRY_REFRESH_SECONDS", "14400", "registry_refresh_seconds: must be below registry_max_age_seconds"),
         ("ZTS_REFRESH_SECONDS", "86400", "zts_refresh_seconds: must be below zts_max_age_seconds"),
@@ -186,6 +187,7 @@ def test_only_a_text_is_taken_for_one_and_no_message_repeats_it(tmp_path: Path, 
 def test_blanks_around_a_text_are_none_of_it() -> None:
     found = load_settings({**BUILTIN, "DDR_HIIS_ID": " 00374\r", "DDR_OPERATOR_NAME": "  ", "DDR_HOST": "::1\n"})
     assert (found.hiis_id, found.operator_name, found.host) == ("00374", "", "::1")
+    assert load_settings({**BUILTIN, "DDR_STATE_DIR": "/srv/schl\udcfcssel"}).state_dir == Path("/srv/schl\udcfcssel")
 
 
 @pytest.mark.parametrize(
