@@ -8,10 +8,19 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ddr.patient_pages.arrival import onward
+from ddr.patient_pages.arrival import onward, with_request
 from ddr.patient_pages.login import waiting_diga
 from ddr.patient_pages.render import page
-from ddr.patient_pages.visitor import FormRefused, Visitor, core_of, moment, read_form, see_other, set_cookie
+from ddr.patient_pages.visitor import (
+    FormRefused,
+    Visitor,
+    core_of,
+    form_of,
+    moment,
+    read_form,
+    see_other,
+    set_cookie,
+)
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.representations import Representation, choices
 from ddr.store.patients.sessions import Session, turn_to
@@ -28,6 +37,7 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
         request,
         visitor,
         "person.html",
+        form_targets=("https:",) if core.identity else (),  # the login of `login_first`, wherever the provider has it
         diga=await waiting_diga(core, request_uri),
         request_uri=request_uri,
         myself=MYSELF,
@@ -55,6 +65,15 @@ async def choose(request: Request, visitor: Visitor, session: Session) -> Respon
     response = see_other(onward(request_uri))
     set_cookie(response, cookie)
     return response
+
+
+async def login_first(request: Request) -> Response:
+    """POST /me/person without a session: on to the login, and back to the choice with the DiGA's request.
+
+    A choice gives the session another cookie. Who presses twice before the answer comes sends the second form with the
+    one that is worth nothing any more, and never sees the other.
+    """
+    return see_other(with_request("/login", (await form_of(request)).one("request_uri")))
 
 
 def _chosen(session: Session) -> str:

@@ -178,13 +178,13 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 PatientEndpoint = Callable[[Request, Visitor, Session], Awaitable[Response]]
 
 
-def for_patients(endpoint: PatientEndpoint) -> Endpoint:
-    """Wrap a page that needs a patient: everyone else is sent to the login."""
+def for_patients(endpoint: PatientEndpoint, otherwise: Endpoint | None = None) -> Endpoint:
+    """Wrap a page that needs a patient: everyone else is sent to the login, or answered by `otherwise`."""
 
     async def guarded(request: Request) -> Response:
         visitor = await identify(request)
         if visitor.session is None:
-            return signed_out(request)
+            return await otherwise(request) if otherwise else signed_out(request)
         return await endpoint(request, visitor, visitor.session)
 
     return guarded

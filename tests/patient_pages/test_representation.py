@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
+from httpx import Cookies
 
 from ddr.http.core import Core
 from ddr.operations.housekeeping import steps
@@ -334,6 +335,21 @@ async def test_a_choice_that_is_pressed_twice_leads_on(core: Core, mother: Patie
     assert "Darf" in (await browser.consent_page(request_uri)).text
     assert (await browser.post("/me/person", page, person="self", request_uri=request_uri)).status_code == 403
     assert [event for event, _ in await events(core, mia)].count(Event.REPRESENTATIVE_ENTERED) == 1
+
+
+async def test_a_choice_that_is_pressed_twice_before_its_answer_loses_no_request(
+    core: Core, mother: Patient, mia: Patient, right: Any
+) -> None:
+    """The answer to the first click, with the new cookie, is never read; the DiGA still waits."""
+    browser = await Browser(core).logged_in(mother)
+    request_uri = await push_request(core, list_diga(core), CGM)
+    waiting = urlencode({"request_uri": request_uri})
+    page, before = await browser.get(f"/me/person?{waiting}"), dict(browser.http.cookies)
+    for goal in ("/consent", "/login"):
+        browser.http.cookies = Cookies(before)
+        answer = await browser.post("/me/person", page, person=str(right), request_uri=request_uri)
+        assert answer.headers["location"] == f"{goal}?{waiting}"
+    assert (await browser.login(mother, request_uri=request_uri)).headers["location"] == f"/me/person?{waiting}"
 
 
 async def test_a_download_ends_with_the_right(
