@@ -20,7 +20,7 @@ from ddr.conform.kit import Kit
 from ddr.conform.report import model
 from ddr.conform.report.model import Run
 from ddr.conform.run import Result, run
-from ddr.conform.target import MIV, Target
+from ddr.conform.target import MIV, Account, Target
 from ddr.conform.verdict import Verdict
 from ddr.conform.view import Elsewhere, Found
 from tests.conform.test_endings import CHECKS, FHIR, ISSUER, check, kit
@@ -459,3 +459,19 @@ def test_a_search_without_code_has_all_codes(left_out: tuple[str, ...]) -> None:
         return httpx.Response(200, headers=FHIR, content=json.dumps({"scope": scope, **found}))
 
     assert of(kit(answer), "only-granted-codes").verdict is (FAILED if left_out else PASSED)
+
+
+@pytest.mark.parametrize(
+    ("sub", "username", "verdict"),
+    [
+        ("3" * 39, "", PASSED),
+        ("3" * 30, "", FAILED),
+        ("8fbc2annq01kzw7yt5dd", "ann", PASSED),  # by chance
+        ("8fbc2annaq01kzw7yt5d", "Anna", FAILED),
+        ("8fbc2", "", FAILED),
+    ],
+)
+def test_a_pairing_id_may_be_a_long_number(sub: str, username: str, verdict: Verdict) -> None:
+    found = recorder(more={"/fhir": {"scope": "", "sub": sub}})
+    found.target = replace(found.target, patients=(Account(username),))
+    assert of(found, "pairing-id-is-not-guessable").verdict is verdict
