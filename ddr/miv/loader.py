@@ -46,6 +46,14 @@ def load_catalog(
 
 def load_package(folder: Path, version: MivVersion | None = None) -> Miv:
     """One MIV from its folder: `miv.toml` and the FHIR package in `package/`, or `version` of it. Raises MivError."""
+    try:
+        return _loaded(folder, version)
+    except (AttributeError, LookupError, TypeError) as error:  # of a member of another type than it must have
+        why = f"a member is missing or of another type: {type(error).__name__} {error}"
+        raise MivError(f"MIV package {folder.name}: cannot be read: {why}") from None
+
+
+def _loaded(folder: Path, version: MivVersion | None) -> Miv:
     name = folder.name
     try:
         meta = tomllib.loads((folder / "miv.toml").read_text())

@@ -111,6 +111,32 @@ def test_a_package_that_contradicts_itself_is_refused(tmp_path: Path, change: di
         load_catalog(write_package(tmp_path, **change), {})
 
 
+@pytest.mark.parametrize(
+    ("toml", "valueset"),
+    [
+        (OXYGEN.replace('unit = "%"', "unit = 5"), {}),
+        (OXYGEN.replace("[[codes]]", "[codes]"), {}),
+        (OXYGEN.replace("operations = []", "operations = 5"), {}),
+        (OXYGEN.replace("[limits]", "[other]").replace("operations", "limits = 5\noperations"), {}),
+        (OXYGEN.replace('valueset = "https://example.org/fhir/ValueSet/miv-oxygen"', "valueset = []"), {}),
+        (OXYGEN, {"url": []}),
+        (OXYGEN, {"compose": []}),
+        (OXYGEN, {"compose": {"include": [5]}}),
+        (OXYGEN, {"compose": {"include": [{"system": "http://loinc.org", "concept": [{}]}]}}),
+    ],
+)
+def test_a_member_of_another_type_is_one_line(tmp_path: Path, toml: str, valueset: dict[str, Any]) -> None:
+    with pytest.raises(MivError, match=r"^MIV package oxygen: ") as refused:
+        load_catalog(write_package(tmp_path, toml, **valueset), {})
+    assert "\n" not in str(refused.value)
+
+
+def test_a_valueset_that_is_no_object_is_one_line(tmp_path: Path) -> None:
+    (write_package(tmp_path) / "oxygen/package/ValueSet-miv.json").write_text("[5]")
+    with pytest.raises(MivError, match=r"^MIV package oxygen: cannot be read: "):
+        load_catalog(tmp_path, {})
+
+
 def test_two_packages_with_one_code_are_refused(tmp_path: Path) -> None:
     write_package(tmp_path)
     write_package(tmp_path, name="oxygen-again")
