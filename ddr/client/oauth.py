@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import ssl
 import time
@@ -19,6 +20,8 @@ from ddr.reasons import in_words
 Json = dict[str, Any]
 BUSY = ("temporarily_unavailable", "server_error", "slow_down")  # RFC 6749 section 4.1.2.1: try again later
 LONGEST_SECONDS = 7 * 86_400.0  # that anybody is taken at his word for
+ANSWER_SECONDS = 300.0  # that an answer takes at most: a page of thousands over a slow line
+MOST_BYTES = 256 * 1024 * 1024  # that it has at most
 METADATA_SECONDS = 600.0  # for which the metadata is not asked for again
 
 _known: MutableMapping[httpx.AsyncClient, dict[str, tuple[float, Json]]] = WeakKeyDictionary()
@@ -65,14 +68,37 @@ def member(answer: Json, name: str) -> str:
     return found
 
 
-async def ask(http: httpx.AsyncClient, method: str, url: str, **options: Any) -> httpx.Response:
-    """One request. Raises Unreachable when there is no answer, Refused for an address that is none."""
+async def ask(
+    http: httpx.AsyncClient, method: str, url: str, *, longest: float | None = None, **options: Any
+) -> httpx.Response:
+    """One request, for `longest` seconds in all. Raises Unreachable when there is no answer, or none that ends, Refused
+    for an address that is none."""
     try:
-        return await http.request(method, url, **options)
+        async with asyncio.timeout(longest or ANSWER_SECONDS), http.stream(method, url, **options) as answer:
+            return await _whole(answer)
+    except TimeoutError:
+        raise Unreachable("no answer: it takes too long") from None
     except (httpx.TransportError, httpx.DecodingError, ssl.SSLError) as error:  # alerts of TLS 1.3 come as they are
         raise Unreachable(f"no answer: {in_words(error)}") from None
     except (httpx.InvalidURL, UnicodeEncodeError):
         raise Refused(200, "link", "an address that is none") from None
+
+
+async def _whole(answer: httpx.Response) -> httpx.Response:
+    """The answer with its body, decoded. Raises Unreachable for one without end."""
+    body = bytearray()
+    async for piece in answer.aiter_bytes():
+        body += piece
+        if len(body) > MOST_BYTES:
+            raise Unreachable(f"an answer of more than {MOST_BYTES:,} bytes")
+    headers = [(name, value) for name, value in answer.headers.raw if name.lower() != b"content-encoding"]
+    return httpx.Response(
+        answer.status_code,
+        headers=headers,
+        content=bytes(body),
+        request=answer.request,
+        extensions={"reason_phrase": answer.reason_phrase.encode("ascii", "replace")},
+    )
 
 
 def retry_seconds(answer: httpx.Response, otherwise: float = 60.0) -> float:

@@ -26,6 +26,7 @@ UNSAID_SECONDS = 60.0  # how long a token is taken for good whose answer does no
 PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
 LONGEST_PAUSE = 2.0  # before an unanswered refresh is sent by somebody else
 ANSWER = httpx.Timeout(4, connect=2)  # two tries fit into REPEAT_SECONDS even when nothing answers
+ANSWER_SECONDS = 6.0  # for all of one: a body may come in drops
 
 _running: set[asyncio.Task[Grant]] = set()  # kept from the garbage collector
 
@@ -79,7 +80,7 @@ class Session:
         until, sent = time.monotonic() + REPEAT_SECONDS, False
         for pause in (*PAUSES, REPEAT_SECONDS):
             try:
-                answer = await oauth.post(self._http, url, form, timeout=ANSWER)
+                answer = await oauth.post(self._http, url, form, timeout=ANSWER, longest=ANSWER_SECONDS)
                 oauth.member(answer, "access_token")
                 return answer
             except Unreachable:

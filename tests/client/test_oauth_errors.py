@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
+import json
 import ssl
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -213,3 +217,35 @@ async def test_metadata_that_lack_an_address_are_an_error_of_the_client(tmp_path
     async with over(httpx.Response(200, json={"issuer": DIGA.issuer})) as http:
         with pytest.raises(Unreachable, match="without pushed_authorization_request_endpoint"):
             await Pairing(DIGA, http, FileTokens(tmp_path)).start([])
+
+
+class Dripping(httpx.AsyncByteStream):
+    """A body that goes on for ever: slowly, or fast."""
+
+    def __init__(self, piece: bytes, held: asyncio.Event | None) -> None:
+        self._piece, self._held = piece, held
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            yield self._piece
+            if self._held:
+                await self._held.wait()
+
+
+@pytest.mark.parametrize("slow", [True, False])
+async def test_an_answer_without_end_is_none(slow: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: whoever asked waited for ever, or took all of the memory; a Watch stood still after sixteen of them."""
+    monkeypatch.setattr(oauth, "ANSWER_SECONDS", 0.05 if slow else 3600.0)
+    monkeypatch.setattr(oauth, "MOST_BYTES", 10_000)
+    body = Dripping(b" " * (1 if slow else 1000), asyncio.Event() if slow else None)
+    async with over(httpx.Response(200, stream=body)) as http:
+        with pytest.raises(Unreachable, match="too long" if slow else "more than"):
+            await oauth.metadata(http, ISSUER)
+
+
+async def test_an_answer_that_is_packed_is_unpacked() -> None:
+    packed = gzip.compress(json.dumps({"issuer": ISSUER}).encode())
+    answer = httpx.Response(200, content=packed, headers={"content-encoding": "gzip", "x-y": "z"})
+    async with over(answer) as http:
+        assert await oauth.metadata(http, ISSUER) == {"issuer": ISSUER}
+        assert (await oauth.ask(http, "GET", ISSUER)).headers["x-y"] == "z"
