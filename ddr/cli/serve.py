@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from ddr import __version__
@@ -176,17 +177,21 @@ def _environment(settings: Settings) -> Mapping[str, str]:
     return {**os.environ, **bsi.environment(settings.state_dir)}
 
 
-async def _supervise(sockets: Sockets, settings: Settings, early: Sequence[int]) -> None:
-    def recheck() -> Settings:
-        new = checked()
-        check(new.journal_folder)  # as at a start: better the former settings than withdrawals that a restore undoes
-        # The URL of the embedded database is ours, not the operator's.
-        fixed = [name for name in FIXED if name != "database_url" or not settings.embedded]
-        if kept := [name for name in fixed if getattr(new, name) != getattr(settings, name)]:
-            log.warning("serve.settings_kept", extra={"settings": kept, "reason": "a new start is needed"})
-        return replace(new, **{name: getattr(settings, name) for name in FIXED})
+def rechecked(settings: Settings) -> Settings:
+    """What holds after a reload: the settings as they are now, but for those of the start that stay. Raises errors for
+    the operator."""
+    new = checked()
+    # The URL of the embedded database is ours, not the operator's.
+    fixed = [name for name in FIXED if name != "database_url" or not settings.embedded]
+    if kept := [name for name in fixed if getattr(new, name) != getattr(settings, name)]:
+        log.warning("serve.settings_kept", extra={"settings": kept, "reason": "a new start is needed"})
+    new = replace(new, **{name: getattr(settings, name) for name in FIXED})
+    check(new.journal_folder)  # as at a start: better the former settings than withdrawals that a restore undoes
+    return new
 
-    supervisor = Supervisor(sockets, settings, _environment(settings), recheck)
+
+async def _supervise(sockets: Sockets, settings: Settings, early: Sequence[int]) -> None:
+    supervisor = Supervisor(sockets, settings, _environment(settings), partial(rechecked, settings))
     _on_signals(supervisor.stop, supervisor.reload, early)
     await supervisor.run()
 

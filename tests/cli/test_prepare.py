@@ -13,6 +13,7 @@ import asyncpg
 import orjson
 import pytest
 
+from ddr.cli import serve
 from ddr.cli.serve import prepare
 from ddr.operations.restore import LATE_MS, keep_mark
 from ddr.settings import Settings
@@ -128,3 +129,13 @@ async def test_entries_are_whole_lines_in_order_and_private(tmp_path: Path) -> N
 
 def _loaded(settings: dict[str, Any]) -> Settings:
     return load_settings({f"DDR_{name.upper()}": str(value) for name, value in settings.items()})
+
+
+def test_a_reload_asks_for_the_journal_that_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`state_dir` is that of the start: a new one is told, and nothing is looked for in it."""
+    monkeypatch.setattr(serve, "checked", lambda: Settings(state_dir=Path("/dev/null/ends"), maintenance="until noon"))
+    found = serve.rechecked(Settings(state_dir=tmp_path))
+    assert (found.state_dir, found.maintenance) == (tmp_path, "until noon")
+    monkeypatch.setattr(serve, "checked", lambda: Settings(journal_dir="/dev/null/ends"))
+    with pytest.raises(StoreError, match="Not a directory"):
+        serve.rechecked(Settings(state_dir=tmp_path))
