@@ -135,11 +135,13 @@ def admin_port(environ: Mapping[str, str] | None = None) -> int:
     """The port of the admin listener. Other settings are not looked at: what is wrong with them by now is nothing to a
     recorder that runs with those of its start, and whoever asks whether it does must not take it for dead.
 
-    Raises SettingsError for a file that cannot be read, and a port that is none.
+    Raises SettingsError for a port that is none, and for a file that is no TOML: but where a variable has the port, no
+    file is read.
     """
     environ = with_file(os.environ if environ is None else environ)
-    default = _of_file(environ).get("admin_port", Settings.admin_port)
-    port = int(_convert("admin_port", int, environ.get("DDR_ADMIN_PORT", default)))
+    given = environ.get("DDR_ADMIN_PORT")
+    found = _of_file(environ).get("admin_port", Settings.admin_port) if given is None else given
+    port = int(_convert("admin_port", int, found))
     if not 0 <= port <= 65_535:
         raise SettingsError("setting admin_port: is no port number")
     return port

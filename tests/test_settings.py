@@ -255,6 +255,10 @@ def test_the_admin_port_is_found_whatever_else_is_wrong(tmp_path: Path) -> None:
     wrong = {"DDR_SETTINGS": str(path), "DDR_MISSPELT": "1", "DDR_WORKERS": "0"}
     assert admin_port(wrong) == 9446
     assert admin_port({**wrong, "DDR_ADMIN_PORT": "9447"}) == 9447
+    path.write_text("admin_port = 9446\nworkers =\n")
+    assert admin_port({**wrong, "DDR_ADMIN_PORT": "9447"}) == 9447
+    with pytest.raises(SettingsError, match="settings file"):
+        admin_port(wrong)
     assert admin_port({}) == Settings().admin_port
     for value in ("70000", "-1"):
         with pytest.raises(SettingsError, match="setting admin_port: is no port number"):
