@@ -106,6 +106,11 @@ class TlsHttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What was asked before is answered first (RFC 9112 section 9.3.2): else its client took this for the answer.
         After that the connection ends."""
+        if self.pipeline and self.cycle.more_body:  # one in line whose body is none: it is never worked on
+            self.pipeline.popleft()
+            self._unfinished_bytes = 0
+            if before := self.pipeline[0][0] if self.pipeline else self._worked_on:
+                self.cycle = before
         if self._answered or self.cycle.more_body:
             super().send_400_response(msg)
         else:

@@ -188,7 +188,15 @@ async def test_who_goes_away_with_another_request_in_line_is_worked_for_no_more(
 
 
 @pytest.mark.parametrize(
-    "behind", [b"NONSENSE\r\n\r\n", HEAD + b"X: " + b"a" * 70_000, HEAD + b"a:\r\n" * 20_000, b"GET / HTTP/1.1\r\n\r\n"]
+    "behind",
+    [
+        b"NONSENSE\r\n\r\n",
+        HEAD + b"X: " + b"a" * 70_000,
+        HEAD + b"a:\r\n" * 20_000,
+        b"GET / HTTP/1.1\r\n\r\n",
+        CHUNKED + b"1\r\nb\r\nz\r\n",
+        CHUNKED + b"0\r\na:" + b"a" * 70_000,
+    ],
 )
 async def test_what_is_no_request_is_not_answered_in_the_place_of_one(behind: bytes) -> None:
     """Of an upload with a few bytes too many the gateway would hear that it was refused, again and again."""
