@@ -307,6 +307,8 @@ def test_what_grows_without_versions_may_differ_from_what_was_found() -> None:
 
 
 EVENT = {"begin": at(), "until": None, "reason": "x"}
+SNAKE = ("planned_start", "planned_end", "root_cause", "fhir_endpoints")
+CAMEL = ("plannedStart", "validTo", "rootCause", "fhirEndPoints")
 
 
 @pytest.mark.parametrize(
@@ -320,6 +322,9 @@ EVENT = {"begin": at(), "until": None, "reason": "x"}
         ({"status": "fine", "updated": at()}, FAILED),
         ({}, PERSON),
         ({"status": "unavailable", "updated": at(), "start": at(), "cause": "x", "endpoints": []}, FAILED),
+        ({"status": "unavailable", "updated": at(), "start": at(), "cause": "x", "endPoints": []}, FAILED),
+        ({"status": "demoted", "updated": at(), **dict.fromkeys(SNAKE)}, PASSED),
+        ({"status": "demoted", "updated": at(), **dict.fromkeys(CAMEL)}, PASSED),
     ],
 )
 def test_a_feed_has_names_of_its_own(feed: Json, verdict: Verdict) -> None:

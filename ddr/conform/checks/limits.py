@@ -22,7 +22,7 @@ from ddr.durations import DAY_MS
 PATIENT = (Need.PATIENT,)
 LONG_AGO = "2000-01-01T00:00:00Z"
 STATES = {"operational", "demoted", "unavailable"}
-# What a feed says of each fault and maintenance (operational-requirements.md), by the beginnings of names in use.
+# What a feed says of each fault and maintenance (operational-requirements.md), by how words of names in use begin.
 TOLD = {
     "start": re.compile("start|begin|from$|since"),
     "end": re.compile("end(?!point)|until|to$"),
@@ -204,9 +204,10 @@ def status_feed(kit: Kit) -> None:
 
 
 def _names(found: object) -> Iterator[str]:
-    """Names of all members, in small letters."""
+    """Names of all members from each of their words on (planned_start, plannedStart), in small letters."""
     for name, inner in found.items() if isinstance(found, dict) else ():
-        yield name.lower()
+        words = re.findall("[A-Z]*[a-z0-9]+|[A-Z]+", name)
+        yield from ("".join(words[place:]).lower() for place in range(len(words)))
         yield from _names(inner)
     for inner in found if isinstance(found, list) else ():
         yield from _names(inner)
