@@ -14,7 +14,7 @@ from ddr.conform.kit import Kit
 from ddr.conform.verdict import Failed, NotApplicable, expect
 
 PATIENT = (Need.PATIENT,)
-DIGITS = 38  # of a number of 128 bits; a shorter one counts something
+DIGITS = 34  # or more has a random number of 128 bits, but one of 300,000; a shorter one counts something
 PERSONAL = frozenset({"name", "email", "given_name", "family_name", "birthdate", "preferred_username"})
 
 
