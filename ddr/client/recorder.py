@@ -106,7 +106,7 @@ class Recorder:
                 )
                 if answer.is_success:
                     return content_of(answer)
-                if answer.status_code >= 500 and answer.status_code != 503:
+                if answer.status_code >= 500 and answer.status_code not in (501, 503):  # 501 says: never
                     raise Unreachable(f"the recorder answers {answer.status_code}")
             except Unreachable:
                 if attempt + 1 == TRIES:
@@ -198,6 +198,8 @@ class Recorder:
         try:
             await self.get(f"{self._diga.fhir_base}/Observation/{quote(name, safe='')}")
         except Refused as error:
+            if error.status == 501:
+                return None
             if error.status not in (403, 404, 410):
                 raise
             return Kind.GONE if "historic" in str(error).casefold() else Kind.DELETED

@@ -102,10 +102,14 @@ async def test_values_keep_the_calibration_that_they_were_measured_under(include
     assert len(foreign.asked) == 3 - included, "what came is not asked for again"
 
 
-async def test_a_version_that_is_not_served_is_the_one_that_is_there(tmp_path: Path) -> None:
-    page = bundle(chunk("c", device={"reference": "DeviceMetric/m/_history/1"}), of_version("2", "calibrated"), DEVICE)
-    found = {(one.serial, one.calibration) for one in await only(Foreign({"Observation?": page}), tmp_path)}
-    assert found == {("S", "calibrated")}
+@pytest.mark.parametrize("status", [400, 404, 405, 410, 501])
+async def test_a_version_that_is_not_served_is_the_one_that_is_there(status: int, tmp_path: Path) -> None:
+    """Who keeps none may say so in any way: nothing that is included depends on it."""
+    one = "DeviceMetric/m/_history/1"
+    page = bundle(chunk("c", device={"reference": one}), of_version("2", "calibrated"), DEVICE)
+    foreign = Foreign({one: lambda _: httpx.Response(status), "Observation?": page})
+    found = {(one.serial, one.calibration) for one in await only(foreign, tmp_path)}
+    assert found == {("S", "calibrated")} and len(foreign.asked) == 2
 
 
 @pytest.mark.parametrize("meta", [{}, {"meta": {}}, {"meta": {"profile": ["https://x.example/p"]}}])
