@@ -16,8 +16,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
+from ddr.appending import keep_names
 from ddr.client.data import COLUMNS, Row, plain
-from ddr.client.tokens import synced
 
 FORMATS = ("csv", "jsonl", "parquet")
 PIECE = 65_536  # bytes that are looked at at once for the end of a line
@@ -82,7 +82,7 @@ class Output:
             out.flush()
             os.fsync(out.fileno())
         if first:
-            synced(self._path.resolve().parent)
+            keep_names(self._path.resolve().parent)
 
     def _parquet(self, rows: Sequence[Row]) -> None:
         from pyarrow import parquet
@@ -93,7 +93,7 @@ class Output:
             with part.open("rb+") as written:
                 os.fsync(written.fileno())
             part.replace(target)
-            synced(self._path)
+            keep_names(self._path)
         except BaseException:
             part.unlink(missing_ok=True)
             raise

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, unquote
 
+from ddr.appending import keep_names
 from ddr.client.errors import BrokenGrant
 
 PAIRING_ID = re.compile(r"[!-~]{1,128}")  # HDDT gives it no form: it may be base64, or a URN
@@ -134,21 +135,12 @@ class FileTokens:
             out.flush()
             os.fsync(out.fileno())
         draft.replace(file)
-        synced(self._folder)
+        keep_names(self._folder)
 
     def _file(self, pairing_id: str) -> Path:
         if not PAIRING_ID.fullmatch(pairing_id):
             raise ValueError("no pairing id")
         return self._folder / f"{quote(pairing_id, safe='')}.json"
-
-
-def synced(folder: Path) -> None:
-    """What was made or renamed in it is on the disk: a file that is synced has no name yet."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _locked(beside: Path) -> int | None:
