@@ -129,6 +129,10 @@ async def test_a_link_leads_to_the_next_token_and_what_keeps_none_is_left_alone(
     assert await checked(backend, device) == 1
     assert "/dev/null: is no file that could hold the next token\n" in capsys.readouterr().err
     assert device.is_symlink() and device.is_char_device()
+    endless = tmp_path / "endless"
+    endless.symlink_to(endless)
+    assert await checked(backend, endless) == 1
+    assert f"{endless}: Too many levels of symbolic links\n" in capsys.readouterr().err
 
 
 async def test_checks_with_one_token_come_one_after_the_other(

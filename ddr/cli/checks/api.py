@@ -87,7 +87,9 @@ class _Timed:
 def check_api(diga: Diga, tokens: Path) -> int:
     """Print what was asked and how long it took; the number of problems. Raises CommandError for a wrong file."""
     print(f"DiGA {diga.client_id} at {diga.fhir_base}")
-    tokens = tokens.resolve()  # a link stays one: what it leads to has the next token, by whichever way it is read
+    # A link stays one: what it leads to has the next token, by whichever way it is read. Path.resolve raises no OSError
+    # for a link to itself.
+    tokens = Path(os.path.realpath(tokens))
     file = TokenFile(tokens)
     try:
         with alone_in(tokens.parent, patient=True):
