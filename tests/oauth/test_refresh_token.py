@@ -168,8 +168,11 @@ async def test_a_client_whose_worker_was_killed_may_come_back_later(
     await reports.write(core.pool, host, 1, clock(), [], run=former)
     clock.advance(3)
     one = (await diga.refresh(first["refresh_token"])).json()  # its answer goes with the worker
-    clock.advance(1)
+    for _ in range(2):  # and so does its successor; the one after that is exchanged
+        clock.advance(1)
+        await reports.write(core.pool, host, 1, clock(), [], run=(successor := uuid4()))
     await reports.write(core.pool, host, 1, clock(), [], run=uuid4())
+    await reports.leave(core.pool, host, 1, clock(), successor)
     clock.advance(900)
     two = (await diga.refresh(first["refresh_token"])).json()
     assert one["refresh_token"] == two["refresh_token"]

@@ -28,7 +28,7 @@ from ddr.store.database.binaries import Installation, copied, find_installation
 from ddr.store.database.errors import StoreError
 
 SOCKET = ".s.PGSQL.5432"
-TELLING = ("FATAL", "PANIC", "error:", "terminated by signal", "could not")  # in what PostgreSQL's programs say
+TELLING = ("FATAL", "PANIC", "error:", "terminated by signal"), ("could not",)  # in what PostgreSQL's programs say
 LONGEST_SOCKET_PATH = 107  # bytes; sun_path of the kernel
 WAIT_SECONDS = 60
 LOOK_SECONDS = 1.0  # between two looks whether the server is still there
@@ -240,7 +240,7 @@ def complaint(program: str, status: int, text: str) -> str:
     One that was killed, as for lack of memory, says only what it was about to do.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if any(word in line for word in TELLING)]
+    telling = [line for words in TELLING for line in lines if any(word in line for word in words)]
     if not telling and status < 0:
         return f"{program} was ended by {signal.Signals(-status).name}"
     return (telling or lines[-1:] or [f"{program} failed"])[0]

@@ -16,8 +16,17 @@ SILENT_MS = 15_000  # without a word, before it is taken for lost
 NEXT_MS = 6_000  # in which the next word would have come
 UNDER_WAY_MS = 5_000  # that a request may have been in hand when its worker was lost
 
-_LOST = "w.run <> excluded.run AND NOT w.gone"  # whose row it was
-_HERE = "w.lost_run = excluded.run"  # it was not lost: it ends beside its successor
+MOST_LOSSES = 20  # of one number that are known
+
+
+def _without(losses: str, run: str) -> str:
+    """SQL: those of other processes."""
+    others = f"one ->> 'run' IS DISTINCT FROM {run}::text"
+    return f"(SELECT coalesce(jsonb_agg(one), '[]') FROM jsonb_array_elements({losses}) one WHERE {others})"  # noqa: S608
+
+
+# Whose row it was, and did not leave. When it reports again, or leaves later, it was not lost: it ends beside its
+# successor.
 _WRITE = f"""
 WITH before AS (SELECT max(seen_ms) AS seen_ms FROM worker_report WHERE seen_ms <= $3), own AS (
   INSERT INTO worker_report AS w (host, worker, seen_ms, troubles, served_ms, run)
@@ -25,9 +34,11 @@ WITH before AS (SELECT max(seen_ms) AS seen_ms FROM worker_report WHERE seen_ms 
   ON CONFLICT (host, worker) DO UPDATE
      SET seen_ms = excluded.seen_ms, troubles = excluded.troubles, gone = false,
          served_ms = coalesce(excluded.served_ms, w.served_ms), run = excluded.run,
-         lost_run = CASE WHEN {_LOST} THEN w.run WHEN {_HERE} THEN NULL ELSE w.lost_run END,
-         lost_from_ms = CASE WHEN {_LOST} THEN w.seen_ms ELSE w.lost_from_ms END,
-         lost_until_ms = CASE WHEN {_LOST} THEN least(excluded.seen_ms, w.seen_ms + {NEXT_MS}) ELSE w.lost_until_ms END)
+         losses = jsonb_path_query_array(
+           CASE WHEN w.run <> excluded.run AND NOT w.gone
+                THEN jsonb_build_array(jsonb_build_object('run', w.run, 'from_ms', w.seen_ms, 'until_ms',
+                                                          least(excluded.seen_ms, w.seen_ms + {NEXT_MS})))
+                ELSE '[]' END || {_without("w.losses", "excluded.run")}, '$[0 to {MOST_LOSSES - 1}]'))
 SELECT seen_ms FROM before
 """  # noqa: S608 - words of ours
 
@@ -72,23 +83,23 @@ async def last_served_ms(pool: asyncpg.Pool) -> int | None:
 async def leave(pool: asyncpg.Pool, host: str, worker: int, now_ms: int, run: UUID | None = None) -> None:
     """The worker ends because it was told to: nobody need wonder where it is. Where another process reports in its
     place already, it was not lost."""
-    async with pool.acquire() as conn, conn.transaction():
-        await conn.execute(
-            "UPDATE worker_report SET gone = true, seen_ms = $3, troubles = '[]'"
-            " WHERE host = $1 AND worker = $2 AND (lost_run IS NULL OR lost_run <> $4::uuid)",
-            host, worker, now_ms, run,
-        )  # fmt: skip
-        await conn.execute(
-            "UPDATE worker_report SET lost_run = NULL WHERE host = $1 AND worker = $2 AND lost_run = $3",
-            host, worker, run,
-        )  # fmt: skip
+    followed = "losses @> jsonb_build_array(jsonb_build_object('run', $4::uuid))"
+    await pool.execute(
+        f"""UPDATE worker_report
+               SET gone = gone OR NOT {followed}, seen_ms = CASE WHEN {followed} THEN seen_ms ELSE $3 END,
+                   troubles = CASE WHEN {followed} THEN troubles ELSE '[]' END,
+                   losses = {_without("losses", "$4::uuid")}
+             WHERE host = $1 AND worker = $2""",  # noqa: S608 - words of ours
+        host, worker, now_ms, run,
+    )  # fmt: skip
 
 
 async def lost_around(pool: asyncpg.Pool, at_ms: int, now_ms: int) -> bool:
     """Whether a worker was lost (killed, or with its host) that may have had a request of this instant in hand."""
     found: bool = await pool.fetchval(
         """SELECT EXISTS (SELECT FROM worker_report
-                           WHERE lost_run IS NOT NULL AND $1 BETWEEN lost_from_ms - $3 AND lost_until_ms
+                           WHERE EXISTS (SELECT FROM jsonb_to_recordset(losses) AS lost(from_ms bigint, until_ms bigint)
+                                          WHERE $1 BETWEEN from_ms - $3 AND until_ms)
                               OR NOT gone AND seen_ms < $2::bigint - $4::bigint
                                  AND $1 BETWEEN seen_ms - $3 AND seen_ms + $5)""",
         at_ms, now_ms, UNDER_WAY_MS, SILENT_MS, NEXT_MS,

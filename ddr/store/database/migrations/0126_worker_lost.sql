@@ -1,7 +1,5 @@
--- Which process a worker is, and the last one that ended without having been told to: from its last word to the first
--- one of its successor. What it had in hand then may not have been answered.
+-- Which process a worker is, and the last ones of its number that ended without having been told to, newest first:
+-- {"run", "from_ms": its last word, "until_ms": when it was no more}. What they had in hand may not have been answered.
 ALTER TABLE worker_report
     ADD COLUMN run uuid,
-    ADD COLUMN lost_run uuid,
-    ADD COLUMN lost_from_ms bigint,
-    ADD COLUMN lost_until_ms bigint;
+    ADD COLUMN losses jsonb NOT NULL DEFAULT '[]';
