@@ -123,15 +123,15 @@ class _Line:
 class Held:
     """A turn: `async with` it. It may be `over` before that ends."""
 
-    __slots__ = ("_admission", "_began", "_line", "_running", "_whose")
+    __slots__ = ("_admission", "_began", "_line", "_whose")
 
     def __init__(self, admission: Admission, line: _Line, whose: object) -> None:
         self._admission, self._line, self._whose = admission, line, whose
-        self._began, self._running = 0.0, False
+        self._began: float | None = None  # while it lasts
 
     async def __aenter__(self) -> Held:
         await self._admission.begin(self._line, self._whose)
-        self._began, self._running = self._admission.now(), True
+        self._began = self._admission.now()
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -139,9 +139,9 @@ class Held:
 
     def over(self) -> None:
         """Leave the place to others."""
-        if self._running:
-            self._running = False
-            self._admission.end(self._line, self._whose, self._admission.now() - self._began)
+        if (began := self._began) is not None:
+            self._began = None
+            self._admission.end(self._line, self._whose, self._admission.now() - began)
 
 
 class Admission:

@@ -25,8 +25,8 @@ def _without(losses: str, run: str) -> str:
     return f"(SELECT coalesce(jsonb_agg(one), '[]') FROM jsonb_array_elements({losses}) one WHERE {others})"  # noqa: S608
 
 
-# Whose row it was, and did not leave. When it reports again, or leaves later, it was not lost: it ends beside its
-# successor.
+# Lost is the process that had this row and did not say that it leaves. One that reports again, or leaves later, was
+# not: it ended beside its successor.
 _WRITE = f"""
 WITH before AS (SELECT max(seen_ms) AS seen_ms FROM worker_report WHERE seen_ms <= $3), own AS (
   INSERT INTO worker_report AS w (host, worker, seen_ms, troubles, served_ms, run)
@@ -95,7 +95,8 @@ async def leave(pool: asyncpg.Pool, host: str, worker: int, now_ms: int, run: UU
 
 
 async def lost_around(pool: asyncpg.Pool, at_ms: int, now_ms: int) -> bool:
-    """Whether a worker was lost (killed, or with its host) that may have had a request of this instant in hand."""
+    """Whether a worker was lost (killed, or with its host) that may have had a request of the instant `at_ms` in hand,
+    as far as is known at `now_ms`; both in ms since the epoch."""
     found: bool = await pool.fetchval(
         """SELECT EXISTS (SELECT FROM worker_report
                            WHERE EXISTS (SELECT FROM jsonb_to_recordset(losses) AS lost(from_ms bigint, until_ms bigint)
