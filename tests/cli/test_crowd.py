@@ -124,7 +124,7 @@ async def test_who_does_not_read_the_answer_is_cut_off(listener: Listener, monke
 
 
 async def test_who_reads_slowly_but_steadily_gets_all(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ddr.cli.serving.connection.READ_SECONDS", 0.5)
+    monkeypatch.setattr("ddr.cli.serving.connection.READ_SECONDS", 1.5)  # all of it takes longer
     reader, writer = await listener.connect(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     got = 0
     while piece := await reader.read(1024 * 1024):

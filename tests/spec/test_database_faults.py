@@ -6,6 +6,7 @@ Every room answers 503 with Retry-After in its own form within seconds, and /rea
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass, replace
@@ -219,16 +220,16 @@ async def test_a_locked_sensor_and_its_impatient_gateway_slow_nobody(house: Hous
     async with admin.transaction():
         await admin.execute("SELECT FROM sensor WHERE patient_id = $1 FOR UPDATE", locked.patient_id)
         late = [asyncio.create_task(house.upload(locked, ago=3 + n)) for n in range(30)]
-        slowest = 0.0
+        seconds = []
         for n in range(10):
             began = time.monotonic()
             answer = await house.upload(other, ago=3 + n)
-            slowest = max(slowest, time.monotonic() - began)
+            seconds.append(time.monotonic() - began)
             assert answer.status_code == 200
             assert await house.ready() == 200
         refused = await asyncio.gather(*late)
     await admin.close()
-    assert slowest < 2
+    assert statistics.median(seconds) < 1, "the lock is waited for longer; one may meet a stall of the machine"
     assert {answer.status_code for answer in refused} == {503}
     assert {answer.json()["code"] for answer in refused} <= {"busy", "overloaded"}
     assert all(int(answer.headers["retry-after"]) > 0 for answer in refused)
