@@ -19,7 +19,7 @@ from ddr.store.database.clock import counted
 from ddr.store.patients import retention as store
 
 OUTAGE_DAYS = 400  # at least: the availability of each month of a whole year can be told
-PATIENTS = 50  # in one transaction
+PATIENTS = 50  # looked at together
 ROUND_SECONDS = 10.0
 SLACK_MS = DAY_MS  # what is being uploaded while it grows too old is not deleted under the upload
 

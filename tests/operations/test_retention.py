@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -21,11 +22,18 @@ from ddr.settings_sources import load_settings
 from ddr.store.audit import journal
 from ddr.store.authorization.unpairing import Party, unpair
 from ddr.store.database.pool import open_pool
-from tests.store.continuous import DAY, HOUR, START, register
+from ddr.store.database.stamps import lock_patient
+from ddr.store.patients.retention import forget_readings
+from ddr.store.series.chunks import merge_readings, readings_between
+from ddr.store.series.deletion import delete_upload
+from ddr.store.series.start import move_start
+from tests.store.continuous import DAY, DELAY, HOUR, START, register
 from tests.support.clock import Clock
 from tests.support.database import migrated_database
+from tests.support.waiting import waiting
 
 DAYS = 400
+WAIT_SECONDS = 60
 
 
 @pytest.fixture
@@ -64,6 +72,46 @@ async def test_readings_go_and_the_series_goes_on(own: Core, clock: Clock) -> No
     clock.advance(3 * 86_400)
     await one_round(own)
     assert (await stored.chunks())[0].k == 4
+
+
+async def until_it_waits(pool: asyncpg.Pool) -> None:
+    """For a lock that another session has."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not await waiting(pool):  # noqa: ASYNC110 - nothing else tells it
+            await asyncio.sleep(0.01)
+
+
+async def test_what_is_cut_anew_meanwhile_goes_by_its_new_time(own: Core) -> None:
+    """The start is corrected, so that the chunks with the numbers of old ones are ten days younger."""
+    stored = await register(own.pool)
+    readings = [(START + day * DAY, 100 + day) for day in range(10, 15)]
+    await stored.upload(readings, START)
+    async with own.pool.acquire() as writing, writing.transaction():
+        stamp_ms = await lock_patient(writing, stored.patient_id, START + DAYS * DAY)
+        assert stamp_ms is not None
+        await move_start(writing, stored.patient_id, stored.sensor_no, START + 10 * DAY, stamp_ms, DELAY)
+        forgetting = asyncio.create_task(forget_readings(own.pool, [stored.patient_id], START + 8 * DAY))
+        await until_it_waits(own.pool)
+    await forgetting
+    assert await readings_between(own.pool, await stored.sensor(), START, START + 20 * DAY) == set(readings)
+
+
+async def test_who_takes_an_old_upload_back_and_the_sweep_do_not_wait_for_each_other(own: Core) -> None:
+    stored = await register(own.pool)
+    old, young = [(START, 100), (START + DAY, 101)], [(START + 9 * DAY, 102)]
+    for key, readings in (("old", old), ("young", young)):
+        sensor = await stored.sensor()
+        assert await merge_readings(own.pool, sensor, readings, START, DELAY, key, START) is not None
+    async with own.pool.acquire() as writing, writing.transaction():
+        stamp_ms = await lock_patient(writing, stored.patient_id, START + DAYS * DAY)
+        assert stamp_ms is not None
+        noted = "UPDATE upload SET deleted_ms = deleted_ms WHERE patient_id = $1 AND upload_key = 'old'"
+        await writing.execute(noted, stored.patient_id)
+        forgetting = asyncio.create_task(forget_readings(own.pool, [stored.patient_id], START + 8 * DAY))
+        await until_it_waits(own.pool)
+        assert await delete_upload(writing, stored.patient_id, stored.sensor_no, "old", stamp_ms, DELAY)
+    assert await forgetting
+    assert await readings_between(own.pool, await stored.sensor(), START, START + 20 * DAY) == set(young)
 
 
 async def test_nothing_goes_unless_the_setting_says_so(own: Core, clock: Clock) -> None:

@@ -11,49 +11,61 @@ FIRST = UUID(int=0)
 
 # Nobody may ask for anything before this instant any more, and nothing of that time is taken. The newest chunk of a
 # series that is over by then stays as a place without readings: the next chunk begins where it ended.
-_CHUNKS = """
+_OLD_CHUNKS = """
+    FROM chunk c
+    JOIN epoch e ON e.patient_id = c.patient_id AND e.epoch_no = c.epoch_no
+    JOIN sensor s ON s.patient_id = c.patient_id AND s.sensor_no = e.sensor_no"""
+
+_CHUNKS = f"""
     WITH old AS (
         SELECT c.patient_id, c.epoch_no, c.k,
                row_number() OVER (PARTITION BY c.patient_id, c.epoch_no ORDER BY c.k DESC) AS from_end,
                c.times <> '' AS holds
-          FROM chunk c
-          JOIN epoch e ON e.patient_id = c.patient_id AND e.epoch_no = c.epoch_no
-          JOIN sensor s ON s.patient_id = c.patient_id AND s.sensor_no = e.sensor_no
-         WHERE c.patient_id = ANY ($1::uuid[]) AND c.start_ms + s.span_ms <= $2),
+        {_OLD_CHUNKS}
+         WHERE c.patient_id = $1 AND e.patient_id = $1 AND s.patient_id = $1 AND c.start_ms + s.span_ms <= $2),
     emptied AS (
         UPDATE chunk c SET times = '', vals = '', filled = 0, last_ms = c.start_ms - 1
           FROM old WHERE old.from_end = 1 AND old.holds
-           AND c.patient_id = old.patient_id AND c.epoch_no = old.epoch_no AND c.k = old.k RETURNING 1),
+           AND c.patient_id = $1 AND c.epoch_no = old.epoch_no AND c.k = old.k RETURNING 1),
     deleted AS (
         DELETE FROM chunk c USING old WHERE old.from_end > 1
-           AND c.patient_id = old.patient_id AND c.epoch_no = old.epoch_no AND c.k = old.k RETURNING 1)
-    SELECT (SELECT count(*) FROM emptied) + (SELECT count(*) FROM deleted)"""
-
-_WITH_OLD_MEASUREMENTS = """
-    SELECT DISTINCT patient_id FROM measurement WHERE patient_id = ANY ($1::uuid[]) AND effective_end_ms < $2"""
-
-# Who writes for a patient may be correcting an old measurement, or deriving one from it. Nobody else has to wait.
-_HOLD = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"
+           AND c.patient_id = $1 AND c.epoch_no = old.epoch_no AND c.k = old.k RETURNING 1)
+    SELECT (SELECT count(*) FROM emptied) + (SELECT count(*) FROM deleted)"""  # noqa: S608 - words of ours
 
 # What a newer measurement is derived from stays with it.
 _MEASUREMENTS = """
     WITH deleted AS (
         DELETE FROM measurement m
-         WHERE m.patient_id = ANY ($1::uuid[]) AND m.effective_end_ms < $2
-           AND NOT EXISTS (SELECT FROM measurement d WHERE d.patient_id = m.patient_id
+         WHERE m.patient_id = $1 AND m.effective_end_ms < $2
+           AND NOT EXISTS (SELECT FROM measurement d WHERE d.patient_id = $1
                               AND d.derived_from @> ARRAY[m.measurement_no]
                               AND (d.effective_end_ms IS NULL OR d.effective_end_ms >= $2))
         RETURNING m.patient_id, m.measurement_no),
     versions AS (
         DELETE FROM measurement_version v USING deleted d
-         WHERE v.patient_id = d.patient_id AND v.measurement_no = d.measurement_no)
+         WHERE v.patient_id = $1 AND v.measurement_no = d.measurement_no)
     SELECT count(*) FROM deleted"""
 
+_OLD_UPLOAD = "created_ms < $2 AND NOT EXISTS (SELECT FROM unnest(times) AS at WHERE at >= $2)"
+
 _BESIDE = (
-    "DELETE FROM upload WHERE patient_id = ANY ($1::uuid[]) AND created_ms < $2"
-    " AND NOT EXISTS (SELECT FROM unnest(times) AS at WHERE at >= $2)",
-    "DELETE FROM claim WHERE patient_id = ANY ($1::uuid[]) AND time_ms < $2",
+    f"DELETE FROM upload WHERE patient_id = $1 AND {_OLD_UPLOAD}",  # noqa: S608 - words of ours
+    "DELETE FROM claim WHERE patient_id = $1 AND time_ms < $2",
 )
+
+# Who has anything of that; a place without readings is nothing.
+_WHO = (
+    f"""SELECT c.patient_id {_OLD_CHUNKS}
+         WHERE c.patient_id = ANY ($1::uuid[]) AND c.start_ms + s.span_ms <= $2
+         GROUP BY c.patient_id, c.epoch_no HAVING count(*) > 1 OR bool_or(c.times <> '')""",
+    "SELECT DISTINCT patient_id FROM measurement WHERE patient_id = ANY ($1::uuid[]) AND effective_end_ms < $2",
+    f"SELECT DISTINCT patient_id FROM upload WHERE patient_id = ANY ($1::uuid[]) AND {_OLD_UPLOAD}",  # noqa: S608
+    "SELECT DISTINCT patient_id FROM claim WHERE patient_id = ANY ($1::uuid[]) AND time_ms < $2",
+)
+
+# Who writes for a patient may be cutting a series anew, so that its chunks have other numbers then, taking an upload
+# back, correcting an old measurement, or deriving one from it. Nobody else has to wait.
+_HOLD = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"
 
 _ENDED = "SELECT patient_id, pairing_no, pairing_id FROM pairing WHERE patient_id = ANY ($1::uuid[]) AND ended_ms < $2"
 
@@ -88,16 +100,24 @@ async def forget_readings(pool: asyncpg.Pool, patient_ids: Sequence[UUID], befor
 
     Devices, sensors and their calibrations stay, and so does a reference value that is in force.
     """
+    count = 0
     async with pool.acquire() as conn:
-        async with conn.transaction():
-            count: int = await conn.fetchval(_CHUNKS, patient_ids, before_ms)
-            for statement in _BESIDE:
-                await conn.execute(statement, patient_ids, before_ms)
-        for row in await conn.fetch(_WITH_OLD_MEASUREMENTS, patient_ids, before_ms):
+        for patient_id in await _who(conn, patient_ids, before_ms):
             async with conn.transaction():
-                await conn.execute(_HOLD, row["patient_id"])
-                count += await conn.fetchval(_MEASUREMENTS, [row["patient_id"]], before_ms)
+                await conn.execute(_HOLD, patient_id)
+                count += await conn.fetchval(_CHUNKS, patient_id, before_ms)
+                for statement in _BESIDE:
+                    await conn.execute(statement, patient_id, before_ms)
+                count += await conn.fetchval(_MEASUREMENTS, patient_id, before_ms)
     return count
+
+
+async def _who(conn: asyncpg.Connection, patient_ids: Sequence[UUID], before_ms: int) -> list[UUID]:
+    """Those of these patients who have something to forget, without waiting for anybody."""
+    found: set[UUID] = set()
+    for each in _WHO:
+        found.update(row["patient_id"] for row in await conn.fetch(each, patient_ids, before_ms))
+    return sorted(found)
 
 
 async def forget_pairings(pool: asyncpg.Pool, patient_ids: Sequence[UUID], before_ms: int) -> int:
