@@ -19,6 +19,7 @@ from ddr.operations.audit_chain import GENESIS, IN_ORDER, Seal, Tally, chain_fau
 from ddr.store.audit import entries as hot
 from ddr.store.audit import packs, seals
 from ddr.store.audit.packs import Pack, PackedRow, Word
+from ddr.store.database.clock import present_ms
 
 SEALS = 1000  # read at once
 IN_MEMORY = 200_000  # entries of seals of the older form, which need them in order
@@ -37,10 +38,14 @@ class Findings:
     head: str = GENESIS.head
 
 
-async def verify(pool: asyncpg.Pool, recorded: str | None = None, from_seal: int = 1) -> Findings:
+async def verify(
+    pool: asyncpg.Pool, recorded: str | None = None, from_seal: int = 1, now_ms: int | None = None
+) -> Findings:
     """Compute the chain anew from seal number `from_seal` on. `recorded` is a head noted earlier, which must be part of
-    it. Raises LookupError when there is no seal before `from_seal`."""
-    return await _Walk(pool, recorded, await _start(pool, from_seal)).whole()
+    it; `now_ms` the present instant, by default that of the database. Raises LookupError when there is no seal before
+    `from_seal`."""
+    now_ms = await present_ms(pool) if now_ms is None else now_ms
+    return await _Walk(pool, recorded, await _start(pool, from_seal), now_ms).whole()
 
 
 async def _start(pool: asyncpg.Pool, from_seal: int) -> Seal:
@@ -55,8 +60,9 @@ async def _start(pool: asyncpg.Pool, from_seal: int) -> Seal:
 class _Walk:
     """Along the chain, from one seal to the next."""
 
-    def __init__(self, pool: asyncpg.Pool, recorded: str | None, former: Seal) -> None:
+    def __init__(self, pool: asyncpg.Pool, recorded: str | None, former: Seal, now_ms: int) -> None:
         self._pool, self._recorded = pool, recorded
+        self._latest_ms = now_ms + DAY_MS  # nothing was dropped after it: clocks differ, but not by more than a day
         self._former, self._upto_no = former, former.upto_no  # where it has come to
         self._seen = recorded in (None, former.head)
         self.found = Findings(head=former.head)
@@ -79,7 +85,7 @@ class _Walk:
 
     def _linked(self, seal: Seal) -> None:
         """The next seal."""
-        self._faulty(chain_faults(self._former, seal))
+        self._faulty([*chain_faults(self._former, seal), *self._purged(seal)])
         self.found.seals += 1
         self.found.head = seal.head
         self._seen = self._seen or seal.head == self._recorded
@@ -101,6 +107,20 @@ class _Walk:
             self._upto_no = max(self._upto_no, seal.upto_no)
         return bool(rows)
 
+    async def _dropped(self, pack: Pack, covered: Sequence[Seal]) -> list[str]:
+        """By the seals, too: times of a pack are under none. Those of a clock that was ahead tell nothing."""
+        at_ms = min(pack.dropped_ms or 0, self._latest_ms)
+        known_ms = min(pack.packed_ms or 0, at_ms) + DAY_MS
+        sealed = [ms for seal in covered if (ms := min(seal.last_ms, seal.sealed_ms)) <= known_ms]
+        told_ms = await packs.told(self._pool, pack, at_ms)
+        last_ms = None if told_ms is None else max([told_ms, *sealed])
+        return _early(f"up to {pack.upto_no}", at_ms, last_ms)
+
+    def _purged(self, seal: Seal) -> list[str]:
+        if seal.purged_ms is None:
+            return []
+        return _early(f"of seal {seal.seal_no}", min(seal.purged_ms, self._latest_ms), seal.last_ms)
+
     async def _pack(self, pack: Pack) -> None:
         """The seals of one pack, those before the beginning left out."""
         chain = [self._former]
@@ -109,7 +129,7 @@ class _Walk:
         said = _Said([], 0) if pack.dropped_ms is not None else await read_pack(self._pool, pack, chain)
         now = await packs.numbered(self._pool, pack.pack_no)
         if now.dropped_ms is not None:  # before, or meanwhile
-            said = _Said(_dropped(now, await packs.told(self._pool, now, now.dropped_ms)), 0)
+            said = _Said(await self._dropped(now, chain[1:]), 0)
         gone = [seal for seal in chain[1:] if seal.purged_ms is not None or now.dropped_ms is not None]
         self.found.purged_seals += len(gone)
         self._faulty(said.faults)
@@ -134,9 +154,10 @@ class _Said:
     entries: int
 
 
-def _dropped(pack: Pack, last_ms: int | None) -> list[str]:
-    if last_ms is None or (pack.dropped_ms or 0) < last_ms + LEAST_DAYS * DAY_MS:
-        return [f"the entries up to {pack.upto_no} were dropped before {LEAST_DAYS} days had passed"]
+def _early(which: str, at_ms: int, last_ms: int | None) -> list[str]:
+    """Entries may be gone at this instant when the last of them was old enough."""
+    if last_ms is None or at_ms < last_ms + LEAST_DAYS * DAY_MS:
+        return [f"the entries {which} were dropped before {LEAST_DAYS} days had passed"]
     return []
 
 

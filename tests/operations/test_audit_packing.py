@@ -162,6 +162,9 @@ async def test_a_day_is_packed_when_it_is_over_and_sealed(trail: asyncpg.Pool) -
         ("DELETE FROM audit_seal WHERE seal_no > 2", "10 packed entries above 20 are under no seal"),
         ("UPDATE audit_seal SET form = 1 WHERE seal_no = 2", "seal 2 does not follow seal 1"),
         ("UPDATE audit_pack SET dropped_ms = 1", "were dropped before 30 days had passed"),
+        (f"UPDATE audit_pack SET dropped_ms = last_ms + {31 * DAY_MS}", "were dropped before 30 days had passed"),
+        (f"UPDATE audit_pack SET dropped_ms = packed_ms, last_ms = last_ms - {31 * DAY_MS}", "were dropped before"),
+        (f"UPDATE audit_seal SET purged_ms = last_ms + {31 * DAY_MS}", "were dropped before 30 days had passed"),
     ],
 )
 async def test_what_was_touched_in_a_pack_is_found(trail: asyncpg.Pool, statement: str, fault: str) -> None:
@@ -282,6 +285,16 @@ async def test_nothing_goes_before_thirty_days_whatever_is_set(trail: asyncpg.Po
     assert await purge(trail, 0, (today() - 69 + 29) * DAY_MS) == 0
     assert (await verify(trail)).entries == 10
     assert await purge(trail, 0, today() * DAY_MS) == 10
+
+
+async def test_a_month_that_was_dropped_by_a_time_still_to_come_is_found(trail: asyncpg.Pool) -> None:
+    """Whoever calls the function of the database tells it what time it is; the proof asks the database."""
+    await write_day(trail, today() - 1, people(1), 10)
+    await pack_all(trail)
+    far_ms = (today() + 800) * DAY_MS
+    assert await trail.fetchval("SELECT audit_drop($1, $1)", far_ms) == 10
+    assert (await verify(trail, now_ms=far_ms)).faults == ()
+    assert "were dropped before 30 days had passed" in str((await verify(trail)).faults)
 
 
 async def test_entries_find_a_place_when_their_day_has_no_table(trail: asyncpg.Pool) -> None:

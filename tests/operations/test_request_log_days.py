@@ -405,6 +405,19 @@ async def test_a_packed_day_goes_when_its_time_is_over(log: Log) -> None:
     assert [row["day"] for row in await log.pool.fetch("SELECT day FROM request_log_pack")] == [as_date(today() - 29)]
 
 
+@pytest.mark.parametrize("said", ["sealed_ms, sealed_ms + 2678400000", "sealed_ms - 2678400000, sealed_ms"])
+async def test_what_is_said_to_have_been_dropped_and_is_too_young_is_found(log: Log, said: str) -> None:
+    """A seal's own signature says when it was made; what stands beside it is under none."""
+    await log.write(today() - 1, 4, 4)
+    assert (await verify_chain(log.pool)).faults == []
+    await log.tamper(
+        "INSERT INTO request_log_dropped (seal_no, chain, signature, sealed_ms, dropped_ms)"
+        f" SELECT seal_no, chain, signature, {said} FROM request_log_seal WHERE seal_no = 2",
+        "DELETE FROM request_log_seal",
+    )
+    assert (await verify_chain(log.pool)).faults == ["seals up to 2 were dropped before 30 days had passed"]
+
+
 async def test_a_worker_of_the_version_before_seals_and_drops_as_it_did(log: Log) -> None:
     """Its statements, as they were before days were packed."""
     for day in (today() - 40, today() - 1):

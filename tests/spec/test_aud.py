@@ -198,7 +198,7 @@ async def test_entries_are_kept_and_go_in_the_end(alone: Recorder, capsys: pytes
         with later(alone, days * DAY):
             await housekeeping.one_round(alone.core)
             assert events(await _trail_of(alone)) == expected
-            assert (await verify(alone.core.pool)).faults == ()
+            assert (await verify(alone.core.pool, now_ms=alone.core.clock())).faults == ()
 
 
 async def _trail_of(ddr: Recorder) -> list[Json]:

@@ -16,7 +16,9 @@ from ddr.operations.request_log import signing
 from ddr.operations.request_log.chain import Batches, faults
 from ddr.operations.request_log.compare import differences
 from ddr.operations.request_log.export import MEMBER, Manifest, matching, seals, still_kept
+from ddr.operations.request_log.sealing import SKEW_MS
 from ddr.store.audit import request_log_seals as store
+from ddr.store.database.clock import present_ms
 from ddr.store.database.pool import Connection
 
 LEAST_DAYS = 30
@@ -58,7 +60,7 @@ async def findings(conn: Connection, recorded: str | None = None) -> Findings:
     former = (dropped["seal_no"], dropped["chain"]) if dropped else (0, START)
     found, batches, seen = Findings(), Batches(), recorded is None
     if dropped:
-        found.faults += _dropped(dropped, keys)
+        found.faults += _dropped(dropped, keys, await present_ms(conn))
     async for seal, words in seals(conn):
         found.faults += faults(former, seal, words)
         found.faults += _signature(seal.signature, seal.seal_no, seal.chain, keys, found.keys)
@@ -84,9 +86,13 @@ def _signature(
     return []
 
 
-def _dropped(row: Mapping[str, Any], keys: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _dropped(row: Mapping[str, Any], keys: Mapping[str, Mapping[str, Any]], now_ms: int) -> list[str]:
+    """What contradicts the newest dropped seal. It was made when its signature says, and dropped by now, whatever is
+    written beside it: clocks differ by a day at most."""
     found = _signature(row["signature"], row["seal_no"], row["chain"], keys, set())
-    if row["dropped_ms"] - row["sealed_ms"] < LEAST_DAYS * DAY_MS:
+    signed = signing.read(row["signature"], keys)
+    sealed_ms = max(row["sealed_ms"], int(signed.claims["iat"]) * 1000 if signed else 0)
+    if min(row["dropped_ms"], now_ms + SKEW_MS) - sealed_ms < LEAST_DAYS * DAY_MS:
         found.append(f"seals up to {row['seal_no']} were dropped before {LEAST_DAYS} days had passed")
     return found
 

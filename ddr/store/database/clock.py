@@ -46,6 +46,12 @@ class DatabaseClock:
             self._ahead_ms = ahead_ms
 
 
+async def present_ms(connection: asyncpg.Pool | asyncpg.Connection) -> int:
+    """The present instant in milliseconds since 1970, as the database's server has it."""
+    now_ms: int = await connection.fetchval(f"SELECT {CLOCK}")
+    return now_ms
+
+
 async def look(pool: asyncpg.Pool) -> int:
     """By how many milliseconds the database's clock was set since somebody looked the last time; 0: it goes right.
 
