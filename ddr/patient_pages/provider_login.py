@@ -105,19 +105,24 @@ async def _depart(
 
 
 async def _session(core: Core, provider: Provider, visitor: Visitor, identity: Identity, journey: Journey) -> Session:
-    """Whose session begins. Who confirms must be the one who is logged in."""
+    """Whose session begins. Who confirms must be the one who is logged in.
+
+    Confirming is a login, too: for whom the provider does not say any more that this one acts, nothing is confirmed.
+    """
     now_ms, sid = core.clock(), logouts.sid_digest(provider.issuer, identity.sid)
     if not journey.confirms:
         patient_id = await identities.patient_of(core.pool, provider.issuer, identity.subject, now_ms)
         if patient_id is None:
             raise LoginRefused("account disabled")
-        if identity.represents is not None:
-            await follow_provider(core, provider.issuer, patient_id, identity)
-        return Session(patient_id, identity.username, provider_sid_sha256=sid)
-    known = await identities.find(core.pool, provider.issuer, identity.subject)
-    if visitor.session is None or visitor.session.login_id != known:
-        raise LoginRefused("another user")
-    return replace(visitor.session, username=identity.username, confirmed_ms=now_ms, provider_sid_sha256=sid)
+        session = Session(patient_id, identity.username, provider_sid_sha256=sid)
+    else:
+        known = await identities.find(core.pool, provider.issuer, identity.subject)
+        if visitor.session is None or visitor.session.login_id != known:
+            raise LoginRefused("another user")
+        session = replace(visitor.session, username=identity.username, confirmed_ms=now_ms, provider_sid_sha256=sid)
+    if identity.represents is not None:
+        await follow_provider(core, provider.issuer, session.login_id, identity)
+    return session
 
 
 async def _begin(core: Core, provider: Provider, visitor: Visitor, session: Session, identity: Identity) -> str:

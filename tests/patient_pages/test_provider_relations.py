@@ -126,6 +126,36 @@ async def test_other_terms_are_another_right(oidc_core: Core, traveller: Travell
     assert (await traveller.here.get("/me")).headers["location"] == "/login"
 
 
+@pytest.mark.parametrize(("first", "then"), [("2027-03-01", None), ("2027-03-01", "2026-11-01"), (None, "2027-03-01")])
+async def test_another_beginning_is_another_right(
+    oidc_core: Core, traveller: Traveller, says: Says, first: str | None, then: str | None
+) -> None:
+    """Who is said to act later does not act now, and who is said to act now does not wait for the day of before."""
+    mother = f"since-mother-{first}-{then}"
+    says([child("since-mia", since=first)])
+    await traveller.login(user=mother)
+    says([child("since-mia", since=then)])
+    later = then is not None and then > "2027"
+    assert (await traveller.login(user=mother)).headers["location"] == ("/me" if later else "/me/person")
+    (right,) = (await rights(oidc_core, mother)).values()
+    assert (right.terms.since_ms > oidc_core.clock()) == later
+
+
+async def test_a_beginning_that_is_over_is_the_same(
+    oidc_core: Core, traveller: Traveller, says: Says, clock: Clock
+) -> None:
+    """Also for a worker whose clock is a little behind that of the one which wrote it down."""
+    says([child("over-mia")])
+    await traveller.login(user="over-mother")
+    (right,) = (await rights(oidc_core, "over-mother")).values()
+    clock.advance(-2)
+    for since in (None, "2026-11-01", "2026-11-22"):
+        says([child("over-mia", since=since)])
+        await traveller.login(user="over-mother")
+        (left,) = (await rights(oidc_core, "over-mother")).values()
+        assert left.representation_id == right.representation_id
+
+
 async def test_what_the_operator_set_stays(oidc_core: Core, traveller: Traveller, says: Says) -> None:
     says([])
     await traveller.login(user="kept-mother")
@@ -190,6 +220,23 @@ async def test_confirming_keeps_for_whom_one_acts(
     assert (await traveller.here.post("/me/delete", page)).headers["location"] == "/deleted"
     gone = await identities.find(oidc_core.pool, ISSUER, subject("sure-mia"))
     assert gone is None and await identities.find(oidc_core.pool, ISSUER, subject("sure-mother")) is not None
+
+
+async def test_confirming_is_a_login_that_says_who_may(
+    oidc_core: Core, traveller: Traveller, says: Says, clock: Clock
+) -> None:
+    """The provider has taken the right back since: nobody deletes a child's data by a login that says so."""
+    says([child("taken-mia")])
+    await traveller.login(user="taken-mother")
+    await traveller.here.act_for("Mia")
+    page = await traveller.here.get("/me/delete")
+    says([])
+    clock.advance(5)
+    await traveller.login("/login/confirm", user="taken-mother")
+    assert await rights(oidc_core, "taken-mother") == {}
+    assert (await traveller.here.get("/me/delete")).headers["location"] == "/login"
+    assert (await traveller.here.post("/me/delete", page)).status_code == 403
+    assert await identities.find(oidc_core.pool, ISSUER, subject("taken-mia")) is not None
 
 
 async def test_many_logins_at_once_leave_one_right(oidc_core: Core) -> None:

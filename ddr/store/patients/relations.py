@@ -20,6 +20,7 @@ from ddr.store.authorization.representations import (
 from ddr.store.database.rights import Moment
 from ddr.store.patients import identities
 
+SKEW_MS = 60_000  # how far the clocks of workers may differ: a beginning that one wrote down as now is over for all
 _LOCK_LOGIN = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"  # one login of an account after the other
 _LOCK_PATIENT = "SELECT FROM patient WHERE patient_id = $1 FOR KEY SHARE"
 
@@ -49,7 +50,7 @@ async def follow(pool: asyncpg.Pool, login_id: UUID, said: Mapping[UUID, Terms],
         new = dict(said)
         for patient_id, one in there.items():
             terms = said.get(patient_id)
-            if one.set_by is SetBy.PROVIDER and (terms is None or not _same(one, terms)):
+            if one.set_by is SetBy.PROVIDER and (terms is None or not _same(one, terms, moment.now_ms)):
                 await end(conn, patient_id, one.representation_id, SetBy.PROVIDER, End.RELATION, moment.now_ms)
                 continue
             new.pop(patient_id, None)  # the right stands
@@ -59,7 +60,10 @@ async def follow(pool: asyncpg.Pool, login_id: UUID, said: Mapping[UUID, Terms],
             await begin(conn, login_id, patient_id, terms, SetBy.PROVIDER, moment.now_ms)
 
 
-def _same(one: Representation, terms: Terms) -> bool:
+def _same(one: Representation, terms: Terms, now_ms: int) -> bool:
     """True when nothing but the name is said otherwise; a beginning that is over says nothing any more."""
     now, then = terms, one.terms
-    return (now.relation, now.born, now.until_ms) == (then.relation, then.born, then.until_ms)
+    begun = max(now.since_ms, then.since_ms) <= now_ms + SKEW_MS
+    return (now.relation, now.born, now.until_ms) == (then.relation, then.born, then.until_ms) and (
+        begun or now.since_ms == then.since_ms
+    )
