@@ -12,6 +12,7 @@ from ddr.settings_sources import admin_port
 
 HELP = "ask the recorder on this machine how it is"
 SECONDS = 3
+LONGEST = 1000  # characters of an answer that are told
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,5 +29,6 @@ def run(args: argparse.Namespace) -> int:
     except httpx.TransportError as error:
         raise CommandError(f"probe: {in_words(error)}") from None
     if answer.status_code != httpx.codes.OK:
-        raise CommandError(f"probe: {args.path} answers {answer.status_code}")
+        told = " ".join(answer.text.split())[:LONGEST]  # `checks` says what is missing
+        raise CommandError(f"probe: {args.path} answers {answer.status_code}{f': {told}' if told else ''}")
     return 0

@@ -37,8 +37,8 @@ def test_a_module_of_our_own_that_is_missing_is_a_defect(name: str | None, monke
         found.commands(parsers())
 
 
-def answer(status: int) -> Callable[..., httpx.Response]:
-    return lambda *_, **__: httpx.Response(status)
+def answer(status: int, text: str = "") -> Callable[..., httpx.Response]:
+    return lambda *_, **__: httpx.Response(status, text=text)
 
 
 def test_a_probe_tells_what_it_was_answered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,6 +49,9 @@ def test_a_probe_tells_what_it_was_answered(monkeypatch: pytest.MonkeyPatch) -> 
     assert probe.run(asked) == 0
     monkeypatch.setattr(httpx, "get", answer(503))
     with pytest.raises(CommandError, match=r"^probe: readyz answers 503$"):
+        probe.run(asked)
+    monkeypatch.setattr(httpx, "get", answer(503, '{"status":"not ready","checks":{"database":false}}\n'))
+    with pytest.raises(CommandError, match=r'^probe: readyz answers 503: .*"database":false}}$'):
         probe.run(asked)
 
     def away(url: str, **_: object) -> httpx.Response:
