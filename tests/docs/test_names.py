@@ -1,8 +1,9 @@
-"""What pages name exists: variables of the environment, metrics, files of this repository."""
+"""What pages name exists: variables of the environment, metrics, files of this repository, versions that will do."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from ddr.settings import Settings
 from ddr.settings_sources import OTHER_VARIABLES
+from ddr.store.database.binaries import OLDEST
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), *(ROOT / "certs").glob("*.md")])
@@ -44,3 +46,13 @@ def test_files_are_there(page: Path) -> None:
         return  # names of tests, without their folder
     named = re.findall(r"`((?:ddr|docs|tests|tools|examples|deploy|miv_packages)/[\w./-]*)`", page.read_text())
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_oldest_versions_are_those_that_are_refused_below() -> None:
+    guide, readme = (ROOT / "docs/operator-guide.md").read_text(), (ROOT / "README.md").read_text()
+    assert re.findall(r"PostgreSQL (\d+) or newer", guide) == [str(OLDEST)]
+    needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert [f">={one}" for one in re.findall(r"Python (\d\.\d+)\+", readme)] == [needs]
+    assert [f">={one}" for one in re.findall(r"Python (\d\.\d+) or newer", (ROOT / "CONTRIBUTING.md").read_text())] == [
+        needs
+    ]
