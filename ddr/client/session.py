@@ -2,7 +2,9 @@
 
 A recorder rotates refresh tokens: the answer uses the old one up. When the answer is lost, the same request within some
 seconds gets the same successor (docs/diga-guide.md, Tokens); later it looks like theft and ends the pairing. So an
-unanswered refresh is repeated at once, with short timeouts, and is not given up when its caller is.
+unanswered refresh is repeated at once, with short timeouts. A caller that is cancelled waits for the one that it has
+begun: with it the connections would be closed, and the answer lost. The store is tried before the old token is used up,
+and what it does not take nevertheless is kept in memory until it does: recorders need not repeat an answer.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ ANSWER = httpx.Timeout(4, connect=2)  # two tries fit into REPEAT_SECONDS even w
 ANSWER_SECONDS = 6.0  # for all of one: a body may come in drops
 
 _running: set[asyncio.Task[Grant]] = set()  # kept from the garbage collector
+_begun: set[asyncio.Task[Any] | None] = set()  # of these, what is not given up any more
+# Successors that their store has not taken, by issuer and refresh token that they have used up.
+_unsaved: dict[tuple[str, str], Grant] = {}
 
 
 class Session:
@@ -40,7 +45,7 @@ class Session:
     async def token(self, refused: str | None = None) -> str:
         """An access token that is good for a while, and not `refused`, one that the recorder did not take.
 
-        Raises PairingEnded, Throttled, Refused, Unreachable.
+        Raises PairingEnded, Throttled, Refused, Unreachable, and what the store raises.
         """
         grant = await self._stored()
         if self._good(grant, refused):
@@ -48,7 +53,13 @@ class Session:
         task = asyncio.create_task(self._renew(refused))
         _running.add(task)
         task.add_done_callback(_finished)
-        return (await asyncio.shield(task)).access_token
+        try:
+            return (await asyncio.shield(task)).access_token
+        except asyncio.CancelledError:
+            if task not in _begun:
+                task.cancel()
+            await asyncio.wait({task})
+            raise
 
     async def scope(self) -> str:
         """What is granted, "" where nobody knows. Raises PairingEnded."""
@@ -56,7 +67,7 @@ class Session:
 
     async def _renew(self, refused: str | None) -> Grant:
         async with self._store.alone(self._pairing_id):
-            grant = await self._stored()
+            grant = await self._taken(await self._stored())
             if self._good(grant, refused):  # somebody else was faster
                 return grant
             server = await oauth.metadata(self._http, self._diga.issuer)
@@ -65,14 +76,30 @@ class Session:
                 "client_id": self._diga.client_id,
                 "refresh_token": grant.refresh_token,
             }
+            _begun.add(asyncio.current_task())
+            await self._store.save(grant)  # a full disk is told while the token is still good
             began = time.time()
             try:
                 fresh = grant_of(await self._answer(oauth.member(server, "token_endpoint"), form), began, grant)
             except PairingEnded:
                 await self._store.save(replace(grant, ended=True))
                 raise
-            await self._store.save(fresh)
+            try:
+                await self._store.save(fresh)
+            except BaseException:
+                _unsaved[self._diga.issuer, grant.refresh_token] = fresh
+                raise
             return fresh
+
+    async def _taken(self, grant: Grant) -> Grant:
+        """`grant`, or its successor where the store has not taken it: it takes it now. Raises what the store raises."""
+        used = (self._diga.issuer, grant.refresh_token)
+        fresh = _unsaved.get(used)
+        if fresh is None:
+            return grant
+        await self._store.save(fresh)
+        _unsaved.pop(used, None)
+        return fresh
 
     async def _answer(self, url: str, form: dict[str, str]) -> oauth.Json:
         """The answer to a refresh, asked for again while the recorder would repeat it. Raises Unanswered when one has
@@ -135,5 +162,6 @@ def _lifetime(expires_in: Any) -> float:
 
 def _finished(task: asyncio.Task[Grant]) -> None:
     _running.discard(task)
+    _begun.discard(task)
     if not task.cancelled():
         task.exception()  # its caller may have gone; then nobody else asks

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ddr.client.beside import beside
 from ddr.client.tokens import FileTokens, Grant, from_text, to_text
 
 WAIT_SECONDS = 30
@@ -28,7 +28,7 @@ class SqliteFile:
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` gives, done in one transaction beside the event loop."""
-        return await asyncio.to_thread(self._run, work)
+        return await beside(lambda: self._run(work))
 
     async def execute(self, statement: str, *values: Any) -> list[Any]:
         """The rows of one statement."""

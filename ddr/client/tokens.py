@@ -23,6 +23,7 @@ from typing import Protocol
 from urllib.parse import quote, unquote
 
 from ddr.appending import keep_names
+from ddr.client.beside import beside
 from ddr.client.errors import BrokenGrant
 
 PAIRING_ID = re.compile(r"[!-~]{1,128}")  # HDDT gives it no form: it may be base64, or a URN
@@ -102,7 +103,7 @@ class FileTokens:
 
     async def save(self, grant: Grant) -> None:
         """See TokenStore: written beside, synced, renamed, and the folder synced."""
-        await asyncio.to_thread(self._save, grant)
+        await beside(lambda: self._save(grant))
 
     async def forget(self, pairing_id: str) -> None:
         """See TokenStore. A draft that a crash has left goes, too: it is a secret."""

@@ -1,0 +1,19 @@
+"""Work in a thread that is waited for by whoever has begun it: the locks that he holds are for it, too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def beside(work: Callable[[], T]) -> T:
+    """What `work` gives. Nothing stops a thread: who is cancelled meanwhile is so when it is done."""
+    done = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.shield(done)
+    except asyncio.CancelledError:
+        await asyncio.wait({done})
+        raise
