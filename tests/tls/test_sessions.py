@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ddr.demo.certs import authority, client_certificate, server_certificate
-from ddr.tls.context import LiveContext, gateway_context
+from ddr.tls.context import LiveContext, diga_context, gateway_context
 from ddr.tls.sessions import MOST
 from tests.tls.support import ask, client_context, listening
 
@@ -30,11 +30,28 @@ async def test_few_sessions_are_kept_and_they_are_resumed(tmp_path: Path, with_c
         assert await asyncio.to_thread(_again, port, context)
 
 
-def _again(port: int, context: ssl.SSLContext) -> bool:
-    """Whether who was here just now resumes the session."""
+async def test_a_client_that_comes_again_and_again_gets_one_ticket_each_time(tmp_path: Path) -> None:
+    ca = authority(tmp_path)
+    server, client = server_certificate(tmp_path, ca), client_certificate(tmp_path, "client", None)
+    live, context = LiveContext(diga_context(server.cert, server.key, [client.der])), client_context(ca.cert, client)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    tickets = []
+
+    def seen(_connection: object, direction: str, _version: object, _content: object, kind: object, _: bytes) -> None:
+        if (direction, getattr(kind, "name", "")) == ("read", "NEWSESSION_TICKET"):
+            tickets.append(kind)
+
+    context._msg_callback = seen  # type: ignore[attr-defined] # the only way to see them
+    async with listening(live) as port:
+        assert await asyncio.to_thread(_again, port, context, times=3)
+    assert len(tickets) == 3
+
+
+def _again(port: int, context: ssl.SSLContext, times: int = 2) -> bool:
+    """Whether who was here just now resumes the session, the last time."""
     session: ssl.SSLSession | None = None
     reused = False
-    for _ in range(2):
+    for _ in range(times):
         with (
             socket.create_connection(("127.0.0.1", port)) as plain,
             context.wrap_socket(plain, server_hostname="localhost", session=session) as connection,
