@@ -7,6 +7,7 @@ from pathlib import Path
 
 import asyncpg
 
+from ddr.store.patients import erasure
 from tools import evidence
 
 TESTS = Path(__file__).parents[1]
@@ -27,6 +28,17 @@ async def test_every_column_is_described(pool: asyncpg.Pool) -> None:
     assert found.keys() == data["tables"].keys(), "describe them in docs/evidence/data.toml"
     gone = {name: one["columns"].keys() - found[name] for name, one in data["tables"].items()}
     assert not any(gone.values())
+
+
+def test_what_goes_with_the_patient_says_so_and_nothing_else() -> None:
+    """Of a table that goes with another one the other one is named."""
+    deleted_by = {name: one["deleted_by"] for name, one in evidence.load("data")["tables"].items()}
+    goes = {
+        name
+        for name, how in deleted_by.items()
+        if re.search("with the (patient|pairing|measurement)|^the patient", how)
+    }
+    assert goes == set(erasure.TABLES)
 
 
 def test_every_table_says_whose_and_how_long() -> None:
