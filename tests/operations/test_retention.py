@@ -23,7 +23,7 @@ from ddr.store.audit import journal
 from ddr.store.authorization.unpairing import Party, unpair
 from ddr.store.database.pool import open_pool
 from ddr.store.database.stamps import lock_patient
-from ddr.store.patients.retention import forget_readings
+from ddr.store.patients.retention import forget_pairings, forget_readings
 from ddr.store.series.chunks import merge_readings, readings_between
 from ddr.store.series.deletion import delete_upload
 from ddr.store.series.start import move_start
@@ -214,6 +214,21 @@ async def test_ended_pairings_go_with_their_proof_after_years_only(own: Core, cl
         assert len(numbers) == 1, table
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await core.pool.execute("DELETE FROM consent_record")
+
+
+async def test_whoever_deletes_everything_and_the_sweep_of_pairings_do_not_wait_for_each_other(
+    own: Core, clock: Clock
+) -> None:
+    patient_id = (await register(own.pool)).patient_id
+    number = await ended_pairing(own, patient_id, clock() - 1097 * DAY_MS)
+    async with own.pool.acquire() as deleting, deleting.transaction():
+        mine = "WHERE patient_id = $1 AND pairing_no = $2"
+        await deleting.execute(f"SELECT FROM pairing {mine} FOR UPDATE", patient_id, number)
+        forgetting = asyncio.create_task(forget_pairings(own.pool, [patient_id], clock() - 1096 * DAY_MS))
+        await until_it_waits(own.pool)
+        for table in ("consent", "pairing"):
+            assert await deleting.execute(f"DELETE FROM {table} {mine}", patient_id, number) == "DELETE 1"
+    assert await forgetting == 0
 
 
 async def test_nothing_goes_by_how_much_a_clock_leapt(own: Core, clock: Clock, tmp_path: Path) -> None:

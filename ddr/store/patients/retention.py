@@ -69,6 +69,9 @@ _HOLD = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"
 
 _ENDED = "SELECT patient_id, pairing_no, pairing_id FROM pairing WHERE patient_id = ANY ($1::uuid[]) AND ended_ms < $2"
 
+# Before all that hangs on it, as whoever deletes everything of the patient does.
+_HOLD_PAIRING = "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND pairing_no = $2 FOR UPDATE"
+
 
 async def progress(pool: asyncpg.Pool, job: str) -> tuple[UUID, int | None]:
     """The last patient that the job has looked at, and when it had looked at all; None while it is under way."""
@@ -123,9 +126,11 @@ async def _who(conn: asyncpg.Connection, patient_ids: Sequence[UUID], before_ms:
 async def forget_pairings(pool: asyncpg.Pool, patient_ids: Sequence[UUID], before_ms: int) -> int:
     """Delete these patients' pairings that ended before this instant, with consents, proof and all; their number."""
     async with pool.acquire() as conn, conn.transaction():
-        ended = await conn.fetch(_ENDED, patient_ids, before_ms)
-        for row in ended:
+        count = 0
+        for row in await conn.fetch(_ENDED, patient_ids, before_ms):
             mine = (row["patient_id"], row["pairing_no"])
+            if await conn.fetchval(_HOLD_PAIRING, *mine) is None:  # everything of the patient was deleted meanwhile
+                continue
             consents = await conn.fetch(
                 "DELETE FROM consent WHERE patient_id = $1 AND pairing_no = $2 RETURNING consent_no", *mine
             )
@@ -137,4 +142,5 @@ async def forget_pairings(pool: asyncpg.Pool, patient_ids: Sequence[UUID], befor
             for table in ("token_grant", "opening", "grace", "pairing"):
                 await conn.execute(f"DELETE FROM {table} WHERE patient_id = $1 AND pairing_no = $2", *mine)  # noqa: S608
             await conn.execute("DELETE FROM pairing_directory WHERE pairing_id = $1", row["pairing_id"])
-    return len(ended)
+            count += 1
+    return count
