@@ -1,4 +1,7 @@
-"""A worker that is replaced since it died and exchanged since settings changed, at one time: one takes its place."""
+"""A worker that is replaced since it died and exchanged since settings changed, at one time: one takes its place.
+
+And one that cannot be replaced, because the system gives no process.
+"""
 
 from __future__ import annotations
 
@@ -116,3 +119,32 @@ async def test_a_reload_while_a_dead_worker_is_not_replaced_yet(
         async with asyncio.timeout(60):
             await Worker.every[2].ended.wait()
         assert [worker.ended.is_set() for worker in Worker.every] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("dies", [True, False])
+async def test_a_system_that_gives_no_process_is_asked_again_with_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    """A worker that had served for long has a successor at once; without one the supervisor would try without end."""
+    settings, pauses = Settings(server_cert=tmp_path / "no", server_key=tmp_path / "no", workers=1), Pauses()
+    asked = 0
+
+    async def refuse(*of: object) -> Worker:
+        nonlocal asked
+        asked += 1
+        raise OSError
+
+    async with supervised(settings, pauses, monkeypatch):
+        worker = await spawned(1)
+        worker.age_seconds = supervisor.STEADY_SECONDS + 1.0
+        worker.ready.set()
+        with monkeypatch.context() as patch:
+            patch.setattr(Worker, "spawn", refuse)
+            (worker.die if dies else worker.leaving.set)()
+            async with asyncio.timeout(60):
+                while not pauses.begun.is_set():
+                    assert asked <= 1
+                    await asyncio.sleep(0.01)
+            assert asked == 1
+        pauses.over.set()
+        (await spawned(2)).ready.set()

@@ -114,12 +114,12 @@ class Supervisor:
 
     async def _keep(self, slot: Slot) -> None:
         """Put another worker in place of one that leaves or has ended, with pauses while new ones keep crashing."""
-        pause, worker = 0.0, slot.worker
+        pause, worker, again = 0.0, slot.worker, False
         while await self._unless_stopped(worker.leaving.wait()) is not None:
             if slot.worker is worker:  # else it has been exchanged on purpose
-                if worker.ended.is_set():
+                if worker.ended.is_set() and not again:
                     log.error("serve.worker_ended", extra={"worker": slot.number, "status": worker.status})
-                if not worker.ended.is_set() or (worker.ready.is_set() and worker.age_seconds > STEADY_SECONDS):
+                if not again and (not worker.ended.is_set() or self._was_steady(worker)):
                     pause = 0.0  # it was told to leave, or the fault is a rare one
                 if await self._unless_stopped(asyncio.sleep(pause, result=True)) is None:
                     return
@@ -128,7 +128,11 @@ class Supervisor:
                     if slot.worker is worker:  # else it was exchanged meanwhile, and two would be in its place
                         self._restarts += 1
                         slot.worker = await self._spawn(slot.number) or worker
-            worker = slot.worker
+            again, worker = slot.worker is worker, slot.worker  # again: the system gives no process
+
+    @staticmethod
+    def _was_steady(worker: WorkerProcess) -> bool:
+        return worker.ready.is_set() and worker.age_seconds > STEADY_SECONDS
 
     async def _reload_when_asked(self) -> None:
         while await self._unless_stopped(self._reloading.wait()) is not None:
