@@ -21,6 +21,8 @@ from ddr.imports.model import ImportFile, Source, Value
 # Of glucose sensors whose maker is not known, as the summary takes them (ddr.series.glucose).
 USUAL_LIMITS = {"mg/dL": (Decimal(40), Decimal(400)), "mmol/L": (Decimal("2.2"), Decimal("22.2"))}
 _PERIODS = tuple(minutes * MINUTE_MS for minutes in (1, 2, 3, 4, 5, 6, 10, 15, 20, 30, 60))
+# More have no room: the recorder keeps 32766 of the smallest digit, and a sensor of mg/dL measures up to 400 or 500.
+_MOST_DECIMALS = {"mg/dL": 1, "mmol/L": 2}
 _DEVICE = ("name", "manufacturer", "modelNumber", "type", "expirationDate", "definition", "replaces")
 
 
@@ -126,7 +128,7 @@ def own_sensor(
 
 def _decimals(values: Sequence[Value]) -> int:
     digits = max((-one.value.as_tuple().exponent for one in values if isinstance(one.value, Decimal)), default=0)  # type: ignore[operator]
-    return min(2, max(digits, 1 if values[0].unit == "mmol/L" else 0))
+    return min(_MOST_DECIMALS[values[0].unit], max(digits, 1 if values[0].unit == "mmol/L" else 0))
 
 
 def period_ms(values: Sequence[Value], source: Source) -> int:

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Sequence
 from decimal import Decimal
+from typing import Any
 
 from ddr.durations import MINUTE_MS
 from ddr.imports.calls import (
@@ -31,6 +32,7 @@ from ddr.imports.naming import GENERATIONS, batches, measurement_key, upload_key
 from ddr.imports.registering import all_of_app, end_own, find_own, is_own, own_device, own_sensor
 
 FOREVER = 1 << 62  # ms
+SINGLE_DECIMALS = 4  # that the gateway API takes of a value outside a series
 
 
 def sending(file: ImportFile, digest: str) -> Steps:
@@ -237,10 +239,17 @@ def _measurement(value: Value, device: str, key: str) -> Json:
         "device": device,
     }
     if value.parts:
-        parts = [{"code": code, "value": as_json(amount), "unit": value.unit} for code, amount in value.parts]
+        parts = [{"code": code, "value": _single(amount), "unit": value.unit} for code, amount in value.parts]
         return {**body, "components": parts}
     comparator = {"comparator": value.comparator} if value.comparator else {}
-    return {**body, "value": as_json(value.value), "unit": value.unit, **comparator}
+    return {**body, "value": _single(value.value), "unit": value.unit, **comparator}
+
+
+def _single(value: Decimal | str | None) -> Any:
+    """The number of a single value for a body: as written, but without digits that nobody measured (a mean pressure of
+    93.3333333, mmol/L that were made of mg/dL)."""
+    many = isinstance(value, Decimal) and value.as_tuple().exponent < -SINGLE_DECIMALS  # type: ignore[operator]
+    return as_json(round(value, SINGLE_DECIMALS) if isinstance(value, Decimal) and many else value)
 
 
 def _note_single(report: Report, results: Iterable[tuple[Value, Json]]) -> None:

@@ -384,6 +384,33 @@ async def test_decimals_that_a_program_made_keep_no_value_out(gateway: httpx.Asy
     assert again.json()["duplicate"] == 1
 
 
+async def test_decimals_of_mg_per_dl_leave_room_for_high_values(gateway: httpx.AsyncClient) -> None:
+    """With two of them neither 400, up to which the sensor measures, nor any value above 327.66 could be kept."""
+    rows = [("07:00", "100.456"), ("07:05", "399.123"), ("07:10", "High")]
+    table = "".join(f"2026-11-19T{minute}:00Z,99504-3,{value},mg/dL,Dexcom G7,X\n" for minute, value in rows)
+    report = await give(gateway, f"time,code,value,unit,device,serial\n{table}")
+    assert report.counts == {"taken": 3} and not report.refusals
+    (sensor,) = (await sensors(gateway)).values()
+    assert (sensor["decimals"], sensor["limits"]) == (1, {"lower": 40, "upper": 400})
+
+
+async def test_single_values_go_in_without_the_digits_that_nobody_measured(
+    gateway: httpx.AsyncClient, core: Core, patient_id: uuid.UUID
+) -> None:
+    """A spreadsheet's mean pressure, and mmol/L that were made of mg/dL."""
+    glucose = "2026-11-19T07:00:00Z,14743-9,5.5507469,mmol/L\n2026-11-19T07:01:00Z,14743-9,5.500000,mmol/L\n"
+    pressure = "".join(
+        f"2026-11-19T07:02:00Z,{code},{value},mm[Hg]\n"
+        for code, value in (("8480-6", "121"), ("8462-4", "79"), ("8478-0", "93.3333333"))
+    )
+    table = f"time,code,value,unit\n{glucose}{pressure}"
+    report = await give(gateway, table)
+    assert report.counts == {"taken": 3} and not report.refusals
+    assert (await give(gateway, table)).counts == {"there": 3}
+    rows = await core.pool.fetch("SELECT value FROM measurement WHERE patient_id = $1", patient_id)
+    assert {row["value"] for row in rows} == {Decimal("5.5507"), Decimal("5.5"), None}
+
+
 async def test_what_lies_below_a_meter_goes_in_as_lo(
     gateway: httpx.AsyncClient, core: Core, patient_id: uuid.UUID
 ) -> None:

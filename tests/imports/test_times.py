@@ -115,3 +115,12 @@ def test_a_file_that_begins_in_the_second_hour_goes_on_from_there(begins: int, f
 def test_one_hour_alone_belongs_to_its_neighbours() -> None:
     assert read("2026-10-25 01:55", "2026-10-25 02:00", "2026-10-25 03:30")[1] == "2026-10-25T00:00:00"
     assert read("2026-10-25 00:30", "2026-10-25 02:55", "2026-10-25 03:00")[1] == "2026-10-25T01:55:00"
+
+
+@pytest.mark.parametrize("before", ["19:00", "22:00", "23:30"])
+def test_measurements_a_minute_apart_stay_so_in_the_doubled_hour(before: str) -> None:
+    """A cuff or a meter is used a few times a day: there are no steps that tell the two hours apart."""
+    days = [f"2026-10-{day} {clock}" for day in (21, 22, 23) for clock in ("07:00", "19:00")]
+    found = read(*days, f"2026-10-24 {before}", "2026-10-25 02:10", "2026-10-25 02:11", "2026-10-25 07:00")
+    first, second = (datetime.fromisoformat(str(text)) for text in found[-3:-1])
+    assert second - first == timedelta(minutes=1)
