@@ -128,6 +128,14 @@ async def test_series_are_those_of_the_json_api(
     assert stored == await rows(core, CHUNKS, theirs)
 
 
+async def test_high_values_have_room_beside_those_with_two_decimals(client: Client) -> None:
+    """A sensor of mg/dL with two decimals could keep nothing above 327.66, and not have a limit of 400."""
+    answer = await taken(client, bundle(*SERIES, series("100.25 100.5 399.5 U", lowerLimit=40, upperLimit=400)))
+    assert statuses(answer) == ["201"] * 3
+    issues = answer[2]["outcome"]["issue"]
+    assert [issue["details"]["coding"][0]["code"] for issue in issues if "details" in issue] == ["precision"]
+
+
 # --- repeats, corrections, references ---------------------------------------------------------------------------------
 
 

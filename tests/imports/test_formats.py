@@ -504,6 +504,8 @@ def test_what_a_file_seems_to_be_is_said() -> None:
 
 
 def test_a_row_whose_clock_is_missing_was_not_measured_at_midnight() -> None:
-    file = read(b"Datum;Uhrzeit;Sys;Dia\n01.02.2026;08:05;130;80\n02.02.2026;;131;81\n03.02.2026 08:05;;132;82\n", BERLIN)
+    file = read(
+        b"Datum;Uhrzeit;Sys;Dia\n01.02.2026;08:05;130;80\n02.02.2026;;131;81\n03.02.2026 08:05;;132;82\n", BERLIN
+    )
     assert [value.line for value in file.values] == [2, 4]
     assert [(bad.line, bad.reason) for bad in file.bad] == [(3, "no time: empty")]
