@@ -254,7 +254,7 @@ class Table:
             yield [cells[at] if at < width else "" for at in places]
 
     def moment(self, row: Row) -> str:
-        """Date and time of a row, from one column `time`, or from `date` and `clock`; "" where only the clock is missing,
+        """Date and time of a row, from one column `time`, or from `date` and `clock`; "" where only the clock lacks,
         for it was not midnight."""
         date, clock = self.cell(row, "date"), self.cell(row, "clock")
         lacking = "clock" in self and not clock and ":" not in date

@@ -208,8 +208,8 @@ def _usual_step(local: Sequence[datetime], twice: Sequence[bool]) -> int | None:
 def _interleaved(doubled: Sequence[datetime], zone: tzinfo, before: int | None, step: int | None) -> list[int]:
     """The folds of two hours that a file has sorted together by their names; [] when it has not.
 
-    There are more times than the sensor measures in an hour, and each of the two hours goes on in steps of its own. What
-    is measured a few times a day, as with a meter, has no such steps.
+    There are more times than the sensor measures in an hour, and each of the two hours goes on in steps of its own.
+    What is measured a few times a day, as with a meter, has no such steps.
     """
     rising = all(after >= earlier for earlier, after in pairwise(doubled))
     if step is None or step > HOUR_MS // 2 or not rising or len(doubled) * step < 1.25 * HOUR_MS:
