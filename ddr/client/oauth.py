@@ -103,22 +103,31 @@ async def _whole(answer: httpx.Response) -> httpx.Response:
 
 def retry_seconds(answer: httpx.Response, otherwise: float = 60.0) -> float:
     """Retry-After in seconds from now, `otherwise` where it does not say."""
-    seconds = seconds_told(answer.headers.get("retry-after", ""))
+    seconds = seconds_told(answer.headers)
     return otherwise if seconds is None else min(max(0.0, seconds), LONGEST_SECONDS)
 
 
-def seconds_told(retry_after: str) -> float | None:
-    """Retry-After in seconds from now; it may also be a date (RFC 9110 section 10.2.3). None for what is neither."""
+def seconds_told(headers: Mapping[str, str]) -> float | None:
+    """Retry-After in seconds from now; it may also be a date (RFC 9110 section 10.2.3), which goes by the clock that
+    says the Date: ours may show another time. None for what is neither."""
+    retry_after = headers.get("retry-after", "")
     try:
         seconds = float(retry_after)
     except ValueError:
-        try:
-            until = parsedate_to_datetime(retry_after)
-            until = until if until.tzinfo else until.replace(tzinfo=UTC)  # the form of asctime names no zone
-            seconds = until.timestamp() - time.time()
-        except (ValueError, OverflowError):
+        until, now = _date(retry_after), _date(headers.get("date", ""))
+        if until is None:
             return None
+        seconds = until - (time.time() if now is None else now)
     return None if math.isnan(seconds) else seconds
+
+
+def _date(text: str) -> float | None:
+    """A date of HTTP in seconds since 1970; None for what is none."""
+    try:
+        found = parsedate_to_datetime(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()  # the form of asctime names no zone
+    except (ValueError, OverflowError):
+        return None
 
 
 def _read(answer: httpx.Response) -> Json:

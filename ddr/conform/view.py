@@ -190,7 +190,7 @@ class View:
 
     def _told(self, answer: Exchange) -> bool:
         """Whether a refusal says when to come back; then searches wait for it."""
-        seconds = seconds_told(answer.headers.get("retry-after", ""))
+        seconds = seconds_told(answer.headers)
         if seconds is not None:
             self.pace.told(seconds + 0.5)
         return seconds is not None

@@ -112,7 +112,7 @@ class Wire:
         """
         if exchange.status not in (429, 503) or _SEARCH.search(urlsplit(exchange.url).path):
             return 0.0
-        seconds = seconds_told(exchange.headers.get("retry-after", ""))
+        seconds = seconds_told(exchange.headers)
         return min(seconds, SOON) + 0.1 if seconds is not None and 0 <= seconds <= SOON else 0.0
 
     def _exchange(

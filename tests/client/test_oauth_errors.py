@@ -86,10 +86,20 @@ def test_a_date_is_in_utc_in_each_of_its_three_forms(date: str, monkeypatch: pyt
     monkeypatch.setenv("TZ", "Asia/Kolkata")
     time.tzset()
     try:
-        assert oauth.seconds_told(date) == 100
+        assert oauth.seconds_told({"retry-after": date}) == 100
     finally:
         monkeypatch.delenv("TZ")
         time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("date", "seconds"), [("Sun, 06 Nov 1994 08:46:17 GMT", 300), ("Sun, 06 Nov 1994 08:53:17 GMT", 0), ("soon", 100)]
+)
+def test_a_date_goes_by_the_clock_of_who_sent_it(date: str, seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: by ours. When that was ahead a recorder was asked each second, for as long as the Grace-Period ran."""
+    monkeypatch.setattr(time, "time", lambda: 784111777.0)
+    answer = error(429, "any", **{"retry-after": "Sun, 06 Nov 1994 08:51:17 GMT", "date": date})
+    assert oauth.retry_seconds(answer) == seconds
 
 
 @pytest.mark.parametrize(
