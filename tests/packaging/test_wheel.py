@@ -54,6 +54,10 @@ def test_the_package_alone_is_a_digas(wheel: Path, tmp_path: Path) -> None:
     there = {canonicalize_name(one["name"]) for one in listed} - {"ddr", "pip", "setuptools"}
     assert there == closure(PROJECT["dependencies"], {}).keys()
     run(commands / "python", "-c", "import ddr.client, ddr.client.sync, ddr.client.files", cwd=tmp_path)
+    example = (ROOT / "docs" / "client.md").read_text().split("```python\n")[1].partition("```")[0]
+    (tmp_path / "example.py").write_text(example)
+    mypy = (sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={tmp_path / 'cache'}")
+    run(*mypy, "--python-executable", commands / "python", "example.py", cwd=tmp_path)
     done = subprocess.run([commands / "python", "-c", "import ddr.client.testing"], capture_output=True, text=True)
     assert done.stderr.endswith("pip install pytest 'ddr[embedded]'\n")
     assert "unpair" in run(commands / "ddr", "client", "--help", cwd=tmp_path)

@@ -81,7 +81,9 @@ def refusals_say_when(kit: Kit) -> None:
         told = one.headers.get("retry-after", "")
         limited = one.status == 429 or one.issue.get("code") == "throttled"
         expect(told or not limited, "Retry-After is missing", one)
-        expect(not told or seconds_told(one.headers) is not None, f"Retry-After is {told}: neither seconds nor a date", one)
+        expect(
+            not told or seconds_told(one.headers) is not None, f"Retry-After is {told}: neither seconds nor a date", one
+        )
     if silent:
         raise Advised("Retry-After is missing", *silent[:1])
 
