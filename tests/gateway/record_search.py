@@ -88,8 +88,13 @@ class Reader:
         }
 
     def sees(self, chunk: ChunkView) -> bool:
-        """True when it ends within the historic period."""
-        return _period(chunk)[1] >= date_range(date_time(self._floor_ms))[0]
+        """True when it ends within the historic period, or would without a late event of which not all may know."""
+        if _period(chunk)[1] >= date_range(date_time(self._floor_ms))[0]:
+            return True
+        span_ms = self._core.settings.chunk_span_seconds * 1000
+        withdrawn, amended = (chunk.status == status for status in ("entered-in-error", "amended"))
+        lately = chunk.updated_ms > chunk.end_ms + (self._view.now_ms - self._floor_ms) - span_ms
+        return chunk.start_ms + span_ms > self._floor_ms and (withdrawn or (amended and lately))
 
 
 def _matches(chunk: ChunkView, name: str, prefix: str, one: int | str) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from ddr.fhir.instants import date_time
 from tests.spec.series import PERIOD, SLOTS, Worn, empty, length, period, ramp, values, worn
-from tests.spec.world import DAY, HOUR, MINUTE, Json, later
+from tests.spec.world import CGM, DAY, HOUR, MINUTE, Home, Json, entries, later, paired
 from tests.support.recorder import Recorder
 
 CHANGE = 10 * HOUR + 17 * MINUTE + 30_000  # after the start; not on the grid
@@ -108,3 +108,30 @@ async def test_a_calibration_without_change_of_state_ends_nothing(ddr: Recorder)
         assert second["calibration"][0]["time"] == date_time(sensor.start_ms + CHANGE)
         old = await sensor.reader.read(f"DeviceMetric/{first['id']}/_history/{first['meta']['versionId']}")
         assert old["calibration"] == first["calibration"]
+
+
+@pytest.mark.parametrize(
+    ("after_ms", "status", "left"), [(6 * HOUR, "entered-in-error", 0), (30 * HOUR, "amended", 72)]
+)
+async def test_a_late_change_is_told_of_a_chunk_that_reached_into_the_history(
+    ddr: Recorder, after_ms: int, status: str, left: int
+) -> None:
+    history_ms = ddr.core.catalog.terms[ddr.core.catalog.by_name(CGM).valueset].historic_days * DAY  # type: ignore[union-attr]
+    start_ms = ddr.clock() - history_ms - 36 * HOUR
+    home = Home(ddr, await ddr.patient())
+    await home.device("cgm", startedAt=date_time(start_ms))
+    await home.cgm("cgm", start_ms)
+    await home.readings("cgm", start_ms, ramp(2 * SLOTS))
+    sensor = Worn(home, await paired(ddr, home.patient, CGM), start_ms)
+    before = await sensor.reader.search("Observation?_sort=date&_count=1")
+    (known,) = entries(before)
+    assert period(known) == (start_ms + DAY, start_ms + 2 * DAY - 1)
+    await report(sensor, after_ms, "calibration-required")
+    changed = await sensor.chunks(f"_lastUpdated=gt{before['meta']['lastUpdated']}")
+    (now,) = [chunk for chunk in changed if chunk["id"] == known["id"]]
+    assert (now["status"], len(values(now)) if left else 0) == (status, left)
+    assert await sensor.reader.read(f"Observation/{known['id']}") == now
+    assert now in await sensor.chunks()
+    with later(ddr, 12 * HOUR + MINUTE):  # it would have left the history as it was, too
+        assert known["id"] not in [chunk["id"] for chunk in await sensor.chunks()]
+        assert (await sensor.reader.get(f"Observation/{known['id']}")).status_code == 404

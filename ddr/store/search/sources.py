@@ -134,6 +134,11 @@ worn AS MATERIALIZED (
 _ENDS_WITHIN = f"{LAST} >= (SELECT min(floor_ms) FROM term) - {SHORTEST_MS}"
 _NUMBERED_WITHIN = f"c.k >= {first_k('s', 's', 's.floor_ms')}"
 
+# A chunk whose values a late event moved elsewhere stays as long as it would have with them: who knows it is told. One
+# that is shorter now, only when that became known in the last days of the period: of others, everybody has been told.
+_TOLD = """c.start_ms + s.span_ms > s.floor_ms AND (c.status = 'e' OR (
+           c.status = 'a' AND c.updated_ms > c.end_ms + ($5::bigint - s.floor_ms) - s.span_ms))"""
+
 # One row per chunk: the stored ones, and after them the expected ones of which nothing has arrived (SER-014, SER-024),
 # from number `next_k` at `next_ms` on, none starting after `newest_ms`. `within`: it ends within the historic period.
 # What a sensor measured before it was calibrated may be withheld (SER-018, ddr.gateway.replacement).
@@ -146,7 +151,7 @@ chunks AS NOT MATERIALIZED (
          {_OPENED.format(updated="c.updated_ms, CASE WHEN c.settled THEN c.settles_ms + 1 END", end="c.end_ms + 999")}
            AS updated_ms,
          NULL::numeric AS value, NULL AS unit, NULL AS comparator, NULL::bytea AS content,
-         '{{{{}}}}'::bigint[] AS derived_from, c.end_ms + 999 >= s.floor_ms AS within, false AS deleted
+         '{{{{}}}}'::bigint[] AS derived_from, c.end_ms + 999 >= s.floor_ms OR ({_TOLD}) AS within, false AS deleted
     FROM series s
     CROSS JOIN LATERAL (
       SELECT x.*, end_ms, settles_ms, x.status = 'p' AND settles_ms < {NOW} AS settled
