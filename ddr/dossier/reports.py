@@ -68,11 +68,16 @@ def performance(report: Any) -> Chapter:
     ]
     about = "Measured on one machine (`make bench`"
     if "made" in report:
-        about += f", {report['made']}, commit {report['commit'][:12]}, {report['processors']} processors"
+        about += f", {report['made']}, {commit(report['commit'])}, {report['processors']} processors"
     about += "); the floor is what the same machine does without the recorder."
     aimed = [one for one in report["figures"] if one["target"]]
     about += f" Of {len(aimed)} figures with a target {sum(map(_missed, aimed))} miss it."
     return Chapter(PERFORMANCE, about, rows)
+
+
+def commit(name: str) -> str:
+    """The commit that something was measured of, and whether files differed from it (+ at its end)."""
+    return f"commit {name[:12]}{' with changes' if name.endswith('+') else ''}"
 
 
 def _target(one: Any) -> str:

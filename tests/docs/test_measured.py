@@ -26,6 +26,11 @@ def test_what_is_below_its_target_is_told(tmp_path: Path) -> None:
     assert all("commit 0123456789ab)" in one for one in told.values())
 
 
+def test_a_measurement_of_files_that_differ_from_their_commit_says_so() -> None:
+    changed = {"percent": 97.5, "branch_percent": 95, **WHEN, "commit": "0123456789abcdef0123456789abcdef01234567+"}
+    assert "commit 0123456789ab with changes)" in measured.facts(changed, None)["coverage"]
+
+
 def test_a_target_is_not_reached_by_a_part() -> None:
     told = measured.facts(None, {"score": 100.0, "rooms": {"scopes": ROOM}, **WHEN})["mutation score"]
     assert "of 4 faults" in told and "2 not tried, target 90 % open" in told

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ddr.dossier import reports
 from ddr.dossier.model import Chapter
 from tools.closure import ROOT
 
@@ -33,8 +34,8 @@ def load(name: str, folder: Path = FOLDER) -> Measured | None:
 
 
 def when(one: Measured) -> str:
-    """Date and commit of a measurement."""
-    return f"{one['made']}, commit {one['commit'][:12]}"
+    """Date and commit of a measurement, and whether files differed from it."""
+    return f"{one['made']}, {reports.commit(one['commit'])}"
 
 
 def coverage(one: Measured | None) -> Chapter:
