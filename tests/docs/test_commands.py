@@ -1,4 +1,4 @@
-"""Every command that a page names exists, with its arguments: `ddr …` and `make …` in docs/, README and the like."""
+"""Every command that a page names exists, with its arguments: `ddr …`, `make …` and others, in docs/ and beside it."""
 
 from __future__ import annotations
 
@@ -77,6 +77,22 @@ def test_targets_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {name for piece in code(page) for name in MAKE.findall(piece)}
     assert named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_project_is_installed_from_files(page: Path) -> None:
+    """A package index has nothing of ours under this name; what it has would be installed in its place."""
+    installs = [words.split() for piece in code(page) for words in re.findall(r"pip install (.*)", piece)]
+    assert [
+        one for one in installs if any(re.match(r"['\"]?ddr\b(?!-)", word) for word in one) and "--no-index" not in one
+    ] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tests_that_are_chosen_by_a_word_exist(page: Path) -> None:
+    for piece in code(page):
+        for file, word in re.findall(r"pytest (tests/\S+\.py) -k (\w+)", piece):
+            assert re.search(rf"^(async )?def test_\w*{word}", (ROOT / file).read_text(), re.MULTILINE), piece
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
