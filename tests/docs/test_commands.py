@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +104,15 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert file.exists(), f"{page.name}: {target}"
         if heading and file.suffix == ".md":
             assert heading in anchors(file), f"{page.name}: {target}#{heading}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_source_archive_has_what_its_pages_link_to(page: Path) -> None:
+    hatch = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["sdist"]
+    has = {"README.md", "LICENSE", "pyproject.toml", *(name.strip("/") for name in hatch["include"])}
+    links = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", page.read_text())
+    wanted = {(page.parent / target).resolve().relative_to(ROOT).parts[0] for target in links}
+    assert {page.relative_to(ROOT).parts[0], "Makefile", *wanted} <= has
 
 
 def anchors(file: Path) -> set[str]:
