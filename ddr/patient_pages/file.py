@@ -151,20 +151,19 @@ async def _arrived(request: Request) -> Request:
 async def _walk(core: Core, patient_id: UUID, steps: Steps, event: Event) -> Report:
     """Give the requests of `steps` to the gateway API of this worker.
 
-    When one changed anything the trail says `event`, whatever became of the others: what is done stands. A file may
-    have a hundred thousand values: which request comes next is found out beside the event loop.
+    The trail says `event` as soon as one changed anything, whatever becomes of the others: what is done stands, also
+    when the database goes away, or the worker ends, in the middle. A file may have a hundred thousand values: which
+    request comes next is found out beside the event loop.
     """
     assert core.inside is not None
-    changed, answer = False, None
-    try:
-        while not isinstance(step := await to_thread(_next, steps, answer), Report):
-            call, body = step
-            answer = Answer(*await core.inside(patient_id, call.method, call.path, body))
-            changed = changed or (call.method != "GET" and answer.status < HTTPStatus.BAD_REQUEST)
-        return step
-    finally:
-        if changed:
+    told, answer = False, None
+    while not isinstance(step := await to_thread(_next, steps, answer), Report):
+        call, body = step
+        answer = Answer(*await core.inside(patient_id, call.method, call.path, body))
+        if not told and call.method != "GET" and answer.status < HTTPStatus.BAD_REQUEST:
             await record(core.pool, event, core.clock(), patient_id=patient_id)
+            told = True
+    return step
 
 
 def _next(steps: Steps, answer: Answer | None) -> tuple[Call, bytes | None] | Report:

@@ -177,6 +177,34 @@ async def test_what_was_taken_before_a_refusal_is_told(core: Core) -> None:
     assert "Datei mit Messwerten eingelesen" in (await browser.get("/me/access")).text
 
 
+async def test_what_was_taken_before_the_database_went_away_is_told(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who does not try again would have values of which the trail knows nothing."""
+    patient, browser = await logged_in(core)
+    rows = "".join(f"2026-11-20T0{hour}:00Z,2339-0,99,mg/dL,Meter,S{hour}\n" for hour in (7, 8))
+    page = await looked_at(browser, "time,code,value,unit,device,serial\n" + rows)
+    inside, sent = core.inside, 0
+    assert inside is not None
+
+    async def away(*of: object, **more: object) -> None:
+        raise ConnectionError("no server answers")
+
+    async def interrupted(patient_id: UUID, method: str, path: str, body: Any) -> tuple[int, Any]:
+        nonlocal sent
+        sent += path == "measurements"
+        if sent > 1:
+            monkeypatch.setattr("ddr.patient_pages.file.record", away)
+            await away()
+        return await inside(patient_id, method, path, body)
+
+    core.inside = interrupted
+    with pytest.raises(ConnectionError):  # which is answered around the pages
+        await browser.post("/me/devices/file/take", page, digest=digest(page))
+    assert await stored(core, patient) == 1
+    assert "Datei mit Messwerten eingelesen" in (await browser.get("/me/access")).text
+
+
 MULTIPART = {"content-type": "multipart/form-data; boundary=b"}
 
 
