@@ -26,6 +26,7 @@ _SHARED = 4096  # texts of the first rows, of which most are those of further on
 _LETTERS = "äöüÄÖÜßéèàçñ"
 _RELATIVE = re.compile(r"%|percent|prozent|\b(?:pred|soll|z-?score|lln|of birth)|^ ?/ ?(?:[if]?vc\b|fev)")
 NUMBERED = r"[\s_#.(]*\d[\s.)]*"  # of columns that are called alike, behind the name
+ENDS = "the file breaks off in this row"
 _NUMERIC = re.compile(r"[\d\s.,:/TZ+-]+")
 
 
@@ -52,7 +53,7 @@ class Content:
         if self.raw[1:200:2].count(0) > len(self.raw[1:200:2]) // 2:
             return self.raw.decode("utf-16-le", "replace").replace("\0", "")
         try:
-            text = self.raw.decode("utf-8")
+            text = codecs.utf_8_decode(self.raw, "strict", False)[0]  # but for a letter in which the file ends
         except UnicodeDecodeError:
             texts = [self.raw.decode(encoding, "replace") for encoding in ("cp1252", "mac_roman")]
             text = max(texts, key=lambda text: sum(map(text.count, _LETTERS)))
@@ -92,6 +93,13 @@ class Content:
                 share = known.setdefault if len(known) < _SHARED else known.get
                 rows.append(Row(line, tuple([share(cell, cell) for cell in stripped])))
         return separator, rows
+
+    @cached_property
+    def cut_off(self) -> Row | None:
+        """The last row, when it lacks the end of its line and cells that the one above has: a download that broke off
+        ends within a row, maybe in a number."""
+        whole = len(self.rows) < 2 or self.text[-1:] in ("\n", "\r")
+        return None if whole or len(self.rows[-1].cells) >= len(self.rows[-2].cells) else self.rows[-1]
 
     @cached_property
     def headings(self) -> list[tuple[int, _Titles]]:
@@ -197,9 +205,10 @@ class Table:
         rows: Sequence[Row],
         separator: str = ",",
         names: Columns | None = None,
+        last: Row | None = None,
     ) -> None:
         self._columns, self._heading, self.rows, self._separator = columns, heading, rows, separator
-        self._names = names or {}
+        self._names, self._last = names or {}, last
 
     def __contains__(self, meaning: str) -> bool:
         return meaning in self._columns
@@ -242,8 +251,14 @@ class Table:
         return self.amount_at(row, self._columns[meaning])
 
     def amount_at(self, row: Row, at: int) -> str:
-        """The same of a column by its number from the left."""
+        """The same of a column by its number from the left; text for a row in which the file breaks off, too."""
+        if at < len(row.cells) and self.ends_in(row):
+            return ENDS
         return cut_in_two(row.cells, at, len(self._heading), self._separator) or self.cell_at(row, at)
+
+    def ends_in(self, row: Row) -> bool:
+        """True for a row in which the file breaks off: what stands there as 12 may have been 123."""
+        return row is self._last and len(row.cells) < len(self._heading)
 
     def cells(self, meanings: Sequence[str]) -> Iterator[list[str]]:
         """The texts in these columns, row by row: `cell` of each, for files of hundreds of thousands of rows."""
@@ -274,7 +289,7 @@ def tables(content: Content, columns: Columns, needed: Callable[[Mapping[str, in
     for number, (at, of_ours) in enumerate(heads):
         end = heads[number + 1][0] if number + 1 < len(heads) else len(rows)
         if of_ours is not None:
-            yield Table(of_ours, rows[at].cells, rows[at + 1 : end], content.separator, columns)
+            yield Table(of_ours, rows[at].cells, rows[at + 1 : end], content.separator, columns, content.cut_off)
 
 
 def _is_title(cells: Sequence[str], above: Mapping[str, int], columns: Columns) -> bool:

@@ -21,7 +21,7 @@ from datetime import tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from ddr.imports.content import Content, Row, cut_in_two
+from ddr.imports.content import ENDS, Content, Row, cut_in_two
 from ddr.imports.model import ImportFile, ImportFileError
 from ddr.imports.table import Cells, read_cells
 
@@ -84,7 +84,7 @@ def _csv(content: Content, mapping: ColumnMap) -> tuple[list[str], Sequence[tupl
         if wanted <= set(row.cells):
             width, value = len(row.cells), row.cells.index(mapping.columns["value"])
             return list(row.cells), [
-                (one.line, _as_wide(one.cells, width, value, content.separator))
+                (one.line, _as_wide(one.cells, width, value, content.separator, one is content.cut_off))
                 for one in _below(row, content.rows[at + 1 :], row.cells.index(mapping.columns["time"]))
             ]
     return (list(content.rows[0].cells) if content.rows else []), []
@@ -100,10 +100,12 @@ def _below(heading: Row, rows: Iterable[Row], time: int) -> Iterator[Row]:
             yield row
 
 
-def _as_wide(cells: Sequence[str], width: int, value: int, separator: str) -> list[str]:
-    """A row as wide as the heading; its value is no number where a comma without quotes may have cut it in two."""
+def _as_wide(cells: Sequence[str], width: int, value: int, separator: str, last: bool) -> list[str]:
+    """A row as wide as the heading; its value is no number where a comma without quotes may have cut it in two, nor in
+    the `last` row, in which the file breaks off."""
     wide = [*cells, *[""] * width][:width]
-    wide[value] = cut_in_two(cells, value, width, separator) or wide[value]
+    broken = last and len(cells) < width
+    wide[value] = ENDS if broken else cut_in_two(cells, value, width, separator) or wide[value]
     return wide
 
 

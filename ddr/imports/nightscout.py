@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, tzinfo
 from decimal import Decimal
 from typing import Any
@@ -25,14 +26,20 @@ def recognises(content: Content) -> bool:
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The values; entries have instants, so `zone` is not needed. `line` counts entries."""
-    file = ImportFile("nightscout")
-    for number, entry in enumerate(_entries(content), 1):
+    file, entries = ImportFile("nightscout"), _entries(content)
+    beyond = {str(one.get("device") or "") for one in entries if isinstance(one, dict) and _is_above(one.get("sgv"))}
+    for number, entry in enumerate(entries, 1):
         kind = next((kind for kind in ("sgv", "mbg") if isinstance(entry, dict) and kind in entry), None)
         if kind is None:
             file.skipped += 1
             continue
-        _take(file, number, entry, kind)
+        _take(file, number, entry, kind, beyond)
     return file
+
+
+def _is_above(raw: Any) -> bool:
+    """True for a number above what Dexcom's receivers write: this sensor measures further, and 401 is a value."""
+    return isinstance(raw, int | float) and not isinstance(raw, bool) and raw > _HIGH
 
 
 def _entries(content: Content) -> list[Any]:
@@ -42,7 +49,7 @@ def _entries(content: Content) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def _take(file: ImportFile, number: int, entry: dict[str, Any], kind: str) -> None:
+def _take(file: ImportFile, number: int, entry: dict[str, Any], kind: str, beyond: Collection[str]) -> None:
     time_ms, raw = entry.get("date", entry.get("mills")), entry[kind]
     if time_ms is None:
         (time_ms,) = instants([str(entry.get("dateString") or entry.get("sysTime") or "")], [""], UTC)
@@ -67,12 +74,10 @@ def _take(file: ImportFile, number: int, entry: dict[str, Any], kind: str) -> No
         return
     if raw == _LOW:
         value = LOW
-    elif raw == _HIGH and maker.limits.get(_UNIT, (0, 400))[1] == _HIGH - 1:
+    elif raw == _HIGH and (maker.limits[_UNIT][1] == _HIGH - 1 if maker.limits else device not in beyond):
         value = HIGH
     if maker.limits:
         file.limits.setdefault(source, maker.limits)
-    else:
-        file.limits.setdefault(source, {_UNIT: (Decimal(_LOW + 1), Decimal(_HIGH - 1))})
     _add(file, number, int(time_ms), CGM[_UNIT], value, source)
 
 

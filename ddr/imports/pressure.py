@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from ddr.imports.content import NUMBERED, Content, Row, Table, tables
+from ddr.imports.content import ENDS, NUMBERED, Content, Row, Table, tables
 from ddr.imports.makers import METER
 from ddr.imports.model import CUFF, DIASTOLIC, MEAN, MMHG, PANEL, SYSTOLIC, ImportFile, Source, Value
 from ddr.imports.numbers import implausible, number
@@ -66,7 +66,9 @@ def _read(file: ImportFile, table: Table, maker: str, zone: tzinfo) -> None:
     for row, text, time_ms in zip(table.rows, texts, times, strict=True):
         cells = [{code: table.cell_at(row, at) for code, at in pair.items()} for pair in pairs]
         filled = [number for number, found in enumerate(cells) if any(found.values())]
-        if not filled:
+        if table.ends_in(row):
+            file.reject(row.line, ENDS)
+        elif not filled:
             file.skipped += 1
         elif not numbered and any(cells[at] != cells[filled[0]] for at in filled):
             file.reject(row.line, table.several(at for number in filled for at in pairs[number].values()))

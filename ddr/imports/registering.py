@@ -102,7 +102,7 @@ def own_sensor(
     unit = values[0].unit
     limits = file.limits.get(source, {}).get(unit)
     if limits is None and any(not isinstance(one.value, Decimal) for one in values):
-        limits = USUAL_LIMITS.get(unit)  # L and U mean nothing without
+        limits = _usual_limits(values)  # L and U mean nothing without
     if sensor is not None:
         early = milliseconds(sensor["startedAt"]) > values[0].time_ms
         if not is_own(sensor) or not (early or (limits and not sensor["limits"])):
@@ -112,11 +112,12 @@ def own_sensor(
         "code": values[0].code,
         "unit": unit,
         "samplingPeriodMs": sensor["samplingPeriodMs"] if sensor else period_ms(values, source),
-        "decimals": sensor["decimals"] if sensor else _decimals(values),
+        "decimals": sensor["decimals"] if sensor else _decimals(values, limits or ()),
         "startedAt": instant(first_ms),
     }
     if limits:
-        body["limits"] = {"lower": as_json(limits[0]), "upper": as_json(limits[1])}
+        lower, upper = (rounded(limit, body["decimals"]) for limit in limits)
+        body["limits"] = {"lower": as_json(lower), "upper": as_json(upper)}
     elif sensor and sensor["limits"]:
         body["limits"] = sensor["limits"]
     answer = yield Call("PUT", f"{path}/{KEY}{values[0].code}", body)
@@ -126,9 +127,22 @@ def own_sensor(
     return found
 
 
-def _decimals(values: Sequence[Value]) -> int:
-    digits = max((-one.value.as_tuple().exponent for one in values if isinstance(one.value, Decimal)), default=0)  # type: ignore[operator]
+def _usual_limits(values: Sequence[Value]) -> tuple[Decimal, Decimal]:
+    """What L and U refer to where nobody says it: a sensor that shows 450 measures further than to 400."""
+    lower, upper = USUAL_LIMITS[values[0].unit]
+    numbers = [one.value for one in values if isinstance(one.value, Decimal)]
+    return min(lower, *numbers, upper), max(upper, *numbers, lower)
+
+
+def _decimals(values: Sequence[Value], limits: Sequence[Decimal]) -> int:
+    numbers = [*(one.value for one in values if isinstance(one.value, Decimal)), *limits]
+    digits = max((-int(number.as_tuple().exponent) for number in numbers), default=0)
     return min(_MOST_DECIMALS[values[0].unit], max(digits, 1 if values[0].unit == "mmol/L" else 0))
+
+
+def rounded(value: Decimal, decimals: int) -> Decimal:
+    """A number with the decimals of its sensor: programs that convert or take means write more than was measured."""
+    return value if value == round(value, decimals) else round(value, decimals)
 
 
 def period_ms(values: Sequence[Value], source: Source) -> int:

@@ -29,7 +29,7 @@ from ddr.imports.calls import (
 )
 from ddr.imports.model import CGM, ImportFile, Source, Value
 from ddr.imports.naming import GENERATIONS, batches, measurement_key, upload_key
-from ddr.imports.registering import all_of_app, end_own, find_own, is_own, own_device, own_sensor
+from ddr.imports.registering import all_of_app, end_own, find_own, is_own, own_device, own_sensor, rounded
 
 FOREVER = 1 << 62  # ms
 SINGLE_DECIMALS = 4  # that the gateway API takes of a value outside a series
@@ -157,8 +157,7 @@ def _series(
 
 
 def _rounded(value: Decimal | str | None, decimals: int) -> Decimal | str | None:
-    """A value with the decimals of its sensor: a program that converts or takes means writes more than was measured."""
-    return value if not isinstance(value, Decimal) or value == round(value, decimals) else round(value, decimals)
+    return rounded(value, decimals) if isinstance(value, Decimal) else value
 
 
 def _missing(report: Report, path: str, sensor: Json, values: list[Value]) -> Generator[Call, Answer, list[Value]]:

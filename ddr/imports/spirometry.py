@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import partial
 from typing import NamedTuple
 
-from ddr.imports.content import NUMBERED, Content, Row, Table, tables
+from ddr.imports.content import ENDS, NUMBERED, Content, Row, Table, tables
 from ddr.imports.model import FEV1, PEAK_FLOW_METER, PEF, SPIROMETER, ImportFile, Source, Value
 from ddr.imports.numbers import doubtful, implausible, number
 from ddr.imports.times import instants
@@ -59,6 +59,8 @@ def _read(file: ImportFile, table: Table, zone: tzinfo) -> None:
         cells = {code: _filled(table, row, columns[code]) for code in _UNITS}
         if not any(cells.values()):
             file.skipped += 1
+        elif table.ends_in(row):
+            file.reject(row.line, ENDS)
         elif time_ms is None:
             file.reject(row.line, f"no time: {text or 'empty'}"[:80])
         else:

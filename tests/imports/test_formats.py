@@ -509,3 +509,48 @@ def test_a_row_whose_clock_is_missing_was_not_measured_at_midnight() -> None:
     )
     assert [value.line for value in file.values] == [2, 4]
     assert [(bad.line, bad.reason) for bad in file.bad] == [(3, "no time: empty")]
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        (samples.LIBREVIEW, "08:15,0,6"),
+        (samples.CLARITY.replace("Low", "123"), "08:05:00,EGV,,,,Android G6,12"),
+        (samples.CLARITY.replace("Low", "123"), "123,,,,,400"),
+        (samples.OMRON.replace("79,121", "130,90"), "Berlin,130,9"),
+        (samples.SPIROMETRY.replace("08:00;;", "08:00;412;3,05"), "21.11.2026;08:00;41"),
+        (samples.TABLE, "20150-9,3"),
+        (samples.GLOOKO, '08:05,"11'),
+    ],
+)
+def test_a_row_in_which_the_file_breaks_off_is_no_value(text: str, end: str) -> None:
+    """A download that was cut: 12 was 123, and 8A the serial number of another device."""
+    cut = text[: text.index(end)] + end
+    line = cut.count("\n") + 1
+    file = read(cut.encode(), BERLIN)
+    assert file.values and all(value.line < line for value in file.values)
+    assert [bad.line for bad in file.bad] == [line] and "breaks off" in file.bad[0].reason
+
+
+def test_a_file_without_a_last_line_end_is_whole_when_its_row_is() -> None:
+    for text in (
+        samples.CLARITY,
+        samples.OMRON,
+        samples.TABLE,
+        "time,value,unit,device,serial\n2026-11-20T07:00Z,99,mg/dL",
+    ):
+        assert len(read(text.rstrip("\n").encode(), BERLIN).bad) == len(read(text.encode(), BERLIN).bad)
+
+
+def test_a_letter_in_which_a_file_breaks_off_changes_no_other() -> None:
+    text = samples.LIBREVIEW_DE + "FreeStyle LibreLink,DEF456,20-11-2026 09:20,6,,,Frühstück: M\u00fc"
+    file = read(text.encode()[:-1], BERLIN)
+    assert len(file.values) == 2 and not file.bad
+
+
+def test_a_sensor_of_nightscout_that_shows_more_than_401_measures_further() -> None:
+    entries = [
+        {"sgv": sgv, "date": 1795158000000 + 300_000 * at, "device": "bubble"} for at, sgv in enumerate((39, 401, 450))
+    ]
+    assert [str(value.value) for value in read(orjson.dumps(entries), BERLIN).values] == ["L", "401", "450"]
+    assert [str(value.value) for value in read(orjson.dumps(entries[:2]), BERLIN).values] == ["L", "U"]

@@ -94,3 +94,10 @@ def test_a_parquet_file_is_read_with_times_of_its_own_kind() -> None:
 )
 def test_numbers_as_programs_write_them(text: str, value: str | None) -> None:
     assert number(text) == (None if value is None else Decimal(value))
+
+
+def test_a_row_in_which_the_file_breaks_off_is_no_value() -> None:
+    text = b"Zeit,Wert,Notiz\n2026-11-20T08:00:00,100,\n2026-11-20T08:05:00,12"
+    file = mapped.read(Content(text), mapped.load(COLUMNS + FIXED), BERLIN)
+    assert [str(value.value) for value in file.values] == ["100"]
+    assert [bad.line for bad in file.bad] == [3] and "breaks off" in file.bad[0].reason

@@ -394,6 +394,26 @@ async def test_decimals_of_mg_per_dl_leave_room_for_high_values(gateway: httpx.A
     assert (sensor["decimals"], sensor["limits"]) == (1, {"lower": 40, "upper": 400})
 
 
+@pytest.mark.parametrize(
+    ("rows", "limits"),
+    [
+        (("105272-9,5.6,mmol/L,,", "105272-9,L,mmol/L,2.22,22.2"), (2.22, 22.2)),
+        (("105272-9,5.6,mmol/L,2.2222,22.2", "105272-9,L,mmol/L,,"), (2.22, 22.2)),
+        (("99504-3,450,mg/dL,,", "99504-3,L,mg/dL,,"), (40, 450)),
+        (("99504-3,45,mg/dL,,", "99504-3,U,mg/dL,,"), (40, 400)),
+    ],
+)
+async def test_limits_keep_no_value_out_and_cut_none(
+    gateway: httpx.AsyncClient, rows: tuple[str, str], limits: tuple[float, float]
+) -> None:
+    """They may have more digits than the values; those that a file does not say reach as far as its numbers."""
+    table = "".join(f"2026-11-19T07:0{5 * at}:00Z,{row}\n" for at, row in enumerate(rows))
+    report = await give(gateway, f"time,code,value,unit,lower_limit,upper_limit\n{table}")
+    assert report.counts == {"taken": 2} and not report.refusals
+    (sensor,) = (await sensors(gateway)).values()
+    assert sensor["limits"] == {"lower": limits[0], "upper": limits[1]}
+
+
 async def test_single_values_go_in_without_the_digits_that_nobody_measured(
     gateway: httpx.AsyncClient, core: Core, patient_id: uuid.UUID
 ) -> None:
