@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import os
 import sqlite3
 import time
@@ -38,10 +39,18 @@ class Outbox:
         self.db.execute("CREATE TABLE IF NOT EXISTS outbox (time TEXT PRIMARY KEY, value TEXT NOT NULL)")
         self.db.execute("CREATE TABLE IF NOT EXISTS waiting (time TEXT PRIMARY KEY, value TEXT NOT NULL)")
         self.db.execute("CREATE TABLE IF NOT EXISTS refused (time TEXT PRIMARY KEY, value TEXT, reason TEXT)")
+        self.db.execute("CREATE TABLE IF NOT EXISTS began (time TEXT PRIMARY KEY)")
 
     def add(self, measured_at: str, value: str) -> None:
         """Keep a reading; it is on disk when this returns."""
         self.db.execute("INSERT OR IGNORE INTO outbox VALUES (?, ?)", (measured_at, value))
+
+    def began(self, measured_at: str) -> str:
+        """When the device was first used: at the earliest time of which this was ever told. A later start would cut off
+        what waits here since then.
+        """
+        self.db.execute("INSERT OR IGNORE INTO began VALUES (?)", (measured_at,))
+        return min((at for (at,) in self.db.execute("SELECT time FROM began")), key=instant)
 
     def next(self) -> list[tuple[str, str]]:
         """The oldest readings."""
@@ -68,6 +77,23 @@ class Outbox:
                     "INSERT OR REPLACE INTO refused VALUES (?, ?, ?)", (measured_at, value, answer["reason"])
                 )
         self.db.execute("COMMIT")
+
+
+def instant(measured_at: str) -> float:
+    """Seconds since 1970: texts with other offsets (summer time, a journey) have another order than their times."""
+    try:
+        return datetime.fromisoformat(measured_at).timestamp()
+    except ValueError:  # no time: the recorder refuses this one reading
+        return math.inf
+
+
+def number(value: str) -> float | str:
+    """A value for a body: L, U and E stay what they are, and what is no number is refused alone."""
+    try:
+        found = float(value)
+    except ValueError:
+        return value
+    return found if math.isfinite(found) else value
 
 
 def earlier(measured_at: str, seconds: float) -> str:
@@ -99,14 +125,15 @@ def send(client: httpx.Client, method: str, path: str, body: dict[str, Any]) -> 
 def sync(client: httpx.Client, outbox: Outbox, started_at: str) -> int:
     """Register device and sensor (again does no harm) and empty the outbox. Returns how many readings were stored.
 
+    `started_at` is the time of the first reading that is known here; a later one than before changes nothing.
     Call it again later: what may be taken then is sent again.
     """
     outbox.wake()
-    send(client, "PUT", "devices/cgm", DEVICE | {"startedAt": started_at})
+    send(client, "PUT", "devices/cgm", DEVICE | {"startedAt": outbox.began(started_at)})
     send(client, "PUT", "devices/cgm/sensors/glucose", SENSOR)
     stored = 0
     while readings := outbox.next():
-        items = [{"time": at, "value": value if value in ("L", "U", "E") else float(value)} for at, value in readings]
+        items = [{"time": at, "value": number(value)} for at, value in readings]
         answer = send(client, "POST", "devices/cgm/sensors/glucose/readings", {"unit": "mg/dL", "readings": items})
         outbox.settle(readings, answer.json()["items"], float(answer.headers.get("clock-skew", 0)))
         stored += int(answer.json()["accepted"])
@@ -128,7 +155,8 @@ def main() -> None:
         outbox.add(measured_at, value)
     headers = {"authorization": f"Bearer {options.token}"}
     with httpx.Client(base_url=options.base, headers=headers, verify=options.ca, timeout=30) as client:
-        print(f"{sync(client, outbox, min(at for at, _ in rows))} readings stored")
+        first = min((at for at, _ in rows), key=instant, default=datetime.now(UTC).isoformat(timespec="seconds"))
+        print(f"{sync(client, outbox, first)} readings stored")
 
 
 if __name__ == "__main__":

@@ -92,6 +92,37 @@ def test_what_may_pass_waits_with_the_time_of_the_right_clock(tmp_path: Path) ->
     assert outbox.next() == [early, ("2026-11-26T10:00:00+01:00", "123")]
 
 
+def test_a_later_file_does_not_cut_off_what_waits_since_an_earlier_one(tmp_path: Path) -> None:
+    """Another day, or a phone that came home from another zone: the device still began with the first reading."""
+    starts = []
+
+    def recorder_of(request: httpx.Request) -> httpx.Response:
+        starts.extend([orjson.loads(request.content)["startedAt"]] if request.url.path == "/devices/cgm" else [])
+        return httpx.Response(200, json={})
+
+    outbox = tmp_path / "outbox.sqlite"
+    with httpx.Client(transport=httpx.MockTransport(recorder_of), base_url="https://recorder") as client:
+        for first in ("2026-11-22T10:00:00+01:00", "2026-11-22T09:30:00Z", "2026-11-23T08:00:00Z"):
+            example.sync(client, example.Outbox(outbox), first)
+    assert starts == ["2026-11-22T10:00:00+01:00"] * 3
+
+
+def test_what_is_no_number_keeps_no_other_reading_back(tmp_path: Path) -> None:
+    sent: list[Any] = []
+
+    def recorder_of(request: httpx.Request) -> httpx.Response:
+        sent.extend(orjson.loads(request.content).get("readings", ()))
+        items = [{"status": "accepted"} for _ in orjson.loads(request.content).get("readings", ())]
+        return httpx.Response(200, json={"accepted": len(items), "items": items})
+
+    outbox = example.Outbox(tmp_path / "outbox.sqlite")
+    for at, value in enumerate(("101", "LO?", "nan", "E")):
+        outbox.add(READINGS[at][0], value)
+    with httpx.Client(transport=httpx.MockTransport(recorder_of), base_url="https://recorder") as client:
+        example.sync(client, outbox, READINGS[0][0])
+    assert [reading["value"] for reading in sent] == [101, "LO?", "nan", "E"] and outbox.next() == []
+
+
 @pytest.mark.slow
 def test_nothing_is_lost_when_a_real_recorder_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(example, "BATCH", 3)
