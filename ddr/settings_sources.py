@@ -62,6 +62,8 @@ _FILES = {"journal_dir", "oidc_ca", "operator_logo", "registry_ca"} | {
     field.name for field in fields(Settings) if isinstance(field.default, Path)
 }
 
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")  # no XML, FHIR's included, holds most of them
+
 
 def _convert(name: str, wanted: Any, raw: Any) -> Any:
     if name in _DEFAULTS:
@@ -82,6 +84,8 @@ def _text(name: str, raw: Any) -> str:
     if not isinstance(raw, str | Path):
         raise SettingsError(f"setting {name}: must be one text, in quotation marks")
     text = str(raw).strip()
+    if name not in _FILES | SECRETS and _CONTROLS.search(text):
+        raise SettingsError(f"setting {name}: has a control character")
     if name not in _FILES and text != text.encode("utf-8", "ignore").decode("utf-8"):
         raise SettingsError(f"setting {name}: is no text in UTF-8")
     if not text and (default := _DEFAULTS[name]):

@@ -107,6 +107,7 @@ def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
         ("CLIENT_CERT_HEADER", "Client Cert", "client_cert_header: must be the name of a header"),
         ("CLIENT_ADDRESS_HEADER", "X-Forwarded-For:", "client_address_header: must be the name of a header"),
         ("OPERATOR_IMPRINT_URL", "https://", "operator_imprint_url: must be a web address"),
+        ("PRODUCT_NAME", "Gluco\x0bRecorder", "product_name: has a control character"),  # no XML could tell it
         ("OPERATOR_NAME", "M\udcfcller GmbH", "operator_name: is no text in UTF-8"),  # of a terminal in Latin-1
         ("OTLP_ENDPOINT", "127.0.0.1:4318", "otlp_endpoint: must be a web address"),
         ("REGISTRY_REFRESH_SECONDS", "14400", "registry_refresh_seconds: must be below registry_max_age_seconds"),

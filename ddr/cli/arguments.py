@@ -13,6 +13,7 @@ from ddr.cli.errors import CommandError
 from ddr.settings_checks import authority_fault
 
 LARGEST = 2**31 - 1
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 
 
 def number(least: int, most: int = LARGEST) -> Callable[[str], int]:
@@ -45,6 +46,13 @@ def amount(most: float = LARGEST, *, zero: bool = False) -> Callable[[str], floa
         return value
 
     return parse
+
+
+def words(text: str) -> str:
+    """A type for words that many read, as in lists of a line each, on terminals and in XML."""
+    if text.strip() and _UNSHOWN.search(text):
+        raise argparse.ArgumentTypeError("must be one line without control characters")
+    return text
 
 
 def month(text: str) -> str:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 
+from ddr.cli.arguments import words
 from ddr.cli.errors import CommandError
 from ddr.cli.notices import Action, act, announced, found, line, listed, words_in_german_and_contact
 from ddr.cli.operator import instant_argument, now_ms
@@ -36,8 +37,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     start.add_argument("notice", nargs="?", metavar="NAME", help="of an announced window")
     for parser in (schedule, start):
         parser.add_argument("--until", dest="until_ms", type=instant_argument, metavar="TIME", help="FHIR dateTime")
-        parser.add_argument("--cause", help="why; shown in public")
-        parser.add_argument("--impact", help="what does not work meanwhile; shown in public")
+        parser.add_argument("--cause", type=words, help="why; shown in public")
+        parser.add_argument("--impact", type=words, help="what does not work meanwhile; shown in public")
         words_in_german_and_contact(parser)
         parser.add_argument(
             "--functions", nargs="+", choices=NAMES, metavar="FUNCTION",
@@ -45,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         )  # fmt: skip
         parser.add_argument("--demoted", action="store_true", help="it goes on, but not as well: nothing is closed")
         parser.add_argument("--urgent", action="store_true", help="a matter of security that cannot wait")
-        parser.add_argument("--reason", help="why it is urgent; shown in public")
+        parser.add_argument("--reason", type=words, help="why it is urgent; shown in public")
     end = actions.add_parser("end", help="end what goes on before its time")
     cancel = actions.add_parser("cancel", help="take an announcement back")
     for parser in (end, cancel):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from ddr.cli.arguments import words
 from ddr.cli.errors import CommandError
 from ddr.cli.notices import Action, act, announced, found, line, listed, words_in_german_and_contact
 from ddr.cli.operator import instant_argument, now_ms
@@ -30,17 +31,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     report = actions.add_parser("report", help="tell of a disruption, from now on unless --from says otherwise")
     report.add_argument("--state", choices=("demoted", "unavailable"), required=True)
     report.add_argument("--functions", nargs="+", required=True, metavar="FUNCTION", help="also data:MIV")
-    report.add_argument("--cause", required=True, help="shown in public")
-    report.add_argument("--impact", default="", help="what users notice")
+    report.add_argument("--cause", type=words, required=True, help="shown in public")
+    report.add_argument("--impact", type=words, default="", help="what users notice")
     words_in_german_and_contact(report)
     report.add_argument("--from", dest="from_ms", type=instant_argument, metavar="TIME", help="past or to come")
-    report.add_argument("--until", dest="until_ms", type=instant_argument, metavar="TIME", help="if it is known")
+    report.add_argument(
+        "--until", dest="until_ms", type=instant_argument, metavar="TIME", help="if it is known; also past"
+    )
     resolve = actions.add_parser("resolve", help="it is over")
     resolve.add_argument("notice", metavar="NAME")
     retract = actions.add_parser("retract", help="what is over never was: it counts for no availability any more")
     retract.add_argument("name", metavar="NAME", help="of a disruption, or event-NUMBER of what the checks found")
-    retract.add_argument("--by", required=True, metavar="WHO", help="who says so, a team or function")
-    retract.add_argument("--reason", required=True, metavar="TEXT", help="shown by ddr availability")
+    retract.add_argument("--by", type=words, required=True, metavar="WHO", help="who says so, a team or function")
+    retract.add_argument("--reason", type=words, required=True, metavar="TEXT", help="shown by ddr availability")
     retract.add_argument("--undo", action="store_true", help="it was: it counts again")
     actions.add_parser("list", help="what goes on, is to come, or was within thirty days")
 
@@ -56,8 +59,8 @@ async def _report(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
     if unknown := [name for name in args.functions if name not in known]:
         raise CommandError(f"unknown function {unknown[0]}: one of {', '.join(dict.fromkeys(known))}")
     from_ms = now if args.from_ms is None else args.from_ms
-    if args.until_ms is not None and args.until_ms <= max(from_ms, now):
-        raise CommandError("--until must be after the start, and still to come")
+    if args.until_ms is not None and args.until_ms <= from_ms:
+        raise CommandError("--until must be after the start")
     contact = args.contact or settings.operator_contact
     notice = announced(args, args.functions, planned=False, state=args.state, from_ms=from_ms, now=now, contact=contact)
     return [line(await store.add_once(pool, notice), now)]

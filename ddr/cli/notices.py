@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import asyncpg
 
+from ddr.cli.arguments import words
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, shown_instant, with_database
 from ddr.settings import Settings
@@ -25,9 +26,9 @@ def act(args: argparse.Namespace, actions: Mapping[str, Action]) -> int:
 
 def words_in_german_and_contact(parser: argparse.ArgumentParser) -> None:
     """The options of every notice that nobody has to give."""
-    parser.add_argument("--cause-de", default="", help="the cause in German, for the page")
-    parser.add_argument("--impact-de", default="", help="the impact in German")
-    parser.add_argument("--contact", default="", help="whom to ask; default: the setting operator_contact")
+    parser.add_argument("--cause-de", type=words, default="", help="the cause in German, for the page")
+    parser.add_argument("--impact-de", type=words, default="", help="the impact in German")
+    parser.add_argument("--contact", type=words, default="", help="whom to ask; default: the setting operator_contact")
 
 
 def announced(

@@ -116,6 +116,24 @@ def test_what_is_empty(capsys: pytest.CaptureFixture[str], command: str, value: 
         assert refused(capsys, *words, f"{option}={value}").endswith(f"error: argument {option}: is empty")
 
 
+@pytest.mark.parametrize("value", ["a\nb", "a\x1b[31mred", "a\x85b", "a\u2028b", "a\ufffe"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(f"maintenance schedule --from 2027-08-01T00:00:00Z {one}" for one in ("--cause", "--impact-de", "--reason")),
+        "maintenance start --impact",
+        *(f"notice report --state demoted --functions token {one}" for one in ("--cause", "--impact", "--contact")),
+        *(f"notice retract event-1 {one}" for one in ("--by", "--reason")),
+    ],
+)
+def test_words_for_many_are_one_line_that_all_can_show(
+    capsys: pytest.CaptureFixture[str], command: str, value: str
+) -> None:
+    *_, option = command.split()
+    line = refused(capsys, *command.split(), value)
+    assert line.endswith(f"argument {option}: must be one line without control characters")
+
+
 def options(parser: argparse.ArgumentParser, *words: str) -> Iterator[tuple[str, argparse.Action]]:
     """Each option of a command and of the commands below it."""
     for action in parser._actions:

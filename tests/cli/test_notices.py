@@ -74,6 +74,34 @@ async def test_what_begins_now_goes_on_when_it_is_typed_again(
     assert await name_of(capsys, *command) != name
 
 
+async def test_a_disruption_that_is_over_is_told_with_its_end_and_once(
+    own: asyncpg.Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now_ms = await own.fetchval("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint") // 1000 * 1000
+    report = (
+        "notice",
+        "report",
+        "--state",
+        "unavailable",
+        "--functions",
+        "token",
+        "--cause",
+        "Lost\u00a0disk",
+        "--from",
+    )
+    from_ms, until_ms = now_ms - 5 * HOUR_MS, now_ms - 3 * HOUR_MS
+    span = (*report, date_time(from_ms), "--until", date_time(until_ms))
+    name = await name_of(capsys, *span)
+    assert await name_of(capsys, *span) == name
+    known = await notices.find(own, name)
+    assert known is not None and (known.from_ms, known.end_ms) == (from_ms, until_ms)
+    later = await name_of(capsys, *report, date_time(from_ms + HOUR_MS), "--until", date_time(until_ms))
+    assert later != name, "it is another time"
+    assert await asyncio.to_thread(main, (*report, date_time(until_ms), "--until", date_time(from_ms))) == 1
+    assert capsys.readouterr().err == "ddr: --until must be after the start\n"
+    assert await name_of(capsys, *report, date_time(from_ms)) not in (name, later), "it goes on"
+
+
 async def test_of_several_that_tell_the_same_at_once_one_does(own: asyncpg.Pool) -> None:
     words = ("cause", "", "", "", "", None)
     one = Notice("first", False, "demoted", ["token"], 1000, None, *words, 1000, 1000)

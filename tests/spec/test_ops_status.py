@@ -129,6 +129,16 @@ async def test_subscribers_get_one_entry_for_each_event(own: Recorder) -> None:
     assert hostile not in (await own.public.get("/status.html")).text, "escaped"
 
 
+async def test_subscribers_can_read_whatever_words_are_stored(own: Recorder) -> None:
+    start, words = own.clock() + DAY, "two\nlines \x1b[31mred\x1b[0m \ufffe"
+    await tell(own, notice(start, start + HOUR, cause=words, impact=words))
+    (entry,) = ElementTree.fromstring((await own.public.get("/status.atom")).content).findall(f"{ATOM}entry")
+    content = (entry.findtext(f"{ATOM}content") or "").splitlines()
+    assert (entry.findtext(f"{ATOM}title") or "").startswith("unavailable: two lines  [31mred")
+    assert [line[:17] for line in content if "two" in line] == ["Cause: two lines ", "Impact: two lines"]
+    assert (await feed(own))["planned"][0]["cause"] == words
+
+
 @pytest.mark.requirement("OPS-007", "OPS-008")
 async def test_what_is_cancelled_is_told_to_who_knows_of_it(own: Recorder) -> None:
     start = own.clock() + DAY

@@ -62,8 +62,13 @@ def _entry(root: Element, one: dict[str, Any], status: str, now: str, base: str)
         "Contact": one.get("contact"),
     }
     content = SubElement(entry, "content", {"type": "text"})
-    content.text = "\n".join(f"{name}: {value}" for name, value in lines.items() if value)
+    content.text = "\n".join(f"{name}: {_printable(value)}" for name, value in lines.items() if value)
 
 
 def _text(parent: Element, name: str, text: str) -> None:
-    SubElement(parent, name).text = "".join(char for char in text if char.isprintable())
+    SubElement(parent, name).text = _printable(text)
+
+
+def _printable(text: str) -> str:
+    """On one line, without what XML cannot hold, whoever wrote it."""
+    return "".join(char if char.isprintable() else " " for char in text)

@@ -46,6 +46,11 @@ class Notice:
         ends = [end for end in (self.until_ms, self.ended_ms) if end is not None]
         return min(ends) if ends else None
 
+    @property
+    def over_when_told(self) -> bool:
+        """True for what somebody told only afterwards."""
+        return self.until_ms is not None and self.until_ms <= self.announced_ms
+
     def in_force(self, now_ms: int) -> bool:
         """True while it goes on."""
         end_ms = self.end_ms
@@ -58,11 +63,12 @@ class Notice:
     def says_all_of(self, other: Notice) -> bool:
         """True while this stands and another one, told now, would tell nothing more: a command was typed twice.
 
-        What begins with the command began when it was typed first.
+        What begins with the command began when it was typed first. What is told when it is over stays so.
         """
         now_ms = other.announced_ms
-        stands = self.in_force(now_ms) or self.to_come(now_ms)
-        begun = self.from_ms <= other.from_ms <= now_ms
+        over = other.over_when_told and self.over_when_told
+        stands = self.in_force(now_ms) or self.to_come(now_ms) or over
+        begun = self.from_ms <= other.from_ms <= now_ms and not over
         told = ("notice", "announced_ms", "changed_ms", *(("from_ms",) if begun else ()))
         return stands and replace(other, **{name: getattr(self, name) for name in told}) == self
 
@@ -153,7 +159,8 @@ async def add_once(pool: asyncpg.Pool, notice: Notice, check: Callable[[], None]
     called, and may raise."""
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(LOCK, int(Lock.OUTAGES))
-        for known in await recent(connection, notice.announced_ms):
+        since_ms = notice.announced_ms if notice.until_ms is None else min(notice.announced_ms, notice.until_ms)
+        for known in await recent(connection, since_ms):
             if known.says_all_of(notice):
                 return known
         check()
