@@ -76,6 +76,19 @@ async def test_an_upload_by_a_worker_that_remembers_the_old_expiry_amends(ddr: R
         assert state(amended) == ("amended", "4")
 
 
+async def test_a_chunk_that_is_final_by_its_expiry_is_not_changed_by_word_that_all_was_sent(ddr: Recorder) -> None:
+    sensor = await worn(ddr)
+    with later(ddr, 6 * HOUR):
+        await sensor.send(0, ramp(60))
+        await expire(sensor, sensor.start_ms + 7 * HOUR)
+    with later(ddr, DAY + HOUR):
+        (final,) = await sensor.chunks()
+        assert state(final) == ("final", "3")
+        path, until = "devices/cgm/sensors/s/complete", date_time(sensor.start_ms + DAY)
+        assert (await sensor.home.patient.gateway.post(path, json={"until": until})).status_code == 200
+        assert await sensor.chunks() == [final]
+
+
 @pytest.mark.requirement("SER-006", "SER-017")
 async def test_what_is_withdrawn_stays_so_when_the_end_takes_the_place_of_the_expiry(ddr: Recorder) -> None:
     sensor = await worn(ddr)

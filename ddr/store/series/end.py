@@ -6,7 +6,8 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.series.grid import SECOND
+from ddr.series.epoch import Epoch
+from ddr.series.grid import SECOND, whole_second
 from ddr.series.merge import merge
 from ddr.store.database.stamps import lock_patient, moved
 from ddr.store.devices.devices import heard
@@ -21,7 +22,8 @@ _SENT = """
 # Chunks that are final by time already stay as they are.
 _FINISH = f"""
     UPDATE chunk SET status = 'f', version = version + 1, updated_ms = {moved("updated_ms", "$5")}
-     WHERE patient_id = $1 AND epoch_no = $2 AND status = 'p' AND start_ms <= $3 AND start_ms >= $4"""  # noqa: S608
+     WHERE patient_id = $1 AND epoch_no = $2 AND status = 'p' AND start_ms <= $3 AND start_ms >= $4
+       AND NOT (start_ms >= $6 AND start_ms < $7)"""  # noqa: S608
 
 
 _UNTIL = "UPDATE epoch SET until_ms = $3 WHERE patient_id = $1 AND epoch_no = $2"
@@ -58,8 +60,16 @@ async def _finish(conn: asyncpg.Connection, patient_id: UUID, numbered: Numbered
     length = epoch.grid.span_ms - SECOND
     sent = (epoch.complete_until_ms or 0) - length  # chunks that start by then
     settled = now_ms - epoch.buffering_ms - length  # chunks that start before are final by time
-    await conn.execute(_FINISH, patient_id, epoch_no, sent, settled, now_ms)
+    expired = _expired(epoch, now_ms)  # and so are those that start within
+    await conn.execute(_FINISH, patient_id, epoch_no, sent, settled, now_ms, *expired)
     await _cover(conn, patient_id, numbered, now_ms, sent + 1)
+
+
+def _expired(epoch: Epoch, now_ms: int) -> tuple[int, int]:
+    """Between which instants a chunk starts that is final since its device expired (ddr.series.status.settles)."""
+    if epoch.expires_ms is None or epoch.expires_ms >= now_ms:
+        return 0, 0
+    return whole_second(epoch.expires_ms) - epoch.grid.span_ms, epoch.expires_ms
 
 
 async def _cover(
