@@ -43,7 +43,11 @@ def test_it_has_what_the_standard_demands(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_product_is_defined_once_and_used(file: Path) -> None:
-    found = json.loads(file.read_text())
+    judge(json.loads(file.read_text()))
+
+
+def judge(found: Json) -> None:
+    """The products of one advisory, and what is said of each."""
     listed = list(products(found["product_tree"]["branches"]))
     defined = {one["product_id"] for one in listed}
     assert len(defined) == len(listed)
@@ -52,7 +56,30 @@ def test_every_product_is_defined_once_and_used(file: Path) -> None:
     for one in found["vulnerabilities"]:
         assert one["notes"] and ("cve" in one or one["ids"])
         named = {name for names in one["product_status"].values() for name in names}
-        remedied = {name for remedy in one["remediations"] for name in remedy["product_ids"]}
+        remedied = {name for remedy in one.get("remediations", ()) for name in remedy["product_ids"]}
         scored = {name for score in one.get("scores", []) for name in score["products"]}
         assert named == defined and remedied | scored <= defined  # sections 6.1.1, 6.1.3
         assert set(one["product_status"].get("known_affected", ())) <= remedied  # section 4.4: what to do about it
+        spared = set(one["product_status"].get("known_not_affected", ()))
+        impacts = (threat for threat in one.get("threats", ()) if threat["category"] == "impact")
+        explained = {name for why in (*one.get("flags", ()), *impacts) for name in why.get("product_ids", spared)}
+        assert spared <= explained  # section 6.1.27.9: why not
+
+
+def vex(reason: Json) -> Json:
+    """An anomaly of a dependency that does not reach the recorder."""
+    found: Json = json.loads((FOLDER / "TEMPLATE.json").read_text())
+    (one,) = found["vulnerabilities"]
+    one["product_status"] = {
+        "known_not_affected": [product["product_id"] for product in products(found["product_tree"]["branches"])]
+    }
+    for member in ("remediations", "scores", "threats"):
+        del one[member]
+    found["document"]["category"], found["vulnerabilities"] = "csaf_vex", [one | reason]
+    return found
+
+
+def test_what_does_not_reach_the_recorder_says_why() -> None:
+    judge(vex({"threats": [{"category": "impact", "details": "The function is never called."}]}))
+    with pytest.raises(AssertionError):
+        judge(vex({}))
