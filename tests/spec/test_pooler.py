@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from ddr.operations import housekeeping
 from ddr.settings import Settings
 from ddr.store.database import leases
 from ddr.store.database.errors import StoreError
+from ddr.store.database.limits import BACKGROUND, REQUESTS
 from ddr.store.database.migrate import migrate_database
 from ddr.store.database.pool import connect, open_pool
 from tests.soak.chaos import supervisor
@@ -65,6 +67,16 @@ def own(pooled: str, settings: Settings, tmp_path: Path) -> Settings:
 async def test_without_the_setting_one_line_says_what_to_do(pooled: str) -> None:
     with pytest.raises(StoreError, match="a pooler refuses settings of a session: set database_statement_cache to 0"):
         await connect(pooled, 1, cache=100)
+
+
+async def test_in_session_mode_the_limits_hold_too(server: Server) -> None:
+    """With the line of docs/database.md, by which the pooler passes on nothing of what a session begins with."""
+    page = (Path(__file__).parents[2] / "docs/database.md").read_text()
+    (ignored,) = re.findall(r"Session mode works with `ignore_startup_parameters = ([\w,]+)`", page)
+    with pooler(server.url, connections=3, mode="session", ignored=ignored) as folder:
+        for limits, held in ((REQUESTS, ["6250ms", "1500ms"]), (BACKGROUND, ["75s", "10s"])):
+            async with await connect(through(folder, server.url), 1, limits=limits) as pool:
+                assert [await pool.fetchval(f"SHOW {name}_timeout") for name in ("statement", "lock")] == held
 
 
 async def test_the_limits_hold_in_transactions(own: Settings) -> None:

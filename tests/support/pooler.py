@@ -28,11 +28,13 @@ SECONDS = 60.0
 
 
 @contextmanager
-def pooler(server_url: str, connections: int, schemas: Sequence[str] = ()) -> Iterator[Path]:
+def pooler(
+    server_url: str, connections: int, schemas: Sequence[str] = (), mode: str = "transaction", ignored: str = ""
+) -> Iterator[Path]:
     """A pooler before the server of `server_url` (a socket); the directory of its own socket.
 
     `connections`: to the server, for everybody who uses the same database. `schemas`: each has a database of its name,
-    which is that of `server_url` with this schema.
+    which is that of `server_url` with this schema. `ignored`: parameters of a session's start that it passes over.
     """
     assert PROGRAM is not None, "needs pgbouncer"
     account = server_account()
@@ -47,7 +49,8 @@ def pooler(server_url: str, connections: int, schemas: Sequence[str] = ()) -> It
     )
     config.write_text(
         f"[databases]\n{''.join(lines)}* = {to} connect_query='{settings}'\n[pgbouncer]\nunix_socket_dir = {folder}\n"
-        f"listen_port = {PORT}\nauth_type = any\npool_mode = transaction\ndefault_pool_size = {connections}\n"
+        f"listen_port = {PORT}\nauth_type = any\npool_mode = {mode}\ndefault_pool_size = {connections}\n"
+        f"ignore_startup_parameters = {ignored}\n"
         f"max_client_conn = 1000\nserver_idle_timeout = 10\nlogfile = {folder}/log\n"
     )
     user = account.user

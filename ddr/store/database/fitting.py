@@ -6,6 +6,7 @@ A session of our own is put right. What is the server's alone, or a pooler's, ca
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import asyncpg
 
@@ -29,9 +30,16 @@ class Fitting:
     def __init__(self) -> None:
         self._told: set[str] = set()
 
-    async def put_right(self, connection: asyncpg.Connection, own: bool, tells: bool) -> None:
-        """Look at a new connection; `own`: its session is nobody else's; `tells`: it serves requests."""
-        for (name, (unfit, fit)), value in zip(_UNFIT.items(), await connection.fetchrow(_ASKED), strict=True):
+    async def put_right(
+        self, connection: asyncpg.Connection, own: bool, tells: bool, limits: Mapping[str, str]
+    ) -> None:
+        """Look at a new connection; `own`: its session is nobody else's; `tells`: it serves requests.
+
+        Its limits were named as it began, but a pooler in session mode passes that over (`ignore_startup_parameters`).
+        """
+        once_more = (f"set_config('{name}', '{value}', false)" for name, value in limits.items())
+        found = await connection.fetchrow(", ".join([_ASKED, *(once_more if own else ())]))
+        for (name, (unfit, fit)), value in zip(_UNFIT.items(), found[: len(_UNFIT)], strict=True):
             if value not in unfit:
                 continue
             if own and fit:

@@ -89,7 +89,8 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         the text after one byte."""
         connection._stmt_cache = Prepared.like(connection._stmt_cache)
         await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode, decoder=_decode, format="binary")
-        await self.servers.fitting.put_right(connection, own=bool(self.cache), tells=self.limits == REQUESTS)
+        tells, limits = self.limits == REQUESTS, self.limits.server_settings()
+        await self.servers.fitting.put_right(connection, own=bool(self.cache), tells=tells, limits=limits)
 
     async def ready(self) -> bool:
         """True when the database is fit for requests; asked beside the pool, answered within two seconds."""
