@@ -9,6 +9,8 @@ from ddr.conform.laws.naive import Case
 from ddr.conform.verdict import Failed, NotRun
 from ddr.conform.view import Circle, Found, View
 
+NO_PAGES = "_count ends the search: there are no further pages, which HDDT recommends"
+
 
 def query(**parameters: str) -> str:
     """Parameters as a query; `__` in a name stands for a hyphen."""
@@ -52,3 +54,9 @@ def answered(view: View, kind: str, text: str) -> Found:
         if error.shown:
             raise Failed(f"{kind}?{text} is not answered with a Bundle", *error.shown) from None
         raise
+
+
+def unpaged(view: View, kind: str, found: Found, size: int) -> bool:
+    """Whether a search ends at its `_count`, and the recorder shows no pages at all: they are recommended only (HDDT
+    retrieving-data.md#paging), and without them a server gives no more than it was asked for (FHIR R4 search.html)."""
+    return len(found.matches) == size and len(found.pages) == len(view.listed(kind).pages) == 1

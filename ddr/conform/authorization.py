@@ -89,8 +89,13 @@ def push(
 
 def address(kit: Kit, client_id: str, request_uri: str) -> str:
     """Where the patient's browser is sent."""
-    query = urlencode({"client_id": client_id, "request_uri": request_uri})
-    return f"{kit.endpoint('authorization_endpoint')}?{query}"
+    return authorize(kit, {"client_id": client_id, "request_uri": request_uri})
+
+
+def authorize(kit: Kit, query: Mapping[str, str]) -> str:
+    """The authorization endpoint with a query; what it has of one itself stays (RFC 6749 section 3.1)."""
+    page = kit.endpoint("authorization_endpoint")
+    return f"{page}{'&' if '?' in page else '?'}{urlencode(query)}"
 
 
 def token(kit: Kit, form: Mapping[str, str], identity: Identity | None) -> Exchange:

@@ -19,6 +19,7 @@ from ddr.conform.exchange import Exchange
 from ddr.conform.masking import Secrets
 from ddr.conform.pacing import SOON, Patience
 from ddr.conform.target import Identity, Target, TargetError
+from ddr.conform.verdict import NotRun
 
 TIMEOUT = httpx.Timeout(30, connect=10)
 MOST_BYTES, MOST_SECONDS = 64 * 1024 * 1024, 300  # of an answer
@@ -74,7 +75,7 @@ class Wire:
 
     def allow_post(self, *urls: str) -> None:
         """These endpoints of the authorization server take forms."""
-        self._open.update(urls)
+        self._open.update(url.partition("?")[0] for url in urls)
 
     def send(
         self,
@@ -108,12 +109,17 @@ class Wire:
     def _pause(self, exchange: Exchange) -> float:
         """Seconds to wait where requests are limited, as they may be (OPS-011); 0 for none.
 
-        Searches of Observations have a Grace-Period, too: how long they wait is the affair of who sends them.
+        Searches of Observations have a Grace-Period, too: how long they wait is the affair of who sends them. The
+        authorization server has none: there a limit is one, however long it is. Raises NotRun when it does not say.
         """
         if exchange.status not in (429, 503) or _SEARCH.search(urlsplit(exchange.url).path):
             return 0.0
         seconds = seconds_told(exchange.headers)
-        return min(seconds, SOON) + 0.1 if seconds is not None and 0 <= seconds <= SOON else 0.0
+        if re.match(rf"{re.escape(self._target.fhir_base)}([/?]|$)", exchange.url):
+            return seconds + 0.1 if seconds is not None and 0 <= seconds <= SOON else 0.0
+        if seconds is None and exchange.status == 429:
+            raise NotRun(f"{exchange.told}: requests are limited, and it does not say for how long")
+        return 0.0 if seconds is None else max(0.0, seconds) + 0.1
 
     def _exchange(
         self, method: str, url: str, identity: Identity | None, sent: dict[str, str], content: str

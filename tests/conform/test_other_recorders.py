@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import httpx
 import pytest
 
-from ddr.conform.authorization import OBSERVATION
+from ddr.conform.authorization import OBSERVATION, address, push, token
 from ddr.conform.earlier import Earlier, remembered
 from ddr.conform.kit import Kit
 from ddr.conform.report import model
@@ -23,7 +23,7 @@ from ddr.conform.run import Result, run
 from ddr.conform.target import MIV, Account, Target
 from ddr.conform.verdict import Verdict
 from ddr.conform.view import Elsewhere, Found
-from tests.conform.test_endings import CHECKS, FHIR, ISSUER, check, kit
+from tests.conform.test_endings import CHECKS, DIGA, FHIR, ISSUER, check, kit
 
 Json = dict[str, Any]
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
@@ -481,3 +481,84 @@ def test_a_pairing_id_may_be_a_long_number(sub: str, username: str, verdict: Ver
     found = recorder(more={"/fhir": {"scope": "", "sub": sub}})
     found.target = replace(found.target, patients=(Account(username),))
     assert of(found, "pairing-id-is-not-guessable").verdict is verdict
+
+
+def test_endpoints_may_have_a_query() -> None:
+    """RFC 6749 sections 3.1 and 3.2. Before: an address with two question marks, and a fault of the kit."""
+    names = ("authorization_endpoint", "pushed_authorization_request_endpoint", "token_endpoint", "revocation_endpoint")
+    told = {name: f"{ISSUER}/{name}?tenant=a" for name in names}
+    found = recorder(more={"/.well-known/oauth-authorization-server": told})
+    assert address(found, "c", "u") == f"{ISSUER}/authorization_endpoint?tenant=a&client_id=c&request_uri=u"
+    assert push(found, {"a": "b"}, None).url == told["pushed_authorization_request_endpoint"]
+    assert token(found, {"a": "b"}, None).url == told["token_endpoint"]
+    assert found.wire.send("POST", told["revocation_endpoint"], form={"a": "b"}).body == "a=b"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405])
+@pytest.mark.parametrize("name", ["token-is-post-only", "par-is-post-only"])
+def test_what_is_asked_by_get_is_refused_in_any_way(name: str, status: int) -> None:
+    """The RFCs do not say how. Before: 401, for who has sent no client_id, was a failure."""
+    endpoints = {"token_endpoint": f"{ISSUER}/a", "pushed_authorization_request_endpoint": f"{ISSUER}/a"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=endpoints) if "well-known" in str(request.url) else httpx.Response(status)
+
+    found = kit(answer)
+    found.target = replace(found.target, digas=(DIGA,))
+    found.wire._clients[DIGA.client_id, DIGA.certificate] = found.wire._client(None)
+    assert of(found, name).verdict is PASSED
+
+
+def without_pages(found: list[Json], *, worst: bool = False) -> Kit:
+    """A kit at a recorder that gives as many as `_count` says, and no link to more: the first in the order that was
+    asked for, or the `worst`."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        path, asked = request.url.path.removesuffix("/_search"), dict(request.url.params)
+        asked |= dict(parse_qsl(request.content.decode()))
+        if path == "/fhir":
+            return httpx.Response(200, headers=FHIR, content=json.dumps({"scope": "", "sub": "s" * 30}))
+        own = [one for one in found if path.endswith(f"/{one['resourceType']}")]
+        own = [one for one in own if one["id"] == asked.get("_id", one["id"])]
+        if "_sort" in asked:
+            own.sort(key=lambda one: str(one["effectiveDateTime"]), reverse=asked["_sort"].startswith("-"))
+        size = int(asked.get("_count", len(own)))
+        shown = own[-size:] if worst else own[:size]
+        entries = [{"resource": one, "search": {"mode": "match"}} for one in shown]
+        page = {"resourceType": "Bundle", "type": "searchset", "total": len(own), "entry": entries}
+        return httpx.Response(200, headers=FHIR, content=json.dumps(page))
+
+    return kit(answer)
+
+
+MANY = [value(str(day), at(-day)) for day in range(149)] + [{"resourceType": "Device", "id": str(n)} for n in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "worst", "verdict", "advice"),
+    [
+        ("sort-orders", False, PASSED, False),
+        ("sort-orders", True, FAILED, False),
+        ("post-search-equals-get", False, PASSED, False),
+        ("pages-lose-and-repeat-nothing", False, FAILED, True),
+        ("devices-come-in-pages", False, FAILED, True),
+        ("total-is-right", False, PASSED, False),
+        ("newest-comes-first", False, PASSED, False),
+        ("newest-comes-first", True, FAILED, False),
+    ],
+)
+def test_pages_are_recommended_only(name: str, worst: bool, verdict: Verdict, advice: bool) -> None:
+    """And who has none gives no more than `_count` all the same. Before: failures of a MUST."""
+    result = of(without_pages(MANY, worst=worst), name)
+    assert (result.verdict, result.advice) == (verdict, advice), result.text
+
+
+@pytest.mark.parametrize(("hours", "verdict"), [(100, PASSED), (100.5, FAILED)])
+def test_a_span_may_end_where_the_next_one_begins(hours: float, verdict: Verdict) -> None:
+    """As in HDDT's examples. Before: after a gap of days a chunk with a value each minute was off the grid."""
+    found = []
+    for name, after in (("a", 0.0), ("b", 1.0), ("c", hours)):
+        period = {"start": at(-6, hours=after), "end": at(-6, hours=after + 1)}
+        data = {"period": 60_000, "dimensions": 1, "data": " ".join(["100"] * 60)}
+        found.append(chunk(name, 0, 1, effectivePeriod=period, valueSampledData=data))
+    assert of(recorder(*found, metric("1")), "chunks-follow-one-grid").verdict is verdict

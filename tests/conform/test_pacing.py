@@ -19,7 +19,7 @@ from ddr.conform.report.terminal import Terminal
 from ddr.conform.run import run
 from ddr.conform.target import TargetError, read_target
 from ddr.conform.verdict import NotRun, Verdict
-from tests.conform.test_endings import CHECKS, FHIR, bundle, check, kit, told
+from tests.conform.test_endings import CHECKS, DIGA, FHIR, ISSUER, bundle, check, kit, told
 
 
 def patience(seconds: float, now: list[float]) -> Patience:
@@ -145,6 +145,47 @@ def test_a_limit_of_requests_is_kept_to() -> None:
     assert result.verdict is Verdict.PASSED, result.text
     with pytest.raises(NotRun, match="--patience is too short"):
         [found.views[0].get("Device") for _ in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("left", "headers", "verdict"),
+    [
+        (60, {"retry-after": "42"}, Verdict.PASSED),
+        (30, {"retry-after": "42"}, Verdict.NOT_RUN),
+        (60, {}, Verdict.NOT_RUN),
+    ],
+)
+def test_a_limit_of_the_authorization_server_is_kept_to(left: int, headers: dict[str, str], verdict: Verdict) -> None:
+    """As so many a minute. Before: what was asked for then was "not refused"."""
+    asked: list[str] = []
+
+    def limited(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        if request.method == "GET":
+            return httpx.Response(200, json={"token_endpoint": f"{ISSUER}/token"})
+        if asked.count(f"{ISSUER}/token") == 1:
+            return httpx.Response(429, headers=headers)
+        return httpx.Response(400, json={"error": "invalid_grant"})
+
+    found, now = kit(limited), [0.0]
+    found.target = replace(found.target, digas=(DIGA,))
+    found.wire._clients[DIGA.client_id, DIGA.certificate] = found.wire._client(None)  # certificates are not the matter
+    found.wire.patience = patience(left, now)
+    (result,) = run(found, [check(CHECKS["unknown-code-is-refused"].run)])
+    assert result.verdict is verdict, result.text
+    assert now == [42.1 if verdict is Verdict.PASSED else 0.0]
+
+
+def test_who_has_no_time_for_a_recorder_that_is_limited_has_not_lost_it() -> None:
+    def limited(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/Device"):
+            raise httpx.ReadError("closed", request=request)
+        return httpx.Response(429, headers={**FHIR, "retry-after": "5"}, content=b"{}")
+
+    found = kit(limited)
+    found.wire.patience = patience(0, [0.0])
+    (result,) = run(found, [check(lambda one: one.views[0].get("Device"))])
+    assert (result.verdict, found.stopped) == (Verdict.PASSED, "")
 
 
 def test_a_read_that_is_to_wait_for_long_is_a_failure() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
-from ddr.conform.authorization import address, push, request
+from ddr.conform.authorization import address, authorize, push, request
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange
 from ddr.conform.kit import Kit
@@ -45,8 +45,7 @@ def authorize_leads_to_a_login(kit: Kit) -> None:
 @check("AS-013", needs=CERTIFICATE)
 def authorize_needs_a_pushed_request(kit: Kit) -> None:
     """Without PAR, with all parameters in the address, nothing is authorized."""
-    query = urlencode(request(kit, kit.diga).form)
-    answer = kit.wire.send("GET", f"{kit.endpoint('authorization_endpoint')}?{query}")
+    answer = kit.wire.send("GET", authorize(kit, request(kit, kit.diga).form))
     expect("code=" not in answer.headers.get("location", ""), "a code without a pushed request", answer)
     refused = 400 <= answer.status < 500 or "error=" in answer.headers.get("location", "")
     expect(refused, "a request that was not pushed is not refused", answer)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterator
 
-from ddr.conform.agree import agree, answered, literal, query
+from ddr.conform.agree import NO_PAGES, agree, answered, literal, query, unpaged
 from ddr.conform.check import Need, check
-from ddr.conform.exchange import Json
+from ddr.conform.exchange import Exchange, Json
 from ddr.conform.kit import Kit
 from ddr.conform.laws.naive import Case, codings, near, references, starts
-from ddr.conform.verdict import NoData, NotApplicable, expect
+from ddr.conform.verdict import Advised, NoData, NotApplicable, expect
 from ddr.conform.view import View, matches
 
 PATIENT = (Need.PATIENT,)
@@ -139,14 +139,20 @@ def search_metrics_by_source(kit: Kit) -> None:
 @check("RS-035", "RS-038", needs=PATIENT)
 def devices_come_in_pages(kit: Kit) -> None:
     """`_count` of Device and DeviceMetric: a page has no more, and all pages together have all, each once."""
-    seen = False
+    seen, ends = False, list[Exchange]()
     for view in kit.views:
         for kind in (DEVICE, METRIC):
             if len(view.listed(kind).matches) < 2:
                 continue
             seen = True
+            first = answered(view, kind, "_count=1")
+            if unpaged(view, kind, first, 1):
+                ends += first.pages
+                continue
             found = agree(view, kind, Case(query(_count="1"), lambda _: True))
             for page in found.pages:
                 expect(len(matches(page)) <= 1, f"{kind}: more than one match on a page of one", page)
     if not seen:
         raise NoData("the test patient has no two devices")
+    if ends:
+        raise Advised(NO_PAGES, ends[0])

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from ddr.client.answers import at_same_server
 from ddr.client.errors import Refused
-from ddr.conform.agree import answered
+from ddr.conform.agree import NO_PAGES, answered, unpaged
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange, Json
 from ddr.conform.kit import Kit
 from ddr.conform.laws.naive import has_code, references
 from ddr.conform.laws.observations import code
 from ddr.conform.laws.times import effective, milliseconds
-from ddr.conform.verdict import Failed, NoData, NotApplicable, NotRun, expect
+from ddr.conform.verdict import Advised, Failed, NoData, NotApplicable, NotRun, expect
 from ddr.conform.view import Circle, Elsewhere, View, key_of, matches, mode
 
 PATIENT = (Need.PATIENT,)
@@ -125,12 +125,18 @@ def _bound(one: Json, edge: int) -> int:
 def sort_orders(kit: Kit) -> None:
     """`_sort` orders by date, with a minus the other way round, over all pages, and loses nothing."""
     for view in _full(kit):
-        wanted = {str(one["id"]) for one in view.everything.matches}
+        everything = view.everything.matches
+        wanted = {str(one["id"]) for one in everything}
         size = max(1, min(50, len(wanted) // 3))
         for text, sign in (("_sort=date", 1), ("_sort=-date", -1)):
             found = answered(view, "Observation", f"{text}&_count={size}")
             orders = [[sign * _bound(one, edge) for one in found.matches] for edge in EDGES]
             expect(any(one == sorted(one) for one in orders), f"{text} is not in order", *found.pages[:1])
+            if unpaged(view, "Observation", found, size):
+                firsts = [sorted(sign * _bound(one, edge) for one in everything)[:size] for edge in EDGES]
+                good = any(one == first for one, first in zip(orders, firsts, strict=True))
+                expect(good, f"{text}&_count={size} does not bring the first of all", *found.pages)
+                continue
             lost = wanted - {str(one["id"]) for one in found.matches}
             expect(not lost, f"{text} loses {len(lost)}", *found.pages[:1])
 
@@ -144,6 +150,8 @@ def pages_lose_and_repeat_nothing(kit: Kit) -> None:
         found = answered(view, "Observation", f"_count={size}")
         for page in found.pages:
             expect(len(matches(page)) <= size, f"more than {size} matches on a page", page)
+        if unpaged(view, "Observation", found, size) and len(everything) > size:
+            raise Advised(NO_PAGES, *found.pages)
         ids = [str(one["id"]) for one in found.matches]
         expect(len(ids) == len(set(ids)), "a match is on two pages", *found.pages[:2])
         lost = set(everything) - set(ids)
@@ -211,7 +219,8 @@ def post_search_equals_get(kit: Kit) -> None:
             expect(set(found) <= set(ids), f"POST {kind}/_search finds something else", answer)
             more = any(one.get("relation") == "next" for one in answer.json.get("link") or ())
             text = f"POST {kind}/_search finds {len(found)} of {len(ids)}"
-            expect(len(found) == len(ids) or (more and found), text, answer)
+            cut = len(found) == 100 and len(view.listed(kind).pages) == 1  # without pages no more is given
+            expect(len(found) == len(ids) or (more and found) or cut, text, answer)
             for key in ids[:1]:
                 answer = ask(f"{kind}/_search", f"_id={key.partition('/')[2]}", FORM)
                 expect([key_of(one) for one in matches(answer)] == [key], f"POST {kind}/_search by _id", answer)

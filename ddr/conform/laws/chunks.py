@@ -126,11 +126,13 @@ def overlaps(chunks: Sequence[Chunk]) -> Iterator[str]:
 
 
 def grid(chunks: Sequence[Chunk]) -> Iterator[str]:
-    """Starts lie whole spans apart, give or take half a sampling period each."""
+    """Starts lie whole spans apart, give or take half a sampling period each. The end of a span may be the beginning of
+    the next one, as in the examples of HDDT."""
     longest = round(the_span(chunks) / SECOND) * SECOND
     for one, following in pairwise(chunks):
-        step = max(one.step, following.step)
-        off = (following.start - one.start + longest // 2) % longest - longest // 2
+        step, apart = max(one.step, following.step), following.start - one.start
+        offs = [(apart + span // 2) % span - span // 2 for span in (longest, max(SECOND, longest - SECOND))]
+        off = min(offs, key=abs)
         if step and abs(off) > step and not recalibrated(one, following):
             yield f"{following.key} starts {abs(off) / SECOND:.0f} s off the grid of {one.key}"
 
