@@ -10,6 +10,8 @@ from ddr.imports.naming import GENERATIONS, batches, measurement_key, upload_key
 from ddr.imports.registering import all_of_app, find_own
 from ddr.imports.sending import by_source
 
+NOT_FOUND, CONFLICT = 404, 409
+
 
 def taking_back(file: ImportFile, digest: str) -> Steps:
     """Take back what `sending` the same file stored, wherever it went. Raises Refused."""
@@ -22,7 +24,7 @@ def taking_back(file: ImportFile, digest: str) -> Steps:
             continue
         for value in values:
             if not value.continuous:
-                report.counts["taken back"] += yield from _single(value, digest)
+                report.counts["taken back"] += yield from _single(report, value, digest)
         back: set[Value] = set()
         for device in devices:
             path = f"devices/{device['key']}/sensors"
@@ -40,13 +42,17 @@ def taking_back(file: ImportFile, digest: str) -> Steps:
     return report
 
 
-def _single(value: Value, digest: str) -> Generator[Call, Answer, bool]:
+def _single(report: Report, value: Value, digest: str) -> Generator[Call, Answer, bool]:
     found = False
     for generation in range(1, GENERATIONS + 1):
         path = f"measurements/{measurement_key(value, digest, generation)}"
         answer = yield Call("DELETE", path, values=generation == 1)
-        if answer.status != 204:
+        if answer.status == NOT_FOUND:
             break
+        if answer.status == CONFLICT:  # another measurement is derived from it
+            report.refuse([value], str(answer.body["code"]), str(answer.body["detail"]))
+            break
+        checked(answer)
         found = True
     return found
 
@@ -55,7 +61,7 @@ def _upload(path: str, digest: str, number: int) -> Generator[Call, Answer, bool
     found = False
     for generation in range(1, GENERATIONS + 1):
         answer = yield Call("DELETE", f"{path}/{upload_key(digest, generation, number)}")
-        if answer.status == 404:
+        if answer.status == NOT_FOUND:
             break
         checked(answer)
         found = True

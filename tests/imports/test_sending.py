@@ -16,12 +16,14 @@ from ddr.http.core import Core
 from ddr.imports.calls import Answer, Refused, Report, Steps, instant
 from ddr.imports.formats import read
 from ddr.imports.model import CGM, CGM_SYSTEM, Source, Value
+from ddr.imports.naming import measurement_key
 from ddr.imports.sending import _beside, sending
 from ddr.imports.taking_back import taking_back
 from ddr.store.gateways import tokens
 from ddr.store.series.chunks import readings_between
 from ddr.store.series.sensors import load
 from tests.gateway.conftest import make_client
+from tests.gateway.samples import reference, relative
 from tests.imports import samples
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -193,6 +195,30 @@ async def test_an_import_is_taken_back_and_may_come_again(gateway: httpx.AsyncCl
     assert (await give(gateway, samples.CLARITY, "d")).counts == {"taken": 3}
     assert (await walk(gateway, taking_back(read(samples.CLARITY.encode(), BERLIN), "d"))).counts["taken back"] == 3
     assert all(sensor["storedUntil"] is None for sensor in (await sensors(gateway)).values())
+
+
+@pytest.mark.parametrize("status", [401, 500, 503])
+async def test_what_could_not_be_taken_back_is_not_told_to_be(gateway: httpx.AsyncClient, status: int) -> None:
+    await give(gateway, samples.OMRON)
+    steps = taking_back(read(samples.OMRON.encode(), BERLIN), "a")
+    response = await gateway.get(f"/{next(steps).path}")
+    assert steps.send(Answer(response.status_code, response.json())).method == "DELETE"
+    with pytest.raises(Refused, match=str(status)):
+        steps.send(Answer(status, {"code": "x", "detail": ""}))
+
+
+async def test_a_value_that_others_are_derived_from_stays_and_is_named(gateway: httpx.AsyncClient) -> None:
+    table = "time,code,value,unit\n2026-11-19T07:00:00Z,20150-9,3.00,L\n2026-11-19T08:00:00Z,20150-9,3.10,L\n"
+    file = read(table.encode(), BERLIN)
+    await give(gateway, table)
+    await gateway.put("/devices/meter", json={**APP, "startedAt": at_minute(0)})
+    await gateway.put("/measurements/reference", json=reference())
+    sources = [measurement_key(file.values[0], "a"), "reference"]
+    derived = await gateway.put("/measurements/relative", json=relative(derivedFrom=sources))
+    assert derived.status_code == 201, derived.text
+    report = await walk(gateway, taking_back(file, "a"))
+    assert report.counts == {"taken back": 1}
+    assert [(one.line, one.reason) for one in report.refusals] == [(2, "in-use")]
 
 
 async def test_single_values_come_again_after_they_were_taken_back(gateway: httpx.AsyncClient) -> None:
