@@ -31,6 +31,7 @@ from ddr.store.authorization.access import Request as AdmissionRequest
 from ddr.store.authorization.admissions import admit_together
 from ddr.store.authorization.grace import Claim
 from ddr.store.authorization.openings import TYPES, Opened, Served, due, open_up
+from ddr.store.authorization.tokens import patient_of
 from ddr.store.database.each_there import Said
 from ddr.store.database.ids import Kind
 from ddr.store.database.spreading import is_spread
@@ -300,12 +301,13 @@ class Gate:
         return -(-(max(running) - now_ms) // 1000)
 
     async def _record_refusal(self, diga: Diga | None, pairing_id: str | None, reason: str, now_ms: int) -> None:
+        """The patient of the pairing sees it, whichever DiGA it was (AUD-005)."""
         if diga is None:  # anybody whom the handshake let pass, or everybody behind a proxy
             self._core.strangers.count(str(Event.DATA_REFUSED), None, now_ms)
             return
-        detail = {"reason": str(reason)}
+        detail, patient_id = {"reason": str(reason)}, await patient_of(self._core.pool, pairing_id) or NOBODY
         await audited(
-            self._core.pool, NewEntry(NOBODY, now_ms, str(Event.DATA_REFUSED), diga.client_id, pairing_id, detail)
+            self._core.pool, NewEntry(patient_id, now_ms, str(Event.DATA_REFUSED), diga.client_id, pairing_id, detail)
         )
 
 

@@ -29,6 +29,7 @@ class Exchange:
     transaction_id: str
     client_id: str | None = None  # when something better is known than the connection's certificate
     pairing_id: str | None = None
+    named: str | None = None  # the pairing that an authentic token names, whoever presents it: not for the DiGA's log
     error: tuple[str, str] | None = None  # code and text, as they were answered
     entries: list[NewEntry] | None = None  # of the audit trail, where they are stored with the request's record
 
@@ -54,6 +55,18 @@ def concerns(pairing_id: str | None = None, client_id: str | None = None) -> Non
     if exchange := CURRENT.get():
         exchange.pairing_id = pairing_id or exchange.pairing_id
         exchange.client_id = client_id or exchange.client_id
+
+
+def names(pairing_id: str) -> None:
+    """A token of ours, or a code, names this pairing, whoever presents it: its patient shall see what is refused."""
+    if exchange := CURRENT.get():
+        exchange.named = pairing_id
+
+
+def named() -> str | None:
+    """The pairing that was named."""
+    exchange = CURRENT.get()
+    return exchange.named if exchange else None
 
 
 def refused(code: str, text: str) -> None:

@@ -12,11 +12,13 @@ from starlette.responses import Response
 
 from ddr.http.caller import presented
 from ddr.http.core import Core
+from ddr.http.exchange import named
 from ddr.oauth.client import authenticate
 from ddr.oauth.errors import OAuthError, error_response
 from ddr.oauth.parameters import form
 from ddr.scopes.diga import Diga
 from ddr.store.audit.trail import Event, record
+from ddr.store.authorization.tokens import patient_of
 from ddr.tls.peer import client_certificate
 
 
@@ -55,7 +57,10 @@ def backend_endpoint(core: Core, handle: Handler, refused: Event) -> Callable[[R
 
 
 async def _record(core: Core, request: Request, refused: Event, error: OAuthError) -> None:
-    """The DiGA is named by its certificate: the client_id of a refused request is only a claim."""
+    """The DiGA is named by its certificate: the client_id of a refused request is only a claim.
+
+    The patient whose token it was sees it, also when another DiGA presented it (AUD-005).
+    """
     diga = presented(core, request.scope)
     if diga is None or error.status == HTTPStatus.TOO_MANY_REQUESTS:
         core.strangers.count(f"{refused}", diga.client_id if diga else None, core.clock())
@@ -64,6 +69,8 @@ async def _record(core: Core, request: Request, refused: Event, error: OAuthErro
         core.pool,
         refused,
         core.clock(),
+        patient_id=await patient_of(core.pool, named()),
         client_id=diga.client_id,
+        pairing_id=named(),
         detail={"endpoint": request.url.path, "error": error.error, "description": error.description},
     )

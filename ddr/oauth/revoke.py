@@ -35,7 +35,13 @@ def revocation(verifier: TokenVerifier) -> Handler:
             await unpair(core.pool, pairing.patient_id, pairing.pairing_no, Party.DIGA, "revoked", now_ms)
         else:
             await record(
-                core.pool, Event.UNPAIRING_REFUSED, now_ms, client_id=call.diga.client_id, detail=WITHOUT_EFFECT
+                core.pool,
+                Event.UNPAIRING_REFUSED,
+                now_ms,
+                patient_id=pairing.patient_id if pairing else None,
+                client_id=call.diga.client_id,
+                pairing_id=pairing_id if pairing else None,
+                detail=WITHOUT_EFFECT,
             )
         return Response(headers=NO_STORE)
 

@@ -229,6 +229,32 @@ async def test_the_patient_reads_the_trail(backend: Backend, patient: Patient) -
     assert name not in other
 
 
+async def test_the_patient_sees_what_others_tried_with_the_own_tokens(backend: Backend, patient: Patient) -> None:
+    """A listed DiGA that got hold of the code and the tokens of another one, and the one itself after the end."""
+    ddr, other = backend.ddr, Backend(backend.ddr, await backend.ddr.diga(CGM, BP))
+    code, tokens = await backend.code(patient, CGM), await backend.pair(patient, CGM)
+    own, foreign = f"<bdi>{backend.diga.entry.name}</bdi>", f"<bdi>{other.diga.entry.name}</bdi>"
+
+    async def seen() -> str:
+        return (await (await pages_of(ddr, patient)).get("/me/access")).text
+
+    assert (await other.fhir(tokens, http=other.diga.http)).status_code == 401
+    assert f"{foreign} wanted to read data" in await seen()
+    assert (await other.revoke(tokens["refresh_token"])).status_code == 200
+    assert f"{foreign} wanted to end a connection" in await seen()
+    assert f"{foreign} was not given a new access key" not in await seen()
+    assert (await other.refresh(tokens)).status_code == 400
+    assert f"{foreign} was not given a new access key" in await seen()
+    other = Backend(ddr, await ddr.diga(CGM))
+    assert (await other.exchange(code, redirect_uri=backend.diga.entry.redirect_uri)).status_code == 400
+    assert f"<bdi>{other.diga.entry.name}</bdi> was not given a new access key" in await seen()
+    await backend.revoke(tokens["refresh_token"])
+    assert (await backend.refresh(tokens)).status_code == 400
+    assert f"{own} was not given a new access key" in await seen()
+    stranger = (await (await pages_of(ddr, await ddr.patient())).get("/me/access")).text
+    assert foreign not in stranger
+
+
 @pytest.mark.requirement("AUD-006")
 async def test_a_data_protection_officer_gets_what_was_asked_for(
     backend: Backend, patient: Patient, capsys: pytest.CaptureFixture[str]

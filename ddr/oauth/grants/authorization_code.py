@@ -7,7 +7,7 @@ from functools import partial
 from starlette.responses import Response
 
 from ddr.http.core import Core
-from ddr.http.exchange import concerns
+from ddr.http.exchange import concerns, names
 from ddr.oauth import pkce, refresh_tokens
 from ddr.oauth.endpoint import Call
 from ddr.oauth.errors import OAuthError, invalid_grant
@@ -48,16 +48,23 @@ async def _issued_to_client(call: Call, presented: str) -> Code:
     """The same answer for an unknown code and for one of another client; that one stays good for its owner."""
     code = await tokens.load_code(call.core.pool, sha256(presented))
     if code is None or code.client_id != call.diga.client_id:
+        if code is not None and (family := await _family_of(call, code)):
+            names(family.pairing_id)
         raise _unusable()
     return code
 
 
 async def _family(call: Call, code: Code) -> Family:
-    family = await tokens.load_family(call.core.pool, code.patient_id, code.grant_no, call.arrived_ms)
+    family = await _family_of(call, code)
     if family is None:
         raise _unusable()
+    names(family.pairing_id)
     concerns(family.pairing_id)
     return family
+
+
+async def _family_of(call: Call, code: Code) -> Family | None:
+    return await tokens.load_family(call.core.pool, code.patient_id, code.grant_no, call.arrived_ms)
 
 
 async def _not_replayed(call: Call, presented: str, code: Code, family: Family, verifier: str) -> None:

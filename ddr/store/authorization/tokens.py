@@ -147,6 +147,12 @@ async def find_pairing(conn: asyncpg.Connection | asyncpg.Pool, pairing_id: str)
     return found
 
 
+async def patient_of(conn: asyncpg.Connection | asyncpg.Pool, pairing_id: str | None) -> UUID | None:
+    """The patient of the pairing with this pseudonym; None for no pairing, and for one that was forgotten."""
+    pairing = pairing_id and await find_pairing(conn, pairing_id)
+    return pairing.patient_id if pairing else None
+
+
 async def client_of(conn: asyncpg.Connection | asyncpg.Pool, pairing: PairingRef) -> str | None:
     """The client_id of the DiGA that this pairing is with, or None when it was forgotten."""
     client_id: str | None = await conn.fetchval(
