@@ -45,7 +45,7 @@ def reconcile(read: Iterable[Entry], known: Iterable[Entry], now_ms: int, listed
 
     - A client id in two entries names no DiGA any more: both are disabled.
     - An expired certificate authenticates nobody; a DiGA without another one is disabled.
-    - A certificate in two entries identifies the DiGA that had it before, else none of them.
+    - A certificate in two entries identifies the one that is listed; of several the DiGA that had it before, else none.
     - A DiGA that vanished stays known, as absent, until its last certificate has expired: its requests get the error of
       an inactive client instead of a failed handshake.
     - A DiGA in `listed` (client ids) that has lost its trust attributes is listed still, but cannot be used.
@@ -94,6 +94,12 @@ def _separate_certificates(entries: list[Entry], known: Iterable[Entry]) -> list
     holders = Counter(der for entry in entries for der in entry.certificates)
     shared = {der for der, count in holders.items() if count > 1}
     owners = {der: entry.client_id for entry in known for der in entry.certificates if der in shared}
+    # A retired DiGA stands back; one that is not mentioned may be there again with the next reading.
+    claims: dict[bytes, list[str]] = {}
+    for entry in entries:
+        for der in shared.intersection(entry.certificates) if entry.listed or entry.absent else ():
+            claims.setdefault(der, []).append(entry.client_id)
+    owners |= {der: ids[0] for der, ids in claims.items() if len(ids) == 1}
     foreign = "a certificate is registered for another DiGA too"
     return [
         _without(entry, {der for der in shared if owners.get(der) != entry.client_id}, foreign) for entry in entries

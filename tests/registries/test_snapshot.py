@@ -66,6 +66,24 @@ def test_a_certificate_in_two_new_digas_identifies_none(first: Entry, second: En
     assert not any(diga.active for diga in shot.by_client_id.values())
 
 
+def test_a_retired_diga_gives_its_certificate_to_the_one_that_is_listed_with_it(first: Entry, second: Entry) -> None:
+    """The same backend under a new number: the registry says whose the certificate is."""
+    heir, retired = replace(second, certificates=first.certificates), replace(first, listed=False)
+    for known in ([first], [first, heir], []):
+        shot = snapshot(reconcile([retired, heir], known, NOW))
+        assert shot.by_certificate[fingerprint(first.certificates[0])].client_id == second.client_id
+        assert shot.by_client_id[second.client_id].active
+    back = snapshot(reconcile([first, heir], shot.entries, NOW))
+    assert back.by_certificate[fingerprint(first.certificates[0])].client_id == second.client_id
+
+
+def test_a_diga_that_is_not_mentioned_gives_its_certificate_to_nobody(first: Entry, second: Entry) -> None:
+    """It may be there again with the next reading."""
+    greedy = replace(second, certificates=first.certificates)
+    shot = snapshot(reconcile([greedy], [first], NOW))
+    assert shot.by_certificate[fingerprint(first.certificates[0])].client_id == first.client_id
+
+
 def test_entries_survive_storage(first: Entry) -> None:
     entry = replace(first, problems=("one",), usable=False)
     assert from_json(to_json(entry)) == entry
