@@ -200,12 +200,13 @@ async def test_a_token_that_met_a_fault_may_come_again(
     assert not await there(anna)
 
 
-@pytest.mark.parametrize("names_session", [True, False])
+@pytest.mark.parametrize(("names_session", "in_id_token"), [(True, True), (False, True), (True, False)])
 async def test_a_login_that_ends_while_it_is_under_way_does_not_begin(
-    oidc_core: Core, openid: OpenIdProvider, monkeypatch: pytest.MonkeyPatch, names_session: bool
+    oidc_core: Core, openid: OpenIdProvider, monkeypatch: pytest.MonkeyPatch, names_session: bool, in_id_token: bool
 ) -> None:
     """The end arrives after the ID token was given and before the session is written down."""
-    anna, user = Traveller(oidc_core, openid), f"race-{names_session}"
+    openid.names_sessions = in_id_token
+    anna, user = Traveller(oidc_core, openid), f"race-{names_session}-{in_id_token}"
     callback = await anna.prove(await anna.ask(), user)
     known, patient_of = openid.sid_of(user), identities.patient_of
 

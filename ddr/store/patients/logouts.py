@@ -81,12 +81,17 @@ async def _end_sessions(pool: asyncpg.Pool, logout: Logout, sid: bytes | None) -
 
 
 async def ended(pool: asyncpg.Pool, issuer: str, subject: str, sid: str | None, issued_ms: int) -> bool:
-    """True when the provider has ended the login that this ID token is of; `issued_ms` is when it was issued."""
+    """True when the provider has ended the login that this ID token is of; `issued_ms` is when it was issued.
+
+    One whose session is not known ends with any of the user, as sessions do.
+    """
     found: bool = await pool.fetchval(
         """
         SELECT EXISTS (SELECT FROM provider_logout WHERE coalesce(sid_sha256, subject_sha256) = $1)
             OR EXISTS (SELECT FROM provider_logout
                         WHERE coalesce(sid_sha256, subject_sha256) = $2 AND issued_ms >= $3)
+            OR ($1::bytea IS NULL AND EXISTS (SELECT FROM provider_logout
+                                               WHERE subject_sha256 = $2 AND issued_ms >= $3))
         """,
         sid_digest(issuer, sid),
         _digest(issuer, "sub", subject),
