@@ -24,7 +24,7 @@ from ddr.patient_pages.texts.reasons import reason
 from ddr.patient_pages.texts.representation import somebody
 from ddr.store.audit import patients as trail
 from ddr.store.authorization import research
-from ddr.store.authorization.representations import of_patient
+from ddr.store.authorization.representations import of_patient, open_of
 from ddr.store.database.ids import Kind
 from ddr.store.gateways import tokens
 from ddr.store.patients import export
@@ -108,6 +108,9 @@ async def _others(core: Core, patient_id: UUID, lang: str) -> AsyncIterator[Sequ
         because = reason(lang, row["end_reason"]) if row["ended_ms"] else ""
         times = (instant(row["since_ms"]), _at(row["until_ms"]), "", _at(row["ended_ms"]), "", because)
         yield (*("",) * 6, text(lang, "representation.by_whom"), "", *times, row["relation"], *("",) * 5)
+    for one in await open_of(core.pool, patient_id):
+        held = (text(lang, "representation.for_whom"), "", instant(one.terms.since_ms), _at(one.terms.until_ms))
+        yield ("", one.terms.name, *("",) * 4, *held, *("",) * 4, str(one.terms.relation), *("",) * 5)
     for row in await exports.exports_with(core.pool, patient_id):
         given = (text(lang, "research.exports"), " ".join(row["valuesets"]), instant(row["at_ms"]))
         told = text(lang, "research.export", **told_of(core, row, lang))

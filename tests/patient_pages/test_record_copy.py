@@ -13,6 +13,8 @@ import orjson
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
+from ddr.durations import DAY_MS
+from ddr.fhir.instants import instant
 from ddr.http.core import Core
 from ddr.store.audit import patients as trail
 from ddr.store.authorization.representations import End, SetBy, end
@@ -132,6 +134,21 @@ async def test_the_table_holds_who_sends_who_represents_and_who_got_readings(cor
     ]
     assert recipient["app"] == "A university" and "for “Everyday life”. Approval: EC 1" in recipient["text"]
     assert recipient["valueset"] == miv.valueset and mother.username not in answer.text
+
+
+async def test_the_table_holds_whom_the_own_account_represents(core: Core) -> None:
+    """The page "Representation" shows it, and it is about whoever represents."""
+    mother, browser = await logged_in(core, "en")
+    child, later_ms = await new_patient(core, "represented-child"), core.clock() + DAY_MS
+    await represent(core, mother, child, "=Mia", until_ms=later_ms)
+    (row,) = csv.DictReader(io.StringIO((await browser.get("/me/consents.csv")).text))
+    assert None not in row and None not in row.values(), "as many cells as columns"
+    assert [row[name] for name in ("kind", "app", "given_as", "given", "until", "ended")] == [
+        *("Whom this account represents", "'=Mia", "parent", "2026-11-22T10:00:00.000Z", instant(later_ms), "")
+    ]
+    await browser.act_for("=Mia")
+    table = list(csv.DictReader(io.StringIO((await browser.get("/me/consents.csv")).text)))
+    assert [row["kind"] for row in table] == ["Who represents"], "of the child it is the child's"
 
 
 async def test_nobody_else_gets_any_of_it(core: Core, told: tuple[Patient, Browser]) -> None:
