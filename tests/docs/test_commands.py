@@ -115,6 +115,11 @@ def test_the_source_archive_has_what_its_pages_link_to(page: Path) -> None:
     assert {page.relative_to(ROOT).parts[0], "Makefile", *wanted} <= has
 
 
+def test_every_page_is_named_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"(docs/{page.name})" not in readme] == []
+
+
 def anchors(file: Path) -> set[str]:
     """The headings of a page as links name them."""
     headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
