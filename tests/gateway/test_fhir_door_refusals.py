@@ -108,6 +108,23 @@ async def test_values_that_are_rejected_are_told_one_by_one(client: Client) -> N
     assert (warning["severity"], warning["diagnostics"].partition(":")[0]) == ("warning", "Value 2")
 
 
+async def test_of_many_values_each_that_is_rejected_is_told(client: Client) -> None:
+    """Before: twenty issues of an entry were told, unusual values first. Only what is named is sent again."""
+    values = [*["990"] * 22, "x", "100", "x", *["100"] * 60]  # the last sixty are of after ten o'clock
+    *_, response = await taken(client, bundle(*SERIES, series(" ".join(values))))
+    issues = response["outcome"]["issue"]
+    told = [(one["details"]["coding"][0]["code"], one["diagnostics"].partition(":")[0]) for one in issues[1:]]
+    assert told == [("value", "Values 23, 25"), ("future", "Values 26–85"), ("implausible", "Values 1–22")]
+
+
+async def test_values_that_are_all_rejected_for_several_reasons_are_told_apart(client: Client) -> None:
+    *_, response = await taken(client, bundle(*SERIES, series("x 5 x x")))
+    assert response["status"] == "422"
+    errors = [one for one in response["outcome"]["issue"] if one["severity"] == "error"]
+    told = [(one["details"]["coding"][0]["code"], one["diagnostics"].partition(":")[0]) for one in errors]
+    assert told == [("value", "Values 1, 3–4"), ("implausible", "Value 2")]
+
+
 @pytest.mark.parametrize("time", ["1900-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "2999-01-01T00:00:00Z"])
 async def test_a_wrong_clock_spoils_no_device(client: Client, time: str) -> None:
     values = [glucose() | {"effectiveDateTime": time}, series("1") | {"effectivePeriod": {"start": time}}]

@@ -12,7 +12,7 @@ from ddr.gateway.problem import Problem
 
 Json = dict[str, Any]
 
-MAX_ISSUES = 20  # of one entry; the counts are complete
+MAX_ISSUES = 20  # of one entry that refuse nothing; what is refused is told of all
 _ISSUE_CODES = {
     404: "not-found",
     405: "not-supported",
@@ -29,6 +29,13 @@ _REASON_CODES = {
 }
 
 
+@dataclass
+class OfValues(Problem):
+    """The same of some values of a sequence; `values` says which, and is never shortened: others were taken."""
+
+    values: str = ""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What became of an entry: an HTTP status, the place of what is stored, and remarks."""
@@ -37,7 +44,7 @@ class Answer:
     location: str | None = None
     version: int | None = None
     remark: str | None = None
-    rejected: Sequence[Problem] = ()  # readings that were not taken, each with its place
+    rejected: Sequence[Problem] = ()  # readings that were not taken, with their places, by reason
     passed_over: Sequence[Problem] = ()  # warnings: what has no place here, or is unusual; nothing is refused
 
 
@@ -72,8 +79,9 @@ def _response(answer: Answer | Problem, place: str, reasons: str) -> Json:
         response["location"] = answer.location + history
     if answer.version is not None:
         response["etag"] = f'W/"{answer.version}"'
-    told = [*answer.passed_over, *answer.rejected]
-    issues = [issue(problem, reasons, place, "warning") for problem in told[:MAX_ISSUES]]
+    severity = "warning" if answer.status < HTTPStatus.BAD_REQUEST else "error"
+    issues = [issue(problem, reasons, place, severity) for problem in answer.rejected]
+    issues += [issue(problem, reasons, place, "warning") for problem in answer.passed_over[:MAX_ISSUES]]
     if answer.remark:
         issues.insert(0, {"severity": "information", "code": "informational", "diagnostics": answer.remark})
     return response | ({"outcome": outcome(issues)} if issues else {})
@@ -87,10 +95,11 @@ def outcome(issues: Sequence[Json]) -> Json:
 def issue(problem: Problem, reasons: str, place: str | None = None, severity: str = "error") -> Json:
     """One issue: the code of the JSON API in `details`, its sentence in `diagnostics`."""
     code = _REASON_CODES.get(problem.code) or _ISSUE_CODES.get(problem.status, "invalid")
+    values = f"{problem.values}: " if isinstance(problem, OfValues) else ""
     found: Json = {
         "severity": severity,
         "code": code,
         "details": {"coding": [{"system": reasons, "code": problem.code}]},
-        "diagnostics": printable(echo(problem.detail)),
+        "diagnostics": values + printable(echo(problem.detail)),
     }
     return found | ({"expression": [place]} if place else {})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from ddr.gateway.door.answers import Answer, doubtful
+from ddr.gateway.door.answers import Answer, OfValues, doubtful
 from ddr.gateway.door.observations import Observed
 from ddr.gateway.problem import Problem
 
@@ -32,19 +32,32 @@ def answers_of(observed: Sequence[Observed], items: Sequence[dict[str, Any]]) ->
 def readings_answer(items: Sequence[dict[str, Any]]) -> Answer | Problem:
     """What became of an Observation with these answers to its readings: 201 when something is new, 422 when nothing
     was taken."""
-    rejected = [
-        Problem(422, item["reason"], f"Value {place}: {item['detail']}")
-        for place, item in enumerate(items, 1)
-        if item["status"] == "rejected"
-    ]
-    if len(rejected) == len(items):
-        return rejected[0]
+    places = defaultdict[tuple[str, str], list[int]](list)
+    unusual = defaultdict[str, list[int]](list)
+    for place, item in enumerate(items, 1):
+        if item["status"] == "rejected":
+            places[item["reason"], item["detail"]].append(place)
+        elif "warning" in item:
+            unusual[item["warning"]].append(place)
+    rejected = [OfValues(422, reason, detail, values=_values(at)) for (reason, detail), at in places.items()]
     counts = Counter(item["status"] for item in items)
+    if len(rejected) == 1 and counts["rejected"] == len(items):
+        return rejected[0]
     told = ", ".join(f"{counts[name]} {name}" for name in ("accepted", "duplicate", "rejected"))
-    unusual = [
-        doubtful(f"Value {place}: {item['warning']}") for place, item in enumerate(items, 1) if "warning" in item
-    ]
-    return Answer(201 if counts["accepted"] else 200, remark=told, rejected=rejected, passed_over=unusual)
+    taken = 201 if counts["accepted"] else 200
+    passed_over = [OfValues(200, "implausible", detail, values=_values(at)) for detail, at in unusual.items()]
+    return Answer(422 if counts["rejected"] == len(items) else taken, None, None, told, rejected, passed_over)
+
+
+def _values(places: Sequence[int]) -> str:
+    """`Value 3`, or `Values 3–80, 99`."""
+    found: list[list[int]] = []
+    for place in places:
+        if found and place == found[-1][-1] + 1:
+            found[-1] = [found[-1][0], place]
+        else:
+            found.append([place])
+    return f"Value{'s' if len(places) > 1 else ''} {', '.join('–'.join(map(str, ends)) for ends in found)}"
 
 
 def measurement_answer(answer: dict[str, Any]) -> Answer:
