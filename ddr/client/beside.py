@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar
+from contextlib import suppress
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -15,5 +16,12 @@ async def beside(work: Callable[[], T]) -> T:
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
-        await asyncio.wait({done})
+        await over(done)
         raise
+
+
+async def over(done: asyncio.Future[Any]) -> None:
+    """Wait until it is, however often the caller is cancelled."""
+    while not done.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({done})

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from ddr.client import oauth
+from ddr.client.beside import over
 from ddr.client.diga import Diga
 from ddr.client.errors import PairingEnded, Throttled, Unanswered, Unreachable
 from ddr.client.tokens import Grant, TokenStore
@@ -58,7 +59,7 @@ class Session:
         except asyncio.CancelledError:
             if task not in _begun:
                 task.cancel()
-            await asyncio.wait({task})
+            await over(task)
             raise
 
     async def scope(self) -> str:

@@ -39,14 +39,17 @@ class Client:
     ) -> None:
         self._diga, self._tokens = diga, tokens or FileTokens(Path("tokens"))
         self._patience, self._history, self._clock = patience, history, clock
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="ddr.client", daemon=True)
+        self._work: set[asyncio.Task[Any] | None] = set()
+        self._loop: asyncio.AbstractEventLoop
+        self._thread: threading.Thread
         self._http: httpx.AsyncClient
 
     def open(self) -> Self:
         """Begin; `close` at the end, or use it as a context manager. Raises OSError, ssl.SSLError for files that cannot
         be used."""
         self._http = self._diga.http()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="ddr.client", daemon=True)
         self._thread.start()
         return self
 
@@ -57,8 +60,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End it."""
-        self._run(self._http.aclose())
+        """End it. What other threads are waiting for is cancelled; a refresh that was sent is waited for (seconds)."""
+        self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -93,5 +96,27 @@ class Client:
     def _pairing(self) -> Pairing:
         return Pairing(self._diga, self._http, self._tokens)
 
+    async def _end(self) -> None:
+        waiting = {one for one in self._work if one is not None and one is not asyncio.current_task()}
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
+        await self._http.aclose()
+
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        """What `work` gives. It is given up when its caller is, as by Ctrl-C."""
+        future = asyncio.run_coroutine_threadsafe(self._kept(work), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def _kept(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.current_task()
+        self._work.add(task)
+        try:
+            return await work
+        finally:
+            self._work.discard(task)
