@@ -47,6 +47,7 @@ class Read:
     fetched: Sequence[tuple[Published, Archive, str]]  # with the SHA-256 of the archive
     deprecated: Sequence[str]
     unread: Sequence[str]  # the newest packages that could not be fetched or opened, and why
+    gone: Sequence[str] = ()  # packages that the ZTS knows no more
 
 
 async def current_catalog(settings: Settings, pool: asyncpg.Pool) -> MivCatalog:
@@ -97,7 +98,9 @@ class Zts(Follower[Read]):
 
     async def _read(self, http: httpx.AsyncClient) -> Read:
         base = self._settings.zts_base.rstrip("/")
-        published = await packages(http, base, [miv.valueset for miv in self.catalog.mivs])
+        stored = await store.read_entries(self._pool, SOURCE)
+        before = {str(content["name"]) for content in stored.values() if "name" in content}
+        published = await packages(http, base, [miv.valueset for miv in self.catalog.mivs], before)
         seen = await terminology.looked_into(self._pool)
         fetched, unread = [], list[str]()
         for package in newest(published):
@@ -108,13 +111,13 @@ class Zts(Follower[Read]):
                     unread.append(f"package {package.label}: {error}")
         names = sorted({package.name for package in published})
         titles = [title for name in names for title in await deprecations(http, base, name)]
-        return Read(published, fetched, titles, unread)
+        return Read(published, fetched, titles, unread, sorted(before.difference(names)))
 
     async def _save(self, read: Read, began_ms: int, next_ms: int) -> None:
         """Take over what could be read. Unless that was the newest of every package, this was no reading: what is in
         force gets no younger by it, and is relied on no longer than a registry that does not answer (REG-007, REG-008).
         """
-        notes = list[str]()
+        notes = [f"package {name} is not on the ZTS any more: what is in force stays" for name in read.gone]
         async with self._pool.acquire() as connection, connection.transaction():
             for package, archive, sha256 in read.fetched:
                 held, told = await keep_all(connection, self.catalog, archive, package.label, sha256, began_ms)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -47,10 +47,13 @@ class Published:
         return f"{self.name}#{self.version}"
 
 
-async def packages(http: httpx.AsyncClient, base: str, valuesets: Iterable[str]) -> list[Published]:
+async def packages(
+    http: httpx.AsyncClient, base: str, valuesets: Iterable[str], before: Collection[str] = ()
+) -> list[Published]:
     """Every version of every package that holds one of `valuesets`. Raises RegistryFault.
 
-    Empty when the ZTS does not publish them (yet): then the ValueSets of gematik's package stay in force.
+    Empty when the ZTS does not publish them (yet): then the ValueSets of gematik's package stay in force. Of packages
+    that the last reading had (`before`, their names) and the catalogue lacks the ZTS is asked; it may know none.
     """
     names: set[str] = set()
     for url in valuesets:
@@ -59,9 +62,13 @@ async def packages(http: httpx.AsyncClient, base: str, valuesets: Iterable[str])
             raise RegistryFault("the package catalogue is not a list")
         names |= {str(one.get("name")) for one in found if isinstance(one, dict)}
     published: list[Published] = []
-    for name in sorted(names):
+    for name in sorted({*names, *before}):
         if NAME.fullmatch(name):
-            published += _versions(name, await _json(http, f"{base}/packages/{name}"))
+            try:
+                published += _versions(name, await _json(http, f"{base}/packages/{name}"))
+            except RegistryFault as error:
+                if name in names or error.status not in (404, 410):
+                    raise
     return published
 
 

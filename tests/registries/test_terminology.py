@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 
 from ddr.demo.registry_state import Package, RegistryState
@@ -14,6 +15,8 @@ from ddr.miv.loader import load_catalog
 from ddr.miv.model import MivCatalog, MivError
 from ddr.miv.versions import MivVersion
 from ddr.registries import zts as zts_reading
+from ddr.registries.errors import RegistryFault
+from ddr.registries.fhir_search import fetch
 from ddr.registries.terminology import SOURCE, Zts, current_catalog, waiting
 from ddr.registries.wording import LONGEST_NOTE
 from ddr.registries.zts import Published, newest
@@ -177,6 +180,43 @@ async def read(zts: Zts, clock: Clock) -> list[str]:
     """The notes after the next reading."""
     clock.advance(3600)
     return list((await zts.step()).notes)
+
+
+async def test_a_package_that_the_catalogue_leaves_out_is_asked_about(
+    zts: Zts, state: RegistryState, settings: Settings, pool: asyncpg.Pool, clock: Clock
+) -> None:
+    """A catalogue without it says nothing of what its newest version has taken away."""
+    state.packages = [Package(PACKAGE, "1.0.1", resources(settings, "1.0.1"))]
+    assert await read(zts, clock) == []
+    state.packages.append(Package(PACKAGE, "1.1.0", resources(settings, "1.1.0", "2339-0")))
+    state.fault, state.fault_on = "empty", "zts"
+    await read(zts, clock)
+    assert "2339-0" not in (await codes(settings, pool))[1]
+    seen_ms = zts.seen_ms()
+    state.packages = []
+    gone = f"package {PACKAGE} is not on the ZTS any more: what is in force stays"
+    assert gone in await read(zts, clock)
+    assert zts.seen_ms() > seen_ms and "2339-0" not in (await codes(settings, pool))[1]
+    assert gone not in await read(zts, clock)
+
+
+async def test_a_package_that_nobody_can_be_asked_about_is_no_reading(
+    zts: Zts, state: RegistryState, settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state.packages = [Package(PACKAGE, "1.0.1", resources(settings, "1.0.1"))]
+    await read(zts, clock)
+    seen_ms = zts.seen_ms()
+
+    async def refused(http: httpx.AsyncClient, url: str, **more: Any) -> tuple[str, bytes | None]:
+        if url.endswith(f"/packages/{PACKAGE}"):
+            raise RegistryFault("answered HTTP 500", 500)
+        return await fetch(http, url, **more)
+
+    monkeypatch.setattr(zts_reading, "fetch", refused)
+    state.fault, state.fault_on = "empty", "zts"
+    clock.advance(DAY + 1)
+    await zts.step()
+    assert zts.seen_ms() == seen_ms and zts.stale(clock())
 
 
 async def test_nothing_published_is_no_fault(zts: Zts, clock: Clock) -> None:
