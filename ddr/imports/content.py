@@ -269,11 +269,8 @@ class Table:
             yield [cells[at] if at < width else "" for at in places]
 
     def moment(self, row: Row) -> str:
-        """Date and time of a row, from one column `time`, or from `date` and `clock`; "" where only the clock lacks,
-        for it was not midnight."""
-        date, clock = self.cell(row, "date"), self.cell(row, "clock")
-        lacking = "clock" in self and not clock and ":" not in date
-        return self.cell(row, "time") or ("" if lacking else f"{date} {clock}".strip())
+        """Date and time of a row, from one column `time`, or from `date` and `clock`."""
+        return self.cell(row, "time") or f"{self.cell(row, 'date')} {self.cell(row, 'clock')}".strip()
 
 
 def tables(content: Content, columns: Columns, needed: Callable[[Mapping[str, int]], bool]) -> Iterator[Table]:

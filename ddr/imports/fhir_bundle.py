@@ -24,7 +24,7 @@ from ddr.imports.model import (
     of_one_person,
 )
 from ddr.imports.numbers import implausible, number
-from ddr.imports.table import UNITS
+from ddr.imports.table import CODES, UNITS
 from ddr.imports.times import instants
 
 Json = Mapping[str, Any]
@@ -53,10 +53,11 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
             file.skipped += 1
             continue
         try:
-            if _uncalibrated(observation, named):
+            code = _code(observation)
+            if code is None or _uncalibrated(observation, named):
                 file.skipped += 1
             else:
-                _take(file, line, observation, named)
+                _take(file, line, observation, code, named)
         except _Unfit as error:
             file.reject(line, str(error))
         except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, IndexError, StopIteration):
@@ -84,9 +85,13 @@ def _resources(content: Content, kind: str) -> list[tuple[int, str, Json]]:
     return found
 
 
-def _take(file: ImportFile, line: int, observation: Json, named: Mapping[str, Json]) -> None:
-    codes = {one.get("code") for one in observation["code"]["coding"] if one.get("system") == _LOINC}
-    code = next(iter(sorted(filter(None, codes))))
+def _code(observation: Json) -> str | None:
+    """The first of its codes that is taken; None for what was measured besides (pulse, weight)."""
+    codes = [one.get("code") for one in observation["code"]["coding"] if one.get("system") == _LOINC]
+    return next((str(code) for code in codes if code == PANEL or code in CODES), None)
+
+
+def _take(file: ImportFile, line: int, observation: Json, code: str, named: Mapping[str, Json]) -> None:
     if "valueSampledData" in observation:
         _series(file, line, observation, code, named)
         return

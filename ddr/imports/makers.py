@@ -36,7 +36,14 @@ SENSEONICS = Maker("Senseonics", "Eversense", _limits("40", "400", "2.2", "22.2"
 NOT_STATED = Maker("not stated in the export", "Glucose sensor", {}, 5 * MINUTE_MS)
 METER = Maker("not stated in the export", "Blood glucose meter", {}, 0, GLUCOSE_METER)
 
-_WORDS = {"dexcom": DEXCOM, "libre": ABBOTT, "abbott": ABBOTT, "medtronic": MEDTRONIC, "guardian": MEDTRONIC}
+_WORDS = {
+    "dexcom": DEXCOM,
+    "dexg": DEXCOM,
+    "libre": ABBOTT,
+    "abbott": ABBOTT,
+    "medtronic": MEDTRONIC,
+    "guardian": MEDTRONIC,
+}
 _WORDS |= {"minimed": MEDTRONIC, "eversense": SENSEONICS, "senseonics": SENSEONICS}
 
 

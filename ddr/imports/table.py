@@ -58,7 +58,7 @@ _COLUMNS = {
 }
 _TOLD = ("manufacturer", "device_type", "lower_limit", "upper_limit")  # what the patient's own export says besides
 UNITS = {"mg/dl": "mg/dL", "mmol/l": "mmol/L", "mmhg": MMHG, MMHG.casefold(): MMHG, "l/min": "L/min", "l": "L"}
-_CODES = {
+CODES = {
     **{code: (unit,) for unit, code in CGM.items()},
     **{code: (unit,) for codes in (METER, BLOOD, PLASMA) for unit, code in codes.items()},
     **dict.fromkeys(PRESSURES, (MMHG,)),
@@ -144,10 +144,10 @@ def _checked(row: Cells, time_ms: int | None, sources: Sources) -> Value | str:
         return f"no time: {row.time or 'empty'}"
     unit = UNITS.get(row.unit.casefold(), row.unit)
     code = row.code or CGM.get(unit, "")
-    if code not in _CODES:
-        return f"no code that is taken: {code or 'none'}; known are {', '.join(_CODES)}"
-    if unit not in _CODES[code]:
-        return f"{code} is measured in {' or '.join(_CODES[code])}, not in {unit or 'no unit'}"
+    if code not in CODES:
+        return f"no code that is taken: {code or 'none'}; known are {', '.join(CODES)}"
+    if unit not in CODES[code]:
+        return f"{code} is measured in {' or '.join(CODES[code])}, not in {unit or 'no unit'}"
     sign = beyond(row.value) or (row.value if row.value in ("L", "U") else None)
     value: Decimal | str | None = sign or number(row.value)
     if value is None:

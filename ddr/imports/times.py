@@ -21,10 +21,10 @@ _CLOCK = (
     r"\s*(?P<ap>[AaPp]\.?\s?[Mm]\.?)?(?:\s*Uhr)?"
 )
 _ZONE = r"\s*(?P<z>[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?"
-_NUMERIC = re.compile(rf"(?P<a>\d{{1,4}})[-./](?P<b>\d{{1,2}})[-./](?P<c>\d{{1,4}})(?:[T,;\s]+{_CLOCK}{_ZONE})?")
+_NUMERIC = re.compile(rf"(?P<a>\d{{1,4}})[-./](?P<b>\d{{1,2}})[-./](?P<c>\d{{1,4}})[T,;\s]+{_CLOCK}{_ZONE}")
 _NAMED = re.compile(
     rf"(?:(?P<a>\d{{1,2}})\.?\s+(?P<n>[A-Za-zÄä]{{3,9}})\.?|(?P<n2>[A-Za-zÄä]{{3,9}})\.?\s+(?P<a2>\d{{1,2}})),?\s+"
-    rf"(?P<c>\d{{4}})(?:[T,\s]+{_CLOCK}{_ZONE})?"
+    rf"(?P<c>\d{{4}})[T,\s]+{_CLOCK}{_ZONE}"
 )
 _MONTHS = {
     name: number
@@ -44,7 +44,8 @@ def instants(
     ticks: Sequence[int | None] = (),
     zones: Mapping[Hashable, tzinfo] | None = None,
 ) -> list[int | None]:
-    """Each text as milliseconds since 1970 (UTC), None where it is no time; local times are those of `zone`, or of the
+    """Each text as milliseconds since 1970 (UTC), None where it is no time, as a date alone: nobody knows that it was
+    midnight. Local times are those of `zone`, or of the
     one that `zones` has for their group.
 
     `groups` names the device of each text: within one, times ascend or descend, which settles the doubled hour; so do
@@ -137,14 +138,14 @@ def _moment(match: re.Match[str], days_first: Callable[[re.Match[str]], bool]) -
         year = int(match["c"]) + (2000 if len(match["c"]) == 2 else 0)
     try:
         return datetime(
-            year, month, day, _hour(match), int(match["m"] or 0), int(match["s"] or 0), _micro(match), _zone(match)
+            year, month, day, _hour(match), int(match["m"]), int(match["s"] or 0), _micro(match), _zone(match)
         )
     except ValueError:
         return None
 
 
 def _hour(match: re.Match[str]) -> int:
-    hour = int(match["h"] or 0)
+    hour = int(match["h"])
     if not match["ap"]:
         return hour
     return hour % 12 + (12 if match["ap"][0] in "Pp" else 0) if 1 <= hour <= 12 else 99

@@ -508,7 +508,21 @@ def test_a_row_whose_clock_is_missing_was_not_measured_at_midnight() -> None:
         b"Datum;Uhrzeit;Sys;Dia\n01.02.2026;08:05;130;80\n02.02.2026;;131;81\n03.02.2026 08:05;;132;82\n", BERLIN
     )
     assert [value.line for value in file.values] == [2, 4]
-    assert [(bad.line, bad.reason) for bad in file.bad] == [(3, "no time: empty")]
+    assert [(bad.line, bad.reason) for bad in file.bad] == [(3, "no time: 02.02.2026")]
+
+
+def test_what_is_no_kind_of_hddt_in_a_bundle_is_left() -> None:
+    """A pulse became a value of a meter, which was registered for it. Of several codes the first known one counts."""
+    bundle = orjson.loads(samples.FHIR)
+    glucose = bundle["entry"][-1]["resource"]
+    others = [
+        {**glucose, "code": {"coding": [{"system": "http://loinc.org", "code": code}]}}
+        for code in ("8867-4", "29463-7")
+    ]
+    codes = [{"system": "http://loinc.org", "code": code} for code in ("1234-5", "41653-7", "2339-0")]
+    bundle["entry"] = [{"resource": one} for one in (*others, {**glucose, "code": {"coding": codes}})]
+    file = read(orjson.dumps(bundle), BERLIN)
+    assert ([value.code for value in file.values], file.skipped, file.bad) == (["41653-7"], 2, [])
 
 
 @pytest.mark.parametrize(

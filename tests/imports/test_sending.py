@@ -177,6 +177,15 @@ async def test_another_unit_beside_the_app_is_refused(gateway: httpx.AsyncClient
     assert {refusal.reason for refusal in report.refusals} == {"other-unit"} and report.counts["taken"] == 1
 
 
+async def test_a_sensor_that_tidepool_names_is_that_of_the_app(gateway: httpx.AsyncClient) -> None:
+    device = {"serialNumber": "8ABCDE", "name": "Dexcom G6", "manufacturer": "Dexcom, Inc.", "type": "700585005"}
+    await gateway.put("/devices/app", json={**device, "startedAt": "2026-11-20T00:00:00Z"})
+    await gateway.put("/devices/app/sensors/g", json=SENSOR | {"limits": {"lower": 40, "upper": 400}})
+    live = [{"time": f"2026-11-20T07:0{minute}:09Z", "value": value} for minute, value in ((0, 100), (5, "L"))]
+    await gateway.post("/devices/app/sensors/g/readings", json={"unit": "mg/dL", "readings": live})
+    assert (await give(gateway, samples.TIDEPOOL)).counts == {"there": 2, "taken": 1}
+
+
 async def test_devices_without_serial_number_stay_apart(gateway: httpx.AsyncClient) -> None:
     await give(gateway, samples.CLARITY.replace("8ABCDE", ""))
     await give(gateway, samples.LIBREVIEW_DE.replace("DEF456", ""))

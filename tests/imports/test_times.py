@@ -48,7 +48,9 @@ def test_the_column_tells_whether_days_come_first() -> None:
     assert read("04-03-2026 08:30 AM")[0] == "2026-04-03T06:30:00"
 
 
-@pytest.mark.parametrize("text", ["", "x", "2026-13-45 08:00", "31.02.2026 08:00", "2026-04-03 25:00", "12"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "2026-13-45 08:00", "31.02.2026 08:00", "2026-04-03 25:00", "12", "2026-04-03", "3. Apr 2026"]
+)
 def test_what_is_no_time(text: str) -> None:
     assert read(text) == [None]
 
