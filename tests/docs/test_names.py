@@ -18,6 +18,15 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), *(ROOT / "certs").glob("*.md")])
 VARIABLES = {f"DDR_{field.name.upper()}" for field in fields(Settings)} | OTHER_VARIABLES
 SUFFIXES = ("_total", "_bucket", "_sum", "_count", "_created")
+# Words of PostgreSQL, PgBouncer, Citus, OAuth and CSAF that no code of ours needs.
+FOREIGN = {
+    *("citus_set_coordinator_host", "citus_update_node", "client_secret_basic", "connect_query", "csaf_vex"),
+    *("known_not_affected", "max_standby_streaming_delay", "max_wal_size", "pg_restore", "pg_stat_archiver"),
+    *("pg_stat_database", "query_timeout", "remote_write", "revision_history", "shared_buffers"),
+    "synchronous_standby_names",
+}
+ROUTE = r"/(?:me|oauth|login|status|docs|healthz|readyz|metrics|gateway|\.well-known)\b[\w./-]*"
+NAMES = (r"[a-z]\w*_\w+", r"(?:diga|patient|operator|gateway|system):[\w:-]+", ROUTE)
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -38,6 +47,32 @@ def test_metrics_are_made(page: Path) -> None:
         stem = next((name.removesuffix(end) for end in SUFFIXES if name.endswith(end)), name)
         if not name.startswith(("ddr_restored", "ddr_rehearsal", "ddr_before", "ddr_password")):
             assert name in source() or stem in source(), f"{page.name}: {name}"
+
+
+@cache
+def beside() -> str:
+    """What else has names: what is deployed, the tests' marks, packages."""
+    files = [*(ROOT / "deploy").rglob("*.*"), *(ROOT / "tests/support").glob("*.py"), ROOT / "pyproject.toml"]
+    files += [*(ROOT / "ddr").rglob("*.json"), *(ROOT / "ddr").rglob("*.sql"), *(ROOT / "miv_packages").rglob("*.toml")]
+    return "\n".join(file.read_text() for file in files)
+
+
+def unknown(text: str) -> list[str]:
+    """Names between backticks that stand nowhere: settings, tables, columns, functions, events, routes."""
+    named = (found.group(1) for names in NAMES for found in re.finditer(rf"`(?:[A-Z]+ )?({names})`", text))
+    return sorted(name for name in {*named} - FOREIGN if name not in source() and name not in beside())
+
+
+@by_page
+def test_words_of_ours_are_known(page: Path) -> None:
+    if page.name not in ("CHANGELOG.md", "conformance.md"):  # history, names of tests
+        assert unknown(page.read_text()) == []
+
+
+def test_what_there_is_not_is_found() -> None:
+    made_up = ["audit_weeks", "patient:consent:forgotten", "/me/secrets", "/oauth/tokens"]
+    there = "`audit_days`, `patient:consent:withdrawn`, `GET /me/data.json`, `/oauth/token`"
+    assert unknown(" ".join(f"`{name}`" for name in made_up) + there) == sorted(made_up)
 
 
 @by_page
