@@ -186,8 +186,13 @@ def rechecked(settings: Settings) -> Settings:
     if kept := [name for name in fixed if getattr(new, name) != getattr(settings, name)]:
         log.warning("serve.settings_kept", extra={"settings": kept, "reason": "a new start is needed"})
     new = replace(new, **{name: getattr(settings, name) for name in FIXED})
-    check(new.journal_folder)  # as at a start: better the former settings than withdrawals that a restore undoes
+    _fit_to_reload(new)
     return new
+
+
+def _fit_to_reload(new: Settings) -> None:
+    """As at a start: better the former settings than withdrawals that a restore undoes. Raises StoreError."""
+    check(new.journal_folder)
 
 
 async def _supervise(sockets: Sockets, settings: Settings, early: Sequence[int]) -> None:
@@ -198,7 +203,7 @@ async def _supervise(sockets: Sockets, settings: Settings, early: Sequence[int])
 
 async def _keep_several(early: Sequence[int]) -> None:
     """A process for each recorder of the directory, until SIGTERM; SIGHUP reads it again."""
-    recorders = Recorders(fit_to_start, FIXED)
+    recorders = Recorders(fit_to_start, FIXED, _fit_to_reload)
     _on_signals(recorders.stop, recorders.read, early)
     await recorders.run()
 

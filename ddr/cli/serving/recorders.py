@@ -122,10 +122,16 @@ class Kept:
 
 class Recorders:
     """All of them. `checked` gives the settings of an environment, found fit for a start; `fixed`: names of those that
-    need a new start."""
+    need a new start. `fit` raises for whatever else a recorder that runs would refuse at a reload: it tells nobody that
+    it did, and would not be asked again when that is mended, which no file of settings shows."""
 
-    def __init__(self, checked: Callable[[Mapping[str, str]], Settings], fixed: tuple[str, ...]) -> None:
-        self._checked, self._fixed = checked, fixed
+    def __init__(
+        self,
+        checked: Callable[[Mapping[str, str]], Settings],
+        fixed: tuple[str, ...],
+        fit: Callable[[Settings], None],
+    ) -> None:
+        self._checked, self._fixed, self._fit = checked, fixed, fit
         self._kept: dict[str, Kept] = {}
         self._one_by_one = asyncio.Lock()  # of two that want the same, the first in the alphabet gets it
         self._stopping, self._reading = asyncio.Event(), asyncio.Event()
@@ -188,7 +194,7 @@ class Recorders:
             one.look_again()
             return
         before = one.settings
-        now = await self._admitted(one.name)
+        now = await self._admitted(one.name, runs=True)
         if now is None or now == before:
             return
         if changed := [name for name in self._fixed if getattr(now, name) != getattr(before, name)]:
@@ -197,11 +203,13 @@ class Recorders:
         else:
             one.reload()
 
-    async def _admitted(self, name: str) -> Settings | None:
+    async def _admitted(self, name: str, runs: bool = False) -> Settings | None:
         """The settings of this recorder; None, told in the log, when they are wrong or another's."""
         async with self._one_by_one:
             try:
                 settings = await asyncio.to_thread(self._checked, choosing(os.environ, name))
+                if runs:
+                    await asyncio.to_thread(self._fit, settings)
                 others = {each.name: each.settings for each in self._kept.values() if each.settings is not None}
                 others.pop(name, None)
                 reason = conflict(settings, others)
