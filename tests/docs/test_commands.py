@@ -12,7 +12,7 @@ import pytest
 from ddr.cli.main import main
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), *(ROOT / "certs").glob("*.md")])
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "certs").glob("*.md")])
 FENCED = re.compile(r"^```\w*(?: \w+)?\n(.*?)^```", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"(?:^|[|;&(] *|/bin/)ddr((?: +[^\s`|;&>#)]+)+)")
 MAKE = re.compile(r"^make ([a-z][a-z-]+)")
@@ -121,6 +121,6 @@ def test_every_page_is_named_in_the_readme() -> None:
 
 
 def anchors(file: Path) -> set[str]:
-    """The headings of a page as links name them."""
-    headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+    """The headings of a page as links name them; a comment in a piece of code is none."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", file.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -15,7 +15,7 @@ from ddr.settings_sources import OTHER_VARIABLES
 from ddr.store.database.binaries import OLDEST
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), *(ROOT / "certs").glob("*.md")])
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "certs").glob("*.md")])
 VARIABLES = {f"DDR_{field.name.upper()}" for field in fields(Settings)} | OTHER_VARIABLES
 SUFFIXES = ("_total", "_bucket", "_sum", "_count", "_created")
 # Words of PostgreSQL, PgBouncer, Citus, OAuth and CSAF that no code of ours needs.
