@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -49,10 +50,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Print the evidence, the calculation and the result; status 1 when the goal was missed."""
     looks = sorted((look for file in args.probe for look in _looks(file)), key=lambda look: look.at_ms)
-    logs = [_again_and_again(file) for file in args.log]
+    said = [calls.Export() for _ in args.log]
+    logs = [_again_and_again(file, one) for file, one in zip(args.log, said, strict=True)]
     told = [*probes.downtimes(looks), *calls.downtimes(lambda: chain.from_iterable(log() for log in logs))]
     span, result = with_database(lambda settings, pool: _compute(args.month, told, settings, pool))
-    print("\n".join(_report(args.month, span, result, looks, bool(args.probe))))
+    parts = [line for file, one in zip(args.log, said, strict=True) for line in _lacking(file, one.filters, result)]
+    print("\n".join(_report(args.month, span, result, looks, bool(args.probe), parts)))
     return 0 if result.availability >= GOAL else 1
 
 
@@ -61,17 +64,29 @@ def _looks(file: Path) -> list[probes.Look]:
         return probes.read(file.read_text("utf-8-sig"))
 
 
-def _again_and_again(file: Path) -> Callable[[], Iterable[Call]]:
+def _again_and_again(file: Path, said: calls.Export) -> Callable[[], Iterable[Call]]:
     """What gives the calls of a log as often as is wanted: a file is read each time, what is a pipe is kept."""
     if file.is_file():
-        return lambda: _calls(file)
-    kept = list(_calls(file))
+        return lambda: _calls(file, said)
+    kept = list(_calls(file, said))
     return lambda: kept
 
 
-def _calls(file: Path) -> Iterator[Call]:
+def _calls(file: Path, said: calls.Export) -> Iterator[Call]:
     with _told(file), file.open(encoding="utf-8") as lines:
-        yield from calls.read(lines)
+        yield from calls.read(lines, said)
+
+
+def _lacking(file: Path, filters: Mapping[str, Any] | None, result: Result) -> Iterator[str]:
+    """Which calls of the time that counts are not in a file of the request log, by what it says of itself."""
+    if filters is None:
+        yield f"{file} has no manifest at its end, as a whole export has: calls may be missing"
+        return
+    since_ms, until_ms = filters.get("since_ms", result.month.from_ms), filters.get("until_ms", result.until_ms)
+    if since_ms > result.month.from_ms or until_ms < result.until_ms:
+        yield f"{file} has calls from {shown_instant(since_ms)} until {shown_instant(until_ms)} only"
+    if others := {name: value for name, value in filters.items() if name not in ("since_ms", "until_ms")}:
+        yield f"{file} has calls of {', '.join(f'{name} {value}' for name, value in others.items())} only"
 
 
 @contextmanager
@@ -107,7 +122,9 @@ async def _compute(month: str, told: list[Item], settings: Settings, pool: async
     return span, result
 
 
-def _report(month: str, span: Span, result: Result, looks: list[probes.Look], probed: bool) -> Iterator[str]:
+def _report(
+    month: str, span: Span, result: Result, looks: list[probes.Look], probed: bool, parts: list[str]
+) -> Iterator[str]:
     """The lines of the report."""
     begin, end = shown_instant(result.month.from_ms), shown_instant(result.until_ms)
     yield f"Availability of {month} by HDDT operational-requirements (goal {GOAL:.1%})"
@@ -121,6 +138,7 @@ def _report(month: str, span: Span, result: Result, looks: list[probes.Look], pr
         yield f"the probes looked for {_hours(seen)} of {_hours(whole)}; for the rest the recorder speaks alone"
     else:
         yield "no external probe: --probe FILE (docs/operations.md)"
+    yield from parts
     yield f"time           {_hours(result.until_ms - result.month.from_ms)}"
     yield f"planned        {_hours(result.planned_ms)}  taken out: announced in time, or urgent for security"
     yield f"time counted   {_hours(result.counted_ms)}  = time - planned"

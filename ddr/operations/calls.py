@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -28,6 +28,13 @@ Call = tuple[int, str, bool]  # instant in milliseconds, function, whether it fa
 
 
 @dataclass
+class Export:
+    """What a file says of itself at its end: what it was narrowed to, by filter; None when it does not end so."""
+
+    filters: Mapping[str, Any] | None = None
+
+
+@dataclass
 class _Row:
     """Failed calls of one function in a row."""
 
@@ -36,14 +43,20 @@ class _Row:
     count: int = 1
 
 
-def read(lines: Iterable[str]) -> Iterator[Call]:
-    """Instant, function, and whether it failed, of each call that tells something. Raises ProbeError."""
+def read(lines: Iterable[str], said: Export | None = None) -> Iterator[Call]:
+    """Instant, function, and whether it failed, of each call that tells something. Raises ProbeError.
+
+    When all are read, `said` has what the file says of itself.
+    """
+    said = said or Export()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             call: dict[str, Any] = json.loads(line)
+            said.filters = None
             if call.keys() == {MANIFEST}:
+                said.filters = _filters(call[MANIFEST]["filters"])
                 continue
             at_ms = round(datetime.fromisoformat(call["timestamp"]).timestamp() * 1000)
             function = _function("/" + str(call["partner_id"]).partition("/")[2])
@@ -56,6 +69,12 @@ def read(lines: Iterable[str]) -> Iterator[Call]:
         if status == 429 or code in LIMITS or PLANNED in f"{code} {call.get('error_description') or ''}":
             continue
         yield at_ms, function, status >= FAILED
+
+
+def _filters(said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those that narrow something, instants as numbers. Raises AttributeError, TypeError, ValueError."""
+    given = {str(name): value for name, value in said.items() if value is not None}
+    return {name: int(value) if name.endswith("_ms") else value for name, value in given.items()}
 
 
 def _function(path: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import threading
@@ -115,10 +116,45 @@ async def test_a_log_may_be_a_file_or_a_pipe(
         assert await run("--month", "2026-09", "--log", str(file)) == 0
         told.append(capsys.readouterr().out)
     assert "10:00:00Z to 2026-09-10T10:00:06Z  down     log: 6 calls of token" in told[0]
-    assert re.sub("until .*", "", told[0]) == re.sub("until .*", "", told[1])
+    assert re.sub("until .*", "", told[0]) == re.sub("until .*", "", told[1]).replace(str(pipe), str(log))
     log.write_text("no record")
     assert await run("--month", "2026-09", "--log", str(log)) == 1
     assert capsys.readouterr().err == f"ddr: {log}: line 1: is no record of the request log\n"
+
+
+@pytest.mark.parametrize(
+    ("filters", "lacking"),
+    [
+        (None, "has no manifest at its end, as a whole export has: calls may be missing"),
+        ({"since_ms": None, "until_ms": None, "client": None}, ""),
+        ({"since_ms": 0, "until_ms": 1_900_000_000_000}, ""),
+        (
+            {"status": 200, "client": "urn:diga:bfarm:00101"},
+            "has calls of status 200, client urn:diga:bfarm:00101 only",
+        ),
+        (
+            {"since_ms": 1_789_000_000_000, "until_ms": 1_789_000_900_000},
+            "has calls from 2026-09-10T00:26:40Z until 2026-09-10T00:41:40Z only",
+        ),
+        ({"until_ms": 1_789_000_000_000}, "has calls from 2026-08-31T22:00:00Z until 2026-09-10T00:26:40Z only"),
+    ],
+)
+async def test_what_a_log_cannot_tell_is_said(
+    pool: asyncpg.Pool,
+    own: None,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    filters: dict[str, object] | None,
+    lacking: str,
+) -> None:
+    """Calls that failed and are not in it would count as available without a word."""
+    await pool.execute("UPDATE schema_migration SET applied_ms = 1767225600000")  # 2026-01-01
+    log = tmp_path / "calls.jsonl"
+    call = '{"timestamp": "2026-09-10T10:00:00.000Z", "partner_id": "h/oauth/token", "status": 200}\n'
+    log.write_text(call if filters is None else call + json.dumps({"manifest": {"filters": filters}}) + "\n")
+    assert await run("--month", "2026-09", "--log", str(log)) == 0
+    found = [line for line in capsys.readouterr().out.splitlines() if line.startswith(str(log))]
+    assert found == ([f"{log} {lacking}"] if lacking else [])
 
 
 WORDS = ("--by", "Operations", "--reason", "Change 4711: the clock was set")

@@ -235,6 +235,13 @@ def test_rows_of_failed_calls_are_those_of_all_calls(some: list[Call], apart: in
 
 
 def test_a_line_that_is_no_record_is_named() -> None:
-    for wrong in ("{}", "[]", "x", call(1).replace("503", "[]")):
+    for wrong in (
+        '{"manifest": {}}',
+        '{"manifest": {"filters": {"since_ms": "x"}}}',
+        "{}",
+        "[]",
+        "x",
+        call(1).replace("503", "[]"),
+    ):
         with pytest.raises(probes.ProbeError, match="line 2"):
             list(calls.read([call(1), wrong]))
