@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,7 +13,7 @@ from ddr.store.authorization.representations import End, Relation, SetBy, end
 from tests.browser.conftest import Site, Window, shoot
 from tests.browser.test_accessibility import check
 from tests.browser.test_pairing import CGM, DESKTOP, log_in, overflow
-from tests.support.patients import PASSWORD, add_device, new_patient, represent
+from tests.support.patients import PASSWORD, add_device, list_diga, new_patient, represent
 
 pytestmark = pytest.mark.browser
 
@@ -101,3 +102,33 @@ async def test_whoever_represents_nobody_sees_nothing_of_it(site: Site, window: 
     await window.page.goto(await site.authorize_url(CGM))
     await log_in(window.page, site)
     assert "Vertretung" not in await window.page.content()
+
+
+LONG = "Donaudampfschifffahrtsgesellschaftskapitaen"
+WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.mark.parametrize("window", [{"viewport": {"width": 320, "height": 700}}], indirect=True)
+async def test_no_long_word_widens_a_page(site: Site, window: Window) -> None:
+    """An address for a name, a serial number: nobody has to scroll to the side on a small phone (WCAG 1.4.10)."""
+    core, page = site.core, window.page
+    mother = await new_patient(core, f"{LONG}@konto.example".lower())
+    diga = list_diga(core, name=LONG, manufacturer=LONG, redirect_uri=site.diga.redirect_uri)
+    for child in (LONG, "Mia"):
+        await represent(core, mother, await new_patient(core, "child"), child)
+    await add_device(core, mother, LONG, CGM, "GS7" * 15)
+    await page.goto(await replace(site, diga=diga).authorize_url(CGM))
+    await page.fill("input[name=username]", mother.username)
+    await page.fill("input[name=password]", PASSWORD)
+    await page.press("input[name=password]", "Enter")
+    await page.wait_for_url("**/me/person?*")
+    assert await page.evaluate(WIDER) == 0
+    await page.locator("button[name=person]").first.click()
+    await page.wait_for_url("**/consent?*")
+    assert await page.evaluate(WIDER) == 0
+    await page.locator("input[name=scope]").first.check()
+    await page.locator("button[value=approve]").click()
+    await page.wait_for_url(f"{site.app}?*")
+    for path in ("/me", "/me/access", "/me/data", "/me/devices", "/me/representation", "/me/delete"):
+        await page.goto(site.base + path)
+        assert await page.evaluate(WIDER) == 0, path
