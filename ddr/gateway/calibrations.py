@@ -59,7 +59,7 @@ async def post_calibrations(
         if new:
             await aside(large, _check_room, [*known, *new], len(gone), sensor)
             await calibrations.insert_events(conn, patient_id, sensor["sensor_no"], new, now)
-            await calibrations.apply_events(conn, patient_id, sensor["sensor_no"], now, _delay_ms(core, sensor))
+            await calibrations.apply_events(conn, patient_id, sensor["sensor_no"], now, *_terms(core, sensor, now))
             await show(core, conn, device, sensor, now)
     counts = Counter(answer["status"] for answer in answers)
     return 200, {name: counts[name] for name in ("accepted", "duplicate", "rejected")} | {"items": answers}
@@ -80,7 +80,7 @@ async def delete_calibration(
         assert sensor is not None
         number = sensor["sensor_no"]
         if await calibrations.take_back(conn, patient_id, number, time_ms, now):
-            await calibrations.apply_events(conn, patient_id, number, now, _delay_ms(core, sensor))
+            await calibrations.apply_events(conn, patient_id, number, now, *_terms(core, sensor, now))
             await record(conn, AuditEvent.CALIBRATION_TAKEN_BACK, now, patient_id=patient_id)
         elif time_ms == sensor["started_ms"]:
             raise conflict("The calibration that the sensor was registered with cannot be taken back")
@@ -179,8 +179,9 @@ def _refusal(event: Event, sensor: Row, same_time: Event | None) -> Problem | No
     return None
 
 
-def _delay_ms(core: Core, sensor: Row) -> int:
-    return core.catalog.delay_ms(sensor["miv_url"])
+def _terms(core: Core, sensor: Row, now_ms: int) -> tuple[int, int]:
+    """Delay-From-Real-Time of the sensor's MIV, and where its Historic-Data-Period begins."""
+    return core.catalog.delay_ms(sensor["miv_url"]), core.catalog.floor_ms(sensor["miv_url"], now_ms)
 
 
 def _describe(core: Core, event: Event, epochs: list[Row]) -> Item:

@@ -52,9 +52,9 @@ async def correct_sensor(core: Core, conn: asyncpg.Connection, sensor: Row, star
         conn, patient_id, sensor["device_no"], core.catalog.references, started_ms
     ):
         raise conflict(CONTRADICTED)
-    delay_ms = core.catalog.delay_ms(sensor["miv_url"])
+    delay_ms, floor_ms = core.catalog.delay_ms(sensor["miv_url"]), core.catalog.floor_ms(sensor["miv_url"], now_ms)
     try:
-        await series_start.move_start(conn, patient_id, sensor["sensor_no"], started_ms, now_ms, delay_ms)
+        await series_start.move_start(conn, patient_id, sensor["sensor_no"], started_ms, now_ms, delay_ms, floor_ms)
     except series_start.KnownBefore:
         raise conflict(CONTRADICTED) from None
     core.sensors.forget((patient_id, sensor["device_key"], sensor["sensor_key"]))

@@ -89,7 +89,7 @@ async def test_what_is_cut_anew_meanwhile_goes_by_its_new_time(own: Core) -> Non
     async with own.pool.acquire() as writing, writing.transaction():
         stamp_ms = await lock_patient(writing, stored.patient_id, START + DAYS * DAY)
         assert stamp_ms is not None
-        await move_start(writing, stored.patient_id, stored.sensor_no, START + 10 * DAY, stamp_ms, DELAY)
+        await move_start(writing, stored.patient_id, stored.sensor_no, START + 10 * DAY, stamp_ms, DELAY, START)
         forgetting = asyncio.create_task(forget_readings(own.pool, [stored.patient_id], START + 8 * DAY))
         await until_it_waits(own.pool)
     await forgetting

@@ -135,3 +135,30 @@ async def test_a_late_change_is_told_of_a_chunk_that_reached_into_the_history(
     with later(ddr, 12 * HOUR + MINUTE):  # it would have left the history as it was, too
         assert known["id"] not in [chunk["id"] for chunk in await sensor.chunks()]
         assert (await sensor.reader.get(f"Observation/{known['id']}")).status_code == 404
+
+
+@pytest.mark.parametrize("what", ["calibration", "start"])
+async def test_values_are_nowhere_twice_when_their_series_began_before_the_history(ddr: Recorder, what: str) -> None:
+    history_ms = ddr.core.catalog.terms[ddr.core.catalog.by_name(CGM).valueset].historic_days * DAY  # type: ignore[union-attr]
+    long_ago, began = ddr.clock() - history_ms - 5 * DAY, ddr.clock() - 3 * DAY
+    home = Home(ddr, await ddr.patient())
+    await home.device("cgm", startedAt=date_time(long_ago))
+    await home.cgm("cgm", began if what == "start" else long_ago, "not-calibrated")
+    sensor = Worn(home, await paired(ddr, home.patient, CGM), long_ago)
+    if what == "calibration":
+        await report(sensor, began - long_ago, "calibrated")
+    await home.readings("cgm", began, ramp(2 * SLOTS))
+    first = await sensor.reader.search("Observation")
+    if what == "calibration":
+        await report(sensor, HOUR, "calibrated")  # known late: it was calibrated all the time
+    else:
+        await home.cgm(
+            "cgm", long_ago, "not-calibrated", calibration={"state": "not-calibrated", "time": date_time(began)}
+        )
+    known = {chunk["id"]: chunk for chunk in entries(first)}
+    known |= {one["id"]: one for one in await sensor.chunks(f"_lastUpdated=gt{first['meta']['lastUpdated']}")}
+    held = [chunk for chunk in known.values() if "valueSampledData" in chunk]
+    found = [value for chunk in sorted(held, key=period) for value in values(chunk) if value != "E"]
+    assert found == [str(value) for value in ramp(2 * SLOTS)]
+    assert {chunk["id"] for chunk in await sensor.chunks()} == known.keys()
+    assert len({(await metric_of(sensor, chunk))["id"] for chunk in held}) == 1

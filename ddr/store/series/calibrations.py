@@ -19,6 +19,7 @@ from ddr.store.devices import devices as store
 from ddr.store.devices.appearance import epochs_appeared
 from ddr.store.devices.devices import Row
 from ddr.store.measurements import measurements
+from ddr.store.series.anew import begin, begins_anew, emptied
 from ddr.store.series.chunks import lock_epoch_rows
 from ddr.store.series.recut import Piece, recut_series
 
@@ -100,23 +101,24 @@ async def show_from(conn: asyncpg.Connection, sensor: Row, from_ms: int, now_ms:
     await conn.execute(_CHUNKS_APPEARED, patient_id, [row["epoch_no"] for row in shown], now_ms)
 
 
-async def apply_events(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, now_ms: int, delay_ms: int) -> None:
+async def apply_events(
+    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, now_ms: int, delay_ms: int, floor_ms: int
+) -> None:
     """Make the epochs of a calibrated sensor those of its stored events, and cut again what was stored.
 
-    `delay_ms` as for ddr.store.series.chunks.merge_readings.
+    `delay_ms` as for ddr.store.series.chunks.merge_readings, `floor_ms` as for ddr.store.series.anew.begins_anew.
     """
     rows = await lock_epoch_rows(conn, patient_id, sensor_no)
     events = await events_of(conn, patient_id, sensor_no)
     parts = segments([registered(rows[0]), *events], rows[0]["sensor_ended_ms"])
-    pieces = [await _piece(conn, rows, part, now_ms) for part in parts]
+    pieces = [await _piece(conn, rows, part, now_ms, floor_ms) for part in parts]
     kept = {piece.row["epoch_no"] for piece in pieces}
     left = [row for row in rows if row["epoch_no"] not in kept]
     for row in left:
         await store.withdraw_epoch(conn, row, now_ms)
     if rows[0]["continuous"]:
         moved = [piece for piece in pieces if piece.former is None or _bounds(piece.former) != _bounds(piece.row)]
-        gone = [Piece({**row, "until_ms": row["from_ms"]}, row) for row in left]
-        await recut_series(conn, [*moved, *gone], now_ms, delay_ms)
+        await recut_series(conn, [*moved, *map(emptied, left)], now_ms, delay_ms)
     else:
         await _repoint(conn, patient_id, pieces, [row["epoch_no"] for row in left], now_ms)
 
@@ -125,10 +127,10 @@ def _bounds(row: Row) -> tuple[int, int | None]:
     return row["from_ms"], row["until_ms"]
 
 
-async def _piece(conn: asyncpg.Connection, rows: Sequence[Row], part: Segment, now_ms: int) -> Piece:
+async def _piece(conn: asyncpg.Connection, rows: Sequence[Row], part: Segment, now_ms: int, floor_ms: int) -> Piece:
     """The epoch of a segment, stored. It is the first one that began within the segment, else a new one.
 
-    There is one, unless an event was taken back; then the others have nothing left.
+    There is one, unless an event was taken back, or a new one takes its place; then the others have nothing left.
     """
     starts = [row["from_ms"] for row in rows]
     at = bisect_left(starts, part.from_ms)
@@ -142,11 +144,10 @@ async def _piece(conn: asyncpg.Connection, rows: Sequence[Row], part: Segment, n
         "calibration_type": part.last.type,
         "calibration_time": part.last.text,
     }
-    if row["from_ms"] >= part.from_ms:
+    if row["from_ms"] >= part.from_ms and not await begins_anew(conn, row, part.from_ms, floor_ms):
         await store.change_epoch(conn, row, found, now_ms)
         return Piece(found, row)
-    number = await store.insert_epoch(conn, row["patient_id"], row["device_no"], row["sensor_no"], found, now_ms)
-    return Piece({**found, "epoch_no": number, "tail_k": None, "tail_start_ms": None}, None)
+    return await begin(conn, found, now_ms)
 
 
 async def _repoint(

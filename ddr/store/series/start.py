@@ -9,6 +9,7 @@ import asyncpg
 from ddr.series.epoch import Epoch
 from ddr.store.devices import devices as store
 from ddr.store.devices.starts import move_sensor
+from ddr.store.series.anew import begin, begins_anew, emptied
 from ddr.store.series.chunks import lock_epoch_rows
 from ddr.store.series.recut import Piece, UnplacedReadings, recut_series
 
@@ -22,11 +23,17 @@ class KnownBefore(Exception):
 
 
 async def move_start(
-    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, started_ms: int, now_ms: int, delay_ms: int
+    conn: asyncpg.Connection,
+    patient_id: UUID,
+    sensor_no: int,
+    started_ms: int,
+    now_ms: int,
+    delay_ms: int,
+    floor_ms: int,
 ) -> None:
     """Let the sensor begin at `started_ms`: its first epoch does, and what is stored of a series is cut anew.
 
-    `delay_ms` as for ddr.store.series.chunks.merge_readings. Raises KnownBefore.
+    `delay_ms` and `floor_ms` as for ddr.store.series.calibrations.apply_events. Raises KnownBefore.
     """
     rows = await lock_epoch_rows(conn, patient_id, sensor_no)
     first = rows[0]
@@ -41,9 +48,14 @@ async def move_start(
         await conn.execute(_LEARNT, patient_id, first["epoch_no"], now_ms)
         moved["registered_ms"] = now_ms
     await move_sensor(conn, patient_id, sensor_no, started_ms)
-    await store.change_epoch(conn, first, moved, now_ms)
+    if await begins_anew(conn, first, started_ms, floor_ms):
+        await store.withdraw_epoch(conn, first, now_ms)
+        pieces = [await begin(conn, moved, now_ms), emptied(first)]
+    else:
+        await store.change_epoch(conn, first, moved, now_ms)
+        pieces = [Piece(moved, first)]
     if first["continuous"]:
         try:
-            await recut_series(conn, [Piece(moved, first)], now_ms, delay_ms)
+            await recut_series(conn, pieces, now_ms, delay_ms)
         except UnplacedReadings:
             raise KnownBefore from None
