@@ -172,5 +172,5 @@ release: $(VENV)/.dev ## prove, build and sign dist/VERSION: make release VERSIO
 	@$(BIN)/python -m tests.conformance $(EVIDENCE) --proves-this-commit || $(MAKE) --no-print-directory ci
 	@$(BIN)/python -m tools.release "$(VERSION)" --key "$(KEY)" --evidence $(EVIDENCE) $(if $(OUT),--out "$(OUT)")
 
-clean: ## remove what make created (keeps .ddr)
+clean: ## remove .venv and caches (keeps .ddr, dist and evidence)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
