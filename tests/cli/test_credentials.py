@@ -118,6 +118,34 @@ async def test_roles_are_met_with_their_end_and_their_use(own: Core, run: Run, c
         await own.pool.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
+async def test_the_end_of_a_role_that_was_put_off_or_lifted_is_followed(own: Core, run: Run, clock: Clock) -> None:
+    """What the database says of it holds: nobody can tell the register otherwise, and it warned of it for good."""
+    role = f"reader_{secrets.token_hex(4)}"
+    await own.pool.execute(f"CREATE ROLE {role} LOGIN")
+    try:
+        await own.pool.execute(f"GRANT SELECT ON patient TO {role}")
+        for ends, until_ms in (
+            ("2090-01-01Z", 3_786_912_000_000),
+            ("infinity", None),
+            ("2091-01-01Z", 3_818_448_000_000),
+            ("99999-01-01Z", None),
+        ):
+            await own.pool.execute(f"ALTER ROLE {role} VALID UNTIL '{ends}'")
+            await follow(own, clock())
+            assert (await of(own, Kind.DATABASE))[role].until_ms == until_ms
+            assert (await run("list"))[0] == 0
+        await own.pool.execute(f"ALTER ROLE {role} VALID UNTIL '2090-01-01Z'")
+        await follow(own, clock())
+        await own.pool.execute(f"ALTER ROLE {role} VALID UNTIL '2020-01-01Z'")
+        await follow(own, clock())
+        await own.pool.execute(f"ALTER ROLE {role} VALID UNTIL 'infinity'")
+        await follow(own, clock())
+        found = (await of(own, Kind.DATABASE))[role]
+        assert (found.ended_ms, found.until_ms) == (None, None)
+    finally:
+        await own.pool.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
 async def test_certificates_have_an_owner_a_use_and_a_warning_until_another_follows(
     own: Core, clock: Clock, tmp_path: Path
 ) -> None:

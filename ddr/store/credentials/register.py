@@ -72,7 +72,8 @@ INSERT INTO credential (kind, mark, name, owner, purpose, since_ms, until_ms) VA
 _MEET = """
 INSERT INTO credential AS c (kind, mark, name, owner, purpose, since_ms, until_ms) VALUES ($1, $2, $3, '', '', $5, $4)
 ON CONFLICT (kind, mark) DO UPDATE
-   SET since_ms = excluded.since_ms, ended_ms = NULL, until_ms = coalesce(excluded.until_ms, c.until_ms)
+   SET since_ms = excluded.since_ms, ended_ms = NULL,
+       until_ms = CASE WHEN c.kind = 'database' THEN excluded.until_ms ELSE coalesce(excluded.until_ms, c.until_ms) END
  WHERE c.ended_ms IS NOT NULL RETURNING true"""
 # Those that no other of the same name outlasts.
 _ENDS = """
@@ -113,14 +114,15 @@ async def meet(
 ) -> None:
     """One that is in use: it has a row from now on, without an owner as yet; recorded, unless it is what asks this.
 
-    `until_ms`: when it is known to end.
+    `until_ms`: when it is known to end. Of a role the database knows it, also that there is no end any more; of others
+    somebody may have said it.
     """
     async with pool.acquire() as conn, conn.transaction():
         if await conn.fetchval(_MEET, kind, mark, name, until_ms, now_ms):
             if own:
                 return
             await _recorded(conn, Event.CREDENTIAL_FOUND, kind, mark, now_ms)
-        elif until_ms is not None:
+        elif until_ms is not None or kind is Kind.DATABASE:
             await conn.execute(
                 "UPDATE credential SET until_ms = $3 WHERE kind = $1 AND mark = $2 AND until_ms IS DISTINCT FROM $3",
                 kind,

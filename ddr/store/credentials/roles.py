@@ -1,4 +1,7 @@
-"""Roles of the database that can log in and read the tables of patients: the recorder's own, and those of people."""
+"""Roles of the database that can log in and read the tables of patients: the recorder's own, and those of people.
+
+An end in the year 9999 or later, infinity included, is none.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import asyncpg
 
 _ROLES = """
 SELECT r.rolname::text AS name,
-       CASE WHEN isfinite(r.rolvaliduntil) THEN (extract(epoch FROM r.rolvaliduntil) * 1000)::bigint END AS until_ms,
+       CASE WHEN r.rolvaliduntil < '9999-12-31Z' THEN (extract(epoch FROM r.rolvaliduntil) * 1000)::bigint END
+           AS until_ms,
        EXISTS (SELECT FROM pg_stat_activity a WHERE a.usesysid = r.oid AND a.datname = current_database()) AS used,
        r.rolname = current_user AS own
   FROM pg_roles r
