@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from ddr.http.asgi import Headers, Scope, header
@@ -13,7 +14,9 @@ def clock_skew(scope: Scope, now_ms: int) -> Headers:
     sent = instant_ms(header(scope, "sent-at"))
     if sent is None:
         try:
-            sent = int(parsedate_to_datetime(header(scope, "date") or "").timestamp() * 1000)
+            date = parsedate_to_datetime(header(scope, "date") or "")
+            # a form without a zone (asctime, RFC 9110 section 5.6.7) is in UTC, not in the zone of this machine
+            sent = int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() * 1000)
         except (ValueError, TypeError, OverflowError):
             return ()
     return (("clock-skew", str(round((sent - now_ms) / 1000))),)

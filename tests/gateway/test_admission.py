@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -75,6 +76,20 @@ async def test_a_failed_request_may_be_sent_again_with_its_key(client: Client, c
 )
 async def test_a_gateway_is_told_how_far_its_clock_is_off(cgm: Client, sent: dict[str, str], skew: str | None) -> None:
     assert (await cgm.get("/devices", headers=sent)).headers.get("clock-skew") == skew
+
+
+async def test_a_date_without_a_zone_is_in_utc_wherever_the_recorder_stands(
+    cgm: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 9110 section 5.6.7: the form of asctime. A gateway moves its times by the answer."""
+    try:
+        with monkeypatch.context() as machine:
+            machine.setenv("TZ", "Europe/Berlin")
+            time.tzset()
+            told = await cgm.get("/devices", headers={"date": "Sun Nov 22 09:59:00 2026"})
+    finally:
+        time.tzset()
+    assert told.headers.get("clock-skew") == "-60"
 
 
 async def test_too_many_requests_at_once_are_told_when_to_come_again(core: Core, token: str) -> None:
