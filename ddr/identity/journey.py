@@ -6,6 +6,7 @@ OpenID Connect Core 1.0 section 3.1, RP-Initiated Logout 1.0, RFC 7636, RFC 9207
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
@@ -20,7 +21,17 @@ from ddr.store.patients.journeys import Journey
 
 CALLBACK = "/login/callback"
 SCOPE = "openid profile"  # of the profile only preferred_username is read, and kept in the session only
+TOKEN_ERRORS = (
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+)  # RFC 6749 section 5.2; other words are not repeated
 CLOCKS_MS = 10_000  # how far the clocks of provider and recorder may differ when a login must be new
+
+log = logging.getLogger(__name__)
 
 
 def set_out(request_uri: str, confirms: bool, now_ms: int) -> Journey:
@@ -85,10 +96,15 @@ async def _redeem(provider: Provider, endpoint: str, code: str, verifier: str, b
     if provider.client_secret:
         account = httpx.BasicAuth(quote(provider.client_id, safe=""), quote(provider.client_secret, safe=""))
         request = next(account.auth_flow(request))
-    content = await provider.json_of(request, 400)
+    try:
+        content = await provider.json_of(request, 400)
+    except ProviderUnavailable as error:  # by a secret that is not taken any more nobody can log in
+        log.warning("login.provider_away", extra={"fault": f"token endpoint: {error}"})
+        raise
     token = content.get("id_token")
     if not isinstance(token, str):
-        raise LoginRefused("no ID token")
+        said = content.get("error")
+        raise LoginRefused(f"no ID token: {said}" if said in TOKEN_ERRORS else "no ID token")
     return token
 
 

@@ -271,6 +271,37 @@ async def test_a_provider_that_goes_away_meanwhile_loses_no_request(
     assert (await traveller.login(button(response.text))).headers["location"].startswith("/consent?request_uri=urn%3A")
 
 
+async def test_a_provider_that_does_not_take_our_secret_any_more_is_told(
+    oidc_core: Core, traveller: Traveller, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody can log in until the operator knows why."""
+    callback = await traveller.prove(await traveller.ask())
+    assert oidc_core.identity is not None
+    oidc_core.identity.client_secret = "of last year"
+    with caplog.at_level(logging.WARNING):
+        assert (await traveller.here.get(callback)).status_code == 503
+    told = [(one.message, vars(one).get("fault")) for one in caplog.records]
+    assert told == [("login.provider_away", "token endpoint: status 401")]
+
+
+@pytest.mark.parametrize(
+    ("error", "check"), [("unauthorized_client", "no ID token: unauthorized_client"), ("of anna", "no ID token")]
+)
+async def test_why_a_provider_gives_no_token_is_told_in_the_words_of_the_rfc(
+    oidc_core: Core,
+    traveller: Traveller,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: str,
+    check: str,
+) -> None:
+    callback = await traveller.prove(await traveller.ask())
+    monkeypatch.setattr(oidc_core.identity, "json_of", AsyncMock(return_value={"error": error}))
+    with caplog.at_level(logging.WARNING):
+        assert (await traveller.here.get(callback)).status_code == 400
+    assert [(one.message, vars(one).get("check")) for one in caplog.records] == [("login.refused", check)]
+
+
 async def test_a_journey_ends_after_a_while(traveller: Traveller, clock: Clock) -> None:
     address = await traveller.ask()
     clock.advance(LONGEST_MS / 1000)
