@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from ddr.client.oauth import seconds_told
 from ddr.conform.check import Need, check
+from ddr.conform.judging import expect_refused
 from ddr.conform.kit import Kit
 from ddr.conform.laws.chunks import series
 from ddr.conform.laws.codes import VALUESETS
@@ -72,7 +73,10 @@ def reads_are_not_throttled(kit: Kit) -> None:
 
 @check("OPS-015", "OPS-014")
 def refusals_say_when(kit: Kit) -> None:
-    """Every 429 and 503 of this run says Retry-After, in seconds or as a date; a 503 for load or maintenance should."""
+    """Every 429 and 503 of this run says Retry-After, in seconds or as a date; a 503 for load or maintenance should.
+
+    A 429 of the FHIR server has the OperationOutcome that HDDT prescribes.
+    """
     seen = [one for one in kit.wire.exchanges if one.status in (429, 503)]
     if not seen:
         raise NotApplicable("nothing was refused for load, maintenance or the Grace-Period during this run")
@@ -81,6 +85,8 @@ def refusals_say_when(kit: Kit) -> None:
         told = one.headers.get("retry-after", "")
         limited = one.status == 429 or one.issue.get("code") == "throttled"
         expect(told or not limited, "Retry-After is missing", one)
+        if one.status == 429 and one.url.startswith(f"{kit.target.fhir_base}/"):
+            expect_refused(one, 429, "Rate limit exceeded", "throttled")
         expect(
             not told or seconds_told(one.headers) is not None, f"Retry-After is {told}: neither seconds nor a date", one
         )

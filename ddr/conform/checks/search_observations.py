@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, timedelta, timezone, tzinfo
 from decimal import Decimal
 
 from ddr.conform.agree import agree, query
@@ -11,7 +12,7 @@ from ddr.conform.exchange import Json
 from ddr.conform.kit import Kit
 from ddr.conform.laws.codes import VALUESETS
 from ddr.conform.laws.naive import Case, bounded, codings, compared, has_code, in_range, quantities, references
-from ddr.conform.laws.times import effective, is_finer, updated, written
+from ddr.conform.laws.times import Range, effective, is_finer, updated, written
 from ddr.conform.verdict import NoData, NotApplicable, expect
 from ddr.conform.view import View
 from ddr.durations import DAY_MS
@@ -19,6 +20,8 @@ from ddr.durations import DAY_MS
 PATIENT = (Need.PATIENT,)
 UCUM = "http://unitsofmeasure.org"
 OBSERVATION = "Observation"
+EAST = timezone(timedelta(hours=5, minutes=30))
+ZONES = range(-14 * 3_600_000, 12 * 3_600_000 + 1, 3_600_000)  # from UTC, in milliseconds
 
 
 def _each(
@@ -93,9 +96,9 @@ def _middle(found: list[Json]) -> int:
     return first + min(last - first, 7_200_000) // 2 // 1000 * 1000
 
 
-@check("OBS-010", "RS-050", needs=PATIENT, searches=8)
+@check("OBS-010", "RS-050", needs=PATIENT, searches=11)
 def search_by_date(kit: Kit) -> None:
-    """`date` with each of the prefixes, and without, finds what R4 says, for instants and for periods."""
+    """`date` with each of the prefixes, and without, finds what R4 says, for instants of any zone and for days."""
 
     def look(view: View, found: list[Json]) -> None:
         asked = _middle(found)
@@ -105,16 +108,37 @@ def search_by_date(kit: Kit) -> None:
         at = moments[len(moments) // 2][0] // 1000 * 1000 if moments else asked
         for prefix in ("", "ne"):
             agree(view, OBSERVATION, _dated(prefix, at))
+        agree(view, OBSERVATION, _dated("ge", asked, EAST))
+        for prefix in ("ge", ""):
+            _on_day(view, found, prefix)
 
     _each(kit, look)
 
 
-def _dated(prefix: str, asked: int) -> Case:
+def _dated(prefix: str, asked: int, zone: tzinfo = UTC) -> Case:
     def wanted(one: Json) -> bool:
         time = effective(one)
         return time is not None and in_range(prefix or "eq", time, (asked, asked + 999))
 
-    return _case(wanted, date=f"{prefix}{written(asked)}")
+    return _case(wanted, date=f"{prefix}{written(asked, zone)}")
+
+
+def _on_day(view: View, found: list[Json], prefix: str) -> None:
+    """A search by the day with the most finds what one zone gives at least: in which the day lies is left to the server
+    (FHIR R4 search.html#date)."""
+
+    def ways(time: Range | None, begin: int) -> list[bool]:
+        days = ((begin + away, begin + away + DAY_MS - 1) for away in ZONES)
+        return [time is not None and in_range(prefix or "eq", time, day) for day in days]
+
+    times = [effective(one) for one in found]
+    days = {time[0] // DAY_MS * DAY_MS for time in times if time}
+    fewest, begin = max((min(map(sum, zip(*(ways(time, day) for time in times), strict=True))), day) for day in days)
+    text = query(date=f"{prefix}{written(begin)[:10]}")
+    case = Case(text, lambda one: all(ways(effective(one), begin)), lambda one: any(ways(effective(one), begin)))
+    answer = agree(view, OBSERVATION, case)
+    told = f"{OBSERVATION}?{text} finds {len(answer.matches)}, in each zone {fewest} fit"
+    expect(len(answer.matches) >= fewest, told, answer.pages[0])
 
 
 @check("OBS-010", needs=PATIENT, searches=1)

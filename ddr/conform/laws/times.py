@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from ddr.conform.exchange import Json
 
@@ -67,11 +67,10 @@ def is_finer(text: object) -> bool:
     return isinstance(text, str) and _FINER.search(text) is not None
 
 
-def written(ms: int) -> str:
-    """An instant for a query: with Z, without a fraction where there is none."""
-    moment = datetime.fromtimestamp(ms / 1000, UTC)
-    text = moment.strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}.{ms % 1000:03d}Z" if ms % 1000 else f"{text}Z"
+def written(ms: int, zone: tzinfo = UTC) -> str:
+    """An instant for a query: without a fraction where there is none."""
+    moment = datetime.fromtimestamp(ms // 1000, zone).replace(microsecond=ms % 1000 * 1000)
+    return moment.isoformat(timespec="milliseconds" if ms % 1000 else "seconds").replace("+00:00", "Z")
 
 
 def _ms(moment: datetime) -> int:

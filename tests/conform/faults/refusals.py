@@ -174,13 +174,13 @@ def _newest(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     return tamper.pass_on(httpx.Request("GET", request.url.copy_with(raw_path=path.encode()), headers=request.headers))
 
 
-def _throttled(**headers: str) -> Harm:
+def _throttled(text: str = "Rate limit exceeded. Please retry after the specified time.", **headers: str) -> Harm:
     """A search is too early, as if the Grace-Period ran."""
 
     def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
         if not asks(request, "/fhir/Observation$", query="_sort=-date&_count=1"):
             return tamper.pass_on(request)
-        issue = {"severity": "error", "code": "throttled", "details": {"text": "Too early"}}
+        issue = {"severity": "error", "code": "throttled", "diagnostics": text}
         body = {"resourceType": "OperationOutcome", "issue": [issue]}
         return answered(request, 429, body, **{"content-type": "application/fhir+json", **headers})
 
@@ -361,6 +361,14 @@ REFUSALS = (
         "throttled-without-a-time",
         "429 says nothing of when to come back",
         _throttled(),
+        "refusals-say-when",
+        ("newest-comes-first",),
+        after=("newest-comes-first",),
+    ),
+    Fault(
+        "throttled-in-other-words",
+        "429 has other words than are prescribed",
+        _throttled("Too early", **{"retry-after": "0"}),
         "refusals-say-when",
         ("newest-comes-first",),
         after=("newest-comes-first",),

@@ -150,6 +150,18 @@ SEARCHES = (
         "search-by-date",
     ),
     Fault(
+        "days-are-instants",
+        "a day is taken for its first second",
+        requests(OBSERVATIONS, r"date=(\d{4}-\d\d-\d\d)(?=&|$)", r"date=\1T00:00:00Z"),
+        "search-by-date",
+    ),
+    Fault(
+        "zones-are-ignored",
+        "the zone of a date is not looked at",
+        requests(OBSERVATIONS, r"(date=[^&]*)%2B\d\d%3A\d\d", r"\1Z"),
+        "search-by-date",
+    ),
+    Fault(
         "code-ignored",
         "the parameter code is not looked at",
         requests(OBSERVATIONS, r"(^|&)code=[^&]*"),
