@@ -108,8 +108,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_source_archive_has_what_its_pages_link_to(page: Path) -> None:
-    hatch = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["sdist"]
-    has = {"README.md", "LICENSE", "pyproject.toml", *(name.strip("/") for name in hatch["include"])}
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    included = told["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    has = {"README.md", "pyproject.toml", *told["project"]["license-files"], *(name.strip("/") for name in included)}
     links = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", page.read_text())
     wanted = {(page.parent / target).resolve().relative_to(ROOT).parts[0] for target in links}
     assert {page.relative_to(ROOT).parts[0], "Makefile", *wanted} <= has
