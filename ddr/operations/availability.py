@@ -9,7 +9,7 @@ and the report says who said so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from ddr.fhir.instants import date_time
 from ddr.operations.business_days import earliest
-from ddr.operations.status.functions import TOWARDS_DIGA
+from ddr.operations.status.functions import HOLDUP, INGESTION, TOWARDS_DIGA
 from ddr.store.outages.events import Event
 from ddr.store.outages.notices import Notice
 from ddr.store.outages.retractions import Retraction
@@ -86,7 +86,11 @@ def compute(
     """The availability of this month as far as it has passed; `retracted`: notices and events that were taken back."""
     until_ms = max(month.from_ms, min(month.until_ms, now_ms))
     window = Span(month.from_ms, until_ms)
+    notices, events = list(notices), list(events)
     said = [(of_notice(one), retracted.get(one.notice)) for one in notices]
+    said += [
+        (one, None) for one in of_closed_ingestion(notices, (e for e in events if e.name not in retracted), now_ms)
+    ]
     said += [(of_event(one, now_ms), retracted.get(one.name)) for one in events]
     evidence = [*(taken_back(item, by) if by else item for item, by in said), *probe]
     items = sorted(
@@ -109,12 +113,33 @@ def of_notice(notice: Notice) -> Item:
         return Item(span, source, notice.cause, "down", "a disruption")
     if not (notice.impact and notice.contact):
         return Item(span, source, notice.cause, "down", "announced without impact or contact")
+    if why := _taken_out(notice):
+        return Item(span, source, notice.cause, "planned", why)
+    return Item(span, source, notice.cause, "down", "announced too late")
+
+
+def of_closed_ingestion(notices: Iterable[Notice], events: Iterable[Event], now_ms: int) -> Iterator[Item]:
+    """Data that was late because maintenance let none in: within a window that met the rules that is planned, too."""
+    closed = [
+        (Span(one.from_ms, one.end_ms or now_ms), one, why)
+        for one in notices
+        if INGESTION in one.functions and not _towards_diga(one.functions) and (why := _taken_out(one))
+    ]
+    for event in events:
+        for window, notice, why in closed if event.key.startswith(HOLDUP) else ():
+            if span := cut(of_event(event, now_ms).span, window):
+                yield Item(span, f"notice {notice.notice}", notice.cause, "planned", f"{why}; no data was let in")
+
+
+def _taken_out(notice: Notice) -> str:
+    """Why maintenance is taken out of the time that counts; empty when it is not."""
+    closed = notice.planned and notice.cancelled_ms is None and notice.state == UNAVAILABLE
+    if not (closed and notice.impact and notice.contact):
+        return ""
     announced = datetime.fromtimestamp(notice.announced_ms / 1000, ZONE)
     if notice.from_ms >= int(earliest(announced).timestamp() * 1000):
-        return Item(span, source, notice.cause, "planned", f"announced {announced.isoformat(timespec='minutes')}")
-    if notice.urgent_reason:
-        return Item(span, source, notice.cause, "planned", f"urgent for security: {notice.urgent_reason}")
-    return Item(span, source, notice.cause, "down", "announced too late")
+        return f"announced {announced.isoformat(timespec='minutes')}"
+    return f"urgent for security: {notice.urgent_reason}" if notice.urgent_reason else ""
 
 
 def taken_back(item: Item, retraction: Retraction) -> Item:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Iterator
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -94,6 +95,33 @@ def test_what_was_announced_in_time_is_taken_out() -> None:
 def test_how_a_notice_counts(notice: Notice, planned: int, down: int) -> None:
     result = july([notice], [])
     assert (result.planned_ms, result.down_ms) == (planned * HOUR, down * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("members", "planned", "down"),
+    [
+        ({}, 90, 60),  # what came later than the window
+        ({"announced_days": 3}, 0, 150),
+        ({"announced_days": 3, "urgent_reason": "CVE"}, 90, 60),
+        ({"contact": ""}, 0, 150),
+        ({"planned": False}, 0, 150),
+        ({"state": "demoted"}, 0, 150),
+        ({"functions": ["summary", "ingestion"]}, 120, 60),
+    ],
+)
+def test_data_that_planned_maintenance_of_ingestion_keeps_out_is_planned(
+    members: dict[str, Any], planned: int, down: int
+) -> None:
+    """Half an hour after the begin the Vendor-Holdup is over; nothing else that goes wrong meanwhile is planned."""
+    notice = window(**{"functions": ["ingestion"], **members})
+    late = [
+        Event(f"holdup-{miv}", "unavailable", [f"data:{miv}"], "late", "spät", START + HOUR // 2, START + 3 * HOUR)
+        for miv in ("a", "b")
+    ]
+    result = july([notice], late)
+    assert (result.planned_ms, result.down_ms) == (planned * MINUTE, down * MINUTE)
+    if notice.functions == ["ingestion"]:
+        assert july([notice], [outage(START, HOUR)]).down_ms == HOUR
 
 
 @pytest.mark.requirement("OPS-001")

@@ -10,6 +10,7 @@ from ddr.miv.model import MivCatalog
 PAIRING, TOKEN, DATA, SUMMARY, INGESTION = "pairing", "token", "data", "summary", "ingestion"
 TOWARDS_DIGA = (PAIRING, TOKEN, DATA, SUMMARY)  # the service that HDDT means
 NAMES = (*TOWARDS_DIGA, INGESTION)
+HOLDUP = "holdup-"  # and the name of a MIV: what a check finds of data that is late
 
 
 def data_of(miv: str) -> str:

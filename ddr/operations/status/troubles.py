@@ -11,7 +11,7 @@ from ddr.http.core import Core
 from ddr.http.watch import DEMOTED, UNAVAILABLE, Trouble
 from ddr.operations.figures import background
 from ddr.operations.status.checks import JOB_MS, job_fails, registry_stale, relied_on_ms
-from ddr.operations.status.functions import INGESTION, data_of, expanded
+from ddr.operations.status.functions import HOLDUP, INGESTION, data_of, expanded
 from ddr.store.credentials.register import Kind
 from ddr.store.outages.reports import Report
 from ddr.store.registries.sources import Source
@@ -121,7 +121,7 @@ def beyond_holdup(core: Core, standstills: Iterable[tuple[int, str]], now_ms: in
                     f"Neue Daten ({miv.title_de}) können länger als {miv.vendor_holdup_seconds} s nicht"
                     " aufgenommen werden",
                 )
-                found.append(Trouble(f"holdup-{miv.name}", UNAVAILABLE, [data_of(miv.name)], *told, over_ms))
+                found.append(Trouble(f"{HOLDUP}{miv.name}", UNAVAILABLE, [data_of(miv.name)], *told, over_ms))
     return list(merged(found).values())
 
 
