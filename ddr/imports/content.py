@@ -98,7 +98,7 @@ class Content:
     def cut_off(self) -> Row | None:
         """The last row, when it lacks the end of its line and cells that the one above has: a download that broke off
         ends within a row, maybe in a number."""
-        whole = len(self.rows) < 2 or self.text[-1:] in ("\n", "\r")
+        whole = len(self.rows) < 3 or self.text[-1:] in ("\n", "\r")  # below a heading alone short rows are usual
         return None if whole or len(self.rows[-1].cells) >= len(self.rows[-2].cells) else self.rows[-1]
 
     @cached_property

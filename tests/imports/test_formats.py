@@ -547,13 +547,12 @@ def test_a_row_in_which_the_file_breaks_off_is_no_value(text: str, end: str) -> 
 
 
 def test_a_file_without_a_last_line_end_is_whole_when_its_row_is() -> None:
-    for text in (
-        samples.CLARITY,
-        samples.OMRON,
-        samples.TABLE,
-        "time,value,unit,device,serial\n2026-11-20T07:00Z,99,mg/dL",
-    ):
-        assert len(read(text.rstrip("\n").encode(), BERLIN).bad) == len(read(text.encode(), BERLIN).bad)
+    for text in (samples.CLARITY, samples.OMRON, samples.TABLE):
+        assert read(text.rstrip("\n").encode(), BERLIN).bad == read(text.encode(), BERLIN).bad
+    rows = [f"2026-11-20T07:0{minute}:00Z,99,mg/dL" for minute in range(3)]  # written by hand, all of them short
+    for count in (1, 2, 3):
+        file = read("\n".join(("time,value,unit,device,serial", *rows[:count])).encode(), BERLIN)
+        assert (len(file.values), file.bad) == (count, [])
 
 
 def test_a_letter_in_which_a_file_breaks_off_changes_no_other() -> None:
