@@ -347,8 +347,8 @@ class AccessMachine(RuleBasedStateMachine):
         told = [one for one in seen if (one.day, one.time) not in self.refused]
         assert Counter(told) == Counter(self.told)
         assert [(one.day, one.time) for one in told] == [(one.day, one.time) for one in self.told[::-1]]
-        others = [(one.day, one.time) for one in seen if (one.day, one.time) in self.refused]
-        assert len(others) == len(set(others))
+        others = [one for one in seen if (one.day, one.time) in self.refused]
+        assert len(others) == len(set(others)), "a refusal to read, and one to refresh before it"
 
 
 @pytest.fixture
