@@ -128,6 +128,18 @@ async def test_series_are_those_of_the_json_api(
     assert stored == await rows(core, CHUNKS, theirs)
 
 
+async def test_the_order_of_codings_means_nothing(client: Client) -> None:
+    """The PHD guide has the code of the nomenclature first: it became another LOINC code than the one beside it."""
+    both = [*coded("160184", MDC)["coding"], *coded("2339-0")["coding"]]
+    sent = [glucose() | {"code": {"coding": codings}} for codings in (both, both[::-1], both[1:])]
+    places = {(await taken(client, bundle((METER, device()), one)))[1]["location"] for one in sent}
+    assert len(places) == 1
+    mmol = quantity(6.7, "mmol/L")  # which 2339-0 is not measured in, but the nomenclature's code
+    for codings in (both, both[::-1]):
+        one = glucose() | {"code": {"coding": codings}, "valueQuantity": mmol}
+        assert statuses(await taken(client, bundle((METER, device()), one)))[1] in {"200", "201"}
+
+
 async def test_high_values_have_room_beside_those_with_two_decimals(client: Client) -> None:
     """A sensor of mg/dL with two decimals could keep nothing above 327.66, and not have a limit of 400."""
     answer = await taken(client, bundle(*SERIES, series("100.25 100.5 399.5 U", lowerLimit=40, upperLimit=400)))

@@ -39,13 +39,20 @@ def codings(concept: Fields | None) -> list[Coding]:
 
 
 def measured(catalog: MivCatalog, found: Iterable[Coding], unit: str | None) -> tuple[Miv, MivCode] | None:
-    """What a concept says was measured, or None. The nomenclature has one code for both units of glucose."""
+    """What a concept says was measured, or None, in whichever order its codes are (FHIR R4 CodeableConcept).
+
+    A code of the MIVs with this unit, else one of the nomenclature, which has one for both units of glucose, else a
+    code of the MIVs, whose unit is another one.
+    """
+    known: list[tuple[Miv, MivCode] | None] = []
+    mapped: list[tuple[Miv, MivCode] | None] = []
     for system, code in found:
-        for loinc in loinc_codes(code) if system == NOMENCLATURE and code else (code,):
-            entry = catalog.code(LOINC if system == NOMENCLATURE else system or "", loinc or "")
-            if entry is not None and (system != NOMENCLATURE or entry[1].unit in {None, unit}):
-                return entry
-    return None
+        if system == NOMENCLATURE:
+            mapped += [catalog.code(LOINC, loinc or "") for loinc in (loinc_codes(code) if code else (code,))]
+        else:
+            known.append(catalog.code(system or "", code or ""))
+    fitting = (entry for entry in (*known, *mapped) if entry is not None and entry[1].unit in {None, unit})
+    return next(fitting, None) or next(filter(None, known), None)
 
 
 def unknown(catalog: MivCatalog, found: Sequence[Coding], units: str | None, where: str = "code") -> Problem:
