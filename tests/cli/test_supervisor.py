@@ -134,7 +134,7 @@ async def test_a_system_that_gives_no_process_is_asked_again_with_pauses(
         asked += 1
         raise OSError
 
-    async with supervised(settings, pauses, monkeypatch):
+    async with supervised(settings, pauses, monkeypatch) as own:
         worker = await spawned(1)
         worker.age_seconds = supervisor.STEADY_SECONDS + 1.0
         worker.ready.set()
@@ -146,5 +146,9 @@ async def test_a_system_that_gives_no_process_is_asked_again_with_pauses(
                     assert asked <= 1
                     await asyncio.sleep(0.01)
             assert asked == 1
+            assert own._restarts == 0, "nobody has taken its place"
         pauses.over.set()
         (await spawned(2)).ready.set()
+        async with asyncio.timeout(60):
+            while not own._restarts:  # noqa: ASYNC110 - the supervisor does it
+                await asyncio.sleep(0.01)

@@ -126,8 +126,8 @@ class Supervisor:
                 pause = min(max(2 * pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
                 async with slot.changing:
                     if slot.worker is worker:  # else it was exchanged meanwhile, and two would be in its place
-                        self._restarts += 1
                         slot.worker = await self._spawn(slot.number) or worker
+                        self._restarts += slot.worker is not worker
             again, worker = slot.worker is worker, slot.worker  # again: the system gives no process
 
     @staticmethod
