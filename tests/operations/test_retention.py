@@ -220,14 +220,16 @@ async def test_whoever_deletes_everything_and_the_sweep_of_pairings_do_not_wait_
     own: Core, clock: Clock
 ) -> None:
     patient_id = (await register(own.pool)).patient_id
-    number = await ended_pairing(own, patient_id, clock() - 1097 * DAY_MS)
+    first, second = [await ended_pairing(own, patient_id, clock() - 1097 * DAY_MS) for _ in range(2)]
+    await own.pool.execute("UPDATE pairing SET client_id = client_id WHERE pairing_no = $1", first)  # lies behind then
     async with own.pool.acquire() as deleting, deleting.transaction():
-        mine = "WHERE patient_id = $1 AND pairing_no = $2"
-        await deleting.execute(f"SELECT FROM pairing {mine} FOR UPDATE", patient_id, number)
+        held = "SELECT FROM pairing WHERE patient_id = $1 AND pairing_no = $2 FOR UPDATE"
+        await deleting.execute(held, patient_id, first)
         forgetting = asyncio.create_task(forget_pairings(own.pool, [patient_id], clock() - 1096 * DAY_MS))
         await until_it_waits(own.pool)
+        await deleting.execute(held, patient_id, second)
         for table in ("consent", "pairing"):
-            assert await deleting.execute(f"DELETE FROM {table} {mine}", patient_id, number) == "DELETE 1"
+            assert await deleting.execute(f"DELETE FROM {table} WHERE patient_id = $1", patient_id) == "DELETE 2"
     assert await forgetting == 0
 
 

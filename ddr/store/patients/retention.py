@@ -67,9 +67,11 @@ _WHO = (
 # back, correcting an old measurement, or deriving one from it. Nobody else has to wait.
 _HOLD = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"
 
-_ENDED = "SELECT patient_id, pairing_no, pairing_id FROM pairing WHERE patient_id = ANY ($1::uuid[]) AND ended_ms < $2"
+# Held before all that hangs on it, and in this order, as whoever deletes everything of the patient does.
+_ENDED = """
+    SELECT patient_id, pairing_no, pairing_id FROM pairing WHERE patient_id = ANY ($1::uuid[]) AND ended_ms < $2
+     ORDER BY patient_id, pairing_no"""
 
-# Before all that hangs on it, as whoever deletes everything of the patient does.
 _HOLD_PAIRING = "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND pairing_no = $2 FOR UPDATE"
 
 
