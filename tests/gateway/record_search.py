@@ -88,13 +88,11 @@ class Reader:
         }
 
     def sees(self, chunk: ChunkView) -> bool:
-        """True when it ends within the historic period, or would without a late event of which not all may know."""
+        """True when it ends within the historic period, or would have before a late event withdrew it."""
         if _period(chunk)[1] >= date_range(date_time(self._floor_ms))[0]:
             return True
         span_ms = self._core.settings.chunk_span_seconds * 1000
-        withdrawn, amended = (chunk.status == status for status in ("entered-in-error", "amended"))
-        lately = chunk.updated_ms > chunk.end_ms + (self._view.now_ms - self._floor_ms) - span_ms
-        return chunk.start_ms + span_ms > self._floor_ms and (withdrawn or (amended and lately))
+        return chunk.status == "entered-in-error" and chunk.start_ms + span_ms > self._floor_ms
 
 
 def _matches(chunk: ChunkView, name: str, prefix: str, one: int | str) -> bool:

@@ -134,10 +134,8 @@ worn AS MATERIALIZED (
 _ENDS_WITHIN = f"{LAST} >= (SELECT min(floor_ms) FROM term) - {SHORTEST_MS}"
 _NUMBERED_WITHIN = f"c.k >= {first_k('s', 's', 's.floor_ms')}"
 
-# A chunk whose values a late event moved elsewhere stays as long as it would have with them: who knows it is told. One
-# that is shorter now, only when that became known in the last days of the period: of others, everybody has been told.
-_TOLD = """c.start_ms + s.span_ms > s.floor_ms AND (c.status = 'e' OR (
-           c.status = 'a' AND c.updated_ms > c.end_ms + ($5::bigint - s.floor_ms) - s.span_ms))"""
+# A chunk whose values a late event moved elsewhere stays as long as it would have with them: who knows it is told.
+_TOLD = "c.status = 'e' AND c.start_ms + s.span_ms > s.floor_ms"
 
 # One row per chunk: the stored ones, and after them the expected ones of which nothing has arrived (SER-014, SER-024),
 # from number `next_k` at `next_ms` on, none starting after `newest_ms`. `within`: it ends within the historic period.

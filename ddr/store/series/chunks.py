@@ -18,7 +18,7 @@ from ddr.aside import LARGE_CHUNKS, LARGE_ITEMS, aside
 from ddr.series.epoch import Chunk, Epoch
 from ddr.series.merge import Merge, merge
 from ddr.series.packing import Reading, decode
-from ddr.series.status import AMENDED, WITHDRAWN
+from ddr.series.status import WITHDRAWN
 from ddr.series.tail import extended
 from ddr.store.database.each_there import Said, each_there
 from ddr.store.database.pool import Connection
@@ -103,8 +103,8 @@ _WRITE = f"""
 
 _TAIL = "UPDATE epoch SET tail_k = $3, tail_start_ms = $4 WHERE patient_id = $1 AND epoch_no = $2"
 
-# Searches find what was shown of it by that time after the end of its epoch, too (ddr.store.series.bounds).
-_REACHED = """
+# Searches find it by that time after the end of its epoch, too (ddr.store.series.bounds).
+_WITHDRAWN = """
     UPDATE epoch SET last_withdrawn_ms = $3::bigint
      WHERE patient_id = $1 AND epoch_no = $2 AND coalesce(last_withdrawn_ms, 0) < $3"""
 
@@ -278,10 +278,9 @@ async def write(conn: asyncpg.Connection, patient_id: UUID, epoch_no: int, epoch
     """Store the changed chunks, and where the series ends now. The caller holds the lock of the patient."""
     if merged.changed:
         await conn.executemany(_WRITE, [(patient_id, epoch_no, *astuple(chunk)) for chunk in merged.changed])
-    late = (WITHDRAWN,) if epoch.grid.until_ms is None else (WITHDRAWN, AMENDED)
-    reached = [chunk.start_ms for chunk in merged.changed if chunk.status in late]
-    if reached:
-        await conn.execute(_REACHED, patient_id, epoch_no, max(reached) + epoch.grid.span_ms - 1)
+    withdrawn = [chunk.start_ms for chunk in merged.changed if chunk.status == WITHDRAWN]
+    if withdrawn:
+        await conn.execute(_WITHDRAWN, patient_id, epoch_no, max(withdrawn) + epoch.grid.span_ms - 1)
     tail = (merged.tail.k, merged.tail.start_ms) if merged.tail else (None, None)
     if tail != (epoch.tail_k, epoch.tail_start_ms):
         await conn.execute(_TAIL, patient_id, epoch_no, *tail)
