@@ -13,7 +13,7 @@ from ddr.store.patients import research as store
 from tests.browser.conftest import Site, Window, shoot
 from tests.browser.test_accessibility import check
 from tests.browser.test_pairing import overflow
-from tests.browser.test_representation import VISITS
+from tests.browser.test_representation import LONG, VISITS, WIDER
 from tests.support.patients import PASSWORD, new_patient, represent
 from tests.support.volunteers import approved, moment
 
@@ -79,3 +79,17 @@ async def test_a_mother_agrees_for_her_child(site: Site, window: Window) -> None
     await shoot(page, "research-for-given")
     (consent,) = await research.of_patient(site.core.pool, mia.patient_id)
     assert consent["given_role"] == "parent" and not await research.of_patient(site.core.pool, site.patient.patient_id)
+
+
+@pytest.mark.parametrize("window", [{"viewport": {"width": 320, "height": 700}}], indirect=True)
+async def test_a_long_name_beside_a_box_does_not_widen_the_page(site: Site, window: Window) -> None:
+    page = window.page
+    await represent(site.core, site.patient, await new_patient(site.core, "child"), LONG)
+    await page.goto(f"{site.base}/login")
+    await page.fill("input[name=username]", site.patient.username)
+    await page.fill("input[name=password]", PASSWORD)
+    await page.press("input[name=password]", "Enter")
+    await page.get_by_role("button", name=LONG).click()
+    await page.get_by_role("link", name="Forschung", exact=True).click()
+    await page.get_by_role("checkbox").wait_for()
+    assert await page.evaluate(WIDER) == 0
