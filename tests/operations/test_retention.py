@@ -21,6 +21,7 @@ from ddr.settings import Settings, SettingsError
 from ddr.settings_sources import load_settings
 from ddr.store.audit import journal
 from ddr.store.authorization.unpairing import Party, unpair
+from ddr.store.database.limits import Limits
 from ddr.store.database.pool import open_pool
 from ddr.store.database.stamps import lock_patient
 from ddr.store.patients.retention import forget_pairings, forget_readings
@@ -34,6 +35,7 @@ from tests.support.waiting import waiting
 
 DAYS = 400
 WAIT_SECONDS = 60
+PATIENT = Limits(WAIT_SECONDS, WAIT_SECONDS, WAIT_SECONDS)  # whoever waits goes on waiting, on a slow machine, too
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ async def own(core: Core, database_url: str, clock: Clock) -> AsyncIterator[Core
     """A Core with a database of its own that keeps readings for DAYS."""
     async with migrated_database(database_url) as url:
         settings = replace(core.settings, database_url=url, readings_days=DAYS)
-        async with await open_pool(settings) as pool:
+        async with await open_pool(settings, PATIENT) as pool:
             yield replace(core, settings=settings, pool=pool, clock=clock)
 
 
