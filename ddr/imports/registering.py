@@ -101,7 +101,8 @@ def own_sensor(
     """The sensor, registered or with its start moved back; a recorder that refuses that refuses the early values."""
     unit = values[0].unit
     limits = file.limits.get(source, {}).get(unit)
-    if limits is None and any(not isinstance(one.value, Decimal) for one in values):
+    known = sensor is not None and sensor["limits"]
+    if limits is None and not known and any(not isinstance(one.value, Decimal) for one in values):
         limits = _usual_limits(values)  # L and U mean nothing without
     if sensor is not None:
         early = milliseconds(sensor["startedAt"]) > values[0].time_ms

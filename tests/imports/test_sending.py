@@ -537,3 +537,14 @@ def test_what_another_version_found_in_the_file_is_taken_back_too() -> None:
                 answer = Answer(200, {"devices": [device]} if call.path == "devices" else {"sensors": [sensor]})
             call = steps.send(answer)
     assert not there
+
+
+async def test_limits_that_were_told_once_stay_when_an_older_file_reaches_further(gateway: httpx.AsyncClient) -> None:
+    """Others would be refused, and with them the earlier start: all that is older stayed out."""
+    head = "time,code,value,unit\n"
+    await give(gateway, f"{head}2026-11-19T07:00Z,99504-3,100,mg/dL\n2026-11-19T07:05Z,99504-3,L,mg/dL\n")
+    older = f"{head}2026-11-18T07:00Z,99504-3,450,mg/dL\n2026-11-18T07:05Z,99504-3,L,mg/dL\n"
+    report = await give(gateway, older, "b")
+    assert report.counts == {"taken": 2} and not report.refusals
+    (sensor,) = (await sensors(gateway)).values()
+    assert sensor["limits"] == {"lower": 40, "upper": 400}
