@@ -98,6 +98,20 @@ async def test_what_is_cut_anew_meanwhile_goes_by_its_new_time(own: Core) -> Non
     assert await readings_between(own.pool, await stored.sensor(), START, START + 20 * DAY) == set(readings)
 
 
+async def test_a_series_whose_first_chunks_are_gone_keeps_its_numbers_when_its_start_moves_back(own: Core) -> None:
+    stored = await register(own.pool)
+    await stored.upload([(START + day * DAY, 100 + day) for day in range(6)], START)
+    await forget_readings(own.pool, [stored.patient_id], START + 3 * DAY)
+    kept = await stored.chunks()
+    assert [chunk.k for chunk in kept] == [2, 3, 4, 5]
+    async with own.pool.acquire() as conn, conn.transaction():
+        stamp_ms = await lock_patient(conn, stored.patient_id, START + 6 * DAY)
+        assert stamp_ms is not None
+        early_ms, floor_ms = START - 2 * DAY, START + 3 * DAY
+        await move_start(conn, stored.patient_id, stored.sensor_no, early_ms, stamp_ms, DELAY, floor_ms)
+    assert await stored.chunks() == kept
+
+
 async def test_who_takes_an_old_upload_back_and_the_sweep_do_not_wait_for_each_other(own: Core) -> None:
     stored = await register(own.pool)
     old, young = [(START, 100), (START + DAY, 101)], [(START + 9 * DAY, 102)]

@@ -157,3 +157,24 @@ async def test_values_are_nowhere_twice_when_their_series_began_before_the_histo
     assert found == [str(value) for value in ramp(2 * SLOTS)]
     assert {chunk["id"] for chunk in await sensor.chunks()} == known.keys()
     assert len({(await metric_of(sensor, chunk))["id"] for chunk in held}) == 1
+
+
+async def test_ids_stay_when_a_start_moves_back_and_takes_no_chunk_out_of_the_history(ddr: Recorder) -> None:
+    history_ms = ddr.core.catalog.terms[ddr.core.catalog.by_name(CGM).valueset].historic_days * DAY  # type: ignore[union-attr]
+    began = ddr.clock() - history_ms - 5 * DAY - 6 * HOUR
+    home = Home(ddr, await ddr.patient())
+    await home.device("cgm", startedAt=date_time(began - DAY))
+    await home.cgm("cgm", began)
+    await home.readings("cgm", began + 5 * DAY, ramp(3 * SLOTS))
+    sensor = Worn(home, await paired(ddr, home.patient, CGM), began)
+    known = [chunk for chunk in await sensor.chunks() if "valueSampledData" in chunk]
+    assert [period(chunk)[0] - began for chunk in known] == [5 * DAY, 6 * DAY, 7 * DAY]
+    calibration = {"state": "calibrated", "time": date_time(began)}
+    for back_ms in (1000, 0, 1000):  # an app that reckons the start from the age of its sensor
+        await home.cgm("cgm", began - back_ms, calibration=calibration)
+        assert [chunk for chunk in await sensor.chunks() if "valueSampledData" in chunk] == known
+    await home.cgm("cgm", began - HOUR, calibration=calibration)
+    now = [chunk for chunk in await sensor.chunks() if "valueSampledData" in chunk]
+    assert [chunk["id"] for chunk in now[:3]] == [chunk["id"] for chunk in known]
+    found = [value for chunk in now for value in values(chunk) if value != "E"]
+    assert found == [str(value) for value in ramp(3 * SLOTS)]

@@ -226,8 +226,8 @@ async def change_epoch(conn: asyncpg.Connection, before: Row, after: Row, now_ms
 
 
 async def withdraw_epoch(conn: asyncpg.Connection, row: Row, now_ms: int) -> None:
-    """Leave an epoch nothing, because the calibration that began it was taken back: a new version of its DeviceMetric,
-    entered in error."""
+    """Leave an epoch nothing, because the calibration that began it was taken back, or another one takes its place: a
+    new version of its DeviceMetric, entered in error."""
     await _keep_version(conn, row["patient_id"], row["epoch_no"])
     await conn.execute(
         f"""UPDATE epoch SET withdrawn = true, until_ms = from_ms, version = version + 1,

@@ -82,7 +82,8 @@ _NEWEST_BEFORE = _NEWEST.format(
 )
 
 
-# Readings of an epoch that is withdrawn go back to one before it, which may have been read already.
+# Readings of an epoch that is withdrawn go to another: to one before it, which may have been read already, or to a new
+# one, which is read after it.
 _STANDING = """
 SELECT ARRAY(SELECT epoch_no FROM epoch WHERE patient_id = $1 AND withdrawn ORDER BY epoch_no)
   FROM patient WHERE patient_id = $1"""
@@ -91,8 +92,7 @@ SELECT ARRAY(SELECT epoch_no FROM epoch WHERE patient_id = $1 AND withdrawn ORDE
 async def whole(pool: asyncpg.Pool, patient_id: UUID, pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
     """`pieces` of what is read of this patient; the last one only when all of it was there to be read.
 
-    Raises ChangedMeanwhile when the patient was deleted while they were read, or readings went back to where they
-    had been.
+    Raises ChangedMeanwhile when the patient was deleted while they were read, or readings went to another epoch.
     """
     before = await pool.fetchval(_STANDING, patient_id)
     held: list[Piece] = []

@@ -1,7 +1,8 @@
-"""A series whose start moves to before the historic period begins anew: a new epoch holds what the former one held.
+"""A series whose start moves back far before the historic period begins anew: a new epoch holds what another one held.
 
-Chunks are numbered from the start. Under the former ids would be what lies before the period, which nobody is shown, so
-that whoever knows them would never learn that their values are under other ids now.
+Chunks are numbered from the start. Under an id that was shown would be what lies before the period, which nobody is
+shown, so that whoever knows it would never learn that its values are under another id now. A start that moves by less
+leaves the ids to their chunks.
 """
 
 from __future__ import annotations
@@ -10,24 +11,33 @@ from typing import Any
 
 import asyncpg
 
+from ddr.series.status import WITHDRAWN
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
 from ddr.store.series.recut import Piece
 
 MOST_WITHDRAWN = 100  # epochs of a sensor; an app that moves the start without end changes the last one
 
-_WITHDRAWN = "SELECT count(*) FROM epoch WHERE patient_id = $1 AND sensor_no = $2 AND withdrawn"
+_STORED = f"""
+    SELECT min(k) AS first_k, min(start_ms) FILTER (WHERE status <> '{WITHDRAWN}' AND start_ms > $4) AS start_ms,
+           (SELECT count(*) FROM epoch WHERE patient_id = $1 AND sensor_no = $2 AND withdrawn) AS withdrawn
+      FROM chunk WHERE patient_id = $1 AND epoch_no = $3"""  # noqa: S608
 
 
 async def begins_anew(conn: asyncpg.Connection, row: Row, from_ms: int, floor_ms: int) -> bool:
     """Whether an epoch (a row of chunks.lock_epoch_rows) that is to begin at `from_ms` has to be another one.
 
-    `floor_ms` is where the historic period begins.
+    `floor_ms` is where the historic period begins. The chunks move with the start, give or take a sampling period. They
+    do not where the first ones are gone (ddr.series.recut).
     """
     if not row["continuous"] or row["tail_k"] is None or from_ms >= min(row["from_ms"], floor_ms):
         return False
-    count: int = await conn.fetchval(_WITHDRAWN, row["patient_id"], row["sensor_no"])
-    return count < MOST_WITHDRAWN
+    key = row["patient_id"], row["sensor_no"], row["epoch_no"]
+    found = await conn.fetchrow(_STORED, *key, floor_ms - row["span_ms"])
+    if found["first_k"] != 0 or found["start_ms"] is None or found["withdrawn"] >= MOST_WITHDRAWN:
+        return False
+    left_ms: int = found["start_ms"] + row["span_ms"] - (row["from_ms"] - from_ms) - floor_ms
+    return left_ms <= int(row["period_ms"])
 
 
 async def begin(conn: asyncpg.Connection, found: dict[str, Any], now_ms: int) -> Piece:
