@@ -141,11 +141,17 @@ async def test_the_order_of_codings_means_nothing(client: Client) -> None:
 
 
 async def test_high_values_have_room_beside_those_with_two_decimals(client: Client) -> None:
-    """A sensor of mg/dL with two decimals could keep nothing above 327.66, and not have a limit of 400."""
+    """A sensor of mg/dL with two decimals could not have a limit of 400, and was refused."""
     answer = await taken(client, bundle(*SERIES, series("100.25 100.5 399.5 U", lowerLimit=40, upperLimit=400)))
     assert statuses(answer) == ["201"] * 3
     issues = answer[2]["outcome"]["issue"]
     assert [issue["details"]["coding"][0]["code"] for issue in issues if "details" in issue] == ["precision"]
+
+
+@pytest.mark.parametrize("limits", [{}, {"lowerLimit": 39.64}])
+async def test_two_decimals_are_taken_where_limits_leave_room(client: Client, limits: Json) -> None:
+    answer = await taken(client, bundle(*SERIES, series("100.25 101.33", **limits)))
+    assert statuses(answer) == ["201"] * 3 and "0 rejected" in str(answer[2]["outcome"])
 
 
 # --- repeats, corrections, references ---------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def test_words_and_what_is_no_value() -> None:
 
 @pytest.mark.parametrize(
     ("data", "unit", "decimals"),
-    [("100", "mg/dL", 0), ("100.25", "mg/dL", 1), ("5", "mmol/L", 1), ("5.55", "mmol/L", 2), ("1.2345", None, 2)],
+    [("100", "mg/dL", 0), ("100.25", "mg/dL", 2), ("5", "mmol/L", 1), ("5.55", "mmol/L", 2), ("1.2345", None, 2)],
 )
 def test_decimals_that_values_need(data: str, unit: str | None, decimals: int) -> None:
     found = read(data)

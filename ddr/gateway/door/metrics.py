@@ -13,6 +13,7 @@ from ddr.gateway.fields import Fields
 from ddr.gateway.problem import invalid
 from ddr.miv.model import UCUM, Miv, MivCatalog, MivCode
 from ddr.miv.ucum import with_litre
+from ddr.series.packing import LARGEST
 from ddr.store.devices.devices import Row
 
 MAX_CALIBRATIONS = 1000
@@ -117,11 +118,14 @@ def _series(observed: Sequence[Observed], metric: Fields | None, unit: str) -> J
     """What only a continuous sensor has, as far as DeviceMetric and values say it."""
     samples = [item.samples for item in observed if item.samples is not None]
     period = None if metric is None else _period_ms(metric)
-    least = 1 if unit == "mmol/L" else 0
+    limits = next((found.limits for found in samples if found.limits), None)
+    decimals = max((found.decimals() for found in samples), default=1 if unit == "mmol/L" else 0)
+    while decimals and any(abs(limit) * 10**decimals > LARGEST for limit in (limits or {}).values()):
+        decimals -= 1  # with more there is no room up to the limits
     return {
         "samplingPeriodMs": period or next((found.period_ms for found in samples if found.period_ms), None),
-        "decimals": max((found.decimals() for found in samples), default=least),
-        "limits": next((found.limits for found in samples if found.limits), None),
+        "decimals": decimals,
+        "limits": limits,
     }
 
 

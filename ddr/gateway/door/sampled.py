@@ -25,8 +25,6 @@ _WORDS = ("E", "L", "U")
 BOUNDS = ("lower", "upper")
 # Values in mmol/L have a decimal, even when the first ones that come have none.
 _LEAST_DECIMALS = {"mmol/L": 1}
-# With more there would be no room for high values (ddr.series.packing.LARGEST), when they come at last.
-_MOST_DECIMALS = {"mg/dL": 1}
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,7 @@ class Samples:
         """The decimal places that these values need, within what a sensor can have."""
         numbers = [reading["value"] for reading in self.readings] + list((self.limits or {}).values())
         needed = max((decimals_of(n) for n in numbers if isinstance(n, int | float)), default=0)
-        unit = self.unit or ""
-        return min(_MOST_DECIMALS.get(unit, MAX_DECIMALS), max(needed, _LEAST_DECIMALS.get(unit, 0)))
+        return min(MAX_DECIMALS, max(needed, _LEAST_DECIMALS.get(self.unit or "", 0)))
 
 
 def single(value: Any, comparator: str | None, unit: str | None, time: str) -> Samples:
