@@ -78,7 +78,7 @@ async def _look(pool: asyncpg.Pool) -> tuple[int, int]:
     """Milliseconds that the answer took, and by how much the database was ahead of the steady clock in its middle."""
     async with pool.acquire() as connection:  # waiting for one is no part of the answer's time
         asked_ms = steady_ms()
-        now_ms: int = await connection.fetchval(f"SELECT {CLOCK}")
+        now_ms = await present_ms(connection)
         took_ms = steady_ms() - asked_ms
     return took_ms, now_ms - asked_ms - took_ms // 2
 
