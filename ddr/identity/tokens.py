@@ -5,6 +5,7 @@ OpenID Connect Core 1.0 section 3.1.3.7, RFC 9068 section 4, RFC 8725.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -116,6 +117,10 @@ async def verified(provider: Provider, token: str, audience: str, now_ms: int) -
         claims = jwt.decode(token, keys, registry=_REGISTRY).claims
     except (JoseError, ValueError, TypeError):
         raise LoginRefused("signature") from None
+    try:
+        json.dumps(claims, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a character: such a text can be neither stored nor hashed
+        raise LoginRefused("text") from None
     _check(claims, provider.issuer, audience, now_ms)
     return claims
 

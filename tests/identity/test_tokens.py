@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
-import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -31,8 +31,18 @@ def id_token(openid: OpenIdProvider, **changes: Any) -> str:
 
 def by_hand(header: dict[str, Any], claims: dict[str, Any], sign: Callable[[bytes], bytes]) -> str:
     """A token that a library would not make."""
-    parts = [urlsafe_b64encode(orjson.dumps(part)).rstrip(b"=") for part in (header, claims)]
+    parts = [urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, claims)]
     return b".".join([*parts, urlsafe_b64encode(sign(b".".join(parts))).rstrip(b"=")]).decode()
+
+
+def rs256(openid: OpenIdProvider) -> Callable[[bytes], bytes]:
+    """Signs as the provider does."""
+
+    def sign(text: bytes) -> bytes:
+        assert openid.key.private_key
+        return openid.key.private_key.sign(text, PKCS1v15(), SHA256())
+
+    return sign
 
 
 async def test_a_good_token_tells_who_logged_in(provider: Provider, openid: OpenIdProvider, clock: Clock) -> None:
@@ -99,22 +109,27 @@ async def test_signatures_of_others_refuse(provider: Provider, openid: OpenIdPro
     claims = {**openid.claims("anna"), "aud": CLIENT_ID, "nonce": "n"}
     public = openid.key.as_pem(private=False)
 
-    def rs256(text: bytes) -> bytes:
-        assert openid.key.private_key
-        return openid.key.private_key.sign(text, PKCS1v15(), SHA256())
-
     forged = [
         jwt.encode({"alg": "RS256", "kid": "op-1"}, claims, new_key("op-1")),
         by_hand({"alg": "HS256", "kid": "op-1"}, claims, lambda text: hmac.digest(public, text, "sha256")),
         by_hand({"alg": "none", "kid": "op-1"}, claims, lambda text: b""),
         jwt.encode({"alg": "RS256", "kid": "enc"}, claims, openid.key),
-        by_hand({"alg": "RS256", "kid": "op-1", "crit": ["new"], "new": 1}, claims, rs256),
+        by_hand({"alg": "RS256", "kid": "op-1", "crit": ["new"], "new": 1}, claims, rs256(openid)),
     ]
-    unknown_member = by_hand({"alg": "RS256", "kid": "op-1", "new": 1}, claims, rs256)
+    unknown_member = by_hand({"alg": "RS256", "kid": "op-1", "new": 1}, claims, rs256(openid))
     assert await read_id_token(provider, unknown_member, "n", clock())
     for token in forged:
         with pytest.raises(LoginRefused):
             await read_id_token(provider, token, "n", clock())
+
+
+@pytest.mark.parametrize("changes", [{"sub": "a\ud800"}, {"sid": "\udfff"}])
+async def test_half_a_character_refuses(
+    provider: Provider, openid: OpenIdProvider, clock: Clock, changes: dict[str, Any]
+) -> None:
+    claims = {**openid.claims("anna"), "aud": CLIENT_ID, "nonce": "n", **changes}
+    with pytest.raises(LoginRefused, match="text"):
+        await read_id_token(provider, by_hand({"alg": "RS256", "kid": "op-1"}, claims, rs256(openid)), "n", clock())
 
 
 async def test_tokens_end_soon_after_they_say(provider: Provider, openid: OpenIdProvider, clock: Clock) -> None:
