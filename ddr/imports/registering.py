@@ -136,7 +136,8 @@ def _usual_limits(values: Sequence[Value]) -> tuple[Decimal, Decimal]:
 
 
 def _decimals(values: Sequence[Value], limits: Sequence[Decimal]) -> int:
-    numbers = [*(one.value for one in values if isinstance(one.value, Decimal)), *limits]
+    numbers = [one.value for one in values if isinstance(one.value, Decimal)]
+    numbers += [limit.normalize() for limit in limits]  # 40.0 is 40; values are as exact as they are written
     digits = max((-int(number.as_tuple().exponent) for number in numbers), default=0)
     return min(_MOST_DECIMALS[values[0].unit], max(digits, 1 if values[0].unit == "mmol/L" else 0))
 

@@ -548,3 +548,11 @@ async def test_limits_that_were_told_once_stay_when_an_older_file_reaches_furthe
     assert report.counts == {"taken": 2} and not report.refusals
     (sensor,) = (await sensors(gateway)).values()
     assert sensor["limits"] == {"lower": 40, "upper": 400}
+
+
+async def test_zeros_of_limits_are_no_decimals_of_values(gateway: httpx.AsyncClient) -> None:
+    """40.0 is 40: with the decimal of the limit 100 would be shown as 100.0, finer than it was measured."""
+    head = "time,code,value,unit,lower_limit,upper_limit\n"
+    await give(gateway, f"{head}2026-11-19T07:00Z,99504-3,100,mg/dL,40.0,400.0\n2026-11-19T07:05Z,99504-3,L,mg/dL,,\n")
+    (sensor,) = (await sensors(gateway)).values()
+    assert (sensor["decimals"], sensor["limits"]) == (0, {"lower": 40, "upper": 400})
