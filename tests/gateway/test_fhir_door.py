@@ -140,6 +140,13 @@ async def test_the_order_of_codings_means_nothing(client: Client) -> None:
         assert statuses(await taken(client, bundle((METER, device()), one)))[1] in {"200", "201"}
 
 
+async def test_a_sensor_stays_one_whose_values_have_a_code_of_blood_too(client: Client) -> None:
+    """The device says interstitial fluid, and its app has one LOINC code for all glucose: they were refused."""
+    codings = [*coded("160212", MDC)["coding"], *coded("2339-0")["coding"]]
+    sent = series("100 101") | {"code": {"coding": codings}}
+    assert statuses(await taken(client, bundle(*SERIES, sent))) == ["201"] * 3
+
+
 async def test_high_values_have_room_beside_those_with_two_decimals(client: Client) -> None:
     """A sensor of mg/dL with two decimals could not have a limit of 400, and was refused."""
     answer = await taken(client, bundle(*SERIES, series("100.25 100.5 399.5 U", lowerLimit=40, upperLimit=400)))

@@ -39,20 +39,24 @@ def codings(concept: Fields | None) -> list[Coding]:
 
 
 def measured(catalog: MivCatalog, found: Iterable[Coding], unit: str | None) -> tuple[Miv, MivCode] | None:
-    """What a concept says was measured, or None, in whichever order its codes are (FHIR R4 CodeableConcept).
+    """What a concept says was measured, or None.
 
-    A code of the MIVs with this unit, else one of the nomenclature, which has one for both units of glucose, else a
-    code of the MIVs, whose unit is another one.
+    A code of the MIVs with this unit counts, whichever stands first (FHIR R4 CodeableConcept), else one of the
+    nomenclature, which has one for both units of glucose; else a code of the MIVs, whose unit is another one. Of codes
+    of several MIVs (a sensor's glucose, whose app has one code of blood for all) the first one says of which it is.
     """
-    known: list[tuple[Miv, MivCode] | None] = []
-    mapped: list[tuple[Miv, MivCode] | None] = []
+    known: list[tuple[Miv, MivCode]] = []
+    every: list[tuple[Miv, MivCode]] = []
     for system, code in found:
         if system == NOMENCLATURE:
-            mapped += [catalog.code(LOINC, loinc or "") for loinc in (loinc_codes(code) if code else (code,))]
-        else:
-            known.append(catalog.code(system or "", code or ""))
-    fitting = (entry for entry in (*known, *mapped) if entry is not None and entry[1].unit in {None, unit})
-    return next(fitting, None) or next(filter(None, known), None)
+            every += filter(None, (catalog.code(LOINC, loinc) for loinc in loinc_codes(code or "")))
+        elif (entry := catalog.code(system or "", code or "")) is not None:
+            known.append(entry)
+            every.append(entry)
+    fitting = [entry for entry in every if entry[1].unit in {None, unit}]
+    if not fitting:
+        return known[0] if known else None
+    return next((entry for entry in fitting if entry in known and entry[0] is fitting[0][0]), fitting[0])
 
 
 def unknown(catalog: MivCatalog, found: Sequence[Coding], units: str | None, where: str = "code") -> Problem:
