@@ -82,9 +82,10 @@ class Outbox:
 def instant(measured_at: str) -> float:
     """Seconds since 1970: texts with other offsets (summer time, a journey) have another order than their times."""
     try:
-        return datetime.fromisoformat(measured_at).timestamp()
+        found = datetime.fromisoformat(measured_at)
     except ValueError:  # no time: the recorder refuses this one reading
         return math.inf
+    return found.timestamp() if found.tzinfo else math.inf  # nor is one without a zone
 
 
 def number(value: str) -> float | str:

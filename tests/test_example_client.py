@@ -107,6 +107,13 @@ def test_a_later_file_does_not_cut_off_what_waits_since_an_earlier_one(tmp_path:
     assert starts == ["2026-11-22T10:00:00+01:00"] * 3
 
 
+def test_no_device_begins_at_a_time_without_a_zone(tmp_path: Path) -> None:
+    """The recorder refuses it: kept as the earliest time for ever, no reading would have gone out any more."""
+    outbox = example.Outbox(tmp_path / "outbox.sqlite")
+    outbox.began("2026-11-22T09:00:00")
+    assert outbox.began("2026-11-22T10:00:00Z") == "2026-11-22T10:00:00Z"
+
+
 def test_what_is_no_number_keeps_no_other_reading_back(tmp_path: Path) -> None:
     sent: list[Any] = []
 
