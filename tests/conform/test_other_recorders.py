@@ -381,6 +381,18 @@ def test_a_recorder_that_is_closed_should_say_until_when(
     assert model._result(Run(found, [result], 0, 0, ["ddr"], "0"), result)["remark"] is advice
 
 
+def test_a_limit_may_be_told_in_xml_where_that_was_asked_for() -> None:
+    """Before: it had no OperationOutcome, a failure of a MUST."""
+    headers = {"content-type": "application/fhir+xml", "retry-after": "7"}
+    content = (
+        '<OperationOutcome xmlns="http://hl7.org/fhir"><issue><code value="throttled"/></issue></OperationOutcome>'
+    )
+    found = kit(lambda _: httpx.Response(429, headers=headers, content=content))
+    found.wire.patience = None
+    found.wire.send("GET", f"{found.target.fhir_base}/Device/d", headers={"accept": headers["content-type"]})
+    assert of(found, "refusals-say-when").verdict is PASSED
+
+
 @pytest.mark.parametrize(("named", "verdict"), [("Device/{}", PASSED), ("{}", PASSED), ("x{}", FAILED)])
 def test_what_is_not_known_is_named_with_its_type_or_without(named: str, verdict: Verdict) -> None:
     """HDDT prescribes "Resource %s is not known". Before: with the type only."""
