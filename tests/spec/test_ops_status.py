@@ -130,11 +130,12 @@ async def test_subscribers_get_one_entry_for_each_event(own: Recorder) -> None:
 
 
 async def test_subscribers_can_read_whatever_words_are_stored(own: Recorder) -> None:
-    start, words = own.clock() + DAY, "two\nlines \x1b[31mred\x1b[0m \ufffe"
+    start, words = own.clock() + DAY, "two\nlines \x1b[31mred\x1b[0m \ufffe Stö\xadrung"
     await tell(own, notice(start, start + HOUR, cause=words, impact=words))
     (entry,) = ElementTree.fromstring((await own.public.get("/status.atom")).content).findall(f"{ATOM}entry")
     content = (entry.findtext(f"{ATOM}content") or "").splitlines()
     assert (entry.findtext(f"{ATOM}title") or "").startswith("unavailable: two lines  [31mred")
+    assert "Stö\xadrung" in (entry.findtext(f"{ATOM}title") or "")
     assert [line[:17] for line in content if "two" in line] == ["Cause: two lines ", "Impact: two lines"]
     assert (await feed(own))["planned"][0]["cause"] == words
 

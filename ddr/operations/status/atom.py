@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import chain
 from typing import Any
+from unicodedata import category
 from uuid import NAMESPACE_URL, uuid5
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -70,5 +71,5 @@ def _text(parent: Element, name: str, text: str) -> None:
 
 
 def _printable(text: str) -> str:
-    """On one line, without what XML cannot hold, whoever wrote it."""
-    return "".join(char if char.isprintable() else " " for char in text)
+    """On one line, without what XML cannot hold, whoever wrote it; soft hyphens and joiners of letters stay."""
+    return "".join(char if char.isprintable() or category(char) == "Cf" else " " for char in text)
