@@ -50,3 +50,17 @@ def test_a_longer_history_is_a_failure_of_what_is_registered_only(
     found.target = with_terms(replace(found.target, terms=terms), grace)
     results = run(found, [check(CHECKS[name].run, name) for name in verdicts])
     assert {one.check.name: one.verdict for one in results} == verdicts
+
+
+@pytest.mark.parametrize(("status", "verdict"), [("final", Verdict.FAILED), ("entered-in-error", Verdict.PASSED)])
+def test_what_was_withdrawn_is_no_history(status: str, verdict: Verdict) -> None:
+    """A recorder may tell it for as long as what it had would have been there."""
+
+    def told(_: httpx.Request) -> httpx.Response:
+        content = {"scope": OBSERVATION + GLUCOSE, **bundle({**VALUE, "status": status})}
+        return httpx.Response(200, headers=FHIR, content=json.dumps(content))
+
+    found = kit(told)
+    found.target = with_terms(replace(found.target, terms={GLUCOSE: Terms(30, 300, 60)}), 300)
+    (result,) = run(found, [check(CHECKS[ALL].run, ALL)])
+    assert result.verdict is verdict
