@@ -7,14 +7,13 @@ import math
 import ssl
 import time
 from collections.abc import Mapping, MutableMapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import httpx
 
 from ddr.client.errors import PairingEnded, Refused, Throttled, Unreachable, refused, throttled
+from ddr.http_dates import http_date_ms
 from ddr.reasons import in_words
 
 Json = dict[str, Any]
@@ -114,20 +113,11 @@ def seconds_told(headers: Mapping[str, str]) -> float | None:
     try:
         seconds = float(retry_after)
     except ValueError:
-        until, now = _date(retry_after), _date(headers.get("date", ""))
-        if until is None:
+        until_ms, now_ms = http_date_ms(retry_after), http_date_ms(headers.get("date"))
+        if until_ms is None:
             return None
-        seconds = until - (time.time() if now is None else now)
+        seconds = until_ms / 1000 - (time.time() if now_ms is None else now_ms / 1000)
     return None if math.isnan(seconds) else seconds
-
-
-def _date(text: str) -> float | None:
-    """A date of HTTP in seconds since 1970; None for what is none."""
-    try:
-        found = parsedate_to_datetime(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()  # the form of asctime names no zone
-    except (ValueError, OverflowError):
-        return None
 
 
 def _read(answer: httpx.Response) -> Json:

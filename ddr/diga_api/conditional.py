@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC
-from email.utils import formatdate, parsedate_to_datetime
+from email.utils import formatdate
 from functools import lru_cache
+
+from ddr.http_dates import http_date_ms
 
 # conditionalRead of the CapabilityStatement. A Device has one version only, and a status that time changes.
 SUPPORT = {"Observation": "full-support", "DeviceMetric": "full-support", "Device": "not-supported"}
@@ -28,7 +29,7 @@ def has_it(headers: Mapping[str, str], version: int, updated_ms: int) -> bool:
     """
     if "if-none-match" in headers:
         return has_tag(headers, str(version))
-    since_ms = _instant(headers.get("if-modified-since"))
+    since_ms = http_date_ms(headers.get("if-modified-since"))
     return since_ms is not None and updated_ms < since_ms
 
 
@@ -42,15 +43,4 @@ def of_that_second(headers: Mapping[str, str], updated_ms: int) -> bool:
     """True when the date that the client gives is the Last-Modified of this version, which is in whole seconds."""
     if "if-none-match" in headers:
         return False
-    return _instant(headers.get("if-modified-since")) == updated_ms // 1000 * 1000
-
-
-def _instant(text: str | None) -> int | None:
-    """An HTTP date in ms; None for any other text, which is to be ignored (RFC 9110 section 13.1.3)."""
-    if text is None:
-        return None
-    try:
-        found = parsedate_to_datetime(text)
-        return int(found.replace(tzinfo=found.tzinfo or UTC).timestamp()) * 1000
-    except (ValueError, OverflowError, TypeError):
-        return None
+    return http_date_ms(headers.get("if-modified-since")) == updated_ms // 1000 * 1000
