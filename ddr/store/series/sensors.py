@@ -18,7 +18,7 @@ from ddr.series.reading import Rules
 from ddr.series.tail import Tail
 from ddr.store.database.spreading import is_spread
 from ddr.store.devices.devices import OF_IMPORT
-from ddr.store.gateways.uploads import LAST
+from ddr.store.gateways.uploads import BY_TIME, LAST
 
 SensorKey = tuple[UUID, str, str]
 """Patient, device key, sensor key."""
@@ -29,8 +29,8 @@ CHUNK_COLUMNS = "k, start_ms, last_ms, updated_ms, version, filled, status, time
 _COLUMNS = """
     SELECT d.patient_id, d.device_key, s.sensor_key, s.device_no, s.sensor_no, s.miv_url, s.continuous, s.unit,
            s.decimals, s.lower_limit, s.upper_limit, s.period_ms, s.span_ms, s.buffering_ms, s.complete_until_ms,
-           (SELECT max({last}) FROM upload WHERE patient_id = {patient} AND sensor_no = s.sensor_no
-               AND deleted_ms IS NOT NULL) AS gone_ms,
+           EXISTS (SELECT FROM upload WHERE patient_id = {patient} AND {by_time} = s.sensor_no
+                      AND {last} > c.last_ms AND deleted_ms IS NOT NULL) AS taken_back,
            s.beside_import, CASE WHEN s.beside_import THEN EXISTS (
                SELECT FROM device i
                  JOIN sensor o ON o.patient_id = {patient} AND o.device_no = i.device_no AND o.continuous
@@ -51,7 +51,7 @@ _SENSOR_WITH_TAIL = """
 
 
 def _load(patient: str, devices: str, where: str) -> str:
-    columns = _COLUMNS.format(patient=patient, of_import=OF_IMPORT, last=LAST)
+    columns = _COLUMNS.format(patient=patient, of_import=OF_IMPORT, last=LAST, by_time=BY_TIME)
     return f"{columns} FROM {devices}{_SENSOR_WITH_TAIL.format(patient=patient)} WHERE {where}"
 
 
@@ -101,10 +101,9 @@ async def load_all(pool: asyncpg.Pool, keys: Collection[SensorKey]) -> dict[Sens
 def _sensor(row: asyncpg.Record) -> Sensor:
     # What was taken back must not come again, what an import has must give way, and only a merge looks at that. What is
     # appended comes after the last reading, and nothing of that time was taken back when all that was is older.
-    gone_ms = row["gone_ms"]
     tail = (
         None
-        if row["k"] is None or row["overlaps"] or (gone_ms is not None and gone_ms > row["last_ms"])
+        if row["k"] is None or row["overlaps"] or row["taken_back"]
         else Tail.of(Epoch.of(row, 0), chunk_of(row), row["terms"])
     )
     rules = Rules.of(row["unit"], row["decimals"], row["lower_limit"], row["upper_limit"])
