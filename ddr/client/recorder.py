@@ -76,7 +76,8 @@ class Recorder:
         while True:
             following = self._next(bundle, read)
             found = step(cursor, bundle, await self._related(bundle), following, self._floor())
-            found, limit = await self._told_apart(found, cursor.known, lacks(cursor, bundle))
+            partial, moved = lacks(cursor, bundle), bool(cursor.following)
+            found, limit = await self._told_apart(found, cursor.known, partial, moved)
             yield found
             if limit is not None:
                 raise limit
@@ -161,27 +162,30 @@ class Recorder:
         return related
 
     async def _told_apart(
-        self, found: Step, known: Mapping[str, Known], partial: bool
+        self, found: Step, known: Mapping[str, Known], partial: bool, moved: bool
     ) -> tuple[Step, Throttled | None]:
         """`found`, with what has grown too old as gone and not as deleted. What is missing because the recorder has not
-        shown everything (`partial`) stays known while it is served.
+        shown everything (`partial`) stays known while it is served; so does what may have changed its place in the
+        search while pages were read (`moved`): by a new version, or because another one was deleted.
 
         When it wants to be asked less, that, too: what is not settled stays known, or each look at everything would ask
         from the beginning.
         """
         young, left, changes = self._now() - SHORTEST_HISTORY, MOST_ASKED, list[Change]()
-        kept, limit = dict[str, Known](), None
+        kept, limit, silent = dict[str, Known](), None, False
         for change in found.changes:
             if change.kind is Kind.DELETED:
                 old, fate = before(known[change.id].end, young), None
-                doubtful = old or partial
+                doubtful = old or partial or moved
                 if doubtful and left and not limit:
                     try:
                         fate = await self._fate(change.id)
+                        silent = fate is None
                     except Throttled as error:
                         limit = error
                     left = left - 1 if fate else 0
-                served = partial and not old and fate in (Kind.CHANGED, None)
+                unsaid = fate is None and (partial or silent)  # of so many missing ones the rest has not merely moved
+                served = (partial or moved) and not old and (unsaid or fate is Kind.CHANGED)
                 if served or (doubtful and limit):
                     kept[change.id] = known[change.id]
                     continue

@@ -92,11 +92,14 @@ class Crowd:
             return httpx.Response(200, json={"issuer": ISSUER, "token_endpoint": f"{ISSUER}/token"})
         if address == f"{ISSUER}/token":
             return self._refresh(parse_qs(request.content.decode())["refresh_token"][0])
-        assert address == f"{FHIR}/Observation", address
         whose, until = self._access.get(request.headers["authorization"].removeprefix("Bearer "), (None, 0.0))
         if whose is None or whose.ended or now() >= until:
             return httpx.Response(401)
-        return self._search(whose, parse_qs(url.query))
+        if address == f"{FHIR}/Observation":
+            return self._search(whose, parse_qs(url.query))
+        assert address.startswith(f"{FHIR}/Observation/"), address
+        found = whose.content.get(address.rpartition("/")[2])
+        return resource(found) if found else httpx.Response(410)
 
     def _refresh(self, token: str) -> httpx.Response:
         whose = self.pairings[token.partition(".")[0]]

@@ -542,6 +542,62 @@ async def test_what_a_recorder_does_not_show_without_pages_is_not_deleted(
         assert (told, foreign.asked[1:]) == (["erased", "served"], [])
 
 
+class Paging:
+    """A recorder with pages of two, the newest first: a page is a place in what there is when it is asked for."""
+
+    def __init__(self, *names: str) -> None:
+        self.content = [chunk(name) for name in names]
+        self.ids: Answer = self._read
+        self.foreign = Foreign({"Observation?": self._search, "Observation/": lambda request: self.ids(request)})
+
+    def _search(self, request: httpx.Request) -> httpx.Response:
+        start = int(request.url.params.get("at", 0))
+        following = f"Observation?at={start + 2}" if start + 2 < len(self.content) else ""
+        shown = self.content[start : start + 2]
+        return resource(bundle(*shown, following=following, meta={"lastUpdated": "2026-11-20T13:00:00Z"}))
+
+    def _read(self, request: httpx.Request) -> httpx.Response:
+        name = request.url.path.rpartition("/")[2]
+        found = next((one for one in self.content if one["id"] == name), None)
+        return outcome("Resource was deleted", 410)(request) if found is None else resource(found)
+
+    async def looked(self, folder: Path, *content: Json) -> tuple[Recorder, list[tuple[Kind, str]], Cursor]:
+        """What a look at everything tells when there is only `content` since its first page."""
+        recorder = await recorder_of(self.foreign, folder)
+        recorder._clock = datetime.fromisoformat("2026-11-21T12:00:00Z").timestamp
+        cursor = [step.cursor async for step in recorder.steps()][-1]
+        told: list[tuple[Kind, str]] = []
+        async for step in recorder.steps(cursor.whole()):
+            told += [(change.kind, change.id) for change in step.changes]
+            cursor, self.content = step.cursor, list(content)
+        return recorder, told, cursor
+
+
+async def test_what_changes_its_place_between_two_pages_is_not_deleted(tmp_path: Path) -> None:
+    """`d` gets a new version, and is on the first page then; so is `c`, since `a` and `b` are deleted. Before: both
+    were told as deleted, and the one as new with the next search, the other a day later."""
+    paging = Paging("a", "b", "c", "d", "e")
+    recorder, told, cursor = await paging.looked(tmp_path, chunk("d", "2026-11-20T13:00:01Z"), chunk("c"), chunk("e"))
+    assert told == [] and paging.foreign.asked[-2:] == ["Observation/c", "Observation/d"]
+    assert [(one.kind, one.id) async for one in recorder.pull(cursor)] == [(Kind.CHANGED, "d")]
+    missing = [(one.kind, one.id) async for one in recorder.pull(cursor.whole())]
+    assert [one for one in missing if one[0] is Kind.DELETED] == [(Kind.DELETED, "a"), (Kind.DELETED, "b")]
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_of_many_that_no_page_has_the_rest_is_deleted_unless_nobody_says(
+    silent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    monkeypatch.setattr("ddr.client.recorder.MOST_ASKED", 1)
+    paging = Paging("a", "b", "c", "d", "e")
+    if silent:
+        paging.ids = lambda _: httpx.Response(500)
+    _, told, cursor = await paging.looked(tmp_path, *paging.content[:2], *paging.content[4:])
+    assert told == ([] if silent else [(Kind.DELETED, "c"), (Kind.DELETED, "d")])
+    assert {*paging.foreign.asked[5:]} == {"Observation/c"}
+    assert cursor.known.keys() == ({*"abcde"} if silent else {*"abe"})
+
+
 async def test_of_what_is_not_found_any_more_so_many_are_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
