@@ -20,6 +20,7 @@ class Tail:
     start_ms: int
     last_ms: int
     version: int
+    updated_ms: int  # with the version it names the write: of a database that was set back a version comes again
     filled: int
     count: int
     times_length: int
@@ -34,13 +35,17 @@ class Tail:
         count, length = len(chunk.vals) // 2, len(chunk.times)
         run = open_run(chunk.times)
         return cls(
-            epoch, chunk.k, chunk.start_ms, chunk.last_ms, chunk.version, chunk.filled, count, length, run, terms
-        )
+            epoch, chunk.k, chunk.start_ms, chunk.last_ms, chunk.version, chunk.updated_ms, chunk.filled, count, length,
+            run, terms,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """The change of a tail: keep `keep` bytes of times, add `times` and `vals`; then it is `after`, with `status`."""
+    """The change of a tail: keep `keep` bytes of times, add `times` and `vals`; then it is `after`, with `status`.
+
+    `updated_ms` of `after` is known when it is written.
+    """
 
     keep: int
     times: bytes

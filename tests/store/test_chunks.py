@@ -13,8 +13,8 @@ import pytest
 from ddr.series.packing import Reading
 from ddr.store.database.migrate import migrate
 from ddr.store.database.pool import connect
-from ddr.store.series.bulk import append_together
-from ddr.store.series.chunks import HEARD_STEP_MS, append, merge_readings
+from ddr.store.series.bulk import append_all, append_together
+from ddr.store.series.chunks import HEARD_STEP_MS, append, merge_readings, readings_between
 from ddr.store.series.sensors import Remembered, Sensor, load
 from tests.series.model import drifting
 from tests.store.continuous import DAY, DELAY, HOUR, MINUTE, START, Stored, register
@@ -83,6 +83,34 @@ async def test_an_outdated_tail_writes_nothing(pool: asyncpg.Pool) -> None:
     before = await stored.chunks()
     assert await append(pool, outdated, TRACE[5:8], START, START) is None
     assert await stored.chunks() == before
+
+
+@pytest.mark.parametrize("several", [False, True])
+async def test_a_tail_of_what_the_database_has_lost_writes_nothing(pool: asyncpg.Pool, several: bool) -> None:
+    """A standby was promoted that lacked the last seconds: versions and numbers of readings come again."""
+
+    async def appended(sensor: Sensor, readings: list[Reading], now_ms: int) -> Sensor | None:
+        if several:
+            return (await append_all(pool, [(sensor, readings)], now_ms, now_ms))[0]
+        return await append(pool, sensor, readings, now_ms, now_ms)
+
+    stored = await register(pool)
+    await stored.merge(TRACE[:5], START)
+    (standby,) = await stored.chunks()
+    lost = await appended(await stored.sensor(), TRACE[5:7], START + 1)
+    assert lost is not None
+    await pool.execute(
+        "UPDATE chunk SET last_ms = $2, updated_ms = $3, version = $4, filled = $5, times = $6, vals = $7"
+        " WHERE patient_id = $1",
+        stored.patient_id, standby.last_ms, standby.updated_ms, standby.version, standby.filled, standby.times,
+        standby.vals,
+    )  # fmt: skip
+    goes_on = await appended(await stored.sensor(), TRACE[7:9], START + 60_000)
+    assert goes_on is not None and lost.tail is not None and goes_on.tail is not None
+    assert (lost.tail.version, lost.tail.count) == (goes_on.tail.version, goes_on.tail.count)
+    assert await appended(lost, TRACE[9:10], START + 120_000) is None
+    assert await appended(goes_on, TRACE[9:10], START + 120_000) is not None
+    assert await readings_between(pool, goes_on, 0, 2**53) == {*TRACE[:5], *TRACE[7:10]}
 
 
 async def test_a_hidden_reading_makes_a_tail_outdated_though_the_version_stays(pool: asyncpg.Pool) -> None:

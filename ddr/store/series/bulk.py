@@ -27,25 +27,25 @@ _APPEND = f"""
     WITH w AS MATERIALIZED (
         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::integer[], $4::integer[], $5::integer[], $6::integer[],
                              $7::bytea[], $8::bytea[], $9::bigint[], $10::integer[], $11::text[], $12::integer[],
-                             $13::bigint[])
+                             $13::bigint[], $14::bigint[])
                AS w (patient_id, epoch_no, k, version, length, keep, times, vals, last_ms, filled, status, terms,
-                     settles_ms)),
+                     settles_ms, updated_ms)),
     locked AS MATERIALIZED (
         SELECT patient_id FROM patient WHERE patient_id IN (SELECT patient_id FROM w) FOR NO KEY UPDATE SKIP LOCKED),
     stamped AS (
-        UPDATE patient SET stamp_ms = {stamp("$14")}
+        UPDATE patient SET stamp_ms = {stamp("$15")}
          WHERE patient_id IN (SELECT patient_id FROM locked) RETURNING patient_id, stamp_ms),
     held AS (
         SELECT w.*, s.stamp_ms FROM w JOIN stamped s USING (patient_id) JOIN chunk c USING (patient_id, epoch_no, k)
-         WHERE c.version = w.version AND octet_length(c.vals) = w.length AND c.terms = w.terms
-           AND s.stamp_ms <= w.settles_ms
+         WHERE c.version = w.version AND octet_length(c.vals) = w.length AND c.updated_ms = w.updated_ms
+           AND c.terms = w.terms AND s.stamp_ms <= w.settles_ms
            FOR NO KEY UPDATE OF c SKIP LOCKED)
     UPDATE chunk c SET times = substring(c.times FROM 1 FOR h.keep) || h.times, vals = c.vals || h.vals,
                        last_ms = h.last_ms, filled = h.filled, status = h.status, version = c.version + 1,
                        updated_ms = {moved("c.updated_ms", "h.stamp_ms")}
       FROM held h
      WHERE c.patient_id = h.patient_id AND c.epoch_no = h.epoch_no AND c.k = h.k
-    RETURNING c.patient_id, c.epoch_no"""  # noqa: S608
+    RETURNING c.patient_id, c.epoch_no, c.updated_ms"""  # noqa: S608
 
 _HEAR = """
     WITH held AS (
@@ -76,10 +76,11 @@ async def append_all(
     rows = [plan.row for plan in planned if plan is not None]
     if not rows:
         return [None] * len(planned)
-    written = {tuple(row) for row in await pool.fetch(_APPEND, *map(list, zip(*rows, strict=True)), steered_ms)}
+    found = await pool.fetch(_APPEND, *map(list, zip(*rows, strict=True)), steered_ms)
+    written: dict[tuple[object, ...], int] = {(row["patient_id"], row["epoch_no"]): row["updated_ms"] for row in found}
     done = [plan if plan is not None and plan.row[:2] in written else None for plan in planned]
     await _hear((plan.after for plan in done if plan is not None and plan.hears), pool, now_ms)
-    return [plan and plan.after for plan in done]
+    return [plan and plan.at(written[plan.row[:2]]) for plan in done]
 
 
 class _Plan(NamedTuple):
@@ -88,6 +89,11 @@ class _Plan(NamedTuple):
     row: tuple[object, ...]
     after: Sensor
     hears: bool
+
+    def at(self, updated_ms: int) -> Sensor:
+        """`after` as it was written."""
+        assert self.after.tail is not None
+        return replace(self.after, tail=replace(self.after.tail, updated_ms=updated_ms))
 
 
 def _all_planned(uploads: Iterable[Upload], now_ms: int) -> list[_Plan | None]:
@@ -103,7 +109,7 @@ def _planned(sensor: Sensor, readings: Sequence[Reading], now_ms: int) -> _Plan 
     after, hears = extension.after, now_ms - sensor.heard_ms >= HEARD_STEP_MS
     row = (
         sensor.patient_id, sensor.epoch_no, tail.k, tail.version, 2 * tail.count, extension.keep, extension.times,
-        extension.vals, after.last_ms, after.filled, extension.status, tail.terms, tail.epoch.settles(tail.start_ms),
+        extension.vals, after.last_ms, after.filled, extension.status, tail.terms, tail.epoch.settles(tail.start_ms), tail.updated_ms,
     )  # fmt: skip
     return _Plan(row, replace(sensor, tail=after, heard_ms=now_ms if hears else sensor.heard_ms), hears)
 
