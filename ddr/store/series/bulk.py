@@ -109,7 +109,8 @@ def _planned(sensor: Sensor, readings: Sequence[Reading], now_ms: int) -> _Plan 
     after, hears = extension.after, now_ms - sensor.heard_ms >= HEARD_STEP_MS
     row = (
         sensor.patient_id, sensor.epoch_no, tail.k, tail.version, 2 * tail.count, extension.keep, extension.times,
-        extension.vals, after.last_ms, after.filled, extension.status, tail.terms, tail.epoch.settles(tail.start_ms), tail.updated_ms,
+        extension.vals, after.last_ms, after.filled, extension.status, tail.terms, tail.epoch.settles(tail.start_ms),
+        tail.updated_ms,
     )  # fmt: skip
     return _Plan(row, replace(sensor, tail=after, heard_ms=now_ms if hears else sensor.heard_ms), hears)
 
