@@ -77,6 +77,14 @@ class Rules:
             None if upper is None else math.floor(upper * factor),
         )
 
+    def within(self, raw: int) -> int:
+        """A raw value as it is stored under these limits: one beyond them is LOW or HIGH, as for `raw_value`."""
+        if raw in (LOW, ERROR, HIGH):
+            return raw
+        if self.lowest is not None and raw < self.lowest:
+            return LOW
+        return HIGH if self.highest is not None and raw > self.highest else raw
+
     def among(self, plausible: Plausible | None) -> Rules:
         """These rules with what is plausible for the values of the MIV."""
         return self if plausible is self.plausible else replace(self, plausible=plausible)

@@ -11,6 +11,8 @@ from dataclasses import replace
 
 from ddr.series.epoch import Chunk, Epoch, empty_chunk
 from ddr.series.merge import Merge, again, trimmed
+from ddr.series.packing import decode, decode_values, encode
+from ddr.series.reading import Rules
 from ddr.series.status import AMENDED, FINAL, PRELIMINARY, WITHDRAWN, State, advanced, created, moved, withdrawn
 
 
@@ -46,18 +48,34 @@ def resettled(epoch: Epoch, former: Epoch, stored: Sequence[Chunk], now_ms: int)
     return Merge(changed, kept[-1] if kept else None, set(), set())
 
 
-def restated(epoch: Epoch, stored: Sequence[Chunk], now_ms: int) -> Merge:
-    """The chunks to write when a fact of the sensor changes that every SampledData shows (its limits)."""
+def restated(epoch: Epoch, stored: Sequence[Chunk], now_ms: int, rules: Rules) -> Merge:
+    """The chunks to write when the limits of the sensor become those of `rules`: every SampledData shows them.
+
+    What is stored beyond them is what it would be, had they been known before.
+    """
     shown = [chunk for chunk in [*stored, *epoch.placeholders(now_ms)] if chunk.status != WITHDRAWN]
     states = [epoch.shown(chunk, now_ms) for chunk in shown]
     told = [chunk.filled > 0 or state.status != PRELIMINARY for chunk, state in zip(shown, states, strict=True)]
     kept = [
-        _with(chunk, (advanced(state, changed, complete=False, now_ms=now_ms) if changed else None) or state)
+        _with(
+            _within(chunk, epoch, rules),
+            (advanced(state, changed, complete=False, now_ms=now_ms) if changed else None) or state,
+        )
         for chunk, state, changed in zip(shown, states, told, strict=True)
     ]
     known = {chunk.k: chunk for chunk in stored}
     kept = trimmed(kept, epoch, now_ms)
     return Merge([c for c in kept if c != known.get(c.k)], kept[-1] if kept else None, set(), set())
+
+
+def _within(chunk: Chunk, epoch: Epoch, rules: Rules) -> Chunk:
+    """The chunk with values beyond the limits as such; different ones of one instant become one."""
+    if all(rules.within(raw) == raw for raw in set(decode_values(chunk.vals))):
+        return chunk
+    readings = decode(chunk.times, chunk.vals, chunk.start_ms, epoch.grid.period_ms)
+    within = sorted({(time, rules.within(raw)) for time, raw in readings})
+    times, vals = encode(within, chunk.start_ms, epoch.grid.period_ms)
+    return replace(chunk, times=times, vals=vals)
 
 
 def _state(epoch: Epoch, chunk: Chunk, shown: State, now_ms: int) -> State:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -11,13 +11,16 @@ import asyncpg
 from ddr.series.calibration import Event, Segment, segments
 from ddr.series.chain import cut
 from ddr.series.grid import Grid
-from ddr.series.packing import ERROR, Reading, encode
+from ddr.series.packing import ERROR, HIGH, LOW, Reading, encode
+from ddr.series.reading import Rules
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 PERIOD = 5 * MINUTE
 
 Series = tuple[int, int | None, str, str | None, list[tuple[int, bytes, bytes]]]
 """From, until, calibration state and type, and the chunks up to the last one with a reading."""
+
+UNLIMITED = Rules("mg/dL", 0)
 
 
 @dataclass
@@ -34,6 +37,7 @@ class Model:
     order: dict[int, list[int]] = field(default_factory=dict)  # different values of one instant, as they came
     behind: set[Reading] = field(default_factory=set)  # another value of the instant stands in its place
     corrections: dict[int, list[int]] = field(default_factory=dict)  # of each instant, the newest last
+    rules: Rules = UNLIMITED
 
     def __post_init__(self) -> None:
         self.events[self.start_ms] = ("not-calibrated", None)
@@ -41,6 +45,36 @@ class Model:
     def takes(self, time_ms: int) -> bool:
         """True for an instant at which the sensor was in use."""
         return self.start_ms <= time_ms and (self.ended_ms is None or time_ms < self.ended_ms)
+
+    def measured(self, batch: Iterable[Reading]) -> list[Reading | None]:
+        """How the readings are stored by the limits that are known; None for `L` or `U` without its limit."""
+        unknown = {LOW: self.rules.lowest is None, HIGH: self.rules.highest is None}
+        return [None if unknown.get(raw) else (time, self.rules.within(raw)) for time, raw in batch]
+
+    def learn(self, rules: Rules) -> None:
+        """Limits become known, before anything was taken back: what came is what it would be if it came now."""
+        self.rules = rules
+        within, stored = rules.within, self.stored()
+
+        def all_of(own: Iterable[Reading]) -> set[Reading]:
+            return {(time, within(raw)) for time, raw in own}
+
+        self.readings, self.behind = all_of(self.readings), all_of(self.behind) - all_of(stored)
+        self.uploads = {key: all_of(own) for key, own in self.uploads.items()}
+        for time, order in self.order.items():
+            corrections = self.corrections.get(time, [])
+            self.order[time] = _as_they_came(order, corrections, within)
+            self.corrections[time] = _as_they_came(corrections, corrections, within)
+
+    def begins_at(self, ms: int) -> bool:
+        """Whether the sensor began then, which is so unless something from before contradicts; from now on it did."""
+        others = [time for time in self.events if time != self.start_ms]
+        known = [time for time, _ in self.stored()] + [time - 1 for time in others]
+        if any(time < ms for time in known) or (self.ended_ms is not None and self.ended_ms <= ms):
+            return False
+        self.events[ms] = self.events.pop(self.start_ms)
+        self.start_ms = ms
+        return True
 
     def gone(self) -> set[Reading]:
         """The readings that were taken back."""
@@ -107,6 +141,7 @@ class Model:
             return
         self.deleted.add(key)
         gone = self.gone()
+        self.readings -= gone  # what an upload brings again from before a start that moved is not there
         instants = {time for time, _ in self.uploads[key] & gone}
         for time, order in self.order.items():
             if time not in instants:
@@ -139,6 +174,15 @@ class Model:
             ]
             found.append((part.from_ms, part.until_ms, part.last.state, part.last.type, chunks))
         return found
+
+
+def _as_they_came(order: Sequence[int], corrections: Sequence[int], within: Callable[[int], int]) -> list[int]:
+    """Values of one instant within the limits: of equal ones the first came, or the last that is a correction."""
+    place: dict[int, int] = {}
+    for at, raw in enumerate(order):
+        if within(raw) not in place or raw in corrections:
+            place[within(raw)] = at
+    return sorted(place, key=lambda raw: place[raw])
 
 
 async def order_of_arrival(pool: asyncpg.Pool, patient_id: UUID) -> dict[int, list[int]]:

@@ -15,7 +15,7 @@ import pytest
 
 from ddr.fhir.instants import date_time
 from ddr.http.core import Core
-from ddr.series.packing import ERROR
+from ddr.series.packing import ERROR, HIGH, LOW
 from ddr.series.slots import place
 from ddr.store.series.sensors import Remembered, load
 from tests.gateway.conftest import CGM, START, Client, make_client, put_device, put_sensor
@@ -326,6 +326,27 @@ async def test_limits_can_be_added_once_and_make_new_versions(
     assert 'limits {"lower":40,"upper":400}' in other.json()["detail"]
     assert (await send(client, [low]))["items"] == [{"status": "accepted", "shown": True}]
     assert (await send(client, items(clock, 500)))["items"][0]["stored"] == "U"
+
+
+async def test_numbers_from_before_the_limits_were_known_are_those_that_come_after(
+    client: Client, clock: Clock, core: Core, patient_id: UUID
+) -> None:
+    """The same upload again is known, and no SampledData has numbers beyond its limits."""
+    await put_device(client, "cgm", **CGM)
+    await put_sensor(client, "cgm", "glucose")
+    readings = items(clock, 39, 120, 450)
+    await send(client, readings)
+    await corrected(client, [{**readings[1], "value": 460}])
+    first = (await corrected(client, [{**readings[1], "value": 470}], upload="mine"))[0]
+    assert first["status"] == "accepted"
+    await put_sensor(client, "cgm", "glucose", limits=LIMITS)
+    assert await shown_values(core, patient_id) == [LOW, HIGH, HIGH]
+    again = await send(client, readings)
+    assert [item["status"] for item in again["items"]] == ["duplicate"] * 3
+    assert again["items"][1]["reason"] == "superseded"
+    assert await shown_values(core, patient_id) == [LOW, HIGH, HIGH]
+    assert (await client.delete(f"{UPLOADS}/mine")).status_code == 204
+    assert await shown_values(core, patient_id) == [LOW, 120, HIGH]
 
 
 async def test_a_worker_that_does_not_know_the_limits_yet_looks_again(

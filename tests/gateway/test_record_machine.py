@@ -26,7 +26,8 @@ from ddr.gateway import calibrations, devices, readings, sensors
 from ddr.gateway.problem import Problem
 from ddr.http.core import Core
 from ddr.series.epoch import Epoch
-from ddr.series.packing import ERROR
+from ddr.series.packing import ERROR, HIGH, LOW
+from ddr.series.reading import Rules
 from ddr.series.view import ChunkView, view
 from ddr.store.database.ids import Kind
 from ddr.store.series.chunks import write
@@ -78,7 +79,9 @@ runs = st.tuples(st.integers(0, 140), st.integers(1, 40)).map(
     lambda run: [(START + (run[0] + at) * PERIOD, 100 + at) for at in range(run[1])]
 )
 instants = st.one_of(times, st.integers(0, 40 * 60).map(lambda minute: START + HOUR + minute * MINUTE))
-values = st.integers(97, 103) | st.just(ERROR)
+values = st.sampled_from((98, 99, 100, 115, 120, LOW, HIGH, ERROR))
+WORDS = {LOW: "L", HIGH: "U", ERROR: "E"}
+LIMITS = ({"lower": 99}, {"lower": 99, "upper": 110})  # as they become known
 batches = st.one_of(runs, st.lists(st.tuples(times, values), min_size=1, max_size=12))
 events = st.lists(st.tuples(times, st.sampled_from(STATES), st.sampled_from((None, "offset"))), min_size=1, max_size=3)
 
@@ -95,6 +98,8 @@ class RecordMachine(RuleBasedStateMachine):
         self.patient_id = uuid4()
         self.workers = [replace(self.core, clock=self.clock, steer=self.clock, sensors=Remembered()) for _ in range(2)]
         self.model = Model(START)
+        self.device_start_ms = START
+        self.limits: dict[str, int] = {}
         self.sent: Batch = []
         self.seen: dict[tuple[int, int], ChunkView] = {}
         self.polled: dict[tuple[int, int], ChunkView] = {}
@@ -114,7 +119,7 @@ class RecordMachine(RuleBasedStateMachine):
     def upload(self, worker: int, batch: Batch) -> None:
         answer = self.send(worker, batch)
         self.check_answer(batch, answer)
-        self.take(batch)
+        self.take(self.measured(batch))
 
     @rule(worker=st.integers(0, 1), batch=batches, key=st.sampled_from("abc"))
     def upload_with_key(self, worker: int, batch: Batch, key: str) -> None:
@@ -123,8 +128,8 @@ class RecordMachine(RuleBasedStateMachine):
         except Problem as problem:
             assert (problem.code, key in self.model.deleted) == ("deleted", True)
         else:
-            self.model.uploads.setdefault(key, set()).update(batch)
-            self.take(batch)
+            self.model.uploads.setdefault(key, set()).update(self.measured(batch))
+            self.take(self.measured(batch))
 
     @rule(worker=st.integers(0, 1), batch=batches, key=st.sampled_from((None, "a", "d")))
     def correct(self, worker: int, batch: Batch, key: str | None) -> None:
@@ -134,7 +139,8 @@ class RecordMachine(RuleBasedStateMachine):
         except Problem as problem:
             assert (problem.code, key in self.model.deleted) == ("deleted", True)
             return
-        if key is not None:
+        batch = self.measured(batch)
+        if key is not None and batch:
             self.model.uploads.setdefault(key, set()).update(dict(batch).items())
         self.sent += [reading for reading in dict(batch).items() if self.model.takes(reading[0])]
         self.model.correct(batch)
@@ -150,7 +156,11 @@ class RecordMachine(RuleBasedStateMachine):
     @rule(worker=st.integers(0, 1), data=st.data())
     def upload_again(self, worker: int, data: st.DataObject) -> None:
         before = self.run(stored_record(self.core.pool, self.patient_id))
-        batch = data.draw(st.lists(st.sampled_from(self.sent), min_size=1, max_size=30))
+        known = self.model.counting() | self.model.gone()
+        sent = [reading for reading in self.sent if reading in known]
+        if not sent:
+            return
+        batch = data.draw(st.lists(st.sampled_from(sent), min_size=1, max_size=30))
         assert self.send(worker, batch)["accepted"] == 0
         assert self.run(stored_record(self.core.pool, self.patient_id)) == before
 
@@ -169,6 +179,7 @@ class RecordMachine(RuleBasedStateMachine):
             )
 
         *answers, again = [answer for answer in self.run(both())[1:] if "early" not in answer]
+        first, second = self.measured(first), self.measured(second)
         new = {reading for reading in [*first, *second] if self.model.takes(reading[0])}
         new -= self.model.counting() | self.model.gone()
         answers = [answers[0], answers[1], again]
@@ -197,7 +208,7 @@ class RecordMachine(RuleBasedStateMachine):
                     self.take_events(event)
                 else:
                     self.send(worker, batch)
-                    self.take(batch)
+                    self.take(self.measured(batch))
             except Crash:
                 return
 
@@ -226,7 +237,7 @@ class RecordMachine(RuleBasedStateMachine):
         ended = min(self.clock(), last + 1 + after)
         if ended <= last:
             return
-        self.run(put_device(self.workers[0], self.patient_id, endedAt=date_time(ended)))
+        self.run(self.change_device(0, endedAt=date_time(ended)))
         self.model.ended_ms = ended
 
     @rule(
@@ -235,7 +246,44 @@ class RecordMachine(RuleBasedStateMachine):
     def expire(self, worker: int, at: int | None) -> None:
         """The gateway corrects when the device expires: whatever was shown keeps its version and its content."""
         members = {} if at is None else {"expirationDate": date_time(at)}
-        self.run(put_device(self.workers[worker], self.patient_id, **members))
+        self.run(self.change_device(worker, **members))
+
+    async def change_device(self, worker: int, **members: Any) -> None:
+        """Change the device, and leave when it began."""
+        began = {"startedAt": date_time(self.device_start_ms)}
+        await put_device(self.workers[worker], self.patient_id, **began | members)
+
+    @precondition(lambda self: self.limits != LIMITS[-1] and not self.model.deleted)
+    @rule(worker=st.integers(0, 1), limits=st.sampled_from(LIMITS))
+    def learn_limits(self, worker: int, limits: dict[str, int]) -> None:
+        """The limits of the sensor become known, one by one or together."""
+        if self.limits.items() > limits.items():
+            return
+        self.run(put_sensor(self.workers[worker], self.patient_id, limits=limits))
+        self.limits, self.at_once = limits, True  # a new version says them beside the same data
+        self.model.learn(Rules("mg/dL", 0, limits["lower"], limits.get("upper")))
+        self.sent = [(time, self.model.rules.within(raw)) for time, raw in self.sent]
+
+    @rule(worker=st.integers(0, 1), minute=st.integers(-3 * 60, 4 * 60), of_device=st.booleans())
+    def correct_start(self, worker: int, minute: int, of_device: bool) -> None:
+        """When the sensor began is corrected, by its own registration or, to a later time, by that of its device."""
+        began = START + minute * MINUTE
+        if began < self.device_start_ms or (of_device and began > self.model.start_ms):
+            try:
+                self.run(put_device(self.workers[worker], self.patient_id, startedAt=date_time(began)))
+            except Problem as problem:
+                assert (problem.code, self.model.begins_at(began)) == ("conflict", False)
+                return
+            self.device_start_ms = began
+            if began > self.model.start_ms:
+                assert self.model.begins_at(began)
+                return
+        try:
+            self.run(put_sensor(self.workers[worker], self.patient_id, startedAt=date_time(began)))
+        except Problem as problem:
+            assert (problem.code, self.model.begins_at(began)) == ("conflict", False)
+        else:
+            assert self.model.begins_at(began)
 
     async def polls(self, worker: int) -> None:
         """Find what changed after the time before."""
@@ -294,10 +342,14 @@ class RecordMachine(RuleBasedStateMachine):
             answers.append("accepted" if known is None else "duplicate")
         return answers
 
+    def measured(self, batch: Batch) -> Batch:
+        """What is stored of it."""
+        return [reading for reading in self.model.measured(batch) if reading is not None]
+
     def check_answer(self, batch: Batch, answer: dict[str, Any]) -> None:
-        left, gone = set(batch) - self.model.counting(), self.model.gone()
-        for reading, item in zip(batch, answer["items"], strict=True):
-            if not self.model.takes(reading[0]) or reading in gone:
+        left, gone = set(self.measured(batch)) - self.model.counting(), self.model.gone()
+        for reading, item in zip(self.model.measured(batch), answer["items"], strict=True):
+            if reading is None or not self.model.takes(reading[0]) or reading in gone:
                 assert item["status"] == "rejected"
             else:
                 assert item["status"] == ("accepted" if reading in left else "duplicate")
@@ -328,6 +380,11 @@ async def register(core: Core, patient_id: UUID) -> None:
     """A patient with a sensor in warm-up since START, in chunks of an hour."""
     await core.pool.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, 0)", patient_id)
     await put_device(core, patient_id)
+    await put_sensor(core, patient_id)
+
+
+async def put_sensor(core: Core, patient_id: UUID, **members: Any) -> None:
+    """Register or change the sensor."""
     body = {
         "code": "99504-3",
         "unit": "mg/dL",
@@ -335,7 +392,7 @@ async def register(core: Core, patient_id: UUID) -> None:
         "bufferingSeconds": DAY // 1000,
         "calibration": {"state": "not-calibrated"},
     }
-    await sensors.put_sensor(core, patient_id, "cgm", "s", body)
+    await sensors.put_sensor(core, patient_id, "cgm", "s", body | members)
 
 
 async def put_device(core: Core, patient_id: UUID, **members: Any) -> None:
@@ -350,7 +407,7 @@ async def post(handler: Callable[..., Awaitable[Any]], core: Core, patient_id: U
 
 async def upload(core: Core, patient_id: UUID, batch: Batch, **members: Any) -> Any:
     """Send readings."""
-    items = [{"time": date_time(time), "value": "E" if raw == ERROR else raw} for time, raw in batch]
+    items = [{"time": date_time(time), "value": WORDS.get(raw, raw)} for time, raw in batch]
     return await post(readings.post_readings, core, patient_id, {"unit": "mg/dL", "readings": items, **members})
 
 

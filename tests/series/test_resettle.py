@@ -7,12 +7,15 @@ from dataclasses import replace
 
 from ddr.series.epoch import Chunk, Epoch
 from ddr.series.merge import Merge, merge
+from ddr.series.packing import HIGH, LOW, decode
+from ddr.series.reading import Rules
 from ddr.series.resettle import resettled, restated
 from ddr.series.status import State
 from tests.series.model import HOUR, MINUTE, START, epoch_of
 
 FILLED = [(START, 100), (START + HOUR, 110)]  # chunks 0 and 1
 SOON = START + 2 * HOUR  # readings can still come: the device keeps them for a day
+LIMITS = Rules("mg/dL", 0, 40, 400)
 LATER = START + 2 * HOUR + 30 * MINUTE  # chunk 2 is shown empty by now, under the terms before
 
 
@@ -126,11 +129,11 @@ def test_withdrawn_ones_before_their_time_come_back_too_and_only_those_that_can_
 
 def test_new_limits_are_a_new_version_of_what_shows_them() -> None:
     epoch, chunks = stored()
-    merged = restated(epoch, chunks, SOON)
+    merged = restated(epoch, chunks, SOON, LIMITS)
     assert states(merged) == [(0, "p", 2, SOON), (1, "p", 2, SOON)]
     assert (merged.tail, merged.accepted, merged.hidden) == (merged.changed[-1], set(), set())
     late = START + 40 * HOUR
-    amended = restated(epoch, chunks, late)
+    amended = restated(epoch, chunks, late, LIMITS)
     assert states(amended)[:3] == [(0, "a", 3, late), (1, "a", 3, late), (2, "a", 3, late)]
     assert amended.tail is not None
     assert all(chunk.status in "ap" for chunk in amended.changed)
@@ -138,18 +141,18 @@ def test_new_limits_are_a_new_version_of_what_shows_them() -> None:
 
 def test_new_limits_leave_what_is_empty_or_withdrawn() -> None:
     epoch, chunks = stored()
-    merged = restated(epoch, chunks, LATER)
+    merged = restated(epoch, chunks, LATER, LIMITS)
     assert [chunk.k for chunk in merged.changed] == [0, 1], "an empty chunk that is not final shows no limits"
     assert merged.tail == merged.changed[-1]
     gone = replace(chunks[0], status="e")
-    assert [chunk.k for chunk in restated(epoch, [gone, chunks[1]], SOON).changed] == [1]
-    assert restated(epoch_of(), [], START) == Merge([], None, set(), set())
+    assert [chunk.k for chunk in restated(epoch, [gone, chunks[1]], SOON, LIMITS).changed] == [1]
+    assert restated(epoch_of(), [], START, LIMITS) == Merge([], None, set(), set())
 
 
 def test_new_limits_leave_an_empty_chunk_between_two_that_show_them() -> None:
     chunks = merge(epoch_of(), (), [(START, 100), (START + 2 * HOUR, 110)], START).changed
     assert [chunk.filled for chunk in chunks] == [1, 0, 1]
-    merged = restated(epoch_of(tail=chunks[-1]), chunks, SOON)
+    merged = restated(epoch_of(tail=chunks[-1]), chunks, SOON, LIMITS)
     assert [chunk.k for chunk in merged.changed] == [0, 2]
 
 
@@ -157,8 +160,19 @@ def test_an_empty_chunk_behind_one_that_is_stored_stays_when_its_state_is_its_ow
     """A chunk that time makes final is stored as such, so that the new version follows the one that was shown."""
     epoch, chunks = stored()
     late = START + 28 * HOUR
-    merged = restated(epoch, chunks, late)
+    merged = restated(epoch, chunks, late, LIMITS)
     first_empty = next(chunk for chunk in merged.changed if not chunk.filled)
     assert (first_empty.k, first_empty.status, first_empty.version) == (2, "a", 3)
     assert [chunk.k for chunk in merged.changed] == [*range(len(merged.changed))]
     assert all(chunk.status == "a" for chunk in merged.changed)
+
+
+def test_numbers_beyond_new_limits_are_what_they_would_have_been() -> None:
+    readings = [(START, 39), (START, 120), (START + 5 * MINUTE, 401), (START + 5 * MINUTE, 450)]
+    chunks = merge(epoch_of(), (), readings, START).changed
+    epoch = epoch_of(tail=chunks[-1])
+    (chunk,) = restated(epoch, chunks, SOON, LIMITS).changed
+    known = [(START, LOW), (START, 120), (START + 5 * MINUTE, HIGH)]
+    assert decode(chunk.times, chunk.vals, chunk.start_ms, epoch.grid.period_ms) == known
+    (same,) = merge(epoch_of(), (), known, START).changed
+    assert (chunk.times, chunk.vals, chunk.filled, chunk.last_ms) == (same.times, same.vals, same.filled, same.last_ms)

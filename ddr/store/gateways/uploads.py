@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.series.packing import Reading
+from ddr.series.reading import Rules
 
 FIRST, LAST = "times[1]", "times[array_upper(times, 1)]"
 """SQL: from when until when the readings of an upload are, as the indexes by time say (migration 0118)."""
@@ -64,3 +65,18 @@ async def taken_back(
     """
     rows = await conn.fetch(_TAKEN_BACK, patient_id, sensor_no, from_ms, until_ms)
     return {(row["time"], row["raw"]) for row in rows}
+
+
+async def keep_within(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, rules: Rules) -> None:
+    """Values beyond the limits of `rules` are LOW and HIGH from now on."""
+    rows = await conn.fetch(
+        "SELECT upload_key, times, vals FROM upload WHERE patient_id = $1 AND sensor_no = $2", patient_id, sensor_no
+    )
+    for row in rows:
+        before = list(zip(row["times"], row["vals"], strict=True))
+        after = sorted({(time, rules.within(raw)) for time, raw in before})
+        if after != before:
+            await conn.execute(
+                "UPDATE upload SET times = $4, vals = $5 WHERE patient_id = $1 AND sensor_no = $2 AND upload_key = $3",
+                patient_id, sensor_no, row["upload_key"], [time for time, _ in after], [raw for _, raw in after],
+            )  # fmt: skip

@@ -110,6 +110,8 @@ _WITHDRAWN = """
     UPDATE epoch SET last_withdrawn_ms = $3::bigint
      WHERE patient_id = $1 AND epoch_no = $2 AND coalesce(last_withdrawn_ms, 0) < $3"""
 
+_TERMS = "UPDATE chunk SET terms = terms + 1 WHERE patient_id = $1 AND epoch_no = ANY($2::bigint[]) AND status = 'p'"
+
 
 async def append(
     pool: Connection, sensor: Sensor, readings: Sequence[Reading], now_ms: int, steered_ms: int | None = None
@@ -291,3 +293,8 @@ async def write(conn: asyncpg.Connection, patient_id: UUID, epoch_no: int, epoch
         await conn.execute(_TAIL, patient_id, epoch_no, *tail)
         if merged.tail is not None:
             await series_appeared(conn, patient_id, epoch_no, epoch)
+
+
+async def change_terms(conn: asyncpg.Connection, patient_id: UUID, numbers: Sequence[int]) -> None:
+    """Let nobody append to these epochs under the terms that were in force until now."""
+    await conn.execute(_TERMS, patient_id, numbers)

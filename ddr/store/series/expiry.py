@@ -10,11 +10,10 @@ import asyncpg
 from ddr.series.epoch import Epoch
 from ddr.series.resettle import resettled
 from ddr.store.devices.devices import Row
-from ddr.store.series.chunks import lock_epoch_rows, write
+from ddr.store.series.chunks import change_terms, lock_epoch_rows, write
 from ddr.store.series.recut import chunks_of
 
 _SENSORS = "SELECT sensor_no, miv_url FROM sensor WHERE patient_id = $1 AND device_no = $2 AND continuous"
-_TERMS = "UPDATE chunk SET terms = terms + 1 WHERE patient_id = $1 AND epoch_no = ANY($2::bigint[]) AND status = 'p'"
 
 
 async def change_expiration(
@@ -35,4 +34,4 @@ async def change_expiration(
                 Epoch.of({**row, "expiration_ms": ms}, delay) for ms in (expiration_ms, row["expiration_ms"])
             )
             await write(conn, patient_id, number, epoch, resettled(epoch, former, stored.get(number, ()), now_ms))
-        await conn.execute(_TERMS, patient_id, numbers)
+        await change_terms(conn, patient_id, numbers)

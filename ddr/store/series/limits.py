@@ -1,4 +1,8 @@
-"""A sensor's limits become known after its registration: what is shown of it says them from now on."""
+"""A sensor's limits become known after its registration: what is shown of it says them from now on.
+
+Numbers beyond them that came before become L and U, as they do when they come later: what is stored does not depend on
+which came first, and the same upload again is known.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,14 @@ from typing import Any
 
 import asyncpg
 
+from ddr.aside import LARGE_CHUNKS, aside
 from ddr.series.epoch import Epoch
+from ddr.series.reading import Rules
 from ddr.series.resettle import restated
 from ddr.store.devices.devices import Row
-from ddr.store.series.chunks import lock_epoch_rows, write
+from ddr.store.gateways.claims import keep_within as keep_claims_within
+from ddr.store.gateways.uploads import keep_within as keep_uploads_within
+from ddr.store.series.chunks import change_terms, lock_epoch_rows, write
 from ddr.store.series.recut import chunks_of
 
 _LIMITS = """
@@ -25,9 +33,16 @@ async def add_limits(
     `registration` is that of the sensor with its limits; `delay_ms` as for merge_readings.
     """
     patient_id, sensor_no = sensor["patient_id"], sensor["sensor_no"]
+    rules = Rules.of(sensor["unit"], sensor["decimals"], columns["lower_limit"], columns["upper_limit"])
     rows = await lock_epoch_rows(conn, patient_id, sensor_no)
-    stored = await chunks_of(conn, patient_id, [row["epoch_no"] for row in rows])
+    numbers = [row["epoch_no"] for row in rows]
+    stored = await chunks_of(conn, patient_id, numbers)
     await conn.execute(_LIMITS, patient_id, sensor_no, columns["lower_limit"], columns["upper_limit"], registration)
     for row in rows:
         number, epoch = row["epoch_no"], Epoch.of(row, delay_ms)
-        await write(conn, patient_id, number, epoch, restated(epoch, stored.get(number, ()), now_ms))
+        chunks = stored.get(number, ())
+        merged = await aside(len(chunks) > LARGE_CHUNKS, restated, epoch, chunks, now_ms, rules)
+        await write(conn, patient_id, number, epoch, merged)
+    await change_terms(conn, patient_id, numbers)
+    await keep_claims_within(conn, patient_id, sensor_no, rules)
+    await keep_uploads_within(conn, patient_id, sensor_no, rules)
