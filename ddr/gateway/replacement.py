@@ -64,9 +64,10 @@ async def show(core: Core, conn: asyncpg.Connection, device: Row, sensor: Row, n
     if first_ms is None or not sensor["continuous"]:
         return
     if sensor["shown_from_ms"] is not None:
-        if first_ms >= sensor["shown_from_ms"]:
+        if first_ms > sensor["shown_from_ms"]:
             return
-        await calibrations.show_from(conn, sensor, first_ms, now_ms)
+        if first_ms < sensor["shown_from_ms"]:
+            await calibrations.show_from(conn, sensor, first_ms, now_ms)
     elif core.settings.overlap_of(device["type_code"]) != "end-when-calibrated":
         return
     old = await _replaced(conn, device)

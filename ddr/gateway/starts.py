@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncpg
 
 from ddr.gateway.problem import conflict
+from ddr.gateway.replacement import show
 from ddr.http.core import Core
 from ddr.settings import DAY
 from ddr.store.devices import devices as store
@@ -57,4 +58,9 @@ async def correct_sensor(core: Core, conn: asyncpg.Connection, sensor: Row, star
         await series_start.move_start(conn, patient_id, sensor["sensor_no"], started_ms, now_ms, delay_ms, floor_ms)
     except series_start.KnownBefore:
         raise conflict(CONTRADICTED) from None
-    core.sensors.forget((patient_id, sensor["device_key"], sensor["sensor_key"]))
+    device_key, sensor_key = sensor["device_key"], sensor["sensor_key"]
+    core.sensors.forget((patient_id, device_key, sensor_key))
+    device = await store.find_device(conn, patient_id, device_key)
+    moved = await store.sensor_state(conn, patient_id, device_key, sensor_key)
+    assert device is not None and moved is not None
+    await show(core, conn, device, moved, now_ms)

@@ -167,3 +167,22 @@ async def test_what_replaces_another_device_is_said_after_its_sensor_was_registe
             await calibrate(sensor, (CALIBRATED, "calibrated"))
         assert await old_status(sensor) == "inactive"
         assert period((await sensor.chunks())[0])[1] == sensor.start_ms + CALIBRATED - 1
+
+
+@pytest.mark.parametrize("state", ["calibrated", None])
+async def test_a_start_that_moves_back_hides_nothing(ddr: Recorder, state: str | None) -> None:
+    """What a sensor shows from its start on it shows from an earlier start on, and the replaced device ends there."""
+    sensor = await worn(ddr)
+    with later(ddr, 2 * HOUR):
+        await put_on_another(sensor, state)
+        await sensor.home.readings("new", sensor.start_ms + NEW, ramp(6))
+        earlier_ms = sensor.start_ms + NEW // 2
+        start = date_time(earlier_ms)
+        await sensor.home.device("new", startedAt=start, replaces="cgm", type=SENSOR_TYPE)
+        calibration = None if state is None else {"state": state, "time": date_time(sensor.start_ms + NEW)}
+        await sensor.home.cgm("new", earlier_ms, None, **({"calibration": calibration} if calibration else {}))
+        await sensor.home.readings("new", earlier_ms, ramp(6, 50))
+        old, new = await sensor.chunks()
+        assert period(old)[1] + 1 == period(new)[0] == earlier_ms
+        assert values(new) == [str(value) for value in [*ramp(6, 50), *ramp(6)]]
+        assert await sensor.reader.ids("Device?_id=" + sensor.home.ids["new"]) == [sensor.home.ids["new"]]

@@ -21,7 +21,11 @@ _LATEST = f"""
     SELECT max(effective_ms) FROM {_MEASURED}
        AND ($4::bigint IS NULL OR epoch_no IN (SELECT epoch_no FROM epoch WHERE patient_id = $1 AND sensor_no = $4))"""  # noqa: S608
 _MOVE_DEVICE = "UPDATE device SET started_ms = $3 WHERE patient_id = $1 AND device_no = $2"
-_MOVE_SENSOR = "UPDATE sensor SET started_ms = $3 WHERE patient_id = $1 AND sensor_no = $2"
+# What was withheld and is shown from the start on is so from the other start on, too.
+_MOVE_SENSOR = """
+    UPDATE sensor SET started_ms = $3, shown_from_ms = CASE WHEN shown_from_ms <= started_ms
+                                                            THEN least(shown_from_ms, $3) ELSE shown_from_ms END
+     WHERE patient_id = $1 AND sensor_no = $2"""
 
 
 async def count_devices(conn: asyncpg.Connection, patient_id: UUID, most: int) -> int:
