@@ -124,9 +124,13 @@ def malformed(diagnostics: str | None = None) -> FhirError:
 
 
 def unauthorized(description: str | None = None) -> FhirError:
-    """401 with the challenge of RFC 6750 section 3; no `description` when no credentials were sent."""
+    """401 with the challenge of RFC 6750 section 3; no `description` when no credentials were sent.
+
+    That one names the realm: the scheme must not stand alone.
+    """
     if description is None:
-        return FhirError(401, "login", "An access token is required", headers={"WWW-Authenticate": "Bearer"})
+        headers = {"WWW-Authenticate": 'Bearer realm="fhir"'}
+        return FhirError(401, "login", "An access token is required", headers=headers)
     challenge = f'Bearer error="invalid_token", error_description="{description}"'
     return FhirError(401, "login", description, headers={"WWW-Authenticate": challenge})
 

@@ -31,7 +31,7 @@ async def test_nothing_without_a_token(pair: Pair, path: str) -> None:
     diga = await pair()
     for headers in ({}, {"authorization": "Basic eDp5"}, {"authorization": "Bearer"}, {"authorization": diga.token}):
         response = await diga.client.get(f"/fhir/{path}", headers=headers)
-        assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+        assert (response.status_code, response.headers["www-authenticate"]) == (401, 'Bearer realm="fhir"')
 
 
 async def test_two_tokens_are_none(pair: Pair) -> None:

@@ -149,7 +149,7 @@ def test_implicit_patient(name: str) -> None:
 
 
 def test_headers() -> None:
-    assert outcome.unauthorized().headers == {"WWW-Authenticate": "Bearer"}
+    assert outcome.unauthorized().headers == {"WWW-Authenticate": 'Bearer realm="fhir"'}
     assert outcome.unauthorized("Invalid token issuer").headers == {
         "WWW-Authenticate": 'Bearer error="invalid_token", error_description="Invalid token issuer"'
     }
