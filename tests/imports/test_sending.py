@@ -550,6 +550,20 @@ async def test_limits_that_were_told_once_stay_when_an_older_file_reaches_furthe
     assert sensor["limits"] == {"lower": 40, "upper": 400}
 
 
+async def test_limits_that_a_later_file_makes_guess_reach_as_far_as_what_is_there(gateway: httpx.AsyncClient) -> None:
+    """A sensor of whom nobody knows the limits; with 400, the 450 of the first file would be "above 400"."""
+    head = "time,code,value,unit\n"
+    first = f"{head}2026-11-18T07:00Z,99504-3,450,mg/dL\n2026-11-18T07:05Z,99504-3,100,mg/dL\n"
+    await give(gateway, first)
+    report = await give(gateway, f"{head}2026-11-19T07:00Z,99504-3,100,mg/dL\n2026-11-19T07:05Z,99504-3,L,mg/dL\n", "b")
+    assert report.counts == {"taken": 2} and not report.refusals
+    (sensor,) = (await sensors(gateway)).values()
+    assert sensor["limits"] == {"lower": 40, "upper": 450}
+    assert (await give(gateway, first)).counts == {"there": 2}
+    older = f"{head}2026-11-17T07:00Z,99504-3,100,mg/dL\n2026-11-17T07:05Z,99504-3,U,mg/dL\n"
+    assert (await give(gateway, older, "c")).counts == {"taken": 2}
+
+
 async def test_zeros_of_limits_are_no_decimals_of_values(gateway: httpx.AsyncClient) -> None:
     """40.0 is 40: with the decimal of the limit 100 would be shown as 100.0, finer than it was measured."""
     head = "time,code,value,unit,lower_limit,upper_limit\n"

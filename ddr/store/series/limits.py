@@ -1,17 +1,22 @@
 """A sensor's limits become known after its registration: what is shown of it says them from now on.
 
 Numbers beyond them that came before become L and U, as they do when they come later: what is stored does not depend on
-which came first, and the same upload again is known.
+which came first, and the same upload again is known. Those of an import may be a guess, made of a later file: they
+reach as far as what earlier ones have brought.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
 
 from ddr.aside import LARGE_CHUNKS, aside
-from ddr.series.epoch import Epoch
+from ddr.imports.calls import KEY
+from ddr.series.epoch import Chunk, Epoch
+from ddr.series.packing import ERROR, HIGH, LOW, decode_values
 from ddr.series.reading import Rules
 from ddr.series.resettle import restated
 from ddr.store.devices.devices import Row
@@ -33,10 +38,15 @@ async def add_limits(
     `registration` is that of the sensor with its limits; `delay_ms` as for merge_readings.
     """
     patient_id, sensor_no = sensor["patient_id"], sensor["sensor_no"]
-    rules = Rules.of(sensor["unit"], sensor["decimals"], columns["lower_limit"], columns["upper_limit"])
     rows = await lock_epoch_rows(conn, patient_id, sensor_no)
     numbers = [row["epoch_no"] for row in rows]
     stored = await chunks_of(conn, patient_id, numbers)
+    if sensor["sensor_key"].startswith(KEY):
+        columns = _reaching(columns, (chunk for chunks in stored.values() for chunk in chunks), sensor["decimals"])
+        known = {name: columns[f"{name}_limit"] for name in ("lower", "upper")}
+        limits = {name: float(value) for name, value in known.items() if value is not None}
+        registration = registration | {"limits": limits}
+    rules = Rules.of(sensor["unit"], sensor["decimals"], columns["lower_limit"], columns["upper_limit"])
     await conn.execute(_LIMITS, patient_id, sensor_no, columns["lower_limit"], columns["upper_limit"], registration)
     for row in rows:
         number, epoch = row["epoch_no"], Epoch.of(row, delay_ms)
@@ -46,3 +56,13 @@ async def add_limits(
     await change_terms(conn, patient_id, numbers)
     await keep_claims_within(conn, patient_id, sensor_no, rules)
     await keep_uploads_within(conn, patient_id, sensor_no, rules)
+
+
+def _reaching(columns: Row, chunks: Iterable[Chunk], decimals: int) -> Mapping[str, Decimal | None]:
+    """The limits, as far as the numbers of `chunks` reach."""
+    raws = set[int]().union(*(decode_values(chunk.vals) for chunk in chunks)) - {LOW, ERROR, HIGH}
+    numbers = [Decimal(raw).scaleb(-decimals) for raw in raws]
+    return {
+        name: columns[name] if columns[name] is None else reach([columns[name], *numbers])
+        for name, reach in (("lower_limit", min), ("upper_limit", max))
+    }
