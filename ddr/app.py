@@ -37,6 +37,7 @@ from ddr.http.traces import open_traces
 from ddr.identity.provider import Provider
 from ddr.miv.model import MivCatalog
 from ddr.oauth import keys
+from ddr.oauth import metadata as oauth_metadata
 from ddr.oauth.app import create_oauth_backend, create_oauth_public
 from ddr.operations import housekeeping
 from ddr.operations.admin import create_admin
@@ -245,7 +246,7 @@ def create_apps(core: Core) -> dict[str, ASGIApp]:
     fhir = FHIR_RETIRED if retired else guarded(create_fhir(core), *failures.FHIR)
     documents = OAUTH_RETIRED if retired else guarded(_oauth(core, create_oauth_public(core)), *failures.OAUTH)
     for_everybody = {
-        "/.well-known/oauth-authorization-server": documents,
+        **dict.fromkeys(oauth_metadata.PATHS, documents),
         "/oauth/jwks": documents,
         "/docs/client-registration": documents,
         "/fhir/metadata": fhir,

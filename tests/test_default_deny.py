@@ -29,7 +29,7 @@ METHODS = ("HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 SPELLINGS = ("{}", "{}/", "/{}", "{}/x", "{}%00", "{}%2e%2e", "{}/../../fhir/Observation", "{}?x=1", "{};x=1")
 # What needs nobody's permission, on the listeners where it is.
 DOCUMENTS = {"/.well-known/oauth-authorization-server", "/oauth/jwks", "/docs/client-registration", "/fhir/metadata"}
-DOCUMENTS.add("/docs/openapi.json")
+DOCUMENTS |= {"//.well-known/oauth-authorization-server", "/docs/openapi.json"}
 STATUS = {"/status", "/status.json", "/status.html", "/status.atom", "/status.schema.json"}
 STATIC = {"/static/style.css", "/static/icon.svg", "/favicon.ico"}
 OPEN = {

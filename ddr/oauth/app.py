@@ -34,7 +34,7 @@ def create_oauth_public(core: Core) -> Starlette:
     endpoints = {
         "/oauth/authorize": authorize.endpoint,
         "/oauth/jwks": jwks.endpoint,
-        "/.well-known/oauth-authorization-server": metadata.endpoint,
+        **dict.fromkeys(metadata.PATHS, metadata.endpoint),
         "/docs/client-registration": client_registration.endpoint,
     }
     return _app(core, [Route(path, handle) for path, handle in endpoints.items()])

@@ -9,6 +9,9 @@ from starlette.responses import JSONResponse, Response
 
 from ddr.http.core import Core
 
+PATH = "/.well-known/oauth-authorization-server"
+# HDDT's own address of it has a second slash: {Base URL OAuth-API}//.well-known/… (security-and-privacy.md; RS-049).
+PATHS = (PATH, f"/{PATH}")
 CACHE_SECONDS = 60  # changes appear without undue delay (AS-007)
 
 

@@ -172,6 +172,21 @@ async def test_only_https_and_an_issuer_without_path(ddr: Recorder) -> None:
                 await client.get(base.replace("https://", "http://"))
 
 
+@pytest.mark.parametrize("listener", ["public", "diga"])
+async def test_the_metadata_of_the_authorization_server_as_hddt_writes_its_address(
+    ddr: Recorder, scene: Scene, listener: str
+) -> None:
+    """{Base URL OAuth-API}//.well-known/oauth-authorization-server, in security-and-privacy.md."""
+    client, base = {
+        "public": (ddr.public, ddr.settings.public_base_url),
+        "diga": (scene.reader.diga.http, ddr.settings.diga_base_url),
+    }[listener]
+    address = "/.well-known/oauth-authorization-server"
+    once, twice = [await client.get(f"{base}{slash}{address}") for slash in ("", "/")]
+    assert (twice.status_code, twice.content) == (200, once.content)
+    assert twice.headers["content-type"] == once.headers["content-type"] == "application/json"
+
+
 @pytest.mark.requirement("RS-004", "TLS-010")
 async def test_the_public_address_of_the_metadata_is_where_machines_look(ddr: Recorder, scene: Scene) -> None:
     """The base that is registered answers only who has a certificate."""

@@ -24,6 +24,7 @@ _DOCUMENTS = frozenset(
         "/fhir/metadata",
         "/oauth/jwks",
         "/.well-known/oauth-authorization-server",
+        "//.well-known/oauth-authorization-server",
         "/docs/client-registration",
         "/docs/openapi.json",
     }
