@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from ddr.aside import LARGE_ITEMS, aside
+from ddr.gateway.fields import Fields
 from ddr.gateway.readings import load_series
 from ddr.gateway.writing import at
 from ddr.http.core import Core
@@ -21,11 +22,27 @@ async def get_gaps(core: Core, patient_id: UUID, device_key: str, sensor_key: st
 
     The last one is the time since the last reading. Raises Problem 404 or 409.
     """
+    return await _gaps(core, patient_id, device_key, sensor_key, None)
+
+
+async def get_gaps_since(
+    core: Core, patient_id: UUID, device_key: str, sensor_key: str, time: str
+) -> tuple[int, dict[str, Any]]:
+    """The same from this instant on, which may lie before the historic period. Raises Problem 404, 409 or 422."""
+    fields = Fields({"time": time})
+    since_ms = fields.need("time", lambda name: fields.instant(name))
+    return await _gaps(core, patient_id, device_key, sensor_key, since_ms)
+
+
+async def _gaps(
+    core: Core, patient_id: UUID, device_key: str, sensor_key: str, since_ms: int | None
+) -> tuple[int, dict[str, Any]]:
     sensor = await load_series(core, (patient_id, device_key, sensor_key))
     row = await sensor_state(core.pool, patient_id, device_key, sensor_key)
     assert row is not None
     now = core.clock()
-    from_ms = max(row["started_ms"], core.catalog.floor_ms(sensor.miv_url, now))
+    since_ms = core.catalog.floor_ms(sensor.miv_url, now) if since_ms is None else since_ms
+    from_ms = max(row["started_ms"], since_ms)
     until_ms = min(now, row["ended_ms"] or now)
     stored = await readings_between(core.pool, sensor, from_ms, until_ms)
     found = await aside(len(stored) > LARGE_ITEMS, _told, stored, from_ms, until_ms, row["period_ms"])

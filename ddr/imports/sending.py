@@ -165,8 +165,10 @@ def _missing(report: Report, path: str, sensor: Json, values: list[Value]) -> Ge
 
     An export cuts times to the minute or the second, so a value that is there already would come in a second time.
     """
-    found = checked((yield Call("GET", f"{path}/{sensor['key']}/gaps")))
-    from_ms, half = milliseconds(found["from"]), sensor["samplingPeriodMs"] // 2
+    period_ms = sensor["samplingPeriodMs"]
+    since = instant(min(one.time_ms for one in values) - period_ms)  # files reach back before the historic period
+    found = checked((yield Call("GET", f"{path}/{sensor['key']}/gaps/{since}")))
+    from_ms, half = milliseconds(found["from"]), period_ms // 2
     stored_ms = milliseconds(sensor["storedUntil"]) if sensor["storedUntil"] else 0
     end_ms = milliseconds(sensor["endedAt"]) if sensor["endedAt"] else FOREVER
     if not any(milliseconds(gap["from"]) == from_ms for gap in found["gaps"]):

@@ -25,6 +25,7 @@ from ddr.store.series.sensors import load
 from tests.gateway.conftest import make_client
 from tests.gateway.samples import reference, relative
 from tests.imports import samples
+from tests.support.clock import Clock
 
 BERLIN = ZoneInfo("Europe/Berlin")
 JSON = {"content-type": "application/json"}
@@ -141,6 +142,14 @@ async def test_what_the_app_has_under_its_former_key_is_there(gateway: httpx.Asy
     await app_sends(gateway, "old", [at for at in range(40) if not 20 <= at < 30])
     await app_sends(gateway, "new", range(40, 60), startedAt=at_minute(200), replaces="old")
     assert (await give(gateway, five_minutes(60))).counts == {"there": 50, "taken": 10}
+
+
+async def test_what_the_app_has_from_before_the_history_is_there(gateway: httpx.AsyncClient, clock: Clock) -> None:
+    """People export all that they have, and an app may have sent for months."""
+    await app_sends(gateway, "app", [at for at in range(40) if not 20 <= at < 30])
+    clock.advance(40 * 86_400)
+    assert (await give(gateway, five_minutes(60))).counts == {"there": 30, "taken": 30}
+    assert (await give(gateway, five_minutes(60), "b")).counts == {"there": 60}
 
 
 async def test_what_went_to_the_apps_former_registration_is_taken_back(gateway: httpx.AsyncClient) -> None:
