@@ -13,6 +13,7 @@ from contextlib import suppress
 import asyncpg
 
 from ddr.store.database.faults import FAULTS
+from ddr.store.database.kept import MARK
 from ddr.store.database.limits import Limits, session_options
 from ddr.store.database.servers import Servers
 from ddr.store.database.standing import READ_ONLY
@@ -24,7 +25,7 @@ _WRITABLE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_rea
 _SPILL = (
     "SELECT max(t) FROM (SELECT repeat(md5(g::text), 8) AS t FROM generate_series(1, 1000) g ORDER BY t OFFSET 0) s"
 )
-_LOG = "SELECT pg_logical_emit_message(true, 'ddr', '')"
+_LOG = f"SELECT {MARK}"
 
 
 class Probe:

@@ -21,6 +21,7 @@ from ddr.series.packing import Reading, decode
 from ddr.series.status import WITHDRAWN
 from ddr.series.tail import extended
 from ddr.store.database.each_there import Said, each_there
+from ddr.store.database.kept import kept
 from ddr.store.database.pool import Connection
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import lock_patient, moved, stamp
@@ -224,8 +225,14 @@ async def _note_rivals(conn: asyncpg.Connection, sensor: Sensor, merged: Merge, 
 
 
 async def _all_stored(pool: asyncpg.Pool, sensor: Sensor, readings: Sequence[Reading]) -> bool:
-    """True for a repeated upload, which then takes no locks and writes nothing. What is stored is never taken back."""
-    return (await readings_between(pool, sensor, readings[0][0], readings[-1][0])).issuperset(readings)
+    """True for a repeated upload, which then takes no locks and writes nothing. What is stored is never taken back.
+
+    The first one may have got no answer because a standby did not have it yet: this one waits for that.
+    """
+    found = (await readings_between(pool, sensor, readings[0][0], readings[-1][0])).issuperset(readings)
+    if found:
+        await kept(pool)
+    return found
 
 
 async def readings_between(pool: asyncpg.Pool, sensor: Sensor, from_ms: int, until_ms: int) -> set[Reading]:

@@ -1,0 +1,23 @@
+"""What was read is kept: a standby that is promoted has it, too, before anybody is told that it is there.
+
+A commit that waits for a synchronous standby is seen by others once that wait is given up, as at the end of a statement
+that took too long. Its own client is told nothing; who only reads it waits here for a commit of its own, which comes
+after it in the database's log. Without such a standby what is seen is on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncpg
+
+MARK = "pg_logical_emit_message(true, 'ddr', '')"
+"""SQL: leaves nothing in any table, and makes the transaction one that waits as those do that write."""
+
+_KEPT = f"SELECT CASE WHEN current_setting('synchronous_standby_names') <> '' THEN {MARK} END"
+
+
+async def kept(pool: asyncpg.Pool) -> None:
+    """Returns when all that was read from this server is where its own commits wait to be. Raises FAULTS.
+
+    Where patients are spread over several servers it says so of the first one only.
+    """
+    await pool.execute(_KEPT)
