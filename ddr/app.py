@@ -13,11 +13,10 @@ from typing import Any
 import asyncpg
 
 from ddr import allocator, failures
-from ddr.diga_api.app import create_fhir
+from ddr.diga_api.app import create_fhir, left_hddt
 from ddr.diga_api.description.document import PATH as DESCRIPTION
 from ddr.diga_api.description.document import create_description
-from ddr.fhir.negotiation import Format
-from ddr.fhir.outcome import outcome
+from ddr.fhir.outages import LEFT
 from ddr.gateway import inside
 from ddr.gateway.app import OPENAPI, create_gateway
 from ddr.http.address import behind_proxies, client_network, networks
@@ -83,11 +82,7 @@ REPLICA_SECONDS = 2.0  # between two attempts to connect to it
 CONFIRM_SECONDS = 0.25  # how long the database may not know that an answer was sent
 POOL_CLOSE_SECONDS = 3.0  # a database that hangs must not hold the end
 
-RETIRED = "This Device Data Recorder no longer supports the HDDT API"  # CON-016
-FHIR_RETIRED = constant(
-    json_reply(outcome("fatal", "not-supported", RETIRED), 410, content_type=Format.JSON.content_type)
-)
-OAUTH_RETIRED = constant(json_reply({"error": "invalid_request", "error_description": RETIRED}, 410))
+OAUTH_LEFT = constant(json_reply({"error": "invalid_request", "error_description": LEFT}, 410))
 NOT_FOUND = constant(problem(404, "Not found"))
 
 
@@ -243,17 +238,17 @@ async def build_core(
 def create_apps(core: Core) -> dict[str, ASGIApp]:
     """The application of each listener: who may talk to it decides what it offers."""
     retired = core.settings.retired
-    fhir = FHIR_RETIRED if retired else guarded(create_fhir(core), *failures.FHIR)
-    documents = OAUTH_RETIRED if retired else guarded(_oauth(core, create_oauth_public(core)), *failures.OAUTH)
+    fhir = guarded(left_hddt if retired else create_fhir(core), *failures.FHIR)
+    documents = OAUTH_LEFT if retired else guarded(_oauth(core, create_oauth_public(core)), *failures.OAUTH)
     for_everybody = {
         **dict.fromkeys(oauth_metadata.PATHS, documents),
         "/oauth/jwks": documents,
         "/docs/client-registration": documents,
         "/fhir/metadata": fhir,
-        DESCRIPTION: OAUTH_RETIRED if retired else guarded(create_description(core), *failures.PROBLEM),
+        DESCRIPTION: OAUTH_LEFT if retired else guarded(create_description(core), *failures.PROBLEM),
         **dict.fromkeys(STATUS_PATHS, guarded(create_status(core), *failures.PROBLEM)),
     }
-    backend = OAUTH_RETIRED if retired else guarded(_oauth(core, create_oauth_backend(core)), *failures.OAUTH)
+    backend = OAUTH_LEFT if retired else guarded(_oauth(core, create_oauth_backend(core)), *failures.OAUTH)
     backend = closing(backend, core, BACKEND, oauth_refusal)
     diga = by_path({**for_everybody, "/fhir": fhir, "/oauth": backend}, NOT_FOUND)
     diga = observed(diga, core, of_diga)

@@ -14,6 +14,7 @@ from ddr.diga_api.search import Searcher
 from ddr.fhir.outcome import (
     FhirError,
     internal_error,
+    left,
     maintenance,
     method_not_allowed,
     overloaded,
@@ -48,6 +49,11 @@ def create_fhir(core: Core) -> ASGIApp:
             await send_reply(scope, send, head_of(scope).refusal(_failure(UNAVAILABLE)))
 
     return app
+
+
+async def left_hddt(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI application in the place of `create_fhir` of a recorder that has left HDDT."""
+    await send_reply(scope, send, head_of(scope).refusal(left()))
 
 
 class _FhirServer:

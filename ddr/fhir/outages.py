@@ -6,6 +6,7 @@ from enum import StrEnum
 
 HEADER = "Outage-Cause"
 SYSTEM = "urn:hddt:device-data-recorder:outage"  # of the codings in an OperationOutcome
+LEFT = "This Device Data Recorder no longer supports the HDDT API"  # in every answer once it has left (CON-016)
 MEMBER = "outage"  # of the JSON of OAuth errors (RFC 6749 section 5.2) and of problem documents (RFC 9457)
 
 

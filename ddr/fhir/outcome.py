@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ddr.fhir.outages import HEADER, SYSTEM, Outage
+from ddr.fhir.outages import HEADER, LEFT, SYSTEM, Outage
 from ddr.ratelimit import GRACE_PERIOD, LOAD, limited
 
 OUTCOME_CODES = "http://terminology.hl7.org/CodeSystem/operation-outcome"
@@ -170,6 +170,11 @@ def method_not_allowed(allowed: Iterable[str]) -> FhirError:
 def deleted() -> FhirError:
     """410: the resource was deleted within its historic period."""
     return FhirError(410, "processing", "Resource was deleted")
+
+
+def left() -> FhirError:
+    """410: the recorder has left HDDT, and so have all its resources (CON-016)."""
+    return FhirError(410, "not-supported", LEFT)
 
 
 def body_too_large(limit: int) -> FhirError:

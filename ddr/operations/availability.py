@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from ddr.fhir.instants import date_time
 from ddr.operations.business_days import earliest
-from ddr.operations.status.functions import HOLDUP, INGESTION, TOWARDS_DIGA
+from ddr.operations.status.functions import HOLDUP, INGESTION, RETIRED, TOWARDS_DIGA
 from ddr.store.outages.events import Event
 from ddr.store.outages.notices import Notice
 from ddr.store.outages.retractions import Retraction
@@ -152,6 +152,8 @@ def of_event(event: Event, now_ms: int) -> Item:
     """How a state that the checks found counts."""
     source = f"check {event.key}, {event.name}"
     span = Span(event.from_ms, now_ms if event.until_ms is None else event.until_ms)
+    if event.key == RETIRED:
+        return Item(span, source, event.cause, "nothing", "it had left the HIIS-VZ: there was no service to be had")
     if event.state == UNAVAILABLE and _towards_diga(event.functions):
         return Item(span, source, event.cause, "down")
     return Item(span, source, event.cause, "nothing", "no function towards DiGA was unavailable")

@@ -53,6 +53,12 @@ def july(notices: list[Notice], events: list[Event], probe: list[Item] | None = 
     return compute(MONTH, LATER, notices, events, probe or [])
 
 
+def test_a_recorder_that_has_left_is_not_down() -> None:
+    gone = Event("retired", "unavailable", ["pairing", "token", "data", "summary"], "gone", "weg", START)
+    result = july([], [gone])
+    assert (result.down_ms, result.planned_ms, [one.counts for one in result.items]) == (0, 0, ["nothing"])
+
+
 def test_months_are_those_of_the_calendar_there() -> None:
     assert total([MONTH]) == 31 * DAY
     assert total([month_of("2027-03", BERLIN)]) == 31 * DAY - HOUR, "the clock is put forward"

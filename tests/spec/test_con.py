@@ -199,6 +199,31 @@ async def test_a_recorder_that_left_the_registry(alone: Recorder, tmp_path: Path
     refused(await backend.refresh(tokens), 400, "invalid_grant")
 
 
+async def test_a_recorder_that_left_says_so_in_xml_and_in_its_status(alone: Recorder, tmp_path: Path) -> None:
+    """It was JSON whatever was asked for, and the feed called it operational."""
+    retired = replace(alone.settings, retired=True)
+    async with recorder(alone.core.pool, retired, tmp_path, received, {}) as gone:
+        diga = await gone.diga(CGM)
+        for path, accept in (
+            ("Observation", "application/fhir+xml"),
+            ("metadata?_format=xml", "application/fhir+json"),
+        ):
+            response = await diga.http.get(path, headers={"accept": accept})
+            assert (response.status_code, response.headers["content-type"].partition(";")[0]) == (
+                410,
+                "application/fhir+xml",
+            )
+            assert 'value="This Device Data Recorder no longer supports the HDDT API"' in response.text
+        feed = (await gone.public.get("/status")).json()
+    assert feed["status"] == "unavailable"
+    assert feed["events"][0]["cause"] == "This Device Data Recorder no longer supports the HDDT API"
+    state = {one["function"].partition(":")[0]: one["status"] for one in feed["functions"]}
+    assert state == {
+        **dict.fromkeys(("pairing", "token", "data", "summary"), "unavailable"),
+        "ingestion": "operational",
+    }
+
+
 async def _every_endpoint(ddr: Recorder, http: httpx.AsyncClient) -> list[httpx.Response]:
     base, public = ddr.settings.diga_base_url, ddr.settings.public_base_url
     gets = [f"{base}/fhir/{path}" for path in ("metadata", "Observation", "Device/a", "DeviceMetric/a/_history/1")]

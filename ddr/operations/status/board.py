@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ddr.durations import DAY_MS
+from ddr.fhir.outages import LEFT
 from ddr.http.core import Core
 from ddr.http.watch import DEMOTED, UNAVAILABLE, Trouble
 from ddr.operations.status import troubles
 from ddr.operations.status.checks import DATABASE, database_away
-from ddr.operations.status.functions import TOWARDS_DIGA
+from ddr.operations.status.functions import RETIRED, TOWARDS_DIGA
 from ddr.store.credentials import register
 from ddr.store.database.faults import FAULTS
 from ddr.store.outages import events as events_store
@@ -28,6 +29,7 @@ from ddr.store.registries import losses
 from ddr.store.registries.sources import Source, read_sources
 
 SECONDS = 2.0  # for the database to answer
+GONE = (LEFT, "Dieser Device Data Recorder unterstützt die HDDT-Schnittstelle nicht mehr")
 MOST_A_SECOND = 10  # readings: a flood of readers does not become one of statements
 PAST_MS = 14 * DAY_MS  # how long what is over is shown, and that it never was
 
@@ -152,7 +154,8 @@ def _own(core: Core) -> list[Trouble]:
 
 def _setting(core: Core) -> list[Trouble]:
     text = core.settings.maintenance
-    return [Trouble("maintenance", UNAVAILABLE, TOWARDS_DIGA, text, text)] if text else []
+    found = [Trouble("maintenance", UNAVAILABLE, TOWARDS_DIGA, text, text)] if text else []
+    return [*found, Trouble(RETIRED, UNAVAILABLE, TOWARDS_DIGA, *GONE)] if core.settings.retired else found
 
 
 def _earliest(*instants: int | None) -> int | None:

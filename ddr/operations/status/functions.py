@@ -10,6 +10,7 @@ from ddr.miv.model import MivCatalog
 PAIRING, TOKEN, DATA, SUMMARY, INGESTION = "pairing", "token", "data", "summary", "ingestion"
 TOWARDS_DIGA = (PAIRING, TOKEN, DATA, SUMMARY)  # the service that HDDT means
 NAMES = (*TOWARDS_DIGA, INGESTION)
+RETIRED = "retired"  # the key of what is told once the recorder has left the HIIS-VZ: no disruption of the service
 HOLDUP = "holdup-"  # and the name of a MIV: what a check finds of data that is late
 
 
