@@ -13,6 +13,7 @@ from ddr.fhir.negotiation import Format
 from ddr.fhir.references import ABSENT
 from ddr.fhir.representation import render
 from ddr.http.core import Core
+from ddr.series.packing import ERROR, HIGH, LOW, decode_values
 from ddr.store.database.digest import sha256
 from ddr.store.gateways import tokens as gateway_tokens
 from tests.gateway import samples
@@ -153,6 +154,26 @@ async def test_high_values_have_room_beside_those_with_two_decimals(client: Clie
     assert statuses(answer) == ["201"] * 3
     issues = answer[2]["outcome"]["issue"]
     assert [issue["details"]["coding"][0]["code"] for issue in issues if "details" in issue] == ["precision"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+async def test_limits_are_known_whichever_bundle_has_them(
+    core: Core, client: Client, patient_id: uuid.UUID, first: int, kind: str
+) -> None:
+    """A gateway of the PHD guide has no other request to add them by: all that is too low or too high was lost."""
+    low = quantity(40, "mg/dL") | {"comparator": "<"}
+    one = observation("99504-3", METRIC, effectiveDateTime="2026-11-22T08:20:00Z", valueQuantity=low)
+    later = {"start": "2026-11-22T08:25:00Z"}
+    sent = [series(), series("L U", lowerLimit=40, upperLimit=400) | {"effectivePeriod": later}, one]
+    for values in (sent[first], *sent):
+        answers = await taken(client, bundle(*SERIES, values, kind=kind))
+        assert " 0 rejected" in str(answers[2]["outcome"])
+    (registered,) = (await client.get("/devices")).json()["devices"]
+    (sensor,) = (await client.get(f"/devices/{registered['key']}/sensors")).json()["sensors"]
+    assert sensor["limits"] == {"lower": 40.0, "upper": 400.0}
+    (chunk,) = await rows(core, "SELECT times, vals FROM chunk WHERE patient_id = $1", patient_id)
+    assert decode_values(chunk[1]) == (100, 101, ERROR, 103, LOW, LOW, HIGH)
 
 
 @pytest.mark.parametrize("limits", [{}, {"lowerLimit": 39.64}])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddr.fhir.instants import parse_instant
-from ddr.gateway.door.sampled import Samples, sampled
+from ddr.gateway.door.sampled import Samples, lacking, sampled
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import Problem
 
@@ -82,3 +82,10 @@ def test_what_is_refused(members: dict[str, Any]) -> None:
     with pytest.raises(Problem) as refusal:
         read(**{"data": "1", **members})
     assert refusal.value.status == 422
+
+
+def test_limits_that_a_sensor_lacks_have_its_decimals() -> None:
+    found = [read("1"), read("1", lowerLimit=Decimal("39.64")), read("1", lowerLimit=41, upperLimit=400)]
+    assert lacking(found, {}, 0) == {"lower": 40, "upper": 400}
+    assert lacking(found, {"lower": 50}, 1) == {"upper": 400}
+    assert lacking(found[:2], {}, 1) == {"lower": 39.6}

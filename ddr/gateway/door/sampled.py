@@ -6,7 +6,7 @@ Limits are in the unit of `origin`, like the values that come out, as the PHD gu
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import Any
@@ -50,7 +50,18 @@ def single(value: Any, comparator: str | None, unit: str | None, time: str) -> S
         raise invalid("valueQuantity.comparator", "must be < or >")
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > MAX_NUMBER:
         raise invalid("valueQuantity.value", f"must be a number of at most {MAX_NUMBER}")
-    return Samples(unit, [{"time": time, "value": words[comparator]}])
+    limits = {side: value for side, sign in zip(BOUNDS, ("<", ">"), strict=True) if sign == comparator}
+    return Samples(unit, [{"time": time, "value": words[comparator]}], limits=limits or None)
+
+
+def lacking(samples: Iterable[Samples], known: Json, decimals: int) -> Json:
+    """The limits that values state, of several the first ones, where a sensor with so many decimals has none."""
+    found: Json = {}
+    for part in samples:
+        for side, value in (part.limits or {}).items():
+            if side not in known:
+                found.setdefault(side, _number(round(Decimal(repr(value)), decimals)))
+    return found
 
 
 def failed(unit: str | None, time: str) -> Samples:
