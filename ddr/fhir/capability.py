@@ -24,7 +24,7 @@ GENERAL_PARAMETERS = {
     "_include": (
         "string",
         "Adds the resources that matches refer to; with :iterate also those behind them. [type]:* stands for every"
-        " reference of a type, * for every one of the searched type",
+        " reference of a type, * for every one of the searched type, with :iterate of all types",
     ),
     "_revinclude": ("string", "Adds the resources that refer to matches; [type]:* by whichever reference"),
     "_has": ("string", "Selects resources by the properties of those that refer to them"),

@@ -153,6 +153,8 @@ async def test_head_has_no_body(pair: Pair) -> None:
         (f"Observation?{BOTH}", ["DeviceMetric", "Device"]),
         ("Observation?_include=*&_include:iterate=DeviceMetric:source:Device", ["DeviceMetric", "Device"]),
         ("Observation?_include=Observation:*&_include:iterate=DeviceMetric:*", ["DeviceMetric", "Device"]),
+        ("Observation?_include=*&_include:iterate=*", ["DeviceMetric", "Device"]),
+        ("Observation?_include:iterate=*", ["DeviceMetric", "Device"]),
         ("Observation?_include=Observation:*:Device", []),
         ("DeviceMetric?_include=DeviceMetric:source", ["Device"]),
         ("DeviceMetric?_include=DeviceMetric:*", ["Device"]),

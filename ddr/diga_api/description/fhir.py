@@ -119,13 +119,14 @@ def _search_parameters(kind: str) -> list[Json]:
     sorts = [one.name for one in PARAMETERS[kind].values() if one.sortable]
     own = [each for one in PARAMETERS[kind].values() for each in _of(one)]
     paths = [f"{source}:{one.name}" for source in PARAMETERS for one in references(source)]
-    followed = f"{', '.join(paths)}, also with :target; [type]:*: all of that type; *: all of a {kind}."
+    followed = f"{', '.join(paths)}, also with :target; [type]:*: all of that type; *: all"
+    matched, reached = f"Adds what matches refer to: {followed} of a {kind}.", f"And what these refer to: {followed}."
     controls = [
         _parameter("_count", "Matches per page.", {"type": "integer", "minimum": 0}, 5),
         _parameter("_sort", f"{', '.join(sorts)}; - in front: descending.", {"type": "string"}, f"-{sorts[0]}"),
         _parameter("_total", "accurate and estimate are the same.", _enum("none", "estimate", "accurate"), "none"),
-        _many("_include", f"Adds what matches refer to: {followed}", {"type": "string"}, "DeviceMetric:source"),
-        _many("_include:iterate", f"And what these refer to: {followed}", {"type": "string"}, "DeviceMetric:source"),
+        _many("_include", matched, {"type": "string"}, "DeviceMetric:source"),
+        _many("_include:iterate", reached, {"type": "string"}, "DeviceMetric:source"),
     ]
     if found := revincludes(kind):
         every = dict.fromkeys(f"{path.partition(':')[0]}:*" for path in found)

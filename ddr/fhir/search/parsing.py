@@ -214,9 +214,10 @@ def _known_control(name: str) -> list[Include]:
 
 def _paths(resource_type: str | None, name: str, text: str, *, iterate: bool) -> list[Include]:
     """The includes that `source:parameter[:target]` names; `*` in the place of a parameter is every reference of the
-    source (search.html#include), and alone every one of the searched type."""
+    source (search.html#include), and alone every one of the searched type; behind :iterate of whatever is reached."""
     if text == "*" and resource_type is not None:
-        text = f"{resource_type}:*"
+        sources = PARAMETERS if iterate else (resource_type,)
+        return [path for source in sources for path in _paths(None, name, f"{source}:*", iterate=iterate)]
     source, _, rest = text.partition(":")
     path, _, target = rest.partition(":")
     known = references(source) if source in PARAMETERS else ()

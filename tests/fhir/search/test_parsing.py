@@ -282,7 +282,12 @@ def test_an_approximate_date_measures_from_now_behind_has_too() -> None:
 def test_a_star_includes_every_reference_of_the_searched_type() -> None:
     once = search(("_include", "*")).includes
     assert once == {Include("Observation", "device", None, False), Include("Observation", "derived-from", None, False)}
-    assert all(one.iterate is True for one in search(("_include:iterate", "*")).includes)
+
+
+def test_a_star_behind_iterate_is_every_reference_of_whatever_is_reached() -> None:
+    reached = {Include("Observation", "device", None, True), Include("Observation", "derived-from", None, True)}
+    assert search(("_include:iterate", "*")).includes == reached | {Include("DeviceMetric", "source", None, True)}
+    assert search(("_include:iterate", "*"), resource_type="Device").includes >= reached
 
 
 @pytest.mark.parametrize(
