@@ -149,7 +149,7 @@ def _series(file: ImportFile, line: int, observation: Json, code: str, named: Ma
         else:
             found.append(Value(line, start_ms + round(place * period), code, unit, value, source))
     if "lowerLimit" in data and "upperLimit" in data:
-        file.limits[source] = {unit: (_amount(data["lowerLimit"]), _amount(data["upperLimit"]))}
+        file.limit(source, {unit: (_amount(data["lowerLimit"]), _amount(data["upperLimit"]))})
     file.values += found
     for reason in unfit:
         file.reject(line, reason)

@@ -54,7 +54,7 @@ def glucose_file(name: str, readings: Sequence[Reading], zone: tzinfo, skipped: 
         one = Value(reading.line, time_ms, code, reading.unit, value, reading.source, comparator=comparator)
         file.values.append(one)
         if reading.maker.limits and not reading.meter:
-            file.limits.setdefault(reading.source, reading.maker.limits)
+            file.limit(reading.source, reading.maker.limits)
     return file
 
 

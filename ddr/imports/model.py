@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -108,6 +108,10 @@ class ImportFile:
     bad: list[BadRow] = field(default_factory=list)
     skipped: int = 0  # rows that are no values: meals, insulin, alerts, settings, scans
     limits: dict[Source, dict[str, tuple[Decimal, Decimal]]] = field(default_factory=dict)
+
+    def limit(self, source: Source, limits: Mapping[str, tuple[Decimal, Decimal]]) -> None:
+        """Note limits of a source by unit, of several the first: whoever switched the unit has values in both."""
+        self.limits[source] = {**limits, **self.limits.get(source, {})}
 
     def leave_wrong_clocks(self) -> None:
         """Reject what lies before 2000 (the clock was never set, or seconds are taken for milliseconds) or after 9999.

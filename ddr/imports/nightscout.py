@@ -77,7 +77,7 @@ def _take(file: ImportFile, number: int, entry: dict[str, Any], kind: str, beyon
     elif raw == _HIGH and (maker.limits[_UNIT][1] == _HIGH - 1 if maker.limits else device not in beyond):
         value = HIGH
     if maker.limits:
-        file.limits.setdefault(source, maker.limits)
+        file.limit(source, maker.limits)
     _add(file, number, int(time_ms), CGM[_UNIT], value, source)
 
 

@@ -133,7 +133,7 @@ def read_cells(name: str, rows: Sequence[Cells], zone: tzinfo) -> ImportFile:
             file.values.append(found)
             limits = _limits(row, found.unit) or maker_of(f"{row.manufacturer} {row.device}").limits
             if found.continuous and limits:
-                file.limits.setdefault(found.source, limits)
+                file.limit(found.source, limits)
     _panels(file, parts)
     return file
 

@@ -567,3 +567,22 @@ def test_a_sensor_of_nightscout_that_shows_more_than_401_measures_further() -> N
     ]
     assert [str(value.value) for value in read(orjson.dumps(entries), BERLIN).values] == ["L", "401", "450"]
     assert [str(value.value) for value in read(orjson.dumps(entries[:2]), BERLIN).values] == ["L", "U"]
+
+
+@pytest.mark.parametrize("form", ["table", "fhir"])
+def test_whoever_switched_the_unit_has_limits_in_both(form: str) -> None:
+    """A patient's copy of another recorder, as a table and as FHIR: U in the second unit was "above 22.2"."""
+    text = """time,code,value,unit,device,serial,lower_limit,upper_limit
+2026-11-20T07:00:00Z,99504-3,U,mg/dL,Sensor,S1,40,500
+2026-11-21T07:00:00Z,105272-9,U,mmol/L,Sensor,S1,2.2,27.8
+"""
+    if form == "fhir":
+        copy = orjson.loads(samples.FHIR)
+        (first,) = (one for one in copy["entry"] if "valueSampledData" in one["resource"])
+        second = orjson.loads(orjson.dumps(first).replace(b"mg/dL", b"mmol/L").replace(b"99504-3", b"105272-9"))
+        for one, data, limits in ((first, "101 U", (40, 500)), (second, "5.6 U", (2.2, 27.8))):
+            sampled = one["resource"]["valueSampledData"]
+            sampled |= {"data": data, "lowerLimit": limits[0], "upperLimit": limits[1]}
+        text = orjson.dumps({**copy, "entry": [*copy["entry"], second]}).decode()
+    (limits_of,) = read(text.encode(), BERLIN).limits.values()
+    assert limits_of == {"mg/dL": (Decimal(40), Decimal(500)), "mmol/L": (Decimal("2.2"), Decimal("27.8"))}
