@@ -61,6 +61,7 @@ from ddr.store.database.clock import DatabaseClock
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.ids import IdCipher
 from ddr.store.database.limits import BACKGROUND, REQUESTS, Limits
+from ddr.store.database.migrate import check_complete
 from ddr.store.database.pool import open_pool, servers_of
 from ddr.store.database.replica import Replica
 from ddr.store.database.secrets import load_secrets
@@ -116,7 +117,7 @@ class Rooms:
 async def running(settings: Settings, fleet: Fleet | None = None) -> AsyncIterator[Rooms]:
     """Rooms whose background work goes on during the block: following registries and signing keys, housekeeping.
 
-    `fleet`: the worker among others, if there are any.
+    `fleet`: the worker among others, if there are any. Raises StoreError for a schema older than this version.
     """
     with JOURNAL.kept_in(settings.journal_folder):
         async with _rooms(settings, fleet) as rooms:
@@ -131,6 +132,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
         _pool(settings, servers, BACKGROUND, JOB_CONNECTIONS) as jobs,
         _pool(settings, servers, REQUESTS, 1) as records,
     ):
+        await check_complete(jobs)
         clock = DatabaseClock()
         await clock.read(jobs)
         catalog = await current_catalog(settings, pool)

@@ -18,6 +18,7 @@ import pytest
 
 from ddr.cli.serving.server import DRAIN_SECONDS
 from ddr.store.database.embedded import embedded
+from ddr.store.database.migrate import migrations
 from tests.cli.recorder import Recorder, settings_for
 from tests.cli.requests import PATH, load
 from tests.support.database import fresh_database
@@ -279,6 +280,37 @@ def test_a_database_that_starts_late_is_waited_for_and_is_no_crash(tmp_path: Pat
     assert status == 0
     assert log.count("serve.worker_ended") == 1, "the kill"
     assert log.count("worker.waits_for_database") == 1, "one line"
+
+
+async def test_a_worker_of_a_version_whose_migrations_are_missing_waits_for_them(tmp_path: Path) -> None:
+    """Its files were exchanged under a service that runs; those who serve go on, also when it is reloaded meanwhile."""
+    newest = migrations()[-1]
+    with embedded(tmp_path / "database") as url:
+        recorder = Recorder(settings_for(tmp_path, workers=2, database_url=url))
+        until(lambda: len(recorder.workers()) == 2 and len(figures_of(recorder)) == 2)
+        workers = recorder.workers()
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute("DELETE FROM schema_migration WHERE name = $1", newest.name)
+            recorder.process.send_signal(signal.SIGHUP)
+            until(lambda: "worker.waits_for_database" in recorder.log())
+            os.kill(workers[1], signal.SIGKILL)
+            until(lambda: recorder.log().count("worker.waits_for_database") == 2)
+            assert workers[0] in recorder.workers() and recorder.admin("/readyz").status_code == 200
+            assert served(recorder)[-1] == "serve.worker_ended", "nothing was reloaded"
+            await connection.execute(
+                "INSERT INTO schema_migration (name, checksum, applied_ms) VALUES ($1, $2, 0)",
+                newest.name,
+                newest.checksum,
+            )
+        finally:
+            await connection.close()
+        until(lambda: served(recorder)[-1] == "serve.reloaded")
+        assert recorder.stop()[0] == 0
+    waits = [one["reason"] for one in recorder.events() if one["event"] == "worker.waits_for_database"]
+    assert waits == 2 * [
+        f"the schema of the database is older than this version: it lacks migration {newest.name} (ddr db migrate)"
+    ]
 
 
 def test_a_worker_that_dies_while_the_key_is_another_one_has_a_successor(tmp_path: Path) -> None:

@@ -72,6 +72,19 @@ async def first_migration_ms(pool: asyncpg.Pool) -> int:
     return int(await pool.fetchval("SELECT min(applied_ms) FROM schema_migration"))
 
 
+async def check_complete(pool: asyncpg.Pool, folder: Path = FOLDER) -> None:
+    """Raises StoreError when the schema lacks what this version brings. One that has more is that of a later version.
+
+    The files of an installation are exchanged before its schema: a worker that is started between the two is of this
+    version, and its supervisor, which has migrated, of the version before.
+    """
+    done = {row["name"] for row in await pool.fetch("SELECT name FROM schema_migration")}
+    if missing := sorted({one.name for one in migrations(folder)} - done):
+        raise StoreError(
+            f"the schema of the database is older than this version: it lacks migration {missing[0]} (ddr db migrate)"
+        )
+
+
 async def _check_server(connection: asyncpg.Connection) -> None:
     version, encoding = await connection.fetchrow(
         "SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding')"
