@@ -61,14 +61,13 @@ async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -
 async def _found(core: Core, access: Access, resource_type: str, logical_id: str) -> tuple[Kind, Row]:
     """The row behind an id. Unknown, foreign and out of scope look the same (RS-027)."""
     reference = f"{resource_type}/{logical_id}"
-    if (key := _key(core, resource_type, logical_id)) is None:
-        raise not_known(reference)
-    row = await read(core.pool, access.view, *key, access.asked)
-    if resource_type == "Observation":
-        # An id tells what may have it, its row what it is; what is not shown is not read.
-        shown = row is not None and row["within"] and not row["deleted"]
-        told(access.entry, valuesets=[row["observed_miv"]] if row is not None and shown else [])
-    if row is None:
+    key = _key(core, resource_type, logical_id)
+    row = None if key is None else await read(core.pool, access.view, *key, access.asked)
+    if row is None or not row["within"] or row["deleted"]:
+        told(access.entry, valuesets=[])  # what is not shown is not read
+    elif resource_type == "Observation":  # its id tells what may have it, its row what it is
+        told(access.entry, valuesets=[row["observed_miv"]])
+    if key is None or row is None:
         raise not_known(reference)
     if not row["within"]:
         raise outside_history(reference, core.catalog.terms[row["observed_miv"]].historic_days)

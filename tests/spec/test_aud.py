@@ -175,6 +175,24 @@ async def test_a_search_is_told_as_a_reading_of_what_it_may_see_of_what_it_asked
     assert "asked for data that is not shared with it, and read nothing" in told
 
 
+async def test_devices_that_are_not_shown_are_not_told_as_read(
+    backend: Backend, patient: Patient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of another MIV, of another patient or of nobody: the trail said that what the pairing opens was read."""
+    ddr, home, others = backend.ddr, Home(backend.ddr, patient), Home(backend.ddr, await backend.ddr.patient())
+    await home.furnish()
+    await others.furnish()
+    tokens = await backend.pair(patient, CGM)
+    await backend.fhir(tokens, f"Device/{home.ids['cgm']}")
+    hidden = [f"Device/{home.ids['cuff']}", f"Device/{others.ids['cgm']}", f"DeviceMetric/{others.ids['metric']}"]
+    for path in (*hidden, "Device/x", f"Device/{home.ids['cuff']}/_history/1"):
+        assert (await backend.fhir(tokens, path)).status_code == 404, path
+    entries = await trail(ddr, capsys, "--pairing-id", tokens["sub"], "--event", "diga:data:read")
+    cgm = ddr.core.catalog.by_name(CGM)
+    assert cgm is not None
+    assert [entry["detail"]["valuesets"] for entry in entries] == [[cgm.valueset], *[[]] * 5]
+
+
 @pytest.mark.requirement("AUD-003", "AUD-004", "PRIV-001")
 async def test_no_entry_identifies_a_patient(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     """Nor holds a token, a value, a serial number, or anything else than our own words."""
