@@ -69,25 +69,13 @@ _LEAVE_OUT = f"""
     UPDATE claim c SET left_out = c.left_out + n.n FROM placed p JOIN counted n ON n.time_ms = p.time_ms
      WHERE c.patient_id = $1 AND c.sensor_no = $2 AND c.time_ms = p.time_ms AND c.raw = p.raw AND p.place = 1"""  # noqa: S608
 
-# Several that become one came as the first of them did, as a correction with the last one.
-_WITHIN = """
-    WITH beyond AS (
-        DELETE FROM claim WHERE patient_id = $1 AND sensor_no = $2 AND (raw < $3 OR raw > $4) AND raw <> ALL($5::int[])
-        RETURNING time_ms, CASE WHEN raw < $3 THEN $6::int ELSE $7::int END AS raw, claim_no, claimed_ms, replaced_ms,
-                  correction, left_out
-    ), of_each AS (
-        SELECT * FROM beyond
-        UNION ALL SELECT c.time_ms, c.raw, c.claim_no, c.claimed_ms, c.replaced_ms, c.correction, c.left_out
-          FROM claim c WHERE c.patient_id = $1 AND c.sensor_no = $2
-           AND EXISTS (SELECT FROM beyond b WHERE (b.time_ms, b.raw) = (c.time_ms, c.raw))
-    )
+_BEYOND = """
+    DELETE FROM claim WHERE patient_id = $1 AND sensor_no = $2 AND (raw < $3 OR raw > $4) AND raw <> $5
+    RETURNING time_ms, raw, claim_no, claimed_ms, replaced_ms, correction, left_out"""
+
+_PUT = """
     INSERT INTO claim (patient_id, sensor_no, time_ms, raw, claim_no, claimed_ms, replaced_ms, correction, left_out)
-    SELECT $1, $2, time_ms, raw, coalesce(max(claim_no) FILTER (WHERE correction), min(claim_no)), min(claimed_ms),
-           CASE WHEN bool_and(replaced_ms IS NOT NULL) THEN min(replaced_ms) END, bool_or(correction), sum(left_out)
-      FROM of_each GROUP BY time_ms, raw
-        ON CONFLICT (patient_id, sensor_no, time_ms, raw) DO UPDATE
-       SET claim_no = excluded.claim_no, claimed_ms = excluded.claimed_ms, replaced_ms = excluded.replaced_ms,
-           correction = excluded.correction, left_out = excluded.left_out"""
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
 
 
 @dataclass
@@ -198,6 +186,20 @@ async def without(
 
 
 async def keep_within(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, rules: Rules) -> None:
-    """Values beyond the limits of `rules` are LOW and HIGH from now on."""
+    """Values beyond the limits of `rules` are LOW and HIGH from now on.
+
+    Several that become one came as the first of them did, as a correction with the last one; it stands if one does.
+    """
     least, most = (LOW if rules.lowest is None else rules.lowest), (HIGH if rules.highest is None else rules.highest)
-    await conn.execute(_WITHIN, patient_id, sensor_no, least, most, [LOW, ERROR, HIGH], LOW, HIGH)
+    same: dict[Reading, list[asyncpg.Record]] = defaultdict(list)
+    for row in await conn.fetch(_BEYOND, patient_id, sensor_no, least, most, ERROR):
+        same[row["time_ms"], rules.within(row["raw"])].append(row)
+    together = []
+    for reading, rows in same.items():
+        corrections = [row["claim_no"] for row in rows if row["correction"]]
+        number = max(corrections) if corrections else min(row["claim_no"] for row in rows)
+        replaced = [row["replaced_ms"] for row in rows if row["replaced_ms"] is not None]
+        replaced_ms = min(replaced) if len(replaced) == len(rows) else None
+        claimed_ms, left_out = min(row["claimed_ms"] for row in rows), sum(row["left_out"] for row in rows)
+        together.append((patient_id, sensor_no, *reading, number, claimed_ms, replaced_ms, bool(corrections), left_out))
+    await conn.executemany(_PUT, together)
