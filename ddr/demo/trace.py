@@ -19,6 +19,7 @@ from ddr.reasons import in_words
 
 COLUMNS = {"id", "time", "gl"}
 LOWEST_MEDIAN = 35  # mg/dL
+SHORTEST_MS = 2000  # a sampling period must be longer
 NOTHING = {"", "na", "nan", "null", "none"}  # how R, Python and others write that there is no value
 
 
@@ -42,11 +43,15 @@ class Trace:
 
     @property
     def period_ms(self) -> int:
-        """The sampling period: the usual interval in whole minutes; five minutes where that does not divide a day."""
+        """The sampling period: the usual interval in whole minutes, or in whole seconds where minutes are too coarse
+        for it (30 s, 90 s), never longer then, so that no readings share a slot; it divides a day."""
         times = [at_ms for at_ms, _ in self.samples]
         usual = median(b - a for a, b in pairwise(times)) if len(times) > 1 else 300_000
-        period = round(usual / 60_000) * 60_000
-        return period if period and DAY_MS % period == 0 else 300_000
+        minutes = round(usual / 60_000) * 60_000
+        if minutes and DAY_MS % minutes == 0 and abs(minutes - usual) < usual / 10:
+            return minutes
+        longest = min(int(usual) // 1000 * 1000, DAY_MS)
+        return next((finer for finer in range(longest, SHORTEST_MS, -1000) if DAY_MS % finer == 0), 300_000)
 
     def moved(self, shift_ms: int) -> Trace:
         """The same readings `shift_ms` later."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,28 @@ def test_reads_every_person_in_order_of_time(file: Path) -> None:
     assert trace.samples[0][0] == 1_433_627_427_000
     assert decimals(trace.samples) == 1
     assert trace.period_ms == 300_000
+
+
+@pytest.mark.parametrize(
+    ("apart", "period"),
+    [
+        (300, 300),
+        (301, 300),
+        (60, 60),
+        (900, 900),
+        (30, 30),
+        (90, 90),
+        (45, 45),
+        (420, 400),
+        (100_000, 86_400),
+        (1, 300),
+    ],
+)
+def test_the_period_is_short_enough_for_each_reading(tmp_path: Path, apart: int, period: int) -> None:
+    path = tmp_path / "steady.csv"
+    times = [datetime(2015, 6, 6) + timedelta(seconds=number * apart) for number in range(9)]
+    path.write_text("id,time,gl\n" + "".join(f"a,{at},100\n" for at in times))
+    assert read_recording(path).traces[0].period_ms == period * 1000
 
 
 def test_ends_now_and_keeps_its_intervals_and_its_place(file: Path, tmp_path: Path) -> None:
