@@ -50,6 +50,6 @@ def segments(events: Sequence[Event], ended_ms: int | None) -> list[Segment]:
 def first_calibrated(events: Sequence[Event]) -> int | None:
     """The instant of the first event that leaves the sensor calibrated, or None.
 
-    Later knowledge can only make it an earlier one: an event is never taken back.
+    Later knowledge makes it an earlier one; a later one only when an event is taken back.
     """
     return min((event.time_ms for event in events if event.state == "calibrated"), default=None)
