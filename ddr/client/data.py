@@ -23,11 +23,13 @@ class Series:
     or entered in error does not.
 
     Chunks of two devices that overlap stay apart, by `serial`; readings come in order of time. An Observation of
-    another form than FHIR gives it has none; `unreadable` names it.
+    another form than FHIR gives it has none; `unreadable` names it. `unshown`: so many more the recorder said that it
+    has, and did not show (`Client.series`).
     """
 
     def __init__(self, changes: Iterable[Change] = ()) -> None:
         self.observations: dict[str, Json] = {}
+        self.unshown = 0
         self._related: dict[str, Json] = {}
         for change in changes:
             self.apply(change)

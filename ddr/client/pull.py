@@ -103,11 +103,16 @@ class Change:
 
 @dataclass(frozen=True)
 class Step:
-    """The changes of one page, and the cursor to keep with them. `more`: further pages follow."""
+    """The changes of one page, and the cursor to keep with them. `more`: further pages follow.
+
+    `unshown`: so many more Observations the recorder says that this search has found, and neither shows nor has pages
+    for. The cursor moves on all the same: they have to be asked for by their time.
+    """
 
     changes: tuple[Change, ...]
     cursor: Cursor
     more: bool
+    unshown: int = 0
 
     @property
     def related(self) -> Mapping[str, Json]:
@@ -177,15 +182,21 @@ def step(cursor: Cursor, bundle: Json, related: Mapping[str, Json], following: s
         last = Cursor(since, known, scope=cursor.scope)
     if found:
         found[-1] = replace(found[-1], cursor=last)
-    return Step(tuple(found), last, bool(following))
+    alone = not following and not cursor.following
+    return Step(tuple(found), last, bool(following), _unshown(bundle, len(observations)) if alone else 0)
+
+
+def _unshown(bundle: Json, shown: int) -> int:
+    """HDDT leaves pages to the recorder, and how much it answers without (retrieving-data.md#paging). Many do not say
+    how much there is."""
+    total = bundle.get("total")
+    return max(0, total - shown) if isinstance(total, int) else 0
 
 
 def lacks(cursor: Cursor, bundle: Json) -> bool:
-    """Whether a look at everything whose last page this is has fewer Observations than the recorder says that it has:
-    HDDT leaves pages to it, and how much it answers without (retrieving-data.md#paging)."""
+    """Whether a look at everything whose last page this is has fewer Observations than the recorder says it has."""
     found = {one["id"] for one in resources_of(bundle)[0]} | (cursor.seen or frozenset())
-    total = bundle.get("total")
-    return isinstance(total, int) and total > len(found)
+    return _unshown(bundle, len(found)) > 0
 
 
 def version(resource: Json) -> str:

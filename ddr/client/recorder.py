@@ -193,7 +193,7 @@ class Recorder:
             changes.append(change)
         cursor = replace(found.cursor, known={**found.cursor.known, **kept}) if kept else found.cursor
         changes[-1:] = [replace(change, cursor=cursor) for change in changes[-1:]]
-        return Step(tuple(changes), cursor, found.more), limit
+        return replace(found, changes=tuple(changes), cursor=cursor), limit
 
     async def _fate(self, name: str) -> Kind | None:
         """What has become of an Observation that a search does not find any more: gone, where the outcome names the

@@ -90,8 +90,13 @@ class Client:
             yield found
 
     def series(self, pairing_id: str) -> Series:
-        """Everything that the recorder has at present."""
-        return Series(change for step in self.steps(pairing_id) for change in step.changes)
+        """Everything that the recorder has at present, but for the `unshown` of it."""
+        found = Series()
+        for step in self.steps(pairing_id):
+            for change in step.changes:
+                found.apply(change)
+            found.unshown = step.unshown
+        return found
 
     def _pairing(self) -> Pairing:
         return Pairing(self._diga, self._http, self._tokens)

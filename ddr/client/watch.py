@@ -40,11 +40,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class News:
-    """The changes of one page. They are taken when the callback returns; after an error they come again."""
+    """The changes of one page. They are taken when the callback returns; after an error they come again.
+
+    `unshown` as of Step.
+    """
 
     pairing_id: str
     changes: tuple[Change, ...]
     cursor: Cursor
+    unshown: int = 0
 
 
 @dataclass
@@ -245,7 +249,7 @@ class Watch:
         return answered, looked_at_all
 
     async def _hand_over(self, pairing_id: str, step: Step) -> None:
-        news = News(pairing_id, step.changes, step.cursor)
+        news = News(pairing_id, step.changes, step.cursor, step.unshown)
         for pause in DELIVERY_PAUSES:
             try:
                 await self._deliver(news)

@@ -33,6 +33,8 @@ def agree(view: View, kind: str, case: Case) -> Found:
         found = answered(view, kind, case.query)
         ids = sorted(str(one.get("id")) for one in found.matches)
         free = {str(one.get("id")) for one in everything.matches if case.open(one)}
+        if cut(everything, found):  # a limited number of what fits, and nothing else
+            free |= set(wanted) - set(ids)
         if [one for one in ids if one not in free] == [one for one in wanted if one not in free]:
             return found
     missing, extra = sorted(set(wanted) - set(ids) - free), sorted(set(ids) - set(wanted) - free)
@@ -59,4 +61,11 @@ def answered(view: View, kind: str, text: str) -> Found:
 def unpaged(view: View, kind: str, found: Found, size: int) -> bool:
     """Whether a search ends at its `_count`, and the recorder shows no pages at all: they are recommended only (HDDT
     retrieving-data.md#paging), and without them a server gives no more than it was asked for (FHIR R4 search.html)."""
-    return len(found.matches) == size and len(found.pages) == len(view.listed(kind).pages) == 1
+    everything = view.listed(kind)
+    ended = len(found.matches) == min(size, everything.most or size)
+    return ended and len(found.pages) == len(everything.pages) == 1
+
+
+def cut(everything: Found, found: Found) -> bool:
+    """Whether there may be more than a search brought: it is as much as the recorder gives at once, without pages."""
+    return 0 < everything.most <= len(found.matches) and len(found.pages) == 1

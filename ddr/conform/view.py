@@ -14,6 +14,7 @@ from ddr.client.oauth import seconds_told
 from ddr.conform.authorization import OBSERVATION, Pairing, refresh_form, token
 from ddr.conform.blame import blamed
 from ddr.conform.exchange import Exchange, Json
+from ddr.conform.laws.times import effective, written
 from ddr.conform.pacing import Pace
 from ddr.conform.verdict import Ended, NotRun
 
@@ -35,17 +36,32 @@ class Circle(NotRun):
 
 @dataclass
 class Found:
-    """What a search brought over all pages: matches in order, what was included, and which answer brought what."""
+    """What a search brought over all pages: matches in order, what was included, and which answer brought what.
+
+    `most` is as many as the recorder gives at once, when it gives a limited number without pages; else 0.
+    """
 
     matches: list[Json] = field(default_factory=list)
     included: dict[str, Json] = field(default_factory=dict)
     outcomes: list[Json] = field(default_factory=list)
     pages: list[Exchange] = field(default_factory=list)
     origin: dict[str, Exchange] = field(default_factory=dict)
+    most: int = 0
 
     def take(self, answer: Exchange) -> None:
         """The entries of one page."""
         self.pages.append(answer)
+        self._take(answer)
+
+    def add(self, answer: Exchange) -> list[Json]:
+        """The entries of another search: the matches that it brings beyond those that are there."""
+        known, before = {key_of(one) for one in self.matches}, len(self.matches)
+        self._take(answer)
+        new = [one for one in self.matches[before:] if key_of(one) not in known]
+        self.matches[before:] = new
+        return new
+
+    def _take(self, answer: Exchange) -> None:
         for entry in answer.json.get("entry") or ():
             resource, kind = entry.get("resource") or {}, mode(entry)
             key = key_of(resource)
@@ -83,6 +99,7 @@ class View:
         self.identity = pairing.request.identity
         self._read: dict[str, Found | Ended] = {}
         self._asked: dict[str, Exchange] = {}
+        self._gives_all = False
         self._take(pairing.tokens)
 
     def _take(self, tokens: Json) -> None:
@@ -240,15 +257,41 @@ class View:
         if kind not in self._read:
             observations, before = kind == "Observation", len(self.kit.wire.exchanges)
             try:
-                self._read[kind] = self.all_pages(f"{kind}?{INCLUDES}" if observations else kind, observations)
+                found = self.all_pages(f"{kind}?{INCLUDES}" if observations else kind, observations)
+                self._read[kind] = self._filled(found) if observations else found
             except Exception as error:  # asked for once, whatever comes
                 ended = self._read[kind] = blamed(error, self.kit.wire.exchanges[before:])
                 if not isinstance(ended, NotRun):
                     raise ended from error
-        found = self._read[kind]
-        if isinstance(found, Ended):
-            why = type(found) if isinstance(found, NotRun) else NotRun
-            raise why(f"reading every {kind}: {found.text}", *found.shown)
+        read = self._read[kind]
+        if isinstance(read, Ended):
+            why = type(read) if isinstance(read, NotRun) else NotRun
+            raise why(f"reading every {kind}: {read.text}", *read.shown)
+        return read
+
+    def _filled(self, found: Found) -> Found:
+        """All Observations: a recorder may answer with a limited number, and has no pages then (HDDT
+        retrieving-data.md#paging). Its `total` says so, or, without one, that the oldest or the newest are others. Then
+        they are read from the oldest to the newest, as many at a time as it gives. Raises NotRun."""
+        total = found.pages[0].json.get("total")
+        if len(found.pages) > 1 or not found.matches or total == len(found.matches) or self._gives_all:
+            return found
+        limit, since, before = len(found.matches), "", None
+        while since != before:
+            try:
+                answer = self.search(f"Observation?_sort=date{since}&{INCLUDES}")
+            except NotRun:
+                if total is not None or found.most:
+                    raise
+                break
+            if answer.status != 200 or self.following(answer) is not None:
+                break
+            before, found.most = since, limit if found.add(answer) else found.most
+            latest = max((time[0] for one in matches(answer) if (time := effective(one))), default=0)
+            since = f"&date=ge{written(latest // 1000 * 1000)}"
+            if since == before and found.most and len(matches(answer)) >= limit:
+                raise NotRun("of one time there are more Observations than it gives at once", answer)
+        self._gives_all = not found.most
         return found
 
     def again(self, kind: str) -> Found:

@@ -188,6 +188,26 @@ async def test_one_pairing_that_is_refused_keeps_no_other_from_being_pulled(
     assert f"-first: {error}" in told and told.endswith("1 of 3 pairings, 1 rows\n"), told
 
 
+async def test_what_a_recorder_does_not_show_is_told(
+    backend: Backend, home: Home, config: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before: a first answer that was cut looked like all there is."""
+    await home.device("d")
+    start = home.ddr.clock() - 4 * HOUR
+    await home.cgm("d", start)
+    await home.readings("d", start, [100])
+    pairing_id = await paired(backend, home, config, capsys, monkeypatch)
+    get = Recorder.get
+
+    async def limited(self: Recorder, url: str) -> dict[str, Any]:
+        return {**await get(self, url), "total": 3}
+
+    monkeypatch.setattr(Recorder, "get", limited)
+    assert await client("pull", "--config", config, "--out", tmp_path / "news.csv") == 0
+    wanted = f"{pairing_id}: the recorder has 2 more, and shows neither them nor pages\n"
+    assert capsys.readouterr().err == f"{wanted}1 of 1 pairings, 1 rows\n"
+
+
 async def test_a_recorder_that_answers_nobody_ends_a_pull(
     config: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:

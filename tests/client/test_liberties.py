@@ -542,6 +542,27 @@ async def test_what_a_recorder_does_not_show_without_pages_is_not_deleted(
         assert (told, foreign.asked[1:]) == (["erased", "served"], [])
 
 
+@pytest.mark.parametrize(
+    ("total", "following", "since", "unshown"),
+    [
+        (3, "", "", 2),
+        (3, "", "2026-11-20T12:00:00Z", 2),
+        (1, "", "", 0),
+        (None, "", "", 0),
+        (3, "Observation?2", "", 0),
+    ],
+)
+async def test_how_many_an_answer_without_pages_lacks_is_told(
+    total: int | None, following: str, since: str, unshown: int, tmp_path: Path
+) -> None:
+    """HDDT leaves pages to a recorder, and how many it answers with without. Before: it looked like everything."""
+    page, second = bundle(chunk("a"), following=following), bundle(chunk("b"), chunk("c"))
+    for one in (page, second):
+        one |= {} if total is None else {"total": total}
+    recorder = await recorder_of(Foreign({"Observation?2": second, "Observation?": page}), tmp_path)
+    assert {step.unshown async for step in recorder.steps(Cursor(since))} == {unshown}
+
+
 class Paging:
     """A recorder with pages of two, the newest first: a page is a place in what there is when it is asked for."""
 

@@ -35,6 +35,23 @@ class Slow(Diga):
         return httpx.AsyncClient(transport=httpx.MockTransport(answer))
 
 
+async def test_a_series_says_what_the_recorder_did_not_show(tmp_path: Path) -> None:
+    class Limited(Diga):
+        def http(self) -> httpx.AsyncClient:
+            return Foreign({"Observation?": bundle(chunk("a"), total=3)}).http()
+
+    tokens = FileTokens(tmp_path)
+    await tokens.save(Grant(PAIRING, "", "r0", "a0", 4e9))
+    diga = Limited(DIGA.client_id, DIGA.redirect_uri, ISSUER, FHIR, Path("cert"), Path("key"))
+
+    def read() -> tuple[int, int]:
+        with Client(diga, tokens) as client:
+            found = client.series(PAIRING)
+        return len(found.observations), found.unshown
+
+    assert await asyncio.to_thread(read) == (1, 2)
+
+
 async def test_a_client_that_is_closed_amid_a_refresh_waits_for_it(tmp_path: Path) -> None:
     """Before: its answer was lost, and the thread that had asked waited for ever."""
     tokens, told = FileTokens(tmp_path), list[Any]()

@@ -133,6 +133,22 @@ async def test_a_callback_that_fails_is_called_again(tmp_path: Path) -> None:
     assert set(taker.taken) == {("one", "a", Kind.NEW)}
 
 
+async def test_what_the_recorder_does_not_show_is_told(tmp_path: Path) -> None:
+    await grants(tmp_path, "one")
+    told: list[int] = []
+
+    async def deliver(news: News) -> None:
+        told.append(news.unshown)
+
+    async with Foreign({"Observation?": bundle(chunk("a"), total=3)}).http() as http:
+        journal = SqliteJournal(tmp_path / "journal.sqlite")
+        running = asyncio.create_task(Watch(DIGA, http, FileTokens(tmp_path / "tokens"), journal, deliver).run())
+        await until(lambda: bool(told))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert told == [2]
+
+
 async def test_pages_that_were_taken_are_not_asked_for_again(tmp_path: Path) -> None:
     await grants(tmp_path, "one")
     failing: list[Answer] = [lambda _: httpx.Response(404)]

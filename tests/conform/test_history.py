@@ -29,8 +29,9 @@ EMPTY, ALL = "before-the-history-is-empty", "history-is-not-exceeded"
 
 def answer(request: httpx.Request) -> httpx.Response:
     """One value, of three hundred days ago."""
-    before = request.url.params.get("date", "lt9999-01-01T00:00:00Z").removeprefix("lt")
-    found = bundle(VALUE) if milliseconds(before) > MEASURED.timestamp() * 1000 else bundle()
+    asked = request.url.params.get("date", "lt9999-01-01T00:00:00Z")
+    since = asked.startswith("ge")  # from its time on
+    found = bundle(VALUE) if since or milliseconds(asked.removeprefix("lt")) > MEASURED.timestamp() * 1000 else bundle()
     return httpx.Response(200, headers=FHIR, content=json.dumps({"scope": OBSERVATION + GLUCOSE, **found}))
 
 

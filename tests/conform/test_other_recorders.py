@@ -66,6 +66,8 @@ def recorder(
         if name:
             found = next((one for one in reversed(own) if one["id"] == name), {"resourceType": "OperationOutcome"})
             return httpx.Response(200, headers=FHIR, content=json.dumps(found))
+        if "_sort" in asked:  # from some time on: it is the same
+            asked.pop("date", None)
         asked = {key: value for key, value in asked.items() if key[0] != "_" or key in ("_lastUpdated", "_id")}
         unique = {one["id"]: one for one in reversed(own)}
         matches = [one for one in unique.values() if all(finds(*pair, one) for pair in asked.items())]

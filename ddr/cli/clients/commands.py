@@ -144,6 +144,8 @@ async def pull(args: argparse.Namespace) -> int:
                 async for step in recorder.steps(cursor):
                     rows += out.write({"pairing": pairing_id, **row} for row in rows_of(step.changes))
                     await journal.keep(pairing_id, step.cursor, 0.0)
+                    if step.unshown:
+                        progress.say(_unshown(pairing_id, step.unshown))
             except Unreachable as error:
                 if lost or isinstance(error, Unanswered):  # an unanswered refresh is to be repeated at once
                     raise
@@ -176,6 +178,8 @@ async def watch(args: argparse.Namespace) -> int:
     gone: list[BrokenPipeError] = []
 
     async def deliver(news: News) -> None:
+        if news.unshown:
+            progress.say(_unshown(news.pairing_id, news.unshown))
         try:
             out.write({"pairing": news.pairing_id, **row} for row in rows_of(news.changes))
         except BrokenPipeError as error:  # unlike a full disk it does not mend: nobody reads what we print any more
@@ -203,6 +207,10 @@ async def watch(args: argparse.Namespace) -> int:
         raise gone[0]
     progress.end(f"{service.figures.turns} polls, {service.figures.changes} changes")
     return 0
+
+
+def _unshown(pairing_id: str, number: int) -> str:
+    return f"{pairing_id}: the recorder has {number} more, and shows neither them nor pages"
 
 
 def _history(args: argparse.Namespace) -> timedelta | None:
