@@ -100,7 +100,7 @@ async def test_without_representation_nothing_is_added(core: Core, mother: Patie
 @one_server_only
 async def test_no_page_takes_a_statement_more(core: Core, mother: Patient, mia: Patient) -> None:
     """That a right is in force is asked by the statement that loads the session."""
-    browser, counts = await Browser(core).logged_in(mother), []
+    browser, seen = await Browser(core).logged_in(mother), []
     await browser.get("/me")
     for name in (None, "Mia"):
         if name:
@@ -108,8 +108,8 @@ async def test_no_page_takes_a_statement_more(core: Core, mother: Patient, mia: 
             await browser.act_for(name)
         async with counted(core.pool) as statements:
             await browser.get("/me")
-        counts.append(len(statements))
-    assert counts == [4, 4], "the session, pairings, those that ended, kinds that were lost"
+        seen.append(statements)
+    assert [len(each) for each in seen] == [4, 4], seen  # the session, pairings, those that ended, kinds that were lost
 
 
 @pytest.mark.parametrize("lang", ["de", "en"])
