@@ -53,6 +53,7 @@ async def test_it_is_valid_and_names_the_operations_that_there_are(ddr: Recorder
         for app in (create_oauth_backend(ddr.core), create_oauth_public(ddr.core))
         for route in app.routes
         for method in route.methods - {"HEAD"}  # type: ignore[attr-defined]
+        if not route.path.startswith("//")  # type: ignore[attr-defined]  # HDDT's spelling of what is there
     ]
     below = (("", "get"), ("/_search", "post"), ("/{id}", "get"), ("/{id}/_history/{version}", "get"))
     fhir = [(f"{path}{rest}", method) for path in SEARCHES for rest, method in below]
