@@ -21,6 +21,7 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.miv.loader import load_catalog
+from ddr.oauth.grants import unanswered
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
 from ddr.store.database.ids import IdCipher
@@ -126,6 +127,14 @@ def disciplined() -> Iterator[None]:
     """Each statement names its patient on every table of patient data, or is in tests/support/fan_out.py."""
     yield
     assert not (found := discipline.undisciplined(capture.taken())), found
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on() -> Iterator[None]:
+    """What a lost database leaves to be settled is tried for a minute, and more, beside the tests that come after."""
+    yield
+    for task in unanswered._running:
+        task.cancel()
 
 
 @pytest.fixture(autouse=True)
