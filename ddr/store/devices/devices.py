@@ -131,8 +131,12 @@ _SENSOR_STATE = """
            s.shown_from_ms, d.device_key, e.epoch_no, e.calibration_state, e.calibration_type, e.calibration_time,
            e.display_unit,
            e.version AS epoch_version,
-           (SELECT max(c.last_ms) FROM epoch x JOIN chunk c ON c.patient_id = $1 AND c.epoch_no = x.epoch_no
-             WHERE x.patient_id = $1 AND x.sensor_no = s.sensor_no AND c.filled > 0) AS stored_ms,
+           (SELECT max(c.last_ms)
+              FROM epoch x
+              CROSS JOIN LATERAL (SELECT last_ms FROM chunk
+                                   WHERE patient_id = $1 AND epoch_no = x.epoch_no AND filled > 0
+                                   ORDER BY k DESC LIMIT 1) AS c
+             WHERE x.patient_id = $1 AND x.sensor_no = s.sensor_no) AS stored_ms,
            (SELECT max(time_ms) FROM calibration x
              WHERE x.patient_id = $1 AND x.sensor_no = s.sensor_no) AS calibrated_ms
       FROM device d

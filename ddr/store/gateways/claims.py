@@ -29,13 +29,16 @@ _NOTE = """
 # Where patients are spread, an UPDATE cannot take numbers for itself.
 _NUMBERS = "SELECT nextval(pg_get_serial_sequence('claim', 'claim_no')) AS number FROM generate_series(1, $1)"
 
+# The first and the last of the times stand beside them: by these the index finds the claims that are joined, where the
+# planner takes a sensor to have one or two, so that to read all of them is as good.
+
 # Only of a correction there is a number.
 _REPLACE = """
     UPDATE claim c SET replaced_ms = CASE WHEN c.raw = w.raw THEN NULL ELSE coalesce(c.replaced_ms, $5) END,
                        correction = c.correction OR (c.raw = w.raw AND w.number IS NOT NULL),
                        claim_no = CASE WHEN c.raw = w.raw THEN coalesce(w.number, c.claim_no) ELSE c.claim_no END
       FROM unnest($3::bigint[], $4::integer[], $6::bigint[]) AS w (time, raw, number)
-     WHERE c.patient_id = $1 AND c.sensor_no = $2 AND c.time_ms = w.time"""
+     WHERE c.patient_id = $1 AND c.sensor_no = $2 AND c.time_ms = w.time AND c.time_ms BETWEEN $7 AND $8"""
 
 _DECIDED = """
     SELECT time_ms, raw, replaced_ms, correction FROM claim
@@ -43,31 +46,36 @@ _DECIDED = """
 
 _NO_CORRECTION = """
     UPDATE claim c SET correction = false FROM unnest($3::bigint[], $4::integer[]) AS w (time, raw)
-     WHERE c.patient_id = $1 AND c.sensor_no = $2 AND (c.time_ms, c.raw) = (w.time, w.raw) AND c.correction"""
+     WHERE c.patient_id = $1 AND c.sensor_no = $2 AND (c.time_ms, c.raw) = (w.time, w.raw) AND c.correction
+       AND c.time_ms BETWEEN $5 AND $6"""
 
 _ORDER = """
     SELECT time_ms, raw, replaced_ms FROM claim
-     WHERE patient_id = $1 AND sensor_no = $2 AND time_ms = ANY($3::bigint[]) ORDER BY correction, claim_no"""
+     WHERE patient_id = $1 AND sensor_no = $2 AND time_ms = ANY($3::bigint[]) AND time_ms BETWEEN $4 AND $5
+     ORDER BY correction, claim_no"""
 
 # Of those in whose place another one stands as many are kept as of the others, corrections beside those that are none.
 _LEAVE_OUT = f"""
     WITH placed AS (
         SELECT time_ms, raw, replaced_ms, row_number() OVER (PARTITION BY time_ms ORDER BY claim_no) AS place,
                row_number() OVER (PARTITION BY time_ms, correction ORDER BY claim_no DESC) AS newest
-          FROM claim WHERE patient_id = $1 AND sensor_no = $2 AND time_ms = ANY($3::bigint[])
+          FROM claim
+         WHERE patient_id = $1 AND sensor_no = $2 AND time_ms = ANY($3::bigint[]) AND time_ms BETWEEN $6 AND $7
     ), surplus AS (
         SELECT time_ms, raw FROM placed WHERE replaced_ms IS NOT NULL AND place > 1 AND newest > {NEWEST}
         UNION SELECT time, raw FROM unnest($4::bigint[], $5::integer[]) AS w (time, raw)
     ), gone AS (
         DELETE FROM claim c USING surplus s
          WHERE c.patient_id = $1 AND c.sensor_no = $2 AND c.time_ms = s.time_ms AND c.raw = s.raw
+           AND c.time_ms BETWEEN $6 AND $7
         RETURNING c.time_ms, c.left_out
     ), counted AS (
         SELECT time_ms, sum(n) AS n
           FROM (SELECT time_ms, 1 AS n FROM surplus UNION ALL SELECT time_ms, left_out FROM gone) one GROUP BY time_ms
     )
     UPDATE claim c SET left_out = c.left_out + n.n FROM placed p JOIN counted n ON n.time_ms = p.time_ms
-     WHERE c.patient_id = $1 AND c.sensor_no = $2 AND c.time_ms = p.time_ms AND c.raw = p.raw AND p.place = 1"""  # noqa: S608
+     WHERE c.patient_id = $1 AND c.sensor_no = $2 AND c.time_ms = p.time_ms AND c.raw = p.raw AND p.place = 1
+       AND c.time_ms BETWEEN $6 AND $7"""  # noqa: S608
 
 _BEYOND = """
     DELETE FROM claim WHERE patient_id = $1 AND sensor_no = $2 AND (raw < $3 OR raw > $4) AND raw <> $5
@@ -127,7 +135,15 @@ async def stand(
     """
     if readings:
         numbers = [row["number"] for row in await conn.fetch(_NUMBERS, len(readings))] if newest else []
-        await conn.execute(_REPLACE, patient_id, sensor_no, *map(list, zip(*readings, strict=True)), now_ms, numbers)
+        columns = map(list, zip(*readings, strict=True))
+        span = _span(time for time, _ in readings)
+        await conn.execute(_REPLACE, patient_id, sensor_no, *columns, now_ms, numbers, *span)
+
+
+def _span(times: Iterable[int]) -> tuple[int, int]:
+    """The first and the last."""
+    known = list(times)
+    return min(known), max(known)
 
 
 async def leave_out(
@@ -135,8 +151,9 @@ async def leave_out(
 ) -> None:
     """Keep no more values of these instants than needed, and count the others: `more`, and surplus replaced ones."""
     if times:
-        raws = [raw for _, raw in more]
-        await conn.execute(_LEAVE_OUT, patient_id, sensor_no, list(times), [time for time, _ in more], raws)
+        whose, raws = [time for time, _ in more], [raw for _, raw in more]
+        span = _span([*times, *whose])
+        await conn.execute(_LEAVE_OUT, patient_id, sensor_no, list(times), whose, raws, *span)
 
 
 async def decided(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, readings: Sequence[Reading]) -> Decided:
@@ -165,13 +182,16 @@ async def without(
     Where the value that was shown is among them, the newest of the others stands in its place. None of them is a
     correction any more, also when it comes again.
     """
-    if gone:
-        await conn.execute(_NO_CORRECTION, patient_id, sensor_no, *map(list, zip(*gone, strict=True)))
-    rows = await conn.fetch(_ORDER, patient_id, sensor_no, list({time for time, _ in gone}))
+    change = Change()
+    if not gone:
+        return change
+    times = {time for time, _ in gone}
+    span = _span(times)
+    await conn.execute(_NO_CORRECTION, patient_id, sensor_no, *map(list, zip(*gone, strict=True)), *span)
+    rows = await conn.fetch(_ORDER, patient_id, sensor_no, list(times), *span)
     claims: dict[int, list[tuple[int, bool]]] = defaultdict(list)
     for row in rows:
         claims[row["time_ms"]].append((row["raw"], row["replaced_ms"] is None))
-    change = Change()
     standing: set[Reading] = set()
     for time, values in claims.items():
         stored = [raw for raw, stands in values if stands]

@@ -13,44 +13,71 @@ import asyncpg
 
 from ddr.store.database.each_there import Said
 from ddr.store.database.stamps import moved
+from ddr.store.measurements.measurements import BRIEF_MS
 
 Row = Mapping[str, Any]
 
 FOREVER = 2**63 - 1  # end of an open period
 
-# A measurement that one within the period is derived from is visible at any age (LF-028).
-_SEEN = f"""m.patient_id = $1 AND m.deleted_ms IS NULL
-       AND (coalesce(m.effective_end_ms, {FOREVER}) >= t.floor_ms
-            OR m.measurement_no IN (
-               SELECT unnest(x.derived_from) FROM measurement x
-                WHERE x.patient_id = $1 AND x.deleted_ms IS NULL AND x.effective_ms >= t.floor_ms))"""  # noqa: S608
+_END = f"coalesce(m.effective_end_ms, {FOREVER})"
+_LASTING = f"(m.effective_end_ms IS NULL OR m.effective_end_ms - m.effective_ms > {BRIEF_MS})"
+_DERIVING = """x.patient_id = $1 AND x.derived_from <> '{}' AND x.deleted_ms IS NULL AND x.effective_ms >= t.floor_ms"""
+
+
+def _unseen(column: str) -> str:
+    """The numbers in this column of `t` that no visible measurement refers to.
+
+    Visible is what was made in the period or shortly before it, what lasts into it, and at any age what one within the
+    period is derived from (LF-028). With OFFSET 0 each is looked for by its index, for one target after another: the
+    planner takes a patient to have a few measurements, so that to read them all is as good.
+    """
+    stored = f"m.patient_id = $1 AND m.miv_url = t.miv_url AND m.{column} = t.{column} AND m.deleted_ms IS NULL"
+    return f"""
+        SELECT t.{column} AS no FROM t
+         WHERE NOT EXISTS (SELECT FROM measurement m
+                            WHERE {stored} AND m.effective_ms >= t.floor_ms - {BRIEF_MS} AND {_END} >= t.floor_ms
+                           OFFSET 0)
+           AND NOT EXISTS (SELECT FROM measurement m WHERE {stored} AND {_LASTING} AND {_END} >= t.floor_ms OFFSET 0)
+           AND NOT EXISTS (SELECT FROM measurement x CROSS JOIN LATERAL unnest(x.derived_from) AS n (no)
+                             CROSS JOIN LATERAL (SELECT miv_url, {column}, deleted_ms FROM measurement
+                                                  WHERE patient_id = $1 AND measurement_no = n.no OFFSET 0) AS m
+                            WHERE {_DERIVING} AND m.miv_url = t.miv_url AND m.{column} = t.{column}
+                              AND m.deleted_ms IS NULL OFFSET 0)"""  # noqa: S608
+
+
+def _among(number: str, numbers: str) -> str:
+    """That a number is among them, for an index: between the first and the last whatever it is joined by."""
+    return f"""{number} IN (SELECT no FROM {numbers})
+           AND {number} BETWEEN (SELECT min(no) FROM {numbers}) AND (SELECT max(no) FROM {numbers})"""  # noqa: S608
+
 
 _TARGETS = f"""
-    WITH t AS (
+    WITH t AS MATERIALIZED (
         SELECT DISTINCT w.miv_url, coalesce(w.device_no, s.device_no) AS device_no,
                coalesce(w.epoch_no, s.epoch_no) AS epoch_no, w.floor_ms
           FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
                AS w (miv_url, device_no, epoch_no, floor_ms, source_no)
-          LEFT JOIN measurement s ON s.patient_id = $1 AND s.measurement_no = w.source_no),
+          LEFT JOIN LATERAL (SELECT device_no, epoch_no FROM measurement
+                              WHERE patient_id = $1 AND measurement_no = w.source_no OFFSET 0) AS s ON true),
+    new_devices AS MATERIALIZED ({_unseen("device_no")}),
+    new_metrics AS MATERIALIZED ({_unseen("epoch_no")}),
     devices AS (
         UPDATE device d SET updated_ms = {moved("d.updated_ms", "$7")}
-         WHERE d.patient_id = $1 AND d.device_no IN (
-               SELECT t.device_no FROM t WHERE NOT EXISTS (
-                      SELECT FROM measurement m
-                       WHERE m.device_no = t.device_no AND m.miv_url = t.miv_url AND {_SEEN}))),
+         WHERE d.patient_id = $1 AND {_among("d.device_no", "new_devices")}),
     metrics AS (
         UPDATE epoch e SET updated_ms = {moved("e.updated_ms", "$7")}
-         WHERE e.patient_id = $1 AND e.epoch_no IN (
-               SELECT t.epoch_no FROM t WHERE NOT EXISTS (
-                      SELECT FROM measurement m
-                       WHERE m.epoch_no = t.epoch_no AND m.miv_url = t.miv_url AND {_SEEN})))
+         WHERE e.patient_id = $1 AND {_among("e.epoch_no", "new_metrics")})
     SELECT"""  # noqa: S608
 
 _SOURCES = f"""
-    UPDATE measurement o SET updated_ms = {moved("o.updated_ms", "$4")}
-      FROM unnest($2::bigint[], $3::bigint[]) AS t (source_no, floor_ms)
-     WHERE o.patient_id = $1 AND o.measurement_no = t.source_no
-       AND NOT EXISTS (SELECT FROM measurement m WHERE m.measurement_no = o.measurement_no AND {_SEEN})"""  # noqa: S608
+    WITH t AS MATERIALIZED (
+        SELECT source_no AS no, floor_ms FROM unnest($2::bigint[], $3::bigint[]) AS w (source_no, floor_ms))
+    UPDATE measurement m SET updated_ms = {moved("m.updated_ms", "$4")} FROM t
+     WHERE m.patient_id = $1 AND m.measurement_no = t.no AND {_among("m.measurement_no", "t")}
+       AND NOT (m.deleted_ms IS NULL
+                AND ({_END} >= t.floor_ms
+                     OR EXISTS (SELECT FROM measurement x
+                                 WHERE {_DERIVING} AND m.measurement_no = ANY (x.derived_from) OFFSET 0)))"""  # noqa: S608
 
 
 def appearing(patient_id: UUID, rows: Sequence[Row], floors: Mapping[str, int], now_ms: int) -> list[Said]:

@@ -13,6 +13,7 @@ from ddr.store.database.stamps import moved
 
 Row = Mapping[str, Any]
 
+BRIEF_MS = 60_000  # longer measurements have an index of their own by their end (measurement_lasting)
 _TOGETHER = 2000  # that are made ready at once: the event loop has others to serve, too
 _COLUMNS = """patient_id, measurement_no, measurement_key, miv_url, code_system, code, device_no, epoch_no,
     effective_ms, effective_end_ms, value, unit, comparator, content, derived_from, status, version, updated_ms,
@@ -133,10 +134,11 @@ async def of_epochs(conn: asyncpg.Connection, patient_id: UUID, epoch_nos: Seque
 
 
 async def is_source(conn: asyncpg.Connection, patient_id: UUID, measurement_no: int) -> bool:
-    """True when another measurement is derived from this one."""
+    """True when another measurement is derived from this one; those that are derived have an index."""
     found: bool = await conn.fetchval(
         """SELECT EXISTS (SELECT FROM measurement
-            WHERE patient_id = $1 AND derived_from @> ARRAY[$2::bigint] AND deleted_ms IS NULL)""",
+            WHERE patient_id = $1 AND derived_from <> '{}' AND derived_from @> ARRAY[$2::bigint]
+              AND deleted_ms IS NULL)""",
         patient_id, measurement_no,
     )  # fmt: skip
     return found

@@ -18,8 +18,9 @@ from typing import Any
 from uuid import UUID
 
 from ddr.store.database.ids import Kind
+from ddr.store.measurements.measurements import BRIEF_MS
 from ddr.store.search.opening import OPEN, Opening
-from ddr.store.series.bounds import BRIEF_MS, LAST, SHORTEST_MS, first_k
+from ddr.store.series.bounds import LAST, SHORTEST_MS, first_k
 
 FOREVER = 2**63 - 1  # end of an open period
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from ddr.series.grid import SECOND
 
 SHORTEST_MS = SECOND  # what a chunk covers at least, wherever its series was cut
-BRIEF_MS = 60_000  # longer measurements have an index of their own by their end (measurement_lasting)
 
 # No chunk of epoch `e` lies after this: its end, or that of the span of a chunk that a late event withdrew.
 LAST = "greatest(coalesce(e.until_ms, 9223372036854775807), e.last_withdrawn_ms)"

@@ -80,14 +80,17 @@ _EPOCHS = """
      WHERE s.patient_id = $1 AND s.sensor_no = $2 AND NOT e.withdrawn
      ORDER BY e.from_ms FOR NO KEY UPDATE OF e"""
 
-# A reading lies at most half a period before its chunk's start.
+# A reading lies at most half a period before its chunk's start. With OFFSET 0 an epoch's chunks are looked up from that
+# number on, however few of all of the patient's the planner takes for the average.
 _BETWEEN = f"""
     SELECT c.start_ms, c.times, c.vals, s.period_ms
       FROM sensor s
       JOIN epoch e ON e.patient_id = $1 AND e.sensor_no = s.sensor_no
-      JOIN chunk c ON c.patient_id = $1 AND c.epoch_no = e.epoch_no
-     WHERE s.patient_id = $1 AND s.sensor_no = $2 AND c.filled > 0
-       AND c.k >= {first_k("e", "s", "$3::bigint")} AND c.last_ms >= $3 AND c.start_ms <= $4::bigint + s.period_ms"""  # noqa: S608
+      CROSS JOIN LATERAL (
+        SELECT start_ms, times, vals FROM chunk
+         WHERE patient_id = $1 AND epoch_no = e.epoch_no AND filled > 0 AND k >= {first_k("e", "s", "$3::bigint")}
+           AND last_ms >= $3 AND start_ms <= $4::bigint + s.period_ms OFFSET 0) AS c
+     WHERE s.patient_id = $1 AND s.sensor_no = $2"""  # noqa: S608
 
 # What was withdrawn stays where it was when the chunks before it move: nothing follows from its place.
 _LAST_CHUNKS = f"""
