@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,6 +18,7 @@ from ddr.store.database.pool import open_pool
 from ddr.store.devices.devices import sensor_state
 from ddr.store.gateways.claims import leave_out, note_rivals, stand, without
 from ddr.store.measurements.appearance import targets_appear
+from ddr.store.patients.erasure import delete_patient
 from ddr.store.series.chunks import readings_between
 from ddr.store.series.sensors import load
 from tests.store.continuous import START, Stored, register
@@ -158,3 +161,38 @@ async def test_of_the_trail_of_today_the_patients_own_is_read(own: asyncpg.Pool,
         known = await fetched(conn)
         assert len(await before(conn, patient_id, NEWEST, 10)) == 3
         assert await fetched(conn) - known < FEW
+
+
+_OF_OTHERS = (
+    """INSERT INTO browser_session (cookie_sha256, patient_id, username, created_ms, seen_ms)
+       SELECT sha256(('other-' || n)::bytea), gen_random_uuid(), '', 0, 0 FROM generate_series(1, $1::integer) n""",
+    """INSERT INTO account (username, patient_id, password_hash, created_ms)
+       SELECT 'other-' || n, gen_random_uuid(), '', 0 FROM generate_series(1, $1::integer) n""",
+    """INSERT INTO pairing_directory (pairing_id, patient_id, pairing_no)
+       SELECT 'other-' || n, gen_random_uuid(), -n FROM generate_series(1, $1::integer) n""",
+)
+_OWN = """
+    INSERT INTO browser_session (cookie_sha256, patient_id, username, created_ms, seen_ms, login_id)
+    SELECT sha256(('own-' || n)::bytea), CASE n WHEN 1 THEN gen_random_uuid() ELSE $1 END, '', 0, 0,
+           CASE n WHEN 1 THEN $1 WHEN 2 THEN gen_random_uuid() END FROM generate_series(1, 3) n"""
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_a_patient_is_deleted_without_a_look_at_all_others(own: asyncpg.Pool, analyzed: bool) -> None:
+    stored = await register(own)
+    async with in_passing(own) as conn:
+        for text in _OF_OTHERS:
+            await conn.execute(text, OLD)
+        await conn.execute(_OWN, stored.patient_id)
+        if analyzed:
+            await conn.execute("ANALYZE browser_session, account, pairing_directory")
+        of_others = await conn.fetchval("SELECT count(*) FROM browser_session") - 3
+
+        @asynccontextmanager
+        async def acquire() -> AsyncIterator[asyncpg.Connection]:
+            yield conn
+
+        known = {table: await fetched(conn, table) for table in ("browser_session", "account", "pairing_directory")}
+        assert await delete_patient(SimpleNamespace(acquire=acquire, limits=own.limits), stored.patient_id, NOW)
+        assert {table for table, count in known.items() if await fetched(conn, table) - count >= FEW} == set()
+        assert await conn.fetchval("SELECT count(*) FROM browser_session") == of_others

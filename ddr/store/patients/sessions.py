@@ -199,8 +199,10 @@ async def close_session(pool: asyncpg.Pool, cookie: str) -> None:
 
 
 async def close_all(conn: asyncpg.Connection, patient_id: UUID) -> None:
-    """All sessions about this patient, and all of this patient's login."""
-    await conn.execute("DELETE FROM browser_session WHERE patient_id = $1 OR login_id = $1", patient_id)
+    """All sessions about this patient, and all of this patient's login; there is an index for either."""
+    await conn.execute(
+        "DELETE FROM browser_session WHERE patient_id = $1 OR coalesce(login_id, patient_id) = $1", patient_id
+    )
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int, idle_ms: int) -> None:
