@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PROCESS_CLOCK = re.compile(r"""setattr\(\s*(?:time,\s*"|"[\w.]*\btime\.)(?:monotonic|perf_counter)\b""")
+BY_LOCALE = re.compile(r"""\.(?:read_text\((?!\s*["'](?:utf-8|ascii))|write_text\((?!.*["'](?:utf-8|ascii)))""")
 PATH = re.compile(r"`((?:ddr|docs|tests|tools|miv_packages)/[\w./-]*)`")
 
 
@@ -30,3 +31,10 @@ def test_no_test_sets_the_clock_that_the_loop_goes_by() -> None:
     own = Path(__file__)
     guilty = [path for path in own.parent.rglob("*.py") if path != own and PROCESS_CLOCK.search(path.read_text())]
     assert guilty == []
+
+
+def test_no_file_is_read_or_written_by_the_locale_of_who_starts_it() -> None:
+    assert BY_LOCALE.search("path.read_text()") and not BY_LOCALE.search('path.read_text("utf-8")')
+    assert BY_LOCALE.search("path.write_text(text)") and not BY_LOCALE.search('path.write_text(text, "utf-8")')
+    lines = ((path, line) for path in (ROOT / "ddr").rglob("*.py") for line in path.read_text("utf-8").splitlines())
+    assert [f"{path}: {line.strip()}" for path, line in lines if BY_LOCALE.search(line)] == []

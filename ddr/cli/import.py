@@ -102,7 +102,9 @@ def run(args: argparse.Namespace) -> int:
 def _token(args: argparse.Namespace) -> str:
     """The token from the command line, else from the file, else from the environment. Raises CommandError."""
     try:
-        found: str = args.token or (args.token_file.read_text() if args.token_file else os.environ.get(VARIABLE, ""))
+        found: str = args.token or (
+            args.token_file.read_text("utf-8") if args.token_file else os.environ.get(VARIABLE, "")
+        )
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"import: {in_words(error, named=True)}") from None
     if not re.fullmatch(r"[!-~]+", found.strip()):

@@ -159,7 +159,7 @@ def _built(settings: Settings, others: dict[str, MivVersion], name: str, version
 async def _remember_folder(settings: Settings, pool: asyncpg.Pool, name: str) -> None:
     """Keep the version of the folder, too, so that there is a way back to it."""
     folder = settings.miv_packages / name / "package"
-    valuesets = tuple(json.loads(path.read_text()) for path in sorted(folder.glob("ValueSet-*.json")))
+    valuesets = tuple(json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("ValueSet-*.json")))
     own = load_catalog(settings.miv_packages, settings.miv).by_name(name)
     assert own is not None
     digest = hashlib.sha256(json.dumps(valuesets, sort_keys=True).encode()).hexdigest()
@@ -168,7 +168,7 @@ async def _remember_folder(settings: Settings, pool: asyncpg.Pool, name: str) ->
 
 def _meta(file: Path) -> str:
     try:
-        text = file.read_text()
+        text = file.read_text("utf-8")
         tomllib.loads(text)
     except (OSError, ValueError) as error:
         raise CommandError(f"{file}: {in_words(error)}") from None

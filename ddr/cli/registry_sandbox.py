@@ -190,7 +190,7 @@ def _add(state: RegistryState, args: argparse.Namespace) -> str:
 
 def _certificate(file: Path) -> bytes:
     try:
-        return certificate(file.read_text(), Path())
+        return certificate(file.read_text("utf-8"), Path())
     except ValueError:
         raise CommandError(f"{file}: is no certificate in PEM") from None
 
@@ -233,7 +233,7 @@ def _deprecate(state: RegistryState, args: argparse.Namespace) -> str:
 
 def _register(state: RegistryState, args: argparse.Namespace) -> str:
     try:
-        resources = [entry["resource"] for entry in json.loads(args.bundle.read_text())["entry"]]
+        resources = [entry["resource"] for entry in json.loads(args.bundle.read_text("utf-8"))["entry"]]
         definitions = [one for one in resources if one["resourceType"] == "DeviceDefinition"]
     except (ValueError, KeyError, TypeError):
         raise CommandError(f"{args.bundle}: is no Bundle of resources in JSON") from None

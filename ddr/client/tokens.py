@@ -131,7 +131,7 @@ class FileTokens:
     def _save(self, grant: Grant) -> None:
         file = self._file(grant.pairing_id)
         draft = file.with_suffix(".new")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
             out.write(to_text(grant))
             out.flush()
             os.fsync(out.fileno())

@@ -31,7 +31,7 @@ class Account:
 async def accounts(pool: asyncpg.Pool, state_dir: Path, count: int) -> list[Account]:
     """The first `count` patients; missing ones are created. Raises AccountError when a name is taken."""
     file = state_dir / "accounts.json"
-    kept = {item["username"]: Account(**item) for item in json.loads(file.read_text())} if file.exists() else {}
+    kept = {item["username"]: Account(**item) for item in json.loads(file.read_text("utf-8"))} if file.exists() else {}
     stored = {row["username"] for row in await pool.fetch("SELECT username FROM account")}
     known = {name: account for name, account in kept.items() if name in stored}
     limit = asyncio.Semaphore(AT_ONCE)
@@ -58,5 +58,5 @@ def write_private(file: Path, text: str) -> None:
     fresh = file.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     fresh.touch(mode=0o600)
-    fresh.write_text(text)
+    fresh.write_text(text, "utf-8")
     fresh.replace(file)

@@ -52,14 +52,14 @@ class Scene:
     @property
     def sensor(self) -> GlucoseSensor:
         """The simulated glucose sensor that the patient wears."""
-        start_ms: int = json.loads((self.state_dir / "demo-start.json").read_text())
+        start_ms: int = json.loads((self.state_dir / "demo-start.json").read_text("utf-8"))
         return GlucoseSensor(self.index, start_ms, UNITS[self.index % 2])
 
 
 async def happen(name: str, state_dir: Path, patient: str, client_id: str | None) -> str:
     """Let one of EVENTS happen to this patient; returns what was done. Raises EventError, GatewayRefused."""
     try:
-        described = json.loads((state_dir / "demo.json").read_text())
+        described = json.loads((state_dir / "demo.json").read_text("utf-8"))
         names = [one["username"] for one in described["patients"]]
     except (OSError, ValueError, KeyError, TypeError):
         raise EventError(f"no demonstration has run on {state_dir}") from None
@@ -89,7 +89,7 @@ async def _entered_in_error(scene: Scene, client_id: str | None) -> str:
     device = glucose_device(scene.index, sensor)
     (key,) = device.sensors
     note = scene.state_dir / NOTE
-    done: dict[str, int] = json.loads(note.read_text()) if note.exists() else {}
+    done: dict[str, int] = json.loads(note.read_text("utf-8")) if note.exists() else {}
     name = scene.patient["username"]
     at_ms = max(sensor.start_ms + HOUR_MS, now - 30 * HOUR_MS, done.get(name, 0) + 2 * HOUR_MS) // 1000 * 1000
     if at_ms > now - 2 * HOUR_MS:
@@ -97,7 +97,7 @@ async def _entered_in_error(scene: Scene, client_id: str | None) -> str:
     states = ((at_ms, "calibration-required"), (at_ms + HOUR_MS, "calibrated"))
     events = [{"time": instant(ms), "state": state} for ms, state in states]
     await scene.gateway.calibrate(device.key, key, events)
-    note.write_text(json.dumps({**done, name: at_ms}))
+    note.write_text(json.dumps({**done, name: at_ms}), "utf-8")
     return (
         f"{name}: a calibration of {instant(at_ms)} became known; later chunks are entered-in-error, anew under others"
     )

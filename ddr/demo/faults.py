@@ -66,14 +66,14 @@ def switch(state_dir: Path, name: str | None, seconds: int) -> None:
         now = now_ms() // 1000 * 1000
     fault = None if name is None else asdict(Fault(name, now, now + seconds * 1000))
     part = state_dir / f"{FILE}.part"
-    part.write_text(json.dumps(fault))
+    part.write_text(json.dumps(fault), "utf-8")
     part.replace(state_dir / FILE)
 
 
 def current(state_dir: Path) -> Fault | None:
     """The fault that is on."""
     try:
-        content = json.loads((state_dir / FILE).read_text())
+        content = json.loads((state_dir / FILE).read_text("utf-8"))
     except (OSError, ValueError):
         return None
     fault = Fault(**content) if content else None

@@ -19,7 +19,7 @@ def recall(state_dir: Path, digest: str) -> dict[str, list[str]]:
 def remember(state_dir: Path, digest: str, chunks: Iterable[Mapping[str, Any]]) -> None:
     """Note the chunks of this run."""
     everything = {**_all(state_dir), digest: {chunk["id"]: _mark(chunk) for chunk in chunks}}
-    (state_dir / FILE).write_text(json.dumps(everything, indent=1))
+    (state_dir / FILE).write_text(json.dumps(everything, indent=1), "utf-8")
 
 
 def changed(before: Mapping[str, list[str]], chunks: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -41,5 +41,5 @@ def _mark(chunk: Mapping[str, Any]) -> list[str]:
 
 def _all(state_dir: Path) -> dict[str, dict[str, list[str]]]:
     file = state_dir / FILE
-    found: dict[str, dict[str, list[str]]] = json.loads(file.read_text()) if file.exists() else {}
+    found: dict[str, dict[str, list[str]]] = json.loads(file.read_text("utf-8")) if file.exists() else {}
     return found

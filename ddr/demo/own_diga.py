@@ -37,7 +37,7 @@ class OwnDiga:
     def listed(self, catalog: MivCatalog) -> ListedDiga:
         """Its entry. Raises OwnDigaError."""
         try:
-            der = certificate(self.cert.read_text(), Path())
+            der = certificate(self.cert.read_text("utf-8"), Path())
         except (OSError, ValueError) as error:
             raise OwnDigaError(f"{self.client_id}: certificate {self.cert}: {in_words(error)}") from None
         name = f"DiGA {self.number}"

@@ -54,7 +54,7 @@ def write_settings(file: Path, settings: Settings) -> None:
     lines = [f"{name} = {_toml(value)}" for name, value in changed.items()]
     for name, terms in settings.miv.items():
         lines += [f'[miv."{name}"]', *(f"{key} = {value}" for key, value in vars(terms).items())]
-    file.write_text("\n".join(lines) + "\n")
+    file.write_text("\n".join(lines) + "\n", "utf-8")
 
 
 def _toml(value: Any) -> str:
@@ -106,7 +106,7 @@ async def _ready(process: asyncio.subprocess.Process, url: str, log: Path) -> No
 
 
 def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
     return lines[-1].removeprefix("ddr: ") if lines else ""
 
 

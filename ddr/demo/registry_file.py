@@ -77,7 +77,7 @@ def following(state: RegistryState, file: Path) -> Callable[[], None]:
 def certificate(text: str, folder: Path) -> bytes:
     """DER of a certificate given as base64, as PEM, or as a file of PEM. Raises ValueError, OSError."""
     if text.endswith((".pem", ".crt")):
-        text = (folder / text).read_text()
+        text = (folder / text).read_text("utf-8")
     if PEM in text:
         return ssl.PEM_cert_to_DER_cert(text[text.index(PEM) : text.index("-----END CERTIFICATE-----") + 25] + "\n")
     return base64.b64decode(text, validate=True)

@@ -129,10 +129,10 @@ def _sample(row: dict[str, str]) -> Sample | None:
 def placed(recording: Recording, state_dir: Path, now_ms: int) -> Recording:
     """`recording` moved so that its last reading is now; on the same state directory always to the same place."""
     file, digest = state_dir / "trace-shifts.json", recording.traces[0].digest
-    shifts: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
+    shifts: dict[str, int] = json.loads(file.read_text("utf-8")) if file.exists() else {}
     if digest not in shifts:
         shifts[digest] = now_ms // 1000 * 1000 - max(trace.last_ms for trace in recording.traces)
-        file.write_text(json.dumps(shifts, indent=1))
+        file.write_text(json.dumps(shifts, indent=1), "utf-8")
     return replace(recording, traces=tuple(trace.moved(shifts[digest]) for trace in recording.traces))
 
 

@@ -91,6 +91,6 @@ def kept_start(state_dir: Path, days: int, now_ms: int) -> int:
     """When the simulated devices began, in milliseconds: `days` before the first run on this state directory."""
     file = state_dir / "demo-start.json"
     if not file.exists():
-        file.write_text(json.dumps(now_ms // 60_000 * 60_000 - days * DAY_MS))
-    start_ms: int = json.loads(file.read_text())
+        file.write_text(json.dumps(now_ms // 60_000 * 60_000 - days * DAY_MS), "utf-8")
+    start_ms: int = json.loads(file.read_text("utf-8"))
     return start_ms

@@ -56,11 +56,13 @@ def load_package(folder: Path, version: MivVersion | None = None) -> Miv:
 def _loaded(folder: Path, version: MivVersion | None) -> Miv:
     name = folder.name
     try:
-        meta = tomllib.loads((folder / "miv.toml").read_text())
+        meta = tomllib.loads((folder / "miv.toml").read_text("utf-8"))
         if version is not None:
             return _with_version(name, meta, version)
-        number = json.loads((folder / "package" / "package.json").read_text())["version"]
-        valuesets = [json.loads(path.read_text()) for path in sorted((folder / "package").glob("ValueSet-*.json"))]
+        number = json.loads((folder / "package" / "package.json").read_text("utf-8"))["version"]
+        valuesets = [
+            json.loads(path.read_text("utf-8")) for path in sorted((folder / "package").glob("ValueSet-*.json"))
+        ]
         by_url = {valueset["url"]: valueset for valueset in valuesets}
     except (OSError, ValueError, KeyError) as error:
         raise MivError(f"MIV package {name}: cannot be read: {error}") from None

@@ -93,7 +93,7 @@ def _background_figures(core: Core) -> dict[str, Figure]:
 def memory_bytes(field: str = "VmRSS") -> int:
     """The resident set of this process, with VmHWM its largest so far; 0 where no kernel tells (other than Linux)."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), 0)

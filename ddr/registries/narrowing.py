@@ -98,7 +98,7 @@ def _loaded(settings: Settings, others: dict[str, MivVersion], name: str, versio
 async def _of_the_folder(settings: Settings, pool: asyncpg.Pool, miv: Miv) -> MivVersion:
     """The version that came with the program; kept from now on, so that there is a way back to it."""
     folder = settings.miv_packages / miv.name / "package"
-    valuesets = tuple(json.loads(path.read_text()) for path in sorted(folder.glob("ValueSet-*.json")))
+    valuesets = tuple(json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("ValueSet-*.json")))
     content = MivVersion(miv.version, valuesets)
     digest = hashlib.sha256(json.dumps(valuesets, sort_keys=True).encode()).hexdigest()
     await terminology.keep(pool, miv.name, content, terminology.FOLDER, digest, 0)

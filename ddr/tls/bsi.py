@@ -51,6 +51,6 @@ def environment(folder: Path) -> dict[str, str]:
     """Environment variables that put the profile into force in a child process; writes the file into `folder`."""
     path = (folder / "openssl.cnf").absolute()
     partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(CONFIGURATION)
+    partial.write_text(CONFIGURATION, "utf-8")
     partial.replace(path)
     return {"OPENSSL_CONF": str(path)}

@@ -1,6 +1,9 @@
 """MIV packages: the four of HDDT load, contradictions are refused, a new one needs no code."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +67,19 @@ def test_the_four_mivs_with_their_limits() -> None:
         "lung-function-testing": (14, 900, 60),
     }
     assert [m.name for m in catalog.mivs if m.continuous] == ["continuous-glucose-measurement"]
+
+
+def test_texts_are_the_same_in_every_locale() -> None:
+    """An operator's terminal may be set to ASCII or Latin-1: the packages are UTF-8 wherever `ddr` is started."""
+    code = (
+        "import sys, pathlib; from ddr.miv.loader import load_catalog;"
+        " print(ascii([miv.description_de for miv in load_catalog(pathlib.Path(sys.argv[1]), {}).mivs]))"
+    )
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-c", code, str(PACKAGES)], env=ascii_only, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ascii([miv.description_de for miv in load_catalog(PACKAGES, {}).mivs])
+    assert "\\x" in done.stdout, "there is a text that another locale would spoil"
 
 
 def test_codes_carry_their_units() -> None:

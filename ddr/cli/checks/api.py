@@ -56,11 +56,11 @@ class TokenFile:
         exchanged it, for a token that is used twice ends the pairing."""
         if not S_ISREG(self._file.stat().st_mode):
             raise OSError(errno.EINVAL, "is no file that could hold the next token", str(self._file))
-        self._write(self._file.read_text().strip())
+        self._write(self._file.read_text("utf-8").strip())
 
     def _write(self, token: str) -> None:
         draft = self._file.with_name(f"{self._file.name}.new")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
             out.write(token + "\n")
             out.flush()
             os.fsync(out.fileno())

@@ -13,5 +13,5 @@ PAGE = Path(__file__).with_name("page.html")
 
 def html(report: Json) -> str:
     """The page; everything of the recorder's is escaped."""
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(PAGE.read_text())
+    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(PAGE.read_text("utf-8"))
     return template.render(report=report)

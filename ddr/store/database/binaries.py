@@ -39,7 +39,7 @@ def find_installation(data: Path) -> Installation:
     version_file = data / "PG_VERSION"
     if not version_file.exists():
         return found[0]
-    wanted = int(version_file.read_text().strip())
+    wanted = int(version_file.read_text("utf-8").strip())
     for installation in found:
         if installation.major == wanted:
             return installation

@@ -65,7 +65,7 @@ def embedded(state_dir: Path, share: bool = True) -> Iterator[str]:
         server = _Server(state_dir)
         url = server.start()
         published = state_dir / "postgres.url"
-        published.write_text(url)
+        published.write_text(url, "utf-8")
         try:
             with nullcontext() if share else _kept(server):
                 yield url
@@ -104,7 +104,7 @@ def _shared_url(state_dir: Path, share: bool) -> str:
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
         try:
-            return (state_dir / "postgres.url").read_text()
+            return (state_dir / "postgres.url").read_text("utf-8")
         except FileNotFoundError:
             time.sleep(0.1)
     raise StoreError(f"state directory {state_dir}: another recorder holds it but its database does not start")
@@ -170,7 +170,7 @@ class _Server:
         """Let the process of a killed server go, if we became its parent (process 1 of a container): else it counts as
         one that runs."""
         with suppress(OSError, ValueError, IndexError):
-            os.waitpid(int((self.data / "postmaster.pid").read_text().split()[0]), os.WNOHANG)
+            os.waitpid(int((self.data / "postmaster.pid").read_text("utf-8").split()[0]), os.WNOHANG)
 
     def stop(self) -> None:
         """Stop the server, if it is there; sessions that are still open are cut."""
@@ -201,7 +201,7 @@ class _Server:
         pid_file = self.data / "postmaster.pid"
         if not pid_file.exists():
             return
-        lines = pid_file.read_text().splitlines()
+        lines = pid_file.read_text("utf-8").splitlines()
         if len(lines) > 4 and _answers(Path(lines[4]) / SOCKET):
             self._run("pg_ctl", "stop", "-D", self.data, "-m", "fast", "-w", "-t", WAIT_SECONDS, "-s")
 
@@ -230,7 +230,7 @@ class _Server:
         done = self.account.run(command, cwd=self.home)
         if done.returncode != 0:
             log = self.home / "log"
-            text = (log.read_text(errors="replace") if log.exists() else "") + done.stdout
+            text = (log.read_text("utf-8", "replace") if log.exists() else "") + done.stdout
             raise StoreError(f"embedded PostgreSQL in {self.home}: {complaint(program, done.returncode, text)}")
 
 

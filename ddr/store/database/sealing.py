@@ -89,11 +89,11 @@ def _kept(path: Path, make: bool) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{os.getpid()}")
         draft.touch(mode=0o600)
-        draft.write_text(base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode())
+        draft.write_text(base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode(), "utf-8")
         try:
             path.hardlink_to(draft)
         except FileExistsError:
             pass  # another worker was faster; its key counts
         finally:
             draft.unlink()
-    return path.read_text()
+    return path.read_text("utf-8")
