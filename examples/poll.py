@@ -15,6 +15,7 @@ import ssl
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -53,12 +54,23 @@ class Recorder:
                 return response.status, response.headers, json.load(response)
         except HTTPError as error:
             text = error.read()
-            return error.code, error.headers, json.loads(text) if text else None
+            is_json = "json" in error.headers.get("Content-Type", "")  # what stands in between may answer in HTML
+            return error.code, error.headers, json.loads(text) if text and is_json else None
 
     def ask(self, url: str, form: Mapping[str, str] | None = None) -> tuple[int, Any]:
-        """Status and JSON of a request that waits when it has to."""
+        """Status and JSON of a request that waits when it has to. It is sent again when there is no answer, as while
+        the recorder is started again; a refresh at once, since its answer is repeated for some seconds only."""
+        pause = 1
         while True:
-            status, headers, answer = self.send(url, form)
+            try:
+                status, headers, answer = self.send(url, form)
+            except (OSError, HTTPException) as error:
+                if isinstance(getattr(error, "reason", error), ssl.SSLError):  # certificates do not mend themselves
+                    raise
+                print(f"no answer ({error}), asking again", file=sys.stderr, flush=True)
+                time.sleep(pause)
+                pause = min(2 * pause, 60)
+                continue
             if status not in (429, 503):
                 return status, answer
             time.sleep(int(headers.get("Retry-After", "60")))

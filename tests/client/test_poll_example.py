@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import runpy
+import ssl
+from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 
@@ -40,3 +43,25 @@ def test_a_refresh_waits_and_tells_what_has_ended_apart(
         recorder.refresh()
         assert json.loads(recorder.state_file.read_text()) == {"refresh_token": "r1"}
     assert waited == [7, 8, 60]
+
+
+def test_a_recorder_that_is_started_again_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before: a connection that was refused, or an answer that was cut, ended the loop with a traceback."""
+    recorder, waited = POLL["Recorder"].__new__(POLL["Recorder"]), list[float]()
+    outcomes: list[Any] = [URLError(ConnectionRefusedError()), IncompleteRead(b""), TimeoutError(), (200, {}, {"a": 1})]
+
+    def send(url: str, form: object = None) -> Any:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    recorder.send = send
+    monkeypatch.setattr(POLL["time"], "sleep", waited.append)
+    assert recorder.ask("https://i") == (200, {"a": 1}) and waited == [1, 2, 4]
+    assert capsys.readouterr().err.count("no answer") == 3
+    outcomes.append(URLError(ssl.SSLCertVerificationError("unknown")))
+    with pytest.raises(URLError):
+        recorder.ask("https://i")
