@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ddr.cli.serving import condense
+from ddr.cli.serving import condense, unread
 from ddr.cli.serving.log import NOT_CONNECTED
 
 ROOT = Path(__file__).parents[2]
@@ -16,6 +16,7 @@ NAME = re.compile(r"[a-z_]+\.[a-z_]+")
 OWN = {
     (condense.REPEATED, "as the line"),
     (condense.OVER, "info"),
+    (unread.LOST, "warning"),
     (NOT_CONNECTED, "warning"),
 }  # by the handler itself, or of a library
 

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from ddr.cli.serving.condense import Condensed
+from ddr.cli.serving.unread import Unread
 from ddr.http.exchange import request_id
 from ddr.settings_recorders import CHOSEN
 
@@ -79,7 +80,7 @@ def for_commands() -> None:
 def configure() -> None:
     """Send the log of this process to stderr. Libraries are heard from warnings on; there is no access log."""
     logging.getLogger("asyncpg.pool").addFilter(of_pool)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Unread(sys.stderr)
     handler.setFormatter(JsonLines())
     condensed = Condensed(handler, fields)
     logging.basicConfig(level=logging.WARNING, handlers=[condensed], force=True)

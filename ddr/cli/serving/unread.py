@@ -1,0 +1,70 @@
+"""Writes the technical log, and never waits for who reads it: a reader that hangs must not stop the recorder.
+
+What it does not take is counted, and told with the next line that it does. Files take everything; pipes and sockets,
+behind which there is a collector or a container's runtime, have room for some dozens of lines.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import stat
+from typing import TextIO
+
+PATIENCE_MS = 50  # with a reader that has taken everything so far: it may be slow for a moment
+PIECE = select.PIPE_BUF  # bytes that a pipe takes at once when it takes any
+LOST = "log.lost"
+
+
+class Unread(logging.StreamHandler[TextIO]):
+    """The lines of this process, on a stream that may be a file, a pipe or a socket."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lost = 0
+        self._cut = False  # the last line is not whole
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it if there is room."""
+        try:
+            descriptor = self.stream.fileno()
+            always = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        except (OSError, ValueError, AttributeError):
+            always = True
+        if always:
+            super().emit(record)
+            return
+        try:
+            if self._lost and self._write(descriptor, self.format(_told(self._lost))):
+                self._lost = 0
+            if self._lost or not self._write(descriptor, self.format(record)):
+                self._lost += 1
+        except Exception:
+            self.handleError(record)
+
+    def _write(self, descriptor: int, line: str) -> bool:
+        """False when it was not written, or not to its end."""
+        content = b"\n" * self._cut + line.encode(errors="backslashreplace") + b"\n"
+        begun, patience = False, 0 if self._lost else PATIENCE_MS
+        while content and _takes(descriptor, patience):
+            try:
+                content = content[os.write(descriptor, content[:PIECE]) :]
+            except BlockingIOError:
+                break
+            begun = True
+        if begun:
+            self._cut = bool(content)
+        return not content
+
+
+def _takes(descriptor: int, patience_ms: int) -> bool:
+    """Whether a write would not wait, now or within this time; one that fails does not, either."""
+    asked = select.poll()
+    asked.register(descriptor, select.POLLOUT)
+    return bool(asked.poll(patience_ms))
+
+
+def _told(lost: int) -> logging.LogRecord:
+    told = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING", "msg": LOST, "count": lost}
+    return logging.makeLogRecord(told)
