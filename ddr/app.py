@@ -38,7 +38,7 @@ from ddr.miv.model import MivCatalog
 from ddr.oauth import keys
 from ddr.oauth import metadata as oauth_metadata
 from ddr.oauth.app import create_oauth_backend, create_oauth_public
-from ddr.operations import housekeeping
+from ddr.operations import housekeeping, restore
 from ddr.operations.admin import create_admin
 from ddr.operations.maintenance import BACKEND, BROWSER, closed_ingestion, closing, oauth_refusal
 from ddr.operations.request_log import policy
@@ -160,7 +160,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
         await core.presence.look(pool, clock(), closed)
         await asyncio.gather(rooms.core.bridges.refresh(pool), *(source.start() for source in sources))
 
-        rounds = Rounds()
+        rounds, replays = Rounds(), restore.Replays()
         works: list[tuple[str, Step, float]] = [
             *((f"registry-{source.source}", source.step, FOLLOW_SECONDS) for source in sources),
             ("clock", lambda: clock.read(jobs), database_clock.LOOK_SECONDS),
@@ -168,6 +168,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
             ("signing-keys", lambda: rooms.core.signer.read(jobs, rooms.core.clock()), keys.FOLLOW_SECONDS),
             ("status", lambda: rounds.once(replace(rooms.core, pool=jobs)), EVERY_SECONDS),
             ("notices", lambda: rooms.core.notices.read(jobs, rooms.core.clock()), notices.LOOK_SECONDS),
+            ("journal", lambda: replays.look(jobs, settings.journal_folder, clock()), restore.LOOK_SECONDS),
             ("bridges", lambda: rooms.core.bridges.refresh(jobs), LOOK_SECONDS),
             ("request-log", request_log.recover, RETRY_SECONDS),
             ("memory", partial(asyncio.to_thread, allocator.give_back), allocator.EVERY_SECONDS),

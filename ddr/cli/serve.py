@@ -167,9 +167,7 @@ async def prepare(settings: Settings) -> None:
         ring = await opening_key(pool, settings)
         await Keys.load(pool, ring, clock())
         await load_secrets(pool, ring)
-        done = await catch_up(pool, settings.journal_folder, clock())
-    if done:
-        log.warning("restore.replayed", extra={"ends": dict(done)})
+        await catch_up(pool, settings.journal_folder, clock())
 
 
 def _environment(settings: Settings) -> Mapping[str, str]:

@@ -2,7 +2,8 @@
 
 Replaying is harmless at any time and any number of times: an end holds for what existed when it was written, and
 nothing that began later is touched. So `ddr serve` does it at each start, from the
-mark on that the database took along into its backup.
+mark on that the database took along into its backup; and each worker when it finds the database started anew, or
+another one in its place, which may be a standby that was promoted without the last seconds.
 """
 
 from __future__ import annotations
@@ -32,7 +33,13 @@ from ddr.store.patients.erasure import delete_patient
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 5.0  # how often a worker looks whether it is the same server
 LATE_MS = HOUR_MS  # longer than a transaction takes to commit what it has written down, and than clocks of hosts differ
+
+# Nothing is lost without a start: of the server that went away, or of the one that took its place.
+_SERVER = (
+    """SELECT pg_postmaster_start_time()::text || ' ' || oid FROM pg_database WHERE datname = current_database()"""
+)
 
 Redo = Callable[[asyncpg.Pool, Entry, int], Awaitable[bool]]
 
@@ -52,11 +59,28 @@ async def replay(pool: asyncpg.Pool, written: Iterable[Entry], now_ms: int) -> M
 
 
 async def catch_up(pool: asyncpg.Pool, folder: Path, now_ms: int) -> Mapping[str, int]:
-    """At a start: replay what the database may have missed beyond what it was last said to know."""
-    there = held(folder)
-    done = await replay(pool, entries(folder, await store.marked(pool)), now_ms)
+    """Replay what the database may have missed beyond what it was last said to know."""
+    there = await asyncio.to_thread(held, folder)
+    known = await store.marked(pool)
+    done = await replay(pool, await asyncio.to_thread(lambda: list(entries(folder, known))), now_ms)
     await store.mark(pool, there)
+    if done:
+        log.warning("restore.replayed", extra={"ends": dict(done)})
     return done
+
+
+class Replays:
+    """Of one worker: the ends of this host's journal, once for each server that it finds."""
+
+    def __init__(self) -> None:
+        self._server = ""
+
+    async def look(self, pool: asyncpg.Pool, folder: Path, now_ms: int) -> None:
+        """Catch up when it is another server than the last time. What fails is done the next time."""
+        found = await pool.fetchval(_SERVER)
+        if found != self._server:
+            await catch_up(pool, folder, now_ms)
+            self._server = found
 
 
 async def keep_mark(pool: asyncpg.Pool, folder: Path, now_ms: int) -> None:

@@ -17,7 +17,7 @@ from ddr.cli.main import main
 from ddr.http.core import Core
 from ddr.oauth.keys import Keys
 from ddr.operations.pairing import approve
-from ddr.operations.restore import catch_up, keep_mark, replay
+from ddr.operations.restore import Replays, catch_up, keep_mark, replay
 from ddr.store.audit import journal
 from ddr.store.audit.acting import ACTING, Acting
 from ddr.store.audit.trail import Event, record
@@ -228,6 +228,25 @@ async def test_what_was_withdrawn_while_the_clock_was_set_back_stays_withdrawn(w
             assert await catch_up(core.pool, world.journal, now) == {}, "it knows the journal now"
             assert await replay(core.pool, journal.entries(world.journal), now) == {}
         assert kind in again["scope"] and await stands(core, again["access_token"])
+
+
+async def test_what_a_failover_lost_ends_again_while_the_recorder_runs(world: World, clock: Clock) -> None:
+    """Once for each server that a worker finds, not with each look."""
+    replays, pool = Replays(), world.core.pool
+    withdrawn, untouched = await world.pair(), await world.pair()
+    await replays.look(pool, world.journal, clock())
+    await world.back_up()
+    await unpairing.unpair(
+        pool, withdrawn.patient_id, await world.pairing_no(withdrawn), Party.PATIENT, "consent-withdrawn", clock()
+    )
+    async with world.restored() as core:
+        assert await stands(core, withdrawn.tokens["access_token"])
+        await replays.look(core.pool, world.journal, clock())
+        assert not await stands(core, withdrawn.tokens["access_token"])
+        assert await stands(core, untouched.tokens["access_token"])
+        await core.pool.execute("UPDATE journal_mark SET known = '{}'")
+        await replays.look(core.pool, world.journal, clock())
+        assert await core.pool.fetchval("SELECT known FROM journal_mark") == {}, "it is the same server still"
 
 
 async def test_a_start_reads_what_the_database_does_not_know(world: World, clock: Clock) -> None:
