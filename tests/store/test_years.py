@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,9 +11,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from ddr.settings import Settings
 from ddr.store.audit.patients import NEWEST, before
-from ddr.store.database.pool import open_pool
 from ddr.store.devices.devices import sensor_state
 from ddr.store.gateways.claims import leave_out, note_rivals, stand, without
 from ddr.store.measurements.appearance import targets_appear
@@ -22,7 +19,6 @@ from ddr.store.patients.erasure import delete_patient
 from ddr.store.series.chunks import readings_between
 from ddr.store.series.sensors import load
 from tests.store.continuous import START, Stored, register
-from tests.support.database import migrated_database
 from tests.support.skew import fetched, in_passing
 
 DAY = 86_400_000
@@ -31,16 +27,6 @@ OLD = 3000  # rows of the patient of many years
 OTHERS = 1000  # patients with little
 FEW = 200
 SEEN = {"m": 995 * DAY}  # from when on values are visible
-
-
-@pytest.fixture
-async def own(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
-    """A pool on a database in which nobody was before: what plans are made of is what the test puts there."""
-    async with migrated_database(settings.database_url) as url:
-        pool = await open_pool(replace(settings, database_url=url))
-        yield pool
-        await pool.close()
-
 
 _MEASURED = """
     INSERT INTO measurement (patient_id, measurement_key, miv_url, code_system, code, device_no, epoch_no, effective_ms,
