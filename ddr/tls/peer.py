@@ -41,11 +41,12 @@ def from_proxy(app: ASGIApp, name: str) -> ASGIApp:
 
 
 def _byte_sequence(value: bytes) -> bytes | None:
-    """A byte sequence of RFC 8941 section 3.3.5: base64 between colons."""
+    """A byte sequence of RFC 8941 section 3.3.5: base64 between colons, also without its padding (section 4.2.7)."""
     text = value.strip()
     if len(text) < 3 or not (text.startswith(b":") and text.endswith(b":")):
         return None
+    encoded = text[1:-1]
     try:
-        return base64.b64decode(text[1:-1], validate=True)
+        return base64.b64decode(encoded + b"=" * (-len(encoded) % 4), validate=True)
     except binascii.Error:
         return None

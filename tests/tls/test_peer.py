@@ -27,7 +27,12 @@ async def test_the_header_of_rfc_9440_is_read() -> None:
     assert await seen((b"client-cert", HEADER)) == DER
 
 
-@pytest.mark.parametrize("value", [b"", b"::", b":", DER, HEADER[:-1], b":@@@:", HEADER + b", " + HEADER])
+@pytest.mark.parametrize("length", [58, 59, 60])
+async def test_base64_need_not_be_padded(length: int) -> None:
+    assert await seen((b"client-cert", b":" + base64.b64encode(DER[:length]).rstrip(b"=") + b":")) == DER[:length]
+
+
+@pytest.mark.parametrize("value", [b"", b"::", b":", DER, HEADER[:-1], b":@@@:", b":A:", HEADER + b", " + HEADER])
 async def test_malformed_headers_count_as_no_certificate(value: bytes) -> None:
     assert await seen((b"client-cert", value)) is None
 
