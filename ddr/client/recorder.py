@@ -169,10 +169,11 @@ class Recorder:
         search while pages were read (`moved`): by a new version, or because another one was deleted.
 
         When it wants to be asked less, that, too: what is not settled stays known, or each look at everything would ask
-        from the beginning.
+        from the beginning. Who was asked for comes last the next time: one that is never answered, or so many that are
+        served, keep nothing else from being told.
         """
         young, left, changes = self._now() - SHORTEST_HISTORY, MOST_ASKED, list[Change]()
-        kept, limit, silent = dict[str, Known](), None, False
+        kept, asked, limit, silent = dict[str, Known](), set[str](), None, False
         for change in found.changes:
             if change.kind is Kind.DELETED:
                 old, fate = before(known[change.id].end, young), None
@@ -181,6 +182,7 @@ class Recorder:
                     try:
                         fate = await self._fate(change.id)
                         silent = fate is None
+                        asked.add(change.id)
                     except Throttled as error:
                         limit = error
                     left = left - 1 if fate else 0
@@ -191,6 +193,7 @@ class Recorder:
                     continue
                 change = replace(change, kind=Kind.GONE) if fate in (Kind.CHANGED, Kind.GONE) else change
             changes.append(change)
+        kept = dict(sorted(kept.items(), key=lambda one: one[0] in asked))
         cursor = replace(found.cursor, known={**found.cursor.known, **kept}) if kept else found.cursor
         changes[-1:] = [replace(change, cursor=cursor) for change in changes[-1:]]
         return replace(found, changes=tuple(changes), cursor=cursor), limit

@@ -619,6 +619,15 @@ async def test_of_many_that_no_page_has_the_rest_is_deleted_unless_nobody_says(
     assert cursor.known.keys() == ({*"abcde"} if silent else {*"abe"})
 
 
+async def test_one_that_is_never_answered_keeps_no_other_from_being_told(tmp_path: Path, pauses: list[float]) -> None:
+    """Before: with each look it was the first to be asked for, and the last; the others stayed known for ever."""
+    paging = Paging("a", "b", "c", "d", "e")
+    paging.ids = lambda one: httpx.Response(500) if one.url.path.endswith("/c") else paging._read(one)
+    recorder, told, cursor = await paging.looked(tmp_path, *paging.content[:2], *paging.content[4:])
+    assert told == [] and cursor.known.keys() == {*"abcde"}
+    assert [(one.kind, one.id) async for one in recorder.pull(cursor.whole())] == [(Kind.DELETED, "d")]
+
+
 async def test_of_what_is_not_found_any_more_so_many_are_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
