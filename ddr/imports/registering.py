@@ -116,11 +116,11 @@ def own_sensor(
         "decimals": sensor["decimals"] if sensor else _decimals(values, limits or ()),
         "startedAt": instant(first_ms),
     }
-    if limits:
+    if sensor and sensor["limits"]:
+        body["limits"] = sensor["limits"]  # others would be refused, and with them the earlier start
+    elif limits:
         lower, upper = (rounded(limit, body["decimals"]) for limit in limits)
         body["limits"] = {"lower": as_json(lower), "upper": as_json(upper)}
-    elif sensor and sensor["limits"]:
-        body["limits"] = sensor["limits"]
     answer = yield Call("PUT", f"{path}/{KEY}{values[0].code}", body)
     if sensor is not None and answer.status >= 400:
         return sensor

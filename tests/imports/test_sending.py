@@ -573,6 +573,18 @@ async def test_limits_that_a_later_file_makes_guess_reach_as_far_as_what_is_ther
     assert (await give(gateway, older, "c")).counts == {"taken": 2}
 
 
+async def test_an_older_file_with_other_limits_than_the_sensor_moves_its_start(gateway: httpx.AsyncClient) -> None:
+    """Those of a sensor reach as far as what is there, and its maker's, in each file, do not: it was all too early."""
+    head = "time,code,value,unit,lower_limit,upper_limit\n"
+    await give(gateway, f"{head}2026-11-18T07:00Z,99504-3,450,mg/dL,,\n2026-11-18T07:05Z,99504-3,100,mg/dL,,\n")
+    for day, word in ((19, "L"), (17, "U")):
+        rows = (f"2026-11-{day}T07:00Z,99504-3,100,mg/dL,40,400", f"2026-11-{day}T07:05Z,99504-3,{word},mg/dL,40,400")
+        report = await give(gateway, "\n".join((head.strip(), *rows)), f"of-{day}")
+        assert report.counts == {"taken": 2} and not report.refusals
+    (sensor,) = (await sensors(gateway)).values()
+    assert (sensor["startedAt"], sensor["limits"]) == ("2026-11-17T07:00:00Z", {"lower": 40, "upper": 450})
+
+
 async def test_zeros_of_limits_are_no_decimals_of_values(gateway: httpx.AsyncClient) -> None:
     """40.0 is 40: with the decimal of the limit 100 would be shown as 100.0, finer than it was measured."""
     head = "time,code,value,unit,lower_limit,upper_limit\n"
