@@ -3,8 +3,8 @@
 Counted over the whole month, 24 hours a day. Maintenance that was announced with start, end, impact and contact five
 business days ahead, or that security did not let wait, is planned: it is taken out of the calculation. Every other time
 in which a function towards DiGA was unavailable is downtime, once however many functions and sources tell of it.
-Restrictions (demoted) and limits are no downtime. What an operator took back, because it never was, counts as nothing,
-and the report says who said so.
+Restrictions (demoted) and limits are no downtime, nor is what fails after the recorder has left the HIIS-VZ. What an
+operator took back, because it never was, counts as nothing, and the report says who said so.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def compute(
         key=lambda one: one.span,
     )
     planned = union(one.span for one in items if one.counts == "planned")
-    down = subtract(union(one.span for one in items if one.counts == "down"), planned)
+    gone = union(of_event(one, now_ms).span for one in events if one.key == RETIRED and one.name not in retracted)
+    down = subtract(subtract(union(one.span for one in items if one.counts == "down"), planned), gone)
     return Result(month, until_ms, items, total(planned), total(down))
 
 

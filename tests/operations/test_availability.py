@@ -17,6 +17,7 @@ from ddr.operations.availability import Item, Result, Span, compute, month_of, s
 from ddr.operations.calls import Call
 from ddr.store.outages.events import Event
 from ddr.store.outages.notices import Notice
+from ddr.store.outages.retractions import Retraction
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MONTH = month_of("2027-07", BERLIN)
@@ -54,9 +55,12 @@ def july(notices: list[Notice], events: list[Event], probe: list[Item] | None = 
 
 
 def test_a_recorder_that_has_left_is_not_down() -> None:
-    gone = Event("retired", "unavailable", ["pairing", "token", "data", "summary"], "gone", "weg", START)
+    gone = Event("retired", "unavailable", ["pairing", "token", "data", "summary"], "gone", "weg", START, number=1)
     result = july([], [gone])
     assert (result.down_ms, result.planned_ms, [one.counts for one in result.items]) == (0, 0, ["nothing"])
+    assert july([], [gone, outage(START - HOUR, 3 * HOUR)]).down_ms == HOUR, "nor when something fails then"
+    taken_back = {gone.name: Retraction(gone.name, True, "Ada", "a slip", LATER)}
+    assert compute(MONTH, LATER, [], [gone, outage(START, HOUR)], [], taken_back).down_ms == HOUR
 
 
 def test_months_are_those_of_the_calendar_there() -> None:
