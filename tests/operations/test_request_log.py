@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddr.http.request_log.endpoints import belongs, endpoint, spoken
+from ddr.http.request_log.endpoints import CONNECTION, UNKNOWN, belongs, endpoint, spoken
 from ddr.http.request_log.log import KEEP_ROWS, RequestLog
 from ddr.http.request_log.record import described
 from ddr.http.request_log.spool import Spool, in_folder, taken
+from ddr.oauth.metadata import PATHS
 from ddr.operations.request_log.chain import Batches, faults, ranges, seal_of
 from ddr.operations.request_log.compare import differences
 from ddr.store.audit import request_log as store
@@ -107,6 +108,12 @@ def test_no_path_is_repeated(text: str) -> None:
         assert "Q7" not in endpoint(path)[1]
         assert "Q7" not in spoken(text + "Q7", endpoint(path)[1], 200)
     assert not belongs(f"/me/{text}")
+
+
+def test_what_is_below_a_document_belongs_to_the_interface() -> None:
+    """It is answered by the rooms of the interface, and has no name of its own."""
+    for path in PATHS:
+        assert belongs(path) and belongs(f"{path}/x") and endpoint(f"{path}/x") == (CONNECTION, UNKNOWN)
 
 
 @pytest.fixture

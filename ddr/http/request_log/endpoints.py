@@ -41,14 +41,7 @@ _AUTHORIZATION = frozenset(
         "/login/callback",
     }
 )
-_BELOW = (
-    "/oauth/",
-    "/fhir/",
-    "/status/",
-    "/.well-known/oauth-authorization-server/",
-    "/docs/client-registration/",
-    "/docs/openapi.json/",
-)
+_BELOW = ("/oauth/", "/fhir/", *(f"{path}/" for path in _DOCUMENTS))
 
 
 def endpoint(path: str) -> tuple[str, str]:
