@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
@@ -59,14 +59,15 @@ class Recorder:
 
     def ask(self, url: str, form: Mapping[str, str] | None = None) -> tuple[int, Any]:
         """Status and JSON of a request that waits when it has to. It is sent again when there is no answer, as while
-        the recorder is started again; a refresh at once, since its answer is repeated for some seconds only."""
+        the recorder is started again: soon at first, since that to a refresh is repeated for some seconds only."""
         pause = 1
         while True:
             try:
                 status, headers, answer = self.send(url, form)
             except (OSError, HTTPException) as error:
-                if isinstance(getattr(error, "reason", error), ssl.SSLError):  # certificates do not mend themselves
-                    raise
+                cause = error.reason if isinstance(error, URLError) else error
+                if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+                    raise  # certificates do not mend themselves; a connection that ends in the handshake is no answer
                 print(f"no answer ({error}), asking again", file=sys.stderr, flush=True)
                 time.sleep(pause)
                 pause = min(2 * pause, 60)

@@ -50,7 +50,8 @@ def test_a_recorder_that_is_started_again_is_asked_again(
 ) -> None:
     """Before: a connection that was refused, or an answer that was cut, ended the loop with a traceback."""
     recorder, waited = POLL["Recorder"].__new__(POLL["Recorder"]), list[float]()
-    outcomes: list[Any] = [URLError(ConnectionRefusedError()), IncompleteRead(b""), TimeoutError(), (200, {}, {"a": 1})]
+    outcomes: list[Any] = [URLError(ConnectionRefusedError()), IncompleteRead(b""), TimeoutError()]
+    outcomes += [URLError(ssl.SSLEOFError(8, "ended in the handshake")), (200, {}, {"a": 1})]
 
     def send(url: str, form: object = None) -> Any:
         outcome = outcomes.pop(0)
@@ -60,8 +61,24 @@ def test_a_recorder_that_is_started_again_is_asked_again(
 
     recorder.send = send
     monkeypatch.setattr(POLL["time"], "sleep", waited.append)
-    assert recorder.ask("https://i") == (200, {"a": 1}) and waited == [1, 2, 4]
-    assert capsys.readouterr().err.count("no answer") == 3
-    outcomes.append(URLError(ssl.SSLCertVerificationError("unknown")))
-    with pytest.raises(URLError):
+    assert recorder.ask("https://i") == (200, {"a": 1}) and waited == [1, 2, 4, 8]
+    assert capsys.readouterr().err.count("no answer") == 4
+
+
+@pytest.mark.parametrize("certificate", ["the recorder's", "ours", "ours, in TLS 1.3"])
+def test_a_certificate_that_is_refused_is_not_tried_again(certificate: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = ssl.SSLError(1, "tlsv13 alert certificate required")
+    refused.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"  # as an alert that comes in the place of the answer has it
+    outcome = {
+        "the recorder's": URLError(ssl.SSLCertVerificationError("unknown")),
+        "ours": URLError(ssl.SSLError(1, "tlsv1 alert unknown ca")),
+    }.get(certificate, refused)
+    recorder, outcomes = POLL["Recorder"].__new__(POLL["Recorder"]), [outcome]
+
+    def send(url: str, form: object = None) -> Any:
+        raise outcomes.pop()
+
+    recorder.send = send
+    monkeypatch.setattr(POLL["time"], "sleep", lambda _: None)
+    with pytest.raises(type(outcome)):
         recorder.ask("https://i")
