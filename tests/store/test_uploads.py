@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import asyncpg
 import pytest
 
-from ddr.store.gateways.uploads import UploadDeleted, note_upload, taken_back
+from ddr.series.packing import ERROR, HIGH
+from ddr.series.reading import Rules
+from ddr.store.gateways.uploads import UploadDeleted, keep_within, note_upload, taken_back
 from ddr.store.series.deletion import delete_upload
 from ddr.store.series.sensors import load
 from tests.store.continuous import PERIOD, START, Stored, register
@@ -57,3 +61,28 @@ async def test_of_the_uploads_of_years_those_are_read_that_are_asked_for(
         with pytest.raises(UploadDeleted):
             await note_upload(conn, patient_id, sensor_no, "next", [(at_ms, 1)], at_ms)
         assert await fetched(conn, "upload") - before < 30
+
+
+async def test_of_the_uploads_of_years_those_come_here_that_new_limits_change(own: asyncpg.Pool) -> None:
+    """All of them at once held the event loop for longer than others may wait: 200 ms of 100,000."""
+    beyond, given = 450, list[int]()
+    async with in_passing(own) as conn:
+        stored = await years_of_uploads(conn, 300, OLD + 1, True)
+        whose = stored.patient_id, stored.sensor_no
+        await conn.execute(
+            """INSERT INTO upload (patient_id, sensor_no, upload_key, times, vals, created_ms)
+               SELECT $1, $2, 'high-' || n, ARRAY[n, n, n + 1], ARRAY[450, 460, $3::integer], 0
+                 FROM generate_series(1, $4::integer) n""",
+            *whose, ERROR, beyond,
+        )  # fmt: skip
+
+        async def fetch(*asked: object) -> list[asyncpg.Record]:
+            rows: list[asyncpg.Record] = await conn.fetch(*asked)
+            given.append(len(rows))
+            return rows
+
+        told = SimpleNamespace(fetch=fetch, execute=conn.execute, executemany=conn.executemany)
+        await keep_within(told, *whose, Rules("mg/dL", 0, None, 400))
+        assert sum(given) == beyond and max(given) < beyond
+        found = await conn.fetch("SELECT DISTINCT vals FROM upload WHERE patient_id = $1 ORDER BY vals", whose[0])
+        assert [row["vals"] for row in found] == [[1], [HIGH, ERROR]]

@@ -11,7 +11,8 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.series.packing import Reading
+from ddr.aside import Breath
+from ddr.series.packing import ERROR, HIGH, LOW, Reading
 from ddr.series.reading import Rules
 
 FIRST, LAST = "times[1]", "times[array_upper(times, 1)]"
@@ -27,6 +28,15 @@ _TAKEN_BACK = f"""
      WHERE {_OF_THIS_TIME} AND time BETWEEN $3 AND $4
        AND EXISTS (SELECT FROM upload WHERE {_OF_THIS_TIME} AND deleted_ms IS NOT NULL)
      GROUP BY time, raw HAVING bool_and(deleted_ms IS NOT NULL)"""  # noqa: S608 - texts of ours
+
+_TOGETHER = 200
+_BEYOND = """
+    SELECT upload_key, times, vals FROM upload
+     WHERE patient_id = $1 AND sensor_no = $2 AND upload_key > $3
+       AND EXISTS (SELECT FROM unnest(vals) AS raw WHERE raw <> ALL ($4::integer[])
+                      AND (raw < $5::integer OR raw > $6::integer))
+     ORDER BY upload_key LIMIT $7"""
+_CHANGE = "UPDATE upload SET times = $4, vals = $5 WHERE patient_id = $1 AND sensor_no = $2 AND upload_key = $3"
 
 
 class UploadDeleted(Exception):
@@ -68,15 +78,17 @@ async def taken_back(
 
 
 async def keep_within(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, rules: Rules) -> None:
-    """Values beyond the limits of `rules` are LOW and HIGH from now on."""
-    rows = await conn.fetch(
-        "SELECT upload_key, times, vals FROM upload WHERE patient_id = $1 AND sensor_no = $2", patient_id, sensor_no
-    )
-    for row in rows:
-        before = list(zip(row["times"], row["vals"], strict=True))
-        after = sorted({(time, rules.within(raw)) for time, raw in before})
-        if after != before:
-            await conn.execute(
-                "UPDATE upload SET times = $4, vals = $5 WHERE patient_id = $1 AND sensor_no = $2 AND upload_key = $3",
-                patient_id, sensor_no, row["upload_key"], [time for time, _ in after], [raw for _, raw in after],
-            )  # fmt: skip
+    """Values beyond the limits of `rules` are LOW and HIGH from now on.
+
+    A sensor may have uploads of years: of these come here those that change, some at a time.
+    """
+    breath, after, limits = Breath(), "", (rules.lowest, rules.highest)
+    while rows := await conn.fetch(_BEYOND, patient_id, sensor_no, after, [LOW, ERROR, HIGH], *limits, _TOGETHER):
+        changed = []
+        for row in rows:
+            within = {(time, rules.within(raw)) for time, raw in zip(row["times"], row["vals"], strict=True)}
+            times, raws = zip(*sorted(within), strict=True)
+            changed.append((patient_id, sensor_no, row["upload_key"], times, raws))
+            await breath.take()
+        await conn.executemany(_CHANGE, changed)
+        after = rows[-1]["upload_key"]

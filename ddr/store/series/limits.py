@@ -42,7 +42,8 @@ async def add_limits(
     numbers = [row["epoch_no"] for row in rows]
     stored = await chunks_of(conn, patient_id, numbers)
     if sensor["sensor_key"].startswith(KEY):
-        columns = _reaching(columns, (chunk for chunks in stored.values() for chunk in chunks), sensor["decimals"])
+        chunks = [chunk for part in stored.values() for chunk in part]
+        columns = await aside(len(chunks) > LARGE_CHUNKS, _reaching, columns, chunks, sensor["decimals"])
         known = {name: columns[f"{name}_limit"] for name in ("lower", "upper")}
         limits = {name: float(value) for name, value in known.items() if value is not None}
         registration = registration | {"limits": limits}
@@ -50,8 +51,8 @@ async def add_limits(
     await conn.execute(_LIMITS, patient_id, sensor_no, columns["lower_limit"], columns["upper_limit"], registration)
     for row in rows:
         number, epoch = row["epoch_no"], Epoch.of(row, delay_ms)
-        chunks = stored.get(number, ())
-        merged = await aside(len(chunks) > LARGE_CHUNKS, restated, epoch, chunks, now_ms, rules)
+        own = stored.get(number, ())
+        merged = await aside(len(own) > LARGE_CHUNKS, restated, epoch, own, now_ms, rules)
         await write(conn, patient_id, number, epoch, merged)
     await change_terms(conn, patient_id, numbers)
     await keep_claims_within(conn, patient_id, sensor_no, rules)
