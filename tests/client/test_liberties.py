@@ -637,8 +637,11 @@ async def test_of_what_is_not_found_any_more_so_many_are_asked_for(
     assert len(foreign.asked) == 3
 
 
-async def test_who_fails_when_asked_for_one_is_pulled_nevertheless(tmp_path: Path, pauses: list[float]) -> None:
-    foreign = Foreign({"Observation/a": lambda _: httpx.Response(500), "Observation?": bundle()})
+@pytest.mark.parametrize("status", [500, 501, 405])
+async def test_who_fails_when_asked_for_one_is_pulled_nevertheless(
+    status: int, tmp_path: Path, pauses: list[float]
+) -> None:
+    foreign = Foreign({"Observation/a": lambda _: httpx.Response(status), "Observation?": bundle()})
     assert await missing(foreign, tmp_path, ["a", "b"], None) == []
     assert {*foreign.asked[1:]} == {"Observation/a"}, "nor is another one asked for"
 
