@@ -276,8 +276,8 @@ class View:
         total = found.pages[0].json.get("total")
         if len(found.pages) > 1 or not found.matches or total == len(found.matches) or self._gives_all:
             return found
-        limit, since, before = len(found.matches), "", None
-        while since != before:
+        limit, since, latest = len(found.matches), "", -1
+        while True:
             try:
                 answer = self.search(f"Observation?_sort=date{since}&{INCLUDES}")
             except NotRun:
@@ -286,11 +286,19 @@ class View:
                 break
             if answer.status != 200 or self.following(answer) is not None:
                 break
-            before, found.most = since, limit if found.add(answer) else found.most
-            latest = max((time[0] for one in matches(answer) if (time := effective(one))), default=0)
-            since = f"&date=ge{written(latest // 1000 * 1000)}"
-            if since == before and found.most and len(matches(answer)) >= limit:
-                raise NotRun("of one time there are more Observations than it gives at once", answer)
+            new, shown, before = found.add(answer), matches(answer), latest
+            if len(shown) > limit:  # it gives more at once: what is new came meanwhile
+                found.most = 0
+            elif new:
+                found.most = limit
+            if len(found.matches) >= total if isinstance(total, int) else len(shown) != limit:
+                break
+            latest = max((time[0] for one in shown if (time := effective(one))), default=0) // 1000 * 1000
+            if latest <= before:  # not an end, when it looks at no time
+                if latest == before and found.most and len(shown) >= limit:
+                    raise NotRun("of one time there are more Observations than it gives at once", answer)
+                break
+            since = f"&date=ge{written(latest)}"
         self._gives_all = not found.most
         return found
 

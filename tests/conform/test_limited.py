@@ -20,6 +20,7 @@ from tests.conform.test_other_recorders import FAILED, LOINC, NOW, PASSED, Json,
 NOT_RUN = Verdict.NOT_RUN
 CODES = ("2339-0", "15074-8")
 VALUES = [value(str(n), at(-n / 4), code={"coding": [{"system": LOINC, "code": CODES[n % 2]}]}) for n in range(40)]
+MANY = 50
 DEVICE = {"resourceType": "Device", "id": "d"}
 
 
@@ -135,6 +136,37 @@ def test_of_devices_beyond_what_it_gives_nobody_knows() -> None:
 def test_of_more_at_one_time_than_it_gives_nobody_knows_all() -> None:
     crowded = [value(f"same-{n}", at(-20)) for n in range(9)]
     assert of(Limited(content=(*VALUES, *crowded)).kit(), "search-by-code").verdict is NOT_RUN
+
+
+class Growing(Limited):
+    """One with a new value for each search, and at last none."""
+
+    def _found(self, asked: list[tuple[str, str]]) -> list[Json]:
+        if self.searches < MANY:
+            self.content += (value(f"new-{self.searches}", at(self.searches / 100)),)
+        return super()._found(asked)
+
+
+class Restless(Limited):
+    """One that looks at no time and shows now these, now those."""
+
+    def _found(self, asked: list[tuple[str, str]]) -> list[Json]:
+        assert self.searches < MANY, "there is no end"
+        return list(self.content[: self.most] if self.searches % 2 else self.content[20:])
+
+
+@pytest.mark.parametrize(("most", "searches"), [(100, 2), (6, 1 + 11)])
+def test_what_comes_meanwhile_is_not_waited_for(most: int, searches: int) -> None:
+    """Before: as long as each search brought a new value it was followed by another one, and waited for that."""
+    recorder = Growing(most=most, total=None)
+    (view,) = recorder.kit().views
+    assert (view.everything.most, recorder.searches) == (most % 100, searches)
+
+
+def test_who_looks_at_no_time_is_not_asked_for_ever() -> None:
+    """Before: it was."""
+    (view,) = Restless(total=None).kit().views
+    assert len(view.everything.matches) == 2 * 6
 
 
 def test_who_gives_all_is_asked_for_more_once_at_most() -> None:
