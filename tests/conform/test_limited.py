@@ -35,6 +35,7 @@ class Limited:
     leaves_out: str = ""  # an id that no search by code finds
     content: tuple[Json, ...] = tuple(VALUES)
     devices: int = 1
+    hidden: int = 0  # devices that it counts and nobody sees
     searches: int = 0
 
     def answer(self, request: httpx.Request) -> httpx.Response:
@@ -48,7 +49,8 @@ class Limited:
             found = self._found(asked)
         else:
             found = [{**DEVICE, "id": str(number)} for number in range(self.devices)]
-        total = {} if self.total is None else {"total": len(found) + self.total}
+        hidden = 0 if path.endswith("/Observation") else self.hidden
+        total = {} if self.total is None else {"total": len(found) + self.total + hidden}
         size = min(self.most, int(dict(asked).get("_count", self.most)))
         entries = [{"resource": one, "search": {"mode": "match"}} for one in found[:size]]
         page = {"resourceType": "Bundle", "type": "searchset", "entry": entries, **total}
@@ -118,6 +120,7 @@ def test_a_limited_number_is_no_failure(name: str, verdict: Verdict, total: int 
         ("total-is-right", Limited(total=2)),
         ("total-is-right", Limited(total=2, most=100)),
         ("total-is-right", Limited(total=-39)),
+        ("total-is-right", Limited(most=100, hidden=1)),
         ("sort-orders", Limited(sorts=False)),
         ("search-by-code", Limited(leaves_out="3", content=tuple(VALUES[:8]))),
     ],

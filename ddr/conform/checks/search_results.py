@@ -92,7 +92,8 @@ def total_is_right(kit: Kit) -> None:
             found = view.listed(kind)
             total = found.pages[0].json.get("total")
             text = f"{view.name}: total is {total}, there are {len(found.matches)} matches"
-            more = kind != "Observation" and isinstance(total, int) and total > len(found.matches)
+            # Of one Device there is no second page by which to tell.
+            more = kind != "Observation" and isinstance(total, int) and total > len(found.matches) > 1
             if more and len(found.pages) == 1 and view.following(view.get(f"{kind}?_count=1")) is None:
                 limited += found.pages  # of Observations the others are read by their time
                 continue
