@@ -5,23 +5,30 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import orjson
 import pytest
 
+from ddr.cli.serving import unread
 from ddr.cli.serving.log import JsonLines
 from ddr.cli.serving.unread import PIECE, Unread
 
 HANGS_SECONDS = 60
 
 
-class Pipe:
-    """A pipe as stderr, and who reads it."""
+def sockets() -> tuple[int, int]:
+    reader, writer = socket.socketpair()
+    return reader.detach(), writer.detach()
 
-    def __init__(self) -> None:
-        self.reader, writer = os.pipe()
+
+class Pipe:
+    """A pipe as stderr, or a socket, and who reads it."""
+
+    def __init__(self, ends: Callable[[], tuple[int, int]] = os.pipe) -> None:
+        self.reader, writer = ends()
         os.set_blocking(self.reader, False)
         self.stream = os.fdopen(writer, "w")
         self.handler = Unread(self.stream)
@@ -51,14 +58,17 @@ class Pipe:
         writing.join(HANGS_SECONDS)
         assert not writing.is_alive(), "it waits for the reader"
 
+    def close(self) -> None:
+        self.read()
+        self.stream.close()
+        os.close(self.reader)
+
 
 @pytest.fixture
 def pipe() -> Iterator[Pipe]:
     made = Pipe()
     yield made
-    made.read()
-    made.stream.close()
-    os.close(made.reader)
+    made.close()
 
 
 def told(lines: list[bytes]) -> list[tuple[str, int | None]]:
@@ -89,3 +99,36 @@ def test_a_line_for_whose_end_there_is_no_room_is_cut(pipe: Pipe) -> None:
     assert cut.endswith(b"xxx") and len(cut) == PIECE and none == []
     pipe.log("heard")
     assert told(pipe.read()[-2:]) == [("log.lost", 1), ("heard", None)]
+
+
+@pytest.mark.parametrize("ends", [os.pipe, sockets])
+def test_lines_of_two_processes_do_not_mix(
+    ends: Callable[[], tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before: one of more than 4 KiB, as with a traceback, was written in pieces."""
+    made, takes, asked = Pipe(ends), unread._takes, list[int]()
+
+    def beside(descriptor: int, patience_ms: int) -> bool:
+        if asked:
+            os.write(descriptor, b'{"event":"other"}\n')
+        asked.append(descriptor)
+        return takes(descriptor, patience_ms)
+
+    monkeypatch.setattr(unread, "_takes", beside)
+    made.log("long", text="x" * 3 * PIECE)
+    made.log("short")
+    assert told(made.read()) == [("long", None), ("other", None), ("short", None)]
+    made.close()
+
+
+def test_who_takes_the_room_meanwhile_is_not_waited_for(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    def filled(descriptor: int, patience_ms: int) -> bool:
+        pipe.fill()
+        return True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unread, "_takes", filled)
+        pipe.log("lost")
+    assert pipe.read() == []
+    pipe.log("heard")
+    assert told(pipe.read()) == [("log.lost", 1), ("heard", None)]

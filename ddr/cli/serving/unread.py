@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+import socket
 import stat
 from typing import TextIO
 
@@ -49,7 +50,7 @@ class Unread(logging.StreamHandler[TextIO]):
         begun, patience = False, 0 if self._lost else PATIENCE_MS
         while content and _takes(descriptor, patience):
             try:
-                content = content[os.write(descriptor, content[:PIECE]) :]
+                content = content[_taken(descriptor, content) :]
             except BlockingIOError:
                 break
             begun = True
@@ -63,6 +64,28 @@ def _takes(descriptor: int, patience_ms: int) -> bool:
     asked = select.poll()
     asked.register(descriptor, select.POLLOUT)
     return bool(asked.poll(patience_ms))
+
+
+def _taken(descriptor: int, content: bytes) -> int:
+    """How many bytes were written: all at once where there is room, so that lines of several processes do not mix.
+
+    Raises BlockingIOError when another one has taken the room meanwhile. The flag not to wait would hold for all who
+    have the pipe or socket of one that we got: so it is opened anew, or said with each message.
+    """
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISSOCK(mode):
+        with socket.socket(fileno=os.dup(descriptor)) as same:
+            return same.send(content, socket.MSG_DONTWAIT)
+    try:
+        own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK) if stat.S_ISFIFO(mode) else None
+    except OSError:  # another account's, or no Linux
+        own = None
+    if own is None:
+        return os.write(descriptor, content[:PIECE])
+    try:
+        return os.write(own, content)
+    finally:
+        os.close(own)
 
 
 def _told(lost: int) -> logging.LogRecord:
