@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -132,3 +133,15 @@ def test_who_takes_the_room_meanwhile_is_not_waited_for(pipe: Pipe, monkeypatch:
     assert pipe.read() == []
     pipe.log("heard")
     assert told(pipe.read()) == [("log.lost", 1), ("heard", None)]
+
+
+@pytest.mark.parametrize("ends", [os.pipe, sockets])
+def test_what_is_told_of_a_lack_of_descriptors_needs_none(ends: Callable[[], tuple[int, int]]) -> None:
+    made, (soft, hard) = Pipe(ends), resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # of which all are taken
+    try:
+        made.log("heard")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert told(made.read()) == [("heard", None)]
+    made.close()

@@ -74,11 +74,14 @@ def _taken(descriptor: int, content: bytes) -> int:
     """
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISSOCK(mode):
-        with socket.socket(fileno=os.dup(descriptor)) as same:
+        same = socket.socket(fileno=descriptor)
+        try:
             return same.send(content, socket.MSG_DONTWAIT)
+        finally:
+            same.detach()
     try:
         own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK) if stat.S_ISFIFO(mode) else None
-    except OSError:  # another account's, or no Linux
+    except OSError:  # another account's, no Linux, or no descriptor left
         own = None
     if own is None:
         return os.write(descriptor, content[:PIECE])
