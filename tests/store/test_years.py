@@ -51,11 +51,18 @@ async def measurements(
         await conn.execute("ANALYZE measurement, device, epoch")
 
 
+async def with_a_device(conn: asyncpg.Connection, analyzed: int) -> tuple[UUID, int]:
+    """A patient with `measurements` of a device that is there: of one that is not nobody looks whether it is new."""
+    stored = await register(conn)
+    device_no: int = await conn.fetchval("SELECT device_no FROM device WHERE patient_id = $1", stored.patient_id)
+    await measurements(conn, stored.patient_id, device_no, stored.epoch_no, analyzed)
+    return stored.patient_id, device_no
+
+
 @pytest.mark.parametrize("analyzed", [0, 1, 2])
 async def test_a_value_is_stored_without_a_look_at_all_of_those_before(own: asyncpg.Pool, analyzed: int) -> None:
     async with in_passing(own) as conn:
-        patient_id = uuid4()
-        await measurements(conn, patient_id, -1_000_000, -1_000_000, analyzed)
+        patient_id, device_no = await with_a_device(conn, analyzed)
         numbers = await conn.fetch("SELECT measurement_no FROM measurement WHERE patient_id = $1", patient_id)
         sources = sorted(row[0] for row in numbers)[-3:]
         await conn.execute(
@@ -63,7 +70,23 @@ async def test_a_value_is_stored_without_a_look_at_all_of_those_before(own: asyn
             patient_id, sources[-1], sources[:2],
         )  # fmt: skip
         known = await fetched(conn)
-        await targets_appear(conn, patient_id, [measured(-1_000_000, sources), measured(-1_000_001, [])], SEEN, NOW)
+        await targets_appear(conn, patient_id, [measured(device_no, sources), measured(-1_000_001, [])], SEEN, NOW)
+        assert await fetched(conn) - known < FEW
+
+
+@pytest.mark.parametrize("analyzed", [0, 1, 2])
+async def test_a_value_is_stored_without_a_look_at_all_that_are_visible(own: asyncpg.Pool, analyzed: int) -> None:
+    """Of a device that has others, and for which there is no DeviceMetric; half of them are derived from others."""
+    async with in_passing(own) as conn:
+        patient_id, device_no = await with_a_device(conn, analyzed)
+        await conn.execute(
+            "UPDATE measurement SET derived_from = ARRAY[0] WHERE patient_id = $1 AND measurement_no % 2 = 0",
+            patient_id,
+        )
+        if analyzed == 2:
+            await conn.execute("ANALYZE measurement")
+        known = await fetched(conn)
+        await targets_appear(conn, patient_id, [measured(device_no, [])], {"m": 0}, NOW)
         assert await fetched(conn) - known < FEW
 
 

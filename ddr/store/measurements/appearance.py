@@ -29,20 +29,24 @@ def _unseen(column: str) -> str:
 
     Visible is what was made in the period or shortly before it, what lasts into it, and at any age what one within the
     period is derived from (LF-028). With OFFSET 0 each is looked for by its index, for one target after another: the
-    planner takes a patient to have a few measurements, so that to read them all is as good.
+    planner takes a patient to have a few measurements, so that to read them all is as good. With CASE they are looked
+    for in this order: the first is most often there, and what others are derived from may be much to read. A target
+    without such a number is none; all measurements of the period would be read for it.
     """
     stored = f"m.patient_id = $1 AND m.miv_url = t.miv_url AND m.{column} = t.{column} AND m.deleted_ms IS NULL"
     return f"""
         SELECT t.{column} AS no FROM t
-         WHERE NOT EXISTS (SELECT FROM measurement m
-                            WHERE {stored} AND m.effective_ms >= t.floor_ms - {BRIEF_MS} AND {_END} >= t.floor_ms
-                           OFFSET 0)
-           AND NOT EXISTS (SELECT FROM measurement m WHERE {stored} AND {_LASTING} AND {_END} >= t.floor_ms OFFSET 0)
-           AND NOT EXISTS (SELECT FROM measurement x CROSS JOIN LATERAL unnest(x.derived_from) AS n (no)
-                             CROSS JOIN LATERAL (SELECT miv_url, {column}, deleted_ms FROM measurement
-                                                  WHERE patient_id = $1 AND measurement_no = n.no OFFSET 0) AS m
-                            WHERE {_DERIVING} AND m.miv_url = t.miv_url AND m.{column} = t.{column}
-                              AND m.deleted_ms IS NULL OFFSET 0)"""  # noqa: S608
+         WHERE t.{column} IS NOT NULL AND NOT CASE
+               WHEN EXISTS (SELECT FROM measurement m
+                             WHERE {stored} AND m.effective_ms >= t.floor_ms - {BRIEF_MS} AND {_END} >= t.floor_ms
+                            OFFSET 0) THEN true
+               WHEN EXISTS (SELECT FROM measurement m WHERE {stored} AND {_LASTING} AND {_END} >= t.floor_ms OFFSET 0)
+               THEN true
+               ELSE EXISTS (SELECT FROM measurement x CROSS JOIN LATERAL unnest(x.derived_from) AS n (no)
+                              CROSS JOIN LATERAL (SELECT miv_url, {column}, deleted_ms FROM measurement
+                                                   WHERE patient_id = $1 AND measurement_no = n.no OFFSET 0) AS m
+                             WHERE {_DERIVING} AND m.miv_url = t.miv_url AND m.{column} = t.{column}
+                               AND m.deleted_ms IS NULL OFFSET 0) END"""  # noqa: S608
 
 
 def _among(number: str, numbers: str) -> str:
