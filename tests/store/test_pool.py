@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from ddr.settings import Settings
 from ddr.store.database import probe
 from ddr.store.database.pool import Pool, open_pool
+from ddr.store.database.servers import ServerConnection
 from tests.support.pooler import direct_only
 
 PID = "SELECT pg_backend_pid()"
@@ -85,6 +87,25 @@ async def test_a_cancelled_statement_is_over_before_the_next_one(one: Pool) -> N
         await asking
     async with asyncio.timeout(10):
         assert await one.fetchval("SELECT 1") == 1
+
+
+async def test_a_statement_that_is_cancelled_before_it_is_executed_leaves_no_lock(
+    one: Pool, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its plan was made, for which the tables are locked."""
+    prepared = ServerConnection._get_statement
+
+    async def cut(self: ServerConnection, *arguments: Any, **options: Any) -> Any:
+        await prepared(self, *arguments, **options)
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as once:
+        once.setattr(ServerConnection, "_get_statement", cut)
+        with pytest.raises(asyncio.CancelledError):
+            await one.fetchval("SELECT count(*) FROM outage_retraction")
+    found = await pool.fetchval("SELECT count(*) FROM pg_locks WHERE relation = 'outage_retraction'::regclass")
+    assert found == 0
+    assert await one.fetchval("SELECT now() > pg_postmaster_start_time()")
 
 
 @direct_only

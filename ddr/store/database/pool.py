@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,6 +25,7 @@ from ddr.store.database.spreading import SESSION, look
 Connection = asyncpg.Connection | asyncpg.Pool  # what a repository function takes: its statement runs on either
 
 AWAY = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError)
+CUT = (asyncio.CancelledError, TimeoutError)
 CACHED_STATEMENTS = 100
 INACTIVE_SECONDS = 300.0
 POOLER = "set database_statement_cache to 0 behind a pooler in transaction mode, or connect directly"
@@ -120,12 +122,28 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         raw = connection._con
         if raw is not None and not raw.is_closed():  # else it was lost, and is back already
             self._returned = asyncio.get_running_loop().time()
+            if isinstance(sys.exception(), CUT):
+                await asyncio.shield(self._end(connection, raw, timeout))
+                return
             if self._as_it_was(holder := connection._holder, raw):
                 raw._on_release()
                 holder._timeout = None
                 holder._release()
                 holder._setup_inactive_callback()
                 return
+        await super().release(connection, timeout=timeout)
+
+    async def _end(self, connection: Any, raw: Any, timeout: float | None) -> None:  # noqa: ASYNC109
+        """Give back what was cut in the middle of something.
+
+        asyncpg asks for a statement's plan and does not end that (no Sync): who is cancelled before it is executed
+        leaves the locks of its tables, and a time for now(), with whoever has the connection next, minutes later. An
+        empty query ends it.
+        """
+        try:
+            await raw._protocol.query("", self.limits.statement)
+        except Exception:
+            raw.terminate()
         await super().release(connection, timeout=timeout)
 
     def _as_it_was(self, holder: Any, raw: Any) -> bool:
