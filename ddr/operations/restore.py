@@ -37,9 +37,7 @@ LOOK_SECONDS = 5.0  # how often a worker looks whether it is the same server
 LATE_MS = HOUR_MS  # longer than a transaction takes to commit what it has written down, and than clocks of hosts differ
 
 # Nothing is lost without a start: of the server that went away, or of the one that took its place.
-_SERVER = (
-    """SELECT pg_postmaster_start_time()::text || ' ' || oid FROM pg_database WHERE datname = current_database()"""
-)
+_SERVER = "SELECT concat_ws(' ', pg_postmaster_start_time(), oid) FROM pg_database WHERE datname = current_database()"
 
 Redo = Callable[[asyncpg.Pool, Entry, int], Awaitable[bool]]
 

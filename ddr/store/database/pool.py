@@ -25,7 +25,7 @@ from ddr.store.database.spreading import SESSION, look
 Connection = asyncpg.Connection | asyncpg.Pool  # what a repository function takes: its statement runs on either
 
 AWAY = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError)
-CUT = (asyncio.CancelledError, TimeoutError)
+CUT = (asyncio.CancelledError, TimeoutError)  # by which a statement may end between its parts
 CACHED_STATEMENTS = 100
 INACTIVE_SECONDS = 300.0
 POOLER = "set database_statement_cache to 0 behind a pooler in transaction mode, or connect directly"
