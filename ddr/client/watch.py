@@ -270,8 +270,9 @@ class Watch:
                 async with self._tokens.alone(turn.pairing_id):
                     if over := await self._over(turn.pairing_id):
                         await self._tokens.forget(turn.pairing_id)
-                    await self._journal.remove(turn.pairing_id)
-                    self.figures.ended += 1
+                # Not within: the lock may hold a connection of the pool from which the journal has its own.
+                await self._journal.remove(turn.pairing_id)
+                self.figures.ended += 1
                 if not over:
                     await self._journal.add(turn.pairing_id, began)
                 return

@@ -12,14 +12,28 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
-from ddr.client import Cursor, FileTokens, Grant, Kind, News, SqliteJournal, Watch, session, watch
+from ddr.client import (
+    Cursor,
+    FileTokens,
+    Grant,
+    Kind,
+    News,
+    PostgresJournal,
+    PostgresTokens,
+    SqliteJournal,
+    Watch,
+    session,
+    watch,
+)
 from ddr.client.pull import Known
 from tests.client.conftest import Backend
 from tests.client.foreign import DIGA, Answer, Foreign, Json, bundle, chunk, resource
 from tests.spec.world import CGM, HOUR, Home
+from tests.support.pooler import direct_only
 
 SECONDS = 60
 Taken = list[tuple[str, str, Kind]]
@@ -225,6 +239,32 @@ async def test_what_the_recorder_has_ended_is_told_and_forgotten(tmp_path: Path)
     assert taker.ended == ["one"] and len(foreign.refreshed) == 1
     assert await FileTokens(tmp_path / "tokens").pairings() == ["two"]
     assert await SqliteJournal(tmp_path / "journal.sqlite").pairings() == ["two"]
+
+
+@direct_only  # it locks by the session
+async def test_those_that_end_at_once_wait_for_no_second_connection(database_url: str) -> None:
+    """Before: each held one for the lock of its tokens and waited for another one for the journal, which the others
+    held: with a pool for both, and a DiGA whose entry had ended, the service stood still for good."""
+    names, taker = ["one", "two", "three"], Taker()
+    async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as pool, Foreign({}).http() as http:
+        tokens, journal = PostgresTokens(pool), PostgresJournal(pool)
+        await tokens.prepare()
+        await journal.prepare()
+        try:
+            for name in names:
+                await tokens.save(Grant(name, "", "r", "a", 0, ended=True))
+            service, stop = Watch(DIGA, http, tokens, journal, taker, ended=taker.end), asyncio.Event()
+            running = asyncio.create_task(service.run(stop))
+            try:
+                await until(lambda: service.figures.ended == 3)
+                stop.set()
+                await running
+                assert (sorted(taker.ended), await tokens.pairings(), await journal.pairings()) == (sorted(names), [], [])
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+        finally:
+            await pool.execute("DROP TABLE ddr_client_grants, ddr_client_watched")
 
 
 async def test_a_patient_who_pairs_again_just_then_is_not_told_as_gone(
