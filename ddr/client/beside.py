@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -17,6 +17,18 @@ async def beside(work: Callable[[], T]) -> T:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
         await over(done)
+        raise
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives. Who is cancelled meanwhile is so when it is done: for what cannot be asked for again."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await over(task)
+        if not task.cancelled():
+            task.exception()  # its caller has gone; nobody else asks
         raise
 
 

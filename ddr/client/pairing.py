@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 
 from ddr.client import oauth
+from ddr.client.beside import to_its_end
 from ddr.client.diga import Diga
 from ddr.client.errors import ConsentDenied, NoAnswerToThisRequest, PairingEnded, refused
 from ddr.client.session import grant_of
@@ -22,6 +23,8 @@ from ddr.client.tokens import PAIRING_ID, Grant, TokenStore
 
 MIVS = "https://gematik.de/fhir/hddt/ValueSet/hddt-miv-"
 DEVICE_SCOPES = ("patient/Device.rs", "patient/DeviceMetric.rs")
+REDEEM_SECONDS = 30.0  # that the answer to a code takes at most
+_unsaved: dict[tuple[str, str], Grant] = {}  # grants that their store has not taken, by issuer and code
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class Pairing:
         return Started(f"{page}{'&' if '?' in page else '?'}{query}", state, verifier)  # RFC 6749 section 3.1
 
     async def finish(self, started: Started, callback_url: str) -> Grant:
-        """Redeem the code that the browser brought to the redirect_uri; the grant is stored when this returns.
+        """Redeem the code that the browser brought to the redirect_uri; the grant is stored when this returns. Who is
+        cancelled meanwhile waits for that, at most REDEEM_SECONDS; after an error of the store call it again.
 
         Raises NoAnswerToThisRequest, ConsentDenied, PairingEnded (the code is used or too old), Refused, Throttled,
         Unreachable.
@@ -79,6 +83,7 @@ class Pairing:
                 raise ConsentDenied(found.get("error_description", error))
             raise refused(302, error, found.get("error_description", ""))
         server = await oauth.metadata(self._http, self._diga.issuer)
+        url = oauth.member(server, "token_endpoint")
         form = {
             "grant_type": "authorization_code",
             "client_id": self._diga.client_id,
@@ -86,12 +91,23 @@ class Pairing:
             "code": found.get("code", ""),
             "code_verifier": started.verifier,
         }
-        began = time.time()
-        grant = grant_of(await oauth.post(self._http, oauth.member(server, "token_endpoint"), form), began)
-        if not PAIRING_ID.fullmatch(grant.pairing_id):
-            raise refused(200, "sub", "the answer has a pairing id of a form that none has")
+        return await to_its_end(self._redeemed(url, form))
+
+    async def _redeemed(self, url: str, form: dict[str, str]) -> Grant:
+        """The grant for a code, stored. Nobody answers a code twice: what the store does not take is kept for the next
+        call."""
+        code = self._diga.issuer, form["code"]
+        grant = _unsaved.get(code)
+        if grant is None:
+            began = time.time()
+            grant = grant_of(await oauth.post(self._http, url, form, longest=REDEEM_SECONDS), began)
+            if not PAIRING_ID.fullmatch(grant.pairing_id):
+                raise refused(200, "sub", "the answer has a pairing id of a form that none has")
+            _unsaved[code] = grant
         async with self._store.alone(grant.pairing_id):  # a refresh of former tokens shall not overwrite these
-            await self._store.save(grant)
+            if code in _unsaved:
+                await self._store.save(grant)
+                del _unsaved[code]
         return grant
 
     async def _is_of_the_issuer(self, named: str | None) -> bool:

@@ -6,15 +6,29 @@ import asyncio
 import json
 import signal
 import sys
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
-from ddr.client import FileTokens, Grant, PairingEnded, PairingStore, Recorder, Refused, SqliteTokens
+from ddr.client import (
+    FileTokens,
+    Grant,
+    Pairing,
+    PairingEnded,
+    PairingStore,
+    Recorder,
+    Refused,
+    SqliteTokens,
+    Started,
+)
 from ddr.client.errors import NoAnswerToThisRequest
 from ddr.client.postgres import PostgresTokens
 from tests.client.conftest import Backend
+from tests.client.foreign import DIGA, PAIRING, Foreign
+from tests.client.test_refresh import Full
 from tests.spec.world import BG, CGM, Home
 from tests.support.pooler import direct_only
 from tests.support.recorder import Recorder as Server
@@ -41,6 +55,67 @@ async def test_a_code_is_good_once(backend: Backend, home: Home) -> None:
     await backend.pairing.finish(started, landed)
     with pytest.raises(PairingEnded):
         await backend.pairing.finish(started, landed)
+
+
+class Codes:
+    """A token endpoint that takes a code once, and answers when it is let."""
+
+    def __init__(self) -> None:
+        self.asked, self.answers, self.answered, self.redeemed = asyncio.Event(), asyncio.Event(), asyncio.Event(), 0
+
+    async def ask(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/token":
+            return Foreign({}).answer(request)
+        self.asked.set()
+        await self.answers.wait()
+        self.redeemed += 1
+        self.answered.set()
+        if self.redeemed > 1:
+            return httpx.Response(400, json={"error": "invalid_grant"})
+        tokens = {"access_token": "a", "refresh_token": "r", "expires_in": 600, "sub": PAIRING}
+        return httpx.Response(200, json=tokens)
+
+
+@pytest.mark.parametrize("amid", ["answer", "store"])
+async def test_who_is_cancelled_amid_a_redemption_has_the_grant(amid: str, tmp_path: Path) -> None:
+    """Before: whoever closed the window that led back, of a service that cancels what it does for it, had agreed for
+    nothing: the code was used up, and the DiGA had no tokens."""
+    codes, tokens, started = Codes(), FileTokens(tmp_path), Started("", "s", "v")
+
+    async def finish() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(codes.ask)) as http:
+            await Pairing(DIGA, http, tokens).finish(started, "https://diga.example/cb?state=s&code=one")
+
+    async with AsyncExitStack() as held:
+        if amid == "store":
+            await held.enter_async_context(tokens.alone(PAIRING))  # as by a refresh of former tokens
+            codes.answers.set()
+        finishing = asyncio.create_task(finish())
+        await (codes.answered if amid == "store" else codes.asked).wait()
+        finishing.cancel()
+        await asyncio.sleep(0)
+        assert not finishing.done()
+        codes.answers.set()
+    with pytest.raises(asyncio.CancelledError):
+        await finishing
+    kept = await tokens.load(PAIRING)
+    assert kept is not None and (kept.refresh_token, codes.redeemed) == ("r", 1)
+
+
+async def test_a_store_that_takes_no_new_grant_may_be_tried_again(tmp_path: Path) -> None:
+    """Before: the tokens were nowhere, and the code, asked for again, was used up."""
+    codes, tokens, started = Codes(), Full(tmp_path, 1), Started("", "s", "v")
+    codes.answers.set()
+    async with httpx.AsyncClient(transport=httpx.MockTransport(codes.ask)) as http:
+        pairing, landed = Pairing(DIGA, http, tokens), "https://diga.example/cb?state=s&code=two"
+        with pytest.raises(OSError, match="No space left"):
+            await pairing.finish(started, landed)
+        tokens.number = 0
+        assert (await pairing.finish(started, landed)).refresh_token == "r"
+        kept = await tokens.load(PAIRING)
+        assert kept is not None and (kept.refresh_token, codes.redeemed) == ("r", 1)
+        with pytest.raises(PairingEnded):
+            await pairing.finish(started, landed)
 
 
 async def test_what_the_recorder_refuses_says_why(backend: Backend) -> None:
