@@ -13,7 +13,7 @@ from ddr.aside import LARGE_ITEMS, aside
 from ddr.gateway.bridges import LONGEST_ACCOUNT, patients_of, unknown_account
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import Problem, invalid, unavailable
-from ddr.gateway.readings import answered, ascending, continuous, read, store_readings
+from ddr.gateway.readings import answered, ascending, continuous, load_series, read, store_readings
 from ddr.http.core import Core
 from ddr.series.packing import Reading
 from ddr.series.reading import Rejection
@@ -21,7 +21,7 @@ from ddr.store.database.faults import BUSY, FAULTS, fault_of
 from ddr.store.series import sensors as series_sensors
 from ddr.store.series.bulk import append_all
 from ddr.store.series.chunks import Outcome
-from ddr.store.series.sensors import Sensor, SensorKey
+from ddr.store.series.sensors import LimitsAdded, Sensor, SensorKey
 
 MOST_PARTS = 5_000
 SLICE = 500  # parts that are stored together: this process reads one slice while the database works at another
@@ -52,6 +52,7 @@ class Upload:
 
     key: SensorKey
     sensor: Sensor
+    unit: Any
     items: list[Any]
     found: list[Reading | Rejection]
     readings: list[Reading]  # ascending, each once
@@ -154,7 +155,7 @@ def _upload(
         found = read(core, sensor, part.items, part.unit, now_ms)
     except Problem as problem:
         return problem.kept()
-    return Upload(key, sensor, part.items, found, ascending(found))
+    return Upload(key, sensor, part.unit, part.items, found, ascending(found))
 
 
 async def _append(core: Core, uploads: Iterable[Upload], now_ms: int) -> None:
@@ -179,7 +180,13 @@ async def _store(core: Core, upload: Upload | Problem, now_ms: int, busy: set[UU
     if patient_id in busy:
         return unavailable(BUSY)
     try:
-        upload.outcome = await store_readings(core, upload.key, upload.sensor, upload.readings, now_ms)
+        while upload.outcome is None:
+            try:
+                upload.outcome = await store_readings(core, upload.key, upload.sensor, upload.readings, now_ms)
+            except LimitsAdded:
+                upload.sensor = await load_series(core, upload.key)
+                upload.found = read(core, upload.sensor, upload.items, upload.unit, now_ms)
+                upload.readings = ascending(upload.found)
     except Problem as problem:  # the sensor is gone
         return problem.kept()
     except FAULTS as error:

@@ -33,7 +33,7 @@ from ddr.store.series.correction import correct_readings
 from ddr.store.series.deletion import delete_upload as take_back
 from ddr.store.series.end import complete_until
 from ddr.store.series.giving_way import give_way
-from ddr.store.series.sensors import Sensor, SensorKey
+from ddr.store.series.sensors import LimitsAdded, Sensor, SensorKey
 
 Item = dict[str, Any]
 
@@ -80,15 +80,19 @@ async def post_readings(
             appended = await _append(core, key, sensor, await aside(large, ascending, found), now)
             if appended is not None:
                 return 200, await aside(large, answered, core, items, found, appended, sensor)
-    sensor = await load_series(core, key)  # limits may be known now, or another worker has written
-    found = await aside(large, read, core, sensor, items, unit, now)
-    if correction:
-        outcome = await _correct(core, key, sensor, found, upload_key)
-    elif upload_key is None:
-        outcome = await store_readings(core, key, sensor, await aside(large, ascending, found), now)
-    else:
-        outcome = await _merge(core, key, sensor, await aside(large, ascending, found), now, upload_key)
-    return 200, await aside(large, answered, core, items, found, outcome, sensor)
+    while True:
+        sensor = await load_series(core, key)  # limits may be known now, or another worker has written
+        found = await aside(large, read, core, sensor, items, unit, now)
+        try:
+            if correction:
+                outcome = await _correct(core, key, sensor, found, upload_key)
+            elif upload_key is None:
+                outcome = await store_readings(core, key, sensor, await aside(large, ascending, found), now)
+            else:
+                outcome = await _merge(core, key, sensor, await aside(large, ascending, found), now, upload_key)
+        except LimitsAdded:  # since it was loaded; twice at most, because each limit is added once
+            continue
+        return 200, await aside(large, answered, core, items, found, outcome, sensor)
 
 
 def read(core: Core, sensor: Sensor, items: Sequence[Any], unit: Any, now_ms: int) -> list[Reading | Rejection]:
@@ -139,7 +143,7 @@ def continuous(core: Core, sensor: Sensor | None) -> Sensor:
 async def store_readings(
     core: Core, key: SensorKey, sensor: Sensor, readings: Sequence[Reading], now_ms: int
 ) -> Outcome:
-    """What became of `readings`, which ascend; `sensor` was loaded just now. Raises Problem 404 or 409."""
+    """What became of `readings`, which ascend; `sensor` was loaded just now. Raises Problem 404 or 409, LimitsAdded."""
     appended = await _append(core, key, sensor, readings, now_ms)
     return await _merge(core, key, sensor, readings, now_ms, None) if appended is None else appended
 

@@ -27,12 +27,12 @@ from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
 from ddr.registries.certificates import expires_ms, fingerprint
 from ddr.series import tail
-from ddr.series.packing import encode_values
+from ddr.series.packing import HIGH, LOW, encode_values
 from ddr.store.gateways import certificates as gateway_certificates
 from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.gateways.certificates import Said
 from ddr.store.patients import administration, identities
-from ddr.store.series import bulk
+from ddr.store.series import bulk, sensors
 from ddr.store.series.sensors import Remembered
 from ddr.tls.peer import with_certificate
 from tests.gateway.conftest import CGM, Client, make_client, put_device, put_sensor
@@ -255,6 +255,24 @@ async def test_a_sensor_in_several_slices_of_a_request(
     answer = await push(bridge, *(one.part(upload) for upload in uploads))
     assert (answer["accepted"], answer["duplicate"]) == (5, 5)
     assert (await one.stored())[-1][7] == encode_values([100, 101, 102, 103, 104, 105])
+
+
+async def test_limits_that_a_phone_adds_meanwhile_hold_for_the_readings_of_a_bridge(
+    bridge: Client, core: Core, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await Patient(core).register()
+    load_all = sensors.load_all
+
+    async def then_limited(*args: Any) -> Any:
+        found = await load_all(*args)
+        async with one.phone() as phone:
+            await put_sensor(phone, "cgm", "glucose", limits={"lower": 40, "upper": 400})
+        return found
+
+    monkeypatch.setattr(sensors, "load_all", then_limited)
+    (answer,) = (await push(bridge, one.part(items(clock(), 39, 100, 450))))["patients"]
+    assert [item.get("stored") for item in answer["items"]] == ["L", None, "U"]
+    assert (await one.stored())[-1][7] == encode_values([LOW, 100, HIGH])
 
 
 async def test_bridges_and_phones_at_once_lose_nothing(

@@ -16,6 +16,7 @@ from ddr.fhir.instants import date_time
 from ddr.http.core import Core
 from ddr.series.packing import ERROR, HIGH, LOW
 from ddr.series.slots import place
+from ddr.store.series import sensors
 from ddr.store.series.sensors import Remembered, load
 from tests.gateway.conftest import CGM, START, Client, make_client, put_device, put_sensor
 from tests.gateway.samples import glucose
@@ -371,6 +372,35 @@ async def test_a_worker_that_does_not_know_the_limits_yet_looks_again(
         clock.advance(300)
         (item,) = (await send(client, items(clock, value)))["items"]
         assert (item["status"], item.get("stored")) == ("accepted", stored)
+
+
+@pytest.mark.parametrize("members", [{}, {"upload": "mine"}, {"correction": True}])
+@pytest.mark.parametrize("before", [0, 2])
+async def test_limits_that_are_added_while_an_upload_waits_for_its_turn_hold_for_it(
+    client: Client, clock: Clock, core: Core, patient_id: UUID, monkeypatch: pytest.MonkeyPatch, before: int,
+    members: dict[str, Any],
+) -> None:  # fmt: skip
+    """No number beyond the limits is ever stored, and what the answer says is what is stored."""
+    await put_device(client, "cgm", **CGM)
+    await put_sensor(client, "cgm", "glucose")
+    for _ in range(before):
+        await send(client, items(clock, 100))
+        clock.advance(600)
+    added = [{"lower": 40}, LIMITS]
+
+    async def then_limited(*args: Any) -> Any:
+        found = await load(*args)
+        if added:
+            assert (await put_sensor(client, "cgm", "glucose", limits=added.pop(0))).status_code == 200
+        return found
+
+    core.sensors.forget((patient_id, "cgm", "glucose"))
+    monkeypatch.setattr(sensors, "load", then_limited)
+    body = {"unit": "mg/dL", "readings": items(clock, 39, 450)} | members
+    answer = (await client.post(READINGS, json=body)).json()
+    assert [item.get("stored") for item in answer["items"]] == ["L", "U"]
+    assert (await shown_values(core, patient_id))[-2:] == [LOW, HIGH]
+    assert (await send(client, body["readings"]))["duplicate"] == 2
 
 
 async def test_an_upload_in_the_other_unit_is_refused_whole(cgm: Client, clock: Clock) -> None:

@@ -30,7 +30,7 @@ from ddr.store.devices.devices import Row, heard
 from ddr.store.gateways.claims import Decided, decided, leave_out, note_rivals
 from ddr.store.gateways.uploads import note_upload, taken_back
 from ddr.store.series.bounds import first_k
-from ddr.store.series.sensors import CHUNK_COLUMNS, Sensor, chunk_of
+from ddr.store.series.sensors import CHUNK_COLUMNS, Sensor, check_limits, chunk_of
 
 HEARD_STEP_MS = 60_000  # Device.heard_ms is exact to this; its users think in the minutes of Delay-From-Real-Time
 
@@ -73,7 +73,7 @@ _EPOCHS = """
            e.calibration_type, e.calibration_time, e.display_unit, e.tail_k, e.tail_start_ms, e.version, e.updated_ms,
            e.created_ms, s.continuous, s.registration, s.started_ms, s.period_ms, s.span_ms, s.buffering_ms,
            s.complete_until_ms, greatest(s.created_ms, e.created_ms) AS registered_ms, s.ended_ms AS sensor_ended_ms,
-           d.ended_ms AS device_ended_ms, d.expiration_ms
+           s.lower_limit, s.upper_limit, d.ended_ms AS device_ended_ms, d.expiration_ms
       FROM sensor s
       JOIN device d ON d.patient_id = $1 AND d.device_no = s.device_no
       JOIN epoch e ON e.patient_id = $1 AND e.sensor_no = s.sensor_no
@@ -177,7 +177,8 @@ async def merge_readings(
     """Put any ascending `readings` where they belong, in one transaction; None when the sensor is gone.
 
     `delay_ms` is the Delay-From-Real-Time of the sensor's MIV; `now_ms` and `steered_ms` as for `append`.
-    `then` is what else is to be done in the same transaction, with the lock of the patient. Raises UploadDeleted.
+    `then` is what else is to be done in the same transaction, with the lock of the patient.
+    Raises UploadDeleted, and LimitsAdded when the readings have to be judged again.
     """
     outcome, known, large = Outcome(), Decided(), len(readings) > LARGE_ITEMS
     if now_ms - sensor.heard_ms >= HEARD_STEP_MS:
@@ -188,9 +189,11 @@ async def merge_readings(
         stamp_ms = await lock_patient(conn, sensor.patient_id, steered_ms)
         if stamp_ms is None:
             return None
-        epochs = await lock_epochs(conn, sensor.patient_id, sensor.sensor_no, delay_ms)
-        if not epochs:
+        rows = await lock_epoch_rows(conn, sensor.patient_id, sensor.sensor_no)
+        if not rows:
             return None
+        check_limits(sensor, rows[0])
+        epochs = [(row["epoch_no"], Epoch.of(row, delay_ms)) for row in rows]
         if upload_key is not None:
             await note_upload(conn, sensor.patient_id, sensor.sensor_no, upload_key, readings, stamp_ms)
         if readings:

@@ -15,7 +15,7 @@ from ddr.store.gateways.uploads import note_upload, taken_back
 from ddr.store.series.chunks import Outcome, lock_epoch_rows, readings_between
 from ddr.store.series.giving_way import give_way
 from ddr.store.series.recut import Piece, recut_series
-from ddr.store.series.sensors import Sensor
+from ddr.store.series.sensors import Sensor, check_limits
 
 
 async def correct_readings(
@@ -28,7 +28,7 @@ async def correct_readings(
 ) -> Outcome | None:
     """As ddr.store.series.chunks.merge_readings, but what is stored with other values for these instants is replaced.
 
-    `readings` ascend and have one value for an instant. A chunk that was final is amended.
+    `readings` ascend and have one value for an instant. A chunk that was final is amended. Raises the same.
     """
     outcome, patient_id, sensor_no = Outcome(), sensor.patient_id, sensor.sensor_no
     async with pool.acquire() as conn, conn.transaction():
@@ -39,6 +39,7 @@ async def correct_readings(
         rows = await lock_epoch_rows(conn, patient_id, sensor_no)
         if not rows:
             return None
+        check_limits(sensor, rows[0])
         if upload_key is not None:
             await note_upload(conn, patient_id, sensor_no, upload_key, readings, stamp_ms)
         gone = await taken_back(conn, patient_id, sensor_no, readings[0][0], readings[-1][0])

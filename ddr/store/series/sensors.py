@@ -1,7 +1,8 @@
 """A continuous sensor as an upload needs it, with the tail of its running series; and the tails a worker remembers.
 
 What is remembered may be outdated at any time: another worker may have written. Facts of a sensor never change once it
-is registered, and a tail is only ever used by a statement that checks it (ddr.store.series.chunks.append).
+is registered, but limits may be added, for which who holds the lock looks (check_limits); and a tail is only ever used
+by a statement that checks it (ddr.store.series.chunks.append).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ddr.series.epoch import Chunk, Epoch
 from ddr.series.reading import Rules
 from ddr.series.tail import Tail
 from ddr.store.database.spreading import is_spread
-from ddr.store.devices.devices import OF_IMPORT
+from ddr.store.devices.devices import OF_IMPORT, Row
 from ddr.store.gateways.uploads import BY_TIME, LAST
 
 SensorKey = tuple[UUID, str, str]
@@ -79,6 +80,18 @@ class Sensor:
     heard_ms: int
     tail: Tail | None
     beside_import: bool = False  # an import has values of the same device (ddr.store.series.giving_way)
+
+
+class LimitsAdded(Exception):
+    """The sensor got limits after it was loaded: its readings have to be judged by them."""
+
+
+def check_limits(sensor: Sensor, row: Row) -> None:
+    """Raise LimitsAdded unless those in `row`, of the locked sensor, are those that its readings were judged by."""
+    judged = sensor.rules
+    now = Rules.of(judged.unit, judged.decimals, row["lower_limit"], row["upper_limit"])
+    if (now.lowest, now.highest) != (judged.lowest, judged.highest):
+        raise LimitsAdded
 
 
 async def load(pool: asyncpg.Pool, patient_id: UUID, device_key: str, sensor_key: str) -> Sensor | None:
