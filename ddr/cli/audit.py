@@ -11,11 +11,12 @@ import orjson
 
 from ddr.cli.arguments import in_order, number
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import instant_argument, reading, with_database
+from ddr.cli.operator import instant_argument, reading, shown_instant, with_database
 from ddr.fhir.instants import instant
 from ddr.operations.audit_reading import DamagedTrail, entries
 from ddr.operations.audit_verifying import Findings, verify
 from ddr.settings import Settings
+from ddr.store.audit import packs
 from ddr.store.database.pool import Pool
 
 HELP = "verify or export the audit trail"
@@ -77,9 +78,20 @@ async def _export(settings: Settings, pool: Pool, wanted: Mapping[str, Any]) -> 
     """One object a line, without the internal number of the patient: the Pairing ID is the pseudonym outside."""
     try:
         async with reading(settings, pool) as read:
+            await _tell_dropped(read, wanted["from_ms"])
             await _print(read, wanted)
     except DamagedTrail as damage:
         raise CommandError(f"audit trail: {damage}; the export ends before it, `ddr audit verify` says more") from None
+
+
+async def _tell_dropped(pool: Pool, from_ms: int | None) -> None:
+    """Say beside the export that what it was asked for is not all there any more."""
+    dropped_ms = await packs.dropped_until_ms(pool)
+    if from_ms is not None and dropped_ms is not None and from_ms <= dropped_ms:
+        print(
+            f"ddr: audit trail: entries until {shown_instant(dropped_ms)} are dropped (setting audit_days)",
+            file=sys.stderr,
+        )
 
 
 async def _print(pool: Pool, wanted: Mapping[str, Any]) -> None:

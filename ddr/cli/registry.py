@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -15,6 +16,7 @@ from ddr.cli.operator import instant_argument, now_ms, shown_instant, with_datab
 from ddr.durations import DAY_MS
 from ddr.fhir.instants import instant
 from ddr.operations.inspection import Inspection, inspect
+from ddr.registries.certificates import expires_ms, fingerprint
 from ddr.scopes.parse import is_canonical
 from ddr.settings import Settings
 from ddr.store.database.clock import counted
@@ -59,7 +61,7 @@ def _show(args: argparse.Namespace) -> Action:
         for name in SOURCES:
             print("\n".join(_state(name, sources.get(name, store.Source()))))
         for entry, content in (await store.read_entries(pool, "diga-vz")).items():
-            print(_diga(entry, content))
+            print("\n".join(_diga(entry, content)))
         missing = await losses.read(pool)
         print("\n".join(map(_loss, missing)), end="\n" if missing else "")
         return int(any(one.fault or one.notes for one in sources.values()) or bool(missing))
@@ -86,7 +88,10 @@ def _at(args: argparse.Namespace) -> Action:
         await _check_kept(settings, pool, args.time)
         entries = await store.entries_at(pool, args.source, args.time)
         for entry, content in entries.items():
-            print(_diga(entry, content) if args.source == "diga-vz" else f"{entry}  {orjson.dumps(content).decode()}")
+            lines = (
+                _diga(entry, content) if args.source == "diga-vz" else [f"{entry}  {orjson.dumps(content).decode()}"]
+            )
+            print("\n".join(lines))
         if not entries:
             print(f"nothing was known of the {args.source}")
         return 0
@@ -150,7 +155,7 @@ def _state(name: str, source: store.Source) -> list[str]:
     return lines + [f"  note: {note}" for note in source.notes]
 
 
-def _diga(entry: str, content: Mapping[str, Any]) -> str:
+def _diga(entry: str, content: Mapping[str, Any]) -> list[str]:
     state = (
         "active"
         if content["listed"] and content["usable"]
@@ -161,10 +166,17 @@ def _diga(entry: str, content: Mapping[str, Any]) -> str:
         else "disabled"
     )
     problems = f" ({'; '.join(content['problems'])})" if content["problems"] else ""
-    return (
+    return [
         f"{entry}  {content['name']}: {state}{problems}, {len(content['certificates'])} certificates,"
-        f" redirect {content['redirect_uri']}, MIVs {' '.join(map(_miv, content['valuesets'])) or 'none'}"
-    )
+        f" redirect {content['redirect_uri']}, MIVs {' '.join(map(_miv, content['valuesets'])) or 'none'}",
+        *(f"  certificate sha256 {digest}, expires {shown_instant(ends_ms)}" for digest, ends_ms in _ends(content)),
+    ]
+
+
+def _ends(content: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """The certificates of an entry by fingerprint, and until when each is valid."""
+    ders = map(base64.b64decode, content["certificates"])
+    return [(fingerprint(der), expires_ms(der)) for der in ders]
 
 
 def _miv(url: str) -> str:
@@ -183,8 +195,10 @@ def _loss(loss: losses.Loss) -> str:
 
 
 def _short(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what fills pages: certificates are counted."""
-    return {key: len(value) if key == "certificates" else value for key, value in content.items()}
+    """Without what fills pages: certificates are told by their fingerprints."""
+    if "certificates" not in content:
+        return dict(content)
+    return {**content, "certificates": [digest for digest, _ in _ends(content)]}
 
 
 def _told(found: Inspection) -> list[str]:

@@ -10,11 +10,12 @@ import asyncpg
 import pytest
 
 from ddr.cli.main import main
-from ddr.operations.audit_trail import seal
+from ddr.fhir.instants import instant
+from ddr.operations.audit_trail import purge, seal
 from ddr.settings_sources import load_settings
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.pool import open_pool
-from tests.support.audit import pack_all, people, write_day
+from tests.support.audit import DAY_MS, pack_all, people, write_day
 from tests.support.database import migrated_database
 from tests.support.day import today
 
@@ -107,3 +108,30 @@ async def test_export(trail: asyncpg.Pool, capsys: pytest.CaptureFixture[str]) -
     assert json.loads(capsys.readouterr().out) == first
     with pytest.raises(SystemExit):
         main(["audit", "export", "--from", "yesterday"])
+
+
+async def test_an_export_says_what_it_was_asked_for_and_is_dropped(
+    trail: asyncpg.Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also when all of it is gone; and nothing where all is there, or where nothing older was asked for."""
+    old, new = today() - 100, today() - 1
+    for day in (old, new):
+        await write_day(trail, day, people(1), 4)
+    await pack_all(trail)
+    assert await run("audit", "export", "--from", shown(old)) == 0
+    whole = capsys.readouterr()
+    assert (len(whole.out.splitlines()), whole.err) == (8, "")
+    assert await purge(trail, 30, (today() + 1) * DAY_MS) == 4
+    assert await run("audit", "export", "--from", shown(old)) == 0
+    rest = capsys.readouterr()
+    assert rest.out.splitlines() == whole.out.splitlines()[4:]
+    (line,) = rest.err.splitlines()
+    assert line.startswith(f"ddr: audit trail: entries until {shown(old)[:10]}")
+    assert line.endswith("are dropped (setting audit_days)")
+    for options in ((), ("--from", shown(new))):
+        assert await run("audit", "export", *options) == 0
+        assert capsys.readouterr().err == ""
+
+
+def shown(day: int) -> str:
+    return instant(day * DAY_MS)

@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from ddr.cli.main import main
+from ddr.cli.operator import shown_instant
 from ddr.demo import certs
 from ddr.demo.recorder import free_ports
 from ddr.demo.registry_state import Package, RegistryState
@@ -24,6 +25,7 @@ from ddr.http.asgi import json_reply
 from ddr.http.clock import now_ms
 from ddr.http.guard import constant
 from ddr.miv.loader import load_catalog
+from ddr.registries.certificates import expires_ms, fingerprint
 from ddr.registries.diga_vz import SOURCE, DigaVz
 from ddr.registries.hiis import resources
 from ddr.settings import Settings
@@ -85,7 +87,10 @@ async def test_show_tells_state_notes_and_faults(
     ddr: Run, followed: DigaVz, state: RegistryState, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert await ddr("registry", "show") == 0
-    assert f"{CLIENT}  Eins: active, 1 certificates" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{CLIENT}  Eins: active, 1 certificates" in printed
+    der = state.digas[0].certificates[0]
+    assert f"  certificate sha256 {fingerprint(der)}, expires {shown_instant(expires_ms(der))}" in printed.splitlines()
     state.digas[0].certificates = []
     await read_again(followed)
     state.fault = "html"
@@ -108,7 +113,9 @@ async def test_the_past_can_be_asked(
     assert await ddr("registry", "at", "2020") == 0
     assert "nothing was known" in capsys.readouterr().out
     assert await ddr("registry", "history", CLIENT) == 0
-    assert capsys.readouterr().out.count(CLIENT + "\n") == 2
+    told = capsys.readouterr().out
+    assert told.count(CLIENT + "\n") == 2
+    assert told.count(f'"certificates":["{fingerprint(state.digas[0].certificates[0])}"]') == 2
     assert await ddr("registry", "history", "urn:diga:bfarm:99999") == 1
 
 

@@ -269,6 +269,12 @@ def _word(content: str) -> Word | None:
     return event, client_id, detail
 
 
+async def dropped_until_ms(pool: asyncpg.Pool) -> int | None:
+    """The time of the newest entry that was dropped; None while all of the trail is there."""
+    last_ms: int | None = await pool.fetchval("SELECT max(last_ms) FROM audit_pack WHERE dropped_ms IS NOT NULL")
+    return last_ms
+
+
 async def drop(pool: asyncpg.Pool, before_ms: int, now_ms: int) -> int | None:
     """Drop the oldest month if it is over and all its entries are older; how many entries went, None: none.
 
