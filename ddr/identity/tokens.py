@@ -25,6 +25,8 @@ LONGEST = 16_384  # characters
 ACCESS_TOKEN = "at+jwt"  # noqa: S105 - a type; RFC 9068 section 2.1
 ID_TOKEN_MARKS = {"nonce", "at_hash", "c_hash", "s_hash"}  # OpenID Connect Core 1.0 sections 2 and 3.3.2.11
 _REGISTRY = JWSRegistry(algorithms=ALGORITHMS, strict_check_header=False)  # unknown header members are no fault
+# The library's own limit is 512: a provider that names its certificate in the header (x5c) would let nobody log in.
+_REGISTRY.max_header_length = _REGISTRY.max_signature_length = LONGEST
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,8 @@ def _header(token: str) -> Mapping[str, Any]:
     if len(token) > LONGEST:
         raise LoginRefused("length")
     try:
-        header = parts_of(token.encode()).headers()
-    except (JoseError, ValueError, TypeError, AttributeError):
+        header = parts_of(token.encode(), registry=_REGISTRY).headers()
+    except (JoseError, ValueError, TypeError, AttributeError, RecursionError):
         raise LoginRefused("form") from None
     if not isinstance(header, Mapping):
         raise LoginRefused("form")

@@ -98,7 +98,16 @@ async def test_any_flaw_refuses(
         await read_id_token(provider, id_token(openid, **changes), "n", clock())
 
 
-@pytest.mark.parametrize("token", ["", "x", "a.b", "a.b.c", "a.b.c.d", ".." + "x" * 20_000])
+async def test_a_header_may_bring_the_certificate(provider: Provider, openid: OpenIdProvider, clock: Clock) -> None:
+    claims = {**openid.claims("anna"), "aud": CLIENT_ID, "nonce": "n"}
+    header = {"alg": "RS256", "kid": "op-1", "x5c": ["M" * 2400]}
+    assert await read_id_token(provider, by_hand(header, claims, rs256(openid)), "n", clock())
+
+
+DEEP = urlsafe_b64encode(b'{"alg":"RS256","x":' + b"[" * 5000 + b"]" * 5000 + b"}").rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b", "a.b.c", "a.b.c.d", ".." + "x" * 20_000, f"{DEEP}.e30.AAAA"])
 async def test_what_is_no_token_refuses(provider: Provider, clock: Clock, token: str) -> None:
     with pytest.raises(LoginRefused):
         await read_id_token(provider, token, "n", clock())
