@@ -23,6 +23,7 @@ from ddr.store.registries import losses as lost
 from ddr.store.registries import sources as store
 
 SOURCE = "diga-vz"
+BEHIND_MS = 60_000  # more than a worker may be behind the stored state, and a decision under way there
 
 log = logging.getLogger(__name__)
 
@@ -72,13 +73,22 @@ class DigaVz(Follower[Reading]):
                 *read.found.notes,
                 *(f"{entry.client_id}: {'; '.join(entry.problems)}" for entry in entries if entry.problems),
             ]
+            lately = await self._changed_lately(connection, began_ms)
             changed = await store.save_reading(connection, SOURCE, stored, began_ms, next_ms, notes)
             for note in notes if changed else ():
                 log.warning("registry.note", extra={"source": SOURCE, "note": note})
             if (await store.read_source(connection, SOURCE)).seen_ms == began_ms:
-                await self._judge(connection, read, entries, began_ms, changed=changed)
+                await self._judge(connection, read, entries, began_ms, changed=changed or lately)
         await self._follow()  # refused from now on, however long it takes to end what is many
         await carry_out(self._pool, self._clock())
+
+    async def _changed_lately(self, connection: asyncpg.Connection, began_ms: int) -> bool:
+        """Whether the reading before this one took something away, or one of the last minute.
+
+        A worker that had not followed it may have let a patient agree to just that, after consents were compared.
+        """
+        last_ms = (await store.read_source(connection, SOURCE)).seen_ms
+        return await store.changed_since(connection, SOURCE, min(last_ms, began_ms - BEHIND_MS))
 
     async def _judge(
         self, connection: asyncpg.Connection, read: Reading, entries: Sequence[Entry], now_ms: int, *, changed: bool

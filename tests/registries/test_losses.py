@@ -14,6 +14,7 @@ import pytest
 from ddr.demo.registry_state import ListedDiga, RegistryState
 from ddr.registries.diga_vz import SOURCE, DigaVz, carry_out
 from ddr.registries.losses import Evidence, judged
+from ddr.settings import Settings
 from ddr.store.registries import losses as lost
 from ddr.store.registries import sources as store
 from ddr.store.registries.losses import WHOLE, Loss, Use
@@ -186,6 +187,28 @@ async def test_a_lost_kind_of_data_is_asked_for_anew(
     ]
     (event,) = await store.events(pool, 0, clock() + 1, "consents-ended")
     assert event["detail"] == {"client_id": ONE, "valueset": PRESSURE, "consents": 2}
+
+
+async def test_what_a_worker_that_was_behind_let_be_agreed_to_ends_with_the_next_reading(
+    vz: DigaVz,
+    state: RegistryState,
+    registry_settings: Settings,
+    pool: asyncpg.Pool,
+    clock: Clock,
+    pair: Pair,
+) -> None:
+    """Whichever worker does that reading. Else it would come to life when the DiGA-VZ permits it again."""
+    state.digas[0].mivs, other_vz = [BLOOD_GLUCOSE, PRESSURE], DigaVz(registry_settings, pool, clock)
+    await vz.start()
+    await again(other_vz, clock)
+    await again(vz, clock)
+    state.digas[0].mivs, state.digas[1].status = [BLOOD_GLUCOSE], "retired"
+    await again(vz, clock)
+    narrowed, retired = await pair(ONE, BLOOD_GLUCOSE, PRESSURE), await pair(TWO)
+    await again(other_vz, clock)
+    kinds = await pool.fetch("SELECT miv_url FROM consent WHERE patient_id = $1 AND withdrawn_ms IS NULL", narrowed)
+    assert [row["miv_url"] for row in kinds] == [BLOOD_GLUCOSE]
+    assert await alive(pool, narrowed) and not await alive(pool, retired)
 
 
 async def test_an_end_that_was_due_happens_although_the_worker_died(

@@ -121,6 +121,16 @@ async def save_reading(
     return changed
 
 
+async def changed_since(connection: asyncpg.Connection, source: str, since_ms: int) -> bool:
+    """Whether a reading of `since_ms` or later has changed an entry."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM registry_entry WHERE source = $1 AND (from_ms >= $2 OR until_ms >= $2))",
+        source,
+        since_ms,
+    )
+    return found
+
+
 async def save_fault(
     connection: asyncpg.Pool | asyncpg.Connection, source: str, fault: str, now_ms: int, next_ms: int
 ) -> None:
