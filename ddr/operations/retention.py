@@ -21,6 +21,7 @@ from ddr.store.patients import retention as store
 OUTAGE_DAYS = 400  # at least: the availability of each month of a whole year can be told
 PATIENTS = 50  # looked at together
 ROUND_SECONDS = 10.0
+PROOF_MS = 60_000  # the database lets proof go by its own clock, of which a worker's may be ahead
 SLACK_MS = DAY_MS  # what is being uploaded while it grows too old is not deleted under the upload
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ async def forget_readings(core: Core, now_ms: int) -> None:
 async def forget_pairings(core: Core, now_ms: int) -> None:
     """What ended more than `ended_pairings_days` ago; nothing when that is 0."""
     if days := core.settings.ended_pairings_days:
-        before_ms = await counted(core.pool, now_ms - days * DAY_MS)
+        before_ms = await counted(core.pool, now_ms - days * DAY_MS - PROOF_MS)
         await _through_all(core.pool, "ended-pairings", store.forget_pairings, before_ms, now_ms)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -201,8 +202,9 @@ def test_what_a_diga_may_ask_for_is_kept(settings: Settings, days: int) -> None:
     check_retention(replace(settings, readings_days=0), catalog)
 
 
-async def ended_pairing(core: Core, patient_id: uuid.UUID, now_ms: int) -> int:
-    """A pairing with a consent that lasts, ended at `now_ms`."""
+async def ended_pairing(core: Core, patient_id: uuid.UUID, now_ms: int, given_ms: int | None = None) -> int:
+    """A pairing with a consent that lasts, ended at `now_ms`; the consent was given just before, or at `given_ms`."""
+    given_ms = now_ms - 1000 if given_ms is None else given_ms
     number: int = await core.pool.fetchval(
         "INSERT INTO pairing (patient_id, pairing_id, client_id, salt, created_ms)"
         " VALUES ($1, $2, 'urn:diga:bfarm:00001', '', $3) RETURNING pairing_no",
@@ -210,7 +212,7 @@ async def ended_pairing(core: Core, patient_id: uuid.UUID, now_ms: int) -> int:
     )  # fmt: skip
     await core.pool.execute(
         "INSERT INTO consent (patient_id, pairing_no, miv_url, granted_ms, until_ms) VALUES ($1, $2, 'urn:m', $3, $4)",
-        patient_id, number, now_ms - 1000, now_ms + DAY_MS,
+        patient_id, number, given_ms, given_ms + DAY_MS,
     )  # fmt: skip
     assert await unpair(core.pool, patient_id, number, Party.PATIENT, "test", now_ms)
     return number
@@ -230,6 +232,20 @@ async def test_ended_pairings_go_with_their_proof_after_years_only(own: Core, cl
         assert len(numbers) == 1, table
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await core.pool.execute("DELETE FROM consent_record")
+
+
+async def test_a_consent_given_while_the_clock_was_ahead_keeps_no_other_pairing(own: Core) -> None:
+    """The database refuses to let its proof go; the others of the same patient and of all after that do not wait."""
+    core = replace(own, settings=replace(own.settings, ended_pairings_days=1096), clock=lambda: time.time_ns() // 10**6)
+    ended_ms = core.clock() - 1100 * DAY_MS
+    patients = sorted([(await register(own.pool)).patient_id for _ in range(3)])
+    numbers = [await ended_pairing(core, patient_id, ended_ms) for patient_id in patients]
+    ahead = await ended_pairing(core, patients[1], ended_ms, given_ms=ended_ms + 700 * DAY_MS)
+    assert ahead not in numbers
+    await one_round(core)
+    assert core.jobs.states["housekeeping-ended-pairings"].failures == 0
+    assert [row["pairing_no"] for row in await core.pool.fetch("SELECT pairing_no FROM pairing")] == [ahead]
+    assert await core.pool.fetchval("SELECT count(*) FROM consent_record") == 2
 
 
 async def test_whoever_deletes_everything_and_the_sweep_of_pairings_do_not_wait_for_each_other(

@@ -74,6 +74,11 @@ _ENDED = """
 
 _HOLD_PAIRING = "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND pairing_no = $2 FOR UPDATE"
 
+# Of a consent that was given while the clock was ahead: the database lets no such proof go, and one waits for no other.
+_YOUNG_PROOF = """
+    SELECT EXISTS (SELECT FROM consent c JOIN consent_record r ON r.patient_id = $1 AND r.consent_no = c.consent_no
+                    WHERE c.patient_id = $1 AND c.pairing_no = $2 AND r.at_ms >= $3)"""
+
 
 async def progress(pool: asyncpg.Pool, job: str) -> tuple[UUID, int | None]:
     """The last patient that the job has looked at, and when it had looked at all; None while it is under way."""
@@ -132,6 +137,8 @@ async def forget_pairings(pool: asyncpg.Pool, patient_ids: Sequence[UUID], befor
         for row in await conn.fetch(_ENDED, patient_ids, before_ms):
             mine = (row["patient_id"], row["pairing_no"])
             if await conn.fetchval(_HOLD_PAIRING, *mine) is None:  # everything of the patient was deleted meanwhile
+                continue
+            if await conn.fetchval(_YOUNG_PROOF, *mine, before_ms):
                 continue
             consents = await conn.fetch(
                 "DELETE FROM consent WHERE patient_id = $1 AND pairing_no = $2 RETURNING consent_no", *mine
