@@ -44,10 +44,8 @@ def landed(page: Page) -> dict[str, str]:
 
 async def overflow(page: Page) -> Any:
     """How many pixels the page is wider than the window."""
-    size = await page.locator("body").bounding_box()
-    assert size is not None
     assert page.viewport_size is not None
-    return max(0, size["width"] - page.viewport_size["width"])
+    return max(0, await page.evaluate("document.documentElement.scrollWidth") - page.viewport_size["width"])
 
 
 @pytest.mark.parametrize(

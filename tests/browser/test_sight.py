@@ -1,0 +1,91 @@
+"""Pages for people who see badly: large letters on a small window, and the colours of their own system."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+
+import pytest
+from playwright.async_api import Locator
+
+from ddr.settings_checks import _luminance
+from tests.browser.conftest import Site, Window, shoot
+from tests.browser.test_data import fill, log_in
+from tests.browser.test_pairing import overflow
+
+pytestmark = pytest.mark.browser
+
+HIGH_CONTRAST = {"forced_colors": "active", "viewport": {"width": 900, "height": 900}}
+# 320 pixels; and 360 at twice the size of letters, which leaves a page as much room as half of them
+NARROW = {str(width): {"viewport": {"width": width, "height": 640}} for width in (320, 180)}
+BEYOND = """() => [...document.querySelectorAll(".card *:not(.scroll *, svg *)")]
+  .filter((one) => one.getBoundingClientRect().right > one.closest(".card").getBoundingClientRect().right + 0.5)
+  .map((one) => one.outerHTML)"""
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two opaque colours, as browsers write them (WCAG 2.2)."""
+    lighter, darker = sorted((_luminance(_hex(one)), _luminance(_hex(other))), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _hex(colour: str) -> str:
+    found = re.fullmatch(r"rgb\((\d+), (\d+), (\d+)\)", colour)
+    assert found, colour
+    return "#" + "".join(f"{int(part):02x}" for part in found.groups())
+
+
+async def style(one: Locator, name: str) -> str:
+    """What the browser made of a property."""
+    found: str = await one.evaluate("(one, name) => getComputedStyle(one).getPropertyValue(name)", name)
+    return found
+
+
+@pytest.mark.parametrize("window", NARROW.values(), ids=NARROW, indirect=True)
+async def test_large_letters_leave_all_values_on_the_page(site: Site, window: Window) -> None:
+    """Nobody scrolls to the side, and no number stands beside its card (WCAG 1.4.4, 1.4.10)."""
+    page = window.page
+    await fill(site)
+    await log_in(page, site)
+    for path in ("/me", "/me/data", "/me/data/values", "/me/access", "/me/devices", "/me/delete"):
+        await page.goto(site.base + path)
+        for summary in await page.locator("summary").all():
+            await summary.click()
+        await shoot(page, f"narrow{path.replace('/', '-')}")
+        assert await page.evaluate(BEYOND) == [], path
+        assert await overflow(page) == 0, path
+
+
+@pytest.mark.parametrize(
+    "window",
+    [HIGH_CONTRAST | {"color_scheme": scheme} for scheme in ("light", "dark")],
+    ids=["light", "dark"],
+    indirect=True,
+)
+async def test_charts_can_be_read_in_high_contrast(site: Site, window: Window) -> None:
+    """Lines and letters stand out from the chart, keys tell curves apart, and what is chosen shows (WCAG 1.4.11)."""
+    page = window.page
+    await fill(site)
+    await log_in(page, site)
+    await page.goto(f"{site.base}/me/data")
+    await shoot(page, "high-contrast")
+    white = await style(page.locator(".chart").first, "background-color")
+    for selector, name, least in (
+        (".chart .median", "stroke", 3),
+        (".chart path.c0", "stroke", 3),
+        (".chart path.c1", "stroke", 3),
+        (".chart text", "fill", 4.5),
+    ):
+        assert contrast(await style(page.locator(selector).first, name), white) >= least, selector
+    keys = [await style(page.locator(f".key.{name}").first, "background-color") for name in ("c0", "c1")]
+    curves = [await style(page.locator(f".chart path.{name}").first, "stroke") for name in ("c0", "c1")]
+    assert keys == curves
+    ranges = [await style(one, "background-color") for one in await page.locator(".ranges .key").all()]
+    assert all(one != other for one, other in combinations(ranges, 2))
+    chosen = page.locator(".periods a[aria-current]")
+    other = page.locator(".periods a:not([aria-current])").first
+    assert await style(chosen, "background-color") != await style(other, "background-color")
+    assert contrast(await style(chosen, "color"), await style(chosen, "background-color")) >= 4.5
+    current = page.locator("header nav a[aria-current]")
+    elsewhere = page.locator("header nav a:not([aria-current])").first
+    assert await style(current, "border-bottom-color") != await style(elsewhere, "border-bottom-color")
