@@ -105,6 +105,25 @@ async def test_a_handshake_that_does_not_begin_is_given_up(listener: Listener, m
     one.close()
 
 
+@pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("of a library")])
+async def test_who_cannot_be_welcomed_is_told_at_once_and_keeps_no_place(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """Before: for want of memory the connection stayed, and its client waited without end."""
+
+    async def failing(*_: object, **__: object) -> None:
+        raise fault
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", failing)
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        async with asyncio.timeout(LEFT_SECONDS):
+            assert await reader.read() == b""
+    assert len(listener.server.crowd) == 0
+    assert await listener.served()
+    writer.close()
+
+
 async def test_the_rest_of_an_answered_body_is_not_read_without_end(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

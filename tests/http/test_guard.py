@@ -65,6 +65,7 @@ async def test_an_unexpected_exception_tells_nothing(caplog: pytest.LogCaptureFi
     ("error", "code"),
     [
         (PoolBusy(), b"overloaded"),
+        (MemoryError(), b"overloaded"),
         (TimeoutError(), b"unavailable"),
         (ConnectionResetError(), b"unavailable"),
         (asyncpg.InternalClientError("cut"), b"unavailable"),

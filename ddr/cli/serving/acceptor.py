@@ -97,20 +97,24 @@ class Acceptor:
         task.add_done_callback(self._handshakes.discard)
 
     async def _welcome(self, guest: Guest) -> None:
-        guest.connection = connection = self._make()
-        connection.own = guest.socket
-        connection.when_lost = lambda: self._crowd.leave(guest)
         limits = {"ssl_handshake_timeout": HANDSHAKE_SECONDS, "ssl_shutdown_timeout": GOODBYE_SECONDS}
+        welcome = False
         try:
+            guest.connection = connection = self._make()
+            connection.own = guest.socket
+            connection.when_lost = lambda: self._crowd.leave(guest)
             if self._proxies and among(guest.address, self._proxies):
                 await self._introduced(guest, connection)
             await self._loop.connect_accepted_socket(
                 lambda: connection, guest.socket, ssl=self._context, **(limits if self._context else {})
             )
-        except (OSError, TimeoutError, ssl.SSLError, NoHeader, asyncio.CancelledError) as error:  # without success
+            welcome = True
+        except (OSError, TimeoutError, ssl.SSLError, NoHeader, MemoryError, asyncio.CancelledError) as error:
             self._trouble(_kind(error), None, None)
-            self._crowd.leave(guest)
-            guest.socket.close()
+        finally:
+            if not welcome:  # whatever it was: else the client waits without end, and keeps its place
+                self._crowd.leave(guest)
+                guest.socket.close()
 
     async def _introduced(self, guest: Guest, connection: Connection) -> None:
         """The proxy says who the guest is. Raises NoHeader, also when it does not say so in time, and OSError."""
@@ -128,6 +132,8 @@ def _kind(error: BaseException) -> str:
     """Of what the handshake died, as the request log calls it. asyncio tells a timeout as a lost connection."""
     if isinstance(error, NoHeader):
         return "proxy-header"
+    if isinstance(error, MemoryError):  # TLS takes some 300 KB for each
+        return "too-many-connections"
     if isinstance(error, TimeoutError) or "taking longer" in str(error):
         return "tls-timeout"
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):

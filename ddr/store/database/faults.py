@@ -91,6 +91,8 @@ def fault_of(error: BaseException) -> Fault | None:
     """What is wrong around us when `error` says so, else None: then the fault is in this program or in the request."""
     if isinstance(error, ValueError) and isinstance(error, asyncpg.InterfaceError):
         return None  # arguments that do not fit their statement
+    if isinstance(error, MemoryError):  # what others have in hand takes it, and gives it back
+        return OVERLOADED
     if isinstance(error, RuntimeError) and any(text in str(error) for text in _BY_TEXT):
         return UNAVAILABLE
     return next((fault for kind, fault in _BY_TYPE if isinstance(error, kind)), None)
