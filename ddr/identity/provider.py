@@ -71,13 +71,13 @@ class Provider:
         parts = urlsplit(self.issuer)
         return f"{parts.scheme}://{parts.netloc}"
 
-    async def description(self, kid: str | None = None) -> Description:
-        """What the provider publishes, read again when it is old or does not know the key `kid`.
+    async def description(self, kid: str | None = None, doubted: Description | None = None) -> Description:
+        """What the provider publishes, read again when it is old, does not know the key `kid`, or is the `doubted` one.
 
         Whom the former answer serves waits no longer than a moment for the new one: a provider that hangs would hold up
         all gateways. Raises ProviderUnavailable when there is nothing good enough.
         """
-        if not self._suffices(kid) and (reading := self._read_again()) is not None:
+        if (not self._suffices(kid) or self._known is doubted) and (reading := self._read_again()) is not None:
             serves = self._good() and self._knows(kid)
             await asyncio.wait({reading}, timeout=PATIENCE_SECONDS if serves else None)
             if reading.done() and not reading.cancelled():

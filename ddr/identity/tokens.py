@@ -16,7 +16,7 @@ from joserfc.jws import JWSRegistry
 from joserfc.jws import extract_compact as parts_of
 
 from ddr.identity.errors import LoginRefused
-from ddr.identity.provider import Provider
+from ddr.identity.provider import Description, Provider
 from ddr.identity.representing import LONGEST_SUBJECT, Represented, represented
 
 ALGORITHMS = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512", "Ed25519"]
@@ -114,17 +114,28 @@ async def verified(provider: Provider, token: str, audience: str, now_ms: int) -
     Raises LoginRefused with the check that failed, ProviderUnavailable.
     """
     kid = _kid(token)
-    keys = (await provider.description(kid)).keys
+    described = await provider.description(kid)
     try:
-        claims = jwt.decode(token, keys, registry=_REGISTRY).claims
-    except (JoseError, ValueError, TypeError):
-        raise LoginRefused("signature") from None
+        claims = _signed(token, described)
+    except LoginRefused:  # of several keys each has a name; an only one may have none, and be exchanged all the same
+        newer = await provider.description(kid, doubted=described)
+        if newer is described:
+            raise
+        claims = _signed(token, newer)
     try:
         json.dumps(claims, ensure_ascii=False).encode()
     except UnicodeEncodeError:  # half a character: such a text can be neither stored nor hashed
         raise LoginRefused("text") from None
     _check(claims, provider.issuer, audience, now_ms)
     return claims
+
+
+def _signed(token: str, described: Description) -> Mapping[str, Any]:
+    """The claims of a token with a signature by one of these keys. Raises LoginRefused."""
+    try:
+        return jwt.decode(token, described.keys, registry=_REGISTRY).claims
+    except (JoseError, ValueError, TypeError):
+        raise LoginRefused("signature") from None
 
 
 def _kid(token: str) -> str | None:

@@ -173,6 +173,22 @@ async def test_a_new_key_is_learned_at_once_but_not_asked_for_again_and_again(
     assert await read_id_token(provider, id_token(openid), "n", clock())
 
 
+async def test_a_key_without_a_name_of_its_own_is_exchanged(
+    provider: Provider, openid: OpenIdProvider, clock: Clock
+) -> None:
+    """Nobody could log in for an hour, and gateways were told to log in again. One key needs no `kid` (OpenID Connect
+    Core 1.0 section 10.1)."""
+    await provider.description()
+    asked = len(openid.requests)
+    openid.key = new_key("op-1")
+    for _ in range(3):
+        with pytest.raises(LoginRefused, match="signature"):
+            await read_id_token(provider, id_token(openid), "n", clock())
+    assert len(openid.requests) == asked, "not asked for again and again"
+    clock.advance(AGAIN_MS / 1000)
+    assert await read_id_token(provider, id_token(openid), "n", clock())
+
+
 async def test_keys_stay_good_for_a_day_while_the_provider_is_down(
     provider: Provider, openid: OpenIdProvider, clock: Clock
 ) -> None:
