@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ import orjson
 
 from ddr.fhir.instants import parse_instant
 from ddr.gateway.bounds import MOST_SENSORS, check_room
+from ddr.gateway.fields import Number
 from ddr.gateway.problem import conflict, invalid, not_found
 from ddr.gateway.registration import Registration, parse_sensor
 from ddr.gateway.replacement import withhold
@@ -21,19 +22,22 @@ from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
 from ddr.store.devices.starts import count_sensors
 from ddr.store.series.giving_way import note_beside
-from ddr.store.series.limits import add_limits
+from ddr.store.series.limits import NumbersBeyond, add_limits
 
 MOST_TOLD = 200  # characters of a stored value in an error
+NUMBERS_BEYOND = "numbers-beyond"
 
 
 async def put_sensor(
-    core: Core, patient_id: UUID, device_key: str, sensor_key: str, body: Any
+    core: Core, patient_id: UUID, device_key: str, sensor_key: str, body: Any, among: Collection[Number] | None = None
 ) -> tuple[int, dict[str, Any]]:
     """Register a sensor with its first calibration epoch: 201 when it is new, else 200, with the sensor as stored.
 
     Of a registered sensor only the displayed unit may change, its end may be noted, limits that it lacks may be added
     once, and its start corrected where no data contradicts; a registration that differs elsewhere raises Problem 409:
     no series ever mixes two sensors.
+    Numbers beyond limits that are added become L and U. With `among` the limits are a guess, and refused (Problem 409)
+    where one of these numbers, or of the sensor's, lies beyond them.
     """
     wanted = parse_sensor(body, core.catalog, core.settings, core.clock())
     async with writing(core, patient_id) as (conn, now):
@@ -48,7 +52,7 @@ async def put_sensor(
             _check_same(stored, wanted)
             await _corrected(core, conn, device, stored, wanted, now)
         row = await _state(conn, patient_id, device_key, sensor_key)
-        row = await _changed(core, conn, row, wanted, now)
+        row = await _changed(core, conn, row, wanted, now, among)
     return 200 if stored else 201, describe(core, row)
 
 
@@ -126,7 +130,9 @@ async def _corrected(
         await correct_sensor(core, conn, stored, started_ms, now_ms)
 
 
-async def _changed(core: Core, conn: asyncpg.Connection, row: Row, wanted: Registration, now_ms: int) -> Row:
+async def _changed(
+    core: Core, conn: asyncpg.Connection, row: Row, wanted: Registration, now_ms: int, among: Collection[Number] | None
+) -> Row:
     """The sensor after its end and its displayed unit are those of the request, where it says something about them."""
     patient_id = row["patient_id"]
     if wanted.ended_ms is not None and check_end(row, wanted.ended_ms):
@@ -135,7 +141,10 @@ async def _changed(core: Core, conn: asyncpg.Connection, row: Row, wanted: Regis
     if limits and limits != row["registration"].get("limits"):
         registration = row["registration"] | {"limits": limits}
         delay_ms = core.catalog.delay_ms(row["miv_url"])
-        await add_limits(conn, row, registration, wanted.limit_columns(), now_ms, delay_ms)
+        try:
+            await add_limits(conn, row, registration, wanted.limit_columns(), now_ms, delay_ms, among)
+        except NumbersBeyond:
+            raise conflict("Numbers beyond these limits are stored", NUMBERS_BEYOND) from None
     if wanted.display_unit is not None and wanted.display_unit != row["display_unit"]:
         await store.set_display_unit(conn, patient_id, row["epoch_no"], wanted.display_unit, now_ms)
     return await _state(conn, patient_id, row["device_key"], row["sensor_key"])

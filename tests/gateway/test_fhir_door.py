@@ -176,6 +176,38 @@ async def test_limits_are_known_whichever_bundle_has_them(
     assert decode_values(chunk[1]) == (100, 101, ERROR, 103, LOW, LOW, HIGH)
 
 
+def beyond(comparator: str, value: int, minute: int) -> Json:
+    """A single value of a continuous sensor that is below or above something."""
+    said = quantity(value, "mg/dL") | {"comparator": comparator}
+    return observation("99504-3", METRIC, effectiveDateTime=f"2026-11-22T08:{minute}:00Z", valueQuantity=said)
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_what_a_value_is_beyond_is_no_limit_of_a_sensor_that_has_measured_more(
+    core: Core, client: Client, patient_id: uuid.UUID, together: bool
+) -> None:
+    """One value above 250 made 300 a U for ever, and all that came above 250 afterwards."""
+    bundles = [[series("60 300")], [beyond(">", 250, 20), beyond("<", 70, 25), beyond("<", 40, 30)]]
+    for values in [[*bundles[0], *bundles[1]]] if together else bundles:
+        answers = await taken(client, bundle(*SERIES, *values))
+    assert statuses(answers)[-3:] == ["422", "422", "201"]
+    assert [reason(answer) for answer in answers[-3:-1]] == ["range"] * 2
+    assert "above 250, and numbers above it are there" in str(answers[-3]["outcome"])
+    (chunk,) = await rows(core, "SELECT vals FROM chunk WHERE patient_id = $1", patient_id)
+    assert decode_values(chunk[0]) == (60, 300, LOW)
+    last = beyond(">", 9999, 35), beyond(">", 400, 35), beyond("<", 39, 40), beyond("<", 54, 45)
+    answers = await taken(client, bundle(*SERIES, *last))
+    assert statuses(answers)[-4:] == ["422", "201", "201", "422"]
+    assert reason(answers[-4]) == "implausible"
+    assert "the sensor's lower limit is 40" in str(answers[-1]["outcome"])
+    answers = await taken(
+        client, bundle(*SERIES, series("401 400") | {"effectivePeriod": {"start": "2026-11-22T08:50:00Z"}})
+    )
+    assert "Value 1: beyond the limit of the sensor, so the number is kept as U" in str(answers[-1]["outcome"])
+    (chunk,) = await rows(core, "SELECT vals FROM chunk WHERE patient_id = $1", patient_id)
+    assert decode_values(chunk[0]) == (60, 300, LOW, HIGH, LOW, HIGH, 400)
+
+
 @pytest.mark.parametrize("limits", [{}, {"lowerLimit": 39.64}])
 async def test_two_decimals_are_taken_where_limits_leave_room(client: Client, limits: Json) -> None:
     answer = await taken(client, bundle(*SERIES, series("100.25 101.33", **limits)))

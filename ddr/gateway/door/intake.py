@@ -17,9 +17,10 @@ from ddr.gateway.door.answers import Answer, not_kept
 from ddr.gateway.door.devices import device_body, device_keys, is_gateway, is_same
 from ddr.gateway.door.directory import Directory, Target
 from ddr.gateway.door.entries import Entry, reference
+from ddr.gateway.door.limits import add_limits
 from ddr.gateway.door.observations import Observed, is_time_stamp, read_observation
 from ddr.gateway.door.results import answers_of, measurement_answer, with_warnings
-from ddr.gateway.door.sampled import check_count, lacking, tokens_of
+from ddr.gateway.door.sampled import check_count, tokens_of
 from ddr.gateway.door.starts import reach_back
 from ddr.gateway.fields import Fields
 from ddr.gateway.measurements import take_measurements
@@ -210,8 +211,10 @@ class Intake:
             await self._attempt(item.entry, self._assign(item, observed, uploads))
         for (device, sensor, _), items in uploads.items():
             await self._reach_back(device, sensor, items)
-            await self._limit(device, sensor, items)
-            for part in split(items, self.core.settings.gateway_max_items):
+            unfit = await add_limits(self.core, self.patient_id, device, sensor, items)
+            self.answers |= unfit
+            fitting = [item for item in items if item.entry.index not in unfit]
+            for part in split(fitting, self.core.settings.gateway_max_items):
                 await self._upload(device, sensor, part)
 
     async def _assign(
@@ -234,21 +237,6 @@ class Intake:
         alike = [other for other in observed if (other.device, other.code) == (item.device, item.code)]
         _, found = await self._put_sensor(device, (item.miv, item.code), alike, None, None)
         return str(found["key"])
-
-    async def _limit(self, device: str, sensor: str, items: Sequence[Observed]) -> None:
-        """Add the limits that the values state and the sensor lacks: L and U are taken whichever Bundle came first.
-
-        Where they do not fit, each value says so itself.
-        """
-        samples = [item.samples for item in items if item.samples is not None and item.samples.limits]
-        row = await store.sensor_state(self.core.pool, self.patient_id, device, sensor) if samples else None
-        if row is None or row["unit"] != samples[0].unit:
-            return
-        known = row["registration"].get("limits") or {}
-        if found := lacking(samples, known, row["decimals"]):
-            body = metrics.known_sensor(row, items[0].code, None) | {"limits": known | found}
-            with suppress(Problem):
-                await put_sensor(self.core, self.patient_id, device, sensor, body)
 
     async def _upload(self, device: str, sensor: str, items: Sequence[Observed]) -> None:
         samples = [item.samples for item in items if item.samples is not None]

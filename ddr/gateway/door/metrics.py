@@ -120,7 +120,8 @@ def _series(observed: Sequence[Observed], metric: Fields | None, unit: str) -> J
     period = None if metric is None else _period_ms(metric)
     limits = next((found.limits for found in samples if found.limits), None)
     decimals = max((found.decimals() for found in samples), default=1 if unit == "mmol/L" else 0)
-    while decimals and any(abs(limit) * 10**decimals > LARGEST for limit in (limits or {}).values()):
+    bounds = [bound for found in samples for bound in found.bounds()]
+    while decimals and any(abs(bound) * 10**decimals > LARGEST for bound in bounds):
         decimals -= 1  # with more there is no room up to the limits
     return {
         "samplingPeriodMs": period or next((found.period_ms for found in samples if found.period_ms), None),

@@ -34,11 +34,14 @@ def readings_answer(items: Sequence[dict[str, Any]]) -> Answer | Problem:
     was taken."""
     places = defaultdict[tuple[str, str], list[int]](list)
     unusual = defaultdict[str, list[int]](list)
+    beyond = defaultdict[str, list[int]](list)
     for place, item in enumerate(items, 1):
         if item["status"] == "rejected":
             places[item["reason"], item["detail"]].append(place)
         elif "warning" in item:
             unusual[item["warning"]].append(place)
+        elif "stored" in item:
+            beyond[item["stored"]].append(place)
     rejected = [OfValues(422, reason, detail, values=_values(at)) for (reason, detail), at in places.items()]
     counts = Counter(item["status"] for item in items)
     if len(rejected) == 1 and counts["rejected"] == len(items):
@@ -46,6 +49,8 @@ def readings_answer(items: Sequence[dict[str, Any]]) -> Answer | Problem:
     told = ", ".join(f"{counts[name]} {name}" for name in ("accepted", "duplicate", "rejected"))
     taken = 201 if counts["accepted"] else 200
     passed_over = [OfValues(200, "implausible", detail, values=_values(at)) for detail, at in unusual.items()]
+    kept = "beyond the limit of the sensor, so the number is kept as"
+    passed_over += [OfValues(200, "range", f"{kept} {word}", values=_values(at)) for word, at in beyond.items()]
     return Answer(422 if counts["rejected"] == len(items) else taken, None, None, told, rejected, passed_over)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ddr.fhir.instants import date_time
 from ddr.gateway.door.codes import Json
-from ddr.gateway.fields import MAX_NUMBER, Fields, decimals_of
+from ddr.gateway.fields import MAX_NUMBER, Fields, Number, decimals_of
 from ddr.gateway.problem import Problem, invalid
 from ddr.gateway.registration import MAX_DECIMALS
 from ddr.settings import DAY
@@ -29,18 +29,29 @@ _LEAST_DECIMALS = {"mmol/L": 1}
 
 @dataclass(frozen=True)
 class Samples:
-    """Readings as the JSON API takes them. `period_ms` is None for a single value."""
+    """Readings as the JSON API takes them. `period_ms` is None for a single value.
+
+    `limits` are those of the sensor; `beyond` is what a single value is below or above, which may be one of them.
+    """
 
     unit: str | None
     readings: Sequence[Json]
     period_ms: int | None = None
     limits: Json | None = None
+    beyond: Json | None = None
 
     def decimals(self) -> int:
         """The decimal places that these values need, within what a sensor can have."""
-        numbers = [reading["value"] for reading in self.readings] + list((self.limits or {}).values())
-        needed = max((decimals_of(n) for n in numbers if isinstance(n, int | float)), default=0)
+        needed = max(map(decimals_of, [*self.numbers(), *self.bounds()]), default=0)
         return min(MAX_DECIMALS, max(needed, _LEAST_DECIMALS.get(self.unit or "", 0)))
+
+    def numbers(self) -> list[Number]:
+        """The values that are numbers."""
+        return [reading["value"] for reading in self.readings if isinstance(reading["value"], int | float)]
+
+    def bounds(self) -> list[Number]:
+        """The limits, and what the value is beyond."""
+        return [*(self.limits or {}).values(), *(self.beyond or {}).values()]
 
 
 def single(value: Any, comparator: str | None, unit: str | None, time: str) -> Samples:
@@ -50,8 +61,8 @@ def single(value: Any, comparator: str | None, unit: str | None, time: str) -> S
         raise invalid("valueQuantity.comparator", "must be < or >")
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > MAX_NUMBER:
         raise invalid("valueQuantity.value", f"must be a number of at most {MAX_NUMBER}")
-    limits = {side: value for side, sign in zip(BOUNDS, ("<", ">"), strict=True) if sign == comparator}
-    return Samples(unit, [{"time": time, "value": words[comparator]}], limits=limits or None)
+    beyond = {side: value for side, sign in zip(BOUNDS, ("<", ">"), strict=True) if sign == comparator}
+    return Samples(unit, [{"time": time, "value": words[comparator]}], beyond=beyond or None)
 
 
 def lacking(samples: Iterable[Samples], known: Json, decimals: int) -> Json:
@@ -60,8 +71,23 @@ def lacking(samples: Iterable[Samples], known: Json, decimals: int) -> Json:
     for part in samples:
         for side, value in (part.limits or {}).items():
             if side not in known:
-                found.setdefault(side, _number(round(Decimal(repr(value)), decimals)))
+                found.setdefault(side, rounded(value, decimals))
     return found
+
+
+def farthest(samples: Iterable[Samples], known: Json, decimals: int) -> Json:
+    """What single values are said to be beyond, the most of each side, where a sensor has no limit."""
+    found: Json = {}
+    for part in samples:
+        for side, value in (part.beyond or {}).items():
+            if side not in known:
+                found[side] = (min if side == "lower" else max)(found.get(side, value), value)
+    return {side: rounded(value, decimals) for side, value in found.items()}
+
+
+def rounded(value: Number, decimals: int) -> Number:
+    """A limit with the decimals of its sensor."""
+    return _number(round(Decimal(repr(value)), decimals))
 
 
 def failed(unit: str | None, time: str) -> Samples:

@@ -7,7 +7,7 @@ reach as far as what earlier ones have brought.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -30,20 +30,37 @@ _LIMITS = """
      WHERE patient_id = $1 AND sensor_no = $2"""
 
 
+class NumbersBeyond(Exception):
+    """The limits were a guess, and there are numbers beyond them."""
+
+
 async def add_limits(
-    conn: asyncpg.Connection, sensor: Row, registration: dict[str, Any], columns: Row, now_ms: int, delay_ms: int
+    conn: asyncpg.Connection,
+    sensor: Row,
+    registration: dict[str, Any],
+    columns: Row,
+    now_ms: int,
+    delay_ms: int,
+    among: Collection[float] | None = None,
 ) -> None:
     """Note the limits in `columns` and make new versions of the chunks, in the caller's transaction.
 
-    `registration` is that of the sensor with its limits; `delay_ms` as for merge_readings.
+    `registration` is that of the sensor with its limits; `delay_ms` as for merge_readings. With `among` the limits are
+    a guess: raises NumbersBeyond when one of these numbers, or of the stored ones, lies beyond them.
     """
     patient_id, sensor_no = sensor["patient_id"], sensor["sensor_no"]
     rows = await lock_epoch_rows(conn, patient_id, sensor_no)
     numbers = [row["epoch_no"] for row in rows]
     stored = await chunks_of(conn, patient_id, numbers)
-    if sensor["sensor_key"].startswith(KEY):
+    imported = sensor["sensor_key"].startswith(KEY)
+    if imported or among is not None:
         chunks = [chunk for part in stored.values() for chunk in part]
-        columns = await aside(len(chunks) > LARGE_CHUNKS, _reaching, columns, chunks, sensor["decimals"])
+        large = len(chunks) > LARGE_CHUNKS
+        reaching = await aside(large, _reaching, columns, chunks, sensor["decimals"], among or ())
+        if not imported and reaching != columns:
+            raise NumbersBeyond
+        columns = reaching
+    if imported:
         known = {name: columns[f"{name}_limit"] for name in ("lower", "upper")}
         limits = {name: float(value) for name, value in known.items() if value is not None}
         registration = registration | {"limits": limits}
@@ -59,10 +76,12 @@ async def add_limits(
     await keep_uploads_within(conn, patient_id, sensor_no, rules)
 
 
-def _reaching(columns: Row, chunks: Iterable[Chunk], decimals: int) -> Mapping[str, Decimal | None]:
-    """The limits, as far as the numbers of `chunks` reach."""
+def _reaching(
+    columns: Row, chunks: Iterable[Chunk], decimals: int, among: Collection[float]
+) -> Mapping[str, Decimal | None]:
+    """The limits, as far as the numbers of `chunks`, and those of `among`, reach."""
     raws = set[int]().union(*(decode_values(chunk.vals) for chunk in chunks)) - {LOW, ERROR, HIGH}
-    numbers = [Decimal(raw).scaleb(-decimals) for raw in raws]
+    numbers = [*(Decimal(raw).scaleb(-decimals) for raw in raws), *(Decimal(repr(number)) for number in among)]
     return {
         name: columns[name] if columns[name] is None else reach([columns[name], *numbers])
         for name, reach in (("lower_limit", min), ("upper_limit", max))

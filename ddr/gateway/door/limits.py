@@ -1,0 +1,88 @@
+"""The limits of a sensor, which FHIR says with values: those that it lacks are added, whichever Bundle came first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from ddr.gateway.door import metrics
+from ddr.gateway.door.codes import Json
+from ddr.gateway.door.observations import Observed
+from ddr.gateway.door.sampled import Samples, farthest, lacking, rounded
+from ddr.gateway.fields import Number
+from ddr.gateway.plausibility import implausible, of_unit
+from ddr.gateway.problem import Problem
+from ddr.gateway.sensors import NUMBERS_BEYOND, put_sensor
+from ddr.http.core import Core
+from ddr.series.plausible import Plausible
+from ddr.store.devices import devices as store
+
+_SIDES = {"lower": "below", "upper": "above"}
+
+
+async def add_limits(
+    core: Core, patient_id: UUID, device: str, sensor: str, observed: Sequence[Observed]
+) -> dict[int, Problem]:
+    """Add the limits that the values of a sensor state; the single values that do not fit its limits, by their places.
+
+    SampledData says the limits of its sensor. That a single value is above 250 is all that is known of it: it may be
+    the limit, unless numbers above it are there, which would be lost. Where other limits do not fit, each value says
+    so itself.
+    """
+    samples = [item.samples for item in observed if item.samples is not None]
+    stating = [part for part in samples if part.bounds()]
+    row = await store.sensor_state(core.pool, patient_id, device, sensor) if stating else None
+    if row is None or row["unit"] != stating[0].unit:
+        return {}
+    known: Json = row["registration"].get("limits") or {}
+    refuted: Json = {}
+    decimals = row["decimals"]
+    plausible = of_unit(core.catalog, row["miv_url"], row["unit"])
+    said = lacking(stating, known, decimals)
+    maybe = farthest([part for part in stating if not _implausible(part, plausible)], known | said, decimals)
+    numbers = _extremes(samples, plausible) if maybe else ()
+    for new, among in ((said, None), *(({side: value}, numbers) for side, value in maybe.items())):
+        if new:
+            body = metrics.known_sensor(row, observed[0].code, None) | {"limits": known | new}
+            try:
+                await put_sensor(core, patient_id, device, sensor, body, among)
+                known = known | new
+            except Problem as problem:
+                refuted |= new if problem.code == NUMBERS_BEYOND else {}
+    found = {
+        item.entry.index: _implausible(item.samples, plausible) or _unfit(item.samples, known, refuted, decimals)
+        for item in observed
+        if item.samples is not None and item.samples.beyond
+    }
+    return {index: problem for index, problem in found.items() if problem is not None}
+
+
+def _extremes(samples: Sequence[Samples], plausible: Plausible | None) -> list[Number]:
+    """The least and the greatest number; those that are rejected say nothing."""
+    numbers = [number for part in samples for number in part.numbers()]
+    if plausible is not None:
+        numbers = [number for number in numbers if plausible.least <= number <= plausible.most]
+    return [min(numbers), max(numbers)] if numbers else []
+
+
+def _implausible(samples: Samples, plausible: Plausible | None) -> Problem | None:
+    """Why it cannot be what something is beyond."""
+    for value in (samples.beyond or {}).values():
+        if plausible is not None and not plausible.least <= value <= plausible.most:
+            return implausible(plausible.refusal(value))
+    return None
+
+
+def _unfit(samples: Samples, known: Json, refuted: Json, decimals: int) -> Problem | None:
+    """Why a value beyond something is neither L nor U of a sensor with the limits `known`; `refuted` are none of it."""
+    for side, value in (samples.beyond or {}).items():
+        said, limit = f"The value is {_SIDES[side]} {value}", known.get(side)
+        if side in refuted:
+            return Problem(
+                422, "range", f"{said}, and numbers {_SIDES[side]} it are there, so it is no limit of the sensor"
+            )
+        if limit is not None and (rounded(value, decimals) - limit) * (1 if side == "lower" else -1) > 0:
+            return Problem(
+                422, "range", f"{said}, and the sensor's {side} limit is {limit}, so it has no place in the series"
+            )
+    return None
