@@ -21,7 +21,7 @@ from ddr.imports import (
     tidepool,
 )
 from ddr.imports.content import Content
-from ddr.imports.model import ImportFile, ImportFileError
+from ddr.imports.model import ImportFile, ImportFileError, OtherKind
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,21 @@ FORMATS = {
     "spirometry": Format("peak flow and FEV1 (CSV)", spirometry.recognises, spirometry.read),
 }
 
-_SEEMS = (
-    (b"%pdf-", "this is a PDF; a program that makes reports of values can export them as CSV, too"),
-    (b"pk\x03\x04", "this is an Excel workbook or a ZIP; unpack it, and save a workbook as CSV"),
-    (b"\xd0\xcf\x11\xe0", "this is an old Excel workbook; save it as CSV"),
-    (b"\x1f\x8b", "this file is compressed; unpack it first"),
-    (b"<!doctype html", "this is a web page, maybe of a log-in that had run out; download the file again"),
-    (b"<html", "this is a web page, maybe of a log-in that had run out; download the file again"),
+# What people give beside these, and what they can do about it.
+SEEMS = {
+    "pdf": "this is a PDF; a program that makes reports of values can export them as CSV, too",
+    "workbook-or-zip": "this is an Excel workbook or a ZIP; unpack it, and save a workbook as CSV",
+    "old-workbook": "this is an old Excel workbook; save it as CSV",
+    "compressed": "this file is compressed; unpack it first",
+    "web-page": "this is a web page, maybe of a log-in that had run out; download the file again",
+}
+_BEGINNINGS = (
+    (b"%pdf-", "pdf"),
+    (b"pk\x03\x04", "workbook-or-zip"),
+    (b"\xd0\xcf\x11\xe0", "old-workbook"),
+    (b"\x1f\x8b", "compressed"),
+    (b"<!doctype html", "web-page"),
+    (b"<html", "web-page"),
 )
 
 
@@ -66,7 +74,7 @@ def read(raw: bytes, zone: tzinfo, name: str | None = None) -> ImportFile:
         raise ImportFileError("the file is empty")
     found = next((key for key, one in FORMATS.items() if (name in (None, key)) and one.recognises(content)), None)
     if found is None:
-        raise ImportFileError(_unknown(content, name))
+        raise _unknown(content, name)
     file = FORMATS[found].read(content, zone)
     file.leave_wrong_clocks()
     if not file.values and not file.bad:
@@ -74,13 +82,14 @@ def read(raw: bytes, zone: tzinfo, name: str | None = None) -> ImportFile:
     return file
 
 
-def _unknown(content: Content, name: str | None) -> str:
+def _unknown(content: Content, name: str | None) -> ImportFileError:
     if name is not None:  # else all have been tried
         other = next((one.title for one in FORMATS.values() if one.recognises(content)), None)
         if other is not None:
-            return f"this is not {FORMATS[name].title}, but looks like {other}"
-    seems = next((what for begin, what in _SEEMS if content.raw.lstrip()[:200].lower().startswith(begin)), None)
-    if seems is not None:
-        return seems
+            return ImportFileError(f"this is not {FORMATS[name].title}, but looks like {other}")
+    start = content.raw.lstrip()[:200].lower()
+    kind = next((kind for begin, kind in _BEGINNINGS if start.startswith(begin)), None)
+    if kind is not None:
+        return OtherKind(kind, SEEMS[kind])
     known = "; ".join(one.title for one in FORMATS.values())
-    return f"this is no file of a known form ({known}); any other table can be described with --map"
+    return ImportFileError(f"this is no file of a known form ({known}); any other table can be described with --map")

@@ -32,6 +32,14 @@ class ImportFileError(Exception):
     """The file cannot be read at all; the text is one line for the person who chose it."""
 
 
+class OtherKind(ImportFileError):
+    """The file is of a kind that no format has, but people often give; `kind` is a key of ddr.imports.formats.SEEMS."""
+
+    def __init__(self, kind: str, what: str) -> None:
+        super().__init__(what)
+        self.kind = kind
+
+
 class SeveralPersons(ImportFileError):
     """The file says itself that its values are of several persons: nobody's record may get another's."""
 

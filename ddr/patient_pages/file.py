@@ -23,7 +23,7 @@ from ddr.http.core import Core
 from ddr.http.pages import language
 from ddr.imports.calls import Answer, Call, Refused, Report, Steps
 from ddr.imports.formats import FORMATS, read
-from ddr.imports.model import ImportFile, ImportFileError, MostlyBad, SeveralPersons, Source
+from ddr.imports.model import ImportFile, ImportFileError, MostlyBad, OtherKind, SeveralPersons, Source
 from ddr.imports.sending import sending
 from ddr.imports.taking_back import taking_back
 from ddr.miv.model import LOINC
@@ -63,8 +63,10 @@ async def give(request: Request, visitor: Visitor, session: Session) -> Response
         return await _page(request, visitor, error=text(lang, "file.several"))
     except MostlyBad:
         return await _page(request, visitor, error=text(lang, "file.mostly_bad"))
+    except OtherKind as other:
+        return await _page(request, visitor, error=text(lang, _OTHERS[other.kind]))
     except ImportFileError:
-        return await _page(request, visitor, error=text(lang, "file.unreadable", known=_known()))
+        return await _page(request, visitor, error=text(lang, "file.unreadable", known=_known(lang)))
     digest = hashlib.sha256(ZONE.key.encode() + b"\n" + raw).hexdigest()
     await files.keep(core.pool, session.patient_id, digest, raw, core.clock())
     return await _page(request, visitor, file=file, digest=digest)
@@ -192,7 +194,7 @@ async def _page(
         visitor,
         "file.html",
         status=422 if error else 200,
-        title=FORMATS[file.format].title if file else "",
+        title=_format(file.format, lang) if file else "",
         parts=found[:LISTED],
         more_parts=max(0, len(found) - LISTED),
         bad=[(line, text(lang, _reason(reason))) for line, reason in bad],
@@ -248,5 +250,28 @@ def _reason(found: str) -> str:
     return next((name for beginning, name in _REASONS.items() if found.startswith(beginning)), "file.reason_other")
 
 
-def _known() -> str:
-    return ", ".join(one.title for one in FORMATS.values())
+def _known(lang: str) -> str:
+    return "; ".join(_format(name, lang) for name in FORMATS)
+
+
+_FORMATS = {
+    "fhir": "file.format_fhir",
+    "nightscout": "file.format_nightscout",
+    "table": "file.format_table",
+    "blood-pressure": "file.format_pressure",
+    "spirometry": "file.format_spirometry",
+}  # those whose titles are more than names
+
+
+def _format(name: str, lang: str) -> str:
+    """What a format is called."""
+    return text(lang, _FORMATS[name]) if name in _FORMATS else FORMATS[name].title
+
+
+_OTHERS = {
+    "pdf": "file.other_pdf",
+    "workbook-or-zip": "file.other_workbook_or_zip",
+    "old-workbook": "file.other_workbook",
+    "compressed": "file.other_compressed",
+    "web-page": "file.other_web_page",
+}

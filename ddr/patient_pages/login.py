@@ -76,14 +76,15 @@ def _plausible(form: Form) -> bool:
 
 
 async def _too_many(request: Request, visitor: Visitor, request_uri: str, wait_seconds: int) -> Response:
+    minutes = -(-wait_seconds // 60)
     return await _form(
         request,
         visitor,
         request_uri,
         429,
-        error="login.wait",
+        error="login.wait" if minutes > 1 else "login.wait_a_minute",
         headers={"Retry-After": str(wait_seconds), **limited(LOGINS, wait_seconds)},
-        minutes=-(-wait_seconds // 60),
+        minutes=minutes,
     )
 
 

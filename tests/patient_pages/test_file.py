@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,6 +16,7 @@ from ddr.http.address import client_network
 from ddr.http.arrival import in_turn
 from ddr.http.core import Core
 from ddr.imports.calls import Report, Steps
+from ddr.imports.formats import FORMATS, SEEMS
 from ddr.imports.model import MOST_BAD, ImportFile
 from ddr.imports.sending import sending
 from ddr.patient_pages.app import create_consent
@@ -78,6 +80,35 @@ async def test_what_is_no_file_is_said(core: Core) -> None:
     assert "mehrerer Personen" in (await looked_at(browser, two)).text
     too_large = await looked_at(browser, b"x" * (FILE_BYTES + 1))
     assert too_large.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "said"),
+    [
+        (b"%PDF-1.7\n%\xe2\xe3", "pdf", "Das ist ein PDF"),
+        (b"PK\x03\x04\x14\0\x06\0", "workbook-or-zip", "speichern Sie eine Excel-Mappe als CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old-workbook", "Das ist eine Excel-Mappe"),
+        (b"\x1f\x8b\x08\0", "compressed", "Bitte entpacken Sie sie zuerst"),
+        (b"<!DOCTYPE html><title>Log in</title>", "web-page", "Das ist eine Webseite"),
+    ],
+)
+async def test_what_to_do_with_another_kind_of_file_is_said(core: Core, content: bytes, kind: str, said: str) -> None:
+    """Reports and workbooks are what other apps offer first."""
+    assert kind in SEEMS
+    _, browser = await logged_in(core)
+    page = await looked_at(browser, content)
+    assert page.status_code == 422 and said in page.text and "keine Form" not in page.text
+    assert re.search(r'<p class="error"[^>]* tabindex="-1" autofocus>', page.text)
+
+
+async def test_forms_are_named_in_the_language_of_the_page(core: Core) -> None:
+    _, browser = await logged_in(core)
+    said = (await looked_at(browser, b"a,b\n1,2\n")).text
+    assert "Blutdruck-Tagebuch, OMRON, Withings (CSV)" in said
+    for name, one in FORMATS.items():  # what is not translated is no more than a name and the form of the file
+        assert one.title not in said or re.fullmatch(r"[\w ]+ \((CSV|JSON)\)", one.title), name
+    assert "copy" not in said and "diary" not in said and "entries" not in said
+    assert "Blutdruck-Tagebuch" in (await looked_at(browser, samples.OMRON)).text
 
 
 async def test_a_file_of_which_most_is_bad_is_refused_as_a_whole(core: Core) -> None:

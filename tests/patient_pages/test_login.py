@@ -120,6 +120,8 @@ async def test_too_many_attempts_wait_for_known_and_unknown_alike(core: Core, cl
         assert refused.status_code == 429
         assert 0 < int(refused.headers["retry-after"]) <= WINDOW_MS // 1000
         assert "Zu viele Versuche" in refused.text
+    clock.advance((WINDOW_MS - core.clock() % WINDOW_MS) / 1000 - 30)
+    assert "warten Sie eine Minute und" in (await browser.login(who, "not the password")).text
     clock.advance(WINDOW_MS / 1000)
     assert (await elsewhere(core).login(patient, "not the password")).status_code == 422
 

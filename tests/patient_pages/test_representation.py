@@ -213,7 +213,7 @@ async def test_the_trail_shows_each_act_of_a_representative(
         "Ein Elternteil hat für Sie <bdi>GlucoPilot</bdi> erlaubt",
         "Ein Elternteil hat Ihre Daten heruntergeladen",
         "Ein Elternteil hat Ihre Seiten geöffnet",
-        "Der Betreiber hat eingetragen: ein Elternteil vertritt Sie",
+        "Der Betreiber hat eingetragen: Ein Elternteil vertritt Sie",
     ):
         assert words in trail
     assert mother.username not in trail

@@ -180,19 +180,19 @@ TEXTS = {
     ),
     "representative:pages:opened": Words("{who_first} hat Ihre Seiten geöffnet.", "{who_first} opened your pages."),
     "operator:representation:set": Words(
-        "Der Betreiber hat eingetragen: {who} vertritt Sie.", "The operator entered: {who} represents you."
+        "Der Betreiber hat eingetragen: {who_first} vertritt Sie.", "The operator entered: {who_first} represents you."
     ),
     "provider:representation:set": Words(
-        "Das Konto beim Hersteller sagt: {who} vertritt Sie.",
-        "The account with the manufacturer says: {who} represents you.",
+        "Das Konto beim Hersteller sagt: {who_first} vertritt Sie.",
+        "The account with the manufacturer says: {who_first} represents you.",
     ),
     "operator:representation:ended": Words(
-        "Der Betreiber hat eingetragen: {who} vertritt Sie nicht mehr.",
-        "The operator entered: {who} no longer represents you.",
+        "Der Betreiber hat eingetragen: {who_first} vertritt Sie nicht mehr.",
+        "The operator entered: {who_first} no longer represents you.",
     ),
     "provider:representation:ended": Words(
-        "Das Konto beim Hersteller sagt: {who} vertritt Sie nicht mehr.",
-        "The account with the manufacturer says: {who} no longer represents you.",
+        "Das Konto beim Hersteller sagt: {who_first} vertritt Sie nicht mehr.",
+        "The account with the manufacturer says: {who_first} no longer represents you.",
     ),
     "system:representation:ended": Words(
         "{who_first} vertritt Sie nicht mehr. {reason}", "{who_first} no longer represents you. {reason}"

@@ -6,10 +6,10 @@ TEXTS = {
     "title": Words("Datei einlesen", "Read a file"),
     "intro": Words(
         "Haben Sie Messwerte aus einer anderen App heruntergeladen, können Sie die Datei hier einlesen, zum Beispiel "
-        "aus Dexcom Clarity, LibreView, CareLink, Glooko, Tidepool oder ein Blutdruck-Tagebuch. Vorher sehen Sie, was "
-        "darin ist.",
+        "aus Dexcom Clarity, LibreView, CareLink, Glooko, Tidepool oder aus einem Blutdruck-Tagebuch. Vorher sehen "
+        "Sie, was darin ist.",
         "If you have downloaded readings from another app, you can read the file in here, for example from Dexcom "
-        "Clarity, LibreView, CareLink, Glooko, Tidepool or a blood pressure diary. You see what is in it first.",
+        "Clarity, LibreView, CareLink, Glooko, Tidepool or from a blood pressure diary. You see what is in it first.",
     ),
     "choose": Words("Datei (höchstens 5 MB)", "File (5 MB at most)"),
     "look": Words("Ansehen", "Look at it"),
@@ -46,6 +46,44 @@ TEXTS = {
     "unreadable": Words(
         "Diese Datei hat keine Form, die wir kennen, oder es sind keine Messwerte darin. Bekannt sind: {known}.",
         "This file has no form that we know, or there are no readings in it. Known are: {known}.",
+    ),
+    "format_fhir": Words(
+        "Kopie Ihrer Daten aus einem Dienst wie diesem (FHIR, JSON)",
+        "copy of your data from a service like this (FHIR, JSON)",
+    ),
+    "format_nightscout": Words("Nightscout, Einträge (JSON)", "Nightscout entries (JSON)"),
+    "format_table": Words(
+        "einfache Tabelle mit Zeit, Code, Wert, Einheit, Gerät, Seriennummer (CSV)",
+        "simple table with time, code, value, unit, device, serial (CSV)",
+    ),
+    "format_pressure": Words(
+        "Blutdruck-Tagebuch, OMRON, Withings (CSV)", "diary of blood pressure, OMRON, Withings (CSV)"
+    ),
+    "format_spirometry": Words("Peak-Flow und FEV1 (CSV)", "peak flow and FEV1 (CSV)"),
+    "other_pdf": Words(
+        "Das ist ein PDF, daraus können wir keine Messwerte lesen. Bitte laden Sie die Messwerte in der anderen App "
+        "als CSV herunter, nicht als Bericht.",
+        "This is a PDF; we cannot read readings from it. Please download the readings in the other app as CSV, not "
+        "as a report.",
+    ),
+    "other_workbook_or_zip": Words(
+        "Das ist eine Excel-Mappe oder ein ZIP-Archiv. Bitte speichern Sie eine Excel-Mappe als CSV, entpacken Sie ein "
+        "Archiv, und wählen Sie dann die Datei mit den Messwerten.",
+        "This is an Excel workbook or a ZIP archive. Please save a workbook as CSV, unpack an archive, and then choose "
+        "the file with the readings.",
+    ),
+    "other_workbook": Words(
+        "Das ist eine Excel-Mappe. Bitte speichern Sie sie als CSV, und wählen Sie dann diese Datei.",
+        "This is an Excel workbook. Please save it as CSV, and then choose that file.",
+    ),
+    "other_compressed": Words(
+        "Diese Datei ist gepackt. Bitte entpacken Sie sie zuerst.", "This file is compressed. Please unpack it first."
+    ),
+    "other_web_page": Words(
+        "Das ist eine Webseite, vielleicht weil die Anmeldung in der anderen App abgelaufen war. Bitte laden Sie die "
+        "Datei dort noch einmal herunter.",
+        "This is a web page, maybe because the sign-in in the other app had run out. Please download the file there "
+        "once more.",
     ),
     "refused": Words(
         "Nicht alle Werte konnten übernommen werden. Bitte lesen Sie die Datei später noch einmal ein.",

@@ -23,6 +23,10 @@ TEXTS = {
         "Zu viele Versuche. Bitte warten Sie {minutes} Minuten und versuchen Sie es dann noch einmal.",
         "Too many attempts. Please wait {minutes} minutes and then try again.",
     ),
+    "wait_a_minute": Words(
+        "Zu viele Versuche. Bitte warten Sie eine Minute und versuchen Sie es dann noch einmal.",
+        "Too many attempts. Please wait a minute and then try again.",
+    ),
     "other_tab": Words(
         "Bitte noch einmal: Diese Seite war zu lange offen, oder die Anmeldung war inzwischen auch in einem anderen "
         "Fenster geöffnet. Bitte melden Sie sich hier noch einmal an.",
