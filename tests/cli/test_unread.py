@@ -1,4 +1,4 @@
-"""The technical log on a pipe that nobody reads: nobody waits for it, and what was lost is told."""
+"""The technical log on a pipe that nobody reads, or on a full disk: nobody waits for it, and what was lost is told."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import orjson
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from ddr.cli.serving import unread
 from ddr.cli.serving.log import JsonLines
 from ddr.cli.serving.unread import PIECE, Unread
+from tests.support.full_disk import full_after
 
 HANGS_SECONDS = 60
 
@@ -145,3 +147,24 @@ def test_what_is_told_of_a_lack_of_descriptors_needs_none(ends: Callable[[], tup
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert told(made.read()) == [("heard", None)]
     made.close()
+
+
+def test_what_a_full_disk_does_not_take_is_told_when_there_is_room(tmp_path: Path) -> None:
+    """The line that was cut keeps nothing of itself back, and the next one is on a line of its own."""
+    path = tmp_path / "serve.log"
+    with path.open("a") as stream:
+        handler = Unread(stream)
+        handler.setFormatter(JsonLines())
+
+        def log(event: str, **more: object) -> None:
+            told = {"name": "ddr", "levelno": logging.INFO, "levelname": "INFO", "msg": event, **more}
+            handler.handle(logging.makeLogRecord(told))
+
+        log("before")
+        with full_after(path, 100):
+            log("cut", text="x" * 200)
+            log("lost")
+        log("after")
+    before, cut, *rest = path.read_bytes().splitlines()
+    assert told([before]) == [("before", None)] and len(cut) == 100
+    assert told(rest) == [("log.lost", 2), ("after", None)]

@@ -1,7 +1,7 @@
 """Writes the technical log, and never waits for who reads it: a reader that hangs must not stop the recorder.
 
-What it does not take is counted, and told with the next line that it does. Files take everything; pipes and sockets,
-behind which there is a collector or a container's runtime, have room for some dozens of lines.
+What it does not take is counted, and told with the next line that it does. Pipes and sockets, behind which there is a
+collector or a container's runtime, have room for some dozens of lines; files take everything until their disk is full.
 """
 
 from __future__ import annotations
@@ -30,10 +30,8 @@ class Unread(logging.StreamHandler[TextIO]):
         """Write it if there is room."""
         try:
             descriptor = self.stream.fileno()
-            always = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        except (OSError, ValueError, AttributeError):
-            always = True
-        if always:
+            os.fstat(descriptor)
+        except (OSError, ValueError, AttributeError):  # there is nothing behind it
             super().emit(record)
             return
         try:
@@ -51,7 +49,7 @@ class Unread(logging.StreamHandler[TextIO]):
         while content and _takes(descriptor, patience):
             try:
                 content = content[_taken(descriptor, content) :]
-            except BlockingIOError:
+            except OSError:  # no room, or nobody reads any more
                 break
             begun = True
         if begun:
@@ -69,10 +67,13 @@ def _takes(descriptor: int, patience_ms: int) -> bool:
 def _taken(descriptor: int, content: bytes) -> int:
     """How many bytes were written: all at once where there is room, so that lines of several processes do not mix.
 
-    Raises BlockingIOError when another one has taken the room meanwhile. The flag not to wait would hold for all who
-    have the pipe or socket of one that we got: so it is opened anew, or said with each message.
+    Raises BlockingIOError when another one has taken the room meanwhile, OSError when the disk is full. The flag not to
+    wait would hold for all who have the pipe or socket of one that we got: so it is opened anew, or said with each
+    message.
     """
     mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.write(descriptor, content)
     if stat.S_ISSOCK(mode):
         same = socket.socket(fileno=descriptor)
         try:
