@@ -86,6 +86,22 @@ async def test_has_and_revinclude(scene: Scene) -> None:
     refused(await scene.reader.get("Device?_has:Patient:link:name=x"), 400)
 
 
+async def test_an_include_goes_on_from_what_points_to_a_match(scene: Scene) -> None:
+    ids, further = scene.home.ids, "_include:iterate=Observation:derived-from"
+
+    async def included(query: str) -> set[str]:
+        bundle = await scene.reader.search(query)
+        return {observation["id"] for observation in entries(bundle, "include")}
+
+    backwards = f"Device?_id={ids['spirometer']}&_revinclude=Observation:device"
+    measured = {ids[key] for key in ("pef", "fev1", "relative")}
+    assert await included(backwards) == measured
+    assert await included(f"{backwards}&{further}") == measured | {ids["reference"]}
+    backwards = f"Observation?_id={ids['fev1']}&_revinclude=Observation:derived-from"
+    assert await included(f"{backwards}&_include=Observation:derived-from") == {ids["relative"]}
+    assert await included(f"{backwards}&{further}") == {ids["relative"], ids["reference"]}
+
+
 @pytest.fixture(scope="module")
 async def many(ddr: Recorder) -> Scene:
     """A patient with 25 blood glucose values, one per hour; leave the data as it is."""

@@ -190,13 +190,16 @@ INSERT INTO search_rest (patient_id, expires_ms, kinds, nos, ks) VALUES ($1, $2,
 
 def _related(search: Search) -> str:
     """Keys of what is included beside the Device and DeviceMetric that the rows of matches bring with them."""
-    found = ["SELECT kind, no, k FROM page WHERE false"]
-    if any((include.source, include.name) == ("Observation", "derived-from") for include in search.includes):
+    reverse = [part for include in search.revincludes if (part := _reverse(include, search.resource_type))]
+    found = ["SELECT kind, no, k FROM page WHERE false", *reverse]
+    derived = [one for one in search.includes if (one.source, one.name) == ("Observation", "derived-from")]
+    if derived:
+        further = reverse if any(include.iterate for include in derived) else []
+        start = "\nUNION ".join(["SELECT kind, no, k FROM page", *further])
         pointer = POINTERS["Observation", "derived-from", "Observation"]
-        origins = f"SELECT {pointer} FROM seen o JOIN page USING (kind, no, k)"
+        origins = f"SELECT {pointer} FROM seen o JOIN ({start}) p USING (kind, no, k)"
         found.append(f"SELECT o.kind, o.no, o.k FROM seen o WHERE (o.kind, o.no) IN ({origins})")
-    found += [_reverse(include, search.resource_type) for include in search.revincludes]
-    return "\nUNION ".join(part for part in found if part)
+    return "\nUNION ".join(found)
 
 
 def _reverse(include: Include, resource_type: str) -> str:
