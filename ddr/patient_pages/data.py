@@ -5,7 +5,8 @@ A day is chosen by POST and shown under an opaque address, so that it can be rel
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from contextlib import suppress
+from datetime import date, datetime, timedelta
 from functools import partial
 
 from starlette.requests import Request
@@ -20,7 +21,8 @@ from ddr.patient_pages.numbers import rounded
 from ddr.patient_pages.render import page
 from ddr.patient_pages.single_values import single
 from ddr.patient_pages.singles_view import last_day, trends
-from ddr.patient_pages.visitor import FormRefused, Visitor, core_of, read_form, see_other
+from ddr.patient_pages.texts import text
+from ddr.patient_pages.visitor import Form, Visitor, core_of, read_form, see_other
 from ddr.series.days import midnight
 from ddr.store.database.ids import Kind
 from ddr.store.patients import export
@@ -29,6 +31,7 @@ from ddr.store.patients.sessions import Session
 
 SINGLES = 20  # measurements on the page with everything
 PAGE = 100  # on a page of their own
+UNREADABLE = "unreadable-day"  # in the query after a day that was none
 EARLIEST, LATEST = date(2000, 1, 1), date(2099, 12, 31)  # days that can be chosen
 
 
@@ -56,6 +59,7 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
         last=last,
         before=_place(core, chosen - timedelta(days=1)) if chosen and first and chosen > first else "",
         after=_place(core, chosen + timedelta(days=1)) if chosen and last and chosen < last else "",
+        error=text(lang, "data.day_error") if chosen and UNREADABLE in request.query_params else "",
         days=days,
         periods=PERIODS,
         trends=await trends(core, patient_id, last_single, days, lang) if last_single else [],
@@ -92,18 +96,24 @@ async def values_page(request: Request, visitor: Visitor, session: Session) -> R
 
 def _period(request: Request) -> int | None:
     """The days of the period chosen; None when no such period can be."""
-    text = request.query_params.get("days", str(DAYS))
-    return int(text) if text in map(str, PERIODS) else None
+    chosen = request.query_params.get("days", str(DAYS))
+    return int(chosen) if chosen in map(str, PERIODS) else None
 
 
 async def choose(request: Request, visitor: Visitor, _: Session) -> Response:
-    """Lead on to the page of a day."""
-    form = await read_form(request, visitor)
-    try:
-        chosen = date.fromisoformat(form.one("day"))
-    except ValueError:
-        raise FormRefused from None
+    """Lead on to the page of a day. A browser without a calendar sends what was written."""
+    chosen = _written(await read_form(request, visitor))
+    if chosen is None:
+        return see_other(f"/me/data?{UNREADABLE}")
     return see_other(f"/me/data/{_place(core_of(request), min(max(chosen, EARLIEST), LATEST))}")
+
+
+def _written(form: Form) -> date | None:
+    """The day in a form, as browsers write it or as people do in Germany; None for what is none."""
+    for pattern in ("%Y-%m-%d", "%d.%m.%Y"):
+        with suppress(ValueError):
+            return datetime.strptime(form.one("day").strip(), pattern).date()
+    return None
 
 
 def _place(core: Core, chosen: date) -> str:

@@ -35,7 +35,7 @@ from ddr.store.patients import export
 from ddr.store.patients.erasure import delete_patient
 from tests.diga_api.world import CGM, DAY, GLUCOSE, HOUR, LOINC, MINUTE, Body
 from tests.fhir.validity import assert_valid
-from tests.patient_pages.browser import Browser
+from tests.patient_pages.browser import Browser, inputs
 from tests.patient_pages.test_consent import logged_in
 from tests.support.patients import Patient
 
@@ -158,10 +158,26 @@ async def test_other_addresses_are_none(core: Core, place: str) -> None:
     assert (await browser.get(f"/me/data/{place}")).status_code == 404
 
 
-@pytest.mark.parametrize("day", ["", "yesterday", "2026-02-30"])
-async def test_what_is_no_day_is_refused(core: Core, day: str) -> None:
+@pytest.mark.parametrize("day", ["", "yesterday", "2026-02-30", "275760-09-13", "24.12.26"])
+async def test_what_is_no_day_is_told(core: Core, day: str) -> None:
+    """The message is at the field, with an example: the page was not "open for too long" (WCAG 3.3.1, 3.3.3)."""
     _, browser = await worn(core)
-    assert (await browser.post("/me/data", await browser.get("/me/data"), day=day)).status_code == 403
+    answer = await browser.post("/me/data", await browser.get("/me/data"), day=day)
+    page = await browser.get(answer.headers["location"])
+    assert page.status_code == 200 and "<title>Fehler: " in page.text
+    assert (
+        '<a href="#choose">Diesen Tag können wir nicht lesen. Bitte schreiben Sie ihn so: 24.12.2026.</a>' in page.text
+    )
+    (field,) = [one for one in inputs(page.text) if one.get("id") == "choose"]
+    assert (field["aria-invalid"], field["aria-describedby"]) == ("true", "error")
+    assert "Fehler" not in (await browser.get("/me/data")).text
+
+
+async def test_a_day_may_be_written_as_in_germany(core: Core) -> None:
+    """A browser without a calendar for `type=date` gives a line to write in."""
+    _, browser = await worn(core)
+    answer = await browser.post("/me/data", await browser.get("/me/data"), day=" 20.11.2026")
+    assert "Tageskurve: 20. November 2026" in (await browser.get(answer.headers["location"])).text
 
 
 async def test_limits_gaps_and_errors(core: Core) -> None:

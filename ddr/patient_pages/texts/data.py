@@ -90,6 +90,10 @@ TEXTS = {
     "after": Words("Tag danach", "Day after"),
     "days": Words("Andere Tage", "Other days"),
     "choose": Words("Anderer Tag", "Another day"),
+    "day_error": Words(
+        "Diesen Tag können wir nicht lesen. Bitte schreiben Sie ihn so: 24.12.2026.",
+        "We cannot read this day. Please write it like this: 2026-12-24.",
+    ),
     "go": Words("Anzeigen", "Show"),
     "singles": Words("Letzte Einzelmessungen", "Latest single measurements"),
     "when": Words("Zeit", "Time"),
