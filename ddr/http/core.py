@@ -50,6 +50,9 @@ class TrustSource(Protocol):
     def by_client_id(self, client_id: str) -> Diga | None:
         """The entry with this client_id, inactive ones included."""
 
+    def name_of(self, client_id: str) -> str | None:
+        """What the DiGA with this client_id is called, or was when there was such an entry."""
+
     def stale(self, now_ms: int) -> bool:
         """True when the data is older than `registry_max_age_seconds`: callers answer 503 with Retry-After."""
 

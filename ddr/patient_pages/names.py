@@ -10,9 +10,8 @@ from ddr.miv.model import Miv
 
 
 def app_name(core: Core, client_id: str | None) -> str:
-    """The DiGA's name in the registry; its client_id when it is no longer listed."""
-    diga = core.registry.by_client_id(client_id) if client_id else None
-    return diga.name if diga else client_id or ""
+    """The DiGA's name in the registry, also of one that has left it; its client_id when nothing is known any more."""
+    return (core.registry.name_of(client_id) or client_id) if client_id else ""
 
 
 def title(miv: Miv, lang: str) -> str:

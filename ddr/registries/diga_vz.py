@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import asyncpg
 import httpx
@@ -36,6 +36,7 @@ class DigaVz(Follower[Reading]):
     def __init__(self, settings: Settings, pool: asyncpg.Pool, clock: Callable[[], int]) -> None:
         super().__init__(settings, pool, clock)
         self._snapshot = Snapshot()
+        self._former: Mapping[str, str] = {}  # names of DiGA that are no entry any more
         self._known: Known = {}
         self._compared = False  # with the consents, at least once
 
@@ -49,6 +50,11 @@ class DigaVz(Follower[Reading]):
     def by_client_id(self, client_id: str) -> Diga | None:
         """The DiGA with this client id, inactive ones included."""
         return self._snapshot.by_client_id.get(client_id)
+
+    def name_of(self, client_id: str) -> str | None:
+        """What the DiGA is or was called: the trail of patients names it for longer than anything else needs it."""
+        diga = self.by_client_id(client_id)
+        return diga.name if diga else self._former.get(client_id)
 
     def certificates(self) -> list[bytes]:
         """DER of every known certificate, those of inactive DiGA included (TLS-011)."""
@@ -110,7 +116,8 @@ class DigaVz(Follower[Reading]):
                 log.error("registry.end_held", extra=detail)
 
     async def _changed(self) -> None:
-        stored = await store.read_entries(self._pool, SOURCE)
+        stored, former = await store.read_entries(self._pool, SOURCE), await store.read_former(self._pool, SOURCE)
+        self._former = {client_id: content["name"] for client_id, content in former.items()}
         self._snapshot = await asyncio.to_thread(lambda: snapshot(map(from_json, stored.values())))
 
 

@@ -21,6 +21,10 @@ class Trust:
         """The DiGA with this client id, inactive ones included."""
         return self._diga_vz.by_client_id(client_id)
 
+    def name_of(self, client_id: str) -> str | None:
+        """What the DiGA with this client id is called, or was while it was listed."""
+        return self._diga_vz.name_of(client_id)
+
     def stale(self, now_ms: int) -> bool:
         """True when the DiGA-VZ data is older than 4 hours or the MIV ValueSets than 24 (REG-007, REG-008)."""
         return self._diga_vz.stale(now_ms) or self._zts.stale(now_ms)

@@ -24,6 +24,7 @@ from tests.patient_pages.test_consent import CGM, PRESSURE, consents, logged_in,
 from tests.support.clock import Clock
 from tests.support.patients import Patient, add_device, list_diga, new_patient, push_request, record_read
 from tests.support.touched import touched
+from tests.support.trust import FakeTrust
 
 
 async def paired(core: Core, *digas: Diga, lang: str = "de") -> tuple[Patient, Browser]:
@@ -123,6 +124,11 @@ async def test_patients_learn_that_a_diga_was_deregistered(core: Core) -> None:
     page = (await browser.get("/me")).text
     assert "AltApp" in page
     assert "nicht mehr im Verzeichnis" in page
+    assert isinstance(core.registry, FakeTrust)
+    del core.registry.digas[diga.client_id]  # its last certificate has ended, too
+    for path in ("/me", "/me/access", "/me/accesses.csv", "/me/consents.csv"):
+        assert "AltApp" in (await browser.get(path)).text, path
+    assert diga.client_id not in (await browser.get("/me/access")).text
 
 
 async def test_the_trail_in_plain_words(core: Core, clock: Clock) -> None:

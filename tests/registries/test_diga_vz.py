@@ -104,6 +104,28 @@ async def test_a_clock_that_was_set_back_makes_nothing_younger(
     assert vz.stale(clock())
 
 
+async def test_the_name_of_a_diga_outlives_its_entry(
+    vz: DigaVz, state: RegistryState, registry_settings: Settings, pool: asyncpg.Pool, clock: Clock
+) -> None:
+    """Patients read in their trail for two years who read what; a certificate ends before."""
+    await vz.start()
+    name = state.digas[0].name
+    assert vz.name_of(CLIENT) == name
+    ends_ms = max(map(expires_ms, vz.certificates()))
+    del state.digas[0]
+    await refresh(vz, clock)
+    assert vz.by_client_id(CLIENT) is not None, "absent"
+    clock.ms = ends_ms
+    await refresh(vz, clock)
+    await refresh(vz, clock)
+    assert vz.by_client_id(CLIENT) is None
+    assert vz.name_of(CLIENT) == name
+    another = DigaVz(registry_settings, pool, clock)
+    await another.start()
+    assert another.name_of(CLIENT) == name
+    assert another.name_of("urn:diga:bfarm:99999") is None
+
+
 async def test_all_pages_are_read(vz: DigaVz, state: RegistryState, diga: ListedDiga) -> None:
     state.page_size = 3
     state.digas = [replace(diga, number=f"{n:05}", client_id="", certificates=[]) for n in range(10)]
@@ -157,7 +179,9 @@ async def test_a_start_reads_what_is_stored_once(
     await vz.start()
     async with counted(pool) as statements:
         await DigaVz(registry_settings, pool, clock).start()
-    assert [re.search(r"FROM (\w+)", one)[1] for one in statements] == ["registry_source", "registry_entry"]  # type: ignore[index]
+    read = [re.search(r"FROM (\w+)", one)[1] for one in statements]  # type: ignore[index]
+    assert read == ["registry_source", "registry_entry", "registry_entry"], "the entries, and names of former ones"
+    assert len(set(statements)) == len(statements)
 
 
 @pytest.mark.parametrize("fault", ["error", "html", "truncated", "loop", "huge", "empty", "foreign-link", "stale"])

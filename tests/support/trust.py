@@ -15,12 +15,14 @@ class FakeTrust:
     digas: dict[str, Diga] = field(default_factory=dict)
     ders: list[bytes] = field(default_factory=list)
     is_stale: bool = False
+    names: dict[str, str] = field(default_factory=dict)  # also of what is taken out of `digas`
 
     def add(self, diga: Diga, *certificates: bytes) -> Diga:
         """Register `diga` with these certificates (DER) beside those it names, replacing a former entry."""
         digests = frozenset(hashlib.sha256(der).hexdigest() for der in certificates)
         diga = Diga(**{**vars(diga), "certificates": diga.certificates | digests})
         self.digas[diga.client_id] = diga
+        self.names[diga.client_id] = diga.name
         self.ders.extend(certificates)
         return diga
 
@@ -30,6 +32,9 @@ class FakeTrust:
 
     def by_client_id(self, client_id: str) -> Diga | None:
         return self.digas.get(client_id)
+
+    def name_of(self, client_id: str) -> str | None:
+        return self.names.get(client_id)
 
     def stale(self, now_ms: int) -> bool:
         return self.is_stale

@@ -47,6 +47,20 @@ async def read_entries(connection: asyncpg.Pool | asyncpg.Connection, source: st
     return {row["entry"]: row["content"] for row in rows}
 
 
+async def read_former(connection: asyncpg.Pool | asyncpg.Connection, source: str) -> dict[str, dict[str, Any]]:
+    """The last states of entries of `source` that it has no more, by their names, as long as they are kept."""
+    rows = await connection.fetch(
+        """
+        SELECT DISTINCT ON (entry) entry, content FROM registry_entry AS former
+         WHERE source = $1 AND NOT EXISTS (
+               SELECT FROM registry_entry WHERE source = $1 AND entry = former.entry AND until_ms IS NULL)
+         ORDER BY entry, from_ms DESC
+        """,
+        source,
+    )
+    return {row["entry"]: row["content"] for row in rows}
+
+
 async def claim(
     connection: asyncpg.Pool | asyncpg.Connection, source: str, now_ms: int, lease_ms: int, longest_ms: int = 2**53
 ) -> bool:
