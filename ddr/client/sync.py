@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 class Client:
     """A DiGA at a recorder, as a context manager; may be used from several threads, and where an event loop runs.
+    Raises RuntimeError when it is not open.
 
     `tokens` defaults to the folder `tokens` here. `patience`, `history` and `clock` as of Recorder. Errors are those of
     the async methods.
@@ -40,14 +41,14 @@ class Client:
         self._diga, self._tokens = diga, tokens or FileTokens(Path("tokens"))
         self._patience, self._history, self._clock = patience, history, clock
         self._work: set[asyncio.Task[Any] | None] = set()
-        self._loop: asyncio.AbstractEventLoop
+        self._loop: asyncio.AbstractEventLoop | None = None  # while it is open
         self._thread: threading.Thread
-        self._http: httpx.AsyncClient
+        self._pool: httpx.AsyncClient
 
     def open(self) -> Self:
         """Begin; `close` at the end, or use it as a context manager. Raises OSError, ssl.SSLError for files that cannot
         be used."""
-        self._http = self._diga.http()
+        self._pool = self._diga.http()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="ddr.client", daemon=True)
         self._thread.start()
@@ -61,10 +62,13 @@ class Client:
 
     def close(self) -> None:
         """End it. What other threads are waiting for is cancelled; a refresh that was sent is waited for (seconds)."""
-        self._run(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        if (loop := self._loop) is None:
+            return
+        self._run(self._end(loop))
+        self._loop = None
+        loop.call_soon_threadsafe(loop.stop)
         self._thread.join()
-        self._loop.close()
+        loop.close()
 
     def start(self, mivs: Iterable[str], devices: bool = True) -> Started:
         """See Pairing.start."""
@@ -101,17 +105,34 @@ class Client:
     def _pairing(self) -> Pairing:
         return Pairing(self._diga, self._http, self._tokens)
 
-    async def _end(self) -> None:
+    @property
+    def _http(self) -> httpx.AsyncClient:
+        self._opened()
+        return self._pool
+
+    def _opened(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            raise RuntimeError(
+                "the client is not open: use it as `with Client(…) as client:`, or between open and close"
+            )
+        return self._loop
+
+    async def _end(self, loop: asyncio.AbstractEventLoop) -> None:
         waiting = {one for one in self._work if one is not None and one is not asyncio.current_task()}
         for one in waiting:
             one.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        await self._loop.shutdown_asyncgens()
-        await self._http.aclose()
+        await loop.shutdown_asyncgens()
+        await self._pool.aclose()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """What `work` gives. It is given up when its caller is, as by Ctrl-C."""
-        future = asyncio.run_coroutine_threadsafe(self._kept(work), self._loop)
+        try:
+            loop = self._opened()
+        except RuntimeError:
+            work.close()
+            raise
+        future = asyncio.run_coroutine_threadsafe(self._kept(work), loop)
         try:
             return future.result()
         except BaseException:

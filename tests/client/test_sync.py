@@ -88,3 +88,22 @@ def test_a_client_that_cannot_be_opened_leaves_nothing_behind(tmp_path: Path) ->
             Client(lost, FileTokens(tmp_path)).open()
         gc.collect()
     assert not [one for one in warned if "event loop" in str(one.message)]
+
+
+async def test_a_client_that_is_not_open_says_so(tmp_path: Path) -> None:
+    """Before: an attribute that is not there, or an event loop of which nobody knew, and warnings of coroutines."""
+    client = Client(
+        Slow(DIGA.client_id, DIGA.redirect_uri, ISSUER, FHIR, Path("cert"), Path("key")), FileTokens(tmp_path)
+    )
+
+    def ask() -> None:
+        for one in (client.pairings, lambda: client.start(["x"]), lambda: client.series(PAIRING)):
+            with pytest.raises(RuntimeError, match="not open: use it as `with Client"):
+                one()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        await asyncio.to_thread(ask)
+        await asyncio.to_thread(lambda: client.open().close())
+        await asyncio.to_thread(client.close)
+        await asyncio.to_thread(ask)
