@@ -57,10 +57,12 @@ class Exchange:
 
     @property
     def issue(self) -> Json:
-        """The first issue of an OperationOutcome in JSON, {} when it is none."""
+        """The first error of an OperationOutcome in JSON, or its first issue; {} when it is none. A server may say more
+        with an error, in any order."""
         found = self.json
         issues = found.get("issue") if found.get("resourceType") == "OperationOutcome" else None
-        return issues[0] if isinstance(issues, list) and issues and isinstance(issues[0], dict) else {}
+        known = [one for one in issues if isinstance(one, dict)] if isinstance(issues, list) else []
+        return next((one for one in known if one.get("severity") in ("error", "fatal")), known[0] if known else {})
 
     @property
     def refused(self) -> bool:

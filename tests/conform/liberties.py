@@ -101,6 +101,13 @@ def _own_coding(one: Json) -> None:
         one["code"]["coding"].append({"system": "https://maker.example/codes", "code": "a-value"})
 
 
+def _own_unit(one: Json) -> None:
+    """The unit of a DeviceMetric has a code of ISO/IEEE 11073 beside that of UCUM, and words."""
+    if "unit" in one:
+        one["unit"]["coding"].append({"system": "urn:iso:std:iso:11073:10101", "code": "264274"})
+        one["unit"]["text"] = "mg/dL"
+
+
 def _bare_bundle(tamper: Tamper, request: httpx.Request, body: Json) -> None:
     """No total; no entry rather than an empty list; no search.mode where nothing is included."""
     if body.get("resourceType") != "Bundle":
@@ -111,6 +118,18 @@ def _bare_bundle(tamper: Tamper, request: httpx.Request, body: Json) -> None:
     elif all(entry["search"]["mode"] == "match" for entry in body["entry"]):
         for entry in body["entry"]:
             entry.pop("search")
+
+
+def _with_a_remark(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """Refusals have a remark before the error."""
+    answer = tamper.pass_on(request)
+
+    def remark(body: Json) -> None:
+        if body.get("resourceType") == "OperationOutcome":
+            told = {"severity": "information", "code": "informational", "diagnostics": "See our guide."}
+            body["issue"].insert(0, told)
+
+    return edited(answer, remark) if answer.is_client_error and "fhir+" in answer.headers["content-type"] else answer
 
 
 def _paged_elsewhere(tamper: Tamper, request: httpx.Request) -> httpx.Response:
@@ -222,9 +241,11 @@ def groups(base: str) -> dict[str, Iterable[Harm]]:
             _each(_references(f"{base}/")),
             _each(_plain),
             _each(_own_coding),
+            _each(_own_unit),
             _bodies(_oldest_first),
             _bodies(_bare_bundle),
             _paged_elsewhere,
+            _with_a_remark,
             _other_heads,
         ),
         "devices": (_fewer_parameters, _without_metrics, _each(_references("", "/_history/1"))),

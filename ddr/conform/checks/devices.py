@@ -103,11 +103,12 @@ def metric_types_are_of_iso_11073(kit: Kit) -> None:
 
 @check("DEV-029", needs=PATIENT)
 def metrics_have_ucum_units(kit: Kit) -> None:
-    """DeviceMetric.unit, if present, is a code of UCUM."""
+    """DeviceMetric.unit, if present, is a code of UCUM; codes of other systems may stand beside it."""
 
     def rule(one: Json) -> str:
-        systems = {system for system, _ in codings(one.get("unit"))}
-        return "" if systems <= {codes.UCUM} else f"unit is of {', '.join(systems)}"
+        systems = [system for system, code in codings(one.get("unit")) if code]
+        good = "unit" not in one or codes.UCUM in systems
+        return "" if good else f"unit is of {', '.join(systems) or 'no system'}"
 
     judge(kit, "DeviceMetric", rule)
 

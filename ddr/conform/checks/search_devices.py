@@ -125,13 +125,14 @@ def _brings_sources(view: View, found: list[Json]) -> None:
 
 @check("DEV-025", needs=PATIENT)
 def search_metrics_by_source(kit: Kit) -> None:
-    """`source`, where it is declared, finds the DeviceMetrics of a Device."""
+    """`source`, where it is declared, finds the DeviceMetrics of a Device, and none of one that does not exist."""
     if "source" not in kit.parameters(METRIC):
         raise NotApplicable("source is not declared")
 
     def look(view: View, found: list[Json]) -> None:
         device = next(references(found[0], "source"))
         agree(view, METRIC, Case(query(source=device), lambda one: device in references(one, "source")))
+        agree(view, METRIC, Case(query(source="Device/there-is-none"), lambda one: False))
 
     _each(kit, METRIC, look, lambda one: any(references(one, "source")))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, timedelta, timezone, tzinfo
 from decimal import Decimal
+from functools import partial
 
 from ddr.conform.agree import agree, cut, query
 from ddr.conform.check import Need, check
@@ -63,12 +64,13 @@ def search_by_code(kit: Kit) -> None:
 
 @check("OBS-011", needs=PATIENT, searches=3)
 def search_by_code_with_system(kit: Kit) -> None:
-    """`code` works with the system in front; with another system it finds nothing."""
+    """`code` works with the system in front; with another system, or with none (`|code`), it finds nothing."""
 
     def look(view: View, found: list[Json]) -> None:
         system, code = _codes(found)[-1]
         agree(view, OBSERVATION, _case(lambda one: (system, code) in codings(one["code"]), code=f"{system}|{code}"))
-        agree(view, OBSERVATION, _case(lambda one: False, code=f"http://example.org/none|{code}"))
+        none = f"http://example.org/none|{code},|{code}"
+        agree(view, OBSERVATION, _case(lambda one: ("", code) in codings(one["code"]), code=none))
         both = {_codes(found)[0], (system, code)}
         listed = ",".join("|".join(one) for one in sorted(both))
         agree(view, OBSERVATION, _case(lambda one: not both.isdisjoint(codings(one["code"])), code=listed))
@@ -164,7 +166,9 @@ def search_by_code_and_date(kit: Kit) -> None:
     """Different parameters together mean all of them."""
 
     def look(view: View, found: list[Json]) -> None:
-        (_, code), dated = _codes(found)[0], _dated("ge", _middle(found))
+        of = {code: [one for one in found if has_code(one["code"], code)] for _, code in _codes(found)}
+        code = max(of, key=lambda code: len(of[code]))
+        dated = _dated("ge", _middle(of[code]))  # amid those with this code, so that each of both leaves some out
 
         def wanted(one: Json, code: str = code, dated: Case = dated) -> bool:
             return has_code(one["code"], code) and dated.wanted(one)
@@ -212,7 +216,7 @@ def _within(one: Json, asked: int) -> bool:
     return updated(one) == asked and is_finer(one["meta"]["lastUpdated"])
 
 
-@check("BG-011", "LF-020", needs=PATIENT, searches=4)
+@check("BG-011", "LF-020", needs=PATIENT, searches=5)
 def search_by_value_quantity(kit: Kit) -> None:
     """`value-quantity` compares the numbers of single measurements, with unit and without."""
 
@@ -223,10 +227,16 @@ def search_by_value_quantity(kit: Kit) -> None:
         for prefix, named in (("gt", unit), ("lt", unit), ("lt", "")):
             agree(view, OBSERVATION, _quantity("value-quantity", prefix, asked, named, False))
         mine = [one for one in found if any(pair == (unit, value) for pair in quantities(one))]
-        text = query(value__quantity=f"ge{value}|{UCUM}|{unit}", _id=str(mine[0]["id"]))
-        agree(view, OBSERVATION, Case(text, lambda one: one["id"] == mine[0]["id"]))
+        own = str(mine[0]["id"])
+        for prefix, wanted in (("ge", [own]), ("gt", [])):  # of the very value
+            text = query(value__quantity=f"{prefix}{value}|{UCUM}|{unit}", _id=own)
+            agree(view, OBSERVATION, Case(text, partial(_among, wanted)))
 
     _each(kit, look, "blood-glucose-measurement", "lung-function-testing", having=_valued)
+
+
+def _among(ids: Sequence[str], one: Json) -> bool:
+    return one["id"] in ids
 
 
 def _quantity(name: str, prefix: str, asked: Decimal, unit: str, components: bool) -> Case:
@@ -264,14 +274,15 @@ def search_by_component_code(kit: Kit) -> None:
     _each(kit, look, PRESSURE)
 
 
-@check("BP-015", needs=PATIENT, searches=3)
+@check("BP-015", needs=PATIENT, searches=4)
 def search_by_component_value(kit: Kit) -> None:
-    """`component-value-quantity` compares the value of any component, with unit and without."""
+    """`component-value-quantity` compares the value of any component, with unit and without; in a unit of another kind
+    it finds nothing."""
 
     def look(view: View, found: list[Json]) -> None:
         values = sorted(value for one in found for _, value in quantities(one, True))
-        asked = values[len(values) // 2] + Decimal("0.01")
-        for prefix, unit in (("gt", "mm[Hg]"), ("lt", "mm[Hg]"), ("gt", "")):
+        asked = values[(len(values) - 1) // 2] + Decimal("0.01")  # not above the greatest of all
+        for prefix, unit in (("gt", "mm[Hg]"), ("lt", "mm[Hg]"), ("gt", ""), ("gt", "mg/dL")):
             agree(view, OBSERVATION, _quantity("component-value-quantity", prefix, asked, unit, True))
 
     _each(kit, look, PRESSURE, having=_composed)

@@ -309,6 +309,12 @@ CONTENTS = (
         ("everything-is-fhir-r4",),
     ),
     Fault(
+        "unit-in-words",
+        "the unit of a DeviceMetric is a text without a code",
+        each("DeviceMetric", lambda one: one.update(unit={"text": "mg/dL"}) if "unit" in one else None),
+        "metrics-have-ucum-units",
+    ),
+    Fault(
         "unknown-calibration",
         "a calibration is in a state that FHIR does not know",
         each("DeviceMetric", with_(calibration=[{"state": "good", "time": "2026-11-01T00:00:00Z"}])),

@@ -118,6 +118,11 @@ def _more_than_chosen(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     return answer
 
 
+def _framed(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """No page says that it is not to be framed."""
+    return replaced(tamper.pass_on(request), x_frame_options=None, content_security_policy=None)
+
+
 def _one_access_token(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     """The access token stays what it was, and is not that of the next refresh."""
     answer = tamper.pass_on(request)
@@ -327,6 +332,12 @@ AUTHORIZATION = (
         "a refresh token brings tokens to whoever says the name of its DiGA",
         refusals(TOKEN, lambda answer: answered(answer.request, 200, TOKENS), 401, REFRESH),
         "another-diga-cannot-refresh-or-revoke",
+    ),
+    Fault(
+        "login-in-a-frame",
+        "the page with the login, to which the authorization endpoint redirects, may be put into a frame",
+        _framed,
+        "login-cannot-be-framed",
     ),
     Fault(
         "choice-is-a-word",

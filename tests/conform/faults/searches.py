@@ -211,6 +211,36 @@ SEARCHES = (
         ("malformed-controls-are-refused",),
     ),
     Fault(
+        "above-means-from",
+        "value-quantity=gt is taken for ge",
+        requests(OBSERVATIONS, r"((^|&)value-quantity=)gt", r"\1ge"),
+        "search-by-value-quantity",
+    ),
+    Fault(
+        "units-ignored",
+        "component-value-quantity compares the numbers whatever their unit",
+        requests(OBSERVATIONS, r"(component-value-quantity=[^&%]*)%7C[^&]*", r"\1"),
+        "search-by-component-value",
+    ),
+    Fault(
+        "no-system-is-any-system",
+        "a code without system (code=|x) is taken for one of any system",
+        requests(OBSERVATIONS, "%2C%7C", "%2C"),
+        "search-by-code-with-system",
+    ),
+    Fault(
+        "date-beside-a-code-ignored",
+        "date is not looked at beside code",
+        requests(OBSERVATIONS, r"((^|&)code=[^&]*)&date=[^&]*", r"\1"),
+        "search-by-code-and-date",
+    ),
+    Fault(
+        "source-ignored",
+        "source of a DeviceMetric is not looked at",
+        requests("/fhir/DeviceMetric$", r"(^|&)source=[^&]*"),
+        "search-metrics-by-source",
+    ),
+    Fault(
         "component-apart",
         "code and value of different components are put together",
         requests(OBSERVATIONS, r"component-code-value-quantity=[^&]*?(\$|%24)", "component-value-quantity="),

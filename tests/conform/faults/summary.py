@@ -212,6 +212,13 @@ REPORTS = (
         "summary-without-a-period",
     ),
     Fault(
+        "summary-of-its-own-period",
+        "a summary is of the last two weeks, whatever period is asked for",
+        _read_as(r', "parameter": \[\{"name": "effectivePeriodStart"[^\]]*\]', ""),
+        "summary-of-seven-days",
+        ("summary-of-thirty-days", "summary-agrees-with-the-chunks", "summary-without-data", "summary-errors"),
+    ),
+    Fault(
         "summary-no-devices",
         "`related` brings no devices",
         _never_related,
