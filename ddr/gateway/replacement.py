@@ -4,7 +4,8 @@
 `end-when-calibrated`: it ends as the first continuous sensor of the new one is calibrated, and what a sensor measured
 before it was calibrated is never shown to DiGA. No end comes before the last stored value or calibration, because
 nothing is ever lost. A device that is registered a second time, under another key with the same serial number, cannot
-overlap with itself: it ends when the second registration takes it over, whatever the setting.
+overlap with itself: it ends when the second registration takes it over, whatever the setting. What a device replaces
+that is never shown (it failed before it was calibrated, or was registered anew) is replaced by its successor.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ async def take_over(core: Core, conn: asyncpg.Connection, new: Row, now_ms: int)
 
     When it is said late, sensors are registered, shown and maybe calibrated already.
     """
-    old = None if new["replaces_key"] == new["device_key"] else await _replaced(conn, new)
-    if old is None:
+    before = await _replaced(core, conn, new)
+    if not before:
         raise invalid("replaces", "is no other registered device", "unknown-device")
-    if core.settings.overlap_of(new["type_code"]) == "end" or _same(old, new):
-        await _end(core, conn, old, new["started_ms"], now_ms)
+    at_once = core.settings.overlap_of(new["type_code"]) == "end"
+    for old in before:
+        if at_once or _same(old, new):
+            await _end(core, conn, old, new["started_ms"], now_ms)
+    if at_once:
         return
     for sensor in await store.sensor_states(conn, new["patient_id"], new["device_key"]):
         await show(core, conn, new, sensor, now_ms)
@@ -45,8 +49,8 @@ async def withhold(core: Core, conn: asyncpg.Connection, device: Row, sensor: Ro
     """
     if not sensor["continuous"] or core.settings.overlap_of(device["type_code"]) != "end-when-calibrated":
         return
-    old = await _replaced(conn, device)
-    if old is not None and (old["ended_ms"] is None or old["ended_ms"] > sensor["started_ms"]):
+    before = await _replaced(core, conn, device)
+    if any(old["ended_ms"] is None or old["ended_ms"] > sensor["started_ms"] for old in before):
         await calibrations.withhold(conn, sensor["patient_id"], sensor["sensor_no"])
         await show(core, conn, device, {**sensor, "shown_from_ms": calibrations.NOT_YET}, now_ms)
 
@@ -70,8 +74,7 @@ async def show(core: Core, conn: asyncpg.Connection, device: Row, sensor: Row, n
             await calibrations.show_from(conn, sensor, first_ms, now_ms)
     elif core.settings.overlap_of(device["type_code"]) != "end-when-calibrated":
         return
-    old = await _replaced(conn, device)
-    if old is not None:
+    for old in await _replaced(core, conn, device):
         await _end(core, conn, old, first_ms, now_ms)
         await store.let_end_follow(conn, old)
 
@@ -113,9 +116,20 @@ def _same(one: Row, other: Row) -> bool:
     return named and all(one[name] == other[name] for name in facts)
 
 
-async def _replaced(conn: asyncpg.Connection, new: Row) -> Row | None:
-    key = new["replaces_key"]
-    return None if key is None else await store.find_device(conn, new["patient_id"], key)
+async def _replaced(core: Core, conn: asyncpg.Connection, new: Row) -> list[Row]:
+    """The device that `new` replaces, then what that one replaces while nothing of it was ever shown."""
+    patient_id, found, known, key = new["patient_id"], list[Row](), {new["device_key"]}, new["replaces_key"]
+    while key is not None and key not in known:
+        old = await store.find_device(conn, patient_id, key)
+        if old is None:
+            break
+        found.append(old)
+        known.add(key)
+        key = old["replaces_key"] if core.settings.overlap_of(old["type_code"]) == "end-when-calibrated" else None
+        sensors = await store.sensor_states(conn, patient_id, old["device_key"]) if key is not None else ()
+        if any(sensor["continuous"] and sensor["shown_from_ms"] != calibrations.NOT_YET for sensor in sensors):
+            break
+    return found
 
 
 async def _end(core: Core, conn: asyncpg.Connection, old: Row, ended_ms: int, now_ms: int) -> None:

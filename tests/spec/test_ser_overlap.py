@@ -150,6 +150,40 @@ async def test_without_an_overlap_nothing_is_withheld(ddr: Recorder) -> None:
         assert values((await sensor.chunks())[-1]) == [str(value) for value in ramp(6)]
 
 
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+async def test_what_fails_before_it_is_calibrated_hands_on_whose_place_it_takes(
+    ddr: Recorder, ended: bool, again: bool, known: bool
+) -> None:
+    """Another sensor comes in its place, or its app registers it `again`: the old one was active for ever."""
+    sensor = await worn(ddr)
+    home, failed_ms = sensor.home, sensor.start_ms + 2 * HOUR
+    with later(ddr, 6 * HOUR):
+        await sensor.send(0, ramp(24))
+        began = {"startedAt": date_time(sensor.start_ms + NEW), "replaces": "cgm", "type": SENSOR_TYPE}
+        await home.device("new", **began)
+        if known:
+            await put_on_another(sensor)
+            await home.readings("new", sensor.start_ms + NEW, ramp(6))
+        if ended:
+            await home.device("new", **began, endedAt=date_time(failed_ms))
+        serial = {"serialNumber": "SN-new"} if again else {}
+        await home.device("third", startedAt=date_time(failed_ms), replaces="new", type=SENSOR_TYPE, **serial)
+        await home.cgm("third", failed_ms, "not-calibrated")
+        await home.readings("third", failed_ms, ramp(48, 50))
+        assert await old_status(sensor) == "active"
+        assert await sensor.reader.ids("Device?") == [home.ids["cgm"]]
+        assert len(await sensor.chunks()) == 1
+        events = [{"time": date_time(sensor.start_ms + CALIBRATED), "state": "calibrated"}]
+        answer = await home.patient.gateway.post("devices/third/sensors/s/calibrations", json={"calibrations": events})
+        assert answer.json()["accepted"] == 1
+        assert await old_status(sensor) == "inactive"
+        old, third = await sensor.chunks()
+        assert period(old)[1] + 1 == period(third)[0] == sensor.start_ms + CALIBRATED
+        assert (await sensor.reader.get(f"Device/{home.ids['new']}")).status_code == 404
+
+
 @pytest.mark.parametrize("late", [False, True])
 async def test_what_replaces_another_device_is_said_after_its_sensor_was_registered(ddr: Recorder, late: bool) -> None:
     """Before or after it is calibrated. What a DiGA saw before stays shown."""
