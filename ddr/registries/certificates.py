@@ -5,15 +5,20 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import lru_cache
+from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 RSA_BITS = 3000  # BSI TR-02102-1 section 2.3: from 2024 on
+
+E = TypeVar("E", bound=x509.ExtensionType)
 
 PEM_START = b"-----BEGIN CERTIFICATE-----"
 
@@ -25,9 +30,11 @@ class BadCertificate(ValueError):
 def decode(text: str) -> bytes:
     """The DER of a registered certificate. Raises BadCertificate when it is none or not for TLS clients."""
     certificate = _parse(_unwrap(text))
-    usages = _extended_usages(certificate)
+    usages, key_usage = _extension(certificate, x509.ExtendedKeyUsage), _extension(certificate, x509.KeyUsage)
     if usages is not None and ExtendedKeyUsageOID.CLIENT_AUTH not in usages:
         raise BadCertificate("the certificate is not meant for TLS clients")
+    if key_usage is not None and not (key_usage.digital_signature or key_usage.key_agreement):
+        raise BadCertificate("the certificate is not meant for TLS clients: its key must not sign (keyUsage)")
     return certificate.public_bytes(Encoding.DER)
 
 
@@ -40,6 +47,41 @@ def fingerprint(der: bytes) -> str:
 def expires_ms(der: bytes) -> int:
     """End of validity in milliseconds since 1970."""
     return int(x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp() * 1000)
+
+
+def shut_out(every: Collection[bytes]) -> dict[bytes, set[bytes]]:
+    """Those that OpenSSL refuses where `every` one is a trust anchor, with those at which that lies: it takes for the
+    issuer what is called so, and is another, or no authority."""
+    known = {x509.load_der_x509_certificate(der): der for der in every}
+    called: dict[x509.Name, list[x509.Certificate]] = {}
+    for one in known:
+        with suppress(ValueError):  # a name that nobody can read
+            called.setdefault(one.subject, []).append(one)
+    found = {
+        der: {known[by] for by in _supposed_issuers(one, called) if not _issued(one, by)} for one, der in known.items()
+    }
+    return {der: others for der, others in found.items() if others}
+
+
+def _supposed_issuers(
+    certificate: x509.Certificate, called: Mapping[x509.Name, list[x509.Certificate]]
+) -> list[x509.Certificate]:
+    try:
+        named = [] if certificate.issuer == certificate.subject else called.get(certificate.issuer, [])
+    except ValueError:
+        return []
+    key = _extension(certificate, x509.AuthorityKeyIdentifier)
+    keys = [(by, _extension(by, x509.SubjectKeyIdentifier)) for by in named]
+    return [by for by, own in keys if not (key and key.key_identifier and own) or key.key_identifier == own.digest]
+
+
+def _issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
+    limits = _extension(by, x509.BasicConstraints)
+    try:
+        certificate.verify_directly_issued_by(by)
+    except (InvalidSignature, UnsupportedAlgorithm, TypeError, ValueError):
+        return False
+    return limits is not None and limits.ca
 
 
 def weakness(der: bytes) -> list[str]:
@@ -73,9 +115,8 @@ def _parse(raw: bytes) -> x509.Certificate:
         raise BadCertificate("the certificate is not of version 3") from None
 
 
-def _extended_usages(certificate: x509.Certificate) -> x509.ExtendedKeyUsage | None:
+def _extension(certificate: x509.Certificate, kind: type[E]) -> E | None:
     try:
-        extension = certificate.extensions.get_extension_for_oid(ExtensionOID.EXTENDED_KEY_USAGE)
+        return certificate.extensions.get_extension_for_class(kind).value
     except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
         return None
-    return extension.value if isinstance(extension.value, x509.ExtendedKeyUsage) else None

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from ddr.registries.certificates import expires_ms, fingerprint
+from ddr.registries.certificates import expires_ms, fingerprint, shut_out
 from ddr.registries.health_app import Entry
 from ddr.scopes.diga import Diga
 
@@ -46,6 +46,7 @@ def reconcile(read: Iterable[Entry], known: Iterable[Entry], now_ms: int, listed
     - A client id in two entries names no DiGA any more: both are disabled.
     - An expired certificate authenticates nobody; a DiGA without another one is disabled.
     - A certificate in two entries identifies the one that is listed; of several the DiGA that had it before, else none.
+    - A new certificate that would make TLS refuse one that was there before, by its name, is left out.
     - A DiGA that vanished stays known, as absent, until its last certificate has expired: its requests get the error of
       an inactive client instead of a failed handshake.
     - A DiGA in `listed` (client ids) that has lost its trust attributes is listed still, but cannot be used.
@@ -54,7 +55,7 @@ def reconcile(read: Iterable[Entry], known: Iterable[Entry], now_ms: int, listed
     mentioned = {entry.client_id for entry in entries}
     gone = [entry for entry in known if entry.client_id not in mentioned]
     kept = [entry for entry in gone if entry.listed or any(expires_ms(der) > now_ms for der in entry.certificates)]
-    return _separate_certificates([*entries, *(_gone(entry, listed) for entry in kept)], known)
+    return _not_shut_out(_separate_certificates([*entries, *(_gone(entry, listed) for entry in kept)], known), known)
 
 
 def _gone(entry: Entry, listed: Collection[str]) -> Entry:
@@ -103,6 +104,25 @@ def _separate_certificates(entries: list[Entry], known: Iterable[Entry]) -> list
     foreign = "a certificate is registered for another DiGA too"
     return [
         _without(entry, {der for der in shared if owners.get(der) != entry.client_id}, foreign) for entry in entries
+    ]
+
+
+def _not_shut_out(entries: list[Entry], known: Iterable[Entry]) -> list[Entry]:
+    """`entries` without new certificates that would make TLS refuse one that was there before.
+
+    Of others that TLS refuses it is told: their client sees an alert, and nobody here would see anything.
+    """
+    before = {der for entry in known for der in entry.certificates}
+    shut = shut_out({der for entry in entries for der in entry.certificates})
+    unfit = {by for der, others in shut.items() if der in before for by in others - before}
+    entries = [_without(entry, unfit, "a certificate is called like the issuer of another one") for entry in entries]
+    refused = {der for der, others in shut.items() if others - unfit} - unfit
+    problem = "the issuer of a certificate is called like another certificate of the registry: TLS refuses it here"
+    return [
+        replace(entry, problems=(*entry.problems, problem))
+        if refused.intersection(entry.certificates) and problem not in entry.problems
+        else entry
+        for entry in entries
     ]
 
 

@@ -19,6 +19,11 @@ from ddr.demo.registry_state import ListedDiga
 from ddr.registries.health_app import Entry, Found, read_entries
 from tests.registries.conftest import BLOOD_GLUCOSE
 
+USAGES = (
+    "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+    "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
+)  # fmt: skip
+
 
 def read_one(diga: ListedDiga, app: dict[str, Any] | None = None) -> Entry:
     found = read_entries([app or health_app(diga)], [catalog_entry(diga)], [manufacturer(diga)])
@@ -137,6 +142,21 @@ def test_a_name_of_a_kind_that_nobody_uses_is_no_fault_of_a_certificate(diga: Li
 def test_a_server_certificate_authenticates_no_client(diga: ListedDiga, folder: Path, authority: certs.Pair) -> None:
     diga.certificates = [certs.server_certificate(folder, authority).der]
     assert not read_one(diga).usable
+
+
+@pytest.mark.parametrize(
+    ("usage", "good"),
+    [("digital_signature", True), ("key_agreement", True), ("key_cert_sign", False), ("key_encipherment", False)],
+)
+def test_a_key_that_must_not_sign_authenticates_no_client(diga: ListedDiga, usage: str, good: bool) -> None:
+    """TLS refuses it (RFC 8446 section 4.4.2.2), and nobody here would be told."""
+    usages = x509.KeyUsage(**(dict.fromkeys(USAGES, False) | {usage: True}))
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
+    signed = builder.add_extension(usages, critical=True).sign(key, hashes.SHA256())
+    diga.certificates = [signed.public_bytes(serialization.Encoding.DER)]
+    assert read_one(diga).usable is good
 
 
 def test_what_cannot_be_read_is_told(diga: ListedDiga) -> None:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import NameOID
 
+from ddr.demo import certs
 from ddr.registries.certificates import expires_ms, fingerprint
 from ddr.registries.health_app import Entry
 from ddr.registries.snapshot import from_json, reconcile, snapshot, to_json
 from tests.support.clock import Clock
+from tests.tls.support import ask, client_context, listening, live_context
 
 NOW = Clock().ms
+NUMBERS = count()
 
 
 @pytest.fixture
@@ -95,3 +107,47 @@ def test_an_expired_certificate_authenticates_nobody(first: Entry, der: dict[str
     assert shot.by_certificate == {}
     assert not shot.by_client_id[first.client_id].active
     assert shot.entries[0].problems == ("a certificate has expired",)
+
+
+def certificate(folder: Path, name: str, issuer: certs.Signer | None = None, *, ca: bool = False) -> certs.Pair:
+    """One whose extensions say nothing of keys, as `openssl x509 -req` makes it."""
+    key, subject = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    signer, now = issuer or certs.Signer(subject, key), datetime.now(UTC)
+    builder = x509.CertificateBuilder(
+        signer.name, subject, key.public_key(), x509.random_serial_number(), now - timedelta(1), now + timedelta(1)
+    ).add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+    number = next(NUMBERS)
+    pair = certs.Pair(folder / f"{number}.pem", folder / f"{number}.key")
+    certs._write(pair, builder.sign(signer.key, SHA256()), key)
+    return pair
+
+
+@pytest.mark.parametrize(("mimic", "told"), [("named so", True), ("authority", True), ("issuer", False), ("", False)])
+async def test_a_certificate_that_another_one_shuts_out_is_told(
+    first: Entry, second: Entry, tmp_path: Path, mimic: str, told: bool
+) -> None:
+    """What is told is what TLS does: OpenSSL looks for an issuer by its name, and finds the other one."""
+    issuer = certificate(tmp_path, "Maker", ca=True)
+    issued = certificate(tmp_path, "issued", certs._signer(issuer))
+    other = {
+        "named so": certificate(tmp_path, "Maker"),
+        "authority": certificate(tmp_path, "Maker", ca=True),
+        "issuer": issuer,
+        "": certificate(tmp_path, "other"),
+    }[mimic]
+    entries = [replace(first, certificates=(issued.der,)), replace(second, certificates=(other.der,))]
+    found, _ = reconcile(entries, [], NOW)
+    assert found.usable and [problem.partition(":")[0] for problem in found.problems] == (
+        ["the issuer of a certificate is called like another certificate of the registry"] if told else []
+    )
+    shot = snapshot(reconcile(entries, entries[:1], NOW))
+    assert set(shot.certificates) == ({issued.der} if told else {issued.der, other.der}), "a newcomer shuts out nobody"
+    assert shot.by_client_id[second.client_id].active is not told
+    ca = certs.authority(tmp_path)
+    async with listening(live_context(certs.server_certificate(tmp_path, ca), issued, other)) as port:
+        context = client_context(ca.cert, issued)
+        if told:
+            with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
+                await ask(port, context)
+        else:
+            assert await ask(port, context) == fingerprint(issued.der)
