@@ -171,8 +171,15 @@ async def prepare(settings: Settings) -> None:
 
 
 def _environment(settings: Settings) -> Mapping[str, str]:
-    """What workers inherit: our own environment and the TLS profile. Their settings they are told."""
-    return {**os.environ, **bsi.environment(settings.state_dir)}
+    """What workers inherit: our own environment and the TLS profile. Their settings they are told.
+
+    Raises CommandError.
+    """
+    try:
+        return {**os.environ, **bsi.environment(settings.state_dir)}
+    except OSError as error:
+        folder = settings.state_dir
+        raise CommandError(f"state directory {folder} cannot be written: {in_words(error)}") from None
 
 
 def rechecked(settings: Settings) -> Settings:

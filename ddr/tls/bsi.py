@@ -6,8 +6,9 @@ force when a process loads libcrypto, so the supervisor names it in the environm
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from ddr.drafts import draft
 
 TLS12_SUITES = (
     "ECDHE-ECDSA-AES256-GCM-SHA384",
@@ -48,9 +49,12 @@ SignatureAlgorithms = {":".join(SIGNATURES)}
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Environment variables that put the profile into force in a child process; writes the file into `folder`."""
-    path = (folder / "openssl.cnf").absolute()
-    partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(CONFIGURATION, "utf-8")
-    partial.replace(path)
+    """Environment variables that put the profile into force in a child process; the file is in `folder`.
+
+    Raises OSError when it has to be written and cannot.
+    """
+    path, content = (folder / "openssl.cnf").absolute(), CONFIGURATION.encode()
+    if not path.is_file() or path.read_bytes() != content:
+        with draft(path) as file:
+            file.write(content)
     return {"OPENSSL_CONF": str(path)}

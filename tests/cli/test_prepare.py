@@ -14,6 +14,7 @@ import orjson
 import pytest
 
 from ddr.cli import serve
+from ddr.cli.errors import CommandError
 from ddr.cli.serve import prepare
 from ddr.operations.restore import LATE_MS, keep_mark
 from ddr.settings import Settings
@@ -25,6 +26,7 @@ from ddr.store.database.pool import connect
 from ddr.store.gateways import tokens
 from tests.cli.recorder import ddr, settings_for
 from tests.support.database import migrated_database
+from tests.support.full_disk import full_after
 
 KEY = base64.b64encode(b"k" * 32).decode()
 
@@ -139,3 +141,16 @@ def test_a_reload_asks_for_the_journal_that_stays(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(serve, "checked", lambda: Settings(journal_dir="/dev/null/ends"))
     with pytest.raises(StoreError, match="Not a directory"):
         serve.rechecked(Settings(state_dir=tmp_path))
+
+
+def test_a_full_state_directory_is_named_and_nothing_is_left_in_it(tmp_path: Path) -> None:
+    """Before: "not all of the output could be written", and a file more with each try."""
+    settings = Settings(state_dir=tmp_path, database_url="postgresql://nowhere/ddr")
+    other = tmp_path / "other"
+    other.touch()
+    with full_after(other, 0), pytest.raises(CommandError, match=f"state directory {tmp_path} cannot be written"):
+        serve._environment(settings)
+    assert [*tmp_path.glob("*")] == [other]
+    there = serve._environment(settings)
+    with full_after(other, 0):
+        assert serve._environment(settings) == there  # nothing has to be written

@@ -7,7 +7,8 @@ from unittest.mock import patch
 
 import pytest
 
-from ddr.store.audit.journal import Entry, Journal, entries, files
+from ddr.store.audit.journal import Entry, Journal, check, entries, files
+from ddr.store.database.errors import StoreError
 from tests.support.full_disk import full_after
 
 AT_MS = 1_790_000_000_000
@@ -43,6 +44,15 @@ async def test_a_line_that_a_full_disk_cut_off_is_told_and_costs_no_other(
     assert "journal.not_written" in caplog.messages
     await noted(tmp_path, THREE)
     assert list(entries(tmp_path)) == [ONE, THREE]
+
+
+async def test_a_full_disk_is_none_to_start_on(tmp_path: Path) -> None:
+    """It takes the name of a file, and no bytes."""
+    path = await noted(tmp_path, ONE)
+    with full_after(path, -path.stat().st_size), pytest.raises(StoreError, match="journal_dir"):
+        check(tmp_path)
+    check(tmp_path)
+    assert list(entries(tmp_path)) == [ONE]
 
 
 async def test_who_typed_the_command_is_told_that_an_end_is_not_in_it(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from ddr.store.database.faults import StaleServer
 from ddr.store.database.lineage import Lineage
+from tests.support.full_disk import full_after
 
 
 def test_the_newest_timeline_counts(tmp_path: Path) -> None:
@@ -44,3 +45,17 @@ def test_a_state_directory_that_cannot_be_written(tmp_path: Path) -> None:
     assert not lineage.note("1", 2)
     with pytest.raises(StaleServer):
         lineage.note("1", 1)
+
+
+def test_a_full_disk_is_told_and_keeps_what_was_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Before: in silence, and with a file that nobody removed for each process."""
+    file = tmp_path / "timeline.json"
+    lineage = Lineage(file)
+    lineage.note("1", 2)
+    with full_after(file, -file.stat().st_size):
+        assert lineage.note("1", 3)
+    (told,) = caplog.records
+    assert told.getMessage() == "database.timeline_not_kept"
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    with pytest.raises(StaleServer):
+        Lineage(file).note("1", 1)

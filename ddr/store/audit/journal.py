@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import socket
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from ddr.reasons import in_words
 from ddr.store.database.errors import StoreError
 
 PREFIX, SUFFIX = "ends-", ".jsonl"
+ROOM = 4096  # bytes that a disk must still take
 _BEGIN = re.compile(rb'(?=\{"event":)')  # of an entry as `note` writes it; within a text of JSON the quotes are escaped
 
 _NOTHING: Mapping[str, int] = {}
@@ -76,6 +78,8 @@ def check(folder: Path) -> None:
     """Raises StoreError when nothing can be written there: better no start than withdrawals that a restore undoes."""
     try:
         _append(folder, time.time_ns() // 1_000_000, b"")
+        with tempfile.TemporaryFile(dir=folder) as file:  # a full disk takes names, and no bytes
+            append(file.fileno(), bytes(ROOM))
     except OSError as error:
         raise StoreError(f"journal_dir {folder}: {error.strerror or error}") from None
 

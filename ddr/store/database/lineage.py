@@ -6,13 +6,15 @@ was seen is kept in the state directory for the next start, because the former p
 
 from __future__ import annotations
 
-import os
+import logging
 from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
 import orjson
 
+from ddr.drafts import draft
+from ddr.reasons import in_words
 from ddr.store.database.faults import StaleServer
 
 FILE = "database-timeline.json"
@@ -20,6 +22,8 @@ FILE = "database-timeline.json"
 _IDENTITY = """
     SELECT (SELECT system_identifier FROM pg_control_system())::text AS system,
            CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_lsn()) END AS wal_file"""
+
+log = logging.getLogger(__name__)
 
 
 class Lineage:
@@ -71,7 +75,10 @@ class Lineage:
         """Write the file at once or not at all; without it only this process remembers."""
         if self.file is None:
             return
-        new = self.file.with_name(f"{self.file.name}.{os.getpid()}")
-        with suppress(OSError):
-            new.write_bytes(orjson.dumps({"system": self.system, "timeline": self.timeline}))
-            new.replace(self.file)
+        try:
+            with draft(self.file) as file:
+                file.write(orjson.dumps({"system": self.system, "timeline": self.timeline}))
+        except FileNotFoundError:  # a command, where no recorder has been
+            return
+        except OSError as error:
+            log.warning("database.timeline_not_kept", extra={"reason": in_words(error)})
