@@ -113,6 +113,20 @@ async def test_by_keyboard_alone(site: Site, window: Window) -> None:
     assert "code" in landed(page)
 
 
+async def test_what_is_agreed_to_can_be_printed(site: Site, window: Window) -> None:
+    """Who reads better on paper, or wants to keep it, has all of the text: kinds of data, how long, what to know."""
+    page = window.page
+    await page.goto(await site.authorize_url(CGM, PRESSURE))
+    await log_in(page, site)
+    await page.emulate_media(media="print")
+    texts = await page.locator("main h1, main h2, main p, main label, main li, main dd").all()
+    assert len(texts) > 10
+    assert [await one.inner_text() for one in texts if not await one.is_visible()] == []
+    assert await page.locator("select").is_visible() and await page.locator("input[name=scope]").first.is_visible()
+    assert not await page.locator(".decision").is_visible(), "nothing that can only be pressed"
+    await shoot(page, "consent-print")
+
+
 @pytest.mark.parametrize("window", VISITS.values(), ids=VISITS, indirect=True)
 async def test_the_patients_pages(site: Site, window: Window, clock: Clock, request: pytest.FixtureRequest) -> None:
     page, visit = window.page, request.node.callspec.id
