@@ -17,7 +17,7 @@ from ddr.patient_pages.dates import day
 from ddr.patient_pages.names import app_name, title_of
 from ddr.patient_pages.render import marked, page
 from ddr.patient_pages.texts import TEXTS, text
-from ddr.patient_pages.texts.reasons import reason
+from ddr.patient_pages.texts.reasons import reason, refusal
 from ddr.patient_pages.texts.representation import somebody
 from ddr.patient_pages.visitor import Visitor, core_of
 from ddr.scopes.parse import granted
@@ -88,6 +88,9 @@ def words(core: Core, row: Row, lang: str, say: Callable[..., T]) -> T:
     name, detail = f"access.{row['event']}", row["detail"]
     if detail.get("valuesets") == [] and f"{name}:nothing" in TEXTS:  # it asked for what it may not read
         name = f"{name}:nothing"
+    because = refusal(lang, detail.get("reason"))
+    if because and f"{name}:because" in TEXTS:
+        name = f"{name}:because"
     who = somebody(lang, detail.get("by"))
     if who and f"{name}:by" in TEXTS:
         name = f"{name}:by"
@@ -97,6 +100,7 @@ def words(core: Core, row: Row, lang: str, say: Callable[..., T]) -> T:
         app=app_name(core, row["client_id"]) or text(lang, "access.app"),
         kinds=_kinds(core, detail, lang),
         reason=reason(lang, detail.get("reason")),
+        because=because,
         who=who,
         approval=detail.get("approval", ""),
         who_first=who[:1].upper() + who[1:],

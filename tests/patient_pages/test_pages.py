@@ -15,6 +15,8 @@ from ddr.http.core import Core
 from ddr.http.guard import guarded
 from ddr.http.pages import PROBLEMS
 from ddr.patient_pages.app import PAGES, create_consent
+from ddr.patient_pages.texts.reasons import refusal
+from ddr.scopes.decision import Reason
 from ddr.scopes.diga import Diga
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.unpairing import lose, unpair_client, unpair_expired
@@ -147,6 +149,28 @@ async def test_the_trail_in_plain_words(core: Core, clock: Clock) -> None:
     ):
         assert fact in page
     assert "0" * 64 not in page
+
+
+async def test_the_trail_says_why_an_app_was_turned_away(core: Core) -> None:
+    """An app that asked too early is everyday, one with another app's key is not."""
+    diga = list_diga(core)
+    patient, browser = await logged_in(core)
+    for reason in (*Reason, "grace-period", "not-permitted"):
+        assert refusal("de", reason) and refusal("en", reason), reason
+    for reason in ("grace-period", Reason.TOKEN_FOREIGN, "new-in-a-later-version"):
+        detail = {"reason": str(reason)}
+        await record(
+            core.pool,
+            Event.DATA_REFUSED,
+            core.clock(),
+            patient_id=patient.patient_id,
+            client_id=diga.client_id,
+            detail=detail,
+        )
+    page = (await browser.get("/me/access")).text
+    assert "das wurde abgewiesen. Sie hatte kurz vorher schon gefragt" in page
+    assert "das wurde abgewiesen. Sie hat den Zugangsschlüssel einer anderen App benutzt." in page
+    assert "das wurde abgewiesen.</p>" in page
 
 
 async def test_the_trail_is_the_patients_own(core: Core) -> None:

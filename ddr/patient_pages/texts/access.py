@@ -71,6 +71,10 @@ TEXTS = {
     "diga:data:refused": Words(
         "{app} wollte Daten lesen; das wurde abgewiesen.", "{app} wanted to read data; this was turned away."
     ),
+    "diga:data:refused:because": Words(
+        "{app} wollte Daten lesen; das wurde abgewiesen. {because}",
+        "{app} wanted to read data; this was turned away. {because}",
+    ),
     "patient:gateway:connected": Words(
         "Sie haben eine App verbunden, die Messwerte sendet.", "You connected an app that sends readings."
     ),

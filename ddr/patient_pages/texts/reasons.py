@@ -1,4 +1,4 @@
-"""Why a connection ended."""
+"""Why a connection ended, and why a DiGA was refused data."""
 
 from ddr.http.pages import Words
 
@@ -40,4 +40,39 @@ UNKNOWN = Words("Die Verbindung wurde beendet.", "The connection was ended.")
 def reason(lang: str, tag: str | None) -> str:
     """Why a pairing ended (`pairing.end_reason`), in words."""
     words = REASONS.get(tag or "", UNKNOWN)
+    return words.en if lang == "en" else words.de
+
+
+# Of the trail (ddr.scopes.decision.Reason, and what the admission says): whether it is everyday or strange.
+REFUSALS = {
+    "grace-period": Words(
+        "Sie hatte kurz vorher schon gefragt und muss bis zur nächsten Anfrage warten.",
+        "It had asked shortly before and has to wait until its next request.",
+    ),
+    "not-permitted": Words("Dafür gibt es keine Zustimmung.", "There is no consent to that."),
+    "scope-missing": Words("Dafür gibt es keine Zustimmung.", "There is no consent to that."),
+    "consent-ended": Words("Die Zustimmung gilt nicht mehr.", "The consent is no longer valid."),
+    "pairing-ended": Words("Die Verbindung war schon beendet.", "The connection had ended before."),
+    "miv-withdrawn": Words("Die App ist dafür nicht mehr zugelassen.", "The app is no longer approved for this."),
+    "diga-inactive": Words(
+        "Die App ist nicht mehr im Verzeichnis der zugelassenen Gesundheitsanwendungen.",
+        "The app is no longer in the register of approved health applications.",
+    ),
+    "diga-unknown": Words(
+        "Die App ist nicht im Verzeichnis der zugelassenen Gesundheitsanwendungen.",
+        "The app is not in the register of approved health applications.",
+    ),
+    "registry-stale": Words(
+        "Das Verzeichnis der zugelassenen Gesundheitsanwendungen war nicht erreichbar.",
+        "The register of approved health applications could not be reached.",
+    ),
+    "token-foreign": Words(
+        "Sie hat den Zugangsschlüssel einer anderen App benutzt.", "It used the access key of another app."
+    ),
+}
+
+
+def refusal(lang: str, tag: str | None) -> str:
+    """Why data was refused (`reason` of an entry of the trail), in words; "" for what has none."""
+    words = REFUSALS.get(tag or "", Words("", ""))
     return words.en if lang == "en" else words.de
